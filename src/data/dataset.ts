@@ -1,0 +1,70 @@
+// A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
+// This is what the coordinator ships and what a worker keeps; where it came from is not known here.
+import { createHash } from 'node:crypto';
+
+/** How one sample is stored. Features come first in the blob, then targets, each block row-major. */
+export interface RowLayout {
+  readonly numRows: number;
+  /** Values per sample. */
+  readonly featureWidth: number;
+  /** `f32`, or `u8` for images: a kernel multiplies by `featureScale` when it gathers a batch. */
+  readonly featureType: 'f32' | 'u8';
+  readonly featureScale: number;
+  /** `values`: f32 regression targets; `labels`: one class index as u32. */
+  readonly targetKind: 'values' | 'labels';
+  /** Target values per sample; 1 for labels. */
+  readonly targetWidth: number;
+  /** Number of classes for labels, 0 for values. */
+  readonly numClasses: number;
+}
+
+/** A dataset in memory, with the content hash that names it. */
+export interface PackedDataset {
+  readonly layout: RowLayout;
+  readonly blob: Uint8Array;
+  readonly sha256: string;
+}
+
+/** Which rows of the packed dataset belong to which split, in file order. */
+export interface SplitIndices {
+  readonly train: Uint32Array;
+  readonly validation: Uint32Array;
+  readonly test: Uint32Array;
+}
+
+const BLOCK_ALIGNMENT = 16;
+
+/** Byte length of the feature block, padded so that the targets behind it are aligned. */
+export function targetsByteOffset(layout: RowLayout): number {
+  const bytes = layout.numRows * layout.featureWidth * (layout.featureType === 'u8' ? 1 : 4);
+  return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
+}
+
+/** Byte length of the whole blob. */
+export function blobByteLength(layout: RowLayout): number {
+  return targetsByteOffset(layout) + layout.numRows * layout.targetWidth * 4;
+}
+
+/** The blob's target block: f32 [numRows, targetWidth], or u32 [numRows] class indices. */
+export function targetView(dataset: PackedDataset): Float32Array | Uint32Array {
+  const { layout, blob } = dataset;
+  const offset = blob.byteOffset + targetsByteOffset(layout);
+  const length = layout.numRows * layout.targetWidth;
+  return layout.targetKind === 'labels'
+    ? new Uint32Array(blob.buffer, offset, length)
+    : new Float32Array(blob.buffer, offset, length);
+}
+
+/** Names a dataset by its content: SHA-256 over the layout and every byte. */
+export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
+  const fields = [
+    layout.numRows,
+    layout.featureWidth,
+    layout.featureType,
+    layout.featureScale,
+    layout.targetKind,
+    layout.targetWidth,
+    layout.numClasses,
+  ];
+  return createHash('sha256').update(JSON.stringify(fields)).update(blob).digest('hex');
+}

@@ -1,0 +1,85 @@
+// The one error type that reaches a user: what went wrong, where, and the next action.
+// Anything else that escapes is a bug of ours and exits with EXIT.bug and a stack trace.
+
+/** Process exit codes, stable for scripts that call `lockstep`. */
+export const EXIT = {
+  done: 0,
+  failure: 1,
+  usage: 2,
+  data: 3,
+  checkpoint: 4,
+  network: 5,
+  diverged: 6,
+  noWorkers: 7,
+  bug: 70,
+  interrupted: 130,
+  terminated: 143,
+} as const;
+
+/** The reason a command failed; decides the exit code. */
+export type ErrorCategory = Exclude<keyof typeof EXIT, 'done' | 'bug' | 'interrupted' | 'terminated'>;
+
+/** A place in a file the user wrote; line and column count from 1. */
+export interface SourceLocation {
+  readonly file: string;
+  readonly line?: number | undefined;
+  readonly column?: number | undefined;
+}
+
+/** What a `LockstepError` is made from. */
+export interface ErrorDetails {
+  readonly category: ErrorCategory;
+  /** Stable identifier for scripts and docs, such as `E_DATA_RAGGED_ROW`. */
+  readonly code: `E_${string}`;
+  /** One line: field, rule and the value seen. */
+  readonly message: string;
+  readonly location?: SourceLocation | undefined;
+  /** One line: the next action to take. */
+  readonly help?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** An error with words for the user, a stable code and an exit code. */
+export class LockstepError extends Error {
+  readonly category: ErrorCategory;
+  readonly code: `E_${string}`;
+  readonly location: SourceLocation | undefined;
+  readonly help: string | undefined;
+
+  constructor(details: ErrorDetails) {
+    super(details.message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'LockstepError';
+    this.category = details.category;
+    this.code = details.code;
+    this.location = details.location;
+    this.help = details.help;
+  }
+
+  get exitCode(): number {
+    return EXIT[this.category];
+  }
+}
+
+/** `file:line:column` with the parts that are known. */
+export function formatLocation(location: SourceLocation): string {
+  return [location.file, location.line, location.column].filter((part) => part !== undefined).join(':');
+}
+
+/** The text a user sees on stderr: `error[E_CODE]: what`, `--> file:line:col`, `help: next action`. */
+export function formatError(error: LockstepError): string {
+  const lines = [`error[${error.code}]: ${error.message}`];
+  if (error.location) lines.push(`  --> ${formatLocation(error.location)}`);
+  if (error.help) lines.push(`  help: ${error.help}`);
+  return lines.join('\n');
+}
+
+/** Shows a value in an error message, cut at 40 characters. */
+export function quoteValue(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+}
+
+/** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`), or undefined. */
+export function systemErrorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
