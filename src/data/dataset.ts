@@ -1,6 +1,7 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 import { createHash } from 'node:crypto';
+import { dataError, formatCount } from './data-error.ts';
 
 /** How one sample is stored. Features come first in the blob, then targets, each block row-major. */
 export interface RowLayout {
@@ -34,6 +35,12 @@ export interface SplitIndices {
 
 const BLOCK_ALIGNMENT = 16;
 
+/** Largest blob: half of what a 32-bit memory can address, so that a model fits beside it. */
+export const MAX_BLOB_BYTES = 2 ** 31;
+
+/** createHash takes less than 2 GiB at once. */
+const HASHED_BYTES = 2 ** 26;
+
 /** Byte length of the feature block, padded so that the targets behind it are aligned. */
 export function targetsByteOffset(layout: RowLayout): number {
   const bytes = layout.numRows * layout.featureWidth * (layout.featureType === 'u8' ? 1 : 4);
@@ -43,6 +50,15 @@ export function targetsByteOffset(layout: RowLayout): number {
 /** Byte length of the whole blob. */
 export function blobByteLength(layout: RowLayout): number {
   return targetsByteOffset(layout) + layout.numRows * layout.targetWidth * 4;
+}
+
+/** @throws LockstepError if a blob of this layout is over the limit. */
+export function refuseTooLarge(layout: RowLayout): void {
+  const bytes = blobByteLength(layout);
+  if (bytes <= MAX_BLOB_BYTES) return;
+  const size = `${formatCount(layout.numRows)} rows of ${formatCount(layout.featureWidth)} features`;
+  const message = `${size} take ${(bytes / 2 ** 30).toFixed(1)} GiB; at most ${MAX_BLOB_BYTES / 2 ** 30} GiB fit`;
+  throw dataError('E_DATA_TOO_LARGE', message, { help: 'use fewer rows, or leave wide columns out' });
 }
 
 /** The blob's target block: f32 [numRows, targetWidth], or u32 [numRows] class indices. */
@@ -66,5 +82,9 @@ export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
     layout.targetWidth,
     layout.numClasses,
   ];
-  return createHash('sha256').update(JSON.stringify(fields)).update(blob).digest('hex');
+  const hash = createHash('sha256').update(JSON.stringify(fields));
+  for (let start = 0; start < blob.length; start += HASHED_BYTES) {
+    hash.update(blob.subarray(start, start + HASHED_BYTES));
+  }
+  return hash.digest('hex');
 }

@@ -1,0 +1,149 @@
+// Bias and activation, forward and backward. Letters: B rows, O columns.
+// Every backward pass needs only the output y: f'(x) is written as a function of f(x).
+import { sigmoidVector, tanhVector } from './math';
+
+/** Slope of leakyRelu below zero, as in PyTorch. */
+const LEAK: f32 = 0.01;
+
+// Numbers of the activations, in the order of ACTIVATIONS in src/model/spec.ts.
+const LINEAR: u32 = 0;
+const RELU: u32 = 1;
+const LEAKY_RELU: u32 = 2;
+const TANH: u32 = 3;
+const SIGMOID: u32 = 4;
+
+// @ts-ignore: decorator
+@inline
+function activate(kind: u32, x: v128): v128 {
+  if (kind == RELU) return f32x4.max(x, f32x4.splat(0));
+  if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, f32x4.splat(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
+  if (kind == TANH) return tanhVector(x);
+  if (kind == SIGMOID) return sigmoidVector(x);
+  return x;
+}
+
+// @ts-ignore: decorator
+@inline
+function slope(kind: u32, y: v128): v128 {
+  const one = f32x4.splat(1);
+  if (kind == RELU) return v128.and(one, f32x4.gt(y, f32x4.splat(0)));
+  if (kind == LEAKY_RELU) return v128.bitselect(one, f32x4.splat(LEAK), f32x4.gt(y, f32x4.splat(0)));
+  if (kind == TANH) return f32x4.sub(one, f32x4.mul(y, y));
+  return f32x4.mul(y, f32x4.sub(one, y));
+}
+
+// @ts-ignore: decorator
+@inline
+function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
+  for (let row: u32 = 0; row < rows; row++) {
+    let j: u32 = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const x = f32x4.add(v128.load(y), v128.load(bias + (<usize>j << 2)));
+      v128.store(y, activate(kind, x));
+      y += 16;
+    }
+    for (; j < columns; j++) {
+      const x = f32x4.splat(load<f32>(y) + load<f32>(bias + (<usize>j << 2)));
+      store<f32>(y, f32x4.extract_lane(activate(kind, x), 0));
+      y += 4;
+    }
+  }
+}
+
+/** y[B, O] = f(y + bias[O]) in place. A layer without bias passes a vector of zeros. */
+export function biasActivationForward(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
+  // One call a kind, so that each inlined loop holds one activation and no branch.
+  if (kind == LINEAR) forwardRows(LINEAR, y, bias, rows, columns);
+  else if (kind == RELU) forwardRows(RELU, y, bias, rows, columns);
+  else if (kind == LEAKY_RELU) forwardRows(LEAKY_RELU, y, bias, rows, columns);
+  else if (kind == TANH) forwardRows(TANH, y, bias, rows, columns);
+  else forwardRows(SIGMOID, y, bias, rows, columns);
+}
+
+// @ts-ignore: decorator
+@inline
+function backwardValues(kind: u32, dY: usize, y: usize, length: u32): void {
+  let i: u32 = 0;
+  for (; i + 4 <= length; i += 4) {
+    v128.store(dY, f32x4.mul(v128.load(dY), slope(kind, v128.load(y))));
+    dY += 16;
+    y += 16;
+  }
+  for (; i < length; i++) {
+    const d = f32x4.mul(f32x4.splat(load<f32>(dY)), slope(kind, f32x4.splat(load<f32>(y))));
+    store<f32>(dY, f32x4.extract_lane(d, 0));
+    dY += 4;
+    y += 4;
+  }
+}
+
+/** dY[length] *= f'(x) in place, where y = f(x). Linear: nothing to do. */
+export function activationBackward(kind: u32, dY: usize, y: usize, length: u32): void {
+  if (kind == RELU) backwardValues(RELU, dY, y, length);
+  else if (kind == LEAKY_RELU) backwardValues(LEAKY_RELU, dY, y, length);
+  else if (kind == TANH) backwardValues(TANH, dY, y, length);
+  else if (kind == SIGMOID) backwardValues(SIGMOID, dY, y, length);
+}
+
+/**
+ * Bias gradient: out[O] = the tree sum over segments of the column sums of dY[B, O], rows in ascending
+ * order within a segment. `slots` is scratch for 11 rows of O (the stack of partial sums above `out`).
+ */
+export function columnSumTree(
+  dY: usize,
+  columns: u32,
+  segments: usize,
+  numSegments: u32,
+  out: usize,
+  slots: usize,
+): void {
+  const rowBytes: usize = <usize>columns << 2;
+  let height: u32 = 0;
+  for (let s: u32 = 0; s < numSegments; s++) {
+    const start = load<u32>(segments + (<usize>s << 2));
+    const end = load<u32>(segments + (<usize>s << 2), 4);
+    const slot = slotAddress(height, out, slots, rowBytes);
+    memory.copy(slot, dY + <usize>start * rowBytes, rowBytes);
+    for (let row = start + 1; row < end; row++) addInto(slot, dY + <usize>row * rowBytes, columns);
+    height++;
+    for (let level = s; level & 1; level >>= 1) {
+      height--;
+      mergeSlots(height, out, slots, rowBytes, columns);
+    }
+  }
+  while (height > 1) {
+    height--;
+    mergeSlots(height, out, slots, rowBytes, columns);
+  }
+}
+
+function slotAddress(slot: u32, out: usize, slots: usize, rowBytes: usize): usize {
+  return slot == 0 ? out : slots + <usize>(slot - 1) * rowBytes;
+}
+
+function mergeSlots(right: u32, out: usize, slots: usize, rowBytes: usize, columns: u32): void {
+  addInto(slotAddress(right - 1, out, slots, rowBytes), slotAddress(right, out, slots, rowBytes), columns);
+}
+
+/** Tree addition: left[length] += right[length]. */
+export function addInto(left: usize, right: usize, length: u32): void {
+  let i: u32 = 0;
+  for (; i + 16 <= length; i += 16) {
+    v128.store(left, f32x4.add(v128.load(left), v128.load(right)));
+    v128.store(left, f32x4.add(v128.load(left, 16), v128.load(right, 16)), 16);
+    v128.store(left, f32x4.add(v128.load(left, 32), v128.load(right, 32)), 32);
+    v128.store(left, f32x4.add(v128.load(left, 48), v128.load(right, 48)), 48);
+    left += 64;
+    right += 64;
+  }
+  for (; i + 4 <= length; i += 4) {
+    v128.store(left, f32x4.add(v128.load(left), v128.load(right)));
+    left += 16;
+    right += 16;
+  }
+  for (; i < length; i++) {
+    store<f32>(left, load<f32>(left) + load<f32>(right));
+    left += 4;
+    right += 4;
+  }
+}

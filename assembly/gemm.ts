@@ -1,0 +1,325 @@
+// Matrix products from packed panels: one micro-kernel serves NN, NT and TN, because packing transposes.
+//
+// Letters: M rows and N columns of C, K the depth that is summed over, MR x NR the tile held in registers.
+//
+//   packed A: panels of MR rows   [ceil(M / MR)][K][MR]     packed B: panels of NR columns [ceil(N / NR)][K][NR]
+//
+// A source whose rows run along K ("rows": A of NN, B of NT) is transposed on the way; one whose rows
+// run along M or N ("columns": A of TN, B of NN) is copied. Panels are zero-padded to full width.
+// Every element of C is one sum over k in ascending order, in blocks of KC, so its bits depend neither
+// on M and N nor on where its tile lies.
+
+/** Rows of a register tile: 4 x 8 keeps 8 accumulators, the most that V8 does not spill. */
+const MR: u32 = 4;
+/** Columns of a register tile: two vectors. */
+const NR: u32 = 8;
+/** Depth of one pass: an NR x KC panel of B (8 KiB) stays in the L1 cache. Part of the bits. */
+const KC: u32 = 256;
+/** Rows of A held in the L2 cache while all of B passes by. */
+const MC: u32 = 96;
+
+const TILE_BYTES: u32 = MR * NR * 4;
+
+// @ts-ignore: decorator
+@inline
+function min(a: u32, b: u32): u32 {
+  return select<u32>(a, b, a < b);
+}
+
+/**
+ * Packs a source stored [length, depth] (rows along the depth) into panels of `width` (a multiple of 4).
+ * `stride` is the distance between source rows in f32. Packs panels [firstPanel, endPanel).
+ */
+export function packRows(
+  source: usize,
+  length: u32,
+  depth: u32,
+  stride: u32,
+  width: u32,
+  packed: usize,
+  firstPanel: u32,
+  endPanel: u32,
+): void {
+  const strideBytes: usize = <usize>stride << 2;
+  for (let panel = firstPanel; panel < endPanel; panel++) {
+    const panelPtr = packed + ((<usize>panel * depth * width) << 2);
+    for (let group: u32 = 0; group < width; group += 4) {
+      const row = panel * width + group;
+      const to = panelPtr + (<usize>group << 2);
+      if (row + 4 <= length) {
+        transposeFourRows(source + <usize>row * strideBytes, strideBytes, depth, to, width);
+      } else {
+        for (let r: u32 = 0; r < 4; r++) packOneRow(source, strideBytes, row + r, length, depth, to + (r << 2), width);
+      }
+    }
+  }
+}
+
+function transposeFourRows(source: usize, strideBytes: usize, depth: u32, to: usize, width: u32): void {
+  const widthBytes: usize = <usize>width << 2;
+  let a = source;
+  let b = a + strideBytes;
+  let c = b + strideBytes;
+  let d = c + strideBytes;
+  let k: u32 = 0;
+  for (; k + 4 <= depth; k += 4) {
+    const va = v128.load(a);
+    const vb = v128.load(b);
+    const vc = v128.load(c);
+    const vd = v128.load(d);
+    const abLow = v128.shuffle<f32>(va, vb, 0, 4, 1, 5);
+    const abHigh = v128.shuffle<f32>(va, vb, 2, 6, 3, 7);
+    const cdLow = v128.shuffle<f32>(vc, vd, 0, 4, 1, 5);
+    const cdHigh = v128.shuffle<f32>(vc, vd, 2, 6, 3, 7);
+    v128.store(to, v128.shuffle<f32>(abLow, cdLow, 0, 1, 4, 5));
+    to += widthBytes;
+    v128.store(to, v128.shuffle<f32>(abLow, cdLow, 2, 3, 6, 7));
+    to += widthBytes;
+    v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 0, 1, 4, 5));
+    to += widthBytes;
+    v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7));
+    to += widthBytes;
+    a += 16;
+    b += 16;
+    c += 16;
+    d += 16;
+  }
+  for (; k < depth; k++) {
+    store<f32>(to, load<f32>(a));
+    store<f32>(to, load<f32>(b), 4);
+    store<f32>(to, load<f32>(c), 8);
+    store<f32>(to, load<f32>(d), 12);
+    to += widthBytes;
+    a += 4;
+    b += 4;
+    c += 4;
+    d += 4;
+  }
+}
+
+function packOneRow(source: usize, strideBytes: usize, row: u32, length: u32, depth: u32, to: usize, width: u32): void {
+  const from = source + <usize>row * strideBytes;
+  const exists = row < length;
+  for (let k: u32 = 0; k < depth; k++) {
+    store<f32>(to, exists ? load<f32>(from + (<usize>k << 2)) : 0);
+    to += <usize>width << 2;
+  }
+}
+
+/** Packs a source stored [depth, length] (rows along M or N) into panels [firstPanel, endPanel) of `width`. */
+export function packColumns(
+  source: usize,
+  length: u32,
+  depth: u32,
+  stride: u32,
+  width: u32,
+  packed: usize,
+  firstPanel: u32,
+  endPanel: u32,
+): void {
+  const strideBytes: usize = <usize>stride << 2;
+  const widthBytes: usize = <usize>width << 2;
+  for (let panel = firstPanel; panel < endPanel; panel++) {
+    let to = packed + <usize>panel * depth * widthBytes;
+    let from = source + <usize>panel * widthBytes;
+    const used = min(width, length - panel * width);
+    if (used == width) {
+      for (let k: u32 = 0; k < depth; k++) {
+        for (let offset: usize = 0; offset < widthBytes; offset += 16) v128.store(to + offset, v128.load(from + offset));
+        from += strideBytes;
+        to += widthBytes;
+      }
+    } else {
+      for (let k: u32 = 0; k < depth; k++) {
+        for (let column: u32 = 0; column < width; column++) {
+          const offset = <usize>column << 2;
+          store<f32>(to + offset, column < used ? load<f32>(from + offset) : 0);
+        }
+        from += strideBytes;
+        to += widthBytes;
+      }
+    }
+  }
+}
+
+/**
+ * C[4, 8] = A B over `depth`, or C + A B where `accumulate` (an earlier block or a left sibling is in C).
+ * `a` and `b` point into packed panels.
+ */
+function microKernel(depth: u32, a: usize, b: usize, c: usize, strideBytes: usize, accumulate: bool): void {
+  let c00 = f32x4.splat(0);
+  let c01 = f32x4.splat(0);
+  let c10 = f32x4.splat(0);
+  let c11 = f32x4.splat(0);
+  let c20 = f32x4.splat(0);
+  let c21 = f32x4.splat(0);
+  let c30 = f32x4.splat(0);
+  let c31 = f32x4.splat(0);
+  const end = b + (<usize>depth << 5);
+  while (b < end) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
+    const a0 = v128.load32_splat(a);
+    c00 = f32x4.add(c00, f32x4.mul(a0, b0));
+    c01 = f32x4.add(c01, f32x4.mul(a0, b1));
+    const a1 = v128.load32_splat(a, 4);
+    c10 = f32x4.add(c10, f32x4.mul(a1, b0));
+    c11 = f32x4.add(c11, f32x4.mul(a1, b1));
+    const a2 = v128.load32_splat(a, 8);
+    c20 = f32x4.add(c20, f32x4.mul(a2, b0));
+    c21 = f32x4.add(c21, f32x4.mul(a2, b1));
+    const a3 = v128.load32_splat(a, 12);
+    c30 = f32x4.add(c30, f32x4.mul(a3, b0));
+    c31 = f32x4.add(c31, f32x4.mul(a3, b1));
+    a += 16;
+    b += 32;
+  }
+  storeRow(c, c00, c01, accumulate);
+  c += strideBytes;
+  storeRow(c, c10, c11, accumulate);
+  c += strideBytes;
+  storeRow(c, c20, c21, accumulate);
+  c += strideBytes;
+  storeRow(c, c30, c31, accumulate);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeRow(c: usize, low: v128, high: v128, accumulate: bool): void {
+  if (accumulate) {
+    v128.store(c, f32x4.add(v128.load(c), low));
+    v128.store(c, f32x4.add(v128.load(c, 16), high), 16);
+  } else {
+    v128.store(c, low);
+    v128.store(c, high, 16);
+  }
+}
+
+/** Copies the used part of a scratch tile into C, or adds it. */
+function storeEdge(tile: usize, c: usize, strideBytes: usize, rows: u32, columns: u32, accumulate: bool): void {
+  for (let r: u32 = 0; r < rows; r++) {
+    for (let j: u32 = 0; j < columns; j++) {
+      const from = tile + (<usize>(r * NR + j) << 2);
+      const to = c + <usize>r * strideBytes + (<usize>j << 2);
+      const value = load<f32>(from);
+      store<f32>(to, accumulate ? load<f32>(to) + value : value);
+    }
+  }
+}
+
+/**
+ * C[M, N] = A B from packed panels; `stride` is the distance between rows of C in f32.
+ * `tile` is scratch for one register tile (128 bytes).
+ */
+export function gemmPacked(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  tile: usize,
+): void {
+  const strideBytes: usize = <usize>stride << 2;
+  for (let kStart: u32 = 0; kStart < k; kStart += KC) {
+    const depth = min(KC, k - kStart);
+    const accumulate = kStart > 0;
+    for (let mStart: u32 = 0; mStart < m; mStart += MC) {
+      const mEnd = min(m, mStart + MC);
+      for (let j: u32 = 0; j < n; j += NR) {
+        const b = packedB + ((<usize>j * k + <usize>kStart * NR) << 2);
+        const columns = min(NR, n - j);
+        for (let i = mStart; i < mEnd; i += MR) {
+          const a = packedA + ((<usize>i * k + <usize>kStart * MR) << 2);
+          const to = c + <usize>i * strideBytes + (<usize>j << 2);
+          if (columns == NR && i + MR <= m) {
+            microKernel(depth, a, b, to, strideBytes, accumulate);
+          } else {
+            microKernel(depth, a, b, tile, NR << 2, false);
+            storeEdge(tile, to, strideBytes, min(MR, m - i), columns, accumulate);
+          }
+        }
+      }
+    }
+  }
+}
+
+/**
+ * C[M, N] = the tree sum over segments s of A_s B_s, each product over the depth rows
+ * [segments[s], segments[s + 1]): the weight gradient of several shards at once, every tile of C
+ * written once. The tree is the one of the numerics contract: neighbours pair up, an odd last one rises.
+ * `segments` points to u32 [numSegments + 1]; `tiles` is scratch for 12 register tiles (up to 2048 segments).
+ */
+export function gemmPackedTree(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  segments: usize,
+  numSegments: u32,
+  tiles: usize,
+): void {
+  const strideBytes: usize = <usize>stride << 2;
+  for (let j: u32 = 0; j < n; j += NR) {
+    const b = packedB + ((<usize>j * k) << 2);
+    const columns = min(NR, n - j);
+    for (let i: u32 = 0; i < m; i += MR) {
+      const a = packedA + ((<usize>i * k) << 2);
+      const to = c + <usize>i * strideBytes + (<usize>j << 2);
+      if (columns == NR && i + MR <= m) {
+        treeTile(a, b, segments, numSegments, to, strideBytes, tiles);
+      } else {
+        treeTile(a, b, segments, numSegments, tiles, NR << 2, tiles + TILE_BYTES);
+        storeEdge(tiles, to, strideBytes, min(MR, m - i), columns, false);
+      }
+    }
+  }
+}
+
+/** One tile of `gemmPackedTree`: a stack of partial sums whose bottom is `first`, the others in `tiles`. */
+function treeTile(
+  a: usize,
+  b: usize,
+  segments: usize,
+  numSegments: u32,
+  first: usize,
+  firstStride: usize,
+  tiles: usize,
+): void {
+  let height: u32 = 0;
+  for (let s: u32 = 0; s < numSegments; s++) {
+    const start = load<u32>(segments + (<usize>s << 2));
+    const depth = load<u32>(segments + (<usize>s << 2), 4) - start;
+    const isRight = s & 1;
+    const slot = height - isRight;
+    const to = slot == 0 ? first : tiles + (slot - 1) * TILE_BYTES;
+    const stride: usize = slot == 0 ? firstStride : NR << 2;
+    microKernel(depth, a + (<usize>(start * MR) << 2), b + (<usize>(start * NR) << 2), to, stride, <bool>isRight);
+    height = slot + 1;
+    for (let level = s >> 1; isRight && level & 1; level >>= 1) {
+      height--;
+      mergeTile(height, first, firstStride, tiles);
+    }
+  }
+  while (height > 1) {
+    height--;
+    mergeTile(height, first, firstStride, tiles);
+  }
+}
+
+/** Adds the stack's slot `right` to the slot below it. */
+function mergeTile(right: u32, first: usize, firstStride: usize, tiles: usize): void {
+  let from = tiles + (right - 1) * TILE_BYTES;
+  let to = right == 1 ? first : from - TILE_BYTES;
+  const stride: usize = right == 1 ? firstStride : NR << 2;
+  for (let r: u32 = 0; r < MR; r++) {
+    v128.store(to, f32x4.add(v128.load(to), v128.load(from)));
+    v128.store(to, f32x4.add(v128.load(to, 16), v128.load(from, 16)), 16);
+    from += NR << 2;
+    to += stride;
+  }
+}

@@ -1,0 +1,10 @@
+// The kernels: pure functions over addresses in one linear memory. Nothing here allocates or keeps state.
+export { activationBackward, addInto, biasActivationForward, columnSumTree } from './activation';
+export { allFinite, fingerprint64, sumSquares } from './check';
+export { gatherRows, gatherScaledBytes } from './gather';
+export { gemmPacked, gemmPackedTree, packColumns, packRows } from './gemm';
+export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
+export { expF64, logF64 } from './math';
+export { adamStep } from './optimizer';
+export { peakMultiplyAdd } from './peak';
+export { fillNormal, fillUniform, philox4x32 } from './random';

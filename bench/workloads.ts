@@ -1,0 +1,86 @@
+// The benchmark workloads: models and batches as the field quotes them, on synthetic data of the same shape.
+import { validateConfig } from '../src/config/validate.ts';
+import type { Config } from '../src/config/schema.ts';
+import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
+import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
+import type { LoadedData } from '../src/data/load.ts';
+import { planEngine } from '../src/engine/plan.ts';
+import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
+import { Memory } from '../src/memory.ts';
+import { resolveModel } from '../src/model/model.ts';
+import type { PreparedRun } from '../coordinator/prepare.ts';
+
+interface Workload {
+  readonly inputs: number;
+  readonly hidden: readonly number[];
+  readonly outputs: number;
+  readonly loss: 'mse' | 'crossEntropy';
+  readonly batchSize: number;
+}
+
+/** `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide` 1024-1024-1024-1024-10; ReLU between layers. */
+export const WORKLOADS = {
+  'mlp-small': { inputs: 8, hidden: [64, 64], outputs: 1, loss: 'mse', batchSize: 256 },
+  'mlp-mnist': { inputs: 784, hidden: [256, 128], outputs: 10, loss: 'crossEntropy', batchSize: 256 },
+  'mlp-wide': { inputs: 1024, hidden: [1024, 1024, 1024], outputs: 10, loss: 'crossEntropy', batchSize: 512 },
+} as const satisfies Record<string, Workload>;
+
+const NUM_ROWS = 8192;
+
+/** A run of a workload, ready to train. */
+export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<PreparedRun> {
+  const workload: Workload = WORKLOADS[name];
+  const config = configOf(name, workload);
+  const dataset = syntheticDataset(workload);
+  const kernelModule = await loadKernelModule();
+  const memory = new Memory();
+  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const model = resolveModel(config.model, workload.inputs);
+  const math = { log: (x: number) => kernels.logF64(x), exp: (x: number) => kernels.expF64(x) };
+  const plan = planEngine(model, config.batchSize, config.shards);
+  return { config, kernelModule, kernels, memory, math, data: dataOf(dataset), model, plan };
+}
+
+function configOf(name: string, { hidden, outputs, loss, batchSize }: Workload): Config {
+  const layers = [...hidden.map((units) => ({ kind: 'dense', units, activation: 'relu' })), { kind: 'dense', units: outputs }];
+  const data = loss === 'mse' ? { file: 'none', target: 'y' } : { train: { images: 'none', labels: 'none' } };
+  const result = validateConfig({ name, data, model: { layers }, loss, batchSize, epochs: 1 });
+  if ('config' in result) return result.config;
+  throw new Error(`the workload ${name} is not a valid config: ${JSON.stringify(result.findings)}`);
+}
+
+function syntheticDataset({ inputs, outputs, loss }: Workload): PackedDataset {
+  const isRegression = loss === 'mse';
+  const layout: RowLayout = {
+    numRows: NUM_ROWS,
+    featureWidth: inputs,
+    featureType: 'f32',
+    featureScale: 1,
+    targetKind: isRegression ? 'values' : 'labels',
+    targetWidth: isRegression ? outputs : 1,
+    numClasses: isRegression ? 0 : outputs,
+  };
+  const blob = new Uint8Array(blobByteLength(layout));
+  const features = new Float32Array(blob.buffer, 0, NUM_ROWS * inputs);
+  // A fixed sequence without a generator's cost: the fractional part of multiples of the golden ratio.
+  features.forEach((_, i) => (features[i] = ((i * 0.6180339887498949) % 1) - 0.5));
+  const targets = new DataView(blob.buffer, targetsByteOffset(layout));
+  for (let row = 0; row < NUM_ROWS; row++) {
+    if (isRegression) targets.setFloat32(4 * row, features[row * inputs] as number, true);
+    else targets.setUint32(4 * row, row % outputs, true);
+  }
+  return { layout, blob, sha256: hashDataset(layout, blob) };
+}
+
+function dataOf(dataset: PackedDataset): LoadedData {
+  const train = Uint32Array.from({ length: NUM_ROWS }, (_, row) => row);
+  const none = new Uint32Array(0);
+  return {
+    dataset,
+    splits: { train, validation: none, test: none },
+    transforms: { features: [], target: { kind: 'values', columns: [] } },
+    featureNames: [],
+    targetNames: ['y'],
+    classNames: [],
+  };
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env node
+// The command line: reads arguments, calls one function, turns the outcome into text and an exit code.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { EXIT, LockstepError, formatError } from '../src/errors.ts';
+import { VERSION } from '../src/version.ts';
+import { Interrupted } from './runtime.ts';
+
+const wholeNumber =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
+  };
+
+const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
+
+const threadsOption = (): Option =>
+  new Option('--threads <count>', 'compute threads of each worker')
+    .argParser(wholeNumber(1, 256))
+    .default(1)
+    .env('LOCKSTEP_THREADS');
+
+/** Options that every command which reads a config has. */
+function withConfig(command: Command): Command {
+  return command
+    .argument('<config>', 'YAML or JSON file that describes the run')
+    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
+    .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)')
+    .option('--print-config', 'print the resolved config and exit')
+    .option('--dry-run', 'check config, data, model and memory, and exit')
+    .option('--json', 'print summary.json to stdout at the end');
+}
+
+function createProgram(): Command {
+  const program = new Command('lockstep')
+    .description('Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('(run with --help for usage)');
+
+  withConfig(program.command('train'))
+    .description('train on this machine: starts the workers, trains, validates, tests')
+    .addOption(
+      new Option('--workers <count>', 'worker processes; auto: one a core; 0: compute in this process')
+        .argParser((text) => (text === 'auto' ? 'auto' : wholeNumber(0, 1024)(text)))
+        .default('auto')
+        .env('LOCKSTEP_WORKERS'),
+    )
+    .addOption(threadsOption())
+    .action(async (config: string, options) => (await import('./train-command.ts')).trainLocally(config, options));
+
+  withConfig(program.command('coordinator'))
+    .description('train with workers that join over the network')
+    .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
+    .option('--token-file <file>', 'file with the secret that workers must show (or LOCKSTEP_TOKEN)')
+    .option('--min-workers <count>', 'workers to wait for before the first step', wholeNumber(1, 1024), 1)
+    .option('--wait-for-workers <seconds>', 'longest time without any worker', wholeNumber(1, 86_400), 600)
+    .action(async (config: string, options) => (await import('./train-command.ts')).coordinate(config, options));
+
+  program
+    .command('worker')
+    .description('work for a coordinator, and come back if the connection is lost, until told to stop')
+    .argument('<url>', 'ws://HOST:PORT of the coordinator')
+    .addOption(threadsOption())
+    .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
+    .action(async (url: string, options) => (await import('./worker-command.ts')).work(url, options));
+
+  const bench = program.command('bench').description('measure this machine');
+  bench
+    .command('kernels')
+    .description('GFLOP/s of matrix products against the 128-bit multiply-and-add peak')
+    .option('--json', 'print the figures as JSON')
+    .action(async (options) => (await import('../bench/kernels.ts')).benchKernels(options));
+  bench
+    .command('scale')
+    .description('samples/s, efficiency and bytes for 1, 2, ... workers on the mlp-mnist workload')
+    .option('--workers <list>', 'worker counts, separated by commas', '1,2')
+    .addOption(threadsOption())
+    .option('--steps <count>', 'steps measured for each count', wholeNumber(10, 100_000), 300)
+    .option('--json', 'print the figures as JSON')
+    .action(async (options) => (await import('../bench/scale.ts')).benchScale(options));
+  return program;
+}
+
+/** Runs a command line; returns the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync([...argv]);
+    return EXIT.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof Interrupted) return error.exitCode;
+    if (error instanceof LockstepError) {
+      process.stderr.write(`${formatError(error)}\n`);
+      return error.exitCode;
+    }
+    process.stderr.write(`lockstep ${VERSION} has a bug: ${error instanceof Error ? error.stack : String(error)}\n`);
+    return EXIT.bug;
+  }
+}
+
+process.exitCode = await main(process.argv);

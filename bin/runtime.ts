@@ -1,0 +1,48 @@
+// What commands share: one screen, one log, and signals as an AbortSignal.
+import { EXIT } from '../src/errors.ts';
+import { LogFile, Screen, createLogger } from '../src/log.ts';
+import type { LogLevel, Logger } from '../src/log.ts';
+
+/** The reason of an abort by signal; its exit code is the shell's convention, 128 + signal. */
+export class Interrupted extends Error {
+  readonly exitCode: number;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`);
+    this.name = 'Interrupted';
+    this.exitCode = signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated;
+  }
+}
+
+/** Screen, log and signals of one command. */
+export interface Runtime {
+  readonly screen: Screen;
+  readonly log: Logger;
+  readonly logFile: LogFile;
+  /** Aborts with an `Interrupted` at the first SIGINT or SIGTERM; a second one ends the process at once. */
+  readonly signal: AbortSignal;
+}
+
+const LOG_LEVELS = new Set(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']);
+
+/** Sets up a command. `LOCKSTEP_LOG_LEVEL` chooses how much is said. */
+export function createRuntime(): Runtime {
+  const screen = new Screen();
+  const logFile = new LogFile();
+  const wanted = process.env['LOCKSTEP_LOG_LEVEL'] ?? 'info';
+  const level = LOG_LEVELS.has(wanted) ? (wanted as LogLevel) : 'info';
+  const log = createLogger({ level, screen, file: logFile });
+  const controller = new AbortController();
+  // A local worker shares the terminal's Ctrl-C with its coordinator, which alone decides what it means.
+  if (process.send) process.on('SIGINT', () => undefined);
+  for (const name of process.send ? (['SIGTERM'] as const) : (['SIGINT', 'SIGTERM'] as const)) {
+    process.on(name, () => {
+      const interrupted = new Interrupted(name);
+      if (controller.signal.aborted) process.exit(interrupted.exitCode);
+      log.warn(`${name}: stopping; once more to stop at once`);
+      controller.abort(interrupted);
+    });
+  }
+  process.once('disconnect', () => controller.abort(new Interrupted('SIGTERM')));
+  return { screen, log, logFile, signal: controller.signal };
+}

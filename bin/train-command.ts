@@ -1,0 +1,88 @@
+// `lockstep train` and `lockstep coordinator`: from arguments to a finished run.
+import os from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { formatConfigYaml } from '../src/config/format.ts';
+import { loadConfig } from '../src/config/load.ts';
+import { LockstepError } from '../src/errors.ts';
+import { readToken } from '../src/protocol/token.ts';
+import { formatSummary } from '../coordinator/output/summary.ts';
+import { describePlan } from '../coordinator/describe-plan.ts';
+import { prepareRun } from '../coordinator/prepare.ts';
+import { runTraining } from '../coordinator/run.ts';
+import type { Workforce } from '../coordinator/start-compute.ts';
+import { createRuntime } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
+
+interface RunArguments {
+  readonly set: readonly string[];
+  readonly runDir?: string;
+  readonly printConfig?: boolean;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+/** Arguments of `lockstep train`. */
+export interface TrainArguments extends RunArguments {
+  readonly workers: number | 'auto';
+  readonly threads: number;
+}
+
+/** Arguments of `lockstep coordinator`. */
+export interface CoordinatorArguments extends RunArguments {
+  readonly listen: string;
+  readonly tokenFile?: string;
+  readonly minWorkers: number;
+  readonly waitForWorkers: number;
+}
+
+/** Trains with worker processes of its own. */
+export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
+  const { threads } = args;
+  const workers = args.workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : args.workers;
+  const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
+  const workforce: Workforce =
+    workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program };
+  await runCommand(config, args, () => workforce);
+}
+
+/** Trains with workers that join over the network. */
+export async function coordinate(config: string, args: CoordinatorArguments): Promise<void> {
+  await runCommand(config, args, ({ log }) => {
+    const { host, port } = parseAddress(args.listen);
+    const token = readToken({ file: args.tokenFile, env: process.env, warn: (message) => log.warn(message) });
+    const { minWorkers, waitForWorkers } = args;
+    return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs: waitForWorkers * 1000 };
+  });
+}
+
+async function runCommand(
+  path: string,
+  args: RunArguments,
+  chooseWorkforce: (runtime: Runtime) => Workforce,
+): Promise<void> {
+  const { config } = await loadConfig({ path, overrides: args.set });
+  if (args.printConfig) return void process.stdout.write(formatConfigYaml(config));
+  const runtime = createRuntime();
+  if (args.dryRun) {
+    const prepared = await prepareRun(config, (message) => runtime.log.warn(message));
+    return void process.stdout.write(describePlan(prepared));
+  }
+  const workforce = chooseWorkforce(runtime);
+  const { summary, directory } = await runTraining({ ...runtime, config, workforce, runDirectory: args.runDir });
+  runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
+  if (args.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+}
+
+function parseAddress(text: string): { host: string; port: number } {
+  const match = /^(?<host>\[[0-9a-fA-F:]+\]|[^:\s]+):(?<port>\d{1,5})$/.exec(text);
+  const port = Number(match?.groups?.['port']);
+  if (!match?.groups || port > 65_535) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_LISTEN_ADDRESS',
+      message: `--listen ${text}: expected HOST:PORT`,
+      help: 'for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file',
+    });
+  }
+  return { host: (match.groups['host'] as string).replace(/^\[|\]$/g, ''), port };
+}

@@ -1,0 +1,26 @@
+// `lockstep worker`: from arguments to a working worker.
+import { LockstepError } from '../src/errors.ts';
+import { readToken } from '../src/protocol/token.ts';
+import { runWorker } from '../worker/run-worker.ts';
+import { createRuntime } from './runtime.ts';
+
+/** Arguments of `lockstep worker`. */
+export interface WorkerArguments {
+  readonly threads: number;
+  readonly tokenFile?: string;
+}
+
+/** Works for the coordinator at `url` until told to stop. */
+export async function work(url: string, { threads, tokenFile }: WorkerArguments): Promise<void> {
+  if (!/^ws:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_WORKER_URL',
+      message: `${url} is not the address of a coordinator`,
+      help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
+    });
+  }
+  const { log, signal } = createRuntime();
+  const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  await runWorker({ url, token, numThreads: threads, log, signal });
+}

@@ -1,0 +1,418 @@
+// Steps and evaluations on connected workers: carries out what the round machine decides, and moves the
+// bytes. A piece of the next weights goes out as soon as its gradient is complete, while others still come in.
+import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
+import { LockstepError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { encodeMessage } from '../src/protocol/envelope.ts';
+import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
+import { CLOSE } from '../src/protocol/protocol-error.ts';
+import { lift, treeSum } from '../src/tree.ts';
+import { evaluationLeafRows } from './compute.ts';
+import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import { RoundMachine } from './round-machine.ts';
+import type { RoundCommand, RoundEvent, SumName } from './round-machine.ts';
+import { SumSlots } from './sum-slots.ts';
+import type { TrainingState } from './training-state.ts';
+import type { ResultMessage, WorkerSession } from './worker-session.ts';
+
+/** What a cluster is made from. */
+export interface ClusterOptions {
+  readonly run: string;
+  readonly state: TrainingState;
+  readonly log: Logger;
+  /** Longest time without any worker before the run ends. */
+  readonly waitForWorkersMs: number;
+  /** What to tell a user whose run has no workers. */
+  readonly joinHint: string;
+}
+
+/** Figures of the rounds so far, for benchmarks and the log. */
+export interface ClusterCounters {
+  bytesSent: number;
+  bytesReceived: number;
+  /** Milliseconds that workers reported as computing, summed over workers. */
+  computeMs: number;
+  /** Largest resident memory that a worker reported. */
+  workerResidentBytes: number;
+  workersLost: number;
+}
+
+/** A round under way: what it computes, and who waits for it. */
+interface ActiveRound {
+  readonly round: number;
+  readonly kind: 'train' | 'evaluate';
+  readonly batch: Batch;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  /** Losses by leaf, of an evaluation. */
+  readonly leafLosses: Float64Array;
+  readonly outputs: Float32Array;
+  lossSum: number;
+}
+
+/** The sum that is being handled: its bytes are copied, checked, and kept if the machine says so. */
+interface ReceivedSum {
+  readonly name: SumName;
+  readonly address: number;
+  readonly lossSum: number;
+}
+
+const TICK_MS = 100;
+const FIRST_WAIT_NOTE_MS = 10_000;
+const NEXT_WAIT_NOTE_MS = 30_000;
+/** Most leaves of an evaluation round: keeps its messages small. */
+const MAX_EVALUATION_LEAVES = 1024;
+
+/** See the head of this file. */
+export class Cluster implements Compute {
+  readonly counters: ClusterCounters = {
+    bytesSent: 0,
+    bytesReceived: 0,
+    computeMs: 0,
+    workerResidentBytes: 0,
+    workersLost: 0,
+  };
+  readonly #options: ClusterOptions;
+  readonly #state: TrainingState;
+  readonly #machine = new RoundMachine();
+  readonly #slots: SumSlots;
+  readonly #outputsFingerprinter: ByteFingerprinter;
+  readonly #sessions = new Map<number, WorkerSession>();
+  readonly #ticker: NodeJS.Timeout;
+  #active: ActiveRound | undefined;
+  #numRounds = 0;
+  #emptySinceMs: number | undefined = performance.now();
+  #nextWaitNoteMs = FIRST_WAIT_NOTE_MS;
+  #readyWaiters: { count: number; resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #fatal: unknown;
+  readonly #closers: (() => Promise<void>)[] = [];
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+    this.#state = options.state;
+    this.#slots = new SumSlots(options.state.memory, options.state.model);
+    this.#outputsFingerprinter = new ByteFingerprinter(options.state.kernels, options.state.memory);
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  get numWorkers(): number {
+    return this.#sessions.size;
+  }
+
+  /** Resolves once `count` workers are ready. @throws LockstepError (exit 7) when none comes in time. */
+  async waitForWorkers(count: number): Promise<void> {
+    if (this.#fatal) throw this.#fatal;
+    if (this.#sessions.size >= count) return;
+    await new Promise<void>((resolve, reject) => this.#readyWaiters.push({ count, resolve, reject }));
+  }
+
+  /** A worker has joined: it gets the weights, and work at once if some is open. */
+  addWorker(session: WorkerSession): void {
+    this.#sessions.set(session.id, session);
+    this.#emptySinceMs = undefined;
+    const numPieces = this.#state.model.pieces.length;
+    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
+    if (this.#active?.kind === 'train') {
+      for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
+    }
+    this.#handle({ type: 'workerReady', worker: session.id, threads: session.threads });
+    const isMet = (waiter: { count: number }): boolean => waiter.count <= this.#sessions.size;
+    for (const waiter of this.#readyWaiters.filter(isMet)) waiter.resolve();
+    this.#readyWaiters = this.#readyWaiters.filter((waiter) => !isMet(waiter));
+  }
+
+  /** A worker is gone: its unfinished leaves go to others. */
+  removeWorker(session: WorkerSession): void {
+    if (!this.#sessions.delete(session.id)) return;
+    this.counters.workersLost++;
+    if (this.#sessions.size === 0) {
+      this.#emptySinceMs = performance.now();
+      this.#nextWaitNoteMs = FIRST_WAIT_NOTE_MS;
+      if (this.#active) this.#options.log.warn('0 workers left, waiting for one to join');
+    }
+    this.#handle({ type: 'workerLost', worker: session.id });
+  }
+
+  /** Ends the round under way and every later one: nothing can compute any more. */
+  fail(error: unknown): void {
+    this.#fatal ??= error;
+    this.#active?.reject(error);
+    this.#active = undefined;
+    for (const waiter of this.#readyWaiters) waiter.reject(error);
+    this.#readyWaiters = [];
+  }
+
+  async trainStep(batch: Batch): Promise<StepResult> {
+    const { lossSum } = await this.#runRound('train', batch, this.#state.model.pieces.length);
+    this.#slots.forgetAll();
+    return { lossSum, ...this.#state.commit() };
+  }
+
+  async evaluate(indices: Uint32Array): Promise<Evaluation> {
+    const { outputWidth } = this.#state.model;
+    const leafRows = evaluationLeafRows(outputWidth);
+    const outputs = new Float32Array(indices.length * outputWidth);
+    const leafLosses: number[] = [];
+    const roundRows = leafRows * MAX_EVALUATION_LEAVES;
+    for (let start = 0; start < indices.length; start += roundRows) {
+      const slice = indices.subarray(start, start + roundRows);
+      const numLeaves = Math.ceil(slice.length / leafRows);
+      const bounds = Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) => Math.min(leaf * leafRows, slice.length));
+      const round = await this.#runRound('evaluate', { indices: slice, bounds }, 1);
+      outputs.set(round.outputs, start * outputWidth);
+      leafLosses.push(...round.leafLosses);
+    }
+    return { lossSum: treeSum(leafLosses), outputs };
+  }
+
+  weightsReplaced(): void {
+    for (let piece = 0; piece < this.#state.model.pieces.length; piece++) {
+      this.#sendPiece([...this.#sessions.values()], piece, 'current');
+    }
+  }
+
+  /** Has `close` end what belongs to the cluster, in the order of these calls. */
+  onClose(closer: () => Promise<void>): void {
+    this.#closers.push(closer);
+  }
+
+  async close(reason: string): Promise<void> {
+    clearInterval(this.#ticker);
+    for (const session of this.#sessions.values()) session.stop(reason);
+    for (const closer of this.#closers.splice(0)) await closer();
+  }
+
+  /** Handles a message about a round. */
+  receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
+    this.counters.bytesReceived += body.byteLength;
+    const { round, attempt } = message;
+    switch (message.type) {
+      case 'gradient':
+        return this.#receiveGradient(session, message, body);
+      case 'evaluation':
+        return this.#receiveEvaluation(session, message, body);
+      case 'finished':
+        this.counters.computeMs += message.computeMs;
+        this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, message.residentBytes);
+        return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt });
+      case 'failure':
+        this.#options.log.warn(`${session.name} failed on a range: ${message.message}`);
+        return this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, message: message.message });
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #runRound(kind: 'train' | 'evaluate', batch: Batch, numPieces: number): Promise<ActiveRound> {
+    if (this.#fatal) return Promise.reject(this.#fatal);
+    const round = ++this.#numRounds;
+    const numLeaves = batch.bounds.length - 1;
+    const leafRows = Array.from(
+      { length: numLeaves },
+      (_, leaf) => (batch.bounds[leaf + 1] as number) - (batch.bounds[leaf] as number),
+    );
+    return new Promise((resolve, reject) => {
+      const active: ActiveRound = {
+        round,
+        kind,
+        batch,
+        resolve: () => resolve(active),
+        reject,
+        leafLosses: new Float64Array(kind === 'evaluate' ? numLeaves : 0),
+        outputs: new Float32Array(kind === 'evaluate' ? batch.indices.length * this.#state.model.outputWidth : 0),
+        lossSum: Number.NaN,
+      };
+      this.#active = active;
+      const mode = kind === 'train' ? 'sum' : 'collect';
+      this.#handle({ type: 'roundStarted', plan: { round, mode, numPieces, leafRows } });
+    });
+  }
+
+  #receiveGradient(
+    session: WorkerSession,
+    message: GradientMessage,
+    body: Uint8Array,
+  ): void {
+    if (this.#active?.kind !== 'train' || message.round !== this.#active.round) return;
+    const piece = this.#state.model.pieces[message.piece];
+    const isLastPiece = message.piece === this.#state.model.pieces.length - 1;
+    if (!piece || body.byteLength !== 4 * piece.length || isLastPiece !== (message.lossSum !== undefined)) {
+      return session.evict(CLOSE.protocol, `sent ${body.byteLength} bytes for piece ${message.piece}`);
+    }
+    if (message.weights !== this.#state.fingerprint) {
+      return session.evict(CLOSE.protocol, `computed round ${message.round} with other weights`);
+    }
+    const address = this.#slots.take(message.piece);
+    this.#state.memory.bytes(address, body.byteLength).set(body);
+    if (fingerprintOf(this.#state.kernels, address, piece.length) !== message.fingerprint) {
+      this.#slots.giveBack(message.piece, address);
+      return session.evict(CLOSE.protocol, `sent a damaged piece ${message.piece}`);
+    }
+    const { round, attempt, level, index } = message;
+    const name = { round, attempt, node: { level, index }, piece: message.piece };
+    this.#offer(session, { name, address, lossSum: message.lossSum ?? 0 });
+  }
+
+  /** Lets the machine judge a sum whose bytes are in memory; gives the buffer back unless it was kept. */
+  #offer(session: WorkerSession, sum: ReceivedSum): void {
+    const commands = this.#machine.handle({ type: 'sumReceived', worker: session.id, sum: sum.name }, performance.now());
+    const isKept = commands.some((command) => command.type === 'store');
+    if (!isKept) this.#slots.giveBack(sum.name.piece, sum.address);
+    this.#carryOut(commands, (slot) => this.#slots.store(slot, sum.name.piece, sum.address, sum.lossSum));
+  }
+
+  #receiveEvaluation(
+    session: WorkerSession,
+    message: EvaluationMessage,
+    body: Uint8Array,
+  ): void {
+    const active = this.#active;
+    if (active?.kind !== 'evaluate' || message.round !== active.round) return;
+    const { outputWidth } = this.#state.model;
+    const start = active.batch.bounds[message.leaf];
+    const end = active.batch.bounds[message.leaf + 1];
+    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * outputWidth) {
+      return session.evict(CLOSE.protocol, `sent ${body.byteLength} bytes for evaluation leaf ${message.leaf}`);
+    }
+    if (message.weights !== this.#state.fingerprint) {
+      return session.evict(CLOSE.protocol, `evaluated round ${message.round} with other weights`);
+    }
+    if (this.#outputsFingerprinter.fingerprint(body) !== message.fingerprint) {
+      return session.evict(CLOSE.protocol, `sent damaged outputs of evaluation leaf ${message.leaf}`);
+    }
+    const node = lift({ level: 0, index: message.leaf }, active.leafLosses.length);
+    const sum = { round: message.round, attempt: message.attempt, node, piece: 0 };
+    this.#handle({ type: 'sumReceived', worker: session.id, sum }, () => {
+      active.leafLosses[message.leaf] = message.lossSum;
+      const target = active.outputs.subarray(start * outputWidth, end * outputWidth);
+      new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
+    });
+  }
+
+  #handle(event: RoundEvent, store?: (slot: number) => void): void {
+    this.#carryOut(this.#machine.handle(event, performance.now()), store);
+  }
+
+  #carryOut(commands: readonly RoundCommand[], store?: (slot: number) => void): void {
+    for (const command of commands) {
+      try {
+        this.#carryOutOne(command, store);
+      } catch (error) {
+        // A diverged step, a full memory: the round cannot end well, and whoever waits for it must know.
+        return this.fail(error);
+      }
+    }
+  }
+
+  #carryOutOne(command: RoundCommand, store?: (slot: number) => void): void {
+    switch (command.type) {
+      case 'assign':
+        return this.#assign(command);
+      case 'store':
+        return store?.(command.slot);
+      case 'merge':
+        return this.#merge(command);
+      case 'forget':
+        return this.#active?.kind === 'train' ? this.#slots.forget(command.slot) : undefined;
+      case 'pieceCompleted':
+        return this.#completePiece(command);
+      case 'roundCompleted':
+        this.#active?.resolve();
+        this.#active = undefined;
+        return;
+      case 'evict':
+        return this.#sessions.get(command.worker)?.evict(CLOSE.protocol, command.reason);
+      case 'giveUp':
+        throw this.#unable(command);
+      default:
+        return command satisfies never;
+    }
+  }
+
+  #assign({ worker, attempt, from, to }: Extract<RoundCommand, { type: 'assign' }>): void {
+    const { batch, kind, round } = this.#active as ActiveRound;
+    const firstRow = batch.bounds[from] as number;
+    const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
+    const indices = batch.indices.slice(firstRow, batch.bounds[to]);
+    const { version, fingerprint } = this.#state;
+    const message = {
+      type: kind,
+      run: this.#options.run,
+      round,
+      attempt,
+      version,
+      weights: fingerprint,
+      numLeaves: batch.bounds.length - 1,
+      firstLeaf: from,
+      bounds,
+    };
+    this.#send([this.#sessions.get(worker)], encodeMessage(message, new Uint8Array(indices.buffer)));
+  }
+
+  #merge({ piece, left, right }: Extract<RoundCommand, { type: 'merge' }>): void {
+    const leftSum = this.#slots.get(left);
+    const rightSum = this.#slots.get(right);
+    this.#state.kernels.addInto(leftSum.address, rightSum.address, this.#state.model.pieces[piece]?.length ?? 0);
+    leftSum.lossSum += rightSum.lossSum;
+    this.#slots.forget(right);
+  }
+
+  #completePiece({ piece, slot }: Extract<RoundCommand, { type: 'pieceCompleted' }>): void {
+    const active = this.#active as ActiveRound;
+    const { address, lossSum } = this.#slots.get(slot);
+    this.#state.finishPiece(piece, address, active.batch.indices.length);
+    if (piece === this.#state.model.pieces.length - 1) active.lossSum = lossSum;
+    this.#sendPiece([...this.#sessions.values()], piece, 'next');
+  }
+
+  /** Encodes a piece once and sends the same bytes to all. */
+  #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
+    const state = this.#state;
+    const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
+    if (!piece || sessions.length === 0) return;
+    const version = which === 'current' ? state.version : state.version + 1;
+    const { fingerprint, bytes } = piece;
+    this.#send(
+      sessions,
+      encodeMessage({ type: 'weights', run: this.#options.run, version, piece: index, fingerprint }, bytes),
+    );
+  }
+
+  #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {
+    for (const session of sessions) {
+      session?.send(data);
+      this.counters.bytesSent += data.byteLength;
+    }
+  }
+
+  #tick(): void {
+    this.#handle({ type: 'tick' });
+    if (this.#emptySinceMs === undefined || this.#fatal) return;
+    const { log, joinHint, waitForWorkersMs } = this.#options;
+    const emptyMs = performance.now() - this.#emptySinceMs;
+    if (emptyMs >= waitForWorkersMs) return this.fail(this.#starved(waitForWorkersMs));
+    if (emptyMs < this.#nextWaitNoteMs) return;
+    this.#nextWaitNoteMs += NEXT_WAIT_NOTE_MS;
+    log.warn(`waiting for workers (${Math.round(emptyMs / 1000)} s): ${joinHint}`);
+  }
+
+  #starved(waitedMs: number): LockstepError {
+    return new LockstepError({
+      category: 'noWorkers',
+      code: 'E_NO_WORKERS',
+      message: `no worker joined within ${Math.round(waitedMs / 1000)} s`,
+      help: this.#options.joinHint,
+    });
+  }
+
+  #unable({ from, to, message }: Extract<RoundCommand, { type: 'giveUp' }>): LockstepError {
+    const { batch, kind } = this.#active as ActiveRound;
+    const rows = batch.indices.subarray(batch.bounds[from], batch.bounds[to]);
+    return new LockstepError({
+      category: 'failure',
+      code: 'E_POISON_SHARD',
+      message: `no worker can ${kind} shards ${from} to ${to - 1} (dataset rows ${rows[0]}, ... ${rows[rows.length - 1]}): ${message}`,
+      help: 'look at these rows of the data, and at the memory of the workers',
+    });
+  }
+}

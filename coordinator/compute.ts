@@ -1,0 +1,46 @@
+// What the training loop needs of whoever computes: this process, or a cluster of workers.
+
+/** One batch: dataset rows in order, cut into shards. */
+export interface Batch {
+  readonly indices: Uint32Array;
+  /** Shard i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
+  readonly bounds: Uint32Array;
+}
+
+/** What a step came to. */
+export interface StepResult {
+  /** f64 sum of losses over the batch's samples. */
+  readonly lossSum: number;
+  /** Euclidean norm of the mean gradient. */
+  readonly gradNorm: number;
+}
+
+/** What the model says of some rows. */
+export interface Evaluation {
+  readonly lossSum: number;
+  /** f32 [rows, outputWidth]. */
+  readonly outputs: Float32Array;
+}
+
+/** Runs steps and evaluations with the weights of one training state. */
+export interface Compute {
+  /** Workers that take part now; 0 for this process alone. */
+  readonly numWorkers: number;
+  /** Computes the batch's gradient, takes the optimizer step and commits it. */
+  trainStep(batch: Batch): Promise<StepResult>;
+  /** Losses and outputs of dataset rows, with the current weights. */
+  evaluate(indices: Uint32Array): Promise<Evaluation>;
+  /** The weights were replaced outside a step. */
+  weightsReplaced(): void;
+  /** Sends everyone home. */
+  close(reason: string): Promise<void>;
+}
+
+/** Rows of one leaf of an evaluation's loss tree, where the outputs of that many fit one message. */
+const EVALUATION_LEAF_ROWS = 256;
+const MAX_OUTPUTS_PER_LEAF = 1_048_576;
+
+/** Rows of an evaluation leaf: part of the bits of a validation loss, so it depends on the model alone. */
+export function evaluationLeafRows(outputWidth: number): number {
+  return Math.max(1, Math.min(EVALUATION_LEAF_ROWS, Math.floor(MAX_OUTPUTS_PER_LEAF / outputWidth)));
+}

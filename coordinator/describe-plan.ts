@@ -1,0 +1,28 @@
+// What a run would take, in words: for `--dry-run`.
+import { numBatches } from '../src/data/batches.ts';
+import { blobByteLength } from '../src/data/dataset.ts';
+import { formatBytes } from '../src/memory.ts';
+import { describeModel } from '../src/model/model.ts';
+import { optimizerBytes } from '../src/optimizer.ts';
+import type { PreparedRun } from './prepare.ts';
+
+/** Data, model, steps and memory of a prepared run, ending in a newline. */
+export function describePlan({ config, data, model, plan }: PreparedRun): string {
+  const { splits, dataset } = data;
+  const { train, validation, test } = splits;
+  const steps = numBatches(train.length, config.batchSize);
+  const count = (value: number): string => value.toLocaleString('en-US');
+  const { weights, packedWeights, gradients, activations, scratch } = plan.bytes;
+  const datasetBytes = blobByteLength(dataset.layout);
+  const worker = weights + packedWeights + gradients + activations + scratch + datasetBytes;
+  return [
+    `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
+    `         ${count(dataset.layout.featureWidth)} features, dataset ${formatBytes(datasetBytes)}, sha256 ${dataset.sha256.slice(0, 16)}`,
+    ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : '         '}${line}`),
+    `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${count(config.shards)} shards`,
+    `worker   ${formatBytes(worker)}: weights ${formatBytes(weights)}, packed weights ${formatBytes(packedWeights)}, gradients ${formatBytes(gradients)},`,
+    `         activations ${formatBytes(activations)}, scratch ${formatBytes(scratch)}, dataset ${formatBytes(datasetBytes)} (one thread)`,
+    `here     optimizer state ${formatBytes(optimizerBytes(model.numParameters))}, ${count(model.pieces.length)} pieces on the wire`,
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,80 @@
+// The workers of a local cluster: child processes of the coordinator, started again a few times if they
+// die, and gone when it goes.
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Logger } from '../src/log.ts';
+
+/** How to start workers, and whom to tell. */
+export interface LocalWorkersOptions {
+  readonly count: number;
+  readonly threads: number;
+  readonly url: string;
+  readonly token: string;
+  /** The command line's program file: `lockstep worker` is run with it. */
+  readonly program: string;
+  readonly log: Logger;
+  /** Told when the last worker has died for good. */
+  readonly onAllGone: (reason: string) => void;
+}
+
+/** Starts of one worker after its first. */
+const MAX_RESTARTS = 3;
+/** Longest wait for a worker to end after it was told to. */
+const STOP_DEADLINE_MS = 5_000;
+
+/** Child processes running `lockstep worker`. */
+export class LocalWorkers {
+  readonly #options: LocalWorkersOptions;
+  readonly #children = new Set<ChildProcess>();
+  #isStopping = false;
+
+  constructor(options: LocalWorkersOptions) {
+    this.#options = options;
+    for (let index = 0; index < options.count; index++) this.#start(index, 0);
+  }
+
+  /** Process ids of the running workers. */
+  get pids(): number[] {
+    return [...this.#children].map((child) => child.pid).filter((pid) => pid !== undefined);
+  }
+
+  /** Waits for the workers to end, and kills those that do not. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all([...this.#children].map(stopChild));
+  }
+
+  #start(index: number, numRestarts: number): void {
+    const { url, threads, token, program, log } = this.#options;
+    const child = spawn(process.execPath, [program, 'worker', url, '--threads', String(threads)], {
+      // The channel tells a worker that this process is gone, however it went.
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      env: { ...process.env, LOCKSTEP_TOKEN: token, LOCKSTEP_LOG_LEVEL: 'warn', NO_COLOR: '1' },
+    });
+    this.#children.add(child);
+    if (child.stderr) {
+      createInterface({ input: child.stderr }).on('line', (line) => log.warn(`worker process ${index}: ${line}`));
+    }
+    child.once('error', (error) => this.#exited(child, index, numRestarts, error.message));
+    child.once('exit', (code, signal) => this.#exited(child, index, numRestarts, signal ?? `exit code ${code}`));
+  }
+
+  #exited(child: ChildProcess, index: number, numRestarts: number, how: string): void {
+    if (!this.#children.delete(child) || this.#isStopping) return;
+    const { log, onAllGone } = this.#options;
+    const canRestart = numRestarts < MAX_RESTARTS;
+    log.warn(`worker process ${index} (pid ${child.pid}) ended: ${how}${canRestart ? '; starting it again' : ''}`);
+    if (canRestart) this.#start(index, numRestarts + 1);
+    else if (this.#children.size === 0) onAllGone(`every worker process died ${MAX_RESTARTS + 1} times, last by ${how}`);
+  }
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_DEADLINE_MS);
+  if (child.connected) child.disconnect();
+  await exited;
+  clearTimeout(timer);
+}

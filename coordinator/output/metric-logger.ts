@@ -1,0 +1,87 @@
+// Where metrics go while a run goes on: always `metrics.jsonl`, and whatever else the user asked for.
+import { JsonlFile, keepLeadingRecords } from './jsonl-file.ts';
+import type { Summary } from './summary.ts';
+
+/** One point of every metric's curve, such as `train/loss`, `val/r2`, `lr`, `gradNorm`, `samplesPerSecond`. */
+export interface MetricRecord {
+  /** Optimizer steps taken so far. */
+  readonly _step: number;
+  /** Seconds since the run began, by the monotonic clock. */
+  readonly _runtime: number;
+  /** Seconds since 1970, by the wall clock. */
+  readonly _timestamp: number;
+  readonly [name: string]: number;
+}
+
+/** A destination of metrics. */
+export interface MetricLogger {
+  log(record: MetricRecord): void;
+  /** Ends the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
+  finish(summary: Summary | undefined): Promise<void>;
+}
+
+/** Metrics as one JSON object a line, on disk as soon as they are logged. */
+export class JsonlMetricLogger implements MetricLogger {
+  readonly #file: JsonlFile;
+
+  /** When resuming, what was logged after `resumeStep` is dropped: those steps will be taken again. */
+  constructor(path: string, resumeStep?: number) {
+    if (resumeStep !== undefined) {
+      keepLeadingRecords(
+        path,
+        (record) => typeof record['_step'] === 'number' && record['_step'] <= resumeStep,
+      );
+    }
+    this.#file = new JsonlFile(path);
+  }
+
+  log(record: MetricRecord): void {
+    this.#file.append(record);
+  }
+
+  finish(): Promise<void> {
+    this.#file.close();
+    return Promise.resolve();
+  }
+}
+
+/** Fans out to several loggers. One that fails is warned about once, and never stops the run or the others. */
+export class MultiLogger implements MetricLogger {
+  readonly #loggers: ReadonlyMap<string, MetricLogger>;
+  readonly #warn: (message: string) => void;
+  readonly #warned = new Set<string>();
+
+  /** `loggers` by the name that a warning gives them. */
+  constructor(loggers: ReadonlyMap<string, MetricLogger>, warn: (message: string) => void) {
+    this.#loggers = loggers;
+    this.#warn = warn;
+  }
+
+  log(record: MetricRecord): void {
+    for (const [name, logger] of this.#loggers) {
+      try {
+        logger.log(record);
+      } catch (error) {
+        this.#warnOnce(name, error);
+      }
+    }
+  }
+
+  async finish(summary: Summary | undefined): Promise<void> {
+    const endings = [...this.#loggers].map(async ([name, logger]) => {
+      try {
+        await logger.finish(summary);
+      } catch (error) {
+        this.#warnOnce(name, error);
+      }
+    });
+    await Promise.all(endings);
+  }
+
+  #warnOnce(name: string, error: unknown): void {
+    if (this.#warned.has(name)) return;
+    this.#warned.add(name);
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#warn(`${name}: metrics are no longer recorded there: ${reason}`);
+  }
+}

@@ -1,0 +1,58 @@
+// What is to be plotted: the numbers alone, and the file each plot gets.
+
+/** The splits that are measured and plotted. */
+export type PlottedSplit = 'validation' | 'test';
+
+/** Mean losses by epoch; the validation loss may be missing. */
+export interface LossCurvesPlot {
+  readonly kind: 'lossCurves';
+  readonly loss: string;
+  readonly epochs: readonly {
+    readonly epoch: number;
+    readonly train: number;
+    readonly validation?: number | undefined;
+  }[];
+  /** Marked in the plot. */
+  readonly bestEpoch?: number | undefined;
+}
+
+/** A regression's rows in the target's own units. */
+export interface RegressionPlot {
+  readonly kind: 'predictedVsActual' | 'residuals';
+  readonly split: PlottedSplit;
+  /** Name of the target column, for titles and axes. */
+  readonly unit: string;
+  readonly actual: ArrayLike<number>;
+  readonly predicted: ArrayLike<number>;
+  readonly r2?: number | undefined;
+  /** Tells the files of several targets apart, such as `-y2`. */
+  readonly fileSuffix?: string | undefined;
+}
+
+/** Counts of a classification as [actual][predicted]. */
+export interface ConfusionPlot {
+  readonly kind: 'confusion';
+  readonly split: PlottedSplit;
+  readonly classes: readonly string[];
+  readonly counts: readonly (readonly number[])[];
+  readonly accuracy: number;
+}
+
+/** One plot to draw. */
+export type PlotInput = LossCurvesPlot | RegressionPlot | ConfusionPlot;
+
+/** A plot's file name without extension. */
+export function plotName(input: PlotInput): string {
+  switch (input.kind) {
+    case 'lossCurves':
+      return 'loss-curves';
+    case 'predictedVsActual':
+      return `${input.split}-predicted-vs-actual${input.fileSuffix ?? ''}`;
+    case 'residuals':
+      return `${input.split}-residuals${input.fileSuffix ?? ''}`;
+    case 'confusion':
+      return `${input.split}-confusion`;
+    default:
+      return input satisfies never;
+  }
+}

@@ -1,0 +1,29 @@
+// The process that draws a run's plots: argv is a directory and the names of its <name>.vl.json specifications.
+// A process of its own, because Vega would stay in the coordinator's memory. Complaints go to stderr.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import type { TopLevelSpec } from 'vega-lite';
+import { hasFonts, renderPng, renderSvg } from './plot-render.ts';
+
+const [directory = '.', ...names] = process.argv.slice(2);
+const canDrawText = hasFonts();
+
+for (const name of names) {
+  try {
+    const spec = JSON.parse(
+      await fs.readFile(path.join(directory, `${name}.vl.json`), 'utf8'),
+    ) as TopLevelSpec;
+    const svg = await renderSvg(spec);
+    await fs.writeFile(path.join(directory, `${name}.svg`), svg);
+    if (canDrawText) await fs.writeFile(path.join(directory, `${name}.png`), renderPng(svg));
+  } catch (error) {
+    console.error(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+  }
+}
+
+if (!canDrawText) {
+  console.error(
+    'no font on this machine, so no PNG (the SVG is complete); install one, such as fonts-dejavu-core',
+  );
+}

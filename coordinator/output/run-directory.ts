@@ -1,0 +1,180 @@
+// The directory that holds everything one run leaves behind: its layout, and the checks that it can be written
+// before any training time is spent.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { removeStaleTemporaries, writeFileDurably } from './durable-write.ts';
+import type { Summary } from './summary.ts';
+
+/** Where a run is to be kept. */
+export interface RunDirectoryOptions {
+  /** The run's name, already checked by the config schema. */
+  readonly name: string;
+  /** A directory of the user's choice; default: `runs/<YYYYMMDD-HHMMSS>-<name>`. */
+  readonly directory?: string | undefined;
+  /** Parent of directories we name ourselves; default `runs`. */
+  readonly parent?: string | undefined;
+  /** Continue what `directory` holds instead of refusing it. */
+  readonly isResuming?: boolean | undefined;
+  /** What checkpoints, model and records may take; refused when the disk has less. */
+  readonly bytesNeeded?: number | undefined;
+  /** Default: the present. */
+  readonly startedAt?: Date | undefined;
+}
+
+/** The paths of one run. */
+export class RunDirectory {
+  readonly path: string;
+  readonly configPath: string;
+  readonly metricsPath: string;
+  readonly eventsPath: string;
+  readonly logPath: string;
+  readonly summaryPath: string;
+  readonly checkpointsPath: string;
+  readonly plotsPath: string;
+  readonly modelPath: string;
+
+  constructor(directory: string) {
+    this.path = directory;
+    this.configPath = path.join(directory, 'config.yaml');
+    this.metricsPath = path.join(directory, 'metrics.jsonl');
+    this.eventsPath = path.join(directory, 'events.jsonl');
+    this.logPath = path.join(directory, 'output.log');
+    this.summaryPath = path.join(directory, 'summary.json');
+    this.checkpointsPath = path.join(directory, 'checkpoints');
+    this.plotsPath = path.join(directory, 'plots');
+    this.modelPath = path.join(directory, 'model');
+  }
+
+  /** The resolved config, as YAML text. */
+  async writeConfig(yaml: string): Promise<void> {
+    await writeFileDurably(this.configPath, yaml);
+  }
+
+  /** Its presence marks the run as finished. */
+  async writeSummary(summary: Summary): Promise<void> {
+    await writeFileDurably(this.summaryPath, `${JSON.stringify(summary, null, 2)}\n`);
+  }
+}
+
+/**
+ * Makes (or, when resuming, enters) a run's directory and its folders.
+ * Throws E_RUN_EXISTS if it holds another run, E_RUN_DIR if it cannot be written.
+ */
+export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
+  const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
+  if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
+  const intended = directory ?? path.join(parent, `${timestamp(startedAt)}-${options.name}`);
+  try {
+    const made = directory ?? (await makeFreshDirectory(intended));
+    const run = new RunDirectory(made);
+    for (const folder of [run.path, run.checkpointsPath, run.plotsPath, run.modelPath]) {
+      await fs.mkdir(folder, { recursive: true });
+    }
+    await probe(run.path);
+    await requireSpace(run.path, bytesNeeded);
+    if (isResuming) await Promise.all([run.path, run.modelPath].map(removeStaleTemporaries));
+    if (directory === undefined) await linkLatest(parent, made);
+    return run;
+  } catch (error) {
+    throw error instanceof LockstepError ? error : unwritable(intended, error);
+  }
+}
+
+async function refuseOccupied(run: RunDirectory): Promise<void> {
+  if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
+  if (await exists(run.metricsPath)) throw occupied(run.path, 'an unfinished run');
+}
+
+function occupied(directory: string, what: string): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_RUN_EXISTS',
+    message: `${directory} holds ${what}`,
+    help: 'continue it with --resume last, or choose another --run-dir',
+  });
+}
+
+/** Two runs of one name may start within a second: the later ones get -2, -3, ... */
+async function makeFreshDirectory(wanted: string): Promise<string> {
+  await fs.mkdir(path.dirname(wanted), { recursive: true });
+  for (let attempt = 1; ; attempt++) {
+    const candidate = attempt === 1 ? wanted : `${wanted}-${attempt}`;
+    try {
+      await fs.mkdir(candidate);
+      return candidate;
+    } catch (error) {
+      if (systemErrorCode(error) !== 'EEXIST' || attempt === 1000) throw error;
+    }
+  }
+}
+
+/** mkdir succeeds on directories that exist but are read-only, so write something. */
+async function probe(directory: string): Promise<void> {
+  const file = path.join(directory, '.probe');
+  await writeFileDurably(file, 'x');
+  await fs.rm(file);
+}
+
+async function requireSpace(directory: string, bytesNeeded: number): Promise<void> {
+  const { bavail, bsize } = await fs.statfs(directory);
+  const bytesFree = bavail * bsize;
+  if (bytesFree >= bytesNeeded) return;
+  throw new LockstepError({
+    category: 'failure',
+    code: 'E_RUN_DIR',
+    message: `cannot write ${directory}: no space left (need ${megabytes(bytesNeeded)}, free ${megabytes(bytesFree)})`,
+    help: 'free some space, or choose another disk with --run-dir',
+  });
+}
+
+const CAUSES: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space left',
+  EDQUOT: 'the disk quota is used up',
+  ENOTDIR: 'a part of the path is a file',
+  EEXIST: 'it is a file, not a directory',
+};
+
+function unwritable(directory: string, cause: unknown): LockstepError {
+  const reason = CAUSES[systemErrorCode(cause) ?? ''] ?? String(cause);
+  return new LockstepError({
+    category: 'failure',
+    code: 'E_RUN_DIR',
+    message: `cannot write ${directory}: ${reason}`,
+    help: 'choose another directory with --run-dir',
+    cause,
+  });
+}
+
+/** `runs/latest`: a convenience, so a file system without links is no error. */
+async function linkLatest(parent: string, directory: string): Promise<void> {
+  const link = path.join(parent, 'latest');
+  const temporary = path.join(parent, `.latest.${process.pid}`);
+  try {
+    await fs.symlink(path.basename(directory), temporary, 'dir');
+    await fs.rename(temporary, link);
+  } catch {
+    await fs.rm(temporary, { force: true });
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return fs.access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Local time, as the user's clock shows it: YYYYMMDD-HHMMSS. */
+function timestamp(date: Date): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
+  return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1e6).toLocaleString('en-US')} MB`;
+}

@@ -1,0 +1,46 @@
+// Which plots a finished run gets.
+import type { Config } from '../../src/config/schema.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import type { MeasuredSplit } from '../measure.ts';
+import type { TrainingResult } from '../train.ts';
+import type { PlotInput, PlottedSplit } from './plot-input.ts';
+
+/** Loss curves; then for each measured split scatter and residuals, or a confusion matrix. */
+export function runPlots(config: Config, data: LoadedData, result: TrainingResult): PlotInput[] {
+  const curves: PlotInput = {
+    kind: 'lossCurves',
+    loss: config.loss,
+    epochs: result.epochs.map(({ epoch, trainLoss, validation }) => ({
+      epoch,
+      train: trainLoss,
+      validation: validation?.loss,
+    })),
+    bestEpoch: result.best.epoch,
+  };
+  return [
+    curves,
+    ...splitPlots('validation', result.validation, data.classNames),
+    ...splitPlots('test', result.test, data.classNames),
+  ];
+}
+
+function splitPlots(
+  split: PlottedSplit,
+  measured: MeasuredSplit | undefined,
+  classes: readonly string[],
+): PlotInput[] {
+  if (!measured) return [];
+  const { metrics, columns } = measured;
+  if ('accuracy' in metrics) {
+    const { accuracy, confusion } = metrics;
+    return confusion ? [{ kind: 'confusion', split, classes, counts: confusion, accuracy }] : [];
+  }
+  return columns.flatMap(({ name, actual, predicted }, index) => {
+    const isOnly = columns.length === 1;
+    const shared = { split, unit: name, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
+    return [
+      { kind: 'predictedVsActual', ...shared, r2: isOnly ? metrics.r2 : undefined },
+      { kind: 'residuals', ...shared },
+    ] satisfies PlotInput[];
+  });
+}

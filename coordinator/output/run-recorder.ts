@@ -1,0 +1,102 @@
+// Passes what happens in a run to everything that keeps or shows it: metrics, events, and the progress bar.
+import type { Config } from '../../src/config/schema.ts';
+import { numBatches } from '../../src/data/batches.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import type { Logger, Screen } from '../../src/log.ts';
+import type { RosterEvent } from '../start-compute.ts';
+import type { EpochRecord, StepRecord, TrainingObserver } from '../train.ts';
+import { JsonlFile } from './jsonl-file.ts';
+import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
+import type { MetricLogger } from './metric-logger.ts';
+import { createProgress } from './progress.ts';
+import type { Progress } from './progress.ts';
+import type { RunDirectory } from './run-directory.ts';
+import { scalarMetrics } from './summary.ts';
+import type { Summary } from './summary.ts';
+import { WandbLogger, wandbIntent } from './wandb-logger.ts';
+
+/** A line of `events.jsonl`, without its time. */
+export type RunEvent =
+  | RosterEvent
+  | { readonly type: 'runStarted'; readonly name: string; readonly seed: number; readonly datasetSha256: string }
+  | { readonly type: 'epochDone'; readonly epoch: number; readonly step: number; readonly trainLoss: number }
+  | { readonly type: 'runFinished'; readonly weightsSha256: string }
+  | { readonly type: 'runEnded' };
+
+/** What a recorder writes about, and where. */
+export interface RunRecorderOptions {
+  readonly config: Config;
+  readonly data: LoadedData;
+  readonly directory: RunDirectory;
+  readonly screen: Screen;
+  readonly log: Logger;
+}
+
+/** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
+export class RunRecorder implements TrainingObserver {
+  readonly #metrics: MetricLogger;
+  readonly #events: JsonlFile;
+  readonly #screen: Screen;
+  readonly #progressSize: { epochs: number; steps: number };
+  readonly #startedMs = performance.now();
+  #progress: Progress | undefined;
+
+  constructor({ config, data, directory, screen, log }: RunRecorderOptions) {
+    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath)]]);
+    const wandb = wandbIntent(config, config.name);
+    if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
+    if (wandb.kind === 'on') {
+      const say = { info: (message: string) => log.info(message), warn: (message: string) => log.warn(message) };
+      loggers.set('Weights & Biases', new WandbLogger(wandb.run, say));
+    }
+    this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
+    this.#events = new JsonlFile(directory.eventsPath);
+    this.#screen = screen;
+    const { epochs, batchSize } = config;
+    this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
+    this.event({ type: 'runStarted', name: config.name, seed: config.seed, datasetSha256: data.dataset.sha256 });
+  }
+
+  /** Appends to `events.jsonl`. */
+  readonly event = (event: RunEvent): void => {
+    this.#events.append({ time: new Date().toISOString(), ...event });
+  };
+
+  onStep(record: StepRecord): void {
+    const { step, epoch, loss, learningRate, gradNorm, samplesPerSecond, workers } = record;
+    this.#log(step, { epoch, 'train/stepLoss': loss, lr: learningRate, gradNorm });
+    this.#progress ??= createProgress(this.#screen, this.#progressSize);
+    this.#progress.stepDone({ step, epoch, loss, samplesPerSecond, workers });
+  }
+
+  onEpoch(record: EpochRecord): void {
+    const { step, epoch, trainLoss, validation, samplesPerSecond, workers } = record;
+    const measured = Object.entries(validation ? scalarMetrics(validation) : {});
+    const metrics = {
+      'train/loss': trainLoss,
+      ...Object.fromEntries(measured.map(([name, value]) => [`val/${name}`, value])),
+    };
+    this.#log(step, { epoch, ...metrics, samplesPerSecond, workers });
+    this.event({ type: 'epochDone', epoch, step, trainLoss });
+    this.#progress?.epochDone({ epoch, metrics, samplesPerSecond, workers });
+  }
+
+  /** Takes the progress bar away; may be called again. */
+  endProgress(): void {
+    this.#progress?.close();
+    this.#progress = undefined;
+  }
+
+  /** Ends all records; without a summary if the run did not finish. */
+  async close(summary: Summary | undefined): Promise<void> {
+    const end = summary ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 } : { type: 'runEnded' as const };
+    this.event(end);
+    this.#events.close();
+    await this.#metrics.finish(summary);
+  }
+
+  #log(step: number, values: Readonly<Record<string, number>>): void {
+    const runtime = (performance.now() - this.#startedMs) / 1000;
+    this.#metrics.log({ _step: step, _runtime: runtime, _timestamp: Date.now() / 1000, ...values });
+  }
+}

@@ -1,0 +1,104 @@
+// The result of a run: what `summary.json` holds (others read it, so its names are stable) and its table for people.
+import Table from 'cli-table3';
+import type { ClassificationMetrics, RegressionMetrics, SplitMetrics } from '../../src/metrics.ts';
+import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
+
+/** `summary.json`. */
+export interface Summary {
+  readonly name: string;
+  readonly seed: number;
+  /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
+  readonly weightsSha256: string;
+  readonly epochs: number;
+  readonly steps: number;
+  /** Training samples seen, each epoch counted. */
+  readonly samplesSeen: number;
+  /** Most workers at one time. */
+  readonly workers: number;
+  /** From start to end, data loading and testing included. */
+  readonly wallSeconds: number;
+  /** Spent in training steps. */
+  readonly trainSeconds: number;
+  /** samplesSeen / trainSeconds */
+  readonly samplesPerSecond: number;
+  /** The last epoch's mean over its batches. */
+  readonly train: { readonly loss: number; readonly [name: string]: number };
+  /** Absent if the split is empty. */
+  readonly validation?: SplitMetrics | undefined;
+  /** Measured once, on the best weights. Absent if the split is empty. */
+  readonly test?: SplitMetrics | undefined;
+  /** The epoch whose weights are kept, with its validation metrics. */
+  readonly best: { readonly epoch: number; readonly [name: string]: number };
+}
+
+/** A table of the run's losses and test metrics, ending in a newline. */
+export function formatSummary(summary: Summary): string {
+  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, workers, best } = summary;
+  const work = `${pluralize(epochs, 'epoch')}, ${pluralize(steps, 'step')}, ${pluralize(samplesSeen, 'sample')}`;
+  const speed = `${formatCount(samplesPerSecond)} samples/s, ${pluralize(workers, 'worker')}`;
+  return [
+    `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,
+    metricsTable(summary),
+    `best epoch ${best.epoch}, weights sha256 ${summary.weightsSha256}`,
+    '',
+  ].join('\n');
+}
+
+function metricsTable({ train, validation, test }: Summary): string {
+  const columns: [string, Readonly<Record<string, number>>][] = [['train', train]];
+  if (validation) columns.push(['validation', scalarMetrics(validation)]);
+  if (test) columns.push(['test', scalarMetrics(test)]);
+  const table = new Table({
+    head: ['', ...columns.map(([split]) => split)],
+    colAligns: ['left', ...columns.map(() => 'right' as const)],
+    // No colours: the table also goes to files and to terminals that want none.
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
+    chars: PLAIN_CHARS,
+  });
+  for (const metric of new Set(columns.flatMap(([, values]) => Object.keys(values)))) {
+    table.push([metric, ...columns.map(([, values]) => cell(values[metric]))]);
+  }
+  return table.toString();
+}
+
+/** The numbers of a split's metrics that fit one cell each, such as `r2` and `transformed/r2`. */
+export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
+  return isRegression(metrics) ? regressionScalars(metrics) : classificationScalars(metrics);
+}
+
+function isRegression(metrics: SplitMetrics): metrics is RegressionMetrics {
+  return 'rmse' in metrics;
+}
+
+function regressionScalars({ loss, rmse, mae, r2, transformed }: RegressionMetrics): Record<string, number> {
+  const own = { loss, rmse, mae, r2 };
+  if (!transformed) return own;
+  const inner = Object.entries(transformed).map(([key, value]) => [`transformed/${key}`, value as number]);
+  return { ...own, ...(Object.fromEntries(inner) as Record<string, number>) };
+}
+
+function classificationScalars({ loss, accuracy }: ClassificationMetrics): Record<string, number> {
+  return { loss, accuracy };
+}
+
+function cell(value: number | undefined): string {
+  return value === undefined ? '' : formatMetric(value);
+}
+
+const PLAIN_CHARS = {
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '   ',
+};

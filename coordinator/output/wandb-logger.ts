@@ -1,0 +1,168 @@
+// Metrics to Weights & Biases, for those who asked for it. The service may be slow, wrong or away: every wait has
+// a deadline, every failure is one warning, and `metrics.jsonl` has everything anyway.
+import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import type { Config } from '../../src/config/schema.ts';
+import type { MetricLogger, MetricRecord } from './metric-logger.ts';
+import { scalarMetrics, type Summary } from './summary.ts';
+
+/** What a run is called at the service. */
+export interface WandbRunOptions {
+  readonly project: string;
+  /** Default: the account's own. */
+  readonly entity?: string | undefined;
+  readonly name: string;
+  /** The resolved config. */
+  readonly config: unknown;
+  readonly tags: readonly string[];
+}
+
+/** To the thread. */
+export type WandbMessage =
+  | { readonly type: 'log'; readonly step: number; readonly values: Readonly<Record<string, number>> }
+  | { readonly type: 'finish'; readonly exitCode: number };
+
+/** From the thread. */
+export type WandbStatus = { readonly type: 'started'; readonly url: string } | { readonly type: 'finished' };
+
+/** Whether, and under which name, the user wants a run recorded at the service. */
+export type WandbIntent =
+  | { readonly kind: 'off' }
+  | { readonly kind: 'disabled'; readonly reason: string }
+  | { readonly kind: 'on'; readonly run: WandbRunOptions };
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Reads `tracking.wandb` and WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE. The config wins over the environment. */
+export function wandbIntent(config: Config, runName: string, env: Environment = process.env): WandbIntent {
+  const settings = config.tracking.wandb;
+  const project = settings?.project ?? env['WANDB_PROJECT'];
+  if (!project) return { kind: 'off' };
+  const mode = env['WANDB_MODE'] ?? 'online';
+  if (mode !== 'online') {
+    return {
+      kind: 'disabled',
+      reason: `WANDB_MODE=${mode}: nothing is sent, metrics are in the run directory`,
+    };
+  }
+  const entity = settings?.entity ?? (env['WANDB_ENTITY'] || undefined);
+  return { kind: 'on', run: { project, entity, name: runName, config, tags: settings?.tags ?? [] } };
+}
+
+/** How to reach the service, and whom to tell. */
+export interface WandbLoggerOptions {
+  readonly info: (message: string) => void;
+  readonly warn: (message: string) => void;
+  /** For the start and for the end. Default 10 s. */
+  readonly deadlineMs?: number | undefined;
+  /** Default: the process's. The SDK reads WANDB_API_KEY and WANDB_BASE_URL. */
+  readonly env?: Environment | undefined;
+  /** The thread's program; default: the built one beside this file. */
+  readonly program?: URL | undefined;
+}
+
+/** Sends metrics to Weights & Biases from a thread of its own. */
+export class WandbLogger implements MetricLogger {
+  readonly #thread: Worker;
+  readonly #options: WandbLoggerOptions;
+  readonly #deadlineMs: number;
+  readonly #startTimer: NodeJS.Timeout;
+  #state: 'starting' | 'started' | 'over' = 'starting';
+  #lastStep = 0;
+  /** The SDK tells its reasons on the console only. */
+  #complaint = '';
+  #onOver: () => void = () => undefined;
+
+  constructor(run: WandbRunOptions, options: WandbLoggerOptions) {
+    this.#options = options;
+    this.#deadlineMs = options.deadlineMs ?? 10_000;
+    this.#thread = new Worker(options.program ?? new URL('./wandb-thread.js', import.meta.url), {
+      // A config has passed through JSON or YAML, but may hold undefined, which a clone keeps and JSON drops.
+      workerData: JSON.parse(JSON.stringify(run)) as WandbRunOptions,
+      env: { ...(options.env ?? process.env) },
+      stdout: true,
+      stderr: true,
+    });
+    this.#thread.unref();
+    this.#thread.stdout.resume();
+    this.#thread.stderr.on('data', (chunk: Buffer) => (this.#complaint ||= firstLine(chunk.toString())));
+    this.#thread.on('message', (status: WandbStatus) => this.#receive(status));
+    this.#thread.on('error', (error) => this.#giveUp(explain(error)));
+    this.#thread.on('exit', () => this.#giveUp('its thread ended'));
+    this.#startTimer = setTimeout(() => {
+      if (this.#state === 'starting') this.#giveUp(`no answer within ${this.#deadlineMs / 1000} s`);
+    }, this.#deadlineMs).unref();
+  }
+
+  log({ _step, _runtime, _timestamp, ...values }: MetricRecord): void {
+    this.#lastStep = _step;
+    this.#send({ type: 'log', step: _step, values });
+  }
+
+  async finish(summary: Summary | undefined): Promise<void> {
+    if (this.#state === 'over') return;
+    if (summary) this.#send({ type: 'log', step: this.#lastStep, values: resultValues(summary) });
+    const over = new Promise<void>((resolve) => (this.#onOver = resolve));
+    this.#send({ type: 'finish', exitCode: summary ? 0 : 1 });
+    const timer = new AbortController();
+    const late = delay(this.#deadlineMs, 'late', { signal: timer.signal }).catch(() => undefined);
+    if ((await Promise.race([over, late])) === 'late') {
+      this.#giveUp(`the last metrics were not taken within ${this.#deadlineMs / 1000} s`);
+    }
+    timer.abort();
+    await this.#thread.terminate();
+  }
+
+  #send(message: WandbMessage): void {
+    if (this.#state !== 'over') this.#thread.postMessage(message);
+  }
+
+  #receive(status: WandbStatus): void {
+    switch (status.type) {
+      case 'started':
+        this.#state = 'started';
+        this.#options.info(`W&B: recording at ${status.url}`);
+        return;
+      case 'finished':
+        this.#end();
+        return;
+      default:
+        status satisfies never;
+    }
+  }
+
+  #giveUp(reason: string): void {
+    if (this.#state === 'over') return;
+    const cause = this.#complaint ? `${reason} (${this.#complaint})` : reason;
+    this.#options.warn(`W&B: ${cause}; metrics are in the run directory only`);
+    this.#end();
+    void this.#thread.terminate();
+  }
+
+  #end(): void {
+    this.#state = 'over';
+    clearTimeout(this.#startTimer);
+    this.#onOver();
+  }
+}
+
+/** The numbers of the result that the curves do not have, named like them. */
+function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
+  const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
+    Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);
+  return {
+    wallSeconds,
+    trainSeconds,
+    ...Object.fromEntries([...named('best', best), ...(test ? named('test', scalarMetrics(test)) : [])]),
+  };
+}
+
+function explain(error: Error): string {
+  return 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND'
+    ? 'the optional package @wandb/sdk is not installed'
+    : firstLine(error.message);
+}
+
+function firstLine(text: string): string {
+  return text.trim().split('\n', 1)[0]!.slice(0, 200);
+}

@@ -1,0 +1,109 @@
+// From a checked config to everything that training needs in this process: data, model, weights. All that
+// can be wrong with a run is found here, before any process starts.
+import fs from 'node:fs/promises';
+import type { Config } from '../src/config/schema.ts';
+import { blobByteLength } from '../src/data/dataset.ts';
+import type { HostMath } from '../src/data/host-math.ts';
+import { loadData } from '../src/data/load.ts';
+import type { LoadedData } from '../src/data/load.ts';
+import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
+import { planEngine } from '../src/engine/plan.ts';
+import type { EnginePlan } from '../src/engine/plan.ts';
+import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
+import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
+import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
+import { describeModel, resolveModel } from '../src/model/model.ts';
+import type { Model } from '../src/model/model.ts';
+import { optimizerBytes } from '../src/optimizer.ts';
+import { decodeSafetensors } from '../src/safetensors.ts';
+import { TrainingState } from './training-state.ts';
+
+/** A run ready to train. */
+export interface PreparedRun {
+  readonly config: Config;
+  readonly kernelModule: KernelModule;
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly math: HostMath;
+  readonly data: LoadedData;
+  readonly model: Model;
+  readonly plan: EnginePlan;
+}
+
+/** Loads kernels and data, and resolves the model. @throws LockstepError for all that does not fit. */
+export async function prepareRun(config: Config, warn: (message: string) => void): Promise<PreparedRun> {
+  const kernelModule = await loadKernelModule();
+  const memory = new Memory();
+  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const math: HostMath = { log: (x) => kernels.logF64(x), exp: (x) => kernels.expF64(x) };
+  const data = await loadData({ config, math, warn });
+  const model = resolveModel(config.model, data.dataset.layout.featureWidth);
+  requireMatchingOutputs(config, data, model);
+  const plan = planEngine(model, config.batchSize, config.shards);
+  requireMemory(model, plan, data);
+  return { config, kernelModule, kernels, memory, math, data, model, plan };
+}
+
+/** The weights that the run starts from: drawn, or read from `model.init`. */
+export async function initialState({ config, kernels, memory, model }: PreparedRun): Promise<TrainingState> {
+  const { init } = config.model;
+  const file = init === undefined ? undefined : decodeSafetensors(await readInitFile(init), init);
+  return new TrainingState({
+    kernels,
+    memory,
+    model,
+    optimizer: config.optimizer,
+    initialize: (address) => {
+      if (file && init !== undefined) loadWeights(kernels, memory, model, file, init, address);
+      else drawWeights(kernels, memory, model, config.seed, address);
+    },
+  });
+}
+
+async function readInitFile(file: string): Promise<Uint8Array> {
+  try {
+    return await fs.readFile(file);
+  } catch (error) {
+    const why = systemErrorCode(error) === 'ENOENT' ? 'no such file' : (systemErrorCode(error) ?? String(error));
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_INIT_WEIGHTS',
+      message: `cannot read model.init ${file}: ${why}`,
+      help: 'paths in a config are relative to the config file',
+    });
+  }
+}
+
+function requireMatchingOutputs(config: Config, data: LoadedData, model: Model): void {
+  const { layout } = data.dataset;
+  const isLabels = layout.targetKind === 'labels';
+  const needed = isLabels ? layout.numClasses : layout.targetWidth;
+  if (model.outputWidth === needed) return;
+  const what = isLabels ? `the data has ${needed} classes` : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_MODEL_SHAPE',
+    message: `the last layer has ${model.outputWidth} units, ${what}\n${describeModel(model).join('\n')}`,
+    help: `set model.layers.${config.model.layers.length - 1}.units to ${needed}`,
+  });
+}
+
+/** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
+function requireMemory(model: Model, plan: EnginePlan, data: LoadedData): void {
+  const { weights, packedWeights, gradients, activations, scratch } = plan.bytes;
+  const dataset = blobByteLength(data.dataset.layout);
+  const worker = weights + packedWeights + gradients + activations + scratch + dataset;
+  const optimizer = optimizerBytes(model.numParameters);
+  // Best weights, and the sums of gradients of two workers.
+  const coordinator = optimizer + 3 * gradients;
+  const largest = Math.max(worker, coordinator);
+  if (largest <= MEMORY_LIMIT_BYTES) return;
+  const parts = `weights ${formatBytes(gradients)}, optimizer state ${formatBytes(optimizer)}, activations ${formatBytes(activations)}, dataset ${formatBytes(dataset)}`;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `the run needs ${formatBytes(largest)} in one process (${parts}); WebAssembly can address 4 GiB`,
+    help: 'use fewer units, more shards or a smaller dataset',
+  });
+}

@@ -1,0 +1,89 @@
+// A whole training run: prepares it, gathers the workers, trains, and writes what is to be kept.
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../src/config/schema.ts';
+import { formatConfigYaml } from '../src/config/format.ts';
+import type { Logger, LogFile, Screen } from '../src/log.ts';
+import type { Compute } from './compute.ts';
+import { startCompute } from './start-compute.ts';
+import type { Workforce } from './start-compute.ts';
+import { RunRecorder } from './output/run-recorder.ts';
+import { openRunDirectory } from './output/run-directory.ts';
+import { renderPlots } from './output/plots.ts';
+import { runPlots } from './output/run-plots.ts';
+import type { Summary } from './output/summary.ts';
+import { initialState, prepareRun } from './prepare.ts';
+import { saveModel } from './save-model.ts';
+import { train } from './train.ts';
+import type { TrainingResult } from './train.ts';
+
+/** What a run is told besides its config. */
+export interface RunOptions {
+  readonly config: Config;
+  readonly workforce: Workforce;
+  /** Default: a new directory under `runs/`. */
+  readonly runDirectory: string | undefined;
+  readonly screen: Screen;
+  readonly log: Logger;
+  readonly logFile: LogFile;
+  readonly signal: AbortSignal;
+}
+
+/** A finished run. */
+export interface FinishedRun {
+  readonly summary: Summary;
+  /** Its directory. */
+  readonly directory: string;
+}
+
+/** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
+export async function runTraining(options: RunOptions): Promise<FinishedRun> {
+  const { config, log, logFile, screen, signal, workforce } = options;
+  const startedMs = performance.now();
+  const prepared = await prepareRun(config, (message) => log.warn(message));
+  const state = await initialState(prepared);
+  const directory = await openRunDirectory({ name: config.name, directory: options.runDirectory });
+  logFile.open(directory.logPath);
+  await directory.writeConfig(formatConfigYaml(config));
+  log.info(`run directory ${directory.path}`);
+  const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log });
+  let compute: Compute | undefined;
+  let summary: Summary | undefined;
+  try {
+    const run = `${config.name}-${randomBytes(4).toString('hex')}`;
+    compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
+    const result = await train({ ...prepared, state, compute, observer: recorder, signal });
+    recorder.endProgress();
+    await saveModel(directory.modelPath, { ...prepared, state });
+    summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
+    await compute.close('the run is finished');
+    await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), { warn: (m) => log.warn(m) });
+    await directory.writeSummary(summary);
+    return { summary, directory: directory.path };
+  } finally {
+    recorder.endProgress();
+    await compute?.close(summary ? 'the run is finished' : 'the run has ended early');
+    await recorder.close(summary);
+    logFile.close();
+  }
+}
+
+function summarize(config: Config, result: TrainingResult, weightsSha256: string, wallSeconds: number): Summary {
+  const { best, epochs, samplesSeen, steps, trainSeconds, workers } = result;
+  const last = epochs[epochs.length - 1];
+  return {
+    name: config.name,
+    seed: config.seed,
+    weightsSha256,
+    epochs: config.epochs,
+    steps,
+    samplesSeen,
+    workers,
+    wallSeconds,
+    trainSeconds,
+    samplesPerSecond: samplesSeen / trainSeconds,
+    train: { loss: last?.trainLoss ?? Number.NaN },
+    validation: result.validation?.metrics,
+    test: result.test?.metrics,
+    best: { epoch: best.epoch, ...(best.validation ? { loss: best.validation.loss } : {}) },
+  };
+}

@@ -1,0 +1,39 @@
+// The trained model as files: weights that others read, and beside them what it takes to use them.
+import path from 'node:path';
+import type { Config } from '../src/config/schema.ts';
+import type { LoadedData } from '../src/data/load.ts';
+import { encodeSafetensors } from '../src/safetensors.ts';
+import { VERSION } from '../src/version.ts';
+import { writeFileDurably } from './output/durable-write.ts';
+import type { TrainingState } from './training-state.ts';
+
+/**
+ * Writes `model.safetensors` (PyTorch's layout and names of a Sequential) and `config.json` (layers, fitted
+ * transforms, names of features, targets and classes) into `directory`.
+ */
+export async function saveModel(
+  directory: string,
+  { config, data, state }: { readonly config: Config; readonly data: LoadedData; readonly state: TrainingState },
+): Promise<void> {
+  const { model, memory, parameters } = state;
+  const weightsSha256 = state.weightsSha256();
+  const tensors = model.tensors.map(({ name, shape, offset, length }) => ({
+    name,
+    shape,
+    values: memory.f32(parameters + 4 * offset, length),
+  }));
+  await writeFileDurably(path.join(directory, 'model.safetensors'), encodeSafetensors(tensors, { weightsSha256 }));
+  const description = {
+    lockstep: VERSION,
+    name: config.name,
+    weightsSha256,
+    loss: config.loss,
+    inputWidth: model.inputWidth,
+    layers: config.model.layers,
+    featureNames: data.featureNames,
+    targetNames: data.targetNames,
+    classNames: data.classNames,
+    transforms: data.transforms,
+  };
+  await writeFileDurably(path.join(directory, 'config.json'), `${JSON.stringify(description, null, 2)}\n`);
+}

@@ -1,0 +1,155 @@
+// Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
+import { blobByteLength } from '../src/data/dataset.ts';
+import { knownAnswer } from '../src/engine/known-answer.ts';
+import { LockstepError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { formatBytes } from '../src/memory.ts';
+import { generateToken } from '../src/protocol/token.ts';
+import { Cluster } from './cluster.ts';
+import type { Compute } from './compute.ts';
+import { InProcessCompute } from './in-process-compute.ts';
+import { listen } from './listener.ts';
+import { LocalWorkers } from './local-workers.ts';
+import type { PreparedRun } from './prepare.ts';
+import type { TrainingState } from './training-state.ts';
+import { WorkerSession } from './worker-session.ts';
+import type { SessionContext } from './worker-session.ts';
+
+/** Who is to compute. */
+export type Workforce =
+  | { readonly kind: 'inProcess' }
+  | { readonly kind: 'local'; readonly workers: number; readonly threads: number; readonly program: string }
+  | {
+      readonly kind: 'network';
+      readonly host: string;
+      readonly port: number;
+      readonly token: string | undefined;
+      readonly minWorkers: number;
+      readonly waitForWorkersMs: number;
+    };
+
+/** Something that happened to the roster, for `events.jsonl`. */
+export interface RosterEvent {
+  readonly type: 'workerJoined' | 'workerLeft';
+  readonly worker: number;
+  readonly name: string;
+  readonly reason?: string;
+}
+
+/** What computing starts from. */
+export interface StartOptions {
+  /** Names the run to workers. */
+  readonly run: string;
+  readonly prepared: PreparedRun;
+  readonly state: TrainingState;
+  readonly workforce: Workforce;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: RosterEvent) => void;
+}
+
+/** Local workers start in a second or two; one that takes this long never will. */
+const LOCAL_WAIT_MS = 60_000;
+const MAX_WORKERS = 1024;
+
+/** Resolves once enough workers are ready. */
+export async function startCompute(options: StartOptions): Promise<Compute> {
+  const { prepared, state, workforce } = options;
+  const { config, data, kernelModule } = prepared;
+  if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
+  const { loss, batchSize, shards } = config;
+  return InProcessCompute.create({ kernelModule, state, loss, dataset: data.dataset, batchSize, shards });
+}
+
+async function startCluster(
+  options: StartOptions,
+  workforce: Exclude<Workforce, { kind: 'inProcess' }>,
+): Promise<Compute> {
+  const { run, state, log, signal } = options;
+  const isLocal = workforce.kind === 'local';
+  const token = isLocal ? generateToken() : workforce.token;
+  const cluster = new Cluster({
+    run,
+    state,
+    log,
+    waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    joinHint: isLocal ? 'look above for why the worker processes ended' : joinHint(workforce, workforce.port),
+  });
+  const onAbort = (): void => cluster.fail(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    const context = await sessionContext(options, cluster);
+    let numSessions = 0;
+    const { host, port } = isLocal ? { host: '127.0.0.1', port: 0 } : workforce;
+    const listener = await listen({
+      host,
+      port,
+      token,
+      maxWorkers: MAX_WORKERS,
+      log,
+      onConnection: (connection) => void new WorkerSession(++numSessions, connection, context),
+    });
+    if (isLocal) {
+      const { workers: count, threads, program } = workforce;
+      const url = `ws://127.0.0.1:${listener.port}`;
+      const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
+      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, onAllGone });
+      cluster.onClose(() => workers.stop());
+    } else {
+      log.info(`listening on ${host}:${listener.port}; ${joinHint(workforce, listener.port)}`);
+    }
+    cluster.onClose(() => listener.close());
+    await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
+    return cluster;
+  } catch (error) {
+    await cluster.close('the run could not start');
+    throw error;
+  }
+}
+
+async function sessionContext({ run, prepared, log, onEvent }: StartOptions, cluster: Cluster): Promise<SessionContext> {
+  const { config, data, kernelModule, model } = prepared;
+  const { layout, blob, sha256 } = data.dataset;
+  log.info(`dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`);
+  return {
+    kernelSha256: kernelModule.sha256,
+    knownAnswer: await knownAnswer(kernelModule),
+    datasetBlob: blob,
+    welcome: {
+      type: 'welcome',
+      run,
+      layers: config.model.layers,
+      inputWidth: model.inputWidth,
+      loss: config.loss,
+      batchSize: config.batchSize,
+      shards: config.shards,
+      layout,
+      datasetSha256: sha256,
+    },
+    onReady: (session) => {
+      log.info(`${session.name} joined with ${session.threads} threads`);
+      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
+      cluster.addWorker(session);
+    },
+    onResult: (session, message, body) => cluster.receive(session, message, body),
+    onGone: (session, wasReady, reason) => {
+      log.warn(`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
+      if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      cluster.removeWorker(session);
+    },
+  };
+}
+
+function joinHint({ host, token }: { host: string; token: string | undefined }, port: number): string {
+  const flag = token === undefined ? '' : ' --token-file FILE';
+  return `start workers with: lockstep worker ws://${host === '0.0.0.0' ? 'THIS_MACHINE' : host}:${port}${flag}`;
+}
+
+function workersDied(reason: string): LockstepError {
+  return new LockstepError({
+    category: 'noWorkers',
+    code: 'E_NO_WORKERS',
+    message: reason,
+    help: 'the lines of the worker processes above say why',
+  });
+}

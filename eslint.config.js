@@ -1,0 +1,67 @@
+// Lint rules for everything that tsc compiles. Few, and each beyond the presets with its cause. Layout is prettier's
+// affair; import direction and cycles are checked by test/unit/architecture.test.ts.
+import js from '@eslint/js';
+import { defineConfig, globalIgnores } from 'eslint/config';
+import tseslint from 'typescript-eslint';
+
+export default defineConfig([
+  globalIgnores([
+    'dist',
+    'runs',
+    'coverage',
+    // AssemblyScript: it parses as TypeScript but is not. Its types (u32, v128) and its integer division have
+    // other rules, so type information, which most rules here need, would be wrong. The compiler checks it.
+    'assembly',
+  ]),
+  js.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [tseslint.configs.recommendedTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      // Unions are closed by `satisfies never`, or by naming every case; a new message type must not pass in silence.
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true, requireDefaultForNonUnion: true },
+      ],
+      // An import of a type costs nothing at run time; let that show.
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      // A signature that others rely on is written, not inferred from a body that may change.
+      '@typescript-eslint/explicit-module-boundary-types': 'error',
+      // A promise nobody waits for hides its failure: the run then hangs, or ends with exit code 0.
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/no-misused-promises': 'error',
+      // An interface's method may be async because another implementation has to wait.
+      '@typescript-eslint/require-await': 'off',
+      eqeqeq: 'error',
+    },
+  },
+  {
+    // One name for one thing everywhere: a default export is named anew by each importer.
+    files: ['**/*.ts'],
+    ignores: ['vitest.config.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        { selector: 'ExportDefaultDeclaration', message: 'Use a named export.' },
+      ],
+    },
+  },
+  {
+    // What both sides share reports through its logger or by throwing: stdout carries data.
+    files: ['src/**/*.ts'],
+    rules: { 'no-console': 'error' },
+  },
+  {
+    // The float64 twins of kernels take Math's functions as values, which no reference to `this` can hurt.
+    files: ['test/**/*.ts'],
+    rules: { '@typescript-eslint/unbound-method': 'off' },
+  },
+  {
+    // Scripts that run as they are, without a build.
+    files: ['**/*.mjs', '**/*.js'],
+    languageOptions: {
+      globals: { process: 'readonly', Buffer: 'readonly', URL: 'readonly', console: 'readonly' },
+    },
+  },
+]);

@@ -1,0 +1,141 @@
+// Rules between the fields of the data section: which sources go together, what tables and images need, the split's
+// sums, and the roles of columns. Whether files and columns exist is not known here.
+import { quoteValue } from '../errors.ts';
+import { type ConfigFinding, findAt } from './problem.ts';
+import type { DataConfig } from './schema.ts';
+
+const SPLIT_FILES = ['train', 'validation', 'test'] as const;
+const DEFAULT_TEST_SHARE = 0.1;
+/** Decimal shares such as 0.7 + 0.2 + 0.1 need not sum to 1 exactly. */
+const SHARE_TOLERANCE = 1e-9;
+
+/** Everything that is wrong between the fields of `data`. */
+export function checkData(data: DataConfig): ConfigFinding[] {
+  const kindRules = typeof data.train === 'object' ? checkImages(data) : checkTable(data);
+  return [
+    ...checkSources(data),
+    ...checkKinds(data),
+    ...kindRules,
+    ...checkSplit(data),
+    ...checkColumns(data),
+  ];
+}
+
+/** The columns to predict; none for images. */
+export function targetColumns({ target }: DataConfig): readonly string[] {
+  return typeof target === 'string' ? [target] : (target ?? []);
+}
+
+function checkSources(data: DataConfig): ConfigFinding[] {
+  if (data.file === undefined) {
+    if (data.train !== undefined) return [];
+    const help = 'give file (one table that split divides) or train';
+    return [findAt(['data'], 'no source of samples', help)];
+  }
+  return SPLIT_FILES.filter((name) => data[name] !== undefined).map((name) =>
+    findAt(['data', name], 'does not go with data.file, which split divides', `remove file or ${name}`),
+  );
+}
+
+/** Images or tables: the splits must all be of one kind. */
+function checkKinds(data: DataConfig): ConfigFinding[] {
+  const { train } = data;
+  if (train === undefined) return [];
+  return SPLIT_FILES.filter((name) => data[name] !== undefined && typeof data[name] !== typeof train).map(
+    (name) => {
+      const [kind, trainKind] = typeof train === 'string' ? ['images', 'a table'] : ['a table', 'images'];
+      return findAt(
+        ['data', name],
+        `is ${kind}, but data.train is ${trainKind}`,
+        'all splits are of one kind',
+      );
+    },
+  );
+}
+
+function checkTable(data: DataConfig): ConfigFinding[] {
+  const hasTable = data.file !== undefined || data.train !== undefined;
+  if (!hasTable || data.target !== undefined) return [];
+  return [findAt(['data', 'target'], 'missing, expected the column of the table to predict')];
+}
+
+/** Fields for tables would do nothing; the defaults of those that have one cannot be told from absence. */
+function checkImages(data: DataConfig): ConfigFinding[] {
+  const given = {
+    target: data.target !== undefined,
+    targetTransform: data.targetTransform.length > 0,
+    features: data.features !== undefined,
+    drop: data.drop.length > 0,
+    categorical: data.categorical.length > 0,
+    missing: data.missing !== 'error',
+    delimiter: data.delimiter !== undefined,
+    decimal: data.decimal !== '.',
+    header: !data.header,
+  };
+  return Object.entries(given)
+    .filter(([, isGiven]) => isGiven)
+    .map(([name]) => findAt(['data', name], 'is for tables, but data.train is images', 'remove it'));
+}
+
+/** A share only counts for a split that has no file of its own. */
+function checkSplit({ file, validation, test, split }: DataConfig): ConfigFinding[] {
+  const findings: ConfigFinding[] = [];
+  if (test !== undefined && split.test !== undefined) {
+    findings.push(
+      findAt(['data', 'split', 'test'], 'does not go with data.test, which has the samples', 'remove it'),
+    );
+  }
+  const validationShare = validation === undefined ? split.validation : 0;
+  const defaultTestShare = file === undefined ? 0 : DEFAULT_TEST_SHARE;
+  const testShare = test === undefined ? (split.test ?? defaultTestShare) : 0;
+  const others = validationShare + testShare;
+  const shares = `validation ${validationShare} and test ${testShare}`;
+  if (split.train === 0) {
+    findings.push(findAt(['data', 'split', 'train'], 'expected number > 0, got 0'));
+  } else if (split.train === undefined && others > 1 - SHARE_TOLERANCE) {
+    findings.push(findAt(['data', 'split'], `${shares} leave nothing to train on`));
+  } else if (split.train !== undefined && split.train + others > 1 + SHARE_TOLERANCE) {
+    const sum = Number((split.train + others).toPrecision(12));
+    findings.push(findAt(['data', 'split'], `train ${split.train}, ${shares} sum to ${sum}, more than 1`));
+  }
+  return findings;
+}
+
+function checkColumns(data: DataConfig): ConfigFinding[] {
+  const targets = targetColumns(data);
+  return [
+    ...checkRepeats('target', targets),
+    ...checkRepeats('targetTransform', data.targetTransform),
+    ...checkRepeats('features', data.features ?? []),
+    ...checkRepeats('drop', data.drop),
+    ...checkRepeats('categorical', data.categorical),
+    ...checkOverlap('features', data.features ?? [], 'target', targets),
+    ...checkOverlap('drop', data.drop, 'target', targets),
+    ...checkOverlap('categorical', data.categorical, 'target', targets),
+    ...checkOverlap('drop', data.drop, 'features', data.features ?? []),
+    ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
+  ];
+}
+
+function checkRepeats(field: keyof DataConfig, names: readonly string[]): ConfigFinding[] {
+  const firsts = new Map<string, number>();
+  return names.flatMap((name, i) => {
+    const first = firsts.get(name);
+    if (first === undefined) firsts.set(name, i);
+    return first === undefined
+      ? []
+      : [findAt(['data', field, i], `${quoteValue(name)} is also item ${first}`)];
+  });
+}
+
+function checkOverlap(
+  field: keyof DataConfig,
+  names: readonly string[],
+  otherField: keyof DataConfig,
+  others: readonly string[],
+): ConfigFinding[] {
+  const taken = new Set(others);
+  return names.flatMap((name, i) =>
+    taken.has(name) ? [findAt(['data', field, i], `${quoteValue(name)} is also in data.${otherField}`)] : [],
+  );
+}

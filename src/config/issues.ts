@@ -1,0 +1,96 @@
+// From zod's issues to findings in Lockstep's words: the key path, what was expected, what stands there, the way out.
+import type { z } from 'zod';
+import { quoteValue } from '../errors.ts';
+import { type Expectation, expectedAt, validKeys } from './expectation.ts';
+import { type ConfigFinding, formatKeyPath, type KeyPath } from './problem.ts';
+import { suggest } from './suggest.ts';
+
+type Issue = z.core.$ZodIssue;
+
+/** One finding for each thing that is wrong; `root` is the value that was checked. */
+export function describeIssue(issue: Issue, root: unknown): ConfigFinding[] {
+  const path = toKeyPath(issue.path);
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => describeUnknownKey(path, key));
+    case 'invalid_union':
+      return describeUnion(issue, root);
+    case 'too_big':
+      return [describeMismatch(path, expectedAt(path, 'upper'), root)];
+    case 'invalid_format':
+      return [describeMismatch(path, { ...expectedAt(path, 'lower'), words: issue.message }, root)];
+    default:
+      return [describeMismatch(path, expectedAt(path, 'lower'), root)];
+  }
+}
+
+function describeUnknownKey(parent: KeyPath, key: string): ConfigFinding {
+  const candidates = validKeys(parent);
+  const near = suggest(key, candidates);
+  const where = parent.length === 0 ? '' : ` in ${formatKeyPath(parent)}`;
+  return {
+    path: [...parent, key],
+    at: 'key',
+    message: `unknown key ${quoteValue(key)}${where}`,
+    help: near === undefined ? `valid keys: ${candidates.join(', ')}` : `did you mean "${near}"?`,
+  };
+}
+
+/** Looks into the one alternative that has the value's type, if there is one: its issues say more. */
+function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): ConfigFinding[] {
+  const path = toKeyPath(issue.path);
+  const candidates = issue.errors.filter(
+    (branch) => !branch.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0),
+  );
+  const [only] = candidates;
+  if (!only || candidates.length > 1) return [describeMismatch(path, expectedAt(path, 'lower'), root)];
+  return only.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, root));
+}
+
+function describeMismatch(path: KeyPath, expected: Expectation, root: unknown): ConfigFinding {
+  const value = valueAt(root, path);
+  const name = formatKeyPath(path);
+  if (value === undefined)
+    return { path, at: 'value', message: `${name}: missing, expected ${expected.words}` };
+  return {
+    path,
+    at: 'value',
+    message: `${name}: expected ${expected.words}, got ${describeValue(value, expected)}`,
+    help: suggestValue(value, expected),
+  };
+}
+
+/** A value of a type that is not allowed is shown with its type: `"10" (string)`. */
+function describeValue(value: unknown, { types }: Expectation): string {
+  if (value === null) return 'nothing (null)';
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'object') return 'a mapping';
+  return types.includes(typeof value) ? quoteValue(value) : `${quoteValue(value)} (${typeof value})`;
+}
+
+function suggestValue(value: unknown, { types, options }: Expectation): string | undefined {
+  if (typeof value === 'string') {
+    const near = suggest(value, options);
+    if (near !== undefined) return `did you mean "${near}"?`;
+    return types.includes('number') && isNumeral(value) ? 'remove the quotes' : undefined;
+  }
+  const isUnquoted = typeof value === 'number' || typeof value === 'boolean';
+  return isUnquoted && types.includes('string') && options.length === 0 ? `quote it: "${value}"` : undefined;
+}
+
+function isNumeral(text: string): boolean {
+  return /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text);
+}
+
+function valueAt(root: unknown, path: KeyPath): unknown {
+  let value = root;
+  for (const segment of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, segment)) return undefined;
+    value = Reflect.get(value, segment);
+  }
+  return value;
+}
+
+function toKeyPath(path: readonly PropertyKey[]): KeyPath {
+  return path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
+}

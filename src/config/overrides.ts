@@ -1,0 +1,125 @@
+// Settings from outside the file: `--set key.path=value` flags and a few environment variables.
+// Both become assignments of a value to a key path, which remember where they came from.
+import { isCollection } from 'yaml';
+import type { SourceLocation } from '../errors.ts';
+import { FORBIDDEN_KEYS } from './check-nodes.ts';
+import { parseYaml } from './parse-yaml.ts';
+import { type ConfigProblem, formatKeyPath, type KeyPath, shorten } from './problem.ts';
+
+/** A value that replaces what the file has at a key path. */
+export interface Assignment {
+  readonly path: KeyPath;
+  readonly value: unknown;
+  /** The flag or variable itself stands where a file's name would. */
+  readonly location: SourceLocation;
+}
+
+/** The environment variables that set a field. Empty counts as unset. */
+const ENVIRONMENT_FIELDS = {
+  LOCKSTEP_SEED: ['seed'],
+  LOCKSTEP_EPOCHS: ['epochs'],
+  LOCKSTEP_BATCH_SIZE: ['batchSize'],
+} as const satisfies Record<string, KeyPath>;
+
+const MAX_SHOWN = 80;
+
+/** Assignments in order of precedence, the later over the earlier, and the texts that are none. */
+interface Overrides {
+  readonly assignments: readonly Assignment[];
+  readonly problems: readonly ConfigProblem[];
+}
+
+/** Reads variables, then flags: a flag wins over a variable, and of two flags the last. */
+export function readOverrides(env: NodeJS.ProcessEnv, flags: readonly string[]): Overrides {
+  const results = [
+    ...Object.entries(ENVIRONMENT_FIELDS)
+      .filter(([name]) => env[name])
+      .map(([name, path]) =>
+        readValue(path, env[name] ?? '', { file: shorten(`${name}=${env[name]}`, MAX_SHOWN) }),
+      ),
+    ...flags.map(readFlag),
+  ];
+  return {
+    assignments: results.filter((result) => 'path' in result),
+    problems: results.filter((result) => 'message' in result),
+  };
+}
+
+/** `model.layers.0.units=32`: a key path with indices as numbers, and a value in YAML. */
+function readFlag(flag: string): Assignment | ConfigProblem {
+  const location = { file: shorten(`--set ${flag}`, MAX_SHOWN) };
+  const equals = flag.indexOf('=');
+  const segments = flag.slice(0, equals).split('.');
+  if (equals < 0 || segments.includes('')) {
+    return {
+      message: 'expected key.path=value',
+      help: 'such as --set optimizer.learningRate=0.01',
+      location,
+    };
+  }
+  const path = segments.map((segment) => (/^\d{1,9}$/.test(segment) ? Number(segment) : segment));
+  return readValue(path, flag.slice(equals + 1), location);
+}
+
+function readValue(path: KeyPath, text: string, location: SourceLocation): Assignment | ConfigProblem {
+  const { value, document, flaws } = parseYaml(text);
+  const key = formatKeyPath(path);
+  const [flaw] = flaws;
+  if (flaw) return { message: `${key}: ${flaw.message}`, help: 'quote the value if it is text', location };
+  if (isCollection(document.contents) && !document.contents.flow) {
+    return {
+      message: `${key}: expected one value`,
+      help: 'write lists as [a, b], mappings as {key: value}',
+      location,
+    };
+  }
+  return { path, value, location };
+}
+
+/**
+ * Applies assignments to a copy of `root`, which stays as it is; containers that YAML aliases share are copied
+ * too, so that a value is set in one place only. Those with a path that leads nowhere become problems.
+ */
+export function applyAssignments(
+  root: unknown,
+  assignments: readonly Assignment[],
+): { value: unknown; problems: ConfigProblem[] } {
+  const problems: ConfigProblem[] = [];
+  let value = root;
+  for (const { path, value: assigned, location } of assignments) {
+    try {
+      value = withValue(value, path, 0, assigned);
+    } catch (error) {
+      if (!(error instanceof DeadEnd)) throw error;
+      problems.push({ message: error.message, location });
+    }
+  }
+  return { value, problems };
+}
+
+class DeadEnd extends Error {}
+
+function withValue(container: unknown, path: KeyPath, depth: number, value: unknown): unknown {
+  const segment = path[depth];
+  if (segment === undefined) return value;
+  if (Array.isArray(container)) return withItem(container, path, depth, value);
+  const name = formatKeyPath(path.slice(0, depth));
+  if (typeof segment === 'number') throw new DeadEnd(`${name} is not a list and has no item ${segment}`);
+  if (FORBIDDEN_KEYS.has(segment)) throw new DeadEnd(`the key "${segment}" is not allowed`);
+  if (container !== undefined && container !== null && typeof container !== 'object') {
+    throw new DeadEnd(`${name} is not a mapping and has no key "${segment}"`);
+  }
+  const entries: Record<string, unknown> = { ...container };
+  const previous = Object.hasOwn(entries, segment) ? entries[segment] : undefined;
+  entries[segment] = withValue(previous, path, depth + 1, value);
+  return entries;
+}
+
+function withItem(items: readonly unknown[], path: KeyPath, depth: number, value: unknown): unknown[] {
+  const index = path[depth];
+  if (typeof index !== 'number' || index >= items.length) {
+    const name = formatKeyPath(path.slice(0, depth));
+    throw new DeadEnd(`${name} has no item "${index}"; it has ${items.length}, counted from 0`);
+  }
+  return items.with(index, withValue(items[index], path, depth + 1, value));
+}

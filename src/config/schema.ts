@@ -1,0 +1,132 @@
+// Every field of a config file: its type, rule, default and the text that editors show.
+// Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
+import { z } from 'zod';
+import { ACTIVATIONS, INITIALIZERS, LOSSES } from '../model/spec.ts';
+
+const fraction = z.number().min(0).max(1);
+const path = z.string().min(1).max(4096);
+
+const imageSource = z
+  .strictObject({
+    images: path.describe('IDX file of unsigned bytes [count, height, width], plain or gzip'),
+    labels: path.describe('IDX file of unsigned bytes [count], plain or gzip'),
+  })
+  .describe('One set of labelled images');
+
+const source = z.union([path, imageSource]);
+
+const split = z
+  .strictObject({
+    train: fraction.optional().describe('Share of rows to train on; default: what the others leave'),
+    validation: fraction.default(0.1).describe('Share of rows measured after every epoch'),
+    test: fraction
+      .optional()
+      .describe('Share of rows measured once, at the end; default 0.1 of a single file'),
+  })
+  .describe('Shares of a seeded, disjoint split');
+
+const data = z.strictObject({
+  file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
+  train: source.optional().describe('Training table or images, when the splits are separate files'),
+  validation: source.optional().describe('Validation table or images; default: taken from train by `split`'),
+  test: source.optional().describe('Test table or images; default: taken from train by `split`'),
+  target: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .optional()
+    .describe('Column or columns to predict (tables only)'),
+  targetTransform: z
+    .array(z.enum(['log', 'standardize']))
+    .max(2)
+    .default([])
+    .describe('Applied to regression targets in this order; metrics are reported in both units'),
+  features: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Columns to learn from; default: all others'),
+  drop: z.array(z.string().min(1)).default([]).describe('Columns to leave out'),
+  categorical: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Columns to one-hot encode although they hold numbers'),
+  missing: z
+    .enum(['error', 'mean', 'drop-row'])
+    .default('error')
+    .describe('What an empty, NA, NaN, null or ? cell means'),
+  standardize: z
+    .boolean()
+    .default(true)
+    .describe('Scale numeric features to mean 0 and deviation 1 of the training split'),
+  delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
+  decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
+  header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
+  classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
+  split: split.prefault({}),
+  shuffle: z.boolean().default(true).describe('Draw a new sample order each epoch; false keeps file order'),
+});
+
+const dense = z.strictObject({
+  kind: z.literal('dense'),
+  units: z.int().min(1).max(1_048_576).describe('Outputs of the layer'),
+  activation: z.enum(ACTIVATIONS).default('linear').describe('Applied to every output of the layer'),
+  bias: z.boolean().default(true).describe('Whether each unit adds a learned constant'),
+  initializer: z
+    .enum(INITIALIZERS)
+    .optional()
+    .describe('Default: heUniform before relu and leakyRelu, glorotUniform otherwise'),
+});
+
+const model = z.strictObject({
+  layers: z
+    .array(z.discriminatedUnion('kind', [dense]))
+    .min(1)
+    .max(1000),
+  init: path.optional().describe('Safetensors file of weights to start from, named as a PyTorch Sequential'),
+});
+
+// The defaults are those of the paper (Kingma and Ba, 2015) and of PyTorch.
+const optimizer = z.strictObject({
+  kind: z.literal('adam').default('adam'),
+  learningRate: z.number().positive().default(0.001).describe('Size of a step'),
+  beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients'),
+  beta2: z.number().min(0).lt(1).default(0.999).describe('Decay of the mean of squared gradients'),
+  epsilon: z.number().positive().default(1e-8).describe('Added to the denominator'),
+});
+
+const wandb = z.strictObject({
+  project: z.string().min(1).max(128).describe('Weights & Biases project'),
+  entity: z.string().min(1).max(128).optional().describe('User or team; default: that of the API key'),
+  tags: z.array(z.string().min(1)).default([]).describe('Labels to find the run by'),
+});
+
+/** The config file. `z.input` is what a user writes, `z.output` is the resolved config. */
+export const configSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'letters, digits, ".", "_" and "-" only, at most 64')
+      .describe('Names the run directory'),
+    seed: z.int().min(0).max(4_294_967_295).default(0).describe('Seeds weights, split and sample order'),
+    data,
+    model,
+    loss: z.enum(LOSSES).describe('mse for numbers, crossEntropy for classes'),
+    optimizer: optimizer.prefault({}),
+    batchSize: z.int().min(1).max(1_048_576).default(256).describe('Samples of one step, over all workers'),
+    shards: z
+      .int()
+      .min(1)
+      .max(1024)
+      .default(8)
+      .describe('Fixed slices of a batch: part of the identity of the result, like the seed'),
+    epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
+    tracking: z
+      .strictObject({ wandb: wandb.optional() })
+      .prefault({})
+      .describe('Where metrics go besides the run directory'),
+  })
+  .describe('A Lockstep training run');
+
+export type Config = z.output<typeof configSchema>;
+export type ConfigInput = z.input<typeof configSchema>;
+export type DataConfig = Config['data'];
+export type OptimizerConfig = Config['optimizer'];

@@ -1,0 +1,140 @@
+// What is wrong with the cells of a table, column by column: decided when all are read, so that counts are
+// known and a user sees every column at once.
+import type { DataConfig } from '../config/schema.ts';
+import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
+import type { CellReference, ColumnBuilder } from './column.ts';
+import { countOf, dataError, formatCount } from './data-error.ts';
+import { locateField, type CsvFile } from './locate-field.ts';
+import { displayPath } from './source-file.ts';
+
+type CellRules = Pick<DataConfig, 'decimal' | 'missing'>;
+
+const MAX_REPORTED = 10;
+const DECIMAL_COMMA = /^[+-]?\d*,\d+$/;
+const INFINITE = /^[+-]?inf(inity)?$/i;
+
+/** One column's problem and the cell that shows it. */
+export interface CellProblem {
+  readonly column: string;
+  readonly code: `E_DATA_${string}`;
+  readonly message: string;
+  readonly help: string;
+  readonly cell: CellReference;
+}
+
+/** The first problem of every column that has one, in the order of the columns. */
+export function findColumnProblems(columns: readonly ColumnBuilder[], format: CellRules): CellProblem[] {
+  return columns.flatMap((column) => {
+    const problem =
+      findOverflow(column) ??
+      findMixture(column, format) ??
+      findDecimalCommas(column) ??
+      findMissing(column, format);
+    return problem === undefined ? [] : [{ ...problem, column: column.plan.name }];
+  });
+}
+
+type Finding = Omit<CellProblem, 'column'> | undefined;
+
+function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder): Finding {
+  if (firstOverflow === undefined) return undefined;
+  const others = numOverflows > 1 ? ` (${formatCount(numOverflows)} such cells)` : '';
+  return {
+    code: 'E_DATA_OVERFLOW',
+    message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
+    help: 'correct the cell, or leave the column out with data.drop',
+    cell: firstOverflow,
+  };
+}
+
+function findMixture(column: ColumnBuilder, format: CellRules): Finding {
+  const { plan, numNumbers, numTexts, firstText } = column;
+  if (firstText === undefined || (column.kind !== 'number' && numNumbers === 0)) return undefined;
+  const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
+  const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
+  if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.') return decimalComma(column, firstText);
+  if (INFINITE.test(firstText.cell)) {
+    const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
+    return { code: 'E_DATA_OVERFLOW', message, help: 'correct the cell, or empty it', cell: firstText };
+  }
+  return {
+    code: 'E_DATA_NOT_A_NUMBER',
+    message: `${shown} is not a number ${counts}`,
+    help: 'correct the cell, or name the column under data.categorical or data.drop',
+    cell: firstText,
+  };
+}
+
+/** A column of nothing but `1,5` would otherwise be taken for texts and encoded as classes. */
+function findDecimalCommas(column: ColumnBuilder): Finding {
+  const { plan, firstText, categories } = column;
+  if (plan.kind === 'text' || firstText === undefined) return undefined;
+  return categories.every((text) => DECIMAL_COMMA.test(text)) ? decimalComma(column, firstText) : undefined;
+}
+
+function decimalComma({ plan }: ColumnBuilder, cell: CellReference): Finding {
+  const message = `column "${plan.name}": ${quoteValue(cell.cell)} looks like a decimal comma`;
+  return { code: 'E_DATA_NOT_A_NUMBER', message, help: 'set data.decimal: ","', cell };
+}
+
+function findMissing(column: ColumnBuilder, format: CellRules): Finding {
+  const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
+  if (firstMissing === undefined || format.missing === 'drop-row') return undefined;
+  const numCells = numMissing + numNumbers + numTexts;
+  const tokens = [...missingTokens].map(([token, count]) => `"${token}" ${formatCount(count)}`).join(', ');
+  if (numMissing === numCells && plan.kind === undefined) {
+    const message = `column "${plan.name}" is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
+    return { code: 'E_DATA_MISSING', message, help: 'leave it out with data.drop', cell: firstMissing };
+  }
+  const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
+  if (format.missing === 'error') {
+    const help = 'fill them in, or set data.missing: mean, or data.missing: drop-row';
+    return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
+  }
+  if (!plan.isTarget) return undefined;
+  const help = 'a target cannot be filled in: set data.missing: drop-row';
+  return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
+}
+
+/** Throws one error for all problems: a single one with its place, several as a list. */
+export async function throwCellProblems(
+  problems: readonly CellProblem[],
+  files: readonly CsvFile[],
+  header: readonly string[],
+): Promise<never> {
+  const reported = problems.slice(0, MAX_REPORTED);
+  const locations = await Promise.all(
+    reported.map(({ column, cell }) =>
+      locateCell(files[cell.part] as CsvFile, header.indexOf(column), cell.line),
+    ),
+  );
+  const first = problems[0] as CellProblem;
+  if (problems.length === 1) {
+    throw dataError(first.code, first.message, { location: locations[0], help: first.help });
+  }
+  const lines = reported.map(
+    ({ message }, k) => `  ${formatLocation(locations[k] as SourceLocation)} ${message}`,
+  );
+  if (problems.length > MAX_REPORTED) lines.push(`  and ${problems.length - MAX_REPORTED} more`);
+  const help = [...new Set(reported.map((problem) => problem.help))].join('; or: ');
+  throw dataError(first.code, [`${problems.length} columns have problems`, ...lines].join('\n'), { help });
+}
+
+async function locateCell(file: CsvFile, index: number, line: number): Promise<SourceLocation> {
+  const position = await locateField(file, { line, index });
+  return { file: displayPath(file.path), line, ...position };
+}
+
+/** Warns of what is not wrong but likely not meant. */
+export function warnAboutColumns(
+  columns: readonly ColumnBuilder[],
+  files: readonly CsvFile[],
+  warn: (message: string) => void,
+): void {
+  for (const { plan, firstInexact } of columns) {
+    if (firstInexact === undefined) continue;
+    const place = `${displayPath((files[firstInexact.part] as CsvFile).path)}:${firstInexact.line}`;
+    const found = `column "${plan.name}" has ${firstInexact.cell}`;
+    warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
+  }
+}

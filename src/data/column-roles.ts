@@ -1,0 +1,57 @@
+// Which columns of a table are features and which are targets, by the config; misspelt names are caught here.
+// Columns that the config names twice, or for two uses, never come this far: src/config refuses them.
+import { targetColumns } from '../config/data-rules.ts';
+import type { DataConfig } from '../config/schema.ts';
+import { suggest } from '../config/suggest.ts';
+import { configError } from './data-error.ts';
+
+const MAX_LISTED_COLUMNS = 20;
+
+/** Column names by what they are used for; columns in neither list are not read. */
+export interface ColumnRoles {
+  readonly features: readonly string[];
+  readonly targets: readonly string[];
+}
+
+/**
+ * Divides the columns of a table.
+ *
+ * @throws LockstepError if the config names a column that the table lacks, or leaves no features.
+ */
+export function assignColumnRoles(header: readonly string[], data: DataConfig): ColumnRoles {
+  const targets = targetColumns(data);
+  requireColumns(header, 'target', targets);
+  requireColumns(header, 'features', data.features ?? []);
+  requireColumns(header, 'drop', data.drop);
+  requireColumns(header, 'categorical', data.categorical);
+  const unused = new Set([...targets, ...data.drop]);
+  const features = data.features ?? header.filter((name) => !unused.has(name));
+  if (features.length === 0) {
+    throw configError('E_CONFIG_FEATURES', `no feature column is left of ${list(header)}`);
+  }
+  requireFeatures(features, data.categorical);
+  return { features, targets };
+}
+
+function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {
+  const known = new Set(header);
+  const unknown = names.find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  const message = `data.${field}: no column "${unknown}"; columns: ${list(header)}`;
+  const near = suggest(unknown, header);
+  throw configError('E_CONFIG_COLUMN', message, near === undefined ? undefined : `did you mean "${near}"?`);
+}
+
+/** A setting for a column that is not read would do nothing, in silence. */
+function requireFeatures(features: readonly string[], categorical: readonly string[]): void {
+  const isFeature = new Set(features);
+  const other = categorical.find((name) => !isFeature.has(name));
+  if (other === undefined) return;
+  const message = `data.categorical names "${other}", which is no feature`;
+  throw configError('E_CONFIG_COLUMN', message, 'take it out of data.categorical');
+}
+
+function list(names: readonly string[]): string {
+  const shown = names.slice(0, MAX_LISTED_COLUMNS).join(', ');
+  return names.length > MAX_LISTED_COLUMNS ? `${shown}, … (${names.length} in all)` : shown;
+}

@@ -1,0 +1,98 @@
+// Classes of a classification target: their names, their range, and which are missing where.
+import { quoteValue } from '../errors.ts';
+import type { Column } from './column.ts';
+import { configError, dataError, formatCount } from './data-error.ts';
+import type { SplitIndices } from './dataset.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+import { byCodeUnits, type FittedTarget } from './transforms.ts';
+
+/** Most classes a softmax over them is meant for. */
+export const MAX_CLASSES = 65_536;
+
+/**
+ * The classes of a target column: its distinct texts in code-unit order, or the integers 0..classes-1.
+ * Names come from all rows, so that a row of the test split never lacks one; `checkClasses` tells which of
+ * them training lacks.
+ *
+ * @throws LockstepError if a label is no class index, or if the number of classes is not `classes`.
+ */
+export function fitClasses(
+  table: Table,
+  name: string,
+  classes: number | undefined,
+): FittedTarget & { kind: 'labels' } {
+  const column = columnOf(table, name);
+  if (column.kind === 'number') {
+    const classNames = indexNames(countIndexClasses(table, column, classes));
+    return { kind: 'labels', column: name, cells: 'index', classNames };
+  }
+  const classNames = [...new Set(column.values)]
+    .map((code) => column.categories[code] as string)
+    .sort(byCodeUnits);
+  if (classes !== undefined && classes !== classNames.length) {
+    const message = `data.classes is ${classes}, target "${name}" has ${classNames.length} distinct texts`;
+    throw configError('E_CONFIG_CLASSES', message, 'leave data.classes out to have them counted');
+  }
+  return { kind: 'labels', column: name, cells: 'text', classNames };
+}
+
+/** `0`, `1`, ...: the names of classes that are known by index only. */
+export function indexNames(classes: number): string[] {
+  return Array.from({ length: classes }, (_, index) => String(index));
+}
+
+function countIndexClasses(table: Table, column: Column, classes: number | undefined): number {
+  const help = 'number the classes from 0, or give them names';
+  const limit = classes ?? MAX_CLASSES;
+  let highest = 0;
+  for (let row = 0; row < table.numRows; row++) {
+    const label = column.values[row] as number;
+    if (!Number.isInteger(label)) {
+      const message = `label ${quoteValue(label)} is not an integer`;
+      throw dataError('E_DATA_LABEL', message, { location: locateRow(table, row), help });
+    }
+    if (label < 0 || label >= limit) {
+      const message = describeBadLabel(label, classes);
+      throw dataError('E_DATA_LABEL', message, { location: locateRow(table, row), help });
+    }
+    highest = Math.max(highest, label);
+  }
+  return classes ?? highest + 1;
+}
+
+/** `label 10; valid 0..9 (classes = 10)`. */
+export function describeBadLabel(label: number, classes: number | undefined): string {
+  const count =
+    classes === undefined ? `at most ${formatCount(MAX_CLASSES)} classes` : `classes = ${classes}`;
+  return `label ${label}; valid 0..${(classes ?? MAX_CLASSES) - 1} (${count})`;
+}
+
+/**
+ * Checks that training has at least two classes and warns of those that only the other splits have.
+ *
+ * @throws LockstepError if there is only one class to learn.
+ */
+export function checkClasses(
+  labels: Uint32Array,
+  classNames: readonly string[],
+  { splits, warn }: { readonly splits: SplitIndices; readonly warn: (message: string) => void },
+): void {
+  const trained = classesIn(labels, splits.train);
+  if (trained.size < 2) {
+    const [only] = trained;
+    const message = `every training row is class "${classNames[only ?? 0]}"; classification needs at least two`;
+    throw dataError('E_DATA_ONE_CLASS', message);
+  }
+  for (const split of ['validation', 'test'] as const) {
+    const untrained = [...classesIn(labels, splits[split])].filter((label) => !trained.has(label));
+    for (const label of untrained.sort((a, b) => a - b)) {
+      warn(`class ${classNames[label]} appears in ${split}, never in train`);
+    }
+  }
+}
+
+function classesIn(labels: Uint32Array, rows: Uint32Array): Set<number> {
+  const seen = new Set<number>();
+  for (const row of rows) seen.add(labels[row] as number);
+  return seen;
+}

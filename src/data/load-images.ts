@@ -1,0 +1,111 @@
+// Sets of IDX images to packed rows: pixels stay bytes, a kernel scales them when it gathers a batch.
+import { countOf, dataError } from './data-error.ts';
+import { blobByteLength, refuseTooLarge, targetsByteOffset, type RowLayout } from './dataset.ts';
+import { nameFeatures } from './encode.ts';
+import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
+import { checkClasses, describeBadLabel, indexNames } from './labels.ts';
+import type { LoadRequest, PackedRows } from './packed-rows.ts';
+import { assignCounts, listFiles, type ImageFiles, type SplitFiles } from './sources.ts';
+import { displayPath } from './source-file.ts';
+import { splitRows } from './split.ts';
+import type { FittedTransforms } from './transforms.ts';
+
+/** Brings a byte to 0..1; rounded to float32 here so that every kernel multiplies by the same bits. */
+const PIXEL_SCALE = Math.fround(1 / 255);
+
+/** The two files of one set, after their headers agreed. */
+interface ImageSet {
+  readonly images: IdxHeader;
+  readonly labels: IdxHeader;
+}
+
+/** Reads all sets of images into one block of rows, with their labels behind it. */
+export async function packImages(files: SplitFiles<ImageFiles>, request: LoadRequest): Promise<PackedRows> {
+  const { config, warn } = request;
+  const sets = await readHeaders(files);
+  const counts = sets.map((set) => set.labels.dataBytes);
+  const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
+  const labels = await readLabels(sets, config.data.classes);
+  const classNames = indexNames(config.data.classes ?? highest(labels) + 1);
+  checkClasses(labels, classNames, { splits, warn });
+  const shape = (sets[0] as ImageSet).images.dimensions.slice(1);
+  const transforms: FittedTransforms = {
+    features: [{ kind: 'pixels', shape, scale: PIXEL_SCALE }],
+    target: { kind: 'labels', column: 'label', cells: 'index', classNames },
+  };
+  const featureNames = nameFeatures(transforms.features);
+  const layout: RowLayout = {
+    numRows: labels.length,
+    featureWidth: featureNames.length,
+    featureType: 'u8',
+    featureScale: PIXEL_SCALE,
+    targetKind: 'labels',
+    targetWidth: 1,
+    numClasses: classNames.length,
+  };
+  refuseTooLarge(layout);
+  const blob = await readBlob(sets, layout, labels);
+  return { layout, blob, splits, transforms, featureNames, targetNames: ['label'], classNames };
+}
+
+async function readHeaders(files: SplitFiles<ImageFiles>): Promise<ImageSet[]> {
+  const sets: ImageSet[] = [];
+  for (const set of listFiles(files)) {
+    const images = await readImageHeader(set.images);
+    const labels = await readLabelHeader(set.labels);
+    requireEqualCounts(images, labels);
+    requireEqualShapes(sets[0]?.images ?? images, images);
+    sets.push({ images, labels });
+  }
+  return sets;
+}
+
+function requireEqualCounts(images: IdxHeader, labels: IdxHeader): void {
+  const [numImages, numLabels] = [images.dimensions[0] as number, labels.dimensions[0] as number];
+  if (numImages === numLabels) return;
+  const counts = `${countOf(numImages, 'image')} but ${displayPath(labels.path)} has ${countOf(numLabels, 'label')}`;
+  throw dataError('E_DATA_IDX', `${displayPath(images.path)} has ${counts}`);
+}
+
+function requireEqualShapes(first: IdxHeader, images: IdxHeader): void {
+  const [expected, shape] = [first, images].map(({ dimensions }) => dimensions.slice(1).join('x'));
+  if (expected === shape) return;
+  const message = `${displayPath(images.path)} has images of ${shape}, ${displayPath(first.path)} of ${expected}`;
+  throw dataError('E_DATA_IDX', message);
+}
+
+async function readLabels(sets: readonly ImageSet[], classes: number | undefined): Promise<Uint32Array> {
+  const labels = new Uint32Array(sets.reduce((sum, set) => sum + set.labels.dataBytes, 0));
+  let filled = 0;
+  for (const { labels: header } of sets) {
+    const bytes = new Uint8Array(header.dataBytes);
+    await readIdxData(header, bytes);
+    const bad = classes === undefined ? -1 : bytes.findIndex((label) => label >= classes);
+    if (bad !== -1) {
+      const message = `${displayPath(header.path)} [${bad}]: ${describeBadLabel(bytes[bad] as number, classes)}`;
+      throw dataError('E_DATA_LABEL', message, { help: 'set data.classes to the number of classes' });
+    }
+    labels.set(bytes, filled);
+    filled += bytes.length;
+  }
+  return labels;
+}
+
+function highest(labels: Uint32Array): number {
+  return labels.reduce((most, label) => Math.max(most, label), 0);
+}
+
+async function readBlob(
+  sets: readonly ImageSet[],
+  layout: RowLayout,
+  labels: Uint32Array,
+): Promise<Uint8Array> {
+  const blob = new Uint8Array(blobByteLength(layout));
+  let filled = 0;
+  for (const { images } of sets) {
+    await readIdxData(images, blob.subarray(filled, filled + images.dataBytes));
+    filled += images.dataBytes;
+  }
+  new Uint32Array(blob.buffer, targetsByteOffset(layout), layout.numRows).set(labels);
+  return blob;
+}

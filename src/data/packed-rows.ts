@@ -1,0 +1,26 @@
+// What passes between load.ts and the two sorts of data it can load.
+import type { Config } from '../config/schema.ts';
+import type { RowLayout, SplitIndices } from './dataset.ts';
+import type { HostMath } from './host-math.ts';
+import type { FittedTransforms } from './transforms.ts';
+
+/** What loading depends on. */
+export interface LoadRequest {
+  readonly config: Config;
+  readonly math: HostMath;
+  readonly warn: (message: string) => void;
+}
+
+/** Rows in memory, and how they came to be. */
+export interface PackedRows {
+  readonly layout: RowLayout;
+  /** Backed by a buffer of its own. */
+  readonly blob: Uint8Array;
+  readonly splits: SplitIndices;
+  readonly transforms: FittedTransforms;
+  /** One name for each value of a row. */
+  readonly featureNames: readonly string[];
+  readonly targetNames: readonly string[];
+  /** Empty for regression. */
+  readonly classNames: readonly string[];
+}

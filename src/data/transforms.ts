@@ -1,0 +1,195 @@
+// What is learnt from the training split to turn cells into numbers, as plain JSON that is saved with the
+// model. Fitting is here; applying it to rows is in encode.ts.
+import type { DataConfig } from '../config/schema.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+import type { Column } from './column.ts';
+import type { ColumnRoles } from './column-roles.ts';
+import { dataError } from './data-error.ts';
+import type { HostMath } from './host-math.ts';
+
+/** Stands for a missing cell among categories; no cell's own text is empty. */
+export const MISSING_CATEGORY = '';
+
+/** How one column becomes one or more features. */
+export type FittedFeature =
+  | {
+      readonly kind: 'numeric';
+      readonly column: string;
+      readonly mean: number;
+      /** Divides; 0 marks a constant column, which becomes 0. */
+      readonly scale: number;
+      /** Takes the place of a missing cell; null where none is allowed. */
+      readonly fill: number | null;
+    }
+  | {
+      readonly kind: 'categorical';
+      readonly column: string;
+      /** One feature each, 1 where the cell is that text; other texts give zeros. */
+      readonly categories: readonly string[];
+    }
+  | {
+      readonly kind: 'pixels';
+      /** Height, width and, if there are any, channels. */
+      readonly shape: readonly number[];
+      readonly scale: number;
+    };
+
+/** One step of a target transform; a constant target is standardised with scale 0, to 0. */
+export type TargetStep =
+  { readonly kind: 'log' } | { readonly kind: 'standardize'; readonly mean: number; readonly scale: number };
+
+/** How the target columns become values to fit, or class indices. */
+export type FittedTarget =
+  | {
+      readonly kind: 'values';
+      readonly columns: readonly { readonly column: string; readonly steps: readonly TargetStep[] }[];
+    }
+  | {
+      readonly kind: 'labels';
+      readonly column: string;
+      /** `text`: a cell is a class name; `index`: it is the class index itself. */
+      readonly cells: 'text' | 'index';
+      readonly classNames: readonly string[];
+    };
+
+/** Everything needed to encode new rows as the training rows were, and to read predictions back. */
+export interface FittedTransforms {
+  readonly features: readonly FittedFeature[];
+  readonly target: FittedTarget;
+}
+
+/** Fits the features on the rows in `train`. Warns of columns that hold one value only. */
+export function fitFeatures(
+  table: Table,
+  train: Uint32Array,
+  options: {
+    readonly names: ColumnRoles['features'];
+    readonly data: Pick<DataConfig, 'standardize' | 'missing'>;
+    readonly warn: (message: string) => void;
+  },
+): FittedFeature[] {
+  return options.names.map((name) => {
+    const column = columnOf(table, name);
+    if (column.kind === 'text') return fitCategories(column, train);
+    return fitNumeric(column, train, options);
+  });
+}
+
+function fitCategories(column: Column, train: Uint32Array): FittedFeature {
+  const seen = new Set<string>();
+  for (const row of train) seen.add(categoryOf(column, row));
+  return { kind: 'categorical', column: column.name, categories: [...seen].sort(byCodeUnits) };
+}
+
+/** The text of a cell in a text column. */
+export function categoryOf(column: Column, row: number): string {
+  const code = column.values[row] as number;
+  return Number.isNaN(code) ? MISSING_CATEGORY : (column.categories[code] as string);
+}
+
+/** The same order in every locale. */
+export function byCodeUnits(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+function fitNumeric(
+  column: Column,
+  train: Uint32Array,
+  { data, warn }: Parameters<typeof fitFeatures>[2],
+): FittedFeature {
+  const cells = gatherPresent(column.values, train);
+  if (cells.length === 0) {
+    const help = 'leave it out with data.drop';
+    throw dataError('E_DATA_MISSING', `column "${column.name}" is empty in the training split`, { help });
+  }
+  const { mean, scale } = describeValues(cells);
+  const fill = data.missing === 'mean' ? mean : null;
+  if (!data.standardize) return { kind: 'numeric', column: column.name, mean: 0, scale: 1, fill };
+  if (scale === 0) {
+    warn(`column "${column.name}" has one value (${mean}) in the training split; standardised to 0`);
+  }
+  return { kind: 'numeric', column: column.name, mean, scale, fill };
+}
+
+/** Fits each target column's steps on the rows in `train`, one after the other. */
+export function fitTargetValues(
+  table: Table,
+  train: Uint32Array,
+  options: {
+    readonly names: ColumnRoles['targets'];
+    readonly steps: DataConfig['targetTransform'];
+    readonly math: HostMath;
+    readonly warn: (message: string) => void;
+  },
+): FittedTarget {
+  const columns = options.names.map((column) => {
+    const values = columnOf(table, column).values;
+    let cells = Float64Array.from(train, (row) => values[row] as number);
+    const steps = options.steps.map((kind): TargetStep => {
+      const step: TargetStep = kind === 'log' ? { kind } : { kind, ...describeValues(cells) };
+      if (step.kind === 'log') refuseNonPositive(table, column, { rows: train, cells });
+      else if (step.scale === 0) options.warn(`target "${column}" has one value in the training split`);
+      cells = cells.map((value) => applyStep(step, value, options.math));
+      return step;
+    });
+    return { column, steps };
+  });
+  return { kind: 'values', columns };
+}
+
+/** @throws LockstepError naming the first row whose value has no logarithm. */
+export function refuseNonPositive(
+  table: Table,
+  column: string,
+  { rows, cells }: { readonly rows: Uint32Array; readonly cells: Float64Array },
+): void {
+  const at = cells.findIndex((value) => value <= 0);
+  if (at === -1) return;
+  const location = locateRow(table, rows[at] as number);
+  const message = `target "${column}" is ${cells[at]}; targetTransform log needs values above 0`;
+  throw dataError('E_DATA_LOG', message, { location, help: 'leave log out of data.targetTransform' });
+}
+
+/** One step of a target transform, in float64. */
+export function applyStep(step: TargetStep, value: number, math: HostMath): number {
+  return step.kind === 'log' ? math.log(value) : standardize(value, step);
+}
+
+/** (value - mean) / scale, and 0 where the scale is 0. */
+export function standardize(value: number, { mean, scale }: { mean: number; scale: number }): number {
+  return scale === 0 ? 0 : (value - mean) / scale;
+}
+
+/** Turns a prediction of target `column` (by index) back into the target's own unit, in float64. */
+export function inverseTarget(
+  fitted: FittedTransforms,
+  column: number,
+  value: number,
+  math: HostMath,
+): number {
+  if (fitted.target.kind === 'labels') return value;
+  const steps = fitted.target.columns[column]?.steps ?? [];
+  return steps.reduceRight(
+    (inverted, step) => (step.kind === 'log' ? math.exp(inverted) : inverted * step.scale + step.mean),
+    value,
+  );
+}
+
+function gatherPresent(values: Float64Array, rows: Uint32Array): Float64Array {
+  return Float64Array.from(rows, (row) => values[row] as number).filter((value) => !Number.isNaN(value));
+}
+
+/**
+ * Mean and population deviation, summed in the order given. Equal values give exactly their value and 0,
+ * which rounding in the sums would miss.
+ */
+function describeValues(values: Float64Array): { mean: number; scale: number } {
+  const first = values[0] as number;
+  if (values.every((value) => value === first)) return { mean: first, scale: 0 };
+  let sum = 0;
+  for (const value of values) sum += value;
+  const mean = sum / values.length;
+  let squares = 0;
+  for (const value of values) squares += (value - mean) * (value - mean);
+  return { mean, scale: Math.sqrt(squares / values.length) };
+}

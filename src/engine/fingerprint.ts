@@ -1,0 +1,38 @@
+// 64-bit fingerprints of tensors as 16 hexadecimal digits: what messages carry to prove that both sides
+// speak of the same bytes.
+import type { Kernels } from '../kernels/kernels.ts';
+import type { Memory } from '../memory.ts';
+
+/** Fingerprint of `length` f32 at `address`, at memory speed. */
+export function fingerprintOf(kernels: Kernels, address: number, length: number): string {
+  return kernels.fingerprint64(address, length).toString(16).padStart(16, '0');
+}
+
+/** Fingerprints bytes that are not in WebAssembly memory, through a copy that is. */
+export class ByteFingerprinter {
+  readonly #kernels: Kernels;
+  readonly #memory: Memory;
+  #copy = { address: 0, byteLength: 0 };
+
+  constructor(kernels: Kernels, memory: Memory) {
+    this.#kernels = kernels;
+    this.#memory = memory;
+  }
+
+  /** Fingerprint of bytes whose number is a multiple of 4. */
+  fingerprint(bytes: Uint8Array): string {
+    const { byteLength } = bytes;
+    if (byteLength > this.#copy.byteLength) {
+      this.#copy = { address: this.#memory.allocate(byteLength, 'fingerprints'), byteLength };
+    }
+    this.#memory.bytes(this.#copy.address, byteLength).set(bytes);
+    return fingerprintOf(this.#kernels, this.#copy.address, byteLength / 4);
+  }
+}
+
+/** One fingerprint for a whole vector, from those of its pieces in order (FNV-1a over them). */
+export function combineFingerprints(pieces: readonly string[]): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const piece of pieces) hash = BigInt.asUintN(64, (hash ^ BigInt(`0x${piece}`)) * 0x100000001b3n);
+  return hash.toString(16).padStart(16, '0');
+}

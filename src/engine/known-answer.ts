@@ -1,0 +1,97 @@
+// The known-answer shard: a small training step through every kernel, whose result bytes two machines
+// must share before they may work on one model.
+import { createHash } from 'node:crypto';
+import { blobByteLength, hashDataset, targetsByteOffset } from '../data/dataset.ts';
+import type { PackedDataset, RowLayout } from '../data/dataset.ts';
+import type { KernelModule } from '../kernels/kernels.ts';
+import { Memory } from '../memory.ts';
+import { resolveModel } from '../model/model.ts';
+import type { Model } from '../model/model.ts';
+import type { Loss } from '../model/spec.ts';
+import { ACTIVATIONS } from '../model/spec.ts';
+import { Adam } from '../optimizer.ts';
+import { philox4x32 } from '../random.ts';
+import { drawWeights } from './initialize.ts';
+import { LocalEngine } from './local-engine.ts';
+
+/** Odd sizes, so that full tiles, edges and tails all take part. */
+const NUM_ROWS = 37;
+const INPUT_WIDTH = 21;
+const NUM_CLASSES = 5;
+const SHARDS = 3;
+const SEED = 20_070_601;
+
+/** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
+export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
+  const hash = createHash('sha256');
+  for (const loss of ['mse', 'crossEntropy'] as const) {
+    for (const bytes of await answer(kernelModule, loss)) hash.update(bytes);
+  }
+  return hash.digest('hex');
+}
+
+async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Array[]> {
+  const hidden = ACTIVATIONS.map((activation, index) => ({
+    kind: 'dense' as const,
+    units: 9 + 7 * index,
+    activation,
+    bias: index !== 1,
+    initializer: index % 2 === 0 ? ('heNormal' as const) : ('glorotUniform' as const),
+  }));
+  const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
+  const model = resolveModel({ layers: [...hidden, last] }, INPUT_WIDTH);
+  const dataset = sampleDataset(loss);
+  const engine = await LocalEngine.create({ kernelModule, model, loss, dataset, batchSize: NUM_ROWS, shards: SHARDS });
+  return runStep(engine, model);
+}
+
+function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
+  const { kernels, memory } = engine;
+  const config = { kind: 'adam' as const, learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+  const adam = new Adam(kernels, memory, model.numParameters, config);
+  drawWeights(kernels, memory, model, SEED, adam.parameters);
+  engine.setWeights(adam.parameters);
+  const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
+  const results: Uint8Array[] = [];
+  const lossSum = engine.train(indices, ({ piece, address }) => {
+    const { length } = model.pieces[piece] ?? { length: 0 };
+    results.push(copyBytes(memory, address, length));
+    adam.applyPiece(model.pieces[piece] as Model['pieces'][number], address, NUM_ROWS);
+  });
+  adam.commit();
+  const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);
+  results.push(copyBytes(memory, adam.parameters, model.numParameters), new Uint8Array(outputs.buffer));
+  results.push(new Uint8Array(Float64Array.of(lossSum, evaluated).buffer));
+  return results;
+}
+
+function copyBytes(memory: Memory, address: number, length: number): Uint8Array {
+  return memory.bytes(address, 4 * length).slice();
+}
+
+/** Bytes for features, and targets of the kind that the loss wants, all drawn by counter. */
+function sampleDataset(loss: Loss): PackedDataset {
+  const layout: RowLayout = {
+    numRows: NUM_ROWS,
+    featureWidth: INPUT_WIDTH,
+    featureType: 'u8',
+    featureScale: Math.fround(1 / 255),
+    targetKind: loss === 'mse' ? 'values' : 'labels',
+    targetWidth: loss === 'mse' ? NUM_CLASSES : 1,
+    numClasses: loss === 'mse' ? 0 : NUM_CLASSES,
+  };
+  const blob = new Uint8Array(blobByteLength(layout));
+  const words = new Uint32Array(4);
+  const draw = (index: number): number => {
+    philox4x32([index, 0, 0, 0], [SEED, 0], words);
+    return words[0] as number;
+  };
+  for (let i = 0; i < NUM_ROWS * INPUT_WIDTH; i++) blob[i] = draw(i) & 255;
+  const targets = new Uint32Array(blob.buffer, targetsByteOffset(layout), NUM_ROWS * layout.targetWidth);
+  const values = new Float32Array(targets.buffer, targets.byteOffset, targets.length);
+  targets.forEach((_, i) => {
+    if (loss === 'mse') values[i] = (draw(100_000 + i) >>> 8) / 2 ** 24;
+    else targets[i] = draw(100_000 + i) % NUM_CLASSES;
+  });
+  return { layout, blob, sha256: hashDataset(layout, blob) };
+}

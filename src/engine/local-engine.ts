@@ -1,0 +1,82 @@
+// One engine in this process: what trains without any network, and what checks the distributed one.
+import type { PackedDataset } from '../data/dataset.ts';
+import { shardBounds } from '../data/batches.ts';
+import { instantiateKernels } from '../kernels/kernels.ts';
+import type { KernelModule, Kernels } from '../kernels/kernels.ts';
+import { Memory } from '../memory.ts';
+import type { Model } from '../model/model.ts';
+import type { Loss } from '../model/spec.ts';
+import { treeSum } from '../tree.ts';
+import { Engine } from './engine.ts';
+import type { GradientPiece, RangeEvaluation, RowRange } from './engine.ts';
+import { planEngine } from './plan.ts';
+import { allocateSamples } from './samples.ts';
+import { allocateWeights, packWeights } from './weights.ts';
+import type { WeightsLayout } from './weights.ts';
+
+/** What a local engine is made from. */
+export interface LocalEngineOptions {
+  readonly kernelModule: KernelModule;
+  readonly model: Model;
+  readonly loss: Loss;
+  readonly dataset: PackedDataset;
+  readonly batchSize: number;
+  readonly shards: number;
+  /** Default: a memory of its own. */
+  readonly memory?: Memory;
+}
+
+/** An engine with its own packed weights and a copy of the dataset. */
+export class LocalEngine {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly model: Model;
+  readonly #engine: Engine;
+  readonly #weights: WeightsLayout;
+  readonly #shards: number;
+
+  private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
+    const { model, loss, dataset, batchSize, shards } = options;
+    this.kernels = kernels;
+    this.memory = memory;
+    this.model = model;
+    this.#shards = shards;
+    this.#weights = allocateWeights(memory, model);
+    const samples = allocateSamples(memory, dataset.layout);
+    memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
+    const plan = planEngine(model, batchSize, shards);
+    this.#engine = new Engine({ kernels, memory, model, loss, plan, weights: this.#weights, samples });
+  }
+
+  static async create(options: LocalEngineOptions): Promise<LocalEngine> {
+    const memory = options.memory ?? new Memory();
+    return new LocalEngine(await instantiateKernels(options.kernelModule.module, memory.wasm), memory, options);
+  }
+
+  /** Takes the weights to compute with: the flat f32 vector at `address` of this engine's memory. */
+  setWeights(address: number): void {
+    packWeights(this.kernels, this.memory, this.model, this.#weights, address);
+  }
+
+  /** Sums gradients over one batch, cut into the configured shards; returns the loss sum. */
+  train(indices: Uint32Array, report: (piece: GradientPiece) => void): number {
+    let lossSum = Number.NaN;
+    this.#engine.train(this.#wholeRange(indices, this.#shards), (piece) => {
+      lossSum = piece.lossSum ?? lossSum;
+      report(piece);
+    });
+    return lossSum;
+  }
+
+  /** Loss sum and outputs of the rows; `leafRows` rows make one leaf of the loss tree. */
+  evaluate(indices: Uint32Array, leafRows: number): { lossSum: number; outputs: RangeEvaluation['outputs'] } {
+    const range = this.#wholeRange(indices, Math.ceil(indices.length / leafRows));
+    const { lossSums, outputs } = this.#engine.evaluate(range);
+    return { lossSum: treeSum(lossSums), outputs };
+  }
+
+  #wholeRange(indices: Uint32Array, shards: number): RowRange {
+    const bounds = shardBounds(indices.length, shards);
+    return { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices };
+  }
+}

@@ -1,0 +1,40 @@
+// Loads the compiled kernels. The typed interface comes from the compiler's own bindings.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { instantiate } from '#kernels';
+import { LockstepError } from '../errors.ts';
+
+/** The kernels' functions, bound to one memory. */
+export type Kernels = Awaited<ReturnType<typeof instantiate>>;
+
+/** Compiled kernels and the SHA-256 of their file: equal hashes mean equal bits. */
+export interface KernelModule {
+  readonly module: WebAssembly.Module;
+  readonly sha256: string;
+}
+
+/** The smallest module that uses a SIMD instruction: () -> v128, splatting an i32. */
+const SIMD_PROBE = Uint8Array.of(
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11],
+);
+
+/** Reads and compiles the kernels. @throws LockstepError where WebAssembly SIMD is missing. */
+export async function loadKernelModule(): Promise<KernelModule> {
+  if (!WebAssembly.validate(SIMD_PROBE)) {
+    throw new LockstepError({
+      category: 'failure',
+      code: 'E_NO_SIMD',
+      message: `this Node.js (${process.version}, ${process.arch}) has no WebAssembly SIMD`,
+      help: 'use Node.js 20.15 or newer on a 64-bit x86 or Arm machine',
+    });
+  }
+  const bytes = await readFile(createRequire(import.meta.url).resolve('#kernels.wasm'));
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { module: await WebAssembly.compile(bytes), sha256 };
+}
+
+/** Binds the kernels to a memory; every thread of a process binds its own instance to the shared one. */
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Kernels> {
+  return instantiate(module, { env: { memory } });
+}

@@ -1,0 +1,149 @@
+// The log: human lines on stderr, the same records as ndjson in a file, both written synchronously,
+// so that nothing is left to flush when a process ends, however it ends.
+import fs from 'node:fs';
+import { pino, stdTimeFunctions } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+
+/** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
+export type Logger = pino.Logger;
+
+/** What may be logged, from most to least; `silent` logs nothing. */
+export type LogLevel = pino.LevelWithSilent;
+
+/** Where text for people goes: `process.stderr`, or a stand-in. */
+export interface TextStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+  /** Width in characters, of a terminal. */
+  readonly columns?: number | undefined;
+}
+
+/** A worker never opens a file; its lines must not pile up. */
+const MAX_EARLY_LINES = 1000;
+
+const CLEAR_LINE = '\r\x1b[K';
+
+/**
+ * The terminal that log lines and a progress bar share. A bar is the last, unfinished line: `write` clears it
+ * first, and the bar draws itself again at its next tick.
+ */
+export class Screen {
+  readonly #stream: TextStream;
+  #hasStatusLine = false;
+
+  constructor(stream: TextStream = survivingStderr()) {
+    this.#stream = stream;
+  }
+
+  get isTTY(): boolean {
+    return this.#stream.isTTY === true;
+  }
+
+  get columns(): number {
+    return this.#stream.columns ?? 80;
+  }
+
+  /** Whether escape codes for colour are wanted: on a terminal, unless `NO_COLOR` is set. */
+  get hasColors(): boolean {
+    return this.isTTY && !process.env['NO_COLOR'];
+  }
+
+  /** Writes whole lines. */
+  write(text: string): void {
+    this.clearStatus();
+    this.#stream.write(text);
+  }
+
+  /** Replaces the unfinished last line; for terminals only. */
+  drawStatus(text: string): void {
+    this.#hasStatusLine = true;
+    this.#stream.write(`${CLEAR_LINE}${text}`);
+  }
+
+  clearStatus(): void {
+    if (!this.#hasStatusLine) return;
+    this.#hasStatusLine = false;
+    this.#stream.write(CLEAR_LINE);
+  }
+}
+
+/** stderr whose reader may leave (`2>&1 | head`): without a listener its EPIPE would end the run. */
+function survivingStderr(): TextStream {
+  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
+  return process.stderr;
+}
+
+/**
+ * The ndjson copy of the log. What is logged before `open` (the run directory is not known yet) is kept and
+ * written then.
+ */
+export class LogFile {
+  /** Undefined once opened. */
+  #early: string[] | undefined = [];
+  #descriptor: number | undefined;
+
+  /** Opens for appending; throws the system's error if that fails. */
+  open(path: string): void {
+    this.#descriptor = fs.openSync(path, 'a');
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const line of early) this.write(line);
+  }
+
+  /** Throws the system's error once if the disk fails; the copy ends there. */
+  write(line: string): void {
+    if (this.#early && this.#early.length < MAX_EARLY_LINES) this.#early.push(line);
+    if (this.#descriptor === undefined) return;
+    try {
+      fs.writeSync(this.#descriptor, line);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+}
+
+/** What a logger is made from. */
+export interface LoggerOptions {
+  /** Default `info`. */
+  readonly level?: LogLevel | undefined;
+  /** Default: a screen on stderr. Share it with the progress bar. */
+  readonly screen?: Screen | undefined;
+  /** Gets every line as ndjson. */
+  readonly file?: LogFile | undefined;
+}
+
+/** Makes the root logger of a process. */
+export function createLogger(options: LoggerOptions = {}): Logger {
+  const { level = 'info', screen = new Screen(), file } = options;
+  // Not pino-pretty's own stream, which hands lines over later: a crash would lose the last of them.
+  const prettify = prettyFactory({
+    colorize: screen.hasColors,
+    translateTime: 'SYS:HH:MM:ss',
+    singleLine: true,
+  });
+  const destination = {
+    write(line: string): void {
+      screen.write(prettify(line));
+      try {
+        file?.write(line);
+      } catch (error) {
+        screen.write(`the log file ends here, the run goes on: ${String(error)}\n`);
+      }
+    },
+  };
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    destination,
+  );
+}

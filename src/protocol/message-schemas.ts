@@ -1,0 +1,176 @@
+// What every message must look like: one check for each field, the kind of its body, and how the two must agree.
+import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
+import type { RowLayout } from '../data/dataset.ts';
+import { ACTIVATIONS, INITIALIZERS, LOSSES } from '../model/spec.ts';
+import type { LayerSpec } from '../model/spec.ts';
+import { array, boolean, float, hex, integer, object, oneOf, optional, text } from './fields.ts';
+import type { Field, FieldsOf } from './fields.ts';
+import { MAX_BODY_BYTES } from './limits.ts';
+import type { EvaluateMessage, Message, RoundKey, TrainMessage, WelcomeMessage } from './message-types.ts';
+import { ProtocolError } from './protocol-error.ts';
+
+/** What follows the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
+export type BodyKind = 'none' | 'bytes' | 'f32' | 'u32';
+
+/** How one message type is checked. */
+export interface Schema<M extends Message> {
+  readonly fields: Field<Omit<M, 'type'>>;
+  readonly body: BodyKind;
+  /** Throws a ProtocolError where fields contradict each other or the body. */
+  readonly agree?: ((message: M, body: Uint8Array) => void) | undefined;
+}
+
+type MessageOf<Type extends Message['type']> = Extract<Message, { readonly type: Type }>;
+
+/** The largest leaf, row or piece number: a dataset's bytes are counted in 31 bits. */
+const MAX_INDEX = 2 ** 31;
+/** Level of the root above `MAX_INDEX` leaves. */
+const MAX_LEVEL = 31;
+/** A batch has at most 1,024 shards, so a range of them at most 1,025 bounds. */
+const MAX_BOUNDS = 1025;
+
+const count = integer(0);
+const index = integer(0, MAX_INDEX);
+const sha256 = hex(64);
+const fingerprint = hex(16);
+const finite = float({ isFinite: true });
+/** A diverged loss must reach the coordinator, which stops the run for it. */
+const lossSum = float({ isFinite: false });
+
+const roundKey: FieldsOf<RoundKey> = { run: text(128), round: count, attempt: count };
+
+const range: FieldsOf<TrainMessage> & FieldsOf<EvaluateMessage> = {
+  ...roundKey,
+  version: count,
+  weights: fingerprint,
+  numLeaves: integer(1, MAX_INDEX),
+  firstLeaf: index,
+  bounds: array(index, 2, MAX_BOUNDS),
+};
+
+/** The limits of the config file, since a worker trusts no coordinator to have kept them. */
+const layer = object<LayerSpec>({
+  kind: oneOf(['dense']),
+  units: integer(1, 1_048_576),
+  activation: oneOf(ACTIVATIONS),
+  bias: boolean,
+  initializer: optional(oneOf(INITIALIZERS)),
+});
+
+const layout = object<RowLayout>({
+  numRows: integer(1, MAX_INDEX),
+  featureWidth: integer(1, MAX_INDEX),
+  featureType: oneOf(['f32', 'u8']),
+  featureScale: finite,
+  targetKind: oneOf(['values', 'labels']),
+  targetWidth: integer(1, MAX_INDEX),
+  numClasses: index,
+});
+
+/** The schema of every message type. */
+export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } = {
+  hello: {
+    fields: object<MessageOf<'hello'>>({
+      protocol: integer(0, 65_535),
+      version: text(64),
+      kernelSha256: sha256,
+      knownAnswer: sha256,
+      threads: integer(1, 256),
+      node: text(64),
+      platform: text(64),
+      host: text(255),
+      pid: count,
+    }),
+    body: 'none',
+  },
+  fetch: {
+    fields: object<MessageOf<'fetch'>>({ sha256, offset: index, length: integer(1, MAX_BODY_BYTES) }),
+    body: 'none',
+  },
+  ready: { fields: object<MessageOf<'ready'>>({}), body: 'none' },
+  gradient: {
+    fields: object<MessageOf<'gradient'>>({
+      ...roundKey,
+      level: integer(0, MAX_LEVEL),
+      index,
+      piece: index,
+      weights: fingerprint,
+      fingerprint,
+      lossSum: optional(lossSum),
+    }),
+    body: 'f32',
+  },
+  evaluation: {
+    fields: object<MessageOf<'evaluation'>>({
+      ...roundKey,
+      leaf: index,
+      lossSum,
+      weights: fingerprint,
+      fingerprint,
+    }),
+    body: 'f32',
+  },
+  finished: {
+    fields: object<MessageOf<'finished'>>({
+      ...roundKey,
+      computeMs: finite,
+      sendMs: finite,
+      residentBytes: count,
+    }),
+    body: 'none',
+  },
+  failure: { fields: object<MessageOf<'failure'>>({ ...roundKey, message: text(1000) }), body: 'none' },
+  leave: { fields: object<MessageOf<'leave'>>({}), body: 'none' },
+  welcome: {
+    fields: object<MessageOf<'welcome'>>({
+      run: text(128),
+      worker: count,
+      layers: array(layer, 1, 1000),
+      inputWidth: integer(1, MAX_INDEX),
+      loss: oneOf(LOSSES),
+      batchSize: integer(1, 1_048_576),
+      shards: integer(1, 1024),
+      layout,
+      datasetSha256: sha256,
+    }),
+    body: 'none',
+    agree: refuseWrongLayout,
+  },
+  refuse: { fields: object<MessageOf<'refuse'>>({ code: text(64), message: text(1000) }), body: 'none' },
+  chunk: { fields: object<MessageOf<'chunk'>>({ sha256, offset: index }), body: 'bytes' },
+  weights: {
+    fields: object<MessageOf<'weights'>>({ run: text(128), version: count, piece: index, fingerprint }),
+    body: 'f32',
+  },
+  train: { fields: object<TrainMessage>(range), body: 'u32', agree: refuseWrongBounds },
+  evaluate: { fields: object<EvaluateMessage>(range), body: 'u32', agree: refuseWrongBounds },
+  stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
+};
+
+function refuseWrongBounds(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
+  const { type, bounds, firstLeaf, numLeaves } = message;
+  const numRows = body.length / 4;
+  if (bounds[0] !== 0 || bounds.at(-1) !== numRows) {
+    throw contradiction(`${type}.bounds: ${bounds[0]} to ${bounds.at(-1)}, but the body has ${numRows} rows`);
+  }
+  for (let leaf = 1; leaf < bounds.length; leaf++) {
+    const [start, end] = [bounds[leaf - 1] as number, bounds[leaf] as number];
+    if (start >= end) throw contradiction(`${type}.bounds: ${start} is followed by ${end}`);
+  }
+  const end = firstLeaf + bounds.length - 1;
+  if (end > numLeaves) throw contradiction(`${type}: leaves ${firstLeaf} to ${end} of ${numLeaves}`);
+}
+
+function refuseWrongLayout({ layout: rows, inputWidth }: WelcomeMessage): void {
+  if (rows.featureWidth !== inputWidth) {
+    throw contradiction(`welcome: rows of ${rows.featureWidth} features for a model of ${inputWidth} inputs`);
+  }
+  const bytes = blobByteLength(rows);
+  if (bytes > MAX_BLOB_BYTES) {
+    throw contradiction(`welcome: a dataset of ${bytes} bytes, at most ${MAX_BLOB_BYTES} fit`);
+  }
+}
+
+function contradiction(message: string): ProtocolError {
+  return new ProtocolError('E_MESSAGE_FIELD', message);
+}

@@ -1,0 +1,206 @@
+// Every message, by direction. What a body holds is said with its message; a message without a word on it has none.
+// All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
+import type { RowLayout } from '../data/dataset.ts';
+import type { LayerSpec, Loss } from '../model/spec.ts';
+
+/** Names the work a result belongs to. A result that names other work is late, and is dropped. */
+export interface RoundKey {
+  readonly run: string;
+  /** Training steps and evaluation passes, counted over the run. */
+  readonly round: number;
+  /** Counts how often the range was given out within the round. */
+  readonly attempt: number;
+}
+
+/** The first message of a worker: what it is, and proof that its kernels compute the same bits. */
+export interface HelloMessage {
+  readonly type: 'hello';
+  readonly protocol: number;
+  readonly version: string;
+  /** SHA-256 of the kernels' WebAssembly. */
+  readonly kernelSha256: string;
+  /** SHA-256 of the gradients of a built-in shard. */
+  readonly knownAnswer: string;
+  /** Compute threads, 1 to 256. */
+  readonly threads: number;
+  /** Node.js version. */
+  readonly node: string;
+  readonly platform: string;
+  readonly host: string;
+  readonly pid: number;
+}
+
+/** Asks for `length` bytes of the dataset; at most one body's worth. */
+export interface FetchMessage {
+  readonly type: 'fetch';
+  readonly sha256: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The worker has the dataset and takes work from now on. */
+export interface ReadyMessage {
+  readonly type: 'ready';
+}
+
+/** One piece of the sum of gradients under one node of the tree. Body: f32. */
+export interface GradientMessage extends RoundKey {
+  readonly type: 'gradient';
+  readonly level: number;
+  readonly index: number;
+  readonly piece: number;
+  /** Fingerprint of the weights computed with. */
+  readonly weights: string;
+  /** Fingerprint of the body. */
+  readonly fingerprint: string;
+  /** Sent once per node. May be NaN or infinite: a diverged loss must reach the coordinator. */
+  readonly lossSum?: number | undefined;
+}
+
+/** Model outputs for the rows of one leaf of an evaluation. Body: f32. */
+export interface EvaluationMessage extends RoundKey {
+  readonly type: 'evaluation';
+  readonly leaf: number;
+  /** May be NaN or infinite. */
+  readonly lossSum: number;
+  readonly weights: string;
+  readonly fingerprint: string;
+}
+
+/** A range is done, and all its results are sent. */
+export interface FinishedMessage extends RoundKey {
+  readonly type: 'finished';
+  readonly computeMs: number;
+  readonly sendMs: number;
+  readonly residentBytes: number;
+}
+
+/** A range could not be computed. */
+export interface FailureMessage extends RoundKey {
+  readonly type: 'failure';
+  readonly message: string;
+}
+
+/** A polite goodbye; nothing follows. */
+export interface LeaveMessage {
+  readonly type: 'leave';
+}
+
+/** Answers `hello`: the run, the model and the dataset. Weights follow with the first work. */
+export interface WelcomeMessage {
+  readonly type: 'welcome';
+  readonly run: string;
+  /** This worker's number within the run. */
+  readonly worker: number;
+  readonly layers: readonly LayerSpec[];
+  readonly inputWidth: number;
+  readonly loss: Loss;
+  readonly batchSize: number;
+  readonly shards: number;
+  readonly layout: RowLayout;
+  readonly datasetSha256: string;
+}
+
+/** Answers `hello` of a worker that cannot take part; the connection is closed after it. */
+export interface RefuseMessage {
+  readonly type: 'refuse';
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Answers `fetch`. Body: bytes of the dataset. */
+export interface ChunkMessage {
+  readonly type: 'chunk';
+  readonly sha256: string;
+  readonly offset: number;
+}
+
+/** One piece of the weights. Encoded once and sent to all. Body: f32. */
+export interface WeightsMessage {
+  readonly type: 'weights';
+  readonly run: string;
+  /** Optimizer steps these weights have seen. */
+  readonly version: number;
+  readonly piece: number;
+  /** Fingerprint of the body. */
+  readonly fingerprint: string;
+}
+
+/** A contiguous range of leaves to compute. Body: u32, the rows of all its leaves, one leaf after the other. */
+interface RangeMessage extends RoundKey {
+  /** Of the weights to use, which were sent before. */
+  readonly version: number;
+  /** Fingerprint of all those weights. */
+  readonly weights: string;
+  /** Leaves of the whole tree. */
+  readonly numLeaves: number;
+  /** Leaf `firstLeaf + i` is rows `[bounds[i], bounds[i + 1])` of the body; no leaf is empty. */
+  readonly firstLeaf: number;
+  readonly bounds: readonly number[];
+}
+
+/** A range of shards: forward and backward pass. */
+export interface TrainMessage extends RangeMessage {
+  readonly type: 'train';
+}
+
+/** A range of leaves of an evaluation: forward pass only. */
+export interface EvaluateMessage extends RangeMessage {
+  readonly type: 'evaluate';
+}
+
+/** The run is over; the worker need not come back. */
+export interface StopMessage {
+  readonly type: 'stop';
+  readonly reason: string;
+}
+
+/** What a worker sends. */
+export type WorkerMessage =
+  | HelloMessage
+  | FetchMessage
+  | ReadyMessage
+  | GradientMessage
+  | EvaluationMessage
+  | FinishedMessage
+  | FailureMessage
+  | LeaveMessage;
+
+/** What the coordinator sends. */
+export type CoordinatorMessage =
+  | WelcomeMessage
+  | RefuseMessage
+  | ChunkMessage
+  | WeightsMessage
+  | TrainMessage
+  | EvaluateMessage
+  | StopMessage;
+
+/** Any message. */
+export type Message = WorkerMessage | CoordinatorMessage;
+
+/** A message and the bytes that came with it. */
+export interface Received<M> {
+  readonly message: M;
+  /** A view into the received buffer, at any alignment. */
+  readonly body: Uint8Array;
+}
+
+/** How each type is written in the envelope; numbers are never given out again. */
+export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
+  hello: 1,
+  fetch: 2,
+  ready: 3,
+  gradient: 4,
+  evaluation: 5,
+  finished: 6,
+  failure: 7,
+  leave: 8,
+  welcome: 101,
+  refuse: 102,
+  chunk: 103,
+  weights: 104,
+  train: 105,
+  evaluate: 106,
+  stop: 107,
+};

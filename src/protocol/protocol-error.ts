@@ -1,0 +1,51 @@
+// How a connection ends because of what the peer sent.
+
+/** WebSocket close codes this project uses; those from 4400 on are its own. */
+export const CLOSE = {
+  /** The run is over, or the worker leaves politely. */
+  normal: 1000,
+  /** This process is shutting down. */
+  goingAway: 1001,
+  /** A text message came where only binary ones are spoken. */
+  binaryOnly: 1003,
+  /** Bytes that are no message: envelope, header, a field or the body's length are wrong. */
+  malformed: 4400,
+  /** Another version or other kernels: the two cannot train together. */
+  incompatible: 4401,
+  /** A sound message that the sender may not send, or not now. */
+  protocol: 4402,
+  /** The peer took too long for what it had to do. */
+  timeout: 4403,
+} as const;
+
+/** Why `ProtocolError` is raised; stable, for logs and tests. */
+export type ProtocolErrorCode =
+  | 'E_ENVELOPE_LENGTH'
+  | 'E_ENVELOPE_MAGIC'
+  | 'E_ENVELOPE_CHECKSUM'
+  | 'E_ENVELOPE_PADDING'
+  | 'E_PROTOCOL_VERSION'
+  | 'E_HEADER_ENCODING'
+  | 'E_MESSAGE_TYPE'
+  | 'E_MESSAGE_FIELD'
+  | 'E_MESSAGE_BODY'
+  | 'E_UNEXPECTED_MESSAGE';
+
+/** A close code that says whose fault the end of a connection is. */
+export type ProtocolCloseCode = (typeof CLOSE)['malformed' | 'incompatible' | 'protocol'];
+
+/**
+ * The peer broke the protocol. Not a `LockstepError`: it is no mistake of the user's and must not end the
+ * run, so a session has to tell it apart, closes this one connection with `closeCode` and goes on.
+ */
+export class ProtocolError extends Error {
+  readonly code: ProtocolErrorCode;
+  readonly closeCode: ProtocolCloseCode;
+
+  constructor(code: ProtocolErrorCode, message: string, closeCode: ProtocolCloseCode = CLOSE.malformed) {
+    super(message);
+    this.name = 'ProtocolError';
+    this.code = code;
+    this.closeCode = closeCode;
+  }
+}

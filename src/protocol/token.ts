@@ -1,0 +1,86 @@
+// The shared secret that lets a worker in: from a file or the environment, never from an argument, which other
+// users of the machine could list.
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import { LockstepError, systemErrorCode } from '../errors.ts';
+
+/** Shorter ones could be guessed. */
+const MIN_LENGTH = 16;
+/** It must fit an HTTP header. */
+const MAX_LENGTH = 512;
+/** Permission bits of group and others. */
+const SHARED_MODE = 0o077;
+
+/** Where a token may come from, in order of precedence. */
+export interface TokenOrigin {
+  /** Path given as `--token-file`. */
+  readonly file?: string | undefined;
+  /** `LOCKSTEP_TOKEN` of it is read where no file is given. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Told if others can read the file. */
+  readonly warn: (message: string) => void;
+}
+
+/** A new token: 256 random bits in base64url. */
+export function generateToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/**
+ * Reads the token, without the white space around it; undefined if none is set.
+ * @throws LockstepError if it is unreadable, too short, or cannot stand in an HTTP header.
+ */
+export function readToken({ file, env, warn }: TokenOrigin): string | undefined {
+  if (file !== undefined) return checkedToken(readTokenFile(file, warn), `token file ${file}`);
+  const token = env['LOCKSTEP_TOKEN'];
+  return token ? checkedToken(token, 'LOCKSTEP_TOKEN') : undefined;
+}
+
+function readTokenFile(file: string, warn: (message: string) => void): string {
+  let mode: number;
+  let text: string;
+  try {
+    mode = fs.statSync(file).mode;
+    text = fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    const reason = systemErrorCode(error) ?? String(error);
+    throw tokenError(
+      'E_TOKEN_FILE',
+      `cannot read token file ${file} (${reason})`,
+      'give the path of a readable file',
+      error,
+    );
+  }
+  if (process.platform !== 'win32' && (mode & SHARED_MODE) !== 0) {
+    const octal = (mode & 0o777).toString(8).padStart(4, '0');
+    warn(`token file ${file} is open to other users (mode ${octal}): chmod 600 ${file}`);
+  }
+  return text;
+}
+
+function checkedToken(text: string, origin: string): string {
+  const token = text.trim();
+  const help = 'use 32 random bytes, such as the output of: openssl rand -hex 32';
+  if (token.length < MIN_LENGTH) {
+    throw tokenError(
+      'E_TOKEN',
+      `${origin}: ${token.length} characters, expected at least ${MIN_LENGTH}`,
+      help,
+    );
+  }
+  if (token.length > MAX_LENGTH) {
+    throw tokenError(
+      'E_TOKEN',
+      `${origin}: ${token.length} characters, expected at most ${MAX_LENGTH}`,
+      help,
+    );
+  }
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw tokenError('E_TOKEN', `${origin}: holds white space or characters outside ASCII`, help);
+  }
+  return token;
+}
+
+function tokenError(code: `E_${string}`, message: string, help: string, cause?: unknown): LockstepError {
+  return new LockstepError({ category: 'usage', code, message, help, cause });
+}

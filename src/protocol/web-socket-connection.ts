@@ -1,0 +1,153 @@
+// A `Connection` over an open WebSocket, with the heartbeat that notices a peer that is gone without a word.
+import type { Socket } from 'node:net';
+import type { RawData, WebSocket } from 'ws';
+import type { Connection } from './connection.ts';
+import { CLOSE } from './protocol-error.ts';
+
+/** A close frame has room for this many bytes of UTF-8. */
+const MAX_REASON_BYTES = 123;
+/** What a WebSocket reports when no goodbye was heard. */
+const ABNORMAL = 1006;
+
+/** How the silence of a peer is noticed. */
+export interface Heartbeat {
+  readonly intervalMs: number;
+  /** Intervals in a row without a sign of life, after which the connection is cut. */
+  readonly maxSilentIntervals: number;
+  /** Whether to ping at each interval, or to leave that to the peer. */
+  readonly isPinging: boolean;
+}
+
+/** What a connection is made from. */
+export interface WebSocketConnectionOptions {
+  readonly id: number;
+  readonly webSocket: WebSocket;
+  /** The socket under the WebSocket. */
+  readonly socket: Socket;
+  readonly heartbeat: Heartbeat;
+}
+
+/** See the head of this file. */
+export class WebSocketConnection implements Connection {
+  readonly id: number;
+  readonly remoteAddress: string;
+  #webSocket: WebSocket;
+  #socket: Socket;
+  #heartbeat: Heartbeat;
+  #timer: NodeJS.Timeout;
+  #silentIntervals = 0;
+  /** Counters at the last interval. */
+  #lastBytesRead = 0;
+  #lastBytesFlushed = 0;
+  #wasBacklogged = false;
+  /** Bytes of messages that the kernel has taken. */
+  #bytesFlushed = 0;
+  /** Why this end closes the connection; once set, messages are no longer passed on. */
+  #ending: { readonly code: number; readonly reason: string } | undefined;
+
+  constructor({ id, webSocket, socket, heartbeat }: WebSocketConnectionOptions) {
+    this.id = id;
+    this.remoteAddress = plainAddress(socket.remoteAddress);
+    this.#webSocket = webSocket;
+    this.#socket = socket;
+    this.#heartbeat = heartbeat;
+    this.#timer = setInterval(() => this.#beat(), heartbeat.intervalMs).unref();
+    webSocket.pause();
+    webSocket.on('ping', () => this.#answerPing());
+    // Always followed by 'close'. Without a listener one malformed frame would end this process.
+    webSocket.on('error', (error) => (this.#ending ??= { code: ABNORMAL, reason: error.message }));
+    webSocket.on('close', () => clearInterval(this.#timer));
+  }
+
+  get bufferedBytes(): number {
+    return this.#webSocket.bufferedAmount;
+  }
+
+  get bytesRead(): number {
+    return this.#socket.bytesRead;
+  }
+
+  send(data: Buffer): void {
+    if (!this.#isOpen) return;
+    this.#webSocket.send(data, (error) => {
+      if (!error) this.#bytesFlushed += data.length;
+    });
+  }
+
+  close(code: number, reason: string): void {
+    this.#ending ??= { code, reason };
+    this.#webSocket.close(code, fitReason(reason));
+  }
+
+  terminate(reason = ''): void {
+    this.#ending ??= { code: ABNORMAL, reason };
+    this.#webSocket.terminate();
+  }
+
+  ping(): void {
+    if (this.#isOpen) this.#webSocket.ping();
+  }
+
+  onMessage(listener: (data: Buffer) => void): void {
+    this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      if (this.#ending) return;
+      if (isBinary) listener(data as Buffer);
+      else this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
+    });
+    this.#webSocket.resume();
+  }
+
+  onClose(listener: (code: number, reason: string) => void): void {
+    this.#webSocket.on('close', (code, reason) => {
+      const ending = this.#ending ?? { code, reason: reason.toString('utf8').replace(/\p{Cc}/gu, ' ') };
+      listener(ending.code, ending.reason);
+    });
+  }
+
+  get #isOpen(): boolean {
+    return this.#webSocket.readyState === this.#webSocket.OPEN;
+  }
+
+  /** While anything is queued a pong would wait behind it, and prove nothing that those bytes do not. */
+  #answerPing(): void {
+    if (this.bufferedBytes === 0 && this.#isOpen) this.#webSocket.pong();
+  }
+
+  /**
+   * Silence is counted in intervals and not read from a clock: when our own process was stopped for a minute, one
+   * interval has passed, and what the peer sent meanwhile is still unread.
+   */
+  #beat(): void {
+    this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
+    const { intervalMs, maxSilentIntervals, isPinging } = this.#heartbeat;
+    if (this.#silentIntervals >= maxSilentIntervals) {
+      this.terminate(`not a byte came for ${(intervalMs * maxSilentIntervals) / 1000} s`);
+    } else if (isPinging) {
+      this.ping();
+    }
+  }
+
+  /**
+   * True if bytes came since the last interval, or if a backlog shrank: on a slow link our ping waits behind
+   * megabytes, and their going out is the only sign of life to be had.
+   */
+  #hasProgress(): boolean {
+    const isSending = this.#wasBacklogged && this.#bytesFlushed > this.#lastBytesFlushed;
+    const hasReceived = this.bytesRead > this.#lastBytesRead;
+    this.#wasBacklogged = this.bufferedBytes > 0;
+    this.#lastBytesFlushed = this.#bytesFlushed;
+    this.#lastBytesRead = this.bytesRead;
+    return isSending || hasReceived;
+  }
+}
+
+/** An address as people write it: IPv4 without the prefix it has on a dual-stack socket. */
+export function plainAddress(address: string | undefined): string {
+  return address?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unknown';
+}
+
+/** The reason, cut between two characters where it does not fit a close frame. */
+function fitReason(reason: string): string {
+  const { read } = new TextEncoder().encodeInto(reason, new Uint8Array(MAX_REASON_BYTES));
+  return reason.slice(0, read);
+}

@@ -1,0 +1,35 @@
+// A temporary directory to load config files from, removed when the test is over.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type ConfigOrigin, loadConfig, type LoadedConfig } from '../../src/config/load.ts';
+import { formatError, LockstepError } from '../../src/errors.ts';
+
+/** A fresh directory with the given files. */
+export async function configDirectory(files: Readonly<Record<string, string | Uint8Array>>): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'lockstep-config-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
+  return directory;
+}
+
+/** Loads `content` as `name`; the environment is empty unless given. */
+export async function loadText(
+  content: string | Uint8Array,
+  origin: Partial<ConfigOrigin> = {},
+  name = 'house.yaml',
+): Promise<LoadedConfig> {
+  const cwd = await configDirectory({ [name]: content });
+  return loadConfig({ path: name, env: {}, cwd, ...origin });
+}
+
+/** The text a user would read, or a failure of the test if nothing is thrown. */
+export async function errorText(loading: Promise<unknown>): Promise<string> {
+  const error = await loading.then(
+    () => new Error('nothing was thrown'),
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof LockstepError)) throw error;
+  return formatError(error);
+}

@@ -1,0 +1,246 @@
+// Valid messages for protocol tests: arbitrary ones with the body each needs, and bytes with one thing changed.
+import { crc32 } from 'node:zlib';
+import fc from 'fast-check';
+import { Packr } from 'msgpackr';
+import type { LayerSpec } from '../../src/model/spec.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { TYPE_CODES } from '../../src/protocol/message-types.ts';
+import type { Message } from '../../src/protocol/message-types.ts';
+
+/** A message and its body. */
+export interface Sent {
+  readonly message: Message;
+  readonly body: Uint8Array;
+}
+
+const NO_BODY = new Uint8Array(0);
+const hex = (length: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`));
+const count = fc.maxSafeNat();
+const index = fc.nat(2 ** 31 - 1);
+const text = (maxLength: number) => fc.string({ maxLength, unit: 'grapheme-ascii' });
+/** Zero without a sign: -0 travels as an integer. */
+const number = fc.double().map((value) => (value === 0 ? 0 : value));
+const finite = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => (value === 0 ? 0 : value));
+const floats = fc
+  .uint8Array({ minLength: 4, maxLength: 400 })
+  .map((bytes) => bytes.slice(0, bytes.length & ~3));
+const key = { run: text(128), round: count, attempt: count };
+
+const layer: fc.Arbitrary<LayerSpec> = fc.record(
+  {
+    kind: fc.constant('dense'),
+    units: fc.integer({ min: 1, max: 1_048_576 }),
+    activation: fc.constantFrom('linear', 'relu', 'leakyRelu', 'tanh', 'sigmoid'),
+    bias: fc.boolean(),
+    initializer: fc.constantFrom('heUniform', 'heNormal', 'glorotUniform', 'glorotNormal', 'zeros'),
+  },
+  { requiredKeys: ['kind', 'units', 'activation', 'bias'] },
+) as fc.Arbitrary<LayerSpec>;
+
+const bare = (message: fc.Arbitrary<Message>): fc.Arbitrary<Sent> =>
+  message.map((value) => ({ message: value, body: NO_BODY }));
+const withBody = (message: fc.Arbitrary<Message>, bodies: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Sent> =>
+  fc.record({ message, body: bodies });
+
+function range(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
+  const leafRows = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 40 });
+  const fields = {
+    ...key,
+    version: count,
+    weights: hex(16),
+    firstLeaf: fc.nat(1000),
+    rest: fc.nat(1000),
+    leafRows,
+  };
+  return fc.record(fields).map(({ leafRows: rows, rest, ...kept }) => {
+    const bounds = [0];
+    for (const leaf of rows) bounds.push((bounds.at(-1) as number) + leaf);
+    const body = new Uint8Array(
+      Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => 7 * row).buffer,
+    );
+    return { message: { type, ...kept, numLeaves: kept.firstLeaf + rows.length + rest, bounds }, body };
+  });
+}
+
+const welcome = fc
+  .record({
+    type: fc.constant('welcome' as const),
+    run: text(128),
+    worker: count,
+    layers: fc.array(layer, { minLength: 1, maxLength: 12 }),
+    inputWidth: fc.integer({ min: 1, max: 1000 }),
+    loss: fc.constantFrom('mse' as const, 'crossEntropy' as const),
+    batchSize: fc.integer({ min: 1, max: 1_048_576 }),
+    shards: fc.integer({ min: 1, max: 1024 }),
+    layout: fc.record({
+      numRows: fc.integer({ min: 1, max: 100_000 }),
+      featureType: fc.constantFrom('f32' as const, 'u8' as const),
+      featureScale: finite,
+      targetKind: fc.constantFrom('values' as const, 'labels' as const),
+      targetWidth: fc.integer({ min: 1, max: 10 }),
+      numClasses: fc.nat(1000),
+    }),
+    datasetSha256: hex(64),
+  })
+  .map((message) => ({ ...message, layout: { ...message.layout, featureWidth: message.inputWidth } }));
+
+const gradient = fc.record(
+  {
+    type: fc.constant('gradient' as const),
+    ...key,
+    level: fc.nat(31),
+    index,
+    piece: index,
+    weights: hex(16),
+    fingerprint: hex(16),
+    lossSum: number,
+  },
+  { requiredKeys: ['type', 'run', 'round', 'attempt', 'level', 'index', 'piece', 'weights', 'fingerprint'] },
+) as fc.Arbitrary<Message>;
+
+/** Any message, of any type. */
+export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
+  bare(
+    fc.record({
+      type: fc.constant('hello' as const),
+      protocol: fc.nat(65_535),
+      version: text(64),
+      kernelSha256: hex(64),
+      knownAnswer: hex(64),
+      threads: fc.integer({ min: 1, max: 256 }),
+      node: text(64),
+      platform: text(64),
+      host: text(255),
+      pid: count,
+    }),
+  ),
+  bare(
+    fc.record({
+      type: fc.constant('fetch' as const),
+      sha256: hex(64),
+      offset: index,
+      length: fc.integer({ min: 1, max: 2 ** 22 }),
+    }),
+  ),
+  bare(fc.constantFrom<Message>({ type: 'ready' }, { type: 'leave' })),
+  withBody(gradient, floats),
+  withBody(
+    fc.record({
+      type: fc.constant('evaluation' as const),
+      ...key,
+      leaf: index,
+      lossSum: number,
+      weights: hex(16),
+      fingerprint: hex(16),
+    }),
+    floats,
+  ),
+  bare(
+    fc.record({
+      type: fc.constant('finished' as const),
+      ...key,
+      computeMs: finite,
+      sendMs: finite,
+      residentBytes: count,
+    }),
+  ),
+  bare(fc.record({ type: fc.constant('failure' as const), ...key, message: text(1000) })),
+  bare(welcome),
+  bare(fc.record({ type: fc.constant('refuse' as const), code: text(64), message: text(1000) })),
+  withBody(
+    fc.record({ type: fc.constant('chunk' as const), sha256: hex(64), offset: index }),
+    fc.uint8Array({ minLength: 1, maxLength: 300 }),
+  ),
+  withBody(
+    fc.record({
+      type: fc.constant('weights' as const),
+      run: text(128),
+      version: count,
+      piece: index,
+      fingerprint: hex(16),
+    }),
+    floats,
+  ),
+  range('train'),
+  range('evaluate'),
+  bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),
+);
+
+/** A `gradient` that is in order; tests change one thing about it. */
+export const GRADIENT = {
+  type: 'gradient',
+  run: 'r1',
+  round: 3,
+  attempt: 1,
+  level: 2,
+  index: 1,
+  piece: 0,
+  weights: '0123456789abcdef',
+  fingerprint: 'fedcba9876543210',
+} as const satisfies Message;
+
+/** A `train` that is in order with a body of 5 rows. */
+export const TRAIN = {
+  type: 'train',
+  run: 'r1',
+  round: 3,
+  attempt: 1,
+  version: 2,
+  weights: '0123456789abcdef',
+  numLeaves: 8,
+  firstLeaf: 6,
+  bounds: [0, 3, 5],
+} as const satisfies Message;
+
+/** A `welcome` that is in order. */
+export const WELCOME = {
+  type: 'welcome',
+  run: 'r1',
+  worker: 1,
+  layers: [{ kind: 'dense', units: 1, activation: 'linear', bias: true }],
+  inputWidth: 3,
+  loss: 'mse',
+  batchSize: 256,
+  shards: 8,
+  layout: {
+    numRows: 100,
+    featureWidth: 3,
+    featureType: 'f32',
+    featureScale: 1,
+    targetKind: 'values',
+    targetWidth: 1,
+    numClasses: 0,
+  },
+  datasetSha256: 'ab'.repeat(32),
+} as const satisfies Message;
+
+/** A message around header bytes that `encodeMessage` would not write, with a valid checksum. */
+export function envelopeAround(
+  header: Uint8Array,
+  type: Message['type'] = 'ready',
+  body?: Uint8Array,
+): Buffer {
+  const empty = encodeMessage({ type: 'ready' });
+  const bodyStart = Math.ceil((16 + header.length) / 8) * 8;
+  const data = Buffer.alloc(bodyStart + (body?.length ?? 0));
+  empty.copy(data, 0, 0, 6);
+  data.writeUInt16LE(TYPE_CODES[type], 6);
+  data.writeUInt32LE(header.length, 8);
+  data.set(header, 16);
+  if (body) data.set(body, bodyStart);
+  return withChecksum(data);
+}
+
+const packr = new Packr({ useRecords: false });
+
+/** A message whose header holds any properties at all. */
+export function messageWith(type: Message['type'], fields: object, body?: Uint8Array): Buffer {
+  return envelopeAround(packr.pack(fields), type, body);
+}
+
+/** The same bytes with the checksum that belongs to them. */
+export function withChecksum(data: Buffer): Buffer {
+  const headerEnd = Math.min(data.length, 16 + data.readUInt32LE(8));
+  data.writeUInt32LE(crc32(data.subarray(16, headerEnd), crc32(data.subarray(0, 12))), 12);
+  return data;
+}

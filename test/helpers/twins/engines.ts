@@ -1,0 +1,101 @@
+// Engines for tests: models in one line, engines with a plan of the test's choosing, results as plain arrays.
+import type { PackedDataset } from '../../../src/data/dataset.ts';
+import { Engine } from '../../../src/engine/engine.ts';
+import type { RowRange } from '../../../src/engine/engine.ts';
+import { planEngine } from '../../../src/engine/plan.ts';
+import { allocateSamples } from '../../../src/engine/samples.ts';
+import { allocateWeights, packWeights } from '../../../src/engine/weights.ts';
+import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
+import type { Kernels } from '../../../src/kernels/kernels.ts';
+import { Memory } from '../../../src/memory.ts';
+import { resolveModel } from '../../../src/model/model.ts';
+import type { Model } from '../../../src/model/model.ts';
+import type { Activation, Loss } from '../../../src/model/spec.ts';
+import type { TreeNode } from '../../../src/tree.ts';
+import { randomValues } from './samples.ts';
+
+/** Units, activation and whether there is a bias. */
+export type LayerWords = readonly [units: number, activation: Activation, bias: boolean];
+
+export function modelOf(inputWidth: number, layers: readonly LayerWords[]): Model {
+  const specs = layers.map(([units, activation, bias]) => ({ kind: 'dense' as const, units, activation, bias }));
+  return resolveModel({ layers: specs }, inputWidth);
+}
+
+/** Weights that keep activations of the order of 1. */
+export function randomWeights(seed: number, model: Model): Float32Array {
+  const values = randomValues(seed, model.numParameters);
+  for (const { weight, inputs } of model.layers) {
+    const part = values.subarray(weight.offset, weight.offset + weight.length);
+    part.set(part.map((value) => value * Math.sqrt(3 / inputs)));
+  }
+  return values;
+}
+
+/** Where engines live: one memory for all, since each shared memory reserves 4 GiB of address space. */
+export interface EngineRoom {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+}
+
+export async function createEngineRoom(): Promise<EngineRoom> {
+  const memory = new Memory();
+  const { module } = await loadKernelModule();
+  return { kernels: await instantiateKernels(module, memory.wasm), memory };
+}
+
+export interface EngineOptions {
+  readonly model: Model;
+  readonly loss: Loss;
+  readonly dataset: PackedDataset;
+  readonly weights: Float32Array;
+  readonly batchSize: number;
+  readonly shards: number;
+  /** Default: what the plan says. */
+  readonly leavesPerPass?: number;
+  /** Threads that share the packing of weights; default 1. */
+  readonly numParts?: number;
+}
+
+export function createEngine({ kernels, memory }: EngineRoom, options: EngineOptions): Engine {
+  const { model, loss, dataset, weights: values, batchSize, shards, numParts = 1 } = options;
+  const weights = allocateWeights(memory, model);
+  const flat = memory.allocate(values.byteLength, 'weights');
+  memory.f32(flat, values.length).set(values);
+  for (let part = 0; part < numParts; part++) packWeights(kernels, memory, model, weights, flat, part, numParts);
+  const samples = allocateSamples(memory, dataset.layout);
+  memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
+  const planned = planEngine(model, batchSize, shards);
+  const leavesPerPass = options.leavesPerPass ?? planned.leavesPerPass;
+  const maxRows = Math.min(batchSize, leavesPerPass * Math.ceil(batchSize / shards));
+  return new Engine({ kernels, memory, model, loss, plan: { ...planned, leavesPerPass, maxRows }, weights, samples });
+}
+
+/** The finished sum of one tree node. */
+export interface NodeSum {
+  readonly node: TreeNode;
+  /** In the layout of the model's flat vector. */
+  readonly gradient: Float32Array;
+  readonly lossSum: number;
+}
+
+/** Runs a range and gathers its pieces. @throws Error where a piece is missing, doubled or out of order. */
+export function sumsOfRange({ memory }: EngineRoom, model: Model, engine: Engine, range: RowRange): NodeSum[] {
+  const sums: NodeSum[] = [];
+  let gradient = new Float32Array(model.numParameters);
+  let next = 0;
+  engine.train(range, ({ node, piece, address, lossSum }) => {
+    if (piece !== next) throw new Error(`piece ${piece} came where ${next} was due`);
+    const { offset, length } = model.pieces[piece] as (typeof model.pieces)[number];
+    gradient.set(memory.f32(address, length), offset);
+    next = piece + 1;
+    const isLast = next === model.pieces.length;
+    if (isLast !== (lossSum !== undefined)) throw new Error('the loss comes with the last piece');
+    if (lossSum === undefined) return;
+    sums.push({ node, gradient, lossSum });
+    gradient = new Float32Array(model.numParameters);
+    next = 0;
+  });
+  if (next !== 0) throw new Error(`the last node has ${next} of ${model.pieces.length} pieces`);
+  return sums;
+}

@@ -1,0 +1,81 @@
+// Matrix products and column sums, in the order of additions that assembly/gemm.ts promises.
+// Letters: M rows and N columns of C, K the depth.
+import type { Arithmetic, Values } from './arithmetic.ts';
+import { addValues, at, combineAlongTree } from './tree.ts';
+
+/** Depth of one block: its sum starts at zero and is then added to C. */
+const BLOCK_DEPTH = 256;
+
+interface Product {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** [M, K] */
+  readonly a: ArrayLike<number>;
+  /** [K, N] */
+  readonly b: ArrayLike<number>;
+}
+
+/** C[M, N] = A B: blocks of the depth one after the other, k ascending within a block. */
+export function multiply(arithmetic: Arithmetic, product: Product): Values {
+  const { m, n, k } = product;
+  const c = arithmetic.zeros(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let start = 0; start < k; start += BLOCK_DEPTH) {
+        const block = dot(arithmetic, product, i, j, start, Math.min(k, start + BLOCK_DEPTH));
+        sum = start === 0 ? block : arithmetic.round(sum + block);
+      }
+      c[i * n + j] = sum;
+    }
+  }
+  return c;
+}
+
+/** C[M, N] = the tree sum over segments [bounds[s], bounds[s + 1]) of the depth. */
+export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: ArrayLike<number>): Values {
+  const { m, n } = product;
+  const segments = Array.from({ length: bounds.length - 1 }, (_, s) => {
+    const c = arithmetic.zeros(m * n);
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        c[i * n + j] = dot(arithmetic, product, i, j, at(bounds, s), at(bounds, s + 1));
+      }
+    }
+    return c;
+  });
+  return combineAlongTree(segments, (left, right) => addValues(arithmetic, left, right));
+}
+
+function dot({ round }: Arithmetic, { n, k, a, b }: Product, i: number, j: number, start: number, end: number): number {
+  let sum = 0;
+  for (let p = start; p < end; p++) sum = round(sum + round(at(a, i * k + p) * at(b, p * n + j)));
+  return sum;
+}
+
+/** out[N] = the tree sum over segments of the column sums of x[rows, N]. */
+export function columnSum(
+  arithmetic: Arithmetic,
+  x: ArrayLike<number>,
+  columns: number,
+  bounds: ArrayLike<number>,
+): Values {
+  const row = (r: number): Values =>
+    arithmetic.from(Array.from({ length: columns }, (_, j) => at(x, r * columns + j)));
+  const segments = Array.from({ length: bounds.length - 1 }, (_, s) => {
+    let sum = row(at(bounds, s));
+    for (let r = at(bounds, s) + 1; r < at(bounds, s + 1); r++) sum = addValues(arithmetic, sum, row(r));
+    return sum;
+  });
+  return combineAlongTree(segments, (left, right) => addValues(arithmetic, left, right));
+}
+
+/** The transpose of x[rows, columns]. */
+export function transpose(x: Values, rows: number, columns: number): Values {
+  const result = x.slice();
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) result[j * rows + i] = at(x, i * columns + j);
+  }
+  return result;
+}

@@ -1,0 +1,247 @@
+// The numerics contract of the engine: bits depend on weights and samples alone, not on who computed what,
+// in how many passes, or in which order the parts arrived.
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { shardBounds } from '../../src/data/batches.ts';
+import type { Engine, RowRange } from '../../src/engine/engine.ts';
+import type { Model } from '../../src/model/model.ts';
+import { ACTIVATIONS, LOSSES } from '../../src/model/spec.ts';
+import type { Loss } from '../../src/model/spec.ts';
+import { ReductionTree } from '../../src/tree.ts';
+import { createEngine, createEngineRoom, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import type { EngineOptions, EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
+import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+interface Job {
+  readonly options: EngineOptions;
+  readonly model: Model;
+  readonly bounds: Uint32Array;
+  readonly indices: Uint32Array;
+}
+
+interface JobSpec {
+  readonly inputWidth: number;
+  readonly layers: readonly LayerWords[];
+  readonly loss: Loss;
+  readonly numRows: number;
+  readonly shards: number;
+  /** Rows of the batch that the engine is planned for; the batch itself may be shorter. */
+  readonly batchSize: number;
+  readonly seed: number;
+}
+
+function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed }: JobSpec): Job {
+  const model = modelOf(inputWidth, layers);
+  const isClassification = loss === 'crossEntropy';
+  const shape = { numRows, featureWidth: inputWidth, outputWidth: model.outputWidth, isClassification };
+  const dataset = packSamples(randomSamples(seed, shape));
+  const options = { model, loss, dataset, weights: randomWeights(seed, model), batchSize, shards };
+  // A batch in an order of its own, which need not be the dataset's.
+  const indices = Uint32Array.from({ length: numRows }, (_, i) => (i * 7 + 3) % numRows);
+  return { options, model, bounds: shardBounds(numRows, shards), indices };
+}
+
+/** Leaves [from, to) of a job as the range that an engine is given. */
+function rangeOf({ bounds, indices }: Job, from: number, to: number): RowRange {
+  const firstRow = bounds[from] as number;
+  return {
+    numLeaves: bounds.length - 1,
+    firstLeaf: from,
+    bounds: bounds.subarray(from, to + 1).map((bound) => bound - firstRow),
+    indices: indices.subarray(firstRow, bounds[to]),
+  };
+}
+
+function wholeBatch(job: Job, engine: Engine): NodeSum {
+  const sums = sumsOfRange(room, job.model, engine, rangeOf(job, 0, job.bounds.length - 1));
+  expect(sums).toHaveLength(1);
+  return sums[0] as NodeSum;
+}
+
+/** What the coordinator does with sums as they arrive, on plain arrays. */
+function combine(numLeaves: number, arrivals: readonly NodeSum[]): { gradient: Float32Array; lossSum: number } {
+  const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numLeaves);
+  for (const { node, gradient, lossSum } of arrivals) {
+    const added = tree.add(node, { gradient: gradient.slice(), lossSum });
+    for (const { left, right } of added?.merges ?? []) {
+      left.gradient.set(left.gradient.map((value, i) => value + (right.gradient[i] as number)));
+      left.lossSum += right.lossSum;
+    }
+  }
+  if (!tree.root) throw new Error('the tree is not complete');
+  return tree.root;
+}
+
+function sha256(values: Float32Array): string {
+  return createHash('sha256').update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).digest('hex');
+}
+
+/** A shuffle and choices from one seed that fast-check shrinks. */
+const arrivalOrder = fc.array(fc.nat(), { minLength: 1, maxLength: 40 });
+
+const layer = fc.tuple(fc.integer({ min: 1, max: 20 }), fc.constantFrom(...ACTIVATIONS), fc.boolean());
+
+const jobSpec: fc.Arbitrary<JobSpec> = fc.record({
+  inputWidth: fc.integer({ min: 1, max: 20 }),
+  layers: fc
+    .tuple(fc.array(layer, { maxLength: 3 }), layer)
+    .map(([inner, [units, activation, bias]]) => [...inner, [units + 1, activation, bias] as LayerWords]),
+  loss: fc.constantFrom(...LOSSES),
+  numRows: fc.integer({ min: 1, max: 40 }),
+  shards: fc.integer({ min: 1, max: 20 }),
+  batchSize: fc.integer({ min: 40, max: 50 }),
+  seed: fc.integer({ min: 0, max: 1_000_000 }),
+});
+
+describe('a batch cut into ranges', () => {
+  it('has the same bits for any partition, engines, passes, order of arrival and duplicates', () => {
+    fc.assert(
+      fc.property(
+        jobSpec,
+        fc.uniqueArray(fc.nat({ max: 19 }), { maxLength: 6 }),
+        fc.array(fc.constantFrom(1, 2, 4, 8, 32), { minLength: 2, maxLength: 3 }),
+        arrivalOrder,
+        (spec, cuts, leavesPerPass, order) => {
+          const job = createJob(spec);
+          const numLeaves = job.bounds.length - 1;
+          const expected = wholeBatch(job, createEngine(room, job.options));
+          const engines = leavesPerPass.map((leaves, i) =>
+            createEngine(room, { ...job.options, leavesPerPass: leaves, numParts: i + 1 }),
+          );
+          const edges = [...new Set([0, ...cuts.filter((cut) => cut < numLeaves), numLeaves])].sort((a, b) => a - b);
+          const partition = edges.slice(1).map((to, i) => [edges[i] as number, to] as const);
+          // Beside the partition, ranges that overlap it: what backups and late answers bring.
+          const extra = order.slice(0, 3).map((n) => {
+            const from = n % numLeaves;
+            return [from, from + 1 + (n % (numLeaves - from))] as const;
+          });
+          const sums = [...partition, ...extra].flatMap(([from, to], i) =>
+            sumsOfRange(room, job.model, engines[i % engines.length] as Engine, rangeOf(job, from, to)),
+          );
+          const arrivals = sums.map((sum, i) => ({ sum, key: order[i % order.length] as number }));
+          arrivals.sort((a, b) => a.key - b.key);
+          const actual = combine(numLeaves, arrivals.map(({ sum }) => sum));
+          expect(sha256(actual.gradient)).toBe(sha256(expected.gradient));
+          expect(actual.lossSum).toBe(expected.lossSum);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it('has the same bits from an engine that was used before, on other rows', () => {
+    const job = createJob({ ...MIXED, numRows: 40 });
+    const engine = createEngine(room, { ...job.options, leavesPerPass: 2 });
+    const expected = sha256(wholeBatch(job, engine).gradient);
+    for (const [from, to] of [[3, 7], [0, 1], [5, 8]] as const) {
+      sumsOfRange(room, job.model, engine, rangeOf(job, from, to));
+    }
+    engine.evaluate(rangeOf(job, 2, 6));
+    expect(sha256(wholeBatch(job, engine).gradient)).toBe(expected);
+  });
+
+  it('needs no more memory for its later ranges than for the first of a kind', () => {
+    const job = createJob({ ...MIXED, numRows: 40, shards: 32 });
+    const engine = createEngine(room, { ...job.options, leavesPerPass: 1 });
+    const before = room.memory.usedBytes;
+    wholeBatch(job, engine);
+    const vectors = (room.memory.usedBytes - before) / (Math.ceil((4 * job.model.numParameters) / 64) * 64);
+    // One partial sum a level of a tree of 32 leaves, and the pass at work.
+    expect(vectors).toBe(6);
+    const after = room.memory.usedBytes;
+    wholeBatch(job, engine);
+    expect(room.memory.usedBytes).toBe(after);
+  });
+});
+
+const MIXED: JobSpec = {
+  inputWidth: 9,
+  layers: [[17, 'relu', true], [12, 'tanh', false], [7, 'sigmoid', true], [5, 'leakyRelu', true]],
+  loss: 'crossEntropy',
+  numRows: 40,
+  shards: 8,
+  batchSize: 40,
+  seed: 5,
+};
+
+describe('a short batch', () => {
+  it('has the bits of an engine planned for just its rows', () => {
+    for (const numRows of [1, 3, 7, 8, 9, 39]) {
+      const job = createJob({ ...MIXED, numRows });
+      const fitted = createEngine(room, { ...job.options, batchSize: numRows });
+      const expected = wholeBatch(job, fitted);
+      const actual = wholeBatch(job, createEngine(room, job.options));
+      expectSameBits(actual.gradient, expected.gradient, `${numRows} rows`);
+      expect(actual.lossSum).toBe(expected.lossSum);
+    }
+  });
+
+  it('of fewer rows than shards has a shard a row, and no empty ones', () => {
+    const job = createJob({ ...MIXED, numRows: 3, shards: 8 });
+    expect([...job.bounds]).toEqual([0, 1, 2, 3]);
+    const { gradient } = wholeBatch(job, createEngine(room, job.options));
+    const rowByRow = createJob({ ...MIXED, numRows: 3, shards: 3 });
+    expectSameBits(gradient, wholeBatch(rowByRow, createEngine(room, rowByRow.options)).gradient, 'three shards');
+  });
+});
+
+describe('evaluate', () => {
+  const outputsOf = (job: Job, engine: Engine): Float32Array =>
+    engine.evaluate(rangeOf(job, 0, job.bounds.length - 1)).outputs;
+
+  it('gives a row the same bits alone as in any batch', () => {
+    const job = createJob(MIXED);
+    const engine = createEngine(room, job.options);
+    const { outputWidth } = job.model;
+    const whole = outputsOf(job, engine);
+    for (let row = 0; row < 40; row++) {
+      const alone = engine.evaluate({ numLeaves: 1, firstLeaf: 0, bounds: Uint32Array.of(0, 1), indices: job.indices.subarray(row, row + 1) });
+      expectSameBits(alone.outputs, whole.subarray(row * outputWidth, (row + 1) * outputWidth), `row ${row}`);
+    }
+  });
+
+  it('gives the same outputs and leaf losses whatever the rows of a pass', () => {
+    const job = createJob(MIXED);
+    const range = rangeOf(job, 0, 8);
+    const expected = createEngine(room, job.options).evaluate(range);
+    for (const leavesPerPass of [1, 2, 4]) {
+      expect(createEngine(room, { ...job.options, leavesPerPass }).evaluate(range)).toEqual(expected);
+    }
+  });
+
+  it('gives the leaf losses that training sums', () => {
+    const job = createJob(MIXED);
+    const engine = createEngine(room, job.options);
+    const { lossSums } = engine.evaluate(rangeOf(job, 0, 8));
+    lossSums.forEach((lossSum, leaf) => {
+      const [sum] = sumsOfRange(room, job.model, engine, rangeOf(job, leaf, leaf + 1));
+      expect(sum?.lossSum).toBe(lossSum);
+    });
+  });
+});
+
+describe('samples stored as bytes', () => {
+  it('train to the bits of the same samples stored as scaled float32', () => {
+    const job = createJob(MIXED);
+    const numValues = 40 * MIXED.inputWidth;
+    const bytes = Uint8Array.from({ length: numValues }, (_, i) => (i * 37) % 256);
+    const scale = 1 / 255;
+    const floats = Float32Array.from(bytes, (byte) => byte * Math.fround(scale));
+    const targets = Uint32Array.from({ length: 40 }, (_, i) => i % 5);
+    const asFloats = packSamples({ featureWidth: MIXED.inputWidth, features: floats, targets, numClasses: 5 });
+    const layout = { ...asFloats.layout, featureType: 'u8' as const, featureScale: scale };
+    const blob = new Uint8Array(Math.ceil(numValues / 16) * 16 + 160);
+    blob.set(bytes);
+    blob.set(new Uint8Array(targets.buffer), Math.ceil(numValues / 16) * 16);
+    const run = (dataset: typeof asFloats): NodeSum =>
+      wholeBatch(job, createEngine(room, { ...job.options, dataset }));
+    expectSameBits(run({ ...asFloats, layout, blob }).gradient, run(asFloats).gradient, 'gradient');
+  });
+});

@@ -1,0 +1,189 @@
+// Packing and matrix products against their twins, to the bit.
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { single } from '../helpers/twins/arithmetic.ts';
+import type { Values } from '../helpers/twins/arithmetic.ts';
+import { multiply, multiplyTree, transpose } from '../helpers/twins/matrix.ts';
+import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
+import { Arena, expectSameBits } from './arena.ts';
+
+const TILE_ROWS = 4;
+const TILE_COLUMNS = 8;
+const TREE_TILES_BYTES = 12 * 4 * TILE_ROWS * TILE_COLUMNS;
+
+// Below, at, above and at a multiple of the tile (4 x 8), of the rows held in L2 (96), of a depth block (256).
+const SMALL = [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33];
+const LARGE = [95, 96, 97, 192, 255, 256, 257, 512, 513];
+
+let arena: Arena;
+beforeAll(async () => {
+  arena = await Arena.create();
+});
+afterEach(() => arena.reset());
+
+interface Sizes {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** Packs a [length, depth] matrix, from itself or from its transpose, with rows `extra` longer than needed. */
+function pack(matrix: Values, length: number, depth: number, width: number, from: 'rows' | 'columns', extra: number): number {
+  const panels = Math.ceil(length / width);
+  const packed = arena.room(4 * panels * width * depth);
+  const [rows, columns] = from === 'rows' ? [length, depth] : [depth, length];
+  const source = arena.put(widen(from === 'rows' ? matrix : transpose(matrix, length, depth), rows, columns, extra));
+  const run = from === 'rows' ? arena.kernels.packRows : arena.kernels.packColumns;
+  // In two parts, as two threads would do it.
+  const half = Math.floor(panels / 2);
+  run(source, length, depth, columns + extra, width, packed, half, panels);
+  run(source, length, depth, columns + extra, width, packed, 0, half);
+  return packed;
+}
+
+/** Copies x[rows, columns] into rows of columns + extra, the rest NaN. */
+function widen(x: Values, rows: number, columns: number, extra: number): Float32Array {
+  const wide = new Float32Array(rows * (columns + extra)).fill(Number.NaN);
+  for (let row = 0; row < rows; row++) wide.set(x.subarray(row * columns, (row + 1) * columns), row * (columns + extra));
+  return wide;
+}
+
+interface Operands {
+  /** [M, K] */
+  readonly a: Values;
+  /** [K, N] */
+  readonly b: Values;
+}
+
+function randomOperands({ m, n, k }: Sizes): Operands {
+  return { a: randomValues(m + 1000 * k, m * k), b: randomValues(n + 1000 * k + 7, k * n) };
+}
+
+type Product = 'NN' | 'NT' | 'TN' | 'TT';
+
+/** C of the kernel; its rows are `extra` longer than N. */
+function runKernel({ m, n, k }: Sizes, { a, b }: Operands, product: Product, extra = 0, bounds?: Uint32Array): Float32Array {
+  const packedA = pack(a, m, k, TILE_ROWS, product[0] === 'N' ? 'rows' : 'columns', extra);
+  const packedB = pack(transpose(b, k, n), n, k, TILE_COLUMNS, product[1] === 'N' ? 'columns' : 'rows', extra);
+  const stride = n + extra;
+  const c = arena.put(new Float32Array(m * stride).fill(77));
+  if (bounds) {
+    const segments = arena.put(bounds);
+    const tiles = arena.room(TREE_TILES_BYTES);
+    arena.kernels.gemmPackedTree(m, n, k, packedA, packedB, c, stride, segments, bounds.length - 1, tiles);
+  } else {
+    arena.kernels.gemmPacked(m, n, k, packedA, packedB, c, stride, arena.room(4 * TILE_ROWS * TILE_COLUMNS));
+  }
+  return withoutStride(arena.f32(c, m * stride), m, n, extra);
+}
+
+/** The used columns, once it is certain that the others were left alone. */
+function withoutStride(wide: Float32Array, rows: number, columns: number, extra: number): Float32Array {
+  const stride = columns + extra;
+  expect(wide.every((value, i) => i % stride < columns || value === 77)).toBe(true);
+  return wide.filter((_, i) => i % stride < columns).subarray(0, rows * columns);
+}
+
+function checkProduct(sizes: Sizes, products: readonly Product[], extra = 0): void {
+  const operands = randomOperands(sizes);
+  const expected = multiply(single, { ...sizes, ...operands });
+  for (const product of products) {
+    const what = `${product} ${sizes.m} x ${sizes.n} x ${sizes.k}`;
+    expectSameBits(runKernel(sizes, operands, product, extra), expected, what);
+    arena.reset();
+  }
+}
+
+describe('gemmPacked', () => {
+  it.each(SMALL)('gives the bits of its twin for %i rows and every width and depth around a tile', (m) => {
+    for (const n of SMALL) for (const k of SMALL) checkProduct({ m, n, k }, ['NN', 'NT', 'TN', 'TT']);
+  });
+
+  it.each(LARGE)('gives the bits of its twin where one size is %i', (large) => {
+    for (const other of [1, 5, 9]) {
+      checkProduct({ m: large, n: other, k: other }, ['NN', 'TN']);
+      checkProduct({ m: other, n: large, k: other }, ['NN', 'NT']);
+      checkProduct({ m: other, n: other, k: large }, ['NN', 'NT', 'TN']);
+    }
+  });
+
+  it('gives the bits of its twin where several sizes cross a block', () => {
+    for (const [m, n, k] of [[97, 33, 257], [96, 16, 512], [100, 17, 513], [193, 8, 256]] as const) {
+      checkProduct({ m, n, k }, ['NN']);
+    }
+  });
+
+  it('reads and writes rows of any stride', () => {
+    for (const n of [1, 7, 8, 9]) checkProduct({ m: 5, n, k: 300 }, ['NN', 'NT', 'TN', 'TT'], 3);
+  });
+
+  it('gives an element the same bits wherever its tile lies', () => {
+    const operands = randomOperands({ m: 9, n: 17, k: 300 });
+    const whole = runKernel({ m: 9, n: 17, k: 300 }, operands, 'NN');
+    for (let i = 0; i < 9; i++) {
+      for (let j = 0; j < 17; j++) {
+        const a = operands.a.slice(i * 300, (i + 1) * 300);
+        const b = operands.b.filter((_, p) => p % 17 === j);
+        arena.reset();
+        expectSameBits(runKernel({ m: 1, n: 1, k: 300 }, { a, b }, 'NN'), [whole[i * 17 + j] as number], `${i}, ${j}`);
+      }
+    }
+  });
+
+  it('carries NaN, infinities and denormals as its twin does', () => {
+    const sizes = { m: 10, n: 10, k: 10 };
+    const choose = (word: number): number => EXTREMES[word % EXTREMES.length] as number;
+    for (let seed = 0; seed < 20; seed++) {
+      const operands = {
+        a: Float32Array.from(randomWords(seed, 100), (word) => (word % 3 === 0 ? choose(word >>> 8) : word / 2 ** 32)),
+        b: Float32Array.from(randomWords(seed + 100, 100), (word) => (word % 9 === 0 ? choose(word >>> 8) : word / 2 ** 32)),
+      };
+      expectSameBits(runKernel(sizes, operands, 'NN'), multiply(single, { ...sizes, ...operands }), `seed ${seed}`);
+      arena.reset();
+    }
+  });
+});
+
+describe('gemmPackedTree', () => {
+  it('sums 1 to 40 segments along the tree', () => {
+    for (let numSegments = 1; numSegments <= 40; numSegments++) {
+      const bounds = Uint32Array.from({ length: numSegments + 1 }, (_, s) => s + Math.floor(s / 3));
+      checkTree({ m: 5, n: 9, k: bounds[numSegments] as number }, bounds);
+    }
+  });
+
+  it('sums 1024 segments, the most that a batch may have', () => {
+    for (const numSegments of [1023, 1024]) {
+      const bounds = Uint32Array.from({ length: numSegments + 1 }, (_, s) => s);
+      checkTree({ m: 4, n: 8, k: numSegments }, bounds);
+      checkTree({ m: 3, n: 7, k: numSegments }, bounds);
+    }
+  });
+
+  it.each(SMALL)('gives the bits of its twin for %i rows of C', (m) => {
+    for (const n of SMALL) checkTree({ m, n, k: 23 }, Uint32Array.of(0, 4, 8, 12, 17, 20, 23));
+  });
+
+  it('sums a segment deeper than a block of gemmPacked in one go', () => {
+    checkTree({ m: 5, n: 9, k: 900 }, Uint32Array.of(0, 257, 600, 900));
+  });
+
+  it('writes rows of any stride', () => {
+    checkTree({ m: 5, n: 8, k: 9 }, Uint32Array.of(0, 2, 5, 9), 3);
+    checkTree({ m: 8, n: 8, k: 9 }, Uint32Array.of(0, 2, 5, 7, 9), 3);
+  });
+
+  it('equals gemmPacked for one segment within a depth block', () => {
+    const sizes = { m: 17, n: 19, k: 256 };
+    const operands = randomOperands(sizes);
+    const tree = runKernel(sizes, operands, 'TN', 0, Uint32Array.of(0, 256));
+    expectSameBits(tree, runKernel(sizes, operands, 'TN'), 'one segment');
+  });
+});
+
+function checkTree(sizes: Sizes, bounds: Uint32Array, extra = 0): void {
+  const operands = randomOperands(sizes);
+  const expected = multiplyTree(single, { ...sizes, ...operands }, bounds);
+  const actual = runKernel(sizes, operands, 'TN', extra, bounds);
+  expectSameBits(actual, expected, `${sizes.m} x ${sizes.n} x [${bounds.join()}]`);
+  arena.reset();
+}

@@ -1,0 +1,169 @@
+// Gradients of whole models: the float64 twin by central differences, the engine against the float64 twin,
+// and the engine to the bit where the float32 twin is exact.
+import { beforeAll, describe, expect, it } from 'vitest';
+import { shardBounds } from '../../src/data/batches.ts';
+import type { DenseLayer, Model } from '../../src/model/model.ts';
+import type { Loss } from '../../src/model/spec.ts';
+import { double, single } from '../helpers/twins/arithmetic.ts';
+import type { Values } from '../helpers/twins/arithmetic.ts';
+import { createEngine, createEngineRoom, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import type { EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
+import { runNetwork } from '../helpers/twins/network.ts';
+import type { TwinBatch } from '../helpers/twins/network.ts';
+import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
+
+interface Case {
+  readonly name: string;
+  readonly loss: Loss;
+  readonly inputWidth: number;
+  readonly layers: readonly LayerWords[];
+  readonly rows: number;
+  readonly shards: number;
+}
+
+/** Every activation as the last and as an inner layer, both losses, with and without bias, one and more shards. */
+const CASES: readonly Case[] = [
+  { name: 'linear regression', loss: 'mse', inputWidth: 3, layers: [[1, 'linear', true]], rows: 5, shards: 1 },
+  { name: 'no bias anywhere', loss: 'mse', inputWidth: 4, layers: [[6, 'relu', false], [2, 'linear', false]], rows: 6, shards: 2 },
+  { name: 'relu', loss: 'mse', inputWidth: 5, layers: [[9, 'relu', true], [4, 'relu', true]], rows: 7, shards: 3 },
+  { name: 'leakyRelu', loss: 'mse', inputWidth: 5, layers: [[9, 'leakyRelu', true], [4, 'leakyRelu', false]], rows: 7, shards: 4 },
+  { name: 'tanh', loss: 'mse', inputWidth: 5, layers: [[9, 'tanh', true], [3, 'tanh', true]], rows: 7, shards: 3 },
+  { name: 'sigmoid', loss: 'mse', inputWidth: 5, layers: [[9, 'sigmoid', false], [3, 'sigmoid', true]], rows: 7, shards: 7 },
+  {
+    name: 'all activations, mse',
+    loss: 'mse',
+    inputWidth: 8,
+    layers: [[12, 'relu', true], [10, 'tanh', false], [9, 'sigmoid', true], [7, 'leakyRelu', true], [3, 'linear', true]],
+    rows: 17,
+    shards: 5,
+  },
+  {
+    name: 'all activations, cross-entropy',
+    loss: 'crossEntropy',
+    inputWidth: 8,
+    layers: [[12, 'leakyRelu', true], [10, 'sigmoid', true], [9, 'tanh', false], [7, 'relu', true], [5, 'linear', true]],
+    rows: 17,
+    shards: 8,
+  },
+  { name: 'softmax regression', loss: 'crossEntropy', inputWidth: 6, layers: [[4, 'linear', false]], rows: 9, shards: 3 },
+  { name: 'classes behind tanh', loss: 'crossEntropy', inputWidth: 6, layers: [[8, 'relu', true], [3, 'tanh', true]], rows: 4, shards: 8 },
+];
+
+interface Prepared {
+  readonly model: Model;
+  readonly loss: Loss;
+  readonly weights: Float32Array;
+  readonly batch: TwinBatch;
+  /** Gradient and loss of the whole batch, by one engine. */
+  readonly engineSum: NodeSum;
+}
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+function prepare({ loss, inputWidth, layers, rows, shards }: Omit<Case, 'name'>, seed = 1): Prepared {
+  const model = modelOf(inputWidth, layers);
+  const { outputWidth } = model;
+  const isClassification = loss === 'crossEntropy';
+  const samples = randomSamples(seed, { numRows: rows, featureWidth: inputWidth, outputWidth, isClassification });
+  const weights = randomWeights(seed, model);
+  const bounds = shardBounds(rows, shards);
+  const dataset = packSamples(samples);
+  const engine = createEngine(room, { model, loss, dataset, weights, batchSize: rows, shards });
+  const range = { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices: Uint32Array.from({ length: rows }, (_, i) => i) };
+  const [engineSum] = sumsOfRange(room, model, engine, range);
+  return { model, loss, weights, batch: { ...samples, bounds }, engineSum: engineSum as NodeSum };
+}
+
+/** Weight and bias of each layer, as parts of a flat vector. */
+function tensorsOf(model: Model, values: Values): { name: string; values: Values }[] {
+  return model.tensors.map(({ name, offset, length }) => ({ name, values: values.subarray(offset, offset + length) }));
+}
+
+function largest(values: ArrayLike<number>): number {
+  return Math.max(...Array.from(values, Math.abs));
+}
+
+/** The largest difference, relative to the largest value of the exact tensor. */
+function relativeError(actual: ArrayLike<number>, exact: ArrayLike<number>): number {
+  const difference = Array.from(actual, (value, i) => value - (exact[i] as number));
+  return largest(difference) / largest(exact);
+}
+
+describe('the float64 twin', () => {
+  it.each(CASES)('has the gradient of its loss by central differences: $name', (testCase) => {
+    const { model, loss, weights, batch } = prepare(testCase);
+    const at = Float64Array.from(weights);
+    const { gradient } = runNetwork({ arithmetic: double, model, loss }, at, batch);
+    const lossAt = (): number => runNetwork({ arithmetic: double, model, loss }, at, batch).lossSum;
+    const h = 1e-6;
+    const differences = at.map((value, i) => {
+      at[i] = value + h;
+      const above = lossAt();
+      at[i] = value - h;
+      const below = lossAt();
+      at[i] = value;
+      return (above - below) / (2 * h);
+    });
+    // The truncation h^2 f''' / 6 is about 1e-12; cancellation leaves 2^-53 x loss / h, about 1e-9.
+    expect(relativeError(gradient, differences)).toBeLessThan(1e-7);
+  });
+});
+
+describe('the engine', () => {
+  it.each(CASES)('agrees with float64: $name', (testCase) => {
+    const { model, loss, weights, batch, engineSum } = prepare(testCase);
+    const exact = runNetwork({ arithmetic: double, model, loss }, weights, batch);
+    expect(Math.abs(engineSum.lossSum / exact.lossSum - 1)).toBeLessThan(1e-5);
+    const exactTensors = tensorsOf(model, exact.gradient);
+    tensorsOf(model, engineSum.gradient).forEach(({ name, values }, i) => {
+      // Each value passes through 5 layers of sums of up to 17 terms, forward and back: at most about
+      // 2 x 5 x 17 roundings of 2^-24 = 1e-5, against the largest value since small ones come from cancellation.
+      expect(relativeError(values, (exactTensors[i] as { values: Values }).values), name).toBeLessThan(1e-5);
+    });
+  });
+
+  it.each(CASES.filter(isExact))('gives the bits of its float32 twin: $name', (testCase) => {
+    checkBits(testCase);
+  });
+
+  it('gives the bits of its float32 twin where sizes cross tiles and blocks', () => {
+    for (const [rows, shards] of [[97, 8], [33, 5], [64, 1], [130, 16]] as const) {
+      const layers: LayerWords[] = [[33, 'relu', true], [17, 'leakyRelu', false], [3, 'linear', true]];
+      checkBits({ loss: 'mse', inputWidth: 300, layers, rows, shards });
+      checkBits({ loss: 'mse', inputWidth: 7, layers: [[300, 'relu', true], ...layers], rows: rows % 40, shards });
+    }
+  });
+
+  it('reports large layers in pieces of at most 4 MiB, small ones together, with the same bits', () => {
+    const layers: LayerWords[] = [[1050, 'relu', true], [20, 'relu', true], [4, 'linear', true]];
+    const model = modelOf(1010, layers);
+    expect(model.pieces.map(({ firstLayer }) => firstLayer)).toEqual([1, 0, 0]);
+    checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
+  });
+});
+
+/** tanh, sigmoid and softmax use the host's functions in the twin: near, but not the same bits. */
+function isExact({ loss, layers }: Case): boolean {
+  return loss === 'mse' && layers.every(([, activation]) => !['tanh', 'sigmoid'].includes(activation));
+}
+
+function checkBits(testCase: Omit<Case, 'name'>): void {
+  const { model, loss, weights, batch, engineSum } = prepare(testCase);
+  const expected = runNetwork({ arithmetic: single, model, loss }, weights, batch);
+  expectSameBits(engineSum.gradient, expected.gradient, 'gradient');
+  expect(engineSum.lossSum).toBe(expected.lossSum);
+}
+
+describe('a layer of the float64 twin', () => {
+  it('has its bias gradient in the column sums of dY', () => {
+    const { model, loss, weights, batch } = prepare(CASES[0] as Case);
+    const { gradient, outputs } = runNetwork({ arithmetic: double, model, loss }, weights, batch);
+    const { bias } = model.layers[0] as DenseLayer;
+    const expected = Array.from(outputs, (y, i) => 2 * (y - (batch.targets[i] as number))).reduce((a, b) => a + b, 0);
+    expect(gradient[bias?.offset as number]).toBeCloseTo(expected, 12);
+  });
+});

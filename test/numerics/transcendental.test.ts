@@ -1,0 +1,156 @@
+// exp, tanh and sigmoid of the kernels: errors in ulp over a dense sweep of all float32, and special values.
+// The reference is the host's float64, whose own error (about 1 ulp of float64) is 2^-29 ulp here.
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/model/spec.ts';
+import { compileExp } from '../helpers/twins/exp-probe.ts';
+import { Arena, expectSameBits } from './arena.ts';
+
+const LEAST_NORMAL = 2 ** -126;
+const INFINITY = Number.POSITIVE_INFINITY;
+
+let arena: Arena;
+let exp: (x: Float32Array) => void;
+beforeAll(async () => {
+  arena = await Arena.create();
+  exp = await compileExp();
+});
+afterEach(() => arena.reset());
+
+type Function = (x: Float32Array) => Float32Array;
+
+function activation(kind: 'tanh' | 'sigmoid'): Function {
+  return (x) => {
+    const y = arena.put(x);
+    // A bias of -0 adds nothing, not even to -0.
+    const bias = arena.put(new Float32Array(4).fill(-0));
+    arena.kernels.biasActivationForward(ACTIVATIONS.indexOf(kind), y, bias, x.length / 4, 4);
+    const result = arena.f32(y, x.length);
+    arena.reset();
+    return result;
+  };
+}
+
+const expOf: Function = (x) => {
+  const result = x.slice();
+  exp(result);
+  return result;
+};
+
+/** One value, as the first of four. */
+function single(f: Function, x: number): number {
+  return f(Float32Array.of(x, 0, 0, 0))[0] as number;
+}
+
+/** The distance between float32 neighbours at a value. */
+function ulp(value: number): number {
+  const exponent = Math.floor(Math.log2(Math.max(Math.abs(value), LEAST_NORMAL)));
+  return 2 ** (exponent - 23);
+}
+
+/** About 2 million float32 of both signs with magnitude in [low, high], evenly over their bit patterns. */
+function sweep(low: number, high: number): Float32Array {
+  const bits = new Uint32Array(Float32Array.of(low, high).buffer);
+  const [first, last] = [bits[0] as number, bits[1] as number];
+  const step = Math.max(1, Math.floor((last - first) / 1_000_003));
+  const length = Math.floor((last - first) / step) + 1;
+  const magnitudes = new Float32Array(Uint32Array.from({ length }, (_, i) => first + i * step).buffer);
+  const values = new Float32Array(Math.ceil((2 * length) / 4) * 4).fill(high);
+  values.set(magnitudes);
+  values.set(magnitudes.map((value) => -value), length);
+  return values;
+}
+
+/** The largest error in ulp over those `x` whose exact value is at least `least`. */
+function largestError(f: Function, exact: (x: number) => number, x: Float32Array, least = LEAST_NORMAL): number {
+  let largest = 0;
+  f(x).forEach((value, i) => {
+    const expected = exact(x[i] as number);
+    if (Math.abs(expected) < least) return;
+    largest = Math.max(largest, Math.abs(value - expected) / ulp(expected));
+  });
+  return largest;
+}
+
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+describe('exp', () => {
+  it('is below 1 ulp wherever the result is normal', () => {
+    expect(largestError(expOf, Math.exp, sweep(2 ** -149, 87.33654))).toBeLessThan(1);
+    expect(largestError(expOf, Math.exp, sweep(0.25, 87.33654))).toBeLessThan(1);
+    expect(largestError(expOf, Math.exp, Float32Array.of(88, 88.5, 88.7, 88.72283))).toBeLessThan(1);
+  });
+
+  it('is 1 at zero, and exact in neither direction out of range: 0 below, infinity above, NaN for NaN', () => {
+    const x = Float32Array.of(0, -0, -87.33656, -1000, -INFINITY, 88.72284, 1000, INFINITY, Number.NaN, 0, 0, 0);
+    expectSameBits(expOf(x), [1, 1, 0, 0, 0, INFINITY, INFINITY, INFINITY, Number.NaN, 1, 1, 1], 'special values');
+  });
+
+  it('neither overflows nor flushes one step inside its range', () => {
+    expect(single(expOf, 88.72283)).toBeGreaterThan(3.4e38);
+    expect(single(expOf, 88.72283)).toBeLessThan(INFINITY);
+    expect(single(expOf, -87.33654)).toBeGreaterThan(LEAST_NORMAL);
+  });
+});
+
+describe('tanh', () => {
+  const tanh = activation('tanh');
+
+  it('is below 2 ulp everywhere', () => {
+    expect(largestError(tanh, Math.tanh, sweep(2 ** -149, 3e38), 0)).toBeLessThan(2);
+    expect(largestError(tanh, Math.tanh, sweep(2 ** -13, 10), 0)).toBeLessThan(2);
+  });
+
+  it('is odd to the bit, never beyond 1, and 1 far out', () => {
+    const x = sweep(2 ** -149, 100);
+    const y = tanh(x);
+    expectSameBits(tanh(x.map((value) => -value)), y.map((value) => -value), 'odd');
+    expect(y.every((value) => Math.abs(value) <= 1)).toBe(true);
+    expect(single(tanh, 10)).toBe(1);
+  });
+
+  it('keeps zeros, denormals, infinities and NaN', () => {
+    const denormal = 2 ** -140;
+    const x = Float32Array.of(0, -0, denormal, -denormal, INFINITY, -INFINITY, Number.NaN, 0);
+    expectSameBits(tanh(x), [0, -0, denormal, -denormal, 1, -1, Number.NaN, 0], 'special values');
+  });
+});
+
+describe('sigmoid', () => {
+  const kernel = activation('sigmoid');
+
+  it('is below 3 ulp where the result is normal', () => {
+    expect(largestError(kernel, sigmoid, sweep(2 ** -149, 87.3))).toBeLessThan(3);
+    expect(largestError(kernel, sigmoid, sweep(2 ** -6, 87.3))).toBeLessThan(3);
+  });
+
+  it('stays within [0, 1] and off by less than the least normal number where the result is smaller', () => {
+    const x = sweep(80, 200);
+    const y = kernel(x);
+    expect(y.every((value) => value >= 0 && value <= 1)).toBe(true);
+    expect(y.every((value, i) => Math.abs(value - sigmoid(x[i] as number)) < 2 ** -126)).toBe(true);
+  });
+
+  it('is 1/2 at zero, 0 and 1 at the infinities, NaN for NaN', () => {
+    const x = Float32Array.of(0, -0, INFINITY, -INFINITY, Number.NaN, 0, 0, 0);
+    expectSameBits(kernel(x), [0.5, 0.5, 1, 0, Number.NaN, 0.5, 0.5, 0.5], 'special values');
+  });
+});
+
+describe('logF64 and expF64', () => {
+  const values = Float64Array.from({ length: 20_000 }, (_, i) => 10 ** (i / 1000 - 10));
+
+  it('are within 1 ulp of the host in float64', () => {
+    const ulp64 = (x: number): number => 2 ** (Math.floor(Math.log2(Math.abs(x) || 1)) - 52);
+    for (const x of values) {
+      expect(Math.abs(arena.kernels.logF64(x) - Math.log(x))).toBeLessThanOrEqual(ulp64(Math.log(x)));
+      const y = Math.log(x) * 10;
+      expect(Math.abs(arena.kernels.expF64(y) - Math.exp(y))).toBeLessThanOrEqual(ulp64(Math.exp(y)));
+    }
+  });
+
+  it('have the limits of IEEE 754', () => {
+    const { logF64, expF64 } = arena.kernels;
+    expect([logF64(0), logF64(-1), logF64(1), logF64(INFINITY)]).toEqual([-INFINITY, Number.NaN, 0, INFINITY]);
+    expect([expF64(-INFINITY), expF64(0), expF64(710), expF64(Number.NaN)]).toEqual([0, 1, INFINITY, Number.NaN]);
+  });
+});

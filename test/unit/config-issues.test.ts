@@ -1,0 +1,195 @@
+// Fields that are wrong by themselves: the message, the place and the way out.
+import { describe, expect, it } from 'vitest';
+import { suggest } from '../../src/config/suggest.ts';
+import { errorText, loadText } from '../helpers/config-directory.ts';
+
+const FIELDS = {
+  name: 'house',
+  data: '{ file: house.csv, target: price }',
+  model: '{ layers: [{ kind: dense, units: 1 }] }',
+  loss: 'mse',
+};
+
+/** A valid config with some fields replaced, one to a line: name is line 1, data 2, model 3, loss 4. */
+function withFields(fields: Readonly<Record<string, string>>): string {
+  return Object.entries({ ...FIELDS, ...fields })
+    .map(([key, value]) => `${key}: ${value}\n`)
+    .join('');
+}
+
+describe('a field', () => {
+  it.each([
+    [{ epochs: '"10"' }, 'epochs: expected integer >= 1, got "10" (string)', '5:9', 'remove the quotes'],
+    [{ epochs: 'ten' }, 'epochs: expected integer >= 1, got "ten" (string)', '5:9'],
+    [{ epochs: '0' }, 'epochs: expected integer >= 1, got 0', '5:9'],
+    [{ epochs: '1.5' }, 'epochs: expected integer >= 1, got 1.5', '5:9'],
+    [{ epochs: '1000001' }, 'epochs: expected integer <= 1000000, got 1000001', '5:9'],
+    [{ epochs: '' }, 'epochs: expected integer >= 1, got nothing (null)', '5:9'],
+    [{ epochs: '[1]' }, 'epochs: expected integer >= 1, got a list of 1', '5:9'],
+    [{ seed: '4294967296' }, 'seed: expected integer <= 4294967295, got 4294967296', '5:7'],
+    [
+      { optimizer: '{ learningRate: -0.1 }' },
+      'optimizer.learningRate: expected number > 0, got -0.1',
+      '5:28',
+    ],
+    [{ optimizer: '{ beta1: 1 }' }, 'optimizer.beta1: expected number < 1, got 1', '5:21'],
+    [
+      { optimizer: '{ kind: adan }' },
+      'optimizer.kind: expected "adam", got "adan"',
+      '5:20',
+      'did you mean "adam"?',
+    ],
+    [{ optimizer: 'adam' }, 'optimizer: expected mapping, got "adam" (string)', '5:12'],
+    [{ data: '[a]' }, 'data: expected mapping, got a list of 1', '2:7'],
+    [
+      { data: '{ file: x, target: y, shuffle: yes }' },
+      'data.shuffle: expected true or false, got "yes" (string)',
+      '2:38',
+    ],
+    [
+      { data: '{ file: x, target: y, delimiter: "||" }' },
+      'data.delimiter: expected single character, got "||"',
+      '2:40',
+    ],
+    [
+      { data: '{ file: x, target: 3 }' },
+      'data.target: expected non-empty string or list of at least 1, got 3 (number)',
+      '2:26',
+      'quote it: "3"',
+    ],
+    [
+      { data: '{ file: x, target: [] }' },
+      'data.target: expected non-empty string or list of at least 1, got a list of 0',
+      '2:26',
+    ],
+    [
+      { data: '{ file: x, target: y, drop: [a, 1] }' },
+      'data.drop.1: expected non-empty string, got 1 (number)',
+      '2:39',
+      'quote it: "1"',
+    ],
+    [{ data: '{ file: "", target: y }' }, 'data.file: expected non-empty string, got ""', '2:15'],
+    [
+      { data: '{ train: 3, target: y }' },
+      'data.train: expected non-empty string or mapping with images, labels, got 3 (number)',
+      '2:16',
+      'quote it: "3"',
+    ],
+    [
+      { data: '{ train: { images: x } }', loss: 'crossEntropy' },
+      'data.train.labels: missing, expected non-empty string',
+      '2:16',
+    ],
+    [
+      { data: `{ file: ${'x'.repeat(5000)}, target: y }` },
+      `data.file: expected string of at most 4096 characters, got "${'x'.repeat(38)}…`,
+      '2:15',
+    ],
+    [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],
+    [
+      { model: '{ layers: [{ kind: dens, units: 1 }] }' },
+      'model.layers.0.kind: expected "dense", got "dens"',
+      '3:27',
+      'did you mean "dense"?',
+    ],
+    [{ model: '{ layers: [{ units: 1 }] }' }, 'model.layers.0.kind: missing, expected "dense"', '3:19'],
+    [
+      { model: '{ layers: [dense] }' },
+      'model.layers.0: expected mapping with kind, units, got "dense" (string)',
+      '3:19',
+    ],
+    [
+      { model: '{ layers: [{ kind: dense, units: 1, activation: Relu }] }' },
+      'model.layers.0.activation: expected one of "linear", "relu", "leakyRelu", "tanh", "sigmoid", got "Relu"',
+      '3:56',
+      'did you mean "relu"?',
+    ],
+    [
+      { loss: 'crossentropy' },
+      'loss: expected one of "mse", "crossEntropy", got "crossentropy"',
+      '4:7',
+      'did you mean "crossEntropy"?',
+    ],
+    [
+      { name: '../x' },
+      'name: expected letters, digits, ".", "_" and "-" only, at most 64, got "../x"',
+      '1:7',
+    ],
+    [{ epocs: '3' }, 'unknown key "epocs"', '5:1', 'did you mean "epochs"?'],
+    [
+      { optimizer: '{ learningrate: 1 }' },
+      'unknown key "learningrate" in optimizer',
+      '5:14',
+      'did you mean "learningRate"?',
+    ],
+    [
+      { optimizer: '{ lr: 1 }' },
+      'unknown key "lr" in optimizer',
+      '5:14',
+      'valid keys: kind, learningRate, beta1, beta2, epsilon',
+    ],
+    [
+      { model: '{ layers: [{ kind: dense, units: 1, act: tanh }] }' },
+      'unknown key "act" in model.layers.0',
+      '3:44',
+      'valid keys: kind, units, activation, bias, initializer',
+    ],
+    [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
+  ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
+    const lines = [`error[E_CONFIG_INVALID]: ${message}`, `  --> house.yaml:${place}`];
+    if (help !== undefined) lines.push(`  help: ${help}`);
+    await expect(errorText(loadText(withFields(fields as Record<string, string>)))).resolves.toBe(
+      lines.join('\n'),
+    );
+  });
+
+  it('that is missing is looked for at the start', async () => {
+    await expect(errorText(loadText(withFields({}).replace('loss: mse\n', '')))).resolves.toBe(
+      'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "crossEntropy"\n  --> house.yaml:1:1',
+    );
+  });
+});
+
+describe('a config', () => {
+  it.each([
+    ['# nothing\n', 'got nothing (null)', '1:1'],
+    ['just words', 'got "just words" (string)', '1:1'],
+    ['- 1\n- 2', 'got a list of 2', '1:1'],
+  ])('that is no mapping is refused: %j', async (text, got, place) => {
+    await expect(errorText(loadText(text))).resolves.toBe(
+      `error[E_CONFIG_INVALID]: config: expected mapping with name, data, model, loss, ${got}\n  --> house.yaml:${place}`,
+    );
+  });
+
+  it('shows its first ten problems in order of place, and counts the others', async () => {
+    const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
+    const text = withFields({ name: '3', epochs: '-1', ...unknown });
+    const keys = 'name, data, model, loss, optimizer, batchSize, shards, epochs, tracking';
+    const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
+    await expect(errorText(loadText(text))).resolves.toBe(
+      [
+        'error[E_CONFIG_INVALID]: 12 problems in house.yaml',
+        '  house.yaml:1:7: name: expected string, got 3 (number) (quote it: "3")',
+        '  house.yaml:5:9: epochs: expected integer >= 1, got -1',
+        ...Array.from(
+          { length: 8 },
+          (_, i) => `  house.yaml:${6 + i}:1: unknown key "unknown${i}" (${valid})`,
+        ),
+        '  and 2 more',
+      ].join('\n'),
+    );
+  });
+});
+
+describe('suggest', () => {
+  it.each([
+    ['batch_size', 'batchSize'],
+    ['BATCHSIZE', 'batchSize'],
+    ['epcohs', 'epochs'],
+    ['lr', undefined],
+    ['x', undefined],
+    ['', undefined],
+  ])('maps %j to %j', (word, expected) => {
+    expect(suggest(word, ['epochs', 'batchSize', 'a', 'bb'])).toBe(expected);
+  });
+});

@@ -1,0 +1,186 @@
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { targetView } from '../../src/data/dataset.ts';
+import { loadFeatures } from '../../src/data/load-features.ts';
+import { inverseTarget, type FittedTransforms } from '../../src/data/transforms.ts';
+import {
+  configOf,
+  directoryOf,
+  errorOf,
+  featuresOf,
+  load,
+  loadText,
+  modelOf,
+  NO_SPLIT,
+} from './data-fixtures.ts';
+
+const FORMAT = { decimal: '.', header: true, missing: 'error' } as const;
+
+describe('numeric features', () => {
+  test('are standardised by the population deviation of the training rows alone', async () => {
+    const data = { split: { train: 0.5, validation: 0, test: 0.5 } };
+    const loaded = await loadText('x,y\n1,1\n3,2\n100,3\n-50,4\n', data);
+    expect(loaded.splits.train).toEqual(Uint32Array.of(0, 1));
+    expect(loaded.transforms.features).toEqual([
+      { kind: 'numeric', column: 'x', mean: 2, scale: 1, fill: null },
+    ]);
+    expect([0, 1, 2, 3].map((row) => featuresOf(loaded, row))).toEqual([[-1], [1], [98], [-52]]);
+  });
+
+  test('of one value become 0, also where 0.1 times n has rounding errors', async () => {
+    const loaded = await loadText(`x,y\n${'0.1,1\n'.repeat(10)}`);
+    expect(featuresOf(loaded, 3)).toEqual([0]);
+    expect(loaded.warnings).toContain(
+      'column "x" has one value (0.1) in the training split; standardised to 0',
+    );
+  });
+
+  test('stay as they are without standardisation', async () => {
+    expect(featuresOf(await loadText('x,y\n7.5,1\n', { standardize: false }), 0)).toEqual([7.5]);
+  });
+});
+
+describe('targets', () => {
+  test('go through log and standardize in order, and back', async () => {
+    const loaded = await loadText('x,y\n1,1\n2,100\n', { targetTransform: ['log', 'standardize'] });
+    expect([...targetView(loaded.dataset)]).toEqual([-1, 1]);
+    const back = [-1, 0, 1].map((value) => inverseTarget(loaded.transforms, 0, value, Math));
+    expect(back[0]).toBeCloseTo(1, 12);
+    expect(back[1]).toBeCloseTo(10, 12);
+    expect(back[2]).toBeCloseTo(100, 12);
+  });
+
+  test('without transforms are packed as they are', async () => {
+    const loaded = await loadText('x,y\n1,-1.5\n2,3\n');
+    expect([...targetView(loaded.dataset)]).toEqual([-1.5, 3]);
+    expect(inverseTarget(loaded.transforms, 0, -1.5, Math)).toBe(-1.5);
+  });
+
+  test('of one value are standardised to 0 and inverted to that value', async () => {
+    const loaded = await loadText('x,y\n1,3\n2,3\n', { targetTransform: ['standardize'] });
+    expect([...targetView(loaded.dataset)]).toEqual([0, 0]);
+    expect(inverseTarget(loaded.transforms, 0, 0.7, Math)).toBe(3);
+    expect(loaded.warnings).toContain('target "y" has one value in the training split');
+  });
+
+  test('of no logarithm are errors in every split', async () => {
+    const data = { targetTransform: ['log' as const], split: { validation: 0, test: 0.5 } };
+    expect(await errorOf(loadText('x,y\n1,3\n2,-4\n', data))).toBe(
+      'error[E_DATA_LOG]: target "y" is -4; targetTransform log needs values above 0\n  --> a.csv:3\n' +
+        '  help: leave log out of data.targetTransform',
+    );
+  });
+});
+
+describe('saved transforms', () => {
+  const TRAIN = 'x,wall,y\n1,wood,1\n3,brick,2\n2,wood,3\n';
+
+  async function encodeWith(text: string, missing: 'error' | 'mean' = 'error') {
+    const loaded = await loadText(TRAIN, missing === 'mean' ? { missing } : {});
+    const transforms = JSON.parse(JSON.stringify(loaded.transforms)) as FittedTransforms;
+    const directory = await directoryOf({ 'new.csv': text });
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const format = { ...FORMAT, missing };
+    const encoded = loadFeatures({ path: join(directory, 'new.csv'), transforms, format, warn });
+    return { loaded, warnings, directory, encoded };
+  }
+
+  test('encode the training rows to the same bits after a trip through JSON', async () => {
+    const { loaded, encoded } = await encodeWith('y,wall,x\n1,wood,1\n2,brick,3\n3,wood,2\n');
+    const { rows, numRows, featureWidth } = await encoded;
+    expect({ numRows, featureWidth }).toEqual({ numRows: 3, featureWidth: 3 });
+    expect([...rows]).toEqual([0, 1, 2].flatMap((row) => featuresOf(loaded, row)));
+  });
+
+  test('encode texts they never saw as zeros, with a warning', async () => {
+    const { encoded, warnings } = await encodeWith('x,wall\n2,stone\n');
+    expect([...(await encoded).rows]).toEqual([0, 0, 0]);
+    expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
+  });
+
+  test('fill a missing cell with the training mean', async () => {
+    const { encoded } = await encodeWith('x,wall\n,wood\n', 'mean');
+    expect([...(await encoded).rows]).toEqual([0, 0, 1]);
+  });
+
+  test('refuse a table that lacks a column', async () => {
+    const { encoded, directory } = await encodeWith('x\n2\n');
+    expect(await errorOf(encoded, directory)).toBe(
+      'error[E_DATA_COLUMNS]: no column "wall", which the model was trained on\n' +
+        '  help: give the table the columns of the training data',
+    );
+  });
+
+  test('refuse texts where training had numbers', async () => {
+    const { encoded, directory } = await encodeWith('x,wall\nlow,wood\n');
+    expect(await errorOf(encoded, directory)).toBe(
+      'error[E_DATA_NOT_A_NUMBER]: column "x": "low" is not a number (1 of 1 cell)\n  --> new.csv:2:1\n' +
+        '  help: correct the cell, or name the column under data.categorical or data.drop',
+    );
+  });
+});
+
+describe('classes', () => {
+  const toClasses = (units: number) => ({ loss: 'crossEntropy' as const, model: modelOf(units) });
+
+  test('are the texts of the target in code-unit order', async () => {
+    const loaded = await loadText('x,y\n1,b\n2,a\n3,B\n', {}, toClasses(3));
+    expect(loaded.classNames).toEqual(['B', 'a', 'b']);
+    expect([...targetView(loaded.dataset)]).toEqual([2, 1, 0]);
+    expect(loaded.dataset.layout).toMatchObject({ targetKind: 'labels', targetWidth: 1, numClasses: 3 });
+  });
+
+  test('are the integers up to the highest, or up to data.classes', async () => {
+    const text = 'x,y\n1,0\n2,2\n3,2\n';
+    expect((await loadText(text, {}, toClasses(3))).classNames).toEqual(['0', '1', '2']);
+    expect((await loadText(text, { classes: 4 }, toClasses(4))).classNames).toHaveLength(4);
+  });
+
+  test.each([
+    ['2.5', 10, 'label 2.5 is not an integer'],
+    ['10', 10, 'label 10; valid 0..9 (classes = 10)'],
+    ['-1', undefined, 'label -1; valid 0..65535 (at most 65,536 classes)'],
+  ])('do not include %s', async (label, classes, message) => {
+    const data = classes === undefined ? {} : { classes };
+    expect(await errorOf(loadText(`x,y\n1,0\n2,${label}\n`, data, toClasses(10)))).toBe(
+      `error[E_DATA_LABEL]: ${message}\n  --> a.csv:3\n` +
+        '  help: number the classes from 0, or give them names',
+    );
+  });
+
+  test('must be two at least', async () => {
+    expect(await errorOf(loadText('x,y\n1,a\n2,a\n', {}, toClasses(2)))).toBe(
+      'error[E_DATA_ONE_CLASS]: every training row is class "a"; classification needs at least two',
+    );
+  });
+
+  test('that training lacks are named', async () => {
+    const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
+    const { warnings } = await loadText('x,y\n1,a\n2,b\n3,a\n4,c\n', data, toClasses(3));
+    expect(warnings).toContain('class c appears in test, never in train');
+  });
+
+  test('must be as many as data.classes and the output layer say', async () => {
+    expect(await errorOf(loadText('x,y\n1,a\n2,b\n', { classes: 3 }, toClasses(3)))).toBe(
+      'error[E_CONFIG_CLASSES]: data.classes is 3, target "y" has 2 distinct texts\n' +
+        '  help: leave data.classes out to have them counted',
+    );
+    expect(await errorOf(loadText('x,y\n1,a\n2,b\n', {}, toClasses(5)))).toBe(
+      'error[E_CONFIG_OUTPUT_UNITS]: the last layer has 5 units, the data has 2 classes\n' +
+        '  help: set its units to 2, or data.classes to 5 if the data lacks some classes',
+    );
+  });
+});
+
+test('the hash of packed rows tells one changed cell', async () => {
+  const hashes = await Promise.all(
+    ['x,y\n1,2\n3,4\n', 'x,y\n1,2\n3,4\n', 'x,y\n1,2\n3,5\n'].map(async (text) => {
+      const directory = await directoryOf({ 'a.csv': text });
+      const config = configOf({ file: join(directory, 'a.csv'), target: 'y', ...NO_SPLIT });
+      return (await load(config)).dataset.sha256;
+    }),
+  );
+  expect(hashes[1]).toBe(hashes[0]);
+  expect(hashes[2]).not.toBe(hashes[0]);
+});

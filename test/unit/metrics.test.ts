@@ -1,0 +1,166 @@
+// Expected values: the worked examples in scikit-learn's own documentation (r2_score, root_mean_squared_error,
+// mean_absolute_error, classification_report), extended to full precision by hand; the fractions stand beside them.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  classificationMetrics,
+  MAX_CONFUSION_CLASSES,
+  regressionMetrics,
+} from '../../src/metrics.ts';
+import { treeSum } from '../../src/tree.ts';
+
+describe('treeSum', () => {
+  test('is 0 for nothing', () => {
+    expect(treeSum([])).toBe(0);
+  });
+
+  test('adds neighbours level by level, an odd one left waiting', () => {
+    // A lone 1 is lost beside 2^53, so each order of adding gives another sum.
+    const [a, b, c, d, e] = [2 ** 53, 1, 1, 1, 2 ** 53] as const;
+    expect(treeSum([a, b, c, d, e])).toBe(a + b + (c + d) + e);
+    expect(treeSum([a, b, c])).toBe(2 ** 53);
+    expect(treeSum([b, c, a])).toBe(2 ** 53 + 2);
+  });
+
+  test('sums of aligned halves combine to the sum of the whole', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.double({ noNaN: true, min: -1e9, max: 1e9 }), { minLength: 9, maxLength: 16 }),
+        (values) => {
+          expect(treeSum(values)).toBe(treeSum(values.slice(0, 8)) + treeSum(values.slice(8)));
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  test('leaves its argument alone', () => {
+    const values = Float64Array.of(1, 2, 3);
+    treeSum(values);
+    expect([...values]).toEqual([1, 2, 3]);
+  });
+});
+
+describe('regressionMetrics', () => {
+  test('agrees with scikit-learn for one target', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(2.5, 0, 2, 8),
+      targets: Float32Array.of(3, -0.5, 2, 7),
+      lossSum: 1.5,
+    });
+    expect(metrics).toEqual({ loss: 0.375, rmse: Math.sqrt(0.375), mae: 0.5, r2: 1 - 1.5 / 29.1875 });
+  });
+
+  test('averages several targets uniformly, as scikit-learn does', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(0, 2, -1, 2, 8, -5),
+      targets: Float32Array.of(0.5, 1, -1, 1, 7, -6),
+      numColumns: 2,
+      lossSum: 2.125,
+    });
+    expect(metrics.loss).toBe(2.125 / 3);
+    expect(metrics.mae).toBe(0.75);
+    expect(metrics.rmse).toBeCloseTo((Math.sqrt(1.25 / 3) + 1) / 2, 15);
+    expect(metrics.r2).toBeCloseTo((1 - 1.25 / (217 / 6) + (1 - 3 / (98 / 3))) / 2, 14);
+  });
+
+  test('reports a transformed target in its own units, and in the trained ones beside them', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(1, 2, 4),
+      targets: Float32Array.of(1, 3, 4),
+      lossSum: 1,
+      inverse: (_column, value) => 10 * value + 5,
+    });
+    expect(metrics.mae).toBeCloseTo(10 / 3, 14);
+    expect(metrics.rmse).toBeCloseTo(10 / Math.sqrt(3), 14);
+    expect(metrics.loss).toBe(1 / 3);
+    expect(metrics.transformed?.mae).toBeCloseTo(1 / 3, 15);
+    expect(metrics.transformed?.r2).toBeCloseTo(metrics.r2, 14);
+  });
+
+  test('gives each column its own inverse', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(0, 0, 0, 0),
+      targets: Float32Array.of(1, 1, 1, 1),
+      numColumns: 2,
+      lossSum: 2,
+      inverse: (column, value) => value * (column + 1),
+    });
+    expect(metrics.mae).toBe(1.5);
+  });
+
+  test.each([
+    { predicted: 0.1, r2: 1 },
+    { predicted: 0.2, r2: 0 },
+  ])(
+    'a constant target of 0.1 scores as scikit-learn has it when $predicted is predicted',
+    ({ predicted, r2 }) => {
+      const targets = new Float32Array(3).fill(0.1);
+      const predictions = new Float32Array(3).fill(predicted);
+      expect(regressionMetrics({ predictions, targets, lossSum: 0 }).r2).toBe(r2);
+    },
+  );
+
+  test('refuses an empty split and unequal lengths', () => {
+    const none = new Float32Array(0);
+    expect(() => regressionMetrics({ predictions: none, targets: none, lossSum: 0 })).toThrow(
+      new RangeError('metrics of 0 rows are undefined'),
+    );
+    expect(() => regressionMetrics({ predictions: none, targets: Float32Array.of(1), lossSum: 0 })).toThrow(
+      new RangeError('0 predictions for 1 targets'),
+    );
+  });
+});
+
+describe('classificationMetrics', () => {
+  /** One-hot outputs of the given predictions. */
+  function outputsOf(predicted: readonly number[], numClasses: number): Float32Array {
+    const outputs = new Float32Array(predicted.length * numClasses);
+    predicted.forEach((label, row) => (outputs[row * numClasses + label] = 1));
+    return outputs;
+  }
+
+  test('agrees with scikit-learn, 0 / 0 counting as 0', () => {
+    const metrics = classificationMetrics({
+      outputs: outputsOf([0, 0, 2, 2, 1], 4),
+      labels: Uint32Array.of(0, 1, 2, 2, 2),
+      lossSum: 2.5,
+    });
+    expect(metrics).toEqual({
+      loss: 0.5,
+      accuracy: 0.6,
+      perClass: [
+        { precision: 0.5, recall: 1, f1: 2 / 3, support: 1 },
+        { precision: 0, recall: 0, f1: 0, support: 1 },
+        { precision: 1, recall: 2 / 3, f1: 0.8, support: 3 },
+        { precision: 0, recall: 0, f1: 0, support: 0 },
+      ],
+      confusion: [
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+        [0, 1, 2, 0],
+        [0, 0, 0, 0],
+      ],
+    });
+  });
+
+  test('lets the lowest class win a tie', () => {
+    const metrics = classificationMetrics({
+      outputs: Float32Array.of(0, 3, 3, -1, -1, -1),
+      labels: Uint32Array.of(1, 0),
+      lossSum: 0,
+    });
+    expect(metrics.accuracy).toBe(1);
+  });
+
+  test('leaves out a confusion matrix too large to be read', () => {
+    const numClasses = MAX_CONFUSION_CLASSES + 1;
+    const metrics = classificationMetrics({
+      outputs: outputsOf([numClasses - 1], numClasses),
+      labels: Uint32Array.of(numClasses - 1),
+      lossSum: 0,
+    });
+    expect(metrics.confusion).toBeUndefined();
+    expect(metrics.perClass.at(-1)).toEqual({ precision: 1, recall: 1, f1: 1, support: 1 });
+  });
+});

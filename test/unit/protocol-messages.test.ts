@@ -1,0 +1,289 @@
+// Messages from bytes: all valid ones pass, each broken rule is named, and nothing at all makes the parser fail
+// otherwise or take long.
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { LayerSpec } from '../../src/model/spec.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { Message } from '../../src/protocol/message-types.ts';
+import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
+import { ProtocolError } from '../../src/protocol/protocol-error.ts';
+import {
+  anyMessage,
+  GRADIENT,
+  messageWith,
+  TRAIN,
+  WELCOME,
+  withChecksum,
+} from '../helpers/protocol-messages.ts';
+
+const WORKER_TYPES = ['hello', 'fetch', 'ready', 'gradient', 'evaluation', 'finished', 'failure', 'leave'];
+const ROWS = new Uint8Array(20);
+
+function parse(type: Message['type'], data: Buffer) {
+  return WORKER_TYPES.includes(type) ? parseWorkerMessage(data) : parseCoordinatorMessage(data);
+}
+
+function refusalOf(type: Message['type'], data: Buffer): string {
+  try {
+    parse(type, data);
+  } catch (error) {
+    if (error instanceof ProtocolError) return `${error.code} ${error.message}`;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('a message', () => {
+  it('comes out as it went in, whatever its type', () => {
+    fc.assert(
+      fc.property(anyMessage, ({ message, body }) => {
+        const received = parse(message.type, encodeMessage(message, body));
+        expect(received.message).toEqual(message);
+        expect(Buffer.compare(received.body, body)).toBe(0);
+      }),
+      { numRuns: 1000, seed: 2 },
+    );
+  });
+
+  it.each([NaN, Infinity, -Infinity])('carries a diverged loss of %s', (lossSum) => {
+    const { message } = parseWorkerMessage(encodeMessage({ ...GRADIENT, lossSum }, new Uint8Array(4)));
+    expect(message).toEqual({ ...GRADIENT, lossSum });
+  });
+
+  it('carries a model of 1,000 layers with every field given', () => {
+    const layer: LayerSpec = {
+      kind: 'dense',
+      units: 1_048_576,
+      activation: 'leakyRelu',
+      bias: true,
+      initializer: 'glorotUniform',
+    };
+    const message = { ...WELCOME, layers: Array<LayerSpec>(1000).fill(layer) };
+    expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
+  });
+
+  it('carries a range of 1,024 leaves', () => {
+    const bounds = Array.from({ length: 1025 }, (_, leaf) => 1024 * leaf);
+    const message = { ...TRAIN, numLeaves: 1024, firstLeaf: 0, bounds };
+    const body = new Uint8Array(4 * 1024 * 1024);
+    expect(parseCoordinatorMessage(encodeMessage(message, body)).message).toEqual(message);
+  });
+
+  it('brings no control characters to a terminal', () => {
+    const data = encodeMessage({ type: 'stop', reason: 'red \u001b[31m\nalarm' });
+    expect(parseCoordinatorMessage(data).message).toEqual({ type: 'stop', reason: 'red  [31m alarm' });
+  });
+
+  it('is refused from the wrong side', () => {
+    const wrongWorker = () => parseWorkerMessage(encodeMessage({ type: 'stop', reason: '' }));
+    const wrongCoordinator = () => parseCoordinatorMessage(encodeMessage({ type: 'leave' }));
+    expect(wrongWorker).toThrow(
+      new ProtocolError('E_UNEXPECTED_MESSAGE', 'stop: not a message that a worker sends', 4402),
+    );
+    expect(wrongCoordinator).toThrow(
+      new ProtocolError('E_UNEXPECTED_MESSAGE', 'leave: not a message that a coordinator sends', 4402),
+    );
+  });
+});
+
+describe('a broken rule', () => {
+  const { type: _gradient, ...gradient } = GRADIENT;
+  const { type: _train, ...train } = TRAIN;
+  const { type: _welcome, ...welcome } = WELCOME;
+  const [layer] = WELCOME.layers;
+  const deepest = `${Number.MAX_SAFE_INTEGER}`;
+
+  it.each<[Message['type'], object, Uint8Array | undefined, string]>([
+    [
+      'gradient',
+      { ...gradient, round: undefined },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got nothing`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: '3' },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got "3"`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: 1.5 },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got 1.5`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: -1 },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got -1`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: NaN },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got NaN`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: 2 ** 53 },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got 9007199254740992`,
+    ],
+    [
+      'gradient',
+      { ...gradient, round: { toString: 1 } },
+      undefined,
+      `.round: expected an integer from 0 to ${deepest}, got an object`,
+    ],
+    ['gradient', { ...gradient, level: 32 }, undefined, '.level: expected an integer from 0 to 31, got 32'],
+    ['gradient', { ...gradient, run: 7 }, undefined, '.run: expected text of at most 128 characters, got 7'],
+    [
+      'gradient',
+      { ...gradient, run: 'x'.repeat(129) },
+      undefined,
+      `.run: expected text of at most 128 characters, got "${'x'.repeat(38)}…`,
+    ],
+    [
+      'gradient',
+      { ...gradient, weights: 'ABC' },
+      undefined,
+      '.weights: expected 16 hexadecimal digits, got "ABC"',
+    ],
+    [
+      'gradient',
+      { ...gradient, weights: 'ABCDEF0123456789' },
+      undefined,
+      '.weights: expected 16 hexadecimal digits, got "ABCDEF0123456789"',
+    ],
+    ['gradient', { ...gradient, lossSum: null }, undefined, '.lossSum: expected a number, got null'],
+    ['gradient', { ...gradient, extra: 1 }, undefined, ': unknown property "extra"'],
+    ['gradient', { ...gradient, toString: 1 }, undefined, ': unknown property "toString"'],
+    [
+      'finished',
+      { run: 'r', round: 1, attempt: 0, computeMs: Infinity },
+      undefined,
+      '.computeMs: expected a finite number, got Infinity',
+    ],
+    ['train', { ...train, bounds: 5 }, ROWS, '.bounds: expected a list of 2 to 1025, got 5'],
+    ['train', { ...train, bounds: [0] }, ROWS, '.bounds: expected a list of 2 to 1025, got a list of 1'],
+    [
+      'train',
+      { ...train, bounds: [0, 'x'] },
+      ROWS,
+      '.bounds[1]: expected an integer from 0 to 2147483648, got "x"',
+    ],
+    ['train', { ...train, bounds: [1, 5] }, ROWS, '.bounds: 1 to 5, but the body has 5 rows'],
+    ['train', { ...train, bounds: [0, 4] }, ROWS, '.bounds: 0 to 4, but the body has 5 rows'],
+    ['train', { ...train, bounds: [0, 3, 3, 5] }, ROWS, '.bounds: 3 is followed by 3'],
+    ['train', { ...train, bounds: [0, 4, 3, 5] }, ROWS, '.bounds: 4 is followed by 3'],
+    ['evaluate', { ...train, firstLeaf: 7 }, ROWS, ': leaves 7 to 9 of 8'],
+    [
+      'welcome',
+      { ...welcome, layers: [] },
+      undefined,
+      '.layers: expected a list of 1 to 1000, got a list of 0',
+    ],
+    ['welcome', { ...welcome, layers: [7] }, undefined, '.layers[0]: expected an object, got 7'],
+    [
+      'welcome',
+      { ...welcome, layers: [{ ...layer, kind: 'conv' }] },
+      undefined,
+      '.layers[0].kind: expected "dense", got "conv"',
+    ],
+    [
+      'welcome',
+      { ...welcome, layers: [{ ...layer, activation: 'gelu' }] },
+      undefined,
+      '.layers[0].activation: expected one of linear, relu, leakyRelu, tanh, sigmoid, got "gelu"',
+    ],
+    [
+      'welcome',
+      { ...welcome, layers: [{ ...layer, bias: 1 }] },
+      undefined,
+      '.layers[0].bias: expected true or false, got 1',
+    ],
+    ['welcome', { ...welcome, inputWidth: 4 }, undefined, ': rows of 3 features for a model of 4 inputs'],
+    [
+      'welcome',
+      { ...welcome, layout: { ...welcome.layout, numRows: 2 ** 31 } },
+      undefined,
+      ': a dataset of 34359738368 bytes, at most 2147483648 fit',
+    ],
+    ['welcome', { ...welcome, layout: [] }, undefined, '.layout: expected an object, got a list of 0'],
+  ])('of %s is named', (type, fields, body, message) => {
+    expect(refusalOf(type, messageWith(type, dropUndefined(fields), body ?? bodyOf(type)))).toBe(
+      `E_MESSAGE_FIELD ${type}${message}`,
+    );
+  });
+
+  it.each<[Message['type'], object, Uint8Array, string]>([
+    ['gradient', gradient, new Uint8Array(0), 'gradient: no body'],
+    ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is no whole number of f32'],
+    ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is no whole number of u32'],
+    ['ready', {}, new Uint8Array(1), 'ready: a body of 1 bytes, expected none'],
+    ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
+  ])('about the body of %s is named', (type, fields, body, message) => {
+    expect(refusalOf(type, messageWith(type, fields, body))).toBe(`E_MESSAGE_BODY ${message}`);
+  });
+
+  function bodyOf(type: Message['type']): Uint8Array | undefined {
+    return type === 'gradient' ? new Uint8Array(8) : undefined;
+  }
+
+  function dropUndefined(fields: object): object {
+    return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+  }
+});
+
+describe('20,000 random and mutated messages', () => {
+  it('are each parsed or refused within 50 ms', () => {
+    const samples = fc.sample(anyMessage, { numRuns: 200, seed: 3 }).map(({ message, body }) => ({
+      type: message.type,
+      data: encodeMessage(message, body),
+    }));
+    const random = mulberry32(4);
+    let slowestMs = 0;
+    let numRefused = 0;
+    for (let round = 0; round < 20_000; round++) {
+      const { type, data } = samples[round % samples.length] as (typeof samples)[number];
+      const mutated = mutate(data, random);
+      const start = performance.now();
+      try {
+        parse(type, mutated);
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        numRefused++;
+      }
+      slowestMs = Math.max(slowestMs, performance.now() - start);
+    }
+    expect(slowestMs).toBeLessThan(50);
+    expect(numRefused).toBeGreaterThan(10_000);
+    expect(Object.keys(Object.prototype)).toEqual([]);
+  });
+
+  /** One of: noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which reach the header's decoder. */
+  function mutate(data: Buffer, random: () => number): Buffer {
+    const kind = Math.floor(4 * random());
+    if (kind === 0) return Buffer.from(Array.from({ length: 200 * random() }, () => 256 * random()));
+    if (kind === 1) return data.subarray(0, data.length * random());
+    const mutated = Buffer.from(data);
+    const [from, to] =
+      kind === 2 ? [0, mutated.length] : [16, Math.min(mutated.length, 16 + mutated.readUInt32LE(8))];
+    const numFlips = 1 + 8 * random();
+    for (let flip = 0; flip < numFlips; flip++) {
+      mutated[from + Math.floor((to - from) * random())] = 256 * random();
+    }
+    return kind === 2 ? mutated : withChecksum(mutated);
+  }
+
+  function mulberry32(seed: number): () => number {
+    let state = seed;
+    return () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    };
+  }
+});

@@ -1,0 +1,237 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LockstepError } from '../../src/errors.ts';
+import { removeStaleTemporaries, writeFileDurably } from '../../coordinator/output/durable-write.ts';
+import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
+import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
+import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
+import type { Summary } from '../../coordinator/output/summary.ts';
+
+const STARTED_AT = new Date(2026, 10, 2, 9, 5, 7);
+
+const SUMMARY: Summary = {
+  name: 'house',
+  seed: 7,
+  weightsSha256: 'ab'.repeat(32),
+  epochs: 30,
+  steps: 2370,
+  samplesSeen: 608_550,
+  workers: 2,
+  wallSeconds: 14,
+  trainSeconds: 12.3,
+  samplesPerSecond: 49_475.6,
+  train: { loss: 0.2134 },
+  validation: {
+    loss: 0.241,
+    rmse: 25_123,
+    mae: 18_000,
+    r2: 0.8,
+    transformed: { rmse: 0.4, mae: 0.3, r2: 0.83 },
+  },
+  test: { loss: 0.25, rmse: 26_123, mae: 19_000, r2: 0.79, transformed: { rmse: 0.41, mae: 0.31, r2: 0.82 } },
+  best: { epoch: 27 },
+};
+
+let root: string;
+
+beforeEach(() => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-runs-'));
+});
+afterEach(() => fs.rmSync(root, { recursive: true }));
+
+async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, 'code' | 'message' | 'help'>> {
+  const error: unknown = await attempt.catch((reason: unknown) => reason);
+  if (!(error instanceof LockstepError)) throw new Error(`no refusal but ${String(error)}`);
+  return { code: error.code, message: error.message, help: error.help };
+}
+
+describe('openRunDirectory', () => {
+  test('names a directory by time and run, with its folders and a link to the latest', async () => {
+    const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
+    expect(run.path).toBe(path.join(root, '20261102-090507-house'));
+    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
+    expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house');
+  });
+
+  test('keeps runs of the same second apart, and moves the link', async () => {
+    const options = { name: 'house', parent: root, startedAt: STARTED_AT };
+    await openRunDirectory(options);
+    const second = await openRunDirectory(options);
+    expect(path.basename(second.path)).toBe('20261102-090507-house-2');
+    expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house-2');
+  });
+
+  test('does without the link where something else has its name', async () => {
+    fs.mkdirSync(path.join(root, 'latest', 'mine'), { recursive: true });
+    await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
+    expect(fs.readdirSync(root).sort()).toEqual(['20261102-090507-house', 'latest']);
+    expect(fs.readdirSync(path.join(root, 'latest'))).toEqual(['mine']);
+  });
+
+  test('uses a directory of the user, made if missing', async () => {
+    const directory = path.join(root, 'deep', 'mine');
+    const run = await openRunDirectory({ name: 'house', directory });
+    expect(run.path).toBe(directory);
+    expect(fs.existsSync(path.join(root, 'deep', 'latest'))).toBe(false);
+  });
+
+  test('refuses a directory that holds a finished run, unless it is resumed', async () => {
+    const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
+    await run.writeSummary(SUMMARY);
+    expect(await refusal(openRunDirectory({ name: 'house', directory: run.path }))).toEqual({
+      code: 'E_RUN_EXISTS',
+      message: `${run.path} holds a finished run`,
+      help: 'continue it with --resume last, or choose another --run-dir',
+    });
+    const resumed = await openRunDirectory({ name: 'house', directory: run.path, isResuming: true });
+    expect(resumed.path).toBe(run.path);
+  });
+
+  test('refuses a directory that holds an unfinished run', async () => {
+    const directory = path.join(root, 'a');
+    const run = await openRunDirectory({ name: 'house', directory });
+    fs.writeFileSync(run.metricsPath, '');
+    expect((await refusal(openRunDirectory({ name: 'house', directory }))).message).toBe(
+      `${directory} holds an unfinished run`,
+    );
+  });
+
+  test('says why a directory cannot be written', async () => {
+    const file = path.join(root, 'file');
+    fs.writeFileSync(file, '');
+    expect(await refusal(openRunDirectory({ name: 'house', directory: file }))).toEqual({
+      code: 'E_RUN_DIR',
+      message: `cannot write ${file}: it is a file, not a directory`,
+      help: 'choose another directory with --run-dir',
+    });
+    const below = path.join(file, 'run');
+    expect((await refusal(openRunDirectory({ name: 'house', directory: below }))).message).toBe(
+      `cannot write ${below}: a part of the path is a file`,
+    );
+  });
+
+  test('says how much space is missing', async () => {
+    const directory = path.join(root, 'a');
+    const { message } = await refusal(openRunDirectory({ name: 'house', directory, bytesNeeded: 1e18 }));
+    expect(message).toMatch(/: no space left \(need 1,000,000,000,000 MB, free [\d,]+ MB\)$/);
+  });
+
+  test('resuming removes what a killed process left half-written', async () => {
+    const directory = path.join(root, 'a');
+    await openRunDirectory({ name: 'house', directory });
+    const leftover = path.join(directory, '.summary.json.0123456789ab.tmp');
+    fs.writeFileSync(leftover, '{');
+    await openRunDirectory({ name: 'house', directory, isResuming: true });
+    expect(fs.existsSync(leftover)).toBe(false);
+  });
+
+  test('writes config and summary as others read them', async () => {
+    const run = await openRunDirectory({ name: 'house', parent: root });
+    await run.writeConfig('name: house\n');
+    await run.writeSummary(SUMMARY);
+    expect(fs.readFileSync(run.configPath, 'utf8')).toBe('name: house\n');
+    expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(SUMMARY);
+  });
+});
+
+describe('writeFileDurably', () => {
+  test('replaces a file whole and leaves nothing beside it', async () => {
+    const file = path.join(root, 'weights');
+    await writeFileDurably(file, 'old, and longer');
+    await writeFileDurably(file, Uint8Array.of(1, 2, 3));
+    expect([...fs.readFileSync(file)]).toEqual([1, 2, 3]);
+    expect(fs.readdirSync(root)).toEqual(['weights']);
+    expect(fs.statSync(file).mode & 0o777).toBe(0o644 & ~process.umask());
+  });
+
+  test('keeps the old file and no temporary one when it fails', async () => {
+    const target = path.join(root, 'taken');
+    fs.mkdirSync(path.join(target, 'full'), { recursive: true });
+    await expect(writeFileDurably(target, 'x')).rejects.toMatchObject({ syscall: 'rename' });
+    expect(fs.readdirSync(root)).toEqual(['taken']);
+  });
+
+  test('stale temporaries go, files that only look alike stay', async () => {
+    fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
+    fs.writeFileSync(path.join(root, 'notes.tmp'), '');
+    await removeStaleTemporaries(root);
+    expect(fs.readdirSync(root)).toEqual(['notes.tmp']);
+  });
+});
+
+describe('metric loggers', () => {
+  const record = (step: number) => ({
+    _step: step,
+    _runtime: step / 10,
+    _timestamp: 1.7e9,
+    'train/loss': 1 / step,
+  });
+  const read = (file: string): number[] =>
+    fs
+      .readFileSync(file, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { _step: number })._step);
+
+  test('a record is on disk, in one line, as soon as it is logged', async () => {
+    const file = path.join(root, 'metrics.jsonl');
+    const logger = new JsonlMetricLogger(file);
+    logger.log({ ...record(2), 'val/r2': Number.NaN });
+    expect(fs.readFileSync(file, 'utf8')).toBe(
+      '{"_step":2,"_runtime":0.2,"_timestamp":1700000000,"train/loss":0.5,"val/r2":null}\n',
+    );
+    await logger.finish();
+    expect(() => logger.log(record(3))).toThrow(new Error('the file is closed'));
+  });
+
+  test('resuming drops the steps that will be taken again, and a torn last line', async () => {
+    const file = path.join(root, 'metrics.jsonl');
+    const first = new JsonlMetricLogger(file);
+    for (const step of [1, 2, 3]) first.log(record(step));
+    await first.finish();
+    fs.appendFileSync(file, '{"_step":4,"_run');
+    const second = new JsonlMetricLogger(file, 3);
+    second.log(record(4));
+    await second.finish();
+    expect(read(file)).toEqual([1, 2, 3, 4]);
+    const third = new JsonlMetricLogger(file, 2);
+    third.log(record(3));
+    await third.finish();
+    expect(read(file)).toEqual([1, 2, 3]);
+  });
+
+  test('one that fails is warned about once and stops neither the others nor the run', async () => {
+    const steps: number[] = [];
+    const good: MetricLogger = {
+      log: ({ _step }) => void steps.push(_step),
+      finish: () => Promise.resolve(),
+    };
+    const bad: MetricLogger = {
+      log: () => {
+        throw new Error('disk on fire');
+      },
+      finish: () => Promise.reject(new Error('still on fire')),
+    };
+    const warnings: string[] = [];
+    const logger = new MultiLogger(
+      new Map([
+        ['metrics.jsonl', bad],
+        ['other', good],
+      ]),
+      (message) => warnings.push(message),
+    );
+    logger.log(record(1));
+    logger.log(record(2));
+    await logger.finish(SUMMARY);
+    expect(steps).toEqual([1, 2]);
+    expect(warnings).toEqual(['metrics.jsonl: metrics are no longer recorded there: disk on fire']);
+  });
+
+  test.skipIf(!fs.existsSync('/dev/full'))('a full disk is an error of the append', () => {
+    const file = new JsonlFile('/dev/full');
+    expect(() => file.append({ a: 1 })).toThrow('ENOSPC: no space left on device, write');
+    file.close();
+  });
+});

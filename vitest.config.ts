@@ -1,0 +1,23 @@
+// Three tiers of tests, by folder: units, kernels against slow references, and whole clusters of processes.
+// `#kernels` resolves through package.json to dist/, so `npm run build:kernels` comes first.
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
+      { test: { name: 'numerics', include: ['test/numerics/**/*.test.ts'], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          // Each file starts several processes and measures deadlines: alone on the machine, after the others.
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});

@@ -1,0 +1,177 @@
+// The compute threads of a worker, as one: divides a range of leaves among them and adds up their sums.
+import { Worker } from 'node:worker_threads';
+import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import type { Kernels } from '../src/kernels/kernels.ts';
+import type { Model } from '../src/model/model.ts';
+import { ReductionTree, maximalNodes } from '../src/tree.ts';
+import type { ThreadJob, ThreadMessage, ThreadSetup } from './compute-thread.ts';
+
+/** What a range is computed for. */
+export interface PoolJob {
+  readonly kind: 'train' | 'evaluate';
+  readonly flatToPack: number | undefined;
+  readonly range: RowRange;
+}
+
+/** One leaf of an evaluation. */
+export interface EvaluatedLeaf {
+  readonly leaf: number;
+  readonly lossSum: number;
+  /** f32 [rows of the leaf, outputWidth]. */
+  readonly outputs: Float32Array;
+}
+
+/** Where a job's results go, as they come. */
+export interface PoolReports {
+  readonly onPiece: (piece: GradientPiece) => void;
+  readonly onLeaf: (leaf: EvaluatedLeaf) => void;
+}
+
+interface ActiveJob {
+  readonly reports: PoolReports;
+  /** For each piece the sums of the threads that wait for a neighbour; one thread needs none. */
+  readonly trees: readonly ReductionTree<number>[] | undefined;
+  readonly finalNodes: ReadonlySet<string>;
+  readonly lossSums: Map<number, number>;
+  readonly resolve: (computeMs: number) => void;
+  readonly reject: (error: Error) => void;
+  numRunning: number;
+  computeMs: number;
+}
+
+/** See the head of this file. Runs one job at a time. */
+export class ComputePool {
+  readonly #model: Model;
+  readonly #kernels: Kernels;
+  readonly #threads: Worker[];
+  #active: ActiveJob | undefined;
+  #failure: Error | undefined;
+
+  private constructor(model: Model, kernels: Kernels, threads: Worker[]) {
+    this.#model = model;
+    this.#kernels = kernels;
+    this.#threads = threads;
+    for (const thread of threads) {
+      thread.on('message', (message: ThreadMessage) => this.#receive(message));
+      thread.on('error', (error) => this.#fail(error));
+      thread.on('exit', (code) => this.#fail(new Error(`a compute thread ended with code ${code}`)));
+    }
+  }
+
+  /** Starts the threads; `kernels` is this thread's own instance, for additions between threads. */
+  static async start(setup: Omit<ThreadSetup, 'thread'>, kernels: Kernels): Promise<ComputePool> {
+    const program = new URL('./compute-thread.js', import.meta.url);
+    const threads = Array.from(
+      { length: setup.numThreads },
+      (_, thread) => new Worker(program, { workerData: { ...setup, thread } satisfies ThreadSetup }),
+    );
+    await Promise.all(threads.map(started));
+    return new ComputePool(setup.model, kernels, threads);
+  }
+
+  /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
+  run(job: PoolJob, reports: PoolReports): Promise<number> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const { range, kind, flatToPack } = job;
+    const { numLeaves, firstLeaf, bounds } = range;
+    const finalNodes = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
+    const hasNeighbours = this.#threads.length > 1 && kind === 'train';
+    return new Promise((resolve, reject) => {
+      this.#active = {
+        reports,
+        trees: hasNeighbours ? this.#model.pieces.map(() => new ReductionTree<number>(numLeaves)) : undefined,
+        finalNodes: new Set(finalNodes.map((node) => `${node.level}/${node.index}`)),
+        lossSums: new Map(),
+        resolve,
+        reject,
+        numRunning: this.#threads.length,
+        computeMs: 0,
+      };
+      this.#threads.forEach((thread, index) => {
+        const share = shareOf(range, index, this.#threads.length);
+        thread.postMessage({ kind, flatToPack, range: share } satisfies ThreadJob);
+      });
+    });
+  }
+
+  /** Ends the threads, in the middle of a kernel if need be. */
+  async close(): Promise<void> {
+    this.#failure ??= new Error('the compute threads were stopped');
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  #receive(message: ThreadMessage): void {
+    const active = this.#active;
+    if (!active) return;
+    switch (message.type) {
+      case 'piece':
+        return active.trees ? this.#combine(active, message) : active.reports.onPiece(message);
+      case 'evaluated':
+        return this.#reportLeaves(active, message);
+      case 'done':
+        active.computeMs = Math.max(active.computeMs, message.computeMs);
+        active.numRunning--;
+        if (active.numRunning > 0) return;
+        this.#active = undefined;
+        return active.resolve(active.computeMs);
+      case 'failed':
+        return this.#fail(new Error(message.message));
+      case 'started':
+        return;
+      default:
+        return message satisfies never;
+    }
+  }
+
+  /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
+  #combine(active: ActiveJob, sum: GradientPiece): void {
+    const lastPiece = this.#model.pieces.length - 1;
+    const length = this.#model.pieces[sum.piece]?.length ?? 0;
+    const added = active.trees?.[sum.piece]?.add(sum.node, sum.address);
+    if (!added) throw new Error('two threads computed the same leaves');
+    if (sum.lossSum !== undefined) active.lossSums.set(sum.address, sum.lossSum);
+    const lossOf = (address: number): number => active.lossSums.get(address) as number;
+    for (const { left, right } of added.merges) {
+      this.#kernels.addInto(left, right, length);
+      if (sum.piece === lastPiece) active.lossSums.set(left, lossOf(left) + lossOf(right));
+    }
+    const { node, slot: address } = added;
+    if (!active.finalNodes.has(`${node.level}/${node.index}`)) return;
+    const lossSum = sum.piece === lastPiece ? lossOf(address) : undefined;
+    active.reports.onPiece({ node, piece: sum.piece, address, lossSum });
+  }
+
+  #reportLeaves(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
+    const { firstLeaf, bounds, lossSums, outputs } = message;
+    const width = this.#model.outputWidth;
+    lossSums.forEach((lossSum, index) => {
+      const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
+      active.reports.onLeaf({ leaf: firstLeaf + index, lossSum, outputs: outputs.subarray(start * width, end * width) });
+    });
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#active?.reject(this.#failure);
+    this.#active = undefined;
+  }
+}
+
+/** The leaves of thread `index`: a contiguous run, as even as whole leaves allow; undefined for none. */
+function shareOf(range: RowRange, index: number, numThreads: number): RowRange | undefined {
+  const numLeaves = range.bounds.length - 1;
+  const from = Math.floor((numLeaves * index) / numThreads);
+  const to = Math.floor((numLeaves * (index + 1)) / numThreads);
+  if (from === to) return undefined;
+  const firstRow = range.bounds[from] as number;
+  const bounds = range.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
+  const indices = range.indices.slice(firstRow, range.bounds[to]);
+  return { numLeaves: range.numLeaves, firstLeaf: range.firstLeaf + from, bounds, indices };
+}
+
+function started(thread: Worker): Promise<void> {
+  return new Promise((resolve, reject) => {
+    thread.once('message', () => resolve());
+    thread.once('error', reject);
+  });
+}

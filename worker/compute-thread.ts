@@ -1,0 +1,91 @@
+// A compute thread: one engine on the process's shared memory. Jobs come in, addresses of finished sums
+// go out; the socket lives in another thread, so a long kernel never delays it.
+import { parentPort, workerData } from 'node:worker_threads';
+import { Engine } from '../src/engine/engine.ts';
+import type { RowRange } from '../src/engine/engine.ts';
+import type { EnginePlan } from '../src/engine/plan.ts';
+import type { Samples } from '../src/engine/samples.ts';
+import { packWeights } from '../src/engine/weights.ts';
+import type { WeightsLayout } from '../src/engine/weights.ts';
+import { instantiateKernels } from '../src/kernels/kernels.ts';
+import { Memory } from '../src/memory.ts';
+import type { Model } from '../src/model/model.ts';
+import type { Loss } from '../src/model/spec.ts';
+import type { TreeNode } from '../src/tree.ts';
+
+/** What every thread of a process is started with. */
+export interface ThreadSetup {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly model: Model;
+  readonly loss: Loss;
+  readonly plan: EnginePlan;
+  readonly weights: WeightsLayout;
+  readonly samples: Samples;
+  readonly thread: number;
+  readonly numThreads: number;
+  /** Two i32: arrivals and generation of the barrier behind packing. */
+  readonly barrier: number;
+}
+
+/** One thread's share of a job. */
+export interface ThreadJob {
+  readonly kind: 'train' | 'evaluate';
+  /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
+  readonly flatToPack: number | undefined;
+  /** Undefined where there are fewer leaves than threads: such a thread only helps to pack. */
+  readonly range: RowRange | undefined;
+}
+
+export type ThreadMessage =
+  | { readonly type: 'started' }
+  | { readonly type: 'piece'; readonly node: TreeNode; readonly piece: number; readonly address: number; readonly lossSum: number | undefined }
+  | { readonly type: 'evaluated'; readonly firstLeaf: number; readonly bounds: Uint32Array; readonly lossSums: Float64Array; readonly outputs: Float32Array }
+  | { readonly type: 'done'; readonly computeMs: number }
+  | { readonly type: 'failed'; readonly message: string };
+
+/** Threads pack in milliseconds; one that has not by now is gone. */
+const BARRIER_DEADLINE_MS = 60_000;
+
+if (!parentPort) throw new Error('this file is the body of a worker thread');
+const port = parentPort;
+const post = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
+
+const setup = workerData as ThreadSetup;
+const memory = new Memory(setup.memory);
+const kernels = await instantiateKernels(setup.module, setup.memory);
+const engine = new Engine({ ...setup, kernels, memory });
+port.on('message', runJob);
+post({ type: 'started' });
+
+function runJob(job: ThreadJob): void {
+  const startedMs = performance.now();
+  try {
+    if (job.flatToPack !== undefined) packTogether(job.flatToPack);
+    if (job.range && job.kind === 'train') engine.train(job.range, (piece) => post({ type: 'piece', ...piece }));
+    if (job.range && job.kind === 'evaluate') evaluate(job.range);
+    post({ type: 'done', computeMs: performance.now() - startedMs });
+  } catch (error) {
+    post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+function evaluate(range: RowRange): void {
+  const { lossSums, outputs } = engine.evaluate(range);
+  const { firstLeaf, bounds } = range;
+  post({ type: 'evaluated', firstLeaf, bounds, lossSums, outputs }, [outputs.buffer as ArrayBuffer]);
+}
+
+/** Packs this thread's share of the panels, and waits until the others have packed theirs. */
+function packTogether(flat: number): void {
+  packWeights(kernels, memory, setup.model, setup.weights, flat, setup.thread, setup.numThreads);
+  const words = new Int32Array(setup.memory.buffer, setup.barrier, 2);
+  const generation = Atomics.load(words, 1);
+  if (Atomics.add(words, 0, 1) === setup.numThreads - 1) {
+    Atomics.store(words, 0, 0);
+    Atomics.add(words, 1, 1);
+    Atomics.notify(words, 1);
+  } else if (Atomics.wait(words, 1, generation, BARRIER_DEADLINE_MS) === 'timed-out') {
+    throw new Error(`another compute thread has not packed its weights within ${BARRIER_DEADLINE_MS / 1000} s`);
+  }
+}

@@ -1,0 +1,174 @@
+// What a worker holds of one run: the dataset, the weights of two versions, and the compute threads.
+// It outlives a lost connection, so that a worker that comes back need not load anything again.
+//
+// Version v lies in flat[v mod 2]: pieces of the next version arrive while the current one is in use.
+import { hashDataset } from '../src/data/dataset.ts';
+import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
+import { planEngine } from '../src/engine/plan.ts';
+import { allocateSamples } from '../src/engine/samples.ts';
+import type { Samples } from '../src/engine/samples.ts';
+import { allocateWeights } from '../src/engine/weights.ts';
+import { instantiateKernels } from '../src/kernels/kernels.ts';
+import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
+import { Memory } from '../src/memory.ts';
+import { resolveModel } from '../src/model/model.ts';
+import type { Model } from '../src/model/model.ts';
+import type { WeightsMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
+import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import { ComputePool } from './compute-pool.ts';
+import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
+
+/** A range to compute with one version of the weights. */
+export interface ReplicaJob {
+  readonly kind: 'train' | 'evaluate';
+  readonly version: number;
+  /** Fingerprint that the version must have. */
+  readonly weights: string;
+  readonly range: RowRange;
+}
+
+
+interface FlatWeights {
+  readonly address: number;
+  version: number;
+  readonly fingerprints: (string | undefined)[];
+}
+
+const BARRIER_BYTES = 8;
+
+/** See the head of this file. */
+export class Replica {
+  readonly run: string;
+  readonly datasetSha256: string;
+  readonly #memory: Memory;
+  readonly #kernels: Kernels;
+  readonly #model: Model;
+  readonly #samples: Samples;
+  readonly #flats: readonly [FlatWeights, FlatWeights];
+  readonly #pool: ComputePool;
+  readonly #outputsFingerprinter: ByteFingerprinter;
+  #packedVersion = -1;
+  #isLoaded = false;
+
+  private constructor(
+    welcome: WelcomeMessage,
+    parts: { memory: Memory; kernels: Kernels; model: Model; samples: Samples; pool: ComputePool },
+  ) {
+    this.run = welcome.run;
+    this.datasetSha256 = welcome.datasetSha256;
+    this.#memory = parts.memory;
+    this.#kernels = parts.kernels;
+    this.#model = parts.model;
+    this.#samples = parts.samples;
+    this.#pool = parts.pool;
+    const flat = (): FlatWeights => ({
+      address: parts.memory.allocate(4 * parts.model.numParameters, 'weights'),
+      version: -1,
+      fingerprints: [],
+    });
+    this.#flats = [flat(), flat()];
+    this.#outputsFingerprinter = new ByteFingerprinter(parts.kernels, parts.memory);
+  }
+
+  /** Lays out memory and starts the threads. @throws LockstepError where 4 GiB do not suffice. */
+  static async create(welcome: WelcomeMessage, kernelModule: KernelModule, numThreads: number): Promise<Replica> {
+    const memory = new Memory();
+    const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+    const model = resolveModel({ layers: welcome.layers }, welcome.inputWidth);
+    const samples = allocateSamples(memory, welcome.layout);
+    const setup = {
+      module: kernelModule.module,
+      memory: memory.wasm,
+      model,
+      loss: welcome.loss,
+      plan: planEngine(model, welcome.batchSize, welcome.shards),
+      weights: allocateWeights(memory, model),
+      samples,
+      numThreads,
+      barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
+    };
+    const pool = await ComputePool.start(setup, kernels);
+    return new Replica(welcome, { memory, kernels, model, samples, pool });
+  }
+
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
+  /** Stores a part of the dataset. */
+  storeChunk(offset: number, bytes: Uint8Array): void {
+    this.#memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
+  }
+
+  /** Checks the whole dataset against the hash that names it. @throws ProtocolError if it differs. */
+  finishLoading(byteLength: number): void {
+    const blob = this.#memory.bytes(this.#samples.address, byteLength);
+    if (hashDataset(this.#samples.layout, blob) !== this.datasetSha256) {
+      throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
+    }
+    this.#isLoaded = true;
+  }
+
+  /** Stores a piece of a version's weights. @throws ProtocolError if its bytes are not the ones named. */
+  storeWeights(message: WeightsMessage, bytes: Uint8Array): void {
+    const piece = this.#model.pieces[message.piece];
+    if (!piece || bytes.byteLength !== 4 * piece.length) {
+      throw new ProtocolError('E_MESSAGE_BODY', `weights piece ${message.piece} has ${bytes.byteLength} bytes`);
+    }
+    const flat = this.#flatOf(message.version);
+    if (flat.version !== message.version) {
+      flat.version = message.version;
+      flat.fingerprints.length = 0;
+    }
+    const address = flat.address + 4 * piece.offset;
+    this.#memory.bytes(address, bytes.byteLength).set(bytes);
+    if (fingerprintOf(this.#kernels, address, piece.length) !== message.fingerprint) {
+      throw new ProtocolError('E_MESSAGE_BODY', `weights piece ${message.piece} arrived damaged`);
+    }
+    flat.fingerprints[message.piece] = message.fingerprint;
+  }
+
+  /** True when the weights of the version are complete and are the ones named. */
+  hasWeights(version: number, fingerprint: string): boolean {
+    const flat = this.#flatOf(version);
+    const known = this.#model.pieces.map((_, piece) => flat.fingerprints[piece]);
+    const isComplete = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);
+    return flat.version === version && isComplete(known) && combineFingerprints(known) === fingerprint;
+  }
+
+  /** Computes a range; resolves with the compute time of the slowest thread in milliseconds. */
+  compute(job: ReplicaJob, reports: PoolReports): Promise<number> {
+    const { kind, range, version } = job;
+    const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
+    this.#packedVersion = version;
+    return this.#pool.run({ kind, flatToPack, range }, reports);
+  }
+
+  /** The bytes of a reported piece, and their fingerprint; a view, valid until the next job. */
+  pieceBytes({ piece, address }: GradientPiece): { bytes: Uint8Array; fingerprint: string } {
+    const length = this.#model.pieces[piece]?.length ?? 0;
+    const bytes = this.#memory.bytes(address, 4 * length);
+    return { bytes, fingerprint: fingerprintOf(this.#kernels, address, length) };
+  }
+
+  /** The bytes of a leaf's outputs, and their fingerprint. */
+  leafBytes({ outputs }: EvaluatedLeaf): { bytes: Uint8Array; fingerprint: string } {
+    const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
+    return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
+  }
+
+  /** True when every row index exists in the dataset: kernels do not check. */
+  hasRows(indices: Uint32Array): boolean {
+    const { numRows } = this.#samples.layout;
+    return indices.every((index) => index < numRows);
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  #flatOf(version: number): FlatWeights {
+    return this.#flats[version % 2] as FlatWeights;
+  }
+}

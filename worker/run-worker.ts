@@ -1,0 +1,91 @@
+// The life of a worker process: connect, work, and come back when the connection is lost, until the
+// coordinator says that the run is over.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { knownAnswer } from '../src/engine/known-answer.ts';
+import { LockstepError } from '../src/errors.ts';
+import { loadKernelModule } from '../src/kernels/kernels.ts';
+import type { Logger } from '../src/log.ts';
+import { isRetryable } from './connect-error.ts';
+import { connect, retryDelayMs } from './connection.ts';
+import type { Replica } from './replica.ts';
+import { runSession } from './session.ts';
+import type { SessionEnd } from './session.ts';
+
+/** What a worker is told on the command line. */
+export interface WorkerOptions {
+  readonly url: string;
+  readonly token: string | undefined;
+  readonly numThreads: number;
+  readonly log: Logger;
+  /** Aborting leaves politely. */
+  readonly signal: AbortSignal;
+}
+
+/** Failures of the worker itself, one after the other, after which it gives up. */
+const MAX_FAILURES = 3;
+
+/**
+ * Works for a coordinator until it says stop, or `signal` aborts.
+ * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
+ */
+export async function runWorker(options: WorkerOptions): Promise<void> {
+  const { log, signal, numThreads } = options;
+  const kernelModule = await loadKernelModule();
+  const answer = await knownAnswer(kernelModule);
+  let replica: Replica | undefined;
+  let numFailures = 0;
+  try {
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const connection = await connectOrWait(options, attempt);
+      if (!connection) continue;
+      attempt = 0;
+      log.info(`connected to ${options.url}`);
+      const session = { connection, kernelModule, knownAnswer: answer, numThreads, replica, log };
+      const end = await runSession(session, signal);
+      replica = end.replica;
+      if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
+      if (end.kind === 'refused') throw refused(end);
+      log.warn(`session ended: ${end.reason}`);
+      await pause(retryDelayMs(0, Math.random), signal);
+      if (end.kind !== 'failed') continue;
+      await replica?.close();
+      replica = undefined;
+      if (++numFailures === MAX_FAILURES) throw keepsFailing(end);
+    }
+  } finally {
+    await replica?.close();
+  }
+}
+
+/** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
+async function connectOrWait(
+  { url, token, log, signal }: WorkerOptions,
+  attempt: number,
+): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
+  try {
+    return await connect({ url, token, signal });
+  } catch (error) {
+    if (!isRetryable(error) || signal.aborted) throw error;
+    const delayMs = retryDelayMs(attempt, Math.random);
+    log.warn(`${(error as Error).message}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
+    await pause(delayMs, signal);
+    return undefined;
+  }
+}
+
+/** Waits, but not longer than until `signal` aborts. */
+async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  await sleep(delayMs, undefined, { signal }).catch(() => undefined);
+}
+
+function refused(end: SessionEnd): LockstepError {
+  return new LockstepError({ category: 'network', code: 'E_REFUSED', message: `the coordinator refused this worker: ${end.reason}` });
+}
+
+function keepsFailing(end: SessionEnd): LockstepError {
+  return new LockstepError({
+    category: 'failure',
+    code: 'E_WORKER_FAILED',
+    message: `computing failed ${MAX_FAILURES} times in a row: ${end.reason}`,
+  });
+}

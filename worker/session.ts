@@ -1,0 +1,262 @@
+// A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
+// one range after the other, until it is told to stop or the connection ends.
+import os from 'node:os';
+import { blobByteLength } from '../src/data/dataset.ts';
+import type { GradientPiece } from '../src/engine/engine.ts';
+import type { KernelModule } from '../src/kernels/kernels.ts';
+import type { Logger } from '../src/log.ts';
+import type { Connection } from '../src/protocol/connection.ts';
+import { encodeMessage } from '../src/protocol/envelope.ts';
+import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
+import type {
+  ChunkMessage,
+  CoordinatorMessage,
+  EvaluateMessage,
+  TrainMessage,
+  WelcomeMessage,
+  WorkerMessage,
+} from '../src/protocol/message-types.ts';
+import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
+import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import { VERSION } from '../src/version.ts';
+import type { EvaluatedLeaf } from './compute-pool.ts';
+import { Replica } from './replica.ts';
+
+/** What a session works with. `replica` is what an earlier session of the same run left behind. */
+export interface SessionOptions {
+  readonly connection: Connection;
+  readonly kernelModule: KernelModule;
+  readonly knownAnswer: string;
+  readonly numThreads: number;
+  readonly replica: Replica | undefined;
+  readonly log: Logger;
+}
+
+/** How a session ended, and what the next one may use. */
+export interface SessionEnd {
+  readonly kind: 'stopped' | 'refused' | 'lost' | 'failed';
+  readonly reason: string;
+  readonly replica: Replica | undefined;
+}
+
+interface Job {
+  readonly message: TrainMessage | EvaluateMessage;
+  readonly indices: Uint32Array;
+}
+
+/** Chunks of the dataset asked for ahead, so that the line is never idle. */
+const CHUNKS_IN_FLIGHT = 4;
+
+/** Runs a session to its end. Never rejects: the end says what happened. */
+export function runSession(options: SessionOptions, signal: AbortSignal): Promise<SessionEnd> {
+  return new Promise((resolve) => {
+    const leave = (): void => session.leave();
+    const session = new Session(options, (end) => {
+      signal.removeEventListener('abort', leave);
+      resolve(end);
+    });
+    signal.addEventListener('abort', leave, { once: true });
+  });
+}
+
+class Session {
+  readonly #connection: Connection;
+  readonly #options: SessionOptions;
+  readonly #onEnd: (end: SessionEnd) => void;
+  #replica: Replica | undefined;
+  #end: { kind: SessionEnd['kind']; reason: string } | undefined;
+  #jobs: Job[] = [];
+  #isComputing = false;
+  #welcome: WelcomeMessage | undefined;
+  #bytesAsked = 0;
+  #bytesLoaded = 0;
+
+  constructor(options: SessionOptions, onEnd: (end: SessionEnd) => void) {
+    this.#options = options;
+    this.#connection = options.connection;
+    this.#onEnd = onEnd;
+    this.#replica = options.replica;
+    this.#connection.onMessage((data) => void this.#receive(data));
+    this.#connection.onClose((code, reason) => this.#closed(code, reason));
+    this.#sayHello();
+  }
+
+  /** Says goodbye; the coordinator gives open ranges to others. */
+  leave(): void {
+    this.#end ??= { kind: 'stopped', reason: 'this worker was told to leave' };
+    this.#send({ type: 'leave' });
+    this.#connection.close(CLOSE.normal, 'leaving');
+  }
+
+  #send(message: WorkerMessage, body?: Uint8Array): void {
+    this.#connection.send(encodeMessage(message, body));
+  }
+
+  #sayHello(): void {
+    const { kernelModule, knownAnswer, numThreads } = this.#options;
+    this.#send({
+      type: 'hello',
+      protocol: PROTOCOL_VERSION,
+      version: VERSION,
+      kernelSha256: kernelModule.sha256,
+      knownAnswer,
+      threads: numThreads,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      host: os.hostname().slice(0, 255),
+      pid: process.pid,
+    });
+  }
+
+  async #receive(data: Buffer): Promise<void> {
+    if (this.#end) return;
+    try {
+      const { message, body } = parseCoordinatorMessage(data);
+      await this.#dispatch(message, body);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    const isProtocolError = error instanceof ProtocolError;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#end ??= { kind: isProtocolError ? 'lost' : 'failed', reason };
+    this.#connection.close(isProtocolError ? error.closeCode : CLOSE.goingAway, reason.slice(0, 120));
+  }
+
+  async #dispatch(message: CoordinatorMessage, body: Uint8Array): Promise<void> {
+    switch (message.type) {
+      case 'welcome':
+        return this.#startLoading(message);
+      case 'refuse':
+        this.#end = { kind: 'refused', reason: message.message };
+        return this.#connection.close(CLOSE.normal, 'refused');
+      case 'chunk':
+        return this.#storeChunk(message, body);
+      case 'weights':
+        return this.#requireReplica(message.type).storeWeights(message, body);
+      case 'train':
+      case 'evaluate':
+        this.#enqueue(message, body);
+        return this.#computeNext();
+      case 'stop':
+        this.#end = { kind: 'stopped', reason: message.reason };
+        return this.#connection.close(CLOSE.normal, 'stopping');
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #requireReplica(type: string): Replica {
+    if (this.#replica) return this.#replica;
+    throw new ProtocolError('E_UNEXPECTED_MESSAGE', `"${type}" came before the dataset`, CLOSE.protocol);
+  }
+
+  async #startLoading(welcome: WelcomeMessage): Promise<void> {
+    if (this.#welcome) throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
+    this.#welcome = welcome;
+    const kept = this.#replica;
+    if (kept?.run === welcome.run && kept.isLoaded) return this.#send({ type: 'ready' });
+    this.#replica = undefined;
+    await kept?.close();
+    const replica = await Replica.create(welcome, this.#options.kernelModule, this.#options.numThreads);
+    if (this.#end) return void (await replica.close());
+    this.#replica = replica;
+    for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#askForChunk(welcome);
+  }
+
+  #askForChunk({ layout, datasetSha256 }: WelcomeMessage): void {
+    const length = Math.min(MAX_BODY_BYTES, blobByteLength(layout) - this.#bytesAsked);
+    if (length === 0) return;
+    this.#send({ type: 'fetch', sha256: datasetSha256, offset: this.#bytesAsked, length });
+    this.#bytesAsked += length;
+  }
+
+  #storeChunk(message: ChunkMessage, body: Uint8Array): void {
+    const replica = this.#requireReplica(message.type);
+    const welcome = this.#welcome as WelcomeMessage;
+    if (message.offset !== this.#bytesLoaded || this.#bytesLoaded + body.byteLength > this.#bytesAsked) {
+      throw new ProtocolError('E_MESSAGE_BODY', `chunk at ${message.offset} was not asked for`, CLOSE.protocol);
+    }
+    replica.storeChunk(message.offset, body);
+    this.#bytesLoaded += body.byteLength;
+    this.#askForChunk(welcome);
+    const total = blobByteLength(welcome.layout);
+    if (this.#bytesLoaded < total) return;
+    replica.finishLoading(total);
+    this.#send({ type: 'ready' });
+  }
+
+  /** Queues a range. Ranges of earlier rounds are given up: those rounds are over. */
+  #enqueue(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
+    const replica = this.#requireReplica(message.type);
+    // The body's alignment within the received buffer is arbitrary.
+    const indices = new Uint32Array(body.slice().buffer);
+    if (!replica.hasRows(indices)) {
+      throw new ProtocolError('E_MESSAGE_BODY', `"${message.type}" names a row outside the dataset`, CLOSE.protocol);
+    }
+    this.#jobs = this.#jobs.filter((job) => job.message.round >= message.round);
+    this.#jobs.push({ message, indices });
+  }
+
+  async #computeNext(): Promise<void> {
+    if (this.#isComputing) return;
+    this.#isComputing = true;
+    for (let job = this.#jobs.shift(); job && !this.#end; job = this.#jobs.shift()) await this.#compute(job);
+    this.#isComputing = false;
+  }
+
+  async #compute({ message, indices }: Job): Promise<void> {
+    const replica = this.#requireReplica(message.type);
+    const { type: kind, run, round, attempt, version, weights, numLeaves, firstLeaf } = message;
+    if (!replica.hasWeights(version, weights)) {
+      const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
+      throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
+    }
+    const range = { numLeaves, firstLeaf, bounds: Uint32Array.from(message.bounds), indices };
+    let sendMs = 0;
+    const timed = (send: () => void): void => {
+      const startedMs = performance.now();
+      send();
+      sendMs += performance.now() - startedMs;
+    };
+    try {
+      const computeMs = await replica.compute(
+        { kind, version, weights, range },
+        {
+          onPiece: (piece) => timed(() => this.#sendGradient(message, replica, piece)),
+          onLeaf: (leaf) => timed(() => this.#sendEvaluation(message, replica, leaf)),
+        },
+      );
+      const residentBytes = process.memoryUsage.rss();
+      this.#send({ type: 'finished', run, round, attempt, computeMs, sendMs, residentBytes });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, 1000) });
+      throw error;
+    }
+  }
+
+  #sendGradient(job: TrainMessage | EvaluateMessage, replica: Replica, sum: GradientPiece): void {
+    const { run, round, attempt, weights } = job;
+    const { level, index } = sum.node;
+    const { bytes, fingerprint } = replica.pieceBytes(sum);
+    const { piece, lossSum } = sum;
+    const named = { type: 'gradient' as const, run, round, attempt, level, index, piece, weights, fingerprint };
+    this.#send(lossSum === undefined ? named : { ...named, lossSum }, bytes);
+  }
+
+  #sendEvaluation(job: TrainMessage | EvaluateMessage, replica: Replica, evaluated: EvaluatedLeaf): void {
+    const { leaf, lossSum } = evaluated;
+    const { run, round, attempt, weights } = job;
+    const { bytes, fingerprint } = replica.leafBytes(evaluated);
+    this.#send({ type: 'evaluation', run, round, attempt, leaf, lossSum, weights, fingerprint }, bytes);
+  }
+
+  #closed(code: number, reason: string): void {
+    const end = this.#end ?? { kind: 'lost' as const, reason: reason || `connection closed (code ${code})` };
+    this.#jobs = [];
+    this.#onEnd({ ...end, replica: this.#replica });
+  }
+}
