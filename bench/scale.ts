@@ -23,7 +23,7 @@ export interface ScaleArguments {
 interface Scaled {
   readonly workers: number;
   readonly samplesPerSecond: number;
-  /** samples/s over workers x samples/s of the first row's workers. */
+  /** Speed-up over the first row, for each worker that it has more; this process alone counts as one. */
   readonly efficiency: number;
   readonly bytesPerStep: number;
   /** Share of the workers' time spent in kernels; the rest is communication, waiting and the optimizer. */
@@ -49,7 +49,7 @@ export async function benchScale(args: ScaleArguments): Promise<void> {
   const base = best[0] as Omit<Scaled, 'efficiency'>;
   const results = best.map((row) => {
     const speedup = row.samplesPerSecond / base.samplesPerSecond;
-    return { ...row, efficiency: (speedup * base.workers) / row.workers };
+    return { ...row, efficiency: (speedup * Math.max(base.workers, 1)) / Math.max(row.workers, 1) };
   });
   const isSameHash = new Set([...measured.values()].flat().map((row) => row.weightsSha256)).size === 1;
   const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };

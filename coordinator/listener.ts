@@ -188,9 +188,12 @@ function listenError(error: Error, host: string, port: number): LockstepError {
 }
 
 async function closeAll(server: Server, connections: ReadonlySet<Connection>): Promise<void> {
+  const ends = [...connections].map(
+    (connection) => new Promise<void>((resolve) => connection.onClose(() => resolve())),
+  );
   const closed = new Promise((resolve) => server.close(resolve));
   for (const connection of connections) connection.close(CLOSE.goingAway, 'the coordinator is shutting down');
   // Those that never became WebSockets.
   server.closeAllConnections();
-  await closed;
+  await Promise.all([closed, ...ends]);
 }

@@ -132,8 +132,8 @@ async function sessionContext({ run, prepared, log, onEvent }: StartOptions, clu
       cluster.addWorker(session);
     },
     onResult: (session, message, body) => cluster.receive(session, message, body),
-    onGone: (session, wasReady, reason) => {
-      log.warn(`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
+    onGone: (session, { reason, wasReady, isPolite }) => {
+      log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
       if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
       cluster.removeWorker(session);
     },

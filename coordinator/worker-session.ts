@@ -21,6 +21,15 @@ import { VERSION } from '../src/version.ts';
 /** Messages about rounds, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
 
+/** How a session ended. */
+export interface SessionEnd {
+  readonly reason: string;
+  /** True if the worker took part; false if it never got that far. */
+  readonly wasReady: boolean;
+  /** True if we told it to stop, or it said goodbye. */
+  readonly isPolite: boolean;
+}
+
 /** What a worker must match, and what it is told. */
 export interface SessionContext {
   readonly kernelSha256: string;
@@ -30,7 +39,7 @@ export interface SessionContext {
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
   /** After the connection is gone, whatever the reason. */
-  readonly onGone: (session: WorkerSession, wasReady: boolean, reason: string) => void;
+  readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
 }
 
 /** A worker must greet, and while it loads the dataset ask for more, within this time. */
@@ -47,6 +56,7 @@ export class WorkerSession {
   #joinTimer: NodeJS.Timeout;
   #hello: HelloMessage | undefined;
   #goodbye: string | undefined;
+  #isPolite = false;
 
   constructor(id: number, connection: Connection, context: SessionContext) {
     this.id = id;
@@ -89,6 +99,7 @@ export class WorkerSession {
   /** Tells the worker that the run is over. */
   stop(reason: string): void {
     this.#sendMessage({ type: 'stop', reason });
+    this.#isPolite = true;
     this.#goodbye = reason;
     this.#connection.close(CLOSE.normal, reason.slice(0, 120));
   }
@@ -127,7 +138,8 @@ export class WorkerSession {
         this.#requireState('loading', message.type);
         return this.#becomeReady();
       case 'leave':
-        this.#goodbye = 'it left';
+        this.#isPolite = true;
+        this.#goodbye = 'it said goodbye';
         return this.#connection.close(CLOSE.normal, 'goodbye');
       case 'gradient':
       case 'evaluation':
@@ -198,7 +210,8 @@ export class WorkerSession {
     const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
-    this.#context.onGone(this, wasReady, this.#goodbye ?? (reason || `connection closed (code ${code})`));
+    const why = this.#goodbye ?? (reason || `connection closed (code ${code})`);
+    this.#context.onGone(this, { reason: why, wasReady, isPolite: this.#isPolite });
   }
 }
 

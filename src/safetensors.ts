@@ -1,6 +1,6 @@
 // Safetensors: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
 // Reads and writes F32 only. Every size in the header is checked before it is used.
-import { LockstepError } from './errors.ts';
+import { LockstepError, quoteValue } from './errors.ts';
 
 /** A tensor of a file: f32 values in row-major order. */
 export interface NamedTensor {
@@ -51,10 +51,12 @@ export function encodeSafetensors(
 export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFile {
   const refuse = (message: string): LockstepError =>
     new LockstepError({ category: 'checkpoint', code: 'E_SAFETENSORS', message: `${path}: ${message}` });
-  if (file.byteLength < LENGTH_BYTES) throw refuse(`${file.byteLength} bytes are too few for a safetensors file`);
+  if (file.byteLength < LENGTH_BYTES)
+    throw refuse(`${file.byteLength} bytes are too few for a safetensors file`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const headerLength = Number(view.getBigUint64(0, true));
-  if (headerLength > MAX_HEADER_BYTES) throw refuse(`header of ${headerLength} bytes; at most ${MAX_HEADER_BYTES}`);
+  if (headerLength > MAX_HEADER_BYTES)
+    throw refuse(`header of ${headerLength} bytes; at most ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + headerLength;
   if (dataStart > file.byteLength) {
     throw refuse(`truncated: the header ends at byte ${dataStart}, the file at ${file.byteLength}`);
@@ -105,7 +107,7 @@ function findDuplicateKey(json: string): string | undefined {
     else if (token === '}') scopes.pop();
     else if (text !== undefined && colon !== undefined) {
       const key: unknown = JSON.parse(text);
-      if (scopes.at(-1)?.has(key)) return text;
+      if (scopes.at(-1)?.has(key)) return quoteValue(key);
       scopes.at(-1)?.add(key);
     }
   }
@@ -119,37 +121,43 @@ function checkEntry(
   refuse: Refuse,
 ): { shape: number[]; start: number; end: number } {
   const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-  if (typeof entry !== 'object' || entry === null) throw refuse(`"${name}" is not described by an object`);
+  // Names come from the file: quoted and cut, so that none can fill or steer a terminal.
+  const label = quoteValue(name);
+  if (typeof entry !== 'object' || entry === null) throw refuse(`${label} is not described by an object`);
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
-  if (dtype !== 'F32') throw refuse(`"${name}" has dtype ${String(dtype)}; only F32 is read`);
+  if (typeof dtype !== 'string') throw refuse(`${label} has no valid dtype`);
+  if (dtype !== 'F32') throw refuse(`${label} has dtype ${quoteValue(dtype)}; only F32 is read`);
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isSize)) {
-    throw refuse(`"${name}" has no valid shape`);
+    throw refuse(`${label} has no valid shape`);
   }
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
-    throw refuse(`"${name}" has no valid data_offsets`);
+    throw refuse(`${label} has no valid data_offsets`);
   }
   const [start, end] = offsets as [number, number];
   if (start > end || end > dataLength) {
-    throw refuse(`"${name}" lies at bytes ${start} to ${end} of ${dataLength}`);
+    throw refuse(`${label} lies at bytes ${start} to ${end} of ${dataLength}`);
   }
   let length = 4;
-  for (const size of shape as number[]) {
+  for (const size of shape) {
     length *= size;
-    if (!Number.isSafeInteger(length)) throw refuse(`"${name}" has a shape too large to count`);
+    if (!Number.isSafeInteger(length)) throw refuse(`${label} has a shape too large to count`);
   }
-  if (length !== end - start) throw refuse(`"${name}" has ${end - start} bytes, its shape needs ${length}`);
-  return { shape: shape as number[], start, end };
+  if (length !== end - start) throw refuse(`${label} has ${end - start} bytes, its shape needs ${length}`);
+  return { shape: shape, start, end };
 }
 
 function checkCoverage(ranges: [number, number][], dataLength: number, refuse: Refuse): void {
   let next = 0;
   for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
-    if (start !== next) throw refuse(start < next ? `tensors overlap at byte ${start}` : `hole at byte ${next}`);
+    if (start !== next)
+      throw refuse(start < next ? `tensors overlap at byte ${start}` : `hole at byte ${next}`);
     next = end;
   }
   if (next !== dataLength) throw refuse(`${dataLength - next} bytes after the last tensor`);
 }
 
 function isStringRecord(value: unknown): value is Record<string, string> {
-  return typeof value === 'object' && value !== null && Object.values(value).every((v) => typeof v === 'string');
+  return (
+    typeof value === 'object' && value !== null && Object.values(value).every((v) => typeof v === 'string')
+  );
 }

@@ -41,7 +41,8 @@ export function socketFailure(url: URL, error: Error): ConnectError {
       cause: error,
     });
   }
-  if (code.startsWith('HPE_') || code === '') return notCoordinator(url, error.message, error);
+  if (code.startsWith('HPE_')) return notCoordinator(url, 'not in HTTP', error);
+  if (code === '') return notCoordinator(url, error.message, error);
   return retryable('E_CONNECTION_FAILED', `cannot connect to ${url.host} (${code})`, {
     help: 'check the network between this machine and the coordinator',
     cause: error,

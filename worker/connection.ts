@@ -46,12 +46,12 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     generateMask: (mask) => mask.fill(0),
   });
   return new Promise((resolve, reject) => {
-    const fail = (reason: unknown) => {
+    const fail = (reason: Error) => {
       reject(reason);
       webSocket.terminate();
     };
     const timer = setTimeout(() => fail(connectTimeout(url, timeoutMs)), timeoutMs);
-    const abort = () => fail(signal?.reason);
+    const abort = () => fail(signal?.reason as Error);
     signal?.addEventListener('abort', abort, { once: true });
     const settle = () => {
       clearTimeout(timer);

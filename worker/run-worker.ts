@@ -21,7 +21,7 @@ export interface WorkerOptions {
   readonly signal: AbortSignal;
 }
 
-/** Failures of the worker itself, one after the other, after which it gives up. */
+/** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
 
 /**
@@ -50,7 +50,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       if (end.kind !== 'failed') continue;
       await replica?.close();
       replica = undefined;
-      if (++numFailures === MAX_FAILURES) throw keepsFailing(end);
+      numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
+      if (numFailures === MAX_FAILURES) throw keepsFailing(end);
     }
   } finally {
     await replica?.close();
@@ -86,6 +87,6 @@ function keepsFailing(end: SessionEnd): LockstepError {
   return new LockstepError({
     category: 'failure',
     code: 'E_WORKER_FAILED',
-    message: `computing failed ${MAX_FAILURES} times in a row: ${end.reason}`,
+    message: `${MAX_FAILURES} sessions in a row failed: ${end.reason}`,
   });
 }

@@ -37,6 +37,7 @@ export interface SessionEnd {
   readonly kind: 'stopped' | 'refused' | 'lost' | 'failed';
   readonly reason: string;
   readonly replica: Replica | undefined;
+  readonly rangesDone: number;
 }
 
 interface Job {
@@ -70,6 +71,7 @@ class Session {
   #welcome: WelcomeMessage | undefined;
   #bytesAsked = 0;
   #bytesLoaded = 0;
+  #rangesDone = 0;
 
   constructor(options: SessionOptions, onEnd: (end: SessionEnd) => void) {
     this.#options = options;
@@ -121,7 +123,7 @@ class Session {
   #fail(error: unknown): void {
     const isProtocolError = error instanceof ProtocolError;
     const reason = error instanceof Error ? error.message : String(error);
-    this.#end ??= { kind: isProtocolError ? 'lost' : 'failed', reason };
+    this.#end ??= { kind: 'failed', reason };
     this.#connection.close(isProtocolError ? error.closeCode : CLOSE.goingAway, reason.slice(0, 120));
   }
 
@@ -191,8 +193,8 @@ class Session {
   /** Queues a range. Ranges of earlier rounds are given up: those rounds are over. */
   #enqueue(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
-    // The body's alignment within the received buffer is arbitrary.
-    const indices = new Uint32Array(body.slice().buffer);
+    // Copied, because the body's alignment within the received buffer is arbitrary.
+    const indices = new Uint32Array(new Uint8Array(body).buffer);
     if (!replica.hasRows(indices)) {
       throw new ProtocolError('E_MESSAGE_BODY', `"${message.type}" names a row outside the dataset`, CLOSE.protocol);
     }
@@ -230,6 +232,7 @@ class Session {
         },
       );
       const residentBytes = process.memoryUsage.rss();
+      this.#rangesDone++;
       this.#send({ type: 'finished', run, round, attempt, computeMs, sendMs, residentBytes });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -257,6 +260,6 @@ class Session {
   #closed(code: number, reason: string): void {
     const end = this.#end ?? { kind: 'lost' as const, reason: reason || `connection closed (code ${code})` };
     this.#jobs = [];
-    this.#onEnd({ ...end, replica: this.#replica });
+    this.#onEnd({ ...end, replica: this.#replica, rangesDone: this.#rangesDone });
   }
 }

@@ -32,6 +32,9 @@ export interface RunRecorderOptions {
   readonly log: Logger;
 }
 
+/** What an epoch's line on the screen has room for; `metrics.jsonl` has all. */
+const SHOWN_METRICS = ['train/loss', 'val/loss', 'val/r2', 'val/transformed/r2', 'val/accuracy'];
+
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {
   readonly #metrics: MetricLogger;
@@ -72,13 +75,14 @@ export class RunRecorder implements TrainingObserver {
   onEpoch(record: EpochRecord): void {
     const { step, epoch, trainLoss, validation, samplesPerSecond, workers } = record;
     const measured = Object.entries(validation ? scalarMetrics(validation) : {});
-    const metrics = {
+    const metrics: Record<string, number> = {
       'train/loss': trainLoss,
       ...Object.fromEntries(measured.map(([name, value]) => [`val/${name}`, value])),
     };
     this.#log(step, { epoch, ...metrics, samplesPerSecond, workers });
     this.event({ type: 'epochDone', epoch, step, trainLoss });
-    this.#progress?.epochDone({ epoch, metrics, samplesPerSecond, workers });
+    const shown = Object.fromEntries(SHOWN_METRICS.flatMap((name) => (name in metrics ? [[name, metrics[name] as number]] : [])));
+    this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
   }
 
   /** Takes the progress bar away; may be called again. */

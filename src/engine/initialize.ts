@@ -1,5 +1,5 @@
 // The weights a run starts from: drawn by counter, or read from a file.
-import { LockstepError } from '../errors.ts';
+import { LockstepError, quoteValue } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import type { DenseLayer, Model } from '../model/model.ts';
@@ -10,7 +10,13 @@ import type { SafetensorsFile } from '../safetensors.ts';
  * Fills the flat vector at `address`: weights by each layer's initialiser, biases with zeros.
  * Uniform limits and normal deviations: He et al., 2015 (fan-in, gain sqrt 2) and Glorot and Bengio, 2010.
  */
-export function drawWeights(kernels: Kernels, memory: Memory, model: Model, seed: number, address: number): void {
+export function drawWeights(
+  kernels: Kernels,
+  memory: Memory,
+  model: Model,
+  seed: number,
+  address: number,
+): void {
   const block = memory.allocate(16, 'random numbers');
   memory.f32(address, model.numParameters).fill(0);
   model.layers.forEach((layer, stream) => {
@@ -60,12 +66,16 @@ export function loadWeights(
       message: `${path}: ${message}`,
       help: `the model has ${model.tensors.map((tensor) => `${tensor.name} [${tensor.shape.join(', ')}]`).join(', ')}`,
     });
+  const stranger = [...file.tensors.keys()].find((name) => !MODULE_TENSOR.test(name));
+  if (stranger !== undefined)
+    throw refuse(`${quoteValue(stranger)} is not named <number>.weight or <number>.bias`);
   const names = moduleNames(file);
   if (names.length !== model.layers.length) {
     throw refuse(`holds ${names.length} modules, the model has ${model.layers.length} layers`);
   }
   const numExpected = model.tensors.length;
-  if (file.tensors.size !== numExpected) throw refuse(`holds ${file.tensors.size} tensors, the model has ${numExpected}`);
+  if (file.tensors.size !== numExpected)
+    throw refuse(`holds ${file.tensors.size} tensors, the model has ${numExpected}`);
   model.layers.forEach((layer, index) => {
     for (const part of ['weight', 'bias'] as const) {
       const expected = layer[part];
@@ -74,7 +84,9 @@ export function loadWeights(
       const tensor = file.tensors.get(name);
       if (!tensor) throw refuse(`has no tensor "${name}"`);
       if (tensor.shape.join() !== expected.shape.join()) {
-        throw refuse(`"${name}" is [${tensor.shape.join(', ')}], layer ${index} needs [${expected.shape.join(', ')}]`);
+        throw refuse(
+          `"${name}" is [${tensor.shape.join(', ')}], layer ${index} needs [${expected.shape.join(', ')}]`,
+        );
       }
       const at = address + 4 * expected.offset;
       memory.f32(at, expected.length).set(tensor.values);
@@ -82,6 +94,9 @@ export function loadWeights(
     }
   });
 }
+
+/** Names as in a PyTorch Sequential. Others have no order of modules that could be trusted. */
+const MODULE_TENSOR = /^\d+\.(weight|bias)$/;
 
 /** The distinct prefixes of `<number>.weight` and `<number>.bias`, in numerical order. */
 function moduleNames(file: SafetensorsFile): string[] {

@@ -24,7 +24,7 @@ export interface Connection {
   /** To be called once. Nothing is read from the network before; the listener may keep what it gets. */
   onMessage(listener: (data: Buffer) => void): void;
   /**
-   * Tells of the end, once. Code and reason are those of whoever ended it first; 1006
+   * Adds a listener for the end, which comes once. Code and reason are those of whoever ended it first; 1006
    * where nobody said goodbye.
    */
   onClose(listener: (code: number, reason: string) => void): void;

@@ -7,6 +7,8 @@ import { scanMsgpack } from './scan-msgpack.ts';
 const packr = new Packr({ useRecords: false, moreTypes: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, structuredClone: false });
 
+const PLAIN_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean']);
+
 /**
  * Encodes a header; properties that are undefined are left out.
  * @returns a view that is valid until the next call.
@@ -42,17 +44,10 @@ export function unpackHeader(bytes: Uint8Array): Readonly<Record<string, unknown
 
 /** A copy that holds only what survives the way through msgpackr unchanged. */
 function toPlain(value: unknown): unknown {
-  switch (typeof value) {
-    case 'string':
-    case 'number':
-    case 'boolean':
-      return value;
-    case 'object':
-      if (value === null || value instanceof Uint8Array) return value;
-      if (Array.isArray(value)) return value.map(toPlain);
-      if (isPlainObject(value)) return toPlainObject(value);
-  }
-  const kind = typeof value === 'object' ? value?.constructor.name : typeof value;
+  if (value === null || PLAIN_TYPES.has(typeof value) || value instanceof Uint8Array) return value;
+  if (Array.isArray(value)) return value.map(toPlain);
+  if (typeof value === 'object' && isPlainObject(value)) return toPlainObject(value);
+  const kind = typeof value === 'object' ? value.constructor.name : typeof value;
   throw new TypeError(`a message header cannot hold a value of type ${kind}`);
 }
 

@@ -35,7 +35,7 @@ const layer: fc.Arbitrary<LayerSpec> = fc.record(
     initializer: fc.constantFrom('heUniform', 'heNormal', 'glorotUniform', 'glorotNormal', 'zeros'),
   },
   { requiredKeys: ['kind', 'units', 'activation', 'bias'] },
-) as fc.Arbitrary<LayerSpec>;
+);
 
 const bare = (message: fc.Arbitrary<Message>): fc.Arbitrary<Sent> =>
   message.map((value) => ({ message: value, body: NO_BODY }));
@@ -54,10 +54,8 @@ function range(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
   };
   return fc.record(fields).map(({ leafRows: rows, rest, ...kept }) => {
     const bounds = [0];
-    for (const leaf of rows) bounds.push((bounds.at(-1) as number) + leaf);
-    const body = new Uint8Array(
-      Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => 7 * row).buffer,
-    );
+    for (const leaf of rows) bounds.push(bounds.at(-1) + leaf);
+    const body = new Uint8Array(Uint32Array.from({ length: bounds.at(-1) }, (_, row) => 7 * row).buffer);
     return { message: { type, ...kept, numLeaves: kept.firstLeaf + rows.length + rest, bounds }, body };
   });
 }

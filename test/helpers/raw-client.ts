@@ -4,14 +4,18 @@ import net from 'node:net';
 import { onTestFinished } from 'vitest';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 
-/** A TCP connection that records what it receives. */
+const RECORDED_BYTES = 65_536;
+
+/** A TCP connection that records the beginning of what it receives. */
 export class RawClient {
   readonly socket: net.Socket;
   #received = Buffer.alloc(0);
 
   private constructor(socket: net.Socket) {
     this.socket = socket;
-    socket.on('data', (chunk) => (this.#received = Buffer.concat([this.#received, chunk])));
+    socket.on('data', (chunk) => {
+      if (this.#received.length < RECORDED_BYTES) this.#received = Buffer.concat([this.#received, chunk]);
+    });
     socket.on('error', () => undefined);
   }
 
@@ -33,10 +37,6 @@ export class RawClient {
     client.socket.write(upgradeRequest(headers));
     await client.untilReceived('\r\n\r\n');
     return client;
-  }
-
-  get received(): Buffer {
-    return this.#received;
   }
 
   /** The first line of the answer. */

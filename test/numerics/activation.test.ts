@@ -33,7 +33,12 @@ function backward(kind: Activation, dY: Float32Array, y: Float32Array): Float32A
   return arena.f32(address, dY.length);
 }
 
-function twinForward(arithmetic: Arithmetic, kind: Activation, x: Float32Array, bias: Float32Array): number[] {
+function twinForward(
+  arithmetic: Arithmetic,
+  kind: Activation,
+  x: Float32Array,
+  bias: Float32Array,
+): number[] {
   return Array.from(x, (value, i) =>
     activate(arithmetic, kind, arithmetic.round(value + (bias[i % bias.length] as number))),
   );
@@ -94,7 +99,9 @@ describe('activationBackward', () => {
     for (let x = -6.005; x < 6; x += 0.01) {
       const difference = activate(double, kind, x + h) - activate(double, kind, x - h);
       // h^2 f''' / 6 is below 1e-12, and cancellation leaves 2^-53 / h = 1e-10.
-      expect(Math.abs(difference / (2 * h) - slope(double, kind, activate(double, kind, x)))).toBeLessThan(1e-9);
+      expect(Math.abs(difference / (2 * h) - slope(double, kind, activate(double, kind, x)))).toBeLessThan(
+        1e-9,
+      );
     }
   });
 
@@ -108,12 +115,16 @@ describe('activationBackward', () => {
 
 describe('columnSumTree', () => {
   function checkColumnSum(columns: number, bounds: Uint32Array): void {
-    const rows = bounds.at(-1) as number;
+    const rows = bounds.at(-1);
     const x = randomValues(columns + rows, rows * columns);
     const out = arena.room(4 * columns);
     const slots = arena.room(4 * 11 * columns);
     arena.kernels.columnSumTree(arena.put(x), columns, arena.put(bounds), bounds.length - 1, out, slots);
-    expectSameBits(arena.f32(out, columns), columnSum(single, x, columns, bounds), `${columns}: ${bounds.join()}`);
+    expectSameBits(
+      arena.f32(out, columns),
+      columnSum(single, x, columns, bounds),
+      `${columns}: ${bounds.join()}`,
+    );
     arena.reset();
   }
 
@@ -123,19 +134,32 @@ describe('columnSumTree', () => {
 
   it('sums 1 to 40 segments along the tree', () => {
     for (let numSegments = 1; numSegments <= 40; numSegments++) {
-      checkColumnSum(5, Uint32Array.from({ length: numSegments + 1 }, (_, s) => s + Math.floor(s / 3)));
+      checkColumnSum(
+        5,
+        Uint32Array.from({ length: numSegments + 1 }, (_, s) => s + Math.floor(s / 3)),
+      );
     }
   });
 
   it('sums 1024 segments, the most that a batch may have', () => {
     for (const numSegments of [1023, 1024]) {
-      checkColumnSum(3, Uint32Array.from({ length: numSegments + 1 }, (_, s) => s));
+      checkColumnSum(
+        3,
+        Uint32Array.from({ length: numSegments + 1 }, (_, s) => s),
+      );
     }
   });
 
   it('keeps the sign of zero in a column of -0: nothing is added to the first row', () => {
     const out = arena.room(4);
-    arena.kernels.columnSumTree(arena.put(Float32Array.of(-0)), 1, arena.put(Uint32Array.of(0, 1)), 1, out, 0);
+    arena.kernels.columnSumTree(
+      arena.put(Float32Array.of(-0)),
+      1,
+      arena.put(Uint32Array.of(0, 1)),
+      1,
+      out,
+      0,
+    );
     expectSameBits(arena.f32(out, 1), [-0], 'one row');
   });
 });
@@ -147,7 +171,11 @@ describe('addInto', () => {
       const right = randomValues(length + 1, length);
       const address = arena.put(left);
       arena.kernels.addInto(address, arena.put(right), length);
-      expectSameBits(arena.f32(address, length), left.map((value, i) => value + (right[i] as number)), `${length}`);
+      expectSameBits(
+        arena.f32(address, length),
+        left.map((value, i) => value + (right[i] as number)),
+        `${length}`,
+      );
       arena.reset();
     }
   });
@@ -155,7 +183,11 @@ describe('addInto', () => {
   it('treats extreme values as its twin does', () => {
     const address = arena.put(Float32Array.from(PAIRS, ([a]) => a));
     arena.kernels.addInto(address, arena.put(Float32Array.from(PAIRS, ([, b]) => b)), PAIRS.length);
-    expectSameBits(arena.f32(address, PAIRS.length), PAIRS.map(([a, b]) => Math.fround(a + b)), 'extremes');
+    expectSameBits(
+      arena.f32(address, PAIRS.length),
+      PAIRS.map(([a, b]) => Math.fround(a + b)),
+      'extremes',
+    );
   });
 
   it('does not flush denormals', () => {

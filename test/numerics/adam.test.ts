@@ -31,9 +31,19 @@ function runKernel(vectors: Vectors, count: number, t: number): State {
   const before = [arena.put(p), arena.put(m), arena.put(v)] as const;
   const after = [arena.room(4 * length), arena.room(4 * length), arena.room(4 * length)] as const;
   const c = adamConstants(t, CONFIG);
-  const constants = [c.beta1, c.oneMinusBeta1, c.beta2, c.oneMinusBeta2, c.stepSize, c.rootCorrection2, c.epsilon] as const;
+  const constants = [
+    c.beta1,
+    c.oneMinusBeta1,
+    c.beta2,
+    c.oneMinusBeta2,
+    c.stepSize,
+    c.rootCorrection2,
+    c.epsilon,
+  ] as const;
   arena.kernels.adamStep(length, arena.put(gradientSum), count, ...before, ...after, ...constants);
-  [p, m, v].forEach((values, i) => expectSameBits(arena.f32(before[i] as number, length), values, 'state before'));
+  [p, m, v].forEach((values, i) =>
+    expectSameBits(arena.f32(before[i] as number, length), values, 'state before'),
+  );
   const [pNext, mNext, vNext] = after;
   return { p: arena.f32(pNext, length), m: arena.f32(mNext, length), v: arena.f32(vNext, length) };
 }
@@ -43,7 +53,12 @@ function checkStep(vectors: Vectors, count: number, t: number, what: string): St
   const expected = Array.from(vectors.p, (_, i) =>
     adam(single, vectors.gradientSum[i] as number, count, stateAt(vectors, i), adamConstants(t, CONFIG)),
   );
-  for (const part of ['p', 'm', 'v'] as const) expectSameBits(next[part], expected.map((s) => s[part]), `${what}: ${part}`);
+  for (const part of ['p', 'm', 'v'] as const)
+    expectSameBits(
+      next[part],
+      expected.map((s) => s[part]),
+      `${what}: ${part}`,
+    );
   arena.reset();
   return next;
 }
@@ -76,7 +91,12 @@ describe('adamStep', () => {
   it('treats extreme gradients as its twin does', () => {
     const length = FINITE_EXTREMES.length;
     const zeros = new Float32Array(length);
-    checkStep({ gradientSum: Float32Array.from(FINITE_EXTREMES), p: zeros, m: zeros, v: zeros }, 1, 1, 'extremes');
+    checkStep(
+      { gradientSum: Float32Array.from(FINITE_EXTREMES), p: zeros, m: zeros, v: zeros },
+      1,
+      1,
+      'extremes',
+    );
   });
 
   it('leaves parameters without gradient and moments as they are', () => {
@@ -98,14 +118,22 @@ describe('adamStep', () => {
 
   it('follows the float64 formula over 100 steps', () => {
     const exact = Array.from(randomValues(1, 16), (p) => ({ p, m: 0, v: 0 }));
-    let state: State = { p: Float32Array.from(exact, ({ p }) => p), m: new Float32Array(16), v: new Float32Array(16) };
+    let state: State = {
+      p: Float32Array.from(exact, ({ p }) => p),
+      m: new Float32Array(16),
+      v: new Float32Array(16),
+    };
     for (let t = 1; t <= 100; t++) {
       const gradientSum = randomValues(100 + t, 16);
-      exact.forEach((s, i) => (exact[i] = adam(double, gradientSum[i] as number, 64, s, adamConstants(t, CONFIG))));
+      exact.forEach(
+        (s, i) => (exact[i] = adam(double, gradientSum[i] as number, 64, s, adamConstants(t, CONFIG))),
+      );
       state = runKernel({ gradientSum, ...state }, 64, t);
       arena.reset();
     }
     // A step rounds the parameter once (2^-25 of about 1) and its own 0.001 a few times: 100 x 2^-25.
-    state.p.forEach((value, i) => expect(Math.abs(value - (exact[i] as AdamState).p)).toBeLessThan(100 * 2 ** -25));
+    state.p.forEach((value, i) =>
+      expect(Math.abs(value - (exact[i] as AdamState).p)).toBeLessThan(100 * 2 ** -25),
+    );
   });
 });

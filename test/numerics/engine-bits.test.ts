@@ -9,7 +9,13 @@ import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS, LOSSES } from '../../src/model/spec.ts';
 import type { Loss } from '../../src/model/spec.ts';
 import { ReductionTree } from '../../src/tree.ts';
-import { createEngine, createEngineRoom, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import {
+  createEngine,
+  createEngineRoom,
+  modelOf,
+  randomWeights,
+  sumsOfRange,
+} from '../helpers/twins/engines.ts';
 import type { EngineOptions, EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
 import { expectSameBits } from './arena.ts';
@@ -66,7 +72,10 @@ function wholeBatch(job: Job, engine: Engine): NodeSum {
 }
 
 /** What the coordinator does with sums as they arrive, on plain arrays. */
-function combine(numLeaves: number, arrivals: readonly NodeSum[]): { gradient: Float32Array; lossSum: number } {
+function combine(
+  numLeaves: number,
+  arrivals: readonly NodeSum[],
+): { gradient: Float32Array; lossSum: number } {
   const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numLeaves);
   for (const { node, gradient, lossSum } of arrivals) {
     const added = tree.add(node, { gradient: gradient.slice(), lossSum });
@@ -80,7 +89,9 @@ function combine(numLeaves: number, arrivals: readonly NodeSum[]): { gradient: F
 }
 
 function sha256(values: Float32Array): string {
-  return createHash('sha256').update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength)).digest('hex');
+  return createHash('sha256')
+    .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    .digest('hex');
 }
 
 /** A shuffle and choices from one seed that fast-check shrinks. */
@@ -115,7 +126,9 @@ describe('a batch cut into ranges', () => {
           const engines = leavesPerPass.map((leaves, i) =>
             createEngine(room, { ...job.options, leavesPerPass: leaves, numParts: i + 1 }),
           );
-          const edges = [...new Set([0, ...cuts.filter((cut) => cut < numLeaves), numLeaves])].sort((a, b) => a - b);
+          const edges = [...new Set([0, ...cuts.filter((cut) => cut < numLeaves), numLeaves])].sort(
+            (a, b) => a - b,
+          );
           const partition = edges.slice(1).map((to, i) => [edges[i] as number, to] as const);
           // Beside the partition, ranges that overlap it: what backups and late answers bring.
           const extra = order.slice(0, 3).map((n) => {
@@ -127,7 +140,10 @@ describe('a batch cut into ranges', () => {
           );
           const arrivals = sums.map((sum, i) => ({ sum, key: order[i % order.length] as number }));
           arrivals.sort((a, b) => a.key - b.key);
-          const actual = combine(numLeaves, arrivals.map(({ sum }) => sum));
+          const actual = combine(
+            numLeaves,
+            arrivals.map(({ sum }) => sum),
+          );
           expect(sha256(actual.gradient)).toBe(sha256(expected.gradient));
           expect(actual.lossSum).toBe(expected.lossSum);
         },
@@ -140,7 +156,11 @@ describe('a batch cut into ranges', () => {
     const job = createJob({ ...MIXED, numRows: 40 });
     const engine = createEngine(room, { ...job.options, leavesPerPass: 2 });
     const expected = sha256(wholeBatch(job, engine).gradient);
-    for (const [from, to] of [[3, 7], [0, 1], [5, 8]] as const) {
+    for (const [from, to] of [
+      [3, 7],
+      [0, 1],
+      [5, 8],
+    ] as const) {
       sumsOfRange(room, job.model, engine, rangeOf(job, from, to));
     }
     engine.evaluate(rangeOf(job, 2, 6));
@@ -163,7 +183,12 @@ describe('a batch cut into ranges', () => {
 
 const MIXED: JobSpec = {
   inputWidth: 9,
-  layers: [[17, 'relu', true], [12, 'tanh', false], [7, 'sigmoid', true], [5, 'leakyRelu', true]],
+  layers: [
+    [17, 'relu', true],
+    [12, 'tanh', false],
+    [7, 'sigmoid', true],
+    [5, 'leakyRelu', true],
+  ],
   loss: 'crossEntropy',
   numRows: 40,
   shards: 8,
@@ -188,7 +213,11 @@ describe('a short batch', () => {
     expect([...job.bounds]).toEqual([0, 1, 2, 3]);
     const { gradient } = wholeBatch(job, createEngine(room, job.options));
     const rowByRow = createJob({ ...MIXED, numRows: 3, shards: 3 });
-    expectSameBits(gradient, wholeBatch(rowByRow, createEngine(room, rowByRow.options)).gradient, 'three shards');
+    expectSameBits(
+      gradient,
+      wholeBatch(rowByRow, createEngine(room, rowByRow.options)).gradient,
+      'three shards',
+    );
   });
 });
 
@@ -202,7 +231,12 @@ describe('evaluate', () => {
     const { outputWidth } = job.model;
     const whole = outputsOf(job, engine);
     for (let row = 0; row < 40; row++) {
-      const alone = engine.evaluate({ numLeaves: 1, firstLeaf: 0, bounds: Uint32Array.of(0, 1), indices: job.indices.subarray(row, row + 1) });
+      const alone = engine.evaluate({
+        numLeaves: 1,
+        firstLeaf: 0,
+        bounds: Uint32Array.of(0, 1),
+        indices: job.indices.subarray(row, row + 1),
+      });
       expectSameBits(alone.outputs, whole.subarray(row * outputWidth, (row + 1) * outputWidth), `row ${row}`);
     }
   });
@@ -235,7 +269,12 @@ describe('samples stored as bytes', () => {
     const scale = 1 / 255;
     const floats = Float32Array.from(bytes, (byte) => byte * Math.fround(scale));
     const targets = Uint32Array.from({ length: 40 }, (_, i) => i % 5);
-    const asFloats = packSamples({ featureWidth: MIXED.inputWidth, features: floats, targets, numClasses: 5 });
+    const asFloats = packSamples({
+      featureWidth: MIXED.inputWidth,
+      features: floats,
+      targets,
+      numClasses: 5,
+    });
     const layout = { ...asFloats.layout, featureType: 'u8' as const, featureScale: scale };
     const blob = new Uint8Array(Math.ceil(numValues / 16) * 16 + 160);
     blob.set(bytes);

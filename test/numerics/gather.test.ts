@@ -40,9 +40,18 @@ describe('gatherScaledBytes', () => {
       const source = Uint8Array.from(randomWords(width, NUM_ROWS * width));
       const scale = 1 / 255;
       const out = arena.room(4 * INDICES.length * width);
-      arena.kernels.gatherScaledBytes(arena.put(source), width, scale, arena.put(INDICES), INDICES.length, out);
+      arena.kernels.gatherScaledBytes(
+        arena.put(source),
+        width,
+        scale,
+        arena.put(INDICES),
+        INDICES.length,
+        out,
+      );
       const expected = [...INDICES].flatMap((row) =>
-        Array.from(source.subarray(row * width, (row + 1) * width), (byte) => Math.fround(byte * Math.fround(scale))),
+        Array.from(source.subarray(row * width, (row + 1) * width), (byte) =>
+          Math.fround(byte * Math.fround(scale)),
+        ),
       );
       expectSameBits(arena.f32(out, expected.length), expected, `width ${width}`);
       arena.reset();

@@ -27,11 +27,20 @@ interface Sizes {
 }
 
 /** Packs a [length, depth] matrix, from itself or from its transpose, with rows `extra` longer than needed. */
-function pack(matrix: Values, length: number, depth: number, width: number, from: 'rows' | 'columns', extra: number): number {
+function pack(
+  matrix: Values,
+  length: number,
+  depth: number,
+  width: number,
+  from: 'rows' | 'columns',
+  extra: number,
+): number {
   const panels = Math.ceil(length / width);
   const packed = arena.room(4 * panels * width * depth);
   const [rows, columns] = from === 'rows' ? [length, depth] : [depth, length];
-  const source = arena.put(widen(from === 'rows' ? matrix : transpose(matrix, length, depth), rows, columns, extra));
+  const source = arena.put(
+    widen(from === 'rows' ? matrix : transpose(matrix, length, depth), rows, columns, extra),
+  );
   const run = from === 'rows' ? arena.kernels.packRows : arena.kernels.packColumns;
   // In two parts, as two threads would do it.
   const half = Math.floor(panels / 2);
@@ -43,7 +52,8 @@ function pack(matrix: Values, length: number, depth: number, width: number, from
 /** Copies x[rows, columns] into rows of columns + extra, the rest NaN. */
 function widen(x: Values, rows: number, columns: number, extra: number): Float32Array {
   const wide = new Float32Array(rows * (columns + extra)).fill(Number.NaN);
-  for (let row = 0; row < rows; row++) wide.set(x.subarray(row * columns, (row + 1) * columns), row * (columns + extra));
+  for (let row = 0; row < rows; row++)
+    wide.set(x.subarray(row * columns, (row + 1) * columns), row * (columns + extra));
   return wide;
 }
 
@@ -61,9 +71,22 @@ function randomOperands({ m, n, k }: Sizes): Operands {
 type Product = 'NN' | 'NT' | 'TN' | 'TT';
 
 /** C of the kernel; its rows are `extra` longer than N. */
-function runKernel({ m, n, k }: Sizes, { a, b }: Operands, product: Product, extra = 0, bounds?: Uint32Array): Float32Array {
+function runKernel(
+  { m, n, k }: Sizes,
+  { a, b }: Operands,
+  product: Product,
+  extra = 0,
+  bounds?: Uint32Array,
+): Float32Array {
   const packedA = pack(a, m, k, TILE_ROWS, product[0] === 'N' ? 'rows' : 'columns', extra);
-  const packedB = pack(transpose(b, k, n), n, k, TILE_COLUMNS, product[1] === 'N' ? 'columns' : 'rows', extra);
+  const packedB = pack(
+    transpose(b, k, n),
+    n,
+    k,
+    TILE_COLUMNS,
+    product[1] === 'N' ? 'columns' : 'rows',
+    extra,
+  );
   const stride = n + extra;
   const c = arena.put(new Float32Array(m * stride).fill(77));
   if (bounds) {
@@ -107,7 +130,12 @@ describe('gemmPacked', () => {
   });
 
   it('gives the bits of its twin where several sizes cross a block', () => {
-    for (const [m, n, k] of [[97, 33, 257], [96, 16, 512], [100, 17, 513], [193, 8, 256]] as const) {
+    for (const [m, n, k] of [
+      [97, 33, 257],
+      [96, 16, 512],
+      [100, 17, 513],
+      [193, 8, 256],
+    ] as const) {
       checkProduct({ m, n, k }, ['NN']);
     }
   });
@@ -124,7 +152,11 @@ describe('gemmPacked', () => {
         const a = operands.a.slice(i * 300, (i + 1) * 300);
         const b = operands.b.filter((_, p) => p % 17 === j);
         arena.reset();
-        expectSameBits(runKernel({ m: 1, n: 1, k: 300 }, { a, b }, 'NN'), [whole[i * 17 + j] as number], `${i}, ${j}`);
+        expectSameBits(
+          runKernel({ m: 1, n: 1, k: 300 }, { a, b }, 'NN'),
+          [whole[i * 17 + j] as number],
+          `${i}, ${j}`,
+        );
       }
     }
   });
@@ -134,10 +166,18 @@ describe('gemmPacked', () => {
     const choose = (word: number): number => EXTREMES[word % EXTREMES.length] as number;
     for (let seed = 0; seed < 20; seed++) {
       const operands = {
-        a: Float32Array.from(randomWords(seed, 100), (word) => (word % 3 === 0 ? choose(word >>> 8) : word / 2 ** 32)),
-        b: Float32Array.from(randomWords(seed + 100, 100), (word) => (word % 9 === 0 ? choose(word >>> 8) : word / 2 ** 32)),
+        a: Float32Array.from(randomWords(seed, 100), (word) =>
+          word % 3 === 0 ? choose(word >>> 8) : word / 2 ** 32,
+        ),
+        b: Float32Array.from(randomWords(seed + 100, 100), (word) =>
+          word % 9 === 0 ? choose(word >>> 8) : word / 2 ** 32,
+        ),
       };
-      expectSameBits(runKernel(sizes, operands, 'NN'), multiply(single, { ...sizes, ...operands }), `seed ${seed}`);
+      expectSameBits(
+        runKernel(sizes, operands, 'NN'),
+        multiply(single, { ...sizes, ...operands }),
+        `seed ${seed}`,
+      );
       arena.reset();
     }
   });

@@ -33,7 +33,9 @@ async function run(loss: Loss): Promise<Outcome> {
   ] as const;
   const model = resolveModel({ layers }, 7);
   const isClassification = loss === 'crossEntropy';
-  const dataset = packSamples(randomSamples(1, { numRows: NUM_ROWS, featureWidth: 7, outputWidth: 3, isClassification }));
+  const dataset = packSamples(
+    randomSamples(1, { numRows: NUM_ROWS, featureWidth: 7, outputWidth: 3, isClassification }),
+  );
   const engine = await LocalEngine.create({
     kernelModule: await loadKernelModule(),
     model,

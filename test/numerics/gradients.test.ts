@@ -6,7 +6,13 @@ import type { DenseLayer, Model } from '../../src/model/model.ts';
 import type { Loss } from '../../src/model/spec.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Values } from '../helpers/twins/arithmetic.ts';
-import { createEngine, createEngineRoom, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import {
+  createEngine,
+  createEngineRoom,
+  modelOf,
+  randomWeights,
+  sumsOfRange,
+} from '../helpers/twins/engines.ts';
 import type { EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
 import { runNetwork } from '../helpers/twins/network.ts';
 import type { TwinBatch } from '../helpers/twins/network.ts';
@@ -24,17 +30,80 @@ interface Case {
 
 /** Every activation as the last and as an inner layer, both losses, with and without bias, one and more shards. */
 const CASES: readonly Case[] = [
-  { name: 'linear regression', loss: 'mse', inputWidth: 3, layers: [[1, 'linear', true]], rows: 5, shards: 1 },
-  { name: 'no bias anywhere', loss: 'mse', inputWidth: 4, layers: [[6, 'relu', false], [2, 'linear', false]], rows: 6, shards: 2 },
-  { name: 'relu', loss: 'mse', inputWidth: 5, layers: [[9, 'relu', true], [4, 'relu', true]], rows: 7, shards: 3 },
-  { name: 'leakyRelu', loss: 'mse', inputWidth: 5, layers: [[9, 'leakyRelu', true], [4, 'leakyRelu', false]], rows: 7, shards: 4 },
-  { name: 'tanh', loss: 'mse', inputWidth: 5, layers: [[9, 'tanh', true], [3, 'tanh', true]], rows: 7, shards: 3 },
-  { name: 'sigmoid', loss: 'mse', inputWidth: 5, layers: [[9, 'sigmoid', false], [3, 'sigmoid', true]], rows: 7, shards: 7 },
+  {
+    name: 'linear regression',
+    loss: 'mse',
+    inputWidth: 3,
+    layers: [[1, 'linear', true]],
+    rows: 5,
+    shards: 1,
+  },
+  {
+    name: 'no bias anywhere',
+    loss: 'mse',
+    inputWidth: 4,
+    layers: [
+      [6, 'relu', false],
+      [2, 'linear', false],
+    ],
+    rows: 6,
+    shards: 2,
+  },
+  {
+    name: 'relu',
+    loss: 'mse',
+    inputWidth: 5,
+    layers: [
+      [9, 'relu', true],
+      [4, 'relu', true],
+    ],
+    rows: 7,
+    shards: 3,
+  },
+  {
+    name: 'leakyRelu',
+    loss: 'mse',
+    inputWidth: 5,
+    layers: [
+      [9, 'leakyRelu', true],
+      [4, 'leakyRelu', false],
+    ],
+    rows: 7,
+    shards: 4,
+  },
+  {
+    name: 'tanh',
+    loss: 'mse',
+    inputWidth: 5,
+    layers: [
+      [9, 'tanh', true],
+      [3, 'tanh', true],
+    ],
+    rows: 7,
+    shards: 3,
+  },
+  {
+    name: 'sigmoid',
+    loss: 'mse',
+    inputWidth: 5,
+    layers: [
+      [9, 'sigmoid', false],
+      [3, 'sigmoid', true],
+    ],
+    rows: 7,
+    shards: 7,
+  },
   {
     name: 'all activations, mse',
     loss: 'mse',
     inputWidth: 8,
-    layers: [[12, 'relu', true], [10, 'tanh', false], [9, 'sigmoid', true], [7, 'leakyRelu', true], [3, 'linear', true]],
+    layers: [
+      [12, 'relu', true],
+      [10, 'tanh', false],
+      [9, 'sigmoid', true],
+      [7, 'leakyRelu', true],
+      [3, 'linear', true],
+    ],
     rows: 17,
     shards: 5,
   },
@@ -42,12 +111,35 @@ const CASES: readonly Case[] = [
     name: 'all activations, cross-entropy',
     loss: 'crossEntropy',
     inputWidth: 8,
-    layers: [[12, 'leakyRelu', true], [10, 'sigmoid', true], [9, 'tanh', false], [7, 'relu', true], [5, 'linear', true]],
+    layers: [
+      [12, 'leakyRelu', true],
+      [10, 'sigmoid', true],
+      [9, 'tanh', false],
+      [7, 'relu', true],
+      [5, 'linear', true],
+    ],
     rows: 17,
     shards: 8,
   },
-  { name: 'softmax regression', loss: 'crossEntropy', inputWidth: 6, layers: [[4, 'linear', false]], rows: 9, shards: 3 },
-  { name: 'classes behind tanh', loss: 'crossEntropy', inputWidth: 6, layers: [[8, 'relu', true], [3, 'tanh', true]], rows: 4, shards: 8 },
+  {
+    name: 'softmax regression',
+    loss: 'crossEntropy',
+    inputWidth: 6,
+    layers: [[4, 'linear', false]],
+    rows: 9,
+    shards: 3,
+  },
+  {
+    name: 'classes behind tanh',
+    loss: 'crossEntropy',
+    inputWidth: 6,
+    layers: [
+      [8, 'relu', true],
+      [3, 'tanh', true],
+    ],
+    rows: 4,
+    shards: 8,
+  },
 ];
 
 interface Prepared {
@@ -68,19 +160,32 @@ function prepare({ loss, inputWidth, layers, rows, shards }: Omit<Case, 'name'>,
   const model = modelOf(inputWidth, layers);
   const { outputWidth } = model;
   const isClassification = loss === 'crossEntropy';
-  const samples = randomSamples(seed, { numRows: rows, featureWidth: inputWidth, outputWidth, isClassification });
+  const samples = randomSamples(seed, {
+    numRows: rows,
+    featureWidth: inputWidth,
+    outputWidth,
+    isClassification,
+  });
   const weights = randomWeights(seed, model);
   const bounds = shardBounds(rows, shards);
   const dataset = packSamples(samples);
   const engine = createEngine(room, { model, loss, dataset, weights, batchSize: rows, shards });
-  const range = { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices: Uint32Array.from({ length: rows }, (_, i) => i) };
+  const range = {
+    numLeaves: bounds.length - 1,
+    firstLeaf: 0,
+    bounds,
+    indices: Uint32Array.from({ length: rows }, (_, i) => i),
+  };
   const [engineSum] = sumsOfRange(room, model, engine, range);
   return { model, loss, weights, batch: { ...samples, bounds }, engineSum: engineSum as NodeSum };
 }
 
 /** Weight and bias of each layer, as parts of a flat vector. */
 function tensorsOf(model: Model, values: Values): { name: string; values: Values }[] {
-  return model.tensors.map(({ name, offset, length }) => ({ name, values: values.subarray(offset, offset + length) }));
+  return model.tensors.map(({ name, offset, length }) => ({
+    name,
+    values: values.subarray(offset, offset + length),
+  }));
 }
 
 function largest(values: ArrayLike<number>): number {
@@ -131,15 +236,34 @@ describe('the engine', () => {
   });
 
   it('gives the bits of its float32 twin where sizes cross tiles and blocks', () => {
-    for (const [rows, shards] of [[97, 8], [33, 5], [64, 1], [130, 16]] as const) {
-      const layers: LayerWords[] = [[33, 'relu', true], [17, 'leakyRelu', false], [3, 'linear', true]];
+    for (const [rows, shards] of [
+      [97, 8],
+      [33, 5],
+      [64, 1],
+      [130, 16],
+    ] as const) {
+      const layers: LayerWords[] = [
+        [33, 'relu', true],
+        [17, 'leakyRelu', false],
+        [3, 'linear', true],
+      ];
       checkBits({ loss: 'mse', inputWidth: 300, layers, rows, shards });
-      checkBits({ loss: 'mse', inputWidth: 7, layers: [[300, 'relu', true], ...layers], rows: rows % 40, shards });
+      checkBits({
+        loss: 'mse',
+        inputWidth: 7,
+        layers: [[300, 'relu', true], ...layers],
+        rows: rows % 40,
+        shards,
+      });
     }
   });
 
   it('reports large layers in pieces of at most 4 MiB, small ones together, with the same bits', () => {
-    const layers: LayerWords[] = [[1050, 'relu', true], [20, 'relu', true], [4, 'linear', true]];
+    const layers: LayerWords[] = [
+      [1050, 'relu', true],
+      [20, 'relu', true],
+      [4, 'linear', true],
+    ];
     const model = modelOf(1010, layers);
     expect(model.pieces.map(({ firstLayer }) => firstLayer)).toEqual([1, 0, 0]);
     checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
@@ -163,7 +287,10 @@ describe('a layer of the float64 twin', () => {
     const { model, loss, weights, batch } = prepare(CASES[0] as Case);
     const { gradient, outputs } = runNetwork({ arithmetic: double, model, loss }, weights, batch);
     const { bias } = model.layers[0] as DenseLayer;
-    const expected = Array.from(outputs, (y, i) => 2 * (y - (batch.targets[i] as number))).reduce((a, b) => a + b, 0);
+    const expected = Array.from(outputs, (y, i) => 2 * (y - (batch.targets[i] as number))).reduce(
+      (a, b) => a + b,
+      0,
+    );
     expect(gradient[bias?.offset as number]).toBeCloseTo(expected, 12);
   });
 });

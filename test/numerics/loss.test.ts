@@ -17,7 +17,12 @@ afterEach(() => arena.reset());
 
 type Kernel = 'mseForwardBackward' | 'softmaxCrossEntropyForwardBackward';
 
-function run(kernel: Kernel, y: Float32Array, targets: Float32Array | Uint32Array, columns: number): RowLosses {
+function run(
+  kernel: Kernel,
+  y: Float32Array,
+  targets: Float32Array | Uint32Array,
+  columns: number,
+): RowLosses {
   const rows = y.length / columns;
   const dY = arena.room(4 * y.length);
   const rowLoss = arena.room(8 * rows);
@@ -115,7 +120,12 @@ describe('softmaxCrossEntropyForwardBackward', () => {
   });
 
   it('does not overflow for large logits, and its loss then is their difference', () => {
-    const { losses, dY } = run('softmaxCrossEntropyForwardBackward', Float32Array.of(3e38, -3e38), Uint32Array.of(1), 2);
+    const { losses, dY } = run(
+      'softmaxCrossEntropyForwardBackward',
+      Float32Array.of(3e38, -3e38),
+      Uint32Array.of(1),
+      2,
+    );
     expect(losses[0]).toBe(Math.fround(3e38) * 2);
     expectSameBits(dY as Float32Array, [1, -1], 'dY');
   });

@@ -68,7 +68,14 @@ describe('kernels agree with PyTorch', () => {
     const { values: y, shape } = golden('mse.y');
     const [rows, columns] = shape as [number, number];
     const [dY, losses] = [arena.room(4 * y.length), arena.room(8 * rows)];
-    arena.kernels.mseForwardBackward(arena.put(y), arena.put(golden('mse.target').values), rows, columns, dY, losses);
+    arena.kernels.mseForwardBackward(
+      arena.put(y),
+      arena.put(golden('mse.target').values),
+      rows,
+      columns,
+      dY,
+      losses,
+    );
     checkMeanLoss('mse', rows, losses, dY);
   });
 
@@ -86,7 +93,11 @@ describe('kernels agree with PyTorch', () => {
     const mean = arena.f64(losses, rows).reduce((sum, loss) => sum + loss, 0) / rows;
     expectNear([mean], golden(`${name}.loss`), 1e-6);
     const gradient = golden(`${name}.dY`);
-    expectNear(arena.f32(dY, gradient.values.length).map((value) => value / rows), gradient, 1e-6);
+    expectNear(
+      arena.f32(dY, gradient.values.length).map((value) => value / rows),
+      gradient,
+      1e-6,
+    );
   }
 });
 
@@ -139,11 +150,23 @@ interface Training {
 }
 
 const TRAININGS: Training[] = [
-  { name: 'regression', loss: 'mse', model: modelOf(8, [[64, 'relu', true], [64, 'relu', true], [1, 'linear', true]]) },
+  {
+    name: 'regression',
+    loss: 'mse',
+    model: modelOf(8, [
+      [64, 'relu', true],
+      [64, 'relu', true],
+      [1, 'linear', true],
+    ]),
+  },
   {
     name: 'classification',
     loss: 'crossEntropy',
-    model: modelOf(20, [[32, 'tanh', true], [16, 'relu', true], [5, 'linear', true]]),
+    model: modelOf(20, [
+      [32, 'tanh', true],
+      [16, 'relu', true],
+      [5, 'linear', true],
+    ]),
   },
 ];
 
@@ -153,15 +176,30 @@ function readDataset({ name, loss }: Training): PackedDataset {
   const { values } = tensors.get('targets') as NamedTensor;
   const targets = loss === 'crossEntropy' ? Uint32Array.from(values) : values;
   const numClasses = loss === 'crossEntropy' ? 5 : 0;
-  return packSamples({ featureWidth: features.shape[1] as number, features: features.values, targets, numClasses });
+  return packSamples({
+    featureWidth: features.shape[1] as number,
+    features: features.values,
+    targets,
+    numClasses,
+  });
 }
 
 /** Trains as make-golden.py does: batches in file order, over and over. */
-async function train(training: Training, shards: number): Promise<{ losses: number[]; weights: Float32Array }> {
+async function train(
+  training: Training,
+  shards: number,
+): Promise<{ losses: number[]; weights: Float32Array }> {
   const { name, loss, model } = training;
   const { batchSize } = recorded;
   const dataset = readDataset(training);
-  const engine = await LocalEngine.create({ kernelModule: await loadKernelModule(), model, loss, dataset, batchSize, shards });
+  const engine = await LocalEngine.create({
+    kernelModule: await loadKernelModule(),
+    model,
+    loss,
+    dataset,
+    batchSize,
+    shards,
+  });
   const { kernels, memory } = engine;
   const config = { kind: 'adam' as const, learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
   const adam = new Adam(kernels, memory, model.numParameters, config);
@@ -191,7 +229,9 @@ describe('50 steps of Adam agree with PyTorch', () => {
     const final = readGolden(`${training.name}-final`);
     for (const { name, offset, length } of training.model.tensors) {
       const tensor = final.tensors.get(name) as NamedTensor;
-      const worst = Math.max(...tensor.values.map((value, i) => Math.abs(value - (weights[offset + i] as number))));
+      const worst = Math.max(
+        ...tensor.values.map((value, i) => Math.abs(value - (weights[offset + i] as number))),
+      );
       expect(tensor.values.length).toBe(length);
       expect(worst, name).toBeLessThan(1e-4);
     }

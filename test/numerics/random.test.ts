@@ -41,7 +41,11 @@ function fill(kind: 'fillUniform' | 'fillNormal', length: number, scale: number,
 describe('philox4x32', () => {
   // From kat_vectors of Random123 1.14, "philox4x32 10".
   it.each([
-    [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+    [
+      [0, 0, 0, 0],
+      [0, 0],
+      [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+    ],
     [
       [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
       [0xffffffff, 0xffffffff],
@@ -52,11 +56,14 @@ describe('philox4x32', () => {
       [0xa4093822, 0x299f31d0],
       [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
     ],
-  ] as [Words, [number, number], number[]][])('gives the known answer for counter %j', (counter, key, expected) => {
-    expect(kernelPhilox(counter, key)).toEqual(expected);
-    expect(hostPhilox(counter, key)).toEqual(expected);
-    expect(philox(counter, key)).toEqual(expected);
-  });
+  ] as [Words, [number, number], number[]][])(
+    'gives the known answer for counter %j',
+    (counter, key, expected) => {
+      expect(kernelPhilox(counter, key)).toEqual(expected);
+      expect(hostPhilox(counter, key)).toEqual(expected);
+      expect(philox(counter, key)).toEqual(expected);
+    },
+  );
 
   it('is one function in the kernels, on the host and in BigInt', () => {
     const word = fc.integer({ min: 0, max: 0xffffffff });
@@ -123,7 +130,8 @@ describe('fillNormal', () => {
 });
 
 function moments(x: Float32Array): { mean: number; variance: number; skewness: number; kurtosis: number } {
-  const average = (f: (value: number) => number): number => x.reduce((sum, value) => sum + f(value), 0) / x.length;
+  const average = (f: (value: number) => number): number =>
+    x.reduce((sum, value) => sum + f(value), 0) / x.length;
   const mean = average((value) => value);
   const variance = average((value) => (value - mean) ** 2);
   const skewness = average((value) => (value - mean) ** 3) / variance ** 1.5;

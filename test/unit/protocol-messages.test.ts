@@ -243,24 +243,34 @@ describe('20,000 random and mutated messages', () => {
       data: encodeMessage(message, body),
     }));
     const random = mulberry32(4);
-    let slowestMs = 0;
     let numRefused = 0;
     for (let round = 0; round < 20_000; round++) {
       const { type, data } = samples[round % samples.length] as (typeof samples)[number];
       const mutated = mutate(data, random);
-      const start = performance.now();
-      try {
-        parse(type, mutated);
-      } catch (error) {
-        if (!(error instanceof ProtocolError)) throw error;
-        numRefused++;
-      }
-      slowestMs = Math.max(slowestMs, performance.now() - start);
+      if (!isParsed(type, mutated)) numRefused++;
     }
-    expect(slowestMs).toBeLessThan(50);
     expect(numRefused).toBeGreaterThan(10_000);
     expect(Object.keys(Object.prototype)).toEqual([]);
   });
+
+  /** Tries a slow input again: a busy machine may have made it so, but hardly three times. */
+  function isParsed(type: Message['type'], data: Buffer, attempt = 1): boolean {
+    const start = performance.now();
+    const isParsable = canParse(type, data);
+    if (performance.now() - start < 50) return isParsable;
+    if (attempt === 3) throw new Error(`takes 50 ms or more: ${data.toString('hex')}`);
+    return isParsed(type, data, attempt + 1);
+  }
+
+  function canParse(type: Message['type'], data: Buffer): boolean {
+    try {
+      parse(type, data);
+      return true;
+    } catch (error) {
+      if (error instanceof ProtocolError) return false;
+      throw error;
+    }
+  }
 
   /** One of: noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which reach the header's decoder. */
   function mutate(data: Buffer, random: () => number): Buffer {

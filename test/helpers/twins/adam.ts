@@ -37,7 +37,12 @@ export function adam(
 /** The constants of step t (from 1), by the formulas of Kingma and Ba. */
 export function adamConstants(
   t: number,
-  { learningRate, beta1, beta2, epsilon }: { learningRate: number; beta1: number; beta2: number; epsilon: number },
+  {
+    learningRate,
+    beta1,
+    beta2,
+    epsilon,
+  }: { learningRate: number; beta1: number; beta2: number; epsilon: number },
 ): AdamConstants {
   return {
     beta1,

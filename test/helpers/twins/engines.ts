@@ -18,7 +18,12 @@ import { randomValues } from './samples.ts';
 export type LayerWords = readonly [units: number, activation: Activation, bias: boolean];
 
 export function modelOf(inputWidth: number, layers: readonly LayerWords[]): Model {
-  const specs = layers.map(([units, activation, bias]) => ({ kind: 'dense' as const, units, activation, bias }));
+  const specs = layers.map(([units, activation, bias]) => ({
+    kind: 'dense' as const,
+    units,
+    activation,
+    bias,
+  }));
   return resolveModel({ layers: specs }, inputWidth);
 }
 
@@ -62,13 +67,22 @@ export function createEngine({ kernels, memory }: EngineRoom, options: EngineOpt
   const weights = allocateWeights(memory, model);
   const flat = memory.allocate(values.byteLength, 'weights');
   memory.f32(flat, values.length).set(values);
-  for (let part = 0; part < numParts; part++) packWeights(kernels, memory, model, weights, flat, part, numParts);
+  for (let part = 0; part < numParts; part++)
+    packWeights(kernels, memory, model, weights, flat, part, numParts);
   const samples = allocateSamples(memory, dataset.layout);
   memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
   const planned = planEngine(model, batchSize, shards);
   const leavesPerPass = options.leavesPerPass ?? planned.leavesPerPass;
   const maxRows = Math.min(batchSize, leavesPerPass * Math.ceil(batchSize / shards));
-  return new Engine({ kernels, memory, model, loss, plan: { ...planned, leavesPerPass, maxRows }, weights, samples });
+  return new Engine({
+    kernels,
+    memory,
+    model,
+    loss,
+    plan: { ...planned, leavesPerPass, maxRows },
+    weights,
+    samples,
+  });
 }
 
 /** The finished sum of one tree node. */
@@ -80,7 +94,12 @@ export interface NodeSum {
 }
 
 /** Runs a range and gathers its pieces. @throws Error where a piece is missing, doubled or out of order. */
-export function sumsOfRange({ memory }: EngineRoom, model: Model, engine: Engine, range: RowRange): NodeSum[] {
+export function sumsOfRange(
+  { memory }: EngineRoom,
+  model: Model,
+  engine: Engine,
+  range: RowRange,
+): NodeSum[] {
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;

@@ -18,7 +18,7 @@ export function exp(x: usize, length: u32): void {
 /** Returns a function that replaces each of its float32, a multiple of 4, by e^x. */
 export async function compileExp(): Promise<(x: Float32Array) => void> {
   let binary: Uint8Array<ArrayBuffer> | undefined;
-  const { error, stderr } = await asc.main(
+  const { error } = await asc.main(
     ['probe.ts', '--outFile', 'probe.wasm', '-O3', '--runtime', 'stub', '--enable', 'simd', '--noAssert'],
     {
       readFile: (name, baseDir) => {
@@ -32,7 +32,7 @@ export async function compileExp(): Promise<(x: Float32Array) => void> {
       listFiles: () => [],
     },
   );
-  if (error || !binary) throw new Error(`the exp probe does not compile: ${stderr.toString()}`);
+  if (error || !binary) throw new Error('the exp probe does not compile', { cause: error });
   const { instance } = await WebAssembly.instantiate(binary);
   const exports = instance.exports as { memory: WebAssembly.Memory; exp(x: number, length: number): void };
   return (x) => {

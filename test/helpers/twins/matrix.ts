@@ -48,7 +48,14 @@ export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: A
   return combineAlongTree(segments, (left, right) => addValues(arithmetic, left, right));
 }
 
-function dot({ round }: Arithmetic, { n, k, a, b }: Product, i: number, j: number, start: number, end: number): number {
+function dot(
+  { round }: Arithmetic,
+  { n, k, a, b }: Product,
+  i: number,
+  j: number,
+  start: number,
+  end: number,
+): number {
   let sum = 0;
   for (let p = start; p < end; p++) sum = round(sum + round(at(a, i * k + p) * at(b, p * n + j)));
   return sum;

@@ -37,9 +37,9 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   const rows = at(batch.bounds, batch.bounds.length - 1);
   const activations = [arithmetic.from(batch.features)];
   for (const layer of model.layers) {
-    activations.push(forwardLayer(arithmetic, layer, weights, activations.at(-1) as Values, rows));
+    activations.push(forwardLayer(arithmetic, layer, weights, activations.at(-1), rows));
   }
-  const outputs = activations.at(-1) as Values;
+  const outputs = activations.at(-1);
   const run = loss === 'mse' ? meanSquaredError : softmaxCrossEntropy;
   const { losses, dY } = run(arithmetic, outputs, batch.targets, model.outputWidth);
   const gradient = arithmetic.zeros(model.numParameters);
@@ -47,8 +47,13 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   for (let index = model.layers.length - 1; index >= 0; index--) {
     const layer = model.layers[index] as DenseLayer;
     const y = activations[index + 1] as Values;
-    const d = error.map((value, i) => arithmetic.round(value * slope(arithmetic, layer.activation, at(y, i)))) as Values;
-    gradient.set(weightGradient(arithmetic, layer, d, activations[index] as Values, batch.bounds), layer.weight.offset);
+    const d = error.map((value, i) =>
+      arithmetic.round(value * slope(arithmetic, layer.activation, at(y, i))),
+    ) as Values;
+    gradient.set(
+      weightGradient(arithmetic, layer, d, activations[index] as Values, batch.bounds),
+      layer.weight.offset,
+    );
     if (layer.bias) gradient.set(columnSum(arithmetic, d, layer.outputs, batch.bounds), layer.bias.offset);
     error = inputGradient(arithmetic, layer, weights, d, rows);
   }
@@ -69,7 +74,7 @@ function forwardLayer(
   return y.map((value, i) => {
     const shift = bias ? at(weights, bias.offset + (i % outputs)) : 0;
     return activate(arithmetic, activation, arithmetic.round(value + shift));
-  }) as Values;
+  });
 }
 
 /** dW[O, I] = d^T x, shard by shard along the tree. */

@@ -55,7 +55,12 @@ export function packSamples({ featureWidth, features, targets, numClasses }: Sam
 /** Random samples for a model of these widths; `numClasses` 0 means regression. */
 export function randomSamples(
   seed: number,
-  { numRows, featureWidth, outputWidth, isClassification }: {
+  {
+    numRows,
+    featureWidth,
+    outputWidth,
+    isClassification,
+  }: {
     numRows: number;
     featureWidth: number;
     outputWidth: number;
