@@ -89,7 +89,7 @@ describe('exp', () => {
     expect(largestError(expOf, Math.exp, Float32Array.of(88, 88.5, 88.7, 88.72283))).toBeLessThan(1);
   });
 
-  it('is 1 at zero, and exact in neither direction out of range: 0 below, infinity above, NaN for NaN', () => {
+  it('is 1 at zero, and out of range 0 below, infinity above, NaN for NaN', () => {
     const x = Float32Array.of(
       0,
       -0,
@@ -121,9 +121,9 @@ describe('exp', () => {
 describe('tanh', () => {
   const tanh = activation('tanh');
 
-  it('is below 2 ulp everywhere', () => {
-    expect(largestError(tanh, Math.tanh, sweep(2 ** -149, 3e38), 0)).toBeLessThan(2);
-    expect(largestError(tanh, Math.tanh, sweep(2 ** -13, 10), 0)).toBeLessThan(2);
+  it('is below 1.5 ulp everywhere', () => {
+    expect(largestError(tanh, Math.tanh, sweep(2 ** -149, 3e38), 0)).toBeLessThan(1.5);
+    expect(largestError(tanh, Math.tanh, sweep(2 ** -13, 10), 0)).toBeLessThan(1.5);
   });
 
   it('is odd to the bit, never beyond 1, and 1 far out', () => {
@@ -148,9 +148,9 @@ describe('tanh', () => {
 describe('sigmoid', () => {
   const kernel = activation('sigmoid');
 
-  it('is below 3 ulp where the result is normal', () => {
-    expect(largestError(kernel, sigmoid, sweep(2 ** -149, 87.3))).toBeLessThan(3);
-    expect(largestError(kernel, sigmoid, sweep(2 ** -6, 87.3))).toBeLessThan(3);
+  it('is below 2.5 ulp where the result is normal', () => {
+    expect(largestError(kernel, sigmoid, sweep(2 ** -149, 87.3))).toBeLessThan(2.5);
+    expect(largestError(kernel, sigmoid, sweep(2 ** -6, 87.3))).toBeLessThan(2.5);
   });
 
   it('stays within [0, 1] and off by less than the least normal number where the result is smaller', () => {
@@ -173,17 +173,21 @@ function sha256(values: Float32Array | Float64Array): string {
 // Errors below 1 ulp leave room for other roundings, which would be other weights: the bits are pinned too.
 describe('bits', () => {
   it.each([
-    ['exp', expOf, 'A'],
-    ['tanh', activation('tanh'), 'B'],
-    ['sigmoid', activation('sigmoid'), 'C'],
+    ['exp', expOf, '4e5c56d34fe7409c6a61f9e7a8c761d4f4ebb153051591fb1eecf8ff078faafa'],
+    ['tanh', activation('tanh'), '8786a741db9198b172d572e6063cf6f772c469c93ccadae03bd2ddbb3a9215cf'],
+    ['sigmoid', activation('sigmoid'), 'c38dfff175bdaef7422571b932a76923afde62bbcca0183b95e1072ba3d44705'],
   ] as const)('of %s are the recorded ones over the sweep', (_, f, expected) => {
     expect(sha256(f(sweep(2 ** -20, 87)))).toBe(expected);
   });
 
   it('of logF64 and expF64 are the recorded ones', () => {
     const x = Float64Array.from({ length: 20_000 }, (_, i) => (i + 1) / 64);
-    expect(sha256(x.map((value) => arena.kernels.logF64(value)))).toBe('D');
-    expect(sha256(x.map((value) => arena.kernels.expF64(value)))).toBe('E');
+    expect(sha256(x.map((value) => arena.kernels.logF64(value)))).toBe(
+      '1986bf7f25468070abe89b3de42ed768394bf176bcb61a3ad2559a422f3cb1d3',
+    );
+    expect(sha256(x.map((value) => arena.kernels.expF64(value)))).toBe(
+      'f4d7665ff09988e0028624fd4616eac5277f0c13dc6e55d9d8494cdadbfac4ba',
+    );
   });
 });
 

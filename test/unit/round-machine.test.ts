@@ -39,7 +39,7 @@ type Message =
       piece: number;
       value: string;
     }
-  | { kind: 'finished' | 'failed'; worker: number; round: number; attempt: number };
+  | { kind: 'finished'; worker: number; round: number; attempt: number };
 
 /** Drives a machine: messages wait in a bag, and the seed chooses what arrives next, or what breaks. */
 class Simulation {
@@ -106,8 +106,6 @@ class Simulation {
   #deliver(message: Message): void {
     const { worker, round, attempt } = message;
     if (message.kind === 'finished') return this.event({ type: 'rangeFinished', worker, round, attempt });
-    if (message.kind === 'failed')
-      return this.event({ type: 'rangeFailed', worker, round, attempt, message: 'trap' });
     const { node, piece, value } = message;
     this.event({ type: 'sumReceived', worker, sum: { round, attempt, node, piece } }, value);
   }
