@@ -26,7 +26,13 @@ const FLOPS_PER_ROUND = 4e8;
 const PEAK_FLOPS_PER_ITERATION = 96;
 
 const square = (size: number): Shape[] =>
-  (['NN', 'NT', 'TN'] as const).map((layout) => ({ name: `${size} square`, layout, m: size, n: size, k: size }));
+  (['NN', 'NT', 'TN'] as const).map((layout) => ({
+    name: `${size} square`,
+    layout,
+    m: size,
+    n: size,
+    k: size,
+  }));
 const SHAPES: readonly Shape[] = [
   ...square(192),
   ...square(384),
@@ -36,8 +42,13 @@ const SHAPES: readonly Shape[] = [
   { name: 'weight gradient, 32 rows', layout: 'TN', m: 256, n: 784, k: 32 },
 ];
 
+/** Arguments of `lockstep bench kernels`. */
+export interface KernelsArguments {
+  readonly json?: boolean;
+}
+
 /** Measures and prints. */
-export async function benchKernels({ json }: { readonly json?: boolean }): Promise<void> {
+export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const { module } = await loadKernelModule();
   const memory = new Memory();
   const kernels = await instantiateKernels(module, memory.wasm);
@@ -58,9 +69,17 @@ export async function benchKernels({ json }: { readonly json?: boolean }): Promi
       });
       return { own, share: own / peakRate };
     });
-    return { ...shape, gflops: median(rounds.map((r) => r.own)), shareOfPeak: median(rounds.map((r) => r.share)) };
+    return {
+      ...shape,
+      gflops: median(rounds.map((r) => r.own)),
+      shareOfPeak: median(rounds.map((r) => r.share)),
+    };
   });
-  const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', node: process.version, date: new Date().toISOString() };
+  const machine = {
+    cpu: os.cpus()[0]?.model ?? 'unknown',
+    node: process.version,
+    date: new Date().toISOString(),
+  };
   const report = { machine, peakGflops: median(peaks), results };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
 }
@@ -101,7 +120,10 @@ function formatReport(report: {
   readonly peakGflops: number;
   readonly results: readonly Measured[];
 }): string {
-  const table = new Table({ head: ['product', 'layout', 'm', 'n', 'k', 'GFLOP/s', 'of peak'], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ['product', 'layout', 'm', 'n', 'k', 'GFLOP/s', 'of peak'],
+    style: { head: [], border: [] },
+  });
   for (const { name, layout, m, n, k, gflops, shareOfPeak } of report.results) {
     table.push([name, layout, m, n, k, gflops.toFixed(1), `${(100 * shareOfPeak).toFixed(0)} %`]);
   }

@@ -52,15 +52,33 @@ export async function benchScale(args: ScaleArguments): Promise<void> {
     return { ...row, efficiency: (speedup * Math.max(base.workers, 1)) / Math.max(row.workers, 1) };
   });
   const isSameHash = new Set([...measured.values()].flat().map((row) => row.weightsSha256)).size === 1;
-  const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
-  const report = { workload: 'mlp-mnist', threads: args.threads, machine, date: new Date().toISOString(), results, isSameHash };
+  const machine = {
+    cpu: os.cpus()[0]?.model ?? 'unknown',
+    cores: os.availableParallelism(),
+    node: process.version,
+  };
+  const report = {
+    workload: 'mlp-mnist',
+    threads: args.threads,
+    machine,
+    date: new Date().toISOString(),
+    results,
+    isSameHash,
+  };
   process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
   if (!isSameHash) {
-    throw new LockstepError({ category: 'failure', code: 'E_BENCH_HASH', message: 'worker counts gave different weights' });
+    throw new LockstepError({
+      category: 'failure',
+      code: 'E_BENCH_HASH',
+      message: 'worker counts gave different weights',
+    });
   }
 }
 
-async function measure(workers: number, { threads, steps }: ScaleArguments): Promise<Omit<Scaled, 'efficiency'>> {
+async function measure(
+  workers: number,
+  { threads, steps }: ScaleArguments,
+): Promise<Omit<Scaled, 'efficiency'>> {
   const prepared = await syntheticRun('mlp-mnist');
   const state = await initialState(prepared);
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
@@ -119,13 +137,27 @@ function parseCounts(text: string): number[] {
   });
 }
 
-function formatReport({ machine, results, isSameHash, threads }: {
+function formatReport({
+  machine,
+  results,
+  isSameHash,
+  threads,
+}: {
   readonly machine: { cpu: string; cores: number; node: string };
   readonly results: readonly Scaled[];
   readonly isSameHash: boolean;
   readonly threads: number;
 }): string {
-  const head = ['workers', 'samples/s', 'efficiency', 'bytes/step', 'computing', 'elsewhere', 'coordinator peak', 'worker peak'];
+  const head = [
+    'workers',
+    'samples/s',
+    'efficiency',
+    'bytes/step',
+    'computing',
+    'elsewhere',
+    'coordinator peak',
+    'worker peak',
+  ];
   const table = new Table({ head, style: { head: [], border: [] } });
   for (const row of results) {
     const share = 100 * row.computeShare;
@@ -140,6 +172,8 @@ function formatReport({ machine, results, isSameHash, threads }: {
       formatBytes(row.workerPeakBytes),
     ]);
   }
-  const hash = isSameHash ? `same weights everywhere: sha256 ${results[0]?.weightsSha256}` : 'DIFFERENT WEIGHTS';
+  const hash = isSameHash
+    ? `same weights everywhere: sha256 ${results[0]?.weightsSha256}`
+    : 'DIFFERENT WEIGHTS';
   return `mlp-mnist (784-256-128-10, batch 256), ${threads} thread(s) a worker, medians of ${ROUNDS} runs\n${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}\n${table.toString()}\n${hash}\n`;
 }

@@ -42,7 +42,10 @@ export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<Prepar
 }
 
 function configOf(name: string, { hidden, outputs, loss, batchSize }: Workload): Config {
-  const layers = [...hidden.map((units) => ({ kind: 'dense', units, activation: 'relu' })), { kind: 'dense', units: outputs }];
+  const layers = [
+    ...hidden.map((units) => ({ kind: 'dense', units, activation: 'relu' })),
+    { kind: 'dense', units: outputs },
+  ];
   const data = loss === 'mse' ? { file: 'none', target: 'y' } : { train: { images: 'none', labels: 'none' } };
   const result = validateConfig({ name, data, model: { layers }, loss, batchSize, epochs: 1 });
   if ('config' in result) return result.config;

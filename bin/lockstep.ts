@@ -3,7 +3,11 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { VERSION } from '../src/version.ts';
+import type { KernelsArguments } from '../bench/kernels.ts';
+import type { ScaleArguments } from '../bench/scale.ts';
 import { Interrupted } from './runtime.ts';
+import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
+import type { WorkerArguments } from './worker-command.ts';
 
 const wholeNumber =
   (least: number, most: number) =>
@@ -34,7 +38,9 @@ function withConfig(command: Command): Command {
 
 function createProgram(): Command {
   const program = new Command('lockstep')
-    .description('Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.')
+    .description(
+      'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
+    )
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError('(run with --help for usage)');
@@ -48,7 +54,9 @@ function createProgram(): Command {
         .env('LOCKSTEP_WORKERS'),
     )
     .addOption(threadsOption())
-    .action(async (config: string, options) => (await import('./train-command.ts')).trainLocally(config, options));
+    .action(async (config: string, options: TrainArguments) =>
+      (await import('./train-command.ts')).trainLocally(config, options),
+    );
 
   withConfig(program.command('coordinator'))
     .description('train with workers that join over the network')
@@ -56,7 +64,9 @@ function createProgram(): Command {
     .option('--token-file <file>', 'file with the secret that workers must show (or LOCKSTEP_TOKEN)')
     .option('--min-workers <count>', 'workers to wait for before the first step', wholeNumber(1, 1024), 1)
     .option('--wait-for-workers <seconds>', 'longest time without any worker', wholeNumber(1, 86_400), 600)
-    .action(async (config: string, options) => (await import('./train-command.ts')).coordinate(config, options));
+    .action(async (config: string, options: CoordinatorArguments) =>
+      (await import('./train-command.ts')).coordinate(config, options),
+    );
 
   program
     .command('worker')
@@ -64,14 +74,16 @@ function createProgram(): Command {
     .argument('<url>', 'ws://HOST:PORT of the coordinator')
     .addOption(threadsOption())
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
-    .action(async (url: string, options) => (await import('./worker-command.ts')).work(url, options));
+    .action(async (url: string, options: WorkerArguments) =>
+      (await import('./worker-command.ts')).work(url, options),
+    );
 
   const bench = program.command('bench').description('measure this machine');
   bench
     .command('kernels')
     .description('GFLOP/s of matrix products against the 128-bit multiply-and-add peak')
     .option('--json', 'print the figures as JSON')
-    .action(async (options) => (await import('../bench/kernels.ts')).benchKernels(options));
+    .action(async (options: KernelsArguments) => (await import('../bench/kernels.ts')).benchKernels(options));
   bench
     .command('scale')
     .description('samples/s, efficiency and bytes for 1, 2, ... workers on the mlp-mnist workload')
@@ -79,7 +91,7 @@ function createProgram(): Command {
     .addOption(threadsOption())
     .option('--steps <count>', 'steps measured for each count', wholeNumber(10, 100_000), 300)
     .option('--json', 'print the figures as JSON')
-    .action(async (options) => (await import('../bench/scale.ts')).benchScale(options));
+    .action(async (options: ScaleArguments) => (await import('../bench/scale.ts')).benchScale(options));
   return program;
 }
 
@@ -95,7 +107,9 @@ async function main(argv: readonly string[]): Promise<number> {
       process.stderr.write(`${formatError(error)}\n`);
       return error.exitCode;
     }
-    process.stderr.write(`lockstep ${VERSION} has a bug: ${error instanceof Error ? error.stack : String(error)}\n`);
+    process.stderr.write(
+      `lockstep ${VERSION} has a bug: ${error instanceof Error ? error.stack : String(error)}\n`,
+    );
     return EXIT.bug;
   }
 }

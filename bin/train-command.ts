@@ -38,7 +38,8 @@ export interface CoordinatorArguments extends RunArguments {
 /** Trains with worker processes of its own. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const { threads } = args;
-  const workers = args.workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : args.workers;
+  const workers =
+    args.workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : args.workers;
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
   const workforce: Workforce =
     workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program };
@@ -68,7 +69,12 @@ async function runCommand(
     return void process.stdout.write(describePlan(prepared));
   }
   const workforce = chooseWorkforce(runtime);
-  const { summary, directory } = await runTraining({ ...runtime, config, workforce, runDirectory: args.runDir });
+  const { summary, directory } = await runTraining({
+    ...runtime,
+    config,
+    workforce,
+    runDirectory: args.runDir,
+  });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
   if (args.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
 }

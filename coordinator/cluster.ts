@@ -43,7 +43,7 @@ interface ActiveRound {
   readonly kind: 'train' | 'evaluate';
   readonly batch: Batch;
   readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
+  readonly reject: (error: Error) => void;
   /** Losses by leaf, of an evaluation. */
   readonly leafLosses: Float64Array;
   readonly outputs: Float32Array;
@@ -83,8 +83,8 @@ export class Cluster implements Compute {
   #numRounds = 0;
   #emptySinceMs: number | undefined = performance.now();
   #nextWaitNoteMs = FIRST_WAIT_NOTE_MS;
-  #readyWaiters: { count: number; resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #fatal: unknown;
+  #readyWaiters: { count: number; resolve: () => void; reject: (error: Error) => void }[] = [];
+  #fatal: Error | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(options: ClusterOptions) {
@@ -134,7 +134,7 @@ export class Cluster implements Compute {
   }
 
   /** Ends the round under way and every later one: nothing can compute any more. */
-  fail(error: unknown): void {
+  fail(error: Error): void {
     this.#fatal ??= error;
     this.#active?.reject(error);
     this.#active = undefined;
@@ -157,7 +157,9 @@ export class Cluster implements Compute {
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
       const numLeaves = Math.ceil(slice.length / leafRows);
-      const bounds = Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) => Math.min(leaf * leafRows, slice.length));
+      const bounds = Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) =>
+        Math.min(leaf * leafRows, slice.length),
+      );
       const round = await this.#runRound('evaluate', { indices: slice, bounds }, 1);
       outputs.set(round.outputs, start * outputWidth);
       leafLosses.push(...round.leafLosses);
@@ -193,11 +195,20 @@ export class Cluster implements Compute {
         return this.#receiveEvaluation(session, message, body);
       case 'finished':
         this.counters.computeMs += message.computeMs;
-        this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, message.residentBytes);
+        this.counters.workerResidentBytes = Math.max(
+          this.counters.workerResidentBytes,
+          message.residentBytes,
+        );
         return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt });
       case 'failure':
         this.#options.log.warn(`${session.name} failed on a range: ${message.message}`);
-        return this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, message: message.message });
+        return this.#handle({
+          type: 'rangeFailed',
+          worker: session.id,
+          round,
+          attempt,
+          message: message.message,
+        });
       default:
         return message satisfies never;
     }
@@ -219,7 +230,9 @@ export class Cluster implements Compute {
         resolve: () => resolve(active),
         reject,
         leafLosses: new Float64Array(kind === 'evaluate' ? numLeaves : 0),
-        outputs: new Float32Array(kind === 'evaluate' ? batch.indices.length * this.#state.model.outputWidth : 0),
+        outputs: new Float32Array(
+          kind === 'evaluate' ? batch.indices.length * this.#state.model.outputWidth : 0,
+        ),
         lossSum: Number.NaN,
       };
       this.#active = active;
@@ -228,11 +241,7 @@ export class Cluster implements Compute {
     });
   }
 
-  #receiveGradient(
-    session: WorkerSession,
-    message: GradientMessage,
-    body: Uint8Array,
-  ): void {
+  #receiveGradient(session: WorkerSession, message: GradientMessage, body: Uint8Array): void {
     if (this.#active?.kind !== 'train' || message.round !== this.#active.round) return;
     const piece = this.#state.model.pieces[message.piece];
     const isLastPiece = message.piece === this.#state.model.pieces.length - 1;
@@ -255,24 +264,26 @@ export class Cluster implements Compute {
 
   /** Lets the machine judge a sum whose bytes are in memory; gives the buffer back unless it was kept. */
   #offer(session: WorkerSession, sum: ReceivedSum): void {
-    const commands = this.#machine.handle({ type: 'sumReceived', worker: session.id, sum: sum.name }, performance.now());
+    const commands = this.#machine.handle(
+      { type: 'sumReceived', worker: session.id, sum: sum.name },
+      performance.now(),
+    );
     const isKept = commands.some((command) => command.type === 'store');
     if (!isKept) this.#slots.giveBack(sum.name.piece, sum.address);
     this.#carryOut(commands, (slot) => this.#slots.store(slot, sum.name.piece, sum.address, sum.lossSum));
   }
 
-  #receiveEvaluation(
-    session: WorkerSession,
-    message: EvaluationMessage,
-    body: Uint8Array,
-  ): void {
+  #receiveEvaluation(session: WorkerSession, message: EvaluationMessage, body: Uint8Array): void {
     const active = this.#active;
     if (active?.kind !== 'evaluate' || message.round !== active.round) return;
     const { outputWidth } = this.#state.model;
     const start = active.batch.bounds[message.leaf];
     const end = active.batch.bounds[message.leaf + 1];
     if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * outputWidth) {
-      return session.evict(CLOSE.protocol, `sent ${body.byteLength} bytes for evaluation leaf ${message.leaf}`);
+      return session.evict(
+        CLOSE.protocol,
+        `sent ${body.byteLength} bytes for evaluation leaf ${message.leaf}`,
+      );
     }
     if (message.weights !== this.#state.fingerprint) {
       return session.evict(CLOSE.protocol, `evaluated round ${message.round} with other weights`);
@@ -299,7 +310,7 @@ export class Cluster implements Compute {
         this.#carryOutOne(command, store);
       } catch (error) {
         // A diverged step, a full memory: the round cannot end well, and whoever waits for it must know.
-        return this.fail(error);
+        return this.fail(error instanceof Error ? error : new Error(String(error)));
       }
     }
   }
@@ -352,7 +363,11 @@ export class Cluster implements Compute {
   #merge({ piece, left, right }: Extract<RoundCommand, { type: 'merge' }>): void {
     const leftSum = this.#slots.get(left);
     const rightSum = this.#slots.get(right);
-    this.#state.kernels.addInto(leftSum.address, rightSum.address, this.#state.model.pieces[piece]?.length ?? 0);
+    this.#state.kernels.addInto(
+      leftSum.address,
+      rightSum.address,
+      this.#state.model.pieces[piece]?.length ?? 0,
+    );
     leftSum.lossSum += rightSum.lossSum;
     this.#slots.forget(right);
   }

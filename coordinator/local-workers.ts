@@ -54,19 +54,26 @@ export class LocalWorkers {
     });
     this.#children.add(child);
     if (child.stderr) {
-      createInterface({ input: child.stderr }).on('line', (line) => log.warn(`worker process ${index}: ${line}`));
+      createInterface({ input: child.stderr }).on('line', (line) =>
+        log.warn(`worker process ${index}: ${line}`),
+      );
     }
     child.once('error', (error) => this.#exited(child, index, numRestarts, error.message));
-    child.once('exit', (code, signal) => this.#exited(child, index, numRestarts, signal ?? `exit code ${code}`));
+    child.once('exit', (code, signal) =>
+      this.#exited(child, index, numRestarts, signal ?? `exit code ${code}`),
+    );
   }
 
   #exited(child: ChildProcess, index: number, numRestarts: number, how: string): void {
     if (!this.#children.delete(child) || this.#isStopping) return;
     const { log, onAllGone } = this.#options;
     const canRestart = numRestarts < MAX_RESTARTS;
-    log.warn(`worker process ${index} (pid ${child.pid}) ended: ${how}${canRestart ? '; starting it again' : ''}`);
+    log.warn(
+      `worker process ${index} (pid ${child.pid}) ended: ${how}${canRestart ? '; starting it again' : ''}`,
+    );
     if (canRestart) this.#start(index, numRestarts + 1);
-    else if (this.#children.size === 0) onAllGone(`every worker process died ${MAX_RESTARTS + 1} times, last by ${how}`);
+    else if (this.#children.size === 0)
+      onAllGone(`every worker process died ${MAX_RESTARTS + 1} times, last by ${how}`);
   }
 }
 

@@ -12,7 +12,11 @@ import type { Compute } from './compute.ts';
 export interface MeasuredSplit {
   readonly metrics: SplitMetrics;
   /** For regression: a target column each, in its own units. */
-  readonly columns: readonly { readonly name: string; readonly actual: Float64Array; readonly predicted: Float64Array }[];
+  readonly columns: readonly {
+    readonly name: string;
+    readonly actual: Float64Array;
+    readonly predicted: Float64Array;
+  }[];
 }
 
 /** Runs the model over a split; undefined if the split is empty. No weight is touched. */
@@ -29,7 +33,8 @@ export async function measureSplit(
   }
   const { transforms, targetNames } = data;
   const numColumns = targetNames.length;
-  const isTransformed = transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
+  const isTransformed =
+    transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
   const inverse = (column: number, value: number): number => inverseTarget(transforms, column, value, math);
   const metrics = regressionMetrics({
     predictions: outputs,
@@ -39,7 +44,9 @@ export async function measureSplit(
     ...(isTransformed ? { inverse } : {}),
   });
   const inOwnUnits = (values: Float32Array, column: number): Float64Array =>
-    Float64Array.from({ length: indices.length }, (_, row) => inverse(column, values[row * numColumns + column] as number));
+    Float64Array.from({ length: indices.length }, (_, row) =>
+      inverse(column, values[row * numColumns + column] as number),
+    );
   const columns = targetNames.map((name, column) => ({
     name,
     actual: inOwnUnits(targets, column),

@@ -65,7 +65,8 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   try {
     return await fs.readFile(file);
   } catch (error) {
-    const why = systemErrorCode(error) === 'ENOENT' ? 'no such file' : (systemErrorCode(error) ?? String(error));
+    const why =
+      systemErrorCode(error) === 'ENOENT' ? 'no such file' : (systemErrorCode(error) ?? String(error));
     throw new LockstepError({
       category: 'checkpoint',
       code: 'E_INIT_WEIGHTS',
@@ -80,7 +81,9 @@ function requireMatchingOutputs(config: Config, data: LoadedData, model: Model):
   const isLabels = layout.targetKind === 'labels';
   const needed = isLabels ? layout.numClasses : layout.targetWidth;
   if (model.outputWidth === needed) return;
-  const what = isLabels ? `the data has ${needed} classes` : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
+  const what = isLabels
+    ? `the data has ${needed} classes`
+    : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',

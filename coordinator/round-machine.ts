@@ -25,8 +25,19 @@ export type RoundEvent =
   | { readonly type: 'workerReady'; readonly worker: number; readonly threads: number }
   | { readonly type: 'workerLost'; readonly worker: number }
   | { readonly type: 'sumReceived'; readonly worker: number; readonly sum: SumName }
-  | { readonly type: 'rangeFinished'; readonly worker: number; readonly round: number; readonly attempt: number }
-  | { readonly type: 'rangeFailed'; readonly worker: number; readonly round: number; readonly attempt: number; readonly message: string }
+  | {
+      readonly type: 'rangeFinished';
+      readonly worker: number;
+      readonly round: number;
+      readonly attempt: number;
+    }
+  | {
+      readonly type: 'rangeFailed';
+      readonly worker: number;
+      readonly round: number;
+      readonly attempt: number;
+      readonly message: string;
+    }
   | { readonly type: 'tick' };
 
 /** Names a result: which sum it is, and which attempt it answers. */
@@ -38,7 +49,13 @@ export interface SumName {
 }
 
 export type RoundCommand =
-  | { readonly type: 'assign'; readonly worker: number; readonly attempt: number; readonly from: number; readonly to: number }
+  | {
+      readonly type: 'assign';
+      readonly worker: number;
+      readonly attempt: number;
+      readonly from: number;
+      readonly to: number;
+    }
   /** Keep the value of the sum just received under this slot. */
   | { readonly type: 'store'; readonly slot: number }
   /** left += right, then forget right. */
@@ -135,7 +152,8 @@ export class RoundMachine {
   #loseWorker(worker: number, nowMs: number): RoundCommand[] {
     this.#workers.delete(worker);
     const attempts = this.#round?.attempts;
-    for (const attempt of attempts?.values() ?? []) if (attempt.worker === worker) attempts?.delete(attempt.id);
+    for (const attempt of attempts?.values() ?? [])
+      if (attempt.worker === worker) attempts?.delete(attempt.id);
     return this.#assignMissing(nowMs);
   }
 
@@ -144,9 +162,11 @@ export class RoundMachine {
     const attempt = this.#attemptOf(worker, sum.round, sum.attempt);
     if (!round || !attempt) return [];
     const tree = round.trees[sum.piece];
-    if (!tree || !isLifted(sum.node, tree.numLeaves)) return [evict(worker, 'sent a sum that does not exist')];
+    if (!tree || !isLifted(sum.node, tree.numLeaves))
+      return [evict(worker, 'sent a sum that does not exist')];
     const leaves = leavesUnder(sum.node, tree.numLeaves);
-    if (leaves.from < attempt.from || leaves.to > attempt.to) return [evict(worker, 'sent a sum it was not asked for')];
+    if (leaves.from < attempt.from || leaves.to > attempt.to)
+      return [evict(worker, 'sent a sum it was not asked for')];
     const slot = this.#nextSlot++;
     const added = tree.add(sum.node, slot);
     if (!added) return [];
@@ -192,7 +212,9 @@ export class RoundMachine {
       failure.message = event.message;
       round.failures.set(leaf, failure);
     }
-    const isHopeless = [...this.#workers.keys()].every((id) => round.failures.get(attempt.from)?.workers.has(id));
+    const isHopeless = [...this.#workers.keys()].every((id) =>
+      round.failures.get(attempt.from)?.workers.has(id),
+    );
     const numFailed = round.failures.get(attempt.from)?.workers.size ?? 0;
     if (isHopeless || numFailed >= MAX_FAILED_WORKERS) {
       return [{ type: 'giveUp', from: attempt.from, to: attempt.to, message: event.message }];
@@ -226,7 +248,9 @@ export class RoundMachine {
     const missing = this.#missingLeaves();
     const open = missing.filter((leaf) => !isUnderWay(leaf));
     if (open.length > 0) return this.#assign(open, this.#leastLoaded(), nowMs);
-    const idle = [...this.#workers.values()].filter((worker) => !attempts.some((a) => a.worker === worker.id));
+    const idle = [...this.#workers.values()].filter(
+      (worker) => !attempts.some((a) => a.worker === worker.id),
+    );
     if (idle.length === 0) return [];
     const late = attempts.filter((attempt) => attempt.deadlineMs <= nowMs);
     const copies = (leaf: number): number => attempts.filter((a) => a.from <= leaf && leaf < a.to).length;
@@ -253,7 +277,13 @@ export class RoundMachine {
       const willing = workers.filter((worker) => !failures?.has(worker.id));
       for (const range of divideLeaves(run.from, run.to, willing.length > 0 ? willing : workers)) {
         const attempt = this.#startAttempt(range, nowMs);
-        commands.push({ type: 'assign', worker: attempt.worker, attempt: attempt.id, from: attempt.from, to: attempt.to });
+        commands.push({
+          type: 'assign',
+          worker: attempt.worker,
+          attempt: attempt.id,
+          from: attempt.from,
+          to: attempt.to,
+        });
       }
     }
     return commands;

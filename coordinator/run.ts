@@ -56,7 +56,9 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     await saveModel(directory.modelPath, { ...prepared, state });
     summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
     await compute.close('the run is finished');
-    await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), { warn: (m) => log.warn(m) });
+    await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), {
+      warn: (m) => log.warn(m),
+    });
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } finally {
@@ -67,7 +69,12 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   }
 }
 
-function summarize(config: Config, result: TrainingResult, weightsSha256: string, wallSeconds: number): Summary {
+function summarize(
+  config: Config,
+  result: TrainingResult,
+  weightsSha256: string,
+  wallSeconds: number,
+): Summary {
   const { best, epochs, samplesSeen, steps, trainSeconds, workers } = result;
   const last = epochs[epochs.length - 1];
   return {

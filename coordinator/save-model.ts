@@ -13,7 +13,11 @@ import type { TrainingState } from './training-state.ts';
  */
 export async function saveModel(
   directory: string,
-  { config, data, state }: { readonly config: Config; readonly data: LoadedData; readonly state: TrainingState },
+  {
+    config,
+    data,
+    state,
+  }: { readonly config: Config; readonly data: LoadedData; readonly state: TrainingState },
 ): Promise<void> {
   const { model, memory, parameters } = state;
   const weightsSha256 = state.weightsSha256();
@@ -22,7 +26,10 @@ export async function saveModel(
     shape,
     values: memory.f32(parameters + 4 * offset, length),
   }));
-  await writeFileDurably(path.join(directory, 'model.safetensors'), encodeSafetensors(tensors, { weightsSha256 }));
+  await writeFileDurably(
+    path.join(directory, 'model.safetensors'),
+    encodeSafetensors(tensors, { weightsSha256 }),
+  );
   const description = {
     lockstep: VERSION,
     name: config.name,

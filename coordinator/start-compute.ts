@@ -75,7 +75,7 @@ async function startCluster(
     waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
     joinHint: isLocal ? 'look above for why the worker processes ended' : joinHint(workforce, workforce.port),
   });
-  const onAbort = (): void => cluster.fail(signal.reason);
+  const onAbort = (): void => cluster.fail(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     const context = await sessionContext(options, cluster);
@@ -107,10 +107,15 @@ async function startCluster(
   }
 }
 
-async function sessionContext({ run, prepared, log, onEvent }: StartOptions, cluster: Cluster): Promise<SessionContext> {
+async function sessionContext(
+  { run, prepared, log, onEvent }: StartOptions,
+  cluster: Cluster,
+): Promise<SessionContext> {
   const { config, data, kernelModule, model } = prepared;
   const { layout, blob, sha256 } = data.dataset;
-  log.info(`dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`);
+  log.info(
+    `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
+  );
   return {
     kernelSha256: kernelModule.sha256,
     knownAnswer: await knownAnswer(kernelModule),

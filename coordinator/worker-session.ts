@@ -191,7 +191,11 @@ export class WorkerSession {
   #sendChunk(fetch: FetchMessage): void {
     const { welcome, datasetBlob } = this.#context;
     const end = fetch.offset + fetch.length;
-    if (fetch.sha256 !== welcome.datasetSha256 || end > datasetBlob.byteLength || fetch.length > MAX_BODY_BYTES) {
+    if (
+      fetch.sha256 !== welcome.datasetSha256 ||
+      end > datasetBlob.byteLength ||
+      fetch.length > MAX_BODY_BYTES
+    ) {
       const message = `asked for bytes ${fetch.offset} to ${end} of dataset ${short(fetch.sha256)}`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
     }

@@ -156,7 +156,9 @@ export class ReductionTree<Slot> {
       current = { node: lift(parentOf(current.node), this.numLeaves), slot: left.slot };
     }
     this.#held.push(current);
-    this.#held.sort((a, b) => leavesUnder(a.node, this.numLeaves).from - leavesUnder(b.node, this.numLeaves).from);
+    this.#held.sort(
+      (a, b) => leavesUnder(a.node, this.numLeaves).from - leavesUnder(b.node, this.numLeaves).from,
+    );
     return { node: current.node, slot: current.slot, merges, dropped };
   }
 

@@ -146,7 +146,11 @@ export class ComputePool {
     const width = this.#model.outputWidth;
     lossSums.forEach((lossSum, index) => {
       const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
-      active.reports.onLeaf({ leaf: firstLeaf + index, lossSum, outputs: outputs.subarray(start * width, end * width) });
+      active.reports.onLeaf({
+        leaf: firstLeaf + index,
+        lossSum,
+        outputs: outputs.subarray(start * width, end * width),
+      });
     });
   }
 

@@ -39,8 +39,20 @@ export interface ThreadJob {
 
 export type ThreadMessage =
   | { readonly type: 'started' }
-  | { readonly type: 'piece'; readonly node: TreeNode; readonly piece: number; readonly address: number; readonly lossSum: number | undefined }
-  | { readonly type: 'evaluated'; readonly firstLeaf: number; readonly bounds: Uint32Array; readonly lossSums: Float64Array; readonly outputs: Float32Array }
+  | {
+      readonly type: 'piece';
+      readonly node: TreeNode;
+      readonly piece: number;
+      readonly address: number;
+      readonly lossSum: number | undefined;
+    }
+  | {
+      readonly type: 'evaluated';
+      readonly firstLeaf: number;
+      readonly bounds: Uint32Array;
+      readonly lossSums: Float64Array;
+      readonly outputs: Float32Array;
+    }
   | { readonly type: 'done'; readonly computeMs: number }
   | { readonly type: 'failed'; readonly message: string };
 
@@ -49,7 +61,8 @@ const BARRIER_DEADLINE_MS = 60_000;
 
 if (!parentPort) throw new Error('this file is the body of a worker thread');
 const port = parentPort;
-const post = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
+const post = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void =>
+  port.postMessage(message, transfer);
 
 const setup = workerData as ThreadSetup;
 const memory = new Memory(setup.memory);
@@ -62,7 +75,8 @@ function runJob(job: ThreadJob): void {
   const startedMs = performance.now();
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
-    if (job.range && job.kind === 'train') engine.train(job.range, (piece) => post({ type: 'piece', ...piece }));
+    if (job.range && job.kind === 'train')
+      engine.train(job.range, (piece) => post({ type: 'piece', ...piece }));
     if (job.range && job.kind === 'evaluate') evaluate(job.range);
     post({ type: 'done', computeMs: performance.now() - startedMs });
   } catch (error) {
@@ -86,6 +100,8 @@ function packTogether(flat: number): void {
     Atomics.add(words, 1, 1);
     Atomics.notify(words, 1);
   } else if (Atomics.wait(words, 1, generation, BARRIER_DEADLINE_MS) === 'timed-out') {
-    throw new Error(`another compute thread has not packed its weights within ${BARRIER_DEADLINE_MS / 1000} s`);
+    throw new Error(
+      `another compute thread has not packed its weights within ${BARRIER_DEADLINE_MS / 1000} s`,
+    );
   }
 }

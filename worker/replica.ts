@@ -28,7 +28,6 @@ export interface ReplicaJob {
   readonly range: RowRange;
 }
 
-
 interface FlatWeights {
   readonly address: number;
   version: number;
@@ -72,7 +71,11 @@ export class Replica {
   }
 
   /** Lays out memory and starts the threads. @throws LockstepError where 4 GiB do not suffice. */
-  static async create(welcome: WelcomeMessage, kernelModule: KernelModule, numThreads: number): Promise<Replica> {
+  static async create(
+    welcome: WelcomeMessage,
+    kernelModule: KernelModule,
+    numThreads: number,
+  ): Promise<Replica> {
     const memory = new Memory();
     const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
     const model = resolveModel({ layers: welcome.layers }, welcome.inputWidth);
@@ -114,7 +117,10 @@ export class Replica {
   storeWeights(message: WeightsMessage, bytes: Uint8Array): void {
     const piece = this.#model.pieces[message.piece];
     if (!piece || bytes.byteLength !== 4 * piece.length) {
-      throw new ProtocolError('E_MESSAGE_BODY', `weights piece ${message.piece} has ${bytes.byteLength} bytes`);
+      throw new ProtocolError(
+        'E_MESSAGE_BODY',
+        `weights piece ${message.piece} has ${bytes.byteLength} bytes`,
+      );
     }
     const flat = this.#flatOf(message.version);
     if (flat.version !== message.version) {

@@ -68,7 +68,9 @@ async function connectOrWait(
   } catch (error) {
     if (!isRetryable(error) || signal.aborted) throw error;
     const delayMs = retryDelayMs(attempt, Math.random);
-    log.warn(`${(error as Error).message}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
+    log.warn(
+      `${(error as Error).message}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`,
+    );
     await pause(delayMs, signal);
     return undefined;
   }
@@ -80,7 +82,11 @@ async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
 }
 
 function refused(end: SessionEnd): LockstepError {
-  return new LockstepError({ category: 'network', code: 'E_REFUSED', message: `the coordinator refused this worker: ${end.reason}` });
+  return new LockstepError({
+    category: 'network',
+    code: 'E_REFUSED',
+    message: `the coordinator refused this worker: ${end.reason}`,
+  });
 }
 
 function keepsFailing(end: SessionEnd): LockstepError {

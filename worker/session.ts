@@ -156,7 +156,8 @@ class Session {
   }
 
   async #startLoading(welcome: WelcomeMessage): Promise<void> {
-    if (this.#welcome) throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
+    if (this.#welcome)
+      throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
     this.#welcome = welcome;
     const kept = this.#replica;
     if (kept?.run === welcome.run && kept.isLoaded) return this.#send({ type: 'ready' });
@@ -179,7 +180,11 @@ class Session {
     const replica = this.#requireReplica(message.type);
     const welcome = this.#welcome as WelcomeMessage;
     if (message.offset !== this.#bytesLoaded || this.#bytesLoaded + body.byteLength > this.#bytesAsked) {
-      throw new ProtocolError('E_MESSAGE_BODY', `chunk at ${message.offset} was not asked for`, CLOSE.protocol);
+      throw new ProtocolError(
+        'E_MESSAGE_BODY',
+        `chunk at ${message.offset} was not asked for`,
+        CLOSE.protocol,
+      );
     }
     replica.storeChunk(message.offset, body);
     this.#bytesLoaded += body.byteLength;
@@ -196,7 +201,11 @@ class Session {
     // Copied, because the body's alignment within the received buffer is arbitrary.
     const indices = new Uint32Array(new Uint8Array(body).buffer);
     if (!replica.hasRows(indices)) {
-      throw new ProtocolError('E_MESSAGE_BODY', `"${message.type}" names a row outside the dataset`, CLOSE.protocol);
+      throw new ProtocolError(
+        'E_MESSAGE_BODY',
+        `"${message.type}" names a row outside the dataset`,
+        CLOSE.protocol,
+      );
     }
     this.#jobs = this.#jobs.filter((job) => job.message.round >= message.round);
     this.#jobs.push({ message, indices });
@@ -246,7 +255,17 @@ class Session {
     const { level, index } = sum.node;
     const { bytes, fingerprint } = replica.pieceBytes(sum);
     const { piece, lossSum } = sum;
-    const named = { type: 'gradient' as const, run, round, attempt, level, index, piece, weights, fingerprint };
+    const named = {
+      type: 'gradient' as const,
+      run,
+      round,
+      attempt,
+      level,
+      index,
+      piece,
+      weights,
+      fingerprint,
+    };
     this.#send(lossSum === undefined ? named : { ...named, lossSum }, bytes);
   }
 

@@ -18,7 +18,12 @@ import { WandbLogger, wandbIntent } from './wandb-logger.ts';
 /** A line of `events.jsonl`, without its time. */
 export type RunEvent =
   | RosterEvent
-  | { readonly type: 'runStarted'; readonly name: string; readonly seed: number; readonly datasetSha256: string }
+  | {
+      readonly type: 'runStarted';
+      readonly name: string;
+      readonly seed: number;
+      readonly datasetSha256: string;
+    }
   | { readonly type: 'epochDone'; readonly epoch: number; readonly step: number; readonly trainLoss: number }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
   | { readonly type: 'runEnded' };
@@ -45,11 +50,16 @@ export class RunRecorder implements TrainingObserver {
   #progress: Progress | undefined;
 
   constructor({ config, data, directory, screen, log }: RunRecorderOptions) {
-    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath)]]);
+    const loggers = new Map<string, MetricLogger>([
+      ['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath)],
+    ]);
     const wandb = wandbIntent(config, config.name);
     if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
     if (wandb.kind === 'on') {
-      const say = { info: (message: string) => log.info(message), warn: (message: string) => log.warn(message) };
+      const say = {
+        info: (message: string) => log.info(message),
+        warn: (message: string) => log.warn(message),
+      };
       loggers.set('Weights & Biases', new WandbLogger(wandb.run, say));
     }
     this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
@@ -57,7 +67,12 @@ export class RunRecorder implements TrainingObserver {
     this.#screen = screen;
     const { epochs, batchSize } = config;
     this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
-    this.event({ type: 'runStarted', name: config.name, seed: config.seed, datasetSha256: data.dataset.sha256 });
+    this.event({
+      type: 'runStarted',
+      name: config.name,
+      seed: config.seed,
+      datasetSha256: data.dataset.sha256,
+    });
   }
 
   /** Appends to `events.jsonl`. */
@@ -81,7 +96,9 @@ export class RunRecorder implements TrainingObserver {
     };
     this.#log(step, { epoch, ...metrics, samplesPerSecond, workers });
     this.event({ type: 'epochDone', epoch, step, trainLoss });
-    const shown = Object.fromEntries(SHOWN_METRICS.flatMap((name) => (name in metrics ? [[name, metrics[name] as number]] : [])));
+    const shown = Object.fromEntries(
+      SHOWN_METRICS.flatMap((name) => (name in metrics ? [[name, metrics[name] as number]] : [])),
+    );
     this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
   }
 
@@ -93,7 +110,9 @@ export class RunRecorder implements TrainingObserver {
 
   /** Ends all records; without a summary if the run did not finish. */
   async close(summary: Summary | undefined): Promise<void> {
-    const end = summary ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 } : { type: 'runEnded' as const };
+    const end = summary
+      ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 }
+      : { type: 'runEnded' as const };
     this.event(end);
     this.#events.close();
     await this.#metrics.finish(summary);

@@ -9,12 +9,12 @@ export interface DataErrorContext {
 }
 
 /** An error in a data file. */
-export function dataError(code: `E_DATA_${string}`, message: string, context: DataErrorContext = {}) {
+export function dataError(code: `E_DATA_${string}`, message: string, context: DataErrorContext = {}): LockstepError {
   return new LockstepError({ category: 'data', code, message, ...context });
 }
 
 /** An error in the config that only shows against the data. */
-export function configError(code: `E_CONFIG_${string}`, message: string, help?: string) {
+export function configError(code: `E_CONFIG_${string}`, message: string, help?: string): LockstepError {
   return new LockstepError({ category: 'usage', code, message, help });
 }
 

@@ -165,7 +165,13 @@ export class Engine {
       kernels.packRows(x, rows, inputs, inputs, TILE_ROWS, buffers.packedA, 0, Math.ceil(rows / TILE_ROWS));
       const panels = weights.forwardPanels[index] as number;
       kernels.gemmPacked(rows, outputs, inputs, buffers.packedA, panels, y, outputs, buffers.tiles);
-      kernels.biasActivationForward(activationNumber(layer), y, weights.biases[index] as number, rows, outputs);
+      kernels.biasActivationForward(
+        activationNumber(layer),
+        y,
+        weights.biases[index] as number,
+        rows,
+        outputs,
+      );
     });
   }
 

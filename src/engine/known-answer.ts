@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
-import { Memory } from '../memory.ts';
+import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
 import type { Loss } from '../model/spec.ts';
@@ -41,7 +41,14 @@ async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Arra
   const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
   const model = resolveModel({ layers: [...hidden, last] }, INPUT_WIDTH);
   const dataset = sampleDataset(loss);
-  const engine = await LocalEngine.create({ kernelModule, model, loss, dataset, batchSize: NUM_ROWS, shards: SHARDS });
+  const engine = await LocalEngine.create({
+    kernelModule,
+    model,
+    loss,
+    dataset,
+    batchSize: NUM_ROWS,
+    shards: SHARDS,
+  });
   return runStep(engine, model);
 }
 

@@ -43,7 +43,8 @@ export function planEngine(model: Model, batchSize: number, shards: number): Eng
     maxRows,
     bytes: {
       weights: 2 * 4 * model.numParameters,
-      packedWeights: 4 * sum(model.layers.map((layer) => packedForwardLength(layer) + packedBackwardLength(layer))),
+      packedWeights:
+        4 * sum(model.layers.map((layer) => packedForwardLength(layer) + packedBackwardLength(layer))),
       gradients: 4 * model.numParameters,
       activations: maxRows * (rowBytes + 4 * 2 * maxOutputs(model) + 4 * model.outputWidth),
       scratch: 4 * (packedA + packedB + (COLUMN_SLOTS + 1) * maxOutputs(model)) + maxRows * 12,

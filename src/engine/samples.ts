@@ -16,7 +16,13 @@ export function allocateSamples(memory: Memory, layout: RowLayout): Samples {
 }
 
 /** features[rows, featureWidth] = the rows that the u32 at `indices` name, scaled where they are bytes. */
-export function gatherFeatures(kernels: Kernels, samples: Samples, indices: number, rows: number, features: number): void {
+export function gatherFeatures(
+  kernels: Kernels,
+  samples: Samples,
+  indices: number,
+  rows: number,
+  features: number,
+): void {
   const { featureType, featureWidth, featureScale } = samples.layout;
   if (featureType === 'u8') {
     kernels.gatherScaledBytes(samples.address, featureWidth, featureScale, indices, rows, features);
@@ -26,7 +32,13 @@ export function gatherFeatures(kernels: Kernels, samples: Samples, indices: numb
 }
 
 /** targets[rows, targetWidth] of the same rows: f32 values or u32 labels. */
-export function gatherTargets(kernels: Kernels, samples: Samples, indices: number, rows: number, targets: number): void {
+export function gatherTargets(
+  kernels: Kernels,
+  samples: Samples,
+  indices: number,
+  rows: number,
+  targets: number,
+): void {
   const source = samples.address + targetsByteOffset(samples.layout);
   kernels.gatherRows(source, 4 * samples.layout.targetWidth, indices, rows, targets);
 }

@@ -20,7 +20,9 @@ export function allocateWeights(memory: Memory, model: Model): WeightsLayout {
   const allocate = (length: number): number => memory.allocate(4 * length, 'packed weights');
   return {
     forwardPanels: model.layers.map((layer) => allocate(packedForwardLength(layer))),
-    backwardPanels: model.layers.map((layer, index) => (index === 0 ? 0 : allocate(packedBackwardLength(layer)))),
+    backwardPanels: model.layers.map((layer, index) =>
+      index === 0 ? 0 : allocate(packedBackwardLength(layer)),
+    ),
     biases: model.layers.map((layer) => allocate(layer.outputs)),
   };
 }
@@ -48,7 +50,8 @@ export function packWeights(
     const forward = weights.forwardPanels[index] as number;
     kernels.packRows(source, outputs, inputs, inputs, TILE_COLUMNS, forward, ...share(outputs));
     const backward = weights.backwardPanels[index] as number;
-    if (index > 0) kernels.packColumns(source, inputs, outputs, inputs, TILE_COLUMNS, backward, ...share(inputs));
+    if (index > 0)
+      kernels.packColumns(source, inputs, outputs, inputs, TILE_COLUMNS, backward, ...share(inputs));
     if (bias && part === 0) {
       memory.f32(weights.biases[index] as number, outputs).set(memory.f32(flat + 4 * bias.offset, outputs));
     }

@@ -62,12 +62,24 @@ export function resolveModel(spec: ModelSpec, inputWidth: number): Model {
     width = layer.outputs;
   }
   const tensors = layers.flatMap((layer) => (layer.bias ? [layer.weight, layer.bias] : [layer.weight]));
-  return { layers, inputWidth, outputWidth: width, numParameters: offset, tensors, pieces: cutPieces(layers) };
+  return {
+    layers,
+    inputWidth,
+    outputWidth: width,
+    numParameters: offset,
+    tensors,
+    pieces: cutPieces(layers),
+  };
 }
 
 function resolveDense(spec: DenseSpec, inputs: number, offset: number, moduleIndex: number): DenseLayer {
   const outputs = spec.units;
-  const weight = { name: `${moduleIndex}.weight`, shape: [outputs, inputs], offset, length: outputs * inputs };
+  const weight = {
+    name: `${moduleIndex}.weight`,
+    shape: [outputs, inputs],
+    offset,
+    length: outputs * inputs,
+  };
   const biasOffset = offset + weight.length;
   const isRectifier = spec.activation === 'relu' || spec.activation === 'leakyRelu';
   return {

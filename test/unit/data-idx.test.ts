@@ -38,7 +38,7 @@ async function loadImages(
     { loss: 'crossEntropy', model: modelOf(data.classes ?? 2) },
   );
   return load(config).catch(async (error: unknown) => {
-    throw new Error(await errorOf(Promise.reject(error as Error), directory));
+    throw new Error(await errorOf(Promise.reject(error), directory));
   });
 }
 

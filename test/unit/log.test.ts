@@ -49,8 +49,8 @@ test('the file gets every line as JSON, those logged before it was opened too', 
   // Nothing is closed or awaited: what is logged is on disk.
   const lines = fs.readFileSync(path.join(directory, 'output.log'), 'utf8').trimEnd().split('\n');
   expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
-    { level: 'info', time: expect.stringMatching(/^\d{4}-.+Z$/), msg: 'before' },
-    { level: 'error', time: expect.stringMatching(/^\d{4}-.+Z$/), worker: 3, msg: 'after' },
+    { level: 'info', time: expect.stringMatching(/^\d{4}-.+Z$/) as string, msg: 'before' },
+    { level: 'error', time: expect.stringMatching(/^\d{4}-.+Z$/) as string, worker: 3, msg: 'after' },
   ]);
   file.close();
 });

@@ -2,11 +2,7 @@
 // mean_absolute_error, classification_report), extended to full precision by hand; the fractions stand beside them.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  classificationMetrics,
-  MAX_CONFUSION_CLASSES,
-  regressionMetrics,
-} from '../../src/metrics.ts';
+import { classificationMetrics, MAX_CONFUSION_CLASSES, regressionMetrics } from '../../src/metrics.ts';
 import { treeSum } from '../../src/tree.ts';
 
 describe('treeSum', () => {

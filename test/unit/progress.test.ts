@@ -37,7 +37,7 @@ test.each([
   await delay(20);
   progress.stepDone({ epoch: 16, step: 1185, loss: 0.21341, samplesPerSecond: 12_345, workers: 1 });
   await delay(250);
-  const bar = terminal.lines.at(-1)!;
+  const bar = terminal.lines.at(-1);
   progress.close();
   expect(bar.trimEnd()).toMatch(expected);
   expect(bar.length).toBeLessThan(columns);

@@ -1,0 +1,67 @@
+// What a run leaves behind, read back: for tests of the command line.
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Summary } from '../../coordinator/output/summary.ts';
+import { decodeSafetensors } from '../../src/safetensors.ts';
+import type { CliProcess } from './cli.ts';
+
+/** A line of `metrics.jsonl` or `events.jsonl`. */
+export type LoggedRecord = Readonly<Record<string, unknown>>;
+
+const POLL_MS = 10;
+
+/** What differs between two runs of one config. */
+const OF_ONE_RUN = new Set(['_runtime', '_timestamp', 'samplesPerSecond', 'workers']);
+
+export function readSummary(directory: string): Summary {
+  return JSON.parse(fs.readFileSync(path.join(directory, 'summary.json'), 'utf8')) as Summary;
+}
+
+/** The whole lines of a JSONL file so far; none if it does not exist yet. */
+export function readRecords(directory: string, name: 'metrics.jsonl' | 'events.jsonl'): LoggedRecord[] {
+  const file = path.join(directory, name);
+  if (!fs.existsSync(file)) return [];
+  const lines = fs.readFileSync(file, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line) as LoggedRecord);
+}
+
+/** Types of the events so far, with the worker's number where there is one: `workerJoined 1`. */
+export function readEvents(directory: string): string[] {
+  return readRecords(directory, 'events.jsonl').map(({ type, worker }) =>
+    worker === undefined ? String(type) : `${String(type)} ${String(worker)}`,
+  );
+}
+
+/** All that must be equal between runs of one config: the hash of the weights, and every value logged. */
+export function readBits(directory: string): { weightsSha256: string; metrics: LoggedRecord[] } {
+  const metrics = readRecords(directory, 'metrics.jsonl').map((record) =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => !OF_ONE_RUN.has(name))),
+  );
+  return { weightsSha256: readSummary(directory).weightsSha256, metrics };
+}
+
+/** SHA-256 over the tensors of the saved model, in the order of the file. */
+export function hashSavedWeights(directory: string): string {
+  const file = path.join(directory, 'model/model.safetensors');
+  const hash = createHash('sha256');
+  for (const { values } of decodeSafetensors(fs.readFileSync(file), file).tensors.values()) {
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** Resolves once the run in `directory` has trained for this many epochs. */
+export async function untilEpoch(command: CliProcess, directory: string, epoch: number): Promise<void> {
+  while (readEvents(directory).filter((event) => event === 'epochDone').length < epoch) {
+    if (command.hasEnded) throw new Error(`ended before epoch ${epoch}:\n${command.stderr}`);
+    await sleep(POLL_MS);
+  }
+}
+
+/** Process ids of the workers that have joined so far, by worker number. */
+export function workerPids(directory: string): Map<number, number> {
+  const joined = readRecords(directory, 'events.jsonl').filter(({ type }) => type === 'workerJoined');
+  return new Map(joined.map(({ worker, name }) => [Number(worker), Number(/pid (\d+)/.exec(String(name))?.[1])]));
+}

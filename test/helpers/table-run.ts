@@ -1,0 +1,49 @@
+// A small regression problem in a temporary directory: for tests of whole runs.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { onTestFinished } from 'vitest';
+import { stringify } from 'yaml';
+import type { ConfigInput } from '../../src/config/schema.ts';
+
+export const NUM_ROWS = 1000;
+const NUM_FEATURES = 8;
+
+/** A temporary directory, removed when the test is over. */
+export function temporaryDirectory(): string {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-run-'));
+  onTestFinished(() => fs.rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** 800 rows to train on, 100 to validate, 100 to test; the target is a curved function of eight columns. */
+export function tableText(): string {
+  const names = Array.from({ length: NUM_FEATURES }, (_, column) => `x${column}`);
+  const lines = [[...names, 'y'].join()];
+  for (let row = 0; row < NUM_ROWS; row++) {
+    const values = names.map((_, column) => (((row + 1) * (column + 3) * 7919) % 1009) / 1009);
+    const [first, second, third] = values as [number, number, number];
+    lines.push([...values, first * second + third * third - values.at(-1)!].map((x) => x.toFixed(5)).join());
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+export const TABLE_CONFIG = {
+  name: 'table',
+  seed: 7,
+  data: { file: 'table.csv', target: 'y' },
+  model: { layers: [{ kind: 'dense', units: 64, activation: 'relu' }, { kind: 'dense', units: 1 }] },
+  loss: 'mse',
+  optimizer: { learningRate: 0.003 },
+  batchSize: 64,
+  shards: 8,
+  epochs: 2,
+} satisfies ConfigInput;
+
+/** A directory with `table.csv` and `table.yaml`, whose values are replaced as told. */
+export function tableRun(values: Partial<ConfigInput> = {}, table = tableText()): string {
+  const directory = temporaryDirectory();
+  fs.writeFileSync(path.join(directory, 'table.csv'), table);
+  fs.writeFileSync(path.join(directory, 'table.yaml'), stringify({ ...TABLE_CONFIG, ...values }));
+  return directory;
+}
