@@ -34,7 +34,7 @@ export default defineConfig([
       // An interface's method may be async because another implementation has to wait.
       '@typescript-eslint/require-await': 'off',
       // `const { _step, ...values } = record` leaves a field out; that is a use of its name.
-      '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true, argsIgnorePattern: '^_' }],
       eqeqeq: 'error',
     },
   },

@@ -1,5 +1,5 @@
 // Three tiers of tests, by folder: units, kernels against slow references, and whole clusters of processes.
-// `#kernels` resolves through package.json to dist/, so `npm run build:kernels` comes first.
+// `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({

@@ -1,5 +1,6 @@
 // Steps and evaluations on connected workers: carries out what the round machine decides, and moves the
 // bytes. A piece of the next weights goes out as soon as its gradient is complete, while others still come in.
+import { leafBounds } from '../src/data/batches.ts';
 import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
@@ -156,10 +157,7 @@ export class Cluster implements Compute {
     const roundRows = leafRows * MAX_EVALUATION_LEAVES;
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
-      const numLeaves = Math.ceil(slice.length / leafRows);
-      const bounds = Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) =>
-        Math.min(leaf * leafRows, slice.length),
-      );
+      const bounds = leafBounds(slice.length, leafRows);
       const round = await this.#runRound('evaluate', { indices: slice, bounds }, 1);
       outputs.set(round.outputs, start * outputWidth);
       leafLosses.push(...round.leafLosses);

@@ -27,3 +27,9 @@ export function shardBounds(numRows: number, shards: number): Uint32Array {
   const numShards = Math.min(numRows, shards);
   return Uint32Array.from({ length: numShards + 1 }, (_, shard) => shard * base + Math.min(shard, numLarger));
 }
+
+/** Bounds of the leaves of an evaluation: `leafRows` rows each, the last leaf what is left. */
+export function leafBounds(numRows: number, leafRows: number): Uint32Array {
+  const numLeaves = Math.ceil(numRows / leafRows);
+  return Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) => Math.min(leaf * leafRows, numRows));
+}

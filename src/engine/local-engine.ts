@@ -1,6 +1,6 @@
 // One engine in this process: what trains without any network, and what checks the distributed one.
 import type { PackedDataset } from '../data/dataset.ts';
-import { shardBounds } from '../data/batches.ts';
+import { leafBounds, shardBounds } from '../data/batches.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
@@ -65,7 +65,7 @@ export class LocalEngine {
   /** Sums gradients over one batch, cut into the configured shards; returns the loss sum. */
   train(indices: Uint32Array, report: (piece: GradientPiece) => void): number {
     let lossSum = Number.NaN;
-    this.#engine.train(this.#wholeRange(indices, this.#shards), (piece) => {
+    this.#engine.train(wholeRange(indices, shardBounds(indices.length, this.#shards)), (piece) => {
       lossSum = piece.lossSum ?? lossSum;
       report(piece);
     });
@@ -74,13 +74,12 @@ export class LocalEngine {
 
   /** Loss sum and outputs of the rows; `leafRows` rows make one leaf of the loss tree. */
   evaluate(indices: Uint32Array, leafRows: number): { lossSum: number; outputs: RangeEvaluation['outputs'] } {
-    const range = this.#wholeRange(indices, Math.ceil(indices.length / leafRows));
+    const range = wholeRange(indices, leafBounds(indices.length, leafRows));
     const { lossSums, outputs } = this.#engine.evaluate(range);
     return { lossSum: treeSum(lossSums), outputs };
   }
+}
 
-  #wholeRange(indices: Uint32Array, shards: number): RowRange {
-    const bounds = shardBounds(indices.length, shards);
-    return { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices };
-  }
+function wholeRange(indices: Uint32Array, bounds: Uint32Array): RowRange {
+  return { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices };
 }

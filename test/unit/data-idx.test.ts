@@ -37,7 +37,7 @@ async function loadImages(
     { ...sources, split, ...data },
     { loss: 'crossEntropy', model: modelOf(data.classes ?? 2) },
   );
-  return load(config).catch(async (error: unknown) => {
+  return load(config).catch(async (error: Error) => {
     throw new Error(await errorOf(Promise.reject(error), directory));
   });
 }
