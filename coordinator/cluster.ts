@@ -24,7 +24,7 @@ export interface ClusterOptions {
   /** Longest time without any worker before the run ends. */
   readonly waitForWorkersMs: number;
   /** What to tell a user whose run has no workers. */
-  readonly joinHint: string;
+  readonly joinHint: () => string;
 }
 
 /** Figures of the rounds so far, for benchmarks and the log. */
@@ -406,7 +406,7 @@ export class Cluster implements Compute {
     if (emptyMs >= waitForWorkersMs) return this.fail(this.#starved(waitForWorkersMs));
     if (emptyMs < this.#nextWaitNoteMs) return;
     this.#nextWaitNoteMs += NEXT_WAIT_NOTE_MS;
-    log.warn(`waiting for workers (${Math.round(emptyMs / 1000)} s): ${joinHint}`);
+    log.warn(`waiting for workers (${Math.round(emptyMs / 1000)} s): ${joinHint()}`);
   }
 
   #starved(waitedMs: number): LockstepError {
@@ -414,7 +414,7 @@ export class Cluster implements Compute {
       category: 'noWorkers',
       code: 'E_NO_WORKERS',
       message: `no worker joined within ${Math.round(waitedMs / 1000)} s`,
-      help: this.#options.joinHint,
+      help: this.#options.joinHint(),
     });
   }
 

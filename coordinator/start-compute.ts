@@ -68,16 +68,18 @@ async function startCluster(
   const { run, state, log, signal } = options;
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
+  let hint = 'look above for why the worker processes ended';
   const cluster = new Cluster({
     run,
     state,
     log,
     waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
-    joinHint: isLocal ? 'look above for why the worker processes ended' : joinHint(workforce, workforce.port),
+    joinHint: () => hint,
   });
   const onAbort = (): void => cluster.fail(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
+    signal.throwIfAborted();
     const context = await sessionContext(options, cluster);
     let numSessions = 0;
     const { host, port } = isLocal ? { host: '127.0.0.1', port: 0 } : workforce;
@@ -96,7 +98,8 @@ async function startCluster(
       const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, onAllGone });
       cluster.onClose(() => workers.stop());
     } else {
-      log.info(`listening on ${host}:${listener.port}; ${joinHint(workforce, listener.port)}`);
+      hint = joinHint(workforce, listener.port);
+      log.info(`listening on ${host}:${listener.port}; ${hint}`);
     }
     cluster.onClose(() => listener.close());
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);

@@ -53,19 +53,14 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.6);
   });
 
-  it('for any number of workers, of images in shards that are not of one size', async () => {
+  it('of images, where batches and shards differ in size', async () => {
+    // 9,000 rows: 22 batches of 400 and one of 200, in shards of 57 or 58, and of 28 or 29.
     const layers = '[{kind: dense, units: 32, activation: relu}, {kind: dense, units: 10}]';
-    const settings = ['epochs=1', `model.layers=${layers}`, 'batchSize=250', 'shards=7'];
+    const settings = ['epochs=1', `model.layers=${layers}`, 'batchSize=400', 'shards=7'];
     const args = [path.join(ROOT, 'examples/fashion/fashion.yaml'), ...settings.flatMap((text) => ['--set', text])];
     const { metrics } = await expectSameBits(args, temporaryDirectory(), ['--workers 2', '--workers 3']);
-    expect(metrics.at(-1)).toMatchObject({ epoch: 1, _step: 36 });
+    expect(metrics.at(-1)).toMatchObject({ epoch: 1, _step: 23 });
     expect(metrics.at(-1)?.['val/accuracy']).toBeGreaterThan(0.6);
-  });
-
-  it('where the last batch is short and shards differ in size', async () => {
-    // 800 rows: batches of 250, 250, 250 and 50, in shards of 35 or 36, and of 7 or 8.
-    const cwd = tableRun({ batchSize: 250, shards: 7 });
-    await expectSameBits(['table.yaml'], cwd, ['--workers 3']);
   });
 
   it('with more workers than shards', async () => {
@@ -73,7 +68,7 @@ describe('weights, losses and metrics are the same bits', () => {
   });
 
   it('where a batch has fewer samples than shards', async () => {
-    const cwd = tableRun({ batchSize: 9, shards: 16, data: { file: 'table.csv', target: 'y', shuffle: false } });
-    await expectSameBits(['table.yaml'], cwd, ['--workers 2 --threads 2']);
+    const cwd = tableRun({ batchSize: 9, shards: 16, epochs: 1 });
+    await expectSameBits(['table.yaml'], cwd, ['--workers 2']);
   });
 });

@@ -1,0 +1,103 @@
+// A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
+import { knownAnswer } from '../../src/engine/known-answer.ts';
+import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import type {
+  CoordinatorMessage,
+  HelloMessage,
+  Received,
+  WorkerMessage,
+} from '../../src/protocol/message-types.ts';
+import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
+import { connect } from '../../worker/connection.ts';
+import type { ConnectOptions } from '../../worker/connection.ts';
+
+type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<Extract<CoordinatorMessage, { type: Type }>>;
+
+/** How a connection ended. */
+export interface Ending {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** What an honest worker of this machine says first. */
+export async function honestHello(): Promise<HelloMessage> {
+  const kernelModule = await loadKernelModule();
+  return {
+    type: 'hello',
+    protocol: PROTOCOL_VERSION,
+    version: '9.9.9',
+    kernelSha256: kernelModule.sha256,
+    knownAnswer: await knownAnswer(kernelModule),
+    threads: 1,
+    node: 'v20.0.0',
+    platform: 'test-x64',
+    host: 'fake',
+    pid: 1,
+  };
+}
+
+/** See the head of this file. */
+export class FakeWorker {
+  readonly ended: Promise<Ending>;
+  #connection: Connection;
+  #received: Received<CoordinatorMessage>[] = [];
+  #wake: () => void = () => undefined;
+  #hasEnded = false;
+
+  private constructor(connection: Connection) {
+    this.#connection = connection;
+    this.ended = new Promise((resolve) =>
+      connection.onClose((code, reason) => {
+        this.#hasEnded = true;
+        this.#wake();
+        resolve({ code, reason });
+      }),
+    );
+    connection.onMessage((data) => {
+      this.#received.push(parseCoordinatorMessage(data));
+      this.#wake();
+    });
+  }
+
+  /** Connects and greets. */
+  static async greet(options: ConnectOptions, hello: HelloMessage): Promise<FakeWorker> {
+    const worker = new FakeWorker(await connect(options));
+    worker.send(hello);
+    return worker;
+  }
+
+  /** Connects, greets, and says that it is ready to work. */
+  static async join(options: ConnectOptions): Promise<FakeWorker> {
+    const worker = await FakeWorker.greet(options, await honestHello());
+    await worker.next('welcome');
+    worker.send({ type: 'ready' });
+    return worker;
+  }
+
+  send(message: WorkerMessage, body?: Uint8Array): void {
+    this.sendBytes(encodeMessage(message, body));
+  }
+
+  sendBytes(data: Buffer): void {
+    this.#connection.send(data);
+  }
+
+  leave(): Promise<Ending> {
+    this.send({ type: 'leave' });
+    return this.ended;
+  }
+
+  /** Resolves to the next message of a type; what comes before it is dropped. */
+  async next<Type extends CoordinatorMessage['type']>(type: Type): Promise<ReceivedOf<Type>> {
+    for (;;) {
+      const received = this.#received.shift();
+      if (received?.message.type === type) return received as ReceivedOf<Type>;
+      if (received) continue;
+      if (this.#hasEnded) throw new Error(`the connection ended without "${type}"`);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// A coordinator on a free port and workers that join it, as processes: for tests of runs over the network.
+import fs from 'node:fs';
+import path from 'node:path';
+import { CliProcess, runCli } from './cli.ts';
+import { readSummary, untilEpoch } from './run-records.ts';
+import { tableRun } from './table-run.ts';
+
+export const TOKEN = 'a-token-for-the-tests-of-the-network';
+/** Enough for whatever happens to happen with most of the run to come. */
+const EPOCHS = 50;
+
+/** A run over the network. */
+export interface NetworkRun {
+  readonly cwd: string;
+  readonly command: CliProcess;
+  readonly directory: string;
+  readonly url: string;
+}
+
+/** A directory with a config, a table, and the token in `token.txt`. */
+export function networkDirectory(): string {
+  const cwd = tableRun({ epochs: EPOCHS });
+  fs.writeFileSync(path.join(cwd, 'token.txt'), `${TOKEN}\n`, { mode: 0o600 });
+  return cwd;
+}
+
+/** A coordinator that waits for its first worker. */
+export async function startCoordinator(): Promise<NetworkRun> {
+  const cwd = networkDirectory();
+  const directory = path.join(cwd, 'run');
+  const args = ['coordinator', 'table.yaml', '--listen', '127.0.0.1:0', '--token-file', 'token.txt'];
+  const command = CliProcess.start([...args, '--run-dir', directory], { cwd });
+  const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/127\.0\.0\.1:\d+) --token-file FILE/);
+  return { cwd, command, directory, url: url as string };
+}
+
+/** A worker for the run, or for another address that leads to it. */
+export function startWorker(run: NetworkRun, url = run.url): CliProcess {
+  return CliProcess.start(['worker', url], { cwd: run.cwd, env: { LOCKSTEP_TOKEN: TOKEN } });
+}
+
+/** A coordinator and a worker that have trained for an epoch. */
+export async function startTraining(): Promise<NetworkRun & { readonly worker: CliProcess }> {
+  const run = await startCoordinator();
+  const worker = startWorker(run);
+  await untilEpoch(run.command, run.directory, 1);
+  return { ...run, worker };
+}
+
+let undisturbed: Promise<string> | undefined;
+
+/** The hash that every run must end with: that of one process, where nothing happens. */
+export function undisturbedSha256(): Promise<string> {
+  undisturbed ??= trainUndisturbed();
+  return undisturbed;
+}
+
+async function trainUndisturbed(): Promise<string> {
+  const cwd = networkDirectory();
+  await runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd });
+  return readSummary(path.join(cwd, 'run')).weightsSha256;
+}

@@ -1,0 +1,110 @@
+// Processes that are killed, stopped and interrupted in the middle of a run: the weights stay the same bits, the
+// exit code says what happened, and no process is left.
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { CliProcess, runCli } from '../helpers/cli.ts';
+import { readEvents, readRecords, readSummary, untilEpoch, workerPids } from '../helpers/run-records.ts';
+import { tableRun } from '../helpers/table-run.ts';
+
+/** Enough for a fault to strike with most of the run to come. */
+const EPOCHS = 50;
+
+interface Run {
+  readonly command: CliProcess;
+  readonly directory: string;
+}
+
+/** A run with local workers that has trained for an epoch. */
+async function startRun(workers: number): Promise<Run> {
+  const cwd = tableRun({ epochs: EPOCHS });
+  const directory = path.join(cwd, 'run');
+  const args = ['train', 'table.yaml', '--workers', String(workers), '--run-dir', directory];
+  const command = CliProcess.start(args, { cwd });
+  await untilEpoch(command, directory, 1);
+  return { command, directory };
+}
+
+let undisturbed: Promise<string> | undefined;
+
+/** The hash that every run must end with: that of one process, where nothing happens. */
+function undisturbedSha256(): Promise<string> {
+  undisturbed ??= trainUndisturbed();
+  return undisturbed;
+}
+
+async function trainUndisturbed(): Promise<string> {
+  const cwd = tableRun({ epochs: EPOCHS });
+  await runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd });
+  return readSummary(path.join(cwd, 'run')).weightsSha256;
+}
+
+async function expectUndisturbedEnd({ command, directory }: Run): Promise<void> {
+  expect(await command.finished).toMatchObject({ exitCode: 0 });
+  expect(readSummary(directory).weightsSha256).toBe(await undisturbedSha256());
+}
+
+/** Events between the epochs named, without the epochs. */
+function rosterEvents(directory: string): string[] {
+  return readEvents(directory).filter((event) => event.startsWith('worker'));
+}
+
+describe('the same weights come out', () => {
+  it('when one of two workers is killed', async () => {
+    const run = await startRun(2);
+    process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
+    await expectUndisturbedEnd(run);
+    expect(run.command.stderr).toMatch(/worker process \d \(pid \d+\) ended: SIGKILL; starting it again/);
+    expect(rosterEvents(run.directory).slice(0, 3)).toEqual(['workerJoined 1', 'workerJoined 2', 'workerLeft 1']);
+  });
+
+  it('when the only worker is killed, twice', async () => {
+    const run = await startRun(1);
+    process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
+    await run.command.untilStderr(/worker 2 .* joined/);
+    process.kill(workerPids(run.directory).get(2) as number, 'SIGKILL');
+    await expectUndisturbedEnd(run);
+    expect(run.command.stderr).toContain('0 workers left, waiting for one to join');
+    const joinedAndLeft = [1, 2].flatMap((worker) => [`workerJoined ${worker}`, `workerLeft ${worker}`]);
+    expect(rosterEvents(run.directory).slice(0, 5)).toEqual([...joinedAndLeft, 'workerJoined 3']);
+  });
+
+  it('when one of two workers is stopped for a while, whose ranges go to the other', async () => {
+    const run = await startRun(2);
+    const numSteps = (): number => readRecords(run.directory, 'metrics.jsonl').length;
+    const pid = workerPids(run.directory).get(2) as number;
+    process.kill(pid, 'SIGSTOP');
+    const stepsBefore = numSteps();
+    await sleep(2000);
+    const stepsMeanwhile = numSteps() - stepsBefore;
+    process.kill(pid, 'SIGCONT');
+    await expectUndisturbedEnd(run);
+    expect(stepsMeanwhile).toBeGreaterThan(1);
+    expect(run.command.stderr).not.toContain('WARN: worker');
+  });
+});
+
+describe('a run that is ended from outside', () => {
+  it('by Ctrl-C exits with 130, its workers gone', async () => {
+    const { command, directory } = await startRun(2);
+    command.signalTree('SIGINT');
+    const { exitCode, stderr } = await command.finished;
+    expect(exitCode).toBe(130);
+    expect(stderr).toContain('SIGINT: stopping; once more to stop at once');
+    expect(stderr).not.toContain('\n    at ');
+    expect(readEvents(directory).at(-1)).toBe('runEnded');
+  });
+
+  it('by SIGTERM to the coordinator exits with 143, its workers gone', async () => {
+    const { command } = await startRun(2);
+    command.signal('SIGTERM');
+    expect(await command.finished).toMatchObject({ exitCode: 143, stdout: '' });
+  });
+
+  it('by SIGKILL to the coordinator leaves no worker behind', async () => {
+    const { command } = await startRun(2);
+    command.signal('SIGKILL');
+    expect((await command.finished).exitCode).toBe(null);
+    await command.untilTreeIsGone();
+  }, 15_000);
+});

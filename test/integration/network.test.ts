@@ -1,0 +1,153 @@
+// Runs whose workers come over the network: who may join, who may leave, and what a port gets to see besides.
+import { once } from 'node:events';
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { MAX_MESSAGE_BYTES } from '../../src/protocol/limits.ts';
+import type { HelloMessage } from '../../src/protocol/message-types.ts';
+import { runCli } from '../helpers/cli.ts';
+import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
+import {
+  networkDirectory,
+  startCoordinator,
+  startTraining,
+  startWorker,
+  TOKEN,
+  undisturbedSha256,
+} from '../helpers/network-run.ts';
+import type { NetworkRun } from '../helpers/network-run.ts';
+import { frame, OPCODE, RawClient } from '../helpers/raw-client.ts';
+import { readEvents, readSummary } from '../helpers/run-records.ts';
+
+const AUTHORIZATION = { Authorization: `Bearer ${TOKEN}` };
+
+async function expectUndisturbedEnd({ command, directory }: NetworkRun): Promise<void> {
+  expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
+  expect(readSummary(directory).weightsSha256).toBe(await undisturbedSha256());
+}
+
+function rosterEvents(directory: string): string[] {
+  return readEvents(directory).filter((event) => event.startsWith('worker'));
+}
+
+describe('a run over the network', () => {
+  it('takes workers that join in the middle, and does without those that leave', async () => {
+    const run = await startTraining();
+    const second = startWorker(run);
+    await run.command.untilStderr(/worker 2 .* joined/);
+    run.worker.signal('SIGTERM');
+    await run.command.untilStderr(/worker 1 .* left: it said goodbye/);
+    await expectUndisturbedEnd(run);
+    expect((await run.worker.finished).exitCode).toBe(143);
+    const { exitCode, stderr } = await second.finished;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: expect.stringContaining('done: the run is finished') });
+    expect(rosterEvents(run.directory).slice(0, 3)).toEqual(['workerJoined 1', 'workerJoined 2', 'workerLeft 1']);
+    expect(readSummary(run.directory).workers).toBe(2);
+  });
+
+  it('turns away a worker with another token, and trains with the one that has it', async () => {
+    const run = await startCoordinator();
+    const env = { LOCKSTEP_TOKEN: 'quite-another-token-than-theirs' };
+    const { exitCode, stderr } = await runCli(['worker', run.url], { cwd: run.cwd, env });
+    expect(exitCode).toBe(5);
+    expect(stderr).toBe(
+      `error[E_UNAUTHORIZED]: ${run.url.slice(5)} does not accept this worker's token\n` +
+        '  help: give the coordinator and its workers the same --token-file or LOCKSTEP_TOKEN\n',
+    );
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(run.command.stderr).toContain('turned away: wrong token');
+    expect(rosterEvents(run.directory)[0]).toBe('workerJoined 1');
+  });
+
+  it('is not disturbed by strangers at its port', async () => {
+    const run = await startTraining();
+    const port = Number(new URL(run.url).port);
+    const shakeHands = () => RawClient.openWebSocket(port, AUTHORIZATION);
+    const strangers: [RawClient, string | Uint8Array][] = [
+      [await RawClient.open(port), Buffer.alloc(10_000, '\u0000\u00ff\u0007')],
+      [await RawClient.open(port), 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'],
+      [await shakeHands(), frame(OPCODE.text, Buffer.from('{"type":"hello"}'))],
+      [await shakeHands(), frame(OPCODE.binary, Buffer.alloc(1000, 7))],
+      [await shakeHands(), frame(OPCODE.binary, Buffer.alloc(100), { announced: MAX_MESSAGE_BYTES + 1 })],
+    ];
+    for (const [client, words] of strangers) client.socket.write(words);
+    const untilGone = Promise.all(strangers.map(([client]) => client.untilClosed()));
+    expect(run.command.hasEnded).toBe(false);
+    await expectUndisturbedEnd(run);
+    expect(rosterEvents(run.directory).slice(0, 2)).toEqual(['workerJoined 1', 'workerLeft 1']);
+    await untilGone;
+    for (const reason of ['only binary messages are spoken here', 'not a Lockstep message']) {
+      expect(run.command.stderr).toContain(`did not join: ${reason}`);
+    }
+  });
+
+  it('refuses workers that would compute other bits, and says what differs', async () => {
+    const run = await startTraining();
+    const honest = await honestHello();
+    const wrong = 'ab'.repeat(32);
+    const short = (sha256: string): string => sha256.slice(0, 12);
+    const install = /install the same version on both \(worker 9\.9\.9, coordinator \d+\.\d+\.\d+\)/.source;
+    const lies: [Partial<HelloMessage>, string, string][] = [
+      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 1: ${install}`],
+      [
+        { kernelSha256: wrong },
+        'E_KERNEL_MISMATCH',
+        `worker has kernel abababababab, coordinator ${short(honest.kernelSha256)}: ${install}`,
+      ],
+      [
+        { knownAnswer: wrong },
+        'E_KNOWN_ANSWER',
+        `worker's kernels give abababababab for the known-answer shard, not ${short(honest.knownAnswer)}: ` +
+          'its machine \\(test-x64, Node.js v20.0.0\\) computes other bits',
+      ],
+    ];
+    const refusals: string[] = [];
+    for (const [lie, code, message] of lies) {
+      const worker = await FakeWorker.greet({ url: run.url, token: TOKEN }, { ...honest, ...lie });
+      const refusal = (await worker.next('refuse')).message;
+      expect(refusal.code).toBe(code);
+      expect(refusal.message).toMatch(new RegExp(`^${message}$`));
+      expect((await worker.ended).code).toBe(4401);
+      refusals.push(refusal.message);
+    }
+    expect(run.command.hasEnded).toBe(false);
+    await expectUndisturbedEnd(run);
+    for (const refusal of refusals) expect(run.command.stderr).toContain(`did not join: ${refusal}`);
+  });
+});
+
+describe('a coordinator that cannot start', () => {
+  const coordinator = ['coordinator', 'table.yaml'];
+
+  it('because its port is taken says so', async () => {
+    const server = net.createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const { exitCode, stderr } = await runCli([...coordinator, '--listen', `127.0.0.1:${port}`], {
+      cwd: networkDirectory(),
+    });
+    expect(exitCode).toBe(5);
+    expect(stderr).toMatch(
+      new RegExp(`\nerror\\[E_PORT_IN_USE\\]: port ${port} on 127.0.0.1 is in use\n  help: port 0 picks a free one\n$`),
+    );
+  });
+
+  it('because others could reach its port without a token says so', async () => {
+    const { exitCode, stderr } = await runCli([...coordinator, '--listen', '0.0.0.0:0'], { cwd: networkDirectory() });
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(
+      /error\[E_TOKEN_REQUIRED\]: listening on 0\.0\.0\.0 without a token would let anyone join who reaches the port\n {2}help: give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127\.0\.0\.1\n$/,
+    );
+  });
+
+  it('because no worker comes in time says how to start one', async () => {
+    const args = [...coordinator, '--listen', '127.0.0.1:0', '--wait-for-workers', '1'];
+    const { exitCode, stderr } = await runCli(args, { cwd: networkDirectory() });
+    expect(exitCode).toBe(7);
+    expect(stderr).toMatch(
+      /error\[E_NO_WORKERS\]: no worker joined within 1 s\n {2}help: start workers with: lockstep worker ws:\/\/127\.0\.0\.1:[1-9]\d*\n$/,
+    );
+  });
+});
