@@ -12,7 +12,7 @@ export interface WorkerArguments {
 
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(url: string, { threads, tokenFile }: WorkerArguments): Promise<void> {
-  if (!/^ws:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
+  if (!/^wss?:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_WORKER_URL',
@@ -23,4 +23,6 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   const { log, signal } = createRuntime();
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
   await runWorker({ url, token, numThreads: threads, log, signal });
+  // It left because a signal told it to: the exit code says so, wherever the signal found it.
+  signal.throwIfAborted();
 }

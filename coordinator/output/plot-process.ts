@@ -3,10 +3,9 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { TopLevelSpec } from 'vega-lite';
-import { hasFonts, renderPng, renderSvg } from './plot-render.ts';
+import { renderPng, renderSvg } from './plot-render.ts';
 
 const [directory = '.', ...names] = process.argv.slice(2);
-const canDrawText = hasFonts();
 
 for (const name of names) {
   try {
@@ -15,15 +14,9 @@ for (const name of names) {
     ) as TopLevelSpec;
     const svg = await renderSvg(spec);
     await fs.writeFile(path.join(directory, `${name}.svg`), svg);
-    if (canDrawText) await fs.writeFile(path.join(directory, `${name}.png`), renderPng(svg));
+    await fs.writeFile(path.join(directory, `${name}.png`), renderPng(svg));
   } catch (error) {
     console.error(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = 1;
   }
-}
-
-if (!canDrawText) {
-  console.error(
-    'no font on this machine, so no PNG (the SVG is complete); install one, such as fonts-dejavu-core',
-  );
 }

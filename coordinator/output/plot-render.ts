@@ -1,5 +1,6 @@
 // Draws Vega-Lite specifications as SVG and PNG. Loads Vega, some 100 MB once running: only the plot process may
 // import this.
+import { createRequire } from 'node:module';
 import { Resvg } from '@resvg/resvg-js';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
@@ -17,13 +18,21 @@ export async function renderSvg(spec: TopLevelSpec): Promise<string> {
   }
 }
 
-/** Draws an SVG document as a PNG. Text needs a font of the system: ask `hasFonts` first. */
-export function renderPng(svg: string): Uint8Array {
-  return new Resvg(svg, { fitTo: { mode: 'zoom', value: PNG_ZOOM } }).render().asPng();
-}
+/**
+ * Fonts of our own, and none of the system's: slim containers have none, and text would silently be left
+ * out; and a plot looks the same on every machine.
+ */
+const require = createRequire(import.meta.url);
+const FONTS = {
+  loadSystemFonts: false,
+  fontFiles: ['DejaVuSans', 'DejaVuSans-Bold'].map((name) =>
+    require.resolve(`dejavu-fonts-ttf/ttf/${name}.ttf`),
+  ),
+  defaultFontFamily: 'DejaVu Sans',
+  sansSerifFamily: 'DejaVu Sans',
+};
 
-/** Whether text can be drawn: without any font, as in slim containers, it would silently be left out. */
-export function hasFonts(options: { loadSystemFonts: boolean } = { loadSystemFonts: true }): boolean {
-  const text = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><text y="15">x</text></svg>';
-  return new Resvg(text, { font: options }).getBBox() !== undefined;
+/** Draws an SVG document as a PNG. */
+export function renderPng(svg: string): Uint8Array {
+  return new Resvg(svg, { fitTo: { mode: 'zoom', value: PNG_ZOOM }, font: FONTS }).render().asPng();
 }

@@ -19,8 +19,8 @@ export function runPlots(config: Config, data: LoadedData, result: TrainingResul
   };
   return [
     curves,
-    ...splitPlots('validation', result.validation, data.classNames),
-    ...splitPlots('test', result.test, data.classNames),
+    ...splitPlots('validation', result.validation, data.classNames, config.data.targetUnit),
+    ...splitPlots('test', result.test, data.classNames, config.data.targetUnit),
   ];
 }
 
@@ -28,6 +28,7 @@ function splitPlots(
   split: PlottedSplit,
   measured: MeasuredSplit | undefined,
   classes: readonly string[],
+  targetUnit: string | undefined,
 ): PlotInput[] {
   if (!measured) return [];
   const { metrics, columns } = measured;
@@ -37,7 +38,8 @@ function splitPlots(
   }
   return columns.flatMap(({ name, actual, predicted }, index) => {
     const isOnly = columns.length === 1;
-    const shared = { split, unit: name, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
+    const unit = targetUnit === undefined ? name : `${name} in ${targetUnit}`;
+    const shared = { split, unit, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
     return [
       { kind: 'predictedVsActual', ...shared, r2: isOnly ? metrics.r2 : undefined },
       { kind: 'residuals', ...shared },

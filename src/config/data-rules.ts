@@ -5,6 +5,7 @@ import { type ConfigFinding, findAt } from './problem.ts';
 import type { DataConfig } from './schema.ts';
 
 const SPLIT_FILES = ['train', 'validation', 'test'] as const;
+/** Every run ends with a test, so without a word some rows are kept for it. */
 const DEFAULT_TEST_SHARE = 0.1;
 /** Decimal shares such as 0.7 + 0.2 + 0.1 need not sum to 1 exactly. */
 const SHARE_TOLERANCE = 1e-9;
@@ -68,6 +69,7 @@ function checkImages(data: DataConfig): ConfigFinding[] {
     drop: data.drop.length > 0,
     categorical: data.categorical.length > 0,
     missing: data.missing !== 'error',
+    targetUnit: data.targetUnit !== undefined,
     delimiter: data.delimiter !== undefined,
     decimal: data.decimal !== '.',
     header: !data.header,
@@ -78,7 +80,7 @@ function checkImages(data: DataConfig): ConfigFinding[] {
 }
 
 /** A share only counts for a split that has no file of its own. */
-function checkSplit({ file, validation, test, split }: DataConfig): ConfigFinding[] {
+function checkSplit({ validation, test, split }: DataConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (test !== undefined && split.test !== undefined) {
     findings.push(
@@ -86,8 +88,7 @@ function checkSplit({ file, validation, test, split }: DataConfig): ConfigFindin
     );
   }
   const validationShare = validation === undefined ? split.validation : 0;
-  const defaultTestShare = file === undefined ? 0 : DEFAULT_TEST_SHARE;
-  const testShare = test === undefined ? (split.test ?? defaultTestShare) : 0;
+  const testShare = test === undefined ? (split.test ?? DEFAULT_TEST_SHARE) : 0;
   const others = validationShare + testShare;
   const shares = `validation ${validationShare} and test ${testShare}`;
   if (split.train === 0) {

@@ -20,6 +20,9 @@ function checkLoss({ loss, data }: Config): ConfigFinding[] {
       findings.push(findAt(['data', 'classes'], 'only goes with loss crossEntropy', 'remove it'));
     }
   } else {
+    if (data.targetUnit !== undefined) {
+      findings.push(findAt(['data', 'targetUnit'], 'only goes with loss mse', 'remove it'));
+    }
     if (data.targetTransform.length > 0) {
       findings.push(findAt(['data', 'targetTransform'], 'only goes with loss mse', 'remove it'));
     }

@@ -21,7 +21,7 @@ const split = z
     validation: fraction.default(0.1).describe('Share of rows measured after every epoch'),
     test: fraction
       .optional()
-      .describe('Share of rows measured once, at the end; default 0.1 of a single file'),
+      .describe('Share of rows measured once, at the end; default 0.1 without a test file'),
   })
   .describe('Shares of a seeded, disjoint split');
 
@@ -39,6 +39,12 @@ const data = z.strictObject({
     .max(2)
     .default([])
     .describe('Applied to regression targets in this order; metrics are reported in both units'),
+  targetUnit: z
+    .string()
+    .min(1)
+    .max(32)
+    .optional()
+    .describe('Unit of a regression target, such as USD: named on the axes of plots'),
   features: z
     .array(z.string().min(1))
     .min(1)

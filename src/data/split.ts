@@ -52,19 +52,13 @@ export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndi
 function sizesOf(sources: SourceRows, split: DataConfig['split']): SourceRows {
   const rows = sources.train;
   const validationShare = sources.validation > 0 ? 0 : split.validation;
-  const testShare = sources.test > 0 ? 0 : (split.test ?? defaultTestShare(split.train, validationShare));
+  const testShare = sources.test > 0 ? 0 : (split.test ?? DEFAULT_TEST_SHARE);
   const validation = takeShare('validation', validationShare, rows);
   const test = takeShare('test', testShare, rows);
   const rest = rows - validation - test;
   const share = split.train ?? 1;
   const isWhole = share + validationShare + testShare > 1 - FRACTION_TOLERANCE;
   return { train: isWhole ? rest : Math.min(rest, roundHalfUp(rows * share)), validation, test };
-}
-
-/** A default does not take rows that the config gives to training. */
-function defaultTestShare(trainShare: number | undefined, validationShare: number): number {
-  const others = (trainShare ?? 0) + validationShare;
-  return others + DEFAULT_TEST_SHARE > 1 + FRACTION_TOLERANCE ? 0 : DEFAULT_TEST_SHARE;
 }
 
 function takeShare(name: string, fraction: number, rows: number): number {

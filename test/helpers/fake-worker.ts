@@ -39,6 +39,8 @@ export async function honestHello(): Promise<HelloMessage> {
   };
 }
 
+let honest: Promise<HelloMessage> | undefined;
+
 /** See the head of this file. */
 export class FakeWorker {
   readonly ended: Promise<Ending>;
@@ -71,7 +73,8 @@ export class FakeWorker {
 
   /** Connects, greets, and says that it is ready to work. */
   static async join(options: ConnectOptions): Promise<FakeWorker> {
-    const worker = await FakeWorker.greet(options, await honestHello());
+    honest ??= honestHello();
+    const worker = await FakeWorker.greet(options, await honest);
     await worker.next('welcome');
     worker.send({ type: 'ready' });
     return worker;
@@ -90,14 +93,21 @@ export class FakeWorker {
     return this.ended;
   }
 
-  /** Resolves to the next message of a type; what comes before it is dropped. */
-  async next<Type extends CoordinatorMessage['type']>(type: Type): Promise<ReceivedOf<Type>> {
+  /** Resolves to the next message of one of these types; what comes before it is dropped. */
+  async next<Type extends CoordinatorMessage['type']>(...types: Type[]): Promise<ReceivedOf<Type>> {
     for (;;) {
       const received = this.#received.shift();
-      if (received?.message.type === type) return received as ReceivedOf<Type>;
+      if (received && isOneOf(received, types)) return received;
       if (received) continue;
-      if (this.#hasEnded) throw new Error(`the connection ended without "${type}"`);
+      if (this.#hasEnded) throw new Error(`the connection ended without "${types.join('" or "')}"`);
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
+}
+
+function isOneOf<Type extends CoordinatorMessage['type']>(
+  received: Received<CoordinatorMessage>,
+  types: readonly Type[],
+): received is ReceivedOf<Type> {
+  return types.some((type) => type === received.message.type);
 }

@@ -68,7 +68,7 @@ describe('--set', () => {
     [
       'data.toString.x=1',
       'unknown key "toString" in data',
-      'valid keys: file, train, validation, test, target, targetTransform, features, drop, categorical, missing, standardize, delimiter, decimal, header, classes, split, shuffle',
+      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, standardize, delimiter, decimal, header, classes, split, shuffle',
     ],
   ])('%s is refused, naming the flag', async (flag, message, help) => {
     await expect(loadText(HOUSE, { overrides: [flag] })).rejects.toMatchObject({

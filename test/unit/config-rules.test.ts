@@ -235,7 +235,7 @@ describe('a config that is accepted', () => {
     ['no validation rows', { data: 'train: a, test: b, target: y, split: { train: 1, validation: 0 }' }],
     [
       'a validation file, whose share then does not count',
-      { data: 'train: a, validation: b, target: y, split: { train: 1 }' },
+      { data: 'train: a, validation: b, target: y, split: { train: 0.9 }' },
     ],
     ['as many units as target columns', { data: 'file: a, target: [y, z]', layer: 'units: 2' }],
     ['an activation before mse', { layer: 'units: 1, activation: sigmoid' }],

@@ -1,0 +1,157 @@
+// What people get wrong: one clear message on stderr, the exit code of its kind, and no trace of a run.
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { runCli } from '../helpers/cli.ts';
+import type { CliResult } from '../helpers/cli.ts';
+import { readEvents } from '../helpers/run-records.ts';
+import { tableRun, tableText } from '../helpers/table-run.ts';
+
+/** A mistake, and all that is said of it; `CWD` stands for the directory of the command. */
+interface Mistake {
+  /** Default: `train table.yaml`. */
+  readonly args?: readonly string[];
+  readonly config?: Partial<ConfigInput>;
+  readonly table?: string;
+  readonly exitCode: number;
+  readonly stderr: string;
+}
+
+const LINES = tableText().split('\n');
+const USAGE = '(run with --help for usage)\n';
+
+/** The table with one of its lines, counted from 1, replaced. */
+function tableWithLine(number: number, replace: (line: string) => string): string {
+  return LINES.map((line, index) => (index + 1 === number ? replace(line) : line)).join('\n');
+}
+
+const MISTAKES: Readonly<Record<string, Mistake>> = {
+  'a config that does not exist': {
+    args: ['train', 'tabel.yaml'],
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_NOT_FOUND]: cannot read tabel.yaml: no such file (cwd CWD)\n' +
+      '  help: did you mean table.yaml?\n',
+  },
+  'an unknown key': {
+    config: { optimizer: { learningrate: 0.1 } as object },
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_INVALID]: unknown key "learningrate" in optimizer\n  --> table.yaml:14:3\n' +
+      '  help: did you mean "learningRate"?\n',
+  },
+  'an unknown key on the command line': {
+    args: ['train', 'table.yaml', '--set', 'batchsize=10'],
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_INVALID]: unknown key "batchsize"\n  --> --set batchsize=10\n' +
+      '  help: did you mean "batchSize"?\n',
+  },
+  'a data file that does not exist': {
+    config: { data: { file: 'tables.csv', target: 'y' } },
+    exitCode: 3,
+    stderr:
+      'error[E_DATA_UNREADABLE]: cannot read CWD/tables.csv: no such file (cwd CWD)\n' +
+      '  help: did you mean CWD/table.csv?\n',
+  },
+  'a row with a field too many': {
+    table: tableWithLine(5, () => '1,2,3,4,5,6,7,8,9,10'),
+    exitCode: 3,
+    stderr:
+      'error[E_DATA_RAGGED_ROW]: 10 fields, header has 9 (x0,x1,x2,x3,x4,x5,x6,x7,y): 1,2,3,4,5,6,7,8,9,«10»\n' +
+      '  --> CWD/table.csv:5\n',
+  },
+  'text in a column of numbers': {
+    table: tableWithLine(7, (line) => line.replace(/,[^,]*$/, ',cheap')),
+    exitCode: 3,
+    stderr:
+      'error[E_DATA_NOT_A_NUMBER]: column "y": "cheap" is not a number (1 of 1,000 cells)\n' +
+      '  --> CWD/table.csv:7:65\n' +
+      '  help: correct the cell, or name the column under data.categorical or data.drop\n',
+  },
+  'a batch larger than the training split': {
+    config: { batchSize: 801 },
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_BATCH_SIZE]: batchSize 801 > 800 training rows (the split leaves them of 1000)\n' +
+      '  help: set batchSize to 800 or less\n',
+  },
+  'more outputs than columns to predict': {
+    config: { model: { layers: [{ kind: 'dense', units: 3 }] } },
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_INVALID]: model.layers.0.units: the last layer has 3 units, data.target has 1 column\n' +
+      '  --> table.yaml:9:14\n  help: set units to 1\n',
+  },
+  'fewer outputs than classes in the data': {
+    config: { loss: 'crossEntropy', model: { layers: [{ kind: 'dense', units: 2 }] } },
+    table: LINES.map((line, index) => (index === 0 ? line : line.replace(/,[^,]*$/, `,${index % 3}`))).join('\n'),
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_OUTPUT_UNITS]: the last layer has 2 units, the data has 3 classes\n' +
+      '  help: set its units to 3, or data.classes to 2 if the data lacks some classes\n',
+  },
+  'a number of workers that is none': {
+    args: ['train', 'table.yaml', '--workers', 'abc'],
+    exitCode: 2,
+    stderr:
+      "error: option '--workers <count>' argument 'abc' is invalid. expected a whole number from 0 to 1024.\n" +
+      USAGE,
+  },
+  'an unknown command': {
+    args: ['trian', 'table.yaml'],
+    exitCode: 2,
+    stderr: `error: unknown command 'trian'\n(Did you mean train?)\n${USAGE}`,
+  },
+  'an unknown option': {
+    args: ['train', 'table.yaml', '--wrokers', '2'],
+    exitCode: 2,
+    stderr: `error: unknown option '--wrokers'\n(Did you mean --workers?)\n${USAGE}`,
+  },
+  'an address to listen on without a port': {
+    args: ['coordinator', 'table.yaml', '--listen', 'localhost'],
+    exitCode: 2,
+    stderr:
+      'error[E_LISTEN_ADDRESS]: --listen localhost: expected HOST:PORT\n' +
+      '  help: for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file\n',
+  },
+  "a worker's address that is none": {
+    args: ['worker', 'http://localhost:7700'],
+    exitCode: 2,
+    stderr:
+      'error[E_WORKER_URL]: http://localhost:7700 is not the address of a coordinator\n' +
+      '  help: for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt\n',
+  },
+};
+
+async function commit({ args = ['train', 'table.yaml'], config, table }: Mistake): Promise<CliResult & { cwd: string }> {
+  const cwd = tableRun(config, table);
+  return { ...(await runCli(args, { cwd })), cwd };
+}
+
+describe('a mistake is explained, and nothing is started:', () => {
+  it.each(Object.entries(MISTAKES))('%s', async (_, mistake) => {
+    const { exitCode, stdout, stderr, cwd } = await commit(mistake);
+    expect(stderr.replaceAll(cwd, 'CWD')).toBe(mistake.stderr);
+    expect({ exitCode, stdout }).toEqual({ exitCode: mistake.exitCode, stdout: '' });
+    expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
+  });
+});
+
+describe('a learning rate that is far too high', () => {
+  it.each([0, 1])('ends the run, and leaves no weights behind (%i workers)', async (workers) => {
+    const cwd = tableRun({ optimizer: { learningRate: 1e30 } });
+    const args = ['train', 'table.yaml', '--workers', String(workers), '--run-dir', 'run'];
+    const { exitCode, stderr } = await runCli(args, { cwd });
+    expect(exitCode).toBe(6);
+    expect(stderr).toMatch(
+      /\nerror\[E_DIVERGED\]: diverged at step 2: the gradient of \d\.\w+ is not finite\n {2}help: lower optimizer\.learningRate \(now 1e\+30\).*\n$/,
+    );
+    expect(stderr).not.toMatch(/^ {4}at /m);
+    const directory = path.join(cwd, 'run');
+    expect(fs.readdirSync(path.join(directory, 'model'))).toEqual([]);
+    expect(fs.existsSync(path.join(directory, 'summary.json'))).toBe(false);
+    expect(readEvents(directory).at(-1)).toBe('runEnded');
+  });
+});

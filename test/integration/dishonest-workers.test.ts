@@ -1,0 +1,146 @@
+// Workers that send what is late, twice, damaged or made up: the weights stay the same bits, and who breaks the
+// protocol is sent away.
+import { describe, expect, it } from 'vitest';
+import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
+import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { Memory } from '../../src/memory.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
+import { maximalNodes } from '../../src/tree.ts';
+import { FakeWorker } from '../helpers/fake-worker.ts';
+import { startCoordinator, startTraining, startWorker, TOKEN, undisturbedSha256 } from '../helpers/network-run.ts';
+import type { NetworkRun } from '../helpers/network-run.ts';
+import { startRelay } from '../helpers/relay.ts';
+import { readEvents, readSummary } from '../helpers/run-records.ts';
+
+async function expectUndisturbedEnd({ command, directory }: NetworkRun): Promise<void> {
+  expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
+  expect(readSummary(directory).weightsSha256).toBe(await undisturbedSha256());
+}
+
+/** f32 of the model's only piece: 8 x 64 + 64 weights, 64 + 1 biases. */
+const PIECE_LENGTH = 641;
+
+const { module } = await loadKernelModule();
+const memory = new Memory();
+const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+
+/** A gradient that answers `work`, as the coordinator expects it but for its value, which is made up. */
+function madeUp(work: TrainMessage, lie: Partial<GradientMessage> = {}, length = PIECE_LENGTH): { message: GradientMessage; body: Uint8Array } {
+  const { run, round, attempt, weights, firstLeaf, bounds, numLeaves } = work;
+  const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
+  const [node = { level: 0, index: 0 }] = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
+  const key = { run, round, attempt, weights, ...node, piece: 0, lossSum: 1 };
+  return { message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie }, body };
+}
+
+/** What a worker may answer to the first range it is given, and why it is then sent away. */
+const LIES: Readonly<Record<string, { readonly answer: (work: TrainMessage) => Buffer; readonly reason: RegExp }>> = {
+  'a gradient whose bytes changed on the way': {
+    answer: (work) => {
+      const { message, body } = madeUp(work);
+      body[1000] = 1;
+      return encodeMessage(message, body);
+    },
+    reason: /sent a damaged piece 0/,
+  },
+  'a gradient that is too short': {
+    answer: (work) => encoded(madeUp(work, {}, PIECE_LENGTH - 1)),
+    reason: /sent 2560 bytes for piece 0/,
+  },
+  'a gradient without its loss': {
+    answer: (work) => encoded(madeUp(work, { lossSum: undefined })),
+    reason: /sent 2564 bytes for piece 0/,
+  },
+  'a piece that the model does not have': {
+    answer: (work) => encoded(madeUp(work, { piece: 5 })),
+    reason: /sent 2564 bytes for piece 5/,
+  },
+  'a gradient of other weights': {
+    answer: (work) => encoded(madeUp(work, { weights: '0123456789abcdef' })),
+    reason: /computed round \d+ with other weights/,
+  },
+  'a node that the tree does not have': {
+    answer: (work) => encoded(madeUp(work, { level: 3, index: 9 })),
+    reason: /sent a sum that does not exist/,
+  },
+  "a shard of somebody else's": {
+    answer: (work) => encoded(madeUp(work, { level: 0, index: work.firstLeaf === 0 ? work.numLeaves - 1 : 0 })),
+    reason: /sent a sum it was not asked for/,
+  },
+  'the end of a range of which it sent nothing': {
+    answer: ({ run, round, attempt }) =>
+      encodeMessage({ type: 'finished', run, round, attempt, computeMs: 1, sendMs: 1, residentBytes: 1 }),
+    reason: /finished a range without sending all of its sums/,
+  },
+  'a message whose header was damaged': {
+    answer: (work) => {
+      const data = encoded(madeUp(work));
+      data[40] = (data[40] as number) ^ 1;
+      return data;
+    },
+    reason: /message checksum does not match/,
+  },
+  'a message that is not its turn': {
+    answer: () => encodeMessage({ type: 'ready' }),
+    reason: /"ready" came while ready/,
+  },
+};
+
+function encoded({ message, body }: ReturnType<typeof madeUp>): Buffer {
+  return encodeMessage(message, body);
+}
+
+/** The next range of a training step; evaluations are declined. */
+async function nextWork(worker: FakeWorker): Promise<TrainMessage> {
+  for (;;) {
+    const { message } = await worker.next('train', 'evaluate');
+    if (message.type === 'train') return message;
+    const { run, round, attempt } = message;
+    worker.send({ type: 'failure', run, round, attempt, message: 'this worker only trains' });
+  }
+}
+
+describe('the same weights come out', () => {
+  it('when every message comes twice, and gradients again in a later round', async () => {
+    const run = await startCoordinator();
+    let late: Buffer | undefined;
+    const relay = await startRelay(run.url, TOKEN, ({ message }, data) => {
+      if (message.type === 'hello' || message.type === 'fetch' || message.type === 'ready') return [data];
+      const passedOn = late && message.type === 'gradient' ? [late, data, data, late] : [data, data];
+      if (message.type === 'gradient') late = data;
+      return passedOn;
+    });
+    startWorker(run, relay);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(readEvents(run.directory).filter((event) => event.startsWith('workerLeft'))).toHaveLength(2);
+  });
+
+  it('when workers lie, and each is sent away for its lie', async () => {
+    const run = await startTraining();
+    for (const [what, { answer, reason }] of Object.entries(LIES)) {
+      const worker = await FakeWorker.join({ url: run.url, token: TOKEN });
+      worker.sendBytes(answer(await nextWork(worker)));
+      expect({ what, ...(await worker.ended) }).toEqual({
+        what,
+        code: expect.any(Number) as number,
+        reason: expect.stringMatching(reason) as string,
+      });
+    }
+    expect(run.command.hasEnded).toBe(false);
+    await expectUndisturbedEnd(run);
+  });
+
+  it('when a worker cannot compute its ranges', async () => {
+    const run = await startTraining();
+    const worker = await FakeWorker.join({ url: run.url, token: TOKEN });
+    for (let range = 0; range < 3; range++) {
+      const { run: name, round, attempt } = await nextWork(worker);
+      worker.send({ type: 'failure', run: name, round, attempt, message: `no memory for range ${range}` });
+    }
+    await run.command.untilStderr(/worker 2 \(fake pid 1\) failed on a range: no memory for range 2/);
+    await worker.leave();
+    await expectUndisturbedEnd(run);
+  });
+});
