@@ -38,7 +38,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     config: { optimizer: { learningrate: 0.1 } as object },
     exitCode: 2,
     stderr:
-      'error[E_CONFIG_INVALID]: unknown key "learningrate" in optimizer\n  --> table.yaml:14:3\n' +
+      'error[E_CONFIG_INVALID]: unknown key "learningrate" in optimizer\n  --> table.yaml:15:3\n' +
       '  help: did you mean "learningRate"?\n',
   },
   'an unknown key on the command line': {
@@ -52,22 +52,22 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     config: { data: { file: 'tables.csv', target: 'y' } },
     exitCode: 3,
     stderr:
-      'error[E_DATA_UNREADABLE]: cannot read CWD/tables.csv: no such file (cwd CWD)\n' +
-      '  help: did you mean CWD/table.csv?\n',
+      'error[E_DATA_UNREADABLE]: cannot read tables.csv: no such file (cwd CWD)\n' +
+      '  help: did you mean table.csv?\n',
   },
   'a row with a field too many': {
     table: tableWithLine(5, () => '1,2,3,4,5,6,7,8,9,10'),
     exitCode: 3,
     stderr:
       'error[E_DATA_RAGGED_ROW]: 10 fields, header has 9 (x0,x1,x2,x3,x4,x5,x6,x7,y): 1,2,3,4,5,6,7,8,9,«10»\n' +
-      '  --> CWD/table.csv:5\n',
+      '  --> table.csv:5\n',
   },
   'text in a column of numbers': {
     table: tableWithLine(7, (line) => line.replace(/,[^,]*$/, ',cheap')),
     exitCode: 3,
     stderr:
       'error[E_DATA_NOT_A_NUMBER]: column "y": "cheap" is not a number (1 of 1,000 cells)\n' +
-      '  --> CWD/table.csv:7:65\n' +
+      '  --> table.csv:7:65\n' +
       '  help: correct the cell, or name the column under data.categorical or data.drop\n',
   },
   'a batch larger than the training split': {

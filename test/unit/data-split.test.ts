@@ -55,7 +55,9 @@ describe('splitRows', () => {
     expect(tested).toEqual(Uint32Array.of(10, 11, 12));
     expect(split({ train: 10, validation: 2, test: 3 }).validation).toEqual(Uint32Array.of(10, 11));
     expect(sizes({ train: 10, validation: 2 })).toEqual([9, 2, 1]);
-    expect(sizes({ train: 10, validation: 2 }, { split: { train: 1, validation: 0.1, test: 0 } })).toEqual([10, 2, 0]);
+    expect(sizes({ train: 10, validation: 2 }, { split: { train: 1, validation: 0.1, test: 0 } })).toEqual([
+      10, 2, 0,
+    ]);
   });
 
   test.each([
