@@ -115,3 +115,5 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 process.exitCode = await main(process.argv);
+// A local worker's channel to its coordinator would keep it alive.
+if (process.connected) process.disconnect();

@@ -100,11 +100,17 @@ export class Cluster implements Compute {
     return this.#sessions.size;
   }
 
-  /** Resolves once `count` workers are ready. @throws LockstepError (exit 7) when none comes in time. */
+  /** Resolves once `count` workers are ready. @throws LockstepError (exit 7) when they do not come in time. */
   async waitForWorkers(count: number): Promise<void> {
     if (this.#fatal) throw this.#fatal;
     if (this.#sessions.size >= count) return;
-    await new Promise<void>((resolve, reject) => this.#readyWaiters.push({ count, resolve, reject }));
+    const { waitForWorkersMs } = this.#options;
+    const timer = setTimeout(() => this.fail(this.#starved(count)), waitForWorkersMs);
+    try {
+      await new Promise<void>((resolve, reject) => this.#readyWaiters.push({ count, resolve, reject }));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** A worker has joined: it gets the weights, and work at once if some is open. */
@@ -403,18 +409,20 @@ export class Cluster implements Compute {
     if (this.#emptySinceMs === undefined || this.#fatal) return;
     const { log, joinHint, waitForWorkersMs } = this.#options;
     const emptyMs = performance.now() - this.#emptySinceMs;
-    if (emptyMs >= waitForWorkersMs) return this.fail(this.#starved(waitForWorkersMs));
+    if (emptyMs >= waitForWorkersMs) return this.fail(this.#starved(1));
     if (emptyMs < this.#nextWaitNoteMs) return;
     this.#nextWaitNoteMs += NEXT_WAIT_NOTE_MS;
     log.warn(`waiting for workers (${Math.round(emptyMs / 1000)} s): ${joinHint()}`);
   }
 
-  #starved(waitedMs: number): LockstepError {
+  #starved(needed: number): LockstepError {
+    const { joinHint, waitForWorkersMs } = this.#options;
+    const who = needed === 1 ? 'no worker' : `only ${this.#sessions.size} of ${needed} workers`;
     return new LockstepError({
       category: 'noWorkers',
       code: 'E_NO_WORKERS',
-      message: `no worker joined within ${Math.round(waitedMs / 1000)} s`,
-      help: this.#options.joinHint(),
+      message: `${who} joined within ${Math.round(waitForWorkersMs / 1000)} s`,
+      help: joinHint,
     });
   }
 

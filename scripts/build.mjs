@@ -36,4 +36,5 @@ if (!process.argv.includes('--kernels-only')) {
   for (const folder of TYPESCRIPT_OUTPUTS)
     fs.rmSync(path.join(root, 'dist', folder), { recursive: true, force: true });
   run('typescript7/bin/tsc', '-p', 'tsconfig.build.json');
+  fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
 }

@@ -143,6 +143,11 @@ export class Replica {
     return flat.version === version && isComplete(known) && combineFingerprints(known) === fingerprint;
   }
 
+  /** True when newer weights have taken the place of the version's: its round is over. */
+  isSuperseded(version: number): boolean {
+    return this.#flatOf(version).version > version;
+  }
+
   /** Computes a range; resolves with the compute time of the slowest thread in milliseconds. */
   compute(job: ReplicaJob, reports: PoolReports): Promise<number> {
     const { kind, range, version } = job;

@@ -221,6 +221,7 @@ class Session {
   async #compute({ message, indices }: Job): Promise<void> {
     const replica = this.#requireReplica(message.type);
     const { type: kind, run, round, attempt, version, weights, numLeaves, firstLeaf } = message;
+    if (replica.isSuperseded(version)) return;
     if (!replica.hasWeights(version, weights)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);

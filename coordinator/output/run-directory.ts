@@ -16,7 +16,7 @@ export interface RunDirectoryOptions {
   readonly parent?: string | undefined;
   /** Continue what `directory` holds instead of refusing it. */
   readonly isResuming?: boolean | undefined;
-  /** What checkpoints, model and records may take; refused when the disk has less. */
+  /** What model and records may take; refused when the disk has less. */
   readonly bytesNeeded?: number | undefined;
   /** Default: the present. */
   readonly startedAt?: Date | undefined;
@@ -30,7 +30,6 @@ export class RunDirectory {
   readonly eventsPath: string;
   readonly logPath: string;
   readonly summaryPath: string;
-  readonly checkpointsPath: string;
   readonly plotsPath: string;
   readonly modelPath: string;
 
@@ -41,7 +40,6 @@ export class RunDirectory {
     this.eventsPath = path.join(directory, 'events.jsonl');
     this.logPath = path.join(directory, 'output.log');
     this.summaryPath = path.join(directory, 'summary.json');
-    this.checkpointsPath = path.join(directory, 'checkpoints');
     this.plotsPath = path.join(directory, 'plots');
     this.modelPath = path.join(directory, 'model');
   }
@@ -68,7 +66,7 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
   try {
     const made = directory ?? (await makeFreshDirectory(intended));
     const run = new RunDirectory(made);
-    for (const folder of [run.path, run.checkpointsPath, run.plotsPath, run.modelPath]) {
+    for (const folder of [run.path, run.plotsPath, run.modelPath]) {
       await fs.mkdir(folder, { recursive: true });
     }
     await probe(run.path);
@@ -91,7 +89,7 @@ function occupied(directory: string, what: string): LockstepError {
     category: 'usage',
     code: 'E_RUN_EXISTS',
     message: `${directory} holds ${what}`,
-    help: 'continue it with --resume last, or choose another --run-dir',
+    help: 'choose another --run-dir',
   });
 }
 

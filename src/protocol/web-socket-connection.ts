@@ -1,6 +1,7 @@
 // A `Connection` over an open WebSocket, with the heartbeat that notices a peer that is gone without a word.
 import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
+import { noteMessageBuffer } from './buffer-garbage.ts';
 import type { Connection } from './connection.ts';
 import { CLOSE } from './protocol-error.ts';
 
@@ -100,8 +101,9 @@ export class WebSocketConnection implements Connection {
   onMessage(listener: (data: Buffer) => void): void {
     this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
       if (this.#ending) return;
-      if (isBinary) listener(data as Buffer);
-      else this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
+      if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
+      listener(data as Buffer);
+      noteMessageBuffer((data as Buffer).length);
     });
     this.#webSocket.resume();
   }
@@ -132,6 +134,7 @@ export class WebSocketConnection implements Connection {
       this.#webSocket.send(data, (error) => {
         if (error) return;
         this.#bytesFlushed += data.length;
+        noteMessageBuffer(data.length);
         this.#transmit(WINDOW_BYTES);
       });
     }

@@ -120,6 +120,20 @@ export function runCli(args: readonly string[], options: CliOptions): Promise<Cl
   return CliProcess.start(args, options).finished;
 }
 
+/** Runs `task` for each item, two at a time, as a machine with two cores likes it; gives the results in order. */
+export async function inPairs<Item, Result>(
+  items: readonly Item[],
+  task: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  const waiting = [...items.entries()];
+  const takeTurns = async (): Promise<void> => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) results[next[0]] = await task(next[1]);
+  };
+  await Promise.all([takeTurns(), takeTurns()]);
+  return results;
+}
+
 /** The processes of a group, but for those that have ended and wait for their parent to notice (Linux only). */
 function runningProcesses(group: number): string[] {
   return fs.readdirSync('/proc').filter((entry) => {

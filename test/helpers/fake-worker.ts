@@ -14,7 +14,9 @@ import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
 
-type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<Extract<CoordinatorMessage, { type: Type }>>;
+type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<
+  Extract<CoordinatorMessage, { type: Type }>
+>;
 
 /** How a connection ended. */
 export interface Ending {

@@ -1,25 +1,22 @@
 // A coordinator on a free port and workers that join it, as processes: for tests of runs over the network.
 import fs from 'node:fs';
 import path from 'node:path';
-import { CliProcess, runCli } from './cli.ts';
-import { readSummary, untilEpoch } from './run-records.ts';
-import { tableRun } from './table-run.ts';
+import { CliProcess } from './cli.ts';
+import { untilEpoch } from './run-records.ts';
+import { longRun } from './undisturbed.ts';
+import type { Run } from './undisturbed.ts';
 
 export const TOKEN = 'a-token-for-the-tests-of-the-network';
-/** Enough for whatever happens to happen with most of the run to come. */
-const EPOCHS = 50;
 
 /** A run over the network. */
-export interface NetworkRun {
+export interface NetworkRun extends Run {
   readonly cwd: string;
-  readonly command: CliProcess;
-  readonly directory: string;
   readonly url: string;
 }
 
-/** A directory with a config, a table, and the token in `token.txt`. */
+/** The directory of a long run, with the token in `token.txt`. */
 export function networkDirectory(): string {
-  const cwd = tableRun({ epochs: EPOCHS });
+  const cwd = longRun();
   fs.writeFileSync(path.join(cwd, 'token.txt'), `${TOKEN}\n`, { mode: 0o600 });
   return cwd;
 }
@@ -45,18 +42,4 @@ export async function startTraining(): Promise<NetworkRun & { readonly worker: C
   const worker = startWorker(run);
   await untilEpoch(run.command, run.directory, 1);
   return { ...run, worker };
-}
-
-let undisturbed: Promise<string> | undefined;
-
-/** The hash that every run must end with: that of one process, where nothing happens. */
-export function undisturbedSha256(): Promise<string> {
-  undisturbed ??= trainUndisturbed();
-  return undisturbed;
-}
-
-async function trainUndisturbed(): Promise<string> {
-  const cwd = networkDirectory();
-  await runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd });
-  return readSummary(path.join(cwd, 'run')).weightsSha256;
 }

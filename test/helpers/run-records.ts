@@ -8,7 +8,7 @@ import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { CliProcess } from './cli.ts';
 
 /** A line of `metrics.jsonl` or `events.jsonl`. */
-export type LoggedRecord = Readonly<Record<string, unknown>>;
+export type LoggedRecord = Readonly<Record<string, string | number | null>>;
 
 const POLL_MS = 10;
 
@@ -32,6 +32,11 @@ export function readEvents(directory: string): string[] {
   return readRecords(directory, 'events.jsonl').map(({ type, worker }) =>
     worker === undefined ? String(type) : `${String(type)} ${String(worker)}`,
   );
+}
+
+/** Comings and goings of workers so far. */
+export function readRosterEvents(directory: string): string[] {
+  return readEvents(directory).filter((event) => event.startsWith('worker'));
 }
 
 /** All that must be equal between runs of one config: the hash of the weights, and every value logged. */
@@ -63,5 +68,7 @@ export async function untilEpoch(command: CliProcess, directory: string, epoch: 
 /** Process ids of the workers that have joined so far, by worker number. */
 export function workerPids(directory: string): Map<number, number> {
   const joined = readRecords(directory, 'events.jsonl').filter(({ type }) => type === 'workerJoined');
-  return new Map(joined.map(({ worker, name }) => [Number(worker), Number(/pid (\d+)/.exec(String(name))?.[1])]));
+  return new Map(
+    joined.map(({ worker, name }) => [Number(worker), Number(/pid (\d+)/.exec(String(name))?.[1])]),
+  );
 }

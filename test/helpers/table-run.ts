@@ -22,8 +22,8 @@ export function tableText(): string {
   const lines = [[...names, 'y'].join()];
   for (let row = 0; row < NUM_ROWS; row++) {
     const values = names.map((_, column) => (((row + 1) * (column + 3) * 7919) % 1009) / 1009);
-    const [first, second, third] = values as [number, number, number];
-    lines.push([...values, first * second + third * third - values.at(-1)!].map((x) => x.toFixed(5)).join());
+    const [a, b, c, d] = values as [number, number, number, number];
+    lines.push([...values, a * b + c * c - d].map((value) => value.toFixed(5)).join());
   }
   return `${lines.join('\n')}\n`;
 }
@@ -32,7 +32,12 @@ export const TABLE_CONFIG = {
   name: 'table',
   seed: 7,
   data: { file: 'table.csv', target: 'y' },
-  model: { layers: [{ kind: 'dense', units: 64, activation: 'relu' }, { kind: 'dense', units: 1 }] },
+  model: {
+    layers: [
+      { kind: 'dense', units: 64, activation: 'relu' },
+      { kind: 'dense', units: 1 },
+    ],
+  },
   loss: 'mse',
   optimizer: { learningRate: 0.003 },
   batchSize: 64,

@@ -51,7 +51,7 @@ describe('openRunDirectory', () => {
   test('names a directory by time and run, with its folders and a link to the latest', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
-    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
+    expect(fs.readdirSync(run.path).sort()).toEqual(['model', 'plots']);
     expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house');
   });
 
@@ -83,7 +83,7 @@ describe('openRunDirectory', () => {
     expect(await refusal(openRunDirectory({ name: 'house', directory: run.path }))).toEqual({
       code: 'E_RUN_EXISTS',
       message: `${run.path} holds a finished run`,
-      help: 'continue it with --resume last, or choose another --run-dir',
+      help: 'choose another --run-dir',
     });
     const resumed = await openRunDirectory({ name: 'house', directory: run.path, isResuming: true });
     expect(resumed.path).toBe(run.path);

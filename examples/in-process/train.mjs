@@ -1,0 +1,45 @@
+// Trains the house example in this one process, with the engine alone: no coordinator, no worker, no socket.
+// The same config gives the same weights as `lockstep train`, bit for bit.  node examples/in-process/train.mjs [EPOCHS]
+import { createHash } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { loadConfig } from '../../dist/src/config/load.js';
+import { epochOrder } from '../../dist/src/data/batches.js';
+import { loadData } from '../../dist/src/data/load.js';
+import { drawWeights } from '../../dist/src/engine/initialize.js';
+import { LocalEngine } from '../../dist/src/engine/local-engine.js';
+import { instantiateKernels, loadKernelModule } from '../../dist/src/kernels/kernels.js';
+import { Memory } from '../../dist/src/memory.js';
+import { resolveModel } from '../../dist/src/model/model.js';
+import { Adam } from '../../dist/src/optimizer.js';
+
+const { config } = await loadConfig({ path: fileURLToPath(new URL('../house/house.yaml', import.meta.url)) });
+const { batchSize, loss, seed, shards } = config;
+const numEpochs = Number(process.argv[2] ?? config.epochs);
+
+const kernelModule = await loadKernelModule();
+const memory = new Memory();
+const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+const math = { log: (x) => kernels.logF64(x), exp: (x) => kernels.expF64(x) };
+const { dataset, splits } = await loadData({ config, math, warn: console.warn });
+
+const model = resolveModel(config.model, dataset.layout.featureWidth);
+const engine = await LocalEngine.create({ kernelModule, memory, model, loss, dataset, batchSize, shards });
+const adam = new Adam(kernels, memory, model.numParameters, config.optimizer);
+drawWeights(kernels, memory, model, seed, adam.parameters);
+
+for (let epoch = 0; epoch < numEpochs; epoch++) {
+  const order = epochOrder(splits.train, { seed, epoch, shuffle: config.data.shuffle });
+  let lossSum = 0;
+  for (let start = 0; start < order.length; start += batchSize) {
+    const batch = order.subarray(start, start + batchSize);
+    engine.setWeights(adam.parameters);
+    // Each piece of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
+    lossSum += engine.train(batch, ({ piece, address }) =>
+      adam.applyPiece(model.pieces[piece], address, batch.length),
+    );
+    adam.commit();
+  }
+  console.log(`epoch ${epoch + 1}  loss ${(lossSum / order.length).toFixed(4)}`);
+}
+const weights = memory.bytes(adam.parameters, 4 * model.numParameters);
+console.log(`weights sha256 ${createHash('sha256').update(weights).digest('hex')}`);

@@ -1,0 +1,44 @@
+// What a run must come to whatever happens to it: a run long enough for something to happen in its middle, and the
+// hash of its weights when nothing does.
+import path from 'node:path';
+import { expect } from 'vitest';
+import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
+import { initialState, prepareRun } from '../../coordinator/prepare.ts';
+import { train } from '../../coordinator/train.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { CliProcess } from './cli.ts';
+import { readSummary } from './run-records.ts';
+import { TABLE_CONFIG, tableRun } from './table-run.ts';
+
+/** A command that trains what `longRun` holds, and where it puts its results. */
+export interface Run {
+  readonly command: CliProcess;
+  readonly directory: string;
+}
+
+/** A directory with `table.yaml` and `table.csv`: 450 steps, of which 15 make an epoch. */
+export function longRun(): string {
+  return tableRun({ epochs: 30, data: { ...TABLE_CONFIG.data, split: { test: 0 } } });
+}
+
+/** Asserts that the run ends well, with the weights of a run to which nothing happened. */
+export async function expectUndisturbedEnd({ command, directory }: Run): Promise<void> {
+  expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
+  undisturbed ??= trainHere();
+  expect(readSummary(directory).weightsSha256).toBe(await undisturbed);
+}
+
+let undisturbed: Promise<string> | undefined;
+
+/** Trains in this very process. */
+async function trainHere(): Promise<string> {
+  const { config } = await loadConfig({ path: path.join(longRun(), 'table.yaml'), env: {} });
+  const prepared = await prepareRun(config, () => undefined);
+  const state = await initialState(prepared);
+  const { loss, batchSize, shards } = config;
+  const { dataset } = prepared.data;
+  const compute = await InProcessCompute.create({ ...prepared, state, loss, dataset, batchSize, shards });
+  const observer = { onStep: () => undefined, onEpoch: () => undefined };
+  await train({ ...prepared, state, compute, observer, signal: new AbortController().signal });
+  return state.weightsSha256();
+}

@@ -1,0 +1,197 @@
+// What a run leaves behind and prints: files that others read, under names and in forms that must not change.
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { runCli } from '../helpers/cli.ts';
+import { hashSavedWeights, readRecords, readSummary } from '../helpers/run-records.ts';
+import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
+
+const WITH_TRANSFORM = { data: { ...TABLE_CONFIG.data, targetTransform: ['standardize' as const] } };
+
+/** Trains into `run`; gives what was printed. */
+async function train(
+  cwd: string,
+  ...flags: readonly string[]
+): Promise<{ stdout: string; directory: string }> {
+  const directory = path.join(cwd, 'run');
+  const { exitCode, stdout } = await runCli(['train', 'table.yaml', '--run-dir', 'run', ...flags], { cwd });
+  expect(exitCode).toBe(0);
+  return { stdout, directory };
+}
+
+function textOf(...names: readonly string[]): string {
+  return fs.readFileSync(path.join(...names), 'utf8');
+}
+
+function filesUnder(directory: string): string[] {
+  const entries = fs.readdirSync(directory, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(directory, path.join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+describe('the directory of a run', () => {
+  it('holds the config, the records, the model and the plots', async () => {
+    const cwd = tableRun(WITH_TRANSFORM);
+    const { stdout, directory } = await train(cwd, '--workers', '2', '--json', '--set', 'name=renamed');
+
+    const images = ['png', 'svg', 'vl.json'];
+    const splitPlots = ['predicted-vs-actual', 'residuals'].flatMap((plot) => [
+      `test-${plot}`,
+      `validation-${plot}`,
+    ]);
+    const plots = ['loss-curves', ...splitPlots].flatMap((plot) =>
+      images.map((type) => `plots/${plot}.${type}`),
+    );
+    const records = ['config.yaml', 'events.jsonl', 'metrics.jsonl', 'output.log', 'summary.json'];
+    const model = ['model/config.json', 'model/model.safetensors'];
+    const files = filesUnder(directory).filter((file) => !file.startsWith('checkpoints/'));
+    expect(files).toEqual([...records, ...model, ...plots].sort());
+
+    expect(stdout).toBe(textOf(directory, 'summary.json'));
+    const summary = readSummary(directory);
+    const regression = { loss: number(), rmse: number(), mae: number(), r2: number() };
+    const measured = { ...regression, transformed: { rmse: number(), mae: number(), r2: number() } };
+    expect(summary).toEqual({
+      name: 'renamed',
+      seed: 7,
+      weightsSha256: hashSavedWeights(directory),
+      epochs: 2,
+      steps: 26,
+      samplesSeen: 1600,
+      workers: 2,
+      wallSeconds: number(),
+      trainSeconds: number(),
+      samplesPerSecond: number(),
+      train: { loss: number() },
+      validation: measured,
+      test: measured,
+      best: { epoch: 2, loss: summary.validation?.loss },
+    });
+    expect(summary.samplesPerSecond).toBeCloseTo(summary.samplesSeen / summary.trainSeconds);
+
+    expect(JSON.parse(textOf(directory, 'model/config.json'))).toMatchObject({
+      weightsSha256: summary.weightsSha256,
+      inputWidth: 8,
+      layers: [
+        { kind: 'dense', units: 64, activation: 'relu' },
+        { kind: 'dense', units: 1 },
+      ],
+      featureNames: ['x0', 'x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7'],
+      targetNames: ['y'],
+    });
+    expectRecords(directory, summary.weightsSha256);
+  });
+
+  it('is named by time and name under runs/, and found by runs/latest', async () => {
+    const cwd = tableRun({ epochs: 1 });
+    const { exitCode } = await runCli(['train', 'table.yaml', '--workers', '0'], { cwd });
+    expect(exitCode).toBe(0);
+    expect(fs.readdirSync(path.join(cwd, 'runs'))).toEqual([
+      expect.stringMatching(/^\d{8}-\d{6}-table$/),
+      'latest',
+    ]);
+    expect(readSummary(path.join(cwd, 'runs/latest')).epochs).toBe(1);
+
+    const again = await runCli(['train', 'table.yaml', '--run-dir', 'runs/latest'], { cwd });
+    expect(again.exitCode).toBe(2);
+    expect(again.stderr).toMatch(/^error\[E_RUN_EXISTS\]: runs\/latest holds a finished run\n {2}help: /);
+  });
+});
+
+function number(): number {
+  return expect.any(Number) as number;
+}
+
+function expectRecords(directory: string, weightsSha256: string): void {
+  const metrics = readRecords(directory, 'metrics.jsonl');
+  const epochEnds = metrics.filter((record) => 'train/loss' in record);
+  const steps = metrics.filter((record) => !('train/loss' in record));
+  expect(steps.map(({ _step }) => _step)).toEqual(Array.from({ length: 26 }, (_, step) => step + 1));
+  const always = { _runtime: number(), _timestamp: number() };
+  expect(steps[0]).toEqual({
+    _step: 1,
+    epoch: 1,
+    'train/stepLoss': number(),
+    lr: 0.003,
+    gradNorm: number(),
+    ...always,
+  });
+  expect(epochEnds.map(({ _step, epoch }) => [_step, epoch])).toEqual([
+    [13, 1],
+    [26, 2],
+  ]);
+  const validation = ['loss', 'rmse', 'mae', 'r2', 'transformed/rmse', 'transformed/mae', 'transformed/r2'];
+  const names = ['train/loss', ...validation.map((name) => `val/${name}`), 'samplesPerSecond', 'workers'];
+  expect(Object.keys(epochEnds[0]!).sort()).toEqual(
+    ['_runtime', '_step', '_timestamp', 'epoch', ...names].sort(),
+  );
+
+  const events = readRecords(directory, 'events.jsonl');
+  expect(events.map(({ type }) => type)).toEqual([
+    'runStarted',
+    ...['workerJoined', 'workerJoined', 'epochDone', 'epochDone', 'workerLeft', 'workerLeft'],
+    'runFinished',
+  ]);
+  expect(events[0]).toEqual({
+    time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as string,
+    type: 'runStarted',
+    name: 'renamed',
+    seed: 7,
+    datasetSha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+  });
+  expect(events.at(-1)).toMatchObject({ weightsSha256 });
+  const log = textOf(directory, 'output.log').trimEnd().split('\n');
+  expect(log.map((line) => (JSON.parse(line) as { msg: string }).msg)).toContain(`run directory run`);
+}
+
+describe('a config', () => {
+  it('is printed in full, as it lies in the directory of its run, and reads back as it is', async () => {
+    const cwd = tableRun();
+    const flags = ['--set', 'epochs=1', '--set', 'data.split.test=0'];
+    const print = async (file: string, ...args: string[]): Promise<string> => {
+      const { exitCode, stdout, stderr } = await runCli(['train', file, '--print-config', ...args], { cwd });
+      expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+      return stdout;
+    };
+    const printed = await print('table.yaml', ...flags);
+    expect(printed).toContain('beta1: 0.9\n');
+    fs.writeFileSync(path.join(cwd, 'resolved.yaml'), printed);
+    expect(await print('resolved.yaml')).toBe(printed);
+    const { directory } = await train(cwd, '--workers', '0', ...flags);
+    expect(textOf(directory, 'config.yaml')).toBe(printed);
+    expect(readSummary(directory)).not.toHaveProperty('test');
+  });
+
+  it('is checked by --dry-run, which says what the run would take and leaves nothing behind', async () => {
+    const cwd = tableRun();
+    const { exitCode, stdout, stderr } = await runCli(['train', 'table.yaml', '--dry-run'], { cwd });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(stdout).toContain('data     800 training, 100 validation, 100 test rows\n');
+    expect(stdout).toContain('model    layer 0: dense 8 -> 64 relu (576 parameters)\n');
+    expect(stdout).toContain('steps    13 an epoch, 2 epochs, batch 64 in 8 shards\n');
+    expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
+  });
+});
+
+describe('a saved model', () => {
+  it('is where a run with model.init starts, whoever computes', async () => {
+    const cwd = tableRun({ epochs: 1 });
+    const { directory } = await train(cwd, '--workers', '0');
+    const trainFurther = async (into: string, ...flags: string[]): Promise<string> => {
+      const init = ['--set', 'model.init=run/model/model.safetensors', '--run-dir', into];
+      expect((await runCli(['train', 'table.yaml', ...init, ...flags], { cwd })).exitCode).toBe(0);
+      return readSummary(path.join(cwd, into)).weightsSha256;
+    };
+    // Steps too small to change any f32 that is not 0 show what the run started from.
+    const [start, alone, together] = await Promise.all([
+      trainFurther('start', '--workers', '0', '--set', 'optimizer.learningRate=1e-30'),
+      trainFurther('alone', '--workers', '0'),
+      trainFurther('together', '--workers', '2'),
+    ]);
+    expect(start).toBe(readSummary(directory).weightsSha256);
+    expect(alone).not.toBe(start);
+    expect(together).toBe(alone);
+  });
+});

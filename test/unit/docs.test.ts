@@ -1,0 +1,132 @@
+// The pages that people read say what the program does: every field, default, command, flag, variable, exit code and
+// link, and the hash that the README promises.
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { configJsonSchema, type JsonSchema } from '../../src/config/json-schema.ts';
+import { EXIT } from '../../src/errors.ts';
+import { ROOT, runCli } from '../helpers/cli.ts';
+import { temporaryDirectory } from '../helpers/table-run.ts';
+
+const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...['architecture', 'config', 'numerics', 'protocol'].map((name) => `docs/${name}.md`),
+  ...['', 'fashion/', 'house/'].map((folder) => `examples/${folder}README.md`),
+];
+
+const readme = read('README.md');
+const configPage = read('docs/config.md');
+const commandLine = read('bin/lockstep.ts');
+
+function read(name: string): string {
+  return fs.readFileSync(path.join(ROOT, name), 'utf8');
+}
+
+function isSchema(value: unknown): value is JsonSchema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Every key path below a schema, with its default; `[]` stands for each item of a list. */
+function fieldsOf(schema: unknown, prefix = ''): Map<string, unknown> {
+  if (!isSchema(schema)) return new Map();
+  const own = Object.entries(schema.properties ?? {}).map(([key, child]) => ({
+    key: prefix === '' ? key : `${prefix}.${key}`,
+    child,
+  }));
+  return new Map([
+    ...own.map(({ key, child }) => [key, isSchema(child) ? child.default : undefined] as const),
+    ...own.flatMap(({ key, child }) => [...fieldsOf(child, key)]),
+    ...[...(schema.anyOf ?? []), ...(schema.oneOf ?? [])].flatMap((option) => [...fieldsOf(option, prefix)]),
+    ...fieldsOf(schema.items, `${prefix}[]`),
+  ]);
+}
+
+/** The third cell, without its marks, of the row whose first cell is this key. */
+function documentedDefault(key: string): string | undefined {
+  const row = configPage.split('\n').find((line) => line.startsWith(`| \`${key}\` `));
+  return row?.split(' | ')[2]?.trim().replaceAll('`', '');
+}
+
+function matches(text: string, pattern: RegExp): string[] {
+  return [...new Set([...text.matchAll(pattern)].map((match) => match[1] as string))];
+}
+
+const fields = fieldsOf(configJsonSchema());
+
+describe('docs/config.md', () => {
+  it('names every key path of the config', () => {
+    expect([...fields.keys()]).toContain('model.layers[].units');
+    expect([...fields.keys()].filter((key) => !configPage.includes(`\`${key}\``))).toEqual([]);
+  });
+
+  it('has no row for a key that the config lacks', () => {
+    const documented = matches(configPage, /^\| `([\w$]+\.[\w.[\]]+)`/gm);
+    expect(documented.length).toBeGreaterThan(20);
+    expect(documented.filter((key) => !fields.has(key))).toEqual([]);
+  });
+
+  it('gives the defaults of the schema', () => {
+    const defaults = [...fields].filter(([, value]) => value !== undefined && !isSchema(value));
+    expect(defaults.length).toBeGreaterThan(10);
+    for (const [key, value] of defaults) {
+      const text = Array.isArray(value) ? JSON.stringify(value) : String(value);
+      expect({ key, default: documentedDefault(key) }).toEqual({ key, default: text });
+    }
+  });
+});
+
+describe('the README', () => {
+  it('names every command and every long flag', () => {
+    const commands = matches(commandLine, /\.command\('([a-z]+)'\)/g);
+    const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
+    expect(commands).toEqual(['train', 'coordinator', 'worker', 'bench', 'kernels', 'scale']);
+    expect(flags).toContain('--min-workers');
+    expect(commands.filter((name) => !new RegExp(`\`lockstep (bench )?${name}[ \`]`).test(readme))).toEqual(
+      [],
+    );
+    expect(flags.filter((flag) => !readme.includes(`\`${flag}`))).toEqual([]);
+  });
+
+  it('names every environment variable of ours', () => {
+    const sources = ['bin', 'src', 'coordinator', 'worker'].flatMap((folder) =>
+      fs
+        .readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.ts'))
+        .map((name) => read(path.join(folder, name))),
+    );
+    const variables = matches(sources.join('\n'), /\b(LOCKSTEP_[A-Z_]+)\b/g);
+    expect(variables).toContain('LOCKSTEP_TOKEN');
+    expect(variables.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
+  });
+
+  it('lists the exit codes', () => {
+    const listed = matches(readme, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) => cell.split(', ').map(Number));
+    expect(listed).toEqual(Object.values(EXIT));
+  });
+
+  it('shows the hash that its command prints', { timeout: 60_000 }, async () => {
+    const config = path.join(ROOT, 'examples/house/house.yaml');
+    const args = ['train', config, '--workers', '0', '--set', 'epochs=3', '--json'];
+    const { exitCode, stdout } = await runCli(args, { cwd: temporaryDirectory() });
+    expect(exitCode).toBe(0);
+    expect(matches(readme, /^"weightsSha256": "([0-9a-f]{64})",$/gm)).toEqual([
+      (JSON.parse(stdout) as { weightsSha256: string }).weightsSha256,
+    ]);
+  });
+
+  it('shows the house config as it is, comments aside', () => {
+    const shown = matches(readme, /```yaml\n(name: house[^`]+)```/g).map((text) =>
+      text.replace(/ *#.*$/gm, ''),
+    );
+    expect(shown).toEqual([read('examples/house/house.yaml')]);
+  });
+});
+
+describe('every page', () => {
+  it.each(PAGES)('%s links to files that exist', (page) => {
+    const links = matches(read(page), /\]\((?!https?:|#)([^)#]+)/g);
+    const missing = links.filter((link) => !fs.existsSync(path.join(ROOT, path.dirname(page), link)));
+    expect(missing).toEqual([]);
+  });
+});
