@@ -422,7 +422,7 @@ export class Cluster implements Compute {
       category: 'noWorkers',
       code: 'E_NO_WORKERS',
       message: `${who} joined within ${Math.round(waitForWorkersMs / 1000)} s`,
-      help: joinHint,
+      help: joinHint(),
     });
   }
 
