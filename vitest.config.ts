@@ -1,4 +1,5 @@
-// Three tiers of tests, by folder: units, kernels against slow references, and whole clusters of processes.
+// Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and trainings at
+// full size, which take a minute and more: `npm test` leaves those out, `npm run test:full` and CI run them.
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
@@ -16,6 +17,14 @@ export default defineConfig({
           // Each file starts several processes and measures deadlines: alone on the machine, after the others.
           maxWorkers: 1,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'full',
+          include: ['test/full/**/*.test.ts'],
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -57,9 +57,14 @@ export function hashSavedWeights(directory: string): string {
   return hash.digest('hex');
 }
 
+/** Epochs that the run has trained for. */
+export function countEpochs(directory: string): number {
+  return readEvents(directory).filter((event) => event === 'epochDone').length;
+}
+
 /** Resolves once the run in `directory` has trained for this many epochs. */
 export async function untilEpoch(command: CliProcess, directory: string, epoch: number): Promise<void> {
-  while (readEvents(directory).filter((event) => event === 'epochDone').length < epoch) {
+  while (countEpochs(directory) < epoch) {
     if (command.hasEnded) throw new Error(`ended before epoch ${epoch}:\n${command.stderr}`);
     await sleep(POLL_MS);
   }

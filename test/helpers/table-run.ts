@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { ConfigInput } from '../../src/config/schema.ts';
 
-export const NUM_ROWS = 1000;
+const NUM_ROWS = 1000;
 const NUM_FEATURES = 8;
 
 /** A temporary directory, removed when the test is over. */

@@ -15,7 +15,7 @@ import {
   TOKEN,
 } from '../helpers/network-run.ts';
 import { frame, OPCODE, RawClient, upgradeRequest } from '../helpers/raw-client.ts';
-import { readRosterEvents, readSummary } from '../helpers/run-records.ts';
+import { countEpochs, readRosterEvents, readSummary, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const AUTHORIZATION = { Authorization: `Bearer ${TOKEN}` };
@@ -28,6 +28,7 @@ describe('a run over the network', () => {
     const second = startWorker(run);
     await run.command.untilStderr(/worker 2 .* joined/);
     run.worker.signal('SIGCONT');
+    await untilEpoch(run.command, run.directory, countEpochs(run.directory) + 2);
     run.worker.signal('SIGTERM');
     await run.command.untilStderr(/worker 1 .* left: it said goodbye/);
     await expectUndisturbedEnd(run);
