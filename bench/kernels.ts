@@ -1,7 +1,7 @@
 // `lockstep bench kernels`: matrix products, packing included, against the peak of the same core.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { TILE_COLUMNS, TILE_ROWS } from '../src/engine/plan.ts';
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength } from '../src/engine/plan.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
@@ -90,16 +90,15 @@ function product(kernels: Kernels, memory: Memory, { layout, m, n, k }: Shape): 
   const [a, b, c] = [allocate(m * k), allocate(k * n), allocate(m * n)];
   memory.f32(a, m * k).fill(0.5);
   memory.f32(b, k * n).fill(0.25);
-  const packedA = allocate((m + TILE_ROWS) * k);
+  const packedA = allocate(packedLeftLength(m, k));
   const packedB = allocate((n + TILE_COLUMNS) * k);
   const tiles = allocate(12 * TILE_ROWS * TILE_COLUMNS);
-  const panelsA = Math.ceil(m / TILE_ROWS);
   const panelsB = Math.ceil(n / TILE_COLUMNS);
   return () => {
-    if (layout === 'TN') kernels.packColumns(a, m, k, m, TILE_ROWS, packedA, 0, panelsA);
-    else kernels.packRows(a, m, k, k, TILE_ROWS, packedA, 0, panelsA);
-    if (layout === 'NT') kernels.packRows(b, n, k, k, TILE_COLUMNS, packedB, 0, panelsB);
-    else kernels.packColumns(b, n, k, n, TILE_COLUMNS, packedB, 0, panelsB);
+    if (layout === 'TN') kernels.packLeftColumns(a, m, k, m, packedA);
+    else kernels.packLeftRows(a, m, k, k, packedA);
+    if (layout === 'NT') kernels.packRightRows(b, n, k, k, packedB, 0, panelsB);
+    else kernels.packRightColumns(b, n, k, n, packedB, 0, panelsB);
     kernels.gemmPacked(m, n, k, packedA, packedB, c, n, tiles);
   };
 }

@@ -162,7 +162,7 @@ export class Engine {
       const x = buffers.activations[index] as number;
       const y = buffers.activations[index + 1] as number;
       const { inputs, outputs } = layer;
-      kernels.packRows(x, rows, inputs, inputs, TILE_ROWS, buffers.packedA, 0, Math.ceil(rows / TILE_ROWS));
+      kernels.packLeftRows(x, rows, inputs, inputs, buffers.packedA);
       const panels = weights.forwardPanels[index] as number;
       kernels.gemmPacked(rows, outputs, inputs, buffers.packedA, panels, y, outputs, buffers.tiles);
       kernels.biasActivationForward(
@@ -227,11 +227,11 @@ export class Engine {
       kernels.columnSumTree(dY, outputs, segments, numSegments, db, columnSlots);
     }
     const dW = gradient + 4 * layer.weight.offset;
-    kernels.packColumns(dY, outputs, rows, outputs, TILE_ROWS, packedA, 0, Math.ceil(outputs / TILE_ROWS));
-    kernels.packColumns(x, inputs, rows, inputs, TILE_COLUMNS, packedB, 0, Math.ceil(inputs / TILE_COLUMNS));
+    kernels.packLeftColumns(dY, outputs, rows, outputs, packedA);
+    kernels.packRightColumns(x, inputs, rows, inputs, packedB, 0, Math.ceil(inputs / TILE_COLUMNS));
     kernels.gemmPackedTree(outputs, inputs, rows, packedA, packedB, dW, inputs, segments, numSegments, tiles);
     if (index === 0) return;
-    kernels.packRows(dY, rows, outputs, outputs, TILE_ROWS, packedA, 0, Math.ceil(rows / TILE_ROWS));
+    kernels.packLeftRows(dY, rows, outputs, outputs, packedA);
     const panels = weights.backwardPanels[index] as number;
     kernels.gemmPacked(rows, inputs, outputs, packedA, panels, dX, inputs, tiles);
   }

@@ -5,9 +5,11 @@
 //                     | scratch | gradients, one flat vector a partial sum
 import type { DenseLayer, Model } from '../model/model.ts';
 
-/** Panel widths of packed operands: the register tile of the GEMM kernel. */
-export const TILE_ROWS = 4;
+/** The register tile of the GEMM kernel: widths of the panels of packed left and right operands. */
+export const TILE_ROWS = 5;
 export const TILE_COLUMNS = 8;
+/** Times that a packed left operand holds each value. */
+const LEFT_REPEATS = 4;
 
 /** Activations of one pass are kept to about this size; larger ranges run in several passes. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
@@ -70,14 +72,18 @@ export function maxOutputs(model: Model): number {
   return Math.max(...model.layers.map((layer) => layer.outputs));
 }
 
+/** f32 of a packed left operand of `rows` rows and depth `depth`. */
+export function packedLeftLength(rows: number, depth: number): number {
+  return roundUp(rows, TILE_ROWS) * depth * LEFT_REPEATS;
+}
+
 /** f32 of the packed left and right operands, over all products of a pass of `rows` rows. */
 export function packedOperandLengths(model: Model, rows: number): { packedA: number; packedB: number } {
   const widest = Math.max(model.inputWidth, maxOutputs(model));
-  const leftOfForward = roundUp(rows, TILE_ROWS) * widest;
-  const leftOfWeightGradient = roundUp(maxOutputs(model), TILE_ROWS) * rows;
   const widestInput = Math.max(...model.layers.map((layer) => layer.inputs));
   return {
-    packedA: Math.max(leftOfForward, leftOfWeightGradient),
+    // Left of the forward and input-gradient products; left of the weight-gradient product.
+    packedA: Math.max(packedLeftLength(rows, widest), packedLeftLength(maxOutputs(model), rows)),
     packedB: roundUp(widestInput, TILE_COLUMNS) * rows,
   };
 }

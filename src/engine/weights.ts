@@ -48,10 +48,9 @@ export function packWeights(
       return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
     };
     const forward = weights.forwardPanels[index] as number;
-    kernels.packRows(source, outputs, inputs, inputs, TILE_COLUMNS, forward, ...share(outputs));
+    kernels.packRightRows(source, outputs, inputs, inputs, forward, ...share(outputs));
     const backward = weights.backwardPanels[index] as number;
-    if (index > 0)
-      kernels.packColumns(source, inputs, outputs, inputs, TILE_COLUMNS, backward, ...share(inputs));
+    if (index > 0) kernels.packRightColumns(source, inputs, outputs, inputs, backward, ...share(inputs));
     if (bias && part === 0) {
       memory.f32(weights.biases[index] as number, outputs).set(memory.f32(flat + 4 * bias.offset, outputs));
     }
