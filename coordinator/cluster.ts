@@ -2,7 +2,7 @@
 // bytes. A piece of the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
-import { LockstepError } from '../src/errors.ts';
+import { LockstepError, quoteValue } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
@@ -191,7 +191,9 @@ export class Cluster implements Compute {
   /** Handles a message about a round. */
   receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
     this.counters.bytesReceived += body.byteLength;
-    const { round, attempt } = message;
+    const { run, round, attempt } = message;
+    if (run !== this.#options.run)
+      return session.evict(CLOSE.protocol, `answered for another run, ${quoteValue(run)}`);
     switch (message.type) {
       case 'gradient':
         return this.#receiveGradient(session, message, body);

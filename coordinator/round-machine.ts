@@ -6,7 +6,7 @@
 // nodes, piece by piece. Because equal leaves give equal bits, it does not matter which attempt a sum came
 // from: a lost worker's leaves go out again, a late range goes to an idle worker too, and the first answer
 // is taken.
-import { ReductionTree, isLifted, leavesUnder } from '../src/tree.ts';
+import { ReductionTree, isLifted, leavesUnder, maximalNodes } from '../src/tree.ts';
 import type { TreeNode } from '../src/tree.ts';
 import { divideLeaves } from './divide-leaves.ts';
 
@@ -71,9 +71,9 @@ export type RoundCommand =
 
 interface Worker {
   readonly id: number;
-  /** Rows a millisecond, from what was measured; before that from the number of threads. */
-  speed: number;
-  isMeasured: boolean;
+  readonly threads: number;
+  /** Rows a millisecond; undefined until it has delivered a range. */
+  speed: number | undefined;
 }
 
 interface Attempt {
@@ -82,7 +82,8 @@ interface Attempt {
   readonly from: number;
   readonly to: number;
   readonly startedMs: number;
-  readonly deadlineMs: number;
+  /** Sums still to come: nodes times pieces. */
+  sumsDue: number;
 }
 
 interface Round {
@@ -98,8 +99,8 @@ interface Round {
 const LATE_FACTOR = 3;
 /** ...but not before this: timers and queues are no finer on a busy machine. */
 const LATE_FLOOR_MS = 500;
-/** Expected time of a range nobody has measured yet: compiling and first touches included. */
-const UNMEASURED_MS = 20_000;
+/** Expected time of a range while no worker has delivered any: compiling and first touches included. */
+const UNMEASURED_MS = 5_000;
 /** Weight of the newest measurement in a worker's speed. */
 const SPEED_SMOOTHING = 0.3;
 /** Different workers that must fail on a leaf before the leaf is to blame. */
@@ -111,6 +112,8 @@ const MAX_COPIES = 2;
 export class RoundMachine {
   readonly #workers = new Map<number, Worker>();
   #round: Round | undefined;
+  /** Attempts of earlier rounds that were never delivered, with their workers: those get no new work. */
+  readonly #stale = new Map<number, number>();
   #nextAttempt = 1;
   #nextSlot = 1;
 
@@ -118,10 +121,11 @@ export class RoundMachine {
   handle(event: RoundEvent, nowMs: number): RoundCommand[] {
     switch (event.type) {
       case 'roundStarted':
+        for (const { id, worker } of this.#round?.attempts.values() ?? []) this.#stale.set(id, worker);
         this.#round = startRound(event.plan);
         return this.#assignMissing(nowMs);
       case 'workerReady':
-        this.#workers.set(event.worker, { id: event.worker, speed: event.threads, isMeasured: false });
+        this.#workers.set(event.worker, { id: event.worker, threads: event.threads, speed: undefined });
         return this.#assignMissing(nowMs);
       case 'workerLost':
         return this.#loseWorker(event.worker, nowMs);
@@ -151,6 +155,7 @@ export class RoundMachine {
 
   #loseWorker(worker: number, nowMs: number): RoundCommand[] {
     this.#workers.delete(worker);
+    for (const [attempt, owner] of this.#stale) if (owner === worker) this.#stale.delete(attempt);
     const attempts = this.#round?.attempts;
     for (const attempt of attempts?.values() ?? [])
       if (attempt.worker === worker) attempts?.delete(attempt.id);
@@ -167,6 +172,8 @@ export class RoundMachine {
     const leaves = leavesUnder(sum.node, tree.numLeaves);
     if (leaves.from < attempt.from || leaves.to > attempt.to)
       return [evict(worker, 'sent a sum it was not asked for')];
+    attempt.sumsDue--;
+    if (attempt.sumsDue === 0) this.#deliver(attempt, nowMs);
     const slot = this.#nextSlot++;
     const added = tree.add(sum.node, slot);
     if (!added) return [];
@@ -176,25 +183,23 @@ export class RoundMachine {
       for (const merge of added.merges) commands.push({ type: 'merge', piece: sum.piece, ...merge });
       if (tree.isComplete) commands.push({ type: 'pieceCompleted', piece: sum.piece, slot: added.slot });
     }
-    return [...commands, ...this.#completeRound(nowMs)];
+    commands.push(...this.#completeRound());
+    if (attempt.sumsDue === 0) commands.push(...this.#assignMissing(nowMs));
+    return commands;
   }
 
-  #completeRound(nowMs: number): RoundCommand[] {
+  #completeRound(): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isComplete || !round.trees.every((tree) => tree.isComplete)) return [];
     round.isComplete = true;
-    // What is still under way was a copy; its speed counts when it finishes late too.
-    for (const attempt of round.attempts.values()) this.#measure(attempt, nowMs);
     return [{ type: 'roundCompleted', round: round.plan.round }];
   }
 
+  /** A worker says that it is done with a range; its sums, if it sent them all, were here before. */
   #finishRange(event: { worker: number; round: number; attempt: number }, nowMs: number): RoundCommand[] {
+    if (this.#stale.get(event.attempt) === event.worker) this.#stale.delete(event.attempt);
     const attempt = this.#attemptOf(event.worker, event.round, event.attempt);
-    if (!this.#round || !attempt) return [];
-    this.#round.attempts.delete(attempt.id);
-    this.#measure(attempt, nowMs);
-    const isMissing = this.#missingLeaves().some((leaf) => leaf >= attempt.from && leaf < attempt.to);
-    if (isMissing) return [evict(event.worker, 'finished a range without sending all of its sums')];
+    if (attempt) return [evict(event.worker, 'finished a range without sending all of its sums')];
     return this.#assignMissing(nowMs);
   }
 
@@ -222,12 +227,38 @@ export class RoundMachine {
     return this.#assignMissing(nowMs);
   }
 
-  #measure(attempt: Attempt, nowMs: number): void {
+  /** All sums of an attempt are here: its worker is free, and its speed is known. */
+  #deliver(attempt: Attempt, nowMs: number): void {
+    this.#round?.attempts.delete(attempt.id);
     const worker = this.#workers.get(attempt.worker);
-    if (!worker || !this.#round) return;
-    const measured = this.#rowsIn(attempt.from, attempt.to) / Math.max(nowMs - attempt.startedMs, 0.01);
-    worker.speed = worker.isMeasured ? worker.speed + SPEED_SMOOTHING * (measured - worker.speed) : measured;
-    worker.isMeasured = true;
+    if (!worker) return;
+    const measured = this.#rowsIn(attempt) / Math.max(nowMs - attempt.startedMs, 0.01);
+    worker.speed =
+      worker.speed === undefined ? measured : worker.speed + SPEED_SMOOTHING * (measured - worker.speed);
+  }
+
+  /** Rows a millisecond: measured; or by the number of threads, at the mean speed of the measured ones'. */
+  #speedOf(worker: Worker): number {
+    if (worker.speed !== undefined) return worker.speed;
+    return worker.threads * (this.#meanThreadSpeed() ?? 1);
+  }
+
+  #meanThreadSpeed(): number | undefined {
+    let threads = 0;
+    let speed = 0;
+    for (const worker of this.#workers.values()) {
+      if (worker.speed === undefined) continue;
+      threads += worker.threads;
+      speed += worker.speed;
+    }
+    return threads === 0 ? undefined : speed / threads;
+  }
+
+  #isLate(attempt: Attempt, nowMs: number): boolean {
+    const worker = this.#workers.get(attempt.worker);
+    const isMeasured = this.#meanThreadSpeed() !== undefined;
+    const expectedMs = worker && isMeasured ? this.#rowsIn(attempt) / this.#speedOf(worker) : UNMEASURED_MS;
+    return nowMs - attempt.startedMs >= Math.max(LATE_FACTOR * expectedMs, LATE_FLOOR_MS);
   }
 
   /** Leaves of which some piece is not covered yet. */
@@ -248,11 +279,9 @@ export class RoundMachine {
     const missing = this.#missingLeaves();
     const open = missing.filter((leaf) => !isUnderWay(leaf));
     if (open.length > 0) return this.#assign(open, this.#leastLoaded(), nowMs);
-    const idle = [...this.#workers.values()].filter(
-      (worker) => !attempts.some((a) => a.worker === worker.id),
-    );
+    const idle = this.#dependable().filter((worker) => !attempts.some((a) => a.worker === worker.id));
     if (idle.length === 0) return [];
-    const late = attempts.filter((attempt) => attempt.deadlineMs <= nowMs);
+    const late = attempts.filter((attempt) => this.#isLate(attempt, nowMs));
     const copies = (leaf: number): number => attempts.filter((a) => a.from <= leaf && leaf < a.to).length;
     const isLate = (leaf: number): boolean => late.some((a) => a.from <= leaf && leaf < a.to);
     return this.#assign(
@@ -262,10 +291,18 @@ export class RoundMachine {
     );
   }
 
+  /** Workers that owe nothing from earlier rounds; all of them if there is no such worker. */
+  #dependable(): Worker[] {
+    const stuck = new Set(this.#stale.values());
+    const workers = [...this.#workers.values()];
+    const free = workers.filter((worker) => !stuck.has(worker.id));
+    return free.length > 0 ? free : workers;
+  }
+
   /** Workers without work, or all of them: a worker queues what it is given. */
   #leastLoaded(): Worker[] {
     const busy = new Set([...(this.#round?.attempts.values() ?? [])].map((attempt) => attempt.worker));
-    const workers = [...this.#workers.values()];
+    const workers = this.#dependable();
     const idle = workers.filter((worker) => !busy.has(worker.id));
     return idle.length > 0 ? idle : workers;
   }
@@ -275,7 +312,11 @@ export class RoundMachine {
     for (const run of contiguousRuns(leaves)) {
       const failures = this.#round?.failures.get(run.from)?.workers;
       const willing = workers.filter((worker) => !failures?.has(worker.id));
-      for (const range of divideLeaves(run.from, run.to, willing.length > 0 ? willing : workers)) {
+      const shares = (willing.length > 0 ? willing : workers).map((worker) => ({
+        id: worker.id,
+        speed: this.#speedOf(worker),
+      }));
+      for (const range of divideLeaves(run.from, run.to, shares)) {
         const attempt = this.#startAttempt(range, nowMs);
         commands.push({
           type: 'assign',
@@ -290,15 +331,15 @@ export class RoundMachine {
   }
 
   #startAttempt(range: { worker: number; from: number; to: number }, nowMs: number): Attempt {
-    const worker = this.#workers.get(range.worker) as Worker;
-    const expectedMs = worker.isMeasured ? this.#rowsIn(range.from, range.to) / worker.speed : UNMEASURED_MS;
-    const deadlineMs = nowMs + Math.max(LATE_FACTOR * expectedMs, LATE_FLOOR_MS);
-    const attempt = { id: this.#nextAttempt++, ...range, startedMs: nowMs, deadlineMs };
+    const { leafRows, numPieces, mode } = (this.#round as Round).plan;
+    const numSums =
+      mode === 'sum' ? maximalNodes(range.from, range.to, leafRows.length).length : range.to - range.from;
+    const attempt = { id: this.#nextAttempt++, ...range, startedMs: nowMs, sumsDue: numSums * numPieces };
     this.#round?.attempts.set(attempt.id, attempt);
     return attempt;
   }
 
-  #rowsIn(from: number, to: number): number {
+  #rowsIn({ from, to }: { readonly from: number; readonly to: number }): number {
     let rows = 0;
     for (let leaf = from; leaf < to; leaf++) rows += this.#round?.plan.leafRows[leaf] ?? 0;
     return rows;

@@ -12,9 +12,11 @@ import { renderPlots } from './output/plots.ts';
 import { runPlots } from './output/run-plots.ts';
 import type { Summary } from './output/summary.ts';
 import { initialState, prepareRun } from './prepare.ts';
+import type { PreparedRun } from './prepare.ts';
 import { saveModel } from './save-model.ts';
 import { train } from './train.ts';
 import type { TrainingResult } from './train.ts';
+import type { TrainingState } from './training-state.ts';
 
 /** What a run is told besides its config. */
 export interface RunOptions {
@@ -35,13 +37,20 @@ export interface FinishedRun {
   readonly directory: string;
 }
 
+/** Room that records and plots of a run take, besides the model. */
+const RECORD_BYTES = 16 * 2 ** 20;
+
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const { config, log, logFile, screen, signal, workforce } = options;
   const startedMs = performance.now();
   const prepared = await prepareRun(config, (message) => log.warn(message));
   const state = await initialState(prepared);
-  const directory = await openRunDirectory({ name: config.name, directory: options.runDirectory });
+  const directory = await openRunDirectory({
+    name: config.name,
+    directory: options.runDirectory,
+    bytesNeeded: RECORD_BYTES + 4 * prepared.model.numParameters,
+  });
   logFile.open(directory.logPath);
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
@@ -61,12 +70,28 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     });
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
+  } catch (error) {
+    if (!summary) await keepBestWeights(directory.modelPath, prepared, state, log);
+    throw error;
   } finally {
     recorder.endProgress();
     await compute?.close(summary ? 'the run is finished' : 'the run has ended early');
     await recorder.close(summary);
     logFile.close();
   }
+}
+
+/** What a run that ends early leaves behind: the best weights of its finished epochs, if there are any. */
+async function keepBestWeights(
+  path: string,
+  prepared: PreparedRun,
+  state: TrainingState,
+  log: Logger,
+): Promise<void> {
+  if (!state.hasBest) return;
+  state.restoreBest();
+  await saveModel(path, { ...prepared, state });
+  log.info(`the best weights so far are in ${path}`);
 }
 
 function summarize(

@@ -38,6 +38,7 @@ export class TrainingState {
   #nextFingerprints: string[] = [];
   #squares: number[] = [];
   #version = 0;
+  #hasBest = false;
 
   constructor({ kernels, memory, model, optimizer, initialize }: TrainingStateOptions) {
     this.kernels = kernels;
@@ -48,7 +49,6 @@ export class TrainingState {
     this.#best = memory.allocate(4 * model.numParameters, 'best weights');
     initialize(this.#optimizer.parameters);
     this.#fingerprints = this.#fingerprintAll();
-    this.keepBest();
   }
 
   /** Counts every change of the weights; what a worker computed with is named by it. */
@@ -104,8 +104,14 @@ export class TrainingState {
     return { gradNorm: Math.sqrt(this.#squares.reduce((sum, square) => sum + square, 0)) };
   }
 
+  /** True once `keepBest` was called: an epoch is done. */
+  get hasBest(): boolean {
+    return this.#hasBest;
+  }
+
   /** Remembers the current weights as the best. */
   keepBest(): void {
+    this.#hasBest = true;
     const { numParameters } = this.model;
     this.memory.f32(this.#best, numParameters).set(this.memory.f32(this.parameters, numParameters));
   }
@@ -150,7 +156,7 @@ export class TrainingState {
       category: 'diverged',
       code: 'E_DIVERGED',
       message: `diverged at step ${this.#optimizer.numSteps + 1}: the gradient of ${tensor?.name ?? 'the model'} is not finite`,
-      help: `lower optimizer.learningRate (now ${this.#learningRate}); the weights before this step are kept`,
+      help: `lower optimizer.learningRate (now ${this.#learningRate})`,
     });
   }
 }

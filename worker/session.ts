@@ -67,6 +67,7 @@ class Session {
   #replica: Replica | undefined;
   #end: { kind: SessionEnd['kind']; reason: string } | undefined;
   #jobs: Job[] = [];
+  #latestRound = 0;
   #isComputing = false;
   #welcome: WelcomeMessage | undefined;
   #bytesAsked = 0;
@@ -195,7 +196,7 @@ class Session {
     this.#send({ type: 'ready' });
   }
 
-  /** Queues a range. Ranges of earlier rounds are given up: those rounds are over. */
+  /** Queues a range. Ranges of earlier rounds, which are over, are given up when their turn comes. */
   #enqueue(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
     // Copied, because the body's alignment within the received buffer is arbitrary.
@@ -207,8 +208,8 @@ class Session {
         CLOSE.protocol,
       );
     }
-    this.#jobs = this.#jobs.filter((job) => job.message.round >= message.round);
     this.#jobs.push({ message, indices });
+    this.#latestRound = Math.max(this.#latestRound, message.round);
   }
 
   async #computeNext(): Promise<void> {
@@ -221,7 +222,10 @@ class Session {
   async #compute({ message, indices }: Job): Promise<void> {
     const replica = this.#requireReplica(message.type);
     const { type: kind, run, round, attempt, version, weights, numLeaves, firstLeaf } = message;
-    if (replica.isSuperseded(version)) return;
+    if (round < this.#latestRound || replica.isSuperseded(version)) {
+      // The coordinator must know that this worker is free again.
+      return this.#sendFinished(message, { computeMs: 0, sendMs: 0 });
+    }
     if (!replica.hasWeights(version, weights)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
@@ -241,14 +245,18 @@ class Session {
           onLeaf: (leaf) => timed(() => this.#sendEvaluation(message, replica, leaf)),
         },
       );
-      const residentBytes = process.memoryUsage.rss();
       this.#rangesDone++;
-      this.#send({ type: 'finished', run, round, attempt, computeMs, sendMs, residentBytes });
+      this.#sendFinished(message, { computeMs, sendMs });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, 1000) });
       throw error;
     }
+  }
+
+  #sendFinished(job: TrainMessage | EvaluateMessage, times: { computeMs: number; sendMs: number }): void {
+    const { run, round, attempt } = job;
+    this.#send({ type: 'finished', run, round, attempt, ...times, residentBytes: process.memoryUsage.rss() });
   }
 
   #sendGradient(job: TrainMessage | EvaluateMessage, replica: Replica, sum: GradientPiece): void {

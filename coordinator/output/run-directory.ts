@@ -81,7 +81,12 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
 
 async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
-  if (await exists(run.metricsPath)) throw occupied(run.path, 'an unfinished run');
+  // A run that ended before its first step left an empty file, and nothing to lose.
+  if (await hasContent(run.metricsPath)) throw occupied(run.path, 'an unfinished run');
+}
+
+async function hasContent(file: string): Promise<boolean> {
+  return (await exists(file)) && (await fs.stat(file)).size > 0;
 }
 
 function occupied(directory: string, what: string): LockstepError {

@@ -238,10 +238,10 @@ describe('RoundMachine', () => {
     simulation.bag = simulation.bag.filter((message) => message.worker === 2);
     for (let turn = 0; turn < 50; turn++) simulation.deliverOne({ duplicates: false });
     expect(simulation.completed).toBe(0);
-    simulation.nowMs = 10_000;
+    simulation.nowMs = 400;
     simulation.event({ type: 'tick' });
     expect(simulation.bag).toEqual([]);
-    simulation.nowMs = 100_000;
+    simulation.nowMs = 10_000;
     simulation.event({ type: 'tick' });
     simulation.event({ type: 'tick' });
     expect(simulation.bag.filter((message) => message.kind === 'finished')).toHaveLength(1);
@@ -252,6 +252,32 @@ describe('RoundMachine', () => {
     for (let turn = 0; turn < 50; turn++) simulation.deliverOne({ duplicates: false });
     expect(simulation.completed).toBe(1);
     expect(simulation.evicted).toEqual([]);
+  });
+
+  test('gives nothing more to a worker that still owes a range, until it reports', () => {
+    const machine = new RoundMachine();
+    const start = (round: number, nowMs: number): RoundCommand[] =>
+      machine.handle(
+        { type: 'roundStarted', plan: { round, mode: 'sum', numPieces: 1, leafRows: [4, 4] } },
+        nowMs,
+      );
+    const answer = (round: number, attempt: number, index: number, nowMs: number): RoundCommand[] =>
+      machine.handle(
+        { type: 'sumReceived', worker: 1, sum: { round, attempt, node: { level: 0, index }, piece: 0 } },
+        nowMs,
+      );
+    machine.handle({ type: 'workerReady', worker: 1, threads: 1 }, 0);
+    machine.handle({ type: 'workerReady', worker: 2, threads: 1 }, 0);
+    start(1, 0);
+    answer(1, 1, 0, 10);
+    // Worker 2 is silent: its leaf goes to worker 1 too, which completes the round.
+    expect(machine.handle({ type: 'tick' }, 1_000)).toEqual([
+      { type: 'assign', worker: 1, attempt: 3, from: 1, to: 2 },
+    ]);
+    answer(1, 3, 1, 1_010);
+    expect(start(2, 1_020)).toEqual([{ type: 'assign', worker: 1, attempt: 4, from: 0, to: 2 }]);
+    machine.handle({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2 }, 1_030);
+    expect(start(3, 1_040)).toContainEqual({ type: 'assign', worker: 2, attempt: 5, from: 0, to: 2 });
   });
 
   test('evicts a worker that finishes a range without its sums', () => {

@@ -92,10 +92,16 @@ describe('openRunDirectory', () => {
   test('refuses a directory that holds an unfinished run', async () => {
     const directory = path.join(root, 'a');
     const run = await openRunDirectory({ name: 'house', directory });
-    fs.writeFileSync(run.metricsPath, '');
+    fs.writeFileSync(run.metricsPath, '{"_step":1}\n');
     expect((await refusal(openRunDirectory({ name: 'house', directory }))).message).toBe(
       `${directory} holds an unfinished run`,
     );
+  });
+
+  test('takes a directory whose run ended before its first step', async () => {
+    const directory = path.join(root, 'b');
+    fs.writeFileSync((await openRunDirectory({ name: 'house', directory })).metricsPath, '');
+    expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
   });
 
   test('says why a directory cannot be written', async () => {
