@@ -121,59 +121,49 @@ export function packRightRows(
   const strideBytes: usize = <usize>stride << 2;
   for (let panel = firstPanel; panel < endPanel; panel++) {
     const to = packed + <usize>panel * k * RIGHT_STEP;
-    for (let group: u32 = 0; group < NR; group += 4) {
-      const row = panel * NR + group;
-      const from = source + <usize>row * strideBytes;
-      if (row + 4 <= n) {
-        transposeFourRows(from, strideBytes, k, to + (<usize>group << 2));
-        continue;
-      }
-      for (let r: u32 = 0; r < 4; r++) {
-        copyOneRow(from + <usize>r * strideBytes, row + r < n, k, to + (<usize>(group + r) << 2));
-      }
+    const row = panel * NR;
+    const from = source + <usize>row * strideBytes;
+    if (row + NR <= n) {
+      transposeEightRows(from, strideBytes, k, to);
+    } else {
+      for (let r: u32 = 0; r < NR; r++) copyOneRow(from + <usize>r * strideBytes, row + r < n, k, to + (<usize>r << 2));
     }
   }
 }
 
-function transposeFourRows(source: usize, strideBytes: usize, depth: u32, to: usize): void {
-  let a = source;
-  let b = a + strideBytes;
-  let c = b + strideBytes;
-  let d = c + strideBytes;
-  let k: u32 = 0;
-  for (; k + 4 <= depth; k += 4) {
-    const va = v128.load(a);
-    const vb = v128.load(b);
-    const vc = v128.load(c);
-    const vd = v128.load(d);
-    const abLow = v128.shuffle<f32>(va, vb, 0, 4, 1, 5);
-    const abHigh = v128.shuffle<f32>(va, vb, 2, 6, 3, 7);
-    const cdLow = v128.shuffle<f32>(vc, vd, 0, 4, 1, 5);
-    const cdHigh = v128.shuffle<f32>(vc, vd, 2, 6, 3, 7);
-    v128.store(to, v128.shuffle<f32>(abLow, cdLow, 0, 1, 4, 5));
-    to += RIGHT_STEP;
-    v128.store(to, v128.shuffle<f32>(abLow, cdLow, 2, 3, 6, 7));
-    to += RIGHT_STEP;
-    v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 0, 1, 4, 5));
-    to += RIGHT_STEP;
-    v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7));
-    to += RIGHT_STEP;
-    a += 16;
-    b += 16;
-    c += 16;
-    d += 16;
+function transposeEightRows(from: usize, strideBytes: usize, k: u32, to: usize): void {
+  const upper = from + 4 * strideBytes;
+  let p: u32 = 0;
+  // Both halves of a right step are written together: a cache line is touched once.
+  for (; p + 4 <= k; p += 4) {
+    const offset = <usize>p << 2;
+    transposeFourByFour(from + offset, strideBytes, to);
+    transposeFourByFour(upper + offset, strideBytes, to + 16);
+    to += 4 * RIGHT_STEP;
   }
-  for (; k < depth; k++) {
-    store<f32>(to, load<f32>(a));
-    store<f32>(to, load<f32>(b), 4);
-    store<f32>(to, load<f32>(c), 8);
-    store<f32>(to, load<f32>(d), 12);
+  for (; p < k; p++) {
+    for (let r: u32 = 0; r < NR; r++) {
+      store<f32>(to + (<usize>r << 2), load<f32>(from + <usize>r * strideBytes + (<usize>p << 2)));
+    }
     to += RIGHT_STEP;
-    a += 4;
-    b += 4;
-    c += 4;
-    d += 4;
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function transposeFourByFour(from: usize, strideBytes: usize, to: usize): void {
+  const a = v128.load(from);
+  const b = v128.load(from + strideBytes);
+  const c = v128.load(from + 2 * strideBytes);
+  const d = v128.load(from + 3 * strideBytes);
+  const abLow = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
+  const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
+  const cdLow = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  const cdHigh = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<f32>(abLow, cdLow, 0, 1, 4, 5));
+  v128.store(to + RIGHT_STEP, v128.shuffle<f32>(abLow, cdLow, 2, 3, 6, 7));
+  v128.store(to + 2 * RIGHT_STEP, v128.shuffle<f32>(abHigh, cdHigh, 0, 1, 4, 5));
+  v128.store(to + 3 * RIGHT_STEP, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7));
 }
 
 function copyOneRow(from: usize, exists: bool, k: u32, to: usize): void {
