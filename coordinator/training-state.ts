@@ -35,6 +35,8 @@ export class TrainingState {
   readonly #learningRate: number;
   readonly #best: number;
   #fingerprints: string[];
+  /** All of `#fingerprints` in one, once somebody asked. */
+  #fingerprint: string | undefined;
   #nextFingerprints: string[] = [];
   #squares: number[] = [];
   #version = 0;
@@ -58,7 +60,7 @@ export class TrainingState {
 
   /** Fingerprint of the whole vector of the current version. */
   get fingerprint(): string {
-    return combineFingerprints(this.#fingerprints);
+    return (this.#fingerprint ??= combineFingerprints(this.#fingerprints));
   }
 
   /** Address of the flat f32 vector of the current version. */
@@ -100,6 +102,7 @@ export class TrainingState {
     this.#optimizer.commit();
     this.#fingerprints = this.#nextFingerprints;
     this.#nextFingerprints = [];
+    this.#fingerprint = undefined;
     this.#version++;
     return { gradNorm: Math.sqrt(this.#squares.reduce((sum, square) => sum + square, 0)) };
   }
@@ -121,6 +124,7 @@ export class TrainingState {
     const { numParameters } = this.model;
     this.memory.f32(this.parameters, numParameters).set(this.memory.f32(this.#best, numParameters));
     this.#fingerprints = this.#fingerprintAll();
+    this.#fingerprint = undefined;
     this.#version++;
   }
 

@@ -105,10 +105,11 @@ export class ComputePool {
     if (!active) return;
     switch (message.type) {
       case 'piece':
-        return active.trees ? this.#combine(active, message) : active.reports.onPiece(message);
+        return this.#takePiece(active, message.piece);
       case 'evaluated':
         return this.#reportLeaves(active, message);
       case 'done':
+        if (message.lastPiece) this.#takePiece(active, message.lastPiece);
         active.computeMs = Math.max(active.computeMs, message.computeMs);
         active.numRunning--;
         if (active.numRunning > 0) return;
@@ -121,6 +122,11 @@ export class ComputePool {
       default:
         return message satisfies never;
     }
+  }
+
+  #takePiece(active: ActiveJob, piece: GradientPiece): void {
+    if (active.trees) this.#combine(active, piece);
+    else active.reports.onPiece(piece);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */

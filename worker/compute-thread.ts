@@ -2,7 +2,7 @@
 // go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { RowRange } from '../src/engine/engine.ts';
+import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
@@ -11,7 +11,6 @@ import { instantiateKernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import type { Loss } from '../src/model/spec.ts';
-import type { TreeNode } from '../src/tree.ts';
 
 /** What every thread of a process is started with. */
 export interface ThreadSetup {
@@ -39,13 +38,7 @@ export interface ThreadJob {
 
 export type ThreadMessage =
   | { readonly type: 'started' }
-  | {
-      readonly type: 'piece';
-      readonly node: TreeNode;
-      readonly piece: number;
-      readonly address: number;
-      readonly lossSum: number | undefined;
-    }
+  | { readonly type: 'piece'; readonly piece: GradientPiece }
   | {
       readonly type: 'evaluated';
       readonly firstLeaf: number;
@@ -53,7 +46,8 @@ export type ThreadMessage =
       readonly lossSums: Float64Array;
       readonly outputs: Float32Array;
     }
-  | { readonly type: 'done'; readonly computeMs: number }
+  /** The last piece comes with the end: waking the other thread costs as much as sending a small message. */
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastPiece: GradientPiece | undefined }
   | { readonly type: 'failed'; readonly message: string };
 
 /** Threads pack in milliseconds; one that has not by now is gone. */
@@ -75,13 +69,23 @@ function runJob(job: ThreadJob): void {
   const startedMs = performance.now();
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
-    if (job.range && job.kind === 'train')
-      engine.train(job.range, (piece) => post({ type: 'piece', ...piece }));
+    let lastPiece: GradientPiece | undefined;
+    if (job.range && job.kind === 'train') lastPiece = train(job.range);
     if (job.range && job.kind === 'evaluate') evaluate(job.range);
-    post({ type: 'done', computeMs: performance.now() - startedMs });
+    post({ type: 'done', computeMs: performance.now() - startedMs, lastPiece });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
   }
+}
+
+/** Posts all pieces but the last, which it returns. */
+function train(range: RowRange): GradientPiece | undefined {
+  let previous: GradientPiece | undefined;
+  engine.train(range, (piece) => {
+    if (previous) post({ type: 'piece', piece: previous });
+    previous = piece;
+  });
+  return previous;
 }
 
 function evaluate(range: RowRange): void {

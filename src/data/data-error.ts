@@ -9,7 +9,11 @@ export interface DataErrorContext {
 }
 
 /** An error in a data file. */
-export function dataError(code: `E_DATA_${string}`, message: string, context: DataErrorContext = {}): LockstepError {
+export function dataError(
+  code: `E_DATA_${string}`,
+  message: string,
+  context: DataErrorContext = {},
+): LockstepError {
   return new LockstepError({ category: 'data', code, message, ...context });
 }
 

@@ -2,12 +2,13 @@
 // gradients along the tree. Knows no network, no optimizer and no epoch.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
-import type { DenseLayer, Model } from '../model/model.ts';
+import { TILE_COLUMNS, TILE_ROWS } from '../kernels/tile.ts';
+import type { DenseLayer, Model, Piece } from '../model/model.ts';
 import { ACTIVATIONS } from '../model/spec.ts';
 import type { Loss } from '../model/spec.ts';
 import { ReductionTree, leavesUnder, maximalNodes, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
-import { COLUMN_SLOTS, TILE_COLUMNS, TILE_ROWS, maxOutputs, packedOperandLengths } from './plan.ts';
+import { COLUMN_SLOTS, maxOutputs, packedLeftLength, packedOperandLengths } from './plan.ts';
 import type { EnginePlan } from './plan.ts';
 import { gatherFeatures, gatherTargets } from './samples.ts';
 import type { Samples } from './samples.ts';
@@ -202,52 +203,85 @@ export class Engine {
   }
 
   #backward(pass: Pass, report: (piece: GradientPiece) => void): void {
-    const { memory, model } = this.#parts;
+    const { kernels, memory, model } = this.#parts;
     memory.u32(this.#buffers.segments, pass.segments.length).set(pass.segments);
     let [dY, dX] = this.#buffers.errors;
     for (let index = model.layers.length - 1; index >= 0; index--) {
-      this.#backwardLayer(pass, index, dY, dX);
-      this.#finishPieces(pass, index, report);
+      const layer = model.layers[index] as DenseLayer;
+      const y = this.#buffers.activations[index + 1] as number;
+      kernels.activationBackward(activationNumber(layer), dY, y, pass.rows * layer.outputs);
+      this.#biasGradient(pass, layer, dY);
+      this.#weightGradient(pass, index, dY, report);
+      if (index > 0) this.#inputGradient(pass, index, dY, dX);
       [dY, dX] = [dX, dY];
     }
   }
 
-  /** From dY[B, O]: db and dW into the pass's gradient, dX[B, I] into the other error block. */
-  #backwardLayer(pass: Pass, index: number, dY: number, dX: number): void {
-    const { kernels, model, weights } = this.#parts;
-    const { activations, packedA, packedB, segments, tiles, columnSlots } = this.#buffers;
-    const layer = model.layers[index] as DenseLayer;
-    const { inputs, outputs } = layer;
+  /** db[O] from dY[B, O]. */
+  #biasGradient(pass: Pass, { bias, outputs }: DenseLayer, dY: number): void {
+    if (!bias) return;
+    const { segments, columnSlots } = this.#buffers;
+    const db = pass.gradient + 4 * bias.offset;
+    this.#parts.kernels.columnSumTree(dY, outputs, segments, pass.segments.length - 1, db, columnSlots);
+  }
+
+  /** dW[O, I] = dY^T x, some rows at a time, so that the pieces which they complete can leave early. */
+  #weightGradient(pass: Pass, index: number, dY: number, report: (piece: GradientPiece) => void): void {
+    const { kernels, model } = this.#parts;
+    const { activations, packedA, packedB, segments, tiles } = this.#buffers;
+    const { inputs, outputs, weight } = model.layers[index] as DenseLayer;
     const { rows, gradient } = pass;
-    const numSegments = pass.segments.length - 1;
     const x = activations[index] as number;
-    kernels.activationBackward(activationNumber(layer), dY, activations[index + 1] as number, rows * outputs);
-    if (layer.bias) {
-      const db = gradient + 4 * layer.bias.offset;
-      kernels.columnSumTree(dY, outputs, segments, numSegments, db, columnSlots);
-    }
-    const dW = gradient + 4 * layer.weight.offset;
     kernels.packLeftColumns(dY, outputs, rows, outputs, packedA);
     kernels.packRightColumns(x, inputs, rows, inputs, packedB, 0, Math.ceil(inputs / TILE_COLUMNS));
-    kernels.gemmPackedTree(outputs, inputs, rows, packedA, packedB, dW, inputs, segments, numSegments, tiles);
-    if (index === 0) return;
+    const multiply = (fromRow: number, toRow: number): void => {
+      const left = packedA + 4 * packedLeftLength(fromRow, rows);
+      const dW = gradient + 4 * (weight.offset + fromRow * inputs);
+      const numSegments = pass.segments.length - 1;
+      kernels.gemmPackedTree(
+        toRow - fromRow,
+        inputs,
+        rows,
+        left,
+        packedB,
+        dW,
+        inputs,
+        segments,
+        numSegments,
+        tiles,
+      );
+    };
+    let isCut = false;
+    model.pieces.forEach(({ firstLayer, fromRow, toRow }, piece) => {
+      if (firstLayer !== index) return;
+      isCut = true;
+      multiply(fromRow, toRow);
+      this.#finishPiece(pass, piece, report);
+    });
+    // A small layer travels with an earlier one, which completes the piece.
+    if (!isCut) multiply(0, outputs);
+  }
+
+  /** dX[B, I] = dY W. */
+  #inputGradient({ rows }: Pass, index: number, dY: number, dX: number): void {
+    const { kernels, model, weights } = this.#parts;
+    const { packedA, tiles } = this.#buffers;
+    const { inputs, outputs } = model.layers[index] as DenseLayer;
     kernels.packLeftRows(dY, rows, outputs, outputs, packedA);
     const panels = weights.backwardPanels[index] as number;
     kernels.gemmPacked(rows, inputs, outputs, packedA, panels, dX, inputs, tiles);
   }
 
-  /** Adds the pieces that end at this layer to their left neighbours, and reports those that are final. */
-  #finishPieces(pass: Pass, layerIndex: number, report: (piece: GradientPiece) => void): void {
+  /** Adds the piece to its left neighbours where this pass makes that possible, and reports it if it is final. */
+  #finishPiece(pass: Pass, index: number, report: (piece: GradientPiece) => void): void {
     const { kernels, model } = this.#parts;
-    model.pieces.forEach((piece, index) => {
-      if (piece.firstLayer !== layerIndex) return;
-      const offset = 4 * piece.offset;
-      for (const { left, right } of pass.merges) kernels.addInto(left + offset, right + offset, piece.length);
-      if (!pass.finished) return;
-      const { node, address } = pass.finished;
-      const lossSum = index === model.pieces.length - 1 ? this.#lossSum(address) : undefined;
-      report({ node, piece: index, address: address + offset, lossSum });
-    });
+    const { length, offset } = model.pieces[index] as Piece;
+    const at = 4 * offset;
+    for (const { left, right } of pass.merges) kernels.addInto(left + at, right + at, length);
+    if (!pass.finished) return;
+    const { node, address } = pass.finished;
+    const lossSum = index === model.pieces.length - 1 ? this.#lossSum(address) : undefined;
+    report({ node, piece: index, address: address + at, lossSum });
   }
 }
 

@@ -3,13 +3,8 @@
 //   once a process:   weights, of two steps | packed weights, forward and backward panels | dataset
 //   once a thread:    targets | activations, a row block a layer | two error blocks | packed operands
 //                     | scratch | gradients, one flat vector a partial sum
+import { LEFT_REPEATS, TILE_COLUMNS, TILE_ROWS } from '../kernels/tile.ts';
 import type { DenseLayer, Model } from '../model/model.ts';
-
-/** The register tile of the GEMM kernel: widths of the panels of packed left and right operands. */
-export const TILE_ROWS = 5;
-export const TILE_COLUMNS = 8;
-/** Times that a packed left operand holds each value. */
-const LEFT_REPEATS = 4;
 
 /** Activations of one pass are kept to about this size; larger ranges run in several passes. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;

@@ -3,7 +3,8 @@
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
-import { TILE_COLUMNS, packedBackwardLength, packedForwardLength } from './plan.ts';
+import { TILE_COLUMNS } from '../kernels/tile.ts';
+import { packedBackwardLength, packedForwardLength } from './plan.ts';
 
 /** Addresses of the packed weights in a process's memory; shared by its threads. */
 export interface WeightsLayout {

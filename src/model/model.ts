@@ -2,6 +2,7 @@
 //
 // The parameters are one flat f32 vector, layer after layer, weight [out, in] before bias [out]. That
 // vector is what is hashed, sent and saved; names and shapes are offsets into it.
+import { TILE_ROWS } from '../kernels/tile.ts';
 import type { Activation, DenseSpec, Initializer, ModelSpec } from './spec.ts';
 
 /** A named part of the flat parameter vector; offset and length count f32. */
@@ -28,8 +29,10 @@ export interface DenseLayer {
 export interface Piece {
   readonly offset: number;
   readonly length: number;
-  /** The piece's gradient is final once the backward pass has done this layer. */
+  /** The piece's gradient is final once the backward pass has done these rows of this layer's weight. */
   readonly firstLayer: number;
+  readonly fromRow: number;
+  readonly toRow: number;
 }
 
 /** A model with all shapes resolved. */
@@ -43,8 +46,10 @@ export interface Model {
   readonly pieces: readonly Piece[];
 }
 
-/** f32 of the largest piece: 4 MiB, so that a heartbeat waits for one such message at most. */
+/** f32 of the largest piece: 4 MiB, the most that a message may carry. */
 export const MAX_PIECE_LENGTH = 1_048_576;
+/** Larger layers are cut to about this: 512 KiB, so that one piece is computed while another travels. */
+const PIECE_LENGTH = 131_072;
 /** Smaller layers are sent together: below 64 KiB a message costs more than its bytes. */
 const MIN_PIECE_LENGTH = 16_384;
 
@@ -106,15 +111,38 @@ function cutPieces(layers: readonly DenseLayer[]): Piece[] {
   for (let index = layers.length - 1; index >= 0; index--) {
     const layer = layers[index] as DenseLayer;
     end ??= layerEnd(layer);
-    const start = layer.weight.offset;
-    const nextLength = index > 0 ? start - (layers[index - 1] as DenseLayer).weight.offset : 0;
-    const shouldJoinNext =
-      index > 0 && end - start < MIN_PIECE_LENGTH && end - start + nextLength <= MAX_PIECE_LENGTH;
-    if (shouldJoinNext) continue;
-    for (let offset = start; offset < end; offset += MAX_PIECE_LENGTH) {
-      pieces.push({ offset, length: Math.min(MAX_PIECE_LENGTH, end - offset), firstLayer: index });
-    }
+    const length = end - layer.weight.offset;
+    const nextLength = index > 0 ? layer.weight.offset - (layers[index - 1] as DenseLayer).weight.offset : 0;
+    if (index > 0 && length < MIN_PIECE_LENGTH && length + nextLength <= MAX_PIECE_LENGTH) continue;
+    pieces.push(...cutLayer(layer, index, end));
     end = undefined;
+  }
+  return pieces;
+}
+
+/** Cuts [start of the layer, end) at rows of its weight, whole tiles each; what follows it goes with the last rows. */
+function cutLayer(layer: DenseLayer, firstLayer: number, end: number): Piece[] {
+  const { inputs, outputs, weight } = layer;
+  const tileLength = TILE_ROWS * inputs;
+  if (tileLength > PIECE_LENGTH) return cutWideLayer(layer, firstLayer, end);
+  const rowsPerPiece = Math.floor(PIECE_LENGTH / tileLength) * TILE_ROWS;
+  const pieces: Piece[] = [];
+  for (let fromRow = 0; fromRow < outputs; fromRow += rowsPerPiece) {
+    const isLast = fromRow + rowsPerPiece >= outputs;
+    const toRow = isLast ? outputs : fromRow + rowsPerPiece;
+    const offset = weight.offset + fromRow * inputs;
+    const pieceEnd = isLast ? end : weight.offset + toRow * inputs;
+    pieces.push({ offset, length: pieceEnd - offset, firstLayer, fromRow, toRow });
+  }
+  return pieces;
+}
+
+/** A layer whose rows are too long to cut between: its pieces are all final when all rows are done. */
+function cutWideLayer({ outputs, weight }: DenseLayer, firstLayer: number, end: number): Piece[] {
+  const pieces: Piece[] = [];
+  for (let offset = weight.offset; offset < end; offset += MAX_PIECE_LENGTH) {
+    const length = Math.min(MAX_PIECE_LENGTH, end - offset);
+    pieces.push({ offset, length, firstLayer, fromRow: pieces.length === 0 ? 0 : outputs, toRow: outputs });
   }
   return pieces;
 }

@@ -258,15 +258,33 @@ describe('the engine', () => {
     }
   });
 
-  it('reports large layers in pieces of at most 4 MiB, small ones together, with the same bits', () => {
+  it('reports large layers some rows at a time, small ones together, with the same bits', () => {
     const layers: LayerWords[] = [
       [1050, 'relu', true],
       [20, 'relu', true],
       [4, 'linear', true],
     ];
     const model = modelOf(1010, layers);
-    expect(model.pieces.map(({ firstLayer }) => firstLayer)).toEqual([1, 0, 0]);
+    // 125 rows of 1010 are the most whole tiles of 5 in 131,072 values.
+    expect(model.pieces.map(({ firstLayer, fromRow }) => [firstLayer, fromRow])).toEqual([
+      [1, 0],
+      ...[0, 125, 250, 375, 500, 625, 750, 875, 1000].map((row) => [0, row]),
+    ]);
     checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
+  });
+
+  it('reports a layer whose rows are too long to cut between in pieces of 4 MiB, with the same bits', () => {
+    const layers: LayerWords[] = [[6, 'linear', true]];
+    const pieces = modelOf(200_000, layers).pieces.map(({ length, fromRow, toRow }) => [
+      length,
+      fromRow,
+      toRow,
+    ]);
+    expect(pieces).toEqual([
+      [1_048_576, 0, 6],
+      [1_200_006 - 1_048_576, 6, 6],
+    ]);
+    checkBits({ loss: 'mse', inputWidth: 200_000, layers, rows: 2, shards: 2 });
   });
 });
 

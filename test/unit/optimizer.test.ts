@@ -11,8 +11,8 @@ import { randomValues } from '../helpers/twins/samples.ts';
 const CONFIG = { kind: 'adam' as const, learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 const LENGTH = 11;
 const PIECES = [
-  { offset: 5, length: 6, firstLayer: 1 },
-  { offset: 0, length: 5, firstLayer: 0 },
+  { offset: 5, length: 6, firstLayer: 1, fromRow: 0, toRow: 1 },
+  { offset: 0, length: 5, firstLayer: 0, fromRow: 0, toRow: 1 },
 ];
 
 let kernels: Kernels;
