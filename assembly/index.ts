@@ -2,16 +2,10 @@
 export { activationBackward, addInto, biasActivationForward, columnSumTree } from './activation';
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { gatherRows, gatherScaledBytes } from './gather';
-export {
-  gemmPacked,
-  gemmPackedTree,
-  packLeftColumns,
-  packLeftRows,
-  packRightColumns,
-  packRightRows,
-} from './gemm';
+export { gemmPacked, gemmPackedTree } from './gemm';
 export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
 export { expF64, logF64 } from './math';
 export { adamStep } from './optimizer';
+export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 export { peakMultiplyAdd } from './peak';
 export { fillNormal, fillUniform, philox4x32 } from './random';

@@ -1,4 +1,4 @@
-// The register tile of the GEMM kernel (assembly/gemm.ts), which whoever lays out operands must know.
+// The register tile of the GEMM kernel (assembly/tile.ts), which whoever lays out operands must know.
 
 /** Rows of C in a tile: the width of the panels of packed left operands. */
 export const TILE_ROWS = 5;
