@@ -3,7 +3,6 @@
 import { leafBounds } from '../src/data/batches.ts';
 import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
-import type { Logger } from '../src/log.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
@@ -15,16 +14,13 @@ import type { RoundCommand, RoundEvent, SumName } from './round-machine.ts';
 import { SumSlots } from './sum-slots.ts';
 import type { TrainingState } from './training-state.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
+import { WorkerWaits } from './worker-waits.ts';
+import type { WaitOptions } from './worker-waits.ts';
 
 /** What a cluster is made from. */
-export interface ClusterOptions {
+export interface ClusterOptions extends WaitOptions {
   readonly run: string;
   readonly state: TrainingState;
-  readonly log: Logger;
-  /** Longest time without any worker before the run ends. */
-  readonly waitForWorkersMs: number;
-  /** What to tell a user whose run has no workers. */
-  readonly joinHint: () => string;
 }
 
 /** Figures of the rounds so far, for benchmarks and the log. */
@@ -35,7 +31,6 @@ export interface ClusterCounters {
   computeMs: number;
   /** Largest resident memory that a worker reported. */
   workerResidentBytes: number;
-  workersLost: number;
 }
 
 /** A round under way: what it computes, and who waits for it. */
@@ -59,8 +54,6 @@ interface ReceivedSum {
 }
 
 const TICK_MS = 100;
-const FIRST_WAIT_NOTE_MS = 10_000;
-const NEXT_WAIT_NOTE_MS = 30_000;
 /** Most leaves of an evaluation round: keeps its messages small. */
 const MAX_EVALUATION_LEAVES = 1024;
 
@@ -71,25 +64,23 @@ export class Cluster implements Compute {
     bytesReceived: 0,
     computeMs: 0,
     workerResidentBytes: 0,
-    workersLost: 0,
   };
   readonly #options: ClusterOptions;
   readonly #state: TrainingState;
   readonly #machine = new RoundMachine();
   readonly #slots: SumSlots;
+  readonly #waits: WorkerWaits;
   readonly #outputsFingerprinter: ByteFingerprinter;
   readonly #sessions = new Map<number, WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
   #active: ActiveRound | undefined;
   #numRounds = 0;
-  #emptySinceMs: number | undefined = performance.now();
-  #nextWaitNoteMs = FIRST_WAIT_NOTE_MS;
-  #readyWaiters: { count: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   #fatal: Error | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(options: ClusterOptions) {
     this.#options = options;
+    this.#waits = new WorkerWaits(options, performance.now());
     this.#state = options.state;
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#outputsFingerprinter = new ByteFingerprinter(options.state.kernels, options.state.memory);
@@ -103,39 +94,27 @@ export class Cluster implements Compute {
   /** Resolves once `count` workers are ready. @throws LockstepError (exit 7) when they do not come in time. */
   async waitForWorkers(count: number): Promise<void> {
     if (this.#fatal) throw this.#fatal;
-    if (this.#sessions.size >= count) return;
-    const { waitForWorkersMs } = this.#options;
-    const timer = setTimeout(() => this.fail(this.#starved(count)), waitForWorkersMs);
-    try {
-      await new Promise<void>((resolve, reject) => this.#readyWaiters.push({ count, resolve, reject }));
-    } finally {
-      clearTimeout(timer);
-    }
+    await this.#waits.waitFor(count);
   }
 
   /** A worker has joined: it gets the weights, and work at once if some is open. */
   addWorker(session: WorkerSession): void {
     this.#sessions.set(session.id, session);
-    this.#emptySinceMs = undefined;
     const numPieces = this.#state.model.pieces.length;
     for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
     if (this.#active?.kind === 'train') {
       for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
     }
     this.#handle({ type: 'workerReady', worker: session.id, threads: session.threads });
-    const isMet = (waiter: { count: number }): boolean => waiter.count <= this.#sessions.size;
-    for (const waiter of this.#readyWaiters.filter(isMet)) waiter.resolve();
-    this.#readyWaiters = this.#readyWaiters.filter((waiter) => !isMet(waiter));
+    this.#waits.rosterChanged(this.#sessions.size, performance.now());
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
   removeWorker(session: WorkerSession): void {
     if (!this.#sessions.delete(session.id)) return;
-    this.counters.workersLost++;
-    if (this.#sessions.size === 0) {
-      this.#emptySinceMs = performance.now();
-      this.#nextWaitNoteMs = FIRST_WAIT_NOTE_MS;
-      if (this.#active) this.#options.log.warn('0 workers left, waiting for one to join');
+    this.#waits.rosterChanged(this.#sessions.size, performance.now());
+    if (this.#sessions.size === 0 && this.#active) {
+      this.#options.log.warn('0 workers left, waiting for one to join');
     }
     this.#handle({ type: 'workerLost', worker: session.id });
   }
@@ -145,8 +124,7 @@ export class Cluster implements Compute {
     this.#fatal ??= error;
     this.#active?.reject(error);
     this.#active = undefined;
-    for (const waiter of this.#readyWaiters) waiter.reject(error);
-    this.#readyWaiters = [];
+    this.#waits.rejectAll(error);
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {
@@ -408,24 +386,9 @@ export class Cluster implements Compute {
 
   #tick(): void {
     this.#handle({ type: 'tick' });
-    if (this.#emptySinceMs === undefined || this.#fatal) return;
-    const { log, joinHint, waitForWorkersMs } = this.#options;
-    const emptyMs = performance.now() - this.#emptySinceMs;
-    if (emptyMs >= waitForWorkersMs) return this.fail(this.#starved(1));
-    if (emptyMs < this.#nextWaitNoteMs) return;
-    this.#nextWaitNoteMs += NEXT_WAIT_NOTE_MS;
-    log.warn(`waiting for workers (${Math.round(emptyMs / 1000)} s): ${joinHint()}`);
-  }
-
-  #starved(needed: number): LockstepError {
-    const { joinHint, waitForWorkersMs } = this.#options;
-    const who = needed === 1 ? 'no worker' : `only ${this.#sessions.size} of ${needed} workers`;
-    return new LockstepError({
-      category: 'noWorkers',
-      code: 'E_NO_WORKERS',
-      message: `${who} joined within ${Math.round(waitForWorkersMs / 1000)} s`,
-      help: joinHint(),
-    });
+    if (this.#fatal) return;
+    const starved = this.#waits.tick(performance.now());
+    if (starved) this.fail(starved);
   }
 
   #unable({ from, to, message }: Extract<RoundCommand, { type: 'giveUp' }>): LockstepError {
