@@ -3,6 +3,7 @@ import { validateConfig } from '../src/config/validate.ts';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
+import { hostMath } from '../src/data/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
@@ -36,7 +37,7 @@ export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<Prepar
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const model = resolveModel(config.model, workload.inputs);
-  const math = { log: (x: number) => kernels.logF64(x), exp: (x: number) => kernels.expF64(x) };
+  const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);
   return { config, kernelModule, kernels, memory, math, data: dataOf(dataset), model, plan };
 }

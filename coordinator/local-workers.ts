@@ -36,11 +36,6 @@ export class LocalWorkers {
     for (let index = 0; index < options.count; index++) this.#start(index, 0);
   }
 
-  /** Process ids of the running workers. */
-  get pids(): number[] {
-    return [...this.#children].map((child) => child.pid).filter((pid) => pid !== undefined);
-  }
-
   /** Waits for the workers to end, and kills those that do not. */
   async stop(): Promise<void> {
     this.#isStopping = true;

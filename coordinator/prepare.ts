@@ -3,6 +3,7 @@
 import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
+import { hostMath } from '../src/data/host-math.ts';
 import type { HostMath } from '../src/data/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
@@ -36,7 +37,7 @@ export async function prepareRun(config: Config, warn: (message: string) => void
   const kernelModule = await loadKernelModule();
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
-  const math: HostMath = { log: (x) => kernels.logF64(x), exp: (x) => kernels.expF64(x) };
+  const math = hostMath(kernels);
   const data = await loadData({ config, math, warn });
   const model = resolveModel(config.model, data.dataset.layout.featureWidth);
   requireMatchingOutputs(config, data, model);

@@ -142,11 +142,6 @@ export class RoundMachine {
     }
   }
 
-  /** Workers that take part. */
-  get workerIds(): number[] {
-    return [...this.#workers.keys()];
-  }
-
   #attemptOf(worker: number, round: number, attempt: number): Attempt | undefined {
     if (this.#round?.plan.round !== round) return undefined;
     const found = this.#round.attempts.get(attempt);

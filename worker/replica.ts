@@ -23,8 +23,6 @@ import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
 export interface ReplicaJob {
   readonly kind: 'train' | 'evaluate';
   readonly version: number;
-  /** Fingerprint that the version must have. */
-  readonly weights: string;
   readonly range: RowRange;
 }
 

@@ -239,7 +239,7 @@ class Session {
     };
     try {
       const computeMs = await replica.compute(
-        { kind, version, weights, range },
+        { kind, version, range },
         {
           onPiece: (piece) => timed(() => this.#sendGradient(message, replica, piece)),
           onLeaf: (leaf) => timed(() => this.#sendEvaluation(message, replica, leaf)),

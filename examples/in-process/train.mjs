@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../dist/src/config/load.js';
 import { epochOrder } from '../../dist/src/data/batches.js';
+import { hostMath } from '../../dist/src/data/host-math.js';
 import { loadData } from '../../dist/src/data/load.js';
 import { drawWeights } from '../../dist/src/engine/initialize.js';
 import { LocalEngine } from '../../dist/src/engine/local-engine.js';
@@ -19,7 +20,7 @@ const numEpochs = Number(process.argv[2] ?? config.epochs);
 const kernelModule = await loadKernelModule();
 const memory = new Memory();
 const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
-const math = { log: (x) => kernels.logF64(x), exp: (x) => kernels.expF64(x) };
+const math = hostMath(kernels);
 const { dataset, splits } = await loadData({ config, math, warn: console.warn });
 
 const model = resolveModel(config.model, dataset.layout.featureWidth);
