@@ -8,7 +8,7 @@
 // padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
 import { activationNumber } from './activation.ts';
-import type { Conv2dLayer } from './conv2d.ts';
+import type { Convolution } from './convolution.ts';
 import { sizeOf } from './layer.ts';
 import type { LayerRunner, Pass, Site } from './layer.ts';
 import { stackedSums, sumLeaves } from './leaf-sums.ts';
@@ -40,7 +40,7 @@ interface Slices {
 
 /** See the head of this file. */
 export class Conv2dRunner implements LayerRunner {
-  readonly #layer: Conv2dLayer;
+  readonly #layer: Convolution;
   readonly #site: Site;
   readonly #activation: number;
   readonly #y: number;
@@ -54,7 +54,7 @@ export class Conv2dRunner implements LayerRunner {
   #dY = 0;
   #dX = 0;
 
-  constructor(layer: Conv2dLayer, site: Site) {
+  constructor(layer: Convolution, site: Site) {
     const { window, group, inputShape, outputShape, needsInputGradient } = layer;
     this.#layer = layer;
     this.#site = site;
@@ -213,7 +213,7 @@ export class Conv2dRunner implements LayerRunner {
   }
 }
 
-function slicesOf({ window, group }: Conv2dLayer): Slices {
+function slicesOf({ window, group }: Convolution): Slices {
   const { positions, taps } = window;
   const slices = (length: number): number => Math.max(1, Math.floor(SLICE_LENGTH / length));
   return {
@@ -224,7 +224,7 @@ function slicesOf({ window, group }: Conv2dLayer): Slices {
   };
 }
 
-function layOutScratch(layer: Conv2dLayer, site: Site, slices: Slices): Scratch {
+function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch {
   const { window, group, spec, weight, needsInputGradient } = layer;
   const { filters, depth, channels } = group;
   const { positions, taps } = window;

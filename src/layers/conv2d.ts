@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { packedLeftLength } from '../kernels/tile.ts';
 import { ACTIVATIONS } from './activation.ts';
 import { Conv2dRunner } from './conv2d-runner.ts';
+import type { Convolution } from './convolution.ts';
 import { DepthwiseRunner } from './depthwise-runner.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
 import { formatShape } from './layer.ts';
@@ -18,9 +19,9 @@ export const conv2dSchema = z.strictObject({
   stride: pairSchema(1).default(1).describe('Distance between windows: n or [vertical, horizontal]'),
   padding: z
     .union([z.enum(['valid', 'same']), pairSchema(0)])
-    .default('valid')
+    .default(0)
     .describe(
-      'Zeros around the image: valid is none, same keeps its size at stride 1; n or [vertical, horizontal]',
+      'Zeros around the image: n or [vertical, horizontal]; same keeps its size at stride 1, valid is none',
     ),
   dilation: pairSchema(1).default(1).describe('Distance between the taps of a filter'),
   groups: z
@@ -40,14 +41,13 @@ export const conv2dSchema = z.strictObject({
 export type Conv2dSpec = z.output<typeof conv2dSchema>;
 
 /** See the head of this file. */
-export class Conv2dLayer implements Layer {
+export class Conv2dLayer implements Layer, Convolution {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
   readonly needsInputGradient: boolean;
   readonly spec: Conv2dSpec;
   readonly window: Window;
-  /** Channels and filters of one group, and the depth of its products: channels times taps. */
-  readonly group: { readonly channels: number; readonly filters: number; readonly depth: number };
+  readonly group: Convolution['group'];
   readonly weight: ParameterTensor;
   readonly bias: ParameterTensor | undefined;
 

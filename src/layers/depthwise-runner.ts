@@ -1,13 +1,13 @@
 // A depthwise convolution, sample by sample, with kernels that look at one channel at a time.
 import { activationNumber } from './activation.ts';
-import type { Conv2dLayer } from './conv2d.ts';
+import type { Convolution } from './convolution.ts';
 import { sizeOf } from './layer.ts';
 import type { LayerRunner, Pass, Site } from './layer.ts';
 import { stackedSums, sumLeaves } from './leaf-sums.ts';
 
 /** See the head of this file. */
 export class DepthwiseRunner implements LayerRunner {
-  readonly #layer: Conv2dLayer;
+  readonly #layer: Convolution;
   readonly #site: Site;
   readonly #activation: number;
   readonly #inputLength: number;
@@ -19,7 +19,7 @@ export class DepthwiseRunner implements LayerRunner {
   #dY = 0;
   #dX = 0;
 
-  constructor(layer: Conv2dLayer, site: Site) {
+  constructor(layer: Convolution, site: Site) {
     const { window, weight, bias, needsInputGradient } = layer;
     this.#layer = layer;
     this.#site = site;
