@@ -43,7 +43,7 @@ function copyRows(from: usize, to: usize, fromStep: usize, toStep: usize, geomet
 
 // @ts-ignore: decorator
 @inline
-function copyRow(from: usize, to: usize, width: u32): void {
+export function copyRow(from: usize, to: usize, width: u32): void {
   const bytes = <usize>width << 2;
   if (width < 4) {
     for (let at: usize = 0; at < bytes; at += 4) store<f32>(to + at, load<f32>(from + at));

@@ -3,6 +3,15 @@
 // Letters: C channels, M windows a channel (so C x M outputs), T taps, P positions.
 import { cropPlane } from './convolution-border';
 import {
+  forwardThreeByThree,
+  hasGatheredGradient,
+  hasThreeByThree,
+  inputGradientThreeByThree,
+  storeSum,
+  sumLanes,
+  weightGradientThreeByThree,
+} from './convolution-depthwise-3x3';
+import {
   dilationXOf,
   dilationYOf,
   hasVectorRows,
@@ -37,7 +46,8 @@ export function depthwiseForward(
   const hasBlocks = outWidthOf(geometry) >= 4 && outHeightOf(geometry) >= 4;
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      if (hasBlocks && strideXOf(geometry) == 1) forwardPlane(true, padded, geometry, weights, y);
+      if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
+      else if (hasBlocks && strideXOf(geometry) == 1) forwardPlane(true, padded, geometry, weights, y);
       else if (hasBlocks) forwardPlane(false, padded, geometry, weights, y);
       else forwardSlowly(padded, geometry, weights, y);
       weights += weightBytes;
@@ -139,7 +149,7 @@ function forwardSlowly(plane: usize, geometry: usize, weights: usize, y: usize):
 
 /**
  * dX[C, height, width] from dY[C * M, P] and weights[C * M, T]: windows, then taps, in ascending order, from zero.
- * `plane` is scratch for one padded plane.
+ * `plane` is scratch for one padded plane, and for [height + 2, width + 2].
  */
 export function depthwiseInputGradient(
   dY: usize,
@@ -150,19 +160,33 @@ export function depthwiseInputGradient(
   plane: usize,
   dX: usize,
 ): void {
-  const taps = tapsOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    memory.fill(plane, 0, paddedBytesOf(geometry));
-    for (let m: u32 = 0; m < multiplier; m++) {
-      for (let tap: u32 = 0; tap < taps; tap++) {
-        addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
-        weights += 4;
-      }
-      dY += <usize>positionsOf(geometry) << 2;
-    }
-    cropPlane(plane, geometry, dX);
+    if (hasGatheredGradient(geometry)) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
+    else scatterPlane(dY, geometry, weights, multiplier, plane, dX);
+    weights += <usize>(multiplier * tapsOf(geometry)) << 2;
+    dY += <usize>(multiplier * positionsOf(geometry)) << 2;
     dX += <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
   }
+}
+
+function gatherPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+  for (let m: u32 = 0; m < multiplier; m++) {
+    inputGradientThreeByThree(dY, geometry, weights, plane, dX, m > 0);
+    weights += <usize>tapsOf(geometry) << 2;
+    dY += <usize>positionsOf(geometry) << 2;
+  }
+}
+
+function scatterPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+  memory.fill(plane, 0, paddedBytesOf(geometry));
+  for (let m: u32 = 0; m < multiplier; m++) {
+    for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
+      addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
+      weights += 4;
+    }
+    dY += <usize>positionsOf(geometry) << 2;
+  }
+  cropPlane(plane, geometry, dX);
 }
 
 /** Adds weight x dY of every position to where one tap of its window lies. */
@@ -218,17 +242,21 @@ export function depthwiseWeightGradient(
   dW: usize,
   accumulate: bool,
 ): void {
-  const taps = tapsOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      for (let tap: u32 = 0; tap < taps; tap++) {
-        const sum = tapSum(padded + tapOffset(geometry, tap), geometry, dY);
-        store<f32>(dW, accumulate ? load<f32>(dW) + sum : sum);
-        dW += 4;
-      }
+      if (hasThreeByThree(geometry)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
+      else weightGradientPlane(padded, geometry, dY, dW, accumulate);
+      dW += <usize>tapsOf(geometry) << 2;
       dY += <usize>positionsOf(geometry) << 2;
     }
     padded += paddedBytesOf(geometry);
+  }
+}
+
+function weightGradientPlane(plane: usize, geometry: usize, dY: usize, dW: usize, accumulate: bool): void {
+  for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
+    storeSum(dW, tapSum(plane + tapOffset(geometry, tap), geometry, dY), accumulate);
+    dW += 4;
   }
 }
 
@@ -262,8 +290,7 @@ function tapSumOfWide(isDense: bool, from: usize, geometry: usize, dY: usize): f
     d += rowBytes;
     window += rowStep;
   }
-  const low = f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1);
-  return low + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3));
+  return sumLanes(sum);
 }
 
 /** Rows of 1 to 3 positions: they are all in the highest lanes. */

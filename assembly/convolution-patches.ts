@@ -35,31 +35,37 @@ export function packPatchColumns(
 ): void {
   const positions = positionsOf(geometry);
   const panelBytes = <usize>(channels * tapsOf(geometry)) * RIGHT_STEP;
+  const width = outWidthOf(geometry);
+  let row = (firstPanel * NR) / width;
+  let column = (firstPanel * NR) % width;
   for (let panel = firstPanel; panel < endPanel; panel++) {
     const position = panel * NR;
     if (hasVectorRows(geometry) && position + NR <= positions) {
-      packPositions(padded, geometry, channels, position, packed);
+      packPositions(padded, geometry, channels, row, column, packed);
     } else {
       for (let lane: u32 = 0; lane < NR; lane++) {
         packPosition(padded, geometry, channels, position + lane, packed + (<usize>lane << 2));
       }
     }
     packed += panelBytes;
+    for (column += NR; column >= width; column -= width) row++;
   }
 }
 
 /** Eight positions with vectors: four of them lie in one row, or in the end of one and the start of the next. */
-function packPositions(padded: usize, geometry: usize, channels: u32, position: u32, to: usize): void {
-  const a = padded + windowOffset(geometry, position);
-  const b = padded + windowOffset(geometry, position + 4);
+function packPositions(padded: usize, geometry: usize, channels: u32, row: u32, column: u32, to: usize): void {
   const width = outWidthOf(geometry);
-  const aRun = width - (position % width);
-  const bRun = width - ((position + 4) % width);
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const a = padded + <usize>row * rowStep + (<usize>column << 2);
+  const aRun = width - column;
+  const isNextRow = aRun <= 4;
+  const bRun = isNextRow ? aRun + width - 4 : aRun - 4;
+  // Seen from a vector's first lane, the next row's windows begin where this row's windows would go on, a step away.
+  const step = rowStep - (<usize>width << 2);
+  const b = a + 16 + (isNextRow ? step : 0);
   if (aRun >= 4 && bRun >= 4) {
     packWhole(geometry, channels, a, b, to);
   } else {
-    // Seen from the vector's first lane, the next row's windows begin `run` lanes to the right.
-    const step = <usize>(strideYOf(geometry)) * paddedRowBytesOf(geometry) - (<usize>width << 2);
     packSplit(geometry, channels, a, b, aRun < 4 ? step : 0, bRun < 4 ? step : 0, lowLanes(aRun), lowLanes(bRun), to);
   }
 }

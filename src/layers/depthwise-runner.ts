@@ -27,9 +27,10 @@ export class DepthwiseRunner implements LayerRunner {
     this.#inputLength = sizeOf(layer.inputShape);
     this.#outputLength = sizeOf(layer.outputShape);
     this.#y = site.activations(site.maxRows * this.#outputLength);
+    const [, height = 0, width = 0] = layer.inputShape;
     const [padded = 0, plane = 0, sums = 0] = site.scratch(
       window.channels * window.paddedLength,
-      window.paddedLength,
+      Math.max(window.paddedLength, (height + 2) * (width + 2)),
       stackedSums(site.maxLeaves) * (weight.length + (bias?.length ?? 0)),
     );
     this.#scratch = { padded, plane, sums };

@@ -209,7 +209,7 @@ describe('depthwise convolution', () => {
       const weights = randomWeights(window, channels * multiplier);
       const dY = randomValues(5, channels * multiplier * positionsOf(window.geometry));
       const dX = arena.room(4 * channels * height * width);
-      const plane = arena.room(4 * window.paddedLength);
+      const plane = arena.room(4 * Math.max(window.paddedLength, (height + 2) * (width + 2)));
       const geometry = arena.put(window.record);
       const [d, w] = [arena.put(dY), arena.put(weights)];
       arena.kernels.depthwiseInputGradient(d, geometry, w, channels, multiplier, plane, dX);
