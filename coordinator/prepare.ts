@@ -3,8 +3,8 @@
 import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
-import { hostMath } from '../src/data/host-math.ts';
-import type { HostMath } from '../src/data/host-math.ts';
+import { hostMath } from '../src/kernels/host-math.ts';
+import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';

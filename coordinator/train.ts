@@ -1,7 +1,7 @@
 // The training loop: epochs of steps, a validation after each, one test on the best weights at the end.
 import type { Config } from '../src/config/schema.ts';
 import { epochOrder, numBatches, shardBounds } from '../src/data/batches.ts';
-import type { HostMath } from '../src/data/host-math.ts';
+import type { HostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { SplitMetrics } from '../src/metrics.ts';
