@@ -175,7 +175,7 @@ describe('the layers', () => {
     const text = "import type { A } from '../worker/a.ts';\nconst b = await import('../bin/b.ts');";
     expect(importsOf({ name: 'coordinator/c.ts', text }).flatMap(judgeImport)).toEqual([
       'coordinator/c.ts imports worker/a.ts, the other side of the socket',
-      'coordinator/c.ts (layer 3) imports bin/b.ts (layer 4)',
+      'coordinator/c.ts (layer 5) imports bin/b.ts (layer 6)',
     ]);
     const circle = [
       { from: 'a', to: 'b' },
