@@ -23,7 +23,9 @@ const ERRORS = new Set(['loss', 'rmse', 'mae', 'mape']);
 /** What is watched without `earlyStopping`: which weights are the best is decided by the loss. */
 const DEFAULT_WATCH = { monitor: 'loss', minDelta: 0 };
 
-type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & { readonly mode?: 'min' | 'max' | undefined };
+type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
+  readonly mode?: 'min' | 'max' | undefined;
+};
 
 /** The value that decides. @throws LockstepError (exit 2) if the split has no such metric. */
 export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAULT_WATCH): number {

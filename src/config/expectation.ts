@@ -87,7 +87,9 @@ function describeAlternatives(schemas: readonly JsonSchema[], broken: BrokenBoun
   const [first, ...rest] = mappings;
   if (words.length > 0) parts.unshift(describeOptions(words.flatMap((schema) => optionsOf(schema) ?? [])));
   if (first) {
-    const required = (first.required ?? []).filter((key) => rest.every((other) => other.required?.includes(key)));
+    const required = (first.required ?? []).filter((key) =>
+      rest.every((other) => other.required?.includes(key)),
+    );
     parts.push(required.length > 0 ? `mapping with ${required.join(', ')}` : 'mapping');
   }
   return [...new Set(parts)].join(' or ');

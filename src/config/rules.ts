@@ -7,7 +7,12 @@ import { checkTraining } from './training-rules.ts';
 
 /** Everything that is wrong with a config whose fields are each right. */
 export function checkRules(config: Config): ConfigFinding[] {
-  return [...checkData(config.data), ...checkLoss(config), ...checkLastLayer(config), ...checkTraining(config)];
+  return [
+    ...checkData(config.data),
+    ...checkLoss(config),
+    ...checkLastLayer(config),
+    ...checkTraining(config),
+  ];
 }
 
 function checkLoss({ loss, data }: Config): ConfigFinding[] {

@@ -96,7 +96,10 @@ const earlyStopping = z
       .min(1)
       .default('loss')
       .describe('The validation metric that decides, also over which weights are the best'),
-    mode: z.enum(['min', 'max']).optional().describe('What is better; default: min for loss, rmse, mae, max for others'),
+    mode: z
+      .enum(['min', 'max'])
+      .optional()
+      .describe('What is better; default: min for loss, rmse, mae, max for others'),
     restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
   })
   .describe('Ends a training that no longer improves');
@@ -123,7 +126,9 @@ export const configSchema = z
     clip: clip.prefault({}),
     ema: emaSchema
       .optional()
-      .describe('Measures and keeps a moving average of the weights; training goes on with the weights themselves'),
+      .describe(
+        'Measures and keeps a moving average of the weights; training goes on with the weights themselves',
+      ),
     earlyStopping: earlyStopping.optional(),
     batchSize: z.int().min(1).max(1_048_576).default(256).describe('Samples of one step, over all workers'),
     shards: z

@@ -4,12 +4,19 @@ import type { Config } from './schema.ts';
 
 /** Everything that is wrong between the fields of training. */
 export function checkTraining(config: Config): ConfigFinding[] {
-  return [...checkOptimizer(config), ...checkSchedule(config), ...checkWarmup(config), ...checkValidation(config)];
+  return [
+    ...checkOptimizer(config),
+    ...checkSchedule(config),
+    ...checkWarmup(config),
+    ...checkValidation(config),
+  ];
 }
 
 function checkOptimizer({ optimizer }: Config): ConfigFinding[] {
   if (optimizer.kind !== 'sgd' || !optimizer.nesterov || optimizer.momentum > 0) return [];
-  return [findAt(['optimizer', 'nesterov'], 'needs a momentum above 0', 'set optimizer.momentum, such as 0.9')];
+  return [
+    findAt(['optimizer', 'nesterov'], 'needs a momentum above 0', 'set optimizer.momentum, such as 0.9'),
+  ];
 }
 
 function checkSchedule({ optimizer, schedule }: Config): ConfigFinding[] {
@@ -39,7 +46,9 @@ function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFindi
   const help = 'give data.validation, or data.split.validation above 0';
   const findings: ConfigFinding[] = [];
   if (schedule.kind === 'plateau') {
-    findings.push(findAt(['schedule'], 'kind "plateau" goes by the validation loss, and there are no rows', help));
+    findings.push(
+      findAt(['schedule'], 'kind "plateau" goes by the validation loss, and there are no rows', help),
+    );
   }
   if (earlyStopping) {
     findings.push(findAt(['earlyStopping'], 'goes by a validation metric, and there are no rows', help));

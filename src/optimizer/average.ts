@@ -11,7 +11,9 @@ export const emaSchema = z.strictObject({
   warmup: z
     .boolean()
     .default(true)
-    .describe('Step t keeps (1 + t) / (10 + t) as long as that is less, so that the first weights are soon forgotten'),
+    .describe(
+      'Step t keeps (1 + t) / (10 + t) as long as that is less, so that the first weights are soon forgotten',
+    ),
 });
 
 export type EmaConfig = z.output<typeof emaSchema>;

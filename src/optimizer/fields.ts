@@ -16,7 +16,10 @@ export const epsilon = z.number().positive().default(1e-8).describe('Added to th
 export function weightDecay(
   defaultValue: number,
   text: string,
-): { weightDecay: z.ZodDefault<z.ZodNumber>; decay: z.ZodDefault<z.ZodEnum<{ weights: 'weights'; all: 'all' }>> } {
+): {
+  weightDecay: z.ZodDefault<z.ZodNumber>;
+  decay: z.ZodDefault<z.ZodEnum<{ weights: 'weights'; all: 'all' }>>;
+} {
   return {
     weightDecay: z.number().min(0).default(defaultValue).describe(text),
     decay: z

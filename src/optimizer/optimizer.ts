@@ -127,7 +127,10 @@ export class Optimizer {
     this.#numSteps++;
   }
 
-  #moveRange({ offset, length, isDecayed }: ParameterRange, { sum, divisor, scale = 1 }: PieceGradient): void {
+  #moveRange(
+    { offset, length, isDecayed }: ParameterRange,
+    { sum, divisor, scale = 1 }: PieceGradient,
+  ): void {
     const at = (address: number): number => address + 4 * offset;
     this.#rule.apply(this.#kernels, {
       length,
@@ -144,7 +147,11 @@ export class Optimizer {
   }
 
   /** Neither scaled nor clipped, and without state: the next copy of the state is not read for it. */
-  #moveStatistic({ offset, length }: ParameterRange, momentum: number, { sum, divisor }: PieceGradient): void {
+  #moveStatistic(
+    { offset, length }: ParameterRange,
+    momentum: number,
+    { sum, divisor }: PieceGradient,
+  ): void {
     const [from, to] = [this.parameters + 4 * offset, this.nextParameters + 4 * offset];
     this.#kernels.moveTowardsMean(length, from, sum, divisor, momentum, to);
   }

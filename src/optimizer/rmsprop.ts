@@ -14,7 +14,12 @@ export const rmspropSchema = z.strictObject({
 });
 
 /** State: mean squares; then, as far as they are asked for, means (centered) and the last move (momentum). */
-export function rmspropRule({ alpha, epsilon, momentum, centered }: z.output<typeof rmspropSchema>): UpdateRule {
+export function rmspropRule({
+  alpha,
+  epsilon,
+  momentum,
+  centered,
+}: z.output<typeof rmspropSchema>): UpdateRule {
   /** Addresses of parameters, mean squares, means, last move; 0 for what is not kept. */
   const vectors = ([p, v, ...rest]: readonly number[]): [number, number, number, number] => {
     const mean = centered ? rest.shift() : 0;

@@ -16,7 +16,10 @@ export function sgdRule({ momentum, nesterov }: z.output<typeof sgdSchema>): Upd
   if (momentum === 0) {
     return {
       numVectors: 0,
-      apply(kernels, { length, gradientSum, divisor, scale, limit, current, next, weightDecay, learningRate }) {
+      apply(
+        kernels,
+        { length, gradientSum, divisor, scale, limit, current, next, weightDecay, learningRate },
+      ) {
         const [p, pNext] = [current[0] as number, next[0] as number];
         kernels.sgdStep(length, gradientSum, divisor, scale, limit, p, pNext, weightDecay, learningRate);
       },

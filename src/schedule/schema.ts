@@ -5,7 +5,12 @@ const warmup = z
   .strictObject({
     steps: z.int().min(1).optional().describe('Its length in steps'),
     epochs: z.number().positive().optional().describe('Its length in epochs, rounded to whole steps'),
-    from: z.number().min(0).max(1).default(0.01).describe('Share of the learning rate that the first step has'),
+    from: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.01)
+      .describe('Share of the learning rate that the first step has'),
   })
   .optional()
   .describe('Raises the learning rate in a straight line, before the schedule begins; give steps or epochs');
@@ -33,7 +38,12 @@ const step = z.strictObject({
 
 const exponential = z.strictObject({
   kind: z.literal('exponential'),
-  gamma: z.number().positive().max(1).default(0.95).describe('What each epoch multiplies the learning rate by'),
+  gamma: z
+    .number()
+    .positive()
+    .max(1)
+    .default(0.95)
+    .describe('What each epoch multiplies the learning rate by'),
   warmup,
 });
 
@@ -65,7 +75,12 @@ const plateau = z.strictObject({
   kind: z.literal('plateau'),
   factor: z.number().positive().lt(1).default(0.1).describe('What the learning rate is multiplied by'),
   patience: z.int().min(0).default(10).describe('Epochs without a better validation loss that it waits'),
-  threshold: z.number().min(0).lt(1).default(1e-4).describe('Share by which a loss must be less to be better'),
+  threshold: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(1e-4)
+    .describe('Share by which a loss must be less to be better'),
   cooldown: z.int().min(0).default(0).describe('Epochs after a reduction that do not count'),
   min: lowest,
   warmup,

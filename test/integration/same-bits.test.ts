@@ -69,7 +69,11 @@ describe('weights, losses and metrics are the same bits', () => {
 
   it('with clipping by norm, a schedule, averaged weights and an early end', async () => {
     // Some 183,000 parameters: two pieces, of which the first to arrive waits for the other's norm.
-    const layers = [300, 600, 1].map((units) => ({ kind: 'dense' as const, units, activation: 'tanh' as const }));
+    const layers = [300, 600, 1].map((units) => ({
+      kind: 'dense' as const,
+      units,
+      activation: 'tanh' as const,
+    }));
     const cwd = tableRun({
       data: FEW_PLOTS,
       model: { layers },
@@ -85,7 +89,9 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(summary.stoppedEarly).toBe(summary.epochs);
     expect(summary.epochs).toBeLessThan(30);
     const rates = metrics.flatMap(({ lr }) => (typeof lr === 'number' ? [lr] : []));
-    expect(rates.slice(0, 6)).toEqual([0, 1, 2, 3, 4, 5].map((step) => expect.closeTo(0.0001 + 0.00198 * step, 6)));
+    expect(rates.slice(0, 6)).toEqual(
+      [0, 1, 2, 3, 4, 5].map((step) => expect.closeTo(0.0001 + 0.00198 * step, 6)),
+    );
     expect(new Set(rates).size).toBeGreaterThan(20);
     // What was measured after the last epoch is what is kept, or a better one before it: averaged weights both times.
     const r2 = metrics.flatMap((record) => (typeof record['val/r2'] === 'number' ? [record['val/r2']] : []));

@@ -22,10 +22,21 @@ async function trainTable(values: Partial<ConfigInput>): Promise<Training> {
   const state = await initialState(prepared);
   const { loss, seed, batchSize, shards } = config;
   const { dataset } = prepared.data;
-  const compute = await InProcessCompute.create({ ...prepared, state, loss, seed, dataset, batchSize, shards });
+  const compute = await InProcessCompute.create({
+    ...prepared,
+    state,
+    loss,
+    seed,
+    dataset,
+    batchSize,
+    shards,
+  });
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];
-  const observer = { onStep: (step: StepRecord) => steps.push(step), onEpoch: (epoch: EpochRecord) => epochs.push(epoch) };
+  const observer = {
+    onStep: (step: StepRecord) => steps.push(step),
+    onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
+  };
   const signal = new AbortController().signal;
   const result = await train({ ...prepared, state, compute, observer, signal });
   return { result, steps, epochs, weightsSha256: state.weightsSha256() };
@@ -63,7 +74,9 @@ describe('a training', () => {
       else rate *= 0.1;
       return used;
     });
-    expect(rates.map((value) => value?.toPrecision(9))).toEqual(expected.map((value) => value.toPrecision(9)));
+    expect(rates.map((value) => value?.toPrecision(9))).toEqual(
+      expected.map((value) => value.toPrecision(9)),
+    );
     expect(new Set(rates).size).toBeGreaterThan(2);
   });
 

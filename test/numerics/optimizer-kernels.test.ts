@@ -44,25 +44,47 @@ afterEach(() => arena.reset());
 type Vectors = readonly Float32Array[];
 
 /** Runs the kernel and asserts that it left the state it read untouched. */
-function runKernel(config: OptimizerConfig, settings: StepSettings, sums: Float32Array, state: Vectors): Vectors {
+function runKernel(
+  config: OptimizerConfig,
+  settings: StepSettings,
+  sums: Float32Array,
+  state: Vectors,
+): Vectors {
   const { length } = sums;
   const current = state.map((values) => arena.put(values));
   const next = state.map(() => arena.room(4 * length));
   const gradientSum = arena.put(sums);
   createRule(config).apply(arena.kernels, { ...settings, length, gradientSum, current, next });
-  state.forEach((values, i) => expectSameBits(arena.f32(current[i] as number, length), values, 'state before'));
+  state.forEach((values, i) =>
+    expectSameBits(arena.f32(current[i] as number, length), values, 'state before'),
+  );
   const result = next.map((address) => arena.f32(address, length));
   arena.reset();
   return result;
 }
 
-function checkStep(config: OptimizerConfig, settings: StepSettings, sums: Float32Array, state: Vectors): Vectors {
+function checkStep(
+  config: OptimizerConfig,
+  settings: StepSettings,
+  sums: Float32Array,
+  state: Vectors,
+): Vectors {
   const next = runKernel(config, settings, sums, state);
   const expected = Array.from(sums, (sum, i) =>
-    optimizerStep(single, config, settings, sum, state.map((values) => values[i] as number)),
+    optimizerStep(
+      single,
+      config,
+      settings,
+      sum,
+      state.map((values) => values[i] as number),
+    ),
   );
   next.forEach((values, vector) =>
-    expectSameBits(values, expected.map((parameter) => parameter[vector] as number), `vector ${vector}`),
+    expectSameBits(
+      values,
+      expected.map((parameter) => parameter[vector] as number),
+      `vector ${vector}`,
+    ),
   );
   return next;
 }
@@ -70,7 +92,9 @@ function checkStep(config: OptimizerConfig, settings: StepSettings, sums: Float3
 /** Means may have any sign, mean squares may not. */
 function randomState(config: OptimizerConfig, length: number): Float32Array[] {
   const { numVectors } = createRule(config);
-  const vectors = Array.from({ length: 1 + numVectors }, (_, vector) => randomValues(length + vector, length));
+  const vectors = Array.from({ length: 1 + numVectors }, (_, vector) =>
+    randomValues(length + vector, length),
+  );
   const squares = config.kind === 'rmsprop' ? 1 : 2;
   return vectors.map((values, vector) => (vector === squares ? values.map(Math.abs) : values));
 }
@@ -106,7 +130,12 @@ describe.each(CASES)('the kernel of %s', (_, config) => {
     const state = randomState(config, 23);
     const whole = runKernel(config, FULL, sums, state);
     for (const start of [1, 2, 3, 20]) {
-      const part = runKernel(config, FULL, sums.slice(start), state.map((values) => values.slice(start)));
+      const part = runKernel(
+        config,
+        FULL,
+        sums.slice(start),
+        state.map((values) => values.slice(start)),
+      );
       part.forEach((values, vector) =>
         expectSameBits(values, (whole[vector] as Float32Array).slice(start), `from ${start}`),
       );
@@ -162,7 +191,8 @@ describe('rmsprop, centered', () => {
     const config = optimizerSchema.parse({ kind: 'rmsprop', centered: true, alpha: 0.5 });
     const sums = randomValues(3, 64);
     let state: Vectors = zeroState(config, randomValues(1, 64));
-    for (let step = 1; step <= 100; step++) state = checkStep(config, { ...PLAIN, divisor: 1, step }, sums, state);
+    for (let step = 1; step <= 100; step++)
+      state = checkStep(config, { ...PLAIN, divisor: 1, step }, sums, state);
     const [, squares, means] = state as [Float32Array, Float32Array, Float32Array];
     const variances = squares.map((square, i) => square - Math.fround((means[i] as number) ** 2));
     expect(variances.some((variance) => variance < 0)).toBe(true);

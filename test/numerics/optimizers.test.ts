@@ -67,9 +67,14 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
   });
   const gradient = memory.allocate(4 * MODEL.numParameters, 'gradients');
   const step = (index: number): number => {
-    const sums = golden('gradientSums').subarray(index * MODEL.numParameters, (index + 1) * MODEL.numParameters);
+    const sums = golden('gradientSums').subarray(
+      index * MODEL.numParameters,
+      (index + 1) * MODEL.numParameters,
+    );
     memory.f32(gradient, MODEL.numParameters).set(sums);
-    MODEL.pieces.forEach(({ offset }, piece) => state.finishPiece(piece, gradient + 4 * offset, recorded.divisor));
+    MODEL.pieces.forEach(({ offset }, piece) =>
+      state.finishPiece(piece, gradient + 4 * offset, recorded.divisor),
+    );
     return state.commit().gradNorm;
   };
   return { step, weights: () => memory.f32(state.parameters, MODEL.numParameters).slice(), state };
@@ -95,7 +100,10 @@ describe(`${STEPS} steps agree with PyTorch`, () => {
   });
 
   it('of the moving average of the weights', async () => {
-    const { step, weights, state } = await start(recorded.variants['sgd'] as Variant, { decay: 0.9, warmup: false });
+    const { step, weights, state } = await start(recorded.variants['sgd'] as Variant, {
+      decay: 0.9,
+      warmup: false,
+    });
     for (let index = 0; index < STEPS; index++) step(index);
     expectNear(weights(), golden('sgd.last'), TOLERANCE);
     expect(state.show('average')).toBe(true);

@@ -23,7 +23,9 @@ const STRANGERS = ['coordinator/', 'worker/'];
 
 /** What IEEE 754 or ECMAScript specifies to the last bit. Every other function of Math differs between hosts. */
 const EXACT_MATH = new Set(
-  'PI abs ceil clz32 floor fround imul max min round sign sqrt trunc'.split(' ').map((name) => `Math.${name}`),
+  'PI abs ceil clz32 floor fround imul max min round sign sqrt trunc'
+    .split(' ')
+    .map((name) => `Math.${name}`),
 );
 
 /** Uses of inexact Math that cannot reach a weight, each with the reason. */

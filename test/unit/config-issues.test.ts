@@ -152,11 +152,7 @@ describe('a field', () => {
       'schedule.anneal: expected one of "cos", "linear", got "sine"',
       '5:37',
     ],
-    [
-      { earlyStopping: '{ patience: 0 }' },
-      'earlyStopping.patience: expected integer >= 1, got 0',
-      '5:28',
-    ],
+    [{ earlyStopping: '{ patience: 0 }' }, 'earlyStopping.patience: expected integer >= 1, got 0', '5:28'],
     [
       { model: '{ layers: [{ kind: dense, units: 1, act: tanh }] }' },
       'unknown key "act" in model.layers.0',

@@ -82,7 +82,10 @@ describe('a config that is accepted', () => {
     ['an optimizer without a kind, which is Adam', 'optimizer: { beta1: 0.8 }'],
     ['a schedule without a kind, which is constant', 'schedule: { warmup: { steps: 5 } }'],
     ['both limits of the gradient', 'clip: { norm: 1, value: 0.5 }'],
-    ['a plateau and early stopping on the validation split', 'schedule: { kind: plateau }\nearlyStopping: {}'],
+    [
+      'a plateau and early stopping on the validation split',
+      'schedule: { kind: plateau }\nearlyStopping: {}',
+    ],
   ])('may have %s', async (_, lines) => {
     await expect(loadText(configText(lines))).resolves.toHaveProperty('config.name', 't');
   });

@@ -195,7 +195,8 @@ describe('the average of the weights', () => {
   });
 
   it('keeps less in its first steps, unless told not to', () => {
-    const keeps = (warmup: boolean): number[] => [1, 8, 890, 1e6].map((step) => emaDecay({ decay: 0.999, warmup }, step));
+    const keeps = (warmup: boolean): number[] =>
+      [1, 8, 890, 1e6].map((step) => emaDecay({ decay: 0.999, warmup }, step));
     expect(keeps(true)).toEqual([2 / 11, 0.5, 891 / 900, 0.999]);
     expect(keeps(false)).toEqual([0.999, 0.999, 0.999, 0.999]);
   });

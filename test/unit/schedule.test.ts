@@ -50,10 +50,9 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
 }
 
 describe('the learning rate agrees with PyTorch', () => {
-  it.each(recorded.schedules.map(({ schedule, rates }) => [JSON.stringify(schedule), schedule, rates] as const))(
-    'of %s',
-    (_, schedule, rates) => expectNear(ratesOf(schedule), rates),
-  );
+  it.each(
+    recorded.schedules.map(({ schedule, rates }) => [JSON.stringify(schedule), schedule, rates] as const),
+  )('of %s', (_, schedule, rates) => expectNear(ratesOf(schedule), rates));
 
   it.each(recorded.plateaus.map((entry) => [JSON.stringify(entry.schedule), entry] as const))(
     'after each epoch of %s',

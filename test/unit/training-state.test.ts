@@ -72,7 +72,11 @@ describe('a piece', () => {
 describe('a step', () => {
   it('is the same bits in whatever order its pieces come', async () => {
     const gradient = randomValues(9, LENGTH);
-    const results = [[0, 1, 2], [2, 1, 0], [1, 2, 0]].map(async (order) => {
+    const results = [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 2, 0],
+    ].map(async (order) => {
       const { state, finish, weights } = await start({ clip: { norm: 0.5 } });
       finish(order, gradient, 7);
       return { ...state.commit(), weights: weights(), fingerprint: state.fingerprint };
@@ -86,7 +90,9 @@ describe('a step', () => {
     const before = weights();
     finish([0, 1, 2], ONES, 2);
     expect(state.commit().gradNorm).toBe(Math.sqrt(LENGTH / 4));
-    const moved = Math.sqrt(weights().reduce((sum, value, i) => sum + (value - (before[i] as number)) ** 2, 0));
+    const moved = Math.sqrt(
+      weights().reduce((sum, value, i) => sum + (value - (before[i] as number)) ** 2, 0),
+    );
     expect(Math.abs(moved - 0.5)).toBeLessThan(2e-6);
   });
 
@@ -115,7 +121,11 @@ describe('a step', () => {
     expect(() => broken.finish([0, 1, 2], gradient)).toThrow(
       'diverged at step 1: the gradient of 0.weight is not finite',
     );
-    expect([0, 1, 2].map((piece) => broken.state.nextPiece(piece))).toEqual([undefined, undefined, undefined]);
+    expect([0, 1, 2].map((piece) => broken.state.nextPiece(piece))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
     expect(broken.state.version).toBe(0);
     const outcomes = [broken, undisturbed].map(({ state, finish, weights }) => {
       const ready = finish([0, 1, 2], ONES);
@@ -145,7 +155,9 @@ describe('averaged weights', () => {
       expect(averaged.state.fingerprint).not.toBe(fingerprint);
       if (seed === 5) {
         const middle = live.map((value, i) => ((first[i] as number) + value) / 2);
-        averaged.weights().forEach((value, i) => expect(Math.abs(value - (middle[i] as number))).toBeLessThan(2e-7));
+        averaged
+          .weights()
+          .forEach((value, i) => expect(Math.abs(value - (middle[i] as number))).toBeLessThan(2e-7));
       }
       expect(averaged.state.show('live')).toBe(true);
       expect(averaged.weights()).toEqual(live);

@@ -67,7 +67,9 @@ const adam: Step<'adam' | 'adamW'> = (arithmetic, config, settings, gradient, [p
   const m1 = mix(arithmetic, beta1, m, 1 - beta1, g);
   const v1 = mix(arithmetic, beta2, v, 1 - beta2, round(g * g));
   const root = round(round(Math.sqrt(v1)) / round(Math.sqrt(1 - beta2 ** step)));
-  const move = round(round(learningRate / (1 - beta1 ** step)) * round(m1 / round(root + round(config.epsilon))));
+  const move = round(
+    round(learningRate / (1 - beta1 ** step)) * round(m1 / round(root + round(config.epsilon))),
+  );
   return [round(round(keep * p) - move), m1, v1];
 };
 
@@ -111,6 +113,12 @@ const lion: Step<'lion'> = (arithmetic, { beta1, beta2 }, settings, g, [p = 0, m
 };
 
 /** x + share (sum / divisor - x). */
-export function towardsMean({ round }: Arithmetic, x: number, sum: number, divisor: number, share: number): number {
+export function towardsMean(
+  { round }: Arithmetic,
+  x: number,
+  sum: number,
+  divisor: number,
+  share: number,
+): number {
   return round(x + round(round(share) * round(round(sum / round(divisor)) - x)));
 }
