@@ -1,5 +1,5 @@
-// Adam and AdamW. As all optimizer kernels: over a slice of the flat parameter vector, from one copy of the state
-// to another, so that a step can be abandoned as long as it is not committed.
+// Adam and AdamW. As all optimizer kernels: over a slice of the flat parameter vector, from one copy of the
+// state to another, so that a step can be abandoned as long as it is not committed.
 import { addScaled, clippedMean, loadLanes, mix, storeLanes } from './lanes';
 
 /**
@@ -47,40 +47,38 @@ export function adamStep(
   let i: usize = 0;
   for (; i + 16 <= end; i += 16) {
     const g = clippedMean<v128>(gradientSum + i, n, s, clip);
-    adamLanes<v128>(g, p + i, m + i, v + i, pNext + i, mNext + i, vNext + i, l2, kept, b1, c1, b2, c2, size, root, eps);
+    const update = adamUpdate<v128>(g, p + i, m + i, v + i, mNext + i, vNext + i, l2, b1, c1, b2, c2, root, eps);
+    v128.store(pNext + i, f32x4.sub(f32x4.mul(kept, v128.load(p + i)), f32x4.mul(size, update)));
   }
   for (; i < end; i += 4) {
     const g = clippedMean<f32>(gradientSum + i, n, s, clip);
-    adamLanes<f32>(g, p + i, m + i, v + i, pNext + i, mNext + i, vNext + i, l2, kept, b1, c1, b2, c2, size, root, eps);
+    const update = adamUpdate<f32>(g, p + i, m + i, v + i, mNext + i, vNext + i, l2, b1, c1, b2, c2, root, eps);
+    storeLanes<f32>(pNext + i, f32x4.sub(f32x4.mul(kept, loadLanes<f32>(p + i)), f32x4.mul(size, update)));
   }
 }
 
+/** m' / (sqrt(v') / rootCorrection2 + epsilon), from moments that it updates. */
 // @ts-ignore: decorator
 @inline
-function adamLanes<T>(
+function adamUpdate<T>(
   g: v128,
   p: usize,
   m: usize,
   v: usize,
-  pNext: usize,
   mNext: usize,
   vNext: usize,
   decay: v128,
-  keep: v128,
   b1: v128,
   c1: v128,
   b2: v128,
   c2: v128,
-  stepSize: v128,
   root: v128,
   eps: v128,
-): void {
-  const p0 = loadLanes<T>(p);
-  const d = addScaled(g, decay, p0);
+): v128 {
+  const d = addScaled(g, decay, loadLanes<T>(p));
   const m1 = mix(b1, loadLanes<T>(m), c1, d);
   const v1 = mix(b2, loadLanes<T>(v), c2, f32x4.mul(d, d));
-  const denominator = f32x4.add(f32x4.div(f32x4.sqrt(v1), root), eps);
   storeLanes<T>(mNext, m1);
   storeLanes<T>(vNext, v1);
-  storeLanes<T>(pNext, f32x4.sub(f32x4.mul(keep, p0), f32x4.mul(stepSize, f32x4.div(m1, denominator))));
+  return f32x4.div(m1, f32x4.add(f32x4.div(f32x4.sqrt(v1), root), eps));
 }

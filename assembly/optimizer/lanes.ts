@@ -16,7 +16,10 @@ export function storeLanes<T>(address: usize, values: v128): void {
   else v128.store32_lane(address, values, 0);
 }
 
-/** The mean gradient clipped: clamp(sum / divisor * scale, -limit, limit). A scale of 1 and an infinite limit change no bit. */
+/**
+ * The mean gradient clipped: clamp(sum / divisor * scale, -limit, limit). A scale of 1 and an infinite limit
+ * change no bit.
+ */
 // @ts-ignore: decorator
 @inline
 export function clippedMean<T>(sum: usize, divisor: v128, scale: v128, limit: v128): v128 {

@@ -2,7 +2,8 @@
 import { clippedMean, loadLanes, mix, storeLanes } from './lanes';
 
 /**
- * Lion (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2), on g = the clipped mean gradient:
+ * Lion (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2), on g = the clipped
+ * mean gradient:
  *   c = beta1 m + (1 - beta1) g      p' = keep p - learningRate sign(c)      m' = beta2 m + (1 - beta2) g
  * with keep = 1 - learningRate weightDecay, and sign(0) = 0.
  */

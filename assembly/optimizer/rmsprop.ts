@@ -2,7 +2,8 @@
 import { addScaled, clippedMean, loadLanes, mix, storeLanes } from './lanes';
 
 /**
- * RMSprop (Hinton, 2012; centered: Graves, 2013) as PyTorch computes it, on g = the clipped mean gradient + decay p:
+ * RMSprop (Hinton, 2012; centered: Graves, 2013) as PyTorch computes it, on g = the clipped mean
+ * gradient + decay p:
  *   v' = alpha v + (1 - alpha) g^2      a' = alpha a + (1 - alpha) g
  *   u = g / (sqrt(v') + epsilon), centered: g / (sqrt(max(v' - a'^2, 0)) + epsilon)
  *   p' = p - learningRate u, with momentum: b' = momentum b + u, p' = p - learningRate b'

@@ -148,5 +148,4 @@ export const configSchema = z
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
-export type ClipConfig = Config['clip'];
 export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

@@ -91,11 +91,6 @@ export class Optimizer {
     return this.#numSteps;
   }
 
-  /** The ranges of a piece. */
-  rangesOf(index: number): readonly ParameterRange[] {
-    return this.#piece(index).ranges;
-  }
-
   /**
    * Sum of squares, in f64, of a piece's gradient (f32 at `sum`) without its statistics, range after range.
    * Undefined if it, or a statistic, holds a value that is not finite.

@@ -32,7 +32,7 @@ export function learningRateAt(step: number, options: ScheduleOptions): number {
 }
 
 /** Steps of the warm-up; 0 without one. */
-export function warmupSteps({ warmup }: ScheduleConfig, { stepsPerEpoch }: RunLength): number {
+function warmupSteps({ warmup }: ScheduleConfig, { stepsPerEpoch }: RunLength): number {
   if (!warmup) return 0;
   return warmup.steps ?? Math.max(1, Math.round((warmup.epochs ?? 0) * stepsPerEpoch));
 }
