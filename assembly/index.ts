@@ -9,8 +9,12 @@ export { packPatchColumns, packPatchRows, packPatchesLeft } from './convolution-
 export { gatherRows, gatherScaledBytes } from './gather';
 export { gemmPacked, gemmPackedInto, gemmPackedTree } from './gemm';
 export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
-export { expF64, logF64 } from './math';
-export { adamStep } from './optimizer';
+export { cosF64, expF64, logF64 } from './math';
+export { adamStep } from './optimizer/adam';
+export { moveTowardsMean } from './optimizer/average';
+export { lionStep } from './optimizer/lion';
+export { rmspropStep } from './optimizer/rmsprop';
+export { momentumStep, sgdStep } from './optimizer/sgd';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 export { peakMultiplyAdd } from './peak';
 export { averagePoolBackward, averagePoolForward, channelMeans, channelMeansBackward } from './pooling-average';

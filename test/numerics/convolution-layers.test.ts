@@ -13,8 +13,9 @@ import type { Shape } from '../../src/layers/layer.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import type { Model, Piece } from '../../src/model/model.ts';
-import { Adam } from '../../src/optimizer.ts';
+import type { Model } from '../../src/model/model.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
 import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
@@ -181,15 +182,15 @@ describe('20 steps of Adam', () => {
     const parts = { kernelModule, model, loss: 'crossEntropy' as const, seed: 0, dataset, batchSize, shards };
     const engine = await LocalEngine.create(parts);
     const { kernels, memory } = engine;
-    const config = { kind: 'adam' as const, learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-    const adam = new Adam(kernels, memory, model.numParameters, config);
+    const config = optimizerSchema.parse({ learningRate: 1e-3 });
+    const adam = new Optimizer({ kernels, memory, model, config });
     const initial = readGolden('convolution-initial');
     loadWeights(kernels, memory, model, initial, 'convolution-initial', adam.parameters);
     const losses = recorded.losses.map((_, step) => {
       const indices = Uint32Array.from({ length: batchSize }, (__, i) => ((step * batchSize) % 64) + i);
       engine.setWeights(adam.parameters);
       const lossSum = engine.train(indices, step, ({ piece, address }) => {
-        adam.applyPiece(model.pieces[piece] as Piece, address, batchSize);
+        adam.applyPiece(piece, { sum: address, divisor: batchSize });
       });
       adam.commit();
       return lossSum / batchSize;
