@@ -2,7 +2,7 @@
 export { activationBackward, addInto, biasActivationForward, columnSumTree } from './activation';
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { gatherRows, gatherScaledBytes } from './gather';
-export { gemmPacked, gemmPackedTree } from './gemm';
+export { gemmPacked, gemmPackedInto, gemmPackedTree } from './gemm';
 export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
 export { expF64, logF64 } from './math';
 export { adamStep } from './optimizer';
