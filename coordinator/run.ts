@@ -62,7 +62,13 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
-    const result = await train({ ...prepared, state, compute, observer: both(recorder, options.observer), signal });
+    const result = await train({
+      ...prepared,
+      state,
+      compute,
+      observer: both(recorder, options.observer),
+      signal,
+    });
     recorder.endProgress();
     await saveModel(directory.modelPath, { ...prepared, state });
     summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
@@ -121,6 +127,7 @@ function summarize(
   return {
     name: config.name,
     seed: config.seed,
+    numerics: config.numerics,
     weightsSha256,
     epochs: config.epochs,
     steps,

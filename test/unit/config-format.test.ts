@@ -109,6 +109,7 @@ optimizer:
   epsilon: 1e-8
 batchSize: 256
 shards: 8
+numerics: strict
 epochs: 10
 tracking: {}
 `);

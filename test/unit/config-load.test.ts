@@ -63,6 +63,7 @@ describe('a loaded config', () => {
       optimizer: { kind: 'adam', learningRate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
       batchSize: 256,
       shards: 8,
+      numerics: 'strict',
       epochs: 10,
       tracking: {},
     });
