@@ -7,5 +7,5 @@ export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
 export { expF64, logF64 } from './math';
 export { adamStep } from './optimizer';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
-export { peakMultiplyAdd } from './peak';
+export { peakMultiplyAdd, streamTriad } from './peak';
 export { fillNormal, fillUniform, philox4x32 } from './random';
