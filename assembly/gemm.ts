@@ -7,7 +7,7 @@ import { LEFT_STEP, MR, NR, RIGHT_STEP, min } from './tile';
 /** Depth of one pass: panels of A (8 KB) and B (13 KB) lie in the L1 cache together. Part of the bits. */
 const KC: u32 = 400;
 /** Bytes of B that stay in the L2 cache while the rows of A go by. */
-const BLOCK_BYTES: u32 = 128 << 10;
+const BLOCK_BYTES: u32 = 256 << 10;
 
 const TILE_BYTES: u32 = MR * NR * 4;
 

@@ -134,7 +134,7 @@ describe('a run with numerics: fused', () => {
       const worker = await FakeWorker.greet({ url: run.url, token: TOKEN }, { ...honest, kernels });
       expect((await worker.next('refuse')).message).toMatchObject({
         code,
-        message: expect.stringMatching(message),
+        message: expect.stringMatching(message) as string,
       });
       await worker.ended;
     }
