@@ -10,6 +10,11 @@ export interface Stream {
   readonly run: () => void;
 }
 
+/** Divisor, scale and limit of the gradient. */
+const MEAN = [256, 1, Infinity] as const;
+/** From the decay of the weights to epsilon: an early step. */
+const COEFFICIENTS = [0, 1, 0.9, 0.1, 0.999, 0.001, 0.01, 0.1, 1e-8] as const;
+
 /** f32 of each vector: 32 MiB. */
 const LENGTH = 2 ** 23;
 const COLUMNS = 1024;
@@ -31,9 +36,7 @@ export function streamsOf(kernels: Kernels, memory: Memory): { triad: Stream; ke
   return {
     triad: stream('triad', 16, () => kernels.streamTriad(a, b, c, LENGTH)),
     kernels: [
-      stream('Adam step', 40, () =>
-        kernels.adamStep(LENGTH, a, 256, b, c, d, e, f, g, 0.9, 0.1, 0.999, 0.001, 0.01, 0.1, 1e-8),
-      ),
+      stream('Adam step', 40, () => kernels.adamStep(LENGTH, a, ...MEAN, b, c, d, e, f, g, ...COEFFICIENTS)),
       stream('sum of two gradients', 12, () => kernels.addInto(a, b, LENGTH)),
       stream('bias and relu', 8, () => kernels.biasActivationForward(relu, a, b, LENGTH / COLUMNS, COLUMNS)),
       stream('relu, backward', 12, () => kernels.activationBackward(relu, a, b, LENGTH)),

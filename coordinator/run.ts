@@ -122,14 +122,15 @@ function summarize(
   weightsSha256: string,
   wallSeconds: number,
 ): Summary {
-  const { best, epochs, samplesSeen, steps, trainSeconds, workers } = result;
+  const { best, epochs, samplesSeen, steps, stoppedEarly, trainSeconds, workers } = result;
   const last = epochs[epochs.length - 1];
   return {
     name: config.name,
     seed: config.seed,
     numerics: config.numerics,
     weightsSha256,
-    epochs: config.epochs,
+    epochs: epochs.length,
+    ...(stoppedEarly === undefined ? {} : { stoppedEarly }),
     steps,
     samplesSeen,
     workers,
