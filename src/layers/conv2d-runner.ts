@@ -46,7 +46,7 @@ export class Conv2dRunner implements LayerRunner {
   readonly #y: number;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** Whether dW^T = patches dY^T is computed: the left operand is packed four times as large, so the smaller goes left. */
+  /** Whether dW^T = patches dY^T is computed: left panels are narrower, so the operand with fewer rows goes left. */
   readonly #isTransposed: boolean;
   readonly #inputLength: number;
   readonly #outputLength: number;
