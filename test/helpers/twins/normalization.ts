@@ -37,7 +37,7 @@ export function sumInLanes(
 /** y[C] = softmax of `scale` x. */
 export function softmax(arithmetic: Arithmetic, x: Values, scale = 1): Values {
   const { round } = arithmetic;
-  const max = x.reduce((a, b) => Math.max(a, b));
+  const max = Math.max(...x);
   const y = x.map((value) => exponential(arithmetic, round(round(value - max) * scale)));
   const factor = round(1 / sumInLanes(arithmetic, x.length, 1, (i) => at(y, i)));
   return y.map((value) => round(value * factor));
