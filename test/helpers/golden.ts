@@ -3,25 +3,22 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import { decodeSafetensors } from '../../src/safetensors.ts';
-import type { NamedTensor } from '../../src/safetensors.ts';
+import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
 
 const GOLDEN = path.resolve(import.meta.dirname, '../golden');
 
 /** The tensors of one file. */
 export class Golden {
   readonly #name: string;
-  readonly #tensors: ReadonlyMap<string, NamedTensor>;
+  readonly #file: SafetensorsFile;
 
   constructor(name: string) {
     this.#name = name;
-    this.#tensors = decodeSafetensors(
-      fs.readFileSync(path.join(GOLDEN, `${name}.safetensors`)),
-      name,
-    ).tensors;
+    this.#file = decodeSafetensors(fs.readFileSync(path.join(GOLDEN, `${name}.safetensors`)), name);
   }
 
   tensor(name: string): NamedTensor {
-    const tensor = this.#tensors.get(name);
+    const tensor = this.#file.tensors.get(name);
     if (!tensor) throw new Error(`${this.#name}.safetensors has no ${name}`);
     return tensor;
   }
@@ -30,14 +27,19 @@ export class Golden {
     return this.tensor(name).values;
   }
 
-  has(name: string): boolean {
-    return this.#tensors.has(name);
-  }
-
   /** Tensors whose names begin with `prefix`, without it. */
   under(prefix: string): Map<string, Float32Array> {
-    const found = [...this.#tensors].filter(([name]) => name.startsWith(prefix));
+    const found = [...this.#file.tensors].filter(([name]) => name.startsWith(prefix));
     return new Map(found.map(([name, { values }]) => [name.slice(prefix.length), values]));
+  }
+
+  /** The same as a file of weights. */
+  file(prefix: string): SafetensorsFile {
+    const found = [...this.#file.tensors].filter(([name]) => name.startsWith(prefix));
+    return {
+      ...this.#file,
+      tensors: new Map(found.map(([name, tensor]) => [name.slice(prefix.length), tensor])),
+    };
   }
 }
 
