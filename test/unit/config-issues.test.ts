@@ -1,7 +1,15 @@
 // Fields that are wrong by themselves: the message, the place and the way out.
 import { describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
 import { suggest } from '../../src/config/suggest.ts';
 import { errorText, loadText } from '../helpers/config-directory.ts';
+
+function inQuotes(words: readonly string[]): string {
+  return words.map((word) => `"${word}"`).join(', ');
+}
+
+const KINDS = `one of ${inQuotes(layerSchema.options.map((option) => option.shape.kind.value))}`;
 
 const FIELDS = {
   name: 'house',
@@ -88,19 +96,19 @@ describe('a field', () => {
     [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],
     [
       { model: '{ layers: [{ kind: dens, units: 1 }] }' },
-      'model.layers.0.kind: expected "dense", got "dens"',
+      `model.layers.0.kind: expected ${KINDS}, got "dens"`,
       '3:27',
       'did you mean "dense"?',
     ],
-    [{ model: '{ layers: [{ units: 1 }] }' }, 'model.layers.0.kind: missing, expected "dense"', '3:19'],
+    [{ model: '{ layers: [{ units: 1 }] }' }, `model.layers.0.kind: missing, expected ${KINDS}`, '3:19'],
     [
       { model: '{ layers: [dense] }' },
-      'model.layers.0: expected mapping with kind, units, got "dense" (string)',
+      'model.layers.0: expected mapping with kind, got "dense" (string)',
       '3:19',
     ],
     [
       { model: '{ layers: [{ kind: dense, units: 1, activation: Relu }] }' },
-      'model.layers.0.activation: expected one of "linear", "relu", "leakyRelu", "tanh", "sigmoid", got "Relu"',
+      `model.layers.0.activation: expected one of ${inQuotes(ACTIVATIONS)}, got "Relu"`,
       '3:56',
       'did you mean "relu"?',
     ],
@@ -133,6 +141,19 @@ describe('a field', () => {
       'unknown key "act" in model.layers.0',
       '3:44',
       'valid keys: kind, units, activation, bias, initializer',
+    ],
+    [
+      {
+        model:
+          '{ layers: [{ kind: dense, units: 1 }, { kind: residual, layers: [{ kind: layerNorm }, { kind: dense, units: 0 }] }] }',
+      },
+      'model.layers.1.layers.1.units: expected integer >= 1, got 0',
+      '3:116',
+    ],
+    [
+      { model: '{ layers: [{ kind: residual, layers: [{ kind: attention }] }] }' },
+      'model.layers.0.layers.0.heads: missing, expected integer >= 1',
+      '3:46',
     ],
     [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
   ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
