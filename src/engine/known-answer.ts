@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
 import { ACTIVATIONS } from '../layers/activation.ts';
+import { layerSchema } from '../layers/registry.ts';
+import type { LayerInput } from '../layers/registry.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
@@ -21,26 +23,51 @@ const NUM_CLASSES = 5;
 const SHARDS = 3;
 const SEED = 20_070_601;
 
-/** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
-export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
-  const hash = createHash('sha256');
-  for (const loss of ['mse', 'crossEntropy'] as const) {
-    for (const bytes of await answer(kernelModule, loss)) hash.update(bytes);
-  }
-  return hash.digest('hex');
-}
-
-async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Array[]> {
-  const hidden = ACTIVATIONS.map((activation, index) => ({
+/** Layers on vectors: every activation, and what keeps the shape. */
+const VECTOR_LAYERS: readonly LayerInput[] = [
+  ...ACTIVATIONS.map((activation, index) => ({
     kind: 'dense' as const,
     units: 9 + 7 * index,
     activation,
     bias: index !== 1,
     initializer: index % 2 === 0 ? ('heNormal' as const) : ('glorotUniform' as const),
-  }));
-  const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
-  const model = resolveModel({ layers: [...hidden, last] }, [INPUT_WIDTH]);
-  const dataset = sampleDataset(loss);
+  })),
+  { kind: 'batchNorm' },
+  { kind: 'activation', function: 'silu' },
+  { kind: 'dropout', rate: 0.3 },
+  { kind: 'dense', units: NUM_CLASSES },
+];
+
+/** Layers on sequences of tokens, every byte one. */
+const SEQUENCE_LAYERS: readonly LayerInput[] = [
+  { kind: 'embedding', vocabulary: 256, units: 10 },
+  { kind: 'positionalEmbedding' },
+  { kind: 'residual', layers: [{ kind: 'layerNorm' }, { kind: 'attention', heads: 2, causal: true }] },
+  {
+    kind: 'residual',
+    layers: [{ kind: 'dense', units: 7, activation: 'geluTanh' }],
+    shortcut: [{ kind: 'dense', units: 7, bias: false }],
+  },
+  { kind: 'activation', function: 'softmax' },
+];
+
+/** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
+export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
+  const hash = createHash('sha256');
+  for (const loss of ['mse', 'crossEntropy'] as const) {
+    for (const bytes of await answer(kernelModule, loss, VECTOR_LAYERS)) hash.update(bytes);
+  }
+  for (const bytes of await answer(kernelModule, 'mse', SEQUENCE_LAYERS)) hash.update(bytes);
+  return hash.digest('hex');
+}
+
+async function answer(
+  kernelModule: KernelModule,
+  loss: Loss,
+  layers: readonly LayerInput[],
+): Promise<Uint8Array[]> {
+  const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [INPUT_WIDTH]);
+  const dataset = sampleDataset(loss, model.outputWidth, layers === SEQUENCE_LAYERS ? 1 : 1 / 255);
   const engine = await LocalEngine.create({
     kernelModule,
     model,
@@ -78,14 +105,14 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
 }
 
 /** Bytes for features, and targets of the kind that the loss wants, all drawn by counter. */
-function sampleDataset(loss: Loss): PackedDataset {
+function sampleDataset(loss: Loss, outputWidth: number, featureScale: number): PackedDataset {
   const layout: RowLayout = {
     numRows: NUM_ROWS,
     featureShape: [INPUT_WIDTH],
     featureType: 'u8',
-    featureScale: Math.fround(1 / 255),
+    featureScale: Math.fround(featureScale),
     targetKind: loss === 'mse' ? 'values' : 'labels',
-    targetWidth: loss === 'mse' ? NUM_CLASSES : 1,
+    targetWidth: loss === 'mse' ? outputWidth : 1,
     numClasses: loss === 'mse' ? 0 : NUM_CLASSES,
   };
   const blob = new Uint8Array(blobByteLength(layout));

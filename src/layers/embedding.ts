@@ -110,7 +110,7 @@ class EmbeddingRunner implements LayerRunner {
       spec.units,
       this.#y,
     );
-    if (wrong > 0) throw wrongToken(memory.f32(x + 4 * (wrong - 1), 1)[0] as number, spec);
+    if (wrong > 0) throw wrongToken(memory.f32(x + 4 * (wrong - 1), 1)[0] as number, spec.vocabulary);
     return this.#y;
   }
 
@@ -139,11 +139,13 @@ class EmbeddingRunner implements LayerRunner {
   }
 }
 
-function wrongToken(id: number, { vocabulary }: EmbeddingSpec): LockstepError {
+/** The error for a feature that is no id; `place` says where it stands, if that is known. */
+export function wrongToken(id: number, vocabulary: number, place?: string): LockstepError {
+  const where = place === undefined ? '' : `${place}: `;
   return new LockstepError({
     category: 'data',
     code: 'E_TOKEN_ID',
-    message: `${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
+    message: `${where}${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
     help: 'let the embedding have a larger vocabulary, and leave features of tokens unscaled',
   });
 }

@@ -18,8 +18,6 @@ export const positionalEmbeddingSchema = z.strictObject({
   kind: z.literal('positionalEmbedding'),
 });
 
-export type PositionalEmbeddingSpec = z.output<typeof positionalEmbeddingSchema>;
-
 /** See the head of this file. */
 export class PositionalEmbeddingLayer implements Layer {
   readonly inputShape: Shape;

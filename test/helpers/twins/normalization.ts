@@ -8,7 +8,7 @@ import { at } from './tree.ts';
  * The sum of `term(i)` as the kernels take it over a row: blocks of 4 `vectors` lanes, then of 4 in the first lanes, the
  * lanes in pairs, and the rest one by one.
  */
-export function sumInLanes(
+function sumInLanes(
   { round }: Arithmetic,
   length: number,
   vectors: 1 | 4,
