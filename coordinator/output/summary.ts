@@ -9,7 +9,10 @@ export interface Summary {
   readonly seed: number;
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
+  /** Epochs trained. */
   readonly epochs: number;
+  /** The epoch after which early stopping ended the run; absent if it did not. */
+  readonly stoppedEarly?: number | undefined;
   readonly steps: number;
   /** Training samples seen, each epoch counted. */
   readonly samplesSeen: number;
