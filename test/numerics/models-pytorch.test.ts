@@ -11,6 +11,8 @@ import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { Golden, readRecorded } from '../helpers/golden.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
 import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
@@ -63,49 +65,6 @@ function modelOf(layers: readonly LayerInput[], positions: number): Model {
   return resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [positions]);
 }
 
-const ADAM = { learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-
-/** Adam as in PyTorch, in float64, over what gradients move; statistics move by their momentum. */
-class ReferenceOptimizer {
-  readonly weights: Float32Array;
-  readonly #model: Model;
-  readonly #m: Float64Array;
-  readonly #v: Float64Array;
-  #t = 0;
-
-  constructor(model: Model, weights: Float32Array) {
-    this.#model = model;
-    this.weights = weights;
-    this.#m = new Float64Array(weights.length);
-    this.#v = new Float64Array(weights.length);
-  }
-
-  step(sums: Float32Array, count: number): void {
-    this.#t++;
-    for (const { offset, length, momentum } of this.#model.tensors) {
-      for (let i = offset; i < offset + length; i++) {
-        const mean = (sums[i] as number) / count;
-        const change = momentum === undefined ? -this.#adam(i, mean) : momentum * (mean - this.#weight(i));
-        this.weights[i] = this.#weight(i) + change;
-      }
-    }
-  }
-
-  #weight(i: number): number {
-    return this.weights[i] as number;
-  }
-
-  #adam(i: number, g: number): number {
-    const { learningRate, beta1, beta2, epsilon } = ADAM;
-    const m = beta1 * (this.#m[i] as number) + (1 - beta1) * g;
-    const v = beta2 * (this.#v[i] as number) + (1 - beta2) * g * g;
-    this.#m[i] = m;
-    this.#v[i] = v;
-    const size = learningRate / (1 - beta1 ** this.#t);
-    return (size * m) / (Math.sqrt(v / (1 - beta2 ** this.#t)) + epsilon);
-  }
-}
-
 interface Recorded {
   readonly batchSize: number;
   readonly losses: readonly number[];
@@ -133,31 +92,26 @@ async function train(
     shards,
   });
   const { kernels, memory } = engine;
-  const flat = memory.allocate(4 * model.numParameters, 'weights');
-  loadWeights(kernels, memory, model, golden.file('initial.'), 'initial', flat);
-  const optimizer = new ReferenceOptimizer(model, memory.f32(flat, model.numParameters).slice());
-  const setWeights = (): void => {
-    memory.f32(flat, model.numParameters).set(optimizer.weights);
-    engine.setWeights(flat);
-  };
+  const config = optimizerSchema.parse({ learningRate: 1e-3 });
+  const optimizer = new Optimizer({ kernels, memory, model, config });
+  loadWeights(kernels, memory, model, golden.file('initial.'), 'initial', optimizer.parameters);
   const losses = recorded.map((_, step) => {
     const start = (step * batchSize) % numRows;
-    setWeights();
-    const sums = new Float32Array(model.numParameters);
     const indices = Uint32Array.from({ length: batchSize }, (__, i) => start + i);
+    engine.setWeights(optimizer.parameters);
     const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      const { offset = 0, length = 0 } = model.pieces[piece] ?? {};
-      sums.set(memory.f32(address, length), offset);
+      optimizer.applyPiece(piece, { sum: address, divisor: batchSize });
     });
-    optimizer.step(sums, batchSize);
+    optimizer.commit();
     return lossSum / batchSize;
   });
-  setWeights();
+  engine.setWeights(optimizer.parameters);
+  const weights = memory.f32(optimizer.parameters, model.numParameters).slice();
   const { outputs } = engine.evaluate(
     Uint32Array.from({ length: numRows }, (_, i) => i),
     numRows,
   );
-  return { losses, weights: optimizer.weights, outputs };
+  return { losses, weights, outputs };
 }
 
 describe('20 steps of Adam agree with PyTorch', () => {
