@@ -23,7 +23,7 @@ export {
 } from './batch-norm';
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { dropout } from './dropout';
-export { addToRows, embeddingBackward, embeddingForward } from './embedding';
+export { embeddingBackward, embeddingForward } from './embedding';
 export { gatherRows, gatherScaledBytes } from './gather';
 export { gemmPacked, gemmPackedTree } from './gemm';
 export { layerNormBackward, layerNormForward } from './layer-norm';
@@ -38,3 +38,4 @@ export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from '
 export { peakMultiplyAdd } from './peak';
 export { fillNormal, fillUniform, philox4x32 } from './random';
 export { softmaxBackward, softmaxForward } from './softmax';
+export { addToRows, copyValues } from './vectors';

@@ -69,13 +69,11 @@ export class EmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ memory, flat, packed, part, numParts }: PackJob): void {
+  pack({ kernels, flat, packed, part, numParts }: PackJob): void {
     const { length, offset } = this.table;
     const start = Math.floor((length * part) / numParts);
     const end = Math.floor((length * (part + 1)) / numParts);
-    memory
-      .f32((packed[0] as number) + 4 * start, end - start)
-      .set(memory.f32(flat + 4 * (offset + start), end - start));
+    kernels.copyValues(flat + 4 * (offset + start), end - start, (packed[0] as number) + 4 * start);
   }
 
   createRunner(site: Site): LayerRunner {
