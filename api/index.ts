@@ -8,12 +8,18 @@ export type { FinishedRun } from '../coordinator/run.ts';
 export {
   activation,
   attention,
+  avgPool2d,
   batchNorm,
+  conv2d,
   dense,
   dropout,
   embedding,
+  flatten,
+  globalAvgPool2d,
   layerNorm,
+  maxPool2d,
   positionalEmbedding,
+  reshape,
   residual,
   sequential,
 } from './layers.ts';

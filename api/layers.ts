@@ -37,3 +37,16 @@ export const positionalEmbedding = builder('positionalEmbedding');
 export const attention = builder('attention');
 /** Layers whose output is added to their input. */
 export const residual = builder('residual');
+
+/** Convolution over images [channels, height, width], weights and options as PyTorch's Conv2d. */
+export const conv2d = builder('conv2d');
+/** The largest value of each window of an image. */
+export const maxPool2d = builder('maxPool2d');
+/** The mean of each window of an image. */
+export const avgPool2d = builder('avgPool2d');
+/** The mean of each channel of an image. */
+export const globalAvgPool2d = builder('globalAvgPool2d');
+/** All values of a sample as one row. */
+export const flatten = builder('flatten');
+/** Another shape for the same values. */
+export const reshape = builder('reshape');

@@ -36,7 +36,20 @@ const VECTOR_LAYERS: readonly LayerInput[] = [
   { kind: 'batchNorm' },
   { kind: 'activation', function: 'silu' },
   { kind: 'dropout', rate: 0.3 },
-  { kind: 'dense', units: NUM_CLASSES },
+];
+
+/** Both sides of a convolution's weight gradient, groups, vectors and single values, all sorts of pooling. */
+const IMAGE_LAYERS: readonly LayerInput[] = [
+  { kind: 'reshape', shape: [1, 3, 7] },
+  { kind: 'conv2d', filters: 11, kernelSize: 3, padding: 'same', activation: 'relu' },
+  { kind: 'batchNorm' },
+  { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, activation: 'leakyRelu' },
+  { kind: 'avgPool2d', size: 3, stride: 1, padding: 1 },
+  { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, groups: 6, activation: 'elu' },
+  { kind: 'conv2d', filters: 12, kernelSize: [2, 3], padding: [2, 4], dilation: [1, 2], groups: 6 },
+  { kind: 'conv2d', filters: 8, kernelSize: 1, groups: 2, stride: [1, 2], activation: 'tanh' },
+  { kind: 'maxPool2d', size: [3, 2], stride: 1 },
+  { kind: 'globalAvgPool2d' },
 ];
 
 /** Layers on sequences of tokens, every byte one. */
@@ -50,25 +63,29 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
     shortcut: [{ kind: 'dense', units: 7, bias: false }],
   },
   { kind: 'activation', function: 'softmax' },
+  { kind: 'flatten' },
 ];
 
 /** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
 export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
   const hash = createHash('sha256');
   for (const loss of ['mse', 'crossEntropy'] as const) {
-    for (const bytes of await answer(kernelModule, loss, VECTOR_LAYERS)) hash.update(bytes);
+    for (const layers of [VECTOR_LAYERS, IMAGE_LAYERS, SEQUENCE_LAYERS]) {
+      for (const bytes of await answer(kernelModule, loss, layers)) hash.update(bytes);
+    }
   }
-  for (const bytes of await answer(kernelModule, 'mse', SEQUENCE_LAYERS)) hash.update(bytes);
   return hash.digest('hex');
 }
 
 async function answer(
   kernelModule: KernelModule,
   loss: Loss,
-  layers: readonly LayerInput[],
+  hidden: readonly LayerInput[],
 ): Promise<Uint8Array[]> {
-  const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [INPUT_WIDTH]);
-  const dataset = sampleDataset(loss, model.outputWidth, layers === SEQUENCE_LAYERS ? 1 : 1 / 255);
+  const layers = [...hidden, { kind: 'dense', units: NUM_CLASSES }].map((layer) => layerSchema.parse(layer));
+  const model = resolveModel({ layers }, [INPUT_WIDTH]);
+  // Token ids are whole numbers.
+  const dataset = sampleDataset(loss, hidden === SEQUENCE_LAYERS ? 1 : 1 / 255);
   const engine = await LocalEngine.create({
     kernelModule,
     model,
@@ -106,14 +123,14 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
 }
 
 /** Bytes for features, and targets of the kind that the loss wants, all drawn by counter. */
-function sampleDataset(loss: Loss, outputWidth: number, featureScale: number): PackedDataset {
+function sampleDataset(loss: Loss, featureScale: number): PackedDataset {
   const layout: RowLayout = {
     numRows: NUM_ROWS,
     featureShape: [INPUT_WIDTH],
     featureType: 'u8',
     featureScale: Math.fround(featureScale),
     targetKind: loss === 'mse' ? 'values' : 'labels',
-    targetWidth: loss === 'mse' ? outputWidth : 1,
+    targetWidth: loss === 'mse' ? NUM_CLASSES : 1,
     numClasses: loss === 'mse' ? 0 : NUM_CLASSES,
   };
   const blob = new Uint8Array(blobByteLength(layout));

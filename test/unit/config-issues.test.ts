@@ -9,14 +9,14 @@ function inQuotes(words: readonly string[]): string {
   return words.map((word) => `"${word}"`).join(', ');
 }
 
-const KINDS = `one of ${inQuotes(layerSchema.options.map((option) => option.shape.kind.value))}`;
-
 const FIELDS = {
   name: 'house',
   data: '{ file: house.csv, target: price }',
   model: '{ layers: [{ kind: dense, units: 1 }] }',
   loss: 'mse',
 };
+
+const LAYER_KINDS = layerSchema.options.map(({ shape }) => JSON.stringify(shape.kind.value)).join(', ');
 
 /** A valid config with some fields replaced, one to a line: name is line 1, data 2, model 3, loss 4. */
 function withFields(fields: Readonly<Record<string, string>>): string {
@@ -96,11 +96,15 @@ describe('a field', () => {
     [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],
     [
       { model: '{ layers: [{ kind: dens, units: 1 }] }' },
-      `model.layers.0.kind: expected ${KINDS}, got "dens"`,
+      `model.layers.0.kind: expected one of ${LAYER_KINDS}, got "dens"`,
       '3:27',
       'did you mean "dense"?',
     ],
-    [{ model: '{ layers: [{ units: 1 }] }' }, `model.layers.0.kind: missing, expected ${KINDS}`, '3:19'],
+    [
+      { model: '{ layers: [{ units: 1 }] }' },
+      `model.layers.0.kind: missing, expected one of ${LAYER_KINDS}`,
+      '3:19',
+    ],
     [
       { model: '{ layers: [dense] }' },
       'model.layers.0: expected mapping with kind, got "dense" (string)',
@@ -179,6 +183,17 @@ describe('a field', () => {
       { model: '{ layers: [{ kind: residual, layers: [{ kind: attention }] }] }' },
       'model.layers.0.layers.0.heads: missing, expected integer >= 1',
       '3:46',
+    ],
+    [
+      { model: '{ layers: [{ kind: conv2d, filters: 4, kernelSize: [3, 0] }] }' },
+      'model.layers.0.kernelSize.1: expected integer >= 1, got 0',
+      '3:63',
+    ],
+    [
+      { model: '{ layers: [{ kind: maxPool2d, size: 2, strides: 2 }] }' },
+      'unknown key "strides" in model.layers.0',
+      '3:47',
+      'did you mean "stride"?',
     ],
     [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
   ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
