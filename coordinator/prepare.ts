@@ -10,6 +10,7 @@ import type { LoadedData } from '../src/data/load.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
+import { requireTokens } from '../src/engine/tokens.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
@@ -42,6 +43,7 @@ export async function prepareRun(config: Config, warn: (message: string) => void
   const data = await loadData({ config, math, warn });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
+  requireTokens(data.dataset, model);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
   return { config, kernelModule, kernels, memory, math, data, model, plan };

@@ -63,6 +63,14 @@ export function refuseTooLarge(layout: RowLayout): void {
   throw dataError('E_DATA_TOO_LARGE', message, { help: 'use fewer rows, or leave wide columns out' });
 }
 
+/** The blob's feature block, unscaled: [numRows, featureShape]. */
+export function featureView({ layout, blob }: PackedDataset): Float32Array | Uint8Array {
+  const length = layout.numRows * sizeOf(layout.featureShape);
+  return layout.featureType === 'u8'
+    ? blob.subarray(0, length)
+    : new Float32Array(blob.buffer, blob.byteOffset, length);
+}
+
 /** The blob's target block: f32 [numRows, targetWidth], or u32 [numRows] class indices. */
 export function targetView(dataset: PackedDataset): Float32Array | Uint32Array {
   const { layout, blob } = dataset;
