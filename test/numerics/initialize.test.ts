@@ -3,12 +3,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
-import { INITIALIZERS } from '../../src/model/spec.ts';
-import type { Initializer } from '../../src/model/spec.ts';
+import { INITIALIZERS } from '../../src/layers/initializer.ts';
+import type { Initializer } from '../../src/layers/initializer.ts';
 import { PURPOSE } from '../../src/random.ts';
 import type { SafetensorsFile } from '../../src/safetensors.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
-import { createEngineRoom, modelOf } from '../helpers/twins/engines.ts';
+import { createEngineRoom, denseLayers, modelOf } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { normalElement, uniformElement } from '../helpers/twins/random.ts';
 
@@ -35,7 +35,7 @@ const VARIANCE: Record<Initializer, (inputs: number, outputs: number) => number>
 };
 
 describe('drawWeights', () => {
-  it.each(INITIALIZERS)('draws %s by its formula, a stream a layer, and biases of zero', (initializer) => {
+  it.each(INITIALIZERS)('draws %s by its formula, a stream a tensor, and biases of zero', (initializer) => {
     const spec = { kind: 'dense' as const, activation: 'linear' as const, bias: true, initializer };
     const model = resolveModel(
       {
@@ -44,10 +44,11 @@ describe('drawWeights', () => {
           { ...spec, units: 6 },
         ],
       },
-      7,
+      [7],
     );
     const weights = draw(model, 12);
-    model.layers.forEach(({ inputs, outputs, weight, bias }, stream) => {
+    denseLayers(model).forEach(({ inputs, outputs, weight, bias }) => {
+      const stream = model.tensors.indexOf(weight);
       const variance = VARIANCE[initializer](inputs, outputs);
       const key = { seed: 12, purpose: PURPOSE.init, stream };
       for (let i = 0; i < weight.length; i++) {

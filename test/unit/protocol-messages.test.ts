@@ -2,7 +2,7 @@
 // otherwise or take long.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { LayerSpec } from '../../src/model/spec.ts';
+import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { Message } from '../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
