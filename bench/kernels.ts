@@ -5,6 +5,7 @@ import { TILE_COLUMNS, TILE_ROWS, packedLeftLength } from '../src/kernels/tile.t
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
+import { median } from './statistics.ts';
 
 /** One product of the benchmark: C[m, n] = A B over depth k. */
 interface Shape {
@@ -107,11 +108,6 @@ function rate(flops: number, run: () => void): number {
   const startedMs = performance.now();
   run();
   return flops / (performance.now() - startedMs) / 1e6;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] as number;
 }
 
 function formatReport(report: {

@@ -16,7 +16,6 @@ await runPeer('jax-js-wasm', async () => {
 /** An async function that takes the next optimizer step. jax-js counts references: a use beyond the first is `.ref`. */
 function prepare(jax, workload) {
   const { numpy: np, tree } = jax;
-  const { batchSize } = workload;
   let params = initialParameters(np, workload);
   const zeros = () => tree.map((value) => np.zeros(value.shape), tree.ref(params));
   let [m, v] = [zeros(), zeros()];
@@ -69,9 +68,9 @@ function lossOf({ numpy: np, nn, lax }, { layers, loss }, params, x, y) {
   return nn.logSoftmax(value).mul(y).sum(1).mean().mul(-1);
 }
 
-function initialParameters(np, { input, layers }) {
+function initialParameters(np, { inputShape, layers }) {
   const params = [];
-  let shape = input;
+  let shape = inputShape;
   const draw = (dimensions, fanIn) => {
     const values = syntheticValues(dimensions.reduce((a, b) => a * b, 1));
     return np.array(values.map((value) => (2 * value) / Math.sqrt(fanIn))).reshape(dimensions);
@@ -93,15 +92,17 @@ function initialParameters(np, { input, layers }) {
 }
 
 /** All batches of the dataset as arrays of their own: {x, y}. */
-function batchesOf(np, { input, layers, loss, batchSize }) {
+function batchesOf(np, { inputShape, layers, loss, batchSize }) {
   const { units } = layers.at(-1);
   return Array.from({ length: NUM_ROWS / batchSize }, () => {
-    const width = input.reduce((a, b) => a * b, 1);
-    const x = np.array(syntheticValues(batchSize * width)).reshape([batchSize, ...input]);
+    const width = inputShape.reduce((a, b) => a * b, 1);
+    const x = np.array(syntheticValues(batchSize * width)).reshape([batchSize, ...inputShape]);
     const targets =
       loss === 'mse'
         ? syntheticValues(batchSize * units)
-        : Float32Array.from({ length: batchSize * units }, (_, i) => (Math.floor(i / units) % units === i % units ? 1 : 0));
+        : Float32Array.from({ length: batchSize * units }, (_, i) =>
+            Math.floor(i / units) % units === i % units ? 1 : 0,
+          );
     return { x, y: np.array(targets).reshape([batchSize, units]) };
   });
 }

@@ -2,12 +2,12 @@
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 /** Rows of the synthetic dataset. */
 export const NUM_ROWS = 8192;
-const WARMUP_STEPS = 10;
-const HERE = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
+const HERE = fileURLToPath(new URL('.', import.meta.url));
 
 /** Packages are looked up here: a folder in which `npm ci` has run with the package.json beside this file. */
 const FOLDER = path.resolve(process.env.LOCKSTEP_PEERS ?? HERE);
@@ -23,7 +23,7 @@ export function loadPackage(name) {
 
 /**
  * A peer's whole program: reads the arguments, times one workload and prints one line of JSON.
- * `load` returns {version, prepare} or {skipped}; `prepare(workload)` an async function that takes a step.
+ * `load` returns {version, prepare} or {skipped}; `prepare(workload)` returns an async function that takes a step.
  */
 export async function runPeer(name, load) {
   const options = { seconds: { type: 'string', default: '2' }, version: { type: 'boolean', default: false } };
@@ -45,18 +45,17 @@ export async function runPeer(name, load) {
 }
 
 async function time(step, seconds, batchSize) {
-  await secondsOf(step, WARMUP_STEPS);
-  const count = Math.max(
-    1,
-    Math.round(seconds / ((await secondsOf(step, WARMUP_STEPS)) / WARMUP_STEPS)),
-  );
-  return (count * batchSize) / (await secondsOf(step, count));
+  await rate(step, seconds / 2);
+  return (await rate(step, seconds)) * batchSize;
 }
 
-async function secondsOf(step, count) {
+/** Steps per second, over as many as take about so long. */
+async function rate(step, seconds) {
   const started = process.hrtime.bigint();
-  for (let i = 0; i < count; i++) await step();
-  return Number(process.hrtime.bigint() - started) / 1e9;
+  const elapsed = () => Number(process.hrtime.bigint() - started) / 1e9;
+  let count = 0;
+  for (; count === 0 || elapsed() < seconds; count++) await step();
+  return count / elapsed();
 }
 
 function print(result) {

@@ -16,6 +16,8 @@ from pathlib import Path
 NUM_ROWS = 8192
 WARMUP_STEPS = 10
 
+# BLAS libraries start threads of their own, and read how many when they are loaded.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 try:
     import torch
     from torch import nn
@@ -25,7 +27,7 @@ except ImportError:
 
 def build(workload):
     """The workload's layers as a Sequential; activations are modules of their own."""
-    modules, shape = [], list(workload["input"])
+    modules, shape = [], list(workload["inputShape"])
     for layer in workload["layers"]:
         kind = layer["kind"]
         if kind == "dense":
@@ -48,7 +50,7 @@ def build(workload):
 
 
 def samples(workload):
-    features = torch.rand(NUM_ROWS, *workload["input"]) - 0.5
+    features = torch.rand(NUM_ROWS, *workload["inputShape"]) - 0.5
     outputs = workload["layers"][-1]["units"]
     if workload["loss"] == "mse":
         return features, torch.rand(NUM_ROWS, outputs)
@@ -71,39 +73,40 @@ def trainer(workload, model, batch_size):
     return step
 
 
-def seconds_of(step, count):
-    started = time.perf_counter()
-    for _ in range(count):
+def rate(step, seconds):
+    """Steps per second, over as many as take about so long."""
+    started, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - started < seconds:
         step()
-    return time.perf_counter() - started
-
-
-def steps_in(step, seconds):
-    """How many steps take about so long, found after a warm-up."""
-    seconds_of(step, WARMUP_STEPS)
-    return max(1, round(seconds / (seconds_of(step, WARMUP_STEPS) / WARMUP_STEPS)))
+        count += 1
+    return count / (time.perf_counter() - started)
 
 
 def time_alone(workload, seconds):
     step = trainer(workload, build(workload), workload["batchSize"])
-    count = steps_in(step, seconds)
-    return count * workload["batchSize"] / seconds_of(step, count)
+    rate(step, seconds / 2)
+    return rate(step, seconds) * workload["batchSize"]
 
 
 def time_rank(rank, processes, workload, seconds, folder):
-    """One process of DDP: a share of each batch, as many steps as rank 0 says."""
+    """One process of DDP: a share of each batch, and as many steps as rank 0 says, since each waits for the others."""
     torch.set_num_threads(1)
     method = f"file://{folder}/meeting"
     torch.distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=processes)
     model = nn.parallel.DistributedDataParallel(build(workload))
     step = trainer(workload, model, workload["batchSize"] // processes)
-    count = torch.tensor(steps_in(step, seconds))
+    started = time.perf_counter()
+    for _ in range(WARMUP_STEPS):
+        step()
+    count = torch.tensor(max(1, round(seconds * WARMUP_STEPS / (time.perf_counter() - started))))
     torch.distributed.broadcast(count, 0)
-    torch.distributed.barrier()
-    taken = seconds_of(step, int(count))
+    started = time.perf_counter()
+    for _ in range(int(count)):
+        step()
     torch.distributed.barrier()
     if rank == 0:
-        (Path(folder) / "speed").write_text(str(int(count) * workload["batchSize"] / taken))
+        speed = int(count) * workload["batchSize"] / (time.perf_counter() - started)
+        (Path(folder) / "speed").write_text(str(speed))
     torch.distributed.destroy_process_group()
 
 
@@ -114,6 +117,27 @@ def time_together(workload, seconds, processes):
         return float((Path(folder) / "speed").read_text())
 
 
+def loaded_libraries():
+    """Paths of what is mapped into this process; nothing where the system does not tell."""
+    maps = Path("/proc/self/maps")
+    return maps.read_text() if maps.exists() else ""
+
+
+def reason_to_skip(processes):
+    if torch is None:
+        return "not installed: this Python has no module torch"
+    if processes > 1 and not torch.distributed.is_available():
+        return "this PyTorch was built without torch.distributed"
+    # Debian's package uses whatever BLAS is there. Without a real one it is ten times slower, which is no comparison.
+    if "/blas/libblas" in loaded_libraries():
+        return "this PyTorch runs on the reference BLAS: install an optimized one, such as libopenblas0-pthread"
+    return None
+
+
+def version():
+    return f"{torch.__version__} OpenBLAS" if "openblas" in loaded_libraries() else torch.__version__
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("workload", nargs="?")
@@ -122,13 +146,11 @@ def main():
     parser.add_argument("--version", action="store_true")
     options = parser.parse_args()
     name = "pytorch" if options.processes == 1 else "pytorch-ddp"
-    if torch is None:
-        print(json.dumps({"name": name, "skipped": "not installed: this Python has no module torch"}))
+    skipped = reason_to_skip(options.processes)
+    if skipped is not None:
+        print(json.dumps({"name": name, "skipped": skipped}))
         return
-    if options.processes > 1 and not torch.distributed.is_available():
-        print(json.dumps({"name": name, "skipped": "this PyTorch was built without torch.distributed"}))
-        return
-    result = {"name": name, "version": torch.__version__}
+    result = {"name": name, "version": version()}
     if not options.version:
         # gloo would look up the host's own name, which need not resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

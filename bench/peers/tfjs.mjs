@@ -21,14 +21,14 @@ function prepare(tf, workload) {
   const optimizer = tf.train.adam(0.001);
   const lossOf = lossFunction(tf, workload);
   // Images are [height, width, channels] here.
-  const shape = tf.util.sizeFromShape(workload.input);
-  const features = tf.tensor2d(syntheticValues(NUM_ROWS * shape), [NUM_ROWS, shape]);
+  const width = tf.util.sizeFromShape(workload.inputShape);
+  const features = tf.tensor2d(syntheticValues(NUM_ROWS * width), [NUM_ROWS, width]);
   const targets = targetsOf(tf, workload);
   let numSteps = 0;
   return async () => {
     const start = batchStart(numSteps++, batchSize);
     const loss = tf.tidy(() => {
-      const x = features.slice([start, 0], [batchSize, shape]).reshape([batchSize, ...shapeOf(workload)]);
+      const x = features.slice([start, 0], [batchSize, width]).reshape([batchSize, ...shapeOf(workload)]);
       const y = targets.slice([start, 0], [batchSize, targets.shape[1]]);
       return optimizer.minimize(() => lossOf(y, model.apply(x, { training: true })), true);
     });
@@ -38,8 +38,9 @@ function prepare(tf, workload) {
   };
 }
 
-function shapeOf({ input }) {
-  return input.length === 3 ? [input[1], input[2], input[0]] : input;
+function shapeOf({ inputShape }) {
+  const [channels, ...image] = inputShape;
+  return image.length === 0 ? inputShape : [...image, channels];
 }
 
 function layerOf(tf, workload, layer, index) {
