@@ -5,7 +5,7 @@ export const TILE_ROWS = 5;
 /** Columns of C in a tile: the width of the panels of packed right operands. */
 export const TILE_COLUMNS = 8;
 /** Times that a packed left operand holds each value. */
-export const LEFT_REPEATS = 4;
+const LEFT_REPEATS = 4;
 
 /** f32 of a packed left operand of `rows` rows and depth `depth`. */
 export function packedLeftLength(rows: number, depth: number): number {

@@ -53,11 +53,6 @@ export function oneOf<T extends string>(words: readonly T[]): Field<T> {
   };
 }
 
-export const boolean: Field<boolean> = (value, path) => {
-  if (typeof value === 'boolean') return value;
-  throw wrongField(path, 'true or false', value);
-};
-
 /** A property that may be absent. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value, path) => (value === undefined ? undefined : field(value, path));
@@ -70,7 +65,8 @@ export function parsed<T>(schema: z.ZodType<T>): Field<T> {
     if (result.success) return result.data;
     const [issue] = result.error.issues;
     const at = (issue?.path ?? []).map((key) => `.${String(key)}`).join('');
-    throw new ProtocolError('E_MESSAGE_FIELD', `${path}${at}: ${issue?.message ?? 'not valid'}`);
+    const reason = issue?.message.replace(/^Invalid (input|option): /, '') ?? 'not valid';
+    throw new ProtocolError('E_MESSAGE_FIELD', `${path}${at}: ${reason}`);
   };
 }
 

@@ -75,7 +75,7 @@ const welcome = fc.record({
   shards: fc.integer({ min: 1, max: 1024 }),
   layout: fc.record({
     numRows: fc.integer({ min: 1, max: 100_000 }),
-    featureShape: fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 3 }),
+    featureShape: fc.array(fc.integer({ min: 1, max: 10 }), { minLength: 1, maxLength: 3 }),
     featureType: fc.constantFrom('f32' as const, 'u8' as const),
     featureScale: finite,
     targetKind: fc.constantFrom('values' as const, 'labels' as const),

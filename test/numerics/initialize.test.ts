@@ -106,19 +106,19 @@ describe('loadWeights', () => {
   });
 
   it.each([
-    [{ '0.weight': [3, 2] }, 'holds 1 modules, the model has 2 layers'],
+    [{ '0.weight': [3, 2] }, 'holds 1 modules, the model has 2 layers with weights'],
     [{ '0.weight': [3, 2], '2.weight': [1, 3] }, 'holds 2 tensors, the model has 3'],
     [{ '0.weight': [3, 2], '0.bias': [3], '2.weight': [1, 3] }, 'has no tensor "2.bias"'],
-    [{ '0.weight': [2, 3], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [2, 3], layer 0 needs [3, 2]'],
-    [{ '0.weight': [6], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [6], layer 0 needs [3, 2]'],
+    [
+      { '0.weight': [2, 3], '2.weight': [1, 3], '2.bias': [1] },
+      '"0.weight" is [2, 3], the model needs [3, 2]',
+    ],
+    [{ '0.weight': [6], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [6], the model needs [3, 2]'],
     [
       { 'net.2.weight': [3, 2], 'net.10.weight': [1, 3], 'net.10.bias': [1] },
-      '"net.2.weight" is not named <number>.weight or <number>.bias',
+      '"net.2.weight" is not named <number>.<tensor>, such as 0.weight',
     ],
-    [
-      { '0.weight': [3, 2], '1.running_mean': [3] },
-      '"1.running_mean" is not named <number>.weight or <number>.bias',
-    ],
+    [{ '0.weight': [3, 2], '2.weight': [1, 3], '2.running_mean': [3] }, 'has no tensor "2.bias"'],
   ] as [Record<string, number[]>, string][])('refuses %j', (shapes, message) => {
     expectRefused(fileOf(shapes), message);
   });

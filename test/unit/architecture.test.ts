@@ -15,7 +15,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['src/model/', 'src/config/'],
   ['src/engine/', 'src/optimizer.ts', 'src/protocol/', 'src/data/'],
   ['coordinator/', 'worker/'],
-  ['bin/', 'examples/', 'bench/'],
+  ['bin/', 'api/', 'examples/', 'bench/'],
 ];
 
 /** The two ends of a socket know each other by the protocol alone. */
@@ -155,7 +155,7 @@ function isBarrelLine(node: ts.Statement): boolean {
   return ts.isExportDeclaration(node) && (!node.exportClause || ts.isNamespaceExport(node.exportClause));
 }
 
-const program = readSources(['src', 'coordinator', 'worker', 'bin', 'bench', 'examples']);
+const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench', 'examples']);
 const imports = program.flatMap(importsOf);
 
 describe('the layers', () => {
@@ -175,7 +175,7 @@ describe('the layers', () => {
     const text = "import type { A } from '../worker/a.ts';\nconst b = await import('../bin/b.ts');";
     expect(importsOf({ name: 'coordinator/c.ts', text }).flatMap(judgeImport)).toEqual([
       'coordinator/c.ts imports worker/a.ts, the other side of the socket',
-      'coordinator/c.ts (layer 3) imports bin/b.ts (layer 4)',
+      'coordinator/c.ts (layer 5) imports bin/b.ts (layer 6)',
     ]);
     const circle = [
       { from: 'a', to: 'b' },
