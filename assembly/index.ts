@@ -9,3 +9,6 @@ export { adamStep } from './optimizer';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 export { peakMultiplyAdd } from './peak';
 export { fillNormal, fillUniform, philox4x32 } from './random';
+export { copyRows } from './recurrent-copy';
+export { gruBackward, gruForward } from './recurrent-gru';
+export { lstmBackward, lstmForward } from './recurrent-lstm';
