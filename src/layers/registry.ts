@@ -1,10 +1,13 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
 import { DenseLayer, denseSchema } from './dense.ts';
+import { GRU, gruSchema } from './gru.ts';
 import type { Layer, LayerBuilder, Shape } from './layer.ts';
+import { LSTM, lstmSchema } from './lstm.ts';
+import { RecurrentLayer } from './recurrent.ts';
 
 /** What a config's list of layers may hold. */
-export const layerSchema = z.discriminatedUnion('kind', [denseSchema]);
+export const layerSchema = z.discriminatedUnion('kind', [denseSchema, lstmSchema, gruSchema]);
 
 /** A checked layer of a config. */
 export type LayerSpec = z.output<typeof layerSchema>;
@@ -16,7 +19,11 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
   switch (spec.kind) {
     case 'dense':
       return new DenseLayer(spec, inputShape, builder);
+    case 'lstm':
+      return new RecurrentLayer(LSTM, spec, inputShape, builder);
+    case 'gru':
+      return new RecurrentLayer(GRU, spec, inputShape, builder);
     default:
-      return spec.kind satisfies never;
+      return spec satisfies never;
   }
 }
