@@ -10,7 +10,7 @@ import { TREE_TILES_LENGTH, packedRightLength } from '../kernels/tile.ts';
 import type { LayerRunner, ParameterTensor, Pass, Site } from './layer.ts';
 import { stackedSums } from './leaf-sums.ts';
 import type { CellErrors, RecurrentSizes } from './recurrent-cell.ts';
-import { multiply, setWeightGradient, sliceLength } from './recurrent-products.ts';
+import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './recurrent-products.ts';
 import type { Product } from './recurrent-products.ts';
 
 /** Addresses of what lasts from forward to backward. */
@@ -230,7 +230,7 @@ function allocateBlocks({ columns, positions, spec, units }: RecurrentSizes, sit
 function allocateScratch({ columns, inputs, positions, units }: RecurrentSizes, site: Site): Scratch {
   const rows = site.maxRows * positions;
   const addresses = site.scratch(
-    Math.max(sliceLength(rows, Math.max(inputs, columns)), sliceLength(columns, rows)),
+    Math.max(sliceLength(rows, Math.max(inputs, columns)), gradientSliceLength(columns, rows)),
     packedRightLength(rows, Math.max(inputs, units)),
     TREE_TILES_LENGTH,
     stackedSums(site.maxLeaves) * columns,

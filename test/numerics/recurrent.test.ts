@@ -101,7 +101,7 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it('gives the bits of its float32 twin across slices and blocks of the products', () => {
-    // 65 rows of 3 positions are more than three slices, 70 units with 4 or 3 gates more than a block of depth 256 or 210.
+    // 65 samples are more than a slice of rows, and 280 columns of an LSTM's gates deeper than a block.
     checkBits({ ...base, positions: 3, inputs: 5, units: 7 }, [0, 20, 41, 65]);
     checkBits({ ...base, positions: 2, inputs: 2, units: 70, returnSequences: false }, [0, 1, 3]);
   });
