@@ -21,3 +21,9 @@ export function sequential(layers: readonly LayerInput[]): { layers: LayerInput[
 
 /** Fully connected: y = activation(x W^T + b). */
 export const dense = builder('dense');
+
+/** Long short-term memory over [positions, features]: PyTorch's `nn.LSTM`. */
+export const lstm = builder('lstm');
+
+/** Gated recurrent units over [positions, features]: PyTorch's `nn.GRU`. */
+export const gru = builder('gru');

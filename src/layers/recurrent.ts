@@ -27,7 +27,10 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
   constructor(cell: Cell, spec: RecurrentSpec, inputShape: Shape, builder: LayerBuilder) {
     const [positions, inputs] = inputShape;
     if (inputShape.length !== 2 || positions === undefined || inputs === undefined) {
-      throw builder.refuse('expected samples of [positions, features]');
+      throw builder.refuse(
+        'expected samples of [positions, features]',
+        'let a layer in front give them that shape',
+      );
     }
     const { units, returnSequences } = spec;
     this.cell = cell;

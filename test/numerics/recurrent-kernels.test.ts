@@ -1,7 +1,7 @@
 // One position of LSTM and GRU, and the copying of rows: kernels against their float32 twins, to the bit.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { single } from '../helpers/twins/arithmetic.ts';
-import { STEP_TWINS } from '../helpers/twins/recurrent.ts';
+import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
 import { EXTREMES, randomValues } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
