@@ -1,7 +1,7 @@
 // Measures the current weights on a whole split: exact losses and metrics, and what plots need.
 import type { SplitIndices } from '../src/data/dataset.ts';
 import { targetView } from '../src/data/dataset.ts';
-import type { HostMath } from '../src/data/host-math.ts';
+import type { HostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { inverseTarget } from '../src/data/transforms.ts';
 import { classificationMetrics, regressionMetrics } from '../src/metrics.ts';

@@ -3,7 +3,7 @@
 import { columnOf, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
-import type { HostMath } from './host-math.ts';
+import type { HostMath } from '../kernels/host-math.ts';
 import {
   MISSING_CATEGORY,
   applyStep,

@@ -9,7 +9,8 @@ import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
 import type { Loss } from '../losses/loss.ts';
-import { Adam } from '../optimizer.ts';
+import { Optimizer } from '../optimizer/optimizer.ts';
+import { optimizerSchema } from '../optimizer/registry.ts';
 import { philox4x32 } from '../random.ts';
 import { drawWeights } from './initialize.ts';
 import { LocalEngine } from './local-engine.ts';
@@ -55,8 +56,8 @@ async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Arra
 
 function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 0.01 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   drawWeights(kernels, memory, model, SEED, adam.parameters);
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
@@ -64,7 +65,7 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   const lossSum = engine.train(indices, 0, ({ piece, address }) => {
     const { length } = model.pieces[piece] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
-    adam.applyPiece(model.pieces[piece] as Model['pieces'][number], address, NUM_ROWS);
+    adam.applyPiece(piece, { sum: address, divisor: NUM_ROWS });
   });
   adam.commit();
   const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);

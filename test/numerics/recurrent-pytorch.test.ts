@@ -9,8 +9,8 @@ import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import type { Piece } from '../../src/model/model.ts';
-import { Adam } from '../../src/optimizer.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
 import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
@@ -122,8 +122,8 @@ async function train(kind: Kind): Promise<{ losses: number[]; weights: Map<strin
     shards: 5,
   });
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 1e-2 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   loadWeights(kernels, memory, model, initialWeights(kind), FILE, adam.parameters);
   const losses: number[] = [];
   for (let step = 0; step < recorded.losses[kind].length; step++) {
@@ -131,7 +131,7 @@ async function train(kind: Kind): Promise<{ losses: number[]; weights: Map<strin
     const indices = Uint32Array.from({ length: batchSize }, (_, i) => start + i);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(model.pieces[piece] as Piece, address, batchSize);
+      adam.applyPiece(piece, { sum: address, divisor: batchSize });
     });
     adam.commit();
     losses.push(lossSum / batchSize);
