@@ -36,7 +36,8 @@ export interface Summary {
 
 /** A table of the run's losses and test metrics, ending in a newline. */
 export function formatSummary(summary: Summary): string {
-  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, workers, best } = summary;
+  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, workers, best } =
+    summary;
   const work = `${pluralize(epochs, 'epoch')}, ${pluralize(steps, 'step')}, ${pluralize(samplesSeen, 'sample')}`;
   const speed = `${formatCount(samplesPerSecond)} samples/s, ${pluralize(workers, 'worker')}`;
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;

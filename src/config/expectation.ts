@@ -63,8 +63,8 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf({ properties, items }: JsonSchema, segment: string | number): unknown {
-  if (typeof segment === 'number') return items;
+function childOf({ properties, prefixItems, items }: JsonSchema, segment: string | number): unknown {
+  if (typeof segment === 'number') return prefixItems?.[segment] ?? items;
   return properties && Object.hasOwn(properties, segment) ? properties[segment] : undefined;
 }
 

@@ -29,7 +29,7 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
     if (inputShape.length !== 2 || positions === undefined || inputs === undefined) {
       throw builder.refuse(
         'expected samples of [positions, features]',
-        'let a layer in front give them that shape',
+        'put a reshape in front: { kind: reshape, shape: [positions, features] }',
       );
     }
     const { units, returnSequences } = spec;
