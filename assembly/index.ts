@@ -40,7 +40,7 @@ export { lionStep } from './optimizer/lion';
 export { rmspropStep } from './optimizer/rmsprop';
 export { momentumStep, sgdStep } from './optimizer/sgd';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
-export { peakMultiplyAdd } from './peak';
+export { peakMultiplyAdd, streamTriad } from './peak';
 export { averagePoolBackward, averagePoolForward, channelMeans, channelMeansBackward } from './pooling-average';
 export { maxPoolBackward, maxPoolForward } from './pooling-max';
 export { fillNormal, fillUniform, philox4x32 } from './random';

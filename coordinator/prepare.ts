@@ -36,7 +36,7 @@ export interface PreparedRun {
 
 /** Loads kernels and data, and resolves the model. @throws LockstepError for all that does not fit. */
 export async function prepareRun(config: Config, warn: (message: string) => void): Promise<PreparedRun> {
-  const kernelModule = await loadKernelModule();
+  const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const math = hostMath(kernels);

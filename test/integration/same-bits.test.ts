@@ -1,4 +1,5 @@
 // The promise of the whole: one config gives the same bits, whoever computes them.
+import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
@@ -66,6 +67,20 @@ describe('weights, losses and metrics are the same bits', () => {
     await expectSameBits('table.yaml', [], cwd, workforces);
     const numWorkers = workforces.map((workforce) => readSummary(runDirectory(cwd, workforce)).workers);
     expect(numWorkers).toEqual([1, 3, 5, 1]);
+  });
+
+  it('of fused kernels, which are other bits than those of strict ones', async () => {
+    const strict = await expectSameBits('table.yaml', [], tableRun({ data: FEW_PLOTS }), []);
+    const cwd = tableRun({ data: FEW_PLOTS });
+    const fused = await expectSameBits('table.yaml', ['numerics=fused'], cwd, [
+      'workers 2',
+      'workers 1 --threads 2',
+    ]);
+    expect(fused.weightsSha256).not.toBe(strict.weightsSha256);
+    const directory = runDirectory(cwd, 'workers 2');
+    expect(readSummary(directory).numerics).toBe('fused');
+    const model: unknown = JSON.parse(fs.readFileSync(path.join(directory, 'model', 'config.json'), 'utf8'));
+    expect(model).toMatchObject({ numerics: 'fused' });
   });
 
   it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {

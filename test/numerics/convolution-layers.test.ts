@@ -123,7 +123,7 @@ describe('conv2d', () => {
 
   it.each(CONVOLUTIONS.slice(0, 7))('has its gradients by central differences: %o on %o', (spec, shape) => {
     // A smooth function: the others' slopes jump.
-    const { layer, numParameters } = convolution([{ ...spec, activation: 'tanh' } as LayerInput, shape]);
+    const { layer, numParameters } = convolution([{ ...spec, activation: 'tanh' }, shape]);
     const weights = Float64Array.from(randomValues(3, numParameters));
     const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
     const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));

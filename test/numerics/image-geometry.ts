@@ -22,9 +22,8 @@ export function windowCase({ height, width, ...options }: Sizes): WindowCase {
   const { geometry, paddedLength } = resolveWindow(window, [1, height, width], {} as LayerBuilder);
   const [, , kernelHeight = 0, kernelWidth = 0, strideY = 0, strideX = 0, padTop = 0, padLeft = 0] = geometry;
   const [dilationY = 0, dilationX = 0, outHeight = 0, outWidth = 0] = geometry.slice(8);
-  const { size, stride, padding, dilation } = window;
   return {
-    name: `${height}x${width}, size ${size}, stride ${stride}, padding ${padding}, dilation ${dilation}`,
+    name: `${height}x${width} ${JSON.stringify(window)}`,
     // prettier-ignore
     geometry: {
       height, width, kernelHeight, kernelWidth, strideY, strideX, padTop, padLeft, dilationY, dilationX, outHeight, outWidth,

@@ -73,6 +73,7 @@ describe('a loaded config', () => {
       clip: {},
       batchSize: 256,
       shards: 8,
+      numerics: 'strict',
       epochs: 10,
       tracking: {},
     });
