@@ -1,8 +1,7 @@
 // `lockstep bench kernels`: matrix products, packing included, against the peak of the same core.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { packedLeftLength } from '../src/engine/plan.ts';
-import { TILE_COLUMNS, TILE_ROWS } from '../src/kernels/tile.ts';
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength } from '../src/kernels/tile.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';

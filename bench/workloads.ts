@@ -6,14 +6,17 @@ import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
 import { hostMath } from '../src/data/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
+import { sizeOf } from '../src/layers/layer.ts';
+import type { Shape } from '../src/layers/layer.ts';
+import type { LayerInput } from '../src/layers/registry.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { PreparedRun } from '../coordinator/prepare.ts';
 
 interface Workload {
-  readonly inputs: number;
-  readonly hidden: readonly number[];
+  readonly inputShape: Shape;
+  readonly layers: readonly LayerInput[];
   readonly outputs: number;
   readonly loss: 'mse' | 'crossEntropy';
   readonly batchSize: number;
@@ -21,10 +24,30 @@ interface Workload {
 
 /** `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide` 1024-1024-1024-1024-10; ReLU between layers. */
 export const WORKLOADS = {
-  'mlp-small': { inputs: 8, hidden: [64, 64], outputs: 1, loss: 'mse', batchSize: 256 },
-  'mlp-mnist': { inputs: 784, hidden: [256, 128], outputs: 10, loss: 'crossEntropy', batchSize: 256 },
-  'mlp-wide': { inputs: 1024, hidden: [1024, 1024, 1024], outputs: 10, loss: 'crossEntropy', batchSize: 512 },
+  'mlp-small': { inputShape: [8], layers: mlp(64, 64, 1), outputs: 1, loss: 'mse', batchSize: 256 },
+  'mlp-mnist': {
+    inputShape: [784],
+    layers: mlp(256, 128, 10),
+    outputs: 10,
+    loss: 'crossEntropy',
+    batchSize: 256,
+  },
+  'mlp-wide': {
+    inputShape: [1024],
+    layers: mlp(1024, 1024, 1024, 10),
+    outputs: 10,
+    loss: 'crossEntropy',
+    batchSize: 512,
+  },
 } as const satisfies Record<string, Workload>;
+
+function mlp(...units: readonly number[]): LayerInput[] {
+  return units.map((count, index) => ({
+    kind: 'dense',
+    units: count,
+    activation: index < units.length - 1 ? 'relu' : 'linear',
+  }));
+}
 
 const NUM_ROWS = 8192;
 
@@ -36,28 +59,25 @@ export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<Prepar
   const kernelModule = await loadKernelModule();
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
-  const model = resolveModel(config.model, workload.inputs);
+  const model = resolveModel(config.model, workload.inputShape);
   const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);
   return { config, kernelModule, kernels, memory, math, data: dataOf(dataset), model, plan };
 }
 
-function configOf(name: string, { hidden, outputs, loss, batchSize }: Workload): Config {
-  const layers = [
-    ...hidden.map((units) => ({ kind: 'dense', units, activation: 'relu' })),
-    { kind: 'dense', units: outputs },
-  ];
+function configOf(name: string, { layers, loss, batchSize }: Workload): Config {
   const data = loss === 'mse' ? { file: 'none', target: 'y' } : { train: { images: 'none', labels: 'none' } };
   const result = validateConfig({ name, data, model: { layers }, loss, batchSize, epochs: 1 });
   if ('config' in result) return result.config;
   throw new Error(`the workload ${name} is not a valid config: ${JSON.stringify(result.findings)}`);
 }
 
-function syntheticDataset({ inputs, outputs, loss }: Workload): PackedDataset {
+function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDataset {
   const isRegression = loss === 'mse';
+  const inputs = sizeOf(inputShape);
   const layout: RowLayout = {
     numRows: NUM_ROWS,
-    featureWidth: inputs,
+    featureShape: inputShape,
     featureType: 'f32',
     featureScale: 1,
     targetKind: isRegression ? 'values' : 'labels',

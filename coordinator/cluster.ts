@@ -330,8 +330,7 @@ export class Cluster implements Compute {
     const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
     const indices = batch.indices.slice(firstRow, batch.bounds[to]);
     const { version, fingerprint } = this.#state;
-    const message = {
-      type: kind,
+    const range = {
       run: this.#options.run,
       round,
       attempt,
@@ -341,6 +340,10 @@ export class Cluster implements Compute {
       firstLeaf: from,
       bounds,
     };
+    const message =
+      kind === 'train'
+        ? ({ type: kind, ...range, step: this.#state.step } as const)
+        : ({ type: kind, ...range } as const);
     this.#send([this.#sessions.get(worker)], encodeMessage(message, new Uint8Array(indices.buffer)));
   }
 

@@ -1,6 +1,7 @@
 // What a run would take, in words: for `--dry-run`.
 import { numBatches } from '../src/data/batches.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
+import { formatShape } from '../src/layers/layer.ts';
 import { formatBytes } from '../src/memory.ts';
 import { describeModel } from '../src/model/model.ts';
 import { optimizerBytes } from '../src/optimizer.ts';
@@ -17,7 +18,7 @@ export function describePlan({ config, data, model, plan }: PreparedRun): string
   const worker = weights + packedWeights + gradients + activations + scratch + datasetBytes;
   return [
     `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
-    `         ${count(dataset.layout.featureWidth)} features, dataset ${formatBytes(datasetBytes)}, sha256 ${dataset.sha256.slice(0, 16)}`,
+    `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(datasetBytes)}, sha256 ${dataset.sha256.slice(0, 16)}`,
     ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : '         '}${line}`),
     `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${count(config.shards)} shards`,
     `worker   ${formatBytes(worker)}: weights ${formatBytes(weights)}, packed weights ${formatBytes(packedWeights)}, gradients ${formatBytes(gradients)},`,

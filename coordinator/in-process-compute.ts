@@ -2,7 +2,7 @@
 import type { PackedDataset } from '../src/data/dataset.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import type { KernelModule } from '../src/kernels/kernels.ts';
-import type { Loss } from '../src/model/spec.ts';
+import type { Loss } from '../src/losses/loss.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import type { TrainingState } from './training-state.ts';
@@ -12,6 +12,7 @@ export interface InProcessOptions {
   readonly kernelModule: KernelModule;
   readonly state: TrainingState;
   readonly loss: Loss;
+  readonly seed: number;
   readonly dataset: PackedDataset;
   readonly batchSize: number;
   readonly shards: number;
@@ -37,7 +38,7 @@ export class InProcessCompute implements Compute {
   async trainStep(batch: Batch): Promise<StepResult> {
     const state = this.#state;
     this.#engine.setWeights(state.parameters);
-    const lossSum = this.#engine.train(batch.indices, ({ piece, address }) => {
+    const lossSum = this.#engine.train(batch.indices, state.step, ({ piece, address }) => {
       state.finishPiece(piece, address, batch.indices.length);
     });
     // Other work of the process (signals, output) gets its turn once a step.

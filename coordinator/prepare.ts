@@ -11,6 +11,7 @@ import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
@@ -39,8 +40,8 @@ export async function prepareRun(config: Config, warn: (message: string) => void
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn });
-  const model = resolveModel(config.model, data.dataset.layout.featureWidth);
-  requireMatchingOutputs(config, data, model);
+  const model = resolveModel(config.model, data.dataset.layout.featureShape);
+  requireMatchingOutputs(data, model);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(model, plan, data);
   return { config, kernelModule, kernels, memory, math, data, model, plan };
@@ -77,7 +78,7 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   }
 }
 
-function requireMatchingOutputs(config: Config, data: LoadedData, model: Model): void {
+function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
   const isLabels = layout.targetKind === 'labels';
   const needed = isLabels ? layout.numClasses : layout.targetWidth;
@@ -88,8 +89,10 @@ function requireMatchingOutputs(config: Config, data: LoadedData, model: Model):
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',
-    message: `the last layer has ${model.outputWidth} units, ${what}\n${describeModel(model).join('\n')}`,
-    help: `set model.layers.${config.model.layers.length - 1}.units to ${needed}`,
+    message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
+    help: isLabels
+      ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
+      : `let the last layer give ${needed}`,
   });
 }
 

@@ -35,7 +35,7 @@ export async function saveModel(
     name: config.name,
     weightsSha256,
     loss: config.loss,
-    inputWidth: model.inputWidth,
+    inputShape: model.inputShape,
     layers: config.model.layers,
     featureNames: data.featureNames,
     targetNames: data.targetNames,

@@ -57,8 +57,16 @@ export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
   const { config, data, kernelModule } = prepared;
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
-  const { loss, batchSize, shards } = config;
-  return InProcessCompute.create({ kernelModule, state, loss, dataset: data.dataset, batchSize, shards });
+  const { loss, seed, batchSize, shards } = config;
+  return InProcessCompute.create({
+    kernelModule,
+    state,
+    loss,
+    seed,
+    dataset: data.dataset,
+    batchSize,
+    shards,
+  });
 }
 
 async function startCluster(
@@ -127,7 +135,7 @@ async function sessionContext(
       type: 'welcome',
       run,
       layers: config.model.layers,
-      inputWidth: model.inputWidth,
+      seed: config.seed,
       loss: config.loss,
       batchSize: config.batchSize,
       shards: config.shards,

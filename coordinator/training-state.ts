@@ -58,6 +58,11 @@ export class TrainingState {
     return this.#version;
   }
 
+  /** Steps committed. */
+  get step(): number {
+    return this.#optimizer.numSteps;
+  }
+
   /** Fingerprint of the whole vector of the current version. */
   get fingerprint(): string {
     return (this.#fingerprint ??= combineFingerprints(this.#fingerprints));

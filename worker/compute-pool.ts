@@ -9,6 +9,7 @@ import type { ThreadJob, ThreadMessage, ThreadSetup } from './compute-thread.ts'
 /** What a range is computed for. */
 export interface PoolJob {
   readonly kind: 'train' | 'evaluate';
+  readonly step: number;
   readonly flatToPack: number | undefined;
   readonly range: RowRange;
 }
@@ -59,20 +60,24 @@ export class ComputePool {
   }
 
   /** Starts the threads; `kernels` is this thread's own instance, for additions between threads. */
-  static async start(setup: Omit<ThreadSetup, 'thread'>, kernels: Kernels): Promise<ComputePool> {
+  static async start(
+    setup: Omit<ThreadSetup, 'thread'>,
+    model: Model,
+    kernels: Kernels,
+  ): Promise<ComputePool> {
     const program = new URL('./compute-thread.js', import.meta.url);
     const threads = Array.from(
       { length: setup.numThreads },
       (_, thread) => new Worker(program, { workerData: { ...setup, thread } satisfies ThreadSetup }),
     );
     await Promise.all(threads.map(started));
-    return new ComputePool(setup.model, kernels, threads);
+    return new ComputePool(model, kernels, threads);
   }
 
   /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
   run(job: PoolJob, reports: PoolReports): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
-    const { range, kind, flatToPack } = job;
+    const { range, kind, step, flatToPack } = job;
     const { numLeaves, firstLeaf, bounds } = range;
     const finalNodes = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
     const hasNeighbours = this.#threads.length > 1 && kind === 'train';
@@ -89,7 +94,7 @@ export class ComputePool {
       };
       this.#threads.forEach((thread, index) => {
         const share = shareOf(range, index, this.#threads.length);
-        thread.postMessage({ kind, flatToPack, range: share } satisfies ThreadJob);
+        thread.postMessage({ kind, step, flatToPack, range: share } satisfies ThreadJob);
       });
     });
   }

@@ -2,24 +2,26 @@
 // go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import type { GradientPiece, RowRange, TrainRange } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
-import type { WeightsLayout } from '../src/engine/weights.ts';
+import type { PackedWeights } from '../src/engine/weights.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
-import type { Model } from '../src/model/model.ts';
-import type { Loss } from '../src/model/spec.ts';
+import type { Loss } from '../src/losses/loss.ts';
+import { resolveModel } from '../src/model/model.ts';
+import type { ModelSpec } from '../src/model/model.ts';
 
 /** What every thread of a process is started with. */
 export interface ThreadSetup {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
-  readonly model: Model;
+  readonly modelSpec: ModelSpec;
   readonly loss: Loss;
+  readonly seed: number;
   readonly plan: EnginePlan;
-  readonly weights: WeightsLayout;
+  readonly weights: PackedWeights;
   readonly samples: Samples;
   readonly thread: number;
   readonly numThreads: number;
@@ -30,6 +32,8 @@ export interface ThreadSetup {
 /** One thread's share of a job. */
 export interface ThreadJob {
   readonly kind: 'train' | 'evaluate';
+  /** Optimizer steps taken before; 0 for an evaluation. */
+  readonly step: number;
   /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
   readonly flatToPack: number | undefined;
   /** Undefined where there are fewer leaves than threads: such a thread only helps to pack. */
@@ -61,7 +65,8 @@ const post = (message: ThreadMessage, transfer: ArrayBuffer[] = []): void =>
 const setup = workerData as ThreadSetup;
 const memory = new Memory(setup.memory);
 const kernels = await instantiateKernels(setup.module, setup.memory);
-const engine = new Engine({ ...setup, kernels, memory });
+const model = resolveModel(setup.modelSpec, setup.samples.layout.featureShape);
+const engine = new Engine({ ...setup, kernels, memory, model });
 port.on('message', runJob);
 post({ type: 'started' });
 
@@ -70,7 +75,7 @@ function runJob(job: ThreadJob): void {
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
     let lastPiece: GradientPiece | undefined;
-    if (job.range && job.kind === 'train') lastPiece = train(job.range);
+    if (job.range && job.kind === 'train') lastPiece = train({ ...job.range, step: job.step });
     if (job.range && job.kind === 'evaluate') evaluate(job.range);
     post({ type: 'done', computeMs: performance.now() - startedMs, lastPiece });
   } catch (error) {
@@ -79,7 +84,7 @@ function runJob(job: ThreadJob): void {
 }
 
 /** Posts all pieces but the last, which it returns. */
-function train(range: RowRange): GradientPiece | undefined {
+function train(range: TrainRange): GradientPiece | undefined {
   let previous: GradientPiece | undefined;
   engine.train(range, (piece) => {
     if (previous) post({ type: 'piece', piece: previous });
@@ -96,7 +101,7 @@ function evaluate(range: RowRange): void {
 
 /** Packs this thread's share of the panels, and waits until the others have packed theirs. */
 function packTogether(flat: number): void {
-  packWeights(kernels, memory, setup.model, setup.weights, flat, setup.thread, setup.numThreads);
+  packWeights(kernels, memory, model, setup.weights, flat, setup.thread, setup.numThreads);
   const words = new Int32Array(setup.memory.buffer, setup.barrier, 2);
   const generation = Atomics.load(words, 1);
   if (Atomics.add(words, 0, 1) === setup.numThreads - 1) {

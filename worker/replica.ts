@@ -22,6 +22,8 @@ import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
 /** A range to compute with one version of the weights. */
 export interface ReplicaJob {
   readonly kind: 'train' | 'evaluate';
+  /** Optimizer steps taken before; 0 for an evaluation. */
+  readonly step: number;
   readonly version: number;
   readonly range: RowRange;
 }
@@ -76,20 +78,22 @@ export class Replica {
   ): Promise<Replica> {
     const memory = new Memory();
     const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
-    const model = resolveModel({ layers: welcome.layers }, welcome.inputWidth);
+    const modelSpec = { layers: welcome.layers };
+    const model = resolveModel(modelSpec, welcome.layout.featureShape);
     const samples = allocateSamples(memory, welcome.layout);
     const setup = {
       module: kernelModule.module,
       memory: memory.wasm,
-      model,
+      modelSpec,
       loss: welcome.loss,
+      seed: welcome.seed,
       plan: planEngine(model, welcome.batchSize, welcome.shards),
       weights: allocateWeights(memory, model),
       samples,
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
     };
-    const pool = await ComputePool.start(setup, kernels);
+    const pool = await ComputePool.start(setup, model, kernels);
     return new Replica(welcome, { memory, kernels, model, samples, pool });
   }
 
@@ -148,10 +152,10 @@ export class Replica {
 
   /** Computes a range; resolves with the compute time of the slowest thread in milliseconds. */
   compute(job: ReplicaJob, reports: PoolReports): Promise<number> {
-    const { kind, range, version } = job;
+    const { kind, range, step, version } = job;
     const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
     this.#packedVersion = version;
-    return this.#pool.run({ kind, flatToPack, range }, reports);
+    return this.#pool.run({ kind, step, flatToPack, range }, reports);
   }
 
   /** The bytes of a reported piece, and their fingerprint; a view, valid until the next job. */

@@ -239,7 +239,7 @@ class Session {
     };
     try {
       const computeMs = await replica.compute(
-        { kind, version, range },
+        { kind, step: message.type === 'train' ? message.step : 0, version, range },
         {
           onPiece: (piece) => timed(() => this.#sendGradient(message, replica, piece)),
           onLeaf: (leaf) => timed(() => this.#sendEvaluation(message, replica, leaf)),

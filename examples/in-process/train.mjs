@@ -23,8 +23,17 @@ const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
 const math = hostMath(kernels);
 const { dataset, splits } = await loadData({ config, math, warn: console.warn });
 
-const model = resolveModel(config.model, dataset.layout.featureWidth);
-const engine = await LocalEngine.create({ kernelModule, memory, model, loss, dataset, batchSize, shards });
+const model = resolveModel(config.model, dataset.layout.featureShape);
+const engine = await LocalEngine.create({
+  kernelModule,
+  memory,
+  model,
+  loss,
+  seed,
+  dataset,
+  batchSize,
+  shards,
+});
 const adam = new Adam(kernels, memory, model.numParameters, config.optimizer);
 drawWeights(kernels, memory, model, seed, adam.parameters);
 
@@ -35,7 +44,7 @@ for (let epoch = 0; epoch < numEpochs; epoch++) {
     const batch = order.subarray(start, start + batchSize);
     engine.setWeights(adam.parameters);
     // Each piece of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
-    lossSum += engine.train(batch, ({ piece, address }) =>
+    lossSum += engine.train(batch, adam.numSteps, ({ piece, address }) =>
       adam.applyPiece(model.pieces[piece], address, batch.length),
     );
     adam.commit();

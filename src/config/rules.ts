@@ -37,7 +37,7 @@ function checkLoss({ loss, data }: Config): ConfigFinding[] {
 function checkLastLayer({ loss, data, model }: Config): ConfigFinding[] {
   const last = model.layers.length - 1;
   const layer = model.layers[last];
-  if (!layer) return [];
+  if (layer?.kind !== 'dense') return [];
   const path = ['model', 'layers', last];
   const { units, activation } = layer;
   const numColumns = targetColumns(data).length;

@@ -1,7 +1,8 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
 // Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
 import { z } from 'zod';
-import { ACTIVATIONS, INITIALIZERS, LOSSES } from '../model/spec.ts';
+import { layerSchema } from '../layers/registry.ts';
+import { LOSSES } from '../losses/loss.ts';
 
 const fraction = z.number().min(0).max(1);
 const path = z.string().min(1).max(4096);
@@ -71,22 +72,8 @@ const data = z.strictObject({
   shuffle: z.boolean().default(true).describe('Draw a new sample order each epoch; false keeps file order'),
 });
 
-const dense = z.strictObject({
-  kind: z.literal('dense'),
-  units: z.int().min(1).max(1_048_576).describe('Outputs of the layer'),
-  activation: z.enum(ACTIVATIONS).default('linear').describe('Applied to every output of the layer'),
-  bias: z.boolean().default(true).describe('Whether each unit adds a learned constant'),
-  initializer: z
-    .enum(INITIALIZERS)
-    .optional()
-    .describe('Default: heUniform before relu and leakyRelu, glorotUniform otherwise'),
-});
-
 const model = z.strictObject({
-  layers: z
-    .array(z.discriminatedUnion('kind', [dense]))
-    .min(1)
-    .max(1000),
+  layers: z.array(layerSchema).min(1).max(1000),
   init: path.optional().describe('Safetensors file of weights to start from, named as a PyTorch Sequential'),
 });
 

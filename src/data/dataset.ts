@@ -1,13 +1,15 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 import { createHash } from 'node:crypto';
+import { sizeOf } from '../layers/layer.ts';
+import type { Shape } from '../layers/layer.ts';
 import { dataError, formatCount } from './data-error.ts';
 
 /** How one sample is stored. Features come first in the blob, then targets, each block row-major. */
 export interface RowLayout {
   readonly numRows: number;
-  /** Values per sample. */
-  readonly featureWidth: number;
+  /** Of one sample: [features] of a table, [channels, height, width] of images. */
+  readonly featureShape: Shape;
   /** `f32`, or `u8` for images: a kernel multiplies by `featureScale` when it gathers a batch. */
   readonly featureType: 'f32' | 'u8';
   readonly featureScale: number;
@@ -43,7 +45,7 @@ const HASHED_BYTES = 2 ** 26;
 
 /** Byte length of the feature block, padded so that the targets behind it are aligned. */
 export function targetsByteOffset(layout: RowLayout): number {
-  const bytes = layout.numRows * layout.featureWidth * (layout.featureType === 'u8' ? 1 : 4);
+  const bytes = layout.numRows * sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
   return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
 }
 
@@ -56,7 +58,7 @@ export function blobByteLength(layout: RowLayout): number {
 export function refuseTooLarge(layout: RowLayout): void {
   const bytes = blobByteLength(layout);
   if (bytes <= MAX_BLOB_BYTES) return;
-  const size = `${formatCount(layout.numRows)} rows of ${formatCount(layout.featureWidth)} features`;
+  const size = `${formatCount(layout.numRows)} rows of ${formatCount(sizeOf(layout.featureShape))} features`;
   const message = `${size} take ${(bytes / 2 ** 30).toFixed(1)} GiB; at most ${MAX_BLOB_BYTES / 2 ** 30} GiB fit`;
   throw dataError('E_DATA_TOO_LARGE', message, { help: 'use fewer rows, or leave wide columns out' });
 }
@@ -75,7 +77,7 @@ export function targetView(dataset: PackedDataset): Float32Array | Uint32Array {
 export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
   const fields = [
     layout.numRows,
-    layout.featureWidth,
+    layout.featureShape,
     layout.featureType,
     layout.featureScale,
     layout.targetKind,

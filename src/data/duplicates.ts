@@ -1,4 +1,5 @@
 // Counts rows that stand in both the training and the test split: the model has seen their answers.
+import { sizeOf } from '../layers/layer.ts';
 import { targetsByteOffset, type PackedDataset, type SplitIndices } from './dataset.ts';
 
 // Finaliser constants of MurmurHash3, and its 32-bit block constants as two unlike multipliers.
@@ -19,7 +20,7 @@ export function countSharedRows(dataset: PackedDataset, splits: SplitIndices): n
 }
 
 function rowHasher({ layout, blob }: PackedDataset): (row: number) => number {
-  const featureBytes = layout.featureWidth * (layout.featureType === 'u8' ? 1 : 4);
+  const featureBytes = sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
   const targetBytes = layout.targetWidth * 4;
   const targetsFrom = targetsByteOffset(layout);
   const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength);

@@ -36,7 +36,7 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
   const featureNames = nameFeatures(transforms.features);
   const layout: RowLayout = {
     numRows: labels.length,
-    featureWidth: featureNames.length,
+    featureShape: [1, ...shape],
     featureType: 'u8',
     featureScale: PIXEL_SCALE,
     targetKind: 'labels',

@@ -1,5 +1,6 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns.
 import type { DataConfig } from '../config/schema.ts';
+import { sizeOf } from '../layers/layer.ts';
 import { assignColumnRoles, type ColumnRoles } from './column-roles.ts';
 import { configError } from './data-error.ts';
 import {
@@ -95,7 +96,7 @@ function layOut(table: Table, { features, target }: FittedTransforms): RowLayout
   const isLabels = target.kind === 'labels';
   const layout: RowLayout = {
     numRows: table.numRows,
-    featureWidth: widthOf(features),
+    featureShape: [widthOf(features)],
     featureType: 'f32',
     featureScale: 1,
     targetKind: target.kind,
@@ -117,7 +118,7 @@ function fillBlob(
   },
 ): void {
   const { table, layout, transforms, splits, request } = parts;
-  const rows = new Float32Array(blob.buffer, 0, layout.numRows * layout.featureWidth);
+  const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
   encodeFeatures(table, transforms.features, { rows, warn: request.warn });
   const targetsFrom = targetsByteOffset(layout);
   if (transforms.target.kind === 'labels') {

@@ -1,18 +1,19 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
+import { sizeOf } from '../layers/layer.ts';
+import type { LayerRunner, Pass } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { runLoss } from '../losses/loss.ts';
+import type { Loss } from '../losses/loss.ts';
 import type { Memory } from '../memory.ts';
-import { TILE_COLUMNS, TILE_ROWS } from '../kernels/tile.ts';
-import type { DenseLayer, Model, Piece } from '../model/model.ts';
-import { ACTIVATIONS } from '../model/spec.ts';
-import type { Loss } from '../model/spec.ts';
+import type { Model, Piece } from '../model/model.ts';
 import { ReductionTree, leavesUnder, maximalNodes, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
-import { COLUMN_SLOTS, maxOutputs, packedLeftLength, packedOperandLengths } from './plan.ts';
 import type { EnginePlan } from './plan.ts';
 import { gatherFeatures, gatherTargets } from './samples.ts';
 import type { Samples } from './samples.ts';
-import type { WeightsLayout } from './weights.ts';
+import { ThreadSite } from './site.ts';
+import type { PackedWeights } from './weights.ts';
 
 /** Rows to work through: leaves [firstLeaf, firstLeaf + bounds.length - 1) of a tree of `numLeaves`. */
 export interface RowRange {
@@ -22,6 +23,12 @@ export interface RowRange {
   readonly bounds: Uint32Array;
   /** Dataset rows, in batch order. */
   readonly indices: Uint32Array;
+}
+
+/** A range of a batch that is trained on. */
+export interface TrainRange extends RowRange {
+  /** Optimizer steps taken before: keys random draws. */
+  readonly step: number;
 }
 
 /** One piece of a finished partial sum. */
@@ -49,15 +56,19 @@ export interface EngineParts {
   readonly memory: Memory;
   readonly model: Model;
   readonly loss: Loss;
+  readonly seed: number;
   readonly plan: EnginePlan;
-  readonly weights: WeightsLayout;
+  readonly weights: PackedWeights;
   readonly samples: Samples;
 }
 
-interface Pass {
+/** A subtree of leaves that goes through the layers at once. */
+interface TreePass {
   readonly node: TreeNode;
-  readonly rows: number;
-  readonly segments: Uint32Array;
+  readonly indices: Uint32Array;
+  /** Leaf i of the pass holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
+  readonly bounds: Uint32Array;
+  /** Address of its sums of gradients. */
   readonly gradient: number;
   readonly merges: readonly Merge<number>[];
   /** The sum that this pass completes, if it is one to report. */
@@ -67,30 +78,40 @@ interface Pass {
 /** Runs ranges of rows through the model. Weights must be packed first (`packWeights`). */
 export class Engine {
   readonly #parts: EngineParts;
+  readonly #site: ThreadSite;
+  readonly #runner: LayerRunner;
   readonly #buffers: Buffers;
   #gradients: number[] = [];
   #freeGradients: number[] = [];
   #lossSums = new Map<number, number>();
 
   constructor(parts: EngineParts) {
+    const { kernels, memory, model, plan, weights } = parts;
     this.#parts = parts;
-    this.#buffers = allocateBuffers(parts);
+    this.#site = ThreadSite.allocate(kernels, memory, weights, plan);
+    this.#buffers = allocateBuffers(parts, this.#site);
+    this.#runner = model.stack.createRunner(this.#site);
   }
 
   /**
    * Sums gradients and losses over a range, and reports each piece of each maximal tree node as soon as
    * the backward pass has completed it: last layers first.
    */
-  train(range: RowRange, report: (piece: GradientPiece) => void): void {
+  train(range: TrainRange, report: (piece: GradientPiece) => void): void {
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
-    for (const pass of this.#passes(range)) {
-      const first = leavesUnder(pass.node, range.numLeaves).from - range.firstLeaf;
-      this.#forward(range.indices.subarray(range.bounds[first], (range.bounds[first] as number) + pass.rows));
-      this.#lossBackward(pass);
-      this.#backward(pass, report);
+    for (const treePass of this.#passes(range)) {
+      const pieces = new PieceWatch(this.#parts.model.pieces, (piece) =>
+        this.#finishPiece(treePass, piece, report),
+      );
+      const { indices, bounds, gradient } = treePass;
+      const pass = this.#startPass({ indices, bounds, gradient, isTraining: true, step: range.step }, pieces);
+      const outputs = this.#runner.forward(pass, this.#buffers.features);
+      this.#lossBackward(treePass, outputs);
+      this.#runner.backward(pass, this.#buffers.lossGradient);
+      pieces.complete(0);
       // A right side is spent once added to its left, so a later pass may overwrite it.
-      for (const { right } of pass.merges) this.#freeGradients.push(right);
+      for (const { right } of treePass.merges) this.#freeGradients.push(right);
     }
   }
 
@@ -102,11 +123,13 @@ export class Engine {
     const outputs = new Float32Array(numRows * outputWidth);
     const rowLosses = new Float64Array(numRows);
     for (let start = 0; start < numRows; start += plan.maxRows) {
-      const rows = Math.min(plan.maxRows, numRows - start);
-      this.#forward(range.indices.subarray(start, start + rows));
-      outputs.set(memory.f32(this.#buffers.outputs, rows * outputWidth), start * outputWidth);
-      this.#runLoss(rows);
-      rowLosses.set(memory.f64(this.#buffers.rowLosses, rows), start);
+      const indices = range.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
+      const bounds = Uint32Array.of(0, indices.length);
+      const pass = this.#startPass({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
+      const address = this.#runner.forward(pass, this.#buffers.features);
+      outputs.set(memory.f32(address, indices.length * outputWidth), start * outputWidth);
+      this.#runLoss(address, indices.length);
+      rowLosses.set(memory.f64(this.#buffers.rowLosses, indices.length), start);
     }
     const lossSums = new Float64Array(range.bounds.length - 1);
     for (let leaf = 0; leaf < lossSums.length; leaf++) {
@@ -116,13 +139,14 @@ export class Engine {
   }
 
   /** Cuts a range into passes, and works out which additions each pass makes possible. */
-  *#passes(range: RowRange): Generator<Pass> {
+  *#passes(range: RowRange): Generator<TreePass> {
+    const { maxLeaves } = this.#parts.plan;
     const endLeaf = range.firstLeaf + range.bounds.length - 1;
     const tree = new ReductionTree<number>(range.numLeaves);
     for (const maximal of maximalNodes(range.firstLeaf, endLeaf, range.numLeaves)) {
       const { from, to } = leavesUnder(maximal, range.numLeaves);
-      for (let leaf = from; leaf < to; leaf += this.#parts.plan.leavesPerPass) {
-        const end = Math.min(leaf + this.#parts.plan.leavesPerPass, to);
+      for (let leaf = from; leaf < to; leaf += maxLeaves) {
+        const end = Math.min(leaf + maxLeaves, to);
         const [node] = maximalNodes(leaf, end, range.numLeaves);
         if (!node) throw new Error(`no tree node covers leaves ${leaf} to ${end}`);
         const gradient = this.#takeGradient();
@@ -130,14 +154,13 @@ export class Engine {
         if (!added) throw new Error(`leaves ${leaf} to ${end} were computed twice`);
         const firstRow = range.bounds[leaf - range.firstLeaf] as number;
         const bounds = range.bounds.subarray(leaf - range.firstLeaf, end - range.firstLeaf + 1);
-        const isFinished = sameNode(added.node, maximal);
         yield {
           node,
-          rows: (bounds[bounds.length - 1] as number) - firstRow,
-          segments: bounds.map((bound) => bound - firstRow),
+          indices: range.indices.subarray(firstRow, bounds[bounds.length - 1]),
+          bounds: bounds.map((bound) => bound - firstRow),
           gradient,
           merges: added.merges,
-          finished: isFinished ? { node: maximal, address: added.slot } : undefined,
+          finished: sameNode(added.node, maximal) ? { node: maximal, address: added.slot } : undefined,
         };
       }
     }
@@ -152,48 +175,48 @@ export class Engine {
     return fresh;
   }
 
-  #forward(indices: Uint32Array): void {
-    const { kernels, memory, model, samples, weights } = this.#parts;
-    const buffers = this.#buffers;
+  /** Gathers the samples of a pass, and tells the layers about it. */
+  #startPass(
+    {
+      indices,
+      ...rest
+    }: Pick<Pass, 'bounds' | 'gradient' | 'isTraining' | 'step'> & { indices: Uint32Array },
+    pieces?: PieceWatch,
+  ): Pass {
+    const { kernels, memory, samples, seed } = this.#parts;
+    const { features, sampleIndices, targets } = this.#buffers;
     const rows = indices.length;
-    memory.u32(buffers.indices, rows).set(indices);
-    gatherFeatures(kernels, samples, buffers.indices, rows, buffers.activations[0] as number);
-    gatherTargets(kernels, samples, buffers.indices, rows, buffers.targets);
-    model.layers.forEach((layer, index) => {
-      const x = buffers.activations[index] as number;
-      const y = buffers.activations[index + 1] as number;
-      const { inputs, outputs } = layer;
-      kernels.packLeftRows(x, rows, inputs, inputs, buffers.packedA);
-      const panels = weights.forwardPanels[index] as number;
-      kernels.gemmPacked(rows, outputs, inputs, buffers.packedA, panels, y, outputs, buffers.tiles);
-      kernels.biasActivationForward(
-        activationNumber(layer),
-        y,
-        weights.biases[index] as number,
-        rows,
-        outputs,
-      );
-    });
+    memory.u32(sampleIndices, rows).set(indices);
+    gatherFeatures(kernels, samples, sampleIndices, rows, features);
+    gatherTargets(kernels, samples, sampleIndices, rows, targets);
+    this.#site.bounds.fill(rest.bounds);
+    return {
+      ...rest,
+      rows,
+      seed,
+      sampleIndices,
+      complete: (offset) => pieces?.complete(offset),
+      pieceStart: (end) => pieces?.pieceStart(end) ?? 0,
+    };
   }
 
-  /** Losses of the rows into `rowLosses`, and dY of the last layer into the first error block. */
-  #runLoss(rows: number): void {
+  /** Losses of the rows into `rowLosses`, and their gradient into the first error block. */
+  #runLoss(outputs: number, rows: number): void {
     const { kernels, loss, model } = this.#parts;
-    const { outputs, targets, errors, rowLosses } = this.#buffers;
-    const run = loss === 'mse' ? kernels.mseForwardBackward : kernels.softmaxCrossEntropyForwardBackward;
-    run(outputs, targets, rows, model.outputWidth, errors[0], rowLosses);
+    const { targets, lossGradient: dY, rowLosses } = this.#buffers;
+    runLoss(kernels, loss, { outputs, targets, rows, columns: model.outputWidth, dY, rowLosses });
   }
 
-  #lossBackward(pass: Pass): void {
+  #lossBackward({ bounds, gradient, indices, merges }: TreePass, outputs: number): void {
     const { memory } = this.#parts;
-    this.#runLoss(pass.rows);
-    const rowLosses = memory.f64(this.#buffers.rowLosses, pass.rows);
+    this.#runLoss(outputs, indices.length);
+    const rowLosses = memory.f64(this.#buffers.rowLosses, indices.length);
     const leafSums: number[] = [];
-    for (let leaf = 0; leaf + 1 < pass.segments.length; leaf++) {
-      leafSums.push(sumInOrder(rowLosses.subarray(pass.segments[leaf], pass.segments[leaf + 1])));
+    for (let leaf = 0; leaf + 1 < bounds.length; leaf++) {
+      leafSums.push(sumInOrder(rowLosses.subarray(bounds[leaf], bounds[leaf + 1])));
     }
-    this.#lossSums.set(pass.gradient, treeSum(leafSums));
-    for (const { left, right } of pass.merges) {
+    this.#lossSums.set(gradient, treeSum(leafSums));
+    for (const { left, right } of merges) {
       this.#lossSums.set(left, this.#lossSum(left) + this.#lossSum(right));
     }
   }
@@ -202,78 +225,8 @@ export class Engine {
     return this.#lossSums.get(gradient) as number;
   }
 
-  #backward(pass: Pass, report: (piece: GradientPiece) => void): void {
-    const { kernels, memory, model } = this.#parts;
-    memory.u32(this.#buffers.segments, pass.segments.length).set(pass.segments);
-    let [dY, dX] = this.#buffers.errors;
-    for (let index = model.layers.length - 1; index >= 0; index--) {
-      const layer = model.layers[index] as DenseLayer;
-      const y = this.#buffers.activations[index + 1] as number;
-      kernels.activationBackward(activationNumber(layer), dY, y, pass.rows * layer.outputs);
-      this.#biasGradient(pass, layer, dY);
-      this.#weightGradient(pass, index, dY, report);
-      if (index > 0) this.#inputGradient(pass, index, dY, dX);
-      [dY, dX] = [dX, dY];
-    }
-  }
-
-  /** db[O] from dY[B, O]. */
-  #biasGradient(pass: Pass, { bias, outputs }: DenseLayer, dY: number): void {
-    if (!bias) return;
-    const { segments, columnSlots } = this.#buffers;
-    const db = pass.gradient + 4 * bias.offset;
-    this.#parts.kernels.columnSumTree(dY, outputs, segments, pass.segments.length - 1, db, columnSlots);
-  }
-
-  /** dW[O, I] = dY^T x, some rows at a time, so that the pieces which they complete can leave early. */
-  #weightGradient(pass: Pass, index: number, dY: number, report: (piece: GradientPiece) => void): void {
-    const { kernels, model } = this.#parts;
-    const { activations, packedA, packedB, segments, tiles } = this.#buffers;
-    const { inputs, outputs, weight } = model.layers[index] as DenseLayer;
-    const { rows, gradient } = pass;
-    const x = activations[index] as number;
-    kernels.packLeftColumns(dY, outputs, rows, outputs, packedA);
-    kernels.packRightColumns(x, inputs, rows, inputs, packedB, 0, Math.ceil(inputs / TILE_COLUMNS));
-    const multiply = (fromRow: number, toRow: number): void => {
-      const left = packedA + 4 * packedLeftLength(fromRow, rows);
-      const dW = gradient + 4 * (weight.offset + fromRow * inputs);
-      const numSegments = pass.segments.length - 1;
-      kernels.gemmPackedTree(
-        toRow - fromRow,
-        inputs,
-        rows,
-        left,
-        packedB,
-        dW,
-        inputs,
-        segments,
-        numSegments,
-        tiles,
-      );
-    };
-    let isCut = false;
-    model.pieces.forEach(({ firstLayer, fromRow, toRow }, piece) => {
-      if (firstLayer !== index) return;
-      isCut = true;
-      multiply(fromRow, toRow);
-      this.#finishPiece(pass, piece, report);
-    });
-    // A small layer travels with an earlier one, which completes the piece.
-    if (!isCut) multiply(0, outputs);
-  }
-
-  /** dX[B, I] = dY W. */
-  #inputGradient({ rows }: Pass, index: number, dY: number, dX: number): void {
-    const { kernels, model, weights } = this.#parts;
-    const { packedA, tiles } = this.#buffers;
-    const { inputs, outputs } = model.layers[index] as DenseLayer;
-    kernels.packLeftRows(dY, rows, outputs, outputs, packedA);
-    const panels = weights.backwardPanels[index] as number;
-    kernels.gemmPacked(rows, inputs, outputs, packedA, panels, dX, inputs, tiles);
-  }
-
   /** Adds the piece to its left neighbours where this pass makes that possible, and reports it if it is final. */
-  #finishPiece(pass: Pass, index: number, report: (piece: GradientPiece) => void): void {
+  #finishPiece(pass: TreePass, index: number, report: (piece: GradientPiece) => void): void {
     const { kernels, model } = this.#parts;
     const { length, offset } = model.pieces[index] as Piece;
     const at = 4 * offset;
@@ -285,50 +238,46 @@ export class Engine {
   }
 }
 
-/** Addresses of one thread's buffers. */
+/** Tells which pieces a backward pass has completed: it goes from the end of the flat vector to its start. */
+class PieceWatch {
+  readonly #pieces: readonly Piece[];
+  readonly #onPiece: (index: number) => void;
+  #next = 0;
+
+  constructor(pieces: readonly Piece[], onPiece: (index: number) => void) {
+    this.#pieces = pieces;
+    this.#onPiece = onPiece;
+  }
+
+  /** The gradient is final from `offset` on. */
+  complete(offset: number): void {
+    for (; (this.#pieces[this.#next]?.offset ?? -1) >= offset; this.#next++) this.#onPiece(this.#next);
+  }
+
+  /** See `Pass`. */
+  pieceStart(end: number): number {
+    return this.#pieces.find((piece) => piece.offset < end)?.offset ?? 0;
+  }
+}
+
+/** Addresses of one thread's buffers at both ends of the layers. */
 interface Buffers {
-  readonly indices: number;
+  readonly sampleIndices: number;
+  readonly features: number;
   readonly targets: number;
-  /** activations[0] holds the features, activations[l + 1] the output of layer l. */
-  readonly activations: readonly number[];
-  /** The last of `activations`. */
-  readonly outputs: number;
-  readonly errors: readonly [number, number];
-  readonly packedA: number;
-  readonly packedB: number;
-  readonly tiles: number;
-  readonly columnSlots: number;
-  readonly segments: number;
+  readonly lossGradient: number;
   readonly rowLosses: number;
 }
 
-/** Bytes of the GEMM kernel's scratch: 12 register tiles. */
-const TILES_BYTES = 12 * 4 * TILE_ROWS * TILE_COLUMNS;
-
-function allocateBuffers({ memory, model, plan, samples }: EngineParts): Buffers {
-  const { maxRows, leavesPerPass } = plan;
-  const allocate = (length: number, purpose: string): number => memory.allocate(4 * length, purpose);
-  const widths = [model.inputWidth, ...model.layers.map((layer) => layer.outputs)];
-  const activations = widths.map((width) => allocate(maxRows * width, 'activations'));
-  const { packedA, packedB } = packedOperandLengths(model, maxRows);
-  const widest = maxOutputs(model);
+function allocateBuffers({ memory, model, plan, samples }: EngineParts, site: ThreadSite): Buffers {
+  const { maxRows } = plan;
   return {
-    indices: allocate(maxRows, 'sample indices'),
-    targets: allocate(maxRows * samples.layout.targetWidth, 'targets'),
-    activations,
-    outputs: activations[activations.length - 1] as number,
-    errors: [allocate(maxRows * widest, 'activations'), allocate(maxRows * widest, 'activations')],
-    packedA: allocate(packedA, 'packed operands'),
-    packedB: allocate(packedB, 'packed operands'),
-    tiles: memory.allocate(TILES_BYTES, 'packed operands'),
-    columnSlots: allocate(COLUMN_SLOTS * widest, 'bias gradients'),
-    segments: allocate(leavesPerPass + 1, 'shard bounds'),
+    sampleIndices: memory.allocate(4 * maxRows, 'sample indices'),
+    features: site.activations(maxRows * sizeOf(model.inputShape)),
+    targets: memory.allocate(4 * maxRows * samples.layout.targetWidth, 'targets'),
+    lossGradient: site.otherError(0),
     rowLosses: memory.allocate(8 * maxRows, 'losses'),
   };
-}
-
-function activationNumber(layer: DenseLayer): number {
-  return ACTIVATIONS.indexOf(layer.activation);
 }
 
 function sameNode(a: TreeNode, b: TreeNode): boolean {

@@ -3,12 +3,12 @@
 import { createHash } from 'node:crypto';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
+import { ACTIVATIONS } from '../layers/activation.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
-import type { Loss } from '../model/spec.ts';
-import { ACTIVATIONS } from '../model/spec.ts';
+import type { Loss } from '../losses/loss.ts';
 import { Adam } from '../optimizer.ts';
 import { philox4x32 } from '../random.ts';
 import { drawWeights } from './initialize.ts';
@@ -39,12 +39,13 @@ async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Arra
     initializer: index % 2 === 0 ? ('heNormal' as const) : ('glorotUniform' as const),
   }));
   const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
-  const model = resolveModel({ layers: [...hidden, last] }, INPUT_WIDTH);
+  const model = resolveModel({ layers: [...hidden, last] }, [INPUT_WIDTH]);
   const dataset = sampleDataset(loss);
   const engine = await LocalEngine.create({
     kernelModule,
     model,
     loss,
+    seed: SEED,
     dataset,
     batchSize: NUM_ROWS,
     shards: SHARDS,
@@ -60,7 +61,7 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
   const results: Uint8Array[] = [];
-  const lossSum = engine.train(indices, ({ piece, address }) => {
+  const lossSum = engine.train(indices, 0, ({ piece, address }) => {
     const { length } = model.pieces[piece] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
     adam.applyPiece(model.pieces[piece] as Model['pieces'][number], address, NUM_ROWS);
@@ -80,7 +81,7 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
 function sampleDataset(loss: Loss): PackedDataset {
   const layout: RowLayout = {
     numRows: NUM_ROWS,
-    featureWidth: INPUT_WIDTH,
+    featureShape: [INPUT_WIDTH],
     featureType: 'u8',
     featureScale: Math.fround(1 / 255),
     targetKind: loss === 'mse' ? 'values' : 'labels',

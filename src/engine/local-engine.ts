@@ -5,20 +5,21 @@ import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
-import type { Loss } from '../model/spec.ts';
+import type { Loss } from '../losses/loss.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
 import type { GradientPiece, RangeEvaluation, RowRange } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
-import type { WeightsLayout } from './weights.ts';
+import type { PackedWeights } from './weights.ts';
 
 /** What a local engine is made from. */
 export interface LocalEngineOptions {
   readonly kernelModule: KernelModule;
   readonly model: Model;
   readonly loss: Loss;
+  readonly seed: number;
   readonly dataset: PackedDataset;
   readonly batchSize: number;
   readonly shards: number;
@@ -32,11 +33,11 @@ export class LocalEngine {
   readonly memory: Memory;
   readonly model: Model;
   readonly #engine: Engine;
-  readonly #weights: WeightsLayout;
+  readonly #weights: PackedWeights;
   readonly #shards: number;
 
   private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
-    const { model, loss, dataset, batchSize, shards } = options;
+    const { model, loss, seed, dataset, batchSize, shards } = options;
     this.kernels = kernels;
     this.memory = memory;
     this.model = model;
@@ -45,7 +46,7 @@ export class LocalEngine {
     const samples = allocateSamples(memory, dataset.layout);
     memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
     const plan = planEngine(model, batchSize, shards);
-    this.#engine = new Engine({ kernels, memory, model, loss, plan, weights: this.#weights, samples });
+    this.#engine = new Engine({ kernels, memory, model, loss, seed, plan, weights: this.#weights, samples });
   }
 
   static async create(options: LocalEngineOptions): Promise<LocalEngine> {
@@ -62,10 +63,11 @@ export class LocalEngine {
     packWeights(this.kernels, this.memory, this.model, this.#weights, address);
   }
 
-  /** Sums gradients over one batch, cut into the configured shards; returns the loss sum. */
-  train(indices: Uint32Array, report: (piece: GradientPiece) => void): number {
+  /** Sums gradients over the batch of step `step`, cut into the configured shards; returns the loss sum. */
+  train(indices: Uint32Array, step: number, report: (piece: GradientPiece) => void): number {
     let lossSum = Number.NaN;
-    this.#engine.train(wholeRange(indices, shardBounds(indices.length, this.#shards)), (piece) => {
+    const range = wholeRange(indices, shardBounds(indices.length, this.#shards));
+    this.#engine.train({ ...range, step }, (piece) => {
       lossSum = piece.lossSum ?? lossSum;
       report(piece);
     });

@@ -2,6 +2,7 @@
 import { blobByteLength, targetsByteOffset } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { sizeOf } from '../layers/layer.ts';
 import type { Memory } from '../memory.ts';
 
 /** A dataset's rows and their address in a process's memory. */
@@ -23,7 +24,8 @@ export function gatherFeatures(
   rows: number,
   features: number,
 ): void {
-  const { featureType, featureWidth, featureScale } = samples.layout;
+  const { featureType, featureShape, featureScale } = samples.layout;
+  const featureWidth = sizeOf(featureShape);
   if (featureType === 'u8') {
     kernels.gatherScaledBytes(samples.address, featureWidth, featureScale, indices, rows, features);
   } else {

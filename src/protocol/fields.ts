@@ -1,5 +1,6 @@
 // Checks for the fields of a decoded header. Each takes an untrusted value and the path to name it by, and returns
 // the value with its type, or throws a ProtocolError that says what was expected.
+import type { z } from 'zod';
 import { quoteValue } from '../errors.ts';
 import { ProtocolError } from './protocol-error.ts';
 
@@ -52,14 +53,21 @@ export function oneOf<T extends string>(words: readonly T[]): Field<T> {
   };
 }
 
-export const boolean: Field<boolean> = (value, path) => {
-  if (typeof value === 'boolean') return value;
-  throw wrongField(path, 'true or false', value);
-};
-
 /** A property that may be absent. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value, path) => (value === undefined ? undefined : field(value, path));
+}
+
+/** What a schema of the config file takes. */
+export function parsed<T>(schema: z.ZodType<T>): Field<T> {
+  return (value, path) => {
+    const result = schema.safeParse(value);
+    if (result.success) return result.data;
+    const [issue] = result.error.issues;
+    const at = (issue?.path ?? []).map((key) => `.${String(key)}`).join('');
+    const reason = issue?.message.replace(/^Invalid (input|option): /, '') ?? 'not valid';
+    throw new ProtocolError('E_MESSAGE_FIELD', `${path}${at}: ${reason}`);
+  };
 }
 
 /** A list whose length is within a range, both ends included. */

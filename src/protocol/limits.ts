@@ -1,7 +1,7 @@
 // The numbers both ends of a connection agree on. `docs/protocol.md` gives the reasons in full.
 
 /** Raised with every change of the envelope or of a message; both sides must have the same. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Asked for and granted in the WebSocket handshake, so that a stranger is turned away before any byte is parsed. */
 export const SUBPROTOCOL = 'lockstep.v1';
@@ -15,8 +15,8 @@ export const MAX_HEADER_BYTES = 128 * 1024;
 /** Values in one header, keys counted: 11 for each of 1,000 layers, and a range's 1,025 bounds. */
 export const MAX_HEADER_ITEMS = 16_384;
 
-/** Containers inside containers; the deepest message, `welcome`, needs 3. */
-export const MAX_HEADER_DEPTH = 8;
+/** Containers inside containers: `welcome` needs 3, and 2 more for each level of nested layers. */
+export const MAX_HEADER_DEPTH = 32;
 
 /** A frame cannot be interrupted: at 10 Mbit/s a heartbeat waits 3.4 s behind this many bytes. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;

@@ -1,9 +1,10 @@
 // What every message must look like: one check for each field, the kind of its body, and how the two must agree.
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
-import { ACTIVATIONS, INITIALIZERS, LOSSES } from '../model/spec.ts';
-import type { LayerSpec } from '../model/spec.ts';
-import { array, boolean, float, hex, integer, object, oneOf, optional, text } from './fields.ts';
+import { layerSchema } from '../layers/registry.ts';
+import { sizeOf } from '../layers/layer.ts';
+import { LOSSES } from '../losses/loss.ts';
+import { array, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES } from './limits.ts';
 import type { EvaluateMessage, Message, RoundKey, TrainMessage, WelcomeMessage } from './message-types.ts';
@@ -39,7 +40,7 @@ const lossSum = float({ isFinite: false });
 
 const roundKey: FieldsOf<RoundKey> = { run: text(128), round: count, attempt: count };
 
-const range: FieldsOf<TrainMessage> & FieldsOf<EvaluateMessage> = {
+const range: FieldsOf<EvaluateMessage> = {
   ...roundKey,
   version: count,
   weights: fingerprint,
@@ -48,18 +49,14 @@ const range: FieldsOf<TrainMessage> & FieldsOf<EvaluateMessage> = {
   bounds: array(index, 2, MAX_BOUNDS),
 };
 
-/** The limits of the config file, since a worker trusts no coordinator to have kept them. */
-const layer = object<LayerSpec>({
-  kind: oneOf(['dense']),
-  units: integer(1, 1_048_576),
-  activation: oneOf(ACTIVATIONS),
-  bias: boolean,
-  initializer: optional(oneOf(INITIALIZERS)),
-});
+/** A worker trusts no coordinator to have kept the limits of the config file. */
+const layer = parsed(layerSchema);
+/** Sizes of a sample: a table, a sequence or an image has no more than three. */
+const shape = array(integer(1, MAX_INDEX), 1, 3);
 
 const layout = object<RowLayout>({
   numRows: integer(1, MAX_INDEX),
-  featureWidth: integer(1, MAX_INDEX),
+  featureShape: shape,
   featureType: oneOf(['f32', 'u8']),
   featureScale: finite,
   targetKind: oneOf(['values', 'labels']),
@@ -126,7 +123,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       run: text(128),
       worker: count,
       layers: array(layer, 1, 1000),
-      inputWidth: integer(1, MAX_INDEX),
+      seed: integer(0, 4_294_967_295),
       loss: oneOf(LOSSES),
       batchSize: integer(1, 1_048_576),
       shards: integer(1, 1024),
@@ -142,7 +139,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     fields: object<MessageOf<'weights'>>({ run: text(128), version: count, piece: index, fingerprint }),
     body: 'f32',
   },
-  train: { fields: object<TrainMessage>(range), body: 'u32', agree: refuseWrongBounds },
+  train: { fields: object<TrainMessage>({ ...range, step: count }), body: 'u32', agree: refuseWrongBounds },
   evaluate: { fields: object<EvaluateMessage>(range), body: 'u32', agree: refuseWrongBounds },
   stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
 };
@@ -161,9 +158,9 @@ function refuseWrongBounds(message: TrainMessage | EvaluateMessage, body: Uint8A
   if (end > numLeaves) throw contradiction(`${type}: leaves ${firstLeaf} to ${end} of ${numLeaves}`);
 }
 
-function refuseWrongLayout({ layout: rows, inputWidth }: WelcomeMessage): void {
-  if (rows.featureWidth !== inputWidth) {
-    throw contradiction(`welcome: rows of ${rows.featureWidth} features for a model of ${inputWidth} inputs`);
+function refuseWrongLayout({ layout: rows }: WelcomeMessage): void {
+  if (sizeOf(rows.featureShape) > MAX_INDEX) {
+    throw contradiction(`welcome: a sample of ${rows.featureShape.join('x')} values`);
   }
   const bytes = blobByteLength(rows);
   if (bytes > MAX_BLOB_BYTES) {

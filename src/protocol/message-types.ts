@@ -1,7 +1,8 @@
 // Every message, by direction. What a body holds is said with its message; a message without a word on it has none.
 // All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset.ts';
-import type { LayerSpec, Loss } from '../model/spec.ts';
+import type { LayerSpec } from '../layers/registry.ts';
+import type { Loss } from '../losses/loss.ts';
 
 /** Names the work a result belongs to. A result that names other work is late, and is dropped. */
 export interface RoundKey {
@@ -93,7 +94,7 @@ export interface WelcomeMessage {
   /** This worker's number within the run. */
   readonly worker: number;
   readonly layers: readonly LayerSpec[];
-  readonly inputWidth: number;
+  readonly seed: number;
   readonly loss: Loss;
   readonly batchSize: number;
   readonly shards: number;
@@ -142,6 +143,8 @@ interface RangeMessage extends RoundKey {
 /** A range of shards: forward and backward pass. */
 export interface TrainMessage extends RangeMessage {
   readonly type: 'train';
+  /** Optimizer steps taken before: keys random draws. */
+  readonly step: number;
 }
 
 /** A range of leaves of an evaluation: forward pass only. */

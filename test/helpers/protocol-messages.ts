@@ -2,7 +2,7 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
-import type { LayerSpec } from '../../src/model/spec.ts';
+import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { TYPE_CODES } from '../../src/protocol/message-types.ts';
 import type { Message } from '../../src/protocol/message-types.ts';
@@ -56,31 +56,34 @@ function range(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
     const bounds = [0];
     for (const leaf of rows) bounds.push(bounds.at(-1) + leaf);
     const body = new Uint8Array(Uint32Array.from({ length: bounds.at(-1) }, (_, row) => 7 * row).buffer);
-    return { message: { type, ...kept, numLeaves: kept.firstLeaf + rows.length + rest, bounds }, body };
+    const message = { ...kept, numLeaves: kept.firstLeaf + rows.length + rest, bounds };
+    return {
+      message: type === 'train' ? { type, ...message, step: kept.version } : { type, ...message },
+      body,
+    };
   });
 }
 
-const welcome = fc
-  .record({
-    type: fc.constant('welcome' as const),
-    run: text(128),
-    worker: count,
-    layers: fc.array(layer, { minLength: 1, maxLength: 12 }),
-    inputWidth: fc.integer({ min: 1, max: 1000 }),
-    loss: fc.constantFrom('mse' as const, 'crossEntropy' as const),
-    batchSize: fc.integer({ min: 1, max: 1_048_576 }),
-    shards: fc.integer({ min: 1, max: 1024 }),
-    layout: fc.record({
-      numRows: fc.integer({ min: 1, max: 100_000 }),
-      featureType: fc.constantFrom('f32' as const, 'u8' as const),
-      featureScale: finite,
-      targetKind: fc.constantFrom('values' as const, 'labels' as const),
-      targetWidth: fc.integer({ min: 1, max: 10 }),
-      numClasses: fc.nat(1000),
-    }),
-    datasetSha256: hex(64),
-  })
-  .map((message) => ({ ...message, layout: { ...message.layout, featureWidth: message.inputWidth } }));
+const welcome = fc.record({
+  type: fc.constant('welcome' as const),
+  run: text(128),
+  worker: count,
+  layers: fc.array(layer, { minLength: 1, maxLength: 12 }),
+  seed: fc.integer({ min: 0, max: 4_294_967_295 }),
+  loss: fc.constantFrom('mse' as const, 'crossEntropy' as const),
+  batchSize: fc.integer({ min: 1, max: 1_048_576 }),
+  shards: fc.integer({ min: 1, max: 1024 }),
+  layout: fc.record({
+    numRows: fc.integer({ min: 1, max: 100_000 }),
+    featureShape: fc.array(fc.integer({ min: 1, max: 10 }), { minLength: 1, maxLength: 3 }),
+    featureType: fc.constantFrom('f32' as const, 'u8' as const),
+    featureScale: finite,
+    targetKind: fc.constantFrom('values' as const, 'labels' as const),
+    targetWidth: fc.integer({ min: 1, max: 10 }),
+    numClasses: fc.nat(1000),
+  }),
+  datasetSha256: hex(64),
+});
 
 const gradient = fc.record(
   {
@@ -188,6 +191,7 @@ export const TRAIN = {
   numLeaves: 8,
   firstLeaf: 6,
   bounds: [0, 3, 5],
+  step: 2,
 } as const satisfies Message;
 
 /** A `welcome` that is in order. */
@@ -196,13 +200,13 @@ export const WELCOME = {
   run: 'r1',
   worker: 1,
   layers: [{ kind: 'dense', units: 1, activation: 'linear', bias: true }],
-  inputWidth: 3,
+  seed: 7,
   loss: 'mse',
   batchSize: 256,
   shards: 8,
   layout: {
     numRows: 100,
-    featureWidth: 3,
+    featureShape: [3],
     featureType: 'f32',
     featureScale: 1,
     targetKind: 'values',

@@ -35,9 +35,17 @@ async function trainHere(): Promise<string> {
   const { config } = await loadConfig({ path: path.join(longRun(), 'table.yaml'), env: {} });
   const prepared = await prepareRun(config, () => undefined);
   const state = await initialState(prepared);
-  const { loss, batchSize, shards } = config;
+  const { loss, seed, batchSize, shards } = config;
   const { dataset } = prepared.data;
-  const compute = await InProcessCompute.create({ ...prepared, state, loss, dataset, batchSize, shards });
+  const compute = await InProcessCompute.create({
+    ...prepared,
+    state,
+    loss,
+    seed,
+    dataset,
+    batchSize,
+    shards,
+  });
   const observer = { onStep: () => undefined, onEpoch: () => undefined };
   await train({ ...prepared, state, compute, observer, signal: new AbortController().signal });
   return state.weightsSha256();

@@ -1,8 +1,8 @@
 // Bias, activations and their slopes, bias gradients and vector addition against their twins. Linear, relu
 // and leakyRelu to the bit; tanh and sigmoid have a file of their own for their forward pass.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ACTIVATIONS } from '../../src/model/spec.ts';
-import type { Activation } from '../../src/model/spec.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import type { Activation } from '../../src/layers/activation.ts';
 import { activate, slope } from '../helpers/twins/activation.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Arithmetic } from '../helpers/twins/arithmetic.ts';

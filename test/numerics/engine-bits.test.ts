@@ -6,8 +6,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { shardBounds } from '../../src/data/batches.ts';
 import type { Engine, RowRange } from '../../src/engine/engine.ts';
 import type { Model } from '../../src/model/model.ts';
-import { ACTIVATIONS, LOSSES } from '../../src/model/spec.ts';
-import type { Loss } from '../../src/model/spec.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { LOSSES } from '../../src/losses/loss.ts';
+import type { Loss } from '../../src/losses/loss.ts';
 import { ReductionTree } from '../../src/tree.ts';
 import {
   createEngine,

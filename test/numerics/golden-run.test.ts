@@ -8,7 +8,7 @@ import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Piece } from '../../src/model/model.ts';
-import type { Loss } from '../../src/model/spec.ts';
+import type { Loss } from '../../src/losses/loss.ts';
 import { Adam } from '../../src/optimizer.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
 
@@ -31,7 +31,7 @@ async function run(loss: Loss): Promise<Outcome> {
     { kind: 'dense', units: 9, activation: 'sigmoid', bias: true, initializer: 'glorotUniform' },
     { kind: 'dense', units: 3, activation: 'linear', bias: true },
   ] as const;
-  const model = resolveModel({ layers }, 7);
+  const model = resolveModel({ layers }, [7]);
   const isClassification = loss === 'crossEntropy';
   const dataset = packSamples(
     randomSamples(1, { numRows: NUM_ROWS, featureWidth: 7, outputWidth: 3, isClassification }),
@@ -40,6 +40,7 @@ async function run(loss: Loss): Promise<Outcome> {
     kernelModule: await loadKernelModule(),
     model,
     loss,
+    seed: 7,
     dataset,
     batchSize: BATCH_SIZE,
     shards: 6,
@@ -55,7 +56,7 @@ async function run(loss: Loss): Promise<Outcome> {
     for (let batch = 0; batch < numBatches(NUM_ROWS, BATCH_SIZE); batch++) {
       const indices = order.subarray(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE);
       engine.setWeights(adam.parameters);
-      const lossSum = engine.train(indices, ({ piece, address }) => {
+      const lossSum = engine.train(indices, adam.numSteps, ({ piece, address }) => {
         adam.applyPiece(model.pieces[piece] as Piece, address, indices.length);
       });
       adam.commit();

@@ -2,11 +2,13 @@
 // and the engine to the bit where the float32 twin is exact.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { shardBounds } from '../../src/data/batches.ts';
-import type { DenseLayer, Model } from '../../src/model/model.ts';
-import type { Loss } from '../../src/model/spec.ts';
+import type { DenseLayer } from '../../src/layers/dense.ts';
+import type { Model } from '../../src/model/model.ts';
+import type { Loss } from '../../src/losses/loss.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Values } from '../helpers/twins/arithmetic.ts';
 import {
+  denseLayers,
   createEngine,
   createEngineRoom,
   modelOf,
@@ -258,32 +260,25 @@ describe('the engine', () => {
     }
   });
 
-  it('reports large layers some rows at a time, small ones together, with the same bits', () => {
+  it('reports pieces of 512 KiB whatever layers they belong to, with the same bits', () => {
     const layers: LayerWords[] = [
       [1050, 'relu', true],
       [20, 'relu', true],
       [4, 'linear', true],
     ];
     const model = modelOf(1010, layers);
-    // 125 rows of 1010 are the most whole tiles of 5 in 131,072 values.
-    expect(model.pieces.map(({ firstLayer, fromRow }) => [firstLayer, fromRow])).toEqual([
-      [1, 0],
-      ...[0, 125, 250, 375, 500, 625, 750, 875, 1000].map((row) => [0, row]),
+    const end = model.numParameters;
+    expect(model.pieces.map(({ offset }) => offset)).toEqual([
+      ...[1, 2, 3, 4, 5, 6, 7, 8].map((piece) => end - 131_072 * piece),
+      0,
     ]);
     checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
   });
 
-  it('reports a layer whose rows are too long to cut between in pieces of 4 MiB, with the same bits', () => {
+  it('reports a layer whose rows are longer than a piece, with the same bits', () => {
     const layers: LayerWords[] = [[6, 'linear', true]];
-    const pieces = modelOf(200_000, layers).pieces.map(({ length, fromRow, toRow }) => [
-      length,
-      fromRow,
-      toRow,
-    ]);
-    expect(pieces).toEqual([
-      [1_048_576, 0, 6],
-      [1_200_006 - 1_048_576, 6, 6],
-    ]);
+    const lengths = modelOf(200_000, layers).pieces.map(({ length }) => length);
+    expect(lengths).toEqual([...Array<number>(9).fill(131_072), 1_200_006 - 9 * 131_072]);
     checkBits({ loss: 'mse', inputWidth: 200_000, layers, rows: 2, shards: 2 });
   });
 });
@@ -304,7 +299,7 @@ describe('a layer of the float64 twin', () => {
   it('has its bias gradient in the column sums of dY', () => {
     const { model, loss, weights, batch } = prepare(CASES[0] as Case);
     const { gradient, outputs } = runNetwork({ arithmetic: double, model, loss }, weights, batch);
-    const { bias } = model.layers[0] as DenseLayer;
+    const { bias } = denseLayers(model)[0] as DenseLayer;
     const expected = Array.from(outputs, (y, i) => 2 * (y - (batch.targets[i] as number))).reduce(
       (a, b) => a + b,
       0,

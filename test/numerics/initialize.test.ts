@@ -3,12 +3,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
-import { INITIALIZERS } from '../../src/model/spec.ts';
-import type { Initializer } from '../../src/model/spec.ts';
+import { INITIALIZERS } from '../../src/layers/initializer.ts';
+import type { Initializer } from '../../src/layers/initializer.ts';
 import { PURPOSE } from '../../src/random.ts';
 import type { SafetensorsFile } from '../../src/safetensors.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
-import { createEngineRoom, modelOf } from '../helpers/twins/engines.ts';
+import { createEngineRoom, denseLayers, modelOf } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { normalElement, uniformElement } from '../helpers/twins/random.ts';
 
@@ -35,7 +35,7 @@ const VARIANCE: Record<Initializer, (inputs: number, outputs: number) => number>
 };
 
 describe('drawWeights', () => {
-  it.each(INITIALIZERS)('draws %s by its formula, a stream a layer, and biases of zero', (initializer) => {
+  it.each(INITIALIZERS)('draws %s by its formula, a stream a tensor, and biases of zero', (initializer) => {
     const spec = { kind: 'dense' as const, activation: 'linear' as const, bias: true, initializer };
     const model = resolveModel(
       {
@@ -44,10 +44,11 @@ describe('drawWeights', () => {
           { ...spec, units: 6 },
         ],
       },
-      7,
+      [7],
     );
     const weights = draw(model, 12);
-    model.layers.forEach(({ inputs, outputs, weight, bias }, stream) => {
+    denseLayers(model).forEach(({ inputs, outputs, weight, bias }) => {
+      const stream = model.tensors.indexOf(weight);
       const variance = VARIANCE[initializer](inputs, outputs);
       const key = { seed: 12, purpose: PURPOSE.init, stream };
       for (let i = 0; i < weight.length; i++) {
@@ -105,19 +106,19 @@ describe('loadWeights', () => {
   });
 
   it.each([
-    [{ '0.weight': [3, 2] }, 'holds 1 modules, the model has 2 layers'],
+    [{ '0.weight': [3, 2] }, 'holds 1 modules, the model has 2 layers with weights'],
     [{ '0.weight': [3, 2], '2.weight': [1, 3] }, 'holds 2 tensors, the model has 3'],
     [{ '0.weight': [3, 2], '0.bias': [3], '2.weight': [1, 3] }, 'has no tensor "2.bias"'],
-    [{ '0.weight': [2, 3], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [2, 3], layer 0 needs [3, 2]'],
-    [{ '0.weight': [6], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [6], layer 0 needs [3, 2]'],
+    [
+      { '0.weight': [2, 3], '2.weight': [1, 3], '2.bias': [1] },
+      '"0.weight" is [2, 3], the model needs [3, 2]',
+    ],
+    [{ '0.weight': [6], '2.weight': [1, 3], '2.bias': [1] }, '"0.weight" is [6], the model needs [3, 2]'],
     [
       { 'net.2.weight': [3, 2], 'net.10.weight': [1, 3], 'net.10.bias': [1] },
-      '"net.2.weight" is not named <number>.weight or <number>.bias',
+      '"net.2.weight" is not named <number>.<tensor>, such as 0.weight',
     ],
-    [
-      { '0.weight': [3, 2], '1.running_mean': [3] },
-      '"1.running_mean" is not named <number>.weight or <number>.bias',
-    ],
+    [{ '0.weight': [3, 2], '2.weight': [1, 3], '2.running_mean': [3] }, 'has no tensor "2.bias"'],
   ] as [Record<string, number[]>, string][])('refuses %j', (shapes, message) => {
     expectRefused(fileOf(shapes), message);
   });

@@ -5,12 +5,12 @@ import path from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset.ts';
 import { loadWeights } from '../../src/engine/initialize.ts';
-import { packedLeftLength } from '../../src/engine/plan.ts';
+import { packedLeftLength } from '../../src/kernels/tile.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Model, Piece } from '../../src/model/model.ts';
-import { ACTIVATIONS } from '../../src/model/spec.ts';
-import type { Loss } from '../../src/model/spec.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import type { Loss } from '../../src/losses/loss.ts';
 import { Adam } from '../../src/optimizer.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
@@ -197,6 +197,7 @@ async function train(
     kernelModule: await loadKernelModule(),
     model,
     loss,
+    seed: 0,
     dataset,
     batchSize,
     shards,
@@ -210,7 +211,7 @@ async function train(
     const start = (step * batchSize) % dataset.layout.numRows;
     const indices = Uint32Array.from({ length: batchSize }, (_, i) => start + i);
     engine.setWeights(adam.parameters);
-    const lossSum = engine.train(indices, ({ piece, address }) => {
+    const lossSum = engine.train(indices, step, ({ piece, address }) => {
       adam.applyPiece(model.pieces[piece] as Piece, address, batchSize);
     });
     adam.commit();

@@ -2,7 +2,7 @@
 // The reference is the host's float64, whose own error (about 1 ulp of float64) is 2^-29 ulp here.
 import { createHash } from 'node:crypto';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ACTIVATIONS } from '../../src/model/spec.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { compileExp } from '../helpers/twins/exp-probe.ts';
 import { Arena, expectSameBits } from './arena.ts';
 

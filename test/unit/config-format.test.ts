@@ -6,7 +6,8 @@ import { parseConfigText } from '../../src/config/parse.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
 import { configSchema, type ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
-import { ACTIVATIONS, INITIALIZERS } from '../../src/model/spec.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { INITIALIZERS } from '../../src/layers/initializer.ts';
 import { loadText } from '../helpers/config-directory.ts';
 
 // Names and paths: any text that a UTF-8 file can hold, with what YAML might misread.

@@ -6,6 +6,7 @@ import { afterEach } from 'vitest';
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../src/data/load.ts';
+import { sizeOf } from '../../src/layers/layer.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 
 const directories: string[] = [];
@@ -83,6 +84,6 @@ export async function errorOf(action: Promise<unknown>, directory = ''): Promise
 
 /** The packed features of row `row`. */
 export function featuresOf({ dataset }: LoadedData, row: number): number[] {
-  const { featureWidth } = dataset.layout;
+  const featureWidth = sizeOf(dataset.layout.featureShape);
   return [...new Float32Array(dataset.blob.buffer, row * featureWidth * 4, featureWidth)];
 }

@@ -50,7 +50,7 @@ describe('IDX images', () => {
     const { dataset, classNames, featureNames, transforms } = await loadImages({ images, labels });
     expect(dataset.layout).toEqual({
       numRows: 3,
-      featureWidth: 4,
+      featureShape: [1, 2, 2],
       featureType: 'u8',
       featureScale: Math.fround(1 / 255),
       targetKind: 'labels',

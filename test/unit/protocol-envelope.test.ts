@@ -188,9 +188,9 @@ describe('a malformed envelope', () => {
   });
 
   it('of another protocol version is refused with both versions and a close code of its own', () => {
-    expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(2, 4))))).toEqual({
+    expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(1, 4))))).toEqual({
       code: 'E_PROTOCOL_VERSION',
-      message: 'message of protocol 2, this side speaks 1',
+      message: 'message of protocol 1, this side speaks 2',
       closeCode: 4401,
     });
   });
@@ -213,8 +213,8 @@ describe('a header that is not plain msgpack', () => {
       'message header has more than 16384 values',
     ],
     ['a map of 4 billion', bytes(0xdf, 0xff, 0xff, 0xff, 0xff), 'message header has more than 16384 values'],
-    ['nine containers deep', nested(9), 'message header nests more than 8 deep'],
-    ['100,000 containers deep', nested(100_000), 'message header nests more than 8 deep'],
+    ['33 containers deep', nested(33), 'message header nests more than 32 deep'],
+    ['100,000 containers deep', nested(100_000), 'message header nests more than 32 deep'],
     ['bytes after the end', bytes(0x80, 0x00, 0x00), 'message header has 2 bytes after its end'],
     [
       'the unused tag',
@@ -248,8 +248,9 @@ describe('a header that is not plain msgpack', () => {
     });
   });
 
-  it('is decoded up to eight containers deep', () => {
-    expect(decodeEnvelope(envelopeAround(nested(7))).header).toEqual({ a: [[[[[[[null]]]]]]] });
+  it('is decoded up to 32 containers deep', () => {
+    const { header } = decodeEnvelope(envelopeAround(nested(31)));
+    expect(JSON.stringify(header['a'])).toBe(`${'['.repeat(31)}null${']'.repeat(31)}`);
   });
 
   it('cannot reach a prototype', () => {

@@ -2,7 +2,7 @@
 // otherwise or take long.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { LayerSpec } from '../../src/model/spec.ts';
+import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { Message } from '../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
@@ -89,6 +89,7 @@ describe('a message', () => {
 describe('a broken rule', () => {
   const { type: _gradient, ...gradient } = GRADIENT;
   const { type: _train, ...train } = TRAIN;
+  const { step: _step, ...range } = train;
   const { type: _welcome, ...welcome } = WELCOME;
   const [layer] = WELCOME.layers;
   const deepest = `${Number.MAX_SAFE_INTEGER}`;
@@ -177,33 +178,32 @@ describe('a broken rule', () => {
     ['train', { ...train, bounds: [0, 4] }, ROWS, '.bounds: 0 to 4, but the body has 5 rows'],
     ['train', { ...train, bounds: [0, 3, 3, 5] }, ROWS, '.bounds: 3 is followed by 3'],
     ['train', { ...train, bounds: [0, 4, 3, 5] }, ROWS, '.bounds: 4 is followed by 3'],
-    ['evaluate', { ...train, firstLeaf: 7 }, ROWS, ': leaves 7 to 9 of 8'],
+    ['evaluate', { ...range, firstLeaf: 7 }, ROWS, ': leaves 7 to 9 of 8'],
     [
       'welcome',
       { ...welcome, layers: [] },
       undefined,
       '.layers: expected a list of 1 to 1000, got a list of 0',
     ],
-    ['welcome', { ...welcome, layers: [7] }, undefined, '.layers[0]: expected an object, got 7'],
+    ['welcome', { ...welcome, layers: [7] }, undefined, '.layers[0]: expected object, received number'],
     [
       'welcome',
       { ...welcome, layers: [{ ...layer, kind: 'conv' }] },
       undefined,
-      '.layers[0].kind: expected "dense", got "conv"',
+      ".layers[0].kind: Invalid discriminator value. Expected 'dense'",
     ],
     [
       'welcome',
-      { ...welcome, layers: [{ ...layer, activation: 'gelu' }] },
+      { ...welcome, layers: [{ ...layer, activation: 'swishy' }] },
       undefined,
-      '.layers[0].activation: expected one of linear, relu, leakyRelu, tanh, sigmoid, got "gelu"',
+      '.layers[0].activation: expected one of "linear"|"relu"|"leakyRelu"|"tanh"|"sigmoid"',
     ],
     [
       'welcome',
       { ...welcome, layers: [{ ...layer, bias: 1 }] },
       undefined,
-      '.layers[0].bias: expected true or false, got 1',
+      '.layers[0].bias: expected boolean, received number',
     ],
-    ['welcome', { ...welcome, inputWidth: 4 }, undefined, ': rows of 3 features for a model of 4 inputs'],
     [
       'welcome',
       { ...welcome, layout: { ...welcome.layout, numRows: 2 ** 31 } },

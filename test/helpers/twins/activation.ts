@@ -1,5 +1,5 @@
 // Activations and their slopes, one value at a time. tanh and sigmoid are the host's: not the kernels' bits.
-import type { Activation } from '../../../src/model/spec.ts';
+import type { Activation } from '../../../src/layers/activation.ts';
 import type { Arithmetic } from './arithmetic.ts';
 
 /** The kernels hold the leak as float32, so the twin does in float64 too. */

@@ -2,15 +2,17 @@
 import type { PackedDataset } from '../../../src/data/dataset.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import type { RowRange } from '../../../src/engine/engine.ts';
-import { planEngine } from '../../../src/engine/plan.ts';
+import { planEngine, planPasses } from '../../../src/engine/plan.ts';
 import { allocateSamples } from '../../../src/engine/samples.ts';
 import { allocateWeights, packWeights } from '../../../src/engine/weights.ts';
+import { DenseLayer } from '../../../src/layers/dense.ts';
 import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
 import type { Kernels } from '../../../src/kernels/kernels.ts';
 import { Memory } from '../../../src/memory.ts';
 import { resolveModel } from '../../../src/model/model.ts';
 import type { Model } from '../../../src/model/model.ts';
-import type { Activation, Loss } from '../../../src/model/spec.ts';
+import type { Activation } from '../../../src/layers/activation.ts';
+import type { Loss } from '../../../src/losses/loss.ts';
 import type { TreeNode } from '../../../src/tree.ts';
 import { randomValues } from './samples.ts';
 
@@ -24,18 +26,29 @@ export function modelOf(inputWidth: number, layers: readonly LayerWords[]): Mode
     activation,
     bias,
   }));
-  return resolveModel({ layers: specs }, inputWidth);
+  return resolveModel({ layers: specs }, [inputWidth]);
+}
+
+/** The layers of a model that has only dense ones. */
+export function denseLayers(model: Model): DenseLayer[] {
+  return model.stack.layers.map((layer) => {
+    if (layer instanceof DenseLayer) return layer;
+    throw new TypeError(`${layer.describe()} is not dense`);
+  });
 }
 
 /** Weights that keep activations of the order of 1. */
 export function randomWeights(seed: number, model: Model): Float32Array {
   const values = randomValues(seed, model.numParameters);
-  for (const { weight, inputs } of model.layers) {
+  for (const { weight, inputs } of denseLayers(model)) {
     const part = values.subarray(weight.offset, weight.offset + weight.length);
     part.set(part.map((value) => value * Math.sqrt(3 / inputs)));
   }
   return values;
 }
+
+/** Of the engines of tests. */
+const SEED = 1;
 
 /** Where engines live: one memory for all, since each shared memory reserves 4 GiB of address space. */
 export interface EngineRoom {
@@ -71,15 +84,21 @@ export function createEngine({ kernels, memory }: EngineRoom, options: EngineOpt
     packWeights(kernels, memory, model, weights, flat, part, numParts);
   const samples = allocateSamples(memory, dataset.layout);
   memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
-  const planned = planEngine(model, batchSize, shards);
-  const leavesPerPass = options.leavesPerPass ?? planned.leavesPerPass;
-  const maxRows = Math.min(batchSize, leavesPerPass * Math.ceil(batchSize / shards));
+  const { leavesPerPass } = options;
+  const plan =
+    leavesPerPass === undefined
+      ? planEngine(model, batchSize, shards)
+      : planPasses(model, {
+          maxRows: Math.min(batchSize, leavesPerPass * Math.ceil(batchSize / shards)),
+          maxLeaves: leavesPerPass,
+        });
   return new Engine({
     kernels,
     memory,
     model,
     loss,
-    plan: { ...planned, leavesPerPass, maxRows },
+    seed: SEED,
+    plan,
     weights,
     samples,
   });
@@ -103,7 +122,7 @@ export function sumsOfRange(
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;
-  engine.train(range, ({ node, piece, address, lossSum }) => {
+  engine.train({ ...range, step: 0 }, ({ node, piece, address, lossSum }) => {
     if (piece !== next) throw new Error(`piece ${piece} came where ${next} was due`);
     const { offset, length } = model.pieces[piece] as (typeof model.pieces)[number];
     gradient.set(memory.f32(address, length), offset);

@@ -1,9 +1,11 @@
 // A whole model forward and backward, made from the other twins. In float32 with linear, relu and
 // leakyRelu layers and mse its gradients are the engine's bits; in float64 it is the exact answer.
 // Letters: B rows, I inputs and O outputs of a layer.
-import type { DenseLayer, Model } from '../../../src/model/model.ts';
-import type { Loss } from '../../../src/model/spec.ts';
+import type { DenseLayer } from '../../../src/layers/dense.ts';
+import type { Model } from '../../../src/model/model.ts';
+import type { Loss } from '../../../src/losses/loss.ts';
 import { activate, slope } from './activation.ts';
+import { denseLayers } from './engines.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { meanSquaredError, softmaxCrossEntropy } from './loss.ts';
 import { columnSum, multiply, multiplyTree, transpose } from './matrix.ts';
@@ -36,7 +38,8 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   const { arithmetic, model, loss } = twin;
   const rows = at(batch.bounds, batch.bounds.length - 1);
   const activations = [arithmetic.from(batch.features)];
-  for (const layer of model.layers) {
+  const layers = denseLayers(model);
+  for (const layer of layers) {
     activations.push(forwardLayer(arithmetic, layer, weights, activations.at(-1), rows));
   }
   const outputs = activations.at(-1);
@@ -44,11 +47,11 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   const { losses, dY } = run(arithmetic, outputs, batch.targets, model.outputWidth);
   const gradient = arithmetic.zeros(model.numParameters);
   let error = dY;
-  for (let index = model.layers.length - 1; index >= 0; index--) {
-    const layer = model.layers[index] as DenseLayer;
+  for (let index = layers.length - 1; index >= 0; index--) {
+    const layer = layers[index] as DenseLayer;
     const y = activations[index + 1] as Values;
     const d = error.map((value, i) =>
-      arithmetic.round(value * slope(arithmetic, layer.activation, at(y, i))),
+      arithmetic.round(value * slope(arithmetic, layer.spec.activation, at(y, i))),
     ) as Values;
     gradient.set(
       weightGradient(arithmetic, layer, d, activations[index] as Values, batch.bounds),
@@ -68,12 +71,12 @@ function forwardLayer(
   x: Values,
   rows: number,
 ): Values {
-  const { inputs, outputs, bias, activation } = layer;
+  const { inputs, outputs, bias, spec } = layer;
   const w = weightMatrix(arithmetic, layer, weights);
   const y = multiply(arithmetic, { m: rows, n: outputs, k: inputs, a: x, b: transpose(w, outputs, inputs) });
   return y.map((value, i) => {
     const shift = bias ? at(weights, bias.offset + (i % outputs)) : 0;
-    return activate(arithmetic, activation, arithmetic.round(value + shift));
+    return activate(arithmetic, spec.activation, arithmetic.round(value + shift));
   });
 }
 

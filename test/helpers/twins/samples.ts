@@ -39,7 +39,7 @@ export function packSamples({ featureWidth, features, targets, numClasses }: Sam
   const numRows = features.length / featureWidth;
   const layout: RowLayout = {
     numRows,
-    featureWidth,
+    featureShape: [featureWidth],
     featureType: 'f32',
     featureScale: 1,
     targetKind: numClasses > 0 ? 'labels' : 'values',

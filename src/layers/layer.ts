@@ -1,0 +1,143 @@
+// What a layer is: sizes and parameters, known before anything runs (`Layer`), and the buffers with which one
+// compute thread runs it (`LayerRunner`). docs/layers.md shows how to add one.
+//
+//   spec --create--> Layer --pack--> packed weights, shared by the threads of a process
+//                      |
+//                      +--createRunner(Site)--> LayerRunner: forward and backward of a pass
+import type { LockstepError } from '../errors.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import type { Memory } from '../memory.ts';
+
+/** Sizes of one sample, outermost first: [features], [positions, features] or [channels, height, width]. */
+export type Shape = readonly number[];
+
+/** What a tensor is to the optimizer. Biases and the gains of norms are exempt from weight decay by default. */
+export type ParameterRole = 'weight' | 'bias' | 'norm' | 'statistic';
+
+/** The values that a tensor starts from. A uniform draw lies within +-scale; a normal one has that deviation. */
+export type InitialValues =
+  | { readonly kind: 'uniform' | 'normal'; readonly scale: number }
+  | { readonly kind: 'constant'; readonly value: number };
+
+/** A named part of the flat parameter vector; offset and length count f32. */
+export interface ParameterTensor {
+  /** PyTorch's name in a Sequential where each activation is a module of its own: `0.weight`. */
+  readonly name: string;
+  readonly shape: Shape;
+  readonly offset: number;
+  readonly length: number;
+  readonly role: ParameterRole;
+  readonly initial: InitialValues;
+  /**
+   * Of a statistic, which no gradient moves: what the layer adds to its gradient is the sum over samples of a batch
+   * statistic, and a step takes the tensor this share of the way to the batch's mean.
+   */
+  readonly momentum?: number | undefined;
+}
+
+/** What a layer is made with. */
+export interface LayerBuilder {
+  /** Number of the layer among all of the model, nested ones included: keys its random draws. */
+  readonly index: number;
+  /** False below the first parameters of the model: then `backward` need not compute dX. */
+  readonly needsInputGradient: boolean;
+  /** Appends a tensor to the flat parameter vector; its name gets the prefix of the layer's module. */
+  tensor(options: Omit<ParameterTensor, 'offset' | 'length'>): ParameterTensor;
+  /** Makes a nested list of layers, whose names start with `name`. */
+  stack(name: string, specs: readonly { readonly kind: string }[], inputShape: Shape): Layer;
+  /** The error for a layer that does not fit its input: names the layer and its place in the config. */
+  refuse(message: string, help?: string): LockstepError;
+}
+
+/** A layer with all sizes known. Holds no buffers and may be shared by threads. */
+export interface Layer {
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  /** In the order of the flat vector. */
+  readonly tensors: readonly ParameterTensor[];
+  /** Modules of a PyTorch Sequential that it stands for: an activation counts as one of its own. */
+  readonly numModules: number;
+  /** In words, without parameters: `dense 784 -> 256 relu`. */
+  describe(): string;
+  /** f32 lengths of the blocks that `pack` fills. */
+  readonly packedLengths: readonly number[];
+  /** Brings the weights into the form that the runners of all threads read. */
+  pack(job: PackJob): void;
+  /** Lays out the buffers of one thread. Called on a counting site first, to plan memory. */
+  createRunner(site: Site): LayerRunner;
+}
+
+/** One thread's share of packing a layer. */
+export interface PackJob {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  /** Address of the model's flat vector; not read again once packed. */
+  readonly flat: number;
+  /** Addresses of the layer's blocks. */
+  readonly packed: readonly number[];
+  /** This is thread `part` of `numParts`; small blocks are packed by part 0. */
+  readonly part: number;
+  readonly numParts: number;
+}
+
+/** Where one thread runs a layer: its memory, and the room in it. All lengths count f32. */
+export interface Site {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  /** Most samples of a pass. */
+  readonly maxRows: number;
+  /** Most leaves of a pass. */
+  readonly maxLeaves: number;
+  /** Addresses of the layer's packed weights. */
+  readonly packed: readonly number[];
+  /** Memory that lasts from forward to backward. */
+  activations(length: number): number;
+  /** Blocks that are the layer's until its forward or backward returns; every call hands out the same memory again. */
+  scratch(...lengths: readonly number[]): number[];
+  /** Announces that an error (dX) of this length will be asked for. */
+  reserveError(length: number): void;
+  /** The error block that does not hold `dY`: there are two, which layers use in turn. */
+  otherError(dY: number): number;
+  /** Address of the u32 bounds of the pass's leaves, each times `scale`: filled before each pass. */
+  leafBounds(scale: number): number;
+  /** The same site for a nested layer. */
+  nested(packed: readonly number[]): Site;
+}
+
+/** Samples on their way through the layers, and where their gradients go. */
+export interface Pass {
+  /** Samples. */
+  readonly rows: number;
+  readonly isTraining: boolean;
+  readonly seed: number;
+  /** Optimizer steps taken so far: keys random draws. */
+  readonly step: number;
+  /** Address of the u32 [rows] dataset rows of the samples: keys random draws. */
+  readonly sampleIndices: number;
+  /** Leaf i holds the samples [bounds[i], bounds[i + 1]). */
+  readonly bounds: Uint32Array;
+  /** Address of the flat f32 vector of the pass's sums of gradients; a layer sets its tensors' parts. */
+  readonly gradient: number;
+  /** Tells that the gradient is final from this offset of the flat vector up to where it was final before. */
+  complete(offset: number): void;
+  /** The first offset of the piece of the flat vector that ends at or behind `end`: a good place to complete next. */
+  pieceStart(end: number): number;
+}
+
+/** One thread's buffers of a layer. */
+export interface LayerRunner {
+  /** Computes y [rows, outputShape] from x [rows, inputShape]; returns its address, which may be x. */
+  forward(pass: Pass, x: number): number;
+  /** Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody needs it. May overwrite dY. */
+  backward(pass: Pass, dY: number): number;
+}
+
+/** Values of one sample. */
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** `3x32x32`. */
+export function formatShape(shape: Shape): string {
+  return shape.join('x');
+}

@@ -1,0 +1,80 @@
+// Layers one after the other: a whole model, or the list inside a nested layer.
+import type { Layer, LayerRunner, PackJob, ParameterTensor, Pass, Shape, Site } from './layer.ts';
+
+/** See the head of this file. */
+export class Stack implements Layer {
+  readonly inputShape: Shape;
+  readonly layers: readonly Layer[];
+  readonly needsInputGradient: boolean;
+
+  constructor(inputShape: Shape, layers: readonly Layer[], needsInputGradient: boolean) {
+    this.inputShape = inputShape;
+    this.layers = layers;
+    this.needsInputGradient = needsInputGradient;
+  }
+
+  get outputShape(): Shape {
+    return this.layers.at(-1)?.outputShape ?? this.inputShape;
+  }
+
+  get tensors(): ParameterTensor[] {
+    return this.layers.flatMap((layer) => layer.tensors);
+  }
+
+  get numModules(): number {
+    return 1;
+  }
+
+  describe(): string {
+    return this.layers.map((layer) => layer.describe()).join(', ');
+  }
+
+  get packedLengths(): number[] {
+    return this.layers.flatMap((layer) => layer.packedLengths);
+  }
+
+  pack(job: PackJob): void {
+    const shares = divide(job.packed, this.layers);
+    this.layers.forEach((layer, index) => layer.pack({ ...job, packed: shares[index] ?? [] }));
+  }
+
+  createRunner(site: Site): LayerRunner {
+    const shares = divide(site.packed, this.layers);
+    const runners = this.layers.map((layer, index) => layer.createRunner(site.nested(shares[index] ?? [])));
+    return new StackRunner(this, runners);
+  }
+}
+
+class StackRunner implements LayerRunner {
+  readonly #stack: Stack;
+  readonly #runners: readonly LayerRunner[];
+  /** Layers below this one have no parameters, and nobody needs their dX. */
+  readonly #lowest: number;
+
+  constructor(stack: Stack, runners: readonly LayerRunner[]) {
+    this.#stack = stack;
+    this.#runners = runners;
+    const first = stack.layers.findIndex((layer) => layer.tensors.length > 0);
+    this.#lowest = stack.needsInputGradient ? 0 : Math.max(first, 0);
+  }
+
+  forward(pass: Pass, x: number): number {
+    return this.#runners.reduce((input, runner) => runner.forward(pass, input), x);
+  }
+
+  backward(pass: Pass, dY: number): number {
+    let error = dY;
+    for (let index = this.#runners.length - 1; index >= this.#lowest; index--) {
+      error = (this.#runners[index] as LayerRunner).backward(pass, error);
+      const [first] = (this.#stack.layers[index] as Layer).tensors;
+      if (first) pass.complete(first.offset);
+    }
+    return error;
+  }
+}
+
+/** Each layer's run of the packed addresses. */
+function divide(packed: readonly number[], layers: readonly Layer[]): number[][] {
+  let at = 0;
+  return layers.map(({ packedLengths }) => packed.slice(at, (at += packedLengths.length)));
+}
