@@ -3,6 +3,7 @@
 import { countOf } from './data-error.ts';
 import { hashDataset, type PackedDataset, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
+import { refuseWeightless } from './fold-weights.ts';
 import { packImages } from './load-images.ts';
 import { packTable } from './load-table.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
@@ -25,6 +26,7 @@ export async function loadData(request: LoadRequest): Promise<LoadedData> {
       ? await packTable(sources.files, request)
       : await packImages(sources.files, request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
+  refuseWeightless(dataset, rest.splits);
   warnAboutLeaks(dataset, rest.splits, request.warn);
   return { dataset, ...rest };
 }

@@ -92,7 +92,12 @@ export interface BinaryOutcome {
  * Metrics of labels that are there or not. Of one column they are those of a classification with classes 0 and 1;
  * of several each is a label of its own: the accuracy is over all cells, and `perClass` has one entry a column.
  */
-export function binaryMetrics({ outputs, targets, numColumns, ...rest }: BinaryOutcome): ClassificationMetrics {
+export function binaryMetrics({
+  outputs,
+  targets,
+  numColumns,
+  ...rest
+}: BinaryOutcome): ClassificationMetrics {
   const { loss, weights } = rest;
   const numRows = requireRows(targets.length / numColumns);
   const columns = Array.from({ length: numColumns }, (_, column) => {
@@ -134,7 +139,11 @@ function compareClasses(comparison: Comparison): Compared {
   const { labels, numClasses, weights } = comparison;
   const counts = countClasses(comparison);
   const perClass = Array.from({ length: numClasses }, (_, label) => {
-    const [correct, guessed, actual] = [counts.correct[label]!, counts.predicted[label]!, counts.actual[label]!];
+    const [correct, guessed, actual] = [
+      counts.correct[label]!,
+      counts.predicted[label]!,
+      counts.actual[label]!,
+    ];
     return {
       precision: ratio(correct, guessed),
       recall: ratio(correct, actual),
@@ -208,7 +217,10 @@ function rankIn(outputs: Float32Array, numClasses: number): (label: number, row:
 
 /** log p(1) - log p(0) of each row. */
 function logitDifferences(outputs: Float32Array): Float64Array {
-  return Float64Array.from({ length: outputs.length / 2 }, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
+  return Float64Array.from(
+    { length: outputs.length / 2 },
+    (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!,
+  );
 }
 
 function logLossOf(

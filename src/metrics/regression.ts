@@ -115,7 +115,9 @@ function relativeErrors(columns: readonly Column[]): Pick<RegressionMetrics, 'ma
   const means: number[] = [];
   let mapeZeros = 0;
   for (const { predicted, actual, weights } of columns) {
-    const ratios = actual.map((value, row) => (value === 0 ? 0 : Math.abs((value - predicted[row]!) / value)));
+    const ratios = actual.map((value, row) =>
+      value === 0 ? 0 : Math.abs((value - predicted[row]!) / value),
+    );
     const shares = actual.map((value, row) => (value === 0 ? 0 : (weights?.[row] ?? 1)));
     const total = treeSum(shares);
     if (total > 0) means.push(treeSum(ratios.map((ratio, row) => ratio * shares[row]!)) / total);

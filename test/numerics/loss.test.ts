@@ -283,7 +283,9 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     const y = Float32Array.of(Number.NaN, 1, Number.POSITIVE_INFINITY, 1, 2, 3);
     const batch = { y, targets: Uint32Array.of(0, 2), weights: [0, 1] };
     const { losses, dY } = runCrossEntropy(batch, 3, { positions: 2 });
-    expect([...losses]).toEqual([...runCrossEntropy({ y: y.slice(3), targets: Uint32Array.of(2) }, 3).losses]);
+    expect([...losses]).toEqual([
+      ...runCrossEntropy({ y: y.slice(3), targets: Uint32Array.of(2) }, 3).losses,
+    ]);
     expectSameBits((dY as Float32Array).subarray(0, 3), [0, 0, 0], 'dY');
   });
 

@@ -2,7 +2,9 @@
 import type { Arithmetic } from './arithmetic.ts';
 
 const { fround } = Math;
-const COEFFICIENTS = [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1];
+const COEFFICIENTS = [
+  1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+];
 
 /** The kernels' bits in float32, the host's exp in float64. */
 export function exponential(arithmetic: Arithmetic, x: number): number {

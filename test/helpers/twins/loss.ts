@@ -1,6 +1,8 @@
 // Losses and their gradients, row by row: nothing is averaged over rows. In float32 gradients are the kernels' bits;
 // logarithms are the host's, so a loss with one may differ in the last bit of float64.
 // Letters: B rows, O outputs, P positions, C classes.
+import { resolveLoss } from '../../../src/losses/registry.ts';
+import type { LossInput } from '../../../src/losses/registry.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { exponential } from './exp.ts';
 import { at } from './tree.ts';
@@ -145,6 +147,37 @@ function sumOfLanes({ round }: Arithmetic, values: readonly number[]): number {
   for (let i = 0; i < whole; i++) lanes[i % 4] = round(at(lanes, i % 4) + at(values, i));
   const sum = round(round(lanes[0] + lanes[1]) + round(lanes[2] + lanes[3]));
   return values.slice(whole).reduce((total, value) => round(total + value), sum);
+}
+
+interface LossBatch {
+  readonly y: ArrayLike<number>;
+  readonly targets: ArrayLike<number>;
+  /** Outputs of a row. */
+  readonly columns: number;
+  readonly weights?: Weights;
+}
+
+/** Any loss of a config, of rows with one label or one list of values each. */
+export function runLoss(arithmetic: Arithmetic, loss: LossInput, batch: LossBatch): RowLosses {
+  const { y, targets, columns, weights } = batch;
+  const spec = resolveLoss(loss);
+  switch (spec.kind) {
+    case 'mse':
+      return meanSquaredError(arithmetic, y, targets, columns, weights);
+    case 'mae':
+      return meanAbsoluteError(arithmetic, y, targets, columns, weights);
+    case 'huber':
+      return huber(spec.delta)(arithmetic, y, targets, columns, weights);
+    case 'binaryCrossEntropy':
+      return binaryCrossEntropy(arithmetic, y, targets, columns, weights);
+    case 'crossEntropy':
+      return softmaxCrossEntropy(arithmetic, y, targets, columns, {
+        smoothing: spec.labelSmoothing,
+        weights,
+      });
+    default:
+      return spec satisfies never;
+  }
 }
 
 /** How many classes come before the label: larger logits, equal ones of a lower class, and whatever is not a number. */
