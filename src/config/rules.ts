@@ -94,7 +94,7 @@ function checkLastLayer({ loss, data, model }: Config): ConfigFinding[] {
       findings.push(findAt([...path, 'units'], 'crossEntropy needs one unit per class, at least 2'));
     }
   } else {
-    const isImages = typeof data.train === 'object';
+    const isImages = loss.kind === 'binaryCrossEntropy' && typeof data.train === 'object';
     const numColumns = isImages ? 1 : targetColumns(data).length;
     const needed = isImages ? 'images have one label' : `data.target has ${count(numColumns, 'column')}`;
     if (numColumns > 0 && units !== numColumns) {
