@@ -90,8 +90,9 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     ),
     exitCode: 2,
     stderr:
-      'error[E_CONFIG_OUTPUT_UNITS]: the last layer has 2 units, the data has 3 classes\n' +
-      '  help: set its units to 3, or data.classes to 2 if the data lacks some classes\n',
+      'error[E_MODEL_SHAPE]: the last layer gives 2 outputs, the data has 3 classes\n' +
+      'layer 0: dense 8 -> 2 (18 parameters)\n' +
+      '  help: let the last layer give 3, or set data.classes if the data lacks some classes\n',
   },
   'a number of workers that is none': {
     args: ['train', 'table.yaml', '--workers', 'abc'],

@@ -73,7 +73,7 @@ describe('the directory of a run', () => {
 
     expect(JSON.parse(textOf(directory, 'model/config.json'))).toMatchObject({
       weightsSha256: summary.weightsSha256,
-      inputWidth: 8,
+      inputShape: [8],
       layers: [
         { kind: 'dense', units: 64, activation: 'relu' },
         { kind: 'dense', units: 1 },

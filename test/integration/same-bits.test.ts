@@ -44,7 +44,7 @@ describe('weights, losses and metrics are the same bits', () => {
     const workforces: Workforce[] = ['workers 2', 'workers 2 --threads 2'];
     const { metrics } = await expectSameBits(config, settings, temporaryDirectory(), workforces);
     expect(metrics.at(-1)).toMatchObject({ epoch: 3, _step: 240 });
-    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.6);
+    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.55);
   });
 
   it('of images, where batches and shards differ in size', async () => {
