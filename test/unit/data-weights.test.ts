@@ -95,10 +95,7 @@ describe('weights of classes', () => {
       [1, 2],
       'error[E_CONFIG_CLASS_WEIGHTS]: classWeights has 2 weights, the data has 3 classes\n  help: their order is: a, b, c',
     ],
-    [
-      { d: 2 },
-      'error[E_CONFIG_CLASS_WEIGHTS]: classWeights: no class "d"; classes: a, b, c',
-    ],
+    [{ d: 2 }, 'error[E_CONFIG_CLASS_WEIGHTS]: classWeights: no class "d"; classes: a, b, c'],
   ])('%j do not fit three classes', async (classWeights, message) => {
     expect(await errorOf(loadText(TEXT, {}, toClasses(3, { classWeights })))).toBe(message);
   });
