@@ -5,6 +5,15 @@ export type { LayerInput } from '../src/layers/registry.ts';
 export type { EpochRecord, StepRecord } from '../coordinator/train.ts';
 export type { Summary } from '../coordinator/output/summary.ts';
 export type { FinishedRun } from '../coordinator/run.ts';
-export { dense, sequential } from './layers.ts';
+export {
+  avgPool2d,
+  conv2d,
+  dense,
+  flatten,
+  globalAvgPool2d,
+  maxPool2d,
+  reshape,
+  sequential,
+} from './layers.ts';
 export { train } from './train.ts';
 export type { TrainOptions } from './train.ts';

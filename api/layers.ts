@@ -21,3 +21,16 @@ export function sequential(layers: readonly LayerInput[]): { layers: LayerInput[
 
 /** Fully connected: y = activation(x W^T + b). */
 export const dense = builder('dense');
+
+/** Convolution over images [channels, height, width], weights and options as PyTorch's Conv2d. */
+export const conv2d = builder('conv2d');
+/** The largest value of each window of an image. */
+export const maxPool2d = builder('maxPool2d');
+/** The mean of each window of an image. */
+export const avgPool2d = builder('avgPool2d');
+/** The mean of each channel of an image. */
+export const globalAvgPool2d = builder('globalAvgPool2d');
+/** All values of a sample as one row. */
+export const flatten = builder('flatten');
+/** Another shape for the same values. */
+export const reshape = builder('reshape');

@@ -6,15 +6,15 @@ import { sigmoidVector, tanhVector } from './math';
 const LEAK: f32 = 0.01;
 
 // Numbers of the activations, in the order of ACTIVATIONS in src/model/spec.ts.
-const LINEAR: u32 = 0;
-const RELU: u32 = 1;
-const LEAKY_RELU: u32 = 2;
-const TANH: u32 = 3;
-const SIGMOID: u32 = 4;
+export const LINEAR: u32 = 0;
+export const RELU: u32 = 1;
+export const LEAKY_RELU: u32 = 2;
+export const TANH: u32 = 3;
+export const SIGMOID: u32 = 4;
 
 // @ts-ignore: decorator
 @inline
-function activate(kind: u32, x: v128): v128 {
+export function activate(kind: u32, x: v128): v128 {
   if (kind == RELU) return f32x4.max(x, f32x4.splat(0));
   if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, f32x4.splat(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
   if (kind == TANH) return tanhVector(x);

@@ -102,10 +102,39 @@ export function gemmPacked(
   stride: u32,
   tile: usize,
 ): void {
+  multiply(m, n, k, packedA, packedB, c, stride, tile, false);
+}
+
+/** C[M, N] += A B: as `gemmPacked`, whose first block of depth is added to C too. */
+export function gemmPackedInto(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  tile: usize,
+): void {
+  multiply(m, n, k, packedA, packedB, c, stride, tile, true);
+}
+
+/** Blocks of K outermost, so that the panels of a block stay in cache; C is added to from the second on. */
+function multiply(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  tile: usize,
+  into: bool,
+): void {
   const strideBytes: usize = <usize>stride << 2;
   for (let kStart: u32 = 0; kStart < k; kStart += KC) {
     const depth = min(KC, k - kStart);
-    const accumulate = kStart > 0;
+    const accumulate = into || kStart > 0;
     for (let mStart: u32 = 0; mStart < m; mStart += MC) {
       const mEnd = min(m, mStart + MC);
       for (let j: u32 = 0; j < n; j += NR) {

@@ -63,8 +63,9 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf({ properties, additionalProperties, items }: JsonSchema, segment: string | number): unknown {
-  if (typeof segment === 'number') return items;
+function childOf(schema: JsonSchema, segment: string | number): unknown {
+  const { properties, additionalProperties, prefixItems, items } = schema;
+  if (typeof segment === 'number') return prefixItems?.[segment] ?? items;
   return properties && Object.hasOwn(properties, segment) ? properties[segment] : additionalProperties;
 }
 

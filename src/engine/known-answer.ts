@@ -6,6 +6,8 @@ import type { PackedDataset, RowLayout } from '../data/dataset.ts';
 import { ACTIVATIONS } from '../layers/activation.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
+import { layerSchema } from '../layers/registry.ts';
+import type { LayerInput, LayerSpec } from '../layers/registry.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
 import { resolveLoss } from '../losses/registry.ts';
@@ -37,19 +39,45 @@ const LOSSES: readonly LossInput[] = [
 export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
   const hash = createHash('sha256');
   for (const loss of LOSSES) {
-    for (const bytes of await answer(kernelModule, resolveLoss(loss))) hash.update(bytes);
+    for (const hidden of [denseLayers(), imageLayers()]) {
+      for (const bytes of await answer(kernelModule, resolveLoss(loss), hidden)) hash.update(bytes);
+    }
   }
   return hash.digest('hex');
 }
 
-async function answer(kernelModule: KernelModule, loss: LossSpec): Promise<Uint8Array[]> {
-  const hidden = ACTIVATIONS.map((activation, index) => ({
+/** Every activation. */
+function denseLayers(): LayerSpec[] {
+  return ACTIVATIONS.map((activation, index) => ({
     kind: 'dense' as const,
     units: 9 + 7 * index,
     activation,
     bias: index !== 1,
     initializer: index % 2 === 0 ? ('heNormal' as const) : ('glorotUniform' as const),
   }));
+}
+
+/** Both sides of a convolution's weight gradient, groups, vectors and single values, all sorts of pooling. */
+function imageLayers(): LayerSpec[] {
+  const layers: LayerInput[] = [
+    { kind: 'reshape', shape: [1, 3, 7] },
+    { kind: 'conv2d', filters: 11, kernelSize: 3, padding: 'same', activation: 'relu' },
+    { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, activation: 'leakyRelu' },
+    { kind: 'avgPool2d', size: 3, stride: 1, padding: 1 },
+    { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, groups: 6 },
+    { kind: 'conv2d', filters: 12, kernelSize: [2, 3], padding: [2, 4], dilation: [1, 2], groups: 6 },
+    { kind: 'conv2d', filters: 8, kernelSize: 1, groups: 2, stride: [1, 2], activation: 'tanh' },
+    { kind: 'maxPool2d', size: [3, 2], stride: 1 },
+    { kind: 'globalAvgPool2d' },
+  ];
+  return layers.map((layer) => layerSchema.parse(layer));
+}
+
+async function answer(
+  kernelModule: KernelModule,
+  loss: LossSpec,
+  hidden: readonly LayerSpec[],
+): Promise<Uint8Array[]> {
   const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
   const model = resolveModel({ layers: [...hidden, last] }, [INPUT_WIDTH]);
   const dataset = sampleDataset(loss);

@@ -186,6 +186,31 @@ describe('gemmPacked', () => {
   });
 });
 
+describe('gemmPackedInto', () => {
+  it.each([1, 5, 9, 61])('adds the product to what %i rows of C hold', (m) => {
+    for (const n of [1, 8, 17]) for (const k of [1, 9, 256, 300, 513]) checkInto({ m, n, k });
+  });
+
+  it('leaves what lies between the rows of C alone', () => {
+    for (const n of [7, 8, 9]) checkInto({ m: 6, n, k: 20 }, 3);
+  });
+});
+
+function checkInto(sizes: Sizes, extra = 0): void {
+  const { m, n, k } = sizes;
+  const { a, b } = randomOperands(sizes);
+  const into = randomValues(m + n + k, m * n);
+  const wide = widen(into, m, n, extra).map((value) => (Number.isNaN(value) ? 77 : value));
+  const packedA = packLeft(a, m, k, 'rows', 0);
+  const packedB = packRight(transpose(b, k, n), n, k, 'columns', 0);
+  const c = arena.put(wide);
+  const tile = arena.room(4 * TILE_ROWS * TILE_COLUMNS);
+  arena.kernels.gemmPackedInto(m, n, k, packedA, packedB, c, n + extra, tile);
+  const actual = withoutStride(arena.f32(c, wide.length), m, n, extra);
+  expectSameBits(actual, multiply(single, { ...sizes, a, b }, into), `${m} x ${n} x ${k}`);
+  arena.reset();
+}
+
 describe('gemmPackedTree', () => {
   it('sums 1 to 40 segments along the tree', () => {
     for (let numSegments = 1; numSegments <= 40; numSegments++) {

@@ -1,6 +1,7 @@
 // Fields that are wrong by themselves: the message, the place and the way out.
 import { describe, expect, it } from 'vitest';
 import { suggest } from '../../src/config/suggest.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
 import { errorText, loadText } from '../helpers/config-directory.ts';
 
 const FIELDS = {
@@ -9,6 +10,8 @@ const FIELDS = {
   model: '{ layers: [{ kind: dense, units: 1 }] }',
   loss: 'mse',
 };
+
+const LAYER_KINDS = layerSchema.options.map(({ shape }) => JSON.stringify(shape.kind.value)).join(', ');
 
 /** A valid config with some fields replaced, one to a line: name is line 1, data 2, model 3, loss 4. */
 function withFields(fields: Readonly<Record<string, string>>): string {
@@ -88,14 +91,18 @@ describe('a field', () => {
     [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],
     [
       { model: '{ layers: [{ kind: dens, units: 1 }] }' },
-      'model.layers.0.kind: expected "dense", got "dens"',
+      `model.layers.0.kind: expected one of ${LAYER_KINDS}, got "dens"`,
       '3:27',
       'did you mean "dense"?',
     ],
-    [{ model: '{ layers: [{ units: 1 }] }' }, 'model.layers.0.kind: missing, expected "dense"', '3:19'],
+    [
+      { model: '{ layers: [{ units: 1 }] }' },
+      `model.layers.0.kind: missing, expected one of ${LAYER_KINDS}`,
+      '3:19',
+    ],
     [
       { model: '{ layers: [dense] }' },
-      'model.layers.0: expected mapping with kind, units, got "dense" (string)',
+      'model.layers.0: expected mapping with kind, got "dense" (string)',
       '3:19',
     ],
     [
@@ -158,6 +165,17 @@ describe('a field', () => {
       'unknown key "act" in model.layers.0',
       '3:44',
       'valid keys: kind, units, activation, bias, initializer',
+    ],
+    [
+      { model: '{ layers: [{ kind: conv2d, filters: 4, kernelSize: [3, 0] }] }' },
+      'model.layers.0.kernelSize.1: expected integer >= 1, got 0',
+      '3:63',
+    ],
+    [
+      { model: '{ layers: [{ kind: maxPool2d, size: 2, strides: 2 }] }' },
+      'unknown key "strides" in model.layers.0',
+      '3:47',
+      'did you mean "stride"?',
     ],
     [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
   ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
