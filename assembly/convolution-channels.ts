@@ -1,6 +1,6 @@
 // What a convolution does with whole channels: bias and activation, sums for the bias gradient, and the transpose
 // that a weight gradient needs when it was computed from its other side. Letters: C channels, P positions.
-import { activate, LEAKY_RELU, LINEAR, RELU, SIGMOID, TANH } from './activation';
+import { activate, ELU, LEAKY_RELU, LINEAR, RELU, SIGMOID, TANH } from './activation';
 
 // @ts-ignore: decorator
 @inline
@@ -29,7 +29,8 @@ export function channelBiasActivation(kind: u32, y: usize, bias: usize, channels
   else if (kind == RELU) forwardChannels(RELU, y, bias, channels, positions);
   else if (kind == LEAKY_RELU) forwardChannels(LEAKY_RELU, y, bias, channels, positions);
   else if (kind == TANH) forwardChannels(TANH, y, bias, channels, positions);
-  else forwardChannels(SIGMOID, y, bias, channels, positions);
+  else if (kind == SIGMOID) forwardChannels(SIGMOID, y, bias, channels, positions);
+  else forwardChannels(ELU, y, bias, channels, positions);
 }
 
 /**

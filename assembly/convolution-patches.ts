@@ -164,7 +164,7 @@ export function packPatchRows(
       transposeTaps(padded, geometry, k, packed);
     } else {
       for (let lane: u32 = 0; lane < NR; lane++) {
-        packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2));
+        packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), RIGHT_STEP);
       }
     }
     packed += panelBytes;
@@ -213,8 +213,8 @@ function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: us
   v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
 }
 
-/** One tap of every position, or zeros behind the last tap. */
-function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize): void {
+/** One tap of every position, or zeros behind the last tap, `toStep` bytes apart. */
+function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, toStep: usize): void {
   let row = padded + tapOffset(geometry, exists ? k : 0);
   const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
   const step = <usize>strideXOf(geometry) << 2;
@@ -223,35 +223,20 @@ function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize
     for (let x = outWidthOf(geometry); x > 0; x--) {
       store<f32>(to, exists ? load<f32>(at) : 0);
       at += step;
-      to += RIGHT_STEP;
+      to += toStep;
     }
     row += rowStep;
   }
 }
 
-/** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5][4], better where K is small. */
+/** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5], better where K is small. */
 export function packPatchesLeft(padded: usize, geometry: usize, channels: u32, packed: usize): void {
   const depth = channels * tapsOf(geometry);
   const panelBytes = <usize>positionsOf(geometry) * LEFT_STEP;
   for (let k: u32 = 0; k < depth; k += MR) {
     for (let lane: u32 = 0; lane < MR; lane++) {
-      repeatTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 4));
+      packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), LEFT_STEP);
     }
     packed += panelBytes;
-  }
-}
-
-function repeatTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize): void {
-  let row = padded + tapOffset(geometry, exists ? k : 0);
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const step = <usize>strideXOf(geometry) << 2;
-  for (let y = outHeightOf(geometry); y > 0; y--) {
-    let at = row;
-    for (let x = outWidthOf(geometry); x > 0; x--) {
-      v128.store(to, exists ? v128.load32_splat(at) : f32x4.splat(0));
-      at += step;
-      to += LEFT_STEP;
-    }
-    row += rowStep;
   }
 }

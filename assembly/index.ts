@@ -1,6 +1,30 @@
 // The kernels: pure functions over addresses in one linear memory. Nothing here allocates or keeps state.
-export { activationBackward, addInto, biasActivationForward, columnSumTree } from './activation';
+export {
+  activationBackward,
+  activationBackwardFromInput,
+  activationForward,
+  addInto,
+  biasActivationForward,
+  columnSumTree,
+} from './activation';
+export {
+  attentionBackwardInputs,
+  attentionBackwardScores,
+  attentionOutput,
+  attentionProbabilities,
+} from './attention';
+export {
+  batchNormForward,
+  batchNormInputGradient,
+  batchNormParameterGradients,
+  channelMoments,
+  reciprocalDeviations,
+  weighMoments,
+} from './batch-norm';
 export { allFinite, fingerprint64, sumSquares } from './check';
+export { dropout } from './dropout';
+export { embeddingBackward, embeddingForward } from './embedding';
+export { layerNormBackward, layerNormForward } from './layer-norm';
 export { padImage } from './convolution-border';
 export { channelBiasActivation, channelSums, transpose } from './convolution-channels';
 export { depthwiseForward, depthwiseInputGradient, depthwiseWeightGradient } from './convolution-depthwise';
@@ -18,7 +42,9 @@ export { lionStep } from './optimizer/lion';
 export { rmspropStep } from './optimizer/rmsprop';
 export { momentumStep, sgdStep } from './optimizer/sgd';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
-export { peakMultiplyAdd } from './peak';
+export { peakMultiplyAdd, streamTriad } from './peak';
 export { averagePoolBackward, averagePoolForward, channelMeans, channelMeansBackward } from './pooling-average';
 export { maxPoolBackward, maxPoolForward } from './pooling-max';
 export { fillNormal, fillUniform, philox4x32 } from './random';
+export { softmaxBackward, softmaxForward } from './softmax';
+export { addToRows, copyValues } from './vectors';

@@ -59,6 +59,8 @@ function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
 
 function alternatives(schema: unknown): JsonSchema[] {
   if (!isSchema(schema)) return [];
+  // Layers hold layers, so their schema stands once and is referred to.
+  if (schema.$ref !== undefined) return alternatives(ROOT.$defs?.[schema.$ref.replace('#/$defs/', '')]);
   const options = schema.anyOf ?? schema.oneOf;
   return options ? options.flatMap(alternatives) : [schema];
 }

@@ -7,7 +7,7 @@
 // Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
 // padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
-import { activationNumber } from './activation.ts';
+import { BiasActivation } from './activation.ts';
 import type { Convolution } from './convolution.ts';
 import { sizeOf } from './layer.ts';
 import type { LayerRunner, Pass, Site } from './layer.ts';
@@ -42,11 +42,10 @@ interface Slices {
 export class Conv2dRunner implements LayerRunner {
   readonly #layer: Convolution;
   readonly #site: Site;
-  readonly #activation: number;
-  readonly #y: number;
+  readonly #end: BiasActivation;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** Whether dW^T = patches dY^T is computed: the left operand is packed four times as large, so the smaller goes left. */
+  /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
   readonly #inputLength: number;
   readonly #outputLength: number;
@@ -58,8 +57,7 @@ export class Conv2dRunner implements LayerRunner {
     const { window, group, inputShape, outputShape, needsInputGradient } = layer;
     this.#layer = layer;
     this.#site = site;
-    this.#activation = activationNumber(layer.spec.activation);
-    this.#y = site.activations(site.maxRows * sizeOf(outputShape));
+    this.#end = new BiasActivation(site, layer.spec.activation, site.maxRows * sizeOf(outputShape));
     this.#isTransposed = group.depth < group.filters;
     this.#slices = slicesOf(layer);
     this.#scratch = layOutScratch(layer, site, this.#slices);
@@ -74,12 +72,13 @@ export class Conv2dRunner implements LayerRunner {
     const [geometry, biases] = packed as [number, number];
     this.#x = x;
     for (let sample = 0; sample < pass.rows; sample++) {
-      const y = this.#y + 4 * sample * this.#outputLength;
+      const y = this.#end.sums + 4 * sample * this.#outputLength;
       kernels.padImage(x + 4 * sample * this.#inputLength, geometry, window.channels, this.#scratch.padded);
       for (let group = 0; group < spec.groups; group++) this.#forwardGroup(group, y);
-      kernels.channelBiasActivation(this.#activation, y, biases, spec.filters, window.positions);
+      kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
     }
-    return this.#y;
+    this.#end.finish(pass.rows * this.#outputLength);
+    return this.#end.outputs;
   }
 
   #forwardGroup(index: number, y: number): void {
@@ -124,9 +123,8 @@ export class Conv2dRunner implements LayerRunner {
     for (let sample = start; sample < end; sample++) {
       const isFirst = sample === start;
       const dY = this.#dY + 4 * sample * this.#outputLength;
-      const y = this.#y + 4 * sample * this.#outputLength;
       const x = this.#x + 4 * sample * this.#inputLength;
-      kernels.activationBackward(this.#activation, dY, y, this.#outputLength);
+      this.#end.backward(dY, this.#outputLength, sample * this.#outputLength);
       if (bias) kernels.channelSums(dY, spec.filters, positions, to + 4 * weight.length, !isFirst);
       kernels.padImage(x, geometry, window.channels, this.#scratch.padded);
       for (let group = 0; group < spec.groups; group++) {

@@ -1,5 +1,5 @@
 // A depthwise convolution, sample by sample, with kernels that look at one channel at a time.
-import { activationNumber } from './activation.ts';
+import { BiasActivation } from './activation.ts';
 import type { Convolution } from './convolution.ts';
 import { sizeOf } from './layer.ts';
 import type { LayerRunner, Pass, Site } from './layer.ts';
@@ -9,10 +9,9 @@ import { stackedSums, sumLeaves } from './leaf-sums.ts';
 export class DepthwiseRunner implements LayerRunner {
   readonly #layer: Convolution;
   readonly #site: Site;
-  readonly #activation: number;
+  readonly #end: BiasActivation;
   readonly #inputLength: number;
   readonly #outputLength: number;
-  readonly #y: number;
   /** A padded sample, one padded plane, and partial sums of leaves. */
   readonly #scratch: { readonly padded: number; readonly plane: number; readonly sums: number };
   #x = 0;
@@ -23,10 +22,9 @@ export class DepthwiseRunner implements LayerRunner {
     const { window, weight, bias, needsInputGradient } = layer;
     this.#layer = layer;
     this.#site = site;
-    this.#activation = activationNumber(layer.spec.activation);
     this.#inputLength = sizeOf(layer.inputShape);
     this.#outputLength = sizeOf(layer.outputShape);
-    this.#y = site.activations(site.maxRows * this.#outputLength);
+    this.#end = new BiasActivation(site, layer.spec.activation, site.maxRows * this.#outputLength);
     const [, height = 0, width = 0] = layer.inputShape;
     const [padded = 0, plane = 0, sums = 0] = site.scratch(
       window.channels * window.paddedLength,
@@ -44,12 +42,13 @@ export class DepthwiseRunner implements LayerRunner {
     const [geometry, biases, weights] = packed as [number, number, number];
     this.#x = x;
     for (let sample = 0; sample < pass.rows; sample++) {
-      const y = this.#y + 4 * sample * this.#outputLength;
+      const y = this.#end.sums + 4 * sample * this.#outputLength;
       kernels.padImage(x + 4 * sample * this.#inputLength, geometry, window.channels, padded);
       kernels.depthwiseForward(padded, geometry, weights, window.channels, group.filters, y);
-      kernels.channelBiasActivation(this.#activation, y, biases, spec.filters, window.positions);
+      kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
     }
-    return this.#y;
+    this.#end.finish(pass.rows * this.#outputLength);
+    return this.#end.outputs;
   }
 
   backward(pass: Pass, dY: number): number {
@@ -77,8 +76,7 @@ export class DepthwiseRunner implements LayerRunner {
       const isLater = sample > start;
       const dY = this.#dY + 4 * sample * this.#outputLength;
       const x = this.#x + 4 * sample * this.#inputLength;
-      const y = this.#y + 4 * sample * this.#outputLength;
-      kernels.activationBackward(this.#activation, dY, y, this.#outputLength);
+      this.#end.backward(dY, this.#outputLength, sample * this.#outputLength);
       if (bias) kernels.channelSums(dY, spec.filters, positions, to + 4 * weight.length, isLater);
       kernels.padImage(x, geometry, channels, padded);
       kernels.depthwiseWeightGradient(padded, geometry, dY, channels, filters, to, isLater);

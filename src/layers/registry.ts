@@ -1,15 +1,46 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
+import { ActivationLayer, activationSchema } from './activation-layer.ts';
+import { AttentionLayer, attentionSchema } from './attention.ts';
+import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
 import { Conv2dLayer, conv2dSchema } from './conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
+import { DropoutLayer, dropoutSchema } from './dropout.ts';
+import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
 import { GlobalAvgPool2dLayer, globalAvgPool2dSchema } from './global-avg-pool-2d.ts';
+import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
 import type { Layer, LayerBuilder, Shape } from './layer.ts';
 import { Pool2dLayer, avgPool2dSchema, maxPool2dSchema } from './pool-2d.ts';
+import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
 import { ReshapeLayer, flattenSchema, reshapeSchema } from './reshape.ts';
+import { ResidualLayer } from './residual.ts';
+
+const residualSchema = z.strictObject({
+  kind: z.literal('residual'),
+  get layers() {
+    return z.array(layerSchema).min(1).max(1000).describe('What is added to the input');
+  },
+  get shortcut() {
+    return z
+      .array(layerSchema)
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe('Layers that the input goes through before it is added; default: none');
+  },
+});
 
 /** What a config's list of layers may hold. */
 export const layerSchema = z.discriminatedUnion('kind', [
   denseSchema,
+  activationSchema,
+  layerNormSchema,
+  batchNormSchema,
+  dropoutSchema,
+  embeddingSchema,
+  positionalEmbeddingSchema,
+  attentionSchema,
+  residualSchema,
   conv2dSchema,
   maxPool2dSchema,
   avgPool2dSchema,
@@ -28,6 +59,22 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
   switch (spec.kind) {
     case 'dense':
       return new DenseLayer(spec, inputShape, builder);
+    case 'activation':
+      return new ActivationLayer(spec, inputShape);
+    case 'layerNorm':
+      return new LayerNormLayer(spec, inputShape, builder);
+    case 'batchNorm':
+      return new BatchNormLayer(spec, inputShape, builder);
+    case 'dropout':
+      return new DropoutLayer(spec, inputShape, builder);
+    case 'embedding':
+      return new EmbeddingLayer(spec, inputShape, builder);
+    case 'positionalEmbedding':
+      return new PositionalEmbeddingLayer(inputShape, builder);
+    case 'attention':
+      return new AttentionLayer(spec, inputShape, builder);
+    case 'residual':
+      return new ResidualLayer(spec, inputShape, builder);
     case 'conv2d':
       return new Conv2dLayer(spec, inputShape, builder);
     case 'maxPool2d':

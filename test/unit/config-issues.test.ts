@@ -1,8 +1,13 @@
 // Fields that are wrong by themselves: the message, the place and the way out.
 import { describe, expect, it } from 'vitest';
-import { suggest } from '../../src/config/suggest.ts';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
+import { suggest } from '../../src/config/suggest.ts';
 import { errorText, loadText } from '../helpers/config-directory.ts';
+
+function inQuotes(words: readonly string[]): string {
+  return words.map((word) => `"${word}"`).join(', ');
+}
 
 const FIELDS = {
   name: 'house',
@@ -107,7 +112,7 @@ describe('a field', () => {
     ],
     [
       { model: '{ layers: [{ kind: dense, units: 1, activation: Relu }] }' },
-      'model.layers.0.activation: expected one of "linear", "relu", "leakyRelu", "tanh", "sigmoid", got "Relu"',
+      `model.layers.0.activation: expected one of ${inQuotes(ACTIVATIONS)}, got "Relu"`,
       '3:56',
       'did you mean "relu"?',
     ],
@@ -167,6 +172,19 @@ describe('a field', () => {
       'valid keys: kind, units, activation, bias, initializer',
     ],
     [
+      {
+        model:
+          '{ layers: [{ kind: dense, units: 1 }, { kind: residual, layers: [{ kind: layerNorm }, { kind: dense, units: 0 }] }] }',
+      },
+      'model.layers.1.layers.1.units: expected integer >= 1, got 0',
+      '3:116',
+    ],
+    [
+      { model: '{ layers: [{ kind: residual, layers: [{ kind: attention }] }] }' },
+      'model.layers.0.layers.0.heads: missing, expected integer >= 1',
+      '3:46',
+    ],
+    [
       { model: '{ layers: [{ kind: conv2d, filters: 4, kernelSize: [3, 0] }] }' },
       'model.layers.0.kernelSize.1: expected integer >= 1, got 0',
       '3:63',
@@ -207,7 +225,7 @@ describe('a config', () => {
   it('shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
-    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, epochs';
+    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, epochs';
     const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(

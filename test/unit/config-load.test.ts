@@ -74,6 +74,7 @@ describe('a loaded config', () => {
       clip: {},
       batchSize: 256,
       shards: 8,
+      numerics: 'strict',
       epochs: 10,
       tracking: {},
     });

@@ -2,6 +2,7 @@
 // otherwise or take long.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
@@ -198,7 +199,7 @@ describe('a broken rule', () => {
       'welcome',
       { ...welcome, layers: [{ ...layer, activation: 'swishy' }] },
       undefined,
-      '.layers[0].activation: expected one of "linear"|"relu"|"leakyRelu"|"tanh"|"sigmoid"',
+      `.layers[0].activation: expected one of ${ACTIVATIONS.map((name) => `"${name}"`).join('|')}`,
     ],
     [
       'welcome',

@@ -4,7 +4,7 @@ import type { Arithmetic, Values } from './arithmetic.ts';
 import { addValues, at, combineAlongTree } from './tree.ts';
 
 /** Depth of one block: its sum starts at zero and is then added to C. */
-const BLOCK_DEPTH = 256;
+const BLOCK_DEPTH = 400;
 
 interface Product {
   readonly m: number;
@@ -49,7 +49,7 @@ export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: A
 }
 
 function dot(
-  { round }: Arithmetic,
+  arithmetic: Arithmetic,
   { n, k, a, b }: Product,
   i: number,
   j: number,
@@ -57,7 +57,7 @@ function dot(
   end: number,
 ): number {
   let sum = 0;
-  for (let p = start; p < end; p++) sum = round(sum + round(at(a, i * k + p) * at(b, p * n + j)));
+  for (let p = start; p < end; p++) sum = arithmetic.multiplyAdd(at(a, i * k + p), at(b, p * n + j), sum);
   return sum;
 }
 
