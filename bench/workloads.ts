@@ -92,7 +92,7 @@ export function syntheticBatch({ config, data }: PreparedRun, step: number): Bat
   const { batchSize, shards } = config;
   const { numRows } = data.dataset.layout;
   const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
-  return { indices, bounds: shardBounds(batchSize, shards) };
+  return { indices, bounds: shardBounds(batchSize, shards), weight: batchSize };
 }
 
 function configOf(name: string, { layers, loss, batchSize }: Workload): Config {
@@ -113,6 +113,7 @@ function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDatase
     targetKind: isRegression ? 'values' : 'labels',
     targetWidth: isRegression ? outputs : 1,
     numClasses: isRegression ? 0 : outputs,
+    hasWeights: false,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const features = new Float32Array(blob.buffer, 0, NUM_ROWS * inputs);
@@ -136,5 +137,6 @@ function dataOf(dataset: PackedDataset): LoadedData {
     featureNames: [],
     targetNames: ['y'],
     classNames: [],
+    sampleWeights: undefined,
   };
 }

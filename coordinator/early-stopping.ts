@@ -2,8 +2,8 @@
 // epochs is plain data, so that a checkpoint can hold it.
 import type { EarlyStoppingConfig } from '../src/config/schema.ts';
 import { LockstepError } from '../src/errors.ts';
-import type { SplitMetrics } from '../src/metrics.ts';
-import { scalarMetrics } from './output/summary.ts';
+import { scalarMetrics } from '../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 
 /** What a run remembers of the metric that it watches. */
 export interface Improvement {

@@ -8,6 +8,7 @@ import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
+import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { requireTokens } from '../src/engine/tokens.ts';
@@ -80,14 +81,18 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   }
 }
 
+/** Numbers in any shape; for labels the classes, behind the positions of a sequence. */
 function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
+  const { targetWidth, numClasses } = layout;
   const isLabels = layout.targetKind === 'labels';
-  const needed = isLabels ? layout.numClasses : layout.targetWidth;
-  if (model.outputWidth === needed) return;
+  const labelShape = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
+  const needed = formatShape(isLabels ? labelShape : [targetWidth]);
+  if (isLabels ? formatShape(model.outputShape) === needed : model.outputWidth === targetWidth) return;
+  const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
   const what = isLabels
-    ? `the data has ${needed} classes`
-    : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
+    ? `the data has ${classes}`
+    : `the target has ${targetWidth} columns (${data.targetNames.join(', ')})`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',

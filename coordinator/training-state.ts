@@ -31,6 +31,7 @@ export interface WeightsPiece {
 interface ArrivedPiece {
   readonly sum: number;
   readonly divisor: number;
+  readonly numSamples: number;
   /** Sum of squares of the mean gradient. */
   readonly squares: number;
 }
@@ -112,15 +113,20 @@ export class TrainingState {
   }
 
   /**
-   * Takes the sum of gradients for one piece (f32 at `gradientSum`), of samples with this total weight, and returns the
-   * pieces of the next weights that are finished now: this one or, where the norm is clipped, none before the
-   * last one has come, and then all. Until then the sum must stay where it is.
+   * Takes the sum of gradients for one piece (f32 at `gradientSum`), of samples with this total weight (their number
+   * divides statistics), and returns the pieces of the next weights that are finished now: this one or, where the norm
+   * is clipped, none before the last one has come, and then all. Until then the sum must stay where it is.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
-  finishPiece(index: number, gradientSum: number, weight: number): readonly number[] {
+  finishPiece(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
     const squares = this.#optimizer.sumSquares(index, gradientSum);
     if (squares === undefined) throw this.#diverged(this.#piece(index), gradientSum);
-    this.#arrived[index] = { sum: gradientSum, divisor: weight, squares: squares / (weight * weight) };
+    this.#arrived[index] = {
+      sum: gradientSum,
+      divisor: weight,
+      numSamples,
+      squares: squares / (weight * weight),
+    };
     const maxNorm = this.#config.clip.norm;
     if (maxNorm === undefined) return this.#applyPieces([index], 1);
     const all = Object.keys(this.#arrived).map(Number);

@@ -73,6 +73,7 @@ function checkImages(data: DataConfig): ConfigFinding[] {
     delimiter: data.delimiter !== undefined,
     decimal: data.decimal !== '.',
     header: !data.header,
+    weights: data.weights !== undefined,
   };
   return Object.entries(given)
     .filter(([, isGiven]) => isGiven)
@@ -115,7 +116,17 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
     ...checkOverlap('categorical', data.categorical, 'target', targets),
     ...checkOverlap('drop', data.drop, 'features', data.features ?? []),
     ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
+    ...checkWeights(data),
   ];
+}
+
+/** The column of weights is for nothing else. */
+function checkWeights(data: DataConfig): ConfigFinding[] {
+  const { weights, features = [], drop, categorical } = data;
+  if (weights === undefined) return [];
+  return Object.entries({ target: targetColumns(data), features, drop, categorical })
+    .filter(([, names]) => names.includes(weights))
+    .map(([field]) => findAt(['data', 'weights'], `${quoteValue(weights)} is also in data.${field}`));
 }
 
 function checkRepeats(field: keyof DataConfig, names: readonly string[]): ConfigFinding[] {

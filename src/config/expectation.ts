@@ -65,9 +65,10 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf({ properties, prefixItems, items }: JsonSchema, segment: string | number): unknown {
+function childOf(schema: JsonSchema, segment: string | number): unknown {
+  const { properties, additionalProperties, prefixItems, items } = schema;
   if (typeof segment === 'number') return prefixItems?.[segment] ?? items;
-  return properties && Object.hasOwn(properties, segment) ? properties[segment] : undefined;
+  return properties && Object.hasOwn(properties, segment) ? properties[segment] : additionalProperties;
 }
 
 function isSchema(value: unknown): value is JsonSchema {

@@ -36,11 +36,14 @@ function describeUnknownKey(parent: KeyPath, key: string, root: unknown): Config
   };
 }
 
+/** What an alternative says of a value that is not of its type, or not one of its words. */
+const OTHER_TYPE: ReadonlySet<string | undefined> = new Set(['invalid_type', 'invalid_value']);
+
 /** Looks into the one alternative that has the value's type, if there is one: its issues say more. */
 function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
   const candidates = issue.errors.filter(
-    (branch) => !branch.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0),
+    (branch) => !branch.some(({ code, path: at }) => at.length === 0 && OTHER_TYPE.has(code)),
   );
   const [only] = candidates;
   if (!only || candidates.length > 1) return [describeMismatch(path, expectedAt(path, 'lower', root), root)];

@@ -1,7 +1,8 @@
 // Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts,
 // those of training in training-rules.ts.
 import { checkData, targetColumns } from './data-rules.ts';
-import { type ConfigFinding, findAt } from './problem.ts';
+import type { LossKind } from '../losses/registry.ts';
+import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
 import { checkTraining } from './training-rules.ts';
 
@@ -15,58 +16,125 @@ export function checkRules(config: Config): ConfigFinding[] {
   ];
 }
 
-function checkLoss({ loss, data }: Config): ConfigFinding[] {
-  const findings: ConfigFinding[] = [];
-  if (loss === 'mse') {
-    if (typeof data.train === 'object') {
-      findings.push(
-        findAt(['loss'], '"mse" needs numbers to predict, images have class labels', 'use crossEntropy'),
-      );
-    }
-    if (data.classes !== undefined) {
-      findings.push(findAt(['data', 'classes'], 'only goes with loss crossEntropy', 'remove it'));
-    }
-  } else {
-    if (data.targetUnit !== undefined) {
-      findings.push(findAt(['data', 'targetUnit'], 'only goes with loss mse', 'remove it'));
-    }
-    if (data.targetTransform.length > 0) {
-      findings.push(findAt(['data', 'targetTransform'], 'only goes with loss mse', 'remove it'));
-    }
-    if (targetColumns(data).length > 1) {
-      const help = 'name one column, or use mse';
-      findings.push(findAt(['data', 'target'], 'crossEntropy takes one column of class labels', help));
-    }
+function checkLoss(config: Config): ConfigFinding[] {
+  const { loss, data, classWeights } = config;
+  const isImages = typeof data.train === 'object';
+  const numColumns = targetColumns(data).length;
+  const findings = refuseIdleFields(config);
+  if (VALUE_LOSSES.includes(loss.kind) && isImages) {
+    const text = `"${loss.kind}" needs numbers to predict, images have class labels`;
+    findings.push(findAt(['loss'], text, 'use crossEntropy'));
+  }
+  if (loss.kind === 'crossEntropy' && numColumns > 1) {
+    const help = 'name one column, or use mse';
+    findings.push(findAt(['data', 'target'], 'crossEntropy takes one column of class labels', help));
+  }
+  if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {
+    findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
+  }
+  // A smoothed label has a share of every class, each with a weight of its own: no single weight of the row stands for it.
+  if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
+    const text = 'does not go with classWeights, which weigh a row by its one class';
+    findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
   }
   return findings;
 }
 
-function checkLastLayer({ loss, data, model }: Config): ConfigFinding[] {
+const VALUE_LOSSES: readonly LossKind[] = ['mse', 'mae', 'huber'];
+
+/** Fields that not every loss has a use for. */
+const FIELDS_OF_LOSSES: readonly {
+  readonly path: KeyPath;
+  readonly losses: readonly LossKind[];
+  readonly isGiven: (config: Config) => boolean;
+}[] = [
+  {
+    path: ['data', 'classes'],
+    losses: ['crossEntropy'],
+    isGiven: ({ data }) => data.classes !== undefined,
+  },
+  {
+    path: ['data', 'ignoreIndex'],
+    losses: ['crossEntropy'],
+    isGiven: ({ data }) => data.ignoreIndex !== undefined,
+  },
+  {
+    path: ['metrics', 'topK'],
+    losses: ['crossEntropy'],
+    isGiven: ({ metrics }) => metrics.topK !== undefined,
+  },
+  {
+    path: ['classWeights'],
+    losses: ['crossEntropy', 'binaryCrossEntropy'],
+    isGiven: ({ classWeights }) => classWeights !== undefined,
+  },
+  {
+    path: ['data', 'targetUnit'],
+    losses: VALUE_LOSSES,
+    isGiven: ({ data }) => data.targetUnit !== undefined,
+  },
+  {
+    path: ['data', 'targetTransform'],
+    losses: VALUE_LOSSES,
+    isGiven: ({ data }) => data.targetTransform.length > 0,
+  },
+];
+
+/** They would do nothing, in silence. */
+function refuseIdleFields(config: Config): ConfigFinding[] {
+  return FIELDS_OF_LOSSES.filter(
+    ({ losses, isGiven }) => !losses.includes(config.loss.kind) && isGiven(config),
+  ).map(({ path, losses }) => {
+    const last = losses[losses.length - 1];
+    const list = losses.length === 1 ? last : `${losses.slice(0, -1).join(', ')} or ${last}`;
+    return findAt(path, `only goes with loss ${list}`, 'remove it');
+  });
+}
+
+/** Functions of the last outputs that are part of a loss. */
+const INNER_FUNCTIONS: { readonly [Kind in LossKind]?: string } = {
+  crossEntropy: 'softmax',
+  binaryCrossEntropy: 'the sigmoid',
+};
+
+function checkLastLayer(config: Config): ConfigFinding[] {
+  const { loss, model } = config;
   const last = model.layers.length - 1;
   const layer = model.layers[last];
   if (layer?.kind !== 'dense') return [];
   const path = ['model', 'layers', last];
-  const { units, activation } = layer;
-  const numColumns = targetColumns(data).length;
-  const findings: ConfigFinding[] = [];
-  if (loss === 'mse') {
-    if (numColumns > 0 && units !== numColumns) {
-      const text = `the last layer has ${count(units, 'unit')}, data.target has ${count(numColumns, 'column')}`;
-      findings.push(findAt([...path, 'units'], text, `set units to ${numColumns}`));
-    }
-    return findings;
-  }
-  if (data.classes !== undefined && units !== data.classes) {
-    const text = `the last layer has ${count(units, 'unit')}, data.classes is ${data.classes}`;
-    findings.push(findAt([...path, 'units'], text, `set units to ${data.classes}`));
-  } else if (units < 2) {
-    findings.push(findAt([...path, 'units'], 'crossEntropy needs one unit per class, at least 2'));
-  }
-  if (activation !== 'linear') {
-    const text = `crossEntropy takes the last layer's outputs as they are, not through ${activation}`;
-    findings.push(findAt([...path, 'activation'], text, 'set it to linear; softmax is part of the loss'));
+  const findings = checkUnits(config, layer.units, [...path, 'units']);
+  const inner = INNER_FUNCTIONS[loss.kind];
+  if (inner !== undefined && layer.activation !== 'linear') {
+    const text = `${loss.kind} takes the last layer's outputs as they are, not through ${layer.activation}`;
+    const help = `set it to linear; ${inner} is part of the loss`;
+    findings.push(findAt([...path, 'activation'], text, help));
   }
   return findings;
+}
+
+function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding[] {
+  const needed = neededUnits(config);
+  if (!needed) {
+    const isEnough = config.loss.kind !== 'crossEntropy' || units >= 2;
+    return isEnough ? [] : [findAt(path, 'crossEntropy needs one unit per class, at least 2')];
+  }
+  if (units === needed.units) return [];
+  const text = `the last layer has ${count(units, 'unit')}, ${needed.reason}`;
+  return [findAt(path, text, `set units to ${needed.units}`)];
+}
+
+/** As many as classes, labels or target columns; undefined where the config alone cannot tell. */
+function neededUnits({ loss, data }: Config): { units: number; reason: string } | undefined {
+  if (loss.kind === 'crossEntropy') {
+    if (data.classes === undefined) return undefined;
+    return { units: data.classes, reason: `data.classes is ${data.classes}` };
+  }
+  if (loss.kind === 'binaryCrossEntropy' && typeof data.train === 'object') {
+    return { units: 1, reason: 'images have one label' };
+  }
+  const units = targetColumns(data).length;
+  return units === 0 ? undefined : { units, reason: `data.target has ${count(units, 'column')}` };
 }
 
 function count(number: number, noun: string): string {

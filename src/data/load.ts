@@ -1,8 +1,10 @@
 // From config to memory: reads the data, splits it, fits the transforms and packs the rows.
 // The steps that tables and images do not share are in load-table.ts and load-images.ts.
-import { countOf } from './data-error.ts';
-import { hashDataset, type PackedDataset, type SplitIndices } from './dataset.ts';
+import type { Config } from '../config/schema.ts';
+import { configError, countOf } from './data-error.ts';
+import { hashDataset, type PackedDataset, type RowLayout, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
+import { refuseWeightless } from './fold-weights.ts';
 import { packImages } from './load-images.ts';
 import { packTable } from './load-table.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
@@ -25,8 +27,17 @@ export async function loadData(request: LoadRequest): Promise<LoadedData> {
       ? await packTable(sources.files, request)
       : await packImages(sources.files, request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
+  refuseIdleTopK(request.config, layout);
+  refuseWeightless(dataset, rest.splits);
   warnAboutLeaks(dataset, rest.splits, request.warn);
   return { dataset, ...rest };
+}
+
+/** Among as many classes as there are, every row is found. */
+function refuseIdleTopK({ metrics }: Config, { numClasses }: RowLayout): void {
+  if (metrics.topK === undefined || metrics.topK < numClasses) return;
+  const message = `metrics.topK is ${metrics.topK}, the data has ${numClasses} classes`;
+  throw configError('E_CONFIG_TOP_K', message, 'set it below the number of classes, or remove it');
 }
 
 function warnAboutLeaks(dataset: PackedDataset, splits: SplitIndices, warn: (message: string) => void): void {

@@ -32,6 +32,8 @@ export interface PieceGradient {
   readonly sum: number;
   /** What the sum is divided by: the total weight of the samples, rounded to f32. */
   readonly divisor: number;
+  /** What a sum of statistics is divided by: samples count alike there; default `divisor`. */
+  readonly numSamples?: number | undefined;
   /** What the mean is multiplied by; default 1. */
   readonly scale?: number | undefined;
 }
@@ -145,10 +147,10 @@ export class Optimizer {
   #moveStatistic(
     { offset, length }: ParameterRange,
     momentum: number,
-    { sum, divisor }: PieceGradient,
+    { sum, divisor, numSamples = divisor }: PieceGradient,
   ): void {
     const [from, to] = [this.parameters + 4 * offset, this.nextParameters + 4 * offset];
-    this.#kernels.moveTowardsMean(length, from, sum, divisor, momentum, to);
+    this.#kernels.moveTowardsMean(length, from, sum, numSamples, momentum, to);
   }
 
   #piece(index: number): { readonly offset: number; readonly ranges: readonly ParameterRange[] } {

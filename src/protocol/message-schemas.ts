@@ -4,8 +4,8 @@ import type { RowLayout } from '../data/dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
-import { LOSSES } from '../losses/loss.ts';
-import { array, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
+import { lossSchema } from '../losses/registry.ts';
+import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES } from './limits.ts';
 import type {
@@ -71,6 +71,7 @@ const layout = object<RowLayout>({
   targetKind: oneOf(['values', 'labels']),
   targetWidth: integer(1, MAX_INDEX),
   numClasses: index,
+  hasWeights: boolean,
 });
 
 const kernelIdentity = object<KernelIdentity>({ sha256, knownAnswer: sha256 });
@@ -135,7 +136,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       layers: array(layer, 1, 1000),
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),
-      loss: oneOf(LOSSES),
+      loss: parsed(lossSchema),
       batchSize: integer(1, 1_048_576),
       shards: integer(1, 1024),
       layout,

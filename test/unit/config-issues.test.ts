@@ -118,7 +118,7 @@ describe('a field', () => {
     ],
     [
       { loss: 'crossentropy' },
-      'loss: expected one of "mse", "crossEntropy", got "crossentropy"',
+      'loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got "crossentropy"',
       '4:7',
       'did you mean "crossEntropy"?',
     ],
@@ -206,7 +206,7 @@ describe('a field', () => {
 
   it('that is missing is looked for at the start', async () => {
     await expect(errorText(loadText(withFields({}).replace('loss: mse\n', '')))).resolves.toBe(
-      'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "crossEntropy"\n  --> house.yaml:1:1',
+      'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind\n  --> house.yaml:1:1',
     );
   });
 });
@@ -226,7 +226,7 @@ describe('a config', () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
     const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, epochs';
-    const keys = `name, data, model, loss, ${training}, tracking`;
+    const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(
       [

@@ -59,7 +59,8 @@ describe('a loaded config', () => {
           { kind: 'dense', units: 1, activation: 'linear', bias: true },
         ],
       },
-      loss: 'mse',
+      loss: { kind: 'mse' },
+      metrics: {},
       optimizer: {
         kind: 'adam',
         learningRate: 0.001,

@@ -140,6 +140,16 @@ describe('an optimizer', () => {
     expect(next[0]).toBe(Math.fround(-0.001));
   });
 
+  it('divides a statistic by the number of samples, whatever they weigh', () => {
+    const optimizer = new Optimizer({ kernels, memory, model: MODEL, config: optimizerSchema.parse({}) });
+    memory.f32(gradient, LENGTH).fill(8);
+    for (const [piece, { offset }] of MODEL.pieces.entries()) {
+      optimizer.applyPiece(piece, { sum: gradient + 4 * offset, divisor: 0.7, numSamples: 4 });
+    }
+    const next = vector(optimizer.nextParameters);
+    expect([...next.subarray(...STATISTIC)]).toEqual(Array(3).fill(Math.fround(Math.fround(0.1) * 2)));
+  });
+
   it('leaves statistics out of the sum of squares, but not out of the search for NaN', () => {
     const optimizer = optimizerOf();
     const values = memory.f32(gradient, LENGTH).fill(2);
