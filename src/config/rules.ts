@@ -1,4 +1,5 @@
 // Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts.
+import { dataKind } from './data-kind.ts';
 import { checkData, targetColumns } from './data-rules.ts';
 import { type ConfigFinding, findAt } from './problem.ts';
 import type { Config } from './schema.ts';
@@ -11,10 +12,10 @@ export function checkRules(config: Config): ConfigFinding[] {
 function checkLoss({ loss, data }: Config): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (loss === 'mse') {
-    if (typeof data.train === 'object') {
-      findings.push(
-        findAt(['loss'], '"mse" needs numbers to predict, images have class labels', 'use crossEntropy'),
-      );
+    const kind = dataKind(data);
+    if (kind !== 'table') {
+      const labels = kind === 'images' ? 'images have class labels' : 'the bytes of a text are classes';
+      findings.push(findAt(['loss'], `"mse" needs numbers to predict, ${labels}`, 'use crossEntropy'));
     }
     if (data.classes !== undefined) {
       findings.push(findAt(['data', 'classes'], 'only goes with loss crossEntropy', 'remove it'));

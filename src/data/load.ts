@@ -1,12 +1,13 @@
 // From config to memory: reads the data, splits it, fits the transforms and packs the rows.
-// The steps that tables and images do not share are in load-table.ts and load-images.ts.
+// The steps that the kinds of data do not share are in load-table.ts, load-images.ts and load-text.ts.
 import { countOf } from './data-error.ts';
 import { hashDataset, type PackedDataset, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
 import { packImages } from './load-images.ts';
 import { packTable } from './load-table.ts';
+import { packText } from './load-text.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
-import { findSources } from './sources.ts';
+import { findSources, type DataSources } from './sources.ts';
 
 /** A dataset ready to train on. */
 export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
@@ -19,14 +20,23 @@ export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
  * @throws LockstepError for whatever is wrong with the files, or with the config in view of them.
  */
 export async function loadData(request: LoadRequest): Promise<LoadedData> {
-  const sources = findSources(request.config.data);
-  const { layout, blob, ...rest } =
-    sources.kind === 'tables'
-      ? await packTable(sources.files, request)
-      : await packImages(sources.files, request);
+  const { layout, blob, ...rest } = await packRows(findSources(request.config.data), request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
   warnAboutLeaks(dataset, rest.splits, request.warn);
   return { dataset, ...rest };
+}
+
+function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRows> {
+  switch (sources.kind) {
+    case 'tables':
+      return packTable(sources.files, request);
+    case 'images':
+      return packImages(sources.files, request);
+    case 'text':
+      return packText(sources.files, request);
+    default:
+      return sources satisfies never;
+  }
 }
 
 function warnAboutLeaks(dataset: PackedDataset, splits: SplitIndices, warn: (message: string) => void): void {
