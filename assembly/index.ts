@@ -3,7 +3,9 @@ export { activationBackward, addInto, biasActivationForward, columnSumTree } fro
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { gatherRows, gatherScaledBytes } from './gather';
 export { gemmPacked, gemmPackedTree } from './gemm';
-export { mseForwardBackward, softmaxCrossEntropyForwardBackward } from './loss';
+export { binaryCrossEntropyForwardBackward } from './loss-binary';
+export { labelRanks, softmaxCrossEntropyForwardBackward } from './loss-cross-entropy';
+export { huberForwardBackward, maeForwardBackward, mseForwardBackward } from './loss-values';
 export { expF64, logF64 } from './math';
 export { adamStep } from './optimizer';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';

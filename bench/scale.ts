@@ -96,7 +96,7 @@ async function measure(
     const batch = (step: number): Batch => {
       const numRows = prepared.data.dataset.layout.numRows;
       const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
-      return { indices, bounds: shardBounds(batchSize, shards) };
+      return { indices, bounds: shardBounds(batchSize, shards), weight: batchSize };
     };
     for (let step = 0; step < WARMUP_STEPS; step++) await compute.trainStep(batch(step));
     const counters = compute instanceof Cluster ? compute.counters : undefined;

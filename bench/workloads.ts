@@ -83,6 +83,7 @@ function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDatase
     targetKind: isRegression ? 'values' : 'labels',
     targetWidth: isRegression ? outputs : 1,
     numClasses: isRegression ? 0 : outputs,
+    hasWeights: false,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const features = new Float32Array(blob.buffer, 0, NUM_ROWS * inputs);
@@ -106,5 +107,6 @@ function dataOf(dataset: PackedDataset): LoadedData {
     featureNames: [],
     targetNames: ['y'],
     classNames: [],
+    sampleWeights: undefined,
   };
 }

@@ -8,7 +8,7 @@ import type { EvaluationMessage, GradientMessage } from '../src/protocol/message
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { lift, treeSum } from '../src/tree.ts';
 import { evaluationLeafRows } from './compute.ts';
-import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import type { Batch, Compute, CutRows, Evaluation, StepResult } from './compute.ts';
 import { RoundMachine } from './round-machine.ts';
 import type { RoundCommand, RoundEvent, SumName } from './round-machine.ts';
 import { SumSlots } from './sum-slots.ts';
@@ -21,6 +21,8 @@ import type { WaitOptions } from './worker-waits.ts';
 export interface ClusterOptions extends WaitOptions {
   readonly run: string;
   readonly state: TrainingState;
+  /** f32 that come back for each row of an evaluation. */
+  readonly evaluationWidth: number;
 }
 
 /** Figures of the rounds so far, for benchmarks and the log. */
@@ -37,7 +39,9 @@ export interface ClusterCounters {
 interface ActiveRound {
   readonly round: number;
   readonly kind: 'train' | 'evaluate';
-  readonly batch: Batch;
+  readonly batch: CutRows;
+  /** Divides the sum of gradients; 1 in an evaluation, which has none. */
+  readonly weight: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
   /** Losses by leaf, of an evaluation. */
@@ -128,22 +132,23 @@ export class Cluster implements Compute {
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {
-    const { lossSum } = await this.#runRound('train', batch, this.#state.model.pieces.length);
+    const { weight } = batch;
+    const { lossSum } = await this.#runRound('train', batch, this.#state.model.pieces.length, weight);
     this.#slots.forgetAll();
     return { lossSum, ...this.#state.commit() };
   }
 
   async evaluate(indices: Uint32Array): Promise<Evaluation> {
-    const { outputWidth } = this.#state.model;
-    const leafRows = evaluationLeafRows(outputWidth);
-    const outputs = new Float32Array(indices.length * outputWidth);
+    const { evaluationWidth } = this.#options;
+    const leafRows = evaluationLeafRows(evaluationWidth);
+    const outputs = new Float32Array(indices.length * evaluationWidth);
     const leafLosses: number[] = [];
     const roundRows = leafRows * MAX_EVALUATION_LEAVES;
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
       const bounds = leafBounds(slice.length, leafRows);
       const round = await this.#runRound('evaluate', { indices: slice, bounds }, 1);
-      outputs.set(round.outputs, start * outputWidth);
+      outputs.set(round.outputs, start * evaluationWidth);
       leafLosses.push(...round.leafLosses);
     }
     return { lossSum: treeSum(leafLosses), outputs };
@@ -198,7 +203,7 @@ export class Cluster implements Compute {
     }
   }
 
-  #runRound(kind: 'train' | 'evaluate', batch: Batch, numPieces: number): Promise<ActiveRound> {
+  #runRound(kind: 'train' | 'evaluate', batch: CutRows, numPieces: number, weight = 1): Promise<ActiveRound> {
     if (this.#fatal) return Promise.reject(this.#fatal);
     const round = ++this.#numRounds;
     const numLeaves = batch.bounds.length - 1;
@@ -211,11 +216,12 @@ export class Cluster implements Compute {
         round,
         kind,
         batch,
+        weight,
         resolve: () => resolve(active),
         reject,
         leafLosses: new Float64Array(kind === 'evaluate' ? numLeaves : 0),
         outputs: new Float32Array(
-          kind === 'evaluate' ? batch.indices.length * this.#state.model.outputWidth : 0,
+          kind === 'evaluate' ? batch.indices.length * this.#options.evaluationWidth : 0,
         ),
         lossSum: Number.NaN,
       };
@@ -260,10 +266,10 @@ export class Cluster implements Compute {
   #receiveEvaluation(session: WorkerSession, message: EvaluationMessage, body: Uint8Array): void {
     const active = this.#active;
     if (active?.kind !== 'evaluate' || message.round !== active.round) return;
-    const { outputWidth } = this.#state.model;
+    const { evaluationWidth } = this.#options;
     const start = active.batch.bounds[message.leaf];
     const end = active.batch.bounds[message.leaf + 1];
-    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * outputWidth) {
+    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * evaluationWidth) {
       return session.evict(
         CLOSE.protocol,
         `sent ${body.byteLength} bytes for evaluation leaf ${message.leaf}`,
@@ -279,7 +285,7 @@ export class Cluster implements Compute {
     const sum = { round: message.round, attempt: message.attempt, node, piece: 0 };
     this.#handle({ type: 'sumReceived', worker: session.id, sum }, () => {
       active.leafLosses[message.leaf] = message.lossSum;
-      const target = active.outputs.subarray(start * outputWidth, end * outputWidth);
+      const target = active.outputs.subarray(start * evaluationWidth, end * evaluationWidth);
       new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
     });
   }
@@ -362,7 +368,7 @@ export class Cluster implements Compute {
   #completePiece({ piece, slot }: Extract<RoundCommand, { type: 'pieceCompleted' }>): void {
     const active = this.#active as ActiveRound;
     const { address, lossSum } = this.#slots.get(slot);
-    this.#state.finishPiece(piece, address, active.batch.indices.length);
+    this.#state.finishPiece(piece, address, active.weight);
     if (piece === this.#state.model.pieces.length - 1) active.lossSum = lossSum;
     this.#sendPiece([...this.#sessions.values()], piece, 'next');
   }

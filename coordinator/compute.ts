@@ -1,10 +1,16 @@
 // What the training loop needs of whoever computes: this process, or a cluster of workers.
 
-/** One batch: dataset rows in order, cut into shards. */
-export interface Batch {
+/** Dataset rows in order, cut into leaves. */
+export interface CutRows {
   readonly indices: Uint32Array;
-  /** Shard i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
+  /** Leaf i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
+}
+
+/** One batch, cut into shards. */
+export interface Batch extends CutRows {
+  /** Divides the sum of gradients: the rows' `totalWeight`, above 0. */
+  readonly weight: number;
 }
 
 /** What a step came to. */
@@ -18,7 +24,7 @@ export interface StepResult {
 /** What the model says of some rows. */
 export interface Evaluation {
   readonly lossSum: number;
-  /** f32 [rows, outputWidth]. */
+  /** f32 [rows, evaluationWidth]. */
   readonly outputs: Float32Array;
 }
 
@@ -40,7 +46,10 @@ export interface Compute {
 const EVALUATION_LEAF_ROWS = 256;
 const MAX_OUTPUTS_PER_LEAF = 1_048_576;
 
-/** Rows of an evaluation leaf: part of the bits of a validation loss, so it depends on the model alone. */
-export function evaluationLeafRows(outputWidth: number): number {
-  return Math.max(1, Math.min(EVALUATION_LEAF_ROWS, Math.floor(MAX_OUTPUTS_PER_LEAF / outputWidth)));
+/**
+ * Rows of an evaluation leaf that give `width` f32 each: part of the bits of a validation loss, so it depends on the
+ * model alone.
+ */
+export function evaluationLeafRows(width: number): number {
+  return Math.max(1, Math.min(EVALUATION_LEAF_ROWS, Math.floor(MAX_OUTPUTS_PER_LEAF / width)));
 }

@@ -1,8 +1,9 @@
 // Computing in the coordinator's own process: no workers, no sockets, the same bits.
 import type { PackedDataset } from '../src/data/dataset.ts';
+import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import type { KernelModule } from '../src/kernels/kernels.ts';
-import type { Loss } from '../src/losses/loss.ts';
+import type { LossInput } from '../src/losses/registry.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import type { TrainingState } from './training-state.ts';
@@ -11,7 +12,7 @@ import type { TrainingState } from './training-state.ts';
 export interface InProcessOptions {
   readonly kernelModule: KernelModule;
   readonly state: TrainingState;
-  readonly loss: Loss;
+  readonly loss: LossInput;
   readonly seed: number;
   readonly dataset: PackedDataset;
   readonly batchSize: number;
@@ -23,23 +24,26 @@ export class InProcessCompute implements Compute {
   readonly numWorkers = 0;
   readonly #state: TrainingState;
   readonly #engine: LocalEngine;
+  readonly #evaluationWidth: number;
 
-  private constructor(state: TrainingState, engine: LocalEngine) {
+  private constructor(state: TrainingState, engine: LocalEngine, width: number) {
     this.#state = state;
     this.#engine = engine;
+    this.#evaluationWidth = width;
   }
 
   static async create(options: InProcessOptions): Promise<InProcessCompute> {
-    const { state } = options;
+    const { dataset, state } = options;
     const { model, memory } = state;
-    return new InProcessCompute(state, await LocalEngine.create({ ...options, model, memory }));
+    const engine = await LocalEngine.create({ ...options, model, memory });
+    return new InProcessCompute(state, engine, evaluationWidth(model, dataset.layout));
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {
     const state = this.#state;
     this.#engine.setWeights(state.parameters);
     const lossSum = this.#engine.train(batch.indices, state.step, ({ piece, address }) => {
-      state.finishPiece(piece, address, batch.indices.length);
+      state.finishPiece(piece, address, batch.weight);
     });
     // Other work of the process (signals, output) gets its turn once a step.
     await new Promise((resolve) => setImmediate(resolve));
@@ -48,7 +52,7 @@ export class InProcessCompute implements Compute {
 
   evaluate(indices: Uint32Array): Promise<Evaluation> {
     this.#engine.setWeights(this.#state.parameters);
-    return Promise.resolve(this.#engine.evaluate(indices, evaluationLeafRows(this.#state.model.outputWidth)));
+    return Promise.resolve(this.#engine.evaluate(indices, evaluationLeafRows(this.#evaluationWidth)));
   }
 
   weightsReplaced(): void {

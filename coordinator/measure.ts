@@ -1,11 +1,18 @@
 // Measures the current weights on a whole split: exact losses and metrics, and what plots need.
+import type { Config } from '../src/config/schema.ts';
+import { targetView, totalWeight, weightWidth } from '../src/data/dataset.ts';
 import type { SplitIndices } from '../src/data/dataset.ts';
-import { targetView } from '../src/data/dataset.ts';
 import type { HostMath } from '../src/data/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { inverseTarget } from '../src/data/transforms.ts';
-import { classificationMetrics, regressionMetrics } from '../src/metrics.ts';
-import type { SplitMetrics } from '../src/metrics.ts';
+import { isSequence } from '../src/engine/evaluation.ts';
+import { binaryMetrics, classificationMetrics } from '../src/metrics/classification.ts';
+import { regressionMetrics } from '../src/metrics/regression.ts';
+import { rocCurve } from '../src/metrics/roc.ts';
+import type { RocCurve } from '../src/metrics/roc.ts';
+import { sequenceMetrics } from '../src/metrics/sequence.ts';
+import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
+import type { RowWeights } from '../src/metrics/weighting.ts';
 import type { Compute } from './compute.ts';
 
 /** A split as the model sees it. */
@@ -17,22 +24,94 @@ export interface MeasuredSplit {
     readonly actual: Float64Array;
     readonly predicted: Float64Array;
   }[];
+  /** Of two classes that both occur. */
+  readonly roc?: RocCurve | undefined;
+}
+
+/** What measuring depends on. */
+export interface MeasureOptions {
+  readonly config: Config;
+  readonly compute: Compute;
+  readonly data: LoadedData;
+  readonly math: HostMath;
+}
+
+/** More classes than this are worth a look at the five likeliest. */
+const DEFAULT_TOP_K = 5;
+
+/** A split with its outputs and the rows' own share of the dataset. */
+interface Outcome extends Omit<MeasureOptions, 'compute'> {
+  readonly outputs: Float32Array;
+  readonly targets: Float32Array | Uint32Array;
+  readonly weights: RowWeights;
+  /** Mean loss. */
+  readonly loss: number;
 }
 
 /** Runs the model over a split; undefined if the split is empty. No weight is touched. */
 export async function measureSplit(
   split: keyof SplitIndices,
-  { compute, data, math }: { readonly compute: Compute; readonly data: LoadedData; readonly math: HostMath },
+  { compute, ...options }: MeasureOptions,
 ): Promise<MeasuredSplit | undefined> {
+  const { config, data } = options;
+  const { dataset, sampleWeights } = data;
   const indices = data.splits[split];
   if (indices.length === 0) return undefined;
   const { outputs, lossSum } = await compute.evaluate(indices);
-  const targets = targetsOf(data, indices);
-  if (targets instanceof Uint32Array) {
-    return { metrics: classificationMetrics({ outputs, labels: targets, lossSum }), columns: [] };
+  const outcome: Outcome = {
+    ...options,
+    outputs,
+    targets: pickRows(targetView(dataset), indices, dataset.layout.targetWidth),
+    weights: sampleWeights && pickRows(sampleWeights, indices, weightWidth(dataset.layout)),
+    loss: lossSum / totalWeight(dataset, indices),
+  };
+  if (isSequence(dataset.layout)) return measureSequences(outcome);
+  if (config.loss.kind === 'crossEntropy') return measureClasses(outcome);
+  if (config.loss.kind === 'binaryCrossEntropy') return measureBinary(outcome);
+  return measureValues(outcome);
+}
+
+function measureClasses(outcome: Outcome): MeasuredSplit {
+  const { outputs, targets, weights, loss, math } = outcome;
+  const labels = targets as Uint32Array;
+  const metrics = classificationMetrics({
+    outputs,
+    labels,
+    weights,
+    loss,
+    topK: topKOf(outcome),
+    math: isPlainCrossEntropy(outcome.config) ? undefined : math,
+  });
+  if (metrics.rocAuc === undefined) return { metrics, columns: [] };
+  const scores = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
+  return { metrics, columns: [], roc: rocCurve(scores, labels, weights) };
+}
+
+function measureSequences(outcome: Outcome): MeasuredSplit {
+  const { outputs: ranks, weights, loss, math } = outcome;
+  const exp = isPlainCrossEntropy(outcome.config) ? (x: number) => math.exp(x) : undefined;
+  return { metrics: sequenceMetrics({ ranks, weights, loss, topK: topKOf(outcome), exp }), columns: [] };
+}
+
+/** Of yes or no; where some targets lie between, of probabilities as of any other numbers. */
+function measureBinary(outcome: Outcome): MeasuredSplit {
+  const { outputs, weights, loss, data, math } = outcome;
+  const targets = outcome.targets as Float32Array;
+  const isSure = (targetView(data.dataset) as Float32Array).every((target) => target === 0 || target === 1);
+  if (!isSure) {
+    const predictions = outputs.map((logit) => 1 / (1 + math.exp(-logit)));
+    return measureValues({ ...outcome, outputs: predictions });
   }
+  const numColumns = data.targetNames.length;
+  const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss });
+  const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, weights) : undefined;
+  return { metrics, columns: [], roc };
+}
+
+function measureValues({ outputs, targets, weights, loss, data, math }: Outcome): MeasuredSplit {
   const { transforms, targetNames } = data;
   const numColumns = targetNames.length;
+  const numRows = targets.length / numColumns;
   const isTransformed =
     transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
   const inverse = (column: number, value: number): number => inverseTarget(transforms, column, value, math);
@@ -40,13 +119,12 @@ export async function measureSplit(
     predictions: outputs,
     targets,
     numColumns,
-    lossSum,
+    weights,
+    loss,
     ...(isTransformed ? { inverse } : {}),
   });
-  const inOwnUnits = (values: Float32Array, column: number): Float64Array =>
-    Float64Array.from({ length: indices.length }, (_, row) =>
-      inverse(column, values[row * numColumns + column] as number),
-    );
+  const inOwnUnits = (values: ArrayLike<number>, column: number): Float64Array =>
+    Float64Array.from({ length: numRows }, (_, row) => inverse(column, values[row * numColumns + column]!));
   const columns = targetNames.map((name, column) => ({
     name,
     actual: inOwnUnits(targets, column),
@@ -55,12 +133,19 @@ export async function measureSplit(
   return { metrics, columns };
 }
 
-/** The rows' targets, in the order of `indices`. */
-function targetsOf({ dataset }: LoadedData, indices: Uint32Array): Float32Array | Uint32Array {
-  const all = targetView(dataset);
-  const width = dataset.layout.targetWidth;
-  if (all instanceof Uint32Array) return indices.map((index) => all[index] as number);
-  const targets = new Float32Array(indices.length * width);
-  indices.forEach((index, row) => targets.set(all.subarray(index * width, (index + 1) * width), row * width));
-  return targets;
+function topKOf({ config, data }: Outcome): number | undefined {
+  const { numClasses } = data.dataset.layout;
+  return config.metrics.topK ?? (numClasses > DEFAULT_TOP_K ? DEFAULT_TOP_K : undefined);
+}
+
+/** Whether the loss is the log loss. */
+function isPlainCrossEntropy({ loss, classWeights }: Config): boolean {
+  return loss.kind === 'crossEntropy' && loss.labelSmoothing === 0 && classWeights === undefined;
+}
+
+/** Rows of `width` values, in the order of `indices`. */
+function pickRows<T extends Float32Array | Uint32Array>(all: T, indices: Uint32Array, width: number): T {
+  const picked = all.slice(0, indices.length * width) as T;
+  indices.forEach((index, row) => picked.set(all.subarray(index * width, (index + 1) * width), row * width));
+  return picked;
 }

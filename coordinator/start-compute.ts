@@ -1,5 +1,6 @@
 // Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
 import { blobByteLength } from '../src/data/dataset.ts';
+import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
@@ -73,13 +74,14 @@ async function startCluster(
   options: StartOptions,
   workforce: Exclude<Workforce, { kind: 'inProcess' }>,
 ): Promise<Compute> {
-  const { run, state, log, signal } = options;
+  const { prepared, run, state, log, signal } = options;
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
   let hint = 'look above for why the worker processes ended';
   const cluster = new Cluster({
     run,
     state,
+    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout),
     log,
     waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
     joinHint: () => hint,

@@ -1,10 +1,11 @@
 // The training loop: epochs of steps, a validation after each, one test on the best weights at the end.
 import type { Config } from '../src/config/schema.ts';
 import { epochOrder, numBatches, shardBounds } from '../src/data/batches.ts';
+import { totalWeight } from '../src/data/dataset.ts';
 import type { HostMath } from '../src/data/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { LockstepError } from '../src/errors.ts';
-import type { SplitMetrics } from '../src/metrics.ts';
+import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import type { Compute } from './compute.ts';
 import { measureSplit } from './measure.ts';
 import type { MeasuredSplit } from './measure.ts';
@@ -110,19 +111,24 @@ async function trainEpoch(
   const startedMs = performance.now();
   const seconds = (): number => (performance.now() - startedMs) / 1000;
   let lossSum = 0;
+  let weightSum = 0;
   let workers = 0;
   let step = stepsBefore;
   for (let start = 0; start < order.length; start += batchSize) {
     signal.throwIfAborted();
     const indices = order.subarray(start, start + batchSize);
-    const result = await compute.trainStep({ indices, bounds: shardBounds(indices.length, shards) });
     step++;
+    const weight = totalWeight(data.dataset, indices);
+    // Nothing in the batch counts, so there is nothing to learn from, and no mean: the weights stay as they are.
+    if (weight === 0) continue;
+    const result = await compute.trainStep({ indices, bounds: shardBounds(indices.length, shards), weight });
     lossSum += result.lossSum;
+    weightSum += weight;
     workers = Math.max(workers, compute.numWorkers);
     observer.onStep({
       step,
       epoch,
-      loss: result.lossSum / indices.length,
+      loss: result.lossSum / weight,
       gradNorm: result.gradNorm,
       learningRate: state.learningRate,
       samplesPerSecond: (start + indices.length) / seconds(),
@@ -132,7 +138,7 @@ async function trainEpoch(
   const elapsed = seconds();
   const samplesPerSecond = order.length / elapsed;
   return {
-    record: { epoch, step, trainLoss: lossSum / order.length, samplesPerSecond, workers },
+    record: { epoch, step, trainLoss: lossSum / weightSum, samplesPerSecond, workers },
     seconds: elapsed,
   };
 }

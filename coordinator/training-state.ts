@@ -89,7 +89,8 @@ export class TrainingState {
   }
 
   /**
-   * Takes the sum of gradients of `count` samples for one piece (f32 at `gradientSum`) through the optimizer.
+   * Takes the sum of gradients over samples of a total weight of `count`, for one piece (f32 at `gradientSum`), through
+   * the optimizer.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
   finishPiece(index: number, gradientSum: number, count: number): void {

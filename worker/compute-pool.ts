@@ -18,7 +18,7 @@ export interface PoolJob {
 export interface EvaluatedLeaf {
   readonly leaf: number;
   readonly lossSum: number;
-  /** f32 [rows of the leaf, outputWidth]. */
+  /** f32 [rows of the leaf, evaluationWidth]. */
   readonly outputs: Float32Array;
 }
 
@@ -154,7 +154,7 @@ export class ComputePool {
 
   #reportLeaves(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
     const { firstLeaf, bounds, lossSums, outputs } = message;
-    const width = this.#model.outputWidth;
+    const width = outputs.length / (bounds.at(-1) as number);
     lossSums.forEach((lossSum, index) => {
       const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
       active.reports.onLeaf({

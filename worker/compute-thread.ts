@@ -9,7 +9,7 @@ import { packWeights } from '../src/engine/weights.ts';
 import type { PackedWeights } from '../src/engine/weights.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
-import type { Loss } from '../src/losses/loss.ts';
+import type { LossInput } from '../src/losses/registry.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { ModelSpec } from '../src/model/model.ts';
 
@@ -18,7 +18,7 @@ export interface ThreadSetup {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly modelSpec: ModelSpec;
-  readonly loss: Loss;
+  readonly loss: LossInput;
   readonly seed: number;
   readonly plan: EnginePlan;
   readonly weights: PackedWeights;

@@ -38,8 +38,19 @@ export interface ConfusionPlot {
   readonly accuracy: number;
 }
 
+/** The curve of a classification into two classes, from (0, 0) to (1, 1). */
+export interface RocPlot {
+  readonly kind: 'roc';
+  readonly split: PlottedSplit;
+  /** Name of the class that scores stand for. */
+  readonly positive: string;
+  readonly falsePositiveRates: readonly number[];
+  readonly truePositiveRates: readonly number[];
+  readonly area: number;
+}
+
 /** One plot to draw. */
-export type PlotInput = LossCurvesPlot | RegressionPlot | ConfusionPlot;
+export type PlotInput = LossCurvesPlot | RegressionPlot | ConfusionPlot | RocPlot;
 
 /** A plot's file name without extension. */
 export function plotName(input: PlotInput): string {
@@ -52,6 +63,8 @@ export function plotName(input: PlotInput): string {
       return `${input.split}-residuals${input.fileSuffix ?? ''}`;
     case 'confusion':
       return `${input.split}-confusion`;
+    case 'roc':
+      return `${input.split}-roc`;
     default:
       return input satisfies never;
   }

@@ -3,6 +3,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { ConfusionPlot, LossCurvesPlot, PlotInput } from './plot-input.ts';
 import { BASE, BLUE, GREY, ORANGE } from './plot-theme.ts';
+import { roc } from './roc-spec.ts';
 import { predictedVsActual, residuals } from './scatter-specs.ts';
 
 /** Cells get too small for their numbers. */
@@ -19,6 +20,8 @@ export function plotSpec(input: PlotInput): TopLevelSpec {
       return residuals(input);
     case 'confusion':
       return confusion(input);
+    case 'roc':
+      return roc(input);
     default:
       return input satisfies never;
   }

@@ -5,11 +5,11 @@ import type { MeasuredSplit } from '../measure.ts';
 import type { TrainingResult } from '../train.ts';
 import type { PlotInput, PlottedSplit } from './plot-input.ts';
 
-/** Loss curves; then for each measured split scatter and residuals, or a confusion matrix. */
+/** Loss curves; then for each measured split scatter and residuals, or a confusion matrix and a ROC curve. */
 export function runPlots(config: Config, data: LoadedData, result: TrainingResult): PlotInput[] {
   const curves: PlotInput = {
     kind: 'lossCurves',
-    loss: config.loss,
+    loss: config.loss.kind,
     epochs: result.epochs.map(({ epoch, trainLoss, validation }) => ({
       epoch,
       train: trainLoss,
@@ -31,10 +31,14 @@ function splitPlots(
   targetUnit: string | undefined,
 ): PlotInput[] {
   if (!measured) return [];
-  const { metrics, columns } = measured;
+  const { metrics, columns, roc } = measured;
   if ('accuracy' in metrics) {
-    const { accuracy, confusion } = metrics;
-    return confusion ? [{ kind: 'confusion', split, classes, counts: confusion, accuracy }] : [];
+    const { accuracy } = metrics;
+    const counts = 'confusion' in metrics ? metrics.confusion : undefined;
+    return [
+      ...(counts ? [{ kind: 'confusion' as const, split, classes, counts, accuracy }] : []),
+      ...(roc ? [{ kind: 'roc' as const, split, positive: classes[1] ?? '1', ...roc }] : []),
+    ];
   }
   return columns.flatMap(({ name, actual, predicted }, index) => {
     const isOnly = columns.length === 1;

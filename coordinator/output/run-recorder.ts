@@ -3,6 +3,7 @@ import type { Config } from '../../src/config/schema.ts';
 import { numBatches } from '../../src/data/batches.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { Logger, Screen } from '../../src/log.ts';
+import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { RosterEvent } from '../start-compute.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../train.ts';
 import { JsonlFile } from './jsonl-file.ts';
@@ -11,7 +12,6 @@ import type { MetricLogger } from './metric-logger.ts';
 import { createProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
 import type { RunDirectory } from './run-directory.ts';
-import { scalarMetrics } from './summary.ts';
 import type { Summary } from './summary.ts';
 import { WandbLogger, wandbIntent } from './wandb-logger.ts';
 
@@ -38,7 +38,14 @@ export interface RunRecorderOptions {
 }
 
 /** What an epoch's line on the screen has room for; `metrics.jsonl` has all. */
-const SHOWN_METRICS = ['train/loss', 'val/loss', 'val/r2', 'val/transformed/r2', 'val/accuracy'];
+const SHOWN_METRICS = [
+  'train/loss',
+  'val/loss',
+  'val/r2',
+  'val/transformed/r2',
+  'val/accuracy',
+  'val/perplexity',
+];
 
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {

@@ -1,6 +1,7 @@
 // The result of a run: what `summary.json` holds (others read it, so its names are stable) and its table for people.
 import Table from 'cli-table3';
-import type { ClassificationMetrics, RegressionMetrics, SplitMetrics } from '../../src/metrics.ts';
+import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
 
 /** `summary.json`. */
@@ -59,26 +60,6 @@ function metricsTable({ train, validation, test }: Summary): string {
     table.push([metric, ...columns.map(([, values]) => cell(values[metric]))]);
   }
   return table.toString();
-}
-
-/** The numbers of a split's metrics that fit one cell each, such as `r2` and `transformed/r2`. */
-export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
-  return isRegression(metrics) ? regressionScalars(metrics) : classificationScalars(metrics);
-}
-
-function isRegression(metrics: SplitMetrics): metrics is RegressionMetrics {
-  return 'rmse' in metrics;
-}
-
-function regressionScalars({ loss, rmse, mae, r2, transformed }: RegressionMetrics): Record<string, number> {
-  const own = { loss, rmse, mae, r2 };
-  if (!transformed) return own;
-  const inner = Object.entries(transformed).map(([key, value]) => [`transformed/${key}`, value as number]);
-  return { ...own, ...(Object.fromEntries(inner) as Record<string, number>) };
-}
-
-function classificationScalars({ loss, accuracy }: ClassificationMetrics): Record<string, number> {
-  return { loss, accuracy };
 }
 
 function cell(value: number | undefined): string {

@@ -3,8 +3,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
+import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
-import { scalarMetrics, type Summary } from './summary.ts';
+import type { Summary } from './summary.ts';
 
 /** What a run is called at the service. */
 export interface WandbRunOptions {

@@ -9,6 +9,9 @@ export type TextFile = Extract<DataSource, { readonly text: string }>;
 /** What samples can be. */
 export type DataKind = 'table' | 'images' | 'text';
 
+/** Classes of a text: one for each value that a byte can have. */
+export const NUM_BYTE_VALUES = 256;
+
 /** The kind of one source. */
 export function kindOf(source: DataSource): DataKind {
   if (typeof source === 'string') return 'table';

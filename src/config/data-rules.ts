@@ -1,7 +1,7 @@
 // Rules between the fields of the data section: which sources go together, what tables, images and texts need, the
 // split's sums, and the roles of columns. Whether files and columns exist is not known here.
 import { quoteValue } from '../errors.ts';
-import { dataKind, kindOf, type DataKind } from './data-kind.ts';
+import { dataKind, kindOf, NUM_BYTE_VALUES, type DataKind } from './data-kind.ts';
 import { type ConfigFinding, findAt } from './problem.ts';
 import type { DataConfig } from './schema.ts';
 
@@ -77,7 +77,7 @@ function checkTable(data: DataConfig): ConfigFinding[] {
   return [findAt(['data', 'target'], 'missing, expected the column of the table to predict')];
 }
 
-function checkText({ context, stride, classes }: DataConfig): ConfigFinding[] {
+function checkText({ context, stride, classes, ignoreIndex }: DataConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (context === undefined) {
     findings.push(findAt(['data', 'context'], 'missing, expected the number of bytes of a sample'));
@@ -86,7 +86,14 @@ function checkText({ context, stride, classes }: DataConfig): ConfigFinding[] {
     findings.push(findAt(['data', 'stride'], text, `set it to ${context} or less`));
   }
   if (classes !== undefined) {
-    findings.push(findAt(['data', 'classes'], 'a text has 256, the values of a byte', 'remove it'));
+    findings.push(
+      findAt(['data', 'classes'], `a text has ${NUM_BYTE_VALUES}, the values of a byte`, 'remove it'),
+    );
+  }
+  if (ignoreIndex !== undefined) {
+    findings.push(
+      findAt(['data', 'ignoreIndex'], 'is for labels, and every byte of a text counts', 'remove it'),
+    );
   }
   return findings;
 }
@@ -104,6 +111,7 @@ function tableFields(data: DataConfig): Record<string, boolean> {
     delimiter: data.delimiter !== undefined,
     decimal: data.decimal !== '.',
     header: !data.header,
+    weights: data.weights !== undefined,
   };
 }
 
@@ -159,7 +167,17 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
     ...checkOverlap('categorical', data.categorical, 'target', targets),
     ...checkOverlap('drop', data.drop, 'features', data.features ?? []),
     ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
+    ...checkWeights(data),
   ];
+}
+
+/** The column of weights is for nothing else. */
+function checkWeights(data: DataConfig): ConfigFinding[] {
+  const { weights, features = [], drop, categorical } = data;
+  if (weights === undefined) return [];
+  return Object.entries({ target: targetColumns(data), features, drop, categorical })
+    .filter(([, names]) => names.includes(weights))
+    .map(([field]) => findAt(['data', 'weights'], `${quoteValue(weights)} is also in data.${field}`));
 }
 
 function checkRepeats(field: keyof DataConfig, names: readonly string[]): ConfigFinding[] {

@@ -22,7 +22,7 @@ export interface Expectation {
 export function expectedAt(path: KeyPath, broken: BrokenBound): Expectation {
   const schemas = schemasAt(path);
   return {
-    words: schemas.map((schema) => describeSchema(schema, broken)).join(' or '),
+    words: [...new Set(schemas.map((schema) => describeSchema(schema, broken)))].join(' or '),
     types: schemas.map(({ type }) => (type === 'integer' ? 'number' : String(type))),
     options: schemas.flatMap((schema) => optionsOf(schema) ?? []),
   };
@@ -47,9 +47,9 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf({ properties, items }: JsonSchema, segment: string | number): unknown {
+function childOf({ properties, additionalProperties, items }: JsonSchema, segment: string | number): unknown {
   if (typeof segment === 'number') return items;
-  return properties && Object.hasOwn(properties, segment) ? properties[segment] : undefined;
+  return properties && Object.hasOwn(properties, segment) ? properties[segment] : additionalProperties;
 }
 
 function isSchema(value: unknown): value is JsonSchema {

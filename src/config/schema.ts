@@ -2,10 +2,11 @@
 // Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
 import { z } from 'zod';
 import { layerSchema } from '../layers/registry.ts';
-import { LOSSES } from '../losses/loss.ts';
+import { lossInputSchema } from '../losses/registry.ts';
 
 const fraction = z.number().min(0).max(1);
 const path = z.string().min(1).max(4096);
+const weight = z.number().min(0).max(1e9);
 
 const imageSource = z
   .strictObject({
@@ -88,6 +89,17 @@ const data = z.strictObject({
     .max(65_536)
     .optional()
     .describe('Bytes from one training sample to the next (text only); default: context, without overlap'),
+  weights: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Column of sample weights, at least 0 (tables only); default: all weigh 1'),
+  ignoreIndex: z
+    .int()
+    .min(-2_147_483_648)
+    .max(2_147_483_647)
+    .optional()
+    .describe('Label that counts nothing, in losses and metrics'),
   split: split.prefault({}),
   shuffle: z.boolean().default(true).describe('Draw a new sample order each epoch; false keeps file order'),
 });
@@ -122,7 +134,27 @@ export const configSchema = z
     seed: z.int().min(0).max(4_294_967_295).default(0).describe('Seeds weights, split and sample order'),
     data,
     model,
-    loss: z.enum(LOSSES).describe('mse for numbers, crossEntropy for classes'),
+    loss: lossInputSchema.describe(
+      'What is minimised: a kind, or a mapping of kind and options. mse, mae, huber for numbers, crossEntropy for ' +
+        'classes, binaryCrossEntropy for yes or no',
+    ),
+    classWeights: z
+      .union([z.literal('balanced'), z.array(weight).min(2), z.record(z.string(), weight)])
+      .optional()
+      .describe(
+        'Weights of classes in the loss: balanced, a list in their order, or by name; default: all 1',
+      ),
+    metrics: z
+      .strictObject({
+        topK: z
+          .int()
+          .min(2)
+          .max(65_535)
+          .optional()
+          .describe('Rows count as found if their class is among the k likeliest; default 5 above 5 classes'),
+      })
+      .prefault({})
+      .describe('What is measured besides the standard metrics of the task'),
     optimizer: optimizer.prefault({}),
     batchSize: z.int().min(1).max(1_048_576).default(256).describe('Samples of one step, over all workers'),
     shards: z

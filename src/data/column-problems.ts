@@ -91,8 +91,8 @@ function findMissing(column: ColumnBuilder, format: CellRules): Finding {
     const help = 'fill them in, or set data.missing: mean, or data.missing: drop-row';
     return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
   }
-  if (!plan.isTarget) return undefined;
-  const help = 'a target cannot be filled in: set data.missing: drop-row';
+  if (plan.isFeature) return undefined;
+  const help = 'only a feature can be filled in: set data.missing: drop-row';
   return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
 }
 

@@ -11,6 +11,8 @@ const MAX_LISTED_COLUMNS = 20;
 export interface ColumnRoles {
   readonly features: readonly string[];
   readonly targets: readonly string[];
+  /** The column of sample weights, if there is one: in a list, as the others are. */
+  readonly weights: readonly string[];
 }
 
 /**
@@ -20,17 +22,19 @@ export interface ColumnRoles {
  */
 export function assignColumnRoles(header: readonly string[], data: DataConfig): ColumnRoles {
   const targets = targetColumns(data);
+  const weights = data.weights === undefined ? [] : [data.weights];
   requireColumns(header, 'target', targets);
   requireColumns(header, 'features', data.features ?? []);
   requireColumns(header, 'drop', data.drop);
   requireColumns(header, 'categorical', data.categorical);
-  const unused = new Set([...targets, ...data.drop]);
+  requireColumns(header, 'weights', weights);
+  const unused = new Set([...targets, ...weights, ...data.drop]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${list(header)}`);
   }
   requireFeatures(features, data.categorical);
-  return { features, targets };
+  return { features, targets, weights };
 }
 
 function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {

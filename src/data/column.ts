@@ -36,7 +36,8 @@ export interface CellReference {
 /** How a column is to be read. */
 export interface PlannedColumn {
   readonly name: string;
-  readonly isTarget: boolean;
+  /** A target or a weight if not: such a cell is never filled in. */
+  readonly isFeature: boolean;
   /** `text` takes numbers as texts too; undefined lets the first cell decide. */
   readonly kind: 'number' | 'text' | undefined;
   readonly maxCategories: number;

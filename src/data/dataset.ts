@@ -5,7 +5,7 @@ import { sizeOf } from '../layers/layer.ts';
 import type { Shape } from '../layers/layer.ts';
 import { dataError, formatCount } from './data-error.ts';
 
-/** How one sample is stored. Features come first in the blob, then targets, each block row-major. */
+/** How one sample is stored. The blob holds features, then targets, then any weights, each block row-major. */
 export interface RowLayout {
   readonly numRows: number;
   /** Of one sample: [features] of a table, [channels, height, width] of images. */
@@ -13,12 +13,14 @@ export interface RowLayout {
   /** `f32`, or `u8` for images: a kernel multiplies by `featureScale` when it gathers a batch. */
   readonly featureType: 'f32' | 'u8';
   readonly featureScale: number;
-  /** `values`: f32 regression targets; `labels`: one class index as u32. */
+  /** `values`: f32 targets; `labels`: class indices as u32. */
   readonly targetKind: 'values' | 'labels';
-  /** Target values per sample; 1 for labels. */
+  /** Target values per sample; labels per sample, 1 or one for each position of a sequence. */
   readonly targetWidth: number;
   /** Number of classes for labels, 0 for values. */
   readonly numClasses: number;
+  /** Whether there is a block of f32 weights; without one everything weighs 1. */
+  readonly hasWeights: boolean;
 }
 
 /** A dataset in memory, with the content hash that names it. */
@@ -49,9 +51,20 @@ export function targetsByteOffset(layout: RowLayout): number {
   return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
 }
 
+/** Where the weights begin; they are f32 [numRows, weightWidth]. */
+export function weightsByteOffset(layout: RowLayout): number {
+  return targetsByteOffset(layout) + layout.numRows * layout.targetWidth * 4;
+}
+
+/** Weights of a sample: one for each label, or one for all its target values. */
+export function weightWidth({ targetKind, targetWidth }: RowLayout): number {
+  return targetKind === 'labels' ? targetWidth : 1;
+}
+
 /** Byte length of the whole blob. */
 export function blobByteLength(layout: RowLayout): number {
-  return targetsByteOffset(layout) + layout.numRows * layout.targetWidth * 4;
+  const weights = layout.hasWeights ? layout.numRows * weightWidth(layout) * 4 : 0;
+  return weightsByteOffset(layout) + weights;
 }
 
 /** @throws LockstepError if a blob of this layout is over the limit; `help` is the way out. */
@@ -63,14 +76,41 @@ export function refuseTooLarge(layout: RowLayout, help = 'use fewer rows, or lea
   throw dataError('E_DATA_TOO_LARGE', message, { help });
 }
 
-/** The blob's target block: f32 [numRows, targetWidth], or u32 [numRows] class indices. */
-export function targetView(dataset: PackedDataset): Float32Array | Uint32Array {
-  const { layout, blob } = dataset;
+/** The blob's target block: f32 values, or u32 class indices, [numRows, targetWidth]. */
+export function targetView({
+  layout,
+  blob,
+}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | Uint32Array {
   const offset = blob.byteOffset + targetsByteOffset(layout);
   const length = layout.numRows * layout.targetWidth;
   return layout.targetKind === 'labels'
     ? new Uint32Array(blob.buffer, offset, length)
     : new Float32Array(blob.buffer, offset, length);
+}
+
+/** The blob's weights, f32 [numRows, weightWidth]; undefined if it has none. */
+export function weightView({
+  layout,
+  blob,
+}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | undefined {
+  if (!layout.hasWeights) return undefined;
+  const offset = blob.byteOffset + weightsByteOffset(layout);
+  return new Float32Array(blob.buffer, offset, layout.numRows * weightWidth(layout));
+}
+
+/**
+ * What the sums of losses and gradients over some rows are divided by: the sum of their weights in the order of
+ * `indices`, in f64; without weights the number of rows, or of labels where rows have several.
+ */
+export function totalWeight(dataset: PackedDataset, indices: Uint32Array): number {
+  const weights = weightView(dataset);
+  const width = weightWidth(dataset.layout);
+  if (!weights) return indices.length * width;
+  let total = 0;
+  for (const index of indices) {
+    for (let i = index * width; i < (index + 1) * width; i++) total += weights[i] as number;
+  }
+  return total;
 }
 
 /** Names a dataset by its content: SHA-256 over the layout and every byte. */
@@ -83,6 +123,7 @@ export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
     layout.targetKind,
     layout.targetWidth,
     layout.numClasses,
+    ...(layout.hasWeights ? ['weights'] : []),
   ];
   const hash = createHash('sha256').update(JSON.stringify(fields));
   for (let start = 0; start < blob.length; start += HASHED_BYTES) {

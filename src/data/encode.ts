@@ -3,6 +3,7 @@
 import { columnOf, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
+import { IGNORED_LABEL } from './fold-weights.ts';
 import type { HostMath } from './host-math.ts';
 import {
   MISSING_CATEGORY,
@@ -143,10 +144,16 @@ export function encodeTargetValues(
   }
 }
 
-/** The class index of every row; `classNames` has every text that occurs. */
-export function encodeLabels(table: Table, target: FittedTarget & { kind: 'labels' }): Uint32Array {
+/** The class index of every row, `IGNORED_LABEL` for `ignoreIndex`; `classNames` has every text that occurs. */
+export function encodeLabels(
+  table: Table,
+  target: FittedTarget & { kind: 'labels' },
+  ignoreIndex?: number,
+): Uint32Array {
   const column = columnOf(table, target.column);
-  if (target.cells === 'index') return Uint32Array.from(column.values);
+  if (target.cells === 'index') {
+    return Uint32Array.from(column.values, (label) => (label === ignoreIndex ? IGNORED_LABEL : label));
+  }
   const indexOf = new Map(target.classNames.map((name, index) => [name, index]));
   return Uint32Array.from(
     { length: table.numRows },

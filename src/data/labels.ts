@@ -1,8 +1,10 @@
 // Classes of a classification target: their names, their range, and which are missing where.
+import type { DataConfig } from '../config/schema.ts';
 import { quoteValue } from '../errors.ts';
 import type { Column } from './column.ts';
 import { configError, dataError, formatCount } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
+import { IGNORED_LABEL } from './fold-weights.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { byCodeUnits, type FittedTarget } from './transforms.ts';
 
@@ -19,12 +21,16 @@ export const MAX_CLASSES = 65_536;
 export function fitClasses(
   table: Table,
   name: string,
-  classes: number | undefined,
+  { classes, ignoreIndex }: Pick<DataConfig, 'classes' | 'ignoreIndex'>,
 ): FittedTarget & { kind: 'labels' } {
   const column = columnOf(table, name);
   if (column.kind === 'number') {
-    const classNames = indexNames(countIndexClasses(table, column, classes));
+    const classNames = indexNames(countIndexClasses(table, column, { classes, ignoreIndex }));
     return { kind: 'labels', column: name, cells: 'index', classNames };
+  }
+  if (ignoreIndex !== undefined) {
+    const message = `data.ignoreIndex is for numbered labels; target "${name}" holds texts`;
+    throw configError('E_CONFIG_CLASSES', message, 'give such rows a weight of 0 by data.weights');
   }
   const classNames = [...new Set(column.values)]
     .map((code) => column.categories[code] as string)
@@ -41,12 +47,17 @@ export function indexNames(classes: number): string[] {
   return Array.from({ length: classes }, (_, index) => String(index));
 }
 
-function countIndexClasses(table: Table, column: Column, classes: number | undefined): number {
+function countIndexClasses(
+  table: Table,
+  column: Column,
+  { classes, ignoreIndex }: Pick<DataConfig, 'classes' | 'ignoreIndex'>,
+): number {
   const help = 'number the classes from 0, or give them names';
   const limit = classes ?? MAX_CLASSES;
   let highest = 0;
   for (let row = 0; row < table.numRows; row++) {
     const label = column.values[row] as number;
+    if (label === ignoreIndex) continue;
     if (!Number.isInteger(label)) {
       const message = `label ${quoteValue(label)} is not an integer`;
       throw dataError('E_DATA_LABEL', message, { location: locateRow(table, row), help });
@@ -94,5 +105,6 @@ export function checkClasses(
 function classesIn(labels: Uint32Array, rows: Uint32Array): Set<number> {
   const seen = new Set<number>();
   for (const row of rows) seen.add(labels[row] as number);
+  seen.delete(IGNORED_LABEL);
   return seen;
 }

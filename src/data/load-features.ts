@@ -47,6 +47,6 @@ function planFeatures(header: readonly string[], { features }: FittedTransforms)
       throw dataError('E_DATA_COLUMNS', message, { help: 'give the table the columns of the training data' });
     }
     const cells = kind === 'numeric' ? 'number' : 'text';
-    return { name, isTarget: false, kind: cells, maxCategories: MAX_CATEGORIES };
+    return { name, isFeature: true, kind: cells, maxCategories: MAX_CATEGORIES };
   });
 }

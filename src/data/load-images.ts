@@ -1,8 +1,9 @@
 // Sets of IDX images to packed rows: pixels stay bytes, a kernel scales them when it gathers a batch.
 import type { ImageFiles } from '../config/data-kind.ts';
 import { countOf, dataError } from './data-error.ts';
-import { blobByteLength, refuseTooLarge, targetsByteOffset, type RowLayout } from './dataset.ts';
+import { blobByteLength, refuseTooLarge, targetView, type RowLayout } from './dataset.ts';
 import { nameFeatures } from './encode.ts';
+import { IGNORED_LABEL, classWeightsOf, foldWeights, wantsWeights } from './fold-weights.ts';
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
 import { checkClasses, describeBadLabel, indexNames } from './labels.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
@@ -26,9 +27,12 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
   const sets = await readHeaders(files);
   const counts = sets.map((set) => set.labels.dataBytes);
   const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
-  const labels = await readLabels(sets, config.data.classes);
-  const classNames = indexNames(config.data.classes ?? highest(labels) + 1);
+  const isBinary = config.loss.kind === 'binaryCrossEntropy';
+  const numClasses = isBinary ? 2 : config.data.classes;
+  const labels = await readLabels(sets, numClasses, config.data.ignoreIndex);
+  const classNames = indexNames(numClasses ?? highest(labels) + 1);
   checkClasses(labels, classNames, { splits, warn });
+  const classes = classWeightsOf(config.classWeights, { classNames, labels, splits });
   const shape = (sets[0] as ImageSet).images.dimensions.slice(1);
   const transforms: FittedTransforms = {
     features: [{ kind: 'pixels', shape, scale: PIXEL_SCALE }],
@@ -40,13 +44,18 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
     featureShape: [1, ...shape],
     featureType: 'u8',
     featureScale: PIXEL_SCALE,
-    targetKind: 'labels',
+    // One output tells two classes apart, so binary labels are values for it to meet.
+    targetKind: isBinary ? 'values' : 'labels',
     targetWidth: 1,
-    numClasses: classNames.length,
+    numClasses: isBinary ? 0 : classNames.length,
+    hasWeights: wantsWeights(config),
   };
   refuseTooLarge(layout);
-  const blob = await readBlob(sets, layout, labels);
-  return { layout, blob, splits, transforms, featureNames, targetNames: ['label'], classNames };
+  const blob = await readImages(sets, layout);
+  const sampleWeights = foldWeights(blob, layout, { labels, classes });
+  targetView({ layout, blob }).set(labels);
+  const targetNames = ['label'];
+  return { layout, blob, splits, transforms, featureNames, targetNames, classNames, sampleWeights };
 }
 
 async function readHeaders(files: SplitFiles<ImageFiles>): Promise<ImageSet[]> {
@@ -75,38 +84,38 @@ function requireEqualShapes(first: IdxHeader, images: IdxHeader): void {
   throw dataError('E_DATA_IDX', message);
 }
 
-async function readLabels(sets: readonly ImageSet[], classes: number | undefined): Promise<Uint32Array> {
+async function readLabels(
+  sets: readonly ImageSet[],
+  classes: number | undefined,
+  ignoreIndex: number | undefined,
+): Promise<Uint32Array> {
   const labels = new Uint32Array(sets.reduce((sum, set) => sum + set.labels.dataBytes, 0));
   let filled = 0;
   for (const { labels: header } of sets) {
     const bytes = new Uint8Array(header.dataBytes);
     await readIdxData(header, bytes);
-    const bad = classes === undefined ? -1 : bytes.findIndex((label) => label >= classes);
+    const bad =
+      classes === undefined ? -1 : bytes.findIndex((label) => label >= classes && label !== ignoreIndex);
     if (bad !== -1) {
       const message = `${displayPath(header.path)} [${bad}]: ${describeBadLabel(bytes[bad] as number, classes)}`;
       throw dataError('E_DATA_LABEL', message, { help: 'set data.classes to the number of classes' });
     }
-    labels.set(bytes, filled);
-    filled += bytes.length;
+    for (const label of bytes) labels[filled++] = label === ignoreIndex ? IGNORED_LABEL : label;
   }
   return labels;
 }
 
 function highest(labels: Uint32Array): number {
-  return labels.reduce((most, label) => Math.max(most, label), 0);
+  return labels.reduce((most, label) => (label === IGNORED_LABEL ? most : Math.max(most, label)), 0);
 }
 
-async function readBlob(
-  sets: readonly ImageSet[],
-  layout: RowLayout,
-  labels: Uint32Array,
-): Promise<Uint8Array> {
+/** A blob with its pixels, and room for all else. */
+async function readImages(sets: readonly ImageSet[], layout: RowLayout): Promise<Uint8Array> {
   const blob = new Uint8Array(blobByteLength(layout));
   let filled = 0;
   for (const { images } of sets) {
     await readIdxData(images, blob.subarray(filled, filled + images.dataBytes));
     filled += images.dataBytes;
   }
-  new Uint32Array(blob.buffer, targetsByteOffset(layout), layout.numRows).set(labels);
   return blob;
 }

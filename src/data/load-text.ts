@@ -1,6 +1,6 @@
 // Texts to packed rows: each row a window of bytes, with the next byte to be told at every position. Bytes are the
 // whole vocabulary, so there is no tokenizer to fit and none to lack a character: UTF-8 text is bytes too.
-import type { TextFile } from '../config/data-kind.ts';
+import { NUM_BYTE_VALUES, type TextFile } from '../config/data-kind.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import {
   blobByteLength,
@@ -18,7 +18,6 @@ import { range } from './split.ts';
 import { divideText, writeWindows, type Stretches } from './text-windows.ts';
 import type { FittedTransforms } from './transforms.ts';
 
-const NUM_BYTE_VALUES = 256;
 const TARGET_NAME = 'next byte';
 /** A byte of text takes one as a feature and four as a label. */
 const MAX_TEXT_BYTES = Math.floor(MAX_BLOB_BYTES / 5);
@@ -44,6 +43,7 @@ export async function packText(files: SplitFiles<TextFile>, request: LoadRequest
     featureNames: nameFeatures(transforms.features),
     targetNames: [TARGET_NAME],
     classNames,
+    sampleWeights: undefined,
   };
 }
 
@@ -98,6 +98,7 @@ function layOut(numRows: number, context: number): RowLayout {
     targetKind: 'labels',
     targetWidth: context,
     numClasses: NUM_BYTE_VALUES,
+    hasWeights: false,
   };
 }
 

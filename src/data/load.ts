@@ -3,6 +3,7 @@
 import { countOf } from './data-error.ts';
 import { hashDataset, type PackedDataset, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
+import { refuseWeightless } from './fold-weights.ts';
 import { packImages } from './load-images.ts';
 import { packTable } from './load-table.ts';
 import { packText } from './load-text.ts';
@@ -22,6 +23,7 @@ export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
 export async function loadData(request: LoadRequest): Promise<LoadedData> {
   const { layout, blob, ...rest } = await packRows(findSources(request.config.data), request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
+  refuseWeightless(dataset, rest.splits);
   warnAboutLeaks(dataset, rest.splits, request.warn);
   return { dataset, ...rest };
 }

@@ -23,4 +23,9 @@ export interface PackedRows {
   readonly targetNames: readonly string[];
   /** Empty for regression. */
   readonly classNames: readonly string[];
+  /**
+   * [numRows, labels of a row]: how much each counts in metrics; 0 where a label is ignored, and without the weights of
+   * classes. Undefined where all count alike.
+   */
+  readonly sampleWeights: Float32Array | undefined;
 }

@@ -1,16 +1,19 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
+import { weightWidth } from '../data/dataset.ts';
 import { sizeOf } from '../layers/layer.ts';
 import type { LayerRunner, Pass } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { runLoss } from '../losses/loss.ts';
 import type { Loss } from '../losses/loss.ts';
+import { createLoss } from '../losses/registry.ts';
+import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
 import type { Model, Piece } from '../model/model.ts';
 import { ReductionTree, leavesUnder, maximalNodes, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
+import { evaluationWidth, isSequence } from './evaluation.ts';
 import type { EnginePlan } from './plan.ts';
-import { gatherFeatures, gatherTargets } from './samples.ts';
+import { gatherFeatures, gatherTargets, gatherWeights } from './samples.ts';
 import type { Samples } from './samples.ts';
 import { ThreadSite } from './site.ts';
 import type { PackedWeights } from './weights.ts';
@@ -46,7 +49,7 @@ export interface GradientPiece {
 export interface RangeEvaluation {
   /** f64 sum of losses of each leaf. */
   readonly lossSums: Float64Array;
-  /** f32 [rows, outputWidth]: what the model predicts, a copy. */
+  /** f32 [rows, evaluationWidth]: what the model predicts, or the ranks of labels; a copy. */
   readonly outputs: Float32Array;
 }
 
@@ -55,7 +58,7 @@ export interface EngineParts {
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly model: Model;
-  readonly loss: Loss;
+  readonly loss: LossInput;
   readonly seed: number;
   readonly plan: EnginePlan;
   readonly weights: PackedWeights;
@@ -78,6 +81,7 @@ interface TreePass {
 /** Runs ranges of rows through the model. Weights must be packed first (`packWeights`). */
 export class Engine {
   readonly #parts: EngineParts;
+  readonly #loss: Loss;
   readonly #site: ThreadSite;
   readonly #runner: LayerRunner;
   readonly #buffers: Buffers;
@@ -88,6 +92,7 @@ export class Engine {
   constructor(parts: EngineParts) {
     const { kernels, memory, model, plan, weights } = parts;
     this.#parts = parts;
+    this.#loss = createLoss(parts.loss);
     this.#site = ThreadSite.allocate(kernels, memory, weights, plan);
     this.#buffers = allocateBuffers(parts, this.#site);
     this.#runner = model.stack.createRunner(this.#site);
@@ -117,18 +122,19 @@ export class Engine {
 
   /** Losses and outputs of a range; reads the weights only. */
   evaluate(range: RowRange): RangeEvaluation {
-    const { plan, model, memory } = this.#parts;
-    const { outputWidth } = model;
+    const { plan, model, memory, samples } = this.#parts;
+    const width = evaluationWidth(model, samples.layout);
     const numRows = range.indices.length;
-    const outputs = new Float32Array(numRows * outputWidth);
+    const outputs = new Float32Array(numRows * width);
     const rowLosses = new Float64Array(numRows);
     for (let start = 0; start < numRows; start += plan.maxRows) {
       const indices = range.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
       const bounds = Uint32Array.of(0, indices.length);
       const pass = this.#startPass({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
       const address = this.#runner.forward(pass, this.#buffers.features);
-      outputs.set(memory.f32(address, indices.length * outputWidth), start * outputWidth);
       this.#runLoss(address, indices.length);
+      const shown = isSequence(samples.layout) ? this.#rankLabels(address, indices.length) : address;
+      outputs.set(memory.f32(shown, indices.length * width), start * width);
       rowLosses.set(memory.f64(this.#buffers.rowLosses, indices.length), start);
     }
     const lossSums = new Float64Array(range.bounds.length - 1);
@@ -184,11 +190,12 @@ export class Engine {
     pieces?: PieceWatch,
   ): Pass {
     const { kernels, memory, samples, seed } = this.#parts;
-    const { features, sampleIndices, targets } = this.#buffers;
+    const { features, sampleIndices, targets, weights } = this.#buffers;
     const rows = indices.length;
     memory.u32(sampleIndices, rows).set(indices);
     gatherFeatures(kernels, samples, sampleIndices, rows, features);
     gatherTargets(kernels, samples, sampleIndices, rows, targets);
+    if (weights !== 0) gatherWeights(kernels, samples, sampleIndices, rows, weights);
     this.#site.bounds.fill(rest.bounds);
     return {
       ...rest,
@@ -202,9 +209,18 @@ export class Engine {
 
   /** Losses of the rows into `rowLosses`, and their gradient into the first error block. */
   #runLoss(outputs: number, rows: number): void {
-    const { kernels, loss, model } = this.#parts;
-    const { targets, lossGradient: dY, rowLosses } = this.#buffers;
-    runLoss(kernels, loss, { outputs, targets, rows, columns: model.outputWidth, dY, rowLosses });
+    const { kernels, model } = this.#parts;
+    const { targets, weights, lossGradient: dY, rowLosses } = this.#buffers;
+    this.#loss.run(kernels, { outputs, targets, weights, rows, shape: model.outputShape, dY, rowLosses });
+  }
+
+  /** Ranks of the labels [rows, positions], in the place of the gradient that an evaluation has no use for. */
+  #rankLabels(outputs: number, rows: number): number {
+    const { kernels, model, samples } = this.#parts;
+    const { targets, lossGradient } = this.#buffers;
+    const classes = model.outputShape.at(-1) as number;
+    kernels.labelRanks(outputs, targets, rows * samples.layout.targetWidth, classes, lossGradient);
+    return lossGradient;
   }
 
   #lossBackward({ bounds, gradient, indices, merges }: TreePass, outputs: number): void {
@@ -265,16 +281,20 @@ interface Buffers {
   readonly sampleIndices: number;
   readonly features: number;
   readonly targets: number;
+  /** 0 where the dataset has none. */
+  readonly weights: number;
   readonly lossGradient: number;
   readonly rowLosses: number;
 }
 
 function allocateBuffers({ memory, model, plan, samples }: EngineParts, site: ThreadSite): Buffers {
   const { maxRows } = plan;
+  const { layout } = samples;
   return {
     sampleIndices: memory.allocate(4 * maxRows, 'sample indices'),
     features: site.activations(maxRows * sizeOf(model.inputShape)),
-    targets: memory.allocate(4 * maxRows * samples.layout.targetWidth, 'targets'),
+    targets: memory.allocate(4 * maxRows * layout.targetWidth, 'targets'),
+    weights: layout.hasWeights ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights') : 0,
     lossGradient: site.otherError(0),
     rowLosses: memory.allocate(8 * maxRows, 'losses'),
   };

@@ -1,14 +1,15 @@
 // The known-answer shard: a small training step through every kernel, whose result bytes two machines
 // must share before they may work on one model.
 import { createHash } from 'node:crypto';
-import { blobByteLength, hashDataset, targetsByteOffset } from '../data/dataset.ts';
+import { blobByteLength, hashDataset, targetsByteOffset, weightView } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
 import { ACTIVATIONS } from '../layers/activation.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
-import type { Loss } from '../losses/loss.ts';
+import { resolveLoss } from '../losses/registry.ts';
+import type { LossInput, LossSpec } from '../losses/registry.ts';
 import { Adam } from '../optimizer.ts';
 import { philox4x32 } from '../random.ts';
 import { drawWeights } from './initialize.ts';
@@ -21,16 +22,26 @@ const NUM_CLASSES = 5;
 const SHARDS = 3;
 const SEED = 20_070_601;
 
+/** Every kind, those with options in both forms. */
+const LOSSES: readonly LossInput[] = [
+  'mse',
+  'mae',
+  { kind: 'huber', delta: 0.25 },
+  'binaryCrossEntropy',
+  'crossEntropy',
+  { kind: 'crossEntropy', labelSmoothing: 0.1 },
+];
+
 /** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
 export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
   const hash = createHash('sha256');
-  for (const loss of ['mse', 'crossEntropy'] as const) {
-    for (const bytes of await answer(kernelModule, loss)) hash.update(bytes);
+  for (const loss of LOSSES) {
+    for (const bytes of await answer(kernelModule, resolveLoss(loss))) hash.update(bytes);
   }
   return hash.digest('hex');
 }
 
-async function answer(kernelModule: KernelModule, loss: Loss): Promise<Uint8Array[]> {
+async function answer(kernelModule: KernelModule, loss: LossSpec): Promise<Uint8Array[]> {
   const hidden = ACTIVATIONS.map((activation, index) => ({
     kind: 'dense' as const,
     units: 9 + 7 * index,
@@ -77,16 +88,18 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
   return memory.bytes(address, 4 * length).slice();
 }
 
-/** Bytes for features, and targets of the kind that the loss wants, all drawn by counter. */
-function sampleDataset(loss: Loss): PackedDataset {
+/** Bytes for features, targets of the kind that the loss wants, and weights from 0 to 1.5, all drawn by counter. */
+function sampleDataset(loss: LossSpec): PackedDataset {
+  const isLabels = loss.kind === 'crossEntropy';
   const layout: RowLayout = {
     numRows: NUM_ROWS,
     featureShape: [INPUT_WIDTH],
     featureType: 'u8',
     featureScale: Math.fround(1 / 255),
-    targetKind: loss === 'mse' ? 'values' : 'labels',
-    targetWidth: loss === 'mse' ? NUM_CLASSES : 1,
-    numClasses: loss === 'mse' ? 0 : NUM_CLASSES,
+    targetKind: isLabels ? 'labels' : 'values',
+    targetWidth: isLabels ? 1 : NUM_CLASSES,
+    numClasses: isLabels ? NUM_CLASSES : 0,
+    hasWeights: true,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const words = new Uint32Array(4);
@@ -98,8 +111,11 @@ function sampleDataset(loss: Loss): PackedDataset {
   const targets = new Uint32Array(blob.buffer, targetsByteOffset(layout), NUM_ROWS * layout.targetWidth);
   const values = new Float32Array(targets.buffer, targets.byteOffset, targets.length);
   targets.forEach((_, i) => {
-    if (loss === 'mse') values[i] = (draw(100_000 + i) >>> 8) / 2 ** 24;
-    else targets[i] = draw(100_000 + i) % NUM_CLASSES;
+    if (isLabels) targets[i] = draw(100_000 + i) % NUM_CLASSES;
+    else values[i] = (draw(100_000 + i) >>> 8) / 2 ** 24;
   });
+  weightView({ layout, blob })?.forEach(
+    (_, row, weights) => (weights[row] = (draw(200_000 + row) >>> 30) / 2),
+  );
   return { layout, blob, sha256: hashDataset(layout, blob) };
 }

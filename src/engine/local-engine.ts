@@ -5,7 +5,7 @@ import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
-import type { Loss } from '../losses/loss.ts';
+import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
 import type { GradientPiece, RangeEvaluation, RowRange } from './engine.ts';
@@ -18,7 +18,7 @@ import type { PackedWeights } from './weights.ts';
 export interface LocalEngineOptions {
   readonly kernelModule: KernelModule;
   readonly model: Model;
-  readonly loss: Loss;
+  readonly loss: LossInput;
   readonly seed: number;
   readonly dataset: PackedDataset;
   readonly batchSize: number;

@@ -1,5 +1,5 @@
 // Where a packed dataset lies in memory, and how rows of it become a batch.
-import { blobByteLength, targetsByteOffset } from '../data/dataset.ts';
+import { blobByteLength, targetsByteOffset, weightsByteOffset, weightWidth } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { sizeOf } from '../layers/layer.ts';
@@ -43,4 +43,16 @@ export function gatherTargets(
 ): void {
   const source = samples.address + targetsByteOffset(samples.layout);
   kernels.gatherRows(source, 4 * samples.layout.targetWidth, indices, rows, targets);
+}
+
+/** weights[rows, weightWidth] of the same rows; the dataset must have some. */
+export function gatherWeights(
+  kernels: Kernels,
+  samples: Samples,
+  indices: number,
+  rows: number,
+  weights: number,
+): void {
+  const source = samples.address + weightsByteOffset(samples.layout);
+  kernels.gatherRows(source, 4 * weightWidth(samples.layout), indices, rows, weights);
 }

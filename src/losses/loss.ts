@@ -1,29 +1,26 @@
-// What is minimised.
+// What a loss is to the engine: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
+// who has all sums divides once by the weights' total.
 import type { Kernels } from '../kernels/kernels.ts';
+import type { Shape } from '../layers/layer.ts';
 
-/** Mean squared error, or softmax cross-entropy over class logits. */
-export const LOSSES = ['mse', 'crossEntropy'] as const;
-export type Loss = (typeof LOSSES)[number];
-
-/** Addresses of what a loss reads and writes, for `rows` rows of `columns` outputs. */
-export interface LossArguments {
+/** Addresses of what a loss reads and writes, and the sizes of a pass. */
+export interface LossJob {
+  /** f32 [rows, shape] */
   readonly outputs: number;
-  /** f32 [rows, columns], or u32 [rows] class indices. */
+  /** f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
   readonly targets: number;
+  /** f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
+  readonly weights: number;
   readonly rows: number;
-  readonly columns: number;
-  /** f32 [rows, columns]: set to the gradient of each row's loss. */
+  /** Of one sample's outputs. */
+  readonly shape: Shape;
+  /** f32 [rows, shape]: set to the gradient of each row's loss. May be `outputs`. */
   readonly dY: number;
-  /** f64 [rows]: set to each row's loss. */
+  /** f64 [rows]: set to each row's loss, the sum over its positions. */
   readonly rowLosses: number;
 }
 
-/** Losses of the rows, and their gradients. */
-export function runLoss(
-  kernels: Kernels,
-  loss: Loss,
-  { outputs, targets, rows, columns, dY, rowLosses }: LossArguments,
-): void {
-  const run = loss === 'mse' ? kernels.mseForwardBackward : kernels.softmaxCrossEntropyForwardBackward;
-  run(outputs, targets, rows, columns, dY, rowLosses);
+/** See the head of this file. */
+export interface Loss {
+  run(kernels: Kernels, job: LossJob): void;
 }

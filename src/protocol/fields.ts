@@ -53,6 +53,11 @@ export function oneOf<T extends string>(words: readonly T[]): Field<T> {
   };
 }
 
+export const boolean: Field<boolean> = (value, path) => {
+  if (typeof value === 'boolean') return value;
+  throw wrongField(path, 'true or false', value);
+};
+
 /** A property that may be absent. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value, path) => (value === undefined ? undefined : field(value, path));

@@ -3,8 +3,8 @@ import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
-import { LOSSES } from '../losses/loss.ts';
-import { array, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
+import { lossSchema } from '../losses/registry.ts';
+import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES } from './limits.ts';
 import type { EvaluateMessage, Message, RoundKey, TrainMessage, WelcomeMessage } from './message-types.ts';
@@ -62,6 +62,7 @@ const layout = object<RowLayout>({
   targetKind: oneOf(['values', 'labels']),
   targetWidth: integer(1, MAX_INDEX),
   numClasses: index,
+  hasWeights: boolean,
 });
 
 /** The schema of every message type. */
@@ -124,7 +125,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       worker: count,
       layers: array(layer, 1, 1000),
       seed: integer(0, 4_294_967_295),
-      loss: oneOf(LOSSES),
+      loss: parsed(lossSchema),
       batchSize: integer(1, 1_048_576),
       shards: integer(1, 1024),
       layout,

@@ -2,7 +2,7 @@
 // All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset.ts';
 import type { LayerSpec } from '../layers/registry.ts';
-import type { Loss } from '../losses/loss.ts';
+import type { LossSpec } from '../losses/registry.ts';
 
 /** Names the work a result belongs to. A result that names other work is late, and is dropped. */
 export interface RoundKey {
@@ -95,7 +95,7 @@ export interface WelcomeMessage {
   readonly worker: number;
   readonly layers: readonly LayerSpec[];
   readonly seed: number;
-  readonly loss: Loss;
+  readonly loss: LossSpec;
   readonly batchSize: number;
   readonly shards: number;
   readonly layout: RowLayout;

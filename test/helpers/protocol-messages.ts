@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
+import type { LossSpec } from '../../src/losses/registry.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { TYPE_CODES } from '../../src/protocol/message-types.ts';
@@ -70,7 +71,11 @@ const welcome = fc.record({
   worker: count,
   layers: fc.array(layer, { minLength: 1, maxLength: 12 }),
   seed: fc.integer({ min: 0, max: 4_294_967_295 }),
-  loss: fc.constantFrom('mse' as const, 'crossEntropy' as const),
+  loss: fc.constantFrom<LossSpec>(
+    { kind: 'mse' },
+    { kind: 'huber', delta: 0.5 },
+    { kind: 'crossEntropy', labelSmoothing: 0.1 },
+  ),
   batchSize: fc.integer({ min: 1, max: 1_048_576 }),
   shards: fc.integer({ min: 1, max: 1024 }),
   layout: fc.record({
@@ -81,6 +86,7 @@ const welcome = fc.record({
     targetKind: fc.constantFrom('values' as const, 'labels' as const),
     targetWidth: fc.integer({ min: 1, max: 10 }),
     numClasses: fc.nat(1000),
+    hasWeights: fc.boolean(),
   }),
   datasetSha256: hex(64),
 });
@@ -201,7 +207,7 @@ export const WELCOME = {
   worker: 1,
   layers: [{ kind: 'dense', units: 1, activation: 'linear', bias: true }],
   seed: 7,
-  loss: 'mse',
+  loss: { kind: 'mse' },
   batchSize: 256,
   shards: 8,
   layout: {
@@ -212,6 +218,7 @@ export const WELCOME = {
     targetKind: 'values',
     targetWidth: 1,
     numClasses: 0,
+    hasWeights: false,
   },
   datasetSha256: 'ab'.repeat(32),
 } as const satisfies Message;

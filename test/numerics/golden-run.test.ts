@@ -8,7 +8,7 @@ import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Piece } from '../../src/model/model.ts';
-import type { Loss } from '../../src/losses/loss.ts';
+import type { LossKind } from '../../src/losses/registry.ts';
 import { Adam } from '../../src/optimizer.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
 
@@ -23,7 +23,7 @@ interface Outcome {
 }
 
 /** 4 epochs of 5 steps, the last one of each epoch with 10 rows. */
-async function run(loss: Loss): Promise<Outcome> {
+async function run(loss: LossKind): Promise<Outcome> {
   const layers = [
     { kind: 'dense', units: 17, activation: 'relu', bias: true, initializer: 'heUniform' },
     { kind: 'dense', units: 13, activation: 'tanh', bias: false, initializer: 'glorotNormal' },

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { shardBounds } from '../../src/data/batches.ts';
 import type { DenseLayer } from '../../src/layers/dense.ts';
 import type { Model } from '../../src/model/model.ts';
-import type { Loss } from '../../src/losses/loss.ts';
+import type { LossKind } from '../../src/losses/registry.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Values } from '../helpers/twins/arithmetic.ts';
 import {
@@ -23,7 +23,7 @@ import { expectSameBits } from './arena.ts';
 
 interface Case {
   readonly name: string;
-  readonly loss: Loss;
+  readonly loss: LossKind;
   readonly inputWidth: number;
   readonly layers: readonly LayerWords[];
   readonly rows: number;
@@ -146,7 +146,7 @@ const CASES: readonly Case[] = [
 
 interface Prepared {
   readonly model: Model;
-  readonly loss: Loss;
+  readonly loss: LossKind;
   readonly weights: Float32Array;
   readonly batch: TwinBatch;
   /** Gradient and loss of the whole batch, by one engine. */

@@ -1,13 +1,22 @@
-// Losses and their gradients: mse to the bit, softmax with cross-entropy within stated errors.
+// Losses and their gradients against their twins: gradients to the bit, losses to the last bits of a logarithm.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { double, single } from '../helpers/twins/arithmetic.ts';
-import { meanSquaredError, softmaxCrossEntropy } from '../helpers/twins/loss.ts';
-import type { RowLosses } from '../helpers/twins/loss.ts';
+import {
+  binaryCrossEntropy,
+  huber,
+  labelRanks,
+  meanAbsoluteError,
+  meanSquaredError,
+  softmaxCrossEntropy,
+} from '../helpers/twins/loss.ts';
+import type { CrossEntropyOptions, RowLosses, Weights } from '../helpers/twins/loss.ts';
 import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
 const WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 255, 256, 257];
 const ROWS = [1, 2, 5];
+/** 0 leaves a row out, 1 changes nothing, the others scale. */
+const WEIGHTS = Float32Array.of(0.7, 0, 1, 3.3, 0.01, 1.5, 0, 2);
 
 let arena: Arena;
 beforeAll(async () => {
@@ -15,19 +24,78 @@ beforeAll(async () => {
 });
 afterEach(() => arena.reset());
 
-type Kernel = 'mseForwardBackward' | 'softmaxCrossEntropyForwardBackward';
+interface Batch {
+  readonly y: Float32Array;
+  readonly targets: Float32Array | Uint32Array;
+  readonly weights?: Weights;
+  /** Default: a gradient of its own. */
+  readonly isInPlace?: boolean;
+}
 
-function run(
-  kernel: Kernel,
-  y: Float32Array,
-  targets: Float32Array | Uint32Array,
-  columns: number,
-): RowLosses {
-  const rows = y.length / columns;
-  const dY = arena.room(4 * y.length);
-  const rowLoss = arena.room(8 * rows);
-  arena.kernels[kernel](arena.put(y), arena.put(targets), rows, columns, dY, rowLoss);
-  return { losses: arena.f64(rowLoss, rows), dY: arena.f32(dY, y.length) };
+type Call = (address: Record<'y' | 'targets' | 'weights' | 'dY' | 'losses', number>, rows: number) => void;
+
+/** Runs a kernel on a batch of rows of `width` outputs. */
+function run({ y, targets, weights, isInPlace = false }: Batch, width: number, call: Call): RowLosses {
+  const rows = y.length / width;
+  const yPtr = arena.put(y);
+  const dY = isInPlace ? yPtr : arena.room(4 * y.length);
+  const losses = arena.room(8 * rows);
+  const weightsPtr = weights ? arena.put(Float32Array.from(weights)) : 0;
+  call({ y: yPtr, targets: arena.put(targets), weights: weightsPtr, dY, losses }, rows);
+  return { losses: arena.f64(losses, rows), dY: arena.f32(dY, y.length) };
+}
+
+/** Losses of values: the kernel on rows of `columns` outputs, and its twin. */
+const VALUE_LOSSES = [
+  {
+    name: 'mseForwardBackward',
+    twin: meanSquaredError,
+    kernel: (batch: Batch, columns: number) =>
+      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
+        arena.kernels.mseForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      ),
+  },
+  {
+    name: 'maeForwardBackward',
+    twin: meanAbsoluteError,
+    kernel: (batch: Batch, columns: number) =>
+      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
+        arena.kernels.maeForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      ),
+  },
+  {
+    name: 'huberForwardBackward',
+    twin: huber(0.625),
+    kernel: (batch: Batch, columns: number) =>
+      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
+        arena.kernels.huberForwardBackward(y, targets, weights, rows, columns, 0.625, dY, losses),
+      ),
+  },
+  {
+    name: 'binaryCrossEntropyForwardBackward',
+    twin: binaryCrossEntropy,
+    kernel: (batch: Batch, columns: number) =>
+      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
+        arena.kernels.binaryCrossEntropyForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      ),
+  },
+];
+
+function runCrossEntropy(batch: Batch, classes: number, options: CrossEntropyOptions = {}): RowLosses {
+  const { positions = 1, smoothing = 0 } = options;
+  return run(batch, positions * classes, ({ y, targets, weights, dY, losses }, rows) =>
+    arena.kernels.softmaxCrossEntropyForwardBackward(
+      y,
+      targets,
+      weights,
+      rows,
+      positions,
+      classes,
+      smoothing,
+      dY,
+      losses,
+    ),
+  );
 }
 
 /** Gradient of the summed losses by central differences of the float64 twin. */
@@ -49,81 +117,181 @@ function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number
   return Math.max(...Array.from(actual, (value, i) => Math.abs(value - (expected[i] as number))));
 }
 
-describe('mseForwardBackward', () => {
-  it('gives the bits of its twin at every width', () => {
+/** Gradients to the bit; a loss is a sum of a few dozen float64 terms of its own size, each with an ulp. */
+function expectTwin(actual: RowLosses, expected: RowLosses, what: string): void {
+  expectSameBits(actual.dY as Float32Array, expected.dY, `dY ${what}`);
+  expect(actual.losses.length).toBe(expected.losses.length);
+  actual.losses.forEach((loss, row) => {
+    const wanted = expected.losses[row] as number;
+    if (Object.is(loss, wanted)) return;
+    expect(Math.abs(loss - wanted), what).toBeLessThan(64 * 2 ** -53 * Math.max(1, Math.abs(wanted)));
+  });
+}
+
+describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
+  const isBinary = name.startsWith('binary');
+  const scale = isBinary ? 12 : 1;
+  const batchOf = (seed: number, length: number): { y: Float32Array; targets: Float32Array } => ({
+    y: randomValues(seed, length).map((value) => scale * value),
+    targets: randomValues(seed + 1, length).map((value) => (isBinary ? Math.abs(value) : value)),
+  });
+
+  it('gives the bits of its twin at every width, with weights and without', () => {
     for (const columns of WIDTHS) {
       for (const rows of ROWS) {
-        const y = randomValues(columns, rows * columns);
-        const targets = randomValues(columns + 1, rows * columns);
-        const actual = run('mseForwardBackward', y, targets, columns);
-        const expected = meanSquaredError(single, y, targets, columns);
-        expectSameBits(actual.dY as Float32Array, expected.dY, `dY ${rows} x ${columns}`);
-        expect(actual.losses).toEqual(expected.losses);
-        arena.reset();
+        const { y, targets } = batchOf(columns, rows * columns);
+        for (const weights of [undefined, WEIGHTS.subarray(0, rows)]) {
+          const expected = twin(single, y, targets, columns, weights);
+          expectTwin(kernel({ y, targets, weights }, columns), expected, `${rows} x ${columns}`);
+          arena.reset();
+        }
       }
     }
   });
 
   it('treats extreme values as its twin does', () => {
-    const y = Float32Array.from(EXTREMES.flatMap((a) => EXTREMES.map(() => a)));
-    const targets = Float32Array.from(EXTREMES.flatMap(() => EXTREMES));
-    const actual = run('mseForwardBackward', y, targets, 1);
-    const expected = meanSquaredError(single, y, targets, 1);
-    expectSameBits(actual.dY as Float32Array, expected.dY, 'dY');
-    expect(actual.losses).toEqual(expected.losses);
-  });
-
-  it('has the gradient of its loss, by central differences', () => {
-    const y = randomValues(1, 15);
-    const targets = randomValues(2, 15);
-    const expected = centralDifferences((at) => meanSquaredError(double, at, targets, 5).losses, y);
-    // Cancellation leaves 2^-53 / h = 1e-10 of a loss of about 1.
-    expect(largestDifference(meanSquaredError(double, y, targets, 5).dY, expected)).toBeLessThan(1e-8);
-  });
-
-  it('may write its gradient over the outputs, or give the loss alone', () => {
-    const y = randomValues(1, 10);
-    const targets = randomValues(2, 10);
-    const expected = run('mseForwardBackward', y, targets, 5);
-    const [yPtr, targetPtr, losses] = [arena.put(y), arena.put(targets), arena.room(16)];
-    arena.kernels.mseForwardBackward(yPtr, targetPtr, 2, 5, 0, losses);
-    expect(arena.f64(losses, 2)).toEqual(expected.losses);
-    expectSameBits(arena.f32(yPtr, 10), y, 'y');
-    arena.kernels.mseForwardBackward(yPtr, targetPtr, 2, 5, yPtr, losses);
-    expectSameBits(arena.f32(yPtr, 10), expected.dY, 'dY in place');
-  });
-});
-
-describe('softmaxCrossEntropyForwardBackward', () => {
-  it('agrees with its float64 twin at every width', () => {
-    for (const classes of WIDTHS) {
-      for (const rows of ROWS) {
-        const y = randomValues(classes, rows * classes).map((value) => 10 * value);
-        const labels = randomWords(classes, rows).map((word) => word % classes);
-        const actual = run('softmaxCrossEntropyForwardBackward', y, labels, classes);
-        const expected = softmaxCrossEntropy(double, y, labels, classes);
-        // The argument's rounding (up to 20 x 2^-24), exp (1 ulp), a sum of up to 257 / 4 + 3 additions, the
-        // reciprocal and a product: each term is below 1, so the sum bounds the absolute error.
-        const tolerance = (20 + 2 + 68 + 2) * 2 ** -24;
-        expect(largestDifference(actual.dY, expected.dY)).toBeLessThan(tolerance);
-        expect(largestDifference(actual.losses, expected.losses)).toBeLessThan(tolerance);
-        arena.reset();
-      }
+    const targets = isBinary ? [0, 1, 0.5] : EXTREMES;
+    const y = Float32Array.from(EXTREMES.flatMap((a) => targets.map(() => a)));
+    const batch = { y, targets: Float32Array.from(EXTREMES.flatMap(() => targets)) };
+    for (const columns of [1, y.length]) {
+      expectTwin(kernel(batch, columns), twin(single, y, batch.targets, columns), `${columns} columns`);
     }
   });
 
   it('has the gradient of its loss, by central differences', () => {
-    const y = randomValues(1, 15).map((value) => 3 * value);
-    const labels = Uint32Array.of(0, 4, 2);
-    const expected = centralDifferences((at) => softmaxCrossEntropy(double, at, labels, 5).losses, y);
-    expect(largestDifference(softmaxCrossEntropy(double, y, labels, 5).dY, expected)).toBeLessThan(1e-8);
+    const { y, targets } = batchOf(1, 15);
+    const weights = [0.5, 2, 1];
+    const expected = centralDifferences((at) => twin(double, at, targets, 5, weights).losses, y);
+    // Cancellation leaves 2^-53 / h = 1e-10 of a loss of about 1 (12 for binary cross-entropy).
+    const { dY } = twin(double, y, targets, 5, weights);
+    expect(largestDifference(dY, expected)).toBeLessThan(2e-8);
+  });
+
+  it('gives a row of weight 1 the bits of no weights', () => {
+    const { y, targets } = batchOf(3, 3 * 7);
+    const plain = kernel({ y, targets }, 7);
+    const weighted = kernel({ y, targets, weights: [1, 1, 1] }, 7);
+    expectSameBits(weighted.dY as Float32Array, plain.dY, 'dY');
+    expect(weighted.losses).toEqual(plain.losses);
+  });
+
+  it('leaves a row of weight 0 out, even one that is not finite', () => {
+    const y = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, 0.5, 0.25);
+    const targets = Float32Array.of(0, 1, 0, 1);
+    const { losses, dY } = kernel({ y, targets, weights: [0, 1] }, 2);
+    expect(losses[0]).toBe(0);
+    expectSameBits((dY as Float32Array).subarray(0, 2), [0, 0], 'dY');
+    expect(losses[1]).toBeGreaterThan(0);
+  });
+
+  it('may write its gradient over the outputs', () => {
+    const batch = batchOf(5, 14);
+    const expected = kernel(batch, 7);
+    const actual = kernel({ ...batch, isInPlace: true }, 7);
+    expectSameBits(actual.dY as Float32Array, expected.dY, 'dY in place');
+    expect(actual.losses).toEqual(expected.losses);
+  });
+});
+
+describe('maeForwardBackward', () => {
+  it('has no slope where the target is met', () => {
+    const [, mae] = VALUE_LOSSES;
+    const { dY } = mae!.kernel({ y: Float32Array.of(2, 0, -0), targets: Float32Array.of(2, -0, 0) }, 1);
+    expectSameBits(dY as Float32Array, [0, 0, 0], 'dY');
+  });
+});
+
+describe('binaryCrossEntropyForwardBackward', () => {
+  it('neither overflows nor cancels for large logits', () => {
+    const y = Float32Array.of(3e38, -3e38, 3e38, -3e38, 100, -100);
+    const targets = Float32Array.of(1, 0, 0, 1, 1, 0);
+    const { losses, dY } = VALUE_LOSSES[3]!.kernel({ y, targets }, 1);
+    const large = Math.fround(3e38);
+    // Below e^-87.3 the kernels' exp is 0.
+    expect([...losses]).toEqual([0, 0, large, large, 0, 0]);
+    expectSameBits(dY as Float32Array, [0, 0, 1, -1, 0, 0], 'dY');
+  });
+});
+
+describe('softmaxCrossEntropyForwardBackward', () => {
+  const OPTIONS: CrossEntropyOptions[] = [
+    {},
+    { smoothing: 0.1 },
+    { positions: 3 },
+    { positions: 3, smoothing: 0.25 },
+  ];
+  const batchOf = (rows: number, classes: number, positions = 1): Batch => ({
+    y: randomValues(classes, rows * positions * classes).map((value) => 10 * value),
+    targets: randomWords(classes, rows * positions).map((word) => word % classes),
+  });
+
+  it.each(OPTIONS)('gives the bits of its twin at every width, with %o', (options) => {
+    const { positions = 1 } = options;
+    for (const classes of WIDTHS) {
+      for (const rows of [1, 2]) {
+        const batch = batchOf(rows, classes, positions);
+        for (const weights of [undefined, WEIGHTS.subarray(0, rows * positions)]) {
+          const actual = runCrossEntropy({ ...batch, weights }, classes, options);
+          const expected = softmaxCrossEntropy(single, batch.y, batch.targets, classes, {
+            ...options,
+            weights,
+          });
+          expectTwin(actual, expected, `${rows} x ${classes}`);
+          arena.reset();
+        }
+      }
+    }
+  });
+
+  it('agrees with its float64 twin at every width', () => {
+    for (const classes of WIDTHS) {
+      const batch = batchOf(5, classes);
+      const actual = runCrossEntropy(batch, classes);
+      const expected = softmaxCrossEntropy(double, batch.y, batch.targets, classes);
+      // The argument's rounding (up to 20 x 2^-24), exp (1 ulp), a sum of up to 257 / 4 + 3 additions, the
+      // reciprocal and a product: each term is below 1, so the sum bounds the absolute error.
+      const tolerance = (20 + 2 + 68 + 2) * 2 ** -24;
+      expect(largestDifference(actual.dY, expected.dY)).toBeLessThan(tolerance);
+      expect(largestDifference(actual.losses, expected.losses)).toBeLessThan(tolerance);
+      arena.reset();
+    }
+  });
+
+  it.each(OPTIONS)('has the gradient of its loss, by central differences, with %o', (options) => {
+    const positions = options.positions ?? 1;
+    const y = randomValues(1, 2 * positions * 5).map((value) => 3 * value);
+    const labels = Uint32Array.of(0, 4, 2, 2, 1, 3).subarray(0, 2 * positions);
+    const weighted = { ...options, weights: WEIGHTS };
+    const expected = centralDifferences(
+      (at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses,
+      y,
+    );
+    const { dY } = softmaxCrossEntropy(double, y, labels, 5, weighted);
+    expect(largestDifference(dY, expected)).toBeLessThan(1e-8);
+  });
+
+  it('gives a position of weight 1 the bits of no weights', () => {
+    const batch = batchOf(2, 7, 2);
+    const plain = runCrossEntropy(batch, 7, { positions: 2, smoothing: 0.1 });
+    const weights = [1, 1, 1, 1];
+    const weighted = runCrossEntropy({ ...batch, weights }, 7, { positions: 2, smoothing: 0.1 });
+    expectSameBits(weighted.dY as Float32Array, plain.dY, 'dY');
+    expect(weighted.losses).toEqual(plain.losses);
+  });
+
+  it('leaves a position of weight 0 out, even one that is not finite', () => {
+    const y = Float32Array.of(Number.NaN, 1, Number.POSITIVE_INFINITY, 1, 2, 3);
+    const batch = { y, targets: Uint32Array.of(0, 2), weights: [0, 1] };
+    const { losses, dY } = runCrossEntropy(batch, 3, { positions: 2 });
+    expect([...losses]).toEqual([
+      ...runCrossEntropy({ y: y.slice(3), targets: Uint32Array.of(2) }, 3).losses,
+    ]);
+    expectSameBits((dY as Float32Array).subarray(0, 3), [0, 0, 0], 'dY');
   });
 
   it('does not overflow for large logits, and its loss then is their difference', () => {
-    const { losses, dY } = run(
-      'softmaxCrossEntropyForwardBackward',
-      Float32Array.of(3e38, -3e38),
-      Uint32Array.of(1),
+    const { losses, dY } = runCrossEntropy(
+      { y: Float32Array.of(3e38, -3e38), targets: Uint32Array.of(1) },
       2,
     );
     expect(losses[0]).toBe(Math.fround(3e38) * 2);
@@ -135,7 +303,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
       for (let column = 0; column < 7; column++) {
         const y = randomValues(1, 7);
         y[column] = bad;
-        const { losses, dY } = run('softmaxCrossEntropyForwardBackward', y, Uint32Array.of(3), 7);
+        const { losses, dY } = runCrossEntropy({ y, targets: Uint32Array.of(3) }, 7);
         expect(losses[0]).toBeNaN();
         expect(dY.every(Number.isNaN)).toBe(true);
         arena.reset();
@@ -145,21 +313,47 @@ describe('softmaxCrossEntropyForwardBackward', () => {
 
   it('counts a logit of -Infinity as impossible', () => {
     const y = Float32Array.of(0, Number.NEGATIVE_INFINITY, 0);
-    const possible = run('softmaxCrossEntropyForwardBackward', y, Uint32Array.of(0), 3);
+    const possible = runCrossEntropy({ y, targets: Uint32Array.of(0) }, 3);
     expect(possible.losses[0]).toBeCloseTo(Math.LN2, 7);
     expectSameBits(possible.dY as Float32Array, [-0.5, 0, 0.5], 'dY');
-    const impossible = run('softmaxCrossEntropyForwardBackward', y, Uint32Array.of(1), 3);
+    const impossible = runCrossEntropy({ y, targets: Uint32Array.of(1) }, 3);
     expect(impossible.losses[0]).toBe(Number.POSITIVE_INFINITY);
   });
 
   it('may write its gradient over the outputs', () => {
-    const y = randomValues(1, 14);
-    const labels = Uint32Array.of(6, 0);
-    const expected = run('softmaxCrossEntropyForwardBackward', y, labels, 7);
-    const yPtr = arena.put(y);
-    const losses = arena.room(16);
-    arena.kernels.softmaxCrossEntropyForwardBackward(yPtr, arena.put(labels), 2, 7, yPtr, losses);
-    expectSameBits(arena.f32(yPtr, 14), expected.dY, 'dY in place');
-    expect(arena.f64(losses, 2)).toEqual(expected.losses);
+    const batch = batchOf(2, 7);
+    const expected = runCrossEntropy(batch, 7, { smoothing: 0.1 });
+    const actual = runCrossEntropy({ ...batch, isInPlace: true }, 7, { smoothing: 0.1 });
+    expectSameBits(actual.dY as Float32Array, expected.dY, 'dY in place');
+    expect(actual.losses).toEqual(expected.losses);
+  });
+});
+
+describe('labelRanks', () => {
+  function ranksOf(y: Float32Array, labels: Uint32Array, classes: number): Float32Array {
+    const ranks = arena.room(4 * labels.length);
+    arena.kernels.labelRanks(arena.put(y), arena.put(labels), labels.length, classes, ranks);
+    return arena.f32(ranks, labels.length);
+  }
+
+  it('gives the ranks of its twin at every width, equal logits included', () => {
+    for (const classes of WIDTHS) {
+      // Few distinct values, so that many are equal.
+      const y = randomValues(classes, 9 * classes).map((value) => Math.round(3 * value));
+      const labels = randomWords(classes, 9).map((word) => word % classes);
+      expectSameBits(ranksOf(y, labels, classes), labelRanks(y, labels, classes), `${classes} classes`);
+      arena.reset();
+    }
+  });
+
+  it('lets the lowest class win a tie', () => {
+    const y = Float32Array.of(3, 3, 3, 3, 3, 3, 3, 3, 3);
+    expectSameBits(ranksOf(y, Uint32Array.of(0), 9), [0], 'first');
+    expectSameBits(ranksOf(y, Uint32Array.of(8), 9), [8], 'last');
+  });
+
+  it('never counts a label as right beside NaN, nor as NaN', () => {
+    const y = Float32Array.of(1, Number.NaN, 0, 0, 0, Number.NaN, 1, 1, 1, 1);
+    expectSameBits(ranksOf(y, Uint32Array.of(0, 0), 5), [1, 4], 'ranks');
   });
 });

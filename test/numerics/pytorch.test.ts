@@ -10,7 +10,7 @@ import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Model, Piece } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
-import type { Loss } from '../../src/losses/loss.ts';
+import type { LossKind } from '../../src/losses/registry.ts';
 import { Adam } from '../../src/optimizer.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
@@ -72,6 +72,7 @@ describe('kernels agree with PyTorch', () => {
     arena.kernels.mseForwardBackward(
       arena.put(y),
       arena.put(golden('mse.target').values),
+      0,
       rows,
       columns,
       dY,
@@ -85,7 +86,8 @@ describe('kernels agree with PyTorch', () => {
     const [rows, classes] = shape as [number, number];
     const labels = arena.put(Uint32Array.from(golden('crossEntropy.label').values));
     const [dY, losses] = [arena.room(4 * y.length), arena.room(8 * rows)];
-    arena.kernels.softmaxCrossEntropyForwardBackward(arena.put(y), labels, rows, classes, dY, losses);
+    const yPtr = arena.put(y);
+    arena.kernels.softmaxCrossEntropyForwardBackward(yPtr, labels, 0, rows, 1, classes, 0, dY, losses);
     checkMeanLoss('crossEntropy', rows, losses, dY);
   });
 
@@ -146,7 +148,7 @@ describe('a dense layer agrees with PyTorch', () => {
 
 interface Training {
   readonly name: string;
-  readonly loss: Loss;
+  readonly loss: LossKind;
   readonly model: Model;
 }
 

@@ -2,7 +2,15 @@
 // mean_absolute_error, classification_report), extended to full precision by hand; the fractions stand beside them.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { classificationMetrics, MAX_CONFUSION_CLASSES, regressionMetrics } from '../../src/metrics.ts';
+import {
+  binaryMetrics,
+  classificationMetrics,
+  MAX_CONFUSION_CLASSES,
+} from '../../src/metrics/classification.ts';
+import { regressionMetrics } from '../../src/metrics/regression.ts';
+import { rocCurve } from '../../src/metrics/roc.ts';
+import { sequenceMetrics } from '../../src/metrics/sequence.ts';
+import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import { treeSum } from '../../src/tree.ts';
 
 describe('treeSum', () => {
@@ -42,9 +50,15 @@ describe('regressionMetrics', () => {
     const metrics = regressionMetrics({
       predictions: Float32Array.of(2.5, 0, 2, 8),
       targets: Float32Array.of(3, -0.5, 2, 7),
-      lossSum: 1.5,
+      loss: 0.375,
     });
-    expect(metrics).toEqual({ loss: 0.375, rmse: Math.sqrt(0.375), mae: 0.5, r2: 1 - 1.5 / 29.1875 });
+    expect(metrics).toEqual({
+      loss: 0.375,
+      rmse: Math.sqrt(0.375),
+      mae: 0.5,
+      r2: 1 - 1.5 / 29.1875,
+      mape: (0.5 / 3 + 0.5 / 0.5 + 0 / 2 + 1 / 7) / 4,
+    });
   });
 
   test('averages several targets uniformly, as scikit-learn does', () => {
@@ -52,9 +66,9 @@ describe('regressionMetrics', () => {
       predictions: Float32Array.of(0, 2, -1, 2, 8, -5),
       targets: Float32Array.of(0.5, 1, -1, 1, 7, -6),
       numColumns: 2,
-      lossSum: 2.125,
+      loss: 0.7,
     });
-    expect(metrics.loss).toBe(2.125 / 3);
+    expect(metrics.loss).toBe(0.7);
     expect(metrics.mae).toBe(0.75);
     expect(metrics.rmse).toBeCloseTo((Math.sqrt(1.25 / 3) + 1) / 2, 15);
     expect(metrics.r2).toBeCloseTo((1 - 1.25 / (217 / 6) + (1 - 3 / (98 / 3))) / 2, 14);
@@ -64,7 +78,7 @@ describe('regressionMetrics', () => {
     const metrics = regressionMetrics({
       predictions: Float32Array.of(1, 2, 4),
       targets: Float32Array.of(1, 3, 4),
-      lossSum: 1,
+      loss: 1 / 3,
       inverse: (_column, value) => 10 * value + 5,
     });
     expect(metrics.mae).toBeCloseTo(10 / 3, 14);
@@ -79,7 +93,7 @@ describe('regressionMetrics', () => {
       predictions: Float32Array.of(0, 0, 0, 0),
       targets: Float32Array.of(1, 1, 1, 1),
       numColumns: 2,
-      lossSum: 2,
+      loss: 1,
       inverse: (column, value) => value * (column + 1),
     });
     expect(metrics.mae).toBe(1.5);
@@ -93,16 +107,16 @@ describe('regressionMetrics', () => {
     ({ predicted, r2 }) => {
       const targets = new Float32Array(3).fill(0.1);
       const predictions = new Float32Array(3).fill(predicted);
-      expect(regressionMetrics({ predictions, targets, lossSum: 0 }).r2).toBe(r2);
+      expect(regressionMetrics({ predictions, targets, loss: 0 }).r2).toBe(r2);
     },
   );
 
   test('refuses an empty split and unequal lengths', () => {
     const none = new Float32Array(0);
-    expect(() => regressionMetrics({ predictions: none, targets: none, lossSum: 0 })).toThrow(
+    expect(() => regressionMetrics({ predictions: none, targets: none, loss: 0 })).toThrow(
       new RangeError('metrics of 0 rows are undefined'),
     );
-    expect(() => regressionMetrics({ predictions: none, targets: Float32Array.of(1), lossSum: 0 })).toThrow(
+    expect(() => regressionMetrics({ predictions: none, targets: Float32Array.of(1), loss: 0 })).toThrow(
       new RangeError('0 predictions for 1 targets'),
     );
   });
@@ -120,7 +134,7 @@ describe('classificationMetrics', () => {
     const metrics = classificationMetrics({
       outputs: outputsOf([0, 0, 2, 2, 1], 4),
       labels: Uint32Array.of(0, 1, 2, 2, 2),
-      lossSum: 2.5,
+      loss: 0.5,
     });
     expect(metrics).toEqual({
       loss: 0.5,
@@ -144,7 +158,7 @@ describe('classificationMetrics', () => {
     const metrics = classificationMetrics({
       outputs: Float32Array.of(0, 3, 3, -1, -1, -1),
       labels: Uint32Array.of(1, 0),
-      lossSum: 0,
+      loss: 0,
     });
     expect(metrics.accuracy).toBe(1);
   });
@@ -154,7 +168,7 @@ describe('classificationMetrics', () => {
     const metrics = classificationMetrics({
       outputs: outputsOf([numClasses - 1], numClasses),
       labels: Uint32Array.of(numClasses - 1),
-      lossSum: 0,
+      loss: 0,
     });
     expect(metrics.confusion).toBeUndefined();
     expect(metrics.perClass.at(-1)).toEqual({ precision: 1, recall: 1, f1: 1, support: 1 });

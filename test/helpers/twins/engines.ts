@@ -12,7 +12,7 @@ import { Memory } from '../../../src/memory.ts';
 import { resolveModel } from '../../../src/model/model.ts';
 import type { Model } from '../../../src/model/model.ts';
 import type { Activation } from '../../../src/layers/activation.ts';
-import type { Loss } from '../../../src/losses/loss.ts';
+import type { LossInput } from '../../../src/losses/registry.ts';
 import type { TreeNode } from '../../../src/tree.ts';
 import { randomValues } from './samples.ts';
 
@@ -64,7 +64,7 @@ export async function createEngineRoom(): Promise<EngineRoom> {
 
 export interface EngineOptions {
   readonly model: Model;
-  readonly loss: Loss;
+  readonly loss: LossInput;
   readonly dataset: PackedDataset;
   readonly weights: Float32Array;
   readonly batchSize: number;

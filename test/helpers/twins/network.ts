@@ -3,11 +3,11 @@
 // Letters: B rows, I inputs and O outputs of a layer.
 import type { DenseLayer } from '../../../src/layers/dense.ts';
 import type { Model } from '../../../src/model/model.ts';
-import type { Loss } from '../../../src/losses/loss.ts';
+import type { LossInput } from '../../../src/losses/registry.ts';
 import { activate, slope } from './activation.ts';
 import { denseLayers } from './engines.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
-import { meanSquaredError, softmaxCrossEntropy } from './loss.ts';
+import { runLoss } from './loss.ts';
 import { columnSum, multiply, multiplyTree, transpose } from './matrix.ts';
 import { at, combineAlongTree } from './tree.ts';
 
@@ -16,6 +16,8 @@ export interface TwinBatch {
   readonly features: ArrayLike<number>;
   /** [B, outputWidth] values, or [B] class indices. */
   readonly targets: ArrayLike<number>;
+  /** [B]; default all 1. */
+  readonly weights?: ArrayLike<number> | undefined;
   /** Shards: rows [bounds[i], bounds[i + 1]). */
   readonly bounds: ArrayLike<number>;
 }
@@ -30,7 +32,7 @@ export interface TwinResult {
 interface Twin {
   readonly arithmetic: Arithmetic;
   readonly model: Model;
-  readonly loss: Loss;
+  readonly loss: LossInput;
 }
 
 /** Outputs, sum of losses and sum of gradients of a batch. */
@@ -43,8 +45,12 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
     activations.push(forwardLayer(arithmetic, layer, weights, activations.at(-1), rows));
   }
   const outputs = activations.at(-1);
-  const run = loss === 'mse' ? meanSquaredError : softmaxCrossEntropy;
-  const { losses, dY } = run(arithmetic, outputs, batch.targets, model.outputWidth);
+  const { losses, dY } = runLoss(arithmetic, loss, {
+    y: outputs,
+    targets: batch.targets,
+    columns: model.outputWidth,
+    weights: batch.weights,
+  });
   const gradient = arithmetic.zeros(model.numParameters);
   let error = dY;
   for (let index = layers.length - 1; index >= 0; index--) {

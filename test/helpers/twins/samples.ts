@@ -1,5 +1,5 @@
 // Reproducible inputs for kernels and models, drawn by the host's Philox.
-import { hashDataset, targetsByteOffset, blobByteLength } from '../../../src/data/dataset.ts';
+import { hashDataset, targetsByteOffset, blobByteLength, weightView } from '../../../src/data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../../../src/data/dataset.ts';
 import { philox4x32 } from '../../../src/random.ts';
 
@@ -29,13 +29,16 @@ export interface SampleArrays {
   readonly featureWidth: number;
   /** [rows, featureWidth] */
   readonly features: Float32Array;
-  /** f32 [rows, targetWidth], or u32 [rows] class indices. */
+  /** f32 values or u32 class indices, [rows, targetWidth]. */
   readonly targets: Float32Array | Uint32Array;
   readonly numClasses: number;
+  /** Of each row of values, or each label; default none. */
+  readonly weights?: Float32Array | undefined;
 }
 
 /** Packs arrays as the data loaders do. */
-export function packSamples({ featureWidth, features, targets, numClasses }: SampleArrays): PackedDataset {
+export function packSamples(arrays: SampleArrays): PackedDataset {
+  const { featureWidth, features, targets, numClasses, weights } = arrays;
   const numRows = features.length / featureWidth;
   const layout: RowLayout = {
     numRows,
@@ -45,10 +48,12 @@ export function packSamples({ featureWidth, features, targets, numClasses }: Sam
     targetKind: numClasses > 0 ? 'labels' : 'values',
     targetWidth: targets.length / numRows,
     numClasses,
+    hasWeights: weights !== undefined,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   blob.set(new Uint8Array(features.buffer, features.byteOffset, features.byteLength));
   blob.set(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength), targetsByteOffset(layout));
+  if (weights) weightView({ layout, blob })?.set(weights);
   return { layout, blob, sha256: hashDataset(layout, blob) };
 }
 

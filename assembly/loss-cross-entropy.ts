@@ -1,0 +1,162 @@
+// Softmax and cross-entropy over class logits, for one label a row or one a position of a sequence, and the ranks
+// that labels have among the logits. Letters: B rows, P positions of a row, C classes.
+import { expVector } from './math';
+
+/**
+ * Loss of a position = log(sum_j e^(y_j - max)) + max - sum_j q_j y_j with q = (1 - s) onehot(label) + s / C, where s is
+ * the label smoothing; a row's loss is the sum over its positions. dY[B, P, C] = softmax(y) - q.
+ *
+ * `labels` are u32 [B, P] below C; `weights` f32 [B, P], or 0 where each position weighs 1; a position of weight 0 gives
+ * zeros. Writes one f64 a row to `rowLoss`. `dY` may be `y`; it holds the exponentials meanwhile, so it is needed.
+ */
+export function softmaxCrossEntropyForwardBackward(
+  y: usize,
+  labels: usize,
+  weights: usize,
+  rows: u32,
+  positions: u32,
+  classes: u32,
+  smoothing: f64,
+  dY: usize,
+  rowLoss: usize,
+): void {
+  const bytes: usize = <usize>classes << 2;
+  for (let row: u32 = 0; row < rows; row++) {
+    let loss: f64 = 0;
+    for (let position: u32 = 0; position < positions; position++) {
+      const weight: f32 = weights ? load<f32>(weights) : 1;
+      if (weight == 0) memory.fill(dY, 0, bytes);
+      else loss += positionForwardBackward(y, load<u32>(labels), weight, classes, smoothing, dY);
+      if (weights) weights += 4;
+      labels += 4;
+      y += bytes;
+      dY += bytes;
+    }
+    store<f64>(rowLoss + (<usize>row << 3), loss);
+  }
+}
+
+function positionForwardBackward(
+  y: usize,
+  label: u32,
+  weight: f32,
+  classes: u32,
+  smoothing: f64,
+  dY: usize,
+): f64 {
+  const labelOffset = <usize>label << 2;
+  const labelValue = <f64>load<f32>(y + labelOffset);
+  const max = maxOf(y, classes);
+  // Before dY, which may be y, is written. The mean is not asked for without smoothing: 0 times infinity is NaN.
+  const smoothed: f64 = smoothing > 0 ? smoothing * (labelValue - meanOf(y, classes)) : 0;
+  const sum = exponentials(y, classes, max, dY);
+  scaleAndLower(dY, classes, weight / sum, weight * <f32>(smoothing / <f64>classes));
+  store<f32>(dY + labelOffset, load<f32>(dY + labelOffset) - weight * <f32>(1 - smoothing));
+  return (Math.log(<f64>sum) + (<f64>max - labelValue) + smoothed) * <f64>weight;
+}
+
+/**
+ * ranks[P] = how many classes come before the label in the order of falling logits, equal logits in the order of the
+ * classes: 0 where the label is the argmax. A logit of NaN comes before every other. `y` is [P, C], `ranks` f32.
+ */
+export function labelRanks(y: usize, labels: usize, positions: u32, classes: u32, ranks: usize): void {
+  const bytes: usize = <usize>classes << 2;
+  for (let position: u32 = 0; position < positions; position++) {
+    const offset = <usize>position << 2;
+    const labelOffset = <usize>load<u32>(labels + offset) << 2;
+    const value = load<f32>(y + labelOffset);
+    const behind = countBelow(y, y + labelOffset, value) + countUpTo(y + labelOffset + 4, y + bytes, value);
+    store<f32>(ranks + offset, <f32>(<i32>classes - 1 - behind));
+    y += bytes;
+  }
+}
+
+/** f32 in [x, end) that are less than `value`. */
+function countBelow(x: usize, end: usize, value: f32): i32 {
+  let lanes = i32x4.splat(0);
+  for (; x + 16 <= end; x += 16) lanes = i32x4.sub(lanes, f32x4.lt(v128.load(x), f32x4.splat(value)));
+  let count = sumOfLanes(lanes);
+  for (; x < end; x += 4) count += i32(load<f32>(x) < value);
+  return count;
+}
+
+/** f32 in [x, end) that are at most `value`. */
+function countUpTo(x: usize, end: usize, value: f32): i32 {
+  let lanes = i32x4.splat(0);
+  for (; x + 16 <= end; x += 16) lanes = i32x4.sub(lanes, f32x4.le(v128.load(x), f32x4.splat(value)));
+  let count = sumOfLanes(lanes);
+  for (; x < end; x += 4) count += i32(load<f32>(x) <= value);
+  return count;
+}
+
+// @ts-ignore: decorator
+@inline
+function sumOfLanes(lanes: v128): i32 {
+  return (
+    i32x4.extract_lane(lanes, 0) +
+    i32x4.extract_lane(lanes, 1) +
+    i32x4.extract_lane(lanes, 2) +
+    i32x4.extract_lane(lanes, 3)
+  );
+}
+
+function maxOf(x: usize, length: u32): f32 {
+  const end = x + (<usize>length << 2);
+  let max = load<f32>(x);
+  if (length >= 4) {
+    let lanes = v128.load(x);
+    for (x += 16; x + 16 <= end; x += 16) lanes = f32x4.max(lanes, v128.load(x));
+    max = f32.max(
+      f32.max(f32x4.extract_lane(lanes, 0), f32x4.extract_lane(lanes, 1)),
+      f32.max(f32x4.extract_lane(lanes, 2), f32x4.extract_lane(lanes, 3)),
+    );
+  }
+  for (; x < end; x += 4) max = f32.max(max, load<f32>(x));
+  return max;
+}
+
+/** Summed in f64, in ascending order. */
+function meanOf(x: usize, length: u32): f64 {
+  let sum: f64 = 0;
+  for (let j: u32 = 0; j < length; j++) sum += <f64>load<f32>(x + (<usize>j << 2));
+  return sum / <f64>length;
+}
+
+/** out = e^(x - max); returns the sum, accumulated in four lanes and then the tail. */
+function exponentials(x: usize, length: u32, max: f32, out: usize): f32 {
+  const shift = f32x4.splat(max);
+  let lanes = f32x4.splat(0);
+  let j: u32 = 0;
+  for (; j + 4 <= length; j += 4) {
+    const e = expVector(f32x4.sub(v128.load(x), shift));
+    v128.store(out, e);
+    lanes = f32x4.add(lanes, e);
+    x += 16;
+    out += 16;
+  }
+  let sum =
+    f32x4.extract_lane(lanes, 0) +
+    f32x4.extract_lane(lanes, 1) +
+    (f32x4.extract_lane(lanes, 2) + f32x4.extract_lane(lanes, 3));
+  for (; j < length; j++) {
+    const e = f32x4.extract_lane(expVector(f32x4.splat(load<f32>(x) - max)), 0);
+    store<f32>(out, e);
+    sum += e;
+    x += 4;
+    out += 4;
+  }
+  return sum;
+}
+
+/** x = x factor - shift; a shift of 0 changes no bit. */
+function scaleAndLower(x: usize, length: u32, factor: f32, shift: f32): void {
+  let j: u32 = 0;
+  for (; j + 4 <= length; j += 4) {
+    v128.store(x, f32x4.sub(f32x4.mul(v128.load(x), f32x4.splat(factor)), f32x4.splat(shift)));
+    x += 16;
+  }
+  for (; j < length; j++) {
+    store<f32>(x, load<f32>(x) * factor - shift);
+    x += 4;
+  }
+}

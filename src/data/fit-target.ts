@@ -1,0 +1,62 @@
+// What the target columns of a table are to the loss: numbers, class labels, or a yes or no.
+import type { Config } from '../config/schema.ts';
+import { configError, dataError } from './data-error.ts';
+import type { SplitIndices } from './dataset.ts';
+import type { HostMath } from './host-math.ts';
+import { fitClasses, indexNames } from './labels.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+import { byCodeUnits, fitTargetValues, type FittedTarget } from './transforms.ts';
+
+/** What fitting a target depends on. */
+interface TargetRequest {
+  readonly config: Config;
+  readonly names: readonly string[];
+  readonly splits: SplitIndices;
+  readonly math: HostMath;
+  readonly warn: (message: string) => void;
+}
+
+/** Fits the target columns. @throws LockstepError if they are not what the loss takes. */
+export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
+  const { config, names, splits } = request;
+  const { loss, data } = config;
+  if (loss.kind === 'crossEntropy') return fitClasses(table, names[0] as string, data);
+  if (loss.kind === 'binaryCrossEntropy') {
+    const classes = names.length === 1 ? fitTwoClasses(table, names[0] as string) : undefined;
+    if (classes) return classes;
+    for (const name of names) refuseImprobable(table, name);
+  }
+  refuseTextTargets(table, names, loss.kind);
+  return fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
+}
+
+/** Two texts, the second in the order of their code units being the yes, or the numbers 0 and 1; else undefined. */
+function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'labels' }) | undefined {
+  const column = columnOf(table, name);
+  if (column.kind === 'number') {
+    const isBinary = column.values.every((value) => value === 0 || value === 1);
+    return isBinary ? { kind: 'labels', column: name, cells: 'index', classNames: indexNames(2) } : undefined;
+  }
+  const classNames = [...new Set(column.values)]
+    .map((code) => column.categories[code] as string)
+    .sort(byCodeUnits);
+  if (classNames.length === 2) return { kind: 'labels', column: name, cells: 'text', classNames };
+  const message = `target "${name}" has ${classNames.length} distinct texts; binaryCrossEntropy takes two`;
+  throw configError('E_CONFIG_CLASSES', message, 'set loss: crossEntropy for more classes');
+}
+
+function refuseImprobable(table: Table, name: string): void {
+  const { kind, values } = columnOf(table, name);
+  if (kind === 'text') return;
+  const bad = values.findIndex((value) => !(value >= 0 && value <= 1));
+  if (bad === -1) return;
+  const message = `target "${name}" is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
+  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
+}
+
+function refuseTextTargets(table: Table, targets: readonly string[], loss: string): void {
+  const name = targets.find((target) => columnOf(table, target).kind === 'text');
+  if (name === undefined) return;
+  const message = `target "${name}" holds texts; loss ${loss} needs numbers`;
+  throw configError('E_CONFIG_TARGET', message, 'set loss: crossEntropy to predict classes');
+}

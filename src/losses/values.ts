@@ -1,0 +1,39 @@
+// Losses of numbers against numbers: mse, mae and huber, each a mean over the outputs of a sample.
+import { z } from 'zod';
+import type { Kernels } from '../kernels/kernels.ts';
+import { sizeOf } from '../layers/layer.ts';
+import type { Loss, LossJob } from './loss.ts';
+
+export const mseSchema = z.strictObject({ kind: z.literal('mse') });
+
+export const maeSchema = z.strictObject({ kind: z.literal('mae') });
+
+export const huberSchema = z.strictObject({
+  kind: z.literal('huber'),
+  delta: z
+    .number()
+    .positive()
+    .max(1e30)
+    .default(1)
+    .describe('Error from which on huber grows linearly, in units of the transformed target'),
+});
+
+/** PyTorch's MSELoss. */
+export const meanSquaredError: Loss = {
+  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+    kernels.mseForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+};
+
+/** PyTorch's L1Loss. */
+export const meanAbsoluteError: Loss = {
+  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+    kernels.maeForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+};
+
+/** PyTorch's HuberLoss. */
+export function huberLoss({ delta }: z.output<typeof huberSchema>): Loss {
+  return {
+    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+      kernels.huberForwardBackward(outputs, targets, weights, rows, sizeOf(shape), delta, dY, rowLosses),
+  };
+}

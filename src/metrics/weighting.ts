@@ -1,0 +1,27 @@
+// Weights of rows in metrics. A weight of 1 changes no bit, and one of 0 leaves a row out.
+import { treeSum } from '../tree.ts';
+
+/** One weight a row, at least 0; undefined where each row weighs 1. */
+export type RowWeights = Float32Array | undefined;
+
+/** Each value times its row's weight. */
+export function weigh(values: Float64Array, weights: RowWeights): Float64Array {
+  return weights ? values.map((value, row) => value * weights[row]!) : values;
+}
+
+/** The sum of weights, along the tree. */
+export function totalOf(weights: RowWeights, numRows: number): number {
+  return weights ? treeSum(weights) : numRows;
+}
+
+/** @throws RangeError for no rows. */
+export function requireRows(numRows: number): number {
+  if (!Number.isInteger(numRows) || numRows < 1)
+    throw new RangeError(`metrics of ${numRows} rows are undefined`);
+  return numRows;
+}
+
+/** part / whole, and 0 for 0 / 0. */
+export function ratio(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole;
+}
