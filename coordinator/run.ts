@@ -15,7 +15,7 @@ import { initialState, prepareRun } from './prepare.ts';
 import type { PreparedRun } from './prepare.ts';
 import { saveModel } from './save-model.ts';
 import { train } from './train.ts';
-import type { TrainingResult } from './train.ts';
+import type { TrainingObserver, TrainingResult } from './train.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** What a run is told besides its config. */
@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly log: Logger;
   readonly logFile: LogFile;
   readonly signal: AbortSignal;
+  /** Told of every step and epoch, besides the run's own records. */
+  readonly observer?: TrainingObserver | undefined;
 }
 
 /** A finished run. */
@@ -60,7 +62,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
-    const result = await train({ ...prepared, state, compute, observer: recorder, signal });
+    const result = await train({ ...prepared, state, compute, observer: both(recorder, options.observer), signal });
     recorder.endProgress();
     await saveModel(directory.modelPath, { ...prepared, state });
     summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
@@ -79,6 +81,20 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     await recorder.close(summary);
     logFile.close();
   }
+}
+
+function both(first: TrainingObserver, second: TrainingObserver | undefined): TrainingObserver {
+  if (!second) return first;
+  return {
+    onStep: (record) => {
+      first.onStep(record);
+      second.onStep(record);
+    },
+    onEpoch: (record) => {
+      first.onEpoch(record);
+      second.onEpoch(record);
+    },
+  };
 }
 
 /** What a run that ends early leaves behind: the best weights of its finished epochs, if there are any. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const KERNELS = path.join(root, 'dist', 'kernels.wasm');
 const KERNEL_SOURCES = ['assembly', 'asconfig.json', 'package-lock.json'];
-const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'bin', 'bench'];
+const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'bin', 'api', 'bench'];
 
 function run(program, ...args) {
   const { status, error } = spawnSync(process.execPath, [path.join(root, 'node_modules', program), ...args], {

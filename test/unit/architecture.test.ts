@@ -15,7 +15,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['src/model/', 'src/config/'],
   ['src/engine/', 'src/optimizer.ts', 'src/protocol/', 'src/data/'],
   ['coordinator/', 'worker/'],
-  ['bin/', 'examples/', 'bench/'],
+  ['bin/', 'api/', 'examples/', 'bench/'],
 ];
 
 /** The two ends of a socket know each other by the protocol alone. */
@@ -155,7 +155,7 @@ function isBarrelLine(node: ts.Statement): boolean {
   return ts.isExportDeclaration(node) && (!node.exportClause || ts.isNamespaceExport(node.exportClause));
 }
 
-const program = readSources(['src', 'coordinator', 'worker', 'bin', 'bench', 'examples']);
+const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench', 'examples']);
 const imports = program.flatMap(importsOf);
 
 describe('the layers', () => {

@@ -1,0 +1,72 @@
+// Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
+import os from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { resolveConfigPaths } from '../src/config/paths.ts';
+import { configError } from '../src/config/problem.ts';
+import type { Config, ConfigInput } from '../src/config/schema.ts';
+import { validateConfig } from '../src/config/validate.ts';
+import { LogFile, Screen, createLogger } from '../src/log.ts';
+import type { LogLevel } from '../src/log.ts';
+import { runTraining } from '../coordinator/run.ts';
+import type { FinishedRun } from '../coordinator/run.ts';
+import type { TrainingObserver } from '../coordinator/train.ts';
+
+/** How a run computes, and who is told about it. */
+export interface TrainOptions extends Partial<TrainingObserver> {
+  /** Worker processes; 0 (the default) computes in this one, `auto` takes one for each core. */
+  readonly workers?: number | 'auto' | undefined;
+  /** Compute threads of a worker; default 1. */
+  readonly threads?: number | undefined;
+  /** Where records, plots and the model go; default: a new directory under `runs/`. */
+  readonly runDirectory?: string | undefined;
+  /** What paths in the config are relative to; default: the process's working directory. */
+  readonly baseDirectory?: string | undefined;
+  /** What is written to stderr; default `warn`. Progress is shown from `info` on. */
+  readonly logLevel?: LogLevel | undefined;
+  /** Aborting ends the run between two steps; `train` then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Trains a model as the config says, and tests it on its best weights.
+ * @throws LockstepError for a config, data or a run that is wrong; its `code` is stable.
+ */
+export async function train(config: ConfigInput, options: TrainOptions = {}): Promise<FinishedRun> {
+  const { logLevel = 'warn', threads = 1, onEpoch, onStep } = options;
+  const checked = checkConfig(config, options.baseDirectory ?? process.cwd());
+  const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
+  const logFile = new LogFile();
+  const workers =
+    options.workers === 'auto'
+      ? Math.max(1, Math.floor(os.availableParallelism() / threads))
+      : (options.workers ?? 0);
+  const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
+  return runTraining({
+    config: checked,
+    workforce: workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program },
+    runDirectory: options.runDirectory,
+    screen,
+    logFile,
+    log: createLogger({ level: logLevel, screen: new Screen(), file: logFile }),
+    signal: options.signal ?? new AbortController().signal,
+    observer: { onStep: (record) => onStep?.(record), onEpoch: (record) => onEpoch?.(record) },
+  });
+}
+
+/** Takes text for people nowhere. */
+const SILENT = { write: () => true };
+
+function isShown(level: LogLevel): boolean {
+  return level === 'info' || level === 'debug' || level === 'trace';
+}
+
+function checkConfig(value: ConfigInput, baseDirectory: string): Config {
+  const validation = validateConfig(value);
+  if ('config' in validation) return resolveConfigPaths(validation.config, baseDirectory);
+  const problems = validation.findings.map(({ message, help }) => ({
+    message,
+    help,
+    location: { file: 'config' },
+  }));
+  throw configError('E_CONFIG_INVALID', 'config', problems);
+}
