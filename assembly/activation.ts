@@ -1,16 +1,22 @@
 // Bias and activation, forward and backward. Letters: B rows, O columns.
-// Every backward pass needs only the output y: f'(x) is written as a function of f(x).
-import { sigmoidVector, tanhVector } from './math';
+// Backward passes take the output y where f'(x) is a function of f(x), so that f may work in place; those of
+// self-gated.ts take the input.
+import { expMinusOneVector, sigmoidVector, tanhVector } from './math';
+import { gelu, geluSlope, geluTanh, geluTanhSlope, silu, siluSlope } from './self-gated';
 
 /** Slope of leakyRelu below zero, as in PyTorch. */
 const LEAK: f32 = 0.01;
 
-// Numbers of the activations, in the order of ACTIVATIONS in src/model/spec.ts.
+// Numbers of the activations, in the order of ACTIVATIONS in src/layers/activation.ts.
 const LINEAR: u32 = 0;
 const RELU: u32 = 1;
 const LEAKY_RELU: u32 = 2;
 const TANH: u32 = 3;
 const SIGMOID: u32 = 4;
+const ELU: u32 = 5;
+const GELU: u32 = 6;
+const GELU_TANH: u32 = 7;
+const SILU: u32 = 8;
 
 // @ts-ignore: decorator
 @inline
@@ -19,6 +25,10 @@ function activate(kind: u32, x: v128): v128 {
   if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, f32x4.splat(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
   if (kind == TANH) return tanhVector(x);
   if (kind == SIGMOID) return sigmoidVector(x);
+  if (kind == ELU) return v128.bitselect(x, expMinusOneVector(x), f32x4.gt(x, f32x4.splat(0)));
+  if (kind == GELU) return gelu(x);
+  if (kind == GELU_TANH) return geluTanh(x);
+  if (kind == SILU) return silu(x);
   return x;
 }
 
@@ -29,6 +39,7 @@ function slope(kind: u32, y: v128): v128 {
   if (kind == RELU) return v128.and(one, f32x4.gt(y, f32x4.splat(0)));
   if (kind == LEAKY_RELU) return v128.bitselect(one, f32x4.splat(LEAK), f32x4.gt(y, f32x4.splat(0)));
   if (kind == TANH) return f32x4.sub(one, f32x4.mul(y, y));
+  if (kind == ELU) return v128.bitselect(one, f32x4.add(y, one), f32x4.gt(y, f32x4.splat(0)));
   return f32x4.mul(y, f32x4.sub(one, y));
 }
 
@@ -50,14 +61,47 @@ function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32):
   }
 }
 
-/** y[B, O] = f(y + bias[O]) in place. A layer without bias passes a vector of zeros. */
+/**
+ * y[B, O] = f(y + bias[O]) in place, for activations up to elu: the others' backward needs what this overwrites. A
+ * layer without bias passes a vector of zeros.
+ */
 export function biasActivationForward(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
   // One call a kind, so that each inlined loop holds one activation and no branch.
   if (kind == LINEAR) forwardRows(LINEAR, y, bias, rows, columns);
   else if (kind == RELU) forwardRows(RELU, y, bias, rows, columns);
   else if (kind == LEAKY_RELU) forwardRows(LEAKY_RELU, y, bias, rows, columns);
   else if (kind == TANH) forwardRows(TANH, y, bias, rows, columns);
-  else forwardRows(SIGMOID, y, bias, rows, columns);
+  else if (kind == SIGMOID) forwardRows(SIGMOID, y, bias, rows, columns);
+  else forwardRows(ELU, y, bias, rows, columns);
+}
+
+// @ts-ignore: decorator
+@inline
+function forwardValues(kind: u32, x: usize, y: usize, length: u32): void {
+  let i: u32 = 0;
+  for (; i + 4 <= length; i += 4) {
+    v128.store(y, activate(kind, v128.load(x)));
+    x += 16;
+    y += 16;
+  }
+  for (; i < length; i++) {
+    store<f32>(y, f32x4.extract_lane(activate(kind, f32x4.splat(load<f32>(x))), 0));
+    x += 4;
+    y += 4;
+  }
+}
+
+/** y[length] = f(x). `y` may be `x`. */
+export function activationForward(kind: u32, x: usize, y: usize, length: u32): void {
+  if (kind == LINEAR) forwardValues(LINEAR, x, y, length);
+  else if (kind == RELU) forwardValues(RELU, x, y, length);
+  else if (kind == LEAKY_RELU) forwardValues(LEAKY_RELU, x, y, length);
+  else if (kind == TANH) forwardValues(TANH, x, y, length);
+  else if (kind == SIGMOID) forwardValues(SIGMOID, x, y, length);
+  else if (kind == ELU) forwardValues(ELU, x, y, length);
+  else if (kind == GELU) forwardValues(GELU, x, y, length);
+  else if (kind == GELU_TANH) forwardValues(GELU_TANH, x, y, length);
+  else forwardValues(SILU, x, y, length);
 }
 
 // @ts-ignore: decorator
@@ -77,12 +121,45 @@ function backwardValues(kind: u32, dY: usize, y: usize, length: u32): void {
   }
 }
 
-/** dY[length] *= f'(x) in place, where y = f(x). Linear: nothing to do. */
+/** dY[length] *= f'(x) in place, where y = f(x), for activations up to elu. Linear: nothing to do. */
 export function activationBackward(kind: u32, dY: usize, y: usize, length: u32): void {
   if (kind == RELU) backwardValues(RELU, dY, y, length);
   else if (kind == LEAKY_RELU) backwardValues(LEAKY_RELU, dY, y, length);
   else if (kind == TANH) backwardValues(TANH, dY, y, length);
   else if (kind == SIGMOID) backwardValues(SIGMOID, dY, y, length);
+  else if (kind == ELU) backwardValues(ELU, dY, y, length);
+}
+
+// @ts-ignore: decorator
+@inline
+function slopeFromInput(kind: u32, x: v128): v128 {
+  if (kind == GELU) return geluSlope(x);
+  if (kind == GELU_TANH) return geluTanhSlope(x);
+  return siluSlope(x);
+}
+
+// @ts-ignore: decorator
+@inline
+function backwardValuesFromInput(kind: u32, dY: usize, x: usize, length: u32): void {
+  let i: u32 = 0;
+  for (; i + 4 <= length; i += 4) {
+    v128.store(dY, f32x4.mul(v128.load(dY), slopeFromInput(kind, v128.load(x))));
+    dY += 16;
+    x += 16;
+  }
+  for (; i < length; i++) {
+    const d = f32x4.mul(f32x4.splat(load<f32>(dY)), slopeFromInput(kind, f32x4.splat(load<f32>(x))));
+    store<f32>(dY, f32x4.extract_lane(d, 0));
+    dY += 4;
+    x += 4;
+  }
+}
+
+/** dY[length] *= f'(x) in place, for the activations of self-gated.ts. */
+export function activationBackwardFromInput(kind: u32, dY: usize, x: usize, length: u32): void {
+  if (kind == GELU) backwardValuesFromInput(GELU, dY, x, length);
+  else if (kind == GELU_TANH) backwardValuesFromInput(GELU_TANH, dY, x, length);
+  else backwardValuesFromInput(SILU, dY, x, length);
 }
 
 /**

@@ -1,8 +1,32 @@
 // The kernels: pure functions over addresses in one linear memory. Nothing here allocates or keeps state.
-export { activationBackward, addInto, biasActivationForward, columnSumTree } from './activation';
+export {
+  activationBackward,
+  activationBackwardFromInput,
+  activationForward,
+  addInto,
+  biasActivationForward,
+  columnSumTree,
+} from './activation';
+export {
+  attentionBackwardInputs,
+  attentionBackwardScores,
+  attentionOutput,
+  attentionProbabilities,
+} from './attention';
+export {
+  batchNormForward,
+  batchNormInputGradient,
+  batchNormParameterGradients,
+  channelMoments,
+  reciprocalDeviations,
+  weighMoments,
+} from './batch-norm';
 export { allFinite, fingerprint64, sumSquares } from './check';
+export { dropout } from './dropout';
+export { addToRows, embeddingBackward, embeddingForward } from './embedding';
 export { gatherRows, gatherScaledBytes } from './gather';
 export { gemmPacked, gemmPackedTree } from './gemm';
+export { layerNormBackward, layerNormForward } from './layer-norm';
 export { binaryCrossEntropyForwardBackward } from './loss-binary';
 export { labelRanks, softmaxCrossEntropyForwardBackward } from './loss-cross-entropy';
 export { huberForwardBackward, maeForwardBackward, mseForwardBackward } from './loss-values';
@@ -11,3 +35,4 @@ export { adamStep } from './optimizer';
 export { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 export { peakMultiplyAdd } from './peak';
 export { fillNormal, fillUniform, philox4x32 } from './random';
+export { softmaxBackward, softmaxForward } from './softmax';

@@ -1,10 +1,10 @@
 // Vector exp, tanh and sigmoid as fixed polynomials, so that every machine gives the same bits.
 // Coefficients: Cephes single-precision expf and tanhf (Moshier). Errors, measured over a dense sweep where the
-// result is normal: exp below 1 ulp, tanh below 1.5, sigmoid below 2.5.
+// result is normal: exp below 1 ulp, tanh below 1.5, e^x - 1 below 1.75, sigmoid below 2.5.
 
 // @ts-ignore: decorator
 @inline
-function mulAdd(a: v128, b: v128, c: v128): v128 {
+export function mulAdd(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
@@ -19,12 +19,7 @@ export function expVector(x: v128): v128 {
   const n = f32x4.floor(mulAdd(clamped, f32x4.splat(1.44269504), f32x4.splat(0.5)));
   let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
-  let p = mulAdd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
-  p = mulAdd(p, r, f32x4.splat(8.3334519073e-3));
-  p = mulAdd(p, r, f32x4.splat(4.1665795894e-2));
-  p = mulAdd(p, r, f32x4.splat(1.6666665459e-1));
-  p = mulAdd(p, r, f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(mulAdd(p, f32x4.mul(r, r), r), f32x4.splat(1));
+  let p = f32x4.add(expMinusOneNearZero(r), f32x4.splat(1));
   // 2^n in two factors: n = 128 alone does not fit an exponent.
   const exponent = i32x4.trunc_sat_f32x4_s(n);
   const half = i32x4.shr_s(exponent, 1);
@@ -32,6 +27,26 @@ export function expVector(x: v128): v128 {
   p = f32x4.mul(f32x4.mul(p, powerOfTwo(half)), powerOfTwo(rest));
   p = v128.bitselect(f32x4.splat(0), p, f32x4.lt(x, low));
   return v128.bitselect(f32x4.splat(f32.POSITIVE_INFINITY), p, f32x4.gt(x, high));
+}
+
+/** e^r - 1 where |r| <= ln 2 / 2. */
+// @ts-ignore: decorator
+@inline
+function expMinusOneNearZero(r: v128): v128 {
+  let p = mulAdd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
+  p = mulAdd(p, r, f32x4.splat(8.3334519073e-3));
+  p = mulAdd(p, r, f32x4.splat(4.1665795894e-2));
+  p = mulAdd(p, r, f32x4.splat(1.6666665459e-1));
+  p = mulAdd(p, r, f32x4.splat(5.0000001201e-1));
+  return mulAdd(p, f32x4.mul(r, r), r);
+}
+
+/** e^x - 1 for x <= 0: below -0.34 the difference of the two loses nothing. */
+// @ts-ignore: decorator
+@inline
+export function expMinusOneVector(x: v128): v128 {
+  const difference = f32x4.sub(expVector(x), f32x4.splat(1));
+  return v128.bitselect(expMinusOneNearZero(x), difference, f32x4.gt(x, f32x4.splat(-0.34)));
 }
 
 // @ts-ignore: decorator

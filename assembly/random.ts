@@ -1,7 +1,7 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
 // 3", SC 2011). A draw is a function of its key and counter alone, so it does not matter who computes it.
 //
-// key = (seed, purpose)   counter = (block of 4 elements, stream, epoch or step, 0)
+// key = (seed, purpose)   counter = (block of 4 elements, stream, epoch or step, layer)
 
 const MULTIPLIER_0: u64 = 0xd2511f53;
 const MULTIPLIER_1: u64 = 0xcd9e8d57;

@@ -3,12 +3,12 @@
 // same generator over the same table of purposes, so no two uses ever read the same stream.
 //
 //   key     = [seed, purpose]
-//   counter = [index, stream, epoch or step, 0]      one counter value gives four 32-bit words
+//   counter = [index, stream, epoch or step, layer]  one counter value gives four 32-bit words
 //
 // Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Random123).
 
 /** The second key word of every draw in Lockstep, on the host and in the kernels. */
-export const PURPOSE = { split: 1, order: 2, init: 3 } as const;
+export const PURPOSE = { split: 1, order: 2, init: 3, dropout: 4 } as const;
 export type Purpose = keyof typeof PURPOSE;
 
 const ROUNDS = 10;

@@ -1,13 +1,6 @@
 // Fully connected: y = f(x W^T + b). Letters: B rows, I inputs, O outputs.
 import { z } from 'zod';
-import {
-  TILE_COLUMNS,
-  TILE_ROWS,
-  TREE_TILES_LENGTH,
-  packedLeftLength,
-  packedRightLength,
-} from '../kernels/tile.ts';
-import { ACTIVATIONS, activationNumber } from './activation.ts';
+import { ACTIVATIONS, BiasActivation } from './activation.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
 import { formatShape, sizeOf } from './layer.ts';
 import type {
@@ -20,7 +13,7 @@ import type {
   Shape,
   Site,
 } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import { Linear, LinearRunner } from './linear.ts';
 
 export const denseSchema = z.strictObject({
   kind: z.literal('dense'),
@@ -30,7 +23,7 @@ export const denseSchema = z.strictObject({
   initializer: z
     .enum(INITIALIZERS)
     .optional()
-    .describe('Default: heUniform before relu and leakyRelu, glorotUniform otherwise'),
+    .describe('Default: glorotUniform before linear, tanh and sigmoid, heUniform otherwise'),
 });
 
 export type DenseSpec = z.output<typeof denseSchema>;
@@ -45,8 +38,7 @@ export class DenseLayer implements Layer {
   readonly outputs: number;
   /** Matrix rows of one sample. */
   readonly rowsPerSample: number;
-  readonly weight: ParameterTensor;
-  readonly bias: ParameterTensor | undefined;
+  readonly linear: Linear;
 
   constructor(spec: DenseSpec, inputShape: Shape, builder: LayerBuilder) {
     const isSequence = inputShape.length === 2;
@@ -58,24 +50,30 @@ export class DenseLayer implements Layer {
     this.outputs = spec.units;
     this.outputShape = isSequence ? [this.rowsPerSample, spec.units] : [spec.units];
     const initializer = spec.initializer ?? defaultInitializer(spec.activation);
-    this.weight = builder.tensor({
-      name: 'weight',
-      shape: [spec.units, this.inputs],
-      role: 'weight',
-      initial: initialValues(initializer, { fanIn: this.inputs, fanOut: this.outputs }),
-    });
-    this.bias = spec.bias
-      ? builder.tensor({
-          name: 'bias',
-          shape: [spec.units],
-          role: 'bias',
-          initial: { kind: 'constant', value: 0 },
-        })
-      : undefined;
+    const { inputs, outputs, rowsPerSample, needsInputGradient } = this;
+    this.linear = new Linear(
+      {
+        inputs,
+        outputs,
+        rowsPerSample,
+        needsInputGradient,
+        names: { weight: 'weight', bias: spec.bias ? 'bias' : undefined },
+        initial: initialValues(initializer, { fanIn: inputs, fanOut: outputs }),
+      },
+      builder,
+    );
+  }
+
+  get weight(): ParameterTensor {
+    return this.linear.weight;
+  }
+
+  get bias(): ParameterTensor | undefined {
+    return this.linear.bias;
   }
 
   get tensors(): ParameterTensor[] {
-    return this.bias ? [this.weight, this.bias] : [this.weight];
+    return this.linear.tensors;
   }
 
   get numModules(): number {
@@ -87,25 +85,12 @@ export class DenseLayer implements Layer {
     return `dense ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}${activation}`;
   }
 
-  /** Panels of W^T for y, panels of W for dX, and the bias, zeros without one. */
   get packedLengths(): number[] {
-    const { inputs, outputs, needsInputGradient } = this;
-    const backward = needsInputGradient ? packedRightLength(outputs, inputs) : 0;
-    return [packedRightLength(inputs, outputs), backward, outputs];
+    return this.linear.packedLengths;
   }
 
-  pack({ kernels, memory, flat, packed, part, numParts }: PackJob): void {
-    const [forward, backward, biases] = packed as [number, number, number];
-    const { inputs, outputs, weight, bias } = this;
-    const source = flat + 4 * weight.offset;
-    const share = (length: number): [number, number] => {
-      const panels = Math.ceil(length / TILE_COLUMNS);
-      return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
-    };
-    kernels.packRightRows(source, outputs, inputs, inputs, forward, ...share(outputs));
-    if (this.needsInputGradient)
-      kernels.packRightColumns(source, inputs, outputs, inputs, backward, ...share(inputs));
-    if (bias && part === 0) memory.f32(biases, outputs).set(memory.f32(flat + 4 * bias.offset, outputs));
+  pack(job: PackJob): void {
+    this.linear.pack(job);
   }
 
   createRunner(site: Site): LayerRunner {
@@ -116,96 +101,35 @@ export class DenseLayer implements Layer {
 class DenseRunner implements LayerRunner {
   readonly #layer: DenseLayer;
   readonly #site: Site;
-  readonly #activation: number;
-  readonly #y: number;
-  readonly #bounds: number;
-  /** Packed operands, register tiles of the tree product, partial sums of the bias. */
-  readonly #scratch: { left: number; right: number; tiles: number; biasSums: number };
+  readonly #linear: LinearRunner;
+  readonly #end: BiasActivation;
   #x = 0;
 
   constructor(layer: DenseLayer, site: Site) {
-    const { inputs, outputs, rowsPerSample } = layer;
+    const { inputs, outputs, rowsPerSample, linear, needsInputGradient, spec } = layer;
     const rows = site.maxRows * rowsPerSample;
     this.#layer = layer;
     this.#site = site;
-    this.#activation = activationNumber(layer.spec.activation);
-    this.#y = site.activations(rows * outputs);
-    const [left = 0, right = 0, tiles = 0, biasSums = 0] = site.scratch(
-      Math.max(packedLeftLength(rows, Math.max(inputs, outputs)), packedLeftLength(outputs, rows)),
-      packedRightLength(rows, inputs),
-      TREE_TILES_LENGTH,
-      stackedSums(site.maxLeaves) * outputs,
-    );
-    this.#scratch = { left, right, tiles, biasSums };
-    this.#bounds = site.leafBounds(rowsPerSample);
-    if (layer.needsInputGradient) site.reserveError(rows * inputs);
+    this.#end = new BiasActivation(site, spec.activation, rows * outputs);
+    this.#linear = new LinearRunner(linear, site, site.packed, site.scratch(...linear.scratchLengths(site)));
+    if (needsInputGradient) site.reserveError(rows * inputs);
   }
 
   forward(pass: Pass, x: number): number {
-    const { inputs, outputs, rowsPerSample } = this.#layer;
-    const { kernels, packed } = this.#site;
-    const { left, tiles } = this.#scratch;
-    const [panels, , biases] = packed as [number, number, number];
-    const rows = pass.rows * rowsPerSample;
+    const { outputs, rowsPerSample } = this.#layer;
     this.#x = x;
-    kernels.packLeftRows(x, rows, inputs, inputs, left);
-    kernels.gemmPacked(rows, outputs, inputs, left, panels, this.#y, outputs, tiles);
-    kernels.biasActivationForward(this.#activation, this.#y, biases, rows, outputs);
-    return this.#y;
+    this.#linear.forward(pass, x, this.#end.sums);
+    this.#end.forward(this.#linear.biases, pass.rows * rowsPerSample, outputs);
+    return this.#end.outputs;
   }
 
   backward(pass: Pass, dY: number): number {
-    const { outputs, rowsPerSample, bias, needsInputGradient } = this.#layer;
-    const { kernels } = this.#site;
-    const rows = pass.rows * rowsPerSample;
-    const numLeaves = pass.bounds.length - 1;
-    kernels.activationBackward(this.#activation, dY, this.#y, rows * outputs);
-    if (bias) {
-      const db = pass.gradient + 4 * bias.offset;
-      kernels.columnSumTree(dY, outputs, this.#bounds, numLeaves, db, this.#scratch.biasSums);
-    }
-    this.#weightGradient(pass, dY);
-    return needsInputGradient ? this.#inputGradient(dY, rows) : 0;
-  }
-
-  /** dW[O, I] = dY^T x, the last rows first, a piece of the flat vector at a time: it can travel while the rest is computed. */
-  #weightGradient(pass: Pass, dY: number): void {
-    const { inputs, outputs, rowsPerSample, weight } = this.#layer;
-    const { kernels } = this.#site;
-    const { left, right, tiles } = this.#scratch;
-    const rows = pass.rows * rowsPerSample;
-    kernels.packLeftColumns(dY, outputs, rows, outputs, left);
-    kernels.packRightColumns(this.#x, inputs, rows, inputs, right, 0, Math.ceil(inputs / TILE_COLUMNS));
-    for (let end = outputs; end > 0;) {
-      const start = this.#firstRow(pass, end);
-      const panels = left + 4 * packedLeftLength(start, rows);
-      const dW = weight.offset + start * inputs;
-      const to = pass.gradient + 4 * dW;
-      const numLeaves = pass.bounds.length - 1;
-      // prettier-ignore
-      kernels.gemmPackedTree(end - start, inputs, rows, panels, right, to, inputs, this.#bounds, numLeaves, tiles);
-      pass.complete(dW);
-      end = start;
-    }
-  }
-
-  /** The row, at the start of a tile, from which rows up to `end` complete a piece. */
-  #firstRow(pass: Pass, end: number): number {
-    const { inputs, weight } = this.#layer;
-    const pieceStart = pass.pieceStart(weight.offset + end * inputs);
-    const row = Math.min(Math.floor((pieceStart - weight.offset) / inputs), end - 1);
-    return Math.max(0, Math.floor(row / TILE_ROWS) * TILE_ROWS);
-  }
-
-  /** dX[B, I] = dY W. */
-  #inputGradient(dY: number, rows: number): number {
-    const { inputs, outputs } = this.#layer;
-    const { kernels, packed } = this.#site;
-    const { left, tiles } = this.#scratch;
-    const [, panels] = packed as [number, number, number];
+    const { outputs, rowsPerSample, needsInputGradient } = this.#layer;
+    this.#end.backward(dY, pass.rows * rowsPerSample * outputs);
+    this.#linear.parameterGradients(pass, this.#x, dY);
+    if (!needsInputGradient) return 0;
     const dX = this.#site.otherError(dY);
-    kernels.packLeftRows(dY, rows, outputs, outputs, left);
-    kernels.gemmPacked(rows, inputs, outputs, left, panels, dX, inputs, tiles);
+    this.#linear.inputGradient(pass, dY, dX);
     return dX;
   }
 }

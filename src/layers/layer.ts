@@ -35,6 +35,16 @@ export interface ParameterTensor {
   readonly momentum?: number | undefined;
 }
 
+/** A list of layers inside a layer. */
+export interface StackOptions {
+  /** Begins the names of its tensors. */
+  readonly name: string;
+  /** The field of the layer's config that lists it. */
+  readonly field: string;
+  readonly specs: readonly { readonly kind: string }[];
+  readonly inputShape: Shape;
+}
+
 /** What a layer is made with. */
 export interface LayerBuilder {
   /** Number of the layer among all of the model, nested ones included: keys its random draws. */
@@ -43,8 +53,8 @@ export interface LayerBuilder {
   readonly needsInputGradient: boolean;
   /** Appends a tensor to the flat parameter vector; its name gets the prefix of the layer's module. */
   tensor(options: Omit<ParameterTensor, 'offset' | 'length'>): ParameterTensor;
-  /** Makes a nested list of layers, whose names start with `name`. */
-  stack(name: string, specs: readonly { readonly kind: string }[], inputShape: Shape): Layer;
+  /** Makes a nested list of layers. */
+  stack(options: StackOptions): Layer;
   /** The error for a layer that does not fit its input: names the layer and its place in the config. */
   refuse(message: string, help?: string): LockstepError;
 }

@@ -1,10 +1,43 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
+import { ActivationLayer, activationSchema } from './activation-layer.ts';
+import { AttentionLayer, attentionSchema } from './attention.ts';
+import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
+import { DropoutLayer, dropoutSchema } from './dropout.ts';
+import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
+import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
 import type { Layer, LayerBuilder, Shape } from './layer.ts';
+import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
+import { ResidualLayer } from './residual.ts';
+
+const residualSchema = z.strictObject({
+  kind: z.literal('residual'),
+  get layers() {
+    return z.array(layerSchema).min(1).max(1000).describe('What is added to the input');
+  },
+  get shortcut() {
+    return z
+      .array(layerSchema)
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe('Layers that the input goes through before it is added; default: none');
+  },
+});
 
 /** What a config's list of layers may hold. */
-export const layerSchema = z.discriminatedUnion('kind', [denseSchema]);
+export const layerSchema = z.discriminatedUnion('kind', [
+  denseSchema,
+  activationSchema,
+  layerNormSchema,
+  batchNormSchema,
+  dropoutSchema,
+  embeddingSchema,
+  positionalEmbeddingSchema,
+  attentionSchema,
+  residualSchema,
+]);
 
 /** A checked layer of a config. */
 export type LayerSpec = z.output<typeof layerSchema>;
@@ -16,7 +49,23 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
   switch (spec.kind) {
     case 'dense':
       return new DenseLayer(spec, inputShape, builder);
+    case 'activation':
+      return new ActivationLayer(spec, inputShape);
+    case 'layerNorm':
+      return new LayerNormLayer(spec, inputShape, builder);
+    case 'batchNorm':
+      return new BatchNormLayer(spec, inputShape, builder);
+    case 'dropout':
+      return new DropoutLayer(spec, inputShape, builder);
+    case 'embedding':
+      return new EmbeddingLayer(spec, inputShape, builder);
+    case 'positionalEmbedding':
+      return new PositionalEmbeddingLayer(inputShape, builder);
+    case 'attention':
+      return new AttentionLayer(spec, inputShape, builder);
+    case 'residual':
+      return new ResidualLayer(spec, inputShape, builder);
     default:
-      return spec.kind satisfies never;
+      return spec satisfies never;
   }
 }

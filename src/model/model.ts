@@ -96,10 +96,10 @@ class ModelBuilder {
         this.numParameters += length;
         return tensor;
       },
-      stack: (name, specs, shape) =>
+      stack: ({ name, field, specs, inputShape: shape }) =>
         this.stack(specs as readonly LayerSpec[], shape, {
           prefix: `${prefix}${name}.`,
-          path: `${path}.${name}`,
+          path: `${path}.${field}`,
         }),
       refuse: (message, help) =>
         new LockstepError({

@@ -1,8 +1,11 @@
-// exp, tanh and sigmoid of the kernels: errors in ulp over a dense sweep of all float32, and special values.
+// exp and the activations made from it: errors in ulp over a dense sweep of all float32, and special values.
 // The reference is the host's float64, whose own error (about 1 ulp of float64) is 2^-29 ulp here.
 import { createHash } from 'node:crypto';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import type { Activation } from '../../src/layers/activation.ts';
+import { activate, slopeFromInput } from '../helpers/twins/activation.ts';
+import { double } from '../helpers/twins/arithmetic.ts';
 import { compileExp } from '../helpers/twins/exp-probe.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
@@ -19,12 +22,10 @@ afterEach(() => arena.reset());
 
 type Function = (x: Float32Array) => Float32Array;
 
-function activation(kind: 'tanh' | 'sigmoid'): Function {
+function activation(kind: Activation): Function {
   return (x) => {
     const y = arena.put(x);
-    // A bias of -0 adds nothing, not even to -0.
-    const bias = arena.put(new Float32Array(4).fill(-0));
-    arena.kernels.biasActivationForward(ACTIVATIONS.indexOf(kind), y, bias, x.length / 4, 4);
+    arena.kernels.activationForward(ACTIVATIONS.indexOf(kind), y, y, x.length);
     const result = arena.f32(y, x.length);
     arena.reset();
     return result;
@@ -166,6 +167,54 @@ describe('sigmoid', () => {
   });
 });
 
+/** f' by the backward kernel, from dY of ones. */
+function slopes(kind: Activation): Function {
+  return (x) => {
+    const dY = arena.put(new Float32Array(x.length).fill(1));
+    arena.kernels.activationBackwardFromInput(ACTIVATIONS.indexOf(kind), dY, arena.put(x), x.length);
+    const result = arena.f32(dY, x.length);
+    arena.reset();
+    return result;
+  };
+}
+
+describe('elu', () => {
+  it('is below 1.75 ulp everywhere: nothing cancels near zero', () => {
+    const elu = (x: number): number => (x > 0 ? x : Math.expm1(x));
+    expect(largestError(activation('elu'), elu, sweep(2 ** -149, 3e38), 0)).toBeLessThan(1.75);
+    expect(largestError(activation('elu'), elu, sweep(2 ** -4, 4), 0)).toBeLessThan(1.75);
+  });
+});
+
+// The gates of geluTanh and silu are sigmoids, which the kernels flush where they are not normal: the sweeps end before.
+describe.each([
+  { kind: 'gelu', end: 13, ulps: 8, slopeError: 4e-7 },
+  // Of an exponent 2u of up to 67, with a relative error of 2^-23.
+  { kind: 'geluTanh', end: 9, ulps: 140, slopeError: 2.5e-6 },
+  { kind: 'silu', end: 87, ulps: 3, slopeError: 1.2e-6 },
+] as const)('$kind', ({ kind, end, ulps, slopeError }) => {
+  it(`is below ${ulps} ulp, far into its tail`, () => {
+    const exact = (x: number): number => activate(double, kind, x);
+    expect(largestError(activation(kind), exact, sweep(2 ** -20, end))).toBeLessThan(ulps);
+  });
+
+  // 1 - s of a gate s near 1 has an error of 2^-25, which x (or x times the cubic's slope) multiplies.
+  it(`has a slope within ${slopeError} of the exact one`, () => {
+    const x = sweep(2 ** -20, end);
+    const worst = slopes(kind)(x).reduce(
+      (largest, value, i) =>
+        Math.max(largest, Math.abs(value - slopeFromInput(double, kind, x[i] as number))),
+      0,
+    );
+    expect(worst).toBeLessThan(slopeError);
+  });
+
+  it('is the identity far above zero and -0 far below', () => {
+    const f = activation(kind);
+    expectSameBits(f(Float32Array.of(100, -100, 1e6, -1e6)), [100, -0, 1e6, -0], 'far out');
+  });
+});
+
 function sha256(values: Float32Array | Float64Array): string {
   return createHash('sha256').update(new Uint8Array(values.buffer)).digest('hex');
 }
@@ -176,6 +225,10 @@ describe('bits', () => {
     ['exp', expOf, '4e5c56d34fe7409c6a61f9e7a8c761d4f4ebb153051591fb1eecf8ff078faafa'],
     ['tanh', activation('tanh'), '8786a741db9198b172d572e6063cf6f772c469c93ccadae03bd2ddbb3a9215cf'],
     ['sigmoid', activation('sigmoid'), 'c38dfff175bdaef7422571b932a76923afde62bbcca0183b95e1072ba3d44705'],
+    ['elu', activation('elu'), 'a85bb12b1fffe1065c62125800adbdcc07b732d3610989143257786ba9c92956'],
+    ['gelu', activation('gelu'), '2d1ea7df124a44c938a2f392e731998ca304fb9adb1349272b9cb72d83321b30'],
+    ['geluTanh', activation('geluTanh'), 'e2123d36f8f0ec48687e8bc18fae33099ceda24d8a0fc6a7c08c440f18362f3f'],
+    ['silu', activation('silu'), 'fa51318d1ab0b0f18cb1557c78b775aaf14342973ccd9a13f7485b8b88a54667'],
   ] as const)('of %s are the recorded ones over the sweep', (_, f, expected) => {
     expect(sha256(f(sweep(2 ** -20, 87)))).toBe(expected);
   });

@@ -1,0 +1,248 @@
+// Multi-head self-attention over [positions, units] (Vaswani et al., 2017), with the tensors of
+// torch.nn.MultiheadAttention. Letters: B samples, T positions, D units, H units of a head.
+//
+//   x [B T, D] --in_proj--> q | k | v [B T, 3D]      of each sample and head: P = softmax(q k^T / sqrt(H)) [T, T]
+//                                                    and its columns of o = P v
+//   y [B T, D] <--out_proj-- o [B T, D]
+import { z } from 'zod';
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
+import { activationNumber } from './activation.ts';
+import { initialValues } from './initializer.ts';
+import { formatShape } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Pass,
+  Shape,
+  Site,
+} from './layer.ts';
+import { Linear, LinearRunner } from './linear.ts';
+
+export const attentionSchema = z.strictObject({
+  kind: z.literal('attention'),
+  heads: z.int().min(1).max(1024).describe('Parts of the units that attend by themselves'),
+  causal: z.boolean().default(false).describe('Whether a position sees only itself and those before it'),
+});
+
+export type AttentionSpec = z.output<typeof attentionSchema>;
+
+/** See the head of this file. */
+export class AttentionLayer implements Layer {
+  readonly inputShape: Shape;
+  readonly needsInputGradient: boolean;
+  readonly spec: AttentionSpec;
+  readonly positions: number;
+  readonly units: number;
+  readonly headSize: number;
+  readonly inProjection: Linear;
+  readonly outProjection: Linear;
+  readonly numModules = 1;
+
+  constructor(spec: AttentionSpec, inputShape: Shape, builder: LayerBuilder) {
+    const [positions, units] = inputShape;
+    if (inputShape.length !== 2 || positions === undefined || units === undefined) {
+      throw builder.refuse('attention takes [positions, units]');
+    }
+    if (units % spec.heads !== 0) {
+      throw builder.refuse(
+        `${units} units do not divide into ${spec.heads} heads`,
+        'choose heads that divide the units',
+      );
+    }
+    this.spec = spec;
+    this.inputShape = inputShape;
+    this.needsInputGradient = builder.needsInputGradient;
+    this.positions = positions;
+    this.units = units;
+    this.headSize = units / spec.heads;
+    const linear = (
+      outputs: number,
+      names: Linear['options']['names'],
+      needsInputGradient: boolean,
+    ): Linear => {
+      const initial = initialValues('glorotUniform', { fanIn: units, fanOut: outputs });
+      const options = {
+        inputs: units,
+        outputs,
+        rowsPerSample: positions,
+        names,
+        initial,
+        needsInputGradient,
+      };
+      return new Linear(options, builder);
+    };
+    this.inProjection = linear(
+      3 * units,
+      { weight: 'in_proj_weight', bias: 'in_proj_bias' },
+      this.needsInputGradient,
+    );
+    this.outProjection = linear(units, { weight: 'out_proj.weight', bias: 'out_proj.bias' }, true);
+  }
+
+  get outputShape(): Shape {
+    return this.inputShape;
+  }
+
+  get tensors(): ParameterTensor[] {
+    return [...this.inProjection.tensors, ...this.outProjection.tensors];
+  }
+
+  /**
+   * Whether P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
+   * computes it again, to the same bits.
+   */
+  get keepsProbabilities(): boolean {
+    return this.spec.heads * this.positions <= 12 * this.units;
+  }
+
+  describe(): string {
+    const { heads, causal } = this.spec;
+    return `attention ${formatShape(this.inputShape)}, ${heads} heads${causal ? ', causal' : ''}`;
+  }
+
+  get packedLengths(): number[] {
+    return [...this.inProjection.packedLengths, ...this.outProjection.packedLengths];
+  }
+
+  pack(job: PackJob): void {
+    const numBlocks = this.inProjection.packedLengths.length;
+    this.inProjection.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
+    this.outProjection.pack({ ...job, packed: job.packed.slice(numBlocks) });
+  }
+
+  createRunner(site: Site): LayerRunner {
+    return new AttentionRunner(this, site);
+  }
+}
+
+/** Addresses of what is kept from forward to backward. */
+interface Kept {
+  readonly qkv: number;
+  readonly probabilities: number;
+  readonly heads: number;
+  readonly y: number;
+}
+
+class AttentionRunner implements LayerRunner {
+  readonly #layer: AttentionLayer;
+  readonly #site: Site;
+  readonly #in: LinearRunner;
+  readonly #out: LinearRunner;
+  readonly #kept: Kept;
+  readonly #scratch: { dQkv: number; dScores: number; left: number; right: number; tile: number };
+  #x = 0;
+
+  constructor(layer: AttentionLayer, site: Site) {
+    const { positions, units, headSize, spec, inProjection, outProjection } = layer;
+    const rows = site.maxRows * positions;
+    const square = positions * positions;
+    this.#layer = layer;
+    this.#site = site;
+    const [inScratch, outScratch] = [inProjection.scratchLengths(site), outProjection.scratchLengths(site)];
+    // The two maps take turns, so they share their scratch.
+    const [dQkv = 0, dScores = 0, left = 0, right = 0, tile = 0, ...shared] = site.scratch(
+      3 * rows * units,
+      square,
+      packedLeftLength(positions, Math.max(positions, headSize)),
+      Math.max(packedRightLength(headSize, positions), packedRightLength(positions, headSize)),
+      TILE_ROWS * TILE_COLUMNS,
+      ...inScratch.map((length, index) => Math.max(length, outScratch[index] ?? 0)),
+    );
+    this.#scratch = { dQkv, dScores, left, right, tile };
+    const numBlocks = inProjection.packedLengths.length;
+    this.#in = new LinearRunner(inProjection, site, site.packed.slice(0, numBlocks), shared);
+    this.#out = new LinearRunner(outProjection, site, site.packed.slice(numBlocks), shared);
+    const keptSquares = layer.keepsProbabilities ? site.maxRows * spec.heads : 1;
+    this.#kept = {
+      qkv: site.activations(3 * rows * units),
+      probabilities: site.activations(keptSquares * square),
+      heads: site.activations(rows * units),
+      y: site.activations(rows * units),
+    };
+    site.reserveError(rows * units);
+  }
+
+  forward(pass: Pass, x: number): number {
+    const { positions, units, headSize } = this.#layer;
+    const { kernels } = this.#site;
+    const { qkv, heads, y } = this.#kept;
+    const { left, right, tile } = this.#scratch;
+    const rows = pass.rows * positions;
+    this.#x = x;
+    this.#in.forward(pass, x, qkv);
+    kernels.biasActivationForward(LINEAR, qkv, this.#in.biases, rows, 3 * units);
+    this.#eachHead(pass, (at) => {
+      this.#computeProbabilities(at);
+      const v = at.q + 8 * units;
+      // prettier-ignore
+      kernels.attentionOutput(at.probabilities, v, positions, headSize, 3 * units, heads + at.offset, units, left, right, tile);
+    });
+    this.#out.forward(pass, heads, y);
+    kernels.biasActivationForward(LINEAR, y, this.#out.biases, rows, units);
+    return y;
+  }
+
+  /** dX goes over dY, which is spent by then. */
+  backward(pass: Pass, dY: number): number {
+    const dHeads = this.#site.otherError(dY);
+    this.#out.parameterGradients(pass, this.#kept.heads, dY);
+    this.#out.inputGradient(pass, dY, dHeads);
+    this.#eachHead(pass, (at) => {
+      if (!this.#layer.keepsProbabilities) this.#computeProbabilities(at);
+      this.#backwardHead(at, dHeads + at.offset);
+    });
+    this.#in.parameterGradients(pass, this.#x, this.#scratch.dQkv);
+    if (this.#layer.needsInputGradient) this.#in.inputGradient(pass, this.#scratch.dQkv, dY);
+    return dY;
+  }
+
+  #computeProbabilities({ q, probabilities }: HeadAddresses): void {
+    const { positions, units, headSize, spec } = this.#layer;
+    const { left, right, tile } = this.#scratch;
+    const k = q + 4 * units;
+    // prettier-ignore
+    this.#site.kernels.attentionProbabilities(q, k, positions, headSize, 3 * units, spec.causal, probabilities, left, right, tile);
+  }
+
+  #backwardHead({ q, dQ, probabilities }: HeadAddresses, dOut: number): void {
+    const { positions, units, headSize, spec } = this.#layer;
+    const { kernels } = this.#site;
+    const { dScores, left, right, tile } = this.#scratch;
+    const [k, v, dK, dV] = [q + 4 * units, q + 8 * units, dQ + 4 * units, dQ + 8 * units];
+    // prettier-ignore
+    kernels.attentionBackwardScores(v, dOut, positions, headSize, 3 * units, units, spec.causal, probabilities, dV, dScores, left, right, tile);
+    // prettier-ignore
+    kernels.attentionBackwardInputs(q, k, positions, headSize, 3 * units, dScores, dQ, dK, left, right, tile);
+  }
+
+  /** Visits every head of every sample. */
+  #eachHead(pass: Pass, visit: (addresses: HeadAddresses) => void): void {
+    const { positions, units, headSize, spec, keepsProbabilities } = this.#layer;
+    for (let row = 0; row < pass.rows; row++) {
+      for (let head = 0; head < spec.heads; head++) {
+        const square = keepsProbabilities ? row * spec.heads + head : 0;
+        const fromStart = 4 * (3 * row * positions * units + head * headSize);
+        visit({
+          q: this.#kept.qkv + fromStart,
+          dQ: this.#scratch.dQkv + fromStart,
+          probabilities: this.#kept.probabilities + 4 * square * positions * positions,
+          offset: 4 * (row * positions * units + head * headSize),
+        });
+      }
+    }
+  }
+}
+
+/** Where one head of one sample lies; k and v (and their gradients) are D and 2D values behind q. */
+interface HeadAddresses {
+  readonly q: number;
+  readonly dQ: number;
+  readonly probabilities: number;
+  /** From the start of o, in bytes. */
+  readonly offset: number;
+}
+
+const LINEAR = activationNumber('linear');

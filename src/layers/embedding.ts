@@ -1,0 +1,149 @@
+// A learned vector for each token: ids [positions] become vectors [positions, units]. Ids come as f32 that hold whole
+// numbers, as bytes of text do that are gathered with scale 1.
+import { z } from 'zod';
+import { LockstepError } from '../errors.ts';
+import { formatShape } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Pass,
+  Shape,
+  Site,
+} from './layer.ts';
+import { stackedSums, sumLeaves } from './leaf-sums.ts';
+import type { LeafSums } from './leaf-sums.ts';
+
+/** Deviation of a table's first values: that of GPT-2 (Radford et al., 2019). */
+export const EMBEDDING_DEVIATION = 0.02;
+
+export const embeddingSchema = z.strictObject({
+  kind: z.literal('embedding'),
+  vocabulary: z.int().min(1).max(1_048_576).describe('Tokens; ids are 0 to vocabulary - 1'),
+  units: z.int().min(1).max(65_536).describe('Size of the vector of a token'),
+});
+
+export type EmbeddingSpec = z.output<typeof embeddingSchema>;
+
+/** See the head of this file. */
+export class EmbeddingLayer implements Layer {
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  readonly spec: EmbeddingSpec;
+  readonly positions: number;
+  readonly table: ParameterTensor;
+  readonly numModules = 1;
+
+  constructor(spec: EmbeddingSpec, inputShape: Shape, builder: LayerBuilder) {
+    if (inputShape.length !== 1) throw builder.refuse('embedding takes [positions] of token ids');
+    if (builder.needsInputGradient) {
+      throw builder.refuse(
+        'token ids cannot come from layers that learn: they have no gradient',
+        'let the embedding be the first layer',
+      );
+    }
+    this.spec = spec;
+    this.inputShape = inputShape;
+    this.positions = inputShape[0] as number;
+    this.outputShape = [this.positions, spec.units];
+    this.table = builder.tensor({
+      name: 'weight',
+      shape: [spec.vocabulary, spec.units],
+      role: 'weight',
+      initial: { kind: 'normal', scale: EMBEDDING_DEVIATION },
+    });
+  }
+
+  get tensors(): ParameterTensor[] {
+    return [this.table];
+  }
+
+  describe(): string {
+    return `embedding of ${this.spec.vocabulary} ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
+  }
+
+  /** The table. */
+  get packedLengths(): number[] {
+    return [this.table.length];
+  }
+
+  pack({ memory, flat, packed, part, numParts }: PackJob): void {
+    const { length, offset } = this.table;
+    const start = Math.floor((length * part) / numParts);
+    const end = Math.floor((length * (part + 1)) / numParts);
+    memory
+      .f32((packed[0] as number) + 4 * start, end - start)
+      .set(memory.f32(flat + 4 * (offset + start), end - start));
+  }
+
+  createRunner(site: Site): LayerRunner {
+    return new EmbeddingRunner(this, site);
+  }
+}
+
+class EmbeddingRunner implements LayerRunner {
+  readonly #layer: EmbeddingLayer;
+  readonly #site: Site;
+  readonly #y: number;
+  readonly #slots: number;
+  #ids = 0;
+
+  constructor(layer: EmbeddingLayer, site: Site) {
+    this.#layer = layer;
+    this.#site = site;
+    this.#y = site.activations(site.maxRows * layer.positions * layer.spec.units);
+    this.#slots = site.scratch(stackedSums(site.maxLeaves) * layer.table.length)[0] as number;
+  }
+
+  forward(pass: Pass, x: number): number {
+    const { positions, spec } = this.#layer;
+    const { kernels, memory, packed } = this.#site;
+    const [table] = packed as [number];
+    this.#ids = x;
+    const wrong = kernels.embeddingForward(
+      x,
+      pass.rows * positions,
+      table,
+      spec.vocabulary,
+      spec.units,
+      this.#y,
+    );
+    if (wrong > 0) throw wrongToken(memory.f32(x + 4 * (wrong - 1), 1)[0] as number, spec);
+    return this.#y;
+  }
+
+  /** Ids have no gradient. */
+  backward(pass: Pass, dY: number): number {
+    const { positions, spec, table } = this.#layer;
+    const { kernels } = this.#site;
+    const sums: LeafSums = {
+      destination: pass.gradient + 4 * table.offset,
+      slots: this.#slots,
+      length: table.length,
+    };
+    sumLeaves(kernels, pass, sums, (start, end, to) => {
+      const first = start * positions;
+      const length = (end - start) * positions;
+      kernels.embeddingBackward(
+        dY + 4 * first * spec.units,
+        this.#ids + 4 * first,
+        length,
+        spec.vocabulary,
+        spec.units,
+        to,
+      );
+    });
+    return 0;
+  }
+}
+
+function wrongToken(id: number, { vocabulary }: EmbeddingSpec): LockstepError {
+  return new LockstepError({
+    category: 'data',
+    code: 'E_TOKEN_ID',
+    message: `${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
+    help: 'let the embedding have a larger vocabulary, and leave features of tokens unscaled',
+  });
+}

@@ -1,0 +1,121 @@
+// Layer normalization over the last axis: each vector, or each position of a sequence, gets mean 0 and variance 1, then
+// a learned gain and bias.
+import { z } from 'zod';
+import { formatShape, sizeOf } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Pass,
+  Shape,
+  Site,
+} from './layer.ts';
+import { stackedSums } from './leaf-sums.ts';
+
+export const layerNormSchema = z.strictObject({
+  kind: z.literal('layerNorm'),
+  epsilon: z.number().positive().max(1).default(1e-5).describe('Added to the variance'),
+});
+
+export type LayerNormSpec = z.output<typeof layerNormSchema>;
+
+/** See the head of this file. */
+export class LayerNormLayer implements Layer {
+  readonly inputShape: Shape;
+  readonly spec: LayerNormSpec;
+  readonly tensors: readonly [gain: ParameterTensor, bias: ParameterTensor];
+  readonly numModules = 1;
+  /** Values that are normalized together. */
+  readonly columns: number;
+
+  constructor(spec: LayerNormSpec, inputShape: Shape, builder: LayerBuilder) {
+    if (inputShape.length > 2) {
+      throw builder.refuse('layerNorm takes vectors or sequences', 'use batchNorm for images');
+    }
+    this.spec = spec;
+    this.inputShape = inputShape;
+    this.columns = inputShape.at(-1) as number;
+    const shape = [this.columns];
+    this.tensors = [
+      builder.tensor({ name: 'weight', shape, role: 'norm', initial: { kind: 'constant', value: 1 } }),
+      builder.tensor({ name: 'bias', shape, role: 'bias', initial: { kind: 'constant', value: 0 } }),
+    ];
+  }
+
+  get outputShape(): Shape {
+    return this.inputShape;
+  }
+
+  describe(): string {
+    return `layerNorm ${formatShape(this.inputShape)}`;
+  }
+
+  /** Gain and bias. */
+  get packedLengths(): number[] {
+    return [this.columns, this.columns];
+  }
+
+  pack({ memory, flat, packed, part }: PackJob): void {
+    if (part > 0) return;
+    this.tensors.forEach(({ offset, length }, index) => {
+      memory.f32(packed[index] as number, length).set(memory.f32(flat + 4 * offset, length));
+    });
+  }
+
+  createRunner(site: Site): LayerRunner {
+    return new LayerNormRunner(this, site);
+  }
+}
+
+class LayerNormRunner implements LayerRunner {
+  readonly #layer: LayerNormLayer;
+  readonly #site: Site;
+  readonly #rowsPerSample: number;
+  readonly #y: number;
+  /** Mean and reciprocal deviation of each row. */
+  readonly #statistics: number;
+  readonly #bounds: number;
+  readonly #scratch: { products: number; sums: number };
+  #x = 0;
+
+  constructor(layer: LayerNormLayer, site: Site) {
+    const size = sizeOf(layer.inputShape);
+    this.#layer = layer;
+    this.#site = site;
+    this.#rowsPerSample = size / layer.columns;
+    this.#y = site.activations(site.maxRows * size);
+    this.#statistics = site.activations(2 * site.maxRows * this.#rowsPerSample);
+    this.#bounds = site.leafBounds(this.#rowsPerSample);
+    const [products = 0, sums = 0] = site.scratch(
+      site.maxRows * size,
+      stackedSums(site.maxLeaves) * layer.columns,
+    );
+    this.#scratch = { products, sums };
+  }
+
+  forward(pass: Pass, x: number): number {
+    const { columns, spec } = this.#layer;
+    const [gain, bias] = this.#site.packed as [number, number];
+    const rows = pass.rows * this.#rowsPerSample;
+    this.#x = x;
+    // prettier-ignore
+    this.#site.kernels.layerNormForward(x, gain, bias, rows, columns, spec.epsilon, this.#y, this.#statistics);
+    return this.#y;
+  }
+
+  backward(pass: Pass, dY: number): number {
+    const { kernels } = this.#site;
+    const { columns, tensors } = this.#layer;
+    const { products, sums } = this.#scratch;
+    const [gain] = this.#site.packed as [number, number];
+    const numLeaves = pass.bounds.length - 1;
+    const [dGain, dBias] = tensors.map(({ offset }) => pass.gradient + 4 * offset) as [number, number];
+    const rows = pass.rows * this.#rowsPerSample;
+    kernels.columnSumTree(dY, columns, this.#bounds, numLeaves, dBias, sums);
+    kernels.layerNormBackward(dY, this.#x, gain, rows, columns, this.#statistics, products);
+    kernels.columnSumTree(products, columns, this.#bounds, numLeaves, dGain, sums);
+    return dY;
+  }
+}

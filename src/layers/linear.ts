@@ -1,0 +1,172 @@
+// A learned linear map of rows, z = x W^T, with its gradients: what dense and attention are made of. Its bias is packed
+// here too, and added by whoever comes next. Letters: B rows, I inputs, O outputs.
+import {
+  TILE_COLUMNS,
+  TILE_ROWS,
+  TREE_TILES_LENGTH,
+  packedLeftLength,
+  packedRightLength,
+} from '../kernels/tile.ts';
+import type { InitialValues, LayerBuilder, PackJob, ParameterTensor, Pass, Site } from './layer.ts';
+import { stackedSums } from './leaf-sums.ts';
+
+/** What a map is made with. */
+export interface LinearOptions {
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Matrix rows of one sample. */
+  readonly rowsPerSample: number;
+  /** Names of the tensors; without one for the bias there is none. */
+  readonly names: { readonly weight: string; readonly bias?: string | undefined };
+  readonly initial: InitialValues;
+  readonly needsInputGradient: boolean;
+}
+
+/** See the head of this file. Its tensors follow each other in the flat vector. */
+export class Linear {
+  readonly options: LinearOptions;
+  readonly weight: ParameterTensor;
+  readonly bias: ParameterTensor | undefined;
+
+  constructor(options: LinearOptions, builder: LayerBuilder) {
+    const { inputs, outputs, names, initial } = options;
+    this.options = options;
+    this.weight = builder.tensor({
+      name: names.weight,
+      shape: [outputs, inputs],
+      role: 'weight',
+      initial,
+    });
+    if (names.bias !== undefined) {
+      this.bias = builder.tensor({
+        name: names.bias,
+        shape: [outputs],
+        role: 'bias',
+        initial: { kind: 'constant', value: 0 },
+      });
+    }
+  }
+
+  get tensors(): ParameterTensor[] {
+    return this.bias ? [this.weight, this.bias] : [this.weight];
+  }
+
+  /** Panels of W^T for z, panels of W for dX, and the bias, zeros without one. */
+  get packedLengths(): number[] {
+    const { inputs, outputs, needsInputGradient } = this.options;
+    const backward = needsInputGradient ? packedRightLength(outputs, inputs) : 0;
+    return [packedRightLength(inputs, outputs), backward, outputs];
+  }
+
+  pack({ kernels, memory, flat, packed, part, numParts }: PackJob): void {
+    const [forward, backward, biases] = packed as [number, number, number];
+    const { inputs, outputs, needsInputGradient } = this.options;
+    const { weight, bias } = this;
+    const source = flat + 4 * weight.offset;
+    const share = (length: number): [number, number] => {
+      const panels = Math.ceil(length / TILE_COLUMNS);
+      return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
+    };
+    kernels.packRightRows(source, outputs, inputs, inputs, forward, ...share(outputs));
+    if (needsInputGradient)
+      kernels.packRightColumns(source, inputs, outputs, inputs, backward, ...share(inputs));
+    if (bias && part === 0) memory.f32(biases, outputs).set(memory.f32(flat + 4 * bias.offset, outputs));
+  }
+
+  /** f32 of scratch that a runner takes: packed operands, register tiles of the tree product, partial sums of the bias. */
+  scratchLengths({ maxRows, maxLeaves }: Site): number[] {
+    const { inputs, outputs, rowsPerSample } = this.options;
+    const rows = maxRows * rowsPerSample;
+    return [
+      Math.max(packedLeftLength(rows, Math.max(inputs, outputs)), packedLeftLength(outputs, rows)),
+      packedRightLength(rows, inputs),
+      TREE_TILES_LENGTH,
+      stackedSums(maxLeaves) * outputs,
+    ];
+  }
+}
+
+/** The map in one thread. `scratch` holds blocks of `scratchLengths`, `packed` those of `packedLengths`. */
+export class LinearRunner {
+  /** Address of the packed bias [O]. */
+  readonly biases: number;
+  readonly #linear: Linear;
+  readonly #site: Site;
+  readonly #panels: { forward: number; backward: number };
+  readonly #bounds: number;
+  readonly #scratch: { left: number; right: number; tiles: number; biasSums: number };
+
+  constructor(linear: Linear, site: Site, packed: readonly number[], scratch: readonly number[]) {
+    const [forward = 0, backward = 0, biases = 0] = packed;
+    const [left = 0, right = 0, tiles = 0, biasSums = 0] = scratch;
+    this.biases = biases;
+    this.#linear = linear;
+    this.#site = site;
+    this.#panels = { forward, backward };
+    this.#scratch = { left, right, tiles, biasSums };
+    this.#bounds = site.leafBounds(linear.options.rowsPerSample);
+  }
+
+  /** z[B, O] = x[B, I] W^T. */
+  forward(pass: Pass, x: number, z: number): void {
+    const { inputs, outputs, rowsPerSample } = this.#linear.options;
+    const { kernels } = this.#site;
+    const { left, tiles } = this.#scratch;
+    const rows = pass.rows * rowsPerSample;
+    kernels.packLeftRows(x, rows, inputs, inputs, left);
+    kernels.gemmPacked(rows, outputs, inputs, left, this.#panels.forward, z, outputs, tiles);
+  }
+
+  /** Sets the gradients of bias and weight, and completes them. */
+  parameterGradients(pass: Pass, x: number, dZ: number): void {
+    const { outputs } = this.#linear.options;
+    const { bias } = this.#linear;
+    if (bias) {
+      const db = pass.gradient + 4 * bias.offset;
+      const numLeaves = pass.bounds.length - 1;
+      this.#site.kernels.columnSumTree(dZ, outputs, this.#bounds, numLeaves, db, this.#scratch.biasSums);
+    }
+    this.#weightGradient(pass, x, dZ);
+  }
+
+  /** dW[O, I] = dZ^T x, the last rows first, a piece of the flat vector at a time: it can travel while the rest is computed. */
+  #weightGradient(pass: Pass, x: number, dZ: number): void {
+    const { inputs, outputs, rowsPerSample } = this.#linear.options;
+    const { weight } = this.#linear;
+    const { kernels } = this.#site;
+    const { left, right, tiles } = this.#scratch;
+    const rows = pass.rows * rowsPerSample;
+    kernels.packLeftColumns(dZ, outputs, rows, outputs, left);
+    kernels.packRightColumns(x, inputs, rows, inputs, right, 0, Math.ceil(inputs / TILE_COLUMNS));
+    for (let end = outputs; end > 0;) {
+      const start = this.#firstRow(pass, end);
+      const panels = left + 4 * packedLeftLength(start, rows);
+      const dW = weight.offset + start * inputs;
+      const to = pass.gradient + 4 * dW;
+      const numLeaves = pass.bounds.length - 1;
+      // prettier-ignore
+      kernels.gemmPackedTree(end - start, inputs, rows, panels, right, to, inputs, this.#bounds, numLeaves, tiles);
+      pass.complete(dW);
+      end = start;
+    }
+  }
+
+  /** The row, at the start of a tile, from which rows up to `end` complete a piece. */
+  #firstRow(pass: Pass, end: number): number {
+    const { inputs } = this.#linear.options;
+    const { weight } = this.#linear;
+    const pieceStart = pass.pieceStart(weight.offset + end * inputs);
+    const row = Math.min(Math.floor((pieceStart - weight.offset) / inputs), end - 1);
+    return Math.max(0, Math.floor(row / TILE_ROWS) * TILE_ROWS);
+  }
+
+  /** dX[B, I] = dZ W. */
+  inputGradient(pass: Pass, dZ: number, dX: number): void {
+    const { inputs, outputs, rowsPerSample } = this.#linear.options;
+    const { kernels } = this.#site;
+    const { left, tiles } = this.#scratch;
+    const rows = pass.rows * rowsPerSample;
+    kernels.packLeftRows(dZ, rows, outputs, outputs, left);
+    kernels.gemmPacked(rows, inputs, outputs, left, this.#panels.backward, dX, inputs, tiles);
+  }
+}

@@ -1,0 +1,126 @@
+// A residual block (He et al., 2016): y = body(x) + shortcut(x), where the shortcut is x itself unless it has layers.
+//
+//   x --+--> body ------> (+) --> y         forward keeps y apart from the body's output, which its last layer needs;
+//       |                  ^                backward keeps dY there, while the body's layers use both error blocks
+//       +--> shortcut -----+
+import { formatShape, sizeOf } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Pass,
+  Shape,
+  Site,
+} from './layer.ts';
+
+/** A checked residual block of a config; its schema holds all others, and stands with them in registry.ts. */
+export interface ResidualSpec {
+  readonly kind: 'residual';
+  readonly layers: readonly { readonly kind: string }[];
+  readonly shortcut?: readonly { readonly kind: string }[] | undefined;
+}
+
+/** See the head of this file. */
+export class ResidualLayer implements Layer {
+  readonly inputShape: Shape;
+  readonly needsInputGradient: boolean;
+  readonly body: Layer;
+  readonly shortcut: Layer | undefined;
+  readonly numModules = 1;
+
+  constructor({ layers, shortcut }: ResidualSpec, inputShape: Shape, builder: LayerBuilder) {
+    this.inputShape = inputShape;
+    this.needsInputGradient = builder.needsInputGradient;
+    this.body = builder.stack({ name: 'body', field: 'layers', specs: layers, inputShape });
+    // Behind the body in the flat vector, so backward goes through it first.
+    this.shortcut =
+      shortcut && builder.stack({ name: 'shortcut', field: 'shortcut', specs: shortcut, inputShape });
+    const other = this.shortcut?.outputShape ?? inputShape;
+    if (formatShape(other) !== formatShape(this.body.outputShape)) {
+      throw builder.refuse(
+        `the layers give ${formatShape(this.body.outputShape)}, the shortcut ${formatShape(other)}`,
+        shortcut
+          ? 'let both end with one shape'
+          : 'let the layers keep the shape, or give the block a shortcut that ends with theirs',
+      );
+    }
+  }
+
+  get outputShape(): Shape {
+    return this.body.outputShape;
+  }
+
+  get tensors(): ParameterTensor[] {
+    return [...this.body.tensors, ...(this.shortcut?.tensors ?? [])];
+  }
+
+  describe(): string {
+    const shortcut = this.shortcut ? ` + (${this.shortcut.describe()})` : '';
+    return `residual (${this.body.describe()})${shortcut}`;
+  }
+
+  get packedLengths(): number[] {
+    return [...this.body.packedLengths, ...(this.shortcut?.packedLengths ?? [])];
+  }
+
+  pack(job: PackJob): void {
+    const numBlocks = this.body.packedLengths.length;
+    this.body.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
+    this.shortcut?.pack({ ...job, packed: job.packed.slice(numBlocks) });
+  }
+
+  createRunner(site: Site): LayerRunner {
+    return new ResidualRunner(this, site);
+  }
+}
+
+class ResidualRunner implements LayerRunner {
+  readonly #site: Site;
+  readonly #body: LayerRunner;
+  readonly #shortcut: LayerRunner | undefined;
+  readonly #needsInputGradient: boolean;
+  readonly #inputSize: number;
+  readonly #outputSize: number;
+  /** y in forward, dY in backward, when nobody reads y any more. */
+  readonly #y: number;
+  /** What goes back through the shortcut. */
+  readonly #shortcutError: number;
+
+  constructor({ body, shortcut, inputShape, outputShape, needsInputGradient }: ResidualLayer, site: Site) {
+    const numBlocks = body.packedLengths.length;
+    this.#site = site;
+    this.#needsInputGradient = needsInputGradient;
+    this.#inputSize = sizeOf(inputShape);
+    this.#outputSize = sizeOf(outputShape);
+    this.#body = body.createRunner(site.nested(site.packed.slice(0, numBlocks)));
+    this.#shortcut = shortcut?.createRunner(site.nested(site.packed.slice(numBlocks)));
+    this.#y = site.activations(site.maxRows * this.#outputSize);
+    this.#shortcutError = shortcut ? site.activations(site.maxRows * this.#inputSize) : this.#y;
+  }
+
+  forward(pass: Pass, x: number): number {
+    const shortcut = this.#shortcut ? this.#shortcut.forward(pass, x) : x;
+    const body = this.#body.forward(pass, x);
+    this.#site.kernels.addToRows(body, shortcut, 1, pass.rows * this.#outputSize, this.#y);
+    return this.#y;
+  }
+
+  backward(pass: Pass, dY: number): number {
+    const { kernels, memory } = this.#site;
+    const outputBytes = 4 * pass.rows * this.#outputSize;
+    const inputLength = pass.rows * this.#inputSize;
+    memory.bytes(this.#y, outputBytes).set(memory.bytes(dY, outputBytes));
+    if (this.#shortcut) {
+      const error = this.#shortcut.backward(pass, dY);
+      if (this.#needsInputGradient)
+        memory.f32(this.#shortcutError, inputLength).set(memory.f32(error, inputLength));
+      memory.bytes(dY, outputBytes).set(memory.bytes(this.#y, outputBytes));
+    }
+    const dX = this.#body.backward(pass, dY);
+    if (!this.#needsInputGradient) return 0;
+    kernels.addInto(dX, this.#shortcutError, inputLength);
+    return dX;
+  }
+}
