@@ -7,6 +7,7 @@ import { hostMath } from '../src/data/host-math.ts';
 import type { HostMath } from '../src/data/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
+import { isSequence } from '../src/engine/evaluation.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
@@ -80,20 +81,27 @@ async function readInitFile(file: string): Promise<Uint8Array> {
 
 function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
+  if (isSequence(layout)) {
+    const needed = formatShape([layout.targetWidth, layout.numClasses]);
+    if (formatShape(model.outputShape) === needed) return;
+    const what = `the data has ${layout.targetWidth} labels a sample, of ${layout.numClasses} classes`;
+    throw wrongOutputs(model, what, `let the last layer give ${needed}, such as a dense layer of ${layout.numClasses} units`);
+  }
   const isLabels = layout.targetKind === 'labels';
   const needed = isLabels ? layout.numClasses : layout.targetWidth;
   if (model.outputWidth === needed) return;
   const what = isLabels
     ? `the data has ${needed} classes`
     : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
-  throw new LockstepError({
-    category: 'usage',
-    code: 'E_MODEL_SHAPE',
-    message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
-    help: isLabels
-      ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
-      : `let the last layer give ${needed}`,
-  });
+  const help = `let the last layer give ${needed}`;
+  const orElse = isLabels ? ', or set data.classes if the data lacks some classes' : '';
+  throw wrongOutputs(model, what, `${help}${orElse}`);
+}
+
+function wrongOutputs(model: Model, needed: string, help: string): LockstepError {
+  const given = `the last layer gives ${formatShape(model.outputShape)} outputs`;
+  const message = `${given}, ${needed}\n${describeModel(model).join('\n')}`;
+  return new LockstepError({ category: 'usage', code: 'E_MODEL_SHAPE', message, help });
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
