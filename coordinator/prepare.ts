@@ -85,7 +85,11 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
     const needed = formatShape([layout.targetWidth, layout.numClasses]);
     if (formatShape(model.outputShape) === needed) return;
     const what = `the data has ${layout.targetWidth} labels a sample, of ${layout.numClasses} classes`;
-    throw wrongOutputs(model, what, `let the last layer give ${needed}, such as a dense layer of ${layout.numClasses} units`);
+    throw wrongOutputs(
+      model,
+      what,
+      `let the last layer give ${needed}, such as a dense layer of ${layout.numClasses} units`,
+    );
   }
   const isLabels = layout.targetKind === 'labels';
   const needed = isLabels ? layout.numClasses : layout.targetWidth;

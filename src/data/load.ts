@@ -9,6 +9,7 @@ import { packTable } from './load-table.ts';
 import { packText } from './load-text.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
 import { findSources, type DataSources } from './sources.ts';
+import { WINDOW } from './text-windows.ts';
 
 /** A dataset ready to train on. */
 export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
@@ -21,10 +22,11 @@ export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
  * @throws LockstepError for whatever is wrong with the files, or with the config in view of them.
  */
 export async function loadData(request: LoadRequest): Promise<LoadedData> {
-  const { layout, blob, ...rest } = await packRows(findSources(request.config.data), request);
+  const sources = findSources(request.config.data);
+  const { layout, blob, ...rest } = await packRows(sources, request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
   refuseWeightless(dataset, rest.splits);
-  warnAboutLeaks(dataset, rest.splits, request.warn);
+  warnAboutLeaks(dataset, rest.splits, { noun: sources.kind === 'text' ? WINDOW : 'row', ...request });
   return { dataset, ...rest };
 }
 
@@ -41,10 +43,14 @@ function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRow
   }
 }
 
-function warnAboutLeaks(dataset: PackedDataset, splits: SplitIndices, warn: (message: string) => void): void {
+function warnAboutLeaks(
+  dataset: PackedDataset,
+  splits: SplitIndices,
+  { noun, warn }: Pick<LoadRequest, 'warn'> & { readonly noun: string },
+): void {
   const numShared = countSharedRows(dataset, splits);
   if (numShared === 0) return;
   const verb = numShared === 1 ? 'stands' : 'stand';
-  const found = `${countOf(numShared, 'row')} of the test split also ${verb} in the training split`;
+  const found = `${countOf(numShared, noun)} of the test split also ${verb} in the training split`;
   warn(`${found}: test results will look better than they are`);
 }

@@ -14,6 +14,9 @@ import type { SplitIndices } from './dataset.ts';
 import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { requireBatch, splitRows, type SplitOptions } from './split.ts';
 
+/** What messages call a row of a text. */
+export const WINDOW = 'window';
+
 /** The text of one split, and how it is cut. */
 export interface Stretch {
   readonly bytes: Uint8Array;
@@ -40,17 +43,22 @@ export interface WindowOptions extends Omit<SplitOptions, 'shuffle' | 'noun'> {
  */
 export function divideText(texts: SplitFiles<Uint8Array>, options: WindowOptions): Stretches {
   const { context, stride, split, seed, batchSize } = options;
-  const noun = 'window';
   const counts = listFiles(texts).map(({ length }) => countWindows(length, context, context));
   // How many windows training has depends on the stride, which splitRows does not know.
-  const windows = splitRows(assignCounts(texts, counts), { split, seed, shuffle: false, batchSize: 0, noun });
+  const windows = splitRows(assignCounts(texts, counts), {
+    split,
+    seed,
+    shuffle: false,
+    batchSize: 0,
+    noun: WINDOW,
+  });
   const cut = (numbers: Uint32Array): Uint8Array => {
     const [first = 0] = numbers;
     const end = numbers.length === 0 ? 0 : (first + numbers.length) * context + 1;
     return texts.train.subarray(first * context, end);
   };
   const train = stretchOf(cut(windows.train), context, stride);
-  requireBatch(train.numWindows, counts[0] ?? 0, { batchSize, noun });
+  requireBatch(train.numWindows, counts[0] ?? 0, { batchSize, noun: WINDOW });
   return {
     train,
     validation: stretchOf(texts.validation ?? cut(windows.validation), context, context),
