@@ -16,7 +16,7 @@ async function loadTexts(
   data: Partial<ConfigInput['data']> = {},
   rest: Partial<ConfigInput> = {},
 ) {
-  const directory = await directoryOf(texts as Record<string, string>);
+  const directory = await directoryOf(texts);
   const sources = Object.keys(texts).map((split) => [split, { text: join(directory, split) }] as const);
   const config = configOf(
     { ...Object.fromEntries(sources), context: 4, ...data },
@@ -31,11 +31,9 @@ async function loadTexts(
 function windowsOf({ dataset, splits }: LoadedData, split: keyof LoadedData['splits']): string[] {
   const [context = 0] = dataset.layout.featureShape;
   const labels = targetView(dataset);
-  const text = (bytes: ArrayLike<number>, row: number) =>
-    Buffer.from(Array.from({ length: context }, (_, at) => bytes[row * context + at])).toString(
-      'latin1',
-    );
-  return Array.from(splits[split], (row) => `${text(dataset.blob, row)}>${text(labels, row)}`);
+  const textOf = (bytes: Uint8Array | Uint32Array | Float32Array, row: number) =>
+    Buffer.from(bytes.slice(row * context, (row + 1) * context)).toString('latin1');
+  return Array.from(splits[split], (row) => `${textOf(dataset.blob, row)}>${textOf(labels, row)}`);
 }
 
 describe('a text', () => {
