@@ -7,8 +7,8 @@ import { hostMath } from '../src/data/host-math.ts';
 import type { HostMath } from '../src/data/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
-import { isSequence } from '../src/engine/evaluation.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
+import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
@@ -79,33 +79,27 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   }
 }
 
+/** Numbers in any shape; for labels the classes, behind the positions of a sequence. */
 function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
-  if (isSequence(layout)) {
-    const needed = formatShape([layout.targetWidth, layout.numClasses]);
-    if (formatShape(model.outputShape) === needed) return;
-    const what = `the data has ${layout.targetWidth} labels a sample, of ${layout.numClasses} classes`;
-    throw wrongOutputs(
-      model,
-      what,
-      `let the last layer give ${needed}, such as a dense layer of ${layout.numClasses} units`,
-    );
-  }
+  const { targetWidth, numClasses } = layout;
   const isLabels = layout.targetKind === 'labels';
-  const needed = isLabels ? layout.numClasses : layout.targetWidth;
-  if (model.outputWidth === needed) return;
+  const labelShape = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
+  const needed = formatShape(isLabels ? labelShape : [targetWidth]);
+  if (isLabels ? formatShape(model.outputShape) === needed : model.outputWidth === targetWidth) return;
+  const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
   const what = isLabels
-    ? `the data has ${needed} classes`
-    : `the target has ${needed} columns (${data.targetNames.join(', ')})`;
-  const help = `let the last layer give ${needed}`;
-  const orElse = isLabels ? ', or set data.classes if the data lacks some classes' : '';
-  throw wrongOutputs(model, what, `${help}${orElse}`);
-}
-
-function wrongOutputs(model: Model, needed: string, help: string): LockstepError {
-  const given = `the last layer gives ${formatShape(model.outputShape)} outputs`;
-  const message = `${given}, ${needed}\n${describeModel(model).join('\n')}`;
-  return new LockstepError({ category: 'usage', code: 'E_MODEL_SHAPE', message, help });
+    ? `the data has ${classes}`
+    : `the target has ${targetWidth} columns (${data.targetNames.join(', ')})`;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_MODEL_SHAPE',
+    message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
+    help:
+      isLabels && !isSequence(layout)
+        ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
+        : `let the last layer give ${needed}`,
+  });
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */

@@ -36,6 +36,9 @@ function describeUnknownKey(parent: KeyPath, key: string): ConfigFinding {
   };
 }
 
+/** What an alternative says of a value that is not of its type, or not one of its words. */
+const OTHER_TYPE: ReadonlySet<string | undefined> = new Set(['invalid_type', 'invalid_value']);
+
 /**
  * Looks into the one alternative that has the value's type and, of several mappings, some of its keys, if there is one:
  * its issues say more.
@@ -43,7 +46,7 @@ function describeUnknownKey(parent: KeyPath, key: string): ConfigFinding {
 function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
   const ofType = issue.errors.filter(
-    (branch) => !branch.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0),
+    (branch) => !branch.some(({ code, path: at }) => at.length === 0 && OTHER_TYPE.has(code)),
   );
   const candidates = ofType.length > 1 ? ofType.filter((branch) => knowsSomeKey(branch, path, root)) : ofType;
   const [only] = candidates;

@@ -1,7 +1,8 @@
 // Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts.
 import { dataKind, NUM_BYTE_VALUES } from './data-kind.ts';
 import { checkData, targetColumns } from './data-rules.ts';
-import { type ConfigFinding, findAt } from './problem.ts';
+import type { LossKind } from '../losses/registry.ts';
+import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
 
 /** Everything that is wrong with a config whose fields are each right. */
@@ -10,15 +11,28 @@ export function checkRules(config: Config): ConfigFinding[] {
 }
 
 function checkLoss(config: Config): ConfigFinding[] {
-  if (dataKind(config.data) === 'text') return checkTextLoss(config);
-  switch (config.loss.kind) {
-    case 'crossEntropy':
-      return checkCrossEntropy(config);
-    case 'binaryCrossEntropy':
-      return checkBinaryCrossEntropy(config);
-    default:
-      return checkValueLoss(config);
+  const { loss, data, classWeights } = config;
+  const kind = dataKind(data);
+  if (kind === 'text') return checkTextLoss(config);
+  const numColumns = targetColumns(data).length;
+  const findings = refuseIdleFields(config);
+  if (VALUE_LOSSES.includes(loss.kind) && kind === 'images') {
+    const text = `"${loss.kind}" needs numbers to predict, images have class labels`;
+    findings.push(findAt(['loss'], text, 'use crossEntropy'));
   }
+  if (loss.kind === 'crossEntropy' && numColumns > 1) {
+    const help = 'name one column, or use mse';
+    findings.push(findAt(['data', 'target'], 'crossEntropy takes one column of class labels', help));
+  }
+  if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {
+    findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
+  }
+  // A smoothed label has a share of every class, each with a weight of its own: no single weight of the row stands for it.
+  if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
+    const text = 'does not go with classWeights, which weigh a row by its one class';
+    findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
+  }
+  return findings;
 }
 
 /** The bytes of a text are classes, all of them alike. */
@@ -34,98 +48,103 @@ function checkTextLoss({ loss, classWeights }: Config): ConfigFinding[] {
   return findings;
 }
 
-/** Of mse, mae and huber. */
-function checkValueLoss(config: Config): ConfigFinding[] {
-  const { loss, data } = config;
-  const findings = refuseGiven(config, [...CLASS_FIELDS, 'classWeights']);
-  if (dataKind(data) === 'images') {
-    const text = `"${loss.kind}" needs numbers to predict, images have class labels`;
-    findings.unshift(findAt(['loss'], text, 'use crossEntropy'));
-  }
-  return findings;
+const VALUE_LOSSES: readonly LossKind[] = ['mse', 'mae', 'huber'];
+
+/** Fields that not every loss has a use for. */
+const FIELDS_OF_LOSSES: readonly {
+  readonly path: KeyPath;
+  readonly losses: readonly LossKind[];
+  readonly isGiven: (config: Config) => boolean;
+}[] = [
+  {
+    path: ['data', 'classes'],
+    losses: ['crossEntropy'],
+    isGiven: ({ data }) => data.classes !== undefined,
+  },
+  {
+    path: ['data', 'ignoreIndex'],
+    losses: ['crossEntropy'],
+    isGiven: ({ data }) => data.ignoreIndex !== undefined,
+  },
+  {
+    path: ['metrics', 'topK'],
+    losses: ['crossEntropy'],
+    isGiven: ({ metrics }) => metrics.topK !== undefined,
+  },
+  {
+    path: ['classWeights'],
+    losses: ['crossEntropy', 'binaryCrossEntropy'],
+    isGiven: ({ classWeights }) => classWeights !== undefined,
+  },
+  {
+    path: ['data', 'targetUnit'],
+    losses: VALUE_LOSSES,
+    isGiven: ({ data }) => data.targetUnit !== undefined,
+  },
+  {
+    path: ['data', 'targetTransform'],
+    losses: VALUE_LOSSES,
+    isGiven: ({ data }) => data.targetTransform.length > 0,
+  },
+];
+
+/** They would do nothing, in silence. */
+function refuseIdleFields(config: Config): ConfigFinding[] {
+  return FIELDS_OF_LOSSES.filter(
+    ({ losses, isGiven }) => !losses.includes(config.loss.kind) && isGiven(config),
+  ).map(({ path, losses }) => {
+    const last = losses[losses.length - 1];
+    const list = losses.length === 1 ? last : `${losses.slice(0, -1).join(', ')} or ${last}`;
+    return findAt(path, `only goes with loss ${list}`, 'remove it');
+  });
 }
 
-function checkBinaryCrossEntropy(config: Config): ConfigFinding[] {
-  const findings = refuseGiven(config, [...CLASS_FIELDS, ...VALUE_FIELDS]);
-  if (config.classWeights !== undefined && targetColumns(config.data).length > 1) {
-    findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
-  }
-  return findings;
-}
-
-function checkCrossEntropy(config: Config): ConfigFinding[] {
-  const { loss, data, classWeights } = config;
-  const findings = refuseGiven(config, VALUE_FIELDS);
-  if (targetColumns(data).length > 1) {
-    const help = 'name one column, or use mse';
-    findings.push(findAt(['data', 'target'], 'crossEntropy takes one column of class labels', help));
-  }
-  // A smoothed label has a share of every class, each with a weight of its own: no single weight of the row stands for it.
-  if (classWeights !== undefined && loss.kind === 'crossEntropy' && loss.labelSmoothing > 0) {
-    const text = 'does not go with classWeights, which weigh a row by its one class';
-    findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
-  }
-  return findings;
-}
-
-const CLASS_FIELDS = ['data.classes', 'data.ignoreIndex', 'metrics.topK'];
-const VALUE_FIELDS = ['data.targetUnit', 'data.targetTransform'];
-const GOES_WITH: Readonly<Record<string, string>> = {
-  'data.classes': 'crossEntropy',
-  'data.ignoreIndex': 'crossEntropy',
-  'metrics.topK': 'crossEntropy',
-  'data.targetUnit': 'mse, mae or huber',
-  'data.targetTransform': 'mse, mae or huber',
-  classWeights: 'crossEntropy or binaryCrossEntropy',
+/** Functions of the last outputs that are part of a loss. */
+const INNER_FUNCTIONS: { readonly [Kind in LossKind]?: string } = {
+  crossEntropy: 'softmax',
+  binaryCrossEntropy: 'the sigmoid',
 };
 
-/** Fields that would do nothing, in silence. */
-function refuseGiven({ data, metrics, classWeights }: Config, fields: readonly string[]): ConfigFinding[] {
-  const given: Readonly<Record<string, boolean>> = {
-    'data.classes': data.classes !== undefined,
-    'data.ignoreIndex': data.ignoreIndex !== undefined,
-    'metrics.topK': metrics.topK !== undefined,
-    'data.targetUnit': data.targetUnit !== undefined,
-    'data.targetTransform': data.targetTransform.length > 0,
-    classWeights: classWeights !== undefined,
-  };
-  return fields
-    .filter((field) => given[field])
-    .map((field) => findAt(field.split('.'), `only goes with loss ${GOES_WITH[field]}`, 'remove it'));
-}
-
-function checkLastLayer({ loss, data, model }: Config): ConfigFinding[] {
+function checkLastLayer(config: Config): ConfigFinding[] {
+  const { loss, model } = config;
   const last = model.layers.length - 1;
   const layer = model.layers[last];
   if (layer?.kind !== 'dense') return [];
   const path = ['model', 'layers', last];
-  const { units, activation } = layer;
-  const findings: ConfigFinding[] = [];
-  if (loss.kind === 'crossEntropy') {
-    const classes = dataKind(data) === 'text' ? NUM_BYTE_VALUES : data.classes;
-    if (classes !== undefined && units !== classes) {
-      const needed =
-        data.classes === undefined ? `a byte has ${classes} values` : `data.classes is ${classes}`;
-      const text = `the last layer has ${count(units, 'unit')}, ${needed}`;
-      findings.push(findAt([...path, 'units'], text, `set units to ${classes}`));
-    } else if (units < 2) {
-      findings.push(findAt([...path, 'units'], 'crossEntropy needs one unit per class, at least 2'));
-    }
-  } else {
-    const isImages = dataKind(data) === 'images';
-    const numColumns = isImages ? 1 : targetColumns(data).length;
-    const needed = isImages ? 'images have one label' : `data.target has ${count(numColumns, 'column')}`;
-    if (numColumns > 0 && units !== numColumns) {
-      const text = `the last layer has ${count(units, 'unit')}, ${needed}`;
-      findings.push(findAt([...path, 'units'], text, `set units to ${numColumns}`));
-    }
-  }
-  const inner = { crossEntropy: 'softmax', binaryCrossEntropy: 'the sigmoid' }[loss.kind as string];
-  if (inner !== undefined && activation !== 'linear') {
-    const text = `${loss.kind} takes the last layer's outputs as they are, not through ${activation}`;
-    findings.push(findAt([...path, 'activation'], text, `set it to linear; ${inner} is part of the loss`));
+  const findings = checkUnits(config, layer.units, [...path, 'units']);
+  const inner = INNER_FUNCTIONS[loss.kind];
+  if (inner !== undefined && layer.activation !== 'linear') {
+    const text = `${loss.kind} takes the last layer's outputs as they are, not through ${layer.activation}`;
+    const help = `set it to linear; ${inner} is part of the loss`;
+    findings.push(findAt([...path, 'activation'], text, help));
   }
   return findings;
+}
+
+function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding[] {
+  const needed = neededUnits(config);
+  if (!needed) {
+    const isEnough = config.loss.kind !== 'crossEntropy' || units >= 2;
+    return isEnough ? [] : [findAt(path, 'crossEntropy needs one unit per class, at least 2')];
+  }
+  if (units === needed.units) return [];
+  const text = `the last layer has ${count(units, 'unit')}, ${needed.reason}`;
+  return [findAt(path, text, `set units to ${needed.units}`)];
+}
+
+/** As many as classes, labels or target columns; undefined where the config alone cannot tell. */
+function neededUnits({ loss, data }: Config): { units: number; reason: string } | undefined {
+  const kind = dataKind(data);
+  if (kind === 'text') return { units: NUM_BYTE_VALUES, reason: `a byte has ${NUM_BYTE_VALUES} values` };
+  if (loss.kind === 'crossEntropy') {
+    if (data.classes === undefined) return undefined;
+    return { units: data.classes, reason: `data.classes is ${data.classes}` };
+  }
+  if (loss.kind === 'binaryCrossEntropy' && kind === 'images') {
+    return { units: 1, reason: 'images have one label' };
+  }
+  const units = targetColumns(data).length;
+  return units === 0 ? undefined : { units, reason: `data.target has ${count(units, 'column')}` };
 }
 
 function count(number: number, noun: string): string {

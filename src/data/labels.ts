@@ -89,7 +89,7 @@ export function checkClasses(
   { splits, warn }: { readonly splits: SplitIndices; readonly warn: (message: string) => void },
 ): void {
   const trained = classesIn(labels, splits.train);
-  if (trained.size < 2) {
+  if (trained.size === 1) {
     const [only] = trained;
     const message = `every training row is class "${classNames[only ?? 0]}"; classification needs at least two`;
     throw dataError('E_DATA_ONE_CLASS', message);

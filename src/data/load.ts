@@ -1,7 +1,8 @@
 // From config to memory: reads the data, splits it, fits the transforms and packs the rows.
 // The steps that the kinds of data do not share are in load-table.ts, load-images.ts and load-text.ts.
-import { countOf } from './data-error.ts';
-import { hashDataset, type PackedDataset, type SplitIndices } from './dataset.ts';
+import type { Config } from '../config/schema.ts';
+import { configError, countOf } from './data-error.ts';
+import { hashDataset, type PackedDataset, type RowLayout, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
 import { refuseWeightless } from './fold-weights.ts';
 import { packImages } from './load-images.ts';
@@ -25,6 +26,7 @@ export async function loadData(request: LoadRequest): Promise<LoadedData> {
   const sources = findSources(request.config.data);
   const { layout, blob, ...rest } = await packRows(sources, request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
+  refuseIdleTopK(request.config, layout);
   refuseWeightless(dataset, rest.splits);
   warnAboutLeaks(dataset, rest.splits, { noun: sources.kind === 'text' ? WINDOW : 'row', ...request });
   return { dataset, ...rest };
@@ -41,6 +43,13 @@ function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRow
     default:
       return sources satisfies never;
   }
+}
+
+/** Among as many classes as there are, every row is found. */
+function refuseIdleTopK({ metrics }: Config, { numClasses }: RowLayout): void {
+  if (metrics.topK === undefined || metrics.topK < numClasses) return;
+  const message = `metrics.topK is ${metrics.topK}, the data has ${numClasses} classes`;
+  throw configError('E_CONFIG_TOP_K', message, 'set it below the number of classes, or remove it');
 }
 
 function warnAboutLeaks(

@@ -7,6 +7,7 @@ import { shardBounds } from '../../src/data/batches.ts';
 import type { Engine, RowRange } from '../../src/engine/engine.ts';
 import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { LOSS_KINDS } from '../../src/losses/registry.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
 import { ReductionTree } from '../../src/tree.ts';
 import {
@@ -36,6 +37,7 @@ interface JobSpec {
   readonly inputWidth: number;
   readonly layers: readonly LayerWords[];
   readonly loss: LossKind;
+  readonly hasWeights: boolean;
   readonly numRows: number;
   readonly shards: number;
   /** Rows of the batch that the engine is planned for; the batch itself may be shorter. */
@@ -43,11 +45,11 @@ interface JobSpec {
   readonly seed: number;
 }
 
-function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed }: JobSpec): Job {
+function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed, hasWeights }: JobSpec): Job {
   const model = modelOf(inputWidth, layers);
   const isClassification = loss === 'crossEntropy';
   const shape = { numRows, featureWidth: inputWidth, outputWidth: model.outputWidth, isClassification };
-  const dataset = packSamples(randomSamples(seed, shape));
+  const dataset = packSamples(randomSamples(seed, { ...shape, hasWeights }));
   const options = { model, loss, dataset, weights: randomWeights(seed, model), batchSize, shards };
   // A batch in an order of its own, which need not be the dataset's.
   const indices = Uint32Array.from({ length: numRows }, (_, i) => (i * 7 + 3) % numRows);
@@ -104,7 +106,8 @@ const jobSpec: fc.Arbitrary<JobSpec> = fc.record({
   layers: fc
     .tuple(fc.array(layer, { maxLength: 3 }), layer)
     .map(([inner, [units, activation, bias]]) => [...inner, [units + 1, activation, bias] as LayerWords]),
-  loss: fc.constantFrom('mse' as const, 'crossEntropy' as const),
+  loss: fc.constantFrom(...LOSS_KINDS),
+  hasWeights: fc.boolean(),
   numRows: fc.integer({ min: 1, max: 40 }),
   shards: fc.integer({ min: 1, max: 20 }),
   batchSize: fc.integer({ min: 40, max: 50 }),
@@ -190,6 +193,7 @@ const MIXED: JobSpec = {
     [5, 'leakyRelu', true],
   ],
   loss: 'crossEntropy',
+  hasWeights: false,
   numRows: 40,
   shards: 8,
   batchSize: 40,

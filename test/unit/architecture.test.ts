@@ -10,7 +10,7 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 /** From the bottom up. A file may import from its own layer and from those below. A trailing slash is a folder. */
 const LAYERS: readonly (readonly string[])[] = [
   ['src/errors.ts', 'src/log.ts', 'src/random.ts', 'src/version.ts'],
-  ['src/kernels/', 'src/memory.ts', 'src/metrics.ts', 'src/safetensors.ts', 'src/tree.ts'],
+  ['src/kernels/', 'src/memory.ts', 'src/metrics/', 'src/safetensors.ts', 'src/tree.ts'],
   ['src/layers/', 'src/losses/'],
   ['src/model/', 'src/config/'],
   ['src/engine/', 'src/optimizer.ts', 'src/protocol/', 'src/data/'],

@@ -100,7 +100,9 @@ data:
 model:
   layers:
     - { kind: dense, units: 1, activation: linear, bias: true }
-loss: mse
+loss:
+  kind: mse
+metrics: {}
 optimizer:
   kind: adam
   learningRate: 0.001

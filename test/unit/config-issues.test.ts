@@ -106,7 +106,7 @@ describe('a field', () => {
     ],
     [
       { loss: 'crossentropy' },
-      'loss: expected one of "mse", "crossEntropy", got "crossentropy"',
+      'loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got "crossentropy"',
       '4:7',
       'did you mean "crossEntropy"?',
     ],
@@ -145,7 +145,7 @@ describe('a field', () => {
 
   it('that is missing is looked for at the start', async () => {
     await expect(errorText(loadText(withFields({}).replace('loss: mse\n', '')))).resolves.toBe(
-      'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "crossEntropy"\n  --> house.yaml:1:1',
+      'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind\n  --> house.yaml:1:1',
     );
   });
 });
@@ -164,7 +164,8 @@ describe('a config', () => {
   it('shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
-    const keys = 'name, data, model, loss, optimizer, batchSize, shards, epochs, tracking';
+    const keys =
+      'name, data, model, loss, classWeights, metrics, optimizer, batchSize, shards, epochs, tracking';
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(
       [

@@ -49,7 +49,11 @@ describe('--set', () => {
     ['epochs=many', 'epochs: expected integer >= 1, got "many" (string)', undefined],
     ['epochs="10"', 'epochs: expected integer >= 1, got "10" (string)', 'remove the quotes'],
     ['name=12', 'name: expected string, got 12 (number)', 'quote it: "12"'],
-    ['loss=', 'loss: expected one of "mse", "crossEntropy", got nothing (null)', undefined],
+    [
+      'loss=',
+      'loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got nothing (null)',
+      undefined,
+    ],
     ['epochs', 'expected key.path=value', 'such as --set optimizer.learningRate=0.01'],
     ['=1', 'expected key.path=value', 'such as --set optimizer.learningRate=0.01'],
     ['data..file=x', 'expected key.path=value', 'such as --set optimizer.learningRate=0.01'],
@@ -68,7 +72,7 @@ describe('--set', () => {
     [
       'data.toString.x=1',
       'unknown key "toString" in data',
-      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, standardize, delimiter, decimal, header, classes, split, shuffle',
+      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, standardize, delimiter, decimal, header, classes, weights, ignoreIndex, split, shuffle',
     ],
   ])('%s is refused, naming the flag', async (flag, message, help) => {
     await expect(loadText(HOUSE, { overrides: [flag] })).rejects.toMatchObject({
@@ -95,7 +99,7 @@ describe('environment variables', () => {
     await expect(errorText(loading)).resolves.toBe(
       [
         'error[E_CONFIG_INVALID]: 5 problems in house.yaml',
-        '  house.yaml:4:7: loss: expected one of "mse", "crossEntropy", got "msee" (did you mean "mse"?)',
+        '  house.yaml:4:7: loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got "msee" (did you mean "mse"?)',
         '  LOCKSTEP_BATCH_SIZE=big: batchSize: expected integer >= 1, got "big" (string)',
         '  --set shards=0: shards: expected integer >= 1, got 0',
         `  LOCKSTEP_EPOCHS=[: epochs: flow sequence must end with a ] (quote the value if it is text)`,

@@ -118,7 +118,7 @@ describe('a config that is refused', () => {
     ],
     [
       { data: 'file: a, target: y, targetTransform: [log]', ...logits },
-      'data.targetTransform: only goes with loss mse',
+      'data.targetTransform: only goes with loss mse, mae or huber',
       '2:46',
       'remove it',
     ],

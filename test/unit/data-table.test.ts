@@ -130,7 +130,7 @@ describe('missing cells', () => {
   test('are never filled in a target', async () => {
     expect(await errorOf(loadText('x,y\n1,1\n2,\n', { missing: 'mean' }))).toBe(
       'error[E_DATA_MISSING]: column "y": 1 of 2 cells missing ("" 1)\n  --> a.csv:3:3\n' +
-        '  help: a target cannot be filled in: set data.missing: drop-row',
+        '  help: only a feature can be filled in: set data.missing: drop-row',
     );
   });
 });

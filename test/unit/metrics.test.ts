@@ -1,5 +1,7 @@
 // Expected values: the worked examples in scikit-learn's own documentation (r2_score, root_mean_squared_error,
 // mean_absolute_error, classification_report), extended to full precision by hand; the fractions stand beside them.
+import fs from 'node:fs';
+import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -145,6 +147,8 @@ describe('classificationMetrics', () => {
         { precision: 1, recall: 2 / 3, f1: 0.8, support: 3 },
         { precision: 0, recall: 0, f1: 0, support: 0 },
       ],
+      // Class 3 occurs nowhere, so scikit-learn does not know of it.
+      macro: { precision: 1.5 / 3, recall: (1 + 2 / 3) / 3, f1: (2 / 3 + 0.8) / 3 },
       confusion: [
         [1, 0, 0, 0],
         [1, 0, 0, 0],
@@ -174,3 +178,205 @@ describe('classificationMetrics', () => {
     expect(metrics.perClass.at(-1)).toEqual({ precision: 1, recall: 1, f1: 1, support: 1 });
   });
 });
+
+describe('rows with weights', () => {
+  const weights = Float32Array.of(1, 0, 2);
+
+  test('count as often as they weigh in a regression, and a row of weight 0 not at all', () => {
+    const weighted = regressionMetrics({
+      predictions: Float32Array.of(1, 99, 3),
+      targets: Float32Array.of(2, 0, 0.5),
+      weights,
+      loss: 1,
+    });
+    const repeated = regressionMetrics({
+      predictions: Float32Array.of(1, 3, 3),
+      targets: Float32Array.of(2, 0.5, 0.5),
+      loss: 1,
+    });
+    expect(weighted).toEqual(repeated);
+  });
+
+  test('count as often as they weigh in a classification, but once in counts of rows', () => {
+    const outputs = Float32Array.of(1, 0, 0, 1, 1, 0);
+    const labels = Uint32Array.of(0, 0, 1);
+    const { support, confusion, ...rest } = counted({ outputs, labels, weights, loss: 1 });
+    const repeated = counted({
+      outputs: Float32Array.of(1, 0, 1, 0, 1, 0),
+      labels: Uint32Array.of(0, 1, 1),
+      loss: 1,
+    });
+    expect(rest).toEqual({ ...repeated, support: undefined, confusion: undefined });
+    expect(support).toEqual([1, 1]);
+    expect(confusion).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+  });
+
+  /** Ratios and counts of rows apart. */
+  function counted(outcome: Parameters<typeof classificationMetrics>[0]) {
+    const { perClass, confusion, ...rest } = classificationMetrics(outcome);
+    const ratios = perClass.map(({ precision, recall, f1 }) => ({ precision, recall, f1 }));
+    return { ...rest, ratios, support: perClass.map(({ support }) => support), confusion };
+  }
+});
+
+describe('the mean absolute percentage error', () => {
+  test('leaves targets of 0 out and counts them', () => {
+    const { mape, mapeZeros } = regressionMetrics({
+      predictions: Float32Array.of(3, 1, 1),
+      targets: Float32Array.of(2, 0, -0),
+      loss: 0,
+    });
+    expect({ mape, mapeZeros }).toEqual({ mape: 0.5, mapeZeros: 2 });
+  });
+
+  test('is absent where every target is 0', () => {
+    const zeros = new Float32Array(2);
+    const metrics = regressionMetrics({ predictions: zeros, targets: zeros, loss: 0 });
+    expect(metrics).toEqual({ loss: 0, rmse: 0, mae: 0, r2: 1, mapeZeros: 2 });
+  });
+});
+
+describe('rocCurve', () => {
+  test('has an area of 1 for a perfect order, 0 for its reverse and a half where all scores are equal', () => {
+    const area = (scores: number[]) => rocCurve(Float64Array.from(scores), [0, 0, 1, 1])?.area;
+    expect([area([1, 2, 3, 4]), area([4, 3, 2, 1]), area([7, 7, 7, 7])]).toEqual([1, 0, 0.5]);
+  });
+
+  test('gives rows of one score one point', () => {
+    const curve = rocCurve(Float64Array.of(3, 2, 2, 1), [1, 0, 1, 0]);
+    expect(curve).toEqual({
+      falsePositiveRates: [0, 0, 0.5, 1],
+      truePositiveRates: [0, 0.5, 1, 1],
+      area: 0.875,
+    });
+  });
+
+  test('does not exist where only one class has weight', () => {
+    expect(rocCurve(Float64Array.of(1, 2), [1, 1])).toBeUndefined();
+    expect(rocCurve(Float64Array.of(1, 2), [0, 1], Float32Array.of(0, 1))).toBeUndefined();
+  });
+});
+
+describe('binaryMetrics', () => {
+  test('of one column are those of a classification into two classes', () => {
+    const scores = [-1, 2, 0.5, -3];
+    const [targets, labels] = [Float32Array.of(0, 1, 0, 1), Uint32Array.of(0, 1, 0, 1)];
+    const binary = binaryMetrics({ outputs: Float32Array.from(scores), targets, numColumns: 1, loss: 0.7 });
+    const outputs = Float32Array.from(scores.flatMap((score) => [0, score]));
+    expect(binary).toEqual(classificationMetrics({ outputs, labels, loss: 0.7 }));
+  });
+
+  test('of several columns take each as a label of its own', () => {
+    const metrics = binaryMetrics({
+      outputs: Float32Array.of(1, -1, 1, 1, -1, 1),
+      targets: Float32Array.of(1, 0, 1, 1, 0, 0),
+      numColumns: 2,
+      loss: 0.4,
+    });
+    const perfect = { precision: 1, recall: 1, f1: 1, support: 2 };
+    expect(metrics).toEqual({
+      loss: 0.4,
+      accuracy: (1 + 2 / 3) / 2,
+      perClass: [perfect, { precision: 0.5, recall: 1, f1: 2 / 3, support: 1 }],
+      macro: { precision: 0.75, recall: 1, f1: (1 + 2 / 3) / 2 },
+      rocAuc: (1 + 0.75) / 2,
+    });
+  });
+});
+
+describe('sequenceMetrics', () => {
+  test('count positions by their ranks, and those of weight 0 not at all', () => {
+    const metrics = sequenceMetrics({
+      ranks: Float32Array.of(0, 4, 2, 0, 7, 1),
+      weights: Float32Array.of(1, 0, 1, 1, 1, 1),
+      loss: 2,
+      topK: 3,
+      exp: (x) => 10 * x,
+    });
+    expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
+  });
+
+  test('have no perplexity of a loss that is no log loss', () => {
+    expect(sequenceMetrics({ ranks: Float32Array.of(0, 1), loss: 2 })).toEqual({ loss: 2, accuracy: 0.5 });
+  });
+});
+
+describe('scalarMetrics', () => {
+  test('names every number that stands by itself, and those of a group by its name', () => {
+    expect(
+      scalarMetrics({
+        loss: 1,
+        accuracy: 0.5,
+        perClass: [],
+        macro: { precision: 0.1, recall: 0.2, f1: 0.3 },
+        topK: { k: 5, accuracy: 0.9 },
+        rocAuc: undefined,
+      }),
+    ).toEqual({
+      loss: 1,
+      accuracy: 0.5,
+      'macro/precision': 0.1,
+      'macro/recall': 0.2,
+      'macro/f1': 0.3,
+      top5: 0.9,
+    });
+  });
+});
+
+describe('metrics agree with their definitions in numpy', () => {
+  const golden = JSON.parse(
+    fs.readFileSync(path.resolve(import.meta.dirname, '../golden/metrics.json'), 'utf8'),
+  ) as Golden;
+
+  test.each(['plain', 'weighted'] as const)('for %s rows', (kind) => {
+    const weights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
+    const { regression, classes, binary } = golden;
+    const measured = regressionMetrics({
+      predictions: regression.predicted,
+      targets: regression.actual,
+      weights,
+      loss: 0,
+    });
+    expectClose(scalarMetrics(measured), regression[kind]);
+    const labels = Uint32Array.from(classes.label);
+    const outputs = Float32Array.from(classes.logits);
+    const { macro, topK, ...rest } = classificationMetrics({
+      ...{ outputs, labels, weights, loss: 0, topK: 3 },
+      math: Math,
+    });
+    const { macro: expectedMacro, ...expected } = classes[kind];
+    expectClose({ ...macro }, expectedMacro);
+    expectClose({ accuracy: rest.accuracy, logLoss: rest.logLoss, top3: topK?.accuracy }, expected);
+    const scores = Float64Array.from(binary.score);
+    expectClose({ rocAuc: rocCurve(scores, binary.label, weights)?.area }, binary[kind]);
+  });
+
+  /** Sums of 40 terms in another order. */
+  function expectClose(actual: Record<string, number | undefined>, expected: Record<string, number>): void {
+    for (const [name, value] of Object.entries(expected)) expect(actual[name], name).toBeCloseTo(value, 13);
+  }
+});
+
+type Numbers = Record<string, number>;
+
+interface Golden {
+  readonly weight: number[];
+  readonly regression: { actual: number[]; predicted: number[]; plain: Numbers; weighted: Numbers };
+  readonly classes: {
+    logits: number[];
+    label: number[];
+    plain: ClassNumbers;
+    weighted: ClassNumbers;
+  };
+  readonly binary: { score: number[]; label: number[]; plain: Numbers; weighted: Numbers };
+}
+
+interface ClassNumbers {
+  accuracy: number;
+  top3: number;
+  logLoss: number;
+  macro: Numbers;
+}

@@ -102,6 +102,30 @@ describe('the plots of a run', () => {
     expect(countMarks(svg, 'line mark')).toBe(1);
   });
 
+  test('a ROC curve names its area and the positive class, and stays small', async () => {
+    const rates = Array.from({ length: 5000 }, (_, i) => i / 4999);
+    const roc: PlotInput = {
+      kind: 'roc',
+      split: 'test',
+      positive: 'sick',
+      falsePositiveRates: rates,
+      truePositiveRates: rates.map(Math.sqrt),
+      area: 2 / 3,
+    };
+    expect(plotName(roc)).toBe('test-roc');
+    const svg = await renderSvg(plotSpec(roc));
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining([
+        'ROC curve (test)',
+        'Area under the curve 0.6667; positive: sick',
+        'false positive rate',
+        'true positive rate',
+        '100%',
+      ]),
+    );
+    expect(svg.length).toBeLessThan(100_000);
+  });
+
   test('residuals have a zero line', async () => {
     const svg = await renderSvg(plotSpec(RESIDUALS));
     expect(textsOf(svg)).toEqual(

@@ -27,7 +27,9 @@ interface Elementwise {
 const SQUARED: Elementwise = { numerator: 2, loss: (d) => d * d, slope: (d) => d };
 const ABSOLUTE: Elementwise = { numerator: 1, loss: Math.abs, slope: (d) => (d === 0 ? 0 : Math.sign(d)) };
 
-function huberOf(delta: number): Elementwise {
+function huberOf(given: number): Elementwise {
+  // The kernel holds it as float32.
+  const delta = Math.fround(given);
   return {
     numerator: 1,
     loss: (d) => Math.min(Math.abs(d), delta) * (Math.abs(d) - 0.5 * Math.min(Math.abs(d), delta)),

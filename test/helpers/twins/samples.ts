@@ -65,16 +65,25 @@ export function randomSamples(
     featureWidth,
     outputWidth,
     isClassification,
+    hasWeights = false,
   }: {
     numRows: number;
     featureWidth: number;
     outputWidth: number;
     isClassification: boolean;
+    hasWeights?: boolean;
   },
 ): SampleArrays {
   const features = randomValues(seed, numRows * featureWidth);
   const targets = isClassification
     ? randomWords(seed + 1, numRows).map((word) => word % outputWidth)
     : randomValues(seed + 1, numRows * outputWidth);
-  return { featureWidth, features, targets, numClasses: isClassification ? outputWidth : 0 };
+  const weights = Float32Array.from(randomWords(seed + 2, numRows), (word) => (word % 5) / 3);
+  return {
+    featureWidth,
+    features,
+    targets,
+    numClasses: isClassification ? outputWidth : 0,
+    ...(hasWeights && { weights }),
+  };
 }

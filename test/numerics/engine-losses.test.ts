@@ -1,0 +1,145 @@
+// The engine on sequences and on weighted samples: the same numbers as on the positions by themselves, and as
+// without the samples that count nothing.
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { PackedDataset } from '../../src/data/dataset.ts';
+import { totalWeight } from '../../src/data/dataset.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import type { LossInput } from '../../src/losses/registry.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import type { Model } from '../../src/model/model.ts';
+import { createEngine, createEngineRoom, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import type { EngineRoom, NodeSum } from '../helpers/twins/engines.ts';
+import { labelRanks } from '../helpers/twins/loss.ts';
+import { packSamples, randomValues, randomWords } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
+
+const ROWS = 11;
+const POSITIONS = 3;
+const FEATURES = 5;
+const CLASSES = 7;
+const LAYERS = [
+  { kind: 'dense' as const, units: 9, activation: 'relu' as const, bias: true },
+  { kind: 'dense' as const, units: CLASSES, activation: 'linear' as const, bias: true },
+];
+const LOSSES: readonly LossInput[] = ['crossEntropy', { kind: 'crossEntropy', labelSmoothing: 0.1 }];
+
+const features = randomValues(1, ROWS * POSITIONS * FEATURES);
+const labels = randomWords(2, ROWS * POSITIONS).map((word) => word % CLASSES);
+/** Of every label; every third is ignored. */
+const weights = Float32Array.from(labels, (label, i) => (i % 3 === 0 ? 0 : (label + 1) / 4));
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+/** `positions` of each row in one row, or each in a row of its own. */
+function samplesOf(positions: number, withWeights: boolean): PackedDataset {
+  const dataset = packSamples({
+    featureWidth: positions * FEATURES,
+    features,
+    targets: labels,
+    numClasses: CLASSES,
+    weights: withWeights ? weights : undefined,
+  });
+  const featureShape = positions === 1 ? [FEATURES] : [positions, FEATURES];
+  return { ...dataset, layout: { ...dataset.layout, featureShape } };
+}
+
+interface Setting {
+  readonly model: Model;
+  readonly engine: Engine;
+  readonly dataset: PackedDataset;
+}
+
+function settingOf(positions: number, loss: LossInput, withWeights: boolean): Setting {
+  const dataset = samplesOf(positions, withWeights);
+  const model = resolveModel({ layers: LAYERS }, dataset.layout.featureShape);
+  const batchSize = dataset.layout.numRows;
+  const options = { model, loss, dataset, weights: randomWeights(3, model), batchSize, shards: 4 };
+  return { model, dataset, engine: createEngine(room, options) };
+}
+
+/** Leaves of 3, 3, 3 and 2 rows, times `scale`. */
+function rangeOf(scale: number) {
+  const bounds = Uint32Array.of(0, 3, 6, 9, ROWS).map((bound) => bound * scale);
+  const indices = Uint32Array.from({ length: ROWS * scale }, (_, i) => i);
+  return { numLeaves: 4, firstLeaf: 0, bounds, indices };
+}
+
+function trainOn({ model, engine }: Setting, scale: number): NodeSum {
+  const [sum] = sumsOfRange(room, model, engine, rangeOf(scale));
+  return sum as NodeSum;
+}
+
+describe('a sequence of labels', () => {
+  it.each([false, true])('has the gradient of its positions as rows, with weights: %s', (withWeights) => {
+    for (const loss of LOSSES) {
+      const sequence = trainOn(settingOf(POSITIONS, loss, withWeights), 1);
+      const rows = trainOn(settingOf(1, loss, withWeights), POSITIONS);
+      expectSameBits(sequence.gradient, rows.gradient, 'gradient');
+      // A row's loss is the sum over its positions, so the losses are added in another order.
+      expect(sequence.lossSum / rows.lossSum).toBeCloseTo(1, 13);
+    }
+  });
+
+  it('comes back as the ranks of its labels', () => {
+    const setting = settingOf(POSITIONS, 'crossEntropy', true);
+    const { outputs, lossSums } = setting.engine.evaluate(rangeOf(1));
+    const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(rangeOf(POSITIONS));
+    expect(evaluationWidth(setting.model, setting.dataset.layout)).toBe(POSITIONS);
+    expectSameBits(outputs, labelRanks(rows.outputs, labels, CLASSES), 'ranks');
+    lossSums.forEach((sum, leaf) => expect(sum / (rows.lossSums[leaf] as number)).toBeCloseTo(1, 13));
+  });
+
+  it('is divided by the weights of its positions, or by their number', () => {
+    const indices = Uint32Array.of(4, 0);
+    expect(totalWeight(samplesOf(POSITIONS, false), indices)).toBe(2 * POSITIONS);
+    const counted = [12, 13, 14, 0, 1, 2].reduce((sum, at) => sum + (weights[at] as number), 0);
+    expect(totalWeight(samplesOf(POSITIONS, true), indices)).toBe(counted);
+  });
+});
+
+describe('rows of weight 0', () => {
+  it.each(['mse', 'mae', 'huber', 'binaryCrossEntropy', 'crossEntropy'] as const)(
+    'leave gradient and loss as if they were not there, in %s',
+    (loss) => {
+      const isLabels = loss === 'crossEntropy';
+      const targets = isLabels ? labels.subarray(0, ROWS) : randomValues(4, ROWS * CLASSES).map(Math.abs);
+      const width = isLabels ? 1 : CLASSES;
+      const pick = (kept: readonly number[], rowWeights?: Float32Array): NodeSum => {
+        const dataset = packSamples({
+          featureWidth: FEATURES,
+          features: Float32Array.from(kept.flatMap((row) => [...rowOf(features, row, FEATURES)])),
+          targets: (isLabels ? Uint32Array : Float32Array).from(
+            kept.flatMap((row) => [...rowOf(targets, row, width)]),
+          ),
+          numClasses: isLabels ? CLASSES : 0,
+          weights: rowWeights,
+        });
+        const model = resolveModel({ layers: LAYERS }, [FEATURES]);
+        const options = { model, loss, dataset, weights: randomWeights(5, model), shards: 1 };
+        const engine = createEngine(room, { ...options, batchSize: kept.length });
+        const bounds = Uint32Array.of(0, kept.length);
+        const range = { numLeaves: 1, firstLeaf: 0, bounds, indices: Uint32Array.from(kept, (_, i) => i) };
+        return sumsOfRange(room, model, engine, range)[0] as NodeSum;
+      };
+      const all = Array.from({ length: ROWS }, (_, row) => row);
+      const isKept = (row: number): boolean => row % 4 !== 1;
+      const zeroed = pick(
+        all,
+        Float32Array.from(all, (row) => Number(isKept(row))),
+      );
+      const without = pick(all.filter(isKept));
+      expect(zeroed.lossSum).toBe(without.lossSum);
+      // A row of zeros can turn a sum of -0 into 0.
+      const unsigned = ({ gradient }: NodeSum): number[] => Array.from(gradient, (value) => value + 0);
+      expect(unsigned(zeroed)).toEqual(unsigned(without));
+    },
+  );
+});
+
+function rowOf<T extends Float32Array | Uint32Array>(values: T, row: number, width: number): T {
+  return values.subarray(row * width, (row + 1) * width) as T;
+}
