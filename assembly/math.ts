@@ -90,3 +90,8 @@ export function logF64(x: f64): f64 {
 export function expF64(x: f64): f64 {
   return Math.exp(x);
 }
+
+/** Cosine in f64 (musl's algorithm, compiled into this module): for learning-rate schedules. */
+export function cosF64(x: f64): f64 {
+  return Math.cos(x);
+}

@@ -3,7 +3,7 @@ import { validateConfig } from '../src/config/validate.ts';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
-import { hostMath } from '../src/data/host-math.ts';
+import { hostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import { sizeOf } from '../src/layers/layer.ts';

@@ -368,9 +368,9 @@ export class Cluster implements Compute {
   #completePiece({ piece, slot }: Extract<RoundCommand, { type: 'pieceCompleted' }>): void {
     const active = this.#active as ActiveRound;
     const { address, lossSum } = this.#slots.get(slot);
-    this.#state.finishPiece(piece, address, active.weight);
+    const finished = this.#state.finishPiece(piece, address, active.weight, active.batch.indices.length);
     if (piece === this.#state.model.pieces.length - 1) active.lossSum = lossSum;
-    this.#sendPiece([...this.#sessions.values()], piece, 'next');
+    for (const next of finished) this.#sendPiece([...this.#sessions.values()], next, 'next');
   }
 
   /** Encodes a piece once and sends the same bytes to all. */

@@ -4,7 +4,7 @@ import { blobByteLength } from '../src/data/dataset.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { formatBytes } from '../src/memory.ts';
 import { describeModel } from '../src/model/model.ts';
-import { optimizerBytes } from '../src/optimizer.ts';
+import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import type { PreparedRun } from './prepare.ts';
 
 /** Data, model, steps and memory of a prepared run, ending in a newline. */
@@ -23,7 +23,7 @@ export function describePlan({ config, data, model, plan }: PreparedRun): string
     `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${count(config.shards)} shards`,
     `worker   ${formatBytes(worker)}: weights ${formatBytes(weights)}, packed weights ${formatBytes(packedWeights)}, gradients ${formatBytes(gradients)},`,
     `         activations ${formatBytes(activations)}, scratch ${formatBytes(scratch)}, dataset ${formatBytes(datasetBytes)} (one thread)`,
-    `here     optimizer state ${formatBytes(optimizerBytes(model.numParameters))}, ${count(model.pieces.length)} pieces on the wire`,
+    `here     optimizer state ${formatBytes(optimizerBytes(model.numParameters, config.optimizer))}, ${count(model.pieces.length)} pieces on the wire`,
     '',
   ].join('\n');
 }

@@ -43,7 +43,7 @@ export class InProcessCompute implements Compute {
     const state = this.#state;
     this.#engine.setWeights(state.parameters);
     const lossSum = this.#engine.train(batch.indices, state.step, ({ piece, address }) => {
-      state.finishPiece(piece, address, batch.weight);
+      state.finishPiece(piece, address, batch.weight, batch.indices.length);
     });
     // Other work of the process (signals, output) gets its turn once a step.
     await new Promise((resolve) => setImmediate(resolve));

@@ -2,7 +2,7 @@
 import type { Config } from '../src/config/schema.ts';
 import { targetView, totalWeight, weightWidth } from '../src/data/dataset.ts';
 import type { SplitIndices } from '../src/data/dataset.ts';
-import type { HostMath } from '../src/data/host-math.ts';
+import type { HostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { inverseTarget } from '../src/data/transforms.ts';
 import { isSequence } from '../src/engine/evaluation.ts';

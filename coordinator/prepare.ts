@@ -3,8 +3,8 @@
 import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
-import { hostMath } from '../src/data/host-math.ts';
-import type { HostMath } from '../src/data/host-math.ts';
+import { hostMath } from '../src/kernels/host-math.ts';
+import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
@@ -18,7 +18,7 @@ import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
 import { describeModel, resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
-import { optimizerBytes } from '../src/optimizer.ts';
+import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { decodeSafetensors } from '../src/safetensors.ts';
 import { TrainingState } from './training-state.ts';
 
@@ -44,7 +44,7 @@ export async function prepareRun(config: Config, warn: (message: string) => void
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
   const plan = planEngine(model, config.batchSize, config.shards);
-  requireMemory(model, plan, data);
+  requireMemory(config, model, plan, data);
   return { config, kernelModule, kernels, memory, math, data, model, plan };
 }
 
@@ -56,7 +56,7 @@ export async function initialState({ config, kernels, memory, model }: PreparedR
     kernels,
     memory,
     model,
-    optimizer: config.optimizer,
+    config,
     initialize: (address) => {
       if (file && init !== undefined) loadWeights(kernels, memory, model, file, init, address);
       else drawWeights(kernels, memory, model, config.seed, address);
@@ -103,13 +103,13 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
-function requireMemory(model: Model, plan: EnginePlan, data: LoadedData): void {
+function requireMemory(config: Config, model: Model, plan: EnginePlan, data: LoadedData): void {
   const { weights, packedWeights, gradients, activations, scratch } = plan.bytes;
   const dataset = blobByteLength(data.dataset.layout);
   const worker = weights + packedWeights + gradients + activations + scratch + dataset;
-  const optimizer = optimizerBytes(model.numParameters);
-  // Best weights, and the sums of gradients of two workers.
-  const coordinator = optimizer + 3 * gradients;
+  const optimizer = optimizerBytes(model.numParameters, config.optimizer);
+  // Best weights, averaged ones, and the sums of gradients of two workers.
+  const coordinator = optimizer + (config.ema ? 4 : 3) * gradients;
   const largest = Math.max(worker, coordinator);
   if (largest <= MEMORY_LIMIT_BYTES) return;
   const parts = `weights ${formatBytes(gradients)}, optimizer state ${formatBytes(optimizer)}, activations ${formatBytes(activations)}, dataset ${formatBytes(dataset)}`;

@@ -62,7 +62,13 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
-    const result = await train({ ...prepared, state, compute, observer: both(recorder, options.observer), signal });
+    const result = await train({
+      ...prepared,
+      state,
+      compute,
+      observer: both(recorder, options.observer),
+      signal,
+    });
     recorder.endProgress();
     await saveModel(directory.modelPath, { ...prepared, state });
     summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
@@ -116,13 +122,14 @@ function summarize(
   weightsSha256: string,
   wallSeconds: number,
 ): Summary {
-  const { best, epochs, samplesSeen, steps, trainSeconds, workers } = result;
+  const { best, epochs, samplesSeen, steps, stoppedEarly, trainSeconds, workers } = result;
   const last = epochs[epochs.length - 1];
   return {
     name: config.name,
     seed: config.seed,
     weightsSha256,
-    epochs: config.epochs,
+    epochs: epochs.length,
+    ...(stoppedEarly === undefined ? {} : { stoppedEarly }),
     steps,
     samplesSeen,
     workers,

@@ -1,21 +1,22 @@
 // The weights and everything that changes them: the coordinator is their only writer. A step reaches them
 // piece by piece, as reductions finish, and becomes real when all pieces have; a piece that is not finite
-// stops it before anything is kept.
+// stops it before anything is kept. With clipping by norm the pieces wait for the last one, whose squares it needs.
 import { createHash } from 'node:crypto';
-import type { OptimizerConfig } from '../src/config/schema.ts';
+import type { Config } from '../src/config/schema.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Memory } from '../src/memory.ts';
 import type { Model, Piece } from '../src/model/model.ts';
-import { Adam } from '../src/optimizer.ts';
+import { WeightAverage } from '../src/optimizer/average.ts';
+import { Optimizer } from '../src/optimizer/optimizer.ts';
 
 /** What a training state is made from; `initialize` fills the flat vector at the given address. */
 export interface TrainingStateOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly model: Model;
-  readonly optimizer: OptimizerConfig;
+  readonly config: Pick<Config, 'optimizer' | 'clip' | 'ema'>;
   readonly initialize: (address: number) => void;
 }
 
@@ -26,30 +27,48 @@ export interface WeightsPiece {
   readonly fingerprint: string;
 }
 
-/** Weights, optimizer state, and the best weights so far. */
+/** The gradient of a piece that has arrived. */
+interface ArrivedPiece {
+  readonly sum: number;
+  readonly divisor: number;
+  readonly numSamples: number;
+  /** Sum of squares of the mean gradient. */
+  readonly squares: number;
+}
+
+/** What PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
+const NORM_EPSILON = 1e-6;
+
+/** Weights, optimizer state, their moving average if there is one, and the best weights so far. */
 export class TrainingState {
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly model: Model;
-  readonly #optimizer: Adam;
-  readonly #learningRate: number;
+  readonly #config: TrainingStateOptions['config'];
+  readonly #optimizer: Optimizer;
+  readonly #average: WeightAverage | undefined;
   readonly #best: number;
+  #shown: 'live' | 'average' = 'live';
   #fingerprints: string[];
   /** All of `#fingerprints` in one, once somebody asked. */
   #fingerprint: string | undefined;
   #nextFingerprints: string[] = [];
-  #squares: number[] = [];
+  /** Of the step in progress, by piece. */
+  #arrived: ArrivedPiece[] = [];
   #version = 0;
   #hasBest = false;
 
-  constructor({ kernels, memory, model, optimizer, initialize }: TrainingStateOptions) {
+  constructor({ kernels, memory, model, config, initialize }: TrainingStateOptions) {
     this.kernels = kernels;
     this.memory = memory;
     this.model = model;
-    this.#optimizer = new Adam(kernels, memory, model.numParameters, optimizer);
-    this.#learningRate = optimizer.learningRate;
+    this.#config = config;
+    const { optimizer, clip, ema } = config;
+    this.#optimizer = new Optimizer({ kernels, memory, model, config: optimizer, clipValue: clip.value });
+    this.#average = ema && new WeightAverage(kernels, memory, model, ema);
     this.#best = memory.allocate(4 * model.numParameters, 'best weights');
     initialize(this.#optimizer.parameters);
+    this.#average?.start(this.#optimizer.parameters);
     this.#fingerprints = this.#fingerprintAll();
   }
 
@@ -70,16 +89,21 @@ export class TrainingState {
 
   /** Address of the flat f32 vector of the current version. */
   get parameters(): number {
-    return this.#optimizer.parameters;
+    return this.#shown === 'average' && this.#average ? this.#average.parameters : this.#optimizer.parameters;
   }
 
+  /** Of the next step. */
   get learningRate(): number {
-    return this.#learningRate;
+    return this.#optimizer.learningRate;
+  }
+
+  set learningRate(value: number) {
+    this.#optimizer.learningRate = value;
   }
 
   /** A piece of the current version. */
   currentPiece(index: number): WeightsPiece {
-    return this.#weightsPiece(this.#optimizer.parameters, index, this.#fingerprints);
+    return this.#weightsPiece(this.parameters, index, this.#fingerprints);
   }
 
   /** A piece of the version that the step in progress makes; undefined until it is finished. */
@@ -89,28 +113,47 @@ export class TrainingState {
   }
 
   /**
-   * Takes the sum of gradients over samples of a total weight of `count`, for one piece (f32 at `gradientSum`), through
-   * the optimizer.
+   * Takes the sum of gradients for one piece (f32 at `gradientSum`), of samples with this total weight (their number
+   * divides statistics), and returns the pieces of the next weights that are finished now: this one or, where the norm
+   * is clipped, none before the last one has come, and then all. Until then the sum must stay where it is.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
-  finishPiece(index: number, gradientSum: number, count: number): void {
-    const piece = this.#piece(index);
-    const squares = this.kernels.sumSquares(gradientSum, piece.length);
-    if (!Number.isFinite(squares)) throw this.#diverged(piece, gradientSum);
-    this.#squares[index] = squares / (count * count);
-    this.#optimizer.applyPiece(piece, gradientSum, count);
-    const address = this.#optimizer.nextParameters + 4 * piece.offset;
-    this.#nextFingerprints[index] = fingerprintOf(this.kernels, address, piece.length);
+  finishPiece(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
+    const squares = this.#optimizer.sumSquares(index, gradientSum);
+    if (squares === undefined) throw this.#diverged(this.#piece(index), gradientSum);
+    this.#arrived[index] = {
+      sum: gradientSum,
+      divisor: weight,
+      numSamples,
+      squares: squares / (weight * weight),
+    };
+    const maxNorm = this.#config.clip.norm;
+    if (maxNorm === undefined) return this.#applyPieces([index], 1);
+    const all = Object.keys(this.#arrived).map(Number);
+    if (all.length < this.model.pieces.length) return [];
+    return this.#applyPieces(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
   }
 
-  /** Makes the step real; returns the norm of its mean gradient. */
+  /** Makes the step real; returns the norm of its mean gradient, before clipping. */
   commit(): { gradNorm: number } {
+    const gradNorm = this.#gradientNorm();
     this.#optimizer.commit();
-    this.#fingerprints = this.#nextFingerprints;
-    this.#nextFingerprints = [];
-    this.#fingerprint = undefined;
-    this.#version++;
-    return { gradNorm: Math.sqrt(this.#squares.reduce((sum, square) => sum + square, 0)) };
+    this.#average?.update(this.#optimizer.parameters, this.#optimizer.numSteps);
+    const fingerprints = this.#nextFingerprints;
+    this.#forgetStep();
+    this.#replaced(fingerprints);
+    return { gradNorm };
+  }
+
+  /**
+   * Makes the averaged weights, or those that training moves, the current ones, as a new version. Returns whether
+   * that changed anything. Steps are taken only while the live ones are current.
+   */
+  show(weights: 'live' | 'average'): boolean {
+    if (!this.#average || weights === this.#shown) return false;
+    this.#shown = weights;
+    this.#replaced(this.#fingerprintAll());
+    return true;
   }
 
   /** True once `keepBest` was called: an epoch is done. */
@@ -125,19 +168,44 @@ export class TrainingState {
     this.memory.f32(this.#best, numParameters).set(this.memory.f32(this.parameters, numParameters));
   }
 
-  /** Makes the best weights current, as a new version. */
+  /** Makes the best weights the live and current ones, as a new version. */
   restoreBest(): void {
     const { numParameters } = this.model;
+    this.#shown = 'live';
     this.memory.f32(this.parameters, numParameters).set(this.memory.f32(this.#best, numParameters));
-    this.#fingerprints = this.#fingerprintAll();
-    this.#fingerprint = undefined;
-    this.#version++;
+    this.#replaced(this.#fingerprintAll());
   }
 
   /** SHA-256 over the little-endian f32 bytes of the current flat vector. */
   weightsSha256(): string {
     const bytes = this.memory.bytes(this.parameters, 4 * this.model.numParameters);
     return createHash('sha256').update(bytes).digest('hex');
+  }
+
+  #applyPieces(indices: readonly number[], scale: number): readonly number[] {
+    for (const index of indices) {
+      this.#optimizer.applyPiece(index, { ...(this.#arrived[index] as ArrivedPiece), scale });
+      const { offset, length } = this.#piece(index);
+      const address = this.#optimizer.nextParameters + 4 * offset;
+      this.#nextFingerprints[index] = fingerprintOf(this.kernels, address, length);
+    }
+    return indices;
+  }
+
+  /** Of the mean gradient: the pieces' sums of squares, added in the order of pieces. */
+  #gradientNorm(): number {
+    return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
+  }
+
+  #replaced(fingerprints: string[]): void {
+    this.#fingerprints = fingerprints;
+    this.#fingerprint = undefined;
+    this.#version++;
+  }
+
+  #forgetStep(): void {
+    this.#nextFingerprints = [];
+    this.#arrived = [];
   }
 
   #weightsPiece(base: number, index: number, fingerprints: readonly string[]): WeightsPiece {
@@ -159,6 +227,7 @@ export class TrainingState {
   }
 
   #diverged(piece: Piece, gradientSum: number): LockstepError {
+    this.#forgetStep();
     const values = this.memory.f32(gradientSum, piece.length);
     const at = piece.offset + values.findIndex((value) => !Number.isFinite(value));
     const tensor = this.model.tensors.find(({ offset, length }) => at >= offset && at < offset + length);
@@ -166,7 +235,7 @@ export class TrainingState {
       category: 'diverged',
       code: 'E_DIVERGED',
       message: `diverged at step ${this.#optimizer.numSteps + 1}: the gradient of ${tensor?.name ?? 'the model'} is not finite`,
-      help: `lower optimizer.learningRate (now ${this.#learningRate})`,
+      help: `lower optimizer.learningRate (now ${this.#config.optimizer.learningRate})`,
     });
   }
 }

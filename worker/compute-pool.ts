@@ -154,7 +154,7 @@ export class ComputePool {
 
   #reportLeaves(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
     const { firstLeaf, bounds, lossSums, outputs } = message;
-    const width = outputs.length / (bounds.at(-1));
+    const width = outputs.length / (bounds[bounds.length - 1] as number);
     lossSums.forEach((lossSum, index) => {
       const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
       active.reports.onLeaf({

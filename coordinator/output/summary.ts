@@ -10,7 +10,10 @@ export interface Summary {
   readonly seed: number;
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
+  /** Epochs trained. */
   readonly epochs: number;
+  /** The epoch after which early stopping ended the run; absent if it did not. */
+  readonly stoppedEarly?: number | undefined;
   readonly steps: number;
   /** Training samples seen, each epoch counted. */
   readonly samplesSeen: number;
@@ -34,13 +37,15 @@ export interface Summary {
 
 /** A table of the run's losses and test metrics, ending in a newline. */
 export function formatSummary(summary: Summary): string {
-  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, workers, best } = summary;
+  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, workers, best } =
+    summary;
   const work = `${pluralize(epochs, 'epoch')}, ${pluralize(steps, 'step')}, ${pluralize(samplesSeen, 'sample')}`;
   const speed = `${formatCount(samplesPerSecond)} samples/s, ${pluralize(workers, 'worker')}`;
+  const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
     `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,
     metricsTable(summary),
-    `best epoch ${best.epoch}, weights sha256 ${summary.weightsSha256}`,
+    `best epoch ${best.epoch}${ending}, weights sha256 ${summary.weightsSha256}`,
     '',
   ].join('\n');
 }

@@ -4,14 +4,14 @@ import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../dist/src/config/load.js';
 import { epochOrder } from '../../dist/src/data/batches.js';
-import { hostMath } from '../../dist/src/data/host-math.js';
+import { hostMath } from '../../dist/src/kernels/host-math.js';
 import { loadData } from '../../dist/src/data/load.js';
 import { drawWeights } from '../../dist/src/engine/initialize.js';
 import { LocalEngine } from '../../dist/src/engine/local-engine.js';
 import { instantiateKernels, loadKernelModule } from '../../dist/src/kernels/kernels.js';
 import { Memory } from '../../dist/src/memory.js';
 import { resolveModel } from '../../dist/src/model/model.js';
-import { Adam } from '../../dist/src/optimizer.js';
+import { Optimizer } from '../../dist/src/optimizer/optimizer.js';
 
 const { config } = await loadConfig({ path: fileURLToPath(new URL('../house/house.yaml', import.meta.url)) });
 const { batchSize, loss, seed, shards } = config;
@@ -34,22 +34,22 @@ const engine = await LocalEngine.create({
   batchSize,
   shards,
 });
-const adam = new Adam(kernels, memory, model.numParameters, config.optimizer);
-drawWeights(kernels, memory, model, seed, adam.parameters);
+const optimizer = new Optimizer({ kernels, memory, model, config: config.optimizer });
+drawWeights(kernels, memory, model, seed, optimizer.parameters);
 
 for (let epoch = 0; epoch < numEpochs; epoch++) {
   const order = epochOrder(splits.train, { seed, epoch, shuffle: config.data.shuffle });
   let lossSum = 0;
   for (let start = 0; start < order.length; start += batchSize) {
     const batch = order.subarray(start, start + batchSize);
-    engine.setWeights(adam.parameters);
+    engine.setWeights(optimizer.parameters);
     // Each piece of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
-    lossSum += engine.train(batch, adam.numSteps, ({ piece, address }) =>
-      adam.applyPiece(model.pieces[piece], address, batch.length),
+    lossSum += engine.train(batch, optimizer.numSteps, ({ piece, address }) =>
+      optimizer.applyPiece(piece, { sum: address, divisor: batch.length }),
     );
-    adam.commit();
+    optimizer.commit();
   }
   console.log(`epoch ${epoch + 1}  loss ${(lossSum / order.length).toFixed(4)}`);
 }
-const weights = memory.bytes(adam.parameters, 4 * model.numParameters);
+const weights = memory.bytes(optimizer.parameters, 4 * model.numParameters);
 console.log(`weights sha256 ${createHash('sha256').update(weights).digest('hex')}`);

@@ -18,27 +18,43 @@ export interface Expectation {
   readonly options: readonly string[];
 }
 
-/** What the schema allows at `path`, which must be one that it knows. */
-export function expectedAt(path: KeyPath, broken: BrokenBound): Expectation {
-  const schemas = schemasAt(path);
+/** What the schema allows at `path`, which must be one that it knows, of the value `root`. */
+export function expectedAt(path: KeyPath, broken: BrokenBound, root: unknown): Expectation {
+  const schemas = schemasAt(path, root);
   return {
-    words: [...new Set(schemas.map((schema) => describeSchema(schema, broken)))].join(' or '),
+    words: describeAlternatives(schemas, broken),
     types: schemas.map(({ type }) => (type === 'integer' ? 'number' : String(type))),
     options: schemas.flatMap((schema) => optionsOf(schema) ?? []),
   };
 }
 
-/** The keys that a mapping at `path` may have. */
-export function validKeys(path: KeyPath): string[] {
-  const keys = schemasAt(path).flatMap(({ properties }) => Object.keys(properties ?? {}));
+/** The keys that the mapping at `path` of `root` may have. */
+export function validKeys(path: KeyPath, root: unknown): string[] {
+  const keys = schemasAt(path, root).flatMap(({ properties }) => Object.keys(properties ?? {}));
   return [...new Set(keys)].filter((key) => key !== '$schema');
 }
 
 /** The alternatives for the value at `path`; none if the schema knows no such path. */
-function schemasAt(path: KeyPath): JsonSchema[] {
-  let schemas = alternatives(ROOT);
-  for (const segment of path) schemas = schemas.flatMap((schema) => alternatives(childOf(schema, segment)));
+function schemasAt(path: KeyPath, root: unknown): JsonSchema[] {
+  let schemas = ofSameKind(alternatives(ROOT), root);
+  let value = root;
+  for (const segment of path) {
+    value = childValue(value, segment);
+    const children = schemas.flatMap((schema) => alternatives(childOf(schema, segment)));
+    schemas = ofSameKind(children, value);
+  }
   return schemas;
+}
+
+/** Of mappings that differ in `kind`, the one that the value names, or that stands for a value without a kind. */
+function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
+  const kind = childValue(value, 'kind');
+  const same = schemas.filter(({ properties }) => {
+    const expected = properties?.kind;
+    if (!isSchema(expected)) return false;
+    return kind === undefined ? expected.default !== undefined : expected.const === kind;
+  });
+  return same.length > 0 ? same : schemas;
 }
 
 function alternatives(schema: unknown): JsonSchema[] {
@@ -56,13 +72,39 @@ function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** What a mapping or list holds under a key; undefined if there is nothing. */
+export function childValue(container: unknown, segment: string | number): unknown {
+  if (typeof container !== 'object' || container === null) return undefined;
+  return Object.hasOwn(container, segment) ? Reflect.get(container, segment) : undefined;
+}
+
+/** Words in one list, mappings by the keys that all of them need, and whatever else is allowed. */
+function describeAlternatives(schemas: readonly JsonSchema[], broken: BrokenBound): string {
+  const words = schemas.filter((schema) => optionsOf(schema));
+  const mappings = schemas.filter((schema) => schema.type === 'object');
+  const others = schemas.filter((schema) => !words.includes(schema) && !mappings.includes(schema));
+  const parts = others.map((schema) => describeSchema(schema, broken));
+  const [first, ...rest] = mappings;
+  if (words.length > 0) parts.unshift(describeOptions(words.flatMap((schema) => optionsOf(schema) ?? [])));
+  if (first) {
+    const required = (first.required ?? []).filter((key) =>
+      rest.every((other) => other.required?.includes(key)),
+    );
+    parts.push(required.length > 0 ? `mapping with ${required.join(', ')}` : 'mapping');
+  }
+  return [...new Set(parts)].join(' or ');
+}
+
+function describeOptions(options: readonly string[]): string {
+  const quoted = options.map((option) => JSON.stringify(option)).join(', ');
+  return options.length === 1 ? quoted : `one of ${quoted}`;
+}
+
 function optionsOf(schema: JsonSchema): string[] | undefined {
   return schema.const === undefined ? schema.enum?.map(String) : [String(schema.const)];
 }
 
 function describeSchema(schema: JsonSchema, broken: BrokenBound): string {
-  const options = optionsOf(schema)?.map((option) => JSON.stringify(option));
-  if (options) return options.length === 1 ? options.join('') : `one of ${options.join(', ')}`;
   switch (schema.type) {
     case 'integer':
     case 'number':
@@ -71,10 +113,8 @@ function describeSchema(schema: JsonSchema, broken: BrokenBound): string {
       return describeString(schema, broken);
     case 'boolean':
       return 'true or false';
-    case 'array':
-      return `list${describeLength(schema, broken)}`;
     default:
-      return schema.required ? `mapping with ${schema.required.join(', ')}` : 'mapping';
+      return `list${describeLength(schema, broken)}`;
   }
 }
 

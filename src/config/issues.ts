@@ -1,7 +1,7 @@
 // From zod's issues to findings in Lockstep's words: the key path, what was expected, what stands there, the way out.
 import type { z } from 'zod';
 import { quoteValue } from '../errors.ts';
-import { type Expectation, expectedAt, validKeys } from './expectation.ts';
+import { childValue, type Expectation, expectedAt, validKeys } from './expectation.ts';
 import { type ConfigFinding, formatKeyPath, type KeyPath } from './problem.ts';
 import { suggest } from './suggest.ts';
 
@@ -12,20 +12,20 @@ export function describeIssue(issue: Issue, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => describeUnknownKey(path, key));
+      return issue.keys.map((key) => describeUnknownKey(path, key, root));
     case 'invalid_union':
       return describeUnion(issue, root);
     case 'too_big':
-      return [describeMismatch(path, expectedAt(path, 'upper'), root)];
+      return [describeMismatch(path, expectedAt(path, 'upper', root), root)];
     case 'invalid_format':
-      return [describeMismatch(path, { ...expectedAt(path, 'lower'), words: issue.message }, root)];
+      return [describeMismatch(path, { ...expectedAt(path, 'lower', root), words: issue.message }, root)];
     default:
-      return [describeMismatch(path, expectedAt(path, 'lower'), root)];
+      return [describeMismatch(path, expectedAt(path, 'lower', root), root)];
   }
 }
 
-function describeUnknownKey(parent: KeyPath, key: string): ConfigFinding {
-  const candidates = validKeys(parent);
+function describeUnknownKey(parent: KeyPath, key: string, root: unknown): ConfigFinding {
+  const candidates = validKeys(parent, root);
   const near = suggest(key, candidates);
   const where = parent.length === 0 ? '' : ` in ${formatKeyPath(parent)}`;
   return {
@@ -50,7 +50,7 @@ function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): Conf
   );
   const candidates = ofType.length > 1 ? ofType.filter((branch) => knowsSomeKey(branch, path, root)) : ofType;
   const [only] = candidates;
-  if (!only || candidates.length > 1) return [describeMismatch(path, expectedAt(path, 'lower'), root)];
+  if (!only || candidates.length > 1) return [describeMismatch(path, expectedAt(path, 'lower', root), root)];
   return only.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, root));
 }
 
@@ -100,12 +100,7 @@ function isNumeral(text: string): boolean {
 }
 
 function valueAt(root: unknown, path: KeyPath): unknown {
-  let value = root;
-  for (const segment of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, segment)) return undefined;
-    value = Reflect.get(value, segment);
-  }
-  return value;
+  return path.reduce<unknown>(childValue, root);
 }
 
 function toKeyPath(path: readonly PropertyKey[]): KeyPath {

@@ -1,13 +1,20 @@
-// Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts.
+// Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts,
+// those of training in training-rules.ts.
 import { dataKind, NUM_BYTE_VALUES } from './data-kind.ts';
 import { checkData, targetColumns } from './data-rules.ts';
 import type { LossKind } from '../losses/registry.ts';
 import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
+import { checkTraining } from './training-rules.ts';
 
 /** Everything that is wrong with a config whose fields are each right. */
 export function checkRules(config: Config): ConfigFinding[] {
-  return [...checkData(config.data), ...checkLoss(config), ...checkLastLayer(config)];
+  return [
+    ...checkData(config.data),
+    ...checkLoss(config),
+    ...checkLastLayer(config),
+    ...checkTraining(config),
+  ];
 }
 
 function checkLoss(config: Config): ConfigFinding[] {

@@ -3,6 +3,9 @@
 import { z } from 'zod';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
+import { emaSchema } from '../optimizer/average.ts';
+import { optimizerSchema } from '../optimizer/registry.ts';
+import { scheduleSchema } from '../schedule/schema.ts';
 
 const fraction = z.number().min(0).max(1);
 const path = z.string().min(1).max(4096);
@@ -109,14 +112,29 @@ const model = z.strictObject({
   init: path.optional().describe('Safetensors file of weights to start from, named as a PyTorch Sequential'),
 });
 
-// The defaults are those of the paper (Kingma and Ba, 2015) and of PyTorch.
-const optimizer = z.strictObject({
-  kind: z.literal('adam').default('adam'),
-  learningRate: z.number().positive().default(0.001).describe('Size of a step'),
-  beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients'),
-  beta2: z.number().min(0).lt(1).default(0.999).describe('Decay of the mean of squared gradients'),
-  epsilon: z.number().positive().default(1e-8).describe('Added to the denominator'),
-});
+const clip = z
+  .strictObject({
+    norm: z.number().positive().optional().describe('Largest Euclidean norm of the whole mean gradient'),
+    value: z.number().positive().optional().describe('Largest magnitude of one of its elements'),
+  })
+  .describe('Limits of the gradient; the norm is clipped first');
+
+const earlyStopping = z
+  .strictObject({
+    patience: z.int().min(1).default(10).describe('Epochs without improvement after which training stops'),
+    minDelta: z.number().min(0).default(0).describe('An improvement is a change by more than this'),
+    monitor: z
+      .string()
+      .min(1)
+      .default('loss')
+      .describe('The validation metric that decides, also over which weights are the best'),
+    mode: z
+      .enum(['min', 'max'])
+      .optional()
+      .describe('What is better; default: min for loss, rmse, mae, max for others'),
+    restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
+  })
+  .describe('Ends a training that no longer improves');
 
 const wandb = z.strictObject({
   project: z.string().min(1).max(128).describe('Weights & Biases project'),
@@ -155,7 +173,15 @@ export const configSchema = z
       })
       .prefault({})
       .describe('What is measured besides the standard metrics of the task'),
-    optimizer: optimizer.prefault({}),
+    optimizer: optimizerSchema.prefault({}),
+    schedule: scheduleSchema.prefault({}),
+    clip: clip.prefault({}),
+    ema: emaSchema
+      .optional()
+      .describe(
+        'Measures and keeps a moving average of the weights; training goes on with the weights themselves',
+      ),
+    earlyStopping: earlyStopping.optional(),
     batchSize: z.int().min(1).max(1_048_576).default(256).describe('Samples of one step, over all workers'),
     shards: z
       .int()
@@ -174,4 +200,4 @@ export const configSchema = z
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
-export type OptimizerConfig = Config['optimizer'];
+export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

@@ -3,8 +3,8 @@
 import { columnOf, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
+import type { HostMath } from '../kernels/host-math.ts';
 import { IGNORED_LABEL } from './fold-weights.ts';
-import type { HostMath } from './host-math.ts';
 import {
   MISSING_CATEGORY,
   applyStep,

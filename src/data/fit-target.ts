@@ -2,7 +2,7 @@
 import type { Config } from '../config/schema.ts';
 import { configError, dataError } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
-import type { HostMath } from './host-math.ts';
+import type { HostMath } from '../kernels/host-math.ts';
 import { fitClasses, indexNames } from './labels.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { byCodeUnits, fitTargetValues, type FittedTarget } from './transforms.ts';

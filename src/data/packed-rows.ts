@@ -1,7 +1,7 @@
 // What passes between load.ts and the two sorts of data it can load.
 import type { Config } from '../config/schema.ts';
 import type { RowLayout, SplitIndices } from './dataset.ts';
-import type { HostMath } from './host-math.ts';
+import type { HostMath } from '../kernels/host-math.ts';
 import type { FittedTransforms } from './transforms.ts';
 
 /** What loading depends on. */

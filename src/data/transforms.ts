@@ -5,7 +5,7 @@ import { columnOf, locateRow, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
 import { dataError } from './data-error.ts';
-import type { HostMath } from './host-math.ts';
+import type { HostMath } from '../kernels/host-math.ts';
 
 /** Stands for a missing cell among categories; no cell's own text is empty. */
 export const MISSING_CATEGORY = '';

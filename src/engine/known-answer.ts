@@ -10,7 +10,8 @@ import { resolveModel } from '../model/model.ts';
 import type { Model } from '../model/model.ts';
 import { resolveLoss } from '../losses/registry.ts';
 import type { LossInput, LossSpec } from '../losses/registry.ts';
-import { Adam } from '../optimizer.ts';
+import { Optimizer } from '../optimizer/optimizer.ts';
+import { optimizerSchema } from '../optimizer/registry.ts';
 import { philox4x32 } from '../random.ts';
 import { drawWeights } from './initialize.ts';
 import { LocalEngine } from './local-engine.ts';
@@ -66,8 +67,8 @@ async function answer(kernelModule: KernelModule, loss: LossSpec): Promise<Uint8
 
 function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 0.01 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   drawWeights(kernels, memory, model, SEED, adam.parameters);
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
@@ -75,7 +76,7 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   const lossSum = engine.train(indices, 0, ({ piece, address }) => {
     const { length } = model.pieces[piece] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
-    adam.applyPiece(model.pieces[piece] as Model['pieces'][number], address, NUM_ROWS);
+    adam.applyPiece(piece, { sum: address, divisor: NUM_ROWS });
   });
   adam.commit();
   const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);

@@ -89,6 +89,36 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(numWorkers).toEqual([1, 3, 5, 1]);
   });
 
+  it('with clipping by norm, a schedule, averaged weights and an early end', async () => {
+    // Some 183,000 parameters: two pieces, of which the first to arrive waits for the other's norm.
+    const layers = [300, 600, 1].map((units) => ({
+      kind: 'dense' as const,
+      units,
+      activation: 'tanh' as const,
+    }));
+    const cwd = tableRun({
+      data: FEW_PLOTS,
+      model: { layers },
+      optimizer: { kind: 'adamW', learningRate: 0.01, weightDecay: 0.1 },
+      schedule: { kind: 'cosine', period: 2, warmup: { steps: 5 } },
+      clip: { norm: 0.1, value: 0.01 },
+      ema: { decay: 0.9 },
+      earlyStopping: { patience: 1, minDelta: 0.005, monitor: 'r2' },
+      epochs: 30,
+    });
+    const { metrics } = await expectSameBits('table.yaml', [], cwd, ['workers 1', 'workers 3']);
+    const summary = readSummary(runDirectory(cwd, 'workers 3'));
+    expect(summary.stoppedEarly).toBe(summary.epochs);
+    expect(summary.epochs).toBeLessThan(30);
+    const rates = metrics.flatMap(({ lr }) => (typeof lr === 'number' ? [lr] : []));
+    const warmup = [0, 1, 2, 3, 4, 5].map((step) => (0.0001 + 0.00198 * step).toFixed(6));
+    expect(rates.slice(0, 6).map((rate) => rate.toFixed(6))).toEqual(warmup);
+    expect(new Set(rates).size).toBeGreaterThan(20);
+    // What was measured after the last epoch is what is kept, or a better one before it: averaged weights both times.
+    const r2 = metrics.flatMap((record) => (typeof record['val/r2'] === 'number' ? [record['val/r2']] : []));
+    expect(summary.validation).toMatchObject({ r2: Math.max(...r2) });
+  });
+
   it('where a batch has fewer samples than shards', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, batchSize: 7, shards: 16, epochs: 1 });
     await expectSameBits('table.yaml', [], cwd, ['workers 2']);

@@ -7,9 +7,9 @@ import { drawWeights } from '../../src/engine/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import type { Piece } from '../../src/model/model.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
-import { Adam } from '../../src/optimizer.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
 
 const NUM_ROWS = 90;
@@ -46,8 +46,8 @@ async function run(loss: LossKind): Promise<Outcome> {
     shards: 6,
   });
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 0.01 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   drawWeights(kernels, memory, model, 7, adam.parameters);
   const rows = Uint32Array.from({ length: NUM_ROWS }, (_, i) => i);
   const losses: number[] = [];
@@ -57,7 +57,7 @@ async function run(loss: LossKind): Promise<Outcome> {
       const indices = order.subarray(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE);
       engine.setWeights(adam.parameters);
       const lossSum = engine.train(indices, adam.numSteps, ({ piece, address }) => {
-        adam.applyPiece(model.pieces[piece] as Piece, address, indices.length);
+        adam.applyPiece(piece, { sum: address, divisor: indices.length });
       });
       adam.commit();
       losses.push(lossSum / indices.length);

@@ -10,8 +10,8 @@ import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { createLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
-import type { Piece } from '../../src/model/model.ts';
-import { Adam } from '../../src/optimizer.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor } from '../../src/safetensors.ts';
 import { modelOf } from '../helpers/twins/engines.ts';
@@ -129,8 +129,8 @@ async function train(
   const kernelModule = await loadKernelModule();
   const engine = await LocalEngine.create({ kernelModule, model, loss, seed: 0, dataset, batchSize, shards });
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 1e-2 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   const initial = new Map(
     model.tensors.map((tensor) => [tensor.name, golden(`${name}.${tensor.name}.initial`)]),
   );
@@ -142,7 +142,7 @@ async function train(
     const weight = totalWeight(dataset, indices);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(model.pieces[piece] as Piece, address, weight);
+      adam.applyPiece(piece, { sum: address, divisor: weight });
     });
     adam.commit();
     losses.push(lossSum / weight);

@@ -8,10 +8,11 @@ import { loadWeights } from '../../src/engine/initialize.ts';
 import { packedLeftLength } from '../../src/kernels/tile.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
-import type { Model, Piece } from '../../src/model/model.ts';
+import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
-import { Adam } from '../../src/optimizer.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
 import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
 import { createEngine, createEngineRoom, modelOf, sumsOfRange } from '../helpers/twins/engines.ts';
@@ -205,8 +206,8 @@ async function train(
     shards,
   });
   const { kernels, memory } = engine;
-  const config = { kind: 'adam' as const, learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-  const adam = new Adam(kernels, memory, model.numParameters, config);
+  const config = optimizerSchema.parse({ learningRate: 1e-3 });
+  const adam = new Optimizer({ kernels, memory, model, config });
   loadWeights(kernels, memory, model, readGolden(`${name}-initial`), name, adam.parameters);
   const losses: number[] = [];
   for (let step = 0; step < 50; step++) {
@@ -214,7 +215,7 @@ async function train(
     const indices = Uint32Array.from({ length: batchSize }, (_, i) => start + i);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(model.pieces[piece] as Piece, address, batchSize);
+      adam.applyPiece(piece, { sum: address, divisor: batchSize });
     });
     adam.commit();
     losses.push(lossSum / batchSize);

@@ -11,9 +11,9 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 const LAYERS: readonly (readonly string[])[] = [
   ['src/errors.ts', 'src/log.ts', 'src/random.ts', 'src/version.ts'],
   ['src/kernels/', 'src/memory.ts', 'src/metrics/', 'src/safetensors.ts', 'src/tree.ts'],
-  ['src/layers/', 'src/losses/'],
+  ['src/layers/', 'src/losses/', 'src/optimizer/', 'src/schedule/'],
   ['src/model/', 'src/config/'],
-  ['src/engine/', 'src/optimizer.ts', 'src/protocol/', 'src/data/'],
+  ['src/engine/', 'src/protocol/', 'src/data/'],
   ['coordinator/', 'worker/'],
   ['bin/', 'api/', 'examples/', 'bench/'],
 ];
@@ -23,7 +23,9 @@ const STRANGERS = ['coordinator/', 'worker/'];
 
 /** What IEEE 754 or ECMAScript specifies to the last bit. Every other function of Math differs between hosts. */
 const EXACT_MATH = new Set(
-  'abs ceil clz32 floor fround imul max min round sign sqrt trunc'.split(' ').map((name) => `Math.${name}`),
+  'PI abs ceil clz32 floor fround imul max min round sign sqrt trunc'
+    .split(' ')
+    .map((name) => `Math.${name}`),
 );
 
 /** Uses of inexact Math that cannot reach a weight, each with the reason. */

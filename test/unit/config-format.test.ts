@@ -109,6 +109,11 @@ optimizer:
   beta1: 0.9
   beta2: 0.999
   epsilon: 1e-8
+  weightDecay: 0
+  decay: weights
+schedule:
+  kind: constant
+clip: {}
 batchSize: 256
 shards: 8
 epochs: 10

@@ -35,7 +35,7 @@ describe('a field', () => {
     [{ optimizer: '{ beta1: 1 }' }, 'optimizer.beta1: expected number < 1, got 1', '5:21'],
     [
       { optimizer: '{ kind: adan }' },
-      'optimizer.kind: expected "adam", got "adan"',
+      'optimizer.kind: expected one of "adam", "adamW", "sgd", "rmsprop", "lion", got "adan"',
       '5:20',
       'did you mean "adam"?',
     ],
@@ -126,8 +126,33 @@ describe('a field', () => {
       { optimizer: '{ lr: 1 }' },
       'unknown key "lr" in optimizer',
       '5:14',
-      'valid keys: kind, learningRate, beta1, beta2, epsilon',
+      'valid keys: kind, learningRate, beta1, beta2, epsilon, weightDecay, decay',
     ],
+    [
+      { optimizer: '{ kind: sgd, beta1: 0.9 }' },
+      'unknown key "beta1" in optimizer',
+      '5:25',
+      'valid keys: kind, learningRate, momentum, nesterov, weightDecay, decay',
+    ],
+    [
+      { optimizer: '{ kind: rmsprop, momentun: 0.9 }' },
+      'unknown key "momentun" in optimizer',
+      '5:29',
+      'did you mean "momentum"?',
+    ],
+    [{ optimizer: '{ kind: lion, beta2: 2 }' }, 'optimizer.beta2: expected number < 1, got 2', '5:33'],
+    [
+      { schedule: '{ kind: cosine, gamma: 0.1 }' },
+      'unknown key "gamma" in schedule',
+      '5:27',
+      'valid keys: kind, period, multiplier, min, warmup',
+    ],
+    [
+      { schedule: '{ kind: oneCycle, anneal: sine }' },
+      'schedule.anneal: expected one of "cos", "linear", got "sine"',
+      '5:37',
+    ],
+    [{ earlyStopping: '{ patience: 0 }' }, 'earlyStopping.patience: expected integer >= 1, got 0', '5:28'],
     [
       { model: '{ layers: [{ kind: dense, units: 1, act: tanh }] }' },
       'unknown key "act" in model.layers.0',
@@ -164,8 +189,8 @@ describe('a config', () => {
   it('shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
-    const keys =
-      'name, data, model, loss, classWeights, metrics, optimizer, batchSize, shards, epochs, tracking';
+    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, epochs';
+    const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(
       [

@@ -41,6 +41,12 @@ best epoch 27, weights sha256 ${'ab'.repeat(32)}
     );
   });
 
+  test('tells of an early end', () => {
+    expect(formatSummary({ ...SUMMARY, stoppedEarly: 30 })).toContain(
+      '\nbest epoch 27, stopped early after epoch 30, weights sha256 ',
+    );
+  });
+
   test('shows a classification, and no split that is absent', () => {
     const test = { loss: 0.3, accuracy: 0.89, perClass: [] };
     const lines = formatSummary({ ...SUMMARY, validation: undefined, test }).split('\n');

@@ -1,0 +1,161 @@
+// Steps over the flat parameter vector, piece by piece. The state exists twice: a step reads one copy and writes
+// the other, and becomes real only at `commit`, so an abandoned step leaves no trace.
+import type { Kernels } from '../kernels/kernels.ts';
+import type { Memory } from '../memory.ts';
+import { cutRanges } from './ranges.ts';
+import type { ParameterRange, RangeTensor } from './ranges.ts';
+import { createRule } from './registry.ts';
+import type { OptimizerConfig } from './registry.ts';
+import type { UpdateRule } from './rule.ts';
+
+/** What an optimizer needs to know of a model. */
+export interface OptimizedModel {
+  readonly numParameters: number;
+  /** In order of offset. */
+  readonly tensors: readonly RangeTensor[];
+  readonly pieces: readonly { readonly offset: number; readonly length: number }[];
+}
+
+/** What an optimizer is made from. */
+export interface OptimizerOptions {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly model: OptimizedModel;
+  readonly config: OptimizerConfig;
+  /** The largest magnitude of an element of the mean gradient; default: none. */
+  readonly clipValue?: number | undefined;
+}
+
+/** The gradient of a piece. */
+export interface PieceGradient {
+  /** Address of the sum over samples, f32. */
+  readonly sum: number;
+  /** What the sum is divided by: the total weight of the samples, rounded to f32. */
+  readonly divisor: number;
+  /** What a sum of statistics is divided by: samples count alike there; default `divisor`. */
+  readonly numSamples?: number | undefined;
+  /** What the mean is multiplied by; default 1. */
+  readonly scale?: number | undefined;
+}
+
+/** Bytes of parameters and optimizer state, both twice. */
+export function optimizerBytes(numParameters: number, config: OptimizerConfig): number {
+  return 2 * 4 * numParameters * (1 + createRule(config).numVectors);
+}
+
+/** Any kind of optimizer; state starts at zero, steps count from 1. */
+export class Optimizer {
+  /** Of the step in progress. */
+  learningRate: number;
+  readonly #kernels: Kernels;
+  readonly #rule: UpdateRule;
+  readonly #weightDecay: number;
+  readonly #limit: number;
+  readonly #pieces: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
+  /** Addresses of the parameters and of each vector of state. */
+  #current: readonly number[];
+  #next: readonly number[];
+  #numSteps = 0;
+
+  constructor({ kernels, memory, model, config, clipValue }: OptimizerOptions) {
+    this.learningRate = config.learningRate;
+    this.#kernels = kernels;
+    this.#rule = createRule(config);
+    this.#weightDecay = config.weightDecay;
+    this.#limit = clipValue ?? Infinity;
+    const isDecayed = (role: RangeTensor['role']): boolean =>
+      config.weightDecay > 0 && (config.decay === 'all' || role === 'weight');
+    this.#pieces = model.pieces.map((piece) => ({
+      offset: piece.offset,
+      ranges: cutRanges(piece, model.tensors, isDecayed),
+    }));
+    const bytes = 4 * model.numParameters;
+    const allocate = (): number[] => [
+      memory.allocate(bytes, 'weights'),
+      ...Array.from({ length: this.#rule.numVectors }, () => memory.allocate(bytes, 'optimizer state')),
+    ];
+    this.#current = allocate();
+    this.#next = allocate();
+  }
+
+  /** Address of the committed parameters, f32 [numParameters]. */
+  get parameters(): number {
+    return this.#current[0] as number;
+  }
+
+  /** Address of the parameters of the step in progress: valid for the pieces applied so far. */
+  get nextParameters(): number {
+    return this.#next[0] as number;
+  }
+
+  /** Steps committed. */
+  get numSteps(): number {
+    return this.#numSteps;
+  }
+
+  /**
+   * Sum of squares, in f64, of a piece's gradient (f32 at `sum`) without its statistics, range after range.
+   * Undefined if it, or a statistic, holds a value that is not finite.
+   */
+  sumSquares(index: number, sum: number): number | undefined {
+    const { offset, ranges } = this.#piece(index);
+    let squares = 0;
+    for (const range of ranges) {
+      const own = this.#kernels.sumSquares(sum + 4 * (range.offset - offset), range.length);
+      if (!Number.isFinite(own)) return undefined;
+      if (range.momentum === undefined) squares += own;
+    }
+    return squares;
+  }
+
+  /** Updates one piece. Every piece, once a step, in any order. */
+  applyPiece(index: number, gradient: PieceGradient): void {
+    const { offset, ranges } = this.#piece(index);
+    for (const range of ranges) {
+      const sum = gradient.sum + 4 * (range.offset - offset);
+      if (range.momentum === undefined) this.#moveRange(range, { ...gradient, sum });
+      else this.#moveStatistic(range, range.momentum, { ...gradient, sum });
+    }
+  }
+
+  /** Makes the step real, once all pieces are applied. */
+  commit(): void {
+    [this.#current, this.#next] = [this.#next, this.#current];
+    this.#numSteps++;
+  }
+
+  #moveRange(
+    { offset, length, isDecayed }: ParameterRange,
+    { sum, divisor, scale = 1 }: PieceGradient,
+  ): void {
+    const at = (address: number): number => address + 4 * offset;
+    this.#rule.apply(this.#kernels, {
+      length,
+      gradientSum: sum,
+      divisor,
+      scale,
+      limit: this.#limit,
+      current: this.#current.map(at),
+      next: this.#next.map(at),
+      learningRate: this.learningRate,
+      weightDecay: isDecayed ? this.#weightDecay : 0,
+      step: this.#numSteps + 1,
+    });
+  }
+
+  /** Neither scaled nor clipped, and without state: the next copy of the state is not read for it. */
+  #moveStatistic(
+    { offset, length }: ParameterRange,
+    momentum: number,
+    { sum, divisor, numSamples = divisor }: PieceGradient,
+  ): void {
+    const [from, to] = [this.parameters + 4 * offset, this.nextParameters + 4 * offset];
+    this.#kernels.moveTowardsMean(length, from, sum, numSamples, momentum, to);
+  }
+
+  #piece(index: number): { readonly offset: number; readonly ranges: readonly ParameterRange[] } {
+    const piece = this.#pieces[index];
+    if (!piece) throw new RangeError(`the model has no piece ${index}`);
+    return piece;
+  }
+}

@@ -1,0 +1,35 @@
+// Reducing the learning rate when the validation loss stops falling, as PyTorch's ReduceLROnPlateau does (mode min,
+// relative threshold). What it remembers is plain data, so that a checkpoint can hold it.
+import type { ScheduleOf } from './schema.ts';
+
+/** What a run remembers between epochs. */
+export interface PlateauState {
+  /** What the scheduled learning rate is multiplied by. */
+  readonly factor: number;
+  /** The least validation loss so far. */
+  readonly best: number | undefined;
+  /** Epochs since the best one. */
+  readonly numBad: number;
+  /** Epochs to come that do not count. */
+  readonly cooldown: number;
+}
+
+export const FIRST_PLATEAU: PlateauState = { factor: 1, best: undefined, numBad: 0, cooldown: 0 };
+
+/** The state after an epoch with this validation loss. `learningRate`, the optimizer's, tells how far `min` is. */
+export function plateauAfter(
+  config: ScheduleOf<'plateau'>,
+  learningRate: number,
+  state: PlateauState,
+  loss: number,
+): PlateauState {
+  const isBetter = state.best === undefined || loss < state.best * (1 - config.threshold);
+  const best = isBetter ? loss : state.best;
+  const isCooling = state.cooldown > 0;
+  const cooldown = isCooling ? state.cooldown - 1 : 0;
+  const numBad = isBetter || isCooling ? 0 : state.numBad + 1;
+  if (numBad <= config.patience) return { factor: state.factor, best, numBad, cooldown };
+  const lowest = Math.min(1, config.min / learningRate);
+  const factor = Math.max(lowest, state.factor * config.factor);
+  return { factor, best, numBad: 0, cooldown: config.cooldown };
+}

@@ -1,0 +1,122 @@
+// What schedules, averages and early stopping do to a whole training, in this process.
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
+import { initialState, prepareRun } from '../../coordinator/prepare.ts';
+import { train } from '../../coordinator/train.ts';
+import type { EpochRecord, StepRecord, TrainingResult } from '../../coordinator/train.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { tableRun } from '../helpers/table-run.ts';
+
+interface Training {
+  readonly result: TrainingResult;
+  readonly steps: readonly StepRecord[];
+  readonly epochs: readonly EpochRecord[];
+  readonly weightsSha256: string;
+}
+
+async function trainTable(values: Partial<ConfigInput>): Promise<Training> {
+  const { config } = await loadConfig({ path: path.join(tableRun(values), 'table.yaml'), env: {} });
+  const prepared = await prepareRun(config, () => undefined);
+  const state = await initialState(prepared);
+  const { loss, seed, batchSize, shards } = config;
+  const { dataset } = prepared.data;
+  const compute = await InProcessCompute.create({
+    ...prepared,
+    state,
+    loss,
+    seed,
+    dataset,
+    batchSize,
+    shards,
+  });
+  const steps: StepRecord[] = [];
+  const epochs: EpochRecord[] = [];
+  const observer = {
+    onStep: (step: StepRecord) => steps.push(step),
+    onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
+  };
+  const signal = new AbortController().signal;
+  const result = await train({ ...prepared, state, compute, observer, signal });
+  return { result, steps, epochs, weightsSha256: state.weightsSha256() };
+}
+
+/** Steps of one size, so large that the loss soon gets no better. */
+const RESTLESS = { kind: 'lion' as const, learningRate: 0.02 };
+
+describe('a training', () => {
+  it('takes each step with the learning rate of its schedule', async () => {
+    const { steps } = await trainTable({
+      epochs: 3,
+      optimizer: { kind: 'sgd', learningRate: 0.1 },
+      schedule: { kind: 'exponential', gamma: 0.5, warmup: { epochs: 1, from: 0.5 } },
+    });
+    const rates = steps.map(({ learningRate }) => learningRate);
+    expect(rates.length).toBe(39);
+    expect(rates[0]).toBe(0.05);
+    expect(rates.slice(13)).toEqual([...Array<number>(13).fill(0.1), ...Array<number>(13).fill(0.05)]);
+  });
+
+  it('that stands still goes on with a lower learning rate, where the schedule is a plateau', async () => {
+    const { steps, epochs } = await trainTable({
+      epochs: 8,
+      optimizer: RESTLESS,
+      schedule: { kind: 'plateau', factor: 0.1, patience: 0, threshold: 0.5 },
+    });
+    const rates = epochs.map(({ step }) => steps[step - 1]?.learningRate);
+    const losses = epochs.map(({ validation }) => validation?.loss ?? Number.NaN);
+    let best = Infinity;
+    let rate = RESTLESS.learningRate;
+    const expected = losses.map((loss) => {
+      const used = rate;
+      if (loss < best * 0.5) best = loss;
+      else rate *= 0.1;
+      return used;
+    });
+    expect(rates.map((value) => value?.toPrecision(9))).toEqual(
+      expected.map((value) => value.toPrecision(9)),
+    );
+    expect(new Set(rates).size).toBeGreaterThan(2);
+  });
+
+  it('ends when patience is over, with the best weights or, if told so, the last', async () => {
+    const values = { epochs: 50, optimizer: RESTLESS };
+    const stopping = { patience: 2, minDelta: 1e-3 };
+    const best = await trainTable({ ...values, earlyStopping: stopping });
+    const last = await trainTable({ ...values, earlyStopping: { ...stopping, restoreBest: false } });
+    const { epochs, stoppedEarly } = best.result;
+    expect(epochs.length).toBeLessThan(50);
+    expect([stoppedEarly, last.result.stoppedEarly]).toEqual([epochs.length, epochs.length]);
+    expect(best.result.steps).toBe(13 * epochs.length);
+    const losses = epochs.map(({ validation }) => validation?.loss as number);
+    expect(best.result.validation?.metrics.loss).toBe(Math.min(...losses));
+    expect(last.result.validation?.metrics.loss).toBe(losses.at(-1));
+    expect(last.result.best.epoch).toBe(epochs.length);
+  });
+
+  it('is not told to end early where it is not', async () => {
+    const { result } = await trainTable({ earlyStopping: { patience: 2 } });
+    expect(result.stoppedEarly).toBeUndefined();
+    expect(result.epochs.length).toBe(2);
+  });
+
+  it('measures and keeps averaged weights, while the same steps are taken', async () => {
+    const averaged = await trainTable({ ema: { decay: 0.9 } });
+    const plain = await trainTable({});
+    const lossesOf = ({ steps }: Training): number[] => steps.map(({ loss }) => loss);
+    expect(lossesOf(averaged)).toEqual(lossesOf(plain));
+    const kept = averaged.epochs[averaged.result.best.epoch - 1];
+    expect(averaged.result.validation?.metrics).toEqual(kept?.validation);
+    expect(averaged.weightsSha256).not.toBe(plain.weightsSha256);
+  });
+
+  it('with a metric to watch that validation lacks ends before its first epoch', async () => {
+    const steps = trainTable({ earlyStopping: { monitor: 'accuracy' } });
+    await expect(steps).rejects.toMatchObject({
+      code: 'E_MONITOR',
+      message: 'earlyStopping.monitor: validation measures no "accuracy"',
+      help: 'it measures loss, rmse, mae, r2',
+    });
+  });
+});
