@@ -21,3 +21,32 @@ export function sequential(layers: readonly LayerInput[]): { layers: LayerInput[
 
 /** Fully connected: y = activation(x W^T + b). */
 export const dense = builder('dense');
+/** A function of every value, or softmax over the last axis. */
+export const activation = builder('activation');
+/** Normalization over the last axis. */
+export const layerNorm = builder('layerNorm');
+/** Normalization of each feature or channel over the samples of a shard. */
+export const batchNorm = builder('batchNorm');
+/** Values dropped at random in training. */
+export const dropout = builder('dropout');
+/** A learned vector for each token. */
+export const embedding = builder('embedding');
+/** A learned vector for each position, added. */
+export const positionalEmbedding = builder('positionalEmbedding');
+/** Multi-head self-attention. */
+export const attention = builder('attention');
+/** Layers whose output is added to their input. */
+export const residual = builder('residual');
+
+/** Convolution over images [channels, height, width], weights and options as PyTorch's Conv2d. */
+export const conv2d = builder('conv2d');
+/** The largest value of each window of an image. */
+export const maxPool2d = builder('maxPool2d');
+/** The mean of each window of an image. */
+export const avgPool2d = builder('avgPool2d');
+/** The mean of each channel of an image. */
+export const globalAvgPool2d = builder('globalAvgPool2d');
+/** All values of a sample as one row. */
+export const flatten = builder('flatten');
+/** Another shape for the same values. */
+export const reshape = builder('reshape');

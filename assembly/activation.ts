@@ -8,19 +8,19 @@ import { gelu, geluSlope, geluTanh, geluTanhSlope, silu, siluSlope } from './sel
 const LEAK: f32 = 0.01;
 
 // Numbers of the activations, in the order of ACTIVATIONS in src/layers/activation.ts.
-const LINEAR: u32 = 0;
-const RELU: u32 = 1;
-const LEAKY_RELU: u32 = 2;
-const TANH: u32 = 3;
-const SIGMOID: u32 = 4;
-const ELU: u32 = 5;
-const GELU: u32 = 6;
-const GELU_TANH: u32 = 7;
-const SILU: u32 = 8;
+export const LINEAR: u32 = 0;
+export const RELU: u32 = 1;
+export const LEAKY_RELU: u32 = 2;
+export const TANH: u32 = 3;
+export const SIGMOID: u32 = 4;
+export const ELU: u32 = 5;
+export const GELU: u32 = 6;
+export const GELU_TANH: u32 = 7;
+export const SILU: u32 = 8;
 
 // @ts-ignore: decorator
 @inline
-function activate(kind: u32, x: v128): v128 {
+export function activate(kind: u32, x: v128): v128 {
   if (kind == RELU) return f32x4.max(x, f32x4.splat(0));
   if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, f32x4.splat(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
   if (kind == TANH) return tanhVector(x);

@@ -1,4 +1,4 @@
-// Tables of learned vectors, and vectors added to rows. Letters: N positions of all samples, V rows of the table,
+// Tables of learned vectors, a row for each token. Letters: N positions of all samples, V rows of the table,
 // U units.
 
 /**
@@ -39,26 +39,6 @@ export function embeddingBackward(
       store<f32>(to, load<f32>(to) + load<f32>(dY));
       to += 4;
       dY += 4;
-    }
-  }
-}
-
-/** y[rows, columns] = x + vector[columns]. `y` may be `x`. */
-export function addToRows(x: usize, vector: usize, rows: u32, columns: u32, y: usize): void {
-  for (let row: u32 = 0; row < rows; row++) {
-    let from = vector;
-    let j: u32 = 0;
-    for (; j + 4 <= columns; j += 4) {
-      v128.store(y, f32x4.add(v128.load(x), v128.load(from)));
-      x += 16;
-      from += 16;
-      y += 16;
-    }
-    for (; j < columns; j++) {
-      store<f32>(y, load<f32>(x) + load<f32>(from));
-      x += 4;
-      from += 4;
-      y += 4;
     }
   }
 }

@@ -1,90 +1,43 @@
 // Matrix products from packed panels (tile.ts, pack.ts): one micro-kernel serves NN, NT and TN, because packing
 // transposes. Every element of C is one sum over k in ascending order, in blocks of KC, so its bits depend neither
 // on M and N nor on where its tile lies.
-import { LEFT_STEP, MR, NR, RIGHT_STEP } from './tile';
+import { microKernel } from './micro-kernel';
+import { LEFT_STEP, MR, NR, RIGHT_STEP, min } from './tile';
 
-/** Depth of one pass: an NR x KC panel of B (8 KiB) stays in the L1 cache. Part of the bits. */
-const KC: u32 = 256;
-/** Rows of A held in the L2 cache (240 KiB a pass) while all of B goes by. */
-const MC: u32 = 60;
+/** Depth of one pass: panels of A (8 KB) and B (13 KB) lie in the L1 cache together. Part of the bits. */
+const KC: u32 = 400;
+/** Bytes of B that stay in the L2 cache while the rows of A go by. */
+const BLOCK_BYTES: u32 = 256 << 10;
 
 const TILE_BYTES: u32 = MR * NR * 4;
 
+/** Columns of B in a block of `depth`, a multiple of NR. */
 // @ts-ignore: decorator
 @inline
-function min(a: u32, b: u32): u32 {
-  return select<u32>(a, b, a < b);
-}
-
-/**
- * C[5, 8] = A B over `depth`, or C + A B where `accumulate` (an earlier block or a left sibling is in C).
- * `a` and `b` point into packed panels.
- */
-function microKernel(depth: u32, a: usize, b: usize, c: usize, strideBytes: usize, accumulate: bool): void {
-  let c00 = f32x4.splat(0);
-  let c01 = f32x4.splat(0);
-  let c10 = f32x4.splat(0);
-  let c11 = f32x4.splat(0);
-  let c20 = f32x4.splat(0);
-  let c21 = f32x4.splat(0);
-  let c30 = f32x4.splat(0);
-  let c31 = f32x4.splat(0);
-  let c40 = f32x4.splat(0);
-  let c41 = f32x4.splat(0);
-  const end = b + <usize>depth * RIGHT_STEP;
-  while (b < end) {
-    const b0 = v128.load(b);
-    const b1 = v128.load(b, 16);
-    const a0 = v128.load(a);
-    c00 = f32x4.add(c00, f32x4.mul(a0, b0));
-    c01 = f32x4.add(c01, f32x4.mul(a0, b1));
-    const a1 = v128.load(a, 16);
-    c10 = f32x4.add(c10, f32x4.mul(a1, b0));
-    c11 = f32x4.add(c11, f32x4.mul(a1, b1));
-    const a2 = v128.load(a, 32);
-    c20 = f32x4.add(c20, f32x4.mul(a2, b0));
-    c21 = f32x4.add(c21, f32x4.mul(a2, b1));
-    const a3 = v128.load(a, 48);
-    c30 = f32x4.add(c30, f32x4.mul(a3, b0));
-    c31 = f32x4.add(c31, f32x4.mul(a3, b1));
-    const a4 = v128.load(a, 64);
-    c40 = f32x4.add(c40, f32x4.mul(a4, b0));
-    c41 = f32x4.add(c41, f32x4.mul(a4, b1));
-    a += LEFT_STEP;
-    b += RIGHT_STEP;
-  }
-  storeRow(c, c00, c01, accumulate);
-  c += strideBytes;
-  storeRow(c, c10, c11, accumulate);
-  c += strideBytes;
-  storeRow(c, c20, c21, accumulate);
-  c += strideBytes;
-  storeRow(c, c30, c31, accumulate);
-  c += strideBytes;
-  storeRow(c, c40, c41, accumulate);
-}
-
-// @ts-ignore: decorator
-@inline
-function storeRow(c: usize, low: v128, high: v128, accumulate: bool): void {
-  if (accumulate) {
-    v128.store(c, f32x4.add(v128.load(c), low));
-    v128.store(c, f32x4.add(v128.load(c, 16), high), 16);
-  } else {
-    v128.store(c, low);
-    v128.store(c, high, 16);
-  }
+function blockColumns(depth: u32): u32 {
+  return max(BLOCK_BYTES / (depth * <u32>RIGHT_STEP), 1) * NR;
 }
 
 /** Copies the used part of a scratch tile into C, or adds it. */
 function storeEdge(tile: usize, c: usize, strideBytes: usize, rows: u32, columns: u32, accumulate: bool): void {
   for (let r: u32 = 0; r < rows; r++) {
-    for (let j: u32 = 0; j < columns; j++) {
-      const from = tile + (<usize>(r * NR + j) << 2);
-      const to = c + <usize>r * strideBytes + (<usize>j << 2);
+    let from = tile;
+    let to = c;
+    let j: u32 = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const value = v128.load(from);
+      v128.store(to, accumulate ? f32x4.add(v128.load(to), value) : value);
+      from += 16;
+      to += 16;
+    }
+    for (; j < columns; j++) {
       const value = load<f32>(from);
       store<f32>(to, accumulate ? load<f32>(to) + value : value);
+      from += 4;
+      to += 4;
     }
+    tile += NR << 2;
+    c += strideBytes;
   }
 }
 
@@ -102,23 +55,52 @@ export function gemmPacked(
   stride: u32,
   tile: usize,
 ): void {
+  multiply(m, n, k, packedA, packedB, c, stride, tile, false);
+}
+
+/** C[M, N] += A B: as `gemmPacked`, whose first block of depth is added to C too. */
+export function gemmPackedInto(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  tile: usize,
+): void {
+  multiply(m, n, k, packedA, packedB, c, stride, tile, true);
+}
+
+/** Blocks of K outermost; C is added to from the second on. Rows of C are written along N, as the cache likes it. */
+function multiply(
+  m: u32,
+  n: u32,
+  k: u32,
+  packedA: usize,
+  packedB: usize,
+  c: usize,
+  stride: u32,
+  tile: usize,
+  into: bool,
+): void {
   const strideBytes: usize = <usize>stride << 2;
   for (let kStart: u32 = 0; kStart < k; kStart += KC) {
     const depth = min(KC, k - kStart);
-    const accumulate = kStart > 0;
-    for (let mStart: u32 = 0; mStart < m; mStart += MC) {
-      const mEnd = min(m, mStart + MC);
-      for (let j: u32 = 0; j < n; j += NR) {
-        const b = packedB + ((<usize>j * k + <usize>kStart * NR) << 2);
-        const columns = min(NR, n - j);
-        for (let i = mStart; i < mEnd; i += MR) {
-          const a = packedA + ((<usize>i * k + <usize>kStart * MR) << 4);
+    const accumulate = into || kStart > 0;
+    const width = blockColumns(depth);
+    for (let nStart: u32 = 0; nStart < n; nStart += width) {
+      const nEnd = min(n, nStart + width);
+      for (let i: u32 = 0; i < m; i += MR) {
+        const a = packedA + <usize>i * k * 4 + <usize>kStart * LEFT_STEP;
+        for (let j = nStart; j < nEnd; j += NR) {
+          const b = packedB + <usize>j * k * 4 + <usize>kStart * RIGHT_STEP;
           const to = c + <usize>i * strideBytes + (<usize>j << 2);
-          if (columns == NR && i + MR <= m) {
+          if (j + NR <= n && i + MR <= m) {
             microKernel(depth, a, b, to, strideBytes, accumulate);
           } else {
             microKernel(depth, a, b, tile, NR << 2, false);
-            storeEdge(tile, to, strideBytes, min(MR, m - i), columns, accumulate);
+            storeEdge(tile, to, strideBytes, min(MR, m - i), min(NR, n - j), accumulate);
           }
         }
       }
@@ -145,17 +127,20 @@ export function gemmPackedTree(
   tiles: usize,
 ): void {
   const strideBytes: usize = <usize>stride << 2;
-  for (let j: u32 = 0; j < n; j += NR) {
-    const b = packedB + ((<usize>j * k) << 2);
-    const columns = min(NR, n - j);
+  const width = blockColumns(k);
+  for (let nStart: u32 = 0; nStart < n; nStart += width) {
+    const nEnd = min(n, nStart + width);
     for (let i: u32 = 0; i < m; i += MR) {
-      const a = packedA + ((<usize>i * k) << 4);
-      const to = c + <usize>i * strideBytes + (<usize>j << 2);
-      if (columns == NR && i + MR <= m) {
-        treeTile(a, b, segments, numSegments, to, strideBytes, tiles);
-      } else {
-        treeTile(a, b, segments, numSegments, tiles, NR << 2, tiles + TILE_BYTES);
-        storeEdge(tiles, to, strideBytes, min(MR, m - i), columns, false);
+      const a = packedA + <usize>i * k * 4;
+      for (let j = nStart; j < nEnd; j += NR) {
+        const b = packedB + <usize>j * k * 4;
+        const to = c + <usize>i * strideBytes + (<usize>j << 2);
+        if (j + NR <= n && i + MR <= m) {
+          treeTile(a, b, segments, numSegments, to, strideBytes, tiles);
+        } else {
+          treeTile(a, b, segments, numSegments, tiles, NR << 2, tiles + TILE_BYTES);
+          storeEdge(tiles, to, strideBytes, min(MR, m - i), min(NR, n - j), false);
+        }
       }
     }
   }

@@ -12,21 +12,17 @@ export function mulAdd(a: v128, b: v128, c: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function expVector(x: v128): v128 {
-  const low = f32x4.splat(-87.33654);
-  const high = f32x4.splat(88.72283);
-  const clamped = f32x4.min(f32x4.max(x, low), high);
   // x = n ln 2 + r, |r| <= ln 2 / 2; ln 2 in two parts so that n * ln2High is exact.
-  const n = f32x4.floor(mulAdd(clamped, f32x4.splat(1.44269504), f32x4.splat(0.5)));
-  let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(0.693359375)));
+  const n = f32x4.floor(mulAdd(x, f32x4.splat(1.44269504), f32x4.splat(0.5)));
+  let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
-  let p = f32x4.add(expMinusOneNearZero(r), f32x4.splat(1));
-  // 2^n in two factors: n = 128 alone does not fit an exponent.
-  const exponent = i32x4.trunc_sat_f32x4_s(n);
-  const half = i32x4.shr_s(exponent, 1);
-  const rest = i32x4.sub(exponent, half);
-  p = f32x4.mul(f32x4.mul(p, powerOfTwo(half)), powerOfTwo(rest));
-  p = v128.bitselect(f32x4.splat(0), p, f32x4.lt(x, low));
-  return v128.bitselect(f32x4.splat(f32.POSITIVE_INFINITY), p, f32x4.gt(x, high));
+  const p = f32x4.add(expMinusOneNearZero(r), f32x4.splat(1));
+  // n becomes an integer in the low bits of n + 1.5 x 2^23, and goes straight into the exponent of p. Out of range that
+  // gives anything, which is not used.
+  const exponent = i32x4.shl(f32x4.add(n, f32x4.splat(12582912)), 23);
+  const power = v128.andnot(i32x4.add(p, exponent), f32x4.lt(x, f32x4.splat(-87.33654)));
+  const beyond = f32x4.add(x, f32x4.splat(f32.POSITIVE_INFINITY));
+  return v128.bitselect(power, beyond, f32x4.le(x, f32x4.splat(88.72283)));
 }
 
 /** e^r - 1 where |r| <= ln 2 / 2. */
@@ -47,12 +43,6 @@ function expMinusOneNearZero(r: v128): v128 {
 export function expMinusOneVector(x: v128): v128 {
   const difference = f32x4.sub(expVector(x), f32x4.splat(1));
   return v128.bitselect(expMinusOneNearZero(x), difference, f32x4.gt(x, f32x4.splat(-0.34)));
-}
-
-// @ts-ignore: decorator
-@inline
-function powerOfTwo(exponent: v128): v128 {
-  return i32x4.shl(i32x4.add(exponent, i32x4.splat(127)), 23);
 }
 
 /** 1 / (1 + e^-x). */

@@ -1,9 +1,8 @@
-// The machine's 128-bit multiply-and-add peak, the measure that GEMM is held against.
+// What a core can do at most, measured beside the kernels that are held against it: arithmetic and memory.
 
 /**
  * Runs `iterations` of 12 independent multiply-then-add chains on registers alone: 96 floating-point
- * operations each. Twelve chains cover
- * the latency of both units (3 cycles each, two of each a core); one shared constant leaves V8 enough
+ * operations each. Twelve chains cover the latency of both units (3 cycles each, two of each a core); one shared constant leaves V8 enough
  * registers to spill none, which two did not. Returns a sum of the chains, so that none is removed.
  */
 export function peakMultiplyAdd(iterations: u32): f32 {
@@ -37,4 +36,19 @@ export function peakMultiplyAdd(iterations: u32): f32 {
   const low = f32x4.add(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), f32x4.add(e, f));
   const high = f32x4.add(f32x4.add(f32x4.add(g, h), f32x4.add(i, j)), f32x4.add(k, l));
   return f32x4.extract_lane(f32x4.add(low, high), 0);
+}
+
+/** The STREAM triad (McCalpin, 1995), a = b + c / 2 over `length` f32, a multiple of 16: the memory bandwidth that one core reaches. */
+export function streamTriad(a: usize, b: usize, c: usize, length: u32): void {
+  const half = f32x4.splat(0.5);
+  const end = a + (<usize>length << 2);
+  while (a < end) {
+    v128.store(a, f32x4.add(v128.load(b), f32x4.mul(v128.load(c), half)));
+    v128.store(a, f32x4.add(v128.load(b, 16), f32x4.mul(v128.load(c, 16), half)), 16);
+    v128.store(a, f32x4.add(v128.load(b, 32), f32x4.mul(v128.load(c, 32), half)), 32);
+    v128.store(a, f32x4.add(v128.load(b, 48), f32x4.mul(v128.load(c, 48), half)), 48);
+    a += 64;
+    b += 64;
+    c += 64;
+  }
 }

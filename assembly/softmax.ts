@@ -55,9 +55,22 @@ export function sumOfLanes(lanes: v128): f32 {
   return low + (f32x4.extract_lane(lanes, 2) + f32x4.extract_lane(lanes, 3));
 }
 
+/** The largest value, NaN if there is one: in whatever order it is looked for. */
 function maxOf(x: usize, length: u32): f32 {
-  let max = load<f32>(x);
-  for (let j: u32 = 1; j < length; j++) max = f32.max(max, load<f32>(x + (<usize>j << 2)));
+  let lanes = f32x4.splat(f32.NEGATIVE_INFINITY);
+  let j: u32 = 0;
+  for (; j + 4 <= length; j += 4) {
+    lanes = f32x4.max(lanes, v128.load(x));
+    x += 16;
+  }
+  let max = f32.max(
+    f32.max(f32x4.extract_lane(lanes, 0), f32x4.extract_lane(lanes, 1)),
+    f32.max(f32x4.extract_lane(lanes, 2), f32x4.extract_lane(lanes, 3)),
+  );
+  for (; j < length; j++) {
+    max = f32.max(max, load<f32>(x));
+    x += 4;
+  }
   return max;
 }
 

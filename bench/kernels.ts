@@ -1,46 +1,49 @@
-// `lockstep bench kernels`: matrix products, packing included, against the peak of the same core.
+// `lockstep bench kernels`: matrix products against the arithmetic peak of the same core, and elementwise kernels
+// against its memory bandwidth. Each is measured beside its measure, round after round, in processor time: the
+// machine's speed may change from one second to the next, and others may use it.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength } from '../src/kernels/tile.ts';
+import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
+import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
+import type { ProductShape } from './products.ts';
+import { streamsOf } from './streams.ts';
 
-/** One product of the benchmark: C[m, n] = A B over depth k. */
-interface Shape {
-  readonly name: string;
-  readonly layout: 'NN' | 'NT' | 'TN';
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
+/** A speed, and its share of what the core can do: medians over the rounds. */
+interface Speed {
+  /** GFLOP/s of products, GB/s of streams. */
+  readonly rate: number;
+  /** rate / peak or bandwidth, both of the same round. */
+  readonly share: number;
 }
 
-interface Measured extends Shape {
-  readonly gflops: number;
-  /** Median over rounds of gflops / peak, both measured in the same round. */
-  readonly shareOfPeak: number;
+interface ProductSpeed extends ProductShape {
+  readonly strict: Speed;
+  /** Absent where this Node.js has no relaxed SIMD. */
+  readonly fused: Speed | undefined;
+}
+
+type StreamSpeed = Speed & { readonly name: string };
+
+interface Report {
+  readonly machine: { readonly cpu: string; readonly node: string; readonly date: string };
+  readonly peakGflops: number;
+  readonly products: readonly ProductSpeed[];
+  readonly bandwidthGBs: number;
+  readonly streams: readonly StreamSpeed[];
+}
+
+/** Something to measure: `work` is FLOP or bytes of one run. */
+interface Task {
+  readonly work: number;
+  readonly run: () => void;
 }
 
 const ROUNDS = 15;
-const FLOPS_PER_ROUND = 4e8;
-const PEAK_FLOPS_PER_ITERATION = 96;
-
-const square = (size: number): Shape[] =>
-  (['NN', 'NT', 'TN'] as const).map((layout) => ({
-    name: `${size} square`,
-    layout,
-    m: size,
-    n: size,
-    k: size,
-  }));
-const SHAPES: readonly Shape[] = [
-  ...square(192),
-  ...square(384),
-  ...square(768),
-  { name: 'forward, 32 rows', layout: 'NT', m: 32, n: 256, k: 784 },
-  { name: 'input gradient, 32 rows', layout: 'NN', m: 32, n: 256, k: 128 },
-  { name: 'weight gradient, 32 rows', layout: 'TN', m: 256, n: 784, k: 32 },
-];
+const FLOP_PER_ROUND = 2e8;
+const PEAK_FLOP_PER_ITERATION = 96;
 
 /** Arguments of `lockstep bench kernels`. */
 export interface KernelsArguments {
@@ -49,64 +52,88 @@ export interface KernelsArguments {
 
 /** Measures and prints. */
 export async function benchKernels({ json }: KernelsArguments): Promise<void> {
-  const { module } = await loadKernelModule();
   const memory = new Memory();
-  const kernels = await instantiateKernels(module, memory.wasm);
-  const peak = (): number => {
-    const iterations = Math.round(FLOPS_PER_ROUND / PEAK_FLOPS_PER_ITERATION);
-    return rate(FLOPS_PER_ROUND, () => kernels.peakMultiplyAdd(iterations));
-  };
-  const peaks: number[] = [];
-  const results = SHAPES.map((shape): Measured => {
-    const multiply = product(kernels, memory, shape);
-    const flops = 2 * shape.m * shape.n * shape.k;
-    const repeats = Math.ceil(FLOPS_PER_ROUND / flops);
-    const rounds = Array.from({ length: ROUNDS }, () => {
-      const peakRate = peak();
-      peaks.push(peakRate);
-      const own = rate(flops * repeats, () => {
-        for (let repeat = 0; repeat < repeats; repeat++) multiply();
-      });
-      return { own, share: own / peakRate };
-    });
-    return {
-      ...shape,
-      gflops: median(rounds.map((r) => r.own)),
-      shareOfPeak: median(rounds.map((r) => r.share)),
-    };
-  });
+  const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
+  const fused = await loadFused(memory);
+  const { peakGflops, products } = measureProducts(memory, strict, fused);
+  const { bandwidthGBs, streams } = measureStreams(strict, memory);
   const machine = {
     cpu: os.cpus()[0]?.model ?? 'unknown',
     node: process.version,
     date: new Date().toISOString(),
   };
-  const report = { machine, peakGflops: median(peaks), results };
+  const report: Report = { machine, peakGflops, products, bandwidthGBs, streams };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
 }
 
-/** A closure that packs both operands and multiplies. */
-function product(kernels: Kernels, memory: Memory, { layout, m, n, k }: Shape): () => void {
-  const allocate = (length: number): number => memory.allocate(4 * length, 'the benchmark');
-  const [a, b, c] = [allocate(m * k), allocate(k * n), allocate(m * n)];
-  memory.f32(a, m * k).fill(0.5);
-  memory.f32(b, k * n).fill(0.25);
-  const packedA = allocate(packedLeftLength(m, k));
-  const packedB = allocate((n + TILE_COLUMNS) * k);
-  const tiles = allocate(12 * TILE_ROWS * TILE_COLUMNS);
-  const panelsB = Math.ceil(n / TILE_COLUMNS);
-  return () => {
-    if (layout === 'TN') kernels.packLeftColumns(a, m, k, m, packedA);
-    else kernels.packLeftRows(a, m, k, k, packedA);
-    if (layout === 'NT') kernels.packRightRows(b, n, k, k, packedB, 0, panelsB);
-    else kernels.packRightColumns(b, n, k, n, packedB, 0, panelsB);
-    kernels.gemmPacked(m, n, k, packedA, packedB, c, n, tiles);
+async function loadFused(memory: Memory): Promise<Kernels | undefined> {
+  try {
+    return await instantiateKernels((await loadKernelModule('fused')).module, memory.wasm);
+  } catch (error) {
+    if (error instanceof LockstepError && error.code === 'E_NO_RELAXED_SIMD') return undefined;
+    throw error;
+  }
+}
+
+function measureProducts(
+  memory: Memory,
+  strict: Kernels,
+  fused: Kernels | undefined,
+): Pick<Report, 'peakGflops' | 'products'> {
+  const buffers = allocateProductBuffers(memory);
+  const iterations = Math.round(FLOP_PER_ROUND / PEAK_FLOP_PER_ITERATION);
+  const peak = { work: FLOP_PER_ROUND, run: () => strict.peakMultiplyAdd(iterations) };
+  const peaks: number[] = [];
+  const products = PRODUCT_SHAPES.map((shape) => {
+    const work = 2 * shape.m * shape.n * shape.k;
+    const builds = fused ? [strict, fused] : [strict];
+    const tasks = builds.map((kernels) => repeated(work, productOf(kernels, memory, buffers, shape)));
+    const { measure, speeds } = measureBeside(peak, tasks);
+    peaks.push(measure);
+    return { ...shape, strict: speeds[0] as Speed, fused: speeds[1] };
+  });
+  return { peakGflops: median(peaks), products };
+}
+
+function measureStreams(kernels: Kernels, memory: Memory): Pick<Report, 'bandwidthGBs' | 'streams'> {
+  const streams = streamsOf(kernels, memory);
+  const toTask = ({ bytes, run }: { bytes: number; run: () => void }): Task => ({ work: bytes, run });
+  const { measure, speeds } = measureBeside(toTask(streams.triad), streams.kernels.map(toTask));
+  const named = streams.kernels.map(({ name }, i) => ({ name, ...(speeds[i] as Speed) }));
+  return { bandwidthGBs: measure, streams: named };
+}
+
+/** As many runs as make a round long enough for the clock. */
+function repeated(work: number, run: () => void): Task {
+  const repeats = Math.ceil(FLOP_PER_ROUND / work);
+  return {
+    work: work * repeats,
+    run: () => {
+      for (let repeat = 0; repeat < repeats; repeat++) run();
+    },
   };
 }
 
-function rate(flops: number, run: () => void): number {
-  const startedMs = performance.now();
+/** Medians over rounds, in each of which every task runs beside the measure. The first round only warms up. */
+function measureBeside(measure: Task, tasks: readonly Task[]): { measure: number; speeds: Speed[] } {
+  const round = (): { measured: number; rates: number[] } => ({
+    measured: billionsPerSecond(measure),
+    rates: tasks.map(billionsPerSecond),
+  });
+  round();
+  const rounds = Array.from({ length: ROUNDS }, round);
+  const speeds = tasks.map((_, i) => ({
+    rate: median(rounds.map(({ rates }) => rates[i] as number)),
+    share: median(rounds.map(({ rates, measured }) => (rates[i] as number) / measured)),
+  }));
+  return { measure: median(rounds.map(({ measured }) => measured)), speeds };
+}
+
+function billionsPerSecond({ work, run }: Task): number {
+  const before = process.cpuUsage();
   run();
-  return flops / (performance.now() - startedMs) / 1e6;
+  const { user, system } = process.cpuUsage(before);
+  return work / (user + system) / 1e3;
 }
 
 function median(values: readonly number[]): number {
@@ -114,19 +141,25 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] as number;
 }
 
-function formatReport(report: {
-  readonly machine: { cpu: string; node: string };
-  readonly peakGflops: number;
-  readonly results: readonly Measured[];
-}): string {
-  const table = new Table({
-    head: ['product', 'layout', 'm', 'n', 'k', 'GFLOP/s', 'of peak'],
-    style: { head: [], border: [] },
+function formatReport({ machine, peakGflops, products, bandwidthGBs, streams }: Report): string {
+  const style = { head: [], border: [] };
+  const cells = (speed: Speed | undefined): string[] =>
+    speed ? [speed.rate.toFixed(1), `${(100 * speed.share).toFixed(0)} %`] : ['', ''];
+  const productTable = new Table({
+    head: ['product', 'layout', 'm', 'n', 'k', 'strict GFLOP/s', 'of peak', 'fused GFLOP/s', 'of peak'],
+    style,
   });
-  for (const { name, layout, m, n, k, gflops, shareOfPeak } of report.results) {
-    table.push([name, layout, m, n, k, gflops.toFixed(1), `${(100 * shareOfPeak).toFixed(0)} %`]);
+  for (const { name, layout, m, n, k, strict, fused } of products) {
+    productTable.push([name, layout, m, n, k, ...cells(strict), ...cells(fused)]);
   }
-  const { cpu, node } = report.machine;
-  const peak = `128-bit multiply-and-add peak of one core: ${report.peakGflops.toFixed(1)} GFLOP/s`;
-  return `${cpu}, Node.js ${node}\n${peak}\npacking included; medians of ${ROUNDS} rounds, each beside its own peak\n${table.toString()}\n`;
+  const streamTable = new Table({ head: ['elementwise kernel', 'GB/s', 'of bandwidth'], style });
+  for (const stream of streams) streamTable.push([stream.name, ...cells(stream)]);
+  return [
+    `${machine.cpu}, Node.js ${machine.node}; medians of ${ROUNDS} rounds, each beside its own measure`,
+    `128-bit multiply-and-add peak of one core: ${peakGflops.toFixed(1)} GFLOP/s; packing included`,
+    productTable.toString(),
+    `memory bandwidth of one core: ${bandwidthGBs.toFixed(1)} GB/s`,
+    streamTable.toString(),
+    '',
+  ].join('\n');
 }

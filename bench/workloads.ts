@@ -22,7 +22,10 @@ interface Workload {
   readonly batchSize: number;
 }
 
-/** `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide` 1024-1024-1024-1024-10; ReLU between layers. */
+/**
+ * `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide` 1024-1024-1024-1024-10, and `cnn-mnist`: two
+ * convolutions of 3 x 3, each with a pooling of 2, then 128-10; ReLU between layers.
+ */
 export const WORKLOADS = {
   'mlp-small': { inputShape: [8], layers: mlp(64, 64, 1), outputs: 1, loss: 'mse', batchSize: 256 },
   'mlp-mnist': {
@@ -38,6 +41,19 @@ export const WORKLOADS = {
     outputs: 10,
     loss: 'crossEntropy',
     batchSize: 512,
+  },
+  'cnn-mnist': {
+    inputShape: [1, 28, 28],
+    layers: [
+      { kind: 'conv2d', filters: 32, kernelSize: 3, padding: 'same', activation: 'relu' },
+      { kind: 'maxPool2d', size: 2 },
+      { kind: 'conv2d', filters: 64, kernelSize: 3, padding: 'same', activation: 'relu' },
+      { kind: 'maxPool2d', size: 2 },
+      ...mlp(128, 10),
+    ],
+    outputs: 10,
+    loss: 'crossEntropy',
+    batchSize: 128,
   },
 } as const satisfies Record<string, Workload>;
 

@@ -11,6 +11,7 @@ import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
+import { requireTokens } from '../src/engine/tokens.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
@@ -36,13 +37,14 @@ export interface PreparedRun {
 
 /** Loads kernels and data, and resolves the model. @throws LockstepError for all that does not fit. */
 export async function prepareRun(config: Config, warn: (message: string) => void): Promise<PreparedRun> {
-  const kernelModule = await loadKernelModule();
+  const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
+  requireTokens(data.dataset, model);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
   return { config, kernelModule, kernels, memory, math, data, model, plan };

@@ -127,6 +127,7 @@ function summarize(
   return {
     name: config.name,
     seed: config.seed,
+    numerics: config.numerics,
     weightsSha256,
     epochs: epochs.length,
     ...(stoppedEarly === undefined ? {} : { stoppedEarly }),

@@ -35,6 +35,7 @@ export async function saveModel(
     name: config.name,
     weightsSha256,
     loss: config.loss,
+    numerics: config.numerics,
     inputShape: model.inputShape,
     layers: config.model.layers,
     featureNames: data.featureNames,

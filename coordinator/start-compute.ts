@@ -130,8 +130,7 @@ async function sessionContext(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
   return {
-    kernelSha256: kernelModule.sha256,
-    knownAnswer: await knownAnswer(kernelModule),
+    kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
     welcome: {
       type: 'welcome',
@@ -141,6 +140,7 @@ async function sessionContext(
       loss: config.loss,
       batchSize: config.batchSize,
       shards: config.shards,
+      numerics: config.numerics,
       layout,
       datasetSha256: sha256,
     },

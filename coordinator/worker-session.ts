@@ -11,6 +11,7 @@ import type {
   FinishedMessage,
   GradientMessage,
   HelloMessage,
+  KernelIdentity,
   WelcomeMessage,
   WorkerMessage,
 } from '../src/protocol/message-types.ts';
@@ -32,8 +33,8 @@ export interface SessionEnd {
 
 /** What a worker must match, and what it is told. */
 export interface SessionContext {
-  readonly kernelSha256: string;
-  readonly knownAnswer: string;
+  /** Of the build that the run computes with. */
+  readonly kernels: KernelIdentity;
   readonly datasetBlob: Uint8Array;
   readonly welcome: Omit<WelcomeMessage, 'worker'>;
   readonly onReady: (session: WorkerSession) => void;
@@ -171,18 +172,23 @@ export class WorkerSession {
 
   /** Equal bits need equal kernels that give equal answers; each is named on both sides. */
   #findMismatch(hello: HelloMessage): { code: string; message: string } | undefined {
-    const { kernelSha256, knownAnswer } = this.#context;
+    const { kernels, welcome } = this.#context;
+    const own = hello.kernels[welcome.numerics];
     const install = `install the same version on both (worker ${hello.version}, coordinator ${VERSION})`;
     if (hello.protocol !== PROTOCOL_VERSION) {
       const message = `worker speaks protocol ${hello.protocol}, coordinator ${PROTOCOL_VERSION}: ${install}`;
       return { code: 'E_PROTOCOL_VERSION', message };
     }
-    if (hello.kernelSha256 !== kernelSha256) {
-      const message = `worker has kernel ${short(hello.kernelSha256)}, coordinator ${short(kernelSha256)}: ${install}`;
+    if (!own) {
+      const message = `worker has no ${welcome.numerics} kernels, because its Node.js (${hello.node}, ${hello.platform}) has no relaxed SIMD: use Node.js 22 or newer there, or set numerics: strict`;
+      return { code: 'E_NO_RELAXED_SIMD', message };
+    }
+    if (own.sha256 !== kernels.sha256) {
+      const message = `worker has ${welcome.numerics} kernels ${short(own.sha256)}, coordinator ${short(kernels.sha256)}: ${install}`;
       return { code: 'E_KERNEL_MISMATCH', message };
     }
-    if (hello.knownAnswer !== knownAnswer) {
-      const message = `worker's kernels give ${short(hello.knownAnswer)} for the known-answer shard, not ${short(knownAnswer)}: its machine (${hello.platform}, Node.js ${hello.node}) computes other bits`;
+    if (own.knownAnswer !== kernels.knownAnswer) {
+      const message = `worker's ${welcome.numerics} kernels give ${short(own.knownAnswer)} for the known-answer shard, not ${short(kernels.knownAnswer)}: its machine (${hello.platform}, Node.js ${hello.node}) computes other bits`;
       return { code: 'E_KNOWN_ANSWER', message };
     }
     return undefined;

@@ -1,4 +1,4 @@
-// Builds dist/: the kernels from assembly/ (only when a source is newer), then JavaScript and declarations.
+// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer), then JavaScript and declarations.
 // A program of its own rather than a line of shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const KERNELS = path.join(root, 'dist', 'kernels.wasm');
+const KERNEL_TARGETS = ['strict', 'fused'];
 const KERNEL_SOURCES = ['assembly', 'asconfig.json', 'package-lock.json'];
 const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'bin', 'api', 'bench'];
 
@@ -27,9 +27,11 @@ function newestChange(name) {
   return Math.max(mtimeMs, ...fs.readdirSync(file).map((entry) => newestChange(path.join(name, entry))));
 }
 
-const builtMs = fs.existsSync(KERNELS) ? fs.statSync(KERNELS).mtimeMs : 0;
-if (Math.max(...KERNEL_SOURCES.map(newestChange)) > builtMs) {
-  run('assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', 'strict');
+const changedMs = Math.max(...KERNEL_SOURCES.map(newestChange));
+for (const target of KERNEL_TARGETS) {
+  const product = path.join(root, 'dist', `kernels-${target}.wasm`);
+  const builtMs = fs.existsSync(product) ? fs.statSync(product).mtimeMs : 0;
+  if (changedMs > builtMs) run('assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target);
 }
 if (!process.argv.includes('--kernels-only')) {
   // A file that was renamed must not live on in dist/.

@@ -1,12 +1,11 @@
 // The life of a worker process: connect, work, and come back when the connection is lost, until the
 // coordinator says that the run is over.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
-import { loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { isRetryable } from './connect-error.ts';
 import { connect, retryDelayMs } from './connection.ts';
+import { loadKernelBuilds } from './kernel-builds.ts';
 import type { Replica } from './replica.ts';
 import { runSession } from './session.ts';
 import type { SessionEnd } from './session.ts';
@@ -30,8 +29,7 @@ const MAX_FAILURES = 3;
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const { log, signal, numThreads } = options;
-  const kernelModule = await loadKernelModule();
-  const answer = await knownAnswer(kernelModule);
+  const kernelBuilds = await loadKernelBuilds();
   let replica: Replica | undefined;
   let numFailures = 0;
   try {
@@ -40,7 +38,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       if (!connection) continue;
       attempt = 0;
       log.info(`connected to ${options.url}`);
-      const session = { connection, kernelModule, knownAnswer: answer, numThreads, replica, log };
+      const session = { connection, kernelBuilds, numThreads, replica, log };
       const end = await runSession(session, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);

@@ -3,7 +3,6 @@
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import type { GradientPiece } from '../src/engine/engine.ts';
-import type { KernelModule } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
@@ -20,13 +19,13 @@ import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
 import type { EvaluatedLeaf } from './compute-pool.ts';
+import type { KernelBuilds } from './kernel-builds.ts';
 import { Replica } from './replica.ts';
 
 /** What a session works with. `replica` is what an earlier session of the same run left behind. */
 export interface SessionOptions {
   readonly connection: Connection;
-  readonly kernelModule: KernelModule;
-  readonly knownAnswer: string;
+  readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
   readonly replica: Replica | undefined;
   readonly log: Logger;
@@ -96,13 +95,12 @@ class Session {
   }
 
   #sayHello(): void {
-    const { kernelModule, knownAnswer, numThreads } = this.#options;
+    const { kernelBuilds, numThreads } = this.#options;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL_VERSION,
       version: VERSION,
-      kernelSha256: kernelModule.sha256,
-      knownAnswer,
+      kernels: kernelBuilds.identities,
       threads: numThreads,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
@@ -164,7 +162,13 @@ class Session {
     if (kept?.run === welcome.run && kept.isLoaded) return this.#send({ type: 'ready' });
     this.#replica = undefined;
     await kept?.close();
-    const replica = await Replica.create(welcome, this.#options.kernelModule, this.#options.numThreads);
+    const { kernelBuilds, numThreads } = this.#options;
+    const kernelModule = kernelBuilds.modules.get(welcome.numerics);
+    if (!kernelModule) {
+      const reason = `the run wants ${welcome.numerics} kernels, which "hello" did not name`;
+      throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
+    }
+    const replica = await Replica.create(welcome, kernelModule, numThreads);
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
     for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#askForChunk(welcome);

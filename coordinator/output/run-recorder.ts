@@ -2,6 +2,7 @@
 import type { Config } from '../../src/config/schema.ts';
 import { numBatches } from '../../src/data/batches.ts';
 import type { LoadedData } from '../../src/data/load.ts';
+import type { Numerics } from '../../src/kernels/numerics.ts';
 import type { Logger, Screen } from '../../src/log.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { RosterEvent } from '../start-compute.ts';
@@ -22,6 +23,7 @@ export type RunEvent =
       readonly type: 'runStarted';
       readonly name: string;
       readonly seed: number;
+      readonly numerics: Numerics;
       readonly datasetSha256: string;
     }
   | { readonly type: 'epochDone'; readonly epoch: number; readonly step: number; readonly trainLoss: number }
@@ -78,6 +80,7 @@ export class RunRecorder implements TrainingObserver {
       type: 'runStarted',
       name: config.name,
       seed: config.seed,
+      numerics: config.numerics,
       datasetSha256: data.dataset.sha256,
     });
   }

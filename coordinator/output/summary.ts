@@ -1,5 +1,6 @@
 // The result of a run: what `summary.json` holds (others read it, so its names are stable) and its table for people.
 import Table from 'cli-table3';
+import type { Numerics } from '../../src/kernels/numerics.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
@@ -8,6 +9,7 @@ import { formatCount, formatDuration, formatMetric, pluralize } from './format.t
 export interface Summary {
   readonly name: string;
   readonly seed: number;
+  readonly numerics: Numerics;
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
   /** Epochs trained. */

@@ -41,7 +41,8 @@ def main():
     batch_norm(tensors, "batchNormImage", nn.BatchNorm2d(3), 2 * torch.randn(4, 3, 5, 7) - 1)
     save("normalization.safetensors", tensors)
 
-    model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    # A bias before a norm has no gradient but rounding errors, which Adam would make steps of.
+    model = nn.Sequential(nn.Linear(6, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
     features = torch.randn(ROWS, 6)
     targets = torch.stack([features[:, 0] * features[:, 1], features[:, 2].sin(), features[:, 3]], dim=1)
     losses = train("norm-mlp", model, features, targets, BATCH)

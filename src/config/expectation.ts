@@ -59,12 +59,15 @@ function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
 
 function alternatives(schema: unknown): JsonSchema[] {
   if (!isSchema(schema)) return [];
+  // Layers hold layers, so their schema stands once and is referred to.
+  if (schema.$ref !== undefined) return alternatives(ROOT.$defs?.[schema.$ref.replace('#/$defs/', '')]);
   const options = schema.anyOf ?? schema.oneOf;
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf({ properties, additionalProperties, items }: JsonSchema, segment: string | number): unknown {
-  if (typeof segment === 'number') return items;
+function childOf(schema: JsonSchema, segment: string | number): unknown {
+  const { properties, additionalProperties, prefixItems, items } = schema;
+  if (typeof segment === 'number') return prefixItems?.[segment] ?? items;
   return properties && Object.hasOwn(properties, segment) ? properties[segment] : additionalProperties;
 }
 

@@ -1,6 +1,7 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
 // Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
 import { z } from 'zod';
+import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { emaSchema } from '../optimizer/average.ts';
@@ -189,6 +190,12 @@ export const configSchema = z
       .max(1024)
       .default(8)
       .describe('Fixed slices of a batch: part of the identity of the result, like the seed'),
+    numerics: z
+      .enum(NUMERICS)
+      .default('strict')
+      .describe(
+        'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
+      ),
     epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
     tracking: z
       .strictObject({ wandb: wandb.optional() })

@@ -76,6 +76,14 @@ export function refuseTooLarge(layout: RowLayout, help = 'use fewer rows, or lea
   throw dataError('E_DATA_TOO_LARGE', message, { help });
 }
 
+/** The blob's feature block, unscaled: [numRows, featureShape]. */
+export function featureView({ layout, blob }: PackedDataset): Float32Array | Uint8Array {
+  const length = layout.numRows * sizeOf(layout.featureShape);
+  return layout.featureType === 'u8'
+    ? blob.subarray(0, length)
+    : new Float32Array(blob.buffer, blob.byteOffset, length);
+}
+
 /** The blob's target block: f32 values, or u32 class indices, [numRows, targetWidth]. */
 export function targetView({
   layout,

@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import { blobByteLength, hashDataset, targetsByteOffset, weightView } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
 import { ACTIVATIONS } from '../layers/activation.ts';
+import { layerSchema } from '../layers/registry.ts';
+import type { LayerInput } from '../layers/registry.ts';
 import type { KernelModule } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
@@ -33,26 +35,68 @@ const LOSSES: readonly LossInput[] = [
   { kind: 'crossEntropy', labelSmoothing: 0.1 },
 ];
 
-/** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
-export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
-  const hash = createHash('sha256');
-  for (const loss of LOSSES) {
-    for (const bytes of await answer(kernelModule, resolveLoss(loss))) hash.update(bytes);
-  }
-  return hash.digest('hex');
-}
-
-async function answer(kernelModule: KernelModule, loss: LossSpec): Promise<Uint8Array[]> {
-  const hidden = ACTIVATIONS.map((activation, index) => ({
+/** Layers on vectors: every activation, and what keeps the shape. */
+const VECTOR_LAYERS: readonly LayerInput[] = [
+  ...ACTIVATIONS.map((activation, index) => ({
     kind: 'dense' as const,
     units: 9 + 7 * index,
     activation,
     bias: index !== 1,
     initializer: index % 2 === 0 ? ('heNormal' as const) : ('glorotUniform' as const),
-  }));
-  const last = { kind: 'dense' as const, units: NUM_CLASSES, activation: 'linear' as const, bias: true };
-  const model = resolveModel({ layers: [...hidden, last] }, [INPUT_WIDTH]);
-  const dataset = sampleDataset(loss);
+  })),
+  { kind: 'batchNorm' },
+  { kind: 'activation', function: 'silu' },
+  { kind: 'dropout', rate: 0.3 },
+];
+
+/** Both sides of a convolution's weight gradient, groups, vectors and single values, all sorts of pooling. */
+const IMAGE_LAYERS: readonly LayerInput[] = [
+  { kind: 'reshape', shape: [1, 3, 7] },
+  { kind: 'conv2d', filters: 11, kernelSize: 3, padding: 'same', activation: 'relu' },
+  { kind: 'batchNorm' },
+  { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, activation: 'leakyRelu' },
+  { kind: 'avgPool2d', size: 3, stride: 1, padding: 1 },
+  { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, groups: 6, activation: 'elu' },
+  { kind: 'conv2d', filters: 12, kernelSize: [2, 3], padding: [2, 4], dilation: [1, 2], groups: 6 },
+  { kind: 'conv2d', filters: 8, kernelSize: 1, groups: 2, stride: [1, 2], activation: 'tanh' },
+  { kind: 'maxPool2d', size: [3, 2], stride: 1 },
+  { kind: 'globalAvgPool2d' },
+];
+
+/** Layers on sequences of tokens, every byte one. */
+const SEQUENCE_LAYERS: readonly LayerInput[] = [
+  { kind: 'embedding', vocabulary: 256, units: 10 },
+  { kind: 'positionalEmbedding' },
+  { kind: 'residual', layers: [{ kind: 'layerNorm' }, { kind: 'attention', heads: 2, causal: true }] },
+  {
+    kind: 'residual',
+    layers: [{ kind: 'dense', units: 7, activation: 'geluTanh' }],
+    shortcut: [{ kind: 'dense', units: 7, bias: false }],
+  },
+  { kind: 'activation', function: 'softmax' },
+  { kind: 'flatten' },
+];
+
+/** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
+export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
+  const hash = createHash('sha256');
+  for (const loss of LOSSES) {
+    for (const layers of [VECTOR_LAYERS, IMAGE_LAYERS, SEQUENCE_LAYERS]) {
+      for (const bytes of await answer(kernelModule, resolveLoss(loss), layers)) hash.update(bytes);
+    }
+  }
+  return hash.digest('hex');
+}
+
+async function answer(
+  kernelModule: KernelModule,
+  loss: LossSpec,
+  hidden: readonly LayerInput[],
+): Promise<Uint8Array[]> {
+  const layers = [...hidden, { kind: 'dense', units: NUM_CLASSES }].map((layer) => layerSchema.parse(layer));
+  const model = resolveModel({ layers }, [INPUT_WIDTH]);
+  // Token ids are whole numbers.
+  const dataset = sampleDataset(loss, hidden === SEQUENCE_LAYERS ? 1 : 1 / 255);
   const engine = await LocalEngine.create({
     kernelModule,
     model,
@@ -90,13 +134,13 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
 }
 
 /** Bytes for features, targets of the kind that the loss wants, and weights from 0 to 1.5, all drawn by counter. */
-function sampleDataset(loss: LossSpec): PackedDataset {
+function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
   const isLabels = loss.kind === 'crossEntropy';
   const layout: RowLayout = {
     numRows: NUM_ROWS,
     featureShape: [INPUT_WIDTH],
     featureType: 'u8',
-    featureScale: Math.fround(1 / 255),
+    featureScale: Math.fround(featureScale),
     targetKind: isLabels ? 'labels' : 'values',
     targetWidth: isLabels ? 1 : NUM_CLASSES,
     numClasses: isLabels ? NUM_CLASSES : 0,

@@ -1,15 +1,18 @@
-// Loads the compiled kernels. The typed interface comes from the compiler's own bindings.
+// Loads the compiled kernels. The typed interface comes from the compiler's own bindings, which both builds share.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import v8 from 'node:v8';
 import { instantiate } from '#kernels';
 import { LockstepError } from '../errors.ts';
+import type { Numerics } from './numerics.ts';
 
 /** The kernels' functions, bound to one memory. */
 export type Kernels = Awaited<ReturnType<typeof instantiate>>;
 
-/** Compiled kernels and the SHA-256 of their file: equal hashes mean equal bits. */
+/** One build of the kernels, compiled, and the SHA-256 of its file: equal hashes mean equal bits. */
 export interface KernelModule {
+  readonly numerics: Numerics;
   readonly module: WebAssembly.Module;
   readonly sha256: string;
 }
@@ -19,8 +22,11 @@ const SIMD_PROBE = Uint8Array.of(
   ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11],
 );
 
-/** Reads and compiles the kernels. @throws LockstepError where WebAssembly SIMD is missing. */
-export async function loadKernelModule(): Promise<KernelModule> {
+/**
+ * Reads and compiles a build of the kernels.
+ * @throws LockstepError where WebAssembly SIMD is missing, or for `fused` relaxed SIMD.
+ */
+export async function loadKernelModule(numerics: Numerics = 'strict'): Promise<KernelModule> {
   if (!WebAssembly.validate(SIMD_PROBE)) {
     throw new LockstepError({
       category: 'failure',
@@ -29,9 +35,23 @@ export async function loadKernelModule(): Promise<KernelModule> {
       help: 'use Node.js 20.15 or newer on a 64-bit x86 or Arm machine',
     });
   }
-  const bytes = await readFile(createRequire(import.meta.url).resolve('#kernels.wasm'));
+  const bytes = await readFile(createRequire(import.meta.url).resolve(`#kernels-${numerics}.wasm`));
+  if (numerics === 'fused') requireRelaxedSimd(bytes);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  return { module: await WebAssembly.compile(bytes), sha256 };
+  return { numerics, module: await WebAssembly.compile(bytes), sha256 };
+}
+
+/** Node.js 20 has relaxed SIMD behind a flag of V8 that only a running program can set. */
+function requireRelaxedSimd(fusedKernels: Uint8Array<ArrayBuffer>): void {
+  if (WebAssembly.validate(fusedKernels)) return;
+  v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
+  if (WebAssembly.validate(fusedKernels)) return;
+  throw new LockstepError({
+    category: 'failure',
+    code: 'E_NO_RELAXED_SIMD',
+    message: `this Node.js (${process.version}, ${process.arch}) has no WebAssembly relaxed SIMD, which "numerics: fused" needs`,
+    help: 'set numerics: strict, or use Node.js 22 or newer',
+  });
 }
 
 /** Binds the kernels to a memory; every thread of a process binds its own instance to the shared one. */

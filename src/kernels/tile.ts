@@ -4,12 +4,10 @@
 export const TILE_ROWS = 5;
 /** Columns of C in a tile: the width of the panels of packed right operands. */
 export const TILE_COLUMNS = 8;
-/** Times that a packed left operand holds each value. */
-const LEFT_REPEATS = 4;
 
 /** f32 of a packed left operand of `rows` rows and depth `depth`. */
 export function packedLeftLength(rows: number, depth: number): number {
-  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * depth * LEFT_REPEATS;
+  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * depth;
 }
 
 /** f32 of a packed right operand of depth `depth` and `columns` columns. */
@@ -17,5 +15,8 @@ export function packedRightLength(depth: number, columns: number): number {
   return Math.ceil(columns / TILE_COLUMNS) * TILE_COLUMNS * depth;
 }
 
+/** f32 of one register tile, the scratch of a product. */
+export const TILE_LENGTH = TILE_ROWS * TILE_COLUMNS;
+
 /** f32 of scratch for the tree product's stack of register tiles: enough for 2048 segments. */
-export const TREE_TILES_LENGTH = 12 * TILE_ROWS * TILE_COLUMNS;
+export const TREE_TILES_LENGTH = 12 * TILE_LENGTH;

@@ -34,33 +34,37 @@ export class BiasActivation {
   readonly sums: number;
   /** Address of y after `forward`. */
   readonly outputs: number;
+  /** The kernels' number of what is applied together with the bias: f, or nothing where z is kept. */
+  readonly withBias: number;
   readonly #site: Site;
   readonly #number: number;
 
   constructor(site: Site, activation: Activation, length: number) {
+    const keepsInput = needsActivationInput(activation);
     this.#site = site;
     this.#number = activationNumber(activation);
+    this.withBias = keepsInput ? activationNumber('linear') : this.#number;
     this.sums = site.activations(length);
-    this.outputs = needsActivationInput(activation) ? site.activations(length) : this.sums;
+    this.outputs = keepsInput ? site.activations(length) : this.sums;
   }
 
   /** y[rows, columns] = f(z + bias[columns]). */
   forward(bias: number, rows: number, columns: number): void {
-    const { kernels } = this.#site;
-    const isInPlace = this.outputs === this.sums;
-    kernels.biasActivationForward(isInPlace ? this.#number : 0, this.sums, bias, rows, columns);
-    if (!isInPlace) this.activate(rows * columns);
+    this.#site.kernels.biasActivationForward(this.withBias, this.sums, bias, rows, columns);
+    this.finish(rows * columns);
   }
 
-  /** y[length] = f(z), for a layer that has added its bias already. */
-  activate(length: number): void {
+  /** y[length] = f(z), for a layer that has added the bias itself and applied `withBias`. */
+  finish(length: number): void {
+    if (this.outputs === this.sums) return;
     this.#site.kernels.activationForward(this.#number, this.sums, this.outputs, length);
   }
 
-  /** dY[length] *= f'(z), in place. */
-  backward(dY: number, length: number): void {
+  /** dY[length] *= f'(z), in place; `dY` belongs to the values from `start` on. */
+  backward(dY: number, length: number, start = 0): void {
     const { kernels } = this.#site;
-    if (this.outputs === this.sums) kernels.activationBackward(this.#number, dY, this.outputs, length);
-    else kernels.activationBackwardFromInput(this.#number, dY, this.sums, length);
+    const saved = this.sums + 4 * start;
+    if (this.outputs === this.sums) kernels.activationBackward(this.#number, dY, saved, length);
+    else kernels.activationBackwardFromInput(this.#number, dY, saved, length);
   }
 }

@@ -32,6 +32,9 @@ export const batchNormSchema = z.strictObject({
 
 export type BatchNormSpec = z.output<typeof batchNormSchema>;
 
+/** Place of the running variance among the tensors. */
+const RUNNING_VARIANCE = 3;
+
 /** See the head of this file. */
 export class BatchNormLayer implements Layer {
   readonly inputShape: Shape;
@@ -77,16 +80,13 @@ export class BatchNormLayer implements Layer {
     return this.tensors.map(({ length }) => length);
   }
 
-  pack({ kernels, memory, flat, packed, part }: PackJob): void {
+  pack({ kernels, flat, packed, part }: PackJob): void {
     if (part > 0) return;
-    const [gain, bias, mean, variance] = this.tensors.map(({ offset }) => flat + 4 * offset);
-    const [toGain, toBias, toMean, toReciprocal] = packed;
-    const copy = (from = 0, to = 0): void =>
-      memory.f32(to, this.channels).set(memory.f32(from, this.channels));
-    copy(gain, toGain);
-    copy(bias, toBias);
-    copy(mean, toMean);
-    kernels.reciprocalDeviations(variance ?? 0, this.channels, this.spec.epsilon, toReciprocal ?? 0);
+    this.tensors.forEach(({ offset, length }, index) => {
+      const [from, to] = [flat + 4 * offset, packed[index] as number];
+      if (index < RUNNING_VARIANCE) kernels.copyValues(from, length, to);
+      else kernels.reciprocalDeviations(from, length, this.spec.epsilon, to);
+    });
   }
 
   createRunner(site: Site): LayerRunner {

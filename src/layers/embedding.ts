@@ -69,13 +69,11 @@ export class EmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ memory, flat, packed, part, numParts }: PackJob): void {
+  pack({ kernels, flat, packed, part, numParts }: PackJob): void {
     const { length, offset } = this.table;
     const start = Math.floor((length * part) / numParts);
     const end = Math.floor((length * (part + 1)) / numParts);
-    memory
-      .f32((packed[0] as number) + 4 * start, end - start)
-      .set(memory.f32(flat + 4 * (offset + start), end - start));
+    kernels.copyValues(flat + 4 * (offset + start), end - start, (packed[0] as number) + 4 * start);
   }
 
   createRunner(site: Site): LayerRunner {
@@ -110,7 +108,7 @@ class EmbeddingRunner implements LayerRunner {
       spec.units,
       this.#y,
     );
-    if (wrong > 0) throw wrongToken(memory.f32(x + 4 * (wrong - 1), 1)[0] as number, spec);
+    if (wrong > 0) throw wrongToken(memory.f32(x + 4 * (wrong - 1), 1)[0] as number, spec.vocabulary);
     return this.#y;
   }
 
@@ -139,11 +137,13 @@ class EmbeddingRunner implements LayerRunner {
   }
 }
 
-function wrongToken(id: number, { vocabulary }: EmbeddingSpec): LockstepError {
+/** The error for a feature that is no id; `place` says where it stands, if that is known. */
+export function wrongToken(id: number, vocabulary: number, place?: string): LockstepError {
+  const where = place === undefined ? '' : `${place}: `;
   return new LockstepError({
     category: 'data',
     code: 'E_TOKEN_ID',
-    message: `${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
+    message: `${where}${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
     help: 'let the embedding have a larger vocabulary, and leave features of tokens unscaled',
   });
 }

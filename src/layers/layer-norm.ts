@@ -57,10 +57,10 @@ export class LayerNormLayer implements Layer {
     return [this.columns, this.columns];
   }
 
-  pack({ memory, flat, packed, part }: PackJob): void {
+  pack({ kernels, flat, packed, part }: PackJob): void {
     if (part > 0) return;
     this.tensors.forEach(({ offset, length }, index) => {
-      memory.f32(packed[index] as number, length).set(memory.f32(flat + 4 * offset, length));
+      kernels.copyValues(flat + 4 * offset, length, packed[index] as number);
     });
   }
 

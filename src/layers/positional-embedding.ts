@@ -18,8 +18,6 @@ export const positionalEmbeddingSchema = z.strictObject({
   kind: z.literal('positionalEmbedding'),
 });
 
-export type PositionalEmbeddingSpec = z.output<typeof positionalEmbeddingSchema>;
-
 /** See the head of this file. */
 export class PositionalEmbeddingLayer implements Layer {
   readonly inputShape: Shape;
@@ -54,9 +52,9 @@ export class PositionalEmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ memory, flat, packed, part }: PackJob): void {
+  pack({ kernels, flat, packed, part }: PackJob): void {
     const { length, offset } = this.table;
-    if (part === 0) memory.f32(packed[0] as number, length).set(memory.f32(flat + 4 * offset, length));
+    if (part === 0) kernels.copyValues(flat + 4 * offset, length, packed[0] as number);
   }
 
   createRunner(site: Site): LayerRunner {

@@ -3,12 +3,16 @@ import { z } from 'zod';
 import { ActivationLayer, activationSchema } from './activation-layer.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
+import { Conv2dLayer, conv2dSchema } from './conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
 import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
+import { GlobalAvgPool2dLayer, globalAvgPool2dSchema } from './global-avg-pool-2d.ts';
 import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
 import type { Layer, LayerBuilder, Shape } from './layer.ts';
+import { Pool2dLayer, avgPool2dSchema, maxPool2dSchema } from './pool-2d.ts';
 import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
+import { ReshapeLayer, flattenSchema, reshapeSchema } from './reshape.ts';
 import { ResidualLayer } from './residual.ts';
 
 const residualSchema = z.strictObject({
@@ -37,6 +41,12 @@ export const layerSchema = z.discriminatedUnion('kind', [
   positionalEmbeddingSchema,
   attentionSchema,
   residualSchema,
+  conv2dSchema,
+  maxPool2dSchema,
+  avgPool2dSchema,
+  globalAvgPool2dSchema,
+  flattenSchema,
+  reshapeSchema,
 ]);
 
 /** A checked layer of a config. */
@@ -65,6 +75,17 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
       return new AttentionLayer(spec, inputShape, builder);
     case 'residual':
       return new ResidualLayer(spec, inputShape, builder);
+    case 'conv2d':
+      return new Conv2dLayer(spec, inputShape, builder);
+    case 'maxPool2d':
+    case 'avgPool2d':
+      return new Pool2dLayer(spec, inputShape, builder);
+    case 'globalAvgPool2d':
+      return new GlobalAvgPool2dLayer(inputShape, builder);
+    case 'flatten':
+      return ReshapeLayer.flatten(inputShape);
+    case 'reshape':
+      return ReshapeLayer.to(spec.shape, inputShape, builder);
     default:
       return spec satisfies never;
   }

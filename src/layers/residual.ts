@@ -108,15 +108,14 @@ class ResidualRunner implements LayerRunner {
   }
 
   backward(pass: Pass, dY: number): number {
-    const { kernels, memory } = this.#site;
-    const outputBytes = 4 * pass.rows * this.#outputSize;
+    const { kernels } = this.#site;
     const inputLength = pass.rows * this.#inputSize;
-    memory.bytes(this.#y, outputBytes).set(memory.bytes(dY, outputBytes));
+    const outputLength = pass.rows * this.#outputSize;
+    kernels.copyValues(dY, outputLength, this.#y);
     if (this.#shortcut) {
       const error = this.#shortcut.backward(pass, dY);
-      if (this.#needsInputGradient)
-        memory.f32(this.#shortcutError, inputLength).set(memory.f32(error, inputLength));
-      memory.bytes(dY, outputBytes).set(memory.bytes(this.#y, outputBytes));
+      if (this.#needsInputGradient) kernels.copyValues(error, inputLength, this.#shortcutError);
+      kernels.copyValues(this.#y, outputLength, dY);
     }
     const dX = this.#body.backward(pass, dY);
     if (!this.#needsInputGradient) return 0;

@@ -1,13 +1,22 @@
 // What every message must look like: one check for each field, the kind of its body, and how the two must agree.
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
+import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
 import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES } from './limits.ts';
-import type { EvaluateMessage, Message, RoundKey, TrainMessage, WelcomeMessage } from './message-types.ts';
+import type {
+  EvaluateMessage,
+  KernelIdentities,
+  KernelIdentity,
+  Message,
+  RoundKey,
+  TrainMessage,
+  WelcomeMessage,
+} from './message-types.ts';
 import { ProtocolError } from './protocol-error.ts';
 
 /** What follows the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
@@ -65,14 +74,15 @@ const layout = object<RowLayout>({
   hasWeights: boolean,
 });
 
+const kernelIdentity = object<KernelIdentity>({ sha256, knownAnswer: sha256 });
+
 /** The schema of every message type. */
 export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } = {
   hello: {
     fields: object<MessageOf<'hello'>>({
       protocol: integer(0, 65_535),
       version: text(64),
-      kernelSha256: sha256,
-      knownAnswer: sha256,
+      kernels: object<KernelIdentities>({ strict: kernelIdentity, fused: optional(kernelIdentity) }),
       threads: integer(1, 256),
       node: text(64),
       platform: text(64),
@@ -125,6 +135,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       worker: count,
       layers: array(layer, 1, 1000),
       seed: integer(0, 4_294_967_295),
+      numerics: oneOf(NUMERICS),
       loss: parsed(lossSchema),
       batchSize: integer(1, 1_048_576),
       shards: integer(1, 1024),

@@ -1,6 +1,7 @@
 // Every message, by direction. What a body holds is said with its message; a message without a word on it has none.
 // All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset.ts';
+import type { Numerics } from '../kernels/numerics.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossSpec } from '../losses/registry.ts';
 
@@ -13,15 +14,26 @@ export interface RoundKey {
   readonly attempt: number;
 }
 
+/** What a build of the kernels is, and what it computes. */
+export interface KernelIdentity {
+  /** SHA-256 of the kernels' WebAssembly. */
+  readonly sha256: string;
+  /** SHA-256 of the gradients of a built-in shard. */
+  readonly knownAnswer: string;
+}
+
+/** The builds that a worker has: without relaxed SIMD it lacks the fused one, and may still join strict runs. */
+export interface KernelIdentities {
+  readonly strict: KernelIdentity;
+  readonly fused?: KernelIdentity | undefined;
+}
+
 /** The first message of a worker: what it is, and proof that its kernels compute the same bits. */
 export interface HelloMessage {
   readonly type: 'hello';
   readonly protocol: number;
   readonly version: string;
-  /** SHA-256 of the kernels' WebAssembly. */
-  readonly kernelSha256: string;
-  /** SHA-256 of the gradients of a built-in shard. */
-  readonly knownAnswer: string;
+  readonly kernels: KernelIdentities;
   /** Compute threads, 1 to 256. */
   readonly threads: number;
   /** Node.js version. */
@@ -98,6 +110,8 @@ export interface WelcomeMessage {
   readonly loss: LossSpec;
   readonly batchSize: number;
   readonly shards: number;
+  /** Which build of the kernels computes. */
+  readonly numerics: Numerics;
   readonly layout: RowLayout;
   readonly datasetSha256: string;
 }

@@ -1,6 +1,4 @@
 // A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
-import { knownAnswer } from '../../src/engine/known-answer.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -13,6 +11,7 @@ import type {
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
+import { loadKernelBuilds } from '../../worker/kernel-builds.ts';
 
 type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<
   Extract<CoordinatorMessage, { type: Type }>
@@ -26,13 +25,12 @@ export interface Ending {
 
 /** What an honest worker of this machine says first. */
 export async function honestHello(): Promise<HelloMessage> {
-  const kernelModule = await loadKernelModule();
+  const { identities } = await loadKernelBuilds();
   return {
     type: 'hello',
     protocol: PROTOCOL_VERSION,
     version: '9.9.9',
-    kernelSha256: kernelModule.sha256,
-    knownAnswer: await knownAnswer(kernelModule),
+    kernels: identities,
     threads: 1,
     node: 'v20.0.0',
     platform: 'test-x64',

@@ -21,12 +21,12 @@ export function networkDirectory(): string {
   return cwd;
 }
 
-/** A coordinator that waits for its first worker. */
-export async function startCoordinator(): Promise<NetworkRun> {
+/** A coordinator that waits for its first worker; `flags` are added to its command line. */
+export async function startCoordinator(flags: readonly string[] = []): Promise<NetworkRun> {
   const cwd = networkDirectory();
   const directory = path.join(cwd, 'run');
   const args = ['coordinator', 'table.yaml', '--listen', '127.0.0.1:0', '--token-file', 'token.txt'];
-  const command = CliProcess.start([...args, '--run-dir', directory], { cwd });
+  const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd });
   const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/127\.0\.0\.1:\d+) --token-file FILE/);
   return { cwd, command, directory, url: url as string };
 }

@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
+import { NUMERICS } from '../../src/kernels/numerics.ts';
 import type { LossSpec } from '../../src/losses/registry.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
@@ -78,6 +79,7 @@ const welcome = fc.record({
   ),
   batchSize: fc.integer({ min: 1, max: 1_048_576 }),
   shards: fc.integer({ min: 1, max: 1024 }),
+  numerics: fc.constantFrom(...NUMERICS),
   layout: fc.record({
     numRows: fc.integer({ min: 1, max: 100_000 }),
     featureShape: fc.array(fc.integer({ min: 1, max: 10 }), { minLength: 1, maxLength: 3 }),
@@ -105,6 +107,8 @@ const gradient = fc.record(
   { requiredKeys: ['type', 'run', 'round', 'attempt', 'level', 'index', 'piece', 'weights', 'fingerprint'] },
 ) as fc.Arbitrary<Message>;
 
+const kernelIdentity = fc.record({ sha256: hex(64), knownAnswer: hex(64) });
+
 /** Any message, of any type. */
 export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
   bare(
@@ -112,8 +116,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       type: fc.constant('hello' as const),
       protocol: fc.nat(65_535),
       version: text(64),
-      kernelSha256: hex(64),
-      knownAnswer: hex(64),
+      kernels: fc.record({ strict: kernelIdentity, fused: kernelIdentity }, { requiredKeys: ['strict'] }),
       threads: fc.integer({ min: 1, max: 256 }),
       node: text(64),
       platform: text(64),
@@ -210,6 +213,7 @@ export const WELCOME = {
   loss: { kind: 'mse' },
   batchSize: 256,
   shards: 8,
+  numerics: 'strict',
   layout: {
     numRows: 100,
     featureShape: [3],

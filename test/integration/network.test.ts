@@ -85,20 +85,21 @@ describe('a run over the network', () => {
   it('refuses workers that would compute other bits, and says what differs', async () => {
     const run = await startCoordinator();
     const honest = await honestHello();
+    const { strict } = honest.kernels;
     const wrong = 'ab'.repeat(32);
     const short = (sha256: string): string => sha256.slice(0, 12);
     const install = /install the same version on both \(worker 9\.9\.9, coordinator \d+\.\d+\.\d+\)/.source;
     const lies: [Partial<HelloMessage>, string, string][] = [
-      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 2: ${install}`],
+      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 3: ${install}`],
       [
-        { kernelSha256: wrong },
+        { kernels: { strict: { ...strict, sha256: wrong } } },
         'E_KERNEL_MISMATCH',
-        `worker has kernel abababababab, coordinator ${short(honest.kernelSha256)}: ${install}`,
+        `worker has strict kernels abababababab, coordinator ${short(strict.sha256)}: ${install}`,
       ],
       [
-        { knownAnswer: wrong },
+        { kernels: { strict: { ...strict, knownAnswer: wrong } } },
         'E_KNOWN_ANSWER',
-        `worker's kernels give abababababab for the known-answer shard, not ${short(honest.knownAnswer)}: ` +
+        `worker's strict kernels give abababababab for the known-answer shard, not ${short(strict.knownAnswer)}: ` +
           'its machine \\(test-x64, Node.js v20.0.0\\) computes other bits',
       ],
     ];
@@ -116,6 +117,40 @@ describe('a run over the network', () => {
     expect(exitCode).toBe(130);
     for (const refusal of refusals) expect(stderr).toContain(`did not join: ${refusal}`);
   });
+});
+
+describe('a run with numerics: fused', () => {
+  it('refuses a worker without fused kernels by name, and a worker whose fused kernels give other bits', async () => {
+    const run = await startCoordinator(['--set', 'numerics=fused']);
+    const honest = await honestHello();
+    const { strict, fused } = honest.kernels;
+    if (!fused) throw new Error('this Node.js has no relaxed SIMD');
+    const wrong = { ...fused, knownAnswer: 'ab'.repeat(32) };
+    const refused: [HelloMessage['kernels'], string, RegExp][] = [
+      [{ strict }, 'E_NO_RELAXED_SIMD', /^worker has no fused kernels, .* or set numerics: strict$/],
+      [{ strict, fused: wrong }, 'E_KNOWN_ANSWER', /^worker's fused kernels give abababababab /],
+    ];
+    for (const [kernels, code, message] of refused) {
+      const worker = await FakeWorker.greet({ url: run.url, token: TOKEN }, { ...honest, kernels });
+      expect((await worker.next('refuse')).message).toMatchObject({
+        code,
+        message: expect.stringMatching(message) as string,
+      });
+      await worker.ended;
+    }
+    run.command.signal('SIGINT');
+    expect((await run.command.finished).exitCode).toBe(130);
+  });
+});
+
+it('a worker without fused kernels joins a strict run', async () => {
+  const run = await startCoordinator();
+  const honest = await honestHello();
+  const { strict } = honest.kernels;
+  const worker = await FakeWorker.greet({ url: run.url, token: TOKEN }, { ...honest, kernels: { strict } });
+  expect((await worker.next('welcome')).message.numerics).toBe('strict');
+  run.command.signal('SIGINT');
+  expect((await run.command.finished).exitCode).toBe(130);
 });
 
 describe('a coordinator that cannot start', () => {

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import { inPairs, ROOT, runCli } from '../helpers/cli.ts';
 import { readBits, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, temporaryDirectory } from '../helpers/table-run.ts';
@@ -87,6 +88,43 @@ describe('weights, losses and metrics are the same bits', () => {
     await expectSameBits('table.yaml', [], cwd, workforces);
     const numWorkers = workforces.map((workforce) => readSummary(runDirectory(cwd, workforce)).workers);
     expect(numWorkers).toEqual([1, 3, 5, 1]);
+  });
+
+  it('of fused kernels, which are other bits than those of strict ones', async () => {
+    const strict = await expectSameBits('table.yaml', [], tableRun({ data: FEW_PLOTS }), []);
+    const cwd = tableRun({ data: FEW_PLOTS });
+    const fused = await expectSameBits('table.yaml', ['numerics=fused'], cwd, [
+      'workers 2',
+      'workers 1 --threads 2',
+    ]);
+    expect(fused.weightsSha256).not.toBe(strict.weightsSha256);
+    const directory = runDirectory(cwd, 'workers 2');
+    expect(readSummary(directory).numerics).toBe('fused');
+    const model: unknown = JSON.parse(fs.readFileSync(path.join(directory, 'model', 'config.json'), 'utf8'));
+    expect(model).toMatchObject({ numerics: 'fused' });
+  });
+
+  it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {
+    const layers: ConfigInput['model']['layers'] = [
+      { kind: 'dense', units: 24, bias: false },
+      { kind: 'batchNorm' },
+      { kind: 'activation', function: 'silu' },
+      {
+        kind: 'residual',
+        layers: [
+          { kind: 'layerNorm' },
+          { kind: 'dense', units: 16, activation: 'gelu' },
+          { kind: 'dropout', rate: 0.2 },
+        ],
+        shortcut: [{ kind: 'dense', units: 16 }],
+      },
+      { kind: 'dense', units: 1 },
+    ];
+    // 55 does not divide 800, and 6 does not divide 55: shards of 9 and 10, at the end of 5 and 6.
+    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, batchSize: 55, shards: 6 });
+    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
+    const { metrics } = await expectSameBits('table.yaml', [], cwd, workforces);
+    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.3);
   });
 
   it('with clipping by norm, a schedule, averaged weights and an early end', async () => {

@@ -2,6 +2,7 @@
 import { expect } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
+import type { Numerics } from '../../src/kernels/numerics.ts';
 import { Memory } from '../../src/memory.ts';
 
 const ARENA_BYTES = 64 * 2 ** 20;
@@ -30,9 +31,9 @@ export class Arena {
     this.#top = this.#start;
   }
 
-  static async create(): Promise<Arena> {
+  static async create(numerics?: Numerics): Promise<Arena> {
     const memory = new Memory();
-    const { module } = await loadKernelModule();
+    const { module } = await loadKernelModule(numerics);
     return new Arena(await instantiateKernels(module, memory.wasm), memory);
   }
 

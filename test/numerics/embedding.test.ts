@@ -1,4 +1,5 @@
-// Tables of vectors: rows found and summed to the bit, ids that are none reported, nothing written outside.
+// Tables of vectors: rows found and summed to the bit, ids that are none reported, nothing written outside; and whole
+// vectors moved and added.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
@@ -88,5 +89,14 @@ describe('addToRows', () => {
       expectSameBits(arena.f32(at, x.length), expected, `${columns} columns in place`);
       arena.reset();
     }
+  });
+});
+
+describe('copyValues', () => {
+  it('copies just the values that it is told to', () => {
+    const x = randomValues(1, 9);
+    const y = arena.put(new Float32Array(9));
+    arena.kernels.copyValues(arena.put(x), 7, y);
+    expectSameBits(arena.f32(y, 9), [...x.slice(0, 7), 0, 0], 'seven of nine');
   });
 });

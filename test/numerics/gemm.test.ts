@@ -1,23 +1,32 @@
-// Packing and matrix products against their twins, to the bit.
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { single } from '../helpers/twins/arithmetic.ts';
-import type { Values } from '../helpers/twins/arithmetic.ts';
+// Packing and matrix products of both builds against their twins, to the bit.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { fused, single } from '../helpers/twins/arithmetic.ts';
+import type { Arithmetic, Values } from '../helpers/twins/arithmetic.ts';
 import { multiply, multiplyTree, transpose } from '../helpers/twins/matrix.ts';
+import type { Numerics } from '../../src/kernels/numerics.ts';
+import {
+  TILE_COLUMNS,
+  TILE_LENGTH,
+  TREE_TILES_LENGTH,
+  packedLeftLength,
+  packedRightLength,
+} from '../../src/kernels/tile.ts';
 import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
-const TILE_ROWS = 5;
-const TILE_COLUMNS = 8;
-const TREE_TILES_BYTES = 12 * 4 * TILE_ROWS * TILE_COLUMNS;
-
-// Below, at, above and at a multiple of the tile (5 x 8), of the rows held in L2 (60), of a depth block (256).
+// Below, at, above and at a multiple of the tile (5 x 8), of the four steps of a loop, of a depth block (400), and
+// past the columns of B that a block of depth 400 holds (160).
 const SMALL = [1, 3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 17, 31, 33];
-const LARGE = [59, 60, 61, 120, 255, 256, 257, 512, 513];
+const LARGE = [59, 60, 61, 120, 399, 400, 401, 800, 801];
 
 let arena: Arena;
-beforeAll(async () => {
-  arena = await Arena.create();
-});
+let arithmetic: Arithmetic;
+beforeAll(() => useBuild('strict'));
+
+async function useBuild(numerics: Numerics): Promise<void> {
+  arena = await Arena.create(numerics);
+  arithmetic = numerics === 'fused' ? fused : single;
+}
 afterEach(() => arena.reset());
 
 interface Sizes {
@@ -40,7 +49,7 @@ function putSource(
 }
 
 function packLeft(a: Values, m: number, k: number, from: 'rows' | 'columns', extra: number): number {
-  const packed = arena.room(4 * 4 * Math.ceil(m / TILE_ROWS) * TILE_ROWS * k);
+  const packed = arena.room(4 * packedLeftLength(m, k));
   const { source, stride } = putSource(a, m, k, from, extra);
   const run = from === 'rows' ? arena.kernels.packLeftRows : arena.kernels.packLeftColumns;
   run(source, m, k, stride, packed);
@@ -49,7 +58,7 @@ function packLeft(a: Values, m: number, k: number, from: 'rows' | 'columns', ext
 
 function packRight(b: Values, n: number, k: number, from: 'rows' | 'columns', extra: number): number {
   const panels = Math.ceil(n / TILE_COLUMNS);
-  const packed = arena.room(4 * panels * TILE_COLUMNS * k);
+  const packed = arena.room(4 * packedRightLength(k, n));
   const { source, stride } = putSource(b, n, k, from, extra);
   const run = from === 'rows' ? arena.kernels.packRightRows : arena.kernels.packRightColumns;
   // In two parts, as two threads would do it.
@@ -94,10 +103,10 @@ function runKernel(
   const c = arena.put(new Float32Array(m * stride).fill(77));
   if (bounds) {
     const segments = arena.put(bounds);
-    const tiles = arena.room(TREE_TILES_BYTES);
+    const tiles = arena.room(4 * TREE_TILES_LENGTH);
     arena.kernels.gemmPackedTree(m, n, k, packedA, packedB, c, stride, segments, bounds.length - 1, tiles);
   } else {
-    arena.kernels.gemmPacked(m, n, k, packedA, packedB, c, stride, arena.room(4 * TILE_ROWS * TILE_COLUMNS));
+    arena.kernels.gemmPacked(m, n, k, packedA, packedB, c, stride, arena.room(4 * TILE_LENGTH));
   }
   return withoutStride(arena.f32(c, m * stride), m, n, extra);
 }
@@ -111,7 +120,7 @@ function withoutStride(wide: Float32Array, rows: number, columns: number, extra:
 
 function checkProduct(sizes: Sizes, products: readonly Product[], extra = 0): void {
   const operands = randomOperands(sizes);
-  const expected = multiply(single, { ...sizes, ...operands });
+  const expected = multiply(arithmetic, { ...sizes, ...operands });
   for (const product of products) {
     const what = `${product} ${sizes.m} x ${sizes.n} x ${sizes.k}`;
     expectSameBits(runKernel(sizes, operands, product, extra), expected, what);
@@ -134,29 +143,30 @@ describe('gemmPacked', () => {
 
   it('gives the bits of its twin where several sizes cross a block', () => {
     for (const [m, n, k] of [
-      [61, 33, 257],
-      [60, 16, 512],
-      [65, 17, 513],
-      [121, 8, 256],
+      [61, 33, 401],
+      [6, 161, 400],
+      [60, 16, 800],
+      [65, 17, 801],
+      [121, 8, 400],
     ] as const) {
       checkProduct({ m, n, k }, ['NN']);
     }
   });
 
   it('reads and writes rows of any stride', () => {
-    for (const n of [1, 7, 8, 9]) checkProduct({ m: 5, n, k: 300 }, ['NN', 'NT', 'TN', 'TT'], 3);
+    for (const n of [1, 7, 8, 9]) checkProduct({ m: 5, n, k: 500 }, ['NN', 'NT', 'TN', 'TT'], 3);
   });
 
   it('gives an element the same bits wherever its tile lies', () => {
-    const operands = randomOperands({ m: 9, n: 17, k: 300 });
-    const whole = runKernel({ m: 9, n: 17, k: 300 }, operands, 'NN');
+    const operands = randomOperands({ m: 9, n: 17, k: 500 });
+    const whole = runKernel({ m: 9, n: 17, k: 500 }, operands, 'NN');
     for (let i = 0; i < 9; i++) {
       for (let j = 0; j < 17; j++) {
-        const a = operands.a.slice(i * 300, (i + 1) * 300);
+        const a = operands.a.slice(i * 500, (i + 1) * 500);
         const b = operands.b.filter((_, p) => p % 17 === j);
         arena.reset();
         expectSameBits(
-          runKernel({ m: 1, n: 1, k: 300 }, { a, b }, 'NN'),
+          runKernel({ m: 1, n: 1, k: 500 }, { a, b }, 'NN'),
           [whole[i * 17 + j] as number],
           `${i}, ${j}`,
         );
@@ -178,13 +188,38 @@ describe('gemmPacked', () => {
       };
       expectSameBits(
         runKernel(sizes, operands, 'NN'),
-        multiply(single, { ...sizes, ...operands }),
+        multiply(arithmetic, { ...sizes, ...operands }),
         `seed ${seed}`,
       );
       arena.reset();
     }
   });
 });
+
+describe('gemmPackedInto', () => {
+  it.each([1, 5, 9, 61])('adds the product to what %i rows of C hold', (m) => {
+    for (const n of [1, 8, 17]) for (const k of [1, 9, 400, 500, 801]) checkInto({ m, n, k });
+  });
+
+  it('leaves what lies between the rows of C alone', () => {
+    for (const n of [7, 8, 9]) checkInto({ m: 6, n, k: 20 }, 3);
+  });
+});
+
+function checkInto(sizes: Sizes, extra = 0): void {
+  const { m, n, k } = sizes;
+  const { a, b } = randomOperands(sizes);
+  const into = randomValues(m + n + k, m * n);
+  const wide = widen(into, m, n, extra).map((value) => (Number.isNaN(value) ? 77 : value));
+  const packedA = packLeft(a, m, k, 'rows', 0);
+  const packedB = packRight(transpose(b, k, n), n, k, 'columns', 0);
+  const c = arena.put(wide);
+  const tile = arena.room(4 * TILE_LENGTH);
+  arena.kernels.gemmPackedInto(m, n, k, packedA, packedB, c, n + extra, tile);
+  const actual = withoutStride(arena.f32(c, wide.length), m, n, extra);
+  expectSameBits(actual, multiply(arithmetic, { ...sizes, a, b }, into), `${m} x ${n} x ${k}`);
+  arena.reset();
+}
 
 describe('gemmPackedTree', () => {
   it('sums 1 to 40 segments along the tree', () => {
@@ -207,7 +242,11 @@ describe('gemmPackedTree', () => {
   });
 
   it('sums a segment deeper than a block of gemmPacked in one go', () => {
-    checkTree({ m: 5, n: 9, k: 900 }, Uint32Array.of(0, 257, 600, 900));
+    checkTree({ m: 5, n: 9, k: 1200 }, Uint32Array.of(0, 401, 800, 1200));
+  });
+
+  it('sums blocks of columns as it sums one', () => {
+    checkTree({ m: 6, n: 130, k: 500 }, Uint32Array.of(0, 100, 300, 500));
   });
 
   it('writes rows of any stride', () => {
@@ -216,17 +255,40 @@ describe('gemmPackedTree', () => {
   });
 
   it('equals gemmPacked for one segment within a depth block', () => {
-    const sizes = { m: 17, n: 19, k: 256 };
+    const sizes = { m: 17, n: 19, k: 400 };
     const operands = randomOperands(sizes);
-    const tree = runKernel(sizes, operands, 'TN', 0, Uint32Array.of(0, 256));
+    const tree = runKernel(sizes, operands, 'TN', 0, Uint32Array.of(0, 400));
     expectSameBits(tree, runKernel(sizes, operands, 'TN'), 'one segment');
   });
 });
 
 function checkTree(sizes: Sizes, bounds: Uint32Array, extra = 0): void {
   const operands = randomOperands(sizes);
-  const expected = multiplyTree(single, { ...sizes, ...operands }, bounds);
+  const expected = multiplyTree(arithmetic, { ...sizes, ...operands }, bounds);
   const actual = runKernel(sizes, operands, 'TN', extra, bounds);
   expectSameBits(actual, expected, `${sizes.m} x ${sizes.n} x [${bounds.join()}]`);
   arena.reset();
 }
+
+describe('the fused build', () => {
+  beforeAll(() => useBuild('fused'));
+  afterAll(() => useBuild('strict'));
+
+  it('rounds each a * b + c once, at every size around a tile', () => {
+    for (const m of [1, 4, 5, 6, 11]) {
+      for (const n of [1, 7, 8, 9, 17])
+        for (const k of [1, 2, 3, 4, 5, 401]) checkProduct({ m, n, k }, ['NN', 'NT']);
+    }
+  });
+
+  it('rounds once in sums along the tree and in products that are added to C', () => {
+    checkTree({ m: 6, n: 9, k: 23 }, Uint32Array.of(0, 4, 8, 12, 17, 20, 23));
+    checkInto({ m: 6, n: 9, k: 401 });
+  });
+
+  it('has other bits than the strict one', () => {
+    const operands = randomOperands({ m: 5, n: 8, k: 50 });
+    const strict = multiply(single, { m: 5, n: 8, k: 50, ...operands });
+    expect(runKernel({ m: 5, n: 8, k: 50 }, operands, 'NN')).not.toEqual(strict);
+  });
+});

@@ -116,6 +116,7 @@ schedule:
 clip: {}
 batchSize: 256
 shards: 8
+numerics: strict
 epochs: 10
 tracking: {}
 `);

@@ -1,7 +1,13 @@
 // Fields that are wrong by themselves: the message, the place and the way out.
 import { describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
 import { suggest } from '../../src/config/suggest.ts';
 import { errorText, loadText } from '../helpers/config-directory.ts';
+
+function inQuotes(words: readonly string[]): string {
+  return words.map((word) => `"${word}"`).join(', ');
+}
 
 const FIELDS = {
   name: 'house',
@@ -9,6 +15,8 @@ const FIELDS = {
   model: '{ layers: [{ kind: dense, units: 1 }] }',
   loss: 'mse',
 };
+
+const LAYER_KINDS = layerSchema.options.map(({ shape }) => JSON.stringify(shape.kind.value)).join(', ');
 
 /** A valid config with some fields replaced, one to a line: name is line 1, data 2, model 3, loss 4. */
 function withFields(fields: Readonly<Record<string, string>>): string {
@@ -88,19 +96,23 @@ describe('a field', () => {
     [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],
     [
       { model: '{ layers: [{ kind: dens, units: 1 }] }' },
-      'model.layers.0.kind: expected "dense", got "dens"',
+      `model.layers.0.kind: expected one of ${LAYER_KINDS}, got "dens"`,
       '3:27',
       'did you mean "dense"?',
     ],
-    [{ model: '{ layers: [{ units: 1 }] }' }, 'model.layers.0.kind: missing, expected "dense"', '3:19'],
+    [
+      { model: '{ layers: [{ units: 1 }] }' },
+      `model.layers.0.kind: missing, expected one of ${LAYER_KINDS}`,
+      '3:19',
+    ],
     [
       { model: '{ layers: [dense] }' },
-      'model.layers.0: expected mapping with kind, units, got "dense" (string)',
+      'model.layers.0: expected mapping with kind, got "dense" (string)',
       '3:19',
     ],
     [
       { model: '{ layers: [{ kind: dense, units: 1, activation: Relu }] }' },
-      'model.layers.0.activation: expected one of "linear", "relu", "leakyRelu", "tanh", "sigmoid", got "Relu"',
+      `model.layers.0.activation: expected one of ${inQuotes(ACTIVATIONS)}, got "Relu"`,
       '3:56',
       'did you mean "relu"?',
     ],
@@ -159,6 +171,30 @@ describe('a field', () => {
       '3:44',
       'valid keys: kind, units, activation, bias, initializer',
     ],
+    [
+      {
+        model:
+          '{ layers: [{ kind: dense, units: 1 }, { kind: residual, layers: [{ kind: layerNorm }, { kind: dense, units: 0 }] }] }',
+      },
+      'model.layers.1.layers.1.units: expected integer >= 1, got 0',
+      '3:116',
+    ],
+    [
+      { model: '{ layers: [{ kind: residual, layers: [{ kind: attention }] }] }' },
+      'model.layers.0.layers.0.heads: missing, expected integer >= 1',
+      '3:46',
+    ],
+    [
+      { model: '{ layers: [{ kind: conv2d, filters: 4, kernelSize: [3, 0] }] }' },
+      'model.layers.0.kernelSize.1: expected integer >= 1, got 0',
+      '3:63',
+    ],
+    [
+      { model: '{ layers: [{ kind: maxPool2d, size: 2, strides: 2 }] }' },
+      'unknown key "strides" in model.layers.0',
+      '3:47',
+      'did you mean "stride"?',
+    ],
     [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
   ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
     const lines = [`error[E_CONFIG_INVALID]: ${message}`, `  --> house.yaml:${place}`];
@@ -189,7 +225,7 @@ describe('a config', () => {
   it('shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
-    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, epochs';
+    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, epochs';
     const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(

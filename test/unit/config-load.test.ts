@@ -74,6 +74,7 @@ describe('a loaded config', () => {
       clip: {},
       batchSize: 256,
       shards: 8,
+      numerics: 'strict',
       epochs: 10,
       tracking: {},
     });
@@ -98,7 +99,7 @@ describe('a loaded config', () => {
       .replace('- { kind', '- &hidden { kind')
       .replace('- kind', '- *hidden\n    - kind');
     const { config } = await loadText(text);
-    expect(config.model.layers.map(({ units }) => units)).toEqual([8, 8, 1]);
+    expect(config.model.layers).toMatchObject([{ units: 8 }, { units: 8 }, { units: 1 }]);
   });
 
   it('takes flags over the environment over the file over defaults', async () => {

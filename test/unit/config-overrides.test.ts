@@ -32,7 +32,7 @@ describe('--set', () => {
 
   it('sets one item of a list, even where an alias shares it', async () => {
     const { config } = await loadText(HOUSE, { overrides: ['model.layers.0.units=32'] });
-    expect(config.model.layers.map(({ units }) => units)).toEqual([32, 8, 1]);
+    expect(config.model.layers).toMatchObject([{ units: 32 }, { units: 8 }, { units: 1 }]);
   });
 
   it('leaves the value it is applied to as it was', () => {

@@ -38,8 +38,13 @@ function fieldsOf(schema: unknown): Map<string, Set<string>> {
   return fields;
 }
 
-function listFields(schema: unknown, prefix = ''): [string, unknown][] {
+/** `outer` holds the references that the schema stands below: layers inside layers are not listed again. */
+function listFields(schema: unknown, prefix = '', outer: readonly string[] = []): [string, unknown][] {
   if (!isSchema(schema)) return [];
+  if (schema.$ref !== undefined) {
+    const definition = configJsonSchema().$defs?.[schema.$ref.replace('#/$defs/', '')];
+    return outer.includes(schema.$ref) ? [] : listFields(definition, prefix, [...outer, schema.$ref]);
+  }
   const own = Object.entries(schema.properties ?? {}).map(([key, child]) => ({
     key: prefix === '' ? key : `${prefix}.${key}`,
     child,
@@ -47,9 +52,9 @@ function listFields(schema: unknown, prefix = ''): [string, unknown][] {
   const options = [...(schema.anyOf ?? []), ...(schema.oneOf ?? [])];
   return [
     ...own.map(({ key, child }): [string, unknown] => [key, isSchema(child) ? child.default : undefined]),
-    ...own.flatMap(({ key, child }) => listFields(child, key)),
-    ...options.flatMap((option) => listFields(option, prefix)),
-    ...listFields(schema.items, `${prefix}[]`),
+    ...own.flatMap(({ key, child }) => listFields(child, key, outer)),
+    ...options.flatMap((option) => listFields(option, prefix, outer)),
+    ...listFields(schema.items, `${prefix}[]`, outer),
   ];
 }
 

@@ -4,32 +4,41 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { NUMERICS } from '../../src/kernels/numerics.ts';
+import type { Numerics } from '../../src/kernels/numerics.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 /** The kernels and the compiler's bindings, which type them. */
-const PRODUCTS = ['kernels.wasm', 'kernels.js', 'kernels.d.ts'];
+const productsOf = (target: Numerics): string[] =>
+  ['wasm', 'js', 'd.ts'].map((extension) => `kernels-${target}.${extension}`);
 
-function compileKernels(directory: string): void {
+function compileKernels(target: Numerics, directory: string): void {
   const compiler = path.join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-  const outFile = path.join(directory, 'kernels.wasm');
-  execFileSync(
-    process.execPath,
-    [compiler, 'assembly/index.ts', '--target', 'strict', '--outFile', outFile],
-    {
-      cwd: ROOT,
-    },
-  );
+  const outFile = path.join(directory, `kernels-${target}.wasm`);
+  execFileSync(process.execPath, [compiler, 'assembly/index.ts', '--target', target, '--outFile', outFile], {
+    cwd: ROOT,
+  });
 }
 
-it('dist has the kernels that assembly/ compiles to, byte for byte', { timeout: 120_000 }, () => {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-kernels-'));
-  onTestFinished(() => fs.rmSync(directory, { recursive: true }));
-  compileKernels(directory);
-  const stale = PRODUCTS.filter((name) => {
-    const built = fs.readFileSync(path.join(ROOT, 'dist', name));
-    return !built.equals(fs.readFileSync(path.join(directory, name)));
-  });
-  expect(stale, 'stale; npm run build makes them anew').toEqual([]);
+it.each(NUMERICS)(
+  'dist has the %s kernels that assembly/ compiles to, byte for byte',
+  { timeout: 120_000 },
+  (target) => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-kernels-'));
+    onTestFinished(() => fs.rmSync(directory, { recursive: true }));
+    compileKernels(target, directory);
+    const stale = productsOf(target).filter((name) => {
+      const built = fs.readFileSync(path.join(ROOT, 'dist', name));
+      return !built.equals(fs.readFileSync(path.join(directory, name)));
+    });
+    expect(stale, 'stale; npm run build makes them anew').toEqual([]);
+  },
+);
+
+it('both builds have the interface of the strict one, which types them', () => {
+  const interfaceOf = (target: Numerics): string =>
+    fs.readFileSync(path.join(ROOT, 'dist', `kernels-${target}.d.ts`), 'utf8');
+  expect(interfaceOf('fused')).toBe(interfaceOf('strict'));
 });
 
 it('git has no build products', () => {

@@ -2,6 +2,8 @@
 // otherwise or take long.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { Message } from '../../src/protocol/message-types.ts';
@@ -18,6 +20,7 @@ import {
 
 const WORKER_TYPES = ['hello', 'fetch', 'ready', 'gradient', 'evaluation', 'finished', 'failure', 'leave'];
 const ROWS = new Uint8Array(20);
+const LAYER_KINDS = layerSchema.options.map(({ shape }) => `'${shape.kind.value}'`).join(' | ');
 
 function parse(type: Message['type'], data: Buffer) {
   return WORKER_TYPES.includes(type) ? parseWorkerMessage(data) : parseCoordinatorMessage(data);
@@ -190,13 +193,13 @@ describe('a broken rule', () => {
       'welcome',
       { ...welcome, layers: [{ ...layer, kind: 'conv' }] },
       undefined,
-      ".layers[0].kind: Invalid discriminator value. Expected 'dense'",
+      `.layers[0].kind: Invalid discriminator value. Expected ${LAYER_KINDS}`,
     ],
     [
       'welcome',
       { ...welcome, layers: [{ ...layer, activation: 'swishy' }] },
       undefined,
-      '.layers[0].activation: expected one of "linear"|"relu"|"leakyRelu"|"tanh"|"sigmoid"',
+      `.layers[0].activation: expected one of ${ACTIVATIONS.map((name) => `"${name}"`).join('|')}`,
     ],
     [
       'welcome',

@@ -14,6 +14,7 @@ const STARTED_AT = new Date(2026, 10, 2, 9, 5, 7);
 const SUMMARY: Summary = {
   name: 'house',
   seed: 7,
+  numerics: 'strict',
   weightsSha256: 'ab'.repeat(32),
   epochs: 30,
   steps: 2370,

@@ -4,6 +4,7 @@ import { formatSummary, type Summary } from '../../coordinator/output/summary.ts
 const SUMMARY: Summary = {
   name: 'house',
   seed: 7,
+  numerics: 'strict',
   weightsSha256: 'ab'.repeat(32),
   epochs: 30,
   steps: 2370,

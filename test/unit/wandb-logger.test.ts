@@ -17,6 +17,7 @@ const CONFIG: ConfigInput = {
 const SUMMARY: Summary = {
   name: 'house',
   seed: 7,
+  numerics: 'strict',
   weightsSha256: 'ab'.repeat(32),
   epochs: 2,
   steps: 20,

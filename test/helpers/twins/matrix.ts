@@ -4,7 +4,7 @@ import type { Arithmetic, Values } from './arithmetic.ts';
 import { addValues, at, combineAlongTree } from './tree.ts';
 
 /** Depth of one block: its sum starts at zero and is then added to C. */
-const BLOCK_DEPTH = 256;
+const BLOCK_DEPTH = 400;
 
 interface Product {
   readonly m: number;
@@ -16,18 +16,18 @@ interface Product {
   readonly b: ArrayLike<number>;
 }
 
-/** C[M, N] = A B: blocks of the depth one after the other, k ascending within a block. */
-export function multiply(arithmetic: Arithmetic, product: Product): Values {
+/** C[M, N] = A B, or `into` + A B: blocks of the depth one after the other, k ascending within a block. */
+export function multiply(arithmetic: Arithmetic, product: Product, into?: ArrayLike<number>): Values {
   const { m, n, k } = product;
   const c = arithmetic.zeros(m * n);
   for (let i = 0; i < m; i++) {
     for (let j = 0; j < n; j++) {
-      let sum = 0;
+      let sum = into && at(into, i * n + j);
       for (let start = 0; start < k; start += BLOCK_DEPTH) {
         const block = dot(arithmetic, product, i, j, start, Math.min(k, start + BLOCK_DEPTH));
-        sum = start === 0 ? block : arithmetic.round(sum + block);
+        sum = sum === undefined ? block : arithmetic.round(sum + block);
       }
-      c[i * n + j] = sum;
+      c[i * n + j] = sum ?? 0;
     }
   }
   return c;
@@ -49,7 +49,7 @@ export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: A
 }
 
 function dot(
-  { round }: Arithmetic,
+  arithmetic: Arithmetic,
   { n, k, a, b }: Product,
   i: number,
   j: number,
@@ -57,7 +57,7 @@ function dot(
   end: number,
 ): number {
   let sum = 0;
-  for (let p = start; p < end; p++) sum = round(sum + round(at(a, i * k + p) * at(b, p * n + j)));
+  for (let p = start; p < end; p++) sum = arithmetic.multiplyAdd(at(a, i * k + p), at(b, p * n + j), sum);
   return sum;
 }
 

@@ -1,10 +1,11 @@
-// A whole model forward and backward, made from the other twins. In float32 with linear, relu and
-// leakyRelu layers and mse its gradients are the engine's bits; in float64 it is the exact answer.
+// A whole model of dense layers forward and backward, made from the other twins. In float32 with mse its gradients are
+// the engine's bits; in float64 it is the exact answer.
 // Letters: B rows, I inputs and O outputs of a layer.
 import type { DenseLayer } from '../../../src/layers/dense.ts';
 import type { Model } from '../../../src/model/model.ts';
 import type { LossInput } from '../../../src/losses/registry.ts';
-import { activate, slope } from './activation.ts';
+import { needsActivationInput } from '../../../src/layers/activation.ts';
+import { activate, slope, slopeFromInput } from './activation.ts';
 import { denseLayers } from './engines.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { runLoss } from './loss.ts';
@@ -40,9 +41,12 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   const { arithmetic, model, loss } = twin;
   const rows = at(batch.bounds, batch.bounds.length - 1);
   const activations = [arithmetic.from(batch.features)];
+  const sums: Values[] = [];
   const layers = denseLayers(model);
   for (const layer of layers) {
-    activations.push(forwardLayer(arithmetic, layer, weights, activations.at(-1), rows));
+    const { z, y } = forwardLayer(arithmetic, layer, weights, activations.at(-1) as Values, rows);
+    sums.push(z);
+    activations.push(y);
   }
   const outputs = activations.at(-1);
   const { losses, dY } = runLoss(arithmetic, loss, {
@@ -55,9 +59,11 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   let error = dY;
   for (let index = layers.length - 1; index >= 0; index--) {
     const layer = layers[index] as DenseLayer;
-    const y = activations[index + 1] as Values;
+    const { activation } = layer.spec;
+    const saved = (needsActivationInput(activation) ? sums[index] : activations[index + 1]) as Values;
+    const derivative = needsActivationInput(activation) ? slopeFromInput : slope;
     const d = error.map((value, i) =>
-      arithmetic.round(value * slope(arithmetic, layer.spec.activation, at(y, i))),
+      arithmetic.round(value * derivative(arithmetic, activation, at(saved, i))),
     ) as Values;
     gradient.set(
       weightGradient(arithmetic, layer, d, activations[index] as Values, batch.bounds),
@@ -69,21 +75,21 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   return { outputs, lossSum: sumLosses(losses, batch.bounds), gradient };
 }
 
-/** y[B, O] = f(x[B, I] W^T + b). A layer without bias adds zeros, as the kernel does. */
+/** z = x[B, I] W^T + b and y[B, O] = f(z). A layer without bias adds zeros, as the kernel does. */
 function forwardLayer(
   arithmetic: Arithmetic,
   layer: DenseLayer,
   weights: ArrayLike<number>,
   x: Values,
   rows: number,
-): Values {
+): { z: Values; y: Values } {
   const { inputs, outputs, bias, spec } = layer;
   const w = weightMatrix(arithmetic, layer, weights);
-  const y = multiply(arithmetic, { m: rows, n: outputs, k: inputs, a: x, b: transpose(w, outputs, inputs) });
-  return y.map((value, i) => {
-    const shift = bias ? at(weights, bias.offset + (i % outputs)) : 0;
-    return activate(arithmetic, spec.activation, arithmetic.round(value + shift));
-  });
+  const b = transpose(w, outputs, inputs);
+  const z = multiply(arithmetic, { m: rows, n: outputs, k: inputs, a: x, b }).map((value, i) =>
+    arithmetic.round(value + (bias ? at(weights, bias.offset + (i % outputs)) : 0)),
+  );
+  return { z, y: z.map((value) => activate(arithmetic, spec.activation, value)) };
 }
 
 /** dW[O, I] = d^T x, shard by shard along the tree. */

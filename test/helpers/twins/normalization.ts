@@ -8,7 +8,7 @@ import { at } from './tree.ts';
  * The sum of `term(i)` as the kernels take it over a row: blocks of 4 `vectors` lanes, then of 4 in the first lanes, the
  * lanes in pairs, and the rest one by one.
  */
-export function sumInLanes(
+function sumInLanes(
   { round }: Arithmetic,
   length: number,
   vectors: 1 | 4,
@@ -37,7 +37,7 @@ export function sumInLanes(
 /** y[C] = softmax of `scale` x. */
 export function softmax(arithmetic: Arithmetic, x: Values, scale = 1): Values {
   const { round } = arithmetic;
-  const max = x.reduce((a, b) => Math.max(a, b));
+  const max = Math.max(...x);
   const y = x.map((value) => exponential(arithmetic, round(round(value - max) * scale)));
   const factor = round(1 / sumInLanes(arithmetic, x.length, 1, (i) => at(y, i)));
   return y.map((value) => round(value * factor));

@@ -1,0 +1,199 @@
+// Depthwise convolution by windows of 3 x 3 without dilation, the size that most models use: nine weights, or nine sums,
+// stay in registers. The order of additions is that of convolution-depthwise.ts.
+import {
+  dilationXOf,
+  dilationYOf,
+  hasVectorRows,
+  heightOf,
+  highLanes,
+  kernelHeightOf,
+  kernelWidthOf,
+  outHeightOf,
+  outWidthOf,
+  padLeftOf,
+  padTopOf,
+  paddedRowBytesOf,
+  strideYOf,
+  widthOf,
+} from './convolution-geometry';
+import { copyRow } from './convolution-border';
+
+/** Whether the kernels of this file take a window. */
+// @ts-ignore: decorator
+@inline
+export function hasThreeByThree(geometry: usize): bool {
+  const isThreeByThree = kernelHeightOf(geometry) == 3 && kernelWidthOf(geometry) == 3;
+  const isDense = dilationXOf(geometry) == 1 && dilationYOf(geometry) == 1;
+  return isThreeByThree && isDense && hasVectorRows(geometry);
+}
+
+/** y[P] of one plane. */
+export function forwardThreeByThree(plane: usize, geometry: usize, weights: usize, y: usize): void {
+  const w0 = v128.load32_splat(weights);
+  const w1 = v128.load32_splat(weights, 4);
+  const w2 = v128.load32_splat(weights, 8);
+  const w3 = v128.load32_splat(weights, 12);
+  const w4 = v128.load32_splat(weights, 16);
+  const w5 = v128.load32_splat(weights, 20);
+  const w6 = v128.load32_splat(weights, 24);
+  const w7 = v128.load32_splat(weights, 28);
+  const w8 = v128.load32_splat(weights, 32);
+  const rowBytes = paddedRowBytesOf(geometry);
+  const rowStep = <usize>strideYOf(geometry) * rowBytes;
+  const width = <usize>outWidthOf(geometry) << 2;
+  const last = width - 16;
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    for (let at: usize = 0; ; at = min(at + 16, last)) {
+      const top = plane + at;
+      const middle = top + rowBytes;
+      const bottom = middle + rowBytes;
+      let sum = f32x4.add(f32x4.splat(0), f32x4.mul(w0, v128.load(top)));
+      sum = f32x4.add(sum, f32x4.mul(w1, v128.load(top, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w2, v128.load(top, 8)));
+      sum = f32x4.add(sum, f32x4.mul(w3, v128.load(middle)));
+      sum = f32x4.add(sum, f32x4.mul(w4, v128.load(middle, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w5, v128.load(middle, 8)));
+      sum = f32x4.add(sum, f32x4.mul(w6, v128.load(bottom)));
+      sum = f32x4.add(sum, f32x4.mul(w7, v128.load(bottom, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w8, v128.load(bottom, 8)));
+      v128.store(y + at, sum);
+      if (at == last) break;
+    }
+    plane += rowStep;
+    y += width;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+export function storeSum(to: usize, sum: f32, accumulate: bool): void {
+  store<f32>(to, accumulate ? load<f32>(to) + sum : sum);
+}
+
+// @ts-ignore: decorator
+@inline
+export function sumLanes(sum: v128): f32 {
+  const low = f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1);
+  return low + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3));
+}
+
+/** dW[9] of one plane, all sums at once: each dY is loaded once, and no addition waits for the one before it. */
+export function weightGradientThreeByThree(plane: usize, geometry: usize, dY: usize, dW: usize, accumulate: bool): void {
+  const rowBytes = paddedRowBytesOf(geometry);
+  const rowStep = <usize>strideYOf(geometry) * rowBytes;
+  const width = <usize>outWidthOf(geometry) << 2;
+  const whole = width & ~15;
+  const rest = highLanes(<u32>(width - whole) >> 2);
+  let s0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let s4 = f32x4.splat(0);
+  let s5 = f32x4.splat(0);
+  let s6 = f32x4.splat(0);
+  let s7 = f32x4.splat(0);
+  let s8 = f32x4.splat(0);
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    for (let next: usize = 0; next < width; next += 16) {
+      // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
+      const isRest = next == whole;
+      const at = isRest ? width - 16 : next;
+      const d = isRest ? v128.and(v128.load(dY + at), rest) : v128.load(dY + at);
+      const top = plane + at;
+      const middle = top + rowBytes;
+      const bottom = middle + rowBytes;
+      s0 = f32x4.add(s0, f32x4.mul(d, v128.load(top)));
+      s1 = f32x4.add(s1, f32x4.mul(d, v128.load(top, 4)));
+      s2 = f32x4.add(s2, f32x4.mul(d, v128.load(top, 8)));
+      s3 = f32x4.add(s3, f32x4.mul(d, v128.load(middle)));
+      s4 = f32x4.add(s4, f32x4.mul(d, v128.load(middle, 4)));
+      s5 = f32x4.add(s5, f32x4.mul(d, v128.load(middle, 8)));
+      s6 = f32x4.add(s6, f32x4.mul(d, v128.load(bottom)));
+      s7 = f32x4.add(s7, f32x4.mul(d, v128.load(bottom, 4)));
+      s8 = f32x4.add(s8, f32x4.mul(d, v128.load(bottom, 8)));
+    }
+    dY += width;
+    plane += rowStep;
+  }
+  storeSum(dW, sumLanes(s0), accumulate);
+  storeSum(dW + 4, sumLanes(s1), accumulate);
+  storeSum(dW + 8, sumLanes(s2), accumulate);
+  storeSum(dW + 12, sumLanes(s3), accumulate);
+  storeSum(dW + 16, sumLanes(s4), accumulate);
+  storeSum(dW + 20, sumLanes(s5), accumulate);
+  storeSum(dW + 24, sumLanes(s6), accumulate);
+  storeSum(dW + 28, sumLanes(s7), accumulate);
+  storeSum(dW + 32, sumLanes(s8), accumulate);
+}
+
+/** Whether `inputGradientThreeByThree` takes a window: stride 1, and a border of at most two values. */
+// @ts-ignore: decorator
+@inline
+export function hasGatheredGradient(geometry: usize): bool {
+  const isThreeByThree = hasThreeByThree(geometry) && strideYOf(geometry) == 1 && widthOf(geometry) >= 4;
+  const hasThinBorder = padTopOf(geometry) <= 2 && padLeftOf(geometry) <= 2;
+  const hasRoom = outHeightOf(geometry) <= heightOf(geometry) + padTopOf(geometry);
+  return isThreeByThree && hasThinBorder && hasRoom && outWidthOf(geometry) <= widthOf(geometry) + padLeftOf(geometry);
+}
+
+/**
+ * dX[height, width] of one plane, or dX + it where `accumulate`: each value looks at the windows that it took part in,
+ * where the general kernel adds to nine places for each window. The zeros around dY change no sum that began at +0.
+ * `plane` is scratch for [height + 2, width + 2].
+ */
+export function inputGradientThreeByThree(
+  dY: usize,
+  geometry: usize,
+  weights: usize,
+  plane: usize,
+  dX: usize,
+  accumulate: bool,
+): void {
+  const w0 = v128.load32_splat(weights);
+  const w1 = v128.load32_splat(weights, 4);
+  const w2 = v128.load32_splat(weights, 8);
+  const w3 = v128.load32_splat(weights, 12);
+  const w4 = v128.load32_splat(weights, 16);
+  const w5 = v128.load32_splat(weights, 20);
+  const w6 = v128.load32_splat(weights, 24);
+  const w7 = v128.load32_splat(weights, 28);
+  const w8 = v128.load32_splat(weights, 32);
+  const width = <usize>widthOf(geometry) << 2;
+  const rowBytes = width + 8;
+  const last = width - 16;
+  surround(dY, geometry, plane, rowBytes);
+  for (let row = heightOf(geometry); row > 0; row--) {
+    // The last vector of a row overlaps the one before it, whose sums are not to be added twice.
+    for (let next: usize = 0; next < width; next += 16) {
+      const at = min(next, last);
+      const top = plane + at;
+      const middle = top + rowBytes;
+      const bottom = middle + rowBytes;
+      let sum = accumulate ? v128.load(dX + at) : f32x4.splat(0);
+      sum = f32x4.add(sum, f32x4.mul(w0, v128.load(bottom, 8)));
+      sum = f32x4.add(sum, f32x4.mul(w1, v128.load(bottom, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w2, v128.load(bottom)));
+      sum = f32x4.add(sum, f32x4.mul(w3, v128.load(middle, 8)));
+      sum = f32x4.add(sum, f32x4.mul(w4, v128.load(middle, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w5, v128.load(middle)));
+      sum = f32x4.add(sum, f32x4.mul(w6, v128.load(top, 8)));
+      sum = f32x4.add(sum, f32x4.mul(w7, v128.load(top, 4)));
+      sum = f32x4.add(sum, f32x4.mul(w8, v128.load(top)));
+      if (accumulate && next > last) sum = v128.bitselect(sum, v128.load(dX + at), highLanes(<u32>(width - next) >> 2));
+      v128.store(dX + at, sum);
+    }
+    plane += rowBytes;
+    dX += width;
+  }
+}
+
+/** plane[height + 2, rowBytes / 4] = dY, two rows and columns further in than the border of x, in zeros. */
+function surround(dY: usize, geometry: usize, plane: usize, rowBytes: usize): void {
+  memory.fill(plane, 0, <usize>(heightOf(geometry) + 2) * rowBytes);
+  let to = plane + <usize>(2 - padTopOf(geometry)) * rowBytes + (<usize>(2 - padLeftOf(geometry)) << 2);
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    copyRow(dY, to, outWidthOf(geometry));
+    dY += <usize>outWidthOf(geometry) << 2;
+    to += rowBytes;
+  }
+}

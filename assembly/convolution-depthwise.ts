@@ -1,0 +1,314 @@
+// Depthwise convolution: a window per channel, with no sum over channels, which a matrix product would compute with
+// one row of each tile in use. Padded images and geometry as in convolution-geometry.ts.
+// Letters: C channels, M windows a channel (so C x M outputs), T taps, P positions.
+import { cropPlane } from './convolution-border';
+import {
+  forwardThreeByThree,
+  hasGatheredGradient,
+  hasThreeByThree,
+  inputGradientThreeByThree,
+  storeSum,
+  sumLanes,
+  weightGradientThreeByThree,
+} from './convolution-depthwise-3x3';
+import {
+  dilationXOf,
+  dilationYOf,
+  hasVectorRows,
+  heightOf,
+  highLanes,
+  kernelHeightOf,
+  kernelWidthOf,
+  outHeightOf,
+  outWidthOf,
+  paddedBytesOf,
+  paddedRowBytesOf,
+  positionsOf,
+  strideXOf,
+  strideYOf,
+  tapOffset,
+  tapsOf,
+  widthOf,
+  windowOffset,
+} from './convolution-geometry';
+
+/** y[C * M, P] from padded[C, ...] and weights[C * M, T]: taps in ascending order, from zero. */
+export function depthwiseForward(
+  padded: usize,
+  geometry: usize,
+  weights: usize,
+  channels: u32,
+  multiplier: u32,
+  y: usize,
+): void {
+  const weightBytes = <usize>tapsOf(geometry) << 2;
+  const outBytes = <usize>positionsOf(geometry) << 2;
+  const hasBlocks = outWidthOf(geometry) >= 4 && outHeightOf(geometry) >= 4;
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    for (let m: u32 = 0; m < multiplier; m++) {
+      if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
+      else if (hasBlocks && strideXOf(geometry) == 1) forwardPlane(true, padded, geometry, weights, y);
+      else if (hasBlocks) forwardPlane(false, padded, geometry, weights, y);
+      else forwardSlowly(padded, geometry, weights, y);
+      weights += weightBytes;
+      y += outBytes;
+    }
+    padded += paddedBytesOf(geometry);
+  }
+}
+
+/** Blocks of 4 x 4 outputs; the last block of a row or column overlaps the one before it. */
+// @ts-ignore: decorator
+@inline
+function forwardPlane(isDense: bool, plane: usize, geometry: usize, weights: usize, y: usize): void {
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const step = <usize>strideXOf(geometry) << 2;
+  const width = outWidthOf(geometry);
+  const height = outHeightOf(geometry);
+  for (let row: u32 = 0; ; row = min(row + 4, height - 4)) {
+    const from = plane + <usize>row * rowStep;
+    const to = y + (<usize>(row * width) << 2);
+    for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
+      forwardBlock(isDense, from + <usize>column * step, geometry, rowStep, step, weights, to + (<usize>column << 2));
+      if (column + 4 == width) break;
+    }
+    if (row + 4 == height) break;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function forwardBlock(
+  isDense: bool,
+  from: usize,
+  geometry: usize,
+  rowStep: usize,
+  step: usize,
+  weights: usize,
+  to: usize,
+): void {
+  let a = f32x4.splat(0);
+  let b = f32x4.splat(0);
+  let c = f32x4.splat(0);
+  let d = f32x4.splat(0);
+  const columnBytes = <usize>dilationXOf(geometry) << 2;
+  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  let weight = weights;
+  let row = from;
+  for (let i = kernelHeightOf(geometry); i > 0; i--) {
+    let at = row;
+    for (let j = kernelWidthOf(geometry); j > 0; j--) {
+      const w = v128.load32_splat(weight);
+      a = f32x4.add(a, f32x4.mul(w, loadFour(isDense, at, step)));
+      b = f32x4.add(b, f32x4.mul(w, loadFour(isDense, at + rowStep, step)));
+      c = f32x4.add(c, f32x4.mul(w, loadFour(isDense, at + 2 * rowStep, step)));
+      d = f32x4.add(d, f32x4.mul(w, loadFour(isDense, at + 3 * rowStep, step)));
+      at += columnBytes;
+      weight += 4;
+    }
+    row += rowBytes;
+  }
+  const stride = <usize>outWidthOf(geometry) << 2;
+  v128.store(to, a);
+  v128.store(to + stride, b);
+  v128.store(to + 2 * stride, c);
+  v128.store(to + 3 * stride, d);
+}
+
+/** Four values `step` bytes apart; dense ones are neighbours. */
+// @ts-ignore: decorator
+@inline
+function loadFour(isDense: bool, at: usize, step: usize): v128 {
+  if (isDense) return v128.load(at);
+  const pair = v128.load32_lane(at + step, v128.load32_zero(at), 1);
+  return v128.load32_lane(at + 3 * step, v128.load32_lane(at + 2 * step, pair, 2), 3);
+}
+
+/** Any stride and size. */
+function forwardSlowly(plane: usize, geometry: usize, weights: usize, y: usize): void {
+  const positions = positionsOf(geometry);
+  const columnBytes = <usize>dilationXOf(geometry) << 2;
+  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  for (let position: u32 = 0; position < positions; position++) {
+    let row = plane + windowOffset(geometry, position);
+    let weight = weights;
+    let sum: f32 = 0;
+    for (let i = kernelHeightOf(geometry); i > 0; i--) {
+      let at = row;
+      for (let j = kernelWidthOf(geometry); j > 0; j--) {
+        sum += load<f32>(weight) * load<f32>(at);
+        at += columnBytes;
+        weight += 4;
+      }
+      row += rowBytes;
+    }
+    store<f32>(y, sum);
+    y += 4;
+  }
+}
+
+/**
+ * dX[C, height, width] from dY[C * M, P] and weights[C * M, T]: windows, then taps, in ascending order, from zero.
+ * `plane` is scratch for one padded plane, and for [height + 2, width + 2].
+ */
+export function depthwiseInputGradient(
+  dY: usize,
+  geometry: usize,
+  weights: usize,
+  channels: u32,
+  multiplier: u32,
+  plane: usize,
+  dX: usize,
+): void {
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    if (hasGatheredGradient(geometry)) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
+    else scatterPlane(dY, geometry, weights, multiplier, plane, dX);
+    weights += <usize>(multiplier * tapsOf(geometry)) << 2;
+    dY += <usize>(multiplier * positionsOf(geometry)) << 2;
+    dX += <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
+  }
+}
+
+function gatherPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+  for (let m: u32 = 0; m < multiplier; m++) {
+    inputGradientThreeByThree(dY, geometry, weights, plane, dX, m > 0);
+    weights += <usize>tapsOf(geometry) << 2;
+    dY += <usize>positionsOf(geometry) << 2;
+  }
+}
+
+function scatterPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+  memory.fill(plane, 0, paddedBytesOf(geometry));
+  for (let m: u32 = 0; m < multiplier; m++) {
+    for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
+      addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
+      weights += 4;
+    }
+    dY += <usize>positionsOf(geometry) << 2;
+  }
+  cropPlane(plane, geometry, dX);
+}
+
+/** Adds weight x dY of every position to where one tap of its window lies. */
+function addScaledTap(to: usize, geometry: usize, from: usize, weight: f32): void {
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const rowBytes = <usize>outWidthOf(geometry) << 2;
+  const rows = outHeightOf(geometry);
+  if (hasVectorRows(geometry)) {
+    addScaledRows(to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
+    return;
+  }
+  const step = <usize>strideXOf(geometry) << 2;
+  for (let row: u32 = 0; row < rows; row++) {
+    let at = to;
+    for (const end = from + rowBytes; from < end; from += 4) {
+      store<f32>(at, load<f32>(at) + weight * load<f32>(from));
+      at += step;
+    }
+    to += rowStep;
+  }
+}
+
+/** The tail of a row as in addRows of convolution-fold.ts. */
+function addScaledRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32, weight: v128): void {
+  const whole = rowBytes & ~15;
+  const last = rowBytes - 16;
+  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
+  for (let row: u32 = 0; row < rows; row++) {
+    for (let at: usize = 0; at < whole; at += 16) {
+      v128.store(to + at, f32x4.add(v128.load(to + at), f32x4.mul(weight, v128.load(from + at))));
+    }
+    if (whole < rowBytes) {
+      const product = v128.and(f32x4.mul(weight, v128.load(from + last)), lanes);
+      v128.store(to + last, f32x4.add(v128.load(to + last), product));
+    }
+    from += rowBytes;
+    to += rowStep;
+  }
+}
+
+/**
+ * dW[C * M, T] of one sample from padded[C, ...] and dY[C * M, P]; added to dW where `accumulate`.
+ *
+ * A weight's sum has four lanes. In each row position x goes to lane x mod 4, but the last (width mod 4) positions go
+ * to the highest lanes; a lane adds in ascending order, and the lanes are added as (0 + 1) + (2 + 3).
+ */
+export function depthwiseWeightGradient(
+  padded: usize,
+  geometry: usize,
+  dY: usize,
+  channels: u32,
+  multiplier: u32,
+  dW: usize,
+  accumulate: bool,
+): void {
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    for (let m: u32 = 0; m < multiplier; m++) {
+      if (hasThreeByThree(geometry)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
+      else weightGradientPlane(padded, geometry, dY, dW, accumulate);
+      dW += <usize>tapsOf(geometry) << 2;
+      dY += <usize>positionsOf(geometry) << 2;
+    }
+    padded += paddedBytesOf(geometry);
+  }
+}
+
+function weightGradientPlane(plane: usize, geometry: usize, dY: usize, dW: usize, accumulate: bool): void {
+  for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
+    storeSum(dW, tapSum(plane + tapOffset(geometry, tap), geometry, dY), accumulate);
+    dW += 4;
+  }
+}
+
+function tapSum(from: usize, geometry: usize, dY: usize): f32 {
+  if (outWidthOf(geometry) < 4) return tapSumOfNarrow(from, geometry, dY);
+  if (strideXOf(geometry) == 1) return tapSumOfWide(true, from, geometry, dY);
+  return tapSumOfWide(false, from, geometry, dY);
+}
+
+// @ts-ignore: decorator
+@inline
+function tapSumOfWide(isDense: bool, from: usize, geometry: usize, dY: usize): f32 {
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const stride = strideXOf(geometry);
+  const step = <usize>stride << 2;
+  const rowBytes = <usize>outWidthOf(geometry) << 2;
+  const whole = rowBytes & ~15;
+  const last = rowBytes - 16;
+  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
+  let sum = f32x4.splat(0);
+  let window = from;
+  let d = dY;
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    for (let at: usize = 0; at < whole; at += 16) {
+      sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(isDense, window + at * stride, step)));
+    }
+    if (whole < rowBytes) {
+      const product = f32x4.mul(v128.load(d + last), loadFour(isDense, window + last * stride, step));
+      sum = f32x4.add(sum, v128.and(product, lanes));
+    }
+    d += rowBytes;
+    window += rowStep;
+  }
+  return sumLanes(sum);
+}
+
+/** Rows of 1 to 3 positions: they are all in the highest lanes. */
+function tapSumOfNarrow(from: usize, geometry: usize, dY: usize): f32 {
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const step = <usize>strideXOf(geometry) << 2;
+  const width = outWidthOf(geometry);
+  let lane1: f32 = 0;
+  let lane2: f32 = 0;
+  let lane3: f32 = 0;
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    const d = dY + (<usize>width << 2);
+    const x = from + <usize>width * step;
+    if (width == 3) lane1 += load<f32>(d - 12) * load<f32>(x - 3 * step);
+    if (width >= 2) lane2 += load<f32>(d - 8) * load<f32>(x - 2 * step);
+    lane3 += load<f32>(d - 4) * load<f32>(x - step);
+    dY = d;
+    from += rowStep;
+  }
+  return lane1 + (lane2 + lane3);
+}

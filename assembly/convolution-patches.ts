@@ -1,0 +1,242 @@
+// Patches, the operand that makes a convolution a matrix product, packed straight from a padded image: the matrix
+// itself never exists.
+// Letters: P windows (positions), K = channels x taps, in the order of PyTorch's weights.
+import {
+  dilationXOf,
+  dilationYOf,
+  hasVectorRows,
+  kernelHeightOf,
+  kernelWidthOf,
+  lowLanes,
+  outHeightOf,
+  outWidthOf,
+  paddedBytesOf,
+  paddedRowBytesOf,
+  positionsOf,
+  strideXOf,
+  strideYOf,
+  tapOffset,
+  tapsOf,
+  windowOffset,
+} from './convolution-geometry';
+import { LEFT_STEP, MR, NR, RIGHT_STEP } from './tile';
+
+/**
+ * Right panels over positions, for y = W patches: packed[endPanel - firstPanel][K][8] from
+ * padded[channels, paddedHeight, paddedWidth].
+ */
+export function packPatchColumns(
+  padded: usize,
+  geometry: usize,
+  channels: u32,
+  packed: usize,
+  firstPanel: u32,
+  endPanel: u32,
+): void {
+  const positions = positionsOf(geometry);
+  const panelBytes = <usize>(channels * tapsOf(geometry)) * RIGHT_STEP;
+  const width = outWidthOf(geometry);
+  let row = (firstPanel * NR) / width;
+  let column = (firstPanel * NR) % width;
+  for (let panel = firstPanel; panel < endPanel; panel++) {
+    const position = panel * NR;
+    if (hasVectorRows(geometry) && position + NR <= positions) {
+      packPositions(padded, geometry, channels, row, column, packed);
+    } else {
+      for (let lane: u32 = 0; lane < NR; lane++) {
+        packPosition(padded, geometry, channels, position + lane, packed + (<usize>lane << 2));
+      }
+    }
+    packed += panelBytes;
+    for (column += NR; column >= width; column -= width) row++;
+  }
+}
+
+/** Eight positions with vectors: four of them lie in one row, or in the end of one and the start of the next. */
+function packPositions(padded: usize, geometry: usize, channels: u32, row: u32, column: u32, to: usize): void {
+  const width = outWidthOf(geometry);
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const a = padded + <usize>row * rowStep + (<usize>column << 2);
+  const aRun = width - column;
+  const isNextRow = aRun <= 4;
+  const bRun = isNextRow ? aRun + width - 4 : aRun - 4;
+  // Seen from a vector's first lane, the next row's windows begin where this row's windows would go on, a step away.
+  const step = rowStep - (<usize>width << 2);
+  const b = a + 16 + (isNextRow ? step : 0);
+  if (aRun >= 4 && bRun >= 4) {
+    packWhole(geometry, channels, a, b, to);
+  } else {
+    packSplit(geometry, channels, a, b, aRun < 4 ? step : 0, bRun < 4 ? step : 0, lowLanes(aRun), lowLanes(bRun), to);
+  }
+}
+
+function packWhole(geometry: usize, channels: u32, a: usize, b: usize, to: usize): void {
+  const columnBytes = <usize>dilationXOf(geometry) << 2;
+  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const planeBytes = paddedBytesOf(geometry);
+  const kernelWidth = kernelWidthOf(geometry);
+  const kernelHeight = kernelHeightOf(geometry);
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    let row = <usize>channel * planeBytes;
+    for (let i: u32 = 0; i < kernelHeight; i++) {
+      let at = row;
+      for (let j: u32 = 0; j < kernelWidth; j++) {
+        v128.store(to, v128.load(a + at));
+        v128.store(to, v128.load(b + at), 16);
+        at += columnBytes;
+        to += RIGHT_STEP;
+      }
+      row += rowBytes;
+    }
+  }
+}
+
+function packSplit(
+  geometry: usize,
+  channels: u32,
+  a: usize,
+  b: usize,
+  aStep: usize,
+  bStep: usize,
+  aLanes: v128,
+  bLanes: v128,
+  to: usize,
+): void {
+  const columnBytes = <usize>dilationXOf(geometry) << 2;
+  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const planeBytes = paddedBytesOf(geometry);
+  const kernelWidth = kernelWidthOf(geometry);
+  const kernelHeight = kernelHeightOf(geometry);
+  const aNext = a + aStep;
+  const bNext = b + bStep;
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    let row = <usize>channel * planeBytes;
+    for (let i: u32 = 0; i < kernelHeight; i++) {
+      let at = row;
+      for (let j: u32 = 0; j < kernelWidth; j++) {
+        v128.store(to, v128.bitselect(v128.load(a + at), v128.load(aNext + at), aLanes));
+        v128.store(to, v128.bitselect(v128.load(b + at), v128.load(bNext + at), bLanes), 16);
+        at += columnBytes;
+        to += RIGHT_STEP;
+      }
+      row += rowBytes;
+    }
+  }
+}
+
+/** One position, or zeros behind the last one. */
+function packPosition(padded: usize, geometry: usize, channels: u32, position: u32, to: usize): void {
+  const exists = position < positionsOf(geometry);
+  const from = padded + windowOffset(geometry, exists ? position : 0);
+  const columnBytes = <usize>dilationXOf(geometry) << 2;
+  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  for (let channel: u32 = 0; channel < channels; channel++) {
+    let row = from + <usize>channel * paddedBytesOf(geometry);
+    for (let i = kernelHeightOf(geometry); i > 0; i--) {
+      let at = row;
+      for (let j = kernelWidthOf(geometry); j > 0; j--) {
+        store<f32>(to, exists ? load<f32>(at) : 0);
+        at += columnBytes;
+        to += RIGHT_STEP;
+      }
+      row += rowBytes;
+    }
+  }
+}
+
+/**
+ * Right panels over K, for dW = dY patches^T: packed[endPanel - firstPanel][P][8] from
+ * padded[channels, paddedHeight, paddedWidth].
+ */
+export function packPatchRows(
+  padded: usize,
+  geometry: usize,
+  channels: u32,
+  packed: usize,
+  firstPanel: u32,
+  endPanel: u32,
+): void {
+  const depth = channels * tapsOf(geometry);
+  const panelBytes = <usize>positionsOf(geometry) * RIGHT_STEP;
+  for (let panel = firstPanel; panel < endPanel; panel++) {
+    const k = panel * NR;
+    if (hasVectorRows(geometry) && k + NR <= depth) {
+      transposeTaps(padded, geometry, k, packed);
+    } else {
+      for (let lane: u32 = 0; lane < NR; lane++) {
+        packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), RIGHT_STEP);
+      }
+    }
+    packed += panelBytes;
+  }
+}
+
+function transposeTaps(padded: usize, geometry: usize, k: u32, to: usize): void {
+  transposeFourTaps(padded, geometry, k, to);
+  transposeFourTaps(padded, geometry, k + 4, to + 16);
+}
+
+/** Four taps of every position, four positions at a time; the last vector of a row overlaps the one before it. */
+function transposeFourTaps(padded: usize, geometry: usize, k: u32, to: usize): void {
+  let a = padded + tapOffset(geometry, k);
+  let b = padded + tapOffset(geometry, k + 1);
+  let c = padded + tapOffset(geometry, k + 2);
+  let d = padded + tapOffset(geometry, k + 3);
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const width = <usize>outWidthOf(geometry);
+  const last = (width - 4) << 2;
+  for (let row = outHeightOf(geometry); row > 0; row--) {
+    for (let at: usize = 0; at < last; at += 16) transposeFourByFour(a + at, b + at, c + at, d + at, to + (at << 3));
+    transposeFourByFour(a + last, b + last, c + last, d + last, to + (last << 3));
+    a += rowStep;
+    b += rowStep;
+    c += rowStep;
+    d += rowStep;
+    to += width * RIGHT_STEP;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: usize, to: usize): void {
+  const a = v128.load(aFrom);
+  const b = v128.load(bFrom);
+  const c = v128.load(cFrom);
+  const d = v128.load(dFrom);
+  const abLow = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
+  const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
+  const cdLow = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  const cdHigh = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  v128.store(to, v128.shuffle<f32>(abLow, cdLow, 0, 1, 4, 5));
+  v128.store(to, v128.shuffle<f32>(abLow, cdLow, 2, 3, 6, 7), RIGHT_STEP);
+  v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 0, 1, 4, 5), 2 * RIGHT_STEP);
+  v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
+}
+
+/** One tap of every position, or zeros behind the last tap, `panelStep` bytes apart. */
+function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, panelStep: usize): void {
+  let row = padded + tapOffset(geometry, exists ? k : 0);
+  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+  const step = <usize>strideXOf(geometry) << 2;
+  for (let y = outHeightOf(geometry); y > 0; y--) {
+    let at = row;
+    for (let x = outWidthOf(geometry); x > 0; x--) {
+      store<f32>(to, exists ? load<f32>(at) : 0);
+      at += step;
+      to += panelStep;
+    }
+    row += rowStep;
+  }
+}
+
+/** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5], better where K is small. */
+export function packPatchesLeft(padded: usize, geometry: usize, channels: u32, packed: usize): void {
+  const depth = channels * tapsOf(geometry);
+  const panelBytes = <usize>positionsOf(geometry) * LEFT_STEP;
+  for (let k: u32 = 0; k < depth; k += MR) {
+    for (let lane: u32 = 0; lane < MR; lane++) {
+      packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), LEFT_STEP);
+    }
+    packed += panelBytes;
+  }
+}

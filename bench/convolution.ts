@@ -1,0 +1,86 @@
+// Convolutions for `lockstep bench kernels`: forward and backward of a layer as it runs in training.
+import { planPasses } from '../src/engine/plan.ts';
+import { ThreadSite } from '../src/engine/site.ts';
+import type { Kernels } from '../src/kernels/kernels.ts';
+import { layerSchema } from '../src/layers/registry.ts';
+import { sizeOf } from '../src/layers/layer.ts';
+import type { Layer, Pass, Shape } from '../src/layers/layer.ts';
+import type { Memory } from '../src/memory.ts';
+import { resolveModel } from '../src/model/model.ts';
+
+/** Samples of a pass: a shard of `cnn-mnist`. */
+const ROWS = 16;
+
+/** Layers of 3 x 3, same padding, as `cnn-mnist` and its like have them. */
+const CONVOLUTIONS = [
+  { inputShape: [1, 28, 28], filters: 32, groups: 1 },
+  { inputShape: [32, 14, 14], filters: 64, groups: 1 },
+  { inputShape: [64, 28, 28], filters: 64, groups: 1 },
+  { inputShape: [64, 14, 14], filters: 64, groups: 64 },
+] as const;
+
+/** A convolution that `run` takes forward and backward, all three of its products. */
+export interface ConvolutionJob {
+  readonly name: string;
+  /** Multiplications and additions of one `run`. */
+  readonly work: number;
+  run(): void;
+}
+
+/** Lays the convolutions out in `memory`. */
+export function convolutionJobs(kernels: Kernels, memory: Memory): ConvolutionJob[] {
+  return CONVOLUTIONS.map(({ inputShape, filters, groups }) => {
+    const [channels, height, width] = inputShape;
+    const { layer, packed, plan } = secondLayer(kernels, memory, inputShape, { filters, groups });
+    const site = ThreadSite.allocate(kernels, memory, packed, plan);
+    const x = operand(memory, ROWS * sizeOf(inputShape));
+    const dY = operand(memory, ROWS * sizeOf(layer.outputShape));
+    const runner = layer.createRunner(site);
+    const pass = passInto(memory.allocate(plan.bytes.gradients, 'gradients'));
+    return {
+      name: `conv2d 3x3 ${channels} -> ${filters} at ${height}x${width}${groups > 1 ? ', depthwise' : ''}`,
+      work: (3 * 2 * ROWS * filters * height * width * 9 * channels) / groups,
+      run: () => {
+        runner.forward(pass, x);
+        runner.backward(pass, dY);
+      },
+    };
+  });
+}
+
+/** The convolution above another layer, so that it has an input gradient; packed and planned. */
+function secondLayer(
+  kernels: Kernels,
+  memory: Memory,
+  inputShape: Shape,
+  options: { readonly filters: number; readonly groups: number },
+): { layer: Layer; packed: number[]; plan: ReturnType<typeof planPasses> } {
+  const first = layerSchema.parse({ kind: 'conv2d', filters: inputShape[0], kernelSize: 1 });
+  const spec = layerSchema.parse({ kind: 'conv2d', kernelSize: 3, padding: 'same', ...options });
+  const model = resolveModel({ layers: [first, spec] }, inputShape);
+  const layer = model.stack.layers[1] as Layer;
+  const packed = layer.packedLengths.map((length) => memory.allocate(4 * length, 'packed weights'));
+  const flat = operand(memory, model.numParameters);
+  layer.pack({ kernels, memory, flat, packed, part: 0, numParts: 1 });
+  return { layer, packed, plan: planPasses(model, { maxRows: ROWS, maxLeaves: 1 }) };
+}
+
+function operand(memory: Memory, length: number): number {
+  const address = memory.allocate(4 * length, 'operands');
+  memory.f32(address, length).forEach((_, i, values) => (values[i] = ((i * 0.6180339887498949) % 1) - 0.5));
+  return address;
+}
+
+function passInto(gradient: number): Pass {
+  return {
+    rows: ROWS,
+    isTraining: true,
+    seed: 0,
+    step: 0,
+    sampleIndices: 0,
+    bounds: Uint32Array.of(0, ROWS),
+    gradient,
+    complete: () => undefined,
+    pieceStart: () => 0,
+  };
+}

@@ -1,0 +1,248 @@
+// A convolution as matrix products, sample by sample and group by group:
+//
+//   y[F, P]   = W[F, K] patches[K, P]          forward
+//   dW[F, K] += dY[F, P] patches^T             or its transpose, where that packs less
+//   dX        = fold(W^T[K, F] dY[F, P])       adds what the windows of a value say
+//
+// Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
+// padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
+import { BiasActivation } from './activation.ts';
+import type { Convolution } from './convolution.ts';
+import { sizeOf } from './layer.ts';
+import type { LayerRunner, Pass, Site } from './layer.ts';
+import { stackedSums, sumLeaves } from './leaf-sums.ts';
+
+/** f32 of a slice of packed patches, or of their gradient: 128 KiB, a quarter of a common L2 cache. */
+const SLICE_LENGTH = 32_768;
+
+/** Scratch of a runner, by what it holds. */
+interface Scratch {
+  readonly padded: number;
+  readonly left: number;
+  readonly right: number;
+  /** Gradients of patches. */
+  readonly product: number;
+  /** dW^T, where it is computed in place of dW. */
+  readonly transposed: number;
+  readonly plane: number;
+  readonly tile: number;
+  readonly sums: number;
+}
+
+/** How far each product goes at once. */
+interface Slices {
+  /** Panels of positions, of K, and channels. */
+  readonly forward: number;
+  readonly weightGradient: number;
+  readonly inputGradient: number;
+}
+
+/** See the head of this file. */
+export class Conv2dRunner implements LayerRunner {
+  readonly #layer: Convolution;
+  readonly #site: Site;
+  readonly #end: BiasActivation;
+  readonly #scratch: Scratch;
+  readonly #slices: Slices;
+  /** Whether dW^T = patches dY^T is computed: left panels are narrower, so the operand with fewer rows goes left. */
+  readonly #isTransposed: boolean;
+  readonly #inputLength: number;
+  readonly #outputLength: number;
+  #x = 0;
+  #dY = 0;
+  #dX = 0;
+
+  constructor(layer: Convolution, site: Site) {
+    const { window, group, inputShape, outputShape, needsInputGradient } = layer;
+    this.#layer = layer;
+    this.#site = site;
+    this.#end = new BiasActivation(site, layer.spec.activation, site.maxRows * sizeOf(outputShape));
+    this.#isTransposed = group.depth < group.filters;
+    this.#slices = slicesOf(layer);
+    this.#scratch = layOutScratch(layer, site, this.#slices);
+    if (needsInputGradient) site.reserveError(site.maxRows * window.channels * window.planeLength);
+    this.#inputLength = sizeOf(inputShape);
+    this.#outputLength = sizeOf(outputShape);
+  }
+
+  forward(pass: Pass, x: number): number {
+    const { window, spec } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const [geometry, biases] = packed as [number, number];
+    this.#x = x;
+    for (let sample = 0; sample < pass.rows; sample++) {
+      const y = this.#end.sums + 4 * sample * this.#outputLength;
+      kernels.padImage(x + 4 * sample * this.#inputLength, geometry, window.channels, this.#scratch.padded);
+      for (let group = 0; group < spec.groups; group++) this.#forwardGroup(group, y);
+      kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
+    }
+    this.#end.finish(pass.rows * this.#outputLength);
+    return this.#end.outputs;
+  }
+
+  #forwardGroup(index: number, y: number): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const { right, tile } = this.#scratch;
+    const [geometry, , panels] = packed as [number, number, number];
+    const { filters, depth, channels } = group;
+    const { positions } = window;
+    const padded = this.#paddedGroup(index);
+    const left = panels + 4 * index * packedLeftLength(filters, depth);
+    const to = y + 4 * index * filters * positions;
+    const numPanels = Math.ceil(positions / TILE_COLUMNS);
+    for (let first = 0; first < numPanels; first += this.#slices.forward) {
+      const end = Math.min(first + this.#slices.forward, numPanels);
+      const start = first * TILE_COLUMNS;
+      const columns = Math.min(end * TILE_COLUMNS, positions) - start;
+      kernels.packPatchColumns(padded, geometry, channels, right, first, end);
+      kernels.gemmPacked(filters, columns, depth, left, right, to + 4 * start, positions, tile);
+    }
+  }
+
+  backward(pass: Pass, dY: number): number {
+    const { weight, bias, needsInputGradient } = this.#layer;
+    this.#dY = dY;
+    this.#dX = needsInputGradient ? this.#site.otherError(dY) : 0;
+    const sums = {
+      destination: pass.gradient + 4 * weight.offset,
+      slots: this.#scratch.sums,
+      length: weight.length + (bias?.length ?? 0),
+    };
+    sumLeaves(this.#site.kernels, pass, sums, this.#sumLeaf);
+    return this.#dX;
+  }
+
+  /** Sets dW and db at `to` to the sums over samples [start, end), and their dX. */
+  readonly #sumLeaf = (start: number, end: number, to: number): void => {
+    const { window, spec, weight, bias, needsInputGradient } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const [geometry] = packed as [number];
+    const { positions } = window;
+    for (let sample = start; sample < end; sample++) {
+      const isFirst = sample === start;
+      const dY = this.#dY + 4 * sample * this.#outputLength;
+      const x = this.#x + 4 * sample * this.#inputLength;
+      this.#end.backward(dY, this.#outputLength, sample * this.#outputLength);
+      if (bias) kernels.channelSums(dY, spec.filters, positions, to + 4 * weight.length, !isFirst);
+      kernels.padImage(x, geometry, window.channels, this.#scratch.padded);
+      for (let group = 0; group < spec.groups; group++) {
+        if (this.#isTransposed) this.#transposedWeightGradient(group, dY, isFirst);
+        else this.#weightGradient(group, dY, to, isFirst);
+        if (needsInputGradient) this.#inputGradient(group, dY, this.#dX + 4 * sample * this.#inputLength);
+      }
+    }
+    if (this.#isTransposed) this.#transposeInto(to);
+  };
+
+  /** dW[F, K] += dY patches^T, a slice of K at a time. */
+  #weightGradient(index: number, dY: number, to: number, isFirst: boolean): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const { left, right, tile } = this.#scratch;
+    const [geometry] = packed as [number];
+    const { filters, depth, channels } = group;
+    const { positions } = window;
+    const multiply = isFirst ? kernels.gemmPacked : kernels.gemmPackedInto;
+    const padded = this.#paddedGroup(index);
+    const dW = to + 4 * index * filters * depth;
+    const numPanels = Math.ceil(depth / TILE_COLUMNS);
+    kernels.packLeftRows(dY + 4 * index * filters * positions, filters, positions, positions, left);
+    for (let first = 0; first < numPanels; first += this.#slices.weightGradient) {
+      const end = Math.min(first + this.#slices.weightGradient, numPanels);
+      const start = first * TILE_COLUMNS;
+      const columns = Math.min(end * TILE_COLUMNS, depth) - start;
+      kernels.packPatchRows(padded, geometry, channels, right, first, end);
+      multiply(filters, columns, positions, left, right, dW + 4 * start, depth, tile);
+    }
+  }
+
+  /** dW^T[K, F] += patches dY^T. */
+  #transposedWeightGradient(index: number, dY: number, isFirst: boolean): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const { left, right, transposed, tile } = this.#scratch;
+    const [geometry] = packed as [number];
+    const { filters, depth, channels } = group;
+    const { positions } = window;
+    const multiply = isFirst ? kernels.gemmPacked : kernels.gemmPackedInto;
+    const d = dY + 4 * index * filters * positions;
+    const to = transposed + 4 * index * filters * depth;
+    kernels.packPatchesLeft(this.#paddedGroup(index), geometry, channels, left);
+    const numPanels = Math.ceil(filters / TILE_COLUMNS);
+    kernels.packRightRows(d, filters, positions, positions, right, 0, numPanels);
+    multiply(depth, filters, positions, left, right, to, filters, tile);
+  }
+
+  #transposeInto(to: number): void {
+    const { spec, group } = this.#layer;
+    const length = group.filters * group.depth;
+    for (let index = 0; index < spec.groups; index++) {
+      const from = this.#scratch.transposed + 4 * index * length;
+      this.#site.kernels.transpose(from, group.depth, group.filters, to + 4 * index * length);
+    }
+  }
+
+  /** dX of the group: gradients of patches for some channels at a time, folded into their planes. */
+  #inputGradient(index: number, dY: number, dX: number): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#site;
+    const { right, product, plane, tile } = this.#scratch;
+    const [geometry, , , panels] = packed as [number, number, number, number];
+    const { filters, depth, channels } = group;
+    const { positions, taps, planeLength } = window;
+    const d = dY + 4 * index * filters * positions;
+    const numPanels = Math.ceil(positions / TILE_COLUMNS);
+    const left = panels + 4 * index * packedLeftLength(depth, filters);
+    const to = dX + 4 * index * channels * planeLength;
+    kernels.packRightColumns(d, positions, filters, positions, right, 0, numPanels);
+    for (let first = 0; first < channels; first += this.#slices.inputGradient) {
+      const count = Math.min(this.#slices.inputGradient, channels - first);
+      const rows = left + 4 * packedLeftLength(first * taps, filters);
+      kernels.gemmPacked(count * taps, positions, filters, rows, right, product, positions, tile);
+      kernels.foldPatches(product, geometry, count, plane, to + 4 * first * planeLength);
+    }
+  }
+
+  #paddedGroup(index: number): number {
+    const { window, group } = this.#layer;
+    return this.#scratch.padded + 4 * index * group.channels * window.paddedLength;
+  }
+}
+
+function slicesOf({ window, group }: Convolution): Slices {
+  const { positions, taps } = window;
+  const slices = (length: number): number => Math.max(1, Math.floor(SLICE_LENGTH / length));
+  return {
+    forward: slices(TILE_COLUMNS * group.depth),
+    weightGradient: slices(TILE_COLUMNS * positions),
+    // Multiples of a tile's rows, so that a slice of W^T begins with a panel.
+    inputGradient: TILE_ROWS * slices(TILE_ROWS * taps * positions),
+  };
+}
+
+function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch {
+  const { window, group, spec, weight, needsInputGradient } = layer;
+  const { filters, depth, channels } = group;
+  const { positions, taps } = window;
+  const isTransposed = depth < filters;
+  const rightForward = Math.min(packedRightLength(depth, positions), slices.forward * TILE_COLUMNS * depth);
+  const rightOfWeights = isTransposed
+    ? packedRightLength(positions, filters)
+    : Math.min(packedRightLength(positions, depth), slices.weightGradient * TILE_COLUMNS * positions);
+  const rightOfInput = needsInputGradient ? packedRightLength(filters, positions) : 0;
+  const folded = needsInputGradient ? Math.min(channels, slices.inputGradient) * taps * positions : 0;
+  const [padded = 0, left = 0, right = 0, product = 0, transposed = 0, plane = 0, tile = 0, sums = 0] =
+    site.scratch(
+      window.channels * window.paddedLength,
+      packedLeftLength(Math.min(depth, filters), positions),
+      Math.max(rightForward, rightOfWeights, rightOfInput),
+      folded,
+      isTransposed ? weight.length : 0,
+      needsInputGradient ? window.paddedLength : 0,
+      TILE_ROWS * TILE_COLUMNS,
+      stackedSums(site.maxLeaves) * (weight.length + (layer.bias ? spec.filters : 0)),
+    );
+  return { padded, left, right, product, transposed, plane, tile, sums };
+}

@@ -1,0 +1,65 @@
+// Another shape for the same values: flatten to one row, or any shape of the same size. Nothing is copied, since
+// samples lie one after the other with their last dimension innermost in every shape.
+import { z } from 'zod';
+import { formatShape, sizeOf } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, Pass, Shape } from './layer.ts';
+
+export const flattenSchema = z.strictObject({ kind: z.literal('flatten') });
+
+export const reshapeSchema = z.strictObject({
+  kind: z.literal('reshape'),
+  shape: z
+    .array(z.int().min(1).max(1_048_576))
+    .min(1)
+    .max(3)
+    .describe('Of one sample: [features], [positions, features] or [channels, height, width]'),
+});
+
+/** See the head of this file. */
+export class ReshapeLayer implements Layer {
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  readonly tensors = [];
+  readonly numModules = 1;
+  readonly packedLengths = [];
+
+  private constructor(inputShape: Shape, outputShape: Shape) {
+    this.inputShape = inputShape;
+    this.outputShape = outputShape;
+  }
+
+  static flatten(inputShape: Shape): ReshapeLayer {
+    return new ReshapeLayer(inputShape, [sizeOf(inputShape)]);
+  }
+
+  /** @throws LockstepError where the sizes differ. */
+  static to(shape: Shape, inputShape: Shape, builder: LayerBuilder): ReshapeLayer {
+    if (sizeOf(shape) === sizeOf(inputShape)) return new ReshapeLayer(inputShape, shape);
+    throw builder.refuse(
+      `${sizeOf(inputShape)} values do not fill ${formatShape(shape)}, which takes ${sizeOf(shape)}`,
+    );
+  }
+
+  describe(): string {
+    return `reshape ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
+  }
+
+  pack(): void {
+    // No weights.
+  }
+
+  createRunner(): LayerRunner {
+    return new AliasRunner();
+  }
+}
+
+/** Hands values and errors through. */
+class AliasRunner implements LayerRunner {
+  forward(_pass: Pass, x: number): number {
+    return x;
+  }
+
+  backward(_pass: Pass, dY: number): number {
+    return dY;
+  }
+}

@@ -1,0 +1,262 @@
+// Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
+// twins, by central differences, and whole models of them for any way to cut a batch.
+import fs from 'node:fs';
+import path from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { shardBounds } from '../../src/data/batches.ts';
+import { loadWeights } from '../../src/engine/initialize.ts';
+import { LocalEngine } from '../../src/engine/local-engine.ts';
+import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
+import { sizeOf } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/layers/layer.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import type { LayerInput } from '../../src/layers/registry.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import type { Model } from '../../src/model/model.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { optimizerSchema } from '../../src/optimizer/registry.ts';
+import { decodeSafetensors } from '../../src/safetensors.ts';
+import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
+import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
+import { double, single } from '../helpers/twins/arithmetic.ts';
+import { backward, forward } from '../helpers/twins/conv2d.ts';
+import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
+import type { EngineRoom } from '../helpers/twins/engines.ts';
+import { packSamples, randomSamples, randomValues } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
+
+const GOLDEN = path.resolve(import.meta.dirname, '../golden');
+
+interface Recorded {
+  readonly cases: readonly { name: string; spec: LayerInput; inputShape: Shape }[];
+  readonly batchSize: number;
+  readonly losses: readonly number[];
+}
+
+const recorded = JSON.parse(fs.readFileSync(path.join(GOLDEN, 'convolution.json'), 'utf8')) as Recorded;
+
+function readGolden(name: string): SafetensorsFile {
+  return decodeSafetensors(fs.readFileSync(path.join(GOLDEN, `${name}.safetensors`)), name);
+}
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+describe('a layer agrees with PyTorch', () => {
+  const { tensors } = readGolden('convolution');
+  const golden = (name: string): NamedTensor => {
+    const tensor = tensors.get(name);
+    if (!tensor) throw new Error(`convolution.safetensors has no ${name}`);
+    return tensor;
+  };
+
+  /** The largest difference, relative to the largest golden value. */
+  function expectNear(actual: ArrayLike<number> | undefined, name: string): void {
+    const { values } = golden(name);
+    const largest = Math.max(...values.map(Math.abs));
+    expect(actual?.length, name).toBe(values.length);
+    const worst = Math.max(...values.map((value, i) => Math.abs(value - (actual?.[i] as number))));
+    // Up to 33 x 9 = 297 products summed in another order: a walk of 2^-24 sqrt(297) = 1e-6.
+    expect(worst / largest, name).toBeLessThan(2e-6);
+  }
+
+  it.each(recorded.cases)('in $name, forward and backward', ({ name, spec, inputShape }) => {
+    const lone = createLoneLayer(spec, inputShape);
+    const weights = lone.layer.tensors.flatMap((tensor) => [...golden(`${name}.${tensor.name}`).values]);
+    const x = golden(`${name}.x`);
+    const dY = golden(`${name}.dY`);
+    expect(lone.layer.outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : dY.shape.slice(1));
+    const bounds = Uint32Array.of(0, 2, 3);
+    const { y, dX, gradient } = runLayer(room, lone, { weights, x: x.values, dY: dY.values, bounds });
+    expectNear(y, `${name}.y`);
+    expectNear(dX, `${name}.dX`);
+    for (const { name: tensor, offset, length } of lone.layer.tensors) {
+      expectNear(gradient.subarray(offset, offset + length), `${name}.d.${tensor}`);
+    }
+  });
+});
+
+type ConvolutionCase = readonly [spec: Partial<LayerInput>, inputShape: Shape];
+
+/** Around tiles and vectors; both sides of the weight gradient, slices of all three products, groups, every option. */
+const CONVOLUTIONS: readonly ConvolutionCase[] = [
+  [{ filters: 5, kernelSize: 3, padding: 'same', activation: 'relu' }, [3, 7, 9]],
+  [{ filters: 9, kernelSize: [2, 3], stride: [2, 1], bias: false }, [4, 9, 8]],
+  [{ filters: 17, kernelSize: 1 }, [20, 6, 6]],
+  [{ filters: 6, kernelSize: 3, dilation: 2, groups: 3, padding: 'same' }, [6, 8, 8]],
+  [{ filters: 40, kernelSize: 1, groups: 2, stride: 2, activation: 'relu' }, [10, 5, 5]],
+  [{ filters: 12, kernelSize: 3, groups: 6, padding: 1, activation: 'relu' }, [6, 9, 7]],
+  [{ filters: 4, kernelSize: 5, groups: 4, stride: 2, bias: false }, [4, 11, 11]],
+  [{ filters: 33, kernelSize: 3, padding: 1, activation: 'leakyRelu' }, [1, 17, 17]],
+  [{ filters: 7, kernelSize: 3, padding: 1 }, [41, 12, 12]],
+  [{ filters: 3, kernelSize: 3, padding: 1, activation: 'relu' }, [13, 34, 34]],
+];
+
+function convolution(
+  [spec, inputShape]: ConvolutionCase,
+  needsInputGradient = true,
+): ReturnType<typeof createLoneLayer> {
+  return createLoneLayer({ kind: 'conv2d', ...spec } as LayerInput, inputShape, needsInputGradient);
+}
+
+describe('conv2d', () => {
+  it.each(CONVOLUTIONS)('gives the bits of its float32 twin: %o on %o', (...testCase) => {
+    const lone = convolution(testCase);
+    const layer = lone.layer as Conv2dLayer;
+    const bounds = Uint32Array.of(0, 2, 3, 5);
+    const weights = randomValues(3, lone.numParameters);
+    const x = randomValues(4, 5 * sizeOf(layer.inputShape));
+    const dY = randomValues(5, 5 * sizeOf(layer.outputShape));
+    const twin = { arithmetic: single, layer, weights };
+    const { y, gradient, dX } = runLayer(room, lone, { weights, x, dY, bounds });
+    expectSameBits(y, forward(twin, x), 'y');
+    const expected = backward(twin, x, dY, bounds);
+    expectSameBits(gradient, expected.gradient, 'gradient');
+    expectSameBits(dX as Float32Array, expected.dX, 'dX');
+    const first = runLayer(room, convolution(testCase, false), { weights, x, dY, bounds });
+    expectSameBits(first.gradient, expected.gradient, 'gradient of a first layer');
+    expect(first.dX).toBeUndefined();
+  });
+
+  it.each(CONVOLUTIONS.slice(0, 7))('has its gradients by central differences: %o on %o', (spec, shape) => {
+    // A smooth function: the others' slopes jump.
+    const { layer, numParameters } = convolution([{ ...spec, activation: 'tanh' }, shape]);
+    const weights = Float64Array.from(randomValues(3, numParameters));
+    const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
+    const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));
+    const twin = { arithmetic: double, layer: layer as Conv2dLayer, weights };
+    const objective = (): number =>
+      Array.from(forward(twin, x)).reduce((sum, y, i) => sum + y * (dY[i] as number), 0);
+    const exact = backward(twin, x, dY, [0, 1, 2]);
+    // Some of each, since every one takes two forward passes.
+    for (const [values, gradient] of [
+      [weights, exact.gradient],
+      [x, exact.dX],
+    ] as const) {
+      const largest = Math.max(...gradient.map(Math.abs));
+      for (let i = 0; i < values.length; i += Math.ceil(values.length / 15)) {
+        const value = values[i] as number;
+        values[i] = value + 1e-5;
+        const above = objective();
+        values[i] = value - 1e-5;
+        const difference = (above - objective()) / 2e-5;
+        values[i] = value;
+        // h^2 f''' / 6 is about 1e-10 here, cancellation 2^-53 f / h about 1e-9.
+        expect(Math.abs((gradient[i] as number) - difference) / largest).toBeLessThan(1e-7);
+      }
+    }
+  });
+});
+
+/** The model of scripts/golden/convolution.py: every layer of the topic. */
+function goldenModel(): Model {
+  const layers = [
+    { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 'same', activation: 'relu' },
+    { kind: 'maxPool2d', size: 2 },
+    { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, groups: 6, activation: 'relu' },
+    { kind: 'conv2d', filters: 12, kernelSize: 1, activation: 'tanh' },
+    { kind: 'avgPool2d', size: 2 },
+    { kind: 'conv2d', filters: 8, kernelSize: 3, stride: 2, padding: 1, activation: 'relu' },
+    { kind: 'flatten' },
+    { kind: 'dense', units: 4 },
+  ].map((layer) => layerSchema.parse(layer));
+  return resolveModel({ layers }, [2, 12, 12]);
+}
+
+describe('20 steps of Adam', () => {
+  async function train(shards: number): Promise<{ losses: number[]; model: Model; weights: Float32Array }> {
+    const model = goldenModel();
+    const { batchSize } = recorded;
+    const { tensors } = readGolden('convolution-data');
+    const [features, targets] = ['features', 'targets'].map((name) => tensors.get(name)?.values);
+    const dataset = packSamples({
+      featureWidth: sizeOf(model.inputShape),
+      features: features as Float32Array,
+      targets: Uint32Array.from(targets as Float32Array),
+      numClasses: 4,
+    });
+    const kernelModule = await loadKernelModule();
+    const parts = { kernelModule, model, loss: 'crossEntropy' as const, seed: 0, dataset, batchSize, shards };
+    const engine = await LocalEngine.create(parts);
+    const { kernels, memory } = engine;
+    const config = optimizerSchema.parse({ learningRate: 1e-3 });
+    const adam = new Optimizer({ kernels, memory, model, config });
+    const initial = readGolden('convolution-initial');
+    loadWeights(kernels, memory, model, initial, 'convolution-initial', adam.parameters);
+    const losses = recorded.losses.map((_, step) => {
+      const indices = Uint32Array.from({ length: batchSize }, (__, i) => ((step * batchSize) % 64) + i);
+      engine.setWeights(adam.parameters);
+      const lossSum = engine.train(indices, step, ({ piece, address }) => {
+        adam.applyPiece(piece, { sum: address, divisor: batchSize });
+      });
+      adam.commit();
+      return lossSum / batchSize;
+    });
+    return { losses, model, weights: memory.f32(adam.parameters, model.numParameters).slice() };
+  }
+
+  it('agree with PyTorch on a CNN', async () => {
+    const { losses, model, weights } = await train(8);
+    losses.forEach((loss, step) => {
+      expect(Math.abs(loss / (recorded.losses[step] as number) - 1), `step ${step}`).toBeLessThan(1e-5);
+    });
+    const final = readGolden('convolution-final');
+    for (const { name, offset, length } of model.tensors) {
+      const { values } = final.tensors.get(name) as NamedTensor;
+      expect(values.length).toBe(length);
+      const worst = Math.max(...values.map((value, i) => Math.abs(value - (weights[offset + i] as number))));
+      // A step moves a weight by up to 1e-3.
+      expect(worst, name).toBeLessThan(1e-5);
+    }
+  });
+});
+
+describe('a model of images', () => {
+  const ROWS = 23;
+
+  it('has the same bits for any number of leaves in a pass, and for any cut', () => {
+    const model = goldenModel();
+    const shape = { numRows: ROWS, featureWidth: 288, outputWidth: 4, isClassification: true };
+    const dataset = packSamples(randomSamples(5, shape));
+    const weights = randomValues(6, model.numParameters).map((value) => value / 3);
+    const bounds = shardBounds(ROWS, 8);
+    const indices = Uint32Array.from({ length: ROWS }, (_, i) => (i * 5) % ROWS);
+    const options = { model, loss: 'crossEntropy' as const, dataset, weights, batchSize: ROWS, shards: 8 };
+    const sums = [1, 2, 4, 8].map((leavesPerPass, i) => {
+      const engine = createEngine(room, { ...options, leavesPerPass, numParts: i + 1 });
+      const [sum] = sumsOfRange(room, model, engine, { numLeaves: 8, firstLeaf: 0, bounds, indices });
+      // A right half by itself, as another worker would be given it.
+      const firstRow = bounds[4] as number;
+      const half = bounds.subarray(4).map((bound) => bound - firstRow);
+      const range = { numLeaves: 8, firstLeaf: 4, bounds: half, indices: indices.subarray(firstRow) };
+      const [right] = sumsOfRange(room, model, engine, range);
+      return { gradient: sum?.gradient, lossSum: sum?.lossSum, right: right?.gradient };
+    });
+    const [first, ...others] = sums;
+    expect(first?.gradient?.some((value) => value !== 0)).toBe(true);
+    for (const sum of others) {
+      expectSameBits(sum.gradient as Float32Array, first?.gradient as Float32Array, 'whole batch');
+      expectSameBits(sum.right as Float32Array, first?.right as Float32Array, 'right half');
+      expect(sum.lossSum).toBe(first?.lossSum);
+    }
+  });
+
+  it('may take images out of rows of numbers, and rows out of images', () => {
+    const layers = [
+      { kind: 'reshape', shape: [2, 4, 4] },
+      { kind: 'conv2d', filters: 3, kernelSize: 3 },
+      { kind: 'dense', units: 5 },
+    ].map((layer) => layerSchema.parse(layer));
+    const model = resolveModel({ layers }, [32]);
+    expect(model.outputShape).toEqual([5]);
+    expect(model.tensors.map(({ name, shape }) => [name, shape])).toEqual([
+      ['1.weight', [3, 2, 3, 3]],
+      ['1.bias', [3]],
+      ['2.weight', [5, 12]],
+      ['2.bias', [5]],
+    ]);
+  });
+});

@@ -1,0 +1,272 @@
+// Layers by themselves: the bits of a leaf do not depend on the company it is computed in, backward takes back what forward
+// did, and what cannot be is refused.
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { LayerInput } from '../../src/layers/registry.ts';
+import type { Shape } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/layers/layer.ts';
+import { runLayer } from '../helpers/layer-bench.ts';
+import type { LayerResult } from '../helpers/layer-bench.ts';
+import { single } from '../helpers/twins/arithmetic.ts';
+import { createEngineRoom } from '../helpers/twins/engines.ts';
+import type { EngineRoom } from '../helpers/twins/engines.ts';
+import { randomValues } from '../helpers/twins/samples.ts';
+import { addValues, combineAlongTree } from '../helpers/twins/tree.ts';
+import { expectSameBits } from './arena.ts';
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+interface Case {
+  readonly name: string;
+  readonly layer: LayerInput;
+  readonly inputShape: Shape;
+  readonly outputShape?: Shape;
+  /** Ids of tokens instead of values. */
+  readonly vocabulary?: number;
+  /** Elements of each tensor. */
+  readonly weights?: Readonly<Record<string, number>>;
+}
+
+const CASES: Case[] = [
+  { name: 'gelu', layer: { kind: 'activation', function: 'gelu' }, inputShape: [7] },
+  { name: 'softmax', layer: { kind: 'activation', function: 'softmax' }, inputShape: [3, 5] },
+  {
+    name: 'dense with silu',
+    layer: { kind: 'dense', units: 6, activation: 'silu' },
+    inputShape: [7],
+    outputShape: [6],
+    weights: { weight: 42, bias: 6 },
+  },
+  { name: 'layerNorm', layer: { kind: 'layerNorm' }, inputShape: [3, 5], weights: { weight: 5, bias: 5 } },
+  {
+    name: 'batchNorm of vectors',
+    layer: { kind: 'batchNorm' },
+    inputShape: [5],
+    weights: { weight: 5, bias: 5 },
+  },
+  {
+    name: 'batchNorm of images',
+    layer: { kind: 'batchNorm' },
+    inputShape: [2, 3, 3],
+    weights: { weight: 2, bias: 2 },
+  },
+  { name: 'dropout', layer: { kind: 'dropout', rate: 0.4 }, inputShape: [4, 5] },
+  {
+    name: 'embedding',
+    layer: { kind: 'embedding', vocabulary: 6, units: 5 },
+    inputShape: [4],
+    outputShape: [4, 5],
+    vocabulary: 6,
+    weights: { weight: 30 },
+  },
+  {
+    name: 'positionalEmbedding',
+    layer: { kind: 'positionalEmbedding' },
+    inputShape: [3, 5],
+    weights: { weight: 15 },
+  },
+  {
+    name: 'attention',
+    layer: { kind: 'attention', heads: 2, causal: true },
+    inputShape: [5, 6],
+    weights: { in_proj_weight: 108, in_proj_bias: 18, 'out_proj.weight': 36, 'out_proj.bias': 6 },
+  },
+  {
+    name: 'residual with a shortcut',
+    layer: {
+      kind: 'residual',
+      layers: [{ kind: 'layerNorm' }, { kind: 'dense', units: 4, activation: 'gelu' }],
+      shortcut: [{ kind: 'dense', units: 4 }],
+    },
+    inputShape: [3, 5],
+    outputShape: [3, 4],
+    weights: { 'body.0.weight': 5, 'body.1.weight': 20, 'body.1.bias': 4, 'shortcut.0.weight': 20 },
+  },
+  {
+    name: 'residual in residual',
+    layer: {
+      kind: 'residual',
+      layers: [
+        {
+          kind: 'residual',
+          layers: [
+            { kind: 'dense', units: 5, activation: 'tanh' },
+            { kind: 'dropout', rate: 0.5 },
+          ],
+        },
+      ],
+    },
+    inputShape: [5],
+    weights: { 'body.0.body.0.weight': 25 },
+  },
+];
+
+/** Leaves of 3, 2, 2, 4 and 2 rows. */
+const BOUNDS = [0, 3, 5, 7, 11, 13];
+const ROWS = 13;
+const SAMPLES = Array.from({ length: ROWS }, (_, row) => (row * 5) % ROWS);
+
+function run(
+  { layer, inputShape, outputShape = inputShape, vocabulary, weights = {} }: Case,
+  from: number,
+  to: number,
+): LayerResult {
+  const [inputs, outputs] = [sizeOf(inputShape), sizeOf(outputShape)];
+  const values = randomValues(1, ROWS * inputs);
+  const x =
+    vocabulary === undefined ? values : values.map((value) => Math.floor(((value + 1) / 2) * vocabulary));
+  const start = BOUNDS[from] as number;
+  const end = BOUNDS[to] as number;
+  return runLayer(room, {
+    layer,
+    inputShape,
+    x: x.slice(start * inputs, end * inputs),
+    dY: randomValues(2, ROWS * outputs).slice(start * outputs, end * outputs),
+    weights: new Map(Object.entries(weights).map(([name, length], i) => [name, randomValues(3 + i, length)])),
+    bounds: BOUNDS.slice(from, to + 1).map((bound) => bound - start),
+    sampleIndices: SAMPLES.slice(start, end),
+    step: 7,
+    isBehindAnother: vocabulary === undefined,
+  });
+}
+
+describe('a leaf', () => {
+  it.each(CASES)('has the same bits alone and among others: $name', (testCase) => {
+    const together = run(testCase, 0, 5);
+    const alone = [0, 1, 2, 3, 4].map((leaf) => run(testCase, leaf, leaf + 1));
+    const joined = (key: 'y' | 'dX'): number[] => alone.flatMap((result) => [...result[key]]);
+    expectSameBits(together.y, joined('y'), 'y');
+    expectSameBits(together.dX, joined('dX'), 'dX');
+    for (const [name, sum] of together.gradients) {
+      const leaves = alone.map(({ gradients }) => gradients.get(name) as Float32Array);
+      expect(
+        sum.some((value) => value !== 0),
+        name,
+      ).toBe(true);
+      expectSameBits(
+        sum,
+        combineAlongTree(leaves, (a, b) => addValues(single, a, b) as Float32Array),
+        name,
+      );
+    }
+  });
+
+  it.each([
+    ['vectors', [4], 1],
+    ['images of one pixel', [4, 1, 1], 1],
+  ] as const)(
+    'of one value a channel is normalized to the bias, and has no variance: %s',
+    (_, inputShape, rows) => {
+      const x = randomValues(1, 4 * rows);
+      const weights = new Map([['bias', Float32Array.of(1, 2, 3, 4)]]);
+      const job = { layer: { kind: 'batchNorm' } as const, inputShape, x, dY: randomValues(2, 4), weights };
+      const { y, dX, gradients } = runLayer(room, job);
+      expectSameBits(y, [1, 2, 3, 4], 'y');
+      expect(dX.every((value) => Math.abs(value) === 0)).toBe(true);
+      expectSameBits(gradients.get('running_mean') as Float32Array, x, 'mean');
+      expectSameBits(gradients.get('running_var') as Float32Array, [0, 0, 0, 0], 'variance');
+    },
+  );
+});
+
+describe('dropout', () => {
+  const x = randomValues(1, 60);
+  const dY = randomValues(2, 60);
+  const job = { layer: { kind: 'dropout', rate: 0.5 } as const, inputShape: [20], x, dY };
+
+  it('sends errors back through the values that it kept, with their scale', () => {
+    const { y, dX } = runLayer(room, job);
+    expectSameBits(
+      dX,
+      dY.map((value, i) => (y[i] === 0 ? 0 : 2 * value)),
+      'dX',
+    );
+    expect(y.filter((value) => value === 0).length).toBeGreaterThan(10);
+  });
+
+  it('draws another mask at every step', () => {
+    expect([...runLayer(room, { ...job, step: 1 }).y]).not.toEqual([
+      ...runLayer(room, { ...job, step: 2 }).y,
+    ]);
+  });
+
+  it('changes nothing at evaluation', () => {
+    expectSameBits(runLayer(room, { ...job, isTraining: false }).y, x, 'y');
+  });
+});
+
+describe('causal attention', () => {
+  it('gives a position the bits that it has in a sequence that ends there', () => {
+    const x = randomValues(1, 5 * 6);
+    const weights = new Map([
+      ['in_proj_weight', randomValues(2, 108)],
+      ['out_proj.weight', randomValues(3, 36)],
+    ]);
+    const outputOf = (positions: number): Float32Array => {
+      const part = x.slice(0, positions * 6);
+      const layer = { kind: 'attention', heads: 2, causal: true } as const;
+      return runLayer(room, { layer, inputShape: [positions, 6], x: part, dY: part, weights }).y;
+    };
+    const whole = outputOf(5);
+    for (let length = 1; length <= 5; length++) {
+      expectSameBits(
+        outputOf(length).slice(-6),
+        whole.slice(6 * (length - 1), 6 * length),
+        `position ${length}`,
+      );
+    }
+  });
+});
+
+describe('a layer refuses', () => {
+  const attempt = (layer: LayerInput, inputShape: Shape, isBehindAnother = true): void => {
+    const x = new Float32Array(sizeOf(inputShape));
+    runLayer(room, { layer, inputShape, x, dY: x, isBehindAnother });
+  };
+
+  it.each([
+    [{ kind: 'layerNorm' }, [2, 3, 3], 'layerNorm on 2x3x3: layerNorm takes vectors or sequences'],
+    [{ kind: 'batchNorm' }, [2, 3], 'batchNorm on 2x3: batchNorm takes vectors or images'],
+    [
+      { kind: 'positionalEmbedding' },
+      [3],
+      'positionalEmbedding on 3: positionalEmbedding takes [positions, units]',
+    ],
+    [{ kind: 'attention', heads: 2 }, [6], 'attention on 6: attention takes [positions, units]'],
+    [{ kind: 'attention', heads: 4 }, [5, 6], 'attention on 5x6: 6 units do not divide into 4 heads'],
+    [
+      { kind: 'embedding', vocabulary: 2, units: 2 },
+      [3],
+      'embedding on 3: token ids cannot come from layers that learn: they have no gradient',
+    ],
+    [
+      { kind: 'residual', layers: [{ kind: 'dense', units: 4 }] },
+      [3],
+      'residual on 3: the layers give 4, the shortcut 3',
+    ],
+    [
+      { kind: 'residual', layers: [{ kind: 'layerNorm' }, { kind: 'attention', heads: 4 }] },
+      [5, 6],
+      'model.layers.1.layers.1: attention on 5x6: 6 units do not divide into 4 heads',
+    ],
+  ] as [LayerInput, Shape, string][])('%j on %j', (layer, inputShape, message) => {
+    expect(() => attempt(layer, inputShape)).toThrow(message);
+  });
+
+  it('an embedding of anything but positions', () => {
+    const layer: LayerInput = { kind: 'embedding', vocabulary: 2, units: 2 };
+    expect(() => attempt(layer, [3, 3], false)).toThrow(
+      'model.layers.0: embedding on 3x3: embedding takes [positions] of token ids',
+    );
+  });
+
+  it('an id that is no token, while it runs', () => {
+    const layer: LayerInput = { kind: 'embedding', vocabulary: 3, units: 2 };
+    const x = Float32Array.of(0, 2, 3);
+    expect(() =>
+      runLayer(room, { layer, inputShape: [3], x, dY: new Float32Array(6), isBehindAnother: false }),
+    ).toThrow('3 is no token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
+  });
+});

@@ -1,0 +1,135 @@
+// Layers against PyTorch 1.13.1: y, dX and the gradient of every tensor. scripts/golden/activations.py, normalization.py and
+// attention.py wrote the values.
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { LayerInput } from '../../src/layers/registry.ts';
+import { Golden, expectNear } from '../helpers/golden.ts';
+import { runLayer } from '../helpers/layer-bench.ts';
+import { createEngineRoom } from '../helpers/twins/engines.ts';
+import type { EngineRoom } from '../helpers/twins/engines.ts';
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+/** A few roundings of values of the order of the largest, on each side. */
+const TOLERANCE = 2e-6;
+
+function check(golden: Golden, name: string, layer: LayerInput, isBehindAnother = true): void {
+  const { values: x, shape } = golden.tensor(`${name}.x`);
+  const weights = golden.under(`${name}.weights.`);
+  const job = {
+    layer,
+    inputShape: shape.slice(1),
+    x,
+    dY: golden.values(`${name}.dY`),
+    weights,
+    isBehindAnother,
+  };
+  const { y, dX, gradients } = runLayer(room, job);
+  expectNear(y, golden.values(`${name}.y`), TOLERANCE, 'y');
+  if (isBehindAnother) expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
+  const expected = golden.under(`${name}.gradients.`);
+  const statistics = ['running_mean', 'running_var'];
+  expect([...gradients.keys()].filter((key) => !statistics.includes(key))).toEqual([...expected.keys()]);
+  for (const [key, values] of expected) {
+    expectNear(gradients.get(key) as Float32Array, values, TOLERANCE, key);
+  }
+}
+
+describe('an activation layer agrees with PyTorch', () => {
+  const golden = new Golden('activations');
+
+  it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid', 'elu', 'gelu', 'geluTanh', 'silu', 'softmax'] as const)(
+    'in %s',
+    (name) => {
+      check(golden, name, { kind: 'activation', function: name });
+    },
+  );
+});
+
+describe('a norm agrees with PyTorch', () => {
+  const golden = new Golden('normalization');
+
+  it('over vectors and over the positions of sequences', () => {
+    check(golden, 'layerNorm', { kind: 'layerNorm' });
+    check(golden, 'layerNormSequence', { kind: 'layerNorm' });
+  });
+
+  it.each(['batchNorm', 'batchNormImage'])('over a batch in one leaf: %s', (name) => {
+    check(golden, name, { kind: 'batchNorm' });
+  });
+
+  it.each(['batchNorm', 'batchNormImage'])('in what one step makes of running statistics: %s', (name) => {
+    const { values: x, shape } = golden.tensor(`${name}.x`);
+    const [rows = 0, ...inputShape] = shape;
+    const dY = golden.values(`${name}.dY`);
+    const { gradients } = runLayer(room, { layer: { kind: 'batchNorm' }, inputShape, x, dY });
+    const moved = (key: string, initial: number): Float32Array =>
+      (gradients.get(key) as Float32Array).map((sum) => initial + 0.1 * (sum / rows - initial));
+    expectNear(moved('running_mean', 0), golden.values(`${name}.runningMean`), TOLERANCE, 'mean');
+    expectNear(moved('running_var', 1), golden.values(`${name}.runningVar`), TOLERANCE, 'variance');
+  });
+
+  it.each(['batchNorm', 'batchNormImage'])('at evaluation, with running statistics: %s', (name) => {
+    const { values: x, shape } = golden.tensor(`${name}.x`);
+    const weights = new Map([
+      ...golden.under(`${name}.weights.`),
+      ['running_mean', golden.values(`${name}.runningMean`)],
+      ['running_var', golden.values(`${name}.runningVar`)],
+    ]);
+    const job = { inputShape: shape.slice(1), x, dY: x, weights, isTraining: false };
+    const { y } = runLayer(room, { ...job, layer: { kind: 'batchNorm' } });
+    expectNear(y, golden.values(`${name}.evaluated`), TOLERANCE, 'y');
+  });
+});
+
+describe('attention agrees with PyTorch', () => {
+  const golden = new Golden('attention');
+
+  it('of every position to every other', () => {
+    check(golden, 'attention', { kind: 'attention', heads: 3 });
+  });
+
+  it('of every position to those before it', () => {
+    check(golden, 'causalAttention', { kind: 'attention', heads: 2, causal: true });
+  });
+
+  it('where backward computes the probabilities again', () => {
+    check(golden, 'longAttention', { kind: 'attention', heads: 2, causal: true });
+  });
+});
+
+describe('an embedding agrees with PyTorch', () => {
+  const golden = new Golden('attention');
+
+  it('of tokens', () => {
+    check(golden, 'embedding', { kind: 'embedding', vocabulary: 11, units: 5 }, false);
+  });
+
+  it('of positions', () => {
+    check(golden, 'positionalEmbedding', { kind: 'positionalEmbedding' });
+  });
+});
+
+describe('a residual block agrees with PyTorch', () => {
+  const golden = new Golden('attention');
+
+  it('whose input is added as it is', () => {
+    check(golden, 'residual', {
+      kind: 'residual',
+      layers: [{ kind: 'dense', units: 9, activation: 'tanh' }],
+    });
+  });
+
+  it('whose input goes through layers of its own', () => {
+    check(golden, 'residualShortcut', {
+      kind: 'residual',
+      layers: [
+        { kind: 'dense', units: 6, activation: 'relu' },
+        { kind: 'dense', units: 4 },
+      ],
+      shortcut: [{ kind: 'dense', units: 4, bias: false }],
+    });
+  });
+});

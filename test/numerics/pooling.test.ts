@@ -1,0 +1,116 @@
+// The kernels of pooling against their twins, to the bit.
+import { afterEach, beforeAll, describe, it } from 'vitest';
+import { single } from '../helpers/twins/arithmetic.ts';
+import {
+  averagePool,
+  averagePoolBackward,
+  channelSums,
+  maxPool,
+  maxPoolBackward,
+  positionsOf,
+} from '../helpers/twins/image.ts';
+import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
+import { Arena, expectSameBits } from './arena.ts';
+import { windowCase } from './image-geometry.ts';
+import type { WindowCase } from './image-geometry.ts';
+
+const PLANES = 3;
+
+/** Windows of 2 x 2 side by side, which have vectors of their own, at widths around these; and others. */
+const POOLS: readonly WindowCase[] = [
+  ...[2, 3, 7, 8, 9, 10, 15, 16, 17, 18, 28, 33].map((width) =>
+    windowCase({ height: 6, width, size: 2, stride: 2 }),
+  ),
+  windowCase({ height: 7, width: 9, size: 2, stride: 2 }),
+  windowCase({ height: 8, width: 8, size: 2, stride: 1 }),
+  windowCase({ height: 8, width: 8, size: 2, stride: 2, padding: 1 }),
+  windowCase({ height: 9, width: 11, size: 3, stride: 2, padding: 1 }),
+  windowCase({ height: 9, width: 12, size: 3, stride: 3 }),
+  windowCase({ height: 9, width: 12, size: [1, 4], stride: [2, 3], padding: [0, 2] }),
+  windowCase({ height: 5, width: 5, size: 5 }),
+];
+
+let arena: Arena;
+beforeAll(async () => {
+  arena = await Arena.create();
+});
+afterEach(() => arena.reset());
+
+/** Few different values, so that most windows have ties; among them zeros of both signs, NaN and infinities. */
+function images({ geometry: { height, width } }: WindowCase): Float32Array[] {
+  const length = PLANES * height * width;
+  const pick = (values: readonly number[]) => (word: number) => values[word % values.length] as number;
+  return [
+    randomValues(height, length),
+    Float32Array.from(randomWords(width, length), pick([0, -0, 1, -1])),
+    Float32Array.from(randomWords(width, length), pick(EXTREMES)),
+  ];
+}
+
+interface Put {
+  readonly x: number;
+  readonly geometry: number;
+  readonly dY: number;
+}
+
+function forEachPool(check: (pool: WindowCase, x: Float32Array, dY: Float32Array, put: Put) => void): void {
+  for (const pool of POOLS) {
+    for (const x of images(pool)) {
+      const dY = randomValues(2, PLANES * positionsOf(pool.geometry));
+      dY[0] = -0;
+      check(pool, x, dY, { x: arena.put(x), geometry: arena.put(pool.record), dY: arena.put(dY) });
+      arena.reset();
+    }
+  }
+}
+
+describe('max pooling', () => {
+  it('takes the first largest value of a window, or its last NaN', () => {
+    forEachPool((pool, x, dY, put) => {
+      const y = arena.room(4 * dY.length);
+      arena.kernels.maxPoolForward(put.x, put.geometry, PLANES, y);
+      expectSameBits(arena.f32(y, dY.length), maxPool(single, pool.geometry, x), pool.name);
+    });
+  });
+
+  it('gives the error to that value', () => {
+    forEachPool((pool, x, dY, put) => {
+      const dX = arena.room(4 * x.length);
+      arena.kernels.maxPoolBackward(put.dY, put.x, put.geometry, PLANES, dX);
+      expectSameBits(arena.f32(dX, x.length), maxPoolBackward(single, pool.geometry, x, dY), pool.name);
+    });
+  });
+});
+
+describe('average pooling', () => {
+  it('divides sums in scan order by the whole window', () => {
+    forEachPool((pool, x, dY, put) => {
+      const y = arena.room(4 * dY.length);
+      arena.kernels.averagePoolForward(put.x, put.geometry, PLANES, y);
+      expectSameBits(arena.f32(y, dY.length), averagePool(single, pool.geometry, x), pool.name);
+    });
+  });
+
+  it('shares the error out', () => {
+    forEachPool((pool, x, dY, put) => {
+      const dX = arena.room(4 * x.length);
+      arena.kernels.averagePoolBackward(put.dY, put.geometry, PLANES, dX);
+      expectSameBits(arena.f32(dX, x.length), averagePoolBackward(single, pool.geometry, dY), pool.name);
+    });
+  });
+
+  it('of whole channels is their mean, and shares the error out', () => {
+    for (const positions of [1, 3, 4, 5, 16, 17, 49]) {
+      const x = randomValues(positions, PLANES * positions);
+      const y = arena.room(4 * PLANES);
+      arena.kernels.channelMeans(arena.put(x), PLANES, positions, y);
+      const means = channelSums(single, PLANES, positions, x).map((sum) => sum / positions);
+      expectSameBits(arena.f32(y, PLANES), means, `${positions}`);
+      const dX = arena.room(4 * x.length);
+      arena.kernels.channelMeansBackward(y, PLANES, positions, dX);
+      const expected = x.map((_, i) => (means[Math.floor(i / positions)] as number) / positions);
+      expectSameBits(arena.f32(dX, x.length), expected, `${positions}`);
+      arena.reset();
+    }
+  });
+});
