@@ -57,7 +57,7 @@ describe('a config that is refused', () => {
     ],
     [
       { loss: '{ kind: hubr }' },
-      'loss.kind: expected "mse" or "mae" or "huber" or "binaryCrossEntropy" or "crossEntropy", got "hubr"',
+      'loss.kind: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy", got "hubr"',
       '4:15',
       'did you mean "huber"?',
     ],
