@@ -97,9 +97,10 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
     category: 'usage',
     code: 'E_MODEL_SHAPE',
     message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
-    help: isLabels
-      ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
-      : `let the last layer give ${needed}`,
+    help:
+      isLabels && !isSequence(layout)
+        ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
+        : `let the last layer give ${needed}`,
   });
 }
 

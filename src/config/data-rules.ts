@@ -1,6 +1,7 @@
-// Rules between the fields of the data section: which sources go together, what tables and images need, the split's
-// sums, and the roles of columns. Whether files and columns exist is not known here.
+// Rules between the fields of the data section: which sources go together, what tables, images and texts need, the
+// split's sums, and the roles of columns. Whether files and columns exist is not known here.
 import { quoteValue } from '../errors.ts';
+import { dataKind, kindOf, NUM_BYTE_VALUES, type DataKind } from './data-kind.ts';
 import { type ConfigFinding, findAt } from './problem.ts';
 import type { DataConfig } from './schema.ts';
 
@@ -12,17 +13,16 @@ const SHARE_TOLERANCE = 1e-9;
 
 /** Everything that is wrong between the fields of `data`. */
 export function checkData(data: DataConfig): ConfigFinding[] {
-  const kindRules = typeof data.train === 'object' ? checkImages(data) : checkTable(data);
   return [
     ...checkSources(data),
     ...checkKinds(data),
-    ...kindRules,
+    ...checkFields(data),
     ...checkSplit(data),
     ...checkColumns(data),
   ];
 }
 
-/** The columns to predict; none for images. */
+/** The columns to predict; none for images and texts. */
 export function targetColumns({ target }: DataConfig): readonly string[] {
   return typeof target === 'string' ? [target] : (target ?? []);
 }
@@ -38,20 +38,37 @@ function checkSources(data: DataConfig): ConfigFinding[] {
   );
 }
 
-/** Images or tables: the splits must all be of one kind. */
+/** In words, after "is". */
+const KIND_NAMES: Readonly<Record<DataKind, string>> = { table: 'a table', images: 'images', text: 'a text' };
+
+/** The splits must all be of one kind. */
 function checkKinds(data: DataConfig): ConfigFinding[] {
-  const { train } = data;
-  if (train === undefined) return [];
-  return SPLIT_FILES.filter((name) => data[name] !== undefined && typeof data[name] !== typeof train).map(
-    (name) => {
-      const [kind, trainKind] = typeof train === 'string' ? ['images', 'a table'] : ['a table', 'images'];
-      return findAt(
-        ['data', name],
-        `is ${kind}, but data.train is ${trainKind}`,
-        'all splits are of one kind',
-      );
-    },
-  );
+  if (data.train === undefined) return [];
+  const trainKind = dataKind(data);
+  return SPLIT_FILES.flatMap((name) => {
+    const source = data[name];
+    if (source === undefined || kindOf(source) === trainKind) return [];
+    const text = `is ${KIND_NAMES[kindOf(source)]}, but data.train is ${KIND_NAMES[trainKind]}`;
+    return [findAt(['data', name], text, 'all splits are of one kind')];
+  });
+}
+
+/** What each kind of data needs, and the fields that would do nothing, in silence. */
+function checkFields(data: DataConfig): ConfigFinding[] {
+  const kind = dataKind(data);
+  switch (kind) {
+    case 'table':
+      return [...checkTable(data), ...refuseFields(data, textFields(data), 'texts')];
+    case 'images':
+      return [
+        ...refuseFields(data, tableFields(data), 'tables'),
+        ...refuseFields(data, textFields(data), 'texts'),
+      ];
+    case 'text':
+      return [...checkText(data), ...refuseFields(data, tableFields(data), 'tables')];
+    default:
+      return kind satisfies never;
+  }
 }
 
 function checkTable(data: DataConfig): ConfigFinding[] {
@@ -60,9 +77,30 @@ function checkTable(data: DataConfig): ConfigFinding[] {
   return [findAt(['data', 'target'], 'missing, expected the column of the table to predict')];
 }
 
-/** Fields for tables would do nothing; the defaults of those that have one cannot be told from absence. */
-function checkImages(data: DataConfig): ConfigFinding[] {
-  const given = {
+function checkText({ context, stride, classes, ignoreIndex }: DataConfig): ConfigFinding[] {
+  const findings: ConfigFinding[] = [];
+  if (context === undefined) {
+    findings.push(findAt(['data', 'context'], 'missing, expected the number of bytes of a sample'));
+  } else if (stride !== undefined && stride > context) {
+    const text = `${stride} is more than data.context, ${context}: bytes between samples would never be read`;
+    findings.push(findAt(['data', 'stride'], text, `set it to ${context} or less`));
+  }
+  if (classes !== undefined) {
+    findings.push(
+      findAt(['data', 'classes'], `a text has ${NUM_BYTE_VALUES}, the values of a byte`, 'remove it'),
+    );
+  }
+  if (ignoreIndex !== undefined) {
+    findings.push(
+      findAt(['data', 'ignoreIndex'], 'is for labels, and every byte of a text counts', 'remove it'),
+    );
+  }
+  return findings;
+}
+
+/** Whether the fields that only tables have are given; the defaults of those that have one cannot be told from absence. */
+function tableFields(data: DataConfig): Record<string, boolean> {
+  return {
     target: data.target !== undefined,
     targetTransform: data.targetTransform.length > 0,
     features: data.features !== undefined,
@@ -75,9 +113,22 @@ function checkImages(data: DataConfig): ConfigFinding[] {
     header: !data.header,
     weights: data.weights !== undefined,
   };
+}
+
+function textFields({ context, stride }: DataConfig): Record<string, boolean> {
+  return { context: context !== undefined, stride: stride !== undefined };
+}
+
+function refuseFields(
+  data: DataConfig,
+  given: Readonly<Record<string, boolean>>,
+  owners: string,
+): ConfigFinding[] {
+  const source = data.train === undefined ? 'data.file' : 'data.train';
+  const text = `is for ${owners}, but ${source} is ${KIND_NAMES[dataKind(data)]}`;
   return Object.entries(given)
     .filter(([, isGiven]) => isGiven)
-    .map(([name]) => findAt(['data', name], 'is for tables, but data.train is images', 'remove it'));
+    .map(([name]) => findAt(['data', name], text, 'remove it'));
 }
 
 /** A share only counts for a split that has no file of its own. */

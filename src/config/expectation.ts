@@ -81,7 +81,7 @@ export function childValue(container: unknown, segment: string | number): unknow
   return Object.hasOwn(container, segment) ? Reflect.get(container, segment) : undefined;
 }
 
-/** Words in one list, mappings by the keys that all of them need, and whatever else is allowed. */
+/** Words in one list, mappings by the keys that all of them need or, without any, one by one, and whatever else is allowed. */
 function describeAlternatives(schemas: readonly JsonSchema[], broken: BrokenBound): string {
   const words = schemas.filter((schema) => optionsOf(schema));
   const mappings = schemas.filter((schema) => schema.type === 'object');
@@ -89,12 +89,11 @@ function describeAlternatives(schemas: readonly JsonSchema[], broken: BrokenBoun
   const parts = others.map((schema) => describeSchema(schema, broken));
   const [first, ...rest] = mappings;
   if (words.length > 0) parts.unshift(describeOptions(words.flatMap((schema) => optionsOf(schema) ?? [])));
-  if (first) {
-    const required = (first.required ?? []).filter((key) =>
-      rest.every((other) => other.required?.includes(key)),
-    );
-    parts.push(required.length > 0 ? `mapping with ${required.join(', ')}` : 'mapping');
-  }
+  const shared = (first?.required ?? []).filter((key) =>
+    rest.every(({ required }) => required?.includes(key)),
+  );
+  if (shared.length > 0) parts.push(describeMapping(shared));
+  else parts.push(...mappings.map(({ required }) => describeMapping(required)));
   return [...new Set(parts)].join(' or ');
 }
 
@@ -105,6 +104,10 @@ function describeOptions(options: readonly string[]): string {
 
 function optionsOf(schema: JsonSchema): string[] | undefined {
   return schema.const === undefined ? schema.enum?.map(String) : [String(schema.const)];
+}
+
+function describeMapping(required: readonly string[] = []): string {
+  return required.length === 0 ? 'mapping' : `mapping with ${required.join(', ')}`;
 }
 
 function describeSchema(schema: JsonSchema, broken: BrokenBound): string {

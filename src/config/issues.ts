@@ -39,15 +39,29 @@ function describeUnknownKey(parent: KeyPath, key: string, root: unknown): Config
 /** What an alternative says of a value that is not of its type, or not one of its words. */
 const OTHER_TYPE: ReadonlySet<string | undefined> = new Set(['invalid_type', 'invalid_value']);
 
-/** Looks into the one alternative that has the value's type, if there is one: its issues say more. */
+/**
+ * Looks into the one alternative that has the value's type and, of several mappings, some of its keys, if there is one:
+ * its issues say more.
+ */
 function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
-  const candidates = issue.errors.filter(
+  const ofType = issue.errors.filter(
     (branch) => !branch.some(({ code, path: at }) => at.length === 0 && OTHER_TYPE.has(code)),
   );
+  const candidates = ofType.length > 1 ? ofType.filter((branch) => knowsSomeKey(branch, path, root)) : ofType;
   const [only] = candidates;
   if (!only || candidates.length > 1) return [describeMismatch(path, expectedAt(path, 'lower', root), root)];
   return only.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, root));
+}
+
+/** Whether an alternative, judged by its issues with the mapping at `path`, has any of the mapping's keys. */
+function knowsSomeKey(branch: readonly Issue[], path: KeyPath, root: unknown): boolean {
+  const value = valueAt(root, path);
+  if (typeof value !== 'object' || value === null) return false;
+  const unknown = branch.flatMap((inner) =>
+    inner.code === 'unrecognized_keys' && inner.path.length === 0 ? inner.keys : [],
+  );
+  return unknown.length < Object.keys(value).length;
 }
 
 function describeMismatch(path: KeyPath, expected: Expectation, root: unknown): ConfigFinding {

@@ -1,6 +1,7 @@
 // The files that a config names, made absolute: they are relative to the config file, wherever the command runs.
 import { resolve } from 'node:path';
-import type { Config, DataConfig } from './schema.ts';
+import type { DataSource } from './data-kind.ts';
+import type { Config } from './schema.ts';
 
 /** The config with every path absolute, resolved against `baseDirectory`. Absolute paths stay as they are. */
 export function resolveConfigPaths(config: Config, baseDirectory: string): Config {
@@ -18,9 +19,8 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
   };
 }
 
-type DataSource = NonNullable<DataConfig['train']>;
-
 function resolveSource(source: DataSource, baseDirectory: string): DataSource {
   if (typeof source === 'string') return resolve(baseDirectory, source);
+  if ('text' in source) return { text: resolve(baseDirectory, source.text) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

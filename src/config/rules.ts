@@ -1,5 +1,6 @@
 // Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts,
 // those of training in training-rules.ts.
+import { dataKind, NUM_BYTE_VALUES } from './data-kind.ts';
 import { checkData, targetColumns } from './data-rules.ts';
 import type { LossKind } from '../losses/registry.ts';
 import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
@@ -18,10 +19,11 @@ export function checkRules(config: Config): ConfigFinding[] {
 
 function checkLoss(config: Config): ConfigFinding[] {
   const { loss, data, classWeights } = config;
-  const isImages = typeof data.train === 'object';
+  const kind = dataKind(data);
+  if (kind === 'text') return checkTextLoss(config);
   const numColumns = targetColumns(data).length;
   const findings = refuseIdleFields(config);
-  if (VALUE_LOSSES.includes(loss.kind) && isImages) {
+  if (VALUE_LOSSES.includes(loss.kind) && kind === 'images') {
     const text = `"${loss.kind}" needs numbers to predict, images have class labels`;
     findings.push(findAt(['loss'], text, 'use crossEntropy'));
   }
@@ -36,6 +38,19 @@ function checkLoss(config: Config): ConfigFinding[] {
   if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
     const text = 'does not go with classWeights, which weigh a row by its one class';
     findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
+  }
+  return findings;
+}
+
+/** The bytes of a text are classes, all of them alike. */
+function checkTextLoss({ loss, classWeights }: Config): ConfigFinding[] {
+  const findings: ConfigFinding[] = [];
+  if (loss.kind !== 'crossEntropy') {
+    const text = `"${loss.kind}" does not go with a text, whose bytes are classes`;
+    findings.push(findAt(['loss'], text, 'use crossEntropy'));
+  }
+  if (classWeights !== undefined) {
+    findings.push(findAt(['classWeights'], 'does not go with a text, whose bytes weigh alike', 'remove it'));
   }
   return findings;
 }
@@ -126,11 +141,13 @@ function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding
 
 /** As many as classes, labels or target columns; undefined where the config alone cannot tell. */
 function neededUnits({ loss, data }: Config): { units: number; reason: string } | undefined {
+  const kind = dataKind(data);
+  if (kind === 'text') return { units: NUM_BYTE_VALUES, reason: `a byte has ${NUM_BYTE_VALUES} values` };
   if (loss.kind === 'crossEntropy') {
     if (data.classes === undefined) return undefined;
     return { units: data.classes, reason: `data.classes is ${data.classes}` };
   }
-  if (loss.kind === 'binaryCrossEntropy' && typeof data.train === 'object') {
+  if (loss.kind === 'binaryCrossEntropy' && kind === 'images') {
     return { units: 1, reason: 'images have one label' };
   }
   const units = targetColumns(data).length;

@@ -19,7 +19,11 @@ const imageSource = z
   })
   .describe('One set of labelled images');
 
-const source = z.union([path, imageSource]);
+const textSource = z
+  .strictObject({ text: path.describe('Any text, plain or gzip: its bytes are the samples') })
+  .describe('One text');
+
+const source = z.union([path, imageSource, textSource]);
 
 const split = z
   .strictObject({
@@ -33,9 +37,11 @@ const split = z
 
 const data = z.strictObject({
   file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
-  train: source.optional().describe('Training table or images, when the splits are separate files'),
-  validation: source.optional().describe('Validation table or images; default: taken from train by `split`'),
-  test: source.optional().describe('Test table or images; default: taken from train by `split`'),
+  train: source.optional().describe('Training table, images or text'),
+  validation: source
+    .optional()
+    .describe('Validation table, images or text; default: taken from train by `split`'),
+  test: source.optional().describe('Test table, images or text; default: taken from train by `split`'),
   target: z
     .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
     .optional()
@@ -73,6 +79,20 @@ const data = z.strictObject({
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
   classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
+  context: z
+    .int()
+    .min(2)
+    .max(65_536)
+    .optional()
+    .describe(
+      'Bytes of a sample (text only, required there): the model predicts the byte after each of them',
+    ),
+  stride: z
+    .int()
+    .min(1)
+    .max(65_536)
+    .optional()
+    .describe('Bytes from one training sample to the next (text only); default: context, without overlap'),
   weights: z
     .string()
     .min(1)

@@ -67,13 +67,13 @@ export function blobByteLength(layout: RowLayout): number {
   return weightsByteOffset(layout) + weights;
 }
 
-/** @throws LockstepError if a blob of this layout is over the limit. */
-export function refuseTooLarge(layout: RowLayout): void {
+/** @throws LockstepError if a blob of this layout is over the limit; `help` is the way out. */
+export function refuseTooLarge(layout: RowLayout, help = 'use fewer rows, or leave wide columns out'): void {
   const bytes = blobByteLength(layout);
   if (bytes <= MAX_BLOB_BYTES) return;
   const size = `${formatCount(layout.numRows)} rows of ${formatCount(sizeOf(layout.featureShape))} features`;
   const message = `${size} take ${(bytes / 2 ** 30).toFixed(1)} GiB; at most ${MAX_BLOB_BYTES / 2 ** 30} GiB fit`;
-  throw dataError('E_DATA_TOO_LARGE', message, { help: 'use fewer rows, or leave wide columns out' });
+  throw dataError('E_DATA_TOO_LARGE', message, { help });
 }
 
 /** The blob's feature block, unscaled: [numRows, featureShape]. */

@@ -28,10 +28,12 @@ function featureWidth(feature: FittedFeature): number {
       return feature.categories.length;
     case 'pixels':
       return feature.shape.reduce((product, side) => product * side, 1);
+    case 'bytes':
+      return feature.context;
   }
 }
 
-/** A name for every number of a row: `rooms`, `wall=brick`, `pixel[3,17]`. */
+/** A name for every number of a row: `rooms`, `wall=brick`, `pixel[3,17]`, `byte[0]`. */
 export function nameFeatures(features: readonly FittedFeature[]): string[] {
   return features.flatMap((feature) => {
     switch (feature.kind) {
@@ -41,6 +43,8 @@ export function nameFeatures(features: readonly FittedFeature[]): string[] {
         return feature.categories.map((category) => `${feature.column}=${category}`);
       case 'pixels':
         return Array.from({ length: featureWidth(feature) }, (_, at) => namePixel(feature.shape, at));
+      case 'bytes':
+        return Array.from({ length: feature.context }, (_, at) => `byte[${at}]`);
     }
   });
 }

@@ -40,6 +40,7 @@ function planFeatures(header: readonly string[], { features }: FittedTransforms)
   const present = new Set(header);
   return features.map((feature) => {
     if (feature.kind === 'pixels') throw dataError('E_DATA_FORMAT', 'the model takes images, not a table');
+    if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
     const { column: name, kind } = feature;
     if (!present.has(name)) {
       const message = `no column "${name}", which the model was trained on`;

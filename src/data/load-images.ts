@@ -1,4 +1,5 @@
 // Sets of IDX images to packed rows: pixels stay bytes, a kernel scales them when it gathers a batch.
+import type { ImageFiles } from '../config/data-kind.ts';
 import { countOf, dataError } from './data-error.ts';
 import { blobByteLength, refuseTooLarge, targetView, type RowLayout } from './dataset.ts';
 import { nameFeatures } from './encode.ts';
@@ -6,7 +7,7 @@ import { IGNORED_LABEL, classWeightsOf, foldWeights, wantsWeights } from './fold
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
 import { checkClasses, describeBadLabel, indexNames } from './labels.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
-import { assignCounts, listFiles, type ImageFiles, type SplitFiles } from './sources.ts';
+import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { displayPath } from './source-file.ts';
 import { splitRows } from './split.ts';
 import type { FittedTransforms } from './transforms.ts';

@@ -1,17 +1,13 @@
-// Which files the config names, and of which sort: one table, separate tables, or sets of images.
+// Which files the config names, and of which sort: one table, separate tables, sets of images, or texts.
+import { kindOf, type DataSource, type ImageFiles, type TextFile } from '../config/data-kind.ts';
 import type { DataConfig } from '../config/schema.ts';
 import type { SourceRows } from './split.ts';
-
-/** IDX files of one set of images. */
-export interface ImageFiles {
-  readonly images: string;
-  readonly labels: string;
-}
 
 /** The files of each split, of one sort; a split without files is taken from train. */
 export type DataSources =
   | { readonly kind: 'tables'; readonly files: SplitFiles<string> }
-  | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> };
+  | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> }
+  | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> };
 
 /** Files by split; `train` is also the single file that is divided. */
 export interface SplitFiles<File> {
@@ -25,13 +21,11 @@ export function findSources({ file, train, validation, test }: DataConfig): Data
   if (file !== undefined) {
     return { kind: 'tables', files: { train: file, validation: undefined, test: undefined } };
   }
-  if (typeof train === 'string' && !isImages(validation) && !isImages(test)) {
-    return { kind: 'tables', files: { train, validation, test } };
-  }
-  if (isImages(train) && typeof validation !== 'string' && typeof test !== 'string') {
-    return { kind: 'images', files: { train, validation, test } };
-  }
-  throw new Error('a config without data, or with tables and images, was not refused');
+  const files = { train, validation, test };
+  if (areAll(files, isTable)) return { kind: 'tables', files };
+  if (areAll(files, isImages)) return { kind: 'images', files };
+  if (areAll(files, isText)) return { kind: 'text', files };
+  throw new Error('a config without data, or with a mixture of kinds, was not refused');
 }
 
 /** The files that are named, in the order in which their rows lie in the dataset. */
@@ -46,6 +40,21 @@ export function assignCounts(files: SplitFiles<unknown>, counts: readonly number
   return { train: next(files.train), validation: next(files.validation), test: next(files.test) };
 }
 
-function isImages(source: string | ImageFiles | undefined): source is ImageFiles {
-  return typeof source === 'object';
+function areAll<File extends DataSource>(
+  files: SplitFiles<DataSource | undefined>,
+  isOfKind: (source: DataSource) => source is File,
+): files is SplitFiles<File> {
+  return listFiles(files).every((source) => source !== undefined && isOfKind(source));
+}
+
+function isTable(source: DataSource): source is string {
+  return kindOf(source) === 'table';
+}
+
+function isImages(source: DataSource): source is ImageFiles {
+  return kindOf(source) === 'images';
+}
+
+function isText(source: DataSource): source is TextFile {
+  return kindOf(source) === 'text';
 }

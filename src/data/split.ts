@@ -22,6 +22,8 @@ export interface SplitOptions {
   readonly seed: number;
   readonly shuffle: boolean;
   readonly batchSize: number;
+  /** What messages call a row, where that is another word. */
+  readonly noun?: string;
 }
 
 /**
@@ -32,7 +34,7 @@ export interface SplitOptions {
  * @throws LockstepError if a fraction above 0 gives no rows, or a batch does not fit the training split.
  */
 export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndices {
-  const { train, validation, test } = sizesOf(sources, options.split);
+  const { train, validation, test } = sizesOf(sources, options);
   const order = options.shuffle
     ? shuffledIndices(sources.train, { seed: options.seed, purpose: 'split', epoch: 0 })
     : range(0, sources.train);
@@ -44,27 +46,27 @@ export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndi
     validation: sources.validation > 0 ? range(validationFrom, sources.validation) : cut(train, validation),
     test: sources.test > 0 ? range(testFrom, sources.test) : cut(train + validation, test),
   };
-  if (options.batchSize > train) throw batchTooLarge(options.batchSize, splits, sources);
+  requireBatch(train, sources.train, options);
   return splits;
 }
 
 /** How many rows of the first source each split takes. */
-function sizesOf(sources: SourceRows, split: DataConfig['split']): SourceRows {
+function sizesOf(sources: SourceRows, { split, noun = 'row' }: SplitOptions): SourceRows {
   const rows = sources.train;
   const validationShare = sources.validation > 0 ? 0 : split.validation;
   const testShare = sources.test > 0 ? 0 : (split.test ?? DEFAULT_TEST_SHARE);
-  const validation = takeShare('validation', validationShare, rows);
-  const test = takeShare('test', testShare, rows);
+  const validation = takeShare('validation', validationShare, rows, noun);
+  const test = takeShare('test', testShare, rows, noun);
   const rest = rows - validation - test;
   const share = split.train ?? 1;
   const isWhole = share + validationShare + testShare > 1 - FRACTION_TOLERANCE;
   return { train: isWhole ? rest : Math.min(rest, roundHalfUp(rows * share)), validation, test };
 }
 
-function takeShare(name: string, fraction: number, rows: number): number {
+function takeShare(name: string, fraction: number, rows: number, noun: string): number {
   const taken = roundHalfUp(rows * fraction);
   if (fraction > 0 && taken === 0) {
-    const message = `${name} ${fraction} of ${countOf(rows, 'row')} is 0 rows`;
+    const message = `${name} ${fraction} of ${countOf(rows, noun)} is 0 ${noun}s`;
     throw configError('E_CONFIG_SPLIT', message, `raise data.split.${name}, or set it to 0`);
   }
   return taken;
@@ -74,14 +76,19 @@ function roundHalfUp(value: number): number {
   return Math.floor(value + 0.5);
 }
 
-function range(from: number, length: number): Uint32Array {
+/** `from`, `from + 1`, ...: `length` of them. */
+export function range(from: number, length: number): Uint32Array {
   return Uint32Array.from({ length }, (_, index) => from + index);
 }
 
-function batchTooLarge(batchSize: number, splits: SplitIndices, sources: SourceRows): Error {
-  const numRows = splits.train.length;
-  const rest = sources.train - numRows;
-  const where = rest > 0 ? ` (the split leaves them of ${sources.train})` : '';
-  const message = `batchSize ${batchSize} > ${numRows} training rows${where}`;
-  return configError('E_CONFIG_BATCH_SIZE', message, `set batchSize to ${numRows} or less`);
+/** @throws LockstepError if `numRows` training rows, which the split left of `numSource`, are fewer than a batch. */
+export function requireBatch(
+  numRows: number,
+  numSource: number,
+  { batchSize, noun = 'row' }: Pick<SplitOptions, 'batchSize' | 'noun'>,
+): void {
+  if (batchSize <= numRows) return;
+  const where = numSource > numRows ? ` (the split leaves them of ${numSource})` : '';
+  const message = `batchSize ${batchSize} > ${numRows} training ${noun}s${where}`;
+  throw configError('E_CONFIG_BATCH_SIZE', message, `set batchSize to ${numRows} or less`);
 }

@@ -32,6 +32,11 @@ export type FittedFeature =
       /** Height, width and, if there are any, channels. */
       readonly shape: readonly number[];
       readonly scale: number;
+    }
+  | {
+      readonly kind: 'bytes';
+      /** Bytes of a sample. */
+      readonly context: number;
     };
 
 /** One step of a target transform; a constant target is standardised with scale 0, to 0. */

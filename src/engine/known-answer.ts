@@ -74,7 +74,8 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
     shortcut: [{ kind: 'dense', units: 7, bias: false }],
   },
   { kind: 'activation', function: 'softmax' },
-  { kind: 'flatten' },
+  { kind: 'lstm', units: 6, returnSequences: true },
+  { kind: 'gru', units: 9 },
 ];
 
 /** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */

@@ -61,6 +61,27 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(readSummary(runDirectory(cwd, 'workers 3')).test).toHaveProperty('accuracy');
   });
 
+  it('of a text, through embeddings, attention and dropout', async () => {
+    // 209 windows of 16 bytes: 16 batches of 13, in shards of 2 and 3, and a last one of a single window.
+    const config = path.join(ROOT, 'examples/text/text.yaml');
+    const layers = `[
+      {kind: embedding, vocabulary: 256, units: 8}, {kind: positionalEmbedding},
+      {kind: residual, layers: [{kind: layerNorm}, {kind: attention, heads: 2, causal: true}, {kind: dropout, rate: 0.2}]},
+      {kind: dropout, rate: 0.1}, {kind: dense, units: 256}]`;
+    const split = '{train: 0.003, validation: 0.001, test: 0.001}';
+    const settings = ['context=16', `split=${split}`].map((setting) => `data.${setting}`);
+    settings.push('epochs=2', `model.layers=${layers}`, 'batchSize=13', 'shards=5');
+    const cwd = temporaryDirectory();
+    const workforces: Workforce[] = ['workers 1', 'workers 2', 'workers 3', 'workers 1 --threads 2'];
+    const { metrics } = await expectSameBits(config, settings, cwd, workforces);
+    expect(metrics.at(-1)).toMatchObject({ epoch: 2, _step: 34 });
+    expect(metrics.at(-1)?.['val/loss']).toBeLessThan(Math.log(256));
+    expect(metrics.at(-1)).toHaveProperty('val/perplexity');
+    expect(fs.readdirSync(path.join(runDirectory(cwd, 'workers 3'), 'plots')).sort()).toEqual(
+      ['png', 'svg', 'vl.json'].map((ending) => `loss-curves.${ending}`),
+    );
+  });
+
   it('with fewer and more workers and threads than shards', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, shards: 3 });
     const workforces: Workforce[] = ['workers 1', 'workers 3', 'workers 5', 'workers 1 --threads 2'];

@@ -51,6 +51,21 @@ describe('the house sales', () => {
   });
 });
 
+test('the text is 1,115,394 bytes of plays, of which all but the last few are predicted once', async () => {
+  const data = { train: { text: example('text/shakespeare.txt.gz') }, context: 64 };
+  const split = { validation: 0.05, test: 0.05 };
+  const { dataset, splits, warnings } = await load(
+    configOf({ ...data, split }, { loss: 'crossEntropy', model: modelOf(256) }),
+  );
+  const { train, validation, test: tested } = splits;
+  expect([train, validation, tested].map((rows) => rows.length)).toEqual([15_686, 871, 871]);
+  expect(dataset.layout.numRows).toBe(Math.floor((1_115_394 - 1) / 64));
+  expect(Buffer.from(dataset.blob.subarray(0, 14)).toString()).toBe('First Citizen:');
+  // The hash agrees with a separate program in Python.
+  expect(dataset.sha256).toBe('e91e0c75ad6cfa2962af9b3c13831ee920c6fedce2809f2f5cfae3c90e498f13');
+  expect(warnings).toEqual([]);
+});
+
 test('the fashion subset has 1,000 training and 200 test images of each class', async () => {
   const files = (set: string) => ({
     images: example(`fashion/${set}-images-idx3-ubyte.gz`),

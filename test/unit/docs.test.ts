@@ -12,7 +12,7 @@ const PAGES = [
   'README.md',
   'CONTRIBUTING.md',
   ...['architecture', 'config', 'numerics', 'protocol'].map((name) => `docs/${name}.md`),
-  ...['', 'fashion/', 'house/'].map((folder) => `examples/${folder}README.md`),
+  ...['', 'fashion/', 'house/', 'text/'].map((folder) => `examples/${folder}README.md`),
 ];
 
 const readme = read('README.md');
