@@ -6,6 +6,7 @@ import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import { Interrupted } from './runtime.ts';
 import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -77,6 +78,34 @@ function createProgram(): Command {
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
+    );
+
+  program
+    .command('predict')
+    .description('predict the rows of a table, or images, with the model of a finished run: CSV on stdout')
+    .argument('<run>', 'directory of the run, or of its model')
+    .argument('<file>', 'table with the columns of the training data, or IDX images; plain or gzip')
+    .option('--output <file>', 'write the predictions there instead')
+    .action(async (run: string, file: string, options: PredictArguments) =>
+      (await import('./model-command.ts')).predict(run, file, options),
+    );
+
+  program
+    .command('evaluate')
+    .description('measure the model of a finished run again, by the metrics of the run')
+    .argument('<run>', 'directory of the run')
+    .addOption(
+      new Option('--split <name>', "split of the run's data (default: test)").choices([
+        'train',
+        'validation',
+        'test',
+      ]),
+    )
+    .option('--data <file>', 'new labelled samples instead, all of which are measured: table, text or images')
+    .option('--labels <file>', 'labels of --data, where these are images')
+    .option('--json', 'print the metrics as JSON')
+    .action(async (run: string, options: EvaluateArguments) =>
+      (await import('./model-command.ts')).evaluate(run, options),
     );
 
   const bench = program.command('bench').description('measure this machine');

@@ -14,24 +14,33 @@ export class Interrupted extends Error {
   }
 }
 
-/** Screen, log and signals of one command. */
-export interface Runtime {
+/** Screen and log of one command. */
+export interface Output {
   readonly screen: Screen;
   readonly log: Logger;
   readonly logFile: LogFile;
+}
+
+/** Screen, log and signals of one command. */
+export interface Runtime extends Output {
   /** Aborts with an `Interrupted` at the first SIGINT or SIGTERM; a second one ends the process at once. */
   readonly signal: AbortSignal;
 }
 
 const LOG_LEVELS = new Set(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']);
 
-/** Sets up a command. `LOCKSTEP_LOG_LEVEL` chooses how much is said. */
-export function createRuntime(): Runtime {
+/** Sets up what a command says. `LOCKSTEP_LOG_LEVEL` chooses how much. */
+export function createOutput(): Output {
   const screen = new Screen();
   const logFile = new LogFile();
   const wanted = process.env['LOCKSTEP_LOG_LEVEL'] ?? 'info';
   const level = LOG_LEVELS.has(wanted) ? (wanted as LogLevel) : 'info';
-  const log = createLogger({ level, screen, file: logFile });
+  return { screen, logFile, log: createLogger({ level, screen, file: logFile }) };
+}
+
+/** Sets up a command that ends in an orderly way when it is told to. */
+export function createRuntime(): Runtime {
+  const { log, ...output } = createOutput();
   const controller = new AbortController();
   // A local worker shares the terminal's Ctrl-C with its coordinator, which alone decides what it means.
   if (process.send) process.on('SIGINT', () => undefined);
@@ -44,5 +53,5 @@ export function createRuntime(): Runtime {
     });
   }
   process.once('disconnect', () => controller.abort(new Interrupted('SIGTERM')));
-  return { screen, log, logFile, signal: controller.signal };
+  return { ...output, log, signal: controller.signal };
 }

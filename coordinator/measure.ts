@@ -31,7 +31,7 @@ export interface MeasuredSplit {
 /** What measuring depends on. */
 export interface MeasureOptions {
   readonly config: Config;
-  readonly compute: Compute;
+  readonly compute: Pick<Compute, 'evaluate'>;
   readonly data: LoadedData;
   readonly math: HostMath;
 }

@@ -7,6 +7,7 @@ import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
+import type { FittedData } from '../src/data/packed-rows.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -35,13 +36,20 @@ export interface PreparedRun {
   readonly plan: EnginePlan;
 }
 
-/** Loads kernels and data, and resolves the model. @throws LockstepError for all that does not fit. */
-export async function prepareRun(config: Config, warn: (message: string) => void): Promise<PreparedRun> {
+/**
+ * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data.
+ * @throws LockstepError for all that does not fit.
+ */
+export async function prepareRun(
+  config: Config,
+  warn: (message: string) => void,
+  fitted?: FittedData,
+): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const math = hostMath(kernels);
-  const data = await loadData({ config, math, warn });
+  const data = await loadData({ config, math, warn, fitted });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { Config } from '../src/config/schema.ts';
 import type { LoadedData } from '../src/data/load.ts';
+import { DESCRIPTION_FILE, WEIGHTS_FILE, type ModelDescription } from '../src/predict/model-files.ts';
 import { encodeSafetensors } from '../src/safetensors.ts';
 import { VERSION } from '../src/version.ts';
 import { writeFileDurably } from './output/durable-write.ts';
@@ -26,11 +27,8 @@ export async function saveModel(
     shape,
     values: memory.f32(parameters + 4 * offset, length),
   }));
-  await writeFileDurably(
-    path.join(directory, 'model.safetensors'),
-    encodeSafetensors(tensors, { weightsSha256 }),
-  );
-  const description = {
+  await writeFileDurably(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
+  const description: ModelDescription = {
     lockstep: VERSION,
     name: config.name,
     weightsSha256,
@@ -41,7 +39,14 @@ export async function saveModel(
     featureNames: data.featureNames,
     targetNames: data.targetNames,
     classNames: data.classNames,
+    classWeights: data.classWeights,
     transforms: data.transforms,
+    table: tableFormat(config),
   };
-  await writeFileDurably(path.join(directory, 'config.json'), `${JSON.stringify(description, null, 2)}\n`);
+  await writeFileDurably(path.join(directory, DESCRIPTION_FILE), `${JSON.stringify(description, null, 2)}\n`);
+}
+
+function tableFormat({ data }: Config): ModelDescription['table'] {
+  const { delimiter, decimal, header, missing } = data;
+  return { delimiter, decimal, header, missing };
 }

@@ -46,16 +46,24 @@ export function formatSummary(summary: Summary): string {
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
     `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,
-    metricsTable(summary),
+    formatMetricsTable(columnsOf(summary)),
     `best epoch ${best.epoch}${ending}, weights sha256 ${summary.weightsSha256}`,
     '',
   ].join('\n');
 }
 
-function metricsTable({ train, validation, test }: Summary): string {
-  const columns: [string, Readonly<Record<string, number>>][] = [['train', train]];
+/** Metrics of a split under its name. */
+type MetricsColumn = readonly [split: string, metrics: Readonly<Record<string, number>>];
+
+function columnsOf({ train, validation, test }: Summary): MetricsColumn[] {
+  const columns: MetricsColumn[] = [['train', train]];
   if (validation) columns.push(['validation', scalarMetrics(validation)]);
   if (test) columns.push(['test', scalarMetrics(test)]);
+  return columns;
+}
+
+/** A line for each metric, a column for each split; no newline at the end. */
+export function formatMetricsTable(columns: readonly MetricsColumn[]): string {
   const table = new Table({
     head: ['', ...columns.map(([split]) => split)],
     colAligns: ['left', ...columns.map(() => 'right' as const)],

@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.ts';
 import { configError, dataError } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
 import type { HostMath } from '../kernels/host-math.ts';
-import { fitClasses, indexNames } from './labels.ts';
+import { fitClasses, indexNames, refuseUnknownLabels } from './labels.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { byCodeUnits, fitTargetValues, type FittedTarget } from './transforms.ts';
 
@@ -28,6 +28,13 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
   }
   refuseTextTargets(table, names, loss.kind);
   return fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
+}
+
+/** Checks the targets of new rows against those that the model was trained on. @throws LockstepError naming a row. */
+export function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config): void {
+  if (target.kind === 'labels') return refuseUnknownLabels(table, target, data.ignoreIndex);
+  if (loss.kind !== 'binaryCrossEntropy') return;
+  for (const { column } of target.columns) refuseImprobable(table, column);
 }
 
 /** Two texts, the second in the order of their code units being the yes, or the numbers 0 and 1; else undefined. */

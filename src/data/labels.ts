@@ -11,6 +11,8 @@ import { byCodeUnits, type FittedTarget } from './transforms.ts';
 /** Most classes a softmax over them is meant for. */
 export const MAX_CLASSES = 65_536;
 
+const MAX_LISTED_CLASSES = 20;
+
 /**
  * The classes of a target column: its distinct texts in code-unit order, or the integers 0..classes-1.
  * Names come from all rows, so that a row of the test split never lacks one; `checkClasses` tells which of
@@ -107,4 +109,28 @@ function classesIn(labels: Uint32Array, rows: Uint32Array): Set<number> {
   for (const row of rows) seen.add(labels[row] as number);
   seen.delete(IGNORED_LABEL);
   return seen;
+}
+
+/** @throws LockstepError naming the first row whose label is none of the classes. */
+export function refuseUnknownLabels(
+  table: Table,
+  target: FittedTarget & { kind: 'labels' },
+  ignoreIndex: number | undefined,
+): void {
+  const { classNames, cells, column: name } = target;
+  const column = columnOf(table, name);
+  const isKnownText = column.categories.map((text) => classNames.includes(text));
+  const bad = column.values.findIndex((cell) => {
+    if (cells === 'text') return isKnownText[cell] !== true;
+    return cell !== ignoreIndex && !(Number.isInteger(cell) && cell >= 0 && cell < classNames.length);
+  });
+  if (bad === -1) return;
+  const cell = column.values[bad] as number;
+  const shown = cells === 'text' ? quoteValue(column.categories[cell]) : cell;
+  const classes = classNames.slice(0, MAX_LISTED_CLASSES).join(', ');
+  const message = `target "${name}" is ${shown}, which is no class of the model`;
+  throw dataError('E_DATA_LABEL', message, {
+    location: locateRow(table, bad),
+    help: `its classes are: ${classes}${classNames.length > MAX_LISTED_CLASSES ? ', …' : ''}`,
+  });
 }

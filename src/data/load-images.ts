@@ -6,7 +6,7 @@ import { nameFeatures } from './encode.ts';
 import { IGNORED_LABEL, classWeightsOf, foldWeights, wantsWeights } from './fold-weights.ts';
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
 import { checkClasses, describeBadLabel, indexNames } from './labels.ts';
-import type { LoadRequest, PackedRows } from './packed-rows.ts';
+import type { FittedData, LoadRequest, PackedRows } from './packed-rows.ts';
 import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { displayPath } from './source-file.ts';
 import { splitRows } from './split.ts';
@@ -23,16 +23,18 @@ interface ImageSet {
 
 /** Reads all sets of images into one block of rows, with their labels behind it. */
 export async function packImages(files: SplitFiles<ImageFiles>, request: LoadRequest): Promise<PackedRows> {
-  const { config, warn } = request;
+  const { config, fitted, warn } = request;
   const sets = await readHeaders(files);
   const counts = sets.map((set) => set.labels.dataBytes);
   const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
   const isBinary = config.loss.kind === 'binaryCrossEntropy';
-  const numClasses = isBinary ? 2 : config.data.classes;
+  const numClasses = isBinary ? 2 : (numSavedClasses(fitted) ?? config.data.classes);
   const labels = await readLabels(sets, numClasses, config.data.ignoreIndex);
   const classNames = indexNames(numClasses ?? highest(labels) + 1);
-  checkClasses(labels, classNames, { splits, warn });
-  const classes = classWeightsOf(config.classWeights, { classNames, labels, splits });
+  if (!fitted) checkClasses(labels, classNames, { splits, warn });
+  const classWeights = fitted
+    ? fitted.classWeights
+    : classWeightsOf(config.classWeights, { classNames, labels, splits });
   const shape = (sets[0] as ImageSet).images.dimensions.slice(1);
   const transforms: FittedTransforms = {
     features: [{ kind: 'pixels', shape, scale: PIXEL_SCALE }],
@@ -52,10 +54,25 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
   };
   refuseTooLarge(layout);
   const blob = await readImages(sets, layout);
-  const sampleWeights = foldWeights(blob, layout, { labels, classes });
+  const sampleWeights = foldWeights(blob, layout, { labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
   const targetNames = ['label'];
-  return { layout, blob, splits, transforms, featureNames, targetNames, classNames, sampleWeights };
+  return {
+    layout,
+    blob,
+    splits,
+    transforms,
+    featureNames,
+    targetNames,
+    classNames,
+    classWeights,
+    sampleWeights,
+  };
+}
+
+function numSavedClasses(fitted: FittedData | undefined): number | undefined {
+  const target = fitted?.transforms.target;
+  return target?.kind === 'labels' ? target.classNames.length : undefined;
 }
 
 async function readHeaders(files: SplitFiles<ImageFiles>): Promise<ImageSet[]> {

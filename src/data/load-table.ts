@@ -4,10 +4,11 @@ import { sizeOf } from '../layers/layer.ts';
 import { assignColumnRoles, type ColumnRoles } from './column-roles.ts';
 import { blobByteLength, refuseTooLarge, targetView, type RowLayout, type SplitIndices } from './dataset.ts';
 import { encodeFeatures, encodeLabels, encodeTargetValues, nameFeatures, widthOf } from './encode.ts';
-import { fitTarget } from './fit-target.ts';
+import { checkTarget, fitTarget } from './fit-target.ts';
 import { classWeightsOf, foldWeights, rowWeights, wantsWeights } from './fold-weights.ts';
 import { MAX_CLASSES, checkClasses } from './labels.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
+import { planSavedColumns, savedRoles } from './saved-columns.ts';
 import { splitRows } from './split.ts';
 import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { readTable, type Table } from './table.ts';
@@ -15,7 +16,7 @@ import { fitFeatures, type FittedTransforms } from './transforms.ts';
 import type { PlannedColumn } from './column.ts';
 
 /** More one-hot features than this from one column are an identifier. */
-export const MAX_CATEGORIES = 1000;
+const MAX_CATEGORIES = 1000;
 
 /** Reads the tables, fits their transforms on the training split and packs every row. */
 export async function packTable(files: SplitFiles<string>, request: LoadRequest): Promise<PackedRows> {
@@ -23,14 +24,13 @@ export async function packTable(files: SplitFiles<string>, request: LoadRequest)
   const { table, roles } = await readPlannedTable(files, request);
   const rowCounts = table.parts.map(({ numRows }) => numRows);
   const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
-  const features = fitFeatures(table, splits.train, { names: roles.features, data: config.data, warn });
-  const target = fitTarget(table, { ...request, names: roles.targets, splits });
-  const transforms: FittedTransforms = { features, target };
+  const transforms = fitTransforms(table, roles, { ...request, splits });
+  const { features, target } = transforms;
   const layout = layOut(table, transforms, config);
   const blob = new Uint8Array(blobByteLength(layout));
   const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
   encodeFeatures(table, features, { rows, warn });
-  const sampleWeights = packTargets(blob, { table, layout, transforms, splits, request });
+  const weights = packTargets(blob, { table, layout, transforms, splits, request });
   return {
     layout,
     blob,
@@ -39,17 +39,35 @@ export async function packTable(files: SplitFiles<string>, request: LoadRequest)
     featureNames: nameFeatures(features),
     targetNames: roles.targets,
     classNames: target.kind === 'labels' ? target.classNames : [],
-    sampleWeights,
+    ...weights,
   };
 }
 
-async function readPlannedTable(files: SplitFiles<string>, { config, warn }: LoadRequest) {
+function fitTransforms(
+  table: Table,
+  roles: ColumnRoles,
+  { splits, fitted, ...request }: LoadRequest & { readonly splits: SplitIndices },
+): FittedTransforms {
+  const { config, warn } = request;
+  if (fitted) {
+    checkTarget(table, fitted.transforms.target, config);
+    return fitted.transforms;
+  }
+  const features = fitFeatures(table, splits.train, { names: roles.features, data: config.data, warn });
+  return { features, target: fitTarget(table, { ...request, names: roles.targets, splits }) };
+}
+
+async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: LoadRequest) {
   const { data } = config;
   let roles: ColumnRoles = { features: [], targets: [], weights: [] };
   const table = await readTable({
     paths: listFiles(files),
     format: data,
     plan: (header) => {
+      if (fitted) {
+        roles = savedRoles(fitted.transforms, data);
+        return planSavedColumns(header, fitted.transforms, data);
+      }
       roles = assignColumnRoles(header, data);
       return planColumns(roles, data);
     },
@@ -90,7 +108,7 @@ function layOut(table: Table, { features, target }: FittedTransforms, config: Co
   return layout;
 }
 
-/** Fills the blocks of targets and weights; returns how much rows count in metrics. */
+/** Fills the blocks of targets and weights; returns how much rows count in metrics, and classes in the loss. */
 function packTargets(
   blob: Uint8Array,
   parts: {
@@ -100,21 +118,23 @@ function packTargets(
     readonly splits: SplitIndices;
     readonly request: LoadRequest;
   },
-): Float32Array | undefined {
+): Pick<PackedRows, 'classWeights' | 'sampleWeights'> {
   const { table, layout, splits } = parts;
-  const { config, math, warn } = parts.request;
+  const { config, fitted, math, warn } = parts.request;
   const { target } = parts.transforms;
   const rows = rowWeights(table, config.data.weights);
   if (target.kind === 'values') {
     const out = targetView({ layout, blob }) as Float32Array;
     encodeTargetValues(table, target, { out, math });
-    return foldWeights(blob, layout, { rows });
+    return { sampleWeights: foldWeights(blob, layout, { rows }) };
   }
   const { classNames } = target;
   const labels = encodeLabels(table, target, config.data.ignoreIndex);
-  checkClasses(labels, classNames, { splits, warn });
-  const classes = classWeightsOf(config.classWeights, { classNames, labels, splits });
-  const sampleWeights = foldWeights(blob, layout, { rows, labels, classes });
+  if (!fitted) checkClasses(labels, classNames, { splits, warn });
+  const classWeights = fitted
+    ? fitted.classWeights
+    : classWeightsOf(config.classWeights, { classNames, labels, splits });
+  const sampleWeights = foldWeights(blob, layout, { rows, labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
-  return sampleWeights;
+  return { classWeights, sampleWeights };
 }

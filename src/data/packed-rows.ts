@@ -4,20 +4,28 @@ import type { RowLayout, SplitIndices } from './dataset.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { FittedTransforms } from './transforms.ts';
 
+/** What was learnt from a training split. */
+export interface FittedData {
+  readonly transforms: FittedTransforms;
+  /** Weights of classes in the loss, in their order; undefined where all weigh 1. */
+  readonly classWeights?: readonly number[] | undefined;
+}
+
 /** What loading depends on. */
 export interface LoadRequest {
   readonly config: Config;
   readonly math: HostMath;
   readonly warn: (message: string) => void;
+  /** Given, it is applied as it is, and nothing is fitted to the data or asked of it as training data. */
+  readonly fitted?: FittedData | undefined;
 }
 
 /** Rows in memory, and how they came to be. */
-export interface PackedRows {
+export interface PackedRows extends FittedData {
   readonly layout: RowLayout;
   /** Backed by a buffer of its own. */
   readonly blob: Uint8Array;
   readonly splits: SplitIndices;
-  readonly transforms: FittedTransforms;
   /** One name for each value of a row. */
   readonly featureNames: readonly string[];
   readonly targetNames: readonly string[];

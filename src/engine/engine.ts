@@ -78,6 +78,11 @@ interface TreePass {
   readonly finished: { readonly node: TreeNode; readonly address: number } | undefined;
 }
 
+/** What differs between passes. */
+type PassOptions = Pick<Pass, 'bounds' | 'gradient' | 'isTraining' | 'step'> & {
+  readonly indices: Uint32Array;
+};
+
 /** Runs ranges of rows through the model. Weights must be packed first (`packWeights`). */
 export class Engine {
   readonly #parts: EngineParts;
@@ -144,6 +149,24 @@ export class Engine {
     return { lossSums, outputs };
   }
 
+  /**
+   * f32 [rows, outputWidth] of rows of `samples`, which need no targets: what the last layer gives, also for sequences.
+   * `samples` may be another block than the engine was made for, of the same feature shape.
+   */
+  predict(indices: Uint32Array, samples: Samples): Float32Array {
+    const { plan, model, memory } = this.#parts;
+    const outputs = new Float32Array(indices.length * model.outputWidth);
+    for (let start = 0; start < indices.length; start += plan.maxRows) {
+      const rows = indices.subarray(start, start + plan.maxRows);
+      const bounds = Uint32Array.of(0, rows.length);
+      this.#gatherInputs(rows, samples);
+      const pass = this.#describePass({ indices: rows, bounds, gradient: 0, isTraining: false, step: 0 });
+      const address = this.#runner.forward(pass, this.#buffers.features);
+      outputs.set(memory.f32(address, rows.length * model.outputWidth), start * model.outputWidth);
+    }
+    return outputs;
+  }
+
   /** Cuts a range into passes, and works out which additions each pass makes possible. */
   *#passes(range: RowRange): Generator<TreePass> {
     const { maxLeaves } = this.#parts.plan;
@@ -182,26 +205,30 @@ export class Engine {
   }
 
   /** Gathers the samples of a pass, and tells the layers about it. */
-  #startPass(
-    {
-      indices,
-      ...rest
-    }: Pick<Pass, 'bounds' | 'gradient' | 'isTraining' | 'step'> & { indices: Uint32Array },
-    pieces?: PieceWatch,
-  ): Pass {
-    const { kernels, memory, samples, seed } = this.#parts;
-    const { features, sampleIndices, targets, weights } = this.#buffers;
-    const rows = indices.length;
-    memory.u32(sampleIndices, rows).set(indices);
-    gatherFeatures(kernels, samples, sampleIndices, rows, features);
+  #startPass(options: PassOptions, pieces?: PieceWatch): Pass {
+    const { kernels, samples } = this.#parts;
+    const { sampleIndices, targets, weights } = this.#buffers;
+    const rows = options.indices.length;
+    this.#gatherInputs(options.indices, samples);
     gatherTargets(kernels, samples, sampleIndices, rows, targets);
     if (weights !== 0) gatherWeights(kernels, samples, sampleIndices, rows, weights);
+    return this.#describePass(options, pieces);
+  }
+
+  #gatherInputs(indices: Uint32Array, samples: Samples): void {
+    const { kernels, memory } = this.#parts;
+    const { features, sampleIndices } = this.#buffers;
+    memory.u32(sampleIndices, indices.length).set(indices);
+    gatherFeatures(kernels, samples, sampleIndices, indices.length, features);
+  }
+
+  #describePass({ indices, ...rest }: PassOptions, pieces?: PieceWatch): Pass {
     this.#site.bounds.fill(rest.bounds);
     return {
       ...rest,
-      rows,
-      seed,
-      sampleIndices,
+      rows: indices.length,
+      seed: this.#parts.seed,
+      sampleIndices: this.#buffers.sampleIndices,
       complete: (offset) => pieces?.complete(offset),
       pieceStart: (end) => pieces?.pieceStart(end) ?? 0,
     };

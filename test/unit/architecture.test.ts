@@ -14,6 +14,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['src/layers/', 'src/losses/', 'src/optimizer/', 'src/schedule/'],
   ['src/model/', 'src/config/'],
   ['src/engine/', 'src/protocol/', 'src/data/'],
+  ['src/predict/'],
   ['coordinator/', 'worker/'],
   ['bin/', 'api/', 'examples/', 'bench/'],
 ];

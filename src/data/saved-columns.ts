@@ -1,0 +1,64 @@
+// Which columns of a new table a trained model reads, and how: as its transforms say, not as the cells suggest. A
+// column that held numbers in training holds numbers here too.
+import type { DataConfig } from '../config/schema.ts';
+import type { PlannedColumn } from './column.ts';
+import type { ColumnRoles } from './column-roles.ts';
+import { dataError } from './data-error.ts';
+import type { FittedTransforms } from './transforms.ts';
+
+/**
+ * The feature columns of a table with this header.
+ *
+ * @throws LockstepError if one is absent, or if the model takes no tables.
+ */
+export function planFeatures(
+  header: readonly string[],
+  { features }: Pick<FittedTransforms, 'features'>,
+): PlannedColumn[] {
+  return features.map((feature) => {
+    if (feature.kind === 'pixels') throw dataError('E_DATA_FORMAT', 'the model takes images, not a table');
+    if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
+    requireColumn(header, feature.column);
+    return plan(feature.column, feature.kind === 'numeric' ? 'number' : 'text', true);
+  });
+}
+
+/** The columns of the training table by what they are used for. */
+export function savedRoles(
+  { features, target }: FittedTransforms,
+  { weights }: Pick<DataConfig, 'weights'>,
+): ColumnRoles {
+  return {
+    features: features.flatMap((feature) => ('column' in feature ? [feature.column] : [])),
+    targets: target.kind === 'labels' ? [target.column] : target.columns.map(({ column }) => column),
+    weights: weights === undefined ? [] : [weights],
+  };
+}
+
+/** The feature columns, then the targets, then the column of weights if the run has one. */
+export function planSavedColumns(
+  header: readonly string[],
+  transforms: FittedTransforms,
+  data: Pick<DataConfig, 'weights'>,
+): PlannedColumn[] {
+  const { target } = transforms;
+  const { targets, weights } = savedRoles(transforms, data);
+  const kind = target.kind === 'labels' && target.cells === 'text' ? 'text' : 'number';
+  for (const name of [...targets, ...weights]) requireColumn(header, name);
+  return [
+    ...planFeatures(header, transforms),
+    ...targets.map((name) => plan(name, kind, false)),
+    ...weights.map((name) => plan(name, 'number', false)),
+  ];
+}
+
+/** Any number of texts: those that training never saw take no room. */
+function plan(name: string, kind: 'number' | 'text', isFeature: boolean): PlannedColumn {
+  return { name, isFeature, kind, maxCategories: Number.POSITIVE_INFINITY };
+}
+
+function requireColumn(header: readonly string[], name: string): void {
+  if (header.includes(name)) return;
+  const message = `no column "${name}", which the model was trained on`;
+  throw dataError('E_DATA_COLUMNS', message, { help: 'give the table the columns of the training data' });
+}

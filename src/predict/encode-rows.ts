@@ -1,0 +1,67 @@
+// Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
+// means here what it means there.
+import { ColumnBuilder } from '../data/column.ts';
+import { findColumnProblems, type CellProblem } from '../data/column-problems.ts';
+import { dataError } from '../data/data-error.ts';
+import { encodeFeatures, widthOf } from '../data/encode.ts';
+import { planFeatures } from '../data/saved-columns.ts';
+import type { Table } from '../data/table.ts';
+import type { FittedFeature } from '../data/transforms.ts';
+
+/** What a column of a row may hold; null stands for a missing value. */
+export type Cell = number | string | boolean | null;
+
+/** A row by the names of its columns; those that are no features are passed over. */
+export type Row = Readonly<Record<string, Cell | undefined>>;
+
+/**
+ * Encodes rows: f32 [rows, features].
+ *
+ * @throws LockstepError naming row (from 0) and column where a value is absent, is missing although training had none
+ * missing, or is no number where training had numbers.
+ */
+export function encodeRows(
+  rows: readonly Row[],
+  features: readonly FittedFeature[],
+  { missing, warn }: { readonly missing: 'error' | 'mean'; readonly warn: (message: string) => void },
+): Float32Array {
+  const builders = planFeatures(columnsOf(features), { features }).map(
+    (plan) => new ColumnBuilder(plan, '.'),
+  );
+  for (const [index, row] of rows.entries()) {
+    for (const builder of builders) builder.add(cellText(row, builder.plan.name, index), 0, index);
+  }
+  const problems = findColumnProblems(builders, { decimal: '.', missing });
+  if (problems.length > 0) throw problemError(problems);
+  const table: Table = {
+    parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],
+    numRows: rows.length,
+    columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish()])),
+    lines: Uint32Array.from(rows.keys()),
+  };
+  const encoded = new Float32Array(rows.length * widthOf(features));
+  encodeFeatures(table, features, { rows: encoded, warn });
+  return encoded;
+}
+
+function columnsOf(features: readonly FittedFeature[]): string[] {
+  return features.flatMap((feature) => ('column' in feature ? [feature.column] : []));
+}
+
+/** A number as the shortest text that reads back as the same number. */
+function cellText(row: Row, name: string, index: number): string {
+  const value = Object.hasOwn(row, name) ? row[name] : undefined;
+  if (value === undefined) {
+    const message = `row ${index} has no column "${name}", which the model was trained on`;
+    throw dataError('E_DATA_COLUMNS', message, {
+      help: 'give it a value, or null where the value is missing',
+    });
+  }
+  return value === null ? '' : String(value);
+}
+
+function problemError([first]: readonly CellProblem[]): Error {
+  const { cell, code, message } = first as CellProblem;
+  const help = code === 'E_DATA_MISSING' ? 'fill it in, or train with data.missing: mean' : undefined;
+  return dataError(code, `row ${cell.line}: ${message}`, { help });
+}

@@ -1,0 +1,226 @@
+// The files of a trained model: `config.json` describes it, `model.safetensors` has its weights. The type of the
+// description is derived from the schema that reads it, and the writer takes that type, so the two cannot drift.
+import { createHash } from 'node:crypto';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { configSchema } from '../config/schema.ts';
+import { LockstepError, quoteValue, systemErrorCode } from '../errors.ts';
+import { NUMERICS } from '../kernels/numerics.ts';
+import { layerSchema } from '../layers/registry.ts';
+import { formatShape } from '../layers/layer.ts';
+import { lossInputSchema } from '../losses/registry.ts';
+import { resolveModel, type Model } from '../model/model.ts';
+import { decodeSafetensors, type SafetensorsFile } from '../safetensors.ts';
+import { VERSION } from '../version.ts';
+import { widthOf } from '../data/encode.ts';
+import type { FittedTransforms } from '../data/transforms.ts';
+
+/** The name of the description in a model's directory. */
+export const DESCRIPTION_FILE = 'config.json';
+/** The name of the weights. */
+export const WEIGHTS_FILE = 'model.safetensors';
+/** The model's directory in that of a run. */
+const MODEL_DIRECTORY = 'model';
+
+const size = z.int().min(1).max(2_147_483_647);
+const names = z.array(z.string()).readonly();
+
+const feature = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('numeric'),
+    column: z.string(),
+    mean: z.number(),
+    scale: z.number(),
+    fill: z.number().nullable(),
+  }),
+  z.object({ kind: z.literal('categorical'), column: z.string(), categories: names }),
+  z.object({ kind: z.literal('pixels'), shape: z.array(size).min(2).max(3).readonly(), scale: z.number() }),
+  z.object({ kind: z.literal('bytes'), context: size }),
+]);
+
+const targetStep = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('log') }),
+  z.object({ kind: z.literal('standardize'), mean: z.number(), scale: z.number() }),
+]);
+
+const target = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('values'),
+    columns: z
+      .array(z.object({ column: z.string(), steps: z.array(targetStep).readonly() }))
+      .min(1)
+      .readonly(),
+  }),
+  z.object({
+    kind: z.literal('labels'),
+    column: z.string(),
+    cells: z.enum(['text', 'index']),
+    classNames: names,
+  }),
+]);
+
+const transforms = z.object({
+  features: z.array(feature).min(1).readonly(),
+  target,
+}) satisfies z.ZodType<FittedTransforms>;
+
+/** `config.json`. Fields that a later version adds are passed over. */
+const modelSchema = z.object({
+  /** The version that wrote it. */
+  lockstep: z.string(),
+  name: z.string(),
+  /** Of the flat parameter vector, little-endian f32. */
+  weightsSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  loss: lossInputSchema,
+  numerics: z.enum(NUMERICS),
+  inputShape: z.array(size).min(1).readonly(),
+  layers: z.array(layerSchema).min(1),
+  featureNames: names,
+  targetNames: names,
+  classNames: names,
+  classWeights: z.array(z.number()).readonly().optional(),
+  transforms,
+  /** How the training table was written; new tables are read so too. */
+  table: configSchema.shape.data
+    .pick({ delimiter: true, decimal: true, header: true, missing: true })
+    .prefault({}),
+});
+
+/** What `config.json` says, checked and with all defaults. */
+export type ModelDescription = z.output<typeof modelSchema>;
+
+/** A trained model as its files have it. */
+export interface SavedModel {
+  /** Absolute. */
+  readonly directory: string;
+  readonly description: ModelDescription;
+  readonly model: Model;
+  /** The flat parameter vector; its hash is that of the description. */
+  readonly weights: Float32Array;
+}
+
+/**
+ * Reads the model in the directory of a run, or in the `model` directory itself.
+ *
+ * @throws LockstepError (exit 4) where it is missing, damaged, or no model of ours.
+ */
+export async function readModel(directory: string): Promise<SavedModel> {
+  const place = await findModel(path.resolve(directory));
+  const description = await readDescription(path.join(place, DESCRIPTION_FILE));
+  const model = resolveSaved(description, path.join(place, DESCRIPTION_FILE));
+  const file = path.join(place, WEIGHTS_FILE);
+  const weights = flatten(model, decodeSafetensors(await readFile(file), file), file);
+  const sha256 = createHash('sha256').update(new Uint8Array(weights.buffer)).digest('hex');
+  if (sha256 !== description.weightsSha256) {
+    const message = `${file}: the weights have SHA-256 ${sha256}, ${DESCRIPTION_FILE} says ${description.weightsSha256}`;
+    throw modelError('E_MODEL_WEIGHTS', message, 'the two files are not of one training, or one was changed');
+  }
+  return { directory: place, description, model, weights };
+}
+
+async function findModel(directory: string): Promise<string> {
+  const candidates = [path.join(directory, MODEL_DIRECTORY), directory];
+  for (const candidate of candidates) {
+    if (await exists(path.join(candidate, DESCRIPTION_FILE))) return candidate;
+  }
+  const found = (await exists(directory))
+    ? `no ${MODEL_DIRECTORY}/${DESCRIPTION_FILE} in it`
+    : 'no such directory';
+  throw modelError(
+    'E_MODEL_NOT_FOUND',
+    `no trained model at ${directory}: ${found}`,
+    'name the directory of a run, such as runs/latest; a run has a model after its first epoch',
+  );
+}
+
+function exists(file: string): Promise<boolean> {
+  return fs.access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function readFile(file: string): Promise<Uint8Array> {
+  try {
+    return await fs.readFile(file);
+  } catch (error) {
+    const code = systemErrorCode(error);
+    const why = code === 'ENOENT' ? 'no such file' : (code ?? String(error));
+    throw modelError('E_MODEL_NOT_FOUND', `cannot read ${file}: ${why}`);
+  }
+}
+
+async function readDescription(file: string): Promise<ModelDescription> {
+  const text = new TextDecoder().decode(await readFile(file));
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw modelError('E_MODEL_INVALID', `${file} is not JSON (${(error as Error).message})`);
+  }
+  const parsed = modelSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const message = `${file} describes no trained model: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
+  throw modelError('E_MODEL_INVALID', message, helpFor(value));
+}
+
+function helpFor(value: unknown): string | undefined {
+  const version =
+    typeof value === 'object' && value !== null && 'lockstep' in value ? value.lockstep : undefined;
+  if (version === undefined) return 'it was not written by Lockstep';
+  return version === VERSION
+    ? undefined
+    : `it was written by Lockstep ${quoteValue(version)}, this is ${VERSION}`;
+}
+
+/** The model of a description whose parts fit each other. */
+function resolveSaved(description: ModelDescription, file: string): Model {
+  const { layers, inputShape, targetNames, classNames } = description;
+  const { features, target: fitted } = description.transforms;
+  const refuse = (why: string): LockstepError => modelError('E_MODEL_INVALID', `${file}: ${why}`);
+  const inputWidth = inputShape.reduce((product, side) => product * side, 1);
+  if (widthOf(features) !== inputWidth) {
+    throw refuse(
+      `the transforms give ${widthOf(features)} features, inputShape is ${formatShape(inputShape)}`,
+    );
+  }
+  let model: Model;
+  try {
+    model = resolveModel({ layers }, inputShape);
+  } catch (error) {
+    if (error instanceof LockstepError) throw refuse(error.message);
+    throw error;
+  }
+  const isOneLogit = description.loss.kind === 'binaryCrossEntropy' || fitted.kind === 'values';
+  const width = isOneLogit ? model.outputWidth : (model.outputShape.at(-1) as number);
+  const needed = isOneLogit ? targetNames.length : classNames.length;
+  if (width !== needed)
+    throw refuse(`the layers give ${formatShape(model.outputShape)}, the targets need ${needed}`);
+  return model;
+}
+
+/** The tensors one behind the other, each where the model has it. */
+function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array {
+  const weights = new Float32Array(model.numParameters);
+  for (const { name, shape, offset } of model.tensors) {
+    const tensor = tensors.get(name);
+    if (tensor?.shape.join() === shape.join()) weights.set(tensor.values, offset);
+    else {
+      const found = tensor ? `is ${formatShape(tensor.shape)}` : 'is not there';
+      throw modelError(
+        'E_MODEL_WEIGHTS',
+        `${file}: "${name}" ${found}; the model needs ${formatShape(shape)}`,
+      );
+    }
+  }
+  if (tensors.size === model.tensors.length) return weights;
+  const message = `${file} holds ${tensors.size} tensors, the model has ${model.tensors.length}`;
+  throw modelError('E_MODEL_WEIGHTS', message);
+}
+
+/** An error in the files of a model. */
+function modelError(code: `E_MODEL_${string}`, message: string, help?: string): LockstepError {
+  return new LockstepError({ category: 'checkpoint', code, message, help });
+}

@@ -1,0 +1,70 @@
+// From what the last layer gives to what a user asked for: values in the target's own unit, or classes and their
+// probabilities. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
+import type { FittedTransforms } from '../data/transforms.ts';
+import { inverseTarget } from '../data/transforms.ts';
+import type { HostMath } from '../kernels/host-math.ts';
+import type { LossSpec } from '../losses/registry.ts';
+
+/** A row's values by target column, in the targets' own units; probabilities where the loss is of yes or no. */
+export interface ValuesPrediction {
+  readonly kind: 'values';
+  readonly values: Readonly<Record<string, number>>;
+}
+
+/** A row's likeliest class, the first of those that are equally likely. */
+export interface ClassPrediction {
+  readonly kind: 'class';
+  readonly class: string;
+  readonly index: number;
+  /** Of every class, in the order of `classNames`. */
+  readonly probabilities: Float64Array;
+}
+
+/** What a model says of one row; for a text, of the byte behind it. */
+export type Prediction = ValuesPrediction | ClassPrediction;
+
+/** What outputs mean. */
+export interface OutputMeaning {
+  readonly loss: Pick<LossSpec, 'kind'>;
+  readonly transforms: FittedTransforms;
+  readonly math: HostMath;
+}
+
+/** Reads one row of raw outputs. Of a sequence the last position counts. */
+export function readOutputs(outputs: Float32Array, { loss, transforms, math }: OutputMeaning): Prediction {
+  const { target } = transforms;
+  const isBinary = loss.kind === 'binaryCrossEntropy';
+  if (target.kind === 'labels') {
+    const logits = outputs.subarray(outputs.length - (isBinary ? 1 : target.classNames.length));
+    const yes = logits[0] as number;
+    const probabilities = isBinary
+      ? Float64Array.of(sigmoid(-yes, math), sigmoid(yes, math))
+      : softmax(logits, math);
+    const index = isBinary ? Number(yes > 0) : indexOfLargest(logits);
+    return { kind: 'class', class: target.classNames[index] as string, index, probabilities };
+  }
+  const entries = target.columns.map(({ column }, at): [string, number] => {
+    const output = outputs[at] as number;
+    return [column, inverseTarget(transforms, at, isBinary ? sigmoid(output, math) : output, math)];
+  });
+  return { kind: 'values', values: Object.fromEntries(entries) };
+}
+
+function sigmoid(logit: number, math: HostMath): number {
+  return 1 / (1 + math.exp(-logit));
+}
+
+/** exp(x - max) over its sum, in f64. */
+function softmax(logits: Float32Array, math: HostMath): Float64Array {
+  const largest = logits[indexOfLargest(logits)] as number;
+  const powers = Float64Array.from(logits, (logit) => math.exp(logit - largest));
+  let sum = 0;
+  for (const power of powers) sum += power;
+  return powers.map((power) => power / sum);
+}
+
+function indexOfLargest(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if ((values[i] as number) > (values[best] as number)) best = i;
+  return best;
+}

@@ -1,0 +1,211 @@
+// A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
+import { encodeRows, type Row } from './encode-rows.ts';
+import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
+import { readOutputs, type Prediction } from './predictions.ts';
+import { dataError, formatCount } from '../data/data-error.ts';
+import type { RowLayout } from '../data/dataset.ts';
+import { Engine } from '../engine/engine.ts';
+import { planPasses, type EnginePlan } from '../engine/plan.ts';
+import { allocateWeights, packWeights } from '../engine/weights.ts';
+import { hostMath, type HostMath } from '../kernels/host-math.ts';
+import { instantiateKernels, loadKernelModule, type Kernels } from '../kernels/kernels.ts';
+import { formatShape, sizeOf, type Shape } from '../layers/layer.ts';
+import type { LayerSpec } from '../layers/registry.ts';
+import { Memory } from '../memory.ts';
+import type { Model } from '../model/model.ts';
+
+/** Samples that go through the layers at once, where their activations are small. */
+const MAX_ROWS = 1024;
+const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
+
+/** How a model is loaded. */
+export interface LoadModelOptions {
+  /** Told of texts that training never saw; default: a warning of the process. */
+  readonly warn?: ((message: string) => void) | undefined;
+}
+
+/** What is fed to a model: rows by column name, or bytes or values of samples one behind the other. */
+export type PredictInput = readonly Row[] | Uint8Array | Float32Array;
+
+/** A model that predicts. Each holds its weights and room for one block of samples. */
+export class TrainedModel {
+  /** Where its files are; absolute. */
+  readonly directory: string;
+  /** All that `config.json` says. */
+  readonly description: ModelDescription;
+  readonly #model: Model;
+  readonly #memory: Memory;
+  readonly #math: HostMath;
+  readonly #engine: Engine;
+  readonly #maxRows: number;
+  /** Address of `maxRows` samples. */
+  readonly #samples: number;
+  readonly #warn: (message: string) => void;
+
+  private constructor(saved: SavedModel, kernels: Kernels, memory: Memory, { warn }: LoadModelOptions) {
+    const { description, directory, model, weights } = saved;
+    this.directory = directory;
+    this.description = description;
+    this.#model = model;
+    this.#memory = memory;
+    this.#math = hostMath(kernels);
+    this.#warn = warn ?? ((message) => process.emitWarning(message));
+    const plan = planPredictions(model);
+    this.#maxRows = plan.maxRows;
+    this.#samples = memory.allocate(4 * plan.maxRows * sizeOf(model.inputShape), 'samples');
+    const packed = allocateWeights(memory, model);
+    const samples = { layout: layoutOf(description, 'f32', plan.maxRows), address: this.#samples };
+    const { loss } = description;
+    this.#engine = new Engine({ kernels, memory, model, loss, seed: 0, plan, weights: packed, samples });
+    const flat = memory.allocate(weights.byteLength, 'weights');
+    memory.f32(flat, weights.length).set(weights);
+    packWeights(kernels, memory, model, packed, flat);
+  }
+
+  /**
+   * Loads the model in the directory of a run, or in its `model` directory.
+   * @throws LockstepError (exit 4) where it is missing, damaged or not of Lockstep's.
+   */
+  static async load(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
+    const saved = await readModel(directory);
+    const { module } = await loadKernelModule(saved.description.numerics);
+    const memory = new Memory();
+    return new TrainedModel(saved, await instantiateKernels(module, memory.wasm), memory, options);
+  }
+
+  /** The run's name. */
+  get name(): string {
+    return this.description.name;
+  }
+
+  /** With all their fields. */
+  get layers(): readonly LayerSpec[] {
+    return this.description.layers;
+  }
+
+  /** Of one sample: [features], [positions, features] or [channels, height, width]. */
+  get inputShape(): Shape {
+    return this.#model.inputShape;
+  }
+
+  /** Of one sample's raw outputs. */
+  get outputShape(): Shape {
+    return this.#model.outputShape;
+  }
+
+  get targetNames(): readonly string[] {
+    return this.description.targetNames;
+  }
+
+  /** In the order of probabilities; empty for regression. */
+  get classNames(): readonly string[] {
+    return this.description.classNames;
+  }
+
+  /**
+   * What the last layer gives, f32 [samples, outputShape], for samples [samples, inputShape]: values as the layers are to
+   * see them, or bytes, which are scaled as in training. Logits stay logits.
+   */
+  outputs(samples: Float32Array | Uint8Array): Float32Array {
+    const numSamples = this.#countSamples(samples);
+    const outputs = new Float32Array(numSamples * this.#model.outputWidth);
+    for (let start = 0; start < numSamples; start += this.#maxRows) {
+      const end = Math.min(start + this.#maxRows, numSamples);
+      outputs.set(this.#outputsOf(samples, start, end), start * this.#model.outputWidth);
+    }
+    return outputs;
+  }
+
+  /**
+   * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, or texts as bytes,
+   * `inputShape` bytes each.
+   * @throws LockstepError (exit 3) for input that is not of this model's kind, naming row and column of a table.
+   */
+  predict(input: PredictInput): Prediction[] {
+    return [...this.predictEach(input)];
+  }
+
+  /** As `predict`, a block of rows at a time: for inputs whose predictions are not to be held all at once. */
+  *predictEach(input: PredictInput): Generator<Prediction, void, undefined> {
+    const samples = isValues(input) ? input : this.#encode(input);
+    const numSamples = this.#countSamples(samples);
+    const { outputWidth } = this.#model;
+    const { loss, transforms } = this.description;
+    for (let start = 0; start < numSamples; start += this.#maxRows) {
+      const end = Math.min(start + this.#maxRows, numSamples);
+      const outputs = this.#outputsOf(samples, start, end);
+      for (let at = 0; at < outputs.length; at += outputWidth) {
+        const row = outputs.subarray(at, at + outputWidth);
+        yield readOutputs(row, { loss, transforms, math: this.#math });
+      }
+    }
+  }
+
+  #encode(rows: readonly Row[]): Float32Array {
+    const { table, transforms } = this.description;
+    const missing = table.missing === 'mean' ? 'mean' : 'error';
+    return encodeRows(rows, transforms.features, { missing, warn: this.#warn });
+  }
+
+  /** Outputs of the samples from `start` to `end`, at most `maxRows`. */
+  #outputsOf(samples: Float32Array | Uint8Array, start: number, end: number): Float32Array {
+    const width = sizeOf(this.inputShape);
+    const part = samples.subarray(start * width, end * width);
+    const isBytes = part instanceof Uint8Array;
+    if (isBytes) this.#memory.bytes(this.#samples, part.length).set(part);
+    else this.#memory.f32(this.#samples, part.length).set(part);
+    const layout = layoutOf(this.description, isBytes ? 'u8' : 'f32', end - start);
+    const rows = Uint32Array.from({ length: end - start }, (_, row) => row);
+    return this.#engine.predict(rows, { layout, address: this.#samples });
+  }
+
+  #countSamples(samples: Float32Array | Uint8Array): number {
+    const width = sizeOf(this.inputShape);
+    if (samples instanceof Uint8Array && scaleOf(this.description) === undefined) {
+      const help = 'give rows as objects by column name, or encoded features as a Float32Array';
+      throw dataError('E_DATA_FORMAT', 'the model takes rows of a table, not bytes', { help });
+    }
+    if (samples.length % width === 0) return samples.length / width;
+    const counts = `${formatCount(samples.length)} values are no whole number of samples`;
+    throw dataError(
+      'E_DATA_SHAPE',
+      `${counts} ${formatShape(this.inputShape)}, of ${formatCount(width)} each`,
+    );
+  }
+}
+
+function isValues(input: PredictInput): input is Uint8Array | Float32Array {
+  return ArrayBuffer.isView(input);
+}
+
+/** Doubles the rows of a pass while their activations stay small. */
+function planPredictions(model: Model): EnginePlan {
+  let plan = planPasses(model, { maxRows: 1, maxLeaves: 1 });
+  for (let maxRows = 2; maxRows <= MAX_ROWS; maxRows *= 2) {
+    const larger = planPasses(model, { maxRows, maxLeaves: 1 });
+    if (larger.bytes.activations > ACTIVATION_BUDGET_BYTES) break;
+    plan = larger;
+  }
+  return plan;
+}
+
+/** What a byte is multiplied by; undefined where samples are no bytes. */
+function scaleOf({ transforms }: ModelDescription): number | undefined {
+  const [first] = transforms.features;
+  if (first?.kind === 'pixels') return first.scale;
+  return first?.kind === 'bytes' ? 1 : undefined;
+}
+
+/** Samples without targets. */
+function layoutOf(description: ModelDescription, featureType: 'f32' | 'u8', numRows: number): RowLayout {
+  return {
+    numRows,
+    featureShape: description.inputShape,
+    featureType,
+    featureScale: scaleOf(description) ?? 1,
+    targetKind: 'values',
+    targetWidth: 0,
+    numClasses: 0,
+    hasWeights: false,
+  };
+}
