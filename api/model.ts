@@ -18,7 +18,7 @@ export function loadModel(directory: string, options: LoadModelOptions = {}): Pr
 export interface EvaluateOptions {
   /** A split of the run's own data, which must still be where it was; default `test`. */
   readonly split?: 'train' | 'validation' | 'test' | undefined;
-  /** New labelled samples instead, of the same kind: a table, `{ images, labels }` or `{ text }`. All are measured. */
+  /** New labelled samples instead, of the same kind: a path, or `{ images, labels }`. All are measured. */
   readonly data?: DataSource | undefined;
   /** What paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;

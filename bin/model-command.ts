@@ -47,7 +47,6 @@ export async function evaluate(run: string, args: EvaluateArguments): Promise<vo
   if (args.json) process.stdout.write(`${JSON.stringify(metrics, null, 2)}\n`);
 }
 
-/** Texts are told from tables by their names: neither has a mark in its bytes. */
 function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
   if (data === undefined && labels !== undefined) {
     throw new LockstepError({
@@ -58,7 +57,7 @@ function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
   }
   if (data === undefined) return undefined;
   if (labels !== undefined) return { images: resolve(data), labels: resolve(labels) };
-  return /\.txt(\.gz)?$/i.test(data) ? { text: resolve(data) } : resolve(data);
+  return resolve(data);
 }
 
 /** To stdout, whose reader may leave (`| head`): then there is nothing more to do, and nothing is wrong. */

@@ -21,12 +21,13 @@ import { prepareRun, type PreparedRun } from './prepare.ts';
 export interface EvaluateOptions {
   /** A split of the run's own data; default `test`. */
   readonly split?: keyof SplitIndices | undefined;
-  /** New labelled samples of the same kind, all of which are measured: absolute paths. */
+  /** New labelled samples of the same kind, all of which are measured: absolute paths; that of a text may stand alone. */
   readonly data?: DataSource | undefined;
   readonly warn: (message: string) => void;
 }
 
 const CONFIG_FILE = 'config.yaml';
+const KIND_WORDS = { table: 'tables', images: 'images', text: 'texts' } as const;
 
 /**
  * Measures the model of the run in `directory`, which may be given by its `model` directory too.
@@ -60,7 +61,7 @@ async function readRunConfig({ directory, description }: SavedModel): Promise<Co
 }
 
 /** A config for which the new samples are all of the data. */
-function withNewData(config: Config, source: DataSource, split: EvaluateOptions['split']): Config {
+function withNewData(config: Config, data: DataSource, split: EvaluateOptions['split']): Config {
   if (split !== undefined) {
     throw new LockstepError({
       category: 'usage',
@@ -69,9 +70,14 @@ function withNewData(config: Config, source: DataSource, split: EvaluateOptions[
       help: 'leave the split out',
     });
   }
-  const [kind, needed] = [kindOf(source), dataKind(config.data)];
-  if (kind !== needed)
-    throw dataError('E_DATA_FORMAT', `the run is of ${needed} data, the new data are ${kind}`);
+  const needed = dataKind(config.data);
+  const source = needed === 'text' && typeof data === 'string' ? { text: data } : data;
+  if (kindOf(source) !== needed) {
+    const message = `the run is of ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
+    throw dataError('E_DATA_FORMAT', message, {
+      help: needed === 'images' ? 'images come with a file of labels' : 'give data of the same kind',
+    });
+  }
   return { ...config, batchSize: 1, shards: 1, data: onlySource(config.data, source) };
 }
 
