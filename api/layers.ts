@@ -50,3 +50,7 @@ export const globalAvgPool2d = builder('globalAvgPool2d');
 export const flatten = builder('flatten');
 /** Another shape for the same values. */
 export const reshape = builder('reshape');
+/** Long short-term memory over [positions, features]: PyTorch's `nn.LSTM`. */
+export const lstm = builder('lstm');
+/** Gated recurrent units over [positions, features]: PyTorch's `nn.GRU`. */
+export const gru = builder('gru');

@@ -213,8 +213,8 @@ function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: us
   v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
 }
 
-/** One tap of every position, or zeros behind the last tap, `panelStep` bytes apart. */
-function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, panelStep: usize): void {
+/** One tap of every position, or zeros behind the last tap, `toStep` bytes apart. */
+function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, toStep: usize): void {
   let row = padded + tapOffset(geometry, exists ? k : 0);
   const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
   const step = <usize>strideXOf(geometry) << 2;
@@ -223,7 +223,7 @@ function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize
     for (let x = outWidthOf(geometry); x > 0; x--) {
       store<f32>(to, exists ? load<f32>(at) : 0);
       at += step;
-      to += panelStep;
+      to += toStep;
     }
     row += rowStep;
   }

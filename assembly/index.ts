@@ -46,5 +46,8 @@ export { peakMultiplyAdd, streamTriad } from './peak';
 export { averagePoolBackward, averagePoolForward, channelMeans, channelMeansBackward } from './pooling-average';
 export { maxPoolBackward, maxPoolForward } from './pooling-max';
 export { fillNormal, fillUniform, philox4x32 } from './random';
+export { copyRows } from './recurrent-copy';
+export { gruBackward, gruForward } from './recurrent-gru';
+export { lstmBackward, lstmForward } from './recurrent-lstm';
 export { softmaxBackward, softmaxForward } from './softmax';
 export { addToRows, copyValues } from './vectors';

@@ -9,6 +9,7 @@ import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
 import type { ProductShape } from './products.ts';
+import { median } from './statistics.ts';
 import { streamsOf } from './streams.ts';
 
 /** A speed, and its share of what the core can do: medians over the rounds. */
@@ -134,11 +135,6 @@ function billionsPerSecond({ work, run }: Task): number {
   run();
   const { user, system } = process.cpuUsage(before);
   return work / (user + system) / 1e3;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] as number;
 }
 
 function formatReport({ machine, peakGflops, products, bandwidthGBs, streams }: Report): string {

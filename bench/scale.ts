@@ -6,11 +6,10 @@ import { Cluster } from '../coordinator/cluster.ts';
 import type { Batch } from '../coordinator/compute.ts';
 import { initialState } from '../coordinator/prepare.ts';
 import { startCompute } from '../coordinator/start-compute.ts';
-import { shardBounds } from '../src/data/batches.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
-import { syntheticRun } from './workloads.ts';
+import { syntheticBatch, syntheticRun } from './workloads.ts';
 
 /** Arguments of `lockstep bench scale`. */
 export interface ScaleArguments {
@@ -92,12 +91,8 @@ async function measure(
     onEvent: () => undefined,
   });
   try {
-    const { batchSize, shards } = prepared.config;
-    const batch = (step: number): Batch => {
-      const numRows = prepared.data.dataset.layout.numRows;
-      const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
-      return { indices, bounds: shardBounds(batchSize, shards), weight: batchSize };
-    };
+    const { batchSize } = prepared.config;
+    const batch = (step: number): Batch => syntheticBatch(prepared, step);
     for (let step = 0; step < WARMUP_STEPS; step++) await compute.trainStep(batch(step));
     const counters = compute instanceof Cluster ? compute.counters : undefined;
     const before = { ...counters };

@@ -1,6 +1,9 @@
 // The benchmark workloads: models and batches as the field quotes them, on synthetic data of the same shape.
-import { validateConfig } from '../src/config/validate.ts';
+import type { Batch } from '../coordinator/compute.ts';
+import type { PreparedRun } from '../coordinator/prepare.ts';
 import type { Config } from '../src/config/schema.ts';
+import { validateConfig } from '../src/config/validate.ts';
+import { shardBounds } from '../src/data/batches.ts';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
@@ -12,7 +15,6 @@ import type { LayerInput } from '../src/layers/registry.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
-import type { PreparedRun } from '../coordinator/prepare.ts';
 
 interface Workload {
   readonly inputShape: Shape;
@@ -23,8 +25,9 @@ interface Workload {
 }
 
 /**
- * `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide` 1024-1024-1024-1024-10, and `cnn-mnist`: two
- * convolutions of 3 x 3, each with a pooling of 2, then 128-10; ReLU between layers.
+ * The models of peers/workloads.json: `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide`
+ * 1024-1024-1024-1024-10, and `cnn-mnist`: two convolutions of 3 x 3, each with a pooling of 2, then 128-10; ReLU
+ * between layers.
  */
 export const WORKLOADS = {
   'mlp-small': { inputShape: [8], layers: mlp(64, 64, 1), outputs: 1, loss: 'mse', batchSize: 256 },
@@ -49,6 +52,7 @@ export const WORKLOADS = {
       { kind: 'maxPool2d', size: 2 },
       { kind: 'conv2d', filters: 64, kernelSize: 3, padding: 'same', activation: 'relu' },
       { kind: 'maxPool2d', size: 2 },
+      { kind: 'flatten' },
       ...mlp(128, 10),
     ],
     outputs: 10,
@@ -56,6 +60,8 @@ export const WORKLOADS = {
     batchSize: 128,
   },
 } as const satisfies Record<string, Workload>;
+
+export type WorkloadName = keyof typeof WORKLOADS;
 
 function mlp(...units: readonly number[]): LayerInput[] {
   return units.map((count, index) => ({
@@ -68,7 +74,7 @@ function mlp(...units: readonly number[]): LayerInput[] {
 const NUM_ROWS = 8192;
 
 /** A run of a workload, ready to train. */
-export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<PreparedRun> {
+export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
   const workload: Workload = WORKLOADS[name];
   const config = configOf(name, workload);
   const dataset = syntheticDataset(workload);
@@ -79,6 +85,14 @@ export async function syntheticRun(name: keyof typeof WORKLOADS): Promise<Prepar
   const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);
   return { config, kernelModule, kernels, memory, math, data: dataOf(dataset), model, plan };
+}
+
+/** Rows [step * batchSize, ...) of a synthetic run, around its end. */
+export function syntheticBatch({ config, data }: PreparedRun, step: number): Batch {
+  const { batchSize, shards } = config;
+  const { numRows } = data.dataset.layout;
+  const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
+  return { indices, bounds: shardBounds(batchSize, shards), weight: batchSize };
 }
 
 function configOf(name: string, { layers, loss, batchSize }: Workload): Config {

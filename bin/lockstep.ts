@@ -5,6 +5,7 @@ import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
+import type { TrainBenchArguments } from '../bench/train.ts';
 import { Interrupted } from './runtime.ts';
 import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -92,6 +93,15 @@ function createProgram(): Command {
     .option('--steps <count>', 'steps measured for each count', wholeNumber(10, 100_000), 300)
     .option('--json', 'print the figures as JSON')
     .action(async (options: ScaleArguments) => (await import('../bench/scale.ts')).benchScale(options));
+  bench
+    .command('train')
+    .description('samples/s of whole trainings against PyTorch, TensorFlow.js and jax-js, where installed')
+    .option('--workload <name>', 'only this workload (default: all)')
+    .option('--rounds <count>', 'rounds in which all take turns', wholeNumber(1, 1000), 7)
+    .option('--quick', 'two short rounds: whether it works, not how fast')
+    .option('--save', 'store the figures in bench/results')
+    .option('--json', 'print the figures as JSON')
+    .action(async (options: TrainBenchArguments) => (await import('../bench/train.ts')).benchTrain(options));
   return program;
 }
 

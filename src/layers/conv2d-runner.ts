@@ -45,7 +45,7 @@ export class Conv2dRunner implements LayerRunner {
   readonly #end: BiasActivation;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** Whether dW^T = patches dY^T is computed: left panels are narrower, so the operand with fewer rows goes left. */
+  /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
   readonly #inputLength: number;
   readonly #outputLength: number;

@@ -8,10 +8,13 @@ import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
 import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
 import { GlobalAvgPool2dLayer, globalAvgPool2dSchema } from './global-avg-pool-2d.ts';
+import { GRU, gruSchema } from './gru.ts';
 import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
 import type { Layer, LayerBuilder, Shape } from './layer.ts';
+import { LSTM, lstmSchema } from './lstm.ts';
 import { Pool2dLayer, avgPool2dSchema, maxPool2dSchema } from './pool-2d.ts';
 import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
+import { RecurrentLayer } from './recurrent.ts';
 import { ReshapeLayer, flattenSchema, reshapeSchema } from './reshape.ts';
 import { ResidualLayer } from './residual.ts';
 
@@ -47,6 +50,8 @@ export const layerSchema = z.discriminatedUnion('kind', [
   globalAvgPool2dSchema,
   flattenSchema,
   reshapeSchema,
+  lstmSchema,
+  gruSchema,
 ]);
 
 /** A checked layer of a config. */
@@ -86,6 +91,10 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
       return ReshapeLayer.flatten(inputShape);
     case 'reshape':
       return ReshapeLayer.to(spec.shape, inputShape, builder);
+    case 'lstm':
+      return new RecurrentLayer(LSTM, spec, inputShape, builder);
+    case 'gru':
+      return new RecurrentLayer(GRU, spec, inputShape, builder);
     default:
       return spec satisfies never;
   }

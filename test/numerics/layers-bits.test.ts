@@ -1,6 +1,7 @@
 // Layers by themselves: the bits of a leaf do not depend on the company it is computed in, backward takes back what forward
 // did, and what cannot be is refused.
 import { beforeAll, describe, expect, it } from 'vitest';
+import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import type { Shape } from '../../src/layers/layer.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
@@ -194,6 +195,41 @@ describe('dropout', () => {
 
   it('changes nothing at evaluation', () => {
     expectSameBits(runLayer(room, { ...job, isTraining: false }).y, x, 'y');
+  });
+});
+
+describe('an activation of a layer', () => {
+  const elsewhere = ACTIVATIONS.filter((name) => name !== 'linear');
+
+  it.each(elsewhere)('has the bits of a layer of its own: %s', (activation) => {
+    const layers: [
+      Extract<LayerInput, { kind: 'dense' | 'conv2d' }>,
+      Shape,
+      number,
+      Record<string, number>,
+    ][] = [
+      [{ kind: 'dense', units: 6 }, [7], 6, { weight: 42, bias: 6 }],
+      [{ kind: 'conv2d', filters: 4, kernelSize: 3, padding: 1 }, [2, 3, 3], 36, { weight: 72, bias: 4 }],
+      [{ kind: 'conv2d', filters: 4, kernelSize: 2, groups: 2 }, [2, 3, 3], 16, { weight: 16, bias: 4 }],
+    ];
+    for (const [layer, inputShape, outputs, sizes] of layers) {
+      const weights = new Map(
+        Object.entries(sizes).map(([name, size], i) => [name, randomValues(3 + i, size)]),
+      );
+      const x = randomValues(1, 5 * sizeOf(inputShape)).map((value) => 3 * value);
+      const dY = randomValues(2, 5 * outputs);
+      const bounds = [0, 2, 5];
+      const inside = runLayer(room, { layer: { ...layer, activation }, inputShape, x, dY, weights, bounds });
+      const linear = runLayer(room, { layer, inputShape, x, dY, weights, bounds });
+      const apart: LayerInput = { kind: 'activation', function: activation };
+      const end = runLayer(room, { layer: apart, inputShape: [outputs], x: linear.y, dY });
+      const start = runLayer(room, { layer, inputShape, x, dY: end.dX, weights, bounds });
+      expectSameBits(inside.y, end.y, 'y');
+      expectSameBits(inside.dX, start.dX, 'dX');
+      for (const [name, values] of inside.gradients) {
+        expectSameBits(values, start.gradients.get(name) as Float32Array, name);
+      }
+    }
   });
 });
 

@@ -44,7 +44,7 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
   const sums: Values[] = [];
   const layers = denseLayers(model);
   for (const layer of layers) {
-    const { z, y } = forwardLayer(arithmetic, layer, weights, activations.at(-1) as Values, rows);
+    const { z, y } = forwardLayer(arithmetic, layer, weights, activations.at(-1), rows);
     sums.push(z);
     activations.push(y);
   }

@@ -1,0 +1,111 @@
+// The figures of `lockstep bench train`, as they are stored and as a person reads them.
+import os from 'node:os';
+import Table from 'cli-table3';
+import { VERSION } from '../src/version.ts';
+
+/** What one contender reached. */
+export interface Speed {
+  readonly name: string;
+  readonly version: string;
+  /** Median over the rounds. */
+  readonly samplesPerSecond: number;
+  /** Samples per second of each round. */
+  readonly rounds: readonly number[];
+}
+
+/** How often as fast `ours` was as `other`: over the rounds, each with the figures of that round. */
+export interface Ratio {
+  readonly ours: string;
+  readonly other: string;
+  readonly median: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** One workload. */
+export interface WorkloadReport {
+  readonly workload: string;
+  readonly speeds: readonly Speed[];
+  /** Peers that are installed but could not train this model. */
+  readonly failed: readonly { readonly name: string; readonly reason: string }[];
+  readonly ratios: readonly Ratio[];
+}
+
+interface MachineReport {
+  readonly date: string;
+  readonly lockstep: string;
+  readonly machine: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryGiB: number;
+    readonly platform: string;
+    readonly node: string;
+  };
+}
+
+/** What `--json` prints and `--save` stores. */
+export interface TrainReport extends MachineReport {
+  readonly rounds: number;
+  readonly seconds: number;
+  /** Peers that are not installed. */
+  readonly absent: readonly { readonly name: string; readonly skipped: string }[];
+  readonly workloads: readonly WorkloadReport[];
+}
+
+/** When and where the figures were taken. */
+export function describeMachine(): MachineReport {
+  return {
+    date: new Date().toISOString(),
+    lockstep: VERSION,
+    machine: {
+      cpu: os.cpus()[0]?.model ?? 'unknown',
+      cores: os.availableParallelism(),
+      memoryGiB: Math.round(os.totalmem() / 2 ** 30),
+      platform: `${process.platform} ${process.arch}`,
+      node: process.version,
+    },
+  };
+}
+
+/** `2026-11-22-amd-epyc-2-cores.json`; with the workload, where only one was run. */
+export function fileName({ date, machine }: MachineReport, workload: string | undefined): string {
+  const words = `${machine.cpu} ${machine.cores} cores ${workload ?? ''}`.toLowerCase();
+  return `${date.slice(0, 10)}-${words.match(/[a-z0-9]+/g)?.join('-')}.json`;
+}
+
+/** Tables of speeds and ratios. */
+export function formatReport({
+  date,
+  lockstep,
+  machine,
+  rounds,
+  seconds,
+  absent,
+  workloads,
+}: TrainReport): string {
+  const { cpu, cores, memoryGiB, platform, node } = machine;
+  return [
+    `lockstep ${lockstep}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${platform}, Node.js ${node}, ${date}`,
+    `samples/s, medians of ${rounds} rounds of ${seconds} s by turns; ratios are medians of each round's, with their range`,
+    ...workloads.flatMap(formatWorkload),
+    ...absent.map(({ name, skipped }) => `${name} took no part: ${skipped}`),
+    '',
+  ].join('\n');
+}
+
+function formatWorkload({ workload, speeds, failed, ratios }: WorkloadReport): string[] {
+  const speedTable = newTable([workload, 'version', 'samples/s']);
+  for (const { name, version, samplesPerSecond } of speeds) {
+    speedTable.push([name, version, Math.round(samplesPerSecond).toLocaleString('en-US')]);
+  }
+  const ratioTable = newTable(['ratio', 'median', 'range']);
+  for (const { ours, other, median, least, most } of ratios) {
+    ratioTable.push([`${ours} / ${other}`, median.toFixed(2), `${least.toFixed(2)} to ${most.toFixed(2)}`]);
+  }
+  const failures = failed.map(({ name, reason }) => `${name} cannot train ${workload}: ${reason}`);
+  return ['', speedTable.toString(), ratioTable.toString(), ...failures];
+}
+
+function newTable(head: string[]): Table.Table {
+  return new Table({ head, style: { head: [], border: [] } });
+}

@@ -1,0 +1,121 @@
+// `lockstep bench train`: this program and its peers train the same models, in short rounds by turns. A shared machine
+// drifts within minutes, so only the ratios of one round are compared, and their medians reported.
+import fs from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { LockstepError } from '../src/errors.ts';
+import { OwnContender, ownName } from './contender.ts';
+import type { Contender } from './contender.ts';
+import { findPeers } from './peer.ts';
+import { median } from './statistics.ts';
+import { describeMachine, fileName, formatReport } from './train-report.ts';
+import type { Ratio, Speed, TrainReport, WorkloadReport } from './train-report.ts';
+import { WORKLOADS } from './workloads.ts';
+import type { WorkloadName } from './workloads.ts';
+
+/** Arguments of `lockstep bench train`. */
+export interface TrainBenchArguments {
+  readonly workload?: string;
+  readonly rounds: number;
+  readonly quick?: boolean;
+  readonly json?: boolean;
+  readonly save?: boolean;
+}
+
+/** Seconds that each contender trains in a round, after half as much of warming up. */
+const SECONDS = 2;
+const QUICK = { rounds: 2, seconds: 0.5 };
+
+const WORKER_COUNTS = [0, 1, 2] as const;
+const [IN_PROCESS, ONE_WORKER, TWO_WORKERS] = WORKER_COUNTS.map(ownName) as [string, string, string];
+
+/** What is divided by what: like is compared with like. */
+const COMPARISONS: readonly (readonly [ours: string, other: string])[] = [
+  [IN_PROCESS, 'pytorch'],
+  [ONE_WORKER, 'pytorch'],
+  [TWO_WORKERS, 'pytorch-ddp'],
+  [ONE_WORKER, 'tfjs-wasm'],
+  [ONE_WORKER, 'jax-js-wasm'],
+  [ONE_WORKER, IN_PROCESS],
+  [TWO_WORKERS, ONE_WORKER],
+];
+
+/** Measures and prints. */
+export async function benchTrain(args: TrainBenchArguments): Promise<void> {
+  const names = selectWorkloads(args.workload);
+  const root = path.dirname(createRequire(import.meta.url).resolve('#package.json'));
+  const rounds = args.quick ? QUICK.rounds : args.rounds;
+  const seconds = args.quick ? QUICK.seconds : SECONDS;
+  const candidates = await findPeers(path.join(root, 'bench/peers'), process.env);
+  const peers = candidates.flatMap((candidate) => ('contender' in candidate ? [candidate.contender] : []));
+  const absent = candidates.flatMap((candidate) => ('skipped' in candidate ? [candidate] : []));
+  const workloads: WorkloadReport[] = [];
+  for (const name of names) {
+    const own = WORKER_COUNTS.map((count) => new OwnContender(count));
+    workloads.push(await measureWorkload(name, [...own, ...peers], { rounds, seconds }));
+  }
+  const report: TrainReport = { ...describeMachine(), rounds, seconds, absent, workloads };
+  process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
+  if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
+}
+
+function selectWorkloads(selected: string | undefined): WorkloadName[] {
+  const names = Object.keys(WORKLOADS) as WorkloadName[];
+  if (selected === undefined) return names;
+  const found = names.find((name) => name === selected);
+  if (found) return [found];
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_BENCH_WORKLOAD',
+    message: `--workload ${selected}: there is no such workload`,
+    help: `choose one of ${names.join(', ')}`,
+  });
+}
+
+/** All rounds of one workload. A contender that fails is left out of the rounds that follow. */
+async function measureWorkload(
+  workload: WorkloadName,
+  contenders: readonly Contender[],
+  { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
+): Promise<WorkloadReport> {
+  const figures = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
+  const failures = new Map<string, string>();
+  try {
+    for (let round = 0; round < rounds; round++) {
+      // Every second round runs backwards, so that a drift within rounds harms first and last alike.
+      for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
+        if (failures.has(contender.name)) continue;
+        process.stderr.write(`${workload}, round ${round + 1} of ${rounds}: ${contender.name}\n`);
+        try {
+          figures.get(contender.name)?.push(await contender.measure(workload, seconds));
+        } catch (error) {
+          failures.set(contender.name, (error as Error).message);
+        }
+      }
+    }
+  } finally {
+    await Promise.all(contenders.map((contender) => contender.close()));
+  }
+  const speeds = contenders.flatMap(({ name, version }): Speed[] => {
+    const rates = figures.get(name) ?? [];
+    return failures.has(name) ? [] : [{ name, version, samplesPerSecond: median(rates), rounds: rates }];
+  });
+  const failed = [...failures].map(([name, reason]) => ({ name, reason }));
+  return { workload, speeds, failed, ratios: COMPARISONS.flatMap((pair) => ratioOf(speeds, pair)) };
+}
+
+function ratioOf(speeds: readonly Speed[], [ours, other]: readonly [string, string]): Ratio[] {
+  const [above, below] = [ours, other].map((name) => speeds.find((speed) => speed.name === name));
+  if (!above || !below) return [];
+  const perRound = above.rounds.map((rate, round) => rate / (below.rounds[round] as number));
+  return [
+    { ours, other, median: median(perRound), least: Math.min(...perRound), most: Math.max(...perRound) },
+  ];
+}
+
+async function save(folder: string, name: string, report: TrainReport): Promise<void> {
+  await fs.mkdir(folder, { recursive: true });
+  const file = path.join(folder, name);
+  await fs.writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+  process.stderr.write(`saved as ${file}\n`);
+}

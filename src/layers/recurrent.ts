@@ -1,0 +1,105 @@
+// Layers that carry a state from position to position: [positions, features] -> [positions, units], or [units] where
+// only the last position is wanted. Tensors, names and equations are PyTorch's (torch.nn.LSTM and GRU, one layer,
+// batch_first, from a state of zeros). Letters as in recurrent-cell.ts.
+import { TILE_COLUMNS, packedRightLength } from '../kernels/tile.ts';
+import { formatShape } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackJob, ParameterTensor, Shape, Site } from './layer.ts';
+import type { Cell, RecurrentSizes, RecurrentSpec } from './recurrent-cell.ts';
+import { RecurrentRunner } from './recurrent-runner.ts';
+
+/** See the head of this file. */
+export class RecurrentLayer implements Layer, RecurrentSizes {
+  readonly cell: Cell;
+  readonly spec: RecurrentSpec;
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  readonly needsInputGradient: boolean;
+  readonly positions: number;
+  readonly inputs: number;
+  readonly units: number;
+  readonly columns: number;
+  readonly inputWeight: ParameterTensor;
+  readonly recurrentWeight: ParameterTensor;
+  readonly inputBias: ParameterTensor;
+  readonly recurrentBias: ParameterTensor;
+  readonly numModules = 1;
+
+  constructor(cell: Cell, spec: RecurrentSpec, inputShape: Shape, builder: LayerBuilder) {
+    const [positions, inputs] = inputShape;
+    if (inputShape.length !== 2 || positions === undefined || inputs === undefined) {
+      throw builder.refuse(
+        'expected samples of [positions, features]',
+        'put a reshape in front: { kind: reshape, shape: [positions, features] }',
+      );
+    }
+    const { units, returnSequences } = spec;
+    this.cell = cell;
+    this.spec = spec;
+    this.inputShape = inputShape;
+    this.outputShape = returnSequences ? [positions, units] : [units];
+    this.needsInputGradient = builder.needsInputGradient;
+    this.positions = positions;
+    this.inputs = inputs;
+    this.units = units;
+    this.columns = cell.numGates * units;
+    const initial = { kind: 'uniform', scale: 1 / Math.sqrt(units) } as const;
+    const weight = (name: string, width: number): ParameterTensor =>
+      builder.tensor({ name, shape: [this.columns, width], role: 'weight', initial });
+    const bias = (name: string): ParameterTensor =>
+      builder.tensor({ name, shape: [this.columns], role: 'bias', initial });
+    this.inputWeight = weight('weight_ih_l0', inputs);
+    this.recurrentWeight = weight('weight_hh_l0', units);
+    this.inputBias = bias('bias_ih_l0');
+    this.recurrentBias = bias('bias_hh_l0');
+  }
+
+  get tensors(): ParameterTensor[] {
+    return [this.inputWeight, this.recurrentWeight, this.inputBias, this.recurrentBias];
+  }
+
+  describe(): string {
+    return `${this.cell.kind} ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
+  }
+
+  /** Panels of both weights for the gates, of both for the way back, the bias, and zeros that nobody writes. */
+  get packedLengths(): number[] {
+    const { inputs, units, columns, needsInputGradient } = this;
+    return [
+      packedRightLength(inputs, columns),
+      packedRightLength(units, columns),
+      needsInputGradient ? packedRightLength(columns, inputs) : 0,
+      packedRightLength(columns, units),
+      4 * units,
+      4 * units,
+    ];
+  }
+
+  pack({ kernels, flat, packed, part, numParts }: PackJob): void {
+    const [toGates, stateToGates, toInput, toState, bias] = packed as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    const { inputs, units, columns } = this;
+    const share = (length: number): [number, number] => {
+      const panels = Math.ceil(length / TILE_COLUMNS);
+      return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
+    };
+    const addressOf = ({ offset }: ParameterTensor): number => flat + 4 * offset;
+    const input = addressOf(this.inputWeight);
+    const recurrent = addressOf(this.recurrentWeight);
+    kernels.packRightRows(input, columns, inputs, inputs, toGates, ...share(columns));
+    kernels.packRightRows(recurrent, columns, units, units, stateToGates, ...share(columns));
+    if (this.needsInputGradient)
+      kernels.packRightColumns(input, inputs, columns, inputs, toInput, ...share(inputs));
+    kernels.packRightColumns(recurrent, units, columns, units, toState, ...share(units));
+    const biases = { input: addressOf(this.inputBias), recurrent: addressOf(this.recurrentBias) };
+    if (part === 0) this.cell.packBias(kernels, biases, bias, units);
+  }
+
+  createRunner(site: Site): LayerRunner {
+    return new RecurrentRunner(this, site);
+  }
+}

@@ -1,0 +1,213 @@
+// LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into leaves, by central differences in
+// float64, and refused where there is no sequence.
+import { beforeAll, describe, expect, it } from 'vitest';
+import { shardBounds } from '../../src/data/batches.ts';
+import type { Shape } from '../../src/layers/layer.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import type { LayerInput } from '../../src/layers/registry.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
+import type { LayerRun } from '../helpers/layer-run.ts';
+import { double, single } from '../helpers/twins/arithmetic.ts';
+import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
+import type { EngineRoom } from '../helpers/twins/engines.ts';
+import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
+import { runRecurrent } from '../helpers/twins/recurrent.ts';
+import type { RecurrentCase } from '../helpers/twins/recurrent.ts';
+import { packSamples, randomSamples, randomValues } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
+
+const KINDS = ['lstm', 'gru'] as const;
+
+let room: EngineRoom;
+beforeAll(async () => {
+  room = await createEngineRoom();
+});
+
+function specOf({ kind, units, returnSequences }: RecurrentCase): LayerInput {
+  return { kind, units, returnSequences };
+}
+
+function makeRun(layer: RecurrentCase, bounds: readonly number[], seed = 1): LayerRun {
+  const { kind, positions, inputs, units, returnSequences } = layer;
+  const rows = bounds.at(-1) as number;
+  const columns = STEP_TWINS[kind].numGates * units;
+  return {
+    weights: randomValues(seed, columns * (inputs + units + 2)).map((value) => value / Math.sqrt(units)),
+    x: randomValues(seed + 1, rows * positions * inputs),
+    dY: randomValues(seed + 2, rows * (returnSequences ? positions : 1) * units),
+    bounds: Uint32Array.from(bounds),
+  };
+}
+
+function checkBits(layer: RecurrentCase, bounds: readonly number[]): void {
+  const run = makeRun(layer, bounds);
+  const lone = createLoneLayer(specOf(layer), [layer.positions, layer.inputs]);
+  const actual = runLayer(room, lone, run);
+  const expected = runRecurrent(single, layer, run);
+  const what = `${JSON.stringify(layer)} in leaves ${bounds.join(' ')}`;
+  expectSameBits(actual.y, expected.y, `${what}: y`);
+  expectSameBits(actual.gradient, expected.gradient, `${what}: gradient`);
+  expectSameBits(actual.dX as Float32Array, expected.dX, `${what}: dX`);
+}
+
+describe.each(KINDS)('a model with %s', (kind) => {
+  it('gives the same bits however many leaves a pass takes, and its pieces in order', () => {
+    const layers: LayerInput[] = [
+      { kind, units: 190, returnSequences: true },
+      { kind, units: 9 },
+      { kind: 'dense', units: 2 },
+    ];
+    const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [3, 120]);
+    // The first layer alone is larger than the 512 KiB of a piece.
+    expect(model.pieces.length).toBeGreaterThan(1);
+    const numRows = 11;
+    const shape = { numRows, featureWidth: 360, outputWidth: 2, isClassification: false };
+    const dataset = packSamples(randomSamples(3, shape));
+    const weights = randomValues(4, model.numParameters).map((value) => value / 12);
+    const bounds = shardBounds(numRows, 5);
+    const indices = Uint32Array.from({ length: numRows }, (_, i) => i);
+    const gradients = [1, 2, 4, 8].map((leavesPerPass) => {
+      const options = {
+        model,
+        loss: 'mse' as const,
+        dataset,
+        weights,
+        batchSize: numRows,
+        shards: 5,
+        leavesPerPass,
+      };
+      const engine = createEngine(room, { ...options, numParts: leavesPerPass });
+      const [sum] = sumsOfRange(room, model, engine, { numLeaves: 5, firstLeaf: 0, bounds, indices });
+      return sum?.gradient as Float32Array;
+    });
+    for (const gradient of gradients) expectSameBits(gradient, gradients[0] as Float32Array, 'gradient');
+  });
+});
+
+describe.each(KINDS)('%s', (kind) => {
+  const base = { kind, positions: 4, inputs: 3, units: 6, returnSequences: true };
+
+  it('gives the bits of its float32 twin at every width', () => {
+    for (const units of [1, 3, 4, 5, 8, 9, 16, 17]) {
+      for (const inputs of [1, 7, 8, 9]) checkBits({ ...base, units, inputs }, [0, 2, 3]);
+    }
+  });
+
+  it('gives the bits of its float32 twin for one position and for many, for all outputs and for the last', () => {
+    for (const positions of [1, 2, 33]) {
+      checkBits({ ...base, positions }, [0, 2, 5]);
+      checkBits({ ...base, positions, returnSequences: false }, [0, 2, 5]);
+    }
+  });
+
+  it('gives the bits of its float32 twin across slices and blocks of the products', () => {
+    // 65 samples are more than a slice of rows, and 280 columns of an LSTM's gates deeper than a block.
+    checkBits({ ...base, positions: 3, inputs: 5, units: 7 }, [0, 20, 41, 65]);
+    checkBits({ ...base, positions: 2, inputs: 2, units: 70, returnSequences: false }, [0, 1, 3]);
+  });
+
+  it('gives the bits of its float32 twin for one leaf, a leaf a sample, and an odd number of leaves', () => {
+    for (const bounds of [
+      [0, 7],
+      [0, 1, 2, 3, 4, 5, 6, 7],
+      [0, 3, 5, 7],
+      [0, 1, 2, 4, 6, 7],
+    ]) {
+      checkBits(base, bounds);
+    }
+  });
+
+  it('gives a leaf the same sum of gradients alone and beside others', () => {
+    const lone = createLoneLayer(specOf(base), [base.positions, base.inputs]);
+    const run = makeRun(base, [0, 3, 7]);
+    const { gradient } = runLayer(room, lone, run);
+    const part = (from: number, to: number): Float32Array => {
+      const cut = (values: ArrayLike<number>): number[] => {
+        const width = values.length / 7;
+        return Array.from(values).slice(from * width, to * width);
+      };
+      const bounds = Uint32Array.of(0, to - from);
+      return runLayer(room, lone, { ...run, x: cut(run.x), dY: cut(run.dY), bounds }).gradient;
+    };
+    const [left, right] = [part(0, 3), part(3, 7)];
+    expectSameBits(
+      gradient,
+      left.map((value, i) => value + (right[i] as number)),
+      'sum of both leaves',
+    );
+  });
+
+  it.each([true, false])(
+    'has the gradient of its outputs by central differences, sequences: %s',
+    (returnSequences) => {
+      const layer = { ...base, positions: 3, units: 5, returnSequences };
+      const run = makeRun(layer, [0, 1, 3]);
+      const weights = Float64Array.from(run.weights);
+      const x = Float64Array.from(run.x);
+      const { gradient, dX } = runRecurrent(double, layer, { ...run, weights, x });
+      const value = (): number =>
+        Array.from(runRecurrent(double, layer, { ...run, weights, x }).y).reduce(
+          (sum, y, i) => sum + y * (run.dY[i] as number),
+          0,
+        );
+      const h = 1e-6;
+      const differences = (at: Float64Array): number[] =>
+        Array.from(at, (start, i) => {
+          at[i] = start + h;
+          const above = value();
+          at[i] = start - h;
+          const below = value();
+          at[i] = start;
+          return (above - below) / (2 * h);
+        });
+      // Truncation h^2 f''' / 6 is about 1e-12, cancellation leaves 2^-53 x sum / h, about 1e-9.
+      differences(weights).forEach((slope, i) =>
+        expect(Math.abs(slope - (gradient[i] as number))).toBeLessThan(1e-8),
+      );
+      differences(x).forEach((slope, i) => expect(Math.abs(slope - (dX[i] as number))).toBeLessThan(1e-8));
+    },
+  );
+
+  it('stays near float64 over 200 positions', () => {
+    const layer = { ...base, positions: 200, returnSequences: false };
+    const run = makeRun(layer, [0, 2]);
+    const actual = runLayer(room, createLoneLayer(specOf(layer), [200, layer.inputs]), run);
+    const exact = runRecurrent(double, layer, run);
+    const largest = Math.max(...Array.from(exact.gradient, Math.abs));
+    // Each of 200 positions adds a few roundings of 2^-24 to a state that the gates keep contracting.
+    actual.gradient.forEach((value, i) => {
+      expect(Math.abs(value - (exact.gradient[i] as number)) / largest).toBeLessThan(1e-5);
+    });
+  });
+
+  it('gives no error to a layer below where none is needed', () => {
+    const run = makeRun(base, [0, 2]);
+    const first = runLayer(room, createLoneLayer(specOf(base), [4, 3], false), run);
+    const inner = runLayer(room, createLoneLayer(specOf(base), [4, 3], true), run);
+    expect(first.dX).toBeUndefined();
+    expectSameBits(first.gradient, inner.gradient, 'gradient');
+  });
+
+  it('starts from uniform values within 1 / sqrt(units), biases included, as PyTorch does', () => {
+    const { layer } = createLoneLayer({ kind, units: 16 }, [5, 3]);
+    const columns = STEP_TWINS[kind].numGates * 16;
+    expect(layer.tensors.map(({ name, shape, role, initial }) => ({ name, shape, role, initial }))).toEqual(
+      (
+        [
+          ['weight_ih_l0', [columns, 3], 'weight'],
+          ['weight_hh_l0', [columns, 16], 'weight'],
+          ['bias_ih_l0', [columns], 'bias'],
+          ['bias_hh_l0', [columns], 'bias'],
+        ] as const
+      ).map(([name, shape, role]) => ({ name, shape, role, initial: { kind: 'uniform', scale: 0.25 } })),
+    );
+    expect(layer.describe()).toBe(`${kind} 5x3 -> 16`);
+  });
+
+  it.each<Shape>([[12], [3, 8, 8]])('refuses samples that are no sequence: %j', (...shape) => {
+    expect(() => createLoneLayer({ kind, units: 4 }, shape)).toThrow(
+      'expected samples of [positions, features]',
+    );
+  });
+});
