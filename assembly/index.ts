@@ -22,19 +22,19 @@ export {
   weighMoments,
 } from './batch-norm';
 export { allFinite, fingerprint64, sumSquares } from './check';
-export { dropout } from './dropout';
-export { embeddingBackward, embeddingForward } from './embedding';
-export { layerNormBackward, layerNormForward } from './layer-norm';
-export { binaryCrossEntropyForwardBackward } from './loss-binary';
-export { labelRanks, softmaxCrossEntropyForwardBackward } from './loss-cross-entropy';
-export { huberForwardBackward, maeForwardBackward, mseForwardBackward } from './loss-values';
 export { padImage } from './convolution-border';
 export { channelBiasActivation, channelSums, transpose } from './convolution-channels';
 export { depthwiseForward, depthwiseInputGradient, depthwiseWeightGradient } from './convolution-depthwise';
 export { foldPatches } from './convolution-fold';
 export { packPatchColumns, packPatchRows, packPatchesLeft } from './convolution-patches';
+export { dropout } from './dropout';
+export { embeddingBackward, embeddingForward } from './embedding';
 export { gatherRows, gatherScaledBytes } from './gather';
 export { gemmPacked, gemmPackedInto, gemmPackedTree } from './gemm';
+export { layerNormBackward, layerNormForward } from './layer-norm';
+export { binaryCrossEntropyForwardBackward } from './loss-binary';
+export { labelRanks, softmaxCrossEntropyForwardBackward } from './loss-cross-entropy';
+export { huberForwardBackward, maeForwardBackward, mseForwardBackward } from './loss-values';
 export { cosF64, expF64, logF64 } from './math';
 export { adamStep } from './optimizer/adam';
 export { moveTowardsMean } from './optimizer/average';

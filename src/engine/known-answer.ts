@@ -74,16 +74,19 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
     shortcut: [{ kind: 'dense', units: 7, bias: false }],
   },
   { kind: 'activation', function: 'softmax' },
-  { kind: 'flatten' },
+  { kind: 'lstm', units: 6, returnSequences: true },
+  { kind: 'gru', units: 9 },
 ];
 
 /** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
 export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
   const hash = createHash('sha256');
-  for (const loss of LOSSES) {
-    for (const layers of [VECTOR_LAYERS, IMAGE_LAYERS, SEQUENCE_LAYERS]) {
-      for (const bytes of await answer(kernelModule, resolveLoss(loss), layers)) hash.update(bytes);
-    }
+  const cases = [
+    ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
+    ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),
+  ];
+  for (const { loss, layers } of cases) {
+    for (const bytes of await answer(kernelModule, resolveLoss(loss), layers)) hash.update(bytes);
   }
   return hash.digest('hex');
 }
