@@ -51,11 +51,12 @@ describe('the directory of a run', () => {
 
     expect(stdout).toBe(textOf(directory, 'summary.json'));
     const summary = readSummary(directory);
-    const regression = { loss: number(), rmse: number(), mae: number(), r2: number() };
-    const measured = { ...regression, transformed: { rmse: number(), mae: number(), r2: number() } };
+    const errors = { rmse: number(), mae: number(), r2: number() };
+    const measured = { loss: number(), ...errors, mape: number(), transformed: errors };
     expect(summary).toEqual({
       name: 'renamed',
       seed: 7,
+      numerics: 'strict',
       weightsSha256: hashSavedWeights(directory),
       epochs: 2,
       steps: 26,
