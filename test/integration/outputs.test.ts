@@ -123,7 +123,16 @@ function expectRecords(directory: string, weightsSha256: string): void {
     [13, 1],
     [26, 2],
   ]);
-  const validation = ['loss', 'rmse', 'mae', 'r2', 'transformed/rmse', 'transformed/mae', 'transformed/r2'];
+  const validation = [
+    'loss',
+    'rmse',
+    'mae',
+    'r2',
+    'mape',
+    'transformed/rmse',
+    'transformed/mae',
+    'transformed/r2',
+  ];
   const names = ['train/loss', ...validation.map((name) => `val/${name}`), 'samplesPerSecond', 'workers'];
   expect(Object.keys(epochEnds[0]!).sort()).toEqual(
     ['_runtime', '_step', '_timestamp', 'epoch', ...names].sort(),
