@@ -149,6 +149,7 @@ function expectRecords(directory: string, weightsSha256: string): void {
     type: 'runStarted',
     name: 'renamed',
     seed: 7,
+    numerics: 'strict',
     datasetSha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
   });
   expect(events.at(-1)).toMatchObject({ weightsSha256 });
