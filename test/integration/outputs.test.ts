@@ -51,11 +51,12 @@ describe('the directory of a run', () => {
 
     expect(stdout).toBe(textOf(directory, 'summary.json'));
     const summary = readSummary(directory);
-    const regression = { loss: number(), rmse: number(), mae: number(), r2: number() };
-    const measured = { ...regression, transformed: { rmse: number(), mae: number(), r2: number() } };
+    const errors = { rmse: number(), mae: number(), r2: number() };
+    const measured = { loss: number(), ...errors, mape: number(), transformed: errors };
     expect(summary).toEqual({
       name: 'renamed',
       seed: 7,
+      numerics: 'strict',
       weightsSha256: hashSavedWeights(directory),
       epochs: 2,
       steps: 26,
@@ -122,7 +123,16 @@ function expectRecords(directory: string, weightsSha256: string): void {
     [13, 1],
     [26, 2],
   ]);
-  const validation = ['loss', 'rmse', 'mae', 'r2', 'transformed/rmse', 'transformed/mae', 'transformed/r2'];
+  const validation = [
+    'loss',
+    'rmse',
+    'mae',
+    'r2',
+    'mape',
+    'transformed/rmse',
+    'transformed/mae',
+    'transformed/r2',
+  ];
   const names = ['train/loss', ...validation.map((name) => `val/${name}`), 'samplesPerSecond', 'workers'];
   expect(Object.keys(epochEnds[0]!).sort()).toEqual(
     ['_runtime', '_step', '_timestamp', 'epoch', ...names].sort(),
@@ -139,6 +149,7 @@ function expectRecords(directory: string, weightsSha256: string): void {
     type: 'runStarted',
     name: 'renamed',
     seed: 7,
+    numerics: 'strict',
     datasetSha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
   });
   expect(events.at(-1)).toMatchObject({ weightsSha256 });

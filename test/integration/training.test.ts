@@ -116,7 +116,7 @@ describe('a training', () => {
     await expect(steps).rejects.toMatchObject({
       code: 'E_MONITOR',
       message: 'earlyStopping.monitor: validation measures no "accuracy"',
-      help: 'it measures loss, rmse, mae, r2',
+      help: 'it measures loss, rmse, mae, r2, mape',
     });
   });
 });
