@@ -130,7 +130,7 @@ async function findModel(directory: string): Promise<string> {
   throw modelError(
     'E_MODEL_NOT_FOUND',
     `no trained model at ${directory}: ${found}`,
-    'name the directory of a run, such as runs/latest; a run has a model after its first epoch',
+    'name the directory of a run that has finished an epoch, such as runs/latest',
   );
 }
 
@@ -197,7 +197,7 @@ function resolveSaved(description: ModelDescription, file: string): Model {
   const width = isOneLogit ? model.outputWidth : (model.outputShape.at(-1) as number);
   const needed = isOneLogit ? targetNames.length : classNames.length;
   if (width !== needed)
-    throw refuse(`the layers give ${formatShape(model.outputShape)}, the targets need ${needed}`);
+    throw refuse(`the layers give ${formatShape(model.outputShape)} outputs, the targets need ${needed}`);
   return model;
 }
 

@@ -167,10 +167,7 @@ export class TrainedModel {
     }
     if (samples.length % width === 0) return samples.length / width;
     const counts = `${formatCount(samples.length)} values are no whole number of samples`;
-    throw dataError(
-      'E_DATA_SHAPE',
-      `${counts} ${formatShape(this.inputShape)}, of ${formatCount(width)} each`,
-    );
+    throw dataError('E_DATA_SHAPE', `${counts} of ${formatShape(this.inputShape)}`);
   }
 }
 

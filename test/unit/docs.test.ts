@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../helpers/table-run.ts';
 const PAGES = [
   'README.md',
   'CONTRIBUTING.md',
-  ...['architecture', 'config', 'numerics', 'protocol'].map((name) => `docs/${name}.md`),
+  ...['api', 'architecture', 'config', 'numerics', 'protocol'].map((name) => `docs/${name}.md`),
   ...['', 'fashion/', 'house/', 'text/'].map((folder) => `examples/${folder}README.md`),
 ];
 
@@ -99,7 +99,16 @@ describe('the README', () => {
   it('names every command and every long flag', () => {
     const commands = matches(commandLine, /\.command\('([a-z]+)'\)/g);
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
-    expect(commands).toEqual(['train', 'coordinator', 'worker', 'bench', 'kernels', 'scale']);
+    expect(commands).toEqual([
+      'train',
+      'coordinator',
+      'worker',
+      'predict',
+      'evaluate',
+      'bench',
+      'kernels',
+      'scale',
+    ]);
     expect(flags).toContain('--min-workers');
     expect(commands.filter((name) => !new RegExp(`\`lockstep (bench )?${name}[ \`]`).test(readme))).toEqual(
       [],

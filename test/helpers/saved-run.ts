@@ -1,0 +1,57 @@
+// A run directory as a training leaves it, made without one: the drawn weights are as good as trained ones where only
+// their way through files and predictions matters.
+import fs from 'node:fs';
+import path from 'node:path';
+import { stringify } from 'yaml';
+import { initialState, prepareRun, type PreparedRun } from '../../coordinator/prepare.ts';
+import { saveModel } from '../../coordinator/save-model.ts';
+import { resolveConfigPaths } from '../../src/config/paths.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { validateConfig } from '../../src/config/validate.ts';
+import { LocalEngine } from '../../src/engine/local-engine.ts';
+import { formatError, LockstepError } from '../../src/errors.ts';
+import { temporaryDirectory } from './table-run.ts';
+
+export interface SavedRun {
+  /** Holds the files that were given, and the run. */
+  readonly cwd: string;
+  readonly directory: string;
+  readonly prepared: PreparedRun;
+  /** What the engine gives for every sample of the dataset, with the saved weights. */
+  readonly outputs: Float32Array;
+}
+
+/** Writes `files`, and the run of a config that names them. */
+export async function saveRun(
+  files: Readonly<Record<string, string | Uint8Array>>,
+  input: Omit<ConfigInput, 'name'>,
+): Promise<SavedRun> {
+  const cwd = temporaryDirectory();
+  for (const [name, content] of Object.entries(files)) fs.writeFileSync(path.join(cwd, name), content);
+  const validation = validateConfig({ name: 'saved', seed: 7, ...input });
+  if ('findings' in validation) throw new Error(JSON.stringify(validation.findings));
+  const config = resolveConfigPaths(validation.config, cwd);
+  const prepared = await prepareRun(config, () => undefined);
+  const state = await initialState(prepared);
+  const directory = path.join(cwd, 'run');
+  fs.mkdirSync(path.join(directory, 'model'), { recursive: true });
+  fs.writeFileSync(path.join(directory, 'config.yaml'), stringify(config));
+  await saveModel(path.join(directory, 'model'), { ...prepared, state });
+  const { loss, seed, batchSize, shards } = config;
+  const { dataset } = prepared.data;
+  const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
+  engine.setWeights(state.parameters);
+  const rows = Uint32Array.from({ length: dataset.layout.numRows }, (_, row) => row);
+  return { cwd, directory, prepared, outputs: engine.evaluate(rows, 16).outputs };
+}
+
+/** The text a user would see for the error that `action` ends in, without the directory. */
+export async function errorText(cwd: string, action: () => unknown): Promise<string> {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof LockstepError)) throw error;
+    return formatError(error).replaceAll(`${cwd}/`, '');
+  }
+  throw new Error('no error was thrown');
+}

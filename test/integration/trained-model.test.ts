@@ -1,0 +1,168 @@
+// From a training to what it is for: the saved model predicts and is measured again, from the command line and from
+// programs as users write them.
+import { execFile, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { ROOT, runCli } from '../helpers/cli.ts';
+import { readSummary } from '../helpers/run-records.ts';
+import { TABLE_CONFIG, tableRun, tableText, temporaryDirectory } from '../helpers/table-run.ts';
+
+const NUM_LINES = tableText().trimEnd().split('\n').length;
+
+/** A directory with a finished run in `run`. */
+async function trainTable(numerics: 'strict' | 'fused' = 'strict'): Promise<string> {
+  const cwd = tableRun({
+    numerics,
+    data: { ...TABLE_CONFIG.data, targetTransform: ['standardize'] },
+    model: {
+      layers: [
+        { kind: 'dense', units: 16, activation: 'relu' },
+        { kind: 'batchNorm' },
+        { kind: 'dropout', rate: 0.1 },
+        { kind: 'dense', units: 1 },
+      ],
+    },
+  });
+  const args = ['train', 'table.yaml', '--workers', '1', '--threads', '2', '--run-dir', 'run'];
+  expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+  return cwd;
+}
+
+describe('lockstep evaluate', () => {
+  it.each(['strict', 'fused'] as const)(
+    'gives the figures of the summary, bit for bit (%s kernels)',
+    async (numerics) => {
+      const cwd = await trainTable(numerics);
+      const summary = readSummary(path.join(cwd, 'run'));
+      const test = await runCli(['evaluate', 'run', '--json'], { cwd });
+      expect(JSON.parse(test.stdout)).toEqual(summary.test);
+      expect(test.stderr).toMatch(/^ +test\nloss +0\.\d+\n/);
+      const validation = await runCli(['evaluate', 'run/model', '--split', 'validation', '--json'], { cwd });
+      expect(JSON.parse(validation.stdout)).toEqual(summary.validation);
+    },
+  );
+
+  it('says what is wrong in one line, and exits by its kind', async () => {
+    const cwd = tableRun();
+    expect(await runCli(['evaluate', 'nowhere'], { cwd })).toMatchObject({
+      exitCode: 4,
+      stdout: '',
+      stderr:
+        `error[E_MODEL_NOT_FOUND]: no trained model at ${cwd}/nowhere: no such directory\n` +
+        '  help: name the directory of a run that has finished an epoch, such as runs/latest\n',
+    });
+    const labels = await runCli(['evaluate', 'nowhere', '--labels', 'labels.idx'], { cwd });
+    expect(labels).toMatchObject({
+      exitCode: 2,
+      stderr: 'error[E_EVALUATE_LABELS]: --labels goes with --data, which has the images\n',
+    });
+    expect(await runCli(['evaluate', 'nowhere', '--split', 'all'], { cwd })).toMatchObject({ exitCode: 2 });
+  });
+});
+
+describe('lockstep predict', () => {
+  it('gives a line a row, from which the mean absolute error of an evaluation follows', async () => {
+    const cwd = await trainTable();
+    const { exitCode, stdout, stderr } = await runCli(['predict', 'run', 'table.csv'], { cwd });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    const [header, ...predicted] = stdout.trimEnd().split('\n');
+    expect(header).toBe('y');
+    expect(predicted).toHaveLength(NUM_LINES - 1);
+    const actual = tableText()
+      .trimEnd()
+      .split('\n')
+      .slice(1)
+      .map((line) => Number(line.split(',').at(-1)));
+    const error = actual.reduce((sum, y, row) => sum + Math.abs(y - Number(predicted[row])), 0);
+    const evaluated = await runCli(['evaluate', 'run', '--data', 'table.csv', '--json'], { cwd });
+    const { mae } = JSON.parse(evaluated.stdout) as { mae: number };
+    // Targets went through float32.
+    expect(error / actual.length).toBeCloseTo(mae, 6);
+
+    await runCli(['predict', 'run', 'table.csv', '--output', 'predicted.csv'], { cwd });
+    expect(fs.readFileSync(path.join(cwd, 'predicted.csv'), 'utf8')).toBe(stdout);
+    expect(await runCli(['predict', 'run', 'table.csv', '--output', 'none/a.csv'], { cwd })).toMatchObject({
+      exitCode: 1,
+      stderr: 'error[E_OUTPUT]: cannot write the predictions to none/a.csv: ENOENT\n',
+    });
+  });
+
+  it('refuses a table without a column, and a row without a value', async () => {
+    const cwd = await trainTable();
+    const [header, first] = tableText().split('\n') as [string, string];
+    fs.writeFileSync(path.join(cwd, 'few.csv'), 'x0,x1\n1,2\n');
+    expect(await runCli(['predict', 'run', 'few.csv'], { cwd })).toMatchObject({
+      exitCode: 3,
+      stdout: '',
+      stderr:
+        'error[E_DATA_COLUMNS]: no column "x2", which the model was trained on\n' +
+        '  help: give the table the columns of the training data\n',
+    });
+    fs.writeFileSync(path.join(cwd, 'gap.csv'), `${header}\n${first}\n${first.replace(/^[^,]*/, '')}\n`);
+    const { exitCode, stderr } = await runCli(['predict', 'run', 'gap.csv'], { cwd });
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain(
+      'error[E_DATA_MISSING]: column "x0": 1 of 2 cells missing ("" 1)\n  --> gap.csv:3:1',
+    );
+  });
+
+  it('ends well when its reader has seen enough', async () => {
+    const cwd = await trainTable();
+    const [header = '', ...rows] = tableText().trimEnd().split('\n');
+    const many = Array.from({ length: 100 }, () => rows.join('\n')).join('\n');
+    fs.writeFileSync(path.join(cwd, 'many.csv'), `${header}\n${many}\n`);
+    const program = path.join(ROOT, 'dist/bin/lockstep.js');
+    const child = spawn(process.execPath, [program, 'predict', 'run', 'many.csv'], { cwd });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.stdout.once('data', () => child.stdout.destroy());
+    const exitCode = await new Promise((resolve) => child.once('close', resolve));
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  });
+});
+
+/** Runs a program of a package that depends on this one. */
+async function runProgram(text: string, ...args: readonly string[]): Promise<string> {
+  const cwd = temporaryDirectory();
+  fs.mkdirSync(path.join(cwd, 'node_modules'));
+  fs.symlinkSync(ROOT, path.join(cwd, 'node_modules/lockstep'), 'dir');
+  fs.writeFileSync(path.join(cwd, 'program.mjs'), text);
+  const { stdout } = await promisify(execFile)(process.execPath, ['program.mjs', ...args], { cwd });
+  return stdout;
+}
+
+describe('programs', () => {
+  it('run as docs/api.md shows them', async () => {
+    const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
+    const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
+    expect(blocks).toHaveLength(4);
+    const lines = (await runProgram(blocks.join('\n'))).trimEnd().split('\n');
+    const [model, areas, isSame, newLoss, error] = lines.slice(-5);
+    expect(lines.slice(0, 20).map((line) => Number(line.split(' ')[0]))).toEqual(
+      [...Array(21).keys()].slice(1),
+    );
+    expect(model).toBe("areas [ 4 ] [ 'area' ]");
+    const [box, roof] = (areas as string).split(' ').map(Number) as [number, number];
+    expect(box).toBeGreaterThan(roof);
+    expect(isSame).toBe('true');
+    expect(Number(newLoss)).toBeLessThan(0.5);
+    expect(error).toBe('E_MODEL_NOT_FOUND checkpoint');
+  });
+
+  it('train as the command line does: examples/api/train.mjs', async () => {
+    const cwd = temporaryDirectory();
+    const example = path.join(ROOT, 'examples/api/train.mjs');
+    const { stdout } = await promisify(execFile)(process.execPath, [example, '1'], { cwd });
+    const config = path.join(ROOT, 'examples/house/house.yaml');
+    const args = ['train', config, '--set', 'epochs=1', '--workers', '1', '--run-dir', 'run'];
+    await runCli(args, { cwd });
+    const { weightsSha256, test } = readSummary(path.join(cwd, 'run'));
+    expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
+    expect(stdout).toContain(`weights sha256 ${weightsSha256}\n`);
+    expect(stdout.match(/^predicted price: \$\d+$/gm)).toHaveLength(2);
+    const r2 = (test as { r2: number }).r2.toFixed(4);
+    expect(stdout).toContain(`test/r2 ${r2}; equal to the run's: true\n`);
+  });
+});

@@ -1,0 +1,123 @@
+// A finished run measured again: nothing is fitted to what it is measured on, whatever that is.
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { evaluate } from '../../api/model.ts';
+import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
+
+const CLASSES = ['low', 'middle', 'high'] as const;
+const ROWS = Array.from({ length: 40 }, (_, row) => ({
+  x: (row * 7) % 13,
+  kind: row % 4 === 0 ? 'a' : 'b',
+  level: CLASSES[((row * row) % 7) % 3] as string,
+}));
+
+function tableOf(rows: readonly object[]): string {
+  return [Object.keys(rows[0] as object), ...rows.map((row) => Object.values(row))]
+    .map((cells) => `${cells.join()}\n`)
+    .join('');
+}
+
+function saveClasses(classWeights?: 'balanced'): Promise<SavedRun> {
+  return saveRun(
+    { 'table.csv': tableOf(ROWS) },
+    {
+      data: { file: 'table.csv', target: 'level', split: { validation: 0.25, test: 0.25 } },
+      model: { layers: [{ kind: 'dense', units: 3 }] },
+      loss: 'crossEntropy',
+      batchSize: 4,
+      shards: 2,
+      ...(classWeights && { classWeights }),
+    },
+  );
+}
+
+/** Measures new rows. */
+function evaluateRows(run: SavedRun, rows: readonly object[]): ReturnType<typeof evaluate> {
+  fs.writeFileSync(path.join(run.cwd, 'new.csv'), tableOf(rows));
+  return evaluate(run.directory, { data: 'new.csv', baseDirectory: run.cwd, warn: () => undefined });
+}
+
+describe('an evaluation', () => {
+  it('of new rows of one class finds what the model predicts for them', async () => {
+    const run = await saveClasses();
+    const rows = ROWS.filter(({ level }) => level === 'high').map((row) => ({ extra: 1, ...row }));
+    const metrics = await evaluateRows(run, rows);
+    const model = await TrainedModel.load(run.directory);
+    const found = model.predict(rows).filter((row) => row.kind === 'class' && row.class === 'high');
+    expect(metrics).toMatchObject({ accuracy: found.length / rows.length });
+  });
+
+  it('weighs classes as training did, not by the new rows', async () => {
+    const run = await saveClasses('balanced');
+    const { classWeights, classNames } = run.prepared.data;
+    expect(classNames).toEqual(['high', 'low', 'middle']);
+    const rows = ROWS.slice(0, 9);
+    const model = await TrainedModel.load(run.directory);
+    let [loss, total] = [0, 0];
+    for (const [row, prediction] of model.predict(rows).entries()) {
+      if (prediction.kind !== 'class') throw new Error('no class was predicted');
+      const label = classNames.indexOf((rows[row] as (typeof ROWS)[number]).level);
+      const weight = classWeights?.[label] as number;
+      loss -= weight * Math.log(prediction.probabilities[label] as number);
+      total += weight;
+    }
+    const metrics = await evaluateRows(run, rows);
+    expect(metrics.loss).toBeCloseTo(loss / total, 5);
+  });
+
+  it('takes the texts of features that training never saw for zeros', async () => {
+    const run = await saveClasses();
+    const warnings: string[] = [];
+    fs.writeFileSync(path.join(run.cwd, 'new.csv'), tableOf([{ ...ROWS[0], kind: 'c' }]));
+    const options = {
+      data: 'new.csv',
+      baseDirectory: run.cwd,
+      warn: (message: string) => warnings.push(message),
+    };
+    await evaluate(run.directory, options);
+    expect(warnings).toEqual(['column "kind": 1 row with a value that training never saw; encoded as zeros']);
+  });
+
+  it.each<[string, readonly object[], string]>([
+    [
+      'a class that training never saw',
+      [ROWS[0] as object, { ...ROWS[1], level: 'highest' }],
+      'error[E_DATA_LABEL]: target "level" is "highest", which is no class of the model\n' +
+        '  --> new.csv:3\n  help: its classes are: high, low, middle',
+    ],
+    [
+      'no column of targets',
+      [{ x: 1, kind: 'a' }],
+      'error[E_DATA_COLUMNS]: no column "level", which the model was trained on\n' +
+        '  help: give the table the columns of the training data',
+    ],
+    [
+      'no column of a feature',
+      [{ x: 1, level: 'low' }],
+      'error[E_DATA_COLUMNS]: no column "kind", which the model was trained on\n' +
+        '  help: give the table the columns of the training data',
+    ],
+  ])('refuses new rows with %s', async (_, rows, message) => {
+    const run = await saveClasses();
+    expect(await errorText(run.cwd, () => evaluateRows(run, rows))).toBe(message);
+  });
+
+  it('refuses a split of new data, data of another kind, and a model without its run', async () => {
+    const run = await saveClasses();
+    const table = { data: path.join(run.cwd, 'table.csv') };
+    expect(await errorText(run.cwd, () => evaluate(run.directory, { ...table, split: 'test' }))).toBe(
+      'error[E_EVALUATE_SPLIT]: new data have no splits: all of their samples are measured\n' +
+        '  help: leave the split out',
+    );
+    expect(await errorText(run.cwd, () => evaluate(run.directory, { data: { text: 'a.txt' } }))).toBe(
+      'error[E_DATA_FORMAT]: the run is of tables, the new data are texts\n  help: give data of the same kind',
+    );
+    fs.rmSync(path.join(run.directory, 'config.yaml'));
+    expect(await errorText(run.cwd, () => evaluate(run.directory))).toBe(
+      'error[E_MODEL_NOT_FOUND]: cannot read run/config.yaml, which says what the run measured\n' +
+        '  help: name the directory of a run; a model directory alone is enough to predict, not to evaluate',
+    );
+  });
+});
