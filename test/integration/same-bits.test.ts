@@ -3,6 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import type { LayerInput } from '../../src/layers/registry.ts';
 import { inPairs, ROOT, runCli } from '../helpers/cli.ts';
 import { readBits, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, temporaryDirectory } from '../helpers/table-run.ts';
@@ -102,6 +104,47 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(readSummary(directory).numerics).toBe('fused');
     const model: unknown = JSON.parse(fs.readFileSync(path.join(directory, 'model', 'config.json'), 'utf8'));
     expect(model).toMatchObject({ numerics: 'fused' });
+  });
+
+  it('of a model with every kind of layer on images and sequences', async () => {
+    const layers: LayerInput[] = [
+      { kind: 'conv2d', filters: 4, kernelSize: 3, stride: 2, padding: 'same', bias: false },
+      { kind: 'batchNorm' },
+      { kind: 'activation', function: 'silu' },
+      { kind: 'maxPool2d', size: 2 },
+      {
+        kind: 'residual',
+        layers: [{ kind: 'conv2d', filters: 4, kernelSize: 3, padding: 'same', groups: 4 }],
+      },
+      { kind: 'avgPool2d', size: 2 },
+      {
+        kind: 'residual',
+        layers: [{ kind: 'globalAvgPool2d' }, { kind: 'dense', units: 36, activation: 'geluTanh' }],
+        shortcut: [{ kind: 'flatten' }, { kind: 'dropout', rate: 0.1 }],
+      },
+      { kind: 'reshape', shape: [4, 9] },
+      { kind: 'positionalEmbedding' },
+      { kind: 'layerNorm' },
+      { kind: 'attention', heads: 3, causal: true },
+      { kind: 'lstm', units: 8, returnSequences: true },
+      { kind: 'gru', units: 8 },
+      { kind: 'dense', units: 10 },
+    ];
+    // Only `embedding` stands at the beginning of a model: it is in the test of texts.
+    const used = new Set(JSON.stringify(layers).match(/(?<="kind":")\w+/g));
+    const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
+    expect([...used, 'embedding'].sort()).toEqual(kinds.toSorted());
+    const config = path.join(ROOT, 'examples/fashion/fashion.yaml');
+    const settings = [
+      'epochs=1',
+      'data.split.train=0.05',
+      'data.split.validation=0.02',
+      'batchSize=50',
+      'shards=5',
+    ];
+    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
+    const cwd = temporaryDirectory();
+    await expectSameBits(config, [...settings, `model.layers=${JSON.stringify(layers)}`], cwd, workforces);
   });
 
   it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {

@@ -178,7 +178,7 @@ describe('the layers', () => {
     const text = "import type { A } from '../worker/a.ts';\nconst b = await import('../bin/b.ts');";
     expect(importsOf({ name: 'coordinator/c.ts', text }).flatMap(judgeImport)).toEqual([
       'coordinator/c.ts imports worker/a.ts, the other side of the socket',
-      'coordinator/c.ts (layer 5) imports bin/b.ts (layer 6)',
+      'coordinator/c.ts (layer 6) imports bin/b.ts (layer 7)',
     ]);
     const circle = [
       { from: 'a', to: 'b' },

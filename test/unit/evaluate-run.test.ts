@@ -14,7 +14,7 @@ const ROWS = Array.from({ length: 40 }, (_, row) => ({
 }));
 
 function tableOf(rows: readonly object[]): string {
-  return [Object.keys(rows[0] as object), ...rows.map((row) => Object.values(row))]
+  return [Object.keys(rows[0] as object), ...rows.map((row): unknown[] => Object.values(row))]
     .map((cells) => `${cells.join()}\n`)
     .join('');
 }

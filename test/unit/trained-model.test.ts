@@ -16,14 +16,14 @@ const CELLS = Array.from({ length: 60 }, (_, row) => ({
 
 function tableOf(rows: readonly object[]): string {
   const quote = (cell: unknown): string => `"${String(cell).replaceAll('"', '""')}"`;
-  return [Object.keys(rows[0] as object), ...rows.map((row) => Object.values(row))]
+  return [Object.keys(rows[0] as object), ...rows.map((row): unknown[] => Object.values(row))]
     .map((cells) => `${cells.map(quote).join()}\n`)
     .join('');
 }
 
 function saveTable(
   data: object = {},
-  { loss = 'mse' as const, rows = CELLS as readonly object[], units = 1 } = {},
+  { loss = 'mse' as const, rows = CELLS, units = 1 } = {},
 ): Promise<SavedRun> {
   return saveRun(
     { 'table.csv': tableOf(rows) },
@@ -129,12 +129,7 @@ describe('rows of a table', () => {
     expect([...features.subarray(1, 4)]).toEqual([0, 1, 0]);
     features.fill(0, 1, 4);
     const { data, math } = run.prepared;
-    const price = inverseTarget(
-      data.transforms,
-      0,
-      model.outputs(features as Float32Array)[0] as number,
-      math,
-    );
+    const price = inverseTarget(data.transforms, 0, model.outputs(features)[0] as number, math);
     expect(prediction).toEqual({ kind: 'values', values: { price } });
     expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
   });
