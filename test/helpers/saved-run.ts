@@ -3,13 +3,18 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
+import { evaluationLeafRows } from '../../coordinator/compute.ts';
+import { measureSplit } from '../../coordinator/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/prepare.ts';
 import { saveModel } from '../../coordinator/save-model.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
+import type { SplitIndices } from '../../src/data/dataset.ts';
+import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
+import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { temporaryDirectory } from './table-run.ts';
 
 export interface SavedRun {
@@ -19,6 +24,8 @@ export interface SavedRun {
   readonly prepared: PreparedRun;
   /** What the engine gives for every sample of the dataset, with the saved weights. */
   readonly outputs: Float32Array;
+  /** Measures a split as the run would have done. */
+  measure(split: keyof SplitIndices): Promise<SplitMetrics | undefined>;
 }
 
 /** Writes `files`, and the run of a config that names them. */
@@ -42,7 +49,11 @@ export async function saveRun(
   const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
   engine.setWeights(state.parameters);
   const rows = Uint32Array.from({ length: dataset.layout.numRows }, (_, row) => row);
-  return { cwd, directory, prepared, outputs: engine.evaluate(rows, 16).outputs };
+  const leafRows = evaluationLeafRows(evaluationWidth(prepared.model, dataset.layout));
+  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, leafRows) };
+  const measure = async (split: keyof SplitIndices): Promise<SplitMetrics | undefined> =>
+    (await measureSplit(split, { ...prepared, compute }))?.metrics;
+  return { cwd, directory, prepared, outputs: engine.evaluate(rows, 16).outputs, measure };
 }
 
 /** The text a user would see for the error that `action` ends in, without the directory. */

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../api/model.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import { TrainedModel } from '../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
 
@@ -40,6 +41,64 @@ function evaluateRows(run: SavedRun, rows: readonly object[]): ReturnType<typeof
 }
 
 describe('an evaluation', () => {
+  it.each<[string, Omit<ConfigInput, 'name' | 'data'> & { readonly data: object }]>([
+    [
+      'weights of rows and classes',
+      {
+        data: { target: 'level', weights: 'weight', drop: ['size'] },
+        model: { layers: [{ kind: 'dense', units: 3 }] },
+        loss: 'crossEntropy',
+        classWeights: 'balanced',
+      },
+    ],
+    [
+      'labels that count nothing',
+      {
+        data: { target: 'rank', ignoreIndex: -1, drop: ['size'] },
+        model: { layers: [{ kind: 'dense', units: 3 }] },
+        loss: 'crossEntropy',
+      },
+    ],
+    [
+      'rows left out, and a transformed target',
+      {
+        data: { target: 'x', missing: 'drop-row', targetTransform: ['standardize'], categorical: ['rank'] },
+        model: { layers: [{ kind: 'dense', units: 4 }, { kind: 'batchNorm' }, { kind: 'dense', units: 1 }] },
+        loss: 'huber',
+        numerics: 'fused',
+      },
+    ],
+    [
+      'numbers filled in, and a yes or no',
+      {
+        data: { target: 'kind', missing: 'mean' },
+        model: { layers: [{ kind: 'dense', units: 1 }] },
+        loss: 'binaryCrossEntropy',
+      },
+    ],
+  ])('of a split has the bits of the run, with %s', async (_, { data, ...rest }) => {
+    const rows = ROWS.map((row, at) => ({
+      ...row,
+      rank: (at % 4) - 1,
+      weight: (at % 5) / 4,
+      size: at % 6 === 0 ? '' : at * 0.3,
+    }));
+    const run = await saveRun(
+      { 'table.csv': tableOf(rows) },
+      {
+        ...rest,
+        data: { file: 'table.csv', split: { validation: 0.25, test: 0.25 }, ...data },
+        batchSize: 4,
+        shards: 2,
+      },
+    );
+    for (const split of ['train', 'validation', 'test'] as const) {
+      const expected = await run.measure(split);
+      expect(expected?.loss).toBeGreaterThan(0);
+      expect(await evaluate(run.directory, { split, warn: () => undefined })).toEqual(expected);
+    }
+  });
+
   it('of new rows of one class finds what the model predicts for them', async () => {
     const run = await saveClasses();
     const rows = ROWS.filter(({ level }) => level === 'high').map((row) => ({ extra: 1, ...row }));

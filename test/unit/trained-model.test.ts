@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { featureView } from '../../src/data/dataset.ts';
 import { inverseTarget } from '../../src/data/transforms.ts';
+import type { LossKind } from '../../src/losses/registry.ts';
 import { TrainedModel, type PredictInput } from '../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
 
@@ -23,7 +24,7 @@ function tableOf(rows: readonly object[]): string {
 
 function saveTable(
   data: object = {},
-  { loss = 'mse' as const, rows = CELLS, units = 1 } = {},
+  { loss = 'mse', rows = CELLS }: { loss?: LossKind; rows?: readonly object[] } = {},
 ): Promise<SavedRun> {
   return saveRun(
     { 'table.csv': tableOf(rows) },
@@ -40,7 +41,7 @@ function saveTable(
           { kind: 'dense', units: 7, activation: 'gelu' },
           { kind: 'batchNorm' },
           { kind: 'dropout', rate: 0.5 },
-          { kind: 'dense', units },
+          { kind: 'dense', units: 1 },
         ],
       },
       loss,
@@ -182,7 +183,7 @@ describe('rows of a table', () => {
 describe('a yes or no', () => {
   it('is a class with two probabilities', async () => {
     const rows = CELLS.map(({ price, ...rest }) => ({ ...rest, price: price > 1000 ? 'dear' : 'cheap' }));
-    const run = await saveTable({ targetTransform: [] }, { loss: 'binaryCrossEntropy' as 'mse', rows });
+    const run = await saveTable({ targetTransform: [] }, { loss: 'binaryCrossEntropy', rows });
     const { model } = await loadAndWarn(run);
     for (const [row, prediction] of model.predict(rows).entries()) {
       if (prediction.kind !== 'class') throw new Error('no class was predicted');
