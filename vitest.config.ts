@@ -3,6 +3,11 @@
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
+/** Tests that measure deadlines: one file at a time, alone on the machine, after the others. */
+const TIMED = ['dishonest-workers', 'faults', 'listener', 'network', 'worker-connection'].map(
+  (name) => `test/integration/${name}.test.ts`,
+);
+
 export default defineConfig({
   test: {
     projects: [
@@ -12,11 +17,22 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
+          exclude: TIMED,
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          // Each file starts several processes and measures deadlines: alone on the machine, after the others.
-          maxWorkers: 1,
+          // Each file starts several processes.
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'integration-timed',
+          include: TIMED,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -24,7 +40,7 @@ export default defineConfig({
           name: 'full',
           include: ['test/full/**/*.test.ts'],
           maxWorkers: 1,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],
