@@ -24,7 +24,7 @@ export interface ConvolutionJob {
   readonly name: string;
   /** Multiplications and additions of one `run`. */
   readonly work: number;
-  run(): void;
+  readonly run: () => void;
 }
 
 /** Lays the convolutions out in `memory`. */

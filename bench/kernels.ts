@@ -7,6 +7,7 @@ import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
+import { convolutionJobs } from './convolution.ts';
 import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
 import type { ProductShape } from './products.ts';
 import { median } from './statistics.ts';
@@ -26,14 +27,16 @@ interface ProductSpeed extends ProductShape {
   readonly fused: Speed | undefined;
 }
 
-type StreamSpeed = Speed & { readonly name: string };
+type NamedSpeed = Speed & { readonly name: string };
 
 interface Report {
   readonly machine: { readonly cpu: string; readonly node: string; readonly date: string };
   readonly peakGflops: number;
   readonly products: readonly ProductSpeed[];
+  /** Forward and backward of a layer, strict. */
+  readonly convolutions: readonly NamedSpeed[];
   readonly bandwidthGBs: number;
-  readonly streams: readonly StreamSpeed[];
+  readonly streams: readonly NamedSpeed[];
 }
 
 /** Something to measure: `work` is FLOP or bytes of one run. */
@@ -57,13 +60,14 @@ export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
   const fused = await loadFused(memory);
   const { peakGflops, products } = measureProducts(memory, strict, fused);
+  const convolutions = measureConvolutions(memory, strict);
   const { bandwidthGBs, streams } = measureStreams(strict, memory);
   const machine = {
     cpu: os.cpus()[0]?.model ?? 'unknown',
     node: process.version,
     date: new Date().toISOString(),
   };
-  const report: Report = { machine, peakGflops, products, bandwidthGBs, streams };
+  const report: Report = { machine, peakGflops, products, convolutions, bandwidthGBs, streams };
   process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
 }
 
@@ -82,8 +86,7 @@ function measureProducts(
   fused: Kernels | undefined,
 ): Pick<Report, 'peakGflops' | 'products'> {
   const buffers = allocateProductBuffers(memory);
-  const iterations = Math.round(FLOP_PER_ROUND / PEAK_FLOP_PER_ITERATION);
-  const peak = { work: FLOP_PER_ROUND, run: () => strict.peakMultiplyAdd(iterations) };
+  const peak = peakOf(strict);
   const peaks: number[] = [];
   const products = PRODUCT_SHAPES.map((shape) => {
     const work = 2 * shape.m * shape.n * shape.k;
@@ -94,6 +97,18 @@ function measureProducts(
     return { ...shape, strict: speeds[0] as Speed, fused: speeds[1] };
   });
   return { peakGflops: median(peaks), products };
+}
+
+function measureConvolutions(memory: Memory, kernels: Kernels): NamedSpeed[] {
+  return convolutionJobs(kernels, memory).map(({ name, work, run }) => {
+    const { speeds } = measureBeside(peakOf(kernels), [repeated(work, run)]);
+    return { name, ...(speeds[0] as Speed) };
+  });
+}
+
+function peakOf(kernels: Kernels): Task {
+  const iterations = Math.round(FLOP_PER_ROUND / PEAK_FLOP_PER_ITERATION);
+  return { work: FLOP_PER_ROUND, run: () => kernels.peakMultiplyAdd(iterations) };
 }
 
 function measureStreams(kernels: Kernels, memory: Memory): Pick<Report, 'bandwidthGBs' | 'streams'> {
@@ -137,7 +152,8 @@ function billionsPerSecond({ work, run }: Task): number {
   return work / (user + system) / 1e3;
 }
 
-function formatReport({ machine, peakGflops, products, bandwidthGBs, streams }: Report): string {
+function formatReport(report: Report): string {
+  const { machine, peakGflops, products, convolutions, bandwidthGBs, streams } = report;
   const style = { head: [], border: [] };
   const cells = (speed: Speed | undefined): string[] =>
     speed ? [speed.rate.toFixed(1), `${(100 * speed.share).toFixed(0)} %`] : ['', ''];
@@ -148,12 +164,15 @@ function formatReport({ machine, peakGflops, products, bandwidthGBs, streams }: 
   for (const { name, layout, m, n, k, strict, fused } of products) {
     productTable.push([name, layout, m, n, k, ...cells(strict), ...cells(fused)]);
   }
+  const convolutionTable = new Table({ head: ['layer, forward and backward', 'GFLOP/s', 'of peak'], style });
+  for (const convolution of convolutions) convolutionTable.push([convolution.name, ...cells(convolution)]);
   const streamTable = new Table({ head: ['elementwise kernel', 'GB/s', 'of bandwidth'], style });
   for (const stream of streams) streamTable.push([stream.name, ...cells(stream)]);
   return [
     `${machine.cpu}, Node.js ${machine.node}; medians of ${ROUNDS} rounds, each beside its own measure`,
     `128-bit multiply-and-add peak of one core: ${peakGflops.toFixed(1)} GFLOP/s; packing included`,
     productTable.toString(),
+    convolutionTable.toString(),
     `memory bandwidth of one core: ${bandwidthGBs.toFixed(1)} GB/s`,
     streamTable.toString(),
     '',
