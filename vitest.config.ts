@@ -20,8 +20,8 @@ export default defineConfig({
           exclude: TIMED,
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          // Each file starts several processes.
-          maxWorkers: 2,
+          // Each file starts several processes, which wait for one another half of the time.
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },
