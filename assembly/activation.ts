@@ -1,7 +1,7 @@
 // Bias and activation, forward and backward. Letters: B rows, O columns.
 // Backward passes take the output y where f'(x) is a function of f(x), so that f may work in place; those of
 // self-gated.ts take the input.
-import { expMinusOneVector, sigmoidVector, tanhVector } from './math';
+import { expMinusOneVector, sigmoidSlope, sigmoidVector, tanhSlope, tanhVector } from './math';
 import { gelu, geluSlope, geluTanh, geluTanhSlope, silu, siluSlope } from './self-gated';
 
 /** Slope of leakyRelu below zero, as in PyTorch. */
@@ -38,9 +38,9 @@ function slope(kind: u32, y: v128): v128 {
   const one = f32x4.splat(1);
   if (kind == RELU) return v128.and(one, f32x4.gt(y, f32x4.splat(0)));
   if (kind == LEAKY_RELU) return v128.bitselect(one, f32x4.splat(LEAK), f32x4.gt(y, f32x4.splat(0)));
-  if (kind == TANH) return f32x4.sub(one, f32x4.mul(y, y));
+  if (kind == TANH) return tanhSlope(y);
   if (kind == ELU) return v128.bitselect(one, f32x4.add(y, one), f32x4.gt(y, f32x4.splat(0)));
-  return f32x4.mul(y, f32x4.sub(one, y));
+  return sigmoidSlope(y);
 }
 
 // @ts-ignore: decorator

@@ -1,6 +1,6 @@
 // Softmax and cross-entropy over class logits, for one label a row or one a position of a sequence, and the ranks
 // that labels have among the logits. Letters: B rows, P positions of a row, C classes.
-import { expVector } from './math';
+import { exponentials, maxOf } from './softmax';
 
 /**
  * Loss of a position = log(sum_j e^(y_j - max)) + max - sum_j q_j y_j with q = (1 - s) onehot(label) + s / C, where s is
@@ -49,7 +49,7 @@ function positionForwardBackward(
   const max = maxOf(y, classes);
   // Before dY, which may be y, is written. The mean is not asked for without smoothing: 0 times infinity is NaN.
   const smoothed: f64 = smoothing > 0 ? smoothing * (labelValue - meanOf(y, classes)) : 0;
-  const sum = exponentials(y, classes, max, dY);
+  const sum = exponentials(y, classes, max, 1, dY);
   scaleAndLower(dY, classes, weight / sum, weight * <f32>(smoothing / <f64>classes));
   store<f32>(dY + labelOffset, load<f32>(dY + labelOffset) - weight * <f32>(1 - smoothing));
   return (Math.log(<f64>sum) + (<f64>max - labelValue) + smoothed) * <f64>weight;
@@ -100,52 +100,11 @@ function sumOfLanes(lanes: v128): i32 {
   );
 }
 
-function maxOf(x: usize, length: u32): f32 {
-  const end = x + (<usize>length << 2);
-  let max = load<f32>(x);
-  if (length >= 4) {
-    let lanes = v128.load(x);
-    for (x += 16; x + 16 <= end; x += 16) lanes = f32x4.max(lanes, v128.load(x));
-    max = f32.max(
-      f32.max(f32x4.extract_lane(lanes, 0), f32x4.extract_lane(lanes, 1)),
-      f32.max(f32x4.extract_lane(lanes, 2), f32x4.extract_lane(lanes, 3)),
-    );
-  }
-  for (; x < end; x += 4) max = f32.max(max, load<f32>(x));
-  return max;
-}
-
 /** Summed in f64, in ascending order. */
 function meanOf(x: usize, length: u32): f64 {
   let sum: f64 = 0;
   for (let j: u32 = 0; j < length; j++) sum += <f64>load<f32>(x + (<usize>j << 2));
   return sum / <f64>length;
-}
-
-/** out = e^(x - max); returns the sum, accumulated in four lanes and then the tail. */
-function exponentials(x: usize, length: u32, max: f32, out: usize): f32 {
-  const shift = f32x4.splat(max);
-  let lanes = f32x4.splat(0);
-  let j: u32 = 0;
-  for (; j + 4 <= length; j += 4) {
-    const e = expVector(f32x4.sub(v128.load(x), shift));
-    v128.store(out, e);
-    lanes = f32x4.add(lanes, e);
-    x += 16;
-    out += 16;
-  }
-  let sum =
-    f32x4.extract_lane(lanes, 0) +
-    f32x4.extract_lane(lanes, 1) +
-    (f32x4.extract_lane(lanes, 2) + f32x4.extract_lane(lanes, 3));
-  for (; j < length; j++) {
-    const e = f32x4.extract_lane(expVector(f32x4.splat(load<f32>(x) - max)), 0);
-    store<f32>(out, e);
-    sum += e;
-    x += 4;
-    out += 4;
-  }
-  return sum;
 }
 
 /** x = x factor - shift; a shift of 0 changes no bit. */

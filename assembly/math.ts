@@ -85,3 +85,17 @@ export function expF64(x: f64): f64 {
 export function cosF64(x: f64): f64 {
   return Math.cos(x);
 }
+
+/** y (1 - y): the slope of the sigmoid whose value is y. */
+// @ts-ignore: decorator
+@inline
+export function sigmoidSlope(y: v128): v128 {
+  return f32x4.mul(y, f32x4.sub(f32x4.splat(1), y));
+}
+
+/** 1 - y^2: the slope of the hyperbolic tangent whose value is y. */
+// @ts-ignore: decorator
+@inline
+export function tanhSlope(y: v128): v128 {
+  return f32x4.sub(f32x4.splat(1), f32x4.mul(y, y));
+}

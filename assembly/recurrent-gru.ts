@@ -5,18 +5,18 @@
 //
 // The bias is [4, H]: for r and z the sums of both of PyTorch's, then bn and bn'. A stride is the distance between
 // samples in f32; 0 reads one row, of zeros, for all: what stands before the first position, and behind the last.
-import { sigmoidVector, tanhVector } from './math';
-import { read, sigmoidSlope, tanhSlope, write } from './recurrent-lanes';
+import { loadLanes, storeLanes } from './lanes';
+import { sigmoidSlope, sigmoidVector, tanhSlope, tanhVector } from './math';
 
 // @ts-ignore: decorator
 @inline
-function sum(a: usize, b: usize, isWide: bool): v128 {
-  return f32x4.add(read(a, isWide), read(b, isWide));
+function sum<T>(a: usize, b: usize): v128 {
+  return f32x4.add(loadLanes<T>(a), loadLanes<T>(b));
 }
 
 // @ts-ignore: decorator
 @inline
-function forwardUnits(
+function forwardUnits<T>(
   gates: usize,
   recurrent: usize,
   bias: usize,
@@ -24,20 +24,19 @@ function forwardUnits(
   candidate: usize,
   hidden: usize,
   unitBytes: usize,
-  isWide: bool,
 ): void {
   const twice = unitBytes << 1;
-  const r = sigmoidVector(f32x4.add(sum(gates, recurrent, isWide), read(bias, isWide)));
+  const r = sigmoidVector(f32x4.add(sum<T>(gates, recurrent), loadLanes<T>(bias)));
   const z = sigmoidVector(
-    f32x4.add(sum(gates + unitBytes, recurrent + unitBytes, isWide), read(bias + unitBytes, isWide)),
+    f32x4.add(sum<T>(gates + unitBytes, recurrent + unitBytes), loadLanes<T>(bias + unitBytes)),
   );
-  const q = sum(recurrent + twice, bias + twice + unitBytes, isWide);
-  const n = tanhVector(f32x4.add(sum(gates + twice, bias + twice, isWide), f32x4.mul(r, q)));
-  write(gates, r, isWide);
-  write(gates + unitBytes, z, isWide);
-  write(gates + twice, n, isWide);
-  write(candidate, q, isWide);
-  write(hidden, f32x4.add(n, f32x4.mul(z, f32x4.sub(read(previous, isWide), n))), isWide);
+  const q = sum<T>(recurrent + twice, bias + twice + unitBytes);
+  const n = tanhVector(f32x4.add(sum<T>(gates + twice, bias + twice), f32x4.mul(r, q)));
+  storeLanes<T>(gates, r);
+  storeLanes<T>(gates + unitBytes, z);
+  storeLanes<T>(gates + twice, n);
+  storeLanes<T>(candidate, q);
+  storeLanes<T>(hidden, f32x4.add(n, f32x4.mul(z, f32x4.sub(loadLanes<T>(previous), n))));
 }
 
 /**
@@ -63,10 +62,10 @@ export function gruForward(
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      forwardUnits(gates + j, recurrent + j, bias + j, previous + j, candidate + j, hidden + j, unitBytes, true);
+      forwardUnits<v128>(gates + j, recurrent + j, bias + j, previous + j, candidate + j, hidden + j, unitBytes);
     }
     for (; j < unitBytes; j += 4) {
-      forwardUnits(gates + j, recurrent + j, bias + j, previous + j, candidate + j, hidden + j, unitBytes, false);
+      forwardUnits<f32>(gates + j, recurrent + j, bias + j, previous + j, candidate + j, hidden + j, unitBytes);
     }
     gates += <usize>gateStride << 2;
     recurrent += <usize>recurrentStride << 2;
@@ -78,7 +77,7 @@ export function gruForward(
 
 // @ts-ignore: decorator
 @inline
-function backwardUnits(
+function backwardUnits<T>(
   gates: usize,
   candidate: usize,
   previous: usize,
@@ -87,22 +86,21 @@ function backwardUnits(
   dDirectIn: usize,
   dDirect: usize,
   unitBytes: usize,
-  isWide: bool,
 ): void {
   const one = f32x4.splat(1);
   const twice = unitBytes << 1;
-  const r = read(gates, isWide);
-  const z = read(gates + unitBytes, isWide);
-  const n = read(gates + twice, isWide);
-  const dH = f32x4.add(sum(dY, dHidden, isWide), read(dDirectIn, isWide));
+  const r = loadLanes<T>(gates);
+  const z = loadLanes<T>(gates + unitBytes);
+  const n = loadLanes<T>(gates + twice);
+  const dH = f32x4.add(sum<T>(dY, dHidden), loadLanes<T>(dDirectIn));
   const dN = f32x4.mul(f32x4.mul(dH, f32x4.sub(one, z)), tanhSlope(n));
-  const dZ = f32x4.mul(f32x4.mul(dH, f32x4.sub(read(previous, isWide), n)), sigmoidSlope(z));
-  const dR = f32x4.mul(f32x4.mul(dN, read(candidate, isWide)), sigmoidSlope(r));
-  write(gates, dR, isWide);
-  write(gates + unitBytes, dZ, isWide);
-  write(gates + twice, f32x4.mul(dN, r), isWide);
-  write(candidate, dN, isWide);
-  write(dDirect, f32x4.mul(dH, z), isWide);
+  const dZ = f32x4.mul(f32x4.mul(dH, f32x4.sub(loadLanes<T>(previous), n)), sigmoidSlope(z));
+  const dR = f32x4.mul(f32x4.mul(dN, loadLanes<T>(candidate)), sigmoidSlope(r));
+  storeLanes<T>(gates, dR);
+  storeLanes<T>(gates + unitBytes, dZ);
+  storeLanes<T>(gates + twice, f32x4.mul(dN, r));
+  storeLanes<T>(candidate, dN);
+  storeLanes<T>(dDirect, f32x4.mul(dH, z));
 }
 
 /**
@@ -131,10 +129,10 @@ export function gruBackward(
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      backwardUnits(gates + j, candidate + j, previous + j, dY + j, dHidden + j, dDirectIn + j, dDirect + j, unitBytes, true);
+      backwardUnits<v128>(gates + j, candidate + j, previous + j, dY + j, dHidden + j, dDirectIn + j, dDirect + j, unitBytes);
     }
     for (; j < unitBytes; j += 4) {
-      backwardUnits(gates + j, candidate + j, previous + j, dY + j, dHidden + j, dDirectIn + j, dDirect + j, unitBytes, false);
+      backwardUnits<f32>(gates + j, candidate + j, previous + j, dY + j, dHidden + j, dDirectIn + j, dDirect + j, unitBytes);
     }
     gates += <usize>gateStride << 2;
     candidate += <usize>stateStride << 2;

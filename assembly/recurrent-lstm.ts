@@ -6,18 +6,18 @@
 //
 // A stride is the distance between samples in f32; 0 reads one row, of zeros, for all: what stands before the first
 // position, and behind the last.
-import { sigmoidVector, tanhVector } from './math';
-import { read, sigmoidSlope, tanhSlope, write } from './recurrent-lanes';
+import { loadLanes, storeLanes } from './lanes';
+import { sigmoidSlope, sigmoidVector, tanhSlope, tanhVector } from './math';
 
 // @ts-ignore: decorator
 @inline
-function preactivation(gates: usize, recurrent: usize, bias: usize, isWide: bool): v128 {
-  return f32x4.add(f32x4.add(read(gates, isWide), read(recurrent, isWide)), read(bias, isWide));
+function preactivation<T>(gates: usize, recurrent: usize, bias: usize): v128 {
+  return f32x4.add(f32x4.add(loadLanes<T>(gates), loadLanes<T>(recurrent)), loadLanes<T>(bias));
 }
 
 // @ts-ignore: decorator
 @inline
-function forwardUnits(
+function forwardUnits<T>(
   gates: usize,
   recurrent: usize,
   bias: usize,
@@ -25,23 +25,22 @@ function forwardUnits(
   cell: usize,
   hidden: usize,
   unitBytes: usize,
-  isWide: bool,
 ): void {
   const twice = unitBytes << 1;
-  const i = sigmoidVector(preactivation(gates, recurrent, bias, isWide));
-  const f = sigmoidVector(preactivation(gates + unitBytes, recurrent + unitBytes, bias + unitBytes, isWide));
+  const i = sigmoidVector(preactivation<T>(gates, recurrent, bias));
+  const f = sigmoidVector(preactivation<T>(gates + unitBytes, recurrent + unitBytes, bias + unitBytes));
   gates += twice;
   recurrent += twice;
   bias += twice;
-  const g = tanhVector(preactivation(gates, recurrent, bias, isWide));
-  const o = sigmoidVector(preactivation(gates + unitBytes, recurrent + unitBytes, bias + unitBytes, isWide));
-  const c = f32x4.add(f32x4.mul(f, read(previousCell, isWide)), f32x4.mul(i, g));
-  write(gates - twice, i, isWide);
-  write(gates - unitBytes, f, isWide);
-  write(gates, g, isWide);
-  write(gates + unitBytes, o, isWide);
-  write(cell, c, isWide);
-  write(hidden, f32x4.mul(o, tanhVector(c)), isWide);
+  const g = tanhVector(preactivation<T>(gates, recurrent, bias));
+  const o = sigmoidVector(preactivation<T>(gates + unitBytes, recurrent + unitBytes, bias + unitBytes));
+  const c = f32x4.add(f32x4.mul(f, loadLanes<T>(previousCell)), f32x4.mul(i, g));
+  storeLanes<T>(gates - twice, i);
+  storeLanes<T>(gates - unitBytes, f);
+  storeLanes<T>(gates, g);
+  storeLanes<T>(gates + unitBytes, o);
+  storeLanes<T>(cell, c);
+  storeLanes<T>(hidden, f32x4.mul(o, tanhVector(c)));
 }
 
 /**
@@ -67,10 +66,10 @@ export function lstmForward(
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      forwardUnits(gates + j, recurrent + j, bias + j, previousCell + j, cell + j, hidden + j, unitBytes, true);
+      forwardUnits<v128>(gates + j, recurrent + j, bias + j, previousCell + j, cell + j, hidden + j, unitBytes);
     }
     for (; j < unitBytes; j += 4) {
-      forwardUnits(gates + j, recurrent + j, bias + j, previousCell + j, cell + j, hidden + j, unitBytes, false);
+      forwardUnits<f32>(gates + j, recurrent + j, bias + j, previousCell + j, cell + j, hidden + j, unitBytes);
     }
     gates += <usize>gateStride << 2;
     recurrent += <usize>recurrentStride << 2;
@@ -82,7 +81,7 @@ export function lstmForward(
 
 // @ts-ignore: decorator
 @inline
-function backwardUnits(
+function backwardUnits<T>(
   gates: usize,
   cell: usize,
   previousCell: usize,
@@ -91,20 +90,19 @@ function backwardUnits(
   dCellIn: usize,
   dCell: usize,
   unitBytes: usize,
-  isWide: bool,
 ): void {
-  const i = read(gates, isWide);
-  const f = read(gates + unitBytes, isWide);
-  const g = read(gates + (unitBytes << 1), isWide);
-  const o = read(gates + 3 * unitBytes, isWide);
-  const tanhC = tanhVector(read(cell, isWide));
-  const dH = f32x4.add(read(dY, isWide), read(dHidden, isWide));
-  const dC = f32x4.add(read(dCellIn, isWide), f32x4.mul(f32x4.mul(dH, o), tanhSlope(tanhC)));
-  write(gates, f32x4.mul(f32x4.mul(dC, g), sigmoidSlope(i)), isWide);
-  write(gates + unitBytes, f32x4.mul(f32x4.mul(dC, read(previousCell, isWide)), sigmoidSlope(f)), isWide);
-  write(gates + (unitBytes << 1), f32x4.mul(f32x4.mul(dC, i), tanhSlope(g)), isWide);
-  write(gates + 3 * unitBytes, f32x4.mul(f32x4.mul(dH, tanhC), sigmoidSlope(o)), isWide);
-  write(dCell, f32x4.mul(dC, f), isWide);
+  const i = loadLanes<T>(gates);
+  const f = loadLanes<T>(gates + unitBytes);
+  const g = loadLanes<T>(gates + (unitBytes << 1));
+  const o = loadLanes<T>(gates + 3 * unitBytes);
+  const tanhC = tanhVector(loadLanes<T>(cell));
+  const dH = f32x4.add(loadLanes<T>(dY), loadLanes<T>(dHidden));
+  const dC = f32x4.add(loadLanes<T>(dCellIn), f32x4.mul(f32x4.mul(dH, o), tanhSlope(tanhC)));
+  storeLanes<T>(gates, f32x4.mul(f32x4.mul(dC, g), sigmoidSlope(i)));
+  storeLanes<T>(gates + unitBytes, f32x4.mul(f32x4.mul(dC, loadLanes<T>(previousCell)), sigmoidSlope(f)));
+  storeLanes<T>(gates + (unitBytes << 1), f32x4.mul(f32x4.mul(dC, i), tanhSlope(g)));
+  storeLanes<T>(gates + 3 * unitBytes, f32x4.mul(f32x4.mul(dH, tanhC), sigmoidSlope(o)));
+  storeLanes<T>(dCell, f32x4.mul(dC, f));
 }
 
 /**
@@ -132,10 +130,10 @@ export function lstmBackward(
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      backwardUnits(gates + j, cell + j, previousCell + j, dY + j, dHidden + j, dCellIn + j, dCell + j, unitBytes, true);
+      backwardUnits<v128>(gates + j, cell + j, previousCell + j, dY + j, dHidden + j, dCellIn + j, dCell + j, unitBytes);
     }
     for (; j < unitBytes; j += 4) {
-      backwardUnits(gates + j, cell + j, previousCell + j, dY + j, dHidden + j, dCellIn + j, dCell + j, unitBytes, false);
+      backwardUnits<f32>(gates + j, cell + j, previousCell + j, dY + j, dHidden + j, dCellIn + j, dCell + j, unitBytes);
     }
     gates += <usize>gateStride << 2;
     cell += <usize>stateStride << 2;

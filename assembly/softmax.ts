@@ -1,4 +1,4 @@
-// Softmax over rows, forward and backward, and the passes over one row that attention shares. Letters: B rows,
+// Softmax over rows, forward and backward, and the passes over one row that attention and cross-entropy share. Letters: B rows,
 // C columns. Sums over a row add up in four lanes, which are joined in one order, and then the tail.
 import { expVector } from './math';
 
@@ -56,7 +56,7 @@ export function sumOfLanes(lanes: v128): f32 {
 }
 
 /** The largest value, NaN if there is one: in whatever order it is looked for. */
-function maxOf(x: usize, length: u32): f32 {
+export function maxOf(x: usize, length: u32): f32 {
   let lanes = f32x4.splat(f32.NEGATIVE_INFINITY);
   let j: u32 = 0;
   for (; j + 4 <= length; j += 4) {
@@ -75,7 +75,7 @@ function maxOf(x: usize, length: u32): f32 {
 }
 
 /** y = e^((x - max) scale); returns the sum. */
-function exponentials(x: usize, length: u32, max: f32, scale: f32, y: usize): f32 {
+export function exponentials(x: usize, length: u32, max: f32, scale: f32, y: usize): f32 {
   const shift = f32x4.splat(max);
   const scales = f32x4.splat(scale);
   let lanes = f32x4.splat(0);

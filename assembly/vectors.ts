@@ -5,6 +5,22 @@ export function copyValues(x: usize, length: u32, y: usize): void {
   memory.copy(y, x, <usize>length << 2);
 }
 
+/** Copies `rows` rows of `width` f32; strides are the distances between rows in f32, and 0 repeats one row. */
+export function copyRows(
+  source: usize,
+  sourceStride: u32,
+  width: u32,
+  rows: u32,
+  destination: usize,
+  destinationStride: u32,
+): void {
+  for (let row: u32 = 0; row < rows; row++) {
+    memory.copy(destination, source, <usize>width << 2);
+    source += <usize>sourceStride << 2;
+    destination += <usize>destinationStride << 2;
+  }
+}
+
 /** y[rows, columns] = x + vector[columns]. `y` may be `x`. */
 export function addToRows(x: usize, vector: usize, rows: u32, columns: u32, y: usize): void {
   for (let row: u32 = 0; row < rows; row++) {

@@ -165,14 +165,14 @@ export class TrainingState {
   keepBest(): void {
     this.#hasBest = true;
     const { numParameters } = this.model;
-    this.memory.f32(this.#best, numParameters).set(this.memory.f32(this.parameters, numParameters));
+    this.kernels.copyValues(this.parameters, numParameters, this.#best);
   }
 
   /** Makes the best weights the live and current ones, as a new version. */
   restoreBest(): void {
     const { numParameters } = this.model;
     this.#shown = 'live';
-    this.memory.f32(this.parameters, numParameters).set(this.memory.f32(this.#best, numParameters));
+    this.kernels.copyValues(this.#best, numParameters, this.parameters);
     this.#replaced(this.#fingerprintAll());
   }
 

@@ -1,6 +1,7 @@
 // Adam and AdamW. As all optimizer kernels: over a slice of the flat parameter vector, from one copy of the
 // state to another, so that a step can be abandoned as long as it is not committed.
-import { addScaled, clippedMean, loadLanes, mix, storeLanes } from './lanes';
+import { loadLanes, storeLanes } from '../lanes';
+import { addScaled, clippedMean, mix } from './formulas';
 
 /**
  * Adam (Kingma and Ba, 2015) as PyTorch computes it, on g = the clipped mean gradient + decay p:

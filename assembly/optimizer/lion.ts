@@ -1,5 +1,6 @@
 // Lion; see adam.ts for what all optimizer kernels have in common.
-import { clippedMean, loadLanes, mix, storeLanes } from './lanes';
+import { loadLanes, storeLanes } from '../lanes';
+import { clippedMean, mix } from './formulas';
 
 /**
  * Lion (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2), on g = the clipped

@@ -1,5 +1,6 @@
 // RMSprop in its four forms; see adam.ts for what all optimizer kernels have in common.
-import { addScaled, clippedMean, loadLanes, mix, storeLanes } from './lanes';
+import { loadLanes, storeLanes } from '../lanes';
+import { addScaled, clippedMean, mix } from './formulas';
 
 /**
  * RMSprop (Hinton, 2012; centered: Graves, 2013) as PyTorch computes it, on g = the clipped mean

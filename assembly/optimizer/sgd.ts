@@ -1,5 +1,6 @@
 // Gradient descent, plain and with momentum; see adam.ts for what all optimizer kernels have in common.
-import { addScaled, clippedMean, loadLanes, storeLanes } from './lanes';
+import { loadLanes, storeLanes } from '../lanes';
+import { addScaled, clippedMean } from './formulas';
 
 /** p' = p - learningRate g on g = the clipped mean gradient + decay p. */
 export function sgdStep(

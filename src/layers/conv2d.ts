@@ -122,9 +122,9 @@ export class Conv2dLayer implements Layer, Convolution {
     const [geometry, biases, forward, backward] = packed as [number, number, number, number];
     const source = flat + 4 * weight.offset;
     writeGeometry(memory, geometry, window);
-    if (bias) memory.f32(biases, bias.length).set(memory.f32(flat + 4 * bias.offset, bias.length));
+    if (bias) kernels.copyValues(flat + 4 * bias.offset, bias.length, biases);
     if (this.isDepthwise) {
-      memory.f32(forward, weight.length).set(memory.f32(source, weight.length));
+      kernels.copyValues(source, weight.length, forward);
       return;
     }
     const { filters, depth } = group;

@@ -58,7 +58,7 @@ export class Linear {
     return [packedRightLength(inputs, outputs), backward, outputs];
   }
 
-  pack({ kernels, memory, flat, packed, part, numParts }: PackJob): void {
+  pack({ kernels, flat, packed, part, numParts }: PackJob): void {
     const [forward, backward, biases] = packed as [number, number, number];
     const { inputs, outputs, needsInputGradient } = this.options;
     const { weight, bias } = this;
@@ -70,7 +70,7 @@ export class Linear {
     kernels.packRightRows(source, outputs, inputs, inputs, forward, ...share(outputs));
     if (needsInputGradient)
       kernels.packRightColumns(source, inputs, outputs, inputs, backward, ...share(inputs));
-    if (bias && part === 0) memory.f32(biases, outputs).set(memory.f32(flat + 4 * bias.offset, outputs));
+    if (bias && part === 0) kernels.copyValues(flat + 4 * bias.offset, outputs, biases);
   }
 
   /** f32 of scratch that a runner takes: packed operands, register tiles of the tree product, partial sums of the bias. */

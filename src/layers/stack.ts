@@ -46,15 +46,16 @@ export class Stack implements Layer {
 }
 
 class StackRunner implements LayerRunner {
-  readonly #stack: Stack;
   readonly #runners: readonly LayerRunner[];
+  /** Where the tensors of each layer begin; undefined for a layer without any. */
+  readonly #offsets: readonly (number | undefined)[];
   /** Layers below this one have no parameters, and nobody needs their dX. */
   readonly #lowest: number;
 
   constructor(stack: Stack, runners: readonly LayerRunner[]) {
-    this.#stack = stack;
     this.#runners = runners;
-    const first = stack.layers.findIndex((layer) => layer.tensors.length > 0);
+    this.#offsets = stack.layers.map(({ tensors: [first] }) => first?.offset);
+    const first = this.#offsets.findIndex((offset) => offset !== undefined);
     this.#lowest = stack.needsInputGradient ? 0 : Math.max(first, 0);
   }
 
@@ -66,8 +67,8 @@ class StackRunner implements LayerRunner {
     let error = dY;
     for (let index = this.#runners.length - 1; index >= this.#lowest; index--) {
       error = (this.#runners[index] as LayerRunner).backward(pass, error);
-      const [first] = (this.#stack.layers[index] as Layer).tensors;
-      if (first) pass.complete(first.offset);
+      const offset = this.#offsets[index];
+      if (offset !== undefined) pass.complete(offset);
     }
     return error;
   }

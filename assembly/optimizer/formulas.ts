@@ -1,20 +1,5 @@
-// What all optimizer kernels share: access by four values or by one, so that a formula is written once for the
-// wide loop and the tail and both have the same bits; and the gradient that a formula starts from.
-
-/** The four values at `address` where T is v128; one value and three zeros where it is f32. */
-// @ts-ignore: decorator
-@inline
-export function loadLanes<T>(address: usize): v128 {
-  return sizeof<T>() == 16 ? v128.load(address) : v128.load32_zero(address);
-}
-
-/** Writes back what `loadLanes` read. */
-// @ts-ignore: decorator
-@inline
-export function storeLanes<T>(address: usize, values: v128): void {
-  if (sizeof<T>() == 16) v128.store(address, values);
-  else v128.store32_lane(address, values, 0);
-}
+// The arithmetic that the optimizer kernels share: the gradient that a formula starts from, and sums of two products.
+import { loadLanes } from '../lanes';
 
 /**
  * The mean gradient clipped: clamp(sum / divisor * scale, -limit, limit). A scale of 1 and an infinite limit
