@@ -3,7 +3,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { removeStaleTemporaries, writeFileDurably } from './durable-write.ts';
+import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import type { Summary } from './summary.ts';
 
 /** Where a run is to be kept. */

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../src/errors.ts';
-import { removeStaleTemporaries, writeFileDurably } from '../../coordinator/output/durable-write.ts';
+import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
