@@ -37,6 +37,7 @@ export interface RunLock {
 }
 
 const TOKEN = /^[0-9a-f]{24}$/;
+const HEIRS = /^lock\.[0-9a-f]{24}$/;
 
 /** A file without hard links is written after it is made: a reader may come in between. */
 const READ_ATTEMPTS = 20;
@@ -55,7 +56,9 @@ export async function lockRunDirectory(directory: string): Promise<RunLock> {
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const head = await readOwner(file);
     const isOurs = head ? await inherit(file, head, owner) : publish(file, owner);
-    if (isOurs) return { owner, release: () => release(file, owner) };
+    if (!isOurs) continue;
+    removeHeirs(directory);
+    return { owner, release: () => release(file, owner) };
   }
   throw inUse(`${file} changes faster than it can be read`, 'try again');
 }
@@ -66,33 +69,34 @@ function release(file: string, owner: LockOwner): void {
 
 /** Follows the chain of dead owners from `head`, and takes its end. Returns whether that went through. */
 async function inherit(file: string, head: LockOwner, owner: LockOwner): Promise<boolean> {
-  const chain: string[] = [];
   for (let last: LockOwner | undefined = head; last;) {
-    refuseUnlessDead(file, last);
+    refuseUnlessDead(file, last, owner);
     const heirs = `${file}.${last.token}`;
-    chain.push(heirs);
-    if (publish(heirs, owner)) return takeOver(file, { head, chain, owner });
+    if (publish(heirs, owner)) return takeOver(file, heirs, { head, owner });
     last = await readOwner(heirs);
   }
   return false;
 }
 
-interface Succession {
-  readonly head: LockOwner;
-  /** Files of heirs, from the head's to ours. */
-  readonly chain: readonly string[];
-  readonly owner: LockOwner;
+/** Of a chain from `head` to `heirs`, which is ours. */
+function takeOver(
+  file: string,
+  heirs: string,
+  { head, owner }: Record<'head' | 'owner', LockOwner>,
+): boolean {
+  if (parseOwner(readText(file))?.token === head.token) {
+    fs.renameSync(writeTemporary(file, owner), file);
+    return true;
+  }
+  // Another was faster: ours is the end of a chain that is no more.
+  fs.rmSync(heirs, { force: true });
+  return false;
 }
 
-function takeOver(file: string, { head, chain, owner }: Succession): boolean {
-  const isStillHead = parseOwner(readText(file))?.token === head.token;
-  if (isStillHead) {
-    const temporary = writeTemporary(file, owner);
-    fs.renameSync(temporary, file);
-  }
-  // Ours alone, if another was faster: what stands before it is the chain of a lock that is no more.
-  for (const heirs of isStillHead ? chain : chain.slice(-1)) fs.rmSync(heirs, { force: true });
-  return isStillHead;
+/** Every chain that starts from an owner before us is over. */
+function removeHeirs(directory: string): void {
+  const names = fs.readdirSync(directory).filter((name) => HEIRS.test(name));
+  for (const name of names) fs.rmSync(path.join(directory, name), { force: true });
 }
 
 /** Makes a file that did not exist, with its content. Returns false if it did. */
@@ -103,7 +107,8 @@ function publish(file: string, owner: LockOwner): boolean {
     return true;
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'EEXIST') return false;
+    // Without its temporary file, which another process may have taken for a stale one: once more.
+    if (code === 'EEXIST' || code === 'ENOENT') return false;
     // Some file systems have no hard links. There, others may see the file before its content.
     if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') {
       return publishInTwoSteps(file, owner);
@@ -159,7 +164,8 @@ function readText(file: string): string | undefined {
 function parseOwner(text: string | undefined): LockOwner | undefined {
   try {
     const value = JSON.parse(text ?? '') as Partial<Record<keyof LockOwner, unknown>>;
-    const isText = (field: unknown): boolean => typeof field === 'string' && field.length <= 255;
+    // It may be shown on a terminal.
+    const isText = (field: unknown): boolean => typeof field === 'string' && /^\P{Cc}{1,255}$/u.test(field);
     const isTextOrNull = (field: unknown): boolean => field === null || isText(field);
     const { pid, host, bootId, pidNamespace, startTicks, startedAt, token } = value;
     const isWhole =
@@ -210,8 +216,7 @@ function readProcess(pid: number): { readonly state: string; readonly startTicks
 }
 
 /** @throws LockstepError unless it is certain that the owner is no more */
-function refuseUnlessDead(file: string, owner: LockOwner): void {
-  const self = describeSelf();
+function refuseUnlessDead(file: string, owner: LockOwner, self: LockOwner): void {
   const who = `run is in use by pid ${owner.pid} on host ${owner.host}`;
   const since = `${path.dirname(file)}: ${who}, since ${owner.startedAt}`;
   if (owner.host !== self.host) throw inUse(since, ifItIsGone(file, 'from here nobody can tell'));
