@@ -19,7 +19,7 @@ export interface CheckpointStoreOptions {
   /** How many of the newest checkpoints stay, 1 or more; the best one stays besides. */
   readonly numKept: number;
   readonly logger: Pick<Logger, 'warn'>;
-  /** Called when a checkpoint is safe, and is the one that `last` would read. */
+  /** Called when a checkpoint is safe. It must not throw. */
   readonly onSaved?: ((saved: SavedCheckpoint) => void) | undefined;
 }
 

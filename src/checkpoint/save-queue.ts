@@ -38,8 +38,8 @@ export class SaveQueue<Save extends QueuedSave> {
   #writing: Save | undefined;
   #best: Save | undefined;
   #newest: Save | undefined;
-  /** Set while something is written. */
-  #drained: Promise<void> | undefined;
+  #isDraining = false;
+  #drained = Promise.resolve();
   /** Why the last attempt of what waits failed; cleared by the next one. */
   #refusal: string | undefined;
   #numFailures = 0;
@@ -74,7 +74,7 @@ export class SaveQueue<Save extends QueuedSave> {
     this.#start();
     const timer = new AbortController();
     const isLate = sleep(deadlineMs, true, { signal: timer.signal }).catch(() => false);
-    const wasLate = await Promise.race([isLate, this.#drained?.then(() => false)]);
+    const wasLate = await Promise.race([isLate, this.#drained.then(() => false)]);
     timer.abort();
     const { path } = this.#writing ?? this.#best ?? this.#newest ?? { path: '' };
     if (this.#failure) throw this.#failure;
@@ -83,23 +83,23 @@ export class SaveQueue<Save extends QueuedSave> {
   }
 
   #start(): void {
-    this.#drained ??= this.#drain().finally(() => {
-      this.#drained = undefined;
-    });
+    if (!this.#isDraining) this.#drained = this.#drain();
   }
 
   /** The best one first: it is the older one. */
   async #drain(): Promise<void> {
+    this.#isDraining = true;
     this.#refusal = undefined;
     while (!this.#refusal && !this.#failure) {
       const save = this.#best ?? this.#newest;
-      if (!save) return;
+      if (!save) break;
       if (save === this.#best) this.#best = undefined;
       else this.#newest = undefined;
       this.#writing = save;
       await this.#write(save);
       this.#writing = undefined;
     }
+    this.#isDraining = false;
   }
 
   async #write(save: Save): Promise<void> {
