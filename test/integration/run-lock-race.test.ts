@@ -132,3 +132,16 @@ describe.skipIf(missing !== undefined)(`a process killed at any system call of l
     });
   }
 });
+
+test.skipIf(missing !== undefined)(`a file system without hard links serves, too${needs}`, async () => {
+  const directory = await staleDirectory('links', 1);
+  const body = `
+    const lock = await lockRunDirectory(${JSON.stringify(directory)});
+    const error = await lockRunDirectory(${JSON.stringify(directory)}).catch((reason) => reason);
+    lock.release();
+    console.log(error.code);`;
+  const injection = ['-e', 'trace=link', '-e', 'inject=link:error=EPERM:when=1+'];
+  const { exitCode, stdout, stderr } = await runTraced({ imports: IMPORTS, body }, injection);
+  expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 0, stdout: 'E_RUN_IN_USE\n', stderr: '' });
+  expect(fs.readdirSync(directory)).toEqual([]);
+});

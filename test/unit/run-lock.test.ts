@@ -19,8 +19,8 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(directory, { recursive: true }));
 
-async function refusal(): Promise<Pick<LockstepError, 'message' | 'help'>> {
-  const error: unknown = await lockRunDirectory(directory).catch((reason: unknown) => reason);
+async function refusal(run = directory): Promise<Pick<LockstepError, 'message' | 'help'>> {
+  const error: unknown = await lockRunDirectory(run).catch((reason: unknown) => reason);
   if (!(error instanceof LockstepError)) throw new Error(`no refusal but ${String(error)}`);
   expect(error).toMatchObject({ code: 'E_RUN_IN_USE', exitCode: 2 });
   return { message: error.message, help: error.help };
@@ -87,20 +87,18 @@ describe('a run directory', () => {
   });
 
   test('with a lock that names nobody is refused, with the way out', async () => {
-    const texts = [
-      '',
-      '{}',
-      'null',
-      '{"pid":1',
-      JSON.stringify({ ...(await lockedBy({})), host: '\u001b[2J' }),
-    ];
-    for (const text of texts.slice(0, 1)) {
-      fs.writeFileSync(file, text);
-      expect(await refusal()).toEqual({
-        message: `${file} does not say who uses the run`,
-        help: `if no coordinator runs in this directory, remove ${file}`,
+    const hostile = { ...(await lockedBy({})), host: '\u001b[2J' };
+    const texts = ['', 'null', '{"pid":1', JSON.stringify(hostile)];
+    const attempts = texts.map(async (text, index) => {
+      const other = path.join(directory, `${index}`);
+      fs.mkdirSync(other);
+      fs.writeFileSync(path.join(other, 'lock'), text);
+      expect(await refusal(other)).toEqual({
+        message: `${other}/lock does not say who uses the run`,
+        help: `if no coordinator runs in this directory, remove ${other}/lock`,
       });
-    }
+    });
+    await Promise.all(attempts);
   });
 });
 
