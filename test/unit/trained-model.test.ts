@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { featureView } from '../../src/data/dataset.ts';
 import { inverseTarget } from '../../src/data/transforms.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
-import { TrainedModel, type PredictInput } from '../../src/predict/trained-model.ts';
+import type { PredictInput } from '../../src/predict/encode-samples.ts';
+import { TrainedModel } from '../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
 
 const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
