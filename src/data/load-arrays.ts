@@ -54,7 +54,7 @@ function fitFeature(
   { config, fitted, splits, warn }: LoadRequest & { readonly splits: SplitIndices },
 ): FittedArray {
   const [first] = sets as [ArraySet];
-  const saved = fitted?.transforms.features.find(({ kind }) => kind === 'array');
+  const saved = fitted?.transforms.features.find((feature) => feature.kind === 'array');
   const isStandardized = config.data.standardize;
   const feature = saved ?? fitArray(first, splits.train, { isStandardized, warn });
   for (const set of sets) requireFitting(set, feature, saved ? 'the model' : first.name);
