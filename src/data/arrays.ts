@@ -1,5 +1,6 @@
 // Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a config refers to
 // them. The hash is of the values as they were given, before anything is fitted to them.
+import { suggest } from '../config/suggest.ts';
 import { quoteValue, type LockstepError } from '../errors.ts';
 import { sizeOf, type Shape } from '../layers/layer.ts';
 import { countOf, dataError } from './data-error.ts';
@@ -47,7 +48,9 @@ export type ArraySets = ReadonlyMap<string, ArraySet>;
  *
  * @throws LockstepError for lengths that do not fit, and for values that are no finite float32, naming argument and row
  */
-export function takeSamples({ features, shape, targets, weights }: Samples, name: string): ArraySet {
+export function takeSamples(samples: Samples, name: string): ArraySet {
+  refuseUnknownFields(samples, name);
+  const { features, shape, targets, weights } = samples;
   const values = flattenNumbers(features, `${name}.features`);
   const [numRows, ...sampleShape] = checkShape(shape ?? values.shape, values, name);
   const labels = flattenNumbers(targets, `${name}.targets`);
@@ -73,6 +76,17 @@ export function takeSamples({ features, shape, targets, weights }: Samples, name
     weights: rowWeights && Float64Array.from(rowWeights),
   };
   return { ...set, sha256: hashSamples(set) };
+}
+
+const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samples)[];
+
+/** A misspelt field would do nothing, in silence. */
+function refuseUnknownFields(samples: Samples, name: string): void {
+  const unknown = Object.keys(samples).find((key) => !FIELDS.some((field) => field === key));
+  if (unknown === undefined) return;
+  const near = suggest(unknown, FIELDS);
+  const help = near === undefined ? `valid fields: ${FIELDS.join(', ')}` : `did you mean "${near}"?`;
+  throw arrayError(`${name}: unknown field ${quoteValue(unknown)}`, help);
 }
 
 interface Flat {
@@ -108,7 +122,7 @@ function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
   const values = new (isBytes ? Uint8Array : Float64Array)(rows.length * width);
   for (const [index, row] of rows.entries()) {
     if (row?.length !== width) {
-      throw arrayError(`${name}, row ${index} has ${row?.length ?? 'no'} values, row 0 has ${width}`);
+      throw arrayError(`${name}, row ${index} has ${countOf(row?.length ?? 0, 'value')}, row 0 has ${width}`);
     }
     values.set(isBytes ? row : copyNumbers(row, `${name}, row ${index}`), index * width);
   }

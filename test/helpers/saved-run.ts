@@ -3,12 +3,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
+import { takeArrays, type TrainConfig } from '../../api/samples.ts';
 import { evaluationLeafRows } from '../../coordinator/compute.ts';
 import { measureSplit } from '../../coordinator/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/prepare.ts';
 import { saveModel } from '../../coordinator/save-model.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
-import type { ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
@@ -28,17 +28,18 @@ export interface SavedRun {
   measure(split: keyof SplitIndices): Promise<SplitMetrics | undefined>;
 }
 
-/** Writes `files`, and the run of a config that names them. */
+/** Writes `files`, and the run of a config that names them, or has samples in memory. */
 export async function saveRun(
   files: Readonly<Record<string, string | Uint8Array>>,
-  input: Omit<ConfigInput, 'name'>,
+  input: Omit<TrainConfig, 'name'>,
 ): Promise<SavedRun> {
   const cwd = temporaryDirectory();
   for (const [name, content] of Object.entries(files)) fs.writeFileSync(path.join(cwd, name), content);
-  const validation = validateConfig({ name: 'saved', seed: 7, ...input });
+  const { config: named, arrays } = takeArrays({ name: 'saved', seed: 7, ...input });
+  const validation = validateConfig(named);
   if ('findings' in validation) throw new Error(JSON.stringify(validation.findings));
   const config = resolveConfigPaths(validation.config, cwd);
-  const prepared = await prepareRun(config, () => undefined);
+  const prepared = await prepareRun(config, () => undefined, { arrays });
   const state = await initialState(prepared);
   const directory = path.join(cwd, 'run');
   fs.mkdirSync(path.join(directory, 'model'), { recursive: true });

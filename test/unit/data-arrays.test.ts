@@ -241,7 +241,12 @@ describe('samples in memory are refused', () => {
     [
       'with rows of unequal length',
       { train: { ...FOUR, features: [[1, 2], [3], [5, 6]] } },
-      'error[E_DATA_ARRAYS]: data.train.features, row 1 has 1 values, row 0 has 2',
+      'error[E_DATA_ARRAYS]: data.train.features, row 1 has 1 value, row 0 has 2',
+    ],
+    [
+      'with a misspelt field',
+      { train: { ...FOUR, weight: [1, 2, 3, 4] } },
+      'error[E_DATA_ARRAYS]: data.train: unknown field "weight"\n  help: did you mean "weights"?',
     ],
     [
       'without a shape',
