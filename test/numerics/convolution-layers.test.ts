@@ -20,6 +20,7 @@ import { decodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
 import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
+import { centralDifference, inner } from '../helpers/twins/central-differences.ts';
 import { backward, forward } from '../helpers/twins/conv2d.ts';
 import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
@@ -128,8 +129,7 @@ describe('conv2d', () => {
     const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
     const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));
     const twin = { arithmetic: double, layer: layer as Conv2dLayer, weights };
-    const objective = (): number =>
-      Array.from(forward(twin, x)).reduce((sum, y, i) => sum + y * (dY[i] as number), 0);
+    const objective = (): number => inner(forward(twin, x), dY);
     const exact = backward(twin, x, dY, [0, 1, 2]);
     // Some of each, since every one takes two forward passes.
     for (const [values, gradient] of [
@@ -138,12 +138,7 @@ describe('conv2d', () => {
     ] as const) {
       const largest = Math.max(...gradient.map(Math.abs));
       for (let i = 0; i < values.length; i += Math.ceil(values.length / 15)) {
-        const value = values[i] as number;
-        values[i] = value + 1e-5;
-        const above = objective();
-        values[i] = value - 1e-5;
-        const difference = (above - objective()) / 2e-5;
-        values[i] = value;
+        const difference = centralDifference(values, i, objective);
         // h^2 f''' / 6 is about 1e-10 here, cancellation 2^-53 f / h about 1e-9.
         expect(Math.abs((gradient[i] as number) - difference) / largest).toBeLessThan(1e-7);
       }

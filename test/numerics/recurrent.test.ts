@@ -9,6 +9,7 @@ import { resolveModel } from '../../src/model/model.ts';
 import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
 import type { LayerRun } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
+import { centralDifferences, inner } from '../helpers/twins/central-differences.ts';
 import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
@@ -146,21 +147,8 @@ describe.each(KINDS)('%s', (kind) => {
       const weights = Float64Array.from(run.weights);
       const x = Float64Array.from(run.x);
       const { gradient, dX } = runRecurrent(double, layer, { ...run, weights, x });
-      const value = (): number =>
-        Array.from(runRecurrent(double, layer, { ...run, weights, x }).y).reduce(
-          (sum, y, i) => sum + y * (run.dY[i] as number),
-          0,
-        );
-      const h = 1e-6;
-      const differences = (at: Float64Array): number[] =>
-        Array.from(at, (start, i) => {
-          at[i] = start + h;
-          const above = value();
-          at[i] = start - h;
-          const below = value();
-          at[i] = start;
-          return (above - below) / (2 * h);
-        });
+      const value = (): number => inner(runRecurrent(double, layer, { ...run, weights, x }).y, run.dY);
+      const differences = (at: Float64Array): Float64Array => centralDifferences(at, value, 1e-6);
       // Truncation h^2 f''' / 6 is about 1e-12, cancellation leaves 2^-53 x sum / h, about 1e-9.
       differences(weights).forEach((slope, i) =>
         expect(Math.abs(slope - (gradient[i] as number))).toBeLessThan(1e-8),
