@@ -1,5 +1,4 @@
 // Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
-import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { resolveConfigPaths } from '../src/config/paths.ts';
 import { configError } from '../src/config/problem.ts';
@@ -9,6 +8,7 @@ import { LogFile, Screen, createLogger } from '../src/log.ts';
 import type { LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/run.ts';
 import type { FinishedRun } from '../coordinator/run.ts';
+import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { TrainingObserver } from '../coordinator/train.ts';
 
 /** How a run computes, and who is told about it. */
@@ -36,14 +36,10 @@ export async function train(config: ConfigInput, options: TrainOptions = {}): Pr
   const checked = checkConfig(config, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
   const logFile = new LogFile();
-  const workers =
-    options.workers === 'auto'
-      ? Math.max(1, Math.floor(os.availableParallelism() / threads))
-      : (options.workers ?? 0);
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
   return runTraining({
     config: checked,
-    workforce: workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program },
+    workforce: localWorkforce(options.workers ?? 0, threads, program),
     runDirectory: options.runDirectory,
     screen,
     logFile,

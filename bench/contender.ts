@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Compute } from '../coordinator/compute.ts';
 import { initialState } from '../coordinator/prepare.ts';
 import type { PreparedRun } from '../coordinator/prepare.ts';
-import { startCompute } from '../coordinator/start-compute.ts';
+import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import { createLogger } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
@@ -47,7 +47,7 @@ export class OwnContender implements Contender {
       run: `bench-${workload}`,
       prepared,
       state: await initialState(prepared),
-      workforce: workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads: 1, program },
+      workforce: localWorkforce(workers, 1, program),
       log: createLogger({ level: 'error' }),
       signal: new AbortController().signal,
       onEvent: () => undefined,

@@ -5,7 +5,7 @@ import Table from 'cli-table3';
 import { Cluster } from '../coordinator/cluster.ts';
 import type { Batch } from '../coordinator/compute.ts';
 import { initialState } from '../coordinator/prepare.ts';
-import { startCompute } from '../coordinator/start-compute.ts';
+import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
@@ -85,7 +85,7 @@ async function measure(
     run: `bench-${workers}`,
     prepared,
     state,
-    workforce: workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program },
+    workforce: localWorkforce(workers, threads, program),
     log: createLogger({ level: 'error' }),
     signal: new AbortController().signal,
     onEvent: () => undefined,

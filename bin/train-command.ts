@@ -1,5 +1,4 @@
 // `lockstep train` and `lockstep coordinator`: from arguments to a finished run.
-import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { formatConfigYaml } from '../src/config/format.ts';
 import { loadConfig } from '../src/config/load.ts';
@@ -9,6 +8,7 @@ import { formatSummary } from '../coordinator/output/summary.ts';
 import { describePlan } from '../coordinator/describe-plan.ts';
 import { prepareRun } from '../coordinator/prepare.ts';
 import { runTraining } from '../coordinator/run.ts';
+import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
 import { createRuntime } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
@@ -37,12 +37,8 @@ export interface CoordinatorArguments extends RunArguments {
 
 /** Trains with worker processes of its own. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
-  const { threads } = args;
-  const workers =
-    args.workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : args.workers;
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
-  const workforce: Workforce =
-    workers === 0 ? { kind: 'inProcess' } : { kind: 'local', workers, threads, program };
+  const workforce = localWorkforce(args.workers, args.threads, program);
   await runCommand(config, args, () => workforce);
 }
 

@@ -1,4 +1,5 @@
 // Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
+import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
@@ -28,6 +29,15 @@ export type Workforce =
       readonly minWorkers: number;
       readonly waitForWorkersMs: number;
     };
+
+/**
+ * This process, or worker processes of `program` (the command line's file); `auto` is one worker for every `threads`
+ * cores.
+ */
+export function localWorkforce(workers: number | 'auto', threads: number, program: string): Workforce {
+  const count = workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : workers;
+  return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
+}
 
 /** Something that happened to the roster, for `events.jsonl`. */
 export interface RosterEvent {

@@ -10,6 +10,8 @@ import type { PassLimits, SiteLengths } from './site.ts';
 
 /** Activations of one pass are kept to about this size; larger ranges run in several passes. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
+/** Rows that are predicted in one pass, where their activations are small. */
+const MAX_PREDICTED_ROWS = 1024;
 
 /** Rows and leaves of one pass, and the memory that follows from them. */
 export interface EnginePlan extends PassLimits {
@@ -29,14 +31,27 @@ export interface EnginePlan extends PassLimits {
 /** Plans passes for batches of `batchSize` rows in `shards` leaves. */
 export function planEngine(model: Model, batchSize: number, shards: number): EnginePlan {
   const rowsPerLeaf = Math.ceil(batchSize / shards);
-  let plan = planPasses(model, { maxRows: Math.min(rowsPerLeaf, batchSize), maxLeaves: 1 });
-  for (let leaves = 2; leaves < 2 * shards; leaves *= 2) {
-    const larger = planPasses(model, {
-      maxRows: Math.min(leaves * rowsPerLeaf, batchSize),
-      maxLeaves: leaves,
-    });
-    if (larger.bytes.activations > ACTIVATION_BUDGET_BYTES) break;
-    plan = larger;
+  const sizes: PassLimits[] = [];
+  for (let leaves = 1; leaves < 2 * shards; leaves *= 2) {
+    sizes.push({ maxRows: Math.min(leaves * rowsPerLeaf, batchSize), maxLeaves: leaves });
+  }
+  return planLargest(model, sizes);
+}
+
+/** Plans passes that only predict: their rows are of no batch. */
+export function planPredictions(model: Model): EnginePlan {
+  const sizes: PassLimits[] = [];
+  for (let maxRows = 1; maxRows <= MAX_PREDICTED_ROWS; maxRows *= 2) sizes.push({ maxRows, maxLeaves: 1 });
+  return planLargest(model, sizes);
+}
+
+/** The largest of these ascending sizes whose activations are within the budget; the first one in any case. */
+function planLargest(model: Model, [smallest, ...larger]: readonly PassLimits[]): EnginePlan {
+  let plan = planPasses(model, smallest as PassLimits);
+  for (const limits of larger) {
+    const next = planPasses(model, limits);
+    if (next.bytes.activations > ACTIVATION_BUDGET_BYTES) break;
+    plan = next;
   }
   return plan;
 }

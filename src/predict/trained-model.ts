@@ -5,7 +5,7 @@ import { readOutputs, type Prediction } from './predictions.ts';
 import { dataError, formatCount } from '../data/data-error.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { Engine } from '../engine/engine.ts';
-import { planPasses, type EnginePlan } from '../engine/plan.ts';
+import { planPredictions } from '../engine/plan.ts';
 import { allocateWeights, packWeights } from '../engine/weights.ts';
 import { hostMath, type HostMath } from '../kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule, type Kernels } from '../kernels/kernels.ts';
@@ -13,10 +13,6 @@ import { formatShape, sizeOf, type Shape } from '../layers/layer.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
-
-/** Samples that go through the layers at once, where their activations are small. */
-const MAX_ROWS = 1024;
-const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
 
 /** How a model is loaded. */
 export interface LoadModelOptions {
@@ -173,17 +169,6 @@ export class TrainedModel {
 
 function isValues(input: PredictInput): input is Uint8Array | Float32Array {
   return ArrayBuffer.isView(input);
-}
-
-/** Doubles the rows of a pass while their activations stay small. */
-function planPredictions(model: Model): EnginePlan {
-  let plan = planPasses(model, { maxRows: 1, maxLeaves: 1 });
-  for (let maxRows = 2; maxRows <= MAX_ROWS; maxRows *= 2) {
-    const larger = planPasses(model, { maxRows, maxLeaves: 1 });
-    if (larger.bytes.activations > ACTIVATION_BUDGET_BYTES) break;
-    plan = larger;
-  }
-  return plan;
 }
 
 /** What a byte is multiplied by; undefined where samples are no bytes. */
