@@ -53,27 +53,17 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
   const { features, shape, targets, weights } = samples;
   const values = flattenNumbers(features, `${name}.features`);
   const [numRows, ...sampleShape] = checkShape(shape ?? values.shape, values, name);
-  const labels = flattenNumbers(targets, `${name}.targets`);
-  const targetWidth = labels.values.length / numRows;
-  if (!Number.isInteger(targetWidth) || targetWidth === 0 || (labels.shape?.[0] ?? numRows) !== numRows) {
-    const counts = labels.shape ? countOf(labels.shape[0], 'row') : countOf(labels.values.length, 'value');
-    throw arrayError(`${name}.targets has ${counts} for ${countOf(numRows, 'sample')}`);
-  }
-  const rowWeights = weights && flattenNumbers(weights, `${name}.weights`).values;
-  if (rowWeights && rowWeights.length !== numRows) {
-    const counts = `${countOf(rowWeights.length, 'value')} for ${countOf(numRows, 'sample')}`;
-    throw arrayError(`${name}.weights has ${counts}`);
-  }
+  const labels = takeTargets(targets, numRows, `${name}.targets`);
   refuseInfinite(values.values, sampleShape, `${name}.features`);
-  refuseInfinite(labels.values, [targetWidth], `${name}.targets`);
+  refuseInfinite(labels, [labels.length / numRows], `${name}.targets`);
   const set = {
     name,
     numRows,
     shape: sampleShape,
     features: values.values,
-    targets: Float64Array.from(labels.values),
-    targetWidth,
-    weights: rowWeights && Float64Array.from(rowWeights),
+    targets: labels,
+    targetWidth: labels.length / numRows,
+    weights: weights && takeWeights(weights, numRows, `${name}.weights`),
   };
   return { ...set, sha256: hashSamples(set) };
 }
@@ -136,6 +126,20 @@ function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
     const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
     throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is no number: ${shown}`);
   });
+}
+
+function takeTargets(targets: Numbers, numRows: number, name: string): Float64Array {
+  const { values, shape } = flattenNumbers(targets, name);
+  const isWhole = values.length > 0 && values.length % numRows === 0;
+  if (isWhole && (shape === undefined || shape[0] === numRows)) return Float64Array.from(values);
+  const counts = shape ? countOf(shape[0], 'row') : countOf(values.length, 'value');
+  throw arrayError(`${name} has ${counts} for ${countOf(numRows, 'sample')}`);
+}
+
+function takeWeights(weights: ArrayLike<number>, numRows: number, name: string): Float64Array {
+  const { values } = flattenNumbers(weights, name);
+  if (values.length === numRows) return Float64Array.from(values);
+  throw arrayError(`${name} has ${countOf(values.length, 'value')} for ${countOf(numRows, 'sample')}`);
 }
 
 function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [number, ...number[]] {

@@ -4,15 +4,13 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { takeArrays, type TrainConfig } from '../../api/samples.ts';
-import { evaluationLeafRows } from '../../coordinator/compute.ts';
+import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
 import { measureSplit } from '../../coordinator/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/prepare.ts';
 import { saveModel } from '../../coordinator/save-model.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset.ts';
-import { evaluationWidth } from '../../src/engine/evaluation.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { temporaryDirectory } from './table-run.ts';
@@ -45,16 +43,12 @@ export async function saveRun(
   fs.mkdirSync(path.join(directory, 'model'), { recursive: true });
   fs.writeFileSync(path.join(directory, 'config.yaml'), stringify(config));
   await saveModel(path.join(directory, 'model'), { ...prepared, state });
-  const { loss, seed, batchSize, shards } = config;
-  const { dataset } = prepared.data;
-  const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
-  engine.setWeights(state.parameters);
-  const rows = Uint32Array.from({ length: dataset.layout.numRows }, (_, row) => row);
-  const leafRows = evaluationLeafRows(evaluationWidth(prepared.model, dataset.layout));
-  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, leafRows) };
+  const compute = await InProcessCompute.create(prepared, state);
+  const rows = Uint32Array.from({ length: prepared.data.dataset.layout.numRows }, (_, row) => row);
+  const { outputs } = await compute.evaluate(rows);
   const measure = async (split: keyof SplitIndices): Promise<SplitMetrics | undefined> =>
     (await measureSplit(split, { ...prepared, compute }))?.metrics;
-  return { cwd, directory, prepared, outputs: engine.evaluate(rows, 16).outputs, measure };
+  return { cwd, directory, prepared, outputs, measure };
 }
 
 /** The text a user would see for the error that `action` ends in, without the directory. */
