@@ -215,6 +215,29 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
   }
 });
 
+describe('a failpoint', () => {
+  for (const [stage, last] of [
+    ['write', 35],
+    ['fsync', 35],
+    ['rename', 35],
+    ['fsyncDirectory', 40],
+  ] as const) {
+    test(`stands before each ${stage} of a checkpoint`, async () => {
+      const directory = await oldCheckpoints('failpoint');
+      const { imports, body } = programOf(directory, 'await save(35); await save(40);');
+      const program = ['--input-type=module', '-e', `${imports}${body}`];
+      const env = { PATH: process.env['PATH'], LOCKSTEP_FAILPOINT: `checkpoint.${stage}@step=40:kill` };
+      const { signal, stdout } = spawnSync(process.execPath, program, {
+        env,
+        encoding: 'utf8',
+        timeout: 20_000,
+      });
+      expect({ signal, stdout }).toEqual({ signal: 'SIGKILL', stdout: '35\n' });
+      expect((await expectWhole(directory))[0]).toBe(last);
+    });
+  }
+});
+
 describe('a full disk', () => {
   const tmpfs = path.join(os.tmpdir(), `lockstep-full-${process.pid}`);
   fs.mkdirSync(tmpfs);

@@ -59,7 +59,7 @@ function withHeader(bytes: Buffer, replace: (text: string) => string): Buffer {
   return changed;
 }
 
-function sha256(values = new Float32Array()): string {
+function sha256(values: Float32Array = new Float32Array()): string {
   return createHash('sha256').update(values).digest('hex');
 }
 

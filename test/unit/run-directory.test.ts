@@ -3,7 +3,6 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../src/errors.ts';
-import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
@@ -140,31 +139,6 @@ describe('openRunDirectory', () => {
     await run.writeSummary(SUMMARY);
     expect(fs.readFileSync(run.configPath, 'utf8')).toBe('name: house\n');
     expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(SUMMARY);
-  });
-});
-
-describe('writeFileDurably', () => {
-  test('replaces a file whole and leaves nothing beside it', async () => {
-    const file = path.join(root, 'weights');
-    await writeFileDurably(file, 'old, and longer');
-    await writeFileDurably(file, Uint8Array.of(1, 2, 3));
-    expect([...fs.readFileSync(file)]).toEqual([1, 2, 3]);
-    expect(fs.readdirSync(root)).toEqual(['weights']);
-    expect(fs.statSync(file).mode & 0o777).toBe(0o644 & ~process.umask());
-  });
-
-  test('keeps the old file and no temporary one when it fails', async () => {
-    const target = path.join(root, 'taken');
-    fs.mkdirSync(path.join(target, 'full'), { recursive: true });
-    await expect(writeFileDurably(target, 'x')).rejects.toMatchObject({ syscall: 'rename' });
-    expect(fs.readdirSync(root)).toEqual(['taken']);
-  });
-
-  test('stale temporaries go, files that only look alike stay', async () => {
-    fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
-    fs.writeFileSync(path.join(root, 'notes.tmp'), '');
-    await removeStaleTemporaries(root);
-    expect(fs.readdirSync(root)).toEqual(['notes.tmp']);
   });
 });
 
