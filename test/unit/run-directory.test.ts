@@ -51,7 +51,7 @@ describe('openRunDirectory', () => {
   test('names a directory by time and run, with its folders and a link to the latest', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
-    expect(fs.readdirSync(run.path).sort()).toEqual(['model', 'plots']);
+    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
     expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house');
   });
 
@@ -129,7 +129,8 @@ describe('openRunDirectory', () => {
     await openRunDirectory({ name: 'house', directory });
     const leftover = path.join(directory, '.summary.json.0123456789ab.tmp');
     fs.writeFileSync(leftover, '{');
-    await openRunDirectory({ name: 'house', directory, isResuming: true });
+    const resumed = await openRunDirectory({ name: 'house', directory, isResuming: true });
+    await resumed.removeLeftovers();
     expect(fs.existsSync(leftover)).toBe(false);
   });
 
@@ -173,11 +174,11 @@ describe('metric loggers', () => {
     for (const step of [1, 2, 3]) first.log(record(step));
     await first.finish();
     fs.appendFileSync(file, '{"_step":4,"_run');
-    const second = new JsonlMetricLogger(file, 3);
+    const second = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 3);
     second.log(record(4));
     await second.finish();
     expect(read(file)).toEqual([1, 2, 3, 4]);
-    const third = new JsonlMetricLogger(file, 2);
+    const third = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 2);
     third.log(record(3));
     await third.finish();
     expect(read(file)).toEqual([1, 2, 3]);
