@@ -66,6 +66,12 @@ export class Checkpointer implements ProgressKeeper {
     if (isBest || progress.history.length % this.#options.config.everyEpochs === 0) this.#save(isBest);
   }
 
+  /** The state is back where this progress stood, which needs no saving. */
+  wentBack(progress: TrainingProgress): void {
+    this.#progress = progress;
+    this.#saved = progress;
+  }
+
   /** Saves where the training stands, unless that is saved already, and waits until it is on the disk. */
   async finish(): Promise<void> {
     if (this.#progress !== this.#saved) this.#save(false);

@@ -1,7 +1,6 @@
 // Going on from a checkpoint: which run and which file are meant, and whether it may go on with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { z } from 'zod';
 import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import type { Checkpoint } from '../src/checkpoint/read-checkpoint.ts';
@@ -68,17 +67,18 @@ export function restoreCheckpoint(
   identity: RunIdentity,
 ): CheckpointManifest {
   const { path, tensors } = checkpoint;
-  const parsed = checkpointManifestSchema.safeParse(checkpoint.manifest);
-  if (!parsed.success) throw unreadable(path, parsed.error);
-  const manifest = parsed.data;
+  const manifest = manifestOf(checkpoint);
   requireSameRun(manifest.identity, identity, path);
   restoreSnapshot(state, tensors, { step: manifest.optimizerSteps, path });
   return manifest;
 }
 
-function unreadable(path: string, { issues }: z.ZodError): LockstepError {
-  const [issue] = issues;
-  return new LockstepError({
+/** What a checkpoint says besides its tensors. @throws LockstepError (exit 4) if that is not what is written now. */
+export function manifestOf({ manifest, path }: Pick<Checkpoint, 'manifest' | 'path'>): CheckpointManifest {
+  const parsed = checkpointManifestSchema.safeParse(manifest);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new LockstepError({
     category: 'checkpoint',
     code: 'E_CHECKPOINT_FORMAT',
     message: `${path}: ${issue?.path.join('.') ?? 'the manifest'}: ${issue?.message ?? 'not as expected'}`,

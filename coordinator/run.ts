@@ -5,16 +5,13 @@ import { formatConfigYaml } from '../src/config/format.ts';
 import type { ArraySets } from '../src/data/arrays.ts';
 import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
-import { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
-import type { SavedCheckpoint } from '../src/checkpoint/checkpoint-store.ts';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
 import { startCompute } from './start-compute.ts';
-import type { Workforce } from './start-compute.ts';
+import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
-import type { ResumePoint } from './output/run-recorder.ts';
 import { openRunDirectory } from './output/run-directory.ts';
 import type { RunDirectory } from './output/run-directory.ts';
 import { renderPlots } from './output/plots.ts';
@@ -22,14 +19,12 @@ import { runPlots } from './output/run-plots.ts';
 import type { Summary } from './output/summary.ts';
 import { initialState, prepareRun } from './prepare.ts';
 import type { PreparedRun } from './prepare.ts';
-import { findResumeSource, readSource, restoreCheckpoint } from './resume.ts';
+import { findResumeSource } from './resume.ts';
 import type { ResumeSource } from './resume.ts';
-import { runIdentity } from './run-identity.ts';
+import { openSaving } from './run-saving.ts';
 import { saveModel } from './save-model.ts';
-import { stepsPerEpoch, train } from './train.ts';
+import { train } from './train.ts';
 import type { TrainingObserver, TrainingResult } from './train.ts';
-import { FIRST_PROGRESS, stepsDone } from './training-progress.ts';
-import type { TrainingProgress } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** What a run is told besides its config. */
@@ -94,70 +89,38 @@ interface RunStart {
   readonly startedMs: number;
 }
 
-/** Where a run begins or goes on, and who saves it. */
-interface Saving {
-  readonly progress: TrainingProgress;
-  readonly resumed: ResumePoint | undefined;
-  readonly keeper: Checkpointer | undefined;
-  /** Time that the run took before this session, and takes from here on. */
-  readonly wallSeconds: () => number;
-}
-
-async function openSaving(
-  directory: RunDirectory,
-  { options, prepared, state, source, startedMs }: RunStart,
-  onSaved: (saved: SavedCheckpoint) => void,
-): Promise<Saving> {
-  const { config, log, allowOlder } = options;
-  const numKept = config.checkpoint ? config.checkpoint.keep : 1;
-  const store = await CheckpointStore.open({
-    directory: directory.checkpointsPath,
-    numKept,
-    logger: log,
-    onSaved,
-  });
-  const identity = runIdentity(prepared);
-  const perEpoch = stepsPerEpoch(prepared);
-  const found = source && (await readSource(source, store, { allowOlder }));
-  const manifest = found && restoreCheckpoint(found, state, identity);
-  const progress = manifest?.progress ?? FIRST_PROGRESS;
-  const before = manifest?.wallSeconds ?? 0;
-  const wallSeconds = (): number => before + (performance.now() - startedMs) / 1000;
-  const resumed = found && {
-    step: stepsDone(progress, perEpoch),
-    checkpoint: found.path,
-    epochs: progress.history.length,
-    wallSeconds: before,
-  };
-  if (resumed) await store.continueFrom(resumed.step);
-  const { name } = config;
-  const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start: progress, wallSeconds };
-  const keeper = config.checkpoint ? new Checkpointer({ config: config.checkpoint, ...saved }) : undefined;
-  return { progress, resumed, keeper, wallSeconds };
-}
-
 async function runIn(directory: RunDirectory, start: RunStart): Promise<FinishedRun> {
   const { options, prepared, state } = start;
   await directory.removeLeftovers();
   const { config, log, logFile, screen, signal, workforce } = options;
-  const saving = await openSaving(directory, start, (saved) => recorder.saved(saved));
-  const { progress, resumed, keeper } = saving;
+  const { progress, resumed, keeper, rollback, wallSeconds } = await openSaving({
+    ...start,
+    directory,
+    log,
+    allowOlder: options.allowOlder,
+    onSaved: (saved) => recorder.saved(saved),
+    onRolledBack: (point) => recorder.wentBack(point),
+  });
   logFile.open(directory.logPath);
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
-  if (resumed) log.info(`going on after step ${resumed.step}, from ${resumed.checkpoint}`);
+  if (resumed) log.info(`going on after step ${resumed.step}, from ${resumed.from}`);
   const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log, resumed });
   let compute: Compute | undefined;
   let summary: Summary | undefined;
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
-    compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
+    const onEvent = (event: RosterEvent): void => {
+      recorder.event(event);
+      if (event.type === 'workerBanned' && !event.isFullyAudited) rollback.distrust(event);
+    };
+    compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent });
     const observer = both(recorder, options.observer);
-    const result = await train({ ...prepared, state, compute, observer, keeper, signal }, progress);
+    const result = await train({ ...prepared, state, compute, observer, keeper, rollback, signal }, progress);
     recorder.endProgress();
     await saveModel(directory.modelPath, { ...prepared, state });
     await keeper?.finish();
-    summary = summarize(config, result, state.weightsSha256(), saving.wallSeconds());
+    summary = summarize(config, result, state.weightsSha256(), wallSeconds());
     await compute.close('the run is finished');
     await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), {
       warn: (m) => log.warn(m),

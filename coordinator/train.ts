@@ -66,6 +66,13 @@ export interface ProgressKeeper {
   afterEpoch(progress: TrainingProgress, isBest: boolean): void;
 }
 
+/** Knows when steps were wrong that are taken already. */
+export interface TrainingRollback {
+  readonly isNeeded: boolean;
+  /** Puts the state back to where the progress stood that it returns. */
+  goBack(): Promise<TrainingProgress>;
+}
+
 /** What a run trains, with what, and who watches. */
 export interface TrainingRun {
   readonly config: Config;
@@ -75,6 +82,7 @@ export interface TrainingRun {
   readonly math: HostMath;
   readonly observer: TrainingObserver;
   readonly keeper?: ProgressKeeper | undefined;
+  readonly rollback?: TrainingRollback | undefined;
   /** Aborting stops the run between two steps. */
   readonly signal: AbortSignal;
 }
@@ -102,11 +110,17 @@ export async function train(
   run: TrainingRun,
   start: TrainingProgress = FIRST_PROGRESS,
 ): Promise<TrainingResult> {
-  const { config, data } = run;
+  const { compute, config, data } = run;
   let progress = start;
   await requireMonitor(run);
-  while (progress.history.length < config.epochs && stoppedEarly(config, progress) === undefined) {
-    progress = await judgeEpoch(run, await trainEpoch(run, progress));
+  for (;;) {
+    if (run.rollback?.isNeeded) {
+      progress = await run.rollback.goBack();
+      compute.weightsReplaced();
+    }
+    if (progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined) break;
+    progress = await trainEpoch(run, progress);
+    if (progress.batchesDone === stepsPerEpoch(run)) progress = await judgeEpoch(run, progress);
   }
   show(run, 'best');
   const { history, trainSeconds, maxWorkers } = progress;
@@ -128,7 +142,7 @@ export function stepsPerEpoch({ config, data }: Pick<TrainingRun, 'config' | 'da
   return numBatches(data.splits.train.length, config.batchSize);
 }
 
-/** The rest of the epoch under way. */
+/** The rest of the epoch under way, or less of it: until steps are found to be wrong. */
 async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<TrainingProgress> {
   const { config, data, keeper, signal } = run;
   const { batchSize, seed } = config;
@@ -155,6 +169,7 @@ async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<Tr
     }
     keeper?.afterStep(progress);
     failpoint('coordinator.afterStep', { step: stepsDone(progress, stepsPerEpoch(run)) });
+    if (run.rollback?.isNeeded) return progress;
   }
   return progress;
 }

@@ -4,12 +4,14 @@ import fs from 'node:fs';
 
 /** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
 export class JsonlFile {
+  readonly #path: string;
   #descriptor: number | undefined;
   /** Bytes of whole lines. */
   #byteLength: number;
 
   /** Opens for appending; throws the system's error if that fails. */
   constructor(path: string) {
+    this.#path = path;
     this.#descriptor = fs.openSync(path, 'a');
     this.#byteLength = fs.fstatSync(this.#descriptor).size;
   }
@@ -29,6 +31,21 @@ export class JsonlFile {
       throw error;
     }
     this.#byteLength += line.length;
+  }
+
+  /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
+  keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
+    const bytes = fs.readFileSync(this.#path);
+    let end = 0;
+    for (;;) {
+      const newline = bytes.indexOf(0x0a, end);
+      if (newline === -1) break;
+      const record = parseRecord(bytes.toString('utf8', end, newline));
+      if (!record || !isKept(record)) break;
+      end = newline + 1;
+    }
+    if (end < bytes.length) fs.truncateSync(this.#path, end);
+    this.#byteLength = end;
   }
 
   /** Removes a line that found room for its beginning only. */
@@ -52,21 +69,6 @@ export function* readRecords(path: string): Generator<Record<string, unknown>, v
     const record = parseRecord(line);
     if (record) yield record;
   }
-}
-
-/** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
-export function keepLeadingRecords(path: string, isKept: (record: Record<string, unknown>) => boolean): void {
-  if (!fs.existsSync(path)) return;
-  const bytes = fs.readFileSync(path);
-  let end = 0;
-  for (;;) {
-    const newline = bytes.indexOf(0x0a, end);
-    if (newline === -1) break;
-    const record = parseRecord(bytes.toString('utf8', end, newline));
-    if (!record || !isKept(record)) break;
-    end = newline + 1;
-  }
-  if (end < bytes.length) fs.truncateSync(path, end);
 }
 
 function parseRecord(line: string): Record<string, unknown> | undefined {

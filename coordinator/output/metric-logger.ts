@@ -1,5 +1,5 @@
 // Where metrics go while a run goes on: always `metrics.jsonl`, and whatever else the user asked for.
-import { JsonlFile, keepLeadingRecords } from './jsonl-file.ts';
+import { JsonlFile } from './jsonl-file.ts';
 import type { Summary } from './summary.ts';
 
 /** One point of every metric's curve, such as `train/loss`, `val/r2`, `lr`, `gradNorm`, `samplesPerSecond`. */
@@ -24,10 +24,13 @@ export interface MetricLogger {
 export class JsonlMetricLogger implements MetricLogger {
   readonly #file: JsonlFile;
 
-  /** When resuming, records from the first one on that fails `isKept` are dropped: they will be made again. */
-  constructor(path: string, isKept?: (record: Record<string, unknown>) => boolean) {
-    if (isKept) keepLeadingRecords(path, isKept);
+  constructor(path: string) {
     this.#file = new JsonlFile(path);
+  }
+
+  /** Drops the records from the first one on that fails `isKept`: they will be made again. */
+  keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
+    this.#file.keepLeading(isKept);
   }
 
   log(record: MetricRecord): void {

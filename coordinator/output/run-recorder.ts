@@ -30,10 +30,12 @@ export type RunEvent =
     }
   | {
       readonly type: 'runResumed';
-      /** Of the checkpoint. */
       readonly step: number;
-      readonly checkpoint: string;
+      /** A checkpoint's file. */
+      readonly from: string;
     }
+  /** Steps after this one were wrong, or may have been, and are taken again. */
+  | { readonly type: 'runRolledBack'; readonly step: number; readonly from: string }
   | {
       readonly type: 'stepDone';
       readonly step: number;
@@ -74,8 +76,8 @@ export interface RunRecorderOptions {
 /** Where an interrupted run goes on. */
 export interface ResumePoint {
   readonly step: number;
-  /** The checkpoint's file. */
-  readonly checkpoint: string;
+  /** What the run goes on from: a checkpoint's file, or words. */
+  readonly from: string;
   /** Epochs that were over. */
   readonly epochs: number;
   /** Time that the run had taken. */
@@ -95,6 +97,7 @@ const SHOWN_METRICS = [
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {
   readonly #metrics: MetricLogger;
+  readonly #metricsFile: JsonlMetricLogger;
   readonly #events: JsonlFile;
   readonly #log: Logger;
   #hasLostEvents = false;
@@ -104,9 +107,9 @@ export class RunRecorder implements TrainingObserver {
   #progress: Progress | undefined;
 
   constructor({ config, data, directory, screen, log, resumed }: RunRecorderOptions) {
-    const loggers = new Map<string, MetricLogger>([
-      ['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath, resumed && wasLoggedBefore(resumed))],
-    ]);
+    this.#metricsFile = new JsonlMetricLogger(directory.metricsPath);
+    if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
+    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', this.#metricsFile]]);
     const wandb = wandbIntent(config, config.name);
     if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
     if (wandb.kind === 'on') {
@@ -123,7 +126,7 @@ export class RunRecorder implements TrainingObserver {
     const { epochs, batchSize } = config;
     this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
     this.#startedMs = performance.now() - 1000 * (resumed?.wallSeconds ?? 0);
-    if (resumed) this.event({ type: 'runResumed', step: resumed.step, checkpoint: resumed.checkpoint });
+    if (resumed) this.event({ type: 'runResumed', step: resumed.step, from: resumed.from });
     this.event({
       type: 'runStarted',
       name: config.name,
@@ -146,6 +149,12 @@ export class RunRecorder implements TrainingObserver {
   /** A checkpoint is on the disk. */
   saved({ step, path: file, isBest, seconds }: SavedCheckpoint): void {
     this.event({ type: 'checkpointSaved', step, file: path.basename(file), isBest, seconds });
+  }
+
+  /** Steps after this point are taken again: their metrics go. */
+  wentBack(point: ResumePoint): void {
+    this.event({ type: 'runRolledBack', step: point.step, from: point.from });
+    this.#metricsFile.keepLeading(wasLoggedBefore(point));
   }
 
   onStep(record: StepRecord): void {

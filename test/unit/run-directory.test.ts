@@ -174,11 +174,13 @@ describe('metric loggers', () => {
     for (const step of [1, 2, 3]) first.log(record(step));
     await first.finish();
     fs.appendFileSync(file, '{"_step":4,"_run');
-    const second = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 3);
+    const second = new JsonlMetricLogger(file);
+    second.keepLeading(({ _step }) => Number(_step) <= 3);
     second.log(record(4));
     await second.finish();
     expect(read(file)).toEqual([1, 2, 3, 4]);
-    const third = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 2);
+    const third = new JsonlMetricLogger(file);
+    third.keepLeading(({ _step }) => Number(_step) <= 2);
     third.log(record(3));
     await third.finish();
     expect(read(file)).toEqual([1, 2, 3]);
