@@ -1,4 +1,5 @@
 // Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
+import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
@@ -8,11 +9,13 @@ import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster.ts';
+import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
 import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
+import { Referee } from './referee.ts';
 import type { TrainingState } from './training-state.ts';
 import { WorkerSession } from './worker-session.ts';
 import type { SessionContext } from './worker-session.ts';
@@ -40,12 +43,14 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
 }
 
 /** Something that happened to the roster, for `events.jsonl`. */
-export interface RosterEvent {
-  readonly type: 'workerJoined' | 'workerLeft';
-  readonly worker: number;
-  readonly name: string;
-  readonly reason?: string;
-}
+export type RosterEvent =
+  | {
+      readonly type: 'workerJoined' | 'workerLeft';
+      readonly worker: number;
+      readonly name: string;
+      readonly reason?: string;
+    }
+  | ({ readonly type: 'workerBanned' } & BannedWorker);
 
 /** What computing starts from. */
 export interface StartOptions {
@@ -62,6 +67,8 @@ export interface StartOptions {
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
 const MAX_WORKERS = 1024;
+/** The largest range of `randomInt`, but for a bit. */
+const DRAW_RANGE = 2 ** 47;
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -93,8 +100,12 @@ async function startCluster(
     state,
     evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout),
     log,
-    waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    minWorkers: isLocal ? 1 : workforce.minWorkers,
+    waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    audit: { share: prepared.config.audit.share, random: secretDraw },
     joinHint: () => hint,
+    createReferee: () => createReferee(prepared, state),
+    onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
   });
   const onAbort = (): void => cluster.fail(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -130,6 +141,19 @@ async function startCluster(
   }
 }
 
+/** From 2^47 numbers that no worker can know. */
+function secretDraw(): number {
+  return randomInt(DRAW_RANGE) / DRAW_RANGE;
+}
+
+function createReferee(
+  { config, data, kernelModule, model }: PreparedRun,
+  state: TrainingState,
+): Promise<Referee> {
+  const { batchSize, loss, seed, shards } = config;
+  return Referee.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards }, state);
+}
+
 async function sessionContext(
   { run, prepared, log, onEvent }: StartOptions,
   cluster: Cluster,
@@ -154,6 +178,7 @@ async function sessionContext(
       layout,
       datasetSha256: sha256,
     },
+    banOf: (process) => cluster.banOf(process),
     onReady: (session) => {
       log.info(`${session.name} joined with ${session.threads} threads`);
       onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
@@ -163,7 +188,7 @@ async function sessionContext(
     onGone: (session, { reason, wasReady, isPolite }) => {
       log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
       if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
-      cluster.removeWorker(session);
+      cluster.removeWorker(session, isPolite);
     },
   };
 }

@@ -18,6 +18,7 @@ import type {
 import { parseWorkerMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
+import type { WorkerProcess } from './machine/events.ts';
 
 /** Messages about rounds, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
@@ -37,6 +38,8 @@ export interface SessionContext {
   readonly kernels: KernelIdentity;
   readonly datasetBlob: Uint8Array;
   readonly welcome: Omit<WelcomeMessage, 'worker'>;
+  /** Why a process may not take part; undefined if it may. */
+  readonly banOf: (process: WorkerProcess) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
   /** After the connection is gone, whatever the reason. */
@@ -73,6 +76,11 @@ export class WorkerSession {
     return this.#hello?.threads ?? 1;
   }
 
+  /** As it says itself. */
+  get process(): WorkerProcess {
+    return { host: this.#hello?.host ?? this.#connection.remoteAddress, pid: this.#hello?.pid ?? 0 };
+  }
+
   /** The worker as people know it. */
   get name(): string {
     const who = this.#hello ? `${this.#hello.host} pid ${this.#hello.pid}` : this.#connection.remoteAddress;
@@ -95,6 +103,12 @@ export class WorkerSession {
     if (this.#state === 'gone') return;
     this.#goodbye = reason;
     this.#connection.close(code, reason.slice(0, 120));
+  }
+
+  /** Sends the worker away for good: it need not come back. */
+  ban(reason: string): void {
+    this.#sendMessage({ type: 'refuse', ...banned(reason) });
+    this.evict(CLOSE.banned, reason);
   }
 
   /** Tells the worker that the run is over. */
@@ -161,6 +175,8 @@ export class WorkerSession {
   #greet(hello: HelloMessage): void {
     this.#hello = hello;
     const mismatch = this.#findMismatch(hello);
+    const ban = this.#context.banOf(hello);
+    if (ban !== undefined) return this.ban(ban);
     if (mismatch) {
       this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
       return this.evict(CLOSE.incompatible, mismatch.message);
@@ -223,6 +239,10 @@ export class WorkerSession {
     const why = this.#goodbye ?? (reason || `connection closed (code ${code})`);
     this.#context.onGone(this, { reason: why, wasReady, isPolite: this.#isPolite });
   }
+}
+
+function banned(reason: string): { code: string; message: string } {
+  return { code: 'E_BANNED', message: `banned from this run: ${reason}` };
 }
 
 function short(sha256: string): string {

@@ -137,6 +137,18 @@ const earlyStopping = z
   })
   .describe('Ends a training that no longer improves');
 
+/** A number is the share. */
+const audit = z
+  .union([
+    fraction.transform((share) => ({ share })),
+    z.strictObject({
+      share: fraction
+        .default(0)
+        .describe('Share of sums that a second worker computes, to compare the bytes'),
+    }),
+  ])
+  .describe('Checks of the workers: a share of all sums is computed twice');
+
 const wandb = z.strictObject({
   project: z.string().min(1).max(128).describe('Weights & Biases project'),
   entity: z.string().min(1).max(128).optional().describe('User or team; default: that of the API key'),
@@ -196,6 +208,7 @@ export const configSchema = z
       .describe(
         'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
       ),
+    audit: audit.prefault({}),
     epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
     tracking: z
       .strictObject({ wandb: wandb.optional() })

@@ -40,6 +40,7 @@ export async function honestHello(): Promise<HelloMessage> {
 }
 
 let honest: Promise<HelloMessage> | undefined;
+let lastPid = 0;
 
 /** See the head of this file. */
 export class FakeWorker {
@@ -71,10 +72,10 @@ export class FakeWorker {
     return worker;
   }
 
-  /** Connects, greets, and says that it is ready to work. */
+  /** Connects, greets as a process of its own, and says that it is ready to work. */
   static async join(options: ConnectOptions): Promise<FakeWorker> {
     honest ??= honestHello();
-    const worker = await FakeWorker.greet(options, await honest);
+    const worker = await FakeWorker.greet(options, { ...(await honest), pid: ++lastPid });
     await worker.next('welcome');
     worker.send({ type: 'ready' });
     return worker;
