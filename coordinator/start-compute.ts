@@ -73,18 +73,8 @@ const DRAW_RANGE = 2 ** 47;
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
-  const { config, data, kernelModule } = prepared;
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
-  const { loss, seed, batchSize, shards } = config;
-  return InProcessCompute.create({
-    kernelModule,
-    state,
-    loss,
-    seed,
-    dataset: data.dataset,
-    batchSize,
-    shards,
-  });
+  return InProcessCompute.create(prepared, state);
 }
 
 async function startCluster(

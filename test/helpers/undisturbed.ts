@@ -1,12 +1,9 @@
 // What a run must come to whatever happens to it: a run long enough for something to happen in its middle, and the
 // hash of its weights when nothing does.
-import path from 'node:path';
 import { expect } from 'vitest';
-import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
-import { initialState, prepareRun } from '../../coordinator/prepare.ts';
-import { train } from '../../coordinator/train.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import type { CliProcess } from './cli.ts';
+import { trainInProcess } from './in-process-training.ts';
+import type { Training } from './in-process-training.ts';
 import { readSummary } from './run-records.ts';
 import { TABLE_CONFIG, tableRun } from './table-run.ts';
 
@@ -28,29 +25,8 @@ export function longRun(): string {
 /** Asserts that the run ends well, with the weights of a run to which nothing happened. */
 export async function expectUndisturbedEnd({ command, directory }: Run): Promise<void> {
   expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
-  undisturbed ??= trainHere();
-  expect(readSummary(directory).weightsSha256).toBe(await undisturbed);
+  undisturbed ??= trainInProcess(longRun());
+  expect(readSummary(directory).weightsSha256).toBe((await undisturbed).weightsSha256);
 }
 
-let undisturbed: Promise<string> | undefined;
-
-/** Trains in this very process. */
-async function trainHere(): Promise<string> {
-  const { config } = await loadConfig({ path: path.join(longRun(), 'table.yaml'), env: {} });
-  const prepared = await prepareRun(config, () => undefined);
-  const state = await initialState(prepared);
-  const { loss, seed, batchSize, shards } = config;
-  const { dataset } = prepared.data;
-  const compute = await InProcessCompute.create({
-    ...prepared,
-    state,
-    loss,
-    seed,
-    dataset,
-    batchSize,
-    shards,
-  });
-  const observer = { onStep: () => undefined, onEpoch: () => undefined };
-  await train({ ...prepared, state, compute, observer, signal: new AbortController().signal });
-  return state.weightsSha256();
-}
+let undisturbed: Promise<Training> | undefined;
