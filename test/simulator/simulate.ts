@@ -35,6 +35,8 @@ export interface Result {
   readonly numEvents: number;
   readonly numFaults: number;
   readonly numBanned: number;
+  /** Messages that each worker has sent. */
+  readonly numSent: readonly number[];
 }
 
 /** No training takes longer than this, whatever happens to it. */
@@ -144,6 +146,7 @@ class Simulation {
       numEvents: this.#numEvents,
       numFaults: this.#numFaults,
       numBanned: this.#numBanned,
+      numSent: this.#workers.map(({ numSent }) => numSent),
     };
   }
 
@@ -175,7 +178,9 @@ class Simulation {
   #banned(pid: number, reason: string): void {
     this.#numBanned++;
     const worker = this.#workers.find((candidate) => candidate.pid === pid);
-    if (worker?.isLiar !== true) this.#problems.push(`an honest worker was banned: ${reason}`);
+    if (worker?.isLiar !== true) return void this.#problems.push(`an honest worker was banned: ${reason}`);
+    // It may come back as another process.
+    if (this.#chance.isLucky(0.6)) this.#startWorker(worker.character);
   }
 
   #maybeCrash(): void {

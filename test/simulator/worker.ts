@@ -44,7 +44,7 @@ const MAX_RETRY_MS = 10_000;
 export class SimulatedWorker {
   readonly pid: number;
   readonly #world: World;
-  readonly #character: Character;
+  readonly character: Character;
   #wire: Wire | undefined;
   #jobs: RangeOrder[] = [];
   readonly #inbox: (() => void)[] = [];
@@ -60,7 +60,7 @@ export class SimulatedWorker {
   constructor(pid: number, world: World, character: Character) {
     this.pid = pid;
     this.#world = world;
-    this.#character = character;
+    this.character = character;
     this.#connect();
   }
 
@@ -68,12 +68,13 @@ export class SimulatedWorker {
     return this.#isGone;
   }
 
-  get isConnected(): boolean {
-    return this.#wire !== undefined;
+  /** Messages sent so far. */
+  get numSent(): number {
+    return this.#numSent;
   }
 
   get isLiar(): boolean {
-    return this.#character.lies > 0;
+    return this.character.lies > 0;
   }
 
   /** SIGKILL. */
@@ -110,7 +111,7 @@ export class SimulatedWorker {
   #connect(): void {
     if (this.#isGone) return;
     const { clock, chance, accept } = this.#world;
-    const wire = new Wire(clock, chance, this.#character.link);
+    const wire = new Wire(clock, chance, this.character.link);
     const end = accept(wire);
     if (!end) {
       const ceilingMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** this.#numRetries++);
@@ -136,7 +137,7 @@ export class SimulatedWorker {
 
   #send(message: Upward): void {
     this.#wire?.sendUp(message);
-    if (++this.#numSent === this.#character.diesAfter) this.kill();
+    if (++this.#numSent === this.character.diesAfter) this.kill();
   }
 
   /** Messages wait in order while the process is stopped. */
@@ -179,7 +180,7 @@ export class SimulatedWorker {
   #join(wire: Wire): void {
     if (this.#wire !== wire || this.#isGone) return;
     this.#send({ type: 'ready' });
-    const { flapMs } = this.#character;
+    const { flapMs } = this.character;
     if (flapMs !== undefined) this.#world.clock.after(flapMs, () => wire.break());
   }
 
@@ -206,7 +207,7 @@ export class SimulatedWorker {
         `worker ${this.pid} lacks weights ${order.version} for round ${order.round}`,
       );
     }
-    const computeMs = isOver ? 0 : OVERHEAD_MS + order.rows / this.#character.speed;
+    const computeMs = isOver ? 0 : OVERHEAD_MS + order.rows / this.character.speed;
     this.#isComputing = true;
     this.#whenAwake(computeMs, () => {
       this.#isComputing = false;
@@ -235,7 +236,7 @@ export class SimulatedWorker {
     if (computeMs === 0) return this.#send({ type: 'finished', round, attempt, computeMs });
     const { poison } = this.#world;
     const isPoisoned = order.kind === 'train' && poison && from <= poison.leaf && poison.leaf < to;
-    if (isPoisoned || this.#character.numFailures-- > 0) {
+    if (isPoisoned || this.character.numFailures-- > 0) {
       return this.#send({ type: 'failure', round, attempt, isOutOfMemory: poison?.isOutOfMemory ?? false });
     }
     for (const sum of this.#sumsOf(order)) this.#send(sum);
@@ -269,7 +270,7 @@ export class SimulatedWorker {
   }
 
   #distorted(value: Value, canBeHuge: boolean): Value {
-    const { lies, lie } = this.#character;
+    const { lies, lie } = this.character;
     if (lies === 0 || !this.#world.chance.isLucky(lies)) return value;
     if (lie === 'nan') return Number.NaN;
     if (lie === 'bit') return hashOf(6, value, this.pid);
