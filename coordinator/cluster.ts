@@ -14,6 +14,7 @@ import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import { CoordinatorMachine } from './machine/coordinator-machine.ts';
 import type { MachineCommand, MachineEvent, MachineOptions } from './machine/coordinator-machine.ts';
 import type { SumName, WorkerProcess } from './machine/events.ts';
+import { processName } from './machine/roster-machine.ts';
 import type { Referee } from './referee.ts';
 import { SumInbox } from './sum-inbox.ts';
 import { SumSlots } from './sum-slots.ts';
@@ -133,8 +134,8 @@ export class Cluster implements Compute {
   }
 
   /** The process of a worker ended for lack of memory. */
-  ranOutOfMemory(worker: number): void {
-    this.#handle({ type: 'outOfMemory', worker });
+  ranOutOfMemory(process: WorkerProcess): void {
+    this.#handle({ type: 'outOfMemory', process: processName(process) });
   }
 
   /** Ends the round under way and every later one: nothing can compute any more. */

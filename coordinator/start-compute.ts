@@ -116,7 +116,9 @@ async function startCluster(
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
-      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, onAllGone });
+      const onOutOfMemory = (pid: number): void => cluster.ranOutOfMemory({ host: os.hostname(), pid });
+      const told = { onAllGone, onOutOfMemory };
+      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
     } else {
       hint = joinHint(workforce, listener.port);

@@ -30,8 +30,8 @@ export type RoundEvent =
       readonly threads: number;
     }
   | { readonly type: 'workerLost'; readonly worker: number; readonly isPolite: boolean }
-  /** The process of a worker, which may be gone by now, ended for lack of memory. */
-  | { readonly type: 'outOfMemory'; readonly worker: number }
+  /** The process of a worker, whose session may be over by now, ended for lack of memory. */
+  | { readonly type: 'outOfMemory'; readonly process: string }
   | {
       readonly type: 'sumReceived';
       readonly worker: number;

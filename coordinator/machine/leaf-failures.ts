@@ -42,7 +42,7 @@ interface LeafRecord {
 export class LeafFailures {
   readonly #leaves = new Map<number, LeafRecord>();
   /** What lost workers had, for news of how they ended may come after their loss. */
-  readonly #lost = new Map<number, Leaves[]>();
+  readonly #lost = new Map<string, readonly Leaves[]>();
 
   /** A worker says that it cannot compute these leaves. */
   fail(leaves: Leaves, { process, others, message, isOutOfMemory }: Failure): Hopeless | undefined {
@@ -60,17 +60,17 @@ export class LeafFailures {
   }
 
   /** A worker is gone that had these leaves. */
-  lose(owed: readonly Leaves[], worker: number, process: string): Hopeless | undefined {
-    this.#lost.set(worker, [...owed]);
+  lose(owed: readonly Leaves[], process: string): Hopeless | undefined {
+    this.#lost.set(process, owed);
     for (const leaves of owed) this.#forEach(leaves, (record) => record.lost.add(process));
     const isHopeless = ({ lost }: LeafRecord): boolean => lost.size >= MAX_LOST_WORKERS;
     const message = `${MAX_LOST_WORKERS} workers were lost while they had them`;
     return firstOf(owed, (leaves) => this.#verdict(leaves, isHopeless, { cause: 'lost', message }));
   }
 
-  /** A worker that had these leaves, or those that it had when it was lost, ended for lack of memory. */
-  runOutOfMemory(owed: readonly Leaves[], worker: number): Hopeless | undefined {
-    const all = [...owed, ...(this.#lost.get(worker) ?? [])];
+  /** A process that has these leaves, or the ones that it had when it was lost, ended for lack of memory. */
+  runOutOfMemory(owed: readonly Leaves[], process: string): Hopeless | undefined {
+    const all = [...owed, ...(this.#lost.get(process) ?? [])];
     for (const leaves of all) this.#forEach(leaves, (record) => record.numOutOfMemory++);
     const message = 'the worker process ended for lack of memory';
     return firstOf(all, (leaves) => this.#outOfMemory(leaves, message));

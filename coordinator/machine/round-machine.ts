@@ -72,7 +72,7 @@ export class RoundMachine {
       case 'workerLost':
         return this.#loseWorker(event, nowMs);
       case 'outOfMemory':
-        return this.#countOutOfMemory(event.worker);
+        return this.#countOutOfMemory(event.process);
       case 'sumReceived':
         return this.#takeSum(event, nowMs);
       case 'rangeFinished':
@@ -119,7 +119,7 @@ export class RoundMachine {
     const process = this.#workers.get(worker);
     if (process === undefined) return [];
     const owed = this.#removeWorker(worker);
-    const hopeless = isPolite ? undefined : this.#round?.failures.lose(owed, worker, process);
+    const hopeless = isPolite ? undefined : this.#round?.failures.lose(owed, process);
     return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
   }
 
@@ -129,9 +129,9 @@ export class RoundMachine {
     return this.#attempts.removeWorker(worker);
   }
 
-  #countOutOfMemory(worker: number): RoundCommand[] {
-    const owed = this.#attempts.open().filter((attempt) => attempt.worker === worker);
-    const hopeless = this.#round?.failures.runOutOfMemory(owed, worker);
+  #countOutOfMemory(process: string): RoundCommand[] {
+    const owed = this.#attempts.open().filter(({ worker }) => this.#workers.get(worker) === process);
+    const hopeless = this.#round?.failures.runOutOfMemory(owed, process);
     return hopeless ? this.#giveUp(hopeless) : [];
   }
 

@@ -327,7 +327,7 @@ describe('leaves that nobody can compute', () => {
     const driver = new Driver({ workers: 3 });
     driver.start(6);
     driver.lose(1);
-    expect(driver.tell({ type: 'outOfMemory', worker: 1 })).toEqual([]);
+    expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
     expect(ofType(fail(driver, 2, 4, true), 'giveUp')).toEqual([
       { type: 'giveUp', from: 0, to: 1, cause: 'outOfMemory', message: 'trap' },
     ]);
