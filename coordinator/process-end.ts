@@ -38,10 +38,7 @@ function counterFiles(): string[] {
     const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');
     const unified = /^0::(.*)$/m.exec(groups)?.[1] ?? '/';
     const memory = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$/m.exec(groups)?.[1] ?? '/';
-    return [
-      `/sys/fs/cgroup/memory${memory}/memory.oom_control`,
-      `/sys/fs/cgroup${unified}/memory.events`,
-    ];
+    return [`/sys/fs/cgroup/memory${memory}/memory.oom_control`, `/sys/fs/cgroup${unified}/memory.events`];
   } catch {
     return [];
   }
