@@ -2,6 +2,7 @@
 // The command line: reads arguments, calls one function, turns the outcome into text and an exit code.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
+import { checkFailpoints } from '../src/failpoint.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
@@ -137,6 +138,7 @@ function createProgram(): Command {
 /** Runs a command line; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   try {
+    checkFailpoints();
     await createProgram().parseAsync([...argv]);
     return EXIT.done;
   } catch (error) {
