@@ -73,7 +73,9 @@ function createProgram(): Command {
 
   program
     .command('worker')
-    .description('work for a coordinator, and come back if the connection is lost, until told to stop')
+    .description(
+      'work for a coordinator, and come back if the connection is lost, until told to stop; then give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
+    )
     .argument('<url>', 'ws://HOST:PORT of the coordinator')
     .addOption(threadsOption())
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')

@@ -50,6 +50,12 @@ interface ActiveRound {
   lossSum: number;
 }
 
+/** A message with a piece of the weights. */
+interface EncodedPiece {
+  readonly version: number;
+  readonly data: WeakRef<Buffer>;
+}
+
 /** The sum that is being handled: its bytes are copied, checked, and kept if the machine says so. */
 interface ReceivedSum {
   readonly name: SumName;
@@ -81,6 +87,8 @@ export class Cluster implements Compute {
   #numRounds = 0;
   #fatal: Error | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
+  /** Encoded weights by piece, for as long as somebody waits for them. */
+  readonly #encodedPieces: (EncodedPiece | undefined)[] = [];
 
   constructor(options: ClusterOptions) {
     this.#options = options;
@@ -373,17 +381,27 @@ export class Cluster implements Compute {
     for (const next of finished) this.#sendPiece([...this.#sessions.values()], next, 'next');
   }
 
-  /** Encodes a piece once and sends the same bytes to all. */
+  /** Sends the same bytes to all: those that are still queued for others, or encoded anew. */
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
     const state = this.#state;
     const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
     if (!piece || sessions.length === 0) return;
     const version = which === 'current' ? state.version : state.version + 1;
-    const { fingerprint, bytes } = piece;
-    this.#send(
-      sessions,
-      encodeMessage({ type: 'weights', run: this.#options.run, version, piece: index, fingerprint }, bytes),
-    );
+    const known = this.#encodedPieces[index];
+    let data = known?.version === version ? known.data.deref() : undefined;
+    if (!data) {
+      const { fingerprint, bytes } = piece;
+      const message = {
+        type: 'weights',
+        run: this.#options.run,
+        version,
+        piece: index,
+        fingerprint,
+      } as const;
+      data = encodeMessage(message, bytes);
+      this.#encodedPieces[index] = { version, data: new WeakRef(data) };
+    }
+    this.#send(sessions, data);
   }
 
   #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {

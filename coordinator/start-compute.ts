@@ -13,6 +13,7 @@ import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
+import { Roster } from './roster.ts';
 import type { TrainingState } from './training-state.ts';
 import { WorkerSession } from './worker-session.ts';
 import type { SessionContext } from './worker-session.ts';
@@ -62,6 +63,8 @@ export interface StartOptions {
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
 const MAX_WORKERS = 1024;
+/** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
+const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -139,9 +142,23 @@ async function sessionContext(
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
+  const roster = new Roster<WorkerSession>({
+    log,
+    onJoin: (session) => {
+      log.info(`${session.name} joined with ${session.threads} threads`);
+      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
+      cluster.addWorker(session);
+    },
+    onLeave: (session, { reason, isPolite }) => {
+      log[isPolite ? 'info' : 'warn'](`${session.name} left: ${reason}`);
+      onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      cluster.removeWorker(session);
+    },
+  });
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
+    maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: {
       type: 'welcome',
       run,
@@ -154,16 +171,11 @@ async function sessionContext(
       layout,
       datasetSha256: sha256,
     },
-    onReady: (session) => {
-      log.info(`${session.name} joined with ${session.threads} threads`);
-      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
-      cluster.addWorker(session);
-    },
+    onReady: (session) => roster.ready(session, performance.now()),
     onResult: (session, message, body) => cluster.receive(session, message, body),
-    onGone: (session, { reason, wasReady, isPolite }) => {
-      log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
-      if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
-      cluster.removeWorker(session);
+    onGone: (session, end) => {
+      if (end.wasReady) roster.gone(session, end, performance.now());
+      else log[end.isPolite ? 'info' : 'warn'](`${session.name} did not join: ${end.reason}`);
     },
   };
 }

@@ -22,6 +22,8 @@ export interface WorkerOptions {
 
 /** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
+/** A connection that held this long was sound: the next wait starts over. One that keeps breaking is left alone ever longer. */
+const SOUND_SESSION_MS = 10_000;
 
 /**
  * Works for a coordinator until it says stop, or `signal` aborts.
@@ -32,24 +34,31 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   const kernelBuilds = await loadKernelBuilds();
   let replica: Replica | undefined;
   let numFailures = 0;
+  let attempt = 0;
   try {
-    for (let attempt = 0; !signal.aborted; attempt++) {
+    while (!signal.aborted) {
       const connection = await connectOrWait(options, attempt);
-      if (!connection) continue;
-      attempt = 0;
+      if (!connection) {
+        attempt++;
+        continue;
+      }
+      const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
       const session = { connection, kernelBuilds, numThreads, replica, log };
       const end = await runSession(session, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
       if (end.kind === 'refused') throw refused(end);
-      log.warn(`session ended: ${end.reason}`);
-      await pause(retryDelayMs(0, Math.random), signal);
-      if (end.kind !== 'failed') continue;
-      await replica?.close();
-      replica = undefined;
-      numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
-      if (numFailures === MAX_FAILURES) throw keepsFailing(end);
+      if (end.kind === 'failed') {
+        await replica?.close();
+        replica = undefined;
+        numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
+        if (numFailures === MAX_FAILURES) throw keepsFailing(end);
+      }
+      if (performance.now() - connectedMs >= SOUND_SESSION_MS) attempt = 0;
+      const delayMs = retryDelayMs(attempt++, Math.random);
+      log.warn(`session ended: ${end.reason}; connecting again in ${(delayMs / 1000).toFixed(1)} s`);
+      await pause(delayMs, signal);
     }
   } finally {
     await replica?.close();
@@ -66,9 +75,9 @@ async function connectOrWait(
   } catch (error) {
     if (!isRetryable(error) || signal.aborted) throw error;
     const delayMs = retryDelayMs(attempt, Math.random);
-    log.warn(
-      `${(error as Error).message}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`,
-    );
+    const { message, help } = error;
+    const hint = attempt === 0 ? ` (${help})` : '';
+    log.warn(`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
     await pause(delayMs, signal);
     return undefined;
   }

@@ -1,4 +1,5 @@
 // A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
+import { randomBytes } from 'node:crypto';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -36,6 +37,7 @@ export async function honestHello(): Promise<HelloMessage> {
     platform: 'test-x64',
     host: 'fake',
     pid: 1,
+    instance: randomBytes(8).toString('hex'),
   };
 }
 
@@ -71,12 +73,13 @@ export class FakeWorker {
     return worker;
   }
 
-  /** Connects, greets, and says that it is ready to work. */
-  static async join(options: ConnectOptions): Promise<FakeWorker> {
+  /** Connects, greets as a worker of its own unless told otherwise, and says that it is ready to work. */
+  static async join(options: ConnectOptions, hello: Partial<HelloMessage> = {}): Promise<FakeWorker> {
     honest ??= honestHello();
-    const worker = await FakeWorker.greet(options, await honest);
-    await worker.next('welcome');
-    worker.send({ type: 'ready' });
+    const instance = randomBytes(8).toString('hex');
+    const worker = await FakeWorker.greet(options, { ...(await honest), instance, ...hello });
+    const { nonce } = (await worker.next('welcome')).message;
+    worker.send({ type: 'ready', nonce });
     return worker;
   }
 

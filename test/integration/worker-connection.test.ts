@@ -183,7 +183,7 @@ describe('a connection that fails', () => {
     expect(await failureOf({ url })).toEqual({
       text:
         'error[E_CONNECTION_FAILED]: cannot connect to HOST (ECONNRESET)\n' +
-        '  help: check the network between this machine and the coordinator',
+        '  help: check the network between this machine and the coordinator; a port that speaks TLS is reached by wss://',
       exitCode: 5,
       isRetryable: true,
     });
