@@ -55,7 +55,7 @@ export class ComputePool {
     this.#kernels = kernels;
     this.#threads = threads;
     for (const thread of threads) {
-      thread.on('message', (message: ThreadMessage) => this.#receive(message));
+      thread.on('message', (message: ThreadMessage) => this.#receiveOrFail(message));
       thread.on('error', (error) => this.#fail(error));
       thread.on('exit', (code) => this.#fail(new Error(`a compute thread ended with code ${code}`)));
     }
@@ -120,6 +120,14 @@ export class ComputePool {
   async close(): Promise<void> {
     this.#failure ??= new Error('the compute threads were stopped');
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  #receiveOrFail(message: ThreadMessage): void {
+    try {
+      this.#receive(message);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   #receive(message: ThreadMessage): void {

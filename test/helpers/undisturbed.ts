@@ -6,6 +6,7 @@ import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
 import { initialState, prepareRun } from '../../coordinator/prepare.ts';
 import { train } from '../../coordinator/train.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
 import { readSummary } from './run-records.ts';
 import { TABLE_CONFIG, tableRun } from './table-run.ts';
@@ -17,26 +18,33 @@ export interface Run {
 }
 
 /**
- * A directory with `table.yaml` and `table.csv`: 450 steps, of which 15 make an epoch. After each epoch averaged
- * weights take the place of those that training moves, which then come back: versions that no step made.
+ * A directory with `table.yaml` and `table.csv`: 450 steps unless told otherwise, of which 15 make an epoch. After each
+ * epoch averaged weights take the place of those that training moves, which then come back: versions that no step made.
  */
-export function longRun(): string {
+export function longRun(values: Partial<ConfigInput> = {}): string {
   const data = { ...TABLE_CONFIG.data, split: { test: 0 } };
-  return tableRun({ epochs: 30, data, clip: { norm: 0.5 }, ema: { decay: 0.99 } });
+  return tableRun({ epochs: 30, data, clip: { norm: 0.5 }, ema: { decay: 0.99 }, ...values });
 }
 
-/** Asserts that the run ends well, with the weights of a run to which nothing happened. */
-export async function expectUndisturbedEnd({ command, directory }: Run): Promise<void> {
-  expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
-  undisturbed ??= trainHere();
-  expect(readSummary(directory).weightsSha256).toBe(await undisturbed);
+/** Asserts that the run ends well, with the weights of a run to which nothing happened. `values` are those of `longRun`. */
+export async function expectUndisturbedEnd(
+  { command, directory }: Run,
+  values: Partial<ConfigInput> = {},
+): Promise<void> {
+  const { exitCode, stdout, stderr } = await command.finished;
+  expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: '' });
+  expect(stderr).not.toContain('unhandled');
+  const key = JSON.stringify(values);
+  const expected = undisturbed.get(key) ?? trainHere(values);
+  undisturbed.set(key, expected);
+  expect(readSummary(directory).weightsSha256).toBe(await expected);
 }
 
-let undisturbed: Promise<string> | undefined;
+const undisturbed = new Map<string, Promise<string>>();
 
 /** Trains in this very process. */
-async function trainHere(): Promise<string> {
-  const { config } = await loadConfig({ path: path.join(longRun(), 'table.yaml'), env: {} });
+async function trainHere(values: Partial<ConfigInput>): Promise<string> {
+  const { config } = await loadConfig({ path: path.join(longRun(values), 'table.yaml'), env: {} });
   const prepared = await prepareRun(config, () => undefined);
   const state = await initialState(prepared);
   const { loss, seed, batchSize, shards } = config;

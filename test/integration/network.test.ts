@@ -121,7 +121,7 @@ describe('a run over the network', () => {
 
 describe('a run with numerics: fused', () => {
   it('refuses a worker without fused kernels by name, and a worker whose fused kernels give other bits', async () => {
-    const run = await startCoordinator(['--set', 'numerics=fused']);
+    const run = await startCoordinator({ flags: ['--set', 'numerics=fused'] });
     const honest = await honestHello();
     const { strict, fused } = honest.kernels;
     if (!fused) throw new Error('this Node.js has no relaxed SIMD');
