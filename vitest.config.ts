@@ -5,9 +5,14 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests that measure deadlines: one file at a time, alone on the machine, after the others. */
-const TIMED = ['dishonest-workers', 'faults', 'listener', 'network', 'worker-connection'].map(
-  (name) => `test/integration/${name}.test.ts`,
-);
+const TIMED = [
+  'dishonest-workers',
+  'faults',
+  'listener',
+  'network',
+  'worker-connection',
+  'worker-sessions',
+].map((name) => `test/integration/${name}.test.ts`);
 
 // Files of the first two tiers share loaded modules: loading them again for each file takes a third of the time.
 export default defineConfig({

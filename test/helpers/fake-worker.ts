@@ -66,9 +66,14 @@ export class FakeWorker {
     });
   }
 
+  /** Connects, and says nothing. */
+  static async connect(options: ConnectOptions): Promise<FakeWorker> {
+    return new FakeWorker(await connect(options));
+  }
+
   /** Connects and greets. */
   static async greet(options: ConnectOptions, hello: HelloMessage): Promise<FakeWorker> {
-    const worker = new FakeWorker(await connect(options));
+    const worker = await FakeWorker.connect(options);
     worker.send(hello);
     return worker;
   }

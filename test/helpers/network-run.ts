@@ -22,6 +22,8 @@ export interface CoordinatorSettings {
   readonly config?: Partial<ConfigInput>;
   /** Address to listen on; default 127.0.0.1. */
   readonly host?: string;
+  /** Default: a free one. */
+  readonly port?: number;
   /** Added to its command line. */
   readonly flags?: readonly string[];
   readonly cli?: Partial<CliOptions>;
@@ -36,10 +38,10 @@ export function networkDirectory(config?: Partial<ConfigInput>): string {
 
 /** A coordinator that waits for its first worker. */
 export async function startCoordinator(settings: CoordinatorSettings = {}): Promise<NetworkRun> {
-  const { config, host = '127.0.0.1', flags = [], cli } = settings;
+  const { config, host = '127.0.0.1', port = 0, flags = [], cli } = settings;
   const cwd = networkDirectory(config);
   const directory = path.join(cwd, 'run');
-  const args = ['coordinator', 'table.yaml', '--listen', `${host}:0`, '--token-file', 'token.txt'];
+  const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
   const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });
   const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/[\d.]+:\d+) --token-file FILE/);
   return { cwd, command, directory, url: url as string };
