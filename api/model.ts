@@ -2,9 +2,11 @@
 import path from 'node:path';
 import type { DataSource } from '../src/config/data-kind.ts';
 import { resolveSource } from '../src/config/paths.ts';
+import { takeSamples, type Samples } from '../src/data/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/evaluate-run.ts';
+import { isSamples } from './samples.ts';
 
 /**
  * Loads the model in the directory of a run, or in its `model` directory.
@@ -18,8 +20,10 @@ export function loadModel(directory: string, options: LoadModelOptions = {}): Pr
 export interface EvaluateOptions {
   /** A split of the run's own data, which must still be where it was; default `test`. */
   readonly split?: 'train' | 'validation' | 'test' | undefined;
-  /** New labelled samples instead, of the same kind: a path, or `{ images, labels }`. All are measured. */
-  readonly data?: DataSource | undefined;
+  /** All the samples that the run was trained with, where they were in memory: they are known by their hashes. */
+  readonly arrays?: readonly Samples[] | undefined;
+  /** New labelled samples instead, of the same kind: a path, `{ images, labels }`, or samples. All are measured. */
+  readonly data?: DataSource | Samples | undefined;
   /** What paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
   /** Default: a warning of the process. */
@@ -33,11 +37,19 @@ export interface EvaluateOptions {
  * @param run the directory of the run, or a model that was loaded from it
  * @throws LockstepError for a run without a model, or data that do not fit it
  */
-export function evaluate(run: string | TrainedModel, options: EvaluateOptions = {}): Promise<SplitMetrics> {
-  const { split, data, baseDirectory = process.cwd() } = options;
+export async function evaluate(
+  run: string | TrainedModel,
+  options: EvaluateOptions = {},
+): Promise<SplitMetrics> {
+  const { arrays = [], split, data, baseDirectory = process.cwd() } = options;
+  const sets = arrays.map((samples, at) => takeSamples(samples, `arrays[${at}]`));
+  const newSet = data && isSamples(data) ? takeSamples(data, 'data') : undefined;
+  if (newSet) sets.unshift(newSet);
+  const source = newSet ? { arrays: newSet.sha256 } : (data as DataSource | undefined);
   return evaluateRun(typeof run === 'string' ? run : run.directory, {
     split,
-    data: data && resolveSource(data, path.resolve(baseDirectory)),
+    data: source && resolveSource(source, path.resolve(baseDirectory)),
+    arrays: new Map(sets.map((set) => [set.sha256, set])),
     warn: options.warn ?? ((message) => process.emitWarning(message)),
   });
 }

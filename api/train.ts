@@ -10,6 +10,7 @@ import { runTraining } from '../coordinator/run.ts';
 import type { FinishedRun } from '../coordinator/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { TrainingObserver } from '../coordinator/train.ts';
+import { takeArrays, type TrainConfig } from './samples.ts';
 
 /** How a run computes, and who is told about it. */
 export interface TrainOptions extends Partial<TrainingObserver> {
@@ -28,17 +29,19 @@ export interface TrainOptions extends Partial<TrainingObserver> {
 }
 
 /**
- * Trains a model as the config says, and tests it on its best weights.
+ * Trains a model as the config says, on files or on samples in memory, and tests it on its best weights.
  * @throws LockstepError for a config, data or a run that is wrong; its `code` is stable.
  */
-export async function train(config: ConfigInput, options: TrainOptions = {}): Promise<FinishedRun> {
+export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
   const { logLevel = 'warn', threads = 1, onEpoch, onStep } = options;
-  const checked = checkConfig(config, options.baseDirectory ?? process.cwd());
+  const { config: input, arrays } = takeArrays(config);
+  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
   const logFile = new LogFile();
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
   return runTraining({
     config: checked,
+    arrays,
     workforce: localWorkforce(options.workers ?? 0, threads, program),
     runDirectory: options.runDirectory,
     screen,

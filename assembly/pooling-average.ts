@@ -15,7 +15,7 @@ import {
   widthOf,
 } from './convolution-geometry';
 import { channelSums } from './convolution-channels';
-import { evenValues, isHalving, oddValues, storePairs } from './pooling-max';
+import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]: sums in scan order, from zero. */
 export function averagePoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {

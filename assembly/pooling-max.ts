@@ -14,6 +14,7 @@ import {
   strideYOf,
   widthOf,
 } from './convolution-geometry';
+import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]. */
 export function maxPoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {
@@ -41,35 +42,11 @@ export function maxPoolBackward(dY: usize, x: usize, geometry: usize, channels: 
   }
 }
 
-/** Windows of 2 x 2 side by side, at least four a row: they have vectors. */
-// @ts-ignore: decorator
-@inline
-export function isHalving(geometry: usize): bool {
-  const hasShape = kernelHeightOf(geometry) == 2 && kernelWidthOf(geometry) == 2;
-  const hasStride = strideYOf(geometry) == 2 && strideXOf(geometry) == 2;
-  const hasNoBorder = padTopOf(geometry) == 0 && padLeftOf(geometry) == 0;
-  return hasShape && hasStride && hasNoBorder && outWidthOf(geometry) >= 4;
-}
-
 /** Lanes in which `value` is taken in place of `largest`. */
 // @ts-ignore: decorator
 @inline
 function beats(value: v128, largest: v128): v128 {
   return v128.or(f32x4.gt(value, largest), f32x4.ne(value, value));
-}
-
-/** The first, third, fifth and seventh of eight values. */
-// @ts-ignore: decorator
-@inline
-export function evenValues(from: usize): v128 {
-  return v128.shuffle<f32>(v128.load(from), v128.load(from, 16), 0, 2, 4, 6);
-}
-
-/** The second, fourth, sixth and eighth of eight values. */
-// @ts-ignore: decorator
-@inline
-export function oddValues(from: usize): v128 {
-  return v128.shuffle<f32>(v128.load(from), v128.load(from, 16), 1, 3, 5, 7);
 }
 
 function halvePlane(x: usize, geometry: usize, y: usize): void {
@@ -125,14 +102,6 @@ function spreadFour(d: v128, x: usize, dX: usize, rowBytes: usize): void {
   const toTwo = v128.andnot(toThree, isThird);
   storePairs(dX, v128.andnot(toTwo, isSecond), v128.and(toTwo, isSecond));
   storePairs(dX + rowBytes, v128.and(toThree, isThird), v128.and(d, isFourth));
-}
-
-/** Stores even[0], odd[0], even[1], odd[1] and so on. */
-// @ts-ignore: decorator
-@inline
-export function storePairs(to: usize, even: v128, odd: v128): void {
-  v128.store(to, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
-  v128.store(to, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
 }
 
 function poolPlane(x: usize, geometry: usize, y: usize): void {

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { dataKind, kindOf, type DataSource } from '../src/config/data-kind.ts';
 import { loadConfig } from '../src/config/load.ts';
 import type { Config } from '../src/config/schema.ts';
+import type { ArraySets } from '../src/data/arrays.ts';
 import { dataError } from '../src/data/data-error.ts';
 import type { SplitIndices } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
@@ -23,11 +24,21 @@ export interface EvaluateOptions {
   readonly split?: keyof SplitIndices | undefined;
   /** New labelled samples of the same kind, all of which are measured: absolute paths; that of a text may stand alone. */
   readonly data?: DataSource | undefined;
+  /** Samples that the run's config or `data` name by their hashes. */
+  readonly arrays?: ArraySets | undefined;
   readonly warn: (message: string) => void;
 }
 
 const CONFIG_FILE = 'config.yaml';
-const KIND_WORDS = { table: 'tables', images: 'images', text: 'texts' } as const;
+const KIND_WORDS = { table: 'tables', images: 'images', text: 'texts', arrays: 'arrays' } as const;
+
+const SAME_KIND = 'give data of the same kind';
+const HELP_BY_KIND = {
+  table: SAME_KIND,
+  images: 'images come with a file of labels',
+  text: SAME_KIND,
+  arrays: 'hand arrays in from a program: evaluate(run, { data: { features, targets } })',
+} as const;
 
 /**
  * Measures the model of the run in `directory`, which may be given by its `model` directory too.
@@ -39,7 +50,10 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   const { transforms, classWeights } = saved.description;
   const runConfig = await readRunConfig(saved);
   const config = options.data === undefined ? runConfig : withNewData(runConfig, options.data, options.split);
-  const prepared = await prepareRun(config, options.warn, { transforms, classWeights });
+  const prepared = await prepareRun(config, options.warn, {
+    fitted: { transforms, classWeights },
+    arrays: options.arrays,
+  });
   requireSameShape(saved, prepared);
   const engine = await createEngine(saved, prepared, runConfig);
   const leafRows = evaluationLeafRows(evaluationWidth(prepared.model, prepared.data.dataset.layout));
@@ -74,9 +88,7 @@ function withNewData(config: Config, data: DataSource, split: EvaluateOptions['s
   const source = needed === 'text' && typeof data === 'string' ? { text: data } : data;
   if (kindOf(source) !== needed) {
     const message = `the run is of ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
-    throw dataError('E_DATA_FORMAT', message, {
-      help: needed === 'images' ? 'images come with a file of labels' : 'give data of the same kind',
-    });
+    throw dataError('E_DATA_FORMAT', message, { help: HELP_BY_KIND[needed] });
   }
   return { ...config, batchSize: 1, shards: 1, data: onlySource(config.data, source) };
 }

@@ -1,23 +1,10 @@
 // Computing in the coordinator's own process: no workers, no sockets, the same bits.
-import type { PackedDataset } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
-import type { KernelModule } from '../src/kernels/kernels.ts';
-import type { LossInput } from '../src/losses/registry.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import type { PreparedRun } from './prepare.ts';
 import type { TrainingState } from './training-state.ts';
-
-/** What an in-process compute is made from. */
-export interface InProcessOptions {
-  readonly kernelModule: KernelModule;
-  readonly state: TrainingState;
-  readonly loss: LossInput;
-  readonly seed: number;
-  readonly dataset: PackedDataset;
-  readonly batchSize: number;
-  readonly shards: number;
-}
 
 /** A `Compute` without workers. */
 export class InProcessCompute implements Compute {
@@ -32,11 +19,12 @@ export class InProcessCompute implements Compute {
     this.#evaluationWidth = width;
   }
 
-  static async create(options: InProcessOptions): Promise<InProcessCompute> {
-    const { dataset, state } = options;
-    const { model, memory } = state;
-    const engine = await LocalEngine.create({ ...options, model, memory });
-    return new InProcessCompute(state, engine, evaluationWidth(model, dataset.layout));
+  /** The state lives in the memory of the run. */
+  static async create(prepared: PreparedRun, state: TrainingState): Promise<InProcessCompute> {
+    const { loss, seed, batchSize, shards } = prepared.config;
+    const { dataset } = prepared.data;
+    const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
+    return new InProcessCompute(state, engine, evaluationWidth(prepared.model, dataset.layout));
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {

@@ -7,7 +7,7 @@ import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
-import type { FittedData } from '../src/data/packed-rows.ts';
+import type { LoadRequest } from '../src/data/packed-rows.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -37,19 +37,20 @@ export interface PreparedRun {
 }
 
 /**
- * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data.
+ * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data, `arrays`
+ * are samples that are in no file.
  * @throws LockstepError for all that does not fit.
  */
 export async function prepareRun(
   config: Config,
   warn: (message: string) => void,
-  fitted?: FittedData,
+  { fitted, arrays }: Pick<LoadRequest, 'fitted' | 'arrays'> = {},
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const math = hostMath(kernels);
-  const data = await loadData({ config, math, warn, fitted });
+  const data = await loadData({ config, math, warn, fitted, arrays });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);

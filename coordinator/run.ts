@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../src/config/schema.ts';
 import { formatConfigYaml } from '../src/config/format.ts';
+import type { ArraySets } from '../src/data/arrays.ts';
 import type { Logger, LogFile, Screen } from '../src/log.ts';
 import type { Compute } from './compute.ts';
 import { startCompute } from './start-compute.ts';
@@ -21,6 +22,8 @@ import type { TrainingState } from './training-state.ts';
 /** What a run is told besides its config. */
 export interface RunOptions {
   readonly config: Config;
+  /** Samples that the config names by their hashes. */
+  readonly arrays?: ArraySets | undefined;
   readonly workforce: Workforce;
   /** Default: a new directory under `runs/`. */
   readonly runDirectory: string | undefined;
@@ -46,7 +49,7 @@ const RECORD_BYTES = 16 * 2 ** 20;
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const { config, log, logFile, screen, signal, workforce } = options;
   const startedMs = performance.now();
-  const prepared = await prepareRun(config, (message) => log.warn(message));
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays: options.arrays });
   const state = await initialState(prepared);
   const directory = await openRunDirectory({
     name: config.name,

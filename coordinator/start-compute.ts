@@ -69,18 +69,8 @@ const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
-  const { config, data, kernelModule } = prepared;
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
-  const { loss, seed, batchSize, shards } = config;
-  return InProcessCompute.create({
-    kernelModule,
-    state,
-    loss,
-    seed,
-    dataset: data.dataset,
-    batchSize,
-    shards,
-  });
+  return InProcessCompute.create(prepared, state);
 }
 
 async function startCluster(

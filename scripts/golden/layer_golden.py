@@ -1,4 +1,4 @@
-"""What the golden scripts of layers share: one layer forward and backward, and 20 steps of a model."""
+"""What golden scripts share: where values go, one layer forward and backward, and 20 steps of a model."""
 
 import importlib.util
 from pathlib import Path

@@ -5,20 +5,14 @@ training as PyTorch computes them, and metrics by their definitions in numpy.
 Run once with Debian's python3-torch (1.13.1): /usr/bin/python3 scripts/golden/losses.py
 """
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-SCRIPTS = Path(__file__).resolve().parent.parent
-SPEC = importlib.util.spec_from_file_location("make_golden", SCRIPTS / "make-golden.py")
-make_golden = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(make_golden)
-GOLDEN = make_golden.GOLDEN
+from layer_golden import GOLDEN, save
 
 STEPS = 20
 BATCH = 16
@@ -235,7 +229,7 @@ def main():
     tensors = {}
     losses(tensors)
     result = {"torch": torch.__version__, "batchSize": BATCH, "losses": trainings(tensors)}
-    make_golden.save("losses.safetensors", tensors)
+    save("losses.safetensors", tensors)
     (GOLDEN / "losses.json").write_text(json.dumps(result, indent=2) + "\n")
     (GOLDEN / "metrics.json").write_text(json.dumps(metrics(), indent=2) + "\n")
 

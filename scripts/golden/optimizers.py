@@ -5,19 +5,14 @@ random gradients, and the learning rates of every schedule, as PyTorch computes 
 Run once with Debian's python3-torch (1.13.1): /usr/bin/python3 scripts/golden/optimizers.py
 """
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.optim import lr_scheduler as lr
 
-SCRIPTS = Path(__file__).resolve().parent.parent
-SPEC = importlib.util.spec_from_file_location("make_golden", SCRIPTS / "make-golden.py")
-make_golden = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(make_golden)
+from layer_golden import GOLDEN, save
 
 STEPS = 20
 # A power of two, so that dividing a sum of gradients by it is exact on both sides.
@@ -136,10 +131,10 @@ def optimizers():
         tensors[f"{name}.last"] = history[-1]
         if name == "sgd":
             tensors["sgd.averaged"] = averaged(history, start, 0.9)
-    make_golden.save("optimizers.safetensors", tensors)
+    save("optimizers.safetensors", tensors)
     layout = [{"name": name, "role": role, "length": length} for name, role, length in TENSORS]
     result = {"torch": torch.__version__, "divisor": DIVISOR, "tensors": layout, "norms": norms, "variants": VARIANTS}
-    (make_golden.GOLDEN / "optimizers.json").write_text(json.dumps(result, indent=2) + "\n")
+    (GOLDEN / "optimizers.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 BASE = 0.1
@@ -213,7 +208,7 @@ def schedules():
         "schedules": [{"schedule": schedule, "rates": values} for schedule, values in entries],
         "plateaus": plateaus(),
     }
-    (make_golden.GOLDEN / "schedules.json").write_text(json.dumps(result, indent=1) + "\n")
+    (GOLDEN / "schedules.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def plateaus():

@@ -7,14 +7,12 @@ The files are committed, so the tests need no Python.
 """
 
 import json
-import struct
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-GOLDEN = Path(__file__).resolve().parent.parent.parent / "test" / "golden"
+from layer_golden import GOLDEN, save
+
 STEPS, BATCH, ROWS = 20, 12, 24
 # Rows, positions, features, units; whether every position is an output.
 CASES = {
@@ -24,19 +22,6 @@ CASES = {
     "long": (2, 40, 2, 5, False),
     "wide": (5, 6, 11, 17, True),
 }
-
-
-def save(name, tensors):
-    """Safetensors by hand: header length, JSON header padded to 8 bytes, then the float32 bytes."""
-    header, blobs, end = {}, [], 0
-    for key, tensor in tensors.items():
-        data = np.asarray(tensor.detach().numpy(), dtype="<f4", order="C")
-        header[key] = {"dtype": "F32", "shape": list(data.shape), "data_offsets": [end, end + data.nbytes]}
-        blobs.append(data.tobytes())
-        end += data.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    (GOLDEN / name).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def recurrent(kind, inputs, units, return_sequences):

@@ -39,7 +39,12 @@ function checkSources(data: DataConfig): ConfigFinding[] {
 }
 
 /** In words, after "is". */
-const KIND_NAMES: Readonly<Record<DataKind, string>> = { table: 'a table', images: 'images', text: 'a text' };
+const KIND_NAMES: Readonly<Record<DataKind, string>> = {
+  table: 'a table',
+  images: 'images',
+  text: 'a text',
+  arrays: 'arrays',
+};
 
 /** The splits must all be of one kind. */
 function checkKinds(data: DataConfig): ConfigFinding[] {
@@ -62,6 +67,12 @@ function checkFields(data: DataConfig): ConfigFinding[] {
     case 'images':
       return [
         ...refuseFields(data, tableFields(data), 'tables'),
+        ...refuseFields(data, textFields(data), 'texts'),
+      ];
+    case 'arrays':
+      return [
+        ...checkTable(data),
+        ...refuseFields(data, fileFields(data), 'tables'),
         ...refuseFields(data, textFields(data), 'texts'),
       ];
     case 'text':
@@ -103,15 +114,22 @@ function tableFields(data: DataConfig): Record<string, boolean> {
   return {
     target: data.target !== undefined,
     targetTransform: data.targetTransform.length > 0,
+    ...fileFields(data),
+    targetUnit: data.targetUnit !== undefined,
+    weights: data.weights !== undefined,
+  };
+}
+
+/** Of these, the fields that say how a file is read, and which of its columns. */
+function fileFields(data: DataConfig): Record<string, boolean> {
+  return {
     features: data.features !== undefined,
     drop: data.drop.length > 0,
     categorical: data.categorical.length > 0,
     missing: data.missing !== 'error',
-    targetUnit: data.targetUnit !== undefined,
     delimiter: data.delimiter !== undefined,
     decimal: data.decimal !== '.',
     header: !data.header,
-    weights: data.weights !== undefined,
   };
 }
 

@@ -22,6 +22,7 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
 /** A source with its paths absolute. */
 export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
   if (typeof source === 'string') return resolve(baseDirectory, source);
+  if ('arrays' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

@@ -23,7 +23,16 @@ const textSource = z
   .strictObject({ text: path.describe('Any text, plain or gzip: its bytes are the samples') })
   .describe('One text');
 
-const source = z.union([path, imageSource, textSource]);
+const arraySource = z
+  .strictObject({
+    arrays: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits')
+      .describe('SHA-256 of samples that a program handed in: the config of such a run names them so'),
+  })
+  .describe('Arrays in memory');
+
+const source = z.union([path, imageSource, textSource, arraySource]);
 
 const split = z
   .strictObject({

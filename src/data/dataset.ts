@@ -37,6 +37,9 @@ export interface SplitIndices {
   readonly test: Uint32Array;
 }
 
+/** Brings a byte of an image to 0..1; rounded to float32 here so that every kernel multiplies by the same bits. */
+export const PIXEL_SCALE = Math.fround(1 / 255);
+
 const BLOCK_ALIGNMENT = 16;
 
 /** Largest blob: half of what a 32-bit memory can address, so that a model fits beside it. */
@@ -77,7 +80,10 @@ export function refuseTooLarge(layout: RowLayout, help = 'use fewer rows, or lea
 }
 
 /** The blob's feature block, unscaled: [numRows, featureShape]. */
-export function featureView({ layout, blob }: PackedDataset): Float32Array | Uint8Array {
+export function featureView({
+  layout,
+  blob,
+}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | Uint8Array {
   const length = layout.numRows * sizeOf(layout.featureShape);
   return layout.featureType === 'u8'
     ? blob.subarray(0, length)
@@ -133,9 +139,17 @@ export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
     layout.numClasses,
     ...(layout.hasWeights ? ['weights'] : []),
   ];
+  return hashBlocks(fields, [blob]);
+}
+
+/** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
+export function hashBlocks(fields: unknown, blocks: readonly ArrayBufferView[]): string {
   const hash = createHash('sha256').update(JSON.stringify(fields));
-  for (let start = 0; start < blob.length; start += HASHED_BYTES) {
-    hash.update(blob.subarray(start, start + HASHED_BYTES));
+  for (const { buffer, byteOffset, byteLength } of blocks) {
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    for (let start = 0; start < byteLength; start += HASHED_BYTES) {
+      hash.update(bytes.subarray(start, start + HASHED_BYTES));
+    }
   }
   return hash.digest('hex');
 }

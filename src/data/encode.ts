@@ -1,5 +1,6 @@
 // Turns table columns into packed rows by fitted transforms: the same code for training data and, with
 // transforms read back from a saved model, for new data.
+import { sizeOf } from '../layers/layer.ts';
 import { columnOf, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
@@ -27,13 +28,14 @@ function featureWidth(feature: FittedFeature): number {
     case 'categorical':
       return feature.categories.length;
     case 'pixels':
-      return feature.shape.reduce((product, side) => product * side, 1);
+    case 'array':
+      return sizeOf(feature.shape);
     case 'bytes':
       return feature.context;
   }
 }
 
-/** A name for every number of a row: `rooms`, `wall=brick`, `pixel[3,17]`, `byte[0]`. */
+/** A name for every number of a row: `rooms`, `wall=brick`, `pixel[3,17]`, `byte[0]`, `value[2]`. */
 export function nameFeatures(features: readonly FittedFeature[]): string[] {
   return features.flatMap((feature) => {
     switch (feature.kind) {
@@ -42,21 +44,30 @@ export function nameFeatures(features: readonly FittedFeature[]): string[] {
       case 'categorical':
         return feature.categories.map((category) => `${feature.column}=${category}`);
       case 'pixels':
-        return Array.from({ length: featureWidth(feature) }, (_, at) => namePixel(feature.shape, at));
+        return Array.from(
+          { length: featureWidth(feature) },
+          (_, at) => `pixel${nameIndex(feature.shape, at)}`,
+        );
       case 'bytes':
         return Array.from({ length: feature.context }, (_, at) => `byte[${at}]`);
+      case 'array':
+        return Array.from(
+          { length: featureWidth(feature) },
+          (_, at) => `value${nameIndex(feature.shape, at)}`,
+        );
     }
   });
 }
 
-function namePixel(shape: readonly number[], at: number): string {
+/** `[3,17]`: the place of a value in its sample. */
+export function nameIndex(shape: readonly number[], at: number): string {
   let rest = at;
   const indices = shape.toReversed().map((side) => {
     const index = rest % side;
     rest = Math.floor(rest / side);
     return index;
   });
-  return `pixel[${indices.toReversed().join(',')}]`;
+  return `[${indices.toReversed().join(',')}]`;
 }
 
 /**

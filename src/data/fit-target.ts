@@ -2,23 +2,27 @@
 import type { Config } from '../config/schema.ts';
 import { configError, dataError } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
-import type { HostMath } from '../kernels/host-math.ts';
+import type { LoadRequest } from './packed-rows.ts';
 import { fitClasses, indexNames, refuseUnknownLabels } from './labels.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { byCodeUnits, fitTargetValues, type FittedTarget } from './transforms.ts';
 
 /** What fitting a target depends on. */
-interface TargetRequest {
-  readonly config: Config;
+interface TargetRequest extends LoadRequest {
   readonly names: readonly string[];
   readonly splits: SplitIndices;
-  readonly math: HostMath;
-  readonly warn: (message: string) => void;
 }
 
-/** Fits the target columns. @throws LockstepError if they are not what the loss takes. */
+/**
+ * Fits the target columns, or checks those of new rows against what was fitted.
+ * @throws LockstepError if they are not what the loss takes, or what the model was trained on
+ */
 export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
-  const { config, names, splits } = request;
+  const { config, fitted, names, splits } = request;
+  if (fitted) {
+    checkTarget(table, fitted.transforms.target, config);
+    return fitted.transforms.target;
+  }
   const { loss, data } = config;
   if (loss.kind === 'crossEntropy') return fitClasses(table, names[0] as string, data);
   if (loss.kind === 'binaryCrossEntropy') {
@@ -30,8 +34,7 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
   return fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
 }
 
-/** Checks the targets of new rows against those that the model was trained on. @throws LockstepError naming a row. */
-export function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config): void {
+function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config): void {
   if (target.kind === 'labels') return refuseUnknownLabels(table, target, data.ignoreIndex);
   if (loss.kind !== 'binaryCrossEntropy') return;
   for (const { column } of target.columns) refuseImprobable(table, column);

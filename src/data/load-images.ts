@@ -1,7 +1,7 @@
 // Sets of IDX images to packed rows: pixels stay bytes, a kernel scales them when it gathers a batch.
 import type { ImageFiles } from '../config/data-kind.ts';
 import { countOf, dataError } from './data-error.ts';
-import { blobByteLength, refuseTooLarge, targetView, type RowLayout } from './dataset.ts';
+import { PIXEL_SCALE, blobByteLength, refuseTooLarge, targetView, type RowLayout } from './dataset.ts';
 import { nameFeatures } from './encode.ts';
 import { IGNORED_LABEL, classWeightsOf, foldWeights, wantsWeights } from './fold-weights.ts';
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
@@ -11,9 +11,6 @@ import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { displayPath } from './source-file.ts';
 import { splitRows } from './split.ts';
 import type { FittedTransforms } from './transforms.ts';
-
-/** Brings a byte to 0..1; rounded to float32 here so that every kernel multiplies by the same bits. */
-const PIXEL_SCALE = Math.fround(1 / 255);
 
 /** The two files of one set, after their headers agreed. */
 interface ImageSet {

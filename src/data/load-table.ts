@@ -2,11 +2,11 @@
 import type { Config, DataConfig } from '../config/schema.ts';
 import { sizeOf } from '../layers/layer.ts';
 import { assignColumnRoles, type ColumnRoles } from './column-roles.ts';
-import { blobByteLength, refuseTooLarge, targetView, type RowLayout, type SplitIndices } from './dataset.ts';
-import { encodeFeatures, encodeLabels, encodeTargetValues, nameFeatures, widthOf } from './encode.ts';
-import { checkTarget, fitTarget } from './fit-target.ts';
-import { classWeightsOf, foldWeights, rowWeights, wantsWeights } from './fold-weights.ts';
-import { MAX_CLASSES, checkClasses } from './labels.ts';
+import { blobByteLength, refuseTooLarge, type RowLayout, type SplitIndices } from './dataset.ts';
+import { encodeFeatures, nameFeatures, widthOf } from './encode.ts';
+import { fitTarget } from './fit-target.ts';
+import { MAX_CLASSES } from './labels.ts';
+import { layOutTargets, packTargets } from './pack-targets.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
 import { planSavedColumns, savedRoles } from './saved-columns.ts';
 import { splitRows } from './split.ts';
@@ -30,7 +30,7 @@ export async function packTable(files: SplitFiles<string>, request: LoadRequest)
   const blob = new Uint8Array(blobByteLength(layout));
   const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
   encodeFeatures(table, features, { rows, warn });
-  const weights = packTargets(blob, { table, layout, transforms, splits, request });
+  const weights = packTargets(blob, { table, layout, target, splits, request });
   return {
     layout,
     blob,
@@ -49,12 +49,10 @@ function fitTransforms(
   { splits, fitted, ...request }: LoadRequest & { readonly splits: SplitIndices },
 ): FittedTransforms {
   const { config, warn } = request;
-  if (fitted) {
-    checkTarget(table, fitted.transforms.target, config);
-    return fitted.transforms;
-  }
+  const target = fitTarget(table, { ...request, fitted, names: roles.targets, splits });
+  if (fitted) return fitted.transforms;
   const features = fitFeatures(table, splits.train, { names: roles.features, data: config.data, warn });
-  return { features, target: fitTarget(table, { ...request, names: roles.targets, splits }) };
+  return { features, target };
 }
 
 async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: LoadRequest) {
@@ -92,49 +90,13 @@ function planColumns({ features, targets, weights }: ColumnRoles, data: DataConf
 
 /** @throws LockstepError if the packed rows would exceed what a worker can hold, before they are allocated. */
 function layOut(table: Table, { features, target }: FittedTransforms, config: Config): RowLayout {
-  // One output tells two classes apart, so binary labels are values for it to meet.
-  const isLabels = config.loss.kind === 'crossEntropy' && target.kind === 'labels';
   const layout: RowLayout = {
     numRows: table.numRows,
     featureShape: [widthOf(features)],
     featureType: 'f32',
     featureScale: 1,
-    targetKind: isLabels ? 'labels' : 'values',
-    targetWidth: target.kind === 'labels' ? 1 : target.columns.length,
-    numClasses: isLabels ? target.classNames.length : 0,
-    hasWeights: wantsWeights(config),
+    ...layOutTargets(target, config),
   };
   refuseTooLarge(layout);
   return layout;
-}
-
-/** Fills the blocks of targets and weights; returns how much rows count in metrics, and classes in the loss. */
-function packTargets(
-  blob: Uint8Array,
-  parts: {
-    readonly table: Table;
-    readonly layout: RowLayout;
-    readonly transforms: FittedTransforms;
-    readonly splits: SplitIndices;
-    readonly request: LoadRequest;
-  },
-): Pick<PackedRows, 'classWeights' | 'sampleWeights'> {
-  const { table, layout, splits } = parts;
-  const { config, fitted, math, warn } = parts.request;
-  const { target } = parts.transforms;
-  const rows = rowWeights(table, config.data.weights);
-  if (target.kind === 'values') {
-    const out = targetView({ layout, blob }) as Float32Array;
-    encodeTargetValues(table, target, { out, math });
-    return { sampleWeights: foldWeights(blob, layout, { rows }) };
-  }
-  const { classNames } = target;
-  const labels = encodeLabels(table, target, config.data.ignoreIndex);
-  if (!fitted) checkClasses(labels, classNames, { splits, warn });
-  const classWeights = fitted
-    ? fitted.classWeights
-    : classWeightsOf(config.classWeights, { classNames, labels, splits });
-  const sampleWeights = foldWeights(blob, layout, { rows, labels, classes: classWeights });
-  targetView({ layout, blob }).set(labels);
-  return { classWeights, sampleWeights };
 }

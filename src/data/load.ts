@@ -1,10 +1,11 @@
 // From config to memory: reads the data, splits it, fits the transforms and packs the rows.
-// The steps that the kinds of data do not share are in load-table.ts, load-images.ts and load-text.ts.
+// The steps that the kinds of data do not share are in load-table.ts, load-images.ts, load-text.ts and load-arrays.ts.
 import type { Config } from '../config/schema.ts';
 import { configError, countOf } from './data-error.ts';
 import { hashDataset, type PackedDataset, type RowLayout, type SplitIndices } from './dataset.ts';
 import { countSharedRows } from './duplicates.ts';
 import { refuseWeightless } from './fold-weights.ts';
+import { packArrays } from './load-arrays.ts';
 import { packImages } from './load-images.ts';
 import { packTable } from './load-table.ts';
 import { packText } from './load-text.ts';
@@ -39,6 +40,8 @@ function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRow
       return packTable(sources.files, request);
     case 'images':
       return packImages(sources.files, request);
+    case 'arrays':
+      return packArrays(sources.files, request);
     case 'text':
       return packText(sources.files, request);
     default:

@@ -1,4 +1,5 @@
 // What passes between load.ts and the two sorts of data it can load.
+import type { ArraySets } from './arrays.ts';
 import type { Config } from '../config/schema.ts';
 import type { RowLayout, SplitIndices } from './dataset.ts';
 import type { HostMath } from '../kernels/host-math.ts';
@@ -18,6 +19,8 @@ export interface LoadRequest {
   readonly warn: (message: string) => void;
   /** Given, it is applied as it is, and nothing is fitted to the data or asked of it as training data. */
   readonly fitted?: FittedData | undefined;
+  /** Samples that were handed in, by the hashes that the config names. */
+  readonly arrays?: ArraySets | undefined;
 }
 
 /** Rows in memory, and how they came to be. */

@@ -16,6 +16,7 @@ export function planFeatures(
   { features }: Pick<FittedTransforms, 'features'>,
 ): PlannedColumn[] {
   return features.map((feature) => {
+    if (feature.kind === 'array') throw dataError('E_DATA_FORMAT', 'the model takes arrays, not a table');
     if (feature.kind === 'pixels') throw dataError('E_DATA_FORMAT', 'the model takes images, not a table');
     if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
     requireColumn(header, feature.column);

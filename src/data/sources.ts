@@ -1,5 +1,12 @@
-// Which files the config names, and of which sort: one table, separate tables, sets of images, or texts.
-import { kindOf, type DataSource, type ImageFiles, type TextFile } from '../config/data-kind.ts';
+// Which files the config names, and of which sort: one table, separate tables, sets of images, texts, or
+// arrays that a program hands in.
+import {
+  kindOf,
+  type ArraySource,
+  type DataSource,
+  type ImageFiles,
+  type TextFile,
+} from '../config/data-kind.ts';
 import type { DataConfig } from '../config/schema.ts';
 import type { SourceRows } from './split.ts';
 
@@ -7,7 +14,8 @@ import type { SourceRows } from './split.ts';
 export type DataSources =
   | { readonly kind: 'tables'; readonly files: SplitFiles<string> }
   | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> }
-  | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> };
+  | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> }
+  | { readonly kind: 'arrays'; readonly files: SplitFiles<ArraySource> };
 
 /** Files by split; `train` is also the single file that is divided. */
 export interface SplitFiles<File> {
@@ -25,6 +33,7 @@ export function findSources({ file, train, validation, test }: DataConfig): Data
   if (areAll(files, isTable)) return { kind: 'tables', files };
   if (areAll(files, isImages)) return { kind: 'images', files };
   if (areAll(files, isText)) return { kind: 'text', files };
+  if (areAll(files, isArrays)) return { kind: 'arrays', files };
   throw new Error('a config without data, or with a mixture of kinds, was not refused');
 }
 
@@ -57,4 +66,8 @@ function isImages(source: DataSource): source is ImageFiles {
 
 function isText(source: DataSource): source is TextFile {
   return kindOf(source) === 'text';
+}
+
+function isArrays(source: DataSource): source is ArraySource {
+  return kindOf(source) === 'arrays';
 }

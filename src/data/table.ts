@@ -19,7 +19,7 @@ import { displayPath, emptyFile } from './source-file.ts';
 
 const BYTES_PER_VALUE = 4;
 
-/** The rows of a table that came from one file. */
+/** The rows of a table that came from one file, or one argument of a call. */
 export interface TablePart {
   /** As messages show it. */
   readonly file: string;
@@ -32,8 +32,8 @@ export interface Table {
   readonly parts: readonly TablePart[];
   readonly numRows: number;
   readonly columns: ReadonlyMap<string, Column>;
-  /** Line of each row in its file. */
-  readonly lines: Uint32Array;
+  /** Line of each row in its file; undefined where rows came from memory. */
+  readonly lines: Uint32Array | undefined;
 }
 
 /** The fields of the config that say how to read a table. */
@@ -75,10 +75,10 @@ export function columnOf(table: Table, name: string): Column {
   return column;
 }
 
-/** File and line of a row. */
-export function locateRow(table: Table, row: number): SourceLocation {
-  const part = table.parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
-  return { file: part.file, line: table.lines[row] };
+/** File and line of a row, or argument and row, from 0. */
+export function locateRow({ parts, lines }: Table, row: number): SourceLocation {
+  const part = parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
+  return lines ? { file: part.file, line: lines[row] } : { file: `${part.file}, row ${row - part.firstRow}` };
 }
 
 function csvFile(path: string, delimiter: string | undefined): CsvFile {

@@ -6,6 +6,7 @@ import type { Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
 import { dataError } from './data-error.ts';
 import type { HostMath } from '../kernels/host-math.ts';
+import type { Shape } from '../layers/layer.ts';
 
 /** Stands for a missing cell among categories; no cell's own text is empty. */
 export const MISSING_CATEGORY = '';
@@ -37,7 +38,22 @@ export type FittedFeature =
       readonly kind: 'bytes';
       /** Bytes of a sample. */
       readonly context: number;
+    }
+  | {
+      readonly kind: 'array';
+      /** Of a sample. */
+      readonly shape: Shape;
+      /** Multiplies bytes; null where samples are numbers. */
+      readonly byteScale: number | null;
+      /** Of each value of a sample; null where values are taken as they are. */
+      readonly standardized: readonly Standardization[] | null;
     };
+
+/** A value becomes (value - mean) / scale; scale 0 marks a value that is constant, which becomes 0. */
+export interface Standardization {
+  readonly mean: number;
+  readonly scale: number;
+}
 
 /** One step of a target transform; a constant target is standardised with scale 0, to 0. */
 export type TargetStep =
@@ -161,7 +177,7 @@ export function applyStep(step: TargetStep, value: number, math: HostMath): numb
 }
 
 /** (value - mean) / scale, and 0 where the scale is 0. */
-export function standardize(value: number, { mean, scale }: { mean: number; scale: number }): number {
+export function standardize(value: number, { mean, scale }: Standardization): number {
   return scale === 0 ? 0 : (value - mean) / scale;
 }
 
@@ -188,7 +204,7 @@ function gatherPresent(values: Float64Array, rows: Uint32Array): Float64Array {
  * Mean and population deviation, summed in the order given. Equal values give exactly their value and 0,
  * which rounding in the sums would miss.
  */
-function describeValues(values: Float64Array): { mean: number; scale: number } {
+export function describeValues(values: Float64Array): Standardization {
   const first = values[0] as number;
   if (values.every((value) => value === first)) return { mean: first, scale: 0 };
   let sum = 0;

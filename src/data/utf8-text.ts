@@ -16,7 +16,10 @@ export async function* readUtf8(path: string): AsyncGenerator<Buffer, void, unde
   let carried: Buffer = Buffer.alloc(0);
   for await (const bytes of readBytes(path)) {
     const chunk = carried.length > 0 ? Buffer.concat([carried, bytes]) : bytes;
-    if (offset === 0) refuseUtf16(path, chunk);
+    if (offset === 0) {
+      refuseIdx(path, chunk);
+      refuseUtf16(path, chunk);
+    }
     const end = chunk.length - unfinishedTail(chunk);
     const text = chunk.subarray(0, end);
     refuseBadBytes(path, text, offset);
@@ -25,6 +28,14 @@ export async function* readUtf8(path: string): AsyncGenerator<Buffer, void, unde
     offset += end;
   }
   refuseBadBytes(path, carried, offset);
+}
+
+/** Two zeros, a type and a number of dimensions: images in a table's place are no text in another encoding. */
+function refuseIdx(path: string, start: Buffer): void {
+  if (!/^0000(08|09|0b|0c|0d|0e)0[1-9]/.test(start.toString('hex', 0, 4))) return;
+  const message = `${displayPath(path)} is an IDX file, of images or labels, not a table`;
+  const help = 'a table is CSV or TSV; a config names images as { images: FILE, labels: FILE }';
+  throw new LockstepError({ category: 'data', code: 'E_DATA_FORMAT', message, help });
 }
 
 function refuseUtf16(path: string, start: Buffer): void {

@@ -1,14 +1,15 @@
 // Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels / groups, height, width].
-// How it is computed stands in conv2d-runner.ts and depthwise-runner.ts.
+// How it is computed stands in convolution-runner.ts, and of one sample in matrix- and depthwise-convolution.ts.
 import { z } from 'zod';
 import { packedLeftLength } from '../kernels/tile.ts';
 import { ACTIVATIONS } from './activation.ts';
-import { Conv2dRunner } from './conv2d-runner.ts';
+import { ConvolutionRunner } from './convolution-runner.ts';
 import type { Convolution } from './convolution.ts';
-import { DepthwiseRunner } from './depthwise-runner.ts';
+import { DepthwiseConvolution } from './depthwise-convolution.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
 import { formatShape } from './layer.ts';
 import type { Layer, LayerBuilder, LayerRunner, PackJob, ParameterTensor, Shape, Site } from './layer.ts';
+import { MatrixConvolution } from './matrix-convolution.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
 
@@ -139,6 +140,7 @@ export class Conv2dLayer implements Layer, Convolution {
   }
 
   createRunner(site: Site): LayerRunner {
-    return this.isDepthwise ? new DepthwiseRunner(this, site) : new Conv2dRunner(this, site);
+    const Way = this.isDepthwise ? DepthwiseConvolution : MatrixConvolution;
+    return new ConvolutionRunner(this, site, new Way(this, site));
   }
 }

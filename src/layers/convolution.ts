@@ -1,6 +1,7 @@
-// What the runners of a convolution know of its layer.
+// What a convolution's runner, and the two ways to convolve a sample, know of the layer and of each other.
 import type { Activation } from './activation.ts';
-import type { ParameterTensor, Shape } from './layer.ts';
+import type { ParameterTensor, Shape, Site } from './layer.ts';
+import { stackedSums } from './leaf-sums.ts';
 import type { Window } from './window.ts';
 
 /** A convolution with all sizes known. */
@@ -15,4 +16,25 @@ export interface Convolution {
   /** [filters, channels of a group, height, width]; the bias follows it in the flat vector. */
   readonly weight: ParameterTensor;
   readonly bias: ParameterTensor | undefined;
+}
+
+/** One way to convolve a sample, which lies at `padded`. Addresses are of f32. */
+export interface SampleConvolution {
+  /** Scratch [channels, paddedLength] that the runner pads a sample into. */
+  readonly padded: number;
+  /** Scratch of `sumsLength`. */
+  readonly sums: number;
+  /** Sets y[filters, positions], without the bias. */
+  forward(y: number): void;
+  /** Adds the sample's dW to that of its leaf at `to`, or sets it for the first. */
+  addWeightGradient(dY: number, to: number, isFirst: boolean): void;
+  /** Completes dW at `to` behind the last sample of a leaf. */
+  finishWeightGradient(to: number): void;
+  /** Sets dX[channels, height, width]. */
+  inputGradient(dY: number, dX: number): void;
+}
+
+/** f32 of scratch for the sums of weight and bias gradients that wait for other leaves. */
+export function sumsLength({ weight, bias }: Convolution, { maxLeaves }: Site): number {
+  return stackedSums(maxLeaves) * (weight.length + (bias?.length ?? 0));
 }

@@ -37,7 +37,7 @@ export function encodeRows(
     parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],
     numRows: rows.length,
     columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish()])),
-    lines: Uint32Array.from(rows.keys()),
+    lines: undefined,
   };
   const encoded = new Float32Array(rows.length * widthOf(features));
   encodeFeatures(table, features, { rows: encoded, warn });

@@ -37,6 +37,15 @@ const feature = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('categorical'), column: z.string(), categories: names }),
   z.object({ kind: z.literal('pixels'), shape: z.array(size).min(2).max(3).readonly(), scale: z.number() }),
   z.object({ kind: z.literal('bytes'), context: size }),
+  z.object({
+    kind: z.literal('array'),
+    shape: z.array(size).min(1).readonly(),
+    byteScale: z.number().nullable(),
+    standardized: z
+      .array(z.object({ mean: z.number(), scale: z.number() }))
+      .readonly()
+      .nullable(),
+  }),
 ]);
 
 const targetStep = z.discriminatedUnion('kind', [

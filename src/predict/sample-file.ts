@@ -20,17 +20,18 @@ export async function readSamples(
   const [first] = transforms.features;
   if (first?.kind === 'pixels') return readImages(path, first.shape);
   if (first?.kind === 'bytes') {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_PREDICT_TEXT',
-      message: 'a model of texts predicts in a program only',
-      help: 'docs/api.md shows how; lockstep evaluate measures a text',
-    });
+    throw inProgramsOnly('E_PREDICT_TEXT', 'texts', '; lockstep evaluate measures a text');
   }
+  if (first?.kind === 'array') throw inProgramsOnly('E_PREDICT_ARRAYS', 'arrays');
   // A row that is left out would shift the lines of all predictions behind it.
   const missing = table.missing === 'mean' ? 'mean' : 'error';
   const { rows } = await loadFeatures({ path, transforms, format: { ...table, missing }, warn });
   return rows;
+}
+
+function inProgramsOnly(code: `E_${string}`, samples: string, more = ''): LockstepError {
+  const message = `a model of ${samples} predicts in a program only`;
+  return new LockstepError({ category: 'usage', code, message, help: `docs/api.md shows how${more}` });
 }
 
 async function readImages(path: string, shape: readonly number[]): Promise<Uint8Array> {

@@ -1,5 +1,6 @@
 // A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
 import { encodeRows, type Row } from './encode-rows.ts';
+import { encodeSamples, type PredictInput } from './encode-samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
 import { dataError, formatCount } from '../data/data-error.ts';
@@ -19,9 +20,6 @@ export interface LoadModelOptions {
   /** Told of texts that training never saw; default: a warning of the process. */
   readonly warn?: ((message: string) => void) | undefined;
 }
-
-/** What is fed to a model: rows by column name, or bytes or values of samples one behind the other. */
-export type PredictInput = readonly Row[] | Uint8Array | Float32Array;
 
 /** A model that predicts. Each holds its weights and room for one block of samples. */
 export class TrainedModel {
@@ -113,8 +111,8 @@ export class TrainedModel {
   }
 
   /**
-   * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, or texts as bytes,
-   * `inputShape` bytes each.
+   * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts as bytes,
+   * `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
    * @throws LockstepError (exit 3) for input that is not of this model's kind, naming row and column of a table.
    */
   predict(input: PredictInput): Prediction[] {
@@ -123,7 +121,7 @@ export class TrainedModel {
 
   /** As `predict`, a block of rows at a time: for inputs whose predictions are not to be held all at once. */
   *predictEach(input: PredictInput): Generator<Prediction, void, undefined> {
-    const samples = isValues(input) ? input : this.#encode(input);
+    const samples = this.#encode(input);
     const numSamples = this.#countSamples(samples);
     const { outputWidth } = this.#model;
     const { loss, transforms } = this.description;
@@ -137,10 +135,13 @@ export class TrainedModel {
     }
   }
 
-  #encode(rows: readonly Row[]): Float32Array {
+  #encode(input: PredictInput): Float32Array | Uint8Array {
     const { table, transforms } = this.description;
+    const [first] = transforms.features;
+    if (first?.kind === 'array') return encodeSamples(input, first);
+    if (isValues(input)) return input;
     const missing = table.missing === 'mean' ? 'mean' : 'error';
-    return encodeRows(rows, transforms.features, { missing, warn: this.#warn });
+    return encodeRows(input as readonly Row[], transforms.features, { missing, warn: this.#warn });
   }
 
   /** Outputs of the samples from `start` to `end`, at most `maxRows`. */
@@ -158,8 +159,11 @@ export class TrainedModel {
   #countSamples(samples: Float32Array | Uint8Array): number {
     const width = sizeOf(this.inputShape);
     if (samples instanceof Uint8Array && scaleOf(this.description) === undefined) {
-      const help = 'give rows as objects by column name, or encoded features as a Float32Array';
-      throw dataError('E_DATA_FORMAT', 'the model takes rows of a table, not bytes', { help });
+      const isTable = this.description.transforms.features.some((feature) => 'column' in feature);
+      const [what, help] = isTable
+        ? ['rows of a table', 'give rows as objects by column name, or encoded features as a Float32Array']
+        : ['numbers', 'give a Float32Array, or rows of numbers'];
+      throw dataError('E_DATA_FORMAT', `the model takes ${what}, not bytes`, { help });
     }
     if (samples.length % width === 0) return samples.length / width;
     const counts = `${formatCount(samples.length)} values are no whole number of samples`;
@@ -175,6 +179,7 @@ function isValues(input: PredictInput): input is Uint8Array | Float32Array {
 function scaleOf({ transforms }: ModelDescription): number | undefined {
   const [first] = transforms.features;
   if (first?.kind === 'pixels') return first.scale;
+  if (first?.kind === 'array') return first.byteScale ?? undefined;
   return first?.kind === 'bytes' ? 1 : undefined;
 }
 

@@ -1,4 +1,4 @@
-// The text example, as a user would train it. Minutes of work, so it has a tier of its own.
+// The text examples, as a user would train them. Minutes of work, so they have a tier of their own.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -6,15 +6,18 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { Summary } from '../../coordinator/output/summary.ts';
 import { CliProcess, ROOT } from '../helpers/cli.ts';
 
-const CONFIG = path.join(ROOT, 'examples/text/text.yaml');
 const DEADLINE_MS = 1_200_000;
 
-test(
-  'the causal transformer comes below 2.0 nats a byte on text that it never saw',
-  async () => {
+test.each([
+  ['the causal transformer', 'text.yaml'],
+  ['the LSTM', 'text-lstm.yaml'],
+])(
+  '%s comes below 2.0 nats a byte on text that it never saw',
+  async (_, name) => {
+    const config = path.join(ROOT, 'examples/text', name);
     const cwd = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-text-'));
     onTestFinished(() => fs.rmSync(cwd, { recursive: true }));
-    const command = CliProcess.start(['train', CONFIG, '--workers', '2', '--json'], {
+    const command = CliProcess.start(['train', config, '--workers', '2', '--json'], {
       cwd,
       deadlineMs: DEADLINE_MS,
     });

@@ -27,14 +27,18 @@ export class Golden {
     return this.tensor(name).values;
   }
 
-  /** Tensors whose names begin with `prefix`, without it. */
-  under(prefix: string): Map<string, Float32Array> {
+  has(name: string): boolean {
+    return this.#file.tensors.has(name);
+  }
+
+  /** Tensors whose names begin with `prefix`, without it; all by default. */
+  under(prefix = ''): Map<string, Float32Array> {
     const found = [...this.#file.tensors].filter(([name]) => name.startsWith(prefix));
     return new Map(found.map(([name, { values }]) => [name.slice(prefix.length), values]));
   }
 
   /** The same as a file of weights. */
-  file(prefix: string): SafetensorsFile {
+  file(prefix = ''): SafetensorsFile {
     const found = [...this.#file.tensors].filter(([name]) => name.startsWith(prefix));
     return {
       ...this.#file,
@@ -48,7 +52,10 @@ export function readRecorded<T>(name: string): T {
   return JSON.parse(fs.readFileSync(path.join(GOLDEN, `${name}.json`), 'utf8')) as T;
 }
 
-/** Asserts that the largest difference, relative to the largest expected value, is below `tolerance`. */
+/**
+ * Asserts that the largest difference, relative to the largest expected value, is below `tolerance`; where all are 0,
+ * that there is none.
+ */
 export function expectNear(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
@@ -56,7 +63,7 @@ export function expectNear(
   what: string,
 ): void {
   expect(actual.length, what).toBe(expected.length);
-  const largest = Math.max(...Array.from(expected, Math.abs));
+  const largest = Math.max(Number.MIN_VALUE, ...Array.from(expected, Math.abs));
   const worst = Math.max(...Array.from(expected, (value, i) => Math.abs(value - (actual[i] as number))));
   expect(worst / largest, what).toBeLessThan(tolerance);
 }

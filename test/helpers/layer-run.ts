@@ -1,95 +1,151 @@
-// One layer by itself: made from its spec, run forward and backward on values of the test's choosing.
+// Runs one layer by itself, forward and backward, as a thread of a worker would, in memory for that layer alone. It stands
+// behind one with parameters, so that it has to give dX.
 import { CountingSite, ThreadSite } from '../../src/engine/site.ts';
-import { LockstepError } from '../../src/errors.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
-import type { Layer, LayerBuilder, ParameterTensor, Shape } from '../../src/layers/layer.ts';
-import { createLayer, layerSchema } from '../../src/layers/registry.ts';
+import type { Layer, ParameterTensor, Pass, Shape } from '../../src/layers/layer.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import type { Model } from '../../src/model/model.ts';
 import type { EngineRoom } from './twins/engines.ts';
 
-/** A layer whose tensors begin at offset 0 of the flat vector, and how many f32 that has. */
-export interface LoneLayer {
-  readonly layer: Layer;
-  readonly numParameters: number;
-}
-
-/** @throws LockstepError where the layer does not fit its input. */
-export function createLoneLayer(spec: LayerInput, inputShape: Shape, needsInputGradient = true): LoneLayer {
-  let numParameters = 0;
-  const builder: LayerBuilder = {
-    index: 0,
-    needsInputGradient,
-    tensor: (options): ParameterTensor => {
-      const offset = numParameters;
-      const length = sizeOf(options.shape);
-      numParameters += length;
-      return { ...options, offset, length };
-    },
-    stack: () => {
-      throw new Error('a lone layer has no layers inside');
-    },
-    refuse: (message) => new LockstepError({ category: 'usage', code: 'E_MODEL_SHAPE', message }),
-  };
-  return { layer: createLayer(layerSchema.parse(spec), inputShape, builder), numParameters };
-}
-
-export interface LayerRun {
-  /** [numParameters] */
-  readonly weights: ArrayLike<number>;
+export interface LayerJob {
+  readonly layer: LayerInput;
+  readonly inputShape: Shape;
   /** [rows, inputShape] */
   readonly x: ArrayLike<number>;
   /** [rows, outputShape] */
   readonly dY: ArrayLike<number>;
-  /** Leaves: rows [bounds[i], bounds[i + 1]). */
-  readonly bounds: Uint32Array;
+  /** By the layer's own names, or one behind the other. Default: what a tensor starts from if that is constant, or 0. */
+  readonly weights?: ReadonlyMap<string, ArrayLike<number>> | ArrayLike<number>;
+  /** Leaves: rows [bounds[i], bounds[i + 1]). Default: all rows in one. */
+  readonly bounds?: ArrayLike<number>;
+  /** Dataset rows; default 0, 1, 2, ... */
+  readonly sampleIndices?: readonly number[];
+  readonly step?: number;
+  readonly isTraining?: boolean;
+  /** False lets the layer stand first. */
+  readonly isBehindAnother?: boolean;
 }
 
 export interface LayerResult {
   readonly y: Float32Array;
-  /** Of all leaves, in the layout of the flat vector. */
+  /** Empty where the layer gives none. */
+  readonly dX: Float32Array;
+  /** Of all leaves, by the layer's own names. */
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+  /** The same, one behind the other. */
   readonly gradient: Float32Array;
-  /** Undefined where the layer gives none. */
-  readonly dX: Float32Array | undefined;
 }
 
-/** Forward and backward in one pass over all leaves. */
-export function runLayer(room: EngineRoom, { layer, numParameters }: LoneLayer, run: LayerRun): LayerResult {
-  const { kernels, memory } = room;
-  const { weights, x, dY, bounds } = run;
-  const rows = bounds[bounds.length - 1] as number;
-  const limits = { maxRows: rows, maxLeaves: bounds.length - 1 };
+/** A layer that stands alone: its tensors begin at offset 0. @throws LockstepError where it does not fit its input. */
+export function resolveLayer(layer: LayerInput, inputShape: Shape): Layer {
+  return lastLayer(resolve([layer], inputShape));
+}
+
+/** Elements of all tensors of a layer. */
+export function numParametersOf({ tensors }: Layer): number {
+  return tensors.reduce((total, { length }) => total + length, 0);
+}
+
+function resolve(layers: readonly LayerInput[], inputShape: Shape): Model {
+  return resolveModel({ layers: layers.map((each) => layerSchema.parse(each)) }, inputShape);
+}
+
+function lastLayer({ stack }: Model): Layer {
+  return stack.layers.at(-1) as Layer;
+}
+
+/** The layer in front: it keeps every shape. */
+function front(inputShape: Shape): LayerInput {
+  return inputShape.length === 2 ? { kind: 'layerNorm' } : { kind: 'batchNorm' };
+}
+
+/** A tensor's name without the number of the layer's module. */
+function ownName({ name }: ParameterTensor): string {
+  return name.replace(/^\d+\./, '');
+}
+
+/** Forward, and backward if it is a training, in one pass over all leaves. @throws LockstepError as `resolveLayer` does. */
+export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerResult {
+  const { inputShape, x, dY, isTraining = true, step = 0, isBehindAnother = true } = job;
+  const rows = x.length / sizeOf(inputShape);
+  const bounds = Uint32Array.from(job.bounds ?? [0, rows]);
+  const sampleIndices = Uint32Array.from(job.sampleIndices ?? Array.from({ length: rows }, (_, row) => row));
+  const model = resolve(isBehindAnother ? [front(inputShape), job.layer] : [job.layer], inputShape);
+  const layer = lastLayer(model);
+  const start = model.numParameters - numParametersOf(layer);
   const put = (values: ArrayLike<number>): number => {
     const address = memory.allocate(4 * values.length, 'a test');
     memory.f32(address, values.length).set(values);
     return address;
   };
-  const counting = new CountingSite(limits);
-  counting.reserveError(dY.length);
-  layer.createRunner(counting);
-  const packed = layer.packedLengths.map((length) => memory.allocate(4 * length, 'a test'));
-  const site = ThreadSite.allocate(kernels, memory, packed, { ...limits, lengths: counting.lengths });
-  layer.pack({ kernels, memory, flat: put(weights), packed, part: 0, numParts: 1 });
+  const site = createSite({ kernels, memory }, layer, { maxRows: rows, maxLeaves: bounds.length - 1 });
+  const flat = put(flatWeights(model, layer, start, job.weights));
+  layer.pack({ kernels, memory, flat, packed: site.packed, part: 0, numParts: 1 });
   const runner = layer.createRunner(site);
   site.bounds.fill(bounds);
-  const gradient = put(new Float32Array(numParameters).fill(Number.NaN));
-  const pass = {
+  const gradient = put(new Float32Array(model.numParameters).fill(Number.NaN));
+  const pass: Pass = {
     rows,
+    isTraining,
+    step,
+    seed: 5,
+    sampleIndices: put(new Float32Array(sampleIndices.buffer)),
     bounds,
     gradient,
-    isTraining: true,
-    seed: 1,
-    step: 0,
-    sampleIndices: put(new Float32Array(rows)),
     complete: () => undefined,
     pieceStart: () => 0,
   };
-  const y = memory.f32(runner.forward(pass, put(x)), dY.length).slice();
+  const y = memory.f32(runner.forward(pass, put(x)), rows * sizeOf(layer.outputShape)).slice();
+  const none = new Float32Array();
+  if (!isTraining) return { y, dX: none, gradients: new Map(), gradient: none };
   const error = site.otherError(0);
   memory.f32(error, dY.length).set(dY);
   const dX = runner.backward(pass, error);
+  const sums = memory.f32(gradient, model.numParameters).slice();
   return {
     y,
-    gradient: memory.f32(gradient, numParameters).slice(),
-    dX: dX === 0 ? undefined : memory.f32(dX, x.length).slice(),
+    dX: dX === 0 ? none : memory.f32(dX, x.length).slice(),
+    gradients: new Map(
+      layer.tensors.map((tensor) => [
+        ownName(tensor),
+        sums.subarray(tensor.offset, tensor.offset + tensor.length),
+      ]),
+    ),
+    gradient: sums.subarray(start),
   };
+}
+
+/** Room for what the layer asks for and its errors, and no more. */
+function createSite(
+  { kernels, memory }: EngineRoom,
+  layer: Layer,
+  limits: { readonly maxRows: number; readonly maxLeaves: number },
+): ThreadSite {
+  const counting = new CountingSite(limits);
+  counting.reserveError(limits.maxRows * sizeOf(layer.outputShape));
+  layer.createRunner(counting);
+  const packed = layer.packedLengths.map((length) => memory.allocate(4 * length, 'a test'));
+  return ThreadSite.allocate(kernels, memory, packed, { ...limits, lengths: counting.lengths });
+}
+
+/** The flat vector of the model, where the layer's weights begin at `start`. */
+function flatWeights(
+  model: Model,
+  layer: Layer,
+  start: number,
+  given: LayerJob['weights'] = new Map(),
+): Float32Array {
+  const flat = new Float32Array(model.numParameters);
+  if ('length' in given) {
+    flat.set(given, start);
+    return flat;
+  }
+  for (const tensor of layer.tensors) {
+    const { offset, length, initial } = tensor;
+    const value = initial.kind === 'constant' ? initial.value : 0;
+    flat.set(given.get(ownName(tensor)) ?? new Float32Array(length).fill(value), offset);
+  }
+  return flat;
 }

@@ -3,16 +3,14 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { evaluationLeafRows } from '../../coordinator/compute.ts';
+import { takeArrays, type TrainConfig } from '../../api/samples.ts';
+import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
 import { measureSplit } from '../../coordinator/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/prepare.ts';
 import { saveModel } from '../../coordinator/save-model.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
-import type { ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset.ts';
-import { evaluationWidth } from '../../src/engine/evaluation.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { temporaryDirectory } from './table-run.ts';
@@ -28,32 +26,29 @@ export interface SavedRun {
   measure(split: keyof SplitIndices): Promise<SplitMetrics | undefined>;
 }
 
-/** Writes `files`, and the run of a config that names them. */
+/** Writes `files`, and the run of a config that names them, or has samples in memory. */
 export async function saveRun(
   files: Readonly<Record<string, string | Uint8Array>>,
-  input: Omit<ConfigInput, 'name'>,
+  input: Omit<TrainConfig, 'name'>,
 ): Promise<SavedRun> {
   const cwd = temporaryDirectory();
   for (const [name, content] of Object.entries(files)) fs.writeFileSync(path.join(cwd, name), content);
-  const validation = validateConfig({ name: 'saved', seed: 7, ...input });
+  const { config: named, arrays } = takeArrays({ name: 'saved', seed: 7, ...input });
+  const validation = validateConfig(named);
   if ('findings' in validation) throw new Error(JSON.stringify(validation.findings));
   const config = resolveConfigPaths(validation.config, cwd);
-  const prepared = await prepareRun(config, () => undefined);
+  const prepared = await prepareRun(config, () => undefined, { arrays });
   const state = await initialState(prepared);
   const directory = path.join(cwd, 'run');
   fs.mkdirSync(path.join(directory, 'model'), { recursive: true });
   fs.writeFileSync(path.join(directory, 'config.yaml'), stringify(config));
   await saveModel(path.join(directory, 'model'), { ...prepared, state });
-  const { loss, seed, batchSize, shards } = config;
-  const { dataset } = prepared.data;
-  const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
-  engine.setWeights(state.parameters);
-  const rows = Uint32Array.from({ length: dataset.layout.numRows }, (_, row) => row);
-  const leafRows = evaluationLeafRows(evaluationWidth(prepared.model, dataset.layout));
-  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, leafRows) };
+  const compute = await InProcessCompute.create(prepared, state);
+  const rows = Uint32Array.from({ length: prepared.data.dataset.layout.numRows }, (_, row) => row);
+  const { outputs } = await compute.evaluate(rows);
   const measure = async (split: keyof SplitIndices): Promise<SplitMetrics | undefined> =>
     (await measureSplit(split, { ...prepared, compute }))?.metrics;
-  return { cwd, directory, prepared, outputs: engine.evaluate(rows, 16).outputs, measure };
+  return { cwd, directory, prepared, outputs, measure };
 }
 
 /** The text a user would see for the error that `action` ends in, without the directory. */

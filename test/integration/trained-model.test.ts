@@ -6,6 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { ROOT, runCli } from '../helpers/cli.ts';
+import { runProgram } from '../helpers/program.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, tableText, temporaryDirectory } from '../helpers/table-run.ts';
 
@@ -89,7 +90,7 @@ describe('lockstep predict', () => {
     });
   });
 
-  it('refuses a table without a column, and a row without a value', async () => {
+  it('refuses a table without a column, a row without a value, and images', async () => {
     const cwd = await trainTable();
     const [header, first] = tableText().split('\n') as [string, string];
     fs.writeFileSync(path.join(cwd, 'few.csv'), 'x0,x1\n1,2\n');
@@ -106,6 +107,14 @@ describe('lockstep predict', () => {
     expect(stderr).toContain(
       'error[E_DATA_MISSING]: column "x0": 1 of 2 cells missing ("" 1)\n  --> gap.csv:3:1',
     );
+    const image = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4];
+    fs.writeFileSync(path.join(cwd, 'image.idx'), Uint8Array.from(image));
+    expect(await runCli(['predict', 'run', 'image.idx'], { cwd })).toMatchObject({
+      exitCode: 3,
+      stderr:
+        'error[E_DATA_FORMAT]: image.idx is an IDX file, of images or labels, not a table\n' +
+        '  help: a table is CSV or TSV; a config names images as { images: FILE, labels: FILE }\n',
+    });
   });
 
   it('ends well when its reader has seen enough', async () => {
@@ -123,26 +132,17 @@ describe('lockstep predict', () => {
   });
 });
 
-/** Runs a program of a package that depends on this one. */
-async function runProgram(text: string, ...args: readonly string[]): Promise<string> {
-  const cwd = temporaryDirectory();
-  fs.mkdirSync(path.join(cwd, 'node_modules'));
-  fs.symlinkSync(ROOT, path.join(cwd, 'node_modules/lockstep'), 'dir');
-  fs.writeFileSync(path.join(cwd, 'program.mjs'), text);
-  const { stdout } = await promisify(execFile)(process.execPath, ['program.mjs', ...args], { cwd });
-  return stdout;
-}
-
 describe('programs', () => {
   it('run as docs/api.md shows them', async () => {
     const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
     const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
-    expect(blocks).toHaveLength(4);
-    const lines = (await runProgram(blocks.join('\n'))).trimEnd().split('\n');
-    const [model, areas, isSame, newLoss, error] = lines.slice(-5);
+    expect(blocks).toHaveLength(5);
+    const lines = (await runProgram(blocks.join('\n'), temporaryDirectory())).trimEnd().split('\n');
+    const [point, model, areas, isSame, newLoss, error] = lines.slice(-6);
     expect(lines.slice(0, 20).map((line) => Number(line.split(' ')[0]))).toEqual(
       [...Array(21).keys()].slice(1),
     );
+    expect(point).toBe('inside');
     expect(model).toBe("areas [ 4 ] [ 'area' ]");
     const [box, roof] = (areas as string).split(' ').map(Number) as [number, number];
     expect(box).toBeGreaterThan(roof);

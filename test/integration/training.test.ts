@@ -1,45 +1,12 @@
 // What schedules, averages and early stopping do to a whole training, in this process.
-import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
-import { initialState, prepareRun } from '../../coordinator/prepare.ts';
-import { train } from '../../coordinator/train.ts';
-import type { EpochRecord, StepRecord, TrainingResult } from '../../coordinator/train.ts';
-import { loadConfig } from '../../src/config/load.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
+import { trainInProcess } from '../helpers/in-process-training.ts';
+import type { Training } from '../helpers/in-process-training.ts';
 import { tableRun } from '../helpers/table-run.ts';
 
-interface Training {
-  readonly result: TrainingResult;
-  readonly steps: readonly StepRecord[];
-  readonly epochs: readonly EpochRecord[];
-  readonly weightsSha256: string;
-}
-
-async function trainTable(values: Partial<ConfigInput>): Promise<Training> {
-  const { config } = await loadConfig({ path: path.join(tableRun(values), 'table.yaml'), env: {} });
-  const prepared = await prepareRun(config, () => undefined);
-  const state = await initialState(prepared);
-  const { loss, seed, batchSize, shards } = config;
-  const { dataset } = prepared.data;
-  const compute = await InProcessCompute.create({
-    ...prepared,
-    state,
-    loss,
-    seed,
-    dataset,
-    batchSize,
-    shards,
-  });
-  const steps: StepRecord[] = [];
-  const epochs: EpochRecord[] = [];
-  const observer = {
-    onStep: (step: StepRecord) => steps.push(step),
-    onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
-  };
-  const signal = new AbortController().signal;
-  const result = await train({ ...prepared, state, compute, observer, signal });
-  return { result, steps, epochs, weightsSha256: state.weightsSha256() };
+function trainTable(values: Partial<ConfigInput>): Promise<Training> {
+  return trainInProcess(tableRun(values));
 }
 
 /** Steps of one size, so large that the loss soon gets no better. */

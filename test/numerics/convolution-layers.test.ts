@@ -1,12 +1,7 @@
 // Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
 // twins, by central differences, and whole models of them for any way to cut a batch.
-import fs from 'node:fs';
-import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { shardBounds } from '../../src/data/batches.ts';
-import { loadWeights } from '../../src/engine/initialize.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
 import type { Shape } from '../../src/layers/layer.ts';
@@ -14,19 +9,16 @@ import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
-import { Optimizer } from '../../src/optimizer/optimizer.ts';
-import { optimizerSchema } from '../../src/optimizer/registry.ts';
-import { decodeSafetensors } from '../../src/safetensors.ts';
-import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
-import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
+import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
+import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
+import { numParametersOf, resolveLayer, runLayer } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
+import { centralDifference, inner } from '../helpers/twins/central-differences.ts';
 import { backward, forward } from '../helpers/twins/conv2d.ts';
 import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { packSamples, randomSamples, randomValues } from '../helpers/twins/samples.ts';
 import { expectSameBits } from './arena.ts';
-
-const GOLDEN = path.resolve(import.meta.dirname, '../golden');
 
 interface Recorded {
   readonly cases: readonly { name: string; spec: LayerInput; inputShape: Shape }[];
@@ -34,11 +26,7 @@ interface Recorded {
   readonly losses: readonly number[];
 }
 
-const recorded = JSON.parse(fs.readFileSync(path.join(GOLDEN, 'convolution.json'), 'utf8')) as Recorded;
-
-function readGolden(name: string): SafetensorsFile {
-  return decodeSafetensors(fs.readFileSync(path.join(GOLDEN, `${name}.safetensors`)), name);
-}
+const recorded = readRecorded<Recorded>('convolution');
 
 let room: EngineRoom;
 beforeAll(async () => {
@@ -46,35 +34,28 @@ beforeAll(async () => {
 });
 
 describe('a layer agrees with PyTorch', () => {
-  const { tensors } = readGolden('convolution');
-  const golden = (name: string): NamedTensor => {
-    const tensor = tensors.get(name);
-    if (!tensor) throw new Error(`convolution.safetensors has no ${name}`);
-    return tensor;
-  };
-
-  /** The largest difference, relative to the largest golden value. */
-  function expectNear(actual: ArrayLike<number> | undefined, name: string): void {
-    const { values } = golden(name);
-    const largest = Math.max(...values.map(Math.abs));
-    expect(actual?.length, name).toBe(values.length);
-    const worst = Math.max(...values.map((value, i) => Math.abs(value - (actual?.[i] as number))));
-    // Up to 33 x 9 = 297 products summed in another order: a walk of 2^-24 sqrt(297) = 1e-6.
-    expect(worst / largest, name).toBeLessThan(2e-6);
-  }
+  const golden = new Golden('convolution');
+  // Up to 33 x 9 = 297 products summed in another order: a walk of 2^-24 sqrt(297) = 1e-6.
+  const TOLERANCE = 2e-6;
 
   it.each(recorded.cases)('in $name, forward and backward', ({ name, spec, inputShape }) => {
-    const lone = createLoneLayer(spec, inputShape);
-    const weights = lone.layer.tensors.flatMap((tensor) => [...golden(`${name}.${tensor.name}`).values]);
-    const x = golden(`${name}.x`);
-    const dY = golden(`${name}.dY`);
-    expect(lone.layer.outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : dY.shape.slice(1));
-    const bounds = Uint32Array.of(0, 2, 3);
-    const { y, dX, gradient } = runLayer(room, lone, { weights, x: x.values, dY: dY.values, bounds });
-    expectNear(y, `${name}.y`);
-    expectNear(dX, `${name}.dX`);
-    for (const { name: tensor, offset, length } of lone.layer.tensors) {
-      expectNear(gradient.subarray(offset, offset + length), `${name}.d.${tensor}`);
+    const { values: dY, shape } = golden.tensor(`${name}.dY`);
+    const { outputShape } = resolveLayer(spec, inputShape);
+    expect(outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : shape.slice(1));
+    const { y, dX, gradients } = runLayer(room, {
+      layer: spec,
+      inputShape,
+      x: golden.values(`${name}.x`),
+      dY,
+      weights: golden.under(`${name}.`),
+      bounds: [0, 2, 3],
+    });
+    expectNear(y, golden.values(`${name}.y`), TOLERANCE, 'y');
+    expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
+    const expected = golden.under(`${name}.d.`);
+    expect([...gradients.keys()]).toEqual([...expected.keys()]);
+    for (const [tensor, gradient] of gradients) {
+      expectNear(gradient, expected.get(tensor) as Float32Array, TOLERANCE, tensor);
     }
   });
 });
@@ -95,41 +76,37 @@ const CONVOLUTIONS: readonly ConvolutionCase[] = [
   [{ filters: 3, kernelSize: 3, padding: 1, activation: 'relu' }, [13, 34, 34]],
 ];
 
-function convolution(
-  [spec, inputShape]: ConvolutionCase,
-  needsInputGradient = true,
-): ReturnType<typeof createLoneLayer> {
-  return createLoneLayer({ kind: 'conv2d', ...spec } as LayerInput, inputShape, needsInputGradient);
+function convolution([spec, inputShape]: ConvolutionCase): Conv2dLayer {
+  return resolveLayer({ kind: 'conv2d', ...spec } as LayerInput, inputShape) as Conv2dLayer;
 }
 
 describe('conv2d', () => {
   it.each(CONVOLUTIONS)('gives the bits of its float32 twin: %o on %o', (...testCase) => {
-    const lone = convolution(testCase);
-    const layer = lone.layer as Conv2dLayer;
+    const layer = convolution(testCase);
     const bounds = Uint32Array.of(0, 2, 3, 5);
-    const weights = randomValues(3, lone.numParameters);
+    const weights = randomValues(3, numParametersOf(layer));
     const x = randomValues(4, 5 * sizeOf(layer.inputShape));
     const dY = randomValues(5, 5 * sizeOf(layer.outputShape));
     const twin = { arithmetic: single, layer, weights };
-    const { y, gradient, dX } = runLayer(room, lone, { weights, x, dY, bounds });
+    const job = { layer: layer.spec, inputShape: layer.inputShape, weights, x, dY, bounds };
+    const { y, gradient, dX } = runLayer(room, job);
     expectSameBits(y, forward(twin, x), 'y');
     const expected = backward(twin, x, dY, bounds);
     expectSameBits(gradient, expected.gradient, 'gradient');
-    expectSameBits(dX as Float32Array, expected.dX, 'dX');
-    const first = runLayer(room, convolution(testCase, false), { weights, x, dY, bounds });
+    expectSameBits(dX, expected.dX, 'dX');
+    const first = runLayer(room, { ...job, isBehindAnother: false });
     expectSameBits(first.gradient, expected.gradient, 'gradient of a first layer');
-    expect(first.dX).toBeUndefined();
+    expect(first.dX).toHaveLength(0);
   });
 
   it.each(CONVOLUTIONS.slice(0, 7))('has its gradients by central differences: %o on %o', (spec, shape) => {
     // A smooth function: the others' slopes jump.
-    const { layer, numParameters } = convolution([{ ...spec, activation: 'tanh' }, shape]);
-    const weights = Float64Array.from(randomValues(3, numParameters));
+    const layer = convolution([{ ...spec, activation: 'tanh' }, shape]);
+    const weights = Float64Array.from(randomValues(3, numParametersOf(layer)));
     const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
     const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));
-    const twin = { arithmetic: double, layer: layer as Conv2dLayer, weights };
-    const objective = (): number =>
-      Array.from(forward(twin, x)).reduce((sum, y, i) => sum + y * (dY[i] as number), 0);
+    const twin = { arithmetic: double, layer, weights };
+    const objective = (): number => inner(forward(twin, x), dY);
     const exact = backward(twin, x, dY, [0, 1, 2]);
     // Some of each, since every one takes two forward passes.
     for (const [values, gradient] of [
@@ -138,12 +115,7 @@ describe('conv2d', () => {
     ] as const) {
       const largest = Math.max(...gradient.map(Math.abs));
       for (let i = 0; i < values.length; i += Math.ceil(values.length / 15)) {
-        const value = values[i] as number;
-        values[i] = value + 1e-5;
-        const above = objective();
-        values[i] = value - 1e-5;
-        const difference = (above - objective()) / 2e-5;
-        values[i] = value;
+        const difference = centralDifference(values, i, objective);
         // h^2 f''' / 6 is about 1e-10 here, cancellation 2^-53 f / h about 1e-9.
         expect(Math.abs((gradient[i] as number) - difference) / largest).toBeLessThan(1e-7);
       }
@@ -167,50 +139,28 @@ function goldenModel(): Model {
 }
 
 describe('20 steps of Adam', () => {
-  async function train(shards: number): Promise<{ losses: number[]; model: Model; weights: Float32Array }> {
-    const model = goldenModel();
-    const { batchSize } = recorded;
-    const { tensors } = readGolden('convolution-data');
-    const [features, targets] = ['features', 'targets'].map((name) => tensors.get(name)?.values);
-    const dataset = packSamples({
-      featureWidth: sizeOf(model.inputShape),
-      features: features as Float32Array,
-      targets: Uint32Array.from(targets as Float32Array),
-      numClasses: 4,
-    });
-    const kernelModule = await loadKernelModule();
-    const parts = { kernelModule, model, loss: 'crossEntropy' as const, seed: 0, dataset, batchSize, shards };
-    const engine = await LocalEngine.create(parts);
-    const { kernels, memory } = engine;
-    const config = optimizerSchema.parse({ learningRate: 1e-3 });
-    const adam = new Optimizer({ kernels, memory, model, config });
-    const initial = readGolden('convolution-initial');
-    loadWeights(kernels, memory, model, initial, 'convolution-initial', adam.parameters);
-    const losses = recorded.losses.map((_, step) => {
-      const indices = Uint32Array.from({ length: batchSize }, (__, i) => ((step * batchSize) % 64) + i);
-      engine.setWeights(adam.parameters);
-      const lossSum = engine.train(indices, step, ({ piece, address }) => {
-        adam.applyPiece(piece, { sum: address, divisor: batchSize });
-      });
-      adam.commit();
-      return lossSum / batchSize;
-    });
-    return { losses, model, weights: memory.f32(adam.parameters, model.numParameters).slice() };
-  }
-
   it('agree with PyTorch on a CNN', async () => {
-    const { losses, model, weights } = await train(8);
-    losses.forEach((loss, step) => {
-      expect(Math.abs(loss / (recorded.losses[step] as number) - 1), `step ${step}`).toBeLessThan(1e-5);
+    const model = goldenModel();
+    const data = new Golden('convolution-data');
+    const trained = await trainGolden({
+      model,
+      loss: 'crossEntropy',
+      dataset: packSamples({
+        featureWidth: sizeOf(model.inputShape),
+        features: data.values('features'),
+        targets: Uint32Array.from(data.values('targets')),
+        numClasses: 4,
+      }),
+      initial: new Golden('convolution-initial').file(),
+      batchSize: recorded.batchSize,
+      shards: 8,
+      learningRate: 1e-3,
+      numSteps: recorded.losses.length,
     });
-    const final = readGolden('convolution-final');
-    for (const { name, offset, length } of model.tensors) {
-      const { values } = final.tensors.get(name) as NamedTensor;
-      expect(values.length).toBe(length);
-      const worst = Math.max(...values.map((value, i) => Math.abs(value - (weights[offset + i] as number))));
-      // A step moves a weight by up to 1e-3.
-      expect(worst, name).toBeLessThan(1e-5);
-    }
+    expectLosses(trained, recorded.losses, 1e-5);
+    // A step moves a weight by up to 1e-3.
+    const final = new Golden('convolution-final').under();
+    expectWeights(trained, final, 1e-5);
   });
 });
 

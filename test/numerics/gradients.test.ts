@@ -8,6 +8,7 @@ import { resolveLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Values } from '../helpers/twins/arithmetic.ts';
+import { centralDifferences, relativeError } from '../helpers/twins/central-differences.ts';
 import {
   denseLayers,
   createEngine,
@@ -257,31 +258,13 @@ function tensorsOf(model: Model, values: Values): { name: string; values: Values
   }));
 }
 
-function largest(values: ArrayLike<number>): number {
-  return Math.max(...Array.from(values, Math.abs));
-}
-
-/** The largest difference, relative to the largest value of the exact tensor. */
-function relativeError(actual: ArrayLike<number>, exact: ArrayLike<number>): number {
-  const difference = Array.from(actual, (value, i) => value - (exact[i] as number));
-  return largest(difference) / largest(exact);
-}
-
 describe('the float64 twin', () => {
   it.each(CASES)('has the gradient of its loss by central differences: $name', (testCase) => {
     const { model, loss, weights, batch } = prepare(testCase);
     const at = Float64Array.from(weights);
     const { gradient } = runNetwork({ arithmetic: double, model, loss }, at, batch);
     const lossAt = (): number => runNetwork({ arithmetic: double, model, loss }, at, batch).lossSum;
-    const h = 1e-6;
-    const differences = at.map((value, i) => {
-      at[i] = value + h;
-      const above = lossAt();
-      at[i] = value - h;
-      const below = lossAt();
-      at[i] = value;
-      return (above - below) / (2 * h);
-    });
+    const differences = centralDifferences(at, lossAt, 1e-6);
     // The truncation h^2 f''' / 6 is about 1e-12; cancellation leaves 2^-53 x loss / h, about 1e-9.
     expect(relativeError(gradient, differences)).toBeLessThan(1e-7);
   });

@@ -3,7 +3,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { Golden, expectNear } from '../helpers/golden.ts';
-import { runLayer } from '../helpers/layer-bench.ts';
+import { runLayer } from '../helpers/layer-run.ts';
 import { createEngineRoom } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 

@@ -1,6 +1,7 @@
 // Losses and their gradients against their twins: gradients to the bit, losses to the last bits of a logarithm.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { double, single } from '../helpers/twins/arithmetic.ts';
+import { centralDifferences } from '../helpers/twins/central-differences.ts';
 import {
   binaryCrossEntropy,
   huber,
@@ -99,18 +100,9 @@ function runCrossEntropy(batch: Batch, classes: number, options: CrossEntropyOpt
 }
 
 /** Gradient of the summed losses by central differences of the float64 twin. */
-function centralDifferences(lossOf: (y: Float64Array) => Float64Array, y: Float32Array): number[] {
-  const h = 1e-6;
+function slopesOf(lossesAt: (y: Float64Array) => Float64Array, y: Float32Array): Float64Array {
   const at = Float64Array.from(y);
-  const total = (): number => lossOf(at).reduce((sum, value) => sum + value, 0);
-  return Array.from(at, (value, i) => {
-    at[i] = value + h;
-    const above = total();
-    at[i] = value - h;
-    const below = total();
-    at[i] = value;
-    return (above - below) / (2 * h);
-  });
+  return centralDifferences(at, () => lossesAt(at).reduce((sum, value) => sum + value, 0), 1e-6);
 }
 
 function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
@@ -161,7 +153,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
   it('has the gradient of its loss, by central differences', () => {
     const { y, targets } = batchOf(1, 15);
     const weights = [0.5, 2, 1];
-    const expected = centralDifferences((at) => twin(double, at, targets, 5, weights).losses, y);
+    const expected = slopesOf((at) => twin(double, at, targets, 5, weights).losses, y);
     // Cancellation leaves 2^-53 / h = 1e-10 of a loss of about 1 (12 for binary cross-entropy).
     const { dY } = twin(double, y, targets, 5, weights);
     expect(largestDifference(dY, expected)).toBeLessThan(2e-8);
@@ -262,10 +254,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     const y = randomValues(1, 2 * positions * 5).map((value) => 3 * value);
     const labels = Uint32Array.of(0, 4, 2, 2, 1, 3).subarray(0, 2 * positions);
     const weighted = { ...options, weights: WEIGHTS };
-    const expected = centralDifferences(
-      (at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses,
-      y,
-    );
+    const expected = slopesOf((at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses, y);
     const { dY } = softmaxCrossEntropy(double, y, labels, 5, weighted);
     expect(largestDifference(dY, expected)).toBeLessThan(1e-8);
   });

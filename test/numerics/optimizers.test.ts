@@ -1,7 +1,5 @@
 // 20 steps of every optimizer, with decay and clipping, against PyTorch 1.13.1. scripts/golden/optimizers.py wrote
 // the values; Lion's are from the paper's formula in float64.
-import fs from 'node:fs';
-import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TrainingState } from '../../coordinator/training-state.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -9,9 +7,9 @@ import type { KernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
 import type { EmaConfig } from '../../src/optimizer/average.ts';
 import { optimizerSchema } from '../../src/optimizer/registry.ts';
-import { decodeSafetensors } from '../../src/safetensors.ts';
 import { flatModel } from '../helpers/flat-model.ts';
 import type { FlatTensor } from '../helpers/flat-model.ts';
+import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
 
 interface Variant {
   readonly optimizer: object;
@@ -26,15 +24,8 @@ interface Recorded {
   readonly variants: Readonly<Record<string, Variant>>;
 }
 
-const GOLDEN = path.resolve(import.meta.dirname, '../golden');
-const recorded = JSON.parse(fs.readFileSync(path.join(GOLDEN, 'optimizers.json'), 'utf8')) as Recorded;
-const file = decodeSafetensors(fs.readFileSync(path.join(GOLDEN, 'optimizers.safetensors')), 'optimizers');
-
-function golden(name: string): Float32Array {
-  const tensor = file.tensors.get(name);
-  if (!tensor) throw new Error(`optimizers.safetensors has no ${name}`);
-  return tensor.values;
-}
+const recorded = readRecorded<Recorded>('optimizers');
+const golden = new Golden('optimizers');
 
 /** The second cut is within a tensor. */
 const MODEL = flatModel(recorded.tensors, [14, 12, 23]);
@@ -63,14 +54,13 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
     memory,
     model: MODEL,
     config: { optimizer: optimizerSchema.parse(optimizer), clip, ema },
-    initialize: (address) => memory.f32(address, MODEL.numParameters).set(golden('start')),
+    initialize: (address) => memory.f32(address, MODEL.numParameters).set(golden.values('start')),
   });
   const gradient = memory.allocate(4 * MODEL.numParameters, 'gradients');
   const step = (index: number): number => {
-    const sums = golden('gradientSums').subarray(
-      index * MODEL.numParameters,
-      (index + 1) * MODEL.numParameters,
-    );
+    const sums = golden
+      .values('gradientSums')
+      .subarray(index * MODEL.numParameters, (index + 1) * MODEL.numParameters);
     memory.f32(gradient, MODEL.numParameters).set(sums);
     MODEL.pieces.forEach(({ offset }, piece) =>
       state.finishPiece(piece, gradient + 4 * offset, recorded.divisor),
@@ -80,23 +70,15 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
   return { step, weights: () => memory.f32(state.parameters, MODEL.numParameters).slice(), state };
 }
 
-/** The largest difference, relative to the largest golden value. */
-function expectNear(actual: Float32Array, expected: Float32Array, tolerance: number): void {
-  const largest = Math.max(...expected.map(Math.abs));
-  const worst = Math.max(...expected.map((value, i) => Math.abs(value - (actual[i] as number))));
-  expect(actual.length).toBe(expected.length);
-  expect(worst / largest).toBeLessThan(tolerance);
-}
-
 describe(`${STEPS} steps agree with PyTorch`, () => {
   it.each(Object.entries(recorded.variants))('of %s', async (name, variant) => {
     const { step, weights } = await start(variant);
     for (let index = 0; index < STEPS; index++) {
       const norm = step(index);
       expect(Math.abs(norm / (recorded.norms[index] as number) - 1)).toBeLessThan(1e-12);
-      if (index === 0) expectNear(weights(), golden(`${name}.first`), TOLERANCE / 4);
+      if (index === 0) expectNear(weights(), golden.values(`${name}.first`), TOLERANCE / 4, 'first step');
     }
-    expectNear(weights(), golden(`${name}.last`), TOLERANCE);
+    expectNear(weights(), golden.values(`${name}.last`), TOLERANCE, 'last step');
   });
 
   it('of the moving average of the weights', async () => {
@@ -105,8 +87,8 @@ describe(`${STEPS} steps agree with PyTorch`, () => {
       warmup: false,
     });
     for (let index = 0; index < STEPS; index++) step(index);
-    expectNear(weights(), golden('sgd.last'), TOLERANCE);
+    expectNear(weights(), golden.values('sgd.last'), TOLERANCE, 'weights');
     expect(state.show('average')).toBe(true);
-    expectNear(weights(), golden('sgd.averaged'), TOLERANCE);
+    expectNear(weights(), golden.values('sgd.averaged'), TOLERANCE, 'averages');
   });
 });

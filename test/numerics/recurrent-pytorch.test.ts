@@ -1,23 +1,17 @@
 // LSTM and GRU against PyTorch 1.13.1: outputs, all gradients, and 20 steps of Adam on a small model of each from PyTorch's
 // own initial weights. scripts/golden/recurrent.py wrote the values.
-import fs from 'node:fs';
-import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadWeights } from '../../src/engine/initialize.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import { sizeOf } from '../../src/layers/layer.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import { Optimizer } from '../../src/optimizer/optimizer.ts';
-import { optimizerSchema } from '../../src/optimizer/registry.ts';
-import { decodeSafetensors } from '../../src/safetensors.ts';
-import type { NamedTensor, SafetensorsFile } from '../../src/safetensors.ts';
-import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
+import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
+import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
+import type { TrainedModel } from '../helpers/golden-training.ts';
+import { runLayer } from '../helpers/layer-run.ts';
 import { createEngineRoom } from '../helpers/twins/engines.ts';
 import { packSamples } from '../helpers/twins/samples.ts';
 
-const FILE = path.resolve(import.meta.dirname, '../golden/recurrent.safetensors');
 const KINDS = ['lstm', 'gru'] as const;
 type Kind = (typeof KINDS)[number];
 
@@ -29,116 +23,60 @@ interface Recorded {
   readonly losses: Readonly<Record<Kind, readonly number[]>>;
 }
 
-const recorded = JSON.parse(fs.readFileSync(FILE.replace('.safetensors', '.json'), 'utf8')) as Recorded;
-const file = decodeSafetensors(fs.readFileSync(FILE), FILE);
-
-function golden(name: string): NamedTensor {
-  const tensor = file.tensors.get(name);
-  if (!tensor) throw new Error(`${FILE} has no ${name}`);
-  return tensor;
-}
-
-/** The largest difference, relative to the largest golden value. */
-function relativeError(actual: ArrayLike<number>, { values }: NamedTensor): number {
-  expect(actual.length).toBe(values.length);
-  // All zeros must be met exactly: the gradient of the recurrent weight where there is one position.
-  const largest = Math.max(Number.MIN_VALUE, ...values.map(Math.abs));
-  return Math.max(...values.map((value, i) => Math.abs(value - (actual[i] as number)))) / largest;
-}
+const recorded = readRecorded<Recorded>('recurrent');
+const golden = new Golden('recurrent');
 
 describe.each(KINDS)('%s agrees with PyTorch', (kind) => {
   it.each(Object.entries(recorded.cases))('forward and in all gradients: %s', async (name, sizes) => {
     const { positions, inputs, units, returnSequences } = sizes;
-    const lone = createLoneLayer({ kind, units, returnSequences }, [positions, inputs]);
     const prefix = `${kind}.${name}`;
-    const weights = new Float32Array(lone.numParameters);
-    for (const tensor of lone.layer.tensors)
-      weights.set(golden(`${prefix}.${tensor.name}`).values, tensor.offset);
-    const [x, dY] = [golden(`${prefix}.x`), golden(`${prefix}.dY`)];
-    const bounds = Uint32Array.of(0, x.shape[0] as number);
-    const { y, gradient, dX } = runLayer(await createEngineRoom(), lone, {
-      weights,
-      x: x.values,
-      dY: dY.values,
-      bounds,
+    const { y, dX, gradients } = runLayer(await createEngineRoom(), {
+      layer: { kind, units, returnSequences },
+      inputShape: [positions, inputs],
+      x: golden.values(`${prefix}.x`),
+      dY: golden.values(`${prefix}.dY`),
+      weights: golden.under(`${prefix}.`),
     });
     // Gates err by up to 2.5 ulp of 2^-24, and contract what they are given; measured 1.7e-7, and 5.4e-7 of gradients.
-    expect(relativeError(y, golden(`${prefix}.y`))).toBeLessThan(5e-7);
-    expect(relativeError(dX as Float32Array, golden(`${prefix}.dX`))).toBeLessThan(1.5e-6);
-    for (const { name: own, offset, length } of lone.layer.tensors) {
-      const part = gradient.subarray(offset, offset + length);
-      expect(relativeError(part, golden(`${prefix}.d.${own}`)), own).toBeLessThan(1.5e-6);
+    expectNear(y, golden.values(`${prefix}.y`), 5e-7, 'y');
+    expectNear(dX, golden.values(`${prefix}.dX`), 1.5e-6, 'dX');
+    const expected = golden.under(`${prefix}.d.`);
+    expect([...gradients.keys()]).toEqual([...expected.keys()]);
+    for (const [tensor, gradient] of gradients) {
+      expectNear(gradient, expected.get(tensor) as Float32Array, 1.5e-6, tensor);
     }
   });
 
   it('over 20 steps of Adam', async () => {
-    const { losses, weights } = await train(kind);
-    const expected = recorded.losses[kind];
-    expect(losses).toHaveLength(expected.length);
-    losses.forEach((loss, step) => {
-      expect(Math.abs(loss / (expected[step] as number) - 1), `step ${step}`).toBeLessThan(1e-6);
-    });
-    for (const [name, values] of weights) {
-      const final = golden(`${kind}.train.final.${name}`);
-      const worst = Math.max(...final.values.map((value, i) => Math.abs(value - (values[i] as number))));
-      // Measured 1.8e-7; a wrong formula shows at the size of a step, 1e-2.
-      expect(worst, name).toBeLessThan(1e-6);
-    }
+    const trained = await train(kind);
+    expectLosses(trained, recorded.losses[kind], 1e-6);
+    // Measured 1.8e-7; a wrong formula shows at the size of a step, 1e-2.
+    expectWeights(trained, golden.under(`${kind}.train.final.`), 1e-6);
   });
 });
 
-function initialWeights(kind: Kind): SafetensorsFile {
-  const prefix = `${kind}.train.initial.`;
-  const own = [...file.tensors].filter(([name]) => name.startsWith(prefix));
-  return { ...file, tensors: new Map(own.map(([name, tensor]) => [name.slice(prefix.length), tensor])) };
-}
-
-/** Trains as the script does: batches in file order, over and over. */
-async function train(kind: Kind): Promise<{ losses: number[]; weights: Map<string, Float32Array> }> {
+/** The model of scripts/golden/recurrent.py. */
+async function train(kind: Kind): Promise<TrainedModel> {
   const layers: LayerInput[] = [
     { kind, units: 10, returnSequences: true },
     { kind, units: 7 },
     { kind: 'dense', units: 2 },
   ];
-  const [features, targets] = [golden(`${kind}.train.features`), golden(`${kind}.train.targets`)];
-  const [numRows = 0, positions = 0, inputs = 0] = features.shape;
-  const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [
-    positions,
-    inputs,
-  ]);
-  const { batchSize } = recorded;
-  const engine = await LocalEngine.create({
-    kernelModule: await loadKernelModule(),
-    model,
+  const { values: features, shape } = golden.tensor(`${kind}.train.features`);
+  const inputShape = shape.slice(1);
+  return trainGolden({
+    model: resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, inputShape),
     loss: 'mse',
-    seed: 0,
     dataset: packSamples({
-      featureWidth: positions * inputs,
-      features: features.values,
-      targets: targets.values,
+      featureWidth: sizeOf(inputShape),
+      features,
+      targets: golden.values(`${kind}.train.targets`),
       numClasses: 0,
     }),
-    batchSize,
+    initial: golden.file(`${kind}.train.initial.`),
+    batchSize: recorded.batchSize,
     shards: 5,
+    learningRate: 1e-2,
+    numSteps: recorded.losses[kind].length,
   });
-  const { kernels, memory } = engine;
-  const config = optimizerSchema.parse({ learningRate: 1e-2 });
-  const adam = new Optimizer({ kernels, memory, model, config });
-  loadWeights(kernels, memory, model, initialWeights(kind), FILE, adam.parameters);
-  const losses: number[] = [];
-  for (let step = 0; step < recorded.losses[kind].length; step++) {
-    const start = (step * batchSize) % numRows;
-    const indices = Uint32Array.from({ length: batchSize }, (_, i) => start + i);
-    engine.setWeights(adam.parameters);
-    const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(piece, { sum: address, divisor: batchSize });
-    });
-    adam.commit();
-    losses.push(lossSum / batchSize);
-  }
-  const flat = memory.f32(adam.parameters, model.numParameters).slice();
-  const weights = model.tensors.map(
-    ({ name, offset, length }) => [name, flat.subarray(offset, offset + length)] as const,
-  );
-  return { losses, weights: new Map(weights) };
 }

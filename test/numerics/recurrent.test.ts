@@ -6,14 +6,15 @@ import type { Shape } from '../../src/layers/layer.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import { createLoneLayer, runLayer } from '../helpers/layer-run.ts';
-import type { LayerRun } from '../helpers/layer-run.ts';
+import { resolveLayer, runLayer } from '../helpers/layer-run.ts';
+import type { LayerJob } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
+import { centralDifferences, inner } from '../helpers/twins/central-differences.ts';
 import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
 import { runRecurrent } from '../helpers/twins/recurrent.ts';
-import type { RecurrentCase } from '../helpers/twins/recurrent.ts';
+import type { RecurrentCase, RecurrentRun } from '../helpers/twins/recurrent.ts';
 import { packSamples, randomSamples, randomValues } from '../helpers/twins/samples.ts';
 import { expectSameBits } from './arena.ts';
 
@@ -24,11 +25,14 @@ beforeAll(async () => {
   room = await createEngineRoom();
 });
 
-function specOf({ kind, units, returnSequences }: RecurrentCase): LayerInput {
-  return { kind, units, returnSequences };
+function jobOf(
+  { kind, units, returnSequences, positions, inputs }: RecurrentCase,
+  run: RecurrentRun,
+): LayerJob {
+  return { layer: { kind, units, returnSequences }, inputShape: [positions, inputs], ...run };
 }
 
-function makeRun(layer: RecurrentCase, bounds: readonly number[], seed = 1): LayerRun {
+function makeRun(layer: RecurrentCase, bounds: readonly number[], seed = 1): RecurrentRun {
   const { kind, positions, inputs, units, returnSequences } = layer;
   const rows = bounds.at(-1) as number;
   const columns = STEP_TWINS[kind].numGates * units;
@@ -42,13 +46,12 @@ function makeRun(layer: RecurrentCase, bounds: readonly number[], seed = 1): Lay
 
 function checkBits(layer: RecurrentCase, bounds: readonly number[]): void {
   const run = makeRun(layer, bounds);
-  const lone = createLoneLayer(specOf(layer), [layer.positions, layer.inputs]);
-  const actual = runLayer(room, lone, run);
+  const actual = runLayer(room, jobOf(layer, run));
   const expected = runRecurrent(single, layer, run);
   const what = `${JSON.stringify(layer)} in leaves ${bounds.join(' ')}`;
   expectSameBits(actual.y, expected.y, `${what}: y`);
   expectSameBits(actual.gradient, expected.gradient, `${what}: gradient`);
-  expectSameBits(actual.dX as Float32Array, expected.dX, `${what}: dX`);
+  expectSameBits(actual.dX, expected.dX, `${what}: dX`);
 }
 
 describe.each(KINDS)('a model with %s', (kind) => {
@@ -119,16 +122,15 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it('gives a leaf the same sum of gradients alone and beside others', () => {
-    const lone = createLoneLayer(specOf(base), [base.positions, base.inputs]);
     const run = makeRun(base, [0, 3, 7]);
-    const { gradient } = runLayer(room, lone, run);
+    const { gradient } = runLayer(room, jobOf(base, run));
     const part = (from: number, to: number): Float32Array => {
       const cut = (values: ArrayLike<number>): number[] => {
         const width = values.length / 7;
         return Array.from(values).slice(from * width, to * width);
       };
       const bounds = Uint32Array.of(0, to - from);
-      return runLayer(room, lone, { ...run, x: cut(run.x), dY: cut(run.dY), bounds }).gradient;
+      return runLayer(room, jobOf(base, { ...run, x: cut(run.x), dY: cut(run.dY), bounds })).gradient;
     };
     const [left, right] = [part(0, 3), part(3, 7)];
     expectSameBits(
@@ -146,21 +148,8 @@ describe.each(KINDS)('%s', (kind) => {
       const weights = Float64Array.from(run.weights);
       const x = Float64Array.from(run.x);
       const { gradient, dX } = runRecurrent(double, layer, { ...run, weights, x });
-      const value = (): number =>
-        Array.from(runRecurrent(double, layer, { ...run, weights, x }).y).reduce(
-          (sum, y, i) => sum + y * (run.dY[i] as number),
-          0,
-        );
-      const h = 1e-6;
-      const differences = (at: Float64Array): number[] =>
-        Array.from(at, (start, i) => {
-          at[i] = start + h;
-          const above = value();
-          at[i] = start - h;
-          const below = value();
-          at[i] = start;
-          return (above - below) / (2 * h);
-        });
+      const value = (): number => inner(runRecurrent(double, layer, { ...run, weights, x }).y, run.dY);
+      const differences = (at: Float64Array): Float64Array => centralDifferences(at, value, 1e-6);
       // Truncation h^2 f''' / 6 is about 1e-12, cancellation leaves 2^-53 x sum / h, about 1e-9.
       differences(weights).forEach((slope, i) =>
         expect(Math.abs(slope - (gradient[i] as number))).toBeLessThan(1e-8),
@@ -172,7 +161,7 @@ describe.each(KINDS)('%s', (kind) => {
   it('stays near float64 over 200 positions', () => {
     const layer = { ...base, positions: 200, returnSequences: false };
     const run = makeRun(layer, [0, 2]);
-    const actual = runLayer(room, createLoneLayer(specOf(layer), [200, layer.inputs]), run);
+    const actual = runLayer(room, jobOf(layer, run));
     const exact = runRecurrent(double, layer, run);
     const largest = Math.max(...Array.from(exact.gradient, Math.abs));
     // Each of 200 positions adds a few roundings of 2^-24 to a state that the gates keep contracting.
@@ -182,23 +171,22 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it('gives no error to a layer below where none is needed', () => {
-    const run = makeRun(base, [0, 2]);
-    const first = runLayer(room, createLoneLayer(specOf(base), [4, 3], false), run);
-    const inner = runLayer(room, createLoneLayer(specOf(base), [4, 3], true), run);
-    expect(first.dX).toBeUndefined();
-    expectSameBits(first.gradient, inner.gradient, 'gradient');
+    const job = jobOf(base, makeRun(base, [0, 2]));
+    const first = runLayer(room, { ...job, isBehindAnother: false });
+    expect(first.dX).toHaveLength(0);
+    expectSameBits(first.gradient, runLayer(room, job).gradient, 'gradient');
   });
 
   it('starts from uniform values within 1 / sqrt(units), biases included, as PyTorch does', () => {
-    const { layer } = createLoneLayer({ kind, units: 16 }, [5, 3]);
+    const layer = resolveLayer({ kind, units: 16 }, [5, 3]);
     const columns = STEP_TWINS[kind].numGates * 16;
     expect(layer.tensors.map(({ name, shape, role, initial }) => ({ name, shape, role, initial }))).toEqual(
       (
         [
-          ['weight_ih_l0', [columns, 3], 'weight'],
-          ['weight_hh_l0', [columns, 16], 'weight'],
-          ['bias_ih_l0', [columns], 'bias'],
-          ['bias_hh_l0', [columns], 'bias'],
+          ['0.weight_ih_l0', [columns, 3], 'weight'],
+          ['0.weight_hh_l0', [columns, 16], 'weight'],
+          ['0.bias_ih_l0', [columns], 'bias'],
+          ['0.bias_hh_l0', [columns], 'bias'],
         ] as const
       ).map(([name, shape, role]) => ({ name, shape, role, initial: { kind: 'uniform', scale: 0.25 } })),
     );
@@ -206,7 +194,7 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it.each<Shape>([[12], [3, 8, 8]])('refuses samples that are no sequence: %j', (...shape) => {
-    expect(() => createLoneLayer({ kind, units: 4 }, shape)).toThrow(
+    expect(() => resolveLayer({ kind, units: 4 }, shape)).toThrow(
       'expected samples of [positions, features]',
     );
   });

@@ -79,7 +79,7 @@ describe('a field', () => {
     [{ data: '{ file: "", target: y }' }, 'data.file: expected non-empty string, got ""', '2:15'],
     [
       { data: '{ train: 3, target: y }' },
-      'data.train: expected non-empty string or mapping with images, labels or mapping with text, got 3 (number)',
+      'data.train: expected non-empty string or mapping with images, labels or mapping with text or mapping with arrays, got 3 (number)',
       '2:16',
       'quote it: "3"',
     ],

@@ -76,6 +76,17 @@ describe('files', () => {
     expect(await errorOf(loadText(content))).toBe(message);
   });
 
+  test.each([
+    ['plain', (bytes: Uint8Array) => bytes],
+    ['gzip', (bytes: Uint8Array) => gzipSync(bytes)],
+  ])('images in the place of a table are called so: %s', async (_, pack) => {
+    const images = Uint8Array.of(...[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2], 7, 9);
+    expect(await errorOf(loadText(pack(images)))).toBe(
+      'error[E_DATA_FORMAT]: a.csv is an IDX file, of images or labels, not a table\n' +
+        '  help: a table is CSV or TSV; a config names images as { images: FILE, labels: FILE }',
+    );
+  });
+
   test('gzip is told by its content, not by its name', async () => {
     const { dataset } = await loadText(gzipSync('x,y\n1,2\n3,4\n'));
     expect(dataset.layout.numRows).toBe(2);

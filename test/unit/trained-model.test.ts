@@ -1,9 +1,11 @@
 // A trained model in use: exactly the saved weights, the outputs that a run measures, and clear words for wrong rows.
 import { describe, expect, it } from 'vitest';
+import type { Samples } from '../../src/data/arrays.ts';
 import { featureView } from '../../src/data/dataset.ts';
 import { inverseTarget } from '../../src/data/transforms.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
-import { TrainedModel, type PredictInput } from '../../src/predict/trained-model.ts';
+import type { PredictInput } from '../../src/predict/encode-samples.ts';
+import { TrainedModel } from '../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
 
 const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
@@ -175,6 +177,60 @@ describe('rows of a table', () => {
     ],
   ])('%s are refused', async (_, input, message) => {
     const run = await saveTable();
+    const { model } = await loadAndWarn(run);
+    expect(await errorText(run.cwd, () => model.predict(input))).toBe(message);
+  });
+});
+
+describe('samples as arrays had them', () => {
+  const rows = CELLS.map(({ rooms, area }) => [rooms, area]);
+  const saveArrays = (features: Samples['features'], shape: Samples['shape']): Promise<SavedRun> =>
+    saveRun(
+      {},
+      {
+        data: { train: { features, shape, targets: CELLS.map(({ price }) => price) }, ...NO_SPLIT },
+        model: { layers: [{ kind: 'dense', units: 1 }] },
+        loss: 'mse',
+        batchSize: 16,
+      },
+    );
+  const valuesOf = (outputs: Float32Array): unknown[] =>
+    Array.from(outputs, (target) => ({ kind: 'values', values: { target } }));
+
+  it('are predicted by what training has fitted, as rows or one behind the other', async () => {
+    const run = await saveArrays(rows, undefined);
+    const { model } = await loadAndWarn(run);
+    expect(model.inputShape).toEqual([2]);
+    expect(model.predict(rows)).toEqual(valuesOf(run.outputs));
+    expect(model.predict(Float32Array.from(rows.flat()))).toEqual(valuesOf(run.outputs));
+    expect(model.outputs(featureView(run.prepared.data.dataset))).toEqual(run.outputs);
+  });
+
+  it('are scaled where they are bytes', async () => {
+    const bytes = Uint8Array.from(rows.flat());
+    const run = await saveArrays(bytes, [60, 2]);
+    const { model } = await loadAndWarn(run);
+    expect(model.predict(bytes)).toEqual(valuesOf(run.outputs));
+    const scaled = Float32Array.from(bytes, (byte) => byte * Math.fround(1 / 255));
+    expect(model.predict(scaled)).toEqual(valuesOf(run.outputs));
+  });
+
+  it.each<[string, PredictInput, string]>([
+    [
+      'by column name',
+      [{ rooms: 1, area: 2 }],
+      'error[E_DATA_FORMAT]: the model takes arrays, not rows by column name\n' +
+        '  help: give a Float32Array, or rows of numbers, with the values of a sample in their order',
+    ],
+    ['too long', [[1, 2, 3, 4]], 'error[E_DATA_SHAPE]: the samples have 4 values, the model takes 2'],
+    [
+      'as bytes',
+      new Uint8Array(4),
+      'error[E_DATA_FORMAT]: the model takes numbers, not bytes\n' +
+        '  help: give a Float32Array, or rows of numbers',
+    ],
+  ])('are refused %s', async (_, input, message) => {
+    const run = await saveArrays(rows, undefined);
     const { model } = await loadAndWarn(run);
     expect(await errorText(run.cwd, () => model.predict(input))).toBe(message);
   });

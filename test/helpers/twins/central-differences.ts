@@ -1,15 +1,19 @@
 // Gradients by central differences, in float64.
 
-/** d f / d x[i] for every i; `f` reads `x` as it stands. */
-export function centralDifferences(x: Float64Array, f: () => number, h = 1e-5): Float64Array {
-  return x.map((value, i) => {
-    x[i] = value + h;
-    const above = f();
-    x[i] = value - h;
-    const below = f();
-    x[i] = value;
-    return (above - below) / (2 * h);
-  });
+/** d f / d x[i]; `f` reads `x` as it stands. */
+export function centralDifference(x: Float64Array, i: number, f: () => number, h = 1e-5): number {
+  const value = x[i] as number;
+  x[i] = value + h;
+  const above = f();
+  x[i] = value - h;
+  const below = f();
+  x[i] = value;
+  return (above - below) / (2 * h);
+}
+
+/** The same for every i. */
+export function centralDifferences(x: Float64Array, f: () => number, h?: number): Float64Array {
+  return x.map((_, i) => centralDifference(x, i, f, h));
 }
 
 /** The largest difference, relative to the largest expected value. */

@@ -4,7 +4,7 @@
 import { resolveLoss } from '../../../src/losses/registry.ts';
 import type { LossInput } from '../../../src/losses/registry.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
-import { exponential } from './exp.ts';
+import { exponential } from './transcendental.ts';
 import { at } from './tree.ts';
 
 export interface RowLosses {

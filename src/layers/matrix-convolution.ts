@@ -1,4 +1,4 @@
-// A convolution as matrix products, sample by sample and group by group:
+// A convolution of a sample as matrix products, group by group:
 //
 //   y[F, P]   = W[F, K] patches[K, P]          forward
 //   dW[F, K] += dY[F, P] patches^T             or its transpose, where that packs less
@@ -7,16 +7,14 @@
 // Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
 // padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
-import { BiasActivation } from './activation.ts';
-import type { Convolution } from './convolution.ts';
-import { sizeOf } from './layer.ts';
-import type { LayerRunner, Pass, Site } from './layer.ts';
-import { stackedSums, sumLeaves } from './leaf-sums.ts';
+import type { Convolution, SampleConvolution } from './convolution.ts';
+import { sumsLength } from './convolution.ts';
+import type { Site } from './layer.ts';
 
 /** f32 of a slice of packed patches, or of their gradient: 128 KiB, a quarter of a common L2 cache. */
 const SLICE_LENGTH = 32_768;
 
-/** Scratch of a runner, by what it holds. */
+/** Scratch, by what it holds. */
 interface Scratch {
   readonly padded: number;
   readonly left: number;
@@ -39,46 +37,32 @@ interface Slices {
 }
 
 /** See the head of this file. */
-export class Conv2dRunner implements LayerRunner {
+export class MatrixConvolution implements SampleConvolution {
   readonly #layer: Convolution;
   readonly #site: Site;
-  readonly #end: BiasActivation;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
   /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
-  readonly #inputLength: number;
-  readonly #outputLength: number;
-  #x = 0;
-  #dY = 0;
-  #dX = 0;
 
   constructor(layer: Convolution, site: Site) {
-    const { window, group, inputShape, outputShape, needsInputGradient } = layer;
     this.#layer = layer;
     this.#site = site;
-    this.#end = new BiasActivation(site, layer.spec.activation, site.maxRows * sizeOf(outputShape));
-    this.#isTransposed = group.depth < group.filters;
+    this.#isTransposed = layer.group.depth < layer.group.filters;
     this.#slices = slicesOf(layer);
     this.#scratch = layOutScratch(layer, site, this.#slices);
-    if (needsInputGradient) site.reserveError(site.maxRows * window.channels * window.planeLength);
-    this.#inputLength = sizeOf(inputShape);
-    this.#outputLength = sizeOf(outputShape);
   }
 
-  forward(pass: Pass, x: number): number {
-    const { window, spec } = this.#layer;
-    const { kernels, packed } = this.#site;
-    const [geometry, biases] = packed as [number, number];
-    this.#x = x;
-    for (let sample = 0; sample < pass.rows; sample++) {
-      const y = this.#end.sums + 4 * sample * this.#outputLength;
-      kernels.padImage(x + 4 * sample * this.#inputLength, geometry, window.channels, this.#scratch.padded);
-      for (let group = 0; group < spec.groups; group++) this.#forwardGroup(group, y);
-      kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
-    }
-    this.#end.finish(pass.rows * this.#outputLength);
-    return this.#end.outputs;
+  get padded(): number {
+    return this.#scratch.padded;
+  }
+
+  get sums(): number {
+    return this.#scratch.sums;
+  }
+
+  forward(y: number): void {
+    for (let group = 0; group < this.#layer.spec.groups; group++) this.#forwardGroup(group, y);
   }
 
   #forwardGroup(index: number, y: number): void {
@@ -101,40 +85,26 @@ export class Conv2dRunner implements LayerRunner {
     }
   }
 
-  backward(pass: Pass, dY: number): number {
-    const { weight, bias, needsInputGradient } = this.#layer;
-    this.#dY = dY;
-    this.#dX = needsInputGradient ? this.#site.otherError(dY) : 0;
-    const sums = {
-      destination: pass.gradient + 4 * weight.offset,
-      slots: this.#scratch.sums,
-      length: weight.length + (bias?.length ?? 0),
-    };
-    sumLeaves(this.#site.kernels, pass, sums, this.#sumLeaf);
-    return this.#dX;
+  addWeightGradient(dY: number, to: number, isFirst: boolean): void {
+    for (let group = 0; group < this.#layer.spec.groups; group++) {
+      if (this.#isTransposed) this.#transposedWeightGradient(group, dY, isFirst);
+      else this.#weightGradient(group, dY, to, isFirst);
+    }
   }
 
-  /** Sets dW and db at `to` to the sums over samples [start, end), and their dX. */
-  readonly #sumLeaf = (start: number, end: number, to: number): void => {
-    const { window, spec, weight, bias, needsInputGradient } = this.#layer;
-    const { kernels, packed } = this.#site;
-    const [geometry] = packed as [number];
-    const { positions } = window;
-    for (let sample = start; sample < end; sample++) {
-      const isFirst = sample === start;
-      const dY = this.#dY + 4 * sample * this.#outputLength;
-      const x = this.#x + 4 * sample * this.#inputLength;
-      this.#end.backward(dY, this.#outputLength, sample * this.#outputLength);
-      if (bias) kernels.channelSums(dY, spec.filters, positions, to + 4 * weight.length, !isFirst);
-      kernels.padImage(x, geometry, window.channels, this.#scratch.padded);
-      for (let group = 0; group < spec.groups; group++) {
-        if (this.#isTransposed) this.#transposedWeightGradient(group, dY, isFirst);
-        else this.#weightGradient(group, dY, to, isFirst);
-        if (needsInputGradient) this.#inputGradient(group, dY, this.#dX + 4 * sample * this.#inputLength);
-      }
+  finishWeightGradient(to: number): void {
+    if (!this.#isTransposed) return;
+    const { spec, group } = this.#layer;
+    const length = group.filters * group.depth;
+    for (let index = 0; index < spec.groups; index++) {
+      const from = this.#scratch.transposed + 4 * index * length;
+      this.#site.kernels.transpose(from, group.depth, group.filters, to + 4 * index * length);
     }
-    if (this.#isTransposed) this.#transposeInto(to);
-  };
+  }
+
+  inputGradient(dY: number, dX: number): void {
+    for (let group = 0; group < this.#layer.spec.groups; group++) this.#inputGradient(group, dY, dX);
+  }
 
   /** dW[F, K] += dY patches^T, a slice of K at a time. */
   #weightGradient(index: number, dY: number, to: number, isFirst: boolean): void {
@@ -173,15 +143,6 @@ export class Conv2dRunner implements LayerRunner {
     const numPanels = Math.ceil(filters / TILE_COLUMNS);
     kernels.packRightRows(d, filters, positions, positions, right, 0, numPanels);
     multiply(depth, filters, positions, left, right, to, filters, tile);
-  }
-
-  #transposeInto(to: number): void {
-    const { spec, group } = this.#layer;
-    const length = group.filters * group.depth;
-    for (let index = 0; index < spec.groups; index++) {
-      const from = this.#scratch.transposed + 4 * index * length;
-      this.#site.kernels.transpose(from, group.depth, group.filters, to + 4 * index * length);
-    }
   }
 
   /** dX of the group: gradients of patches for some channels at a time, folded into their planes. */
@@ -223,7 +184,7 @@ function slicesOf({ window, group }: Convolution): Slices {
 }
 
 function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch {
-  const { window, group, spec, weight, needsInputGradient } = layer;
+  const { window, group, weight, needsInputGradient } = layer;
   const { filters, depth, channels } = group;
   const { positions, taps } = window;
   const isTransposed = depth < filters;
@@ -242,7 +203,7 @@ function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch 
       isTransposed ? weight.length : 0,
       needsInputGradient ? window.paddedLength : 0,
       TILE_ROWS * TILE_COLUMNS,
-      stackedSums(site.maxLeaves) * (weight.length + (layer.bias ? spec.filters : 0)),
+      sumsLength(layer, site),
     );
   return { padded, left, right, product, transposed, plane, tile, sums };
 }

@@ -1,0 +1,52 @@
+// Samples in memory as a config has them: by their hashes. So a config stays what a config file can hold, and the one
+// beside a run's results says what it was trained on.
+import type { DataSource } from '../src/config/data-kind.ts';
+import type { ConfigInput } from '../src/config/schema.ts';
+import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/arrays.ts';
+
+type DataInput = ConfigInput['data'];
+type Split = 'train' | 'validation' | 'test';
+
+/** The `data` of a config; samples may stand where a file would. */
+export type TrainData = Omit<DataInput, Split> & {
+  readonly [Key in Split]?: DataSource | Samples | undefined;
+};
+
+/** A config as a program writes it: what a config file may hold, or samples in memory as its `data`. */
+export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
+
+/** Checks the samples of a config, and puts their hashes in their place. @throws LockstepError for what is wrong with them */
+export function takeArrays({ data, ...rest }: TrainConfig): { config: ConfigInput; arrays: ArraySets } {
+  const sets = new Map<string, ArraySet>();
+  const take = (source: DataSource | Samples, name: string): DataSource => {
+    if (!isSamples(source)) return source;
+    const set = takeSamples(source, name);
+    if (!sets.has(set.sha256)) sets.set(set.sha256, set);
+    return { arrays: set.sha256 };
+  };
+  // A program in JavaScript may have left `data` out, which the checks of the config will say.
+  const { train, validation, test, ...fields } = (data as TrainData | undefined) ?? {};
+  const sources = {
+    ...(train && { train: take(train, 'data.train') }),
+    ...(validation && { validation: take(validation, 'data.validation') }),
+    ...(test && { test: take(test, 'data.test') }),
+  };
+  const first = train && isSamples(train) ? [...sets.values()][0] : undefined;
+  const defaults = first && defaultsFor(first);
+  return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
+}
+
+/** Whether these are samples, or what was meant to be. */
+export function isSamples(source: DataSource | Samples): source is Samples {
+  return typeof source === 'object' && source !== null && ('features' in source || 'targets' in source);
+}
+
+/** What a table says by its header; and values of images or sequences, which belong together, keep their scale. */
+function defaultsFor({ features, shape, targetWidth, weights }: ArraySet): Partial<DataInput> {
+  const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
+  return {
+    target: targetWidth === 1 ? 'target' : targets,
+    ...(weights && { weights: 'weight' }),
+    standardize: shape.length === 1 && !(features instanceof Uint8Array),
+  };
+}

@@ -1,0 +1,43 @@
+// What both kinds of pooling share where windows halve a plane: a vector of windows reads eight neighbours of a row at
+// once, those on even columns apart from those on odd ones.
+import {
+  kernelHeightOf,
+  kernelWidthOf,
+  outWidthOf,
+  padLeftOf,
+  padTopOf,
+  strideXOf,
+  strideYOf,
+} from './convolution-geometry';
+
+/** Windows of 2 x 2 side by side, at least four a row: they have vectors. */
+// @ts-ignore: decorator
+@inline
+export function isHalving(geometry: usize): bool {
+  const hasShape = kernelHeightOf(geometry) == 2 && kernelWidthOf(geometry) == 2;
+  const hasStride = strideYOf(geometry) == 2 && strideXOf(geometry) == 2;
+  const hasNoBorder = padTopOf(geometry) == 0 && padLeftOf(geometry) == 0;
+  return hasShape && hasStride && hasNoBorder && outWidthOf(geometry) >= 4;
+}
+
+/** The first, third, fifth and seventh of eight values. */
+// @ts-ignore: decorator
+@inline
+export function evenValues(from: usize): v128 {
+  return v128.shuffle<f32>(v128.load(from), v128.load(from, 16), 0, 2, 4, 6);
+}
+
+/** The second, fourth, sixth and eighth of eight values. */
+// @ts-ignore: decorator
+@inline
+export function oddValues(from: usize): v128 {
+  return v128.shuffle<f32>(v128.load(from), v128.load(from, 16), 1, 3, 5, 7);
+}
+
+/** Stores even[0], odd[0], even[1], odd[1] and so on. */
+// @ts-ignore: decorator
+@inline
+export function storePairs(to: usize, even: v128, odd: v128): void {
+  v128.store(to, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
+  v128.store(to, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
+}
