@@ -1,20 +1,14 @@
-// A worker behind a line that is slow, loses packets, or passes nothing on: whole runs in network namespaces. The weights
+// A worker behind a line that is slow and loses packets: whole runs in network namespaces. The weights
 // are those of a run without a network, and nobody is sent away who is only slow.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import type { CliProcess } from '../helpers/cli.ts';
+import { startOver, workerAt } from '../helpers/linked-run.ts';
 import { Link, missingForNamespaces } from '../helpers/namespaces.ts';
-import type { Cut } from '../helpers/namespaces.ts';
-import { startCoordinator, startWorker } from '../helpers/network-run.ts';
-import type { NetworkRun } from '../helpers/network-run.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const ethernet = missingForNamespaces(['tc', 'nft']);
 const tunnel = missingForNamespaces(['socat']);
-
-const DEADLINE_MS = 170_000;
 
 /** 267,521 parameters: 1.07 MB each way a step, 0.9 s at 10 Mbit/s. */
 const MEGABYTE: Partial<ConfigInput> = {
@@ -26,20 +20,6 @@ const MEGABYTE: Partial<ConfigInput> = {
     ],
   },
 };
-
-interface LinkedRun extends NetworkRun {
-  readonly link: Link;
-}
-
-async function startOver(link: Link, config: Partial<ConfigInput>): Promise<LinkedRun> {
-  const cli = { through: link.coordinator.through, deadlineMs: DEADLINE_MS };
-  return { ...(await startCoordinator({ config, host: link.coordinator.address, cli })), link };
-}
-
-/** A worker at the far end of the link, or beside the coordinator. */
-function workerAt(run: LinkedRun, end: 'worker' | 'coordinator'): CliProcess {
-  return startWorker(run, run.url, { through: run.link[end].through, deadlineMs: DEADLINE_MS });
-}
 
 describe.skipIf(ethernet !== undefined)(
   `over a virtual Ethernet${ethernet === undefined ? '' : ` (not here: ${ethernet} missing)`}`,
@@ -63,40 +43,6 @@ describe.skipIf(ethernet !== undefined)(
       const run = await startOver(Link.ethernet({ rate: '400kbit', lossPercent: 0 }), config);
       const worker = workerAt(run, 'worker');
       await expectUndisturbedEnd(run, config);
-      expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
-      expect((await worker.finished).exitCode).toBe(0);
-    });
-
-    it.each<Cut>(['both ways', 'towards the coordinator', 'towards the worker'])(
-      'that is cut %s, the worker is given up, and comes back when it is mended',
-      async (how) => {
-        const run = await startOver(Link.ethernet({ rate: '100mbit', lossPercent: 0 }), {});
-        const worker = workerAt(run, 'worker');
-        await run.command.untilStderr(/worker 1 .* joined/);
-        run.link.cut(how);
-        const cutMs = performance.now();
-        await run.command.untilStderr(/worker 1 .* left: /);
-        const noticedMs = performance.now() - cutMs;
-        await run.command.untilStderr(/0 workers left, waiting for one to join/);
-        await sleep(1000);
-        run.link.heal();
-        await expectUndisturbedEnd(run);
-        expect(noticedMs).toBeLessThan(50_000);
-        expect(readRosterEvents(run.directory)).toEqual([
-          ...['workerJoined 1', 'workerLeft 1', 'workerJoined 2', 'workerLeft 2'],
-        ]);
-        expect((await worker.finished).exitCode).toBe(0);
-      },
-    );
-
-    it('that is cut and mended before anybody has missed the other, nothing happens', async () => {
-      const run = await startOver(Link.ethernet({ rate: '100mbit', lossPercent: 0 }), {});
-      const worker = workerAt(run, 'worker');
-      await run.command.untilStderr(/worker 1 .* joined/);
-      run.link.cut('both ways');
-      await sleep(5000);
-      run.link.heal();
-      await expectUndisturbedEnd(run);
       expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
       expect((await worker.finished).exitCode).toBe(0);
     });

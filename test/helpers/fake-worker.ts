@@ -96,6 +96,11 @@ export class FakeWorker {
     this.#connection.send(data);
   }
 
+  /** Vanishes without a word. */
+  terminate(): void {
+    this.#connection.terminate();
+  }
+
   leave(): Promise<Ending> {
     this.send({ type: 'leave' });
     return this.ended;

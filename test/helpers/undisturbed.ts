@@ -5,7 +5,7 @@ import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
 import { trainInProcess } from './in-process-training.ts';
 import type { Training } from './in-process-training.ts';
-import { readSummary } from './run-records.ts';
+import { readRecords, readSummary } from './run-records.ts';
 import { TABLE_CONFIG, tableRun } from './table-run.ts';
 
 /** A command that trains what `longRun` holds, and where it puts its results. */
@@ -37,7 +37,10 @@ export async function expectUndisturbedEnd(
   const key = JSON.stringify(values);
   const expected = undisturbed.get(key) ?? trainInProcess(longRun(values));
   undisturbed.set(key, expected);
-  expect(readSummary(directory).weightsSha256).toBe((await expected).weightsSha256);
+  const { weightsSha256, steps } = await expected;
+  expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
+  const losses = readRecords(directory, 'metrics.jsonl').flatMap((record) => record['train/stepLoss'] ?? []);
+  expect(losses).toEqual(steps.map(({ loss }) => loss));
 }
 
 const undisturbed = new Map<string, Promise<Training>>();
