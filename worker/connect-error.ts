@@ -15,11 +15,6 @@ export class ConnectError extends LockstepError {
   }
 }
 
-/** Whether connecting again later can succeed without the user doing anything. */
-export function isRetryable(error: unknown): error is ConnectError {
-  return error instanceof ConnectError && error.isRetryable;
-}
-
 /** What to say of a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
 export function socketFailure(url: URL, error: Error): ConnectError {
   const code = systemErrorCode(error) ?? '';
@@ -60,6 +55,10 @@ export function httpFailure(url: URL, status: number): ConnectError {
       return final('E_PROTOCOL_VERSION', `${url.host} does not speak ${SUBPROTOCOL}`, {
         help: 'install the same version of lockstep on both sides',
       });
+    // A request that took too long on its way, or a proxy whose coordinator is being started.
+    case 408:
+    case 429:
+    case 500:
     case 502:
     case 503:
     case 504:

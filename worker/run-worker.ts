@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import { isRetryable } from './connect-error.ts';
+import { ConnectError } from './connect-error.ts';
 import { connect, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from './kernel-builds.ts';
 import type { Replica } from './replica.ts';
@@ -35,13 +35,15 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
+  let hasBeenThere = false;
   try {
     while (!signal.aborted) {
-      const connection = await connectOrWait(options, attempt);
+      const connection = await connectOrWait(options, attempt, hasBeenThere);
       if (!connection) {
         attempt++;
         continue;
       }
+      hasBeenThere = true;
       const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
       const session = { connection, kernelBuilds, numThreads, replica, log };
@@ -69,11 +71,12 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 async function connectOrWait(
   { url, token, log, signal }: WorkerOptions,
   attempt: number,
+  hasBeenThere: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
     return await connect({ url, token, signal });
   } catch (error) {
-    if (!isRetryable(error) || signal.aborted) throw error;
+    if (signal.aborted || !isWorthRetrying(error, hasBeenThere)) throw error;
     const delayMs = retryDelayMs(attempt, Math.random);
     const { message, help } = error;
     const hint = attempt === 0 ? ` (${help})` : '';
@@ -81,6 +84,12 @@ async function connectOrWait(
     await pause(delayMs, signal);
     return undefined;
   }
+}
+
+/** Where there was a coordinator once, a stranger's answer is that of a proxy which has lost it for a while. */
+function isWorthRetrying(error: unknown, hasBeenThere: boolean): error is ConnectError {
+  if (!(error instanceof ConnectError)) return false;
+  return error.isRetryable || (hasBeenThere && error.code === 'E_NOT_A_COORDINATOR');
 }
 
 /** Waits, but not longer than until `signal` aborts. */

@@ -20,10 +20,12 @@ export async function startCuttingProxy(url: string, limits: readonly number[]):
     }
     upstream.pipe(client);
     client.on('data', (data) => {
-      upstream.write(data.subarray(0, limit - numBytes));
+      const passedOn = data.subarray(0, Math.max(0, limit - numBytes));
       numBytes += data.length;
-      // `end`, so that what was let through does arrive.
-      if (numBytes >= limit) upstream.end();
+      // Reset only when what was let through is in the hands of the kernel.
+      upstream.write(passedOn, () => {
+        if (numBytes >= limit) upstream.resetAndDestroy();
+      });
     });
   });
   server.listen(0, '127.0.0.1');
