@@ -2,6 +2,7 @@
 // The command line: reads arguments, calls one function, turns the outcome into text and an exit code.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
+import { checkFailpoints } from '../src/failpoint.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
@@ -72,7 +73,9 @@ function createProgram(): Command {
 
   program
     .command('worker')
-    .description('work for a coordinator, and come back if the connection is lost, until told to stop')
+    .description(
+      'work for a coordinator, and come back if the connection is lost, until told to stop; then give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
+    )
     .argument('<url>', 'ws://HOST:PORT of the coordinator')
     .addOption(threadsOption())
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
@@ -137,6 +140,7 @@ function createProgram(): Command {
 /** Runs a command line; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   try {
+    checkFailpoints();
     await createProgram().parseAsync([...argv]);
     return EXIT.done;
   } catch (error) {

@@ -43,6 +43,8 @@ export interface ClusterOptions extends MachineOptions {
   readonly joinHint: () => string;
   /** Makes the coordinator's own engine, when two answers differ for the first time. */
   readonly createReferee: () => Promise<Referee>;
+  /** A worker takes part from now on. */
+  readonly onJoined?: ((session: WorkerSession) => void) | undefined;
   readonly onBanned?: ((worker: BannedWorker) => void) | undefined;
 }
 
@@ -59,6 +61,13 @@ export interface ClusterCounters {
 }
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
+
+/** A message with a piece of the weights. */
+interface EncodedPiece {
+  readonly version: number;
+  readonly fingerprint: string;
+  readonly data: WeakRef<Buffer>;
+}
 
 /** The fineness of lateness. */
 const TICK_MS = 50;
@@ -87,6 +96,8 @@ export class Cluster implements Compute {
   readonly #sessions = new Map<number, WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
+  /** Encoded weights by piece, for as long as somebody waits for them. */
+  readonly #encodedPieces: (EncodedPiece | undefined)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
   #gathering: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #referee: Promise<Referee> | undefined;
@@ -121,16 +132,19 @@ export class Cluster implements Compute {
 
   /** A worker has joined. */
   addWorker(session: WorkerSession): void {
-    const { id: worker, process, threads } = session;
+    const { id: worker, process, threads, remoteAddress: address } = session;
+    const instance = session.instance ?? session.name;
     this.#ready.set(worker, session);
-    this.#handle({ type: 'sessionReady', worker, process, threads, step: this.#state.step });
+    const { step } = this.#state;
+    this.#handle({ type: 'sessionReady', worker, process, instance, address, threads, step });
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
   removeWorker(session: WorkerSession, isPolite: boolean): void {
     if (!this.#ready.delete(session.id)) return;
     this.#sessions.delete(session.id);
-    this.#handle({ type: 'sessionLost', worker: session.id, isPolite });
+    const { id: worker, hasAnswered } = session;
+    this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
 
   /** The process of a worker ended for lack of memory. */
@@ -285,6 +299,11 @@ export class Cluster implements Compute {
         return this.#admit(command.worker);
       case 'rest':
         return this.#announceRest(command);
+      case 'supersede':
+        this.#sessions.delete(command.worker);
+        return this.#ready
+          .get(command.worker)
+          ?.evict(CLOSE.superseded, 'superseded session: the worker has come back');
       case 'refuse':
         this.#sessions.delete(command.worker);
         return this.#ready.get(command.worker)?.ban(command.reason);
@@ -308,6 +327,7 @@ export class Cluster implements Compute {
     const session = this.#ready.get(worker);
     if (!session) return;
     this.#sessions.set(worker, session);
+    this.#options.onJoined?.(session);
     const numPieces = this.#state.model.pieces.length;
     for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
     if (this.#active?.round.kind !== 'train') return;
@@ -390,8 +410,10 @@ export class Cluster implements Compute {
   }
 
   #announceRest({ worker, restMs }: CommandOf<'rest'>): void {
-    const name = this.#ready.get(worker)?.name ?? `worker ${worker}`;
-    this.#options.log.warn(`${name} comes and goes: it takes part in ${restMs / 1000} s`);
+    const session = this.#ready.get(worker);
+    if (!session) return;
+    const { name, remoteAddress } = session;
+    this.#options.log.warn(`${name} waits ${restMs / 1000} s: workers of ${remoteAddress} keep vanishing`);
   }
 
   #announceWait({ have, need, waitedMs }: CommandOf<'waiting'>): void {
@@ -412,15 +434,29 @@ export class Cluster implements Compute {
     });
   }
 
-  /** Encodes a piece once and sends the same bytes to all. */
+  /** Sends the same bytes to all: those that are still queued for others, or encoded anew. */
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
     const state = this.#state;
     const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
     if (!piece || sessions.length === 0) return;
     const version = which === 'current' ? state.version : state.version + 1;
+    const known = this.#encodedPieces[index];
     const { fingerprint, bytes } = piece;
-    const { run } = this.#options;
-    this.#send(sessions, encodeMessage({ type: 'weights', run, version, piece: index, fingerprint }, bytes));
+    // A step that begins again makes other bytes of the same version.
+    const isKnown = known?.version === version && known.fingerprint === fingerprint;
+    let data = isKnown ? known.data.deref() : undefined;
+    if (!data) {
+      const message = {
+        type: 'weights',
+        run: this.#options.run,
+        version,
+        piece: index,
+        fingerprint,
+      } as const;
+      data = encodeMessage(message, bytes);
+      this.#encodedPieces[index] = { version, fingerprint, data: new WeakRef(data) };
+    }
+    this.#send(sessions, data);
   }
 
   #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {

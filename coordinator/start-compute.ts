@@ -69,6 +69,8 @@ const LOCAL_WAIT_MS = 60_000;
 const MAX_WORKERS = 1024;
 /** The largest range of `randomInt`, but for a bit. */
 const DRAW_RANGE = 2 ** 47;
+/** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
+const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -85,6 +87,7 @@ async function startCluster(
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
   let hint = 'look above for why the worker processes ended';
+  const joined = new Set<WorkerSession>();
   const cluster = new Cluster({
     run,
     state,
@@ -95,13 +98,18 @@ async function startCluster(
     audit: { share: prepared.config.audit.share, random: secretDraw },
     joinHint: () => hint,
     createReferee: () => createReferee(prepared, state),
+    onJoined: (session) => {
+      joined.add(session);
+      log.info(`${session.name} joined with ${session.threads} threads`);
+      options.onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
+    },
     onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
   });
   const onAbort = (): void => cluster.fail(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster);
+    const context = await sessionContext(options, cluster, joined);
     let numSessions = 0;
     const { host, port } = isLocal ? { host: '127.0.0.1', port: 0 } : workforce;
     const listener = await listen({
@@ -146,9 +154,11 @@ function createReferee(
   return Referee.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards }, state);
 }
 
+/** `joined`: who has taken part and not left yet. */
 async function sessionContext(
   { run, prepared, log, onEvent }: StartOptions,
   cluster: Cluster,
+  joined: Set<WorkerSession>,
 ): Promise<SessionContext> {
   const { config, data, kernelModule, model } = prepared;
   const { layout, blob, sha256 } = data.dataset;
@@ -158,6 +168,7 @@ async function sessionContext(
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
+    maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: {
       type: 'welcome',
       run,
@@ -171,15 +182,13 @@ async function sessionContext(
       datasetSha256: sha256,
     },
     banOf: (process) => cluster.banOf(process),
-    onReady: (session) => {
-      log.info(`${session.name} joined with ${session.threads} threads`);
-      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
-      cluster.addWorker(session);
-    },
+    onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),
-    onGone: (session, { reason, wasReady, isPolite }) => {
-      log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
-      if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+    onGone: (session, end) => {
+      const { reason, isPolite } = end;
+      const hadJoined = joined.delete(session);
+      log[isPolite ? 'info' : 'warn'](`${session.name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`);
+      if (hadJoined) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
       cluster.removeWorker(session, isPolite);
     },
   };

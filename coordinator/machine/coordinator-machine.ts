@@ -102,7 +102,7 @@ export class CoordinatorMachine {
     return commands.flatMap((command): MachineCommand[] => {
       const { type } = command;
       if (type === 'admit') return [command, ...this.#tellRound(this.#arrival(command.worker), nowMs)];
-      if (type !== 'refuse') return [command];
+      if (type !== 'refuse' && type !== 'supersede') return [command];
       const lost = { type: 'workerLost', worker: command.worker, isPolite: false } as const;
       return [command, ...this.#tellRound(lost, nowMs)];
     });

@@ -122,11 +122,21 @@ export type RosterEvent =
       readonly type: 'sessionReady';
       readonly worker: number;
       readonly process: WorkerProcess;
+      /** Names the process to itself: a worker that comes back shows the same. */
+      readonly instance: string;
+      /** Where it comes from. */
+      readonly address: string;
       readonly threads: number;
       /** Optimizer steps committed by now. */
       readonly step: number;
     }
-  | { readonly type: 'sessionLost'; readonly worker: number; readonly isPolite: boolean }
+  | {
+      readonly type: 'sessionLost';
+      readonly worker: number;
+      readonly isPolite: boolean;
+      /** Whether any result has come from it. */
+      readonly hasAnswered: boolean;
+    }
   /** Somebody waits for this many workers. */
   | { readonly type: 'workersRequired'; readonly count: number };
 
@@ -134,8 +144,10 @@ export type RosterEvent =
 export type RosterCommand =
   /** The worker takes part from now on: it needs the weights. */
   | { readonly type: 'admit'; readonly worker: number }
-  /** The worker comes and goes too often: it takes part after this time. */
+  /** Workers of its address keep vanishing: it takes part after this time. */
   | { readonly type: 'rest'; readonly worker: number; readonly restMs: number }
+  /** The worker has come back in another session, and this one is what is left of it. */
+  | { readonly type: 'supersede'; readonly worker: number }
   | { readonly type: 'refuse'; readonly worker: number; readonly reason: string }
   | {
       readonly type: 'banned';

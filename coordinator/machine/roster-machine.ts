@@ -1,5 +1,6 @@
 // Who takes part: a pure state machine over the comings and goings of workers. It counts them against the number that
-// the run wants, lets those rest that come and go all the time, and keeps out who was found wrong.
+// the run wants, and keeps out who was found wrong. A worker that comes back replaces what is left of itself; and where
+// workers keep vanishing without an answer, the next one has to wait, because each costs the run a range that is late.
 import type { RosterCommand, RosterEvent, WorkerProcess } from './events.ts';
 
 /** What a roster is told. */
@@ -11,8 +12,6 @@ export interface RosterOptions {
 }
 
 interface Process {
-  /** Sessions in a row that ended soon. */
-  numShort: number;
   /** Why it may not come back. */
   ban: string | undefined;
   /** Optimizer steps committed when it first joined. */
@@ -21,18 +20,27 @@ interface Process {
 
 interface Session {
   readonly process: string;
+  readonly instance: string;
+  readonly address: string;
   /** When it takes part; it rests until then. */
-  activeFromMs: number;
+  readonly activeFromMs: number;
   isActive: boolean;
 }
 
-/** A session that ends within this time costs more than it gives: weights are sent and ranges given out again. */
-const SHORT_SESSION_MS = 10_000;
-/** Short sessions in a row that nobody is blamed for. */
-const FREE_SHORT_SESSIONS = 2;
-/** Rest after the next one; it doubles each time. */
+/** Sessions of one address that ended without an answer, in a row. */
+interface Failures {
+  readonly count: number;
+  readonly lastMs: number;
+}
+
+/** So many sessions without an answer are bad luck... */
+const MAX_FREE_FAILURES = 3;
+/** ...and each one after them doubles the wait... */
 const FIRST_REST_MS = 1_000;
-const MAX_REST_MS = 60_000;
+/** ...up to this, */
+const MAX_REST_MS = 30_000;
+/** until none has vanished for this long. */
+const FORGET_MS = 60_000;
 const FIRST_NOTE_MS = 10_000;
 const NEXT_NOTE_MS = 30_000;
 /** Processes that are remembered; beyond it those that never were in trouble are forgotten. */
@@ -47,6 +55,7 @@ export function processName({ host, pid }: WorkerProcess): string {
 export class RosterMachine {
   readonly #options: RosterOptions;
   readonly #sessions = new Map<number, Session>();
+  readonly #failures = new Map<string, Failures>();
   readonly #processes = new Map<string, Process>();
   /** The process of every session, for a lie may be found when its session is over. */
   readonly #processOf = new Map<number, string>();
@@ -76,7 +85,7 @@ export class RosterMachine {
       case 'sessionReady':
         return [...this.#greet(event, nowMs), ...this.#count(nowMs)];
       case 'sessionLost':
-        return this.#lose(event.worker, nowMs);
+        return this.#lose(event, nowMs);
       case 'workersRequired':
         this.#required = event.count;
         this.#isGathering = true;
@@ -117,16 +126,19 @@ export class RosterMachine {
   }
 
   #greet(event: Extract<RosterEvent, { type: 'sessionReady' }>, nowMs: number): RosterCommand[] {
-    const { worker, step } = event;
+    const { worker, address, instance, step } = event;
     const name = processName(event.process);
-    const process = this.#processes.get(name) ?? { numShort: 0, ban: undefined, joinedAtStep: step };
+    const process = this.#processes.get(name) ?? { ban: undefined, joinedAtStep: step };
     this.#remember(name, process, worker);
     if (process.ban !== undefined) return [{ type: 'refuse', worker, reason: process.ban }];
+    const old = [...this.#sessions].filter(([, session]) => session.instance === instance);
+    for (const [id] of old) this.#sessions.delete(id);
+    const superseded = old.map(([id]) => ({ type: 'supersede' as const, worker: id }));
     // Resting spares the others; where more are wanted than are there, everyone is welcome.
-    const restMs = this.hasEnough ? restAfter(process.numShort) : 0;
-    const session = { process: name, activeFromMs: nowMs + restMs, isActive: restMs === 0 };
-    this.#sessions.set(worker, session);
-    return [restMs === 0 ? { type: 'admit', worker } : { type: 'rest', worker, restMs }];
+    const restMs = this.hasEnough ? this.#restMs(address, nowMs) : 0;
+    const isActive = restMs === 0;
+    this.#sessions.set(worker, { process: name, instance, address, activeFromMs: nowMs + restMs, isActive });
+    return [...superseded, isActive ? { type: 'admit', worker } : { type: 'rest', worker, restMs }];
   }
 
   #remember(name: string, process: Process, worker: number): void {
@@ -142,15 +154,27 @@ export class RosterMachine {
     if (forgotten !== undefined) this.#processes.delete(forgotten);
   }
 
-  #lose(worker: number, nowMs: number): RosterCommand[] {
+  #lose(event: Extract<RosterEvent, { type: 'sessionLost' }>, nowMs: number): RosterCommand[] {
+    const { worker, hasAnswered, isPolite } = event;
     const session = this.#sessions.get(worker);
     if (!session) return [];
     this.#sessions.delete(worker);
-    const process = this.#processes.get(session.process);
-    if (process && session.isActive) {
-      process.numShort = nowMs - session.activeFromMs < SHORT_SESSION_MS ? process.numShort + 1 : 0;
-    }
+    const { address } = session;
+    const count = this.#recentFailures(address, nowMs);
+    if (!hasAnswered && !isPolite) this.#failures.set(address, { count: count + 1, lastMs: nowMs });
     return [...this.#admitRested(nowMs), ...this.#count(nowMs)];
+  }
+
+  #restMs(address: string, nowMs: number): number {
+    const numTooMany = this.#recentFailures(address, nowMs) - MAX_FREE_FAILURES;
+    return numTooMany < 0 ? 0 : Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** numTooMany);
+  }
+
+  #recentFailures(address: string, nowMs: number): number {
+    for (const [known, { lastMs }] of this.#failures) {
+      if (nowMs - lastMs > FORGET_MS) this.#failures.delete(known);
+    }
+    return this.#failures.get(address)?.count ?? 0;
   }
 
   #admitRested(nowMs: number): RosterCommand[] {
@@ -158,7 +182,6 @@ export class RosterMachine {
     for (const [worker, session] of this.#sessions) {
       if (session.isActive || (this.hasEnough && nowMs < session.activeFromMs)) continue;
       session.isActive = true;
-      session.activeFromMs = nowMs;
       commands.push({ type: 'admit', worker });
     }
     return commands;
@@ -184,9 +207,4 @@ export class RosterMachine {
     for (const session of this.#sessions.values()) if (session.isActive) count++;
     return count;
   }
-}
-
-function restAfter(numShort: number): number {
-  const beyond = numShort - FREE_SHORT_SESSIONS;
-  return beyond <= 0 ? 0 : Math.min(FIRST_REST_MS * 2 ** (beyond - 1), MAX_REST_MS);
 }

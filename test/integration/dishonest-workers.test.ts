@@ -87,7 +87,7 @@ const LIES: Readonly<
     reason: /message checksum does not match/,
   },
   'a message that is not its turn': {
-    answer: () => encodeMessage({ type: 'ready' }),
+    answer: () => encodeMessage({ type: 'ready', nonce: '0123456789abcdef' }),
     reason: /"ready" came while ready/,
   },
 };

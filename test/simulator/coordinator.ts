@@ -54,6 +54,9 @@ interface Session {
   readonly wire: Wire;
   process: { readonly host: string; readonly pid: number } | undefined;
   isReady: boolean;
+  hasAnswered: boolean;
+  /** When it must take part at the latest; Infinity for those that need not. */
+  dueMs: number;
 }
 
 interface ActiveRound {
@@ -68,6 +71,8 @@ interface ActiveRound {
 
 const TICK_MS = 100;
 const WAIT_MS = 3_600_000;
+/** The longest rest, and a tick. */
+const MAX_REST_MS = 30_000 + TICK_MS;
 
 /** See the head of this file. */
 export class SimulatedCoordinator {
@@ -104,7 +109,14 @@ export class SimulatedCoordinator {
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
-    const session: Session = { id: ++this.#lastSession, wire, process: undefined, isReady: false };
+    const session: Session = {
+      id: ++this.#lastSession,
+      wire,
+      process: undefined,
+      isReady: false,
+      hasAnswered: false,
+      dueMs: Infinity,
+    };
     this.#sessions.set(session.id, session);
     return {
       receive: (message) => this.#receive(session, message),
@@ -115,6 +127,10 @@ export class SimulatedCoordinator {
   #tick(): void {
     if (this.#isOver) return;
     this.#handle({ type: 'tick' });
+    const { clock, complain } = this.#options;
+    for (const { id, dueMs } of this.#sessions.values()) {
+      if (clock.nowMs > dueMs) complain(`worker ${id} is left waiting`);
+    }
     this.#options.clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -122,7 +138,8 @@ export class SimulatedCoordinator {
     if (this.#isOver || !this.#sessions.delete(session.id)) return;
     session.wire.drop();
     this.#admitted.delete(session.id);
-    if (session.isReady) this.#handle({ type: 'sessionLost', worker: session.id, isPolite });
+    const { id: worker, hasAnswered } = session;
+    if (session.isReady) this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
 
   #receive(session: Session, message: Upward): void {
@@ -139,13 +156,17 @@ export class SimulatedCoordinator {
         });
       case 'ready': {
         session.isReady = true;
+        session.dueMs = this.#options.clock.nowMs + MAX_REST_MS;
         const { process } = session;
         if (!process) return;
-        return this.#handle({ type: 'sessionReady', worker, process, threads: 1, step: this.#step });
+        const [instance, address] = [String(process.pid), `address ${process.pid % 2}`];
+        const of = { worker, process, instance, address, threads: 1, step: this.#step };
+        return this.#handle({ type: 'sessionReady', ...of });
       }
       case 'leave':
         return this.#lose(session, true);
       case 'sum':
+        session.hasAnswered = true;
         return this.#receiveSum(worker, message);
       case 'finished':
         return this.#handle({ ...message, type: 'rangeFinished', worker });
@@ -184,7 +205,7 @@ export class SimulatedCoordinator {
   #carryOut(command: MachineCommand, store?: (slot: number) => void): void {
     switch (command.type) {
       case 'begin':
-        return this.#begin(command.round);
+        return this.#begin(command.round, command.again !== undefined);
       case 'assign':
         return this.#assign(command);
       case 'store':
@@ -207,13 +228,14 @@ export class SimulatedCoordinator {
         return this.#end(command.cause);
       case 'admit':
         return this.#admit(command.worker);
-      case 'refuse':
+      case 'supersede':
         this.#admitted.delete(command.worker);
-        return this.#sessions.get(command.worker)?.wire.sendDown({ type: 'refuse' });
+        return this.#dropLater(command.worker);
+      case 'refuse':
+        return this.#refuse(command.worker);
       case 'banned':
         this.#options.onBanned(Number(/pid (\d+)/.exec(command.process)?.[1]), command.reason);
-        this.#admitted.delete(command.worker);
-        return this.#sessions.get(command.worker)?.wire.sendDown({ type: 'refuse' });
+        return this.#refuse(command.worker);
       case 'gathered':
         return this.#startRound();
       case 'starved':
@@ -226,9 +248,24 @@ export class SimulatedCoordinator {
     }
   }
 
+  #refuse(worker: number): void {
+    this.#admitted.delete(worker);
+    const session = this.#sessions.get(worker);
+    if (!session) return;
+    session.dueMs = Infinity;
+    session.wire.sendDown({ type: 'refuse' });
+  }
+
+  /** An eviction is heard of once the event at hand is done with. */
+  #dropLater(worker: number): void {
+    const session = this.#sessions.get(worker);
+    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
+  }
+
   #admit(worker: number): void {
     const session = this.#sessions.get(worker);
     if (!session) return;
+    session.dueMs = Infinity;
     this.#admitted.set(worker, session);
     this.#weights.forEach((_, piece) => this.#sendPiece([session], piece, 'current'));
     this.#next.forEach((_, piece) => this.#sendPiece([session], piece, 'next'));
@@ -262,8 +299,10 @@ export class SimulatedCoordinator {
     this.#handle({ type: 'roundStarted', plan });
   }
 
-  #begin(number: number): void {
+  #begin(number: number, isAgain: boolean): void {
     const active = this.#active as ActiveRound;
+    const { complain, minWorkers } = this.#options;
+    if (!isAgain && this.#admitted.size < minWorkers) complain('a round began without enough workers');
     active.number = number;
     active.isSpoilt = false;
     active.results = [];

@@ -6,6 +6,7 @@ import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { HONEST, scenarioOf, simulate } from './simulate.ts';
 import type { Scenario } from './simulate.ts';
+import type { Character } from './worker.ts';
 import { add, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
 
@@ -103,6 +104,38 @@ for (const auditShare of [0, 1]) {
     expect(results.flatMap(({ problems }) => problems)).toEqual([]);
   });
 }
+
+/** Milliseconds that a training of a hundred steps takes these workers; the first steps only measure them. */
+function millisecondsOf(workers: readonly Character[]): number {
+  const base = twoWorkers(undefined, 0);
+  const leafRows = [Array<number>(8).fill(16)];
+  const training = {
+    ...base.training,
+    numEpochs: 1,
+    stepsPerEpoch: 100,
+    leafRows: Array(100).fill(leafRows[0]),
+  };
+  const { endMs, problems } = simulate({ ...base, training, workers });
+  expect(problems).toEqual([]);
+  return endMs;
+}
+
+test('a worker of a tenth of the speed does not hold up three others', () => {
+  const healthy = millisecondsOf(Array<Character>(4).fill(HONEST));
+  const withStraggler = millisecondsOf([
+    ...Array<Character>(3).fill(HONEST),
+    { ...HONEST, speed: HONEST.speed / 10 },
+  ]);
+  expect(withStraggler / healthy).toBeLessThan(1.5);
+});
+
+test('a worker that stops for ten seconds in the middle holds up the others for half a second at most', () => {
+  const others = Array<Character>(3).fill(HONEST);
+  const whole = millisecondsOf([...others, HONEST]);
+  const stopped = millisecondsOf([...others, { ...HONEST, stops: { afterMs: whole / 2, forMs: 10_000 } }]);
+  // From the stop on three do the work of four.
+  expect(stopped).toBeLessThan(whole + whole / 4 + 500);
+});
 
 test('seeds bring faults of every kind', () => {
   const results = Array.from({ length: 100 }, (_, seed) => simulate(scenarioOf(seed)));

@@ -58,6 +58,7 @@ export const HONEST: Character = {
   lie: 'bit',
   numFailures: 0,
   flapMs: undefined,
+  stops: undefined,
   diesAfter: undefined,
 };
 

@@ -19,6 +19,8 @@ export interface Character {
   numFailures: number;
   /** Drops its connection this long after it has joined, again and again; undefined: never. */
   readonly flapMs: number | undefined;
+  /** SIGSTOP and SIGCONT; undefined: never. */
+  readonly stops: { readonly afterMs: number; readonly forMs: number } | undefined;
   /** The process ends right after it has sent so many messages; undefined: never. */
   readonly diesAfter: number | undefined;
 }
@@ -61,6 +63,8 @@ export class SimulatedWorker {
     this.pid = pid;
     this.#world = world;
     this.character = character;
+    const { stops } = character;
+    if (stops) world.clock.after(stops.afterMs, () => this.stop(stops.forMs));
     this.#connect();
   }
 
