@@ -22,7 +22,7 @@ describe.skipIf(missing !== undefined)(
         const cutMs = performance.now();
         await run.command.untilStderr(/worker 1 .* left: /);
         const noticedMs = performance.now() - cutMs;
-        await run.command.untilStderr(/0 workers left, waiting for one to join/);
+        await run.command.untilStderr(/0 of 1 workers, waiting/);
         await sleep(1000);
         run.link.heal();
         await expectUndisturbedEnd(run);

@@ -117,7 +117,7 @@ describe('workers that are all killed at once', () => {
     await run.command.untilStderr(/worker 2 .* joined/);
     run.worker.signal('SIGKILL');
     second.signal('SIGKILL');
-    await run.command.untilStderr(/0 workers left, waiting for one to join/);
+    await run.command.untilStderr(/0 of 1 workers, waiting/);
     startWorker(run, run.url, { deadlineMs });
     await expectUndisturbedEnd(run, LONG);
     expect(readRosterEvents(run.directory)).toContain('workerJoined 3');
