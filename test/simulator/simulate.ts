@@ -68,7 +68,7 @@ export function simulate(scenario: Scenario): Result {
 }
 
 /** The results of every round, computed without any worker. */
-export function faultFree(training: Training): readonly Value[] {
+function faultFree(training: Training): readonly Value[] {
   let { weights } = startOf(training);
   const chain: Value[] = [];
   for (let step = 0; step < training.numEpochs * training.stepsPerEpoch; step++) {

@@ -41,7 +41,7 @@ export function add(left: Value, right: Value): Value {
 }
 
 /** What a leaf gives for a piece. */
-export function leafValue(work: Work, leaf: number, piece: number): Value {
+function leafValue(work: Work, leaf: number, piece: number): Value {
   if (work.kind === 'train' && work.divergesAt === work.step && leaf === 0) return Number.NaN;
   return hashOf(work.kind === 'train' ? 2 : 3, work.step, work.weights, leaf, piece);
 }
