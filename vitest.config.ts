@@ -1,18 +1,31 @@
 // Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and trainings at
-// full size, which take a minute and more: `npm test` leaves those out, `npm run test:full` and CI run them.
+// full size, and faults that take root or patience: `npm test` leaves those out, `npm run test:full`, `npm run
+// test:faults` and CI run them.
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
 /** Tests that measure deadlines: one file at a time, alone on the machine, after the others. */
-const TIMED = ['dishonest-workers', 'faults', 'listener', 'network', 'worker-connection'].map(
-  (name) => `test/integration/${name}.test.ts`,
-);
+const TIMED = [
+  'dishonest-workers',
+  'faults',
+  'listener',
+  'network',
+  'worker-connection',
+  'worker-sessions',
+].map((name) => `test/integration/${name}.test.ts`);
 
 // Files of the first two tiers share loaded modules: loading them again for each file takes a third of the time.
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000, isolate: false } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/simulator/**/*.test.ts'],
+          testTimeout: 20_000,
+          isolate: false,
+        },
+      },
       {
         test: {
           name: 'numerics',
@@ -45,10 +58,19 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          testTimeout: 180_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
           name: 'full',
           include: ['test/full/**/*.test.ts'],
           maxWorkers: 1,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],

@@ -68,15 +68,17 @@ function createProgram(): Command {
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
     .option('--token-file <file>', 'file with the secret that workers must show (or LOCKSTEP_TOKEN)')
-    .option('--min-workers <count>', 'workers to wait for before the first step', wholeNumber(1, 1024), 1)
-    .option('--wait-for-workers <seconds>', 'longest time without any worker', wholeNumber(1, 86_400), 600)
+    .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, 1024), 1)
+    .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./train-command.ts')).coordinate(config, options),
     );
 
   program
     .command('worker')
-    .description('work for a coordinator, and come back if the connection is lost, until told to stop')
+    .description(
+      'work for a coordinator, and come back if the connection is lost, until told to stop; then give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
+    )
     .argument('<url>', 'ws://HOST:PORT of the coordinator')
     .addOption(threadsOption())
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')

@@ -1,28 +1,51 @@
-// Steps and evaluations on connected workers: carries out what the round machine decides, and moves the
-// bytes. A piece of the next weights goes out as soon as its gradient is complete, while others still come in.
+// Steps and evaluations on connected workers: carries out what the machine decides, and moves the bytes. A piece of
+// the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
-import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
-import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
+import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
-import { lift, treeSum } from '../src/tree.ts';
+import { treeSum } from '../src/tree.ts';
+import { ActiveRound } from './active-round.ts';
+import type { RoundTask } from './active-round.ts';
 import { evaluationLeafRows } from './compute.ts';
-import type { Batch, Compute, CutRows, Evaluation, StepResult } from './compute.ts';
-import { RoundMachine } from './round-machine.ts';
-import type { RoundCommand, RoundEvent, SumName } from './round-machine.ts';
+import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import { CoordinatorMachine } from './machine/coordinator-machine.ts';
+import type { MachineCommand, MachineEvent, MachineOptions } from './machine/coordinator-machine.ts';
+import type { SumName, WorkerProcess } from './machine/events.ts';
+import { processName } from './machine/roster-machine.ts';
+import type { Referee } from './referee.ts';
+import { SumInbox } from './sum-inbox.ts';
 import { SumSlots } from './sum-slots.ts';
 import type { TrainingState } from './training-state.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
-import { WorkerWaits } from './worker-waits.ts';
-import type { WaitOptions } from './worker-waits.ts';
+
+/** A worker whose results were wrong. */
+export interface BannedWorker {
+  readonly worker: number;
+  readonly name: string;
+  readonly reason: string;
+  /** Steps that were committed when its process first joined: what it may have touched comes after them. */
+  readonly joinedAtStep: number;
+  /** Whether every sum of it since then was computed by another worker too. */
+  readonly isFullyAudited: boolean;
+}
 
 /** What a cluster is made from. */
-export interface ClusterOptions extends WaitOptions {
+export interface ClusterOptions extends MachineOptions {
   readonly run: string;
   readonly state: TrainingState;
   /** f32 that come back for each row of an evaluation. */
   readonly evaluationWidth: number;
+  readonly log: Logger;
+  /** What to tell a user whose run has no workers; asked when it is said, for the port is known only then. */
+  readonly joinHint: () => string;
+  /** Makes the coordinator's own engine, when two answers differ for the first time. */
+  readonly createReferee: () => Promise<Referee>;
+  /** A worker takes part from now on. */
+  readonly onJoined?: ((session: WorkerSession) => void) | undefined;
+  readonly onBanned?: ((worker: BannedWorker) => void) | undefined;
 }
 
 /** Figures of the rounds so far, for benchmarks and the log. */
@@ -33,33 +56,25 @@ export interface ClusterCounters {
   computeMs: number;
   /** Largest resident memory that a worker reported. */
   workerResidentBytes: number;
+  /** Sums that this process computed itself. */
+  sumsJudged: number;
 }
 
-/** A round under way: what it computes, and who waits for it. */
-interface ActiveRound {
-  readonly round: number;
-  readonly kind: 'train' | 'evaluate';
-  readonly batch: CutRows;
-  /** Divides the sum of gradients; 1 in an evaluation, which has none. */
-  readonly weight: number;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-  /** Losses by leaf, of an evaluation. */
-  readonly leafLosses: Float64Array;
-  readonly outputs: Float32Array;
-  lossSum: number;
+type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
+
+/** A message with a piece of the weights. */
+interface EncodedPiece {
+  readonly version: number;
+  readonly fingerprint: string;
+  readonly data: WeakRef<Buffer>;
 }
 
-/** The sum that is being handled: its bytes are copied, checked, and kept if the machine says so. */
-interface ReceivedSum {
-  readonly name: SumName;
-  readonly address: number;
-  readonly lossSum: number;
-}
-
-const TICK_MS = 100;
+/** The fineness of lateness. */
+const TICK_MS = 50;
 /** Most leaves of an evaluation round: keeps its messages small. */
 const MAX_EVALUATION_LEAVES = 1024;
+/** What engines of all platforms say when they cannot have more memory. */
+const OUT_OF_MEMORY = /out of memory|memory\.grow|could not allocate memory|array buffer allocation failed/i;
 
 /** See the head of this file. */
 export class Cluster implements Compute {
@@ -68,59 +83,73 @@ export class Cluster implements Compute {
     bytesReceived: 0,
     computeMs: 0,
     workerResidentBytes: 0,
+    sumsJudged: 0,
   };
   readonly #options: ClusterOptions;
   readonly #state: TrainingState;
-  readonly #machine = new RoundMachine();
+  readonly #machine: CoordinatorMachine;
   readonly #slots: SumSlots;
-  readonly #waits: WorkerWaits;
-  readonly #outputsFingerprinter: ByteFingerprinter;
+  readonly #inbox: SumInbox;
+  /** Everyone who is ready. */
+  readonly #ready = new Map<number, WorkerSession>();
+  /** Those of them who take part. */
   readonly #sessions = new Map<number, WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
-  #active: ActiveRound | undefined;
-  #numRounds = 0;
-  #fatal: Error | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
+  /** Encoded weights by piece, for as long as somebody waits for them. */
+  readonly #encodedPieces: (EncodedPiece | undefined)[] = [];
+  #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
+  #gathering: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #referee: Promise<Referee> | undefined;
+  #fatal: Error | undefined;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.#waits = new WorkerWaits(options, performance.now());
+    this.#machine = new CoordinatorMachine(options, performance.now());
     this.#state = options.state;
     this.#slots = new SumSlots(options.state.memory, options.state.model);
-    this.#outputsFingerprinter = new ByteFingerprinter(options.state.kernels, options.state.memory);
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
+    this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
   }
 
   get numWorkers(): number {
     return this.#sessions.size;
   }
 
-  /** Resolves once `count` workers are ready. @throws LockstepError (exit 7) when they do not come in time. */
-  async waitForWorkers(count: number): Promise<void> {
-    if (this.#fatal) throw this.#fatal;
-    await this.#waits.waitFor(count);
+  /** Resolves once `count` workers take part. @throws LockstepError (exit 7) when they do not come in time. */
+  waitForWorkers(count: number): Promise<void> {
+    if (this.#fatal) return Promise.reject(this.#fatal);
+    return new Promise((resolve, reject) => {
+      this.#gathering = { resolve, reject };
+      this.#handle({ type: 'workersRequired', count });
+    });
   }
 
-  /** A worker has joined: it gets the weights, and work at once if some is open. */
+  /** Why the process may not take part; undefined if it may. */
+  banOf(process: WorkerProcess): string | undefined {
+    return this.#machine.banOf(process);
+  }
+
+  /** A worker has joined. */
   addWorker(session: WorkerSession): void {
-    this.#sessions.set(session.id, session);
-    const numPieces = this.#state.model.pieces.length;
-    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
-    if (this.#active?.kind === 'train') {
-      for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
-    }
-    this.#handle({ type: 'workerReady', worker: session.id, threads: session.threads });
-    this.#waits.rosterChanged(this.#sessions.size, performance.now());
+    const { id: worker, process, threads, remoteAddress: address } = session;
+    const instance = session.instance ?? session.name;
+    this.#ready.set(worker, session);
+    const { step } = this.#state;
+    this.#handle({ type: 'sessionReady', worker, process, instance, address, threads, step });
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
-  removeWorker(session: WorkerSession): void {
-    if (!this.#sessions.delete(session.id)) return;
-    this.#waits.rosterChanged(this.#sessions.size, performance.now());
-    if (this.#sessions.size === 0 && this.#active) {
-      this.#options.log.warn('0 workers left, waiting for one to join');
-    }
-    this.#handle({ type: 'workerLost', worker: session.id });
+  removeWorker(session: WorkerSession, isPolite: boolean): void {
+    if (!this.#ready.delete(session.id)) return;
+    this.#sessions.delete(session.id);
+    const { id: worker, hasAnswered } = session;
+    this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
+  }
+
+  /** The process of a worker ended for lack of memory. */
+  ranOutOfMemory(process: WorkerProcess): void {
+    this.#handle({ type: 'outOfMemory', process: processName(process) });
   }
 
   /** Ends the round under way and every later one: nothing can compute any more. */
@@ -128,12 +157,12 @@ export class Cluster implements Compute {
     this.#fatal ??= error;
     this.#active?.reject(error);
     this.#active = undefined;
-    this.#waits.rejectAll(error);
+    this.#gathering?.reject(error);
+    this.#gathering = undefined;
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {
-    const { weight } = batch;
-    const { lossSum } = await this.#runRound('train', batch, this.#state.model.pieces.length, weight);
+    const { lossSum } = await this.#runRound({ kind: 'train', batch, weight: batch.weight });
     this.#slots.forgetAll();
     return { lossSum, ...this.#state.commit() };
   }
@@ -146,8 +175,8 @@ export class Cluster implements Compute {
     const roundRows = leafRows * MAX_EVALUATION_LEAVES;
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
-      const bounds = leafBounds(slice.length, leafRows);
-      const round = await this.#runRound('evaluate', { indices: slice, bounds }, 1);
+      const batch = { indices: slice, bounds: leafBounds(slice.length, leafRows) };
+      const round = await this.#runRound({ kind: 'evaluate', batch, weight: 1 });
       outputs.set(round.outputs, start * evaluationWidth);
       leafLosses.push(...round.leafLosses);
     }
@@ -167,7 +196,7 @@ export class Cluster implements Compute {
 
   async close(reason: string): Promise<void> {
     clearInterval(this.#ticker);
-    for (const session of this.#sessions.values()) session.stop(reason);
+    for (const session of this.#ready.values()) session.stop(reason);
     for (const closer of this.#closers.splice(0)) await closer();
   }
 
@@ -179,122 +208,59 @@ export class Cluster implements Compute {
       return session.evict(CLOSE.protocol, `answered for another run, ${quoteValue(run)}`);
     switch (message.type) {
       case 'gradient':
-        return this.#receiveGradient(session, message, body);
       case 'evaluation':
-        return this.#receiveEvaluation(session, message, body);
-      case 'finished':
-        this.counters.computeMs += message.computeMs;
-        this.counters.workerResidentBytes = Math.max(
-          this.counters.workerResidentBytes,
-          message.residentBytes,
-        );
-        return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt });
+        return this.#receiveSum(session, message, body);
+      case 'finished': {
+        const { computeMs, residentBytes } = message;
+        this.counters.computeMs += computeMs;
+        this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, residentBytes);
+        return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt, computeMs });
+      }
       case 'failure':
-        this.#options.log.warn(`${session.name} failed on a range: ${message.message}`);
-        return this.#handle({
-          type: 'rangeFailed',
-          worker: session.id,
-          round,
-          attempt,
-          message: message.message,
-        });
+        return this.#receiveFailure(session, message);
       default:
         return message satisfies never;
     }
   }
 
-  #runRound(kind: 'train' | 'evaluate', batch: CutRows, numPieces: number, weight = 1): Promise<ActiveRound> {
+  #receiveFailure(session: WorkerSession, { round, attempt, message }: FailureMessage): void {
+    this.#options.log.warn(`${session.name} failed on a range: ${message}`);
+    const isOutOfMemory = OUT_OF_MEMORY.test(message);
+    this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, message, isOutOfMemory });
+  }
+
+  #receiveSum(session: WorkerSession, message: GradientMessage | EvaluationMessage, body: Uint8Array): void {
+    if (!this.#active) return;
+    const { round } = this.#active;
+    const inspect = (name: SumName) => this.#machine.inspect(session.id, name);
+    const receipt =
+      message.type === 'gradient'
+        ? this.#inbox.gradient(round, message, body, inspect)
+        : this.#inbox.evaluation(round, message, body, inspect);
+    if (!receipt) return;
+    if ('evict' in receipt) return session.evict(CLOSE.protocol, receipt.evict);
+    const { name: sum, digest, isFinite } = receipt;
+    const event = { type: 'sumReceived', worker: session.id, sum, digest, isFinite } as const;
+    const commands = this.#machine.handle(event, performance.now());
+    if (!commands.some(({ type }) => type === 'store')) receipt.drop();
+    this.#carryOut(commands, receipt.store);
+  }
+
+  #runRound(task: Omit<RoundTask, 'evaluationWidth'>): Promise<ActiveRound> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const round = ++this.#numRounds;
-    const numLeaves = batch.bounds.length - 1;
-    const leafRows = Array.from(
-      { length: numLeaves },
-      (_, leaf) => (batch.bounds[leaf + 1] as number) - (batch.bounds[leaf] as number),
-    );
+    const round = new ActiveRound({ ...task, evaluationWidth: this.#options.evaluationWidth });
     return new Promise((resolve, reject) => {
-      const active: ActiveRound = {
-        round,
-        kind,
-        batch,
-        weight,
-        resolve: () => resolve(active),
-        reject,
-        leafLosses: new Float64Array(kind === 'evaluate' ? numLeaves : 0),
-        outputs: new Float32Array(
-          kind === 'evaluate' ? batch.indices.length * this.#options.evaluationWidth : 0,
-        ),
-        lossSum: Number.NaN,
-      };
-      this.#active = active;
-      const mode = kind === 'train' ? 'sum' : 'collect';
-      this.#handle({ type: 'roundStarted', plan: { round, mode, numPieces, leafRows } });
+      this.#active = { round, resolve: () => resolve(round), reject };
+      this.#handle({ type: 'roundStarted', plan: round.plan(this.#state.model.pieces.length) });
     });
   }
 
-  #receiveGradient(session: WorkerSession, message: GradientMessage, body: Uint8Array): void {
-    if (this.#active?.kind !== 'train' || message.round !== this.#active.round) return;
-    const piece = this.#state.model.pieces[message.piece];
-    const isLastPiece = message.piece === this.#state.model.pieces.length - 1;
-    if (!piece || body.byteLength !== 4 * piece.length || isLastPiece !== (message.lossSum !== undefined)) {
-      return session.evict(CLOSE.protocol, `sent ${body.byteLength} bytes for piece ${message.piece}`);
-    }
-    if (message.weights !== this.#state.fingerprint) {
-      return session.evict(CLOSE.protocol, `computed round ${message.round} with other weights`);
-    }
-    const address = this.#slots.take(message.piece);
-    this.#state.memory.bytes(address, body.byteLength).set(body);
-    if (fingerprintOf(this.#state.kernels, address, piece.length) !== message.fingerprint) {
-      this.#slots.giveBack(message.piece, address);
-      return session.evict(CLOSE.protocol, `sent a damaged piece ${message.piece}`);
-    }
-    const { round, attempt, level, index } = message;
-    const name = { round, attempt, node: { level, index }, piece: message.piece };
-    this.#offer(session, { name, address, lossSum: message.lossSum ?? 0 });
+  #handle(event: MachineEvent): void {
+    if (this.#fatal) return;
+    this.#carryOut(this.#machine.handle(event, performance.now()));
   }
 
-  /** Lets the machine judge a sum whose bytes are in memory; gives the buffer back unless it was kept. */
-  #offer(session: WorkerSession, sum: ReceivedSum): void {
-    const commands = this.#machine.handle(
-      { type: 'sumReceived', worker: session.id, sum: sum.name },
-      performance.now(),
-    );
-    const isKept = commands.some((command) => command.type === 'store');
-    if (!isKept) this.#slots.giveBack(sum.name.piece, sum.address);
-    this.#carryOut(commands, (slot) => this.#slots.store(slot, sum.name.piece, sum.address, sum.lossSum));
-  }
-
-  #receiveEvaluation(session: WorkerSession, message: EvaluationMessage, body: Uint8Array): void {
-    const active = this.#active;
-    if (active?.kind !== 'evaluate' || message.round !== active.round) return;
-    const { evaluationWidth } = this.#options;
-    const start = active.batch.bounds[message.leaf];
-    const end = active.batch.bounds[message.leaf + 1];
-    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * evaluationWidth) {
-      return session.evict(
-        CLOSE.protocol,
-        `sent ${body.byteLength} bytes for evaluation leaf ${message.leaf}`,
-      );
-    }
-    if (message.weights !== this.#state.fingerprint) {
-      return session.evict(CLOSE.protocol, `evaluated round ${message.round} with other weights`);
-    }
-    if (this.#outputsFingerprinter.fingerprint(body) !== message.fingerprint) {
-      return session.evict(CLOSE.protocol, `sent damaged outputs of evaluation leaf ${message.leaf}`);
-    }
-    const node = lift({ level: 0, index: message.leaf }, active.leafLosses.length);
-    const sum = { round: message.round, attempt: message.attempt, node, piece: 0 };
-    this.#handle({ type: 'sumReceived', worker: session.id, sum }, () => {
-      active.leafLosses[message.leaf] = message.lossSum;
-      const target = active.outputs.subarray(start * evaluationWidth, end * evaluationWidth);
-      new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
-    });
-  }
-
-  #handle(event: RoundEvent, store?: (slot: number) => void): void {
-    this.#carryOut(this.#machine.handle(event, performance.now()), store);
-  }
-
-  #carryOut(commands: readonly RoundCommand[], store?: (slot: number) => void): void {
+  #carryOut(commands: readonly MachineCommand[], store?: (slot: number) => void): void {
     for (const command of commands) {
       try {
         this.#carryOutOne(command, store);
@@ -305,8 +271,10 @@ export class Cluster implements Compute {
     }
   }
 
-  #carryOutOne(command: RoundCommand, store?: (slot: number) => void): void {
+  #carryOutOne(command: MachineCommand, store?: (slot: number) => void): void {
     switch (command.type) {
+      case 'begin':
+        return this.#begin(command);
       case 'assign':
         return this.#assign(command);
       case 'store':
@@ -314,76 +282,181 @@ export class Cluster implements Compute {
       case 'merge':
         return this.#merge(command);
       case 'forget':
-        return this.#active?.kind === 'train' ? this.#slots.forget(command.slot) : undefined;
+        return this.#active?.round.kind === 'train' ? this.#slots.forget(command.slot) : undefined;
       case 'pieceCompleted':
         return this.#completePiece(command);
       case 'roundCompleted':
-        this.#active?.resolve();
-        this.#active = undefined;
-        return;
+        return this.#completeRound();
+      case 'judge':
+        return this.#judge(command);
+      case 'diverged':
+        throw this.#active?.round.divergence ?? new Error('a sum diverged that never came');
       case 'evict':
         return this.#sessions.get(command.worker)?.evict(CLOSE.protocol, command.reason);
       case 'giveUp':
-        throw this.#unable(command);
+        throw this.#active?.round.unable(command) ?? new Error(command.message);
+      case 'admit':
+        return this.#admit(command.worker);
+      case 'rest':
+        return this.#announceRest(command);
+      case 'supersede':
+        this.#sessions.delete(command.worker);
+        return this.#ready
+          .get(command.worker)
+          ?.evict(CLOSE.superseded, 'superseded session: the worker has come back');
+      case 'refuse':
+        this.#sessions.delete(command.worker);
+        return this.#ready.get(command.worker)?.ban(command.reason);
+      case 'banned':
+        return this.#ban(command);
+      case 'waiting':
+        return this.#announceWait(command);
+      case 'gathered':
+        this.#gathering?.resolve();
+        this.#gathering = undefined;
+        return;
+      case 'starved':
+        throw this.#starved(command);
       default:
         return command satisfies never;
     }
   }
 
-  #assign({ worker, attempt, from, to }: Extract<RoundCommand, { type: 'assign' }>): void {
-    const { batch, kind, round } = this.#active as ActiveRound;
-    const firstRow = batch.bounds[from] as number;
-    const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
-    const indices = batch.indices.slice(firstRow, batch.bounds[to]);
-    const { version, fingerprint } = this.#state;
-    const range = {
-      run: this.#options.run,
-      round,
-      attempt,
-      version,
-      weights: fingerprint,
-      numLeaves: batch.bounds.length - 1,
-      firstLeaf: from,
-      bounds,
-    };
-    const message =
-      kind === 'train'
-        ? ({ type: kind, ...range, step: this.#state.step } as const)
-        : ({ type: kind, ...range } as const);
-    this.#send([this.#sessions.get(worker)], encodeMessage(message, new Uint8Array(indices.buffer)));
+  /** A worker takes part: it gets the weights, and what there is of the next ones. */
+  #admit(worker: number): void {
+    const session = this.#ready.get(worker);
+    if (!session) return;
+    this.#sessions.set(worker, session);
+    this.#options.onJoined?.(session);
+    const numPieces = this.#state.model.pieces.length;
+    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
+    if (this.#active?.round.kind !== 'train') return;
+    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
   }
 
-  #merge({ piece, left, right }: Extract<RoundCommand, { type: 'merge' }>): void {
+  #begin({ round, again }: CommandOf<'begin'>): void {
+    const active = this.#active?.round;
+    if (!active) return;
+    if (again !== undefined) {
+      this.#options.log.warn(
+        `${active.kind === 'train' ? `step ${this.#state.step + 1}` : 'the evaluation'} begins again: ${again}`,
+      );
+      if (active.kind === 'train') this.#state.abandonStep();
+    }
+    this.#slots.forgetAll();
+    active.begin(round);
+  }
+
+  #assign({ worker, attempt, from, to }: CommandOf<'assign'>): void {
+    const { round } = this.#active as { round: ActiveRound };
+    const message = round.rangeMessage(this.#options.run, this.#state, attempt, from, to);
+    this.#send([this.#sessions.get(worker)], message);
+  }
+
+  #merge({ piece, left, right }: CommandOf<'merge'>): void {
     const leftSum = this.#slots.get(left);
     const rightSum = this.#slots.get(right);
-    this.#state.kernels.addInto(
-      leftSum.address,
-      rightSum.address,
-      this.#state.model.pieces[piece]?.length ?? 0,
-    );
+    const length = this.#state.model.pieces[piece]?.length ?? 0;
+    this.#state.kernels.addInto(leftSum.address, rightSum.address, length);
     leftSum.lossSum += rightSum.lossSum;
     this.#slots.forget(right);
   }
 
-  #completePiece({ piece, slot }: Extract<RoundCommand, { type: 'pieceCompleted' }>): void {
-    const active = this.#active as ActiveRound;
+  #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
+    const { round } = this.#active as { round: ActiveRound };
+    if (round.isSpoilt) return;
     const { address, lossSum } = this.#slots.get(slot);
-    const finished = this.#state.finishPiece(piece, address, active.weight, active.batch.indices.length);
-    if (piece === this.#state.model.pieces.length - 1) active.lossSum = lossSum;
-    for (const next of finished) this.#sendPiece([...this.#sessions.values()], next, 'next');
+    if (piece === this.#state.model.pieces.length - 1) round.lossSum = lossSum;
+    try {
+      const finished = this.#state.finishPiece(piece, address, round.weight, round.batch.indices.length);
+      for (const next of finished) this.#sendPiece([...this.#sessions.values()], next, 'next');
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
+      // All its parts were finite: either they are too large to be added, or some of them were made up.
+      round.isSpoilt = true;
+      round.divergence ??= error;
+      this.#handle({ type: 'sumNotFinite', round: round.round });
+    }
   }
 
-  /** Encodes a piece once and sends the same bytes to all. */
+  #completeRound(): void {
+    if (this.#active?.round.isSpoilt === true) return;
+    this.#active?.resolve();
+    this.#active = undefined;
+  }
+
+  /** Computes a node here, once the messages that have come already are handled. */
+  #judge({ round: number, node, digest }: CommandOf<'judge'>): void {
+    this.#referee ??= this.#options.createReferee();
+    const judge = async (): Promise<void> => {
+      const referee = await (this.#referee as Promise<Referee>);
+      await new Promise((resolve) => setImmediate(resolve));
+      const round = this.#active?.round;
+      if (round?.round !== number) return;
+      this.counters.sumsJudged++;
+      const digests = referee.judge({ kind: round.kind, batch: round.batch, node, digest });
+      this.#handle({ type: 'judged', round: number, node, digests });
+    };
+    judge().catch((error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))));
+  }
+
+  #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {
+    const name = `worker ${worker} (${process})`;
+    this.#options.log.error(`${name} is banned: ${reason}`);
+    const isFullyAudited = this.#options.audit.share === 1;
+    this.#options.onBanned?.({ worker, name, reason, joinedAtStep, isFullyAudited });
+    this.#sessions.delete(worker);
+    this.#ready.get(worker)?.ban(reason);
+  }
+
+  #announceRest({ worker, restMs }: CommandOf<'rest'>): void {
+    const session = this.#ready.get(worker);
+    if (!session) return;
+    const { name, remoteAddress } = session;
+    this.#options.log.warn(`${name} waits ${restMs / 1000} s: workers of ${remoteAddress} keep vanishing`);
+  }
+
+  #announceWait({ have, need, waitedMs }: CommandOf<'waiting'>): void {
+    const { joinHint, log } = this.#options;
+    const who = `${have} of ${need} workers`;
+    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint()}`);
+    else if (this.#active) log.warn(`${who}, waiting`);
+  }
+
+  #starved({ have, need }: CommandOf<'starved'>): LockstepError {
+    const { joinHint, waitMs } = this.#options;
+    const who = have === 0 ? 'no worker' : `only ${have} of ${need} workers`;
+    return new LockstepError({
+      category: 'noWorkers',
+      code: 'E_NO_WORKERS',
+      message: `${who} joined within ${Math.round(waitMs / 1000)} s`,
+      help: joinHint(),
+    });
+  }
+
+  /** Sends the same bytes to all: those that are still queued for others, or encoded anew. */
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
     const state = this.#state;
     const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
     if (!piece || sessions.length === 0) return;
     const version = which === 'current' ? state.version : state.version + 1;
+    const known = this.#encodedPieces[index];
     const { fingerprint, bytes } = piece;
-    this.#send(
-      sessions,
-      encodeMessage({ type: 'weights', run: this.#options.run, version, piece: index, fingerprint }, bytes),
-    );
+    // A step that begins again makes other bytes of the same version.
+    const isKnown = known?.version === version && known.fingerprint === fingerprint;
+    let data = isKnown ? known.data.deref() : undefined;
+    if (!data) {
+      const message = {
+        type: 'weights',
+        run: this.#options.run,
+        version,
+        piece: index,
+        fingerprint,
+      } as const;
+      data = encodeMessage(message, bytes);
+      this.#encodedPieces[index] = { version, fingerprint, data: new WeakRef(data) };
+    }
+    this.#send(sessions, data);
   }
 
   #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {
@@ -391,23 +464,5 @@ export class Cluster implements Compute {
       session?.send(data);
       this.counters.bytesSent += data.byteLength;
     }
-  }
-
-  #tick(): void {
-    this.#handle({ type: 'tick' });
-    if (this.#fatal) return;
-    const starved = this.#waits.tick(performance.now());
-    if (starved) this.fail(starved);
-  }
-
-  #unable({ from, to, message }: Extract<RoundCommand, { type: 'giveUp' }>): LockstepError {
-    const { batch, kind } = this.#active as ActiveRound;
-    const rows = batch.indices.subarray(batch.bounds[from], batch.bounds[to]);
-    return new LockstepError({
-      category: 'failure',
-      code: 'E_POISON_SHARD',
-      message: `no worker can ${kind} shards ${from} to ${to - 1} (dataset rows ${rows[0]}, ... ${rows[rows.length - 1]}): ${message}`,
-      help: 'look at these rows of the data, and at the memory of the workers',
-    });
   }
 }

@@ -124,7 +124,7 @@ class Admission {
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#unadmitted.admit(socket);
       const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
-      const heartbeat = { intervalMs, maxSilentIntervals: MAX_SILENT_INTERVALS, isPinging: true };
+      const heartbeat = { intervalMs, maxSilentIntervals: MAX_SILENT_INTERVALS };
       const id = ++this.#numAdmitted;
       this.#admit(new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat }));
     });

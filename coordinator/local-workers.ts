@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Logger } from '../src/log.ts';
+import { ProcessEnds } from './process-end.ts';
 
 /** How to start workers, and whom to tell. */
 export interface LocalWorkersOptions {
@@ -14,6 +15,8 @@ export interface LocalWorkersOptions {
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;
+  /** Told when a worker has died for lack of memory. */
+  readonly onOutOfMemory: (pid: number) => void;
   /** Told when the last worker has died for good. */
   readonly onAllGone: (reason: string) => void;
 }
@@ -29,6 +32,7 @@ const STOP_DEADLINE_MS = 5_000;
 export class LocalWorkers {
   readonly #options: LocalWorkersOptions;
   readonly #children = new Set<ChildProcess>();
+  readonly #ends = new ProcessEnds();
   #isStopping = false;
 
   constructor(options: LocalWorkersOptions) {
@@ -60,9 +64,12 @@ export class LocalWorkers {
       );
     }
     child.once('error', (error) => this.#exited(child, index, numRestarts, error.message));
-    child.once('exit', (code, signal) =>
-      this.#exited(child, index, numRestarts, signal ?? `exit code ${code}`),
-    );
+    child.once('exit', (code, signal) => {
+      const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
+      if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
+      const how = signal ?? `exit code ${code}`;
+      this.#exited(child, index, numRestarts, isOutOfMemory ? `${how}, out of memory` : how);
+    });
   }
 
   #exited(child: ChildProcess, index: number, numRestarts: number, how: string): void {

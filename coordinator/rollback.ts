@@ -2,6 +2,7 @@
 // and takes the steps since then again. Only what another worker, too, had computed could stay.
 import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
+import type { Config } from '../src/config/schema.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import type { NamedTensor } from '../src/safetensors.ts';
@@ -12,12 +13,9 @@ import type { TrainingRollback } from './train.ts';
 import type { TrainingProgress } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
-/** What a run does when a worker is found to have lied, of which not all was checked. */
-export type LiePolicy = 'rollback' | 'repair' | 'stop';
-
 /** What a rollback works with. */
 export interface RollbackOptions {
-  readonly policy: LiePolicy;
+  readonly policy: Config['audit']['onLie'];
   readonly state: TrainingState;
   readonly identity: RunIdentity;
   readonly store: CheckpointStore;

@@ -1,4 +1,5 @@
 // Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
+import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
@@ -8,11 +9,13 @@ import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster.ts';
+import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
 import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
+import { Referee } from './referee.ts';
 import type { TrainingState } from './training-state.ts';
 import { WorkerSession } from './worker-session.ts';
 import type { SessionContext } from './worker-session.ts';
@@ -40,12 +43,14 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
 }
 
 /** Something that happened to the roster, for `events.jsonl`. */
-export interface RosterEvent {
-  readonly type: 'workerJoined' | 'workerLeft';
-  readonly worker: number;
-  readonly name: string;
-  readonly reason?: string;
-}
+export type RosterEvent =
+  | {
+      readonly type: 'workerJoined' | 'workerLeft';
+      readonly worker: number;
+      readonly name: string;
+      readonly reason?: string;
+    }
+  | ({ readonly type: 'workerBanned' } & BannedWorker);
 
 /** What computing starts from. */
 export interface StartOptions {
@@ -62,6 +67,10 @@ export interface StartOptions {
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
 const MAX_WORKERS = 1024;
+/** The largest range of `randomInt`, but for a bit. */
+const DRAW_RANGE = 2 ** 47;
+/** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
+const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -78,19 +87,29 @@ async function startCluster(
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
   let hint = 'look above for why the worker processes ended';
+  const joined = new Set<WorkerSession>();
   const cluster = new Cluster({
     run,
     state,
     evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout),
     log,
-    waitForWorkersMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    minWorkers: isLocal ? 1 : workforce.minWorkers,
+    waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    audit: { share: prepared.config.audit.share, random: secretDraw },
     joinHint: () => hint,
+    createReferee: () => createReferee(prepared, state),
+    onJoined: (session) => {
+      joined.add(session);
+      log.info(`${session.name} joined with ${session.threads} threads`);
+      options.onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
+    },
+    onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
   });
   const onAbort = (): void => cluster.fail(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster);
+    const context = await sessionContext(options, cluster, joined);
     let numSessions = 0;
     const { host, port } = isLocal ? { host: '127.0.0.1', port: 0 } : workforce;
     const listener = await listen({
@@ -105,7 +124,9 @@ async function startCluster(
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
-      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, onAllGone });
+      const onOutOfMemory = (pid: number): void => cluster.ranOutOfMemory({ host: os.hostname(), pid });
+      const told = { onAllGone, onOutOfMemory };
+      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
     } else {
       hint = joinHint(workforce, listener.port);
@@ -120,9 +141,24 @@ async function startCluster(
   }
 }
 
+/** From 2^47 numbers that no worker can know. */
+function secretDraw(): number {
+  return randomInt(DRAW_RANGE) / DRAW_RANGE;
+}
+
+function createReferee(
+  { config, data, kernelModule, model }: PreparedRun,
+  state: TrainingState,
+): Promise<Referee> {
+  const { batchSize, loss, seed, shards } = config;
+  return Referee.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards }, state);
+}
+
+/** `joined`: who has taken part and not left yet. */
 async function sessionContext(
   { run, prepared, log, onEvent }: StartOptions,
   cluster: Cluster,
+  joined: Set<WorkerSession>,
 ): Promise<SessionContext> {
   const { config, data, kernelModule, model } = prepared;
   const { layout, blob, sha256 } = data.dataset;
@@ -132,6 +168,7 @@ async function sessionContext(
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
+    maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: {
       type: 'welcome',
       run,
@@ -144,16 +181,15 @@ async function sessionContext(
       layout,
       datasetSha256: sha256,
     },
-    onReady: (session) => {
-      log.info(`${session.name} joined with ${session.threads} threads`);
-      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
-      cluster.addWorker(session);
-    },
+    banOf: (process) => cluster.banOf(process),
+    onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),
-    onGone: (session, { reason, wasReady, isPolite }) => {
-      log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
-      if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
-      cluster.removeWorker(session);
+    onGone: (session, end) => {
+      const { reason, isPolite } = end;
+      const hadJoined = joined.delete(session);
+      log[isPolite ? 'info' : 'warn'](`${session.name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`);
+      if (hadJoined) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      cluster.removeWorker(session, isPolite);
     },
   };
 }

@@ -135,7 +135,10 @@ export class TrainingState {
    */
   finishPiece(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
     const squares = this.#optimizer.sumSquares(index, gradientSum);
-    if (squares === undefined) throw this.#diverged(this.#piece(index), gradientSum);
+    if (squares === undefined) {
+      this.abandonStep();
+      throw this.divergence(index, gradientSum);
+    }
     this.#arrived[index] = {
       sum: gradientSum,
       divisor: weight,
@@ -149,13 +152,35 @@ export class TrainingState {
     return this.#applyPieces(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
   }
 
+  /** Forgets the pieces of the step in progress: it may begin again, or never happen. */
+  abandonStep(): void {
+    this.#nextFingerprints = [];
+    this.#arrived = [];
+  }
+
+  /** Says that a sum of gradients for one piece (f32 at `gradientSum`), or its loss, is not finite. */
+  divergence(index: number, gradientSum: number): LockstepError {
+    const piece = this.#piece(index);
+    const values = this.memory.f32(gradientSum, piece.length);
+    const first = values.findIndex((value) => !Number.isFinite(value));
+    const at = piece.offset + first;
+    const tensor = this.model.tensors.find(({ offset, length }) => at >= offset && at < offset + length);
+    const what = first < 0 ? 'the loss' : `the gradient of ${tensor?.name ?? 'the model'}`;
+    return new LockstepError({
+      category: 'diverged',
+      code: 'E_DIVERGED',
+      message: `diverged at step ${this.#optimizer.numSteps + 1}: ${what} is not finite`,
+      help: `lower optimizer.learningRate (now ${this.#config.optimizer.learningRate})`,
+    });
+  }
+
   /** Makes the step real; returns the norm of its mean gradient, before clipping. */
   commit(): { gradNorm: number } {
     const gradNorm = this.#gradientNorm();
     this.#optimizer.commit();
     this.#average?.update(this.#optimizer.parameters, this.#optimizer.numSteps);
     const fingerprints = this.#nextFingerprints;
-    this.#forgetStep();
+    this.abandonStep();
     this.#replaced(fingerprints);
     return { gradNorm };
   }
@@ -187,7 +212,7 @@ export class TrainingState {
    * where `hasBest`. What was in progress is forgotten.
    */
   resumeAfter(step: number, hasBest: boolean, write: (vectors: StateVectors) => void): void {
-    this.#forgetStep();
+    this.abandonStep();
     this.#hasBest = hasBest;
     this.#optimizer.resumeAfter(step);
     write(this.vectors);
@@ -234,11 +259,6 @@ export class TrainingState {
     this.#version++;
   }
 
-  #forgetStep(): void {
-    this.#nextFingerprints = [];
-    this.#arrived = [];
-  }
-
   #weightsPiece(base: number, index: number, fingerprints: readonly string[]): WeightsPiece {
     const piece = this.#piece(index);
     const bytes = this.memory.bytes(base + 4 * piece.offset, 4 * piece.length);
@@ -255,18 +275,5 @@ export class TrainingState {
     return this.model.pieces.map((piece) =>
       fingerprintOf(this.kernels, this.parameters + 4 * piece.offset, piece.length),
     );
-  }
-
-  #diverged(piece: Piece, gradientSum: number): LockstepError {
-    this.#forgetStep();
-    const values = this.memory.f32(gradientSum, piece.length);
-    const at = piece.offset + values.findIndex((value) => !Number.isFinite(value));
-    const tensor = this.model.tensors.find(({ offset, length }) => at >= offset && at < offset + length);
-    return new LockstepError({
-      category: 'diverged',
-      code: 'E_DIVERGED',
-      message: `diverged at step ${this.#optimizer.numSteps + 1}: the gradient of ${tensor?.name ?? 'the model'} is not finite`,
-      help: `lower optimizer.learningRate (now ${this.#config.optimizer.learningRate})`,
-    });
   }
 }

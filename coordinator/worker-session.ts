@@ -1,5 +1,6 @@
 // One connected worker, from hello to goodbye: checks that it may take part, gives it the dataset, then
 // passes its results on. Knows nothing of rounds.
+import { randomBytes } from 'node:crypto';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
@@ -18,6 +19,7 @@ import type {
 import { parseWorkerMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
+import type { WorkerProcess } from './machine/events.ts';
 
 /** Messages about rounds, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
@@ -36,17 +38,21 @@ export interface SessionContext {
   /** Of the build that the run computes with. */
   readonly kernels: KernelIdentity;
   readonly datasetBlob: Uint8Array;
-  readonly welcome: Omit<WelcomeMessage, 'worker'>;
+  readonly welcome: Omit<WelcomeMessage, 'worker' | 'nonce'>;
+  /** More is not queued for a worker that does not read. */
+  readonly maxQueuedBytes: number;
+  /** Why a process may not take part; undefined if it may. */
+  readonly banOf: (process: WorkerProcess) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
-  /** After the connection is gone, whatever the reason. */
+  /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
   readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
 }
 
-/** A worker must greet, and while it loads the dataset ask for more, within this time. */
-const JOIN_DEADLINE_MS = 30_000;
-/** Bytes queued for a worker that does not read: beyond this it is dropped. */
-const MAX_QUEUED_BYTES = 64 * 2 ** 20;
+/** A worker greets at once. */
+const GREETING_DEADLINE_MS = 30_000;
+/** Between two requests for chunks: of 4 MiB, four of them at a time, which takes 34 s each at 1 Mbit/s. */
+const LOADING_DEADLINE_MS = 120_000;
 
 /** See the head of this file. */
 export class WorkerSession {
@@ -55,22 +61,45 @@ export class WorkerSession {
   #context: SessionContext;
   #state: 'greeting' | 'loading' | 'ready' | 'gone' = 'greeting';
   #joinTimer: NodeJS.Timeout;
+  readonly #nonce = randomBytes(8).toString('hex');
   #hello: HelloMessage | undefined;
   #goodbye: string | undefined;
   #isPolite = false;
+  #hasAnswered = false;
 
   constructor(id: number, connection: Connection, context: SessionContext) {
     this.id = id;
     this.#connection = connection;
     this.#context = context;
-    this.#joinTimer = this.#startJoinTimer();
+    this.#joinTimer = this.#startJoinTimer(GREETING_DEADLINE_MS, 'did not say hello');
     connection.onMessage((data) => this.#receive(data));
-    connection.onClose((code, reason) => this.#closed(code, reason));
+    connection.onClose((code, reason) =>
+      this.#end(this.#goodbye ?? (reason || `connection closed (code ${code})`)),
+    );
+  }
+
+  /** Of the worker's process, whose sessions it names. */
+  get instance(): string | undefined {
+    return this.#hello?.instance;
+  }
+
+  get remoteAddress(): string {
+    return this.#connection.remoteAddress;
+  }
+
+  /** Whether anything about a round has come from it. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   /** Threads it computes with. */
   get threads(): number {
     return this.#hello?.threads ?? 1;
+  }
+
+  /** As it says itself. */
+  get process(): WorkerProcess {
+    return { host: this.#hello?.host ?? this.#connection.remoteAddress, pid: this.#hello?.pid ?? 0 };
   }
 
   /** The worker as people know it. */
@@ -81,43 +110,66 @@ export class WorkerSession {
 
   /** Queues an encoded message; drops a worker that has stopped reading. */
   send(data: Buffer): void {
-    if (this.#state === 'gone') return;
-    if (this.#connection.bufferedBytes > MAX_QUEUED_BYTES + data.byteLength) {
-      this.#goodbye = `does not read: ${this.#connection.bufferedBytes} bytes are queued for it`;
+    if (this.#isLeaving) return;
+    const { bufferedBytes } = this.#connection;
+    if (bufferedBytes > this.#context.maxQueuedBytes + data.byteLength) {
+      // Not `close`: it would wait for the peer to read.
       this.#connection.terminate();
-      return;
+      return this.#dismiss(`does not read: ${bufferedBytes} bytes are queued for it`);
     }
     this.#connection.send(data);
   }
 
-  /** Ends the session for a fault of the worker's. */
+  /**
+   * Ends the session: its work is free at once, however long the goodbye takes. Whoever calls this is through with
+   * what it is doing before `onGone` is called.
+   */
   evict(code: number, reason: string): void {
-    if (this.#state === 'gone') return;
-    this.#goodbye = reason;
-    this.#connection.close(code, reason.slice(0, 120));
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
+    this.#connection.close(code, reason);
+    this.#dismiss(reason);
   }
 
-  /** Tells the worker that the run is over. */
+  /** Sends the worker away for good: it need not come back. */
+  ban(reason: string): void {
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
+    this.#sendMessage({ type: 'refuse', ...banned(reason) });
+    this.#connection.close(CLOSE.banned, reason);
+    this.#dismiss(reason);
+  }
+
+  /** Tells the worker that the run is over; weights that it has not got yet, nobody needs any more. */
   stop(reason: string): void {
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
     this.#sendMessage({ type: 'stop', reason });
     this.#isPolite = true;
     this.#goodbye = reason;
-    this.#connection.close(CLOSE.normal, reason.slice(0, 120));
+    this.#connection.close(CLOSE.normal, reason);
+  }
+
+  get #isLeaving(): boolean {
+    return this.#state === 'gone' || this.#goodbye !== undefined;
+  }
+
+  #dismiss(reason: string): void {
+    this.#goodbye = reason;
+    queueMicrotask(() => this.#end(reason));
   }
 
   #sendMessage(message: CoordinatorMessage, body?: Uint8Array): void {
     this.send(encodeMessage(message, body));
   }
 
-  #startJoinTimer(): NodeJS.Timeout {
-    return setTimeout(() => {
-      const what = this.#state === 'greeting' ? 'did not say hello' : 'stopped loading the dataset';
-      this.evict(CLOSE.timeout, `${what} for ${JOIN_DEADLINE_MS / 1000} s`);
-    }, JOIN_DEADLINE_MS).unref();
+  #startJoinTimer(deadlineMs: number, what: string): NodeJS.Timeout {
+    const evict = (): void => this.evict(CLOSE.timeout, `${what} for ${deadlineMs / 1000} s`);
+    return setTimeout(evict, deadlineMs).unref();
   }
 
   #receive(data: Buffer): void {
-    if (this.#state === 'gone') return;
+    if (this.#isLeaving) return;
     try {
       const { message, body } = parseWorkerMessage(data);
       this.#dispatch(message, body);
@@ -137,16 +189,16 @@ export class WorkerSession {
         return this.#sendChunk(message);
       case 'ready':
         this.#requireState('loading', message.type);
-        return this.#becomeReady();
+        return this.#becomeReady(message.nonce);
       case 'leave':
         this.#isPolite = true;
-        this.#goodbye = 'it said goodbye';
-        return this.#connection.close(CLOSE.normal, 'goodbye');
+        return this.evict(CLOSE.normal, 'it said goodbye');
       case 'gradient':
       case 'evaluation':
       case 'finished':
       case 'failure':
         this.#requireState('ready', message.type);
+        this.#hasAnswered = true;
         return this.#context.onResult(this, message, body);
       default:
         return message satisfies never;
@@ -161,13 +213,16 @@ export class WorkerSession {
   #greet(hello: HelloMessage): void {
     this.#hello = hello;
     const mismatch = this.#findMismatch(hello);
+    const ban = this.#context.banOf(hello);
+    if (ban !== undefined) return this.ban(ban);
     if (mismatch) {
       this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
       return this.evict(CLOSE.incompatible, mismatch.message);
     }
     this.#state = 'loading';
-    this.#joinTimer.refresh();
-    this.#sendMessage({ ...this.#context.welcome, worker: this.id });
+    clearTimeout(this.#joinTimer);
+    this.#joinTimer = this.#startJoinTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
+    this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce });
   }
 
   /** Equal bits need equal kernels that give equal answers; each is named on both sides. */
@@ -210,19 +265,27 @@ export class WorkerSession {
     this.#sendMessage({ type: 'chunk', sha256: fetch.sha256, offset: fetch.offset }, body);
   }
 
-  #becomeReady(): void {
+  #becomeReady(nonce: string): void {
+    if (nonce !== this.#nonce) {
+      const message = '"ready" answers another connection\'s welcome';
+      throw new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
+    }
     this.#state = 'ready';
     clearTimeout(this.#joinTimer);
     this.#context.onReady(this);
   }
 
-  #closed(code: number, reason: string): void {
+  #end(reason: string): void {
+    if (this.#state === 'gone') return;
     const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
-    const why = this.#goodbye ?? (reason || `connection closed (code ${code})`);
-    this.#context.onGone(this, { reason: why, wasReady, isPolite: this.#isPolite });
+    this.#context.onGone(this, { reason, wasReady, isPolite: this.#isPolite });
   }
+}
+
+function banned(reason: string): { code: string; message: string } {
+  return { code: 'E_BANNED', message: `banned from this run: ${reason}` };
 }
 
 function short(sha256: string): string {

@@ -15,6 +15,11 @@ export const FAILPOINTS = {
   'checkpoint.fsync': 'before such a file is forced to the disk',
   'checkpoint.rename': 'before it takes its name',
   'checkpoint.fsyncDirectory': 'before its directory is forced to the disk',
+  'worker.beforeCompute': 'before a worker computes a range',
+  'worker.afterCompute': 'before it sends a sum of that range',
+  'worker.afterSend': 'after it has sent all of them',
+  'worker.gradient': 'on the values of a sum of gradients: flip, nan',
+  'worker.stale': 'before it stores a piece of the weights: skip',
 } as const satisfies Readonly<Record<string, string>>;
 
 /** A name that LOCKSTEP_FAILPOINT may hold. */

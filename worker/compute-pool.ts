@@ -46,6 +46,8 @@ export class ComputePool {
   readonly #kernels: Kernels;
   readonly #threads: Worker[];
   #active: ActiveJob | undefined;
+  /** Settles with the job that was given last. */
+  #lastJob: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
   private constructor(model: Model, kernels: Kernels, threads: Worker[]) {
@@ -53,7 +55,7 @@ export class ComputePool {
     this.#kernels = kernels;
     this.#threads = threads;
     for (const thread of threads) {
-      thread.on('message', (message: ThreadMessage) => this.#receive(message));
+      thread.on('message', (message: ThreadMessage) => this.#receiveOrFail(message));
       thread.on('error', (error) => this.#fail(error));
       thread.on('exit', (code) => this.#fail(new Error(`a compute thread ended with code ${code}`)));
     }
@@ -76,7 +78,22 @@ export class ComputePool {
 
   /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
   run(job: PoolJob, reports: PoolReports): Promise<number> {
+    const computeMs = this.#start(job, reports);
+    this.#lastJob = computeMs.then(
+      () => undefined,
+      () => undefined,
+    );
+    return computeMs;
+  }
+
+  /** Resolves once no job is under way. A job cannot be broken off: what its threads report would be taken for the next one's. */
+  whenIdle(): Promise<void> {
+    return this.#lastJob;
+  }
+
+  #start(job: PoolJob, reports: PoolReports): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#active) return Promise.reject(new Error('a job was given before the last one was done'));
     const { range, kind, step, flatToPack } = job;
     const { numLeaves, firstLeaf, bounds } = range;
     const finalNodes = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
@@ -103,6 +120,14 @@ export class ComputePool {
   async close(): Promise<void> {
     this.#failure ??= new Error('the compute threads were stopped');
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  #receiveOrFail(message: ThreadMessage): void {
+    try {
+      this.#receive(message);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   #receive(message: ThreadMessage): void {

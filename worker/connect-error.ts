@@ -15,11 +15,6 @@ export class ConnectError extends LockstepError {
   }
 }
 
-/** Whether connecting again later can succeed without the user doing anything. */
-export function isRetryable(error: unknown): boolean {
-  return error instanceof ConnectError && error.isRetryable;
-}
-
 /** What to say of a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
 export function socketFailure(url: URL, error: Error): ConnectError {
   const code = systemErrorCode(error) ?? '';
@@ -37,14 +32,14 @@ export function socketFailure(url: URL, error: Error): ConnectError {
   }
   if (isCertificateProblem(code)) {
     return final('E_TLS', `cannot make a secure connection to ${url.host} (${code})`, {
-      help: 'check its certificate; a coordinator without one is reached by ws://',
+      help: certificateHelp(code, url),
       cause: error,
     });
   }
   if (code.startsWith('HPE_')) return notCoordinator(url, 'not in HTTP', error);
   if (code === '') return notCoordinator(url, error.message, error);
   return retryable('E_CONNECTION_FAILED', `cannot connect to ${url.host} (${code})`, {
-    help: 'check the network between this machine and the coordinator',
+    help: `check the network between this machine and the coordinator${url.protocol === 'ws:' ? '; a port that speaks TLS is reached by wss://' : ''}`,
     cause: error,
   });
 }
@@ -60,6 +55,10 @@ export function httpFailure(url: URL, status: number): ConnectError {
       return final('E_PROTOCOL_VERSION', `${url.host} does not speak ${SUBPROTOCOL}`, {
         help: 'install the same version of lockstep on both sides',
       });
+    // A request that took too long on its way, or a proxy whose coordinator is being started.
+    case 408:
+    case 429:
+    case 500:
     case 502:
     case 503:
     case 504:
@@ -83,6 +82,21 @@ function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
     help: 'check host and port',
     cause,
   });
+}
+
+/** What to do about a certificate. Both sides may want one, and each has its own reasons to dislike the other's. */
+function certificateHelp(code: string, url: URL): string {
+  if (code.includes('ALERT')) {
+    return `${url.host} wants a certificate from its clients, which a worker has not: let a tunnel on this machine show one`;
+  }
+  if (code.endsWith('EXPIRED') || code.endsWith('NOT_YET_VALID')) {
+    return 'renew its certificate, or set the clock of this machine';
+  }
+  if (code.includes('ALTNAME')) return 'use a host name that its certificate is made out to';
+  if (/SELF_SIGNED|ISSUER|VERIFY/.test(code)) {
+    return 'name the authority that signed its certificate: NODE_EXTRA_CA_CERTS=ca.pem lockstep worker ...';
+  }
+  return 'check its certificate; a coordinator without one is reached by ws://';
 }
 
 /** TLS failures carry OpenSSL's names, which share no prefix. */

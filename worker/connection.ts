@@ -18,12 +18,15 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal | undefined;
   /** For the whole way from the name to the open connection; default 10,000. */
   readonly timeoutMs?: number | undefined;
+  /** Time between two pings; default 5000. */
+  readonly heartbeatMs?: number | undefined;
 }
 
 const TIMEOUT_MS = 10_000;
 
-/** The coordinator pings every 5 s; when six pings in a row are missing it is gone. */
-const HEARTBEAT = { intervalMs: 5000, maxSilentIntervals: 6, isPinging: false } as const;
+/** A coordinator that has been silent for six intervals is gone: twice as long as it waits for us. */
+const HEARTBEAT_MS = 5000;
+const MAX_SILENT_INTERVALS = 6;
 
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 10_000;
@@ -34,7 +37,7 @@ const MAX_RETRY_MS = 10_000;
  * reason if that is aborted.
  */
 export async function connect(options: ConnectOptions): Promise<Connection> {
-  const { token, signal, timeoutMs = TIMEOUT_MS } = options;
+  const { token, signal, timeoutMs = TIMEOUT_MS, heartbeatMs: intervalMs = HEARTBEAT_MS } = options;
   const url = parseUrl(options.url);
   signal?.throwIfAborted();
   const webSocket = new WebSocket(url, SUBPROTOCOL, {
@@ -68,7 +71,8 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     webSocket.on('error', (error) => reject(socketFailure(url, error)));
     webSocket.once('open', () => {
       settle();
-      resolve(new WebSocketConnection({ id: 0, webSocket, socket: socket as Socket, heartbeat: HEARTBEAT }));
+      const heartbeat = { intervalMs, maxSilentIntervals: MAX_SILENT_INTERVALS };
+      resolve(new WebSocketConnection({ id: 0, webSocket, socket: socket as Socket, heartbeat }));
     });
   });
 }

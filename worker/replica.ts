@@ -158,6 +158,11 @@ export class Replica {
     return this.#pool.run({ kind, step, flatToPack, range }, reports);
   }
 
+  /** Resolves once nothing is being computed any more: a session that was lost may have left a range under way. */
+  whenIdle(): Promise<void> {
+    return this.#pool.whenIdle();
+  }
+
   /** The bytes of a reported piece, and their fingerprint; a view, valid until the next job. */
   pieceBytes({ piece, address }: GradientPiece): { bytes: Uint8Array; fingerprint: string } {
     const length = this.#model.pieces[piece]?.length ?? 0;

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import { isRetryable } from './connect-error.ts';
+import { ConnectError } from './connect-error.ts';
 import { connect, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from './kernel-builds.ts';
 import type { Replica } from './replica.ts';
@@ -22,6 +22,8 @@ export interface WorkerOptions {
 
 /** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
+/** A connection that held this long was sound: the next wait starts over. One that keeps breaking is left alone ever longer. */
+const SOUND_SESSION_MS = 10_000;
 
 /**
  * Works for a coordinator until it says stop, or `signal` aborts.
@@ -32,24 +34,33 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   const kernelBuilds = await loadKernelBuilds();
   let replica: Replica | undefined;
   let numFailures = 0;
+  let attempt = 0;
+  let hasBeenThere = false;
   try {
-    for (let attempt = 0; !signal.aborted; attempt++) {
-      const connection = await connectOrWait(options, attempt);
-      if (!connection) continue;
-      attempt = 0;
+    while (!signal.aborted) {
+      const connection = await connectOrWait(options, attempt, hasBeenThere);
+      if (!connection) {
+        attempt++;
+        continue;
+      }
+      hasBeenThere = true;
+      const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
       const session = { connection, kernelBuilds, numThreads, replica, log };
       const end = await runSession(session, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
       if (end.kind === 'refused') throw refused(end);
-      log.warn(`session ended: ${end.reason}`);
-      await pause(retryDelayMs(0, Math.random), signal);
-      if (end.kind !== 'failed') continue;
-      await replica?.close();
-      replica = undefined;
-      numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
-      if (numFailures === MAX_FAILURES) throw keepsFailing(end);
+      if (end.kind === 'failed') {
+        await replica?.close();
+        replica = undefined;
+        numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
+        if (numFailures === MAX_FAILURES) throw keepsFailing(end);
+      }
+      if (performance.now() - connectedMs >= SOUND_SESSION_MS) attempt = 0;
+      const delayMs = retryDelayMs(attempt++, Math.random);
+      log.warn(`session ended: ${end.reason}; connecting again in ${(delayMs / 1000).toFixed(1)} s`);
+      await pause(delayMs, signal);
     }
   } finally {
     await replica?.close();
@@ -60,18 +71,25 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 async function connectOrWait(
   { url, token, log, signal }: WorkerOptions,
   attempt: number,
+  hasBeenThere: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
     return await connect({ url, token, signal });
   } catch (error) {
-    if (!isRetryable(error) || signal.aborted) throw error;
+    if (signal.aborted || !isWorthRetrying(error, hasBeenThere)) throw error;
     const delayMs = retryDelayMs(attempt, Math.random);
-    log.warn(
-      `${(error as Error).message}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`,
-    );
+    const { message, help } = error;
+    const hint = attempt === 0 ? ` (${help})` : '';
+    log.warn(`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
     await pause(delayMs, signal);
     return undefined;
   }
+}
+
+/** Where there was a coordinator once, a stranger's answer is that of a proxy which has lost it for a while. */
+function isWorthRetrying(error: unknown, hasBeenThere: boolean): error is ConnectError {
+  if (!(error instanceof ConnectError)) return false;
+  return error.isRetryable || (hasBeenThere && error.code === 'E_NOT_A_COORDINATOR');
 }
 
 /** Waits, but not longer than until `signal` aborts. */

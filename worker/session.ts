@@ -1,8 +1,9 @@
 // A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
 // one range after the other, until it is told to stop or the connection ends.
+import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
-import type { GradientPiece } from '../src/engine/engine.ts';
+import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
@@ -12,14 +13,15 @@ import type {
   CoordinatorMessage,
   EvaluateMessage,
   TrainMessage,
+  WeightsMessage,
   WelcomeMessage,
   WorkerMessage,
 } from '../src/protocol/message-types.ts';
 import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
-import type { EvaluatedLeaf } from './compute-pool.ts';
 import type { KernelBuilds } from './kernel-builds.ts';
+import { RangeAnswer } from './range-answer.ts';
 import { Replica } from './replica.ts';
 
 /** What a session works with. `replica` is what an earlier session of the same run left behind. */
@@ -44,6 +46,8 @@ interface Job {
   readonly indices: Uint32Array;
 }
 
+/** Tells the sessions of this process from those of other workers. */
+const INSTANCE = randomBytes(8).toString('hex');
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
 
@@ -106,6 +110,7 @@ class Session {
       platform: `${process.platform}-${process.arch}`,
       host: os.hostname().slice(0, 255),
       pid: process.pid,
+      instance: INSTANCE,
     });
   }
 
@@ -136,7 +141,7 @@ class Session {
       case 'chunk':
         return this.#storeChunk(message, body);
       case 'weights':
-        return this.#requireReplica(message.type).storeWeights(message, body);
+        return this.#storeWeights(message, body);
       case 'train':
       case 'evaluate':
         this.#enqueue(message, body);
@@ -149,6 +154,13 @@ class Session {
     }
   }
 
+  #storeWeights(message: WeightsMessage, body: Uint8Array): void {
+    const replica = this.#requireReplica(message.type);
+    const { version, piece } = message;
+    if (failpoint('worker.stale', { worker: this.#number, version, piece }) === 'skip') return;
+    replica.storeWeights(message, body);
+  }
+
   #requireReplica(type: string): Replica {
     if (this.#replica) return this.#replica;
     throw new ProtocolError('E_UNEXPECTED_MESSAGE', `"${type}" came before the dataset`, CLOSE.protocol);
@@ -159,7 +171,10 @@ class Session {
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
     this.#welcome = welcome;
     const kept = this.#replica;
-    if (kept?.run === welcome.run && kept.isLoaded) return this.#send({ type: 'ready' });
+    if (kept?.run === welcome.run && kept.isLoaded) {
+      await kept.whenIdle();
+      return this.#send({ type: 'ready', nonce: welcome.nonce });
+    }
     this.#replica = undefined;
     await kept?.close();
     const { kernelBuilds, numThreads } = this.#options;
@@ -197,7 +212,7 @@ class Session {
     const total = blobByteLength(welcome.layout);
     if (this.#bytesLoaded < total) return;
     replica.finishLoading(total);
-    this.#send({ type: 'ready' });
+    this.#send({ type: 'ready', nonce: welcome.nonce });
   }
 
   /** Queues a range. Ranges of earlier rounds, which are over, are given up when their turn comes. */
@@ -225,73 +240,45 @@ class Session {
 
   async #compute({ message, indices }: Job): Promise<void> {
     const replica = this.#requireReplica(message.type);
-    const { type: kind, run, round, attempt, version, weights, numLeaves, firstLeaf } = message;
-    if (round < this.#latestRound || replica.isSuperseded(version)) {
-      // The coordinator must know that this worker is free again.
-      return this.#sendFinished(message, { computeMs: 0, sendMs: 0 });
-    }
+    const { type: kind, round, version, weights, numLeaves, firstLeaf } = message;
+    const send = (data: Buffer): void => this.#connection.send(data);
+    const answer = new RangeAnswer({ work: message, replica, worker: this.#number, send });
+    if (round < this.#latestRound || replica.isSuperseded(version)) return answer.finish(0);
     if (!replica.hasWeights(version, weights)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
     const range = { numLeaves, firstLeaf, bounds: Uint32Array.from(message.bounds), indices };
-    let sendMs = 0;
-    const timed = (send: () => void): void => {
-      const startedMs = performance.now();
-      send();
-      sendMs += performance.now() - startedMs;
-    };
+    const step = message.type === 'train' ? message.step : 0;
     try {
-      const computeMs = await replica.compute(
-        { kind, step: message.type === 'train' ? message.step : 0, version, range },
-        {
-          onPiece: (piece) => timed(() => this.#sendGradient(message, replica, piece)),
-          onLeaf: (leaf) => timed(() => this.#sendEvaluation(message, replica, leaf)),
-        },
-      );
+      failpoint('worker.beforeCompute', answer.facts);
+      const computeMs = await replica.compute({ kind, step, version, range }, answer);
       this.#rangesDone++;
-      this.#sendFinished(message, { computeMs, sendMs });
+      answer.finish(computeMs);
+      failpoint('worker.afterSend', answer.facts);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, 1000) });
+      answer.fail(error instanceof Error ? error.message : String(error));
       throw error;
     }
   }
 
-  #sendFinished(job: TrainMessage | EvaluateMessage, times: { computeMs: number; sendMs: number }): void {
-    const { run, round, attempt } = job;
-    this.#send({ type: 'finished', run, round, attempt, ...times, residentBytes: process.memoryUsage.rss() });
-  }
-
-  #sendGradient(job: TrainMessage | EvaluateMessage, replica: Replica, sum: GradientPiece): void {
-    const { run, round, attempt, weights } = job;
-    const { level, index } = sum.node;
-    const { bytes, fingerprint } = replica.pieceBytes(sum);
-    const { piece, lossSum } = sum;
-    const named = {
-      type: 'gradient' as const,
-      run,
-      round,
-      attempt,
-      level,
-      index,
-      piece,
-      weights,
-      fingerprint,
-    };
-    this.#send(lossSum === undefined ? named : { ...named, lossSum }, bytes);
-  }
-
-  #sendEvaluation(job: TrainMessage | EvaluateMessage, replica: Replica, evaluated: EvaluatedLeaf): void {
-    const { leaf, lossSum } = evaluated;
-    const { run, round, attempt, weights } = job;
-    const { bytes, fingerprint } = replica.leafBytes(evaluated);
-    this.#send({ type: 'evaluation', run, round, attempt, leaf, lossSum, weights, fingerprint }, bytes);
+  /** The coordinator's number for this worker. */
+  get #number(): number {
+    return this.#welcome?.worker ?? 0;
   }
 
   #closed(code: number, reason: string): void {
-    const end = this.#end ?? { kind: 'lost' as const, reason: reason || `connection closed (code ${code})` };
+    const end = this.#end ?? { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#jobs = [];
     this.#onEnd({ ...end, replica: this.#replica, rangesDone: this.#rangesDone });
   }
+}
+
+/** What it means that the coordinator ended the connection: whether to come back, and with what. */
+function endOf(code: number): SessionEnd['kind'] {
+  // A message that this side could not read, since the versions differ, may have said so before.
+  if (code === CLOSE.incompatible) return 'refused';
+  // We sent what we should not have: what made it is not to be trusted.
+  if (code === CLOSE.malformed || code === CLOSE.protocol) return 'failed';
+  return 'lost';
 }

@@ -146,9 +146,34 @@ const earlyStopping = z
   })
   .describe('Ends a training that no longer improves');
 
+/** What a run does about steps that a liar may have spoilt; the first is the default. */
+export const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
+
+/** A number is the share. */
+const audit = z
+  .union([
+    fraction.transform((share) => ({ share, onLie: LIE_POLICIES[0] })),
+    z.strictObject({
+      share: fraction
+        .default(0)
+        .describe('Share of sums that a second worker computes, to compare the bytes'),
+      onLie: z
+        .enum(LIE_POLICIES)
+        .default(LIE_POLICIES[0])
+        .describe(
+          'What happens to steps that a liar took part in and nobody checked: rollback takes them again, repair keeps them, stop ends the run',
+        ),
+    }),
+  ])
+  .describe('Checks of the workers: a share of all sums is computed twice');
+
 const checkpoint = z
   .strictObject({
-    everySteps: z.int().min(1).optional().describe('Steps between two checkpoints; default: none within an epoch'),
+    everySteps: z
+      .int()
+      .min(1)
+      .optional()
+      .describe('Steps between two checkpoints; default: none within an epoch'),
     everyEpochs: z.int().min(1).default(1).describe('Epochs between two checkpoints'),
     everySeconds: z
       .number()
@@ -156,9 +181,16 @@ const checkpoint = z
       .max(86_400)
       .default(300)
       .describe('Longest time between two checkpoints, within an epoch too'),
-    keep: z.int().min(1).max(1000).default(3).describe('Newest checkpoints that are kept, besides the best one'),
+    keep: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(3)
+      .describe('Newest checkpoints that are kept, besides the best one'),
   })
-  .describe('When a run saves all that it takes to go on after a crash; the epoch with the best weights is always saved');
+  .describe(
+    'When a run saves all that it takes to go on after a crash; the epoch with the best weights is always saved',
+  );
 
 const wandb = z.strictObject({
   project: z.string().min(1).max(128).describe('Weights & Biases project'),
@@ -219,8 +251,12 @@ export const configSchema = z
       .describe(
         'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
       ),
+    audit: audit.prefault({}),
     epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
-    checkpoint: z.union([z.literal(false), checkpoint]).prefault({}).describe('When to save; false: never'),
+    checkpoint: z
+      .union([z.literal(false), checkpoint])
+      .prefault({})
+      .describe('When to save; false: never'),
     tracking: z
       .strictObject({ wandb: wandb.optional() })
       .prefault({})

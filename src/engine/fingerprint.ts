@@ -21,12 +21,17 @@ export class ByteFingerprinter {
 
   /** Fingerprint of bytes whose number is a multiple of 4. */
   fingerprint(bytes: Uint8Array): string {
+    return fingerprintOf(this.#kernels, this.copy(bytes), bytes.byteLength / 4);
+  }
+
+  /** Address of a copy of the bytes, valid until the next call. */
+  copy(bytes: Uint8Array): number {
     const { byteLength } = bytes;
     if (byteLength > this.#copy.byteLength) {
       this.#copy = { address: this.#memory.allocate(byteLength, 'fingerprints'), byteLength };
     }
     this.#memory.bytes(this.#copy.address, byteLength).set(bytes);
-    return fingerprintOf(this.#kernels, this.#copy.address, byteLength / 4);
+    return this.#copy.address;
   }
 }
 

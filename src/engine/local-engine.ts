@@ -8,7 +8,7 @@ import type { Model } from '../model/model.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientPiece, RangeEvaluation, RowRange } from './engine.ts';
+import type { GradientPiece, RangeEvaluation, RowRange, TrainRange } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
@@ -72,6 +72,16 @@ export class LocalEngine {
       report(piece);
     });
     return lossSum;
+  }
+
+  /** Sums gradients over a part of a batch: see `Engine`. */
+  trainRange(range: TrainRange, report: (piece: GradientPiece) => void): void {
+    this.#engine.train(range, report);
+  }
+
+  /** Losses and outputs of a part of an evaluation: see `Engine`. */
+  evaluateRange(range: RowRange): RangeEvaluation {
+    return this.#engine.evaluate(range);
   }
 
   /** Loss sum and outputs of the rows; `leafRows` rows make one leaf of the loss tree. */

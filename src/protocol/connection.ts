@@ -15,12 +15,12 @@ export interface Connection {
    * they are sent. Does nothing on a connection that is closing.
    */
   send(data: Buffer): void;
-  /** Sends what is queued and says goodbye. A peer that does not answer is cut off after 3 s. */
+  /** Forgets messages that wait in this process; those whose first byte is on its way still go out whole. */
+  dropQueued(): void;
+  /** Sends what is queued and says goodbye. A peer that takes or answers nothing for 3 s is cut off. */
   close(code: number, reason: string): void;
   /** Cuts the connection at once; `reason` is for our own `onClose`. */
   terminate(reason?: string): void;
-  /** Makes the peer send a few bytes. */
-  ping(): void;
   /** To be called once. Nothing is read from the network before; the listener may keep what it gets. */
   onMessage(listener: (data: Buffer) => void): void;
   /**

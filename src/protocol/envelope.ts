@@ -92,7 +92,7 @@ function checkedHeaderEnd(data: Buffer): number {
   if (data.readUInt32LE(0) !== MAGIC) throw malformed('E_ENVELOPE_MAGIC', 'not a Lockstep message');
   const version = data.readUInt16LE(4);
   if (version !== PROTOCOL_VERSION) {
-    const message = `message of protocol ${version}, this side speaks ${PROTOCOL_VERSION}`;
+    const message = `message of protocol ${version}, this side speaks ${PROTOCOL_VERSION}: install the same version on both`;
     throw new ProtocolError('E_PROTOCOL_VERSION', message, CLOSE.incompatible);
   }
   const headerLength = data.readUInt32LE(8);

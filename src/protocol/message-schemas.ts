@@ -88,6 +88,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       platform: text(64),
       host: text(255),
       pid: count,
+      instance: hex(16),
     }),
     body: 'none',
   },
@@ -95,7 +96,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     fields: object<MessageOf<'fetch'>>({ sha256, offset: index, length: integer(1, MAX_BODY_BYTES) }),
     body: 'none',
   },
-  ready: { fields: object<MessageOf<'ready'>>({}), body: 'none' },
+  ready: { fields: object<MessageOf<'ready'>>({ nonce: hex(16) }), body: 'none' },
   gradient: {
     fields: object<MessageOf<'gradient'>>({
       ...roundKey,
@@ -133,6 +134,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     fields: object<MessageOf<'welcome'>>({
       run: text(128),
       worker: count,
+      nonce: hex(16),
       layers: array(layer, 1, 1000),
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),

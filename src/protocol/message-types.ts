@@ -41,6 +41,8 @@ export interface HelloMessage {
   readonly platform: string;
   readonly host: string;
   readonly pid: number;
+  /** `Hex16`, drawn when the process starts: a worker that comes back is known by it. */
+  readonly instance: string;
 }
 
 /** Asks for `length` bytes of the dataset; at most one body's worth. */
@@ -54,6 +56,8 @@ export interface FetchMessage {
 /** The worker has the dataset and takes work from now on. */
 export interface ReadyMessage {
   readonly type: 'ready';
+  /** The one of `welcome`: a recording of another connection does not know it. */
+  readonly nonce: string;
 }
 
 /** One piece of the sum of gradients under one node of the tree. Body: f32. */
@@ -105,6 +109,8 @@ export interface WelcomeMessage {
   readonly run: string;
   /** This worker's number within the run. */
   readonly worker: number;
+  /** `Hex16`, drawn for this connection. */
+  readonly nonce: string;
   readonly layers: readonly LayerSpec[];
   readonly seed: number;
   readonly loss: LossSpec;

@@ -16,6 +16,10 @@ export const CLOSE = {
   protocol: 4402,
   /** The peer took too long for what it had to do. */
   timeout: 4403,
+  /** The same worker has come back on another connection, which takes this one's place. */
+  superseded: 4404,
+  /** The worker's results were not what their shards give. */
+  banned: 4405,
 } as const;
 
 /** Why `ProtocolError` is raised; stable, for logs and tests. */

@@ -2,7 +2,7 @@
 import { MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** Time for the peer to answer a goodbye; the default of 30 s would hold up the end of a run. */
-const CLOSE_TIMEOUT_MS = 3000;
+export const CLOSE_TIMEOUT_MS = 3000;
 
 /** Spread into the options of a server or a client. */
 export const SOCKET_OPTIONS = {

@@ -4,6 +4,7 @@ import type { RawData, WebSocket } from 'ws';
 import { noteMessageBuffer } from './buffer-garbage.ts';
 import type { Connection } from './connection.ts';
 import { CLOSE } from './protocol-error.ts';
+import { CLOSE_TIMEOUT_MS } from './socket-options.ts';
 
 /** A close frame has room for this many bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;
@@ -20,8 +21,6 @@ export interface Heartbeat {
   readonly intervalMs: number;
   /** Intervals in a row without a sign of life, after which the connection is cut. */
   readonly maxSilentIntervals: number;
-  /** Whether to ping at each interval, or to leave that to the peer. */
-  readonly isPinging: boolean;
 }
 
 /** What a connection is made from. */
@@ -49,10 +48,13 @@ export class WebSocketConnection implements Connection {
   #lastBytesRead = 0;
   #lastBytesFlushed = 0;
   #wasBacklogged = false;
-  /** Bytes of messages that the kernel has taken. */
+  /** Bytes of messages that were handed to the WebSocket, and those of them that the kernel has taken. */
+  #bytesHandedOver = 0;
   #bytesFlushed = 0;
-  /** Why this end closes the connection; once set, messages are no longer passed on. */
+  /** Why this end closes the connection; once set, messages are neither taken nor passed on. */
   #ending: { readonly code: number; readonly reason: string } | undefined;
+  /** Watches a goodbye that waits for what is queued before it. */
+  #closeTimer: NodeJS.Timeout | undefined;
 
   constructor({ id, webSocket, socket, heartbeat }: WebSocketConnectionOptions) {
     this.id = id;
@@ -77,25 +79,31 @@ export class WebSocketConnection implements Connection {
   }
 
   send(data: Buffer): void {
-    if (!this.#isOpen) return;
+    if (!this.#isOpen || this.#ending) return;
     this.#queue.push(data);
     this.#queuedBytes += data.length;
-    this.#transmit(WINDOW_BYTES);
+    this.#transmit();
+  }
+
+  dropQueued(): void {
+    this.#queue = [];
+    this.#queuedBytes = 0;
   }
 
   close(code: number, reason: string): void {
-    this.#ending ??= { code, reason };
-    this.#transmit(Infinity);
-    this.#webSocket.close(code, fitReason(reason));
+    if (this.#ending) return;
+    this.#ending = { code, reason };
+    let bytesBefore = this.#bytesFlushed;
+    this.#closeTimer = setInterval(() => {
+      if (this.#bytesFlushed === bytesBefore) this.#webSocket.terminate();
+      bytesBefore = this.#bytesFlushed;
+    }, CLOSE_TIMEOUT_MS);
+    this.#transmit();
   }
 
   terminate(reason = ''): void {
     this.#ending ??= { code: ABNORMAL, reason };
     this.#webSocket.terminate();
-  }
-
-  ping(): void {
-    if (this.#isOpen) this.#webSocket.ping();
   }
 
   onMessage(listener: (data: Buffer) => void): void {
@@ -121,23 +129,34 @@ export class WebSocketConnection implements Connection {
 
   #cleanUp(): void {
     clearInterval(this.#timer);
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    clearInterval(this.#closeTimer);
+    this.dropQueued();
   }
 
-  /** Hands over messages while less than `windowBytes` are on their way to the kernel. */
-  #transmit(windowBytes: number): void {
-    while (this.#isOpen && this.#webSocket.bufferedAmount < windowBytes) {
+  /** Hands over messages while less than a window is on its way to the kernel, and the goodbye after the last. */
+  #transmit(): void {
+    while (this.#isOpen && this.#webSocket.bufferedAmount < WINDOW_BYTES) {
       const data = this.#queue.shift();
-      if (!data) return;
+      if (!data) break;
       this.#queuedBytes -= data.length;
+      this.#bytesHandedOver += data.length;
       this.#webSocket.send(data, (error) => {
         if (error) return;
         this.#bytesFlushed += data.length;
         noteMessageBuffer(data.length);
-        this.#transmit(WINDOW_BYTES);
+        this.#transmit();
       });
     }
+    const isDrained = this.#queue.length === 0 && this.#bytesFlushed === this.#bytesHandedOver;
+    if (this.#closeTimer && isDrained) this.#sayGoodbye();
+  }
+
+  /** From here on the WebSocket watches the time: it cuts off a peer that does not answer. */
+  #sayGoodbye(): void {
+    clearInterval(this.#closeTimer);
+    this.#closeTimer = undefined;
+    const { code, reason } = this.#ending as { code: number; reason: string };
+    this.#webSocket.close(code, fitReason(reason));
   }
 
   /** While anything is queued a pong would wait behind it, and prove nothing that those bytes do not. */
@@ -151,17 +170,18 @@ export class WebSocketConnection implements Connection {
    */
   #beat(): void {
     this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
-    const { intervalMs, maxSilentIntervals, isPinging } = this.#heartbeat;
+    const { intervalMs, maxSilentIntervals } = this.#heartbeat;
     if (this.#silentIntervals >= maxSilentIntervals) {
       this.terminate(`not a byte came for ${(intervalMs * maxSilentIntervals) / 1000} s`);
-    } else if (isPinging) {
-      this.ping();
+    } else if (this.#isOpen) {
+      this.#webSocket.ping();
     }
   }
 
   /**
    * True if bytes came since the last interval, or if a backlog shrank: on a slow link our ping waits behind the
-   * megabytes in the kernel's buffers, and their going out is the first sign of life to be had.
+   * megabytes in the kernel's buffers, and their going out is the first sign of life to be had. Both ends ping, so
+   * that one which only receives is heard although it has nothing to answer before those megabytes are through.
    */
   #hasProgress(): boolean {
     const isSending = this.#wasBacklogged && this.#bytesFlushed > this.#lastBytesFlushed;

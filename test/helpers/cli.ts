@@ -18,6 +18,8 @@ export interface CliOptions {
   readonly cwd: string;
   /** Added to PATH; nothing else is passed on. */
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the rest of its arguments, such as `ip netns exec NAME`. */
+  readonly through?: readonly string[];
   /** Default 40 s; then the whole tree is killed and `finished` rejects. */
   readonly deadlineMs?: number;
 }
@@ -43,8 +45,10 @@ export class CliProcess {
   #child: ChildProcessByStdio<null, Readable, Readable>;
   #hasEnded = false;
 
-  private constructor(args: readonly string[], { cwd, env = {}, deadlineMs = 40_000 }: CliOptions) {
-    this.#child = spawn(process.execPath, [PROGRAM, ...args], {
+  private constructor(args: readonly string[], options: CliOptions) {
+    const { cwd, env = {}, through = [], deadlineMs = 40_000 } = options;
+    const [program = '', ...rest] = [...through, process.execPath, PROGRAM, ...args];
+    this.#child = spawn(program, rest, {
       cwd,
       env: { PATH: process.env['PATH'], ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

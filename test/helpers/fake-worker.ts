@@ -1,4 +1,5 @@
 // A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
+import { randomBytes } from 'node:crypto';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -36,10 +37,12 @@ export async function honestHello(): Promise<HelloMessage> {
     platform: 'test-x64',
     host: 'fake',
     pid: 1,
+    instance: randomBytes(8).toString('hex'),
   };
 }
 
 let honest: Promise<HelloMessage> | undefined;
+let lastPid = 0;
 
 /** See the head of this file. */
 export class FakeWorker {
@@ -64,19 +67,25 @@ export class FakeWorker {
     });
   }
 
+  /** Connects, and says nothing. */
+  static async connect(options: ConnectOptions): Promise<FakeWorker> {
+    return new FakeWorker(await connect(options));
+  }
+
   /** Connects and greets. */
   static async greet(options: ConnectOptions, hello: HelloMessage): Promise<FakeWorker> {
-    const worker = new FakeWorker(await connect(options));
+    const worker = await FakeWorker.connect(options);
     worker.send(hello);
     return worker;
   }
 
-  /** Connects, greets, and says that it is ready to work. */
-  static async join(options: ConnectOptions): Promise<FakeWorker> {
+  /** Connects, greets as a worker of its own unless told otherwise, and says that it is ready to work. */
+  static async join(options: ConnectOptions, hello: Partial<HelloMessage> = {}): Promise<FakeWorker> {
     honest ??= honestHello();
-    const worker = await FakeWorker.greet(options, await honest);
-    await worker.next('welcome');
-    worker.send({ type: 'ready' });
+    const instance = randomBytes(8).toString('hex');
+    const worker = await FakeWorker.greet(options, { ...(await honest), instance, pid: ++lastPid, ...hello });
+    const { nonce } = (await worker.next('welcome')).message;
+    worker.send({ type: 'ready', nonce });
     return worker;
   }
 
@@ -86,6 +95,11 @@ export class FakeWorker {
 
   sendBytes(data: Buffer): void {
     this.#connection.send(data);
+  }
+
+  /** Vanishes without a word. */
+  terminate(): void {
+    this.#connection.terminate();
   }
 
   leave(): Promise<Ending> {

@@ -1,7 +1,9 @@
 // A coordinator on a free port and workers that join it, as processes: for tests of runs over the network.
 import fs from 'node:fs';
 import path from 'node:path';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import { CliProcess } from './cli.ts';
+import type { CliOptions } from './cli.ts';
 import { untilEpoch } from './run-records.ts';
 import { longRun } from './undisturbed.ts';
 import type { Run } from './undisturbed.ts';
@@ -14,31 +16,48 @@ export interface NetworkRun extends Run {
   readonly url: string;
 }
 
+/** How a coordinator is started. */
+export interface CoordinatorSettings {
+  /** Values of `longRun`. */
+  readonly config?: Partial<ConfigInput>;
+  /** Address to listen on; default 127.0.0.1. */
+  readonly host?: string;
+  /** Default: a free one. */
+  readonly port?: number;
+  /** Added to its command line. */
+  readonly flags?: readonly string[];
+  readonly cli?: Partial<CliOptions>;
+}
+
 /** The directory of a long run, with the token in `token.txt`. */
-export function networkDirectory(): string {
-  const cwd = longRun();
+export function networkDirectory(config?: Partial<ConfigInput>): string {
+  const cwd = longRun(config);
   fs.writeFileSync(path.join(cwd, 'token.txt'), `${TOKEN}\n`, { mode: 0o600 });
   return cwd;
 }
 
-/** A coordinator that waits for its first worker; `flags` are added to its command line. */
-export async function startCoordinator(flags: readonly string[] = []): Promise<NetworkRun> {
-  const cwd = networkDirectory();
+/** A coordinator that waits for its first worker. */
+export async function startCoordinator(settings: CoordinatorSettings = {}): Promise<NetworkRun> {
+  const { config, host = '127.0.0.1', port = 0, flags = [], cli } = settings;
+  const cwd = networkDirectory(config);
   const directory = path.join(cwd, 'run');
-  const args = ['coordinator', 'table.yaml', '--listen', '127.0.0.1:0', '--token-file', 'token.txt'];
-  const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd });
-  const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/127\.0\.0\.1:\d+) --token-file FILE/);
+  const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
+  const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });
+  const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/[\d.]+:\d+) --token-file FILE/);
   return { cwd, command, directory, url: url as string };
 }
 
 /** A worker for the run, or for another address that leads to it. */
-export function startWorker(run: NetworkRun, url = run.url): CliProcess {
-  return CliProcess.start(['worker', url], { cwd: run.cwd, env: { LOCKSTEP_TOKEN: TOKEN } });
+export function startWorker(run: NetworkRun, url = run.url, cli: Partial<CliOptions> = {}): CliProcess {
+  const env = { LOCKSTEP_TOKEN: TOKEN, ...cli.env };
+  return CliProcess.start(['worker', url], { cwd: run.cwd, ...cli, env });
 }
 
 /** A coordinator and a worker that have trained for an epoch. */
-export async function startTraining(): Promise<NetworkRun & { readonly worker: CliProcess }> {
-  const run = await startCoordinator();
+export async function startTraining(
+  settings: CoordinatorSettings = {},
+): Promise<NetworkRun & { readonly worker: CliProcess }> {
+  const run = await startCoordinator(settings);
   const worker = startWorker(run);
   await untilEpoch(run.command, run.directory, 1);
   return { ...run, worker };

@@ -70,6 +70,7 @@ const welcome = fc.record({
   type: fc.constant('welcome' as const),
   run: text(128),
   worker: count,
+  nonce: hex(16),
   layers: fc.array(layer, { minLength: 1, maxLength: 12 }),
   seed: fc.integer({ min: 0, max: 4_294_967_295 }),
   loss: fc.constantFrom<LossSpec>(
@@ -122,6 +123,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       platform: text(64),
       host: text(255),
       pid: count,
+      instance: hex(16),
     }),
   ),
   bare(
@@ -132,7 +134,8 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       length: fc.integer({ min: 1, max: 2 ** 22 }),
     }),
   ),
-  bare(fc.constantFrom<Message>({ type: 'ready' }, { type: 'leave' })),
+  bare(fc.record({ type: fc.constant('ready' as const), nonce: hex(16) })),
+  bare(fc.constant<Message>({ type: 'leave' })),
   withBody(gradient, floats),
   withBody(
     fc.record({
@@ -208,6 +211,7 @@ export const WELCOME = {
   type: 'welcome',
   run: 'r1',
   worker: 1,
+  nonce: '0123456789abcdef',
   layers: [{ kind: 'dense', units: 1, activation: 'linear', bias: true }],
   seed: 7,
   loss: { kind: 'mse' },
@@ -230,10 +234,10 @@ export const WELCOME = {
 /** A message around header bytes that `encodeMessage` would not write, with a valid checksum. */
 export function envelopeAround(
   header: Uint8Array,
-  type: Message['type'] = 'ready',
+  type: Message['type'] = 'leave',
   body?: Uint8Array,
 ): Buffer {
-  const empty = encodeMessage({ type: 'ready' });
+  const empty = encodeMessage({ type: 'leave' });
   const bodyStart = Math.ceil((16 + header.length) / 8) * 8;
   const data = Buffer.alloc(bodyStart + (body?.length ?? 0));
   empty.copy(data, 0, 0, 6);

@@ -1,10 +1,11 @@
 // What a run must come to whatever happens to it: a run long enough for something to happen in its middle, and the
 // hash of its weights when nothing does.
 import { expect } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
 import { trainInProcess } from './in-process-training.ts';
 import type { Training } from './in-process-training.ts';
-import { readSummary } from './run-records.ts';
+import { readRecords, readSummary } from './run-records.ts';
 import { TABLE_CONFIG, tableRun } from './table-run.ts';
 
 /** A command that trains what `longRun` holds, and where it puts its results. */
@@ -14,19 +15,32 @@ export interface Run {
 }
 
 /**
- * A directory with `table.yaml` and `table.csv`: 450 steps, of which 15 make an epoch. After each epoch averaged
- * weights take the place of those that training moves, which then come back: versions that no step made.
+ * A directory with `table.yaml` and `table.csv`: 450 steps unless told otherwise, of which 15 make an epoch. After each
+ * epoch averaged weights take the place of those that training moves, which then come back: versions that no step made.
  */
-export function longRun(): string {
+export function longRun(values: Partial<ConfigInput> = {}): string {
   const data = { ...TABLE_CONFIG.data, split: { test: 0 } };
-  return tableRun({ epochs: 30, data, clip: { norm: 0.5 }, ema: { decay: 0.99 } });
+  return tableRun({ epochs: 30, data, clip: { norm: 0.5 }, ema: { decay: 0.99 }, ...values });
 }
 
-/** Asserts that the run ends well, with the weights of a run to which nothing happened. */
-export async function expectUndisturbedEnd({ command, directory }: Run): Promise<void> {
-  expect(await command.finished).toMatchObject({ exitCode: 0, stdout: '' });
-  undisturbed ??= trainInProcess(longRun());
-  expect(readSummary(directory).weightsSha256).toBe((await undisturbed).weightsSha256);
+/**
+ * Asserts that the run ends well, with the weights of a run to which nothing happened, and the loss of every step of it.
+ * `values` are those of `longRun`.
+ */
+export async function expectUndisturbedEnd(
+  { command, directory }: Run,
+  values: Partial<ConfigInput> = {},
+): Promise<void> {
+  const { exitCode, stdout, stderr } = await command.finished;
+  expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: '' });
+  expect(stderr).not.toMatch(/unhandled|uncaught/i);
+  const key = JSON.stringify(values);
+  const expected = undisturbed.get(key) ?? trainInProcess(longRun(values));
+  undisturbed.set(key, expected);
+  const { weightsSha256, steps } = await expected;
+  expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
+  const losses = readRecords(directory, 'metrics.jsonl').flatMap((record) => record['train/stepLoss'] ?? []);
+  expect(losses).toEqual(steps.map(({ loss }) => loss));
 }
 
-let undisturbed: Promise<Training> | undefined;
+const undisturbed = new Map<string, Promise<Training>>();

@@ -87,7 +87,7 @@ const LIES: Readonly<
     reason: /message checksum does not match/,
   },
   'a message that is not its turn': {
-    answer: () => encodeMessage({ type: 'ready' }),
+    answer: () => encodeMessage({ type: 'ready', nonce: '0123456789abcdef' }),
     reason: /"ready" came while ready/,
   },
 };
@@ -142,7 +142,7 @@ describe('the same weights come out', () => {
       const { run: name, round, attempt } = await nextWork(last);
       last.send({ type: 'failure', run: name, round, attempt, message: `no memory for range ${range}` });
     }
-    await run.command.untilStderr(/worker \d+ \(fake pid 1\) failed on a range: no memory for range 2/);
+    await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for range 2/);
     await last.leave();
     await expectUndisturbedEnd(run);
   });

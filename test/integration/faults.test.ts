@@ -33,7 +33,7 @@ describe('the same weights come out', () => {
     await run.command.untilStderr(/worker 2 .* joined/);
     process.kill(workerPids(run.directory).get(2) as number, 'SIGKILL');
     await expectUndisturbedEnd(run);
-    expect(run.command.stderr).toContain('0 workers left, waiting for one to join');
+    expect(run.command.stderr).toContain('0 of 1 workers, waiting');
     const joinedAndLeft = [1, 2].flatMap((worker) => [`workerJoined ${worker}`, `workerLeft ${worker}`]);
     expect(readRosterEvents(run.directory).slice(0, 5)).toEqual([...joinedAndLeft, 'workerJoined 3']);
   });

@@ -90,7 +90,7 @@ describe('a run over the network', () => {
     const short = (sha256: string): string => sha256.slice(0, 12);
     const install = /install the same version on both \(worker 9\.9\.9, coordinator \d+\.\d+\.\d+\)/.source;
     const lies: [Partial<HelloMessage>, string, string][] = [
-      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 3: ${install}`],
+      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 4: ${install}`],
       [
         { kernels: { strict: { ...strict, sha256: wrong } } },
         'E_KERNEL_MISMATCH',
@@ -121,7 +121,7 @@ describe('a run over the network', () => {
 
 describe('a run with numerics: fused', () => {
   it('refuses a worker without fused kernels by name, and a worker whose fused kernels give other bits', async () => {
-    const run = await startCoordinator(['--set', 'numerics=fused']);
+    const run = await startCoordinator({ flags: ['--set', 'numerics=fused'] });
     const honest = await honestHello();
     const { strict, fused } = honest.kernels;
     if (!fused) throw new Error('this Node.js has no relaxed SIMD');

@@ -11,7 +11,7 @@ import type { ListenOptions } from '../../coordinator/listener.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
-import { isRetryable } from '../../worker/connect-error.ts';
+import { ConnectError } from '../../worker/connect-error.ts';
 import { connect, retryDelayMs } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
 
@@ -75,7 +75,7 @@ async function failureOf(
   );
   if (!(error instanceof LockstepError)) throw error;
   const text = formatError(error).replaceAll(options.url.replace(/^wss?:\/\//, ''), 'HOST');
-  return { text, exitCode: error.exitCode, isRetryable: isRetryable(error) };
+  return { text, exitCode: error.exitCode, isRetryable: error instanceof ConnectError && error.isRetryable };
 }
 
 describe('a connection', () => {
@@ -183,7 +183,7 @@ describe('a connection that fails', () => {
     expect(await failureOf({ url })).toEqual({
       text:
         'error[E_CONNECTION_FAILED]: cannot connect to HOST (ECONNRESET)\n' +
-        '  help: check the network between this machine and the coordinator',
+        '  help: check the network between this machine and the coordinator; a port that speaks TLS is reached by wss://',
       exitCode: 5,
       isRetryable: true,
     });

@@ -117,6 +117,8 @@ clip: {}
 batchSize: 256
 shards: 8
 numerics: strict
+audit:
+  share: 0
 epochs: 10
 checkpoint:
   everyEpochs: 1

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { divideLeaves } from '../../coordinator/divide-leaves.ts';
+import { divideLeaves } from '../../coordinator/machine/divide-leaves.ts';
 
 const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =>
   divideLeaves(

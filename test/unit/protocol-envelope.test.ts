@@ -161,7 +161,7 @@ describe('a malformed envelope', () => {
     ],
     [
       'cut padding',
-      encodeMessage({ type: 'ready' }).subarray(0, 19),
+      encodeMessage({ type: 'leave' }).subarray(0, 19),
       'E_ENVELOPE_LENGTH',
       'message ends inside its padding',
     ],
@@ -190,7 +190,7 @@ describe('a malformed envelope', () => {
   it('of another protocol version is refused with both versions and a close code of its own', () => {
     expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(1, 4))))).toEqual({
       code: 'E_PROTOCOL_VERSION',
-      message: 'message of protocol 1, this side speaks 3',
+      message: 'message of protocol 1, this side speaks 4: install the same version on both',
       closeCode: 4401,
     });
   });

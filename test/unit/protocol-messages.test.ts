@@ -224,7 +224,7 @@ describe('a broken rule', () => {
     ['gradient', gradient, new Uint8Array(0), 'gradient: no body'],
     ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is no whole number of f32'],
     ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is no whole number of u32'],
-    ['ready', {}, new Uint8Array(1), 'ready: a body of 1 bytes, expected none'],
+    ['leave', {}, new Uint8Array(1), 'leave: a body of 1 bytes, expected none'],
     ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
   ])('about the body of %s is named', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, fields, body))).toBe(`E_MESSAGE_BODY ${message}`);

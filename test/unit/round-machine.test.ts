@@ -1,319 +1,352 @@
-// The coordinator's decisions under a seeded simulator: workers answer in any order, late, twice, or never.
-// The oracle is exact: the sum of a round is a text that shows its tree, so any other grouping differs.
-import fc from 'fast-check';
+// Single decisions of the round machine. What many of them come to together is tested in test/simulator.
 import { describe, expect, test } from 'vitest';
-import { RoundMachine } from '../../coordinator/round-machine.ts';
-import type { RoundCommand, RoundEvent } from '../../coordinator/round-machine.ts';
-import { leavesUnder, maximalNodes } from '../../src/tree.ts';
+import type { RoundCommand, RoundEvent } from '../../coordinator/machine/events.ts';
+import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
+import { maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 
-const NUM_PIECES = 2;
-
-/** The one right sum of leaves [0, n): neighbours in brackets, an odd last one lifted. */
-function expectedSum(numLeaves: number): string {
-  let sums = Array.from({ length: numLeaves }, (_, leaf) => String(leaf));
-  while (sums.length > 1) {
-    const pairs: string[] = [];
-    for (let i = 0; i < sums.length; i += 2) {
-      pairs.push(i + 1 < sums.length ? `(${sums[i]}+${sums[i + 1]})` : (sums[i] as string));
-    }
-    sums = pairs;
-  }
-  return sums[0] as string;
-}
-
-/** The sum under a node, as a worker computes it. */
-function sumUnder(node: TreeNode, numLeaves: number): string {
-  const { from, to } = leavesUnder(node, numLeaves);
-  const local = expectedSum(to - from);
-  return local.replace(/\d+/g, (leaf) => String(Number(leaf) + from));
-}
-
-type Message =
-  | {
-      kind: 'sum';
-      worker: number;
-      round: number;
-      attempt: number;
-      node: TreeNode;
-      piece: number;
-      value: string;
-    }
-  | { kind: 'finished'; worker: number; round: number; attempt: number };
-
-/** Drives a machine: messages wait in a bag, and the seed chooses what arrives next, or what breaks. */
-class Simulation {
-  readonly machine = new RoundMachine();
-  readonly values = new Map<number, string>();
-  readonly results = new Map<number, string>();
-  readonly evicted: string[] = [];
-  bag: Message[] = [];
-  alive = new Set<number>();
-  completed = 0;
-  gaveUp: string | undefined;
+/** A machine with workers, and short ways to tell it things. */
+class Driver {
+  readonly machine: RoundMachine;
   nowMs = 0;
-  #numLeaves = 0;
-  #round = 0;
-  #nextWorker = 1;
-  readonly #random: () => number;
+  round = 0;
 
-  constructor(random: () => number) {
-    this.#random = random;
+  constructor({ workers = 2, share = 0 } = {}) {
+    this.machine = new RoundMachine({ share, random: () => 0.5 });
+    for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
 
-  join(): void {
-    const worker = this.#nextWorker++;
-    this.alive.add(worker);
-    this.event({ type: 'workerReady', worker, threads: 1 });
+  join(worker: number, process = `process ${worker}`): RoundCommand[] {
+    return this.tell({ type: 'workerReady', worker, process, threads: 1 });
   }
 
-  lose(worker: number, { keepsMessages }: { keepsMessages: boolean }): void {
-    this.alive.delete(worker);
-    if (!keepsMessages) this.bag = this.bag.filter((message) => message.worker !== worker);
-    this.event({ type: 'workerLost', worker });
+  tell(event: RoundEvent): RoundCommand[] {
+    const commands = this.machine.handle(event, this.nowMs);
+    for (const command of commands) if (command.type === 'begin') this.round = command.round;
+    return commands;
   }
 
-  start(numLeaves: number): void {
-    this.#numLeaves = numLeaves;
-    this.#round++;
-    this.values.clear();
-    this.results.clear();
-    const plan = {
-      round: this.#round,
-      mode: 'sum' as const,
-      numPieces: NUM_PIECES,
-      leafRows: Array<number>(numLeaves).fill(4),
-    };
-    this.event({ type: 'roundStarted', plan });
+  start(numLeaves: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
+    const leafRows = Array<number>(numLeaves).fill(4);
+    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows } });
   }
 
-  /** Delivers one waiting message, or its duplicate, in an order that the seed chooses. */
-  deliverOne({ duplicates }: { duplicates: boolean }): void {
-    const index = Math.floor(this.#random() * this.bag.length);
-    const message = this.bag[index];
-    if (!message) return;
-    // A finish never overtakes the sums of its own attempt: both travel on one ordered connection.
-    const isEarly = (other: Message): boolean => other.attempt === message.attempt && other.kind === 'sum';
-    if (message.kind !== 'sum' && this.bag.some(isEarly)) return;
-    if (!duplicates || this.#random() > 0.2) this.bag.splice(index, 1);
-    this.#deliver(message);
+  lose(worker: number): RoundCommand[] {
+    return this.tell({ type: 'workerLost', worker, isPolite: false });
   }
 
-  event(event: RoundEvent, value?: string): void {
-    for (const command of this.machine.handle(event, this.nowMs)) this.#obey(command, value);
+  /** A worker sends a sum. */
+  answer(worker: number, attempt: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
+    const sum = { round: this.round, attempt, node, piece: 0 };
+    return this.tell({ type: 'sumReceived', worker, sum, digest, isFinite });
   }
 
-  #deliver(message: Message): void {
-    const { worker, round, attempt } = message;
-    if (message.kind === 'finished') return this.event({ type: 'rangeFinished', worker, round, attempt });
-    const { node, piece, value } = message;
-    this.event({ type: 'sumReceived', worker, sum: { round, attempt, node, piece } }, value);
+  /** A worker sends all sums of a range. */
+  answerAll(command: RoundCommand, numLeaves: number): RoundCommand[] {
+    if (command.type !== 'assign') throw new Error('not a range');
+    const { worker, attempt, from, to } = command;
+    return maximalNodes(from, to, numLeaves).flatMap((node) => this.answer(worker, attempt, node));
   }
 
-  #obey(command: RoundCommand, value: string | undefined): void {
-    switch (command.type) {
-      case 'assign': {
-        const { worker, attempt, from, to } = command;
-        if (!this.alive.has(worker)) throw new Error(`leaves were given to worker ${worker}, which is gone`);
-        const key = { worker, round: this.#round, attempt };
-        for (const node of maximalNodes(from, to, this.#numLeaves)) {
-          const value = sumUnder(node, this.#numLeaves);
-          for (let piece = 0; piece < NUM_PIECES; piece++)
-            this.bag.push({ kind: 'sum', ...key, node, piece, value });
-        }
-        this.bag.push({ kind: 'finished', ...key });
-        return;
+  judged(node: TreeNode, digest = 'right'): RoundCommand[] {
+    return this.tell({ type: 'judged', round: this.round, node, digests: [digest] });
+  }
+}
+
+function assign(worker: number, attempt: number, from: number, to: number): RoundCommand {
+  return { type: 'assign', worker, attempt, from, to };
+}
+
+const ofType = (commands: readonly RoundCommand[], type: RoundCommand['type']): RoundCommand[] =>
+  commands.filter((command) => command.type === type);
+
+const LEAF = (index: number): TreeNode => ({ level: 0, index });
+
+describe('who computes what', () => {
+  test('leaves of a lost worker go to the others at once', () => {
+    const driver = new Driver();
+    expect(driver.start(4)).toEqual([
+      { type: 'begin', round: 1, again: undefined },
+      assign(1, 1, 0, 2),
+      assign(2, 2, 2, 4),
+    ]);
+    expect(driver.lose(2)).toEqual([assign(1, 3, 2, 4)]);
+  });
+
+  test('a late range goes to an idle worker too, and to one only', () => {
+    const driver = new Driver({ workers: 3 });
+    driver.start(3);
+    driver.nowMs = 30;
+    driver.answer(1, 1, LEAF(0));
+    driver.answer(2, 2, LEAF(1));
+    // 30 ms for a leaf: late is 100 ms.
+    driver.nowMs = 90;
+    expect(driver.tell({ type: 'tick' })).toEqual([]);
+    driver.nowMs = 110;
+    expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 4, 2, 3)]);
+    expect(driver.tell({ type: 'tick' })).toEqual([]);
+    const node = { level: 1, index: 1 };
+    expect(ofType(driver.answer(1, 4, node), 'roundCompleted')).toHaveLength(1);
+    // The straggler's answer comes after all: nothing is to be done with it.
+    expect(driver.answer(3, 3, node)).toEqual([]);
+  });
+
+  test('a worker that still owes a range gets nothing more until it reports', () => {
+    const driver = new Driver();
+    driver.start(2);
+    driver.nowMs = 10;
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 1_000;
+    expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 3, 1, 2)]);
+    driver.answer(1, 3, LEAF(1));
+    expect(driver.start(2)).toContainEqual(assign(1, 4, 0, 2));
+    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 0 });
+    expect(driver.start(2)).toContainEqual(assign(2, 5, 0, 2));
+  });
+
+  test('a worker that reports on a late copy between two rounds is asked again in the next', () => {
+    const driver = new Driver();
+    driver.start(2);
+    driver.nowMs = 10;
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 1_000;
+    driver.tell({ type: 'tick' });
+    driver.answer(1, 3, LEAF(1));
+    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 990 });
+    expect(
+      ofType(driver.start(8), 'assign').map((command) => 'worker' in command && command.worker),
+    ).toContain(1);
+    driver.nowMs = 10_000;
+    expect(driver.lose(1)).toContainEqual(assign(2, 5, 0, 8));
+  });
+
+  test('a worker of a tenth of the speed gets a tenth of the leaves', () => {
+    const driver = new Driver();
+    const sizes = (): Map<number, number> => {
+      const given = ofType(driver.start(64), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+      const all = new Map(given.map(({ worker, from, to }) => [worker, to - from]));
+      const startMs = driver.nowMs;
+      for (const command of given.sort((a, b) => a.worker - b.worker)) {
+        driver.nowMs = startMs + (command.to - command.from) * (command.worker === 1 ? 1 : 10);
+        driver.answerAll(command, 64);
       }
-      case 'store':
-        this.values.set(command.slot, value as string);
-        return;
-      case 'merge':
-        this.values.set(command.left, `(${this.values.get(command.left)}+${this.values.get(command.right)})`);
-        this.values.delete(command.right);
-        return;
-      case 'forget':
-        this.values.delete(command.slot);
-        return;
-      case 'pieceCompleted':
-        if (this.results.has(command.piece)) throw new Error(`piece ${command.piece} completed twice`);
-        this.results.set(command.piece, this.values.get(command.slot) as string);
-        return;
-      case 'roundCompleted':
-        this.completed++;
-        return;
-      case 'evict':
-        this.evicted.push(command.reason);
-        if (this.alive.has(command.worker)) this.lose(command.worker, { keepsMessages: false });
-        return;
-      case 'giveUp':
-        this.gaveUp = command.message;
-        return;
-      default:
-        command satisfies never;
-    }
-  }
-}
+      return all;
+    };
+    for (let warmUp = 0; warmUp < 4; warmUp++) sizes();
+    expect(sizes().get(2)).toBeGreaterThanOrEqual(4);
+    expect(sizes().get(2)).toBeLessThanOrEqual(7);
+  });
 
-/** Mulberry32: a small seeded generator, so that a failing seed can be run again. */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let z = Math.imul(state ^ (state >>> 15), state | 1);
-    z = (z + Math.imul(z ^ (z >>> 7), z | 61)) ^ z;
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
+  test('a worker that is too slow for a single leaf gets a copy of one now and then', () => {
+    const driver = new Driver();
+    driver.start(2);
+    driver.nowMs = 1;
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 90;
+    driver.answer(2, 2, LEAF(1));
+    expect(driver.start(2)).toEqual([{ type: 'begin', round: 2, again: undefined }, assign(1, 3, 0, 2)]);
+    driver.answer(1, 3, { level: 1, index: 0 });
+    driver.nowMs = 5_000;
+    expect(driver.start(2)).toContainEqual(assign(2, 5, 1, 2));
+  });
+});
+
+describe('who breaks the protocol', () => {
+  test('is evicted for finishing a range without its sums', () => {
+    const driver = new Driver({ workers: 1 });
+    driver.start(1);
+    const reason = 'finished a range without sending all of its sums';
+    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1, computeMs: 1 } as const;
+    expect(driver.tell(finished)).toEqual([{ type: 'evict', worker: 1, reason }]);
+  });
+
+  test('is evicted for a sum outside its range, or of no tree', () => {
+    const driver = new Driver();
+    driver.start(2);
+    const evict = (reason: string): RoundCommand[] => [{ type: 'evict', worker: 1, reason }];
+    expect(driver.answer(1, 1, LEAF(1))).toEqual(evict('sent a sum it was not asked for'));
+    expect(driver.answer(1, 1, { level: 5, index: 7 })).toEqual(evict('sent a sum that does not exist'));
+  });
+
+  test('is not evicted for sending a sum twice', () => {
+    const driver = new Driver({ workers: 1 });
+    driver.start(3);
+    driver.answer(1, 1, { level: 2, index: 0 });
+    expect(driver.answer(1, 1, { level: 2, index: 0 })).toEqual([]);
+  });
+});
+
+describe('an audit', () => {
+  test('has another worker compute each sum before the round is complete', () => {
+    const driver = new Driver({ share: 1 });
+    driver.start(2);
+    const first = driver.answer(1, 1, LEAF(0));
+    expect(ofType(first, 'assign')).toEqual([]);
+    const second = driver.answer(2, 2, LEAF(1));
+    expect(ofType(second, 'pieceCompleted')).toHaveLength(1);
+    expect(ofType(second, 'assign')).toEqual([assign(2, 3, 0, 1), assign(1, 4, 1, 2)]);
+    expect(driver.answer(2, 3, LEAF(0))).toEqual([]);
+    expect(driver.answer(1, 4, LEAF(1))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+  });
+
+  test('asks for strong digests of what it looks at, and of nothing else', () => {
+    const inspect = (share: number): unknown => {
+      const driver = new Driver({ workers: 1, share });
+      driver.start(1);
+      return driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 });
+    };
+    expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
+  });
+
+  test('is done by the coordinator where there is no other process', () => {
+    const driver = new Driver({ workers: 0, share: 1 });
+    driver.join(1, 'same');
+    driver.join(2, 'same');
+    driver.start(1);
+    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'strong' } as const;
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(judge);
+    expect(driver.judged(LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+  });
+
+  test('is done by the coordinator where the other worker is late', () => {
+    const driver = new Driver({ share: 1 });
+    driver.start(1);
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(2, 2, 0, 1));
+    driver.nowMs = 10_000;
+    expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
+  });
+});
+
+describe('two answers that differ', () => {
+  const disagree = (): { driver: Driver; commands: RoundCommand[] } => {
+    const driver = new Driver({ share: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'one');
+    return { driver, commands: driver.answer(2, 2, LEAF(0), 'other') };
   };
-}
+  const reason = 'its gradient of shards 0 to 0 is not what they give';
 
-function runRounds(seed: number, numRounds: number): void {
-  const random = seeded(seed);
-  const simulation = new Simulation(random);
-  for (let worker = 0; worker < 1 + Math.floor(random() * 4); worker++) simulation.join();
-  for (let round = 1; round <= numRounds; round++) {
-    const numLeaves = 1 + Math.floor(random() * 12);
-    simulation.start(numLeaves);
-    for (let turn = 0; simulation.completed < round; turn++) {
-      if (turn > 5_000) throw new Error(`seed ${seed}: round ${round} does not end`);
-      const dice = random();
-      const workers = [...simulation.alive];
-      const anyone = workers[Math.floor(random() * workers.length)];
-      if (dice < 0.03 && anyone !== undefined) simulation.lose(anyone, { keepsMessages: random() < 0.5 });
-      else if (dice < 0.06 || workers.length === 0) simulation.join();
-      else if (dice < 0.1) {
-        simulation.nowMs += random() * 20_000;
-        simulation.event({ type: 'tick' });
-      } else simulation.deliverOne({ duplicates: true });
+  test('are judged by the coordinator', () => {
+    const { commands } = disagree();
+    expect(commands).toEqual([{ type: 'judge', round: 1, node: LEAF(0), digest: 'strong' }]);
+  });
+
+  test('cost the liar its place, and the round begins again without it', () => {
+    const { driver } = disagree();
+    expect(driver.judged(LEAF(0), 'other')).toEqual([
+      { type: 'ban', worker: 1, reason },
+      { type: 'begin', round: 2, again: 'a worker was wrong' },
+      assign(2, 3, 0, 1),
+    ]);
+  });
+
+  test('may both be wrong', () => {
+    const { driver } = disagree();
+    const bans = ofType(driver.judged(LEAF(0), 'truth'), 'ban');
+    expect(bans.map((ban) => 'worker' in ban && ban.worker)).toEqual([1, 2]);
+  });
+
+  test('are found among copies too, without an audit', () => {
+    const driver = new Driver({ workers: 3 });
+    driver.start(3);
+    driver.answer(2, 2, LEAF(1));
+    driver.nowMs = 10_000;
+    expect(driver.tell({ type: 'tick' })).toEqual([assign(2, 4, 0, 1), assign(2, 5, 2, 3)]);
+    driver.answer(2, 4, LEAF(0), 'one');
+    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'fast' };
+    expect(driver.answer(1, 1, LEAF(0), 'other')).toContainEqual(judge);
+  });
+
+  test('may come from one worker', () => {
+    const driver = new Driver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0), 'one');
+    expect(ofType(driver.answer(1, 1, LEAF(0), 'one'), 'judge')).toEqual([]);
+    expect(ofType(driver.answer(1, 1, LEAF(0), 'other'), 'judge')).toHaveLength(1);
+  });
+});
+
+describe('a sum that is not finite', () => {
+  test('is judged before anything is done with it', () => {
+    const driver = new Driver();
+    driver.start(1);
+    const commands = driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(commands.map(({ type }) => type)).toEqual(['store', 'judge']);
+  });
+
+  test('is a real divergence if the coordinator finds it too', () => {
+    const driver = new Driver();
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(driver.judged(LEAF(0), 'NaN')).toEqual([{ type: 'diverged' }]);
+  });
+
+  test('bans its worker if the coordinator does not', () => {
+    const driver = new Driver();
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+  });
+
+  test('puts all of its parts in doubt if those are finite', () => {
+    const driver = new Driver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0), 'huge');
+    driver.answer(2, 2, LEAF(1));
+    expect(ofType(driver.tell({ type: 'sumNotFinite', round: 1 }), 'judge')).toHaveLength(2);
+    expect(driver.judged(LEAF(1))).toEqual([]);
+    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+  });
+});
+
+describe('leaves that nobody can compute', () => {
+  const fail = (driver: Driver, worker: number, attempt: number, isOutOfMemory = false): RoundCommand[] => {
+    const { round } = driver;
+    return driver.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
+  };
+
+  test('are given up when three different workers failed on them', () => {
+    const driver = new Driver({ workers: 3 });
+    driver.start(1);
+    expect(fail(driver, 1, 1)).toEqual([assign(2, 2, 0, 1)]);
+    expect(fail(driver, 2, 2)).toEqual([assign(3, 3, 0, 1)]);
+    expect(fail(driver, 3, 3)).toEqual([
+      { type: 'giveUp', from: 0, to: 1, cause: 'failed', message: 'trap' },
+    ]);
+  });
+
+  test('are given up when the only worker failed three times', () => {
+    const driver = new Driver({ workers: 1 });
+    driver.start(1);
+    expect(fail(driver, 1, 1)).toEqual([assign(1, 2, 0, 1)]);
+    expect(fail(driver, 1, 2)).toEqual([assign(1, 3, 0, 1)]);
+    expect(ofType(fail(driver, 1, 3), 'giveUp')).toHaveLength(1);
+  });
+
+  test('are given up at the second lack of memory, naming the leaf that both had', () => {
+    const driver = new Driver({ workers: 3 });
+    driver.start(6);
+    driver.lose(1);
+    expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
+    expect(ofType(fail(driver, 2, 4, true), 'giveUp')).toEqual([
+      { type: 'giveUp', from: 0, to: 1, cause: 'outOfMemory', message: 'trap' },
+    ]);
+  });
+
+  test('are given up when eight processes were lost with them, but not for one that comes and goes', () => {
+    const driver = new Driver({ workers: 0 });
+    driver.start(1);
+    for (let worker = 1; worker <= 20; worker++) {
+      driver.join(worker, 'the same');
+      expect(driver.lose(worker)).toEqual([]);
     }
-    for (let piece = 0; piece < NUM_PIECES; piece++) {
-      expect(simulation.results.get(piece), `seed ${seed}, round ${round}`).toBe(expectedSum(numLeaves));
+    for (let worker = 21; worker <= 26; worker++) {
+      driver.join(worker);
+      expect(driver.lose(worker)).toEqual([]);
     }
-  }
-  expect(simulation.gaveUp).toBeUndefined();
-}
-
-describe('RoundMachine', () => {
-  test('gives the one right sum for 1,000 seeds of losses, joins, delays, reordering and duplicates', () => {
-    for (let seed = 1; seed <= 1_000; seed++) runRounds(seed, 3);
-  });
-
-  test('gives the one right sum whatever order the answers of two workers come in', () => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 16 }),
-        fc.integer({ min: 1, max: 6 }),
-        fc.integer(),
-        (leaves, workers, seed) => {
-          const simulation = new Simulation(seeded(seed));
-          for (let worker = 0; worker < workers; worker++) simulation.join();
-          simulation.start(leaves);
-          for (let turn = 0; turn < 2_000 && simulation.completed === 0; turn++)
-            simulation.deliverOne({ duplicates: false });
-          expect(simulation.results.get(0)).toBe(expectedSum(leaves));
-          expect(simulation.evicted).toEqual([]);
-        },
-      ),
-    );
-  });
-
-  test('gives the leaves of a lost worker to the others at once', () => {
-    const machine = new RoundMachine();
-    machine.handle({ type: 'workerReady', worker: 1, threads: 1 }, 0);
-    machine.handle({ type: 'workerReady', worker: 2, threads: 1 }, 0);
-    const plan = { round: 1, mode: 'sum' as const, numPieces: 1, leafRows: [4, 4, 4, 4] };
-    expect(machine.handle({ type: 'roundStarted', plan }, 0)).toEqual([
-      { type: 'assign', worker: 1, attempt: 1, from: 0, to: 2 },
-      { type: 'assign', worker: 2, attempt: 2, from: 2, to: 4 },
+    driver.join(27);
+    expect(driver.lose(27)).toEqual([
+      { type: 'giveUp', from: 0, to: 1, cause: 'lost', message: '8 workers were lost while they had them' },
     ]);
-    expect(machine.handle({ type: 'workerLost', worker: 2 }, 5)).toEqual([
-      { type: 'assign', worker: 1, attempt: 3, from: 2, to: 4 },
-    ]);
-  });
-
-  test('gives a copy of a late range to an idle worker, and only one copy', () => {
-    const simulation = new Simulation(seeded(1));
-    simulation.join();
-    simulation.join();
-    simulation.start(2);
-    const first = simulation.bag.filter((message) => message.worker === 1);
-    simulation.bag = simulation.bag.filter((message) => message.worker === 2);
-    for (let turn = 0; turn < 50; turn++) simulation.deliverOne({ duplicates: false });
-    expect(simulation.completed).toBe(0);
-    simulation.nowMs = 400;
-    simulation.event({ type: 'tick' });
-    expect(simulation.bag).toEqual([]);
-    simulation.nowMs = 10_000;
-    simulation.event({ type: 'tick' });
-    simulation.event({ type: 'tick' });
-    expect(simulation.bag.filter((message) => message.kind === 'finished')).toHaveLength(1);
-    for (let turn = 0; turn < 50; turn++) simulation.deliverOne({ duplicates: false });
-    expect(simulation.results.get(0)).toBe('(0+1)');
-    // The straggler's answers come after all: nothing is to be done with them.
-    simulation.bag = first;
-    for (let turn = 0; turn < 50; turn++) simulation.deliverOne({ duplicates: false });
-    expect(simulation.completed).toBe(1);
-    expect(simulation.evicted).toEqual([]);
-  });
-
-  test('gives nothing more to a worker that still owes a range, until it reports', () => {
-    const machine = new RoundMachine();
-    const start = (round: number, nowMs: number): RoundCommand[] =>
-      machine.handle(
-        { type: 'roundStarted', plan: { round, mode: 'sum', numPieces: 1, leafRows: [4, 4] } },
-        nowMs,
-      );
-    const answer = (round: number, attempt: number, index: number, nowMs: number): RoundCommand[] =>
-      machine.handle(
-        { type: 'sumReceived', worker: 1, sum: { round, attempt, node: { level: 0, index }, piece: 0 } },
-        nowMs,
-      );
-    machine.handle({ type: 'workerReady', worker: 1, threads: 1 }, 0);
-    machine.handle({ type: 'workerReady', worker: 2, threads: 1 }, 0);
-    start(1, 0);
-    answer(1, 1, 0, 10);
-    // Worker 2 is silent: its leaf goes to worker 1 too, which completes the round.
-    expect(machine.handle({ type: 'tick' }, 1_000)).toEqual([
-      { type: 'assign', worker: 1, attempt: 3, from: 1, to: 2 },
-    ]);
-    answer(1, 3, 1, 1_010);
-    expect(start(2, 1_020)).toEqual([{ type: 'assign', worker: 1, attempt: 4, from: 0, to: 2 }]);
-    machine.handle({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2 }, 1_030);
-    expect(start(3, 1_040)).toContainEqual({ type: 'assign', worker: 2, attempt: 5, from: 0, to: 2 });
-  });
-
-  test('evicts a worker that finishes a range without its sums', () => {
-    const machine = new RoundMachine();
-    machine.handle({ type: 'workerReady', worker: 1, threads: 1 }, 0);
-    machine.handle({ type: 'roundStarted', plan: { round: 1, mode: 'sum', numPieces: 1, leafRows: [4] } }, 0);
-    expect(machine.handle({ type: 'rangeFinished', worker: 1, round: 1, attempt: 1 }, 1)).toEqual([
-      { type: 'evict', worker: 1, reason: 'finished a range without sending all of its sums' },
-    ]);
-  });
-
-  test('evicts a worker that sends a sum outside its range', () => {
-    const machine = new RoundMachine();
-    machine.handle({ type: 'workerReady', worker: 1, threads: 1 }, 0);
-    machine.handle({ type: 'workerReady', worker: 2, threads: 1 }, 0);
-    machine.handle(
-      { type: 'roundStarted', plan: { round: 1, mode: 'sum', numPieces: 1, leafRows: [4, 4] } },
-      0,
-    );
-    const sum = { round: 1, attempt: 1, node: { level: 0, index: 1 }, piece: 0 };
-    expect(machine.handle({ type: 'sumReceived', worker: 1, sum }, 1)).toEqual([
-      { type: 'evict', worker: 1, reason: 'sent a sum it was not asked for' },
-    ]);
-  });
-
-  test('gives up on leaves that every worker fails on, with the last message', () => {
-    const simulation = new Simulation(seeded(1));
-    simulation.join();
-    simulation.join();
-    simulation.start(1);
-    for (let turn = 0; turn < 5 && !simulation.gaveUp; turn++) {
-      const message = simulation.bag.find((candidate) => candidate.kind === 'finished');
-      if (!message) break;
-      simulation.bag = [];
-      simulation.event({ ...message, type: 'rangeFailed', message: 'unreachable' });
-    }
-    expect(simulation.gaveUp).toBe('unreachable');
   });
 });

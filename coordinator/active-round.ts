@@ -1,0 +1,126 @@
+// A round as the cluster sees it: what is computed, who waits for it, and what of it goes into a message.
+import { LockstepError } from '../src/errors.ts';
+import { encodeMessage } from '../src/protocol/envelope.ts';
+import type { CutRows } from './compute.ts';
+import type { GiveUpCause, RoundCommand, RoundPlan } from './machine/events.ts';
+import type { TrainingState } from './training-state.ts';
+
+type GiveUp = Extract<RoundCommand, { readonly type: 'giveUp' }>;
+
+/** What a round computes. */
+export interface RoundTask {
+  readonly kind: 'train' | 'evaluate';
+  readonly batch: CutRows;
+  /** Divides the sum of gradients; 1 in an evaluation, which has none. */
+  readonly weight: number;
+  /** f32 that come back for each row of an evaluation. */
+  readonly evaluationWidth: number;
+}
+
+/** See the head of this file. */
+export class ActiveRound {
+  readonly kind: RoundTask['kind'];
+  readonly batch: CutRows;
+  readonly weight: number;
+  /** Losses by leaf, of an evaluation. */
+  readonly leafLosses: Float64Array;
+  readonly outputs: Float32Array;
+  /** 0 until it has begun. */
+  round = 0;
+  lossSum = Number.NaN;
+  /** The first sum that was not finite. */
+  divergence: LockstepError | undefined;
+  /** Whether some piece of the sum is not finite. */
+  isSpoilt = false;
+
+  constructor({ kind, batch, weight, evaluationWidth }: RoundTask) {
+    const isEvaluation = kind === 'evaluate';
+    this.kind = kind;
+    this.batch = batch;
+    this.weight = weight;
+    this.leafLosses = new Float64Array(isEvaluation ? batch.bounds.length - 1 : 0);
+    this.outputs = new Float32Array(isEvaluation ? batch.indices.length * evaluationWidth : 0);
+  }
+
+  /** Forgets all that has come, and takes a new number. */
+  begin(round: number): void {
+    this.round = round;
+    this.lossSum = Number.NaN;
+    this.divergence = undefined;
+    this.isSpoilt = false;
+  }
+
+  /** What the machine needs to know. */
+  plan(numPieces: number): RoundPlan {
+    const { bounds } = this.batch;
+    const leafRows = Array.from(
+      { length: bounds.length - 1 },
+      (_, leaf) => (bounds[leaf + 1] as number) - (bounds[leaf] as number),
+    );
+    return this.kind === 'train'
+      ? { mode: 'sum', numPieces, leafRows }
+      : { mode: 'collect', numPieces: 1, leafRows };
+  }
+
+  /** The message that asks for leaves [from, to). */
+  rangeMessage(run: string, state: TrainingState, attempt: number, from: number, to: number): Buffer {
+    const { batch, kind, round } = this;
+    const firstRow = batch.bounds[from] as number;
+    const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
+    const indices = batch.indices.slice(firstRow, batch.bounds[to]);
+    const range = {
+      run,
+      round,
+      attempt,
+      version: state.version,
+      weights: state.fingerprint,
+      numLeaves: batch.bounds.length - 1,
+      firstLeaf: from,
+      bounds,
+    };
+    const message =
+      kind === 'train'
+        ? ({ type: kind, ...range, step: state.step } as const)
+        : ({ type: kind, ...range } as const);
+    return encodeMessage(message, new Uint8Array(indices.buffer));
+  }
+
+  /** Why the run ends when nobody can compute some leaves. */
+  unable({ from, to, cause, message }: GiveUp): LockstepError {
+    const rows = this.batch.indices.subarray(this.batch.bounds[from], this.batch.bounds[to]);
+    const shards = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
+    const leaves = `${shards} (dataset rows ${rows[0]}, ... ${rows[rows.length - 1]})`;
+    const { code, what, help } = GIVE_UP[cause];
+    return new LockstepError({
+      category: 'failure',
+      code,
+      message: `${what.replace('{kind}', this.kind).replace('{leaves}', leaves)}: ${message}`,
+      help,
+    });
+  }
+}
+
+const GIVE_UP: Readonly<
+  Record<GiveUpCause, { readonly code: `E_${string}`; readonly what: string; readonly help: string }>
+> = {
+  failed: {
+    code: 'E_POISON_SHARD',
+    what: 'no worker can {kind} {leaves}',
+    help: 'look at these rows of the data, and at the memory of the workers',
+  },
+  outOfMemory: {
+    code: 'E_SHARD_MEMORY',
+    what: '{leaves} needs more memory than the workers have',
+    help: 'use more shards, a smaller batchSize or a smaller model, or give workers more memory',
+  },
+  lost: {
+    code: 'E_POISON_SHARD',
+    what: 'no worker survives to {kind} {leaves}',
+    help: 'look above for why the workers ended, and at these rows of the data',
+  },
+  dishonest: {
+    code: 'E_DISHONEST_WORKERS',
+    what: 'cannot {kind} {leaves}',
+    help: 'give the token to workers that you trust, and look at the memory of their machines',
+  },
+};

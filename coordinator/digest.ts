@@ -1,0 +1,39 @@
+// Digests of received sums, by which the round machine tells equal from different answers. Which NaN an operation gives
+// is up to the processor, so sums that are not finite are compared with all NaN made one.
+import { createHash } from 'node:crypto';
+import type { Kernels } from '../src/kernels/kernels.ts';
+import type { Memory } from '../src/memory.ts';
+import type { DigestKind } from './machine/events.ts';
+
+/** A sum whose bytes are in memory. */
+export interface SumBytes {
+  readonly address: number;
+  /** f32. */
+  readonly length: number;
+  /** Of those bytes, as `fingerprintOf` gives it. */
+  readonly fingerprint: string;
+  /** 0 for pieces that come without. */
+  readonly lossSum: number;
+}
+
+/** What the round machine needs to know of a sum's values. */
+export interface SumDigest {
+  readonly digest: string;
+  /** Whether the values and the loss are finite. */
+  readonly isFinite: boolean;
+}
+
+/** The digest of a sum. */
+export function digestSum(kernels: Kernels, memory: Memory, kind: DigestKind, sum: SumBytes): SumDigest {
+  const { address, length, fingerprint, lossSum } = sum;
+  if (!Number.isFinite(lossSum) || !kernels.allFinite(address, length)) {
+    const values = memory.f32(address, length).map((value) => (Number.isNaN(value) ? Number.NaN : value));
+    return { digest: `not finite ${sha256(new Uint8Array(values.buffer))} ${lossSum}`, isFinite: false };
+  }
+  const bytes = kind === 'fast' ? fingerprint : sha256(memory.bytes(address, 4 * length));
+  return { digest: `${bytes} ${lossSum}`, isFinite: true };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,146 @@
+// All answers of a round, side by side. Equal leaves give equal bytes, so two answers to one question that differ
+// prove a lie, or a broken machine; and two equal ones from different processes are what an audit asks for.
+import { leavesUnder } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
+
+/** How much of a round is computed twice. */
+export interface AuditPolicy {
+  /** Share of sums, 0 to 1. */
+  readonly share: number;
+  /** In [0, 1). Workers must not be able to foresee it. */
+  readonly random: () => number;
+}
+
+interface Answer {
+  readonly worker: number;
+  readonly process: string;
+  readonly digest: string;
+}
+
+interface PieceRecord {
+  readonly answers: Answer[];
+  /** Part of the round's sum. */
+  isTaken: boolean;
+}
+
+interface NodeRecord {
+  readonly node: TreeNode;
+  readonly isAudited: boolean;
+  readonly pieces: Map<number, PieceRecord>;
+  /** What the coordinator itself computed, by piece. */
+  truth: readonly string[] | undefined;
+  isInDoubt: boolean;
+}
+
+/** A sum that was taken on the word of one process. */
+export interface Unwitnessed {
+  readonly node: TreeNode;
+  /** Those who have answered already. */
+  readonly processes: ReadonlySet<string>;
+}
+
+/** See the head of this file. One instance a round. */
+export class Answers {
+  readonly #policy: AuditPolicy;
+  readonly #nodes = new Map<string, NodeRecord>();
+
+  constructor(policy: AuditPolicy) {
+    this.#policy = policy;
+  }
+
+  /** Whether the node is audited: drawn when it is first asked, which is after a worker has computed it. */
+  isAudited(node: TreeNode): boolean {
+    return this.#record(node).isAudited;
+  }
+
+  /** Adds an answer; returns true if it contradicts another one, or the truth. */
+  add(node: TreeNode, piece: number, answer: Answer): boolean {
+    const { answers } = this.#piece(node, piece);
+    answers.push(answer);
+    const right = this.#record(node).truth?.[piece] ?? answers[0]?.digest;
+    return answer.digest !== right;
+  }
+
+  /** The piece has become part of the round's sum. */
+  take(node: TreeNode, piece: number): void {
+    this.#piece(node, piece).isTaken = true;
+  }
+
+  /** The node is to be judged; returns false if that is under way, or done. */
+  doubt(node: TreeNode): boolean {
+    const record = this.#record(node);
+    if (record.isInDoubt || record.truth) return false;
+    record.isInDoubt = true;
+    return true;
+  }
+
+  /** The truth about a node; returns the workers that said something else. */
+  judge(node: TreeNode, truth: readonly string[]): Set<number> {
+    const record = this.#record(node);
+    record.truth = truth;
+    record.isInDoubt = false;
+    return this.liars(node);
+  }
+
+  /** Workers that contradicted the truth about a node. */
+  liars(node: TreeNode): Set<number> {
+    const { pieces, truth } = this.#record(node);
+    const wrong = [...pieces].flatMap(([piece, { answers }]) =>
+      answers.filter(({ digest }) => truth !== undefined && digest !== truth[piece]),
+    );
+    return new Set(wrong.map(({ worker }) => worker));
+  }
+
+  /** Whether some node is being judged. */
+  get isInDoubt(): boolean {
+    return [...this.#nodes.values()].some((record) => record.isInDoubt);
+  }
+
+  /** Nodes that are part of the round's sum. */
+  taken(): TreeNode[] {
+    const isTaken = ({ pieces }: NodeRecord): boolean => [...pieces.values()].some((piece) => piece.isTaken);
+    return [...this.#nodes.values()].filter(isTaken).map(({ node }) => node);
+  }
+
+  /** Audited nodes that nobody has confirmed yet, in the order of leaves. */
+  unwitnessed(numLeaves: number): Unwitnessed[] {
+    const waiting = [...this.#nodes.values()].filter((record) => !record.isInDoubt && isUnwitnessed(record));
+    const start = ({ node }: NodeRecord): number => leavesUnder(node, numLeaves).from;
+    return waiting
+      .sort((a, b) => start(a) - start(b))
+      .map(({ node, pieces }) => ({ node, processes: processesOf(pieces) }));
+  }
+
+  #piece(node: TreeNode, piece: number): PieceRecord {
+    const { pieces } = this.#record(node);
+    const known = pieces.get(piece);
+    if (known) return known;
+    const fresh = { answers: [], isTaken: false };
+    pieces.set(piece, fresh);
+    return fresh;
+  }
+
+  #record(node: TreeNode): NodeRecord {
+    const name = `${node.level}/${node.index}`;
+    const known = this.#nodes.get(name);
+    if (known) return known;
+    const isAudited = this.#policy.share > 0 && this.#policy.random() < this.#policy.share;
+    const fresh = { node, isAudited, pieces: new Map(), truth: undefined, isInDoubt: false };
+    this.#nodes.set(name, fresh);
+    return fresh;
+  }
+}
+
+function isUnwitnessed({ isAudited, truth, pieces }: NodeRecord): boolean {
+  if (!isAudited || truth) return false;
+  return [...pieces.values()].some(
+    ({ isTaken, answers }) => isTaken && new Set(answers.map(({ process }) => process)).size < 2,
+  );
+}
+
+function processesOf(pieces: NodeRecord['pieces']): Set<string> {
+  const isTaken = ({ isTaken, answers }: PieceRecord): boolean =>
+    isTaken && new Set(answers.map(({ process }) => process)).size < 2;
+  const waiting = [...pieces.values()].filter(isTaken);
+  return new Set(waiting.flatMap(({ answers }) => answers.map(({ process }) => process)));
+}

@@ -1,0 +1,83 @@
+// The books of who was asked for what: ranges of the round under way, and those of earlier rounds that their workers
+// have not reported on. A worker that owes an earlier range is stuck or slow, and gets no new one.
+import type { TreeNode } from '../../src/tree.ts';
+
+/** One range given to one worker. */
+export interface Attempt {
+  readonly id: number;
+  readonly worker: number;
+  /** Leaves [from, to). */
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+  readonly givenMs: number;
+  /** Every sum that it was asked for, by `sumKey`. */
+  readonly asked: ReadonlySet<string>;
+  /** Those that have not come yet. */
+  readonly due: Set<string>;
+}
+
+/** Names a piece of a node within a round. */
+export function sumKey({ level, index }: TreeNode, piece: number): string {
+  return `${level}/${index}/${piece}`;
+}
+
+/** Whether the attempt still owes a sum. */
+export function isOpen(attempt: Attempt): boolean {
+  return attempt.due.size > 0;
+}
+
+/** See the head of this file. */
+export class Attempts {
+  #current = new Map<number, Attempt>();
+  readonly #stale = new Map<number, Attempt>();
+  #lastId = 0;
+
+  start(attempt: Omit<Attempt, 'id' | 'due'>): Attempt {
+    const started = { ...attempt, id: ++this.#lastId, due: new Set(attempt.asked) };
+    this.#current.set(started.id, started);
+    return started;
+  }
+
+  /** An attempt of the round under way, delivered or not. */
+  find(id: number, worker: number): Attempt | undefined {
+    const found = this.#current.get(id);
+    return found?.worker === worker ? found : undefined;
+  }
+
+  /** What is owed in the round under way, oldest first. */
+  open(): Attempt[] {
+    return [...this.#current.values()].filter(isOpen);
+  }
+
+  remove(attempt: Attempt): void {
+    this.#current.delete(attempt.id);
+  }
+
+  /** Forgets a worker; returns what it owed in the round under way. */
+  removeWorker(worker: number): Attempt[] {
+    const owed = this.open().filter((attempt) => attempt.worker === worker);
+    for (const attempt of owed) this.remove(attempt);
+    for (const { id, worker: owner } of this.#stale.values()) if (owner === worker) this.#stale.delete(id);
+    return owed;
+  }
+
+  /** The round is over: what is still owed is stale. */
+  endRound(): void {
+    for (const attempt of this.open()) this.#stale.set(attempt.id, attempt);
+    this.#current = new Map();
+  }
+
+  /** A worker has reported on a range of an earlier round, which is returned; undefined if it owed none of that number. */
+  settle(id: number, worker: number): Attempt | undefined {
+    const stale = this.#stale.get(id);
+    if (stale?.worker !== worker) return undefined;
+    this.#stale.delete(id);
+    return stale;
+  }
+
+  /** Whether the worker owes a range of an earlier round. */
+  owesEarlier(worker: number): boolean {
+    return [...this.#stale.values()].some((attempt) => attempt.worker === worker);
+  }
+}

@@ -1,0 +1,304 @@
+// The step loop's decisions as a pure state machine: events in, commands out. No socket, clock or tensor
+// is touched here; the time comes with each event, and values are named by slots that the driver keeps.
+//
+// A round is one distributed sum: the gradient of a batch, or the evaluation of a slice of a split. Its
+// leaves are handed out as contiguous ranges ("attempts"). Each attempt answers with sums of maximal tree
+// nodes, piece by piece. Because equal leaves give equal bits, it does not matter which attempt a sum came
+// from: a lost worker's leaves go out again, a late range goes to an idle worker too, and the first answer
+// is taken. For the same reason an answer that differs from another is a lie: the coordinator then computes
+// the node itself, whoever was wrong is banned, and the round begins again without it.
+import { ReductionTree, isLifted, leavesUnder, lift, maximalNodes } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
+import { Answers } from './answers.ts';
+import type { AuditPolicy } from './answers.ts';
+import { Attempts, isOpen, sumKey } from './attempts.ts';
+import type { Attempt } from './attempts.ts';
+import type { DigestKind, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
+import { LeafFailures } from './leaf-failures.ts';
+import type { Hopeless } from './leaf-failures.ts';
+import { Pace } from './pace.ts';
+import { planWork } from './plan-work.ts';
+
+interface Round {
+  readonly number: number;
+  readonly plan: RoundPlan;
+  readonly trees: readonly ReductionTree<number>[];
+  readonly answers: Answers;
+  /** Of the leaves, however often the round has begun. */
+  readonly failures: LeafFailures;
+  readonly numBegun: number;
+  /** A sum is not finite, so this round ends with a ban or as diverged. */
+  isSpoilt: boolean;
+  isOver: boolean;
+}
+
+type EventOf<Type extends RoundEvent['type']> = Extract<RoundEvent, { readonly type: Type }>;
+
+/** Beginnings of one round; each but the first costs a process its place. */
+const MAX_BEGINNINGS = 64;
+
+/** See the head of this file. One instance a run. */
+export class RoundMachine {
+  readonly #policy: AuditPolicy;
+  readonly #pace = new Pace();
+  readonly #attempts = new Attempts();
+  /** The process of each worker. */
+  readonly #workers = new Map<number, string>();
+  #round: Round | undefined;
+  #numRounds = 0;
+  #nextSlot = 1;
+
+  constructor(policy: AuditPolicy) {
+    this.#policy = policy;
+  }
+
+  /** The kind of digest that a sum must come with; undefined if nobody waits for the sum. */
+  inspect(worker: number, sum: SumName): DigestKind | undefined {
+    const attempt = this.#attemptOf(worker, sum.round, sum.attempt);
+    if (!this.#round || !attempt || this.#round.isOver) return undefined;
+    const isKnown = attempt.asked.has(sumKey(sum.node, sum.piece));
+    return isKnown && this.#round.answers.isAudited(sum.node) ? 'strong' : 'fast';
+  }
+
+  /** Handles one event at the given monotonic time, and returns what to do, in order. */
+  handle(event: RoundEvent, nowMs: number): RoundCommand[] {
+    switch (event.type) {
+      case 'roundStarted':
+        return this.#begin(event.plan, nowMs);
+      case 'workerReady':
+        this.#workers.set(event.worker, event.process);
+        this.#pace.join(event.worker, event.threads, nowMs);
+        return this.#giveWork(nowMs);
+      case 'workerLost':
+        return this.#loseWorker(event, nowMs);
+      case 'outOfMemory':
+        return this.#countOutOfMemory(event.process);
+      case 'sumReceived':
+        return this.#takeSum(event, nowMs);
+      case 'rangeFinished':
+        return this.#finishRange(event, nowMs);
+      case 'rangeFailed':
+        return this.#failRange(event, nowMs);
+      case 'judged':
+        return this.#settleDoubt(event, nowMs);
+      case 'sumNotFinite':
+        return this.#doubtAll(event.round);
+      case 'tick':
+        return this.#giveWork(nowMs);
+      default:
+        return event satisfies never;
+    }
+  }
+
+  #begin(plan: RoundPlan, nowMs: number, before?: Round, again?: string): RoundCommand[] {
+    this.#attempts.endRound();
+    const number = ++this.#numRounds;
+    const numLeaves = plan.leafRows.length;
+    this.#round = {
+      number,
+      plan,
+      trees: Array.from({ length: plan.numPieces }, () => new ReductionTree<number>(numLeaves)),
+      answers: new Answers(this.#policy),
+      failures: before?.failures ?? new LeafFailures(),
+      numBegun: (before?.numBegun ?? 0) + 1,
+      isSpoilt: false,
+      isOver: false,
+    };
+    if (this.#round.numBegun > MAX_BEGINNINGS) {
+      const message = `the round began ${MAX_BEGINNINGS} times: ${again}`;
+      return this.#giveUp({ from: 0, to: numLeaves, cause: 'dishonest', message });
+    }
+    return [{ type: 'begin', round: number, again }, ...this.#giveWork(nowMs)];
+  }
+
+  #attemptOf(worker: number, round: number, attempt: number): Attempt | undefined {
+    return this.#round?.number === round ? this.#attempts.find(attempt, worker) : undefined;
+  }
+
+  #loseWorker({ worker, isPolite }: EventOf<'workerLost'>, nowMs: number): RoundCommand[] {
+    const process = this.#workers.get(worker);
+    if (process === undefined) return [];
+    const owed = this.#removeWorker(worker);
+    const hopeless = isPolite ? undefined : this.#round?.failures.lose(owed, process);
+    return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
+  }
+
+  #removeWorker(worker: number): Attempt[] {
+    this.#workers.delete(worker);
+    this.#pace.leave(worker);
+    return this.#attempts.removeWorker(worker);
+  }
+
+  #countOutOfMemory(process: string): RoundCommand[] {
+    const owed = this.#attempts.open().filter(({ worker }) => this.#workers.get(worker) === process);
+    const hopeless = this.#round?.failures.runOutOfMemory(owed, process);
+    return hopeless ? this.#giveUp(hopeless) : [];
+  }
+
+  #takeSum({ worker, sum, digest, isFinite }: EventOf<'sumReceived'>, nowMs: number): RoundCommand[] {
+    const round = this.#round;
+    const attempt = this.#attemptOf(worker, sum.round, sum.attempt);
+    if (!round || !attempt || round.isOver) return [];
+    const { node, piece } = sum;
+    const key = sumKey(node, piece);
+    if (!attempt.asked.has(key)) {
+      const isReal = piece < round.plan.numPieces && isLifted(node, round.plan.leafRows.length);
+      const what = isReal ? 'a sum it was not asked for' : 'a sum that does not exist';
+      return [{ type: 'evict', worker, reason: `sent ${what}` }];
+    }
+    const isLast = attempt.due.delete(key) && !isOpen(attempt);
+    if (isLast) this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
+    const process = this.#workers.get(worker) as string;
+    const isContested = round.answers.add(node, piece, { worker, process, digest });
+    if (isContested && round.answers.liars(node).size > 0) return this.#punish(node, nowMs);
+    const commands = this.#store(round, node, piece);
+    if (!isFinite && round.plan.mode === 'sum') round.isSpoilt = true;
+    if (isContested || !isFinite) commands.push(...this.#doubt(node));
+    else commands.push(...this.#completePiece(round, piece, commands));
+    commands.push(...this.#completeRound());
+    return isLast ? [...commands, ...this.#giveWork(nowMs)] : commands;
+  }
+
+  /** Adds a sum to the tree of its piece, unless its leaves are there already. */
+  #store(round: Round, node: TreeNode, piece: number): RoundCommand[] {
+    const slot = this.#nextSlot++;
+    const added = (round.trees[piece] as ReductionTree<number>).add(node, slot);
+    if (!added) return [];
+    round.answers.take(node, piece);
+    const forgotten = added.dropped.map((dropped) => ({ type: 'forget' as const, slot: dropped }));
+    const isSum = round.plan.mode === 'sum';
+    const merges = added.merges.map((merge) => ({ type: 'merge' as const, piece, ...merge }));
+    return [{ type: 'store', slot }, ...forgotten, ...(isSum ? merges : [])];
+  }
+
+  /** The piece goes to the optimizer as soon as it is whole; what an audit finds later makes the round begin again. */
+  #completePiece(round: Round, piece: number, stored: readonly RoundCommand[]): RoundCommand[] {
+    const { root } = round.trees[piece] as ReductionTree<number>;
+    if (stored.length === 0 || round.isSpoilt || round.plan.mode !== 'sum' || root === undefined) return [];
+    return [{ type: 'pieceCompleted', piece, slot: root }];
+  }
+
+  #completeRound(): RoundCommand[] {
+    const round = this.#round;
+    if (!round || round.isOver || round.isSpoilt || round.answers.isInDoubt) return [];
+    if (!round.trees.every((tree) => tree.isComplete)) return [];
+    if (round.answers.unwitnessed(round.plan.leafRows.length).length > 0) return [];
+    round.isOver = true;
+    return [{ type: 'roundCompleted', round: round.number }];
+  }
+
+  /** A worker says that it is done with a range; its sums, if it sent them all, were here before. */
+  #finishRange(
+    { worker, round, attempt, computeMs }: EventOf<'rangeFinished'>,
+    nowMs: number,
+  ): RoundCommand[] {
+    const attempted = this.#settle(worker, round, attempt);
+    if (attempted === 'open') {
+      return [{ type: 'evict', worker, reason: 'finished a range without sending all of its sums' }];
+    }
+    if (attempted && computeMs > 0) this.#pace.deliver(worker, attempted.rows, attempted.givenMs, nowMs);
+    return this.#giveWork(nowMs);
+  }
+
+  /** An attempt that came too late for its round, and is owed no more; or whether it is still open. */
+  #settle(worker: number, round: number, id: number): Attempt | 'open' | undefined {
+    const current = this.#attemptOf(worker, round, id);
+    if (!current) return this.#attempts.settle(id, worker);
+    if (!isOpen(current)) return undefined;
+    if (this.#round?.isOver !== true) return 'open';
+    this.#attempts.remove(current);
+    return current;
+  }
+
+  #failRange(event: EventOf<'rangeFailed'>, nowMs: number): RoundCommand[] {
+    const attempt = this.#attemptOf(event.worker, event.round, event.attempt);
+    if (this.#settle(event.worker, event.round, event.attempt) !== 'open' || !attempt) {
+      return this.#giveWork(nowMs);
+    }
+    this.#attempts.remove(attempt);
+    const process = this.#workers.get(event.worker) as string;
+    const others = [...this.#workers.values()];
+    const hopeless = this.#round?.failures.fail(attempt, { ...event, process, others });
+    return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
+  }
+
+  #giveUp(hopeless: Hopeless): RoundCommand[] {
+    if (!this.#round || this.#round.isOver) return [];
+    this.#round.isOver = true;
+    return [{ type: 'giveUp', ...hopeless }];
+  }
+
+  /** Has the coordinator compute a node. */
+  #doubt(node: TreeNode): RoundCommand[] {
+    const round = this.#round as Round;
+    if (!round.answers.doubt(node)) return [];
+    const digest = round.answers.isAudited(node) ? 'strong' : 'fast';
+    return [{ type: 'judge', round: round.number, node, digest }];
+  }
+
+  /** Parts that are finite may come from liars, and add up to what is not. */
+  #doubtAll(number: number): RoundCommand[] {
+    const round = this.#round;
+    if (round?.number !== number || round.isSpoilt) return [];
+    round.isSpoilt = true;
+    round.isOver = false;
+    const commands = round.answers.taken().flatMap((node) => this.#doubt(node));
+    return [...commands, ...this.#endSpoilt()];
+  }
+
+  #settleDoubt({ round: number, node, digests }: EventOf<'judged'>, nowMs: number): RoundCommand[] {
+    const round = this.#round;
+    if (round?.number !== number || round.isOver) return [];
+    if (round.answers.judge(node, digests).size > 0) return this.#punish(node, nowMs);
+    return [...this.#endSpoilt(), ...this.#completeRound(), ...this.#giveWork(nowMs)];
+  }
+
+  /** Once all that is in doubt turned out to be right, a sum that is not finite is real. */
+  #endSpoilt(): RoundCommand[] {
+    const round = this.#round as Round;
+    if (!round.isSpoilt || round.answers.isInDoubt) return [];
+    round.isOver = true;
+    return [{ type: 'diverged' }];
+  }
+
+  /** Sends away who was wrong about a node, and begins the round again: other sums of theirs are part of it. */
+  #punish(node: TreeNode, nowMs: number): RoundCommand[] {
+    const round = this.#round as Round;
+    const { from, to } = leavesUnder(node, round.plan.leafRows.length);
+    const what = round.plan.mode === 'sum' ? 'gradient of shards' : 'evaluation of leaves';
+    const reason = `its ${what} ${from} to ${to - 1} is not what they give`;
+    const liars = [...round.answers.liars(node)];
+    for (const worker of liars) this.#removeWorker(worker);
+    const bans = liars.map((worker) => ({ type: 'ban' as const, worker, reason }));
+    return [...bans, ...this.#begin(round.plan, nowMs, round, 'a worker was wrong')];
+  }
+
+  /** Hands out what is open, what is to be confirmed, and what is late. */
+  #giveWork(nowMs: number): RoundCommand[] {
+    const round = this.#round;
+    if (!round || round.isOver || round.isSpoilt || this.#workers.size === 0) return [];
+    const [attempts, pace, workers] = [this.#attempts, this.#pace, this.#workers];
+    const work = planWork({ ...round, attempts, pace, workers, nowMs });
+    const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
+      const rows = rowsIn(round.plan, from, to);
+      const asked = sumsOf(round.plan, from, to);
+      const { id: attempt } = attempts.start({ worker, from, to, rows, asked, givenMs: nowMs });
+      return { type: 'assign', worker, attempt, from, to };
+    });
+    return [...commands, ...work.toJudge.flatMap((node) => this.#doubt(node))];
+  }
+}
+
+function rowsIn({ leafRows }: RoundPlan, from: number, to: number): number {
+  return leafRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
+}
+
+/** The sums that a range comes back as. */
+function sumsOf({ mode, numPieces, leafRows }: RoundPlan, from: number, to: number): Set<string> {
+  const numLeaves = leafRows.length;
+  const leaves = Array.from({ length: to - from }, (_, leaf) => ({ level: 0, index: from + leaf }));
+  const nodes =
+    mode === 'sum' ? maximalNodes(from, to, numLeaves) : leaves.map((leaf) => lift(leaf, numLeaves));
+  const pieces = Array.from({ length: numPieces }, (_, piece) => piece);
+  return new Set(nodes.flatMap((node) => pieces.map((piece) => sumKey(node, piece))));
+}

@@ -1,0 +1,100 @@
+// From a message with a result to a sum that the round machine can judge: its bytes are checked against the model and
+// the fingerprints they came with, copied to memory, and digested. What is wrong with them evicts their sender.
+import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
+import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
+import { lift } from '../src/tree.ts';
+import type { ActiveRound } from './active-round.ts';
+import { digestSum } from './digest.ts';
+import type { SumDigest } from './digest.ts';
+import type { DigestKind, SumName } from './machine/events.ts';
+import type { SumSlots } from './sum-slots.ts';
+import type { TrainingState } from './training-state.ts';
+
+/** A sum that is as its sender meant it. */
+export interface CheckedSum extends SumDigest {
+  readonly name: SumName;
+  /** Keeps it under a slot. */
+  readonly store: (slot: number) => void;
+  /** Called when it is not kept. */
+  readonly drop: () => void;
+}
+
+/** Says of what kind a sum's digest must be; undefined if nobody waits for it. */
+export type Inspect = (name: SumName) => DigestKind | undefined;
+
+/** A checked sum; why its sender is to be evicted; or undefined if nobody waits for it. */
+export type Receipt = CheckedSum | { readonly evict: string } | undefined;
+
+/** See the head of this file. */
+export class SumInbox {
+  readonly #state: TrainingState;
+  readonly #slots: SumSlots;
+  readonly #evaluationWidth: number;
+  readonly #outputs: ByteFingerprinter;
+
+  constructor(state: TrainingState, slots: SumSlots, evaluationWidth: number) {
+    this.#state = state;
+    this.#slots = slots;
+    this.#evaluationWidth = evaluationWidth;
+    this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
+  }
+
+  /** Checks a piece of a sum of gradients. */
+  gradient(active: ActiveRound, message: GradientMessage, body: Uint8Array, inspect: Inspect): Receipt {
+    const { round, attempt, level, index, piece, fingerprint, lossSum } = message;
+    const { kernels, memory, model } = this.#state;
+    const name = { round, attempt, node: { level, index }, piece };
+    const kind = inspect(name);
+    if (active.kind !== 'train' || !kind) return undefined;
+    const { length } = model.pieces[piece] ?? { length: -1 };
+    const isLastPiece = piece === model.pieces.length - 1;
+    if (body.byteLength !== 4 * length || isLastPiece !== (lossSum !== undefined)) {
+      return { evict: `sent ${body.byteLength} bytes for piece ${piece}` };
+    }
+    if (message.weights !== this.#state.fingerprint) {
+      return { evict: `computed round ${round} with other weights` };
+    }
+    const address = this.#slots.take(piece);
+    memory.bytes(address, body.byteLength).set(body);
+    const drop = (): void => this.#slots.giveBack(piece, address);
+    if (fingerprintOf(kernels, address, length) !== fingerprint) {
+      drop();
+      return { evict: `sent a damaged piece ${piece}` };
+    }
+    const sum = { address, length, fingerprint, lossSum: lossSum ?? 0 };
+    const digest = digestSum(kernels, memory, kind, sum);
+    if (!digest.isFinite) active.divergence ??= this.#state.divergence(piece, address);
+    const store = (slot: number): void => this.#slots.store(slot, piece, address, sum.lossSum);
+    return { name, ...digest, store, drop };
+  }
+
+  /** Checks a leaf of an evaluation. */
+  evaluation(active: ActiveRound, message: EvaluationMessage, body: Uint8Array, inspect: Inspect): Receipt {
+    const { round, attempt, leaf, lossSum, fingerprint } = message;
+    const width = this.#evaluationWidth;
+    const node = lift({ level: 0, index: leaf }, Math.max(active.leafLosses.length, leaf + 1));
+    const name = { round, attempt, node, piece: 0 };
+    const kind = inspect(name);
+    if (active.kind !== 'evaluate' || !kind) return undefined;
+    const start = active.batch.bounds[leaf];
+    const end = active.batch.bounds[leaf + 1];
+    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * width) {
+      return { evict: `sent ${body.byteLength} bytes for evaluation leaf ${leaf}` };
+    }
+    if (message.weights !== this.#state.fingerprint) {
+      return { evict: `evaluated round ${round} with other weights` };
+    }
+    const { kernels, memory } = this.#state;
+    const [address, length] = [this.#outputs.copy(body), body.byteLength / 4];
+    if (fingerprintOf(kernels, address, length) !== fingerprint) {
+      return { evict: `sent damaged outputs of evaluation leaf ${leaf}` };
+    }
+    const store = (): void => {
+      active.leafLosses[leaf] = lossSum;
+      const target = active.outputs.subarray(start * width, end * width);
+      new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
+    };
+    const digest = digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum });
+    return { name, ...digest, store, drop: () => undefined };
+  }
+}

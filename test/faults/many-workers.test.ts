@@ -1,0 +1,125 @@
+// Workers that come in crowds, that come and go, and that stop reading: the coordinator keeps its memory, and the weights
+// their bits.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { startCuttingProxy } from '../helpers/cutting-proxy.ts';
+import { FakeWorker } from '../helpers/fake-worker.ts';
+import { residentMegabytes } from '../helpers/memory-of.ts';
+import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
+import { countEpochs, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+/** 4,215,809 parameters: 16.1 MiB. */
+const LARGE: Partial<ConfigInput> = {
+  epochs: 2,
+  model: {
+    layers: [
+      { kind: 'dense', units: 2048, activation: 'relu' },
+      { kind: 'dense', units: 2048, activation: 'relu' },
+      { kind: 'dense', units: 1 },
+    ],
+  },
+};
+const MODEL_MEGABYTES = 16.1;
+/** Long enough for workers to come and go meanwhile. */
+const LONG: Partial<ConfigInput> = { epochs: 600 };
+
+const deadlineMs = 120_000;
+
+describe('a coordinator', () => {
+  it('gives 50 workers that come at once their weights from one buffer', async () => {
+    const flags = ['--min-workers', '51'];
+    const run = await startCoordinator({ config: LARGE, flags, cli: { deadlineMs } });
+    startWorker(run, run.url, { deadlineMs });
+    await run.command.untilStderr(/worker 1 .* joined/);
+    const before = residentMegabytes(run.command.pid, 'now');
+    const options = { url: run.url, token: TOKEN };
+    const crowd = await Promise.all(Array.from({ length: 50 }, () => FakeWorker.join(options)));
+    await run.command.untilStderr(/worker 51 .* joined/);
+    const growth = residentMegabytes(run.command.pid, 'peak') - before;
+    // Work is given out to all of them; nobody does any.
+    await Promise.race(crowd.map((worker) => worker.next('train')));
+    await Promise.all(crowd.map((worker) => worker.leave()));
+    await expectUndisturbedEnd(run, LARGE);
+    // A copy for each would be 800 MB.
+    expect(growth).toBeLessThan(10 * MODEL_MEGABYTES);
+  });
+
+  it('drops a stopped worker before what is queued for it fills the memory, and takes it back', async () => {
+    const config = { ...LARGE, epochs: 4 };
+    const run = await startCoordinator({ config, cli: { deadlineMs } });
+    const stopped = startWorker(run, run.url, { deadlineMs });
+    const other = startWorker(run, run.url, { deadlineMs });
+    await untilEpoch(run.command, run.directory, 1);
+    const before = residentMegabytes(run.command.pid, 'now');
+    stopped.signal('SIGSTOP');
+    await run.command.untilStderr(
+      /left: (?:does not read: \d+ bytes are queued for it|not a byte came for 15 s)/,
+    );
+    const growth = residentMegabytes(run.command.pid, 'peak') - before;
+    stopped.signal('SIGCONT');
+    await expectUndisturbedEnd(run, config);
+    expect(growth).toBeLessThan(64 + 6 * MODEL_MEGABYTES + 100);
+    await other.finished;
+    stopped.signal('SIGTERM');
+    expect([0, 143]).toContain((await stopped.finished).exitCode);
+  });
+
+  it('lets no worker that comes and goes every second hold up the others', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const options = { url: run.url, token: TOKEN };
+    for (let visit = 0; visit < 5; visit++) {
+      const flapping = await FakeWorker.join(options);
+      await sleep(1000);
+      flapping.terminate();
+    }
+    const cooling = await FakeWorker.join(options);
+    await run.command.untilStderr(/waits \d+ s: workers of 127\.0\.0\.1 keep vanishing/);
+    cooling.terminate();
+    await expectUndisturbedEnd(run, LONG);
+  });
+
+  it('gives workers that join at any moment the weights of that moment', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const workers = [];
+    for (const waitMs of [130, 710, 290]) {
+      await sleep(waitMs);
+      workers.push(startWorker(run, run.url, { deadlineMs }));
+    }
+    await run.command.untilStderr(/worker 4 .* joined/);
+    run.worker.signal('SIGTERM');
+    await expectUndisturbedEnd(run, LONG);
+    for (const worker of workers) expect((await worker.finished).exitCode).toBe(0);
+  });
+
+  it('takes part of a message for nothing: connections may break after any byte', async () => {
+    const config = { ...LONG, epochs: 300 };
+    const run = await startTraining({ config, cli: { deadlineMs } });
+    // Within the HTTP request, within "hello", between messages, within gradients of 2,724 bytes.
+    const limits = [1, 200, 300, 500, 801, 1000, 1500, 3000, 5001, 9000];
+    const proxy = await startCuttingProxy(run.url, limits);
+    const workers = [1, 2, 3].map(() => startWorker(run, proxy, { deadlineMs }));
+    await run.command.untilStderr(/worker \d+ .* did not join|worker [2-9] .* left/);
+    await untilEpoch(run.command, run.directory, Math.min(299, countEpochs(run.directory) + 20));
+    await expectUndisturbedEnd(run, config);
+    for (const worker of workers) {
+      worker.signal('SIGTERM');
+      expect([0, 143]).toContain((await worker.finished).exitCode);
+    }
+  });
+});
+
+describe('workers that are all killed at once', () => {
+  it('are waited for, and new ones go on where they stopped', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const second = startWorker(run, run.url, { deadlineMs });
+    await run.command.untilStderr(/worker 2 .* joined/);
+    run.worker.signal('SIGKILL');
+    second.signal('SIGKILL');
+    await run.command.untilStderr(/0 of 1 workers, waiting/);
+    startWorker(run, run.url, { deadlineMs });
+    await expectUndisturbedEnd(run, LONG);
+    expect(readRosterEvents(run.directory)).toContain('workerJoined 3');
+  });
+});

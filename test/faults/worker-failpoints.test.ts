@@ -1,0 +1,50 @@
+// Workers that die at each of many places: the weights stay the same bits.
+import { describe, expect, it } from 'vitest';
+import { FAILPOINT_RUN, startFailing } from '../helpers/failpoint-run.ts';
+import { readRosterEvents } from '../helpers/run-records.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/;
+
+describe('the same weights come out when a worker', () => {
+  it.each<[string, string, RegExp]>([
+    ['is killed before it computes a range', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
+    ['is killed when it has sent its whole range', 'worker.afterSend@worker=1@step=7:kill', KILLED],
+    [
+      'is killed in an evaluation',
+      [1, 2].map((worker) => `worker.beforeCompute@worker=${worker}@type=evaluate:kill`).join(),
+      KILLED,
+    ],
+    [
+      'fails in the middle of sending a range',
+      'worker.afterCompute@worker=1@step=7@piece=1:throw',
+      /worker 1 .* failed on a range: error made by failpoint worker\.afterCompute/,
+    ],
+    ...[1, 2, 5, 13, 34].map((message): [string, string, RegExp] => [
+      `is killed before its message number ${message}`,
+      `worker.afterCompute@worker=1#${message}:kill`,
+      KILLED,
+    ]),
+  ])('%s', async (_, failpoint, told) => {
+    const run = startFailing(failpoint);
+    await expectUndisturbedEnd(run, FAILPOINT_RUN);
+    expect(run.command.stderr).toMatch(told);
+    expect(readRosterEvents(run.directory).slice(0, 3)).toContainEqual(
+      expect.stringMatching(/^workerLeft [12]$/),
+    );
+  });
+});
+
+it('a run whose workers all die at the same step again and again ends, and says why', async () => {
+  const { command } = startFailing('worker.beforeCompute@step=7:kill');
+  const { exitCode, stderr } = await command.finished;
+  expect(exitCode).toBe(7);
+  expect(stderr).toContain('error[E_NO_WORKERS]: every worker process died 4 times, last by SIGKILL');
+});
+
+it('a worker that thinks about every range for ten times as long as it takes to compute is waited for', async () => {
+  const run = startFailing('worker.beforeCompute@worker=1:sleep=100');
+  await expectUndisturbedEnd(run, FAILPOINT_RUN);
+  const events = readRosterEvents(run.directory);
+  expect(events.filter((event) => event.startsWith('workerJoined'))).toHaveLength(2);
+});

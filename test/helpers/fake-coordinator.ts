@@ -1,0 +1,89 @@
+// A coordinator that says what a test tells it to, in our protocol: workers connect to it as to an honest one.
+import { onTestFinished } from 'vitest';
+import { listen } from '../../coordinator/listener.ts';
+import { createLogger } from '../../src/log.ts';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { CoordinatorMessage, Received, WorkerMessage } from '../../src/protocol/message-types.ts';
+import { parseWorkerMessage } from '../../src/protocol/messages.ts';
+
+type ReceivedOf<Type extends WorkerMessage['type']> = Received<Extract<WorkerMessage, { type: Type }>>;
+
+/** One connection of a worker. */
+export class FakeSession {
+  readonly connection: Connection;
+  readonly ended: Promise<{ code: number; reason: string }>;
+  #received: Received<WorkerMessage>[] = [];
+  #wake: () => void = () => undefined;
+  #hasEnded = false;
+
+  constructor(connection: Connection) {
+    this.connection = connection;
+    this.ended = new Promise((resolve) =>
+      connection.onClose((code, reason) => {
+        this.#hasEnded = true;
+        this.#wake();
+        resolve({ code, reason });
+      }),
+    );
+    connection.onMessage((data) => {
+      this.#received.push(parseWorkerMessage(data));
+      this.#wake();
+    });
+  }
+
+  send(message: CoordinatorMessage, body?: Uint8Array): void {
+    this.connection.send(encodeMessage(message, body));
+  }
+
+  /** Resolves to the next message, which must be of this type. */
+  async next<Type extends WorkerMessage['type']>(type: Type): Promise<ReceivedOf<Type>> {
+    while (this.#received.length === 0) {
+      if (this.#hasEnded) throw new Error(`the connection ended without "${type}"`);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const received = this.#received.shift() as Received<WorkerMessage>;
+    if (received.message.type !== type) throw new Error(`"${received.message.type}" came, not "${type}"`);
+    return received as ReceivedOf<Type>;
+  }
+}
+
+/** An open port, closed when the test is over. */
+export class FakeCoordinator {
+  readonly url: string;
+  /** Every connection so far. */
+  readonly sessions: readonly FakeSession[];
+  #wait: (numSessions: number) => Promise<void>;
+
+  private constructor(url: string, sessions: FakeSession[], wait: (numSessions: number) => Promise<void>) {
+    this.url = url;
+    this.sessions = sessions;
+    this.#wait = wait;
+  }
+
+  static async open(): Promise<FakeCoordinator> {
+    const sessions: FakeSession[] = [];
+    let wake = (): void => undefined;
+    const listener = await listen({
+      host: '127.0.0.1',
+      port: 0,
+      maxWorkers: 64,
+      log: createLogger({ level: 'silent' }),
+      onConnection: (connection) => {
+        sessions.push(new FakeSession(connection));
+        wake();
+      },
+    });
+    onTestFinished(() => listener.close());
+    const wait = async (numSessions: number): Promise<void> => {
+      while (sessions.length < numSessions) await new Promise<void>((resolve) => (wake = resolve));
+    };
+    return new FakeCoordinator(`ws://127.0.0.1:${listener.port}`, sessions, wait);
+  }
+
+  /** The connection of this number, from 1, as soon as it is there. */
+  async session(number: number): Promise<FakeSession> {
+    await this.#wait(number);
+    return this.sessions[number - 1] as FakeSession;
+  }
+}

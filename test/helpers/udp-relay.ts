@@ -1,0 +1,82 @@
+// Stands between the two ends of a tunnel and passes packets on as a bad line would: late, at a limited rate, and not all
+// of them; decided by a seeded generator.
+import dgram from 'node:dgram';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { onTestFinished } from 'vitest';
+
+/** What the line does to packets, in each direction. */
+export interface Impairments {
+  readonly delayMs: number;
+  /** 0 to 1. */
+  readonly loss: number;
+  readonly bitsPerSecond: number;
+  readonly seed: number;
+}
+
+/** Where one end of the tunnel sends its packets to, and the port it must send them from. */
+export interface RelayPort {
+  readonly relay: number;
+  readonly own: number;
+}
+
+/** Packets that would wait longer than this for their turn are dropped, as a full router does. */
+const MAX_QUEUE_MS = 400;
+
+/** Opens a relay between two ends on this machine; closed when the test is over. */
+export async function openUdpRelay(impairments: Impairments): Promise<[RelayPort, RelayPort]> {
+  const [first, second, firstOwn, secondOwn] = await Promise.all([open(), open(), open(), open()]);
+  const ports: [RelayPort, RelayPort] = [
+    { relay: portOf(first), own: portOf(firstOwn) },
+    { relay: portOf(second), own: portOf(secondOwn) },
+  ];
+  firstOwn.close();
+  secondOwn.close();
+  const random = mulberry32(impairments.seed);
+  passOn(first, second, ports[1].own, impairments, random);
+  passOn(second, first, ports[0].own, impairments, random);
+  onTestFinished(() => {
+    first.close();
+    second.close();
+  });
+  return ports;
+}
+
+function passOn(
+  from: dgram.Socket,
+  to: dgram.Socket,
+  port: number,
+  { delayMs, loss, bitsPerSecond }: Impairments,
+  random: () => number,
+): void {
+  let lineFreeMs = 0;
+  from.on('message', (packet) => {
+    const nowMs = performance.now();
+    const isFull = lineFreeMs - nowMs > MAX_QUEUE_MS;
+    if (isFull || random() < loss) return;
+    lineFreeMs = Math.max(lineFreeMs, nowMs) + (8000 * packet.length) / bitsPerSecond;
+    const arrivesInMs = lineFreeMs - nowMs + delayMs;
+    setTimeout(() => to.send(packet, port, '127.0.0.1', () => undefined), arrivesInMs).unref();
+  });
+}
+
+async function open(): Promise<dgram.Socket> {
+  const socket = dgram.createSocket('udp4').on('error', () => undefined);
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  return socket;
+}
+
+function portOf(socket: dgram.Socket): number {
+  return (socket.address() as AddressInfo).port;
+}
+
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,260 @@
+// A worker process over several connections: what it keeps of one for the next, how long it waits in between, and when it
+// does not come back. And the coordinator's side: a worker that comes back, or pretends to.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { hashDataset } from '../../src/data/dataset.ts';
+import type { RowLayout } from '../../src/data/dataset.ts';
+import { ByteFingerprinter, combineFingerprints } from '../../src/engine/fingerprint.ts';
+import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { Memory } from '../../src/memory.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
+import { CliProcess } from '../helpers/cli.ts';
+import type { CliOptions } from '../helpers/cli.ts';
+import { FakeCoordinator } from '../helpers/fake-coordinator.ts';
+import type { FakeSession } from '../helpers/fake-coordinator.ts';
+import { FakeWorker } from '../helpers/fake-worker.ts';
+import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
+import { startRelay } from '../helpers/relay.ts';
+import { countEpochs, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
+import { temporaryDirectory } from '../helpers/table-run.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+const NUM_ROWS = 4096;
+const NUM_FEATURES = 64;
+/** All rows through these layers take a second or two. */
+const LAYERS = [
+  { kind: 'dense', units: 1024, activation: 'relu', bias: true },
+  { kind: 'dense', units: 1024, activation: 'relu', bias: true },
+  { kind: 'dense', units: 1, activation: 'linear', bias: true },
+] as const;
+const LAYOUT: RowLayout = {
+  numRows: NUM_ROWS,
+  featureShape: [NUM_FEATURES],
+  featureType: 'f32',
+  featureScale: 1,
+  targetKind: 'values',
+  targetWidth: 1,
+  numClasses: 0,
+  hasWeights: false,
+};
+const DATASET = new Uint8Array(
+  Float32Array.from({ length: NUM_ROWS * (NUM_FEATURES + 1) }, (_, index) => (index % 17) / 17).buffer,
+);
+const WELCOME: Omit<WelcomeMessage, 'nonce'> = {
+  type: 'welcome',
+  run: 'a run of this test',
+  worker: 1,
+  layers: LAYERS,
+  seed: 7,
+  loss: { kind: 'mse' },
+  batchSize: NUM_ROWS,
+  shards: 2,
+  numerics: 'strict',
+  layout: LAYOUT,
+  datasetSha256: hashDataset(LAYOUT, DATASET),
+};
+const { pieces } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
+
+let fingerprinter: ByteFingerprinter;
+
+beforeAll(async () => {
+  const { module } = await loadKernelModule();
+  const memory = new Memory();
+  fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+});
+
+function startWorkerAt(url: string, options: Partial<CliOptions> = {}): CliProcess {
+  return CliProcess.start(['worker', url], { cwd: temporaryDirectory(), ...options });
+}
+
+/** Greets the worker and gives it the dataset, if it asks. */
+async function admit(session: FakeSession, nonce: string): Promise<void> {
+  await session.next('hello');
+  session.send({ ...WELCOME, nonce });
+}
+
+async function load(session: FakeSession): Promise<void> {
+  const { offset, length, sha256 } = (await session.next('fetch')).message;
+  expect({ offset, length }).toEqual({ offset: 0, length: DATASET.length });
+  session.send({ type: 'chunk', sha256, offset }, DATASET);
+}
+
+/** Sends weights that are all `value`; resolves to their name. */
+function sendWeights(session: FakeSession, version: number, value: number): string {
+  const names = pieces.map(({ length }, piece) => {
+    const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
+    const fingerprint = fingerprinter.fingerprint(bytes);
+    session.send({ type: 'weights', run: WELCOME.run, version, piece, fingerprint }, bytes);
+    return fingerprint;
+  });
+  return combineFingerprints(names);
+}
+
+function sendRange(session: FakeSession, round: number, weights: string, bounds: readonly number[]): void {
+  const rows = Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => row);
+  const key = { run: WELCOME.run, round, attempt: round, version: round, weights, step: round };
+  const range = { numLeaves: 2, firstLeaf: 0, bounds };
+  const message: TrainMessage = { type: 'train', ...key, ...range };
+  session.send(message, new Uint8Array(rows.buffer));
+}
+
+/** A worker at work on a range that takes it a second or more. */
+async function busyWorker(): Promise<{
+  coordinator: FakeCoordinator;
+  worker: CliProcess;
+  session: FakeSession;
+}> {
+  const coordinator = await FakeCoordinator.open();
+  const worker = startWorkerAt(coordinator.url);
+  const session = await coordinator.session(1);
+  await admit(session, '0123456789abcdef');
+  await load(session);
+  expect((await session.next('ready')).message.nonce).toBe('0123456789abcdef');
+  sendRange(session, 1, sendWeights(session, 1, 0.01), [0, NUM_ROWS / 2, NUM_ROWS]);
+  await sleep(300);
+  return { coordinator, worker, session };
+}
+
+describe('a worker', () => {
+  it('that lost its connection in the middle of a range is ready when the range is through, and mixes up nothing', async () => {
+    const { coordinator, session } = await busyWorker();
+    session.connection.terminate();
+    const next = await coordinator.session(2);
+    await admit(next, 'fedcba9876543210');
+    // It kept the dataset.
+    expect((await next.next('ready')).message.nonce).toBe('fedcba9876543210');
+    sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
+    let numNonzero = 0;
+    for (let count = 0; count < pieces.length; count++) {
+      const { message, body } = await next.next('gradient');
+      expect(message).toMatchObject({ round: 2, attempt: 2, level: 0, index: 0 });
+      numNonzero += new Float32Array(new Uint8Array(body).buffer).filter((value) => value !== 0).length;
+    }
+    // Where all weights are zero only the last bias has a gradient.
+    expect(numNonzero).toBe(1);
+    await next.next('finished');
+  });
+
+  it('that is told to stop gives its range back at once, and exits with 143', async () => {
+    const { worker, session } = await busyWorker();
+    worker.signal('SIGTERM');
+    const toldMs = performance.now();
+    await session.next('leave');
+    expect(performance.now() - toldMs).toBeLessThan(500);
+    expect((await worker.finished).exitCode).toBe(143);
+    expect(await session.ended).toEqual({ code: 1000, reason: 'leaving' });
+  });
+
+  it('whose connection keeps breaking waits longer and longer', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url);
+    const waits: number[] = [];
+    // By chance alone four waits are below 0.5 s once in ten thousand times.
+    while (Math.max(0, ...waits) <= 0.5 && waits.length < 5) {
+      const session = await coordinator.session(waits.length + 1);
+      await session.next('hello');
+      session.connection.close(1001, 'flapping');
+      const told = `(?:session ended: flapping; connecting again in ([\\d.]+) s[^]*){${waits.length + 1}}`;
+      waits.push(Number((await worker.untilStderr(new RegExp(told)))[1]));
+    }
+    expect(Math.max(...waits)).toBeGreaterThan(0.5);
+    worker.signal('SIGTERM');
+    expect((await worker.finished).exitCode).toBe(143);
+  });
+
+  it('of another version is told so, and does not come back', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url);
+    const session = await coordinator.session(1);
+    const reason = 'message of protocol 3, this side speaks 4: install the same version on both';
+    session.connection.close(4401, reason);
+    const { exitCode, stderr } = await worker.finished;
+    expect(exitCode).toBe(5);
+    expect(stderr).toContain(`error[E_REFUSED]: the coordinator refused this worker: ${reason}\n`);
+    expect(coordinator.sessions).toHaveLength(1);
+  });
+
+  it('that is sent away for what it sent gives up after three times', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url);
+    for (const number of [1, 2, 3]) {
+      const session = await coordinator.session(number);
+      await session.next('hello');
+      session.connection.close(4402, 'sent a sum that does not exist');
+    }
+    const { exitCode, stderr } = await worker.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('3 sessions in a row failed: sent a sum that does not exist');
+  });
+
+  it('finds the way back to a coordinator that was killed and started again', async () => {
+    const first = await startTraining();
+    first.command.signal('SIGKILL');
+    await first.command.finished;
+    await first.worker.untilStderr(/nothing listens at .*; retrying in/);
+    const second = await startCoordinator({ port: Number(new URL(first.url).port) });
+    await expectUndisturbedEnd(second);
+    expect(readRosterEvents(second.directory)[0]).toBe('workerJoined 1');
+    expect((await first.worker.finished).exitCode).toBe(0);
+  });
+});
+
+describe('a coordinator', () => {
+  it('lets a worker that comes back take the place of its own earlier connection', async () => {
+    const run = await startTraining();
+    const options = { url: run.url, token: TOKEN };
+    const instance = '00112233445566aa';
+    const old = await FakeWorker.join(options, { instance });
+    await old.next('train', 'evaluate');
+    const back = await FakeWorker.join(options, { instance });
+    expect(await old.ended).toEqual({ code: 4404, reason: 'superseded session: the worker has come back' });
+    await run.command.untilStderr(/worker 2 .* left: superseded session/);
+    await back.leave();
+    await expectUndisturbedEnd(run);
+  });
+
+  it('is not taken in by a recording of another connection', async () => {
+    const run = await startCoordinator();
+    const recorded: Buffer[] = [];
+    const relay = await startRelay(run.url, TOKEN, (_received, data) => {
+      recorded.push(data);
+      return [data];
+    });
+    startWorker(run, relay);
+    await untilEpoch(run.command, run.directory, 1);
+    const replayed = await FakeWorker.connect({ url: run.url, token: TOKEN });
+    for (const data of recorded.slice(0, 200)) replayed.sendBytes(data);
+    expect(await replayed.ended).toEqual({
+      code: 4402,
+      reason: '"ready" answers another connection\'s welcome',
+    });
+    await expectUndisturbedEnd(run);
+    expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
+  });
+
+  it('names both versions to a worker whose messages it cannot read', async () => {
+    const run = await startCoordinator();
+    const stranger = await FakeWorker.connect({ url: run.url, token: TOKEN });
+    const data = encodeMessage({ type: 'leave' });
+    data.writeUInt16LE(3, 4);
+    stranger.sendBytes(data);
+    expect(await stranger.ended).toEqual({
+      code: 4401,
+      reason: 'message of protocol 3, this side speaks 4: install the same version on both',
+    });
+    run.command.signal('SIGTERM');
+    expect((await run.command.finished).exitCode).toBe(143);
+  });
+
+  it('without a worker in the middle of a run gives up after the time it was told to wait, with exit code 7', async () => {
+    const run = await startTraining({ flags: ['--wait-for-workers', '2'] });
+    run.worker.signal('SIGKILL');
+    const { exitCode, stderr } = await run.command.finished;
+    expect(exitCode).toBe(7);
+    expect(stderr).toContain('0 of 1 workers, waiting');
+    expect(stderr).toContain('error[E_NO_WORKERS]: no worker joined within 2 s');
+    expect(countEpochs(run.directory)).toBeGreaterThan(0);
+  });
+});

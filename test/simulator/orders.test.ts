@@ -1,0 +1,149 @@
+// What seeds might miss: every order in which few answers can come, and the end of a worker at every single message.
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
+import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import { maximalNodes } from '../../src/tree.ts';
+import { HONEST, scenarioOf, simulate } from './simulate.ts';
+import type { Scenario } from './simulate.ts';
+import type { Character } from './worker.ts';
+import { add, sumUnder } from './symbols.ts';
+import type { Value, Work } from './symbols.ts';
+
+const WORK = { kind: 'train', step: 0, weights: 1, divergesAt: undefined } as const;
+const MAX_LEAVES = 6;
+
+type Assignment = Extract<RoundCommand, { readonly type: 'assign' }>;
+
+/** The sum of a round whose leaves are one worker's each, and whose answers come in this order. */
+function sumInOrder(order: readonly number[]): Value | undefined {
+  const numLeaves = order.length;
+  const work: Work = { ...WORK, numLeaves };
+  const machine = new RoundMachine({ share: 0, random: () => 0 });
+  for (const worker of order.keys()) {
+    machine.handle({ type: 'workerReady', worker, process: String(worker), threads: 1 }, 0);
+  }
+  const leafRows = Array<number>(numLeaves).fill(1);
+  const begun = machine.handle({ type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows } }, 0);
+  const ranges = begun.filter((command): command is Assignment => command.type === 'assign');
+  const slots = new Map<number, Value>();
+  let result: Value | undefined;
+  for (const index of order) {
+    const { worker, attempt, from, to } = ranges[index] as Assignment;
+    for (const node of maximalNodes(from, to, numLeaves)) {
+      const value = sumUnder(work, node, 0);
+      const sum = { round: 1, attempt, node, piece: 0 };
+      const event = { type: 'sumReceived', worker, sum, digest: String(value), isFinite: true } as const;
+      for (const command of machine.handle(event, 1)) {
+        if (command.type === 'store') slots.set(command.slot, value);
+        if (command.type === 'pieceCompleted') result = slots.get(command.slot);
+        if (command.type !== 'merge') continue;
+        slots.set(command.left, add(slots.get(command.left) as Value, slots.get(command.right) as Value));
+      }
+    }
+  }
+  return result;
+}
+
+function expectedSum(numLeaves: number): Value {
+  const [root] = maximalNodes(0, numLeaves, numLeaves);
+  return sumUnder({ ...WORK, numLeaves }, root ?? { level: 0, index: 0 }, 0);
+}
+
+function permutations(items: readonly number[]): number[][] {
+  if (items.length <= 1) return [[...items]];
+  return items.flatMap((first) =>
+    permutations(items.filter((item) => item !== first)).map((rest) => [first, ...rest]),
+  );
+}
+
+for (let numLeaves = 1; numLeaves <= MAX_LEAVES; numLeaves++) {
+  test(`${numLeaves} answers give the one right sum in every order`, () => {
+    const expected = expectedSum(numLeaves);
+    const orders = permutations(Array.from({ length: numLeaves }, (_, index) => index));
+    expect(orders.filter((order) => sumInOrder(order) !== expected)).toEqual([]);
+  });
+}
+
+test('up to 64 answers give the one right sum in any order', () => {
+  const order = fc
+    .integer({ min: MAX_LEAVES + 1, max: 64 })
+    .chain((length) => fc.shuffledSubarray([...Array(length).keys()], { minLength: length }));
+  fc.assert(fc.property(order, (indices) => sumInOrder(indices) === expectedSum(indices.length)));
+});
+
+/** Two workers without faults, of which the first ends after so many messages; or never. */
+function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario {
+  const rows = [3, 4, 4, 4, 2];
+  const training = {
+    numEpochs: 2,
+    stepsPerEpoch: 3,
+    numPieces: 2,
+    leafRows: [rows, rows, rows],
+    evaluationRows: [4, 4, 1],
+    divergesAt: undefined,
+  };
+  const workers = [{ ...HONEST, diesAfter }, HONEST];
+  const quiet = {
+    minWorkers: 1,
+    judgeMs: 1,
+    coordinatorCrashes: 0,
+    faultEveryMs: undefined,
+    poison: undefined,
+  };
+  return { seed: 1, training, workers, auditShare, checkpointEvery: 1, expected: 'finished', ...quiet };
+}
+
+for (const auditShare of [0, 1]) {
+  test(`a worker may be killed after any of its messages, with audit ${auditShare}`, () => {
+    const { numSent } = simulate(twoWorkers(undefined, auditShare));
+    expect(numSent[0]).toBeGreaterThan(30);
+    const results = Array.from({ length: numSent[0] as number }, (_, index) =>
+      simulate(twoWorkers(index + 1, auditShare)),
+    );
+    expect(results.flatMap(({ problems }) => problems)).toEqual([]);
+  });
+}
+
+/** Milliseconds that a training of a hundred steps takes these workers; the first steps only measure them. */
+function millisecondsOf(workers: readonly Character[]): number {
+  const base = twoWorkers(undefined, 0);
+  const leafRows = [Array<number>(8).fill(16)];
+  const training = {
+    ...base.training,
+    numEpochs: 1,
+    stepsPerEpoch: 100,
+    leafRows: Array(100).fill(leafRows[0]),
+  };
+  const { endMs, problems } = simulate({ ...base, training, workers });
+  expect(problems).toEqual([]);
+  return endMs;
+}
+
+test('a worker of a tenth of the speed does not hold up three others', () => {
+  const healthy = millisecondsOf(Array<Character>(4).fill(HONEST));
+  const withStraggler = millisecondsOf([
+    ...Array<Character>(3).fill(HONEST),
+    { ...HONEST, speed: HONEST.speed / 10 },
+  ]);
+  expect(withStraggler / healthy).toBeLessThan(1.5);
+});
+
+test('a worker that stops for ten seconds in the middle holds up the others for half a second at most', () => {
+  const others = Array<Character>(3).fill(HONEST);
+  const whole = millisecondsOf([...others, HONEST]);
+  const stopped = millisecondsOf([...others, { ...HONEST, stops: { afterMs: whole / 2, forMs: 10_000 } }]);
+  // From the stop on three do the work of four.
+  expect(stopped).toBeLessThan(whole + whole / 4 + 500);
+});
+
+test('seeds bring faults of every kind', () => {
+  const results = Array.from({ length: 100 }, (_, seed) => simulate(scenarioOf(seed)));
+  const total = (count: (result: (typeof results)[number]) => number): number =>
+    results.reduce((sum, result) => sum + count(result), 0);
+  expect(total(({ numFaults }) => numFaults)).toBeGreaterThan(500);
+  expect(total(({ numBanned }) => numBanned)).toBeGreaterThan(10);
+  expect(new Set(results.map(({ outcome }) => outcome))).toEqual(
+    new Set(['finished', 'diverged', 'failed', 'outOfMemory']),
+  );
+});

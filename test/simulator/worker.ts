@@ -1,0 +1,283 @@
+// A simulated worker process: joins, computes what it is told, comes back when the connection is lost; and fails, lies,
+// dawdles or dies as its character says.
+import { isRoot, lift, maximalNodes } from '../../src/tree.ts';
+import { HUGE, combine, hashOf, sumUnder } from './symbols.ts';
+import type { Value } from './symbols.ts';
+import type { Chance, VirtualClock } from './virtual-time.ts';
+import type { Downward, LinkQuality, RangeOrder, Upward } from './wire.ts';
+import { Wire } from './wire.ts';
+
+/** What a worker is like. */
+export interface Character {
+  readonly link: LinkQuality;
+  /** Rows a millisecond. */
+  readonly speed: number;
+  /** Probability that a sum is a lie, and what it then is. */
+  readonly lies: number;
+  readonly lie: 'bit' | 'nan' | 'huge';
+  /** Ranges that it fails on by exception. */
+  numFailures: number;
+  /** Drops its connection this long after it has joined, again and again; undefined: never. */
+  readonly flapMs: number | undefined;
+  /** SIGSTOP and SIGCONT; undefined: never. */
+  readonly stops: { readonly afterMs: number; readonly forMs: number } | undefined;
+  /** The process ends right after it has sent so many messages; undefined: never. */
+  readonly diesAfter: number | undefined;
+}
+
+/** What workers share. */
+export interface World {
+  readonly clock: VirtualClock;
+  readonly chance: Chance;
+  readonly divergesAt: number | undefined;
+  /** A leaf that nobody can compute, and why. */
+  readonly poison: { readonly leaf: number; readonly isOutOfMemory: boolean } | undefined;
+  /** The coordinator's end of a new connection; undefined while it is down. */
+  readonly accept: (wire: Wire) => { receive: (message: Upward) => void; closed: () => void } | undefined;
+  /** An honest worker was sent what no coordinator may send. */
+  readonly complain: (what: string) => void;
+}
+
+const OVERHEAD_MS = 1;
+const RETRY_MS = 250;
+const MAX_RETRY_MS = 10_000;
+
+/** See the head of this file. */
+export class SimulatedWorker {
+  readonly pid: number;
+  readonly #world: World;
+  readonly character: Character;
+  #wire: Wire | undefined;
+  #jobs: RangeOrder[] = [];
+  readonly #inbox: (() => void)[] = [];
+  #weights = new Map<number, (Value | undefined)[]>();
+  #numPieces = 0;
+  #latestRound = 0;
+  #isComputing = false;
+  #isGone = false;
+  #stoppedUntilMs = 0;
+  #numSent = 0;
+  #numRetries = 0;
+
+  constructor(pid: number, world: World, character: Character) {
+    this.pid = pid;
+    this.#world = world;
+    this.character = character;
+    const { stops } = character;
+    if (stops) world.clock.after(stops.afterMs, () => this.stop(stops.forMs));
+    this.#connect();
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Messages sent so far. */
+  get numSent(): number {
+    return this.#numSent;
+  }
+
+  get isLiar(): boolean {
+    return this.character.lies > 0;
+  }
+
+  /** SIGKILL. */
+  kill(): void {
+    this.#isGone = true;
+    this.#wire?.hangUp();
+    this.#wire = undefined;
+  }
+
+  /** SIGSTOP, and SIGCONT after a while. */
+  stop(ms: number): void {
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#world.clock.nowMs + ms);
+    this.#wire?.stall(ms);
+  }
+
+  breakConnection(): void {
+    this.#wire?.break();
+  }
+
+  fallSilent(directions: 'both' | 'up' | 'down'): void {
+    this.#wire?.fallSilent(directions);
+  }
+
+  stallConnection(ms: number): void {
+    this.#wire?.stall(ms);
+  }
+
+  /** SIGTERM. */
+  leave(): void {
+    this.#send({ type: 'leave' });
+    this.#isGone = true;
+  }
+
+  #connect(): void {
+    if (this.#isGone) return;
+    const { clock, chance, accept } = this.#world;
+    const wire = new Wire(clock, chance, this.character.link);
+    const end = accept(wire);
+    if (!end) {
+      const ceilingMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** this.#numRetries++);
+      return clock.after(chance.between(ceilingMs / 2, ceilingMs), () => this.#connect());
+    }
+    this.#numRetries = 0;
+    this.#wire = wire;
+    wire.attach(end, {
+      receive: (message) => this.#receive(message, wire),
+      closed: () => this.#lost(wire),
+    });
+    this.#send({ type: 'hello', host: 'host', pid: this.pid });
+  }
+
+  #lost(wire: Wire): void {
+    if (this.#wire !== wire) return;
+    this.#wire = undefined;
+    this.#jobs = [];
+    this.#latestRound = 0;
+    const { clock, chance } = this.#world;
+    clock.after(chance.between(RETRY_MS / 2, RETRY_MS), () => this.#connect());
+  }
+
+  #send(message: Upward): void {
+    this.#wire?.sendUp(message);
+    if (++this.#numSent === this.character.diesAfter) this.kill();
+  }
+
+  /** Messages wait in order while the process is stopped. */
+  #receive(message: Downward, wire: Wire): void {
+    this.#inbox.push(() => this.#obey(message, wire));
+    if (this.#inbox.length === 1) this.#whenAwake(0, () => this.#readInbox());
+  }
+
+  #readInbox(): void {
+    for (let read = this.#inbox[0]; read; read = this.#inbox[0]) {
+      read();
+      this.#inbox.shift();
+    }
+  }
+
+  #obey(message: Downward, wire: Wire): void {
+    const { clock } = this.#world;
+    if (this.#isGone || this.#wire !== wire) return;
+    switch (message.type) {
+      case 'welcome':
+        this.#weights.clear();
+        this.#numPieces = message.numPieces;
+        return clock.after(OVERHEAD_MS, () => this.#join(wire));
+      case 'weights':
+        return this.#storeWeights(message);
+      case 'range':
+        this.#latestRound = Math.max(this.#latestRound, message.round);
+        this.#jobs.push(message);
+        return this.#computeNext();
+      case 'refuse':
+      case 'stop':
+        this.#isGone = true;
+        wire.hangUp();
+        return;
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #join(wire: Wire): void {
+    if (this.#wire !== wire || this.#isGone) return;
+    this.#send({ type: 'ready' });
+    const { flapMs } = this.character;
+    if (flapMs !== undefined) this.#world.clock.after(flapMs, () => wire.break());
+  }
+
+  /** Two versions at a time, as a replica has them. */
+  #storeWeights({ version, piece, value }: Extract<Downward, { readonly type: 'weights' }>): void {
+    for (const old of this.#weights.keys()) {
+      if (old !== version && old % 2 === version % 2) this.#weights.delete(old);
+    }
+    const pieces = this.#weights.get(version) ?? [];
+    pieces[piece] = value;
+    this.#weights.set(version, pieces);
+  }
+
+  #computeNext(): void {
+    if (this.#isComputing) return;
+    const order = this.#jobs.shift();
+    if (!order || this.#isGone) return;
+    const wire = this.#wire;
+    const isOver =
+      order.round < this.#latestRound ||
+      [...this.#weights.keys()].some((version) => version > order.version + 1);
+    if (!isOver && !this.#hasWeights(order)) {
+      return this.#world.complain(
+        `worker ${this.pid} lacks weights ${order.version} for round ${order.round}`,
+      );
+    }
+    const computeMs = isOver ? 0 : OVERHEAD_MS + order.rows / this.character.speed;
+    this.#isComputing = true;
+    this.#whenAwake(computeMs, () => {
+      this.#isComputing = false;
+      if (this.#wire === wire && !this.#isGone) this.#answer(order, computeMs);
+      this.#computeNext();
+    });
+  }
+
+  #hasWeights({ version, weights }: RangeOrder): boolean {
+    const known = this.#weights.get(version);
+    const pieces = Array.from({ length: this.#numPieces }, (_, piece) => known?.[piece]);
+    return !pieces.includes(undefined) && combine(pieces as Value[]) === weights;
+  }
+
+  #whenAwake(delayMs: number, action: () => void): void {
+    const { clock } = this.#world;
+    clock.after(delayMs, () => {
+      const asleepMs = this.#stoppedUntilMs - clock.nowMs;
+      if (asleepMs > 0) this.#whenAwake(asleepMs, action);
+      else action();
+    });
+  }
+
+  #answer(order: RangeOrder, computeMs: number): void {
+    const { round, attempt, from, to } = order;
+    if (computeMs === 0) return this.#send({ type: 'finished', round, attempt, computeMs });
+    const { poison } = this.#world;
+    const isPoisoned = order.kind === 'train' && poison && from <= poison.leaf && poison.leaf < to;
+    if (isPoisoned || this.character.numFailures-- > 0) {
+      return this.#send({ type: 'failure', round, attempt, isOutOfMemory: poison?.isOutOfMemory ?? false });
+    }
+    for (const sum of this.#sumsOf(order)) this.#send(sum);
+    this.#send({ type: 'finished', round, attempt, computeMs });
+  }
+
+  #sumsOf(order: RangeOrder): Upward[] {
+    const { round, attempt, from, to, kind, numLeaves, weights, step } = order;
+    const { divergesAt } = this.#world;
+    const leaves = Array.from({ length: to - from }, (_, leaf) =>
+      lift({ level: 0, index: from + leaf }, numLeaves),
+    );
+    const nodes = kind === 'train' ? maximalNodes(from, to, numLeaves) : leaves;
+    const numPieces = kind === 'train' ? this.#numPieces : 1;
+    const work = { kind, step, weights, numLeaves, divergesAt };
+    return nodes.flatMap((node) =>
+      Array.from({ length: numPieces }, (_, piece): Upward => {
+        const value = sumUnder(work, node, piece);
+        const canBeHuge = kind === 'train' && !isRoot(node, numLeaves);
+        return {
+          type: 'sum',
+          round,
+          attempt,
+          node,
+          piece,
+          weights,
+          value: this.#distorted(value, canBeHuge),
+        };
+      }),
+    );
+  }
+
+  #distorted(value: Value, canBeHuge: boolean): Value {
+    const { lies, lie } = this.character;
+    if (lies === 0 || !this.#world.chance.isLucky(lies)) return value;
+    if (lie === 'nan') return Number.NaN;
+    if (lie === 'bit') return hashOf(6, value, this.pid);
+    return canBeHuge ? HUGE : value;
+  }
+}

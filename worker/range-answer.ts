@@ -1,0 +1,83 @@
+// What a worker sends back for one range: every sum or leaf as it comes, then the end or the failure. Each message repeats
+// the names of the work that it answers.
+import type { GradientPiece } from '../src/engine/engine.ts';
+import { failpoint } from '../src/failpoint.ts';
+import type { FailpointFacts } from '../src/failpoint.ts';
+import { encodeMessage } from '../src/protocol/envelope.ts';
+import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protocol/message-types.ts';
+import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
+import type { Replica } from './replica.ts';
+import { spoil } from './spoil.ts';
+
+/** A range to be answered, and how. */
+export interface RangeAnswerOptions {
+  readonly work: TrainMessage | EvaluateMessage;
+  readonly replica: Replica;
+  /** The coordinator's number for this worker. */
+  readonly worker: number;
+  readonly send: (data: Buffer) => void;
+}
+
+/** A failure is told in so many characters at most. */
+const MAX_MESSAGE_LENGTH = 1000;
+
+/** See the head of this file. */
+export class RangeAnswer implements PoolReports {
+  /** What failpoints may ask; only training has steps. */
+  readonly facts: FailpointFacts;
+  readonly #options: RangeAnswerOptions;
+  #sendMs = 0;
+
+  constructor(options: RangeAnswerOptions) {
+    const { work, worker } = options;
+    this.#options = options;
+    this.facts = {
+      worker,
+      type: work.type,
+      round: work.round,
+      ...(work.type === 'train' ? { step: work.step } : {}),
+    };
+  }
+
+  readonly onPiece = (sum: GradientPiece): void => {
+    const { work, replica } = this.#options;
+    const { piece, lossSum } = sum;
+    const facts = { ...this.facts, piece };
+    failpoint('worker.afterCompute', facts);
+    const action = failpoint('worker.gradient', facts);
+    if (action !== undefined) spoil(replica.pieceBytes(sum).bytes, action);
+    const { run, round, attempt, weights } = work;
+    const { level, index } = sum.node;
+    const startedMs = performance.now();
+    const { bytes, fingerprint } = replica.pieceBytes(sum);
+    const key = { type: 'gradient', run, round, attempt, level, index, piece, weights, fingerprint } as const;
+    this.#send(lossSum === undefined ? key : { ...key, lossSum }, bytes);
+    this.#sendMs += performance.now() - startedMs;
+  };
+
+  readonly onLeaf = (evaluated: EvaluatedLeaf): void => {
+    const { work, replica } = this.#options;
+    const { run, round, attempt, weights } = work;
+    const { leaf, lossSum } = evaluated;
+    const startedMs = performance.now();
+    const { bytes, fingerprint } = replica.leafBytes(evaluated);
+    this.#send({ type: 'evaluation', run, round, attempt, leaf, lossSum, weights, fingerprint }, bytes);
+    this.#sendMs += performance.now() - startedMs;
+  };
+
+  /** The range is done; 0 ms for one that was given up because its round is over: this worker is free again. */
+  finish(computeMs: number): void {
+    const { run, round, attempt } = this.#options.work;
+    const residentBytes = process.memoryUsage.rss();
+    this.#send({ type: 'finished', run, round, attempt, computeMs, sendMs: this.#sendMs, residentBytes });
+  }
+
+  fail(reason: string): void {
+    const { run, round, attempt } = this.#options.work;
+    this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, MAX_MESSAGE_LENGTH) });
+  }
+
+  #send(message: WorkerMessage, body?: Uint8Array): void {
+    this.#options.send(encodeMessage(message, body));
+  }
+}
