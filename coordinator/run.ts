@@ -7,7 +7,7 @@ import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
-import { Checkpointer } from './checkpointer.ts';
+import { type Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
 import { startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';

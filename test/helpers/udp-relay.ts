@@ -68,7 +68,7 @@ async function open(): Promise<dgram.Socket> {
 }
 
 function portOf(socket: dgram.Socket): number {
-  return (socket.address() as AddressInfo).port;
+  return (socket.address()).port;
 }
 
 function mulberry32(seed: number): () => number {

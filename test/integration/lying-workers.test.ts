@@ -98,6 +98,36 @@ describe('a worker that is wrong about', () => {
   });
 });
 
+describe('a worker that lies for a while before a sample of its sums is checked', () => {
+  const flags = ['--set', 'audit.share=0.05', '--set', 'checkpoint.everySteps=20', '--min-workers', '2'];
+
+  it('has all its steps taken again, from before it came', async () => {
+    const run = await startCoordinator({ flags });
+    const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    startWorker(run);
+    expect((await liar.finished).exitCode).toBe(5);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toMatchObject([{ isFullyAudited: false }]);
+    const wentBack = readRecords(run.directory, 'events.jsonl').filter(
+      ({ type }) => type === 'runRolledBack',
+    );
+    expect(wentBack).toMatchObject([{ step: 0 }]);
+    // The metrics read as if nothing had happened.
+    const steps = readRecords(run.directory, 'metrics.jsonl').filter((record) => 'lr' in record);
+    expect(steps.map(({ _step }) => _step)).toEqual(steps.map((_, index) => index + 1));
+  });
+
+  it('ends the run where that is the policy', async () => {
+    const run = await startCoordinator({ flags: [...flags, '--set', 'audit.onLie=stop'] });
+    startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    startWorker(run);
+    const { exitCode, stderr } = await run.command.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error[E_WORKER_LIED]');
+  });
+});
+
 describe('a shard that needs more memory than two workers have', () => {
   it('ends the run and is named', async () => {
     const run = await startCoordinator();
