@@ -120,6 +120,10 @@ numerics: strict
 audit:
   share: 0
 epochs: 10
+checkpoint:
+  everyEpochs: 1
+  everySeconds: 300
+  keep: 3
 tracking: {}
 `);
     const reloaded = await loadText(formatConfigYaml(config));

@@ -77,6 +77,7 @@ describe('a loaded config', () => {
       numerics: 'strict',
       audit: { share: 0 },
       epochs: 10,
+      checkpoint: { everyEpochs: 1, everySeconds: 300, keep: 3 },
       tracking: {},
     });
   });
