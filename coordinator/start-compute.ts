@@ -6,6 +6,7 @@ import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster.ts';
 import type { Compute } from './compute.ts';
@@ -13,7 +14,6 @@ import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
-import { Roster } from './roster.ts';
 import type { TrainingState } from './training-state.ts';
 import { WorkerSession } from './worker-session.ts';
 import type { SessionContext } from './worker-session.ts';
@@ -132,19 +132,8 @@ async function sessionContext(
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
-  const roster = new Roster<WorkerSession>({
-    log,
-    onJoin: (session) => {
-      log.info(`${session.name} joined with ${session.threads} threads`);
-      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
-      cluster.addWorker(session);
-    },
-    onLeave: (session, { reason, isPolite }) => {
-      log[isPolite ? 'info' : 'warn'](`${session.name} left: ${reason}`);
-      onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
-      cluster.removeWorker(session);
-    },
-  });
+  /** The session of each worker process. */
+  const ready = new Map<string | undefined, WorkerSession>();
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
@@ -161,11 +150,20 @@ async function sessionContext(
       layout,
       datasetSha256: sha256,
     },
-    onReady: (session) => roster.ready(session, performance.now()),
+    onReady: (session) => {
+      // Its connection broke, and only the worker has noticed.
+      ready.get(session.instance)?.evict(CLOSE.superseded, 'superseded session: the worker has come back');
+      ready.set(session.instance, session);
+      log.info(`${session.name} joined with ${session.threads} threads`);
+      onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
+      cluster.addWorker(session);
+    },
     onResult: (session, message, body) => cluster.receive(session, message, body),
-    onGone: (session, end) => {
-      if (end.wasReady) roster.gone(session, end, performance.now());
-      else log[end.isPolite ? 'info' : 'warn'](`${session.name} did not join: ${end.reason}`);
+    onGone: (session, { reason, wasReady, isPolite }) => {
+      if (ready.get(session.instance) === session) ready.delete(session.instance);
+      log[isPolite ? 'info' : 'warn'](`${session.name} ${wasReady ? 'left' : 'did not join'}: ${reason}`);
+      if (wasReady) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      cluster.removeWorker(session);
     },
   };
 }

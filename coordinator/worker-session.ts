@@ -62,7 +62,6 @@ export class WorkerSession {
   #hello: HelloMessage | undefined;
   #goodbye: string | undefined;
   #isPolite = false;
-  #hasAnswered = false;
 
   constructor(id: number, connection: Connection, context: SessionContext) {
     this.id = id;
@@ -78,15 +77,6 @@ export class WorkerSession {
   /** Of the worker's process, whose sessions it names. */
   get instance(): string | undefined {
     return this.#hello?.instance;
-  }
-
-  get remoteAddress(): string {
-    return this.#connection.remoteAddress;
-  }
-
-  /** Whether anything about a round has come from it. */
-  get hasAnswered(): boolean {
-    return this.#hasAnswered;
   }
 
   /** Threads it computes with. */
@@ -181,7 +171,6 @@ export class WorkerSession {
       case 'finished':
       case 'failure':
         this.#requireState('ready', message.type);
-        this.#hasAnswered = true;
         return this.#context.onResult(this, message, body);
       default:
         return message satisfies never;

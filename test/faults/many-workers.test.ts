@@ -69,14 +69,11 @@ describe('a coordinator', () => {
   it('lets no worker that comes and goes every second hold up the others', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const options = { url: run.url, token: TOKEN };
-    for (let visit = 0; visit < 5; visit++) {
+    for (let visit = 0; visit < 6; visit++) {
       const flapping = await FakeWorker.join(options);
       await sleep(1000);
       flapping.terminate();
     }
-    const cooling = await FakeWorker.join(options);
-    await run.command.untilStderr(/waits \d+ s: workers of 127\.0\.0\.1 keep vanishing/);
-    cooling.terminate();
     await expectUndisturbedEnd(run, LONG);
   });
 
