@@ -20,6 +20,8 @@ export interface TrainOptions extends Partial<TrainingObserver> {
   readonly threads?: number | undefined;
   /** Where records, plots and the model go; default: a new directory under `runs/`. */
   readonly runDirectory?: string | undefined;
+  /** Go on from a checkpoint of that directory or, without one, of the newest run of that name: `last`, `best` or a path. */
+  readonly resume?: string | undefined;
   /** What paths in the config are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
   /** What is written to stderr; default `warn`. Progress is shown from `info` on. */
@@ -44,6 +46,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     arrays,
     workforce: localWorkforce(options.workers ?? 0, threads, program),
     runDirectory: options.runDirectory,
+    resume: options.resume,
     screen,
     logFile,
     log: createLogger({ level: logLevel, screen: new Screen(), file: logFile }),

@@ -8,6 +8,7 @@ import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
+import type { ReplayArguments } from './replay-command.ts';
 import { Interrupted } from './runtime.ts';
 import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -34,6 +35,8 @@ function withConfig(command: Command): Command {
     .argument('<config>', 'YAML or JSON file that describes the run')
     .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)')
+    .option('--resume <last|best|path>', 'go on from a checkpoint: of --run-dir or the newest run, or a file')
+    .option('--allow-older', 'with --resume: go on from an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
     .option('--dry-run', 'check config, data, model and memory, and exit')
     .option('--json', 'print summary.json to stdout at the end');
@@ -109,6 +112,16 @@ function createProgram(): Command {
     .option('--json', 'print the metrics as JSON')
     .action(async (run: string, options: EvaluateArguments) =>
       (await import('./model-command.ts')).evaluate(run, options),
+    );
+
+  program
+    .command('replay')
+    .description('compute a step of a run again, and compare the weights with those it recorded')
+    .argument('<run>', 'directory of the run')
+    .requiredOption('--step <number>', 'the step, from 1', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .option('--json', 'print the comparison as JSON')
+    .action(async (run: string, options: ReplayArguments) =>
+      (await import('./replay-command.ts')).replay(run, options),
     );
 
   const bench = program.command('bench').description('measure this machine');

@@ -16,6 +16,8 @@ import type { Runtime } from './runtime.ts';
 interface RunArguments {
   readonly set: readonly string[];
   readonly runDir?: string;
+  readonly resume?: string;
+  readonly allowOlder?: boolean;
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
@@ -70,6 +72,8 @@ async function runCommand(
     config,
     workforce,
     runDirectory: args.runDir,
+    resume: args.resume,
+    allowOlder: args.allowOlder ?? false,
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
   if (args.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);

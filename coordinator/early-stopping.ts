@@ -8,14 +8,14 @@ import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 /** What a run remembers of the metric that it watches. */
 export interface Improvement {
   /** Best value so far; undefined before the first. */
-  readonly best: number | undefined;
+  readonly best?: number | undefined;
   /** Value of the last improvement by more than `minDelta`, against which the next one counts. */
-  readonly reference: number | undefined;
+  readonly reference?: number | undefined;
   /** Epochs since that. */
   readonly numWithout: number;
 }
 
-export const NO_IMPROVEMENT: Improvement = { best: undefined, reference: undefined, numWithout: 0 };
+export const NO_IMPROVEMENT: Improvement = { numWithout: 0 };
 
 /** Metrics that are better when they are less. */
 const ERRORS = new Set(['loss', 'rmse', 'mae', 'mape']);

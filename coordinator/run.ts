@@ -4,19 +4,32 @@ import type { Config } from '../src/config/schema.ts';
 import { formatConfigYaml } from '../src/config/format.ts';
 import type { ArraySets } from '../src/data/arrays.ts';
 import type { Logger, LogFile, Screen } from '../src/log.ts';
+import path from 'node:path';
+import { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
+import type { SavedCheckpoint } from '../src/checkpoint/checkpoint-store.ts';
+import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
+import { LockstepError } from '../src/errors.ts';
+import { Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
 import { startCompute } from './start-compute.ts';
 import type { Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
+import type { ResumePoint } from './output/run-recorder.ts';
 import { openRunDirectory } from './output/run-directory.ts';
+import type { RunDirectory } from './output/run-directory.ts';
 import { renderPlots } from './output/plots.ts';
 import { runPlots } from './output/run-plots.ts';
 import type { Summary } from './output/summary.ts';
 import { initialState, prepareRun } from './prepare.ts';
 import type { PreparedRun } from './prepare.ts';
+import { findResumeSource, readSource, restoreCheckpoint } from './resume.ts';
+import type { ResumeSource } from './resume.ts';
+import { runIdentity } from './run-identity.ts';
 import { saveModel } from './save-model.ts';
-import { train } from './train.ts';
+import { stepsPerEpoch, train } from './train.ts';
 import type { TrainingObserver, TrainingResult } from './train.ts';
+import { FIRST_PROGRESS, stepsDone } from './training-progress.ts';
+import type { TrainingProgress } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** What a run is told besides its config. */
@@ -27,6 +40,10 @@ export interface RunOptions {
   readonly workforce: Workforce;
   /** Default: a new directory under `runs/`. */
   readonly runDirectory: string | undefined;
+  /** Go on from a checkpoint: `last`, `best` or a path. */
+  readonly resume?: string | undefined;
+  /** Go on from an older checkpoint where the newest is damaged. */
+  readonly allowOlder?: boolean | undefined;
   readonly screen: Screen;
   readonly log: Logger;
   readonly logFile: LogFile;
@@ -47,34 +64,100 @@ const RECORD_BYTES = 16 * 2 ** 20;
 
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
-  const { config, log, logFile, screen, signal, workforce } = options;
   const startedMs = performance.now();
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays: options.arrays });
+  const { arrays, config, log, resume } = options;
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays });
   const state = await initialState(prepared);
+  const source =
+    resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
   const directory = await openRunDirectory({
     name: config.name,
-    directory: options.runDirectory,
+    directory: options.runDirectory ?? source?.directory,
+    isResuming:
+      source !== undefined && path.resolve(options.runDirectory ?? source.directory) === source.directory,
     bytesNeeded: RECORD_BYTES + 4 * prepared.model.numParameters,
   });
+  const lock = await lockRunDirectory(directory.path);
+  try {
+    return await runIn(directory, { options, prepared, state, source, startedMs });
+  } finally {
+    lock.release();
+  }
+}
+
+/** What a run in its directory starts from. */
+interface RunStart {
+  readonly options: RunOptions;
+  readonly prepared: PreparedRun;
+  readonly state: TrainingState;
+  readonly source: ResumeSource | undefined;
+  readonly startedMs: number;
+}
+
+/** Where a run begins or goes on, and who saves it. */
+interface Saving {
+  readonly progress: TrainingProgress;
+  readonly resumed: ResumePoint | undefined;
+  readonly keeper: Checkpointer | undefined;
+  /** Time that the run took before this session, and takes from here on. */
+  readonly wallSeconds: () => number;
+}
+
+async function openSaving(
+  directory: RunDirectory,
+  { options, prepared, state, source, startedMs }: RunStart,
+  onSaved: (saved: SavedCheckpoint) => void,
+): Promise<Saving> {
+  const { config, log, allowOlder } = options;
+  const numKept = config.checkpoint ? config.checkpoint.keep : 1;
+  const store = await CheckpointStore.open({
+    directory: directory.checkpointsPath,
+    numKept,
+    logger: log,
+    onSaved,
+  });
+  const identity = runIdentity(prepared);
+  const perEpoch = stepsPerEpoch(prepared);
+  const found = source && (await readSource(source, store, { allowOlder }));
+  const manifest = found && restoreCheckpoint(found, state, identity);
+  const progress = manifest?.progress ?? FIRST_PROGRESS;
+  const before = manifest?.wallSeconds ?? 0;
+  const wallSeconds = (): number => before + (performance.now() - startedMs) / 1000;
+  const resumed = found && {
+    step: stepsDone(progress, perEpoch),
+    checkpoint: found.path,
+    epochs: progress.history.length,
+    wallSeconds: before,
+  };
+  if (resumed) await store.continueFrom(resumed.step);
+  const { name } = config;
+  const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start: progress, wallSeconds };
+  const keeper = config.checkpoint ? new Checkpointer({ config: config.checkpoint, ...saved }) : undefined;
+  return { progress, resumed, keeper, wallSeconds };
+}
+
+async function runIn(directory: RunDirectory, start: RunStart): Promise<FinishedRun> {
+  const { options, prepared, state } = start;
+  await directory.removeLeftovers();
+  const { config, log, logFile, screen, signal, workforce } = options;
+  const saving = await openSaving(directory, start, (saved) => recorder.saved(saved));
+  const { progress, resumed, keeper } = saving;
   logFile.open(directory.logPath);
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
-  const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log });
+  if (resumed) log.info(`going on after step ${resumed.step}, from ${resumed.checkpoint}`);
+  const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log, resumed });
   let compute: Compute | undefined;
   let summary: Summary | undefined;
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent: recorder.event });
-    const result = await train({
-      ...prepared,
-      state,
-      compute,
-      observer: both(recorder, options.observer),
-      signal,
-    });
+    const observer = both(recorder, options.observer);
+    const result = await train({ ...prepared, state, compute, observer, keeper, signal }, progress);
     recorder.endProgress();
     await saveModel(directory.modelPath, { ...prepared, state });
-    summary = summarize(config, result, state.weightsSha256(), (performance.now() - startedMs) / 1000);
+    await keeper?.finish();
+    summary = summarize(config, result, state.weightsSha256(), saving.wallSeconds());
     await compute.close('the run is finished');
     await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), {
       warn: (m) => log.warn(m),
@@ -82,7 +165,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
-    if (!summary) await keepBestWeights(directory.modelPath, prepared, state, log);
+    if (!summary) await salvage(error, { keeper, directory, prepared, state, log });
     throw error;
   } finally {
     recorder.endProgress();
@@ -106,17 +189,34 @@ function both(first: TrainingObserver, second: TrainingObserver | undefined): Tr
   };
 }
 
-/** What a run that ends early leaves behind: the best weights of its finished epochs, if there are any. */
-async function keepBestWeights(
-  path: string,
-  prepared: PreparedRun,
-  state: TrainingState,
-  log: Logger,
+interface Unfinished {
+  readonly keeper: Checkpointer | undefined;
+  readonly directory: RunDirectory;
+  readonly prepared: PreparedRun;
+  readonly state: TrainingState;
+  readonly log: Logger;
+}
+
+/** What a run that ends early leaves behind: where it stood, and the best weights of its finished epochs. */
+async function salvage(
+  reason: unknown,
+  { keeper, directory, prepared, state, log }: Unfinished,
 ): Promise<void> {
-  if (!state.hasBest) return;
-  state.restoreBest();
-  await saveModel(path, { ...prepared, state });
-  log.info(`the best weights so far are in ${path}`);
+  const category = reason instanceof LockstepError ? reason.category : undefined;
+  try {
+    // Weights on their way to infinity are not what anybody wants to go on from.
+    if (keeper && category !== 'diverged') {
+      await keeper.finish();
+      log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
+    }
+    if (!state.hasBest) return;
+    state.show('best');
+    await saveModel(directory.modelPath, { ...prepared, state });
+    log.info(`the best weights so far are in ${directory.modelPath}`);
+  } catch (error) {
+    // What ended the run is what the user must hear about; this comes on top.
+    log.error(`could not save what the run had reached: ${(error as Error).message}`);
+  }
 }
 
 function summarize(
@@ -125,14 +225,13 @@ function summarize(
   weightsSha256: string,
   wallSeconds: number,
 ): Summary {
-  const { best, epochs, samplesSeen, steps, stoppedEarly, trainSeconds, workers } = result;
-  const last = epochs[epochs.length - 1];
+  const { best, history, samplesSeen, steps, stoppedEarly, trainSeconds, workers } = result;
   return {
     name: config.name,
     seed: config.seed,
     numerics: config.numerics,
     weightsSha256,
-    epochs: epochs.length,
+    epochs: history.length,
     ...(stoppedEarly === undefined ? {} : { stoppedEarly }),
     steps,
     samplesSeen,
@@ -140,9 +239,9 @@ function summarize(
     wallSeconds,
     trainSeconds,
     samplesPerSecond: samplesSeen / trainSeconds,
-    train: { loss: last?.trainLoss ?? Number.NaN },
+    train: { loss: history.at(-1)?.trainLoss ?? Number.NaN },
     validation: result.validation?.metrics,
     test: result.test?.metrics,
-    best: { epoch: best.epoch, ...(best.validation ? { loss: best.validation.loss } : {}) },
+    best: { epoch: best.epoch, ...(best.validationLoss === undefined ? {} : { loss: best.validationLoss }) },
   };
 }

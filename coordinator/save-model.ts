@@ -5,7 +5,7 @@ import type { LoadedData } from '../src/data/load.ts';
 import { DESCRIPTION_FILE, WEIGHTS_FILE, type ModelDescription } from '../src/predict/model-files.ts';
 import { encodeSafetensors } from '../src/safetensors.ts';
 import { VERSION } from '../src/version.ts';
-import { writeFileDurably } from './output/durable-write.ts';
+import { writeFileDurably } from '../src/durable-write.ts';
 import type { TrainingState } from './training-state.ts';
 
 /**

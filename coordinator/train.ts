@@ -1,20 +1,25 @@
-// The training loop: epochs of steps, a validation after each, one test on the best weights at the end.
+// The training loop: epochs of steps, a validation after each, one test on the best weights at the end. Everything that
+// it remembers from step to step is in its progress, so that it can go on from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../src/config/schema.ts';
 import { epochOrder, numBatches, shardBounds } from '../src/data/batches.ts';
 import { totalWeight } from '../src/data/dataset.ts';
 import type { LoadedData } from '../src/data/load.ts';
+import { combineFingerprints } from '../src/engine/fingerprint.ts';
 import { LockstepError } from '../src/errors.ts';
+import { failpoint } from '../src/failpoint.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
-import { FIRST_PLATEAU, plateauAfter } from '../src/schedule/plateau.ts';
+import { plateauAfter } from '../src/schedule/plateau.ts';
 import type { PlateauState } from '../src/schedule/plateau.ts';
 import { learningRateAt } from '../src/schedule/schedule.ts';
-import type { Compute } from './compute.ts';
-import { NO_IMPROVEMENT, afterEpoch, monitoredValue } from './early-stopping.ts';
+import type { Compute, StepResult } from './compute.ts';
+import { afterEpoch, monitoredValue } from './early-stopping.ts';
 import type { Improvement } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
 import type { MeasuredSplit } from './measure.ts';
-import type { TrainingState } from './training-state.ts';
+import { FIRST_PROGRESS, stepsDone, stoppedEarly } from './training-progress.ts';
+import type { EpochLosses, TrainingProgress } from './training-progress.ts';
+import type { ShownWeights, TrainingState } from './training-state.ts';
 
 /** One optimizer step, as it is logged. */
 export interface StepRecord {
@@ -29,6 +34,10 @@ export interface StepRecord {
   /** Of the epoch so far. */
   readonly samplesPerSecond: number;
   readonly workers: number;
+  /** Fingerprint of the weights that the step came to. */
+  readonly fingerprint: string;
+  /** Of the fingerprints of all steps so far: two runs with the same one took the same way. */
+  readonly chain: string;
 }
 
 /** One epoch, as it is logged. */
@@ -40,12 +49,21 @@ export interface EpochRecord {
   readonly validation: SplitMetrics | undefined;
   readonly samplesPerSecond: number;
   readonly workers: number;
+  /** Of the weights that were validated. */
+  readonly weightsSha256: string;
 }
 
 /** Is told what happens, as it happens. */
 export interface TrainingObserver {
   onStep(record: StepRecord): void;
   onEpoch(record: EpochRecord): void;
+}
+
+/** Is told where the training stands, between two steps: the state may then be copied. */
+export interface ProgressKeeper {
+  afterStep(progress: TrainingProgress): void;
+  /** Validation included; `isBest` if its weights are the best so far. */
+  afterEpoch(progress: TrainingProgress, isBest: boolean): void;
 }
 
 /** What a run trains, with what, and who watches. */
@@ -56,14 +74,15 @@ export interface TrainingRun {
   readonly compute: Compute;
   readonly math: HostMath;
   readonly observer: TrainingObserver;
+  readonly keeper?: ProgressKeeper | undefined;
   /** Aborting stops the run between two steps. */
   readonly signal: AbortSignal;
 }
 
 /** What came of a run; the state then holds the best weights. */
 export interface TrainingResult {
-  readonly epochs: readonly EpochRecord[];
-  readonly best: EpochRecord;
+  readonly history: readonly EpochLosses[];
+  readonly best: EpochLosses;
   /** The epoch after which early stopping ended the run. */
   readonly stoppedEarly: number | undefined;
   readonly validation: MeasuredSplit | undefined;
@@ -75,102 +94,155 @@ export interface TrainingResult {
   readonly workers: number;
 }
 
-/** Trains to the end. @throws LockstepError for a diverged run, for lack of workers, or the signal's reason. */
-export async function train(run: TrainingRun): Promise<TrainingResult> {
-  const { config, compute, data, observer, state } = run;
-  const { earlyStopping } = config;
-  const stepsPerEpoch = numBatches(data.splits.train.length, config.batchSize);
-  const epochs: EpochRecord[] = [];
-  let best: EpochRecord | undefined;
-  let trainSeconds = 0;
-  let improvement = NO_IMPROVEMENT;
-  let plateau = FIRST_PLATEAU;
-  let stoppedEarly: number | undefined;
+/**
+ * Trains from where `start` stands, which the state must have reached, to the end.
+ * @throws LockstepError for a diverged run, for lack of workers, or the signal's reason.
+ */
+export async function train(
+  run: TrainingRun,
+  start: TrainingProgress = FIRST_PROGRESS,
+): Promise<TrainingResult> {
+  const { config, data } = run;
+  let progress = start;
   await requireMonitor(run);
-  for (let epoch = 1; epoch <= config.epochs && stoppedEarly === undefined; epoch++) {
-    show(run, 'live');
-    const trained = await trainEpoch(run, epoch, stepsPerEpoch, plateau.factor);
-    trainSeconds += trained.seconds;
-    show(run, 'average');
-    const validation = (await measureSplit('validation', run))?.metrics;
-    const record = { ...trained.record, validation };
-    requireFinite(record);
-    epochs.push(record);
-    const { state: after, isBest } = judgeEpoch(improvement, validation, earlyStopping);
-    improvement = after;
-    if (isBest) {
-      best = record;
-      state.keepBest();
-    }
-    plateau = plateauAfterEpoch(config, plateau, validation);
-    if (earlyStopping && improvement.numWithout >= earlyStopping.patience) stoppedEarly = epoch;
-    observer.onEpoch(record);
+  while (progress.history.length < config.epochs && stoppedEarly(config, progress) === undefined) {
+    progress = await judgeEpoch(run, await trainEpoch(run, progress));
   }
-  state.restoreBest();
-  compute.weightsReplaced();
+  show(run, 'best');
+  const { history, trainSeconds, maxWorkers } = progress;
   return {
-    epochs,
-    best: best as EpochRecord,
-    stoppedEarly,
+    history,
+    best: progress.best as EpochLosses,
+    stoppedEarly: stoppedEarly(config, progress),
     validation: await measureSplit('validation', run),
     test: await measureSplit('test', run),
-    steps: epochs.length * stepsPerEpoch,
-    samplesSeen: epochs.length * data.splits.train.length,
+    steps: stepsDone(progress, stepsPerEpoch(run)),
+    samplesSeen: history.length * data.splits.train.length,
     trainSeconds,
-    workers: Math.max(...epochs.map((record) => record.workers)),
+    workers: maxWorkers,
   };
 }
 
-async function trainEpoch(
-  run: TrainingRun,
-  epoch: number,
-  stepsPerEpoch: number,
-  rateFactor: number,
-): Promise<{ record: Omit<EpochRecord, 'validation'>; seconds: number }> {
-  const { compute, config, data, math, observer, signal, state } = run;
-  const { batchSize, schedule, seed, shards } = config;
-  const { learningRate } = config.optimizer;
-  const totalSteps = config.epochs * stepsPerEpoch;
-  const order = epochOrder(data.splits.train, { seed, epoch: epoch - 1, shuffle: config.data.shuffle });
+/** Steps of an epoch; one whose samples all weigh nothing is counted, though it changes nothing. */
+export function stepsPerEpoch({ config, data }: Pick<TrainingRun, 'config' | 'data'>): number {
+  return numBatches(data.splits.train.length, config.batchSize);
+}
+
+/** The rest of the epoch under way. */
+async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<TrainingProgress> {
+  const { config, data, keeper, signal } = run;
+  const { batchSize, seed } = config;
+  const epoch = start.history.length;
+  const order = epochOrder(data.splits.train, { seed, epoch, shuffle: config.data.shuffle });
   const startedMs = performance.now();
-  const seconds = (): number => (performance.now() - startedMs) / 1000;
-  let lossSum = 0;
-  let weightSum = 0;
-  let workers = 0;
-  let step = (epoch - 1) * stepsPerEpoch;
-  for (let start = 0; start < order.length; start += batchSize) {
+  let progress = start;
+  show(run, 'live');
+  while (progress.batchesDone * batchSize < order.length) {
     signal.throwIfAborted();
-    const indices = order.subarray(start, start + batchSize);
-    const length = { stepsPerEpoch, totalSteps };
-    state.learningRate = rateFactor * learningRateAt(step, { schedule, learningRate, math, ...length });
-    step++;
-    const weight = totalWeight(data.dataset, indices);
-    // Nothing in the batch counts, so there is nothing to learn from, and no mean: the weights stay as they are.
-    if (weight === 0) continue;
-    const result = await compute.trainStep({ indices, bounds: shardBounds(indices.length, shards), weight });
-    lossSum += result.lossSum;
-    weightSum += weight;
-    workers = Math.max(workers, compute.numWorkers);
-    observer.onStep({
-      step,
-      epoch,
-      loss: result.lossSum / weight,
-      gradNorm: result.gradNorm,
-      learningRate: state.learningRate,
-      samplesPerSecond: (start + indices.length) / seconds(),
-      workers: compute.numWorkers,
-    });
+    const first = progress.batchesDone * batchSize;
+    const indices = order.subarray(first, first + batchSize);
+    const stepped = await trainBatch(run, indices, progress);
+    const epochSeconds = start.epochSeconds + (performance.now() - startedMs) / 1000;
+    const batchesDone = progress.batchesDone + 1;
+    progress = { ...progress, batchesDone, epochSeconds };
+    if (stepped) {
+      const { lossSum, weight } = stepped;
+      progress.lossSum += lossSum;
+      progress.weightSum += weight;
+      progress.chain = combineFingerprints([progress.chain, run.state.fingerprint]);
+      progress.maxWorkers = Math.max(progress.maxWorkers, run.compute.numWorkers);
+      observeStep(run, progress, stepped);
+    }
+    keeper?.afterStep(progress);
+    failpoint('coordinator.afterStep', { step: stepsDone(progress, stepsPerEpoch(run)) });
   }
-  const elapsed = seconds();
-  const samplesPerSecond = order.length / elapsed;
-  return {
-    record: { epoch, step, trainLoss: lossSum / weightSum, samplesPerSecond, workers },
-    seconds: elapsed,
+  return progress;
+}
+
+interface TrainedBatch extends StepResult {
+  readonly weight: number;
+}
+
+/** Undefined if nothing in the batch counts: there is nothing to learn then, and no mean. */
+async function trainBatch(
+  run: TrainingRun,
+  indices: Uint32Array,
+  progress: TrainingProgress,
+): Promise<TrainedBatch | undefined> {
+  const { compute, config, data, math, state } = run;
+  const perEpoch = stepsPerEpoch(run);
+  state.learningRate =
+    progress.plateau.factor *
+    learningRateAt(stepsDone(progress, perEpoch), {
+      schedule: config.schedule,
+      learningRate: config.optimizer.learningRate,
+      math,
+      stepsPerEpoch: perEpoch,
+      totalSteps: config.epochs * perEpoch,
+    });
+  const weight = totalWeight(data.dataset, indices);
+  if (weight === 0) return undefined;
+  const bounds = shardBounds(indices.length, config.shards);
+  return { ...(await compute.trainStep({ indices, bounds, weight })), weight };
+}
+
+function observeStep(run: TrainingRun, progress: TrainingProgress, stepped: TrainedBatch): void {
+  const { compute, config, data, observer, state } = run;
+  const numSamples = Math.min(progress.batchesDone * config.batchSize, data.splits.train.length);
+  observer.onStep({
+    step: stepsDone(progress, stepsPerEpoch(run)),
+    epoch: progress.history.length + 1,
+    loss: stepped.lossSum / stepped.weight,
+    gradNorm: stepped.gradNorm,
+    learningRate: state.learningRate,
+    samplesPerSecond: numSamples / progress.epochSeconds,
+    workers: compute.numWorkers,
+    fingerprint: state.fingerprint,
+    chain: progress.chain,
+  });
+}
+
+/** Validates an epoch whose steps are done, and ends it. */
+async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise<TrainingProgress> {
+  const { config, data, keeper, observer, signal, state } = run;
+  signal.throwIfAborted();
+  const { lossSum, weightSum, epochSeconds, improvement } = progress;
+  show(run, 'average');
+  const validation = (await measureSplit('validation', run))?.metrics;
+  const record: EpochRecord = {
+    epoch: progress.history.length + 1,
+    step: stepsDone(progress, stepsPerEpoch(run)),
+    trainLoss: lossSum / weightSum,
+    validation,
+    samplesPerSecond: data.splits.train.length / epochSeconds,
+    workers: progress.maxWorkers,
+    weightsSha256: state.weightsSha256(),
   };
+  requireFinite(record);
+  const { epoch, trainLoss } = record;
+  const losses: EpochLosses = { epoch, trainLoss, validationLoss: validation?.loss };
+  const judged = judge(improvement, validation, config.earlyStopping);
+  if (judged.isBest) state.keepBest();
+  const next: TrainingProgress = {
+    ...progress,
+    history: [...progress.history, losses],
+    batchesDone: 0,
+    lossSum: 0,
+    weightSum: 0,
+    epochSeconds: 0,
+    trainSeconds: progress.trainSeconds + epochSeconds,
+    improvement: judged.state,
+    plateau: plateauAfterEpoch(config, progress.plateau, validation),
+    best: judged.isBest ? losses : progress.best,
+  };
+  observer.onEpoch(record);
+  keeper?.afterEpoch(next, judged.isBest);
+  failpoint('coordinator.afterEpoch', { epoch });
+  return next;
 }
 
 /** Makes these weights the current ones, everywhere. */
-function show({ state, compute }: TrainingRun, weights: 'live' | 'average'): void {
+function show({ state, compute }: TrainingRun, weights: ShownWeights): void {
   if (state.show(weights)) compute.weightsReplaced();
 }
 
@@ -183,7 +255,7 @@ async function requireMonitor(run: TrainingRun): Promise<void> {
 }
 
 /** Without validation, and where the best weights are not wanted, the later epoch is the best. */
-function judgeEpoch(
+function judge(
   improvement: Improvement,
   validation: SplitMetrics | undefined,
   earlyStopping: EarlyStoppingConfig | undefined,

@@ -27,6 +27,20 @@ export interface WeightsPiece {
   readonly fingerprint: string;
 }
 
+/** Weights that may be the current ones. */
+export type ShownWeights = 'live' | 'average' | 'best';
+
+/** Addresses of f32 vectors as long as the parameters. */
+export interface StateVectors {
+  /** That training moves. */
+  readonly parameters: number;
+  readonly optimizer: ReadonlyMap<string, number>;
+  /** If one is kept. */
+  readonly average: number | undefined;
+  /** Once an epoch is done. */
+  readonly best: number | undefined;
+}
+
 /** The gradient of a piece that has arrived. */
 interface ArrivedPiece {
   readonly sum: number;
@@ -48,7 +62,7 @@ export class TrainingState {
   readonly #optimizer: Optimizer;
   readonly #average: WeightAverage | undefined;
   readonly #best: number;
-  #shown: 'live' | 'average' = 'live';
+  #shown: ShownWeights = 'live';
   #fingerprints: string[];
   /** All of `#fingerprints` in one, once somebody asked. */
   #fingerprint: string | undefined;
@@ -89,6 +103,7 @@ export class TrainingState {
 
   /** Address of the flat f32 vector of the current version. */
   get parameters(): number {
+    if (this.#shown === 'best') return this.#best;
     return this.#shown === 'average' && this.#average ? this.#average.parameters : this.#optimizer.parameters;
   }
 
@@ -146,14 +161,38 @@ export class TrainingState {
   }
 
   /**
-   * Makes the averaged weights, or those that training moves, the current ones, as a new version. Returns whether
-   * that changed anything. Steps are taken only while the live ones are current.
+   * Makes other weights the current ones, as a new version: those that training moves, their average (if there is one)
+   * or the best. Returns whether that changed anything. Steps are taken only while the live ones are current.
    */
-  show(weights: 'live' | 'average'): boolean {
-    if (!this.#average || weights === this.#shown) return false;
-    this.#shown = weights;
+  show(weights: ShownWeights): boolean {
+    const wanted = weights === 'average' && !this.#average ? 'live' : weights;
+    if (wanted === this.#shown) return false;
+    this.#shown = wanted;
     this.#replaced(this.#fingerprintAll());
     return true;
+  }
+
+  /** All that steps and epochs change: addresses of vectors, f32 [numParameters] each, by name. */
+  get vectors(): StateVectors {
+    return {
+      parameters: this.#optimizer.parameters,
+      optimizer: this.#optimizer.stateVectors,
+      average: this.#average?.parameters,
+      best: this.#hasBest ? this.#best : undefined,
+    };
+  }
+
+  /**
+   * Goes on after `step` steps, whose outcome `write` puts into the vectors; that of the best weights is among them
+   * where `hasBest`. What was in progress is forgotten.
+   */
+  resumeAfter(step: number, hasBest: boolean, write: (vectors: StateVectors) => void): void {
+    this.#forgetStep();
+    this.#hasBest = hasBest;
+    this.#optimizer.resumeAfter(step);
+    write(this.vectors);
+    this.#shown = 'live';
+    this.#replaced(this.#fingerprintAll());
   }
 
   /** True once `keepBest` was called: an epoch is done. */
@@ -166,14 +205,6 @@ export class TrainingState {
     this.#hasBest = true;
     const { numParameters } = this.model;
     this.kernels.copyValues(this.parameters, numParameters, this.#best);
-  }
-
-  /** Makes the best weights the live and current ones, as a new version. */
-  restoreBest(): void {
-    const { numParameters } = this.model;
-    this.#shown = 'live';
-    this.kernels.copyValues(this.#best, numParameters, this.parameters);
-    this.#replaced(this.#fingerprintAll());
   }
 
   /** SHA-256 over the little-endian f32 bytes of the current flat vector. */

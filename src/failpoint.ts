@@ -9,6 +9,8 @@ import { LockstepError } from './errors.ts';
 
 /** Every place there is, with what has just happened or is about to happen there. */
 export const FAILPOINTS = {
+  'coordinator.afterStep': 'after a step is committed, and its checkpoint begun if one is due',
+  'coordinator.afterEpoch': 'after an epoch is validated, and its checkpoint begun',
   'checkpoint.write': 'before each slice of a file that is written durably',
   'checkpoint.fsync': 'before such a file is forced to the disk',
   'checkpoint.rename': 'before it takes its name',

@@ -14,34 +14,78 @@ export interface SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-const LENGTH_BYTES = 8;
+/** A tensor to be written. */
+export interface TensorSource extends NamedTensor {
+  readonly name: string;
+}
+
+/** Where a tensor lies in the data that follows the header. */
+export interface TensorPlace {
+  readonly shape: readonly number[];
+  /** Bytes from the start of the data; a multiple of 4. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A header, checked. */
+export interface SafetensorsHeader {
+  readonly places: ReadonlyMap<string, TensorPlace>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The size of the header comes first, as a little-endian integer of this many bytes. */
+export const LENGTH_BYTES = 8;
+
+/** A header of weights takes some 100 bytes a tensor: room for 10,000 of them. */
 const MAX_HEADER_BYTES = 1_048_576;
 const MAX_DIMENSIONS = 8;
 
 /** Encodes tensors in the given order; `metadata` is stored under `__metadata__`. */
 export function encodeSafetensors(
-  tensors: readonly { name: string; shape: readonly number[]; values: Float32Array }[],
+  tensors: readonly TensorSource[],
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
+  const header = encodeHeader(tensors, metadata);
+  const numDataBytes = tensors.reduce((sum, { values }) => sum + values.byteLength, 0);
+  const file = Buffer.alloc(header.byteLength + numDataBytes);
+  file.set(header);
+  copyTensors(tensors, file.subarray(header.byteLength));
+  return file;
+}
+
+/**
+ * All that comes before the data: the header's length, and the header, which begins with `__metadata__` and its
+ * entries in the given order, whatever the names of tensors.
+ */
+export function encodeHeader(
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  // Put together as text: an object would move names that look like numbers to the front, and lose `__proto__`.
+  const entries = [`"__metadata__":${JSON.stringify({ format: 'pt', ...metadata })}`];
   let end = 0;
   for (const { name, shape, values } of tensors) {
-    header[name] = { dtype: 'F32', shape, data_offsets: [end, end + values.byteLength] };
+    const start = end;
     end += values.byteLength;
+    const place = { dtype: 'F32', shape, data_offsets: [start, end] };
+    entries.push(`${JSON.stringify(name)}:${JSON.stringify(place)}`);
   }
+  const text = Buffer.from(`{${entries.join(',')}}`);
   // Padded with spaces to 8 bytes, so that readers can map the tensors in place.
-  const text = JSON.stringify(header);
-  const numSpaces = (8 - (Buffer.byteLength(text) % 8)) % 8;
-  const headerBytes = Buffer.from(text + ' '.repeat(numSpaces));
-  const file = Buffer.alloc(LENGTH_BYTES + headerBytes.length + end);
-  file.writeBigUInt64LE(BigInt(headerBytes.length), 0);
-  file.set(headerBytes, LENGTH_BYTES);
-  let offset = LENGTH_BYTES + headerBytes.length;
+  const numSpaces = (8 - (text.length % 8)) % 8;
+  const header = Buffer.alloc(LENGTH_BYTES + text.length + numSpaces, ' ');
+  header.writeBigUInt64LE(BigInt(text.length + numSpaces), 0);
+  header.set(text, LENGTH_BYTES);
+  return header;
+}
+
+/** Copies the tensors' bytes one after the other to `target`, as the header says they lie. */
+export function copyTensors(tensors: readonly TensorSource[], target: Uint8Array): void {
+  let offset = 0;
   for (const { values } of tensors) {
-    file.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
+    target.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
     offset += values.byteLength;
   }
-  return file;
 }
 
 /**
@@ -49,8 +93,7 @@ export function encodeSafetensors(
  * key, names tensors outside the file, overlapping, with holes between them, or whose shape and length disagree.
  */
 export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFile {
-  const refuse = (message: string): LockstepError =>
-    new LockstepError({ category: 'checkpoint', code: 'E_SAFETENSORS', message: `${path}: ${message}` });
+  const refuse = refusalOf(path);
   if (file.byteLength < LENGTH_BYTES)
     throw refuse(`${file.byteLength} bytes are too few for a safetensors file`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -61,22 +104,34 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
   if (dataStart > file.byteLength) {
     throw refuse(`truncated: the header ends at byte ${dataStart}, the file at ${file.byteLength}`);
   }
-  const header = parseHeader(file.subarray(LENGTH_BYTES, dataStart), refuse);
   const data = file.subarray(dataStart);
+  const { places, metadata } = decodeHeader(file.subarray(LENGTH_BYTES, dataStart), data.byteLength, path);
   const tensors = new Map<string, NamedTensor>();
-  const ranges: [number, number][] = [];
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === '__metadata__') continue;
-    const { shape, start, end } = checkEntry(name, entry, data.byteLength, refuse);
-    ranges.push([start, end]);
+  for (const [name, { shape, start, end }] of places) {
     // Copied byte by byte: the data may be unaligned, and a Buffer's own slice() would not copy.
     const values = new Float32Array((end - start) / 4);
     new Uint8Array(values.buffer).set(data.subarray(start, end));
     tensors.set(name, { shape, values });
   }
-  checkCoverage(ranges, data.byteLength, refuse);
+  return { tensors, metadata };
+}
+
+/** Decodes a header (without its length) that `dataLength` bytes of tensors follow. @throws as decodeSafetensors */
+export function decodeHeader(bytes: Uint8Array, dataLength: number, path: string): SafetensorsHeader {
+  const refuse = refusalOf(path);
+  const header = parseHeader(bytes, refuse);
+  const places = new Map<string, TensorPlace>();
+  for (const [name, entry] of Object.entries(header)) {
+    if (name !== '__metadata__') places.set(name, checkEntry(name, entry, dataLength, refuse));
+  }
+  checkCoverage([...places.values()], dataLength, refuse);
   const metadata = header['__metadata__'];
-  return { tensors, metadata: isStringRecord(metadata) ? metadata : {} };
+  return { places, metadata: isStringRecord(metadata) ? metadata : {} };
+}
+
+function refusalOf(path: string): Refuse {
+  return (message) =>
+    new LockstepError({ category: 'checkpoint', code: 'E_SAFETENSORS', message: `${path}: ${message}` });
 }
 
 type Refuse = (message: string) => LockstepError;
@@ -96,17 +151,18 @@ function parseHeader(bytes: Uint8Array, refuse: Refuse): Record<string, unknown>
   return header as Record<string, unknown>;
 }
 
-/** A string, with the colon that makes it a key, or a brace. */
-const JSON_TOKEN = /("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}]/g;
-
 /** JSON.parse keeps the last of two equal keys without a word. `json` is known to parse. */
 function findDuplicateKey(json: string): string | undefined {
   const scopes: Set<unknown>[] = [];
-  for (const [token, text, colon] of json.matchAll(JSON_TOKEN)) {
-    if (token === '{') scopes.push(new Set());
-    else if (token === '}') scopes.pop();
-    else if (text !== undefined && colon !== undefined) {
-      const key: unknown = JSON.parse(text);
+  const token = /["{}]/g;
+  for (let match = token.exec(json); match; match = token.exec(json)) {
+    if (match[0] === '{') scopes.push(new Set());
+    else if (match[0] === '}') scopes.pop();
+    else {
+      const end = endOfString(json, match.index);
+      token.lastIndex = end;
+      if (!isKeyEnd(json, end)) continue;
+      const key: unknown = JSON.parse(json.slice(match.index, end));
       if (scopes.at(-1)?.has(key)) return quoteValue(key);
       scopes.at(-1)?.add(key);
     }
@@ -114,12 +170,23 @@ function findDuplicateKey(json: string): string | undefined {
   return undefined;
 }
 
-function checkEntry(
-  name: string,
-  entry: unknown,
-  dataLength: number,
-  refuse: Refuse,
-): { shape: number[]; start: number; end: number } {
+/** The index after the closing quote; a loop, since a regular expression gives up on strings of some 10 MB. */
+function endOfString(json: string, start: number): number {
+  for (let at = start + 1; ; at++) {
+    at = json.indexOf('"', at);
+    let numBackslashes = 0;
+    while (json[at - 1 - numBackslashes] === '\\') numBackslashes++;
+    if (numBackslashes % 2 === 0) return at + 1;
+  }
+}
+
+function isKeyEnd(json: string, end: number): boolean {
+  const colon = /\s*:/y;
+  colon.lastIndex = end;
+  return colon.test(json);
+}
+
+function checkEntry(name: string, entry: unknown, dataLength: number, refuse: Refuse): TensorPlace {
   const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   // Names come from the file: quoted and cut, so that none can fill or steer a terminal.
   const label = quoteValue(name);
@@ -143,12 +210,12 @@ function checkEntry(
     if (!Number.isSafeInteger(length)) throw refuse(`${label} has a shape too large to count`);
   }
   if (length !== end - start) throw refuse(`${label} has ${end - start} bytes, its shape needs ${length}`);
-  return { shape: shape, start, end };
+  return { shape, start, end };
 }
 
-function checkCoverage(ranges: [number, number][], dataLength: number, refuse: Refuse): void {
+function checkCoverage(places: readonly TensorPlace[], dataLength: number, refuse: Refuse): void {
   let next = 0;
-  for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+  for (const { start, end } of places.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
     if (start !== next)
       throw refuse(start < next ? `tensors overlap at byte ${start}` : `hole at byte ${next}`);
     next = end;

@@ -24,14 +24,9 @@ export interface MetricLogger {
 export class JsonlMetricLogger implements MetricLogger {
   readonly #file: JsonlFile;
 
-  /** When resuming, what was logged after `resumeStep` is dropped: those steps will be taken again. */
-  constructor(path: string, resumeStep?: number) {
-    if (resumeStep !== undefined) {
-      keepLeadingRecords(
-        path,
-        (record) => typeof record['_step'] === 'number' && record['_step'] <= resumeStep,
-      );
-    }
+  /** When resuming, records from the first one on that fails `isKept` are dropped: they will be made again. */
+  constructor(path: string, isKept?: (record: Record<string, unknown>) => boolean) {
+    if (isKept) keepLeadingRecords(path, isKept);
     this.#file = new JsonlFile(path);
   }
 

@@ -3,7 +3,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { removeStaleTemporaries, writeFileDurably } from './durable-write.ts';
+import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import type { Summary } from './summary.ts';
 
 /** Where a run is to be kept. */
@@ -22,6 +22,9 @@ export interface RunDirectoryOptions {
   readonly startedAt?: Date | undefined;
 }
 
+/** Of checkpoints, in a run's directory. */
+export const CHECKPOINTS_FOLDER = 'checkpoints';
+
 /** The paths of one run. */
 export class RunDirectory {
   readonly path: string;
@@ -32,6 +35,7 @@ export class RunDirectory {
   readonly summaryPath: string;
   readonly plotsPath: string;
   readonly modelPath: string;
+  readonly checkpointsPath: string;
 
   constructor(directory: string) {
     this.path = directory;
@@ -42,6 +46,12 @@ export class RunDirectory {
     this.summaryPath = path.join(directory, 'summary.json');
     this.plotsPath = path.join(directory, 'plots');
     this.modelPath = path.join(directory, 'model');
+    this.checkpointsPath = path.join(directory, CHECKPOINTS_FOLDER);
+  }
+
+  /** Removes what a killed process left half-written. Only for who holds the lock: others may be writing. */
+  async removeLeftovers(): Promise<void> {
+    await Promise.all([this.path, this.modelPath].map(removeStaleTemporaries));
   }
 
   /** The resolved config, as YAML text. */
@@ -66,12 +76,11 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
   try {
     const made = directory ?? (await makeFreshDirectory(intended));
     const run = new RunDirectory(made);
-    for (const folder of [run.path, run.plotsPath, run.modelPath]) {
+    for (const folder of [run.path, run.plotsPath, run.modelPath, run.checkpointsPath]) {
       await fs.mkdir(folder, { recursive: true });
     }
     await probe(run.path);
     await requireSpace(run.path, bytesNeeded);
-    if (isResuming) await Promise.all([run.path, run.modelPath].map(removeStaleTemporaries));
     if (directory === undefined) await linkLatest(parent, made);
     return run;
   } catch (error) {
@@ -94,9 +103,11 @@ function occupied(directory: string, what: string): LockstepError {
     category: 'usage',
     code: 'E_RUN_EXISTS',
     message: `${directory} holds ${what}`,
-    help: 'choose another --run-dir',
+    help: what === 'a finished run' ? OTHER_DIRECTORY : `${OTHER_DIRECTORY}, or go on with it: --resume last`,
   });
 }
+
+const OTHER_DIRECTORY = 'choose another --run-dir';
 
 /** Two runs of one name may start within a second: the later ones get -2, -3, ... */
 async function makeFreshDirectory(wanted: string): Promise<string> {

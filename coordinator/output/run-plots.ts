@@ -10,10 +10,10 @@ export function runPlots(config: Config, data: LoadedData, result: TrainingResul
   const curves: PlotInput = {
     kind: 'lossCurves',
     loss: config.loss.kind,
-    epochs: result.epochs.map(({ epoch, trainLoss, validation }) => ({
+    epochs: result.history.map(({ epoch, trainLoss, validationLoss }) => ({
       epoch,
       train: trainLoss,
-      validation: validation?.loss,
+      validation: validationLoss,
     })),
     bestEpoch: result.best.epoch,
   };

@@ -1,4 +1,6 @@
 // Passes what happens in a run to everything that keeps or shows it: metrics, events, and the progress bar.
+import path from 'node:path';
+import type { SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { numBatches } from '../../src/data/batches.ts';
 import type { LoadedData } from '../../src/data/load.ts';
@@ -26,7 +28,35 @@ export type RunEvent =
       readonly numerics: Numerics;
       readonly datasetSha256: string;
     }
-  | { readonly type: 'epochDone'; readonly epoch: number; readonly step: number; readonly trainLoss: number }
+  | {
+      readonly type: 'runResumed';
+      /** Of the checkpoint. */
+      readonly step: number;
+      readonly checkpoint: string;
+    }
+  | {
+      readonly type: 'stepDone';
+      readonly step: number;
+      /** Fingerprint of the weights that the step came to. */
+      readonly weights: string;
+      /** Of all of them so far. */
+      readonly chain: string;
+    }
+  | {
+      readonly type: 'epochDone';
+      readonly epoch: number;
+      readonly step: number;
+      readonly trainLoss: number;
+      readonly weightsSha256: string;
+    }
+  | {
+      readonly type: 'checkpointSaved';
+      readonly step: number;
+      readonly file: string;
+      readonly isBest: boolean;
+      /** That writing it took. */
+      readonly seconds: number;
+    }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
   | { readonly type: 'runEnded' };
 
@@ -37,6 +67,19 @@ export interface RunRecorderOptions {
   readonly directory: RunDirectory;
   readonly screen: Screen;
   readonly log: Logger;
+  /** Where the run goes on, if it was interrupted. */
+  readonly resumed?: ResumePoint | undefined;
+}
+
+/** Where an interrupted run goes on. */
+export interface ResumePoint {
+  readonly step: number;
+  /** The checkpoint's file. */
+  readonly checkpoint: string;
+  /** Epochs that were over. */
+  readonly epochs: number;
+  /** Time that the run had taken. */
+  readonly wallSeconds: number;
 }
 
 /** What an epoch's line on the screen has room for; `metrics.jsonl` has all. */
@@ -53,14 +96,16 @@ const SHOWN_METRICS = [
 export class RunRecorder implements TrainingObserver {
   readonly #metrics: MetricLogger;
   readonly #events: JsonlFile;
+  readonly #log: Logger;
+  #hasLostEvents = false;
   readonly #screen: Screen;
   readonly #progressSize: { epochs: number; steps: number };
-  readonly #startedMs = performance.now();
+  readonly #startedMs: number;
   #progress: Progress | undefined;
 
-  constructor({ config, data, directory, screen, log }: RunRecorderOptions) {
+  constructor({ config, data, directory, screen, log, resumed }: RunRecorderOptions) {
     const loggers = new Map<string, MetricLogger>([
-      ['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath)],
+      ['metrics.jsonl', new JsonlMetricLogger(directory.metricsPath, resumed && wasLoggedBefore(resumed))],
     ]);
     const wandb = wandbIntent(config, config.name);
     if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
@@ -73,9 +118,12 @@ export class RunRecorder implements TrainingObserver {
     }
     this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
     this.#events = new JsonlFile(directory.eventsPath);
+    this.#log = log;
     this.#screen = screen;
     const { epochs, batchSize } = config;
     this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
+    this.#startedMs = performance.now() - 1000 * (resumed?.wallSeconds ?? 0);
+    if (resumed) this.event({ type: 'runResumed', step: resumed.step, checkpoint: resumed.checkpoint });
     this.event({
       type: 'runStarted',
       name: config.name,
@@ -85,27 +133,39 @@ export class RunRecorder implements TrainingObserver {
     });
   }
 
-  /** Appends to `events.jsonl`. */
+  /** Appends to `events.jsonl`. A full disk is warned about once, and stops nothing. */
   readonly event = (event: RunEvent): void => {
-    this.#events.append({ time: new Date().toISOString(), ...event });
+    try {
+      this.#events.append({ time: new Date().toISOString(), ...event });
+    } catch (error) {
+      if (!this.#hasLostEvents) this.#log.warn(`events.jsonl: events are lost: ${(error as Error).message}`);
+      this.#hasLostEvents = true;
+    }
   };
 
+  /** A checkpoint is on the disk. */
+  saved({ step, path: file, isBest, seconds }: SavedCheckpoint): void {
+    this.event({ type: 'checkpointSaved', step, file: path.basename(file), isBest, seconds });
+  }
+
   onStep(record: StepRecord): void {
-    const { step, epoch, loss, learningRate, gradNorm, samplesPerSecond, workers } = record;
-    this.#log(step, { epoch, 'train/stepLoss': loss, lr: learningRate, gradNorm });
+    const { step, epoch, loss, learningRate, gradNorm, samplesPerSecond, workers, fingerprint, chain } =
+      record;
+    this.event({ type: 'stepDone', step, weights: fingerprint, chain });
+    this.#record(step, { epoch, 'train/stepLoss': loss, lr: learningRate, gradNorm });
     this.#progress ??= createProgress(this.#screen, this.#progressSize);
     this.#progress.stepDone({ step, epoch, loss, samplesPerSecond, workers });
   }
 
   onEpoch(record: EpochRecord): void {
-    const { step, epoch, trainLoss, validation, samplesPerSecond, workers } = record;
+    const { step, epoch, trainLoss, validation, samplesPerSecond, workers, weightsSha256 } = record;
     const measured = Object.entries(validation ? scalarMetrics(validation) : {});
     const metrics: Record<string, number> = {
       'train/loss': trainLoss,
       ...Object.fromEntries(measured.map(([name, value]) => [`val/${name}`, value])),
     };
-    this.#log(step, { epoch, ...metrics, samplesPerSecond, workers });
-    this.event({ type: 'epochDone', epoch, step, trainLoss });
+    this.#record(step, { epoch, ...metrics, samplesPerSecond, workers });
+    this.event({ type: 'epochDone', epoch, step, trainLoss, weightsSha256 });
     const shown = Object.fromEntries(
       SHOWN_METRICS.flatMap((name) => (name in metrics ? [[name, metrics[name] as number]] : [])),
     );
@@ -128,8 +188,16 @@ export class RunRecorder implements TrainingObserver {
     await this.#metrics.finish(summary);
   }
 
-  #log(step: number, values: Readonly<Record<string, number>>): void {
+  #record(step: number, values: Readonly<Record<string, number>>): void {
     const runtime = (performance.now() - this.#startedMs) / 1000;
     this.#metrics.log({ _step: step, _runtime: runtime, _timestamp: Date.now() / 1000, ...values });
   }
+}
+
+/** Which records stay: the epoch under way has logged its steps, and is to log its end again. */
+function wasLoggedBefore({ step, epochs }: ResumePoint): (record: Record<string, unknown>) => boolean {
+  return ({ epoch, _step, 'train/loss': trainLoss }) => {
+    if (typeof epoch !== 'number' || typeof _step !== 'number') return false;
+    return epoch <= epochs || (_step <= step && trainLoss === undefined);
+  };
 }

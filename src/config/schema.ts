@@ -146,6 +146,20 @@ const earlyStopping = z
   })
   .describe('Ends a training that no longer improves');
 
+const checkpoint = z
+  .strictObject({
+    everySteps: z.int().min(1).optional().describe('Steps between two checkpoints; default: none within an epoch'),
+    everyEpochs: z.int().min(1).default(1).describe('Epochs between two checkpoints'),
+    everySeconds: z
+      .number()
+      .min(1)
+      .max(86_400)
+      .default(300)
+      .describe('Longest time between two checkpoints, within an epoch too'),
+    keep: z.int().min(1).max(1000).default(3).describe('Newest checkpoints that are kept, besides the best one'),
+  })
+  .describe('When a run saves all that it takes to go on after a crash; the epoch with the best weights is always saved');
+
 const wandb = z.strictObject({
   project: z.string().min(1).max(128).describe('Weights & Biases project'),
   entity: z.string().min(1).max(128).optional().describe('User or team; default: that of the API key'),
@@ -206,6 +220,7 @@ export const configSchema = z
         'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
       ),
     epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
+    checkpoint: z.union([z.literal(false), checkpoint]).prefault({}).describe('When to save; false: never'),
     tracking: z
       .strictObject({ wandb: wandb.optional() })
       .prefault({})
@@ -216,4 +231,5 @@ export const configSchema = z
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
+export type CheckpointConfig = Exclude<Config['checkpoint'], false>;
 export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

@@ -30,7 +30,7 @@ type AdamConfig = z.output<typeof adamSchema> | z.output<typeof adamWSchema>;
 /** Adam as in PyTorch. State: first and second moments. */
 export function adamRule({ kind, beta1, beta2, epsilon }: AdamConfig): UpdateRule {
   return {
-    numVectors: 2,
+    vectorNames: ['firstMoment', 'secondMoment'],
     apply(kernels, slice) {
       const { learningRate, weightDecay, step } = slice;
       kernels.adamStep(

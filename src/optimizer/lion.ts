@@ -15,7 +15,7 @@ export const lionSchema = z.strictObject({
 /** State: the mean of gradients. */
 export function lionRule({ beta1, beta2 }: z.output<typeof lionSchema>): UpdateRule {
   return {
-    numVectors: 1,
+    vectorNames: ['momentum'],
     apply(kernels, slice) {
       kernels.lionStep(
         slice.length,

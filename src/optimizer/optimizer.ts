@@ -40,7 +40,7 @@ export interface PieceGradient {
 
 /** Bytes of parameters and optimizer state, both twice. */
 export function optimizerBytes(numParameters: number, config: OptimizerConfig): number {
-  return 2 * 4 * numParameters * (1 + createRule(config).numVectors);
+  return 2 * 4 * numParameters * (1 + createRule(config).vectorNames.length);
 }
 
 /** Any kind of optimizer; state starts at zero, steps count from 1. */
@@ -72,7 +72,7 @@ export class Optimizer {
     const bytes = 4 * model.numParameters;
     const allocate = (): number[] => [
       memory.allocate(bytes, 'weights'),
-      ...Array.from({ length: this.#rule.numVectors }, () => memory.allocate(bytes, 'optimizer state')),
+      ...this.#rule.vectorNames.map(() => memory.allocate(bytes, 'optimizer state')),
     ];
     this.#current = allocate();
     this.#next = allocate();
@@ -91,6 +91,16 @@ export class Optimizer {
   /** Steps committed. */
   get numSteps(): number {
     return this.#numSteps;
+  }
+
+  /** Addresses of the committed vectors of state by name, f32 [numParameters] each. */
+  get stateVectors(): ReadonlyMap<string, number> {
+    return new Map(this.#rule.vectorNames.map((name, index) => [name, this.#current[1 + index] as number]));
+  }
+
+  /** Goes on after so many steps, whose outcome the caller has put at `parameters` and `stateVectors`. */
+  resumeAfter(numSteps: number): void {
+    this.#numSteps = numSteps;
   }
 
   /**

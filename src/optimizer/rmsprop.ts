@@ -26,7 +26,7 @@ export function rmspropRule({
     return [p as number, v as number, mean as number, rest[0] ?? 0];
   };
   return {
-    numVectors: 1 + Number(centered) + Number(momentum > 0),
+    vectorNames: ['meanSquare', ...(centered ? ['mean'] : []), ...(momentum > 0 ? ['momentum'] : [])],
     apply(kernels, slice) {
       kernels.rmspropStep(
         slice.length,

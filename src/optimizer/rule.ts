@@ -1,4 +1,4 @@
-// What an optimizer is to the rest: how many vectors of state it keeps, and how it moves a slice of the parameters.
+// What an optimizer is to the rest: which vectors of state it keeps, and how it moves a slice of the parameters.
 import type { Kernels } from '../kernels/kernels.ts';
 
 /** A slice of the flat vector at one step. All vectors are f32; the state is read from one copy and written to another. */
@@ -25,8 +25,8 @@ export interface SliceStep {
 
 /** One kind of optimizer with its settings. */
 export interface UpdateRule {
-  /** Vectors of state, each as long as the parameters. All start as zeros. */
-  readonly numVectors: number;
+  /** Names of the vectors of state, each as long as the parameters. All start as zeros. */
+  readonly vectorNames: readonly string[];
   /** Writes the next parameters and state of the slice. */
   apply(kernels: Kernels, slice: SliceStep): void;
 }

@@ -15,7 +15,7 @@ export const sgdSchema = z.strictObject({
 export function sgdRule({ momentum, nesterov }: z.output<typeof sgdSchema>): UpdateRule {
   if (momentum === 0) {
     return {
-      numVectors: 0,
+      vectorNames: [],
       apply(
         kernels,
         { length, gradientSum, divisor, scale, limit, current, next, weightDecay, learningRate },
@@ -26,7 +26,7 @@ export function sgdRule({ momentum, nesterov }: z.output<typeof sgdSchema>): Upd
     };
   }
   return {
-    numVectors: 1,
+    vectorNames: ['momentum'],
     apply(kernels, slice) {
       kernels.momentumStep(
         slice.length,

@@ -7,14 +7,14 @@ export interface PlateauState {
   /** What the scheduled learning rate is multiplied by. */
   readonly factor: number;
   /** The least validation loss so far. */
-  readonly best: number | undefined;
+  readonly best?: number | undefined;
   /** Epochs since the best one. */
   readonly numBad: number;
   /** Epochs to come that do not count. */
   readonly cooldown: number;
 }
 
-export const FIRST_PLATEAU: PlateauState = { factor: 1, best: undefined, numBad: 0, cooldown: 0 };
+export const FIRST_PLATEAU: PlateauState = { factor: 1, numBad: 0, cooldown: 0 };
 
 /** The state after an epoch with this validation loss. `learningRate`, the optimizer's, tells how far `min` is. */
 export function plateauAfter(

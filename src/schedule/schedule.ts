@@ -31,6 +31,12 @@ export function learningRateAt(step: number, options: ScheduleOptions): number {
   return scheduledRate(step - numWarmupSteps, numWarmupSteps, options);
 }
 
+/** Whether a longer run has other learning rates from its first steps on. */
+export function dependsOnLength(schedule: ScheduleConfig): boolean {
+  if (schedule.kind === 'cosine') return schedule.period === undefined;
+  return schedule.kind === 'oneCycle' || schedule.kind === 'polynomial';
+}
+
 /** Steps of the warm-up; 0 without one. */
 function warmupSteps({ warmup }: ScheduleConfig, { stepsPerEpoch }: RunLength): number {
   if (!warmup) return 0;

@@ -2,22 +2,41 @@
 import path from 'node:path';
 import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
 import { initialState, prepareRun } from '../../coordinator/prepare.ts';
+import { trainUntil } from '../../coordinator/replay.ts';
+import { restoreSnapshot, snapshotOf } from '../../coordinator/snapshot.ts';
 import { train } from '../../coordinator/train.ts';
-import type { EpochRecord, StepRecord, TrainingResult } from '../../coordinator/train.ts';
+import type { EpochRecord, ProgressKeeper, StepRecord, TrainingResult } from '../../coordinator/train.ts';
+import { FIRST_PROGRESS } from '../../coordinator/training-progress.ts';
+import type { TrainingProgress } from '../../coordinator/training-progress.ts';
+import type { TrainingState } from '../../coordinator/training-state.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import type { NamedTensor } from '../../src/safetensors.ts';
 
 export interface Training {
   readonly result: TrainingResult;
   readonly steps: readonly StepRecord[];
   readonly epochs: readonly EpochRecord[];
+  /** After every step and every epoch, if it was asked for. */
+  readonly saved: readonly Saved[];
   readonly weightsSha256: string;
 }
 
-/** Trains what `table.yaml` in the directory describes. */
-export async function trainInProcess(directory: string): Promise<Training> {
+/** All that it takes to go on, as a checkpoint would hold it. */
+export interface Saved {
+  readonly progress: TrainingProgress;
+  readonly optimizerSteps: number;
+  readonly tensors: ReadonlyMap<string, NamedTensor>;
+}
+
+/** Trains what `table.yaml` in the directory describes, from the beginning or from what was saved. */
+export async function trainInProcess(
+  directory: string,
+  { from, isSaving = false }: { readonly from?: Saved; readonly isSaving?: boolean } = {},
+): Promise<Training> {
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
   const prepared = await prepareRun(config, () => undefined);
   const state = await initialState(prepared);
+  if (from) restoreSnapshot(state, from.tensors, { step: from.optimizerSteps, path: 'memory' });
   const compute = await InProcessCompute.create(prepared, state);
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];
@@ -25,7 +44,35 @@ export async function trainInProcess(directory: string): Promise<Training> {
     onStep: (step: StepRecord) => steps.push(step),
     onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
   };
+  const saved: Saved[] = [];
+  const keeper = isSaving ? saveInto(saved, state) : undefined;
   const signal = new AbortController().signal;
-  const result = await train({ ...prepared, state, compute, observer, signal });
-  return { result, steps, epochs, weightsSha256: state.weightsSha256() };
+  const result = await train({ ...prepared, state, compute, observer, keeper, signal }, from?.progress);
+  return { result, steps, epochs, saved, weightsSha256: state.weightsSha256() };
+}
+
+/** The chain of fingerprints after step `step` of what `table.yaml` describes, were it to train for ever. */
+export async function chainAfter(directory: string, step: number): Promise<string> {
+  const overrides = ['epochs=1000000'];
+  const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {}, overrides });
+  const prepared = await prepareRun(config, () => undefined);
+  const state = await initialState(prepared);
+  const compute = await InProcessCompute.create(prepared, state);
+  let chain = '';
+  await trainUntil(step, { ...prepared, state, compute }, FIRST_PROGRESS, (record) => (chain = record.chain));
+  return chain;
+}
+
+function saveInto(saved: Saved[], state: TrainingState): ProgressKeeper {
+  const save = (progress: TrainingProgress): void => {
+    const tensors = snapshotOf(state).map(
+      ({ name, shape, values }) => [name, { shape, values: values.slice() }] as const,
+    );
+    saved.push({
+      progress: structuredClone(progress),
+      optimizerSteps: state.step,
+      tensors: new Map(tensors),
+    });
+  };
+  return { afterStep: save, afterEpoch: save };
 }

@@ -49,7 +49,22 @@ export function readBits(directory: string): { weightsSha256: string; metrics: L
 
 /** SHA-256 over the tensors of the saved model, in the order of the file. */
 export function hashSavedWeights(directory: string): string {
-  const file = path.join(directory, 'model/model.safetensors');
+  return hashTensors(path.join(directory, 'model/model.safetensors'));
+}
+
+/** SHA-256 over the newest checkpoint's weights, optimizer state, averages and best weights. */
+export function hashTrainingState(directory: string): string {
+  const newest = listCheckpoints(directory).at(-1);
+  return `${newest} ${hashTensors(path.join(directory, 'checkpoints', newest))}`;
+}
+
+/** Names of the checkpoints, the oldest first. */
+export function listCheckpoints(directory: string): string[] {
+  const folder = path.join(directory, 'checkpoints');
+  return fs.existsSync(folder) ? fs.readdirSync(folder).sort() : [];
+}
+
+function hashTensors(file: string): string {
   const hash = createHash('sha256');
   for (const { values } of decodeSafetensors(fs.readFileSync(file), file).tensors.values()) {
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));

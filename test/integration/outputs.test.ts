@@ -139,7 +139,21 @@ function expectRecords(directory: string, weightsSha256: string): void {
   );
 
   const events = readRecords(directory, 'events.jsonl');
-  expect(events.map(({ type }) => type)).toEqual([
+  const eachStep = events.filter(({ type }) => type === 'stepDone');
+  const fingerprint = expect.stringMatching(/^[0-9a-f]{16}$/) as string;
+  expect(eachStep.map(({ time: _, ...event }) => event)).toEqual(
+    Array.from({ length: 26 }, (_, step) => ({
+      type: 'stepDone',
+      step: step + 1,
+      weights: fingerprint,
+      chain: fingerprint,
+    })),
+  );
+  expect(events.some(({ type }) => type === 'checkpointSaved')).toBe(true);
+  const others = events
+    .map(({ type }) => type)
+    .filter((type) => !/^(stepDone|checkpointSaved)$/.test(String(type)));
+  expect(others).toEqual([
     'runStarted',
     ...['workerJoined', 'workerJoined', 'epochDone', 'epochDone', 'workerLeft', 'workerLeft'],
     'runFinished',

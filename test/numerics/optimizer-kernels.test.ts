@@ -91,7 +91,7 @@ function checkStep(
 
 /** Means may have any sign, mean squares may not. */
 function randomState(config: OptimizerConfig, length: number): Float32Array[] {
-  const { numVectors } = createRule(config);
+  const numVectors = createRule(config).vectorNames.length;
   const vectors = Array.from({ length: 1 + numVectors }, (_, vector) =>
     randomValues(length + vector, length),
   );
@@ -100,7 +100,7 @@ function randomState(config: OptimizerConfig, length: number): Float32Array[] {
 }
 
 function zeroState(config: OptimizerConfig, parameters: Float32Array): Float32Array[] {
-  const { numVectors } = createRule(config);
+  const numVectors = createRule(config).vectorNames.length;
   return [parameters, ...Array.from({ length: numVectors }, () => new Float32Array(parameters.length))];
 }
 

@@ -9,11 +9,18 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 
 /** From the bottom up. A file may import from its own layer and from those below. A trailing slash is a folder. */
 const LAYERS: readonly (readonly string[])[] = [
-  ['src/errors.ts', 'src/failpoint.ts', 'src/log.ts', 'src/random.ts', 'src/version.ts'],
+  [
+    'src/durable-write.ts',
+    'src/errors.ts',
+    'src/failpoint.ts',
+    'src/log.ts',
+    'src/random.ts',
+    'src/version.ts',
+  ],
   ['src/kernels/', 'src/memory.ts', 'src/metrics/', 'src/safetensors.ts', 'src/tree.ts'],
   ['src/layers/', 'src/losses/', 'src/optimizer/', 'src/schedule/'],
   ['src/model/', 'src/config/'],
-  ['src/engine/', 'src/protocol/', 'src/data/'],
+  ['src/checkpoint/', 'src/engine/', 'src/protocol/', 'src/data/'],
   ['src/predict/'],
   ['coordinator/', 'worker/'],
   ['bin/', 'api/', 'examples/', 'bench/'],

@@ -118,6 +118,10 @@ batchSize: 256
 shards: 8
 numerics: strict
 epochs: 10
+checkpoint:
+  everyEpochs: 1
+  everySeconds: 300
+  keep: 3
 tracking: {}
 `);
     const reloaded = await loadText(formatConfigYaml(config));

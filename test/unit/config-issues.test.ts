@@ -225,7 +225,8 @@ describe('a config', () => {
   it('shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
-    const training = 'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, epochs';
+    const training =
+      'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, epochs, checkpoint';
     const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(

@@ -76,6 +76,7 @@ describe('a loaded config', () => {
       shards: 8,
       numerics: 'strict',
       epochs: 10,
+      checkpoint: { everyEpochs: 1, everySeconds: 300, keep: 3 },
       tracking: {},
     });
   });

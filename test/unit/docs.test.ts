@@ -105,6 +105,7 @@ describe('the README', () => {
       'worker',
       'predict',
       'evaluate',
+      'replay',
       'bench',
       'kernels',
       'scale',

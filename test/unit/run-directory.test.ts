@@ -3,7 +3,6 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../src/errors.ts';
-import { removeStaleTemporaries, writeFileDurably } from '../../coordinator/output/durable-write.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
@@ -52,7 +51,7 @@ describe('openRunDirectory', () => {
   test('names a directory by time and run, with its folders and a link to the latest', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
-    expect(fs.readdirSync(run.path).sort()).toEqual(['model', 'plots']);
+    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
     expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house');
   });
 
@@ -130,7 +129,8 @@ describe('openRunDirectory', () => {
     await openRunDirectory({ name: 'house', directory });
     const leftover = path.join(directory, '.summary.json.0123456789ab.tmp');
     fs.writeFileSync(leftover, '{');
-    await openRunDirectory({ name: 'house', directory, isResuming: true });
+    const resumed = await openRunDirectory({ name: 'house', directory, isResuming: true });
+    await resumed.removeLeftovers();
     expect(fs.existsSync(leftover)).toBe(false);
   });
 
@@ -140,31 +140,6 @@ describe('openRunDirectory', () => {
     await run.writeSummary(SUMMARY);
     expect(fs.readFileSync(run.configPath, 'utf8')).toBe('name: house\n');
     expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(SUMMARY);
-  });
-});
-
-describe('writeFileDurably', () => {
-  test('replaces a file whole and leaves nothing beside it', async () => {
-    const file = path.join(root, 'weights');
-    await writeFileDurably(file, 'old, and longer');
-    await writeFileDurably(file, Uint8Array.of(1, 2, 3));
-    expect([...fs.readFileSync(file)]).toEqual([1, 2, 3]);
-    expect(fs.readdirSync(root)).toEqual(['weights']);
-    expect(fs.statSync(file).mode & 0o777).toBe(0o644 & ~process.umask());
-  });
-
-  test('keeps the old file and no temporary one when it fails', async () => {
-    const target = path.join(root, 'taken');
-    fs.mkdirSync(path.join(target, 'full'), { recursive: true });
-    await expect(writeFileDurably(target, 'x')).rejects.toMatchObject({ syscall: 'rename' });
-    expect(fs.readdirSync(root)).toEqual(['taken']);
-  });
-
-  test('stale temporaries go, files that only look alike stay', async () => {
-    fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
-    fs.writeFileSync(path.join(root, 'notes.tmp'), '');
-    await removeStaleTemporaries(root);
-    expect(fs.readdirSync(root)).toEqual(['notes.tmp']);
   });
 });
 
@@ -199,11 +174,11 @@ describe('metric loggers', () => {
     for (const step of [1, 2, 3]) first.log(record(step));
     await first.finish();
     fs.appendFileSync(file, '{"_step":4,"_run');
-    const second = new JsonlMetricLogger(file, 3);
+    const second = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 3);
     second.log(record(4));
     await second.finish();
     expect(read(file)).toEqual([1, 2, 3, 4]);
-    const third = new JsonlMetricLogger(file, 2);
+    const third = new JsonlMetricLogger(file, ({ _step }) => Number(_step) <= 2);
     third.log(record(3));
     await third.finish();
     expect(read(file)).toEqual([1, 2, 3]);

@@ -175,9 +175,11 @@ describe('averaged weights', () => {
     state.show('live');
     finish([0, 1, 2], ONES);
     state.commit();
-    state.restoreBest();
+    const live = weights();
+    expect(state.show('best')).toBe(true);
     expect(weights()).toEqual(best);
-    expect(state.show('live')).toBe(false);
+    expect(state.show('live')).toBe(true);
+    expect(weights()).toEqual(live);
   });
 
   it('are not there unless asked for', async () => {

@@ -1,0 +1,126 @@
+// Going on from a checkpoint: which run and which file are meant, and whether it may go on with this config.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import type { z } from 'zod';
+import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
+import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
+import type { Checkpoint } from '../src/checkpoint/read-checkpoint.ts';
+import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { checkpointManifestSchema } from './checkpointer.ts';
+import type { CheckpointManifest } from './checkpointer.ts';
+import { CHECKPOINTS_FOLDER } from './output/run-directory.ts';
+import { requireSameRun } from './run-identity.ts';
+import type { RunIdentity } from './run-identity.ts';
+import { restoreSnapshot } from './snapshot.ts';
+import type { TrainingState } from './training-state.ts';
+
+/** What a run goes on from: its newest checkpoint, its best, or a file. */
+export interface ResumeSource {
+  /** The run's own directory; absolute. */
+  readonly directory: string;
+  readonly checkpoint: 'last' | 'best' | { readonly file: string };
+}
+
+/**
+ * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one, of the newest run of
+ * that name under `parent`; anything else is the path of a checkpoint, or of a run whose last one is meant.
+ * @throws LockstepError (exit 4) where there is none.
+ */
+export async function findResumeSource({
+  resume,
+  runDirectory,
+  name,
+  parent = 'runs',
+}: {
+  readonly resume: string;
+  readonly runDirectory: string | undefined;
+  readonly name: string;
+  readonly parent?: string | undefined;
+}): Promise<ResumeSource> {
+  if (resume === 'last' || resume === 'best') {
+    const directory = path.resolve(runDirectory ?? (await newestRun(parent, name)));
+    return { directory, checkpoint: resume };
+  }
+  const file = path.resolve(resume);
+  if (await isDirectory(file)) return { directory: file, checkpoint: 'last' };
+  return { directory: path.dirname(path.dirname(file)), checkpoint: { file } };
+}
+
+/** What the source holds. @throws LockstepError (exit 4) for a file that is missing or damaged. */
+export async function readSource(
+  { directory, checkpoint }: ResumeSource,
+  store: CheckpointStore,
+  { allowOlder = false }: { readonly allowOlder?: boolean | undefined } = {},
+): Promise<Checkpoint> {
+  if (typeof checkpoint !== 'string') return readCheckpoint(checkpoint.file);
+  const found = checkpoint === 'last' ? await store.last({ allowOlder }) : await store.best();
+  if (found) return found;
+  throw notFound(`${path.join(directory, CHECKPOINTS_FOLDER)} holds no checkpoint to go on from`);
+}
+
+/**
+ * Puts the state to where the checkpoint was taken, and tells what it says besides.
+ * @throws LockstepError (exit 4) for a checkpoint of another run; the state is then as before.
+ */
+export function restoreCheckpoint(
+  checkpoint: Checkpoint,
+  state: TrainingState,
+  identity: RunIdentity,
+): CheckpointManifest {
+  const { path, tensors } = checkpoint;
+  const parsed = checkpointManifestSchema.safeParse(checkpoint.manifest);
+  if (!parsed.success) throw unreadable(path, parsed.error);
+  const manifest = parsed.data;
+  requireSameRun(manifest.identity, identity, path);
+  restoreSnapshot(state, tensors, { step: manifest.optimizerSteps, path });
+  return manifest;
+}
+
+function unreadable(path: string, { issues }: z.ZodError): LockstepError {
+  const [issue] = issues;
+  return new LockstepError({
+    category: 'checkpoint',
+    code: 'E_CHECKPOINT_FORMAT',
+    message: `${path}: ${issue?.path.join('.') ?? 'the manifest'}: ${issue?.message ?? 'not as expected'}`,
+    help: 'it was written by another version of Lockstep: resume with that one',
+  });
+}
+
+/** `<YYYYMMDD-HHMMSS>-<name>`, with a number behind it where several runs began in one second. */
+const RUN_NAME = /^(\d{8}-\d{6})-(.+?)(?:-(\d+))?$/;
+
+async function newestRun(parent: string, name: string): Promise<string> {
+  const entries = await fs.readdir(parent).catch(() => []);
+  const runs = entries.flatMap((entry) => {
+    const [, time = '', named, count = '1'] = RUN_NAME.exec(entry) ?? [];
+    // A name may itself end in a number.
+    return entry === `${time}-${name}` || named === name
+      ? [{ entry, key: `${time} ${count.padStart(4, '0')}` }]
+      : [];
+  });
+  runs.sort((a, b) => (a.key < b.key ? 1 : -1));
+  for (const { entry } of runs) {
+    const directory = path.join(parent, entry);
+    const saved = await fs.readdir(path.join(directory, CHECKPOINTS_FOLDER)).catch(() => []);
+    if (saved.length > 0) return directory;
+  }
+  throw notFound(`no run of ${name} with a checkpoint in ${parent}`);
+}
+
+async function isDirectory(file: string): Promise<boolean> {
+  try {
+    return (await fs.stat(file)).isDirectory();
+  } catch (error) {
+    const cause = systemErrorCode(error) === 'ENOENT' ? 'no such file or directory' : systemErrorCode(error);
+    throw notFound(`cannot resume from ${file}: ${cause ?? String(error)}`);
+  }
+}
+
+function notFound(message: string): LockstepError {
+  return new LockstepError({
+    category: 'checkpoint',
+    code: 'E_NO_CHECKPOINT',
+    message,
+    help: 'name the run with --run-dir, or the checkpoint itself with --resume PATH',
+  });
+}

@@ -1,0 +1,89 @@
+// A checkpoint as one file: safetensors, so that others can read its tensors, with the rest in the metadata. A SHA-256
+// over the whole file guards it. Its digits stand in the file itself, at a fixed place, and count as zeros:
+//
+//   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>","step":...,"lockstep":...
+import { createHash } from 'node:crypto';
+import { sliceBytes, type FileSlice } from '../durable-write.ts';
+import { LockstepError } from '../errors.ts';
+import { copyTensors, encodeHeader, LENGTH_BYTES, type TensorSource } from '../safetensors.ts';
+import { stringifyExactly } from './exact-json.ts';
+
+/** What a checkpoint is made from. */
+export interface CheckpointContent {
+  /** Steps committed. */
+  readonly step: number;
+  /** Whether no checkpoint of the run before this one was better. */
+  readonly isBest: boolean;
+  readonly tensors: readonly TensorSource[];
+  /** Plain data; numbers keep their bits. Who reads it checks it. */
+  readonly manifest: unknown;
+}
+
+/** A checkpoint ready to be written: a copy, so that what it was made from may change. */
+export interface EncodedCheckpoint {
+  readonly step: number;
+  readonly isBest: boolean;
+  readonly byteLength: number;
+  /** The tensors' bytes, in memory that the next checkpoint may use again once this one is written. */
+  readonly data: Uint8Array;
+  /** The file in slices; the last one overwrites the zeros in the place of the hash. Can be asked for repeatedly. */
+  slices(): Generator<FileSlice, void, void>;
+}
+
+/** Raised whenever older programs could not read what newer ones write, or the reverse. */
+export const CHECKPOINT_VERSION = '1';
+
+/**
+ * Header and manifest together. Other readers of safetensors refuse headers of 100 MB; half a million epochs of ten
+ * metrics would fit, and take a second to encode: long histories belong into files that grow by lines.
+ */
+export const MAX_CHECKPOINT_HEADER_BYTES = 67_108_864;
+
+/** What a checkpoint's header begins with, up to the digits of the version. */
+export const BEFORE_VERSION = '{"__metadata__":{"format":"pt","checkpoint":"';
+/** Between the version and the digits of the hash. */
+export const BEFORE_HASH = '","sha256":"';
+/** Counted in the hash in the place of its own digits. */
+export const NO_HASH = '0'.repeat(64);
+/** Where the digits of the hash begin in the file. */
+export const HASH_START =
+  LENGTH_BYTES + BEFORE_VERSION.length + CHECKPOINT_VERSION.length + BEFORE_HASH.length;
+
+/**
+ * Copies the tensors into `memory`, if it has their size, or into memory of its own, and encodes the manifest.
+ * @throws LockstepError (exit 4) if the manifest is too long
+ */
+export function encodeCheckpoint(content: CheckpointContent, memory?: Uint8Array): EncodedCheckpoint {
+  const { step, isBest, tensors, manifest } = content;
+  const header = encodeHeader(tensors, {
+    checkpoint: CHECKPOINT_VERSION,
+    sha256: NO_HASH,
+    step: String(step),
+    isBest: String(isBest),
+    lockstep: stringifyExactly(manifest),
+  });
+  if (header.byteLength > MAX_CHECKPOINT_HEADER_BYTES) {
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_CHECKPOINT_SIZE',
+      message: `the checkpoint of step ${step} has a header of ${header.byteLength} bytes; at most ${MAX_CHECKPOINT_HEADER_BYTES}`,
+    });
+  }
+  const numDataBytes = tensors.reduce((sum, { values }) => sum + values.byteLength, 0);
+  const data = memory?.byteLength === numDataBytes ? memory : new Uint8Array(numDataBytes);
+  copyTensors(tensors, data);
+  const byteLength = header.byteLength + numDataBytes;
+  return { step, isBest, byteLength, data, slices: () => hashedSlices(header, data) };
+}
+
+/** The hash stands before what it covers, so it is written last. */
+function* hashedSlices(header: Uint8Array, data: Uint8Array): Generator<FileSlice, void, void> {
+  const hash = createHash('sha256');
+  for (const slices of [sliceBytes(header), sliceBytes(data, header.byteLength)]) {
+    for (const slice of slices) {
+      hash.update(slice.bytes);
+      yield slice;
+    }
+  }
+  yield { position: HASH_START, bytes: Buffer.from(hash.digest('hex'), 'latin1') };
+}

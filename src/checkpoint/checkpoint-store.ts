@@ -1,0 +1,196 @@
+// The checkpoints of a run: a directory of files whose names say all, written while training goes on.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
+import { LockstepError } from '../errors.ts';
+import { failpoint } from '../failpoint.ts';
+import type { Logger } from '../log.ts';
+import type { TensorSource } from '../safetensors.ts';
+import { encodeCheckpoint, type EncodedCheckpoint } from './checkpoint-file.ts';
+import { abandon, findBest, findSuperseded, generationName } from './generations.ts';
+import { listAbandoned, listGenerations, type Generation } from './generations.ts';
+import { readCheckpoint, type Checkpoint } from './read-checkpoint.ts';
+import { SaveQueue } from './save-queue.ts';
+
+/** What a store is made from. */
+export interface CheckpointStoreOptions {
+  /** Made if missing. */
+  readonly directory: string;
+  /** How many of the newest checkpoints stay, 1 or more; the best one stays besides. */
+  readonly numKept: number;
+  readonly logger: Pick<Logger, 'warn'>;
+  /** Called when a checkpoint is safe. It must not throw. */
+  readonly onSaved?: ((saved: SavedCheckpoint) => void) | undefined;
+}
+
+/** A checkpoint that is on the disk. */
+export interface SavedCheckpoint extends Generation {
+  readonly byteLength: number;
+  /** From the first system call to the last. */
+  readonly seconds: number;
+}
+
+interface Save extends Generation {
+  readonly encoded: EncodedCheckpoint;
+}
+
+/** What the last save of a run may take. */
+const FLUSH_DEADLINE_MS = 60_000;
+
+/** Writes, lists, reads and retires the checkpoints of one run. One process at a time: see lockRunDirectory. */
+export class CheckpointStore {
+  readonly #options: CheckpointStoreOptions;
+  readonly #queue: SaveQueue<Save>;
+  /** Memory of a checkpoint that was written, for the next one: touching new pages takes longer than copying. */
+  #spare: Uint8Array | undefined;
+
+  private constructor(options: CheckpointStoreOptions) {
+    this.#options = options;
+    this.#queue = new SaveQueue<Save>({
+      write: (save) => this.#write(save),
+      onReleased: ({ encoded }) => (this.#spare = encoded.data),
+      logger: options.logger,
+    });
+  }
+
+  /** Opens a directory and removes what a killed process left half-written in it. */
+  static async open(options: CheckpointStoreOptions): Promise<CheckpointStore> {
+    await fs.mkdir(options.directory, { recursive: true });
+    await removeStaleTemporaries(options.directory);
+    return new CheckpointStore(options);
+  }
+
+  /** Why nothing is written any more, if so: the run should stop. */
+  get failure(): LockstepError | undefined {
+    return this.#queue.failure;
+  }
+
+  /** What is there by name, the newest first. */
+  list(): Promise<Generation[]> {
+    return listGenerations(this.#options.directory);
+  }
+
+  /**
+   * The newest checkpoint; undefined if there is none. Where it is damaged, the newest whole one is named or, with
+   * `allowOlder`, read, with a warning. @throws LockstepError (exit 4)
+   */
+  async last({ allowOlder = false } = {}): Promise<Checkpoint | undefined> {
+    const [newest, ...older] = await this.list();
+    if (!newest) return undefined;
+    try {
+      return await readGeneration(newest);
+    } catch (error) {
+      if (!(error instanceof LockstepError)) throw error;
+      const whole = await findWhole(older);
+      if (!whole || !allowOlder) throw damaged(newest, whole, error);
+      this.#options.logger.warn(
+        { damaged: newest.step, step: whole.step },
+        `the checkpoint of step ${newest.step} cannot be used (${error.message}): going on from that of step ${whole.step}`,
+      );
+      return whole;
+    }
+  }
+
+  /** The best checkpoint of the run; undefined if there is none. @throws LockstepError (exit 4) if it is damaged */
+  async best(): Promise<Checkpoint | undefined> {
+    const best = findBest(await this.list());
+    return best && readGeneration(best);
+  }
+
+  /**
+   * Tells the store that the run goes on from `step`: newer checkpoints, damaged or unwanted, are no longer listed.
+   * Their data stay, under names that end in `.abandoned`, until the next checkpoint is safe. To be called before
+   * anything else of the run is cut back.
+   */
+  async continueFrom(step: number): Promise<void> {
+    const newer = (await this.list()).filter((generation) => generation.step > step);
+    for (const generation of newer) await abandon(generation);
+    if (newer.length > 0) await syncDirectory(this.#options.directory);
+  }
+
+  /**
+   * Queues a checkpoint and returns: tensors and manifest are copied at once and may change afterwards. One that still
+   * waits is replaced by a newer one, unless it is the best so far. `isBest`: no earlier one of the run is better.
+   * @throws LockstepError (exit 4) if the manifest is too long, or the disk has failed for good
+   */
+  save(
+    step: number,
+    tensors: readonly TensorSource[],
+    manifest: unknown,
+    { isBest = false }: { readonly isBest?: boolean } = {},
+  ): void {
+    if (this.#queue.failure) throw this.#queue.failure;
+    const memory = this.#spare;
+    this.#spare = undefined;
+    const encoded = encodeCheckpoint({ step, isBest, tensors, manifest }, memory);
+    const file = path.join(this.#options.directory, generationName({ step, isBest }));
+    this.#queue.add({ path: file, step, isBest, encoded });
+  }
+
+  /**
+   * Waits until all that was queued is on the disk. @throws LockstepError (exit 4) if something could not be written, or
+   * was not within the deadline; it names the file
+   */
+  flush(deadlineMs = FLUSH_DEADLINE_MS): Promise<void> {
+    return this.#queue.flush(deadlineMs);
+  }
+
+  async #write({ path: file, step, isBest, encoded }: Save): Promise<void> {
+    const startedAt = performance.now();
+    const facts = { step };
+    await writeFileDurably(file, encoded.slices(), {
+      onStage: (stage) => void failpoint(`checkpoint.${stage}`, facts),
+    });
+    const seconds = (performance.now() - startedAt) / 1000;
+    await this.#retire(file, step);
+    this.#options.onSaved?.({ path: file, step, isBest, byteLength: encoded.byteLength, seconds });
+  }
+
+  /** Removes what the checkpoint just written makes superfluous; what cannot be removed only takes space. */
+  async #retire(written: string, step: number): Promise<void> {
+    try {
+      const generations = await this.list();
+      const rewritten = generations.filter((other) => other.step === step && other.path !== written);
+      const current = generations.filter((generation) => !rewritten.includes(generation));
+      const superseded = findSuperseded(current, this.#options.numKept);
+      const abandoned = await listAbandoned(this.#options.directory);
+      const files = [...abandoned, ...[...rewritten, ...superseded].map((generation) => generation.path)];
+      for (const file of files) await fs.rm(file, { force: true });
+    } catch (error) {
+      this.#options.logger.warn(`an old checkpoint cannot be removed: ${String(error)}`);
+    }
+  }
+}
+
+/** Reads a checkpoint that must be the one its name says. */
+async function readGeneration(generation: Generation): Promise<Checkpoint> {
+  const checkpoint = await readCheckpoint(generation.path);
+  if (checkpoint.step === generation.step && checkpoint.isBest === generation.isBest) return checkpoint;
+  throw new LockstepError({
+    category: 'checkpoint',
+    code: 'E_CHECKPOINT',
+    message: `${generation.path}: renamed; it was written as ${generationName(checkpoint)}`,
+  });
+}
+
+async function findWhole(generations: readonly Generation[]): Promise<Checkpoint | undefined> {
+  for (const generation of generations) {
+    try {
+      return await readGeneration(generation);
+    } catch (error) {
+      if (!(error instanceof LockstepError)) throw error;
+    }
+  }
+  return undefined;
+}
+
+function damaged(
+  newest: Generation,
+  older: Checkpoint | undefined,
+  { message, cause }: LockstepError,
+): LockstepError {
+  const help = older
+    ? `step ${newest.step} is lost; the checkpoint of step ${older.step} is whole: add --allow-older to go on from it`
+    : `step ${newest.step} is lost, and there is no older checkpoint that is whole`;
+  return new LockstepError({ category: 'checkpoint', code: 'E_CHECKPOINT', message, help, cause });
+}

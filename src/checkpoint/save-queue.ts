@@ -1,0 +1,160 @@
+// Checkpoints that wait to be written while training goes on: one is written at a time, and what waits is replaced by
+// what is newer. The best one is not: it waits until it is written or a better one comes, beside the newest. What the
+// disk refuses for lack of space waits, too, for the next save. Any other failure is tried again, a few times.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LockstepError, systemErrorCode } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+/** What the queue has to know of a checkpoint. */
+export interface QueuedSave {
+  readonly path: string;
+  readonly step: number;
+  readonly isBest: boolean;
+}
+
+/** What a queue is made from. */
+export interface SaveQueueOptions<Save extends QueuedSave> {
+  /** Makes it durable, or throws the system's error and leaves nothing behind. */
+  readonly write: (save: Save) => Promise<void>;
+  /** The queue is done with it: it is written, or replaced. */
+  readonly onReleased: (save: Save) => void;
+  readonly logger: Pick<Logger, 'warn'>;
+}
+
+/** A disk that fails as often in a row is not trusted with the run any more. */
+const MAX_FAILURES = 3;
+/** Between attempts, times the number of failures: what passes by itself has the time to. */
+const RETRY_PAUSE_MS = 100;
+
+/** The disk is full, or the quota used up: the user can help while training goes on. */
+const OUT_OF_SPACE: Readonly<Record<string, string>> = {
+  ENOSPC: 'no space left on the disk',
+  EDQUOT: 'the disk quota is used up',
+};
+
+/** A queue of at most one checkpoint in writing and two that wait: the best one and the newest. */
+export class SaveQueue<Save extends QueuedSave> {
+  readonly #options: SaveQueueOptions<Save>;
+  #writing: Save | undefined;
+  #best: Save | undefined;
+  #newest: Save | undefined;
+  #isDraining = false;
+  #drained = Promise.resolve();
+  /** Why the last attempt of what waits failed; cleared by the next one. */
+  #refusal: string | undefined;
+  #numFailures = 0;
+  #failure: LockstepError | undefined;
+
+  constructor(options: SaveQueueOptions<Save>) {
+    this.#options = options;
+  }
+
+  /** Why nothing is written any more; undefined while all is well, or may become so. */
+  get failure(): LockstepError | undefined {
+    return this.#failure;
+  }
+
+  /** Queues a checkpoint that is newer than all before it. @throws LockstepError (exit 4), the failure, if there is one */
+  add(save: Save): void {
+    if (this.#failure) throw this.#failure;
+    this.#release(this.#newest);
+    this.#newest = undefined;
+    if (save.isBest) {
+      this.#release(this.#best);
+      this.#best = save;
+    } else this.#newest = save;
+    this.#start();
+  }
+
+  /**
+   * Waits until all is written; what was refused for lack of space is tried once more.
+   * @throws LockstepError (exit 4) if something could not be written, or was not within the deadline
+   */
+  async flush(deadlineMs: number): Promise<void> {
+    this.#start();
+    const timer = new AbortController();
+    const isLate = sleep(deadlineMs, true, { signal: timer.signal }).catch(() => false);
+    const wasLate = await Promise.race([isLate, this.#drained.then(() => false)]);
+    timer.abort();
+    const { path } = this.#writing ?? this.#best ?? this.#newest ?? { path: '' };
+    if (this.#failure) throw this.#failure;
+    if (wasLate) throw saveError(`${path}: not written within ${deadlineMs / 1000} s`);
+    if (this.#refusal) throw saveError(`${path}: not written (${this.#refusal})`);
+  }
+
+  #start(): void {
+    if (!this.#isDraining) this.#drained = this.#drain();
+  }
+
+  /** The best one first: it is the older one. */
+  async #drain(): Promise<void> {
+    this.#isDraining = true;
+    this.#refusal = undefined;
+    while (!this.#refusal && !this.#failure) {
+      const save = this.#best ?? this.#newest;
+      if (!save) break;
+      if (save === this.#best) this.#best = undefined;
+      else this.#newest = undefined;
+      this.#writing = save;
+      await this.#write(save);
+      this.#writing = undefined;
+    }
+    this.#isDraining = false;
+  }
+
+  async #write(save: Save): Promise<void> {
+    while (!this.#failure) {
+      try {
+        await this.#options.write(save);
+        this.#numFailures = 0;
+        this.#release(save);
+        return;
+      } catch (error) {
+        const refusal = OUT_OF_SPACE[systemErrorCode(error) ?? ''];
+        if (refusal !== undefined) {
+          this.#postpone(save, refusal);
+          return;
+        }
+        await this.#countFailure(save, error);
+      }
+    }
+  }
+
+  /** Back to where it waited, unless something newer has taken the place. */
+  #postpone(save: Save, refusal: string): void {
+    this.#refusal = refusal;
+    const { path, step } = save;
+    this.#options.logger.warn(
+      { path, step },
+      `the checkpoint of step ${step} is NOT written: ${refusal}. Training goes on; the next checkpoint tries again`,
+    );
+    if (save.isBest && !this.#best) this.#best = save;
+    else if (!save.isBest && !this.#best && !this.#newest) this.#newest = save;
+    else this.#release(save);
+  }
+
+  async #countFailure({ path, step }: Save, cause: unknown): Promise<void> {
+    this.#numFailures++;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    if (this.#numFailures >= MAX_FAILURES) {
+      this.#failure = saveError(`${path}: not written in ${MAX_FAILURES} attempts (${reason})`, cause);
+      return;
+    }
+    this.#options.logger.warn({ path, step }, `the checkpoint of step ${step} is written anew: ${reason}`);
+    await sleep(RETRY_PAUSE_MS * this.#numFailures);
+  }
+
+  #release(save: Save | undefined): void {
+    if (save) this.#options.onReleased(save);
+  }
+}
+
+function saveError(message: string, cause?: unknown): LockstepError {
+  return new LockstepError({
+    category: 'checkpoint',
+    code: 'E_CHECKPOINT_SAVE',
+    message,
+    help: 'the checkpoints written before are intact; mend the disk and add --resume last',
+    cause,
+  });
+}

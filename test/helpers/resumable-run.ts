@@ -1,0 +1,70 @@
+// A run that saves often, for tests of going on, and all that must be equal when it does.
+import fs from 'node:fs';
+import path from 'node:path';
+import { expect } from 'vitest';
+import { runCli } from './cli.ts';
+import type { CliResult } from './cli.ts';
+import { hashTrainingState, readBits } from './run-records.ts';
+import { tableRun } from './table-run.ts';
+
+/** 4 epochs of 10 steps, with averages and clipping. */
+export const RESUMABLE = {
+  batchSize: 80,
+  epochs: 4,
+  clip: { norm: 0.5 },
+  ema: { decay: 0.9 },
+  checkpoint: { everySteps: 3, keep: 4 },
+};
+
+/** Trains `table.yaml` in `cwd` into its directory `run`, in one process unless told otherwise. */
+export function trainResumable(
+  cwd: string,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<CliResult> {
+  return runCli(['train', 'table.yaml', '--run-dir', 'run', '--workers', '0', ...args], { cwd, env });
+}
+
+/** As `trainResumable`, but the process kills itself at the failpoint. */
+export async function trainUntilKilled(
+  cwd: string,
+  failpoint: string,
+  args: readonly string[] = [],
+): Promise<void> {
+  const result = await trainResumable(cwd, args, { LOCKSTEP_FAILPOINT: `${failpoint}:kill` });
+  expect(result).toMatchObject({ exitCode: null });
+}
+
+let undisturbed: Promise<object> | undefined;
+
+/** Asserts that weights, optimizer state and records in `cwd` are those of a run to which nothing happened. */
+export async function expectUndisturbed(cwd: string): Promise<void> {
+  undisturbed ??= trainUndisturbed();
+  expect(outcomeOf(cwd)).toEqual(await undisturbed);
+}
+
+async function trainUndisturbed(): Promise<object> {
+  const cwd = tableRun(RESUMABLE);
+  expect(await trainResumable(cwd)).toMatchObject({ exitCode: 0 });
+  return outcomeOf(cwd);
+}
+
+function outcomeOf(cwd: string): object {
+  const directory = path.join(cwd, 'run');
+  return { ...readBits(directory), state: hashTrainingState(directory) };
+}
+
+/** All that is kept of the run, by name of the file. */
+export function readFiles(cwd: string): ReadonlyMap<string, string> {
+  const directory = path.join(cwd, 'run');
+  const names = fs.readdirSync(directory, { recursive: true, encoding: 'utf8' });
+  const files = names.filter(
+    (name) => fs.statSync(path.join(directory, name)).isFile() && !isOfOneProcess(name),
+  );
+  return new Map(files.map((name) => [name, fs.readFileSync(path.join(directory, name), 'latin1')]));
+}
+
+/** The log, the lock, and what a killed process left half-written. */
+function isOfOneProcess(name: string): boolean {
+  return name === 'output.log' || name === 'lock' || path.basename(name).startsWith('.');
+}

@@ -1,0 +1,117 @@
+// What `--resume` finds, what it refuses, and what `replay` makes of the run afterwards.
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { CliProcess, runCli } from '../helpers/cli.ts';
+import type { CliResult } from '../helpers/cli.ts';
+import { RESUMABLE, expectUndisturbed, readFiles, trainResumable } from '../helpers/resumable-run.ts';
+import { listCheckpoints, readBits, untilEpoch } from '../helpers/run-records.ts';
+import { tableRun } from '../helpers/table-run.ts';
+
+describe('--resume', () => {
+  it('refuses what would change the bits, by name, and leaves the run as it was', async () => {
+    const cwd = tableRun(RESUMABLE);
+    await trainResumable(cwd);
+    const before = readFiles(cwd);
+    const refused = async (args: readonly string[]): Promise<string> => {
+      const { exitCode, stderr } = await trainResumable(cwd, [...args, '--resume', 'last']);
+      expect(exitCode).toBe(4);
+      expect(readFiles(cwd)).toEqual(before);
+      return stderr;
+    };
+    const others = ['optimizer.learningRate=0.01', 'shards=4', 'epochs=3'].flatMap((value) => [
+      '--set',
+      value,
+    ]);
+    const stderr = await refused(others);
+    expect(stderr).toContain('optimizer.learningRate: 0.01 now, 0.003 then');
+    expect(stderr).toContain('shards: 4 now, 8 then');
+    expect(stderr).toContain('epochs: 3 now, 4 then');
+    fs.appendFileSync(path.join(cwd, 'table.csv'), `${Array(9).fill('0.5').join()}\n`);
+    expect(await refused([])).toMatch(/E_RESUME_MISMATCH.*data: "\w{12}" now, "\w{12}" then/);
+  });
+
+  it('takes a damaged checkpoint for lost, and an older one only if told so', async () => {
+    const cwd = tableRun(RESUMABLE);
+    await trainResumable(cwd);
+    const folder = path.join(cwd, 'run/checkpoints');
+    const [older, newest] = listCheckpoints(path.join(cwd, 'run')).slice(-2) as [string, string];
+    fs.truncateSync(path.join(folder, newest), 1000);
+    const [lost, kept] = [newest, older].map((name) => Number(/\d+/.exec(name)?.[0]));
+    const { exitCode, stderr } = await trainResumable(cwd, ['--resume', 'last']);
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain(
+      `step ${lost} is lost; the checkpoint of step ${kept} is whole: add --allow-older`,
+    );
+    const resumed = await trainResumable(cwd, ['--resume', 'last', '--allow-older']);
+    expect(resumed).toMatchObject({ exitCode: 0 });
+    expect(resumed.stderr).toContain(`going on after step ${kept}`);
+    await expectUndisturbed(cwd);
+  });
+
+  it('goes on from the best epoch, from a file, and for more epochs', async () => {
+    const cwd = tableRun(RESUMABLE);
+    expect(await trainResumable(cwd, ['--set', 'epochs=2'])).toMatchObject({ exitCode: 0 });
+    expect(await trainResumable(cwd, ['--resume', 'best'])).toMatchObject({ exitCode: 0 });
+    await expectUndisturbed(cwd);
+    const [first] = listCheckpoints(path.join(cwd, 'run')) as [string];
+    const branch = ['--resume', `run/checkpoints/${first}`, '--run-dir', 'branch'];
+    expect(await trainResumable(cwd, branch)).toMatchObject({ exitCode: 0 });
+    const [whole, rest] = ['run', 'branch'].map((directory) => readBits(path.join(cwd, directory)));
+    expect(rest?.weightsSha256).toBe(whole?.weightsSha256);
+    expect(rest?.metrics.length).toBeGreaterThan(0);
+    expect(whole?.metrics.slice(-(rest?.metrics.length ?? 0))).toEqual(rest?.metrics);
+  });
+
+  it('finds the newest run of the name, or says that there is none', async () => {
+    const cwd = tableRun({ ...RESUMABLE, epochs: 1 });
+    const train = (...args: readonly string[]): Promise<CliResult> =>
+      runCli(['train', 'table.yaml', '--workers', '0', ...args], { cwd });
+    const { exitCode, stderr } = await train('--resume', 'last');
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain('no run of table with a checkpoint in runs');
+    expect(await train()).toMatchObject({ exitCode: 0 });
+    expect((await train('--resume', 'last')).stderr).toMatch(
+      /going on after step 10, from .*step-000000010-best/,
+    );
+  });
+});
+
+describe('a second coordinator in the directory of a run', () => {
+  it('is refused while the first one lives', async () => {
+    const cwd = tableRun({ ...RESUMABLE, epochs: 1000 });
+    const args = ['train', 'table.yaml', '--run-dir', 'run', '--workers', '0'];
+    const first = CliProcess.start(args, { cwd });
+    await untilEpoch(first, path.join(cwd, 'run'), 1);
+    const second = await runCli([...args, '--resume', 'last'], { cwd });
+    expect(second.exitCode).not.toBe(0);
+    expect(second.stderr).toMatch(new RegExp(`E_RUN_IN_USE.*pid ${first.pid}`));
+    first.signal('SIGTERM');
+    expect((await first.finished).exitCode).toBe(143);
+  });
+});
+
+describe('replay', () => {
+  it('takes a step again to the same weights, and notices a record that was changed', async () => {
+    const cwd = tableRun(RESUMABLE);
+    await trainResumable(cwd, ['--workers', '2']);
+    const replay = (step: number): Promise<CliResult> =>
+      runCli(['replay', 'run', '--step', String(step)], { cwd });
+    expect((await replay(1)).stderr).toMatch(
+      /step 1, taken again from the beginning: the same weights, \w{16}/,
+    );
+    expect((await replay(36)).stderr).toMatch(
+      /step 36, taken again from the checkpoint of step \d\d: the same/,
+    );
+    expect(await replay(41)).toMatchObject({ exitCode: 2 });
+    const file = path.join(cwd, 'run/events.jsonl');
+    const events = fs.readFileSync(file, 'utf8');
+    fs.writeFileSync(
+      file,
+      events.replace(/("step":39,"weights":")./, (_, start: string) => `${start}x`),
+    );
+    const { exitCode, stderr } = await replay(39);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('the first step that differs is 39');
+  });
+});

@@ -1,0 +1,171 @@
+// The lock of a run directory: who is refused, whose lock is taken over, and who may release it.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { lockRunDirectory, type LockOwner } from '../../src/checkpoint/run-lock.ts';
+import { LockstepError } from '../../src/errors.ts';
+
+const isLinux = process.platform === 'linux';
+const needs = isLinux ? '' : ' (skipped: needs Linux)';
+
+let directory: string;
+let file: string;
+
+beforeEach(() => {
+  directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-lock-'));
+  file = path.join(directory, 'lock');
+});
+afterEach(() => fs.rmSync(directory, { recursive: true }));
+
+async function refusal(run = directory): Promise<Pick<LockstepError, 'message' | 'help'>> {
+  const error: unknown = await lockRunDirectory(run).catch((reason: unknown) => reason);
+  if (!(error instanceof LockstepError)) throw new Error(`no refusal but ${String(error)}`);
+  expect(error).toMatchObject({ code: 'E_RUN_IN_USE', exitCode: 2 });
+  return { message: error.message, help: error.help };
+}
+
+/** An owner like this process, but for what is given, in the lock file. */
+async function lockedBy(changes: Partial<LockOwner>): Promise<LockOwner> {
+  const { owner, release } = await lockRunDirectory(directory);
+  release();
+  const other = { ...owner, token: 'ab'.repeat(12), ...changes };
+  fs.writeFileSync(file, JSON.stringify(other));
+  return other;
+}
+
+function pidOfEnded(): number {
+  return spawnSync(process.execPath, ['-e', '']).pid;
+}
+
+async function expectTakenOver(): Promise<void> {
+  const { owner, release } = await lockRunDirectory(directory);
+  expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toEqual(owner);
+  expect(owner.pid).toBe(process.pid);
+  expect(fs.readdirSync(directory)).toEqual(['lock']);
+  release();
+  expect(fs.readdirSync(directory)).toEqual([]);
+}
+
+describe('a run directory', () => {
+  test('is locked once, by a file that names the process, until it is released', async () => {
+    const lock = await lockRunDirectory(directory);
+    expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toMatchObject({
+      pid: process.pid,
+      host: os.hostname(),
+    });
+    expect(await refusal()).toEqual({
+      message: `${directory}: run is in use by pid ${process.pid} on host ${os.hostname()}, since ${lock.owner.startedAt}`,
+      help: 'wait for it to end, or choose another --run-dir',
+    });
+    lock.release();
+    await expectTakenOver();
+  });
+
+  test('is not given free by one who has lost it', async () => {
+    const lost = await lockRunDirectory(directory);
+    fs.rmSync(file);
+    const { owner } = await lockRunDirectory(directory);
+    lost.release();
+    expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toEqual(owner);
+    fs.rmSync(file);
+    lost.release();
+  });
+
+  test('of another host is refused, with the way out', async () => {
+    await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
+    expect(await refusal()).toEqual({
+      message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
+      help: `from here nobody can tell whether it still lives; if you know that it does not, remove ${file}`,
+    });
+  });
+
+  test.skipIf(!isLinux)(`of another container is refused, with the way out${needs}`, async () => {
+    await lockedBy({ pidNamespace: 'pid:[1]' });
+    expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
+  });
+
+  test('with a lock that names nobody is refused, with the way out', async () => {
+    const hostile = { ...(await lockedBy({})), host: '\u001b[2J' };
+    const texts = ['', 'null', '{"pid":1', JSON.stringify(hostile)];
+    const attempts = texts.map(async (text, index) => {
+      const other = path.join(directory, `${index}`);
+      fs.mkdirSync(other);
+      fs.writeFileSync(path.join(other, 'lock'), text);
+      expect(await refusal(other)).toEqual({
+        message: `${other}/lock does not say who uses the run`,
+        help: `if no coordinator runs in this directory, remove ${other}/lock`,
+      });
+    });
+    await Promise.all(attempts);
+  });
+});
+
+describe('the lock of a dead process is taken over', () => {
+  test('where no process has its number', async () => {
+    await lockedBy({ pid: pidOfEnded() });
+    await expectTakenOver();
+  });
+
+  test.skipIf(!isLinux)(`where another process has got its number${needs}`, async () => {
+    await lockedBy({ pid: process.pid, startTicks: '1' });
+    await expectTakenOver();
+  });
+
+  test.skipIf(!isLinux)(`where the machine has started anew since${needs}`, async () => {
+    await lockedBy({ bootId: 'before' });
+    await expectTakenOver();
+  });
+
+  test('where the system does not tell when a process started, if its number is free', async () => {
+    await lockedBy({ pid: pidOfEnded(), startTicks: null });
+    await expectTakenOver();
+    await lockedBy({ startTicks: null });
+    await refusal();
+  });
+
+  test.skipIf(!isLinux)(`where it has ended and its parent has not noticed${needs}`, async () => {
+    // The shell's child ends, and the program that takes the shell's place never asks for it.
+    const script = 'sleep 0.05 & echo $!; exec sleep 20';
+    const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const pid = await new Promise<number>((resolve) =>
+        parent.stdout?.once('data', (text: Buffer) => resolve(Number(text.toString()))),
+      );
+      const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+      const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+      await lockedBy({ pid, startTicks });
+      await refusal();
+      await expect
+        .poll(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'), { timeout: 5000 })
+        .toContain(') Z ');
+      await expectTakenOver();
+    } finally {
+      parent.kill('SIGKILL');
+    }
+  });
+
+  test('through a chain of heirs that have died, too', async () => {
+    const pid = pidOfEnded();
+    const head = await lockedBy({ pid });
+    const heir = { ...head, token: 'cd'.repeat(12) };
+    fs.writeFileSync(`${file}.${head.token}`, JSON.stringify(heir));
+    fs.writeFileSync(`${file}.${heir.token}`, JSON.stringify({ ...head, token: 'ef'.repeat(12) }));
+    await expectTakenOver();
+  });
+
+  test('but not from an heir that lives', async () => {
+    const { token } = await lockedBy({ pid: pidOfEnded() });
+    const { owner, release } = await lockRunDirectory(fs.mkdtempSync(path.join(directory, 'other-')));
+    fs.writeFileSync(`${file}.${token}`, JSON.stringify(owner));
+    expect((await refusal()).message).toContain(`in use by pid ${process.pid} `);
+    release();
+  });
+
+  test('without regard to heirs of a lock that is no more', async () => {
+    await lockedBy({ pid: pidOfEnded() });
+    fs.writeFileSync(`${file}.${'00'.repeat(12)}`, '');
+    await expectTakenOver();
+  });
+});
