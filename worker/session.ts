@@ -268,9 +268,10 @@ class Session {
   }
 
   #closed(code: number, reason: string): void {
-    const end = this.#end ?? { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
+    // Kept, for a replica that is still being made must know that nobody will use it.
+    this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#jobs = [];
-    this.#onEnd({ ...end, replica: this.#replica, rangesDone: this.#rangesDone });
+    this.#onEnd({ ...this.#end, replica: this.#replica, rangesDone: this.#rangesDone });
   }
 }
 

@@ -23,7 +23,7 @@ const LARGE: Partial<ConfigInput> = {
 };
 const MODEL_MEGABYTES = 16.1;
 /** Long enough for workers to come and go meanwhile. */
-const LONG: Partial<ConfigInput> = { epochs: 600 };
+const LONG: Partial<ConfigInput> = { epochs: 300 };
 
 const deadlineMs = 120_000;
 
@@ -69,14 +69,11 @@ describe('a coordinator', () => {
   it('lets no worker that comes and goes every second hold up the others', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const options = { url: run.url, token: TOKEN };
-    for (let visit = 0; visit < 5; visit++) {
+    for (let visit = 0; visit < 6; visit++) {
       const flapping = await FakeWorker.join(options);
       await sleep(1000);
       flapping.terminate();
     }
-    const cooling = await FakeWorker.join(options);
-    await run.command.untilStderr(/waits \d+ s: workers of 127\.0\.0\.1 keep vanishing/);
-    cooling.terminate();
     await expectUndisturbedEnd(run, LONG);
   });
 
@@ -94,14 +91,14 @@ describe('a coordinator', () => {
   });
 
   it('takes part of a message for nothing: connections may break after any byte', async () => {
-    const config = { ...LONG, epochs: 300 };
+    const config = { ...LONG, epochs: 60 };
     const run = await startTraining({ config, cli: { deadlineMs } });
     // Within the HTTP request, within "hello", between messages, within gradients of 2,724 bytes.
     const limits = [1, 200, 300, 500, 801, 1000, 1500, 3000, 5001, 9000];
     const proxy = await startCuttingProxy(run.url, limits);
     const workers = [1, 2, 3].map(() => startWorker(run, proxy, { deadlineMs }));
     await run.command.untilStderr(/worker \d+ .* did not join|worker [2-9] .* left/);
-    await untilEpoch(run.command, run.directory, Math.min(299, countEpochs(run.directory) + 20));
+    await untilEpoch(run.command, run.directory, Math.min(59, countEpochs(run.directory) + 20));
     await expectUndisturbedEnd(run, config);
     for (const worker of workers) {
       worker.signal('SIGTERM');

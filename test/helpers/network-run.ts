@@ -58,7 +58,7 @@ export async function startTraining(
   settings: CoordinatorSettings = {},
 ): Promise<NetworkRun & { readonly worker: CliProcess }> {
   const run = await startCoordinator(settings);
-  const worker = startWorker(run);
+  const worker = startWorker(run, run.url, settings.cli);
   await untilEpoch(run.command, run.directory, 1);
   return { ...run, worker };
 }

@@ -2,7 +2,6 @@
 // of them; decided by a seeded generator.
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 
 /** What the line does to packets, in each direction. */
@@ -68,7 +67,7 @@ async function open(): Promise<dgram.Socket> {
 }
 
 function portOf(socket: dgram.Socket): number {
-  return (socket.address()).port;
+  return socket.address().port;
 }
 
 function mulberry32(seed: number): () => number {

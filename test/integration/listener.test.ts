@@ -371,6 +371,44 @@ describe('the heartbeat', () => {
     expect(quick.endings).toEqual([]);
     slow.socket.destroy();
   });
+
+  it('leaves a worker alone that takes long to receive what is in the hands of the network already', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 200 });
+    onTestFinished(() => quick.close());
+    const url = await startSlowLine(quick.port, 65_536, 40);
+    const worker = await connect({ url, token: TOKEN, heartbeatMs: 200 });
+    const received = new Promise<Buffer>((resolve) => worker.onMessage(resolve));
+    await until(() => quick.accepted.length > 0);
+    const start = performance.now();
+    // Pings come behind it.
+    quick.accepted[0]?.send(Buffer.alloc(2_500_000));
+    expect((await received).length).toBe(2_500_000);
+    expect(performance.now() - start).toBeGreaterThan(2 * 3 * 200);
+    expect(quick.endings).toEqual([]);
+    worker.terminate();
+  });
+
+  /** A line to the port that brings `numBytes` every `intervalMs` to the worker, and takes what comes from there at once. */
+  async function startSlowLine(target: number, numBytes: number, intervalMs: number): Promise<string> {
+    const server = net.createServer((client) => {
+      const upstream = net.connect(target, '127.0.0.1');
+      upstream.on('error', () => client.destroy());
+      client.on('error', () => upstream.destroy());
+      client.pipe(upstream);
+      const line = setInterval(() => {
+        const chunk = (upstream.read(numBytes) ?? upstream.read()) as Buffer | null;
+        if (chunk) client.write(chunk);
+      }, intervalMs);
+      client.on('close', () => {
+        clearInterval(line);
+        upstream.destroy();
+      });
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    return `ws://127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+  }
 });
 
 describe('the port', () => {

@@ -147,6 +147,17 @@ describe('a worker', () => {
     expect(await session.ended).toEqual({ code: 1000, reason: 'leaving' });
   });
 
+  it('whose connection broke while it prepared itself leaves nothing behind that keeps it from ending', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url, { deadlineMs: 15_000 });
+    const session = await coordinator.session(1);
+    await admit(session, '0123456789abcdef');
+    session.connection.close(1001, 'away');
+    await (await coordinator.session(2)).next('hello');
+    worker.signal('SIGTERM');
+    expect((await worker.finished).exitCode).toBe(143);
+  });
+
   it('whose connection keeps breaking waits longer and longer', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);

@@ -1,0 +1,181 @@
+// The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { WorkerSession } from '../../coordinator/worker-session.ts';
+import type { SessionEnd } from '../../coordinator/worker-session.ts';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import type { CoordinatorMessage, HelloMessage, WorkerMessage } from '../../src/protocol/message-types.ts';
+import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
+import { WELCOME } from '../helpers/protocol-messages.ts';
+
+const KERNELS = { sha256: 'ab'.repeat(32), knownAnswer: 'cd'.repeat(32) };
+const HELLO: HelloMessage = {
+  type: 'hello',
+  protocol: PROTOCOL_VERSION,
+  version: '9.9.9',
+  kernels: { strict: KERNELS },
+  threads: 1,
+  node: 'v20.0.0',
+  platform: 'test-x64',
+  host: 'fake',
+  pid: 1,
+  instance: '0123456789abcdef',
+};
+const MAX_QUEUED_BYTES = 1000;
+
+/** One end of a connection whose other end is the test. */
+class MemoryConnection implements Connection {
+  readonly id = 1;
+  readonly remoteAddress = '10.0.0.1';
+  readonly bytesRead = 0;
+  bufferedBytes = 0;
+  readonly sent: CoordinatorMessage[] = [];
+  /** How the session has ended it. */
+  readonly calls: string[] = [];
+  #receive: (data: Buffer) => void = () => undefined;
+  #closed: (code: number, reason: string) => void = () => undefined;
+
+  send(data: Buffer): void {
+    this.sent.push(parseCoordinatorMessage(data).message);
+  }
+  dropQueued(): void {
+    this.calls.push('dropQueued');
+  }
+  close(code: number, reason: string): void {
+    this.calls.push(`close ${code} ${reason}`);
+  }
+  terminate(): void {
+    this.calls.push('terminate');
+  }
+  onMessage(listener: (data: Buffer) => void): void {
+    this.#receive = listener;
+  }
+  onClose(listener: (code: number, reason: string) => void): void {
+    this.#closed = listener;
+  }
+
+  hear(message: WorkerMessage): void {
+    this.#receive(encodeMessage(message));
+  }
+  lose(code: number, reason = ''): void {
+    this.#closed(code, reason);
+  }
+}
+
+let connection: MemoryConnection;
+let session: WorkerSession;
+let ends: SessionEnd[];
+let numReady: number;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  connection = new MemoryConnection();
+  ends = [];
+  numReady = 0;
+  const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
+  session = new WorkerSession(1, connection, {
+    kernels: KERNELS,
+    datasetBlob: new Uint8Array(1200),
+    maxQueuedBytes: MAX_QUEUED_BYTES,
+    welcome: { type: 'welcome', ...welcome },
+    banOf: () => undefined,
+    onReady: () => numReady++,
+    onResult: () => undefined,
+    onGone: (_session, end) => ends.push(end),
+  });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Says hello; returns the nonce of the answer. */
+function greet(): string {
+  connection.hear(HELLO);
+  const [welcome] = connection.sent;
+  if (welcome?.type !== 'welcome') throw new Error('there was no welcome');
+  return welcome.nonce;
+}
+
+describe('a session', () => {
+  it('ends for a worker that does not say hello for 30 s', async () => {
+    await vi.advanceTimersByTimeAsync(29_999);
+    expect(connection.calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(connection.calls).toEqual(['dropQueued', 'close 4403 did not say hello for 30 s']);
+    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', wasReady: false, isPolite: false }]);
+  });
+
+  it('gives a worker 120 s for each chunk of the dataset', async () => {
+    greet();
+    for (let chunk = 0; chunk < 3; chunk++) {
+      await vi.advanceTimersByTimeAsync(119_999);
+      connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 100 });
+    }
+    expect(connection.calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
+  });
+
+  it('has no deadline once its worker is ready', async () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    await vi.advanceTimersByTimeAsync(1_000_000);
+    expect({ numReady, calls: connection.calls }).toEqual({ numReady: 1, calls: [] });
+  });
+
+  it('refuses a "ready" that answers another welcome', async () => {
+    expect(greet()).toMatch(/^[0-9a-f]{16}$/);
+    connection.hear({ type: 'ready', nonce: '0123456789abcdef' });
+    await Promise.resolve();
+    expect(connection.calls.at(-1)).toBe(`close 4402 "ready" answers another connection's welcome`);
+    expect({ numReady, numEnds: ends.length }).toEqual({ numReady: 0, numEnds: 1 });
+  });
+
+  it('is over as soon as its worker is sent away, once, although the connection takes its time', async () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    session.evict(4402, 'sent nonsense');
+    // The caller may be in the middle of something.
+    expect(ends).toEqual([]);
+    await Promise.resolve();
+    expect(ends).toEqual([{ reason: 'sent nonsense', wasReady: true, isPolite: false }]);
+    session.evict(4402, 'sent more nonsense');
+    connection.hear({ type: 'leave' });
+    session.send(Buffer.alloc(10));
+    connection.lose(1006);
+    await Promise.resolve();
+    expect(ends).toHaveLength(1);
+    expect(connection.calls).toEqual(['dropQueued', 'close 4402 sent nonsense']);
+    expect(connection.sent).toHaveLength(1);
+  });
+
+  it('is over as soon as its worker says goodbye', async () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    connection.hear({ type: 'leave' });
+    await Promise.resolve();
+    expect(ends).toEqual([{ reason: 'it said goodbye', wasReady: true, isPolite: true }]);
+  });
+
+  it('cuts off a worker that does not read what is queued for it', async () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    const message = encodeMessage({ type: 'stop', reason: 'for its length' });
+    connection.bufferedBytes = MAX_QUEUED_BYTES + message.length;
+    session.send(message);
+    expect(connection.calls).toEqual([]);
+    connection.bufferedBytes++;
+    session.send(message);
+    await Promise.resolve();
+    expect(connection.calls).toEqual(['terminate']);
+    const reason = `does not read: ${connection.bufferedBytes} bytes are queued for it`;
+    expect(ends).toEqual([{ reason, wasReady: true, isPolite: false }]);
+  });
+
+  it('forgets weights on their way when it tells its worker that the run is over', () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    session.stop('the run is finished');
+    expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
+    expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
+    connection.lose(1000);
+    expect(ends).toEqual([{ reason: 'the run is finished', wasReady: true, isPolite: true }]);
+  });
+});
