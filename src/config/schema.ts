@@ -147,7 +147,7 @@ const earlyStopping = z
   .describe('Ends a training that no longer improves');
 
 /** What a run does about steps that a liar may have spoilt; the first is the default. */
-export const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
+const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
 
 /** A number is the share. */
 const audit = z

@@ -119,6 +119,7 @@ shards: 8
 numerics: strict
 audit:
   share: 0
+  onLie: rollback
 epochs: 10
 checkpoint:
   everyEpochs: 1
