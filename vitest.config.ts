@@ -67,6 +67,14 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'soak',
+          include: ['test/soak/**/*.test.ts'],
+          maxWorkers: 1,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
           name: 'full',
           include: ['test/full/**/*.test.ts'],
           maxWorkers: 1,

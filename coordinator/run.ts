@@ -122,9 +122,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     await keeper?.finish();
     summary = summarize(config, result, state.weightsSha256(), wallSeconds());
     await compute.close('the run is finished');
-    await renderPlots(directory.plotsPath, runPlots(config, prepared.data, result), {
-      warn: (m) => log.warn(m),
-    });
+    if (config.plots) await drawPlots(directory, prepared, result, log);
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
@@ -150,6 +148,15 @@ function both(first: TrainingObserver, second: TrainingObserver | undefined): Tr
       second.onEpoch(record);
     },
   };
+}
+
+function drawPlots(
+  { plotsPath }: RunDirectory,
+  { config, data }: PreparedRun,
+  result: TrainingResult,
+  log: Logger,
+): Promise<void> {
+  return renderPlots(plotsPath, runPlots(config, data, result), { warn: (message) => log.warn(message) });
 }
 
 interface Unfinished {

@@ -257,6 +257,7 @@ export const configSchema = z
       .union([z.literal(false), checkpoint])
       .prefault({})
       .describe('When to save; false: never'),
+    plots: z.boolean().default(true).describe('Draw loss curves and plots of the splits at the end'),
     tracking: z
       .strictObject({ wandb: wandb.optional() })
       .prefault({})

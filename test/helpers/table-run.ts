@@ -43,12 +43,23 @@ export const TABLE_CONFIG = {
   batchSize: 64,
   shards: 8,
   epochs: 2,
+  // They take longer to draw than such a run takes.
+  plots: false,
 } satisfies ConfigInput;
 
 /** A directory with `table.csv` and `table.yaml`, whose values are replaced as told. */
 export function tableRun(values: Partial<ConfigInput> = {}, table = tableText()): string {
   const directory = temporaryDirectory();
+  writeTableRun(directory, values, table);
+  return directory;
+}
+
+/** As `tableRun`, into a directory that exists. */
+export function writeTableRun(
+  directory: string,
+  values: Partial<ConfigInput> = {},
+  table = tableText(),
+): void {
   fs.writeFileSync(path.join(directory, 'table.csv'), table);
   fs.writeFileSync(path.join(directory, 'table.yaml'), stringify({ ...TABLE_CONFIG, ...values }));
-  return directory;
 }

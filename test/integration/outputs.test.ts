@@ -6,7 +6,10 @@ import { runCli } from '../helpers/cli.ts';
 import { hashSavedWeights, readRecords, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 
-const WITH_TRANSFORM = { data: { ...TABLE_CONFIG.data, targetTransform: ['standardize' as const] } };
+const WITH_TRANSFORM = {
+  data: { ...TABLE_CONFIG.data, targetTransform: ['standardize' as const] },
+  plots: true,
+};
 
 /** Trains into `run`; gives what was printed. */
 async function train(

@@ -30,7 +30,9 @@ async function expectSameBits(
 ): Promise<Bits> {
   const all = await inPairs([IN_PROCESS, ...workforces], async (workforce) => {
     const directory = runDirectory(cwd, workforce);
-    const flags = [...settings.flatMap((setting) => ['--set', setting]), '--run-dir', directory];
+    // Drawing plots takes longer than such a run.
+    const values = ['plots=false', ...settings].flatMap((setting) => ['--set', setting]);
+    const flags = [...values, '--run-dir', directory];
     const result = await runCli(['train', config, ...`--${workforce}`.split(' '), ...flags], { cwd });
     expect(result).toMatchObject({ exitCode: 0, stdout: '' });
     return { workforce, ...readBits(directory) };
@@ -72,9 +74,9 @@ describe('weights, losses and metrics are the same bits', () => {
       {kind: dropout, rate: 0.1}, {kind: dense, units: 256}]`;
     const split = '{train: 0.003, validation: 0.001, test: 0.001}';
     const settings = ['context=16', `split=${split}`].map((setting) => `data.${setting}`);
-    settings.push('epochs=2', `model.layers=${layers}`, 'batchSize=13', 'shards=5');
+    settings.push('epochs=2', `model.layers=${layers}`, 'batchSize=13', 'shards=5', 'plots=true');
     const cwd = temporaryDirectory();
-    const workforces: Workforce[] = ['workers 1', 'workers 2', 'workers 3', 'workers 1 --threads 2'];
+    const workforces: Workforce[] = ['workers 3', 'workers 1 --threads 2'];
     const { metrics } = await expectSameBits(config, settings, cwd, workforces);
     expect(metrics.at(-1)).toMatchObject({ epoch: 2, _step: 34 });
     expect(metrics.at(-1)?.['val/loss']).toBeLessThan(Math.log(256));
@@ -86,10 +88,10 @@ describe('weights, losses and metrics are the same bits', () => {
 
   it('with fewer and more workers and threads than shards', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, shards: 3 });
-    const workforces: Workforce[] = ['workers 1', 'workers 3', 'workers 5', 'workers 1 --threads 2'];
+    const workforces: Workforce[] = ['workers 1', 'workers 5', 'workers 1 --threads 2'];
     await expectSameBits('table.yaml', [], cwd, workforces);
     const numWorkers = workforces.map((workforce) => readSummary(runDirectory(cwd, workforce)).workers);
-    expect(numWorkers).toEqual([1, 3, 5, 1]);
+    expect(numWorkers).toEqual([1, 5, 1]);
   });
 
   it('of fused kernels, which are other bits than those of strict ones', async () => {

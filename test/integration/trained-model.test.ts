@@ -2,19 +2,39 @@
 // programs as users write them.
 import { execFile, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
 import { readSummary } from '../helpers/run-records.ts';
-import { TABLE_CONFIG, tableRun, tableText, temporaryDirectory } from '../helpers/table-run.ts';
+import {
+  TABLE_CONFIG,
+  tableRun,
+  tableText,
+  temporaryDirectory,
+  writeTableRun,
+} from '../helpers/table-run.ts';
 
 const NUM_LINES = tableText().trimEnd().split('\n').length;
 
-/** A directory with a finished run in `run`. */
-async function trainTable(numerics: 'strict' | 'fused' = 'strict'): Promise<string> {
-  const cwd = tableRun({
+const trained = new Map<string, Promise<string>>();
+
+afterAll(async () => {
+  for (const cwd of await Promise.all(trained.values())) fs.rmSync(cwd, { recursive: true });
+});
+
+/** A directory with a finished run in `run`, which tests share: they may add files. */
+function trainedTable(numerics: 'strict' | 'fused' = 'strict'): Promise<string> {
+  const found = trained.get(numerics) ?? trainTable(numerics);
+  trained.set(numerics, found);
+  return found;
+}
+
+async function trainTable(numerics: 'strict' | 'fused'): Promise<string> {
+  const cwd = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-trained-'));
+  writeTableRun(cwd, {
     numerics,
     data: { ...TABLE_CONFIG.data, targetTransform: ['standardize'] },
     model: {
@@ -35,7 +55,7 @@ describe('lockstep evaluate', () => {
   it.each(['strict', 'fused'] as const)(
     'gives the figures of the summary, bit for bit (%s kernels)',
     async (numerics) => {
-      const cwd = await trainTable(numerics);
+      const cwd = await trainedTable(numerics);
       const summary = readSummary(path.join(cwd, 'run'));
       const test = await runCli(['evaluate', 'run', '--json'], { cwd });
       expect(JSON.parse(test.stdout)).toEqual(summary.test);
@@ -65,7 +85,7 @@ describe('lockstep evaluate', () => {
 
 describe('lockstep predict', () => {
   it('gives a line a row, from which the mean absolute error of an evaluation follows', async () => {
-    const cwd = await trainTable();
+    const cwd = await trainedTable();
     const { exitCode, stdout, stderr } = await runCli(['predict', 'run', 'table.csv'], { cwd });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     const [header, ...predicted] = stdout.trimEnd().split('\n');
@@ -91,7 +111,7 @@ describe('lockstep predict', () => {
   });
 
   it('refuses a table without a column, a row without a value, and images', async () => {
-    const cwd = await trainTable();
+    const cwd = await trainedTable();
     const [header, first] = tableText().split('\n') as [string, string];
     fs.writeFileSync(path.join(cwd, 'few.csv'), 'x0,x1\n1,2\n');
     expect(await runCli(['predict', 'run', 'few.csv'], { cwd })).toMatchObject({
@@ -118,7 +138,7 @@ describe('lockstep predict', () => {
   });
 
   it('ends well when its reader has seen enough', async () => {
-    const cwd = await trainTable();
+    const cwd = await trainedTable();
     const [header = '', ...rows] = tableText().trimEnd().split('\n');
     const many = Array.from({ length: 100 }, () => rows.join('\n')).join('\n');
     fs.writeFileSync(path.join(cwd, 'many.csv'), `${header}\n${many}\n`);

@@ -79,6 +79,7 @@ describe('a run with binary cross-entropy', () => {
         data: { file: 'table.csv', target: 'class', drop: ['y', 'w'], split: { test: 0 } },
         loss: 'binaryCrossEntropy',
         epochs: 1,
+        plots: true,
       },
       weightedTable(() => 1).replaceAll('middle', 'low'),
     );

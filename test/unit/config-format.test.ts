@@ -125,6 +125,7 @@ checkpoint:
   everyEpochs: 1
   everySeconds: 300
   keep: 3
+plots: true
 tracking: {}
 `);
     const reloaded = await loadText(formatConfigYaml(config));

@@ -78,6 +78,7 @@ describe('a loaded config', () => {
       audit: { share: 0, onLie: 'rollback' },
       epochs: 10,
       checkpoint: { everyEpochs: 1, everySeconds: 300, keep: 3 },
+      plots: true,
       tracking: {},
     });
   });

@@ -1,0 +1,89 @@
+// Workers whose results look right and are not: they are found, named and sent away before a step with their results
+// happens, and the weights stay the same bits.
+import { describe, expect, it } from 'vitest';
+import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
+import { bansOf, notANumber, oneUlp, startLyingRelay } from '../helpers/lying-relay.ts';
+import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
+import { readRecords } from '../helpers/run-records.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+const LIES = [
+  { what: 'one ulp of its outputs', type: 'evaluation', change: oneUlp, flags: ['--set', 'audit=1'] },
+  { what: 'NaN in its gradients', type: 'gradient', change: notANumber, flags: [] },
+] as const;
+
+describe('a worker that is wrong about', () => {
+  it.each(LIES)('$what is banned, and the weights are the same', async ({ type, change, flags }) => {
+    const run = await startCoordinator({ flags: [...flags, '--min-workers', '2'] });
+    const liar = startWorker(run, await startLyingRelay(run, type, change));
+    startWorker(run);
+    const { exitCode, stderr } = await liar.finished;
+    startWorker(run);
+    expect(exitCode).toBe(5);
+    expect(stderr).toMatch(
+      /refused this worker: banned from this run: its (gradient of shards|evaluation of leaves) \d+ to \d+ is not what they give/,
+    );
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toMatchObject([
+      { name: expect.stringContaining(`pid ${liar.pid}`) as string, isFullyAudited: flags.length > 0 },
+    ]);
+    expect(run.command.stderr).toMatch(/(step \d+|the evaluation) begins again: a worker was wrong/);
+  });
+
+  it('one ulp, alone with the coordinator, is found by the coordinator itself', async () => {
+    const run = await startCoordinator({ flags: ['--set', 'audit=1'] });
+    const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    expect((await liar.finished).exitCode).toBe(5);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toHaveLength(1);
+  });
+
+  it('a shard, and comes back, is refused at its hello', async () => {
+    const run = await startCoordinator({ flags: ['--set', 'audit=1', '--min-workers', '2'] });
+    const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    startWorker(run);
+    await liar.finished;
+    const [ban] = bansOf(run);
+    const [, host, pid] = /\((\S+) pid (\d+)\)/.exec(String(ban?.['name'])) ?? [];
+    const again = await FakeWorker.greet(
+      { url: run.url, token: TOKEN },
+      { ...(await honestHello()), host: String(host), pid: Number(pid) },
+    );
+    const { message } = await again.next('refuse');
+    expect(message).toMatchObject({ code: 'E_BANNED' });
+    expect((await again.ended).code).toBe(4405);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+  });
+});
+
+describe('a worker that lies for a while before a sample of its sums is checked', () => {
+  const flags = ['--set', 'audit.share=0.05', '--set', 'checkpoint.everySteps=20', '--min-workers', '2'];
+
+  it('has all its steps taken again, from before it came', async () => {
+    const run = await startCoordinator({ flags });
+    const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    startWorker(run);
+    expect((await liar.finished).exitCode).toBe(5);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toMatchObject([{ isFullyAudited: false }]);
+    const wentBack = readRecords(run.directory, 'events.jsonl').filter(
+      ({ type }) => type === 'runRolledBack',
+    );
+    expect(wentBack).toMatchObject([{ step: 0 }]);
+    // The metrics read as if nothing had happened.
+    const steps = readRecords(run.directory, 'metrics.jsonl').filter((record) => 'lr' in record);
+    expect(steps.map(({ _step }) => _step)).toEqual(steps.map((_, index) => index + 1));
+  });
+
+  it('ends the run where that is the policy', async () => {
+    const run = await startCoordinator({ flags: [...flags, '--set', 'audit.onLie=stop'] });
+    startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
+    startWorker(run);
+    const { exitCode, stderr } = await run.command.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error[E_WORKER_LIED]');
+  });
+});
