@@ -7,6 +7,7 @@ import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
+import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
 import { startCompute } from './start-compute.ts';
@@ -54,7 +55,7 @@ export interface FinishedRun {
   readonly directory: string;
 }
 
-/** Room that records and plots of a run take, besides the model. */
+/** Room that records and plots of a run take. */
 const RECORD_BYTES = 16 * 2 ** 20;
 
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
@@ -70,7 +71,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     directory: options.runDirectory ?? source?.directory,
     isResuming:
       source !== undefined && path.resolve(options.runDirectory ?? source.directory) === source.directory,
-    bytesNeeded: RECORD_BYTES + 4 * prepared.model.numParameters,
+    bytesNeeded: bytesNeeded(prepared),
   });
   const lock = await lockRunDirectory(directory.path);
   try {
@@ -78,6 +79,14 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   } finally {
     lock.release();
   }
+}
+
+/** Records, the model and, if there are to be any, two checkpoints: one stays while the next is written. */
+function bytesNeeded({ config, model: { numParameters } }: PreparedRun): number {
+  const model = 4 * numParameters;
+  // The optimizer keeps parameters and state twice, a checkpoint once; with the best weights, and averaged ones.
+  const checkpoint = optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * model;
+  return RECORD_BYTES + model + (config.checkpoint ? 2 * checkpoint : 0);
 }
 
 /** What a run in its directory starts from. */

@@ -80,6 +80,6 @@ export class MultiLogger implements MetricLogger {
     if (this.#warned.has(name)) return;
     this.#warned.add(name);
     const reason = error instanceof Error ? error.message : String(error);
-    this.#warn(`${name}: metrics are no longer recorded there: ${reason}`);
+    this.#warn(`${name}: records are lost there: ${reason}`);
   }
 }

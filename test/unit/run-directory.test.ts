@@ -210,7 +210,7 @@ describe('metric loggers', () => {
     logger.log(record(2));
     await logger.finish(SUMMARY);
     expect(steps).toEqual([1, 2]);
-    expect(warnings).toEqual(['metrics.jsonl: metrics are no longer recorded there: disk on fire']);
+    expect(warnings).toEqual(['metrics.jsonl: records are lost there: disk on fire']);
   });
 
   test.skipIf(!fs.existsSync('/dev/full'))('a full disk is an error of the append', () => {
