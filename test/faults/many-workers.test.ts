@@ -29,8 +29,7 @@ const deadlineMs = 120_000;
 
 describe('a coordinator', () => {
   it('gives 50 workers that come at once their weights from one buffer', async () => {
-    const flags = ['--min-workers', '51'];
-    const run = await startCoordinator({ config: LARGE, flags, cli: { deadlineMs } });
+    const run = await startCoordinator({ config: LARGE, cli: { deadlineMs } });
     startWorker(run, run.url, { deadlineMs });
     await run.command.untilStderr(/worker 1 .* joined/);
     const before = residentMegabytes(run.command.pid, 'now');
