@@ -3,6 +3,7 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { onTestFinished } from 'vitest';
+import { seededRandom } from './seeded-random.ts';
 
 /** What the line does to packets, in each direction. */
 export interface Impairments {
@@ -31,7 +32,7 @@ export async function openUdpRelay(impairments: Impairments): Promise<[RelayPort
   ];
   firstOwn.close();
   secondOwn.close();
-  const random = mulberry32(impairments.seed);
+  const random = seededRandom(impairments.seed);
   passOn(first, second, ports[1].own, impairments, random);
   passOn(second, first, ports[0].own, impairments, random);
   onTestFinished(() => {
@@ -68,14 +69,4 @@ async function open(): Promise<dgram.Socket> {
 
 function portOf(socket: dgram.Socket): number {
   return socket.address().port;
-}
-
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -17,6 +17,7 @@ import {
   WELCOME,
   withChecksum,
 } from '../helpers/protocol-messages.ts';
+import { seededRandom } from '../helpers/seeded-random.ts';
 
 const WORKER_TYPES = ['hello', 'fetch', 'ready', 'gradient', 'evaluation', 'finished', 'failure', 'leave'];
 const ROWS = new Uint8Array(20);
@@ -245,7 +246,7 @@ describe('20,000 random and mutated messages', () => {
       type: message.type,
       data: encodeMessage(message, body),
     }));
-    const random = mulberry32(4);
+    const random = seededRandom(4);
     let numRefused = 0;
     for (let round = 0; round < 20_000; round++) {
       const { type, data } = samples[round % samples.length] as (typeof samples)[number];
@@ -288,15 +289,5 @@ describe('20,000 random and mutated messages', () => {
       mutated[from + Math.floor((to - from) * random())] = 256 * random();
     }
     return kind === 2 ? mutated : withChecksum(mutated);
-  }
-
-  function mulberry32(seed: number): () => number {
-    let state = seed;
-    return () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-    };
   }
 });
