@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { EXIT } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { ProcessEnds } from './process-end.ts';
 
@@ -23,8 +24,10 @@ export interface LocalWorkersOptions {
 
 /** Every core computes, so a worker's garbage collector gets no helper threads: they cost more than they save. */
 const NODE_FLAGS = ['--single-threaded-gc'];
-/** Starts of one worker after its first. */
+/** Starts of one worker after its first, or after one that lived for long. */
 const MAX_RESTARTS = 3;
+/** What kills a worker after this time is not what killed it before. */
+const LONG_LIFE_MS = 60_000;
 /** Longest wait for a worker to end after it was told to. */
 const STOP_DEADLINE_MS = 5_000;
 
@@ -63,26 +66,39 @@ export class LocalWorkers {
         log.warn(`worker process ${index}: ${line}`),
       );
     }
-    child.once('error', (error) => this.#exited(child, index, numRestarts, error.message));
+    const life = { index, numRestarts, startedMs: performance.now() };
+    child.once('error', (error) => this.#exited(child, life, error.message));
     child.once('exit', (code, signal) => {
       const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
       if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
       const how = signal ?? `exit code ${code}`;
-      this.#exited(child, index, numRestarts, isOutOfMemory ? `${how}, out of memory` : how);
+      // One that was banned would come back as another process, with the same memory.
+      const isRefused = code === EXIT.network;
+      this.#exited(child, life, isOutOfMemory ? `${how}, out of memory` : how, isRefused);
     });
   }
 
-  #exited(child: ChildProcess, index: number, numRestarts: number, how: string): void {
+  #exited(child: ChildProcess, { index, ...life }: Life, how: string, isRefused = false): void {
     if (!this.#children.delete(child) || this.#isStopping) return;
     const { log, onAllGone } = this.#options;
-    const canRestart = numRestarts < MAX_RESTARTS;
+    const livedLong = performance.now() - life.startedMs >= LONG_LIFE_MS;
+    const numRestarts = livedLong ? 0 : life.numRestarts;
+    const canRestart = !isRefused && numRestarts < MAX_RESTARTS;
     log.warn(
-      `worker process ${index} (pid ${child.pid}) ended: ${how}${canRestart ? '; starting it again' : ''}`,
+      `worker process ${index} (pid ${child.pid}) ended: ${how}; ${canRestart ? 'starting it again' : 'it is not started again'}`,
     );
     if (canRestart) this.#start(index, numRestarts + 1);
     else if (this.#children.size === 0)
-      onAllGone(`every worker process died ${MAX_RESTARTS + 1} times, last by ${how}`);
+      onAllGone(`every worker process has ended for good, the last one by ${how}`);
   }
+}
+
+/** Of one process. */
+interface Life {
+  readonly index: number;
+  /** Starts of this worker before it, in short succession. */
+  readonly numRestarts: number;
+  readonly startedMs: number;
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {

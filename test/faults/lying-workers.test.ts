@@ -1,11 +1,13 @@
 // Workers whose results look right and are not: they are found, named and sent away before a step with their results
 // happens, and the weights stay the same bits.
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { CliProcess } from '../helpers/cli.ts';
 import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
 import { bansOf, notANumber, oneUlp, startLyingRelay } from '../helpers/lying-relay.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { readRecords } from '../helpers/run-records.ts';
-import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 
 const LIES = [
   { what: 'one ulp of its outputs', type: 'evaluation', change: oneUlp, flags: ['--set', 'audit=1'] },
@@ -55,6 +57,19 @@ describe('a worker that is wrong about', () => {
     expect((await again.ended).code).toBe(4405);
     startWorker(run);
     await expectUndisturbedEnd(run);
+  });
+});
+
+describe('a local worker that is banned', () => {
+  it('is not started again, and the others go on', async () => {
+    const cwd = longRun();
+    const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', 'run', '--set', 'audit=1'];
+    const env = { LOCKSTEP_FAILPOINT: 'worker.gradient@worker=1:flip' };
+    const run = { command: CliProcess.start(args, { cwd, env }), directory: path.join(cwd, 'run') };
+    await expectUndisturbedEnd(run);
+    expect(run.command.stderr).toMatch(
+      /worker process \d \(pid \d+\) ended: exit code 5; it is not started again/,
+    );
   });
 });
 
