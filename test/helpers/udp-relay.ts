@@ -50,13 +50,20 @@ function passOn(
   random: () => number,
 ): void {
   let lineFreeMs = 0;
+  /** On the line when the test ends. */
+  const underWay = new Set<NodeJS.Timeout>();
+  to.once('close', () => underWay.forEach((arrival) => clearTimeout(arrival)));
   from.on('message', (packet) => {
     const nowMs = performance.now();
     const isFull = lineFreeMs - nowMs > MAX_QUEUE_MS;
     if (isFull || random() < loss) return;
     lineFreeMs = Math.max(lineFreeMs, nowMs) + (8000 * packet.length) / bitsPerSecond;
     const arrivesInMs = lineFreeMs - nowMs + delayMs;
-    setTimeout(() => to.send(packet, port, '127.0.0.1', () => undefined), arrivesInMs).unref();
+    const arrival = setTimeout(() => {
+      underWay.delete(arrival);
+      to.send(packet, port, '127.0.0.1', () => undefined);
+    }, arrivesInMs);
+    underWay.add(arrival);
   });
 }
 
