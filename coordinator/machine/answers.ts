@@ -133,14 +133,15 @@ export class Answers {
 
 function isUnwitnessed({ isAudited, truth, pieces }: NodeRecord): boolean {
   if (!isAudited || truth) return false;
-  return [...pieces.values()].some(
-    ({ isTaken, answers }) => isTaken && new Set(answers.map(({ process }) => process)).size < 2,
-  );
+  return [...pieces.values()].some(needsWitness);
+}
+
+/** Taken on the word of one process. */
+function needsWitness({ isTaken, answers }: PieceRecord): boolean {
+  return isTaken && new Set(answers.map(({ process }) => process)).size < 2;
 }
 
 function processesOf(pieces: NodeRecord['pieces']): Set<string> {
-  const isTaken = ({ isTaken, answers }: PieceRecord): boolean =>
-    isTaken && new Set(answers.map(({ process }) => process)).size < 2;
-  const waiting = [...pieces.values()].filter(isTaken);
+  const waiting = [...pieces.values()].filter(needsWitness);
   return new Set(waiting.flatMap(({ answers }) => answers.map(({ process }) => process)));
 }

@@ -1,8 +1,10 @@
 // A run with two workers of its own that meet a failpoint, short enough to be repeated for many of them.
 import path from 'node:path';
+import { expect } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { CliProcess } from './cli.ts';
-import { longRun } from './undisturbed.ts';
+import { readRosterEvents } from './run-records.ts';
+import { expectUndisturbedEnd, longRun } from './undisturbed.ts';
 import type { Run } from './undisturbed.ts';
 
 /** 30 steps of 267,521 parameters, which travel in three pieces. */
@@ -23,4 +25,14 @@ export function startFailing(failpoint: string): Run {
   const directory = path.join(cwd, 'run');
   const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', directory];
   return { command: CliProcess.start(args, { cwd, env: { LOCKSTEP_FAILPOINT: failpoint } }), directory };
+}
+
+/** Asserts that a worker is lost to the failpoint, as `told` on stderr, and that the run ends as if it had not been. */
+export async function expectSurvived(failpoint: string, told: RegExp): Promise<void> {
+  const run = startFailing(failpoint);
+  await expectUndisturbedEnd(run, FAILPOINT_RUN);
+  expect(run.command.stderr).toMatch(told);
+  expect(readRosterEvents(run.directory).slice(0, 3)).toContainEqual(
+    expect.stringMatching(/^workerLeft [12]$/),
+  );
 }

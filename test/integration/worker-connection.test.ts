@@ -14,6 +14,7 @@ import type { Connection } from '../../src/protocol/connection.ts';
 import { ConnectError } from '../../worker/connect-error.ts';
 import { connect, retryDelayMs } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
+import { startTcpServer } from '../helpers/tcp-server.ts';
 
 const TOKEN = 'abcdefgh01234567';
 const log = createLogger({ level: 'silent' });
@@ -36,23 +37,6 @@ async function coordinator(
   });
   onTestFinished(() => listener.close());
   return { url: `ws://127.0.0.1:${listener.port}`, connections };
-}
-
-/** A server that treats every socket as told. */
-async function tcpServer(onSocket: (socket: net.Socket) => void): Promise<string> {
-  const sockets = new Set<net.Socket>();
-  const server = net.createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    onSocket(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 async function httpServer(onRequest: RequestListener): Promise<string> {
@@ -179,7 +163,7 @@ describe('a connection that fails', () => {
   });
 
   it('because the peer hangs up is worth another try', async () => {
-    const url = await tcpServer((socket) => socket.resetAndDestroy());
+    const url = await startTcpServer((socket) => socket.resetAndDestroy());
     expect(await failureOf({ url })).toEqual({
       text:
         'error[E_CONNECTION_FAILED]: cannot connect to HOST (ECONNRESET)\n' +
@@ -190,7 +174,7 @@ describe('a connection that fails', () => {
   });
 
   it('because the peer drips an answer for ever is given up in time, and worth another try', async () => {
-    const url = await tcpServer((socket) => {
+    const url = await startTcpServer((socket) => {
       const drip = setInterval(() => socket.write('H'), 20);
       socket.on('close', () => clearInterval(drip));
       socket.write('HTTP/1.1 101 Switching Protocols\r\nX-Drip: ');
@@ -236,7 +220,7 @@ describe('a connection that fails', () => {
     ],
     [
       'a server of another protocol',
-      () => tcpServer((socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n')),
+      () => startTcpServer((socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n')),
       'not in HTTP',
     ],
     ['another WebSocket server', otherWebSocketServer, 'Server sent no subprotocol'],
@@ -268,7 +252,7 @@ describe('a connection that fails', () => {
   });
 
   it('because it was aborted fails with the reason given', async () => {
-    const url = await tcpServer(() => undefined);
+    const url = await startTcpServer(() => undefined);
     const controller = new AbortController();
     const failing = connect({ url, signal: controller.signal });
     setTimeout(() => controller.abort(new Error('enough')), 20);
