@@ -72,7 +72,7 @@ export class OwnContender implements Contender {
   }
 
   async close(): Promise<void> {
-    await this.#started?.compute.close('the benchmark is done');
+    await this.#started?.compute.close('the benchmark is done', true);
     this.#started = undefined;
   }
 }

@@ -112,7 +112,7 @@ async function measure(
       weightsSha256: state.weightsSha256(),
     };
   } finally {
-    await compute.close('the benchmark is done');
+    await compute.close('the benchmark is done', true);
   }
 }
 

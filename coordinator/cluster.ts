@@ -39,6 +39,8 @@ export interface ClusterOptions extends MachineOptions {
   /** f32 that come back for each row of an evaluation. */
   readonly evaluationWidth: number;
   readonly log: Logger;
+  /** Whether workers end with this process, and so have nobody to come back to. */
+  readonly ownsWorkers: boolean;
   /** What to tell a user whose run has no workers; asked when it is said, for the port is known only then. */
   readonly joinHint: () => string;
   /** Makes the coordinator's own engine, when two answers differ for the first time. */
@@ -194,9 +196,9 @@ export class Cluster implements Compute {
     this.#closers.push(closer);
   }
 
-  async close(reason: string): Promise<void> {
+  async close(reason: string, isOver: boolean): Promise<void> {
     clearInterval(this.#ticker);
-    for (const session of this.#ready.values()) session.stop(reason);
+    for (const session of this.#ready.values()) session.finish(reason, isOver || this.#options.ownsWorkers);
     for (const closer of this.#closers.splice(0)) await closer();
   }
 

@@ -38,8 +38,8 @@ export interface Compute {
   evaluate(indices: Uint32Array): Promise<Evaluation>;
   /** The weights were replaced outside a step. */
   weightsReplaced(): void;
-  /** Sends everyone home. */
-  close(reason: string): Promise<void>;
+  /** Sends everyone away: for good if the run is over, else to come back when it goes on. */
+  close(reason: string, isOver: boolean): Promise<void>;
 }
 
 /** Rows of one leaf of an evaluation's loss tree, where the outputs of that many fit one message. */

@@ -117,6 +117,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
   const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log, resumed });
   let compute: Compute | undefined;
   let summary: Summary | undefined;
+  let canGoOn = false;
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     const onEvent = (event: RosterEvent): void => {
@@ -130,16 +131,16 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     await saveModel(directory.modelPath, { ...prepared, state });
     await keeper?.finish();
     summary = summarize(config, result, state.weightsSha256(), wallSeconds());
-    await compute.close('the run is finished');
+    await compute.close('the run is finished', true);
     if (config.plots) await drawPlots(directory, prepared, result, log);
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
-    if (!summary) await salvage(error, { keeper, directory, prepared, state, log });
+    if (!summary) canGoOn = await salvage(error, { keeper, directory, prepared, state, log });
     throw error;
   } finally {
     recorder.endProgress();
-    await compute?.close(summary ? 'the run is finished' : 'the run has ended early');
+    await compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn);
     await recorder.close(summary);
     logFile.close();
   }
@@ -176,26 +177,32 @@ interface Unfinished {
   readonly log: Logger;
 }
 
-/** What a run that ends early leaves behind: where it stood, and the best weights of its finished epochs. */
+/**
+ * What a run that ends early leaves behind: where it stood, and the best weights of its finished epochs. Resolves to
+ * whether the run can go on from there.
+ */
 async function salvage(
   reason: unknown,
   { keeper, directory, prepared, state, log }: Unfinished,
-): Promise<void> {
-  const category = reason instanceof LockstepError ? reason.category : undefined;
+): Promise<boolean> {
+  let canGoOn = false;
   try {
     // Weights on their way to infinity are not what anybody wants to go on from.
-    if (keeper && category !== 'diverged') {
+    if (keeper && !(reason instanceof LockstepError && reason.category === 'diverged')) {
       await keeper.finish();
+      canGoOn = true;
       log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
     }
-    if (!state.hasBest) return;
-    state.show('best');
-    await saveModel(directory.modelPath, { ...prepared, state });
-    log.info(`the best weights so far are in ${directory.modelPath}`);
+    if (state.hasBest) {
+      state.show('best');
+      await saveModel(directory.modelPath, { ...prepared, state });
+      log.info(`the best weights so far are in ${directory.modelPath}`);
+    }
   } catch (error) {
     // What ended the run is what the user must hear about; this comes on top.
     log.error(`could not save what the run had reached: ${(error as Error).message}`);
   }
+  return canGoOn;
 }
 
 function summarize(

@@ -95,6 +95,7 @@ async function startCluster(
     log,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    ownsWorkers: isLocal,
     audit: { share: prepared.config.audit.share, random: secretDraw },
     joinHint: () => hint,
     createReferee: () => createReferee(prepared, state),
@@ -136,7 +137,7 @@ async function startCluster(
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
     return cluster;
   } catch (error) {
-    await cluster.close('the run could not start');
+    await cluster.close('the run could not start', false);
     throw error;
   }
 }

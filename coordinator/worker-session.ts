@@ -140,14 +140,17 @@ export class WorkerSession {
     this.#dismiss(reason);
   }
 
-  /** Tells the worker that the run is over; weights that it has not got yet, nobody needs any more. */
-  stop(reason: string): void {
+  /**
+   * Says goodbye: for good if the run is over, else until the coordinator is there again. Weights that the worker has
+   * not got yet, nobody needs any more.
+   */
+  finish(reason: string, isOver: boolean): void {
     if (this.#isLeaving) return;
     this.#connection.dropQueued();
-    this.#sendMessage({ type: 'stop', reason });
+    if (isOver) this.#sendMessage({ type: 'stop', reason });
     this.#isPolite = true;
     this.#goodbye = reason;
-    this.#connection.close(CLOSE.normal, reason);
+    this.#connection.close(isOver ? CLOSE.normal : CLOSE.goingAway, reason);
   }
 
   get #isLeaving(): boolean {

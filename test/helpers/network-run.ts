@@ -20,6 +20,8 @@ export interface NetworkRun extends Run {
 export interface CoordinatorSettings {
   /** Values of `longRun`. */
   readonly config?: Partial<ConfigInput>;
+  /** Of an earlier coordinator, whose run goes on; default: a new one. */
+  readonly cwd?: string;
   /** Address to listen on; default 127.0.0.1. */
   readonly host?: string;
   /** Default: a free one. */
@@ -39,7 +41,7 @@ export function networkDirectory(config?: Partial<ConfigInput>): string {
 /** A coordinator that waits for its first worker. */
 export async function startCoordinator(settings: CoordinatorSettings = {}): Promise<NetworkRun> {
   const { config, host = '127.0.0.1', port = 0, flags = [], cli } = settings;
-  const cwd = networkDirectory(config);
+  const { cwd = networkDirectory(config) } = settings;
   const directory = path.join(cwd, 'run');
   const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
   const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });

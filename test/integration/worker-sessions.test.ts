@@ -200,14 +200,21 @@ describe('a worker', () => {
     expect(stderr).toContain('3 sessions in a row failed: sent a sum that does not exist');
   });
 
-  it('finds the way back to a coordinator that was killed and started again', async () => {
+  it.each([
+    ['SIGKILL', null],
+    ['SIGINT', 130],
+  ] as const)('finds the way back to a coordinator that goes on after %s', async (signal, exitCode) => {
     const first = await startTraining();
-    first.command.signal('SIGKILL');
-    await first.command.finished;
+    first.command.signal(signal);
+    expect(await first.command.finished).toMatchObject({ exitCode });
     await first.worker.untilStderr(/nothing listens at .*; retrying in/);
-    const second = await startCoordinator({ port: Number(new URL(first.url).port) });
+    const { cwd, url } = first;
+    const second = await startCoordinator({
+      cwd,
+      port: Number(new URL(url).port),
+      flags: ['--resume', 'last'],
+    });
     await expectUndisturbedEnd(second);
-    expect(readRosterEvents(second.directory)[0]).toBe('workerJoined 1');
     expect((await first.worker.finished).exitCode).toBe(0);
   });
 });

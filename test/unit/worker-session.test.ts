@@ -172,10 +172,18 @@ describe('a session', () => {
 
   it('forgets weights on their way when it tells its worker that the run is over', () => {
     connection.hear({ type: 'ready', nonce: greet() });
-    session.stop('the run is finished');
+    session.finish('the run is finished', true);
     expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
     expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
     connection.lose(1000);
     expect(ends).toEqual([{ reason: 'the run is finished', wasReady: true, isPolite: true }]);
+  });
+
+  it('sends its worker away without telling it to stop when the run can go on later', () => {
+    connection.hear({ type: 'ready', nonce: greet() });
+    const numSent = connection.sent.length;
+    session.finish('the run has ended early', false);
+    expect(connection.calls).toEqual(['dropQueued', 'close 1001 the run has ended early']);
+    expect(connection.sent).toHaveLength(numSent);
   });
 });
