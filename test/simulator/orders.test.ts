@@ -4,8 +4,9 @@ import { expect, test } from 'vitest';
 import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { maximalNodes } from '../../src/tree.ts';
-import { HONEST, scenarioOf, simulate } from './simulate.ts';
-import type { Scenario } from './simulate.ts';
+import { HONEST, scenarioOf } from './scenarios.ts';
+import type { Scenario } from './scenarios.ts';
+import { simulate } from './simulate.ts';
 import type { Character } from './worker.ts';
 import { add, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
@@ -90,6 +91,8 @@ function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario
     coordinatorCrashes: 0,
     faultEveryMs: undefined,
     poison: undefined,
+    desertedAtStep: undefined,
+    waitMs: 60_000,
   };
   return { seed: 1, training, workers, auditShare, checkpointEvery: 1, expected: 'finished', ...quiet };
 }
@@ -144,6 +147,6 @@ test('seeds bring faults of every kind', () => {
   expect(total(({ numFaults }) => numFaults)).toBeGreaterThan(500);
   expect(total(({ numBanned }) => numBanned)).toBeGreaterThan(10);
   expect(new Set(results.map(({ outcome }) => outcome))).toEqual(
-    new Set(['finished', 'diverged', 'failed', 'outOfMemory']),
+    new Set(['finished', 'diverged', 'failed', 'outOfMemory', 'lost', 'starved']),
   );
 });

@@ -1,7 +1,8 @@
 // The coordinator's decisions under thousands of seeded disasters. `npm run simulate -- --seed N` runs one seed again,
 // `npm run simulate -- --seeds N` the first N.
 import { expect, test } from 'vitest';
-import { scenarioOf, simulate } from './simulate.ts';
+import { scenarioOf } from './scenarios.ts';
+import { simulate } from './simulate.ts';
 
 const seeds = process.env['LOCKSTEP_SIMULATOR_SEEDS'] ?? '1-1000';
 const [first = 1, last = first] = seeds.split('-').map(Number);

@@ -23,6 +23,15 @@ export interface Character {
   readonly stops: { readonly afterMs: number; readonly forMs: number } | undefined;
   /** The process ends right after it has sent so many messages; undefined: never. */
   readonly diesAfter: number | undefined;
+  /** How often it comes back though it was refused. */
+  numReturns: number;
+}
+
+/** A leaf that nobody can compute, and what becomes of those who try: they say so, or their process ends. */
+export interface Poison {
+  readonly leaf: number;
+  readonly isOutOfMemory: boolean;
+  readonly isFatal: boolean;
 }
 
 /** What workers share. */
@@ -30,8 +39,9 @@ export interface World {
   readonly clock: VirtualClock;
   readonly chance: Chance;
   readonly divergesAt: number | undefined;
-  /** A leaf that nobody can compute, and why. */
-  readonly poison: { readonly leaf: number; readonly isOutOfMemory: boolean } | undefined;
+  readonly poison: Poison | undefined;
+  /** A worker died of the poison. */
+  readonly onPoisoned: (worker: SimulatedWorker) => void;
   /** The coordinator's end of a new connection; undefined while it is down. */
   readonly accept: (wire: Wire) => { receive: (message: Upward) => void; closed: () => void } | undefined;
   /** An honest worker was sent what no coordinator may send. */
@@ -90,8 +100,13 @@ export class SimulatedWorker {
 
   /** SIGSTOP, and SIGCONT after a while. */
   stop(ms: number): void {
-    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#world.clock.nowMs + ms);
+    this.hang(ms);
     this.#wire?.stall(ms);
+  }
+
+  /** The engine is stuck, and the connection is not: pings are answered as if nothing were. */
+  hang(ms: number): void {
+    this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#world.clock.nowMs + ms);
   }
 
   breakConnection(): void {
@@ -172,10 +187,10 @@ export class SimulatedWorker {
         this.#jobs.push(message);
         return this.#computeNext();
       case 'refuse':
+        if (this.character.numReturns-- > 0) return wire.break();
+        return this.kill();
       case 'stop':
-        this.#isGone = true;
-        wire.hangUp();
-        return;
+        return this.kill();
       default:
         return message satisfies never;
     }
@@ -240,8 +255,10 @@ export class SimulatedWorker {
     if (computeMs === 0) return this.#send({ type: 'finished', round, attempt, computeMs });
     const { poison } = this.#world;
     const isPoisoned = order.kind === 'train' && poison && from <= poison.leaf && poison.leaf < to;
+    if (isPoisoned && poison.isFatal) return this.#world.onPoisoned(this);
     if (isPoisoned || this.character.numFailures-- > 0) {
-      return this.#send({ type: 'failure', round, attempt, isOutOfMemory: poison?.isOutOfMemory ?? false });
+      const isOutOfMemory = poison?.isOutOfMemory ?? false;
+      return this.#send({ type: 'failure', round, attempt, isOutOfMemory });
     }
     for (const sum of this.#sumsOf(order)) this.#send(sum);
     this.#send({ type: 'finished', round, attempt, computeMs });

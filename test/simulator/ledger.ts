@@ -1,0 +1,187 @@
+// The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and the sums of
+// the round under way in their slots. A slot that is not there when it is needed, or is still there at the end, is a bug.
+import type { RoundPlan, SumName } from '../../coordinator/machine/events.ts';
+import type { TreeNode } from '../../src/tree.ts';
+import { add, combine, nextWeights, sumUnder } from './symbols.ts';
+import type { Value, Work } from './symbols.ts';
+import { isEvaluation } from './training.ts';
+import type { Progress, Training } from './training.ts';
+
+/** The round under way. */
+interface ActiveRound {
+  readonly work: Work;
+  readonly plan: RoundPlan;
+  number: number;
+  isSpoilt: boolean;
+  /** Sums of pieces, or values of leaves. */
+  results: (Value | undefined)[];
+  readonly slots: Map<number, Value>;
+  readonly judged: Set<string>;
+}
+
+/** Weights of one piece, and which they are. */
+export interface WeightsPiece {
+  readonly version: number;
+  readonly piece: number;
+  readonly value: Value;
+}
+
+/** See the head of this file. */
+export class Ledger {
+  readonly #training: Training;
+  readonly #complain: (what: string) => void;
+  #step: number;
+  #version = 0;
+  #weights: readonly Value[];
+  #next: (Value | undefined)[] = [];
+  readonly #chain: Value[];
+  #active: ActiveRound | undefined;
+
+  constructor(training: Training, from: Progress, complain: (what: string) => void) {
+    this.#training = training;
+    this.#complain = complain;
+    this.#step = from.step;
+    this.#weights = from.weights;
+    this.#chain = [...from.chain];
+  }
+
+  /** Steps taken. */
+  get step(): number {
+    return this.#step;
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Names the weights of now. */
+  get weights(): Value {
+    return combine(this.#weights);
+  }
+
+  /** The round under way, if one has been planned. */
+  get active(): Readonly<ActiveRound> | undefined {
+    return this.#active;
+  }
+
+  get isFinished(): boolean {
+    const { numEpochs, stepsPerEpoch } = this.#training;
+    return this.#chain.length === numEpochs * (stepsPerEpoch + 1);
+  }
+
+  get progress(): Progress {
+    return { step: this.#step, weights: [...this.#weights], chain: [...this.#chain] };
+  }
+
+  /** All weights that a worker needs to take part. */
+  pieces(): WeightsPiece[] {
+    const [current, next] = [this.#version, this.#version + 1];
+    const known = [
+      ...this.#weights.map((value, piece) => ({ version: current, piece, value })),
+      ...this.#next.map((value, piece) => ({ version: next, piece, value })),
+    ];
+    return known.filter((piece): piece is WeightsPiece => piece.value !== undefined);
+  }
+
+  /** Plans the next round: a step, or the evaluation behind an epoch. */
+  plan(): RoundPlan {
+    if (this.#active) this.#complain('a round was wanted while another one is under way');
+    const { training, step } = { training: this.#training, step: this.#step };
+    const isSum = !isEvaluation(training, this.#chain.length);
+    const leafRows = isSum
+      ? (training.leafRows[step % training.stepsPerEpoch] as readonly number[])
+      : training.evaluationRows;
+    const plan: RoundPlan = {
+      mode: isSum ? 'sum' : 'collect',
+      numPieces: isSum ? training.numPieces : 1,
+      leafRows,
+    };
+    const kind = isSum ? 'train' : 'evaluate';
+    const key = { weights: this.weights, numLeaves: leafRows.length, divergesAt: training.divergesAt };
+    const work: Work = { kind, step, ...key };
+    const empty = { number: 0, isSpoilt: false, results: [], slots: new Map(), judged: new Set<string>() };
+    this.#active = { work, plan, ...empty };
+    return plan;
+  }
+
+  /** The round begins, or begins again. */
+  begin(number: number): void {
+    const active = this.#active as ActiveRound;
+    active.number = number;
+    active.isSpoilt = false;
+    active.results = [];
+    active.slots.clear();
+    active.judged.clear();
+    this.#next = [];
+  }
+
+  store({ node }: SumName, slot: number, value: Value): void {
+    const { plan, slots, results } = this.#active as ActiveRound;
+    if (plan.mode === 'sum') slots.set(slot, value);
+    else results[node.level === 0 ? node.index : plan.leafRows.length - 1] = value;
+  }
+
+  forget(slot: number): void {
+    this.#active?.slots.delete(slot);
+  }
+
+  /** left += right. */
+  merge(left: number, right: number): void {
+    const { slots } = this.#active as ActiveRound;
+    const [a, b] = [slots.get(left), slots.get(right)];
+    if (a === undefined || b === undefined) return this.#complain('added a sum that is not there');
+    slots.set(left, add(a, b));
+    slots.delete(right);
+  }
+
+  /** The next weights of a piece; undefined, with a spoilt round, if its gradient is not finite. */
+  completePiece(piece: number, slot: number): WeightsPiece | undefined {
+    const active = this.#active as ActiveRound;
+    const sum = active.slots.get(slot);
+    if (sum === undefined) this.#complain('completed a sum that is not there');
+    if (active.results[piece] !== undefined) this.#complain('completed a piece twice');
+    active.isSpoilt = sum === undefined || Number.isNaN(sum);
+    if (sum === undefined || active.isSpoilt) return undefined;
+    active.results[piece] = sum;
+    const value = nextWeights(this.#weights[piece] as Value, sum);
+    this.#next[piece] = value;
+    return { version: this.#version + 1, piece, value };
+  }
+
+  /** Ends the round; returns its kind. */
+  completeRound(): RoundPlan['mode'] {
+    const { plan, results, slots } = this.#active as ActiveRound;
+    const { mode, leafRows, numPieces } = plan;
+    const numResults = mode === 'sum' ? numPieces : leafRows.length;
+    const all = Array.from({ length: numResults }, (_, index) => results[index]);
+    if (all.includes(undefined)) this.#complain('completed a round that is not whole');
+    if (mode === 'sum' && slots.size !== numPieces) {
+      this.#complain(`completed a round with ${slots.size} sums in memory for ${numPieces} pieces`);
+    }
+    this.#chain.push(combine(all as Value[]));
+    this.#active = undefined;
+    if (mode === 'sum') this.#commit();
+    return mode;
+  }
+
+  #commit(): void {
+    this.#weights = this.#next as Value[];
+    this.#next = [];
+    this.#version++;
+    this.#step++;
+  }
+
+  /** A node is to be judged: once is enough. */
+  doubt({ level, index }: TreeNode): void {
+    const { judged } = this.#active as ActiveRound;
+    const name = `${level}/${index}`;
+    if (judged.has(name)) this.#complain('a node is judged twice');
+    judged.add(name);
+  }
+
+  /** What the coordinator finds when it computes a node itself, by piece. */
+  truth(node: TreeNode): Value[] {
+    const { plan, work } = this.#active as ActiveRound;
+    return Array.from({ length: plan.numPieces }, (_, piece) => sumUnder(work, node, piece));
+  }
+}

@@ -1,0 +1,128 @@
+// What a seed makes of a simulation: who takes part, over which links, what goes wrong, and how it must end.
+import type { Outcome, Training } from './training.ts';
+import { Chance } from './virtual-time.ts';
+import type { Character, Poison } from './worker.ts';
+
+/** What a seed, or a test, makes of a simulation. */
+export interface Scenario {
+  readonly seed: number;
+  readonly training: Training;
+  readonly workers: readonly Character[];
+  readonly minWorkers: number;
+  readonly auditShare: number;
+  readonly judgeMs: number;
+  readonly checkpointEvery: number;
+  /** Probability that the coordinator ends after an event; it does so three times at most. */
+  readonly coordinatorCrashes: number;
+  /** Mean time between two faults of workers and networks; undefined for none. */
+  readonly faultEveryMs: number | undefined;
+  readonly poison: Poison | undefined;
+  /** Once so many steps are saved everyone leaves for good; undefined: never. */
+  readonly desertedAtStep: number | undefined;
+  /** Longest time with fewer workers than the minimum. */
+  readonly waitMs: number;
+  /** How it must end. */
+  readonly expected: Outcome;
+}
+
+const PROMPT = { latencyMs: 0.2, jitterMs: 0.1, duplicates: 0 };
+
+/** A worker without faults. */
+export const HONEST: Character = {
+  link: PROMPT,
+  speed: 0.5,
+  lies: 0,
+  lie: 'bit',
+  numFailures: 0,
+  flapMs: undefined,
+  stops: undefined,
+  diesAfter: undefined,
+  numReturns: 0,
+};
+
+/** The scenario of a seed. */
+export function scenarioOf(seed: number): Scenario {
+  const chance = new Chance(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
+  const auditShare = chance.pick([0, 0, 0.3, 1, 1]);
+  const liar = chance.isLucky(0.4) ? chance.pick(auditShare === 1 ? LIES : LOUD_LIES) : undefined;
+  const numWorkers = chance.integer(1, 4);
+  const workers = Array.from({ length: numWorkers }, (_, index) =>
+    randomCharacter(chance, index === 0 ? 2 : 0),
+  );
+  if (liar) workers.push(randomLiar(chance, liar));
+  const isFlapping = chance.isLucky(0.15);
+  if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
+  const training = randomTraining(chance);
+  const ending = chance.pick(ENDINGS);
+  const totalSteps = training.numEpochs * training.stepsPerEpoch;
+  return {
+    seed,
+    training: {
+      ...training,
+      divergesAt: ending === 'diverged' ? chance.integer(0, totalSteps - 1) : undefined,
+    },
+    workers,
+    minWorkers: chance.integer(1, Math.min(2, numWorkers)),
+    auditShare,
+    judgeMs: chance.pick([1, 300]),
+    checkpointEvery: ending === 'starved' ? 1 : chance.integer(1, 3),
+    coordinatorCrashes: chance.pick([0, 0, 0.002, 0.01]),
+    faultEveryMs: chance.pick([undefined, 100, 400, 2_000]),
+    poison: randomPoison(chance, training, ending),
+    desertedAtStep: ending === 'starved' ? chance.integer(1, totalSteps) : undefined,
+    waitMs: ending === 'starved' ? SHORT_WAIT_MS : LONG_WAIT_MS,
+    expected: ending,
+  };
+}
+
+const LIES = ['bit', 'bit', 'nan', 'huge'] as const;
+/** Found without an audit. */
+const LOUD_LIES = ['nan', 'huge'] as const;
+const ENDINGS: readonly Outcome[] = [
+  ...Array<Outcome>(17).fill('finished'),
+  ...(['diverged', 'failed', 'outOfMemory', 'lost', 'starved'] as const),
+];
+/** Longer than any lack of workers that faults cause... */
+const SHORT_WAIT_MS = 300_000;
+/** ...and longer than a simulation. */
+const LONG_WAIT_MS = 3_600_000;
+
+function randomTraining(chance: Chance): Training {
+  const rows = (max: number): number[] =>
+    Array.from({ length: chance.integer(1, max) }, () => chance.integer(1, 16));
+  const stepsPerEpoch = chance.integer(1, 4);
+  return {
+    numEpochs: chance.integer(1, 3),
+    stepsPerEpoch,
+    numPieces: chance.integer(1, 3),
+    leafRows: Array.from({ length: stepsPerEpoch }, () => rows(12)),
+    evaluationRows: rows(5),
+    divergesAt: undefined,
+  };
+}
+
+/** A worker over a random link, that may fail on some ranges. */
+export function randomCharacter(chance: Chance, maxFailures: number): Character {
+  return {
+    ...HONEST,
+    link: {
+      latencyMs: chance.pick([0.1, 1, 50]),
+      jitterMs: chance.pick([0.1, 5, 100]),
+      duplicates: chance.pick([0, 0, 0.1, 0.5]),
+    },
+    speed: chance.pick([0.02, 0.2, 0.2, 1]),
+    numFailures: chance.isLucky(0.1) ? chance.integer(0, maxFailures) : 0,
+  };
+}
+
+function randomLiar(chance: Chance, lie: Character['lie']): Character {
+  const lies = chance.pick([0.05, 0.5, 1]);
+  return { ...randomCharacter(chance, 0), lies, lie, numReturns: chance.integer(0, 2) };
+}
+
+function randomPoison(chance: Chance, { leafRows }: Training, ending: Outcome): Poison | undefined {
+  if (ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost') return undefined;
+  const leaf = chance.integer(0, Math.min(...leafRows.map(({ length }) => length)) - 1);
+  const isOutOfMemory = ending === 'outOfMemory';
+  return { leaf, isOutOfMemory, isFatal: ending === 'lost' || (isOutOfMemory && chance.isLucky(0.5)) };
+}

@@ -1,0 +1,59 @@
+// What is trained, and what it comes to when nothing happens to it: the oracle of every simulation.
+import type { GiveUpCause } from '../../coordinator/machine/events.ts';
+import { combine, hashOf, nextWeights, sumUnder } from './symbols.ts';
+import type { Value } from './symbols.ts';
+
+/** What is trained. */
+export interface Training {
+  readonly numEpochs: number;
+  readonly stepsPerEpoch: number;
+  readonly numPieces: number;
+  /** Rows of the leaves of each step of an epoch. */
+  readonly leafRows: readonly (readonly number[])[];
+  /** Rows of the leaves of an evaluation. */
+  readonly evaluationRows: readonly number[];
+  readonly divergesAt: number | undefined;
+}
+
+/** Where a training is; what a checkpoint holds. */
+export interface Progress {
+  /** Steps taken. */
+  readonly step: number;
+  readonly weights: readonly Value[];
+  /** Result of every round so far. */
+  readonly chain: readonly Value[];
+}
+
+/** How a training ended. */
+export type Outcome = 'finished' | 'diverged' | 'starved' | GiveUpCause;
+
+/** Before the first step. */
+export function startOf({ numPieces }: Training): Progress {
+  return { step: 0, weights: Array.from({ length: numPieces }, (_, piece) => hashOf(7, piece)), chain: [] };
+}
+
+/** Whether the round after so many results is the evaluation behind an epoch. */
+export function isEvaluation({ stepsPerEpoch }: Training, numResults: number): boolean {
+  return numResults % (stepsPerEpoch + 1) === stepsPerEpoch;
+}
+
+/** The results of every round, computed without any worker. */
+export function faultFree(training: Training): readonly Value[] {
+  let { weights } = startOf(training);
+  const chain: Value[] = [];
+  for (let step = 0; step < training.numEpochs * training.stepsPerEpoch; step++) {
+    const rows = training.leafRows[step % training.stepsPerEpoch] as readonly number[];
+    const root = { level: Math.ceil(Math.log2(rows.length)), index: 0 };
+    const key = { step, weights: combine(weights), divergesAt: undefined };
+    const work = { ...key, kind: 'train', numLeaves: rows.length } as const;
+    const sums = weights.map((_, piece) => sumUnder(work, root, piece));
+    chain.push(combine(sums));
+    weights = weights.map((value, piece) => nextWeights(value, sums[piece] as Value));
+    if (!isEvaluation(training, chain.length)) continue;
+    const leaves = { kind: 'evaluate', numLeaves: training.evaluationRows.length } as const;
+    const evaluation = { ...key, ...leaves, step: step + 1, weights: combine(weights) };
+    const values = training.evaluationRows.map((_, index) => sumUnder(evaluation, { level: 0, index }, 0));
+    chain.push(combine(values));
+  }
+  return chain;
+}

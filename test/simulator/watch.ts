@@ -1,0 +1,207 @@
+// What the coordinator's machine owes its workers and its user, checked from outside at every command: a minimum that is
+// held, rests that end, work for those who are free, no needless copies, a word when workers are missing. Weights that
+// come out right say nothing about these.
+import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
+import type { RoundPlan } from '../../coordinator/machine/events.ts';
+import { leavesUnder } from '../../src/tree.ts';
+import type { Upward } from './wire.ts';
+
+/** What a machine is watched against. */
+export interface WatchOptions {
+  readonly minWorkers: number;
+  readonly waitMs: number;
+  /** Longest time between two ticks of the machine. */
+  readonly tickMs: number;
+  readonly complain: (what: string) => void;
+}
+
+interface Given {
+  readonly round: number;
+  readonly from: number;
+  readonly to: number;
+  readonly givenMs: number;
+}
+
+interface Watched {
+  readonly pid: number;
+  readonly readyMs: number;
+  isAdmitted: boolean;
+  /** What it has not reported on, by attempt. */
+  readonly owed: Map<number, Given>;
+  /** Since when it has nothing to do. */
+  freeSinceMs: number;
+}
+
+type Assignment = Extract<MachineCommand, { readonly type: 'assign' }>;
+type Answer = Extract<Upward, { readonly type: 'sum' }>;
+type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
+
+/** The longest rest. */
+const MAX_REST_MS = 30_000;
+/** Whoever has had nothing to do for so long is tried in the next round. */
+const MAX_IDLE_MS = 2_000;
+/** Nothing is late before. */
+const MIN_LATE_MS = 100;
+/** Between two notes about missing workers. */
+const MAX_SILENCE_MS = 30_000;
+
+/** See the head of this file. Times are those of the virtual clock. */
+export class Watch {
+  readonly #options: WatchOptions;
+  readonly #workers = new Map<number, Watched>();
+  readonly #banned = new Set<number>();
+  /** Processes that failed on a leaf, and need not be asked again. */
+  readonly #failed = new Set<number>();
+  /** Steps that were taken when a process joined first. */
+  readonly #joinedAtStep = new Map<number, number>();
+  #round = 0;
+  #numLeaves = 0;
+  /** Leaves of which some piece has come in: a copy of them may be a witness. */
+  readonly #received = new Set<number>();
+  #belowSinceMs: number | undefined = 0;
+  #lastNoteMs: number;
+
+  constructor(options: WatchOptions, nowMs: number) {
+    this.#options = options;
+    this.#belowSinceMs = nowMs;
+    this.#lastNoteMs = nowMs;
+  }
+
+  ready(worker: number, pid: number, step: number, nowMs: number): void {
+    this.#workers.set(worker, {
+      pid,
+      readyMs: nowMs,
+      isAdmitted: false,
+      owed: new Map(),
+      freeSinceMs: nowMs,
+    });
+    if (!this.#joinedAtStep.has(pid)) this.#joinedAtStep.set(pid, step);
+  }
+
+  gone(worker: number, nowMs: number): void {
+    this.#workers.delete(worker);
+    this.#count(nowMs);
+  }
+
+  admitted(worker: number, nowMs: number): void {
+    const watched = this.#workers.get(worker);
+    if (!watched) return this.#options.complain(`worker ${worker} was admitted, and is not there`);
+    if (this.#banned.has(watched.pid)) this.#options.complain(`banned process ${watched.pid} was admitted`);
+    const others = [...this.#workers.values()].filter(
+      ({ pid, isAdmitted }) => isAdmitted && pid === watched.pid,
+    );
+    if (others.length > 0) this.#options.complain(`process ${watched.pid} takes part twice`);
+    watched.isAdmitted = true;
+    watched.freeSinceMs = nowMs;
+    this.#count(nowMs);
+  }
+
+  rests(worker: number): void {
+    if (this.#numAdmitted() < this.#options.minWorkers) {
+      this.#options.complain(`worker ${worker} has to rest, and is needed`);
+    }
+  }
+
+  banned(worker: number, pid: number, joinedAtStep: number, nowMs: number): void {
+    this.#banned.add(pid);
+    const first = this.#joinedAtStep.get(pid);
+    if (first !== joinedAtStep) {
+      this.#options.complain(`process ${pid} joined at step ${first}, not ${joinedAtStep}`);
+    }
+    this.gone(worker, nowMs);
+  }
+
+  /** The user was told that workers are missing. */
+  noted(nowMs: number): void {
+    this.#lastNoteMs = nowMs;
+  }
+
+  starved(nowMs: number): void {
+    const waitedMs = this.#belowSinceMs === undefined ? 0 : nowMs - this.#belowSinceMs;
+    if (waitedMs < this.#options.waitMs) this.#options.complain(`starved after ${waitedMs} ms`);
+  }
+
+  began(round: number, isAgain: boolean, { leafRows }: RoundPlan): void {
+    if (!isAgain && this.#numAdmitted() < this.#options.minWorkers) {
+      this.#options.complain('a round began without enough workers');
+    }
+    this.#round = round;
+    this.#numLeaves = leafRows.length;
+    this.#received.clear();
+  }
+
+  /** A round has begun, and all of its first ranges are given out. */
+  givenOut(nowMs: number): void {
+    for (const [id, { pid, isAdmitted, owed, freeSinceMs }] of this.#workers) {
+      const isFree = isAdmitted && owed.size === 0 && !this.#failed.has(pid);
+      if (isFree && nowMs - freeSinceMs >= MAX_IDLE_MS) this.#options.complain(`worker ${id} is left out`);
+    }
+  }
+
+  assigned({ worker, attempt, from, to }: Assignment, nowMs: number): void {
+    const { complain } = this.#options;
+    const watched = this.#workers.get(worker);
+    if (watched?.isAdmitted !== true) return complain(`a range for worker ${worker}, which takes no part`);
+    if (from < 0 || from >= to || to > this.#numLeaves) complain(`leaves [${from}, ${to}) do not exist`);
+    if (to - from > 1) this.#checkCopies(from, to, nowMs);
+    watched.owed.set(attempt, { round: this.#round, from, to, givenMs: nowMs });
+  }
+
+  /** What others are at is copied once they are late with something; but for single leaves, which try who was left out. */
+  #checkCopies(from: number, to: number, nowMs: number): void {
+    for (let leaf = from; leaf < to; leaf++) {
+      const sinceMs = this.#received.has(leaf) ? Infinity : nowMs - this.#underWaySinceMs(leaf);
+      if (sinceMs < MIN_LATE_MS) this.#options.complain(`leaf ${leaf} is copied after ${sinceMs} ms`);
+    }
+  }
+
+  /** Since when somebody who has the leaf owes anything in this round; -Infinity if nobody has it. */
+  #underWaySinceMs(leaf: number): number {
+    const ranges = [...this.#workers.values()].map(({ owed }) =>
+      [...owed.values()].filter(({ round }) => round === this.#round),
+    );
+    const holders = ranges.filter((owed) => owed.some(({ from, to }) => from <= leaf && leaf < to));
+    const oldest = Math.min(...holders.flat().map(({ givenMs }) => givenMs));
+    return oldest === Infinity ? -Infinity : oldest;
+  }
+
+  /** A sum has come that somebody waits for. */
+  answered(worker: number, { node }: Answer, nowMs: number): void {
+    const { from, to } = leavesUnder(node, this.#numLeaves);
+    for (let leaf = from; leaf < to; leaf++) this.#received.add(leaf);
+    const watched = this.#workers.get(worker);
+    if (watched) watched.freeSinceMs = nowMs;
+  }
+
+  /** A worker is done with a range, for good or bad. */
+  reported(worker: number, { type, attempt }: Report, nowMs: number): void {
+    const watched = this.#workers.get(worker);
+    if (!watched) return;
+    watched.owed.delete(attempt);
+    watched.freeSinceMs = nowMs;
+    if (type === 'failure') this.#failed.add(watched.pid);
+  }
+
+  /** The machine has just been told the time. */
+  ticked(nowMs: number): void {
+    const { minWorkers, waitMs, tickMs, complain } = this.#options;
+    const isShort = this.#numAdmitted() < minWorkers;
+    for (const [id, { isAdmitted, readyMs }] of this.#workers) {
+      const isLeft = isShort || nowMs - readyMs > MAX_REST_MS + tickMs;
+      if (!isAdmitted && isLeft) complain(`worker ${id} is left waiting`);
+    }
+    if (this.#belowSinceMs === undefined) return;
+    const toldMs = Math.max(this.#lastNoteMs, this.#belowSinceMs);
+    if (nowMs - toldMs > MAX_SILENCE_MS + tickMs) complain('nobody is told that workers are missing');
+    if (nowMs - this.#belowSinceMs > waitMs + tickMs) complain('missing workers are waited for forever');
+  }
+
+  #numAdmitted(): number {
+    return [...this.#workers.values()].filter(({ isAdmitted }) => isAdmitted).length;
+  }
+
+  #count(nowMs: number): void {
+    if (this.#numAdmitted() >= this.#options.minWorkers) this.#belowSinceMs = undefined;
+    else this.#belowSinceMs ??= nowMs;
+  }
+}
