@@ -74,21 +74,21 @@ export class Answers {
     return true;
   }
 
-  /** The truth about a node; returns the workers that said something else. */
-  judge(node: TreeNode, truth: readonly string[]): Set<number> {
+  /** The truth about a node; returns those who said something else, as `liars` does. */
+  judge(node: TreeNode, truth: readonly string[]): ReadonlyMap<string, number> {
     const record = this.#record(node);
     record.truth = truth;
     record.isInDoubt = false;
     return this.liars(node);
   }
 
-  /** Workers that contradicted the truth about a node. */
-  liars(node: TreeNode): Set<number> {
+  /** Processes that contradicted the truth about a node, each with a worker that it did so as. */
+  liars(node: TreeNode): ReadonlyMap<string, number> {
     const { pieces, truth } = this.#record(node);
     const wrong = [...pieces].flatMap(([piece, { answers }]) =>
       answers.filter(({ digest }) => truth !== undefined && digest !== truth[piece]),
     );
-    return new Set(wrong.map(({ worker }) => worker));
+    return new Map(wrong.map(({ process, worker }) => [process, worker]));
   }
 
   /** Whether some node is being judged. */

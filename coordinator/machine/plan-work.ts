@@ -42,8 +42,6 @@ const LATE_FACTOR = 3;
 const LATE_FLOOR_MS = 100;
 /** Expected time of a range while no worker has delivered any: compiling and first touches included. */
 const UNMEASURED_MS = 5_000;
-/** Copies of a leaf under way at once: one and a backup. */
-const MAX_COPIES = 2;
 /** How long a worker is taken to be as slow as it was. */
 const SPEED_VALID_MS = 2_000;
 
@@ -142,12 +140,12 @@ class Planner {
     );
   }
 
-  /** Copies of late leaves, for idle workers. */
+  /** Another copy of each leaf that everyone who has it is late with: who is late may be stuck for good. */
   copyLate(): Range[] {
     if (this.idle.length === 0) return [];
     const isLate = (leaf: number): boolean => {
       const copies = this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-      return copies.length < MAX_COPIES && copies.some(({ worker }) => this.#isLate(worker));
+      return copies.every(({ worker }) => this.#isLate(worker));
     };
     return this.#divide(this.#missing.filter(isLate), this.idle);
   }

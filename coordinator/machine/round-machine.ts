@@ -267,9 +267,10 @@ export class RoundMachine {
     const { from, to } = leavesUnder(node, round.plan.leafRows.length);
     const what = round.plan.mode === 'sum' ? 'gradient of shards' : 'evaluation of leaves';
     const reason = `its ${what} ${from} to ${to - 1} is not what they give`;
-    const liars = [...round.answers.liars(node)];
-    for (const worker of liars) this.#removeWorker(worker);
-    const bans = liars.map((worker) => ({ type: 'ban' as const, worker, reason }));
+    const liars = round.answers.liars(node);
+    // Not only in the session in which it lied: the process may have come back since.
+    for (const [worker, process] of this.#workers) if (liars.has(process)) this.#removeWorker(worker);
+    const bans = [...liars.values()].map((worker) => ({ type: 'ban' as const, worker, reason }));
     return [...bans, ...this.#begin(round.plan, nowMs, round, 'a worker was wrong')];
   }
 

@@ -57,7 +57,8 @@ export class SimulatedCoordinator {
     const { auditShare: share, chance, clock, from, minWorkers, waitMs, training, complain } = options;
     this.#options = options;
     this.#ledger = new Ledger(training, from, complain);
-    this.#watch = new Watch({ minWorkers, waitMs, tickMs: TICK_MS, complain }, clock.nowMs);
+    const watched = { minWorkers, waitMs, auditShare: share, tickMs: TICK_MS, complain };
+    this.#watch = new Watch(watched, clock.nowMs);
     const audit = { share, random: chance.draw };
     this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit }, clock.nowMs);
     this.#handle({ type: 'workersRequired', count: minWorkers });
@@ -277,6 +278,7 @@ export class SimulatedCoordinator {
   #completeRound(): void {
     if (this.#ledger.active?.isSpoilt === true) return;
     const { checkpointEvery, clock, onCheckpoint } = this.#options;
+    this.#watch.completed();
     const mode = this.#ledger.completeRound();
     const { step, isFinished, progress } = this.#ledger;
     if (mode === 'sum' && step % checkpointEvery === 0) onCheckpoint(progress);
@@ -292,6 +294,7 @@ export class SimulatedCoordinator {
     clock.after(chance.between(0, judgeMs), () => {
       if (this.#isOver || this.#ledger.active?.number !== round) return;
       const digests = this.#ledger.truth(node).map((value) => `${digest} ${value}`);
+      this.#watch.judged(node);
       this.#handle({ type: 'judged', round, node, digests });
     });
   }

@@ -173,7 +173,7 @@ class Simulation {
     if (isLoss && !this.#mayLose()) return;
     if (isLoss) this.#lose(worker);
     else if (chance.isLucky(0.3)) this.#replace(() => worker.leave());
-    else if (chance.isLucky(0.2)) worker.hang(chance.between(1_000, DEADLINE_MS));
+    else if (chance.isLucky(0.4)) worker.hang(chance.between(1_000, DEADLINE_MS));
     else if (chance.isLucky(0.5)) worker.stop(chance.between(10, 12_000));
     else worker.stallConnection(chance.between(10, 12_000));
   }

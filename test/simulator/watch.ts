@@ -4,12 +4,14 @@
 import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
 import type { RoundPlan } from '../../coordinator/machine/events.ts';
 import { leavesUnder } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
 
 /** What a machine is watched against. */
 export interface WatchOptions {
   readonly minWorkers: number;
   readonly waitMs: number;
+  readonly auditShare: number;
   /** Longest time between two ticks of the machine. */
   readonly tickMs: number;
   readonly complain: (what: string) => void;
@@ -40,6 +42,8 @@ type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
 const MAX_REST_MS = 30_000;
 /** Whoever has had nothing to do for so long is tried in the next round. */
 const MAX_IDLE_MS = 2_000;
+/** Among processes: the coordinator's own engine. */
+const COORDINATOR = 0;
 /** Nothing is late before. */
 const MIN_LATE_MS = 100;
 /** Between two notes about missing workers. */
@@ -56,8 +60,9 @@ export class Watch {
   readonly #joinedAtStep = new Map<number, number>();
   #round = 0;
   #numLeaves = 0;
-  /** Leaves of which some piece has come in: a copy of them may be a witness. */
-  readonly #received = new Set<number>();
+  /** By leaf and piece, the processes from which it has come: a copy of such a leaf may be a witness. */
+  readonly #witnesses = new Map<string, Set<number>>();
+  #numPieces = 0;
   #belowSinceMs: number | undefined = 0;
   #lastNoteMs: number;
 
@@ -121,13 +126,14 @@ export class Watch {
     if (waitedMs < this.#options.waitMs) this.#options.complain(`starved after ${waitedMs} ms`);
   }
 
-  began(round: number, isAgain: boolean, { leafRows }: RoundPlan): void {
+  began(round: number, isAgain: boolean, { leafRows, numPieces }: RoundPlan): void {
     if (!isAgain && this.#numAdmitted() < this.#options.minWorkers) {
       this.#options.complain('a round began without enough workers');
     }
     this.#round = round;
     this.#numLeaves = leafRows.length;
-    this.#received.clear();
+    this.#numPieces = numPieces;
+    this.#witnesses.clear();
   }
 
   /** A round has begun, and all of its first ranges are given out. */
@@ -150,7 +156,7 @@ export class Watch {
   /** What others are at is copied once they are late with something; but for single leaves, which try who was left out. */
   #checkCopies(from: number, to: number, nowMs: number): void {
     for (let leaf = from; leaf < to; leaf++) {
-      const sinceMs = this.#received.has(leaf) ? Infinity : nowMs - this.#underWaySinceMs(leaf);
+      const sinceMs = this.#isReceived(leaf) ? Infinity : nowMs - this.#underWaySinceMs(leaf);
       if (sinceMs < MIN_LATE_MS) this.#options.complain(`leaf ${leaf} is copied after ${sinceMs} ms`);
     }
   }
@@ -165,12 +171,40 @@ export class Watch {
     return oldest === Infinity ? -Infinity : oldest;
   }
 
+  #isReceived(leaf: number): boolean {
+    return this.#pieces().some((piece) => this.#witnesses.has(`${leaf}/${piece}`));
+  }
+
+  #pieces(): number[] {
+    return Array.from({ length: this.#numPieces }, (_, piece) => piece);
+  }
+
   /** A sum has come that somebody waits for. */
-  answered(worker: number, { node }: Answer, nowMs: number): void {
-    const { from, to } = leavesUnder(node, this.#numLeaves);
-    for (let leaf = from; leaf < to; leaf++) this.#received.add(leaf);
+  answered(worker: number, { node, piece }: Answer, nowMs: number): void {
     const watched = this.#workers.get(worker);
-    if (watched) watched.freeSinceMs = nowMs;
+    if (!watched) return;
+    watched.freeSinceMs = nowMs;
+    this.#witness(watched.pid, node, piece);
+  }
+
+  /** The coordinator has computed a node itself. */
+  judged(node: TreeNode): void {
+    for (const piece of this.#pieces()) this.#witness(COORDINATOR, node, piece);
+  }
+
+  #witness(pid: number, node: TreeNode, piece: number): void {
+    const { from, to } = leavesUnder(node, this.#numLeaves);
+    for (let leaf = from; leaf < to; leaf++) {
+      const name = `${leaf}/${piece}`;
+      this.#witnesses.set(name, (this.#witnesses.get(name) ?? new Set()).add(pid));
+    }
+  }
+
+  /** A round is complete: where all is audited, nothing rests on the word of one process. */
+  completed(): void {
+    if (this.#options.auditShare < 1) return;
+    const lonely = [...this.#witnesses].filter(([, pids]) => pids.size < 2).map(([name]) => name);
+    if (lonely.length > 0) this.#options.complain(`one process vouches for leaf/piece ${lonely.join(', ')}`);
   }
 
   /** A worker is done with a range, for good or bad. */
