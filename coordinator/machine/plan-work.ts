@@ -52,7 +52,7 @@ export function planWork(situation: WorkSituation): Work {
   if (open.length > 0) return { ranges: planner.divideOpen(open), toJudge: [] };
   if (planner.idle.length === 0 && !planner.hasUnwitnessed) return { ranges: [], toJudge: [] };
   const witnesses = planner.findWitnesses();
-  return { ranges: [...witnesses.ranges, ...planner.copyLate()], toJudge: witnesses.toJudge };
+  return { ranges: [...witnesses.ranges, ...planner.copyLate(witnesses.ranges)], toJudge: witnesses.toJudge };
 }
 
 class Planner {
@@ -141,11 +141,13 @@ class Planner {
   }
 
   /** Another copy of each leaf that everyone who has it is late with: who is late may be stuck for good. */
-  copyLate(): Range[] {
+  copyLate(given: readonly Range[]): Range[] {
     if (this.idle.length === 0) return [];
     const isLate = (leaf: number): boolean => {
       const copies = this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-      return copies.every(({ worker }) => this.#isLate(worker));
+      return (
+        copies.every(({ worker }) => this.#isLate(worker)) && !given.some((range) => hasLeaf(range, leaf))
+      );
     };
     return this.#divide(this.#missing.filter(isLate), this.idle);
   }
@@ -176,7 +178,7 @@ class Planner {
   }
 }
 
-function hasLeaf({ from, to }: Attempt, leaf: number): boolean {
+function hasLeaf({ from, to }: Attempt | Range, leaf: number): boolean {
   return from <= leaf && leaf < to;
 }
 

@@ -166,7 +166,8 @@ export class SimulatedCoordinator {
       if (this.#isOver) return;
       this.#carryOut(command, store);
     }
-    if (commands.some(({ type }) => type === 'begin')) this.#watch.givenOut(this.#options.clock.nowMs);
+    const hasBegun = !this.#isOver && commands.some(({ type }) => type === 'begin');
+    if (hasBegun) this.#watch.givenOut(this.#options.clock.nowMs);
   }
 
   #carryOut(command: MachineCommand, store?: (slot: number) => void): void {

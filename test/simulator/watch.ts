@@ -138,6 +138,10 @@ export class Watch {
 
   /** A round has begun, and all of its first ranges are given out. */
   givenOut(nowMs: number): void {
+    for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
+      if (this.#underWaySinceMs(leaf) === -Infinity)
+        this.#options.complain(`leaf ${leaf} is given to nobody`);
+    }
     for (const [id, { pid, isAdmitted, owed, freeSinceMs }] of this.#workers) {
       const isFree = isAdmitted && owed.size === 0 && !this.#failed.has(pid);
       if (isFree && nowMs - freeSinceMs >= MAX_IDLE_MS) this.#options.complain(`worker ${id} is left out`);
@@ -155,10 +159,24 @@ export class Watch {
 
   /** What others are at is copied once they are late with something; but for single leaves, which try who was left out. */
   #checkCopies(from: number, to: number, nowMs: number): void {
+    if (this.#hasWitness(from, to, nowMs))
+      this.#options.complain(`leaves [${from}, ${to}) get two witnesses`);
     for (let leaf = from; leaf < to; leaf++) {
       const sinceMs = this.#isReceived(leaf) ? Infinity : nowMs - this.#underWaySinceMs(leaf);
       if (sinceMs < MIN_LATE_MS) this.#options.complain(`leaf ${leaf} is copied after ${sinceMs} ms`);
     }
+  }
+
+  /** Whether a process from which the leaves have not come has just been given the very same ones. */
+  #hasWitness(from: number, to: number, nowMs: number): boolean {
+    const pids = this.#pieces().flatMap((piece) => [...(this.#witnesses.get(`${from}/${piece}`) ?? [])]);
+    const isSame = (given: Given): boolean =>
+      given.round === this.#round && given.from === from && given.to === to;
+    return [...this.#workers.values()].some(
+      ({ pid, owed }) =>
+        !pids.includes(pid) &&
+        [...owed.values()].some((given) => isSame(given) && nowMs - given.givenMs < MIN_LATE_MS),
+    );
   }
 
   /** Since when somebody who has the leaf owes anything in this round; -Infinity if nobody has it. */
