@@ -71,9 +71,10 @@ export class CoordinatorMachine {
         return this.#obeyRoster(this.#roster.handle(event, nowMs), nowMs);
       case 'sessionLost':
         this.#ready.delete(event.worker);
+        // The round first: whoever is admitted instead brings it to give out work, which is not for the lost one.
         return [
-          ...this.#obeyRoster(this.#roster.handle(event, nowMs), nowMs),
           ...this.#tellRound({ ...event, type: 'workerLost' }, nowMs),
+          ...this.#obeyRoster(this.#roster.handle(event, nowMs), nowMs),
         ];
       case 'workersRequired':
         return this.#obeyRoster(this.#roster.handle(event, nowMs), nowMs);

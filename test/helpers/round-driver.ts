@@ -1,0 +1,65 @@
+// Drives a round machine through its events, without a socket or a clock.
+import type { RoundCommand, RoundEvent } from '../../coordinator/machine/events.ts';
+import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
+import { maximalNodes } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
+
+/** A machine with workers, and short ways to tell it things. */
+export class RoundDriver {
+  readonly machine: RoundMachine;
+  nowMs = 0;
+  round = 0;
+
+  constructor({ workers = 2, share = 0 } = {}) {
+    this.machine = new RoundMachine({ share, random: () => 0.5 });
+    for (let worker = 1; worker <= workers; worker++) this.join(worker);
+  }
+
+  join(worker: number, process = `process ${worker}`): RoundCommand[] {
+    return this.tell({ type: 'workerReady', worker, process, threads: 1 });
+  }
+
+  tell(event: RoundEvent): RoundCommand[] {
+    const commands = this.machine.handle(event, this.nowMs);
+    for (const command of commands) if (command.type === 'begin') this.round = command.round;
+    return commands;
+  }
+
+  start(numLeaves: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
+    const leafRows = Array<number>(numLeaves).fill(4);
+    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows } });
+  }
+
+  lose(worker: number): RoundCommand[] {
+    return this.tell({ type: 'workerLost', worker, isPolite: false });
+  }
+
+  /** A worker sends a sum. */
+  answer(worker: number, attempt: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
+    const sum = { round: this.round, attempt, node, piece: 0 };
+    return this.tell({ type: 'sumReceived', worker, sum, digest, isFinite });
+  }
+
+  /** A worker sends all sums of a range. */
+  answerAll(command: RoundCommand, numLeaves: number): RoundCommand[] {
+    if (command.type !== 'assign') throw new Error('not a range');
+    const { worker, attempt, from, to } = command;
+    return maximalNodes(from, to, numLeaves).flatMap((node) => this.answer(worker, attempt, node));
+  }
+
+  judged(node: TreeNode, digest = 'right'): RoundCommand[] {
+    return this.tell({ type: 'judged', round: this.round, node, digests: [digest] });
+  }
+}
+
+/** A range for a worker. */
+export function assign(worker: number, attempt: number, from: number, to: number): RoundCommand {
+  return { type: 'assign', worker, attempt, from, to };
+}
+
+/** Those commands that are of a type. */
+export const ofType = (commands: readonly RoundCommand[], type: RoundCommand['type']): RoundCommand[] =>
+  commands.filter((command) => command.type === type);
+
+/** The node of a single leaf. */
+export const LEAF = (index: number): TreeNode => ({ level: 0, index });

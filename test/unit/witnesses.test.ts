@@ -1,0 +1,184 @@
+// What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and numbers overflow.
+import { describe, expect, test } from 'vitest';
+import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
+
+describe('an audit', () => {
+  test('has another worker compute each sum before the round is complete', () => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(2);
+    const first = driver.answer(1, 1, LEAF(0));
+    expect(ofType(first, 'assign')).toEqual([]);
+    const second = driver.answer(2, 2, LEAF(1));
+    expect(ofType(second, 'pieceCompleted')).toHaveLength(1);
+    expect(ofType(second, 'assign')).toEqual([assign(2, 3, 0, 1), assign(1, 4, 1, 2)]);
+    expect(driver.answer(2, 3, LEAF(0))).toEqual([]);
+    expect(driver.answer(1, 4, LEAF(1))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+  });
+
+  test('asks for strong digests of what it looks at, and of nothing else', () => {
+    const inspect = (share: number): unknown => {
+      const driver = new RoundDriver({ workers: 1, share });
+      driver.start(1);
+      return driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 });
+    };
+    expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
+  });
+
+  test('is done by the coordinator where there is no other process', () => {
+    const driver = new RoundDriver({ workers: 0, share: 1 });
+    driver.join(1, 'same');
+    driver.join(2, 'same');
+    driver.start(1);
+    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'strong' } as const;
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(judge);
+    expect(driver.judged(LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+  });
+
+  test('does not take a sum that comes twice for two witnesses', () => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0));
+    expect(driver.answer(1, 1, LEAF(0))).toEqual([]);
+    expect(driver.answer(2, 2, LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+  });
+
+  test('does not ask a worker that failed on the leaves', () => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(1);
+    const failure = { message: 'trap', isOutOfMemory: false };
+    driver.tell({ type: 'rangeFailed', worker: 1, round: 1, attempt: 1, ...failure });
+    const commands = driver.answer(2, 2, LEAF(0));
+    expect(ofType(commands, 'assign')).toEqual([]);
+    expect(ofType(commands, 'judge')).toHaveLength(1);
+  });
+
+  test('waits for a witness that is busy and in time', () => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(2);
+    expect(ofType(driver.answer(1, 1, LEAF(0)), 'judge')).toEqual([]);
+  });
+
+  test('is done by the coordinator where the other worker is late', () => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(1);
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(2, 2, 0, 1));
+    driver.nowMs = 10_000;
+    expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
+  });
+});
+
+describe('two answers that differ', () => {
+  const disagree = (): { driver: RoundDriver; commands: RoundCommand[] } => {
+    const driver = new RoundDriver({ share: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'one');
+    return { driver, commands: driver.answer(2, 2, LEAF(0), 'other') };
+  };
+  const reason = 'its gradient of shards 0 to 0 is not what they give';
+
+  test('are judged by the coordinator', () => {
+    const { commands } = disagree();
+    expect(commands).toEqual([{ type: 'judge', round: 1, node: LEAF(0), digest: 'strong' }]);
+  });
+
+  test('cost the liar its place, and the round begins again without it', () => {
+    const { driver } = disagree();
+    expect(driver.judged(LEAF(0), 'other')).toEqual([
+      { type: 'ban', worker: 1, reason },
+      { type: 'begin', round: 2, again: 'a worker was wrong' },
+      assign(2, 3, 0, 1),
+    ]);
+  });
+
+  test('may both be wrong', () => {
+    const { driver } = disagree();
+    const bans = ofType(driver.judged(LEAF(0), 'truth'), 'ban');
+    expect(bans.map((ban) => 'worker' in ban && ban.worker)).toEqual([1, 2]);
+  });
+
+  test('are found among copies too, without an audit', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(3);
+    driver.answer(2, 2, LEAF(1));
+    driver.nowMs = 10_000;
+    expect(driver.tell({ type: 'tick' })).toEqual([assign(2, 4, 0, 1), assign(2, 5, 2, 3)]);
+    driver.answer(2, 4, LEAF(0), 'one');
+    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'fast' };
+    expect(driver.answer(1, 1, LEAF(0), 'other')).toContainEqual(judge);
+  });
+
+  test('may come from one worker', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0), 'one');
+    expect(ofType(driver.answer(1, 1, LEAF(0), 'one'), 'judge')).toEqual([]);
+    expect(ofType(driver.answer(1, 1, LEAF(0), 'other'), 'judge')).toHaveLength(1);
+  });
+});
+
+describe('a liar', () => {
+  test('loses every session of its process', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(3);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    driver.lose(1);
+    driver.join(4, 'process 1');
+    const commands = driver.judged(LEAF(0));
+    expect(ofType(commands, 'ban').map((ban) => 'worker' in ban && ban.worker)).toEqual([1]);
+    expect(ofType(commands, 'assign').map((range) => 'worker' in range && range.worker)).toEqual([2, 3]);
+  });
+
+  test('leaves its work to the others, though all of them owe ranges of the round that is over', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(3);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
+  });
+
+  test('after 63 others ends the run', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(1);
+    const lie = (worker: number): RoundCommand[] => {
+      driver.join(worker);
+      driver.answer(worker, worker, LEAF(0), 'NaN', false);
+      return driver.judged(LEAF(0));
+    };
+    driver.lose(1);
+    for (let worker = 2; worker <= 64; worker++) expect(ofType(lie(worker), 'begin')).toHaveLength(1);
+    expect(ofType(lie(65), 'giveUp')).toMatchObject([{ cause: 'dishonest', from: 0, to: 1 }]);
+  });
+});
+
+describe('a sum that is not finite', () => {
+  test('is judged before anything is done with it', () => {
+    const driver = new RoundDriver();
+    driver.start(1);
+    const commands = driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(commands.map(({ type }) => type)).toEqual(['store', 'judge']);
+  });
+
+  test('is a real divergence if the coordinator finds it too', () => {
+    const driver = new RoundDriver();
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(driver.judged(LEAF(0), 'NaN')).toEqual([{ type: 'diverged' }]);
+  });
+
+  test('bans its worker if the coordinator does not', () => {
+    const driver = new RoundDriver();
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+  });
+
+  test('puts all of its parts in doubt if those are finite', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0), 'huge');
+    driver.answer(2, 2, LEAF(1));
+    expect(ofType(driver.tell({ type: 'sumNotFinite', round: 1 }), 'judge')).toHaveLength(2);
+    expect(driver.judged(LEAF(1))).toEqual([]);
+    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+  });
+});
