@@ -198,7 +198,7 @@ export class SimulatedCoordinator {
       case 'admit':
         return this.#admit(command.worker);
       case 'rest':
-        return this.#watch.rests(command.worker);
+        return this.#watch.rests(command.worker, command.restMs, clock.nowMs);
       case 'supersede':
         return this.#supersede(command.worker);
       case 'refuse':
@@ -227,17 +227,18 @@ export class SimulatedCoordinator {
 
   /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
   #supersede(worker: number): void {
-    const { clock } = this.#options;
-    this.#admitted.delete(worker);
-    this.#watch.gone(worker, clock.nowMs);
-    const session = this.#sessions.get(worker);
-    if (session) clock.after(0, () => this.#lose(session, false));
+    const session = this.#forget(worker);
+    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
   #refuse(worker: number): void {
+    this.#forget(worker)?.wire.sendDown({ type: 'refuse' });
+  }
+
+  #forget(worker: number): Session | undefined {
     this.#admitted.delete(worker);
     this.#watch.gone(worker, this.#options.clock.nowMs);
-    this.#sessions.get(worker)?.wire.sendDown({ type: 'refuse' });
+    return this.#sessions.get(worker);
   }
 
   #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {

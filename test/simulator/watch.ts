@@ -26,7 +26,8 @@ interface Given {
 
 interface Watched {
   readonly pid: number;
-  readonly readyMs: number;
+  /** When it takes part at the latest, and at the earliest unless it is needed. */
+  dueMs: number;
   isAdmitted: boolean;
   /** What it has not reported on, by attempt. */
   readonly owed: Map<number, Given>;
@@ -75,7 +76,7 @@ export class Watch {
   ready(worker: number, pid: number, step: number, nowMs: number): void {
     this.#workers.set(worker, {
       pid,
-      readyMs: nowMs,
+      dueMs: nowMs,
       isAdmitted: false,
       owed: new Map(),
       freeSinceMs: nowMs,
@@ -96,15 +97,20 @@ export class Watch {
       ({ pid, isAdmitted }) => isAdmitted && pid === watched.pid,
     );
     if (others.length > 0) this.#options.complain(`process ${watched.pid} takes part twice`);
+    const isShort = this.#numAdmitted() < this.#options.minWorkers;
+    if (nowMs < watched.dueMs && !isShort)
+      this.#options.complain(`the rest of worker ${worker} is cut short`);
     watched.isAdmitted = true;
     watched.freeSinceMs = nowMs;
     this.#count(nowMs);
   }
 
-  rests(worker: number): void {
-    if (this.#numAdmitted() < this.#options.minWorkers) {
-      this.#options.complain(`worker ${worker} has to rest, and is needed`);
-    }
+  rests(worker: number, restMs: number, nowMs: number): void {
+    const { minWorkers, complain } = this.#options;
+    if (this.#numAdmitted() < minWorkers) complain(`worker ${worker} has to rest, and is needed`);
+    if (restMs > MAX_REST_MS) complain(`worker ${worker} has to rest for ${restMs} ms`);
+    const watched = this.#workers.get(worker);
+    if (watched) watched.dueMs = nowMs + restMs;
   }
 
   banned(worker: number, pid: number, joinedAtStep: number, nowMs: number): void {
@@ -238,9 +244,8 @@ export class Watch {
   ticked(nowMs: number): void {
     const { minWorkers, waitMs, tickMs, complain } = this.#options;
     const isShort = this.#numAdmitted() < minWorkers;
-    for (const [id, { isAdmitted, readyMs }] of this.#workers) {
-      const isLeft = isShort || nowMs - readyMs > MAX_REST_MS + tickMs;
-      if (!isAdmitted && isLeft) complain(`worker ${id} is left waiting`);
+    for (const [id, { isAdmitted, dueMs }] of this.#workers) {
+      if (!isAdmitted && (isShort || nowMs >= dueMs)) complain(`worker ${id} is left waiting`);
     }
     if (this.#belowSinceMs === undefined) return;
     const toldMs = Math.max(this.#lastNoteMs, this.#belowSinceMs);
