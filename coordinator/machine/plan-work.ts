@@ -91,7 +91,7 @@ class Planner {
     return [...ranges, ...this.#tryLeftOut(ranges, leaves)];
   }
 
-  /** A copy of the last leaf for idle workers that got nothing, if their speed was measured long ago. */
+  /** A copy of the last leaf for the idle worker that has got nothing for longest: one, or a bad leaf would meet all. */
   #tryLeftOut(ranges: readonly Range[], leaves: readonly number[]): Range[] {
     const { nowMs, pace } = this.#now;
     const leaf = leaves[leaves.length - 1] as number;
@@ -99,7 +99,8 @@ class Planner {
       !ranges.some((range) => range.worker === worker) &&
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
       !this.#hasFailed(leaf, worker);
-    return this.idle.filter(isLeftOut).map((worker) => ({ worker, from: leaf, to: leaf + 1 }));
+    const [worker] = this.idle.filter(isLeftOut).sort((a, b) => pace.beganMs(a, 0) - pace.beganMs(b, 0));
+    return worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
   }
 
   /** Gives each sum that wants one a second witness, or the coordinator if no other worker will do. */

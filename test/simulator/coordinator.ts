@@ -167,7 +167,7 @@ export class SimulatedCoordinator {
       this.#carryOut(command, store);
     }
     const hasBegun = !this.#isOver && commands.some(({ type }) => type === 'begin');
-    if (hasBegun) this.#watch.givenOut(this.#options.clock.nowMs);
+    if (hasBegun) this.#watch.givenOut();
   }
 
   #carryOut(command: MachineCommand, store?: (slot: number) => void): void {
@@ -255,7 +255,7 @@ export class SimulatedCoordinator {
   #begin({ round, again }: CommandOf<'begin'>): void {
     const { active } = this.#ledger;
     if (!active) return this.#options.complain('a round began that nobody wants');
-    this.#watch.began(round, again !== undefined, active.plan);
+    this.#watch.began(round, again !== undefined, active.plan, this.#options.clock.nowMs);
     this.#ledger.begin(round);
   }
 

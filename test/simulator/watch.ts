@@ -41,7 +41,7 @@ type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
 
 /** The longest rest. */
 const MAX_REST_MS = 30_000;
-/** Whoever has had nothing to do for so long is tried in the next round. */
+/** Of those who have had nothing to do for so long one is tried in the next round. */
 const MAX_IDLE_MS = 2_000;
 /** Among processes: the coordinator's own engine. */
 const COORDINATOR = 0;
@@ -60,6 +60,8 @@ export class Watch {
   /** Steps that were taken when a process joined first. */
   readonly #joinedAtStep = new Map<number, number>();
   #round = 0;
+  /** Workers that had had nothing to do for long when the round began. */
+  #idle: readonly number[] = [];
   #numLeaves = 0;
   /** By leaf and piece, the processes from which it has come: a copy of such a leaf may be a witness. */
   readonly #witnesses = new Map<string, Set<number>>();
@@ -132,7 +134,8 @@ export class Watch {
     if (waitedMs < this.#options.waitMs) this.#options.complain(`starved after ${waitedMs} ms`);
   }
 
-  began(round: number, isAgain: boolean, { leafRows, numPieces }: RoundPlan): void {
+  began(round: number, isAgain: boolean, { leafRows, numPieces }: RoundPlan, nowMs: number): void {
+    this.#idle = this.#longIdle(nowMs);
     if (!isAgain && this.#numAdmitted() < this.#options.minWorkers) {
       this.#options.complain('a round began without enough workers');
     }
@@ -143,15 +146,20 @@ export class Watch {
   }
 
   /** A round has begun, and all of its first ranges are given out. */
-  givenOut(nowMs: number): void {
+  givenOut(): void {
+    const { complain } = this.#options;
     for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
-      if (this.#underWaySinceMs(leaf) === -Infinity)
-        this.#options.complain(`leaf ${leaf} is given to nobody`);
+      if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
     }
-    for (const [id, { pid, isAdmitted, owed, freeSinceMs }] of this.#workers) {
-      const isFree = isAdmitted && owed.size === 0 && !this.#failed.has(pid);
-      if (isFree && nowMs - freeSinceMs >= MAX_IDLE_MS) this.#options.complain(`worker ${id} is left out`);
-    }
+    const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
+    if (this.#idle.length > 0 && this.#idle.every(isLeftOut)) complain(`workers ${this.#idle} are left out`);
+  }
+
+  /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
+  #longIdle(nowMs: number): number[] {
+    const free = [...this.#workers].filter(([, { isAdmitted, owed }]) => isAdmitted && owed.size === 0);
+    if (free.some(([, { pid }]) => this.#failed.has(pid))) return [];
+    return free.filter(([, { freeSinceMs }]) => nowMs - freeSinceMs >= MAX_IDLE_MS).map(([id]) => id);
   }
 
   assigned({ worker, attempt, from, to }: Assignment, nowMs: number): void {
@@ -173,16 +181,17 @@ export class Watch {
     }
   }
 
-  /** Whether a process from which the leaves have not come has just been given the very same ones. */
+  /** Whether a process that has not answered is in time with the very same leaves, of which an answer waits for it. */
   #hasWitness(from: number, to: number, nowMs: number): boolean {
+    if (!this.#isReceived(from)) return false;
     const pids = this.#pieces().flatMap((piece) => [...(this.#witnesses.get(`${from}/${piece}`) ?? [])]);
-    const isSame = (given: Given): boolean =>
-      given.round === this.#round && given.from === from && given.to === to;
-    return [...this.#workers.values()].some(
-      ({ pid, owed }) =>
-        !pids.includes(pid) &&
-        [...owed.values()].some((given) => isSame(given) && nowMs - given.givenMs < MIN_LATE_MS),
-    );
+    return [...this.#workers.values()].some(({ pid, owed }) => {
+      const ranges = [...owed.values()].filter(({ round }) => round === this.#round);
+      const isInTime = ranges.every(({ givenMs }) => nowMs - givenMs < MIN_LATE_MS);
+      return (
+        isInTime && !pids.includes(pid) && ranges.some((given) => given.from === from && given.to === to)
+      );
+    });
   }
 
   /** Since when somebody who has the leaf owes anything in this round; -Infinity if nobody has it. */

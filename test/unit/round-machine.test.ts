@@ -119,6 +119,23 @@ describe('who computes what', () => {
     driver.nowMs = 5_000;
     expect(driver.start(2)).toContainEqual(assign(2, 5, 1, 2));
   });
+
+  test('of many that are too slow one at a time gets a copy, and each in its turn', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(3);
+    driver.nowMs = 1;
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 80;
+    driver.answer(2, 2, LEAF(1));
+    driver.nowMs = 90;
+    driver.answer(3, 3, LEAF(2));
+    driver.nowMs = 5_000;
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 4, 0, 2), assign(2, 5, 1, 2)]);
+    driver.nowMs = 5_079;
+    driver.answer(2, 5, LEAF(1));
+    driver.answer(1, 4, { level: 1, index: 0 });
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 6, 0, 2), assign(3, 7, 1, 2)]);
+  });
 });
 
 describe('who breaks the protocol', () => {
