@@ -128,7 +128,7 @@ describe('who computes what', () => {
     driver.nowMs = 80;
     driver.answer(2, 2, LEAF(1));
     driver.nowMs = 90;
-    driver.answer(3, 3, LEAF(2));
+    driver.answer(3, 3, { level: 1, index: 1 });
     driver.nowMs = 5_000;
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 4, 0, 2), assign(2, 5, 1, 2)]);
     driver.nowMs = 5_079;
@@ -172,8 +172,10 @@ describe('who breaks the protocol', () => {
     driver.nowMs = 1_000;
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));
+    driver.start(2);
+    driver.answer(1, 4, { level: 1, index: 0 });
     driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2, computeMs: 0 });
-    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 4, 0, 2)]);
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 
   test('is not evicted for sending a sum twice', () => {
