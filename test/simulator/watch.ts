@@ -152,7 +152,8 @@ export class Watch {
       if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
     }
     const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
-    if (this.#idle.length > 0 && this.#idle.every(isLeftOut)) complain(`workers ${this.#idle} are left out`);
+    if (this.#idle.length > 0 && this.#idle.every(isLeftOut))
+      complain(`workers ${this.#idle.join(', ')} are left out`);
   }
 
   /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
