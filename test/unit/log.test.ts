@@ -56,7 +56,7 @@ test('the file gets every line as JSON, those logged before it was opened too', 
 });
 
 test.skipIf(!fs.existsSync('/dev/full'))(
-  'a full disk ends the file with one notice, and the log goes on',
+  'a full disk costs the file lines, with one notice, and the log goes on',
   () => {
     const terminal = new FakeTerminal({ isTTY: false });
     const file = new LogFile();
@@ -66,7 +66,7 @@ test.skipIf(!fs.existsSync('/dev/full'))(
     logger.info('two');
     expect(terminal.lines).toEqual([
       expect.stringContaining('INFO: one'),
-      'the log file ends here, the run goes on: Error: ENOSPC: no space left on device, write',
+      'the log file loses lines, the run goes on: Error: ENOSPC: no space left on device, write',
       expect.stringContaining('INFO: two'),
     ]);
   },
