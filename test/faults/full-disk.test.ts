@@ -1,5 +1,6 @@
 // A disk that is full in the middle of a run: the run goes on without records and checkpoints, says so, and takes both up
-// again when there is room. Only a last save that fails ends it with an error.
+// again when there is room. Only a last save that fails ends it with an error. A disk that fails otherwise gets three
+// attempts.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +9,9 @@ import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
+import type { CliResult } from '../helpers/cli.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
+import type { Training } from '../helpers/in-process-training.ts';
 import { hashSavedWeights, listCheckpoints, readRecords, readSummary } from '../helpers/run-records.ts';
 import { untilEpoch } from '../helpers/run-records.ts';
 import { missingForDisks, SmallDisk } from '../helpers/small-disk.ts';
@@ -88,6 +91,16 @@ function savedSteps(directory: string): number[] {
   return events.map(({ step }) => Number(step));
 }
 
+/** Asserts that the run has the weights of `longRun` without any fault, and that they are in its model. */
+async function expectSameWeights(directory: string): Promise<void> {
+  undisturbed ??= trainInProcess(longRun());
+  const { weightsSha256 } = await undisturbed;
+  expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
+  expect(hashSavedWeights(directory)).toBe(weightsSha256);
+}
+
+let undisturbed: Promise<Training> | undefined;
+
 describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a run${needs}`, () => {
   test('and has room again costs nothing but records: the weights are the same, and all is saved', async () => {
     const run = await startOnFullDisk();
@@ -101,9 +114,7 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
     disk.makeRoom();
     const { exitCode, stdout, stderr } = await command.finished;
     expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: '' });
-    const { weightsSha256 } = await trainInProcess(longRun());
-    expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
-    expect(hashSavedWeights(directory)).toBe(weightsSha256);
+    await expectSameWeights(directory);
     expect(Math.max(...savedSteps(directory))).toBe(450);
     for (const name of listCheckpoints(directory)) await readCheckpoint(path.join(checkpoints, name));
     expect(temporaries(checkpoints)).toEqual([]);
@@ -129,8 +140,7 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
     disk.makeRoom();
     const args = ['train', 'table.yaml', '--workers', '0', '--run-dir', directory, '--resume', 'last'];
     expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
-    const { weightsSha256 } = await trainInProcess(longRun());
-    expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
+    await expectSameWeights(directory);
   });
 
   test('with room for the model, but not for the last checkpoint, ends the run with its name', async () => {
@@ -147,6 +157,36 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
       /\nerror\[E_CHECKPOINT_SAVE\]: \S*\.safetensors: not written \(no space left on the disk\)\n {2}help: .*--resume last\n$/,
     );
     expect(fs.existsSync(path.join(directory, 'model/model.safetensors'))).toBe(true);
+  });
+});
+
+describe('a run whose disk fails otherwise', () => {
+  const trainFailing = (cwd: string, calls: readonly string[]): Promise<CliResult> => {
+    const failpoints = calls.map((call) => `checkpoint.${call}:throw=EIO`);
+    const env = { LOCKSTEP_FAILPOINT: [SLOW.LOCKSTEP_FAILPOINT, ...failpoints].join() };
+    return runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd, env });
+  };
+  const attemptsOf = (stderr: string): number => stderr.match(/ is written anew: EIO/g)?.length ?? 0;
+
+  test('now and then saves anew what was not saved, and comes to the same weights', async () => {
+    const cwd = longRun();
+    const { exitCode, stderr } = await trainFailing(cwd, [
+      ...['write#1', 'fsync#2', 'rename#3', 'fsyncDirectory#4'],
+    ]);
+    expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 0, attempts: 4 });
+    await expectSameWeights(path.join(cwd, 'run'));
+  });
+
+  test('three times in a row ends at the next save, and goes on from what was saved before', async () => {
+    const cwd = longRun();
+    const { exitCode, stderr } = await trainFailing(cwd, ['fsync#5', 'fsync#6', 'fsync#7']);
+    expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 4, attempts: 2 });
+    expect(stderr).not.toContain('epoch 30/30');
+    expect(stderr.match(/not written in 3 attempts/g)).toHaveLength(1);
+    expect(stderr).toMatch(/\nerror\[E_CHECKPOINT_SAVE\]: .*\n {2}help: .*--resume last\n$/);
+    const args = ['train', 'table.yaml', '--workers', '0', '--run-dir', 'run', '--resume', 'last'];
+    expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+    await expectSameWeights(path.join(cwd, 'run'));
   });
 });
 
