@@ -72,6 +72,25 @@ test.skipIf(!fs.existsSync('/dev/full'))(
   },
 );
 
+test('the file has all that found room, in whole lines', () => {
+  const file = new LogFile();
+  const name = path.join(directory, 'output.log');
+  file.open(name);
+  file.write('one\n');
+  const write = fs.writeSync;
+  // As where the disk has room for two bytes more.
+  const full = vi.spyOn(fs, 'writeSync').mockImplementationOnce((descriptor) => write(descriptor, 'tw'));
+  full.mockImplementation(() => {
+    throw new Error('ENOSPC');
+  });
+  expect(() => file.write('two\n')).toThrow('ENOSPC');
+  expect(() => file.write('three\n')).not.toThrow();
+  full.mockRestore();
+  file.write('four\n');
+  file.close();
+  expect(fs.readFileSync(name, 'utf8')).toBe('one\nfour\n');
+});
+
 test('a log line clears an unfinished status line first', () => {
   const terminal = new FakeTerminal({ isTTY: true });
   const screen = new Screen(terminal);

@@ -141,6 +141,14 @@ describe('openRunDirectory', () => {
     expect(fs.readFileSync(run.configPath, 'utf8')).toBe('name: house\n');
     expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(SUMMARY);
   });
+
+  test('says in words which result cannot be written', async () => {
+    const run = await openRunDirectory({ name: 'house', parent: root });
+    fs.mkdirSync(run.summaryPath);
+    const error: unknown = await run.writeSummary(SUMMARY).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'E_RESULT_SAVE', exitCode: 4 });
+    expect((error as Error).message).toMatch(/summary\.json: not written \(Error: EISDIR: .*\)$/);
+  });
 });
 
 describe('metric loggers', () => {
