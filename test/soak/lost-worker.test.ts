@@ -19,7 +19,7 @@ const WIDE = {
     ],
   },
   batchSize: 400,
-  checkpoint: { everyEpochs: 1_000_000, everyMinutes: 60 },
+  checkpoint: false,
 } satisfies Partial<ConfigInput>;
 /** Steps before a kill whose median says how long one takes. */
 const NUM_QUIET = 8;
@@ -36,7 +36,7 @@ function hitSteps(
   const durations = stepTimes.map((time, index) => time - (stepTimes[index - 1] ?? Number.NaN));
   return kills.map((killedMs) => {
     const hit = stepTimes.findIndex((time) => time > killedMs);
-    return { hitMs: durations[hit] ?? Number.NaN, quietMs: median(durations.slice(hit - NUM_QUIET, hit)) };
+    return { hitMs: durations[hit] ?? Number.NaN, quietMs: median(durations.slice(Math.max(1, hit - NUM_QUIET), hit)) };
   });
 }
 
