@@ -36,7 +36,10 @@ function hitSteps(
   const durations = stepTimes.map((time, index) => time - (stepTimes[index - 1] ?? Number.NaN));
   return kills.map((killedMs) => {
     const hit = stepTimes.findIndex((time) => time > killedMs);
-    return { hitMs: durations[hit] ?? Number.NaN, quietMs: median(durations.slice(Math.max(1, hit - NUM_QUIET), hit)) };
+    return {
+      hitMs: durations[hit] ?? Number.NaN,
+      quietMs: median(durations.slice(Math.max(1, hit - NUM_QUIET), hit)),
+    };
   });
 }
 
