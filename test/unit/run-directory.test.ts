@@ -121,7 +121,7 @@ describe('openRunDirectory', () => {
   test('says in words which result cannot be written', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root });
     fs.mkdirSync(run.summaryPath);
-    const error: unknown = await run.writeSummary(SUMMARY).catch((reason: unknown) => reason);
+    const error: unknown = await run.writeSummary(HOUSE_SUMMARY).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: 'E_RESULT_SAVE', exitCode: 4 });
     expect((error as Error).message).toMatch(/summary\.json: not written \(Error: EISDIR: .*\)$/);
   });
