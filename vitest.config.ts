@@ -9,6 +9,8 @@ const TIMED = [
   'dishonest-workers',
   'faults',
   'listener',
+  'listener-admission',
+  'listener-heartbeat',
   'network',
   'worker-connection',
   'worker-sessions',

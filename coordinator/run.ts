@@ -199,8 +199,10 @@ async function salvage(
       log.info(`the best weights so far are in ${directory.modelPath}`);
     }
   } catch (error) {
-    // What ended the run is what the user must hear about; this comes on top.
-    log.error(`could not save what the run had reached: ${(error as Error).message}`);
+    // What ended the run is what the user must hear about; this comes on top, unless it is the same.
+    const { message } = error as Error;
+    if (message !== (reason as Error).message)
+      log.error(`could not save what the run had reached: ${message}`);
   }
   return canGoOn;
 }

@@ -5,12 +5,13 @@ import type { LoadedData } from '../src/data/load.ts';
 import { DESCRIPTION_FILE, WEIGHTS_FILE, type ModelDescription } from '../src/predict/model-files.ts';
 import { encodeSafetensors } from '../src/safetensors.ts';
 import { VERSION } from '../src/version.ts';
-import { writeFileDurably } from '../src/durable-write.ts';
+import { writeResultFile } from './output/result-file.ts';
 import type { TrainingState } from './training-state.ts';
 
 /**
  * Writes `model.safetensors` (PyTorch's layout and names of a Sequential) and `config.json` (layers, fitted
  * transforms, names of features, targets and classes) into `directory`.
+ * @throws LockstepError (exit 4) if the disk refuses one of them.
  */
 export async function saveModel(
   directory: string,
@@ -27,7 +28,7 @@ export async function saveModel(
     shape,
     values: memory.f32(parameters + 4 * offset, length),
   }));
-  await writeFileDurably(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
+  await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
   const description: ModelDescription = {
     lockstep: VERSION,
     name: config.name,
@@ -43,7 +44,7 @@ export async function saveModel(
     transforms: data.transforms,
     table: tableFormat(config),
   };
-  await writeFileDurably(path.join(directory, DESCRIPTION_FILE), `${JSON.stringify(description, null, 2)}\n`);
+  await writeResultFile(path.join(directory, DESCRIPTION_FILE), `${JSON.stringify(description, null, 2)}\n`);
 }
 
 function tableFormat({ data }: Config): ModelDescription['table'] {

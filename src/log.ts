@@ -1,8 +1,8 @@
 // The log: human lines on stderr, the same records as ndjson in a file, both written synchronously,
 // so that nothing is left to flush when a process ends, however it ends.
-import fs from 'node:fs';
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
+import { LineFile } from './line-file.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
@@ -80,31 +80,32 @@ function survivingStderr(): TextStream {
 export class LogFile {
   /** Undefined once opened. */
   #early: string[] | undefined = [];
-  #descriptor: number | undefined;
+  #file: LineFile | undefined;
+  #hasLostLines = false;
 
   /** Opens for appending; throws the system's error if that fails. */
   open(path: string): void {
-    this.#descriptor = fs.openSync(path, 'a');
+    this.#file = new LineFile(path);
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const line of early) this.write(line);
   }
 
-  /** Throws the system's error once if the disk fails; the copy ends there. */
+  /** Throws the system's error for the first line that the disk refuses; later ones may find room again. */
   write(line: string): void {
     if (this.#early && this.#early.length < MAX_EARLY_LINES) this.#early.push(line);
-    if (this.#descriptor === undefined) return;
     try {
-      fs.writeSync(this.#descriptor, line);
+      this.#file?.append(line);
     } catch (error) {
-      this.close();
+      if (this.#hasLostLines) return;
+      this.#hasLostLines = true;
       throw error;
     }
   }
 
   close(): void {
-    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
-    this.#descriptor = undefined;
+    this.#file?.close();
+    this.#file = undefined;
   }
 }
 
@@ -133,7 +134,7 @@ export function createLogger(options: LoggerOptions = {}): Logger {
       try {
         file?.write(line);
       } catch (error) {
-        screen.write(`the log file ends here, the run goes on: ${String(error)}\n`);
+        screen.write(`the log file loses lines, the run goes on: ${String(error)}\n`);
       }
     },
   };

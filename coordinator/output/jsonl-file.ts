@@ -1,36 +1,21 @@
-// A file of one JSON object a line, appended synchronously: a line is in the kernel's hands when `append`
-// returns, so a killed process loses none.
+// A file of one JSON object a line: what a run has recorded is read back line by line, and cut back where it goes on.
 import fs from 'node:fs';
+import { LineFile } from '../../src/line-file.ts';
 
 /** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
 export class JsonlFile {
   readonly #path: string;
-  #descriptor: number | undefined;
-  /** Bytes of whole lines. */
-  #byteLength: number;
+  readonly #file: LineFile;
 
   /** Opens for appending; throws the system's error if that fails. */
   constructor(path: string) {
     this.#path = path;
-    this.#descriptor = fs.openSync(path, 'a');
-    this.#byteLength = fs.fstatSync(this.#descriptor).size;
+    this.#file = new LineFile(path);
   }
 
-  /**
-   * Writes one line, or none of it. Throws the system's error, as of a full disk (the next line may find room again),
-   * or an `Error` after `close`.
-   */
+  /** Writes one line, or none of it, and throws as {@link LineFile.append} does. */
   append(record: object): void {
-    const descriptor = this.#descriptor;
-    if (descriptor === undefined) throw new Error('the file is closed');
-    const line = Buffer.from(`${JSON.stringify(record)}\n`);
-    try {
-      for (let done = 0; done < line.length;) done += fs.writeSync(descriptor, line, done);
-    } catch (error) {
-      this.#cutBack(descriptor);
-      throw error;
-    }
-    this.#byteLength += line.length;
+    this.#file.append(`${JSON.stringify(record)}\n`);
   }
 
   /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
@@ -44,22 +29,11 @@ export class JsonlFile {
       if (!record || !isKept(record)) break;
       end = newline + 1;
     }
-    if (end < bytes.length) fs.truncateSync(this.#path, end);
-    this.#byteLength = end;
-  }
-
-  /** Removes a line that found room for its beginning only. */
-  #cutBack(descriptor: number): void {
-    try {
-      fs.ftruncateSync(descriptor, this.#byteLength);
-    } catch {
-      // Not a regular file, or a disk that fails in every way: the error of the write says more.
-    }
+    this.#file.cutTo(end);
   }
 
   close(): void {
-    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
-    this.#descriptor = undefined;
+    this.#file.close();
   }
 }
 

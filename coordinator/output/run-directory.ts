@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
+import { causeInWords, writeResultFile } from './result-file.ts';
 import type { Summary } from './summary.ts';
 
 /** Where a run is to be kept. */
@@ -54,14 +55,14 @@ export class RunDirectory {
     await Promise.all([this.path, this.modelPath].map(removeStaleTemporaries));
   }
 
-  /** The resolved config, as YAML text. */
+  /** The resolved config, as YAML text. @throws LockstepError (exit 4) if the disk refuses it. */
   async writeConfig(yaml: string): Promise<void> {
-    await writeFileDurably(this.configPath, yaml);
+    await writeResultFile(this.configPath, yaml);
   }
 
-  /** Its presence marks the run as finished. */
+  /** Its presence marks the run as finished. @throws LockstepError (exit 4) if the disk refuses it. */
   async writeSummary(summary: Summary): Promise<void> {
-    await writeFileDurably(this.summaryPath, `${JSON.stringify(summary, null, 2)}\n`);
+    await writeResultFile(this.summaryPath, `${JSON.stringify(summary, null, 2)}\n`);
   }
 }
 
@@ -142,22 +143,11 @@ async function requireSpace(directory: string, bytesNeeded: number): Promise<voi
   });
 }
 
-const CAUSES: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space left',
-  EDQUOT: 'the disk quota is used up',
-  ENOTDIR: 'a part of the path is a file',
-  EEXIST: 'it is a file, not a directory',
-};
-
 function unwritable(directory: string, cause: unknown): LockstepError {
-  const reason = CAUSES[systemErrorCode(cause) ?? ''] ?? String(cause);
   return new LockstepError({
     category: 'failure',
     code: 'E_RUN_DIR',
-    message: `cannot write ${directory}: ${reason}`,
+    message: `cannot write ${directory}: ${causeInWords(cause)}`,
     help: 'choose another directory with --run-dir',
     cause,
   });

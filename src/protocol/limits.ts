@@ -15,6 +15,9 @@ export const MAX_HEADER_BYTES = 128 * 1024;
 /** Values in one header, keys counted: 11 for each of 1,000 layers, and a range's 1,025 bounds. */
 export const MAX_HEADER_ITEMS = 16_384;
 
+/** Keys of one map: `hello`, `welcome` and the longest layers have about a dozen. An object of thousands takes 10 ms. */
+export const MAX_MAP_KEYS = 64;
+
 /** Containers inside containers: `welcome` needs 3, and 2 more for each level of nested layers. */
 export const MAX_HEADER_DEPTH = 32;
 

@@ -3,6 +3,7 @@ import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
+import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
 import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
@@ -59,7 +60,24 @@ const range: FieldsOf<EvaluateMessage> = {
 };
 
 /** A worker trusts no coordinator to have kept the limits of the config file. */
-const layer = parsed(layerSchema);
+const plainLayer = parsed(layerSchema);
+
+/**
+ * Layers inside layers are checked one by one, like all else. The schema would look at each of them after one was wrong,
+ * and carry thousands of complaints up through all levels: seconds for a header of 46 KB.
+ */
+const layer: Field<LayerSpec> = (value, path) => (isResidual(value) ? residual : plainLayer)(value, path);
+const layerList = array(layer, 1, 1000);
+const residual = object<Extract<LayerSpec, { readonly kind: 'residual' }>>({
+  kind: oneOf(['residual']),
+  layers: layerList,
+  shortcut: optional(layerList),
+});
+
+function isResidual(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'residual';
+}
+
 /** Sizes of a sample: a table, a sequence or an image has no more than three. */
 const shape = array(integer(1, MAX_INDEX), 1, 3);
 
@@ -135,7 +153,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       run: text(128),
       worker: count,
       nonce: hex(16),
-      layers: array(layer, 1, 1000),
+      layers: layerList,
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),
       loss: parsed(lossSchema),

@@ -38,16 +38,20 @@ export type ProtocolErrorCode =
 /** A close code that says whose fault the end of a connection is. */
 export type ProtocolCloseCode = (typeof CLOSE)['malformed' | 'incompatible' | 'protocol'];
 
+/** Enough for what was expected; what was sent instead may have 128 KiB. */
+const MAX_MESSAGE_LENGTH = 500;
+
 /**
  * The peer broke the protocol. Not a `LockstepError`: it is no mistake of the user's and must not end the
  * run, so a session has to tell it apart, closes this one connection with `closeCode` and goes on.
+ * What the message quotes of the peer's words may end up on a terminal: control characters become spaces.
  */
 export class ProtocolError extends Error {
   readonly code: ProtocolErrorCode;
   readonly closeCode: ProtocolCloseCode;
 
   constructor(code: ProtocolErrorCode, message: string, closeCode: ProtocolCloseCode = CLOSE.malformed) {
-    super(message);
+    super(message.slice(0, MAX_MESSAGE_LENGTH).replace(/\p{Cc}/gu, ' '));
     this.name = 'ProtocolError';
     this.code = code;
     this.closeCode = closeCode;

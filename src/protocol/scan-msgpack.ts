@@ -1,7 +1,7 @@
 // Walks an untrusted msgpack value without decoding it, so that the decoder sees only what messages consist of.
 // The decoder alone is too obliging: it builds regular expressions, sets and record classes from extension types,
 // recurses as deep as it is asked to, and allocates an array of any announced length.
-import { MAX_HEADER_DEPTH, MAX_HEADER_ITEMS } from './limits.ts';
+import { MAX_HEADER_DEPTH, MAX_HEADER_ITEMS, MAX_MAP_KEYS } from './limits.ts';
 import { ProtocolError } from './protocol-error.ts';
 
 /** Bytes after the tag, for tags from 0xc0 on that have a fixed size and hold a plain value. */
@@ -40,11 +40,12 @@ const SIZED: ReadonlyMap<number, { lengthBytes: 1 | 2 | 4; kind: 'bytes' | 'valu
 interface Extent {
   readonly bytes: number;
   readonly values: number;
+  readonly isMap?: boolean;
 }
 
 /**
  * Checks that `bytes` are exactly one msgpack value of numbers, strings, booleans, nil, binaries, arrays and maps,
- * at most `MAX_HEADER_DEPTH` containers deep and of at most `MAX_HEADER_ITEMS` values.
+ * at most `MAX_HEADER_DEPTH` containers deep, of at most `MAX_HEADER_ITEMS` values and `MAX_MAP_KEYS` keys a map.
  * @throws ProtocolError otherwise.
  */
 export function scanMsgpack(bytes: Uint8Array): void {
@@ -59,12 +60,13 @@ export function scanMsgpack(bytes: Uint8Array): void {
       continue;
     }
     pending[innermost] = (pending[innermost] as number) - 1;
-    const { bytes: skipped, values } = extentAt(bytes, position);
+    const { bytes: skipped, values, isMap } = extentAt(bytes, position);
     position += skipped;
     if (position > bytes.length) throw refused('ends inside a value');
     if (values === 0) continue;
     numItems += values;
     if (numItems > MAX_HEADER_ITEMS) throw refused(`has more than ${MAX_HEADER_ITEMS} values`);
+    if (isMap && values > 2 * MAX_MAP_KEYS) throw refused(`has a map of more than ${MAX_MAP_KEYS} keys`);
     if (pending.length > MAX_HEADER_DEPTH) throw refused(`nests more than ${MAX_HEADER_DEPTH} deep`);
     pending.push(values);
   }
@@ -86,7 +88,7 @@ function extentAt(bytes: Uint8Array, position: number): Extent {
   const length = readLength(bytes, position + 1, sized.lengthBytes);
   return sized.kind === 'bytes'
     ? { bytes: start + length, values: 0 }
-    : { bytes: start, values: sized.each * length };
+    : { bytes: start, values: sized.each * length, isMap: sized.each === 2 };
 }
 
 function readLength(bytes: Uint8Array, position: number, lengthBytes: number): number {

@@ -6,7 +6,6 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
-import { LockstepError } from '../../src/errors.ts';
 import { importBuilt, missingForTracing, runTraced, type TracedResult } from '../helpers/traced.ts';
 
 const SWEEP_MS = 180_000;
@@ -236,55 +235,4 @@ describe('a failpoint', () => {
       expect((await expectWhole(directory))[0]).toBe(last);
     });
   }
-});
-
-describe('a full disk', () => {
-  const tmpfs = path.join(os.tmpdir(), `lockstep-full-${process.pid}`);
-  fs.mkdirSync(tmpfs);
-  const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs]).status === 0;
-  if (isMounted) spawnSync('umount', [tmpfs]);
-  fs.rmdirSync(tmpfs);
-  const why = isMounted ? '' : ' (skipped: needs the right to mount a tmpfs)';
-
-  beforeEach(() => {
-    fs.mkdirSync(tmpfs);
-    if (isMounted) spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', tmpfs]);
-  });
-  afterEach(() => {
-    if (isMounted) spawnSync('umount', [tmpfs]);
-    fs.rmdirSync(tmpfs);
-  });
-
-  test.skipIf(!isMounted)(
-    `keeps what it holds, warns, and takes the next checkpoint once it has room${why}`,
-    async () => {
-      const warnings: string[] = [];
-      const logger = {
-        warn: (_fields: unknown, message?: string): void => void warnings.push(String(message)),
-      };
-      const store = await CheckpointStore.open({ directory: tmpfs, numKept: 2, logger });
-      const save = (step: number): void =>
-        store.save(step, [{ name: 'x', shape: [20_000], values: new Float32Array(20_000).fill(step) }], {});
-      save(1);
-      await store.flush();
-      const filler = path.join(tmpfs, 'filler');
-      fs.writeFileSync(filler, Buffer.alloc(120_000));
-
-      save(2);
-      const error: unknown = await store.flush().catch((reason: unknown) => reason);
-      expect(error).toBeInstanceOf(LockstepError);
-      expect(error).toMatchObject({
-        exitCode: 4,
-        message: `${tmpfs}/step-000000002.safetensors: not written (no space left on the disk)`,
-      });
-      expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training goes on');
-      expect(fs.readdirSync(tmpfs).sort()).toEqual(['filler', 'step-000000001.safetensors']);
-      expect((await store.last())?.step).toBe(1);
-
-      fs.rmSync(filler);
-      save(3);
-      await store.flush();
-      expect((await store.last())?.tensors.get('x')?.values[0]).toBe(3);
-    },
-  );
 });

@@ -14,6 +14,7 @@ import {
   startWorker,
   TOKEN,
 } from '../helpers/network-run.ts';
+import { residentMegabytes } from '../helpers/memory-of.ts';
 import { frame, OPCODE, RawClient, upgradeRequest } from '../helpers/raw-client.ts';
 import { countEpochs, readRosterEvents, readSummary, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
@@ -80,6 +81,26 @@ describe('a run over the network', () => {
     for (const reason of ['only binary messages are spoken here', 'not a Lockstep message']) {
       expect(run.command.stderr).toContain(`did not join: ${reason}`);
     }
+  });
+
+  it('is not disturbed by messages of 20,000 fragments of one byte, nor does it gather them', async () => {
+    const run = await startTraining();
+    const megabytesBefore = residentMegabytes(run.command.pid, 'now');
+    const fragment = (opcode: number): Buffer => frame(opcode, Buffer.alloc(1), { isFinal: false });
+    const first = fragment(OPCODE.binary);
+    const rest = Array<Buffer>(19_999).fill(fragment(OPCODE.continuation));
+    const message = Buffer.concat([first, ...rest]);
+    for (let intruder = 0; intruder < 10; intruder++) {
+      const client = await RawClient.openWebSocket(Number(new URL(run.url).port), AUTHORIZATION);
+      client.socket.write(message);
+      await client.untilClosed();
+    }
+    // A run of this size grows by about 10 MB by itself.
+    expect(residentMegabytes(run.command.pid, 'now') - megabytesBefore).toBeLessThan(32);
+    expect(run.command.hasEnded).toBe(false);
+    await expectUndisturbedEnd(run);
+    expect(run.command.stderr.match(/did not join: Too many message fragments/g)).toHaveLength(10);
+    expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
   });
 
   it('refuses workers that would compute other bits, and says what differs', async () => {

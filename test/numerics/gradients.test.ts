@@ -1,254 +1,23 @@
 // Gradients of whole models: the float64 twin by central differences, the engine against the float64 twin,
 // and the engine to the bit where the float32 twin is exact.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { shardBounds } from '../../src/data/batches.ts';
 import type { DenseLayer } from '../../src/layers/dense.ts';
-import type { Model } from '../../src/model/model.ts';
 import { resolveLoss } from '../../src/losses/registry.ts';
-import type { LossInput } from '../../src/losses/registry.ts';
+import type { Model } from '../../src/model/model.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Values } from '../helpers/twins/arithmetic.ts';
 import { centralDifferences, relativeError } from '../helpers/twins/central-differences.ts';
-import {
-  denseLayers,
-  createEngine,
-  createEngineRoom,
-  modelOf,
-  randomWeights,
-  sumsOfRange,
-} from '../helpers/twins/engines.ts';
-import type { EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
+import { createEngineRoom, denseLayers, modelOf } from '../helpers/twins/engines.ts';
+import type { EngineRoom, LayerWords } from '../helpers/twins/engines.ts';
 import { runNetwork } from '../helpers/twins/network.ts';
-import type { TwinBatch } from '../helpers/twins/network.ts';
-import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
 import { expectSameBits } from './arena.ts';
-
-interface Case {
-  readonly name: string;
-  readonly loss: LossInput;
-  /** Whether rows have weights, some of them 0. */
-  readonly hasWeights?: boolean;
-  readonly inputWidth: number;
-  readonly layers: readonly LayerWords[];
-  readonly rows: number;
-  readonly shards: number;
-}
-
-/** Every activation as the last and as an inner layer, both losses, with and without bias, one and more shards. */
-const CASES: readonly Case[] = [
-  {
-    name: 'linear regression',
-    loss: 'mse',
-    inputWidth: 3,
-    layers: [[1, 'linear', true]],
-    rows: 5,
-    shards: 1,
-  },
-  {
-    name: 'no bias anywhere',
-    loss: 'mse',
-    inputWidth: 4,
-    layers: [
-      [6, 'relu', false],
-      [2, 'linear', false],
-    ],
-    rows: 6,
-    shards: 2,
-  },
-  {
-    name: 'relu',
-    loss: 'mse',
-    inputWidth: 5,
-    layers: [
-      [9, 'relu', true],
-      [4, 'relu', true],
-    ],
-    rows: 7,
-    shards: 3,
-  },
-  {
-    name: 'leakyRelu',
-    loss: 'mse',
-    inputWidth: 5,
-    layers: [
-      [9, 'leakyRelu', true],
-      [4, 'leakyRelu', false],
-    ],
-    rows: 7,
-    shards: 4,
-  },
-  {
-    name: 'tanh',
-    loss: 'mse',
-    inputWidth: 5,
-    layers: [
-      [9, 'tanh', true],
-      [3, 'tanh', true],
-    ],
-    rows: 7,
-    shards: 3,
-  },
-  {
-    name: 'sigmoid',
-    loss: 'mse',
-    inputWidth: 5,
-    layers: [
-      [9, 'sigmoid', false],
-      [3, 'sigmoid', true],
-    ],
-    rows: 7,
-    shards: 7,
-  },
-  {
-    name: 'elu, gelu in both forms, silu',
-    loss: 'mse',
-    inputWidth: 5,
-    layers: [
-      [9, 'elu', true],
-      [8, 'gelu', true],
-      [7, 'geluTanh', false],
-      [6, 'silu', true],
-      [3, 'gelu', true],
-    ],
-    rows: 11,
-    shards: 3,
-  },
-  {
-    name: 'all activations, mse',
-    loss: 'mse',
-    inputWidth: 8,
-    layers: [
-      [12, 'relu', true],
-      [10, 'tanh', false],
-      [9, 'sigmoid', true],
-      [7, 'leakyRelu', true],
-      [3, 'linear', true],
-    ],
-    rows: 17,
-    shards: 5,
-  },
-  {
-    name: 'all activations, cross-entropy',
-    loss: 'crossEntropy',
-    inputWidth: 8,
-    layers: [
-      [12, 'leakyRelu', true],
-      [10, 'sigmoid', true],
-      [9, 'tanh', false],
-      [7, 'relu', true],
-      [5, 'linear', true],
-    ],
-    rows: 17,
-    shards: 8,
-  },
-  {
-    name: 'softmax regression',
-    loss: 'crossEntropy',
-    inputWidth: 6,
-    layers: [[4, 'linear', false]],
-    rows: 9,
-    shards: 3,
-  },
-  {
-    name: 'classes behind tanh',
-    loss: 'crossEntropy',
-    inputWidth: 6,
-    layers: [
-      [8, 'relu', true],
-      [3, 'tanh', true],
-    ],
-    rows: 4,
-    shards: 8,
-  },
-  {
-    name: 'absolute errors of weighted rows',
-    loss: 'mae',
-    hasWeights: true,
-    inputWidth: 5,
-    layers: [
-      [7, 'relu', true],
-      [2, 'linear', true],
-    ],
-    rows: 9,
-    shards: 4,
-  },
-  {
-    name: 'huber, with weighted rows',
-    loss: { kind: 'huber', delta: 0.4 },
-    hasWeights: true,
-    inputWidth: 5,
-    layers: [
-      [7, 'leakyRelu', true],
-      [3, 'linear', true],
-    ],
-    rows: 9,
-    shards: 3,
-  },
-  {
-    name: 'binary cross-entropy, with weighted rows',
-    loss: 'binaryCrossEntropy',
-    hasWeights: true,
-    inputWidth: 5,
-    layers: [
-      [7, 'relu', true],
-      [6, 'linear', true],
-    ],
-    rows: 9,
-    shards: 3,
-  },
-  {
-    name: 'smoothed labels of weighted rows',
-    loss: { kind: 'crossEntropy', labelSmoothing: 0.2 },
-    hasWeights: true,
-    inputWidth: 5,
-    layers: [
-      [7, 'relu', true],
-      [6, 'linear', true],
-    ],
-    rows: 9,
-    shards: 3,
-  },
-];
-
-interface Prepared {
-  readonly model: Model;
-  readonly loss: LossInput;
-  readonly weights: Float32Array;
-  readonly batch: TwinBatch;
-  /** Gradient and loss of the whole batch, by one engine. */
-  readonly engineSum: NodeSum;
-}
+import { CASES, prepareCase } from './gradient-cases.ts';
+import type { GradientCase } from './gradient-cases.ts';
 
 let room: EngineRoom;
 beforeAll(async () => {
   room = await createEngineRoom();
 });
-
-function prepare(testCase: Omit<Case, 'name'>, seed = 1): Prepared {
-  const { loss, hasWeights = false, inputWidth, layers, rows, shards } = testCase;
-  const model = modelOf(inputWidth, layers);
-  const { outputWidth } = model;
-  const isClassification = resolveLoss(loss).kind === 'crossEntropy';
-  const samples = randomSamples(seed, {
-    numRows: rows,
-    featureWidth: inputWidth,
-    outputWidth,
-    isClassification,
-    hasWeights,
-  });
-  const weights = randomWeights(seed, model);
-  const bounds = shardBounds(rows, shards);
-  const dataset = packSamples(samples);
-  const engine = createEngine(room, { model, loss, dataset, weights, batchSize: rows, shards });
-  const range = {
-    numLeaves: bounds.length - 1,
-    firstLeaf: 0,
-    bounds,
-    indices: Uint32Array.from({ length: rows }, (_, i) => i),
-  };
-  const [engineSum] = sumsOfRange(room, model, engine, range);
-  return { model, loss, weights, batch: { ...samples, bounds }, engineSum: engineSum as NodeSum };
-}
 
 /** Weight and bias of each layer, as parts of a flat vector. */
 function tensorsOf(model: Model, values: Values): { name: string; values: Values }[] {
@@ -260,7 +29,7 @@ function tensorsOf(model: Model, values: Values): { name: string; values: Values
 
 describe('the float64 twin', () => {
   it.each(CASES)('has the gradient of its loss by central differences: $name', (testCase) => {
-    const { model, loss, weights, batch } = prepare(testCase);
+    const { model, loss, weights, batch } = prepareCase(room, testCase);
     const at = Float64Array.from(weights);
     const { gradient } = runNetwork({ arithmetic: double, model, loss }, at, batch);
     const lossAt = (): number => runNetwork({ arithmetic: double, model, loss }, at, batch).lossSum;
@@ -272,7 +41,7 @@ describe('the float64 twin', () => {
 
 describe('the engine', () => {
   it.each(CASES)('agrees with float64: $name', (testCase) => {
-    const { model, loss, weights, batch, engineSum } = prepare(testCase);
+    const { model, loss, weights, batch, engineSum } = prepareCase(room, testCase);
     const exact = runNetwork({ arithmetic: double, model, loss }, weights, batch);
     expect(Math.abs(engineSum.lossSum / exact.lossSum - 1)).toBeLessThan(1e-5);
     const exactTensors = tensorsOf(model, exact.gradient);
@@ -334,14 +103,14 @@ describe('the engine', () => {
 });
 
 /** Logarithms are the host's functions in the twin: near, but not the same bits. */
-function isExact({ loss }: Case): boolean {
+function isExact({ loss }: GradientCase): boolean {
   return EXACT_LOSSES.has(resolveLoss(loss).kind);
 }
 
 const EXACT_LOSSES: ReadonlySet<string> = new Set(['mse', 'mae', 'huber']);
 
-function checkBits(testCase: Omit<Case, 'name'>): void {
-  const { model, loss, weights, batch, engineSum } = prepare(testCase);
+function checkBits(testCase: Omit<GradientCase, 'name'>): void {
+  const { model, loss, weights, batch, engineSum } = prepareCase(room, testCase);
   const expected = runNetwork({ arithmetic: single, model, loss }, weights, batch);
   expectSameBits(engineSum.gradient, expected.gradient, 'gradient');
   expect(engineSum.lossSum).toBe(expected.lossSum);
@@ -349,7 +118,7 @@ function checkBits(testCase: Omit<Case, 'name'>): void {
 
 describe('a layer of the float64 twin', () => {
   it('has its bias gradient in the column sums of dY', () => {
-    const { model, loss, weights, batch } = prepare(CASES[0] as Case);
+    const { model, loss, weights, batch } = prepareCase(room, CASES[0] as GradientCase);
     const { gradient, outputs } = runNetwork({ arithmetic: double, model, loss }, weights, batch);
     const { bias } = denseLayers(model)[0] as DenseLayer;
     const expected = Array.from(outputs, (y, i) => 2 * (y - (batch.targets[i] as number))).reduce(

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
+import { takeArrays, type TrainConfig, type TrainData } from '../../api/samples.ts';
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../src/data/load.ts';
@@ -87,3 +88,22 @@ export function featuresOf({ dataset }: LoadedData, row: number): number[] {
   const featureWidth = sizeOf(dataset.layout.featureShape);
   return [...new Float32Array(dataset.blob.buffer, row * featureWidth * 4, featureWidth)];
 }
+
+/** Loads the `data` of a program. */
+export async function loadSamples(
+  data: TrainData,
+  rest: Partial<ConfigInput> = {},
+): Promise<LoadedData & { warnings: string[] }> {
+  const { config, arrays } = takeArrays({ data, ...rest } as TrainConfig);
+  const warnings: string[] = [];
+  const request = {
+    config: configOf(config.data, rest),
+    arrays,
+    math: Math,
+    warn: (text: string) => warnings.push(text),
+  };
+  return { ...(await loadData(request)), warnings };
+}
+
+/** What samples of three classes are trained with. */
+export const CLASSES: Partial<ConfigInput> = { loss: 'crossEntropy', model: modelOf(3) };

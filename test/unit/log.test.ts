@@ -56,7 +56,7 @@ test('the file gets every line as JSON, those logged before it was opened too', 
 });
 
 test.skipIf(!fs.existsSync('/dev/full'))(
-  'a full disk ends the file with one notice, and the log goes on',
+  'a full disk costs the file lines, with one notice, and the log goes on',
   () => {
     const terminal = new FakeTerminal({ isTTY: false });
     const file = new LogFile();
@@ -66,11 +66,30 @@ test.skipIf(!fs.existsSync('/dev/full'))(
     logger.info('two');
     expect(terminal.lines).toEqual([
       expect.stringContaining('INFO: one'),
-      'the log file ends here, the run goes on: Error: ENOSPC: no space left on device, write',
+      'the log file loses lines, the run goes on: Error: ENOSPC: no space left on device, write',
       expect.stringContaining('INFO: two'),
     ]);
   },
 );
+
+test('the file has all that found room, in whole lines', () => {
+  const file = new LogFile();
+  const name = path.join(directory, 'output.log');
+  file.open(name);
+  file.write('one\n');
+  const write = fs.writeSync;
+  // As where the disk has room for two bytes more.
+  const full = vi.spyOn(fs, 'writeSync').mockImplementationOnce((descriptor) => write(descriptor, 'tw'));
+  full.mockImplementation(() => {
+    throw new Error('ENOSPC');
+  });
+  expect(() => file.write('two\n')).toThrow('ENOSPC');
+  expect(() => file.write('three\n')).not.toThrow();
+  full.mockRestore();
+  file.write('four\n');
+  file.close();
+  expect(fs.readFileSync(name, 'utf8')).toBe('one\nfour\n');
+});
 
 test('a log line clears an unfinished status line first', () => {
   const terminal = new FakeTerminal({ isTTY: true });

@@ -213,6 +213,11 @@ describe('a header that is not plain msgpack', () => {
       'message header has more than 16384 values',
     ],
     ['a map of 4 billion', bytes(0xdf, 0xff, 0xff, 0xff, 0xff), 'message header has more than 16384 values'],
+    [
+      'a map of 65 keys',
+      bytes(0xde, 0, 65, ...Array<number>(130).fill(0xc0)),
+      'message header has a map of more than 64 keys',
+    ],
     ['33 containers deep', nested(33), 'message header nests more than 32 deep'],
     ['100,000 containers deep', nested(100_000), 'message header nests more than 32 deep'],
     ['bytes after the end', bytes(0x80, 0x00, 0x00), 'message header has 2 bytes after its end'],

@@ -3,6 +3,9 @@ import { describe, expect, test } from 'vitest';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
+/** Why a worker is banned that is wrong about leaf 0. */
+const reason = 'its gradient of shards 0 to 0 is not what they give';
+
 describe('an audit', () => {
   test('has another worker compute each sum before the round is complete', () => {
     const driver = new RoundDriver({ share: 1 });
@@ -75,8 +78,6 @@ describe('two answers that differ', () => {
     driver.answer(1, 1, LEAF(0), 'one');
     return { driver, commands: driver.answer(2, 2, LEAF(0), 'other') };
   };
-  const reason = 'its gradient of shards 0 to 0 is not what they give';
-
   test('are judged by the coordinator', () => {
     const { commands } = disagree();
     expect(commands).toEqual([{ type: 'judge', round: 1, node: LEAF(0), digest: 'strong' }]);
@@ -127,6 +128,33 @@ describe('a liar', () => {
     const commands = driver.judged(LEAF(0));
     expect(ofType(commands, 'ban').map((ban) => 'worker' in ban && ban.worker)).toEqual([1]);
     expect(ofType(commands, 'assign').map((range) => 'worker' in range && range.worker)).toEqual([2, 3]);
+  });
+
+  test('is found when it answers after the judgement, too', () => {
+    const driver = new RoundDriver({ workers: 3, share: 1 });
+    driver.start(2);
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(3, 3, 0, 1));
+    driver.nowMs = 10_000;
+    expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
+    expect(ofType(driver.judged(LEAF(0)), 'ban')).toEqual([]);
+    expect(driver.answer(3, 3, LEAF(0), 'other')).toContainEqual({ type: 'ban', worker: 3, reason });
+  });
+
+  test('is not found by a judgement on another round', () => {
+    const driver = new RoundDriver();
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    const stale = { type: 'judged', round: driver.round - 1, node: LEAF(0), digests: ['right'] } as const;
+    expect(driver.tell(stale)).toEqual([]);
+  });
+
+  test('does not have it forgotten who failed on which leaves', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(1);
+    const failure = { message: 'trap', isOutOfMemory: false };
+    driver.tell({ type: 'rangeFailed', worker: 1, round: 1, attempt: 1, ...failure });
+    driver.answer(2, 2, LEAF(0), 'NaN', false);
+    expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
   });
 
   test('leaves its work to the others, though all of them owe ranges of the round that is over', () => {

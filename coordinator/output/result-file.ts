@@ -1,0 +1,34 @@
+// Files that a run is made for: where the disk refuses one, the run ends with words for it, not with a stack trace.
+import { writeFileDurably } from '../../src/durable-write.ts';
+import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+
+const CAUSES: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space left',
+  EDQUOT: 'the disk quota is used up',
+  ENOTDIR: 'a part of the path is a file',
+  EEXIST: 'it is a file, not a directory',
+};
+
+/** What a failure of the disk is called. */
+export function causeInWords(cause: unknown): string {
+  return CAUSES[systemErrorCode(cause) ?? ''] ?? String(cause);
+}
+
+/** Writes the file durably. @throws LockstepError (exit 4) if the disk refuses it. */
+export async function writeResultFile(file: string, content: Uint8Array | string): Promise<void> {
+  try {
+    await writeFileDurably(file, content);
+  } catch (cause) {
+    if (systemErrorCode(cause) === undefined) throw cause;
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_RESULT_SAVE',
+      message: `${file}: not written (${causeInWords(cause)})`,
+      help: 'make room on the disk, or mend it, and go on from the last checkpoint with --resume last',
+      cause,
+    });
+  }
+}

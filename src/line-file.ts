@@ -1,0 +1,57 @@
+// A text file that is appended to line by line, synchronously: a line is in the kernel's hands when `append` returns,
+// so a killed process loses none, and a full disk leaves no half of one.
+import fs from 'node:fs';
+
+/** See the head of this file. */
+export class LineFile {
+  #descriptor: number | undefined;
+  /** Bytes of whole lines. */
+  #byteLength: number;
+
+  /** Opens for appending; throws the system's error if that fails. */
+  constructor(path: string) {
+    this.#descriptor = fs.openSync(path, 'a');
+    this.#byteLength = fs.fstatSync(this.#descriptor).size;
+  }
+
+  /**
+   * Writes a line, which ends in a line feed, or none of it. Throws the system's error, as of a full disk (the next
+   * line may find room again), or an `Error` after `close`.
+   */
+  append(line: string): void {
+    const descriptor = this.#open();
+    const bytes = Buffer.from(line);
+    try {
+      for (let done = 0; done < bytes.length;) done += fs.writeSync(descriptor, bytes, done);
+    } catch (error) {
+      this.#removeTorn(descriptor);
+      throw error;
+    }
+    this.#byteLength += bytes.length;
+  }
+
+  /** Drops all but the first `byteLength` bytes. Throws as `append` does. */
+  cutTo(byteLength: number): void {
+    fs.ftruncateSync(this.#open(), byteLength);
+    this.#byteLength = byteLength;
+  }
+
+  close(): void {
+    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  #open(): number {
+    if (this.#descriptor === undefined) throw new Error('the file is closed');
+    return this.#descriptor;
+  }
+
+  /** Removes a line that found room for its beginning only. */
+  #removeTorn(descriptor: number): void {
+    try {
+      fs.ftruncateSync(descriptor, this.#byteLength);
+    } catch {
+      // Not a regular file, or a disk that fails in every way: the error of the write says more.
+    }
+  }
+}

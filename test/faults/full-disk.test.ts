@@ -1,0 +1,224 @@
+// A disk that is full in the middle of a run: the run goes on without records and checkpoints, says so, and takes both up
+// again when there is room. Only a last save that fails ends it with an error. A disk that fails otherwise gets three
+// attempts.
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
+import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { CliProcess, runCli } from '../helpers/cli.ts';
+import type { CliResult } from '../helpers/cli.ts';
+import { trainInProcess } from '../helpers/in-process-training.ts';
+import type { Training } from '../helpers/in-process-training.ts';
+import { hashSavedWeights, listCheckpoints, readRecords, readSummary } from '../helpers/run-records.ts';
+import { untilEpoch } from '../helpers/run-records.ts';
+import { missingForDisks, SmallDisk } from '../helpers/small-disk.ts';
+import { longRun } from '../helpers/undisturbed.ts';
+
+const missing = missingForDisks();
+const needs = missing === undefined ? '' : ` (skipped: needs ${missing})`;
+
+/** A run wants 16 MiB for its records before it begins. */
+const DISK_BYTES = 24 * 2 ** 20;
+/** 450 steps in 30 epochs, slow enough for what happens to the disk to happen in its middle. */
+const SLOW = { LOCKSTEP_FAILPOINT: 'coordinator.afterStep:sleep=10' };
+
+interface DiskRun {
+  readonly cwd: string;
+  readonly disk: SmallDisk;
+  readonly command: CliProcess;
+  readonly directory: string;
+  readonly checkpoints: string;
+  /** Files of the checkpoints that were there when the disk was full, by name. */
+  readonly before: ReadonlyMap<string, Buffer>;
+}
+
+/** A run whose disk has become full after two epochs, but for `spare` bytes, as it has said. */
+async function startOnFullDisk(config: Partial<ConfigInput> = {}, spare = 0): Promise<DiskRun> {
+  const cwd = longRun(config);
+  const disk = new SmallDisk(DISK_BYTES);
+  const directory = path.join(disk.path, 'run');
+  const command = CliProcess.start(['train', 'table.yaml', '--workers', '0', '--run-dir', directory], {
+    cwd,
+    env: SLOW,
+  });
+  await untilEpoch(command, directory, 2);
+  const checkpoints = path.join(directory, 'checkpoints');
+  const before = await stopBetweenSaves(command, checkpoints, () => {
+    disk.fill(spare);
+    return readFiles(checkpoints);
+  });
+  await command.untilStderr(/WARN: the checkpoint of step \d+ is NOT written: no space left on the disk/);
+  return { cwd, disk, command, directory, checkpoints, before };
+}
+
+/** Does something while the process stands still and writes no checkpoint. */
+async function stopBetweenSaves<Result>(
+  command: CliProcess,
+  checkpoints: string,
+  action: () => Result,
+): Promise<Result> {
+  for (;;) {
+    command.signal('SIGSTOP');
+    try {
+      await untilStopped(command.pid);
+      if (temporaries(checkpoints).length === 0) return action();
+    } finally {
+      command.signal('SIGCONT');
+    }
+    await sleep(5);
+  }
+}
+
+async function untilStopped(pid: number): Promise<void> {
+  const state = (): string => fs.readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '');
+  while (!state().startsWith('T')) await sleep(1);
+}
+
+function temporaries(folder: string): string[] {
+  return fs.readdirSync(folder).filter((name) => name.endsWith('.tmp'));
+}
+
+function readFiles(folder: string): ReadonlyMap<string, Buffer> {
+  return new Map(fs.readdirSync(folder).map((name) => [name, fs.readFileSync(path.join(folder, name))]));
+}
+
+/** Steps of the checkpoints that the run has told of. */
+function savedSteps(directory: string): number[] {
+  const events = readRecords(directory, 'events.jsonl').filter(({ type }) => type === 'checkpointSaved');
+  return events.map(({ step }) => Number(step));
+}
+
+/** Asserts that the run has the weights of `longRun` without any fault, and that they are in its model. */
+async function expectSameWeights(directory: string): Promise<void> {
+  undisturbed ??= trainInProcess(longRun());
+  const { weightsSha256 } = await undisturbed;
+  expect(readSummary(directory).weightsSha256).toBe(weightsSha256);
+  expect(hashSavedWeights(directory)).toBe(weightsSha256);
+}
+
+let undisturbed: Promise<Training> | undefined;
+
+describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a run${needs}`, () => {
+  test('and has room again costs nothing but records: the weights are the same, and all is saved', async () => {
+    const run = await startOnFullDisk();
+    const { command, directory, checkpoints, before, disk } = run;
+    const [, lost] = await command.untilStderr(
+      /WARN: the checkpoint of step (\d+) is NOT written.*Training goes/,
+    );
+    // Training goes on meanwhile: a later checkpoint is refused, too.
+    await command.untilStderr(new RegExp(`step (?!${lost} )\\d+ is NOT written`));
+    await stopBetweenSaves(command, checkpoints, () => expect(readFiles(checkpoints)).toEqual(before));
+    disk.makeRoom();
+    const { exitCode, stdout, stderr } = await command.finished;
+    expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: '' });
+    await expectSameWeights(directory);
+    expect(Math.max(...savedSteps(directory))).toBe(450);
+    for (const name of listCheckpoints(directory)) await readCheckpoint(path.join(checkpoints, name));
+    expect(temporaries(checkpoints)).toEqual([]);
+    // Every line is whole.
+    for (const name of ['metrics.jsonl', 'events.jsonl', 'output.log']) {
+      const lines = fs.readFileSync(path.join(directory, name), 'utf8').trimEnd().split('\n');
+      for (const line of lines) expect(() => void JSON.parse(line), line).not.toThrow();
+    }
+  });
+
+  test('and stays so ends the run at its last save, in words; it goes on once there is room', async () => {
+    const { cwd, command, directory, checkpoints, before, disk } = await startOnFullDisk();
+    const { exitCode, stdout, stderr } = await command.finished;
+    expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 4, stdout: '' });
+    expect(stderr).toContain('epoch 30/30');
+    expect(stderr).toMatch(
+      /\nerror\[E_RESULT_SAVE\]: \S*\/model\/model\.safetensors: not written \(no space left\)\n {2}help: .*--resume last\n$/,
+    );
+    expect(stderr).not.toMatch(/^ {4}at /m);
+    expect(readFiles(checkpoints)).toEqual(before);
+    expect(fs.existsSync(path.join(directory, 'summary.json'))).toBe(false);
+
+    disk.makeRoom();
+    const args = ['train', 'table.yaml', '--workers', '0', '--run-dir', directory, '--resume', 'last'];
+    expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+    await expectSameWeights(directory);
+  });
+
+  test('with room for the model, but not for the last checkpoint, ends the run with its name', async () => {
+    // The model has 282 KB and the records 0.2 MB, a checkpoint with its optimizer state and averages 1.4 MB.
+    const layers = [
+      { kind: 'dense', units: 512 },
+      { kind: 'dense', units: 128 },
+      { kind: 'dense', units: 1 },
+    ] as const;
+    const { command, directory } = await startOnFullDisk({ model: { layers: [...layers] } }, 800_000);
+    const { exitCode, stderr } = await command.finished;
+    expect(exitCode, stderr).toBe(4);
+    expect(stderr).toMatch(
+      /\nerror\[E_CHECKPOINT_SAVE\]: \S*\.safetensors: not written \(no space left on the disk\)\n {2}help: .*--resume last\n$/,
+    );
+    expect(fs.existsSync(path.join(directory, 'model/model.safetensors'))).toBe(true);
+  });
+});
+
+describe('a run whose disk fails otherwise', () => {
+  const trainFailing = (cwd: string, calls: readonly string[]): Promise<CliResult> => {
+    const failpoints = calls.map((call) => `checkpoint.${call}:throw=EIO`);
+    const env = { LOCKSTEP_FAILPOINT: [SLOW.LOCKSTEP_FAILPOINT, ...failpoints].join() };
+    return runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd, env });
+  };
+  const attemptsOf = (stderr: string): number => stderr.match(/ is written anew: EIO/g)?.length ?? 0;
+
+  test('now and then saves anew what was not saved, and comes to the same weights', async () => {
+    const cwd = longRun();
+    const { exitCode, stderr } = await trainFailing(cwd, [
+      ...['write#1', 'fsync#2', 'rename#3', 'fsyncDirectory#4'],
+    ]);
+    expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 0, attempts: 4 });
+    await expectSameWeights(path.join(cwd, 'run'));
+  });
+
+  test('three times in a row ends at the next save, and goes on from what was saved before', async () => {
+    const cwd = longRun();
+    const { exitCode, stderr } = await trainFailing(cwd, ['fsync#5', 'fsync#6', 'fsync#7']);
+    expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 4, attempts: 2 });
+    expect(stderr).not.toContain('epoch 30/30');
+    expect(stderr.match(/not written in 3 attempts/g)).toHaveLength(1);
+    expect(stderr).toMatch(/\nerror\[E_CHECKPOINT_SAVE\]: .*\n {2}help: .*--resume last\n$/);
+    const args = ['train', 'table.yaml', '--workers', '0', '--run-dir', 'run', '--resume', 'last'];
+    expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+    await expectSameWeights(path.join(cwd, 'run'));
+  });
+});
+
+test.skipIf(missing !== undefined)(
+  `a store whose disk is full keeps what it holds, warns, and takes the next checkpoint once it has room${needs}`,
+  async () => {
+    const disk = new SmallDisk(256 * 1024);
+    const warnings: string[] = [];
+    const logger = {
+      warn: (_fields: unknown, message?: string): void => void warnings.push(String(message)),
+    };
+    const store = await CheckpointStore.open({ directory: disk.path, numKept: 2, logger });
+    const save = (step: number): void =>
+      store.save(step, [{ name: 'x', shape: [20_000], values: new Float32Array(20_000).fill(step) }], {});
+    save(1);
+    await store.flush();
+    disk.fill(40_000);
+
+    save(2);
+    const error: unknown = await store.flush().catch((reason: unknown) => reason);
+    expect(error).toMatchObject({
+      code: 'E_CHECKPOINT_SAVE',
+      exitCode: 4,
+      message: `${disk.path}/step-000000002.safetensors: not written (no space left on the disk)`,
+    });
+    expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training goes on');
+    expect(fs.readdirSync(disk.path).sort()).toEqual(['filler', 'step-000000001.safetensors']);
+    expect((await store.last())?.step).toBe(1);
+
+    disk.makeRoom();
+    save(3);
+    await store.flush();
+    expect((await store.last())?.tensors.get('x')?.values[0]).toBe(3);
+  },
+);

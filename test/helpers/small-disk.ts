@@ -1,0 +1,61 @@
+// A disk of a few megabytes that a test may fill: a tmpfs, as root on Linux alone.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { onTestFinished } from 'vitest';
+
+/** What this machine lacks for such disks; undefined if nothing. */
+export function missingForDisks(): string | undefined {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'root on Linux';
+  const probe = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-probe-'));
+  const isMounted = mount(probe, 2 ** 18) === '';
+  if (isMounted) unmount(probe);
+  fs.rmdirSync(probe);
+  return isMounted ? undefined : 'the right to mount a tmpfs';
+}
+
+/** See the head of this file. */
+export class SmallDisk {
+  /** Where it is mounted. */
+  readonly path: string;
+  readonly #filler: string;
+
+  /** Gone when the test is over; processes of the test that are started later end before. */
+  constructor(byteLength: number) {
+    this.path = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-disk-'));
+    this.#filler = path.join(this.path, 'filler');
+    const trouble = mount(this.path, byteLength);
+    if (trouble !== '') throw new Error(`cannot mount a tmpfs: ${trouble}`);
+    onTestFinished(() => {
+      unmount(this.path);
+      fs.rmdirSync(this.path);
+    });
+  }
+
+  /** Takes what is free, but for `spare` bytes. */
+  fill(spare = 0): void {
+    const { bavail, bsize } = fs.statfsSync(this.path);
+    fs.writeFileSync(this.#filler, Buffer.alloc(Math.max(0, bavail * bsize - spare)));
+  }
+
+  /** Gives back what was taken. */
+  makeRoom(): void {
+    fs.rmSync(this.#filler);
+  }
+}
+
+/** The reason for which it failed, or nothing. */
+function mount(directory: string, byteLength: number): string {
+  const { status, stderr, error } = spawnSync(
+    'mount',
+    ['-t', 'tmpfs', '-o', `size=${byteLength}`, 'none', directory],
+    { encoding: 'utf8' },
+  );
+  return status === 0 ? '' : (error?.message ?? stderr.trim());
+}
+
+/** At once, or as soon as the last process that dies has let go of its files. */
+function unmount(directory: string): void {
+  spawnSync('umount', ['--lazy', directory]);
+}

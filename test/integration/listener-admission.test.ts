@@ -1,0 +1,167 @@
+// Who gets into the coordinator's port, who is turned away before a WebSocket is made, and which ports cannot be opened.
+import net from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { ListenOptions } from '../../coordinator/listener.ts';
+import { formatError, LockstepError } from '../../src/errors.ts';
+import { connect } from '../../worker/connection.ts';
+import {
+  AUTHORIZATION,
+  connectGood,
+  exchange,
+  listenEchoing,
+  listenersOf,
+  TOKEN,
+  until,
+  useEchoListener,
+} from '../helpers/echo-listener.ts';
+import { RawClient, upgradeRequest } from '../helpers/raw-client.ts';
+
+const echo = useEchoListener();
+
+describe('a client that is turned away before it is a WebSocket', () => {
+  it.each([
+    ['no token', {}, 'HTTP/1.1 401 Unauthorized', 'a token is required\n'],
+    ['a wrong token', { Authorization: `Bearer ${TOKEN}x` }, 'HTTP/1.1 401 Unauthorized', 'wrong token\n'],
+    ['another scheme', { Authorization: `Basic ${TOKEN}` }, 'HTTP/1.1 401 Unauthorized', 'wrong token\n'],
+    [
+      'a browser',
+      { ...AUTHORIZATION, Origin: 'https://example.org' },
+      'HTTP/1.1 403 Forbidden',
+      'browsers cannot be workers\n',
+    ],
+    [
+      'no subprotocol',
+      { ...AUTHORIZATION, 'Sec-WebSocket-Protocol': '' },
+      'HTTP/1.1 426 Upgrade Required',
+      'only lockstep.v1 is spoken here\n',
+    ],
+    [
+      'another subprotocol',
+      { ...AUTHORIZATION, 'Sec-WebSocket-Protocol': 'lockstep.v2' },
+      'HTTP/1.1 426 Upgrade Required',
+      'only lockstep.v1 is spoken here\n',
+    ],
+  ])('because of %s', async (_, headers, statusLine, body) => {
+    const client = await RawClient.open(echo.port.port);
+    client.socket.write(upgradeRequest(headers));
+    await client.untilClosed();
+    expect(client.statusLine).toBe(statusLine);
+    expect(client.afterHead.toString()).toBe(body);
+    expect(echo.port.accepted).toHaveLength(1);
+  });
+
+  it('because all places are taken', async () => {
+    for (let worker = 1; worker < 4; worker++) listenersOf(await connectGood(echo.port));
+    const client = await RawClient.open(echo.port.port);
+    client.socket.write(upgradeRequest(AUTHORIZATION));
+    await client.untilClosed();
+    expect(client.statusLine).toBe('HTTP/1.1 503 Service Unavailable');
+    expect(client.afterHead.toString()).toBe('all 4 places for workers are taken\n');
+  });
+
+  it('because its handshake is broken', async () => {
+    const client = await RawClient.open(echo.port.port);
+    client.socket.write(upgradeRequest({ ...AUTHORIZATION, 'Sec-WebSocket-Key': 'short' }));
+    await client.untilClosed();
+    expect(client.statusLine).toBe('HTTP/1.1 400 Bad Request');
+  });
+
+  it('because it sends garbage', async () => {
+    const client = await RawClient.open(echo.port.port);
+    client.socket.write(Buffer.from(Array.from({ length: 2000 }, (_, index) => (index * 167) & 255)));
+    await client.untilClosed();
+    expect(client.statusLine).toBe('HTTP/1.1 400 Bad Request');
+  });
+
+  it('because its headers are too long', async () => {
+    const client = await RawClient.open(echo.port.port);
+    client.socket.write(upgradeRequest({ ...AUTHORIZATION, 'X-Long': 'x'.repeat(9000) }));
+    await client.untilClosed();
+    expect(client.statusLine).toBe('HTTP/1.1 431 Request Header Fields Too Large');
+  });
+
+  it('because it says nothing, or says it drop by drop, within 5 s', async () => {
+    const silent = await RawClient.open(echo.port.port);
+    const dripping = await RawClient.open(echo.port.port);
+    const request = upgradeRequest(AUTHORIZATION);
+    let position = 0;
+    const drip = setInterval(() => dripping.socket.write(request.charAt(position++)), 100);
+    onTestFinished(() => clearInterval(drip));
+    const times = await Promise.all([silent.untilClosed(), dripping.untilClosed()]);
+    expect(Math.max(...times)).toBeLessThan(5000);
+    expect(echo.port.accepted).toHaveLength(1);
+  });
+
+  it('because its address has too many sockets without a token', async () => {
+    const crowd = Array.from({ length: 66 }, () => net.connect(echo.port.port, '127.0.0.1'));
+    const closed = new Set<net.Socket>();
+    for (const socket of crowd) {
+      socket.on('error', () => undefined).on('close', () => closed.add(socket));
+      socket.resume();
+      onTestFinished(() => void socket.destroy());
+    }
+    await until(() => closed.size >= 2);
+    expect(closed.size).toBe(2);
+    for (const socket of crowd) socket.destroy();
+    await until(() => closed.size === 66);
+    const worker = await connectGood(echo.port);
+    expect(await exchange(worker, Buffer.from('x'))).toEqual(Buffer.from('x'));
+  });
+});
+
+describe('the port', () => {
+  it('answers a health check, and nothing else', async () => {
+    const healthy = await fetch(`http://127.0.0.1:${echo.port.port}/healthz`);
+    expect([healthy.status, await healthy.text()]).toEqual([200, 'ok']);
+    const other = await fetch(`http://127.0.0.1:${echo.port.port}/`);
+    expect([other.status, await other.text()]).toEqual([
+      404,
+      'a Lockstep coordinator: workers connect by WebSocket\n',
+    ]);
+  });
+
+  async function errorOf(options: Partial<ListenOptions>): Promise<{ text: string; exitCode: number }> {
+    const error: unknown = await listenEchoing(options).catch((thrown: unknown) => thrown);
+    if (!(error instanceof LockstepError)) throw error;
+    return { text: formatError(error), exitCode: error.exitCode };
+  }
+
+  it('that is in use is refused', async () => {
+    expect(await errorOf({ port: echo.port.port })).toEqual({
+      text: `error[E_PORT_IN_USE]: port ${echo.port.port} on 127.0.0.1 is in use\n  help: port 0 picks a free one`,
+      exitCode: 5,
+    });
+  });
+
+  it('of an address that is not ours is refused', async () => {
+    expect(await errorOf({ host: '192.0.2.1' })).toEqual({
+      text:
+        'error[E_LISTEN]: cannot listen on port 0 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
+        '  help: give the address of an interface of this machine, and a port from 1024 on',
+      exitCode: 5,
+    });
+  });
+
+  it.each(['0.0.0.0', '::', '10.0.0.1', 'example.org'])('on %s is refused without a token', async (host) => {
+    expect(await errorOf({ host, token: undefined })).toEqual({
+      text:
+        `error[E_TOKEN_REQUIRED]: listening on ${host} without a token would let anyone join who reaches the port\n` +
+        '  help: give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127.0.0.1',
+      exitCode: 2,
+    });
+  });
+
+  it.each(['127.0.0.1', 'localhost'])('on %s needs no token', async (host) => {
+    const open = await listenEchoing({ host, token: undefined });
+    const worker = await connect({ url: `ws://${host}:${open.port}` });
+    expect(await exchange(worker, Buffer.from('x'))).toEqual(Buffer.from('x'));
+    await open.close();
+  });
+
+  it('takes 50 workers that come at once', async () => {
+    const large = await listenEchoing({ maxWorkers: 50 });
+    const workers = await Promise.all(Array.from({ length: 50 }, () => connectGood(large)));
+    for (const worker of workers) expect((await exchange(worker, Buffer.from('x'))).length).toBe(1);
+    await large.close();
+  });
+});

@@ -1,0 +1,88 @@
+// How the coordinator's port tells a worker that is gone without a word from one that is slow.
+import { once } from 'node:events';
+import net from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { connect } from '../../worker/connection.ts';
+import {
+  AUTHORIZATION,
+  connectGood,
+  listenEchoing,
+  TOKEN,
+  until,
+  useEchoListener,
+} from '../helpers/echo-listener.ts';
+import { RawClient } from '../helpers/raw-client.ts';
+
+useEchoListener();
+
+describe('the heartbeat', () => {
+  it('cuts off a worker that is silent for three intervals, and no other', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 100 });
+    onTestFinished(() => quick.close());
+    const alive = await connectGood(quick);
+    const dead = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
+    alive.onMessage(() => undefined);
+    const deadMs = await dead.untilClosed();
+    expect(deadMs).toBeGreaterThan(250);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'not a byte came for 0.3 s' }]);
+  });
+
+  it('leaves a worker alone that reads a backlog slowly and has nothing to say', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 200 });
+    onTestFinished(() => quick.close());
+    const slow = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
+    const [connection] = quick.accepted as [Connection];
+    for (let count = 0; count < 60; count++) connection.send(Buffer.alloc(1_000_000));
+    const start = performance.now();
+    while (slow.socket.bytesRead < 40_000_000 && quick.endings.length === 0) {
+      const before = slow.socket.bytesRead;
+      slow.socket.resume();
+      await until(() => slow.socket.bytesRead >= before + 2_000_000 || slow.socket.closed);
+      slow.socket.pause();
+      await new Promise((resolve) => setTimeout(resolve, 80));
+    }
+    expect(performance.now() - start).toBeGreaterThan(3 * 200);
+    expect(quick.endings).toEqual([]);
+    slow.socket.destroy();
+  });
+
+  it('leaves a worker alone that takes long to receive what is in the hands of the network already', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 200 });
+    onTestFinished(() => quick.close());
+    const url = await startSlowLine(quick.port, 65_536, 40);
+    const worker = await connect({ url, token: TOKEN, heartbeatMs: 200 });
+    const received = new Promise<Buffer>((resolve) => worker.onMessage(resolve));
+    await until(() => quick.accepted.length > 0);
+    const start = performance.now();
+    // Pings come behind it.
+    quick.accepted[0]?.send(Buffer.alloc(2_500_000));
+    expect((await received).length).toBe(2_500_000);
+    expect(performance.now() - start).toBeGreaterThan(2 * 3 * 200);
+    expect(quick.endings).toEqual([]);
+    worker.terminate();
+  });
+
+  /** A line to the port that brings `numBytes` every `intervalMs` to the worker, and takes what comes from there at once. */
+  async function startSlowLine(target: number, numBytes: number, intervalMs: number): Promise<string> {
+    const server = net.createServer((client) => {
+      const upstream = net.connect(target, '127.0.0.1');
+      upstream.on('error', () => client.destroy());
+      client.on('error', () => upstream.destroy());
+      client.pipe(upstream);
+      const line = setInterval(() => {
+        const chunk = (upstream.read(numBytes) ?? upstream.read()) as Buffer | null;
+        if (chunk) client.write(chunk);
+      }, intervalMs);
+      client.on('close', () => {
+        clearInterval(line);
+        upstream.destroy();
+      });
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    return `ws://127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+  }
+});

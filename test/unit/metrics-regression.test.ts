@@ -1,0 +1,117 @@
+// Expected values: the worked examples in scikit-learn's own documentation (r2_score, root_mean_squared_error,
+// mean_absolute_error), extended to full precision by hand; the fractions stand beside them.
+import { describe, expect, test } from 'vitest';
+import { regressionMetrics } from '../../src/metrics/regression.ts';
+
+describe('regressionMetrics', () => {
+  test('agrees with scikit-learn for one target', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(2.5, 0, 2, 8),
+      targets: Float32Array.of(3, -0.5, 2, 7),
+      loss: 0.375,
+    });
+    expect(metrics).toEqual({
+      loss: 0.375,
+      rmse: Math.sqrt(0.375),
+      mae: 0.5,
+      r2: 1 - 1.5 / 29.1875,
+      mape: (0.5 / 3 + 0.5 / 0.5 + 0 / 2 + 1 / 7) / 4,
+    });
+  });
+
+  test('averages several targets uniformly, as scikit-learn does', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(0, 2, -1, 2, 8, -5),
+      targets: Float32Array.of(0.5, 1, -1, 1, 7, -6),
+      numColumns: 2,
+      loss: 0.7,
+    });
+    expect(metrics.loss).toBe(0.7);
+    expect(metrics.mae).toBe(0.75);
+    expect(metrics.rmse).toBeCloseTo((Math.sqrt(1.25 / 3) + 1) / 2, 15);
+    expect(metrics.r2).toBeCloseTo((1 - 1.25 / (217 / 6) + (1 - 3 / (98 / 3))) / 2, 14);
+  });
+
+  test('reports a transformed target in its own units, and in the trained ones beside them', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(1, 2, 4),
+      targets: Float32Array.of(1, 3, 4),
+      loss: 1 / 3,
+      inverse: (_column, value) => 10 * value + 5,
+    });
+    expect(metrics.mae).toBeCloseTo(10 / 3, 14);
+    expect(metrics.rmse).toBeCloseTo(10 / Math.sqrt(3), 14);
+    expect(metrics.loss).toBe(1 / 3);
+    expect(metrics.transformed?.mae).toBeCloseTo(1 / 3, 15);
+    expect(metrics.transformed?.r2).toBeCloseTo(metrics.r2, 14);
+  });
+
+  test('gives each column its own inverse', () => {
+    const metrics = regressionMetrics({
+      predictions: Float32Array.of(0, 0, 0, 0),
+      targets: Float32Array.of(1, 1, 1, 1),
+      numColumns: 2,
+      loss: 1,
+      inverse: (column, value) => value * (column + 1),
+    });
+    expect(metrics.mae).toBe(1.5);
+  });
+
+  test.each([
+    { predicted: 0.1, r2: 1 },
+    { predicted: 0.2, r2: 0 },
+  ])(
+    'a constant target of 0.1 scores as scikit-learn has it when $predicted is predicted',
+    ({ predicted, r2 }) => {
+      const targets = new Float32Array(3).fill(0.1);
+      const predictions = new Float32Array(3).fill(predicted);
+      expect(regressionMetrics({ predictions, targets, loss: 0 }).r2).toBe(r2);
+    },
+  );
+
+  test('refuses an empty split and unequal lengths', () => {
+    const none = new Float32Array(0);
+    expect(() => regressionMetrics({ predictions: none, targets: none, loss: 0 })).toThrow(
+      new RangeError('metrics of 0 rows are undefined'),
+    );
+    expect(() => regressionMetrics({ predictions: none, targets: Float32Array.of(1), loss: 0 })).toThrow(
+      new RangeError('0 predictions for 1 targets'),
+    );
+  });
+});
+
+describe('rows with weights', () => {
+  const weights = Float32Array.of(1, 0, 2);
+
+  test('count as often as they weigh in a regression, and a row of weight 0 not at all', () => {
+    const weighted = regressionMetrics({
+      predictions: Float32Array.of(1, 99, 3),
+      targets: Float32Array.of(2, 0, 0.5),
+      weights,
+      loss: 1,
+    });
+    const repeated = regressionMetrics({
+      predictions: Float32Array.of(1, 3, 3),
+      targets: Float32Array.of(2, 0.5, 0.5),
+      loss: 1,
+    });
+    expect(weighted).toEqual(repeated);
+  });
+});
+
+describe('the mean absolute percentage error', () => {
+  test('leaves targets of 0 out and counts them', () => {
+    const { mape, mapeZeros } = regressionMetrics({
+      predictions: Float32Array.of(3, 1, 1),
+      targets: Float32Array.of(2, 0, -0),
+      loss: 0,
+    });
+    expect({ mape, mapeZeros }).toEqual({ mape: 0.5, mapeZeros: 2 });
+  });
+
+  test('is absent where every target is 0', () => {
+    const zeros = new Float32Array(2);
+    const metrics = regressionMetrics({ predictions: zeros, targets: zeros, loss: 0 });
+    expect(metrics).toEqual({ loss: 0, rmse: 0, mae: 0, r2: 1, mapeZeros: 2 });
+  });
+});
