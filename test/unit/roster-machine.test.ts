@@ -90,6 +90,13 @@ describe('a worker that comes back', () => {
     expect(driver.machine.hasEnough).toBe(true);
   });
 
+  test('is not two workers', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    driver.join(0, { pid: 7 });
+    driver.join(1, { pid: 7 });
+    expect(driver.machine.hasEnough).toBe(false);
+  });
+
   test('is refused if it was wrong, and what it may have touched is known', () => {
     const driver = new Driver();
     driver.join(0, { pid: 7, step: 3 });
