@@ -103,7 +103,8 @@ export class CoordinatorMachine {
     return commands.flatMap((command): MachineCommand[] => {
       const { type } = command;
       if (type === 'admit') return [command, ...this.#tellRound(this.#arrival(command.worker), nowMs)];
-      if (type !== 'refuse' && type !== 'supersede') return [command];
+      // Who is refused has never been admitted, or was found wrong by the round, which dropped its process itself.
+      if (type !== 'supersede') return [command];
       const lost = { type: 'workerLost', worker: command.worker, isPolite: false } as const;
       return [command, ...this.#tellRound(lost, nowMs)];
     });

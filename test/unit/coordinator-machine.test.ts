@@ -15,7 +15,7 @@ class Driver {
 
   join(worker: number, pid = worker): MachineCommand[] {
     const process = { host: 'host', pid };
-    const who = { process, instance: `instance ${worker}`, address: 'address', threads: 1, step: 0 };
+    const who = { process, instance: `instance ${pid}`, address: 'address', threads: 1, step: 0 };
     return this.machine.handle({ type: 'sessionReady', worker, ...who }, this.nowMs);
   }
 
@@ -56,6 +56,13 @@ test('a worker that joins a round gets its weights before its range', () => {
   driver.start(2);
   driver.lose(1);
   expect(named(driver.join(2))).toEqual(['admit 2', 'assign 2']);
+});
+
+test('a worker that comes back has the leaves of its old session to compute', () => {
+  const driver = new Driver();
+  driver.join(1, 7);
+  driver.start(2);
+  expect(named(driver.join(2, 7))).toEqual(['supersede 1', 'admit 2', 'assign 2']);
 });
 
 test('a liar that has come back goes before the round begins again, and gets nothing of it', () => {

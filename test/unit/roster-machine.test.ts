@@ -109,6 +109,14 @@ describe('a worker that comes back', () => {
     expect(driver.join(4, { pid: 7 })).toEqual([{ type: 'refuse', worker: 3, reason: 'lies' }]);
   });
 
+  test('counts no more once it is banned', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    driver.join(0);
+    driver.join(0);
+    driver.machine.ban(2, 'lies', 1);
+    expect(driver.machine.hasEnough).toBe(false);
+  });
+
   test('is found out though its session is over', () => {
     const driver = new Driver();
     driver.join(0, { pid: 7 });
