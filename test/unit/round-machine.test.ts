@@ -127,6 +127,33 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(32);
   });
 
+  test('a range that was given up says nothing about speed', () => {
+    const driver = new RoundDriver();
+    for (let round = 0; round < 4; round++) roundOf(driver, 1);
+    const [first, second] = ofType(driver.start(64), 'assign') as [RoundCommand, RoundCommand];
+    driver.nowMs += 32;
+    driver.answerAll(first, 64);
+    driver.nowMs += 1_000;
+    const [copy] = driver.tell({ type: 'tick' }) as [RoundCommand];
+    driver.nowMs += 32;
+    driver.answerAll(copy, 64);
+    const attempt = second.type === 'assign' ? second.attempt : 0;
+    driver.tell({ type: 'rangeFinished', worker: 2, round: driver.round, attempt, computeMs: 0 });
+    expect(roundOf(driver, 1)).toBe(32);
+  });
+
+  test('a worker that has delivered nothing counts as its threads at the speed of the others’', () => {
+    const driver = new RoundDriver({ workers: 0 });
+    const join = (worker: number, threads: number): RoundCommand[] =>
+      driver.tell({ type: 'workerReady', worker, process: `process ${worker}`, threads });
+    join(1, 2);
+    const [alone] = ofType(driver.start(16), 'assign') as [RoundCommand];
+    driver.nowMs = 10;
+    driver.answerAll(alone, 16);
+    join(2, 6);
+    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 2, 0, 4), assign(2, 3, 4, 16)]);
+  });
+
   test('a worker that is too slow for a single leaf gets a copy of one now and then', () => {
     const driver = new RoundDriver();
     driver.start(2);
@@ -184,6 +211,22 @@ describe('who breaks the protocol', () => {
     expect(driver.machine.inspect(2, sum)).toBe('fast');
   });
 
+  test('answers for no round but its own', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    const sum = { round: 2, attempt: 1, node: LEAF(0), piece: 0 };
+    expect(driver.machine.inspect(1, sum)).toBe(undefined);
+    expect(driver.tell({ type: 'sumReceived', worker: 1, sum, digest: 'right', isFinite: true })).toEqual([]);
+  });
+
+  test('answers to nobody once the round is over', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0));
+    expect(driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 })).toBe(undefined);
+    expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
+  });
+
   test('reports for nobody else', () => {
     const driver = new RoundDriver();
     driver.start(2);
@@ -203,62 +246,5 @@ describe('who breaks the protocol', () => {
     driver.start(3);
     driver.answer(1, 1, { level: 2, index: 0 });
     expect(driver.answer(1, 1, { level: 2, index: 0 })).toEqual([]);
-  });
-});
-
-describe('leaves that nobody can compute', () => {
-  const fail = (
-    driver: RoundDriver,
-    worker: number,
-    attempt: number,
-    isOutOfMemory = false,
-  ): RoundCommand[] => {
-    const { round } = driver;
-    return driver.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
-  };
-
-  test('are given up when three different workers failed on them', () => {
-    const driver = new RoundDriver({ workers: 3 });
-    driver.start(1);
-    expect(fail(driver, 1, 1)).toEqual([assign(2, 2, 0, 1)]);
-    expect(fail(driver, 2, 2)).toEqual([assign(3, 3, 0, 1)]);
-    expect(fail(driver, 3, 3)).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'failed', message: 'trap' },
-    ]);
-  });
-
-  test('are given up when the only worker failed three times', () => {
-    const driver = new RoundDriver({ workers: 1 });
-    driver.start(1);
-    expect(fail(driver, 1, 1)).toEqual([assign(1, 2, 0, 1)]);
-    expect(fail(driver, 1, 2)).toEqual([assign(1, 3, 0, 1)]);
-    expect(ofType(fail(driver, 1, 3), 'giveUp')).toHaveLength(1);
-  });
-
-  test('are given up at the second lack of memory, naming the leaf that both had', () => {
-    const driver = new RoundDriver({ workers: 3 });
-    driver.start(6);
-    driver.lose(1);
-    expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
-    expect(ofType(fail(driver, 2, 4, true), 'giveUp')).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'outOfMemory', message: 'trap' },
-    ]);
-  });
-
-  test('are given up when eight processes were lost with them, but not for one that comes and goes', () => {
-    const driver = new RoundDriver({ workers: 0 });
-    driver.start(1);
-    for (let worker = 1; worker <= 20; worker++) {
-      driver.join(worker, 'the same');
-      expect(driver.lose(worker)).toEqual([]);
-    }
-    for (let worker = 21; worker <= 26; worker++) {
-      driver.join(worker);
-      expect(driver.lose(worker)).toEqual([]);
-    }
-    driver.join(27);
-    expect(driver.lose(27)).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'lost', message: '8 workers were lost while they had them' },
-    ]);
   });
 });
