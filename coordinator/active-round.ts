@@ -119,7 +119,7 @@ const GIVE_UP: Readonly<
   },
   outOfMemory: {
     code: 'E_SHARD_MEMORY',
-    what: '{leaves} needs more memory than the workers have',
+    what: 'no worker has the memory to {kind} {leaves}',
     help: 'use more shards, a smaller batchSize or a smaller model, or give workers more memory',
   },
   lost: {

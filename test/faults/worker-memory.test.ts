@@ -23,7 +23,7 @@ const SMALL_HEAP = '--max-old-space-size=128';
 const ABORTED = /worker process \d \(pid \d+\) ended: SIGABRT, out of memory; starting it again/;
 const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL, out of memory; starting it again/;
 const NEEDS_MEMORY =
-  /error\[E_SHARD_MEMORY\]: shards? \d+(?: to \d+)? \(dataset rows \d+(?:, \d+)+\) needs more memory than the workers have: the worker process ended for lack of memory/;
+  /error\[E_SHARD_MEMORY\]: no worker has the memory to train shards? \d+(?: to \d+)? \(dataset rows \d+(?:, \d+)+\): the worker process ended for lack of memory/;
 
 const missing = missingForControlGroup('memory');
 const where = missing === undefined ? '' : ` (not here: ${missing} missing)`;
