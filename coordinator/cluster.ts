@@ -2,8 +2,6 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
-import type { Logger } from '../src/log.ts';
-import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { treeSum } from '../src/tree.ts';
@@ -11,11 +9,14 @@ import { ActiveRound } from './active-round.ts';
 import type { RoundTask } from './active-round.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import { EncodedWeights } from './encoded-weights.ts';
 import { CoordinatorMachine } from './machine/coordinator-machine.ts';
 import type { MachineCommand, MachineEvent, MachineOptions } from './machine/coordinator-machine.ts';
 import type { SumName, WorkerProcess } from './machine/events.ts';
 import { processName } from './machine/roster-machine.ts';
 import type { Referee } from './referee.ts';
+import { starved, warnOfShortage } from './shortage.ts';
+import type { ShortageOptions } from './shortage.ts';
 import { SumInbox } from './sum-inbox.ts';
 import { SumSlots } from './sum-slots.ts';
 import type { TrainingState } from './training-state.ts';
@@ -33,16 +34,13 @@ export interface BannedWorker {
 }
 
 /** What a cluster is made from. */
-export interface ClusterOptions extends MachineOptions {
+export interface ClusterOptions extends MachineOptions, ShortageOptions {
   readonly run: string;
   readonly state: TrainingState;
   /** f32 that come back for each row of an evaluation. */
   readonly evaluationWidth: number;
-  readonly log: Logger;
   /** Whether workers end with this process, and so have nobody to come back to. */
   readonly ownsWorkers: boolean;
-  /** What to tell a user whose run has no workers; asked when it is said, for the port is known only then. */
-  readonly joinHint: () => string;
   /** Makes the coordinator's own engine, when two answers differ for the first time. */
   readonly createReferee: () => Promise<Referee>;
   /** A worker takes part from now on. */
@@ -64,13 +62,6 @@ export interface ClusterCounters {
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
 
-/** A message with a piece of the weights. */
-interface EncodedPiece {
-  readonly version: number;
-  readonly fingerprint: string;
-  readonly data: WeakRef<Buffer>;
-}
-
 /** The fineness of lateness. */
 const TICK_MS = 50;
 /** Most leaves of an evaluation round: keeps its messages small. */
@@ -90,6 +81,7 @@ export class Cluster implements Compute {
   readonly #options: ClusterOptions;
   readonly #state: TrainingState;
   readonly #machine: CoordinatorMachine;
+  readonly #weights: EncodedWeights;
   readonly #slots: SumSlots;
   readonly #inbox: SumInbox;
   /** Everyone who is ready. */
@@ -98,8 +90,6 @@ export class Cluster implements Compute {
   readonly #sessions = new Map<number, WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
-  /** Encoded weights by piece, for as long as somebody waits for them. */
-  readonly #encodedPieces: (EncodedPiece | undefined)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
   #gathering: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #referee: Promise<Referee> | undefined;
@@ -109,6 +99,7 @@ export class Cluster implements Compute {
     this.#options = options;
     this.#machine = new CoordinatorMachine(options, performance.now());
     this.#state = options.state;
+    this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
     this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
@@ -312,13 +303,13 @@ export class Cluster implements Compute {
       case 'banned':
         return this.#ban(command);
       case 'waiting':
-        return this.#announceWait(command);
+        return warnOfShortage(this.#options, { ...command, hasBegun: this.#active !== undefined });
       case 'gathered':
         this.#gathering?.resolve();
         this.#gathering = undefined;
         return;
       case 'starved':
-        throw this.#starved(command);
+        throw starved(this.#options, command);
       default:
         return command satisfies never;
     }
@@ -418,47 +409,10 @@ export class Cluster implements Compute {
     this.#options.log.warn(`${name} waits ${restMs / 1000} s: workers of ${remoteAddress} keep vanishing`);
   }
 
-  #announceWait({ have, need, waitedMs }: CommandOf<'waiting'>): void {
-    const { joinHint, log } = this.#options;
-    const who = `${have} of ${need} workers`;
-    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint()}`);
-    else if (this.#active) log.warn(`${who}, waiting`);
-  }
-
-  #starved({ have, need }: CommandOf<'starved'>): LockstepError {
-    const { joinHint, waitMs } = this.#options;
-    const who = have === 0 ? 'no worker' : `only ${have} of ${need} workers`;
-    return new LockstepError({
-      category: 'noWorkers',
-      code: 'E_NO_WORKERS',
-      message: `${who} joined within ${Math.round(waitMs / 1000)} s`,
-      help: joinHint(),
-    });
-  }
-
-  /** Sends the same bytes to all: those that are still queued for others, or encoded anew. */
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
-    const state = this.#state;
-    const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
-    if (!piece || sessions.length === 0) return;
-    const version = which === 'current' ? state.version : state.version + 1;
-    const known = this.#encodedPieces[index];
-    const { fingerprint, bytes } = piece;
-    // A step that begins again makes other bytes of the same version.
-    const isKnown = known?.version === version && known.fingerprint === fingerprint;
-    let data = isKnown ? known.data.deref() : undefined;
-    if (!data) {
-      const message = {
-        type: 'weights',
-        run: this.#options.run,
-        version,
-        piece: index,
-        fingerprint,
-      } as const;
-      data = encodeMessage(message, bytes);
-      this.#encodedPieces[index] = { version, fingerprint, data: new WeakRef(data) };
-    }
-    this.#send(sessions, data);
+    if (sessions.length === 0) return;
+    const data = this.#weights.message(index, which);
+    if (data) this.#send(sessions, data);
   }
 
   #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {

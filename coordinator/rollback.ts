@@ -1,15 +1,16 @@
 // Undoing what a worker may have done that was found to lie: the run goes back to a state from before the worker came,
-// and takes the steps since then again. Only what another worker, too, had computed could stay.
+// and takes the steps since then again. Only what another worker, too, had computed could stay. Nothing is kept for
+// this besides checkpoints: where no checkpoint is old enough, the run begins again.
 import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import type { Config } from '../src/config/schema.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import type { NamedTensor } from '../src/safetensors.ts';
 import { manifestOf, restoreCheckpoint } from './resume.ts';
 import type { RunIdentity } from './run-identity.ts';
 import { restoreSnapshot, snapshotOf } from './snapshot.ts';
 import type { TrainingRollback } from './train.ts';
+import { FIRST_PROGRESS } from './training-progress.ts';
 import type { TrainingProgress } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
@@ -19,8 +20,10 @@ export interface RollbackOptions {
   readonly state: TrainingState;
   readonly identity: RunIdentity;
   readonly store: CheckpointStore;
-  /** Where this session of the run starts: all workers come later. */
-  readonly start: TrainingProgress;
+  /** The checkpoint that the session went on from, if any; it may be another run's. */
+  readonly source: string | undefined;
+  /** Makes the state that the run began with once more. */
+  readonly recreateInitial: () => Promise<TrainingState>;
   readonly log: Logger;
   /** The state is back where this progress stood. */
   readonly onDone: (progress: TrainingProgress, from: string) => void;
@@ -34,17 +37,20 @@ export interface Liar {
   readonly joinedAtStep: number;
 }
 
-/** See the head of this file. With the policy `rollback` it holds a copy of the state that the session starts from. */
+/** A point that a run can go back to. */
+interface Origin {
+  readonly progress: TrainingProgress;
+  /** As people know it. */
+  readonly from: string;
+}
+
+/** See the head of this file. */
 export class Rollback implements TrainingRollback {
   readonly #options: RollbackOptions;
-  readonly #startStep: number;
-  readonly #startTensors: ReadonlyMap<string, NamedTensor> | undefined;
   #liars: Liar[] = [];
 
   constructor(options: RollbackOptions) {
     this.#options = options;
-    this.#startStep = options.state.step;
-    this.#startTensors = options.policy === 'rollback' ? copyOf(options.state) : undefined;
   }
 
   /** Steps since the worker came may be wrong. */
@@ -68,45 +74,39 @@ export class Rollback implements TrainingRollback {
     // What waits to be written may be wrong, too: it must be there to be taken back.
     await store.flush();
     const numTrusted = Math.min(...liars.map(({ joinedAtStep }) => joinedAtStep));
-    const { progress, from } = (await this.#readBefore(numTrusted)) ?? this.#restart();
+    const { progress, from } = (await this.#readBefore(numTrusted)) ?? (await this.#beginAgain());
     log.warn(`going back to ${from}, from before ${liars.map(({ name }) => name).join(', ')} came`);
     onDone(progress, from);
     return progress;
   }
 
-  async #readBefore(
-    numSteps: number,
-  ): Promise<{ readonly progress: TrainingProgress; readonly from: string } | undefined> {
-    const { state, identity, store, log } = this.#options;
-    for (const { path, step } of await store.list()) {
+  async #readBefore(numSteps: number): Promise<Origin | undefined> {
+    const { state, identity, store, source, log } = this.#options;
+    const files = (await store.list()).map(({ path }) => path);
+    if (source !== undefined && !files.includes(source)) files.push(source);
+    for (const file of files) {
       try {
-        const checkpoint = await readCheckpoint(path);
+        const checkpoint = await readCheckpoint(file);
         if (manifestOf(checkpoint).optimizerSteps > numSteps) continue;
         const { progress } = restoreCheckpoint(checkpoint, state, identity);
-        await store.continueFrom(step);
-        return { progress, from: path };
+        await store.continueFrom(checkpoint.step);
+        return { progress, from: file };
       } catch (error) {
         if (!(error instanceof LockstepError)) throw error;
         log.warn(error.message);
       }
     }
-    // None of them is from before.
-    await store.continueFrom(-1);
     return undefined;
   }
 
-  #restart(): { readonly progress: TrainingProgress; readonly from: string } {
-    const { state, start } = this.#options;
-    const from = 'where this session began';
-    restoreSnapshot(state, this.#startTensors ?? new Map(), { step: this.#startStep, path: from });
-    return { progress: start, from };
+  async #beginAgain(): Promise<Origin> {
+    const { state, store, recreateInitial } = this.#options;
+    const initial = new Map(snapshotOf(await recreateInitial()).map(({ name, ...tensor }) => [name, tensor]));
+    const from = 'the beginning';
+    await store.continueFrom(-1);
+    restoreSnapshot(state, initial, { step: 0, path: from });
+    return { progress: FIRST_PROGRESS, from };
   }
-}
-
-function copyOf(state: TrainingState): ReadonlyMap<string, NamedTensor> {
-  return new Map(
-    snapshotOf(state).map(({ name, shape, values }) => [name, { shape, values: values.slice() }]),
-  );
 }
 
 function stopped(liars: readonly Liar[]): LockstepError {

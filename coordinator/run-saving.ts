@@ -1,10 +1,14 @@
 // Where a run begins or goes on, and everything that lets it go on later: its checkpoints, and the way back.
 import { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
 import type { SavedCheckpoint } from '../src/checkpoint/checkpoint-store.ts';
+import { LockstepError } from '../src/errors.ts';
+import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
+import { Memory } from '../src/memory.ts';
 import { Checkpointer } from './checkpointer.ts';
 import type { ResumePoint } from './output/run-recorder.ts';
 import type { RunDirectory } from './output/run-directory.ts';
+import { initialState } from './prepare.ts';
 import type { PreparedRun } from './prepare.ts';
 import { readSource, restoreCheckpoint } from './resume.ts';
 import type { ResumeSource } from './resume.ts';
@@ -54,6 +58,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     onSaved,
   });
   const identity = runIdentity(prepared);
+  const initialFingerprint = state.fingerprint;
   const perEpoch = stepsPerEpoch(prepared);
   const found = source && (await readSource(source, store, { allowOlder }));
   const manifest = found && restoreCheckpoint(found, state, identity);
@@ -74,6 +79,29 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     keeper?.wentBack(progress);
     onRolledBack(pointAt(progress, from));
   };
-  const rollback = new Rollback({ policy: audit.onLie, state, identity, store, start, log, onDone });
+  const rollback = new Rollback({
+    policy: audit.onLie,
+    state,
+    identity,
+    store,
+    source: resumed?.from,
+    recreateInitial: () => recreateInitial(prepared, initialFingerprint),
+    log,
+    onDone,
+  });
   return { progress: start, resumed, keeper, rollback, wallSeconds };
+}
+
+/** In a memory of its own, which nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
+async function recreateInitial(prepared: PreparedRun, fingerprint: string): Promise<TrainingState> {
+  const memory = new Memory();
+  const kernels = await instantiateKernels(prepared.kernelModule.module, memory.wasm);
+  const state = await initialState({ ...prepared, kernels, memory });
+  if (state.fingerprint === fingerprint) return state;
+  throw new LockstepError({
+    category: 'checkpoint',
+    code: 'E_INIT_WEIGHTS',
+    message: `model.init ${prepared.config.model.init} has changed since the run began, and the run has to begin again`,
+    help: 'start the run anew',
+  });
 }

@@ -6,30 +6,23 @@ import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { CoordinatorMessage, Received, WorkerMessage } from '../../src/protocol/message-types.ts';
 import { parseWorkerMessage } from '../../src/protocol/messages.ts';
+import { Inbox } from './inbox.ts';
+import type { Ending } from './inbox.ts';
 
 type ReceivedOf<Type extends WorkerMessage['type']> = Received<Extract<WorkerMessage, { type: Type }>>;
 
 /** One connection of a worker. */
 export class FakeSession {
   readonly connection: Connection;
-  readonly ended: Promise<{ code: number; reason: string }>;
-  #received: Received<WorkerMessage>[] = [];
-  #wake: () => void = () => undefined;
-  #hasEnded = false;
+  readonly #inbox: Inbox<WorkerMessage>;
 
   constructor(connection: Connection) {
     this.connection = connection;
-    this.ended = new Promise((resolve) =>
-      connection.onClose((code, reason) => {
-        this.#hasEnded = true;
-        this.#wake();
-        resolve({ code, reason });
-      }),
-    );
-    connection.onMessage((data) => {
-      this.#received.push(parseWorkerMessage(data));
-      this.#wake();
-    });
+    this.#inbox = new Inbox(connection, parseWorkerMessage);
+  }
+
+  get ended(): Promise<Ending> {
+    return this.#inbox.ended;
   }
 
   send(message: CoordinatorMessage, body?: Uint8Array): void {
@@ -38,11 +31,7 @@ export class FakeSession {
 
   /** Resolves to the next message, which must be of this type. */
   async next<Type extends WorkerMessage['type']>(type: Type): Promise<ReceivedOf<Type>> {
-    while (this.#received.length === 0) {
-      if (this.#hasEnded) throw new Error(`the connection ended without "${type}"`);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
-    const received = this.#received.shift() as Received<WorkerMessage>;
+    const received = await this.#inbox.take(type);
     if (received.message.type !== type) throw new Error(`"${received.message.type}" came, not "${type}"`);
     return received as ReceivedOf<Type>;
   }

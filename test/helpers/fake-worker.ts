@@ -13,16 +13,12 @@ import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
 import { loadKernelBuilds } from '../../worker/kernel-builds.ts';
+import { Inbox } from './inbox.ts';
+import type { Ending } from './inbox.ts';
 
 type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<
   Extract<CoordinatorMessage, { type: Type }>
 >;
-
-/** How a connection ended. */
-export interface Ending {
-  readonly code: number;
-  readonly reason: string;
-}
 
 /** What an honest worker of this machine says first. */
 export async function honestHello(): Promise<HelloMessage> {
@@ -46,25 +42,12 @@ let lastPid = 0;
 
 /** See the head of this file. */
 export class FakeWorker {
-  readonly ended: Promise<Ending>;
-  #connection: Connection;
-  #received: Received<CoordinatorMessage>[] = [];
-  #wake: () => void = () => undefined;
-  #hasEnded = false;
+  readonly #connection: Connection;
+  readonly #inbox: Inbox<CoordinatorMessage>;
 
   private constructor(connection: Connection) {
     this.#connection = connection;
-    this.ended = new Promise((resolve) =>
-      connection.onClose((code, reason) => {
-        this.#hasEnded = true;
-        this.#wake();
-        resolve({ code, reason });
-      }),
-    );
-    connection.onMessage((data) => {
-      this.#received.push(parseCoordinatorMessage(data));
-      this.#wake();
-    });
+    this.#inbox = new Inbox(connection, parseCoordinatorMessage);
   }
 
   /** Connects, and says nothing. */
@@ -89,6 +72,10 @@ export class FakeWorker {
     return worker;
   }
 
+  get ended(): Promise<Ending> {
+    return this.#inbox.ended;
+  }
+
   send(message: WorkerMessage, body?: Uint8Array): void {
     this.sendBytes(encodeMessage(message, body));
   }
@@ -110,11 +97,8 @@ export class FakeWorker {
   /** Resolves to the next message of one of these types; what comes before it is dropped. */
   async next<Type extends CoordinatorMessage['type']>(...types: Type[]): Promise<ReceivedOf<Type>> {
     for (;;) {
-      const received = this.#received.shift();
-      if (received && isOneOf(received, types)) return received;
-      if (received) continue;
-      if (this.#hasEnded) throw new Error(`the connection ended without "${types.join('" or "')}"`);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+      const received = await this.#inbox.take(types.join('" or "'));
+      if (isOneOf(received, types)) return received;
     }
   }
 }

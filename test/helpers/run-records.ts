@@ -78,9 +78,18 @@ export function countEpochs(directory: string): number {
 }
 
 /** Resolves once the run in `directory` has trained for this many epochs. */
-export async function untilEpoch(command: CliProcess, directory: string, epoch: number): Promise<void> {
-  while (countEpochs(directory) < epoch) {
-    if (command.hasEnded) throw new Error(`ended before epoch ${epoch}:\n${command.stderr}`);
+export function untilEpoch(command: CliProcess, directory: string, epoch: number): Promise<void> {
+  return until(() => countEpochs(directory) >= epoch, command, `epoch ${epoch}`);
+}
+
+/** Resolves once a checkpoint of the run in `directory` is safe. */
+export function untilSaved(command: CliProcess, directory: string): Promise<void> {
+  return until(() => readEvents(directory).includes('checkpointSaved'), command, 'its first checkpoint');
+}
+
+async function until(isSo: () => boolean, command: CliProcess, what: string): Promise<void> {
+  while (!isSo()) {
+    if (command.hasEnded) throw new Error(`ended before ${what}:\n${command.stderr}`);
     await sleep(POLL_MS);
   }
 }

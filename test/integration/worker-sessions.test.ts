@@ -17,7 +17,7 @@ import type { FakeSession } from '../helpers/fake-coordinator.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
-import { countEpochs, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
+import { countEpochs, readRosterEvents, untilEpoch, untilSaved } from '../helpers/run-records.ts';
 import { temporaryDirectory } from '../helpers/table-run.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
@@ -205,6 +205,7 @@ describe('a worker', () => {
     ['SIGINT', 130],
   ] as const)('finds the way back to a coordinator that goes on after %s', async (signal, exitCode) => {
     const first = await startTraining();
+    await untilSaved(first.command, first.directory);
     first.command.signal(signal);
     expect(await first.command.finished).toMatchObject({ exitCode });
     await first.worker.untilStderr(/nothing listens at .*; retrying in/);

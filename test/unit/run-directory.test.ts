@@ -6,33 +6,9 @@ import { LockstepError } from '../../src/errors.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
-import type { Summary } from '../../coordinator/output/summary.ts';
+import { HOUSE_SUMMARY } from '../helpers/house-summary.ts';
 
 const STARTED_AT = new Date(2026, 10, 2, 9, 5, 7);
-
-const SUMMARY: Summary = {
-  name: 'house',
-  seed: 7,
-  numerics: 'strict',
-  weightsSha256: 'ab'.repeat(32),
-  epochs: 30,
-  steps: 2370,
-  samplesSeen: 608_550,
-  workers: 2,
-  wallSeconds: 14,
-  trainSeconds: 12.3,
-  samplesPerSecond: 49_475.6,
-  train: { loss: 0.2134 },
-  validation: {
-    loss: 0.241,
-    rmse: 25_123,
-    mae: 18_000,
-    r2: 0.8,
-    transformed: { rmse: 0.4, mae: 0.3, r2: 0.83 },
-  },
-  test: { loss: 0.25, rmse: 26_123, mae: 19_000, r2: 0.79, transformed: { rmse: 0.41, mae: 0.31, r2: 0.82 } },
-  best: { epoch: 27 },
-};
 
 let root: string;
 
@@ -79,7 +55,7 @@ describe('openRunDirectory', () => {
 
   test('refuses a directory that holds a finished run, unless it is resumed', async () => {
     const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
-    await run.writeSummary(SUMMARY);
+    await run.writeSummary(HOUSE_SUMMARY);
     expect(await refusal(openRunDirectory({ name: 'house', directory: run.path }))).toEqual({
       code: 'E_RUN_EXISTS',
       message: `${run.path} holds a finished run`,
@@ -137,9 +113,9 @@ describe('openRunDirectory', () => {
   test('writes config and summary as others read them', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root });
     await run.writeConfig('name: house\n');
-    await run.writeSummary(SUMMARY);
+    await run.writeSummary(HOUSE_SUMMARY);
     expect(fs.readFileSync(run.configPath, 'utf8')).toBe('name: house\n');
-    expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(SUMMARY);
+    expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(HOUSE_SUMMARY);
   });
 });
 
@@ -208,7 +184,7 @@ describe('metric loggers', () => {
     );
     logger.log(record(1));
     logger.log(record(2));
-    await logger.finish(SUMMARY);
+    await logger.finish(HOUSE_SUMMARY);
     expect(steps).toEqual([1, 2]);
     expect(warnings).toEqual(['metrics.jsonl: records are lost there: disk on fire']);
   });
