@@ -7,6 +7,7 @@ import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { treeSum } from '../src/tree.ts';
 import { ActiveRound } from './active-round.ts';
 import type { RoundTask } from './active-round.ts';
+import { AwakeClock } from './awake-clock.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import { EncodedWeights } from './encoded-weights.ts';
@@ -80,6 +81,7 @@ export class Cluster implements Compute {
   };
   readonly #options: ClusterOptions;
   readonly #state: TrainingState;
+  readonly #clock = new AwakeClock();
   readonly #machine: CoordinatorMachine;
   readonly #weights: EncodedWeights;
   readonly #slots: SumSlots;
@@ -97,7 +99,7 @@ export class Cluster implements Compute {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.#machine = new CoordinatorMachine(options, performance.now());
+    this.#machine = new CoordinatorMachine(options, this.#clock.now());
     this.#state = options.state;
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
@@ -234,7 +236,7 @@ export class Cluster implements Compute {
     if ('evict' in receipt) return session.evict(CLOSE.protocol, receipt.evict);
     const { name: sum, digest, isFinite } = receipt;
     const event = { type: 'sumReceived', worker: session.id, sum, digest, isFinite } as const;
-    const commands = this.#machine.handle(event, performance.now());
+    const commands = this.#machine.handle(event, this.#clock.now());
     if (!commands.some(({ type }) => type === 'store')) receipt.drop();
     this.#carryOut(commands, receipt.store);
   }
@@ -250,7 +252,7 @@ export class Cluster implements Compute {
 
   #handle(event: MachineEvent): void {
     if (this.#fatal) return;
-    this.#carryOut(this.#machine.handle(event, performance.now()));
+    this.#carryOut(this.#machine.handle(event, this.#clock.now()));
   }
 
   #carryOut(commands: readonly MachineCommand[], store?: (slot: number) => void): void {

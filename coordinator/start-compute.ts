@@ -86,7 +86,7 @@ async function startCluster(
   const { prepared, run, state, log, signal } = options;
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
-  let hint = 'look above for why the worker processes ended';
+  let hint = 'what the worker processes say is above';
   const joined = new Set<WorkerSession>();
   const cluster = new Cluster({
     run,
