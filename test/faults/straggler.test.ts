@@ -2,24 +2,14 @@
 // much as it can do in time, and steps take about as long as before.
 import { describe, expect, it } from 'vitest';
 import { ControlGroup, missingForControlGroup } from '../helpers/control-group.ts';
+import { FAILPOINT_RUN } from '../helpers/failpoint-run.ts';
 import { startCoordinator, startWorker } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
 import { countEpochs, readRecords, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** Three steps an epoch, of 0.5 GFLOP each; shards are small enough for a slow worker to be of some use. */
-const CONFIG = {
-  epochs: 48,
-  batchSize: 300,
-  shards: 32,
-  model: {
-    layers: [
-      { kind: 'dense', units: 512, activation: 'relu' },
-      { kind: 'dense', units: 512, activation: 'relu' },
-      { kind: 'dense', units: 1 },
-    ],
-  },
-} as const;
+const CONFIG = { ...FAILPOINT_RUN, epochs: 48, batchSize: 300, shards: 32 };
 const STEPS_PER_EPOCH = 3;
 const PHASE_EPOCHS = 8;
 /** Of a core: at most a tenth of what another worker gets on two cores that others use as well, less on idle ones. */
