@@ -17,6 +17,9 @@ export interface RoundTask {
   readonly evaluationWidth: number;
 }
 
+/** As many as fill a few lines. */
+const MAX_NAMED_ROWS = 64;
+
 /** See the head of this file. */
 export class ActiveRound {
   readonly kind: RoundTask['kind'];
@@ -89,7 +92,7 @@ export class ActiveRound {
   unable({ from, to, cause, message }: GiveUp): LockstepError {
     const rows = this.batch.indices.subarray(this.batch.bounds[from], this.batch.bounds[to]);
     const shards = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
-    const leaves = `${shards} (dataset rows ${rows[0]}, ... ${rows[rows.length - 1]})`;
+    const leaves = `${shards} (dataset rows ${listOf(rows)})`;
     const { code, what, help } = GIVE_UP[cause];
     return new LockstepError({
       category: 'failure',
@@ -98,6 +101,12 @@ export class ActiveRound {
       help,
     });
   }
+}
+
+/** Rows are shuffled, so that only a list tells which they are. */
+function listOf(rows: Uint32Array): string {
+  const named = rows.subarray(0, MAX_NAMED_ROWS).join(', ');
+  return rows.length <= MAX_NAMED_ROWS ? named : `${named} and ${rows.length - MAX_NAMED_ROWS} more`;
 }
 
 const GIVE_UP: Readonly<
@@ -110,7 +119,7 @@ const GIVE_UP: Readonly<
   },
   outOfMemory: {
     code: 'E_SHARD_MEMORY',
-    what: '{leaves} needs more memory than the workers have',
+    what: 'no worker has the memory to {kind} {leaves}',
     help: 'use more shards, a smaller batchSize or a smaller model, or give workers more memory',
   },
   lost: {

@@ -2,6 +2,7 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import { isOutOfMemory } from '../src/memory.ts';
 import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { treeSum } from '../src/tree.ts';
@@ -67,8 +68,6 @@ type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { 
 const TICK_MS = 50;
 /** Most leaves of an evaluation round: keeps its messages small. */
 const MAX_EVALUATION_LEAVES = 1024;
-/** What engines of all platforms say when they cannot have more memory. */
-const OUT_OF_MEMORY = /out of memory|memory\.grow|could not allocate memory|array buffer allocation failed/i;
 
 /** See the head of this file. */
 export class Cluster implements Compute {
@@ -220,8 +219,8 @@ export class Cluster implements Compute {
 
   #receiveFailure(session: WorkerSession, { round, attempt, message }: FailureMessage): void {
     this.#options.log.warn(`${session.name} failed on a range: ${message}`);
-    const isOutOfMemory = OUT_OF_MEMORY.test(message);
-    this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, message, isOutOfMemory });
+    const failed = { message, isOutOfMemory: isOutOfMemory(message) };
+    this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, ...failed });
   }
 
   #receiveSum(session: WorkerSession, message: GradientMessage | EvaluationMessage, body: Uint8Array): void {

@@ -2,6 +2,7 @@
 // die, and gone when it goes.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
 import { createInterface } from 'node:readline';
 import { EXIT } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
@@ -28,6 +29,11 @@ const NODE_FLAGS = ['--single-threaded-gc'];
 const MAX_RESTARTS = 3;
 /** What kills a worker after this time is not what killed it before. */
 const LONG_LIFE_MS = 60_000;
+/**
+ * What Linux adds to a worker's memory, in thousandths of all there is, when it looks for a process to kill for lack of
+ * memory: a worker is started again, the coordinator is not.
+ */
+const OOM_SCORE_ADJUSTMENT = 500;
 /** Longest wait for a worker to end after it was told to. */
 const STOP_DEADLINE_MS = 5_000;
 
@@ -61,6 +67,7 @@ export class LocalWorkers {
       },
     );
     this.#children.add(child);
+    if (child.pid !== undefined) offerToKernel(child.pid);
     if (child.stderr) {
       createInterface({ input: child.stderr }).on('line', (line) =>
         log.warn(`worker process ${index}: ${line}`),
@@ -99,6 +106,15 @@ interface Life {
   /** Starts of this worker before it, in short succession. */
   readonly numRestarts: number;
   readonly startedMs: number;
+}
+
+/** Lets the kernel kill this process before others of about the same size. */
+function offerToKernel(pid: number): void {
+  try {
+    fs.writeFileSync(`/proc/${pid}/oom_score_adj`, String(OOM_SCORE_ADJUSTMENT));
+  } catch {
+    // Not Linux, or gone already.
+  }
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {

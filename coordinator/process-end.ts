@@ -7,15 +7,23 @@ const ABORTED = 134;
 
 /** Watches a series of ends of processes that share the control group of this one. */
 export class ProcessEnds {
-  #numKilled = countKilled();
+  readonly #countKilled: () => number;
+  /** Of the kernel's count, those before this was made, and those that have been told. */
+  #numKnown: number;
+
+  constructor(count: () => number = countKilled) {
+    this.#countKilled = count;
+    this.#numKnown = count();
+  }
 
   /** Whether a process that ended like this, just now, had too little memory. */
   isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): boolean {
     if (signal === 'SIGABRT' || code === ABORTED) return true;
     if (signal !== 'SIGKILL') return false;
-    const before = this.#numKilled;
-    this.#numKilled = countKilled();
-    return this.#numKilled > before;
+    // One for each: two may have been killed before the end of the first is heard of.
+    const isCounted = this.#countKilled() > this.#numKnown;
+    if (isCounted) this.#numKnown++;
+    return isCounted;
   }
 }
 
@@ -32,13 +40,18 @@ function countKilled(): number {
   return 0;
 }
 
-/** Of both versions of control groups, where they are usually mounted. */
+/** Of both versions of control groups, where they are usually mounted; last as a container sees its own, whatever its path is called outside. */
 function counterFiles(): string[] {
   try {
     const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');
     const unified = /^0::(.*)$/m.exec(groups)?.[1] ?? '/';
     const memory = /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$/m.exec(groups)?.[1] ?? '/';
-    return [`/sys/fs/cgroup/memory${memory}/memory.oom_control`, `/sys/fs/cgroup${unified}/memory.events`];
+    return [
+      `/sys/fs/cgroup/memory${memory}/memory.oom_control`,
+      `/sys/fs/cgroup${unified}/memory.events`,
+      '/sys/fs/cgroup/memory/memory.oom_control',
+      '/sys/fs/cgroup/memory.events',
+    ];
   } catch {
     return [];
   }

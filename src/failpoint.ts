@@ -1,7 +1,7 @@
 // Named places where a test can make a running process fail, by the environment variable LOCKSTEP_FAILPOINT:
 // `checkpoint.rename@step=7:kill,checkpoint.fsync#2:throw=EIO`. Unset, a failpoint is one comparison.
 //
-//   failpoint(name: FailpointName, facts?: Readonly<Record<string, string | number>>): string | undefined
+//   failpoint(name: FailpointName, facts?: FailpointFacts): string | undefined
 //
 // gives the text of an action that the caller carries out itself (`flip`), and undefined where nothing is to be done.
 // A new place is one line in FAILPOINTS.
@@ -16,6 +16,7 @@ export const FAILPOINTS = {
   'checkpoint.rename': 'before it takes its name',
   'checkpoint.fsyncDirectory': 'before its directory is forced to the disk',
   'worker.beforeCompute': 'before a worker computes a range',
+  'worker.thread': 'before a compute thread computes its share of a range: trap',
   'worker.afterCompute': 'before it sends a sum of that range',
   'worker.afterSend': 'after it has sent all of them',
   'worker.gradient': 'on the values of a sum of gradients: flip, nan',
@@ -25,8 +26,8 @@ export const FAILPOINTS = {
 /** A name that LOCKSTEP_FAILPOINT may hold. */
 export type FailpointName = keyof typeof FAILPOINTS;
 
-/** What a place knows about itself; conditions are compared with it as text. */
-export type FailpointFacts = Readonly<Record<string, string | number>>;
+/** What a place knows about itself; conditions are compared with it as text. A list meets those on each of its members. */
+export type FailpointFacts = Readonly<Record<string, string | number | Uint32Array>>;
 
 interface Rule {
   readonly name: string;
@@ -54,7 +55,8 @@ export class Failpoints {
   /**
    * Carries out what the rules say for this place: `kill` (SIGKILL to this process), `exit=CODE` (of a thread: ends the
    * thread), `throw` or `throw=EIO` (an error, with that code), `sleep=MS` (blocks the thread, as a stalled one is
-   * blocked). Any other action is returned, with its argument, as it was written: `nan`, `add=1`.
+   * blocked), `fill=MIB` (takes so much of the heap, and keeps it). Any other action is returned, with its argument, as
+   * it was written: `nan`, `add=1`.
    */
   reach(name: FailpointName, facts: FailpointFacts = {}): string | undefined {
     const met = this.#rules.filter(({ rule }) => isMet(rule, name, facts));
@@ -72,7 +74,7 @@ function parseRule(text: string): Rule {
     throw refuse(`${JSON.stringify(text)} does not read NAME[@KEY=VALUE]...[#HIT]:ACTION[=ARGUMENT]`);
   const [, name = '', conditions = '', hit, action = '', argument] = match;
   if (!Object.hasOwn(FAILPOINTS, name)) throw refuse(`there is no failpoint ${JSON.stringify(name)}`);
-  const needsNumber = action === 'exit' || action === 'sleep';
+  const needsNumber = ['exit', 'sleep', 'fill'].includes(action);
   if (needsNumber && !/^\d{1,9}$/.test(argument ?? ''))
     throw refuse(`${action} needs a number, as in ${action}=3`);
   if (action === 'kill' && argument !== undefined) throw refuse('kill takes no argument');
@@ -89,7 +91,11 @@ function parseRule(text: string): Rule {
 }
 
 function isMet(rule: Rule, name: FailpointName, facts: FailpointFacts): boolean {
-  return rule.name === name && rule.conditions.every(([key, value]) => String(facts[key]) === value);
+  const holds = ([key, value]: readonly [string, string]): boolean => {
+    const fact = facts[key];
+    return fact instanceof Uint32Array ? fact.includes(Number(value)) : String(fact) === value;
+  };
+  return rule.name === name && rule.conditions.every(holds);
 }
 
 function perform({ name, action, argument }: Rule): string | undefined {
@@ -105,6 +111,9 @@ function perform({ name, action, argument }: Rule): string | undefined {
     case 'sleep':
       block(Number(argument));
       return undefined;
+    case 'fill':
+      fill(Number(argument));
+      return undefined;
     case 'throw':
       throw Object.assign(new Error(`${argument ?? 'error'} made by failpoint ${name}`), { code: argument });
     default:
@@ -114,6 +123,13 @@ function perform({ name, action, argument }: Rule): string | undefined {
 
 function block(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
+const taken: number[][] = [];
+
+function fill(mebibytes: number): void {
+  // Numbers with a fraction take eight bytes each, and are all different from what a page holds at first.
+  for (let count = 0; count < mebibytes; count++) taken.push(new Array<number>(2 ** 17).fill(0.5));
 }
 
 function refuse(problem: string): LockstepError {

@@ -29,7 +29,7 @@ export class Memory {
 
   /**
    * Returns the address of `byteLength` fresh zero bytes, 64-byte aligned.
-   * @throws LockstepError naming `purpose` where the 4 GiB do not suffice.
+   * @throws LockstepError naming `purpose` where the 4 GiB do not suffice, or the system has no more to give.
    */
   allocate(byteLength: number, purpose: string): number {
     const units = Math.ceil(byteLength / ALIGNMENT);
@@ -83,12 +83,24 @@ export class Memory {
 }
 
 function outOfMemory(byteLength: number, purpose: string, used: number): LockstepError {
+  const reason =
+    used + byteLength > MEMORY_LIMIT_BYTES
+      ? `${formatBytes(used)} of the 4 GiB that WebAssembly can address are in use`
+      : `the system gives no more than the ${formatBytes(used)} in use`;
   return new LockstepError({
     category: 'failure',
     code: 'E_MEMORY',
-    message: `${formatBytes(byteLength)} for ${purpose} do not fit: ${formatBytes(used)} of the 4 GiB that WebAssembly can address are in use`,
+    message: `out of memory: ${formatBytes(byteLength)} for ${purpose} do not fit: ${reason}`,
     help: 'use a smaller model, batch or dataset',
   });
+}
+
+/** What the errors above say, and engines of all platforms, when they cannot have more memory. */
+const OUT_OF_MEMORY = /out of memory|memory\.grow|could not allocate memory|array buffer allocation failed/i;
+
+/** Whether an error with this text, of this process or of another one, is for lack of memory. */
+export function isOutOfMemory(message: string): boolean {
+  return OUT_OF_MEMORY.test(message);
 }
 
 /** Bytes in words: `1.5 MiB`. */

@@ -7,8 +7,9 @@ import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
 import type { PackedWeights } from '../src/engine/weights.ts';
+import { failpoint } from '../src/failpoint.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
-import { Memory } from '../src/memory.ts';
+import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
 import type { LossInput } from '../src/losses/registry.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { ModelSpec } from '../src/model/model.ts';
@@ -75,12 +76,19 @@ function runJob(job: ThreadJob): void {
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
     let lastPiece: GradientPiece | undefined;
+    if (job.range) meetFailpoint(job, job.range);
     if (job.range && job.kind === 'train') lastPiece = train({ ...job.range, step: job.step });
     if (job.range && job.kind === 'evaluate') evaluate(job.range);
     post({ type: 'done', computeMs: performance.now() - startedMs, lastPiece });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
   }
+}
+
+/** A trap is what a kernel with a fault in it, or on broken memory, runs into: an address where there is no memory. */
+function meetFailpoint({ kind, step }: ThreadJob, { indices }: RowRange): void {
+  const facts = { type: kind, step, row: indices, thread: setup.thread };
+  if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
 }
 
 /** Posts all pieces but the last, which it returns. */

@@ -26,6 +26,12 @@ describe('a rule', () => {
     expect(points.reach('checkpoint.rename', { step: 7, file: 'a.json' })).toBe('flip');
   });
 
+  it('holds where a list has the member it names', () => {
+    const points = new Failpoints('worker.thread@row=17:trap');
+    expect(points.reach('worker.thread', { row: Uint32Array.of(1, 170) })).toBeUndefined();
+    expect(points.reach('worker.thread', { row: Uint32Array.of(1, 17) })).toBe('trap');
+  });
+
   it('holds at the hit it counts, among those that meet the conditions', () => {
     const points = new Failpoints('checkpoint.write@step=7#2:nan');
     const reached = [7, 6, 7, 7].map((step) => points.reach('checkpoint.write', { step }));
@@ -74,6 +80,12 @@ describe('an action', () => {
     const { stdout, ms } = runInto('checkpoint.fsync:sleep=300');
     expect(stdout).toBe('went on with undefined\n');
     expect(ms).toBeGreaterThan(300);
+  });
+
+  it('fills the heap', () => {
+    const before = process.memoryUsage().heapUsed;
+    new Failpoints('checkpoint.fsync:fill=32').reach('checkpoint.fsync');
+    expect(process.memoryUsage().heapUsed - before).toBeGreaterThan(30 * 2 ** 20);
   });
 
   it('throws, with the code of a system error where one is named', () => {

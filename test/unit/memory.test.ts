@@ -1,7 +1,7 @@
 // Laying out one linear memory.
 import { describe, expect, it } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
-import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../../src/memory.ts';
+import { MEMORY_LIMIT_BYTES, Memory, formatBytes, isOutOfMemory } from '../../src/memory.ts';
 
 describe('Memory', () => {
   it('gives aligned, zeroed regions one after the other', () => {
@@ -71,12 +71,22 @@ describe('Memory', () => {
       expect.objectContaining({
         code: 'E_MEMORY',
         exitCode: 1,
-        message: `4.0 GiB for the dataset do not fit: ${used} of the 4 GiB that WebAssembly can address are in use`,
+        message: `out of memory: 4.0 GiB for the dataset do not fit: ${used} of the 4 GiB that WebAssembly can address are in use`,
         help: 'use a smaller model, batch or dataset',
       }),
     );
     expect(memory.wasm.buffer.byteLength).toBe(65_536);
     expect(memory.allocate(8, 'tests')).toBe(memory.usedBytes - 64);
+  });
+
+  it('says so where the system has no more to give, in words that mean a lack of memory', () => {
+    const memory = new Memory(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
+    const message =
+      'out of memory: 64.0 KiB for gradients do not fit: the system gives no more than the 0 B in use';
+    expect(() => memory.allocate(65_537, 'gradients')).toThrow(message);
+    expect(isOutOfMemory(message)).toBe(true);
+    expect(isOutOfMemory('WebAssembly.Memory.grow(): Unable to grow instance memory')).toBe(true);
+    expect(isOutOfMemory('memory access out of bounds')).toBe(false);
   });
 });
 

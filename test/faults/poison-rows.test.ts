@@ -1,0 +1,85 @@
+// Rows that no worker can compute: real processes whose kernels trap, or whose threads fail, whenever they are given one
+// of them. Three different workers prove that the fault is the row's; one alone is only a bad worker.
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { prepareRun } from '../../coordinator/prepare.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { epochOrder } from '../../src/data/batches.ts';
+import { CliProcess } from '../helpers/cli.ts';
+import { startCoordinator, startWorker } from '../helpers/network-run.ts';
+import { TABLE_CONFIG } from '../helpers/table-run.ts';
+import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
+import type { Run } from '../helpers/undisturbed.ts';
+
+const CONFIG = { epochs: 3 };
+const STEP = 3;
+const SHARD = 4;
+
+const { batchSize, shards } = TABLE_CONFIG;
+const rowsPerShard = batchSize / shards;
+
+/** The rows of the first epoch, in the order of their steps and shards. */
+async function orderOf(cwd: string): Promise<Uint32Array> {
+  const { config } = await loadConfig({ path: path.join(cwd, 'table.yaml'), env: {} });
+  const { data } = await prepareRun(config, () => undefined);
+  return epochOrder(data.splits.train, { seed: config.seed, epoch: 0, shuffle: true });
+}
+
+/** Where the row is met first. */
+const POSITION = STEP * batchSize + SHARD * rowsPerShard + 2;
+
+/** Asserts that the run ends for the shard with the row, and names all rows of the shards that it names. */
+async function expectNamed({ command }: Run, order: Uint32Array, why: string): Promise<void> {
+  const { exitCode, stderr } = await command.finished;
+  expect(exitCode, stderr).toBe(1);
+  expect(stderr).not.toMatch(/unhandled|uncaught/i);
+  const named =
+    /error\[E_POISON_SHARD\]: no worker can train shards? (\d+)(?: to (\d+))? \(dataset rows ([\d, ]+)\): (.*)/;
+  const [, from, to = from, rows, reason] = named.exec(stderr) ?? [];
+  expect(reason).toBe(why);
+  expect(Number(from)).toBeLessThanOrEqual(SHARD);
+  expect(Number(to)).toBeGreaterThanOrEqual(SHARD);
+  const first = STEP * batchSize + Number(from) * rowsPerShard;
+  const end = STEP * batchSize + (Number(to) + 1) * rowsPerShard;
+  expect(rows).toBe(order.subarray(first, end).join(', '));
+}
+
+describe('a row on which kernels trap', () => {
+  it('in three workers ends the run, and its shard is named', async () => {
+    const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
+    const order = await orderOf(run.cwd);
+    const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:trap` };
+    const workers = [1, 2, 3].map(() => startWorker(run, run.url, { env }));
+    await expectNamed(run, order, 'memory access out of bounds');
+    // The run can be gone on with once the row is mended: they wait for that.
+    for (const worker of workers) {
+      worker.signal('SIGTERM');
+      expect((await worker.finished).exitCode).toBe(143);
+    }
+  });
+
+  it('in one worker of three alone changes nothing', async () => {
+    const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
+    const order = await orderOf(run.cwd);
+    // One of each shard of the first step, of which every worker gets some.
+    const rows = Array.from({ length: shards }, (_, shard) => order[shard * rowsPerShard]);
+    const env = { LOCKSTEP_FAILPOINT: rows.map((row) => `worker.thread@row=${row}:trap`).join() };
+    const bad = startWorker(run, run.url, { env });
+    const sound = [1, 2].map(() => startWorker(run));
+    await expectUndisturbedEnd(run, CONFIG);
+    expect(run.command.stderr).toMatch(/worker \d .* failed on a range: memory access out of bounds/);
+    for (const worker of sound) expect((await worker.finished).exitCode).toBe(0);
+    bad.signal('SIGTERM');
+    await bad.finished;
+  });
+});
+
+it('a row on which the threads of two local workers fail ends the run, and its shard is named', async () => {
+  const cwd = longRun(CONFIG);
+  const order = await orderOf(cwd);
+  const directory = path.join(cwd, 'run');
+  const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', directory];
+  const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:throw` };
+  const command = CliProcess.start(args, { cwd, env });
+  await expectNamed({ command, directory }, order, 'error made by failpoint worker.thread');
+});

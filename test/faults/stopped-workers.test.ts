@@ -1,0 +1,57 @@
+// Workers that stand still for half a minute: what they had is computed by others, what they send late counts for
+// nothing, and they come back as soon as they can.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, it } from 'vitest';
+import { startTraining, startWorker } from '../helpers/network-run.ts';
+import { readRecords, readRosterEvents, workerPids } from '../helpers/run-records.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+const STOP_MS = 30_000;
+const deadlineMs = 150_000;
+
+function countSteps(directory: string): number {
+  return readRecords(directory, 'events.jsonl').filter(({ type }) => type === 'stepDone').length;
+}
+
+async function oneOfTwo(): Promise<void> {
+  // 450 steps that take 45 s, so that it can come back to them.
+  const env = { LOCKSTEP_FAILPOINT: 'coordinator.afterStep:sleep=100' };
+  const run = await startTraining({ cli: { env, deadlineMs } });
+  const stopped = startWorker(run, run.url, { deadlineMs });
+  await run.command.untilStderr(/worker 2 .* joined/);
+  stopped.signal('SIGSTOP');
+  const stepsBefore = countSteps(run.directory);
+  await sleep(STOP_MS);
+  const stepsMeanwhile = countSteps(run.directory) - stepsBefore;
+  stopped.signal('SIGCONT');
+  await run.command.untilStderr(/worker 3 .* joined/);
+  // From here on it is alone.
+  run.worker.signal('SIGTERM');
+  expect((await run.worker.finished).exitCode).toBe(143);
+  await expectUndisturbedEnd(run);
+  expect((await stopped.finished).exitCode).toBe(0);
+  expect(run.command.stderr).toMatch(/worker 2 .* left: not a byte came for 15 s/);
+  // It kept the dataset, and is one process.
+  expect(workerPids(run.directory).get(3)).toBe(stopped.pid);
+  expect(readRosterEvents(run.directory)).toEqual([
+    ...['workerJoined 1', 'workerJoined 2', 'workerLeft 2', 'workerJoined 3', 'workerLeft 1', 'workerLeft 3'],
+  ]);
+  expect(stepsMeanwhile).toBeGreaterThan(50);
+}
+
+async function theOnlyOne(): Promise<void> {
+  const run = await startTraining({ cli: { deadlineMs } });
+  run.worker.signal('SIGSTOP');
+  await sleep(STOP_MS);
+  run.worker.signal('SIGCONT');
+  await expectUndisturbedEnd(run);
+  expect((await run.worker.finished).exitCode).toBe(0);
+  expect(run.command.stderr).toContain('0 of 1 workers, waiting');
+  expect(readRosterEvents(run.directory)).toEqual([
+    ...['workerJoined 1', 'workerLeft 1', 'workerJoined 2', 'workerLeft 2'],
+  ]);
+}
+
+it('a worker that is stopped for 30 s comes back and takes part, beside another one or alone', async () => {
+  await Promise.all([oneOfTwo(), theOnlyOne()]);
+});
