@@ -29,6 +29,8 @@ const FAULTS_END_MS = 300_000;
 const MAX_CRASHES = 3;
 /** Workers that may be lost for one result of the training: eight are what the coordinator takes for a poisonous shard. */
 const MAX_LOSSES = 5;
+/** How soon it is known why a process ended: long before eight of them have. */
+const NEWS_MS = 20;
 const MAX_EVENTS = 400_000;
 
 /** Runs a scenario to its end. */
@@ -140,7 +142,8 @@ class Simulation {
   #poisoned(worker: SimulatedWorker): void {
     this.#replace(() => worker.kill());
     if (this.#scenario.poison?.isOutOfMemory !== true) return;
-    this.#clock.after(this.#chance.between(0, 200), () => this.#coordinator?.ranOutOfMemory(worker.pid));
+    const news = (): void => this.#coordinator?.ranOutOfMemory(worker.pid);
+    this.#clock.after(this.#chance.between(0, NEWS_MS), news);
   }
 
   #maybeCrash(): void {

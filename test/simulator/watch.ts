@@ -63,6 +63,8 @@ export class Watch {
   /** Workers that had had nothing to do for long when the round began. */
   #idle: readonly number[] = [];
   #numLeaves = 0;
+  /** Leaves of this round that were given out, those given twice counted twice. */
+  #numGiven = 0;
   /** By leaf and piece, the processes from which it has come: a copy of such a leaf may be a witness. */
   readonly #witnesses = new Map<string, Set<number>>();
   #numPieces = 0;
@@ -141,6 +143,7 @@ export class Watch {
     }
     this.#round = round;
     this.#numLeaves = leafRows.length;
+    this.#numGiven = 0;
     this.#numPieces = numPieces;
     this.#witnesses.clear();
   }
@@ -152,8 +155,10 @@ export class Watch {
       if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
     }
     const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
-    if (this.#idle.length > 0 && this.#idle.every(isLeftOut))
+    const isTried = this.#numGiven > this.#numLeaves;
+    if (this.#idle.length > 0 && this.#idle.every(isLeftOut) && !isTried) {
       complain(`workers ${this.#idle.join(', ')} are left out`);
+    }
   }
 
   /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
@@ -169,6 +174,7 @@ export class Watch {
     if (watched?.isAdmitted !== true) return complain(`a range for worker ${worker}, which takes no part`);
     if (from < 0 || from >= to || to > this.#numLeaves) complain(`leaves [${from}, ${to}) do not exist`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
+    this.#numGiven += to - from;
     watched.owed.set(attempt, { round: this.#round, from, to, givenMs: nowMs });
   }
 
