@@ -128,8 +128,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     const observer = both(recorder, options.observer);
     const result = await train({ ...prepared, state, compute, observer, keeper, rollback, signal }, progress);
     recorder.endProgress();
-    await saveModel(directory.modelPath, { ...prepared, state });
-    await keeper?.finish();
+    await saveLast(keeper, () => saveModel(directory.modelPath, { ...prepared, state }));
     summary = summarize(config, result, state.weightsSha256(), wallSeconds());
     await compute.close('the run is finished', true);
     if (config.plots) await drawPlots(directory, prepared, result, log);
@@ -178,33 +177,46 @@ interface Unfinished {
 }
 
 /**
+ * Saves the model, even where the last checkpoint is not saved; and after it, for a checkpoint on its way takes the
+ * room that the model needs. @throws LockstepError (exit 4) if one of them could not be saved
+ */
+async function saveLast(keeper: Checkpointer | undefined, save: () => Promise<void>): Promise<void> {
+  const [checkpoint] = await Promise.allSettled([keeper?.finish()]);
+  await save();
+  if (checkpoint.status === 'rejected') throw checkpoint.reason;
+}
+
+/**
  * What a run that ends early leaves behind: where it stood, and the best weights of its finished epochs. Resolves to
- * whether the run can go on from there.
+ * whether the run may go on later.
  */
 async function salvage(
   reason: unknown,
   { keeper, directory, prepared, state, log }: Unfinished,
 ): Promise<boolean> {
-  let canGoOn = false;
-  try {
-    // Weights on their way to infinity are not what anybody wants to go on from.
-    if (keeper && !(reason instanceof LockstepError && reason.category === 'diverged')) {
-      await keeper.finish();
-      canGoOn = true;
-      log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
+  const isSaved = async (save: () => Promise<void>): Promise<boolean> => {
+    try {
+      await save();
+      return true;
+    } catch (error) {
+      // What ended the run is what the user must hear about; this comes on top, unless it is the same.
+      const { message } = error as Error;
+      const isNew = message !== (reason as Error).message;
+      if (isNew) log.error(`could not save what the run had reached: ${message}`);
+      return false;
     }
-    if (state.hasBest) {
-      state.show('best');
-      await saveModel(directory.modelPath, { ...prepared, state });
-      log.info(`the best weights so far are in ${directory.modelPath}`);
-    }
-  } catch (error) {
-    // What ended the run is what the user must hear about; this comes on top, unless it is the same.
-    const { message } = error as Error;
-    if (message !== (reason as Error).message)
-      log.error(`could not save what the run had reached: ${message}`);
+  };
+  // Weights on their way to infinity are not what anybody wants to go on from.
+  const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
+  if (canGoOn && (await isSaved(() => keeper.finish()))) {
+    log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
   }
-  return canGoOn;
+  if (state.hasBest) {
+    state.show('best');
+    const isKept = await isSaved(() => saveModel(directory.modelPath, { ...prepared, state }));
+    if (isKept) log.info(`the best weights so far are in ${directory.modelPath}`);
+  }
+  return canGoOn ?? false;
 }
 
 function summarize(
