@@ -287,6 +287,10 @@ export class Cluster implements Compute {
         throw this.#active?.round.divergence ?? new Error('a sum diverged that never came');
       case 'evict':
         return this.#sessions.get(command.worker)?.evict(CLOSE.protocol, command.reason);
+      case 'overdue':
+        return this.#options.log.warn(`${this.#ready.get(command.worker)?.name} ${takesLong(command)}`);
+      case 'stuck':
+        return this.#ready.get(command.worker)?.evict(CLOSE.stuck, takesLong(command));
       case 'giveUp':
         throw this.#active?.round.unable(command) ?? new Error(command.message);
       case 'admit':
@@ -422,4 +426,8 @@ export class Cluster implements Compute {
       this.counters.bytesSent += data.byteLength;
     }
   }
+}
+
+function takesLong({ rows, owedMs }: CommandOf<'overdue' | 'stuck'>): string {
+  return `has been at ${rows} rows for ${Math.round(owedMs / 1000)} s`;
 }

@@ -279,7 +279,7 @@ class Session {
 function endOf(code: number): SessionEnd['kind'] {
   // A message that this side could not read, since the versions differ, may have said so before.
   if (code === CLOSE.incompatible) return 'refused';
-  // We sent what we should not have: what made it is not to be trusted.
-  if (code === CLOSE.malformed || code === CLOSE.protocol) return 'failed';
+  // We sent what we should not have, or nothing: what made it is not to be trusted.
+  if (code === CLOSE.malformed || code === CLOSE.protocol || code === CLOSE.stuck) return 'failed';
   return 'lost';
 }

@@ -15,6 +15,8 @@ export interface Attempt {
   readonly asked: ReadonlySet<string>;
   /** Those that have not come yet. */
   readonly due: Set<string>;
+  /** Whether a user was told how long it takes. */
+  isToldOf: boolean;
 }
 
 /** Names a piece of a node within a round. */
@@ -33,8 +35,9 @@ export class Attempts {
   readonly #stale = new Map<number, Attempt>();
   #lastId = 0;
 
-  start(attempt: Omit<Attempt, 'id' | 'due'>): Attempt {
-    const started = { ...attempt, id: ++this.#lastId, due: new Set(attempt.asked) };
+  start(attempt: Omit<Attempt, 'id' | 'due' | 'isToldOf'>): Attempt {
+    const id = ++this.#lastId;
+    const started = { ...attempt, id, due: new Set(attempt.asked), isToldOf: false };
     this.#current.set(started.id, started);
     return started;
   }
@@ -48,6 +51,11 @@ export class Attempts {
   /** What is owed in the round under way, oldest first. */
   open(): Attempt[] {
     return [...this.#current.values()].filter(isOpen);
+  }
+
+  /** All that is owed, earlier rounds included, oldest first. */
+  owed(): Attempt[] {
+    return [...this.#stale.values(), ...this.open()];
   }
 
   remove(attempt: Attempt): void {

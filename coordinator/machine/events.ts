@@ -98,6 +98,10 @@ export type RoundCommand =
   | { readonly type: 'diverged' }
   /** The worker broke the protocol of this round. */
   | { readonly type: 'evict'; readonly worker: number; readonly reason: string }
+  /** The worker has been at so many rows for long: a user should know. Once for a range. */
+  | { readonly type: 'overdue'; readonly worker: number; readonly rows: number; readonly owedMs: number }
+  /** It has been for so long that it must be stuck: it is to be sent away, and may come back. At every tick. */
+  | { readonly type: 'stuck'; readonly worker: number; readonly rows: number; readonly owedMs: number }
   /** No worker can compute these leaves. */
   | {
       readonly type: 'giveUp';

@@ -85,9 +85,9 @@ class Planner {
     return this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
   }
 
-  /** Among idle workers, or all of them: a worker queues what it is given. */
+  /** Among idle workers or, where none of them will do, all: a worker queues what it is given. */
   divideOpen(leaves: readonly number[]): Range[] {
-    const ranges = this.#divide(leaves, this.idle.length > 0 ? this.idle : this.#dependable);
+    const ranges = this.#divide(leaves, this.idle, this.#dependable);
     return [...ranges, ...this.#tryLeftOut(ranges, leaves)];
   }
 
@@ -150,7 +150,7 @@ class Planner {
         copies.every(({ worker }) => this.#isLate(worker)) && !given.some((range) => hasLeaf(range, leaf))
       );
     };
-    return this.#divide(this.#missing.filter(isLate), this.idle);
+    return this.#divide(this.#missing.filter(isLate), this.idle, []);
   }
 
   /** Whether the oldest range that a worker owes ought to be here; those behind it wait for their turn. */
@@ -167,13 +167,13 @@ class Planner {
     return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
   }
 
-  #divide(leaves: readonly number[], workers: readonly number[]): Range[] {
+  /** Among those of `first` who have not failed on the leaves, else those of `then`; where all have, they try again. */
+  #divide(leaves: readonly number[], first: readonly number[], then: readonly number[]): Range[] {
     return contiguousRuns(leaves).flatMap(({ from, to }) => {
-      const willing = workers.filter((worker) => !this.#hasFailed(from, worker));
-      const shares = (willing.length > 0 ? willing : workers).map((id) => ({
-        id,
-        speed: this.#now.pace.speedOf(id),
-      }));
+      const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
+      const choices = [first.filter(isWilling), then.filter(isWilling), first, then];
+      const workers = choices.find(({ length }) => length > 0) ?? [];
+      const shares = workers.map((id) => ({ id, speed: this.#now.pace.speedOf(id) }));
       return divideLeaves(from, to, shares);
     });
   }

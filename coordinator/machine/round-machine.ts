@@ -16,6 +16,7 @@ import type { Attempt } from './attempts.ts';
 import type { DigestKind, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
 import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
+import { findOverdue } from './overdue.ts';
 import { Pace } from './pace.ts';
 import { planWork } from './plan-work.ts';
 
@@ -84,7 +85,7 @@ export class RoundMachine {
       case 'sumNotFinite':
         return this.#doubtAll(event.round);
       case 'tick':
-        return this.#giveWork(nowMs);
+        return [...findOverdue(this.#attempts.owed(), this.#pace, nowMs), ...this.#giveWork(nowMs)];
       default:
         return event satisfies never;
     }

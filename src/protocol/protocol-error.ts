@@ -20,6 +20,8 @@ export const CLOSE = {
   superseded: 4404,
   /** The worker's results were not what their shards give. */
   banned: 4405,
+  /** The worker has been at one range for far longer than it can take. */
+  stuck: 4406,
 } as const;
 
 /** Why `ProtocolError` is raised; stable, for logs and tests. */

@@ -101,13 +101,13 @@ function sendRange(session: FakeSession, round: number, weights: string, bounds:
 }
 
 /** A worker at work on a range that takes it a second or more. */
-async function busyWorker(): Promise<{
+async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
   coordinator: FakeCoordinator;
   worker: CliProcess;
   session: FakeSession;
 }> {
   const coordinator = await FakeCoordinator.open();
-  const worker = startWorkerAt(coordinator.url);
+  const worker = startWorkerAt(coordinator.url, options);
   const session = await coordinator.session(1);
   await admit(session, '0123456789abcdef');
   await load(session);
@@ -135,6 +135,18 @@ describe('a worker', () => {
     // Where all weights are zero only the last bias has a gradient.
     expect(numNonzero).toBe(1);
     await next.next('finished');
+  });
+
+  it('that is stuck in a range begins afresh when it is sent away for that', async () => {
+    const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
+    const { coordinator, session } = await busyWorker({ env });
+    session.connection.close(4406, 'has been at 4096 rows for 600 s');
+    const next = await coordinator.session(2);
+    await admit(next, 'fedcba9876543210');
+    await load(next);
+    await next.next('ready');
+    sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
+    await next.next('gradient');
   });
 
   it('that is told to stop gives its range back at once, and exits with 143', async () => {
@@ -187,17 +199,20 @@ describe('a worker', () => {
     expect(coordinator.sessions).toHaveLength(1);
   });
 
-  it('that is sent away for what it sent gives up after three times', async () => {
+  it.each([
+    [4402, 'sent a sum that does not exist'],
+    [4406, 'has been at 64 rows for 600 s'],
+  ])('that is sent away with %d gives up after three times', async (code, reason) => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     for (const number of [1, 2, 3]) {
       const session = await coordinator.session(number);
       await session.next('hello');
-      session.connection.close(4402, 'sent a sum that does not exist');
+      session.connection.close(code, reason);
     }
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(1);
-    expect(stderr).toContain('3 sessions in a row failed: sent a sum that does not exist');
+    expect(stderr).toContain(`3 sessions in a row failed: ${reason}`);
   });
 
   it.each([

@@ -193,6 +193,10 @@ export class SimulatedCoordinator {
         return this.#end('diverged');
       case 'evict':
         return complain(`worker ${command.worker} was evicted: ${command.reason}`);
+      case 'overdue':
+        return this.#watch.overdue(command, clock.nowMs);
+      case 'stuck':
+        return this.#dismiss(command);
       case 'giveUp':
         return this.#end(command.cause);
       case 'admit':
@@ -228,6 +232,13 @@ export class SimulatedCoordinator {
   /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
   #supersede(worker: number): void {
     const session = this.#forget(worker);
+    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
+  }
+
+  /** Whoever is stuck begins afresh; the machine hears of the end of its session, as of any other. */
+  #dismiss(command: CommandOf<'stuck'>): void {
+    this.#watch.stuck(command, this.#options.clock.nowMs);
+    const session = this.#sessions.get(command.worker);
     if (session) this.#options.clock.after(0, () => this.#lose(session, false));
   }
 

@@ -47,6 +47,9 @@ const MAX_IDLE_MS = 2_000;
 const COORDINATOR = 0;
 /** Nothing is late before. */
 const MIN_LATE_MS = 100;
+/** Nobody is told of a late range, and nobody is sent away for it, before. */
+const MIN_OVERDUE_MS = 60_000;
+const MIN_STUCK_MS = 600_000;
 /** Between two notes about missing workers. */
 const MAX_SILENCE_MS = 30_000;
 
@@ -245,6 +248,24 @@ export class Watch {
     if (this.#options.auditShare < 1) return;
     const lonely = [...this.#witnesses].filter(([, pids]) => pids.size < 2).map(([name]) => name);
     if (lonely.length > 0) this.#options.complain(`one process vouches for leaf/piece ${lonely.join(', ')}`);
+  }
+
+  /** The user was told that a worker is late. */
+  overdue({ worker, owedMs }: Extract<MachineCommand, { readonly type: 'overdue' }>, nowMs: number): void {
+    this.#checkOwed(worker, Math.max(owedMs, MIN_OVERDUE_MS), nowMs);
+  }
+
+  /** A worker is sent away for what it owes. */
+  stuck({ worker, owedMs }: Extract<MachineCommand, { readonly type: 'stuck' }>, nowMs: number): void {
+    this.#checkOwed(worker, Math.max(owedMs, MIN_STUCK_MS), nowMs);
+  }
+
+  #checkOwed(worker: number, owedMs: number, nowMs: number): void {
+    const owed = [...(this.#workers.get(worker)?.owed.values() ?? [])];
+    const longestMs = nowMs - Math.min(...owed.map(({ givenMs }) => givenMs));
+    // What a worker was given before it was done with something else, it has been at for less.
+    if (longestMs < owedMs)
+      this.#options.complain(`worker ${worker} is said to be late after ${longestMs} ms`);
   }
 
   /** A worker is done with a range, for good or bad. */
