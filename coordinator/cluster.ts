@@ -17,6 +17,7 @@ import type { MachineCommand, MachineEvent, MachineOptions } from './machine/coo
 import type { SumName, WorkerProcess } from './machine/events.ts';
 import { processName } from './machine/roster-machine.ts';
 import type { Referee } from './referee.ts';
+import { SessionTable } from './session-table.ts';
 import { starved, warnOfShortage } from './shortage.ts';
 import type { ShortageOptions } from './shortage.ts';
 import { SumInbox } from './sum-inbox.ts';
@@ -85,10 +86,7 @@ export class Cluster implements Compute {
   readonly #weights: EncodedWeights;
   readonly #slots: SumSlots;
   readonly #inbox: SumInbox;
-  /** Everyone who is ready. */
-  readonly #ready = new Map<number, WorkerSession>();
-  /** Those of them who take part. */
-  readonly #sessions = new Map<number, WorkerSession>();
+  readonly #sessions: SessionTable;
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -100,6 +98,7 @@ export class Cluster implements Compute {
     this.#options = options;
     this.#machine = new CoordinatorMachine(options, this.#clock.now());
     this.#state = options.state;
+    this.#sessions = new SessionTable(options.log);
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
@@ -107,7 +106,7 @@ export class Cluster implements Compute {
   }
 
   get numWorkers(): number {
-    return this.#sessions.size;
+    return this.#sessions.numAdmitted;
   }
 
   /** Resolves once `count` workers take part. @throws LockstepError (exit 7) when they do not come in time. */
@@ -128,15 +127,14 @@ export class Cluster implements Compute {
   addWorker(session: WorkerSession): void {
     const { id: worker, process, threads, remoteAddress: address } = session;
     const instance = session.instance ?? session.name;
-    this.#ready.set(worker, session);
+    this.#sessions.add(session);
     const { step } = this.#state;
     this.#handle({ type: 'sessionReady', worker, process, instance, address, threads, step });
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
   removeWorker(session: WorkerSession, isPolite: boolean): void {
-    if (!this.#ready.delete(session.id)) return;
-    this.#sessions.delete(session.id);
+    if (!this.#sessions.remove(session)) return;
     const { id: worker, hasAnswered } = session;
     this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
@@ -179,7 +177,7 @@ export class Cluster implements Compute {
 
   weightsReplaced(): void {
     for (let piece = 0; piece < this.#state.model.pieces.length; piece++) {
-      this.#sendPiece([...this.#sessions.values()], piece, 'current');
+      this.#sendPiece(this.#sessions.admitted, piece, 'current');
     }
   }
 
@@ -190,7 +188,7 @@ export class Cluster implements Compute {
 
   async close(reason: string, isOver: boolean): Promise<void> {
     clearInterval(this.#ticker);
-    for (const session of this.#ready.values()) session.finish(reason, isOver || this.#options.ownsWorkers);
+    this.#sessions.finish(reason, isOver || this.#options.ownsWorkers);
     for (const closer of this.#closers.splice(0)) await closer();
   }
 
@@ -285,26 +283,17 @@ export class Cluster implements Compute {
         return this.#judge(command);
       case 'diverged':
         throw this.#active?.round.divergence ?? new Error('a sum diverged that never came');
-      case 'evict':
-        return this.#sessions.get(command.worker)?.evict(CLOSE.protocol, command.reason);
-      case 'overdue':
-        return this.#options.log.warn(`${this.#ready.get(command.worker)?.name} ${takesLong(command)}`);
-      case 'stuck':
-        return this.#ready.get(command.worker)?.evict(CLOSE.stuck, takesLong(command));
       case 'giveUp':
         throw this.#active?.round.unable(command) ?? new Error(command.message);
       case 'admit':
         return this.#admit(command.worker);
+      case 'evict':
+      case 'overdue':
+      case 'stuck':
       case 'rest':
-        return this.#announceRest(command);
       case 'supersede':
-        this.#sessions.delete(command.worker);
-        return this.#ready
-          .get(command.worker)
-          ?.evict(CLOSE.superseded, 'superseded session: the worker has come back');
       case 'refuse':
-        this.#sessions.delete(command.worker);
-        return this.#ready.get(command.worker)?.ban(command.reason);
+        return this.#sessions.carryOut(command);
       case 'banned':
         return this.#ban(command);
       case 'waiting':
@@ -322,9 +311,8 @@ export class Cluster implements Compute {
 
   /** A worker takes part: it gets the weights, and what there is of the next ones. */
   #admit(worker: number): void {
-    const session = this.#ready.get(worker);
+    const session = this.#sessions.admit(worker);
     if (!session) return;
-    this.#sessions.set(worker, session);
     this.#options.onJoined?.(session);
     const numPieces = this.#state.model.pieces.length;
     for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
@@ -348,7 +336,8 @@ export class Cluster implements Compute {
   #assign({ worker, attempt, from, to }: CommandOf<'assign'>): void {
     const { round } = this.#active as { round: ActiveRound };
     const message = round.rangeMessage(this.#options.run, this.#state, attempt, from, to);
-    this.#send([this.#sessions.get(worker)], message);
+    this.counters.bytesSent += message.byteLength;
+    this.#sessions.send(worker, message);
   }
 
   #merge({ piece, left, right }: CommandOf<'merge'>): void {
@@ -367,7 +356,7 @@ export class Cluster implements Compute {
     if (piece === this.#state.model.pieces.length - 1) round.lossSum = lossSum;
     try {
       const finished = this.#state.finishPiece(piece, address, round.weight, round.batch.indices.length);
-      for (const next of finished) this.#sendPiece([...this.#sessions.values()], next, 'next');
+      for (const next of finished) this.#sendPiece(this.#sessions.admitted, next, 'next');
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
@@ -403,31 +392,13 @@ export class Cluster implements Compute {
     this.#options.log.error(`${name} is banned: ${reason}`);
     const isFullyAudited = this.#options.audit.share === 1;
     this.#options.onBanned?.({ worker, name, reason, joinedAtStep, isFullyAudited });
-    this.#sessions.delete(worker);
-    this.#ready.get(worker)?.ban(reason);
-  }
-
-  #announceRest({ worker, restMs }: CommandOf<'rest'>): void {
-    const session = this.#ready.get(worker);
-    if (!session) return;
-    const { name, remoteAddress } = session;
-    this.#options.log.warn(`${name} waits ${restMs / 1000} s: workers of ${remoteAddress} keep vanishing`);
+    this.#sessions.ban(worker, reason);
   }
 
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
-    if (sessions.length === 0) return;
-    const data = this.#weights.message(index, which);
-    if (data) this.#send(sessions, data);
+    const data = sessions.length > 0 ? this.#weights.message(index, which) : undefined;
+    if (!data) return;
+    for (const session of sessions) session.send(data);
+    this.counters.bytesSent += sessions.length * data.byteLength;
   }
-
-  #send(sessions: readonly (WorkerSession | undefined)[], data: Buffer): void {
-    for (const session of sessions) {
-      session?.send(data);
-      this.counters.bytesSent += data.byteLength;
-    }
-  }
-}
-
-function takesLong({ rows, owedMs }: CommandOf<'overdue' | 'stuck'>): string {
-  return `has been at ${rows} rows for ${Math.round(owedMs / 1000)} s`;
 }

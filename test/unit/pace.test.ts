@@ -1,0 +1,52 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { Pace } from '../../coordinator/machine/pace.ts';
+
+let pace: Pace;
+
+beforeEach(() => {
+  pace = new Pace();
+});
+
+describe('the speed of a worker', () => {
+  test('is what it delivered in the time that it had for it, not in the time that it waited in its queue', () => {
+    pace.join(1, 1, 0);
+    pace.deliver(1, 100, 0, 100);
+    // Given at the same time, begun when the first one was through.
+    pace.deliver(1, 200, 0, 150);
+    expect(pace.speedOf(1)).toBe(4);
+    expect(pace.beganMs(1, 20)).toBe(150);
+    expect(pace.beganMs(1, 170)).toBe(170);
+  });
+
+  test('forgets the first range, and follows later ones slowly', () => {
+    pace.join(1, 1, 0);
+    pace.deliver(1, 10, 0, 1_000);
+    expect(pace.speedOf(1)).toBe(0.01);
+    pace.deliver(1, 10, 1_000, 1_010);
+    expect(pace.speedOf(1)).toBe(1);
+    pace.deliver(1, 10, 1_010, 1_015);
+    expect(pace.speedOf(1)).toBeCloseTo(1.3, 12);
+    pace.deliver(1, 10, 1_015, 1_115);
+    expect(pace.speedOf(1)).toBeCloseTo(0.94, 12);
+  });
+
+  test('is that of the threads of others until it has delivered something', () => {
+    pace.join(1, 2, 0);
+    pace.join(2, 4, 0);
+    pace.join(3, 3, 0);
+    expect(pace.expectedMs(3, 12)).toBe(undefined);
+    expect(pace.speedOf(3) / pace.speedOf(1)).toBe(1.5);
+    pace.deliver(1, 40, 0, 10);
+    pace.deliver(2, 140, 0, 10);
+    expect(pace.speedOf(3)).toBe(9);
+    expect(pace.expectedMs(3, 18)).toBe(2);
+    pace.leave(2);
+    expect(pace.speedOf(3)).toBe(6);
+  });
+
+  test('is finite where the clock did not move', () => {
+    pace.join(1, 1, 5);
+    pace.deliver(1, 10, 5, 5);
+    expect(pace.speedOf(1)).toBe(1_000);
+  });
+});
