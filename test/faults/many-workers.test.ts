@@ -41,8 +41,8 @@ describe('a coordinator', () => {
     await Promise.race(crowd.map((worker) => worker.next('train')));
     await Promise.all(crowd.map((worker) => worker.leave()));
     await expectUndisturbedEnd(run, LARGE);
-    // A copy for each would be 800 MB.
-    expect(growth).toBeLessThan(10 * MODEL_MEGABYTES);
+    // A copy for each would be 800 MB; the heap may be between two collections.
+    expect(growth).toBeLessThan(20 * MODEL_MEGABYTES);
   });
 
   it('drops a stopped worker before what is queued for it fills the memory, and takes it back', async () => {
