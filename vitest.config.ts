@@ -16,7 +16,8 @@ const TIMED = [
   'worker-sessions',
 ].map((name) => `test/integration/${name}.test.ts`);
 
-// Files of the first two tiers share loaded modules: loading them again for each file takes a third of the time.
+// Files of the first two tiers share loaded modules: loading them again for each file takes a third of the time. Of two
+// cores vitest would leave one to itself, which has nothing to do.
 export default defineConfig({
   test: {
     projects: [
@@ -26,6 +27,7 @@ export default defineConfig({
           include: ['test/unit/**/*.test.ts', 'test/simulator/**/*.test.ts'],
           testTimeout: 20_000,
           isolate: false,
+          maxWorkers: 2,
         },
       },
       {
@@ -34,6 +36,7 @@ export default defineConfig({
           include: ['test/numerics/**/*.test.ts'],
           testTimeout: 30_000,
           isolate: false,
+          maxWorkers: 2,
         },
       },
       {

@@ -54,18 +54,24 @@ describe('an action', () => {
     signal: string | null;
     stdout: string;
     ms: number;
+    heapMib: number;
   } {
     const program = [
       `import { failpoint } from ${JSON.stringify(path.join(directory, 'failpoint.js'))};`,
       `console.log('went on with ' + failpoint('checkpoint.fsync', { step: 3 }));`,
+      `console.error(process.memoryUsage().heapUsed / 2 ** 20);`,
     ].join('\n');
     const startedAt = performance.now();
-    const { status, signal, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-      env: { LOCKSTEP_FAILPOINT: rule },
-      encoding: 'utf8',
-      timeout: 15_000,
-    });
-    return { status, signal, stdout, ms: performance.now() - startedAt };
+    const { status, signal, stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--input-type=module', '-e', program],
+      {
+        env: { LOCKSTEP_FAILPOINT: rule },
+        encoding: 'utf8',
+        timeout: 15_000,
+      },
+    );
+    return { status, signal, stdout, ms: performance.now() - startedAt, heapMib: Number(stderr) };
   }
 
   it('kills the process at once', () => {
@@ -83,9 +89,8 @@ describe('an action', () => {
   });
 
   it('fills the heap', () => {
-    const before = process.memoryUsage().heapUsed;
-    new Failpoints('checkpoint.fsync:fill=32').reach('checkpoint.fsync');
-    expect(process.memoryUsage().heapUsed - before).toBeGreaterThan(30 * 2 ** 20);
+    expect(runInto('checkpoint.fsync:fill=32').heapMib).toBeGreaterThan(32);
+    expect(runInto('checkpoint.fsync:fill=1').heapMib).toBeLessThan(32);
   });
 
   it('throws, with the code of a system error where one is named', () => {
