@@ -1,6 +1,6 @@
 // Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and trainings at
-// full size, and faults that take root or patience: `npm test` leaves those out, `npm run test:full`, `npm run
-// test:faults` and CI run them.
+// full size and examples, and faults that take root or patience: `npm test` leaves those out, `npm run test:full`,
+// `npm run test:faults` and CI run them.
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
@@ -82,6 +82,7 @@ export default defineConfig({
         test: {
           name: 'full',
           include: ['test/full/**/*.test.ts'],
+          testTimeout: 60_000,
           maxWorkers: 1,
           sequence: { groupOrder: 4 },
         },

@@ -1,10 +1,9 @@
 // From a training to what it is for: the saved model predicts and is measured again, from the command line and from
 // programs as users write them.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
@@ -169,20 +168,5 @@ describe('programs', () => {
     expect(isSame).toBe('true');
     expect(Number(newLoss)).toBeLessThan(0.5);
     expect(error).toBe('E_MODEL_NOT_FOUND checkpoint');
-  });
-
-  it('train as the command line does: examples/api/train.mjs', async () => {
-    const cwd = temporaryDirectory();
-    const example = path.join(ROOT, 'examples/api/train.mjs');
-    const { stdout } = await promisify(execFile)(process.execPath, [example, '1'], { cwd });
-    const config = path.join(ROOT, 'examples/house/house.yaml');
-    const args = ['train', config, '--set', 'epochs=1', '--workers', '1', '--run-dir', 'run'];
-    await runCli(args, { cwd });
-    const { weightsSha256, test } = readSummary(path.join(cwd, 'run'));
-    expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
-    expect(stdout).toContain(`weights sha256 ${weightsSha256}\n`);
-    expect(stdout.match(/^predicted price: \$\d+$/gm)).toHaveLength(2);
-    const r2 = (test as { r2: number }).r2.toFixed(4);
-    expect(stdout).toContain(`test/r2 ${r2}; equal to the run's: true\n`);
   });
 });
