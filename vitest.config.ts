@@ -20,6 +20,7 @@ const TIMED = [
 // cores vitest would leave one to itself, which has nothing to do.
 export default defineConfig({
   test: {
+    globalSetup: ['test/own-tmpdir.ts'],
     projects: [
       {
         test: {

@@ -2,11 +2,11 @@
 // the new checkpoint, whole, and holds nothing half-written.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { importBuilt, missingForTracing, runTraced, type TracedResult } from '../helpers/traced.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const SWEEP_MS = 180_000;
 /** A sweep that finds no end has found a bug. */
@@ -18,9 +18,8 @@ const needs = missing === undefined ? '' : ` (skipped: needs ${missing})`;
 let root: string;
 
 beforeEach(() => {
-  root = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-crash-'));
+  root = temporaryDirectory();
 });
-afterEach(() => fs.rmSync(root, { recursive: true }));
 
 const silent = { warn: (): void => undefined };
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { startTraining, startWorker } from '../helpers/network-run.ts';
 import { readRecords, readRosterEvents } from '../helpers/run-records.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const LIBRARY = ['x86_64-linux-gnu', 'aarch64-linux-gnu']

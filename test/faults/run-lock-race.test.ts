@@ -1,13 +1,13 @@
 // Many processes at one run directory at once, and processes that die while they lock it: one has it, at most.
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { lockRunDirectory } from '../../src/checkpoint/run-lock.ts';
 import { importBuilt, missingForTracing, runTraced } from '../helpers/traced.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const NUM_PROCESSES = 8;
 const NUM_ROUNDS = 40;
@@ -23,9 +23,8 @@ const needs = missing === undefined ? '' : ` (skipped: needs ${missing})`;
 let root: string;
 
 beforeEach(() => {
-  root = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-race-'));
+  root = temporaryDirectory();
 });
-afterEach(() => fs.rmSync(root, { recursive: true }));
 
 /** A directory whose lock, with heirs, was left by processes that are dead. */
 async function staleDirectory(name: string, numHeirs: number): Promise<string> {

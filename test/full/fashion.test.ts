@@ -1,10 +1,10 @@
 // All of Fashion-MNIST, as a user would train it. A minute of work, so it has a tier of its own.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Summary } from '../../coordinator/output/summary.ts';
 import { CliProcess, ROOT } from '../helpers/cli.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const IMAGES = '/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz';
 const DEADLINE_MS = 900_000;
@@ -15,8 +15,7 @@ test.skipIf(!fs.existsSync(IMAGES)).each([
 ])(
   'the $model reaches a test accuracy of $accuracy in $epochs epochs (needs the Debian package dataset-fashion-mnist)',
   async ({ config, epochs, accuracy }) => {
-    const cwd = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-fashion-'));
-    onTestFinished(() => fs.rmSync(cwd, { recursive: true }));
+    const cwd = temporaryDirectory();
     const file = path.join(ROOT, 'examples/fashion', config);
     const command = CliProcess.start(['train', file, '--workers', '2', '--json'], {
       cwd,

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import type { Summary } from '../../coordinator/output/summary.ts';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { readSummary } from '../helpers/run-records.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 /** What the program says of one epoch, and the summary of the same training by the command line. */
 async function trainBoth(program: string): Promise<{ stdout: string; summary: Summary }> {

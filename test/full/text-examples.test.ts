@@ -7,7 +7,7 @@ import { TrainedModel } from '../../src/predict/trained-model.ts';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { readRecords } from '../helpers/run-records.ts';
 import { saveRun } from '../helpers/saved-run.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const CONTEXT = 8;
 const PROMPT = 'To be';

@@ -1,10 +1,9 @@
 // The text examples, as a user would train them. Minutes of work, so they have a tier of their own.
-import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { Summary } from '../../coordinator/output/summary.ts';
 import { CliProcess, ROOT } from '../helpers/cli.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const DEADLINE_MS = 1_200_000;
 
@@ -15,8 +14,7 @@ test.each([
   '%s comes below 2.0 nats a byte on text that it never saw',
   async (_, name) => {
     const config = path.join(ROOT, 'examples/text', name);
-    const cwd = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-text-'));
-    onTestFinished(() => fs.rmSync(cwd, { recursive: true }));
+    const cwd = temporaryDirectory();
     const command = CliProcess.start(['train', config, '--workers', '2', '--json'], {
       cwd,
       deadlineMs: DEADLINE_MS,

@@ -1,15 +1,13 @@
 // A temporary directory to load config files from, removed when the test is over.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
 import { type ConfigOrigin, loadConfig, type LoadedConfig } from '../../src/config/load.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
 
 /** A fresh directory with the given files. */
 export async function configDirectory(files: Readonly<Record<string, string | Uint8Array>>): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'lockstep-config-'));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory();
   for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
   return directory;
 }

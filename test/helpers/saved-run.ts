@@ -13,7 +13,7 @@ import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
-import { temporaryDirectory } from './table-run.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface SavedRun {
   /** Holds the files that were given, and the run. */

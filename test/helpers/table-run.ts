@@ -1,20 +1,12 @@
 // A small regression problem in a temporary directory: for tests of whole runs.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import type { ConfigInput } from '../../src/config/schema.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
 
 const NUM_ROWS = 1000;
 const NUM_FEATURES = 8;
-
-/** A temporary directory, removed when the test is over. */
-export function temporaryDirectory(): string {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-run-'));
-  onTestFinished(() => fs.rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 /** 800 rows to train on, 100 to validate, 100 to test; the target is a curved function of eight columns. */
 export function tableText(): string {

@@ -7,7 +7,8 @@ import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { inPairs, ROOT, runCli } from '../helpers/cli.ts';
 import { readBits, readSummary } from '../helpers/run-records.ts';
-import { TABLE_CONFIG, tableRun, temporaryDirectory } from '../helpers/table-run.ts';
+import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 /** The flags of `lockstep train` that say who computes, `--` left out. */
 type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;

@@ -10,7 +10,7 @@ import { Authority, hasOpenssl } from '../helpers/certificates.ts';
 import type { Certificate } from '../helpers/certificates.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import { startCoordinator, startWorker } from '../helpers/network-run.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** A proxy with this certificate in front of a port; resolves to its own. */

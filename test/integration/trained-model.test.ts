@@ -8,13 +8,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
 import { readSummary } from '../helpers/run-records.ts';
-import {
-  TABLE_CONFIG,
-  tableRun,
-  tableText,
-  temporaryDirectory,
-  writeTableRun,
-} from '../helpers/table-run.ts';
+import { TABLE_CONFIG, tableRun, tableText, writeTableRun } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const NUM_LINES = tableText().trimEnd().split('\n').length;
 

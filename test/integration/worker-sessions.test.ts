@@ -18,7 +18,7 @@ import { FakeWorker } from '../helpers/fake-worker.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { countEpochs, readRosterEvents, untilEpoch, untilSaved } from '../helpers/run-records.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const NUM_ROWS = 4096;

@@ -1,23 +1,22 @@
 // The directory of checkpoints: what stays, what goes, which one is the last and which the best, also when one is
 // damaged or the run goes back.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointStore, type SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
 import { LockstepError } from '../../src/errors.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 let directory: string;
 let warnings: string[];
 let saved: SavedCheckpoint[];
 
 beforeEach(() => {
-  directory = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-store-')), 'checkpoints');
+  directory = path.join(temporaryDirectory(), 'checkpoints');
   warnings = [];
   saved = [];
 });
-afterEach(() => fs.rmSync(path.dirname(directory), { recursive: true }));
 
 const logger = {
   warn: (fields: unknown, message?: string): void => void warnings.push(message ?? String(fields)),

@@ -1,25 +1,17 @@
 // What the data tests share: files in a temporary directory, configs from a few words, errors as text.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
 import { takeArrays, type TrainConfig, type TrainData } from '../../api/samples.ts';
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../src/data/load.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
-
-const directories: string[] = [];
-
-afterEach(async () => {
-  await Promise.all(directories.splice(0).map((directory) => rm(directory, { recursive: true })));
-});
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 /** A new directory that holds the given files; removed after the test. */
 export async function directoryOf(files: Record<string, string | Uint8Array>): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'lockstep-data-'));
-  directories.push(directory);
+  const directory = temporaryDirectory();
   for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
   return directory;
 }

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { configJsonSchema, type JsonSchema } from '../../src/config/json-schema.ts';
 import { EXIT } from '../../src/errors.ts';
 import { ROOT, runCli } from '../helpers/cli.ts';
-import { temporaryDirectory } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const PAGES = [
   'README.md',

@@ -1,8 +1,7 @@
 // Durable writes: the old file or the new one, in slices, with nothing left beside it.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   removeStaleTemporaries,
   SLICE_BYTES,
@@ -10,13 +9,13 @@ import {
   writeFileDurably,
 } from '../../src/durable-write.ts';
 import type { FileSlice, WriteStage } from '../../src/durable-write.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 let root: string;
 
 beforeEach(() => {
-  root = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-durable-'));
+  root = temporaryDirectory();
 });
-afterEach(() => fs.rmSync(root, { recursive: true }));
 
 describe('writeFileDurably', () => {
   test('replaces a file whole and leaves nothing beside it', async () => {

@@ -1,11 +1,11 @@
 // What tools generate is what its sources say, and stays out of git.
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { NUMERICS } from '../../src/kernels/numerics.ts';
 import type { Numerics } from '../../src/kernels/numerics.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 /** The kernels and the compiler's bindings, which type them. */
@@ -24,8 +24,7 @@ it.each(NUMERICS)(
   'dist has the %s kernels that assembly/ compiles to, byte for byte',
   { timeout: 120_000 },
   (target) => {
-    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-kernels-'));
-    onTestFinished(() => fs.rmSync(directory, { recursive: true }));
+    const directory = temporaryDirectory();
     compileKernels(target, directory);
     const stale = productsOf(target).filter((name) => {
       const built = fs.readFileSync(path.join(ROOT, 'dist', name));

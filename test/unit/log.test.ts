@@ -1,18 +1,17 @@
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createLogger, LogFile, Screen } from '../../src/log.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 let directory: string;
 
 beforeEach(() => {
-  directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-log-'));
+  directory = temporaryDirectory();
 });
 afterEach(() => {
   vi.unstubAllEnvs();
-  fs.rmSync(directory, { recursive: true });
 });
 
 test('a line says when, how grave, what, and its fields', () => {

@@ -1,18 +1,17 @@
 // Where a token comes from, and which are refused.
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { generateToken, readToken } from '../../src/protocol/token.ts';
 import type { TokenOrigin } from '../../src/protocol/token.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const TOKEN = 'abcdefgh01234567';
 const HELP = '\n  help: use 32 random bytes, such as the output of: openssl rand -hex 32';
 
 function tokenFile(content: string, mode = 0o600): string {
-  const directory = mkdtempSync(join(tmpdir(), 'lockstep-token-'));
-  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryDirectory();
   const file = join(directory, 'token');
   writeFileSync(file, content);
   chmodSync(file, mode);
@@ -102,8 +101,9 @@ describe('a token that is refused', () => {
   });
 
   it('is in a directory', () => {
-    expect(errorText({ file: tmpdir() })).toBe(
-      `error[E_TOKEN_FILE]: cannot read token file ${tmpdir()} (EISDIR)\n  help: give the path of a readable file`,
+    const directory = temporaryDirectory();
+    expect(errorText({ file: directory })).toBe(
+      `error[E_TOKEN_FILE]: cannot read token file ${directory} (EISDIR)\n  help: give the path of a readable file`,
     );
   });
 });

@@ -1,21 +1,20 @@
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../src/errors.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
 import { HOUSE_SUMMARY } from '../helpers/house-summary.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const STARTED_AT = new Date(2026, 10, 2, 9, 5, 7);
 
 let root: string;
 
 beforeEach(() => {
-  root = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-runs-'));
+  root = temporaryDirectory();
 });
-afterEach(() => fs.rmSync(root, { recursive: true }));
 
 async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, 'code' | 'message' | 'help'>> {
   const error: unknown = await attempt.catch((reason: unknown) => reason);

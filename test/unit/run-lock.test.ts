@@ -3,9 +3,10 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { lockRunDirectory, type LockOwner } from '../../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../../src/errors.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const isLinux = process.platform === 'linux';
 const needs = isLinux ? '' : ' (skipped: needs Linux)';
@@ -14,10 +15,9 @@ let directory: string;
 let file: string;
 
 beforeEach(() => {
-  directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-lock-'));
+  directory = temporaryDirectory();
   file = path.join(directory, 'lock');
 });
-afterEach(() => fs.rmSync(directory, { recursive: true }));
 
 async function refusal(run = directory): Promise<Pick<LockstepError, 'message' | 'help'>> {
   const error: unknown = await lockRunDirectory(run).catch((reason: unknown) => reason);
