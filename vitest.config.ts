@@ -1,6 +1,6 @@
-// Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and trainings at
-// full size and examples, and faults that take root or patience: `npm test` leaves those out, `npm run test:full`,
-// `npm run test:faults` and CI run them.
+// Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and what `npm test`
+// leaves out and CI runs: faults that take root or patience (`npm run test:faults`), other versions of Node.js and
+// other processors (`test:platforms`), trainings at full size and examples (`test:full`).
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
@@ -68,6 +68,15 @@ export default defineConfig({
           include: ['test/faults/**/*.test.ts'],
           testTimeout: 180_000,
           maxWorkers: 2,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
+          name: 'platforms',
+          include: ['test/platforms/**/*.test.ts'],
+          testTimeout: 180_000,
+          maxWorkers: 1,
           sequence: { groupOrder: 3 },
         },
       },

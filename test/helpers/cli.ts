@@ -20,6 +20,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A command that runs the rest of its arguments, such as `ip netns exec NAME`. */
   readonly through?: readonly string[];
+  /** The command that is Node.js; default: the one that runs the tests. */
+  readonly node?: readonly string[];
   /** Default 40 s; then the whole tree is killed and `finished` rejects. */
   readonly deadlineMs?: number;
 }
@@ -46,8 +48,8 @@ export class CliProcess {
   #hasEnded = false;
 
   private constructor(args: readonly string[], options: CliOptions) {
-    const { cwd, env = {}, through = [], deadlineMs = 40_000 } = options;
-    const [program = '', ...rest] = [...through, process.execPath, PROGRAM, ...args];
+    const { cwd, env = {}, through = [], node = [process.execPath], deadlineMs = 40_000 } = options;
+    const [program = '', ...rest] = [...through, ...node, PROGRAM, ...args];
     this.#child = spawn(program, rest, {
       cwd,
       env: { PATH: process.env['PATH'], ...env },

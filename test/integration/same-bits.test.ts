@@ -4,8 +4,8 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
-import type { LayerInput } from '../../src/layers/registry.ts';
 import { inPairs, ROOT, runCli } from '../helpers/cli.ts';
+import { EVERY_LAYER, EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts';
 import { readBits, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
@@ -56,11 +56,10 @@ describe('weights, losses and metrics are the same bits', () => {
 
   it('of images, where batches and shards differ in size', async () => {
     // 9,000 rows: 22 batches of 400 and one of 200, in shards of 57 or 58, and of 28 or 29.
-    const config = path.join(ROOT, 'examples/fashion/fashion.yaml');
     const layers = '[{kind: dense, units: 32, activation: relu}, {kind: dense, units: 10}]';
     const settings = ['epochs=1', `model.layers=${layers}`, 'batchSize=400', 'shards=7'];
     const cwd = temporaryDirectory();
-    const { metrics } = await expectSameBits(config, settings, cwd, ['workers 3']);
+    const { metrics } = await expectSameBits(FASHION_CONFIG, settings, cwd, ['workers 3']);
     expect(metrics.at(-1)).toMatchObject({ epoch: 1, _step: 23 });
     expect(metrics.at(-1)?.['val/accuracy']).toBeGreaterThan(0.6);
     expect(readSummary(runDirectory(cwd, 'workers 3')).test).toHaveProperty('accuracy');
@@ -110,44 +109,12 @@ describe('weights, losses and metrics are the same bits', () => {
   });
 
   it('of a model with every kind of layer on images and sequences', async () => {
-    const layers: LayerInput[] = [
-      { kind: 'conv2d', filters: 4, kernelSize: 3, stride: 2, padding: 'same', bias: false },
-      { kind: 'batchNorm' },
-      { kind: 'activation', function: 'silu' },
-      { kind: 'maxPool2d', size: 2 },
-      {
-        kind: 'residual',
-        layers: [{ kind: 'conv2d', filters: 4, kernelSize: 3, padding: 'same', groups: 4 }],
-      },
-      { kind: 'avgPool2d', size: 2 },
-      {
-        kind: 'residual',
-        layers: [{ kind: 'globalAvgPool2d' }, { kind: 'dense', units: 36, activation: 'geluTanh' }],
-        shortcut: [{ kind: 'flatten' }, { kind: 'dropout', rate: 0.1 }],
-      },
-      { kind: 'reshape', shape: [4, 9] },
-      { kind: 'positionalEmbedding' },
-      { kind: 'layerNorm' },
-      { kind: 'attention', heads: 3, causal: true },
-      { kind: 'lstm', units: 8, returnSequences: true },
-      { kind: 'gru', units: 8 },
-      { kind: 'dense', units: 10 },
-    ];
     // Only `embedding` stands at the beginning of a model: it is in the test of texts.
-    const used = new Set(JSON.stringify(layers).match(/(?<="kind":")\w+/g));
+    const used = new Set(JSON.stringify(EVERY_LAYER).match(/(?<="kind":")\w+/g));
     const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
     expect([...used, 'embedding'].sort()).toEqual(kinds.toSorted());
-    const config = path.join(ROOT, 'examples/fashion/fashion.yaml');
-    const settings = [
-      'epochs=1',
-      'data.split.train=0.05',
-      'data.split.validation=0.02',
-      'batchSize=50',
-      'shards=5',
-    ];
     const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
-    const cwd = temporaryDirectory();
-    await expectSameBits(config, [...settings, `model.layers=${JSON.stringify(layers)}`], cwd, workforces);
+    await expectSameBits(FASHION_CONFIG, EVERY_LAYER_SETTINGS, temporaryDirectory(), workforces);
   });
 
   it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {
