@@ -35,10 +35,13 @@ function withConfig(command: Command): Command {
     .argument('<config>', 'YAML or JSON file that describes the run')
     .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)')
-    .option('--resume <last|best|path>', 'go on from a checkpoint: of --run-dir or the newest run, or a file')
+    .option(
+      '--resume <last|best|path>',
+      'go on from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path',
+    )
     .option('--allow-older', 'with --resume: go on from an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
-    .option('--dry-run', 'check config, data, model and memory, and exit')
+    .option('--dry-run', 'check config, data, model and memory, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }
 
@@ -54,7 +57,7 @@ function createProgram(): Command {
   withConfig(program.command('train'))
     .description('train on this machine: starts the workers, trains, validates, tests')
     .addOption(
-      new Option('--workers <count>', 'worker processes; auto: one a core; 0: compute in this process')
+      new Option('--workers <count>', 'worker processes; auto: cores / threads; 0: compute in this process')
         .argParser((text) => (text === 'auto' ? 'auto' : wholeNumber(0, 1024)(text)))
         .default('auto')
         .env('LOCKSTEP_WORKERS'),
@@ -77,9 +80,9 @@ function createProgram(): Command {
   program
     .command('worker')
     .description(
-      'work for a coordinator, and come back if the connection is lost, until told to stop; then give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
+      'work for a coordinator, and come back if the connection is lost, until the run is over; told to stop, give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
-    .argument('<url>', 'ws://HOST:PORT of the coordinator')
+    .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// of a proxy or tunnel to it')
     .addOption(threadsOption())
     .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
     .action(async (url: string, options: WorkerArguments) =>
@@ -88,9 +91,9 @@ function createProgram(): Command {
 
   program
     .command('predict')
-    .description('predict the rows of a table, or images, with the model of a finished run: CSV on stdout')
+    .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
     .argument('<run>', 'directory of the run, or of its model')
-    .argument('<file>', 'table with the columns of the training data, or IDX images; plain or gzip')
+    .argument('<file>', 'table with the feature columns of the training data, or IDX images; plain or gzip')
     .option('--output <file>', 'write the predictions there instead')
     .action(async (run: string, file: string, options: PredictArguments) =>
       (await import('./model-command.ts')).predict(run, file, options),
@@ -98,7 +101,7 @@ function createProgram(): Command {
 
   program
     .command('evaluate')
-    .description('measure the model of a finished run again, by the metrics of the run')
+    .description('measure the model of a run again, by the metrics of the run')
     .argument('<run>', 'directory of the run')
     .addOption(
       new Option('--split <name>', "split of the run's data (default: test)").choices([
@@ -142,7 +145,7 @@ function createProgram(): Command {
     .command('train')
     .description('samples/s of whole trainings against PyTorch, TensorFlow.js and jax-js, where installed')
     .option('--workload <name>', 'only this workload (default: all)')
-    .option('--rounds <count>', 'rounds in which all take turns', wholeNumber(1, 1000), 7)
+    .option('--rounds <count>', 'rounds in which all take turns, 2 s each', wholeNumber(1, 1000), 7)
     .option('--quick', 'two short rounds: whether it works, not how fast')
     .option('--save', 'store the figures in bench/results')
     .option('--json', 'print the figures as JSON')
