@@ -22,6 +22,8 @@ export interface TrainOptions extends Partial<TrainingObserver> {
   readonly runDirectory?: string | undefined;
   /** Go on from a checkpoint of that directory or, without one, of the newest run of that name: `last`, `best` or a path. */
   readonly resume?: string | undefined;
+  /** With `resume`: go on from an older checkpoint where the newest is damaged; default false. */
+  readonly allowOlder?: boolean | undefined;
   /** What paths in the config are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
   /** What is written to stderr; default `warn`. Progress is shown from `info` on. */
@@ -47,6 +49,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     workforce: localWorkforce(options.workers ?? 0, threads, program),
     runDirectory: options.runDirectory,
     resume: options.resume,
+    allowOlder: options.allowOlder,
     screen,
     logFile,
     log: createLogger({ level: logLevel, screen: new Screen(), file: logFile }),

@@ -78,6 +78,11 @@ export class Checkpointer implements ProgressKeeper {
     await this.#options.store.flush();
   }
 
+  /** Whether the run can go on from somewhere: not if it ended before its first step. */
+  async hasSaved(): Promise<boolean> {
+    return (await this.#options.store.list()).length > 0;
+  }
+
   #save(isBest: boolean): void {
     const { name, identity, state, store, wallSeconds } = this.#options;
     const progress = this.#progress;

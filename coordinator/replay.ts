@@ -50,7 +50,9 @@ export async function replayStep(
   let recomputed = '';
   let firstDifference: number | undefined;
   await trainUntil(step, { ...prepared, state, compute }, progress, (record) => {
-    if (recorded.get(record.step) !== record.fingerprint) firstDifference ??= record.step;
+    // A run that went on from another one's checkpoint has no record of the steps before.
+    const expected = recorded.get(record.step) ?? record.fingerprint;
+    if (expected !== record.fingerprint) firstDifference ??= record.step;
     recomputed = record.fingerprint;
   });
   const from = stepsDone(progress, stepsPerEpoch(prepared));

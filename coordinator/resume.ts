@@ -1,24 +1,28 @@
 // Going on from a checkpoint: which run and which file are meant, and whether it may go on with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
+import { readBest, readLast } from '../src/checkpoint/find-checkpoint.ts';
+import type { FindOptions } from '../src/checkpoint/find-checkpoint.ts';
+import { listGenerations } from '../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import type { Checkpoint } from '../src/checkpoint/read-checkpoint.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { checkpointManifestSchema } from './checkpointer.ts';
 import type { CheckpointManifest } from './checkpointer.ts';
-import { CHECKPOINTS_FOLDER } from './output/run-directory.ts';
+import { CHECKPOINTS_FOLDER, RunDirectory } from './output/run-directory.ts';
 import { requireSameRun } from './run-identity.ts';
 import type { RunIdentity } from './run-identity.ts';
 import { restoreSnapshot } from './snapshot.ts';
 import type { TrainingState } from './training-state.ts';
 
-/** What a run goes on from: its newest checkpoint, its best, or a file. */
-export interface ResumeSource {
-  /** The run's own directory; absolute. */
-  readonly directory: string;
-  readonly checkpoint: 'last' | 'best' | { readonly file: string };
-}
+/** What a run goes on from: the newest or best checkpoint of a run, or a file. */
+export type ResumeSource =
+  | { readonly directory: string; readonly checkpoint: 'last' | 'best' }
+  | {
+      /** Of the run that the file lies in; undefined if it lies in none. */
+      readonly directory: string | undefined;
+      readonly checkpoint: { readonly file: string };
+    };
 
 /**
  * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one, of the newest run of
@@ -38,23 +42,26 @@ export async function findResumeSource({
 }): Promise<ResumeSource> {
   if (resume === 'last' || resume === 'best') {
     const directory = path.resolve(runDirectory ?? (await newestRun(parent, name)));
+    await requireCheckpoints(directory);
     return { directory, checkpoint: resume };
   }
   const file = path.resolve(resume);
-  if (await isDirectory(file)) return { directory: file, checkpoint: 'last' };
-  return { directory: path.dirname(path.dirname(file)), checkpoint: { file } };
+  if (!(await isDirectory(file))) return { directory: await runOf(file), checkpoint: { file } };
+  await requireCheckpoints(file);
+  return { directory: file, checkpoint: 'last' };
 }
 
 /** What the source holds. @throws LockstepError (exit 4) for a file that is missing or damaged. */
 export async function readSource(
   { directory, checkpoint }: ResumeSource,
-  store: CheckpointStore,
-  { allowOlder = false }: { readonly allowOlder?: boolean | undefined } = {},
+  options: FindOptions,
 ): Promise<Checkpoint> {
   if (typeof checkpoint !== 'string') return readCheckpoint(checkpoint.file);
-  const found = checkpoint === 'last' ? await store.last({ allowOlder }) : await store.best();
+  const { checkpointsPath } = new RunDirectory(directory);
+  const found =
+    checkpoint === 'last' ? await readLast(checkpointsPath, options) : await readBest(checkpointsPath);
   if (found) return found;
-  throw notFound(`${path.join(directory, CHECKPOINTS_FOLDER)} holds no checkpoint to go on from`);
+  throw notFound(`${checkpointsPath} holds no ${checkpoint === 'best' ? 'best ' : ''}checkpoint`);
 }
 
 /**
@@ -105,6 +112,24 @@ async function newestRun(parent: string, name: string): Promise<string> {
     if (saved.length > 0) return directory;
   }
   throw notFound(`no run of ${name} with a checkpoint in ${parent}`);
+}
+
+/** Before anything is written in what may be no run at all. */
+async function requireCheckpoints(directory: string): Promise<void> {
+  const { checkpointsPath } = new RunDirectory(directory);
+  const isEmpty = (await listGenerations(checkpointsPath)).length === 0;
+  if (isEmpty) throw notFound(`${checkpointsPath} holds no checkpoint to go on from`);
+}
+
+/** The run's directory, if the file lies where a run keeps its checkpoints: one that was copied elsewhere does not. */
+async function runOf(file: string): Promise<string | undefined> {
+  const folder = path.dirname(file);
+  if (path.basename(folder) !== CHECKPOINTS_FOLDER) return undefined;
+  const { path: directory, configPath } = new RunDirectory(path.dirname(folder));
+  return fs.access(configPath).then(
+    () => directory,
+    () => undefined,
+  );
 }
 
 async function isDirectory(file: string): Promise<boolean> {

@@ -60,7 +60,8 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
   const identity = runIdentity(prepared);
   const initialFingerprint = state.fingerprint;
   const perEpoch = stepsPerEpoch(prepared);
-  const found = source && (await readSource(source, store, { allowOlder }));
+  const found =
+    source && (await readSource(source, { allowOlder, warn: (fields, text) => log.warn(fields, text) }));
   const manifest = found && restoreCheckpoint(found, state, identity);
   const start = manifest?.progress ?? FIRST_PROGRESS;
   const secondsBefore = manifest?.wallSeconds ?? 0;

@@ -10,6 +10,7 @@ import { LockstepError } from '../src/errors.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
+import { requireTokenBeyondLoopback } from './listener-admission.ts';
 import { startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
@@ -61,7 +62,9 @@ const RECORD_BYTES = 16 * 2 ** 20;
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const startedMs = performance.now();
-  const { arrays, config, log, resume } = options;
+  const { arrays, config, log, resume, workforce } = options;
+  // The listener asks, too; but by then a directory would have been made, and the data loaded.
+  if (workforce.kind === 'network') requireTokenBeyondLoopback(workforce.host, workforce.token);
   const prepared = await prepareRun(config, (message) => log.warn(message), { arrays });
   const state = await initialState(prepared);
   const source =
@@ -69,8 +72,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const directory = await openRunDirectory({
     name: config.name,
     directory: options.runDirectory ?? source?.directory,
-    isResuming:
-      source !== undefined && path.resolve(options.runDirectory ?? source.directory) === source.directory,
+    isResuming: source?.directory !== undefined && isSamePath(options.runDirectory, source.directory),
     bytesNeeded: bytesNeeded(prepared),
   });
   const lock = await lockRunDirectory(directory.path);
@@ -79,6 +81,11 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   } finally {
     lock.release();
   }
+}
+
+/** `chosen` may be relative, or left open. */
+function isSamePath(chosen: string | undefined, directory: string): boolean {
+  return chosen === undefined || path.resolve(chosen) === directory;
 }
 
 /** Records, the model and, if there are to be any, two checkpoints: one stays while the next is written. */
@@ -208,7 +215,7 @@ async function salvage(
   };
   // Weights on their way to infinity are not what anybody wants to go on from.
   const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
-  if (canGoOn && (await isSaved(() => keeper.finish()))) {
+  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved())) {
     log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
   }
   if (state.hasBest) {

@@ -7,9 +7,8 @@ import { failpoint } from '../failpoint.ts';
 import type { Logger } from '../log.ts';
 import type { TensorSource } from '../safetensors.ts';
 import { encodeCheckpoint, type EncodedCheckpoint } from './checkpoint-file.ts';
-import { abandon, findBest, findSuperseded, generationName } from './generations.ts';
+import { abandon, findSuperseded, generationName } from './generations.ts';
 import { listAbandoned, listGenerations, type Generation } from './generations.ts';
-import { readCheckpoint, type Checkpoint } from './read-checkpoint.ts';
 import { SaveQueue } from './save-queue.ts';
 
 /** What a store is made from. */
@@ -68,33 +67,6 @@ export class CheckpointStore {
   /** What is there by name, the newest first. */
   list(): Promise<Generation[]> {
     return listGenerations(this.#options.directory);
-  }
-
-  /**
-   * The newest checkpoint; undefined if there is none. Where it is damaged, the newest whole one is named or, with
-   * `allowOlder`, read, with a warning. @throws LockstepError (exit 4)
-   */
-  async last({ allowOlder = false } = {}): Promise<Checkpoint | undefined> {
-    const [newest, ...older] = await this.list();
-    if (!newest) return undefined;
-    try {
-      return await readGeneration(newest);
-    } catch (error) {
-      if (!(error instanceof LockstepError)) throw error;
-      const whole = await findWhole(older);
-      if (!whole || !allowOlder) throw damaged(newest, whole, error);
-      this.#options.logger.warn(
-        { damaged: newest.step, step: whole.step },
-        `the checkpoint of step ${newest.step} cannot be used (${error.message}): going on from that of step ${whole.step}`,
-      );
-      return whole;
-    }
-  }
-
-  /** The best checkpoint of the run; undefined if there is none. @throws LockstepError (exit 4) if it is damaged */
-  async best(): Promise<Checkpoint | undefined> {
-    const best = findBest(await this.list());
-    return best && readGeneration(best);
   }
 
   /**
@@ -160,37 +132,4 @@ export class CheckpointStore {
       this.#options.logger.warn(`an old checkpoint cannot be removed: ${String(error)}`);
     }
   }
-}
-
-/** Reads a checkpoint that must be the one its name says. */
-async function readGeneration(generation: Generation): Promise<Checkpoint> {
-  const checkpoint = await readCheckpoint(generation.path);
-  if (checkpoint.step === generation.step && checkpoint.isBest === generation.isBest) return checkpoint;
-  throw new LockstepError({
-    category: 'checkpoint',
-    code: 'E_CHECKPOINT',
-    message: `${generation.path}: renamed; it was written as ${generationName(checkpoint)}`,
-  });
-}
-
-async function findWhole(generations: readonly Generation[]): Promise<Checkpoint | undefined> {
-  for (const generation of generations) {
-    try {
-      return await readGeneration(generation);
-    } catch (error) {
-      if (!(error instanceof LockstepError)) throw error;
-    }
-  }
-  return undefined;
-}
-
-function damaged(
-  newest: Generation,
-  older: Checkpoint | undefined,
-  { message, cause }: LockstepError,
-): LockstepError {
-  const help = older
-    ? `step ${newest.step} is lost; the checkpoint of step ${older.step} is whole: add --allow-older to go on from it`
-    : `step ${newest.step} is lost, and there is no older checkpoint that is whole`;
-  return new LockstepError({ category: 'checkpoint', code: 'E_CHECKPOINT', message, help, cause });
 }

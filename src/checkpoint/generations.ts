@@ -2,6 +2,7 @@
 // which is the best one and which may go: no second file could say otherwise after a crash.
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { systemErrorCode } from '../errors.ts';
 
 /** A checkpoint in the directory, by its name alone. */
 export interface Generation {
@@ -23,9 +24,13 @@ export function generationName({ step, isBest }: Pick<Generation, 'step' | 'isBe
   return `step-${String(step).padStart(STEP_DIGITS, '0')}${isBest ? '-best' : ''}.safetensors`;
 }
 
-/** The checkpoints in a directory, the newest first. */
+/** The checkpoints in a directory, the newest first; none where there is no directory. */
 export async function listGenerations(directory: string): Promise<Generation[]> {
-  const generations = (await fs.readdir(directory)).flatMap((name) => {
+  const names = await fs.readdir(directory).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  const generations = names.flatMap((name) => {
     const match = NAME.exec(name);
     return match
       ? [{ path: path.join(directory, name), step: Number(match[1]), isBest: match[2] !== undefined }]

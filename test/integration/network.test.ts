@@ -1,4 +1,5 @@
 // Runs whose workers come over the network: who may join, who may leave, and what a port gets to see besides.
+import fs from 'node:fs';
 import { once } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -194,10 +195,10 @@ describe('a coordinator that cannot start', () => {
   });
 
   it('because others could reach its port without a token says so', async () => {
-    const { exitCode, stderr } = await runCli([...coordinator, '--listen', '0.0.0.0:0'], {
-      cwd: networkDirectory(),
-    });
+    const cwd = networkDirectory();
+    const { exitCode, stderr } = await runCli([...coordinator, '--listen', '0.0.0.0:0'], { cwd });
     expect(exitCode).toBe(2);
+    expect(fs.readdirSync(cwd)).not.toContain('runs');
     expect(stderr).toMatch(
       /error\[E_TOKEN_REQUIRED\]: listening on 0\.0\.0\.0 without a token would let anyone join who reaches the port\n {2}help: give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127\.0\.0\.1\n$/,
     );
@@ -210,5 +211,7 @@ describe('a coordinator that cannot start', () => {
     expect(stderr).toMatch(
       /error\[E_NO_WORKERS\]: no worker joined within 1 s\n {2}help: start workers with: lockstep worker ws:\/\/127\.0\.0\.1:[1-9]\d*\n$/,
     );
+    // Nothing was saved yet.
+    expect(stderr).not.toContain('to go on');
   });
 });

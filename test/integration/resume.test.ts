@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import type { CliResult } from '../helpers/cli.ts';
 import { RESUMABLE, expectUndisturbed, readFiles, trainResumable } from '../helpers/resumable-run.ts';
-import { listCheckpoints, readBits, untilEpoch } from '../helpers/run-records.ts';
+import { hashTrainingState, listCheckpoints, readBits, untilEpoch } from '../helpers/run-records.ts';
 import { tableRun } from '../helpers/table-run.ts';
 
 describe('--resume', () => {
@@ -61,6 +61,40 @@ describe('--resume', () => {
     expect(rest?.weightsSha256).toBe(whole?.weightsSha256);
     expect(rest?.metrics.length).toBeGreaterThan(0);
     expect(whole?.metrics.slice(-(rest?.metrics.length ?? 0))).toEqual(rest?.metrics);
+  });
+
+  it('goes on in another directory from a run, and from a file that lies in none', async () => {
+    const cwd = tableRun(RESUMABLE);
+    expect(await trainResumable(cwd, ['--set', 'epochs=2'])).toMatchObject({ exitCode: 0 });
+    const before = readFiles(cwd);
+    fs.mkdirSync(path.join(cwd, 'backup'));
+    const newest = listCheckpoints(path.join(cwd, 'run')).at(-1);
+    fs.copyFileSync(path.join(cwd, 'run/checkpoints', newest), path.join(cwd, 'backup', newest));
+    const train = (...args: readonly string[]): Promise<CliResult> =>
+      runCli(['train', 'table.yaml', '--workers', '0', ...args], { cwd });
+    expect(await train('--resume', 'run', '--run-dir', 'branch')).toMatchObject({ exitCode: 0 });
+    expect(await train('--resume', `backup/${newest}`)).toMatchObject({ exitCode: 0 });
+    const hashes = ['branch', 'runs/latest'].map((name) => hashTrainingState(path.join(cwd, name)));
+    expect(await train('--run-dir', 'whole')).toMatchObject({ exitCode: 0 });
+    expect(new Set(hashes)).toEqual(new Set([hashTrainingState(path.join(cwd, 'whole'))]));
+    expect(readFiles(cwd)).toEqual(before);
+    expect(fs.readdirSync(path.join(cwd, 'backup'))).toEqual([newest]);
+    // Of the steps before, the new directory has no record.
+    const replayed = await runCli(['replay', 'branch', '--step', '21'], { cwd });
+    expect(replayed.stderr).toMatch(/step 21, taken again from the beginning: the same weights/);
+  });
+
+  const sources = ['last --run-dir nowhere', 'best --run-dir nowhere', 'nowhere', 'empty'];
+  it.each(sources)('%s: makes nothing where there is nothing to go on from', async (source) => {
+    const cwd = tableRun(RESUMABLE);
+    fs.mkdirSync(path.join(cwd, 'empty'));
+    const before = fs.readdirSync(cwd, { recursive: true });
+    const { exitCode, stderr } = await runCli(['train', 'table.yaml', '--resume', ...source.split(' ')], {
+      cwd,
+    });
+    expect(exitCode).toBe(4);
+    expect(stderr).toMatch(/E_NO_CHECKPOINT.*(nowhere|empty)/);
+    expect(fs.readdirSync(cwd, { recursive: true })).toEqual(before);
   });
 
   it('finds the newest run of the name, or says that there is none', async () => {
