@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
-import { LockstepError } from '../errors.ts';
+import { type LockstepError } from '../errors.ts';
 import { failpoint } from '../failpoint.ts';
 import type { Logger } from '../log.ts';
 import type { TensorSource } from '../safetensors.ts';
