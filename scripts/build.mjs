@@ -1,9 +1,11 @@
-// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer), then JavaScript and declarations.
+// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer), JavaScript and declarations,
+// and the config's schema for editors.
 // A program of its own rather than a line of shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const KERNEL_TARGETS = ['strict', 'fused'];
@@ -39,4 +41,7 @@ if (!process.argv.includes('--kernels-only')) {
     fs.rmSync(path.join(root, 'dist', folder), { recursive: true, force: true });
   run('typescript7/bin/tsc', '-p', 'tsconfig.build.json');
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
+  const { configSchema } = await import('../dist/src/config/schema.js');
+  const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });
+  fs.writeFileSync(path.join(root, 'dist', 'config.schema.json'), `${JSON.stringify(jsonSchema, null, 2)}\n`);
 }
