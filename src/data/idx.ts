@@ -1,9 +1,9 @@
 // IDX files, the format of MNIST and its kin: a big-endian header, then unsigned bytes.
 //
-//   00 00 08 D | D dimensions as u32 | data          D: 3 or 4 for images, 1 for labels; 08: unsigned bytes
+//   00 00 08 D | D dimensions as u32 | data          D: 3 for images, 1 for labels; 08: unsigned bytes
 //
 // Source: http://yann.lecun.com/exdb/mnist (the format's only specification).
-import { dataError, formatCount } from './data-error.ts';
+import { countOf, dataError, formatCount } from './data-error.ts';
 import { MAX_BLOB_BYTES } from './dataset.ts';
 import { displayPath, readBytes } from './source-file.ts';
 
@@ -20,24 +20,31 @@ export interface IdxHeader {
   readonly dataBytes: number;
 }
 
-/** Reads the header of an IDX file of images: [count, height, width] or [count, height, width, channels]. */
+/** What a file holds, and what its dimensions mean. */
+interface Content {
+  readonly what: string;
+  readonly axes: readonly string[];
+}
+
+/** Reads the header of an IDX file of images: [count, height, width]. */
 export function readImageHeader(path: string): Promise<IdxHeader> {
-  return readHeader(path, [3, 4], 'images');
+  return readHeader(path, { what: 'images', axes: ['count', 'height', 'width'] });
 }
 
 /** Reads the header of an IDX file of labels: [count]. */
 export function readLabelHeader(path: string): Promise<IdxHeader> {
-  return readHeader(path, [1], 'labels');
+  return readHeader(path, { what: 'labels', axes: ['count'] });
 }
 
-async function readHeader(path: string, allowed: readonly number[], what: string): Promise<IdxHeader> {
-  const start = await readStart(path, MAGIC_BYTES + DIMENSION_BYTES * Math.max(...allowed));
+async function readHeader(path: string, content: Content): Promise<IdxHeader> {
+  const { what, axes } = content;
+  const headerBytes = MAGIC_BYTES + DIMENSION_BYTES * axes.length;
+  const start = await readStart(path, headerBytes);
   const numDimensions = checkMagic(path, start);
-  if (!allowed.includes(numDimensions)) {
-    const message = `has ${numDimensions} dimensions; ${what} have ${allowed.join(' or ')}`;
-    throw idxError(path, message, 'are images and labels exchanged in the config?');
+  if (numDimensions !== axes.length) {
+    const message = `has ${countOf(numDimensions, 'dimension')}; ${what} have ${axes.length}: [${axes.join(', ')}]`;
+    throw idxError(path, message, dimensionsHelp(numDimensions, content));
   }
-  const headerBytes = MAGIC_BYTES + DIMENSION_BYTES * numDimensions;
   if (start.length < headerBytes) {
     throw idxError(path, `ends inside its header (${start.length} of ${headerBytes} bytes)`);
   }
@@ -50,6 +57,13 @@ async function readHeader(path: string, allowed: readonly number[], what: string
     throw idxError(path, `says it holds ${dimensions.join('x')} bytes; at most 2 GiB are read`);
   }
   return { path, dimensions, headerBytes, dataBytes };
+}
+
+/** Channels are refused because files disagree on where they stand, and in the wrong place they would be taken for pixels. */
+function dimensionsHelp(found: number, { what }: Content): string | undefined {
+  if (found === 1 || found === 3) return 'are images and labels exchanged in the config?';
+  if (found !== 4 || what !== 'images') return undefined;
+  return 'images of several channels come from a program, channels first: docs/api.md shows how';
 }
 
 async function readStart(path: string, length: number): Promise<Buffer> {

@@ -65,11 +65,6 @@ describe('IDX images', () => {
     expect(transforms.features).toEqual([{ kind: 'pixels', shape: [2, 2], scale: Math.fround(1 / 255) }]);
   });
 
-  test('may have channels', async () => {
-    const { featureNames } = await loadImages({ images: idx([3, 1, 2, 2], PIXELS) });
-    expect(featureNames).toEqual(['pixel[0,0,0]', 'pixel[0,0,1]', 'pixel[0,1,0]', 'pixel[0,1,1]']);
-  });
-
   test('of a test set follow those of the training set', async () => {
     const { splits, dataset } = await loadImages({ test: [idx([1, 2, 2], [5, 5, 5, 5]), idx([1], [0])] });
     expect(splits.train).toEqual(Uint32Array.of(0, 1, 2));
@@ -98,9 +93,21 @@ describe('IDX images', () => {
     ],
     [
       { images: LABELS, labels: IMAGES },
-      'images has 1 dimensions; images have 3 or 4\n' +
+      'images has 1 dimension; images have 3: [count, height, width]\n' +
         '  help: are images and labels exchanged in the config?',
     ],
+    [
+      { labels: IMAGES },
+      'labels has 3 dimensions; labels have 1: [count]\n' +
+        '  help: are images and labels exchanged in the config?',
+    ],
+    [
+      { images: idx([3, 2, 2, 1], PIXELS) },
+      'images has 4 dimensions; images have 3: [count, height, width]\n' +
+        '  help: images of several channels come from a program, channels first: docs/api.md shows how',
+    ],
+    [{ images: idx([3, 4], PIXELS) }, 'images has 2 dimensions; images have 3: [count, height, width]'],
+    [{ labels: idx([3, 1, 1, 1], [0, 1, 0]) }, 'labels has 4 dimensions; labels have 1: [count]'],
     [{ images: IMAGES.subarray(0, 10) }, 'images ends inside its header (10 of 16 bytes)'],
     [{ images: IMAGES.subarray(0, -1) }, 'images holds 11 bytes; its header says 12 bytes (3x2x2)'],
     [
