@@ -17,7 +17,7 @@ export interface Samples {
    * are rounded to float32 once they are standardized.
    */
   readonly features: Numbers;
-  /** [samples, sizes of one sample]; a list of rows has its own: [rows, values of a row]. */
+  /** [samples, 1 to 3 sizes of one sample]; a list of rows has its own: [rows, values of a row]. */
   readonly shape?: Shape | undefined;
   /** Numbers to predict, one or more for each sample, or a class index from 0 for each. */
   readonly targets: Numbers;
@@ -67,6 +67,9 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
   };
   return { ...set, sha256: hashSamples(set) };
 }
+
+/** Of a sample: no layer has more, and no message to a worker does. */
+const MAX_DIMENSIONS = 3;
 
 const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samples)[];
 
@@ -151,6 +154,10 @@ function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [
   if (rest.length === 0 || !shape.every((side) => Number.isSafeInteger(side) && side > 0)) {
     const message = `${name}.shape: expected [samples, sizes of a sample], each at least 1`;
     throw arrayError(`${message}, got [${shape.join(', ')}]`);
+  }
+  if (rest.length > MAX_DIMENSIONS) {
+    const message = `${name}.shape: a sample has at most ${MAX_DIMENSIONS} dimensions, got [${rest.join(', ')}]`;
+    throw arrayError(message, 'an image is [channels, height, width], a sequence [positions, features]');
   }
   if (sizeOf(shape) === values.length) return [numRows, ...rest];
   const counts = `${countOf(values.length, 'value')}, shape [${shape.join(', ')}] takes ${sizeOf(shape)}`;

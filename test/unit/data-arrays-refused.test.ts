@@ -77,6 +77,12 @@ describe('samples in memory are refused', () => {
       'error[E_DATA_ARRAYS]: data.train.shape: expected [samples, sizes of a sample], each at least 1, got [8]',
     ],
     [
+      'with samples of more dimensions than an image',
+      { train: { ...FOUR, shape: [4, 1, 2, 1, 1] } },
+      'error[E_DATA_ARRAYS]: data.train.shape: a sample has at most 3 dimensions, got [1, 2, 1, 1]\n' +
+        '  help: an image is [channels, height, width], a sequence [positions, features]',
+    ],
+    [
       'with a shape of another size',
       { train: { ...FOUR, shape: [4, 3] } },
       'error[E_DATA_ARRAYS]: data.train.features has 8 values, shape [4, 3] takes 12',
