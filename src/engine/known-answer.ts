@@ -1,5 +1,6 @@
-// The known-answer shard: a small training step through every kernel, whose result bytes two machines
-// must share before they may work on one model.
+// The known-answer shard: small training steps through every kind of layer, activation and loss, whose result bytes two
+// machines must share before they may work on one model. What else workers compute (fingerprints, ranks) is not rounded. Optimizers
+// run in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the weights.
 import { createHash } from 'node:crypto';
 import { blobByteLength, hashDataset, targetsByteOffset, weightView } from '../data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../data/dataset.ts';
@@ -61,6 +62,7 @@ const IMAGE_LAYERS: readonly LayerInput[] = [
   { kind: 'conv2d', filters: 8, kernelSize: 1, groups: 2, stride: [1, 2], activation: 'tanh' },
   { kind: 'maxPool2d', size: [3, 2], stride: 1 },
   { kind: 'globalAvgPool2d' },
+  { kind: 'flatten' },
 ];
 
 /** Layers on sequences of tokens, every byte one. */
@@ -78,14 +80,16 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
   { kind: 'gru', units: 9 },
 ];
 
+/** What one step each is taken of; a dense layer of `NUM_CLASSES` units is put behind. */
+export const KNOWN_CASES: readonly { readonly loss: LossInput; readonly layers: readonly LayerInput[] }[] = [
+  ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
+  ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),
+];
+
 /** SHA-256 over gradients, losses, outputs and updated weights of the known-answer shards. */
 export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
   const hash = createHash('sha256');
-  const cases = [
-    ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
-    ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),
-  ];
-  for (const { loss, layers } of cases) {
+  for (const { loss, layers } of KNOWN_CASES) {
     for (const bytes of await answer(kernelModule, resolveLoss(loss), layers)) hash.update(bytes);
   }
   return hash.digest('hex');
