@@ -79,7 +79,7 @@ const data = z.strictObject({
   missing: z
     .enum(['error', 'mean', 'drop-row'])
     .default('error')
-    .describe('What an empty, NA, NaN, null or ? cell means'),
+    .describe('What a cell without a value means: an empty one, ?, -, NA, N/A, NaN or null'),
   standardize: z
     .boolean()
     .default(true)
@@ -141,7 +141,7 @@ const earlyStopping = z
     mode: z
       .enum(['min', 'max'])
       .optional()
-      .describe('What is better; default: min for loss, rmse, mae, max for others'),
+      .describe('What is better; default: min for loss, rmse, mae, mape, max for others'),
     restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
   })
   .describe('Ends a training that no longer improves');
@@ -173,7 +173,7 @@ const checkpoint = z
       .int()
       .min(1)
       .optional()
-      .describe('Steps between two checkpoints; default: none within an epoch'),
+      .describe('Steps between two checkpoints; default: only epochs and the clock decide'),
     everyEpochs: z.int().min(1).default(1).describe('Epochs between two checkpoints'),
     everySeconds: z
       .number()

@@ -36,7 +36,7 @@ export const conv2dSchema = z.strictObject({
   initializer: z
     .enum(INITIALIZERS)
     .optional()
-    .describe('Default: heUniform before relu and leakyRelu, glorotUniform otherwise'),
+    .describe('Default: glorotUniform before linear, tanh and sigmoid, heUniform otherwise'),
 });
 
 export type Conv2dSpec = z.output<typeof conv2dSchema>;
