@@ -2,7 +2,7 @@
 // known and a user sees every column at once.
 import type { DataConfig } from '../config/schema.ts';
 import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
-import type { CellReference, ColumnBuilder } from './column.ts';
+import type { CellReference, ColumnBuilder, PlannedColumn } from './column.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
 import { displayPath } from './source-file.ts';
@@ -42,7 +42,7 @@ function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder): Fin
   return {
     code: 'E_DATA_OVERFLOW',
     message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
-    help: 'correct the cell, or leave the column out with data.drop',
+    help: plan.isSaved ? 'correct the cell' : 'correct the cell, or leave the column out with data.drop',
     cell: firstOverflow,
   };
 }
@@ -55,12 +55,15 @@ function findMixture(column: ColumnBuilder, format: CellRules): Finding {
   if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.') return decimalComma(column, firstText);
   if (INFINITE.test(firstText.cell)) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
-    return { code: 'E_DATA_OVERFLOW', message, help: 'correct the cell, or empty it', cell: firstText };
+    const help = plan.isSaved ? 'correct the cell' : 'correct the cell, or empty it';
+    return { code: 'E_DATA_OVERFLOW', message, help, cell: firstText };
   }
   return {
     code: 'E_DATA_NOT_A_NUMBER',
     message: `${shown} is not a number ${counts}`,
-    help: 'correct the cell, or name the column under data.categorical or data.drop',
+    help: plan.isSaved
+      ? 'correct the cell: the model was trained on numbers in this column'
+      : 'correct the cell, or name the column under data.categorical or data.drop',
     cell: firstText,
   };
 }
@@ -74,7 +77,8 @@ function findDecimalCommas(column: ColumnBuilder): Finding {
 
 function decimalComma({ plan }: ColumnBuilder, cell: CellReference): Finding {
   const message = `column "${plan.name}": ${quoteValue(cell.cell)} looks like a decimal comma`;
-  return { code: 'E_DATA_NOT_A_NUMBER', message, help: 'set data.decimal: ","', cell };
+  const help = plan.isSaved ? 'write it with a point, as the training data were' : 'set data.decimal: ","';
+  return { code: 'E_DATA_NOT_A_NUMBER', message, help, cell };
 }
 
 function findMissing(column: ColumnBuilder, format: CellRules): Finding {
@@ -88,12 +92,19 @@ function findMissing(column: ColumnBuilder, format: CellRules): Finding {
   }
   const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
   if (format.missing === 'error') {
-    const help = 'fill them in, or set data.missing: mean, or data.missing: drop-row';
-    return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
+    return { code: 'E_DATA_MISSING', message, help: helpForMissing(plan), cell: firstMissing };
   }
   if (plan.isFeature) return undefined;
-  const help = 'only a feature can be filled in: set data.missing: drop-row';
+  const help = `only a feature can be filled in: ${plan.isSaved ? 'leave these rows out' : 'set data.missing: drop-row'}`;
   return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
+}
+
+/** A prediction leaves no row out, since that would shift the lines of all behind it. */
+function helpForMissing({ isFeature, isSaved }: PlannedColumn): string {
+  if (!isSaved) return 'fill them in, or set data.missing: mean, or data.missing: drop-row';
+  return isFeature
+    ? 'fill them in, or train with data.missing: mean'
+    : 'fill them in, or leave these rows out';
 }
 
 /** Throws one error for all problems: a single one with its place, several as a list. */

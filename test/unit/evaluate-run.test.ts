@@ -147,6 +147,12 @@ describe('an evaluation', () => {
         '  --> new.csv:3\n  help: its classes are: high, low, middle',
     ],
     [
+      'a target that is missing',
+      [ROWS[0] as object, { ...ROWS[1], level: '' }],
+      'error[E_DATA_MISSING]: column "level": 1 of 2 cells missing ("" 1)\n' +
+        '  --> new.csv:3:5\n  help: fill them in, or leave these rows out',
+    ],
+    [
       'no column of targets',
       [{ x: 1, kind: 'a' }],
       'error[E_DATA_COLUMNS]: no column "level", which the model was trained on\n' +
