@@ -9,10 +9,9 @@ import { ROOT, runCli } from '../helpers/cli.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const PAGES = [
-  'README.md',
-  'CONTRIBUTING.md',
-  ...['api', 'architecture', 'config', 'numerics', 'protocol'].map((name) => `docs/${name}.md`),
-  ...['', 'fashion/', 'house/', 'text/'].map((folder) => `examples/${folder}README.md`),
+  ...listPages('.', { recursive: false }),
+  ...listPages('docs', { recursive: true }),
+  ...listPages('examples', { recursive: true }),
 ];
 
 const readme = read('README.md');
@@ -21,6 +20,20 @@ const commandLine = read('bin/lockstep.ts');
 
 function read(name: string): string {
   return fs.readFileSync(path.join(ROOT, name), 'utf8');
+}
+
+function listPages(folder: string, { recursive }: { readonly recursive: boolean }): string[] {
+  return fs
+    .readdirSync(path.join(ROOT, folder), { recursive, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => path.join(folder, name))
+    .sort();
+}
+
+/** Whether npm packs the file; it always does with the licence. */
+function isPacked(file: string): boolean {
+  const { files } = JSON.parse(read('package.json')) as { files: string[] };
+  return ['LICENSE', ...files].some((name) => file === name || file.startsWith(`${name}/`));
 }
 
 function isSchema(value: unknown): value is JsonSchema {
@@ -69,6 +82,13 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...new Set([...text.matchAll(pattern)].map((match) => match[1] as string))];
 }
 
+/** As they are typed: `bench train` is not `train`. */
+function listCommands(): string[] {
+  return [...commandLine.matchAll(/\b(\w+)\s*\.command\('([a-z]+)'\)/g)].map(([, parent, name]) =>
+    parent === 'program' ? `${name}` : `${parent} ${name}`,
+  );
+}
+
 const fields = fieldsOf(configJsonSchema());
 
 describe('docs/config.md', () => {
@@ -97,7 +117,7 @@ describe('docs/config.md', () => {
 
 describe('the README', () => {
   it('names every command and every long flag', () => {
-    const commands = matches(commandLine, /\.command\('([a-z]+)'\)/g);
+    const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
     expect(commands).toEqual([
       'train',
@@ -107,13 +127,12 @@ describe('the README', () => {
       'evaluate',
       'replay',
       'bench',
-      'kernels',
-      'scale',
+      'bench kernels',
+      'bench scale',
+      'bench train',
     ]);
     expect(flags).toContain('--min-workers');
-    expect(commands.filter((name) => !new RegExp(`\`lockstep (bench )?${name}[ \`]`).test(readme))).toEqual(
-      [],
-    );
+    expect(commands.filter((name) => !new RegExp(`\`lockstep ${name}[ \`]`).test(readme))).toEqual([]);
     expect(flags.filter((flag) => !readme.includes(`\`${flag}`))).toEqual([]);
   });
 
@@ -153,9 +172,14 @@ describe('the README', () => {
 });
 
 describe('every page', () => {
-  it.each(PAGES)('%s links to files that exist', (page) => {
+  it('is found', () => {
+    expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'docs/faults.md']));
+  });
+
+  it.each(PAGES)('%s links to files that exist, and that the package has', (page) => {
     const links = matches(read(page), /\]\((?!https?:|#)([^)#]+)/g);
-    const missing = links.filter((link) => !fs.existsSync(path.join(ROOT, path.dirname(page), link)));
-    expect(missing).toEqual([]);
+    const targets = links.map((link) => path.join(path.dirname(page), link));
+    expect(targets.filter((target) => !fs.existsSync(path.join(ROOT, target)))).toEqual([]);
+    expect(targets.filter((target) => !isPacked(target))).toEqual([]);
   });
 });
