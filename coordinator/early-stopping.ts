@@ -18,7 +18,7 @@ export interface Improvement {
 export const NO_IMPROVEMENT: Improvement = { numWithout: 0 };
 
 /** Metrics that are better when they are less. */
-const ERRORS = new Set(['loss', 'rmse', 'mae', 'mape']);
+const ERRORS = new Set(['loss', 'rmse', 'mae', 'mape', 'perplexity']);
 
 /** What is watched without `earlyStopping`: which weights are the best is decided by the loss. */
 const DEFAULT_WATCH = { monitor: 'loss', minDelta: 0 };

@@ -41,6 +41,8 @@ describe('an epoch', () => {
     ['loss', undefined, false],
     ['mae', undefined, false],
     ['transformed/rmse', undefined, false],
+    ['mape', undefined, false],
+    ['perplexity', undefined, false],
     ['loss', 'max', true],
     ['accuracy', 'min', false],
   ] as const)('with more %s, mode %s, is better: %s', (monitor, mode, isBest) => {
