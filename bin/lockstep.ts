@@ -41,7 +41,7 @@ function withConfig(command: Command): Command {
     )
     .option('--allow-older', 'with --resume: go on from an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
-    .option('--dry-run', 'check config, data, model and memory, print the plan and exit')
+    .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }
 

@@ -5,8 +5,7 @@ import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
-import { describePlan } from '../coordinator/describe-plan.ts';
-import { prepareRun } from '../coordinator/prepare.ts';
+import { dryRun } from '../coordinator/dry-run.ts';
 import { runTraining } from '../coordinator/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
@@ -59,24 +58,36 @@ async function runCommand(
   args: RunArguments,
   chooseWorkforce: (runtime: Runtime) => Workforce,
 ): Promise<void> {
+  if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
   const { config } = await loadConfig({ path, overrides: args.set });
   if (args.printConfig) return void process.stdout.write(formatConfigYaml(config));
   const runtime = createRuntime();
+  const resuming = {
+    runDirectory: args.runDir,
+    resume: args.resume,
+    allowOlder: args.allowOlder ?? false,
+  };
   if (args.dryRun) {
-    const prepared = await prepareRun(config, (message) => runtime.log.warn(message));
-    return void process.stdout.write(describePlan(prepared));
+    const plan = await dryRun({ config, ...resuming, warn: (message) => runtime.log.warn(message) });
+    return void process.stdout.write(plan);
   }
   const workforce = chooseWorkforce(runtime);
   const { summary, directory } = await runTraining({
     ...runtime,
     config,
     workforce,
-    runDirectory: args.runDir,
-    resume: args.resume,
-    allowOlder: args.allowOlder ?? false,
+    ...resuming,
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
   if (args.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+}
+
+function olderThanWhat(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_ALLOW_OLDER',
+    message: '--allow-older goes with --resume, which names what to go on from',
+  });
 }
 
 function parseAddress(text: string): { host: string; port: number } {

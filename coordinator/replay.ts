@@ -1,5 +1,6 @@
 // Takes a step of a run again, in this process, and compares the weights with those that the run recorded: from the
 // newest checkpoint before the step, or from the beginning.
+import fs from 'node:fs';
 import { listGenerations } from '../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import { loadConfig } from '../src/config/load.ts';
@@ -39,7 +40,7 @@ export async function replayStep(
   warn: (message: string) => void,
 ): Promise<Replay> {
   const run = new RunDirectory(directory);
-  const recorded = readFingerprints(run.eventsPath);
+  const recorded = readFingerprints(run);
   const wanted = recorded.get(step);
   if (wanted === undefined) throw notRecorded(run, step, recorded);
   const { config } = await loadConfig({ path: run.configPath, env: {} });
@@ -82,10 +83,14 @@ export async function trainUntil(
   }
 }
 
-/** By step; of a step that was taken several times, because the run was resumed, the last one counts. */
-function readFingerprints(file: string): Map<number, string> {
+/**
+ * By step; of a step that was taken several times, because the run was resumed, the last one counts.
+ * @throws LockstepError where no run has recorded anything
+ */
+function readFingerprints({ path, eventsPath }: RunDirectory): Map<number, string> {
+  if (!fs.existsSync(eventsPath)) throw noRun(path);
   const fingerprints = new Map<number, string>();
-  for (const record of readRecords(file)) {
+  for (const record of readRecords(eventsPath)) {
     const { type, step, weights } = record;
     if (type === 'stepDone' && typeof step === 'number' && typeof weights === 'string') {
       fingerprints.set(step, weights);
@@ -120,6 +125,16 @@ async function startBefore(
     }
   }
   return FIRST_PROGRESS;
+}
+
+function noRun(directory: string): LockstepError {
+  const why = fs.existsSync(directory) ? 'no events.jsonl in it' : 'no such directory';
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_NO_RUN',
+    message: `${directory} holds no run: ${why}`,
+    help: 'name the directory of a run, such as runs/latest',
+  });
 }
 
 function notRecorded(run: RunDirectory, step: number, recorded: ReadonlyMap<number, string>): LockstepError {

@@ -68,7 +68,7 @@ export class RunDirectory {
 
 /**
  * Makes (or, when resuming, enters) a run's directory and its folders.
- * Throws E_RUN_EXISTS if it holds another run, E_RUN_DIR if it cannot be written.
+ * Throws E_RUN_EXISTS if it holds another run or files that a run would overwrite, E_RUN_DIR if it cannot be written.
  */
 export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
@@ -92,23 +92,27 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
 async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
   // A run that ended before its first step left an empty file, and nothing to lose.
-  if (await hasContent(run.metricsPath)) throw occupied(run.path, 'an unfinished run');
+  if (await hasContent(run.metricsPath))
+    throw occupied(run.path, 'an unfinished run', ', or go on with it: --resume last');
+  if (await exists(run.checkpointsPath)) return;
+  // No run was ever here, so these are somebody else's.
+  for (const file of [run.configPath, run.eventsPath, run.logPath, run.modelPath, run.plotsPath]) {
+    if (await exists(file)) throw occupied(run.path, `a ${path.basename(file)} that is no run's`);
+  }
 }
 
 async function hasContent(file: string): Promise<boolean> {
   return (await exists(file)) && (await fs.stat(file)).size > 0;
 }
 
-function occupied(directory: string, what: string): LockstepError {
+function occupied(directory: string, what: string, elseHelp = ''): LockstepError {
   return new LockstepError({
     category: 'usage',
     code: 'E_RUN_EXISTS',
     message: `${directory} holds ${what}`,
-    help: what === 'a finished run' ? OTHER_DIRECTORY : `${OTHER_DIRECTORY}, or go on with it: --resume last`,
+    help: `choose another --run-dir${elseHelp}`,
   });
 }
-
-const OTHER_DIRECTORY = 'choose another --run-dir';
 
 /** Two runs of one name may start within a second: the later ones get -2, -3, ... */
 async function makeFreshDirectory(wanted: string): Promise<string> {

@@ -79,6 +79,10 @@ describe('--resume', () => {
     expect(new Set(hashes)).toEqual(new Set([hashTrainingState(path.join(cwd, 'whole'))]));
     expect(readFiles(cwd)).toEqual(before);
     expect(fs.readdirSync(path.join(cwd, 'backup'))).toEqual([newest]);
+    const planned = await train('--resume', `backup/${newest}`, '--dry-run');
+    expect(planned.stdout).toMatch(/\nresume {3}after step 20, from .*backup/);
+    const refused = await train('--resume', `backup/${newest}`, '--dry-run', '--set', 'seed=9');
+    expect(refused).toMatchObject({ exitCode: 4, stdout: '' });
     // Of the steps before, the new directory has no record.
     const replayed = await runCli(['replay', 'branch', '--step', '21'], { cwd });
     expect(replayed.stderr).toMatch(/step 21, taken again from the beginning: the same weights/);
@@ -95,6 +99,13 @@ describe('--resume', () => {
     expect(exitCode).toBe(4);
     expect(stderr).toMatch(/E_NO_CHECKPOINT.*(nowhere|empty)/);
     expect(fs.readdirSync(cwd, { recursive: true })).toEqual(before);
+  });
+
+  it('goes with --allow-older, which is refused without it', async () => {
+    const args = ['train', 'table.yaml', '--allow-older'];
+    const { exitCode, stderr } = await runCli(args, { cwd: tableRun(RESUMABLE) });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('E_ALLOW_OLDER');
   });
 
   it('finds the newest run of the name, or says that there is none', async () => {
@@ -126,6 +137,15 @@ describe('a second coordinator in the directory of a run', () => {
 });
 
 describe('replay', () => {
+  it.each([
+    ['nowhere', 'no such directory'],
+    ['.', 'no events.jsonl in it'],
+  ])('says that there is no run in %s', async (directory, why) => {
+    const { exitCode, stderr } = await runCli(['replay', directory, '--step', '1'], { cwd: tableRun() });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(`error[E_NO_RUN]: ${directory} holds no run: ${why}\n`);
+  });
+
   it('takes a step again to the same weights, and notices a record that was changed', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainResumable(cwd, ['--workers', '2']);

@@ -79,6 +79,23 @@ describe('openRunDirectory', () => {
     expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
   });
 
+  test.each(['config.yaml', 'events.jsonl', 'model'])('leaves alone a %s that is no run’s', async (name) => {
+    const directory = path.join(root, 'mine');
+    fs.mkdirSync(directory);
+    fs.writeFileSync(path.join(directory, 'table.csv'), '');
+    expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
+    fs.rmSync(path.join(directory, 'checkpoints'), { recursive: true });
+    for (const folder of ['model', 'plots']) fs.rmdirSync(path.join(directory, folder));
+
+    fs.writeFileSync(path.join(directory, name), 'mine');
+    expect(await refusal(openRunDirectory({ name: 'house', directory }))).toEqual({
+      code: 'E_RUN_EXISTS',
+      message: `${directory} holds a ${name} that is no run's`,
+      help: 'choose another --run-dir',
+    });
+    expect(fs.readFileSync(path.join(directory, name), 'utf8')).toBe('mine');
+  });
+
   test('says why a directory cannot be written', async () => {
     const file = path.join(root, 'file');
     fs.writeFileSync(file, '');

@@ -1,0 +1,30 @@
+// `--dry-run`: all that can be checked of a run before it takes any time or leaves a file behind.
+import type { Config } from '../src/config/schema.ts';
+import { describePlan } from './describe-plan.ts';
+import { initialState, prepareRun } from './prepare.ts';
+import { findResumeSource, readSource, restoreCheckpoint } from './resume.ts';
+import { runIdentity } from './run-identity.ts';
+import { stepsPerEpoch } from './train.ts';
+import { stepsDone } from './training-progress.ts';
+
+/** What a dry run is told: the same as the run. */
+export interface DryRunOptions {
+  readonly config: Config;
+  readonly runDirectory: string | undefined;
+  readonly resume: string | undefined;
+  readonly allowOlder: boolean;
+  readonly warn: (message: string) => void;
+}
+
+/** The plan of the run, in words. @throws LockstepError for all that the run would be refused for. */
+export async function dryRun({ config, warn, ...options }: DryRunOptions): Promise<string> {
+  const { allowOlder, resume, runDirectory } = options;
+  const prepared = await prepareRun(config, warn);
+  const state = await initialState(prepared);
+  if (resume === undefined) return describePlan(prepared);
+  const source = await findResumeSource({ resume, runDirectory, name: config.name });
+  const found = await readSource(source, { allowOlder, warn: (_, message) => warn(message) });
+  const { progress } = restoreCheckpoint(found, state, runIdentity(prepared));
+  const step = stepsDone(progress, stepsPerEpoch(prepared)).toLocaleString('en-US');
+  return `${describePlan(prepared)}resume   after step ${step}, from ${found.path}\n`;
+}
