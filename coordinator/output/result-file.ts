@@ -8,6 +8,8 @@ const CAUSES: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
   ENOSPC: 'no space left',
   EDQUOT: 'the disk quota is used up',
+  ENOENT: 'no such directory',
+  EISDIR: 'it is a directory',
   ENOTDIR: 'a part of the path is a file',
   EEXIST: 'it is a file, not a directory',
 };

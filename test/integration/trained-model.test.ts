@@ -1,10 +1,10 @@
 // From a training to what it is for: the saved model predicts and is measured again, from the command line and from
 // programs as users write them.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { ROOT, runCli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
 import { readSummary } from '../helpers/run-records.ts';
@@ -100,7 +100,71 @@ describe('lockstep predict', () => {
     expect(fs.readFileSync(path.join(cwd, 'predicted.csv'), 'utf8')).toBe(stdout);
     expect(await runCli(['predict', 'run', 'table.csv', '--output', 'none/a.csv'], { cwd })).toMatchObject({
       exitCode: 1,
-      stderr: 'error[E_OUTPUT]: cannot write the predictions to none/a.csv: ENOENT\n',
+      stderr:
+        'error[E_OUTPUT]: cannot write to none/a.csv: no such directory\n' +
+        '  help: make the directory first, or name a file in one that exists\n',
+    });
+  });
+
+  it.each([
+    ['linked.csv', 'the file to predict'],
+    ['run/../table.csv', 'the file to predict'],
+    ['run/model/model.safetensors', 'a file of the model'],
+  ])('does not write to %s, %s', async (output, what) => {
+    const cwd = await trainedTable();
+    if (!fs.existsSync(path.join(cwd, 'linked.csv')))
+      fs.symlinkSync('table.csv', path.join(cwd, 'linked.csv'));
+    const before = fs.readFileSync(path.join(cwd, output));
+    expect(await runCli(['predict', 'run', 'table.csv', '--output', output], { cwd })).toMatchObject({
+      exitCode: 2,
+      stderr: `error[E_OUTPUT]: --output ${output} is ${what}\n  help: name another file for the predictions\n`,
+    });
+    expect(fs.readFileSync(path.join(cwd, output)).equals(before)).toBe(true);
+  });
+
+  it('replaces a file, keeps its mode and a link to it, and leaves nothing beside it', async () => {
+    const cwd = await trainedTable();
+    const directory = temporaryDirectory();
+    const [file, link] = [path.join(directory, 'old.csv'), path.join(directory, 'link.csv')];
+    fs.writeFileSync(file, 'old\n', { mode: 0o600 });
+    fs.symlinkSync('old.csv', link);
+    expect(await runCli(['predict', 'run', 'table.csv', '--output', link], { cwd })).toMatchObject({
+      exitCode: 0,
+    });
+    expect(fs.readFileSync(file, 'utf8').split('\n')).toHaveLength(NUM_LINES + 1);
+    expect(fs.statSync(file).mode & 0o777).toBe(0o600);
+    expect(fs.lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(fs.readdirSync(directory).sort()).toEqual(['link.csv', 'old.csv']);
+  });
+
+  it.each(['/dev/stdout', 'pipe'])('writes to %s as it is', async (output) => {
+    const cwd = await trainedTable();
+    const directory = temporaryDirectory();
+    const [table, run, pipe] = [
+      path.join(cwd, 'table.csv'),
+      path.join(cwd, 'run'),
+      path.join(directory, 'pipe'),
+    ];
+    execFileSync('mkfifo', [pipe]);
+    const reader = spawn('cat', [pipe], { stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(() => void reader.kill());
+    let piped = '';
+    reader.stdout.setEncoding('utf8').on('data', (text: string) => (piped += text));
+    const closed = new Promise((resolve) => reader.once('close', resolve));
+    const ended = await runCli(['predict', run, table, '--output', output], { cwd: directory });
+    expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
+    if (output === 'pipe') await closed;
+    expect((ended.stdout + piped).split('\n')).toHaveLength(NUM_LINES + 1);
+    expect(fs.statSync(pipe).isFIFO()).toBe(true);
+  });
+
+  it.skipIf(!fs.existsSync('/dev/full'))('says what a full disk is', async () => {
+    const cwd = await trainedTable();
+    expect(await runCli(['predict', 'run', 'table.csv', '--output', '/dev/full'], { cwd })).toMatchObject({
+      exitCode: 1,
+      stderr:
+        'error[E_OUTPUT]: cannot write to /dev/full: no space left\n' +
+        '  help: make room there, or name a place that can be written\n',
     });
   });
 

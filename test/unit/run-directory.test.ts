@@ -139,7 +139,7 @@ describe('openRunDirectory', () => {
     fs.mkdirSync(run.summaryPath);
     const error: unknown = await run.writeSummary(HOUSE_SUMMARY).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: 'E_RESULT_SAVE', exitCode: 4 });
-    expect((error as Error).message).toMatch(/summary\.json: not written \(Error: EISDIR: .*\)$/);
+    expect((error as Error).message).toMatch(/summary\.json: not written \(it is a directory\)$/);
   });
 });
 
