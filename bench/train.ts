@@ -3,6 +3,7 @@
 import fs from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { printData, printJson } from '../bin/data-output.ts';
 import { LockstepError } from '../src/errors.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
@@ -55,8 +56,8 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
     workloads.push(await measureWorkload(name, [...own, ...peers], { rounds, seconds }));
   }
   const report: TrainReport = { ...describeMachine(), rounds, seconds, absent, workloads };
-  process.stdout.write(args.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
   if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
+  await (args.json ? printJson(report) : printData(formatReport(report)));
 }
 
 function selectWorkloads(selected: string | undefined): WorkloadName[] {

@@ -7,6 +7,7 @@ import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import { printData } from './data-output.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { ReplayArguments } from './replay-command.ts';
 import { Interrupted } from './runtime.ts';
@@ -45,13 +46,15 @@ function withConfig(command: Command): Command {
     .option('--json', 'print summary.json to stdout at the end');
 }
 
-function createProgram(): Command {
+/** The commands. What `--help` and `--version` say goes to `writeOut`. */
+function createProgram(writeOut: (text: string) => void): Command {
   const program = new Command('lockstep')
     .description(
       'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
     )
     .version(VERSION)
     .exitOverride()
+    .configureOutput({ writeOut })
     .showHelpAfterError('(run with --help for usage)');
 
   withConfig(program.command('train'))
@@ -153,14 +156,26 @@ function createProgram(): Command {
   return program;
 }
 
+/** Runs a command line. @throws what the command throws, and a CommanderError for one that is no command line. */
+async function runCommandLine(argv: readonly string[]): Promise<void> {
+  let asked = '';
+  try {
+    await createProgram((text) => (asked += text)).parseAsync([...argv]);
+  } catch (error) {
+    // Help and version end the parser so. They are printed here, since it does not wait for its output.
+    if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
+    await printData(asked);
+  }
+}
+
 /** Runs a command line; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   try {
     checkFailpoints();
-    await createProgram().parseAsync([...argv]);
+    await runCommandLine(argv);
     return EXIT.done;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof CommanderError) return EXIT.usage;
     if (error instanceof Interrupted) return error.exitCode;
     if (error instanceof LockstepError) {
       process.stderr.write(`${formatError(error)}\n`);

@@ -1,6 +1,7 @@
 // `lockstep replay`: whether a step of a run comes to the same weights when it is taken again.
 import { LockstepError } from '../src/errors.ts';
 import { replayStep } from '../coordinator/replay.ts';
+import { printJson } from './data-output.ts';
 import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep replay`. */
@@ -14,7 +15,7 @@ export async function replay(run: string, { step, json }: ReplayArguments): Prom
   const { log, screen } = createOutput();
   const replayed = await replayStep(run, step, (message) => log.warn(message));
   const { from, recorded, recomputed, firstDifference } = replayed;
-  if (json) process.stdout.write(`${JSON.stringify(replayed, null, 2)}\n`);
+  if (json) await printJson(replayed);
   const start = from === 0 ? 'the beginning' : `the checkpoint of step ${from}`;
   if (firstDifference === undefined) {
     return screen.write(`step ${step}, taken again from ${start}: the same weights, ${recorded}\n`);

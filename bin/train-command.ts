@@ -9,6 +9,7 @@ import { dryRun } from '../coordinator/dry-run.ts';
 import { runTraining } from '../coordinator/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
+import { printData, printJson } from './data-output.ts';
 import { createRuntime } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -60,7 +61,7 @@ async function runCommand(
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
   const { config } = await loadConfig({ path, overrides: args.set });
-  if (args.printConfig) return void process.stdout.write(formatConfigYaml(config));
+  if (args.printConfig) return printData(formatConfigYaml(config));
   const runtime = createRuntime();
   const resuming = {
     runDirectory: args.runDir,
@@ -69,7 +70,7 @@ async function runCommand(
   };
   if (args.dryRun) {
     const plan = await dryRun({ config, ...resuming, warn: (message) => runtime.log.warn(message) });
-    return void process.stdout.write(plan);
+    return printData(plan);
   }
   const workforce = chooseWorkforce(runtime);
   const { summary, directory } = await runTraining({
@@ -79,7 +80,7 @@ async function runCommand(
     ...resuming,
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
-  if (args.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+  if (args.json) await printJson(summary);
 }
 
 function olderThanWhat(): LockstepError {

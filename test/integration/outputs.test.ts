@@ -1,8 +1,10 @@
 // What a run leaves behind and prints: files that others read, under names and in forms that must not change.
+import { spawnSync } from 'node:child_process';
+import type { SpawnSyncReturns } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { runCli } from '../helpers/cli.ts';
+import { ROOT, runCli } from '../helpers/cli.ts';
 import { hashSavedWeights, readRecords, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 
@@ -201,6 +203,47 @@ describe('a config', () => {
     expect(stdout).toContain('steps    13 an epoch, 2 epochs, batch 64 in 8 shards\n');
     expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
   });
+});
+
+describe('stdout', () => {
+  const program = path.join(ROOT, 'dist/bin/lockstep.js');
+
+  /** Runs a command whose stdout is a redirection of the shell's, such as `> FILE`. */
+  function runInto(redirection: string, args: readonly string[], cwd: string): SpawnSyncReturns<string> {
+    const command = `"$@" ${redirection}`;
+    return spawnSync('bash', ['-o', 'pipefail', '-c', command, 'bash', process.execPath, program, ...args], {
+      cwd,
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'], LOCKSTEP_LOG_LEVEL: 'warn' },
+    });
+  }
+
+  it.skipIf(!fs.existsSync('/dev/full'))(
+    'that cannot be written is an error in words, and one whose reader has left is none',
+    async () => {
+      const cwd = tableRun();
+      await train(cwd, '--workers', '0');
+      const commands = [
+        ['train', 'table.yaml', '--workers', '0', '--json'],
+        ['train', 'table.yaml', '--print-config'],
+        ['evaluate', 'run', '--json'],
+        ['replay', 'run', '--step', '1', '--json'],
+        ['predict', 'run', 'table.csv'],
+        ['train', '--help'],
+        ['--version'],
+      ];
+      for (const args of commands) {
+        const full = runInto('> /dev/full', args, cwd);
+        expect({ args, status: full.status }).toEqual({ args, status: 1 });
+        expect(full.stderr).toMatch(
+          /(^|\n)error\[E_OUTPUT\]: cannot write to stdout: no space left\n {2}help: [^\n]+\n$/,
+        );
+        const left = runInto('| true', args, cwd);
+        expect({ args, status: left.status }).toEqual({ args, status: 0 });
+        expect(left.stderr).not.toMatch(/error|EPIPE/i);
+      }
+    },
+  );
 });
 
 describe('a saved model', () => {
