@@ -22,6 +22,11 @@ const wholeNumber =
     throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
   };
 
+const filePath = (text: string): string => {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('expected a path; this one is empty.');
+};
+
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
 
 const threadsOption = (): Option =>
@@ -33,12 +38,13 @@ const threadsOption = (): Option =>
 /** Options that every command which reads a config has. */
 function withConfig(command: Command): Command {
   return command
-    .argument('<config>', 'YAML or JSON file that describes the run')
+    .argument('<config>', 'YAML or JSON file that describes the run', filePath)
     .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
-    .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)')
+    .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)', filePath)
     .option(
       '--resume <last|best|path>',
       'go on from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path',
+      filePath,
     )
     .option('--allow-older', 'with --resume: go on from an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
@@ -73,7 +79,11 @@ function createProgram(writeOut: (text: string) => void): Command {
   withConfig(program.command('coordinator'))
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
-    .option('--token-file <file>', 'file with the secret that workers must show (or LOCKSTEP_TOKEN)')
+    .option(
+      '--token-file <file>',
+      'file with the secret that workers must show (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
     .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, 1024), 1)
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .action(async (config: string, options: CoordinatorArguments) =>
@@ -87,7 +97,11 @@ function createProgram(writeOut: (text: string) => void): Command {
     )
     .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// of a proxy or tunnel to it')
     .addOption(threadsOption())
-    .option('--token-file <file>', 'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)')
+    .option(
+      '--token-file <file>',
+      'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
     );
@@ -95,9 +109,13 @@ function createProgram(writeOut: (text: string) => void): Command {
   program
     .command('predict')
     .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
-    .argument('<run>', 'directory of the run, or of its model')
-    .argument('<file>', 'table with the feature columns of the training data, or IDX images; plain or gzip')
-    .option('--output <file>', 'write the predictions there instead')
+    .argument('<run>', 'directory of the run, or of its model', filePath)
+    .argument(
+      '<file>',
+      'table with the feature columns of the training data, or IDX images; plain or gzip',
+      filePath,
+    )
+    .option('--output <file>', 'write the predictions there instead', filePath)
     .action(async (run: string, file: string, options: PredictArguments) =>
       (await import('./model-command.ts')).predict(run, file, options),
     );
@@ -105,7 +123,7 @@ function createProgram(writeOut: (text: string) => void): Command {
   program
     .command('evaluate')
     .description('measure the model of a run again, by the metrics of the run')
-    .argument('<run>', 'directory of the run')
+    .argument('<run>', 'directory of the run', filePath)
     .addOption(
       new Option('--split <name>', "split of the run's data (default: test)").choices([
         'train',
@@ -113,8 +131,12 @@ function createProgram(writeOut: (text: string) => void): Command {
         'test',
       ]),
     )
-    .option('--data <file>', 'new labelled samples instead, all of which are measured: table, text or images')
-    .option('--labels <file>', 'labels of --data, where these are images')
+    .option(
+      '--data <file>',
+      'new labelled samples instead, all of which are measured: table, text or images',
+      filePath,
+    )
+    .option('--labels <file>', 'labels of --data, where these are images', filePath)
     .option('--json', 'print the metrics as JSON')
     .action(async (run: string, options: EvaluateArguments) =>
       (await import('./model-command.ts')).evaluate(run, options),
@@ -123,7 +145,7 @@ function createProgram(writeOut: (text: string) => void): Command {
   program
     .command('replay')
     .description('compute a step of a run again, and compare the weights with those it recorded')
-    .argument('<run>', 'directory of the run')
+    .argument('<run>', 'directory of the run', filePath)
     .requiredOption('--step <number>', 'the step, from 1', wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .option('--json', 'print the comparison as JSON')
     .action(async (run: string, options: ReplayArguments) =>

@@ -33,6 +33,26 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_CONFIG_NOT_FOUND]: cannot read tabel.yaml: no such file (cwd CWD)\n' +
       '  help: did you mean table.yaml?\n',
   },
+  'an empty path of a config': {
+    args: ['train', ''],
+    exitCode: 2,
+    stderr:
+      "error: command-argument value '' is invalid for argument 'config'. expected a path; this one is empty.\n" +
+      USAGE,
+  },
+  'an empty path of a run': {
+    args: ['train', 'table.yaml', '--run-dir', ''],
+    exitCode: 2,
+    stderr:
+      "error: option '--run-dir <dir>' argument '' is invalid. expected a path; this one is empty.\n" + USAGE,
+  },
+  'an empty path of a checkpoint': {
+    args: ['train', 'table.yaml', '--resume', ''],
+    exitCode: 2,
+    stderr:
+      "error: option '--resume <last|best|path>' argument '' is invalid. expected a path; this one is empty.\n" +
+      USAGE,
+  },
   'an unknown key': {
     config: { optimizer: { learningrate: 0.1 } as object },
     exitCode: 2,
