@@ -42,7 +42,10 @@ function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder): Fin
   return {
     code: 'E_DATA_OVERFLOW',
     message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
-    help: plan.isSaved ? 'correct the cell' : 'correct the cell, or leave the column out with data.drop',
+    help:
+      plan.isSaved || !plan.isFeature
+        ? 'correct the cell'
+        : 'correct the cell, or leave the column out with data.drop',
     cell: firstOverflow,
   };
 }
@@ -55,7 +58,7 @@ function findMixture(column: ColumnBuilder, format: CellRules): Finding {
   if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.') return decimalComma(column, firstText);
   if (INFINITE.test(firstText.cell)) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
-    const help = plan.isSaved ? 'correct the cell' : 'correct the cell, or empty it';
+    const help = mayBeEmpty(plan, format) ? 'correct the cell, or empty it' : 'correct the cell';
     return { code: 'E_DATA_OVERFLOW', message, help, cell: firstText };
   }
   return {
@@ -99,12 +102,21 @@ function findMissing(column: ColumnBuilder, format: CellRules): Finding {
   return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
 }
 
+/** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
+function mayBeEmpty({ isFeature, isSaved }: PlannedColumn, { missing }: CellRules): boolean {
+  return !isSaved && (missing === 'drop-row' || (missing === 'mean' && isFeature));
+}
+
 /** A prediction leaves no row out, since that would shift the lines of all behind it. */
 function helpForMissing({ isFeature, isSaved }: PlannedColumn): string {
-  if (!isSaved) return 'fill them in, or set data.missing: mean, or data.missing: drop-row';
+  if (isSaved) {
+    return isFeature
+      ? 'fill them in, or train with data.missing: mean'
+      : 'fill them in, or leave these rows out';
+  }
   return isFeature
-    ? 'fill them in, or train with data.missing: mean'
-    : 'fill them in, or leave these rows out';
+    ? 'fill them in, or set data.missing: mean, or data.missing: drop-row'
+    : 'fill them in, or set data.missing: drop-row';
 }
 
 /** Throws one error for all problems: a single one with its place, several as a list. */

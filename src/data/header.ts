@@ -7,6 +7,13 @@ const MAX_SHOWN_NAMES = 6;
 const DELIMITERS = [',', ';', '\t', '|'] as const;
 const PLAIN_NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)$/;
 
+/** How the first record is to be read. */
+interface HeaderFormat {
+  readonly hasHeader: boolean;
+  /** As a trained model has read it: no field of a config changes that any more. */
+  readonly isSaved: boolean;
+}
+
 /**
  * Column names from the first record of a file.
  *
@@ -14,15 +21,15 @@ const PLAIN_NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)$/;
  */
 export function readHeader(
   fields: readonly string[],
-  hasHeader: boolean,
+  format: HeaderFormat,
   location: SourceLocation,
 ): string[] {
   if (fields.length > MAX_COLUMNS) {
     const message = `${countOf(fields.length, 'column')}; at most ${countOf(MAX_COLUMNS, 'column')} are read`;
     throw dataError('E_DATA_COLUMNS', message, { location });
   }
-  refuseWrongDelimiter(fields, location);
-  if (!hasHeader) return fields.map((_, index) => `c${index + 1}`);
+  refuseWrongDelimiter(fields, format, location);
+  if (!format.hasHeader) return fields.map((_, index) => `c${index + 1}`);
   refuseBadNames(fields, location);
   return [...fields];
 }
@@ -56,14 +63,19 @@ export function requireSameHeader(
 }
 
 /** A table of one column can never train, so a delimiter inside its only name settles the question. */
-function refuseWrongDelimiter(fields: readonly string[], location: SourceLocation): void {
+function refuseWrongDelimiter(
+  fields: readonly string[],
+  { isSaved }: HeaderFormat,
+  location: SourceLocation,
+): void {
   const only = fields[0];
   if (fields.length !== 1 || only === undefined) return;
   const delimiter = DELIMITERS.find((candidate) => only.includes(candidate));
   if (delimiter === undefined) return;
   const shown = JSON.stringify(delimiter);
   const message = `only 1 column found, and the first row contains ${shown}`;
-  throw dataError('E_DATA_DELIMITER', message, { location, help: `set data.delimiter: ${shown}` });
+  const help = isSaved ? 'write the file as the training data were' : `set data.delimiter: ${shown}`;
+  throw dataError('E_DATA_DELIMITER', message, { location, help });
 }
 
 function refuseBadNames(names: readonly string[], location: SourceLocation): void {

@@ -27,7 +27,7 @@ export interface EncodedFeatures {
 export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFeatures> {
   const { features } = request.transforms;
   const plan = (header: readonly string[]) => planFeatures(header, request.transforms);
-  const table = await readTable({ ...request, paths: [request.path], plan });
+  const table = await readTable({ ...request, paths: [request.path], isSaved: true, plan });
   const featureWidth = widthOf(features);
   const rows = new Float32Array(table.numRows * featureWidth);
   encodeFeatures(table, features, { rows, warn: request.warn });

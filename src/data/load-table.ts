@@ -61,6 +61,7 @@ async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitte
   const table = await readTable({
     paths: listFiles(files),
     format: data,
+    isSaved: fitted !== undefined,
     plan: (header) => {
       if (fitted) {
         roles = savedRoles(fitted.transforms, data);

@@ -43,6 +43,8 @@ export type TableFormat = Pick<DataConfig, 'delimiter' | 'decimal' | 'header' | 
 export interface TableRequest {
   readonly paths: readonly string[];
   readonly format: TableFormat;
+  /** The format is that of a trained model: no field of a config changes it any more. */
+  readonly isSaved?: boolean;
   /** Chooses the columns to keep once the header of the first file is known. */
   readonly plan: (header: readonly string[]) => readonly PlannedColumn[];
   readonly warn: (message: string) => void;
@@ -142,9 +144,9 @@ class TableBuilder {
   }
 
   #takeHeader(fields: readonly string[], line: number): void {
-    const { format, plan, warn } = this.#request;
+    const { format, plan, isSaved = false, warn } = this.#request;
     const location = { file: displayPath(this.#path), line };
-    const names = readHeader(fields, format.header, location);
+    const names = readHeader(fields, { hasHeader: format.header, isSaved }, location);
     const suspicion = format.header ? suspectHeader(names, location) : undefined;
     if (suspicion !== undefined) warn(suspicion);
     if (this.#parts.length > 0) return requireSameHeader(this.header, names, location);

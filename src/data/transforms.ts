@@ -4,7 +4,7 @@ import type { DataConfig } from '../config/schema.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
-import { dataError } from './data-error.ts';
+import { countOf, dataError } from './data-error.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { Shape } from '../layers/layer.ts';
 
@@ -132,7 +132,7 @@ function fitNumeric(
   return { kind: 'numeric', column: column.name, mean, scale, fill };
 }
 
-/** Fits each target column's steps on the rows in `train`, one after the other. */
+/** Fits each target column's steps on the rows in `train`, one after the other. Warns of targets that hold one value only. */
 export function fitTargetValues(
   table: Table,
   train: Uint32Array,
@@ -143,19 +143,27 @@ export function fitTargetValues(
     readonly warn: (message: string) => void;
   },
 ): FittedTarget {
+  const constant: string[] = [];
   const columns = options.names.map((column) => {
     const values = columnOf(table, column).values;
     let cells = Float64Array.from(train, (row) => values[row] as number);
+    if (cells.every((value) => value === cells[0])) constant.push(column);
     const steps = options.steps.map((kind): TargetStep => {
       const step: TargetStep = kind === 'log' ? { kind } : { kind, ...describeValues(cells) };
       if (step.kind === 'log') refuseNonPositive(table, column, { rows: train, cells });
-      else if (step.scale === 0) options.warn(`target "${column}" has one value in the training split`);
       cells = cells.map((value) => applyStep(step, value, options.math));
       return step;
     });
     return { column, steps };
   });
+  if (constant.length > 0) options.warn(`${listTargets(constant)} one value in the training split`);
   return { kind: 'values', columns };
+}
+
+/** An array may have hundreds of targets. */
+function listTargets(names: readonly string[]): string {
+  const others = names.length > 1 ? ` and ${countOf(names.length - 1, 'other target')} have` : ' has';
+  return `target "${names[0]}"${others}`;
 }
 
 /** @throws LockstepError naming the first row whose value has no logarithm. */

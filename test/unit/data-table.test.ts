@@ -35,11 +35,24 @@ describe('numbers', () => {
     );
   });
 
-  test('Infinity among numbers does not fit float32', async () => {
-    expect(await errorOf(loadText('x,y\n1,2\nInf,4\n'))).toBe(
-      'error[E_DATA_OVERFLOW]: column "x": "Inf" does not fit float32 (max 3.4e38) (1 of 2 cells)\n' +
-        '  --> a.csv:3:1\n  help: correct the cell, or empty it',
-    );
+  test.each([
+    ['x', 'error', 'correct the cell'],
+    ['x', 'mean', 'correct the cell, or empty it'],
+    ['x', 'drop-row', 'correct the cell, or empty it'],
+    ['y', 'mean', 'correct the cell'],
+  ] as const)(
+    'Infinity among numbers of %s does not fit float32 (missing: %s)',
+    async (name, missing, help) => {
+      const row = name === 'x' ? 'Inf,4' : '4,Inf';
+      expect(await errorOf(loadText(`x,y\n1,2\n${row}\n`, { missing }))).toBe(
+        `error[E_DATA_OVERFLOW]: column "${name}": "Inf" does not fit float32 (max 3.4e38) (1 of 2 cells)\n` +
+          `  --> a.csv:3:${row.indexOf('I') + 1}\n  help: ${help}`,
+      );
+    },
+  );
+
+  test('a target that does not fit float32 cannot be left out', async () => {
+    expect(await errorOf(loadText('x,y\n1,1e39\n'))).toMatch(/\n {2}help: correct the cell$/);
   });
 
   test.each(['x;y\n1,5;2\n', 'x;y\n1;2\n1,5;2\n'])(
@@ -91,6 +104,13 @@ describe('missing cells', () => {
     expect(await errorOf(loadText('x,y\n1,1\nNA,2\n,3\n\n?,4\nNA,5\n'))).toBe(
       'error[E_DATA_MISSING]: column "x": 4 of 5 cells missing ("NA" 2, "" 1, "?" 1)\n  --> a.csv:3:1\n' +
         '  help: fill them in, or set data.missing: mean, or data.missing: drop-row',
+    );
+  });
+
+  test('of a target can only be filled in, or take their rows with them', async () => {
+    expect(await errorOf(loadText('x,y\n1,1\n2,NA\n'))).toBe(
+      'error[E_DATA_MISSING]: column "y": 1 of 2 cells missing ("NA" 1)\n  --> a.csv:3:3\n' +
+        '  help: fill them in, or set data.missing: drop-row',
     );
   });
 

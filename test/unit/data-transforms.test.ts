@@ -63,6 +63,16 @@ describe('targets', () => {
     expect(loaded.warnings).toContain('target "y" has one value in the training split');
   });
 
+  test.each([
+    [['y'], [], 'target "y" has one value in the training split'],
+    [['y'], ['log', 'standardize'], 'target "y" has one value in the training split'],
+    [['y', 'z'], ['standardize'], 'target "y" and 1 other target have one value in the training split'],
+  ] as const)('of one value are warned of once: %j, %j', async (target, steps, warning) => {
+    const data = { target: [...target], targetTransform: [...steps] };
+    const { warnings } = await loadText('x,y,z\n1,3,4\n2,3,4\n', data, { model: modelOf(target.length) });
+    expect(warnings.filter((text) => text.startsWith('target'))).toEqual([warning]);
+  });
+
   test('of no logarithm are errors in every split', async () => {
     const data = { targetTransform: ['log' as const], split: { validation: 0, test: 0.5 } };
     expect(await errorOf(loadText('x,y\n1,3\n2,-4\n', data))).toBe(
@@ -109,6 +119,14 @@ describe('saved transforms', () => {
     expect(await errorOf(encoded, directory)).toBe(
       'error[E_DATA_COLUMNS]: no column "wall", which the model was trained on\n' +
         '  help: give the table the columns of the training data',
+    );
+  });
+
+  test('refuse another delimiter', async () => {
+    const { encoded, directory } = await encodeWith('x;wall\n2;wood\n');
+    expect(await errorOf(encoded, directory)).toBe(
+      'error[E_DATA_DELIMITER]: only 1 column found, and the first row contains ";"\n  --> new.csv:1\n' +
+        '  help: write the file as the training data were',
     );
   });
 
