@@ -35,7 +35,9 @@ export async function trainUntilKilled(
   expect(result).toMatchObject({ exitCode: null });
 }
 
-let undisturbed: Promise<object> | undefined;
+type Outcome = ReturnType<typeof outcomeOf>;
+
+let undisturbed: Promise<Outcome> | undefined;
 
 /** Asserts that weights, optimizer state and records in `cwd` are those of a run to which nothing happened. */
 export async function expectUndisturbed(cwd: string): Promise<void> {
@@ -43,13 +45,19 @@ export async function expectUndisturbed(cwd: string): Promise<void> {
   expect(outcomeOf(cwd)).toEqual(await undisturbed);
 }
 
-async function trainUndisturbed(): Promise<object> {
+/** As `expectUndisturbed`, of the run in `directory`, whose records begin where it went on. */
+export async function expectUndisturbedState(directory: string): Promise<void> {
+  undisturbed ??= trainUndisturbed();
+  expect(hashTrainingState(directory)).toBe((await undisturbed).state);
+}
+
+async function trainUndisturbed(): Promise<Outcome> {
   const cwd = tableRun(RESUMABLE);
   expect(await trainResumable(cwd)).toMatchObject({ exitCode: 0 });
   return outcomeOf(cwd);
 }
 
-function outcomeOf(cwd: string): object {
+function outcomeOf(cwd: string): ReturnType<typeof readBits> & { readonly state: string } {
   const directory = path.join(cwd, 'run');
   return { ...readBits(directory), state: hashTrainingState(directory) };
 }

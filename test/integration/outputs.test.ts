@@ -224,12 +224,8 @@ describe('stdout', () => {
       const cwd = tableRun();
       await train(cwd, '--workers', '0');
       const commands = [
-        ['train', 'table.yaml', '--workers', '0', '--json'],
         ['train', 'table.yaml', '--print-config'],
         ['evaluate', 'run', '--json'],
-        ['replay', 'run', '--step', '1', '--json'],
-        ['predict', 'run', 'table.csv'],
-        ['train', '--help'],
         ['--version'],
       ];
       for (const args of commands) {
