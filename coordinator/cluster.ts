@@ -391,8 +391,11 @@ export class Cluster implements Compute {
     const name = `worker ${worker} (${process})`;
     this.#options.log.error(`${name} is banned: ${reason}`);
     const isFullyAudited = this.#options.audit.share === 1;
-    this.#options.onBanned?.({ worker, name, reason, joinedAtStep, isFullyAudited });
-    this.#sessions.ban(worker, reason);
+    try {
+      this.#options.onBanned?.({ worker, name, reason, joinedAtStep, isFullyAudited });
+    } finally {
+      this.#sessions.ban(worker, reason);
+    }
   }
 
   #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {

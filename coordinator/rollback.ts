@@ -53,24 +53,25 @@ export class Rollback implements TrainingRollback {
     this.#options = options;
   }
 
-  /** Steps since the worker came may be wrong. */
+  /**
+   * Steps since the worker came may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
+   * step under way may wait for other workers to come
+   */
   distrust(liar: Liar): void {
-    if (this.#options.policy !== 'repair') this.#liars.push(liar);
+    const { policy } = this.#options;
+    if (policy === 'stop') throw stopped(liar);
+    if (policy === 'rollback') this.#liars.push(liar);
   }
 
   get isNeeded(): boolean {
     return this.#liars.length > 0;
   }
 
-  /**
-   * Puts the state to the latest point before any liar came. Between two steps only.
-   * @throws LockstepError (exit 1) where the policy is to stop.
-   */
+  /** Puts the state to the latest point before any liar came. Between two steps only. */
   async goBack(): Promise<TrainingProgress> {
     const liars = this.#liars;
     this.#liars = [];
-    const { policy, store, log, onDone } = this.#options;
-    if (policy === 'stop') throw stopped(liars);
+    const { store, log, onDone } = this.#options;
     // What waits to be written may be wrong, too: it must be there to be taken back.
     await store.flush();
     const numTrusted = Math.min(...liars.map(({ joinedAtStep }) => joinedAtStep));
@@ -109,12 +110,11 @@ export class Rollback implements TrainingRollback {
   }
 }
 
-function stopped(liars: readonly Liar[]): LockstepError {
-  const [first] = liars as readonly [Liar];
+function stopped({ name, reason, joinedAtStep }: Liar): LockstepError {
   return new LockstepError({
     category: 'failure',
     code: 'E_WORKER_LIED',
-    message: `${first.name} computed wrong (${first.reason}), and the steps since step ${first.joinedAtStep} were not all checked`,
+    message: `${name} computed wrong (${reason}), and the steps since step ${joinedAtStep} were not all checked`,
     help: 'mend or remove that machine, and start again; audit.onLie says what a run does about it',
   });
 }
