@@ -1,13 +1,13 @@
 // What is wrong with the cells of a table, column by column: decided when all are read, so that counts are
 // known and a user sees every column at once.
-import type { DataConfig } from '../config/schema.ts';
 import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
 import type { CellReference, ColumnBuilder, PlannedColumn } from './column.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
 import { displayPath } from './source-file.ts';
+import type { TableFormat } from './table-format.ts';
 
-type CellRules = Pick<DataConfig, 'decimal' | 'missing'>;
+type CellRules = Pick<TableFormat, 'decimal' | 'missing' | 'isSaved'>;
 
 const MAX_REPORTED = 10;
 const DECIMAL_COMMA = /^[+-]?\d*,\d+$/;
@@ -26,9 +26,9 @@ export interface CellProblem {
 export function findColumnProblems(columns: readonly ColumnBuilder[], format: CellRules): CellProblem[] {
   return columns.flatMap((column) => {
     const problem =
-      findOverflow(column) ??
+      findOverflow(column, format) ??
       findMixture(column, format) ??
-      findDecimalCommas(column) ??
+      findDecimalCommas(column, format) ??
       findMissing(column, format);
     return problem === undefined ? [] : [{ ...problem, column: column.plan.name }];
   });
@@ -36,14 +36,14 @@ export function findColumnProblems(columns: readonly ColumnBuilder[], format: Ce
 
 type Finding = Omit<CellProblem, 'column'> | undefined;
 
-function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder): Finding {
+function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder, { isSaved }: CellRules): Finding {
   if (firstOverflow === undefined) return undefined;
   const others = numOverflows > 1 ? ` (${formatCount(numOverflows)} such cells)` : '';
   return {
     code: 'E_DATA_OVERFLOW',
     message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
     help:
-      plan.isSaved || !plan.isFeature
+      isSaved || !plan.isFeature
         ? 'correct the cell'
         : 'correct the cell, or leave the column out with data.drop',
     cell: firstOverflow,
@@ -55,7 +55,8 @@ function findMixture(column: ColumnBuilder, format: CellRules): Finding {
   if (firstText === undefined || (column.kind !== 'number' && numNumbers === 0)) return undefined;
   const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
   const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
-  if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.') return decimalComma(column, firstText);
+  if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.')
+    return decimalComma(column, firstText, format);
   if (INFINITE.test(firstText.cell)) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
     const help = mayBeEmpty(plan, format) ? 'correct the cell, or empty it' : 'correct the cell';
@@ -64,7 +65,7 @@ function findMixture(column: ColumnBuilder, format: CellRules): Finding {
   return {
     code: 'E_DATA_NOT_A_NUMBER',
     message: `${shown} is not a number ${counts}`,
-    help: plan.isSaved
+    help: format.isSaved
       ? 'correct the cell: the model was trained on numbers in this column'
       : 'correct the cell, or name the column under data.categorical or data.drop',
     cell: firstText,
@@ -72,15 +73,17 @@ function findMixture(column: ColumnBuilder, format: CellRules): Finding {
 }
 
 /** A column of nothing but `1,5` would otherwise be taken for texts and encoded as classes. */
-function findDecimalCommas(column: ColumnBuilder): Finding {
+function findDecimalCommas(column: ColumnBuilder, format: CellRules): Finding {
   const { plan, firstText, categories } = column;
   if (plan.kind === 'text' || firstText === undefined) return undefined;
-  return categories.every((text) => DECIMAL_COMMA.test(text)) ? decimalComma(column, firstText) : undefined;
+  return categories.every((text) => DECIMAL_COMMA.test(text))
+    ? decimalComma(column, firstText, format)
+    : undefined;
 }
 
-function decimalComma({ plan }: ColumnBuilder, cell: CellReference): Finding {
+function decimalComma({ plan }: ColumnBuilder, cell: CellReference, { isSaved }: CellRules): Finding {
   const message = `column "${plan.name}": ${quoteValue(cell.cell)} looks like a decimal comma`;
-  const help = plan.isSaved ? 'write it with a point, as the training data were' : 'set data.decimal: ","';
+  const help = isSaved ? 'write it with a point, as the training data were' : 'set data.decimal: ","';
   return { code: 'E_DATA_NOT_A_NUMBER', message, help, cell };
 }
 
@@ -95,20 +98,20 @@ function findMissing(column: ColumnBuilder, format: CellRules): Finding {
   }
   const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
   if (format.missing === 'error') {
-    return { code: 'E_DATA_MISSING', message, help: helpForMissing(plan), cell: firstMissing };
+    return { code: 'E_DATA_MISSING', message, help: helpForMissing(plan, format), cell: firstMissing };
   }
   if (plan.isFeature) return undefined;
-  const help = `only a feature can be filled in: ${plan.isSaved ? 'leave these rows out' : 'set data.missing: drop-row'}`;
+  const help = `only a feature can be filled in: ${format.isSaved ? 'leave these rows out' : 'set data.missing: drop-row'}`;
   return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
 }
 
 /** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
-function mayBeEmpty({ isFeature, isSaved }: PlannedColumn, { missing }: CellRules): boolean {
+function mayBeEmpty({ isFeature }: PlannedColumn, { missing, isSaved }: CellRules): boolean {
   return !isSaved && (missing === 'drop-row' || (missing === 'mean' && isFeature));
 }
 
 /** A prediction leaves no row out, since that would shift the lines of all behind it. */
-function helpForMissing({ isFeature, isSaved }: PlannedColumn): string {
+function helpForMissing({ isFeature }: PlannedColumn, { isSaved }: CellRules): string {
   if (isSaved) {
     return isFeature
       ? 'fill them in, or train with data.missing: mean'

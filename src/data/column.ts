@@ -41,8 +41,6 @@ export interface PlannedColumn {
   /** `text` takes numbers as texts too; undefined lets the first cell decide. */
   readonly kind: 'number' | 'text' | undefined;
   readonly maxCategories: number;
-  /** As a trained model has read it: no field of a config changes that any more. */
-  readonly isSaved?: boolean;
 }
 
 /** Why a column stops the reading at once. */

@@ -1,18 +1,14 @@
 // The names of a table's columns: from its first record, or c1, c2, ... where it has none.
 import { dataError, countOf } from './data-error.ts';
 import type { SourceLocation } from '../errors.ts';
+import type { TableFormat } from './table-format.ts';
 
 const MAX_COLUMNS = 100_000;
 const MAX_SHOWN_NAMES = 6;
 const DELIMITERS = [',', ';', '\t', '|'] as const;
 const PLAIN_NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)$/;
 
-/** How the first record is to be read. */
-interface HeaderFormat {
-  readonly hasHeader: boolean;
-  /** As a trained model has read it: no field of a config changes that any more. */
-  readonly isSaved: boolean;
-}
+type HeaderFormat = Pick<TableFormat, 'header' | 'isSaved'>;
 
 /**
  * Column names from the first record of a file.
@@ -29,7 +25,7 @@ export function readHeader(
     throw dataError('E_DATA_COLUMNS', message, { location });
   }
   refuseWrongDelimiter(fields, format, location);
-  if (!format.hasHeader) return fields.map((_, index) => `c${index + 1}`);
+  if (!format.header) return fields.map((_, index) => `c${index + 1}`);
   refuseBadNames(fields, location);
   return [...fields];
 }

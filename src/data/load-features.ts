@@ -1,14 +1,15 @@
 // New rows for a trained model: a table of at least the feature columns, encoded as the training rows were.
 import { encodeFeatures, widthOf } from './encode.ts';
 import { planFeatures } from './saved-columns.ts';
-import { readTable, type TableFormat } from './table.ts';
+import { readTable } from './table.ts';
+import type { TableFormat } from './table-format.ts';
 import type { FittedTransforms } from './transforms.ts';
 
 /** What to encode, and by which transforms. */
 export interface FeaturesRequest {
   readonly path: string;
   readonly transforms: Pick<FittedTransforms, 'features'>;
-  readonly format: TableFormat;
+  readonly format: Omit<TableFormat, 'isSaved'>;
   readonly warn: (message: string) => void;
 }
 
@@ -27,7 +28,8 @@ export interface EncodedFeatures {
 export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFeatures> {
   const { features } = request.transforms;
   const plan = (header: readonly string[]) => planFeatures(header, request.transforms);
-  const table = await readTable({ ...request, paths: [request.path], isSaved: true, plan });
+  const format = { ...request.format, isSaved: true };
+  const table = await readTable({ ...request, paths: [request.path], format, plan });
   const featureWidth = widthOf(features);
   const rows = new Float32Array(table.numRows * featureWidth);
   encodeFeatures(table, features, { rows, warn: request.warn });

@@ -60,8 +60,7 @@ async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitte
   let roles: ColumnRoles = { features: [], targets: [], weights: [] };
   const table = await readTable({
     paths: listFiles(files),
-    format: data,
-    isSaved: fitted !== undefined,
+    format: { ...data, isSaved: fitted !== undefined },
     plan: (header) => {
       if (fitted) {
         roles = savedRoles(fitted.transforms, data);

@@ -55,7 +55,7 @@ export function planSavedColumns(
 
 /** Any number of texts: those that training never saw take no room. */
 function plan(name: string, kind: 'number' | 'text', isFeature: boolean): PlannedColumn {
-  return { name, isFeature, kind, maxCategories: Number.POSITIVE_INFINITY, isSaved: true };
+  return { name, isFeature, kind, maxCategories: Number.POSITIVE_INFINITY };
 }
 
 function requireColumn(header: readonly string[], name: string): void {

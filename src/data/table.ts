@@ -1,6 +1,5 @@
 // Tables as columns in memory: one or more files of equal columns, read as a stream, cell by cell.
 // Rows of all files are counted through; `parts` tells which file a row came from.
-import type { DataConfig } from '../config/schema.ts';
 import type { SourceLocation } from '../errors.ts';
 import {
   ColumnBuilder,
@@ -16,6 +15,7 @@ import { MAX_BLOB_BYTES } from './dataset.ts';
 import { readHeader, requireSameHeader, suspectHeader } from './header.ts';
 import type { CsvFile } from './locate-field.ts';
 import { displayPath, emptyFile } from './source-file.ts';
+import type { TableFormat } from './table-format.ts';
 
 const BYTES_PER_VALUE = 4;
 
@@ -36,15 +36,10 @@ export interface Table {
   readonly lines: Uint32Array | undefined;
 }
 
-/** The fields of the config that say how to read a table. */
-export type TableFormat = Pick<DataConfig, 'delimiter' | 'decimal' | 'header' | 'missing'>;
-
 /** What to read. */
 export interface TableRequest {
   readonly paths: readonly string[];
   readonly format: TableFormat;
-  /** The format is that of a trained model: no field of a config changes it any more. */
-  readonly isSaved?: boolean;
   /** Chooses the columns to keep once the header of the first file is known. */
   readonly plan: (header: readonly string[]) => readonly PlannedColumn[];
   readonly warn: (message: string) => void;
@@ -144,9 +139,9 @@ class TableBuilder {
   }
 
   #takeHeader(fields: readonly string[], line: number): void {
-    const { format, plan, isSaved = false, warn } = this.#request;
+    const { format, plan, warn } = this.#request;
     const location = { file: displayPath(this.#path), line };
-    const names = readHeader(fields, { hasHeader: format.header, isSaved }, location);
+    const names = readHeader(fields, format, location);
     const suspicion = format.header ? suspectHeader(names, location) : undefined;
     if (suspicion !== undefined) warn(suspicion);
     if (this.#parts.length > 0) return requireSameHeader(this.header, names, location);

@@ -31,7 +31,7 @@ export function encodeRows(
   for (const [index, row] of rows.entries()) {
     for (const builder of builders) builder.add(cellText(row, builder.plan.name, index), 0, index);
   }
-  const problems = findColumnProblems(builders, { decimal: '.', missing });
+  const problems = findColumnProblems(builders, { decimal: '.', missing, isSaved: true });
   if (problems.length > 0) throw problemError(problems);
   const table: Table = {
     parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],

@@ -10,7 +10,8 @@ import { onTestFinished } from 'vitest';
 
 /** The repository. */
 export const ROOT = path.resolve(import.meta.dirname, '../..');
-const PROGRAM = path.join(ROOT, 'dist/bin/lockstep.js');
+/** The built command line. */
+export const PROGRAM = path.join(ROOT, 'dist/bin/lockstep.js');
 const POLL_MS = 10;
 
 /** How a command is run. */

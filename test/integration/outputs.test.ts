@@ -4,7 +4,7 @@ import type { SpawnSyncReturns } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ROOT, runCli } from '../helpers/cli.ts';
+import { PROGRAM, runCli } from '../helpers/cli.ts';
 import { hashSavedWeights, readRecords, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 
@@ -206,12 +206,10 @@ describe('a config', () => {
 });
 
 describe('stdout', () => {
-  const program = path.join(ROOT, 'dist/bin/lockstep.js');
-
   /** Runs a command whose stdout is a redirection of the shell's, such as `> FILE`. */
   function runInto(redirection: string, args: readonly string[], cwd: string): SpawnSyncReturns<string> {
     const command = `"$@" ${redirection}`;
-    return spawnSync('bash', ['-o', 'pipefail', '-c', command, 'bash', process.execPath, program, ...args], {
+    return spawnSync('bash', ['-o', 'pipefail', '-c', command, 'bash', process.execPath, PROGRAM, ...args], {
       cwd,
       encoding: 'utf8',
       env: { PATH: process.env['PATH'], LOCKSTEP_LOG_LEVEL: 'warn' },

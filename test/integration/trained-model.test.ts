@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
-import { ROOT, runCli } from '../helpers/cli.ts';
+import { PROGRAM, ROOT, runCli } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, tableText, writeTableRun } from '../helpers/table-run.ts';
@@ -200,8 +200,7 @@ describe('lockstep predict', () => {
     const [header = '', ...rows] = tableText().trimEnd().split('\n');
     const many = Array.from({ length: 100 }, () => rows.join('\n')).join('\n');
     fs.writeFileSync(path.join(cwd, 'many.csv'), `${header}\n${many}\n`);
-    const program = path.join(ROOT, 'dist/bin/lockstep.js');
-    const child = spawn(process.execPath, [program, 'predict', 'run', 'many.csv'], { cwd });
+    const child = spawn(process.execPath, [PROGRAM, 'predict', 'run', 'many.csv'], { cwd });
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.stdout.once('data', () => child.stdout.destroy());

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { ROOT } from '../helpers/cli.ts';
 
-const ROOT = path.resolve(import.meta.dirname, '../..');
 const FILE = path.join(ROOT, 'dist/config.schema.json');
 
 const schema = z.fromJSONSchema(JSON.parse(fs.readFileSync(FILE, 'utf8')) as z.core.JSONSchema.JSONSchema);
