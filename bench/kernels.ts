@@ -3,7 +3,7 @@
 // machine's speed may change from one second to the next, and others may use it.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { printData, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../bin/data-output.ts';
 import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
@@ -69,7 +69,7 @@ export async function benchKernels({ json }: KernelsArguments): Promise<void> {
     date: new Date().toISOString(),
   };
   const report: Report = { machine, peakGflops, products, convolutions, bandwidthGBs, streams };
-  await (json ? printJson(report) : printData(formatReport(report)));
+  await (json ? printJson(report) : printText(formatReport(report)));
 }
 
 async function loadFused(memory: Memory): Promise<Kernels | undefined> {

@@ -6,7 +6,7 @@ import { Cluster } from '../coordinator/cluster.ts';
 import type { Batch } from '../coordinator/compute.ts';
 import { initialState } from '../coordinator/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
-import { printData, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../bin/data-output.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
@@ -65,7 +65,7 @@ export async function benchScale(args: ScaleArguments): Promise<void> {
     results,
     isSameHash,
   };
-  await (args.json ? printJson(report) : printData(formatReport(report)));
+  await (args.json ? printJson(report) : printText(formatReport(report)));
   if (!isSameHash) {
     throw new LockstepError({
       category: 'failure',

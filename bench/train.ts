@@ -1,10 +1,12 @@
 // `lockstep bench train`: this program and its peers train the same models, in short rounds by turns. A shared machine
 // drifts within minutes, so only the ratios of one round are compared, and their medians reported.
-import fs from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { printData, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../bin/data-output.ts';
+import { writeFileDurably } from '../src/durable-write.ts';
 import { LockstepError } from '../src/errors.ts';
+import { Screen } from '../src/log.ts';
+import { makeDirectory } from '../src/make-directory.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
 import { findPeers } from './peer.ts';
@@ -22,6 +24,8 @@ export interface TrainBenchArguments {
   readonly json?: boolean;
   readonly save?: boolean;
 }
+
+const screen = new Screen();
 
 /** Seconds that each contender trains in a round, after half as much of warming up. */
 const SECONDS = 2;
@@ -57,7 +61,7 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
   }
   const report: TrainReport = { ...describeMachine(), rounds, seconds, absent, workloads };
   if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
-  await (args.json ? printJson(report) : printData(formatReport(report)));
+  await (args.json ? printJson(report) : printText(formatReport(report)));
 }
 
 function selectWorkloads(selected: string | undefined): WorkloadName[] {
@@ -86,7 +90,7 @@ async function measureWorkload(
       // Every second round runs backwards, so that a drift within rounds harms first and last alike.
       for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
         if (failures.has(contender.name)) continue;
-        process.stderr.write(`${workload}, round ${round + 1} of ${rounds}: ${contender.name}\n`);
+        screen.write(`${workload}, round ${round + 1} of ${rounds}: ${contender.name}\n`);
         try {
           figures.get(contender.name)?.push(await contender.measure(workload, seconds));
         } catch (error) {
@@ -115,8 +119,8 @@ function ratioOf(speeds: readonly Speed[], [ours, other]: readonly [string, stri
 }
 
 async function save(folder: string, name: string, report: TrainReport): Promise<void> {
-  await fs.mkdir(folder, { recursive: true });
+  await makeDirectory(folder);
   const file = path.join(folder, name);
-  await fs.writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
-  process.stderr.write(`saved as ${file}\n`);
+  await writeFileDurably(file, `${JSON.stringify(report, null, 2)}\n`);
+  screen.write(`saved as ${file}\n`);
 }

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { writeFileDurably } from '../src/durable-write.ts';
 import type { FileSlice } from '../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { printable } from '../src/printable.ts';
 import { causeInWords } from '../coordinator/output/result-file.ts';
 import { createRuntime } from './runtime.ts';
 
@@ -19,6 +20,11 @@ const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
  */
 export async function printData(text: string): Promise<void> {
   await printBlocks([text]);
+}
+
+/** As `printData`, a text for people: control characters in it are shown as escapes. Data are written as they are. */
+export async function printText(text: string): Promise<void> {
+  await printData(printable(text));
 }
 
 /** Writes a value to stdout as JSON; else as `printData`. */

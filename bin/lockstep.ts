@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
+import { Screen } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
@@ -60,7 +61,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     )
     .version(VERSION)
     .exitOverride()
-    .configureOutput({ writeOut })
+    .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
     .showHelpAfterError('(run with --help for usage)');
 
   withConfig(program.command('train'))
@@ -200,10 +201,10 @@ async function main(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return EXIT.usage;
     if (error instanceof Interrupted) return error.exitCode;
     if (error instanceof LockstepError) {
-      process.stderr.write(`${formatError(error)}\n`);
+      new Screen().write(`${formatError(error)}\n`);
       return error.exitCode;
     }
-    process.stderr.write(
+    new Screen().write(
       `lockstep ${VERSION} has a bug: ${error instanceof Error ? error.stack : String(error)}\n`,
     );
     return EXIT.bug;

@@ -23,9 +23,15 @@ export interface Output {
 
 /** Screen, log and signals of one command. */
 export interface Runtime extends Output {
-  /** Aborts with an `Interrupted` at the first SIGINT or SIGTERM; a second one ends the process at once. */
+  /** Aborts with an `Interrupted` at the first SIGINT or SIGTERM; one that comes later ends the process at once. */
   readonly signal: AbortSignal;
 }
+
+/**
+ * Shells, npm and `timeout` signal a process and its whole group, so one Ctrl-C may arrive several times: whatever comes
+ * within this time of the first is the same wish.
+ */
+const SAME_WISH_MS = 1000;
 
 const LOG_LEVELS = new Set(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']);
 
@@ -42,16 +48,18 @@ export function createOutput(): Output {
 export function createRuntime(): Runtime {
   const { log, ...output } = createOutput();
   const controller = new AbortController();
-  // A local worker shares the terminal's Ctrl-C with its coordinator, which alone decides what it means.
-  if (process.send) process.on('SIGINT', () => undefined);
-  for (const name of process.send ? (['SIGTERM'] as const) : (['SIGINT', 'SIGTERM'] as const)) {
-    process.on(name, () => {
-      const interrupted = new Interrupted(name);
-      if (controller.signal.aborted) process.exit(interrupted.exitCode);
-      log.warn(`${name}: stopping; once more to stop at once`);
-      controller.abort(interrupted);
-    });
-  }
+  let isMeantAgain = false;
+  const stop = (name: NodeJS.Signals): void => {
+    const interrupted = new Interrupted(name);
+    if (isMeantAgain) process.exit(interrupted.exitCode);
+    if (controller.signal.aborted) return;
+    // What came while a step held up the event loop is read between the timer and the immediate, and still counts as one.
+    setTimeout(() => setImmediate(() => (isMeantAgain = true)), SAME_WISH_MS).unref();
+    log.warn(`${name}: stopping; once more to stop at once`);
+    controller.abort(interrupted);
+  };
+  // Ctrl-C and `timeout` reach a local worker as well as its coordinator, which alone decides what they mean.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, process.send ? () => undefined : stop);
   process.once('disconnect', () => controller.abort(new Interrupted('SIGTERM')));
   return { ...output, log, signal: controller.signal };
 }

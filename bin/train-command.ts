@@ -9,7 +9,7 @@ import { dryRun } from '../coordinator/dry-run.ts';
 import { runTraining } from '../coordinator/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
-import { printData, printJson } from './data-output.ts';
+import { printData, printJson, printText } from './data-output.ts';
 import { createRuntime } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -70,7 +70,7 @@ async function runCommand(
   };
   if (args.dryRun) {
     const plan = await dryRun({ config, ...resuming, warn: (message) => runtime.log.warn(message) });
-    return printData(plan);
+    return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);
   const { summary, directory } = await runTraining({

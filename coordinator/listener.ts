@@ -21,6 +21,9 @@ import {
 } from './listener-admission.ts';
 import type { Refusal } from './listener-admission.ts';
 
+/** Gets every admitted connection, and sets its listeners before it returns. */
+type OnConnection = (connection: Connection) => void;
+
 /** What a listener is made from. */
 export interface ListenOptions {
   readonly host: string;
@@ -30,8 +33,8 @@ export interface ListenOptions {
   readonly token?: string | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
-  /** Gets every admitted connection, and sets its listeners before it returns. */
-  readonly onConnection: (connection: Connection) => void;
+  /** As `Listener.admit`; until either is given, workers are asked to come back. */
+  readonly onConnection?: OnConnection | undefined;
   readonly log: Logger;
   /** Time between two pings; default 5000. */
   readonly heartbeatMs?: number | undefined;
@@ -41,6 +44,8 @@ export interface ListenOptions {
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** From now on workers are let in. */
+  admit(onConnection: OnConnection): void;
   /** Closes the port and says goodbye to every connection; resolves when all are gone, after 3 s at most. */
   close(): Promise<void>;
 }
@@ -80,6 +85,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   return {
     host,
     port: (server.address() as AddressInfo).port,
+    admit: (onConnection) => (admission.onConnection = onConnection),
     close: () => closeAll(server, admission.connections),
   };
 }
@@ -87,6 +93,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 /** Turns sockets into connections, or away. */
 class Admission {
   readonly connections = new Set<Connection>();
+  onConnection: OnConnection | undefined;
   #options: ListenOptions;
   #unadmitted = new UnadmittedSockets(MAX_UNADMITTED);
   #webSockets = new WebSocketServer({
@@ -100,6 +107,7 @@ class Admission {
 
   constructor(options: ListenOptions) {
     this.#options = options;
+    this.onConnection = options.onConnection;
   }
 
   greet(socket: Socket): void {
@@ -121,12 +129,17 @@ class Admission {
       this.#warn(plainAddress(request.socket.remoteAddress), refusal);
       return refuseUpgrade(socket, refusal);
     }
+    const { onConnection } = this;
+    if (!onConnection) return refuseUpgrade(socket, NOT_READY);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#unadmitted.admit(socket);
       const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
       const heartbeat = { intervalMs, maxSilentIntervals: MAX_SILENT_INTERVALS };
       const id = ++this.#numAdmitted;
-      this.#admit(new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat }));
+      const connection = new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat });
+      this.connections.add(connection);
+      connection.onClose(() => this.connections.delete(connection));
+      onConnection(connection);
     });
   }
 
@@ -137,13 +150,10 @@ class Admission {
     if (level === 'warn') this.#lastWarning = now;
     this.#options.log[level]({ address }, `turned away: ${message}`);
   }
-
-  #admit(connection: Connection): void {
-    this.connections.add(connection);
-    connection.onClose(() => this.connections.delete(connection));
-    this.#options.onConnection(connection);
-  }
 }
+
+/** Workers come back by themselves. */
+const NOT_READY: Refusal = { status: 503, message: 'the run is being prepared' };
 
 function fullRefusal(maxWorkers: number): Refusal {
   return { status: 503, message: `all ${maxWorkers} places for workers are taken` };

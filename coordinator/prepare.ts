@@ -1,6 +1,5 @@
 // From a checked config to everything that training needs in this process: data, model, weights. All that
 // can be wrong with a run is found here, before any process starts.
-import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
@@ -13,7 +12,7 @@ import { isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { requireTokens } from '../src/engine/tokens.ts';
-import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { LockstepError } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
@@ -21,7 +20,8 @@ import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
 import { describeModel, resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
-import { decodeSafetensors } from '../src/safetensors.ts';
+import { readRegularFile } from '../src/regular-file.ts';
+import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../src/safetensors.ts';
 import { TrainingState } from './training-state.ts';
 
 /** A run ready to train. */
@@ -77,14 +77,12 @@ export async function initialState({ config, kernels, memory, model }: PreparedR
 
 async function readInitFile(file: string): Promise<Uint8Array> {
   try {
-    return await fs.readFile(file);
+    return await readRegularFile(file, MAX_SAFETENSORS_BYTES);
   } catch (error) {
-    const why =
-      systemErrorCode(error) === 'ENOENT' ? 'no such file' : (systemErrorCode(error) ?? String(error));
     throw new LockstepError({
       category: 'checkpoint',
       code: 'E_INIT_WEIGHTS',
-      message: `cannot read model.init ${file}: ${why}`,
+      message: `cannot read model.init ${file}: ${(error as Error).message}`,
       help: 'paths in a config are relative to the config file',
     });
   }

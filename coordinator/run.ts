@@ -10,8 +10,8 @@ import { LockstepError } from '../src/errors.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import type { Compute } from './compute.ts';
-import { requireTokenBeyondLoopback } from './listener-admission.ts';
-import { startCompute } from './start-compute.ts';
+import type { Listener } from './listener.ts';
+import { openPort, startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
 import { openRunDirectory } from './output/run-directory.ts';
@@ -62,24 +62,41 @@ const RECORD_BYTES = 16 * 2 ** 20;
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const startedMs = performance.now();
-  const { arrays, config, log, resume, workforce } = options;
-  // The listener asks, too; but by then a directory would have been made, and the data loaded.
-  if (workforce.kind === 'network') requireTokenBeyondLoopback(workforce.host, workforce.token);
+  const listener = await openPort(options.workforce, options.log);
+  try {
+    return await runOn(listener, options, startedMs);
+  } finally {
+    await listener?.close();
+  }
+}
+
+async function runOn(
+  listener: Listener | undefined,
+  options: RunOptions,
+  startedMs: number,
+): Promise<FinishedRun> {
+  const { arrays, config, log, resume, signal } = options;
   const prepared = await prepareRun(config, (message) => log.warn(message), { arrays });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
+  signal.throwIfAborted();
   const directory = await openRunDirectory({
     name: config.name,
     directory: options.runDirectory ?? source?.directory,
     isResuming: source?.directory !== undefined && isSamePath(options.runDirectory, source.directory),
     bytesNeeded: bytesNeeded(prepared),
   });
-  const lock = await lockRunDirectory(directory.path);
   try {
-    return await runIn(directory, { options, prepared, state, source, startedMs });
-  } finally {
-    lock.release();
+    const lock = await lockRunDirectory(directory.path);
+    try {
+      return await runIn(directory, { options, listener, prepared, state, source, startedMs });
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    await directory.discard();
+    throw error;
   }
 }
 
@@ -99,6 +116,7 @@ function bytesNeeded({ config, model: { numParameters } }: PreparedRun): number 
 /** What a run in its directory starts from. */
 interface RunStart {
   readonly options: RunOptions;
+  readonly listener: Listener | undefined;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
   readonly source: ResumeSource | undefined;
@@ -106,7 +124,7 @@ interface RunStart {
 }
 
 async function runIn(directory: RunDirectory, start: RunStart): Promise<FinishedRun> {
-  const { options, prepared, state } = start;
+  const { options, listener, prepared, state } = start;
   await directory.removeLeftovers();
   const { config, log, logFile, screen, signal, workforce } = options;
   const { progress, resumed, keeper, rollback, wallSeconds } = await openSaving({
@@ -114,14 +132,18 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     directory,
     log,
     allowOlder: options.allowOlder,
-    onSaved: (saved) => recorder.saved(saved),
+    onSaved: (saved) => {
+      directory.becomeLatest();
+      recorder.saved(saved);
+    },
     onRolledBack: (point) => recorder.wentBack(point),
   });
-  logFile.open(directory.logPath);
+  directory.openRecords(() => logFile.open(directory.logPath));
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
   if (resumed) log.info(`going on after step ${resumed.step}, from ${resumed.from}`);
-  const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log, resumed });
+  const records = { config, data: prepared.data, directory, screen, log, resumed };
+  const recorder = directory.openRecords(() => new RunRecorder(records));
   let compute: Compute | undefined;
   let summary: Summary | undefined;
   let canGoOn = false;
@@ -131,11 +153,12 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
       recorder.event(event);
       if (event.type === 'workerBanned' && !event.isFullyAudited) rollback.distrust(event);
     };
-    compute = await startCompute({ run, prepared, state, workforce, log, signal, onEvent });
+    compute = await startCompute({ run, prepared, state, workforce, listener, log, signal, onEvent });
     const observer = both(recorder, options.observer);
     const result = await train({ ...prepared, state, compute, observer, keeper, rollback, signal }, progress);
     recorder.endProgress();
     await saveLast(keeper, () => saveModel(directory.modelPath, { ...prepared, state }));
+    directory.becomeLatest();
     summary = summarize(config, result, state.weightsSha256(), wallSeconds());
     await compute.close('the run is finished', true);
     if (config.plots) await drawPlots(directory, prepared, result, log);
@@ -221,7 +244,10 @@ async function salvage(
   if (state.hasBest) {
     state.show('best');
     const isKept = await isSaved(() => saveModel(directory.modelPath, { ...prepared, state }));
-    if (isKept) log.info(`the best weights so far are in ${directory.modelPath}`);
+    if (isKept) {
+      directory.becomeLatest();
+      log.info(`the best weights so far are in ${directory.modelPath}`);
+    }
   }
   return canGoOn ?? false;
 }

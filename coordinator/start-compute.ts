@@ -13,6 +13,7 @@ import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
 import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
+import type { Listener } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
 import { Referee } from './referee.ts';
@@ -59,6 +60,8 @@ export interface StartOptions {
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
   readonly workforce: Workforce;
+  /** The port of a workforce on the network. */
+  readonly listener?: Listener | undefined;
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly onEvent: (event: RosterEvent) => void;
@@ -71,6 +74,14 @@ const MAX_WORKERS = 1024;
 const DRAW_RANGE = 2 ** 47;
 /** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
+
+/**
+ * Opens the port to which workers of the network are to come, before anything is made for the run; undefined where none
+ * come. @throws LockstepError if it cannot be opened
+ */
+export async function openPort(workforce: Workforce, log: Logger): Promise<Listener | undefined> {
+  return workforce.kind === 'network' ? listen({ ...workforce, maxWorkers: MAX_WORKERS, log }) : undefined;
+}
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -112,15 +123,9 @@ async function startCluster(
     signal.throwIfAborted();
     const context = await sessionContext(options, cluster, joined);
     let numSessions = 0;
-    const { host, port } = isLocal ? { host: '127.0.0.1', port: 0 } : workforce;
-    const listener = await listen({
-      host,
-      port,
-      token,
-      maxWorkers: MAX_WORKERS,
-      log,
-      onConnection: (connection) => void new WorkerSession(++numSessions, connection, context),
-    });
+    const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
+    const listener = options.listener ?? (await listen(loopback));
+    listener.admit((connection) => void new WorkerSession(++numSessions, connection, context));
     if (isLocal) {
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
@@ -131,7 +136,7 @@ async function startCluster(
       cluster.onClose(() => workers.stop());
     } else {
       hint = joinHint(workforce, listener.port);
-      log.info(`listening on ${host}:${listener.port}; ${hint}`);
+      log.info(`listening on ${listener.host}:${listener.port}; ${hint}`);
     }
     cluster.onClose(() => listener.close());
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);

@@ -2,6 +2,10 @@
 // so a killed process loses none, and a full disk leaves no half of one.
 import fs from 'node:fs';
 
+const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = fs.constants;
+/** As `a`, but for a pipe that nobody reads, which would be waited for without end. Windows lacks some flags. */
+const FLAGS = O_APPEND | O_CREAT | O_WRONLY | (O_NOCTTY ?? 0) | (O_NONBLOCK ?? 0);
+
 /** See the head of this file. */
 export class LineFile {
   #descriptor: number | undefined;
@@ -10,7 +14,7 @@ export class LineFile {
 
   /** Opens for appending; throws the system's error if that fails. */
   constructor(path: string) {
-    this.#descriptor = fs.openSync(path, 'a');
+    this.#descriptor = fs.openSync(path, FLAGS);
     this.#byteLength = fs.fstatSync(this.#descriptor).size;
   }
 

@@ -3,6 +3,7 @@
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';
+import { printable } from './printable.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
@@ -48,8 +49,13 @@ export class Screen {
     return this.isTTY && !process.env['NO_COLOR'];
   }
 
-  /** Writes whole lines. */
+  /** Writes whole lines; control characters in them are shown as escapes. */
   write(text: string): void {
+    this.writeStyled(printable(text));
+  }
+
+  /** Writes whole lines that are printable but for styles of our own. */
+  writeStyled(text: string): void {
     this.clearStatus();
     this.#stream.write(text);
   }
@@ -57,7 +63,7 @@ export class Screen {
   /** Replaces the unfinished last line; for terminals only. */
   drawStatus(text: string): void {
     this.#hasStatusLine = true;
-    this.#stream.write(`${CLEAR_LINE}${text}`);
+    this.#stream.write(`${CLEAR_LINE}${printable(text)}`);
   }
 
   clearStatus(): void {
@@ -119,6 +125,16 @@ export interface LoggerOptions {
   readonly file?: LogFile | undefined;
 }
 
+/** A record with all its texts made printable, before they are mixed with colours. */
+function printableRecord(value: unknown): unknown {
+  if (typeof value === 'string') return printable(value);
+  if (Array.isArray(value)) return value.map(printableRecord);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, part]) => [printable(key), printableRecord(part)]),
+  );
+}
+
 /** Makes the root logger of a process. */
 export function createLogger(options: LoggerOptions = {}): Logger {
   const { level = 'info', screen = new Screen(), file } = options;
@@ -130,9 +146,9 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   });
   const destination = {
     write(line: string): void {
-      screen.write(prettify(line));
+      screen.writeStyled(prettify(printableRecord(JSON.parse(line))));
       try {
-        file?.write(line);
+        file?.write(printable(line));
       } catch (error) {
         screen.write(`the log file loses lines, the run goes on: ${String(error)}\n`);
       }

@@ -1,6 +1,7 @@
 // Safetensors: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
 // Reads and writes F32 only. Every size in the header is checked before it is used.
 import { LockstepError, quoteValue } from './errors.ts';
+import { endOfJsonString, parseJson } from './json.ts';
 
 /** A tensor of a file: f32 values in row-major order. */
 export interface NamedTensor {
@@ -39,6 +40,9 @@ export const LENGTH_BYTES = 8;
 /** A header of weights takes some 100 bytes a tensor: room for 10,000 of them. */
 const MAX_HEADER_BYTES = 1_048_576;
 const MAX_DIMENSIONS = 8;
+
+/** A header, and weights that fill all of a wasm32 memory. */
+export const MAX_SAFETENSORS_BYTES = LENGTH_BYTES + MAX_HEADER_BYTES + 2 ** 32;
 
 /** Encodes tensors in the given order; `metadata` is stored under `__metadata__`. */
 export function encodeSafetensors(
@@ -142,7 +146,7 @@ function parseHeader(bytes: Uint8Array, refuse: Refuse): Record<string, unknown>
   let header: unknown;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    header = JSON.parse(text);
+    header = parseJson(text);
   } catch (error) {
     throw refuse(`the header is not JSON (${error instanceof Error ? error.message : String(error)})`);
   }
@@ -159,7 +163,7 @@ function findDuplicateKey(json: string): string | undefined {
     if (match[0] === '{') scopes.push(new Set());
     else if (match[0] === '}') scopes.pop();
     else {
-      const end = endOfString(json, match.index);
+      const end = endOfJsonString(json, match.index);
       token.lastIndex = end;
       if (!isKeyEnd(json, end)) continue;
       const key: unknown = JSON.parse(json.slice(match.index, end));
@@ -168,16 +172,6 @@ function findDuplicateKey(json: string): string | undefined {
     }
   }
   return undefined;
-}
-
-/** The index after the closing quote; a loop, since a regular expression gives up on strings of some 10 MB. */
-function endOfString(json: string, start: number): number {
-  for (let at = start + 1; ; at++) {
-    at = json.indexOf('"', at);
-    let numBackslashes = 0;
-    while (json[at - 1 - numBackslashes] === '\\') numBackslashes++;
-    if (numBackslashes % 2 === 0) return at + 1;
-  }
 }
 
 function isKeyEnd(json: string, end: number): boolean {

@@ -1,6 +1,12 @@
 // A file of one JSON object a line: what a run has recorded is read back line by line, and cut back where it goes on.
 import fs from 'node:fs';
+import { parseJson } from '../../src/json.ts';
 import { LineFile } from '../../src/line-file.ts';
+import { printable } from '../../src/printable.ts';
+import { openRegularFileSync } from '../../src/regular-file.ts';
+
+/** A line of ours takes some hundred bytes; one that never ends is none. */
+const MAX_LINE_BYTES = 2 ** 20;
 
 /** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
 export class JsonlFile {
@@ -15,21 +21,19 @@ export class JsonlFile {
 
   /** Writes one line, or none of it, and throws as {@link LineFile.append} does. */
   append(record: object): void {
-    this.#file.append(`${JSON.stringify(record)}\n`);
+    // Such files are watched in terminals; escaped, the values are the same.
+    this.#file.append(`${printable(JSON.stringify(record))}\n`);
   }
 
   /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
   keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
-    const bytes = fs.readFileSync(this.#path);
-    let end = 0;
-    for (;;) {
-      const newline = bytes.indexOf(0x0a, end);
-      if (newline === -1) break;
-      const record = parseRecord(bytes.toString('utf8', end, newline));
+    let keptBytes = 0;
+    for (const { text, end } of readLines(this.#path)) {
+      const record = parseRecord(text);
       if (!record || !isKept(record)) break;
-      end = newline + 1;
+      keptBytes = end;
     }
-    this.#file.cutTo(end);
+    this.#file.cutTo(keptBytes);
   }
 
   close(): void {
@@ -37,17 +41,41 @@ export class JsonlFile {
   }
 }
 
-/** The records of whole lines; a torn last line is left out. Throws the system's error if there is no file. */
+/** The records of whole lines; a torn last line is left out. @throws UnreadableFile */
 export function* readRecords(path: string): Generator<Record<string, unknown>, void, undefined> {
-  for (const line of fs.readFileSync(path, 'utf8').split('\n')) {
-    const record = parseRecord(line);
+  for (const { text } of readLines(path)) {
+    const record = parseRecord(text);
     if (record) yield record;
+  }
+}
+
+/** The whole lines of a file, up to one that is too long, and where each ends. Those of a long run fit no string. */
+function* readLines(path: string): Generator<{ text: string; end: number }, void, undefined> {
+  const { descriptor } = openRegularFileSync(path);
+  try {
+    const slice = Buffer.allocUnsafe(MAX_LINE_BYTES);
+    let position = 0;
+    let torn = Buffer.alloc(0);
+    while (torn.length <= MAX_LINE_BYTES) {
+      const numBytes = fs.readSync(descriptor, slice, 0, slice.length, position + torn.length);
+      if (numBytes === 0) return;
+      const bytes = Buffer.concat([torn, slice.subarray(0, numBytes)]);
+      let start = 0;
+      for (let feed = bytes.indexOf(0x0a); feed !== -1; feed = bytes.indexOf(0x0a, start)) {
+        yield { text: bytes.toString('utf8', start, feed), end: position + feed + 1 };
+        start = feed + 1;
+      }
+      position += start;
+      torn = bytes.subarray(start);
+    }
+  } finally {
+    fs.closeSync(descriptor);
   }
 }
 
 function parseRecord(line: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(line);
+    const value = parseJson(line);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;

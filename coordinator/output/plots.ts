@@ -4,6 +4,8 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeDirectory } from '../../src/make-directory.ts';
+import { printable } from '../../src/printable.ts';
 import { plotName, type PlotInput } from './plot-input.ts';
 import { plotSpec } from './plot-specs.ts';
 
@@ -28,15 +30,22 @@ export async function renderPlots(
     program = fileURLToPath(new URL('./plot-process.js', import.meta.url)),
   } = options;
   try {
-    await fs.mkdir(directory, { recursive: true });
+    await makeDirectory(directory);
     for (const plot of plots) {
-      await fs.writeFile(path.join(directory, `${plotName(plot)}.vl.json`), JSON.stringify(plotSpec(plot)));
+      await fs.writeFile(path.join(directory, `${plotName(plot)}.vl.json`), specText(plot));
     }
     const complaints = await runProgram(program, [directory, ...plots.map(plotName)], deadlineMs);
     if (complaints) warn(`plots: ${complaints}`);
   } catch (error) {
     warn(`plots: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** Drawn letter by letter, escapes included: a plot is no data, and SVG cannot hold most control characters. */
+function specText(plot: PlotInput): string {
+  return JSON.stringify(plotSpec(plot), (_key, value: unknown) =>
+    typeof value === 'string' ? printable(value) : value,
+  );
 }
 
 /** Resolves with what the program has to say on stderr: empty if all went well. */

@@ -1,6 +1,7 @@
 // Files that a run is made for: where the disk refuses one, the run ends with words for it, not with a stack trace.
 import { writeFileDurably } from '../../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { UnreadableFile } from '../../src/regular-file.ts';
 
 const CAUSES: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
@@ -11,12 +12,18 @@ const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: 'no such directory',
   EISDIR: 'it is a directory',
   ENOTDIR: 'a part of the path is a file',
-  EEXIST: 'it is a file, not a directory',
+  EEXIST: 'what is there is no directory',
+  ELOOP: 'a link leads back to itself',
+  ENAMETOOLONG: 'the name is too long',
+  ENXIO: 'it is a pipe that nobody reads, or a socket',
+  ERR_INVALID_ARG_VALUE: 'the name holds a NUL',
 };
 
 /** What a failure of the disk is called. */
 export function causeInWords(cause: unknown): string {
-  return CAUSES[systemErrorCode(cause) ?? ''] ?? String(cause);
+  return (
+    CAUSES[systemErrorCode(cause) ?? ''] ?? (cause instanceof UnreadableFile ? cause.message : String(cause))
+  );
 }
 
 /** Writes the file durably. @throws LockstepError (exit 4) if the disk refuses it. */

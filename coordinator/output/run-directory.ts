@@ -1,9 +1,12 @@
 // The directory that holds everything one run leaves behind: its layout, and the checks that it can be written
 // before any training time is spent.
+import { existsSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
+import { makeDirectory } from '../../src/make-directory.ts';
+import { UnreadableFile } from '../../src/regular-file.ts';
 import { causeInWords, writeResultFile } from './result-file.ts';
 import type { Summary } from './summary.ts';
 
@@ -26,6 +29,14 @@ export interface RunDirectoryOptions {
 /** Of checkpoints, in a run's directory. */
 export const CHECKPOINTS_FOLDER = 'checkpoints';
 
+/** How a run's directory came to be. */
+interface RunDirectoryOrigin {
+  /** Directories made for it, the outermost first. */
+  readonly made: readonly string[];
+  /** Where `latest` is to lead to it; undefined for a directory of the user's choice. */
+  readonly parent: string | undefined;
+}
+
 /** The paths of one run. */
 export class RunDirectory {
   readonly path: string;
@@ -37,8 +48,11 @@ export class RunDirectory {
   readonly plotsPath: string;
   readonly modelPath: string;
   readonly checkpointsPath: string;
+  readonly #origin: RunDirectoryOrigin;
+  #isLatest = false;
 
-  constructor(directory: string) {
+  constructor(directory: string, origin: RunDirectoryOrigin = { made: [], parent: undefined }) {
+    this.#origin = origin;
     this.path = directory;
     this.configPath = path.join(directory, 'config.yaml');
     this.metricsPath = path.join(directory, 'metrics.jsonl');
@@ -53,6 +67,30 @@ export class RunDirectory {
   /** Removes what a killed process left half-written. Only for who holds the lock: others may be writing. */
   async removeLeftovers(): Promise<void> {
     await Promise.all([this.path, this.modelPath].map(removeStaleTemporaries));
+  }
+
+  /** Opens files of the directory that are appended to. @throws LockstepError (exit 1) for what cannot be written. */
+  openRecords<Records>(open: () => Records): Records {
+    try {
+      return open();
+    } catch (error) {
+      if (systemErrorCode(error) === undefined && !(error instanceof UnreadableFile)) throw error;
+      const { path: file = this.path } = error as NodeJS.ErrnoException;
+      throw unwritable(file, error);
+    }
+  }
+
+  /** Has `runs/latest` lead here: now there is a checkpoint or a model that can be used. */
+  becomeLatest(): void {
+    const { parent } = this.#origin;
+    if (parent === undefined || this.#isLatest) return;
+    this.#isLatest = true;
+    linkLatest(parent, path.basename(this.path));
+  }
+
+  /** Leaves no trace of a run that has not begun: removes the directories made for it that are empty. */
+  async discard(): Promise<void> {
+    if (!(await exists(this.logPath))) await removeEmpty(this.#origin.made);
   }
 
   /** The resolved config, as YAML text. @throws LockstepError (exit 4) if the disk refuses it. */
@@ -74,17 +112,19 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
   if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
   const intended = directory ?? path.join(parent, `${timestamp(startedAt)}-${options.name}`);
+  const made: string[] = [];
   try {
-    const made = directory ?? (await makeFreshDirectory(intended));
-    const run = new RunDirectory(made);
+    const place = directory ?? (await makeFreshDirectory(intended, made));
+    const origin = { made, parent: directory === undefined ? parent : undefined };
+    const run = new RunDirectory(place, origin);
     for (const folder of [run.path, run.plotsPath, run.modelPath, run.checkpointsPath]) {
-      await fs.mkdir(folder, { recursive: true });
+      made.push(...(await makeDirectory(folder)));
     }
     await probe(run.path);
     await requireSpace(run.path, bytesNeeded);
-    if (directory === undefined) await linkLatest(parent, made);
     return run;
   } catch (error) {
+    await removeEmpty(made);
     throw error instanceof LockstepError ? error : unwritable(intended, error);
   }
 }
@@ -114,13 +154,14 @@ function occupied(directory: string, what: string, elseHelp = ''): LockstepError
   });
 }
 
-/** Two runs of one name may start within a second: the later ones get -2, -3, ... */
-async function makeFreshDirectory(wanted: string): Promise<string> {
-  await fs.mkdir(path.dirname(wanted), { recursive: true });
+/** Two runs of one name may start within a second: the later ones get -2, -3, ... Adds what it makes to `made`. */
+async function makeFreshDirectory(wanted: string, made: string[]): Promise<string> {
+  made.push(...(await makeDirectory(path.dirname(wanted))));
   for (let attempt = 1; ; attempt++) {
     const candidate = attempt === 1 ? wanted : `${wanted}-${attempt}`;
     try {
       await fs.mkdir(candidate);
+      made.push(candidate);
       return candidate;
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST' || attempt === 1000) throw error;
@@ -157,16 +198,31 @@ function unwritable(directory: string, cause: unknown): LockstepError {
   });
 }
 
+/** What is not empty stays. */
+async function removeEmpty(made: readonly string[]): Promise<void> {
+  for (const directory of made.toReversed()) await fs.rmdir(directory).catch(() => undefined);
+}
+
 /** `runs/latest`: a convenience, so a file system without links is no error. */
-async function linkLatest(parent: string, directory: string): Promise<void> {
+function linkLatest(parent: string, name: string): void {
   const link = path.join(parent, 'latest');
   const temporary = path.join(parent, `.latest.${process.pid}`);
   try {
-    await fs.symlink(path.basename(directory), temporary, 'dir');
-    await fs.rename(temporary, link);
+    if (leadsToLater(link, name)) return;
+    symlinkSync(name, temporary, 'dir');
+    renameSync(temporary, link);
   } catch {
-    await fs.rm(temporary, { force: true });
+    rmSync(temporary, { force: true });
   }
+}
+
+const TIMESTAMP = /^\d{8}-\d{6}(?=-)/;
+
+/** Whether the link leads to a run that began later than that of this name, and is there. */
+function leadsToLater(link: string, name: string): boolean {
+  if (!existsSync(link)) return false;
+  const [current, own] = [readlinkSync(link), name].map((target) => TIMESTAMP.exec(target)?.[0] ?? '');
+  return (current as string) > (own as string);
 }
 
 async function exists(file: string): Promise<boolean> {

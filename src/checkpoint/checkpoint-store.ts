@@ -4,6 +4,7 @@ import path from 'node:path';
 import { removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
 import { type LockstepError } from '../errors.ts';
 import { failpoint } from '../failpoint.ts';
+import { makeDirectory } from '../make-directory.ts';
 import type { Logger } from '../log.ts';
 import type { TensorSource } from '../safetensors.ts';
 import { encodeCheckpoint, type EncodedCheckpoint } from './checkpoint-file.ts';
@@ -54,7 +55,7 @@ export class CheckpointStore {
 
   /** Opens a directory and removes what a killed process left half-written in it. */
   static async open(options: CheckpointStoreOptions): Promise<CheckpointStore> {
-    await fs.mkdir(options.directory, { recursive: true });
+    await makeDirectory(options.directory);
     await removeStaleTemporaries(options.directory);
     return new CheckpointStore(options);
   }

@@ -1,5 +1,6 @@
 // JSON that keeps every double. JSON itself keeps all finite ones but -0; NaN and the infinities it turns into null.
 // These four are written as an object with one key of its own: {"$number":"NaN"}.
+import { parseJson } from '../json.ts';
 
 const MARK = '$number';
 
@@ -27,7 +28,7 @@ export function stringifyExactly(value: unknown): string {
 
 /** Reads what {@link stringifyExactly} wrote. @throws SyntaxError if it is not JSON, or marks something else as a number */
 export function parseExactly(text: string): unknown {
-  return JSON.parse(text, (_key, part: unknown) => {
+  return parseJson(text, (_key, part) => {
     if (typeof part !== 'object' || part === null || !Object.hasOwn(part, MARK)) return part;
     const number = SPECIAL.get(String((part as Record<string, unknown>)[MARK]));
     if (number === undefined || Object.keys(part).length > 1)

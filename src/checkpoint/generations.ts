@@ -2,7 +2,7 @@
 // which is the best one and which may go: no second file could say otherwise after a crash.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { systemErrorCode } from '../errors.ts';
+import { LockstepError, systemErrorCode } from '../errors.ts';
 
 /** A checkpoint in the directory, by its name alone. */
 export interface Generation {
@@ -24,11 +24,12 @@ export function generationName({ step, isBest }: Pick<Generation, 'step' | 'isBe
   return `step-${String(step).padStart(STEP_DIGITS, '0')}${isBest ? '-best' : ''}.safetensors`;
 }
 
-/** The checkpoints in a directory, the newest first; none where there is no directory. */
+/** The checkpoints in a directory, the newest first; none where there is no directory. @throws LockstepError (exit 4) */
 export async function listGenerations(directory: string): Promise<Generation[]> {
   const names = await fs.readdir(directory).catch((error: unknown) => {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
+    if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return [];
+    const message = `cannot look for checkpoints: ${(error as Error).message}`;
+    throw new LockstepError({ category: 'checkpoint', code: 'E_NO_CHECKPOINT', message, cause: error });
   });
   const generations = names.flatMap((name) => {
     const match = NAME.exec(name);

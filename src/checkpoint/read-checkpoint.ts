@@ -1,9 +1,10 @@
 // Reads a checkpoint and trusts nothing in it: the hash is checked before a word of the header is believed, but for its
 // length and the hash itself.
 import { createHash } from 'node:crypto';
-import fs from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { SLICE_BYTES } from '../durable-write.ts';
 import { LockstepError } from '../errors.ts';
+import { openRegularFile } from '../regular-file.ts';
 import { decodeHeader, LENGTH_BYTES, type NamedTensor } from '../safetensors.ts';
 import { BEFORE_HASH, BEFORE_VERSION, CHECKPOINT_VERSION, HASH_START } from './checkpoint-file.ts';
 import { MAX_CHECKPOINT_HEADER_BYTES, NO_HASH } from './checkpoint-file.ts';
@@ -40,10 +41,11 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
       message: `${path}: ${problem}`,
       cause,
     });
-  let file: fs.FileHandle | undefined;
+  let file: FileHandle | undefined;
   try {
-    file = await fs.open(path, 'r');
-    return await readOpenFile(file, path, refuse);
+    const opened = await openRegularFile(path);
+    file = opened.handle;
+    return await readOpenFile(file, opened.stats.size, path, refuse);
   } catch (error) {
     if (error instanceof LockstepError) throw error;
     throw refuse(`cannot be read (${error instanceof Error ? error.message : String(error)})`, error);
@@ -52,8 +54,12 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   }
 }
 
-async function readOpenFile(file: fs.FileHandle, path: string, refuse: Refuse): Promise<Checkpoint> {
-  const { size } = await file.stat();
+async function readOpenFile(
+  file: FileHandle,
+  size: number,
+  path: string,
+  refuse: Refuse,
+): Promise<Checkpoint> {
   if (size < HASH_END) throw refuse(`truncated: ${size} bytes are too few for a checkpoint`);
   const start = Buffer.from(await readRange(file, { start: 0, length: HASH_END, refuse }));
   const dataStart = checkSizes(start, size, refuse);
@@ -106,10 +112,7 @@ interface Range {
 }
 
 /** In slices, so that hashing them leaves the event loop free in between. */
-async function readRange(
-  file: fs.FileHandle,
-  { start, length, refuse, onSlice }: Range,
-): Promise<Uint8Array> {
+async function readRange(file: FileHandle, { start, length, refuse, onSlice }: Range): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length;) {
     const wanted = Math.min(SLICE_BYTES, length - done);

@@ -12,6 +12,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError, systemErrorCode } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import { readRegularFileSync } from '../regular-file.ts';
 
 /** Who has a run directory. */
 export interface LockOwner {
@@ -38,6 +40,8 @@ export interface RunLock {
 
 const TOKEN = /^[0-9a-f]{24}$/;
 const HEIRS = /^lock\.[0-9a-f]{24}$/;
+/** Several times what an owner takes. */
+const MAX_LOCK_BYTES = 16 * 1024;
 
 /** A file without hard links is written after it is made: a reader may come in between. */
 const READ_ATTEMPTS = 20;
@@ -48,9 +52,19 @@ const MAX_ROUNDS = 100;
 
 /**
  * Takes `directory` for this process. @throws LockstepError (E_RUN_IN_USE, exit 2) if another process has it, or may
- * have it
+ * have it; E_RUN_LOCK (exit 1) if it cannot be taken
  */
 export async function lockRunDirectory(directory: string): Promise<RunLock> {
+  try {
+    return await takeLock(directory);
+  } catch (error) {
+    if (systemErrorCode(error) === undefined || error instanceof LockstepError) throw error;
+    const message = `cannot lock ${directory}: ${(error as Error).message}`;
+    throw new LockstepError({ category: 'failure', code: 'E_RUN_LOCK', message, cause: error });
+  }
+}
+
+async function takeLock(directory: string): Promise<RunLock> {
   const file = path.join(directory, 'lock');
   const owner = describeSelf();
   for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -64,7 +78,11 @@ export async function lockRunDirectory(directory: string): Promise<RunLock> {
 }
 
 function release(file: string, owner: LockOwner): void {
-  if (parseOwner(readText(file))?.token === owner.token) fs.rmSync(file, { force: true });
+  try {
+    if (parseOwner(readLock(file))?.token === owner.token) fs.rmSync(file, { force: true });
+  } catch {
+    // Something else stands there now: it is not ours, and how the run ended is what counts.
+  }
 }
 
 /** Follows the chain of dead owners from `head`, and takes its end. Returns whether that went through. */
@@ -84,7 +102,7 @@ function takeOver(
   heirs: string,
   { head, owner }: Record<'head' | 'owner', LockOwner>,
 ): boolean {
-  if (parseOwner(readText(file))?.token === head.token) {
+  if (parseOwner(readLock(file))?.token === head.token) {
     fs.renameSync(writeTemporary(file, owner), file);
     return true;
   }
@@ -140,16 +158,33 @@ function writeTemporary(file: string, owner: LockOwner): string {
 /** The owner a file names; undefined if there is no file. @throws LockstepError if it names none */
 async function readOwner(file: string): Promise<LockOwner | undefined> {
   for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
-    const text = readText(file);
+    const text = readLock(file);
     if (text === undefined) return undefined;
     const owner = parseOwner(text);
     if (owner) return owner;
     await sleep(READ_PAUSE_MS);
   }
-  throw inUse(
-    `${file} does not say who uses the run`,
-    `if no coordinator runs in this directory, remove ${file}`,
-  );
+  throw saysNothing(file, '');
+}
+
+function saysNothing(file: string, why: string): LockstepError {
+  const help = `if no coordinator runs in this directory, remove ${file}`;
+  return inUse(`${file} does not say who uses the run${why}`, help);
+}
+
+/** Undefined if there is none. @throws LockstepError where something else than a lock has its name */
+function readLock(file: string): string | undefined {
+  try {
+    return readRegularFileSync(file, MAX_LOCK_BYTES).toString();
+  } catch (error) {
+    const isMissing = systemErrorCode(error) === 'ENOENT' && !isLink(file);
+    if (isMissing) return undefined;
+    throw saysNothing(file, isLink(file) ? ': it is a link' : `: ${(error as Error).message}`);
+  }
+}
+
+function isLink(file: string): boolean {
+  return fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
 function readText(file: string): string | undefined {
@@ -163,7 +198,7 @@ function readText(file: string): string | undefined {
 
 function parseOwner(text: string | undefined): LockOwner | undefined {
   try {
-    const value = JSON.parse(text ?? '') as Partial<Record<keyof LockOwner, unknown>>;
+    const value = parseJson(text ?? '') as Partial<Record<keyof LockOwner, unknown>>;
     // It may be shown on a terminal.
     const isText = (field: unknown): boolean => typeof field === 'string' && /^\P{Cc}{1,255}$/u.test(field);
     const isTextOrNull = (field: unknown): boolean => field === null || isText(field);

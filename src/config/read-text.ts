@@ -1,9 +1,10 @@
 // Reads a config file as UTF-8 text, or says in words why it cannot: missing, a directory, forbidden, empty,
 // too large, of another kind or in another encoding. What the text means is not known here.
 import type { Stats } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, parse, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
+import { readRegularFile } from '../regular-file.ts';
 import { suggest } from './suggest.ts';
 
 const MAX_BYTES = 1024 * 1024;
@@ -19,7 +20,7 @@ export async function readConfigText(path: string, cwd: string): Promise<string>
     throw await cannotRead(path, cwd, error);
   });
   checkKind(path, stats);
-  const bytes = await readFile(file).catch(async (error: unknown) => {
+  const bytes = await readRegularFile(file, MAX_BYTES).catch(async (error: unknown) => {
     throw await cannotRead(path, cwd, error, stats);
   });
   return decodeText(path, bytes);

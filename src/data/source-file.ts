@@ -1,12 +1,12 @@
 // The bytes of a data file the user named, plain or gzip (told apart by content, not by name).
 // What stands in the bytes is not known here.
-import { createReadStream } from 'node:fs';
-import { open, readdir, type FileHandle } from 'node:fs/promises';
+import { readdir, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
-import { pipeline } from 'node:stream';
+import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { closest } from 'fastest-levenshtein';
 import { LockstepError, systemErrorCode } from '../errors.ts';
+import { openRegularFile, UnreadableFile } from '../regular-file.ts';
 
 /** Gzip expands a thousandfold at most; a file that grows beyond this is taken for a bomb. */
 const MAX_EXPANDED_BYTES = 16 * 2 ** 30;
@@ -37,16 +37,22 @@ export function displayPath(path: string): string {
  * @throws LockstepError if the file is missing, unreadable, empty, damaged or of a format that is not read.
  */
 export async function* readBytes(path: string): AsyncGenerator<Buffer, void, undefined> {
-  const magic = await readMagic(path);
-  refuseOtherFormats(path, magic);
-  if (magic.startsWith('1f8b')) yield* expandGzip(path);
-  else yield* createReadStream(path, { highWaterMark: READ_BYTES });
+  const handle = await openForReading(path);
+  try {
+    const magic = await readMagic(handle);
+    refuseOtherFormats(path, magic);
+    const stream = handle.createReadStream({ start: 0, highWaterMark: READ_BYTES, autoClose: false });
+    if (magic.startsWith('1f8b')) yield* expandGzip(path, stream);
+    else yield* stream as AsyncIterable<Buffer>;
+  } finally {
+    await handle.close();
+  }
 }
 
-async function* expandGzip(path: string): AsyncGenerator<Buffer, void, undefined> {
+async function* expandGzip(path: string, stream: Readable): AsyncGenerator<Buffer, void, undefined> {
   const gunzip = createGunzip({ chunkSize: READ_BYTES });
   // A failure on either side reaches the loop below through `gunzip`, which pipeline() destroys with it.
-  pipeline(createReadStream(path, { highWaterMark: READ_BYTES }), gunzip, () => undefined);
+  pipeline(stream, gunzip, () => undefined);
   let expandedBytes = 0;
   try {
     for await (const chunk of gunzip as AsyncIterable<Buffer>) {
@@ -60,35 +66,34 @@ async function* expandGzip(path: string): AsyncGenerator<Buffer, void, undefined
   }
 }
 
-/** The first bytes as hexadecimal digits; opening the file here gives every access error its words. */
-async function readMagic(path: string): Promise<string> {
-  const handle = await openForReading(path);
-  try {
-    const stat = await handle.stat();
-    if (stat.isDirectory()) throw unreadable(path, 'it is a directory');
-    if (!stat.isFile()) throw unreadable(path, 'it is not a regular file');
-    if (stat.size === 0) throw emptyFile(path);
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);
-    return buffer.toString('hex', 0, bytesRead);
-  } finally {
-    await handle.close();
-  }
+/** The first bytes as hexadecimal digits. */
+async function readMagic(handle: FileHandle): Promise<string> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);
+  return buffer.toString('hex', 0, bytesRead);
 }
 
+/** A regular file with something in it; every access error gets its words here. */
 async function openForReading(path: string): Promise<FileHandle> {
   try {
-    return await open(path, 'r');
+    const { handle, stats } = await openRegularFile(path);
+    if (stats.size > 0) return handle;
+    await handle.close();
   } catch (error) {
-    switch (systemErrorCode(error)) {
+    if (!(error instanceof UnreadableFile)) throw error;
+    const { message, code } = error;
+    switch (code) {
       case 'ENOENT':
       case 'ENOTDIR':
-        throw unreadable(path, `no such file (cwd ${process.cwd()})`, await suggestSibling(path));
+        throw unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
       case 'EACCES':
-        throw unreadable(path, 'permission denied', `run chmod +r ${displayPath(path)} as its owner`);
+        throw unreadable(path, message, `run chmod +r ${displayPath(path)} as its owner`);
+      case undefined:
+        throw unreadable(path, message, 'data are read more than once: write them to a file, and name that');
       default:
-        throw unreadable(path, error instanceof Error ? error.message : String(error));
+        throw unreadable(path, message);
     }
   }
+  throw emptyFile(path);
 }
 
 /** The name in the same directory that a mistyped one may have meant. */

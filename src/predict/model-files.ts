@@ -5,13 +5,15 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
-import { LockstepError, quoteValue, systemErrorCode } from '../errors.ts';
+import { LockstepError, quoteValue } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { formatShape } from '../layers/layer.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { resolveModel, type Model } from '../model/model.ts';
-import { decodeSafetensors, type SafetensorsFile } from '../safetensors.ts';
+import { readRegularFile } from '../regular-file.ts';
+import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
 import { widthOf } from '../data/encode.ts';
 import type { FittedTransforms } from '../data/transforms.ts';
@@ -22,6 +24,8 @@ export const DESCRIPTION_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
 /** The model's directory in that of a run. */
 const MODEL_DIRECTORY = 'model';
+/** Of `config.json`, in which names of classes and categories take the most. */
+const MAX_DESCRIPTION_BYTES = 256 * 2 ** 20;
 
 const size = z.int().min(1).max(2_147_483_647);
 const names = z.array(z.string()).readonly();
@@ -119,7 +123,7 @@ export async function readModel(directory: string): Promise<SavedModel> {
   const description = await readDescription(path.join(place, DESCRIPTION_FILE));
   const model = resolveSaved(description, path.join(place, DESCRIPTION_FILE));
   const file = path.join(place, WEIGHTS_FILE);
-  const weights = flatten(model, decodeSafetensors(await readFile(file), file), file);
+  const weights = flatten(model, decodeSafetensors(await readFile(file, MAX_SAFETENSORS_BYTES), file), file);
   const sha256 = createHash('sha256').update(new Uint8Array(weights.buffer)).digest('hex');
   if (sha256 !== description.weightsSha256) {
     const message = `${file}: the weights have SHA-256 ${sha256}, ${DESCRIPTION_FILE} says ${description.weightsSha256}`;
@@ -150,21 +154,19 @@ function exists(file: string): Promise<boolean> {
   );
 }
 
-async function readFile(file: string): Promise<Uint8Array> {
+async function readFile(file: string, maxBytes: number): Promise<Uint8Array> {
   try {
-    return await fs.readFile(file);
+    return await readRegularFile(file, maxBytes);
   } catch (error) {
-    const code = systemErrorCode(error);
-    const why = code === 'ENOENT' ? 'no such file' : (code ?? String(error));
-    throw modelError('E_MODEL_NOT_FOUND', `cannot read ${file}: ${why}`);
+    throw modelError('E_MODEL_NOT_FOUND', `cannot read ${file}: ${(error as Error).message}`);
   }
 }
 
 async function readDescription(file: string): Promise<ModelDescription> {
-  const text = new TextDecoder().decode(await readFile(file));
+  const text = new TextDecoder().decode(await readFile(file, MAX_DESCRIPTION_BYTES));
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
     throw modelError('E_MODEL_INVALID', `${file} is not JSON (${(error as Error).message})`);
   }

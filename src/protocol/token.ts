@@ -2,7 +2,8 @@
 // users of the machine could list.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import { LockstepError, systemErrorCode } from '../errors.ts';
+import { LockstepError } from '../errors.ts';
+import { readRegularFileSync } from '../regular-file.ts';
 
 /** Shorter ones could be guessed. */
 const MIN_LENGTH = 16;
@@ -10,6 +11,8 @@ const MIN_LENGTH = 16;
 const MAX_LENGTH = 512;
 /** Permission bits of group and others. */
 const SHARED_MODE = 0o077;
+/** White space around a token, and lines that should not be there, are reported in the token's own terms. */
+const MAX_FILE_BYTES = 64 * 1024;
 
 /** Where a token may come from, in order of precedence. */
 export interface TokenOrigin {
@@ -40,14 +43,13 @@ function readTokenFile(file: string, warn: (message: string) => void): string {
   let mode: number;
   let text: string;
   try {
+    text = readRegularFileSync(file, MAX_FILE_BYTES).toString();
     mode = fs.statSync(file).mode;
-    text = fs.readFileSync(file, 'utf8');
   } catch (error) {
-    const reason = systemErrorCode(error) ?? String(error);
     throw tokenError(
       'E_TOKEN_FILE',
-      `cannot read token file ${file} (${reason})`,
-      'give the path of a readable file',
+      `cannot read token file ${file}: ${(error as Error).message}`,
+      'give the path of a readable file, or the token itself as LOCKSTEP_TOKEN',
       error,
     );
   }

@@ -1,0 +1,125 @@
+// Opens files that a user named, or that lie where ours should. A pipe, a terminal or a device there would be waited for
+// without end, so only regular files are opened, and never more of them is read than was announced.
+import fs from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { systemErrorCode } from './errors.ts';
+
+/** A file that cannot be read. The message says why, in words that follow a colon. */
+export class UnreadableFile extends Error {
+  /** The system's, such as `ENOENT`; undefined for a file that is refused. */
+  readonly code: string | undefined;
+
+  constructor(message: string, code?: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'UnreadableFile';
+    this.code = code;
+  }
+}
+
+/** A pipe without a writer is not waited for, and no terminal becomes that of this process. Windows has neither flag. */
+const FLAGS = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0) | (fs.constants.O_NOCTTY ?? 0);
+
+const SLICE_BYTES = 16 * 2 ** 20;
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  ENOTDIR: 'no such file',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EISDIR: 'it is a directory',
+  ELOOP: 'a link leads back to itself',
+  ENAMETOOLONG: 'its name is too long',
+  ENXIO: 'it is a socket, or a device that is not there',
+  ERR_INVALID_ARG_VALUE: 'its name holds a NUL',
+};
+
+/** Opens a regular file to be read. The caller closes it. @throws UnreadableFile */
+export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stats: fs.Stats }> {
+  const handle = await open(path, FLAGS).catch((error: unknown) => {
+    throw unreadable(error);
+  });
+  try {
+    const stats = await handle.stat();
+    refuseIrregular(stats);
+    return { handle, stats };
+  } catch (error) {
+    await handle.close();
+    throw unreadable(error);
+  }
+}
+
+/** The bytes of a regular file that has at most `maxBytes`. @throws UnreadableFile */
+export async function readRegularFile(path: string, maxBytes: number): Promise<Buffer> {
+  const { handle, stats } = await openRegularFile(path);
+  try {
+    const bytes = allocate(stats, maxBytes);
+    let length = 0;
+    for (let bytesRead = -1; bytesRead !== 0 && length < bytes.length; length += bytesRead) {
+      ({ bytesRead } = await handle.read(
+        bytes,
+        length,
+        Math.min(SLICE_BYTES, bytes.length - length),
+        length,
+      ));
+    }
+    return bytes.subarray(0, length);
+  } catch (error) {
+    throw unreadable(error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** As `openRegularFile`, at once; returns the descriptor. */
+export function openRegularFileSync(path: string): { descriptor: number; stats: fs.Stats } {
+  let descriptor: number | undefined;
+  try {
+    descriptor = fs.openSync(path, FLAGS);
+    const stats = fs.fstatSync(descriptor);
+    refuseIrregular(stats);
+    return { descriptor, stats };
+  } catch (error) {
+    if (descriptor !== undefined) fs.closeSync(descriptor);
+    throw unreadable(error);
+  }
+}
+
+/** As `readRegularFile`, at once: for small files, and locks that are looked at between two other calls. */
+export function readRegularFileSync(path: string, maxBytes: number): Buffer {
+  const { descriptor, stats } = openRegularFileSync(path);
+  try {
+    const bytes = allocate(stats, maxBytes);
+    let length = 0;
+    for (let bytesRead = -1; bytesRead !== 0 && length < bytes.length; length += bytesRead) {
+      bytesRead = fs.readSync(descriptor, bytes, length, bytes.length - length, length);
+    }
+    return bytes.subarray(0, length);
+  } catch (error) {
+    throw unreadable(error);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+function refuseIrregular(stats: fs.Stats): void {
+  if (stats.isFile()) return;
+  if (stats.isDirectory()) throw new UnreadableFile(REASONS['EISDIR'] as string, 'EISDIR');
+  const kind = stats.isFIFO() ? 'a pipe' : stats.isSocket() ? 'a socket' : 'a device';
+  throw new UnreadableFile(`it is ${kind}, not a regular file`);
+}
+
+function allocate({ size }: fs.Stats, maxBytes: number): Buffer {
+  if (size > maxBytes) throw new UnreadableFile(`it has ${size} bytes; at most ${maxBytes} are read`);
+  try {
+    return Buffer.allocUnsafeSlow(size);
+  } catch (error) {
+    throw new UnreadableFile(`this machine has no memory for its ${size} bytes`, undefined, error);
+  }
+}
+
+function unreadable(error: unknown): UnreadableFile {
+  if (error instanceof UnreadableFile) return error;
+  const code = systemErrorCode(error);
+  const reason = REASONS[code ?? ''] ?? (error instanceof Error ? error.message : String(error));
+  return new UnreadableFile(reason, code, error);
+}
