@@ -24,7 +24,8 @@ export async function dryRun({ config, warn, ...options }: DryRunOptions): Promi
   if (resume === undefined) return describePlan(prepared);
   const source = await findResumeSource({ resume, runDirectory, name: config.name });
   const found = await readSource(source, { allowOlder, warn: (_, message) => warn(message) });
-  const { progress } = restoreCheckpoint(found, state, runIdentity(prepared));
-  const step = stepsDone(progress, stepsPerEpoch(prepared)).toLocaleString('en-US');
+  const run = { identity: runIdentity(prepared), stepsPerEpoch: stepsPerEpoch(prepared) };
+  const { progress } = restoreCheckpoint(found, state, run);
+  const step = stepsDone(progress, run.stepsPerEpoch).toLocaleString('en-US');
   return `${describePlan(prepared)}resume   after step ${step}, from ${found.path}\n`;
 }

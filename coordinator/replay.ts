@@ -5,6 +5,7 @@ import { listGenerations } from '../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import { UnreadableFile } from '../src/regular-file.ts';
 import { InProcessCompute } from './in-process-compute.ts';
 import { RunDirectory } from './output/run-directory.ts';
 import { readRecords } from './output/jsonl-file.ts';
@@ -88,13 +89,16 @@ export async function trainUntil(
  * @throws LockstepError where no run has recorded anything
  */
 function readFingerprints({ path, eventsPath }: RunDirectory): Map<number, string> {
-  if (!fs.existsSync(eventsPath)) throw noRun(path);
   const fingerprints = new Map<number, string>();
-  for (const record of readRecords(eventsPath)) {
-    const { type, step, weights } = record;
-    if (type === 'stepDone' && typeof step === 'number' && typeof weights === 'string') {
-      fingerprints.set(step, weights);
+  try {
+    for (const { type, step, weights } of readRecords(eventsPath)) {
+      if (type === 'stepDone' && typeof step === 'number' && typeof weights === 'string') {
+        fingerprints.set(step, weights);
+      }
     }
+  } catch (error) {
+    if (error instanceof UnreadableFile) throw noRun(path, error);
+    throw error;
   }
   return fingerprints;
 }
@@ -114,11 +118,11 @@ async function startBefore(
     readonly warn: (message: string) => void;
   },
 ): Promise<TrainingProgress> {
-  const identity = runIdentity(prepared);
+  const expected = { identity: runIdentity(prepared), stepsPerEpoch: stepsPerEpoch(prepared) };
   const generations = await listGenerations(run.checkpointsPath);
   for (const generation of generations.filter((candidate) => candidate.step < step)) {
     try {
-      return restoreCheckpoint(await readCheckpoint(generation.path), state, identity).progress;
+      return restoreCheckpoint(await readCheckpoint(generation.path), state, expected).progress;
     } catch (error) {
       if (!(error instanceof LockstepError)) throw error;
       warn(error.message);
@@ -127,8 +131,10 @@ async function startBefore(
   return FIRST_PROGRESS;
 }
 
-function noRun(directory: string): LockstepError {
-  const why = fs.existsSync(directory) ? 'no events.jsonl in it' : 'no such directory';
+function noRun(directory: string, { code, message }: UnreadableFile): LockstepError {
+  const isMissing = code === 'ENOENT' || code === 'ENOTDIR';
+  const found = fs.existsSync(directory) ? 'no events.jsonl in it' : 'no such directory';
+  const why = isMissing ? found : `events.jsonl: ${message}`;
   return new LockstepError({
     category: 'usage',
     code: 'E_NO_RUN',
@@ -138,8 +144,9 @@ function noRun(directory: string): LockstepError {
 }
 
 function notRecorded(run: RunDirectory, step: number, recorded: ReadonlyMap<number, string>): LockstepError {
-  const steps = [...recorded.keys()];
-  const has = steps.length === 0 ? 'no steps' : `steps ${Math.min(...steps)} to ${Math.max(...steps)}`;
+  // Sorted, for a call takes no million arguments.
+  const steps = [...recorded.keys()].sort((a, b) => a - b);
+  const has = steps.length === 0 ? 'no steps' : `steps ${steps[0]} to ${steps.at(-1)}`;
   return new LockstepError({
     category: 'usage',
     code: 'E_REPLAY_STEP',

@@ -13,6 +13,7 @@ import { CHECKPOINTS_FOLDER, RunDirectory } from './output/run-directory.ts';
 import { requireSameRun } from './run-identity.ts';
 import type { RunIdentity } from './run-identity.ts';
 import { restoreSnapshot } from './snapshot.ts';
+import { stepsDone } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** What a run goes on from: the newest or best checkpoint of a run, or a file. */
@@ -64,20 +65,54 @@ export async function readSource(
   throw notFound(`${checkpointsPath} holds no ${checkpoint === 'best' ? 'best ' : ''}checkpoint`);
 }
 
+/** The run that a checkpoint must be of. */
+export interface ExpectedRun {
+  readonly identity: RunIdentity;
+  readonly stepsPerEpoch: number;
+}
+
 /**
  * Puts the state to where the checkpoint was taken, and tells what it says besides.
- * @throws LockstepError (exit 4) for a checkpoint of another run; the state is then as before.
+ * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have come to; the state is then
+ * as before.
  */
 export function restoreCheckpoint(
   checkpoint: Checkpoint,
   state: TrainingState,
-  identity: RunIdentity,
+  { identity, stepsPerEpoch }: ExpectedRun,
 ): CheckpointManifest {
   const { path, tensors } = checkpoint;
   const manifest = manifestOf(checkpoint);
   requireSameRun(manifest.identity, identity, path);
+  requireReachable(checkpoint, manifest, stepsPerEpoch);
   restoreSnapshot(state, tensors, { step: manifest.optimizerSteps, path });
   return manifest;
+}
+
+/** Its counts must be those of one training, or going on would never end, or end in the wrong place. */
+function requireReachable(
+  { path, step }: Checkpoint,
+  { optimizerSteps, progress }: CheckpointManifest,
+  stepsPerEpoch: number,
+): void {
+  const { batchesDone, history } = progress;
+  const refuse = (problem: string): LockstepError =>
+    new LockstepError({
+      category: 'checkpoint',
+      code: 'E_CHECKPOINT_FORMAT',
+      message: `${path}: ${problem}`,
+      help: 'no run comes to this: go on from another checkpoint',
+    });
+  if (batchesDone > stepsPerEpoch) {
+    throw refuse(`progress.batchesDone is ${batchesDone}, an epoch has ${stepsPerEpoch} steps`);
+  }
+  if (step !== stepsDone(progress, stepsPerEpoch)) {
+    throw refuse(`its step is ${step}, its progress ${stepsDone(progress, stepsPerEpoch)} steps`);
+  }
+  if (optimizerSteps > step) throw refuse(`optimizerSteps is ${optimizerSteps}, after ${step} steps`);
+  const wrong = history.findIndex(({ epoch }, index) => epoch !== index + 1);
+  if (wrong !== -1)
+    throw refuse(`progress.history.${wrong}.epoch is ${history[wrong]?.epoch}, not ${wrong + 1}`);
 }
 
 /** What a checkpoint says besides its tensors. @throws LockstepError (exit 4) if that is not what is written now. */

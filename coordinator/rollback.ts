@@ -7,7 +7,7 @@ import type { Config } from '../src/config/schema.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { manifestOf, restoreCheckpoint } from './resume.ts';
-import type { RunIdentity } from './run-identity.ts';
+import type { ExpectedRun } from './resume.ts';
 import { restoreSnapshot, snapshotOf } from './snapshot.ts';
 import type { TrainingRollback } from './train.ts';
 import { FIRST_PROGRESS } from './training-progress.ts';
@@ -15,10 +15,9 @@ import type { TrainingProgress } from './training-progress.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** What a rollback works with. */
-export interface RollbackOptions {
+export interface RollbackOptions extends ExpectedRun {
   readonly policy: Config['audit']['onLie'];
   readonly state: TrainingState;
-  readonly identity: RunIdentity;
   readonly store: CheckpointStore;
   /** The checkpoint that the session went on from, if any; it may be another run's. */
   readonly source: string | undefined;
@@ -82,14 +81,14 @@ export class Rollback implements TrainingRollback {
   }
 
   async #readBefore(numSteps: number): Promise<Origin | undefined> {
-    const { state, identity, store, source, log } = this.#options;
+    const { state, store, source, log } = this.#options;
     const files = (await store.list()).map(({ path }) => path);
     if (source !== undefined && !files.includes(source)) files.push(source);
     for (const file of files) {
       try {
         const checkpoint = await readCheckpoint(file);
         if (manifestOf(checkpoint).optimizerSteps > numSteps) continue;
-        const { progress } = restoreCheckpoint(checkpoint, state, identity);
+        const { progress } = restoreCheckpoint(checkpoint, state, this.#options);
         await store.continueFrom(checkpoint.step);
         return { progress, from: file };
       } catch (error) {

@@ -62,7 +62,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
   const perEpoch = stepsPerEpoch(prepared);
   const found =
     source && (await readSource(source, { allowOlder, warn: (fields, text) => log.warn(fields, text) }));
-  const manifest = found && restoreCheckpoint(found, state, identity);
+  const manifest = found && restoreCheckpoint(found, state, { identity, stepsPerEpoch: perEpoch });
   const start = manifest?.progress ?? FIRST_PROGRESS;
   const secondsBefore = manifest?.wallSeconds ?? 0;
   const wallSeconds = (): number => secondsBefore + (performance.now() - startedMs) / 1000;
@@ -84,6 +84,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     policy: audit.onLie,
     state,
     identity,
+    stepsPerEpoch: perEpoch,
     store,
     source: resumed?.from,
     recreateInitial: () => recreateInitial(prepared, initialFingerprint),

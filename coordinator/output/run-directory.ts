@@ -125,7 +125,10 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
     return run;
   } catch (error) {
     await removeEmpty(made);
-    throw error instanceof LockstepError ? error : unwritable(intended, error);
+    if (error instanceof LockstepError) throw error;
+    // The path of any other failure may be that of a temporary file.
+    const inTheWay = systemErrorCode(error) === 'EEXIST' ? (error as NodeJS.ErrnoException).path : undefined;
+    throw unwritable(inTheWay ?? intended, error);
   }
 }
 
