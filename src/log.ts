@@ -146,7 +146,8 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   });
   const destination = {
     write(line: string): void {
-      screen.writeStyled(prettify(printableRecord(JSON.parse(line))));
+      // Further lines of a message are indented, so that none can pass for a record.
+      screen.writeStyled(prettify(printableRecord(JSON.parse(line))).replace(/\n(?=.)/g, '\n    '));
       try {
         file?.write(printable(line));
       } catch (error) {

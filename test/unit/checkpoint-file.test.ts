@@ -172,7 +172,7 @@ describe('a damaged checkpoint', () => {
     other.writeBigUInt64LE(2n ** 40n, 0);
     expect(await refusalOf(other)).toBe('damaged, or no checkpoint: a header of 1099511627776 bytes');
     fs.rmSync(file);
-    await expect(readCheckpoint(file)).rejects.toThrow(`${file}: cannot be read (ENOENT`);
+    await expect(readCheckpoint(file)).rejects.toThrow(`${file}: cannot be read (no such file)`);
     await expect(readCheckpoint(directory)).rejects.toThrow(/: (cannot be read|truncated)/);
   });
 

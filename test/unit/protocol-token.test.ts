@@ -96,14 +96,14 @@ describe('a token that is refused', () => {
 
   it('is in a file that does not exist', () => {
     expect(errorText({ file: '/no/such/token' })).toBe(
-      'error[E_TOKEN_FILE]: cannot read token file /no/such/token (ENOENT)\n  help: give the path of a readable file',
+      'error[E_TOKEN_FILE]: cannot read token file /no/such/token: no such file\n  help: give the path of a readable file, or the token itself as LOCKSTEP_TOKEN',
     );
   });
 
   it('is in a directory', () => {
     const directory = temporaryDirectory();
     expect(errorText({ file: directory })).toBe(
-      `error[E_TOKEN_FILE]: cannot read token file ${directory} (EISDIR)\n  help: give the path of a readable file`,
+      `error[E_TOKEN_FILE]: cannot read token file ${directory}: it is a directory\n  help: give the path of a readable file, or the token itself as LOCKSTEP_TOKEN`,
     );
   });
 });

@@ -23,24 +23,70 @@ async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, '
 }
 
 describe('openRunDirectory', () => {
-  test('names a directory by time and run, with its folders and a link to the latest', async () => {
+  test.each(['output.log', 'metrics.jsonl', 'events.jsonl'])(
+    'says so where a %s is no file',
+    async (name) => {
+      const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
+      const file = path.join(run.path, name);
+      fs.mkdirSync(file);
+      const open = async (): Promise<unknown> => run.openRecords(() => new JsonlFile(file));
+      expect(await refusal(open())).toEqual({
+        code: 'E_RUN_DIR',
+        message: `cannot write ${file}: it is a directory`,
+        help: 'choose another directory with --run-dir',
+      });
+    },
+  );
+
+  test('names a directory by time and run, with its folders', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
     expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
-    expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house');
   });
 
-  test('keeps runs of the same second apart, and moves the link', async () => {
+  test('has a link lead to the run that began last, of those that have something to use', async () => {
+    const open = (second: number) =>
+      openRunDirectory({ name: 'house', parent: root, startedAt: new Date(2026, 10, 2, 9, 5, second) });
+    const latest = (): string => fs.readlinkSync(path.join(root, 'latest'));
+    const [first, second, third] = [await open(1), await open(2), await open(3)];
+    expect(fs.existsSync(path.join(root, 'latest'))).toBe(false);
+    second.becomeLatest();
+    expect(latest()).toBe('20261102-090502-house');
+    first.becomeLatest();
+    expect(latest()).toBe('20261102-090502-house');
+    third.becomeLatest();
+    expect(latest()).toBe('20261102-090503-house');
+    // A run that was thrown away stands in nobody's way.
+    fs.rmSync(third.path, { recursive: true });
+    (await open(2)).becomeLatest();
+    expect(latest()).toBe('20261102-090502-house-2');
+  });
+
+  test('is discarded without a trace, unless the run has begun or the user has put something there', async () => {
+    const directory = path.join(root, 'deep', 'mine');
+    await (await openRunDirectory({ name: 'house', directory })).discard();
+    expect(fs.readdirSync(root)).toEqual([]);
+    const begun = await openRunDirectory({ name: 'house', directory });
+    fs.writeFileSync(begun.logPath, '');
+    await begun.discard();
+    expect(fs.readdirSync(directory).sort()).toEqual(['checkpoints', 'model', 'output.log', 'plots']);
+    fs.rmSync(begun.logPath);
+    fs.writeFileSync(path.join(directory, 'plots', 'mine'), '');
+    await begun.discard();
+    expect(fs.readdirSync(directory)).toEqual(['plots']);
+  });
+
+  test('keeps runs of the same second apart', async () => {
     const options = { name: 'house', parent: root, startedAt: STARTED_AT };
     await openRunDirectory(options);
     const second = await openRunDirectory(options);
     expect(path.basename(second.path)).toBe('20261102-090507-house-2');
-    expect(fs.readlinkSync(path.join(root, 'latest'))).toBe('20261102-090507-house-2');
   });
 
   test('does without the link where something else has its name', async () => {
     fs.mkdirSync(path.join(root, 'latest', 'mine'), { recursive: true });
-    await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
+    const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
+    run.becomeLatest();
     expect(fs.readdirSync(root).sort()).toEqual(['20261102-090507-house', 'latest']);
     expect(fs.readdirSync(path.join(root, 'latest'))).toEqual(['mine']);
   });
@@ -49,6 +95,7 @@ describe('openRunDirectory', () => {
     const directory = path.join(root, 'deep', 'mine');
     const run = await openRunDirectory({ name: 'house', directory });
     expect(run.path).toBe(directory);
+    run.becomeLatest();
     expect(fs.existsSync(path.join(root, 'deep', 'latest'))).toBe(false);
   });
 
@@ -101,13 +148,21 @@ describe('openRunDirectory', () => {
     fs.writeFileSync(file, '');
     expect(await refusal(openRunDirectory({ name: 'house', directory: file }))).toEqual({
       code: 'E_RUN_DIR',
-      message: `cannot write ${file}: it is a file, not a directory`,
+      message: `cannot write ${file}: what is there is no directory`,
       help: 'choose another directory with --run-dir',
     });
     const below = path.join(file, 'run');
     expect((await refusal(openRunDirectory({ name: 'house', directory: below }))).message).toBe(
       `cannot write ${below}: a part of the path is a file`,
     );
+    const taken = path.join(root, 'run');
+    fs.mkdirSync(taken);
+    fs.writeFileSync(path.join(taken, 'checkpoints'), '');
+    expect((await refusal(openRunDirectory({ name: 'house', directory: taken }))).message).toBe(
+      `cannot write ${path.join(taken, 'checkpoints')}: what is there is no directory`,
+    );
+    // What was made before the refusal is gone.
+    expect(fs.readdirSync(taken)).toEqual(['checkpoints']);
   });
 
   test('says how much space is missing', async () => {

@@ -63,6 +63,28 @@ describe('a run directory', () => {
     await expectTakenOver();
   });
 
+  test('whose lock is no file is refused, and stays so for others', async () => {
+    const refused = (why: string) => ({
+      message: `${file} does not say who uses the run: ${why}`,
+      help: `if no coordinator runs in this directory, remove ${file}`,
+    });
+    fs.mkdirSync(file);
+    expect(await refusal()).toEqual(refused('it is a directory'));
+    fs.rmdirSync(file);
+    fs.symlinkSync('nowhere', file);
+    expect(await refusal()).toEqual(refused('it is a link'));
+    fs.rmSync(file);
+    spawnSync('mkfifo', [file]);
+    expect(await refusal()).toEqual(refused('it is a pipe, not a regular file'));
+    fs.rmSync(file);
+    const lock = await lockRunDirectory(directory);
+    fs.rmSync(file);
+    fs.mkdirSync(file);
+    // How the run ended must not be lost over this.
+    lock.release();
+    expect(fs.statSync(file).isDirectory()).toBe(true);
+  });
+
   test('is not given free by one who has lost it', async () => {
     const lost = await lockRunDirectory(directory);
     fs.rmSync(file);
