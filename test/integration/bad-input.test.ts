@@ -114,6 +114,32 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'layer 0: dense 8 -> 2 (18 parameters)\n' +
       '  help: let the last layer give 3, or set data.classes if the data lacks some classes\n',
   },
+  'a directory for the run that cannot be made': {
+    args: ['train', 'table.yaml', '--run-dir', '/proc/nothing/here'],
+    exitCode: 1,
+    stderr:
+      'error[E_RUN_DIR]: cannot write /proc/nothing/here: no such directory\n' +
+      '  help: choose another directory with --run-dir\n',
+  },
+  'a device for the data': {
+    config: { data: { file: '/dev/zero', target: 'y' } },
+    exitCode: 3,
+    stderr:
+      'error[E_DATA_UNREADABLE]: cannot read /dev/zero: it is a device, not a regular file\n' +
+      '  help: data are read more than once: write them to a file, and name that\n',
+  },
+  'names that would steer a terminal': {
+    args: ['train', 'table.yaml', '--set', 'a\u001b[2J\u202eb=1'],
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_INVALID]: unknown key "a\\u001b[2J\\u202eb"\n  --> --set a\\u001b[2J\\u202eb=1\n' +
+      '  help: valid keys: name, seed, data, model, loss, classWeights, metrics, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, audit, epochs, checkpoint, plots, tracking\n',
+  },
+  'a command that would steer a terminal': {
+    args: ['\u001b[31mtrain'],
+    exitCode: 2,
+    stderr: `error: unknown command '\\u001b[31mtrain'\n${USAGE}`,
+  },
   'a number of workers that is none': {
     args: ['train', 'table.yaml', '--workers', 'abc'],
     exitCode: 2,

@@ -1,10 +1,12 @@
 // A coordinator that is killed or interrupted, and goes on: to the weights, the optimizer state and the records of a
 // run to which nothing happened.
+import fs from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { CliProcess } from '../helpers/cli.ts';
+import { CliProcess, runCli } from '../helpers/cli.ts';
 import { RESUMABLE, expectUndisturbed, trainResumable, trainUntilKilled } from '../helpers/resumable-run.ts';
-import { readEvents, untilEpoch } from '../helpers/run-records.ts';
+import { listCheckpoints, readEvents, readRecords, untilEpoch } from '../helpers/run-records.ts';
 import { tableRun } from '../helpers/table-run.ts';
 
 describe('a run whose coordinator is killed', () => {
@@ -17,6 +19,62 @@ describe('a run whose coordinator is killed', () => {
     expect(last).toMatchObject({ exitCode: 0 });
     await expectUndisturbed(cwd);
     expect(readEvents(path.join(cwd, 'run')).filter((event) => event === 'runResumed')).toHaveLength(3);
+  });
+});
+
+describe('one wish to end that arrives several times', () => {
+  const LONG = { ...RESUMABLE, epochs: 400, checkpoint: { everyEpochs: 1000 } };
+  const ARGS = ['train', 'table.yaml', '--run-dir', 'run', '--workers'];
+
+  /** The checkpoint is there, nobody has the run, and it goes on. */
+  async function expectOrderlyEnd(command: CliProcess, cwd: string, exitCode: number): Promise<void> {
+    const result = await command.finished;
+    expect(result).toMatchObject({ exitCode });
+    expect(result.stderr.match(/stopping; once more to stop at once/g)).toHaveLength(1);
+    // Local workers do not take it for a wish that they should go by themselves.
+    expect(result.stderr).not.toContain('WARN: worker');
+    const directory = path.join(cwd, 'run');
+    const lastStep = readRecords(directory, 'events.jsonl').findLast(({ type }) => type === 'stepDone')?.[
+      'step'
+    ];
+    expect(listCheckpoints(directory).at(-1)).toMatch(new RegExp(`^step-0*${lastStep}\\D`));
+    expect(fs.readdirSync(directory)).not.toContain('lock');
+    const resumed = await runCli([...ARGS, '0', '--resume', 'last', '--dry-run'], { cwd });
+    expect(resumed).toMatchObject({ exitCode: 0 });
+    expect(resumed.stdout).toContain(`after step ${lastStep?.toLocaleString('en-US')}, from`);
+  }
+
+  it.each([0, 2])('ends a run in an orderly way, once (%i workers)', async (workers) => {
+    const cwd = tableRun(LONG);
+    const command = CliProcess.start([...ARGS, String(workers)], { cwd });
+    await untilEpoch(command, path.join(cwd, 'run'), 2);
+    command.signalTree('SIGINT');
+    command.signal('SIGINT');
+    await sleep(50);
+    command.signalTree('SIGTERM');
+    await expectOrderlyEnd(command, cwd, 130);
+  });
+
+  it('from timeout, which signals the command and its group', async () => {
+    const cwd = tableRun(LONG);
+    const through = ['timeout', '--preserve-status', '100'];
+    const command = CliProcess.start([...ARGS, '2'], { cwd, through });
+    await untilEpoch(command, path.join(cwd, 'run'), 2);
+    command.signal('SIGTERM');
+    await expectOrderlyEnd(command, cwd, 143);
+  });
+
+  it('from npm, which passes on what the terminal sends to all', async () => {
+    const cwd = tableRun(LONG);
+    fs.writeFileSync(
+      path.join(cwd, 'package.json'),
+      JSON.stringify({ scripts: { start: process.execPath } }),
+    );
+    const through = ['npm', 'start', '--silent', '--'];
+    const command = CliProcess.start([...ARGS, '1'], { cwd, through, node: [] });
+    await untilEpoch(command, path.join(cwd, 'run'), 2);
+    command.signalTree('SIGINT');
+    await expectOrderlyEnd(command, cwd, 130);
   });
 });
 

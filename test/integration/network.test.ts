@@ -183,15 +183,28 @@ describe('a coordinator that cannot start', () => {
     await once(server, 'listening');
     onTestFinished(() => void server.close());
     const { port } = server.address() as AddressInfo;
-    const { exitCode, stderr } = await runCli([...coordinator, '--listen', `127.0.0.1:${port}`], {
-      cwd: networkDirectory(),
+    const cwd = networkDirectory();
+    const before = fs.readdirSync(cwd);
+    expect(await runCli([...coordinator, '--listen', `127.0.0.1:${port}`], { cwd })).toMatchObject({
+      exitCode: 5,
+      stderr:
+        `error[E_PORT_IN_USE]: port ${port} on 127.0.0.1 is in use\n` + '  help: port 0 picks a free one\n',
     });
-    expect(exitCode).toBe(5);
-    expect(stderr).toMatch(
-      new RegExp(
-        `\nerror\\[E_PORT_IN_USE\\]: port ${port} on 127.0.0.1 is in use\n  help: port 0 picks a free one\n$`,
-      ),
-    );
+    expect(fs.readdirSync(cwd)).toEqual(before);
+  });
+
+  it('because the address is another machine’s says so, and leaves nothing behind', async () => {
+    const cwd = networkDirectory();
+    const before = fs.readdirSync(cwd);
+    const env = { LOCKSTEP_TOKEN: TOKEN };
+    // From a block that is given to nobody (RFC 5737).
+    expect(await runCli([...coordinator, '--listen', '192.0.2.1:7700'], { cwd, env })).toMatchObject({
+      exitCode: 5,
+      stderr:
+        'error[E_LISTEN]: cannot listen on port 7700 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
+        '  help: give the address of an interface of this machine, and a port from 1024 on\n',
+    });
+    expect(fs.readdirSync(cwd)).toEqual(before);
   });
 
   it('because others could reach its port without a token says so', async () => {
@@ -206,8 +219,11 @@ describe('a coordinator that cannot start', () => {
 
   it('because no worker comes in time says how to start one', async () => {
     const args = [...coordinator, '--listen', '127.0.0.1:0', '--wait-for-workers', '1'];
-    const { exitCode, stderr } = await runCli(args, { cwd: networkDirectory() });
+    const cwd = networkDirectory();
+    const { exitCode, stderr } = await runCli(args, { cwd });
     expect(exitCode).toBe(7);
+    // The log says what happened; there is no result that `latest` could lead to.
+    expect(fs.readdirSync(`${cwd}/runs`)).toEqual([expect.stringMatching(/^\d{8}-\d{6}-table$/)]);
     expect(stderr).toMatch(
       /error\[E_NO_WORKERS\]: no worker joined within 1 s\n {2}help: start workers with: lockstep worker ws:\/\/127\.0\.0\.1:[1-9]\d*\n$/,
     );

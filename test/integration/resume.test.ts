@@ -2,6 +2,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { checkpointManifestSchema } from '../../coordinator/checkpointer.ts';
+import type { CheckpointManifest } from '../../coordinator/checkpointer.ts';
+import { encodeCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
+import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { writeFileDurably } from '../../src/durable-write.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import type { CliResult } from '../helpers/cli.ts';
 import {
@@ -90,6 +95,43 @@ describe('--resume', () => {
     // Of the steps before, the new directory has no record.
     const replayed = await runCli(['replay', 'branch', '--step', '21'], { cwd });
     expect(replayed.stderr).toMatch(/step 21, taken again from the beginning: the same weights/);
+  });
+
+  it('refuses a checkpoint that no run comes to, instead of going on from it without end', async () => {
+    const cwd = tableRun({ ...RESUMABLE, epochs: 2 });
+    await trainResumable(cwd);
+    const newest = path.join(cwd, 'run/checkpoints', listCheckpoints(path.join(cwd, 'run')).at(-1) ?? '');
+    const whole = await readCheckpoint(newest);
+    const manifest = checkpointManifestSchema.parse(whole.manifest);
+    const { progress } = manifest;
+    const [first, second] = progress.history;
+    const refusalOf = async (
+      changes: Partial<CheckpointManifest>,
+      step: number = whole.step,
+    ): Promise<string | undefined> => {
+      const tensors = [...whole.tensors].map(([name, tensor]) => ({ name, ...tensor }));
+      const content = { step, isBest: false, tensors, manifest: { ...manifest, ...changes } };
+      await writeFileDurably(path.join(cwd, 'made.safetensors'), encodeCheckpoint(content).slices());
+      const args = ['train', 'table.yaml', '--dry-run', '--resume', 'made.safetensors'];
+      const { exitCode, stdout, stderr } = await runCli(args, { cwd });
+      expect([exitCode, stdout]).toEqual([4, '']);
+      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run comes to this/.exec(
+        stderr,
+      )?.[1];
+    };
+    const batchesDone = 1e15;
+    expect(await refusalOf({ progress: { ...progress, batchesDone } })).toBe(
+      'progress.batchesDone is 1000000000000000, an epoch has 10 steps',
+    );
+    expect(await refusalOf({ progress: { ...progress, batchesDone: 3 } })).toBe(
+      'its step is 20, its progress 23 steps',
+    );
+    expect(await refusalOf({}, 999_999)).toBe('its step is 999999, its progress 20 steps');
+    expect(await refusalOf({ optimizerSteps: 21 })).toBe('optimizerSteps is 21, after 20 steps');
+    const history = [second, first] as typeof progress.history;
+    expect(await refusalOf({ progress: { ...progress, history } })).toBe(
+      'progress.history.0.epoch is 2, not 1',
+    );
   });
 
   it('goes with --allow-older, which is refused without it', async () => {

@@ -1,0 +1,64 @@
+// What a command makes of signals: a real process, with the built runtime of the command line.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { expect, it, onTestFinished } from 'vitest';
+import { ROOT } from '../helpers/cli.ts';
+
+const RUNTIME = pathToFileURL(path.join(ROOT, 'dist/bin/runtime.js')).href;
+
+/** A command that holds up its event loop for a while once it is told to stop, and ends only if it is made to. */
+async function startStubborn(busyMs: number) {
+  const program = `
+    import { createRuntime } from '${RUNTIME}';
+    const { signal } = createRuntime();
+    signal.addEventListener('abort', () => {
+      console.log(signal.reason.message);
+      for (const startMs = performance.now(); performance.now() - startMs < ${busyMs};);
+      console.log('idle again');
+    });
+    setInterval(() => undefined, 1000);
+    console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { PATH: process.env['PATH'], LOCKSTEP_LOG_LEVEL: 'silent' },
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+  const until = async (words: string): Promise<void> => {
+    while (!said.includes(words)) await sleep(5);
+  };
+  await until('ready\n');
+  return { child, exited: once(child, 'exit'), until, said: () => said };
+}
+
+it('signals that come within a second are one, and a later one ends the process at once', async () => {
+  const { child, exited, until, said } = await startStubborn(0);
+  child.kill('SIGTERM');
+  await until('idle again');
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGINT'] as const) {
+    child.kill(name);
+    await sleep(50);
+  }
+  await sleep(1200);
+  expect(child.exitCode).toBe(null);
+  expect(said()).toBe('ready\ninterrupted by SIGTERM\nidle again\n');
+  child.kill('SIGINT');
+  expect(await exited).toEqual([130, null]);
+});
+
+it('a signal that waited while the process was busy is still the same one', async () => {
+  const { child, exited, until } = await startStubborn(1500);
+  child.kill('SIGINT');
+  await until('interrupted by SIGINT');
+  child.kill('SIGINT');
+  child.kill('SIGTERM');
+  await until('idle again');
+  await sleep(200);
+  expect(child.exitCode).toBe(null);
+  child.kill('SIGTERM');
+  expect(await exited).toEqual([143, null]);
+});
