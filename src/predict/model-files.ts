@@ -11,6 +11,7 @@ import { layerSchema } from '../layers/registry.ts';
 import { formatShape } from '../layers/layer.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { resolveModel, type Model } from '../model/model.ts';
+import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { decodeSafetensors, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
 import { widthOf } from '../data/encode.ts';
@@ -212,21 +213,24 @@ function resolveSaved(description: ModelDescription, file: string): Model {
 
 /** The tensors one behind the other, each where the model has it. */
 function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array {
-  const weights = new Float32Array(model.numParameters);
-  for (const { name, shape, offset } of model.tensors) {
+  const own = new ModuleNumbers(model.tensors.map(({ name }) => name));
+  const theirs = new ModuleNumbers(tensors.keys());
+  const found = model.tensors.map(({ name: ownName, shape, offset }) => {
+    const name = translateName(ownName, own, theirs);
     const tensor = tensors.get(name);
-    if (tensor?.shape.join() === shape.join()) weights.set(tensor.values, offset);
-    else {
-      const found = tensor ? `is ${formatShape(tensor.shape)}` : 'is not there';
-      throw modelError(
-        'E_MODEL_WEIGHTS',
-        `${file}: "${name}" ${found}; the model needs ${formatShape(shape)}`,
-      );
-    }
+    if (tensor?.shape.join() === shape.join()) return { values: tensor.values, offset };
+    const what = tensor ? `is ${formatShape(tensor.shape)}` : 'is not there';
+    const message = `${file}: "${name}" ${what}; the model needs ${formatShape(shape)}`;
+    throw modelError('E_MODEL_WEIGHTS', message);
+  });
+  if (tensors.size !== found.length) {
+    const message = `${file} holds ${tensors.size} tensors, the model has ${found.length}`;
+    throw modelError('E_MODEL_WEIGHTS', message);
   }
-  if (tensors.size === model.tensors.length) return weights;
-  const message = `${file} holds ${tensors.size} tensors, the model has ${model.tensors.length}`;
-  throw modelError('E_MODEL_WEIGHTS', message);
+  // Only now, for the values are there: a description alone can ask for any size.
+  const weights = new Float32Array(model.numParameters);
+  for (const { values, offset } of found) weights.set(values, offset);
+  return weights;
 }
 
 /** An error in the files of a model. */
