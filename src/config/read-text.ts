@@ -6,7 +6,8 @@ import { basename, dirname, extname, join, parse, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { suggest } from './suggest.ts';
 
-const MAX_BYTES = 1024 * 1024;
+/** Of a config file, that beside a run's results included. */
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 const EXTENSIONS = ['.yaml', '.yml', '.json'];
 
 /**
@@ -36,8 +37,8 @@ function checkKind(path: string, stats: Stats): void {
   if (stats.size === 0) {
     throw unreadable(`${path} is empty (0 bytes)`, 'a config needs at least name, data, model and loss');
   }
-  if (stats.size > MAX_BYTES) {
-    throw unreadable(`${path} has ${stats.size} bytes; a config may have ${MAX_BYTES}`);
+  if (stats.size > MAX_CONFIG_BYTES) {
+    throw unreadable(`${path} has ${stats.size} bytes; a config may have ${MAX_CONFIG_BYTES}`);
   }
 }
 

@@ -6,10 +6,12 @@ import path from 'node:path';
 import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue, systemErrorCode } from '../errors.ts';
+import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { formatShape } from '../layers/layer.ts';
 import { lossInputSchema } from '../losses/registry.ts';
+import { formatBytes } from '../memory.ts';
 import { resolveModel, type Model } from '../model/model.ts';
 import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { decodeSafetensors, type SafetensorsFile } from '../safetensors.ts';
@@ -23,6 +25,9 @@ export const DESCRIPTION_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
 /** The model's directory in that of a run. */
 const MODEL_DIRECTORY = 'model';
+
+/** Of `config.json`: three times what 100,000 columns take. */
+const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 
 const size = z.int().min(1).max(2_147_483_647);
 const names = z.array(z.string()).readonly();
@@ -84,8 +89,8 @@ const modelSchema = z.object({
   weightsSha256: z.string().regex(/^[0-9a-f]{64}$/),
   loss: lossInputSchema,
   numerics: z.enum(NUMERICS),
-  inputShape: z.array(size).min(1).readonly(),
-  layers: z.array(layerSchema).min(1),
+  inputShape: z.array(size).min(1).max(MAX_SAMPLE_DIMENSIONS).readonly(),
+  layers: z.array(layerSchema).min(1).max(MAX_LAYERS),
   featureNames: names,
   targetNames: names,
   classNames: names,
@@ -108,6 +113,24 @@ export interface SavedModel {
   readonly model: Model;
   /** The flat parameter vector; its hash is that of the description. */
   readonly weights: Float32Array;
+}
+
+/** The text of `config.json`. @throws LockstepError (exit 2) where it would be longer than what is read. */
+export function encodeDescription(description: ModelDescription): Uint8Array {
+  let text: Buffer | undefined;
+  try {
+    text = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
+  } catch (error) {
+    // Longer than any string may be.
+    if (!(error instanceof RangeError)) throw error;
+  }
+  if (text && text.byteLength <= MAX_DESCRIPTION_BYTES) return text;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `the names of columns, categories and classes make ${DESCRIPTION_FILE} larger than the ${formatBytes(MAX_DESCRIPTION_BYTES)} that are read`,
+    help: 'leave columns out with data.drop, or give them and their classes shorter names',
+  });
 }
 
 /**
@@ -162,10 +185,17 @@ async function readFile(file: string): Promise<Uint8Array> {
 }
 
 async function readDescription(file: string): Promise<ModelDescription> {
-  const text = new TextDecoder().decode(await readFile(file));
+  const bytes = await readFile(file);
+  if (bytes.byteLength <= MAX_DESCRIPTION_BYTES) return parseDescription(bytes, file);
+  const size = `${formatBytes(bytes.byteLength)}, at most ${formatBytes(MAX_DESCRIPTION_BYTES)} are read`;
+  throw modelError('E_MODEL_INVALID', `${file} has ${size}`);
+}
+
+/** Checks the text of a description, which errors call `file`. @throws LockstepError (exit 4) for what is none. */
+export function parseDescription(text: Uint8Array, file: string): ModelDescription {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(new TextDecoder().decode(text));
   } catch (error) {
     throw modelError('E_MODEL_INVALID', `${file} is not JSON (${(error as Error).message})`);
   }
