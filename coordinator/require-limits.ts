@@ -6,15 +6,14 @@ import { MAX_CONFIG_BYTES } from '../src/config/read-text.ts';
 import { validateConfig } from '../src/config/validate.ts';
 import type { Config } from '../src/config/schema.ts';
 import type { LoadedData } from '../src/data/load.ts';
-import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { LayerSpec } from '../src/layers/registry.ts';
 import type { Model } from '../src/model/model.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { ProtocolError } from '../src/protocol/protocol-error.ts';
 import { encodeHeader, LENGTH_BYTES, MAX_HEADER_BYTES } from '../src/safetensors.ts';
 import { encodeDescription, parseDescription } from '../src/predict/model-files.ts';
-import { MAX_OUTPUTS_PER_LEAF } from './compute.ts';
 import { describeSaved } from './save-model.ts';
 import { welcomeOf } from './welcome.ts';
 
@@ -28,7 +27,6 @@ interface Run {
 /** @throws LockstepError (exit 2) for a run with a message or a file that its readers would refuse. */
 export function requireLimits(run: Run): void {
   requireWelcome(run);
-  requireOutputs(run);
   requireWeightsHeader(run);
   requireDescription(run);
   requireConfigFile(run);
@@ -43,16 +41,17 @@ function requireWelcome(run: Run): void {
     parseCoordinatorMessage(data);
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof ProtocolError)) throw error;
-    throw tooLarge(`the model has too many layers to tell workers of: ${error.message}`, FEWER_LAYERS);
+    const layers = `${count(countLayers(run.config.model.layers))} layers`;
+    throw tooLarge(`the model has ${layers}, too many to tell a worker of: ${error.message}`, FEWER_LAYERS);
   }
 }
 
-/** A row's outputs come back in one message. */
-function requireOutputs({ data, model }: Run): void {
-  const width = evaluationWidth(model, data.dataset.layout);
-  if (width <= MAX_OUTPUTS_PER_LEAF) return;
-  const message = `a sample has ${count(width)} outputs; at most ${count(MAX_OUTPUTS_PER_LEAF)} fit a message`;
-  throw tooLarge(message, 'predict fewer columns');
+/** Those inside residual blocks included. */
+function countLayers(layers: readonly LayerSpec[]): number {
+  const inside = layers.map((layer) =>
+    layer.kind === 'residual' ? countLayers(layer.layers) + countLayers(layer.shortcut ?? []) : 0,
+  );
+  return inside.reduce((sum, number) => sum + number, layers.length);
 }
 
 function requireWeightsHeader({ model }: Run): void {

@@ -20,16 +20,13 @@ export class JsonlFile {
 
   /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
   keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
-    const bytes = fs.readFileSync(this.#path);
-    let end = 0;
-    for (;;) {
-      const newline = bytes.indexOf(0x0a, end);
-      if (newline === -1) break;
-      const record = parseRecord(bytes.toString('utf8', end, newline));
+    let keptBytes = 0;
+    for (const { line, end } of wholeLines(this.#path)) {
+      const record = parseRecord(line);
       if (!record || !isKept(record)) break;
-      end = newline + 1;
+      keptBytes = end;
     }
-    this.#file.cutTo(end);
+    this.#file.cutTo(keptBytes);
   }
 
   close(): void {
@@ -39,9 +36,37 @@ export class JsonlFile {
 
 /** The records of whole lines; a torn last line is left out. Throws the system's error if there is no file. */
 export function* readRecords(path: string): Generator<Record<string, unknown>, void, undefined> {
-  for (const line of fs.readFileSync(path, 'utf8').split('\n')) {
+  for (const { line } of wholeLines(path)) {
     const record = parseRecord(line);
     if (record) yield record;
+  }
+}
+
+/** Read at once; a long run records more than a string or a buffer can hold. */
+const SLICE_BYTES = 2 ** 20;
+
+/** Every line that has its line feed, and the bytes up to and with it. */
+function* wholeLines(path: string): Generator<{ readonly line: string; readonly end: number }> {
+  const file = fs.openSync(path, 'r');
+  try {
+    const slice = Buffer.alloc(SLICE_BYTES);
+    let begun: Buffer[] = [];
+    let position = 0;
+    for (;;) {
+      const numBytes = fs.readSync(file, slice, 0, SLICE_BYTES, position);
+      if (numBytes === 0) return;
+      let start = 0;
+      for (let at = slice.indexOf(0x0a); at !== -1 && at < numBytes; at = slice.indexOf(0x0a, start)) {
+        const line = Buffer.concat([...begun, slice.subarray(start, at)]).toString('utf8');
+        begun = [];
+        start = at + 1;
+        yield { line, end: position + start };
+      }
+      begun.push(Buffer.from(slice.subarray(start, numBytes)));
+      position += numBytes;
+    }
+  } finally {
+    fs.closeSync(file);
   }
 }
 
