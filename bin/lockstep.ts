@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
+import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
@@ -32,7 +33,7 @@ const collect = (value: string, previous: readonly string[]): string[] => [...pr
 
 const threadsOption = (): Option =>
   new Option('--threads <count>', 'compute threads of each worker')
-    .argParser(wholeNumber(1, 256))
+    .argParser(wholeNumber(1, MAX_THREADS))
     .default(1)
     .env('LOCKSTEP_THREADS');
 
@@ -68,7 +69,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     .description('train on this machine: starts the workers, trains, validates, tests')
     .addOption(
       new Option('--workers <count>', 'worker processes; auto: cores / threads; 0: compute in this process')
-        .argParser((text) => (text === 'auto' ? 'auto' : wholeNumber(0, 1024)(text)))
+        .argParser((text) => (text === 'auto' ? 'auto' : wholeNumber(0, MAX_WORKERS)(text)))
         .default('auto')
         .env('LOCKSTEP_WORKERS'),
     )
@@ -85,7 +86,7 @@ function createProgram(writeOut: (text: string) => void): Command {
       'file with the secret that workers must show (or LOCKSTEP_TOKEN)',
       filePath,
     )
-    .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, 1024), 1)
+    .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, MAX_WORKERS), 1)
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./train-command.ts')).coordinate(config, options),

@@ -2,6 +2,7 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import { MAX_LEAVES } from '../src/limits.ts';
 import { isOutOfMemory } from '../src/memory.ts';
 import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
@@ -67,8 +68,6 @@ type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { 
 
 /** The fineness of lateness. */
 const TICK_MS = 50;
-/** Most leaves of an evaluation round: keeps its messages small. */
-const MAX_EVALUATION_LEAVES = 1024;
 
 /** See the head of this file. */
 export class Cluster implements Compute {
@@ -164,7 +163,7 @@ export class Cluster implements Compute {
     const leafRows = evaluationLeafRows(evaluationWidth);
     const outputs = new Float32Array(indices.length * evaluationWidth);
     const leafLosses: number[] = [];
-    const roundRows = leafRows * MAX_EVALUATION_LEAVES;
+    const roundRows = leafRows * MAX_LEAVES;
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
       const batch = { indices: slice, bounds: leafBounds(slice.length, leafRows) };

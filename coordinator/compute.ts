@@ -1,4 +1,5 @@
 // What the training loop needs of whoever computes: this process, or a cluster of workers.
+import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 
 /** Dataset rows in order, cut into leaves. */
 export interface CutRows {
@@ -44,7 +45,8 @@ export interface Compute {
 
 /** Rows of one leaf of an evaluation's loss tree, where the outputs of that many fit one message. */
 const EVALUATION_LEAF_ROWS = 256;
-const MAX_OUTPUTS_PER_LEAF = 1_048_576;
+/** f32 that a message carries; 100,000 columns are far from it. */
+const MAX_OUTPUTS_PER_LEAF = MAX_BODY_BYTES / 4;
 
 /**
  * Rows of an evaluation leaf that give `width` f32 each: part of the bits of a validation loss, so it depends on the

@@ -22,6 +22,7 @@ import type { Model } from '../src/model/model.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { readRegularFile } from '../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../src/safetensors.ts';
+import { requireLimits } from './require-limits.ts';
 import { TrainingState } from './training-state.ts';
 
 /** A run ready to train. */
@@ -56,7 +57,9 @@ export async function prepareRun(
   requireTokens(data.dataset, model);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
-  return { config, kernelModule, kernels, memory, math, data, model, plan };
+  const prepared = { config, kernelModule, kernels, memory, math, data, model, plan };
+  if (!fitted) requireLimits(prepared);
+  return prepared;
 }
 
 /** The weights that the run starts from: drawn, or read from `model.init`. */

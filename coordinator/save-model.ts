@@ -2,7 +2,9 @@
 import path from 'node:path';
 import type { Config } from '../src/config/schema.ts';
 import type { LoadedData } from '../src/data/load.ts';
-import { DESCRIPTION_FILE, WEIGHTS_FILE, type ModelDescription } from '../src/predict/model-files.ts';
+import { encodeDescription, type ModelDescription } from '../src/predict/model-files.ts';
+import { DESCRIPTION_FILE, WEIGHTS_FILE } from '../src/predict/model-files.ts';
+import type { Model } from '../src/model/model.ts';
 import { encodeSafetensors } from '../src/safetensors.ts';
 import { VERSION } from '../src/version.ts';
 import { writeResultFile } from './output/result-file.ts';
@@ -29,7 +31,20 @@ export async function saveModel(
     values: memory.f32(parameters + 4 * offset, length),
   }));
   await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
-  const description: ModelDescription = {
+  const description = encodeDescription(describeSaved({ config, data, model }, weightsSha256));
+  await writeResultFile(path.join(directory, DESCRIPTION_FILE), description);
+}
+
+/** What a description is made from. */
+interface SavedParts {
+  readonly config: Config;
+  readonly data: LoadedData;
+  readonly model: Model;
+}
+
+/** What `config.json` says of a model with weights of this hash. */
+export function describeSaved({ config, data, model }: SavedParts, weightsSha256: string): ModelDescription {
+  return {
     lockstep: VERSION,
     name: config.name,
     weightsSha256,
@@ -44,7 +59,6 @@ export async function saveModel(
     transforms: data.transforms,
     table: tableFormat(config),
   };
-  await writeResultFile(path.join(directory, DESCRIPTION_FILE), `${JSON.stringify(description, null, 2)}\n`);
 }
 
 function tableFormat({ data }: Config): ModelDescription['table'] {

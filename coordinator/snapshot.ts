@@ -1,6 +1,7 @@
 // A training state as named tensors, the parameters under the names of the saved model: what a checkpoint holds.
 import { LockstepError, quoteValue } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
+import { ModuleNumbers, translateName } from '../src/model/tensor-names.ts';
 import type { NamedTensor, TensorSource } from '../src/safetensors.ts';
 import type { StateVectors, TrainingState } from './training-state.ts';
 
@@ -32,11 +33,14 @@ export function restoreSnapshot(
 ): void {
   const hasBest = tensors.has(BEST);
   const layout = layoutOf(state, { ...state.vectors, best: hasBest ? 0 : undefined });
-  const known = new Set(layout.map(({ name }) => name));
+  const own = new ModuleNumbers(layout.map(({ name }) => name));
+  const theirs = new ModuleNumbers(tensors.keys());
+  const savedName = (name: string): string => translateName(name, own, theirs);
+  const known = new Set(layout.map(({ name }) => savedName(name)));
   const unknown = [...tensors.keys()].find((name) => !known.has(name));
   if (unknown !== undefined) throw unfit(path, `${quoteValue(unknown)} is no tensor of this run`);
   for (const { name, shape } of layout) {
-    const found = tensors.get(name);
+    const found = tensors.get(savedName(name));
     if (!found) throw unfit(path, `${name} is missing`);
     if (found.shape.join() !== shape.join()) {
       throw unfit(path, `${name} is ${formatShape(found.shape)}, the model's ${formatShape(shape)}`);
@@ -44,7 +48,7 @@ export function restoreSnapshot(
   }
   state.resumeAfter(step, hasBest, (vectors) => {
     for (const { name, address, length } of layoutOf(state, vectors)) {
-      state.memory.f32(address, length).set((tensors.get(name) as NamedTensor).values);
+      state.memory.f32(address, length).set((tensors.get(savedName(name)) as NamedTensor).values);
     }
   });
 }

@@ -5,6 +5,7 @@ import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
+import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
@@ -18,6 +19,7 @@ import { LocalWorkers } from './local-workers.ts';
 import type { PreparedRun } from './prepare.ts';
 import { Referee } from './referee.ts';
 import type { TrainingState } from './training-state.ts';
+import { welcomeOf } from './welcome.ts';
 import { WorkerSession } from './worker-session.ts';
 import type { SessionContext } from './worker-session.ts';
 
@@ -69,7 +71,6 @@ export interface StartOptions {
 
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
-const MAX_WORKERS = 1024;
 /** The largest range of `randomInt`, but for a bit. */
 const DRAW_RANGE = 2 ** 47;
 /** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
@@ -166,8 +167,8 @@ async function sessionContext(
   cluster: Cluster,
   joined: Set<WorkerSession>,
 ): Promise<SessionContext> {
-  const { config, data, kernelModule, model } = prepared;
-  const { layout, blob, sha256 } = data.dataset;
+  const { data, kernelModule, model } = prepared;
+  const { layout, blob } = data.dataset;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
@@ -175,18 +176,7 @@ async function sessionContext(
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     datasetBlob: blob,
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
-    welcome: {
-      type: 'welcome',
-      run,
-      layers: config.model.layers,
-      seed: config.seed,
-      loss: config.loss,
-      batchSize: config.batchSize,
-      shards: config.shards,
-      numerics: config.numerics,
-      layout,
-      datasetSha256: sha256,
-    },
+    welcome: welcomeOf(run, prepared),
     banOf: (process) => cluster.banOf(process),
     onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),

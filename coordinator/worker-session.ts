@@ -13,13 +13,13 @@ import type {
   GradientMessage,
   HelloMessage,
   KernelIdentity,
-  WelcomeMessage,
   WorkerMessage,
 } from '../src/protocol/message-types.ts';
 import { parseWorkerMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
 import type { WorkerProcess } from './machine/events.ts';
+import type { CommonWelcome } from './welcome.ts';
 
 /** Messages about rounds, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
@@ -38,7 +38,7 @@ export interface SessionContext {
   /** Of the build that the run computes with. */
   readonly kernels: KernelIdentity;
   readonly datasetBlob: Uint8Array;
-  readonly welcome: Omit<WelcomeMessage, 'worker' | 'nonce'>;
+  readonly welcome: CommonWelcome;
   /** More is not queued for a worker that does not read. */
   readonly maxQueuedBytes: number;
   /** Why a process may not take part; undefined if it may. */

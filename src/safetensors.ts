@@ -1,5 +1,6 @@
 // Safetensors: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
-// Reads and writes F32 only. Every size in the header is checked before it is used.
+// Reads and writes F32 only, and passes over PyTorch's counters of batches. Every size in the header is checked before it
+// is used.
 import { LockstepError, quoteValue } from './errors.ts';
 import { endOfJsonString, parseJson } from './json.ts';
 
@@ -37,12 +38,19 @@ export interface SafetensorsHeader {
 /** The size of the header comes first, as a little-endian integer of this many bytes. */
 export const LENGTH_BYTES = 8;
 
-/** A header of weights takes some 100 bytes a tensor: room for 10,000 of them. */
-const MAX_HEADER_BYTES = 1_048_576;
+/** Of a file of weights, which takes some 100 bytes a tensor: room for 10,000 of them. Writers and readers keep to it. */
+export const MAX_HEADER_BYTES = 1_048_576;
 const MAX_DIMENSIONS = 8;
 
 /** A header, and weights that fill all of a wasm32 memory. */
 export const MAX_SAFETENSORS_BYTES = LENGTH_BYTES + MAX_HEADER_BYTES + 2 ** 32;
+/** How many batches a norm of PyTorch's has seen, in int64: only one without a momentum makes use of it. */
+const BATCH_COUNTER = /(^|\.)num_batches_tracked$/;
+/** What a zip archive begins with: as a length it would be 64 MiB. */
+const ZIP_MAGIC = 0x04034b50;
+
+const SAVE_AS_SAFETENSORS =
+  'in PyTorch: safetensors.torch.save_file(model.float().state_dict(), "weights.safetensors")';
 
 /** Encodes tensors in the given order; `metadata` is stored under `__metadata__`. */
 export function encodeSafetensors(
@@ -62,15 +70,15 @@ export function encodeSafetensors(
  * entries in the given order, whatever the names of tensors.
  */
 export function encodeHeader(
-  tensors: readonly TensorSource[],
+  tensors: readonly Pick<TensorSource, 'name' | 'shape'>[],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
   // Put together as text: an object would move names that look like numbers to the front, and lose `__proto__`.
   const entries = [`"__metadata__":${JSON.stringify({ format: 'pt', ...metadata })}`];
   let end = 0;
-  for (const { name, shape, values } of tensors) {
+  for (const { name, shape } of tensors) {
     const start = end;
-    end += values.byteLength;
+    end += shape.reduce((product, size) => product * size, 4);
     const place = { dtype: 'F32', shape, data_offsets: [start, end] };
     entries.push(`${JSON.stringify(name)}:${JSON.stringify(place)}`);
   }
@@ -102,6 +110,9 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
     throw refuse(`${file.byteLength} bytes are too few for a safetensors file`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const headerLength = Number(view.getBigUint64(0, true));
+  if (view.getUint32(0, true) === ZIP_MAGIC) {
+    throw refuse('a zip archive, as torch.save writes it, and no safetensors file', SAVE_AS_SAFETENSORS);
+  }
   if (headerLength > MAX_HEADER_BYTES)
     throw refuse(`header of ${headerLength} bytes; at most ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + headerLength;
@@ -129,16 +140,22 @@ export function decodeHeader(bytes: Uint8Array, dataLength: number, path: string
     if (name !== '__metadata__') places.set(name, checkEntry(name, entry, dataLength, refuse));
   }
   checkCoverage([...places.values()], dataLength, refuse);
+  for (const name of places.keys()) if (BATCH_COUNTER.test(name)) places.delete(name);
   const metadata = header['__metadata__'];
   return { places, metadata: isStringRecord(metadata) ? metadata : {} };
 }
 
 function refusalOf(path: string): Refuse {
-  return (message) =>
-    new LockstepError({ category: 'checkpoint', code: 'E_SAFETENSORS', message: `${path}: ${message}` });
+  return (message, help) =>
+    new LockstepError({
+      category: 'checkpoint',
+      code: 'E_SAFETENSORS',
+      message: `${path}: ${message}`,
+      help,
+    });
 }
 
-type Refuse = (message: string) => LockstepError;
+type Refuse = (message: string, help?: string) => LockstepError;
 
 function parseHeader(bytes: Uint8Array, refuse: Refuse): Record<string, unknown> {
   if (bytes[0] !== 0x7b) throw refuse('the header does not start with "{"');
@@ -187,7 +204,10 @@ function checkEntry(name: string, entry: unknown, dataLength: number, refuse: Re
   if (typeof entry !== 'object' || entry === null) throw refuse(`${label} is not described by an object`);
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
   if (typeof dtype !== 'string') throw refuse(`${label} has no valid dtype`);
-  if (dtype !== 'F32') throw refuse(`${label} has dtype ${quoteValue(dtype)}; only F32 is read`);
+  const isCounter = dtype === 'I64' && BATCH_COUNTER.test(name);
+  if (dtype !== 'F32' && !isCounter) {
+    throw refuse(`${label} has dtype ${quoteValue(dtype)}; only F32 is read`, SAVE_AS_SAFETENSORS);
+  }
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isSize)) {
     throw refuse(`${label} has no valid shape`);
   }
@@ -198,7 +218,7 @@ function checkEntry(name: string, entry: unknown, dataLength: number, refuse: Re
   if (start > end || end > dataLength) {
     throw refuse(`${label} lies at bytes ${start} to ${end} of ${dataLength}`);
   }
-  let length = 4;
+  let length = isCounter ? 8 : 4;
   for (const size of shape) {
     length *= size;
     if (!Number.isSafeInteger(length)) throw refuse(`${label} has a shape too large to count`);

@@ -4,6 +4,7 @@ import type { GradientPiece } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
+import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protocol/message-types.ts';
 import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
@@ -17,9 +18,6 @@ export interface RangeAnswerOptions {
   readonly worker: number;
   readonly send: (data: Buffer) => void;
 }
-
-/** A failure is told in so many characters at most. */
-const MAX_MESSAGE_LENGTH = 1000;
 
 /** See the head of this file. */
 export class RangeAnswer implements PoolReports {
@@ -74,7 +72,7 @@ export class RangeAnswer implements PoolReports {
 
   fail(reason: string): void {
     const { run, round, attempt } = this.#options.work;
-    this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, MAX_MESSAGE_LENGTH) });
+    this.#send({ type: 'failure', run, round, attempt, message: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
   #send(message: WorkerMessage, body?: Uint8Array): void {

@@ -7,7 +7,7 @@ import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
-import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
+import { MAX_BODY_BYTES, MAX_HOST_LENGTH, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
   CoordinatorMessage,
@@ -108,7 +108,7 @@ class Session {
       threads: numThreads,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
-      host: os.hostname().slice(0, 255),
+      host: os.hostname().slice(0, MAX_HOST_LENGTH),
       pid: process.pid,
       instance: INSTANCE,
     });

@@ -5,8 +5,10 @@ import { LineFile } from '../../src/line-file.ts';
 import { printable } from '../../src/printable.ts';
 import { openRegularFileSync } from '../../src/regular-file.ts';
 
-/** A line of ours takes some hundred bytes; one that never ends is none. */
-const MAX_LINE_BYTES = 2 ** 20;
+/** A record takes some hundred bytes, or MiB with thousands of classes; a line that never ends is none. */
+const MAX_LINE_BYTES = 2 ** 26;
+/** Read at once: a long run records more than a string or a buffer can hold. */
+const SLICE_BYTES = 2 ** 20;
 
 /** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
 export class JsonlFile {
@@ -53,7 +55,7 @@ export function* readRecords(path: string): Generator<Record<string, unknown>, v
 function* readLines(path: string): Generator<{ text: string; end: number }, void, undefined> {
   const { descriptor } = openRegularFileSync(path);
   try {
-    const slice = Buffer.allocUnsafe(MAX_LINE_BYTES);
+    const slice = Buffer.allocUnsafe(SLICE_BYTES);
     let position = 0;
     let torn = Buffer.alloc(0);
     while (torn.length <= MAX_LINE_BYTES) {

@@ -7,7 +7,8 @@ import { LockstepError, systemErrorCode } from '../errors.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { suggest } from './suggest.ts';
 
-const MAX_BYTES = 1024 * 1024;
+/** Of a config file, that beside a run's results included. */
+export const MAX_CONFIG_BYTES = 1024 * 1024;
 const EXTENSIONS = ['.yaml', '.yml', '.json'];
 
 /**
@@ -20,7 +21,7 @@ export async function readConfigText(path: string, cwd: string): Promise<string>
     throw await cannotRead(path, cwd, error);
   });
   checkKind(path, stats);
-  const bytes = await readRegularFile(file, MAX_BYTES).catch(async (error: unknown) => {
+  const bytes = await readRegularFile(file, MAX_CONFIG_BYTES).catch(async (error: unknown) => {
     throw await cannotRead(path, cwd, error, stats);
   });
   return decodeText(path, bytes);
@@ -37,8 +38,8 @@ function checkKind(path: string, stats: Stats): void {
   if (stats.size === 0) {
     throw unreadable(`${path} is empty (0 bytes)`, 'a config needs at least name, data, model and loss');
   }
-  if (stats.size > MAX_BYTES) {
-    throw unreadable(`${path} has ${stats.size} bytes; a config may have ${MAX_BYTES}`);
+  if (stats.size > MAX_CONFIG_BYTES) {
+    throw unreadable(`${path} has ${stats.size} bytes; a config may have ${MAX_CONFIG_BYTES}`);
   }
 }
 

@@ -2,6 +2,7 @@
 // those of training in training-rules.ts.
 import { dataKind, NUM_BYTE_VALUES } from './data-kind.ts';
 import { checkData, targetColumns } from './data-rules.ts';
+import type { LayerSpec } from '../layers/registry.ts';
 import type { LossKind } from '../losses/registry.ts';
 import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
@@ -112,20 +113,68 @@ const INNER_FUNCTIONS: { readonly [Kind in LossKind]?: string } = {
   binaryCrossEntropy: 'the sigmoid',
 };
 
+/** Functions whose values are probabilities: a loss that takes logits has its own, also of sums and means of them. */
+const PROBABILITIES: readonly string[] = ['softmax', 'sigmoid'];
+
 function checkLastLayer(config: Config): ConfigFinding[] {
-  const { loss, model } = config;
-  const last = model.layers.length - 1;
-  const layer = model.layers[last];
-  if (layer?.kind !== 'dense') return [];
-  const path = ['model', 'layers', last];
-  const findings = checkUnits(config, layer.units, [...path, 'units']);
+  const { layers } = config.model;
+  const last = layers.length - 1;
+  const layer = layers[last];
+  const path = ['model', 'layers'];
+  const units = layer?.kind === 'dense' ? checkUnits(config, layer.units, [...path, last, 'units']) : [];
+  return [...units, ...checkFunctions(config, lastFunctions(layers, path))];
+}
+
+function checkFunctions({ loss }: Config, functions: readonly LastFunction[]): ConfigFinding[] {
   const inner = INNER_FUNCTIONS[loss.kind];
-  if (inner !== undefined && layer.activation !== 'linear') {
-    const text = `${loss.kind} takes the last layer's outputs as they are, not through ${layer.activation}`;
-    const help = `set it to linear; ${inner} is part of the loss`;
-    findings.push(findAt([...path, 'activation'], text, help));
+  if (inner === undefined) return [];
+  return functions
+    .filter(({ name, isWhole }) => isWhole || PROBABILITIES.includes(name))
+    .map(({ name, path }) => {
+      const text = `${loss.kind} takes the last layer's outputs as they are, not through ${name}`;
+      const change = path.at(-1) === 'activation' ? 'set it to linear' : 'remove the layer';
+      return findAt(path, text, `${change}; ${inner} is part of the loss`);
+    });
+}
+
+/** A function that the outputs of a model come through last. */
+interface LastFunction {
+  readonly name: string;
+  readonly path: KeyPath;
+  /** False where outputs are sums, means or maxima of its values. */
+  readonly isWhole: boolean;
+}
+
+/** Behind the last layer with a function of its own stand at most layers that pass values on. */
+function lastFunctions(layers: readonly LayerSpec[], path: KeyPath): LastFunction[] {
+  let isWhole = true;
+  for (const [index, layer] of [...layers.entries()].toReversed()) {
+    switch (layer.kind) {
+      case 'flatten':
+      case 'reshape':
+      case 'dropout':
+        continue;
+      case 'maxPool2d':
+      case 'avgPool2d':
+      case 'globalAvgPool2d':
+        isWhole = false;
+        continue;
+      case 'activation':
+        return [{ name: layer.function, path: [...path, index, 'function'], isWhole }];
+      case 'dense':
+      case 'conv2d': {
+        const found = { name: layer.activation, path: [...path, index, 'activation'], isWhole };
+        return layer.activation === 'linear' ? [] : [found];
+      }
+      case 'residual':
+        return (['layers', 'shortcut'] as const)
+          .flatMap((branch) => lastFunctions(layer[branch] ?? [], [...path, index, branch]))
+          .map((found) => ({ ...found, isWhole: false }));
+      default:
+        return [];
+    }
   }
-  return findings;
+  return [];
 }
 
 function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding[] {

@@ -2,6 +2,7 @@
 // Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
 import { z } from 'zod';
 import { NUMERICS } from '../kernels/numerics.ts';
+import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_LEAVES } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { emaSchema } from '../optimizer/average.ts';
@@ -118,7 +119,7 @@ const data = z.strictObject({
 });
 
 const model = z.strictObject({
-  layers: z.array(layerSchema).min(1).max(1000),
+  layers: z.array(layerSchema).min(1).max(MAX_LAYERS),
   init: path.optional().describe('Safetensors file of weights to start from, named as a PyTorch Sequential'),
 });
 
@@ -238,11 +239,16 @@ export const configSchema = z
         'Measures and keeps a moving average of the weights; training goes on with the weights themselves',
       ),
     earlyStopping: earlyStopping.optional(),
-    batchSize: z.int().min(1).max(1_048_576).default(256).describe('Samples of one step, over all workers'),
+    batchSize: z
+      .int()
+      .min(1)
+      .max(MAX_BATCH_SIZE)
+      .default(256)
+      .describe('Samples of one step, over all workers'),
     shards: z
       .int()
       .min(1)
-      .max(1024)
+      .max(MAX_LEAVES)
       .default(8)
       .describe('Fixed slices of a batch: part of the identity of the result, like the seed'),
     numerics: z
@@ -252,7 +258,7 @@ export const configSchema = z
         'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
       ),
     audit: audit.prefault({}),
-    epochs: z.int().min(1).max(1_000_000).default(10).describe('Passes over the training split'),
+    epochs: z.int().min(1).max(MAX_EPOCHS).default(10).describe('Passes over the training split'),
     checkpoint: z
       .union([z.literal(false), checkpoint])
       .prefault({})

@@ -2,6 +2,7 @@
 // them. The hash is of the values as they were given, before anything is fitted to them.
 import { suggest } from '../config/suggest.ts';
 import { quoteValue, type LockstepError } from '../errors.ts';
+import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { sizeOf, type Shape } from '../layers/layer.ts';
 import { countOf, dataError } from './data-error.ts';
 import { hashBlocks } from './dataset.ts';
@@ -67,9 +68,6 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
   };
   return { ...set, sha256: hashSamples(set) };
 }
-
-/** Of a sample: no layer has more, and no message to a worker does. */
-const MAX_DIMENSIONS = 3;
 
 const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samples)[];
 
@@ -155,8 +153,8 @@ function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [
     const message = `${name}.shape: expected [samples, sizes of a sample], each at least 1`;
     throw arrayError(`${message}, got [${shape.join(', ')}]`);
   }
-  if (rest.length > MAX_DIMENSIONS) {
-    const message = `${name}.shape: a sample has at most ${MAX_DIMENSIONS} dimensions, got [${rest.join(', ')}]`;
+  if (rest.length > MAX_SAMPLE_DIMENSIONS) {
+    const message = `${name}.shape: a sample has at most ${MAX_SAMPLE_DIMENSIONS} dimensions, got [${rest.join(', ')}]`;
     throw arrayError(message, 'an image is [channels, height, width], a sequence [positions, features]');
   }
   if (sizeOf(shape) === values.length) return [numRows, ...rest];

@@ -3,6 +3,7 @@ import { LockstepError, quoteValue } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
+import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { PURPOSE } from '../random.ts';
 import type { SafetensorsFile } from '../safetensors.ts';
 
@@ -24,8 +25,9 @@ export function drawWeights(
 }
 
 /**
- * Copies weights from a safetensors file into the flat vector at `address`. The k-th numbered module of the file is
- * the k-th of the model that has tensors, so files that count activations as modules and files that do not both fit.
+ * Copies weights from a safetensors file into the flat vector at `address`. The k-th numbered module of the file, or of a
+ * module in it, is the k-th of the model's that has tensors: files that count activations as modules and files that do
+ * not both fit.
  * @throws LockstepError naming the first tensor that does not fit, or is not finite.
  */
 export function loadWeights(
@@ -41,21 +43,20 @@ export function loadWeights(
       category: 'checkpoint',
       code: 'E_INIT_WEIGHTS',
       message: `${path}: ${message}`,
-      help: `the model has ${model.tensors.map((tensor) => `${tensor.name} [${tensor.shape.join(', ')}]`).join(', ')}`,
+      help: describeTensors(model),
     });
   const stranger = [...file.tensors.keys()].find((name) => !MODULE_TENSOR.test(name));
   if (stranger !== undefined)
     throw refuse(`${quoteValue(stranger)} is not named <number>.<tensor>, such as 0.weight`);
-  const own = moduleNumbers(model.tensors.map(({ name }) => name));
-  const theirs = moduleNumbers([...file.tensors.keys()]);
-  if (theirs.length !== own.length) {
-    throw refuse(`holds ${theirs.length} modules, the model has ${own.length} layers with weights`);
-  }
+  const own = new ModuleNumbers(model.tensors.map(({ name }) => name));
+  const theirs = new ModuleNumbers(file.tensors.keys());
+  const [numOwn, numTheirs] = [own.in('').length, theirs.in('').length];
+  if (numTheirs !== numOwn)
+    throw refuse(`holds ${numTheirs} modules, the model has ${numOwn} layers with weights`);
   if (file.tensors.size !== model.tensors.length)
     throw refuse(`holds ${file.tensors.size} tensors, the model has ${model.tensors.length}`);
   for (const { name: ownName, shape, offset, length } of model.tensors) {
-    const [module = '', ...rest] = ownName.split('.');
-    const name = [theirs[own.indexOf(Number(module))], ...rest].join('.');
+    const name = translateName(ownName, own, theirs);
     const tensor = file.tensors.get(name);
     if (!tensor) throw refuse(`has no tensor "${name}"`);
     if (tensor.shape.join() !== shape.join()) {
@@ -68,9 +69,13 @@ export function loadWeights(
 }
 
 /** Names as in a PyTorch Sequential. Others have no order of modules that could be trusted. */
-const MODULE_TENSOR = /^\d+\.\S+$/;
+const MODULE_TENSOR = /^(0|[1-9]\d{0,14})\.\S+$/;
 
-/** The distinct numbers that the names begin with, in ascending order. */
-function moduleNumbers(names: readonly string[]): number[] {
-  return [...new Set(names.map((name) => Number.parseInt(name, 10)))].sort((a, b) => a - b);
+/** Tensors that an error lists. */
+const MAX_LISTED = 50;
+
+function describeTensors({ tensors }: Model): string {
+  const listed = tensors.slice(0, MAX_LISTED).map(({ name, shape }) => `${name} [${shape.join(', ')}]`);
+  const rest = tensors.length - listed.length;
+  return `the model has ${listed.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
 }

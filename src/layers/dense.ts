@@ -59,6 +59,7 @@ export class DenseLayer implements Layer {
         needsInputGradient,
         names: { weight: 'weight', bias: spec.bias ? 'bias' : undefined },
         initial: initialValues(initializer, { fanIn: inputs, fanOut: outputs }),
+        module: this.numFlattens,
       },
       builder,
     );
@@ -76,8 +77,13 @@ export class DenseLayer implements Layer {
     return this.linear.tensors;
   }
 
+  /** PyTorch's Linear takes no image: a Flatten stands before it. */
+  get numFlattens(): number {
+    return this.inputShape.length > 2 ? 1 : 0;
+  }
+
   get numModules(): number {
-    return this.spec.activation === 'linear' ? 1 : 2;
+    return this.numFlattens + (this.spec.activation === 'linear' ? 1 : 2);
   }
 
   describe(): string {

@@ -35,6 +35,12 @@ export interface ParameterTensor {
   readonly momentum?: number | undefined;
 }
 
+/** What a layer says of a tensor. */
+export interface TensorOptions extends Omit<ParameterTensor, 'offset' | 'length'> {
+  /** Which of the layer's modules has it, from 0; default: the first. */
+  readonly module?: number | undefined;
+}
+
 /** A list of layers inside a layer. */
 export interface StackOptions {
   /** Begins the names of its tensors. */
@@ -51,8 +57,8 @@ export interface LayerBuilder {
   readonly index: number;
   /** False below the first parameters of the model: then `backward` need not compute dX. */
   readonly needsInputGradient: boolean;
-  /** Appends a tensor to the flat parameter vector; its name gets the prefix of the layer's module. */
-  tensor(options: Omit<ParameterTensor, 'offset' | 'length'>): ParameterTensor;
+  /** Appends a tensor to the flat parameter vector; its name gets the prefix of its module. */
+  tensor(options: TensorOptions): ParameterTensor;
   /** Makes a nested list of layers. */
   stack(options: StackOptions): Layer;
   /** The error for a layer that does not fit its input: names the layer and its place in the config. */

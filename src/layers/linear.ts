@@ -20,6 +20,8 @@ export interface LinearOptions {
   readonly names: { readonly weight: string; readonly bias?: string | undefined };
   readonly initial: InitialValues;
   readonly needsInputGradient: boolean;
+  /** Which of the layer's modules has the tensors; default: the first. */
+  readonly module?: number | undefined;
 }
 
 /** See the head of this file. Its tensors follow each other in the flat vector. */
@@ -29,13 +31,14 @@ export class Linear {
   readonly bias: ParameterTensor | undefined;
 
   constructor(options: LinearOptions, builder: LayerBuilder) {
-    const { inputs, outputs, names, initial } = options;
+    const { inputs, outputs, names, initial, module } = options;
     this.options = options;
     this.weight = builder.tensor({
       name: names.weight,
       shape: [outputs, inputs],
       role: 'weight',
       initial,
+      module,
     });
     if (names.bias !== undefined) {
       this.bias = builder.tensor({
@@ -43,6 +46,7 @@ export class Linear {
         shape: [outputs],
         role: 'bias',
         initial: { kind: 'constant', value: 0 },
+        module,
       });
     }
   }

@@ -1,5 +1,6 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
+import { MAX_LAYERS } from '../limits.ts';
 import { ActivationLayer, activationSchema } from './activation-layer.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
@@ -21,13 +22,13 @@ import { ResidualLayer } from './residual.ts';
 const residualSchema = z.strictObject({
   kind: z.literal('residual'),
   get layers() {
-    return z.array(layerSchema).min(1).max(1000).describe('What is added to the input');
+    return z.array(layerSchema).min(1).max(MAX_LAYERS).describe('What is added to the input');
   },
   get shortcut() {
     return z
       .array(layerSchema)
       .min(1)
-      .max(1000)
+      .max(MAX_LAYERS)
       .optional()
       .describe('Layers that the input goes through before it is added; default: none');
   },

@@ -1,6 +1,7 @@
 // Another shape for the same values: flatten to one row, or any shape of the same size. Nothing is copied, since
 // samples lie one after the other with their last dimension innermost in every shape.
 import { z } from 'zod';
+import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { formatShape, sizeOf } from './layer.ts';
 import type { Layer, LayerBuilder, LayerRunner, Pass, Shape } from './layer.ts';
 
@@ -11,7 +12,7 @@ export const reshapeSchema = z.strictObject({
   shape: z
     .array(z.int().min(1).max(1_048_576))
     .min(1)
-    .max(3)
+    .max(MAX_SAMPLE_DIMENSIONS)
     .describe('Of one sample: [features], [positions, features] or [channels, height, width]'),
 });
 

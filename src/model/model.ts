@@ -3,6 +3,7 @@
 // The parameters are one flat f32 vector, layer after layer. That vector is what is hashed, sent and saved;
 // names and shapes are offsets into it.
 import { LockstepError } from '../errors.ts';
+import { MEMORY_LIMIT_BYTES } from '../memory.ts';
 import { formatShape, sizeOf } from '../layers/layer.ts';
 import type { Layer, LayerBuilder, ParameterTensor, Shape } from '../layers/layer.ts';
 import { createLayer } from '../layers/registry.ts';
@@ -34,6 +35,9 @@ export interface Model {
   readonly pieces: readonly Piece[];
 }
 
+/** A flat vector fills all of a wasm32 memory with this many f32. */
+const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
+
 /** f32 of the largest piece: 4 MiB, the most that a message may carry. */
 export const MAX_PIECE_LENGTH = 1_048_576;
 /** What a piece is cut to: 512 KiB, so that one piece is computed while another travels. */
@@ -41,11 +45,16 @@ const PIECE_LENGTH = 131_072;
 /** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
 const MIN_PIECE_LENGTH = 16_384;
 
-/** Resolves sizes, parameter offsets and pieces for samples of `inputShape`. @throws LockstepError (exit 2) for layers that do not fit. */
+/**
+ * Resolves sizes, parameter offsets and pieces for samples of `inputShape`.
+ * @throws LockstepError (exit 2) for layers that do not fit, or have more parameters than any memory holds.
+ */
 export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
   const builder = new ModelBuilder();
   const stack = builder.stack(spec.layers, inputShape, { prefix: '', path: 'model.layers' });
   const { tensors, numParameters } = builder;
+  // Before anything grows with their number, the list of pieces first of all.
+  if (numParameters > MAX_PARAMETERS) throw tooManyParameters(builder);
   return {
     spec,
     stack,
@@ -64,6 +73,12 @@ interface Place {
   readonly path: string;
 }
 
+/** Where a layer stands. */
+interface LayerPlace extends Place {
+  /** The number of its first module. */
+  readonly module: number;
+}
+
 /** Numbers layers and lays out tensors while a model is resolved. */
 class ModelBuilder {
   readonly tensors: ParameterTensor[] = [];
@@ -76,7 +91,7 @@ class ModelBuilder {
     let moduleIndex = 0;
     let shape = inputShape;
     for (const [index, spec] of specs.entries()) {
-      const place = { prefix: `${prefix}${moduleIndex}.`, path: `${path}.${index}` };
+      const place = { prefix, module: moduleIndex, path: `${path}.${index}` };
       const layer = createLayer(spec, shape, this.#layerBuilder(spec.kind, shape, place));
       layers.push(layer);
       moduleIndex += layer.numModules;
@@ -85,20 +100,21 @@ class ModelBuilder {
     return new Stack(inputShape, layers, needsInputGradient);
   }
 
-  #layerBuilder(kind: string, inputShape: Shape, { prefix, path }: Place): LayerBuilder {
+  #layerBuilder(kind: string, inputShape: Shape, { prefix, module: first, path }: LayerPlace): LayerBuilder {
     return {
       index: this.#numLayers++,
       needsInputGradient: this.numParameters > 0,
-      tensor: (options) => {
+      tensor: ({ module = 0, ...options }) => {
         const length = sizeOf(options.shape);
-        const tensor = { ...options, name: `${prefix}${options.name}`, offset: this.numParameters, length };
+        const name = `${prefix}${first + module}.${options.name}`;
+        const tensor = { ...options, name, offset: this.numParameters, length };
         this.tensors.push(tensor);
         this.numParameters += length;
         return tensor;
       },
       stack: ({ name, field, specs, inputShape: shape }) =>
         this.stack(specs as readonly LayerSpec[], shape, {
-          prefix: `${prefix}${name}.`,
+          prefix: `${prefix}${first}.${name}.`,
           path: `${path}.${field}`,
         }),
       refuse: (message, help) =>
@@ -110,6 +126,17 @@ class ModelBuilder {
         }),
     };
   }
+}
+
+function tooManyParameters({ numParameters, tensors }: ModelBuilder): LockstepError {
+  const largest = tensors.reduce((one, other) => (other.length > one.length ? other : one));
+  const count = (value: number): string => value.toLocaleString('en-US');
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `the model has ${count(numParameters)} parameters; WebAssembly can address ${count(MAX_PARAMETERS)}`,
+    help: `use fewer units; the largest tensor is ${largest.name}, ${formatShape(largest.shape)}`,
+  });
 }
 
 /** Cuts the flat vector from its end. */

@@ -7,11 +7,14 @@ import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
+import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { formatShape } from '../layers/layer.ts';
 import { lossInputSchema } from '../losses/registry.ts';
+import { formatBytes } from '../memory.ts';
 import { resolveModel, type Model } from '../model/model.ts';
+import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
@@ -24,8 +27,9 @@ export const DESCRIPTION_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
 /** The model's directory in that of a run. */
 const MODEL_DIRECTORY = 'model';
-/** Of `config.json`, in which names of classes and categories take the most. */
-const MAX_DESCRIPTION_BYTES = 256 * 2 ** 20;
+
+/** Of `config.json`: three times what 100,000 columns take. */
+const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 
 const size = z.int().min(1).max(2_147_483_647);
 const names = z.array(z.string()).readonly();
@@ -87,8 +91,8 @@ const modelSchema = z.object({
   weightsSha256: z.string().regex(/^[0-9a-f]{64}$/),
   loss: lossInputSchema,
   numerics: z.enum(NUMERICS),
-  inputShape: z.array(size).min(1).readonly(),
-  layers: z.array(layerSchema).min(1),
+  inputShape: z.array(size).min(1).max(MAX_SAMPLE_DIMENSIONS).readonly(),
+  layers: z.array(layerSchema).min(1).max(MAX_LAYERS),
   featureNames: names,
   targetNames: names,
   classNames: names,
@@ -111,6 +115,24 @@ export interface SavedModel {
   readonly model: Model;
   /** The flat parameter vector; its hash is that of the description. */
   readonly weights: Float32Array;
+}
+
+/** The text of `config.json`. @throws LockstepError (exit 2) where it would be longer than what is read. */
+export function encodeDescription(description: ModelDescription): Uint8Array {
+  let text: Buffer | undefined;
+  try {
+    text = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
+  } catch (error) {
+    // Longer than any string may be.
+    if (!(error instanceof RangeError)) throw error;
+  }
+  if (text && text.byteLength <= MAX_DESCRIPTION_BYTES) return text;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `the names of columns, categories and classes make ${DESCRIPTION_FILE} larger than the ${formatBytes(MAX_DESCRIPTION_BYTES)} that are read`,
+    help: 'leave columns out with data.drop, or give them and their classes shorter names',
+  });
 }
 
 /**
@@ -163,10 +185,14 @@ async function readFile(file: string, maxBytes: number): Promise<Uint8Array> {
 }
 
 async function readDescription(file: string): Promise<ModelDescription> {
-  const text = new TextDecoder().decode(await readFile(file, MAX_DESCRIPTION_BYTES));
+  return parseDescription(await readFile(file, MAX_DESCRIPTION_BYTES), file);
+}
+
+/** Checks the text of a description, which errors call `file`. @throws LockstepError (exit 4) for what is none. */
+export function parseDescription(text: Uint8Array, file: string): ModelDescription {
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = parseJson(new TextDecoder().decode(text));
   } catch (error) {
     throw modelError('E_MODEL_INVALID', `${file} is not JSON (${(error as Error).message})`);
   }
@@ -214,21 +240,24 @@ function resolveSaved(description: ModelDescription, file: string): Model {
 
 /** The tensors one behind the other, each where the model has it. */
 function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array {
-  const weights = new Float32Array(model.numParameters);
-  for (const { name, shape, offset } of model.tensors) {
+  const own = new ModuleNumbers(model.tensors.map(({ name }) => name));
+  const theirs = new ModuleNumbers(tensors.keys());
+  const found = model.tensors.map(({ name: ownName, shape, offset }) => {
+    const name = translateName(ownName, own, theirs);
     const tensor = tensors.get(name);
-    if (tensor?.shape.join() === shape.join()) weights.set(tensor.values, offset);
-    else {
-      const found = tensor ? `is ${formatShape(tensor.shape)}` : 'is not there';
-      throw modelError(
-        'E_MODEL_WEIGHTS',
-        `${file}: "${name}" ${found}; the model needs ${formatShape(shape)}`,
-      );
-    }
+    if (tensor?.shape.join() === shape.join()) return { values: tensor.values, offset };
+    const what = tensor ? `is ${formatShape(tensor.shape)}` : 'is not there';
+    const message = `${file}: "${name}" ${what}; the model needs ${formatShape(shape)}`;
+    throw modelError('E_MODEL_WEIGHTS', message);
+  });
+  if (tensors.size !== found.length) {
+    const message = `${file} holds ${tensors.size} tensors, the model has ${found.length}`;
+    throw modelError('E_MODEL_WEIGHTS', message);
   }
-  if (tensors.size === model.tensors.length) return weights;
-  const message = `${file} holds ${tensors.size} tensors, the model has ${model.tensors.length}`;
-  throw modelError('E_MODEL_WEIGHTS', message);
+  // Only now, for the values are there: a description alone can ask for any size.
+  const weights = new Float32Array(model.numParameters);
+  for (const { values, offset } of found) weights.set(values, offset);
+  return weights;
 }
 
 /** An error in the files of a model. */

@@ -24,5 +24,11 @@ export const MAX_HEADER_DEPTH = 32;
 /** A frame cannot be interrupted: at 10 Mbit/s a heartbeat waits 3.4 s behind this many bytes. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
+/** UTF-16 units of what a worker says went wrong, and of why it is refused: senders cut it. */
+export const MAX_REASON_LENGTH = 1000;
+
+/** UTF-16 units of a host's name. */
+export const MAX_HOST_LENGTH = 255;
+
 /** The longest message there is: what a WebSocket may buffer before it gives up on its peer. */
 export const MAX_MESSAGE_BYTES = FIXED_BYTES + MAX_HEADER_BYTES + MAX_BODY_BYTES;

@@ -2,13 +2,14 @@
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
+import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_LEAVES, MAX_SAMPLE_DIMENSIONS, MAX_THREADS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
 import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
-import { MAX_BODY_BYTES } from './limits.ts';
+import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_REASON_LENGTH } from './limits.ts';
 import type {
   EvaluateMessage,
   KernelIdentities,
@@ -37,8 +38,7 @@ type MessageOf<Type extends Message['type']> = Extract<Message, { readonly type:
 const MAX_INDEX = 2 ** 31;
 /** Level of the root above `MAX_INDEX` leaves. */
 const MAX_LEVEL = 31;
-/** A batch has at most 1,024 shards, so a range of them at most 1,025 bounds. */
-const MAX_BOUNDS = 1025;
+const MAX_BOUNDS = MAX_LEAVES + 1;
 
 const count = integer(0);
 const index = integer(0, MAX_INDEX);
@@ -67,7 +67,7 @@ const plainLayer = parsed(layerSchema);
  * and carry thousands of complaints up through all levels: seconds for a header of 46 KB.
  */
 const layer: Field<LayerSpec> = (value, path) => (isResidual(value) ? residual : plainLayer)(value, path);
-const layerList = array(layer, 1, 1000);
+const layerList = array(layer, 1, MAX_LAYERS);
 const residual = object<Extract<LayerSpec, { readonly kind: 'residual' }>>({
   kind: oneOf(['residual']),
   layers: layerList,
@@ -78,8 +78,8 @@ function isResidual(value: unknown): boolean {
   return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'residual';
 }
 
-/** Sizes of a sample: a table, a sequence or an image has no more than three. */
-const shape = array(integer(1, MAX_INDEX), 1, 3);
+/** Sizes of a sample. */
+const shape = array(integer(1, MAX_INDEX), 1, MAX_SAMPLE_DIMENSIONS);
 
 const layout = object<RowLayout>({
   numRows: integer(1, MAX_INDEX),
@@ -101,10 +101,10 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       protocol: integer(0, 65_535),
       version: text(64),
       kernels: object<KernelIdentities>({ strict: kernelIdentity, fused: optional(kernelIdentity) }),
-      threads: integer(1, 256),
+      threads: integer(1, MAX_THREADS),
       node: text(64),
       platform: text(64),
-      host: text(255),
+      host: text(MAX_HOST_LENGTH),
       pid: count,
       instance: hex(16),
     }),
@@ -146,7 +146,10 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     }),
     body: 'none',
   },
-  failure: { fields: object<MessageOf<'failure'>>({ ...roundKey, message: text(1000) }), body: 'none' },
+  failure: {
+    fields: object<MessageOf<'failure'>>({ ...roundKey, message: text(MAX_REASON_LENGTH) }),
+    body: 'none',
+  },
   leave: { fields: object<MessageOf<'leave'>>({}), body: 'none' },
   welcome: {
     fields: object<MessageOf<'welcome'>>({
@@ -157,15 +160,18 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),
       loss: parsed(lossSchema),
-      batchSize: integer(1, 1_048_576),
-      shards: integer(1, 1024),
+      batchSize: integer(1, MAX_BATCH_SIZE),
+      shards: integer(1, MAX_LEAVES),
       layout,
       datasetSha256: sha256,
     }),
     body: 'none',
     agree: refuseWrongLayout,
   },
-  refuse: { fields: object<MessageOf<'refuse'>>({ code: text(64), message: text(1000) }), body: 'none' },
+  refuse: {
+    fields: object<MessageOf<'refuse'>>({ code: text(64), message: text(MAX_REASON_LENGTH) }),
+    body: 'none',
+  },
   chunk: { fields: object<MessageOf<'chunk'>>({ sha256, offset: index }), body: 'bytes' },
   weights: {
     fields: object<MessageOf<'weights'>>({ run: text(128), version: count, piece: index, fingerprint }),

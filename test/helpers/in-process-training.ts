@@ -53,7 +53,7 @@ export async function trainInProcess(
 
 /** The chain of fingerprints after step `step` of what `table.yaml` describes, were it to train for ever. */
 export async function chainAfter(directory: string, step: number): Promise<string> {
-  const overrides = ['epochs=1000000'];
+  const overrides = ['epochs=500000'];
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {}, overrides });
   const prepared = await prepareRun(config, () => undefined);
   const state = await initialState(prepared);

@@ -187,6 +187,22 @@ describe('a worker', () => {
     expect((await worker.finished).exitCode).toBe(143);
   });
 
+  it('that is told of a model too large for any memory says so by its count of parameters, and gives up', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url);
+    const layers = Array.from({ length: 20 }, () => ({ ...LAYERS[0], units: 1_048_576 }));
+    const reason = 'the model has 20,890,809,008,128 parameters; WebAssembly can address 1,073,741,824';
+    for (const number of [1, 2, 3]) {
+      const session = await coordinator.session(number);
+      await session.next('hello');
+      session.send({ ...WELCOME, layers, nonce: '0123456789abcdef' });
+      expect(await session.ended).toEqual({ code: 1001, reason });
+    }
+    const { exitCode, stderr } = await worker.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`3 sessions in a row failed: ${reason}`);
+  });
+
   it('of another version is told so, and does not come back', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);

@@ -205,8 +205,8 @@ describe('a model of images', () => {
     expect(model.tensors.map(({ name, shape }) => [name, shape])).toEqual([
       ['1.weight', [3, 2, 3, 3]],
       ['1.bias', [3]],
-      ['2.weight', [5, 12]],
-      ['2.bias', [5]],
+      ['3.weight', [5, 12]],
+      ['3.bias', [5]],
     ]);
   });
 });

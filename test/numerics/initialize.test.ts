@@ -3,6 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import type { LayerInput } from '../../src/layers/registry.ts';
 import { INITIALIZERS } from '../../src/layers/initializer.ts';
 import type { Initializer } from '../../src/layers/initializer.ts';
 import { PURPOSE } from '../../src/random.ts';
@@ -88,11 +90,20 @@ const MODEL = modelOf(2, [
   [1, 'linear', true],
 ]);
 
-function load(file: SafetensorsFile): number[] {
+/** 2 + (2 -> 3 relu -> 2), without biases. */
+function residualModel(): Model {
+  const layers: LayerInput[] = [
+    { kind: 'dense', units: 3, activation: 'relu', bias: false },
+    { kind: 'dense', units: 2, bias: false },
+  ];
+  return resolveModel({ layers: [layerSchema.parse({ kind: 'residual', layers })] }, [2]);
+}
+
+function load(file: SafetensorsFile, model = MODEL): number[] {
   const { kernels, memory } = room;
-  const address = memory.allocate(4 * MODEL.numParameters, 'weights');
-  loadWeights(kernels, memory, MODEL, file, 'w.safetensors', address);
-  return [...memory.f32(address, MODEL.numParameters)];
+  const address = memory.allocate(4 * model.numParameters, 'weights');
+  loadWeights(kernels, memory, model, file, 'w.safetensors', address);
+  return [...memory.f32(address, model.numParameters)];
 }
 
 describe('loadWeights', () => {
@@ -103,6 +114,23 @@ describe('loadWeights', () => {
     expect(load(fileOf({ '9.weight': [3, 2], '10.weight': [1, 3], '10.bias': [1] }))).toEqual(expected);
     const { tensors, metadata } = fileOf({ '9.weight': [3, 2], '10.weight': [1, 3], '10.bias': [1] });
     expect(load({ tensors: new Map([...tensors].toReversed()), metadata })).toEqual(expected);
+  });
+
+  it('takes the modules of a residual block in numerical order too', () => {
+    const block = residualModel();
+    const [first, second] = block.tensors.map(({ name }) => name);
+    expect([first, second]).toEqual(['0.body.0.weight', '0.body.2.weight']);
+    for (const [own, other] of [
+      ['0.body.0.weight', '0.body.2.weight'],
+      ['0.body.0.weight', '0.body.1.weight'],
+      ['4.body.9.weight', '4.body.10.weight'],
+    ] as const) {
+      expect(load(fileOf({ [own]: [3, 2], [other]: [2, 3] }), block)).toEqual([
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+      ]);
+    }
+    const stray = fileOf({ '0.body.0.weight': [3, 2], '0.shortcut.0.weight': [2, 3] });
+    expectRefused(stray, 'has no tensor "0.body.2.weight"', block);
   });
 
   it.each([
@@ -130,13 +158,14 @@ describe('loadWeights', () => {
   });
 });
 
-function expectRefused(file: SafetensorsFile, message: string): void {
-  expect(() => load(file)).toThrow(
+function expectRefused(file: SafetensorsFile, message: string, model = MODEL): void {
+  const tensors = model.tensors.map(({ name, shape }) => `${name} [${shape.join(', ')}]`);
+  expect(() => load(file, model)).toThrow(
     expect.objectContaining({
       code: 'E_INIT_WEIGHTS',
       exitCode: 4,
       message: `w.safetensors: ${message}`,
-      help: 'the model has 0.weight [3, 2], 2.weight [1, 3], 2.bias [1]',
+      help: `the model has ${tensors.join(', ')}`,
     }),
   );
 }

@@ -161,3 +161,71 @@ describe('a config that is refused', () => {
     );
   });
 });
+
+/** Line 3 has the layers. */
+function modelText(layers: string, loss: string): string {
+  return `name: t\ndata: { file: a.csv, target: y }\nmodel: { layers: [${layers}] }\nloss: ${loss}\n`;
+}
+
+const DENSE = '{ kind: dense, units: 3 }';
+const SOFTMAX = '{ kind: activation, function: softmax }';
+const SIGMOID = '{ kind: activation, function: sigmoid }';
+const FLATTEN = '{ kind: flatten }';
+const DROPOUT = '{ kind: dropout, rate: 0.1 }';
+const RESHAPE = '{ kind: reshape, shape: [3] }';
+const CONVOLUTION = '{ kind: conv2d, filters: 3, kernelSize: 1, activation: sigmoid }';
+
+describe('a model whose outputs have gone through what is part of the loss', () => {
+  it.each([
+    ['crossEntropy', [DENSE, SOFTMAX], '1.function', 'softmax'],
+    ['crossEntropy', [DENSE, SIGMOID], '1.function', 'sigmoid'],
+    ['crossEntropy', [DENSE, '{ kind: activation, function: relu }'], '1.function', 'relu'],
+    ['{ kind: crossEntropy, labelSmoothing: 0.1 }', [DENSE, SOFTMAX], '1.function', 'softmax'],
+    ['binaryCrossEntropy', [DENSE, SIGMOID], '1.function', 'sigmoid'],
+    ['binaryCrossEntropy', [DENSE, SIGMOID, FLATTEN, DROPOUT, RESHAPE], '1.function', 'sigmoid'],
+    ['crossEntropy', ['{ kind: dense, units: 3, activation: sigmoid }', DROPOUT], '0.activation', 'sigmoid'],
+    ['binaryCrossEntropy', [CONVOLUTION, FLATTEN], '0.activation', 'sigmoid'],
+    ['binaryCrossEntropy', [CONVOLUTION, '{ kind: globalAvgPool2d }'], '0.activation', 'sigmoid'],
+    [
+      'crossEntropy',
+      [CONVOLUTION, '{ kind: maxPool2d, size: 2 }', '{ kind: avgPool2d, size: 2 }', FLATTEN],
+      '0.activation',
+      'sigmoid',
+    ],
+    [
+      'crossEntropy',
+      [DENSE, `{ kind: residual, layers: [${DENSE}, ${SOFTMAX}] }`],
+      '1.layers.1.function',
+      'softmax',
+    ],
+    [
+      'crossEntropy',
+      [DENSE, `{ kind: residual, layers: [${DENSE}], shortcut: [${DENSE}, ${SOFTMAX}] }`, DROPOUT],
+      '1.shortcut.1.function',
+      'softmax',
+    ],
+  ])('is refused, under %s: %j', async (loss, layers, place, name) => {
+    const kind = /\w*[cC]rossEntropy/.exec(loss)?.[0] ?? '';
+    const inner = kind === 'crossEntropy' ? 'softmax' : 'the sigmoid';
+    const change = place.endsWith('activation') ? 'set it to linear' : 'remove the layer';
+    const text = await errorText(loadText(modelText(layers.join(', '), loss)));
+    expect(text.replace(/\n {2}--> .*/, '')).toBe(
+      `error[E_CONFIG_INVALID]: model.layers.${place}: ${kind} takes the last layer's outputs as they are, ` +
+        `not through ${name}\n  help: ${change}; ${inner} is part of the loss`,
+    );
+  });
+
+  it.each([
+    ['mse', ['{ kind: dense, units: 1 }', SIGMOID]],
+    ['crossEntropy', [DENSE, SOFTMAX, DENSE]],
+    ['crossEntropy', [DENSE, SOFTMAX, '{ kind: layerNorm }']],
+    [
+      'crossEntropy',
+      ['{ kind: conv2d, filters: 3, kernelSize: 1, activation: relu }', '{ kind: globalAvgPool2d }'],
+    ],
+    ['crossEntropy', [DENSE, '{ kind: residual, layers: [{ kind: dense, units: 3, activation: relu }] }']],
+    ['crossEntropy', [DENSE, FLATTEN, DROPOUT]],
+  ])('is accepted where another layer or loss comes between: %s, %j', async (loss, layers) => {
+    await expect(loadText(modelText(layers.join(', '), loss))).resolves.toHaveProperty('config.name', 't');
+  });
+});

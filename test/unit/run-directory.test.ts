@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../src/errors.ts';
-import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
+import { JsonlFile, readRecords } from '../../coordinator/output/jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger, type MetricLogger } from '../../coordinator/output/metric-logger.ts';
 import { openRunDirectory } from '../../coordinator/output/run-directory.ts';
 import { HOUSE_SUMMARY } from '../helpers/house-summary.ts';
@@ -239,6 +239,19 @@ describe('metric loggers', () => {
     third.log(record(3));
     await third.finish();
     expect(read(file)).toEqual([1, 2, 3]);
+  });
+
+  test('records are read whole where they cross the slices that a file is read in, and so are long ones', () => {
+    const file = path.join(root, 'metrics.jsonl');
+    const jsonl = new JsonlFile(file);
+    const lengths = [10, 2 ** 20 - 40, 60, 3 * 2 ** 20, 5, 2 ** 20 - 12];
+    const records = lengths.map((length, step) => ({ step, text: 'é'.repeat(length) }));
+    for (const one of records) jsonl.append(one);
+    expect([...readRecords(file)]).toEqual(records);
+    jsonl.keepLeading(({ step }) => Number(step) < 4);
+    jsonl.append({ step: 9 });
+    jsonl.close();
+    expect([...readRecords(file)].map(({ step }) => step)).toEqual([0, 1, 2, 3, 9]);
   });
 
   test('one that fails is warned about once and stops neither the others nor the run', async () => {

@@ -1,0 +1,23 @@
+// Numbers that a config, the messages to workers and the files of a run share: whoever writes keeps to what readers take.
+// Those of the envelope alone stand in protocol/limits.ts.
+
+/** Layers of one list; a residual block holds lists of its own. */
+export const MAX_LAYERS = 1000;
+
+/** Sizes of a sample: an image has the most. */
+export const MAX_SAMPLE_DIMENSIONS = 3;
+
+/** Rows of a batch, whose numbers fill the body of one message. */
+export const MAX_BATCH_SIZE = 1_048_576;
+
+/** Leaves of a range, and so shards of a batch. */
+export const MAX_LEAVES = 1024;
+
+/** A checkpoint's header has a record of each. */
+export const MAX_EPOCHS = 500_000;
+
+/** Compute threads of a worker. */
+export const MAX_THREADS = 256;
+
+/** Workers at one time. */
+export const MAX_WORKERS = 1024;

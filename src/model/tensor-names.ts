@@ -1,0 +1,62 @@
+// Whose tensor is whose, where files number modules in other ways: `3.weight` is the weight of a Sequential's module 3,
+// and what counts is which of its siblings that is. Whether activations are modules of their own then does not matter.
+
+/** The numbers of modules in tensors' names, level by level. */
+export class ModuleNumbers {
+  /** In ascending order, by the path of the module they are in: '' for the outermost. */
+  readonly #numbers = new Map<string, number[]>();
+
+  constructor(names: Iterable<string>) {
+    const found = new Map<string, Set<number>>();
+    for (const name of names) {
+      for (const { path, number } of modulesOf(name)) {
+        const siblings = found.get(path) ?? new Set();
+        found.set(path, siblings.add(number));
+      }
+    }
+    for (const [path, numbers] of found)
+      this.#numbers.set(
+        path,
+        [...numbers].sort((a, b) => a - b),
+      );
+  }
+
+  /** Modules with tensors inside the one at `path`. */
+  in(path: string): readonly number[] {
+    return this.#numbers.get(path) ?? [];
+  }
+}
+
+/**
+ * The name that `name` has in `theirs`: at every level the k-th of its siblings there. A module that `theirs` lacks keeps
+ * its number.
+ */
+export function translateName(name: string, own: ModuleNumbers, theirs: ModuleNumbers): string {
+  const segments = name.split('.');
+  const translated = [...segments];
+  for (const { path, number, depth } of modulesOf(name)) {
+    const place = own.in(path).indexOf(number);
+    const other = theirs.in(translated.slice(0, depth).join('.'))[place];
+    if (other !== undefined) translated[depth] = String(other);
+  }
+  return translated.join('.');
+}
+
+interface NumberedModule {
+  /** Of the module that it is in. */
+  readonly path: string;
+  readonly number: number;
+  /** Segments of the path. */
+  readonly depth: number;
+}
+
+const NUMBER = /^(0|[1-9]\d{0,14})$/;
+
+/** The last segment is the tensor's own name. */
+function modulesOf(name: string): NumberedModule[] {
+  const segments = name.split('.');
+  return segments.slice(0, -1).flatMap((segment, depth) => {
+    if (!NUMBER.test(segment)) return [];
+    return [{ path: segments.slice(0, depth).join('.'), number: Number(segment), depth }];
+  });
+}
