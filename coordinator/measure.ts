@@ -41,6 +41,8 @@ const DEFAULT_TOP_K = 5;
 
 /** A split with its outputs and the rows' own share of the dataset. */
 interface Outcome extends Omit<MeasureOptions, 'compute'> {
+  /** Dataset rows. */
+  readonly indices: Uint32Array;
   readonly outputs: Float32Array;
   readonly targets: Float32Array | Uint32Array;
   readonly weights: RowWeights;
@@ -60,6 +62,7 @@ export async function measureSplit(
   const { outputs, lossSum } = await compute.evaluate(indices);
   const outcome: Outcome = {
     ...options,
+    indices,
     outputs,
     targets: pickRows(targetView(dataset), indices, dataset.layout.targetWidth),
     weights: sampleWeights && pickRows(sampleWeights, indices, weightWidth(dataset.layout)),
@@ -68,7 +71,7 @@ export async function measureSplit(
   if (isSequence(dataset.layout)) return measureSequences(outcome);
   if (config.loss.kind === 'crossEntropy') return measureClasses(outcome);
   if (config.loss.kind === 'binaryCrossEntropy') return measureBinary(outcome);
-  return measureValues(outcome);
+  return measureValues(outcome, outputs);
 }
 
 function measureClasses(outcome: Outcome): MeasuredSplit {
@@ -99,8 +102,10 @@ function measureBinary(outcome: Outcome): MeasuredSplit {
   const targets = outcome.targets as Float32Array;
   const isSure = (targetView(data.dataset) as Float32Array).every((target) => target === 0 || target === 1);
   if (!isSure) {
-    const predictions = outputs.map((logit) => 1 / (1 + math.exp(-logit)));
-    return measureValues({ ...outcome, outputs: predictions });
+    return measureValues(
+      outcome,
+      Float64Array.from(outputs, (logit) => 1 / (1 + math.exp(-logit))),
+    );
   }
   const numColumns = data.targetNames.length;
   const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss });
@@ -108,29 +113,25 @@ function measureBinary(outcome: Outcome): MeasuredSplit {
   return { metrics, columns: [], roc };
 }
 
-function measureValues({ outputs, targets, weights, loss, data, math }: Outcome): MeasuredSplit {
-  const { transforms, targetNames } = data;
-  const numColumns = targetNames.length;
-  const numRows = targets.length / numColumns;
+/** Predictions are [rows, target columns], in the units that were trained on. */
+function measureValues(outcome: Outcome, predictions: Float32Array | Float64Array): MeasuredSplit {
+  const { data, indices, loss, math, targets, weights } = outcome;
+  const { targetNames, targetValues, transforms } = data;
   const isTransformed =
     transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
-  const inverse = (column: number, value: number): number => inverseTarget(transforms, column, value, math);
-  const metrics = regressionMetrics({
-    predictions: outputs,
-    targets,
-    numColumns,
-    weights,
-    loss,
-    ...(isTransformed ? { inverse } : {}),
-  });
-  const inOwnUnits = (values: ArrayLike<number>, column: number): Float64Array =>
-    Float64Array.from({ length: numRows }, (_, row) => inverse(column, values[row * numColumns + column]!));
+  const pickColumn = (values: Outcome['targets'] | Float64Array, column: number): Float64Array =>
+    Float64Array.from(indices, (_, row) => values[row * targetNames.length + column]!);
+  const trained = targetNames.map((_, column) => ({
+    predicted: pickColumn(predictions, column),
+    actual: pickColumn(targets, column),
+  }));
   const columns = targetNames.map((name, column) => ({
     name,
-    actual: inOwnUnits(targets, column),
-    predicted: inOwnUnits(outputs, column),
+    predicted: trained[column]!.predicted.map((value) => inverseTarget(transforms, column, value, math)),
+    actual: Float64Array.from(indices, (row) => targetValues[column]![row]!),
   }));
-  return { metrics, columns };
+  const transformed = isTransformed ? trained : undefined;
+  return { metrics: regressionMetrics({ columns, transformed, loss, weights }), columns };
 }
 
 function topKOf({ config, data }: Outcome): number | undefined {

@@ -3,7 +3,7 @@
 // on that order only, never on who computed the rows.
 import { treeSum } from '../tree.ts';
 import { rocCurve } from './roc.ts';
-import { ratio, requireRows, totalOf } from './weighting.ts';
+import { ratio, requireRows, totalOf, weigh } from './weighting.ts';
 import type { RowWeights } from './weighting.ts';
 
 /** Ratios of one class, or their mean over classes; a ratio of 0 to 0 counts as 0. */
@@ -232,7 +232,7 @@ function logLossOf(
     const logits = outputs.subarray(row * numClasses, (row + 1) * numClasses);
     const max = logits.reduce((largest, value) => Math.max(largest, value), Number.NEGATIVE_INFINITY);
     const sum = logits.reduce((total, value) => total + math.exp(value - max), 0);
-    return (math.log(sum) + max - logits[label]!) * (weights?.[row] ?? 1);
+    return math.log(sum) + max - logits[label]!;
   });
-  return treeSum(losses) / totalOf(weights, labels.length);
+  return treeSum(weigh(losses, weights)) / totalOf(weights, labels.length);
 }

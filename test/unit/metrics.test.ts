@@ -89,12 +89,11 @@ describe('metrics agree with their definitions in numpy', () => {
   test.each(['plain', 'weighted'] as const)('for %s rows', (kind) => {
     const weights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
     const { regression, classes, binary } = golden;
-    const measured = regressionMetrics({
-      predictions: regression.predicted,
-      targets: regression.actual,
-      weights,
-      loss: 0,
-    });
+    const column = {
+      predicted: Float64Array.from(regression.predicted),
+      actual: Float64Array.from(regression.actual),
+    };
+    const measured = regressionMetrics({ columns: [column], weights, loss: 0 });
     expectClose(scalarMetrics(measured), regression[kind]);
     const labels = Uint32Array.from(classes.label);
     const outputs = Float32Array.from(classes.logits);
