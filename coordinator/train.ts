@@ -112,7 +112,6 @@ export async function train(
 ): Promise<TrainingResult> {
   const { compute, config, data } = run;
   let progress = start;
-  await requireMonitor(run);
   for (;;) {
     if (run.rollback?.isNeeded) {
       progress = await run.rollback.goBack();
@@ -259,14 +258,6 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
 /** Makes these weights the current ones, everywhere. */
 function show({ state, compute }: TrainingRun, weights: ShownWeights): void {
   if (state.show(weights)) compute.weightsReplaced();
-}
-
-/** A metric that validation lacks is found before the first epoch, not after it. */
-async function requireMonitor(run: TrainingRun): Promise<void> {
-  const { earlyStopping } = run.config;
-  if (!earlyStopping || earlyStopping.monitor === 'loss') return;
-  const validation = await measureSplit('validation', run);
-  if (validation) monitoredValue(validation.metrics, earlyStopping);
 }
 
 /** Without validation, and where the best weights are not wanted, the later epoch is the best. */

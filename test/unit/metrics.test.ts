@@ -54,8 +54,15 @@ describe('sequenceMetrics', () => {
     expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
   });
 
-  test('have no perplexity of a loss that is no log loss', () => {
-    expect(sequenceMetrics({ ranks: Float32Array.of(0, 1), loss: 2 })).toEqual({ loss: 2, accuracy: 0.5 });
+  test('have the log loss and its perplexity beside a loss that is something else', () => {
+    const metrics = sequenceMetrics({
+      ranks: Float32Array.of(0, 1, 2, 0),
+      weights: Float32Array.of(1, 0.5, 0.5, 1),
+      logLosses: Float32Array.of(1.5, 3),
+      loss: 2,
+      exp: (x) => 10 * x,
+    });
+    expect(metrics).toEqual({ loss: 2, accuracy: 2 / 3, logLoss: 1.5, perplexity: 15 });
   });
 });
 
