@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { printData, printJson } from '../bin/data-output.ts';
+import { stringifyRecord } from '../src/record-json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
@@ -117,6 +118,6 @@ function ratioOf(speeds: readonly Speed[], [ours, other]: readonly [string, stri
 async function save(folder: string, name: string, report: TrainReport): Promise<void> {
   await fs.mkdir(folder, { recursive: true });
   const file = path.join(folder, name);
-  await fs.writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+  await fs.writeFile(file, `${stringifyRecord(report, 2)}\n`);
   process.stderr.write(`saved as ${file}\n`);
 }

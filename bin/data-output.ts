@@ -5,6 +5,7 @@ import path from 'node:path';
 import { writeFileDurably } from '../src/durable-write.ts';
 import type { FileSlice } from '../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { stringifyRecord } from '../src/record-json.ts';
 import { causeInWords } from '../coordinator/output/result-file.ts';
 import { createRuntime } from './runtime.ts';
 
@@ -23,7 +24,7 @@ export async function printData(text: string): Promise<void> {
 
 /** Writes a value to stdout as JSON; else as `printData`. */
 export async function printJson(value: unknown): Promise<void> {
-  await printData(`${JSON.stringify(value, null, 2)}\n`);
+  await printData(`${stringifyRecord(value, 2)}\n`);
 }
 
 /** As `printData`, a block at a time, each made when the one before it is written. */

@@ -1,8 +1,9 @@
 // A file of one JSON object a line: what a run has recorded is read back line by line, and cut back where it goes on.
 import fs from 'node:fs';
 import { LineFile } from '../../src/line-file.ts';
+import { stringifyRecord } from '../../src/record-json.ts';
 
-/** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
+/** Appends records to a JSONL file. */
 export class JsonlFile {
   readonly #path: string;
   readonly #file: LineFile;
@@ -15,7 +16,7 @@ export class JsonlFile {
 
   /** Writes one line, or none of it, and throws as {@link LineFile.append} does. */
   append(record: object): void {
-    this.#file.append(`${JSON.stringify(record)}\n`);
+    this.#file.append(`${stringifyRecord(record)}\n`);
   }
 
   /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */

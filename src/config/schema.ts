@@ -141,7 +141,9 @@ const earlyStopping = z
     mode: z
       .enum(['min', 'max'])
       .optional()
-      .describe('Whether less or more of it is better; default: as the metric is defined (docs/config.md, Metrics)'),
+      .describe(
+        'Whether less or more of it is better; default: as the metric is defined (docs/config.md, Metrics)',
+      ),
     restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
   })
   .describe('Ends a training that no longer improves');

@@ -16,6 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'src/line-file.ts',
     'src/log.ts',
     'src/random.ts',
+    'src/record-json.ts',
     'src/version.ts',
   ],
   ['src/kernels/', 'src/memory.ts', 'src/metrics/', 'src/safetensors.ts', 'src/tree.ts'],
