@@ -175,7 +175,7 @@ export class RunRecorder implements TrainingObserver {
       measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true),
     );
     this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
-    this.#warnOfNotFinite(`epoch ${epoch}: validation`, measured);
+    this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured);
   }
 
   /** Takes the progress bar away; may be called again. */
@@ -186,7 +186,7 @@ export class RunRecorder implements TrainingObserver {
 
   /** Ends all records; without a summary if the run did not finish. */
   async close(summary: Summary | undefined): Promise<void> {
-    if (summary?.test) this.#warnOfNotFinite('test', Object.entries(scalarMetrics(summary.test)));
+    if (summary?.test) this.#warnOfNotFinite('the test', Object.entries(scalarMetrics(summary.test)));
     const end = summary
       ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 }
       : { type: 'runEnded' as const };
@@ -201,11 +201,10 @@ export class RunRecorder implements TrainingObserver {
     if (found.length === 0) return;
     for (const [name] of found) this.#notFinite.add(name);
     const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
-    const isDecisive = found.some(([name]) => name === this.#monitor);
-    const decides = isDecisive
-      ? '; such an epoch is no improvement, and not the best if any has a finite value'
+    const decides = found.some(([name]) => name === this.#monitor)
+      ? `; an epoch of such a ${this.#monitor} is no improvement, and its weights are kept only until another has a finite one`
       : '';
-    this.#log.warn(`${where}: ${list}: not finite${decides}`);
+    this.#log.warn(`${where} gives ${list}${decides}`);
   }
 
   #record(step: number, values: Readonly<Record<string, number>>): void {
