@@ -202,7 +202,7 @@ export class RunRecorder implements TrainingObserver {
     for (const [name] of found) this.#notFinite.add(name);
     const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
     const decides = found.some(([name]) => name === this.#monitor)
-      ? `; an epoch of such a ${this.#monitor} is no improvement, and its weights are kept only until another has a finite one`
+      ? `; an epoch whose ${this.#monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
       : '';
     this.#log.warn(`${where} gives ${list}${decides}`);
   }
