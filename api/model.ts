@@ -26,8 +26,8 @@ export interface EvaluateOptions {
   readonly data?: DataSource | Samples | undefined;
   /** What paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
-  /** Default: a warning of the process. */
-  readonly warn?: ((message: string) => void) | undefined;
+  /** Default: a warning of the process. A promise is awaited at the end. */
+  readonly warn?: ((message: string) => unknown) | undefined;
 }
 
 /**
@@ -46,10 +46,19 @@ export async function evaluate(
   const newSet = data && isSamples(data) ? takeSamples(data, 'data') : undefined;
   if (newSet) sets.unshift(newSet);
   const source = newSet ? { arrays: newSet.sha256 } : (data as DataSource | undefined);
-  return evaluateRun(typeof run === 'string' ? run : run.directory, {
+  const { warn = (message) => process.emitWarning(message) } = options;
+  const said: Promise<unknown>[] = [];
+  const metrics = await evaluateRun(typeof run === 'string' ? run : run.directory, {
     split,
     data: source && resolveSource(source, path.resolve(baseDirectory)),
     arrays: new Map(sets.map((set) => [set.sha256, set])),
-    warn: options.warn ?? ((message) => process.emitWarning(message)),
+    warn: (message) => {
+      const saying = Promise.resolve(warn(message));
+      // Awaited below, where its rejection counts.
+      saying.catch(() => undefined);
+      said.push(saying);
+    },
   });
+  await Promise.all(said);
+  return metrics;
 }

@@ -5,7 +5,7 @@ import { configError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
 import { LogFile, Screen, createLogger } from '../src/log.ts';
-import type { LogLevel } from '../src/log.ts';
+import type { Logger, LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/run.ts';
 import type { FinishedRun } from '../coordinator/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
@@ -42,6 +42,8 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
   const logFile = new LogFile();
+  const log = createLogger({ level: logLevel, screen: new Screen(), file: logFile });
+  const signal = options.signal ?? new AbortController().signal;
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
   return runTraining({
     config: checked,
@@ -52,10 +54,39 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     allowOlder: options.allowOlder,
     screen,
     logFile,
-    log: createLogger({ level: logLevel, screen: new Screen(), file: logFile }),
-    signal: options.signal ?? new AbortController().signal,
-    observer: { onStep: (record) => onStep?.(record), onEpoch: (record) => onEpoch?.(record) },
+    log,
+    signal,
+    observer: {
+      onStep: (record) => settled(onStep?.(record), { name: 'onStep', signal, log }),
+      onEpoch: (record) => settled(onEpoch?.(record), { name: 'onEpoch', signal, log }),
+    },
   });
+}
+
+/** A function of the user's may take as long as it likes; but whoever waits should know for what. */
+const PATIENCE_MS = 60_000;
+
+/** Waits for a promise that a function of the user's gave; an abort ends the wait. */
+async function settled(
+  answer: unknown,
+  { name, signal, log }: { readonly name: string; readonly signal: AbortSignal; readonly log: Logger },
+): Promise<void> {
+  if (typeof answer !== 'object' || answer === null || !('then' in answer)) return;
+  const patience = setTimeout(() => {
+    log.warn(`the promise of ${name} has not settled in ${PATIENCE_MS / 1000} s; the training waits for it`);
+  }, PATIENCE_MS);
+  const wait = new AbortController();
+  try {
+    await new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(signal.reason as Error);
+      if (signal.aborted) onAbort();
+      signal.addEventListener('abort', onAbort, { signal: wait.signal });
+      Promise.resolve(answer).then(resolve, reject);
+    });
+  } finally {
+    wait.abort();
+    clearTimeout(patience);
+  }
 }
 
 /** Takes text for people nowhere. */

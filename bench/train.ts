@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { printText, printJson } from '../bin/data-output.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
+import { stringifyRecord } from '../src/record-json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
 import { makeDirectory } from '../src/make-directory.ts';
@@ -121,6 +122,6 @@ function ratioOf(speeds: readonly Speed[], [ours, other]: readonly [string, stri
 async function save(folder: string, name: string, report: TrainReport): Promise<void> {
   await makeDirectory(folder);
   const file = path.join(folder, name);
-  await writeFileDurably(file, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFileDurably(file, `${stringifyRecord(report, 2)}\n`);
   screen.write(`saved as ${file}\n`);
 }

@@ -138,5 +138,6 @@ function dataOf(dataset: PackedDataset): LoadedData {
     targetNames: ['y'],
     classNames: [],
     sampleWeights: undefined,
+    targetValues: [],
   };
 }

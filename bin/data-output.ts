@@ -6,6 +6,7 @@ import { writeFileDurably } from '../src/durable-write.ts';
 import type { FileSlice } from '../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { printable } from '../src/printable.ts';
+import { stringifyRecord } from '../src/record-json.ts';
 import { causeInWords } from '../coordinator/output/result-file.ts';
 import { createRuntime } from './runtime.ts';
 
@@ -29,7 +30,7 @@ export async function printText(text: string): Promise<void> {
 
 /** Writes a value to stdout as JSON; else as `printData`. */
 export async function printJson(value: unknown): Promise<void> {
-  await printData(`${JSON.stringify(value, null, 2)}\n`);
+  await printData(`${stringifyRecord(value, 2)}\n`);
 }
 
 /** As `printData`, a block at a time, each made when the one before it is written. */

@@ -56,7 +56,8 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   });
   requireSameShape(saved, prepared);
   const engine = await createEngine(saved, prepared, runConfig);
-  const leafRows = evaluationLeafRows(evaluationWidth(prepared.model, prepared.data.dataset.layout));
+  const width = evaluationWidth(prepared.model, prepared.data.dataset.layout, runConfig.loss);
+  const leafRows = evaluationLeafRows(width);
   const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, leafRows) };
   // New samples are all in the first split: there is nothing to keep from them.
   const split = options.data === undefined ? (options.split ?? 'test') : 'train';

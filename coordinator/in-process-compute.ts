@@ -24,7 +24,7 @@ export class InProcessCompute implements Compute {
     const { loss, seed, batchSize, shards } = prepared.config;
     const { dataset } = prepared.data;
     const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
-    return new InProcessCompute(state, engine, evaluationWidth(prepared.model, dataset.layout));
+    return new InProcessCompute(state, engine, evaluationWidth(prepared.model, dataset.layout, loss));
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {

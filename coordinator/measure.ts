@@ -6,6 +6,7 @@ import type { HostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { inverseTarget } from '../src/data/transforms.ts';
 import { isSequence } from '../src/engine/evaluation.ts';
+import { unsmoothedLoss } from '../src/losses/registry.ts';
 import { binaryMetrics, classificationMetrics } from '../src/metrics/classification.ts';
 import { regressionMetrics } from '../src/metrics/regression.ts';
 import { rocCurve } from '../src/metrics/roc.ts';
@@ -41,6 +42,8 @@ const DEFAULT_TOP_K = 5;
 
 /** A split with its outputs and the rows' own share of the dataset. */
 interface Outcome extends Omit<MeasureOptions, 'compute'> {
+  /** Dataset rows. */
+  readonly indices: Uint32Array;
   readonly outputs: Float32Array;
   readonly targets: Float32Array | Uint32Array;
   readonly weights: RowWeights;
@@ -53,22 +56,46 @@ export async function measureSplit(
   split: keyof SplitIndices,
   { compute, ...options }: MeasureOptions,
 ): Promise<MeasuredSplit | undefined> {
-  const { config, data } = options;
+  const { data } = options;
   const { dataset, sampleWeights } = data;
   const indices = data.splits[split];
   if (indices.length === 0) return undefined;
   const { outputs, lossSum } = await compute.evaluate(indices);
   const outcome: Outcome = {
     ...options,
+    indices,
     outputs,
     targets: pickRows(targetView(dataset), indices, dataset.layout.targetWidth),
     weights: sampleWeights && pickRows(sampleWeights, indices, weightWidth(dataset.layout)),
     loss: lossSum / totalWeight(dataset, indices),
   };
-  if (isSequence(dataset.layout)) return measureSequences(outcome);
-  if (config.loss.kind === 'crossEntropy') return measureClasses(outcome);
-  if (config.loss.kind === 'binaryCrossEntropy') return measureBinary(outcome);
-  return measureValues(outcome);
+  return MEASURES[taskOf(options)](outcome);
+}
+
+/** What is predicted: a class, a class at each position, labels that are there or not, or numbers. */
+type Task = 'classes' | 'sequences' | 'labels' | 'probabilities' | 'values';
+
+const MEASURES: Readonly<Record<Task, (outcome: Outcome) => MeasuredSplit>> = {
+  classes: measureClasses,
+  sequences: measureSequences,
+  labels: measureLabels,
+  probabilities: (outcome) => {
+    const { math } = outcome;
+    return measureValues(
+      outcome,
+      Float64Array.from(outcome.outputs, (logit) => 1 / (1 + math.exp(-logit))),
+    );
+  },
+  values: (outcome) => measureValues(outcome, outcome.outputs),
+};
+
+/** The task of the training, which new data do not change: they may lack what made it so. */
+function taskOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): Task {
+  if (isSequence(data.dataset.layout)) return 'sequences';
+  if (config.loss.kind === 'crossEntropy') return 'classes';
+  if (config.loss.kind !== 'binaryCrossEntropy') return 'values';
+  const { target } = data.transforms;
+  return target.kind === 'labels' || target.isBinary ? 'labels' : 'probabilities';
 }
 
 function measureClasses(outcome: Outcome): MeasuredSplit {
@@ -80,57 +107,59 @@ function measureClasses(outcome: Outcome): MeasuredSplit {
     weights,
     loss,
     topK: topKOf(outcome),
-    math: isPlainCrossEntropy(outcome.config) ? undefined : math,
+    math: isLogLoss(outcome.config) ? undefined : math,
   });
   if (metrics.rocAuc === undefined) return { metrics, columns: [] };
   const scores = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
   return { metrics, columns: [], roc: rocCurve(scores, labels, weights) };
 }
 
+/** The log losses of rows come behind the ranks of their positions. */
 function measureSequences(outcome: Outcome): MeasuredSplit {
-  const { outputs: ranks, weights, loss, math } = outcome;
-  const exp = isPlainCrossEntropy(outcome.config) ? (x: number) => math.exp(x) : undefined;
-  return { metrics: sequenceMetrics({ ranks, weights, loss, topK: topKOf(outcome), exp }), columns: [] };
+  const { config, data, indices, outputs, weights, loss, math } = outcome;
+  const positions = data.dataset.layout.targetWidth;
+  const width = outputs.length / indices.length;
+  const ranks = new Float32Array(indices.length * positions);
+  indices.forEach((_, row) =>
+    ranks.set(outputs.subarray(row * width, row * width + positions), row * positions),
+  );
+  const logLosses = isLogLoss(config)
+    ? undefined
+    : Float32Array.from(indices, (_, row) => outputs[row * width + positions]!);
+  const exp = (x: number): number => math.exp(x);
+  const topK = topKOf(outcome);
+  return { metrics: sequenceMetrics({ ranks, logLosses, weights, loss, topK, exp }), columns: [] };
 }
 
-/** Of yes or no; where some targets lie between, of probabilities as of any other numbers. */
-function measureBinary(outcome: Outcome): MeasuredSplit {
-  const { outputs, weights, loss, data, math } = outcome;
+function measureLabels(outcome: Outcome): MeasuredSplit {
+  const { config, outputs, weights, loss, data } = outcome;
   const targets = outcome.targets as Float32Array;
-  const isSure = (targetView(data.dataset) as Float32Array).every((target) => target === 0 || target === 1);
-  if (!isSure) {
-    const predictions = outputs.map((logit) => 1 / (1 + math.exp(-logit)));
-    return measureValues({ ...outcome, outputs: predictions });
-  }
   const numColumns = data.targetNames.length;
-  const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss });
+  const math = isLogLoss(config) ? undefined : outcome.math;
+  const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss, math });
   const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, weights) : undefined;
   return { metrics, columns: [], roc };
 }
 
-function measureValues({ outputs, targets, weights, loss, data, math }: Outcome): MeasuredSplit {
-  const { transforms, targetNames } = data;
-  const numColumns = targetNames.length;
-  const numRows = targets.length / numColumns;
+/** Predictions are [rows, target columns], in the units that were trained on. */
+function measureValues(outcome: Outcome, predictions: Float32Array | Float64Array): MeasuredSplit {
+  const { data, indices, loss, math, targets, weights } = outcome;
+  const { targetNames, targetValues, transforms } = data;
   const isTransformed =
     transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
-  const inverse = (column: number, value: number): number => inverseTarget(transforms, column, value, math);
-  const metrics = regressionMetrics({
-    predictions: outputs,
-    targets,
-    numColumns,
-    weights,
-    loss,
-    ...(isTransformed ? { inverse } : {}),
-  });
-  const inOwnUnits = (values: ArrayLike<number>, column: number): Float64Array =>
-    Float64Array.from({ length: numRows }, (_, row) => inverse(column, values[row * numColumns + column]!));
+  const pickColumn = (values: Outcome['targets'] | Float64Array, column: number): Float64Array =>
+    Float64Array.from(indices, (_, row) => values[row * targetNames.length + column]!);
+  const trained = targetNames.map((_, column) => ({
+    predicted: pickColumn(predictions, column),
+    actual: pickColumn(targets, column),
+  }));
   const columns = targetNames.map((name, column) => ({
     name,
-    actual: inOwnUnits(targets, column),
-    predicted: inOwnUnits(outputs, column),
+    predicted: trained[column]!.predicted.map((value) => inverseTarget(transforms, column, value, math)),
+    actual: Float64Array.from(indices, (row) => targetValues[column]![row]!),
   }));
-  return { metrics, columns };
+  const transformed = isTransformed ? trained : undefined;
+  return { metrics: regressionMetrics({ columns, transformed, loss, weights }), columns };
 }
 
 function topKOf({ config, data }: Outcome): number | undefined {
@@ -138,9 +167,9 @@ function topKOf({ config, data }: Outcome): number | undefined {
   return config.metrics.topK ?? (numClasses > DEFAULT_TOP_K ? DEFAULT_TOP_K : undefined);
 }
 
-/** Whether the loss is the log loss. */
-function isPlainCrossEntropy({ loss, classWeights }: Config): boolean {
-  return loss.kind === 'crossEntropy' && loss.labelSmoothing === 0 && classWeights === undefined;
+/** Whether the loss of this cross-entropy is the log loss. */
+function isLogLoss({ loss, classWeights }: Config): boolean {
+  return unsmoothedLoss(loss) === undefined && classWeights === undefined;
 }
 
 /** Rows of `width` values, in the order of `indices`. */

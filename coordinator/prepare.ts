@@ -8,7 +8,7 @@ import { loadData } from '../src/data/load.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import type { LoadRequest } from '../src/data/packed-rows.ts';
 import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
-import { isSequence } from '../src/engine/evaluation.ts';
+import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { requireTokens } from '../src/engine/tokens.ts';
@@ -16,12 +16,16 @@ import { LockstepError } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
+import { LOSS } from '../src/metrics/definitions.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
 import { describeModel, resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { readRegularFile } from '../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../src/safetensors.ts';
+import type { Evaluation } from './compute.ts';
+import { monitoredValue } from './early-stopping.ts';
+import { measureSplit } from './measure.ts';
 import { requireLimits } from './require-limits.ts';
 import { TrainingState } from './training-state.ts';
 
@@ -58,7 +62,10 @@ export async function prepareRun(
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
   const prepared = { config, kernelModule, kernels, memory, math, data, model, plan };
-  if (!fitted) requireLimits(prepared);
+  if (!fitted) {
+    requireLimits(prepared);
+    await requireMonitor(prepared);
+  }
   return prepared;
 }
 
@@ -112,6 +119,17 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
         ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
         : `let the last layer give ${needed}`,
   });
+}
+
+/** Refuses a metric to watch that validation will not have: which there are depends on its rows, not on the weights. */
+async function requireMonitor({ config, data, math, model }: PreparedRun): Promise<void> {
+  const { earlyStopping } = config;
+  if (!earlyStopping || earlyStopping.monitor === LOSS.name) return;
+  const width = evaluationWidth(model, data.dataset.layout, config.loss);
+  const evaluate = (indices: Uint32Array): Promise<Evaluation> =>
+    Promise.resolve({ lossSum: 0, outputs: new Float32Array(indices.length * width) });
+  const validation = await measureSplit('validation', { config, data, math, compute: { evaluate } });
+  if (validation) monitoredValue(validation.metrics, earlyStopping);
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */

@@ -178,13 +178,13 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
 function both(first: TrainingObserver, second: TrainingObserver | undefined): TrainingObserver {
   if (!second) return first;
   return {
-    onStep: (record) => {
-      first.onStep(record);
-      second.onStep(record);
+    onStep: async (record) => {
+      await first.onStep(record);
+      await second.onStep(record);
     },
-    onEpoch: (record) => {
-      first.onEpoch(record);
-      second.onEpoch(record);
+    onEpoch: async (record) => {
+      await first.onEpoch(record);
+      await second.onEpoch(record);
     },
   };
 }
@@ -231,7 +231,7 @@ async function salvage(
     } catch (error) {
       // What ended the run is what the user must hear about; this comes on top, unless it is the same.
       const { message } = error as Error;
-      const isNew = message !== (reason as Error).message;
+      const isNew = message !== (reason as Error | undefined)?.message;
       if (isNew) log.error(`could not save what the run had reached: ${message}`);
       return false;
     }

@@ -103,7 +103,7 @@ async function startCluster(
   const cluster = new Cluster({
     run,
     state,
-    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout),
+    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
     log,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,

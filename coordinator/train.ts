@@ -53,10 +53,10 @@ export interface EpochRecord {
   readonly weightsSha256: string;
 }
 
-/** Is told what happens, as it happens. */
+/** Is told what happens, as it happens. A promise is awaited before the training goes on; its rejection ends it. */
 export interface TrainingObserver {
-  onStep(record: StepRecord): void;
-  onEpoch(record: EpochRecord): void;
+  onStep(record: StepRecord): unknown;
+  onEpoch(record: EpochRecord): unknown;
 }
 
 /** Is told where the training stands, between two steps: the state may then be copied. */
@@ -112,7 +112,6 @@ export async function train(
 ): Promise<TrainingResult> {
   const { compute, config, data } = run;
   let progress = start;
-  await requireMonitor(run);
   for (;;) {
     if (run.rollback?.isNeeded) {
       progress = await run.rollback.goBack();
@@ -165,9 +164,13 @@ async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<Tr
       progress.weightSum += weight;
       progress.chain = combineFingerprints([progress.chain, run.state.fingerprint]);
       progress.maxWorkers = Math.max(progress.maxWorkers, run.compute.numWorkers);
-      observeStep(run, progress, stepped);
     }
-    keeper?.afterStep(progress);
+    try {
+      if (stepped) await observeStep(run, progress, stepped);
+    } finally {
+      // The step is taken, whatever the observer says of it: a checkpoint that lacks it would take it again.
+      keeper?.afterStep(progress);
+    }
     failpoint('coordinator.afterStep', { step: stepsDone(progress, stepsPerEpoch(run)) });
     if (run.rollback?.isNeeded) return progress;
   }
@@ -201,10 +204,14 @@ async function trainBatch(
   return { ...(await compute.trainStep({ indices, bounds, weight })), weight };
 }
 
-function observeStep(run: TrainingRun, progress: TrainingProgress, stepped: TrainedBatch): void {
+async function observeStep(
+  run: TrainingRun,
+  progress: TrainingProgress,
+  stepped: TrainedBatch,
+): Promise<void> {
   const { compute, config, data, observer, state } = run;
   const numSamples = Math.min(progress.batchesDone * config.batchSize, data.splits.train.length);
-  observer.onStep({
+  await observer.onStep({
     step: stepsDone(progress, stepsPerEpoch(run)),
     epoch: progress.history.length + 1,
     loss: stepped.lossSum / stepped.weight,
@@ -250,7 +257,7 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
     plateau: plateauAfterEpoch(config, progress.plateau, validation),
     best: judged.isBest ? losses : progress.best,
   };
-  observer.onEpoch(record);
+  await observer.onEpoch(record);
   keeper?.afterEpoch(next, judged.isBest);
   failpoint('coordinator.afterEpoch', { epoch });
   return next;
@@ -259,14 +266,6 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
 /** Makes these weights the current ones, everywhere. */
 function show({ state, compute }: TrainingRun, weights: ShownWeights): void {
   if (state.show(weights)) compute.weightsReplaced();
-}
-
-/** A metric that validation lacks is found before the first epoch, not after it. */
-async function requireMonitor(run: TrainingRun): Promise<void> {
-  const { earlyStopping } = run.config;
-  if (!earlyStopping || earlyStopping.monitor === 'loss') return;
-  const validation = await measureSplit('validation', run);
-  if (validation) monitoredValue(validation.metrics, earlyStopping);
 }
 
 /** Without validation, and where the best weights are not wanted, the later epoch is the best. */

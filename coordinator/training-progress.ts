@@ -5,14 +5,16 @@ import { FIRST_PLATEAU } from '../src/schedule/plateau.ts';
 import { NO_IMPROVEMENT } from './early-stopping.ts';
 
 const count = z.int().min(0);
+/** Of the infinite and not-a-number too: a run may come to them, and must then be able to go on. */
+const double = z.custom<number>((value) => typeof value === 'number', 'not a number');
 
 /** An epoch that is over. */
 const epochLosses = z.strictObject({
   epoch: z.int().min(1),
   /** Mean loss over the epoch's samples, each before its step. */
-  trainLoss: z.number(),
+  trainLoss: double,
   /** Undefined without validation. */
-  validationLoss: z.number().optional(),
+  validationLoss: double.optional(),
 });
 
 /** As a checkpoint holds it. */
@@ -21,21 +23,21 @@ export const trainingProgressSchema = z.strictObject({
   history: z.array(epochLosses),
   /** Of the epoch under way: batches that are done, their sums of losses and weights, and the time they took. */
   batchesDone: count,
-  lossSum: z.number(),
-  weightSum: z.number(),
-  epochSeconds: z.number(),
+  lossSum: double,
+  weightSum: double,
+  epochSeconds: double,
   /** Spent in the steps of epochs that are over. */
-  trainSeconds: z.number(),
+  trainSeconds: double,
   /** Most workers at one time, so far. */
   maxWorkers: count,
   improvement: z.strictObject({
-    best: z.number().optional(),
-    reference: z.number().optional(),
+    best: double.optional(),
+    reference: double.optional(),
     numWithout: count,
   }),
   plateau: z.strictObject({
-    factor: z.number(),
-    best: z.number().optional(),
+    factor: double,
+    best: double.optional(),
     numBad: count,
     cooldown: count,
   }),

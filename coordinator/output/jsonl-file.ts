@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { parseJson } from '../../src/json.ts';
 import { LineFile } from '../../src/line-file.ts';
 import { printable } from '../../src/printable.ts';
+import { stringifyRecord } from '../../src/record-json.ts';
 import { openRegularFileSync } from '../../src/regular-file.ts';
 
 /** A record takes some hundred bytes, or MiB with thousands of classes; a line that never ends is none. */
@@ -10,7 +11,7 @@ const MAX_LINE_BYTES = 2 ** 26;
 /** Read at once: a long run records more than a string or a buffer can hold. */
 const SLICE_BYTES = 2 ** 20;
 
-/** Appends records to a JSONL file. Not-a-number and infinities become null, as JSON has neither. */
+/** Appends records to a JSONL file. */
 export class JsonlFile {
   readonly #path: string;
   readonly #file: LineFile;
@@ -24,7 +25,7 @@ export class JsonlFile {
   /** Writes one line, or none of it, and throws as {@link LineFile.append} does. */
   append(record: object): void {
     // Such files are watched in terminals; escaped, the values are the same.
-    this.#file.append(`${printable(JSON.stringify(record))}\n`);
+    this.#file.append(`${printable(stringifyRecord(record))}\n`);
   }
 
   /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */

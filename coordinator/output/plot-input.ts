@@ -14,6 +14,8 @@ export interface LossCurvesPlot {
   }[];
   /** Marked in the plot. */
   readonly bestEpoch?: number | undefined;
+  /** What makes it the best, where that is not the loss: `greatest validation r2`. */
+  readonly bestBy?: string | undefined;
 }
 
 /** A regression's rows in the target's own units. */

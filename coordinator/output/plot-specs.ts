@@ -27,14 +27,15 @@ export function plotSpec(input: PlotInput): TopLevelSpec {
   }
 }
 
-function lossCurves({ epochs, loss, bestEpoch }: LossCurvesPlot): TopLevelSpec {
+function lossCurves({ epochs, loss, bestEpoch, bestBy }: LossCurvesPlot): TopLevelSpec {
   const values = epochs.flatMap(({ epoch, train, validation }) => [
     { epoch, split: 'train', loss: train },
     ...(validation === undefined ? [] : [{ epoch, split: 'validation', loss: validation }]),
   ]);
   const hasValidation = epochs.some(({ validation }) => validation !== undefined);
   const best = epochs.filter(({ epoch }) => epoch === bestEpoch);
-  const subtitle = bestEpoch === undefined ? '' : `Dashed: the best epoch, ${bestEpoch}`;
+  const reason = bestBy === undefined ? '' : ` (${bestBy})`;
+  const subtitle = bestEpoch === undefined ? '' : `Dashed: the best epoch, ${bestEpoch}${reason}`;
   return {
     ...BASE,
     title: { text: 'Loss by epoch', subtitle },

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import { makeDirectory } from '../../src/make-directory.ts';
+import { stringifyRecord } from '../../src/record-json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 import { causeInWords, writeResultFile } from './result-file.ts';
 import type { Summary } from './summary.ts';
@@ -100,7 +101,7 @@ export class RunDirectory {
 
   /** Its presence marks the run as finished. @throws LockstepError (exit 4) if the disk refuses it. */
   async writeSummary(summary: Summary): Promise<void> {
-    await writeResultFile(this.summaryPath, `${JSON.stringify(summary, null, 2)}\n`);
+    await writeResultFile(this.summaryPath, `${stringifyRecord(summary, 2)}\n`);
   }
 }
 

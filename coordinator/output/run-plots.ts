@@ -1,6 +1,8 @@
 // Which plots a finished run gets.
 import type { Config } from '../../src/config/schema.ts';
 import type { LoadedData } from '../../src/data/load.ts';
+import { LOSS } from '../../src/metrics/definitions.ts';
+import { directionOf } from '../early-stopping.ts';
 import type { MeasuredSplit } from '../measure.ts';
 import type { TrainingResult } from '../train.ts';
 import type { PlotInput, PlottedSplit } from './plot-input.ts';
@@ -16,12 +18,19 @@ export function runPlots(config: Config, data: LoadedData, result: TrainingResul
       validation: validationLoss,
     })),
     bestEpoch: result.best.epoch,
+    bestBy: reasonOf(config),
   };
   return [
     curves,
     ...splitPlots('validation', result.validation, data.classNames, config.data.targetUnit),
     ...splitPlots('test', result.test, data.classNames, config.data.targetUnit),
   ];
+}
+
+/** By what the best epoch was chosen; undefined for the loss, which the plot shows, and where the last one counts. */
+function reasonOf({ earlyStopping }: Config): string | undefined {
+  if (!earlyStopping?.restoreBest || earlyStopping.monitor === LOSS.name) return undefined;
+  return `${directionOf(earlyStopping) === 'min' ? 'least' : 'greatest'} validation ${earlyStopping.monitor}`;
 }
 
 function splitPlots(

@@ -6,6 +6,7 @@ import { numBatches } from '../../src/data/batches.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/numerics.ts';
 import type { Logger, Screen } from '../../src/log.ts';
+import { metricNamed } from '../../src/metrics/definitions.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { RosterEvent } from '../start-compute.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../train.ts';
@@ -84,16 +85,6 @@ export interface ResumePoint {
   readonly wallSeconds: number;
 }
 
-/** What an epoch's line on the screen has room for; `metrics.jsonl` has all. */
-const SHOWN_METRICS = [
-  'train/loss',
-  'val/loss',
-  'val/r2',
-  'val/transformed/r2',
-  'val/accuracy',
-  'val/perplexity',
-];
-
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {
   readonly #metrics: MetricLogger;
@@ -101,6 +92,9 @@ export class RunRecorder implements TrainingObserver {
   readonly #events: JsonlFile;
   readonly #log: Logger;
   #hasLostEvents = false;
+  readonly #monitor: string | undefined;
+  /** Metrics of which the user knows that they are not finite. */
+  readonly #notFinite = new Set<string>();
   readonly #screen: Screen;
   readonly #progressSize: { epochs: number; steps: number };
   readonly #startedMs: number;
@@ -122,6 +116,7 @@ export class RunRecorder implements TrainingObserver {
     this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
     this.#events = new JsonlFile(directory.eventsPath);
     this.#log = log;
+    this.#monitor = config.earlyStopping?.monitor;
     this.#screen = screen;
     const { epochs, batchSize } = config;
     this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
@@ -169,16 +164,18 @@ export class RunRecorder implements TrainingObserver {
   onEpoch(record: EpochRecord): void {
     const { step, epoch, trainLoss, validation, samplesPerSecond, workers, weightsSha256 } = record;
     const measured = Object.entries(validation ? scalarMetrics(validation) : {});
-    const metrics: Record<string, number> = {
+    const named = (values: typeof measured): Record<string, number> => ({
       'train/loss': trainLoss,
-      ...Object.fromEntries(measured.map(([name, value]) => [`val/${name}`, value])),
-    };
-    this.#record(step, { epoch, ...metrics, samplesPerSecond, workers });
+      ...Object.fromEntries(values.map(([name, value]) => [`val/${name}`, value])),
+    });
+    this.#record(step, { epoch, ...named(measured), samplesPerSecond, workers });
     this.event({ type: 'epochDone', epoch, step, trainLoss, weightsSha256 });
-    const shown = Object.fromEntries(
-      SHOWN_METRICS.flatMap((name) => (name in metrics ? [[name, metrics[name] as number]] : [])),
+    // An epoch's line on the screen has no room for all.
+    const shown = named(
+      measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true),
     );
     this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
+    this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured);
   }
 
   /** Takes the progress bar away; may be called again. */
@@ -189,12 +186,25 @@ export class RunRecorder implements TrainingObserver {
 
   /** Ends all records; without a summary if the run did not finish. */
   async close(summary: Summary | undefined): Promise<void> {
+    if (summary?.test) this.#warnOfNotFinite('the test', Object.entries(scalarMetrics(summary.test)));
     const end = summary
       ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 }
       : { type: 'runEnded' as const };
     this.event(end);
     this.#events.close();
     await this.#metrics.finish(summary);
+  }
+
+  /** Once for each metric: the records have every value. */
+  #warnOfNotFinite(where: string, measured: readonly [name: string, value: number][]): void {
+    const found = measured.filter(([name, value]) => !Number.isFinite(value) && !this.#notFinite.has(name));
+    if (found.length === 0) return;
+    for (const [name] of found) this.#notFinite.add(name);
+    const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
+    const decides = found.some(([name]) => name === this.#monitor)
+      ? `; an epoch whose ${this.#monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
+      : '';
+    this.#log.warn(`${where} gives ${list}${decides}`);
   }
 
   #record(step: number, values: Readonly<Record<string, number>>): void {

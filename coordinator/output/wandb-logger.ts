@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
+import { recordNumber } from '../../src/record-json.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';
 
@@ -18,9 +19,12 @@ export interface WandbRunOptions {
   readonly tags: readonly string[];
 }
 
+/** As the service has them: what is not finite is a string. */
+type WandbValues = Readonly<Record<string, number | string>>;
+
 /** To the thread. */
 export type WandbMessage =
-  | { readonly type: 'log'; readonly step: number; readonly values: Readonly<Record<string, number>> }
+  | { readonly type: 'log'; readonly step: number; readonly values: WandbValues }
   | { readonly type: 'finish'; readonly exitCode: number };
 
 /** From the thread. */
@@ -97,12 +101,13 @@ export class WandbLogger implements MetricLogger {
 
   log({ _step, _runtime, _timestamp, ...values }: MetricRecord): void {
     this.#lastStep = _step;
-    this.#send({ type: 'log', step: _step, values });
+    this.#send({ type: 'log', step: _step, values: recordValues(values) });
   }
 
   async finish(summary: Summary | undefined): Promise<void> {
     if (this.#state === 'over') return;
-    if (summary) this.#send({ type: 'log', step: this.#lastStep, values: resultValues(summary) });
+    if (summary)
+      this.#send({ type: 'log', step: this.#lastStep, values: recordValues(resultValues(summary)) });
     const over = new Promise<void>((resolve) => (this.#onOver = resolve));
     this.#send({ type: 'finish', exitCode: summary ? 0 : 1 });
     const timer = new AbortController();
@@ -156,6 +161,10 @@ function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Recor
     trainSeconds,
     ...Object.fromEntries([...named('best', best), ...(test ? named('test', scalarMetrics(test)) : [])]),
   };
+}
+
+function recordValues(values: Readonly<Record<string, number>>): WandbValues {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, recordNumber(value)]));
 }
 
 function explain(error: Error): string {

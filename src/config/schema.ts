@@ -142,7 +142,9 @@ const earlyStopping = z
     mode: z
       .enum(['min', 'max'])
       .optional()
-      .describe('What is better; default: min for loss, rmse, mae, mape, perplexity, max for others'),
+      .describe(
+        'Whether less or more of it is better; default: as the metric is defined (docs/config.md, Metrics)',
+      ),
     restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
   })
   .describe('Ends a training that no longer improves');

@@ -28,24 +28,36 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
   if (loss.kind === 'binaryCrossEntropy') {
     const classes = names.length === 1 ? fitTwoClasses(table, names[0] as string) : undefined;
     if (classes) return classes;
+    refuseClassWeights(config, names[0] as string);
     for (const name of names) refuseImprobable(table, name);
   }
   refuseTextTargets(table, names, loss.kind);
-  return fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
+  const target = fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
+  const isBinary =
+    loss.kind === 'binaryCrossEntropy' && names.every((name) => columnOf(table, name).values.every(isLabel));
+  return isBinary ? { ...target, isBinary } : target;
+}
+
+function isLabel(value: number): boolean {
+  return value === 0 || value === 1;
 }
 
 function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config): void {
   if (target.kind === 'labels') return refuseUnknownLabels(table, target, data.ignoreIndex);
   if (loss.kind !== 'binaryCrossEntropy') return;
-  for (const { column } of target.columns) refuseImprobable(table, column);
+  for (const { column } of target.columns) {
+    if (target.isBinary) refuseUncertain(table, column);
+    else refuseImprobable(table, column);
+  }
 }
 
 /** Two texts, the second in the order of their code units being the yes, or the numbers 0 and 1; else undefined. */
 function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'labels' }) | undefined {
   const column = columnOf(table, name);
   if (column.kind === 'number') {
-    const isBinary = column.values.every((value) => value === 0 || value === 1);
-    return isBinary ? { kind: 'labels', column: name, cells: 'index', classNames: indexNames(2) } : undefined;
+    return column.values.every(isLabel)
+      ? { kind: 'labels', column: name, cells: 'index', classNames: indexNames(2) }
+      : undefined;
   }
   const classNames = [...new Set(column.values)]
     .map((code) => column.categories[code] as string)
@@ -55,12 +67,27 @@ function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'lab
   throw configError('E_CONFIG_CLASSES', message, 'set loss: crossEntropy for more classes');
 }
 
+/** They would weigh nothing, in silence. */
+function refuseClassWeights({ classWeights }: Config, name: string): void {
+  if (classWeights === undefined) return;
+  const message = `classWeights weigh two classes; target "${name}" holds other numbers than 0 and 1`;
+  throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or weigh rows by data.weights');
+}
+
 function refuseImprobable(table: Table, name: string): void {
   const { kind, values } = columnOf(table, name);
   if (kind === 'text') return;
   const bad = values.findIndex((value) => !(value >= 0 && value <= 1));
   if (bad === -1) return;
   const message = `target "${name}" is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
+  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
+}
+
+function refuseUncertain(table: Table, name: string): void {
+  const { values } = columnOf(table, name);
+  const bad = values.findIndex((value) => !isLabel(value));
+  if (bad === -1) return;
+  const message = `target "${name}" is ${values[bad]}; the model was trained on labels, which are 0 or 1`;
   throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
 }
 

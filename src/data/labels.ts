@@ -81,7 +81,7 @@ export function describeBadLabel(label: number, classes: number | undefined): st
 }
 
 /**
- * Checks that training has at least two classes and warns of those that only the other splits have.
+ * Checks that training has at least two classes; warns of those that only the other splits have, and of a split of one.
  *
  * @throws LockstepError if there is only one class to learn.
  */
@@ -101,6 +101,10 @@ export function checkClasses(
     for (const label of untrained.sort((a, b) => a - b)) {
       warn(`class ${classNames[label]} appears in ${split}, never in train`);
     }
+    const [only, ...others] = classesIn(labels, splits[split]);
+    if (only === undefined || others.length > 0) continue;
+    const missing = classNames.length === 2 ? ', and there is no rocAuc' : '';
+    warn(`every row of ${split} is class "${classNames[only]}": its metrics say little${missing}`);
   }
 }
 

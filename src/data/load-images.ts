@@ -64,6 +64,7 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
     classNames,
     classWeights,
     sampleWeights,
+    targetValues: [],
   };
 }
 

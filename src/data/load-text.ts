@@ -44,6 +44,7 @@ export async function packText(files: SplitFiles<TextFile>, request: LoadRequest
     targetNames: [TARGET_NAME],
     classNames,
     sampleWeights: undefined,
+    targetValues: [],
   };
 }
 

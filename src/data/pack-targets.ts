@@ -5,7 +5,7 @@ import { encodeLabels, encodeTargetValues } from './encode.ts';
 import { classWeightsOf, foldWeights, rowWeights, wantsWeights } from './fold-weights.ts';
 import { checkClasses } from './labels.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
-import type { Table } from './table.ts';
+import { columnOf, type Table } from './table.ts';
 import type { FittedTarget } from './transforms.ts';
 
 type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' | 'hasWeights'>;
@@ -22,7 +22,7 @@ export function layOutTargets(target: FittedTarget, config: Config): TargetLayou
   };
 }
 
-/** Fills the blocks of targets and weights; returns how much rows count in metrics, and classes in the loss. */
+/** Fills the blocks of targets and weights; returns what metrics need of them besides, and the weights of classes. */
 export function packTargets(
   blob: Uint8Array,
   parts: {
@@ -32,14 +32,16 @@ export function packTargets(
     readonly splits: SplitIndices;
     readonly request: LoadRequest;
   },
-): Pick<PackedRows, 'classWeights' | 'sampleWeights'> {
+): Pick<PackedRows, 'classWeights' | 'sampleWeights' | 'targetValues'> {
   const { table, layout, splits, target } = parts;
   const { config, fitted, math, warn } = parts.request;
   const rows = rowWeights(table, config.data.weights);
   if (target.kind === 'values') {
     const out = targetView({ layout, blob }) as Float32Array;
     encodeTargetValues(table, target, { out, math });
-    return { sampleWeights: foldWeights(blob, layout, { rows }) };
+    // Copies, for a column's own buffer may be twice as long.
+    const targetValues = target.columns.map(({ column }) => columnOf(table, column).values.slice());
+    return { sampleWeights: foldWeights(blob, layout, { rows }), targetValues };
   }
   const { classNames } = target;
   const labels = encodeLabels(table, target, config.data.ignoreIndex);
@@ -49,5 +51,5 @@ export function packTargets(
     : classWeightsOf(config.classWeights, { classNames, labels, splits });
   const sampleWeights = foldWeights(blob, layout, { rows, labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
-  return { classWeights, sampleWeights };
+  return { classWeights, sampleWeights, targetValues: [] };
 }

@@ -39,4 +39,9 @@ export interface PackedRows extends FittedData {
    * classes. Undefined where all count alike.
    */
   readonly sampleWeights: Float32Array | undefined;
+  /**
+   * Of each target column the numbers as they were read, for all rows: transforms and float32 have left less of them in
+   * the blob. Empty where targets are labels. Only the coordinator has them; they take 8 bytes each.
+   */
+  readonly targetValues: readonly Float64Array[];
 }

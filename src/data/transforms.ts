@@ -64,6 +64,8 @@ export type FittedTarget =
   | {
       readonly kind: 'values';
       readonly columns: readonly { readonly column: string; readonly steps: readonly TargetStep[] }[];
+      /** Whether each number is a label that is there (1) or not (0), and not a probability: binaryCrossEntropy only. */
+      readonly isBinary?: true | undefined;
     }
   | {
       readonly kind: 'labels';
@@ -142,7 +144,7 @@ export function fitTargetValues(
     readonly math: HostMath;
     readonly warn: (message: string) => void;
   },
-): FittedTarget {
+): FittedTarget & { kind: 'values' } {
   const constant: string[] = [];
   const columns = options.names.map((column) => {
     const values = columnOf(table, column).values;

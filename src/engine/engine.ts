@@ -5,7 +5,7 @@ import { sizeOf } from '../layers/layer.ts';
 import type { LayerRunner, Pass } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Loss } from '../losses/loss.ts';
-import { createLoss } from '../losses/registry.ts';
+import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
 import type { Model, Piece } from '../model/model.ts';
@@ -49,7 +49,7 @@ export interface GradientPiece {
 export interface RangeEvaluation {
   /** f64 sum of losses of each leaf. */
   readonly lossSums: Float64Array;
-  /** f32 [rows, evaluationWidth]: what the model predicts, or the ranks of labels; a copy. */
+  /** f32 [rows, evaluationWidth]: what the model predicts, or how its sequences are met; a copy. */
   readonly outputs: Float32Array;
 }
 
@@ -87,6 +87,8 @@ type PassOptions = Pick<Pass, 'bounds' | 'gradient' | 'isTraining' | 'step'> & {
 export class Engine {
   readonly #parts: EngineParts;
   readonly #loss: Loss;
+  /** Beside a smoothed loss of sequences. */
+  readonly #logLoss: Loss | undefined;
   readonly #site: ThreadSite;
   readonly #runner: LayerRunner;
   readonly #buffers: Buffers;
@@ -98,6 +100,7 @@ export class Engine {
     const { kernels, memory, model, plan, weights } = parts;
     this.#parts = parts;
     this.#loss = createLoss(parts.loss);
+    this.#logLoss = unsmoothedLoss(parts.loss);
     this.#site = ThreadSite.allocate(kernels, memory, weights, plan);
     this.#buffers = allocateBuffers(parts, this.#site);
     this.#runner = model.stack.createRunner(this.#site);
@@ -127,8 +130,8 @@ export class Engine {
 
   /** Losses and outputs of a range; reads the weights only. */
   evaluate(range: RowRange): RangeEvaluation {
-    const { plan, model, memory, samples } = this.#parts;
-    const width = evaluationWidth(model, samples.layout);
+    const { plan, model, memory, loss, samples } = this.#parts;
+    const width = evaluationWidth(model, samples.layout, loss);
     const numRows = range.indices.length;
     const outputs = new Float32Array(numRows * width);
     const rowLosses = new Float64Array(numRows);
@@ -137,10 +140,11 @@ export class Engine {
       const bounds = Uint32Array.of(0, indices.length);
       const pass = this.#startPass({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
       const address = this.#runner.forward(pass, this.#buffers.features);
-      this.#runLoss(address, indices.length);
-      const shown = isSequence(samples.layout) ? this.#rankLabels(address, indices.length) : address;
-      outputs.set(memory.f32(shown, indices.length * width), start * width);
+      this.#runLoss(this.#loss, address, indices.length);
       rowLosses.set(memory.f64(this.#buffers.rowLosses, indices.length), start);
+      const shown = outputs.subarray(start * width, (start + indices.length) * width);
+      if (isSequence(samples.layout)) this.#describeSequences(address, shown, width);
+      else shown.set(memory.f32(address, shown.length));
     }
     const lossSums = new Float64Array(range.bounds.length - 1);
     for (let leaf = 0; leaf < lossSums.length; leaf++) {
@@ -235,24 +239,31 @@ export class Engine {
   }
 
   /** Losses of the rows into `rowLosses`, and their gradient into the first error block. */
-  #runLoss(outputs: number, rows: number): void {
+  #runLoss(loss: Loss, outputs: number, rows: number): void {
     const { kernels, model } = this.#parts;
     const { targets, weights, lossGradient: dY, rowLosses } = this.#buffers;
-    this.#loss.run(kernels, { outputs, targets, weights, rows, shape: model.outputShape, dY, rowLosses });
+    loss.run(kernels, { outputs, targets, weights, rows, shape: model.outputShape, dY, rowLosses });
   }
 
-  /** Ranks of the labels [rows, positions], in the place of the gradient that an evaluation has no use for. */
-  #rankLabels(outputs: number, rows: number): number {
-    const { kernels, model, samples } = this.#parts;
-    const { targets, lossGradient } = this.#buffers;
-    const classes = model.outputShape.at(-1) as number;
-    kernels.labelRanks(outputs, targets, rows * samples.layout.targetWidth, classes, lossGradient);
-    return lossGradient;
+  /** Fills `described` [rows, width] as `evaluation.ts` says. What is computed takes the place of the loss and its gradient. */
+  #describeSequences(outputs: number, described: Float32Array, width: number): void {
+    const { kernels, memory, model, samples } = this.#parts;
+    const { lossGradient, rowLosses, targets } = this.#buffers;
+    const positions = samples.layout.targetWidth;
+    const rows = described.length / width;
+    if (this.#logLoss) this.#runLoss(this.#logLoss, outputs, rows);
+    kernels.labelRanks(outputs, targets, rows * positions, model.outputShape.at(-1) as number, lossGradient);
+    const ranks = memory.f32(lossGradient, rows * positions);
+    const logLosses = memory.f64(rowLosses, rows);
+    for (let row = 0; row < rows; row++) {
+      described.set(ranks.subarray(row * positions, (row + 1) * positions), row * width);
+      if (this.#logLoss) described[row * width + positions] = logLosses[row] as number;
+    }
   }
 
   #lossBackward({ bounds, gradient, indices, merges }: TreePass, outputs: number): void {
     const { memory } = this.#parts;
-    this.#runLoss(outputs, indices.length);
+    this.#runLoss(this.#loss, outputs, indices.length);
     const rowLosses = memory.f64(this.#buffers.rowLosses, indices.length);
     const leafSums: number[] = [];
     for (let leaf = 0; leaf + 1 < bounds.length; leaf++) {

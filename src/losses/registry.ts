@@ -42,6 +42,13 @@ export function resolveLoss(input: LossInput): LossSpec {
   return lossSchema.parse(typeof input === 'string' ? { kind: input } : input);
 }
 
+/** The log loss that a smoothed loss is a variant of; undefined for every other loss. */
+export function unsmoothedLoss(input: LossInput): Loss | undefined {
+  const spec = resolveLoss(input);
+  if (spec.kind !== 'crossEntropy' || spec.labelSmoothing === 0) return undefined;
+  return crossEntropyLoss({ ...spec, labelSmoothing: 0 });
+}
+
 /** Makes a loss. */
 export function createLoss(input: LossInput): Loss {
   const spec = resolveLoss(input);

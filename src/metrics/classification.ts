@@ -3,7 +3,7 @@
 // on that order only, never on who computed the rows.
 import { treeSum } from '../tree.ts';
 import { rocCurve } from './roc.ts';
-import { ratio, requireRows, totalOf } from './weighting.ts';
+import { ratio, requireRows, totalOf, weigh } from './weighting.ts';
 import type { RowWeights } from './weighting.ts';
 
 /** Ratios of one class, or their mean over classes; a ratio of 0 to 0 counts as 0. */
@@ -56,8 +56,14 @@ export interface ClassificationOutcome {
   readonly weights?: RowWeights;
   /** Asks for the share of rows whose class is among the largest `topK` outputs. */
   readonly topK?: number | undefined;
-  /** Asks for the log loss, which the host may not compute by its own functions. */
-  readonly math?: { log(x: number): number; exp(x: number): number } | undefined;
+  /** Asks for the log loss, where the loss is something else. */
+  readonly math?: ClassMath | undefined;
+}
+
+/** What the host may not compute by its own functions. */
+interface ClassMath {
+  log(x: number): number;
+  exp(x: number): number;
 }
 
 /** Metrics of a classification; the largest output of a row is its prediction, the lowest class winning a tie. */
@@ -86,19 +92,16 @@ export interface BinaryOutcome {
   readonly numColumns: number;
   readonly loss: number;
   readonly weights?: RowWeights;
+  /** Asks for the log loss, where the loss is something else. */
+  readonly math?: ClassMath | undefined;
 }
 
 /**
  * Metrics of labels that are there or not. Of one column they are those of a classification with classes 0 and 1;
  * of several each is a label of its own: the accuracy is over all cells, and `perClass` has one entry a column.
  */
-export function binaryMetrics({
-  outputs,
-  targets,
-  numColumns,
-  ...rest
-}: BinaryOutcome): ClassificationMetrics {
-  const { loss, weights } = rest;
+export function binaryMetrics(outcome: BinaryOutcome): ClassificationMetrics {
+  const { outputs, targets, numColumns, loss, weights, math } = outcome;
   const numRows = requireRows(targets.length / numColumns);
   const columns = Array.from({ length: numColumns }, (_, column) => {
     const pick = (values: Float32Array, row: number): number => values[row * numColumns + column]!;
@@ -109,15 +112,18 @@ export function binaryMetrics({
     return { ...compareClasses({ labels, predicted, numClasses: 2, weights }), area };
   });
   const areas = columns.flatMap(({ area }) => area ?? []);
-  const rocAuc = areas.length > 0 ? { rocAuc: meanOf(areas) } : {};
+  const rest = {
+    ...(areas.length > 0 && { rocAuc: meanOf(areas) }),
+    ...(math && { logLoss: binaryLogLoss(outcome, math) }),
+  };
   const [first] = columns;
   if (columns.length === 1 && first) {
     const { area: _, ...classes } = first;
-    return { loss, ...classes, ...rocAuc };
+    return { loss, ...classes, ...rest };
   }
   const perClass = columns.map(({ perClass: [, present] }) => present!);
   const accuracy = meanOf(columns.map((column) => column.accuracy));
-  return { loss, accuracy, perClass, macro: meanRatios(perClass), ...rocAuc };
+  return { loss, accuracy, perClass, macro: meanRatios(perClass), ...rest };
 }
 
 /** Share of rows whose rank (0: the largest output) is below k. */
@@ -226,13 +232,27 @@ function logitDifferences(outputs: Float32Array): Float64Array {
 function logLossOf(
   { outputs, labels, weights }: ClassificationOutcome,
   numClasses: number,
-  math: NonNullable<ClassificationOutcome['math']>,
+  math: ClassMath,
 ): number {
   const losses = Float64Array.from(labels, (label, row) => {
     const logits = outputs.subarray(row * numClasses, (row + 1) * numClasses);
     const max = logits.reduce((largest, value) => Math.max(largest, value), Number.NEGATIVE_INFINITY);
     const sum = logits.reduce((total, value) => total + math.exp(value - max), 0);
-    return (math.log(sum) + max - logits[label]!) * (weights?.[row] ?? 1);
+    return math.log(sum) + max - logits[label]!;
   });
-  return treeSum(losses) / totalOf(weights, labels.length);
+  return treeSum(weigh(losses, weights)) / totalOf(weights, labels.length);
+}
+
+/** Of a row the mean over its labels: log(1 + e^-|y|) + max(y, 0) - y t. */
+function binaryLogLoss({ outputs, targets, numColumns, weights }: BinaryOutcome, math: ClassMath): number {
+  const numRows = targets.length / numColumns;
+  const losses = Float64Array.from({ length: numRows }, (_, row) => {
+    let sum = 0;
+    for (let at = row * numColumns; at < (row + 1) * numColumns; at++) {
+      const logit = outputs[at]!;
+      sum += math.log(1 + math.exp(-Math.abs(logit))) + Math.max(logit, 0) - logit * targets[at]!;
+    }
+    return sum / numColumns;
+  });
+  return treeSum(weigh(losses, weights)) / totalOf(weights, numRows);
 }

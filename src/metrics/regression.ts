@@ -27,60 +27,49 @@ export interface RegressionMetrics extends RegressionErrors {
   readonly transformed?: RegressionErrors | undefined;
 }
 
+/** What is predicted of one target, row by row. */
+export interface TargetColumn {
+  readonly predicted: Float64Array;
+  readonly actual: Float64Array;
+}
+
 /** What `regressionMetrics` needs to know of a split. */
 export interface RegressionOutcome {
-  /** Row-major [rows, columns], in trained units. */
-  readonly predictions: ArrayLike<number>;
-  /** Row-major [rows, columns], in trained units. */
-  readonly targets: ArrayLike<number>;
-  /** Target columns; default 1. */
-  readonly numColumns?: number | undefined;
+  /** Every target column in its own unit. */
+  readonly columns: readonly TargetColumn[];
+  /** The same in the units that were trained on; undefined where no target is transformed. */
+  readonly transformed?: readonly TargetColumn[] | undefined;
   /** Mean loss per row. */
   readonly loss: number;
   /** Of each row; they count as scikit-learn's `sample_weight` does. */
   readonly weights?: RowWeights;
-  /** Takes a value of a column from trained units back to the target's own. */
-  readonly inverse?: ((column: number, value: number) => number) | undefined;
 }
 
 /** Metrics of a regression, defined as scikit-learn defines them with `multioutput='uniform_average'`. */
 export function regressionMetrics(outcome: RegressionOutcome): RegressionMetrics {
-  const { predictions, targets, loss, weights, inverse } = outcome;
-  const numColumns = outcome.numColumns ?? 1;
-  requireRows(targets.length / numColumns);
-  if (predictions.length !== targets.length) {
-    throw new RangeError(`${predictions.length} predictions for ${targets.length} targets`);
+  const { columns, transformed, loss, weights } = outcome;
+  for (const { predicted, actual } of [...columns, ...(transformed ?? [])]) {
+    requireRows(actual.length);
+    if (predicted.length !== actual.length) {
+      throw new RangeError(`${predicted.length} predictions for ${actual.length} targets`);
+    }
   }
-  const columns = Array.from({ length: numColumns }, (_, column) => ({
-    predicted: pickColumn(predictions, column, numColumns),
-    actual: pickColumn(targets, column, numColumns),
-    weights,
-  }));
-  const trained = averageErrors(columns);
-  if (!inverse) return { loss, ...trained, ...relativeErrors(columns) };
-  const own = columns.map(({ predicted, actual }, column) => ({
-    predicted: predicted.map((value) => inverse(column, value)),
-    actual: actual.map((value) => inverse(column, value)),
-    weights,
-  }));
-  return { loss, ...averageErrors(own), ...relativeErrors(own), transformed: trained };
+  return {
+    loss,
+    ...averageErrors(columns, weights),
+    ...relativeErrors(columns, weights),
+    ...(transformed && { transformed: averageErrors(transformed, weights) }),
+  };
 }
 
-interface Column {
-  readonly predicted: Float64Array;
-  readonly actual: Float64Array;
-  readonly weights: RowWeights;
-}
-
-function averageErrors(columns: readonly Column[]): RegressionErrors {
-  const errors = columns.map(columnErrors);
+function averageErrors(columns: readonly TargetColumn[], weights: RowWeights): RegressionErrors {
+  const errors = columns.map((column) => columnErrors(column, weights));
   const average = (key: keyof RegressionErrors): number =>
     treeSum(errors.map((column) => column[key])) / errors.length;
   return { rmse: average('rmse'), mae: average('mae'), r2: average('r2') };
 }
 
-function columnErrors(column: Column): RegressionErrors {
-  const { predicted, actual, weights } = column;
+function columnErrors({ predicted, actual }: TargetColumn, weights: RowWeights): RegressionErrors {
   const total = totalOf(weights, actual.length);
   const residuals = actual.map((value, row) => value - predicted[row]!);
   const squares = treeSum(
@@ -92,17 +81,27 @@ function columnErrors(column: Column): RegressionErrors {
   return {
     rmse: Math.sqrt(squares / total),
     mae: treeSum(weigh(residuals.map(Math.abs), weights)) / total,
-    r2: determination(squares, column),
+    r2: determination(squares, actual, weights),
   };
 }
 
 /** R2 = 1 - residual squares / squares about the mean. */
-function determination(residualSquares: number, { actual, weights }: Column): number {
+function determination(residualSquares: number, actual: Float64Array, weights: RowWeights): number {
+  const squares = squaresAboutMean(actual, weights);
+  if (squares === 0) return residualSquares === 0 ? 1 : 0;
+  return 1 - residualSquares / squares;
+}
+
+function squaresAboutMean(actual: Float64Array, weights: RowWeights): number {
   // Asked of the values themselves: a rounded mean would leave squares just above zero.
-  if (isConstant(actual, weights)) return residualSquares === 0 ? 1 : 0;
+  if (isConstant(actual, weights)) return 0;
   const mean = treeSum(weigh(actual, weights)) / totalOf(weights, actual.length);
-  const squares = actual.map((value) => (value - mean) * (value - mean));
-  return 1 - residualSquares / treeSum(weigh(squares, weights));
+  return treeSum(
+    weigh(
+      actual.map((value) => (value - mean) * (value - mean)),
+      weights,
+    ),
+  );
 }
 
 function isConstant(actual: Float64Array, weights: RowWeights): boolean {
@@ -111,26 +110,23 @@ function isConstant(actual: Float64Array, weights: RowWeights): boolean {
 }
 
 /** The mean over columns that have a target other than 0. */
-function relativeErrors(columns: readonly Column[]): Pick<RegressionMetrics, 'mape' | 'mapeZeros'> {
+function relativeErrors(
+  columns: readonly TargetColumn[],
+  weights: RowWeights,
+): Pick<RegressionMetrics, 'mape' | 'mapeZeros'> {
   const means: number[] = [];
   let mapeZeros = 0;
-  for (const { predicted, actual, weights } of columns) {
+  for (const { predicted, actual } of columns) {
     const ratios = actual.map((value, row) =>
       value === 0 ? 0 : Math.abs((value - predicted[row]!) / value),
     );
     const shares = actual.map((value, row) => (value === 0 ? 0 : (weights?.[row] ?? 1)));
     const total = treeSum(shares);
-    if (total > 0) means.push(treeSum(ratios.map((ratio, row) => ratio * shares[row]!)) / total);
+    if (total > 0) means.push(treeSum(weigh(ratios, weights)) / total);
     mapeZeros += actual.reduce((count, value, row) => count + Number(value === 0 && weights?.[row] !== 0), 0);
   }
   return {
     ...(means.length > 0 && { mape: treeSum(means) / means.length }),
     ...(mapeZeros > 0 && { mapeZeros }),
   };
-}
-
-function pickColumn(values: ArrayLike<number>, column: number, numColumns: number): Float64Array {
-  const picked = new Float64Array(values.length / numColumns);
-  for (let row = 0; row < picked.length; row++) picked[row] = values[row * numColumns + column]!;
-  return picked;
 }

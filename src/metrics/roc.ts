@@ -18,7 +18,10 @@ export function rocCurve(
   labels: ArrayLike<number>,
   weights?: RowWeights,
 ): RocCurve | undefined {
-  const order = Uint32Array.from(scores, (_, row) => row).sort((a, b) => scores[b]! - scores[a]!);
+  // Without rows of weight 0, whose scores may be no numbers that have an order.
+  const order = Uint32Array.from(scores, (_, row) => row)
+    .filter((row) => weights?.[row] !== 0)
+    .sort((a, b) => scores[b]! - scores[a]!);
   const counts = [{ negatives: 0, positives: 0 }];
   let [negatives, positives] = [0, 0];
   order.forEach((row, place) => {

@@ -2,7 +2,8 @@
 // position: outputs themselves never leave the workers, being classes times as many.
 import { topKAccuracy } from './classification.ts';
 import type { TopK } from './classification.ts';
-import { requireRows } from './weighting.ts';
+import { treeSum } from '../tree.ts';
+import { requireRows, totalOf } from './weighting.ts';
 import type { RowWeights } from './weighting.ts';
 
 /** Metrics of sequences; each position counts with its weight. */
@@ -12,8 +13,10 @@ export interface SequenceMetrics {
   /** Share of positions whose largest output is the right class. */
   readonly accuracy: number;
   readonly topK?: TopK | undefined;
-  /** e^loss; present where the loss is the plain cross-entropy. */
-  readonly perplexity?: number | undefined;
+  /** Mean of -log of the right class's probability; present where the loss is something else. */
+  readonly logLoss?: number | undefined;
+  /** e to the mean log loss. */
+  readonly perplexity: number;
 }
 
 /** What `sequenceMetrics` needs to know of a split. */
@@ -24,17 +27,22 @@ export interface SequenceOutcome {
   /** [rows, positions] */
   readonly weights?: RowWeights;
   readonly topK?: number | undefined;
-  /** Asks for the perplexity, by an exponential that is not the host's. */
-  readonly exp?: ((x: number) => number) | undefined;
+  /** [rows]: sums over positions; given where the loss is not the log loss. */
+  readonly logLosses?: Float32Array | undefined;
+  /** An exponential that is not the host's. */
+  readonly exp: (x: number) => number;
 }
 
 /** Metrics of a split of sequences. */
-export function sequenceMetrics({ ranks, loss, weights, topK, exp }: SequenceOutcome): SequenceMetrics {
+export function sequenceMetrics(outcome: SequenceOutcome): SequenceMetrics {
+  const { ranks, loss, logLosses, weights, topK, exp } = outcome;
   requireRows(ranks.length);
+  const logLoss = logLosses && treeSum(logLosses) / totalOf(weights, ranks.length);
   return {
     loss,
     accuracy: topKAccuracy(ranks, 1, weights).accuracy,
     ...(topK !== undefined && { topK: topKAccuracy(ranks, topK, weights) }),
-    ...(exp && { perplexity: exp(loss) }),
+    ...(logLoss !== undefined && { logLoss }),
+    perplexity: exp(logLoss ?? loss),
   };
 }

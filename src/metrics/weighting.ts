@@ -4,9 +4,9 @@ import { treeSum } from '../tree.ts';
 /** One weight a row, at least 0; undefined where each row weighs 1. */
 export type RowWeights = Float32Array | undefined;
 
-/** Each value times its row's weight. */
+/** Each value times its row's weight; 0 where that is 0, for 0 times infinity is not a number. */
 export function weigh(values: Float64Array, weights: RowWeights): Float64Array {
-  return weights ? values.map((value, row) => value * weights[row]!) : values;
+  return weights ? values.map((value, row) => (weights[row] === 0 ? 0 : value * weights[row]!)) : values;
 }
 
 /** The sum of weights, along the tree. */

@@ -68,6 +68,7 @@ const target = z.discriminatedUnion('kind', [
       .array(z.object({ column: z.string(), steps: z.array(targetStep).readonly() }))
       .min(1)
       .readonly(),
+    isBinary: z.literal(true).optional(),
   }),
   z.object({
     kind: z.literal('labels'),

@@ -1,5 +1,6 @@
 // Reducing the learning rate when the validation loss stops falling, as PyTorch's ReduceLROnPlateau does (mode min,
 // relative threshold). What it remembers is plain data, so that a checkpoint can hold it.
+import { isBetter, LOSS } from '../metrics/definitions.ts';
 import type { ScheduleOf } from './schema.ts';
 
 /** What a run remembers between epochs. */
@@ -23,11 +24,12 @@ export function plateauAfter(
   state: PlateauState,
   loss: number,
 ): PlateauState {
-  const isBetter = state.best === undefined || loss < state.best * (1 - config.threshold);
-  const best = isBetter ? loss : state.best;
+  const bar = state.best === undefined ? undefined : state.best * (1 - config.threshold);
+  const isImproved = isBetter(LOSS.better, loss, bar);
+  const best = isImproved ? loss : state.best;
   const isCooling = state.cooldown > 0;
   const cooldown = isCooling ? state.cooldown - 1 : 0;
-  const numBad = isBetter || isCooling ? 0 : state.numBad + 1;
+  const numBad = isImproved || isCooling ? 0 : state.numBad + 1;
   if (numBad <= config.patience) return { factor: state.factor, best, numBad, cooldown };
   const lowest = Math.min(1, config.min / learningRate);
   const factor = Math.max(lowest, state.factor * config.factor);

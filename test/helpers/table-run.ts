@@ -55,3 +55,34 @@ export function writeTableRun(
   fs.writeFileSync(path.join(directory, 'table.csv'), table);
   fs.writeFileSync(path.join(directory, 'table.yaml'), stringify({ ...TABLE_CONFIG, ...values }));
 }
+
+/** 48 rows, of which 12 have a feature that takes what is predicted of a logarithm beyond every number. */
+export function infiniteTable(): string {
+  const rows = Array.from({ length: 48 }, (_, row) => {
+    const [a, b] = [((row * 7) % 13) / 13, row % 4 === 3 ? 1e5 : (row % 5) / 5];
+    return [a, b, 1 + a].join();
+  });
+  return `a,b,y\n${rows.join('\n')}\n`;
+}
+
+/** A training on `infiniteTable` that goes by an error in the target's own unit, which is infinite. */
+export const INFINITE_RUN = {
+  // One that draws weights of which predictions are large, not small.
+  seed: 1,
+  model: {
+    layers: [
+      { kind: 'dense' as const, units: 8, activation: 'relu' as const },
+      { kind: 'dense' as const, units: 1 },
+    ],
+  },
+  data: {
+    file: 'table.csv',
+    target: 'y',
+    targetTransform: ['log' as const],
+    standardize: false,
+    split: { validation: 0.25, test: 0.25 },
+  },
+  batchSize: 8,
+  epochs: 3,
+  earlyStopping: { monitor: 'rmse', patience: 10 },
+} satisfies Partial<ConfigInput>;

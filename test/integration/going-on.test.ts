@@ -1,8 +1,11 @@
 // Going on from any step of a training: the same weights as without an interruption, and the same way there.
 import { describe, expect, it } from 'vitest';
+import { trainingProgressSchema } from '../../coordinator/training-progress.ts';
+import type { TrainingProgress } from '../../coordinator/training-progress.ts';
+import { parseExactly, stringifyExactly } from '../../src/checkpoint/exact-json.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
 import type { Training } from '../helpers/in-process-training.ts';
-import { tableRun } from '../helpers/table-run.ts';
+import { INFINITE_RUN, infiniteTable, tableRun } from '../helpers/table-run.ts';
 
 /** Up to 20 epochs of 4 steps: averages, patience and learning rates that depend on what validation said before. */
 const RUN = {
@@ -42,4 +45,47 @@ describe('a training that goes on', () => {
       expect(lossesOf(rest)).toEqual(lossesOf(whole).slice(saved.optimizerSteps));
     }
   });
+
+  it('after any step does so where the metric that it goes by is infinite', async () => {
+    const directory = tableRun(INFINITE_RUN, infiniteTable());
+    const whole = await trainInProcess(directory, { isSaving: true });
+    expect(whole.epochs.map(({ validation }) => validation)).toMatchObject([
+      { rmse: Infinity, r2: -Infinity },
+      { rmse: Infinity, r2: -Infinity },
+      { rmse: Infinity, r2: -Infinity },
+    ]);
+    expect(whole.result.best.epoch).toBe(3);
+    for (const saved of whole.saved) {
+      expect(saved.progress.improvement.best).toBeUndefined();
+      const rest = await trainInProcess(directory, {
+        from: { ...saved, progress: throughFile(saved.progress) },
+      });
+      expect(outcomeOf(rest)).toEqual(outcomeOf(whole));
+    }
+  });
 });
+
+describe('the progress of a training', () => {
+  it.each([NaN, Infinity, -Infinity, -0])('keeps every number in a checkpoint, such as %d', (value) => {
+    const losses = { epoch: 1, trainLoss: value, validationLoss: value };
+    const progress: TrainingProgress = {
+      history: [losses],
+      batchesDone: 3,
+      lossSum: value,
+      weightSum: value,
+      epochSeconds: value,
+      trainSeconds: value,
+      maxWorkers: 2,
+      improvement: { best: value, reference: value, numWithout: 1 },
+      plateau: { factor: value, best: value, numBad: 1, cooldown: 0 },
+      chain: '0123456789abcdef',
+      best: losses,
+    };
+    expect(throughFile(progress)).toEqual(progress);
+  });
+});
+
+/** As a checkpoint gives it back. */
+function throughFile(progress: TrainingProgress): TrainingProgress {
+  return trainingProgressSchema.parse(parseExactly(stringifyExactly(progress)));
+}

@@ -83,7 +83,7 @@ describe('a training', () => {
     const steps = trainTable({ earlyStopping: { monitor: 'accuracy' } });
     await expect(steps).rejects.toMatchObject({
       code: 'E_MONITOR',
-      message: 'earlyStopping.monitor: validation measures no "accuracy"',
+      message: 'earlyStopping.monitor: validation measures no "accuracy", which needs classes',
       help: 'it measures loss, rmse, mae, r2, mape',
     });
   });

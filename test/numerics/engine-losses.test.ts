@@ -88,9 +88,29 @@ describe('a sequence of labels', () => {
     const setting = settingOf(POSITIONS, 'crossEntropy', true);
     const { outputs, lossSums } = setting.engine.evaluate(rangeOf(1));
     const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(rangeOf(POSITIONS));
-    expect(evaluationWidth(setting.model, setting.dataset.layout)).toBe(POSITIONS);
+    expect(evaluationWidth(setting.model, setting.dataset.layout, 'crossEntropy')).toBe(POSITIONS);
     expectSameBits(outputs, labelRanks(rows.outputs, labels, CLASSES), 'ranks');
     lossSums.forEach((sum, leaf) => expect(sum / (rows.lossSums[leaf] as number)).toBeCloseTo(1, 13));
+  });
+
+  it('comes back with the sum of its log losses behind the ranks, where the loss is smoothed', () => {
+    const smoothed = { kind: 'crossEntropy', labelSmoothing: 0.1 } as const;
+    const setting = settingOf(POSITIONS, smoothed, true);
+    const width = evaluationWidth(setting.model, setting.dataset.layout, smoothed);
+    expect(width).toBe(POSITIONS + 1);
+    const { outputs } = setting.engine.evaluate(rangeOf(1));
+    const plain = settingOf(POSITIONS, 'crossEntropy', true).engine;
+    const eachRow = {
+      ...rangeOf(1),
+      numLeaves: ROWS,
+      bounds: Uint32Array.from({ length: ROWS + 1 }, (_, i) => i),
+    };
+    const { lossSums, outputs: ranks } = plain.evaluate(eachRow);
+    for (let row = 0; row < ROWS; row++) {
+      const described = outputs.subarray(row * width, (row + 1) * width);
+      expectSameBits(described.subarray(0, POSITIONS), rowOf(ranks, row, POSITIONS), 'ranks');
+      expect(described[POSITIONS]).toBe(Math.fround(lossSums[row] as number));
+    }
   });
 
   it('is divided by the weights of its positions, or by their number', () => {

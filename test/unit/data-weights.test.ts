@@ -153,6 +153,14 @@ describe('binary cross-entropy', () => {
     expect(targetView(soft.dataset)).toEqual(Float32Array.of(0.25, 1));
   });
 
+  test('takes no weights of classes where there are none', async () => {
+    const rest = binary(1, { classWeights: 'balanced' });
+    expect(await errorOf(loadText('x,y\n1,0.25\n2,1\n', {}, rest))).toBe(
+      'error[E_CONFIG_CLASS_WEIGHTS]: classWeights weigh two classes; target "y" holds other numbers than 0 and 1\n' +
+        '  help: remove it, or weigh rows by data.weights',
+    );
+  });
+
   test('takes several columns', async () => {
     const loaded = await loadText('x,y,z\n1,0,1\n2,1,1\n', { target: ['y', 'z'] }, binary(2));
     expect(targetView(loaded.dataset)).toEqual(Float32Array.of(0, 1, 1, 1));

@@ -43,10 +43,44 @@ describe('an epoch', () => {
     ['transformed/rmse', undefined, false],
     ['mape', undefined, false],
     ['perplexity', undefined, false],
+    ['logLoss', undefined, false],
+    ['top5', undefined, true],
     ['loss', 'max', true],
     ['accuracy', 'min', false],
   ] as const)('with more %s, mode %s, is better: %s', (monitor, mode, isBest) => {
     expect(judge([0.5, 0.6], { monitor, mode, minDelta: 0 })[1]).toEqual([isBest, isBest ? 0 : 1]);
+  });
+});
+
+describe('a value that is not finite', () => {
+  it.each([NaN, Infinity, -Infinity])('is never better than a finite one: %d', (value) => {
+    for (const mode of ['min', 'max'] as const) {
+      expect(judge([1, value, 1], { monitor: 'r2', mode, minDelta: 0 })).toEqual([
+        [true, 0],
+        [false, 1],
+        [false, 2],
+      ]);
+    }
+  });
+
+  it.each([NaN, Infinity, -Infinity])(
+    'gives way to the first that is, and to later ones before: %d',
+    (value) => {
+      for (const mode of ['min', 'max'] as const) {
+        expect(judge([value, value, 1, value], { monitor: 'r2', mode, minDelta: 0 })).toEqual([
+          [true, 1],
+          [true, 2],
+          [true, 0],
+          [false, 1],
+        ]);
+      }
+    },
+  );
+
+  it('does not stay the best in a run that goes on from a checkpoint that has it so', () => {
+    const watch = { monitor: 'r2', minDelta: 0 };
+    const { isBest, state } = afterEpoch({ best: NaN, reference: Infinity, numWithout: 3 }, 0.5, watch);
+    expect({ isBest, state }).toEqual({ isBest: true, state: { best: 0.5, reference: 0.5, numWithout: 0 } });
   });
 });
 
@@ -58,9 +92,31 @@ describe('the monitored value', () => {
     expect(monitoredValue(metrics, { monitor: 'transformed/r2', minDelta: 0 })).toBe(0.8);
   });
 
-  it('is refused where the split has no such metric', () => {
-    const measure = (): number => monitoredValue(metrics, { monitor: 'accuracy', minDelta: 0 });
-    expect(measure).toThrow(LockstepError);
-    expect(measure).toThrow('earlyStopping.monitor: validation measures no "accuracy"');
+  it.each([
+    [
+      'accuracy',
+      'validation measures no "accuracy", which needs classes',
+      'it measures loss, rmse, mae, r2, transformed/rmse, transformed/mae, transformed/r2',
+    ],
+    [
+      'accurcy',
+      'validation measures no "accurcy"',
+      'it measures loss, rmse, mae, r2, transformed/rmse, transformed/mae, transformed/r2',
+    ],
+    [
+      'mapeZeros',
+      'more of "mapeZeros" is neither better nor worse',
+      'watch one of loss, rmse, mae, r2, transformed/rmse, transformed/mae, transformed/r2',
+    ],
+  ])('is not that of %s', (monitor, message, help) => {
+    const attempt = (): number => monitoredValue({ ...metrics, mapeZeros: 2 }, { monitor, minDelta: 0 });
+    expect(attempt).toThrow(
+      new LockstepError({
+        category: 'usage',
+        code: 'E_MONITOR',
+        message: `earlyStopping.monitor: ${message}`,
+        help,
+      }),
+    );
   });
 });

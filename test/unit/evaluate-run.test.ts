@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../api/model.ts';
+import { scalarMetrics, type SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { TrainedModel } from '../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../helpers/saved-run.ts';
@@ -138,6 +139,86 @@ describe('an evaluation', () => {
     await evaluate(run.directory, options);
     expect(warnings).toEqual(['column "kind": 1 row with a value that training never saw; encoded as zeros']);
   });
+
+  it('measures new rows as labels or as probabilities, whichever the run was trained on', async () => {
+    const rows = ROWS.map(({ x }, row) => ({
+      x,
+      y1: row % 2,
+      y2: Number(row % 3 === 0),
+      share: (row % 5) / 4,
+    }));
+    const saveTargets = (target: string[]): Promise<SavedRun> =>
+      saveRun(
+        { 'table.csv': tableOf(rows) },
+        {
+          data: { file: 'table.csv', target, features: ['x'] },
+          model: { layers: [{ kind: 'dense', units: target.length }] },
+          loss: 'binaryCrossEntropy',
+          batchSize: 4,
+        },
+      );
+    const labels = await saveTargets(['y1', 'y2']);
+    const ones = rows.slice(0, 1).map((row) => ({ ...row, y1: 1, y2: 1, share: 1 }));
+    expect(await evaluateRows(labels, ones)).toMatchObject({ perClass: [{ support: 1 }, { support: 1 }] });
+    const refused = await errorText(labels.cwd, () => evaluateRows(labels, [{ ...rows[0], y2: 0.5 }]));
+    expect(refused).toBe(
+      'error[E_DATA_LABEL]: target "y2" is 0.5; the model was trained on labels, which are 0 or 1\n  --> new.csv:2',
+    );
+    const probabilities = await saveTargets(['share']);
+    const measured = await evaluateRows(probabilities, ones);
+    expect(Object.keys(measured)).toEqual(['loss', 'rmse', 'mae', 'r2', 'mape']);
+    const [predicted] = (await TrainedModel.load(probabilities.directory)).predict(ones);
+    if (predicted?.kind !== 'values') throw new Error('no value was predicted');
+    expect(measured).toMatchObject({ mae: 1 - (predicted.values['share'] as number) });
+  });
+
+  it('has the log loss beside the weighted loss of a yes or no, and the smoothed loss of a text', async () => {
+    const weighted = await saveRun(
+      { 'table.csv': tableOf(ROWS) },
+      {
+        data: { file: 'table.csv', target: 'kind' },
+        model: { layers: [{ kind: 'dense', units: 1 }] },
+        loss: 'binaryCrossEntropy',
+        classWeights: { a: 5 },
+        batchSize: 4,
+      },
+    );
+    const plain = await evaluate(weighted.directory, { split: 'train', warn: () => undefined });
+    expect(plain).toHaveProperty('logLoss', expect.closeTo(meanLogLoss(weighted), 12));
+
+    const text = 'the quick brown fox jumps over the lazy dog. '.repeat(8);
+    const saveText = (labelSmoothing: number): Promise<SavedRun> =>
+      saveRun(
+        { 'text.txt': text },
+        {
+          data: { train: { text: 'text.txt' }, context: 8 },
+          model: {
+            layers: [
+              { kind: 'embedding', vocabulary: 256, units: 4 },
+              { kind: 'dense', units: 256 },
+            ],
+          },
+          loss: { kind: 'crossEntropy', labelSmoothing },
+          batchSize: 4,
+        },
+      );
+    const smoothed = scalarMetrics((await (await saveText(0.2)).measure('train')) as SplitMetrics);
+    const exact = scalarMetrics((await (await saveText(0)).measure('train')) as SplitMetrics);
+    expect(smoothed['loss']).not.toBe(exact['loss']);
+    // Each row's sum comes back in float32.
+    expect(smoothed['logLoss']).toBeCloseTo(exact['loss'] as number, 6);
+    expect(smoothed['perplexity'] as number).toBeCloseTo(exact['perplexity'] as number, 3);
+  });
+
+  /** Over the rows of training, of the probabilities of what is right. */
+  function meanLogLoss({ prepared, outputs }: SavedRun): number {
+    const { classNames, splits } = prepared.data;
+    const losses = Array.from(splits.train, (row) => {
+      const sign = classNames.indexOf((ROWS[row] as (typeof ROWS)[number]).kind) === 1 ? -1 : 1;
+      return Math.log1p(Math.exp(sign * (outputs[row] as number)));
+    });
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  }
 
   it.each<[string, readonly object[], string]>([
     [

@@ -121,6 +121,19 @@ describe('binaryMetrics', () => {
     expect(binary).toEqual(classificationMetrics({ outputs, labels, loss: 0.7 }));
   });
 
+  test('have the log loss of a classification into two classes, beside a loss that is something else', () => {
+    const scores = [-1, 2, 0.5, -3, 40];
+    const weights = Float32Array.of(1, 2, 0, 0.5, 1);
+    const [targets, labels] = [Float32Array.of(0, 1, 0, 1, 1), Uint32Array.of(0, 1, 0, 1, 1)];
+    const rest = { weights, loss: 0.7, math: Math };
+    const binary = binaryMetrics({ outputs: Float32Array.from(scores), targets, numColumns: 1, ...rest });
+    const outputs = Float32Array.from(scores.flatMap((score) => [0, score]));
+    expect(binary.logLoss).toBeCloseTo(
+      classificationMetrics({ outputs, labels, ...rest }).logLoss as number,
+      14,
+    );
+  });
+
   test('of several columns take each as a label of its own', () => {
     const metrics = binaryMetrics({
       outputs: Float32Array.of(1, -1, 1, 1, -1, 1),

@@ -54,8 +54,15 @@ describe('sequenceMetrics', () => {
     expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
   });
 
-  test('have no perplexity of a loss that is no log loss', () => {
-    expect(sequenceMetrics({ ranks: Float32Array.of(0, 1), loss: 2 })).toEqual({ loss: 2, accuracy: 0.5 });
+  test('have the log loss and its perplexity beside a loss that is something else', () => {
+    const metrics = sequenceMetrics({
+      ranks: Float32Array.of(0, 1, 2, 0),
+      weights: Float32Array.of(1, 0.5, 0.5, 1),
+      logLosses: Float32Array.of(1.5, 3),
+      loss: 2,
+      exp: (x) => 10 * x,
+    });
+    expect(metrics).toEqual({ loss: 2, accuracy: 2 / 3, logLoss: 1.5, perplexity: 15 });
   });
 });
 
@@ -89,12 +96,11 @@ describe('metrics agree with their definitions in numpy', () => {
   test.each(['plain', 'weighted'] as const)('for %s rows', (kind) => {
     const weights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
     const { regression, classes, binary } = golden;
-    const measured = regressionMetrics({
-      predictions: regression.predicted,
-      targets: regression.actual,
-      weights,
-      loss: 0,
-    });
+    const column = {
+      predicted: Float64Array.from(regression.predicted),
+      actual: Float64Array.from(regression.actual),
+    };
+    const measured = regressionMetrics({ columns: [column], weights, loss: 0 });
     expectClose(scalarMetrics(measured), regression[kind]);
     const labels = Uint32Array.from(classes.label);
     const outputs = Float32Array.from(classes.logits);

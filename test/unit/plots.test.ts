@@ -76,6 +76,13 @@ describe('the plots of a run', () => {
     );
   });
 
+  test('loss curves say what made an epoch the best, where that was not the loss', async () => {
+    const bestBy = 'greatest validation r2';
+    expect(textsOf(await renderSvg(plotSpec({ ...LOSS, bestBy } as PlotInput)))).toContain(
+      'Dashed: the best epoch, 2 (greatest validation r2)',
+    );
+  });
+
   test('loss curves of a run without validation, or with a loss that is not a number, are drawn', async () => {
     const epochs = [
       { epoch: 1, train: 1 },

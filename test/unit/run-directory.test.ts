@@ -215,9 +215,9 @@ describe('metric loggers', () => {
   test('a record is on disk, in one line, as soon as it is logged', async () => {
     const file = path.join(root, 'metrics.jsonl');
     const logger = new JsonlMetricLogger(file);
-    logger.log({ ...record(2), 'val/r2': Number.NaN });
+    logger.log({ ...record(2), 'val/r2': Number.NaN, 'val/rmse': Infinity });
     expect(fs.readFileSync(file, 'utf8')).toBe(
-      '{"_step":2,"_runtime":0.2,"_timestamp":1700000000,"train/loss":0.5,"val/r2":null}\n',
+      '{"_step":2,"_runtime":0.2,"_timestamp":1700000000,"train/loss":0.5,"val/r2":"NaN","val/rmse":"Infinity"}\n',
     );
     await logger.finish();
     expect(() => logger.log(record(3))).toThrow(new Error('the file is closed'));

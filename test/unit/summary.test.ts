@@ -25,13 +25,14 @@ best epoch 27, weights sha256 ${'ab'.repeat(32)}
     );
   });
 
-  test('shows a classification, and no split that is absent', () => {
-    const test = { loss: 0.3, accuracy: 0.89, perClass: [] };
+  test('shows a classification of sequences, and no split that is absent', () => {
+    const test = { loss: 0.3, accuracy: 0.89, perplexity: 1.35 };
     const lines = formatSummary({ ...HOUSE_SUMMARY, validation: undefined, test }).split('\n');
-    expect(lines.slice(1, 4).map((line) => line.trim().split(/\s+/))).toEqual([
+    expect(lines.slice(1, 5).map((line) => line.trim().split(/\s+/))).toEqual([
       ['train', 'test'],
       ['loss', '0.2134', '0.3000'],
       ['accuracy', '0.8900'],
+      ['perplexity', '1.350'],
     ]);
   });
 });

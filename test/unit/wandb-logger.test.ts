@@ -124,6 +124,16 @@ describe('WandbLogger', () => {
     expect(fake.exitCode).toBe(0);
   });
 
+  test('sends what is not finite as the words that the service has for it', async () => {
+    const { fake, logger } = await startLogger('answer');
+    logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'val/r2': -Infinity, 'val/rmse': NaN });
+    await logger.finish({ ...SUMMARY, test: { loss: 1, rmse: Infinity, mae: 1, r2: 0 } });
+    expect(fake.history).toMatchObject([
+      { _step: 10, 'val/r2': '-Infinity', 'val/rmse': 'NaN' },
+      { 'test/rmse': 'Infinity' },
+    ]);
+  });
+
   test('tells the service that a run without a summary failed', async () => {
     const { fake, logger, warnings } = await startLogger('answer');
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5 });
