@@ -30,7 +30,7 @@ type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
 /** The value that decides. @throws LockstepError (exit 2) if the split has no such metric. */
 export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAULT_WATCH): number {
   const values = scalarMetrics(metrics);
-  const value = values[monitor];
+  const value = Object.hasOwn(values, monitor) ? values[monitor] : undefined;
   if (value !== undefined) return value;
   throw new LockstepError({
     category: 'usage',

@@ -2,9 +2,9 @@
 // too large, of another kind or in another encoding. What the text means is not known here.
 import type { Stats } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, parse, resolve } from 'node:path';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
-import { suggest } from './suggest.ts';
+import { suggestFile } from './suggest.ts';
 
 const MAX_BYTES = 1024 * 1024;
 const EXTENSIONS = ['.yaml', '.yml', '.json'];
@@ -64,8 +64,7 @@ async function cannotRead(path: string, cwd: string, error: unknown, stats?: Sta
 async function similarFile(path: string, cwd: string): Promise<string | undefined> {
   const neighbours = await readdir(resolve(cwd, dirname(path))).catch(() => []);
   const configs = neighbours.filter((name) => EXTENSIONS.includes(extname(name).toLowerCase()));
-  const stem = parse(path).name;
-  const name = suggest(basename(path), configs) ?? configs.find((config) => parse(config).name === stem);
+  const name = suggestFile(basename(path), configs);
   return name && join(dirname(path), name);
 }
 

@@ -28,7 +28,7 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
   if (loss.kind === 'binaryCrossEntropy') {
     const classes = names.length === 1 ? fitTwoClasses(table, names[0] as string) : undefined;
     if (classes) return classes;
-    for (const name of names) refuseImprobable(table, name);
+    for (const name of names) refuseImprobable(table, name, names.length);
   }
   refuseTextTargets(table, names, loss.kind);
   return fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
@@ -37,7 +37,7 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
 function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config): void {
   if (target.kind === 'labels') return refuseUnknownLabels(table, target, data.ignoreIndex);
   if (loss.kind !== 'binaryCrossEntropy') return;
-  for (const { column } of target.columns) refuseImprobable(table, column);
+  for (const { column } of target.columns) refuseImprobable(table, column, target.columns.length);
 }
 
 /** Two texts, the second in the order of their code units being the yes, or the numbers 0 and 1; else undefined. */
@@ -55,13 +55,15 @@ function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'lab
   throw configError('E_CONFIG_CLASSES', message, 'set loss: crossEntropy for more classes');
 }
 
-function refuseImprobable(table: Table, name: string): void {
+function refuseImprobable(table: Table, name: string, numTargets: number): void {
   const { kind, values } = columnOf(table, name);
   if (kind === 'text') return;
   const bad = values.findIndex((value) => !(value >= 0 && value <= 1));
   if (bad === -1) return;
   const message = `target "${name}" is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
-  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
+  const others = numTargets === 1 ? '; for more, set loss: crossEntropy' : '';
+  const help = Number.isInteger(values[bad]) ? `number two classes 0 and 1${others}` : undefined;
+  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad), help });
 }
 
 function refuseTextTargets(table: Table, targets: readonly string[], loss: string): void {
