@@ -2,7 +2,7 @@
 // can be wrong with a run is found here, before any process starts.
 import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength, targetView } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
@@ -53,6 +53,7 @@ export async function prepareRun(
   const data = await loadData({ config, math, warn, fitted, arrays });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
+  if (!fitted) requireMonitor(config, data);
   requireTokens(data.dataset, model);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
@@ -106,11 +107,37 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
     category: 'usage',
     code: 'E_MODEL_SHAPE',
     message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
-    help:
-      isLabels && !isSequence(layout)
-        ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
-        : `let the last layer give ${needed}`,
+    help: helpForOutputs(data, model, needed),
   });
+}
+
+/** @throws LockstepError where validation has one class only, of which no ROC can tell anything */
+function requireMonitor({ earlyStopping }: Config, { classNames, dataset, splits }: LoadedData): void {
+  if (earlyStopping?.monitor !== 'rocAuc' || classNames.length !== 2) return;
+  const targets = targetView(dataset);
+  const seen = new Set(Array.from(splits.validation, (row) => targets[row] as number));
+  if (seen.size !== 1) return;
+  const [only] = seen;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_MONITOR',
+    message: `earlyStopping.monitor: rocAuc needs both classes in the validation split, which has "${classNames[only as number]}" only`,
+    help: 'give validation rows of both classes (data.shuffle: true draws them), or monitor loss',
+  });
+}
+
+/** What makes the last layer and the targets fit each other. */
+function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
+  const { layout } = dataset;
+  const outputs = model.outputWidth;
+  const advice = `let the last layer give ${needed}`;
+  const isIndex = transforms.target.kind === 'labels' && transforms.target.cells === 'index';
+  if (layout.targetKind !== 'labels' || isSequence(layout) || !isIndex) return advice;
+  if (outputs > layout.numClasses)
+    return `${advice}, or set data.classes: ${outputs} if the data lacks some classes`;
+  const lacksFirst = targetView(dataset).every((label) => label > 0);
+  if (!lacksFirst || outputs !== layout.numClasses - 1) return advice;
+  return `number the labels from 0 (they run from 1 to ${outputs}), or ${advice}: class 0 then never occurs`;
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
