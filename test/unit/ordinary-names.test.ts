@@ -99,7 +99,11 @@ describe('names of columns', () => {
   });
 
   it('have no rule for missing cells that the config does not give them', async () => {
-    const config = configOf({ file: 'a.csv', target: 'y', missing: { columns: { valueOf: 'drop-row' as const } } });
+    const config = configOf({
+      file: 'a.csv',
+      target: 'y',
+      missing: { columns: { valueOf: 'drop-row' as const } },
+    });
     expect(config.data.missing).toEqual({ default: 'error', columns: { valueOf: 'drop-row' } });
     const { warnings } = await loadText('constructor,y\n,1\n2,2\n', { missing: { default: 'mean' } });
     expect(warnings.filter((text) => text.includes('left out'))).toEqual([]);
