@@ -1,5 +1,6 @@
 // What commands share: one screen, one log, and signals as an AbortSignal.
-import { EXIT } from '../src/errors.ts';
+import { suggest } from '../src/config/suggest.ts';
+import { EXIT, LockstepError, quoteValue } from '../src/errors.ts';
 import { LogFile, Screen, createLogger } from '../src/log.ts';
 import type { LogLevel, Logger } from '../src/log.ts';
 
@@ -33,15 +34,38 @@ export interface Runtime extends Output {
  */
 const SAME_WISH_MS = 1000;
 
-const LOG_LEVELS = new Set(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']);
+const LOG_LEVELS = [
+  'silent',
+  'fatal',
+  'error',
+  'warn',
+  'info',
+  'debug',
+  'trace',
+] as const satisfies LogLevel[];
 
-/** Sets up what a command says. `LOCKSTEP_LOG_LEVEL` chooses how much. */
+/**
+ * Sets up what a command says. `LOCKSTEP_LOG_LEVEL` chooses how much.
+ *
+ * @throws LockstepError (exit 2) if it is set to anything else
+ */
 export function createOutput(): Output {
   const screen = new Screen();
   const logFile = new LogFile();
-  const wanted = process.env['LOCKSTEP_LOG_LEVEL'] ?? 'info';
-  const level = LOG_LEVELS.has(wanted) ? (wanted as LogLevel) : 'info';
+  const level = readLogLevel(process.env['LOCKSTEP_LOG_LEVEL'] || 'info');
   return { screen, logFile, log: createLogger({ level, screen, file: logFile }) };
+}
+
+function readLogLevel(wanted: string): LogLevel {
+  const level = LOG_LEVELS.find((name) => name === wanted);
+  if (level !== undefined) return level;
+  const near = suggest(wanted, LOG_LEVELS);
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_LOG_LEVEL',
+    message: `LOCKSTEP_LOG_LEVEL is ${quoteValue(wanted)}; expected one of ${LOG_LEVELS.join(', ')}`,
+    help: near === undefined ? 'unset it for info' : `did you mean "${near}"?`,
+  });
 }
 
 /** Sets up a command that ends in an orderly way when it is told to. */

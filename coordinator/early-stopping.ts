@@ -28,7 +28,7 @@ type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
 /** The value that decides. @throws LockstepError (exit 2) if the split has no such metric, or if it decides nothing. */
 export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAULT_WATCH): number {
   const values = scalarMetrics(metrics);
-  const value = values[monitor];
+  const value = Object.hasOwn(values, monitor) ? values[monitor] : undefined;
   const definition = metricNamed(monitor);
   if (value !== undefined && definition?.better) return value;
   const fitting = Object.keys(values).filter((name) => metricNamed(name)?.better);

@@ -1,7 +1,7 @@
 // From a checked config to everything that training needs in this process: data, model, weights. All that
 // can be wrong with a run is found here, before any process starts.
 import type { Config } from '../src/config/schema.ts';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength, targetView } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
@@ -114,10 +114,7 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
     category: 'usage',
     code: 'E_MODEL_SHAPE',
     message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
-    help:
-      isLabels && !isSequence(layout)
-        ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
-        : `let the last layer give ${needed}`,
+    help: helpForOutputs(data, model, needed),
   });
 }
 
@@ -130,6 +127,20 @@ async function requireMonitor({ config, data, math, model }: PreparedRun): Promi
     Promise.resolve({ lossSum: 0, outputs: new Float32Array(indices.length * width) });
   const validation = await measureSplit('validation', { config, data, math, compute: { evaluate } });
   if (validation) monitoredValue(validation.metrics, earlyStopping);
+}
+
+/** What makes the last layer and the targets fit each other. */
+function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
+  const { layout } = dataset;
+  const outputs = model.outputWidth;
+  const advice = `let the last layer give ${needed}`;
+  const isIndex = transforms.target.kind === 'labels' && transforms.target.cells === 'index';
+  if (layout.targetKind !== 'labels' || isSequence(layout) || !isIndex) return advice;
+  if (outputs > layout.numClasses)
+    return `${advice}, or set data.classes: ${outputs} if the data lacks some classes`;
+  const lacksFirst = targetView(dataset).every((label) => label > 0);
+  if (!lacksFirst || outputs !== layout.numClasses - 1) return advice;
+  return `number the labels from 0 (they run from 1 to ${outputs}), or ${advice}: class 0 then never occurs`;
 }
 
 /** Refuses what neither coordinator nor worker could lay out in 4 GiB. */

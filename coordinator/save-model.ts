@@ -1,6 +1,7 @@
 // The trained model as files: weights that others read, and beside them what it takes to use them.
 import path from 'node:path';
 import type { Config } from '../src/config/schema.ts';
+import { MISSING_TOKENS } from '../src/data/cell.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { encodeDescription, type ModelDescription } from '../src/predict/model-files.ts';
 import { DESCRIPTION_FILE, WEIGHTS_FILE } from '../src/predict/model-files.ts';
@@ -62,6 +63,6 @@ export function describeSaved({ config, data, model }: SavedParts, weightsSha256
 }
 
 function tableFormat({ data }: Config): ModelDescription['table'] {
-  const { delimiter, decimal, header, missing } = data;
-  return { delimiter, decimal, header, missing };
+  const { delimiter, decimal, thousands, header, missing, missingTokens = [...MISSING_TOKENS] } = data;
+  return { delimiter, decimal, thousands, header, missing, missingTokens };
 }

@@ -19,6 +19,7 @@ import { measureSplit } from './measure.ts';
 import type { MeasuredSplit } from './measure.ts';
 import { FIRST_PROGRESS, stepsDone, stoppedEarly } from './training-progress.ts';
 import type { EpochLosses, TrainingProgress } from './training-progress.ts';
+import { helpForDivergence } from './training-state.ts';
 import type { ShownWeights, TrainingState } from './training-state.ts';
 
 /** One optimizer step, as it is logged. */
@@ -240,7 +241,7 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
     workers: progress.maxWorkers,
     weightsSha256: state.weightsSha256(),
   };
-  requireFinite(record);
+  requireFinite(record, config);
   const { epoch, trainLoss } = record;
   const losses: EpochLosses = { epoch, trainLoss, validationLoss: validation?.loss };
   const judged = judge(improvement, validation, config.earlyStopping);
@@ -288,13 +289,13 @@ function plateauAfterEpoch(
   return plateauAfter(schedule, optimizer.learningRate, plateau, validation.loss);
 }
 
-function requireFinite({ epoch, trainLoss, validation }: EpochRecord): void {
+function requireFinite({ epoch, trainLoss, validation }: EpochRecord, config: Config): void {
   const losses = [trainLoss, validation?.loss ?? 0];
   if (losses.every(Number.isFinite)) return;
   throw new LockstepError({
     category: 'diverged',
     code: 'E_DIVERGED',
     message: `diverged in epoch ${epoch}: training loss ${trainLoss}, validation loss ${validation?.loss ?? 'not measured'}`,
-    help: 'lower optimizer.learningRate',
+    help: helpForDivergence(config),
   });
 }

@@ -16,7 +16,7 @@ export interface TrainingStateOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly model: Model;
-  readonly config: Pick<Config, 'optimizer' | 'clip' | 'ema'>;
+  readonly config: Pick<Config, 'optimizer' | 'clip' | 'ema'> & Partial<Pick<Config, 'data' | 'loss'>>;
   readonly initialize: (address: number) => void;
 }
 
@@ -170,7 +170,7 @@ export class TrainingState {
       category: 'diverged',
       code: 'E_DIVERGED',
       message: `diverged at step ${this.#optimizer.numSteps + 1}: ${what} is not finite`,
-      help: `lower optimizer.learningRate (now ${this.#config.optimizer.learningRate})`,
+      help: helpForDivergence(this.#config),
     });
   }
 
@@ -276,4 +276,12 @@ export class TrainingState {
       fingerprintOf(this.kernels, this.parameters + 4 * piece.offset, piece.length),
     );
   }
+}
+
+/** What makes steps smaller: a lower learning rate or, where they are large for no other reason, a target of deviation 1. */
+export function helpForDivergence({ data, loss, optimizer }: TrainingStateOptions['config']): string {
+  const rate = `lower optimizer.learningRate (now ${optimizer.learningRate})`;
+  const hasValues = loss?.kind === 'mse' || loss?.kind === 'mae' || loss?.kind === 'huber';
+  if (!data || !hasValues || data.targetTransform.includes('standardize')) return rate;
+  return `${rate}, or scale the target: data.targetTransform: [${[...data.targetTransform, 'standardize'].join(', ')}]`;
 }

@@ -8,8 +8,8 @@ import type { SyntaxFlaw } from './strict-json.ts';
 
 /** Aliases in one document, those that aliases repeat included. */
 export const MAX_ALIASES = 100;
-/** Keys that reach into every object's prototype. */
-export const FORBIDDEN_KEYS: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
+/** The key that an assignment takes for an object's prototype. No other name of a class or column is special. */
+export const FORBIDDEN_KEY = '__proto__';
 // A NUL ends a path early in the kernel; half a surrogate pair cannot be written to a UTF-8 file and read back.
 const NOT_TEXT = /\0|\p{Surrogate}/u;
 
@@ -41,7 +41,7 @@ function checkKeys(map: YAMLMap, report: Report, lineCounter?: LineCounter): voi
     if (first)
       report(key, `duplicate key ${quoteValue(name)}; first given at ${describePlace(first, lineCounter)}`);
     else firsts.set(name, key);
-    if (FORBIDDEN_KEYS.has(name)) report(key, `the key "${name}" is not allowed`);
+    if (name === FORBIDDEN_KEY) report(key, `the key "${name}" is not allowed`);
   }
 }
 

@@ -19,6 +19,7 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkFields(data),
     ...checkSplit(data),
     ...checkColumns(data),
+    ...checkCells(data),
   ];
 }
 
@@ -127,8 +128,10 @@ function fileFields(data: DataConfig): Record<string, boolean> {
     drop: data.drop.length > 0,
     categorical: data.categorical.length > 0,
     missing: data.missing !== 'error',
+    missingTokens: data.missingTokens !== undefined,
     delimiter: data.delimiter !== undefined,
     decimal: data.decimal !== '.',
+    thousands: data.thousands !== undefined,
     header: !data.header,
   };
 }
@@ -187,6 +190,36 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
     ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
     ...checkWeights(data),
   ];
+}
+
+/** How cells are read: a text must not stand for two things, nor for nothing. */
+function checkCells(data: DataConfig): ConfigFinding[] {
+  const { decimal, thousands, missingTokens = [] } = data;
+  const findings = checkRepeats('missingTokens', missingTokens);
+  if (thousands === decimal) {
+    const text = `is ${quoteValue(thousands)}, and so is data.decimal`;
+    const help = thousands === '.' ? 'set data.decimal: ","' : 'set one of them to another character';
+    findings.push(findAt(['data', 'thousands'], text, help));
+  }
+  for (const [i, token] of missingTokens.entries()) {
+    if (token === token.trim()) continue;
+    const text = `${quoteValue(token)} never occurs: cells are read without the spaces around them`;
+    findings.push(findAt(['data', 'missingTokens', i], text, `write ${quoteValue(token.trim())}`));
+  }
+  return [...findings, ...checkMissing(data)];
+}
+
+/** A target or a weight that is filled in would be an invention. */
+function checkMissing(data: Pick<DataConfig, 'missing' | 'target' | 'weights'>): ConfigFinding[] {
+  const { missing, target, weights } = data;
+  if (typeof missing === 'string') return [];
+  const kept = new Set([target ?? [], weights ?? []].flat());
+  return Object.entries(missing.columns)
+    .filter(([name, rule]) => kept.has(name) && (rule === 'mean' || rule === 'category'))
+    .map(([name, rule]) => {
+      const text = `${rule} does not go with a target or a weight, which is never filled in`;
+      return findAt(['data', 'missing', 'columns', name], text, 'set it to drop-row or error');
+    });
 }
 
 /** The column of weights is for nothing else. */

@@ -2,7 +2,7 @@
 // Both become assignments of a value to a key path, which remember where they came from.
 import { isCollection } from 'yaml';
 import type { SourceLocation } from '../errors.ts';
-import { FORBIDDEN_KEYS } from './check-nodes.ts';
+import { FORBIDDEN_KEY } from './check-nodes.ts';
 import { parseYaml } from './parse-yaml.ts';
 import { type ConfigProblem, formatKeyPath, type KeyPath, shorten } from './problem.ts';
 
@@ -105,7 +105,7 @@ function withValue(container: unknown, path: KeyPath, depth: number, value: unkn
   if (Array.isArray(container)) return withItem(container, path, depth, value);
   const name = formatKeyPath(path.slice(0, depth));
   if (typeof segment === 'number') throw new DeadEnd(`${name} is not a list and has no item ${segment}`);
-  if (FORBIDDEN_KEYS.has(segment)) throw new DeadEnd(`the key "${segment}" is not allowed`);
+  if (segment === FORBIDDEN_KEY) throw new DeadEnd(`the key "${segment}" is not allowed`);
   if (container !== undefined && container !== null && typeof container !== 'object') {
     throw new DeadEnd(`${name} is not a mapping and has no key "${segment}"`);
   }

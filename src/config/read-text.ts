@@ -2,10 +2,10 @@
 // too large, of another kind or in another encoding. What the text means is not known here.
 import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, extname, join, parse, resolve } from 'node:path';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { readRegularFile } from '../regular-file.ts';
-import { suggest } from './suggest.ts';
+import { suggestFile } from './suggest.ts';
 
 /** Of a config file, that beside a run's results included. */
 export const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -66,8 +66,7 @@ async function cannotRead(path: string, cwd: string, error: unknown, stats?: Sta
 async function similarFile(path: string, cwd: string): Promise<string | undefined> {
   const neighbours = await readdir(resolve(cwd, dirname(path))).catch(() => []);
   const configs = neighbours.filter((name) => EXTENSIONS.includes(extname(name).toLowerCase()));
-  const stem = parse(path).name;
-  const name = suggest(basename(path), configs) ?? configs.find((config) => parse(config).name === stem);
+  const name = suggestFile(basename(path), configs);
   return name && join(dirname(path), name);
 }
 

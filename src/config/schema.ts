@@ -35,6 +35,16 @@ const arraySource = z
 
 const source = z.union([path, imageSource, textSource, arraySource]);
 
+/** `mean` fills numbers in, `category` makes a category of its own among texts. */
+const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
+
+const missingRules = z
+  .strictObject({
+    default: missingRule.default('error').describe('The rule of all other columns'),
+    columns: z.record(z.string(), missingRule).default({}).describe('Rules of columns, by their names'),
+  })
+  .describe('A rule for each column');
+
 const split = z
   .strictObject({
     train: fraction.optional().describe('Share of rows to train on; default: what the others leave'),
@@ -78,15 +88,29 @@ const data = z.strictObject({
     .default([])
     .describe('Columns to one-hot encode although they hold numbers'),
   missing: z
-    .enum(['error', 'mean', 'drop-row'])
+    .union([missingRule, missingRules])
     .default('error')
-    .describe('What a cell without a value means: an empty one, ?, -, NA, N/A, NaN or null'),
+    .describe(
+      'What becomes of a cell without a value: error, mean (of the column; among texts a category of its own), category, ' +
+        'drop-row; or a mapping of rules by column. Rows without a target are left out, unless it is error',
+    ),
+  missingTokens: z
+    .array(z.string().max(1000))
+    .max(1000)
+    .optional()
+    .describe(
+      'Cells without a value, besides empty ones, unless they are quoted; default: ?, -, NA, N/A, NaN, null and their like',
+    ),
   standardize: z
     .boolean()
     .default(true)
     .describe('Scale numeric features to mean 0 and deviation 1 of the training split'),
   delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
+  thousands: z
+    .enum([',', '.', ' ', "'", '_'])
+    .optional()
+    .describe('What stands between groups of three digits; default: nothing does'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
   classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
   context: z
@@ -276,5 +300,6 @@ export const configSchema = z
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
+export type MissingRule = z.output<typeof missingRule>;
 export type CheckpointConfig = Exclude<Config['checkpoint'], false>;
 export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

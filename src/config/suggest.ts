@@ -1,4 +1,5 @@
-// "Did you mean": the candidate a mistyped word most likely stands for.
+// "Did you mean": the candidate a mistyped word, or the name of a file, most likely stands for.
+import { parse } from 'node:path';
 import { distance } from 'fastest-levenshtein';
 
 const MAX_DISTANCE = 2;
@@ -21,4 +22,46 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
 
 function fold(word: string): string {
   return word.toLowerCase().replaceAll(/[_-]/g, '');
+}
+
+/** One edit in so many characters is a slip of the finger, and swapped letters are two; more of them make another name. */
+const CHARACTERS_PER_EDIT = 2.5;
+
+/**
+ * The file that a missing one most likely stands for: with nearly its name and the same extension, or with its name and
+ * another one. Undefined when there is none.
+ */
+export function suggestFile(missing: string, candidates: readonly string[]): string | undefined {
+  const [stem, extension] = splitName(missing);
+  const parts = candidates.map((name) => [name, ...splitName(name)] as const);
+  const slips = parts.filter(
+    ([, other, end]) => end === extension && distance(stem, other) * CHARACTERS_PER_EDIT <= stem.length,
+  );
+  const near = suggest(
+    missing,
+    slips.map(([name]) => name),
+  );
+  return near ?? parts.find(([, other, end]) => fold(other) === fold(stem) && areAlike(end, extension))?.[0];
+}
+
+/** Extensions of files that can take each other's place. */
+const ALIKE: readonly (readonly string[])[] = [
+  ['.yaml', '.yml', '.json'],
+  ['.csv', '.tsv', '.tab', '.txt', '.data', '.dat'],
+];
+
+function areAlike(...extensions: readonly [string, string]): boolean {
+  const [first, second] = extensions.map((extension) => extension.replace(/\.gz$/, ''));
+  return (
+    first === second ||
+    ALIKE.some((kinds) => extensions.every((end) => kinds.includes(end.replace(/\.gz$/, ''))))
+  );
+}
+
+/** `house` and `.csv.gz`. */
+function splitName(name: string): [stem: string, extension: string] {
+  const { name: stem, ext } = parse(name);
+  if (ext !== '.gz') return [stem, ext.toLowerCase()];
+  const [inner, end] = splitName(stem);
+  return [inner, end + ext];
 }

@@ -30,8 +30,12 @@ export function fitArray(
 }
 
 function describeEach(features: ArraySet['features'], width: number, train: Uint32Array): Standardization[] {
+  const areFloat32 = features instanceof Float32Array;
   return Array.from({ length: width }, (_, at) =>
-    describeValues(Float64Array.from(train, (row) => features[row * width + at] as number)),
+    describeValues(
+      Float64Array.from(train, (row) => features[row * width + at] as number),
+      areFloat32,
+    ),
   );
 }
 

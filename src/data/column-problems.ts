@@ -1,17 +1,21 @@
 // What is wrong with the cells of a table, column by column: decided when all are read, so that counts are
 // known and a user sees every column at once.
 import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
-import type { CellReference, ColumnBuilder, PlannedColumn } from './column.ts';
+import { listTokens } from './cell.ts';
+import type { CellReference, ColumnBuilder } from './column.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
+import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
 import { displayPath } from './source-file.ts';
 import type { TableFormat } from './table-format.ts';
 
-type CellRules = Pick<TableFormat, 'decimal' | 'missing' | 'isSaved'>;
+/** What decides whether cells are problems; tables from files have a delimiter too. */
+type CellRules = Pick<TableFormat, 'decimal' | 'thousands' | 'missingTokens' | 'isSaved'>;
 
 const MAX_REPORTED = 10;
-const DECIMAL_COMMA = /^[+-]?\d*,\d+$/;
 const INFINITE = /^[+-]?inf(inity)?$/i;
+/** A column of fewer texts is read as one of kinds even if most of them look like numbers. */
+const MIN_MARKED_TEXTS = 3;
 
 /** One column's problem and the cell that shows it. */
 export interface CellProblem {
@@ -23,18 +27,21 @@ export interface CellProblem {
 }
 
 /** The first problem of every column that has one, in the order of the columns. */
-export function findColumnProblems(columns: readonly ColumnBuilder[], format: CellRules): CellProblem[] {
+export function findColumnProblems(columns: readonly ColumnBuilder[], rules: CellRules): CellProblem[] {
+  const context = { ...rules, columns };
   return columns.flatMap((column) => {
     const problem =
-      findOverflow(column, format) ??
-      findMixture(column, format) ??
-      findDecimalCommas(column, format) ??
-      findMissing(column, format);
+      findOverflow(column, context) ??
+      findMixture(column, context) ??
+      findMarkedNumbers(column, context) ??
+      findExcess(column) ??
+      findMissing(column, context);
     return problem === undefined ? [] : [{ ...problem, column: column.plan.name }];
   });
 }
 
 type Finding = Omit<CellProblem, 'column'> | undefined;
+type Context = CellRules & { readonly columns: readonly ColumnBuilder[] };
 
 function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder, { isSaved }: CellRules): Finding {
   if (firstOverflow === undefined) return undefined;
@@ -50,76 +57,120 @@ function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder, { is
   };
 }
 
-function findMixture(column: ColumnBuilder, format: CellRules): Finding {
+function findMixture(column: ColumnBuilder, context: Context): Finding {
   const { plan, numNumbers, numTexts, firstText } = column;
   if (firstText === undefined || (column.kind !== 'number' && numNumbers === 0)) return undefined;
+  const marked = markedNumbers(column, firstText, context);
+  if (marked) return marked;
   const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
   const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
-  if (DECIMAL_COMMA.test(firstText.cell) && format.decimal === '.')
-    return decimalComma(column, firstText, format);
   if (INFINITE.test(firstText.cell)) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
-    const help = mayBeEmpty(plan, format) ? 'correct the cell, or empty it' : 'correct the cell';
+    const help = mayBeEmpty(column, context) ? 'correct the cell, or empty it' : 'correct the cell';
     return { code: 'E_DATA_OVERFLOW', message, help, cell: firstText };
   }
   return {
     code: 'E_DATA_NOT_A_NUMBER',
     message: `${shown} is not a number ${counts}`,
-    help: format.isSaved
-      ? 'correct the cell: the model was trained on numbers in this column'
-      : 'correct the cell, or name the column under data.categorical or data.drop',
+    help: helpForText(column, context),
     cell: firstText,
   };
 }
 
-/** A column of nothing but `1,5` would otherwise be taken for texts and encoded as classes. */
-function findDecimalCommas(column: ColumnBuilder, format: CellRules): Finding {
-  const { plan, firstText, categories } = column;
-  if (plan.kind === 'text' || firstText === undefined) return undefined;
-  return categories.every((text) => DECIMAL_COMMA.test(text))
-    ? decimalComma(column, firstText, format)
-    : undefined;
+function helpForText(column: ColumnBuilder, context: Context): string {
+  if (context.isSaved) return 'correct the cell: the model was trained on numbers in this column';
+  if (column.kind === 'number' && areLikelyTokens(column.texts)) {
+    return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${WAYS_OUT}`;
+  }
+  return WAYS_OUT;
 }
 
-function decimalComma({ plan }: ColumnBuilder, cell: CellReference, { isSaved }: CellRules): Finding {
-  const message = `column "${plan.name}": ${quoteValue(cell.cell)} looks like a decimal comma`;
-  const help = isSaved ? 'write it with a point, as the training data were' : 'set data.decimal: ","';
-  return { code: 'E_DATA_NOT_A_NUMBER', message, help, cell };
+const WAYS_OUT = 'correct the cell, or name the column under data.categorical or data.drop';
+
+/** The tokens in use, and the texts among numbers that are likely more of them, of all columns. */
+function tokensWith({ columns, missingTokens }: Context): string[] {
+  const used = missingTokens ?? columns.flatMap(({ missingTokens: seen }) => [...seen.keys()]);
+  const likely = columns.filter(({ kind, texts }) => kind === 'number' && areLikelyTokens(texts));
+  return [...used, ...likely.flatMap(({ texts }) => texts)];
 }
 
-function findMissing(column: ColumnBuilder, format: CellRules): Finding {
+/** A column of nothing but `1,5` or `$10` would otherwise be taken for texts and encoded as classes. */
+function findMarkedNumbers(column: ColumnBuilder, context: Context): Finding {
+  const { plan, firstText, kind } = column;
+  if (plan.kind === 'text' || plan.isClass || firstText === undefined || kind !== 'text') return undefined;
+  return markedNumbers(column, firstText, context);
+}
+
+function markedNumbers(column: ColumnBuilder, cell: CellReference, context: Context): Finding {
+  const { plan, firstFraction, texts } = column;
+  const numbers = firstFraction ? [firstFraction.cell] : [];
+  const marked = describeMarkedNumbers(texts, numbers, context);
+  // Where groups of digits are read, a cell that breaks them is no hint at another format.
+  const breaksGroups = column.kind === 'number' && context.thousands !== undefined;
+  if (marked === undefined || (breaksGroups && !marked.isPlain)) return undefined;
+  const message = `column "${plan.name}": ${quoteValue(cell.cell)} ${marked.what}`;
+  const plain = plan.isFeature
+    ? `${marked.help}, or name the column under data.categorical or data.drop`
+    : marked.help;
+  const help = marked.isPlain ? plain : marked.help;
+  const shown = context.isSaved ? 'write it as the training data were' : help;
+  return { code: 'E_DATA_NOT_A_NUMBER', message, help: shown, cell };
+}
+
+function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
+  if (firstExcess === undefined) return undefined;
+  const message = `column "${plan.name}" has more than ${formatCount(plan.maxCategories)} distinct texts`;
+  const help = plan.isFeature
+    ? 'an identifier teaches nothing: list it under data.drop'
+    : 'a target has fewer classes';
+  return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
+}
+
+function findMissing(column: ColumnBuilder, context: Context): Finding {
   const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
-  if (firstMissing === undefined || format.missing === 'drop-row') return undefined;
+  if (firstMissing === undefined || plan.missing === 'drop-row') return undefined;
   const numCells = numMissing + numNumbers + numTexts;
   const tokens = [...missingTokens].map(([token, count]) => `"${token}" ${formatCount(count)}`).join(', ');
+  const code = 'E_DATA_MISSING';
+  const cell = firstMissing;
   if (numMissing === numCells && plan.kind === undefined) {
     const message = `column "${plan.name}" is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
-    return { code: 'E_DATA_MISSING', message, help: 'leave it out with data.drop', cell: firstMissing };
+    return { code, message, help: 'leave it out with data.drop', cell };
   }
   const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
-  if (format.missing === 'error') {
-    return { code: 'E_DATA_MISSING', message, help: helpForMissing(plan, format), cell: firstMissing };
+  const isText = column.kind === 'text';
+  const isFitting = isText ? plan.missing === 'category' || plan.isDefaultRule : plan.missing === 'mean';
+  if (plan.missing === 'error' || (context.isSaved && !isFitting)) {
+    return { code, message, help: helpForMissing(column, context), cell };
   }
-  if (plan.isFeature) return undefined;
-  const help = `only a feature can be filled in: ${format.isSaved ? 'leave these rows out' : 'set data.missing: drop-row'}`;
-  return { code: 'E_DATA_MISSING', message, help, cell: firstMissing };
+  if (isFitting) return undefined;
+  const [rule, kind] = isText ? ['category', 'texts'] : ['mean', 'numbers'];
+  const help = `set data.missing.columns.${plan.name}: ${rule}, or drop-row`;
+  return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }
 
 /** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
-function mayBeEmpty({ isFeature }: PlannedColumn, { missing, isSaved }: CellRules): boolean {
-  return !isSaved && (missing === 'drop-row' || (missing === 'mean' && isFeature));
+function mayBeEmpty({ plan }: ColumnBuilder, { isSaved }: CellRules): boolean {
+  return !isSaved && plan.isFeature && plan.missing !== 'error';
 }
 
 /** A prediction leaves no row out, since that would shift the lines of all behind it. */
-function helpForMissing({ isFeature }: PlannedColumn, { isSaved }: CellRules): string {
-  if (isSaved) {
+function helpForMissing(column: ColumnBuilder, context: Context): string {
+  const { isFeature } = column.plan;
+  if (context.isSaved) {
     return isFeature
       ? 'fill them in, or train with data.missing: mean'
       : 'fill them in, or leave these rows out';
   }
-  return isFeature
+  const ways = isFeature
     ? 'fill them in, or set data.missing: mean, or data.missing: drop-row'
     : 'fill them in, or set data.missing: drop-row';
+  const tokens = [...column.missingTokens.keys()].filter((token) => token !== '');
+  if (column.kind !== 'text' || tokens.length === 0) return ways;
+  const [first] = tokens;
+  const others = context.columns.flatMap(({ missingTokens }) => [...missingTokens.keys()]);
+  const list = (context.missingTokens ?? others).filter((token) => !tokens.includes(token));
+  return `${ways}; if ${JSON.stringify(first)} is a value, quote it, or set ${listTokens(list)}`;
 }
 
 /** Throws one error for all problems: a single one with its place, several as a list. */
@@ -155,7 +206,7 @@ async function locateCell(file: CsvFile, index: number, line: number): Promise<S
 export function warnAboutColumns(
   columns: readonly ColumnBuilder[],
   files: readonly CsvFile[],
-  warn: (message: string) => void,
+  { format, warn }: { readonly format: CellRules; readonly warn: (message: string) => void },
 ): void {
   for (const { plan, firstInexact } of columns) {
     if (firstInexact === undefined) continue;
@@ -163,4 +214,22 @@ export function warnAboutColumns(
     const found = `column "${plan.name}" has ${firstInexact.cell}`;
     warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
   }
+  if (format.isSaved) return;
+  for (const { plan, kind, texts, firstText } of columns) {
+    if (kind !== 'text' || plan.kind === 'text' || !plan.isFeature) continue;
+    const found = describeNumberlike(texts, format);
+    if (found === undefined) continue;
+    const shown = `column "${plan.name}": ${found} (such as ${quoteValue(firstText?.cell)})`;
+    warn(`${shown}; each is a category of its own. If numbers are meant, write plain ones`);
+  }
+}
+
+/** How texts that are categories look like numbers, if they do. */
+function describeNumberlike(texts: readonly string[], format: CellRules): string | undefined {
+  const unit = sharedUnit(texts);
+  if (unit !== undefined)
+    return `${countOf(texts.length, 'text')} look like numbers with the unit ${quoteValue(unit)}`;
+  const numMarked = countMarkedNumbers(texts, format);
+  if (numMarked < MIN_MARKED_TEXTS || 2 * numMarked < texts.length) return undefined;
+  return `${formatCount(numMarked)} of ${countOf(texts.length, 'text')} look like numbers`;
 }

@@ -28,12 +28,16 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   requireColumns(header, 'drop', data.drop);
   requireColumns(header, 'categorical', data.categorical);
   requireColumns(header, 'weights', weights);
+  const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
+  requireColumns(header, 'missing.columns', ruled);
   const unused = new Set([...targets, ...weights, ...data.drop]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${list(header)}`);
   }
-  requireFeatures(features, data.categorical);
+  requireUsed('categorical', 'which is no feature', { names: data.categorical, used: features });
+  const used = [...features, ...targets, ...weights];
+  requireUsed('missing.columns', 'which is not read', { names: ruled, used });
   return { features, targets, weights };
 }
 
@@ -47,12 +51,16 @@ function requireColumns(header: readonly string[], field: string, names: readonl
 }
 
 /** A setting for a column that is not read would do nothing, in silence. */
-function requireFeatures(features: readonly string[], categorical: readonly string[]): void {
-  const isFeature = new Set(features);
-  const other = categorical.find((name) => !isFeature.has(name));
+function requireUsed(
+  field: string,
+  why: string,
+  { names, used }: { readonly names: readonly string[]; readonly used: readonly string[] },
+): void {
+  const isUsed = new Set(used);
+  const other = names.find((name) => !isUsed.has(name));
   if (other === undefined) return;
-  const message = `data.categorical names "${other}", which is no feature`;
-  throw configError('E_CONFIG_COLUMN', message, 'take it out of data.categorical');
+  const message = `data.${field} names "${other}", ${why}`;
+  throw configError('E_CONFIG_COLUMN', message, `take it out of data.${field}`);
 }
 
 function list(names: readonly string[]): string {

@@ -1,21 +1,14 @@
 // One column of a table as it is filled cell by cell: numbers, or codes into a dictionary of texts.
 // It only collects; column-problems.ts decides which of its findings are errors.
+import type { CellReader } from './cell.ts';
+import type { MissingRule } from '../config/schema.ts';
 
 /** Longest cell, in characters; longer ones are a quote gone wrong or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
 const INITIAL_CAPACITY = 1024;
 const FLOAT32_EXACT_INTEGERS = 2 ** 24;
-
-/** Cells that stand for "no value". */
-const MISSING_TOKENS: ReadonlySet<string> = new Set([
-  ...['', '?', '-', 'NA', 'na', 'N/A', 'n/a', 'NaN', 'nan', 'NAN', 'null', 'Null', 'NULL'],
-]);
-
-// Number() alone would take '', '0x10' and ' 5 '; parseFloat would take '12abc'.
-const NUMBER_WITH_POINT = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
-const NUMBER_WITH_COMMA = /^[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?$/;
-
-export type DecimalSeparator = '.' | ',';
+/** Texts among numbers that are kept for messages. */
+const MAX_KEPT_TEXTS = 1000;
 
 /** A finished column: numbers, or codes into `categories`; NaN where a cell is missing. */
 export interface Column {
@@ -41,10 +34,15 @@ export interface PlannedColumn {
   /** `text` takes numbers as texts too; undefined lets the first cell decide. */
   readonly kind: 'number' | 'text' | undefined;
   readonly maxCategories: number;
+  /** What becomes of a row without a value here. */
+  readonly missing: MissingRule;
+  /** Whether the rule is that of all columns: `mean` is then `category` among texts, and the other way round an error. */
+  readonly isDefaultRule?: boolean | undefined;
+  /** The texts of a target that is a class: they may look like anything. */
+  readonly isClass?: boolean | undefined;
+  /** The texts that a trained model knows: a quoted token is a value only if it is one of them. */
+  readonly known?: ReadonlySet<string> | undefined;
 }
-
-/** Why a column stops the reading at once. */
-export type CellRejection = 'too-long' | 'too-many-categories';
 
 /** Collects a column; unless planned, its kind is that of the first cell that is not missing. */
 export class ColumnBuilder {
@@ -58,43 +56,40 @@ export class ColumnBuilder {
   firstOverflow: CellReference | undefined;
   firstMissing: CellReference | undefined;
   firstInexact: CellReference | undefined;
+  /** A number with a decimal separator, which tells what that separator is. */
+  firstFraction: CellReference | undefined;
+  /** The text that is one more than there may be. */
+  firstExcess: CellReference | undefined;
 
-  readonly #decimal: DecimalSeparator;
-  readonly #pattern: RegExp;
+  readonly #cells: CellReader;
+  readonly #isQuoted: () => boolean;
   readonly #codes = new Map<string, number>();
+  /** Quoted tokens before the column has a kind: values among texts, none among numbers. */
+  #undecided: { readonly at: number; readonly reference: CellReference }[] = [];
   #values = new Float64Array(INITIAL_CAPACITY);
   #length = 0;
 
-  constructor(plan: PlannedColumn, decimal: DecimalSeparator) {
+  /** `isQuoted` tells whether the cell that is being added stands in quotes. */
+  constructor(plan: PlannedColumn, cells: CellReader, isQuoted: () => boolean = () => false) {
     this.plan = plan;
-    this.#decimal = decimal;
-    this.#pattern = decimal === ',' ? NUMBER_WITH_COMMA : NUMBER_WITH_POINT;
+    this.#cells = cells;
+    this.#isQuoted = isQuoted;
     this.kind = plan.kind;
   }
 
-  /** Appends a cell. Returns why the reading must stop, or undefined. */
-  add(cell: string, part: number, line: number): CellRejection | undefined {
-    if (this.plan.kind !== 'text' && this.#pattern.test(cell)) {
-      this.#addNumber(cell, part, line);
-      return undefined;
-    }
-    if (MISSING_TOKENS.has(cell)) {
-      this.missingTokens.set(cell, (this.missingTokens.get(cell) ?? 0) + 1);
-      this.firstMissing ??= { cell, part, line };
-      this.#push(NaN);
-      return undefined;
-    }
-    return this.#addText(cell, part, line);
+  /** Appends a cell; false if it is too long to be one. */
+  add(cell: string, part: number, line: number): boolean {
+    const number = this.plan.kind === 'text' ? undefined : this.#cells.number(cell);
+    if (number !== undefined) this.#addNumber(number, cell, part, line);
+    else if (cell.length > MAX_CELL_LENGTH) return false;
+    else if (this.#cells.isMissing(cell)) this.#addToken({ cell, part, line });
+    else this.#addText({ cell, part, line });
+    return true;
   }
 
-  /** Whether the last cell added was missing, or of the wrong kind. */
-  get endsWithoutValue(): boolean {
-    return Number.isNaN(this.#values[this.#length - 1]);
-  }
-
-  /** Takes the last cell back, when its row is left out. */
-  removeLast(): void {
-    this.#length -= 1;
+  /** Whether a row has no value here, or one of the wrong kind. */
+  lacksValue(row: number): boolean {
+    return Number.isNaN(this.#values[row]);
   }
 
   get numMissing(): number {
@@ -103,44 +98,101 @@ export class ColumnBuilder {
     return count;
   }
 
-  get categories(): readonly string[] {
+  /** Distinct texts; of a column of numbers only the first ones, which do not belong there. */
+  get texts(): readonly string[] {
     return [...this.#codes.keys()];
   }
 
-  finish(): Column {
-    const { name } = this.plan;
-    const values = this.#values.subarray(0, this.#length);
-    return { name, kind: this.kind ?? 'number', values, categories: this.categories };
+  /** Settles what the reading left open; nothing is added after it. */
+  close(): void {
+    if (this.kind === undefined && this.#undecided.length > 0) this.#decide('text');
   }
 
-  #addNumber(cell: string, part: number, line: number): void {
-    this.kind ??= 'number';
+  /** The cells of the rows in `kept`, which is all of them if undefined. */
+  finish(kept: Uint32Array | undefined): Column {
+    const { name } = this.plan;
+    const all = this.#values.subarray(0, this.#length);
+    const values = kept ? Float64Array.from(kept, (row) => all[row] as number) : all;
+    const kind = this.kind ?? 'number';
+    return { name, kind, values, categories: kind === 'text' ? this.texts : [] };
+  }
+
+  #addNumber(value: number, cell: string, part: number, line: number): void {
+    if (this.kind === undefined) this.#decide('number');
     this.numNumbers += 1;
-    const value = Number(this.#decimal === ',' ? cell.replace(',', '.') : cell);
     const rounded = Math.fround(value);
     if (!Number.isFinite(rounded)) {
       this.numOverflows += 1;
       this.firstOverflow ??= { cell, part, line };
-    } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS && Number.isInteger(value)) {
+    } else if (!Number.isInteger(value)) {
+      this.firstFraction ??= { cell, part, line };
+    } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS) {
       this.firstInexact ??= { cell, part, line };
     }
     this.#push(this.kind === 'number' ? value : NaN);
   }
 
-  #addText(cell: string, part: number, line: number): CellRejection | undefined {
-    if (cell.length > MAX_CELL_LENGTH) return 'too-long';
-    this.kind ??= 'text';
+  #addText(reference: CellReference): void {
+    if (this.kind === undefined) this.#decide('text');
     this.numTexts += 1;
-    this.firstText ??= { cell, part, line };
+    this.firstText ??= reference;
+    const code = this.#codeOf(reference);
+    this.#push(this.kind === 'text' && code !== undefined ? code : NaN);
+  }
+
+  /** An empty cell has no value in quotes either; other tokens have, where texts can be values. */
+  #addToken(reference: CellReference): void {
+    const { cell } = reference;
+    const { known } = this.plan;
+    const isValue = cell !== '' && this.kind !== 'number' && this.#isQuoted() && (known?.has(cell) ?? true);
+    if (!isValue) return this.#addMissing(reference);
+    if (this.kind === 'text') return this.#addText(reference);
+    this.#undecided.push({ at: this.#length, reference });
+    this.#push(NaN);
+  }
+
+  #addMissing(reference: CellReference): void {
+    this.#countMissing(reference);
+    this.#push(NaN);
+  }
+
+  #countMissing(reference: CellReference): void {
+    const { cell } = reference;
+    this.missingTokens.set(cell, (this.missingTokens.get(cell) ?? 0) + 1);
+    this.firstMissing ??= reference;
+  }
+
+  /** Gives the column its kind, and its undecided cells with it. */
+  #decide(kind: 'number' | 'text'): void {
+    this.kind = kind;
+    for (const { at, reference } of this.#undecided) {
+      if (kind === 'number') {
+        this.#countMissing(reference);
+        continue;
+      }
+      this.numTexts += 1;
+      this.firstText ??= reference;
+      this.#values[at] = this.#codeOf(reference) as number;
+    }
+    this.#undecided = [];
+  }
+
+  /** Its place among the distinct texts; undefined where there is no room for one more. */
+  #codeOf(reference: CellReference): number | undefined {
+    const { cell } = reference;
+    const known = this.#codes.get(cell);
+    if (known !== undefined) return known;
+    const code = this.#codes.size;
     if (this.kind === 'number') {
-      this.#push(NaN);
+      if (code < MAX_KEPT_TEXTS) this.#codes.set(cell, code);
       return undefined;
     }
-    const code = this.#codes.get(cell) ?? this.#codes.size;
-    if (code === this.plan.maxCategories) return 'too-many-categories';
-    if (code === this.#codes.size) this.#codes.set(cell, code);
-    this.#push(code);
-    return undefined;
+    if (code >= this.plan.maxCategories) {
+      this.firstExcess ??= reference;
+      return undefined;
+    }
+    this.#codes.set(cell, code);
+    return code;
   }
 
   #push(value: number): void {

@@ -4,50 +4,116 @@ import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
 import { LockstepError, quoteValue, type ErrorDetails } from '../errors.ts';
 import { countOf } from './data-error.ts';
-import { locateField, type CsvFile } from './locate-field.ts';
+import { findWrongDelimiter, runsOfSpaces } from './delimiter.ts';
+import { findField, locateField, type CsvFile } from './locate-field.ts';
 import { displayPath } from './source-file.ts';
 import { readUtf8 } from './utf8-text.ts';
 
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const MAX_SHOWN_FIELDS = 12;
 
+/** Takes a record, and the line it starts on; `isQuoted` tells of its fields, while the call lasts. */
+type TakeRecord = (fields: readonly string[], line: number, isQuoted: (index: number) => boolean) => void;
+
 /**
- * Calls `onRecord` with every record and the line it starts on. Blank lines are left out, and spaces around
- * a field are no part of it. All records have as many fields as the first.
+ * Calls `onRecord` with every record. Blank lines are left out, and spaces around a field are no part of it. Lines end
+ * in LF, CR LF or CR, and need not agree. All records have as many fields as the first.
  *
  * @throws LockstepError for the first malformed record; what `onRecord` throws passes through.
  */
-export async function readRecords(
-  file: CsvFile,
-  onRecord: (fields: readonly string[], line: number) => void,
-): Promise<void> {
+export async function readRecords(file: CsvFile, onRecord: TakeRecord): Promise<void> {
   let header: readonly string[] | undefined;
   let lastLine = 0;
   let countedTwice = 0;
+  const source = new RecordSource(file);
   const parser = parse({
     bom: true,
     delimiter: file.delimiter,
+    record_delimiter: ['\r\n', '\n', '\r'],
+    from_line: file.bytesToSkip ? 2 : 1,
     trim: true,
     skip_empty_lines: true,
     max_record_size: MAX_LINE_BYTES,
-    on_record: (fields: string[], { lines }) => {
+    on_record: (fields: string[], { lines, bytes }) => {
       header ??= fields;
       const lastOfRecord = lines - countedTwice;
       const isOneLine = lastOfRecord === lastLine + 1;
       const breaks = isOneLine ? NO_BREAKS : countLineBreaks(fields);
       countedTwice += breaks.countedTwice;
       lastLine = lastOfRecord - breaks.countedTwice;
-      onRecord(fields, lastLine - breaks.lines);
+      source.moveTo(fields, bytes);
+      onRecord(fields, lastLine - breaks.lines, source.isQuoted);
       return null;
     },
   });
   // Nothing is pushed, yet the readable side must flow for the stream to end.
   parser.resume();
   try {
-    await pipeline(readUtf8(file.path), parser);
+    await pipeline(source.read(), parser);
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    throw await explainCsvError(error, file, { header: header ?? [], recordLine: lastLine + 1 });
+    const recordLine = lastLine === 0 && file.bytesToSkip ? 2 : lastLine + 1;
+    throw await explainCsvError(error, file, { header: header ?? [], recordLine });
+  }
+}
+
+/**
+ * The bytes of a file on their way to the parser, kept as far back as the last record: whether a field stood in quotes is
+ * known from them alone, since telling it of every field makes the parser ten times slower.
+ */
+class RecordSource {
+  readonly #file: CsvFile;
+  #chunks: Buffer[] = [];
+  /** Offset of the first chunk. */
+  #keptFrom = 0;
+  #recordStart = 0;
+  #recordEnd = 0;
+  #fields: readonly string[] = [];
+
+  constructor(file: CsvFile) {
+    this.#file = file;
+  }
+
+  async *read(): AsyncGenerator<Buffer, void, undefined> {
+    for await (const chunk of readUtf8(this.#file.path)) {
+      this.#forget();
+      this.#chunks.push(chunk);
+      yield chunk;
+    }
+  }
+
+  /** The parser is at a record that ends at an offset in the file. */
+  moveTo(fields: readonly string[], end: number): void {
+    this.#fields = fields;
+    this.#recordStart = Math.max(this.#recordEnd, this.#file.bytesToSkip ?? 0);
+    this.#recordEnd = end;
+  }
+
+  readonly isQuoted = (index: number): boolean => {
+    this.#forget();
+    const record = this.#bytesOfRecord();
+    const field = (this.#fields[index] ?? '').replaceAll(`"`, `""`);
+    if (!record.includes(`"${field}"`)) return false;
+    const text = record.toString('utf8');
+    const at = findField(text, index, this.#file.delimiter);
+    return at !== undefined && /^\s*"/.test(text.slice(at));
+  };
+
+  /** Lets go of the chunks that end before the record. */
+  #forget(): void {
+    let [first] = this.#chunks;
+    while (first && this.#keptFrom + first.length <= this.#recordStart) {
+      this.#keptFrom += first.length;
+      this.#chunks.shift();
+      [first] = this.#chunks;
+    }
+  }
+
+  #bytesOfRecord(): Buffer {
+    const [start, end] = [this.#recordStart - this.#keptFrom, this.#recordEnd - this.#keptFrom];
+    const [first] = this.#chunks;
+    const bytes = first && end <= first.length ? first : Buffer.concat(this.#chunks);
+    return bytes.subarray(start, end);
   }
 }
 
@@ -78,8 +144,12 @@ async function explainCsvError(error: CsvError, file: CsvFile, progress: Progres
   });
   if (error.code === 'CSV_RECORD_INCONSISTENT_FIELDS_LENGTH') {
     const row = error['record'] as readonly string[];
+    if (file.delimiter === ' ' && row.includes('')) return runsOfSpaces(file, lines);
     return new LockstepError(details('E_DATA_RAGGED_ROW', describeRaggedRow(row, progress.header)));
   }
+  const wrongDelimiter =
+    progress.header.length === 0 ? await findWrongDelimiter(file, progress.recordLine) : undefined;
+  if (wrongDelimiter) return wrongDelimiter;
   const field = { line: progress.recordLine, index: Number(error['index']) };
   const located = { location: { file: name, ...((await locateField(file, field)) ?? { line: lines }) } };
   switch (error.code) {

@@ -1,7 +1,8 @@
 // Turns table columns into packed rows by fitted transforms: the same code for training data and, with
 // transforms read back from a saved model, for new data.
 import { sizeOf } from '../layers/layer.ts';
-import { columnOf, type Table } from './table.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+import type { SourceLocation } from '../errors.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
 import type { HostMath } from '../kernels/host-math.ts';
@@ -14,6 +15,7 @@ import {
   standardize,
   type FittedFeature,
   type FittedTarget,
+  type Standardization,
 } from './transforms.ts';
 
 /** Numbers a row takes, over all features. */
@@ -85,7 +87,7 @@ export function encodeFeatures(
   let offset = 0;
   for (const feature of features) {
     const slots = { rows, width, offset };
-    if (feature.kind === 'numeric') encodeNumbers(columnOf(table, feature.column), feature, slots);
+    if (feature.kind === 'numeric') encodeNumbers(table, feature, slots);
     if (feature.kind === 'categorical') {
       const numUnseen = encodeCategories(columnOf(table, feature.column), feature.categories, slots);
       const found = `${countOf(numUnseen, 'row')} with a value that training never saw`;
@@ -102,13 +104,25 @@ interface Slots {
   readonly offset: number;
 }
 
-function encodeNumbers(column: Column, feature: FittedFeature & { kind: 'numeric' }, slots: Slots): void {
+function encodeNumbers(table: Table, feature: FittedFeature & { kind: 'numeric' }, slots: Slots): void {
   const { rows, width, offset } = slots;
+  const column = columnOf(table, feature.column);
   for (let row = 0; row < column.values.length; row++) {
     const cell = column.values[row] as number;
     const value = Number.isNaN(cell) ? fillIn(feature) : cell;
-    rows[row * width + offset] = standardize(value, feature);
+    const at = row * width + offset;
+    rows[at] = standardize(value, feature);
+    if (!Number.isFinite(rows[at])) {
+      throw tooFar(`column "${feature.column}" is ${value}`, feature, locateRow(table, row));
+    }
   }
+}
+
+/** Held-out values can be so many deviations from the mean that float32 has no room for them. */
+function tooFar(found: string, { mean, scale }: Standardization, location: SourceLocation): Error {
+  const range = `the training rows have mean ${mean}, deviation ${scale}`;
+  const message = `${found}; standardized it does not fit float32 (max 3.4e38): ${range}`;
+  return dataError('E_DATA_OVERFLOW', message, { location, help: 'correct the cell, or leave its row out' });
 }
 
 function fillIn(feature: FittedFeature & { kind: 'numeric' }): number {
@@ -149,7 +163,12 @@ export function encodeTargetValues(
     let cells = columnOf(table, column).values;
     for (const step of steps) {
       if (step.kind === 'log') refuseNonPositive(table, column, { rows, cells });
+      const before = cells;
       cells = cells.map((value) => applyStep(step, value, math));
+      const far = cells.findIndex((value) => !Number.isFinite(Math.fround(value)));
+      if (far !== -1 && step.kind === 'standardize') {
+        throw tooFar(`target "${column}" is ${before[far]}`, step, locateRow(table, far));
+      }
     }
     for (let row = 0; row < table.numRows; row++) out[row * width + at] = cells[row] as number;
   }

@@ -29,7 +29,7 @@ export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
     const classes = names.length === 1 ? fitTwoClasses(table, names[0] as string) : undefined;
     if (classes) return classes;
     refuseClassWeights(config, names[0] as string);
-    for (const name of names) refuseImprobable(table, name);
+    for (const name of names) refuseImprobable(table, name, names.length);
   }
   refuseTextTargets(table, names, loss.kind);
   const target = fitTargetValues(table, splits.train, { ...request, steps: data.targetTransform });
@@ -47,7 +47,7 @@ function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config)
   if (loss.kind !== 'binaryCrossEntropy') return;
   for (const { column } of target.columns) {
     if (target.isBinary) refuseUncertain(table, column);
-    else refuseImprobable(table, column);
+    else refuseImprobable(table, column, target.columns.length);
   }
 }
 
@@ -74,13 +74,15 @@ function refuseClassWeights({ classWeights }: Config, name: string): void {
   throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or weigh rows by data.weights');
 }
 
-function refuseImprobable(table: Table, name: string): void {
+function refuseImprobable(table: Table, name: string, numTargets: number): void {
   const { kind, values } = columnOf(table, name);
   if (kind === 'text') return;
   const bad = values.findIndex((value) => !(value >= 0 && value <= 1));
   if (bad === -1) return;
   const message = `target "${name}" is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
-  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
+  const others = numTargets === 1 ? '; for more, set loss: crossEntropy' : '';
+  const help = Number.isInteger(values[bad]) ? `number two classes 0 and 1${others}` : undefined;
+  throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad), help });
 }
 
 function refuseUncertain(table: Table, name: string): void {

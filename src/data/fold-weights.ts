@@ -103,7 +103,7 @@ export function classWeightsOf(
     const message = `classWeights: no class "${unknown}"; classes: ${classNames.slice(0, 20).join(', ')}`;
     throw configError('E_CONFIG_CLASS_WEIGHTS', message, near && `did you mean "${near}"?`);
   }
-  return classNames.map((name) => given[name] ?? 1);
+  return classNames.map((name) => (Object.hasOwn(given, name) ? given[name] : undefined) ?? 1);
 }
 
 function countLabels(labels: Uint32Array, { train }: SplitIndices, numClasses: number): number[] {

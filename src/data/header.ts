@@ -5,15 +5,14 @@ import type { TableFormat } from './table-format.ts';
 
 const MAX_COLUMNS = 100_000;
 const MAX_SHOWN_NAMES = 6;
-const DELIMITERS = [',', ';', '\t', '|'] as const;
 const PLAIN_NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)$/;
 
-type HeaderFormat = Pick<TableFormat, 'header' | 'isSaved'>;
+type HeaderFormat = Pick<TableFormat, 'header'>;
 
 /**
  * Column names from the first record of a file.
  *
- * @throws LockstepError if the record cannot name columns: empty or equal names, or the wrong delimiter.
+ * @throws LockstepError if the record cannot name columns: empty or equal names.
  */
 export function readHeader(
   fields: readonly string[],
@@ -24,7 +23,6 @@ export function readHeader(
     const message = `${countOf(fields.length, 'column')}; at most ${countOf(MAX_COLUMNS, 'column')} are read`;
     throw dataError('E_DATA_COLUMNS', message, { location });
   }
-  refuseWrongDelimiter(fields, format, location);
   if (!format.header) return fields.map((_, index) => `c${index + 1}`);
   refuseBadNames(fields, location);
   return [...fields];
@@ -56,22 +54,6 @@ export function requireSameHeader(
     location,
     help: 'give all files the same columns in one order',
   });
-}
-
-/** A table of one column can never train, so a delimiter inside its only name settles the question. */
-function refuseWrongDelimiter(
-  fields: readonly string[],
-  { isSaved }: HeaderFormat,
-  location: SourceLocation,
-): void {
-  const only = fields[0];
-  if (fields.length !== 1 || only === undefined) return;
-  const delimiter = DELIMITERS.find((candidate) => only.includes(candidate));
-  if (delimiter === undefined) return;
-  const shown = JSON.stringify(delimiter);
-  const message = `only 1 column found, and the first row contains ${shown}`;
-  const help = isSaved ? 'write the file as the training data were' : `set data.delimiter: ${shown}`;
-  throw dataError('E_DATA_DELIMITER', message, { location, help });
 }
 
 function refuseBadNames(names: readonly string[], location: SourceLocation): void {

@@ -1,6 +1,6 @@
 // Classes of a classification target: their names, their range, and which are missing where.
 import type { DataConfig } from '../config/schema.ts';
-import { quoteValue } from '../errors.ts';
+import { quoteValue, type SourceLocation } from '../errors.ts';
 import type { Column } from './column.ts';
 import { configError, dataError, formatCount } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
@@ -55,33 +55,65 @@ function countIndexClasses(
   { classes, ignoreIndex }: Pick<DataConfig, 'classes' | 'ignoreIndex'>,
 ): number {
   const help = 'number the classes from 0, or give them names';
-  const limit = classes ?? MAX_CLASSES;
-  let highest = 0;
+  const labels = column.values.filter((label) => label !== ignoreIndex);
+  const range = rangeOf(labels);
+  const isOutside = (label: number): boolean => label < 0 || label >= (classes ?? MAX_CLASSES);
   for (let row = 0; row < table.numRows; row++) {
     const label = column.values[row] as number;
     if (label === ignoreIndex) continue;
+    const location = (): SourceLocation => locateRow(table, row);
     if (!Number.isInteger(label)) {
       const message = `label ${quoteValue(label)} is not an integer`;
-      throw dataError('E_DATA_LABEL', message, { location: locateRow(table, row), help });
+      throw dataError('E_DATA_LABEL', message, { location: location(), help });
     }
-    if (label < 0 || label >= limit) {
-      const message = describeBadLabel(label, classes);
-      throw dataError('E_DATA_LABEL', message, { location: locateRow(table, row), help });
-    }
-    highest = Math.max(highest, label);
+    if (!isOutside(label)) continue;
+    const message = describeBadLabel(label, classes, range);
+    const fromOne = isFromOne(classes, range) ? helpForLabelsFromOne(classes + 1) : help;
+    throw dataError('E_DATA_LABEL', message, { location: location(), help: fromOne });
   }
-  return classes ?? highest + 1;
+  return classes ?? range.highest + 1;
 }
 
-/** `label 10; valid 0..9 (classes = 10)`. */
-export function describeBadLabel(label: number, classes: number | undefined): string {
+/** The least and the greatest label. */
+export interface LabelRange {
+  readonly lowest: number;
+  readonly highest: number;
+}
+
+/** The least and the greatest of some labels; 0 and 0 of none. */
+export function rangeOf(labels: Iterable<number>): LabelRange {
+  let [lowest, highest] = [Number.POSITIVE_INFINITY, 0];
+  for (const label of labels) {
+    if (label < lowest) lowest = label;
+    if (label > highest) highest = label;
+  }
+  return { lowest: Math.min(lowest, highest), highest };
+}
+
+/** `label 10; valid 0..9 (classes = 10)`, and that labels were numbered from 1 if so. */
+export function describeBadLabel(label: number, classes: number | undefined, range: LabelRange): string {
   const count =
     classes === undefined ? `at most ${formatCount(MAX_CLASSES)} classes` : `classes = ${classes}`;
-  return `label ${label}; valid 0..${(classes ?? MAX_CLASSES) - 1} (${count})`;
+  const found = `label ${label}; valid 0..${(classes ?? MAX_CLASSES) - 1} (${count})`;
+  return isFromOne(classes, range) ? `${found}; the labels run from 1 to ${classes}` : found;
+}
+
+/** Whether as many classes as there are were numbered from 1. */
+export function isFromOne(classes: number | undefined, { lowest, highest }: LabelRange): classes is number {
+  return lowest === 1 && highest === classes;
+}
+
+/** Two ways that both train: the second has a class that never occurs. */
+export function helpForLabelsFromOne(numClasses: number): string {
+  return (
+    'number the classes from 0, or have one class more, which never occurs: ' +
+    `set data.classes: ${numClasses}, and let the last layer give ${numClasses}`
+  );
 }
 
 /**
- * Checks that training has at least two classes; warns of those that only the other splits have, and of a split of one.
+ * Checks that training has at least two classes; warns of those that only the other splits have, of those that none has,
+ * and of a split of one.
  *
  * @throws LockstepError if there is only one class to learn.
  */
@@ -98,14 +130,44 @@ export function checkClasses(
   }
   for (const split of ['validation', 'test'] as const) {
     const untrained = [...classesIn(labels, splits[split])].filter((label) => !trained.has(label));
-    for (const label of untrained.sort((a, b) => a - b)) {
-      warn(`class ${classNames[label]} appears in ${split}, never in train`);
-    }
     const [only, ...others] = classesIn(labels, splits[split]);
-    if (only === undefined || others.length > 0) continue;
-    const missing = classNames.length === 2 ? ', and there is no rocAuc' : '';
-    warn(`every row of ${split} is class "${classNames[only]}": its metrics say little${missing}`);
+    if (only !== undefined && others.length === 0) {
+      const missing = classNames.length === 2 ? ', and there is no rocAuc' : '';
+      warn(`every row of ${split} is class "${classNames[only]}": its metrics say little${missing}`);
+    }
+    if (untrained.length === 0) continue;
+    const names = untrained.sort((a, b) => a - b).map((label) => classNames[label] as string);
+    const [noun, verb] = names.length === 1 ? ['class', 'appears'] : ['classes', 'appear'];
+    warn(`${noun} ${listClasses(names)} ${verb} in ${split}, never in train`);
   }
+  warnAboutGhosts(labels, classNames, warn);
+}
+
+/** Classes that no row has: numbers that were left out, labels from 1, or a single label that is far too high. */
+function warnAboutGhosts(
+  labels: Uint32Array,
+  classNames: readonly string[],
+  warn: (message: string) => void,
+): void {
+  const occurring = new Set(labels);
+  occurring.delete(IGNORED_LABEL);
+  const ghosts = classNames.filter((_, label) => !occurring.has(label));
+  if (ghosts.length === 0) return;
+  const { lowest, highest } = rangeOf(occurring);
+  if (lowest > 0 && ghosts.length === lowest) {
+    warn(
+      `class ${listClasses(ghosts)} never occurs: the labels run from ${lowest} to ${highest}; ` +
+        'numbered from 0 they need no such outputs',
+    );
+    return;
+  }
+  const [noun, verb] = ghosts.length === 1 ? ['class', 'occurs'] : ['classes', 'occur'];
+  warn(`${noun} ${listClasses(ghosts)} of ${formatCount(classNames.length)} never ${verb} in the data`);
+}
+
+function listClasses(names: readonly string[]): string {
+  const shown = names.slice(0, MAX_LISTED_CLASSES).join(', ');
+  return names.length > MAX_LISTED_CLASSES ? `${shown}, … (${formatCount(names.length)} in all)` : shown;
 }
 
 function classesIn(labels: Uint32Array, rows: Uint32Array): Set<number> {

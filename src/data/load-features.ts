@@ -1,5 +1,7 @@
 // New rows for a trained model: a table of at least the feature columns, encoded as the training rows were.
+import type { DataConfig } from '../config/schema.ts';
 import { encodeFeatures, widthOf } from './encode.ts';
+import { withoutDrops } from './missing-rules.ts';
 import { planFeatures } from './saved-columns.ts';
 import { readTable } from './table.ts';
 import type { TableFormat } from './table-format.ts';
@@ -9,7 +11,7 @@ import type { FittedTransforms } from './transforms.ts';
 export interface FeaturesRequest {
   readonly path: string;
   readonly transforms: Pick<FittedTransforms, 'features'>;
-  readonly format: Omit<TableFormat, 'isSaved'>;
+  readonly format: Omit<TableFormat, 'isSaved'> & Pick<DataConfig, 'missing'>;
   readonly warn: (message: string) => void;
 }
 
@@ -27,7 +29,8 @@ export interface EncodedFeatures {
  */
 export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFeatures> {
   const { features } = request.transforms;
-  const plan = (header: readonly string[]) => planFeatures(header, request.transforms);
+  const plan = (header: readonly string[]) =>
+    planFeatures(header, request.transforms, withoutDrops(request.format.missing));
   const format = { ...request.format, isSaved: true };
   const table = await readTable({ ...request, paths: [request.path], format, plan });
   const featureWidth = widthOf(features);

@@ -5,7 +5,15 @@ import { PIXEL_SCALE, blobByteLength, refuseTooLarge, targetView, type RowLayout
 import { nameFeatures } from './encode.ts';
 import { IGNORED_LABEL, classWeightsOf, foldWeights, wantsWeights } from './fold-weights.ts';
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
-import { checkClasses, describeBadLabel, indexNames } from './labels.ts';
+import {
+  checkClasses,
+  describeBadLabel,
+  helpForLabelsFromOne,
+  indexNames,
+  isFromOne,
+  rangeOf,
+  type LabelRange,
+} from './labels.ts';
 import type { FittedData, LoadRequest, PackedRows } from './packed-rows.ts';
 import { assignCounts, listFiles, type SplitFiles } from './sources.ts';
 import { displayPath } from './source-file.ts';
@@ -26,7 +34,8 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
   const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
   const isBinary = config.loss.kind === 'binaryCrossEntropy';
   const numClasses = isBinary ? 2 : (numSavedClasses(fitted) ?? config.data.classes);
-  const labels = await readLabels(sets, numClasses, config.data.ignoreIndex);
+  const { ignoreIndex } = config.data;
+  const labels = await readLabels(sets, { classes: numClasses, ignoreIndex, isBinary });
   const classNames = indexNames(numClasses ?? highest(labels) + 1);
   if (!fitted) checkClasses(labels, classNames, { splits, warn });
   const classWeights = fitted
@@ -101,27 +110,50 @@ function requireEqualShapes(first: IdxHeader, images: IdxHeader): void {
 
 async function readLabels(
   sets: readonly ImageSet[],
-  classes: number | undefined,
-  ignoreIndex: number | undefined,
+  { classes, ignoreIndex, isBinary }: LabelRules,
 ): Promise<Uint32Array> {
   const labels = new Uint32Array(sets.reduce((sum, set) => sum + set.labels.dataBytes, 0));
   let filled = 0;
   for (const { labels: header } of sets) {
     const bytes = new Uint8Array(header.dataBytes);
     await readIdxData(header, bytes);
-    const bad =
-      classes === undefined ? -1 : bytes.findIndex((label) => label >= classes && label !== ignoreIndex);
-    if (bad !== -1) {
-      const message = `${displayPath(header.path)} [${bad}]: ${describeBadLabel(bytes[bad] as number, classes)}`;
-      throw dataError('E_DATA_LABEL', message, { help: 'set data.classes to the number of classes' });
-    }
     for (const label of bytes) labels[filled++] = label === ignoreIndex ? IGNORED_LABEL : label;
   }
+  if (classes !== undefined) refuseOutside(labels, classes, { sets, isBinary });
   return labels;
 }
 
+interface LabelRules {
+  readonly classes: number | undefined;
+  readonly ignoreIndex: number | undefined;
+  readonly isBinary: boolean;
+}
+
+function refuseOutside(
+  labels: Uint32Array,
+  classes: number,
+  { sets, isBinary }: { readonly sets: readonly ImageSet[]; readonly isBinary: boolean },
+): void {
+  const bad = labels.findIndex((label) => label >= classes && label !== IGNORED_LABEL);
+  if (bad === -1) return;
+  let at = bad;
+  const set = sets.find(
+    ({ labels: { dataBytes } }) => at < dataBytes || ((at -= dataBytes), false),
+  ) as ImageSet;
+  const range = rangeOf(labels.filter((label) => label !== IGNORED_LABEL));
+  const message = `${displayPath(set.labels.path)} [${at}]: ${describeBadLabel(labels[bad] as number, classes, range)}`;
+  throw dataError('E_DATA_LABEL', message, { help: helpForLabels(classes, range, isBinary) });
+}
+
+function helpForLabels(classes: number, range: LabelRange, isBinary: boolean): string {
+  if (isBinary) return 'number the classes 0 and 1, or set loss: crossEntropy';
+  if (isFromOne(classes, range)) return helpForLabelsFromOne(classes + 1);
+  const needed = range.highest + 1;
+  return `correct the label, or set data.classes: ${needed}, and let the last layer give ${needed}`;
+}
+
 function highest(labels: Uint32Array): number {
-  return labels.reduce((most, label) => (label === IGNORED_LABEL ? most : Math.max(most, label)), 0);
+  return rangeOf(labels.filter((label) => label !== IGNORED_LABEL)).highest;
 }
 
 /** A blob with its pixels, and room for all else. */

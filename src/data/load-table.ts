@@ -1,11 +1,12 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns.
-import type { Config, DataConfig } from '../config/schema.ts';
+import type { Config } from '../config/schema.ts';
 import { sizeOf } from '../layers/layer.ts';
 import { assignColumnRoles, type ColumnRoles } from './column-roles.ts';
 import { blobByteLength, refuseTooLarge, type RowLayout, type SplitIndices } from './dataset.ts';
 import { encodeFeatures, nameFeatures, widthOf } from './encode.ts';
 import { fitTarget } from './fit-target.ts';
 import { MAX_CLASSES } from './labels.ts';
+import { planMissing } from './missing-rules.ts';
 import { layOutTargets, packTargets } from './pack-targets.ts';
 import type { LoadRequest, PackedRows } from './packed-rows.ts';
 import { planSavedColumns, savedRoles } from './saved-columns.ts';
@@ -67,20 +68,22 @@ async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitte
         return planSavedColumns(header, fitted.transforms, data);
       }
       roles = assignColumnRoles(header, data);
-      return planColumns(roles, data);
+      return planColumns(roles, config);
     },
     warn,
   });
   return { table, roles };
 }
 
-function planColumns({ features, targets, weights }: ColumnRoles, data: DataConfig): PlannedColumn[] {
+function planColumns({ features, targets, weights }: ColumnRoles, { data, loss }: Config): PlannedColumn[] {
   const categorical = new Set(data.categorical);
   const plan = (name: string, isFeature: boolean): PlannedColumn => ({
     name,
     isFeature,
     kind: categorical.has(name) ? ('text' as const) : undefined,
     maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
+    isClass: loss.kind === 'crossEntropy' && targets.includes(name),
+    ...planMissing(data.missing, name, isFeature),
   });
   return [
     ...features.map((name) => plan(name, true)),

@@ -4,6 +4,7 @@ import type { DataConfig } from '../config/schema.ts';
 import type { PlannedColumn } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
 import { dataError } from './data-error.ts';
+import { planMissing } from './missing-rules.ts';
 import type { FittedTransforms } from './transforms.ts';
 
 /**
@@ -14,13 +15,19 @@ import type { FittedTransforms } from './transforms.ts';
 export function planFeatures(
   header: readonly string[],
   { features }: Pick<FittedTransforms, 'features'>,
+  missing: DataConfig['missing'],
 ): PlannedColumn[] {
   return features.map((feature) => {
     if (feature.kind === 'array') throw dataError('E_DATA_FORMAT', 'the model takes arrays, not a table');
     if (feature.kind === 'pixels') throw dataError('E_DATA_FORMAT', 'the model takes images, not a table');
     if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
     requireColumn(header, feature.column);
-    return plan(feature.column, feature.kind === 'numeric' ? 'number' : 'text', true);
+    return {
+      ...plan(feature.column, feature.kind === 'numeric' ? 'number' : 'text', missing),
+      ...planMissing(missing, feature.column, true),
+      isFeature: true,
+      known: feature.kind === 'categorical' ? new Set(feature.categories) : undefined,
+    };
   });
 }
 
@@ -40,22 +47,30 @@ export function savedRoles(
 export function planSavedColumns(
   header: readonly string[],
   transforms: FittedTransforms,
-  data: Pick<DataConfig, 'weights'>,
+  data: Pick<DataConfig, 'weights' | 'missing'>,
 ): PlannedColumn[] {
   const { target } = transforms;
   const { targets, weights } = savedRoles(transforms, data);
-  const kind = target.kind === 'labels' && target.cells === 'text' ? 'text' : 'number';
+  const isText = target.kind === 'labels' && target.cells === 'text';
+  const kind = isText ? 'text' : 'number';
+  const known = isText ? new Set(target.classNames) : undefined;
   for (const name of [...targets, ...weights]) requireColumn(header, name);
   return [
-    ...planFeatures(header, transforms),
-    ...targets.map((name) => plan(name, kind, false)),
-    ...weights.map((name) => plan(name, 'number', false)),
+    ...planFeatures(header, transforms, data.missing),
+    ...targets.map((name) => ({ ...plan(name, kind, data.missing), known })),
+    ...weights.map((name) => plan(name, 'number', data.missing)),
   ];
 }
 
 /** Any number of texts: those that training never saw take no room. */
-function plan(name: string, kind: 'number' | 'text', isFeature: boolean): PlannedColumn {
-  return { name, isFeature, kind, maxCategories: Number.POSITIVE_INFINITY };
+function plan(name: string, kind: 'number' | 'text', missing: DataConfig['missing']): PlannedColumn {
+  return {
+    name,
+    isFeature: false,
+    kind,
+    maxCategories: Number.POSITIVE_INFINITY,
+    ...planMissing(missing, name, false),
+  };
 }
 
 function requireColumn(header: readonly string[], name: string): void {

@@ -4,7 +4,7 @@ import { readdir, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { closest } from 'fastest-levenshtein';
+import { suggestFile } from '../config/suggest.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { openRegularFile, UnreadableFile } from '../regular-file.ts';
 
@@ -12,6 +12,8 @@ import { openRegularFile, UnreadableFile } from '../regular-file.ts';
 const MAX_EXPANDED_BYTES = 16 * 2 ** 30;
 const READ_BYTES = 256 * 1024;
 const MAGIC_BYTES = 8;
+/** Often beside the data, and never meant. */
+const CONFIG_FILE = /\.(ya?ml|json)$/i;
 
 /** Formats that tables are often kept in, by their first bytes, and how to turn each into one we read. */
 const REFUSED_FORMATS = [
@@ -98,10 +100,13 @@ async function openForReading(path: string): Promise<FileHandle> {
 
 /** The name in the same directory that a mistyped one may have meant. */
 async function suggestSibling(path: string): Promise<string | undefined> {
-  const siblings = await readdir(dirname(path)).catch(() => []);
-  if (siblings.length === 0) return undefined;
-  const name = closest(basename(path), siblings);
-  return `did you mean ${displayPath(join(dirname(path), name))}?`;
+  const siblings = await readdir(dirname(path), { withFileTypes: true }).catch(() => []);
+  const files = siblings.filter((entry) => !entry.isDirectory() && !CONFIG_FILE.test(entry.name));
+  const name = suggestFile(
+    basename(path),
+    files.map((entry) => entry.name),
+  );
+  return name && `did you mean ${displayPath(join(dirname(path), name))}?`;
 }
 
 function refuseOtherFormats(path: string, magic: string): void {

@@ -1,23 +1,21 @@
 // Tables as columns in memory: one or more files of equal columns, read as a stream, cell by cell.
 // Rows of all files are counted through; `parts` tells which file a row came from.
-import type { SourceLocation } from '../errors.ts';
-import {
-  ColumnBuilder,
-  MAX_CELL_LENGTH,
-  type CellRejection,
-  type Column,
-  type PlannedColumn,
-} from './column.ts';
+import { quoteValue, type SourceLocation } from '../errors.ts';
+import { CellReader } from './cell.ts';
+import { ColumnBuilder, MAX_CELL_LENGTH, type Column, type PlannedColumn } from './column.ts';
 import { findColumnProblems, throwCellProblems, warnAboutColumns } from './column-problems.ts';
 import { readRecords } from './csv.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
+import { chooseDelimiter, refuseOneColumn } from './delimiter.ts';
 import { MAX_BLOB_BYTES } from './dataset.ts';
 import { readHeader, requireSameHeader, suspectHeader } from './header.ts';
 import type { CsvFile } from './locate-field.ts';
 import { displayPath, emptyFile } from './source-file.ts';
+import { range } from './split.ts';
 import type { TableFormat } from './table-format.ts';
 
 const BYTES_PER_VALUE = 4;
+const MAX_SHOWN_COLUMNS = 10;
 
 /** The rows of a table that came from one file, or one argument of a call. */
 export interface TablePart {
@@ -52,16 +50,17 @@ export interface TableRequest {
  */
 export async function readTable(request: TableRequest): Promise<Table> {
   const builder = new TableBuilder(request);
-  const files = request.paths.map((path) => csvFile(path, request.format.delimiter));
+  const files = await Promise.all(request.paths.map((path) => chooseDelimiter(path, request.format)));
   for (const file of files) {
     builder.beginPart(file);
-    await readRecords(file, (fields, line) => builder.addRecord(fields, line));
+    await readRecords(file, (fields, line, isQuoted) => builder.addRecord(fields, line, isQuoted));
     builder.endPart();
   }
   const { columns } = builder;
+  for (const column of columns) column.close();
   const problems = findColumnProblems(columns, request.format);
   if (problems.length > 0) await throwCellProblems(problems, files, builder.header);
-  warnAboutColumns(columns, files, request.warn);
+  warnAboutColumns(columns, files, request);
   return builder.finish();
 }
 
@@ -78,11 +77,6 @@ export function locateRow({ parts, lines }: Table, row: number): SourceLocation 
   return lines ? { file: part.file, line: lines[row] } : { file: `${part.file}, row ${row - part.firstRow}` };
 }
 
-function csvFile(path: string, delimiter: string | undefined): CsvFile {
-  const isTabbed = /\.(tsv|tab)(\.gz)?$/i.test(path);
-  return { path, delimiter: delimiter ?? (isTabbed ? '\t' : ',') };
-}
-
 /** Takes records and grows columns. */
 class TableBuilder {
   header: readonly string[] = [];
@@ -92,55 +86,85 @@ class TableBuilder {
   readonly #lines: number[] = [];
   /** Where each kept column stands in a record. */
   #fieldIndices: readonly number[] = [];
-  #path = '';
+  #file: CsvFile = { path: '', delimiter: ',' };
   #numRecords = 0;
-  #numDropped = 0;
   #firstRow = 0;
+  /** Whether a field of the record that is being added stands in quotes. */
+  #isQuoted: (index: number) => boolean = () => false;
 
   constructor(request: TableRequest) {
     this.#request = request;
   }
 
   beginPart(file: CsvFile): void {
-    this.#path = file.path;
+    this.#file = file;
     this.#numRecords = 0;
-    this.#numDropped = 0;
     this.#firstRow = this.#lines.length;
   }
 
-  addRecord(fields: readonly string[], line: number): void {
+  addRecord(fields: readonly string[], line: number, isQuoted: (index: number) => boolean): void {
+    this.#isQuoted = isQuoted;
     if (this.#numRecords === 0) this.#takeHeader(fields, line);
     this.#numRecords += 1;
     if (this.#numRecords > 1 || !this.#request.format.header) this.#addRow(fields, line);
   }
 
   endPart(): void {
-    if (this.#numRecords === 0) throw emptyFile(this.#path);
-    const { format, warn } = this.#request;
-    const file = displayPath(this.#path);
-    const numRead = this.#numRecords - (format.header ? 1 : 0);
-    if (numRead === 0) throw dataError('E_DATA_NO_ROWS', `${file} has a header but no data rows`);
+    const { path } = this.#file;
+    if (this.#numRecords === 0) throw emptyFile(path);
+    const file = displayPath(path);
     const numRows = this.#lines.length - this.#firstRow;
-    if (this.#numDropped > 0) {
-      const counts = `${formatCount(this.#numDropped)} of ${countOf(numRead, 'row')}`;
-      if (numRows === 0) throw dataError('E_DATA_NO_ROWS', `${file}: every row has a missing cell`);
-      warn(`${file}: ${counts} left out for missing cells (data.missing: drop-row)`);
-    }
+    if (numRows === 0) throw dataError('E_DATA_NO_ROWS', `${file} has a header but no data rows`);
     this.#parts.push({ file, firstRow: this.#firstRow, numRows });
   }
 
+  /** The table without the rows that lack a value in a column whose rule is to leave them out. */
   finish(): Table {
+    const deciding = this.columns.filter(({ plan }) => plan.missing === 'drop-row');
+    const isKept = (row: number): boolean => !deciding.some((column) => column.lacksValue(row));
+    const kept = range(0, this.#lines.length).filter(isKept);
+    const parts: TablePart[] = [];
+    for (const [index, part] of this.#parts.entries()) {
+      const numRows = kept.filter((row) => row >= part.firstRow && row < part.firstRow + part.numRows).length;
+      if (numRows < part.numRows) this.#reportLeftOut(part, { index, numRows, deciding });
+      const firstRow = parts.reduce((sum, earlier) => sum + earlier.numRows, 0);
+      parts.push({ file: part.file, firstRow, numRows });
+    }
+    const isWhole = kept.length === this.#lines.length;
     return {
-      parts: this.#parts,
-      numRows: this.#lines.length,
-      columns: new Map(this.columns.map((column) => [column.plan.name, column.finish()])),
-      lines: Uint32Array.from(this.#lines),
+      parts,
+      numRows: kept.length,
+      columns: new Map(
+        this.columns.map((column) => [column.plan.name, column.finish(isWhole ? undefined : kept)]),
+      ),
+      lines: Uint32Array.from(kept, (row) => this.#lines[row] as number),
     };
+  }
+
+  /** Says how many rows of a file are left out, and for which columns. */
+  #reportLeftOut(
+    { file, firstRow, numRows }: TablePart,
+    left: { readonly index: number; readonly numRows: number; readonly deciding: readonly ColumnBuilder[] },
+  ): void {
+    const reasons = left.deciding.flatMap((column) => {
+      const count = range(firstRow, numRows).filter((row) => column.lacksValue(row)).length;
+      const { firstMissing } = column;
+      const isSample = firstMissing?.part === left.index && firstMissing.cell !== '';
+      const sample = isSample ? `, such as ${quoteValue(firstMissing.cell)}` : '';
+      return count === 0 ? [] : [`column "${column.plan.name}" ${formatCount(count)}${sample}`];
+    });
+    const shown =
+      reasons.slice(0, MAX_SHOWN_COLUMNS).join('; ') + (reasons.length > MAX_SHOWN_COLUMNS ? '; …' : '');
+    if (left.numRows === 0)
+      throw dataError('E_DATA_NO_ROWS', `${file}: every row has a missing cell (${shown})`);
+    const counts = `${formatCount(numRows - left.numRows)} of ${countOf(numRows, 'row')}`;
+    this.#request.warn(`${file}: ${counts} left out for missing cells (${shown})`);
   }
 
   #takeHeader(fields: readonly string[], line: number): void {
     const { format, plan, warn } = this.#request;
-    const location = { file: displayPath(this.#path), line };
+    const location = { file: displayPath(this.#file.path), line };
+    refuseOneColumn(fields, this.#file, line);
     const names = readHeader(fields, format, location);
     const suspicion = format.header ? suspectHeader(names, location) : undefined;
     if (suspicion !== undefined) warn(suspicion);
@@ -148,49 +172,34 @@ class TableBuilder {
     this.header = names;
     const indices = new Map(names.map((name, index) => [name, index]));
     const planned = plan(names);
-    this.columns = planned.map((column) => new ColumnBuilder(column, format.decimal));
+    const cells = new CellReader(format);
     this.#fieldIndices = planned.map(({ name }) => indices.get(name) as number);
+    this.columns = planned.map((column, k) => {
+      const index = this.#fieldIndices[k] as number;
+      return new ColumnBuilder(column, cells, () => this.#isQuoted(index));
+    });
   }
 
   #addRow(fields: readonly string[], line: number): void {
     const part = this.#parts.length;
-    let isComplete = true;
     for (let k = 0; k < this.columns.length; k++) {
       const column = this.columns[k] as ColumnBuilder;
-      const rejection = column.add(fields[this.#fieldIndices[k] as number] as string, part, line);
-      if (rejection !== undefined) throw this.#rejected(column, rejection, line);
-      isComplete &&= !column.endsWithoutValue;
+      const cell = fields[this.#fieldIndices[k] as number] as string;
+      if (!column.add(cell, part, line)) throw this.#tooLong(column, line);
     }
-    if (isComplete || this.#request.format.missing !== 'drop-row') {
-      this.#lines.push(line);
-      this.#checkSize();
-      return;
-    }
-    for (const column of this.columns) column.removeLast();
-    this.#numDropped += 1;
+    this.#lines.push(line);
+    this.#checkSize();
   }
 
   /** Stops a hopeless load early; the exact size of the packed rows is checked before they are allocated. */
   #checkSize(): void {
     if (this.#lines.length * this.columns.length * BYTES_PER_VALUE <= MAX_BLOB_BYTES) return;
     const message = `more than ${MAX_BLOB_BYTES / 2 ** 30} GiB of values after ${countOf(this.#lines.length, 'row')}`;
-    throw dataError('E_DATA_TOO_LARGE', message, { location: { file: displayPath(this.#path) } });
+    throw dataError('E_DATA_TOO_LARGE', message, { location: { file: displayPath(this.#file.path) } });
   }
 
-  #rejected(column: ColumnBuilder, rejection: CellRejection, line: number): Error {
-    const { name, maxCategories } = column.plan;
-    const location = { file: displayPath(this.#path), line };
-    if (rejection === 'too-long') {
-      return dataError(
-        'E_DATA_LONG_CELL',
-        `column "${name}": cell is longer than ${MAX_CELL_LENGTH / 1024} KiB`,
-        {
-          location,
-        },
-      );
-    }
-    const message = `column "${name}" has more than ${formatCount(maxCategories)} distinct texts`;
-    const help = 'an identifier teaches nothing: list it under data.drop';
-    return dataError('E_DATA_CATEGORIES', message, { location, help });
+  #tooLong({ plan }: ColumnBuilder, line: number): Error {
+    const message = `column "${plan.name}": cell is longer than ${MAX_CELL_LENGTH / 1024} KiB`;
+    return dataError('E_DATA_LONG_CELL', message, { location: { file: displayPath(this.#file.path), line } });
   }
 }

@@ -1,10 +1,13 @@
 // What is learnt from the training split to turn cells into numbers, as plain JSON that is saved with the
 // model. Fitting is here; applying it to rows is in encode.ts.
 import type { DataConfig } from '../config/schema.ts';
+import { quoteValue } from '../errors.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import type { Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
-import { countOf, dataError } from './data-error.ts';
+import { countOf, dataError, formatCount } from './data-error.ts';
+import { isDate } from './marked-numbers.ts';
+import { planMissing } from './missing-rules.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { Shape } from '../layers/layer.ts';
 
@@ -81,21 +84,55 @@ export interface FittedTransforms {
   readonly target: FittedTarget;
 }
 
-/** Fits the features on the rows in `train`. Warns of columns that hold one value only. */
+/** Fits the features on the rows in `train`. Warns of columns that teach nothing: of one value, or of one a row. */
 export function fitFeatures(
   table: Table,
   train: Uint32Array,
   options: {
     readonly names: ColumnRoles['features'];
-    readonly data: Pick<DataConfig, 'standardize' | 'missing'>;
+    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical'>;
     readonly warn: (message: string) => void;
   },
 ): FittedFeature[] {
-  return options.names.map((name) => {
+  const features = options.names.map((name) => {
     const column = columnOf(table, name);
     if (column.kind === 'text') return fitCategories(column, train);
     return fitNumeric(column, train, options);
   });
+  warnAboutIdentifiers(features, train.length, options);
+  return features;
+}
+
+/** A category of fewer than this share of rows says something about more than one of them. */
+const IDENTIFIER_SHARE = 0.9;
+/** Among fewer rows or dates nothing can be told. */
+const MIN_IDENTIFIERS = 10;
+const MAX_SHOWN_COLUMNS = 10;
+
+/** Warns, once for all columns, of texts that are another one in nearly every row, and of dates. */
+function warnAboutIdentifiers(
+  features: readonly FittedFeature[],
+  numRows: number,
+  { data, warn }: Parameters<typeof fitFeatures>[2],
+): void {
+  const found = features.flatMap((feature) => {
+    if (feature.kind !== 'categorical' || data.categorical.includes(feature.column)) return [];
+    const texts = feature.categories.filter((text) => text !== MISSING_CATEGORY);
+    if (texts.length < MIN_IDENTIFIERS) return [];
+    const areDates = texts.every(isDate);
+    if (!areDates && texts.length < IDENTIFIER_SHARE * numRows) return [];
+    return [
+      `"${feature.column}" (${formatCount(texts.length)} ${areDates ? 'dates' : 'texts'}, such as ${quoteValue(texts[0])})`,
+    ];
+  });
+  if (found.length === 0) return;
+  const shown =
+    found.slice(0, MAX_SHOWN_COLUMNS).join(', ') + (found.length > MAX_SHOWN_COLUMNS ? ', …' : '');
+  const columns = found.length === 1 ? 'column' : 'columns';
+  warn(
+    `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
+      'Names, identifiers and dates teach nothing so: list them under data.drop, or write what matters of them as numbers',
+  );
 }
 
 function fitCategories(column: Column, train: Uint32Array): FittedFeature {
@@ -126,7 +163,7 @@ function fitNumeric(
     throw dataError('E_DATA_MISSING', `column "${column.name}" is empty in the training split`, { help });
   }
   const { mean, scale } = describeValues(cells);
-  const fill = data.missing === 'mean' ? mean : null;
+  const fill = planMissing(data.missing, column.name, true).missing === 'mean' ? mean : null;
   if (!data.standardize) return { kind: 'numeric', column: column.name, mean: 0, scale: 1, fill };
   if (scale === 0) {
     warn(`column "${column.name}" has one value (${mean}) in the training split; standardised to 0`);
@@ -149,7 +186,7 @@ export function fitTargetValues(
   const columns = options.names.map((column) => {
     const values = columnOf(table, column).values;
     let cells = Float64Array.from(train, (row) => values[row] as number);
-    if (cells.every((value) => value === cells[0])) constant.push(column);
+    if (describeValues(cells).scale === 0) constant.push(column);
     const steps = options.steps.map((kind): TargetStep => {
       const step: TargetStep = kind === 'log' ? { kind } : { kind, ...describeValues(cells) };
       if (step.kind === 'log') refuseNonPositive(table, column, { rows: train, cells });
@@ -210,16 +247,27 @@ function gatherPresent(values: Float64Array, rows: Uint32Array): Float64Array {
   return Float64Array.from(rows, (row) => values[row] as number).filter((value) => !Number.isNaN(value));
 }
 
+/** Float64 holds 53 bits of a value: some hundred roundings cannot move it by more than this share. */
+const ROUNDING = 2 ** -44;
+/** The same of float32, whose 24 bits leave less room between rounding and meaning. */
+const ROUNDING_OF_FLOAT32 = 2 ** -22;
+
 /**
- * Mean and population deviation, summed in the order given. Equal values give exactly their value and 0,
- * which rounding in the sums would miss.
+ * Mean and population deviation, summed in the order given. Values that differ by no more than the rounding of the largest
+ * count as one value: its mean, and exactly 0. Held-out values would else be divided by noise.
  */
-export function describeValues(values: Float64Array): Standardization {
+export function describeValues(values: Float64Array, areFloat32 = false): Standardization {
   const first = values[0] as number;
-  if (values.every((value) => value === first)) return { mean: first, scale: 0 };
-  let sum = 0;
-  for (const value of values) sum += value;
+  let [least, most, sum] = [first, first, 0];
+  for (const value of values) {
+    if (value < least) least = value;
+    if (value > most) most = value;
+    sum += value;
+  }
+  if (least === most) return { mean: first, scale: 0 };
   const mean = sum / values.length;
+  const rounding = areFloat32 ? ROUNDING_OF_FLOAT32 : ROUNDING;
+  if (most - least <= rounding * Math.max(Math.abs(least), Math.abs(most))) return { mean, scale: 0 };
   let squares = 0;
   for (const value of values) squares += (value - mean) * (value - mean);
   return { mean, scale: Math.sqrt(squares / values.length) };

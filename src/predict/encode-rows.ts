@@ -1,9 +1,12 @@
 // Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
 // means here what it means there.
+import type { DataConfig } from '../config/schema.ts';
+import { CellReader } from '../data/cell.ts';
 import { ColumnBuilder } from '../data/column.ts';
 import { findColumnProblems, type CellProblem } from '../data/column-problems.ts';
 import { dataError } from '../data/data-error.ts';
 import { encodeFeatures, widthOf } from '../data/encode.ts';
+import { withoutDrops } from '../data/missing-rules.ts';
 import { planFeatures } from '../data/saved-columns.ts';
 import type { Table } from '../data/table.ts';
 import type { FittedFeature } from '../data/transforms.ts';
@@ -14,6 +17,11 @@ export type Cell = number | string | boolean | null;
 /** A row by the names of its columns; those that are no features are passed over. */
 export type Row = Readonly<Record<string, Cell | undefined>>;
 
+/** How the table was read that the model was trained on. */
+type RowOptions = Pick<DataConfig, 'missing' | 'missingTokens'> & {
+  readonly warn: (message: string) => void;
+};
+
 /**
  * Encodes rows: f32 [rows, features].
  *
@@ -23,20 +31,22 @@ export type Row = Readonly<Record<string, Cell | undefined>>;
 export function encodeRows(
   rows: readonly Row[],
   features: readonly FittedFeature[],
-  { missing, warn }: { readonly missing: 'error' | 'mean'; readonly warn: (message: string) => void },
+  { missing, missingTokens, warn }: RowOptions,
 ): Float32Array {
-  const builders = planFeatures(columnsOf(features), { features }).map(
-    (plan) => new ColumnBuilder(plan, '.'),
-  );
+  // Numbers of a program have a point, whatever the table had; its texts are as good as quoted.
+  const cells = { decimal: '.', missingTokens } as const;
+  const reader = new CellReader(cells);
+  const plans = planFeatures(columnsOf(features), { features }, withoutDrops(missing));
+  const builders = plans.map((plan) => new ColumnBuilder(plan, reader, () => true));
   for (const [index, row] of rows.entries()) {
     for (const builder of builders) builder.add(cellText(row, builder.plan.name, index), 0, index);
   }
-  const problems = findColumnProblems(builders, { decimal: '.', missing, isSaved: true });
+  const problems = findColumnProblems(builders, { ...cells, isSaved: true });
   if (problems.length > 0) throw problemError(problems);
   const table: Table = {
     parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],
     numRows: rows.length,
-    columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish()])),
+    columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish(undefined)])),
     lines: undefined,
   };
   const encoded = new Float32Array(rows.length * widthOf(features));

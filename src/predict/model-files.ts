@@ -101,7 +101,14 @@ const modelSchema = z.object({
   transforms,
   /** How the training table was written; new tables are read so too. */
   table: configSchema.shape.data
-    .pick({ delimiter: true, decimal: true, header: true, missing: true })
+    .pick({
+      delimiter: true,
+      decimal: true,
+      thousands: true,
+      header: true,
+      missing: true,
+      missingTokens: true,
+    })
     .prefault({}),
 });
 

@@ -20,7 +20,7 @@ export function* formatPredictions(
       : target.columns.map(({ column }) => column);
   let lines = [formatLine(columns)];
   for (const prediction of predictions) {
-    lines.push(formatLine(cellsOf(prediction)));
+    lines.push(formatLine(cellsOf(prediction, columns)));
     if (lines.length < LINES_PER_BLOCK) continue;
     yield lines.join('');
     lines = [];
@@ -28,9 +28,10 @@ export function* formatPredictions(
   yield lines.join('');
 }
 
-function cellsOf(prediction: Prediction): (string | number)[] {
+/** By name: an object lists names that look like integers first, whatever their order. */
+function cellsOf(prediction: Prediction, columns: readonly string[]): (string | number)[] {
   if (prediction.kind === 'class') return [prediction.class, ...prediction.probabilities];
-  return Object.values(prediction.values);
+  return columns.map((name) => prediction.values[name] as number);
 }
 
 function formatLine(cells: readonly (string | number)[]): string {

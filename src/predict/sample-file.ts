@@ -23,9 +23,7 @@ export async function readSamples(
     throw inProgramsOnly('E_PREDICT_TEXT', 'texts', '; lockstep evaluate measures a text');
   }
   if (first?.kind === 'array') throw inProgramsOnly('E_PREDICT_ARRAYS', 'arrays');
-  // A row that is left out would shift the lines of all predictions behind it.
-  const missing = table.missing === 'mean' ? 'mean' : 'error';
-  const { rows } = await loadFeatures({ path, transforms, format: { ...table, missing }, warn });
+  const { rows } = await loadFeatures({ path, transforms, format: table, warn });
   return rows;
 }
 

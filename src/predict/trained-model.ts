@@ -140,8 +140,7 @@ export class TrainedModel {
     const [first] = transforms.features;
     if (first?.kind === 'array') return encodeSamples(input, first);
     if (isValues(input)) return input;
-    const missing = table.missing === 'mean' ? 'mean' : 'error';
-    return encodeRows(input as readonly Row[], transforms.features, { missing, warn: this.#warn });
+    return encodeRows(input as readonly Row[], transforms.features, { ...table, warn: this.#warn });
   }
 
   /** Outputs of the samples from `start` to `end`, at most `maxRows`. */

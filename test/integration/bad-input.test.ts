@@ -13,6 +13,7 @@ interface Mistake {
   readonly args?: readonly string[];
   readonly config?: Partial<ConfigInput>;
   readonly table?: string;
+  readonly env?: Readonly<Record<string, string>>;
   readonly exitCode: number;
   readonly stderr: string;
 }
@@ -112,7 +113,65 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     stderr:
       'error[E_MODEL_SHAPE]: the last layer gives 2 outputs, the data has 3 classes\n' +
       'layer 0: dense 8 -> 2 (18 parameters)\n' +
-      '  help: let the last layer give 3, or set data.classes if the data lacks some classes\n',
+      '  help: let the last layer give 3\n',
+  },
+  'as many outputs as classes that are numbered from 1': {
+    config: { loss: 'crossEntropy', model: { layers: [{ kind: 'dense', units: 3 }] } },
+    table: LINES.map((line, index) =>
+      index === 0 ? line : line.replace(/,[^,]*$/, `,${(index % 3) + 1}`),
+    ).join('\n'),
+    exitCode: 2,
+    stderr:
+      'WARN: class 0 never occurs: the labels run from 1 to 3; numbered from 0 they need no such outputs\n' +
+      'error[E_MODEL_SHAPE]: the last layer gives 3 outputs, the data has 4 classes\n' +
+      'layer 0: dense 8 -> 3 (27 parameters)\n' +
+      '  help: number the labels from 0 (they run from 1 to 3), or let the last layer give 4: class 0 then never occurs\n',
+  },
+  'more outputs than classes that have names': {
+    config: { loss: 'crossEntropy', model: { layers: [{ kind: 'dense', units: 3 }] } },
+    table: LINES.map((line, index) =>
+      index === 0 ? line : line.replace(/,[^,]*$/, `,${['no', 'yes'][index % 2]}`),
+    ).join('\n'),
+    exitCode: 2,
+    stderr:
+      'error[E_MODEL_SHAPE]: the last layer gives 3 outputs, the data has 2 classes\n' +
+      'layer 0: dense 8 -> 3 (27 parameters)\n' +
+      '  help: let the last layer give 2\n',
+  },
+  'a metric to watch that one class cannot have': {
+    config: {
+      loss: 'binaryCrossEntropy',
+      data: { file: 'table.csv', target: 'y', shuffle: false, split: { validation: 0.2, test: 0 } },
+      earlyStopping: { monitor: 'rocAuc' },
+    },
+    table: LINES.map((line, index) =>
+      index === 0 ? line : line.replace(/,[^,]*$/, `,${Number(index > 500)}`),
+    ).join('\n'),
+    args: ['train', 'table.yaml', '--dry-run'],
+    exitCode: 2,
+    stderr:
+      'error[E_MONITOR]: earlyStopping.monitor: rocAuc needs both classes in the validation split, which has "1" only\n' +
+      '  help: give validation rows of both classes (data.shuffle: true draws them), or monitor loss\n',
+  },
+  'a level of the log that is none': {
+    env: { LOCKSTEP_LOG_LEVEL: 'verbose' },
+    exitCode: 2,
+    stderr:
+      'error[E_LOG_LEVEL]: LOCKSTEP_LOG_LEVEL is "verbose"; expected one of silent, fatal, error, warn, info, debug, trace\n' +
+      '  help: unset it for info\n',
+  },
+  'a number of workers that is none, from the environment': {
+    env: { LOCKSTEP_WORKERS: 'abc' },
+    exitCode: 2,
+    stderr:
+      "error: option '--workers <count>' value 'abc' from env 'LOCKSTEP_WORKERS' is invalid. expected a whole number from 0 to 1024.\n" +
+      USAGE,
+  },
+  'a seed that is none, from the environment': {
+    env: { LOCKSTEP_SEED: 'abc' },
+    exitCode: 2,
+    stderr:
+      'error[E_CONFIG_INVALID]: seed: expected integer >= 0, got "abc" (string)\n  --> LOCKSTEP_SEED=abc\n',
   },
   'a directory for the run that cannot be made': {
     args: ['train', 'table.yaml', '--run-dir', '/proc/nothing/here'],
@@ -174,10 +233,11 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
 };
 
 /** What comes of a mistake. */
-async function commit({ args = ['train', 'table.yaml'], config, table }: Mistake): Promise<object> {
+async function commit({ args = ['train', 'table.yaml'], config, table, env }: Mistake): Promise<object> {
   const cwd = tableRun(config, table);
-  const { exitCode, stdout, stderr } = await runCli(args, { cwd });
-  return { exitCode, stdout, stderr: stderr.replaceAll(cwd, 'CWD'), files: fs.readdirSync(cwd).sort() };
+  const { exitCode, stdout, stderr } = await runCli(args, { cwd, ...(env && { env }) });
+  const said = stderr.replaceAll(cwd, 'CWD').replaceAll(/^\[[\d:]+\] /gm, '');
+  return { exitCode, stdout, stderr: said, files: fs.readdirSync(cwd).sort() };
 }
 
 it('explains a mistake in one message, and starts nothing', async () => {
@@ -200,7 +260,7 @@ describe('a learning rate that is far too high', () => {
     const { exitCode, stderr } = await runCli(args, { cwd });
     expect(exitCode).toBe(6);
     expect(stderr).toMatch(
-      /\nerror\[E_DIVERGED\]: diverged at step 2: the gradient of \d\.\w+ is not finite\n {2}help: lower optimizer\.learningRate \(now 1e\+30\).*\n$/,
+      /\nerror\[E_DIVERGED\]: diverged at step 2: the gradient of \d\.\w+ is not finite\n {2}help: lower optimizer\.learningRate \(now 1e\+30\), or scale the target: data\.targetTransform: \[standardize\]\n$/,
     );
     expect(stderr).not.toMatch(/^ {4}at /m);
     const directory = path.join(cwd, 'run');

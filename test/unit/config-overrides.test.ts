@@ -72,7 +72,7 @@ describe('--set', () => {
     [
       'data.toString.x=1',
       'unknown key "toString" in data',
-      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, standardize, delimiter, decimal, header, classes, context, stride, weights, ignoreIndex, split, shuffle',
+      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, missingTokens, standardize, delimiter, decimal, thousands, header, classes, context, stride, weights, ignoreIndex, split, shuffle',
     ],
   ])('%s is refused, naming the flag', async (flag, message, help) => {
     await expect(loadText(HOUSE, { overrides: [flag] })).rejects.toMatchObject({

@@ -126,7 +126,7 @@ describe('YAML', () => {
     ['a: -.inf', '-.inf is not a finite number\n  --> c.yaml:1:4'],
     ['a: "\\0"', 'text with a NUL or half a surrogate pair\n  --> c.yaml:1:4'],
     ['a: "\\ud800"', 'text with a NUL or half a surrogate pair\n  --> c.yaml:1:4'],
-    ['constructor: 1', 'the key "constructor" is not allowed\n  --> c.yaml:1:1'],
+    ['__proto__: 1', 'the key "__proto__" is not allowed\n  --> c.yaml:1:1'],
   ])('%j is refused at its place', (text, expected) => {
     expect(errorOf(text, 'c.yaml')).toBe(expected);
   });

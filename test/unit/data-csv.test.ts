@@ -19,6 +19,29 @@ describe('files', () => {
     );
   });
 
+  test.each([
+    ['d.csv', ['c.csv', 'c.yaml', 'd.yaml', 'd.png']],
+    ['houses.csv', ['c.yaml', 'prices.csv', 'house-prices.csv']],
+    ['val.csv', ['all.csv']],
+  ])('a missing %s is not taken for one of %j', async (missing, files) => {
+    const directory = await directoryOf(Object.fromEntries(files.map((name) => [name, 'x,y\n1,2\n'])));
+    const config = configOf({ file: join(directory, missing), target: 'y' });
+    expect(await errorOf(load(config), directory)).toBe(
+      `error[E_DATA_UNREADABLE]: cannot read ${missing}: no such file (cwd ${process.cwd()})`,
+    );
+  });
+
+  test.each([
+    ['house.csv', 'house.csv.gz'],
+    ['house.tsv', 'house.csv'],
+    ['House.csv', 'house.csv'],
+    ['prices-2024.csv', 'prices-2042.csv'],
+  ])('a missing %s may be %s', async (missing, there) => {
+    const directory = await directoryOf({ [there]: 'x,y\n1,2\n' });
+    const config = configOf({ file: join(directory, missing), target: 'y' });
+    expect(await errorOf(load(config), directory)).toContain(`help: did you mean ${there}?`);
+  });
+
   test('a directory is not a file', async () => {
     const directory = await directoryOf({});
     await mkdir(join(directory, 'd'));
@@ -175,6 +198,18 @@ describe('records', () => {
         '  help: set data.delimiter: ";"',
     ],
     [
+      'another delimiter between quoted names',
+      '"fixed acidity";"p, H";"y"\n0;0;-3\n',
+      'error[E_DATA_DELIMITER]: the first row is divided by ";", not by ","\n  --> a.csv:1\n' +
+        '  help: set data.delimiter: ";"',
+    ],
+    [
+      'columns between spaces',
+      '  x   y\n  1   2\n',
+      'error[E_DATA_DELIMITER]: only 1 column found, and the first row contains spaces\n  --> a.csv:1\n' +
+        `  help: set data.delimiter: " " for single spaces; of more, make commas: sed 's/^ *//; s/ *$//; s/  */,/g' a.csv > columns.csv`,
+    ],
+    [
       'a record longer than 16 MiB',
       `x,y\n"${'a'.repeat(2 ** 24 + 2)}`,
       'error[E_DATA_LONG_LINE]: record is longer than 16 MiB\n  --> a.csv:2:1\n' +
@@ -209,6 +244,36 @@ describe('records', () => {
     expect([featuresOf(loaded, 0), featuresOf(loaded, 1)]).toEqual([[1], [3]]);
   });
 
+  test.each(['x y\n1 2\n1  2\n', ' x y\n1 2\n'])('runs of spaces are no delimiter: %j', async (text) => {
+    const error = await errorOf(loadText(text, { delimiter: ' ' }));
+    expect(error).toMatch(
+      /^error\[E_DATA_DELIMITER\]: the columns are divided by several spaces; data\.delimiter " " is a single one\n/,
+    );
+    expect(error).toContain('a.csv > columns.csv, and leave data.delimiter out');
+  });
+
+  test.each(['x,c,y\r\n1,a,1\n2,"b\n",2\r3,c,3\r\n\n4,d,4\r', 'x,c,y\n1,a,1\r\n2,"b\n",2\n3,c,3\r\r\n4,d,4'])(
+    'line endings need not agree: %j',
+    async (text) => {
+      const loaded = await loadText(text, RAW);
+      expect(loaded.featureNames).toEqual(['x', 'c=a', 'c=b\n', 'c=c', 'c=d']);
+      expect([0, 1, 2, 3].map((row) => featuresOf(loaded, row)[0])).toEqual([1, 2, 3, 4]);
+      expect(await errorOf(loadText(`${text}\n5,e,bad\n`, RAW))).toContain('--> a.csv:8:5\n');
+    },
+  );
+
+  test.each(['sep=;\n', '\ufeffsep=;\r\n', '"sep=;"\r'])(
+    'a first line %j tells the delimiter',
+    async (line) => {
+      const loaded = await loadText(`${line}a;b;y\n0;"1;5";2\n`, { ...RAW, decimal: ',', drop: ['b'] });
+      expect(loaded.featureNames).toEqual(['a']);
+      expect(await errorOf(loadText(`${line}a;y\n0;1\nu;2\n`))).toContain('--> a.csv:4:1\n');
+      const headless = { header: false, target: 'c1', missing: 'error' } as const;
+      expect((await loadText(`${line}1;"NA"\n2;b\n`, headless)).featureNames).toEqual(['c2=NA', 'c2=b']);
+      expect((await loadText(`${line}a,y\n1,2\n`, { delimiter: ',' })).featureNames).toEqual(['a']);
+    },
+  );
+
   test('without a header the columns are c1, c2, ...', async () => {
     const loaded = await loadText('1,2\n3,4\n', { header: false, target: 'c2', ...RAW });
     expect(loaded.featureNames).toEqual(['c1']);
@@ -232,7 +297,10 @@ describe('records', () => {
         const directory = await directoryOf({ 'a.csv': texts.join('') });
         const read: unknown[] = [];
         const file = { path: join(directory, 'a.csv'), delimiter: ',' };
-        await readRecords(file, (fields, line) => read.push([...fields, line]));
+        await readRecords(file, (fields, line, isQuoted) => {
+          read.push([...fields, line]);
+          expect([isQuoted(0), isQuoted(1)]).toEqual([true, true]);
+        });
         const lineOf = (row: number) => texts.slice(0, row).join('').split('\n').length;
         expect(read).toEqual(rows.map((row, index) => [...row, lineOf(index)]));
       }),

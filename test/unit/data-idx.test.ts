@@ -128,10 +128,24 @@ describe('IDX images', () => {
     expect(await errorOf(loadImages(files))).toBe(`error[E_DATA_IDX]: ${message}`);
   });
 
+  test('with labels from 1: the advice leads to a run, in either way', async () => {
+    const labels = idx([3], [1, 2, 2]);
+    expect(await errorOf(loadImages({ labels }, { classes: 2 }))).toBe(
+      'error[E_DATA_LABEL]: labels [1]: label 2; valid 0..1 (classes = 2); the labels run from 1 to 2\n' +
+        '  help: number the classes from 0, or have one class more, which never occurs: set data.classes: 3, and let the ' +
+        'last layer give 3',
+    );
+    const loaded = await loadImages({ labels }, { classes: 3 });
+    expect(loaded.warnings).toEqual([
+      'class 0 never occurs: the labels run from 1 to 2; numbered from 0 they need no such outputs',
+    ]);
+    expect((await loadImages({ labels: idx([3], [0, 1, 1]) })).classNames).toEqual(['0', '1']);
+  });
+
   test('need labels below data.classes', async () => {
     expect(await errorOf(loadImages({ labels: idx([3], [0, 1, 10]) }, { classes: 10 }))).toBe(
       'error[E_DATA_LABEL]: labels [2]: label 10; valid 0..9 (classes = 10)\n' +
-        '  help: set data.classes to the number of classes',
+        '  help: correct the label, or set data.classes: 11, and let the last layer give 11',
     );
   });
 });

@@ -8,15 +8,12 @@ const RAW = { standardize: false } as const;
 const ASK_FOR_NUMBER = 'correct the cell, or name the column under data.categorical or data.drop';
 
 describe('numbers', () => {
-  test.each(['0x10', '1_000', '12abc', '１２', '1e', '1 2', '--1', '1.2.3'])(
-    '%s is not a number',
-    async (cell) => {
-      expect(await errorOf(loadText(`age,y\n1,2\n3,4\n${cell},6\n`))).toBe(
-        `error[E_DATA_NOT_A_NUMBER]: column "age": "${cell}" is not a number (1 of 3 cells)\n` +
-          `  --> a.csv:4:1\n  help: ${ASK_FOR_NUMBER}`,
-      );
-    },
-  );
+  test.each(['0x10', '1_000', '12abc', '1e', '1 2', '--1', '1.2.3'])('%s is not a number', async (cell) => {
+    expect(await errorOf(loadText(`age,y\n1,2\n3,4\n${cell},6\n`))).toBe(
+      `error[E_DATA_NOT_A_NUMBER]: column "age": "${cell}" is not a number (1 of 3 cells)\n` +
+        `  --> a.csv:4:1\n  help: ${ASK_FOR_NUMBER}`,
+    );
+  });
 
   test.each([
     ['+1', 1],
@@ -129,7 +126,7 @@ describe('missing cells', () => {
     const loaded = await loadText(TEXT, data);
     expect([...targetView(loaded.dataset)]).toEqual([1, 4]);
     expect(loaded.warnings[0]).toMatch(
-      /\/a\.csv: 2 of 4 rows left out for missing cells \(data\.missing: drop-row\)$/,
+      /\/a\.csv: 2 of 4 rows left out for missing cells \(column "x" 2, such as "NA"; column "wall" 1\)$/,
     );
     expect(await errorOf(loadText(`${TEXT}1,wood,0\n`, { ...data, targetTransform: ['log'] }))).toBe(
       'error[E_DATA_LOG]: target "y" is 0; targetTransform log needs values above 0\n  --> a.csv:6\n' +
@@ -139,7 +136,7 @@ describe('missing cells', () => {
 
   test('in every row leave nothing', async () => {
     expect(await errorOf(loadText('x,y\n,1\n,2\n', { missing: 'drop-row' }))).toBe(
-      'error[E_DATA_NO_ROWS]: a.csv: every row has a missing cell',
+      'error[E_DATA_NO_ROWS]: a.csv: every row has a missing cell (column "x" 2)',
     );
     expect(await errorOf(loadText('x,y\n,1\n,2\n', { missing: 'mean' }))).toBe(
       'error[E_DATA_MISSING]: column "x" is empty: all 2 cells are missing ("" 2)\n  --> a.csv:2:1\n' +
@@ -147,11 +144,11 @@ describe('missing cells', () => {
     );
   });
 
-  test('are never filled in a target', async () => {
-    expect(await errorOf(loadText('x,y\n1,1\n2,\n', { missing: 'mean' }))).toBe(
-      'error[E_DATA_MISSING]: column "y": 1 of 2 cells missing ("" 1)\n  --> a.csv:3:3\n' +
-        '  help: only a feature can be filled in: set data.missing: drop-row',
-    );
+  test('are never filled in a target: under mean its row is left out, which is said', async () => {
+    const loaded = await loadText('x,y\n1,1\n2,\n,3\n', { missing: 'mean', ...RAW });
+    expect([...targetView(loaded.dataset)]).toEqual([1, 3]);
+    expect([featuresOf(loaded, 0), featuresOf(loaded, 1)]).toEqual([[1], [1]]);
+    expect(loaded.warnings[0]).toMatch(/\/a\.csv: 1 of 3 rows left out for missing cells \(column "y" 1\)$/);
   });
 });
 
@@ -198,7 +195,7 @@ describe('columns', () => {
   test('of more than 1,000 texts are taken for identifiers', async () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `id${row},${row}\n`).join('');
     expect(await errorOf(loadText(`id,y\n${rows}`))).toBe(
-      'error[E_DATA_CATEGORIES]: column "id" has more than 1,000 distinct texts\n  --> a.csv:1002\n' +
+      'error[E_DATA_CATEGORIES]: column "id" has more than 1,000 distinct texts\n  --> a.csv:1002:1\n' +
         '  help: an identifier teaches nothing: list it under data.drop',
     );
   });

@@ -140,7 +140,7 @@ describe('saved transforms', () => {
     [
       '"1,5",wood',
       'error[E_DATA_NOT_A_NUMBER]: column "x": "1,5" looks like a decimal comma',
-      'write it with a point, as the training data were',
+      'write it as the training data were',
     ],
     [
       '1e39,wood',

@@ -39,10 +39,9 @@ describe('a column of weights', () => {
     expect(await errorOf(loadText('x,y,w\n1,2,a\n3,4,b\n', { weights: 'w' }))).toBe(
       'error[E_CONFIG_COLUMN]: data.weights: column "w" holds texts',
     );
-    expect(await errorOf(loadText('x,y,w\n1,2,1\n3,4,\n', { weights: 'w', missing: 'mean' }))).toBe(
-      'error[E_DATA_MISSING]: column "w": 1 of 2 cells missing ("" 1)\n  --> a.csv:3:5\n' +
-        '  help: only a feature can be filled in: set data.missing: drop-row',
-    );
+    const loaded = await loadText('x,y,w\n1,2,1\n3,4,\n', { weights: 'w', missing: 'mean' });
+    expect(loaded.dataset.layout.numRows).toBe(1);
+    expect(loaded.warnings[0]).toMatch(/1 of 2 rows left out for missing cells \(column "w" 1\)$/);
   });
 
   test('must exist, and leave every split something that counts', async () => {
@@ -170,6 +169,11 @@ describe('binary cross-entropy', () => {
     [
       'x,y\n1,0\n2,1.5\n',
       'error[E_DATA_LABEL]: target "y" is 1.5; binaryCrossEntropy takes numbers from 0 to 1, or two texts\n  --> a.csv:3',
+    ],
+    [
+      'x,y\n1,1\n2,2\n',
+      'error[E_DATA_LABEL]: target "y" is 2; binaryCrossEntropy takes numbers from 0 to 1, or two texts\n  --> a.csv:3\n' +
+        '  help: number two classes 0 and 1; for more, set loss: crossEntropy',
     ],
     [
       'x,y\n1,a\n2,b\n3,c\n',
