@@ -1,6 +1,6 @@
 // Lets a model of a text write on from a prompt, byte by byte: each is drawn from the probabilities that the model gives
 // for what stands before it.   node examples/text/write.mjs RUN [PROMPT] [--bytes 500] [--temperature 0.8] [--seed 1]
-import { parseArgs } from 'node:util';
+import { parseArgs, TextDecoder } from 'node:util';
 import { loadModel } from 'lockstep';
 
 const { positionals, values } = parseArgs({
@@ -21,13 +21,23 @@ const [, numValues] = model.outputShape;
 if (numValues !== 256 || prompt === '') throw new Error('write.mjs takes a model of a text, and a prompt');
 
 const text = [...Buffer.from(prompt)];
-process.stdout.write(prompt);
+const decoder = new TextDecoder();
+show(Buffer.from(prompt));
 for (let written = 0; written < Number(values.bytes); written++) {
   const byte = draw(nextLogits(text.slice(-context)));
   text.push(byte);
-  process.stdout.write(Uint8Array.of(byte));
+  show(Uint8Array.of(byte));
 }
 process.stdout.write('\n');
+
+/** A model may write any byte; a terminal gets none that would steer it, a file gets all. */
+function show(bytes) {
+  if (!process.stdout.isTTY) process.stdout.write(bytes);
+  else
+    process.stdout.write(
+      decoder.decode(bytes, { stream: true }).replace(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd'),
+    );
+}
 
 /** The outputs behind the last of these bytes, at most `context`. What fills the window up stands behind it, where a causal model does not look. */
 function nextLogits(bytes) {
