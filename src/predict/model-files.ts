@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { configSchema } from '../config/schema.ts';
+import { dataSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue, systemErrorCode } from '../errors.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
@@ -91,9 +91,7 @@ const modelSchema = z.object({
   classWeights: z.array(z.number()).readonly().optional(),
   transforms,
   /** How the training table was written; new tables are read so too. */
-  table: configSchema.shape.data
-    .pick({ delimiter: true, decimal: true, header: true, missing: true })
-    .prefault({}),
+  table: dataSchema.pick({ delimiter: true, decimal: true, header: true, missing: true }).prefault({}),
 });
 
 /** What `config.json` says, checked and with all defaults. */
