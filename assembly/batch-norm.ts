@@ -72,8 +72,8 @@ export function reciprocalDeviations(variance: usize, channels: u32, epsilon: f3
 }
 
 /**
- * What a leaf adds to the sums of the running statistics: means[C] = B mean, variances[C] = B times the unbiased variance,
- * which is taken as 0 where m = 1.
+ * What a leaf adds to the sums of the running statistics: means[C] = B mean, variances[C] = B times the unbiased variance.
+ * Where m = 1 that is NaN, at which the step stops: one value has no variance.
  */
 export function weighMoments(
   mean: usize,
@@ -85,7 +85,7 @@ export function weighMoments(
   variances: usize,
 ): void {
   const count = <f32>rows * <f32>size;
-  const unbiased: f32 = count > 1 ? count / (count - 1) : 0;
+  const unbiased: f32 = count > 1 ? count / (count - 1) : f32.NaN;
   for (let j: usize = 0; j < <usize>channels << 2; j += 4) {
     store<f32>(means + j, load<f32>(mean + j) * <f32>rows);
     store<f32>(variances + j, load<f32>(variance + j) * unbiased * <f32>rows);

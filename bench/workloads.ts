@@ -3,7 +3,6 @@ import type { Batch } from '../coordinator/compute.ts';
 import type { PreparedRun } from '../coordinator/prepare.ts';
 import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
-import { shardBounds } from '../src/data/batches.ts';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
 import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
@@ -15,6 +14,7 @@ import type { LayerInput } from '../src/layers/registry.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
+import { cutBatch } from '../src/model/shards.ts';
 
 interface Workload {
   readonly inputShape: Shape;
@@ -89,10 +89,10 @@ export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
 
 /** Rows [step * batchSize, ...) of a synthetic run, around its end. */
 export function syntheticBatch({ config, data }: PreparedRun, step: number): Batch {
-  const { batchSize, shards } = config;
+  const { batchSize } = config;
   const { numRows } = data.dataset.layout;
   const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
-  return { indices, bounds: shardBounds(batchSize, shards), weight: batchSize };
+  return { indices, bounds: cutBatch(batchSize, config), weight: batchSize };
 }
 
 function configOf(name: string, { layers, loss, batchSize }: Workload): Config {

@@ -1,5 +1,6 @@
 // What a run would take, in words: for `--dry-run`.
 import { numBatches } from '../src/data/batches.ts';
+import { countOf } from '../src/data/data-error.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { formatBytes } from '../src/memory.ts';
@@ -20,7 +21,7 @@ export function describePlan({ config, data, model, plan }: PreparedRun): string
     `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
     `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(datasetBytes)}, sha256 ${dataset.sha256.slice(0, 16)}`,
     ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : '         '}${line}`),
-    `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${count(config.shards)} shards`,
+    `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${countOf(config.shards, 'shard')}`,
     `worker   ${formatBytes(worker)}: weights ${formatBytes(weights)}, packed weights ${formatBytes(packedWeights)}, gradients ${formatBytes(gradients)},`,
     `         activations ${formatBytes(activations)}, scratch ${formatBytes(scratch)}, dataset ${formatBytes(datasetBytes)} (one thread)`,
     `here     optimizer state ${formatBytes(optimizerBytes(model.numParameters, config.optimizer))}, ${count(model.pieces.length)} pieces on the wire`,

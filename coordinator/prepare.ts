@@ -11,6 +11,7 @@ import { drawWeights, loadWeights } from '../src/engine/initialize.ts';
 import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
+import { requireStatistics } from '../src/engine/statistics.ts';
 import { requireTokens } from '../src/engine/tokens.ts';
 import { LockstepError } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
@@ -59,6 +60,8 @@ export async function prepareRun(
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);
+  // Of a training that is over, nothing is cut into batches any more.
+  if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
   const plan = planEngine(model, config.batchSize, config.shards);
   requireMemory(config, model, plan, data);
   const prepared = { config, kernelModule, kernels, memory, math, data, model, plan };

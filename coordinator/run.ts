@@ -263,6 +263,7 @@ function summarize(
     name: config.name,
     seed: config.seed,
     numerics: config.numerics,
+    shards: config.shards,
     weightsSha256,
     epochs: history.length,
     ...(stoppedEarly === undefined ? {} : { stoppedEarly }),

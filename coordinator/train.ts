@@ -1,7 +1,7 @@
 // The training loop: epochs of steps, a validation after each, one test on the best weights at the end. Everything that
 // it remembers from step to step is in its progress, so that it can go on from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../src/config/schema.ts';
-import { epochOrder, numBatches, shardBounds } from '../src/data/batches.ts';
+import { epochOrder, numBatches } from '../src/data/batches.ts';
 import { totalWeight } from '../src/data/dataset.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { combineFingerprints } from '../src/engine/fingerprint.ts';
@@ -9,6 +9,7 @@ import { LockstepError } from '../src/errors.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
+import { cutBatch } from '../src/model/shards.ts';
 import { plateauAfter } from '../src/schedule/plateau.ts';
 import type { PlateauState } from '../src/schedule/plateau.ts';
 import { learningRateAt } from '../src/schedule/schedule.ts';
@@ -201,7 +202,7 @@ async function trainBatch(
     });
   const weight = totalWeight(data.dataset, indices);
   if (weight === 0) return undefined;
-  const bounds = shardBounds(indices.length, config.shards);
+  const bounds = cutBatch(indices.length, config);
   return { ...(await compute.trainStep({ indices, bounds, weight })), weight };
 }
 

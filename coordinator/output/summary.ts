@@ -10,6 +10,8 @@ export interface Summary {
   readonly name: string;
   readonly seed: number;
   readonly numerics: Numerics;
+  /** Slices of a full batch. */
+  readonly shards: number;
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
   /** Epochs trained. */

@@ -28,13 +28,13 @@ def record(tensors, name, layer, x):
 
 
 def train(name, model, features, targets, batch):
-    """Batches in file order, over and over, with Adam's defaults and the mean squared error; returns the losses."""
+    """Epochs in file order, whose last batch may be short, with Adam's defaults and the mean squared error; returns the losses."""
     arrays = {f"initial.{key}": value.clone() for key, value in floats(model).items()}
     arrays.update({"features": features, "targets": targets})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, foreach=False)
     history = []
     for step in range(STEPS):
-        start = step * batch % len(features)
+        start = step % -(-len(features) // batch) * batch
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(features[start : start + batch]), targets[start : start + batch])
         loss.backward()

@@ -5,6 +5,7 @@ import { NUMERICS } from '../kernels/numerics.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_LEAVES } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
+import { defaultShards } from '../model/shards.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
 import { scheduleSchema } from '../schedule/schema.ts';
@@ -55,7 +56,8 @@ const split = z
   })
   .describe('Shares of a seeded, disjoint split');
 
-const data = z.strictObject({
+/** The section `data`. */
+export const dataSchema = z.strictObject({
   file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
   train: source.optional().describe('Training table, images or text'),
   validation: source
@@ -225,15 +227,15 @@ const wandb = z.strictObject({
   tags: z.array(z.string().min(1)).default([]).describe('Labels to find the run by'),
 });
 
-/** The config file. `z.input` is what a user writes, `z.output` is the resolved config. */
-export const configSchema = z
+/** The fields of the config file, each by itself. */
+const configFields = z
   .strictObject({
     name: z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'letters, digits, ".", "_" and "-" only, at most 64')
       .describe('Names the run directory'),
     seed: z.int().min(0).max(4_294_967_295).default(0).describe('Seeds weights, split and sample order'),
-    data,
+    data: dataSchema,
     model,
     loss: lossInputSchema.describe(
       'What is minimised: a kind, or a mapping of kind and options. mse, mae, huber for numbers, crossEntropy for ' +
@@ -275,8 +277,11 @@ export const configSchema = z
       .int()
       .min(1)
       .max(MAX_LEAVES)
-      .default(8)
-      .describe('Fixed slices of a batch: part of the identity of the result, like the seed'),
+      .optional()
+      .describe(
+        'Fixed slices of a batch: part of the identity of the result, like the seed; ' +
+          'default 8, with batchNorm as many of them as have 32 samples',
+      ),
     numerics: z
       .enum(NUMERICS)
       .default('strict')
@@ -296,6 +301,16 @@ export const configSchema = z
       .describe('Where metrics go besides the run directory'),
   })
   .describe('A Lockstep training run');
+
+/** The config file. `z.input` is what a user writes, `z.output` is the resolved config. */
+export const configSchema = configFields.transform(
+  // A resolved config has its fields in the order of the schema, whichever of them were given.
+  ({ numerics, audit, epochs, checkpoint, plots, tracking, ...config }) => ({
+    ...config,
+    shards: config.shards ?? defaultShards(config),
+    ...{ numerics, audit, epochs, checkpoint, plots, tracking },
+  }),
+);
 
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;

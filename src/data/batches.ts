@@ -1,5 +1,5 @@
-// Which samples a step sees: the order of an epoch, its batches, and the shards of a batch.
-// All three are functions of config, seed and counts alone; who computes a shard plays no part.
+// Which samples a step sees: the order of an epoch and its batches, which src/model/shards.ts cuts into shards; and the leaves
+// of an evaluation. All are functions of config, seed and counts alone; who computes plays no part.
 import { shuffledIndices } from '../random.ts';
 
 /** The training rows in the order that `epoch` (from 0) visits them; in file order without shuffling. */
@@ -15,17 +15,6 @@ export function epochOrder(
 /** Steps of an epoch; the last batch may be short and is used. */
 export function numBatches(numRows: number, batchSize: number): number {
   return Math.ceil(numRows / batchSize);
-}
-
-/**
- * Bounds of the k non-empty shards of a batch, k + 1 numbers: shard i is rows `[bounds[i], bounds[i + 1])`.
- * The first `numRows % shards` shards have one row more; a batch of fewer rows than shards has fewer shards.
- */
-export function shardBounds(numRows: number, shards: number): Uint32Array {
-  const base = Math.floor(numRows / shards);
-  const numLarger = numRows % shards;
-  const numShards = Math.min(numRows, shards);
-  return Uint32Array.from({ length: numShards + 1 }, (_, shard) => shard * base + Math.min(shard, numLarger));
 }
 
 /** Bounds of the leaves of an evaluation: `leafRows` rows each, the last leaf what is left. */

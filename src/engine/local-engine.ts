@@ -1,10 +1,12 @@
 // One engine in this process: what trains without any network, and what checks the distributed one.
 import type { PackedDataset } from '../data/dataset.ts';
-import { leafBounds, shardBounds } from '../data/batches.ts';
+import { leafBounds } from '../data/batches.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
+import { cutBatch } from '../model/shards.ts';
+import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
@@ -34,14 +36,14 @@ export class LocalEngine {
   readonly model: Model;
   readonly #engine: Engine;
   readonly #weights: PackedWeights;
-  readonly #shards: number;
+  readonly #sharding: Sharding;
 
   private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
     const { model, loss, seed, dataset, batchSize, shards } = options;
     this.kernels = kernels;
     this.memory = memory;
     this.model = model;
-    this.#shards = shards;
+    this.#sharding = { batchSize, shards, model: model.spec };
     this.#weights = allocateWeights(memory, model);
     const samples = allocateSamples(memory, dataset.layout);
     memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
@@ -63,10 +65,10 @@ export class LocalEngine {
     packWeights(this.kernels, this.memory, this.model, this.#weights, address);
   }
 
-  /** Sums gradients over the batch of step `step`, cut into the configured shards; returns the loss sum. */
+  /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
   train(indices: Uint32Array, step: number, report: (piece: GradientPiece) => void): number {
     let lossSum = Number.NaN;
-    const range = wholeRange(indices, shardBounds(indices.length, this.#shards));
+    const range = wholeRange(indices, cutBatch(indices.length, this.#sharding));
     this.#engine.train({ ...range, step }, (piece) => {
       lossSum = piece.lossSum ?? lossSum;
       report(piece);

@@ -5,6 +5,7 @@
 //                     | gradients, one flat vector a partial sum
 import { sizeOf } from '../layers/layer.ts';
 import type { Model } from '../model/model.ts';
+import { mostRows } from '../model/shards.ts';
 import { CountingSite } from './site.ts';
 import type { PassLimits, SiteLengths } from './site.ts';
 
@@ -28,12 +29,12 @@ export interface EnginePlan extends PassLimits {
   };
 }
 
-/** Plans passes for batches of `batchSize` rows in `shards` leaves. */
+/** Plans passes for batches of at most `batchSize` rows in at most `shards` leaves. */
 export function planEngine(model: Model, batchSize: number, shards: number): EnginePlan {
-  const rowsPerLeaf = Math.ceil(batchSize / shards);
+  const sharding = { batchSize, shards, model: model.spec };
   const sizes: PassLimits[] = [];
   for (let leaves = 1; leaves < 2 * shards; leaves *= 2) {
-    sizes.push({ maxRows: Math.min(leaves * rowsPerLeaf, batchSize), maxLeaves: leaves });
+    sizes.push({ maxRows: mostRows(leaves, sharding), maxLeaves: leaves });
   }
   return planLargest(model, sizes);
 }

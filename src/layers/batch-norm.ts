@@ -56,8 +56,9 @@ export class BatchNormLayer implements Layer {
     this.size = sizeOf(inputShape) / this.channels;
     const tensor = (name: string, role: ParameterRole, value: number): ParameterTensor => {
       const initial: InitialValues = { kind: 'constant', value };
-      const momentum = role === 'statistic' ? spec.momentum : undefined;
-      return builder.tensor({ name, shape: [this.channels], role, initial, momentum });
+      const statistic =
+        role === 'statistic' ? { momentum: spec.momentum, valuesPerSample: this.size } : undefined;
+      return builder.tensor({ name, shape: [this.channels], role, initial, ...statistic });
     };
     this.tensors = [
       tensor('weight', 'norm', 1),

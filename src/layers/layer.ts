@@ -33,6 +33,8 @@ export interface ParameterTensor {
    * statistic, and a step takes the tensor this share of the way to the batch's mean.
    */
   readonly momentum?: number | undefined;
+  /** Of a statistic: values that a sample adds to each element's. A shard with a single one has no variance. */
+  readonly valuesPerSample?: number | undefined;
 }
 
 /** What a layer says of a tensor. */

@@ -60,6 +60,14 @@ export type LayerSpec = z.output<typeof layerSchema>;
 /** A layer as users write it: defaults may be left out. */
 export type LayerInput = z.input<typeof layerSchema>;
 
+/** Whether a layer, or one inside it, takes statistics of the samples of a shard. */
+export function hasStatistics(layers: readonly LayerSpec[]): boolean {
+  return layers.some((layer) => {
+    if (layer.kind !== 'residual') return layer.kind === 'batchNorm';
+    return hasStatistics(layer.layers) || hasStatistics(layer.shortcut ?? []);
+  });
+}
+
 /** Resolves sizes and parameters of one layer. @throws LockstepError (exit 2) where the layer does not fit its input. */
 export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBuilder): Layer {
   switch (spec.kind) {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { configSchema } from '../config/schema.ts';
+import { dataSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
@@ -100,7 +100,7 @@ const modelSchema = z.object({
   classWeights: z.array(z.number()).readonly().optional(),
   transforms,
   /** How the training table was written; new tables are read so too. */
-  table: configSchema.shape.data
+  table: dataSchema
     .pick({
       delimiter: true,
       decimal: true,

@@ -1,5 +1,6 @@
 // Trains a model as the golden scripts train theirs in PyTorch, and compares what came of both.
 import { expect } from 'vitest';
+import { numBatches } from '../../src/data/batches.ts';
 import { totalWeight } from '../../src/data/dataset.ts';
 import type { PackedDataset } from '../../src/data/dataset.ts';
 import { loadWeights } from '../../src/engine/initialize.ts';
@@ -32,21 +33,22 @@ export interface TrainedModel {
   readonly engine: LocalEngine;
 }
 
-/** Steps of Adam with its defaults, on batches in file order, over and over. */
+/** Steps of Adam with its defaults, on epochs in file order, whose last batch may be short. */
 export async function trainGolden(training: GoldenTraining): Promise<TrainedModel> {
   const { model, dataset, initial, batchSize, learningRate, numSteps } = training;
   const engine = await LocalEngine.create({ ...training, kernelModule: await loadKernelModule(), seed: 0 });
   const { kernels, memory } = engine;
+  const { numRows } = dataset.layout;
   const config = optimizerSchema.parse({ learningRate });
   const adam = new Optimizer({ kernels, memory, model, config });
   loadWeights(kernels, memory, model, initial, 'golden weights', adam.parameters);
   const losses = Array.from({ length: numSteps }, (_, step) => {
-    const start = (step * batchSize) % dataset.layout.numRows;
-    const indices = Uint32Array.from({ length: batchSize }, (__, i) => start + i);
+    const start = (step % numBatches(numRows, batchSize)) * batchSize;
+    const indices = Uint32Array.from({ length: Math.min(batchSize, numRows - start) }, (__, i) => start + i);
     const divisor = totalWeight(dataset, indices);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(piece, { sum: address, divisor });
+      adam.applyPiece(piece, { sum: address, divisor, numSamples: indices.length });
     });
     adam.commit();
     return lossSum / divisor;

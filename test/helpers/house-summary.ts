@@ -5,6 +5,7 @@ export const HOUSE_SUMMARY: Summary = {
   name: 'house',
   seed: 7,
   numerics: 'strict',
+  shards: 8,
   weightsSha256: 'ab'.repeat(32),
   epochs: 30,
   steps: 2370,

@@ -1,7 +1,6 @@
 // Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
 // twins, by central differences, and whole models of them for any way to cut a batch.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { shardBounds } from '../../src/data/batches.ts';
 import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
 import type { Shape } from '../../src/layers/layer.ts';
@@ -9,6 +8,7 @@ import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { shardBounds } from '../../src/model/shards.ts';
 import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import { numParametersOf, resolveLayer, runLayer } from '../helpers/layer-run.ts';

@@ -3,9 +3,9 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { shardBounds } from '../../src/data/batches.ts';
 import type { Engine, RowRange } from '../../src/engine/engine.ts';
 import type { Model } from '../../src/model/model.ts';
+import { shardBounds } from '../../src/model/shards.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { LOSS_KINDS } from '../../src/losses/registry.ts';
 import type { LossKind } from '../../src/losses/registry.ts';

@@ -1,8 +1,8 @@
 // Small models of every activation and loss, and what one engine makes of a batch of each.
-import { shardBounds } from '../../src/data/batches.ts';
 import { resolveLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { Model } from '../../src/model/model.ts';
+import { shardBounds } from '../../src/model/shards.ts';
 import { createEngine, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
 import type { EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
 import type { TwinBatch } from '../helpers/twins/network.ts';

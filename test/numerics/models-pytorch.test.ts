@@ -1,13 +1,13 @@
 // Whole models with norms, attention and residual blocks: 20 steps of Adam against PyTorch 1.13.1 (scripts/golden/attention.py
 // and normalization.py wrote the values), and the same bits however the leaves of a batch are divided.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { shardBounds } from '../../src/data/batches.ts';
 import type { PackedDataset } from '../../src/data/dataset.ts';
 import type { RowRange } from '../../src/engine/engine.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { shardBounds } from '../../src/model/shards.ts';
 import { Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import type { TrainedModel } from '../helpers/golden-training.ts';

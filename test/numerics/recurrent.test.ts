@@ -1,11 +1,11 @@
 // LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into leaves, by central differences in
 // float64, and refused where there is no sequence.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { shardBounds } from '../../src/data/batches.ts';
 import type { Shape } from '../../src/layers/layer.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
+import { shardBounds } from '../../src/model/shards.ts';
 import { resolveLayer, runLayer } from '../helpers/layer-run.ts';
 import type { LayerJob } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { epochOrder, numBatches, shardBounds } from '../../src/data/batches.ts';
+import { epochOrder, numBatches } from '../../src/data/batches.ts';
 import { splitRows, type SourceRows, type SplitOptions } from '../../src/data/split.ts';
 import { errorOf } from './data-fixtures.ts';
 
@@ -101,29 +101,5 @@ describe('epochOrder', () => {
 describe('numBatches', () => {
   test('counts a short last batch', () => {
     expect([0, 1, 255, 256, 257].map((rows) => numBatches(rows, 256))).toEqual([0, 1, 1, 1, 2]);
-  });
-});
-
-describe('shardBounds', () => {
-  test('gives the first shards one row more', () => {
-    expect(shardBounds(10, 4)).toEqual(Uint32Array.of(0, 3, 6, 8, 10));
-    expect(shardBounds(8, 4)).toEqual(Uint32Array.of(0, 2, 4, 6, 8));
-  });
-
-  test('leaves out empty shards', () => {
-    expect(shardBounds(3, 8)).toEqual(Uint32Array.of(0, 1, 2, 3));
-    expect(shardBounds(0, 8)).toEqual(Uint32Array.of(0));
-  });
-
-  test('covers all rows without an empty shard', () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 1024 }), (rows, shards) => {
-        const bounds = shardBounds(rows, shards);
-        const lengths = Array.from(bounds.subarray(1), (end, shard) => end - (bounds[shard] as number));
-        expect(bounds.at(-1)).toBe(rows);
-        expect(Math.min(...lengths)).toBeGreaterThan(0);
-        expect(Math.max(...lengths) - Math.min(...lengths)).toBeLessThanOrEqual(1);
-      }),
-    );
   });
 });

@@ -89,7 +89,7 @@ describe('an evaluation', () => {
       {
         ...rest,
         data: { file: 'table.csv', split: { validation: 0.25, test: 0.25 }, ...data },
-        batchSize: 4,
+        batchSize: 5,
         shards: 2,
       },
     );

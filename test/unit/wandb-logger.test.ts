@@ -18,6 +18,7 @@ const SUMMARY: Summary = {
   name: 'house',
   seed: 7,
   numerics: 'strict',
+  shards: 8,
   weightsSha256: 'ab'.repeat(32),
   epochs: 2,
   steps: 20,

@@ -1,0 +1,79 @@
+// Whether the shards of a training are large enough for layers that take mean and variance of a shard: known once data and
+// model are there. One value has no variance, and that of a few values is chance.
+import { configError, countOf, formatCount } from '../data/data-error.ts';
+import type { LockstepError } from '../errors.ts';
+import type { Model } from '../model/model.ts';
+import { cutBatch, defaultShards, SOUND_ROWS } from '../model/shards.ts';
+import type { Sharding } from '../model/shards.ts';
+
+/** Samples to train on, and the model that takes statistics of them. */
+interface Trained {
+  readonly model: Model;
+  readonly numSamples: number;
+}
+
+/**
+ * Looks at the shards of every batch, and warns where they are small because `shards` is large.
+ * @throws LockstepError (exit 2) where a layer would have to take a variance of one value, which PyTorch refuses too.
+ */
+export function requireStatistics(config: Sharding, trained: Trained, warn: (message: string) => void): void {
+  const numTaken = trained.model.tensors.flatMap(({ valuesPerSample = [] }) => valuesPerSample);
+  if (numTaken.length === 0) return;
+  if (!hasVariances(config, trained.numSamples, Math.min(...numTaken))) {
+    throw withoutVariance(config, trained.numSamples);
+  }
+  if (config.shards > 1 && smallestShard(config.batchSize, config) < SOUND_ROWS) warn(smallShards(config));
+}
+
+/** Whether every shard of every batch has more than one value, where a sample has `valuesPerSample`. */
+function hasVariances(config: Sharding, numSamples: number, valuesPerSample: number): boolean {
+  const { batchSize } = config;
+  const lengths = [batchSize, numSamples % batchSize].filter((length) => length > 0);
+  return lengths.every((length) => smallestShard(length, config) * valuesPerSample > 1);
+}
+
+/** Samples of the last one: none has fewer. */
+function smallestShard(batchLength: number, config: Sharding): number {
+  const bounds = cutBatch(batchLength, config);
+  return batchLength - (bounds.at(-2) ?? 0);
+}
+
+/** A single value comes of a single sample: the only one of a batch, or that which a shard is left with. */
+function withoutVariance(config: Sharding, numSamples: number): LockstepError {
+  const { batchSize, shards } = config;
+  const rule =
+    'batchNorm takes a variance, for which a shard needs more than 1 value of each feature or channel';
+  const refuse = (what: string, help: string): LockstepError =>
+    configError('E_CONFIG_BATCH_NORM', `${rule}: ${what}`, help);
+  if (batchSize === 1) {
+    const help = `set batchSize to ${SOUND_ROWS} or more, or use layerNorm, which normalizes each sample by itself`;
+    return refuse('batchSize is 1', help);
+  }
+  if (smallestShard(batchSize, config) === 1) {
+    const what = `shards ${shards} cuts a batch of ${formatCount(batchSize)} into shards of 1 sample`;
+    return refuse(what, `leave shards out (${defaultShards(config)} here)`);
+  }
+  const batches = `${countOf(numSamples, 'training sample')} in batches of ${formatCount(batchSize)}`;
+  const help = `set batchSize to ${batchSizeWithVariances(config, numSamples)}`;
+  return refuse(`${batches} leave 1 for the last batch of an epoch`, help);
+}
+
+/** The nearest; one batch of all samples would do. */
+function batchSizeWithVariances(config: Sharding, numSamples: number): number {
+  const isEnough = (batchSize: number): boolean =>
+    batchSize > 1 && batchSize <= numSamples && hasVariances({ ...config, batchSize }, numSamples, 1);
+  for (let distance = 1; ; distance++) {
+    const found = [config.batchSize + distance, config.batchSize - distance].find(isEnough);
+    if (found !== undefined) return found;
+  }
+}
+
+function smallShards(config: Sharding): string {
+  const { batchSize, shards } = config;
+  const rows = countOf(smallestShard(batchSize, config), 'sample');
+  return (
+    `shards ${shards} cuts a batch of ${formatCount(batchSize)} into shards of ${rows}, and batchNorm normalizes a shard ` +
+    `by its own mean and variance, which are chance with fewer than ${SOUND_ROWS}: the model will be less accurate; ` +
+    `leave shards out (${defaultShards(config)} here), or set batchSize to ${formatCount(shards * SOUND_ROWS)} or more`
+  );
+}

@@ -1,0 +1,67 @@
+// What networks with batch normalization learn of small and of uneven batches, with the default number of shards: as much as
+// in PyTorch (scripts/golden/batch_norm.py wrote data and scores).
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { readRecorded } from '../helpers/golden.ts';
+import { trainInProcess } from '../helpers/in-process-training.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
+
+interface Recorded {
+  readonly batchSize: number;
+  readonly epochs: number;
+  /** Of the scores. */
+  readonly mean: number;
+  /** Accuracy or R² on the test rows, by seed from 0. */
+  readonly scores: readonly number[];
+}
+
+/** Of two means of six seeds, whose order of samples and draws differ. */
+const TOLERANCE = 0.005;
+
+const GOLDEN = path.resolve(import.meta.dirname, '../golden');
+const recorded = readRecorded<Readonly<Record<string, Recorded>>>('batch-norm-accuracy');
+
+/** A config that says nothing of shards. */
+function configOf(data: string, target: string, outputs: number): object {
+  const layers = [
+    { kind: 'dense', units: data === 'digits' ? 64 : 32 },
+    { kind: 'batchNorm' },
+    { kind: 'activation', function: 'relu' },
+    { kind: 'dense', units: outputs },
+  ];
+  const files = {
+    train: path.join(GOLDEN, `${data}-train.csv.gz`),
+    test: path.join(GOLDEN, `${data}-test.csv.gz`),
+  };
+  return { name: data, data: { ...files, target, split: { validation: 0 } }, model: { layers } };
+}
+
+const DIGITS = { ...configOf('digits', 'digit', 10), loss: 'crossEntropy' };
+const regression = configOf('regression-208', 'y', 1) as { readonly data: object };
+const REGRESSION = {
+  ...regression,
+  data: { ...regression.data, targetTransform: ['standardize'] },
+  loss: 'mse',
+};
+
+describe('with batchNorm and the default shards, six seeds come within 0.005 of the mean of PyTorch', () => {
+  it.each([
+    { name: 'digits16', what: 'accuracy on digits, in batches of 16', config: DIGITS },
+    { name: 'digits32', what: 'accuracy on digits, in batches of 32', config: DIGITS },
+    { name: 'regression', what: 'R² of 208 rows, in batches of 100, 100 and 8', config: REGRESSION },
+  ])('$what', { timeout: 60_000 }, async ({ name, config }) => {
+    const { batchSize, epochs, mean, scores } = recorded[name] as Recorded;
+    const cwd = temporaryDirectory();
+    const own: number[] = [];
+    for (const seed of scores.keys()) {
+      fs.writeFileSync(path.join(cwd, 'table.yaml'), stringify({ ...config, seed, batchSize, epochs }));
+      const { result } = await trainInProcess(cwd);
+      const metrics = result.test?.metrics as { readonly accuracy?: number; readonly r2?: number };
+      own.push((metrics.accuracy ?? metrics.r2) as number);
+    }
+    const ownMean = own.reduce((sum, score) => sum + score, 0) / own.length;
+    expect(Math.abs(ownMean - mean), `${ownMean} of ${own.join(', ')}`).toBeLessThan(TOLERANCE);
+  });
+});

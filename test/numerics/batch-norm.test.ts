@@ -1,0 +1,68 @@
+// Batch normalization over batches that shards do not divide, and epochs that batches do not: 20 steps against PyTorch 1.13.1
+// (scripts/golden/batch_norm.py wrote the values).
+import { describe, expect, it } from 'vitest';
+import type { LayerInput } from '../../src/layers/registry.ts';
+import { layerSchema } from '../../src/layers/registry.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import { Golden, readRecorded } from '../helpers/golden.ts';
+import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
+import { packSamples } from '../helpers/twins/samples.ts';
+
+const MLP: LayerInput[] = [
+  { kind: 'dense', units: 16, bias: false },
+  { kind: 'batchNorm' },
+  { kind: 'activation', function: 'relu' },
+  { kind: 'dense', units: 3 },
+];
+
+const CNN: LayerInput[] = [
+  { kind: 'conv2d', filters: 4, kernelSize: 3, padding: 'same', bias: false },
+  { kind: 'batchNorm' },
+  { kind: 'activation', function: 'relu' },
+  { kind: 'flatten' },
+  { kind: 'dense', units: 3 },
+];
+
+type Recorded = Readonly<Record<string, { readonly batchSize: number; readonly losses: readonly number[] }>>;
+
+describe('batchNorm agrees with PyTorch over 20 steps', () => {
+  const recorded = readRecorded<Recorded>('batch-norm');
+
+  it.each([
+    // 16, 16, 16 and 2 rows.
+    { what: 'with one shard', name: 'one', layers: MLP, shards: 1 },
+    // 34, 33 and 33 rows, twice; then 45 rows in one shard.
+    { what: 'with shards that each count by their rows', name: 'several', layers: MLP, shards: 3 },
+    // 4, 3, 3, 3 and 3 rows, twice; then 4, 4 and 3.
+    { what: 'with shards smaller than the default', name: 'small', layers: MLP, shards: 5 },
+    // 3, 3 and 1 images of 5 by 7.
+    { what: 'on images, of which the last batch has one', name: 'images', layers: CNN, shards: 1 },
+  ])('$what, in weights, running statistics and at evaluation', async ({ name, layers, shards }) => {
+    const golden = new Golden(`batch-norm-${name}`);
+    const { batchSize, losses } = recorded[name] ?? { batchSize: 0, losses: [] };
+    const { values: features, shape } = golden.tensor('features');
+    const [numRows = 0, ...featureShape] = shape;
+    const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, featureShape);
+    const featureWidth = features.length / numRows;
+    const packed = packSamples({ featureWidth, features, targets: golden.values('targets'), numClasses: 0 });
+    const trained = await trainGolden({
+      model,
+      loss: 'mse',
+      dataset: { ...packed, layout: { ...packed.layout, featureShape } },
+      initial: golden.file('initial.'),
+      batchSize,
+      shards,
+      learningRate: 1e-3,
+      numSteps: losses.length,
+    });
+    // Rounding differences feed back through the weights; a wrong formula shows at 1e-3, the size of one step.
+    expectLosses(trained, losses, 1e-5);
+    expectWeights(trained, golden.under('final.'), 2e-5);
+    const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
+    const { outputs } = trained.engine.evaluate(rows, numRows);
+    const worst = golden
+      .values('evaluated')
+      .reduce((most, value, i) => Math.max(most, Math.abs(value - (outputs[i] as number))), 0);
+    expect(worst).toBeLessThan(2e-5);
+  });
+});
