@@ -3,7 +3,12 @@
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
 import { isOutOfMemory } from '../src/memory.ts';
-import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
+import type {
+  EvaluationMessage,
+  FailureMessage,
+  FinishedMessage,
+  GradientMessage,
+} from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { treeSum } from '../src/tree.ts';
 import { ActiveRound } from './active-round.ts';
@@ -195,24 +200,29 @@ export class Cluster implements Compute {
   /** Handles a message about a round. */
   receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
     this.counters.bytesReceived += body.byteLength;
-    const { run, round, attempt } = message;
+    const { run } = message;
     if (run !== this.#options.run)
       return session.evict(CLOSE.protocol, `answered for another run, ${quoteValue(run)}`);
+    if (!this.#machine.owes(session.id, message))
+      return session.evict(CLOSE.protocol, `sent "${message.type}" about a range that it does not owe`);
     switch (message.type) {
       case 'gradient':
       case 'evaluation':
         return this.#receiveSum(session, message, body);
-      case 'finished': {
-        const { computeMs, residentBytes } = message;
-        this.counters.computeMs += computeMs;
-        this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, residentBytes);
-        return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt, computeMs });
-      }
+      case 'finished':
+        return this.#receiveReport(session, message);
       case 'failure':
         return this.#receiveFailure(session, message);
       default:
         return message satisfies never;
     }
+  }
+
+  #receiveReport({ id: worker }: WorkerSession, message: FinishedMessage): void {
+    const { round, attempt, computeMs, residentBytes } = message;
+    this.counters.computeMs += computeMs;
+    this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, residentBytes);
+    this.#handle({ type: 'rangeFinished', worker, round, attempt });
   }
 
   #receiveFailure(session: WorkerSession, { round, attempt, message }: FailureMessage): void {
@@ -222,16 +232,16 @@ export class Cluster implements Compute {
   }
 
   #receiveSum(session: WorkerSession, message: GradientMessage | EvaluationMessage, body: Uint8Array): void {
-    if (!this.#active) return;
+    const sum = sumNameOf(message);
+    const kind = this.#machine.inspect(session.id, sum);
+    if (!kind || !this.#active) return this.#handle({ type: 'sumUnwanted', worker: session.id, sum });
     const { round } = this.#active;
-    const inspect = (name: SumName) => this.#machine.inspect(session.id, name);
     const receipt =
       message.type === 'gradient'
-        ? this.#inbox.gradient(round, message, body, inspect)
-        : this.#inbox.evaluation(round, message, body, inspect);
-    if (!receipt) return;
+        ? this.#inbox.gradient(round, { message, body, kind })
+        : this.#inbox.evaluation(round, { message, body, kind });
     if ('evict' in receipt) return session.evict(CLOSE.protocol, receipt.evict);
-    const { name: sum, digest, isFinite } = receipt;
+    const { digest, isFinite } = receipt;
     const event = { type: 'sumReceived', worker: session.id, sum, digest, isFinite } as const;
     const commands = this.#machine.handle(event, this.#clock.now());
     if (!commands.some(({ type }) => type === 'store')) receipt.drop();
@@ -404,4 +414,11 @@ export class Cluster implements Compute {
     for (const session of sessions) session.send(data);
     this.counters.bytesSent += sessions.length * data.byteLength;
   }
+}
+
+function sumNameOf(message: GradientMessage | EvaluationMessage): SumName {
+  const { round, attempt } = message;
+  if (message.type === 'evaluation') return { round, attempt, node: { level: 0, index: message.leaf }, piece: 0 };
+  const { level, index, piece } = message;
+  return { round, attempt, node: { level, index }, piece };
 }

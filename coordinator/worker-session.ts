@@ -87,7 +87,7 @@ export class WorkerSession {
     return this.#connection.remoteAddress;
   }
 
-  /** Whether anything about a round has come from it. */
+  /** Whether anything that it owed has come from it. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
@@ -201,8 +201,9 @@ export class WorkerSession {
       case 'finished':
       case 'failure':
         this.#requireState('ready', message.type);
-        this.#hasAnswered = true;
-        return this.#context.onResult(this, message, body);
+        this.#context.onResult(this, message, body);
+        this.#hasAnswered ||= !this.#isLeaving;
+        return;
       default:
         return message satisfies never;
     }

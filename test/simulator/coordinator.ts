@@ -24,6 +24,8 @@ export interface CoordinatorOptions {
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
   readonly onBanned: (pid: number, reason: string) => void;
+  /** A worker was sent away for an answer that it did not owe. */
+  readonly onUnowed: (pid: number) => void;
   readonly onEnd: (outcome: Outcome, progress: Progress) => void;
   readonly complain: (what: string) => void;
 }
@@ -33,8 +35,12 @@ interface Session {
   readonly wire: Wire;
   pid: number | undefined;
   isReady: boolean;
+  /** It was sent away, and is not heard any more. */
+  isLeaving: boolean;
   hasAnswered: boolean;
 }
+
+type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>;
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
 
@@ -78,7 +84,7 @@ export class SimulatedCoordinator {
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
     const id = ++this.#lastSession;
-    const session: Session = { id, wire, pid: undefined, isReady: false, hasAnswered: false };
+    const session: Session = { id, wire, pid: undefined, isReady: false, isLeaving: false, hasAnswered: false };
     this.#sessions.set(id, session);
     return {
       receive: (message) => this.#receive(session, message),
@@ -104,7 +110,7 @@ export class SimulatedCoordinator {
   }
 
   #receive(session: Session, message: Upward): void {
-    if (this.#isOver || !this.#sessions.has(session.id)) return;
+    if (this.#isOver || session.isLeaving || !this.#sessions.has(session.id)) return;
     const { id: worker } = session;
     switch (message.type) {
       case 'hello':
@@ -114,7 +120,19 @@ export class SimulatedCoordinator {
       case 'leave':
         return this.#lose(session, true);
       case 'sum':
+      case 'finished':
+      case 'failure':
+        if (!this.#machine.owes(worker, message)) return this.#refuseAnswer(session);
         session.hasAnswered = true;
+        return this.#receiveAnswer(worker, message);
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #receiveAnswer(worker: number, message: Answer): void {
+    switch (message.type) {
+      case 'sum':
         return this.#receiveSum(worker, message);
       case 'finished':
       case 'failure':
@@ -125,6 +143,13 @@ export class SimulatedCoordinator {
       default:
         return message satisfies never;
     }
+  }
+
+  /** It was about a range that the worker does not owe. */
+  #refuseAnswer(session: Session): void {
+    session.isLeaving = true;
+    this.#options.onUnowed(session.pid ?? 0);
+    this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
   #welcome(session: Session, pid: number): void {
@@ -149,7 +174,7 @@ export class SimulatedCoordinator {
     const { round, attempt, node, piece, value, weights } = message;
     const sum = { round, attempt, node, piece };
     const kind = this.#machine.inspect(worker, sum);
-    if (!kind || !this.#ledger.active) return;
+    if (!kind || !this.#ledger.active) return this.#handle({ type: 'sumUnwanted', worker, sum });
     if (weights !== this.#ledger.weights)
       this.#options.complain(`worker ${worker} computed with other weights`);
     this.#watch.answered(worker, message, this.#options.clock.nowMs);
@@ -239,7 +264,9 @@ export class SimulatedCoordinator {
   #dismiss(command: CommandOf<'stuck'>): void {
     this.#watch.stuck(command, this.#options.clock.nowMs);
     const session = this.#sessions.get(command.worker);
-    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
+    if (!session) return;
+    session.isLeaving = true;
+    this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
   #refuse(worker: number): void {
@@ -249,7 +276,9 @@ export class SimulatedCoordinator {
   #forget(worker: number): Session | undefined {
     this.#admitted.delete(worker);
     this.#watch.gone(worker, this.#options.clock.nowMs);
-    return this.#sessions.get(worker);
+    const session = this.#sessions.get(worker);
+    if (session) session.isLeaving = true;
+    return session;
   }
 
   #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {

@@ -109,6 +109,7 @@ class Simulation {
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),
       onBanned: (pid, reason) => this.#banned(pid, reason),
+      onUnowed: () => this.#problems.push('an answer that was owed was taken for one that was not'),
       onEnd: (outcome, progress) => {
         this.#outcome = outcome;
         this.#final = progress;

@@ -41,7 +41,7 @@ describe('who computes what', () => {
     expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 3, 1, 2)]);
     driver.answer(1, 3, LEAF(1));
     expect(driver.start(2)).toContainEqual(assign(1, 4, 0, 2));
-    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 0 });
+    driver.finish(2, 2, 1);
     expect(driver.start(2)).toContainEqual(assign(2, 5, 0, 2));
   });
 
@@ -53,7 +53,8 @@ describe('who computes what', () => {
     driver.nowMs = 1_000;
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));
-    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 990 });
+    driver.answer(2, 2, LEAF(1));
+    driver.finish(2, 2, 1);
     expect(
       ofType(driver.start(8), 'assign').map((command) => 'worker' in command && command.worker),
     ).toContain(1);
@@ -138,7 +139,7 @@ describe('who computes what', () => {
     driver.nowMs += 32;
     driver.answerAll(copy, 64);
     const attempt = second.type === 'assign' ? second.attempt : 0;
-    driver.tell({ type: 'rangeFinished', worker: 2, round: driver.round, attempt, computeMs: 0 });
+    driver.finish(2, attempt);
     expect(roundOf(driver, 1)).toBe(32);
   });
 
@@ -190,7 +191,7 @@ describe('who breaks the protocol', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     const reason = 'finished a range without sending all of its sums';
-    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1, computeMs: 1 } as const;
+    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1 } as const;
     expect(driver.tell(finished)).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
@@ -237,7 +238,7 @@ describe('who breaks the protocol', () => {
     driver.answer(1, 3, LEAF(1));
     driver.start(2);
     driver.answer(1, 4, { level: 1, index: 0 });
-    driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2, computeMs: 0 });
+    driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2 });
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 
