@@ -2,6 +2,7 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import type { LimitedLog } from '../src/limited-log.ts';
 import { isOutOfMemory } from '../src/memory.ts';
 import type {
   EvaluationMessage,
@@ -49,6 +50,8 @@ export interface ClusterOptions extends MachineOptions, ShortageOptions {
   readonly evaluationWidth: number;
   /** Whether workers end with this process, and so have nobody to come back to. */
   readonly ownsWorkers: boolean;
+  /** For lines whose number workers decide. */
+  readonly churn: LimitedLog;
   /** Makes the coordinator's own engine, when two answers differ for the first time. */
   readonly createReferee: () => Promise<Referee>;
   /** A worker takes part from now on. */
@@ -103,7 +106,7 @@ export class Cluster implements Compute {
     this.#options = options;
     this.#machine = new CoordinatorMachine(options, this.#clock.now());
     this.#state = options.state;
-    this.#sessions = new SessionTable(options.log);
+    this.#sessions = new SessionTable(options.log, options.churn);
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
@@ -226,7 +229,8 @@ export class Cluster implements Compute {
   }
 
   #receiveFailure(session: WorkerSession, { round, attempt, message }: FailureMessage): void {
-    this.#options.log.warn(`${session.name} failed on a range: ${message}`);
+    const line = `${session.name} failed on a range: ${message}`;
+    this.#options.churn.write('warn', 'ranges that workers failed on', line);
     const failed = { message, isOutOfMemory: isOutOfMemory(message) };
     this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, ...failed });
   }
@@ -418,7 +422,8 @@ export class Cluster implements Compute {
 
 function sumNameOf(message: GradientMessage | EvaluationMessage): SumName {
   const { round, attempt } = message;
-  if (message.type === 'evaluation') return { round, attempt, node: { level: 0, index: message.leaf }, piece: 0 };
+  if (message.type === 'evaluation')
+    return { round, attempt, node: { level: 0, index: message.leaf }, piece: 0 };
   const { level, index, piece } = message;
   return { round, attempt, node: { level, index }, piece };
 }

@@ -1,5 +1,6 @@
 // The sessions that a cluster has: all that are ready, and those of them that take part. Carries out what the machine
 // decides about a worker as such, whatever it computes.
+import type { LimitedLog } from '../src/limited-log.ts';
 import type { Logger } from '../src/log.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import type { MachineCommand } from './machine/coordinator-machine.ts';
@@ -14,11 +15,13 @@ type SessionCommand = Extract<
 /** See the head of this file. */
 export class SessionTable {
   readonly #log: Logger;
+  readonly #churn: LimitedLog;
   readonly #ready = new Map<number, WorkerSession>();
   readonly #admitted = new Map<number, WorkerSession>();
 
-  constructor(log: Logger) {
+  constructor(log: Logger, churn: LimitedLog) {
     this.#log = log;
+    this.#churn = churn;
   }
 
   /** Those that take part. */
@@ -76,7 +79,9 @@ export class SessionTable {
       case 'rest': {
         const { name, remoteAddress } = session;
         const seconds = command.restMs / 1000;
-        return this.#log.warn(`${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`);
+        const line = `${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`;
+        this.#churn.write('warn', 'workers that have to wait', line);
+        return;
       }
       case 'supersede':
         this.#admitted.delete(command.worker);

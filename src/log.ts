@@ -16,7 +16,12 @@ export interface TextStream {
   readonly isTTY?: boolean | undefined;
   /** Width in characters, of a terminal. */
   readonly columns?: number | undefined;
+  /** Bytes that wait for the reader: writing to a pipe does not wait. */
+  readonly writableLength?: number | undefined;
 }
+
+/** More does not wait for a reader of stderr: some 10,000 lines. */
+const MAX_UNREAD_BYTES = 2 ** 20;
 
 /** A worker never opens a file; its lines must not pile up. */
 const MAX_EARLY_LINES = 1000;
@@ -30,6 +35,7 @@ const CLEAR_LINE = '\r\x1b[K';
 export class Screen {
   readonly #stream: TextStream;
   #hasStatusLine = false;
+  #numLinesLost = 0;
 
   constructor(stream: TextStream = survivingStderr()) {
     this.#stream = stream;
@@ -48,9 +54,16 @@ export class Screen {
     return this.isTTY && !process.env['NO_COLOR'];
   }
 
-  /** Writes whole lines. */
+  /** Writes whole lines; counts them instead while too much waits for whoever reads them. */
   write(text: string): void {
+    if ((this.#stream.writableLength ?? 0) > MAX_UNREAD_BYTES) {
+      this.#numLinesLost += text.split('\n').length - 1;
+      return;
+    }
     this.clearStatus();
+    if (this.#numLinesLost > 0)
+      this.#stream.write(`${this.#numLinesLost} lines are missing here: stderr was not read\n`);
+    this.#numLinesLost = 0;
     this.#stream.write(text);
   }
 

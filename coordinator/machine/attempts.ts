@@ -98,6 +98,8 @@ export class Attempts {
 
   /** Whether the worker owes a range of an earlier round. */
   owesEarlier(worker: number): boolean {
-    return this.#unreported.get(worker)?.some((attempt) => attempt.round < this.#round && isOpen(attempt)) ?? false;
+    return (
+      this.#unreported.get(worker)?.some((attempt) => attempt.round < this.#round && isOpen(attempt)) ?? false
+    );
   }
 }

@@ -84,7 +84,14 @@ export class SimulatedCoordinator {
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
     const id = ++this.#lastSession;
-    const session: Session = { id, wire, pid: undefined, isReady: false, isLeaving: false, hasAnswered: false };
+    const session: Session = {
+      id,
+      wire,
+      pid: undefined,
+      isReady: false,
+      isLeaving: false,
+      hasAnswered: false,
+    };
     this.#sessions.set(id, session);
     return {
       receive: (message) => this.#receive(session, message),

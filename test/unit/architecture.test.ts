@@ -13,6 +13,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'src/durable-write.ts',
     'src/errors.ts',
     'src/failpoint.ts',
+    'src/limited-log.ts',
     'src/line-file.ts',
     'src/log.ts',
     'src/random.ts',
