@@ -95,6 +95,8 @@ export class Cluster implements Compute {
   readonly #slots: SumSlots;
   readonly #inbox: SumInbox;
   readonly #sessions: SessionTable;
+  /** Who has been given work in this round, or in the last one. */
+  readonly #atWork = new Set<WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -143,6 +145,7 @@ export class Cluster implements Compute {
   /** A worker is gone: its unfinished leaves go to others. */
   removeWorker(session: WorkerSession, isPolite: boolean): void {
     if (!this.#sessions.remove(session)) return;
+    this.#atWork.delete(session);
     const { id: worker, hasAnswered } = session;
     this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
@@ -185,7 +188,7 @@ export class Cluster implements Compute {
 
   weightsReplaced(): void {
     for (let piece = 0; piece < this.#state.model.pieces.length; piece++) {
-      this.#sendPiece(this.#sessions.admitted, piece, 'current');
+      this.#sendPiece(piece, 'current');
     }
   }
 
@@ -323,15 +326,9 @@ export class Cluster implements Compute {
     }
   }
 
-  /** A worker takes part: it gets the weights, and what there is of the next ones. */
   #admit(worker: number): void {
     const session = this.#sessions.admit(worker);
-    if (!session) return;
-    this.#options.onJoined?.(session);
-    const numPieces = this.#state.model.pieces.length;
-    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
-    if (this.#active?.round.kind !== 'train') return;
-    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
+    if (session) this.#options.onJoined?.(session);
   }
 
   #begin({ round, again }: CommandOf<'begin'>): void {
@@ -344,14 +341,18 @@ export class Cluster implements Compute {
       if (active.kind === 'train') this.#state.abandonStep();
     }
     this.#slots.forgetAll();
+    this.#atWork.clear();
     active.begin(round);
   }
 
   #assign({ worker, attempt, from, to }: CommandOf<'assign'>): void {
     const { round } = this.#active as { round: ActiveRound };
+    const session = this.#sessions.find(worker);
+    if (!session) return;
+    this.#atWork.add(session);
     const message = round.rangeMessage(this.#options.run, this.#state, attempt, from, to);
-    this.counters.bytesSent += message.byteLength;
-    this.#sessions.send(worker, message);
+    this.counters.bytesSent += this.#weights.supply(session) + message.byteLength;
+    session.send(message);
   }
 
   #merge({ piece, left, right }: CommandOf<'merge'>): void {
@@ -370,7 +371,7 @@ export class Cluster implements Compute {
     if (piece === this.#state.model.pieces.length - 1) round.lossSum = lossSum;
     try {
       const finished = this.#state.finishPiece(piece, address, round.weight, round.batch.indices.length);
-      for (const next of finished) this.#sendPiece(this.#sessions.admitted, next, 'next');
+      for (const next of finished) this.#sendPiece(next, 'next');
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
@@ -412,11 +413,9 @@ export class Cluster implements Compute {
     }
   }
 
-  #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
-    const data = sessions.length > 0 ? this.#weights.message(index, which) : undefined;
-    if (!data) return;
-    for (const session of sessions) session.send(data);
-    this.counters.bytesSent += sessions.length * data.byteLength;
+  /** To those who will most likely get work again; all others get what they lack with their next range. */
+  #sendPiece(index: number, which: 'current' | 'next'): void {
+    this.counters.bytesSent += this.#weights.send(this.#atWork, index, which);
   }
 }
 

@@ -24,11 +24,6 @@ export class SessionTable {
     this.#churn = churn;
   }
 
-  /** Those that take part. */
-  get admitted(): readonly WorkerSession[] {
-    return [...this.#admitted.values()];
-  }
-
   get numAdmitted(): number {
     return this.#admitted.size;
   }
@@ -50,9 +45,9 @@ export class SessionTable {
     return session;
   }
 
-  /** For one that takes part. */
-  send(worker: number, data: Buffer): void {
-    this.#admitted.get(worker)?.send(data);
+  /** One that takes part. */
+  find(worker: number): WorkerSession | undefined {
+    return this.#admitted.get(worker);
   }
 
   /** Sends the process away for good. */

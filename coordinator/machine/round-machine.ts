@@ -28,6 +28,7 @@ interface Round {
   /** Of the leaves, however often the round has begun. */
   readonly failures: LeafFailures;
   readonly numBegun: number;
+  readonly beganMs: number;
   /** A sum is not finite, so this round ends with a ban or as diverged. */
   isSpoilt: boolean;
   isOver: boolean;
@@ -110,6 +111,7 @@ export class RoundMachine {
       answers: new Answers(this.#policy),
       failures: before?.failures ?? new LeafFailures(),
       numBegun: (before?.numBegun ?? 0) + 1,
+      beganMs: nowMs,
       isSpoilt: false,
       isOver: false,
     };

@@ -4,6 +4,7 @@ import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machin
 import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
 import { processName } from '../../coordinator/machine/roster-machine.ts';
 import { Ledger } from './ledger.ts';
+import type { WeightsPiece } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
@@ -38,6 +39,8 @@ interface Session {
   /** It was sent away, and is not heard any more. */
   isLeaving: boolean;
   hasAnswered: boolean;
+  /** Weights that it has, or will have: of an even version, and of an odd one. */
+  readonly sent: WeightsPiece[][];
 }
 
 type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>;
@@ -56,6 +59,8 @@ export class SimulatedCoordinator {
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
   readonly #admitted = new Map<number, Session>();
+  /** Who has been given work in this round, or in the last one. */
+  readonly #atWork = new Set<Session>();
   #lastSession = 0;
   #isOver = false;
 
@@ -91,6 +96,7 @@ export class SimulatedCoordinator {
       isReady: false,
       isLeaving: false,
       hasAnswered: false,
+      sent: [],
     };
     this.#sessions.set(id, session);
     return {
@@ -111,6 +117,7 @@ export class SimulatedCoordinator {
     if (this.#isOver || !this.#sessions.delete(session.id)) return;
     session.wire.drop();
     this.#admitted.delete(session.id);
+    this.#atWork.delete(session);
     this.#watch.gone(session.id, this.#options.clock.nowMs);
     const { id: worker, hasAnswered } = session;
     if (session.isReady) this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
@@ -258,7 +265,6 @@ export class SimulatedCoordinator {
     const session = this.#sessions.get(worker);
     if (!session) return;
     this.#admitted.set(worker, session);
-    for (const piece of this.#ledger.pieces()) session.wire.sendDown({ type: 'weights', ...piece });
   }
 
   /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
@@ -303,6 +309,7 @@ export class SimulatedCoordinator {
     const { active } = this.#ledger;
     if (!active) return this.#options.complain('a round began that nobody wants');
     this.#watch.began(round, again !== undefined, active.plan, this.#options.clock.nowMs);
+    this.#atWork.clear();
     this.#ledger.begin(round);
   }
 
@@ -313,7 +320,11 @@ export class SimulatedCoordinator {
     const { worker, attempt, from, to } = command;
     const rows = active.plan.leafRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const range = { round: active.number, attempt, from, to, rows, version };
-    this.#admitted.get(worker)?.wire.sendDown({ type: 'range', ...active.work, ...range });
+    const session = this.#admitted.get(worker);
+    if (!session) return;
+    this.#atWork.add(session);
+    for (const piece of this.#ledger.pieces()) sendWeights(session, piece);
+    session.wire.sendDown({ type: 'range', ...active.work, ...range });
   }
 
   #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
@@ -321,7 +332,7 @@ export class SimulatedCoordinator {
     if (!active || active.isSpoilt) return;
     const next = this.#ledger.completePiece(piece, slot);
     if (!next) return this.#handle({ type: 'sumNotFinite', round: active.number });
-    for (const { wire } of this.#admitted.values()) wire.sendDown({ type: 'weights', ...next });
+    for (const session of this.#atWork) sendWeights(session, next);
   }
 
   #completeRound(): void {
@@ -353,4 +364,13 @@ export class SimulatedCoordinator {
     for (const { wire } of this.#sessions.values()) wire.sendDown({ type: 'stop' });
     this.#options.onEnd(outcome, this.#ledger.progress);
   }
+}
+
+/** Sends a piece to a worker that lacks it, as the cluster does. */
+function sendWeights({ sent, wire }: Session, piece: WeightsPiece): void {
+  const pieces = (sent[piece.version % 2] ??= []);
+  const known = pieces[piece.piece];
+  if (known?.version === piece.version && known.value === piece.value) return;
+  pieces[piece.piece] = piece;
+  wire.sendDown({ type: 'weights', ...piece });
 }
