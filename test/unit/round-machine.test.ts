@@ -186,6 +186,8 @@ describe('who computes what', () => {
   });
 });
 
+const EVICT: unknown = expect.objectContaining({ type: 'evict' });
+
 describe('who breaks the protocol', () => {
   test('is evicted for finishing a range without its sums', () => {
     const driver = new RoundDriver({ workers: 1 });
@@ -226,6 +228,59 @@ describe('who breaks the protocol', () => {
     driver.answer(1, 1, LEAF(0));
     expect(driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 })).toBe(undefined);
     expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
+  });
+
+  test('speaks of nothing that it does not owe: no other round, nobody else’s range, none that it has reported on', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    const owes = (worker: number, round: number, attempt: number): boolean =>
+      driver.machine.owes(worker, { round, attempt });
+    expect([owes(1, 1, 1), owes(1, 1, 2), owes(2, 1, 1), owes(3, 1, 1), owes(1, 2, 1)]).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
+    driver.finish(1, 1);
+    driver.answer(1, 1, LEAF(0));
+    driver.finish(1, 1);
+    expect(owes(1, 1, 1)).toBe(false);
+  });
+
+  test('owes a range until it has reported on it, though its round is over', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0));
+    driver.start(1);
+    const owes = (round: number, attempt: number): boolean => driver.machine.owes(1, { round, attempt });
+    // In the order in which it got them.
+    expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
+    driver.finish(1, 1, 1);
+    expect([owes(1, 1), owes(2, 2)]).toEqual([false, true]);
+  });
+
+  test('may send a sum three times, and is evicted for the fourth', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    for (let time = 0; time < 3; time++) expect(driver.answer(1, 1, LEAF(0))).not.toContainEqual(EVICT);
+    const reason = 'sent the same sums again and again';
+    expect(driver.answer(1, 1, LEAF(0))).toEqual([{ type: 'evict', worker: 1, reason }]);
+  });
+
+  test('is evicted for a sum of an earlier round that it was not asked for', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 20_000;
+    driver.tell({ type: 'tick' });
+    driver.answer(1, 3, LEAF(1));
+    driver.start(2);
+    const sum = { round: 1, attempt: 2, node: LEAF(0), piece: 0 };
+    const reason = 'sent a sum it was not asked for';
+    expect(driver.tell({ type: 'sumUnwanted', worker: 2, sum })).toEqual([
+      { type: 'evict', worker: 2, reason },
+    ]);
   });
 
   test('reports for nobody else', () => {
