@@ -91,10 +91,31 @@ class Planner {
     return this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
   }
 
-  /** Among idle workers or, where none of them will do, all: a worker queues what it is given. */
+  /**
+   * Among idle workers or, where none of them will do, all: a worker queues what it is given. Newcomers prove themselves
+   * on copies, where others have: one that hangs then holds up nobody.
+   */
   divideOpen(leaves: readonly number[]): Range[] {
-    const ranges = this.#divide(leaves, this.idle, this.#dependable);
-    return [...ranges, ...this.#tryLeftOut(ranges, leaves)];
+    const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
+    const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
+    if (!this.#dependable.some(isProven)) newcomers.clear();
+    const isKnown = (worker: number): boolean => !newcomers.has(worker);
+    const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
+    const ranges = this.#divide(leaves, ...known, this.idle, this.#dependable);
+    return [
+      ...ranges,
+      ...this.#tryNewcomers([...newcomers], ranges, leaves),
+      ...this.#tryLeftOut(ranges, leaves),
+    ];
+  }
+
+  /** A leaf for each, another one for everybody: a bad leaf would meet all. */
+  #tryNewcomers(newcomers: readonly number[], ranges: readonly Range[], leaves: readonly number[]): Range[] {
+    const waiting = newcomers.filter((worker) => !ranges.some((range) => range.worker === worker));
+    return waiting.slice(0, leaves.length).flatMap((worker, index): Range[] => {
+      const leaf = leaves[leaves.length - 1 - index] as number;
+      return this.#hasFailed(leaf, worker) ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    });
   }
 
   /** A copy of the last leaf for the idle worker that has got nothing for longest: one, or a bad leaf would meet all. */
@@ -102,6 +123,7 @@ class Planner {
     const { nowMs, pace } = this.#now;
     const leaf = leaves[leaves.length - 1] as number;
     const isLeftOut = (worker: number): boolean =>
+      pace.isProven(worker) &&
       !ranges.some((range) => range.worker === worker) &&
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
       !this.#hasFailed(leaf, worker);
@@ -159,11 +181,11 @@ class Planner {
       !given.some((range) => hasLeaf(range, leaf));
     const late = this.#missing.filter(isLate);
     const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
-    if (proven.length > 0) return this.#divide(late, proven, []);
+    if (proven.length > 0) return this.#divide(late, proven);
     const ranges: Range[] = [];
     const numCopies = Math.max(0, ...late.map((leaf) => copiesOf(leaf).length));
     for (let copy = 0, idle = this.idle; copy < numCopies && idle.length > 0; copy++) {
-      const more = this.#divide(late, idle, []);
+      const more = this.#divide(late, idle);
       ranges.push(...more);
       idle = idle.filter((worker) => !more.some((range) => range.worker === worker));
     }
@@ -185,11 +207,11 @@ class Planner {
     return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
   }
 
-  /** Among those of `first` who have not failed on the leaves, else those of `then`; where all have, they try again. */
-  #divide(leaves: readonly number[], first: readonly number[], then: readonly number[]): Range[] {
+  /** Among those of the first group who have not failed on the leaves, else of the next; where all have, they try again. */
+  #divide(leaves: readonly number[], ...groups: readonly (readonly number[])[]): Range[] {
     return contiguousRuns(leaves).flatMap(({ from, to }) => {
       const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
-      const choices = [first.filter(isWilling), then.filter(isWilling), first, then];
+      const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
       const workers = choices.find(({ length }) => length > 0) ?? [];
       return divideLeaves(from, to, this.#bestOf(workers, to - from));
     });

@@ -143,16 +143,27 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('a worker that has delivered nothing counts as its threads at the speed of the others’', () => {
+  test('workers share the first round by their threads', () => {
     const driver = new RoundDriver({ workers: 0 });
-    const join = (worker: number, threads: number): RoundCommand[] =>
-      driver.tell({ type: 'workerReady', worker, process: `process ${worker}`, threads });
-    join(1, 2);
+    driver.tell({ type: 'workerReady', worker: 1, process: 'process 1', threads: 2 });
+    driver.tell({ type: 'workerReady', worker: 2, process: 'process 2', threads: 6 });
+    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 1, 0, 4), assign(2, 2, 4, 16)]);
+  });
+
+  test('a newcomer proves itself on a copy of a leaf, where others have delivered, and gets its share after that', () => {
+    const driver = new RoundDriver({ workers: 1 });
     const [alone] = ofType(driver.start(16), 'assign') as [RoundCommand];
-    driver.nowMs = 10;
+    driver.nowMs = 16;
     driver.answerAll(alone, 16);
-    join(2, 6);
-    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 2, 0, 4), assign(2, 3, 4, 16)]);
+    for (const worker of [2, 3]) driver.join(worker);
+    const given = ofType(driver.start(16), 'assign');
+    expect(given).toEqual([assign(1, 2, 0, 16), assign(2, 3, 15, 16), assign(3, 4, 14, 15)]);
+    driver.nowMs = 17;
+    driver.answer(2, 3, LEAF(15));
+    driver.nowMs = 32;
+    expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'roundCompleted')).toHaveLength(1);
+    // The third one hangs.
+    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
 
   test('a worker that is too slow for a single leaf gets a copy of one now and then', () => {
