@@ -2,9 +2,15 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import type { LimitedLog } from '../src/limited-log.ts';
 import { MAX_LEAVES } from '../src/limits.ts';
 import { isOutOfMemory } from '../src/memory.ts';
-import type { EvaluationMessage, FailureMessage, GradientMessage } from '../src/protocol/message-types.ts';
+import type {
+  EvaluationMessage,
+  FailureMessage,
+  FinishedMessage,
+  GradientMessage,
+} from '../src/protocol/message-types.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import { treeSum } from '../src/tree.ts';
 import { ActiveRound } from './active-round.ts';
@@ -45,6 +51,8 @@ export interface ClusterOptions extends MachineOptions, ShortageOptions {
   readonly evaluationWidth: number;
   /** Whether workers end with this process, and so have nobody to come back to. */
   readonly ownsWorkers: boolean;
+  /** For lines whose number workers decide. */
+  readonly churn: LimitedLog;
   /** Makes the coordinator's own engine, when two answers differ for the first time. */
   readonly createReferee: () => Promise<Referee>;
   /** A worker takes part from now on. */
@@ -86,6 +94,8 @@ export class Cluster implements Compute {
   readonly #slots: SumSlots;
   readonly #inbox: SumInbox;
   readonly #sessions: SessionTable;
+  /** Who has been given work in this round, or in the last one. */
+  readonly #atWork = new Set<WorkerSession>();
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -97,7 +107,7 @@ export class Cluster implements Compute {
     this.#options = options;
     this.#machine = new CoordinatorMachine(options, this.#clock.now());
     this.#state = options.state;
-    this.#sessions = new SessionTable(options.log);
+    this.#sessions = new SessionTable(options.log, options.churn);
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
@@ -134,6 +144,7 @@ export class Cluster implements Compute {
   /** A worker is gone: its unfinished leaves go to others. */
   removeWorker(session: WorkerSession, isPolite: boolean): void {
     if (!this.#sessions.remove(session)) return;
+    this.#atWork.delete(session);
     const { id: worker, hasAnswered } = session;
     this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
@@ -176,7 +187,7 @@ export class Cluster implements Compute {
 
   weightsReplaced(): void {
     for (let piece = 0; piece < this.#state.model.pieces.length; piece++) {
-      this.#sendPiece(this.#sessions.admitted, piece, 'current');
+      this.#sendPiece(piece, 'current');
     }
   }
 
@@ -194,19 +205,17 @@ export class Cluster implements Compute {
   /** Handles a message about a round. */
   receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
     this.counters.bytesReceived += body.byteLength;
-    const { run, round, attempt } = message;
+    const { run } = message;
     if (run !== this.#options.run)
       return session.evict(CLOSE.protocol, `answered for another run, ${quoteValue(run)}`);
+    if (!this.#machine.owes(session.id, message))
+      return session.evict(CLOSE.protocol, `sent "${message.type}" about a range that it does not owe`);
     switch (message.type) {
       case 'gradient':
       case 'evaluation':
         return this.#receiveSum(session, message, body);
-      case 'finished': {
-        const { computeMs, residentBytes } = message;
-        this.counters.computeMs += computeMs;
-        this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, residentBytes);
-        return this.#handle({ type: 'rangeFinished', worker: session.id, round, attempt, computeMs });
-      }
+      case 'finished':
+        return this.#receiveReport(session, message);
       case 'failure':
         return this.#receiveFailure(session, message);
       default:
@@ -214,23 +223,31 @@ export class Cluster implements Compute {
     }
   }
 
+  #receiveReport({ id: worker }: WorkerSession, message: FinishedMessage): void {
+    const { round, attempt, computeMs, residentBytes } = message;
+    this.counters.computeMs += computeMs;
+    this.counters.workerResidentBytes = Math.max(this.counters.workerResidentBytes, residentBytes);
+    this.#handle({ type: 'rangeFinished', worker, round, attempt });
+  }
+
   #receiveFailure(session: WorkerSession, { round, attempt, message }: FailureMessage): void {
-    this.#options.log.warn(`${session.name} failed on a range: ${message}`);
+    const line = `${session.name} failed on a range: ${message}`;
+    this.#options.churn.write('warn', 'ranges that workers failed on', line);
     const failed = { message, isOutOfMemory: isOutOfMemory(message) };
     this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, ...failed });
   }
 
   #receiveSum(session: WorkerSession, message: GradientMessage | EvaluationMessage, body: Uint8Array): void {
-    if (!this.#active) return;
+    const sum = sumNameOf(message);
+    const kind = this.#machine.inspect(session.id, sum);
+    if (!kind || !this.#active) return this.#handle({ type: 'sumUnwanted', worker: session.id, sum });
     const { round } = this.#active;
-    const inspect = (name: SumName) => this.#machine.inspect(session.id, name);
     const receipt =
       message.type === 'gradient'
-        ? this.#inbox.gradient(round, message, body, inspect)
-        : this.#inbox.evaluation(round, message, body, inspect);
-    if (!receipt) return;
+        ? this.#inbox.gradient(round, { message, body, kind })
+        : this.#inbox.evaluation(round, { message, body, kind });
     if ('evict' in receipt) return session.evict(CLOSE.protocol, receipt.evict);
-    const { name: sum, digest, isFinite } = receipt;
+    const { digest, isFinite } = receipt;
     const event = { type: 'sumReceived', worker: session.id, sum, digest, isFinite } as const;
     const commands = this.#machine.handle(event, this.#clock.now());
     if (!commands.some(({ type }) => type === 'store')) receipt.drop();
@@ -308,15 +325,9 @@ export class Cluster implements Compute {
     }
   }
 
-  /** A worker takes part: it gets the weights, and what there is of the next ones. */
   #admit(worker: number): void {
     const session = this.#sessions.admit(worker);
-    if (!session) return;
-    this.#options.onJoined?.(session);
-    const numPieces = this.#state.model.pieces.length;
-    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'current');
-    if (this.#active?.round.kind !== 'train') return;
-    for (let piece = 0; piece < numPieces; piece++) this.#sendPiece([session], piece, 'next');
+    if (session) this.#options.onJoined?.(session);
   }
 
   #begin({ round, again }: CommandOf<'begin'>): void {
@@ -329,14 +340,18 @@ export class Cluster implements Compute {
       if (active.kind === 'train') this.#state.abandonStep();
     }
     this.#slots.forgetAll();
+    this.#atWork.clear();
     active.begin(round);
   }
 
   #assign({ worker, attempt, from, to }: CommandOf<'assign'>): void {
     const { round } = this.#active as { round: ActiveRound };
+    const session = this.#sessions.find(worker);
+    if (!session) return;
+    this.#atWork.add(session);
     const message = round.rangeMessage(this.#options.run, this.#state, attempt, from, to);
-    this.counters.bytesSent += message.byteLength;
-    this.#sessions.send(worker, message);
+    this.counters.bytesSent += this.#weights.supply(session) + message.byteLength;
+    session.send(message);
   }
 
   #merge({ piece, left, right }: CommandOf<'merge'>): void {
@@ -355,7 +370,7 @@ export class Cluster implements Compute {
     if (piece === this.#state.model.pieces.length - 1) round.lossSum = lossSum;
     try {
       const finished = this.#state.finishPiece(piece, address, round.weight, round.batch.indices.length);
-      for (const next of finished) this.#sendPiece(this.#sessions.admitted, next, 'next');
+      for (const next of finished) this.#sendPiece(next, 'next');
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
@@ -397,10 +412,16 @@ export class Cluster implements Compute {
     }
   }
 
-  #sendPiece(sessions: readonly WorkerSession[], index: number, which: 'current' | 'next'): void {
-    const data = sessions.length > 0 ? this.#weights.message(index, which) : undefined;
-    if (!data) return;
-    for (const session of sessions) session.send(data);
-    this.counters.bytesSent += sessions.length * data.byteLength;
+  /** To those who will most likely get work again; all others get what they lack with their next range. */
+  #sendPiece(index: number, which: 'current' | 'next'): void {
+    this.counters.bytesSent += this.#weights.send(this.#atWork, index, which);
   }
+}
+
+function sumNameOf(message: GradientMessage | EvaluationMessage): SumName {
+  const { round, attempt } = message;
+  if (message.type === 'evaluation')
+    return { round, attempt, node: { level: 0, index: message.leaf }, piece: 0 };
+  const { level, index, piece } = message;
+  return { round, attempt, node: { level, index }, piece };
 }

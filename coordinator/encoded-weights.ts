@@ -1,7 +1,7 @@
 // Messages with pieces of the weights: the same bytes for all workers, encoded once for as long as somebody waits for
-// them.
+// them. A worker gets those that it lacks when it is given work; whoever is at work gets the next ones as they are made.
 import { encodeMessage } from '../src/protocol/envelope.ts';
-import type { TrainingState } from './training-state.ts';
+import type { TrainingState, WeightsPiece } from './training-state.ts';
 
 interface EncodedPiece {
   readonly version: number;
@@ -10,25 +10,72 @@ interface EncodedPiece {
   readonly data: WeakRef<Buffer>;
 }
 
+/** Who is sent weights. */
+export interface WeightsReceiver {
+  send(data: Buffer): void;
+}
+
+/** What a worker has been sent of one version. */
+interface SentVersion {
+  version: number;
+  /** Fingerprints by piece. */
+  readonly pieces: (string | undefined)[];
+}
+
 /** See the head of this file. */
 export class EncodedWeights {
   readonly #run: string;
   readonly #state: TrainingState;
   /** By piece. */
   readonly #encoded: (EncodedPiece | undefined)[] = [];
+  /** A worker holds two versions, an even and an odd one. */
+  readonly #sent = new WeakMap<WeightsReceiver, readonly [SentVersion, SentVersion]>();
 
   constructor(run: string, state: TrainingState) {
     this.#run = run;
     this.#state = state;
   }
 
-  /** With a piece of the weights that are, or of those that the step in progress makes: undefined until it has. */
-  message(index: number, which: 'current' | 'next'): Buffer | undefined {
+  /** Sends all of the current weights that the worker lacks; returns how many bytes. */
+  supply(receiver: WeightsReceiver): number {
+    let bytesSent = 0;
+    for (let index = 0; index < this.#state.model.pieces.length; index++) {
+      bytesSent += this.send([receiver], index, 'current');
+    }
+    return bytesSent;
+  }
+
+  /** Sends a piece, where it is known, to those who lack it; returns how many bytes. */
+  send(receivers: Iterable<WeightsReceiver>, index: number, which: 'current' | 'next'): number {
     const state = this.#state;
     const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
-    if (!piece) return undefined;
+    if (!piece) return 0;
     const version = which === 'current' ? state.version : state.version + 1;
-    const { fingerprint, bytes } = piece;
+    let data: Buffer | undefined;
+    let bytesSent = 0;
+    for (const receiver of receivers) {
+      const sent = this.#sentOf(receiver, version);
+      if (sent.pieces[index] === piece.fingerprint) continue;
+      sent.pieces[index] = piece.fingerprint;
+      data ??= this.#message(index, version, piece);
+      receiver.send(data);
+      bytesSent += data.byteLength;
+    }
+    return bytesSent;
+  }
+
+  #sentOf(receiver: WeightsReceiver, version: number): SentVersion {
+    const none = (): SentVersion => ({ version: -1, pieces: [] });
+    const known = this.#sent.get(receiver);
+    const both = known ?? ([none(), none()] as const);
+    if (!known) this.#sent.set(receiver, both);
+    const sent = both[version % 2] as SentVersion;
+    if (sent.version !== version) sent.pieces.length = 0;
+    sent.version = version;
+    return sent;
+  }
+
+  #message(index: number, version: number, { fingerprint, bytes }: WeightsPiece): Buffer {
     const known = this.#encoded[index];
     // A step that begins again makes other bytes of the same version.
     const isKnown = known?.version === version && known.fingerprint === fingerprint;

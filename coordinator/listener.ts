@@ -6,6 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { LimitedLog } from '../src/limited-log.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../src/protocol/limits.ts';
@@ -57,8 +58,6 @@ const MAX_SILENT_INTERVALS = 3;
 /** Sockets that are no worker's yet: all of an address, and beyond those of the workers. 50 may join at once. */
 const MAX_UNADMITTED = 64;
 
-const WARNING_INTERVAL_MS = 1000;
-
 /** A request is 10 lines sent at once. Node's defaults leave a silent or dripping client 90 s. */
 const HTTP_LIMITS = {
   headersTimeout: 3000,
@@ -86,7 +85,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     host,
     port: (server.address() as AddressInfo).port,
     admit: (onConnection) => (admission.onConnection = onConnection),
-    close: () => closeAll(server, admission.connections),
+    close: () => {
+      admission.close();
+      return closeAll(server, admission.connections);
+    },
   };
 }
 
@@ -103,11 +105,12 @@ class Admission {
     ...SOCKET_OPTIONS,
   });
   #numAdmitted = 0;
-  #lastWarning = -Infinity;
+  readonly #log: LimitedLog;
 
   constructor(options: ListenOptions) {
     this.#options = options;
     this.onConnection = options.onConnection;
+    this.#log = new LimitedLog(options.log);
   }
 
   greet(socket: Socket): void {
@@ -126,7 +129,8 @@ class Admission {
     const isFull = this.connections.size >= maxWorkers;
     const refusal = refusalOf(request, token) ?? (isFull ? fullRefusal(maxWorkers) : undefined);
     if (refusal) {
-      this.#warn(plainAddress(request.socket.remoteAddress), refusal);
+      const address = plainAddress(request.socket.remoteAddress);
+      this.#log.write('warn', 'connections turned away', `${address} was turned away: ${refusal.message}`);
       return refuseUpgrade(socket, refusal);
     }
     const { onConnection } = this;
@@ -143,12 +147,9 @@ class Admission {
     });
   }
 
-  /** Strangers must not be able to fill the log. */
-  #warn(address: string, { message }: Refusal): void {
-    const now = performance.now();
-    const level = now - this.#lastWarning < WARNING_INTERVAL_MS ? 'debug' : 'warn';
-    if (level === 'warn') this.#lastWarning = now;
-    this.#options.log[level]({ address }, `turned away: ${message}`);
+  /** Sums up what the log left out. */
+  close(): void {
+    this.#log.flush();
   }
 }
 

@@ -1,5 +1,6 @@
 // The sessions that a cluster has: all that are ready, and those of them that take part. Carries out what the machine
 // decides about a worker as such, whatever it computes.
+import type { LimitedLog } from '../src/limited-log.ts';
 import type { Logger } from '../src/log.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import type { MachineCommand } from './machine/coordinator-machine.ts';
@@ -14,16 +15,13 @@ type SessionCommand = Extract<
 /** See the head of this file. */
 export class SessionTable {
   readonly #log: Logger;
+  readonly #churn: LimitedLog;
   readonly #ready = new Map<number, WorkerSession>();
   readonly #admitted = new Map<number, WorkerSession>();
 
-  constructor(log: Logger) {
+  constructor(log: Logger, churn: LimitedLog) {
     this.#log = log;
-  }
-
-  /** Those that take part. */
-  get admitted(): readonly WorkerSession[] {
-    return [...this.#admitted.values()];
+    this.#churn = churn;
   }
 
   get numAdmitted(): number {
@@ -47,9 +45,9 @@ export class SessionTable {
     return session;
   }
 
-  /** For one that takes part. */
-  send(worker: number, data: Buffer): void {
-    this.#admitted.get(worker)?.send(data);
+  /** One that takes part. */
+  find(worker: number): WorkerSession | undefined {
+    return this.#admitted.get(worker);
   }
 
   /** Sends the process away for good. */
@@ -76,7 +74,9 @@ export class SessionTable {
       case 'rest': {
         const { name, remoteAddress } = session;
         const seconds = command.restMs / 1000;
-        return this.#log.warn(`${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`);
+        const line = `${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`;
+        this.#churn.write('warn', 'workers that have to wait', line);
+        return;
       }
       case 'supersede':
         this.#admitted.delete(command.worker);

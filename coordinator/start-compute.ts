@@ -5,10 +5,12 @@ import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
+import { LimitedLog } from '../src/limited-log.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
+import { ChunkDesk } from './chunk-desk.ts';
 import { Cluster } from './cluster.ts';
 import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
@@ -53,6 +55,8 @@ export type RosterEvent =
       readonly name: string;
       readonly reason?: string;
     }
+  /** Those of which there were too many to be named. */
+  | { readonly type: 'workersCameAndWent'; readonly joined: number; readonly left: number }
   | ({ readonly type: 'workerBanned' } & BannedWorker);
 
 /** What computing starts from. */
@@ -75,6 +79,10 @@ const LOCAL_WAIT_MS = 60_000;
 const DRAW_RANGE = 2 ** 47;
 /** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
+
+/** Kinds of lines that are events too. */
+const JOINED = 'workers that joined';
+const LEFT = 'workers that left';
 
 /**
  * Opens the port to which workers of the network are to come, before anything is made for the run; undefined where none
@@ -100,11 +108,19 @@ async function startCluster(
   const token = isLocal ? generateToken() : workforce.token;
   let hint = 'what the worker processes say is above';
   const joined = new Set<WorkerSession>();
+  const churn = new LimitedLog(log, (leftOut) =>
+    options.onEvent({
+      type: 'workersCameAndWent',
+      joined: leftOut.get(JOINED) ?? 0,
+      left: leftOut.get(LEFT) ?? 0,
+    }),
+  );
   const cluster = new Cluster({
     run,
     state,
     evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
     log,
+    churn,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
     ownsWorkers: isLocal,
@@ -113,7 +129,8 @@ async function startCluster(
     createReferee: () => createReferee(prepared, state),
     onJoined: (session) => {
       joined.add(session);
-      log.info(`${session.name} joined with ${session.threads} threads`);
+      const line = `${session.name} joined with ${session.threads} threads`;
+      if (!churn.write('info', JOINED, line)) return;
       options.onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
     },
     onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
@@ -122,7 +139,7 @@ async function startCluster(
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster, joined);
+    const context = await sessionContext(options, { cluster, joined, churn });
     let numSessions = 0;
     const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
     const listener = options.listener ?? (await listen(loopback));
@@ -140,6 +157,7 @@ async function startCluster(
       log.info(`listening on ${listener.host}:${listener.port}; ${hint}`);
     }
     cluster.onClose(() => listener.close());
+    cluster.onClose(() => Promise.resolve(churn.flush()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
     return cluster;
   } catch (error) {
@@ -164,17 +182,20 @@ function createReferee(
 /** `joined`: who has taken part and not left yet. */
 async function sessionContext(
   { run, prepared, log, onEvent }: StartOptions,
-  cluster: Cluster,
-  joined: Set<WorkerSession>,
+  {
+    cluster,
+    joined,
+    churn,
+  }: { readonly cluster: Cluster; readonly joined: Set<WorkerSession>; readonly churn: LimitedLog },
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
-  const { layout, blob } = data.dataset;
+  const { layout, blob, sha256 } = data.dataset;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
-    datasetBlob: blob,
+    chunks: new ChunkDesk(blob, sha256),
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
     banOf: (process) => cluster.banOf(process),
@@ -183,8 +204,14 @@ async function sessionContext(
     onGone: (session, end) => {
       const { reason, isPolite } = end;
       const hadJoined = joined.delete(session);
-      log[isPolite ? 'info' : 'warn'](`${session.name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`);
-      if (hadJoined) onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      const line = `${session.name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`;
+      const isTold = churn.write(
+        isPolite ? 'info' : 'warn',
+        hadJoined ? LEFT : 'workers that did not join',
+        line,
+      );
+      if (hadJoined && isTold)
+        onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
       cluster.removeWorker(session, isPolite);
     },
   };

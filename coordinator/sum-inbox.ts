@@ -2,28 +2,31 @@
 // the fingerprints they came with, copied to memory, and digested. What is wrong with them evicts their sender.
 import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
 import type { EvaluationMessage, GradientMessage } from '../src/protocol/message-types.ts';
-import { lift } from '../src/tree.ts';
 import type { ActiveRound } from './active-round.ts';
 import { digestSum } from './digest.ts';
 import type { SumDigest } from './digest.ts';
-import type { DigestKind, SumName } from './machine/events.ts';
+import type { DigestKind } from './machine/events.ts';
 import type { SumSlots } from './sum-slots.ts';
 import type { TrainingState } from './training-state.ts';
 
 /** A sum that is as its sender meant it. */
 export interface CheckedSum extends SumDigest {
-  readonly name: SumName;
   /** Keeps it under a slot. */
   readonly store: (slot: number) => void;
   /** Called when it is not kept. */
   readonly drop: () => void;
 }
 
-/** Says of what kind a sum's digest must be; undefined if nobody waits for it. */
-export type Inspect = (name: SumName) => DigestKind | undefined;
+/** A sum that somebody waits for, as it came. */
+export interface ReceivedSum<M> {
+  readonly message: M;
+  readonly body: Uint8Array;
+  /** Of which kind its digest must be. */
+  readonly kind: DigestKind;
+}
 
-/** A checked sum; why its sender is to be evicted; or undefined if nobody waits for it. */
-export type Receipt = CheckedSum | { readonly evict: string } | undefined;
+/** A checked sum, or why its sender is to be evicted. */
+export type Receipt = CheckedSum | { readonly evict: string };
 
 /** See the head of this file. */
 export class SumInbox {
@@ -40,12 +43,10 @@ export class SumInbox {
   }
 
   /** Checks a piece of a sum of gradients. */
-  gradient(active: ActiveRound, message: GradientMessage, body: Uint8Array, inspect: Inspect): Receipt {
-    const { round, attempt, level, index, piece, fingerprint, lossSum } = message;
+  gradient(active: ActiveRound, { message, body, kind }: ReceivedSum<GradientMessage>): Receipt {
+    const { round, piece, fingerprint, lossSum } = message;
     const { kernels, memory, model } = this.#state;
-    const name = { round, attempt, node: { level, index }, piece };
-    const kind = inspect(name);
-    if (active.kind !== 'train' || !kind) return undefined;
+    if (active.kind !== 'train') return { evict: 'sent a gradient of rows that it was to evaluate' };
     const { length } = model.pieces[piece] ?? { length: -1 };
     const isLastPiece = piece === model.pieces.length - 1;
     if (body.byteLength !== 4 * length || isLastPiece !== (lossSum !== undefined)) {
@@ -65,17 +66,14 @@ export class SumInbox {
     const digest = digestSum(kernels, memory, kind, sum);
     if (!digest.isFinite) active.divergence ??= this.#state.divergence(piece, address);
     const store = (slot: number): void => this.#slots.store(slot, piece, address, sum.lossSum);
-    return { name, ...digest, store, drop };
+    return { ...digest, store, drop };
   }
 
   /** Checks a leaf of an evaluation. */
-  evaluation(active: ActiveRound, message: EvaluationMessage, body: Uint8Array, inspect: Inspect): Receipt {
-    const { round, attempt, leaf, lossSum, fingerprint } = message;
+  evaluation(active: ActiveRound, { message, body, kind }: ReceivedSum<EvaluationMessage>): Receipt {
+    const { round, leaf, lossSum, fingerprint } = message;
     const width = this.#evaluationWidth;
-    const node = lift({ level: 0, index: leaf }, Math.max(active.leafLosses.length, leaf + 1));
-    const name = { round, attempt, node, piece: 0 };
-    const kind = inspect(name);
-    if (active.kind !== 'evaluate' || !kind) return undefined;
+    if (active.kind !== 'evaluate') return { evict: 'sent an evaluation of rows that it was to train on' };
     const start = active.batch.bounds[leaf];
     const end = active.batch.bounds[leaf + 1];
     if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * width) {
@@ -95,6 +93,6 @@ export class SumInbox {
       new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
     };
     const digest = digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum });
-    return { name, ...digest, store, drop: () => undefined };
+    return { ...digest, store, drop: () => undefined };
   }
 }

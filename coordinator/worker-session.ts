@@ -18,6 +18,7 @@ import type {
 import { parseWorkerMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
+import type { ChunkDesk, ChunkReader } from './chunk-desk.ts';
 import type { WorkerProcess } from './machine/events.ts';
 import type { CommonWelcome } from './welcome.ts';
 
@@ -37,7 +38,7 @@ export interface SessionEnd {
 export interface SessionContext {
   /** Of the build that the run computes with. */
   readonly kernels: KernelIdentity;
-  readonly datasetBlob: Uint8Array;
+  readonly chunks: ChunkDesk;
   readonly welcome: CommonWelcome;
   /** More is not queued for a worker that does not read. */
   readonly maxQueuedBytes: number;
@@ -51,16 +52,24 @@ export interface SessionContext {
 
 /** A worker greets at once. */
 const GREETING_DEADLINE_MS = 30_000;
-/** Between two requests for chunks: of 4 MiB, four of them at a time, which takes 34 s each at 1 Mbit/s. */
+/** From the last chunk that the worker has taken, or from its welcome, to what it wants next. */
 const LOADING_DEADLINE_MS = 120_000;
+/** For a worker to take a chunk: one of 4 MiB takes 34 s at 1 Mbit/s. */
+const CHUNK_DEADLINE_MS = 60_000;
+/** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
+const MAX_CHUNKS_AHEAD = 8;
 
 /** See the head of this file. */
-export class WorkerSession {
+export class WorkerSession implements ChunkReader {
   readonly id: number;
   #connection: Connection;
   #context: SessionContext;
   #state: 'greeting' | 'loading' | 'ready' | 'gone' = 'greeting';
   #joinTimer: NodeJS.Timeout;
+  #chunkTimer: NodeJS.Timeout | undefined;
+  #bytesAsked = 0;
+  /** Asked for, and not taken yet. */
+  #numChunksAhead = 0;
   readonly #nonce = randomBytes(8).toString('hex');
   #hello: HelloMessage | undefined;
   #goodbye: string | undefined;
@@ -71,7 +80,7 @@ export class WorkerSession {
     this.id = id;
     this.#connection = connection;
     this.#context = context;
-    this.#joinTimer = this.#startJoinTimer(GREETING_DEADLINE_MS, 'did not say hello');
+    this.#joinTimer = this.#startTimer(GREETING_DEADLINE_MS, 'did not say hello');
     connection.onMessage((data) => this.#receive(data));
     connection.onClose((code, reason) =>
       this.#end(this.#goodbye ?? (reason || `connection closed (code ${code})`)),
@@ -87,7 +96,7 @@ export class WorkerSession {
     return this.#connection.remoteAddress;
   }
 
-  /** Whether anything about a round has come from it. */
+  /** Whether anything that it owed has come from it. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
@@ -162,11 +171,11 @@ export class WorkerSession {
     queueMicrotask(() => this.#end(reason));
   }
 
-  #sendMessage(message: CoordinatorMessage, body?: Uint8Array): void {
-    this.send(encodeMessage(message, body));
+  #sendMessage(message: CoordinatorMessage): void {
+    this.send(encodeMessage(message));
   }
 
-  #startJoinTimer(deadlineMs: number, what: string): NodeJS.Timeout {
+  #startTimer(deadlineMs: number, what: string): NodeJS.Timeout {
     const evict = (): void => this.evict(CLOSE.timeout, `${what} for ${deadlineMs / 1000} s`);
     return setTimeout(evict, deadlineMs).unref();
   }
@@ -189,7 +198,7 @@ export class WorkerSession {
         return this.#greet(message);
       case 'fetch':
         this.#requireState('loading', message.type);
-        return this.#sendChunk(message);
+        return this.#takeFetch(message);
       case 'ready':
         this.#requireState('loading', message.type);
         return this.#becomeReady(message.nonce);
@@ -201,8 +210,9 @@ export class WorkerSession {
       case 'finished':
       case 'failure':
         this.#requireState('ready', message.type);
-        this.#hasAnswered = true;
-        return this.#context.onResult(this, message, body);
+        this.#context.onResult(this, message, body);
+        this.#hasAnswered ||= !this.#isLeaving;
+        return;
       default:
         return message satisfies never;
     }
@@ -210,7 +220,7 @@ export class WorkerSession {
 
   #requireState(state: 'greeting' | 'loading' | 'ready', type: string): void {
     if (this.#state === state) return;
-    throw new ProtocolError('E_UNEXPECTED_MESSAGE', `"${type}" came while ${this.#state}`, CLOSE.protocol);
+    throw unexpected(`"${type}" came while ${this.#state}`);
   }
 
   #greet(hello: HelloMessage): void {
@@ -224,7 +234,7 @@ export class WorkerSession {
     }
     this.#state = 'loading';
     clearTimeout(this.#joinTimer);
-    this.#joinTimer = this.#startJoinTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
+    this.#joinTimer = this.#startTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
     this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce });
   }
 
@@ -252,27 +262,41 @@ export class WorkerSession {
     return undefined;
   }
 
-  #sendChunk(fetch: FetchMessage): void {
-    const { welcome, datasetBlob } = this.#context;
-    const end = fetch.offset + fetch.length;
-    if (
-      fetch.sha256 !== welcome.datasetSha256 ||
-      end > datasetBlob.byteLength ||
-      fetch.length > MAX_BODY_BYTES
-    ) {
-      const message = `asked for bytes ${fetch.offset} to ${end} of dataset ${short(fetch.sha256)}`;
-      throw new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
+  /** Each byte is served once: a worker asks for the chunks in their order, and for none again. */
+  #takeFetch({ sha256, offset, length }: FetchMessage): void {
+    const { welcome, chunks } = this.#context;
+    const expected = Math.min(MAX_BODY_BYTES, chunks.byteLength - this.#bytesAsked);
+    if (sha256 !== welcome.datasetSha256 || offset !== this.#bytesAsked || length !== expected) {
+      const end = this.#bytesAsked + expected;
+      throw unexpected(
+        `asked for bytes ${offset} to ${offset + length} of dataset ${short(sha256)}, not for ${this.#bytesAsked} to ${end} of ${short(welcome.datasetSha256)}`,
+      );
     }
-    this.#joinTimer.refresh();
-    const body = datasetBlob.subarray(fetch.offset, end);
-    this.#sendMessage({ type: 'chunk', sha256: fetch.sha256, offset: fetch.offset }, body);
+    if (this.#numChunksAhead === MAX_CHUNKS_AHEAD) {
+      throw unexpected(`asked for more than ${MAX_CHUNKS_AHEAD} chunks of the dataset ahead`);
+    }
+    this.#bytesAsked += length;
+    this.#numChunksAhead++;
+    // The time until its turn comes is not the worker's.
+    clearTimeout(this.#joinTimer);
+    chunks.ask(this, offset, length);
+  }
+
+  /** Its turn has come: from here on it is the worker that others wait for. */
+  sendChunk(fragments: readonly Buffer[], onTaken: () => void): void {
+    this.#chunkTimer = this.#startTimer(CHUNK_DEADLINE_MS, 'does not take a chunk of the dataset');
+    this.#connection.send(fragments, () => {
+      clearTimeout(this.#chunkTimer);
+      this.#numChunksAhead--;
+      if (this.#numChunksAhead === 0 && this.#state === 'loading') {
+        this.#joinTimer = this.#startTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
+      }
+      onTaken();
+    });
   }
 
   #becomeReady(nonce: string): void {
-    if (nonce !== this.#nonce) {
-      const message = '"ready" answers another connection\'s welcome';
-      throw new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
-    }
+    if (nonce !== this.#nonce) throw unexpected('"ready" answers another connection\'s welcome');
     this.#state = 'ready';
     clearTimeout(this.#joinTimer);
     this.#context.onReady(this);
@@ -283,12 +307,18 @@ export class WorkerSession {
     const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
+    clearTimeout(this.#chunkTimer);
+    this.#context.chunks.leave(this);
     this.#context.onGone(this, { reason, wasReady, isPolite: this.#isPolite });
   }
 }
 
 function banned(reason: string): { code: string; message: string } {
   return { code: 'E_BANNED', message: `banned from this run: ${reason}` };
+}
+
+function unexpected(message: string): ProtocolError {
+  return new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
 }
 
 function short(sha256: string): string {

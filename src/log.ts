@@ -17,7 +17,12 @@ export interface TextStream {
   readonly isTTY?: boolean | undefined;
   /** Width in characters, of a terminal. */
   readonly columns?: number | undefined;
+  /** Bytes that wait for the reader: writing to a pipe does not wait. */
+  readonly writableLength?: number | undefined;
 }
+
+/** More does not wait for a reader of stderr: some 10,000 lines. */
+const MAX_UNREAD_BYTES = 2 ** 20;
 
 /** A worker never opens a file; its lines must not pile up. */
 const MAX_EARLY_LINES = 1000;
@@ -31,6 +36,7 @@ const CLEAR_LINE = '\r\x1b[K';
 export class Screen {
   readonly #stream: TextStream;
   #hasStatusLine = false;
+  #numLinesLost = 0;
 
   constructor(stream: TextStream = survivingStderr()) {
     this.#stream = stream;
@@ -54,9 +60,16 @@ export class Screen {
     this.writeStyled(printable(text));
   }
 
-  /** Writes whole lines that are printable but for styles of our own. */
+  /** As `write`, lines that are printable but for styles of our own; counts them while too much waits for a reader. */
   writeStyled(text: string): void {
+    if ((this.#stream.writableLength ?? 0) > MAX_UNREAD_BYTES) {
+      this.#numLinesLost += text.split('\n').length - 1;
+      return;
+    }
     this.clearStatus();
+    if (this.#numLinesLost > 0)
+      this.#stream.write(`${this.#numLinesLost} lines are missing here: stderr was not read\n`);
+    this.#numLinesLost = 0;
     this.#stream.write(text);
   }
 

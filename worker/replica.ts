@@ -14,8 +14,15 @@ import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
-import type { WeightsMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
+import type {
+  EvaluateMessage,
+  TrainMessage,
+  WeightsMessage,
+  WelcomeMessage,
+} from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import { requireAgreement, requireLabels, requireRange } from './bounds.ts';
+import type { RunBounds } from './bounds.ts';
 import { ComputePool } from './compute-pool.ts';
 import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
 
@@ -38,8 +45,7 @@ const BARRIER_BYTES = 8;
 
 /** See the head of this file. */
 export class Replica {
-  readonly run: string;
-  readonly datasetSha256: string;
+  readonly #bounds: RunBounds;
   readonly #memory: Memory;
   readonly #kernels: Kernels;
   readonly #model: Model;
@@ -52,10 +58,14 @@ export class Replica {
 
   private constructor(
     welcome: WelcomeMessage,
-    parts: { memory: Memory; kernels: Kernels; model: Model; samples: Samples; pool: ComputePool },
+    parts: Omit<RunBounds, 'welcome'> & {
+      memory: Memory;
+      kernels: Kernels;
+      samples: Samples;
+      pool: ComputePool;
+    },
   ) {
-    this.run = welcome.run;
-    this.datasetSha256 = welcome.datasetSha256;
+    this.#bounds = { welcome, model: parts.model, plan: parts.plan };
     this.#memory = parts.memory;
     this.#kernels = parts.kernels;
     this.#model = parts.model;
@@ -80,6 +90,8 @@ export class Replica {
     const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
     const modelSpec = { layers: welcome.layers };
     const model = resolveModel(modelSpec, welcome.layout.featureShape);
+    requireAgreement(welcome, model);
+    const plan = planEngine(model, welcome.batchSize, welcome.shards);
     const samples = allocateSamples(memory, welcome.layout);
     const setup = {
       module: kernelModule.module,
@@ -87,14 +99,14 @@ export class Replica {
       modelSpec,
       loss: welcome.loss,
       seed: welcome.seed,
-      plan: planEngine(model, welcome.batchSize, welcome.shards),
+      plan,
       weights: allocateWeights(memory, model),
       samples,
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
     };
     const pool = await ComputePool.start(setup, model, kernels);
-    return new Replica(welcome, { memory, kernels, model, samples, pool });
+    return new Replica(welcome, { memory, kernels, model, plan, samples, pool });
   }
 
   get isLoaded(): boolean {
@@ -106,17 +118,27 @@ export class Replica {
     this.#memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
   }
 
-  /** Checks the whole dataset against the hash that names it. @throws ProtocolError if it differs. */
+  /** Whether it was made for the very same run, and need not load anything again. */
+  isOf(welcome: WelcomeMessage): boolean {
+    const what = ({ worker: _worker, nonce: _nonce, ...rest }: WelcomeMessage): string =>
+      JSON.stringify(rest);
+    return this.#isLoaded && what(welcome) === what(this.#bounds.welcome);
+  }
+
+  /** Checks the whole dataset. @throws ProtocolError if it is not the one that was named, or holds what no kernel takes. */
   finishLoading(byteLength: number): void {
     const blob = this.#memory.bytes(this.#samples.address, byteLength);
-    if (hashDataset(this.#samples.layout, blob) !== this.datasetSha256) {
+    if (hashDataset(this.#samples.layout, blob) !== this.#bounds.welcome.datasetSha256) {
       throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
     }
+    requireLabels(this.#samples.layout, blob);
     this.#isLoaded = true;
   }
 
   /** Stores a piece of a version's weights. @throws ProtocolError if its bytes are not the ones named. */
   storeWeights(message: WeightsMessage, bytes: Uint8Array): void {
+    if (message.run !== this.#bounds.welcome.run)
+      throw new ProtocolError('E_MESSAGE_FIELD', 'the weights are of another run', CLOSE.protocol);
     const piece = this.#model.pieces[message.piece];
     if (!piece || bytes.byteLength !== 4 * piece.length) {
       throw new ProtocolError(
@@ -176,10 +198,9 @@ export class Replica {
     return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
   }
 
-  /** True when every row index exists in the dataset: kernels do not check. */
-  hasRows(indices: Uint32Array): boolean {
-    const { numRows } = this.#samples.layout;
-    return indices.every((index) => index < numRows);
+  /** @throws ProtocolError for a range that the run was not planned for: kernels do not check. */
+  requireRange(message: TrainMessage | EvaluateMessage, indices: Uint32Array): void {
+    requireRange(this.#bounds, message, indices);
   }
 
   close(): Promise<void> {

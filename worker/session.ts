@@ -2,6 +2,7 @@
 // one range after the other, until it is told to stop or the connection ends.
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
@@ -43,13 +44,30 @@ export interface SessionEnd {
 
 interface Job {
   readonly message: TrainMessage | EvaluateMessage;
-  readonly indices: Uint32Array;
+  /** Empty once its round is over. */
+  indices: Uint32Array;
 }
 
+const NO_ROWS = new Uint32Array(0);
 /** Tells the sessions of this process from those of other workers. */
 const INSTANCE = randomBytes(8).toString('hex');
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
+/** For the answer to `hello`, which takes a coordinator no time. */
+const WELCOME_DEADLINE_MS = 30_000;
+/** Between two chunks of the dataset: others may be served first. */
+const CHUNK_DEADLINE_MS = 300_000;
+/** Ranges that wait, of a round of at most 1,024 leaves: each may come as a range of its own, and again as a copy. */
+const MAX_JOBS = 4096;
+/** Rows of them all: two of the largest batches. Those of earlier rounds do not count, for they are given up. */
+const MAX_QUEUED_ROWS = 2 ** 21;
+/** No range is computed while more of the results of earlier ones waits for the coordinator to read it... */
+const MAX_UNREAD_BYTES = 64 * 2 ** 20;
+/** ...which it has to, within this time; a message of 4 MiB takes 34 s at 1 Mbit/s. */
+const READING_DEADLINE_MS = 60_000;
+const READING_CHECK_MS = 50;
+
+const CHUNK_WANTED = 'sent the part of the dataset that it was asked for';
 
 /** Runs a session to its end. Never rejects: the end says what happened. */
 export function runSession(options: SessionOptions, signal: AbortSignal): Promise<SessionEnd> {
@@ -70,6 +88,8 @@ class Session {
   #replica: Replica | undefined;
   #end: { kind: SessionEnd['kind']; reason: string } | undefined;
   #jobs: Job[] = [];
+  /** Runs while the coordinator has to answer. */
+  #answerTimer: NodeJS.Timeout | undefined;
   #latestRound = 0;
   #isComputing = false;
   #welcome: WelcomeMessage | undefined;
@@ -112,6 +132,20 @@ class Session {
       pid: process.pid,
       instance: INSTANCE,
     });
+    this.#awaitAnswer('answered "hello"', WELCOME_DEADLINE_MS);
+  }
+
+  /** The coordinator is given up unless it does this in time. */
+  #awaitAnswer(what: string, deadlineMs: number): void {
+    clearTimeout(this.#answerTimer);
+    const reason = `the coordinator has not ${what} for ${deadlineMs / 1000} s`;
+    this.#answerTimer = setTimeout(() => this.#giveUp(reason), deadlineMs).unref();
+  }
+
+  /** The coordinator may come to itself: this worker tries again. */
+  #giveUp(reason: string): void {
+    this.#end ??= { kind: 'lost', reason };
+    this.#connection.terminate(reason);
   }
 
   async #receive(data: Buffer): Promise<void> {
@@ -162,16 +196,18 @@ class Session {
   }
 
   #requireReplica(type: string): Replica {
-    if (this.#replica) return this.#replica;
-    throw new ProtocolError('E_UNEXPECTED_MESSAGE', `"${type}" came before the dataset`, CLOSE.protocol);
+    if (this.#replica?.isLoaded === (type !== 'chunk')) return this.#replica;
+    const when = type === 'chunk' ? 'when no dataset was wanted' : 'before the dataset';
+    throw new ProtocolError('E_UNEXPECTED_MESSAGE', `"${type}" came ${when}`, CLOSE.protocol);
   }
 
   async #startLoading(welcome: WelcomeMessage): Promise<void> {
     if (this.#welcome)
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
     this.#welcome = welcome;
+    clearTimeout(this.#answerTimer);
     const kept = this.#replica;
-    if (kept?.run === welcome.run && kept.isLoaded) {
+    if (kept?.isOf(welcome)) {
       await kept.whenIdle();
       return this.#send({ type: 'ready', nonce: welcome.nonce });
     }
@@ -187,6 +223,7 @@ class Session {
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
     for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#askForChunk(welcome);
+    this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
   }
 
   #askForChunk({ layout, datasetSha256 }: WelcomeMessage): void {
@@ -199,18 +236,23 @@ class Session {
   #storeChunk(message: ChunkMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
     const welcome = this.#welcome as WelcomeMessage;
-    if (message.offset !== this.#bytesLoaded || this.#bytesLoaded + body.byteLength > this.#bytesAsked) {
-      throw new ProtocolError(
-        'E_MESSAGE_BODY',
-        `chunk at ${message.offset} was not asked for`,
-        CLOSE.protocol,
-      );
+    const total = blobByteLength(welcome.layout);
+    const length = Math.min(MAX_BODY_BYTES, total - this.#bytesLoaded);
+    const isExpected =
+      message.sha256 === welcome.datasetSha256 &&
+      message.offset === this.#bytesLoaded &&
+      body.byteLength === length;
+    if (!isExpected) {
+      const what = `${body.byteLength} bytes of the dataset at ${message.offset}`;
+      const wanted = `${length} at ${this.#bytesLoaded}`;
+      throw new ProtocolError('E_MESSAGE_BODY', `${what} came, not ${wanted}`, CLOSE.protocol);
     }
     replica.storeChunk(message.offset, body);
     this.#bytesLoaded += body.byteLength;
     this.#askForChunk(welcome);
-    const total = blobByteLength(welcome.layout);
+    this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
     if (this.#bytesLoaded < total) return;
+    clearTimeout(this.#answerTimer);
     replica.finishLoading(total);
     this.#send({ type: 'ready', nonce: welcome.nonce });
   }
@@ -220,22 +262,40 @@ class Session {
     const replica = this.#requireReplica(message.type);
     // Copied, because the body's alignment within the received buffer is arbitrary.
     const indices = new Uint32Array(new Uint8Array(body).buffer);
-    if (!replica.hasRows(indices)) {
-      throw new ProtocolError(
-        'E_MESSAGE_BODY',
-        `"${message.type}" names a row outside the dataset`,
-        CLOSE.protocol,
-      );
-    }
-    this.#jobs.push({ message, indices });
+    replica.requireRange(message, indices);
     this.#latestRound = Math.max(this.#latestRound, message.round);
+    this.#jobs.push({ message, indices });
+    for (const job of this.#jobs) if (job.message.round < this.#latestRound) job.indices = NO_ROWS;
+    const numRows = this.#jobs.reduce((total, job) => total + job.indices.length, 0);
+    if (this.#jobs.length <= MAX_JOBS && numRows <= MAX_QUEUED_ROWS) return;
+    const reason = `${this.#jobs.length} ranges of ${numRows} rows are waiting: more than any round has`;
+    throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
   }
 
   async #computeNext(): Promise<void> {
     if (this.#isComputing) return;
     this.#isComputing = true;
-    for (let job = this.#jobs.shift(); job && !this.#end; job = this.#jobs.shift()) await this.#compute(job);
+    for (let job = this.#jobs.shift(); job && !this.#end; job = this.#jobs.shift()) {
+      await this.#compute(job);
+      await this.#untilRead();
+    }
     this.#isComputing = false;
+  }
+
+  /** Waits while the coordinator is behind with reading. */
+  async #untilRead(): Promise<void> {
+    let least = Infinity;
+    let sinceMs = performance.now();
+    while (this.#connection.bufferedBytes > MAX_UNREAD_BYTES && !this.#end) {
+      const { bufferedBytes } = this.#connection;
+      if (bufferedBytes < least) sinceMs = performance.now();
+      least = Math.min(least, bufferedBytes);
+      if (performance.now() - sinceMs >= READING_DEADLINE_MS) {
+        const reason = `the coordinator has not read for ${READING_DEADLINE_MS / 1000} s: ${bufferedBytes} bytes wait for it`;
+        return this.#giveUp(reason);
+      }
+      await sleep(READING_CHECK_MS);
+    }
   }
 
   async #compute({ message, indices }: Job): Promise<void> {
@@ -271,6 +331,7 @@ class Session {
     // Kept, for a replica that is still being made must know that nobody will use it.
     this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#jobs = [];
+    clearTimeout(this.#answerTimer);
     this.#onEnd({ ...this.#end, replica: this.#replica, rangesDone: this.#rangesDone });
   }
 }

@@ -1,10 +1,15 @@
-// The books of who was asked for what: ranges of the round under way, and those of earlier rounds that their workers
-// have not reported on. A worker that owes an earlier range is stuck or slow, and gets no new one.
+// The books of who was asked for what: ranges of the round under way, delivered or not, and every range that its worker
+// has not reported on. A worker answers its ranges one after the other, in the order it got them, so all that it may
+// speak of is the oldest of the latter. One that owes an earlier range is stuck or slow, and gets no new one.
 import type { TreeNode } from '../../src/tree.ts';
+import type { RoundPlan } from './events.ts';
 
 /** One range given to one worker. */
 export interface Attempt {
   readonly id: number;
+  readonly round: number;
+  /** Of that round. */
+  readonly plan: RoundPlan;
   readonly worker: number;
   /** Leaves [from, to). */
   readonly from: number;
@@ -15,6 +20,8 @@ export interface Attempt {
   readonly asked: ReadonlySet<string>;
   /** Those that have not come yet. */
   readonly due: Set<string>;
+  /** Sums that have come again. */
+  numRepeated: number;
   /** Whether a user was told how long it takes. */
   isToldOf: boolean;
 }
@@ -31,21 +38,39 @@ export function isOpen(attempt: Attempt): boolean {
 
 /** See the head of this file. */
 export class Attempts {
+  #round = 0;
   #current = new Map<number, Attempt>();
-  readonly #stale = new Map<number, Attempt>();
+  /** What each worker has not reported on, oldest first. */
+  readonly #unreported = new Map<number, Attempt[]>();
   #lastId = 0;
 
-  start(attempt: Omit<Attempt, 'id' | 'due' | 'isToldOf'>): Attempt {
-    const id = ++this.#lastId;
-    const started = { ...attempt, id, due: new Set(attempt.asked), isToldOf: false };
+  /** A round begins: what is owed of others is owed still, but nobody waits for it. */
+  begin(round: number): void {
+    this.#round = round;
+    this.#current = new Map();
+  }
+
+  start(attempt: Omit<Attempt, 'id' | 'round' | 'due' | 'numRepeated' | 'isToldOf'>): Attempt {
+    const due = new Set(attempt.asked);
+    const fresh = { id: ++this.#lastId, round: this.#round, due, numRepeated: 0, isToldOf: false };
+    const started = { ...attempt, ...fresh };
     this.#current.set(started.id, started);
+    const unreported = this.#unreported.get(started.worker);
+    if (unreported) unreported.push(started);
+    else this.#unreported.set(started.worker, [started]);
     return started;
   }
 
-  /** An attempt of the round under way, delivered or not. */
-  find(id: number, worker: number): Attempt | undefined {
-    const found = this.#current.get(id);
-    return found?.worker === worker ? found : undefined;
+  /** The only range that the worker may speak of; undefined if it has reported on all. */
+  nextOf(worker: number): Attempt | undefined {
+    return this.#unreported.get(worker)?.[0];
+  }
+
+  /** The worker has reported on the range `nextOf`, for good or bad. */
+  report(worker: number): void {
+    const unreported = this.#unreported.get(worker);
+    unreported?.shift();
+    if (unreported?.length === 0) this.#unreported.delete(worker);
   }
 
   /** What is owed in the round under way, oldest first. */
@@ -53,39 +78,28 @@ export class Attempts {
     return [...this.#current.values()].filter(isOpen);
   }
 
-  /** All that is owed, earlier rounds included, oldest first. */
+  /** All that is owed, of each worker the oldest first. */
   owed(): Attempt[] {
-    return [...this.#stale.values(), ...this.open()];
+    return [...this.#unreported.values()].flat().filter(isOpen);
   }
 
+  /** The range is given up: its leaves are open again. */
   remove(attempt: Attempt): void {
     this.#current.delete(attempt.id);
   }
 
   /** Forgets a worker; returns what it owed in the round under way. */
   removeWorker(worker: number): Attempt[] {
-    const owed = this.open().filter((attempt) => attempt.worker === worker);
-    for (const attempt of owed) this.remove(attempt);
-    for (const { id, worker: owner } of this.#stale.values()) if (owner === worker) this.#stale.delete(id);
+    const unreported = this.#unreported.get(worker) ?? [];
+    this.#unreported.delete(worker);
+    const owed = unreported.filter((attempt) => isOpen(attempt) && this.#current.delete(attempt.id));
     return owed;
-  }
-
-  /** The round is over: what is still owed is stale. */
-  endRound(): void {
-    for (const attempt of this.open()) this.#stale.set(attempt.id, attempt);
-    this.#current = new Map();
-  }
-
-  /** A worker has reported on a range of an earlier round, which is returned; undefined if it owed none of that number. */
-  settle(id: number, worker: number): Attempt | undefined {
-    const stale = this.#stale.get(id);
-    if (stale?.worker !== worker) return undefined;
-    this.#stale.delete(id);
-    return stale;
   }
 
   /** Whether the worker owes a range of an earlier round. */
   owesEarlier(worker: number): boolean {
-    return [...this.#stale.values()].some((attempt) => attempt.worker === worker);
+    return (
+      this.#unreported.get(worker)?.some((attempt) => attempt.round < this.#round && isOpen(attempt)) ?? false
+    );
   }
 }

@@ -4,6 +4,7 @@
 import type { AuditPolicy } from './answers.ts';
 import type {
   DigestKind,
+  RangeName,
   RosterCommand,
   RosterEvent,
   RoundCommand,
@@ -46,6 +47,11 @@ export class CoordinatorMachine {
   /** Why the process may not take part; undefined if it may. */
   banOf(process: WorkerProcess): string | undefined {
     return this.#roster.banOf(process);
+  }
+
+  /** See `RoundMachine`. A message about any other range is to evict its sender. */
+  owes(worker: number, range: RangeName): boolean {
+    return this.#round.owes(worker, range);
   }
 
   /** See `RoundMachine`. */

@@ -11,10 +11,14 @@ export interface RoundPlan {
   readonly leafRows: readonly number[];
 }
 
-/** Names a result: which sum it is, and which attempt it answers. */
-export interface SumName {
+/** Names a range that was given out. */
+export interface RangeName {
   readonly round: number;
   readonly attempt: number;
+}
+
+/** Names a result: which sum it is, and which attempt it answers. */
+export interface SumName extends RangeName {
   readonly node: TreeNode;
   readonly piece: number;
 }
@@ -40,13 +44,13 @@ export type RoundEvent =
       readonly digest: string;
       readonly isFinite: boolean;
     }
+  /** It is owed, but `inspect` found nobody who waits for it. */
+  | { readonly type: 'sumUnwanted'; readonly worker: number; readonly sum: SumName }
   | {
       readonly type: 'rangeFinished';
       readonly worker: number;
       readonly round: number;
       readonly attempt: number;
-      /** 0 for a range that the worker gave up because its round was over. */
-      readonly computeMs: number;
     }
   | {
       readonly type: 'rangeFailed';

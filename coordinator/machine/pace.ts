@@ -18,6 +18,8 @@ interface Measured {
 /** Speeds of workers. Times are monotonic milliseconds. */
 export class Pace {
   readonly #workers = new Map<number, Measured>();
+  /** Rows a millisecond of one thread; undefined while nobody has delivered any. Kept until someone delivers or leaves. */
+  #meanThreadSpeed: number | undefined;
 
   join(worker: number, threads: number, nowMs: number): void {
     this.#workers.set(worker, { threads, speed: undefined, numRanges: 0, freeSinceMs: nowMs });
@@ -25,6 +27,7 @@ export class Pace {
 
   leave(worker: number): void {
     this.#workers.delete(worker);
+    this.#meanThreadSpeed = this.#measureThreads();
   }
 
   /** A worker has delivered so many rows, which it was given at `givenMs`. */
@@ -37,6 +40,12 @@ export class Pace {
     found.speed = isCold ? measured : found.speed! + SMOOTHING * (measured - found.speed!);
     found.numRanges++;
     found.freeSinceMs = nowMs;
+    this.#meanThreadSpeed = this.#measureThreads();
+  }
+
+  /** Whether the worker has ever delivered a range. */
+  isProven(worker: number): boolean {
+    return this.#workers.get(worker)?.speed !== undefined;
   }
 
   /** When the worker began, or will have begun, what it was given at `givenMs` and has not delivered. */
@@ -47,15 +56,15 @@ export class Pace {
   /** Rows a millisecond: measured; or by the number of threads, at the mean speed of the measured ones'. */
   speedOf(worker: number): number {
     const { speed, threads } = this.#workers.get(worker) ?? { speed: undefined, threads: 1 };
-    return speed ?? threads * (this.#meanThreadSpeed() ?? 1);
+    return speed ?? threads * (this.#meanThreadSpeed ?? 1);
   }
 
   /** Time that the worker needs for so many rows; undefined while nobody has delivered any. */
   expectedMs(worker: number, rows: number): number | undefined {
-    return this.#meanThreadSpeed() === undefined ? undefined : rows / this.speedOf(worker);
+    return this.#meanThreadSpeed === undefined ? undefined : rows / this.speedOf(worker);
   }
 
-  #meanThreadSpeed(): number | undefined {
+  #measureThreads(): number | undefined {
     let threads = 0;
     let speed = 0;
     for (const worker of this.#workers.values()) {

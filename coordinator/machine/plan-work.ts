@@ -6,6 +6,7 @@ import type { Answers, Unwitnessed } from './answers.ts';
 import { sumKey } from './attempts.ts';
 import type { Attempt, Attempts } from './attempts.ts';
 import { divideLeaves } from './divide-leaves.ts';
+import type { Share } from './divide-leaves.ts';
 import type { RoundPlan } from './events.ts';
 import type { LeafFailures } from './leaf-failures.ts';
 import type { Pace } from './pace.ts';
@@ -20,6 +21,8 @@ export interface WorkSituation {
   readonly pace: Pace;
   /** The process of each worker. */
   readonly workers: ReadonlyMap<number, string>;
+  /** When the round began. */
+  readonly beganMs: number;
   readonly nowMs: number;
 }
 
@@ -40,8 +43,11 @@ interface Range {
 const LATE_FACTOR = 3;
 /** ...but not before this: it is what a garbage collection or another program takes without being a fault. */
 const LATE_FLOOR_MS = 100;
-/** Expected time of a range while no worker has delivered any: compiling and first touches included. */
-const UNMEASURED_MS = 5_000;
+/**
+ * While no worker has delivered anything, nothing is late before the round is this old: compiling and first touches
+ * included. Who gets a copy then has no such time of its own, for one after the other who hangs would cost it again.
+ */
+const UNMEASURED_LATE_MS = 15_000;
 /** How long a worker is taken to be as slow as it was. */
 const SPEED_VALID_MS = 2_000;
 
@@ -85,10 +91,31 @@ class Planner {
     return this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
   }
 
-  /** Among idle workers or, where none of them will do, all: a worker queues what it is given. */
+  /**
+   * Among idle workers or, where none of them will do, all: a worker queues what it is given. Newcomers prove themselves
+   * on copies, where others have: one that hangs then holds up nobody.
+   */
   divideOpen(leaves: readonly number[]): Range[] {
-    const ranges = this.#divide(leaves, this.idle, this.#dependable);
-    return [...ranges, ...this.#tryLeftOut(ranges, leaves)];
+    const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
+    const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
+    if (!this.#dependable.some(isProven)) newcomers.clear();
+    const isKnown = (worker: number): boolean => !newcomers.has(worker);
+    const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
+    const ranges = this.#divide(leaves, ...known, this.idle, this.#dependable);
+    return [
+      ...ranges,
+      ...this.#tryNewcomers([...newcomers], ranges, leaves),
+      ...this.#tryLeftOut(ranges, leaves),
+    ];
+  }
+
+  /** A leaf for each, another one for everybody: a bad leaf would meet all. */
+  #tryNewcomers(newcomers: readonly number[], ranges: readonly Range[], leaves: readonly number[]): Range[] {
+    const waiting = newcomers.filter((worker) => !ranges.some((range) => range.worker === worker));
+    return waiting.slice(0, leaves.length).flatMap((worker, index): Range[] => {
+      const leaf = leaves[leaves.length - 1 - index] as number;
+      return this.#hasFailed(leaf, worker) ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    });
   }
 
   /** A copy of the last leaf for the idle worker that has got nothing for longest: one, or a bad leaf would meet all. */
@@ -96,6 +123,7 @@ class Planner {
     const { nowMs, pace } = this.#now;
     const leaf = leaves[leaves.length - 1] as number;
     const isLeftOut = (worker: number): boolean =>
+      pace.isProven(worker) &&
       !ranges.some((range) => range.worker === worker) &&
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
       !this.#hasFailed(leaf, worker);
@@ -141,41 +169,63 @@ class Planner {
     );
   }
 
-  /** Another copy of each leaf that everyone who has it is late with: who is late may be stuck for good. */
+  /**
+   * More copies of each leaf that everyone who has it is late with: who is late may be stuck for good. One among workers
+   * that have delivered before. Others may be stuck like those who are late: among them the copies double each time.
+   */
   copyLate(given: readonly Range[]): Range[] {
     if (this.idle.length === 0) return [];
-    const isLate = (leaf: number): boolean => {
-      const copies = this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-      return (
-        copies.every(({ worker }) => this.#isLate(worker)) && !given.some((range) => hasLeaf(range, leaf))
-      );
-    };
-    return this.#divide(this.#missing.filter(isLate), this.idle, []);
+    const copiesOf = (leaf: number): Attempt[] => this.#open.filter((attempt) => hasLeaf(attempt, leaf));
+    const isLate = (leaf: number): boolean =>
+      copiesOf(leaf).every(({ worker }) => this.#isLate(worker)) &&
+      !given.some((range) => hasLeaf(range, leaf));
+    const late = this.#missing.filter(isLate);
+    const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
+    if (proven.length > 0) return this.#divide(late, proven);
+    const ranges: Range[] = [];
+    const numCopies = Math.max(0, ...late.map((leaf) => copiesOf(leaf).length));
+    for (let copy = 0, idle = this.idle; copy < numCopies && idle.length > 0; copy++) {
+      const more = this.#divide(late, idle);
+      ranges.push(...more);
+      idle = idle.filter((worker) => !more.some((range) => range.worker === worker));
+    }
+    return ranges;
   }
 
   /** Whether the oldest range that a worker owes ought to be here; those behind it wait for their turn. */
   #isLate(worker: number): boolean {
-    const { nowMs, pace } = this.#now;
+    const { beganMs, nowMs, pace } = this.#now;
     const oldest = this.#open.find((attempt) => attempt.worker === worker);
     if (!oldest) return false;
-    const expectedMs = pace.expectedMs(worker, oldest.rows) ?? UNMEASURED_MS;
-    const lateMs = Math.max(LATE_FACTOR * expectedMs, LATE_FLOOR_MS);
-    return nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
+    const expectedMs = pace.expectedMs(worker, oldest.rows);
+    const isFirst = expectedMs === undefined && nowMs - beganMs < UNMEASURED_LATE_MS;
+    const lateMs = Math.max(LATE_FACTOR * (expectedMs ?? 0), LATE_FLOOR_MS);
+    return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
   }
 
   #hasFailed(leaf: number, worker: number): boolean {
     return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
   }
 
-  /** Among those of `first` who have not failed on the leaves, else those of `then`; where all have, they try again. */
-  #divide(leaves: readonly number[], first: readonly number[], then: readonly number[]): Range[] {
+  /** Among those of the first group who have not failed on the leaves, else of the next; where all have, they try again. */
+  #divide(leaves: readonly number[], ...groups: readonly (readonly number[])[]): Range[] {
     return contiguousRuns(leaves).flatMap(({ from, to }) => {
       const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
-      const choices = [first.filter(isWilling), then.filter(isWilling), first, then];
+      const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
       const workers = choices.find(({ length }) => length > 0) ?? [];
-      const shares = workers.map((id) => ({ id, speed: this.#now.pace.speedOf(id) }));
-      return divideLeaves(from, to, shares);
+      return divideLeaves(from, to, this.#bestOf(workers, to - from));
     });
+  }
+
+  /** At most `count` of them, who can have a leaf each: those who have delivered come first, then the fastest. */
+  #bestOf(workers: readonly number[], count: number): Share[] {
+    const { pace } = this.#now;
+    const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
+    if (shares.length <= count) return shares;
+    const rank = ({ id }: Share): number => (pace.isProven(id) ? 0 : 1);
+    const best = [...shares].sort((a, b) => rank(a) - rank(b) || b.speed - a.speed).slice(0, count);
+    const chosen = new Set(best);
+    return shares.filter((share) => chosen.has(share));
   }
 }
 

@@ -13,7 +13,7 @@ import { Answers } from './answers.ts';
 import type { AuditPolicy } from './answers.ts';
 import { Attempts, isOpen, sumKey } from './attempts.ts';
 import type { Attempt } from './attempts.ts';
-import type { DigestKind, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
+import type { DigestKind, RangeName, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
 import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
@@ -28,6 +28,7 @@ interface Round {
   /** Of the leaves, however often the round has begun. */
   readonly failures: LeafFailures;
   readonly numBegun: number;
+  readonly beganMs: number;
   /** A sum is not finite, so this round ends with a ban or as diverged. */
   isSpoilt: boolean;
   isOver: boolean;
@@ -53,12 +54,18 @@ export class RoundMachine {
     this.#policy = policy;
   }
 
-  /** The kind of digest that a sum must come with; undefined if nobody waits for the sum. */
+  /** Whether the worker may speak of the range: it owes it, and is through with those that it got before. */
+  owes(worker: number, range: RangeName): boolean {
+    return this.#owed(worker, range) !== undefined;
+  }
+
+  /** The kind of digest that a sum must come with; undefined if nobody waits for the sum: it is `sumUnwanted`. */
   inspect(worker: number, sum: SumName): DigestKind | undefined {
-    const attempt = this.#attemptOf(worker, sum.round, sum.attempt);
-    if (!this.#round || !attempt || this.#round.isOver) return undefined;
-    const isKnown = attempt.asked.has(sumKey(sum.node, sum.piece));
-    return isKnown && this.#round.answers.isAudited(sum.node) ? 'strong' : 'fast';
+    const attempt = this.#owed(worker, sum);
+    if (!this.#round || !attempt || !this.#isWanted(attempt)) return undefined;
+    const node = nodeOf(attempt, sum);
+    const isKnown = attempt.asked.has(sumKey(node, sum.piece));
+    return isKnown && this.#round.answers.isAudited(node) ? 'strong' : 'fast';
   }
 
   /** Handles one event at the given monotonic time, and returns what to do, in order. */
@@ -76,6 +83,8 @@ export class RoundMachine {
         return this.#countOutOfMemory(event.process);
       case 'sumReceived':
         return this.#takeSum(event, nowMs);
+      case 'sumUnwanted':
+        return this.#dropSum(event, nowMs);
       case 'rangeFinished':
         return this.#finishRange(event, nowMs);
       case 'rangeFailed':
@@ -92,8 +101,8 @@ export class RoundMachine {
   }
 
   #begin(plan: RoundPlan, nowMs: number, before?: Round, again?: string): RoundCommand[] {
-    this.#attempts.endRound();
     const number = ++this.#numRounds;
+    this.#attempts.begin(number);
     const numLeaves = plan.leafRows.length;
     this.#round = {
       number,
@@ -102,6 +111,7 @@ export class RoundMachine {
       answers: new Answers(this.#policy),
       failures: before?.failures ?? new LeafFailures(),
       numBegun: (before?.numBegun ?? 0) + 1,
+      beganMs: nowMs,
       isSpoilt: false,
       isOver: false,
     };
@@ -112,8 +122,14 @@ export class RoundMachine {
     return [{ type: 'begin', round: number, again }, ...this.#giveWork(nowMs)];
   }
 
-  #attemptOf(worker: number, round: number, attempt: number): Attempt | undefined {
-    return this.#round?.number === round ? this.#attempts.find(attempt, worker) : undefined;
+  #owed(worker: number, { round, attempt }: RangeName): Attempt | undefined {
+    const next = this.#attempts.nextOf(worker);
+    return next?.round === round && next.id === attempt ? next : undefined;
+  }
+
+  /** Whether somebody waits for the range: its round is neither over nor begun again. */
+  #isWanted({ round }: Attempt): boolean {
+    return this.#round?.number === round && !this.#round.isOver;
   }
 
   #loseWorker({ worker, isPolite }: EventOf<'workerLost'>, nowMs: number): RoundCommand[] {
@@ -138,16 +154,14 @@ export class RoundMachine {
 
   #takeSum({ worker, sum, digest, isFinite }: EventOf<'sumReceived'>, nowMs: number): RoundCommand[] {
     const round = this.#round;
-    const attempt = this.#attemptOf(worker, sum.round, sum.attempt);
-    if (!round || !attempt || round.isOver) return [];
-    const { node, piece } = sum;
-    const key = sumKey(node, piece);
-    if (!attempt.asked.has(key)) {
-      const isReal = piece < round.plan.numPieces && isLifted(node, round.plan.leafRows.length);
-      const what = isReal ? 'a sum it was not asked for' : 'a sum that does not exist';
-      return [{ type: 'evict', worker, reason: `sent ${what}` }];
-    }
-    const isLast = attempt.due.delete(key) && !isOpen(attempt);
+    const attempt = this.#owed(worker, sum);
+    if (!round || !attempt || !this.#isWanted(attempt)) return [];
+    const { piece } = sum;
+    const node = nodeOf(attempt, sum);
+    const wasOpen = isOpen(attempt);
+    const refusal = bookSum(attempt, node, piece);
+    if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
+    const isLast = wasOpen && !isOpen(attempt);
     if (isLast) this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
     const process = this.#workers.get(worker) as string;
     const isContested = round.answers.add(node, piece, { worker, process, digest });
@@ -188,39 +202,45 @@ export class RoundMachine {
     return [{ type: 'roundCompleted', round: round.number }];
   }
 
-  /** A worker says that it is done with a range; its sums, if it sent them all, were here before. */
-  #finishRange(
-    { worker, round, attempt, computeMs }: EventOf<'rangeFinished'>,
-    nowMs: number,
-  ): RoundCommand[] {
-    const attempted = this.#settle(worker, round, attempt);
-    if (attempted === 'open') {
-      return [{ type: 'evict', worker, reason: 'finished a range without sending all of its sums' }];
-    }
-    if (attempted && computeMs > 0) this.#pace.deliver(worker, attempted.rows, attempted.givenMs, nowMs);
+  /** A sum of a round that is over, or has begun again: it is owed, and of no use. */
+  #dropSum({ worker, sum }: EventOf<'sumUnwanted'>, nowMs: number): RoundCommand[] {
+    const attempt = this.#owed(worker, sum);
+    if (!attempt) return [];
+    const wasOpen = isOpen(attempt);
+    const refusal = bookSum(attempt, nodeOf(attempt, sum), sum.piece);
+    if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
+    if (!wasOpen || isOpen(attempt)) return [];
+    this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
     return this.#giveWork(nowMs);
   }
 
-  /** An attempt that came too late for its round, and is owed no more; or whether it is still open. */
-  #settle(worker: number, round: number, id: number): Attempt | 'open' | undefined {
-    const current = this.#attemptOf(worker, round, id);
-    if (!current) return this.#attempts.settle(id, worker);
-    if (!isOpen(current)) return undefined;
-    if (this.#round?.isOver !== true) return 'open';
-    this.#attempts.remove(current);
-    return current;
+  /** A worker says that it is done with a range, or gives it up because its round is over. */
+  #finishRange({ worker, ...range }: EventOf<'rangeFinished'>, nowMs: number): RoundCommand[] {
+    const attempt = this.#owed(worker, range);
+    if (!attempt) return [];
+    if (isOpen(attempt) && this.#isWanted(attempt)) {
+      return [{ type: 'evict', worker, reason: 'finished a range without sending all of its sums' }];
+    }
+    this.#report(attempt);
+    return this.#giveWork(nowMs);
   }
 
   #failRange(event: EventOf<'rangeFailed'>, nowMs: number): RoundCommand[] {
-    const attempt = this.#attemptOf(event.worker, event.round, event.attempt);
-    if (this.#settle(event.worker, event.round, event.attempt) !== 'open' || !attempt) {
-      return this.#giveWork(nowMs);
-    }
-    this.#attempts.remove(attempt);
+    const attempt = this.#owed(event.worker, event);
+    if (!attempt) return [];
+    const isMissed = isOpen(attempt) && this.#isWanted(attempt);
+    this.#report(attempt);
+    if (!isMissed) return this.#giveWork(nowMs);
     const process = this.#workers.get(event.worker) as string;
     const others = [...this.#workers.values()];
     const hopeless = this.#round?.failures.fail(attempt, { ...event, process, others });
     return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
+  }
+
+  /** The worker is through with the range, and may speak of its next one. */
+  #report(attempt: Attempt): void {
+    this.#attempts.report(attempt.worker);
+    if (isOpen(attempt)) this.#attempts.remove(attempt);
   }
 
   #giveUp(hopeless: Hopeless): RoundCommand[] {
@@ -284,11 +304,29 @@ export class RoundMachine {
     const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
       const rows = rowsIn(round.plan, from, to);
       const asked = sumsOf(round.plan, from, to);
-      const { id: attempt } = attempts.start({ worker, from, to, rows, asked, givenMs: nowMs });
+      const { plan } = round;
+      const { id: attempt } = attempts.start({ plan, worker, from, to, rows, asked, givenMs: nowMs });
       return { type: 'assign', worker, attempt, from, to };
     });
     return [...commands, ...work.toJudge.flatMap((node) => this.#doubt(node))];
   }
+}
+
+/** The node that a sum is about: of an evaluation workers name leaves. */
+function nodeOf({ plan }: Attempt, { node }: SumName): TreeNode {
+  return plan.mode === 'collect' ? lift(node, plan.leafRows.length) : node;
+}
+
+/** Notes that a sum has come; returns why its sender is to be evicted for it. */
+function bookSum(attempt: Attempt, node: TreeNode, piece: number): string | undefined {
+  const { numPieces, leafRows } = attempt.plan;
+  const key = sumKey(node, piece);
+  if (!attempt.asked.has(key)) {
+    const isReal = piece < numPieces && isLifted(node, leafRows.length);
+    return isReal ? 'sent a sum it was not asked for' : 'sent a sum that does not exist';
+  }
+  if (attempt.due.delete(key)) return undefined;
+  return ++attempt.numRepeated > 2 * attempt.asked.size ? 'sent the same sums again and again' : undefined;
 }
 
 function rowsIn({ leafRows }: RoundPlan, from: number, to: number): number {

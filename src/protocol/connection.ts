@@ -13,8 +13,10 @@ export interface Connection {
   /**
    * Queues a message, without a limit: the sender watches `bufferedBytes`. The bytes must not change until
    * they are sent. Does nothing on a connection that is closing.
+   * @param data one buffer, or the fragments that make the message: none of them is copied.
+   * @param onTaken called once the system has taken all of it; never for a message that is dropped.
    */
-  send(data: Buffer): void;
+  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void;
   /** Forgets messages that wait in this process; those whose first byte is on its way still go out whole. */
   dropQueued(): void;
   /** Sends what is queued and says goodbye. A peer that takes or answers nothing for 3 s is cut off. */

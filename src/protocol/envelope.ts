@@ -38,15 +38,31 @@ export interface Envelope {
  * @throws RangeError for a header or body over the limit, TypeError for a header that msgpack cannot hold.
  */
 export function encodeMessage(message: Message, body: Uint8Array = NO_BODY): Buffer {
+  if (body.length > MAX_BODY_BYTES)
+    throw new RangeError(`${message.type}: the body has ${body.length} bytes`);
+  const data = writeHead(message, body.length);
+  data.set(body, data.length - body.length);
+  return data;
+}
+
+/**
+ * Writes all of a message but its body, which is then sent from where it lies: as the second fragment of the message.
+ * @throws as `encodeMessage` does.
+ */
+export function encodeHead(message: Message): Buffer {
+  return writeHead(message, 0);
+}
+
+/** A new buffer with everything before the body, and room for that. */
+function writeHead(message: Message, bodyLength: number): Buffer {
   const { type, ...fields } = message;
   const header = packHeader(fields);
   const headerEnd = FIXED_BYTES + header.length;
   if (header.length > MAX_HEADER_BYTES)
     throw new RangeError(`${type}: the header has ${header.length} bytes`);
-  if (body.length > MAX_BODY_BYTES) throw new RangeError(`${type}: the body has ${body.length} bytes`);
 
   const bodyStart = align(headerEnd);
-  const data = Buffer.allocUnsafe(bodyStart + body.length);
+  const data = Buffer.allocUnsafe(bodyStart + bodyLength);
   data.writeUInt32LE(MAGIC, 0);
   data.writeUInt16LE(PROTOCOL_VERSION, 4);
   data.writeUInt16LE(TYPE_CODES[type], 6);
@@ -54,7 +70,6 @@ export function encodeMessage(message: Message, body: Uint8Array = NO_BODY): Buf
   data.set(header, FIXED_BYTES);
   data.writeUInt32LE(checksum(data, headerEnd), CHECKSUM_OFFSET);
   data.fill(0, headerEnd, bodyStart);
-  data.set(body, bodyStart);
   return data;
 }
 

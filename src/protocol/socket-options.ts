@@ -10,7 +10,7 @@ export const SOCKET_OPTIONS = {
   perMessageDeflate: false,
   /** The default is 100 MiB a connection. */
   maxPayload: MAX_MESSAGE_BYTES,
-  /** We send a message as one fragment; a million tiny ones cost far more memory than their bytes. */
+  /** We send a message as one fragment, or as two; a million tiny ones cost far more memory than their bytes. */
   maxFragments: 16,
   /** `WebSocketConnection` answers pings itself, never more than one at a time. */
   autoPong: false,

@@ -32,6 +32,13 @@ export interface WebSocketConnectionOptions {
   readonly heartbeat: Heartbeat;
 }
 
+/** A message that waits to be sent. */
+interface Queued {
+  readonly fragments: readonly Buffer[];
+  readonly byteLength: number;
+  readonly onTaken: (() => void) | undefined;
+}
+
 /** See the head of this file. */
 export class WebSocketConnection implements Connection {
   readonly id: number;
@@ -42,7 +49,7 @@ export class WebSocketConnection implements Connection {
   #timer: NodeJS.Timeout;
   #silentIntervals = 0;
   /** Messages that wait for the window, oldest first. */
-  #queue: Buffer[] = [];
+  #queue: Queued[] = [];
   #queuedBytes = 0;
   /** Counters at the last interval. */
   #lastBytesRead = 0;
@@ -78,10 +85,12 @@ export class WebSocketConnection implements Connection {
     return this.#socket.bytesRead;
   }
 
-  send(data: Buffer): void {
+  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void {
     if (!this.#isOpen || this.#ending) return;
-    this.#queue.push(data);
-    this.#queuedBytes += data.length;
+    const fragments = Buffer.isBuffer(data) ? [data] : data;
+    const byteLength = fragments.reduce((total, { length }) => total + length, 0);
+    this.#queue.push({ fragments, byteLength, onTaken });
+    this.#queuedBytes += byteLength;
     this.#transmit();
   }
 
@@ -136,19 +145,28 @@ export class WebSocketConnection implements Connection {
   /** Hands over messages while less than a window is on its way to the kernel, and the goodbye after the last. */
   #transmit(): void {
     while (this.#isOpen && this.#webSocket.bufferedAmount < WINDOW_BYTES) {
-      const data = this.#queue.shift();
-      if (!data) break;
-      this.#queuedBytes -= data.length;
-      this.#bytesHandedOver += data.length;
-      this.#webSocket.send(data, (error) => {
-        if (error) return;
-        this.#bytesFlushed += data.length;
-        noteMessageBuffer(data.length);
-        this.#transmit();
-      });
+      const message = this.#queue.shift();
+      if (!message) break;
+      this.#queuedBytes -= message.byteLength;
+      this.#bytesHandedOver += message.byteLength;
+      this.#handOver(message);
     }
     const isDrained = this.#queue.length === 0 && this.#bytesFlushed === this.#bytesHandedOver;
     if (this.#closeTimer && isDrained) this.#sayGoodbye();
+  }
+
+  #handOver({ fragments, byteLength, onTaken }: Queued): void {
+    const taken = (error?: Error | null): void => {
+      if (error) return;
+      this.#bytesFlushed += byteLength;
+      noteMessageBuffer(byteLength);
+      onTaken?.();
+      this.#transmit();
+    };
+    fragments.forEach((fragment, index) => {
+      const isLast = index === fragments.length - 1;
+      this.#webSocket.send(fragment, { binary: true, fin: isLast }, isLast ? taken : undefined);
+    });
   }
 
   /** From here on the WebSocket watches the time: it cuts off a peer that does not answer. */

@@ -9,6 +9,8 @@ export class RoundDriver {
   readonly machine: RoundMachine;
   nowMs = 0;
   round = 0;
+  /** The range that each worker spoke of last. */
+  readonly #last = new Map<number, { readonly round: number; readonly attempt: number }>();
 
   constructor({ workers = 2, share = 0 } = {}) {
     this.machine = new RoundMachine({ share, random: () => 0.5 });
@@ -34,10 +36,33 @@ export class RoundDriver {
     return this.tell({ type: 'workerLost', worker, isPolite: false });
   }
 
-  /** A worker sends a sum. */
+  /** A worker sends a sum, once it has reported on the range that it was at before. */
   answer(worker: number, attempt: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
+    const reported = this.#reportLast(worker, attempt);
+    this.#last.set(worker, { round: this.round, attempt });
     const sum = { round: this.round, attempt, node, piece: 0 };
-    return this.tell({ type: 'sumReceived', worker, sum, digest, isFinite });
+    const isWanted = this.machine.inspect(worker, sum) !== undefined;
+    return [
+      ...reported,
+      ...this.tell(
+        isWanted
+          ? { type: 'sumReceived', worker, sum, digest, isFinite }
+          : { type: 'sumUnwanted', worker, sum },
+      ),
+    ];
+  }
+
+  /** A worker says that it is through with a range. */
+  finish(worker: number, attempt: number, round = this.round): RoundCommand[] {
+    const reported = this.#reportLast(worker, attempt);
+    this.#last.delete(worker);
+    return [...reported, ...this.tell({ type: 'rangeFinished', worker, round, attempt })];
+  }
+
+  #reportLast(worker: number, attempt: number): RoundCommand[] {
+    const last = this.#last.get(worker);
+    if (!last || last.attempt === attempt) return [];
+    return this.tell({ type: 'rangeFinished', worker, ...last });
   }
 
   /** A worker sends all sums of a range. */

@@ -5,6 +5,8 @@ export class FakeTerminal implements TextStream {
   readonly isTTY: boolean;
   readonly columns: number;
   written = '';
+  /** Bytes that nobody has read. */
+  writableLength = 0;
 
   constructor(options: { isTTY: boolean; columns?: number }) {
     this.isTTY = options.isTTY;

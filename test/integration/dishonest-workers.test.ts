@@ -8,7 +8,7 @@ import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
-import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
+import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
@@ -107,15 +107,11 @@ async function nextWork(worker: FakeWorker): Promise<TrainMessage> {
 }
 
 describe('the same weights come out', () => {
-  it('when every message comes twice, and gradients again in a later round', async () => {
+  it('when every sum comes twice', async () => {
     const run = await startCoordinator();
-    let late: Buffer | undefined;
-    const relay = await startRelay(run.url, TOKEN, ({ message }, data) => {
-      if (message.type === 'hello' || message.type === 'fetch' || message.type === 'ready') return [data];
-      const passedOn = late && message.type === 'gradient' ? [late, data, data, late] : [data, data];
-      if (message.type === 'gradient') late = data;
-      return passedOn;
-    });
+    const relay = await startRelay(run.url, TOKEN, ({ message }, data) =>
+      message.type === 'gradient' || message.type === 'evaluation' ? [data, data] : [data],
+    );
     startWorker(run, relay);
     startWorker(run);
     await expectUndisturbedEnd(run);
@@ -125,8 +121,25 @@ describe('the same weights come out', () => {
     ]);
   });
 
+  it.each(['gradient', 'finished'] as const)(
+    'when a "%s" comes again in a later round, for which its worker is sent away',
+    async (type) => {
+      const run = await startCoordinator({ flags: ['--min-workers', '2'] });
+      const seen: Buffer[] = [];
+      const relay = await startRelay(run.url, TOKEN, ({ message }, data) =>
+        message.type === type && seen.push(data) === 2 ? [data, seen[0] as Buffer] : [data],
+      );
+      startWorker(run, relay);
+      startWorker(run);
+      await expectUndisturbedEnd(run);
+      expect(run.command.stderr).toContain(`left: sent "${type}" about a range that it does not owe`);
+    },
+  );
+
   it('when workers lie, and each is sent away for its lie, or cannot compute what they are given', async () => {
-    const run = await startTraining();
+    // Whoever is needed need not wait, though others of its address were sent away.
+    const run = await startCoordinator({ flags: ['--min-workers', '2'] });
+    startWorker(run);
     for (const [what, { answer, reason }] of Object.entries(LIES)) {
       const worker = await FakeWorker.join({ url: run.url, token: TOKEN });
       worker.sendBytes(answer(await nextWork(worker)));
@@ -144,6 +157,7 @@ describe('the same weights come out', () => {
     }
     await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for range 2/);
     await last.leave();
+    startWorker(run);
     await expectUndisturbedEnd(run);
   });
 });

@@ -4,6 +4,7 @@ import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machin
 import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
 import { processName } from '../../coordinator/machine/roster-machine.ts';
 import { Ledger } from './ledger.ts';
+import type { WeightsPiece } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
@@ -24,6 +25,8 @@ export interface CoordinatorOptions {
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
   readonly onBanned: (pid: number, reason: string) => void;
+  /** A worker was sent away for an answer that it did not owe. */
+  readonly onUnowed: (pid: number) => void;
   readonly onEnd: (outcome: Outcome, progress: Progress) => void;
   readonly complain: (what: string) => void;
 }
@@ -33,8 +36,14 @@ interface Session {
   readonly wire: Wire;
   pid: number | undefined;
   isReady: boolean;
+  /** It was sent away, and is not heard any more. */
+  isLeaving: boolean;
   hasAnswered: boolean;
+  /** Weights that it has, or will have: of an even version, and of an odd one. */
+  readonly sent: WeightsPiece[][];
 }
+
+type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>;
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
 
@@ -50,6 +59,8 @@ export class SimulatedCoordinator {
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
   readonly #admitted = new Map<number, Session>();
+  /** Who has been given work in this round, or in the last one. */
+  readonly #atWork = new Set<Session>();
   #lastSession = 0;
   #isOver = false;
 
@@ -78,7 +89,15 @@ export class SimulatedCoordinator {
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
     const id = ++this.#lastSession;
-    const session: Session = { id, wire, pid: undefined, isReady: false, hasAnswered: false };
+    const session: Session = {
+      id,
+      wire,
+      pid: undefined,
+      isReady: false,
+      isLeaving: false,
+      hasAnswered: false,
+      sent: [],
+    };
     this.#sessions.set(id, session);
     return {
       receive: (message) => this.#receive(session, message),
@@ -98,13 +117,14 @@ export class SimulatedCoordinator {
     if (this.#isOver || !this.#sessions.delete(session.id)) return;
     session.wire.drop();
     this.#admitted.delete(session.id);
+    this.#atWork.delete(session);
     this.#watch.gone(session.id, this.#options.clock.nowMs);
     const { id: worker, hasAnswered } = session;
     if (session.isReady) this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
   }
 
   #receive(session: Session, message: Upward): void {
-    if (this.#isOver || !this.#sessions.has(session.id)) return;
+    if (this.#isOver || session.isLeaving || !this.#sessions.has(session.id)) return;
     const { id: worker } = session;
     switch (message.type) {
       case 'hello':
@@ -114,7 +134,19 @@ export class SimulatedCoordinator {
       case 'leave':
         return this.#lose(session, true);
       case 'sum':
+      case 'finished':
+      case 'failure':
+        if (!this.#machine.owes(worker, message)) return this.#refuseAnswer(session);
         session.hasAnswered = true;
+        return this.#receiveAnswer(worker, message);
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #receiveAnswer(worker: number, message: Answer): void {
+    switch (message.type) {
+      case 'sum':
         return this.#receiveSum(worker, message);
       case 'finished':
       case 'failure':
@@ -125,6 +157,13 @@ export class SimulatedCoordinator {
       default:
         return message satisfies never;
     }
+  }
+
+  /** It was about a range that the worker does not owe. */
+  #refuseAnswer(session: Session): void {
+    session.isLeaving = true;
+    this.#options.onUnowed(session.pid ?? 0);
+    this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
   #welcome(session: Session, pid: number): void {
@@ -149,7 +188,7 @@ export class SimulatedCoordinator {
     const { round, attempt, node, piece, value, weights } = message;
     const sum = { round, attempt, node, piece };
     const kind = this.#machine.inspect(worker, sum);
-    if (!kind || !this.#ledger.active) return;
+    if (!kind || !this.#ledger.active) return this.#handle({ type: 'sumUnwanted', worker, sum });
     if (weights !== this.#ledger.weights)
       this.#options.complain(`worker ${worker} computed with other weights`);
     this.#watch.answered(worker, message, this.#options.clock.nowMs);
@@ -226,7 +265,6 @@ export class SimulatedCoordinator {
     const session = this.#sessions.get(worker);
     if (!session) return;
     this.#admitted.set(worker, session);
-    for (const piece of this.#ledger.pieces()) session.wire.sendDown({ type: 'weights', ...piece });
   }
 
   /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
@@ -239,7 +277,9 @@ export class SimulatedCoordinator {
   #dismiss(command: CommandOf<'stuck'>): void {
     this.#watch.stuck(command, this.#options.clock.nowMs);
     const session = this.#sessions.get(command.worker);
-    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
+    if (!session) return;
+    session.isLeaving = true;
+    this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
   #refuse(worker: number): void {
@@ -249,7 +289,9 @@ export class SimulatedCoordinator {
   #forget(worker: number): Session | undefined {
     this.#admitted.delete(worker);
     this.#watch.gone(worker, this.#options.clock.nowMs);
-    return this.#sessions.get(worker);
+    const session = this.#sessions.get(worker);
+    if (session) session.isLeaving = true;
+    return session;
   }
 
   #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {
@@ -267,6 +309,7 @@ export class SimulatedCoordinator {
     const { active } = this.#ledger;
     if (!active) return this.#options.complain('a round began that nobody wants');
     this.#watch.began(round, again !== undefined, active.plan, this.#options.clock.nowMs);
+    this.#atWork.clear();
     this.#ledger.begin(round);
   }
 
@@ -277,7 +320,11 @@ export class SimulatedCoordinator {
     const { worker, attempt, from, to } = command;
     const rows = active.plan.leafRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const range = { round: active.number, attempt, from, to, rows, version };
-    this.#admitted.get(worker)?.wire.sendDown({ type: 'range', ...active.work, ...range });
+    const session = this.#admitted.get(worker);
+    if (!session) return;
+    this.#atWork.add(session);
+    for (const piece of this.#ledger.pieces()) sendWeights(session, piece);
+    session.wire.sendDown({ type: 'range', ...active.work, ...range });
   }
 
   #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
@@ -285,7 +332,7 @@ export class SimulatedCoordinator {
     if (!active || active.isSpoilt) return;
     const next = this.#ledger.completePiece(piece, slot);
     if (!next) return this.#handle({ type: 'sumNotFinite', round: active.number });
-    for (const { wire } of this.#admitted.values()) wire.sendDown({ type: 'weights', ...next });
+    for (const session of this.#atWork) sendWeights(session, next);
   }
 
   #completeRound(): void {
@@ -317,4 +364,13 @@ export class SimulatedCoordinator {
     for (const { wire } of this.#sessions.values()) wire.sendDown({ type: 'stop' });
     this.#options.onEnd(outcome, this.#ledger.progress);
   }
+}
+
+/** Sends a piece to a worker that lacks it, as the cluster does. */
+function sendWeights({ sent, wire }: Session, piece: WeightsPiece): void {
+  const pieces = (sent[piece.version % 2] ??= []);
+  const known = pieces[piece.piece];
+  if (known?.version === piece.version && known.value === piece.value) return;
+  pieces[piece.piece] = piece;
+  wire.sendDown({ type: 'weights', ...piece });
 }

@@ -73,14 +73,9 @@ export class Ledger {
     return { step: this.#step, weights: [...this.#weights], chain: [...this.#chain] };
   }
 
-  /** All weights that a worker needs to take part. */
+  /** The weights of now. */
   pieces(): WeightsPiece[] {
-    const [current, next] = [this.#version, this.#version + 1];
-    const known = [
-      ...this.#weights.map((value, piece) => ({ version: current, piece, value })),
-      ...this.#next.map((value, piece) => ({ version: next, piece, value })),
-    ];
-    return known.filter((piece): piece is WeightsPiece => piece.value !== undefined);
+    return this.#weights.map((value, piece) => ({ version: this.#version, piece, value }));
   }
 
   /** Plans the next round: a step, or the evaluation behind an epoch. */

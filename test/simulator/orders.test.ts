@@ -140,12 +140,29 @@ test('a worker that stops for ten seconds in the middle holds up the others for 
   expect(stopped).toBeLessThan(whole + whole / 4 + 500);
 });
 
+test.each([40, 1000])(
+  '%i workers that never answer, before the only honest one, cost one wait',
+  (numIdle) => {
+    const idle = Array<Character>(numIdle).fill({ ...HONEST, isIdle: true });
+    // 15 s, in which a first range might be computed, and copies that double every tick of 0.1 s.
+    expect(millisecondsOf([...idle, HONEST]) - millisecondsOf([HONEST])).toBeLessThan(18_000);
+  },
+);
+
+test('a worker that joins while others hang gets their leaves, and newcomers that hang get them after it', () => {
+  const idle = Array<Character>(40).fill({ ...HONEST, isIdle: true });
+  const alone = millisecondsOf([HONEST]);
+  // They join when the first has delivered: nothing is late for longer than three times what it takes.
+  expect(millisecondsOf([HONEST, ...idle]) / alone).toBeLessThan(6);
+});
+
 test('seeds bring faults of every kind', () => {
   const results = Array.from({ length: 100 }, (_, seed) => simulate(scenarioOf(seed)));
   const total = (count: (result: (typeof results)[number]) => number): number =>
     results.reduce((sum, result) => sum + count(result), 0);
   expect(total(({ numFaults }) => numFaults)).toBeGreaterThan(500);
   expect(total(({ numBanned }) => numBanned)).toBeGreaterThan(10);
+  expect(total(({ numUnowed }) => numUnowed)).toBeGreaterThan(5);
   expect(new Set(results.map(({ outcome }) => outcome))).toEqual(
     new Set(['finished', 'diverged', 'failed', 'outOfMemory', 'lost', 'starved']),
   );

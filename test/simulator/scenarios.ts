@@ -37,6 +37,8 @@ export const HONEST: Character = {
   flapMs: undefined,
   stops: undefined,
   diesAfter: undefined,
+  isIdle: false,
+  unowed: 0,
   numReturns: 0,
 };
 
@@ -52,8 +54,12 @@ export function scenarioOf(seed: number): Scenario {
   if (liar) workers.push(randomLiar(chance, liar));
   const isFlapping = chance.isLucky(0.15);
   if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
+  if (chance.isLucky(0.15)) workers.push({ ...randomCharacter(chance, 0), unowed: chance.pick([0.1, 1]) });
   const training = randomTraining(chance);
   const ending = chance.pick(ENDINGS);
+  // Before all others: they get the first ranges. What all others fail on, one that hangs might still compute.
+  const numIdle = chance.isLucky(0.1) && ending !== 'failed' ? chance.integer(1, 40) : 0;
+  workers.unshift(...Array.from({ length: numIdle }, () => ({ ...HONEST, isIdle: true })));
   const totalSteps = training.numEpochs * training.stepsPerEpoch;
   return {
     seed,

@@ -18,6 +18,8 @@ export interface Result {
   readonly numEvents: number;
   readonly numFaults: number;
   readonly numBanned: number;
+  /** Workers sent away for answers that they did not owe. */
+  readonly numUnowed: number;
   /** Messages that each worker has sent. */
   readonly numSent: readonly number[];
 }
@@ -53,6 +55,7 @@ class Simulation {
   #numFaults = 0;
   #numCrashes = 0;
   #numBanned = 0;
+  #numUnowed = 0;
   #isDeserted = false;
   #losses = { version: -1, count: 0 };
 
@@ -91,6 +94,7 @@ class Simulation {
       numEvents: this.#numEvents,
       numFaults: this.#numFaults,
       numBanned: this.#numBanned,
+      numUnowed: this.#numUnowed,
       numSent: this.#workers.map(({ numSent }) => numSent),
     };
   }
@@ -109,6 +113,7 @@ class Simulation {
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),
       onBanned: (pid, reason) => this.#banned(pid, reason),
+      onUnowed: (pid) => this.#unowed(pid),
       onEnd: (outcome, progress) => {
         this.#outcome = outcome;
         this.#final = progress;
@@ -136,6 +141,12 @@ class Simulation {
     if (worker?.isLiar !== true) return void this.#problems.push(`an honest worker was banned: ${reason}`);
     // It may come back as another process.
     if (this.#chance.isLucky(0.6)) this.#startWorker(worker.character);
+  }
+
+  #unowed(pid: number): void {
+    const worker = this.#workers.find((candidate) => candidate.pid === pid);
+    if (worker?.isFlooding === true) this.#numUnowed++;
+    else this.#problems.push('an answer that was owed was taken for one that was not');
   }
 
   /** The process ends; whoever started it says why, sooner or later than the connection is lost. */

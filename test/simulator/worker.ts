@@ -23,6 +23,10 @@ export interface Character {
   readonly stops: { readonly afterMs: number; readonly forMs: number } | undefined;
   /** The process ends right after it has sent so many messages; undefined: never. */
   readonly diesAfter: number | undefined;
+  /** Joins, and never answers. */
+  readonly isIdle: boolean;
+  /** Probability that it speaks of a range that it does not owe when it has answered one. */
+  readonly unowed: number;
   /** How often it comes back though it was refused. */
   numReturns: number;
 }
@@ -85,6 +89,10 @@ export class SimulatedWorker {
   /** Messages sent so far. */
   get numSent(): number {
     return this.#numSent;
+  }
+
+  get isFlooding(): boolean {
+    return this.character.unowed > 0;
   }
 
   get isLiar(): boolean {
@@ -183,6 +191,7 @@ export class SimulatedWorker {
       case 'weights':
         return this.#storeWeights(message);
       case 'range':
+        if (this.character.isIdle) return;
         this.#latestRound = Math.max(this.#latestRound, message.round);
         this.#jobs.push(message);
         return this.#computeNext();
@@ -262,6 +271,20 @@ export class SimulatedWorker {
     }
     for (const sum of this.#sumsOf(order)) this.#send(sum);
     this.#send({ type: 'finished', round, attempt, computeMs });
+    if (this.#world.chance.isLucky(this.character.unowed)) this.#flood(order);
+  }
+
+  /** Answers of every kind that nobody waits for: to what it has answered, and to what it was never asked. */
+  #flood(order: RangeOrder): void {
+    const { round, attempt } = order;
+    const isOld = this.#world.chance.isLucky(0.5);
+    const range = isOld ? { round, attempt } : { round: round + 1, attempt: attempt + 1000 };
+    const sums = this.#sumsOf(order).map((sum) => ({ ...sum, ...range }));
+    const reports: Upward[] = [
+      { type: 'finished', ...range, computeMs: 1 },
+      { type: 'failure', ...range, isOutOfMemory: true },
+    ];
+    for (let count = 0; count < 3; count++) this.#send(this.#world.chance.pick([...sums, ...reports]));
   }
 
   #sumsOf(order: RangeOrder): Upward[] {

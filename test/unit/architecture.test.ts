@@ -14,6 +14,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'src/errors.ts',
     'src/failpoint.ts',
     'src/json.ts',
+    'src/limited-log.ts',
     'src/limits.ts',
     'src/line-file.ts',
     'src/log.ts',

@@ -62,6 +62,8 @@ describe('leaves that nobody can compute', () => {
     driver.start(6);
     driver.lose(1);
     expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
+    driver.answerAll(assign(2, 2, 2, 4), 6);
+    driver.finish(2, 2);
     expect(ofType(fail(driver, 2, 4, true), 'giveUp')).toEqual([
       { type: 'giveUp', from: 0, to: 1, cause: 'outOfMemory', message: 'trap' },
     ]);

@@ -98,3 +98,16 @@ test('a log line clears an unfinished status line first', () => {
   screen.drawStatus('step 2/2');
   expect(terminal.lines).toEqual(['joined', 'step 2/2']);
 });
+
+test('lines that nobody reads are counted instead of kept', () => {
+  const terminal = new FakeTerminal({ isTTY: false });
+  const screen = new Screen(terminal);
+  screen.write('one\n');
+  terminal.writableLength = 2 ** 20 + 1;
+  screen.write('two\n');
+  screen.write('three\nfour\n');
+  terminal.writableLength = 2 ** 20;
+  screen.write('five\n');
+  screen.write('six\n');
+  expect(terminal.lines).toEqual(['one', '3 lines are missing here: stderr was not read', 'five', 'six']);
+});

@@ -41,7 +41,7 @@ describe('who computes what', () => {
     expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 3, 1, 2)]);
     driver.answer(1, 3, LEAF(1));
     expect(driver.start(2)).toContainEqual(assign(1, 4, 0, 2));
-    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 0 });
+    driver.finish(2, 2, 1);
     expect(driver.start(2)).toContainEqual(assign(2, 5, 0, 2));
   });
 
@@ -53,7 +53,8 @@ describe('who computes what', () => {
     driver.nowMs = 1_000;
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));
-    driver.tell({ type: 'rangeFinished', worker: 2, round: 1, attempt: 2, computeMs: 990 });
+    driver.answer(2, 2, LEAF(1));
+    driver.finish(2, 2, 1);
     expect(
       ofType(driver.start(8), 'assign').map((command) => 'worker' in command && command.worker),
     ).toContain(1);
@@ -138,20 +139,31 @@ describe('who computes what', () => {
     driver.nowMs += 32;
     driver.answerAll(copy, 64);
     const attempt = second.type === 'assign' ? second.attempt : 0;
-    driver.tell({ type: 'rangeFinished', worker: 2, round: driver.round, attempt, computeMs: 0 });
+    driver.finish(2, attempt);
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('a worker that has delivered nothing counts as its threads at the speed of the others’', () => {
+  test('workers share the first round by their threads', () => {
     const driver = new RoundDriver({ workers: 0 });
-    const join = (worker: number, threads: number): RoundCommand[] =>
-      driver.tell({ type: 'workerReady', worker, process: `process ${worker}`, threads });
-    join(1, 2);
+    driver.tell({ type: 'workerReady', worker: 1, process: 'process 1', threads: 2 });
+    driver.tell({ type: 'workerReady', worker: 2, process: 'process 2', threads: 6 });
+    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 1, 0, 4), assign(2, 2, 4, 16)]);
+  });
+
+  test('a newcomer proves itself on a copy of a leaf, where others have delivered, and gets its share after that', () => {
+    const driver = new RoundDriver({ workers: 1 });
     const [alone] = ofType(driver.start(16), 'assign') as [RoundCommand];
-    driver.nowMs = 10;
+    driver.nowMs = 16;
     driver.answerAll(alone, 16);
-    join(2, 6);
-    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 2, 0, 4), assign(2, 3, 4, 16)]);
+    for (const worker of [2, 3]) driver.join(worker);
+    const given = ofType(driver.start(16), 'assign');
+    expect(given).toEqual([assign(1, 2, 0, 16), assign(2, 3, 15, 16), assign(3, 4, 14, 15)]);
+    driver.nowMs = 17;
+    driver.answer(2, 3, LEAF(15));
+    driver.nowMs = 32;
+    expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'roundCompleted')).toHaveLength(1);
+    // The third one hangs.
+    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
 
   test('a worker that is too slow for a single leaf gets a copy of one now and then', () => {
@@ -185,12 +197,14 @@ describe('who computes what', () => {
   });
 });
 
+const EVICT: unknown = expect.objectContaining({ type: 'evict' });
+
 describe('who breaks the protocol', () => {
   test('is evicted for finishing a range without its sums', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     const reason = 'finished a range without sending all of its sums';
-    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1, computeMs: 1 } as const;
+    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1 } as const;
     expect(driver.tell(finished)).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
@@ -227,6 +241,59 @@ describe('who breaks the protocol', () => {
     expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
   });
 
+  test('speaks of nothing that it does not owe: no other round, nobody else’s range, none that it has reported on', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    const owes = (worker: number, round: number, attempt: number): boolean =>
+      driver.machine.owes(worker, { round, attempt });
+    expect([owes(1, 1, 1), owes(1, 1, 2), owes(2, 1, 1), owes(3, 1, 1), owes(1, 2, 1)]).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
+    driver.finish(1, 1);
+    driver.answer(1, 1, LEAF(0));
+    driver.finish(1, 1);
+    expect(owes(1, 1, 1)).toBe(false);
+  });
+
+  test('owes a range until it has reported on it, though its round is over', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0));
+    driver.start(1);
+    const owes = (round: number, attempt: number): boolean => driver.machine.owes(1, { round, attempt });
+    // In the order in which it got them.
+    expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
+    driver.finish(1, 1, 1);
+    expect([owes(1, 1), owes(2, 2)]).toEqual([false, true]);
+  });
+
+  test('may send a sum three times, and is evicted for the fourth', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    for (let time = 0; time < 3; time++) expect(driver.answer(1, 1, LEAF(0))).not.toContainEqual(EVICT);
+    const reason = 'sent the same sums again and again';
+    expect(driver.answer(1, 1, LEAF(0))).toEqual([{ type: 'evict', worker: 1, reason }]);
+  });
+
+  test('is evicted for a sum of an earlier round that it was not asked for', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 20_000;
+    driver.tell({ type: 'tick' });
+    driver.answer(1, 3, LEAF(1));
+    driver.start(2);
+    const sum = { round: 1, attempt: 2, node: LEAF(0), piece: 0 };
+    const reason = 'sent a sum it was not asked for';
+    expect(driver.tell({ type: 'sumUnwanted', worker: 2, sum })).toEqual([
+      { type: 'evict', worker: 2, reason },
+    ]);
+  });
+
   test('reports for nobody else', () => {
     const driver = new RoundDriver();
     driver.start(2);
@@ -237,7 +304,7 @@ describe('who breaks the protocol', () => {
     driver.answer(1, 3, LEAF(1));
     driver.start(2);
     driver.answer(1, 4, { level: 1, index: 0 });
-    driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2, computeMs: 0 });
+    driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2 });
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 

@@ -1,10 +1,11 @@
 // The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ChunkDesk } from '../../coordinator/chunk-desk.ts';
 import { WorkerSession } from '../../coordinator/worker-session.ts';
 import type { SessionEnd } from '../../coordinator/worker-session.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
-import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import type { CoordinatorMessage, HelloMessage, WorkerMessage } from '../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { WELCOME } from '../helpers/protocol-messages.ts';
@@ -23,6 +24,9 @@ const HELLO: HelloMessage = {
   instance: '0123456789abcdef',
 };
 const MAX_QUEUED_BYTES = 1000;
+const CHUNK = MAX_BODY_BYTES;
+/** Eleven chunks, the last of which is short. */
+const DATASET = new Uint8Array(10 * CHUNK + 100);
 
 /** One end of a connection whose other end is the test. */
 class MemoryConnection implements Connection {
@@ -36,8 +40,17 @@ class MemoryConnection implements Connection {
   #receive: (data: Buffer) => void = () => undefined;
   #closed: (code: number, reason: string) => void = () => undefined;
 
-  send(data: Buffer): void {
-    this.sent.push(parseCoordinatorMessage(data).message);
+  /** Messages whose sender wants to know when they are taken. */
+  readonly untaken: (() => void)[] = [];
+
+  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void {
+    const bytes = Buffer.isBuffer(data) ? data : Buffer.concat(data);
+    this.sent.push(parseCoordinatorMessage(bytes).message);
+    if (onTaken) this.untaken.push(onTaken);
+  }
+  /** The worker reads the oldest chunk that it has not. */
+  take(): void {
+    this.untaken.shift()?.();
   }
   dropQueued(): void {
     this.calls.push('dropQueued');
@@ -76,7 +89,7 @@ beforeEach(() => {
   const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
   session = new WorkerSession(1, connection, {
     kernels: KERNELS,
-    datasetBlob: new Uint8Array(1200),
+    chunks: new ChunkDesk(DATASET, WELCOME.datasetSha256),
     maxQueuedBytes: MAX_QUEUED_BYTES,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
@@ -98,6 +111,12 @@ function greet(): string {
   return welcome.nonce;
 }
 
+function fetch(chunk: number): void {
+  const offset = chunk * CHUNK;
+  const length = Math.min(CHUNK, DATASET.length - offset);
+  connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset, length });
+}
+
 describe('a session', () => {
   it('ends for a worker that does not say hello for 30 s', async () => {
     await vi.advanceTimersByTimeAsync(29_999);
@@ -111,11 +130,66 @@ describe('a session', () => {
     greet();
     for (let chunk = 0; chunk < 3; chunk++) {
       await vi.advanceTimersByTimeAsync(119_999);
-      connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 100 });
+      fetch(chunk);
+      await vi.advanceTimersByTimeAsync(59_999);
+      connection.take();
     }
     expect(connection.calls).toEqual([]);
     await vi.advanceTimersByTimeAsync(120_000);
     expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
+  });
+
+  it('ends for a worker that asks for a chunk and does not take it for 60 s, also once it says that it is ready', async () => {
+    const nonce = greet();
+    fetch(0);
+    fetch(1);
+    connection.hear({ type: 'ready', nonce });
+    await vi.advanceTimersByTimeAsync(59_999);
+    expect({ calls: connection.calls, numUntaken: connection.untaken.length }).toEqual({
+      calls: [],
+      numUntaken: 1,
+    });
+    await vi.advanceTimersByTimeAsync(1);
+    expect(connection.calls.at(-1)).toBe('close 4403 does not take a chunk of the dataset for 60 s');
+  });
+
+  it.each([
+    ['again', [0, 0], 'bytes 0 to 4194304', '4194304 to 8388608'],
+    ['out of order', [1], 'bytes 4194304 to 8388608', '0 to 4194304'],
+  ])('ends for a worker that asks for a chunk %s', (_, chunks, asked, expected) => {
+    greet();
+    for (const chunk of chunks) fetch(chunk);
+    const name = WELCOME.datasetSha256.slice(0, 12);
+    const reason = `asked for ${asked} of dataset ${name}, not for ${expected} of ${name}`;
+    expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
+  });
+
+  it('ends for a worker that asks for crumbs of the dataset', () => {
+    greet();
+    connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 1 });
+    expect(connection.calls.at(-1)).toMatch(
+      /^close 4402 asked for bytes 0 to 1 of dataset .*, not for 0 to 4194304 of/,
+    );
+  });
+
+  it('ends for a worker that waits for more than eight chunks at a time', () => {
+    greet();
+    for (let chunk = 0; chunk < 8; chunk++) fetch(chunk);
+    connection.take();
+    fetch(8);
+    expect(connection.calls).toEqual([]);
+    fetch(9);
+    expect(connection.calls.at(-1)).toBe('close 4402 asked for more than 8 chunks of the dataset ahead');
+  });
+
+  it('ends for a worker that asks for more than there is', () => {
+    greet();
+    for (let chunk = 0; chunk < 11; chunk++) {
+      fetch(chunk);
+      connection.take();
+    }
+    connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: DATASET.length, length: 1 });
+    expect(connection.calls.at(-1)).toMatch(/^close 4402 asked for bytes/);
   });
 
   it('has no deadline once its worker is ready', async () => {

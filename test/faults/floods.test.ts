@@ -1,0 +1,146 @@
+// Workers that do nothing but harm: that never answer, ask and do not read, answer what nobody asked, or come and go. The
+// run ends as if they were not there, and neither its memory nor its log is theirs to fill.
+import fs from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { stringify } from 'yaml';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
+import type { WorkerMessage } from '../../src/protocol/message-types.ts';
+import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
+import { residentMegabytes } from '../helpers/memory-of.ts';
+import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
+import type { NetworkRun } from '../helpers/network-run.ts';
+import { frame, OPCODE, RawClient } from '../helpers/raw-client.ts';
+import { untilEpoch } from '../helpers/run-records.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
+import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
+
+const deadlineMs = 120_000;
+const LONG = { epochs: 300 };
+const SIDE = 32;
+const NUM_IMAGES = 65_536;
+
+const authorization = { Authorization: `Bearer ${TOKEN}` };
+const optionsOf = ({ url }: NetworkRun): { url: string; token: string } => ({ url, token: TOKEN });
+const logOf = ({ directory }: NetworkRun): string =>
+  fs.readFileSync(path.join(directory, 'output.log'), 'utf8');
+
+/** A directory whose config trains on 64 MiB of images. */
+function imagesDirectory(): string {
+  const cwd = temporaryDirectory();
+  const file = (name: string, sizes: readonly number[], bytes: Uint8Array): void => {
+    const head = Buffer.alloc(4 + 4 * sizes.length);
+    head.writeUInt32BE(0x0800 + sizes.length);
+    sizes.forEach((size, index) => head.writeUInt32BE(size, 4 + 4 * index));
+    fs.writeFileSync(path.join(cwd, name), Buffer.concat([head, bytes]));
+  };
+  file('images', [NUM_IMAGES, SIDE, SIDE], new Uint8Array(NUM_IMAGES * SIDE * SIDE).fill(7));
+  file(
+    'labels',
+    [NUM_IMAGES],
+    Uint8Array.from({ length: NUM_IMAGES }, (_, row) => row % 2),
+  );
+  const config = {
+    name: 'images',
+    data: { train: { images: 'images', labels: 'labels' }, split: { validation: 0.1 } },
+    model: { layers: [{ kind: 'flatten' }, { kind: 'dense', units: 2 }] },
+    loss: 'crossEntropy',
+    batchSize: 4096,
+    epochs: 1,
+    plots: false,
+  };
+  fs.writeFileSync(path.join(cwd, 'table.yaml'), stringify(config));
+  fs.writeFileSync(path.join(cwd, 'token.txt'), `${TOKEN}\n`, { mode: 0o600 });
+  return cwd;
+}
+
+/** A worker that asks for the dataset as fast as it may, and reads nothing of it. */
+async function askAndNotRead({ url }: NetworkRun, sha256: string): Promise<RawClient> {
+  const client = await RawClient.openWebSocket(Number(new URL(url).port), authorization);
+  onTestFinished(() => void client.socket.destroy());
+  const send = (message: WorkerMessage): void => {
+    client.socket.write(frame(OPCODE.binary, encodeMessage(message)));
+  };
+  send({ ...(await honestHello()), pid: 1 + Math.floor(Math.random() * 1e9) });
+  client.socket.pause();
+  for (let chunk = 0; chunk < 8; chunk++) {
+    send({ type: 'fetch', sha256, offset: chunk * MAX_BODY_BYTES, length: MAX_BODY_BYTES });
+  }
+  return client;
+}
+
+describe('forty workers', () => {
+  it('that never answer, and are there before the only honest one, cost the run one wait and not one each', async () => {
+    const run = await startCoordinator({ config: LONG, cli: { deadlineMs } });
+    const startedMs = performance.now();
+    await Promise.all(Array.from({ length: 40 }, () => FakeWorker.join(optionsOf(run))));
+    startWorker(run, run.url, { deadlineMs });
+    await untilEpoch(run.command, run.directory, 1);
+    const waitedMs = performance.now() - startedMs;
+    // 15 s until anything is late in a run in which nobody has delivered; 40 in turns of 8 took 74 s.
+    expect(waitedMs).toBeLessThan(40_000);
+    await expectUndisturbedEnd(run, LONG);
+  });
+
+  it('that ask for the dataset and do not read it fill no memory, and hold up nobody else', async () => {
+    const run = await startCoordinator({ cwd: imagesDirectory(), cli: { deadlineMs } });
+    const first = await FakeWorker.greet(optionsOf(run), await honestHello());
+    const { datasetSha256 } = (await first.next('welcome')).message;
+    const before = residentMegabytes(run.command.pid, 'now');
+    await Promise.all(Array.from({ length: 40 }, () => askAndNotRead(run, datasetSha256)));
+    await sleep(1000);
+    // None was turned away: all of them wait for what they asked for.
+    expect(run.command.stderr).not.toMatch(/did not join/);
+    const growth = residentMegabytes(run.command.pid, 'peak') - before;
+    startWorker(run, run.url, { deadlineMs });
+    expect((await run.command.finished).exitCode).toBe(0);
+    // Copies of eight chunks for each would be 1.3 GB.
+    expect(growth).toBeLessThan(100);
+  });
+});
+
+describe('a worker', () => {
+  it('that says again and again that it failed is sent away at the first word that it does not owe', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const flood = await FakeWorker.join(optionsOf(run));
+    const { run: name, round, attempt } = (await flood.next('train', 'evaluate')).message;
+    for (let count = 0; count < 10_000; count++) {
+      flood.send({ type: 'failure', run: name, round, attempt, message: 'no'.repeat(400) });
+    }
+    await flood.ended;
+    await expectUndisturbedEnd(run, LONG);
+    expect(logOf(run).match(/failed on a range/g)).toHaveLength(1);
+    expect(logOf(run)).toMatch(/worker 2 .* left: sent \\"failure\\" about a range that it does not owe/);
+  });
+
+  it.each<[string, (key: { run: string; round: number; attempt: number }) => WorkerMessage]>([
+    ['that it finished', (key) => ({ type: 'finished', ...key, computeMs: 1, sendMs: 1, residentBytes: 1 })],
+    ['that it failed', (key) => ({ type: 'failure', ...key, message: 'no' })],
+  ])('that was given nothing and says %s is sent away', async (_, messageOf) => {
+    const run = await startTraining({ config: { epochs: 60 }, cli: { deadlineMs } });
+    const stranger = await FakeWorker.join(optionsOf(run));
+    const { run: name } = (await stranger.next('train', 'evaluate')).message;
+    const message = messageOf({ run: name, round: 2 ** 40, attempt: 1 });
+    stranger.send(message);
+    const reason = `sent "${message.type}" about a range that it does not owe`;
+    expect(await stranger.ended).toEqual({ code: 4402, reason });
+    await expectUndisturbedEnd(run, { epochs: 60 });
+  });
+
+  it('that comes and goes by the hundred, and strangers with wrong tokens, are summed up in the log', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    for (let visit = 0; visit < 300; visit++) {
+      const visitor = await FakeWorker.join(optionsOf(run));
+      visitor.terminate();
+      await FakeWorker.connect({ ...optionsOf(run), token: `${TOKEN}x` }).catch(() => undefined);
+    }
+    await expectUndisturbedEnd(run, LONG);
+    const lines = logOf(run).trimEnd().split('\n');
+    expect(lines.length).toBeLessThan(600);
+    expect(logOf(run)).toMatch(
+      /too many to be logged one by one, since the last such line: .*\d+ connections turned away/,
+    );
+  });
+});

@@ -1,0 +1,92 @@
+// What a worker does for no coordinator, whoever it is: kernels check neither addresses nor labels, so a dataset, a model
+// or a range that do not fit each other must not reach them.
+import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
+import type { EnginePlan } from '../src/engine/plan.ts';
+import { targetView } from '../src/data/dataset.ts';
+import type { RowLayout } from '../src/data/dataset.ts';
+import { formatShape } from '../src/layers/layer.ts';
+import type { Model } from '../src/model/model.ts';
+import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
+import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
+import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+
+/** Of the run that a worker has joined. */
+export interface RunBounds {
+  readonly welcome: WelcomeMessage;
+  readonly model: Model;
+  readonly plan: EnginePlan;
+}
+
+/** @throws ProtocolError unless the model gives what the loss needs for the targets of the dataset. */
+export function requireAgreement({ loss, layout }: WelcomeMessage, model: Model): void {
+  const { targetKind, targetWidth, numClasses } = layout;
+  const isLabels = targetKind === 'labels';
+  if (isLabels !== (loss.kind === 'crossEntropy')) {
+    throw refused(`welcome: ${loss.kind} does not go with targets that are ${targetKind}`);
+  }
+  const needed = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
+  const fits = isLabels
+    ? formatShape(model.outputShape) === formatShape(needed)
+    : model.outputWidth === targetWidth;
+  if (fits) return;
+  const wanted = isLabels ? formatShape(needed) : String(targetWidth);
+  throw refused(`welcome: the model gives ${formatShape(model.outputShape)}, the targets want ${wanted}`);
+}
+
+/** @throws ProtocolError if the dataset holds a label of no class. */
+export function requireLabels(layout: RowLayout, blob: Uint8Array): void {
+  if (layout.targetKind !== 'labels') return;
+  const { numClasses, targetWidth } = layout;
+  const labels = targetView({ layout, blob });
+  const bad = labels.findIndex((label) => label >= numClasses);
+  if (bad < 0) return;
+  const row = Math.floor(bad / targetWidth);
+  throw refused(`the dataset has label ${labels[bad]} in row ${row}, and ${numClasses} classes`);
+}
+
+/** @throws ProtocolError if the range is not of this run, or has more or other rows than the run was planned for. */
+export function requireRange(
+  { welcome, model, plan }: RunBounds,
+  message: TrainMessage | EvaluateMessage,
+  indices: Uint32Array,
+): void {
+  const { type, run, numLeaves, bounds } = message;
+  const { batchSize, layout, shards } = welcome;
+  if (run !== welcome.run) throw refused(`"${type}" is of another run`);
+  const bad = indices.find((index) => index >= layout.numRows);
+  if (bad !== undefined) throw refused(`"${type}" names row ${bad}, the dataset has ${layout.numRows}`);
+  if (type === 'evaluate') return requireAnswersThatFit(bounds, evaluationWidth(model, layout, welcome.loss));
+  if (numLeaves > shards) throw refused(`"train" has ${numLeaves} shards, "welcome" said ${shards}`);
+  if (indices.length > batchSize) {
+    throw refused(`"train" has ${indices.length} rows, "welcome" said batches of ${batchSize}`);
+  }
+  const rows = rowsOfLargestPass(plan, message);
+  if (rows > plan.maxRows) {
+    throw refused(`"train" has ${rows} rows in shards that were planned to have ${plan.maxRows}`);
+  }
+}
+
+/** Each leaf of an evaluation is answered by one message. */
+function requireAnswersThatFit(bounds: readonly number[], width: number): void {
+  for (let leaf = 1; leaf < bounds.length; leaf++) {
+    const rows = (bounds[leaf] as number) - (bounds[leaf - 1] as number);
+    if (4 * rows * width <= MAX_BODY_BYTES) continue;
+    throw refused(`"evaluate" has a leaf of ${rows} rows, whose outputs no message holds`);
+  }
+}
+
+/** Passes are subtrees of at most `plan.maxLeaves` leaves. */
+function rowsOfLargestPass({ maxLeaves }: EnginePlan, { firstLeaf, bounds }: TrainMessage): number {
+  const endLeaf = firstLeaf + bounds.length - 1;
+  let most = 0;
+  for (let start = firstLeaf; start < endLeaf;) {
+    const end = Math.min((Math.floor(start / maxLeaves) + 1) * maxLeaves, endLeaf);
+    most = Math.max(most, (bounds[end - firstLeaf] as number) - (bounds[start - firstLeaf] as number));
+    start = end;
+  }
+  return most;
+}
+
+function refused(message: string): ProtocolError {
+  return new ProtocolError('E_MESSAGE_FIELD', message, CLOSE.protocol);
+}
