@@ -9,6 +9,7 @@ import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
+import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
 import { requireTokenBeyondLoopback } from './listener-admission.ts';
 import { startCompute } from './start-compute.ts';
@@ -124,6 +125,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
   const recorder = new RunRecorder({ config, data: prepared.data, directory, screen, log, resumed });
   let compute: Compute | undefined;
   let summary: Summary | undefined;
+  let hasFailed = false;
   let canGoOn = false;
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
@@ -142,13 +144,20 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
+    hasFailed = true;
     if (!summary) canGoOn = await salvage(error, { keeper, directory, prepared, state, log });
     throw error;
   } finally {
-    recorder.endProgress();
-    await compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn);
-    await recorder.close(summary);
-    logFile.close();
+    await closeAll([
+      () => recorder.endProgress(),
+      () => compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn),
+      () => recorder.close(summary),
+      () => logFile.close(),
+    ]).catch((error: unknown) => {
+      // What ended the run is what the user must hear about.
+      if (!hasFailed) throw error;
+      log.error(`could not close what the run had open: ${(error as Error).message}`);
+    });
   }
 }
 
@@ -215,7 +224,7 @@ async function salvage(
   };
   // Weights on their way to infinity are not what anybody wants to go on from.
   const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
-  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved())) {
+  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved().catch(() => false))) {
     log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
   }
   if (state.hasBest) {

@@ -106,7 +106,7 @@ async function startCluster(
     },
     onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
   });
-  const onAbort = (): void => cluster.fail(signal.reason as Error);
+  const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
@@ -119,14 +119,15 @@ async function startCluster(
       token,
       maxWorkers: MAX_WORKERS,
       log,
-      onConnection: (connection) => void new WorkerSession(++numSessions, connection, context),
+      onConnection: (connection) =>
+        cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
     });
     if (isLocal) {
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
       const onOutOfMemory = (pid: number): void => cluster.ranOutOfMemory({ host: os.hostname(), pid });
-      const told = { onAllGone, onOutOfMemory };
+      const told = { onAllGone, onOutOfMemory, guard: cluster.guard };
       const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
     } else {
@@ -182,6 +183,7 @@ async function sessionContext(
       layout,
       datasetSha256: sha256,
     },
+    guard: cluster.guard,
     banOf: (process) => cluster.banOf(process),
     onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),

@@ -61,6 +61,8 @@ export interface TrainingObserver {
 
 /** Is told where the training stands, between two steps: the state may then be copied. */
 export interface ProgressKeeper {
+  /** The state stands there: to be told before anything that may fail. */
+  reached(progress: TrainingProgress): void;
   afterStep(progress: TrainingProgress): void;
   /** Validation included; `isBest` if its weights are the best so far. */
   afterEpoch(progress: TrainingProgress, isBest: boolean): void;
@@ -165,6 +167,7 @@ async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<Tr
       progress.weightSum += weight;
       progress.chain = combineFingerprints([progress.chain, run.state.fingerprint]);
       progress.maxWorkers = Math.max(progress.maxWorkers, run.compute.numWorkers);
+      keeper?.reached(progress);
       observeStep(run, progress, stepped);
     }
     keeper?.afterStep(progress);
