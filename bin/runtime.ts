@@ -73,13 +73,14 @@ export async function orUncaught(command: () => Promise<void>): Promise<void> {
     process.on('uncaughtException', (error) => {
       // What comes after the first one comes of it.
       if (first) return;
-      first = error instanceof Error ? error : new Error(String(error));
+      const cause = error instanceof Error ? error : new Error(String(error));
+      first = cause;
       const desert = (): void => {
-        reject(first);
+        reject(cause);
         setImmediate(() => process.exit());
       };
       if (!abortCommand) return desert();
-      abortCommand(first);
+      abortCommand(cause);
       // Of a command that waits for what will never come, and of one that takes too long.
       process.once('beforeExit', desert);
       setTimeout(desert, ORDERLY_END_MS).unref();
