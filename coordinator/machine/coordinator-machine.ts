@@ -19,6 +19,8 @@ import { RoundMachine } from './round-machine.ts';
 /** What a machine is told. */
 export interface MachineOptions extends RosterOptions {
   readonly audit: AuditPolicy;
+  /** See `WorkSituation`. */
+  readonly maxSums: number;
 }
 
 /** What comes from outside. */
@@ -40,7 +42,7 @@ export class CoordinatorMachine {
 
   constructor(options: MachineOptions, nowMs: number) {
     this.#roster = new RosterMachine(options, nowMs);
-    this.#round = new RoundMachine(options.audit);
+    this.#round = new RoundMachine(options.audit, options.maxSums);
   }
 
   /** Why the process may not take part; undefined if it may. */

@@ -1,6 +1,12 @@
 // Who computes what next: leaves that nobody has, sums that want a second witness, copies of what is late, and now and
 // then a leaf for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
-import { leavesUnder } from '../../src/tree.ts';
+//
+// Sums wait in memory for their neighbours, and memory is limited. So no range is given out whose sums, together with
+// all that is there or on its way, might not find room, in whatever order they come. What has to wait is given out later:
+// - in fewer and larger ranges of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
+// - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
+//   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
+import { leavesUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
 import type { ReductionTree, TreeNode } from '../../src/tree.ts';
 import type { Answers, Unwitnessed } from './answers.ts';
 import { sumKey } from './attempts.ts';
@@ -20,6 +26,8 @@ export interface WorkSituation {
   readonly pace: Pace;
   /** The process of each worker. */
   readonly workers: ReadonlyMap<number, string>;
+  /** Sums of a piece for which there is memory, 1 or more, besides one that has just come. */
+  readonly maxSums: number;
   readonly nowMs: number;
 }
 
@@ -30,10 +38,14 @@ export interface Work {
   readonly toJudge: readonly TreeNode[];
 }
 
-interface Range {
-  readonly worker: number;
+/** Leaves [from, to). */
+interface LeafRun {
   readonly from: number;
   readonly to: number;
+}
+
+interface Range extends LeafRun {
+  readonly worker: number;
 }
 
 /** A range is late after this many times the expected time... */
@@ -48,8 +60,8 @@ const SPEED_VALID_MS = 2_000;
 /** See the head of this file. */
 export function planWork(situation: WorkSituation): Work {
   const planner = new Planner(situation);
-  const open = planner.openLeaves();
-  if (open.length > 0) return { ranges: planner.divideOpen(open), toJudge: [] };
+  const ranges = planner.divideOpen();
+  if (ranges.length > 0) return { ranges, toJudge: [] };
   if (planner.idle.length === 0 && !planner.hasUnwitnessed) return { ranges: [], toJudge: [] };
   const witnesses = planner.findWitnesses();
   return { ranges: [...witnesses.ranges, ...planner.copyLate(witnesses.ranges)], toJudge: witnesses.toJudge };
@@ -61,6 +73,8 @@ class Planner {
   readonly #dependable: readonly number[];
   readonly #missing: readonly number[];
   readonly #unwitnessed: readonly Unwitnessed[];
+  /** Sums that are there or on their way; undefined where there is room for any. */
+  #expected: readonly TreeNode[] | undefined;
   /** Workers that have nothing to do. */
   idle: number[];
 
@@ -74,21 +88,43 @@ class Planner {
     this.idle = this.#dependable.filter((worker) => !busy.has(worker));
     this.#missing = missingLeaves(situation.trees);
     this.#unwitnessed = situation.answers.unwitnessed(situation.plan.leafRows.length);
+    this.#expected = this.#findExpected();
+  }
+
+  #findExpected(): readonly TreeNode[] | undefined {
+    const { maxSums, plan, trees } = this.#now;
+    const numLeaves = plan.leafRows.length;
+    if (plan.mode === 'collect' || maxSums >= mostEverHeld(numLeaves)) return undefined;
+    const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
+    return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
+  }
+
+  /** Takes the ranges for given if their sums would find room; returns whether. */
+  #admit(ranges: readonly Range[]): boolean {
+    if (!this.#expected) return true;
+    const { maxSums, plan } = this.#now;
+    const numLeaves = plan.leafRows.length;
+    const missing = new Set(this.#missing);
+    const asked = ranges.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const expected = [...this.#expected, ...asked];
+    if (mostHeld(numLeaves, (leaf) => !missing.has(leaf), expected) > maxSums) return false;
+    this.#expected = expected;
+    return true;
   }
 
   get hasUnwitnessed(): boolean {
     return this.#unwitnessed.length > 0;
   }
 
-  /** Missing leaves that nobody computes. */
-  openLeaves(): number[] {
-    return this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
-  }
-
-  /** Among idle workers or, where none of them will do, all: a worker queues what it is given. */
-  divideOpen(leaves: readonly number[]): Range[] {
+  /**
+   * Missing leaves that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
+   * given. None where there is no room for their sums now.
+   */
+  divideOpen(): Range[] {
+    const leaves = this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
     const ranges = this.#divide(leaves, this.idle, this.#dependable);
-    return [...ranges, ...this.#tryLeftOut(ranges, leaves)];
+    return ranges.length > 0 ? [...ranges, ...this.#tryLeftOut(ranges, leaves)] : [];
   }
 
   /** A copy of the last leaf for the idle worker that has got nothing for longest: one, or a bad leaf would meet all. */
@@ -100,7 +136,8 @@ class Planner {
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
       !this.#hasFailed(leaf, worker);
     const [worker] = this.idle.filter(isLeftOut).sort((a, b) => pace.beganMs(a, 0) - pace.beganMs(b, 0));
-    return worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    const copy = worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    return this.#admit(copy) ? copy : [];
   }
 
   /** Gives each sum that wants one a second witness, or the coordinator if no other worker will do. */
@@ -115,6 +152,7 @@ class Planner {
       const worker = leastOf(able, loads);
       const { from, to } = leavesUnder(sum.node, plan.leafRows.length);
       if (worker !== undefined) {
+        if (!this.#admit([{ worker, from, to }])) continue;
         loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
         extend(chosen, { worker, from, to }, plan.mode === 'collect');
       } else if (able.every((busy) => this.#isLate(busy))) toJudge.push(sum.node);
@@ -146,9 +184,8 @@ class Planner {
     if (this.idle.length === 0) return [];
     const isLate = (leaf: number): boolean => {
       const copies = this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-      return (
-        copies.every(({ worker }) => this.#isLate(worker)) && !given.some((range) => hasLeaf(range, leaf))
-      );
+      const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
+      return isWithAll && !given.some((range) => hasLeaf(range, leaf));
     };
     return this.#divide(this.#missing.filter(isLate), this.idle, []);
   }
@@ -167,15 +204,44 @@ class Planner {
     return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
   }
 
-  /** Among those of `first` who have not failed on the leaves, else those of `then`; where all have, they try again. */
+  /** As `#divideRun`, all of the leaves, in blocks as small as there is room for; or what there is room for of them. */
   #divide(leaves: readonly number[], first: readonly number[], then: readonly number[]): Range[] {
-    return contiguousRuns(leaves).flatMap(({ from, to }) => {
-      const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
-      const choices = [first.filter(isWilling), then.filter(isWilling), first, then];
-      const workers = choices.find(({ length }) => length > 0) ?? [];
-      const shares = workers.map((id) => ({ id, speed: this.#now.pace.speedOf(id) }));
-      return divideLeaves(from, to, shares);
-    });
+    const numLeaves = this.#now.plan.leafRows.length;
+    const runs = contiguousRuns(leaves);
+    for (let block = 1; block < 2 * numLeaves; block *= 2) {
+      const ranges = runs.flatMap((run) => this.#divideRun(run, block, first, then));
+      if (this.#admit(ranges)) return ranges;
+    }
+    const subtrees = runs.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const given: Range[] = [];
+    for (const subtree of subtrees.sort((a, b) => a.level - b.level)) {
+      const free = first.filter((worker) => !given.some((range) => range.worker === worker));
+      if (free.length === 0 && given.length > 0) break;
+      const ranges = this.#divideRun(leavesUnder(subtree, numLeaves), 2 * numLeaves, free, then);
+      if (this.#admit(ranges)) given.push(...ranges);
+    }
+    return given;
+  }
+
+  /**
+   * Leaves in a row, cut at multiples of `block`, among those of `first` who have not failed on them, else those of `then`;
+   * where all have, they try again.
+   */
+  #divideRun(
+    { from, to }: LeafRun,
+    block: number,
+    first: readonly number[],
+    then: readonly number[],
+  ): Range[] {
+    const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
+    const choices = [first.filter(isWilling), then.filter(isWilling), first, then];
+    const workers = choices.find(({ length }) => length > 0) ?? [];
+    const shares = workers.map((id) => ({ id, speed: this.#now.pace.speedOf(id) }));
+    return divideLeaves(Math.floor(from / block), Math.ceil(to / block), shares).map((range) => ({
+      worker: range.worker,
+      from: Math.max(from, range.from * block),
+      to: Math.min(to, range.to * block),
+    }));
   }
 }
 
@@ -207,7 +273,7 @@ function extend(ranges: Map<number, Range[]>, range: Range, canJoin: boolean): v
   ranges.set(range.worker, own);
 }
 
-function contiguousRuns(leaves: readonly number[]): { from: number; to: number }[] {
+function contiguousRuns(leaves: readonly number[]): LeafRun[] {
   const runs: { from: number; to: number }[] = [];
   for (const leaf of leaves) {
     const last = runs[runs.length - 1];

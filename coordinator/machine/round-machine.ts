@@ -41,6 +41,7 @@ const MAX_BEGINNINGS = 64;
 /** See the head of this file. One instance a run. */
 export class RoundMachine {
   readonly #policy: AuditPolicy;
+  readonly #maxSums: number;
   readonly #pace = new Pace();
   readonly #attempts = new Attempts();
   /** The process of each worker. */
@@ -49,8 +50,10 @@ export class RoundMachine {
   #numRounds = 0;
   #nextSlot = 1;
 
-  constructor(policy: AuditPolicy) {
+  /** `maxSums`: see `WorkSituation`. */
+  constructor(policy: AuditPolicy, maxSums = Infinity) {
     this.#policy = policy;
+    this.#maxSums = maxSums;
   }
 
   /** The kind of digest that a sum must come with; undefined if nobody waits for the sum. */
@@ -279,8 +282,8 @@ export class RoundMachine {
   #giveWork(nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver || round.isSpoilt || this.#workers.size === 0) return [];
-    const [attempts, pace, workers] = [this.#attempts, this.#pace, this.#workers];
-    const work = planWork({ ...round, attempts, pace, workers, nowMs });
+    const [attempts, pace, workers, maxSums] = [this.#attempts, this.#pace, this.#workers, this.#maxSums];
+    const work = planWork({ ...round, attempts, pace, workers, maxSums, nowMs });
     const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
       const rows = rowsIn(round.plan, from, to);
       const asked = sumsOf(round.plan, from, to);

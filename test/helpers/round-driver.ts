@@ -10,8 +10,8 @@ export class RoundDriver {
   nowMs = 0;
   round = 0;
 
-  constructor({ workers = 2, share = 0 } = {}) {
-    this.machine = new RoundMachine({ share, random: () => 0.5 });
+  constructor({ workers = 2, share = 0, maxSums = Infinity } = {}) {
+    this.machine = new RoundMachine({ share, random: () => 0.5 }, maxSums);
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
 

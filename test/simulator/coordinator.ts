@@ -19,6 +19,8 @@ export interface CoordinatorOptions {
   /** Longest time with fewer. */
   readonly waitMs: number;
   readonly auditShare: number;
+  /** Sums of a piece for which there is memory. */
+  readonly maxSums: number;
   /** Longest time that a judgement takes. */
   readonly judgeMs: number;
   readonly checkpointEvery: number;
@@ -54,13 +56,23 @@ export class SimulatedCoordinator {
   #isOver = false;
 
   constructor(options: CoordinatorOptions) {
-    const { auditShare: share, chance, clock, from, minWorkers, waitMs, training, complain } = options;
+    const {
+      auditShare: share,
+      chance,
+      clock,
+      from,
+      maxSums,
+      minWorkers,
+      waitMs,
+      training,
+      complain,
+    } = options;
     this.#options = options;
     this.#ledger = new Ledger(training, from, complain);
-    const watched = { minWorkers, waitMs, auditShare: share, tickMs: TICK_MS, complain };
+    const watched = { minWorkers, waitMs, auditShare: share, maxSums, tickMs: TICK_MS, complain };
     this.#watch = new Watch(watched, clock.nowMs);
     const audit = { share, random: chance.draw };
-    this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit }, clock.nowMs);
+    this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit, maxSums }, clock.nowMs);
     this.#handle({ type: 'workersRequired', count: minWorkers });
     clock.after(TICK_MS, () => this.#tick());
   }
@@ -166,6 +178,7 @@ export class SimulatedCoordinator {
       if (this.#isOver) return;
       this.#carryOut(command, store);
     }
+    if (store) this.#watch.holds(this.#ledger.mostSums);
     const hasBegun = !this.#isOver && commands.some(({ type }) => type === 'begin');
     if (hasBegun) this.#watch.givenOut();
   }

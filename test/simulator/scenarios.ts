@@ -10,6 +10,8 @@ export interface Scenario {
   readonly workers: readonly Character[];
   readonly minWorkers: number;
   readonly auditShare: number;
+  /** Sums of a piece for which the coordinator has memory. */
+  readonly maxSums: number;
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   /** Probability that the coordinator ends after an event; it does so three times at most. */
@@ -72,6 +74,7 @@ export function scenarioOf(seed: number): Scenario {
     desertedAtStep: ending === 'starved' ? chance.integer(1, totalSteps) : undefined,
     waitMs: ending === 'starved' ? SHORT_WAIT_MS : LONG_WAIT_MS,
     expected: ending,
+    maxSums: chance.pick([1, 1, 2, 3, Infinity]),
   };
 }
 

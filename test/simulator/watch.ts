@@ -12,6 +12,8 @@ export interface WatchOptions {
   readonly minWorkers: number;
   readonly waitMs: number;
   readonly auditShare: number;
+  /** Sums of a piece for which there is memory. */
+  readonly maxSums: number;
   /** Longest time between two ticks of the machine. */
   readonly tickMs: number;
   readonly complain: (what: string) => void;
@@ -157,6 +159,8 @@ export class Watch {
     for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
       if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
     }
+    // A leaf that tries one may find no room.
+    if (this.#options.maxSums < this.#numLeaves) return;
     const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
     const isTried = this.#numGiven > this.#numLeaves;
     if (this.#idle.length > 0 && this.#idle.every(isLeftOut) && !isTried) {
@@ -241,6 +245,12 @@ export class Watch {
       const name = `${leaf}/${piece}`;
       this.#witnesses.set(name, (this.#witnesses.get(name) ?? new Set()).add(pid));
     }
+  }
+
+  /** So many sums of a piece are in memory. */
+  holds(numSums: number): void {
+    const { maxSums, complain } = this.#options;
+    if (numSums > maxSums) complain(`${numSums} sums of a piece are in memory, with room for ${maxSums}`);
   }
 
   /** A round is complete: where all is audited, nothing rests on the word of one process. */
