@@ -2,7 +2,6 @@
 // can be wrong with a run is found here, before any process starts.
 import fs from 'node:fs/promises';
 import type { Config } from '../src/config/schema.ts';
-import { blobByteLength } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
@@ -17,11 +16,12 @@ import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
-import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
+import { Memory } from '../src/memory.ts';
 import { describeModel, resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
-import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { decodeSafetensors } from '../src/safetensors.ts';
+import { planMemory } from './memory-plan.ts';
+import type { MemoryPlan } from './memory-plan.ts';
 import { TrainingState } from './training-state.ts';
 
 /** A run ready to train. */
@@ -34,6 +34,13 @@ export interface PreparedRun {
   readonly data: LoadedData;
   readonly model: Model;
   readonly plan: EnginePlan;
+  readonly memoryPlan: MemoryPlan;
+}
+
+/** How a run is prepared, besides its config. */
+export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
+  /** Whether this process computes alone, without workers. */
+  readonly computesHere?: boolean | undefined;
 }
 
 /**
@@ -44,7 +51,7 @@ export interface PreparedRun {
 export async function prepareRun(
   config: Config,
   warn: (message: string) => void,
-  { fitted, arrays }: Pick<LoadRequest, 'fitted' | 'arrays'> = {},
+  { fitted, arrays, computesHere = false }: PrepareOptions = {},
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
@@ -55,8 +62,8 @@ export async function prepareRun(
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);
   const plan = planEngine(model, config.batchSize, config.shards);
-  requireMemory(config, model, plan, data);
-  return { config, kernelModule, kernels, memory, math, data, model, plan };
+  const memoryPlan = planMemory({ config, model, plan, data }, computesHere);
+  return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
 }
 
 /** The weights that the run starts from: drawn, or read from `model.init`. */
@@ -110,24 +117,5 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
       isLabels && !isSequence(layout)
         ? `let the last layer give ${needed}, or set data.classes if the data lacks some classes`
         : `let the last layer give ${needed}`,
-  });
-}
-
-/** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
-function requireMemory(config: Config, model: Model, plan: EnginePlan, data: LoadedData): void {
-  const { weights, packedWeights, gradients, activations, scratch } = plan.bytes;
-  const dataset = blobByteLength(data.dataset.layout);
-  const worker = weights + packedWeights + gradients + activations + scratch + dataset;
-  const optimizer = optimizerBytes(model.numParameters, config.optimizer);
-  // Best weights, averaged ones, and the sums of gradients of two workers.
-  const coordinator = optimizer + (config.ema ? 4 : 3) * gradients;
-  const largest = Math.max(worker, coordinator);
-  if (largest <= MEMORY_LIMIT_BYTES) return;
-  const parts = `weights ${formatBytes(gradients)}, optimizer state ${formatBytes(optimizer)}, activations ${formatBytes(activations)}, dataset ${formatBytes(dataset)}`;
-  throw new LockstepError({
-    category: 'usage',
-    code: 'E_TOO_LARGE',
-    message: `the run needs ${formatBytes(largest)} in one process (${parts}); WebAssembly can address 4 GiB`,
-    help: 'use fewer units, more shards or a smaller dataset',
   });
 }

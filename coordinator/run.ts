@@ -7,11 +7,11 @@ import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
-import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
 import { requireTokenBeyondLoopback } from './listener-admission.ts';
+import { checkpointBytes } from './memory-plan.ts';
 import { startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
@@ -66,7 +66,8 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const { arrays, config, log, resume, workforce } = options;
   // The listener asks, too; but by then a directory would have been made, and the data loaded.
   if (workforce.kind === 'network') requireTokenBeyondLoopback(workforce.host, workforce.token);
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays });
+  const computesHere = workforce.kind === 'inProcess';
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, computesHere });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
@@ -90,11 +91,9 @@ function isSamePath(chosen: string | undefined, directory: string): boolean {
 }
 
 /** Records, the model and, if there are to be any, two checkpoints: one stays while the next is written. */
-function bytesNeeded({ config, model: { numParameters } }: PreparedRun): number {
-  const model = 4 * numParameters;
-  // The optimizer keeps parameters and state twice, a checkpoint once; with the best weights, and averaged ones.
-  const checkpoint = optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * model;
-  return RECORD_BYTES + model + (config.checkpoint ? 2 * checkpoint : 0);
+function bytesNeeded(prepared: PreparedRun): number {
+  const model = 4 * prepared.model.numParameters;
+  return RECORD_BYTES + model + (prepared.config.checkpoint ? 2 * checkpointBytes(prepared) : 0);
 }
 
 /** What a run in its directory starts from. */

@@ -97,6 +97,7 @@ async function startCluster(
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
     ownsWorkers: isLocal,
     audit: { share: prepared.config.audit.share, random: secretDraw },
+    room: prepared.memoryPlan.room,
     joinHint: () => hint,
     createReferee: () => createReferee(prepared, state),
     onJoined: (session) => {

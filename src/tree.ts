@@ -23,6 +23,13 @@ export function leavesUnder(node: TreeNode, numLeaves: number): { from: number; 
   return { from: node.index * width, to: Math.min((node.index + 1) * width, numLeaves) };
 }
 
+/** The level of the root. */
+export function heightOf(numLeaves: number): number {
+  let level = 0;
+  while (2 ** level < numLeaves) level++;
+  return level;
+}
+
 /** True for a node that holds the sum of all leaves. */
 export function isRoot(node: TreeNode, numLeaves: number): boolean {
   return node.index === 0 && 2 ** node.level >= numLeaves;
@@ -213,7 +220,7 @@ export function mostHeld(
     const apart = Math.max(left.apart + Math.max(right.apart, right.whole), left.whole + right.apart);
     return { apart, whole: left.whole + right.whole === 2 ? 1 : -Infinity };
   };
-  const root = prospect(Math.ceil(Math.log2(numLeaves)), 0);
+  const root = prospect(heightOf(numLeaves), 0);
   return Math.max(root.apart, root.whole);
 }
 

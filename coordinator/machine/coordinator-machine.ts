@@ -10,6 +10,7 @@ import type {
   RoundEvent,
   RoundPlan,
   SumName,
+  SumRoom,
   WorkerProcess,
 } from './events.ts';
 import { processName, RosterMachine } from './roster-machine.ts';
@@ -19,8 +20,8 @@ import { RoundMachine } from './round-machine.ts';
 /** What a machine is told. */
 export interface MachineOptions extends RosterOptions {
   readonly audit: AuditPolicy;
-  /** See `WorkSituation`. */
-  readonly maxSums: number;
+  /** Default: for any number. */
+  readonly room?: SumRoom | undefined;
 }
 
 /** What comes from outside. */
@@ -42,7 +43,7 @@ export class CoordinatorMachine {
 
   constructor(options: MachineOptions, nowMs: number) {
     this.#roster = new RosterMachine(options, nowMs);
-    this.#round = new RoundMachine(options.audit, options.maxSums);
+    this.#round = new RoundMachine(options.audit, options.room);
   }
 
   /** Why the process may not take part; undefined if it may. */

@@ -2,7 +2,7 @@
 // then a leaf for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
 //
 // Sums wait in memory for their neighbours, and memory is limited. So no range is given out whose sums, together with
-// all that is there or on its way, might not find room, in whatever order they come. What has to wait is given out later:
+// all that is there or on its way, might not find room, in whatever order they come:
 // - in fewer and larger ranges of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
 // - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
 //   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
@@ -12,7 +12,7 @@ import type { Answers, Unwitnessed } from './answers.ts';
 import { sumKey } from './attempts.ts';
 import type { Attempt, Attempts } from './attempts.ts';
 import { divideLeaves } from './divide-leaves.ts';
-import type { RoundPlan } from './events.ts';
+import type { RoundPlan, SumRoom } from './events.ts';
 import type { LeafFailures } from './leaf-failures.ts';
 import type { Pace } from './pace.ts';
 
@@ -26,8 +26,7 @@ export interface WorkSituation {
   readonly pace: Pace;
   /** The process of each worker. */
   readonly workers: ReadonlyMap<number, string>;
-  /** Sums of a piece for which there is memory, 1 or more, besides one that has just come. */
-  readonly maxSums: number;
+  readonly room: SumRoom;
   readonly nowMs: number;
 }
 
@@ -92,23 +91,25 @@ class Planner {
   }
 
   #findExpected(): readonly TreeNode[] | undefined {
-    const { maxSums, plan, trees } = this.#now;
+    const { room, plan, trees } = this.#now;
     const numLeaves = plan.leafRows.length;
-    if (plan.mode === 'collect' || maxSums >= mostEverHeld(numLeaves)) return undefined;
+    if (plan.mode === 'collect' || room.here >= mostEverHeld(numLeaves)) return undefined;
     const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
     const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
     return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
   }
 
-  /** Takes the ranges for given if their sums would find room; returns whether. */
+  /** Takes the ranges for given if their sums will find room; returns whether. */
   #admit(ranges: readonly Range[]): boolean {
-    if (!this.#expected) return true;
-    const { maxSums, plan } = this.#now;
+    const { room, plan } = this.#now;
+    if (plan.mode === 'collect') return true;
     const numLeaves = plan.leafRows.length;
+    const asked = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+    if (asked.some(({ length }) => length > Math.max(1, room.ofRange))) return false;
+    if (!this.#expected) return true;
     const missing = new Set(this.#missing);
-    const asked = ranges.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
-    const expected = [...this.#expected, ...asked];
-    if (mostHeld(numLeaves, (leaf) => !missing.has(leaf), expected) > maxSums) return false;
+    const expected = [...this.#expected, ...asked.flat()];
+    if (mostHeld(numLeaves, (leaf) => !missing.has(leaf), expected) > room.here) return false;
     this.#expected = expected;
     return true;
   }

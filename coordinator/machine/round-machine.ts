@@ -13,7 +13,7 @@ import { Answers } from './answers.ts';
 import type { AuditPolicy } from './answers.ts';
 import { Attempts, isOpen, sumKey } from './attempts.ts';
 import type { Attempt } from './attempts.ts';
-import type { DigestKind, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
+import type { DigestKind, RoundCommand, RoundEvent, RoundPlan, SumName, SumRoom } from './events.ts';
 import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
@@ -41,7 +41,7 @@ const MAX_BEGINNINGS = 64;
 /** See the head of this file. One instance a run. */
 export class RoundMachine {
   readonly #policy: AuditPolicy;
-  readonly #maxSums: number;
+  readonly #room: SumRoom;
   readonly #pace = new Pace();
   readonly #attempts = new Attempts();
   /** The process of each worker. */
@@ -50,10 +50,9 @@ export class RoundMachine {
   #numRounds = 0;
   #nextSlot = 1;
 
-  /** `maxSums`: see `WorkSituation`. */
-  constructor(policy: AuditPolicy, maxSums = Infinity) {
+  constructor(policy: AuditPolicy, room: SumRoom = { here: Infinity, ofRange: Infinity }) {
     this.#policy = policy;
-    this.#maxSums = maxSums;
+    this.#room = room;
   }
 
   /** The kind of digest that a sum must come with; undefined if nobody waits for the sum. */
@@ -282,8 +281,8 @@ export class RoundMachine {
   #giveWork(nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver || round.isSpoilt || this.#workers.size === 0) return [];
-    const [attempts, pace, workers, maxSums] = [this.#attempts, this.#pace, this.#workers, this.#maxSums];
-    const work = planWork({ ...round, attempts, pace, workers, maxSums, nowMs });
+    const [attempts, pace, workers, room] = [this.#attempts, this.#pace, this.#workers, this.#room];
+    const work = planWork({ ...round, attempts, pace, workers, room, nowMs });
     const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
       const rows = rowsIn(round.plan, from, to);
       const asked = sumsOf(round.plan, from, to);

@@ -10,8 +10,9 @@ export class RoundDriver {
   nowMs = 0;
   round = 0;
 
-  constructor({ workers = 2, share = 0, maxSums = Infinity } = {}) {
-    this.machine = new RoundMachine({ share, random: () => 0.5 }, maxSums);
+  constructor({ workers = 2, share = 0, maxSums = Infinity, maxSumsOfRange = Infinity } = {}) {
+    const room = { here: maxSums, ofRange: maxSumsOfRange };
+    this.machine = new RoundMachine({ share, random: () => 0.5 }, room);
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
 

@@ -17,7 +17,7 @@ function crampedScenario(seed: number): Scenario {
     training: { ...training, leafRows },
     workers: [...workers, ...others, ...others],
     faultEveryMs: 100,
-    maxSums: chance.integer(1, 6),
+    room: { here: chance.integer(1, 6), ofRange: chance.pick([1, 2, 3, Infinity]) },
   };
 }
 

@@ -96,7 +96,7 @@ class Simulation {
   }
 
   #startCoordinator(): void {
-    const { training, minWorkers, waitMs, auditShare, maxSums, judgeMs, checkpointEvery } = this.#scenario;
+    const { training, minWorkers, waitMs, auditShare, room, judgeMs, checkpointEvery } = this.#scenario;
     this.#coordinator = new SimulatedCoordinator({
       clock: this.#clock,
       chance: this.#chance,
@@ -105,7 +105,7 @@ class Simulation {
       minWorkers,
       waitMs,
       auditShare,
-      maxSums,
+      room,
       judgeMs,
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),

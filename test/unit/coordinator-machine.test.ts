@@ -10,7 +10,7 @@ class Driver {
 
   constructor(minWorkers = 1) {
     const audit = { share: 0, random: () => 0.5 };
-    this.machine = new CoordinatorMachine({ minWorkers, waitMs: 1_000_000, audit, maxSums: Infinity }, 0);
+    this.machine = new CoordinatorMachine({ minWorkers, waitMs: 1_000_000, audit }, 0);
   }
 
   join(worker: number, pid = worker): MachineCommand[] {

@@ -22,7 +22,7 @@ function sumsOf(numLeaves: number): TreeNode[] {
 }
 
 /** What idle workers get, where nobody is at anything. */
-function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number): Work {
+function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfRange: number): Work {
   const pace = new Pace();
   const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
   for (const worker of workers) pace.join(worker, 1, 0);
@@ -35,7 +35,7 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number): W
     attempts: new Attempts(),
     pace,
     workers: new Map(workers.map((worker) => [worker, String(worker)])),
-    maxSums,
+    room: { here: maxSums, ofRange: maxSumsOfRange },
     nowMs: 0,
   });
 }
@@ -58,13 +58,14 @@ const situation = fc.integer({ min: 1, max: 24 }).chain((numLeaves) => {
     /** By piece, those that a lost worker sent. */
     sent: fc.array(sums, { minLength: 1, maxLength: 3 }),
     numWorkers: fc.integer({ min: 1, max: 5 }),
+    maxSumsOfRange: fc.constantFrom(1, 2, Infinity),
     /** Which sums of the ranges come before their workers are lost, too. */
     luck: fc.infiniteStream(fc.boolean()),
   });
 });
 
 test('whatever lost workers have left behind, a round ends with as much room as that takes', () => {
-  const complete = fc.property(situation, ({ numLeaves, sent, numWorkers, luck }) => {
+  const complete = fc.property(situation, ({ numLeaves, sent, numWorkers, maxSumsOfRange, luck }) => {
     const trees = sent.map((nodes) => {
       const tree: Tree = new ReductionTree(numLeaves);
       for (const node of nodes) tree.add(node, 0);
@@ -72,8 +73,10 @@ test('whatever lost workers have left behind, a round ends with as much room as 
     });
     const maxSums = Math.max(1, mostOf(trees));
     for (let turn = 0; !trees.every((tree) => tree.isComplete); turn++) {
-      const { ranges } = planFor(trees, numWorkers, maxSums);
-      const asked = ranges.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+      const { ranges } = planFor(trees, numWorkers, maxSums, maxSumsOfRange);
+      const sums = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+      expect(Math.max(...sums.map(({ length }) => length))).toBeLessThanOrEqual(maxSumsOfRange);
+      const asked = sums.flat();
       expect(asked).not.toEqual([]);
       expect(mostOf(trees, asked)).toBeLessThanOrEqual(maxSums);
       for (const tree of trees) {

@@ -33,6 +33,24 @@ describe('where memory is short', () => {
     ]);
   });
 
+  test('a range comes back as no more sums than its worker has room for', () => {
+    const rangesFor = (maxSumsOfRange: number): number[][] =>
+      rangesOf(new RoundDriver({ workers: 3, maxSumsOfRange }).start(8)).map(([, from, to]) => [
+        from as number,
+        to as number,
+      ]);
+    expect(rangesFor(2)).toEqual([
+      [0, 3],
+      [3, 6],
+      [6, 8],
+    ]);
+    expect(rangesFor(1)).toEqual([
+      [0, 4],
+      [4, 6],
+      [6, 8],
+    ]);
+  });
+
   test('a part of a lost range that came by itself waits for its neighbours, not for more', () => {
     const driver = new RoundDriver({ workers: 3, maxSums: 3 });
     expect(rangesOf(driver.start(8))).toEqual([
