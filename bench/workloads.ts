@@ -1,5 +1,6 @@
 // The benchmark workloads: models and batches as the field quotes them, on synthetic data of the same shape.
 import type { Batch } from '../coordinator/compute.ts';
+import { planMemory } from '../coordinator/memory-plan.ts';
 import type { PreparedRun } from '../coordinator/prepare.ts';
 import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
@@ -84,7 +85,9 @@ export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
   const model = resolveModel(config.model, workload.inputShape);
   const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);
-  return { config, kernelModule, kernels, memory, math, data: dataOf(dataset), model, plan };
+  const data = dataOf(dataset);
+  const memoryPlan = planMemory({ config, data, model, plan }, false);
+  return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
 }
 
 /** Rows [step * batchSize, ...) of a synthetic run, around its end. */

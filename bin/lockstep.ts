@@ -12,7 +12,7 @@ import type { TrainBenchArguments } from '../bench/train.ts';
 import { printData } from './data-output.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { ReplayArguments } from './replay-command.ts';
-import { Interrupted } from './runtime.ts';
+import { Interrupted, orUncaught } from './runtime.ts';
 import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 
@@ -196,7 +196,7 @@ async function runCommandLine(argv: readonly string[]): Promise<void> {
 async function main(argv: readonly string[]): Promise<number> {
   try {
     checkFailpoints();
-    await runCommandLine(argv);
+    await orUncaught(() => runCommandLine(argv));
     return EXIT.done;
   } catch (error) {
     if (error instanceof CommanderError) return EXIT.usage;

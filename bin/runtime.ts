@@ -34,6 +34,12 @@ export interface Runtime extends Output {
  */
 const SAME_WISH_MS = 1000;
 
+/** What a command that ends in an orderly way needs at most: its last checkpoint has a minute. */
+const ORDERLY_END_MS = 120_000;
+
+/** Ends the command at hand, if it is one that can be told to end. */
+let abortCommand: ((reason: Error) => void) | undefined;
+
 const LOG_LEVELS = [
   'silent',
   'fatal',
@@ -85,5 +91,37 @@ export function createRuntime(): Runtime {
   // Ctrl-C and `timeout` reach a local worker as well as its coordinator, which alone decides what they mean.
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, process.send ? () => undefined : stop);
   process.once('disconnect', () => controller.abort(new Interrupted('SIGTERM')));
+  abortCommand = (reason) => controller.abort(reason);
   return { ...output, log, signal: controller.signal };
+}
+
+/**
+ * Runs a command. An error that nobody caught, of a timer, a stream or a library, ends it as a signal does: a run saves
+ * its checkpoint, tells its workers and closes its records. Rejects with that error then.
+ */
+export async function orUncaught(command: () => Promise<void>): Promise<void> {
+  let first: Error | undefined;
+  const deserted = new Promise<never>((_, reject) => {
+    process.on('uncaughtException', (error) => {
+      // What comes after the first one comes of it.
+      if (first) return;
+      const cause = error instanceof Error ? error : new Error(String(error));
+      first = cause;
+      const desert = (): void => {
+        reject(cause);
+        setImmediate(() => process.exit());
+      };
+      if (!abortCommand) return desert();
+      abortCommand(cause);
+      // Of a command that waits for what will never come, and of one that takes too long.
+      process.once('beforeExit', desert);
+      setTimeout(desert, ORDERLY_END_MS).unref();
+    });
+  });
+  try {
+    await Promise.race([command(), deserted]);
+  } catch (error) {
+    throw first ?? error;
+  }
+  if (first) throw first;
 }

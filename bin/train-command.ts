@@ -41,7 +41,7 @@ export interface CoordinatorArguments extends RunArguments {
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
   const workforce = localWorkforce(args.workers, args.threads, program);
-  await runCommand(config, args, () => workforce);
+  await runCommand(config, args, () => workforce, workforce.kind === 'inProcess');
 }
 
 /** Trains with workers that join over the network. */
@@ -58,6 +58,7 @@ async function runCommand(
   path: string,
   args: RunArguments,
   chooseWorkforce: (runtime: Runtime) => Workforce,
+  computesHere = false,
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
   const { config } = await loadConfig({ path, overrides: args.set });
@@ -69,7 +70,8 @@ async function runCommand(
     allowOlder: args.allowOlder ?? false,
   };
   if (args.dryRun) {
-    const plan = await dryRun({ config, ...resuming, warn: (message) => runtime.log.warn(message) });
+    const warn = (message: string): void => runtime.log.warn(message);
+    const plan = await dryRun({ config, ...resuming, computesHere, warn });
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);

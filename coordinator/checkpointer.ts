@@ -45,42 +45,54 @@ export class Checkpointer implements ProgressKeeper {
   readonly #options: CheckpointerOptions;
   #progress: TrainingProgress;
   #saved: TrainingProgress;
+  /** Optimizer steps of the state where the progress stands. */
+  #optimizerSteps: number;
   #savedMs: number;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
     this.#progress = options.start;
     this.#saved = options.start;
+    this.#optimizerSteps = options.state.step;
     this.#savedMs = performance.now();
   }
 
   afterStep(progress: TrainingProgress): void {
-    this.#progress = progress;
+    this.#reach(progress);
     const { everySteps, everySeconds } = this.#options.config;
     const isDue = everySteps !== undefined && this.#stepOf(progress) % everySteps === 0;
     if (isDue || performance.now() - this.#savedMs >= 1000 * everySeconds) this.#save(false);
   }
 
   afterEpoch(progress: TrainingProgress, isBest: boolean): void {
-    this.#progress = progress;
+    this.#reach(progress);
     if (isBest || progress.history.length % this.#options.config.everyEpochs === 0) this.#save(isBest);
   }
 
   /** The state is back where this progress stood, which needs no saving. */
   wentBack(progress: TrainingProgress): void {
-    this.#progress = progress;
+    this.#reach(progress);
     this.#saved = progress;
   }
 
-  /** Saves where the training stands, unless that is saved already, and waits until it is on the disk. */
+  /**
+   * Saves where the training stands, unless that is saved already, and waits until it is on the disk. A state that was
+   * on its way to another point when the run ended is not saved: what is there is what to go on from.
+   */
   async finish(): Promise<void> {
-    if (this.#progress !== this.#saved) this.#save(false);
+    const isThere = this.#options.state.step === this.#optimizerSteps;
+    if (isThere && this.#progress !== this.#saved) this.#save(false);
     await this.#options.store.flush();
   }
 
   /** Whether the run can go on from somewhere: not if it ended before its first step. */
   async hasSaved(): Promise<boolean> {
     return (await this.#options.store.list()).length > 0;
+  }
+
+  #reach(progress: TrainingProgress): void {
+    this.#progress = progress;
+    this.#optimizerSteps = this.#options.state.step;
   }
 
   #save(isBest: boolean): void {

@@ -2,6 +2,7 @@
 // the next weights goes out as soon as its gradient is complete, while others still come in.
 import { leafBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
+import { failpoint } from '../src/failpoint.ts';
 import type { LimitedLog } from '../src/limited-log.ts';
 import { MAX_LEAVES } from '../src/limits.ts';
 import { isOutOfMemory } from '../src/memory.ts';
@@ -16,6 +17,7 @@ import { treeSum } from '../src/tree.ts';
 import { ActiveRound } from './active-round.ts';
 import type { RoundTask } from './active-round.ts';
 import { AwakeClock } from './awake-clock.ts';
+import { closeAll } from './close-all.ts';
 import { evaluationLeafRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import { EncodedWeights } from './encoded-weights.ts';
@@ -111,7 +113,7 @@ export class Cluster implements Compute {
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
-    this.#ticker = setInterval(() => this.#handle({ type: 'tick' }), TICK_MS);
+    this.#ticker = setInterval(() => this.guard(() => this.#handle({ type: 'tick' })), TICK_MS);
   }
 
   get numWorkers(): number {
@@ -154,8 +156,21 @@ export class Cluster implements Compute {
     this.#handle({ type: 'outOfMemory', process: processName(process) });
   }
 
+  /**
+   * Does what a socket, a timer or a process brings. Nobody waits there for what it throws: the round under way fails
+   * with it, and so the run ends as it does for any other reason.
+   */
+  readonly guard = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      this.fail(error);
+    }
+  };
+
   /** Ends the round under way and every later one: nothing can compute any more. */
-  fail(error: Error): void {
+  fail(cause: unknown): void {
+    const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#fatal ??= error;
     this.#active?.reject(error);
     this.#active = undefined;
@@ -199,13 +214,14 @@ export class Cluster implements Compute {
   async close(reason: string, isOver: boolean): Promise<void> {
     clearInterval(this.#ticker);
     this.#sessions.finish(reason, isOver || this.#options.ownsWorkers);
-    for (const closer of this.#closers.splice(0)) await closer();
+    await closeAll(this.#closers.splice(0));
   }
 
   /** Handles a message about a round. */
   receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
     this.counters.bytesReceived += body.byteLength;
     const { run } = message;
+    failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
     if (run !== this.#options.run)
       return session.evict(CLOSE.protocol, `answered for another run, ${quoteValue(run)}`);
     if (!this.#machine.owes(session.id, message))
@@ -274,7 +290,7 @@ export class Cluster implements Compute {
         this.#carryOutOne(command, store);
       } catch (error) {
         // A diverged step, a full memory: the round cannot end well, and whoever waits for it must know.
-        return this.fail(error instanceof Error ? error : new Error(String(error)));
+        return this.fail(error);
       }
     }
   }
@@ -398,7 +414,7 @@ export class Cluster implements Compute {
       const digests = referee.judge({ kind: round.kind, batch: round.batch, node, digest });
       this.#handle({ type: 'judged', round: number, node, digests });
     };
-    judge().catch((error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))));
+    judge().catch((error: unknown) => this.fail(error));
   }
 
   #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {

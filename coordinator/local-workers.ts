@@ -21,6 +21,8 @@ export interface LocalWorkersOptions {
   readonly onOutOfMemory: (pid: number) => void;
   /** Told when the last worker has died for good. */
   readonly onAllGone: (reason: string) => void;
+  /** See `Cluster.guard`. */
+  readonly guard: (work: () => void) => void;
 }
 
 /** Every core computes, so a worker's garbage collector gets no helper threads: they cost more than they save. */
@@ -56,7 +58,7 @@ export class LocalWorkers {
   }
 
   #start(index: number, numRestarts: number): void {
-    const { url, threads, token, program, log } = this.#options;
+    const { url, threads, token, program, log, guard } = this.#options;
     const child = spawn(
       process.execPath,
       [...NODE_FLAGS, program, 'worker', url, '--threads', String(threads)],
@@ -69,20 +71,25 @@ export class LocalWorkers {
     this.#children.add(child);
     if (child.pid !== undefined) offerToKernel(child.pid);
     if (child.stderr) {
+      // What it has to say may be lost, and nothing else is.
+      child.stderr.on('error', (error) => log.warn(`worker process ${index}: ${error.message}`));
       createInterface({ input: child.stderr }).on('line', (line) =>
         log.warn(`worker process ${index}: ${line}`),
       );
     }
     const life = { index, numRestarts, startedMs: performance.now() };
-    child.once('error', (error) => this.#exited(child, life, error.message));
-    child.once('exit', (code, signal) => {
-      const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
-      if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
-      const how = signal ?? `exit code ${code}`;
-      // One that was banned would come back as another process, with the same memory.
-      const isRefused = code === EXIT.network;
-      this.#exited(child, life, isOutOfMemory ? `${how}, out of memory` : how, isRefused);
-    });
+    // More than once: a signal may fail as well as the start.
+    child.on('error', (error) => guard(() => this.#exited(child, life, error.message)));
+    child.once('exit', (code, signal) => guard(() => this.#ended(child, life, code, signal)));
+  }
+
+  #ended(child: ChildProcess, life: Life, code: number | null, signal: NodeJS.Signals | null): void {
+    const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
+    if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
+    const how = signal ?? `exit code ${code}`;
+    // One that was banned would come back as another process, with the same memory.
+    const isRefused = code === EXIT.network;
+    this.#exited(child, life, isOutOfMemory ? `${how}, out of memory` : how, isRefused);
   }
 
   #exited(child: ChildProcess, { index, ...life }: Life, how: string, isRefused = false): void {

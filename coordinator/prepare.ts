@@ -1,7 +1,7 @@
 // From a checked config to everything that training needs in this process: data, model, weights. All that
 // can be wrong with a run is found here, before any process starts.
 import type { Config } from '../src/config/schema.ts';
-import { blobByteLength, targetView } from '../src/data/dataset.ts';
+import { targetView } from '../src/data/dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { HostMath } from '../src/kernels/host-math.ts';
 import { loadData } from '../src/data/load.ts';
@@ -18,15 +18,16 @@ import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { LOSS } from '../src/metrics/definitions.ts';
-import { MEMORY_LIMIT_BYTES, Memory, formatBytes } from '../src/memory.ts';
+import { Memory } from '../src/memory.ts';
 import { describeModel, resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
-import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { readRegularFile } from '../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../src/safetensors.ts';
 import type { Evaluation } from './compute.ts';
 import { monitoredValue } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
+import { planMemory } from './memory-plan.ts';
+import type { MemoryPlan } from './memory-plan.ts';
 import { requireLimits } from './require-limits.ts';
 import { TrainingState } from './training-state.ts';
 
@@ -40,6 +41,13 @@ export interface PreparedRun {
   readonly data: LoadedData;
   readonly model: Model;
   readonly plan: EnginePlan;
+  readonly memoryPlan: MemoryPlan;
+}
+
+/** How a run is prepared, besides its config. */
+export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
+  /** Whether this process computes alone, without workers. */
+  readonly computesHere?: boolean | undefined;
 }
 
 /**
@@ -50,7 +58,7 @@ export interface PreparedRun {
 export async function prepareRun(
   config: Config,
   warn: (message: string) => void,
-  { fitted, arrays }: Pick<LoadRequest, 'fitted' | 'arrays'> = {},
+  { fitted, arrays, computesHere = false }: PrepareOptions = {},
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
@@ -63,8 +71,8 @@ export async function prepareRun(
   // Of a training that is over, nothing is cut into batches any more.
   if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
   const plan = planEngine(model, config.batchSize, config.shards);
-  requireMemory(config, model, plan, data);
-  const prepared = { config, kernelModule, kernels, memory, math, data, model, plan };
+  const memoryPlan = planMemory({ config, model, plan, data }, computesHere);
+  const prepared = { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
   if (!fitted) {
     requireLimits(prepared);
     await requireMonitor(prepared);
@@ -144,23 +152,4 @@ function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, neede
   const lacksFirst = targetView(dataset).every((label) => label > 0);
   if (!lacksFirst || outputs !== layout.numClasses - 1) return advice;
   return `number the labels from 0 (they run from 1 to ${outputs}), or ${advice}: class 0 then never occurs`;
-}
-
-/** Refuses what neither coordinator nor worker could lay out in 4 GiB. */
-function requireMemory(config: Config, model: Model, plan: EnginePlan, data: LoadedData): void {
-  const { weights, packedWeights, gradients, activations, scratch } = plan.bytes;
-  const dataset = blobByteLength(data.dataset.layout);
-  const worker = weights + packedWeights + gradients + activations + scratch + dataset;
-  const optimizer = optimizerBytes(model.numParameters, config.optimizer);
-  // Best weights, averaged ones, and the sums of gradients of two workers.
-  const coordinator = optimizer + (config.ema ? 4 : 3) * gradients;
-  const largest = Math.max(worker, coordinator);
-  if (largest <= MEMORY_LIMIT_BYTES) return;
-  const parts = `weights ${formatBytes(gradients)}, optimizer state ${formatBytes(optimizer)}, activations ${formatBytes(activations)}, dataset ${formatBytes(dataset)}`;
-  throw new LockstepError({
-    category: 'usage',
-    code: 'E_TOO_LARGE',
-    message: `the run needs ${formatBytes(largest)} in one process (${parts}); WebAssembly can address 4 GiB`,
-    help: 'use fewer units, more shards or a smaller dataset',
-  });
 }

@@ -7,10 +7,11 @@ import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
-import { optimizerBytes } from '../src/optimizer/optimizer.ts';
 import { type Checkpointer } from './checkpointer.ts';
+import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
 import type { Listener } from './listener.ts';
+import { checkpointBytes } from './memory-plan.ts';
 import { openPort, startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
@@ -75,8 +76,9 @@ async function runOn(
   options: RunOptions,
   startedMs: number,
 ): Promise<FinishedRun> {
-  const { arrays, config, log, resume, signal } = options;
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays });
+  const { arrays, config, log, resume, signal, workforce } = options;
+  const computesHere = workforce.kind === 'inProcess';
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, computesHere });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
@@ -106,11 +108,9 @@ function isSamePath(chosen: string | undefined, directory: string): boolean {
 }
 
 /** Records, the model and, if there are to be any, two checkpoints: one stays while the next is written. */
-function bytesNeeded({ config, model: { numParameters } }: PreparedRun): number {
-  const model = 4 * numParameters;
-  // The optimizer keeps parameters and state twice, a checkpoint once; with the best weights, and averaged ones.
-  const checkpoint = optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * model;
-  return RECORD_BYTES + model + (config.checkpoint ? 2 * checkpoint : 0);
+function bytesNeeded(prepared: PreparedRun): number {
+  const model = 4 * prepared.model.numParameters;
+  return RECORD_BYTES + model + (prepared.config.checkpoint ? 2 * checkpointBytes(prepared) : 0);
 }
 
 /** What a run in its directory starts from. */
@@ -146,6 +146,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
   const recorder = directory.openRecords(() => new RunRecorder(records));
   let compute: Compute | undefined;
   let summary: Summary | undefined;
+  let hasFailed = false;
   let canGoOn = false;
   try {
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
@@ -165,13 +166,20 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
+    hasFailed = true;
     if (!summary) canGoOn = await salvage(error, { keeper, directory, prepared, state, log });
     throw error;
   } finally {
-    recorder.endProgress();
-    await compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn);
-    await recorder.close(summary);
-    logFile.close();
+    await closeAll([
+      () => recorder.endProgress(),
+      () => compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn),
+      () => recorder.close(summary),
+      () => logFile.close(),
+    ]).catch((error: unknown) => {
+      // What ended the run is what the user must hear about.
+      if (!hasFailed) throw error;
+      log.error(`could not close what the run had open: ${(error as Error).message}`);
+    });
   }
 }
 
@@ -238,7 +246,7 @@ async function salvage(
   };
   // Weights on their way to infinity are not what anybody wants to go on from.
   const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
-  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved())) {
+  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved().catch(() => false))) {
     log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
   }
   if (state.hasBest) {

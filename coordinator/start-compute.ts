@@ -125,6 +125,7 @@ async function startCluster(
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
     ownsWorkers: isLocal,
     audit: { share: prepared.config.audit.share, random: secretDraw },
+    room: prepared.memoryPlan.room,
     joinHint: () => hint,
     createReferee: () => createReferee(prepared, state),
     onJoined: (session) => {
@@ -135,7 +136,7 @@ async function startCluster(
     },
     onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
   });
-  const onAbort = (): void => cluster.fail(signal.reason as Error);
+  const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
@@ -143,13 +144,15 @@ async function startCluster(
     let numSessions = 0;
     const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
     const listener = options.listener ?? (await listen(loopback));
-    listener.admit((connection) => void new WorkerSession(++numSessions, connection, context));
+    listener.admit((connection) =>
+      cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
+    );
     if (isLocal) {
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
       const onOutOfMemory = (pid: number): void => cluster.ranOutOfMemory({ host: os.hostname(), pid });
-      const told = { onAllGone, onOutOfMemory };
+      const told = { onAllGone, onOutOfMemory, guard: cluster.guard };
       const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
     } else {
@@ -198,6 +201,7 @@ async function sessionContext(
     chunks: new ChunkDesk(blob, sha256),
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
+    guard: cluster.guard,
     banOf: (process) => cluster.banOf(process),
     onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),

@@ -8,10 +8,11 @@ interface Slot {
   lossSum: number;
 }
 
-/** Buffers by slot number. Freed ones are used again for the same piece, so memory stops growing early. */
+/** Buffers by slot number. Freed ones are used again for pieces of the same length, so memory stops growing early. */
 export class SumSlots {
   readonly #memory: Memory;
   readonly #model: Model;
+  /** By length. */
   readonly #free = new Map<number, number[]>();
   readonly #slots = new Map<number, Slot>();
 
@@ -22,15 +23,16 @@ export class SumSlots {
 
   /** An unused buffer for a piece. */
   take(piece: number): number {
-    const free = this.#free.get(piece)?.pop();
-    return free ?? this.#memory.allocate(4 * (this.#model.pieces[piece]?.length ?? 0), 'sums of gradients');
+    const length = this.#lengthOf(piece);
+    return this.#free.get(length)?.pop() ?? this.#memory.allocate(4 * length, 'sums of gradients');
   }
 
   /** Returns a buffer that got no slot, or whose slot is forgotten. */
   giveBack(piece: number, address: number): void {
-    const free = this.#free.get(piece);
+    const length = this.#lengthOf(piece);
+    const free = this.#free.get(length);
     if (free) free.push(address);
-    else this.#free.set(piece, [address]);
+    else this.#free.set(length, [address]);
   }
 
   store(slot: number, piece: number, address: number, lossSum: number): void {
@@ -51,5 +53,9 @@ export class SumSlots {
 
   forgetAll(): void {
     for (const slot of [...this.#slots.keys()]) this.forget(slot);
+  }
+
+  #lengthOf(piece: number): number {
+    return this.#model.pieces[piece]?.length ?? 0;
   }
 }

@@ -48,6 +48,8 @@ export interface SessionContext {
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
   /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
   readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
+  /** See `Cluster.guard`. */
+  readonly guard: (work: () => void) => void;
 }
 
 /** A worker greets at once. */
@@ -81,9 +83,9 @@ export class WorkerSession implements ChunkReader {
     this.#connection = connection;
     this.#context = context;
     this.#joinTimer = this.#startTimer(GREETING_DEADLINE_MS, 'did not say hello');
-    connection.onMessage((data) => this.#receive(data));
+    connection.onMessage((data) => context.guard(() => this.#receive(data)));
     connection.onClose((code, reason) =>
-      this.#end(this.#goodbye ?? (reason || `connection closed (code ${code})`)),
+      context.guard(() => this.#end(this.#goodbye ?? (reason || `connection closed (code ${code})`))),
     );
   }
 
@@ -168,7 +170,7 @@ export class WorkerSession implements ChunkReader {
 
   #dismiss(reason: string): void {
     this.#goodbye = reason;
-    queueMicrotask(() => this.#end(reason));
+    queueMicrotask(() => this.#context.guard(() => this.#end(reason)));
   }
 
   #sendMessage(message: CoordinatorMessage): void {
@@ -177,7 +179,7 @@ export class WorkerSession implements ChunkReader {
 
   #startTimer(deadlineMs: number, what: string): NodeJS.Timeout {
     const evict = (): void => this.evict(CLOSE.timeout, `${what} for ${deadlineMs / 1000} s`);
-    return setTimeout(evict, deadlineMs).unref();
+    return setTimeout(() => this.#context.guard(evict), deadlineMs).unref();
   }
 
   #receive(data: Buffer): void {

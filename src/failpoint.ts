@@ -9,6 +9,7 @@ import { LockstepError } from './errors.ts';
 
 /** Every place there is, with what has just happened or is about to happen there. */
 export const FAILPOINTS = {
+  'coordinator.receive': 'when a result of a worker has come, before anything is made of it',
   'coordinator.afterStep': 'after a step is committed, and its checkpoint begun if one is due',
   'coordinator.afterEpoch': 'after an epoch is validated, and its checkpoint begun',
   'checkpoint.write': 'before each slice of a file that is written durably',
@@ -54,7 +55,7 @@ export class Failpoints {
 
   /**
    * Carries out what the rules say for this place: `kill` (SIGKILL to this process), `exit=CODE` (of a thread: ends the
-   * thread), `throw` or `throw=EIO` (an error, with that code), `sleep=MS` (blocks the thread, as a stalled one is
+   * thread), `throw` or `throw=EIO` (an error, with that code), `uncaught` (an error out of everybody's reach), `sleep=MS` (blocks the thread, as a stalled one is
    * blocked), `fill=MIB` (takes so much of the heap, and keeps it). Any other action is returned, with its argument, as
    * it was written: `nan`, `add=1`.
    */
@@ -115,10 +116,19 @@ function perform({ name, action, argument }: Rule): string | undefined {
       fill(Number(argument));
       return undefined;
     case 'throw':
-      throw Object.assign(new Error(`${argument ?? 'error'} made by failpoint ${name}`), { code: argument });
+      throw madeUp(name, argument);
+    case 'uncaught':
+      setImmediate(() => {
+        throw madeUp(name, argument);
+      });
+      return undefined;
     default:
       return argument === undefined ? action : `${action}=${argument}`;
   }
+}
+
+function madeUp(name: string, code: string | undefined): Error {
+  return Object.assign(new Error(`${code ?? 'error'} made by failpoint ${name}`), { code });
 }
 
 function block(milliseconds: number): void {

@@ -23,6 +23,13 @@ export function leavesUnder(node: TreeNode, numLeaves: number): { from: number; 
   return { from: node.index * width, to: Math.min((node.index + 1) * width, numLeaves) };
 }
 
+/** The level of the root. */
+export function heightOf(numLeaves: number): number {
+  let level = 0;
+  while (2 ** level < numLeaves) level++;
+  return level;
+}
+
 /** True for a node that holds the sum of all leaves. */
 export function isRoot(node: TreeNode, numLeaves: number): boolean {
   return node.index === 0 && 2 ** node.level >= numLeaves;
@@ -114,6 +121,11 @@ export class ReductionTree<Slot> {
     return this.isComplete ? this.#held[0]?.slot : undefined;
   }
 
+  /** The nodes whose sums are held, in order. */
+  get nodes(): readonly TreeNode[] {
+    return this.#held.map(({ node }) => node);
+  }
+
   /** True when all leaves of the node are in held sums already: the offer is a duplicate. */
   covers(node: TreeNode): boolean {
     const { from, to } = leavesUnder(node, this.numLeaves);
@@ -173,6 +185,48 @@ export class ReductionTree<Slot> {
     );
     return at < 0 ? undefined : this.#held.splice(at, 1)[0];
   }
+}
+
+/** What may become of the leaves under a node. */
+interface Prospect {
+  /** The most sums held below the node while they are not yet one; -Infinity where they are one for good. */
+  readonly apart: number;
+  /** Sums held once they are one; -Infinity where they cannot become one. */
+  readonly whole: number;
+}
+
+const MISSING: Prospect = { apart: 0, whole: -Infinity };
+const PRESENT: Prospect = { apart: -Infinity, whole: 1 };
+
+/**
+ * The most sums that a tree of `numLeaves` may have to hold at once: the leaves for which `isPresent` are in held sums,
+ * and of the lifted nodes `expected` any may come, in any order, or never. A sum that has just come is not counted.
+ */
+export function mostHeld(
+  numLeaves: number,
+  isPresent: (leaf: number) => boolean,
+  expected: readonly TreeNode[],
+): number {
+  const names = new Set(expected.map(({ level, index }) => `${level}/${index}`));
+  const prospect = (level: number, index: number): Prospect => {
+    const below = level === 0 ? (isPresent(index) ? PRESENT : MISSING) : together(level - 1, 2 * index);
+    return names.has(`${level}/${index}`) && below !== PRESENT ? { ...below, whole: 1 } : below;
+  };
+  const together = (level: number, leftIndex: number): Prospect => {
+    const left = prospect(level, leftIndex);
+    if ((leftIndex + 1) * 2 ** level >= numLeaves) return left;
+    const right = prospect(level, leftIndex + 1);
+    if (left === PRESENT && right === PRESENT) return PRESENT;
+    const apart = Math.max(left.apart + Math.max(right.apart, right.whole), left.whole + right.apart);
+    return { apart, whole: left.whole + right.whole === 2 ? 1 : -Infinity };
+  };
+  const root = prospect(heightOf(numLeaves), 0);
+  return Math.max(root.apart, root.whole);
+}
+
+/** What `mostHeld` is at most: one of every two leaves. */
+export function mostEverHeld(numLeaves: number): number {
+  return Math.ceil(numLeaves / 2);
 }
 
 /**

@@ -11,6 +11,7 @@ import type {
   RoundEvent,
   RoundPlan,
   SumName,
+  SumRoom,
   WorkerProcess,
 } from './events.ts';
 import { processName, RosterMachine } from './roster-machine.ts';
@@ -20,6 +21,8 @@ import { RoundMachine } from './round-machine.ts';
 /** What a machine is told. */
 export interface MachineOptions extends RosterOptions {
   readonly audit: AuditPolicy;
+  /** Default: for any number. */
+  readonly room?: SumRoom | undefined;
 }
 
 /** What comes from outside. */
@@ -41,7 +44,7 @@ export class CoordinatorMachine {
 
   constructor(options: MachineOptions, nowMs: number) {
     this.#roster = new RosterMachine(options, nowMs);
-    this.#round = new RoundMachine(options.audit);
+    this.#round = new RoundMachine(options.audit, options.room);
   }
 
   /** Why the process may not take part; undefined if it may. */

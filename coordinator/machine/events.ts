@@ -11,6 +11,14 @@ export interface RoundPlan {
   readonly leafRows: readonly number[];
 }
 
+/** Sums of one piece that there is memory for. */
+export interface SumRoom {
+  /** In the coordinator, 1 or more, beside one that has just come. */
+  readonly here: number;
+  /** In a worker, of one range; a range that comes back as a single sum is always given out. */
+  readonly ofRange: number;
+}
+
 /** Names a range that was given out. */
 export interface RangeName {
   readonly round: number;

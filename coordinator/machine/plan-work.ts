@@ -1,13 +1,19 @@
 // Who computes what next: leaves that nobody has, sums that want a second witness, copies of what is late, and now and
 // then a leaf for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
-import { leavesUnder } from '../../src/tree.ts';
+//
+// Sums wait in memory for their neighbours, and memory is limited. So no range is given out whose sums, together with
+// all that is there or on its way, might not find room, in whatever order they come:
+// - in fewer and larger ranges of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
+// - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
+//   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
+import { leavesUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
 import type { ReductionTree, TreeNode } from '../../src/tree.ts';
 import type { Answers, Unwitnessed } from './answers.ts';
 import { sumKey } from './attempts.ts';
 import type { Attempt, Attempts } from './attempts.ts';
 import { divideLeaves } from './divide-leaves.ts';
 import type { Share } from './divide-leaves.ts';
-import type { RoundPlan } from './events.ts';
+import type { RoundPlan, SumRoom } from './events.ts';
 import type { LeafFailures } from './leaf-failures.ts';
 import type { Pace } from './pace.ts';
 
@@ -21,6 +27,7 @@ export interface WorkSituation {
   readonly pace: Pace;
   /** The process of each worker. */
   readonly workers: ReadonlyMap<number, string>;
+  readonly room: SumRoom;
   /** When the round began. */
   readonly beganMs: number;
   readonly nowMs: number;
@@ -33,10 +40,14 @@ export interface Work {
   readonly toJudge: readonly TreeNode[];
 }
 
-interface Range {
-  readonly worker: number;
+/** Leaves [from, to). */
+interface LeafRun {
   readonly from: number;
   readonly to: number;
+}
+
+interface Range extends LeafRun {
+  readonly worker: number;
 }
 
 /** A range is late after this many times the expected time... */
@@ -54,8 +65,8 @@ const SPEED_VALID_MS = 2_000;
 /** See the head of this file. */
 export function planWork(situation: WorkSituation): Work {
   const planner = new Planner(situation);
-  const open = planner.openLeaves();
-  if (open.length > 0) return { ranges: planner.divideOpen(open), toJudge: [] };
+  const ranges = planner.divideOpen();
+  if (ranges.length > 0) return { ranges, toJudge: [] };
   if (planner.idle.length === 0 && !planner.hasUnwitnessed) return { ranges: [], toJudge: [] };
   const witnesses = planner.findWitnesses();
   return { ranges: [...witnesses.ranges, ...planner.copyLate(witnesses.ranges)], toJudge: witnesses.toJudge };
@@ -67,6 +78,8 @@ class Planner {
   readonly #dependable: readonly number[];
   readonly #missing: readonly number[];
   readonly #unwitnessed: readonly Unwitnessed[];
+  /** Sums that are there or on their way; undefined where there is room for any. */
+  #expected: readonly TreeNode[] | undefined;
   /** Workers that have nothing to do. */
   idle: number[];
 
@@ -80,28 +93,51 @@ class Planner {
     this.idle = this.#dependable.filter((worker) => !busy.has(worker));
     this.#missing = missingLeaves(situation.trees);
     this.#unwitnessed = situation.answers.unwitnessed(situation.plan.leafRows.length);
+    this.#expected = this.#findExpected();
+  }
+
+  #findExpected(): readonly TreeNode[] | undefined {
+    const { room, plan, trees } = this.#now;
+    const numLeaves = plan.leafRows.length;
+    if (plan.mode === 'collect' || room.here >= mostEverHeld(numLeaves)) return undefined;
+    const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
+    return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
+  }
+
+  /** Takes the ranges for given if their sums will find room; returns whether. */
+  #admit(ranges: readonly Range[]): boolean {
+    const { room, plan } = this.#now;
+    if (plan.mode === 'collect') return true;
+    const numLeaves = plan.leafRows.length;
+    const asked = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+    if (asked.some(({ length }) => length > Math.max(1, room.ofRange))) return false;
+    if (!this.#expected) return true;
+    const missing = new Set(this.#missing);
+    const expected = [...this.#expected, ...asked.flat()];
+    if (mostHeld(numLeaves, (leaf) => !missing.has(leaf), expected) > room.here) return false;
+    this.#expected = expected;
+    return true;
   }
 
   get hasUnwitnessed(): boolean {
     return this.#unwitnessed.length > 0;
   }
 
-  /** Missing leaves that nobody computes. */
-  openLeaves(): number[] {
-    return this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
-  }
-
   /**
-   * Among idle workers or, where none of them will do, all: a worker queues what it is given. Newcomers prove themselves
-   * on copies, where others have: one that hangs then holds up nobody.
+   * Missing leaves that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
+   * given. None where there is no room for their sums now. Newcomers prove themselves on copies, where others have: one
+   * that hangs then holds up nobody.
    */
-  divideOpen(leaves: readonly number[]): Range[] {
+  divideOpen(): Range[] {
+    const leaves = this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
     const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
     const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
     if (!this.#dependable.some(isProven)) newcomers.clear();
     const isKnown = (worker: number): boolean => !newcomers.has(worker);
     const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
-    const ranges = this.#divide(leaves, ...known, this.idle, this.#dependable);
+    const ranges = this.#divide(leaves, [...known, this.idle, this.#dependable]);
+    if (ranges.length === 0) return [];
     return [
       ...ranges,
       ...this.#tryNewcomers([...newcomers], ranges, leaves),
@@ -114,7 +150,8 @@ class Planner {
     const waiting = newcomers.filter((worker) => !ranges.some((range) => range.worker === worker));
     return waiting.slice(0, leaves.length).flatMap((worker, index): Range[] => {
       const leaf = leaves[leaves.length - 1 - index] as number;
-      return this.#hasFailed(leaf, worker) ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+      const copy = [{ worker, from: leaf, to: leaf + 1 }];
+      return !this.#hasFailed(leaf, worker) && this.#admit(copy) ? copy : [];
     });
   }
 
@@ -128,7 +165,8 @@ class Planner {
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
       !this.#hasFailed(leaf, worker);
     const [worker] = this.idle.filter(isLeftOut).sort((a, b) => pace.beganMs(a, 0) - pace.beganMs(b, 0));
-    return worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    const copy = worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    return this.#admit(copy) ? copy : [];
   }
 
   /** Gives each sum that wants one a second witness, or the coordinator if no other worker will do. */
@@ -143,6 +181,7 @@ class Planner {
       const worker = leastOf(able, loads);
       const { from, to } = leavesUnder(sum.node, plan.leafRows.length);
       if (worker !== undefined) {
+        if (!this.#admit([{ worker, from, to }])) continue;
         loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
         extend(chosen, { worker, from, to }, plan.mode === 'collect');
       } else if (able.every((busy) => this.#isLate(busy))) toJudge.push(sum.node);
@@ -176,16 +215,18 @@ class Planner {
   copyLate(given: readonly Range[]): Range[] {
     if (this.idle.length === 0) return [];
     const copiesOf = (leaf: number): Attempt[] => this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-    const isLate = (leaf: number): boolean =>
-      copiesOf(leaf).every(({ worker }) => this.#isLate(worker)) &&
-      !given.some((range) => hasLeaf(range, leaf));
+    const isLate = (leaf: number): boolean => {
+      const copies = copiesOf(leaf);
+      const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
+      return isWithAll && !given.some((range) => hasLeaf(range, leaf));
+    };
     const late = this.#missing.filter(isLate);
     const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
-    if (proven.length > 0) return this.#divide(late, proven);
+    if (proven.length > 0) return this.#divide(late, [proven]);
     const ranges: Range[] = [];
     const numCopies = Math.max(0, ...late.map((leaf) => copiesOf(leaf).length));
     for (let copy = 0, idle = this.idle; copy < numCopies && idle.length > 0; copy++) {
-      const more = this.#divide(late, idle);
+      const more = this.#divide(late, [idle]);
       ranges.push(...more);
       idle = idle.filter((worker) => !more.some((range) => range.worker === worker));
     }
@@ -207,14 +248,43 @@ class Planner {
     return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
   }
 
-  /** Among those of the first group who have not failed on the leaves, else of the next; where all have, they try again. */
-  #divide(leaves: readonly number[], ...groups: readonly (readonly number[])[]): Range[] {
-    return contiguousRuns(leaves).flatMap(({ from, to }) => {
-      const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
-      const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
-      const workers = choices.find(({ length }) => length > 0) ?? [];
-      return divideLeaves(from, to, this.#bestOf(workers, to - from));
-    });
+  /**
+   * All of the leaves, in blocks as small as there is room for; or what there is room for of them. `groups` are the workers
+   * to choose from, the best ones first.
+   */
+  #divide(leaves: readonly number[], groups: readonly (readonly number[])[]): Range[] {
+    const numLeaves = this.#now.plan.leafRows.length;
+    const runs = contiguousRuns(leaves);
+    for (let block = 1; block < 2 * numLeaves; block *= 2) {
+      const ranges = runs.flatMap((run) => this.#divideRun(run, block, groups));
+      if (this.#admit(ranges)) return ranges;
+    }
+    const [first = [], ...others] = groups;
+    const subtrees = runs.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const given: Range[] = [];
+    for (const subtree of subtrees.sort((a, b) => a.level - b.level)) {
+      const free = first.filter((worker) => !given.some((range) => range.worker === worker));
+      if (free.length === 0 && given.length > 0) break;
+      const ranges = this.#divideRun(leavesUnder(subtree, numLeaves), 2 * numLeaves, [free, ...others]);
+      if (this.#admit(ranges)) given.push(...ranges);
+    }
+    return given;
+  }
+
+  /**
+   * Leaves in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of the
+   * next; where all have, they try again.
+   */
+  #divideRun({ from, to }: LeafRun, block: number, groups: readonly (readonly number[])[]): Range[] {
+    const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
+    const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
+    const workers = choices.find(({ length }) => length > 0) ?? [];
+    const [first, end] = [Math.floor(from / block), Math.ceil(to / block)];
+    return divideLeaves(first, end, this.#bestOf(workers, end - first)).map((range) => ({
+      worker: range.worker,
+      from: Math.max(from, range.from * block),
+      to: Math.min(to, range.to * block),
+    }));
   }
 
   /** At most `count` of them, who can have a leaf each: those who have delivered come first, then the fastest. */
@@ -257,7 +327,7 @@ function extend(ranges: Map<number, Range[]>, range: Range, canJoin: boolean): v
   ranges.set(range.worker, own);
 }
 
-function contiguousRuns(leaves: readonly number[]): { from: number; to: number }[] {
+function contiguousRuns(leaves: readonly number[]): LeafRun[] {
   const runs: { from: number; to: number }[] = [];
   for (const leaf of leaves) {
     const last = runs[runs.length - 1];

@@ -13,7 +13,15 @@ import { Answers } from './answers.ts';
 import type { AuditPolicy } from './answers.ts';
 import { Attempts, isOpen, sumKey } from './attempts.ts';
 import type { Attempt } from './attempts.ts';
-import type { DigestKind, RangeName, RoundCommand, RoundEvent, RoundPlan, SumName } from './events.ts';
+import type {
+  DigestKind,
+  RangeName,
+  RoundCommand,
+  RoundEvent,
+  RoundPlan,
+  SumName,
+  SumRoom,
+} from './events.ts';
 import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
@@ -42,6 +50,7 @@ const MAX_BEGINNINGS = 64;
 /** See the head of this file. One instance a run. */
 export class RoundMachine {
   readonly #policy: AuditPolicy;
+  readonly #room: SumRoom;
   readonly #pace = new Pace();
   readonly #attempts = new Attempts();
   /** The process of each worker. */
@@ -50,8 +59,9 @@ export class RoundMachine {
   #numRounds = 0;
   #nextSlot = 1;
 
-  constructor(policy: AuditPolicy) {
+  constructor(policy: AuditPolicy, room: SumRoom = { here: Infinity, ofRange: Infinity }) {
     this.#policy = policy;
+    this.#room = room;
   }
 
   /** Whether the worker may speak of the range: it owes it, and is through with those that it got before. */
@@ -299,8 +309,8 @@ export class RoundMachine {
   #giveWork(nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver || round.isSpoilt || this.#workers.size === 0) return [];
-    const [attempts, pace, workers] = [this.#attempts, this.#pace, this.#workers];
-    const work = planWork({ ...round, attempts, pace, workers, nowMs });
+    const [attempts, pace, workers, room] = [this.#attempts, this.#pace, this.#workers, this.#room];
+    const work = planWork({ ...round, attempts, pace, workers, room, nowMs });
     const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
       const rows = rowsIn(round.plan, from, to);
       const asked = sumsOf(round.plan, from, to);

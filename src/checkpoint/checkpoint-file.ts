@@ -50,10 +50,14 @@ export const HASH_START =
   LENGTH_BYTES + BEFORE_VERSION.length + CHECKPOINT_VERSION.length + BEFORE_HASH.length;
 
 /**
- * Copies the tensors into `memory`, if it has their size, or into memory of its own, and encodes the manifest.
+ * Encodes the manifest, and copies the tensors into memory that `takeMemory` gives, if it has their size, or into memory
+ * of its own.
  * @throws LockstepError (exit 4) if the manifest is too long
  */
-export function encodeCheckpoint(content: CheckpointContent, memory?: Uint8Array): EncodedCheckpoint {
+export function encodeCheckpoint(
+  content: CheckpointContent,
+  takeMemory: () => Uint8Array | undefined = () => undefined,
+): EncodedCheckpoint {
   const { step, isBest, tensors, manifest } = content;
   const header = encodeHeader(tensors, {
     checkpoint: CHECKPOINT_VERSION,
@@ -70,6 +74,7 @@ export function encodeCheckpoint(content: CheckpointContent, memory?: Uint8Array
     });
   }
   const numDataBytes = tensors.reduce((sum, { values }) => sum + values.byteLength, 0);
+  const memory = takeMemory();
   const data = memory?.byteLength === numDataBytes ? memory : new Uint8Array(numDataBytes);
   copyTensors(tensors, data);
   const byteLength = header.byteLength + numDataBytes;

@@ -41,14 +41,14 @@ const FLUSH_DEADLINE_MS = 60_000;
 export class CheckpointStore {
   readonly #options: CheckpointStoreOptions;
   readonly #queue: SaveQueue<Save>;
-  /** Memory of a checkpoint that was written, for the next one: touching new pages takes longer than copying. */
-  #spare: Uint8Array | undefined;
+  /** Memory of checkpoints that are written or replaced, for the next ones: touching new pages takes longer than copying. */
+  readonly #spares: Uint8Array[] = [];
 
   private constructor(options: CheckpointStoreOptions) {
     this.#options = options;
     this.#queue = new SaveQueue<Save>({
       write: (save) => this.#write(save),
-      onReleased: ({ encoded }) => (this.#spare = encoded.data),
+      onReleased: ({ encoded }) => this.#spares.push(encoded.data),
       logger: options.logger,
     });
   }
@@ -93,9 +93,11 @@ export class CheckpointStore {
     { isBest = false }: { readonly isBest?: boolean } = {},
   ): void {
     if (this.#queue.failure) throw this.#queue.failure;
-    const memory = this.#spare;
-    this.#spare = undefined;
-    const encoded = encodeCheckpoint({ step, isBest, tensors, manifest }, memory);
+    const takeMemory = (): Uint8Array | undefined => {
+      this.#queue.makeRoom({ isBest });
+      return this.#spares.pop();
+    };
+    const encoded = encodeCheckpoint({ step, isBest, tensors, manifest }, takeMemory);
     const file = path.join(this.#options.directory, generationName({ step, isBest }));
     this.#queue.add({ path: file, step, isBest, encoded });
   }

@@ -32,7 +32,10 @@ const OUT_OF_SPACE: Readonly<Record<string, string>> = {
   EDQUOT: 'the disk quota is used up',
 };
 
-/** A queue of at most one checkpoint in writing and two that wait: the best one and the newest. */
+/** Checkpoints that a queue has at once: one in writing, and two that wait, the best one and the newest. */
+export const MAX_QUEUED_SAVES = 3;
+
+/** A queue of at most `MAX_QUEUED_SAVES`. */
 export class SaveQueue<Save extends QueuedSave> {
   readonly #options: SaveQueueOptions<Save>;
   #writing: Save | undefined;
@@ -54,15 +57,21 @@ export class SaveQueue<Save extends QueuedSave> {
     return this.#failure;
   }
 
+  /** Releases what a checkpoint that is about to be queued takes the place of. */
+  makeRoom({ isBest }: Pick<Save, 'isBest'>): void {
+    this.#release(this.#newest);
+    this.#newest = undefined;
+    if (!isBest) return;
+    this.#release(this.#best);
+    this.#best = undefined;
+  }
+
   /** Queues a checkpoint that is newer than all before it. @throws LockstepError (exit 4), the failure, if there is one */
   add(save: Save): void {
     if (this.#failure) throw this.#failure;
-    this.#release(this.#newest);
-    this.#newest = undefined;
-    if (save.isBest) {
-      this.#release(this.#best);
-      this.#best = save;
-    } else this.#newest = save;
+    this.makeRoom(save);
+    if (save.isBest) this.#best = save;
+    else this.#newest = save;
     this.#start();
   }
 

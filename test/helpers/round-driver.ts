@@ -12,8 +12,9 @@ export class RoundDriver {
   /** The range that each worker spoke of last. */
   readonly #last = new Map<number, { readonly round: number; readonly attempt: number }>();
 
-  constructor({ workers = 2, share = 0 } = {}) {
-    this.machine = new RoundMachine({ share, random: () => 0.5 });
+  constructor({ workers = 2, share = 0, maxSums = Infinity, maxSumsOfRange = Infinity } = {}) {
+    const room = { here: maxSums, ofRange: maxSumsOfRange };
+    this.machine = new RoundMachine({ share, random: () => 0.5 }, room);
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
 

@@ -1,9 +1,11 @@
-// A coordinator that is killed or interrupted, and goes on: to the weights, the optimizer state and the records of a
-// run to which nothing happened.
+// A coordinator that is killed, interrupted or ended by an error, and goes on: to the weights, the optimizer state and
+// the records of a run to which nothing happened.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { train, type TrainConfig } from 'lockstep';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import { RESUMABLE, expectUndisturbed, trainResumable, trainUntilKilled } from '../helpers/resumable-run.ts';
 import { listCheckpoints, readEvents, readRecords, untilEpoch } from '../helpers/run-records.ts';
@@ -102,5 +104,55 @@ describe('Ctrl-C', () => {
     await untilEpoch(other, directory, 6);
     other.signal('SIGTERM');
     expect((await other.finished).exitCode).toBe(143);
+  });
+});
+
+/** Where nobody waits for what is thrown. */
+const UNAWAITED = {
+  'while a message of a worker is handled': ['coordinator.receive@type=gradient@step=13#2:throw', '2'],
+  'behind the back of a run with workers': ['coordinator.afterStep@step=13:uncaught', '2'],
+  'behind the back of a run without': ['coordinator.afterStep@step=13:uncaught', '0'],
+} as const;
+
+describe('an error', () => {
+  for (const [where, [failpoint, workers]] of Object.entries(UNAWAITED)) {
+    it(`${where} ends the run with its checkpoint, its records and its stack`, async () => {
+      const cwd = tableRun(RESUMABLE);
+      const directory = path.join(cwd, 'run');
+      const env = { LOCKSTEP_FAILPOINT: failpoint };
+      const { exitCode, stderr } = await trainResumable(cwd, ['--workers', workers], env);
+      expect(exitCode).toBe(70);
+      const bug = /^lockstep \S+ has a bug: Error: error made by failpoint \S+\n {4}at /m;
+      expect(stderr).toMatch(bug);
+      expect(stderr).toContain('to go on, give the same command with --resume last --run-dir run');
+      expect(fs.existsSync(path.join(directory, 'lock'))).toBe(false);
+      expect(readEvents(directory).at(-1)).toBe('runEnded');
+      // None was due there.
+      expect(listCheckpoints(directory).at(-1)).toMatch(/step-0+1[34]\./);
+      expect(await trainResumable(cwd, ['--resume', 'last'])).toMatchObject({ exitCode: 0 });
+      await expectUndisturbed(cwd);
+    });
+  }
+
+  it('of the program that watches ends the run between two steps, which it goes on from', async () => {
+    const cwd = tableRun(RESUMABLE);
+    const config = parse(fs.readFileSync(path.join(cwd, 'table.yaml'), 'utf8')) as TrainConfig;
+    const options = { baseDirectory: cwd, runDirectory: path.join(cwd, 'run'), logLevel: 'silent' } as const;
+    const onStep = ({ step }: { readonly step: number }): void => {
+      if (step === 13) throw new Error('no room for a plot');
+    };
+    await expect(train(config, { ...options, onStep })).rejects.toThrow('no room for a plot');
+    expect(await trainResumable(cwd, ['--resume', 'last'])).toMatchObject({ exitCode: 0 });
+    await expectUndisturbed(cwd);
+  });
+
+  it('of a worker that nobody caught costs its range, and the run nothing', async () => {
+    const cwd = tableRun(RESUMABLE);
+    const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1@step=13:uncaught' };
+    const { exitCode, stderr } = await trainResumable(cwd, ['--workers', '2'], env);
+    expect(stderr).toMatch(/worker process \d: lockstep \S+ has a bug: Error: error made by failpoint/);
+    expect(stderr).toMatch(/worker process \d \(pid \d+\) ended: exit code 70; starting it again/);
+    expect(exitCode).toBe(0);
+    await expectUndisturbed(cwd);
   });
 });

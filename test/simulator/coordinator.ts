@@ -1,6 +1,7 @@
 // A simulated coordinator: the real machine, driven as the cluster drives it, with hashes for tensors. It trains from a
 // checkpoint on, and may end at any event; another one then goes on from the newest checkpoint.
 import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machine.ts';
+import type { SumRoom } from '../../coordinator/machine/events.ts';
 import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
 import { processName } from '../../coordinator/machine/roster-machine.ts';
 import { Ledger } from './ledger.ts';
@@ -20,6 +21,7 @@ export interface CoordinatorOptions {
   /** Longest time with fewer. */
   readonly waitMs: number;
   readonly auditShare: number;
+  readonly room: SumRoom;
   /** Longest time that a judgement takes. */
   readonly judgeMs: number;
   readonly checkpointEvery: number;
@@ -65,13 +67,13 @@ export class SimulatedCoordinator {
   #isOver = false;
 
   constructor(options: CoordinatorOptions) {
-    const { auditShare: share, chance, clock, from, minWorkers, waitMs, training, complain } = options;
+    const { auditShare: share, chance, clock, from, room, minWorkers, waitMs, training, complain } = options;
     this.#options = options;
     this.#ledger = new Ledger(training, from, complain);
-    const watched = { minWorkers, waitMs, auditShare: share, tickMs: TICK_MS, complain };
+    const watched = { minWorkers, waitMs, auditShare: share, room, tickMs: TICK_MS, complain };
     this.#watch = new Watch(watched, clock.nowMs);
     const audit = { share, random: chance.draw };
-    this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit }, clock.nowMs);
+    this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit, room }, clock.nowMs);
     this.#handle({ type: 'workersRequired', count: minWorkers });
     clock.after(TICK_MS, () => this.#tick());
   }
@@ -205,6 +207,7 @@ export class SimulatedCoordinator {
       if (this.#isOver) return;
       this.#carryOut(command, store);
     }
+    if (store) this.#watch.holds(this.#ledger.mostSums);
     const hasBegun = !this.#isOver && commands.some(({ type }) => type === 'begin');
     if (hasBegun) this.#watch.givenOut();
   }

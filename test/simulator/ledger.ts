@@ -15,7 +15,7 @@ interface ActiveRound {
   isSpoilt: boolean;
   /** Sums of pieces, or values of leaves. */
   results: (Value | undefined)[];
-  readonly slots: Map<number, Value>;
+  readonly slots: Map<number, { readonly piece: number; readonly value: Value }>;
   readonly judged: Set<string>;
 }
 
@@ -110,9 +110,17 @@ export class Ledger {
     this.#next = [];
   }
 
-  store({ node }: SumName, slot: number, value: Value): void {
+  /** Of the piece that has the most in memory. */
+  get mostSums(): number {
+    const counts = new Map<number, number>();
+    for (const { piece } of this.#active?.slots.values() ?? [])
+      counts.set(piece, (counts.get(piece) ?? 0) + 1);
+    return Math.max(0, ...counts.values());
+  }
+
+  store({ node, piece }: SumName, slot: number, value: Value): void {
     const { plan, slots, results } = this.#active as ActiveRound;
-    if (plan.mode === 'sum') slots.set(slot, value);
+    if (plan.mode === 'sum') slots.set(slot, { piece, value });
     else results[node.level === 0 ? node.index : plan.leafRows.length - 1] = value;
   }
 
@@ -125,14 +133,14 @@ export class Ledger {
     const { slots } = this.#active as ActiveRound;
     const [a, b] = [slots.get(left), slots.get(right)];
     if (a === undefined || b === undefined) return this.#complain('added a sum that is not there');
-    slots.set(left, add(a, b));
+    slots.set(left, { ...a, value: add(a.value, b.value) });
     slots.delete(right);
   }
 
   /** The next weights of a piece; undefined, with a spoilt round, if its gradient is not finite. */
   completePiece(piece: number, slot: number): WeightsPiece | undefined {
     const active = this.#active as ActiveRound;
-    const sum = active.slots.get(slot);
+    const sum = active.slots.get(slot)?.value;
     if (sum === undefined) this.#complain('completed a sum that is not there');
     if (active.results[piece] !== undefined) this.#complain('completed a piece twice');
     active.isSpoilt = sum === undefined || Number.isNaN(sum);

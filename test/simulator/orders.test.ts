@@ -87,6 +87,7 @@ function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario
   const workers = [{ ...HONEST, diesAfter }, HONEST];
   const quiet = {
     minWorkers: 1,
+    room: { here: Infinity, ofRange: Infinity },
     judgeMs: 1,
     coordinatorCrashes: 0,
     faultEveryMs: undefined,

@@ -1,4 +1,5 @@
 // What a seed makes of a simulation: who takes part, over which links, what goes wrong, and how it must end.
+import type { SumRoom } from '../../coordinator/machine/events.ts';
 import type { Outcome, Training } from './training.ts';
 import { Chance } from './virtual-time.ts';
 import type { Character, Poison } from './worker.ts';
@@ -10,6 +11,7 @@ export interface Scenario {
   readonly workers: readonly Character[];
   readonly minWorkers: number;
   readonly auditShare: number;
+  readonly room: SumRoom;
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   /** Probability that the coordinator ends after an event; it does so three times at most. */
@@ -78,6 +80,7 @@ export function scenarioOf(seed: number): Scenario {
     desertedAtStep: ending === 'starved' ? chance.integer(1, totalSteps) : undefined,
     waitMs: ending === 'starved' ? SHORT_WAIT_MS : LONG_WAIT_MS,
     expected: ending,
+    room: { here: chance.pick([1, 1, 2, 3, Infinity]), ofRange: chance.pick([1, 2, Infinity]) },
   };
 }
 

@@ -100,7 +100,7 @@ class Simulation {
   }
 
   #startCoordinator(): void {
-    const { training, minWorkers, waitMs, auditShare, judgeMs, checkpointEvery } = this.#scenario;
+    const { training, minWorkers, waitMs, auditShare, room, judgeMs, checkpointEvery } = this.#scenario;
     this.#coordinator = new SimulatedCoordinator({
       clock: this.#clock,
       chance: this.#chance,
@@ -109,6 +109,7 @@ class Simulation {
       minWorkers,
       waitMs,
       auditShare,
+      room,
       judgeMs,
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),

@@ -2,8 +2,8 @@
 // held, rests that end, work for those who are free, no needless copies, a word when workers are missing. Weights that
 // come out right say nothing about these.
 import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
-import type { RoundPlan } from '../../coordinator/machine/events.ts';
-import { leavesUnder } from '../../src/tree.ts';
+import type { RoundPlan, SumRoom } from '../../coordinator/machine/events.ts';
+import { leavesUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
 
@@ -12,6 +12,7 @@ export interface WatchOptions {
   readonly minWorkers: number;
   readonly waitMs: number;
   readonly auditShare: number;
+  readonly room: SumRoom;
   /** Longest time between two ticks of the machine. */
   readonly tickMs: number;
   readonly complain: (what: string) => void;
@@ -66,6 +67,7 @@ export class Watch {
   /** Workers that had had nothing to do for long when the round began. */
   #idle: readonly number[] = [];
   #numLeaves = 0;
+  #isSum = false;
   /** Leaves of this round that were given out, those given twice counted twice. */
   #numGiven = 0;
   /** By leaf and piece, the processes from which it has come: a copy of such a leaf may be a witness. */
@@ -139,13 +141,14 @@ export class Watch {
     if (waitedMs < this.#options.waitMs) this.#options.complain(`starved after ${waitedMs} ms`);
   }
 
-  began(round: number, isAgain: boolean, { leafRows, numPieces }: RoundPlan, nowMs: number): void {
+  began(round: number, isAgain: boolean, { mode, leafRows, numPieces }: RoundPlan, nowMs: number): void {
     this.#idle = this.#longIdle(nowMs);
     if (!isAgain && this.#numAdmitted() < this.#options.minWorkers) {
       this.#options.complain('a round began without enough workers');
     }
     this.#round = round;
     this.#numLeaves = leafRows.length;
+    this.#isSum = mode === 'sum';
     this.#numGiven = 0;
     this.#numPieces = numPieces;
     this.#witnesses.clear();
@@ -157,6 +160,8 @@ export class Watch {
     for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
       if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
     }
+    // A leaf that tries one may find no room.
+    if (this.#options.room.here < this.#numLeaves) return;
     const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
     const isTried = this.#numGiven > this.#numLeaves;
     if (this.#idle.length > 0 && this.#idle.every(isLeftOut) && !isTried) {
@@ -176,6 +181,9 @@ export class Watch {
     const watched = this.#workers.get(worker);
     if (watched?.isAdmitted !== true) return complain(`a range for worker ${worker}, which takes no part`);
     if (from < 0 || from >= to || to > this.#numLeaves) complain(`leaves [${from}, ${to}) do not exist`);
+    const { length: numSums } = this.#isSum ? maximalNodes(from, to, this.#numLeaves) : [];
+    if (numSums > this.#options.room.ofRange)
+      complain(`leaves [${from}, ${to}) come back as ${numSums} sums`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
     this.#numGiven += to - from;
     watched.owed.set(attempt, { round: this.#round, from, to, givenMs: nowMs });
@@ -241,6 +249,12 @@ export class Watch {
       const name = `${leaf}/${piece}`;
       this.#witnesses.set(name, (this.#witnesses.get(name) ?? new Set()).add(pid));
     }
+  }
+
+  /** So many sums of a piece are in memory. */
+  holds(numSums: number): void {
+    const { room, complain } = this.#options;
+    if (numSums > room.here) complain(`${numSums} sums of a piece are in memory, with room for ${room.here}`);
   }
 
   /** A round is complete: where all is audited, nothing rests on the word of one process. */

@@ -7,6 +7,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointStore, type SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
 import { readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
 import type { Checkpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
@@ -139,6 +140,25 @@ describe('a store', () => {
     }
     await store.flush();
     expect((await last())?.tensors.get('x')?.values).toEqual(new Float32Array(1000).fill(3));
+  });
+
+  test('has at most three copies in memory, however often and whatever is saved while one is written', async () => {
+    const store = await open(3);
+    const values = new Float32Array(2 ** 20);
+    const saveAll = (): void => {
+      for (let step = 1; step <= 12; step++) {
+        store.save(step, [{ name: 'x', shape: [values.length], values }], {}, { isBest: step % 3 === 2 });
+      }
+    };
+    const before = process.memoryUsage().arrayBuffers;
+    saveAll();
+    // Garbage included, for nothing has given the collector a reason to run.
+    const numCopies = (process.memoryUsage().arrayBuffers - before) / values.byteLength;
+    expect(numCopies).toBeLessThan(MAX_QUEUED_SAVES + 0.5);
+    await store.flush();
+    saveAll();
+    expect((process.memoryUsage().arrayBuffers - before) / values.byteLength).toBeLessThan(numCopies + 0.5);
+    await store.flush();
   });
 
   test('holds what its model says after any saves and reopenings', async () => {

@@ -3,6 +3,70 @@ import { describe, expect, test } from 'vitest';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
+const rangesOf = (commands: readonly RoundCommand[]): number[][] =>
+  commands.flatMap((command) =>
+    command.type === 'assign' ? [[command.worker, command.from, command.to]] : [],
+  );
+
+describe('where memory is short', () => {
+  test('leaves are given out in as few ranges as there is room for their sums', () => {
+    const rangesFor = (maxSums: number): number[][] =>
+      rangesOf(new RoundDriver({ workers: 8, maxSums }).start(8)).map(([, from, to]) => [
+        from as number,
+        to as number,
+      ]);
+    const pairs = [0, 2, 4, 6].map((from) => [from, from + 2]);
+    expect(rangesFor(4)).toEqual(Array.from({ length: 8 }, (_, leaf) => [leaf, leaf + 1]));
+    expect(rangesFor(3)).toEqual(pairs);
+    expect(rangesFor(2)).toEqual(pairs);
+    expect(rangesFor(1)).toEqual([
+      [0, 4],
+      [4, 8],
+    ]);
+  });
+
+  test('the cut between two workers of different speed is at a subtree', () => {
+    const driver = new RoundDriver({ workers: 3, maxSums: 1 });
+    expect(rangesOf(driver.start(6))).toEqual([
+      [1, 0, 4],
+      [2, 4, 6],
+    ]);
+  });
+
+  test('a range comes back as no more sums than its worker has room for', () => {
+    const rangesFor = (maxSumsOfRange: number): number[][] =>
+      rangesOf(new RoundDriver({ workers: 3, maxSumsOfRange }).start(8)).map(([, from, to]) => [
+        from as number,
+        to as number,
+      ]);
+    expect(rangesFor(2)).toEqual([
+      [0, 3],
+      [3, 6],
+      [6, 8],
+    ]);
+    expect(rangesFor(1)).toEqual([
+      [0, 4],
+      [4, 6],
+      [6, 8],
+    ]);
+  });
+
+  test('a part of a lost range that came by itself waits for its neighbours, not for more', () => {
+    const driver = new RoundDriver({ workers: 3, maxSums: 3 });
+    expect(rangesOf(driver.start(8))).toEqual([
+      [1, 0, 3],
+      [2, 3, 6],
+      [3, 6, 8],
+    ]);
+    driver.answer(2, 2, LEAF(3));
+    expect(rangesOf(driver.lose(2))).toEqual([[1, 4, 6]]);
+  });
+
+  test('an evaluation, of which nothing waits for its neighbour, is given out as ever', () => {
+    expect(rangesOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'collect'))).toHaveLength(4);
+  });
+});
+
 describe('who computes what', () => {
   test('leaves of a lost worker go to the others at once', () => {
     const driver = new RoundDriver();

@@ -2,7 +2,17 @@
 // reduction whose parts come in any order.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ReductionTree, isLifted, isRoot, leavesUnder, lift, maximalNodes, treeSum } from '../../src/tree.ts';
+import {
+  ReductionTree,
+  isLifted,
+  isRoot,
+  leavesUnder,
+  lift,
+  maximalNodes,
+  mostEverHeld,
+  mostHeld,
+  treeSum,
+} from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { combineAlongTree } from '../helpers/twins/tree.ts';
 
@@ -205,6 +215,58 @@ const numLeavesAndOffers = fc.integer({ min: 1, max: 70 }).chain((numLeaves) =>
     keys: fc.array(fc.nat(), { minLength: 1, maxLength: 60 }),
   }),
 );
+
+/** By trying: sums of `there` are held, and any of `expected` come, each set of them in one order, for the order changes nothing. */
+function mostHeldByTrying(
+  numLeaves: number,
+  there: readonly TreeNode[],
+  expected: readonly TreeNode[],
+): number {
+  let most = 0;
+  for (let choice = 0; choice < 2 ** expected.length; choice++) {
+    const tree = new ReductionTree<number>(numLeaves);
+    for (const node of [...there, ...expected.filter((_, index) => (choice >> index) % 2 === 1)]) {
+      tree.add(node, 0);
+    }
+    most = Math.max(most, tree.nodes.length);
+  }
+  return most;
+}
+
+describe('mostHeld', () => {
+  it('is what is held at most, whichever of the expected sums have come', () => {
+    const situation = fc.integer({ min: 1, max: 21 }).chain((numLeaves) => {
+      const nodes = [...highestNodes(numLeaves).values()];
+      return fc.record({
+        numLeaves: fc.constant(numLeaves),
+        there: fc.shuffledSubarray(nodes, { maxLength: Math.min(4, nodes.length) }),
+        expected: fc.shuffledSubarray(nodes, { maxLength: Math.min(8, nodes.length) }),
+      });
+    });
+    fc.assert(
+      fc.property(situation, ({ numLeaves, there, expected }) => {
+        const covered = there.map((node) => leavesUnder(node, numLeaves));
+        const isPresent = (leaf: number): boolean =>
+          covered.some(({ from, to }) => from <= leaf && leaf < to);
+        expect(mostHeld(numLeaves, isPresent, expected)).toBe(mostHeldByTrying(numLeaves, there, expected));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('is one of every two leaves where each may come by itself', () => {
+    for (let numLeaves = 1; numLeaves <= 40; numLeaves++) {
+      const leaves = Array.from({ length: numLeaves }, (_, index) => lift({ level: 0, index }, numLeaves));
+      expect(mostHeld(numLeaves, () => false, leaves)).toBe(mostEverHeld(numLeaves));
+    }
+  });
+
+  it('is one for two halves, and for all leaves as one range', () => {
+    expect(mostHeld(8, () => false, maximalNodes(0, 8, 8))).toBe(1);
+    expect(mostHeld(8, () => false, [...maximalNodes(0, 4, 8), ...maximalNodes(4, 8, 8)])).toBe(1);
+    expect(mostHeld(8, () => false, [...maximalNodes(0, 3, 8), ...maximalNodes(3, 8, 8)])).toBe(3);
+  });
+});
 
 describe('ReductionTree', () => {
   it('completes exactly once, with the tree sum, for any partition, order and overlap', () => {

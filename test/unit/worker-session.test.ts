@@ -96,6 +96,7 @@ beforeEach(() => {
     onReady: () => numReady++,
     onResult: () => undefined,
     onGone: (_session, end) => ends.push(end),
+    guard: (work) => work(),
   });
 });
 

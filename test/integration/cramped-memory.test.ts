@@ -1,0 +1,60 @@
+// A coordinator that has room for few sums of gradients, as that of a very large model: fewer ranges are under way, and
+// the weights are the same bits.
+import path from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { initialState, prepareRun } from '../../coordinator/prepare.ts';
+import { startCompute } from '../../coordinator/start-compute.ts';
+import { train } from '../../coordinator/train.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { createLogger } from '../../src/log.ts';
+import { PROGRAM } from '../helpers/cli.ts';
+import { FAILPOINT_RUN } from '../helpers/failpoint-run.ts';
+import { trainInProcess } from '../helpers/in-process-training.ts';
+import { tableRun } from '../helpers/table-run.ts';
+
+/** 8 steps of two pieces, in shards enough for eight sums to wait. */
+const RUN = { ...FAILPOINT_RUN, batchSize: 256, shards: 16, epochs: 2 };
+
+/** Trains with four workers, one of which is slow, and with room for so many sums. */
+async function trainCramped(
+  directory: string,
+  numSums: number,
+): Promise<{ weightsSha256: string; sums: number }> {
+  const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
+  const prepared = await prepareRun(config, () => undefined);
+  const memoryPlan = { ...prepared.memoryPlan, room: { here: numSums, ofRange: 2 } };
+  const state = await initialState(prepared);
+  const bytesBefore = state.memory.usedBytes;
+  // Read by the workers alone: this process has looked already.
+  process.env['LOCKSTEP_FAILPOINT'] = 'worker.beforeCompute@worker=2:sleep=20';
+  onTestFinished(() => void delete process.env['LOCKSTEP_FAILPOINT']);
+  const signal = new AbortController().signal;
+  const compute = await startCompute({
+    run: 'cramped',
+    prepared: { ...prepared, memoryPlan },
+    state,
+    workforce: { kind: 'local', workers: 4, threads: 1, program: PROGRAM },
+    log: createLogger({ level: 'silent' }),
+    signal,
+    onEvent: () => undefined,
+  });
+  try {
+    const observer = { onStep: () => undefined, onEpoch: () => undefined };
+    await train({ ...prepared, state, compute, observer, signal });
+  } finally {
+    await compute.close('done', true);
+  }
+  const bytes = state.memory.usedBytes - bytesBefore;
+  return { weightsSha256: state.weightsSha256(), sums: bytes / (4 * prepared.model.numParameters) };
+}
+
+describe('a coordinator with room for one sum', () => {
+  it('trains to the same bits, and takes no more', async () => {
+    const directory = tableRun(RUN);
+    const { weightsSha256 } = await trainInProcess(directory);
+    const cramped = await trainCramped(directory, 1);
+    expect(cramped.weightsSha256).toBe(weightsSha256);
+    // And a piece of each length that has just come: the model's two pieces differ in theirs.
+    expect(cramped.sums).toBeLessThan(1 + 1.1);
+  });
+});

@@ -1,0 +1,84 @@
+// What a run may take of memory: counted at most, refused where it is too much, and cut to what finds room.
+import { describe, expect, it } from 'vitest';
+import { planMemory, totalOf } from '../../coordinator/memory-plan.ts';
+import type { MemoryPlan } from '../../coordinator/memory-plan.ts';
+import { prepareRun } from '../../coordinator/prepare.ts';
+import type { ConfigInput } from '../../src/config/schema.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { planEngine } from '../../src/engine/plan.ts';
+import { resolveModel } from '../../src/model/model.ts';
+import { tableRun } from '../helpers/table-run.ts';
+
+const GIB = 2 ** 30;
+
+/** The plan of a run on the small table; the model is resolved, and never built. */
+async function planOf(values: Partial<ConfigInput>, computesHere = false): Promise<MemoryPlan> {
+  const { config: small } = await loadConfig({ path: `${tableRun()}/table.yaml`, env: {} });
+  const { data } = await prepareRun(small, () => undefined);
+  const { config } = await loadConfig({ path: `${tableRun(values)}/table.yaml`, env: {} });
+  const model = resolveModel(config.model, data.dataset.layout.featureShape);
+  const plan = planEngine(model, config.batchSize, config.shards);
+  return planMemory({ config, model, data, plan }, computesHere);
+}
+
+/** Three hidden layers as wide as this: about 2 · width² parameters. */
+function wide(width: number): Pick<ConfigInput, 'model'> {
+  const hidden = { kind: 'dense' as const, units: width, activation: 'relu' as const };
+  return { model: { layers: [hidden, hidden, hidden, { kind: 'dense', units: 1 }] } };
+}
+
+describe('the memory plan', () => {
+  it('has room for every sum that may wait, where the model is small', async () => {
+    const { room, wantedSums } = await planOf({ shards: 64 });
+    expect({ room, wantedSums }).toEqual({ room: { here: 32, ofRange: 10 }, wantedSums: 32 });
+  });
+
+  it('counts a large model at most: sums, copies for checkpoints, and messages', async () => {
+    // 7200 wide: 103,766,401 parameters, of 0.387 GiB.
+    const { here, beside, worker, room, wantedSums } = await planOf(wide(7200));
+    expect({ room, wantedSums }).toEqual({ room: { here: 3, ofRange: 4 }, wantedSums: 4 });
+    const vectors = (bytes: number): number => bytes / (4 * 103_766_401);
+    expect(vectors(totalOf(here))).toBe(6 + 1 + 3);
+    expect(totalOf(here)).toBeLessThan(4 * GIB);
+    expect(vectors(beside['3 copies for checkpoints'] ?? 0)).toBe(3 * (1 + 2 + 1));
+    expect(vectors(beside['weights to be sent'] ?? 0)).toBe(3);
+    expect(vectors(worker?.['4 sums of gradients'] ?? 0)).toBe(4);
+  });
+
+  it('counts averaged weights, and no copies where nothing is saved', async () => {
+    const plain = await planOf({});
+    const { here, beside } = await planOf({ ema: { decay: 0.9 }, checkpoint: false });
+    expect(totalOf(here) - totalOf(plain.here)).toBe(4 * 641);
+    expect(beside['3 copies for checkpoints']).toBe(0);
+  });
+
+  it('counts the engine of a run without workers, which needs no sums of others', async () => {
+    const { here, worker, room } = await planOf(wide(7200), true);
+    expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofRange: 0 } });
+    expect(here).toHaveProperty(['packed weights']);
+    expect(here).toHaveProperty(['1 sum of gradients']);
+  });
+});
+
+describe('a run that does not fit', () => {
+  it('with a single sum is refused with the figures of the coordinator', async () => {
+    const refused = planOf(wide(8700));
+    await expect(refused).rejects.toMatchObject({ code: 'E_TOO_LARGE', category: 'usage' });
+    await expect(refused).rejects.toMatchObject({
+      message:
+        'the coordinator needs 4.5 GiB (weights and optimizer state 3.4 GiB, best weights 577.9 MiB, 1 sum of gradients 577.9 MiB); WebAssembly can address 4 GiB',
+      help: 'use fewer units, or an optimizer that keeps less',
+    });
+  });
+
+  it('in one process, which computes too, is refused there alone', async () => {
+    await expect(planOf(wide(7800), true)).rejects.toMatchObject({
+      code: 'E_TOO_LARGE',
+      message: expect.stringMatching(
+        /^training in this process needs 4\.\d GiB \(weights and optimizer state /,
+      ) as string,
+      help: 'use fewer units or more shards, or give the work to workers',
+    });
+    expect((await planOf(wide(7800))).room).toEqual({ here: 1, ofRange: 4 });
+  });
+});

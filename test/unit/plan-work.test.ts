@@ -1,0 +1,90 @@
+// What is given out where there is room for few sums: from any situation that may arise there is a way on.
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Answers } from '../../coordinator/machine/answers.ts';
+import { Attempts } from '../../coordinator/machine/attempts.ts';
+import { LeafFailures } from '../../coordinator/machine/leaf-failures.ts';
+import { Pace } from '../../coordinator/machine/pace.ts';
+import { planWork } from '../../coordinator/machine/plan-work.ts';
+import type { Work } from '../../coordinator/machine/plan-work.ts';
+import { ReductionTree, isLifted, maximalNodes, mostHeld } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
+
+type Tree = ReductionTree<number>;
+
+/** All sums that there may be. */
+function sumsOf(numLeaves: number): TreeNode[] {
+  const nodes: TreeNode[] = [];
+  for (let level = 0; 2 ** level < 2 * numLeaves; level++) {
+    for (let index = 0; index * 2 ** level < numLeaves; index++) nodes.push({ level, index });
+  }
+  return nodes.filter((node) => isLifted(node, numLeaves));
+}
+
+/** What idle workers get, where nobody is at anything. */
+function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfRange: number): Work {
+  const pace = new Pace();
+  const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
+  for (const worker of workers) pace.join(worker, 1, 0);
+  const { numLeaves } = trees[0] as Tree;
+  return planWork({
+    plan: { mode: 'sum', numPieces: trees.length, leafRows: Array<number>(numLeaves).fill(1) },
+    trees,
+    answers: new Answers({ share: 0, random: () => 0 }),
+    failures: new LeafFailures(),
+    attempts: new Attempts(),
+    pace,
+    workers: new Map(workers.map((worker) => [worker, String(worker)])),
+    room: { here: maxSums, ofRange: maxSumsOfRange },
+    beganMs: 0,
+    nowMs: 0,
+  });
+}
+
+/** Sums that may be held at most, of any piece, once some of those expected have come. */
+function mostOf(trees: readonly Tree[], expected: readonly TreeNode[] = []): number {
+  const { numLeaves } = trees[0] as Tree;
+  const isPresent = (leaf: number): boolean => trees.every((tree) => !isMissing(tree, leaf));
+  return mostHeld(numLeaves, isPresent, [...trees.flatMap(({ nodes }) => nodes), ...expected]);
+}
+
+function isMissing(tree: Tree, leaf: number): boolean {
+  return tree.missing().some(({ from, to }) => from <= leaf && leaf < to);
+}
+
+const situation = fc.integer({ min: 1, max: 24 }).chain((numLeaves) => {
+  const sums = fc.shuffledSubarray(sumsOf(numLeaves));
+  return fc.record({
+    numLeaves: fc.constant(numLeaves),
+    /** By piece, those that a lost worker sent. */
+    sent: fc.array(sums, { minLength: 1, maxLength: 3 }),
+    numWorkers: fc.integer({ min: 1, max: 5 }),
+    maxSumsOfRange: fc.constantFrom(1, 2, Infinity),
+    /** Which sums of the ranges come before their workers are lost, too. */
+    luck: fc.infiniteStream(fc.boolean()),
+  });
+});
+
+test('whatever lost workers have left behind, a round ends with as much room as that takes', () => {
+  const complete = fc.property(situation, ({ numLeaves, sent, numWorkers, maxSumsOfRange, luck }) => {
+    const trees = sent.map((nodes) => {
+      const tree: Tree = new ReductionTree(numLeaves);
+      for (const node of nodes) tree.add(node, 0);
+      return tree;
+    });
+    const maxSums = Math.max(1, mostOf(trees));
+    for (let turn = 0; !trees.every((tree) => tree.isComplete); turn++) {
+      const { ranges } = planFor(trees, numWorkers, maxSums, maxSumsOfRange);
+      const sums = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+      expect(Math.max(...sums.map(({ length }) => length))).toBeLessThanOrEqual(maxSumsOfRange);
+      const asked = sums.flat();
+      expect(asked).not.toEqual([]);
+      expect(mostOf(trees, asked)).toBeLessThanOrEqual(maxSums);
+      for (const tree of trees) {
+        for (const node of asked) if (turn > 20 || luck.next().value === true) tree.add(node, 0);
+        expect(tree.nodes.length).toBeLessThanOrEqual(maxSums);
+      }
+    }
+  });
+  fc.assert(complete, { numRuns: 2000 });
+});
