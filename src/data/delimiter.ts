@@ -80,7 +80,7 @@ function makeCommas(path: string): string {
 
 /** The character that divides a line, where `used` does not; quoted text is left out. */
 function guessDelimiter(line: string, used: string): string | undefined {
-  const bare = line.replaceAll(/"(?:[^"]|"")*"/g, '').trim();
+  const bare = line.replaceAll(/"[^"]*"/g, '').trim();
   if (bare.includes(used)) return undefined;
   return DELIMITERS.find((candidate) => bare.includes(candidate));
 }

@@ -51,10 +51,11 @@ export function describeMarkedNumbers(
   texts: readonly string[],
   numbers: readonly string[],
   format: CellFormat,
+  candidates = candidatesOf(format),
 ): MarkedNumbers | undefined {
   const marks = new Set<Mark>();
   const cores = texts.map((text) => takeMarksOff(text, marks));
-  const readings = findReadings([...cores, ...numbers], format);
+  const readings = findReadings([...cores, ...numbers], format, candidates);
   const [first, second] = readings;
   const sample = cores[0];
   if (!first || sample === undefined) return undefined;
@@ -63,6 +64,9 @@ export function describeMarkedNumbers(
     return { what: `${what} ${[...marks].join(' and ')}`, help: 'write plain numbers', isPlain: true };
   }
   if (second) return describeAmbiguity(sample, [first, second]);
+  const isSame = first.decimal === format.decimal && first.thousands === format.thousands;
+  // Numbers of this very format are texts where they are quoted tokens.
+  if (isSame) return undefined;
   const isGrouped = first.thousands !== undefined && first.thousands !== format.thousands;
   return {
     what: isGrouped
@@ -74,7 +78,8 @@ export function describeMarkedNumbers(
 
 /** How many of the texts look like numbers, each by itself. */
 export function countMarkedNumbers(texts: readonly string[], format: CellFormat): number {
-  return texts.filter((text) => describeMarkedNumbers([text], [], format) !== undefined).length;
+  const candidates = candidatesOf(format);
+  return texts.filter((text) => describeMarkedNumbers([text], [], format, candidates) !== undefined).length;
 }
 
 function takeMarksOff(text: string, marks: Set<Mark>): string {
@@ -88,13 +93,14 @@ function takeMarksOff(text: string, marks: Set<Mark>): string {
 }
 
 /** The formats nearest to the table's in which all texts are numbers; two, if they come to other numbers. */
-function findReadings(texts: readonly string[], format: CellFormat): CellFormat[] {
+function findReadings(
+  texts: readonly string[],
+  format: CellFormat,
+  candidates: readonly Candidate[],
+): CellFormat[] {
   const { decimal, thousands } = format;
   const other = decimal === '.' ? ',' : '.';
-  const fits = candidatesOf(format).filter((candidate) => {
-    const reader = new CellReader({ ...candidate, missingTokens: [] });
-    return texts.every((text) => reader.number(text) !== undefined);
-  });
+  const fits = candidates.filter(({ reader }) => texts.every((text) => reader.number(text) !== undefined));
   const same = fits.find((fit) => fit.decimal === decimal && fit.thousands === thousands);
   if (same) return [same];
   const grouped = fits.find((fit) => fit.decimal === decimal);
@@ -106,10 +112,19 @@ function findReadings(texts: readonly string[], format: CellFormat): CellFormat[
   return only ? [only] : [];
 }
 
-function candidatesOf({ decimal }: CellFormat): CellFormat[] {
+/** A format that texts may be of. */
+interface Candidate extends CellFormat {
+  readonly reader: CellReader;
+}
+
+function candidatesOf({ decimal }: CellFormat): Candidate[] {
   const decimals = decimal === '.' ? (['.', ','] as const) : ([',', '.'] as const);
   return decimals.flatMap((point) =>
-    SEPARATORS.filter((separator) => separator !== point).map((thousands) => ({ decimal: point, thousands })),
+    SEPARATORS.filter((separator) => separator !== point).map((thousands) => ({
+      decimal: point,
+      thousands,
+      reader: new CellReader({ decimal: point, thousands, missingTokens: [] }),
+    })),
   );
 }
 

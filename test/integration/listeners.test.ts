@@ -29,6 +29,7 @@ const failing = (name, at) => async (record) => {
 const failures = [];
 const again = [];
 for (const [runDirectory, listeners, workers] of [
+  ['first', { onEpoch: failing('epoch', 1) }, 0],
   ['epoch', { onEpoch: failing('epoch', 2) }, 2],
   ['step', { onStep: failing('step', 7) }, 0],
   ['thrown', { onStep: ({ step }) => { if (step === 7) throw failure; } }, 0],
@@ -64,8 +65,9 @@ it('listeners are awaited, and one that fails ends a run that can go on to the s
   const order = [0, 1, 2].flatMap((epoch) => [...stepsOf(epoch), `epoch ${epoch + 1}`]);
   expect(found).toEqual({
     told: order.flatMap((name) => [name, 'done']),
-    failures: [true, true, true],
+    failures: [true, true, true, true],
     again: [
+      [1, 2, 3],
       [2, 3],
       [2, 3],
       [2, 3],
@@ -74,7 +76,7 @@ it('listeners are awaited, and one that fails ends a run that can go on to the s
     unheard: true,
   });
   const bitsOf = (run: string): unknown => readBits(path.join(cwd, run));
-  for (const run of ['epoch', 'step', 'thrown']) {
+  for (const run of ['first', 'epoch', 'step', 'thrown']) {
     expect(bitsOf(run)).toEqual(bitsOf('whole'));
     expect(readEvents(path.join(cwd, run)).filter((event) => event === 'runEnded')).toEqual(['runEnded']);
   }

@@ -133,11 +133,12 @@ describe('weights, losses and metrics are the same bits', () => {
       },
       { kind: 'dense', units: 1 },
     ];
-    // 55 does not divide 800, and 6 does not divide 55: shards of 9 and 10, at the end of 5 and 6.
-    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, batchSize: 55, shards: 6 });
-    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
+    // Eleven batches of 67 in two shards of 33 and 34, and the 63 rows that are left in one, larger shard.
+    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, batchSize: 67, shards: undefined });
+    const workforces: Workforce[] = ['workers 1', 'workers 3', 'workers 2 --threads 2'];
     const { metrics } = await expectSameBits('table.yaml', [], cwd, workforces);
     expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.3);
+    expect(readSummary(runDirectory(cwd, 'workers 3')).shards).toBe(2);
   });
 
   it('with clipping by norm, a schedule, averaged weights and an early end', async () => {

@@ -3,10 +3,14 @@
 import { describe, expect, it } from 'vitest';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
+import { LocalEngine } from '../../src/engine/local-engine.ts';
+import { planEngine } from '../../src/engine/plan.ts';
+import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import { Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
-import { packSamples } from '../helpers/twins/samples.ts';
+import { packSamples, randomValues } from '../helpers/twins/samples.ts';
+import { expectSameBits } from './arena.ts';
 
 const MLP: LayerInput[] = [
   { kind: 'dense', units: 16, bias: false },
@@ -64,5 +68,49 @@ describe('batchNorm agrees with PyTorch over 20 steps', () => {
       .values('evaluated')
       .reduce((most, value, i) => Math.max(most, Math.abs(value - (outputs[i] as number))), 0);
     expect(worst).toBeLessThan(2e-5);
+  });
+});
+
+describe('the one shard of a short batch', () => {
+  const ROWS = 63;
+  // So wide that a pass has room for one full shard, and not for two.
+  const layers: LayerInput[] = [
+    { kind: 'dense', units: 40_000, bias: false },
+    { kind: 'batchNorm' },
+    { kind: 'dense', units: 1 },
+  ];
+  const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [1]);
+  const [features, targets] = [randomValues(1, ROWS), randomValues(2, ROWS)];
+  const dataset = packSamples({ featureWidth: 1, features, targets, numClasses: 0 });
+
+  /** Sums of a step on all rows, by an engine that is laid out for such batches. */
+  async function sumsOf(batchSize: number, shards: number): Promise<Float32Array> {
+    const kernelModule = await loadKernelModule();
+    const engine = await LocalEngine.create({
+      kernelModule,
+      model,
+      loss: 'mse',
+      seed: 0,
+      dataset,
+      batchSize,
+      shards,
+    });
+    const { memory } = engine;
+    const flat = memory.allocate(4 * model.numParameters, 'weights');
+    memory.f32(flat, model.numParameters).set(randomValues(3, model.numParameters));
+    engine.setWeights(flat);
+    const sums = new Float32Array(model.numParameters);
+    const indices = Uint32Array.from({ length: ROWS }, (_, row) => row);
+    engine.train(indices, 0, ({ piece, address }) => {
+      const { offset, length } = model.pieces[piece] ?? { offset: 0, length: 0 };
+      sums.set(memory.f32(address, length), offset);
+    });
+    return sums;
+  }
+
+  it('has room where it is larger than those of a full one', async () => {
+    expect(planEngine(model, 64, 2)).toMatchObject({ maxLeaves: 1, maxRows: ROWS });
+    const expected = await sumsOf(ROWS, 1);
+    expectSameBits(await sumsOf(64, 2), expected, 'two shards of 32');
   });
 });

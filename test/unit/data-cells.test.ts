@@ -172,6 +172,11 @@ describe('cells without a value', () => {
     expect(loaded.featureNames).toEqual(['a', 'c=', 'c=-', 'c=NA']);
   });
 
+  test('may be numbers: in quotes these are texts', async () => {
+    const loaded = await loadText(column(['-999', '-999']), { missingTokens: ['-999'] });
+    expect(loaded.featureNames).toEqual(['a=-999']);
+  });
+
   test('are found among likely tokens, and the advice lists all that are in use', async () => {
     const text = 'a,b,y\n1,1,1\nNone,NA,2\n3,#N/A,3\n';
     const advice = 'data.missingTokens: ["NA", "None", "#N/A"]';

@@ -203,6 +203,14 @@ describe('classes', () => {
     expect(warnings).toContain('class c appears in test, never in train');
   });
 
+  test('that are all there is in a split are named, with what it will not measure', async () => {
+    const text = 'x,y\n1,a\n2,b\n3,a\n4,b\n5,b\n6,b\n7,a\n8,b\n';
+    const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
+    expect((await loadText(text, data, toClasses(2))).warnings).toEqual([
+      'every row of validation is class "b": its metrics say little, and there is no rocAuc',
+    ]);
+  });
+
   test('must be as many as data.classes says', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n2,b\n', { classes: 3 }, toClasses(3)))).toBe(
       'error[E_CONFIG_CLASSES]: data.classes is 3, target "y" has 2 distinct texts\n' +

@@ -109,6 +109,25 @@ describe('an evaluation', () => {
     expect(metrics).toMatchObject({ accuracy: found.length / rows.length });
   });
 
+  it('of a single new row takes the running statistics of batchNorm, which such a batch could not train', async () => {
+    const run = await saveRun(
+      { 'table.csv': tableOf(ROWS) },
+      {
+        data: { file: 'table.csv', target: 'x', drop: ['level'] },
+        model: { layers: [{ kind: 'batchNorm' }, { kind: 'dense', units: 1 }] },
+        loss: 'mse',
+        batchSize: 16,
+      },
+    );
+    const model = await TrainedModel.load(run.directory);
+    const row = ROWS[0] as (typeof ROWS)[number];
+    const [predicted] = model.predict([row]);
+    const { loss } = await evaluateRows(run, [row]);
+    expect(predicted).toMatchObject({ kind: 'values' });
+    const value = (predicted as { values: Record<string, number> }).values['x'] as number;
+    expect(loss).toBeCloseTo((value - row.x) ** 2, 5);
+  });
+
   it('weighs classes as training did, not by the new rows', async () => {
     const run = await saveClasses('balanced');
     const { classWeights, classNames } = run.prepared.data;

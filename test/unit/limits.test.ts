@@ -184,7 +184,7 @@ describe('a model at the limits', () => {
     const data = encodeMessage({ type: 'train', ...key, ...range }, new Uint8Array(MAX_BODY_BYTES));
     expect(parseCoordinatorMessage(data).message).toMatchObject(range);
 
-    const loss = -1.2345678901234567e-300;
+    const loss = -Math.PI * 1e-300;
     const history = Array.from({ length: 1000 }, () => ({
       epoch: MAX_EPOCHS,
       trainLoss: loss,

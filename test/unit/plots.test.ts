@@ -78,7 +78,7 @@ describe('the plots of a run', () => {
 
   test('loss curves say what made an epoch the best, where that was not the loss', async () => {
     const bestBy = 'greatest validation r2';
-    expect(textsOf(await renderSvg(plotSpec({ ...LOSS, bestBy } as PlotInput)))).toContain(
+    expect(textsOf(await renderSvg(plotSpec({ ...LOSS, bestBy })))).toContain(
       'Dashed: the best epoch, 2 (greatest validation r2)',
     );
   });
