@@ -17,8 +17,8 @@ export interface LocalWorkersOptions {
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;
-  /** Told when a worker has died for lack of memory. */
-  readonly onOutOfMemory: (pid: number) => void;
+  /** Told when a worker has died for lack of memory, by the name that its process has given itself. */
+  readonly onOutOfMemory: (instance: string) => void;
   /** Told when the last worker has died for good. */
   readonly onAllGone: (reason: string) => void;
 }
@@ -73,11 +73,13 @@ export class LocalWorkers {
         log.warn(`worker process ${index}: ${line}`),
       );
     }
+    let instance: string | undefined;
+    child.once('message', (message) => (instance = (message as { readonly instance: string }).instance));
     const life = { index, numRestarts, startedMs: performance.now() };
     child.once('error', (error) => this.#exited(child, life, error.message));
     child.once('exit', (code, signal) => {
       const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
-      if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
+      if (isOutOfMemory && instance !== undefined) this.#options.onOutOfMemory(instance);
       const how = signal ?? `exit code ${code}`;
       // One that was banned would come back as another process, with the same memory.
       const isRefused = code === EXIT.network;

@@ -3,6 +3,7 @@
 import type { Logger } from '../src/log.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import type { MachineCommand } from './machine/coordinator-machine.ts';
+import type { RestCause } from './machine/events.ts';
 import type { WorkerSession } from './worker-session.ts';
 
 /** A command about one session, which nobody else need know of. */
@@ -10,6 +11,11 @@ type SessionCommand = Extract<
   MachineCommand,
   { readonly type: 'evict' | 'overdue' | 'stuck' | 'rest' | 'supersede' | 'refuse' }
 >;
+
+const REST_REASONS: Readonly<Record<RestCause, string>> = {
+  vanishing: 'workers vanish again and again that come from',
+  bans: 'a worker was banned that came from',
+};
 
 /** See the head of this file. */
 export class SessionTable {
@@ -75,8 +81,8 @@ export class SessionTable {
         return session.evict(CLOSE.stuck, takesLong(command));
       case 'rest': {
         const { name, remoteAddress } = session;
-        const seconds = command.restMs / 1000;
-        return this.#log.warn(`${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`);
+        const seconds = Math.ceil(command.restMs / 1000);
+        return this.#log.warn(`${name} waits ${seconds} s: ${REST_REASONS[command.cause]} ${remoteAddress}`);
       }
       case 'supersede':
         this.#admitted.delete(command.worker);

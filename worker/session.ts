@@ -1,12 +1,12 @@
 // A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
 // one range after the other, until it is told to stop or the connection ends.
-import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
+import type { Instance } from '../src/protocol/instance.ts';
 import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
@@ -27,6 +27,7 @@ import { Replica } from './replica.ts';
 /** What a session works with. `replica` is what an earlier session of the same run left behind. */
 export interface SessionOptions {
   readonly connection: Connection;
+  readonly instance: Instance;
   readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
   readonly replica: Replica | undefined;
@@ -46,8 +47,6 @@ interface Job {
   readonly indices: Uint32Array;
 }
 
-/** Tells the sessions of this process from those of other workers. */
-const INSTANCE = randomBytes(8).toString('hex');
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
 
@@ -99,7 +98,7 @@ class Session {
   }
 
   #sayHello(): void {
-    const { kernelBuilds, numThreads } = this.#options;
+    const { instance, kernelBuilds, numThreads } = this.#options;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL_VERSION,
@@ -110,7 +109,7 @@ class Session {
       platform: `${process.platform}-${process.arch}`,
       host: os.hostname().slice(0, 255),
       pid: process.pid,
-      instance: INSTANCE,
+      instance: instance.name,
     });
   }
 
@@ -173,7 +172,7 @@ class Session {
     const kept = this.#replica;
     if (kept?.run === welcome.run && kept.isLoaded) {
       await kept.whenIdle();
-      return this.#send({ type: 'ready', nonce: welcome.nonce });
+      return this.#sayReady(welcome);
     }
     this.#replica = undefined;
     await kept?.close();
@@ -212,7 +211,11 @@ class Session {
     const total = blobByteLength(welcome.layout);
     if (this.#bytesLoaded < total) return;
     replica.finishLoading(total);
-    this.#send({ type: 'ready', nonce: welcome.nonce });
+    this.#sayReady(welcome);
+  }
+
+  #sayReady(welcome: WelcomeMessage): void {
+    this.#send({ type: 'ready', proof: this.#options.instance.prove(welcome) });
   }
 
   /** Queues a range. Ranges of earlier rounds, which are over, are given up when their turn comes. */

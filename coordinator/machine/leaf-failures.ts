@@ -76,6 +76,12 @@ export class LeafFailures {
     return firstOf(all, (leaves) => this.#outOfMemory(leaves, message));
   }
 
+  /** Somebody can compute such leaves after all: whoever could not is to blame. */
+  forgive(): void {
+    this.#leaves.clear();
+    this.#lost.clear();
+  }
+
   /** Whether the process has failed on the leaf. */
   hasFailed(leaf: number, process: string): boolean {
     return this.#leaves.get(leaf)?.failed.has(process) ?? false;

@@ -9,6 +9,8 @@ export class RoundDriver {
   readonly machine: RoundMachine;
   nowMs = 0;
   round = 0;
+  /** Steps that have begun. */
+  step = 0;
 
   constructor({ workers = 2, share = 0 } = {}) {
     this.machine = new RoundMachine({ share, random: () => 0.5 });
@@ -25,9 +27,11 @@ export class RoundDriver {
     return commands;
   }
 
+  /** Begins the next step, or an evaluation after it. */
   start(numLeaves: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
     const leafRows = Array<number>(numLeaves).fill(4);
-    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows } });
+    const step = mode === 'sum' ? this.step++ : this.step;
+    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows, step } });
   }
 
   lose(worker: number): RoundCommand[] {

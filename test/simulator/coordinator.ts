@@ -2,7 +2,8 @@
 // checkpoint on, and may end at any event; another one then goes on from the newest checkpoint.
 import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machine.ts';
 import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
-import { processName } from '../../coordinator/machine/roster-machine.ts';
+import { COORDINATOR } from '../../coordinator/machine/events.ts';
+import { lift } from '../../src/tree.ts';
 import { Ledger } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
@@ -23,6 +24,10 @@ export interface CoordinatorOptions {
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
+  /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
+  readonly goBack: (steps: number) => Progress;
+  /** What the coordinator cannot compute itself. */
+  readonly poisonedLeaf: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
   readonly onEnd: (outcome: Outcome, progress: Progress) => void;
   readonly complain: (what: string) => void;
@@ -32,14 +37,14 @@ interface Session {
   readonly id: number;
   readonly wire: Wire;
   pid: number | undefined;
+  address: string;
+  hasFailed: boolean;
   isReady: boolean;
   hasAnswered: boolean;
 }
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
 
-/** All workers are on one machine. */
-const HOST = 'host';
 const TICK_MS = 100;
 
 /** See the head of this file. */
@@ -50,6 +55,10 @@ export class SimulatedCoordinator {
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
   readonly #admitted = new Map<number, Session>();
+  /** Of all sessions that were ready: a lie may be found when its session is over. */
+  readonly #pids = new Map<number, number>();
+  /** Steps that the run has to go back to. */
+  #trustedSteps: number | undefined;
   #lastSession = 0;
   #isOver = false;
 
@@ -73,12 +82,13 @@ export class SimulatedCoordinator {
 
   /** Whoever started the worker saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
-    this.#handle({ type: 'outOfMemory', process: processName({ host: HOST, pid }) });
+    this.#handle({ type: 'outOfMemory', process: String(pid) });
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
     const id = ++this.#lastSession;
-    const session: Session = { id, wire, pid: undefined, isReady: false, hasAnswered: false };
+    const state = { pid: undefined, address: '', isReady: false, hasAnswered: false, hasFailed: false };
+    const session: Session = { id, wire, ...state };
     this.#sessions.set(id, session);
     return {
       receive: (message) => this.#receive(session, message),
@@ -108,6 +118,7 @@ export class SimulatedCoordinator {
     const { id: worker } = session;
     switch (message.type) {
       case 'hello':
+        session.address = message.address;
         return this.#welcome(session, message.pid);
       case 'ready':
         return this.#ready(session);
@@ -118,6 +129,7 @@ export class SimulatedCoordinator {
         return this.#receiveSum(worker, message);
       case 'finished':
       case 'failure':
+        session.hasFailed ||= message.type === 'failure';
         this.#watch.reported(worker, message, this.#options.clock.nowMs);
         return message.type === 'finished'
           ? this.#handle({ ...message, type: 'rangeFinished', worker })
@@ -129,8 +141,7 @@ export class SimulatedCoordinator {
 
   #welcome(session: Session, pid: number): void {
     session.pid = pid;
-    if (this.#machine.banOf({ host: HOST, pid }) !== undefined)
-      return session.wire.sendDown({ type: 'refuse' });
+    if (this.#machine.banOf(String(pid)) !== undefined) return session.wire.sendDown({ type: 'refuse' });
     session.wire.sendDown({ type: 'welcome', run: 0, numPieces: this.#options.training.numPieces });
   }
 
@@ -138,11 +149,11 @@ export class SimulatedCoordinator {
     const { id: worker, pid } = session;
     if (pid === undefined) return this.#options.complain(`worker ${worker} is ready before it said hello`);
     session.isReady = true;
-    const { step } = this.#ledger;
-    this.#watch.ready(worker, pid, step, this.#options.clock.nowMs);
-    const [instance, address] = [String(pid), `address ${pid % 2}`];
-    const process = { host: HOST, pid };
-    this.#handle({ type: 'sessionReady', worker, process, instance, address, threads: 1, step });
+    this.#pids.set(worker, pid);
+    this.#watch.ready(worker, pid, this.#options.clock.nowMs);
+    // The names of containers are all the same.
+    const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address, threads: 1 };
+    this.#handle({ type: 'sessionReady', worker, ...who });
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
@@ -171,7 +182,7 @@ export class SimulatedCoordinator {
   }
 
   #carryOut(command: MachineCommand, store?: (slot: number) => void): void {
-    const { clock, complain } = this.#options;
+    const { clock } = this.#options;
     switch (command.type) {
       case 'begin':
         return this.#begin(command);
@@ -190,9 +201,9 @@ export class SimulatedCoordinator {
       case 'judge':
         return this.#judge(command);
       case 'diverged':
-        return this.#end('diverged');
+        return this.#trustedSteps === undefined ? this.#end('diverged') : this.#goBack();
       case 'evict':
-        return complain(`worker ${command.worker} was evicted: ${command.reason}`);
+        return this.#evict(command);
       case 'overdue':
         return this.#watch.overdue(command, clock.nowMs);
       case 'stuck':
@@ -202,7 +213,7 @@ export class SimulatedCoordinator {
       case 'admit':
         return this.#admit(command.worker);
       case 'rest':
-        return this.#watch.rests(command.worker, command.restMs, clock.nowMs);
+        return this.#watch.rests(command.worker, command, clock.nowMs);
       case 'supersede':
         return this.#supersede(command.worker);
       case 'refuse':
@@ -242,6 +253,13 @@ export class SimulatedCoordinator {
     if (session) this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
+  /** Only for failures: nobody here breaks the protocol. */
+  #evict({ worker, reason }: CommandOf<'evict'>): void {
+    const session = this.#sessions.get(worker);
+    if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
+    this.#options.clock.after(0, () => this.#lose(session, false));
+  }
+
   #refuse(worker: number): void {
     this.#forget(worker)?.wire.sendDown({ type: 'refuse' });
   }
@@ -252,11 +270,30 @@ export class SimulatedCoordinator {
     return this.#sessions.get(worker);
   }
 
-  #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {
-    const pid = Number(/pid (\d+)/.exec(process)?.[1]);
-    this.#watch.banned(worker, pid, joinedAtStep, this.#options.clock.nowMs);
+  #ban({ worker, reason, trustedSteps }: CommandOf<'banned'>): void {
+    const pid = this.#pids.get(worker) as number;
+    const { nowMs } = this.#options.clock;
+    if (isUnfit(reason)) this.#watch.banned(worker, pid, nowMs);
+    else this.#watch.lied(worker, pid, trustedSteps, nowMs);
+    if (trustedSteps !== undefined)
+      this.#trustedSteps = Math.min(this.#trustedSteps ?? Infinity, trustedSteps);
     this.#options.onBanned(pid, reason);
     this.#refuse(worker);
+  }
+
+  /** Takes back what rests on the word of liars, and goes on from there. */
+  #goBack(): void {
+    const { clock, goBack } = this.#options;
+    const progress = goBack(this.#trustedSteps as number);
+    this.#trustedSteps = undefined;
+    this.#watch.wentBack(progress.step);
+    this.#ledger.goBack(progress);
+    for (const { wire } of this.#admitted.values()) {
+      for (const piece of this.#ledger.pieces()) wire.sendDown({ type: 'weights', ...piece });
+    }
+    clock.after(0, () => {
+      if (!this.#isOver) this.#startRound();
+    });
   }
 
   #startRound(): void {
@@ -272,12 +309,39 @@ export class SimulatedCoordinator {
 
   #assign(command: CommandOf<'assign'>): void {
     const { active, version } = this.#ledger;
-    this.#watch.assigned(command, this.#options.clock.nowMs);
     if (!active) return this.#options.complain('a range of no round');
+    if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
+    this.#watch.assigned(command, this.#options.clock.nowMs);
     const { worker, attempt, from, to } = command;
     const rows = active.plan.leafRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const range = { round: active.number, attempt, from, to, rows, version };
     this.#admitted.get(worker)?.wire.sendDown({ type: 'range', ...active.work, ...range });
+  }
+
+  /** A leaf that workers cannot compute, or say so. */
+  #computeHere({ attempt, from, to }: CommandOf<'assign'>, round: number): void {
+    const { chance, clock, judgeMs, poisonedLeaf } = this.#options;
+    this.#watch.takenOver(from);
+    if (to !== from + 1) this.#options.complain(`the coordinator computes leaves [${from}, ${to}) at once`);
+    const report = { worker: COORDINATOR.worker, round, attempt };
+    clock.after(chance.between(0, judgeMs), () => {
+      const { active } = this.#ledger;
+      if (this.#isOver) return;
+      if (active?.number !== round) return this.#handle({ type: 'rangeFinished', ...report, computeMs: 0 });
+      if (active.plan.mode === 'sum' && from === poisonedLeaf) {
+        return this.#handle({ type: 'rangeFailed', ...report, message: 'failed here', isOutOfMemory: false });
+      }
+      const node = lift({ level: 0, index: from }, active.plan.leafRows.length);
+      this.#watch.judged(node);
+      this.#ledger.truth(node).forEach((value, piece) => {
+        const sum = { round, attempt, node, piece };
+        const kind = this.#machine.inspect(COORDINATOR.worker, sum);
+        const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
+        const event = { type: 'sumReceived', worker: COORDINATOR.worker, sum, digest, isFinite } as const;
+        if (kind) this.#handle(event, (slot) => this.#ledger.store(sum, slot, value));
+      });
+      this.#handle({ type: 'rangeFinished', ...report, computeMs: 1 });
+    });
   }
 
   #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
@@ -291,9 +355,10 @@ export class SimulatedCoordinator {
   #completeRound(): void {
     if (this.#ledger.active?.isSpoilt === true) return;
     const { checkpointEvery, clock, onCheckpoint } = this.#options;
-    this.#watch.completed();
     const mode = this.#ledger.completeRound();
+    this.#watch.completed(mode);
     const { step, isFinished, progress } = this.#ledger;
+    if (this.#trustedSteps !== undefined) return this.#goBack();
     if (mode === 'sum' && step % checkpointEvery === 0) onCheckpoint(progress);
     if (isFinished) return this.#end('finished');
     clock.after(0, () => {
@@ -317,4 +382,9 @@ export class SimulatedCoordinator {
     for (const { wire } of this.#sessions.values()) wire.sendDown({ type: 'stop' });
     this.#options.onEnd(outcome, this.#ledger.progress);
   }
+}
+
+/** Whether a ban is not for a lie. */
+export function isUnfit(reason: string): boolean {
+  return /^failed on \d+ ranges in a row/.test(reason);
 }

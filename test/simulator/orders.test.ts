@@ -25,7 +25,10 @@ function sumInOrder(order: readonly number[]): Value | undefined {
     machine.handle({ type: 'workerReady', worker, process: String(worker), threads: 1 }, 0);
   }
   const leafRows = Array<number>(numLeaves).fill(1);
-  const begun = machine.handle({ type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows } }, 0);
+  const begun = machine.handle(
+    { type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows, step: 0 } },
+    0,
+  );
   const ranges = begun.filter((command): command is Assignment => command.type === 'assign');
   const slots = new Map<number, Value>();
   let result: Value | undefined;
