@@ -76,7 +76,7 @@ export class LeafFailures {
     return firstOf(all, (leaves) => this.#outOfMemory(leaves, message));
   }
 
-  /** Somebody can compute such leaves after all: whoever could not is to blame. */
+  /** Somebody can compute the leaves after all. */
   forgive(): void {
     this.#leaves.clear();
     this.#lost.clear();

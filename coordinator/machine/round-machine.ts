@@ -20,7 +20,7 @@ import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
 import { Pace } from './pace.ts';
-import { planWork } from './plan-work.ts';
+import { missingLeaves, planWork } from './plan-work.ts';
 import { TrackRecords } from './track-records.ts';
 
 interface Round {
@@ -185,9 +185,11 @@ export class RoundMachine {
   #deliver({ worker, rows, givenMs }: Attempt, process: string, nowMs: number): void {
     this.#pace.deliver(worker, rows, givenMs, nowMs);
     this.#records.deliver(process);
-    if (worker !== COORDINATOR.worker || !this.#round) return;
+    const isTrying = this.#attempts.open().some((attempt) => attempt.worker === COORDINATOR.worker);
+    if (worker !== COORDINATOR.worker || isTrying || !this.#round) return;
+    // Whoever could not compute these leaves is to blame.
     this.#round.failures.forgive();
-    if (this.#round.lastHope?.cause !== 'dishonest') this.#round.lastHope = undefined;
+    this.#round.lastHope = undefined;
   }
 
   /** Adds a sum to the tree of its piece, unless its leaves are there already. */
@@ -247,7 +249,10 @@ export class RoundMachine {
     const settled = this.#settle(worker, event.round, event.attempt);
     const isOwed = settled === 'open' && attempt !== undefined;
     if (isOwed) this.#attempts.remove(attempt);
-    if (isOwed && worker === COORDINATOR.worker) return this.#giveUp(this.#round?.lastHope, message);
+    const { lastHope } = this.#round ?? {};
+    if (isOwed && worker === COORDINATOR.worker) {
+      return this.#giveUp(lastHope && { ...lastHope, from: attempt.from, to: attempt.to }, message);
+    }
     const process = this.#workers.get(worker);
     if (!settled || process === undefined) return this.#giveWork(nowMs);
     const others = [...this.#workers.values()];
@@ -265,28 +270,24 @@ export class RoundMachine {
     return [{ type: 'ban', worker, process, reason, trustedSteps: undefined }];
   }
 
-  /** Before a run ends for leaves that nobody can compute, the coordinator tries: the first, or all where it trusts nobody. */
+  /** Before a run ends for leaves that nobody can compute, the coordinator tries each that has not come from anyone. */
   #tryHere(hopeless: Hopeless, nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver) return [];
-    if (round.lastHope) return this.#giveWork(nowMs);
+    const isMeant = (leaf: number): boolean => hopeless.from <= leaf && leaf < hopeless.to;
+    const leaves = round.lastHope ? [] : missingLeaves(round.trees).filter(isMeant);
+    if (leaves.length === 0) return this.#giveWork(nowMs);
     round.lastHope = hopeless;
-    const { from, to, cause } = hopeless;
-    const end = cause === 'dishonest' ? to : from + 1;
-    const leaves = Array.from({ length: end - from }, (_, index) => from + index);
     const { worker } = COORDINATOR;
-    return [
-      ...leaves.map((leaf) => this.#assign({ worker, from: leaf, to: leaf + 1 }, nowMs)),
-      ...this.#giveWork(nowMs),
-    ];
+    const own = leaves.map((leaf) => this.#assign({ worker, from: leaf, to: leaf + 1 }, nowMs));
+    return [...own, ...this.#giveWork(nowMs)];
   }
 
-  /** `failure`: of the coordinator, if it has tried. */
-  #giveUp(hopeless: Hopeless | undefined, failure?: string): RoundCommand[] {
+  /** `own`: why the coordinator cannot compute these leaves, if it has tried. */
+  #giveUp(hopeless: Hopeless | undefined, own?: string): RoundCommand[] {
     if (!this.#round || this.#round.isOver || !hopeless) return [];
     this.#round.isOver = true;
-    const own = failure === undefined ? '' : `; nor can the coordinator: ${failure}`;
-    const message = hopeless.message + own;
+    const message = hopeless.message + (own === undefined ? '' : `; nor can the coordinator: ${own}`);
     return [{ type: 'giveUp', ...hopeless, message }];
   }
 

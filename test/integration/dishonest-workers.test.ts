@@ -1,40 +1,14 @@
 // Workers that send what is late, twice, damaged or made up: the weights stay the same bits, and who breaks the
 // protocol is sent away.
 import { describe, expect, it } from 'vitest';
-import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
-import { Memory } from '../../src/memory.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
-import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
-import { maximalNodes } from '../../src/tree.ts';
+import type { TrainMessage } from '../../src/protocol/message-types.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
+import { madeUp, PIECE_LENGTH } from '../helpers/made-up.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
-
-/** f32 of the model's only piece: 8 x 64 + 64 weights, 64 + 1 biases. */
-const PIECE_LENGTH = 641;
-
-const { module } = await loadKernelModule();
-const memory = new Memory();
-const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
-
-/** A gradient that answers `work`, as the coordinator expects it but for its value, which is made up. */
-function madeUp(
-  work: TrainMessage,
-  lie: Partial<GradientMessage> = {},
-  length = PIECE_LENGTH,
-): { message: GradientMessage; body: Uint8Array } {
-  const { run, round, attempt, weights, firstLeaf, bounds, numLeaves } = work;
-  const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
-  const [node = { level: 0, index: 0 }] = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
-  const key = { run, round, attempt, weights, ...node, piece: 0, lossSum: 1 };
-  return {
-    message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie },
-    body,
-  };
-}
 
 /** What a worker may answer to the first range it is given, and why it is then sent away. */
 const LIES: Readonly<

@@ -26,6 +26,8 @@ export interface CoordinatorOptions {
   readonly onCheckpoint: (progress: Progress) => void;
   /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
   readonly goBack: (steps: number) => Progress;
+  /** It has computed a leaf itself. */
+  readonly onComputedHere: () => void;
   /** What the coordinator cannot compute itself. */
   readonly poisonedLeaf: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
@@ -255,7 +257,7 @@ export class SimulatedCoordinator {
 
   /** Only for failures: nobody here breaks the protocol. */
   #evict({ worker, reason }: CommandOf<'evict'>): void {
-    const session = this.#sessions.get(worker);
+    const session = this.#forget(worker);
     if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
     this.#options.clock.after(0, () => this.#lose(session, false));
   }
@@ -333,6 +335,7 @@ export class SimulatedCoordinator {
       }
       const node = lift({ level: 0, index: from }, active.plan.leafRows.length);
       this.#watch.judged(node);
+      this.#options.onComputedHere();
       this.#ledger.truth(node).forEach((value, piece) => {
         const sum = { round, attempt, node, piece };
         const kind = this.#machine.inspect(COORDINATOR.worker, sum);

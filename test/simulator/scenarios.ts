@@ -147,9 +147,12 @@ function longTraining(training: Training): Training {
 }
 
 function randomPoison(chance: Chance, { leafRows }: Training, ending: Outcome): Poison | undefined {
-  if (ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost') return undefined;
+  const sparesCoordinator = ending === 'finished' && chance.isLucky(0.1);
+  if (!sparesCoordinator && ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost')
+    return undefined;
   const leaf = chance.integer(0, Math.min(...leafRows.map(({ length }) => length)) - 1);
   const isOutOfMemory = ending === 'outOfMemory';
   const isFatal = ending === 'lost' || (isOutOfMemory && chance.isLucky(0.5));
-  return { leaf, isOutOfMemory, isFatal, sparesCoordinator: false };
+  const step = sparesCoordinator ? chance.integer(0, leafRows.length - 1) : undefined;
+  return { leaf, isOutOfMemory, isFatal, sparesCoordinator, step };
 }

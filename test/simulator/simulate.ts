@@ -18,6 +18,10 @@ export interface Result {
   readonly numEvents: number;
   readonly numFaults: number;
   readonly numBanned: number;
+  /** How often the training went back for a liar. */
+  readonly numWentBack: number;
+  /** Leaves that a coordinator computed itself. */
+  readonly numComputedHere: number;
   /** Messages that each worker has sent. */
   readonly numSent: readonly number[];
 }
@@ -54,6 +58,8 @@ class Simulation {
   #numFaults = 0;
   #numCrashes = 0;
   #numBanned = 0;
+  #numWentBack = 0;
+  #numComputedHere = 0;
   readonly #isBanned = new Set<SimulatedWorker>();
   #isDeserted = false;
   #losses = { version: -1, count: 0 };
@@ -94,6 +100,8 @@ class Simulation {
       numEvents: this.#numEvents,
       numFaults: this.#numFaults,
       numBanned: this.#numBanned,
+      numWentBack: this.#numWentBack,
+      numComputedHere: this.#numComputedHere,
       numSent: this.#workers.map(({ numSent }) => numSent),
     };
   }
@@ -113,6 +121,7 @@ class Simulation {
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),
       goBack: (steps) => this.#goBack(steps),
+      onComputedHere: () => this.#numComputedHere++,
       onBanned: (pid, reason) => this.#banned(pid, reason),
       onEnd: (outcome, progress) => {
         this.#outcome = outcome;
@@ -127,6 +136,7 @@ class Simulation {
   }
 
   #goBack(steps: number): Progress {
+    this.#numWentBack++;
     this.#checkpoints = this.#checkpoints.filter(({ step }, index) => index === 0 || step <= steps);
     return this.#checkpoint;
   }

@@ -40,6 +40,8 @@ export interface Poison {
   readonly isFatal: boolean;
   /** The coordinator can. */
   readonly sparesCoordinator: boolean;
+  /** The only step at which it is so; undefined: at each. */
+  readonly step: number | undefined;
 }
 
 /** What workers share. */
@@ -279,7 +281,9 @@ export class SimulatedWorker {
     if (unfit === 'vanishing') return this.#world.onVanished(this);
     if (unfit) return this.#send({ type: 'failure', round, attempt, isOutOfMemory: unfit === 'outOfMemory' });
     const { poison } = this.#world;
-    const isPoisoned = order.kind === 'train' && poison && from <= poison.leaf && poison.leaf < to;
+    const isItsStep = poison?.step === undefined || poison.step === order.step;
+    const isPoisoned =
+      order.kind === 'train' && poison && isItsStep && from <= poison.leaf && poison.leaf < to;
     if (isPoisoned && poison.isFatal) return this.#world.onPoisoned(this);
     if (isPoisoned || this.character.numFailures-- > 0) {
       const isOutOfMemory = poison?.isOutOfMemory ?? false;

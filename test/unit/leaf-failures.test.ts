@@ -102,18 +102,38 @@ describe('leaves that nobody can compute', () => {
     expect(fail(driver, 0, 28)).toEqual([{ ...hopeless, cause: 'lost', message: lost }]);
   });
 
-  test('are part of the round if the coordinator can compute one, and of the others nothing is held against anyone', () => {
+  test('are part of the round if the coordinator can compute them, and are held against nobody', () => {
     const driver = new RoundDriver({ workers: 1 });
-    driver.start(2);
+    driver.start(3);
     fail(driver, 1, 1, true);
-    expect(driver.join(2)).toEqual([assign(2, 2, 0, 2)]);
-    expect(ofType(fail(driver, 2, 2, true), 'assign')).toEqual([assign(0, 3, 0, 1)]);
-    expect(driver.join(3)).toEqual([assign(3, 4, 1, 2)]);
+    expect(driver.join(2)).toEqual([assign(2, 2, 0, 3)]);
+    expect(ofType(fail(driver, 2, 2, true), 'assign')).toEqual(
+      [3, 4, 5].map((id) => assign(0, id, id - 3, id - 2)),
+    );
+    expect(driver.join(3)).toEqual([]);
     expect(ofType(driver.answer(0, 3, LEAF(0)), 'store')).toHaveLength(1);
-    // A third lack of memory, and the first since then.
-    expect(ofType(fail(driver, 3, 4, true), 'assign')).toEqual([]);
-    expect(driver.join(4)).toEqual([assign(4, 5, 1, 2)]);
-    expect(ofType(driver.answer(4, 5, LEAF(1)), 'roundCompleted')).toHaveLength(1);
+    driver.answer(0, 4, LEAF(1));
+    expect(ofType(driver.answer(0, 5, { level: 1, index: 1 }), 'roundCompleted')).toHaveLength(1);
+  });
+
+  test('are named as the one that the coordinator cannot compute', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(3);
+    fail(driver, 1, 1, true);
+    driver.join(2);
+    fail(driver, 2, 2, true);
+    driver.answer(0, 3, LEAF(0));
+    expect(fail(driver, 0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
+  });
+
+  test('are not tried where they have come from somebody', () => {
+    const driver = new RoundDriver({ workers: 3, share: 1 });
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0));
+    fail(driver, 2, 2, true);
+    expect(
+      ofType(fail(driver, 3, 3, true), 'assign').map((given) => 'worker' in given && given.worker),
+    ).not.toContain(0);
   });
 });
 
