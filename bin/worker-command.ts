@@ -1,5 +1,6 @@
 // `lockstep worker`: from arguments to a working worker.
 import { LockstepError } from '../src/errors.ts';
+import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { runWorker } from '../worker/run-worker.ts';
 import { createRuntime } from './runtime.ts';
@@ -22,7 +23,10 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   }
   const { log, signal } = createRuntime();
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
-  await runWorker({ url, token, numThreads: threads, log, signal });
+  const instance = new Instance();
+  // A coordinator that has started this process knows it by that name, whatever becomes of it.
+  process.send?.({ instance: instance.name });
+  await runWorker({ url, token, numThreads: threads, instance, log, signal });
   // It left because a signal told it to: the exit code says so, wherever the signal found it.
   signal.throwIfAborted();
 }

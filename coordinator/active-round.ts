@@ -54,15 +54,15 @@ export class ActiveRound {
   }
 
   /** What the machine needs to know. */
-  plan(numPieces: number): RoundPlan {
+  plan(numPieces: number, step: number): RoundPlan {
     const { bounds } = this.batch;
     const leafRows = Array.from(
       { length: bounds.length - 1 },
       (_, leaf) => (bounds[leaf + 1] as number) - (bounds[leaf] as number),
     );
     return this.kind === 'train'
-      ? { mode: 'sum', numPieces, leafRows }
-      : { mode: 'collect', numPieces: 1, leafRows };
+      ? { mode: 'sum', numPieces, leafRows, step }
+      : { mode: 'collect', numPieces: 1, leafRows, step };
   }
 
   /** The message that asks for leaves [from, to). */

@@ -23,9 +23,10 @@ import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import { EncodedWeights } from './encoded-weights.ts';
 import { CoordinatorMachine } from './machine/coordinator-machine.ts';
 import type { MachineCommand, MachineEvent, MachineOptions } from './machine/coordinator-machine.ts';
-import type { SumName, WorkerProcess } from './machine/events.ts';
-import { processName } from './machine/roster-machine.ts';
-import type { Referee } from './referee.ts';
+import { COORDINATOR } from './machine/events.ts';
+import type { SumName } from './machine/events.ts';
+import { OwnWork } from './own-work.ts';
+import type { OwnWorkOptions } from './own-work.ts';
 import { SessionTable } from './session-table.ts';
 import { starved, warnOfShortage } from './shortage.ts';
 import type { ShortageOptions } from './shortage.ts';
@@ -39,24 +40,18 @@ export interface BannedWorker {
   readonly worker: number;
   readonly name: string;
   readonly reason: string;
-  /** Steps that were committed when its process first joined: what it may have touched comes after them. */
-  readonly joinedAtStep: number;
-  /** Whether every sum of it since then was computed by another worker too. */
-  readonly isFullyAudited: boolean;
+  /** Steps of the newest state that owes nothing to its word alone; undefined if all later ones owe nothing to it either. */
+  readonly trustedSteps: number | undefined;
 }
 
 /** What a cluster is made from. */
-export interface ClusterOptions extends MachineOptions, ShortageOptions {
-  readonly run: string;
-  readonly state: TrainingState;
+export interface ClusterOptions extends MachineOptions, ShortageOptions, OwnWorkOptions {
   /** f32 that come back for each row of an evaluation. */
   readonly evaluationWidth: number;
   /** Whether workers end with this process, and so have nobody to come back to. */
   readonly ownsWorkers: boolean;
   /** For lines whose number workers decide. */
   readonly churn: LimitedLog;
-  /** Makes the coordinator's own engine, when two answers differ for the first time. */
-  readonly createReferee: () => Promise<Referee>;
   /** A worker takes part from now on. */
   readonly onJoined?: ((session: WorkerSession) => void) | undefined;
   readonly onBanned?: ((worker: BannedWorker) => void) | undefined;
@@ -98,11 +93,11 @@ export class Cluster implements Compute {
   readonly #sessions: SessionTable;
   /** Who has been given work in this round, or in the last one. */
   readonly #atWork = new Set<WorkerSession>();
+  readonly #ownWork: OwnWork;
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
   #active: { readonly round: ActiveRound; resolve: () => void; reject: (error: Error) => void } | undefined;
   #gathering: { resolve: () => void; reject: (error: Error) => void } | undefined;
-  #referee: Promise<Referee> | undefined;
   #fatal: Error | undefined;
 
   constructor(options: ClusterOptions) {
@@ -110,6 +105,7 @@ export class Cluster implements Compute {
     this.#machine = new CoordinatorMachine(options, this.#clock.now());
     this.#state = options.state;
     this.#sessions = new SessionTable(options.log, options.churn);
+    this.#ownWork = new OwnWork(options);
     this.#weights = new EncodedWeights(options.run, options.state);
     this.#slots = new SumSlots(options.state.memory, options.state.model);
     this.#inbox = new SumInbox(options.state, this.#slots, options.evaluationWidth);
@@ -129,18 +125,16 @@ export class Cluster implements Compute {
     });
   }
 
-  /** Why the process may not take part; undefined if it may. */
-  banOf(process: WorkerProcess): string | undefined {
-    return this.#machine.banOf(process);
+  /** Why the instance may not take part; undefined if it may. */
+  banOf(instance: string): string | undefined {
+    return this.#machine.banOf(instance);
   }
 
   /** A worker has joined. */
   addWorker(session: WorkerSession): void {
-    const { id: worker, process, threads, remoteAddress: address } = session;
-    const instance = session.instance ?? session.name;
+    const { id: worker, instance, name, threads, remoteAddress: address } = session;
     this.#sessions.add(session);
-    const { step } = this.#state;
-    this.#handle({ type: 'sessionReady', worker, process, instance, address, threads, step });
+    this.#handle({ type: 'sessionReady', worker, instance, name, address, threads });
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
@@ -152,8 +146,8 @@ export class Cluster implements Compute {
   }
 
   /** The process of a worker ended for lack of memory. */
-  ranOutOfMemory(process: WorkerProcess): void {
-    this.#handle({ type: 'outOfMemory', process: processName(process) });
+  ranOutOfMemory(instance: string): void {
+    this.#handle({ type: 'outOfMemory', process: instance });
   }
 
   /**
@@ -172,10 +166,15 @@ export class Cluster implements Compute {
   fail(cause: unknown): void {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#fatal ??= error;
-    this.#active?.reject(error);
-    this.#active = undefined;
+    this.#failRound(error);
     this.#gathering?.reject(error);
     this.#gathering = undefined;
+  }
+
+  /** Ends the round under way; another one may follow, where the run goes back to what it was. */
+  #failRound(error: Error): void {
+    this.#active?.reject(error);
+    this.#active = undefined;
   }
 
   async trainStep(batch: Batch): Promise<StepResult> {
@@ -229,7 +228,7 @@ export class Cluster implements Compute {
     switch (message.type) {
       case 'gradient':
       case 'evaluation':
-        return this.#receiveSum(session, message, body);
+        return this.#takeSum(session.id, message, body, (reason) => session.evict(CLOSE.protocol, reason));
       case 'finished':
         return this.#receiveReport(session, message);
       case 'failure':
@@ -253,18 +252,23 @@ export class Cluster implements Compute {
     this.#handle({ type: 'rangeFailed', worker: session.id, round, attempt, ...failed });
   }
 
-  #receiveSum(session: WorkerSession, message: GradientMessage | EvaluationMessage, body: Uint8Array): void {
+  #takeSum(
+    worker: number,
+    message: GradientMessage | EvaluationMessage,
+    body: Uint8Array,
+    evict: (reason: string) => void,
+  ): void {
     const sum = sumNameOf(message);
-    const kind = this.#machine.inspect(session.id, sum);
-    if (!kind || !this.#active) return this.#handle({ type: 'sumUnwanted', worker: session.id, sum });
+    const kind = this.#machine.inspect(worker, sum);
+    if (!kind || !this.#active) return this.#handle({ type: 'sumUnwanted', worker, sum });
     const { round } = this.#active;
     const receipt =
       message.type === 'gradient'
         ? this.#inbox.gradient(round, { message, body, kind })
         : this.#inbox.evaluation(round, { message, body, kind });
-    if ('evict' in receipt) return session.evict(CLOSE.protocol, receipt.evict);
+    if ('evict' in receipt) return evict(receipt.evict);
     const { digest, isFinite } = receipt;
-    const event = { type: 'sumReceived', worker: session.id, sum, digest, isFinite } as const;
+    const event = { type: 'sumReceived', worker, sum, digest, isFinite } as const;
     const commands = this.#machine.handle(event, this.#clock.now());
     if (!commands.some(({ type }) => type === 'store')) receipt.drop();
     this.#carryOut(commands, receipt.store);
@@ -275,7 +279,10 @@ export class Cluster implements Compute {
     const round = new ActiveRound({ ...task, evaluationWidth: this.#options.evaluationWidth });
     return new Promise((resolve, reject) => {
       this.#active = { round, resolve: () => resolve(round), reject };
-      this.#handle({ type: 'roundStarted', plan: round.plan(this.#state.model.pieces.length) });
+      this.#handle({
+        type: 'roundStarted',
+        plan: round.plan(this.#state.model.pieces.length, this.#state.step),
+      });
     });
   }
 
@@ -314,7 +321,7 @@ export class Cluster implements Compute {
       case 'judge':
         return this.#judge(command);
       case 'diverged':
-        throw this.#active?.round.divergence ?? new Error('a sum diverged that never came');
+        return this.#failRound(this.#active?.round.divergence ?? new Error('a sum diverged that never came'));
       case 'giveUp':
         throw this.#active?.round.unable(command) ?? new Error(command.message);
       case 'admit':
@@ -361,6 +368,7 @@ export class Cluster implements Compute {
   }
 
   #assign({ worker, attempt, from, to }: CommandOf<'assign'>): void {
+    if (worker === COORDINATOR.worker) return void this.#computeHere(attempt, from);
     const { round } = this.#active as { round: ActiveRound };
     const session = this.#sessions.find(worker);
     if (!session) return;
@@ -404,25 +412,39 @@ export class Cluster implements Compute {
 
   /** Computes a node here, once the messages that have come already are handled. */
   #judge({ round: number, node, digest }: CommandOf<'judge'>): void {
-    this.#referee ??= this.#options.createReferee();
-    const judge = async (): Promise<void> => {
-      const referee = await (this.#referee as Promise<Referee>);
-      await new Promise((resolve) => setImmediate(resolve));
-      const round = this.#active?.round;
-      if (round?.round !== number) return;
-      this.counters.sumsJudged++;
-      const digests = referee.judge({ kind: round.kind, batch: round.batch, node, digest });
-      this.#handle({ type: 'judged', round: number, node, digests });
-    };
-    judge().catch((error: unknown) => this.fail(error));
+    const { round: active } = this.#active as { round: ActiveRound };
+    const isCurrent = (): boolean => this.#active?.round.round === number;
+    this.#ownWork
+      .judge(active, node, digest, isCurrent)
+      .then((digests) => {
+        if (!digests) return;
+        this.counters.sumsJudged++;
+        this.#handle({ type: 'judged', round: number, node, digests });
+      })
+      .catch((error: unknown) => this.fail(error));
   }
 
-  #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {
-    const name = `worker ${worker} (${process})`;
-    this.#options.log.error(`${name} is banned: ${reason}`);
-    const isFullyAudited = this.#options.audit.share === 1;
+  /** Computes a leaf that is given to the coordinator itself, as a worker would. Never rejects. */
+  async #computeHere(attempt: number, leaf: number): Promise<void> {
+    const { round: active } = this.#active as { round: ActiveRound };
+    const { round } = active;
+    const report = { worker: COORDINATOR.worker, round, attempt };
+    const isCurrent = (): boolean => this.#active?.round.round === round;
+    const evict = (reason: string): void => this.fail(new Error(`the coordinator ${reason}`));
     try {
-      this.#options.onBanned?.({ worker, name, reason, joinedAtStep, isFullyAudited });
+      const answers = await this.#ownWork.compute(active, attempt, leaf, isCurrent);
+      for (const { message, body } of answers) this.#takeSum(COORDINATOR.worker, message, body, evict);
+      this.#handle({ type: 'rangeFinished', ...report });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#handle({ type: 'rangeFailed', ...report, message, isOutOfMemory: isOutOfMemory(message) });
+    }
+  }
+
+  #ban({ worker, name, reason, trustedSteps }: CommandOf<'banned'>): void {
+    this.#options.log.error(`${name} is banned: ${reason}`);
+    try {
+      this.#options.onBanned?.({ worker, name, reason, trustedSteps });
     } finally {
       this.#sessions.ban(worker, reason);
     }

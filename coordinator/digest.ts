@@ -19,14 +19,20 @@ export interface SumBytes {
 /** What the round machine needs to know of a sum's values. */
 export interface SumDigest {
   readonly digest: string;
-  /** Whether the values and the loss are finite. */
+  /** Whether the values are finite, and the loss is one that samples can have. */
   readonly isFinite: boolean;
 }
+
+/**
+ * No sum of losses is larger: a row's is at most a squared f32 times a weight that is one, 4e115, and there are at most 2^31
+ * rows. What is larger is no loss, and would make the sum over some steps infinite.
+ */
+const MAX_LOSS_SUM = 1e125;
 
 /** The digest of a sum. */
 export function digestSum(kernels: Kernels, memory: Memory, kind: DigestKind, sum: SumBytes): SumDigest {
   const { address, length, fingerprint, lossSum } = sum;
-  if (!Number.isFinite(lossSum) || !kernels.allFinite(address, length)) {
+  if (!(Math.abs(lossSum) <= MAX_LOSS_SUM) || !kernels.allFinite(address, length)) {
     const values = memory.f32(address, length).map((value) => (Number.isNaN(value) ? Number.NaN : value));
     return { digest: `not finite ${sha256(new Uint8Array(values.buffer))} ${lossSum}`, isFinite: false };
   }

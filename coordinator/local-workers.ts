@@ -17,8 +17,8 @@ export interface LocalWorkersOptions {
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;
-  /** Told when a worker has died for lack of memory. */
-  readonly onOutOfMemory: (pid: number) => void;
+  /** Told when a worker has died for lack of memory, by the name that its process has given itself. */
+  readonly onOutOfMemory: (instance: string) => void;
   /** Told when the last worker has died for good. */
   readonly onAllGone: (reason: string) => void;
   /** See `Cluster.guard`. */
@@ -77,7 +77,8 @@ export class LocalWorkers {
         log.warn(`worker process ${index}: ${line}`),
       );
     }
-    const life = { index, numRestarts, startedMs: performance.now() };
+    const life: Life = { index, numRestarts, startedMs: performance.now(), instance: undefined };
+    child.once('message', (message) => (life.instance = (message as { readonly instance: string }).instance));
     // More than once: a signal may fail as well as the start.
     child.on('error', (error) => guard(() => this.#exited(child, life, error.message)));
     child.once('exit', (code, signal) => guard(() => this.#ended(child, life, code, signal)));
@@ -85,7 +86,7 @@ export class LocalWorkers {
 
   #ended(child: ChildProcess, life: Life, code: number | null, signal: NodeJS.Signals | null): void {
     const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
-    if (isOutOfMemory && child.pid !== undefined) this.#options.onOutOfMemory(child.pid);
+    if (isOutOfMemory && life.instance !== undefined) this.#options.onOutOfMemory(life.instance);
     const how = signal ?? `exit code ${code}`;
     // One that was banned would come back as another process, with the same memory.
     const isRefused = code === EXIT.network;
@@ -113,6 +114,8 @@ interface Life {
   /** Starts of this worker before it, in short succession. */
   readonly numRestarts: number;
   readonly startedMs: number;
+  /** The name that the process has given itself, once it has said so. */
+  instance: string | undefined;
 }
 
 /** Lets the kernel kill this process before others of about the same size. */

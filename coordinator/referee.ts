@@ -15,7 +15,24 @@ export interface Question {
   readonly kind: 'train' | 'evaluate';
   readonly batch: CutRows;
   readonly node: TreeNode;
-  readonly digest: DigestKind;
+}
+
+/** A piece of a node's sum, or its outputs. */
+export interface OwnSum {
+  readonly piece: number;
+  /** A copy. */
+  readonly bytes: Uint8Array;
+  readonly fingerprint: string;
+  readonly lossSum: number | undefined;
+}
+
+/** The same in the engine's memory, until the next one is computed. */
+interface SumAt {
+  readonly piece: number;
+  readonly address: number;
+  /** f32. */
+  readonly length: number;
+  readonly lossSum: number | undefined;
 }
 
 /** See the head of this file. */
@@ -40,7 +57,28 @@ export class Referee {
   }
 
   /** Digests of the node's sum with the current weights, by piece. Takes as long as a worker with one thread. */
-  judge({ kind, batch, node, digest }: Question): string[] {
+  judge(question: Question, digest: DigestKind): string[] {
+    const { kernels, memory } = this.#engine;
+    const digests: string[] = [];
+    this.#compute(question, ({ piece, address, length, lossSum = 0 }) => {
+      const fingerprint = fingerprintOf(kernels, address, length);
+      digests[piece] = digestSum(kernels, memory, digest, { address, length, fingerprint, lossSum }).digest;
+    });
+    return digests;
+  }
+
+  /** The node's sum with the current weights, as a worker would send it. */
+  compute(question: Question): OwnSum[] {
+    const { kernels, memory } = this.#engine;
+    const sums: OwnSum[] = [];
+    this.#compute(question, ({ piece, address, length, lossSum }) => {
+      const bytes = memory.bytes(address, 4 * length).slice();
+      sums.push({ piece, bytes, fingerprint: fingerprintOf(kernels, address, length), lossSum });
+    });
+    return sums;
+  }
+
+  #compute({ kind, batch, node }: Question, report: (sum: SumAt) => void): void {
     this.#takeWeights();
     const numLeaves = batch.bounds.length - 1;
     const { from, to } = leavesUnder(node, numLeaves);
@@ -48,23 +86,14 @@ export class Referee {
     const bounds = batch.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
     const indices = batch.indices.slice(firstRow, batch.bounds[to]);
     const range = { numLeaves, firstLeaf: from, bounds, indices };
-    const { kernels, memory } = this.#engine;
-    const digestAt = (address: number, length: number, lossSum: number): string => {
-      const fingerprint = fingerprintOf(kernels, address, length);
-      return digestSum(kernels, memory, digest, { address, length, fingerprint, lossSum }).digest;
-    };
-    if (kind === 'evaluate') {
-      const { outputs, lossSums } = this.#engine.evaluateRange(range);
-      const address = this.#outputs.copy(
-        new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength),
+    if (kind === 'train') {
+      return this.#engine.trainRange({ ...range, step: this.#state.step }, ({ piece, address, lossSum }) =>
+        report({ piece, address, length: this.#state.model.pieces[piece]?.length ?? 0, lossSum }),
       );
-      return [digestAt(address, outputs.length, lossSums[0] as number)];
     }
-    const digests: string[] = [];
-    this.#engine.trainRange({ ...range, step: this.#state.step }, ({ piece, address, lossSum }) => {
-      digests[piece] = digestAt(address, this.#state.model.pieces[piece]?.length ?? 0, lossSum ?? 0);
-    });
-    return digests;
+    const { outputs, lossSums } = this.#engine.evaluateRange(range);
+    const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
+    report({ piece: 0, address: this.#outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
   }
 
   #takeWeights(): void {

@@ -1,6 +1,6 @@
-// Undoing what a worker may have done that was found to lie: the run goes back to a state from before the worker came,
-// and takes the steps since then again. Only what another worker, too, had computed could stay. Nothing is kept for
-// this besides checkpoints: where no checkpoint is old enough, the run begins again.
+// Undoing what a worker may have done that was found to lie: the run goes back to a state that owes nothing to its word
+// alone, and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old
+// enough, the run begins again.
 import type { CheckpointStore } from '../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import type { Config } from '../src/config/schema.ts';
@@ -32,8 +32,8 @@ export interface RollbackOptions extends ExpectedRun {
 export interface Liar {
   readonly name: string;
   readonly reason: string;
-  /** Optimizer steps that were taken before it came. */
-  readonly joinedAtStep: number;
+  /** Optimizer steps of the newest state that owes nothing to its word alone. */
+  readonly trustedSteps: number;
 }
 
 /** A point that a run can go back to. */
@@ -53,7 +53,7 @@ export class Rollback implements TrainingRollback {
   }
 
   /**
-   * Steps since the worker came may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
+   * Steps after those that can be trusted may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
    * step under way may wait for other workers to come
    */
   distrust(liar: Liar): void {
@@ -66,16 +66,19 @@ export class Rollback implements TrainingRollback {
     return this.#liars.length > 0;
   }
 
-  /** Puts the state to the latest point before any liar came. Between two steps only. */
+  /** Puts the state to the latest point that owes nothing to a liar. Between two steps only. */
   async goBack(): Promise<TrainingProgress> {
     const liars = this.#liars;
     this.#liars = [];
     const { store, log, onDone } = this.#options;
     // What waits to be written may be wrong, too: it must be there to be taken back.
     await store.flush();
-    const numTrusted = Math.min(...liars.map(({ joinedAtStep }) => joinedAtStep));
+    const numTrusted = Math.min(...liars.map(({ trustedSteps }) => trustedSteps));
     const { progress, from } = (await this.#readBefore(numTrusted)) ?? (await this.#beginAgain());
-    log.warn(`going back to ${from}, from before ${liars.map(({ name }) => name).join(', ')} came`);
+    const names = liars.map(({ name }) => name).join(', ');
+    log.warn(
+      `going back to ${from}: what came after step ${Math.max(0, numTrusted)} rests on the word of ${names}`,
+    );
     onDone(progress, from);
     return progress;
   }
@@ -109,11 +112,11 @@ export class Rollback implements TrainingRollback {
   }
 }
 
-function stopped({ name, reason, joinedAtStep }: Liar): LockstepError {
+function stopped({ name, reason, trustedSteps }: Liar): LockstepError {
   return new LockstepError({
     category: 'failure',
     code: 'E_WORKER_LIED',
-    message: `${name} computed wrong (${reason}), and the steps since step ${joinedAtStep} were not all checked`,
+    message: `${name} computed wrong (${reason}), and what it gave for the steps after step ${Math.max(0, trustedSteps)} was not all checked`,
     help: 'mend or remove that machine, and start again; audit.onLie says what a run does about it',
   });
 }

@@ -152,7 +152,8 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     const run = `${config.name}-${randomBytes(4).toString('hex')}`;
     const onEvent = (event: RosterEvent): void => {
       recorder.event(event);
-      if (event.type === 'workerBanned' && !event.isFullyAudited) rollback.distrust(event);
+      if (event.type !== 'workerBanned' || event.trustedSteps === undefined) return;
+      rollback.distrust({ ...event, trustedSteps: event.trustedSteps });
     };
     compute = await startCompute({ run, prepared, state, workforce, listener, log, signal, onEvent });
     const observer = both(recorder, options.observer);

@@ -4,6 +4,7 @@ import type { LimitedLog } from '../src/limited-log.ts';
 import type { Logger } from '../src/log.ts';
 import { CLOSE } from '../src/protocol/protocol-error.ts';
 import type { MachineCommand } from './machine/coordinator-machine.ts';
+import type { RestCause } from './machine/events.ts';
 import type { WorkerSession } from './worker-session.ts';
 
 /** A command about one session, which nobody else need know of. */
@@ -11,6 +12,11 @@ type SessionCommand = Extract<
   MachineCommand,
   { readonly type: 'evict' | 'overdue' | 'stuck' | 'rest' | 'supersede' | 'refuse' }
 >;
+
+const REST_REASONS: Readonly<Record<RestCause, string>> = {
+  vanishing: 'workers vanish again and again that come from',
+  bans: 'a worker was banned that came from',
+};
 
 /** See the head of this file. */
 export class SessionTable {
@@ -73,8 +79,8 @@ export class SessionTable {
         return session.evict(CLOSE.stuck, takesLong(command));
       case 'rest': {
         const { name, remoteAddress } = session;
-        const seconds = command.restMs / 1000;
-        const line = `${name} waits ${seconds} s: workers of ${remoteAddress} keep vanishing`;
+        const seconds = Math.ceil(command.restMs / 1000);
+        const line = `${name} waits ${seconds} s: ${REST_REASONS[command.cause]} ${remoteAddress}`;
         this.#churn.write('warn', 'workers that have to wait', line);
         return;
       }

@@ -128,6 +128,7 @@ async function startCluster(
     room: prepared.memoryPlan.room,
     joinHint: () => hint,
     createReferee: () => createReferee(prepared, state),
+    refereeBytes: refereeBytes(prepared),
     onJoined: (session) => {
       joined.add(session);
       const line = `${session.name} joined with ${session.threads} threads`;
@@ -151,7 +152,7 @@ async function startCluster(
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
-      const onOutOfMemory = (pid: number): void => cluster.ranOutOfMemory({ host: os.hostname(), pid });
+      const onOutOfMemory = (instance: string): void => cluster.ranOutOfMemory(instance);
       const told = { onAllGone, onOutOfMemory, guard: cluster.guard };
       const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
@@ -182,6 +183,14 @@ function createReferee(
   return Referee.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards }, state);
 }
 
+/** An engine's of one thread, with one version of the weights. */
+function refereeBytes({ data, plan: { bytes } }: PreparedRun): number {
+  const { weights, packedWeights, gradients, activations, scratch } = bytes;
+  return (
+    weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(data.dataset.layout)
+  );
+}
+
 /** `joined`: who has taken part and not left yet. */
 async function sessionContext(
   { run, prepared, log, onEvent }: StartOptions,
@@ -202,7 +211,7 @@ async function sessionContext(
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
     guard: cluster.guard,
-    banOf: (process) => cluster.banOf(process),
+    banOf: (instance) => cluster.banOf(instance),
     onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),
     onGone: (session, end) => {

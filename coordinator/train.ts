@@ -112,17 +112,38 @@ export async function train(
   run: TrainingRun,
   start: TrainingProgress = FIRST_PROGRESS,
 ): Promise<TrainingResult> {
-  const { compute, config, data } = run;
   let progress = start;
   for (;;) {
     if (run.rollback?.isNeeded) {
       progress = await run.rollback.goBack();
-      compute.weightsReplaced();
+      run.compute.weightsReplaced();
     }
-    if (progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined) break;
-    progress = await trainEpoch(run, progress);
-    if (progress.batchesDone === stepsPerEpoch(run)) progress = await judgeEpoch(run, progress);
+    const result = isOver(run, progress) ? await measureResult(run, progress) : undefined;
+    // Its rounds, too, may find out that steps were wrong.
+    if (result && !run.rollback?.isNeeded) return result;
+    if (!result) progress = await goOn(run, progress);
   }
+}
+
+function isOver({ config }: TrainingRun, progress: TrainingProgress): boolean {
+  return progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined;
+}
+
+/** The rest of an epoch. What diverges in a run that has to go back says nothing: its weights may be a liar's. */
+async function goOn(run: TrainingRun, start: TrainingProgress): Promise<TrainingProgress> {
+  try {
+    const progress = await trainEpoch(run, start);
+    const isWhole = progress.batchesDone === stepsPerEpoch(run) && run.rollback?.isNeeded !== true;
+    return isWhole ? await judgeEpoch(run, progress) : progress;
+  } catch (error) {
+    const hasDiverged = error instanceof LockstepError && error.category === 'diverged';
+    if (hasDiverged && run.rollback?.isNeeded === true) return start;
+    throw error;
+  }
+}
+
+async function measureResult(run: TrainingRun, progress: TrainingProgress): Promise<TrainingResult> {
+  const { config, data } = run;
   show(run, 'best');
   const { history, trainSeconds, maxWorkers } = progress;
   return {

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
+import { isProof } from '../src/protocol/instance.ts';
 import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   CoordinatorMessage,
@@ -19,7 +20,6 @@ import { parseWorkerMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
 import type { ChunkDesk, ChunkReader } from './chunk-desk.ts';
-import type { WorkerProcess } from './machine/events.ts';
 import type { CommonWelcome } from './welcome.ts';
 
 /** Messages about rounds, which the cluster handles. */
@@ -42,8 +42,8 @@ export interface SessionContext {
   readonly welcome: CommonWelcome;
   /** More is not queued for a worker that does not read. */
   readonly maxQueuedBytes: number;
-  /** Why a process may not take part; undefined if it may. */
-  readonly banOf: (process: WorkerProcess) => string | undefined;
+  /** Why an instance may not take part; undefined if it may. */
+  readonly banOf: (instance: string) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
   /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
@@ -89,16 +89,16 @@ export class WorkerSession implements ChunkReader {
     );
   }
 
-  /** Of the worker's process, whose sessions it names. */
-  get instance(): string | undefined {
-    return this.#hello?.instance;
+  /** Names the worker's process; proven once the session is ready. */
+  get instance(): string {
+    return this.#hello?.instance ?? '';
   }
 
   get remoteAddress(): string {
     return this.#connection.remoteAddress;
   }
 
-  /** Whether anything that it owed has come from it. */
+  /** Whether anything that it owed has come from it, besides failures. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
@@ -108,12 +108,7 @@ export class WorkerSession implements ChunkReader {
     return this.#hello?.threads ?? 1;
   }
 
-  /** As it says itself. */
-  get process(): WorkerProcess {
-    return { host: this.#hello?.host ?? this.#connection.remoteAddress, pid: this.#hello?.pid ?? 0 };
-  }
-
-  /** The worker as people know it. */
+  /** The worker as people know it; by what it says itself, which may be true of several. */
   get name(): string {
     const who = this.#hello ? `${this.#hello.host} pid ${this.#hello.pid}` : this.#connection.remoteAddress;
     return `worker ${this.id} (${who})`;
@@ -203,7 +198,7 @@ export class WorkerSession implements ChunkReader {
         return this.#takeFetch(message);
       case 'ready':
         this.#requireState('loading', message.type);
-        return this.#becomeReady(message.nonce);
+        return this.#becomeReady(message.proof);
       case 'leave':
         this.#isPolite = true;
         return this.evict(CLOSE.normal, 'it said goodbye');
@@ -213,7 +208,7 @@ export class WorkerSession implements ChunkReader {
       case 'failure':
         this.#requireState('ready', message.type);
         this.#context.onResult(this, message, body);
-        this.#hasAnswered ||= !this.#isLeaving;
+        this.#hasAnswered ||= message.type !== 'failure' && !this.#isLeaving;
         return;
       default:
         return message satisfies never;
@@ -228,7 +223,7 @@ export class WorkerSession implements ChunkReader {
   #greet(hello: HelloMessage): void {
     this.#hello = hello;
     const mismatch = this.#findMismatch(hello);
-    const ban = this.#context.banOf(hello);
+    const ban = this.#context.banOf(hello.instance);
     if (ban !== undefined) return this.ban(ban);
     if (mismatch) {
       this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
@@ -297,8 +292,10 @@ export class WorkerSession implements ChunkReader {
     });
   }
 
-  #becomeReady(nonce: string): void {
-    if (nonce !== this.#nonce) throw unexpected('"ready" answers another connection\'s welcome');
+  #becomeReady(proof: string): void {
+    if (!isProof(proof, this.instance, { run: this.#context.welcome.run, nonce: this.#nonce })) {
+      throw unexpected('"ready" does not prove the instance of "hello" on this connection');
+    }
     this.#state = 'ready';
     clearTimeout(this.#joinTimer);
     this.#context.onReady(this);

@@ -12,6 +12,7 @@ export const FAILPOINTS = {
   'coordinator.receive': 'when a result of a worker has come, before anything is made of it',
   'coordinator.afterStep': 'after a step is committed, and its checkpoint begun if one is due',
   'coordinator.afterEpoch': 'after an epoch is validated, and its checkpoint begun',
+  'coordinator.compute': 'before it computes a leaf itself',
   'checkpoint.write': 'before each slice of a file that is written durably',
   'checkpoint.fsync': 'before such a file is forced to the disk',
   'checkpoint.rename': 'before it takes its name',

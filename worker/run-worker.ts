@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
+import type { Instance } from '../src/protocol/instance.ts';
 import { ConnectError } from './connect-error.ts';
 import { connect, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from './kernel-builds.ts';
@@ -15,6 +16,8 @@ export interface WorkerOptions {
   readonly url: string;
   readonly token: string | undefined;
   readonly numThreads: number;
+  /** Who this process is, in all its sessions. */
+  readonly instance: Instance;
   readonly log: Logger;
   /** Aborting leaves politely. */
   readonly signal: AbortSignal;
@@ -30,7 +33,7 @@ const SOUND_SESSION_MS = 10_000;
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { log, signal, numThreads } = options;
+  const { log, signal, numThreads, instance } = options;
   const kernelBuilds = await loadKernelBuilds();
   let replica: Replica | undefined;
   let numFailures = 0;
@@ -46,7 +49,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       hasBeenThere = true;
       const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
-      const session = { connection, kernelBuilds, numThreads, replica, log };
+      const session = { connection, instance, kernelBuilds, numThreads, replica, log };
       const end = await runSession(session, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);

@@ -1,6 +1,5 @@
 // A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
 // one range after the other, until it is told to stop or the connection ends.
-import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset.ts';
@@ -8,6 +7,7 @@ import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
+import type { Instance } from '../src/protocol/instance.ts';
 import { MAX_BODY_BYTES, MAX_HOST_LENGTH, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
@@ -28,6 +28,7 @@ import { Replica } from './replica.ts';
 /** What a session works with. `replica` is what an earlier session of the same run left behind. */
 export interface SessionOptions {
   readonly connection: Connection;
+  readonly instance: Instance;
   readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
   readonly replica: Replica | undefined;
@@ -49,8 +50,6 @@ interface Job {
 }
 
 const NO_ROWS = new Uint32Array(0);
-/** Tells the sessions of this process from those of other workers. */
-const INSTANCE = randomBytes(8).toString('hex');
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
 /** For the answer to `hello`, which takes a coordinator no time. */
@@ -119,7 +118,7 @@ class Session {
   }
 
   #sayHello(): void {
-    const { kernelBuilds, numThreads } = this.#options;
+    const { instance, kernelBuilds, numThreads } = this.#options;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL_VERSION,
@@ -130,7 +129,7 @@ class Session {
       platform: `${process.platform}-${process.arch}`,
       host: os.hostname().slice(0, MAX_HOST_LENGTH),
       pid: process.pid,
-      instance: INSTANCE,
+      instance: instance.name,
     });
     this.#awaitAnswer('answered "hello"', WELCOME_DEADLINE_MS);
   }
@@ -209,7 +208,7 @@ class Session {
     const kept = this.#replica;
     if (kept?.isOf(welcome)) {
       await kept.whenIdle();
-      return this.#send({ type: 'ready', nonce: welcome.nonce });
+      return this.#sayReady(welcome);
     }
     this.#replica = undefined;
     await kept?.close();
@@ -254,7 +253,11 @@ class Session {
     if (this.#bytesLoaded < total) return;
     clearTimeout(this.#answerTimer);
     replica.finishLoading(total);
-    this.#send({ type: 'ready', nonce: welcome.nonce });
+    this.#sayReady(welcome);
+  }
+
+  #sayReady(welcome: WelcomeMessage): void {
+    this.#send({ type: 'ready', proof: this.#options.instance.prove(welcome) });
   }
 
   /** Queues a range. Ranges of earlier rounds, which are over, are given up when their turn comes. */

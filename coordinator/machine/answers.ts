@@ -2,6 +2,7 @@
 // prove a lie, or a broken machine; and two equal ones from different processes are what an audit asks for.
 import { leavesUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
+import { COORDINATOR } from './events.ts';
 
 /** How much of a round is computed twice. */
 export interface AuditPolicy {
@@ -111,6 +112,12 @@ export class Answers {
       .map(({ node, pieces }) => ({ node, processes: processesOf(pieces) }));
   }
 
+  /** Processes on whose word alone some sum is part of the round's. */
+  believed(): ReadonlySet<string> {
+    const unjudged = [...this.#nodes.values()].filter(({ truth }) => !truth);
+    return new Set(unjudged.flatMap(({ pieces }) => [...processesOf(pieces)]));
+  }
+
   #piece(node: TreeNode, piece: number): PieceRecord {
     const { pieces } = this.#record(node);
     const known = pieces.get(piece);
@@ -136,9 +143,11 @@ function isUnwitnessed({ isAudited, truth, pieces }: NodeRecord): boolean {
   return [...pieces.values()].some(needsWitness);
 }
 
-/** Taken on the word of one process. */
+/** Taken on the word of one process, which is not the coordinator itself. */
 function needsWitness({ isTaken, answers }: PieceRecord): boolean {
-  return isTaken && new Set(answers.map(({ process }) => process)).size < 2;
+  const [first, ...others] = answers;
+  if (!isTaken || answers.some(({ process }) => process === COORDINATOR.process)) return false;
+  return others.every(({ process }) => process === first?.process);
 }
 
 function processesOf(pieces: NodeRecord['pieces']): Set<string> {

@@ -1,6 +1,7 @@
 // The books of who was asked for what: ranges of the round under way, delivered or not, and every range that its worker
 // has not reported on. A worker answers its ranges one after the other, in the order it got them, so all that it may
 // speak of is the oldest of the latter. One that owes an earlier range is stuck or slow, and gets no new one.
+import { lift, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { RoundPlan } from './events.ts';
 
@@ -34,6 +35,21 @@ export function sumKey({ level, index }: TreeNode, piece: number): string {
 /** Whether the attempt still owes a sum. */
 export function isOpen(attempt: Attempt): boolean {
   return attempt.due.size > 0;
+}
+
+/** Rows of leaves [from, to). */
+export function rowsIn({ leafRows }: RoundPlan, from: number, to: number): number {
+  return leafRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
+}
+
+/** The sums that leaves [from, to) come back as, by `sumKey`. */
+export function sumsOf({ mode, numPieces, leafRows }: RoundPlan, from: number, to: number): Set<string> {
+  const numLeaves = leafRows.length;
+  const leaves = Array.from({ length: to - from }, (_, leaf) => ({ level: 0, index: from + leaf }));
+  const nodes =
+    mode === 'sum' ? maximalNodes(from, to, numLeaves) : leaves.map((leaf) => lift(leaf, numLeaves));
+  const pieces = Array.from({ length: numPieces }, (_, piece) => piece);
+  return new Set(nodes.flatMap((node) => pieces.map((piece) => sumKey(node, piece))));
 }
 
 /** See the head of this file. */

@@ -12,9 +12,8 @@ import type {
   RoundPlan,
   SumName,
   SumRoom,
-  WorkerProcess,
 } from './events.ts';
-import { processName, RosterMachine } from './roster-machine.ts';
+import { RosterMachine } from './roster-machine.ts';
 import type { RosterOptions } from './roster-machine.ts';
 import { RoundMachine } from './round-machine.ts';
 
@@ -47,9 +46,9 @@ export class CoordinatorMachine {
     this.#round = new RoundMachine(options.audit, options.room);
   }
 
-  /** Why the process may not take part; undefined if it may. */
-  banOf(process: WorkerProcess): string | undefined {
-    return this.#roster.banOf(process);
+  /** Why the instance may not take part; undefined if it may. */
+  banOf(instance: string): string | undefined {
+    return this.#roster.banOf(instance);
   }
 
   /** See `RoundMachine`. A message about any other range is to evict its sender. */
@@ -102,7 +101,7 @@ export class CoordinatorMachine {
       .handle(event, nowMs)
       .flatMap((command) =>
         command.type === 'ban'
-          ? this.#obeyRoster(this.#roster.ban(command.worker, command.reason, nowMs), nowMs)
+          ? this.#obeyRoster(this.#roster.ban(command.process, command, nowMs), nowMs)
           : [command],
       );
   }
@@ -120,7 +119,7 @@ export class CoordinatorMachine {
   }
 
   #arrival(worker: number): RoundEvent {
-    const { process, threads } = this.#ready.get(worker) as ReadyEvent;
-    return { type: 'workerReady', worker, process: processName(process), threads };
+    const { instance, threads } = this.#ready.get(worker) as ReadyEvent;
+    return { type: 'workerReady', worker, process: instance, threads };
   }
 }

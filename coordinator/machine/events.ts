@@ -9,7 +9,12 @@ export interface RoundPlan {
   readonly numPieces: number;
   /** Rows of each leaf; its length is the number of leaves. */
   readonly leafRows: readonly number[];
+  /** Optimizer steps that are committed when it begins. */
+  readonly step: number;
 }
+
+/** The coordinator itself, as far as it computes: for what nobody else can, or says so. */
+export const COORDINATOR = { worker: 0, process: 'coordinator' } as const;
 
 /** Sums of one piece that there is memory for. */
 export interface SumRoom {
@@ -37,7 +42,7 @@ export type RoundEvent =
   | {
       readonly type: 'workerReady';
       readonly worker: number;
-      /** Tells processes apart: sessions of one process are one witness. */
+      /** Its instance, which tells processes apart: sessions of one process are one witness. */
       readonly process: string;
       readonly threads: number;
     }
@@ -104,11 +109,18 @@ export type RoundCommand =
   | { readonly type: 'roundCompleted'; readonly round: number }
   /** Compute the node in this process, and say what its digests are. */
   | { readonly type: 'judge'; readonly round: number; readonly node: TreeNode; readonly digest: DigestKind }
-  /** The worker's sum is not what its leaves give. */
-  | { readonly type: 'ban'; readonly worker: number; readonly reason: string }
+  /** The worker's sum is not what its leaves give, or it never sends any: its process is to be kept out. */
+  | {
+      readonly type: 'ban';
+      readonly worker: number;
+      readonly process: string;
+      readonly reason: string;
+      /** The newest state that no sum is part of which rests on its word alone, in optimizer steps; undefined: all are so. */
+      readonly trustedSteps: number | undefined;
+    }
   /** A sum that is not finite is what its leaves give. */
   | { readonly type: 'diverged' }
-  /** The worker broke the protocol of this round. */
+  /** The worker broke the protocol of this round, or failed: it may come back, to begin afresh. */
   | { readonly type: 'evict'; readonly worker: number; readonly reason: string }
   /** The worker has been at so many rows for long: a user should know. Once for a range. */
   | { readonly type: 'overdue'; readonly worker: number; readonly rows: number; readonly owedMs: number }
@@ -126,52 +138,49 @@ export type RoundCommand =
 /** `fast` guards against accidents; `strong` against a worker that looks for a second sum of the same digest. */
 export type DigestKind = 'fast' | 'strong';
 
-/** Who a worker is beyond its session: a process of a machine, as it says itself. */
-export interface WorkerProcess {
-  readonly host: string;
-  readonly pid: number;
-}
-
 /** Something that happened to the roster. */
 export type RosterEvent =
   | {
       readonly type: 'sessionReady';
       readonly worker: number;
-      readonly process: WorkerProcess;
-      /** Names the process to itself: a worker that comes back shows the same. */
+      /** Names its process, and is proven: a worker that comes back has the same, and nobody else. */
       readonly instance: string;
+      /** As people know it. */
+      readonly name: string;
       /** Where it comes from. */
       readonly address: string;
       readonly threads: number;
-      /** Optimizer steps committed by now. */
-      readonly step: number;
     }
   | {
       readonly type: 'sessionLost';
       readonly worker: number;
       readonly isPolite: boolean;
-      /** Whether any result has come from it. */
+      /** Whether anything has come from it but failures. */
       readonly hasAnswered: boolean;
     }
   /** Somebody waits for this many workers. */
   | { readonly type: 'workersRequired'; readonly count: number };
 
+/** Why the next worker of an address has to wait. */
+export type RestCause = 'vanishing' | 'bans';
+
 /** Something to do about the roster. */
 export type RosterCommand =
   /** The worker takes part from now on: it needs the weights. */
   | { readonly type: 'admit'; readonly worker: number }
-  /** Workers of its address keep vanishing: it takes part after this time. */
-  | { readonly type: 'rest'; readonly worker: number; readonly restMs: number }
+  /** It takes part after this time, since workers of its address vanish without an answer, or were banned. */
+  | { readonly type: 'rest'; readonly worker: number; readonly restMs: number; readonly cause: RestCause }
   /** The worker has come back in another session, and this one is what is left of it. */
   | { readonly type: 'supersede'; readonly worker: number }
   | { readonly type: 'refuse'; readonly worker: number; readonly reason: string }
   | {
       readonly type: 'banned';
       readonly worker: number;
-      readonly process: string;
+      /** As people know it. */
+      readonly name: string;
       readonly reason: string;
-      /** Steps that were committed when its process first joined. */
-      readonly joinedAtStep: number;
+      /** See `ban`. */
+      readonly trustedSteps: number | undefined;
     }
   | { readonly type: 'waiting'; readonly have: number; readonly need: number; readonly waitedMs: number }
   /** As many workers as were asked for are there. */

@@ -13,6 +13,7 @@ import { sumKey } from './attempts.ts';
 import type { Attempt, Attempts } from './attempts.ts';
 import { divideLeaves } from './divide-leaves.ts';
 import type { Share } from './divide-leaves.ts';
+import { COORDINATOR } from './events.ts';
 import type { RoundPlan, SumRoom } from './events.ts';
 import type { LeafFailures } from './leaf-failures.ts';
 import type { Pace } from './pace.ts';
@@ -233,9 +234,13 @@ class Planner {
     return ranges;
   }
 
-  /** Whether the oldest range that a worker owes ought to be here; those behind it wait for their turn. */
+  /**
+   * Whether the oldest range that a worker owes ought to be here; those behind it wait for their turn. The coordinator is
+   * not lost without the run, and computes what others failed on.
+   */
   #isLate(worker: number): boolean {
     const { beganMs, nowMs, pace } = this.#now;
+    if (worker === COORDINATOR.worker) return false;
     const oldest = this.#open.find((attempt) => attempt.worker === worker);
     if (!oldest) return false;
     const expectedMs = pace.expectedMs(worker, oldest.rows);
@@ -304,7 +309,7 @@ function hasLeaf({ from, to }: Attempt | Range, leaf: number): boolean {
 }
 
 /** Leaves of which some piece is not covered yet. */
-function missingLeaves(trees: readonly ReductionTree<number>[]): number[] {
+export function missingLeaves(trees: readonly ReductionTree<number>[]): number[] {
   const missing = new Set<number>();
   for (const tree of trees) {
     for (const { from, to } of tree.missing()) for (let leaf = from; leaf < to; leaf++) missing.add(leaf);

@@ -1,7 +1,8 @@
 // Who takes part: a pure state machine over the comings and goings of workers. It counts them against the number that
-// the run wants, and keeps out who was found wrong. A worker that comes back replaces what is left of itself; and where
-// workers keep vanishing without an answer, the next one has to wait, because each costs the run a range that is late.
-import type { RosterCommand, RosterEvent, WorkerProcess } from './events.ts';
+// the run wants, and keeps out who was found wrong. A worker that comes back replaces what is left of itself. Where workers
+// keep vanishing without an answer, or were banned, the next newcomer of their address has to wait: each costs the run a
+// range that is late, or a step that begins again, and a process is renamed by starting it again.
+import type { RestCause, RosterCommand, RosterEvent } from './events.ts';
 
 /** What a roster is told. */
 export interface RosterOptions {
@@ -11,54 +12,84 @@ export interface RosterOptions {
   readonly waitMs: number;
 }
 
-interface Process {
+interface Instance {
+  /** As people know it. */
+  readonly name: string;
+  readonly address: string;
   /** Why it may not come back. */
   ban: string | undefined;
-  /** Optimizer steps committed when it first joined. */
-  readonly joinedAtStep: number;
+  /** Whether a session of it has answered, and ended. */
+  hasWorked: boolean;
 }
 
 interface Session {
-  readonly process: string;
   readonly instance: string;
   readonly address: string;
-  /** When it takes part; it rests until then. */
-  readonly activeFromMs: number;
+  /** It takes part from its end on. */
+  readonly rest: Rest;
   isActive: boolean;
 }
 
-/** Sessions of one address that ended without an answer, in a row. */
-interface Failures {
+interface Rest {
+  readonly restMs: number;
+  readonly untilMs: number;
+  /** The same where there are too few without it. */
+  readonly untilNeededMs: number;
+  readonly cause: RestCause;
+}
+
+/** What has gone wrong with workers of one address, in a row. */
+interface Trouble {
   readonly count: number;
   readonly lastMs: number;
 }
 
-/** So many sessions without an answer are bad luck... */
-const MAX_FREE_FAILURES = 3;
-/** ...and each one after them doubles the wait... */
-const FIRST_REST_MS = 1_000;
-/** ...up to this, */
-const MAX_REST_MS = 30_000;
-/** until none has vanished for this long. */
-const FORGET_MS = 60_000;
+/** Each one doubles the wait of the next newcomer, up to a limit, until there has been none for long. */
+interface Patience {
+  /** So many are bad luck. */
+  readonly numFree: number;
+  readonly firstRestMs: number;
+  readonly maxRestMs: number;
+  readonly forgetMs: number;
+  /** Longest wait of a newcomer without whom there are too few. */
+  readonly maxNeededRestMs: number;
+}
+
+const PATIENCE: Readonly<Record<RestCause, Patience>> = {
+  vanishing: {
+    numFree: 2,
+    firstRestMs: 1_000,
+    maxRestMs: 30_000,
+    forgetMs: 60_000,
+    maxNeededRestMs: 0,
+  },
+  // Twice the time between two checkpoints: whatever has to be taken back for the next liar, some of it is kept.
+  bans: {
+    numFree: 0,
+    firstRestMs: 1_000,
+    maxRestMs: 600_000,
+    forgetMs: 3_600_000,
+    maxNeededRestMs: 10_000,
+  },
+};
 const FIRST_NOTE_MS = 10_000;
 const NEXT_NOTE_MS = 30_000;
-/** Processes that are remembered; beyond it those that never were in trouble are forgotten. */
-const MAX_PROCESSES = 10_000;
+/** Instances that are remembered; beyond it those that never were in trouble are forgotten. */
+const MAX_INSTANCES = 10_000;
 
-/** What tells processes apart. */
-export function processName({ host, pid }: WorkerProcess): string {
-  return `${host} pid ${pid}`;
-}
+type Banned = Extract<RosterCommand, { readonly type: 'banned' }>;
 
 /** See the head of this file. Times are monotonic milliseconds. */
 export class RosterMachine {
   readonly #options: RosterOptions;
   readonly #sessions = new Map<number, Session>();
-  readonly #failures = new Map<string, Failures>();
-  readonly #processes = new Map<string, Process>();
-  /** The process of every session, for a lie may be found when its session is over. */
-  readonly #processOf = new Map<number, string>();
+  /** By address. */
+  readonly #troubles: Readonly<Record<RestCause, Map<string, Trouble>>> = {
+    vanishing: new Map(),
+    bans: new Map(),
+  };
+  /** Of sessions that are over, too: a lie may be found then. */
+  readonly #instances = new Map<string, Instance>();
   #required: number;
   #isGathering = false;
   #belowSinceMs: number | undefined;
@@ -75,9 +106,9 @@ export class RosterMachine {
     return this.#numActive() >= this.#required;
   }
 
-  /** Why the process may not take part; undefined if it may. */
-  banOf(process: WorkerProcess): string | undefined {
-    return this.#processes.get(processName(process))?.ban;
+  /** Why the instance may not take part; undefined if it may. */
+  banOf(instance: string): string | undefined {
+    return this.#instances.get(instance)?.ban;
   }
 
   handle(event: RosterEvent, nowMs: number): RosterCommand[] {
@@ -109,49 +140,54 @@ export class RosterMachine {
     return [...admitted, { type: 'waiting', have, need, waitedMs }];
   }
 
-  /** Keeps the worker's process out from now on. */
-  ban(worker: number, reason: string, nowMs: number): RosterCommand[] {
-    const name = this.#processOf.get(worker);
-    const process = name === undefined ? undefined : this.#processes.get(name);
-    if (name === undefined || !process) return [];
-    process.ban = reason;
-    const { joinedAtStep } = process;
-    const others = [...this.#sessions].filter(([id, session]) => session.process === name && id !== worker);
+  /** Keeps the instance out from now on. */
+  ban(
+    instance: string,
+    { worker, reason, trustedSteps }: Pick<Banned, 'worker' | 'reason' | 'trustedSteps'>,
+    nowMs: number,
+  ): RosterCommand[] {
+    const known = this.#instances.get(instance);
+    if (!known || known.ban !== undefined) return [];
+    known.ban = reason;
+    this.#note('bans', known.address, nowMs);
+    const others = [...this.#sessions].filter(
+      ([id, session]) => session.instance === instance && id !== worker,
+    );
     for (const id of [worker, ...others.map(([other]) => other)]) this.#sessions.delete(id);
     return [
-      { type: 'banned', worker, process: name, reason, joinedAtStep },
+      { type: 'banned', worker, name: known.name, reason, trustedSteps },
       ...others.map(([id]) => ({ type: 'refuse' as const, worker: id, reason })),
       ...this.#count(nowMs),
     ];
   }
 
   #greet(event: Extract<RosterEvent, { type: 'sessionReady' }>, nowMs: number): RosterCommand[] {
-    const { worker, address, instance, step } = event;
-    const name = processName(event.process);
-    const process = this.#processes.get(name) ?? { ban: undefined, joinedAtStep: step };
-    this.#remember(name, process, worker);
-    if (process.ban !== undefined) return [{ type: 'refuse', worker, reason: process.ban }];
+    const { worker, instance } = event;
+    const { ban, address, hasWorked } = this.#remember(event);
+    if (ban !== undefined) return [{ type: 'refuse', worker, reason: ban }];
     const old = [...this.#sessions].filter(([, session]) => session.instance === instance);
     for (const [id] of old) this.#sessions.delete(id);
     const superseded = old.map(([id]) => ({ type: 'supersede' as const, worker: id }));
-    // Resting spares the others; where more are wanted than are there, everyone is welcome.
-    const restMs = this.hasEnough ? this.#restMs(address, nowMs) : 0;
-    const isActive = restMs === 0;
-    this.#sessions.set(worker, { process: name, instance, address, activeFromMs: nowMs + restMs, isActive });
-    return [...superseded, isActive ? { type: 'admit', worker } : { type: 'rest', worker, restMs }];
+    const isNewcomer = !hasWorked && !old.some(([, { isActive }]) => isActive);
+    const rest = this.#restOf(address, isNewcomer, nowMs);
+    const isActive = this.#isRested(rest, nowMs);
+    this.#sessions.set(worker, { instance, address, rest, isActive });
+    const { cause, restMs } = rest;
+    return [...superseded, isActive ? { type: 'admit', worker } : { type: 'rest', worker, restMs, cause }];
   }
 
-  #remember(name: string, process: Process, worker: number): void {
-    this.#processes.delete(name);
-    this.#processes.set(name, process);
-    this.#processOf.set(worker, name);
-    if (this.#processOf.size > MAX_PROCESSES) {
-      const [oldest] = this.#processOf.keys();
-      this.#processOf.delete(oldest as number);
+  #remember({ instance, name, address }: Extract<RosterEvent, { type: 'sessionReady' }>): Instance {
+    const { ban, hasWorked } = this.#instances.get(instance) ?? { ban: undefined, hasWorked: false };
+    const remembered = { name, address, ban, hasWorked };
+    this.#instances.delete(instance);
+    this.#instances.set(instance, remembered);
+    if (this.#instances.size <= MAX_INSTANCES) return remembered;
+    for (const [known, { ban: reason }] of this.#instances) {
+      if (reason !== undefined) continue;
+      this.#instances.delete(known);
+      break;
     }
-    if (this.#processes.size <= MAX_PROCESSES) return;
-    const [forgotten] = [...this.#processes].find(([, { ban }]) => ban === undefined) ?? [];
-    if (forgotten !== undefined) this.#processes.delete(forgotten);
+    return remembered;
   }
 
   #lose(event: Extract<RosterEvent, { type: 'sessionLost' }>, nowMs: number): RosterCommand[] {
@@ -159,28 +195,53 @@ export class RosterMachine {
     const session = this.#sessions.get(worker);
     if (!session) return [];
     this.#sessions.delete(worker);
-    const { address } = session;
-    const count = this.#recentFailures(address, nowMs);
-    if (!hasAnswered && !isPolite) this.#failures.set(address, { count: count + 1, lastMs: nowMs });
+    const { address, instance } = session;
+    const known = this.#instances.get(instance);
+    if (hasAnswered && known) known.hasWorked = true;
+    if (!hasAnswered && !isPolite) this.#note('vanishing', address, nowMs);
     return [...this.#admitRested(nowMs), ...this.#count(nowMs)];
   }
 
-  #restMs(address: string, nowMs: number): number {
-    const numTooMany = this.#recentFailures(address, nowMs) - MAX_FREE_FAILURES;
-    return numTooMany < 0 ? 0 : Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** numTooMany);
+  #note(cause: RestCause, address: string, nowMs: number): void {
+    const count = this.#countOf(cause, address, nowMs) + 1;
+    this.#troubles[cause].set(address, { count, lastMs: nowMs });
   }
 
-  #recentFailures(address: string, nowMs: number): number {
-    for (const [known, { lastMs }] of this.#failures) {
-      if (nowMs - lastMs > FORGET_MS) this.#failures.delete(known);
+  /** How often it has happened lately. */
+  #countOf(cause: RestCause, address: string, nowMs: number): number {
+    const troubles = this.#troubles[cause];
+    for (const [known, { lastMs }] of troubles) {
+      if (nowMs - lastMs > PATIENCE[cause].forgetMs) troubles.delete(known);
     }
-    return this.#failures.get(address)?.count ?? 0;
+    return troubles.get(address)?.count ?? 0;
+  }
+
+  /** The longer of its waits. Whoever has worked here has nothing to do with the ban of a neighbour. */
+  #restOf(address: string, isNewcomer: boolean, nowMs: number): Rest {
+    const rests = (['bans', 'vanishing'] as const).map((cause): Rest => {
+      const { numFree, firstRestMs, maxRestMs, maxNeededRestMs } = PATIENCE[cause];
+      const numTooMany = this.#countOf(cause, address, nowMs) - numFree - 1;
+      const isSpared = numTooMany < 0 || (cause === 'bans' && !isNewcomer);
+      const restMs = isSpared ? 0 : Math.min(maxRestMs, firstRestMs * 2 ** numTooMany);
+      return {
+        cause,
+        restMs,
+        untilMs: nowMs + restMs,
+        untilNeededMs: nowMs + Math.min(restMs, maxNeededRestMs),
+      };
+    });
+    return rests.reduce((longer, rest) => (rest.untilMs > longer.untilMs ? rest : longer));
+  }
+
+  /** Resting spares the others; where more are wanted than are there, it is cut short. */
+  #isRested({ untilMs, untilNeededMs }: Rest, nowMs: number): boolean {
+    return nowMs >= (this.hasEnough ? untilMs : untilNeededMs);
   }
 
   #admitRested(nowMs: number): RosterCommand[] {
     const commands: RosterCommand[] = [];
     for (const [worker, session] of this.#sessions) {
-      if (session.isActive || (this.hasEnough && nowMs < session.activeFromMs)) continue;
+      if (session.isActive || !this.#isRested(session.rest, nowMs)) continue;
       session.isActive = true;
       commands.push({ type: 'admit', worker });
     }

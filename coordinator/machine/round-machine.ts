@@ -6,13 +6,15 @@
 // nodes, piece by piece. Because equal leaves give equal bits, it does not matter which attempt a sum came
 // from: a lost worker's leaves go out again, a late range goes to an idle worker too, and the first answer
 // is taken. For the same reason an answer that differs from another is a lie: the coordinator then computes
-// the node itself, whoever was wrong is banned, and the round begins again without it.
-import { ReductionTree, isLifted, leavesUnder, lift, maximalNodes } from '../../src/tree.ts';
+// the node itself, whoever was wrong is banned, and the round begins again without it. It also computes itself what
+// workers say that nobody can, before it believes them.
+import { ReductionTree, isLifted, leavesUnder, lift } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { Answers } from './answers.ts';
 import type { AuditPolicy } from './answers.ts';
-import { Attempts, isOpen, sumKey } from './attempts.ts';
+import { Attempts, isOpen, rowsIn, sumKey, sumsOf } from './attempts.ts';
 import type { Attempt } from './attempts.ts';
+import { COORDINATOR } from './events.ts';
 import type {
   DigestKind,
   RangeName,
@@ -26,7 +28,8 @@ import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
 import { Pace } from './pace.ts';
-import { planWork } from './plan-work.ts';
+import { missingLeaves, planWork } from './plan-work.ts';
+import { TrackRecords } from './track-records.ts';
 
 interface Round {
   readonly number: number;
@@ -37,6 +40,8 @@ interface Round {
   readonly failures: LeafFailures;
   readonly numBegun: number;
   readonly beganMs: number;
+  /** Why the run ends if the coordinator, which is trying, cannot compute this either. */
+  lastHope: Hopeless | undefined;
   /** A sum is not finite, so this round ends with a ban or as diverged. */
   isSpoilt: boolean;
   isOver: boolean;
@@ -44,8 +49,10 @@ interface Round {
 
 type EventOf<Type extends RoundEvent['type']> = Extract<RoundEvent, { readonly type: Type }>;
 
-/** Beginnings of one round; each but the first costs a process its place. */
-const MAX_BEGINNINGS = 64;
+/** Beginnings of one round with workers; each but the first costs a process its place. Then the coordinator takes it. */
+const MAX_BEGINNINGS = 16;
+/** Ranges in a row on which a process may fail, and come back. */
+const MAX_FAILED_IN_ROW = 5;
 
 /** See the head of this file. One instance a run. */
 export class RoundMachine {
@@ -55,6 +62,7 @@ export class RoundMachine {
   readonly #attempts = new Attempts();
   /** The process of each worker. */
   readonly #workers = new Map<number, string>();
+  readonly #records = new TrackRecords();
   #round: Round | undefined;
   #numRounds = 0;
   #nextSlot = 1;
@@ -111,6 +119,7 @@ export class RoundMachine {
   }
 
   #begin(plan: RoundPlan, nowMs: number, before?: Round, again?: string): RoundCommand[] {
+    if (!before && this.#round) this.#followRun(this.#round, plan);
     const number = ++this.#numRounds;
     this.#attempts.begin(number);
     const numLeaves = plan.leafRows.length;
@@ -122,14 +131,23 @@ export class RoundMachine {
       failures: before?.failures ?? new LeafFailures(),
       numBegun: (before?.numBegun ?? 0) + 1,
       beganMs: nowMs,
+      lastHope: undefined,
       isSpoilt: false,
       isOver: false,
     };
-    if (this.#round.numBegun > MAX_BEGINNINGS) {
-      const message = `the round began ${MAX_BEGINNINGS} times: ${again}`;
-      return this.#giveUp({ from: 0, to: numLeaves, cause: 'dishonest', message });
-    }
-    return [{ type: 'begin', round: number, again }, ...this.#giveWork(nowMs)];
+    const begin = { type: 'begin', round: number, again } as const;
+    if (this.#round.numBegun <= MAX_BEGINNINGS) return [begin, ...this.#giveWork(nowMs)];
+    const message = `the round began ${MAX_BEGINNINGS} times: ${again}`;
+    return [begin, ...this.#tryHere({ from: 0, to: numLeaves, cause: 'dishonest', message }, nowMs)];
+  }
+
+  /** What the last round has come to is part of the run by now; unless the run has gone back since. */
+  #followRun({ plan, answers, isSpoilt }: Round, next: RoundPlan): void {
+    // A checkpoint of the state that was evaluated may hold what came of it.
+    const trustedSteps = plan.mode === 'sum' ? plan.step : plan.step - 1;
+    const believed = isSpoilt ? [] : answers.believed();
+    for (const process of believed) this.#records.believe(process, trustedSteps);
+    if (hasGoneBack(plan, next)) this.#records.goBack(next.step);
   }
 
   #owed(worker: number, { round, attempt }: RangeName): Attempt | undefined {
@@ -147,7 +165,7 @@ export class RoundMachine {
     if (process === undefined) return [];
     const owed = this.#removeWorker(worker);
     const hopeless = isPolite ? undefined : this.#round?.failures.lose(owed, process);
-    return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
+    return hopeless ? this.#tryHere(hopeless, nowMs) : this.#giveWork(nowMs);
   }
 
   #removeWorker(worker: number): Attempt[] {
@@ -172,8 +190,8 @@ export class RoundMachine {
     const refusal = bookSum(attempt, node, piece);
     if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
     const isLast = wasOpen && !isOpen(attempt);
-    if (isLast) this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
-    const process = this.#workers.get(worker) as string;
+    const process = this.#processOf(worker);
+    if (isLast) this.#deliver(attempt, process, nowMs);
     const isContested = round.answers.add(node, piece, { worker, process, digest });
     if (isContested && round.answers.liars(node).size > 0) return this.#punish(node, nowMs);
     const commands = this.#store(round, node, piece);
@@ -182,6 +200,20 @@ export class RoundMachine {
     else commands.push(...this.#completePiece(round, piece, commands));
     commands.push(...this.#completeRound());
     return isLast ? [...commands, ...this.#giveWork(nowMs)] : commands;
+  }
+
+  #processOf(worker: number): string {
+    return worker === COORDINATOR.worker ? COORDINATOR.process : (this.#workers.get(worker) as string);
+  }
+
+  #deliver({ worker, rows, givenMs }: Attempt, process: string, nowMs: number): void {
+    this.#pace.deliver(worker, rows, givenMs, nowMs);
+    this.#records.deliver(process);
+    const isTrying = this.#attempts.open().some((attempt) => attempt.worker === COORDINATOR.worker);
+    if (worker !== COORDINATOR.worker || isTrying || !this.#round) return;
+    // Whoever could not compute these leaves is to blame.
+    this.#round.failures.forgive();
+    this.#round.lastHope = undefined;
   }
 
   /** Adds a sum to the tree of its piece, unless its leaves are there already. */
@@ -221,6 +253,7 @@ export class RoundMachine {
     if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
     if (!wasOpen || isOpen(attempt)) return [];
     this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
+    this.#records.deliver(this.#processOf(worker));
     return this.#giveWork(nowMs);
   }
 
@@ -236,15 +269,23 @@ export class RoundMachine {
   }
 
   #failRange(event: EventOf<'rangeFailed'>, nowMs: number): RoundCommand[] {
-    const attempt = this.#owed(event.worker, event);
+    const { worker, message } = event;
+    const attempt = this.#owed(worker, event);
     if (!attempt) return [];
     const isMissed = isOpen(attempt) && this.#isWanted(attempt);
     this.#report(attempt);
-    if (!isMissed) return this.#giveWork(nowMs);
-    const process = this.#workers.get(event.worker) as string;
+    const { lastHope } = this.#round ?? {};
+    if (isMissed && worker === COORDINATOR.worker) {
+      return this.#giveUp(lastHope && { ...lastHope, from: attempt.from, to: attempt.to }, message);
+    }
+    const process = this.#workers.get(worker);
+    if (process === undefined) return this.#giveWork(nowMs);
     const others = [...this.#workers.values()];
-    const hopeless = this.#round?.failures.fail(attempt, { ...event, process, others });
-    return hopeless ? this.#giveUp(hopeless) : this.#giveWork(nowMs);
+    const hopeless = isMissed
+      ? this.#round?.failures.fail(attempt, { ...event, process, others })
+      : undefined;
+    const sentAway = this.#sendAway(event, process);
+    return [...sentAway, ...(hopeless ? this.#tryHere(hopeless, nowMs) : this.#giveWork(nowMs))];
   }
 
   /** The worker is through with the range, and may speak of its next one. */
@@ -253,10 +294,34 @@ export class RoundMachine {
     if (isOpen(attempt)) this.#attempts.remove(attempt);
   }
 
-  #giveUp(hopeless: Hopeless): RoundCommand[] {
-    if (!this.#round || this.#round.isOver) return [];
+  /** Who failed begins afresh, and gets nothing before; who has failed again and again does not come back. */
+  #sendAway({ worker, message }: EventOf<'rangeFailed'>, process: string): RoundCommand[] {
+    this.#removeWorker(worker);
+    const numFailed = this.#records.fail(process);
+    if (numFailed < MAX_FAILED_IN_ROW) return [{ type: 'evict', worker, reason: 'failed on a range' }];
+    const reason = `failed on ${numFailed} ranges in a row: ${message}`;
+    return [{ type: 'ban', worker, process, reason, trustedSteps: undefined }];
+  }
+
+  /** Before a run ends for leaves that nobody can compute, the coordinator tries each that has not come from anyone. */
+  #tryHere(hopeless: Hopeless, nowMs: number): RoundCommand[] {
+    const round = this.#round;
+    if (!round || round.isOver) return [];
+    const isMeant = (leaf: number): boolean => hopeless.from <= leaf && leaf < hopeless.to;
+    const leaves = round.lastHope ? [] : missingLeaves(round.trees).filter(isMeant);
+    if (leaves.length === 0) return this.#giveWork(nowMs);
+    round.lastHope = hopeless;
+    const { worker } = COORDINATOR;
+    const own = leaves.map((leaf) => this.#assign({ worker, from: leaf, to: leaf + 1 }, nowMs));
+    return [...own, ...this.#giveWork(nowMs)];
+  }
+
+  /** `own`: why the coordinator cannot compute these leaves, if it has tried. */
+  #giveUp(hopeless: Hopeless | undefined, own?: string): RoundCommand[] {
+    if (!this.#round || this.#round.isOver || !hopeless) return [];
     this.#round.isOver = true;
-    return [{ type: 'giveUp', ...hopeless }];
+    const message = hopeless.message + (own === undefined ? '' : `; nor can the coordinator: ${own}`);
+    return [{ type: 'giveUp', ...hopeless, message }];
   }
 
   /** Has the coordinator compute a node. */
@@ -301,7 +366,10 @@ export class RoundMachine {
     const liars = round.answers.liars(node);
     // Not only in the session in which it lied: the process may have come back since.
     for (const [worker, process] of this.#workers) if (liars.has(process)) this.#removeWorker(worker);
-    const bans = [...liars.values()].map((worker) => ({ type: 'ban' as const, worker, reason }));
+    const bans = [...liars].map(([process, worker]): RoundCommand => {
+      const trustedSteps = this.#records.trustedSteps(process);
+      return { type: 'ban', worker, process, reason, trustedSteps };
+    });
     return [...bans, ...this.#begin(round.plan, nowMs, round, 'a worker was wrong')];
   }
 
@@ -309,16 +377,18 @@ export class RoundMachine {
   #giveWork(nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver || round.isSpoilt || this.#workers.size === 0) return [];
+    if (round.lastHope?.cause === 'dishonest') return [];
     const [attempts, pace, workers, room] = [this.#attempts, this.#pace, this.#workers, this.#room];
     const work = planWork({ ...round, attempts, pace, workers, room, nowMs });
-    const commands = work.ranges.map(({ worker, from, to }): RoundCommand => {
-      const rows = rowsIn(round.plan, from, to);
-      const asked = sumsOf(round.plan, from, to);
-      const { plan } = round;
-      const { id: attempt } = attempts.start({ plan, worker, from, to, rows, asked, givenMs: nowMs });
-      return { type: 'assign', worker, attempt, from, to };
-    });
+    const commands = work.ranges.map((range) => this.#assign(range, nowMs));
     return [...commands, ...work.toJudge.flatMap((node) => this.#doubt(node))];
+  }
+
+  #assign({ worker, from, to }: Pick<Attempt, 'worker' | 'from' | 'to'>, nowMs: number): RoundCommand {
+    const { plan } = this.#round as Round;
+    const [rows, asked] = [rowsIn(plan, from, to), sumsOf(plan, from, to)];
+    const { id: attempt } = this.#attempts.start({ plan, worker, from, to, rows, asked, givenMs: nowMs });
+    return { type: 'assign', worker, attempt, from, to };
   }
 }
 
@@ -339,16 +409,7 @@ function bookSum(attempt: Attempt, node: TreeNode, piece: number): string | unde
   return ++attempt.numRepeated > 2 * attempt.asked.size ? 'sent the same sums again and again' : undefined;
 }
 
-function rowsIn({ leafRows }: RoundPlan, from: number, to: number): number {
-  return leafRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
-}
-
-/** The sums that a range comes back as. */
-function sumsOf({ mode, numPieces, leafRows }: RoundPlan, from: number, to: number): Set<string> {
-  const numLeaves = leafRows.length;
-  const leaves = Array.from({ length: to - from }, (_, leaf) => ({ level: 0, index: from + leaf }));
-  const nodes =
-    mode === 'sum' ? maximalNodes(from, to, numLeaves) : leaves.map((leaf) => lift(leaf, numLeaves));
-  const pieces = Array.from({ length: numPieces }, (_, piece) => piece);
-  return new Set(nodes.flatMap((node) => pieces.map((piece) => sumKey(node, piece))));
+/** Whether the run was put back to an earlier state between these rounds: steps ascend, and evaluations stand between them. */
+function hasGoneBack(last: RoundPlan, next: RoundPlan): boolean {
+  return next.step < last.step || (next.step === last.step && last.mode === 'sum' && next.mode === 'sum');
 }

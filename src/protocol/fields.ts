@@ -19,11 +19,20 @@ export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): Fie
   };
 }
 
-/** Any number, or only finite ones. */
-export function float({ isFinite }: { readonly isFinite: boolean }): Field<number> {
+/** Numbers that a float may be: any, only finite ones, or those of a range. */
+interface FloatRange {
+  readonly isFinite: boolean;
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** A number that need not be an integer. */
+export function float({ isFinite, min, max }: FloatRange): Field<number> {
+  const isWithin = (value: number): boolean => !(value < (min ?? value)) && !(value > (max ?? value));
+  const range = min === undefined || max === undefined ? '' : ` from ${min} to ${max}`;
   return (value, path) => {
-    if (typeof value === 'number' && (!isFinite || Number.isFinite(value))) return value;
-    throw wrongField(path, isFinite ? 'a finite number' : 'a number', value);
+    if (typeof value === 'number' && (!isFinite || Number.isFinite(value)) && isWithin(value)) return value;
+    throw wrongField(path, (isFinite ? 'a finite number' : 'a number') + range, value);
   };
 }
 

@@ -45,6 +45,8 @@ const index = integer(0, MAX_INDEX);
 const sha256 = hex(64);
 const fingerprint = hex(16);
 const finite = float({ isFinite: true });
+/** Some 30 years: sums of what workers report stay finite. */
+const milliseconds = float({ isFinite: true, min: 0, max: 1e12 });
 /** A diverged loss must reach the coordinator, which stops the run for it. */
 const lossSum = float({ isFinite: false });
 
@@ -106,7 +108,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       platform: text(64),
       host: text(MAX_HOST_LENGTH),
       pid: count,
-      instance: hex(16),
+      instance: hex(64),
     }),
     body: 'none',
   },
@@ -114,7 +116,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     fields: object<MessageOf<'fetch'>>({ sha256, offset: index, length: integer(1, MAX_BODY_BYTES) }),
     body: 'none',
   },
-  ready: { fields: object<MessageOf<'ready'>>({ nonce: hex(16) }), body: 'none' },
+  ready: { fields: object<MessageOf<'ready'>>({ proof: hex(128) }), body: 'none' },
   gradient: {
     fields: object<MessageOf<'gradient'>>({
       ...roundKey,
@@ -140,8 +142,8 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
   finished: {
     fields: object<MessageOf<'finished'>>({
       ...roundKey,
-      computeMs: finite,
-      sendMs: finite,
+      computeMs: milliseconds,
+      sendMs: milliseconds,
       residentBytes: count,
     }),
     body: 'none',

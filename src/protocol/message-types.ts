@@ -39,9 +39,10 @@ export interface HelloMessage {
   /** Node.js version. */
   readonly node: string;
   readonly platform: string;
+  /** Host and process id are for people: containers share both. */
   readonly host: string;
   readonly pid: number;
-  /** `Hex16`, drawn when the process starts: a worker that comes back is known by it. */
+  /** `Hex64`, the name of the process's `Instance`: a worker that comes back is known by it. */
   readonly instance: string;
 }
 
@@ -56,8 +57,8 @@ export interface FetchMessage {
 /** The worker has the dataset and takes work from now on. */
 export interface ReadyMessage {
   readonly type: 'ready';
-  /** The one of `welcome`: a recording of another connection does not know it. */
-  readonly nonce: string;
+  /** `Hex128`: the instance of `hello` has signed the run and the nonce of `welcome`. */
+  readonly proof: string;
 }
 
 /** One piece of the sum of gradients under one node of the tree. Body: f32. */

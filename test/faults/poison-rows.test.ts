@@ -1,12 +1,12 @@
 // Rows that no worker can compute: real processes whose kernels trap, or whose threads fail, whenever they are given one
-// of them. Three different workers prove that the fault is the row's; one alone is only a bad worker.
+// of them. The fault is the row's where the coordinator cannot compute it either, and theirs where it can.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { prepareRun } from '../../coordinator/prepare.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { epochOrder } from '../../src/data/batches.ts';
 import { CliProcess } from '../helpers/cli.ts';
-import { startCoordinator, startWorker } from '../helpers/network-run.ts';
+import { networkDirectory, startCoordinator, startWorker } from '../helpers/network-run.ts';
 import { TABLE_CONFIG } from '../helpers/table-run.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 import type { Run } from '../helpers/undisturbed.ts';
@@ -30,13 +30,14 @@ const POSITION = STEP * batchSize + SHARD * rowsPerShard + 2;
 
 /** Asserts that the run ends for the shard with the row, and names all rows of the shards that it names. */
 async function expectNamed({ command }: Run, order: Uint32Array, why: string): Promise<void> {
+  const own = 'nor can the coordinator: error made by failpoint coordinator.compute';
   const { exitCode, stderr } = await command.finished;
   expect(exitCode, stderr).toBe(1);
   expect(stderr).not.toMatch(/unhandled|uncaught/i);
   const named =
     /error\[E_POISON_SHARD\]: no worker can train shards? (\d+)(?: to (\d+))? \(dataset rows ([\d, ]+)\): (.*)/;
   const [, from, to = from, rows, reason] = named.exec(stderr) ?? [];
-  expect(reason).toBe(why);
+  expect(reason).toBe(`${why}; ${own}`);
   expect(Number(from)).toBeLessThanOrEqual(SHARD);
   expect(Number(to)).toBeGreaterThanOrEqual(SHARD);
   const first = STEP * batchSize + Number(from) * rowsPerShard;
@@ -45,9 +46,15 @@ async function expectNamed({ command }: Run, order: Uint32Array, why: string): P
 }
 
 describe('a row on which kernels trap', () => {
-  it('in three workers ends the run, and its shard is named', async () => {
-    const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
-    const order = await orderOf(run.cwd);
+  it('in three workers and the coordinator ends the run, and its shard is named', async () => {
+    const cwd = networkDirectory(CONFIG);
+    const order = await orderOf(cwd);
+    const failpoint = `coordinator.compute@row=${order[POSITION]}:throw`;
+    const run = await startCoordinator({
+      cwd,
+      flags: ['--min-workers', '3'],
+      cli: { env: { LOCKSTEP_FAILPOINT: failpoint } },
+    });
     const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:trap` };
     const workers = [1, 2, 3].map(() => startWorker(run, run.url, { env }));
     await expectNamed(run, order, 'memory access out of bounds');
@@ -56,6 +63,16 @@ describe('a row on which kernels trap', () => {
       worker.signal('SIGTERM');
       expect((await worker.finished).exitCode).toBe(143);
     }
+  });
+
+  it('in three workers, and not in the coordinator, changes nothing', async () => {
+    const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
+    const order = await orderOf(run.cwd);
+    const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:trap` };
+    const workers = [1, 2, 3].map(() => startWorker(run, run.url, { env }));
+    await expectUndisturbedEnd(run, CONFIG);
+    expect(run.command.stderr).toMatch(/the coordinator computes shard \d itself/);
+    for (const worker of workers) expect((await worker.finished).exitCode).toBe(0);
   });
 
   it('in one worker of three alone changes nothing', async () => {
@@ -74,12 +91,13 @@ describe('a row on which kernels trap', () => {
   });
 });
 
-it('a row on which the threads of two local workers fail ends the run, and its shard is named', async () => {
+it('a row on which the threads of two local workers and the coordinator fail ends the run, and its shard is named', async () => {
   const cwd = longRun(CONFIG);
   const order = await orderOf(cwd);
   const directory = path.join(cwd, 'run');
   const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', directory];
-  const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:throw` };
+  const own = `coordinator.compute@row=${order[POSITION]}:throw`;
+  const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:throw,${own}` };
   const command = CliProcess.start(args, { cwd, env });
   await expectNamed({ command, directory }, order, 'error made by failpoint worker.thread');
 });

@@ -1,7 +1,7 @@
 // A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
-import { randomBytes } from 'node:crypto';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { Instance } from '../../src/protocol/instance.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import type {
   CoordinatorMessage,
@@ -33,7 +33,7 @@ export async function honestHello(): Promise<HelloMessage> {
     platform: 'test-x64',
     host: 'fake',
     pid: 1,
-    instance: randomBytes(8).toString('hex'),
+    instance: new Instance().name,
   };
 }
 
@@ -62,13 +62,17 @@ export class FakeWorker {
     return worker;
   }
 
-  /** Connects, greets as a worker of its own unless told otherwise, and says that it is ready to work. */
-  static async join(options: ConnectOptions, hello: Partial<HelloMessage> = {}): Promise<FakeWorker> {
+  /** Connects, greets as an instance of its own unless told otherwise, and says that it is ready to work. */
+  static async join(
+    options: ConnectOptions,
+    hello: Partial<HelloMessage> = {},
+    instance = new Instance(),
+  ): Promise<FakeWorker> {
     honest ??= honestHello();
-    const instance = randomBytes(8).toString('hex');
-    const worker = await FakeWorker.greet(options, { ...(await honest), instance, pid: ++lastPid, ...hello });
-    const { nonce } = (await worker.next('welcome')).message;
-    worker.send({ type: 'ready', nonce });
+    const own = { instance: instance.name, pid: ++lastPid };
+    const worker = await FakeWorker.greet(options, { ...(await honest), ...own, ...hello });
+    const { message } = await worker.next('welcome');
+    worker.send({ type: 'ready', proof: instance.prove(message) });
     return worker;
   }
 

@@ -23,6 +23,7 @@ const text = (maxLength: number) => fc.string({ maxLength, unit: 'grapheme-ascii
 /** Zero without a sign: -0 travels as an integer. */
 const number = fc.double().map((value) => (value === 0 ? 0 : value));
 const finite = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => (value === 0 ? 0 : value));
+const milliseconds = fc.double({ noNaN: true, min: 0, max: 1e12 }).map((value) => (value === 0 ? 0 : value));
 const floats = fc
   .uint8Array({ minLength: 4, maxLength: 400 })
   .map((bytes) => bytes.slice(0, bytes.length & ~3));
@@ -123,7 +124,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       platform: text(64),
       host: text(255),
       pid: count,
-      instance: hex(16),
+      instance: hex(64),
     }),
   ),
   bare(
@@ -134,7 +135,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       length: fc.integer({ min: 1, max: 2 ** 22 }),
     }),
   ),
-  bare(fc.record({ type: fc.constant('ready' as const), nonce: hex(16) })),
+  bare(fc.record({ type: fc.constant('ready' as const), proof: hex(128) })),
   bare(fc.constant<Message>({ type: 'leave' })),
   withBody(gradient, floats),
   withBody(
@@ -152,8 +153,8 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     fc.record({
       type: fc.constant('finished' as const),
       ...key,
-      computeMs: finite,
-      sendMs: finite,
+      computeMs: milliseconds,
+      sendMs: milliseconds,
       residentBytes: count,
     }),
   ),

@@ -11,6 +11,8 @@ export class RoundDriver {
   round = 0;
   /** The range that each worker spoke of last. */
   readonly #last = new Map<number, { readonly round: number; readonly attempt: number }>();
+  /** Steps that have begun. */
+  step = 0;
 
   constructor({ workers = 2, share = 0, maxSums = Infinity, maxSumsOfRange = Infinity } = {}) {
     const room = { here: maxSums, ofRange: maxSumsOfRange };
@@ -28,9 +30,11 @@ export class RoundDriver {
     return commands;
   }
 
+  /** Begins the next step, or an evaluation after it. */
   start(numLeaves: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
     const leafRows = Array<number>(numLeaves).fill(4);
-    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows } });
+    const step = mode === 'sum' ? this.step++ : this.step;
+    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows, step } });
   }
 
   lose(worker: number): RoundCommand[] {

@@ -1,40 +1,14 @@
 // Workers that send what is late, twice, damaged or made up: the weights stay the same bits, and who breaks the
 // protocol is sent away.
 import { describe, expect, it } from 'vitest';
-import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
-import { Memory } from '../../src/memory.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
-import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
-import { maximalNodes } from '../../src/tree.ts';
+import type { TrainMessage } from '../../src/protocol/message-types.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
+import { madeUp, PIECE_LENGTH } from '../helpers/made-up.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
-
-/** f32 of the model's only piece: 8 x 64 + 64 weights, 64 + 1 biases. */
-const PIECE_LENGTH = 641;
-
-const { module } = await loadKernelModule();
-const memory = new Memory();
-const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
-
-/** A gradient that answers `work`, as the coordinator expects it but for its value, which is made up. */
-function madeUp(
-  work: TrainMessage,
-  lie: Partial<GradientMessage> = {},
-  length = PIECE_LENGTH,
-): { message: GradientMessage; body: Uint8Array } {
-  const { run, round, attempt, weights, firstLeaf, bounds, numLeaves } = work;
-  const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
-  const [node = { level: 0, index: 0 }] = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
-  const key = { run, round, attempt, weights, ...node, piece: 0, lossSum: 1 };
-  return {
-    message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie },
-    body,
-  };
-}
 
 /** What a worker may answer to the first range it is given, and why it is then sent away. */
 const LIES: Readonly<
@@ -87,7 +61,7 @@ const LIES: Readonly<
     reason: /message checksum does not match/,
   },
   'a message that is not its turn': {
-    answer: () => encodeMessage({ type: 'ready', nonce: '0123456789abcdef' }),
+    answer: () => encodeMessage({ type: 'ready', proof: '01'.repeat(64) }),
     reason: /"ready" came while ready/,
   },
 };
@@ -96,14 +70,9 @@ function encoded({ message, body }: ReturnType<typeof madeUp>): Buffer {
   return encodeMessage(message, body);
 }
 
-/** The next range of a training step; evaluations are declined. */
+/** The next range of a training step; others compute an evaluation in its place, once it is late. */
 async function nextWork(worker: FakeWorker): Promise<TrainMessage> {
-  for (;;) {
-    const { message } = await worker.next('train', 'evaluate');
-    if (message.type === 'train') return message;
-    const { run, round, attempt } = message;
-    worker.send({ type: 'failure', run, round, attempt, message: 'this worker only trains' });
-  }
+  return (await worker.next('train')).message;
 }
 
 describe('the same weights come out', () => {
@@ -151,13 +120,10 @@ describe('the same weights come out', () => {
     }
     expect(run.command.hasEnded).toBe(false);
     const last = await FakeWorker.join({ url: run.url, token: TOKEN });
-    for (let range = 0; range < 3; range++) {
-      const { run: name, round, attempt } = await nextWork(last);
-      last.send({ type: 'failure', run: name, round, attempt, message: `no memory for range ${range}` });
-    }
-    await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for range 2/);
-    await last.leave();
-    startWorker(run);
+    const { run: name, round, attempt } = await nextWork(last);
+    last.send({ type: 'failure', run: name, round, attempt, message: 'no memory for this range' });
+    await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for this range/);
+    expect(await last.ended).toEqual({ code: 4402, reason: 'failed on a range' });
     await expectUndisturbedEnd(run);
   });
 });

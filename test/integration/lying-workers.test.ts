@@ -1,8 +1,16 @@
-// A worker whose results look right and are not, and shards that nobody can compute: more of both is in test/faults.
+// Workers whose results look right and are not, who claim to be others, or who say that they cannot compute: each harms only
+// itself. More is in test/faults.
 import { describe, expect, it } from 'vitest';
-import { FakeWorker } from '../helpers/fake-worker.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { Instance } from '../../src/protocol/instance.ts';
+import type { Received, WorkerMessage } from '../../src/protocol/message-types.ts';
+import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
 import { bansOf, oneUlp, startLyingRelay } from '../helpers/lying-relay.ts';
-import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
+import { madeUp } from '../helpers/made-up.ts';
+import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
+import type { NetworkRun } from '../helpers/network-run.ts';
+import { startRelay } from '../helpers/relay.ts';
+import { readRecords, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 describe('a worker that is wrong about one ulp of its gradients', () => {
@@ -17,28 +25,147 @@ describe('a worker that is wrong about one ulp of its gradients', () => {
       /refused this worker: banned from this run: its gradient of shards \d+ to \d+ is not what they give/,
     );
     await expectUndisturbedEnd(run);
-    expect(bansOf(run)).toMatchObject([
-      { name: expect.stringContaining(`pid ${liar.pid}`) as string, isFullyAudited: true },
-    ]);
+    const [ban, ...others] = bansOf(run);
+    expect(others).toEqual([]);
+    expect(ban).toMatchObject({ name: expect.stringContaining(`pid ${liar.pid}`) as string });
+    expect(ban).not.toHaveProperty('trustedSteps');
     expect(run.command.stderr).toMatch(/step \d+ begins again: a worker was wrong/);
   });
 });
 
-describe('a shard that needs more memory than two workers have', () => {
-  it('ends the run and is named', async () => {
+/** What a worker says that has too little memory. */
+const NO_MEMORY = 'WebAssembly.Memory.grow(): Unable to grow instance memory';
+
+/** A worker that has too little memory for its first range of a step, or says so; resolves to why it was sent away. */
+async function failOnce(run: NetworkRun, instance = new Instance()): Promise<string> {
+  const small = await FakeWorker.join({ url: run.url, token: TOKEN }, {}, instance);
+  const { message } = await small.next('train');
+  const { run: name, round, attempt } = message;
+  small.send({ type: 'failure', run: name, round, attempt, message: NO_MEMORY });
+  return (await small.ended).reason;
+}
+
+describe('shards for which two workers have not the memory', () => {
+  it('are computed by those who have, the coordinator if there are no others', async () => {
     const run = await startCoordinator();
-    for (let worker = 0; worker < 2; worker++) {
-      const small = await FakeWorker.join({ url: run.url, token: TOKEN });
-      const { message } = await small.next('train');
-      const { run: name, round, attempt } = message;
-      const reason = 'WebAssembly.Memory.grow(): Unable to grow instance memory';
-      small.send({ type: 'failure', run: name, round, attempt, message: reason });
-      await small.leave();
-    }
+    expect(await failOnce(run)).toBe('failed on a range');
+    expect(await failOnce(run)).toBe('failed on a range');
+    await run.command.untilStderr(/the coordinator computes shard 0 itself/);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toEqual([]);
+  });
+
+  it('end the run and are named if the coordinator cannot compute one either', async () => {
+    const env = { LOCKSTEP_FAILPOINT: 'coordinator.compute:throw' };
+    const run = await startCoordinator({ cli: { env } });
+    await failOnce(run);
+    await failOnce(run);
     const { exitCode, stderr } = await run.command.finished;
     expect(exitCode).toBe(1);
     expect(stderr).toMatch(
-      /error\[E_SHARD_MEMORY\]: no worker has the memory to train shards 0 to 7 \(dataset rows \d+(?:, \d+){63}\): WebAssembly\.Memory\.grow\(\)/,
+      /error\[E_SHARD_MEMORY\]: no worker has the memory to train shard 0 \(dataset rows \d+(?:, \d+){7}\): WebAssembly\.Memory\.grow\(\): Unable to grow instance memory; nor can the coordinator: error made by failpoint coordinator\.compute\n/,
     );
+  });
+});
+
+describe('a worker that fails on every range', () => {
+  it('is kept out after five in a row, and the others are not disturbed', async () => {
+    const run = await startTraining();
+    const instance = new Instance();
+    for (let count = 1; count <= 4; count++) expect(await failOnce(run, instance)).toBe('failed on a range');
+    expect(await failOnce(run, instance)).toMatch(/^failed on 5 ranges in a row: WebAssembly/);
+    const again = await FakeWorker.greet(
+      { url: run.url, token: TOKEN },
+      { ...(await honestHello()), instance: instance.name },
+    );
+    expect((await again.next('refuse')).message.code).toBe('E_BANNED');
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toHaveLength(1);
+  });
+});
+
+describe('workers of containers, which share host name and process id', () => {
+  const twins = { host: 'container', pid: 1 };
+
+  it('are not banned for what one of them sends', async () => {
+    const run = await startCoordinator({ flags: ['--min-workers', '3'] });
+    const rename = ({ message, body }: Received<WorkerMessage>, data: Buffer): Buffer[] =>
+      message.type === 'hello' ? [encodeMessage({ ...message, ...twins }, body)] : [data];
+    const sound = [];
+    for (let count = 0; count < 2; count++) {
+      sound.push(startWorker(run, await startRelay(run.url, TOKEN, rename)));
+    }
+    const liar = startWorker(
+      run,
+      await startRelay(run.url, TOKEN, (received, data) =>
+        received.message.type === 'gradient'
+          ? [encodeMessage({ ...received.message, lossSum: 1e308 }, received.body)]
+          : rename(received, data),
+      ),
+    );
+    expect((await liar.finished).exitCode).toBe(5);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    for (const worker of sound) expect((await worker.finished).exitCode).toBe(0);
+    expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining('(container pid 1)') as string }]);
+  });
+
+  it('cannot be taken for one another by whoever claims the name of an instance', async () => {
+    const run = await startCoordinator();
+    let instance = '';
+    const relay = await startRelay(run.url, TOKEN, ({ message }, data) => {
+      if (message.type === 'hello') ({ instance } = message);
+      return [data];
+    });
+    const honest = startWorker(run, relay);
+    await untilEpoch(run.command, run.directory, 1);
+    const thief = await FakeWorker.join({ url: run.url, token: TOKEN }, { instance });
+    expect(await thief.ended).toEqual({
+      code: 4402,
+      reason: '"ready" does not prove the instance of "hello" on this connection',
+    });
+    await expectUndisturbedEnd(run);
+    expect((await honest.finished).exitCode).toBe(0);
+    expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
+  });
+});
+
+describe('a loss that no samples can have', () => {
+  it.each(['gradient', 'evaluation'] as const)(
+    'in a message of type %s has its sender banned',
+    async (type) => {
+      const run = await startCoordinator();
+      const lie = await startRelay(run.url, TOKEN, ({ message, body }, data) =>
+        message.type === type ? [encodeMessage({ ...message, lossSum: -1e200 }, body)] : [data],
+      );
+      expect((await startWorker(run, lie).finished).exitCode).toBe(5);
+      startWorker(run);
+      await expectUndisturbedEnd(run);
+      expect(bansOf(run)).toHaveLength(1);
+    },
+  );
+});
+
+describe('a bad machine that comes back again and again', () => {
+  it('costs no step that is taken, and waits longer each time, though it is needed', async () => {
+    const run = await startTraining();
+    run.worker.signal('SIGKILL');
+    for (let visit = 0; visit < 3; visit++) {
+      const liar = await FakeWorker.join({ url: run.url, token: TOKEN });
+      const { message, body } = madeUp((await liar.next('train')).message, { lossSum: Infinity });
+      liar.send(message, body);
+      expect((await liar.ended).code).toBe(4405);
+    }
+    const { stderr } = run.command;
+    expect(stderr).toMatch(/waits 1 s: a worker was banned that came from 127\.0\.0\.1/);
+    expect(stderr).toMatch(/waits 2 s: a worker was banned that came from 127\.0\.0\.1/);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect(bansOf(run)).toHaveLength(3);
+    const wentBack = readRecords(run.directory, 'events.jsonl').filter(
+      ({ type }) => type === 'runRolledBack',
+    );
+    expect(wentBack).toEqual([]);
   });
 });

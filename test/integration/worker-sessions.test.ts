@@ -9,6 +9,7 @@ import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.
 import { Memory } from '../../src/memory.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { Instance, isProof } from '../../src/protocol/instance.ts';
 import type { TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import type { CliOptions } from '../helpers/cli.ts';
@@ -69,10 +70,11 @@ function startWorkerAt(url: string, options: Partial<CliOptions> = {}): CliProce
   return CliProcess.start(['worker', url], { cwd: temporaryDirectory(), ...options });
 }
 
-/** Greets the worker and gives it the dataset, if it asks. */
-async function admit(session: FakeSession, nonce: string): Promise<void> {
-  await session.next('hello');
+/** Greets the worker; resolves to its instance. */
+async function admit(session: FakeSession, nonce: string): Promise<string> {
+  const { instance } = (await session.next('hello')).message;
   session.send({ ...WELCOME, nonce });
+  return instance;
 }
 
 async function load(session: FakeSession): Promise<void> {
@@ -105,26 +107,29 @@ async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
   coordinator: FakeCoordinator;
   worker: CliProcess;
   session: FakeSession;
+  instance: string;
 }> {
   const coordinator = await FakeCoordinator.open();
   const worker = startWorkerAt(coordinator.url, options);
   const session = await coordinator.session(1);
-  await admit(session, '0123456789abcdef');
+  const instance = await admit(session, '0123456789abcdef');
   await load(session);
-  expect((await session.next('ready')).message.nonce).toBe('0123456789abcdef');
+  const { proof } = (await session.next('ready')).message;
+  expect(isProof(proof, instance, { run: WELCOME.run, nonce: '0123456789abcdef' })).toBe(true);
   sendRange(session, 1, sendWeights(session, 1, 0.01), [0, NUM_ROWS / 2, NUM_ROWS]);
   await sleep(300);
-  return { coordinator, worker, session };
+  return { coordinator, worker, session, instance };
 }
 
 describe('a worker', () => {
   it('that lost its connection in the middle of a range is ready when the range is through, and mixes up nothing', async () => {
-    const { coordinator, session } = await busyWorker();
+    const { coordinator, session, instance } = await busyWorker();
     session.connection.terminate();
     const next = await coordinator.session(2);
-    await admit(next, 'fedcba9876543210');
+    expect(await admit(next, 'fedcba9876543210')).toBe(instance);
     // It kept the dataset.
-    expect((await next.next('ready')).message.nonce).toBe('fedcba9876543210');
+    const { proof } = (await next.next('ready')).message;
+    expect(isProof(proof, instance, { run: WELCOME.run, nonce: 'fedcba9876543210' })).toBe(true);
     sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
     let numNonzero = 0;
     for (let count = 0; count < pieces.length; count++) {
@@ -207,7 +212,7 @@ describe('a worker', () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
-    const reason = 'message of protocol 3, this side speaks 4: install the same version on both';
+    const reason = 'message of protocol 3, this side speaks 5: install the same version on both';
     session.connection.close(4401, reason);
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(5);
@@ -255,10 +260,10 @@ describe('a coordinator', () => {
   it('lets a worker that comes back take the place of its own earlier connection', async () => {
     const run = await startTraining();
     const options = { url: run.url, token: TOKEN };
-    const instance = '00112233445566aa';
-    const old = await FakeWorker.join(options, { instance });
+    const instance = new Instance();
+    const old = await FakeWorker.join(options, {}, instance);
     await old.next('train', 'evaluate');
-    const back = await FakeWorker.join(options, { instance });
+    const back = await FakeWorker.join(options, {}, instance);
     expect(await old.ended).toEqual({ code: 4404, reason: 'superseded session: the worker has come back' });
     await run.command.untilStderr(/worker 2 .* left: superseded session/);
     await back.leave();
@@ -278,7 +283,7 @@ describe('a coordinator', () => {
     for (const data of recorded.slice(0, 200)) replayed.sendBytes(data);
     expect(await replayed.ended).toEqual({
       code: 4402,
-      reason: '"ready" answers another connection\'s welcome',
+      reason: '"ready" does not prove the instance of "hello" on this connection',
     });
     await expectUndisturbedEnd(run);
     expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
@@ -292,7 +297,7 @@ describe('a coordinator', () => {
     stranger.sendBytes(data);
     expect(await stranger.ended).toEqual({
       code: 4401,
-      reason: 'message of protocol 3, this side speaks 4: install the same version on both',
+      reason: 'message of protocol 3, this side speaks 5: install the same version on both',
     });
     run.command.signal('SIGTERM');
     expect((await run.command.finished).exitCode).toBe(143);

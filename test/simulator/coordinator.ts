@@ -3,7 +3,8 @@
 import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machine.ts';
 import type { SumRoom } from '../../coordinator/machine/events.ts';
 import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
-import { processName } from '../../coordinator/machine/roster-machine.ts';
+import { COORDINATOR } from '../../coordinator/machine/events.ts';
+import { lift } from '../../src/tree.ts';
 import { Ledger } from './ledger.ts';
 import type { WeightsPiece } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
@@ -26,6 +27,12 @@ export interface CoordinatorOptions {
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
+  /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
+  readonly goBack: (steps: number) => Progress;
+  /** It has computed a leaf itself. */
+  readonly onComputedHere: () => void;
+  /** What the coordinator cannot compute itself. */
+  readonly poisonedLeaf: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
   /** A worker was sent away for an answer that it did not owe. */
   readonly onUnowed: (pid: number) => void;
@@ -37,6 +44,8 @@ interface Session {
   readonly id: number;
   readonly wire: Wire;
   pid: number | undefined;
+  address: string;
+  hasFailed: boolean;
   isReady: boolean;
   /** It was sent away, and is not heard any more. */
   isLeaving: boolean;
@@ -49,8 +58,6 @@ type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>
 
 type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
 
-/** All workers are on one machine. */
-const HOST = 'host';
 const TICK_MS = 100;
 
 /** See the head of this file. */
@@ -63,6 +70,10 @@ export class SimulatedCoordinator {
   readonly #admitted = new Map<number, Session>();
   /** Who has been given work in this round, or in the last one. */
   readonly #atWork = new Set<Session>();
+  /** Of all sessions that were ready: a lie may be found when its session is over. */
+  readonly #pids = new Map<number, number>();
+  /** Steps that the run has to go back to. */
+  #trustedSteps: number | undefined;
   #lastSession = 0;
   #isOver = false;
 
@@ -86,7 +97,7 @@ export class SimulatedCoordinator {
 
   /** Whoever started the worker saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
-    this.#handle({ type: 'outOfMemory', process: processName({ host: HOST, pid }) });
+    this.#handle({ type: 'outOfMemory', process: String(pid) });
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
@@ -95,9 +106,11 @@ export class SimulatedCoordinator {
       id,
       wire,
       pid: undefined,
+      address: '',
       isReady: false,
       isLeaving: false,
       hasAnswered: false,
+      hasFailed: false,
       sent: [],
     };
     this.#sessions.set(id, session);
@@ -130,6 +143,7 @@ export class SimulatedCoordinator {
     const { id: worker } = session;
     switch (message.type) {
       case 'hello':
+        session.address = message.address;
         return this.#welcome(session, message.pid);
       case 'ready':
         return this.#ready(session);
@@ -139,7 +153,8 @@ export class SimulatedCoordinator {
       case 'finished':
       case 'failure':
         if (!this.#machine.owes(worker, message)) return this.#refuseAnswer(session);
-        session.hasAnswered = true;
+        if (message.type === 'failure') session.hasFailed = true;
+        else session.hasAnswered = true;
         return this.#receiveAnswer(worker, message);
       default:
         return message satisfies never;
@@ -170,8 +185,7 @@ export class SimulatedCoordinator {
 
   #welcome(session: Session, pid: number): void {
     session.pid = pid;
-    if (this.#machine.banOf({ host: HOST, pid }) !== undefined)
-      return session.wire.sendDown({ type: 'refuse' });
+    if (this.#machine.banOf(String(pid)) !== undefined) return session.wire.sendDown({ type: 'refuse' });
     session.wire.sendDown({ type: 'welcome', run: 0, numPieces: this.#options.training.numPieces });
   }
 
@@ -179,11 +193,11 @@ export class SimulatedCoordinator {
     const { id: worker, pid } = session;
     if (pid === undefined) return this.#options.complain(`worker ${worker} is ready before it said hello`);
     session.isReady = true;
-    const { step } = this.#ledger;
-    this.#watch.ready(worker, pid, step, this.#options.clock.nowMs);
-    const [instance, address] = [String(pid), `address ${pid % 2}`];
-    const process = { host: HOST, pid };
-    this.#handle({ type: 'sessionReady', worker, process, instance, address, threads: 1, step });
+    this.#pids.set(worker, pid);
+    this.#watch.ready(worker, pid, this.#options.clock.nowMs);
+    // The names of containers are all the same.
+    const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address, threads: 1 };
+    this.#handle({ type: 'sessionReady', worker, ...who });
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
@@ -213,7 +227,7 @@ export class SimulatedCoordinator {
   }
 
   #carryOut(command: MachineCommand, store?: (slot: number) => void): void {
-    const { clock, complain } = this.#options;
+    const { clock } = this.#options;
     switch (command.type) {
       case 'begin':
         return this.#begin(command);
@@ -232,9 +246,9 @@ export class SimulatedCoordinator {
       case 'judge':
         return this.#judge(command);
       case 'diverged':
-        return this.#end('diverged');
+        return this.#trustedSteps === undefined ? this.#end('diverged') : this.#goBack();
       case 'evict':
-        return complain(`worker ${command.worker} was evicted: ${command.reason}`);
+        return this.#evict(command);
       case 'overdue':
         return this.#watch.overdue(command, clock.nowMs);
       case 'stuck':
@@ -244,7 +258,7 @@ export class SimulatedCoordinator {
       case 'admit':
         return this.#admit(command.worker);
       case 'rest':
-        return this.#watch.rests(command.worker, command.restMs, clock.nowMs);
+        return this.#watch.rests(command.worker, command, clock.nowMs);
       case 'supersede':
         return this.#supersede(command.worker);
       case 'refuse':
@@ -285,6 +299,13 @@ export class SimulatedCoordinator {
     this.#options.clock.after(0, () => this.#lose(session, false));
   }
 
+  /** Only for failures: nobody here breaks the protocol. */
+  #evict({ worker, reason }: CommandOf<'evict'>): void {
+    const session = this.#forget(worker);
+    if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
+    this.#options.clock.after(0, () => this.#lose(session, false));
+  }
+
   #refuse(worker: number): void {
     this.#forget(worker)?.wire.sendDown({ type: 'refuse' });
   }
@@ -297,11 +318,30 @@ export class SimulatedCoordinator {
     return session;
   }
 
-  #ban({ worker, process, reason, joinedAtStep }: CommandOf<'banned'>): void {
-    const pid = Number(/pid (\d+)/.exec(process)?.[1]);
-    this.#watch.banned(worker, pid, joinedAtStep, this.#options.clock.nowMs);
+  #ban({ worker, reason, trustedSteps }: CommandOf<'banned'>): void {
+    const pid = this.#pids.get(worker) as number;
+    const { nowMs } = this.#options.clock;
+    if (isUnfit(reason)) this.#watch.banned(worker, pid, nowMs);
+    else this.#watch.lied(worker, pid, trustedSteps, nowMs);
+    if (trustedSteps !== undefined)
+      this.#trustedSteps = Math.min(this.#trustedSteps ?? Infinity, trustedSteps);
     this.#options.onBanned(pid, reason);
     this.#refuse(worker);
+  }
+
+  /** Takes back what rests on the word of liars, and goes on from there. */
+  #goBack(): void {
+    const { clock, goBack } = this.#options;
+    const progress = goBack(this.#trustedSteps as number);
+    this.#trustedSteps = undefined;
+    this.#watch.wentBack(progress.step);
+    this.#ledger.goBack(progress);
+    for (const { wire } of this.#admitted.values()) {
+      for (const piece of this.#ledger.pieces()) wire.sendDown({ type: 'weights', ...piece });
+    }
+    clock.after(0, () => {
+      if (!this.#isOver) this.#startRound();
+    });
   }
 
   #startRound(): void {
@@ -318,8 +358,9 @@ export class SimulatedCoordinator {
 
   #assign(command: CommandOf<'assign'>): void {
     const { active, version } = this.#ledger;
-    this.#watch.assigned(command, this.#options.clock.nowMs);
     if (!active) return this.#options.complain('a range of no round');
+    if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
+    this.#watch.assigned(command, this.#options.clock.nowMs);
     const { worker, attempt, from, to } = command;
     const rows = active.plan.leafRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const range = { round: active.number, attempt, from, to, rows, version };
@@ -328,6 +369,33 @@ export class SimulatedCoordinator {
     this.#atWork.add(session);
     for (const piece of this.#ledger.pieces()) sendWeights(session, piece);
     session.wire.sendDown({ type: 'range', ...active.work, ...range });
+  }
+
+  /** A leaf that workers cannot compute, or say so. */
+  #computeHere({ attempt, from, to }: CommandOf<'assign'>, round: number): void {
+    const { chance, clock, judgeMs, poisonedLeaf } = this.#options;
+    this.#watch.takenOver(from);
+    if (to !== from + 1) this.#options.complain(`the coordinator computes leaves [${from}, ${to}) at once`);
+    const report = { worker: COORDINATOR.worker, round, attempt };
+    clock.after(chance.between(0, judgeMs), () => {
+      const { active } = this.#ledger;
+      if (this.#isOver) return;
+      if (active?.number !== round) return this.#handle({ type: 'rangeFinished', ...report });
+      if (active.plan.mode === 'sum' && from === poisonedLeaf) {
+        return this.#handle({ type: 'rangeFailed', ...report, message: 'failed here', isOutOfMemory: false });
+      }
+      const node = lift({ level: 0, index: from }, active.plan.leafRows.length);
+      this.#watch.judged(node);
+      this.#options.onComputedHere();
+      this.#ledger.truth(node).forEach((value, piece) => {
+        const sum = { round, attempt, node, piece };
+        const kind = this.#machine.inspect(COORDINATOR.worker, sum);
+        const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
+        const event = { type: 'sumReceived', worker: COORDINATOR.worker, sum, digest, isFinite } as const;
+        if (kind) this.#handle(event, (slot) => this.#ledger.store(sum, slot, value));
+      });
+      this.#handle({ type: 'rangeFinished', ...report });
+    });
   }
 
   #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
@@ -341,9 +409,10 @@ export class SimulatedCoordinator {
   #completeRound(): void {
     if (this.#ledger.active?.isSpoilt === true) return;
     const { checkpointEvery, clock, onCheckpoint } = this.#options;
-    this.#watch.completed();
     const mode = this.#ledger.completeRound();
+    this.#watch.completed(mode);
     const { step, isFinished, progress } = this.#ledger;
+    if (this.#trustedSteps !== undefined) return this.#goBack();
     if (mode === 'sum' && step % checkpointEvery === 0) onCheckpoint(progress);
     if (isFinished) return this.#end('finished');
     clock.after(0, () => {
@@ -376,4 +445,9 @@ function sendWeights({ sent, wire }: Session, piece: WeightsPiece): void {
   if (known?.version === piece.version && known.value === piece.value) return;
   pieces[piece.piece] = piece;
   wire.sendDown({ type: 'weights', ...piece });
+}
+
+/** Whether a ban is not for a lie. */
+export function isUnfit(reason: string): boolean {
+  return /^failed on \d+ ranges in a row/.test(reason);
 }

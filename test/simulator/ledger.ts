@@ -34,7 +34,7 @@ export class Ledger {
   #version = 0;
   #weights: readonly Value[];
   #next: (Value | undefined)[] = [];
-  readonly #chain: Value[];
+  #chain: Value[];
   #active: ActiveRound | undefined;
 
   constructor(training: Training, from: Progress, complain: (what: string) => void) {
@@ -90,6 +90,7 @@ export class Ledger {
       mode: isSum ? 'sum' : 'collect',
       numPieces: isSum ? training.numPieces : 1,
       leafRows,
+      step,
     };
     const kind = isSum ? 'train' : 'evaluate';
     const key = { weights: this.weights, numLeaves: leafRows.length, divergesAt: training.divergesAt };
@@ -172,6 +173,16 @@ export class Ledger {
     this.#next = [];
     this.#version++;
     this.#step++;
+  }
+
+  /** The weights and results are those of an earlier time, as a new version. */
+  goBack({ step, weights, chain }: Progress): void {
+    this.#step = step;
+    this.#weights = weights;
+    this.#chain = [...chain];
+    this.#next = [];
+    this.#active = undefined;
+    this.#version++;
   }
 
   /** A node is to be judged: once is enough. */

@@ -25,7 +25,10 @@ function sumInOrder(order: readonly number[]): Value | undefined {
     machine.handle({ type: 'workerReady', worker, process: String(worker), threads: 1 }, 0);
   }
   const leafRows = Array<number>(numLeaves).fill(1);
-  const begun = machine.handle({ type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows } }, 0);
+  const begun = machine.handle(
+    { type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows, step: 0 } },
+    0,
+  );
   const ranges = begun.filter((command): command is Assignment => command.type === 'assign');
   const slots = new Map<number, Value>();
   let result: Value | undefined;
@@ -157,6 +160,39 @@ test('a worker that joins while others hang gets their leaves, and newcomers tha
   expect(millisecondsOf([HONEST, ...idle]) / alone).toBeLessThan(6);
 });
 
+/** A training of 1,600 steps by two workers, into which a bad machine comes again and again. */
+function underAttack(bad: Partial<Character>, auditShare: number): Scenario {
+  const base = twoWorkers(undefined, auditShare);
+  const leafRows = Array<number[]>(1_600).fill([3, 3, 3, 3]);
+  const training = { ...base.training, numEpochs: 1, stepsPerEpoch: 1_600, leafRows };
+  const link = { latencyMs: 0.1, jitterMs: 0.1, duplicates: 0 };
+  const attacker = { ...HONEST, link, ...bad, rejoinMs: 1_200, address: 'a bad place' };
+  return { ...base, training, workers: [HONEST, HONEST, attacker], checkpointEvery: 100 };
+}
+
+test('a bad machine that rejoins every 1.2 s, and is caught in its first range each time, has no step taken twice', () => {
+  const { numBanned, numWentBack, problems } = simulate(underAttack({ lies: 1, lie: 'nan' }, 0));
+  expect({ problems, numWentBack }).toEqual({ problems: [], numWentBack: 0 });
+  // One for each doubling of its wait.
+  expect(numBanned).toBeGreaterThan(2);
+  expect(numBanned).toBeLessThan(12);
+});
+
+const UNFIT = ['failure', 'outOfMemory', 'vanishing'] as const;
+test.each(UNFIT)('workers of a bad machine that show nothing but %s do not end a run', (unfit) => {
+  const { endMs, problems } = simulate(underAttack({ unfit }, 0));
+  expect(problems).toEqual([]);
+  expect(endMs).toBeLessThan(2 * simulate(underAttack({}, 0)).endMs);
+});
+
+test('a bad machine whose lies an audit finds sooner or later costs steps that are taken again, and the run ends', () => {
+  const results = Array.from({ length: 4 }, (_, seed) =>
+    simulate({ ...underAttack({ lies: 1, lie: 'bit' }, 0.3), seed }),
+  );
+  expect(results.flatMap(({ problems }) => problems)).toEqual([]);
+  expect(results.some(({ numWentBack }) => numWentBack > 0)).toBe(true);
+});
+
 test('seeds bring faults of every kind', () => {
   const results = Array.from({ length: 100 }, (_, seed) => simulate(scenarioOf(seed)));
   const total = (count: (result: (typeof results)[number]) => number): number =>
@@ -164,6 +200,8 @@ test('seeds bring faults of every kind', () => {
   expect(total(({ numFaults }) => numFaults)).toBeGreaterThan(500);
   expect(total(({ numBanned }) => numBanned)).toBeGreaterThan(10);
   expect(total(({ numUnowed }) => numUnowed)).toBeGreaterThan(5);
+  expect(total(({ numWentBack }) => numWentBack)).toBeGreaterThan(3);
+  expect(total(({ numComputedHere }) => numComputedHere)).toBeGreaterThan(3);
   expect(new Set(results.map(({ outcome }) => outcome))).toEqual(
     new Set(['finished', 'diverged', 'failed', 'outOfMemory', 'lost', 'starved']),
   );

@@ -42,13 +42,17 @@ export const HONEST: Character = {
   isIdle: false,
   unowed: 0,
   numReturns: 0,
+  unfit: undefined,
+  rejoinMs: undefined,
+  address: undefined,
 };
 
 /** The scenario of a seed. */
 export function scenarioOf(seed: number): Scenario {
   const chance = new Chance(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
   const auditShare = chance.pick([0, 0, 0.3, 1, 1]);
-  const liar = chance.isLucky(0.4) ? chance.pick(auditShare === 1 ? LIES : LOUD_LIES) : undefined;
+  const liar = chance.isLucky(0.4) ? chance.pick(auditShare > 0 ? LIES : LOUD_LIES) : undefined;
+  const mayLieUnseen = auditShare < 1 && liar === 'bit';
   const numWorkers = chance.integer(1, 4);
   const workers = Array.from({ length: numWorkers }, (_, index) =>
     randomCharacter(chance, index === 0 ? 2 : 0),
@@ -57,7 +61,9 @@ export function scenarioOf(seed: number): Scenario {
   const isFlapping = chance.isLucky(0.15);
   if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
   if (chance.isLucky(0.15)) workers.push({ ...randomCharacter(chance, 0), unowed: chance.pick([0.1, 1]) });
-  const training = randomTraining(chance);
+  const troublemaker = chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
+  if (troublemaker) workers.push(troublemaker);
+  const training = troublemaker ? longTraining(randomTraining(chance)) : randomTraining(chance);
   const ending = chance.pick(ENDINGS);
   // Before all others: they get the first ranges. What all others fail on, one that hangs might still compute.
   const numIdle = chance.isLucky(0.1) && ending !== 'failed' ? chance.integer(1, 40) : 0;
@@ -74,7 +80,8 @@ export function scenarioOf(seed: number): Scenario {
     auditShare,
     judgeMs: chance.pick([1, 300]),
     checkpointEvery: ending === 'starved' ? 1 : chance.integer(1, 3),
-    coordinatorCrashes: chance.pick([0, 0, 0.002, 0.01]),
+    // Whoever was believed before a crash still is after it.
+    coordinatorCrashes: mayLieUnseen ? 0 : chance.pick([0, 0, 0.002, 0.01]),
     faultEveryMs: chance.pick([undefined, 100, 400, 2_000]),
     poison: randomPoison(chance, training, ending),
     desertedAtStep: ending === 'starved' ? chance.integer(1, totalSteps) : undefined,
@@ -129,9 +136,32 @@ function randomLiar(chance: Chance, lie: Character['lie']): Character {
   return { ...randomCharacter(chance, 0), lies, lie, numReturns: chance.integer(0, 2) };
 }
 
+/** One that never is of use, and comes back as another process for as long as there is a run. */
+function randomTroublemaker(chance: Chance): Character {
+  const lie = chance.pick([...LOUD_LIES, undefined]);
+  const unfit = lie ? undefined : chance.pick(['failure', 'outOfMemory', 'vanishing'] as const);
+  const lies = lie ? { lie, lies: chance.pick([0.2, 1]) } : {};
+  const rejoinMs = chance.pick([200, 1_200, 5_000]);
+  return { ...randomCharacter(chance, 0), ...lies, unfit, rejoinMs, address: 'a bad place' };
+}
+
+/** Of enough steps for a troublemaker to come back. */
+function longTraining(training: Training): Training {
+  const stepsPerEpoch = 30;
+  const leafRows = Array.from(
+    { length: stepsPerEpoch },
+    (_, step) => training.leafRows[step % training.leafRows.length] ?? [1],
+  );
+  return { ...training, stepsPerEpoch, leafRows };
+}
+
 function randomPoison(chance: Chance, { leafRows }: Training, ending: Outcome): Poison | undefined {
-  if (ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost') return undefined;
+  const sparesCoordinator = ending === 'finished' && chance.isLucky(0.1);
+  if (!sparesCoordinator && ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost')
+    return undefined;
   const leaf = chance.integer(0, Math.min(...leafRows.map(({ length }) => length)) - 1);
   const isOutOfMemory = ending === 'outOfMemory';
-  return { leaf, isOutOfMemory, isFatal: ending === 'lost' || (isOutOfMemory && chance.isLucky(0.5)) };
+  const isFatal = ending === 'lost' || (isOutOfMemory && chance.isLucky(0.5));
+  const step = sparesCoordinator ? chance.integer(0, leafRows.length - 1) : undefined;
+  return { leaf, isOutOfMemory, isFatal, sparesCoordinator, step };
 }

@@ -1,6 +1,6 @@
 // One simulated training with everything that a seed does to it, and the oracle: whatever happens, the result of every
 // round is the one of a training to which nothing happened, nobody honest is banned, and the training ends.
-import { SimulatedCoordinator } from './coordinator.ts';
+import { SimulatedCoordinator, isUnfit } from './coordinator.ts';
 import { HONEST, randomCharacter } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
 import { faultFree, startOf } from './training.ts';
@@ -20,6 +20,10 @@ export interface Result {
   readonly numBanned: number;
   /** Workers sent away for answers that they did not owe. */
   readonly numUnowed: number;
+  /** How often the training went back for a liar. */
+  readonly numWentBack: number;
+  /** Leaves that a coordinator computed itself. */
+  readonly numComputedHere: number;
   /** Messages that each worker has sent. */
   readonly numSent: readonly number[];
 }
@@ -48,7 +52,8 @@ class Simulation {
   readonly #workers: SimulatedWorker[] = [];
   readonly #problems: string[] = [];
   #coordinator: SimulatedCoordinator | undefined;
-  #checkpoint: Progress;
+  /** Oldest first; the start is one. */
+  #checkpoints: Progress[];
   #outcome: Outcome | undefined;
   #final: Progress | undefined;
   #numEvents = 0;
@@ -56,19 +61,23 @@ class Simulation {
   #numCrashes = 0;
   #numBanned = 0;
   #numUnowed = 0;
+  #numWentBack = 0;
+  #numComputedHere = 0;
+  readonly #isBanned = new Set<SimulatedWorker>();
   #isDeserted = false;
   #losses = { version: -1, count: 0 };
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
     this.#chance = new Chance(scenario.seed);
-    this.#checkpoint = startOf(scenario.training);
+    this.#checkpoints = [startOf(scenario.training)];
     this.#world = {
       clock: this.#clock,
       chance: this.#chance,
       divergesAt: scenario.training.divergesAt,
       poison: scenario.poison,
       onPoisoned: (worker) => this.#poisoned(worker),
+      onVanished: (worker) => this.#vanished(worker),
       accept: (wire) => this.#coordinator?.accept(wire),
       complain: (what) => this.#problems.push(what),
     };
@@ -95,17 +104,21 @@ class Simulation {
       numFaults: this.#numFaults,
       numBanned: this.#numBanned,
       numUnowed: this.#numUnowed,
+      numWentBack: this.#numWentBack,
+      numComputedHere: this.#numComputedHere,
       numSent: this.#workers.map(({ numSent }) => numSent),
     };
   }
 
   #startCoordinator(): void {
-    const { training, minWorkers, waitMs, auditShare, room, judgeMs, checkpointEvery } = this.#scenario;
+    const { training, minWorkers, waitMs, auditShare, room, judgeMs, checkpointEvery, poison } =
+      this.#scenario;
     this.#coordinator = new SimulatedCoordinator({
       clock: this.#clock,
       chance: this.#chance,
       training,
       from: this.#checkpoint,
+      poisonedLeaf: poison?.sparesCoordinator === false ? poison.leaf : undefined,
       minWorkers,
       waitMs,
       auditShare,
@@ -113,6 +126,8 @@ class Simulation {
       judgeMs,
       checkpointEvery,
       onCheckpoint: (progress) => this.#save(progress),
+      goBack: (steps) => this.#goBack(steps),
+      onComputedHere: () => this.#numComputedHere++,
       onBanned: (pid, reason) => this.#banned(pid, reason),
       onUnowed: (pid) => this.#unowed(pid),
       onEnd: (outcome, progress) => {
@@ -123,8 +138,18 @@ class Simulation {
     });
   }
 
+  get #checkpoint(): Progress {
+    return this.#checkpoints.at(-1);
+  }
+
+  #goBack(steps: number): Progress {
+    this.#numWentBack++;
+    this.#checkpoints = this.#checkpoints.filter(({ step }, index) => index === 0 || step <= steps);
+    return this.#checkpoint;
+  }
+
   #save(progress: Progress): void {
-    this.#checkpoint = progress;
+    this.#checkpoints.push(progress);
     const { desertedAtStep } = this.#scenario;
     if (desertedAtStep === undefined || progress.step < desertedAtStep) return;
     this.#isDeserted = true;
@@ -139,9 +164,23 @@ class Simulation {
   #banned(pid: number, reason: string): void {
     this.#numBanned++;
     const worker = this.#workers.find((candidate) => candidate.pid === pid);
-    if (worker?.isLiar !== true) return void this.#problems.push(`an honest worker was banned: ${reason}`);
+    const isAtFault = isUnfit(reason) ? worker?.isUnfit : worker?.isLiar;
+    if (!worker || isAtFault !== true) {
+      return void this.#problems.push(`an honest worker was banned: ${reason}`);
+    }
+    this.#isBanned.add(worker);
+    if (worker.character.rejoinMs !== undefined) this.#rejoin(worker);
     // It may come back as another process.
-    if (this.#chance.isLucky(0.6)) this.#startWorker(worker.character);
+    else if (this.#chance.isLucky(0.6)) this.#startWorker(worker.character);
+  }
+
+  #vanished(worker: SimulatedWorker): void {
+    worker.kill();
+    this.#rejoin(worker);
+  }
+
+  #rejoin({ character }: SimulatedWorker): void {
+    this.#clock.after(character.rejoinMs ?? 0, () => this.#startWorker(character));
   }
 
   #unowed(pid: number): void {
@@ -221,7 +260,10 @@ class Simulation {
     const chain = this.#final?.chain ?? [];
     const right = faultFree(training);
     const wrong = chain.findIndex((value, index) => value !== right[index]);
-    if (wrong >= 0) this.#problems.push(`the result of round ${wrong} is wrong`);
+    // A lie that no audit has met is not known of.
+    const isUnseen = this.#workers.some((worker) => worker.hasLied && !this.#isBanned.has(worker));
+    if (wrong >= 0 && !(isUnseen && this.#scenario.auditShare < 1))
+      this.#problems.push(`the result of round ${wrong} is wrong`);
     if (expected === 'finished' && this.#outcome === 'finished' && chain.length !== right.length) {
       this.#problems.push(`${chain.length} results of ${right.length}`);
     }

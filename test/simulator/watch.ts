@@ -29,6 +29,8 @@ interface Watched {
   readonly pid: number;
   /** When it takes part at the latest, and at the earliest unless it is needed. */
   dueMs: number;
+  /** The same where it is needed. */
+  neededMs: number;
   isAdmitted: boolean;
   /** What it has not reported on, by attempt. */
   readonly owed: Map<number, Given>;
@@ -38,10 +40,12 @@ interface Watched {
 
 type Assignment = Extract<MachineCommand, { readonly type: 'assign' }>;
 type Answer = Extract<Upward, { readonly type: 'sum' }>;
+type Rest = Extract<MachineCommand, { readonly type: 'rest' }>;
 type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
 
-/** The longest rest. */
-const MAX_REST_MS = 30_000;
+/** The longest rests, and of those who are needed. */
+const MAX_REST_MS = { vanishing: 30_000, bans: 600_000 } as const;
+const MAX_NEEDED_REST_MS = 10_000;
 /** Of those who have had nothing to do for so long one is tried in the next round. */
 const MAX_IDLE_MS = 2_000;
 /** Among processes: the coordinator's own engine. */
@@ -61,8 +65,12 @@ export class Watch {
   readonly #banned = new Set<number>();
   /** Processes that failed on a leaf, and need not be asked again. */
   readonly #failed = new Set<number>();
-  /** Steps that were taken when a process joined first. */
-  readonly #joinedAtStep = new Map<number, number>();
+  /** By process, the step of the first round that it had a part in, and of the first one that rests on its word alone. */
+  readonly #touchedFrom = new Map<number, number>();
+  readonly #believedFrom = new Map<number, number>();
+  /** Leaves of this round that the coordinator computes itself. */
+  readonly #own = new Set<number>();
+  #step = 0;
   #round = 0;
   /** Workers that had had nothing to do for long when the round began. */
   #idle: readonly number[] = [];
@@ -82,15 +90,15 @@ export class Watch {
     this.#lastNoteMs = nowMs;
   }
 
-  ready(worker: number, pid: number, step: number, nowMs: number): void {
+  ready(worker: number, pid: number, nowMs: number): void {
     this.#workers.set(worker, {
       pid,
       dueMs: nowMs,
+      neededMs: nowMs,
       isAdmitted: false,
       owed: new Map(),
       freeSinceMs: nowMs,
     });
-    if (!this.#joinedAtStep.has(pid)) this.#joinedAtStep.set(pid, step);
   }
 
   gone(worker: number, nowMs: number): void {
@@ -107,28 +115,47 @@ export class Watch {
     );
     if (others.length > 0) this.#options.complain(`process ${watched.pid} takes part twice`);
     const isShort = this.#numAdmitted() < this.#options.minWorkers;
-    if (nowMs < watched.dueMs && !isShort)
+    if (nowMs < (isShort ? watched.neededMs : watched.dueMs))
       this.#options.complain(`the rest of worker ${worker} is cut short`);
     watched.isAdmitted = true;
     watched.freeSinceMs = nowMs;
     this.#count(nowMs);
   }
 
-  rests(worker: number, restMs: number, nowMs: number): void {
+  rests(worker: number, { restMs, cause }: Rest, nowMs: number): void {
     const { minWorkers, complain } = this.#options;
-    if (this.#numAdmitted() < minWorkers) complain(`worker ${worker} has to rest, and is needed`);
-    if (restMs > MAX_REST_MS) complain(`worker ${worker} has to rest for ${restMs} ms`);
+    const isForBans = cause === 'bans';
+    if (this.#numAdmitted() < minWorkers && !isForBans)
+      complain(`worker ${worker} has to rest, and is needed`);
+    if (restMs > MAX_REST_MS[cause]) complain(`worker ${worker} has to rest for ${restMs} ms`);
     const watched = this.#workers.get(worker);
-    if (watched) watched.dueMs = nowMs + restMs;
+    if (!watched) return;
+    watched.dueMs = nowMs + restMs;
+    watched.neededMs = nowMs + (isForBans ? Math.min(restMs, MAX_NEEDED_REST_MS) : 0);
   }
 
-  banned(worker: number, pid: number, joinedAtStep: number, nowMs: number): void {
-    this.#banned.add(pid);
-    const first = this.#joinedAtStep.get(pid);
-    if (first !== joinedAtStep) {
-      this.#options.complain(`process ${pid} joined at step ${first}, not ${joinedAtStep}`);
+  /** What rests on a liar's word alone is taken back; what it cannot have touched stays. */
+  lied(worker: number, pid: number, trustedSteps: number | undefined, nowMs: number): void {
+    const [touched, believed] = [this.#touchedFrom.get(pid), this.#believedFrom.get(pid)];
+    const isEnough = believed === undefined || (trustedSteps !== undefined && trustedSteps <= believed);
+    const isTooMuch = trustedSteps !== undefined && (touched === undefined || trustedSteps < touched);
+    if (!isEnough || isTooMuch) {
+      const known = `touched ${touched}, is believed since ${believed}`;
+      this.#options.complain(`process ${pid} ${known}, and ${trustedSteps} steps are trusted`);
     }
+    this.banned(worker, pid, nowMs);
+  }
+
+  banned(worker: number, pid: number, nowMs: number): void {
+    this.#banned.add(pid);
     this.gone(worker, nowMs);
+  }
+
+  /** The training is back at this step. */
+  wentBack(step: number): void {
+    for (const known of [this.#touchedFrom, this.#believedFrom]) {
+      for (const [pid, from] of known) if (from >= step) known.delete(pid);
+    }
   }
 
   /** The user was told that workers are missing. */
@@ -141,12 +168,19 @@ export class Watch {
     if (waitedMs < this.#options.waitMs) this.#options.complain(`starved after ${waitedMs} ms`);
   }
 
-  began(round: number, isAgain: boolean, { mode, leafRows, numPieces }: RoundPlan, nowMs: number): void {
+  began(
+    round: number,
+    isAgain: boolean,
+    { mode, leafRows, numPieces, step }: RoundPlan,
+    nowMs: number,
+  ): void {
     this.#idle = this.#longIdle(nowMs);
     if (!isAgain && this.#numAdmitted() < this.#options.minWorkers) {
       this.#options.complain('a round began without enough workers');
     }
     this.#round = round;
+    this.#step = step;
+    this.#own.clear();
     this.#numLeaves = leafRows.length;
     this.#isSum = mode === 'sum';
     this.#numGiven = 0;
@@ -158,7 +192,8 @@ export class Watch {
   givenOut(): void {
     const { complain } = this.#options;
     for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
-      if (this.#underWaySinceMs(leaf) === -Infinity) complain(`leaf ${leaf} is given to nobody`);
+      if (this.#underWaySinceMs(leaf) === -Infinity && !this.#own.has(leaf))
+        complain(`leaf ${leaf} is given to nobody`);
     }
     // A leaf that tries one may find no room.
     if (this.#options.room.here < this.#numLeaves) return;
@@ -167,6 +202,11 @@ export class Watch {
     if (this.#idle.length > 0 && this.#idle.every(isLeftOut) && !isTried) {
       complain(`workers ${this.#idle.join(', ')} are left out`);
     }
+  }
+
+  /** The coordinator computes a leaf itself. */
+  takenOver(leaf: number): void {
+    this.#own.add(leaf);
   }
 
   /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
@@ -258,9 +298,14 @@ export class Watch {
   }
 
   /** A round is complete: where all is audited, nothing rests on the word of one process. */
-  completed(): void {
+  completed(mode: RoundPlan['mode']): void {
+    const from = this.#step - (mode === 'sum' ? 0 : 1);
+    const alone = [...this.#witnesses].filter(([, pids]) => pids.size < 2 && !pids.has(COORDINATOR));
+    for (const pids of this.#witnesses.values())
+      for (const pid of pids) noteFirst(this.#touchedFrom, pid, from);
+    for (const [, pids] of alone) for (const pid of pids) noteFirst(this.#believedFrom, pid, from);
     if (this.#options.auditShare < 1) return;
-    const lonely = [...this.#witnesses].filter(([, pids]) => pids.size < 2).map(([name]) => name);
+    const lonely = alone.map(([name]) => name);
     if (lonely.length > 0) this.#options.complain(`one process vouches for leaf/piece ${lonely.join(', ')}`);
   }
 
@@ -295,8 +340,8 @@ export class Watch {
   ticked(nowMs: number): void {
     const { minWorkers, waitMs, tickMs, complain } = this.#options;
     const isShort = this.#numAdmitted() < minWorkers;
-    for (const [id, { isAdmitted, dueMs }] of this.#workers) {
-      if (!isAdmitted && (isShort || nowMs >= dueMs)) complain(`worker ${id} is left waiting`);
+    for (const [id, { isAdmitted, dueMs, neededMs }] of this.#workers) {
+      if (!isAdmitted && nowMs >= (isShort ? neededMs : dueMs)) complain(`worker ${id} is left waiting`);
     }
     if (this.#belowSinceMs === undefined) return;
     const toldMs = Math.max(this.#lastNoteMs, this.#belowSinceMs);
@@ -312,4 +357,8 @@ export class Watch {
     if (this.#numAdmitted() >= this.#options.minWorkers) this.#belowSinceMs = undefined;
     else this.#belowSinceMs ??= nowMs;
   }
+}
+
+function noteFirst(steps: Map<number, number>, pid: number, step: number): void {
+  steps.set(pid, Math.min(steps.get(pid) ?? step, step));
 }

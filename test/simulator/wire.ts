@@ -6,7 +6,7 @@ import type { Chance, VirtualClock } from './virtual-time.ts';
 
 /** From a worker. */
 export type Upward =
-  | { readonly type: 'hello'; readonly host: string; readonly pid: number }
+  | { readonly type: 'hello'; readonly pid: number; readonly address: string }
   | { readonly type: 'ready' }
   | {
       readonly type: 'sum';

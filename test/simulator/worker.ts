@@ -29,6 +29,12 @@ export interface Character {
   readonly unowed: number;
   /** How often it comes back though it was refused. */
   numReturns: number;
+  /** What it says, or does, instead of computing any range; undefined: it computes. */
+  readonly unfit: 'failure' | 'outOfMemory' | 'vanishing' | undefined;
+  /** Comes back as another process so long after it was banned or has vanished; undefined: by chance, or never. */
+  readonly rejoinMs: number | undefined;
+  /** Where it comes from; undefined: one of two places. */
+  readonly address: string | undefined;
 }
 
 /** A leaf that nobody can compute, and what becomes of those who try: they say so, or their process ends. */
@@ -36,6 +42,10 @@ export interface Poison {
   readonly leaf: number;
   readonly isOutOfMemory: boolean;
   readonly isFatal: boolean;
+  /** The coordinator can. */
+  readonly sparesCoordinator: boolean;
+  /** The only step at which it is so; undefined: at each. */
+  readonly step: number | undefined;
 }
 
 /** What workers share. */
@@ -46,6 +56,8 @@ export interface World {
   readonly poison: Poison | undefined;
   /** A worker died of the poison. */
   readonly onPoisoned: (worker: SimulatedWorker) => void;
+  /** A worker is gone with a range that it was given. */
+  readonly onVanished: (worker: SimulatedWorker) => void;
   /** The coordinator's end of a new connection; undefined while it is down. */
   readonly accept: (wire: Wire) => { receive: (message: Upward) => void; closed: () => void } | undefined;
   /** An honest worker was sent what no coordinator may send. */
@@ -72,6 +84,7 @@ export class SimulatedWorker {
   #stoppedUntilMs = 0;
   #numSent = 0;
   #numRetries = 0;
+  #hasLied = false;
 
   constructor(pid: number, world: World, character: Character) {
     this.pid = pid;
@@ -97,6 +110,16 @@ export class SimulatedWorker {
 
   get isLiar(): boolean {
     return this.character.lies > 0;
+  }
+
+  /** Whether it may fail on any range. */
+  get isUnfit(): boolean {
+    return this.character.unfit !== undefined || this.#world.poison !== undefined;
+  }
+
+  /** Whether it has sent a wrong sum that looks right. */
+  get hasLied(): boolean {
+    return this.#hasLied;
   }
 
   /** SIGKILL. */
@@ -150,7 +173,8 @@ export class SimulatedWorker {
       receive: (message) => this.#receive(message, wire),
       closed: () => this.#lost(wire),
     });
-    this.#send({ type: 'hello', host: 'host', pid: this.pid });
+    const address = this.character.address ?? `address ${this.pid % 2}`;
+    this.#send({ type: 'hello', pid: this.pid, address });
   }
 
   #lost(wire: Wire): void {
@@ -262,8 +286,13 @@ export class SimulatedWorker {
   #answer(order: RangeOrder, computeMs: number): void {
     const { round, attempt, from, to } = order;
     if (computeMs === 0) return this.#send({ type: 'finished', round, attempt, computeMs });
+    const { unfit } = this.character;
+    if (unfit === 'vanishing') return this.#world.onVanished(this);
+    if (unfit) return this.#send({ type: 'failure', round, attempt, isOutOfMemory: unfit === 'outOfMemory' });
     const { poison } = this.#world;
-    const isPoisoned = order.kind === 'train' && poison && from <= poison.leaf && poison.leaf < to;
+    const isItsStep = poison?.step === undefined || poison.step === order.step;
+    const isPoisoned =
+      order.kind === 'train' && poison && isItsStep && from <= poison.leaf && poison.leaf < to;
     if (isPoisoned && poison.isFatal) return this.#world.onPoisoned(this);
     if (isPoisoned || this.character.numFailures-- > 0) {
       const isOutOfMemory = poison?.isOutOfMemory ?? false;
@@ -317,7 +346,10 @@ export class SimulatedWorker {
     const { lies, lie } = this.character;
     if (lies === 0 || !this.#world.chance.isLucky(lies)) return value;
     if (lie === 'nan') return Number.NaN;
-    if (lie === 'bit') return hashOf(6, value, this.pid);
+    if (lie === 'bit') {
+      this.#hasLied = true;
+      return hashOf(6, value, this.pid);
+    }
     return canBeHuge ? HUGE : value;
   }
 }

@@ -14,8 +14,7 @@ class Driver {
   }
 
   join(worker: number, pid = worker): MachineCommand[] {
-    const process = { host: 'host', pid };
-    const who = { process, instance: `instance ${pid}`, address: 'address', threads: 1, step: 0 };
+    const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address', threads: 1 };
     return this.machine.handle({ type: 'sessionReady', worker, ...who }, this.nowMs);
   }
 
@@ -25,7 +24,7 @@ class Driver {
   }
 
   start(numLeaves: number): MachineCommand[] {
-    const plan = { mode: 'sum', numPieces: 1, leafRows: Array<number>(numLeaves).fill(1) } as const;
+    const plan = { mode: 'sum', numPieces: 1, leafRows: Array<number>(numLeaves).fill(1), step: 0 } as const;
     return this.machine.handle({ type: 'roundStarted', plan }, this.nowMs);
   }
 

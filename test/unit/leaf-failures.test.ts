@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { LeafFailures } from '../../coordinator/machine/leaf-failures.ts';
 import type { Hopeless } from '../../coordinator/machine/leaf-failures.ts';
-import { RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
+import { LEAF, RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
 
 /** A process fails on leaves while these are there. */
 function fail(
@@ -39,37 +39,53 @@ describe('leaves that nobody can compute', () => {
     return driver.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
   };
 
-  test('are given up when three different workers failed on them', () => {
+  /** A worker fails on its range, and comes back. */
+  const failAndReturn = (driver: RoundDriver, worker: number, attempt: number): RoundCommand[] => {
+    const commands = fail(driver, worker, attempt);
+    expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a range' });
+    return [...commands, ...driver.join(worker)];
+  };
+  const hopeless = { type: 'giveUp', from: 0, to: 1 };
+  const message = 'trap; nor can the coordinator: trap';
+
+  test('are tried by the coordinator when three different workers failed on them, and then given up', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
-    expect(fail(driver, 1, 1)).toEqual([assign(2, 2, 0, 1)]);
-    expect(fail(driver, 2, 2)).toEqual([assign(3, 3, 0, 1)]);
-    expect(fail(driver, 3, 3)).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'failed', message: 'trap' },
-    ]);
+    expect(fail(driver, 1, 1)).toContainEqual(assign(2, 2, 0, 1));
+    expect(fail(driver, 2, 2)).toContainEqual(assign(3, 3, 0, 1));
+    expect(ofType(fail(driver, 3, 3), 'assign')).toEqual([assign(0, 4, 0, 1)]);
+    expect(fail(driver, 0, 4)).toEqual([{ ...hopeless, cause: 'failed', message }]);
   });
 
-  test('are given up when the only worker failed three times', () => {
+  test('are tried when the only worker failed three times', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
-    expect(fail(driver, 1, 1)).toEqual([assign(1, 2, 0, 1)]);
-    expect(fail(driver, 1, 2)).toEqual([assign(1, 3, 0, 1)]);
-    expect(ofType(fail(driver, 1, 3), 'giveUp')).toHaveLength(1);
+    expect(failAndReturn(driver, 1, 1)).toContainEqual(assign(1, 2, 0, 1));
+    expect(failAndReturn(driver, 1, 2)).toContainEqual(assign(1, 3, 0, 1));
+    expect(failAndReturn(driver, 1, 3)).toContainEqual(assign(0, 4, 0, 1));
+    expect(ofType(fail(driver, 0, 4), 'giveUp')).toHaveLength(1);
   });
 
-  test('are given up at the second lack of memory, naming the leaf that both had', () => {
+  test('are given up at once when two processes were seen to end for lack of memory, which could end the coordinator too', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
     driver.lose(1);
     expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
-    driver.answerAll(assign(2, 2, 2, 4), 6);
-    driver.finish(2, 2);
-    expect(ofType(fail(driver, 2, 4, true), 'giveUp')).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'outOfMemory', message: 'trap' },
+    driver.lose(2);
+    expect(driver.tell({ type: 'outOfMemory', process: 'process 2' })).toEqual([
+      { ...hopeless, cause: 'outOfMemory', message: 'the worker process ended for lack of memory' },
     ]);
   });
 
-  test('are given up when eight processes were lost with them, but not for one that comes and goes', () => {
+  test('are tried at the second word of a lack of memory', () => {
+    const driver = new RoundDriver({ workers: 3 });
+    driver.start(6);
+    fail(driver, 1, 1, true);
+    expect(ofType(fail(driver, 2, 4, true), 'assign')).toContainEqual(assign(0, 6, 0, 1));
+    expect(fail(driver, 0, 6)).toEqual([{ ...hopeless, cause: 'outOfMemory', message }]);
+  });
+
+  test('are tried when eight processes were lost with them, but not for one that comes and goes', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(1);
     for (let worker = 1; worker <= 20; worker++) {
@@ -81,8 +97,92 @@ describe('leaves that nobody can compute', () => {
       expect(driver.lose(worker)).toEqual([]);
     }
     driver.join(27);
-    expect(driver.lose(27)).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'lost', message: '8 workers were lost while they had them' },
+    expect(driver.lose(27)).toEqual([assign(0, 28, 0, 1)]);
+    const lost = '8 workers were lost while they had them; nor can the coordinator: trap';
+    expect(fail(driver, 0, 28)).toEqual([{ ...hopeless, cause: 'lost', message: lost }]);
+  });
+
+  test('are part of the round if the coordinator can compute them, and are held against nobody', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(3);
+    fail(driver, 1, 1, true);
+    expect(driver.join(2)).toEqual([assign(2, 2, 0, 3)]);
+    expect(ofType(fail(driver, 2, 2, true), 'assign')).toEqual(
+      [3, 4, 5].map((id) => assign(0, id, id - 3, id - 2)),
+    );
+    expect(driver.join(3)).toEqual([]);
+    expect(ofType(driver.answer(0, 3, LEAF(0)), 'store')).toHaveLength(1);
+    driver.answer(0, 4, LEAF(1));
+    expect(ofType(driver.answer(0, 5, { level: 1, index: 1 }), 'roundCompleted')).toHaveLength(1);
+  });
+
+  test('are named as the one that the coordinator cannot compute', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    driver.start(3);
+    fail(driver, 1, 1, true);
+    driver.join(2);
+    fail(driver, 2, 2, true);
+    driver.answer(0, 3, LEAF(0));
+    expect(fail(driver, 0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
+  });
+
+  test('are not tried where they have come from somebody', () => {
+    const driver = new RoundDriver({ workers: 3, share: 1 });
+    driver.start(2);
+    driver.answer(1, 1, LEAF(0));
+    fail(driver, 2, 2, true);
+    expect(
+      ofType(fail(driver, 3, 3, true), 'assign').map((given) => 'worker' in given && given.worker),
+    ).not.toContain(0);
+  });
+});
+
+describe('a process that fails on every range', () => {
+  const failOnce = (driver: RoundDriver): RoundCommand[] => {
+    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    const { worker = 0, attempt = 0 } = given ?? {};
+    const failure = { worker, round: driver.round, attempt, message: 'trap', isOutOfMemory: false };
+    return driver.tell({ type: 'rangeFailed', ...failure });
+  };
+
+  test('is sent away at each, and at the fifth in a row for good, without the run going back', () => {
+    const driver = new RoundDriver({ workers: 0 });
+    for (let count = 1; count <= 4; count++) {
+      driver.join(count, 'unfit');
+      expect(failOnce(driver)).toEqual([{ type: 'evict', worker: count, reason: 'failed on a range' }]);
+    }
+    driver.join(5, 'unfit');
+    const reason = 'failed on 5 ranges in a row: trap';
+    expect(failOnce(driver)).toEqual([
+      { type: 'ban', worker: 5, process: 'unfit', reason, trustedSteps: undefined },
     ]);
+  });
+
+  test('is not the same as one that fails now and then', () => {
+    const driver = new RoundDriver({ workers: 0 });
+    for (let count = 1; count <= 12; count++) {
+      driver.join(count, 'fit');
+      expect(ofType(failOnce(driver), 'ban')).toEqual([]);
+      driver.join(count, 'fit');
+      if (count % 4 === 0) ofType(driver.start(1), 'assign').forEach((given) => driver.answerAll(given, 1));
+    }
+  });
+
+  test('gets nothing more, although it stays and says that it failed on what it owed from an earlier round', () => {
+    const driver = new RoundDriver();
+    driver.start(2);
+    driver.nowMs = 10;
+    driver.answer(1, 1, LEAF(0));
+    driver.nowMs = 1_000;
+    driver.tell({ type: 'tick' });
+    driver.answer(1, 3, LEAF(1));
+    driver.start(2);
+    const failure = { worker: 2, round: 1, attempt: 2, message: 'trap', isOutOfMemory: false };
+    expect(driver.tell({ type: 'rangeFailed', ...failure })).toContainEqual({
+      type: 'evict',
+      worker: 2,
+      reason: 'failed on a range',
+    });
+    expect(ofType(driver.start(8), 'assign').map((given) => 'worker' in given && given.worker)).toEqual([1]);
   });
 });

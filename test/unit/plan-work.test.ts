@@ -28,7 +28,7 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
   for (const worker of workers) pace.join(worker, 1, 0);
   const { numLeaves } = trees[0] as Tree;
   return planWork({
-    plan: { mode: 'sum', numPieces: trees.length, leafRows: Array<number>(numLeaves).fill(1) },
+    plan: { mode: 'sum', numPieces: trees.length, leafRows: Array<number>(numLeaves).fill(1), step: 0 },
     trees,
     answers: new Answers({ share: 0, random: () => 0 }),
     failures: new LeafFailures(),

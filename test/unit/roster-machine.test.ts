@@ -15,12 +15,15 @@ class Driver {
   }
 
   /** A session is ready; of a process of its own unless told otherwise. */
-  join(nowMs: number, who: { pid?: number; address?: string; step?: number } = {}): RosterCommand[] {
+  join(nowMs: number, who: { instance?: string; address?: string } = {}): RosterCommand[] {
     const worker = ++this.#lastWorker;
-    const { pid = 100 + worker, address = '10.0.0.1', step = 0 } = who;
-    const process = { host: 'host', pid };
-    const event = { worker, process, instance: String(pid), address, threads: 1, step };
+    const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
+    const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address, threads: 1 };
     return this.machine.handle({ type: 'sessionReady', ...event }, nowMs);
+  }
+
+  ban(worker: number, nowMs: number, instance = `instance of ${worker}`): RosterCommand[] {
+    return this.machine.ban(instance, { worker, reason: 'lies', trustedSteps: 3 }, nowMs);
   }
 
   lose(
@@ -81,8 +84,8 @@ describe('the number of workers', () => {
 describe('a worker that comes back', () => {
   test('replaces what is left of it', () => {
     const driver = new Driver();
-    driver.join(0, { pid: 7 });
-    expect(driver.join(1, { pid: 7 })).toEqual([
+    driver.join(0, { instance: 'seven' });
+    expect(driver.join(1, { instance: 'seven' })).toEqual([
       { type: 'supersede', worker: 1 },
       { type: 'admit', worker: 2 },
     ]);
@@ -92,36 +95,43 @@ describe('a worker that comes back', () => {
 
   test('is not two workers', () => {
     const driver = new Driver({ minWorkers: 2 });
-    driver.join(0, { pid: 7 });
-    driver.join(1, { pid: 7 });
+    driver.join(0, { instance: 'seven' });
+    driver.join(1, { instance: 'seven' });
     expect(driver.machine.hasEnough).toBe(false);
   });
 
-  test('is refused if it was wrong, and what it may have touched is known', () => {
+  test('is refused if it was wrong, and nobody else is that has its host and process id', () => {
     const driver = new Driver();
-    driver.join(0, { pid: 7, step: 3 });
+    driver.join(0, { instance: 'seven' });
     driver.lose(1, 1);
-    driver.join(2, { pid: 7, step: 9 });
-    const banned = { type: 'banned', worker: 2, process: 'host pid 7', reason: 'lies', joinedAtStep: 3 };
-    expect(driver.machine.ban(2, 'lies', 3)[0]).toEqual(banned);
-    expect(driver.machine.banOf({ host: 'host', pid: 7 })).toBe('lies');
-    expect(driver.machine.banOf({ host: 'host', pid: 8 })).toBe(undefined);
-    expect(driver.join(4, { pid: 7 })).toEqual([{ type: 'refuse', worker: 3, reason: 'lies' }]);
+    driver.join(2, { instance: 'seven' });
+    const banned = {
+      type: 'banned',
+      worker: 2,
+      name: 'worker 2 (host pid 1)',
+      reason: 'lies',
+      trustedSteps: 3,
+    };
+    expect(driver.ban(2, 3, 'seven')).toContainEqual(banned);
+    expect(driver.machine.banOf('seven')).toBe('lies');
+    expect(driver.machine.banOf('eight')).toBe(undefined);
+    expect(driver.join(4, { instance: 'seven' })).toEqual([{ type: 'refuse', worker: 3, reason: 'lies' }]);
+    expect(driver.ban(2, 5, 'seven')).toEqual([]);
   });
 
   test('counts no more once it is banned', () => {
     const driver = new Driver({ minWorkers: 2 });
     driver.join(0);
     driver.join(0);
-    driver.machine.ban(2, 'lies', 1);
+    driver.ban(2, 1);
     expect(driver.machine.hasEnough).toBe(false);
   });
 
   test('is found out though its session is over', () => {
     const driver = new Driver();
-    driver.join(0, { pid: 7 });
+    driver.join(0);
     driver.lose(1, 1);
-    expect(driver.machine.ban(1, 'lies', 2)).toMatchObject([{ type: 'banned', worker: 1 }]);
+    expect(driver.ban(1, 2)).toMatchObject([{ type: 'banned', worker: 1 }]);
   });
 });
 
@@ -130,11 +140,11 @@ describe('an address whose workers keep vanishing', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     driver.visit(3, 1);
-    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 5, restMs: 1_000 }]);
+    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 5, restMs: 1_000, cause: 'vanishing' }]);
     expect(driver.machine.tick(1_001)).toEqual([]);
     expect(driver.machine.tick(1_002)).toEqual([{ type: 'admit', worker: 5 }]);
     driver.lose(5, 1_003);
-    expect(driver.join(1_004)).toEqual([{ type: 'rest', worker: 6, restMs: 2_000 }]);
+    expect(driver.join(1_004)).toEqual([{ type: 'rest', worker: 6, restMs: 2_000, cause: 'vanishing' }]);
     expect(driver.join(1_005, { address: '10.0.0.3' })).toEqual([{ type: 'admit', worker: 7 }]);
   });
 
@@ -142,7 +152,7 @@ describe('an address whose workers keep vanishing', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     driver.visit(40, 1);
-    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 42, restMs: 30_000 }]);
+    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 42, restMs: 30_000, cause: 'vanishing' }]);
     expect(driver.join(60_002)).toEqual([{ type: 'admit', worker: 43 }]);
   });
 
@@ -165,5 +175,61 @@ describe('an address whose workers keep vanishing', () => {
       driver.lose(count + 2, nowMs, count % 2 === 0 ? { hasAnswered: true } : { isPolite: true });
     }
     expect(driver.join(9)).toEqual([{ type: 'admit', worker: 8 }]);
+  });
+});
+
+describe('an address of which a worker was banned', () => {
+  const rest = (worker: number, restMs: number): RosterCommand => ({
+    type: 'rest',
+    worker,
+    restMs,
+    cause: 'bans',
+  });
+  const admit = (worker: number): RosterCommand => ({ type: 'admit', worker });
+
+  test('has its newcomers wait, each time longer, for ten minutes at most', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    const waits = Array.from({ length: 12 }, (_, index) => {
+      const [worker, nowMs] = [index + 2, index * 700_000];
+      const [command] = driver.join(nowMs);
+      driver.machine.tick(nowMs + 600_000);
+      driver.ban(worker, nowMs + 600_000);
+      return command?.type === 'rest' ? command.restMs / 1_000 : 0;
+    });
+    expect(waits).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+  });
+
+  test('keeps those who are there, and takes back those who have worked', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    for (const instance of ['liar', 'sound', 'steady']) driver.join(1, { instance });
+    driver.lose(3, 2, { hasAnswered: true });
+    expect(driver.ban(2, 3, 'liar')).toHaveLength(1);
+    expect(driver.join(4, { instance: 'sound' })).toEqual([admit(5)]);
+    expect(driver.join(5, { instance: 'steady' })).toEqual([{ type: 'supersede', worker: 4 }, admit(6)]);
+    expect(driver.join(6)).toEqual([rest(7, 1_000)]);
+    expect(driver.join(7, STEADY)).toEqual([admit(8)]);
+  });
+
+  test('waits for 10 s at most where it is needed', () => {
+    const driver = new Driver();
+    for (let worker = 1; worker <= 5; worker++) {
+      driver.join(0);
+      driver.machine.tick(worker * 10_000);
+      driver.ban(worker, worker * 10_000);
+    }
+    expect(driver.join(50_000)).toEqual([rest(6, 16_000)]);
+    expect(driver.machine.tick(59_999)).toEqual([]);
+    expect(driver.machine.tick(60_000)).toContainEqual(admit(6));
+  });
+
+  test('is forgiven an hour after the last one', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    driver.join(0);
+    driver.ban(2, 1_000);
+    expect(driver.join(3_601_000)).toEqual([rest(3, 1_000)]);
+    expect(driver.join(3_601_001)).toEqual([admit(4)]);
   });
 });

@@ -86,7 +86,7 @@ describe('two answers that differ', () => {
   test('cost the liar its place, and the round begins again without it', () => {
     const { driver } = disagree();
     expect(driver.judged(LEAF(0), 'other')).toEqual([
-      { type: 'ban', worker: 1, reason },
+      { type: 'ban', worker: 1, process: 'process 1', reason, trustedSteps: undefined },
       { type: 'begin', round: 2, again: 'a worker was wrong' },
       assign(2, 3, 0, 1),
     ]);
@@ -137,7 +137,13 @@ describe('a liar', () => {
     driver.nowMs = 10_000;
     expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
     expect(ofType(driver.judged(LEAF(0)), 'ban')).toEqual([]);
-    expect(driver.answer(3, 3, LEAF(0), 'other')).toContainEqual({ type: 'ban', worker: 3, reason });
+    expect(driver.answer(3, 3, LEAF(0), 'other')).toContainEqual({
+      type: 'ban',
+      worker: 3,
+      process: 'process 3',
+      reason,
+      trustedSteps: undefined,
+    });
   });
 
   test('is not found by a judgement on another round', () => {
@@ -164,17 +170,114 @@ describe('a liar', () => {
     expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
   });
 
-  test('after 63 others ends the run', () => {
-    const driver = new RoundDriver({ workers: 1 });
-    driver.start(1);
+  test('after 15 others leaves the round to the coordinator, whoever else is there', () => {
+    const driver = new RoundDriver({ workers: 0 });
+    driver.start(2);
     const lie = (worker: number): RoundCommand[] => {
+      const [given] = ofType(driver.join(worker), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+      driver.answer(worker, given?.attempt ?? 0, { level: 1, index: 0 }, 'NaN', false);
+      return driver.judged({ level: 1, index: 0 });
+    };
+    for (let worker = 1; worker <= 15; worker++) expect(ofType(lie(worker), 'begin')).toHaveLength(1);
+    expect(ofType(lie(16), 'assign')).toEqual([assign(0, 17, 0, 1), assign(0, 18, 1, 2)]);
+    expect(driver.join(17)).toEqual([]);
+    driver.answer(0, 17, LEAF(0));
+    expect(ofType(driver.answer(0, 18, LEAF(1)), 'roundCompleted')).toHaveLength(1);
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(17, 19, 0, 2)]);
+  });
+
+  test('ends the run only if the coordinator cannot compute that round either', () => {
+    const driver = new RoundDriver({ workers: 0 });
+    driver.start(1);
+    for (let worker = 1; worker <= 16; worker++) {
       driver.join(worker);
       driver.answer(worker, worker, LEAF(0), 'NaN', false);
-      return driver.judged(LEAF(0));
-    };
+      driver.judged(LEAF(0));
+    }
+    const failure = { round: driver.round, attempt: 17, message: 'trap', isOutOfMemory: false };
+    const message = 'the round began 16 times: a worker was wrong; nor can the coordinator: trap';
+    expect(driver.tell({ type: 'rangeFailed', worker: 0, ...failure })).toEqual([
+      { type: 'giveUp', from: 0, to: 1, cause: 'dishonest', message },
+    ]);
+  });
+});
+
+describe('what a liar may have touched', () => {
+  const trustedSteps = (commands: readonly RoundCommand[]): unknown =>
+    ofType(commands, 'ban').map((ban) => 'trustedSteps' in ban && ban.trustedSteps);
+  /** A step of one leaf, which a worker answers. */
+  const step = (driver: RoundDriver, worker: number): RoundCommand[] => {
+    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    expect(given?.worker).toBe(worker);
+    return driver.answer(worker, given?.attempt ?? 0, LEAF(0));
+  };
+  /** The same, and it is a lie. */
+  const lie = (driver: RoundDriver, worker: number): RoundCommand[] => {
+    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    driver.answer(worker, given?.attempt ?? 0, LEAF(0), 'NaN', false);
+    return driver.judged(LEAF(0));
+  };
+
+  test('is nothing if it is caught in its first range, however many steps there were before it', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    for (let count = 0; count < 5; count++) step(driver, 1);
     driver.lose(1);
-    for (let worker = 2; worker <= 64; worker++) expect(ofType(lie(worker), 'begin')).toHaveLength(1);
-    expect(ofType(lie(65), 'giveUp')).toMatchObject([{ cause: 'dishonest', from: 0, to: 1 }]);
+    driver.join(2);
+    expect(trustedSteps(lie(driver, 2))).toEqual([undefined]);
+  });
+
+  test('begins with its first sum, not with its joining', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    for (let count = 0; count < 3; count++) step(driver, 1);
+    driver.lose(1);
+    driver.join(2);
+    for (let count = 0; count < 3; count++) step(driver, 2);
+    expect(trustedSteps(lie(driver, 2))).toEqual([3]);
+  });
+
+  test('is nothing where others have computed the same', () => {
+    const driver = new RoundDriver({ share: 1 });
+    for (let count = 0; count < 3; count++) {
+      const [first] = ofType(driver.start(1), 'assign') as [RoundCommand];
+      driver.answerAll(driver.answerAll(first, 1).find(({ type }) => type === 'assign') as RoundCommand, 1);
+    }
+    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    const { worker = 0, attempt = 0 } = given ?? {};
+    driver.answer(worker, attempt, LEAF(0), 'NaN', false);
+    expect(trustedSteps(driver.judged(LEAF(0)))).toEqual([undefined]);
+  });
+
+  test('is nothing where the coordinator has computed the same', () => {
+    const driver = new RoundDriver({ workers: 1, share: 1 });
+    for (let count = 0; count < 3; count++) {
+      step(driver, 1);
+      driver.judged(LEAF(0));
+    }
+    expect(trustedSteps(lie(driver, 1))).toEqual([undefined]);
+  });
+
+  test('includes what came of an evaluation, which a checkpoint of the same step may hold', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    for (let count = 0; count < 4; count++) step(driver, 1);
+    driver.lose(1);
+    driver.join(2);
+    const [given] = ofType(driver.start(1, 'collect'), 'assign') as [RoundCommand];
+    driver.answerAll(given, 1);
+    expect(trustedSteps(lie(driver, 2))).toEqual([3]);
+  });
+
+  test('is what it gave since the run went back, once the rest is undone', () => {
+    const driver = new RoundDriver({ workers: 1 });
+    for (let count = 0; count < 5; count++) step(driver, 1);
+    driver.step = 2;
+    driver.lose(1);
+    driver.join(2);
+    for (let count = 0; count < 2; count++) step(driver, 2);
+    driver.lose(2);
+    driver.join(3, 'process 1');
+    step(driver, 3);
+    // Its sums of steps 1 and 2 stand, those of steps 3 to 5 are gone.
+    expect(trustedSteps(lie(driver, 3))).toEqual([0]);
   });
 });
 

@@ -6,6 +6,7 @@ import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
+import { Instance } from '../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireRange } from '../../worker/bounds.ts';
@@ -168,7 +169,14 @@ describe('a coordinator', () => {
     const identity = { sha256: '0'.repeat(64), knownAnswer: '0'.repeat(64) };
     const kernelBuilds = { modules: new Map(), identities: { strict: identity } };
     const log = createLogger({ level: 'silent' });
-    const options = { connection, kernelBuilds, numThreads: 1, replica: undefined, log };
+    const options = {
+      connection,
+      kernelBuilds,
+      numThreads: 1,
+      replica: undefined,
+      instance: new Instance(),
+      log,
+    };
     void runSession(options, new AbortController().signal).then((ended) => (end = ended));
     await vi.advanceTimersByTimeAsync(29_999);
     expect(calls).toEqual([]);

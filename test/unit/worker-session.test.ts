@@ -5,12 +5,19 @@ import { WorkerSession } from '../../coordinator/worker-session.ts';
 import type { SessionEnd } from '../../coordinator/worker-session.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { Instance } from '../../src/protocol/instance.ts';
 import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
-import type { CoordinatorMessage, HelloMessage, WorkerMessage } from '../../src/protocol/message-types.ts';
+import type {
+  CoordinatorMessage,
+  HelloMessage,
+  WelcomeMessage,
+  WorkerMessage,
+} from '../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { WELCOME } from '../helpers/protocol-messages.ts';
 
 const KERNELS = { sha256: 'ab'.repeat(32), knownAnswer: 'cd'.repeat(32) };
+const INSTANCE = new Instance();
 const HELLO: HelloMessage = {
   type: 'hello',
   protocol: PROTOCOL_VERSION,
@@ -21,7 +28,7 @@ const HELLO: HelloMessage = {
   platform: 'test-x64',
   host: 'fake',
   pid: 1,
-  instance: '0123456789abcdef',
+  instance: INSTANCE.name,
 };
 const MAX_QUEUED_BYTES = 1000;
 const CHUNK = MAX_BODY_BYTES;
@@ -104,12 +111,17 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Says hello; returns the nonce of the answer. */
-function greet(): string {
+/** Says hello; returns the answer. */
+function greet(): WelcomeMessage {
   connection.hear(HELLO);
   const [welcome] = connection.sent;
   if (welcome?.type !== 'welcome') throw new Error('there was no welcome');
-  return welcome.nonce;
+  return welcome;
+}
+
+/** Says hello, and that it is ready. */
+function join(): void {
+  connection.hear({ type: 'ready', proof: INSTANCE.prove(greet()) });
 }
 
 function fetch(chunk: number): void {
@@ -141,10 +153,10 @@ describe('a session', () => {
   });
 
   it('ends for a worker that asks for a chunk and does not take it for 60 s, also once it says that it is ready', async () => {
-    const nonce = greet();
+    const welcome = greet();
     fetch(0);
     fetch(1);
-    connection.hear({ type: 'ready', nonce });
+    connection.hear({ type: 'ready', proof: INSTANCE.prove(welcome) });
     await vi.advanceTimersByTimeAsync(59_999);
     expect({ calls: connection.calls, numUntaken: connection.untaken.length }).toEqual({
       calls: [],
@@ -194,21 +206,31 @@ describe('a session', () => {
   });
 
   it('has no deadline once its worker is ready', async () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     await vi.advanceTimersByTimeAsync(1_000_000);
     expect({ numReady, calls: connection.calls }).toEqual({ numReady: 1, calls: [] });
   });
 
-  it('refuses a "ready" that answers another welcome', async () => {
-    expect(greet()).toMatch(/^[0-9a-f]{16}$/);
-    connection.hear({ type: 'ready', nonce: '0123456789abcdef' });
+  it.each([
+    ['answers another welcome', (run: string) => INSTANCE.prove({ run, nonce: '0123456789abcdef' })],
+    [
+      'answers the welcome of another run',
+      (_: string, nonce: string) => INSTANCE.prove({ run: 'other', nonce }),
+    ],
+    ['is signed by another', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
+    ['is not signed', () => '00'.repeat(64)],
+  ])('refuses a "ready" that %s', async (_what, prove) => {
+    const { run, nonce } = greet();
+    expect(nonce).toMatch(/^[0-9a-f]{16}$/);
+    connection.hear({ type: 'ready', proof: prove(run, nonce) });
     await Promise.resolve();
-    expect(connection.calls.at(-1)).toBe(`close 4402 "ready" answers another connection's welcome`);
+    const reason = '"ready" does not prove the instance of "hello" on this connection';
+    expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
     expect({ numReady, numEnds: ends.length }).toEqual({ numReady: 0, numEnds: 1 });
   });
 
   it('is over as soon as its worker is sent away, once, although the connection takes its time', async () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     session.evict(4402, 'sent nonsense');
     // The caller may be in the middle of something.
     expect(ends).toEqual([]);
@@ -225,14 +247,14 @@ describe('a session', () => {
   });
 
   it('is over as soon as its worker says goodbye', async () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     connection.hear({ type: 'leave' });
     await Promise.resolve();
     expect(ends).toEqual([{ reason: 'it said goodbye', wasReady: true, isPolite: true }]);
   });
 
   it('cuts off a worker that does not read what is queued for it', async () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     const message = encodeMessage({ type: 'stop', reason: 'for its length' });
     connection.bufferedBytes = MAX_QUEUED_BYTES + message.length;
     session.send(message);
@@ -246,7 +268,7 @@ describe('a session', () => {
   });
 
   it('forgets weights on their way when it tells its worker that the run is over', () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     session.finish('the run is finished', true);
     expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
     expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
@@ -255,7 +277,7 @@ describe('a session', () => {
   });
 
   it('sends its worker away without telling it to stop when the run can go on later', () => {
-    connection.hear({ type: 'ready', nonce: greet() });
+    join();
     const numSent = connection.sent.length;
     session.finish('the run has ended early', false);
     expect(connection.calls).toEqual(['dropQueued', 'close 1001 the run has ended early']);

@@ -1,0 +1,66 @@
+// What the ranges of each process have come to: how often in a row it failed, and which state of the run is the newest that
+// owes nothing to its word alone. What another process, or the coordinator, computed too is nobody's word any more.
+
+interface TrackRecord {
+  numFailedInRow: number;
+  trustedSteps: number | undefined;
+}
+
+/** Processes that are remembered, those last that did something last. */
+const MAX_PROCESSES = 10_000;
+
+/** See the head of this file. States are named by the optimizer steps that they have seen. */
+export class TrackRecords {
+  readonly #records = new Map<string, TrackRecord>();
+  /** For those who are remembered no more. */
+  #forgottenSteps: number | undefined;
+
+  /** It failed on a range; returns how often it has in a row. */
+  fail(process: string): number {
+    return ++this.#of(process).numFailedInRow;
+  }
+
+  /** It has delivered a range. */
+  deliver(process: string): void {
+    const record = this.#records.get(process);
+    if (record) record.numFailedInRow = 0;
+  }
+
+  /** A sum that rests on its word alone is part of whatever follows the state. */
+  believe(process: string, trustedSteps: number): void {
+    const record = this.#of(process);
+    record.trustedSteps = Math.min(record.trustedSteps ?? trustedSteps, trustedSteps);
+  }
+
+  /** The newest state that owes nothing to its word alone; undefined: all are so. */
+  trustedSteps(process: string): number | undefined {
+    const record = this.#records.get(process);
+    return record ? record.trustedSteps : this.#forgottenSteps;
+  }
+
+  /** The run has gone back to the state after so many steps: what made later ones is undone. */
+  goBack(steps: number): void {
+    for (const record of this.#records.values()) {
+      if (record.trustedSteps !== undefined && record.trustedSteps >= steps) record.trustedSteps = undefined;
+    }
+    if (this.#forgottenSteps !== undefined && this.#forgottenSteps >= steps) this.#forgottenSteps = undefined;
+  }
+
+  #of(process: string): TrackRecord {
+    const record = this.#records.get(process) ?? {
+      numFailedInRow: 0,
+      trustedSteps: this.trustedSteps(process),
+    };
+    this.#records.delete(process);
+    this.#records.set(process, record);
+    if (this.#records.size > MAX_PROCESSES) this.#forgetOldest();
+    return record;
+  }
+
+  #forgetOldest(): void {
+    const [process, { trustedSteps }] = this.#records.entries().next().value as [string, TrackRecord];
+    this.#records.delete(process);
+    if (trustedSteps === undefined) return;
+    this.#forgottenSteps = Math.min(this.#forgottenSteps ?? trustedSteps, trustedSteps);
+  }
+}

@@ -1,0 +1,29 @@
+// A gradient that a fake worker makes up: all of it is as the coordinator expects it, but for its value.
+import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
+import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { Memory } from '../../src/memory.ts';
+import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
+import { maximalNodes } from '../../src/tree.ts';
+
+/** f32 of the model's only piece: 8 x 64 + 64 weights, 64 + 1 biases. */
+export const PIECE_LENGTH = 641;
+
+const { module } = await loadKernelModule();
+const memory = new Memory();
+const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+
+/** A gradient that answers `work`, as the coordinator expects it but for its value, which is made up. */
+export function madeUp(
+  work: TrainMessage,
+  lie: Partial<GradientMessage> = {},
+  length = PIECE_LENGTH,
+): { message: GradientMessage; body: Uint8Array } {
+  const { run, round, attempt, weights, firstLeaf, bounds, numLeaves } = work;
+  const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
+  const [node = { level: 0, index: 0 }] = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
+  const key = { run, round, attempt, weights, ...node, piece: 0, lossSum: 1 };
+  return {
+    message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie },
+    body,
+  };
+}
