@@ -1,5 +1,5 @@
 // Whether the shards of a training are large enough for layers that take mean and variance of a shard: known once data and
-// model are there. One value has no variance, and that of a few values is chance.
+// model are there. One value has no variance, and that of a few values is rough.
 import { configError, countOf, formatCount } from '../data/data-error.ts';
 import type { LockstepError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
@@ -73,7 +73,7 @@ function smallShards(config: Sharding): string {
   const rows = countOf(smallestShard(batchSize, config), 'sample');
   return (
     `shards ${shards} cuts a batch of ${formatCount(batchSize)} into shards of ${rows}, and batchNorm normalizes a shard ` +
-    `by its own mean and variance, which are chance with fewer than ${SOUND_ROWS}: the model will be less accurate; ` +
+    `by its own mean and variance, which are rough with fewer than ${SOUND_ROWS}: accuracy suffers; ` +
     `leave shards out (${defaultShards(config)} here), or set batchSize to ${formatCount(shards * SOUND_ROWS)} or more`
   );
 }

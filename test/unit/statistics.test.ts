@@ -60,7 +60,7 @@ describe('a run with batchNorm', () => {
     expect(shards).toBe(8);
     expect(warnings).toEqual([
       'shards 8 cuts a batch of 100 into shards of 12 samples, and batchNorm normalizes a shard by its own mean and ' +
-        'variance, which are chance with fewer than 32: the model will be less accurate; leave shards out (3 here), ' +
+        'variance, which are rough with fewer than 32: accuracy suffers; leave shards out (3 here), ' +
         'or set batchSize to 256 or more',
     ]);
   });
