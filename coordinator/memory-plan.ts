@@ -40,7 +40,7 @@ export interface MemoryPlan {
 /** Versions of the weights that wait for sockets: the current one, the next, and what a slow worker has not read. */
 const QUEUED_VERSIONS = 3;
 /** Of Node.js with this program, and of what it makes and throws away. */
-const PROGRAM_BYTES = 128 * 2 ** 20;
+const PROGRAM_BYTES = 160 * 2 ** 20;
 /** Tables of kernels, ends of regions, rows of a pass, leaves of an evaluation while they are looked at. */
 const SMALL_BYTES = 8 * 2 ** 20;
 
@@ -104,6 +104,7 @@ function usesBeside(run: PlannedRun): MemoryUses {
   return {
     [`${MAX_QUEUED_SAVES} copies for checkpoints`]: copies,
     dataset: blobByteLength(layout),
+    'the model when it is saved': run.plan.bytes.gradients,
     'outputs of an evaluation': 4 * rows * evaluationWidth(model, layout, config.loss),
     'Node.js': PROGRAM_BYTES,
   };

@@ -6,6 +6,7 @@ import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { Memory } from '../src/memory.ts';
 import { Checkpointer } from './checkpointer.ts';
+import { checkpointBytes } from './memory-plan.ts';
 import type { ResumePoint } from './output/run-recorder.ts';
 import type { RunDirectory } from './output/run-directory.ts';
 import { initialState } from './prepare.ts';
@@ -54,6 +55,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
   const store = await CheckpointStore.open({
     directory: directory.checkpointsPath,
     numKept: checkpoint ? checkpoint.keep : 1,
+    byteLength: checkpointBytes(prepared),
     logger: log,
     onSaved,
   });

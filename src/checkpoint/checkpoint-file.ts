@@ -50,13 +50,12 @@ export const HASH_START =
   LENGTH_BYTES + BEFORE_VERSION.length + CHECKPOINT_VERSION.length + BEFORE_HASH.length;
 
 /**
- * Encodes the manifest, and copies the tensors into memory that `takeMemory` gives, if it has their size, or into memory
- * of its own.
+ * Encodes the manifest, and copies the tensors into memory of at least their size, which `takeMemory` gives.
  * @throws LockstepError (exit 4) if the manifest is too long
  */
 export function encodeCheckpoint(
   content: CheckpointContent,
-  takeMemory: () => Uint8Array | undefined = () => undefined,
+  takeMemory: (byteLength: number) => Uint8Array = (byteLength) => new Uint8Array(byteLength),
 ): EncodedCheckpoint {
   const { step, isBest, tensors, manifest } = content;
   const header = encodeHeader(tensors, {
@@ -74,8 +73,7 @@ export function encodeCheckpoint(
     });
   }
   const numDataBytes = tensors.reduce((sum, { values }) => sum + values.byteLength, 0);
-  const memory = takeMemory();
-  const data = memory?.byteLength === numDataBytes ? memory : new Uint8Array(numDataBytes);
+  const data = takeMemory(numDataBytes).subarray(0, numDataBytes);
   copyTensors(tensors, data);
   const byteLength = header.byteLength + numDataBytes;
   return { step, isBest, byteLength, data, slices: () => hashedSlices(header, data) };

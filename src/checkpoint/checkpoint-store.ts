@@ -18,6 +18,8 @@ export interface CheckpointStoreOptions {
   readonly directory: string;
   /** How many of the newest checkpoints stay, 1 or more; the best one stays besides. */
   readonly numKept: number;
+  /** Bytes of tensors that a checkpoint of the run will have; before the first epoch is over it has fewer. */
+  readonly byteLength?: number | undefined;
   readonly logger: Pick<Logger, 'warn'>;
   /** Called when a checkpoint is safe. It must not throw. */
   readonly onSaved?: ((saved: SavedCheckpoint) => void) | undefined;
@@ -48,7 +50,7 @@ export class CheckpointStore {
     this.#options = options;
     this.#queue = new SaveQueue<Save>({
       write: (save) => this.#write(save),
-      onReleased: ({ encoded }) => this.#spares.push(encoded.data),
+      onReleased: ({ encoded }) => this.#spares.push(new Uint8Array(encoded.data.buffer)),
       logger: options.logger,
     });
   }
@@ -93,9 +95,11 @@ export class CheckpointStore {
     { isBest = false }: { readonly isBest?: boolean } = {},
   ): void {
     if (this.#queue.failure) throw this.#queue.failure;
-    const takeMemory = (): Uint8Array | undefined => {
+    const takeMemory = (byteLength: number): Uint8Array => {
       this.#queue.makeRoom({ isBest });
-      return this.#spares.pop();
+      const spare = this.#spares.pop();
+      if (spare && spare.byteLength >= byteLength) return spare;
+      return new Uint8Array(Math.max(byteLength, this.#options.byteLength ?? 0));
     };
     const encoded = encodeCheckpoint({ step, isBest, tensors, manifest }, takeMemory);
     const file = path.join(this.#options.directory, generationName({ step, isBest }));

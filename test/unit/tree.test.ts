@@ -250,7 +250,7 @@ describe('mostHeld', () => {
           covered.some(({ from, to }) => from <= leaf && leaf < to);
         expect(mostHeld(numLeaves, isPresent, expected)).toBe(mostHeldByTrying(numLeaves, there, expected));
       }),
-      { numRuns: 500 },
+      { numRuns: 150 },
     );
   });
 
@@ -284,7 +284,7 @@ describe('ReductionTree', () => {
         expect(model.isComplete).toBe(true);
         expect(model.tree.root?.sum).toBe(expressionOf(0, numLeaves, numLeaves));
       }),
-      { numRuns: 500 },
+      { numRuns: 150 },
     );
   });
 
