@@ -67,7 +67,7 @@ test('a reader has one chunk at a time, and no more are on the way to all than 2
 test('who leaves makes room for others, and is sent nothing more', () => {
   const desk = new ChunkDesk(BLOB, SHA256);
   const readers = crowd(desk, MAX_READERS + 1);
-  const [first, last] = [readers[0] as Reader, readers.at(-1) as Reader];
+  const [first, last] = [readers[0] as Reader, readers.at(-1)];
   desk.leave(first);
   expect(last.offsets).toEqual([0]);
   // The system takes it after all: it counts for nobody.
