@@ -6,6 +6,7 @@
 // - in fewer and larger ranges of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
 // - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
 //   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
+// Only leaves that the coordinator tries itself, because nobody else can compute them, may take more.
 import { leavesUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
 import type { ReductionTree, TreeNode } from '../../src/tree.ts';
 import type { Answers, Unwitnessed } from './answers.ts';
@@ -115,8 +116,10 @@ class Planner {
     if (asked.some(({ length }) => length > Math.max(1, room.ofRange))) return false;
     if (!this.#expected) return true;
     const missing = new Set(this.#missing);
+    const most = (sums: readonly TreeNode[]): number =>
+      mostHeld(numLeaves, (leaf) => !missing.has(leaf), sums);
     const expected = [...this.#expected, ...asked.flat()];
-    if (mostHeld(numLeaves, (leaf) => !missing.has(leaf), expected) > room.here) return false;
+    if (most(expected) > Math.max(room.here, most(this.#expected))) return false;
     this.#expected = expected;
     return true;
   }

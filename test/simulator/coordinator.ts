@@ -74,6 +74,8 @@ export class SimulatedCoordinator {
   readonly #pids = new Map<number, number>();
   /** Steps that the run has to go back to. */
   #trustedSteps: number | undefined;
+  /** It computes one leaf after the other. */
+  #ownWorkEndsMs = 0;
   #lastSession = 0;
   #isOver = false;
 
@@ -377,7 +379,8 @@ export class SimulatedCoordinator {
     this.#watch.takenOver(from);
     if (to !== from + 1) this.#options.complain(`the coordinator computes leaves [${from}, ${to}) at once`);
     const report = { worker: COORDINATOR.worker, round, attempt };
-    clock.after(chance.between(0, judgeMs), () => {
+    this.#ownWorkEndsMs = Math.max(this.#ownWorkEndsMs, clock.nowMs) + chance.between(0, judgeMs);
+    clock.after(this.#ownWorkEndsMs - clock.nowMs, () => {
       const { active } = this.#ledger;
       if (this.#isOver) return;
       if (active?.number !== round) return this.#handle({ type: 'rangeFinished', ...report });

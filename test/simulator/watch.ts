@@ -294,6 +294,8 @@ export class Watch {
   /** So many sums of a piece are in memory. */
   holds(numSums: number): void {
     const { room, complain } = this.#options;
+    // Leaves that the coordinator tries come on top.
+    if (this.#own.size > 0) return;
     if (numSums > room.here) complain(`${numSums} sums of a piece are in memory, with room for ${room.here}`);
   }
 

@@ -81,6 +81,8 @@ describe('leaves that nobody can compute', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
     fail(driver, 1, 1, true);
+    driver.answerAll(assign(2, 2, 2, 4), 6);
+    driver.finish(2, 2);
     expect(ofType(fail(driver, 2, 4, true), 'assign')).toContainEqual(assign(0, 6, 0, 1));
     expect(fail(driver, 0, 6)).toEqual([{ ...hopeless, cause: 'outOfMemory', message }]);
   });
@@ -123,6 +125,7 @@ describe('leaves that nobody can compute', () => {
     driver.join(2);
     fail(driver, 2, 2, true);
     driver.answer(0, 3, LEAF(0));
+    driver.finish(0, 3);
     expect(fail(driver, 0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
   });
 
@@ -138,33 +141,36 @@ describe('leaves that nobody can compute', () => {
 });
 
 describe('a process that fails on every range', () => {
-  const failOnce = (driver: RoundDriver): RoundCommand[] => {
-    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
-    const { worker = 0, attempt = 0 } = given ?? {};
-    const failure = { worker, round: driver.round, attempt, message: 'trap', isOutOfMemory: false };
-    return driver.tell({ type: 'rangeFailed', ...failure });
+  /** The process joins a round that waits for it, and fails on the range that it gets. */
+  const failOnce = (driver: RoundDriver, worker: number, process: string): RoundCommand[] => {
+    driver.start(1);
+    const [given] = ofType(driver.join(worker, process), 'assign') as Extract<
+      RoundCommand,
+      { type: 'assign' }
+    >[];
+    const failure = { round: driver.round, attempt: given?.attempt ?? 0, message: 'trap' };
+    return driver.tell({ type: 'rangeFailed', worker, ...failure, isOutOfMemory: false });
   };
 
   test('is sent away at each, and at the fifth in a row for good, without the run going back', () => {
     const driver = new RoundDriver({ workers: 0 });
-    for (let count = 1; count <= 4; count++) {
-      driver.join(count, 'unfit');
-      expect(failOnce(driver)).toEqual([{ type: 'evict', worker: count, reason: 'failed on a range' }]);
+    for (let worker = 1; worker <= 4; worker++) {
+      const sentAway = { type: 'evict', worker, reason: 'failed on a range' };
+      expect(failOnce(driver, worker, 'unfit')).toEqual([sentAway]);
     }
-    driver.join(5, 'unfit');
     const reason = 'failed on 5 ranges in a row: trap';
-    expect(failOnce(driver)).toEqual([
+    expect(failOnce(driver, 5, 'unfit')).toEqual([
       { type: 'ban', worker: 5, process: 'unfit', reason, trustedSteps: undefined },
     ]);
   });
 
   test('is not the same as one that fails now and then', () => {
     const driver = new RoundDriver({ workers: 0 });
-    for (let count = 1; count <= 12; count++) {
-      driver.join(count, 'fit');
-      expect(ofType(failOnce(driver), 'ban')).toEqual([]);
-      driver.join(count, 'fit');
-      if (count % 4 === 0) ofType(driver.start(1), 'assign').forEach((given) => driver.answerAll(given, 1));
+    for (let worker = 1; worker <= 12; worker++) {
+      expect(ofType(failOnce(driver, worker, 'fit'), 'ban')).toEqual([]);
+      const [given] = ofType(driver.join(worker, 'fit'), 'assign');
+      if (given && worker % 4 === 0) driver.answerAll(given, 1);
+      driver.lose(worker);
     }
   });
 
