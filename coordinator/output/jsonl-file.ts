@@ -7,7 +7,7 @@ import { stringifyRecord } from '../../src/record-json.ts';
 import { openRegularFileSync } from '../../src/regular-file.ts';
 
 /** A record takes some hundred bytes, or MiB with thousands of classes; a line that never ends is none. */
-const MAX_LINE_BYTES = 2 ** 26;
+const MAX_LINE_BYTES = 2 ** 25;
 /** Read at once: a long run records more than a string or a buffer can hold. */
 const SLICE_BYTES = 2 ** 20;
 

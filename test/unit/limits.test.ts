@@ -68,12 +68,6 @@ describe('a model is refused while it is prepared', () => {
     );
   });
 
-  it('whose blocks nest deeper than a message', async () => {
-    expect(await refusal([nest(15, { kind: 'layerNorm' }), OUTPUT])).toBe(
-      `error[E_TOO_LARGE]: the model has 17 layers, ${TOO_MANY}: message header nests more than 32 deep${FEWER}`,
-    );
-  });
-
   it('of which a worker can be told, but whose weights have too long a header', async () => {
     const inner = Array.from({ length: 975 }, (): LayerInput => ({
       kind: 'gru',
@@ -137,7 +131,7 @@ describe('the files of a trained model', () => {
     );
     fs.truncateSync(file, 64 * 2 ** 20 + 1);
     expect(await errorText(run.cwd, () => readModel(run.directory))).toBe(
-      'error[E_MODEL_INVALID]: run/model/config.json has 64.0 MiB, at most 64.0 MiB are read',
+      'error[E_MODEL_NOT_FOUND]: cannot read run/model/config.json: it has 67108865 bytes; at most 67108864 are read',
     );
     const classNames = Array.from({ length: 1100 }, () => 'x'.repeat(65_536));
     expect(() => encodeDescription({ ...description, classNames })).toThrow(

@@ -149,7 +149,7 @@ describe('the lock of a dead process is taken over', () => {
 
   test.skipIf(!isLinux)(`where it has ended and its parent has not noticed${needs}`, async () => {
     // The shell's child ends, and the program that takes the shell's place never asks for it.
-    const script = 'sleep 0.05 & echo $!; exec sleep 20';
+    const script = 'sleep 0.5 & echo $!; exec sleep 20';
     const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     try {
       const pid = await new Promise<number>((resolve) =>

@@ -284,7 +284,7 @@ describe('ReductionTree', () => {
         expect(model.isComplete).toBe(true);
         expect(model.tree.root?.sum).toBe(expressionOf(0, numLeaves, numLeaves));
       }),
-      { numRuns: 150 },
+      { numRuns: 500 },
     );
   });
 
