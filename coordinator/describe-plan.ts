@@ -32,7 +32,7 @@ export function describePlan({ config, data, model, memoryPlan }: PreparedRun): 
           `${MARGIN}(of ${wantedSums} sums that may wait for their neighbours: so fewer ranges go out at a time)`,
         ]
       : []),
-    `wire     ${count(model.pieces.length)} pieces of the weights`,
+    `wire     ${countOf(model.pieces.length, 'piece')} of the weights`,
     '',
   ].join('\n');
 }

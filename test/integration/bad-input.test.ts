@@ -150,8 +150,9 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     args: ['train', 'table.yaml', '--dry-run'],
     exitCode: 2,
     stderr:
-      'error[E_MONITOR]: earlyStopping.monitor: rocAuc needs both classes in the validation split, which has "1" only\n' +
-      '  help: give validation rows of both classes (data.shuffle: true draws them), or monitor loss\n',
+      'WARN: every row of validation is class "1": its metrics say little, and there is no rocAuc\n' +
+      'error[E_MONITOR]: earlyStopping.monitor: validation measures no "rocAuc", which needs two classes, and rows of both that do not weigh 0\n' +
+      '  help: it measures loss, accuracy, macro/precision, macro/recall, macro/f1\n',
   },
   'a level of the log that is none': {
     env: { LOCKSTEP_LOG_LEVEL: 'verbose' },
