@@ -59,16 +59,14 @@ export class OwnWork {
     failpoint('coordinator.compute', { type: kind, step: state.step, row });
     const node = lift({ level: 0, index: leaf }, batch.bounds.length - 1);
     const key = { run, round, attempt, weights: state.fingerprint };
-    return referee
-      .compute({ kind, batch, node })
-      .map(({ piece, bytes: body, fingerprint, lossSum }) =>
-        kind === 'train'
-          ? { message: { type: 'gradient', ...key, ...node, piece, fingerprint, lossSum }, body }
-          : {
-              message: { type: 'evaluation', ...key, leaf, fingerprint, lossSum: lossSum ?? Number.NaN },
-              body,
-            },
-      );
+    return referee.compute({ kind, batch, node }).map(({ piece, bytes: body, fingerprint, lossSum }) =>
+      kind === 'train'
+        ? { message: { type: 'gradient', ...key, ...node, piece, fingerprint, lossSum }, body }
+        : {
+            message: { type: 'evaluation', ...key, leaf, fingerprint, lossSum: lossSum ?? Number.NaN },
+            body,
+          },
+    );
   }
 
   /** @throws LockstepError where memory is short: workers may have run out of it, and this process must not. */
