@@ -17,7 +17,7 @@ interface Instance {
   readonly name: string;
   readonly address: string;
   /** Why it may not come back. */
-  ban: string | undefined;
+  readonly ban: string | undefined;
   /** Whether a session of it has answered, and ended. */
   hasWorked: boolean;
 }
@@ -146,9 +146,9 @@ export class RosterMachine {
     { worker, reason, trustedSteps }: Pick<Banned, 'worker' | 'reason' | 'trustedSteps'>,
     nowMs: number,
   ): RosterCommand[] {
-    const known = this.#instances.get(instance);
-    if (!known || known.ban !== undefined) return [];
-    known.ban = reason;
+    const known = this.#instances.get(instance) ?? this.#forgotten(worker);
+    if (known.ban !== undefined) return [];
+    this.#instances.set(instance, { ...known, ban: reason });
     this.#note('bans', known.address, nowMs);
     const others = [...this.#sessions].filter(
       ([id, session]) => session.instance === instance && id !== worker,
@@ -159,6 +159,12 @@ export class RosterMachine {
       ...others.map(([id]) => ({ type: 'refuse' as const, worker: id, reason })),
       ...this.#count(nowMs),
     ];
+  }
+
+  /** What is known of a worker that has been here for longer than is remembered. */
+  #forgotten(worker: number): Instance {
+    const address = this.#sessions.get(worker)?.address ?? 'a forgotten address';
+    return { name: `worker ${worker}`, address, ban: undefined, hasWorked: true };
   }
 
   #greet(event: Extract<RosterEvent, { type: 'sessionReady' }>, nowMs: number): RosterCommand[] {

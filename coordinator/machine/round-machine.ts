@@ -51,7 +51,9 @@ type EventOf<Type extends RoundEvent['type']> = Extract<RoundEvent, { readonly t
 
 /** Beginnings of one round with workers; each but the first costs a process its place. Then the coordinator takes it. */
 const MAX_BEGINNINGS = 16;
-/** Ranges in a row on which a process may fail, and come back. */
+/** Characters of a worker's own words that go into a reason. */
+const MAX_QUOTED = 200;
+/** Ranges in a row on which a process fails before it is kept out. */
 const MAX_FAILED_IN_ROW = 5;
 
 /** See the head of this file. One instance a run. */
@@ -119,7 +121,7 @@ export class RoundMachine {
   }
 
   #begin(plan: RoundPlan, nowMs: number, before?: Round, again?: string): RoundCommand[] {
-    if (!before && this.#round) this.#followRun(this.#round, plan);
+    if (!before && this.#round) this.#records.follow(this.#round, plan);
     const number = ++this.#numRounds;
     this.#attempts.begin(number);
     const numLeaves = plan.leafRows.length;
@@ -139,15 +141,6 @@ export class RoundMachine {
     if (this.#round.numBegun <= MAX_BEGINNINGS) return [begin, ...this.#giveWork(nowMs)];
     const message = `the round began ${MAX_BEGINNINGS} times: ${again}`;
     return [begin, ...this.#tryHere({ from: 0, to: numLeaves, cause: 'dishonest', message }, nowMs)];
-  }
-
-  /** What the last round has come to is part of the run by now; unless the run has gone back since. */
-  #followRun({ plan, answers, isSpoilt }: Round, next: RoundPlan): void {
-    // A checkpoint of the state that was evaluated may hold what came of it.
-    const trustedSteps = plan.mode === 'sum' ? plan.step : plan.step - 1;
-    const believed = isSpoilt ? [] : answers.believed();
-    for (const process of believed) this.#records.believe(process, trustedSteps);
-    if (hasGoneBack(plan, next)) this.#records.goBack(next.step);
   }
 
   #owed(worker: number, { round, attempt }: RangeName): Attempt | undefined {
@@ -299,7 +292,7 @@ export class RoundMachine {
     this.#removeWorker(worker);
     const numFailed = this.#records.fail(process);
     if (numFailed < MAX_FAILED_IN_ROW) return [{ type: 'evict', worker, reason: 'failed on a range' }];
-    const reason = `failed on ${numFailed} ranges in a row: ${message}`;
+    const reason = `failed on ${numFailed} ranges in a row: ${message.slice(0, MAX_QUOTED)}`;
     return [{ type: 'ban', worker, process, reason, trustedSteps: undefined }];
   }
 
@@ -407,9 +400,4 @@ function bookSum(attempt: Attempt, node: TreeNode, piece: number): string | unde
   }
   if (attempt.due.delete(key)) return undefined;
   return ++attempt.numRepeated > 2 * attempt.asked.size ? 'sent the same sums again and again' : undefined;
-}
-
-/** Whether the run was put back to an earlier state between these rounds: steps ascend, and evaluations stand between them. */
-function hasGoneBack(last: RoundPlan, next: RoundPlan): boolean {
-  return next.step < last.step || (next.step === last.step && last.mode === 'sum' && next.mode === 'sum');
 }

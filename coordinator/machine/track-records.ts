@@ -1,5 +1,14 @@
 // What the ranges of each process have come to: how often in a row it failed, and which state of the run is the newest that
 // owes nothing to its word alone. What another process, or the coordinator, computed too is nobody's word any more.
+import type { Answers } from './answers.ts';
+import type { RoundPlan } from './events.ts';
+
+/** A round that is over. */
+interface LastRound {
+  readonly plan: RoundPlan;
+  readonly answers: Answers;
+  readonly isSpoilt: boolean;
+}
 
 interface TrackRecord {
   numFailedInRow: number;
@@ -26,20 +35,25 @@ export class TrackRecords {
     if (record) record.numFailedInRow = 0;
   }
 
-  /** A sum that rests on its word alone is part of whatever follows the state. */
-  believe(process: string, trustedSteps: number): void {
-    const record = this.#of(process);
-    record.trustedSteps = Math.min(record.trustedSteps ?? trustedSteps, trustedSteps);
-  }
-
   /** The newest state that owes nothing to its word alone; undefined: all are so. */
   trustedSteps(process: string): number | undefined {
     const record = this.#records.get(process);
     return record ? record.trustedSteps : this.#forgottenSteps;
   }
 
-  /** The run has gone back to the state after so many steps: what made later ones is undone. */
-  goBack(steps: number): void {
+  /** What the last round has come to is part of the run by now; unless the run has gone back since. */
+  follow({ plan, answers, isSpoilt }: LastRound, next: RoundPlan): void {
+    // A checkpoint of the state that was evaluated may hold what came of it.
+    const trustedSteps = plan.mode === 'sum' ? plan.step : plan.step - 1;
+    for (const process of isSpoilt ? [] : answers.believed()) {
+      const record = this.#of(process);
+      record.trustedSteps = Math.min(record.trustedSteps ?? trustedSteps, trustedSteps);
+    }
+    if (hasGoneBack(plan, next)) this.#goBack(next.step);
+  }
+
+  /** What made the steps after that many is undone. */
+  #goBack(steps: number): void {
     for (const record of this.#records.values()) {
       if (record.trustedSteps !== undefined && record.trustedSteps >= steps) record.trustedSteps = undefined;
     }
@@ -63,4 +77,9 @@ export class TrackRecords {
     if (trustedSteps === undefined) return;
     this.#forgottenSteps = Math.min(this.#forgottenSteps ?? trustedSteps, trustedSteps);
   }
+}
+
+/** Steps ascend, and evaluations stand between them. */
+function hasGoneBack(last: RoundPlan, next: RoundPlan): boolean {
+  return next.step < last.step || (next.step === last.step && last.mode === 'sum' && next.mode === 'sum');
 }

@@ -91,6 +91,16 @@ describe('a row on which kernels trap', () => {
   });
 });
 
+it('an evaluation that no worker can compute is computed by the coordinator, to the last bit', async () => {
+  const cwd = longRun(CONFIG);
+  const directory = path.join(cwd, 'run');
+  const env = { LOCKSTEP_FAILPOINT: 'worker.thread@type=evaluate:throw' };
+  const args = ['train', 'table.yaml', '--workers', '3', '--run-dir', directory];
+  const command = CliProcess.start(args, { cwd, env });
+  await expectUndisturbedEnd({ command, directory }, CONFIG);
+  expect(command.stderr).toMatch(/the coordinator computes evaluation leaf 0 itself/);
+});
+
 it('a row on which the threads of two local workers and the coordinator fail ends the run, and its shard is named', async () => {
   const cwd = longRun(CONFIG);
   const order = await orderOf(cwd);

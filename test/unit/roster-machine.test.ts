@@ -119,6 +119,14 @@ describe('a worker that comes back', () => {
     expect(driver.ban(2, 5, 'seven')).toEqual([]);
   });
 
+  test('is refused after a ban, though more workers have come since than are remembered', () => {
+    const driver = new Driver();
+    driver.join(0, { instance: 'old' });
+    for (let count = 0; count < 10_000; count++) driver.join(0);
+    expect(driver.ban(1, 1, 'old')).toMatchObject([{ type: 'banned', worker: 1, name: 'worker 1' }]);
+    expect(driver.machine.banOf('old')).toBe('lies');
+  });
+
   test('counts no more once it is banned', () => {
     const driver = new Driver({ minWorkers: 2 });
     driver.join(0);
