@@ -26,7 +26,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/simulator/**/*.test.ts'],
-          testTimeout: 20_000,
+          // Against hanging, not against a busy machine: one test reads thousands of damaged files.
+          testTimeout: 60_000,
           isolate: false,
           maxWorkers: 2,
         },
