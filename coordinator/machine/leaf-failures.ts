@@ -76,12 +76,6 @@ export class LeafFailures {
     return firstOf(all, (leaves) => this.#outOfMemory(leaves, message));
   }
 
-  /** Somebody can compute the leaves after all. */
-  forgive(): void {
-    this.#leaves.clear();
-    this.#lost.clear();
-  }
-
   /** Whether the process has failed on the leaf. */
   hasFailed(leaf: number, process: string): boolean {
     return this.#leaves.get(leaf)?.failed.has(process) ?? false;

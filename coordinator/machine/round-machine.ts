@@ -203,10 +203,7 @@ export class RoundMachine {
     this.#pace.deliver(worker, rows, givenMs, nowMs);
     this.#records.deliver(process);
     const isTrying = this.#attempts.open().some((attempt) => attempt.worker === COORDINATOR.worker);
-    if (worker !== COORDINATOR.worker || isTrying || !this.#round) return;
-    // Whoever could not compute these leaves is to blame.
-    this.#round.failures.forgive();
-    this.#round.lastHope = undefined;
+    if (worker === COORDINATOR.worker && !isTrying && this.#round) this.#round.lastHope = undefined;
   }
 
   /** Adds a sum to the tree of its piece, unless its leaves are there already. */

@@ -200,8 +200,8 @@ test('seeds bring faults of every kind', () => {
   expect(total(({ numFaults }) => numFaults)).toBeGreaterThan(500);
   expect(total(({ numBanned }) => numBanned)).toBeGreaterThan(10);
   expect(total(({ numUnowed }) => numUnowed)).toBeGreaterThan(5);
-  expect(total(({ numWentBack }) => numWentBack)).toBeGreaterThan(3);
-  expect(total(({ numComputedHere }) => numComputedHere)).toBeGreaterThan(3);
+  expect(total(({ numWentBack }) => numWentBack)).toBeGreaterThan(1);
+  expect(total(({ numComputedHere }) => numComputedHere)).toBeGreaterThan(1);
   expect(new Set(results.map(({ outcome }) => outcome))).toEqual(
     new Set(['finished', 'diverged', 'failed', 'outOfMemory', 'lost', 'starved']),
   );

@@ -50,7 +50,7 @@ export const HONEST: Character = {
 /** The scenario of a seed. */
 export function scenarioOf(seed: number): Scenario {
   const chance = new Chance(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
-  const auditShare = chance.pick([0, 0, 0.3, 1, 1]);
+  const auditShare = chance.pick([0, 0, 0.3, 0.3, 1, 1]);
   const liar = chance.isLucky(0.4) ? chance.pick(auditShare > 0 ? LIES : LOUD_LIES) : undefined;
   const mayLieUnseen = auditShare < 1 && liar === 'bit';
   const numWorkers = chance.integer(1, 4);
@@ -61,10 +61,12 @@ export function scenarioOf(seed: number): Scenario {
   const isFlapping = chance.isLucky(0.15);
   if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
   if (chance.isLucky(0.15)) workers.push({ ...randomCharacter(chance, 0), unowed: chance.pick([0.1, 1]) });
-  const troublemaker = chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
+  const ending = chance.pick(ENDINGS);
+  // What it says of leaves that are to blame would be as true as what others say.
+  const isPoisoned = ending === 'failed' || ending === 'outOfMemory' || ending === 'lost';
+  const troublemaker = !isPoisoned && chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
   if (troublemaker) workers.push(troublemaker);
   const training = troublemaker ? longTraining(randomTraining(chance)) : randomTraining(chance);
-  const ending = chance.pick(ENDINGS);
   // Before all others: they get the first ranges. What all others fail on, one that hangs might still compute.
   const numIdle = chance.isLucky(0.1) && ending !== 'failed' ? chance.integer(1, 40) : 0;
   workers.unshift(...Array.from({ length: numIdle }, () => ({ ...HONEST, isIdle: true })));
@@ -156,7 +158,7 @@ function longTraining(training: Training): Training {
 }
 
 function randomPoison(chance: Chance, { leafRows }: Training, ending: Outcome): Poison | undefined {
-  const sparesCoordinator = ending === 'finished' && chance.isLucky(0.1);
+  const sparesCoordinator = ending === 'finished' && chance.isLucky(0.2);
   if (!sparesCoordinator && ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost')
     return undefined;
   const leaf = chance.integer(0, Math.min(...leafRows.map(({ length }) => length)) - 1);

@@ -63,6 +63,9 @@ describe('leaves that nobody can compute', () => {
     expect(failAndReturn(driver, 1, 1)).toContainEqual(assign(1, 2, 0, 1));
     expect(failAndReturn(driver, 1, 2)).toContainEqual(assign(1, 3, 0, 1));
     expect(failAndReturn(driver, 1, 3)).toContainEqual(assign(0, 4, 0, 1));
+    // Whoever has failed on it is not asked again, however long that takes.
+    driver.nowMs = 30_000;
+    expect(driver.tell({ type: 'tick' })).toEqual([]);
     expect(ofType(fail(driver, 0, 4), 'giveUp')).toHaveLength(1);
   });
 
