@@ -90,7 +90,10 @@ export function createRuntime(): Runtime {
   };
   // Ctrl-C and `timeout` reach a local worker as well as its coordinator, which alone decides what they mean.
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, process.send ? () => undefined : stop);
-  process.once('disconnect', () => controller.abort(new Interrupted('SIGTERM')));
+  const orphaned = (): void => controller.abort(new Interrupted('SIGTERM'));
+  process.once('disconnect', orphaned);
+  // A coordinator that ended while this process was starting is never heard of again.
+  if (process.send && !process.connected) orphaned();
   abortCommand = (reason) => controller.abort(reason);
   return { ...output, log, signal: controller.signal };
 }

@@ -25,7 +25,8 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
   const instance = new Instance();
   // A coordinator that has started this process knows it by that name, whatever becomes of it.
-  process.send?.({ instance: instance.name });
+  // One that is gone already cannot be told, which is no bug: the signal says that it is.
+  process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
   await runWorker({ url, token, numThreads: threads, instance, log, signal });
   // It left because a signal told it to: the exit code says so, wherever the signal found it.
   signal.throwIfAborted();

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
-import { ROOT } from '../helpers/cli.ts';
+import { PROGRAM, ROOT } from '../helpers/cli.ts';
 
 const RUNTIME = pathToFileURL(path.join(ROOT, 'dist/bin/runtime.js')).href;
 
@@ -61,4 +61,18 @@ it('a signal that waited while the process was busy is still the same one', asyn
   expect(child.exitCode).toBe(null);
   child.kill('SIGTERM');
   expect(await exited).toEqual([143, null]);
+});
+
+it('a local worker ends if its coordinator is gone before it has started', async () => {
+  const child = spawn(process.execPath, [PROGRAM, 'worker', 'ws://127.0.0.1:9'], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    env: { PATH: process.env['PATH'], LOCKSTEP_TOKEN: 'x'.repeat(40) },
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr?.on('data', (text: Buffer) => (stderr += text.toString()));
+  const exited = once(child, 'exit');
+  child.disconnect();
+  expect(await exited).toEqual([143, null]);
+  expect(stderr).toBe('');
 });
