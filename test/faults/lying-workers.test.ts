@@ -2,6 +2,7 @@
 // happens, and the weights stay the same bits.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
 import { bansOf, notANumber, oneUlp, startLyingRelay } from '../helpers/lying-relay.ts';
@@ -107,4 +108,23 @@ describe('a worker that lies for a while before a sample of its sums is checked'
     expect(exitCode).toBe(1);
     expect(stderr).toContain('error[E_WORKER_LIED]');
   });
+});
+
+it('a worker that is found to lie only when the result is measured has all its steps taken again', async () => {
+  const config = { epochs: 2 };
+  const run = await startCoordinator({ config });
+  let numEvaluations = 0;
+  const lie = await startRelay(
+    await startLyingRelay(run, 'gradient', oneUlp),
+    TOKEN,
+    ({ message, body }, data) => {
+      // One after each epoch, and one of the best weights.
+      const isLast = message.type === 'evaluation' && ++numEvaluations > config.epochs;
+      return isLast ? [encodeMessage({ ...message, lossSum: Number.NaN }, body)] : [data];
+    },
+  );
+  expect((await startWorker(run, lie).finished).exitCode).toBe(5);
+  startWorker(run);
+  await expectUndisturbedEnd(run, config);
+  expect(bansOf(run)).toMatchObject([{ trustedSteps: 0 }]);
 });
