@@ -3,7 +3,12 @@
 import { configJsonSchema, type JsonSchema } from './json-schema.ts';
 import type { KeyPath } from './problem.ts';
 
-const ROOT = configJsonSchema();
+let root: JsonSchema | undefined;
+
+/** Made for the first error: it takes longer than reading a config. */
+function rootSchema(): JsonSchema {
+  return (root ??= configJsonSchema());
+}
 
 /** The bound that a value breaks; it is the one that words name. */
 type BrokenBound = 'lower' | 'upper';
@@ -35,9 +40,9 @@ export function validKeys(path: KeyPath, root: unknown): string[] {
 }
 
 /** The alternatives for the value at `path`; none if the schema knows no such path. */
-function schemasAt(path: KeyPath, root: unknown): JsonSchema[] {
-  let schemas = ofSameKind(alternatives(ROOT), root);
-  let value = root;
+function schemasAt(path: KeyPath, config: unknown): JsonSchema[] {
+  let schemas = ofSameKind(alternatives(rootSchema()), config);
+  let value = config;
   for (const segment of path) {
     value = childValue(value, segment);
     const children = schemas.flatMap((schema) => alternatives(childOf(schema, segment)));
@@ -60,7 +65,8 @@ function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
 function alternatives(schema: unknown): JsonSchema[] {
   if (!isSchema(schema)) return [];
   // Layers hold layers, so their schema stands once and is referred to.
-  if (schema.$ref !== undefined) return alternatives(ROOT.$defs?.[schema.$ref.replace('#/$defs/', '')]);
+  if (schema.$ref !== undefined)
+    return alternatives(rootSchema().$defs?.[schema.$ref.replace('#/$defs/', '')]);
   const options = schema.anyOf ?? schema.oneOf;
   return options ? options.flatMap(alternatives) : [schema];
 }

@@ -124,6 +124,7 @@ describe('the same weights come out', () => {
     last.send({ type: 'failure', run: name, round, attempt, message: 'no memory for this range' });
     await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for this range/);
     expect(await last.ended).toEqual({ code: 4402, reason: 'failed on a range' });
+    startWorker(run);
     await expectUndisturbedEnd(run);
   });
 });

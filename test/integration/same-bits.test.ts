@@ -2,47 +2,17 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/config/schema.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
-import { inPairs, ROOT, runCli } from '../helpers/cli.ts';
+import { ROOT } from '../helpers/cli.ts';
 import { EVERY_LAYER, EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts';
-import { readBits, readSummary } from '../helpers/run-records.ts';
+import { readSummary } from '../helpers/run-records.ts';
+import { expectSameBits, runDirectory } from '../helpers/same-bits.ts';
+import type { Workforce } from '../helpers/same-bits.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-/** The flags of `lockstep train` that say who computes, `--` left out. */
-type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;
-type Bits = ReturnType<typeof readBits>;
-
-const IN_PROCESS: Workforce = 'workers 0';
 /** Plots take longer than the training here, and the less is measured, the less is plotted. */
 const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
-
-function runDirectory(cwd: string, workforce: Workforce): string {
-  return path.join(cwd, workforce.replaceAll(' ', ''));
-}
-
-/** Trains in one process and with each other workforce, and compares weights and metrics. */
-async function expectSameBits(
-  config: string,
-  settings: readonly string[],
-  cwd: string,
-  workforces: readonly Workforce[],
-): Promise<Bits> {
-  const all = await inPairs([IN_PROCESS, ...workforces], async (workforce) => {
-    const directory = runDirectory(cwd, workforce);
-    // Drawing plots takes longer than such a run.
-    const values = ['plots=false', ...settings].flatMap((setting) => ['--set', setting]);
-    const flags = [...values, '--run-dir', directory];
-    const result = await runCli(['train', config, ...`--${workforce}`.split(' '), ...flags], { cwd });
-    expect(result).toMatchObject({ exitCode: 0, stdout: '' });
-    return { workforce, ...readBits(directory) };
-  });
-  const expected = all[0] as Bits;
-  expect(expected.weightsSha256).toMatch(/^[0-9a-f]{64}$/);
-  for (const bits of all) expect(bits).toEqual({ ...expected, workforce: bits.workforce });
-  return expected;
-}
 
 describe('weights, losses and metrics are the same bits', () => {
   it('of a table with texts, whose targets are transformed', async () => {
@@ -63,27 +33,6 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(metrics.at(-1)).toMatchObject({ epoch: 1, _step: 23 });
     expect(metrics.at(-1)?.['val/accuracy']).toBeGreaterThan(0.6);
     expect(readSummary(runDirectory(cwd, 'workers 3')).test).toHaveProperty('accuracy');
-  });
-
-  it('of a text, through embeddings, attention and dropout', async () => {
-    // 209 windows of 16 bytes: 16 batches of 13, in shards of 2 and 3, and a last one of a single window.
-    const config = path.join(ROOT, 'examples/text/text.yaml');
-    const layers = `[
-      {kind: embedding, vocabulary: 256, units: 8}, {kind: positionalEmbedding},
-      {kind: residual, layers: [{kind: layerNorm}, {kind: attention, heads: 2, causal: true}, {kind: dropout, rate: 0.2}]},
-      {kind: dropout, rate: 0.1}, {kind: dense, units: 256}]`;
-    const split = '{train: 0.003, validation: 0.001, test: 0.001}';
-    const settings = ['context=16', `split=${split}`].map((setting) => `data.${setting}`);
-    settings.push('epochs=2', `model.layers=${layers}`, 'batchSize=13', 'shards=5', 'plots=true');
-    const cwd = temporaryDirectory();
-    const workforces: Workforce[] = ['workers 3', 'workers 1 --threads 2'];
-    const { metrics } = await expectSameBits(config, settings, cwd, workforces);
-    expect(metrics.at(-1)).toMatchObject({ epoch: 2, _step: 34 });
-    expect(metrics.at(-1)?.['val/loss']).toBeLessThan(Math.log(256));
-    expect(metrics.at(-1)).toHaveProperty('val/perplexity');
-    expect(fs.readdirSync(path.join(runDirectory(cwd, 'workers 3'), 'plots')).sort()).toEqual(
-      ['png', 'svg', 'vl.json'].map((ending) => `loss-curves.${ending}`),
-    );
   });
 
   it('with fewer and more workers and threads than shards', async () => {
@@ -115,60 +64,6 @@ describe('weights, losses and metrics are the same bits', () => {
     expect([...used, 'embedding'].sort()).toEqual(kinds.toSorted());
     const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
     await expectSameBits(FASHION_CONFIG, EVERY_LAYER_SETTINGS, temporaryDirectory(), workforces);
-  });
-
-  it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {
-    const layers: ConfigInput['model']['layers'] = [
-      { kind: 'dense', units: 24, bias: false },
-      { kind: 'batchNorm' },
-      { kind: 'activation', function: 'silu' },
-      {
-        kind: 'residual',
-        layers: [
-          { kind: 'layerNorm' },
-          { kind: 'dense', units: 16, activation: 'gelu' },
-          { kind: 'dropout', rate: 0.2 },
-        ],
-        shortcut: [{ kind: 'dense', units: 16 }],
-      },
-      { kind: 'dense', units: 1 },
-    ];
-    // 900 rows: 13 batches of 65 in shards of 33 and 32, and the 55 that are left in one, larger shard.
-    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, batchSize: 65, shards: undefined });
-    const workforces: Workforce[] = ['workers 1', 'workers 3', 'workers 2 --threads 2'];
-    const { metrics } = await expectSameBits('table.yaml', [], cwd, workforces);
-    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.3);
-    expect(readSummary(runDirectory(cwd, 'workers 3')).shards).toBe(2);
-  });
-
-  it('with clipping by norm, a schedule, averaged weights and an early end', async () => {
-    // Some 183,000 parameters: two pieces, of which the first to arrive waits for the other's norm.
-    const layers = [300, 600, 1].map((units) => ({
-      kind: 'dense' as const,
-      units,
-      activation: 'tanh' as const,
-    }));
-    const cwd = tableRun({
-      data: FEW_PLOTS,
-      model: { layers },
-      optimizer: { kind: 'adamW', learningRate: 0.01, weightDecay: 0.1 },
-      schedule: { kind: 'cosine', period: 2, warmup: { steps: 5 } },
-      clip: { norm: 0.1, value: 0.01 },
-      ema: { decay: 0.9 },
-      earlyStopping: { patience: 1, minDelta: 0.005, monitor: 'r2' },
-      epochs: 30,
-    });
-    const { metrics } = await expectSameBits('table.yaml', [], cwd, ['workers 1', 'workers 3']);
-    const summary = readSummary(runDirectory(cwd, 'workers 3'));
-    expect(summary.stoppedEarly).toBe(summary.epochs);
-    expect(summary.epochs).toBeLessThan(30);
-    const rates = metrics.flatMap(({ lr }) => (typeof lr === 'number' ? [lr] : []));
-    const warmup = [0, 1, 2, 3, 4, 5].map((step) => (0.0001 + 0.00198 * step).toFixed(6));
-    expect(rates.slice(0, 6).map((rate) => rate.toFixed(6))).toEqual(warmup);
-    expect(new Set(rates).size).toBeGreaterThan(20);
-    // What was measured after the last epoch is what is kept, or a better one before it: averaged weights both times.
-    const r2 = metrics.flatMap((record) => (typeof record['val/r2'] === 'number' ? [record['val/r2']] : []));
-    expect(summary.validation).toMatchObject({ r2: Math.max(...r2) });
   });
 
   it('where a batch has fewer samples than shards', async () => {

@@ -304,12 +304,12 @@ describe('a coordinator', () => {
   });
 
   it('without a worker in the middle of a run gives up after the time it was told to wait, with exit code 7', async () => {
-    const run = await startTraining({ flags: ['--wait-for-workers', '2'] });
+    const run = await startTraining({ flags: ['--wait-for-workers', '5'] });
     run.worker.signal('SIGKILL');
     const { exitCode, stderr } = await run.command.finished;
     expect(exitCode).toBe(7);
     expect(stderr).toContain('0 of 1 workers, waiting');
-    expect(stderr).toContain('error[E_NO_WORKERS]: no worker joined within 2 s');
+    expect(stderr).toContain('error[E_NO_WORKERS]: no worker joined within 5 s');
     expect(countEpochs(run.directory)).toBeGreaterThan(0);
   });
 });

@@ -1,0 +1,38 @@
+// Runs of one config by different workforces, and the comparison of all that must be the same bits.
+import path from 'node:path';
+import { expect } from 'vitest';
+import { inPairs, runCli } from './cli.ts';
+import { readBits } from './run-records.ts';
+
+/** The flags of `lockstep train` that say who computes, `--` left out. */
+export type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;
+type Bits = ReturnType<typeof readBits>;
+
+const IN_PROCESS: Workforce = 'workers 0';
+
+/** Where the workforce trains. */
+export function runDirectory(cwd: string, workforce: Workforce): string {
+  return path.join(cwd, workforce.replaceAll(' ', ''));
+}
+
+/** Trains in one process and with each other workforce, and compares weights and metrics. */
+export async function expectSameBits(
+  config: string,
+  settings: readonly string[],
+  cwd: string,
+  workforces: readonly Workforce[],
+): Promise<Bits> {
+  const all = await inPairs([IN_PROCESS, ...workforces], async (workforce) => {
+    const directory = runDirectory(cwd, workforce);
+    // Drawing plots takes longer than such a run.
+    const values = ['plots=false', ...settings].flatMap((setting) => ['--set', setting]);
+    const flags = [...values, '--run-dir', directory];
+    const result = await runCli(['train', config, ...`--${workforce}`.split(' '), ...flags], { cwd });
+    expect(result).toMatchObject({ exitCode: 0, stdout: '' });
+    return { workforce, ...readBits(directory) };
+  });
+  const expected = all[0] as Bits;
+  expect(expected.weightsSha256).toMatch(/^[0-9a-f]{64}$/);
+  for (const bits of all) expect(bits).toEqual({ ...expected, workforce: bits.workforce });
+  return expected;
+}
