@@ -16,7 +16,7 @@ const TIMED = [
   'worker-sessions',
 ].map((name) => `test/integration/${name}.test.ts`);
 
-// Files of the first two tiers share loaded modules: loading them again for each file takes a third of the time. Of two
+// Files of the tiers of `npm test` share loaded modules: loading them again for each file takes a third of the time. Of two
 // cores vitest would leave one to itself, which has nothing to do.
 export default defineConfig({
   test: {
@@ -48,6 +48,7 @@ export default defineConfig({
           exclude: TIMED,
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          isolate: false,
           // Each file starts several processes, which wait for one another half of the time.
           maxWorkers: 4,
           sequence: { groupOrder: 1 },
@@ -59,6 +60,7 @@ export default defineConfig({
           include: TIMED,
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          isolate: false,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
         },

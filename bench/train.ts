@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { printText, printJson } from '../bin/data-output.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
-import { stringifyRecord } from '../src/record-json.ts';
+import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
 import { makeDirectory } from '../src/make-directory.ts';

@@ -6,7 +6,7 @@ import { writeFileDurably } from '../src/durable-write.ts';
 import type { FileSlice } from '../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { printable } from '../src/printable.ts';
-import { stringifyRecord } from '../src/record-json.ts';
+import { stringifyRecord } from '../src/json.ts';
 import { causeInWords } from '../coordinator/output/result-file.ts';
 import { createRuntime } from './runtime.ts';
 

@@ -1,10 +1,13 @@
-// JSON from files that anybody may have written. Its nesting is bounded before a value is made of it: what walks such a
-// value afterwards recurses, and a few thousand brackets would exhaust the stack.
+// JSON text from files that anybody may have written, and of records: metrics, events, summaries, figures.
 
 /** Objects and lists inside each other. A config has at most 32, and a checkpoint holds its config three levels down. */
 export const MAX_JSON_DEPTH = 64;
 
-/** As `JSON.parse`. @throws SyntaxError also for a text that is nested deeper than `MAX_JSON_DEPTH`. */
+/**
+ * As `JSON.parse`, but of bounded nesting: what walks the value afterwards recurses, and a few thousand brackets would
+ * exhaust the stack.
+ * @throws SyntaxError also for a text that is nested deeper than `MAX_JSON_DEPTH`.
+ */
 export function parseJson(text: string, reviver?: (key: string, value: unknown) => unknown): unknown {
   refuseDeepNesting(text);
   return JSON.parse(text, reviver);
@@ -33,4 +36,20 @@ export function endOfJsonString(text: string, start: number): number {
     if (numBackslashes % 2 === 0) return at + 1;
   }
   return text.length;
+}
+
+/**
+ * The number, or the string that stands for it in a record: JSON has no words for numbers that are not finite. "NaN",
+ * "Infinity" and "-Infinity" are what Number() of JavaScript, float() of Python and to_numeric of pandas read back, and
+ * what Weights & Biases takes. Checkpoints must keep strings apart from numbers: see `exact-json.ts`.
+ */
+export function recordNumber(value: number): number | string {
+  return Number.isFinite(value) ? value : String(value);
+}
+
+/** The JSON text of a record, with `recordNumber` for each number. `indent` is that of `JSON.stringify`. */
+export function stringifyRecord(value: unknown, indent?: number): string {
+  const replace = (_key: string, part: unknown): unknown =>
+    typeof part === 'number' ? recordNumber(part) : part;
+  return JSON.stringify(value, replace, indent);
 }

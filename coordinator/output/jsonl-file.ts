@@ -1,9 +1,8 @@
 // A file of one JSON object a line: what a run has recorded is read back line by line, and cut back where it goes on.
 import fs from 'node:fs';
-import { parseJson } from '../../src/json.ts';
 import { LineFile } from '../../src/line-file.ts';
 import { printable } from '../../src/printable.ts';
-import { stringifyRecord } from '../../src/record-json.ts';
+import { parseJson, stringifyRecord } from '../../src/json.ts';
 import { openRegularFileSync } from '../../src/regular-file.ts';
 
 /** A record takes some hundred bytes, or MiB with thousands of classes; a line that never ends is none. */

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import { makeDirectory } from '../../src/make-directory.ts';
-import { stringifyRecord } from '../../src/record-json.ts';
+import { stringifyRecord } from '../../src/json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 import { causeInWords, writeResultFile } from './result-file.ts';
 import type { Summary } from './summary.ts';

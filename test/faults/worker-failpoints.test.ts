@@ -1,4 +1,4 @@
-// Workers that die at each of many places: the weights stay the same bits.
+// Workers that die, fail or err at a chosen place of a chosen step: the weights stay the same bits.
 import { describe, expect, it } from 'vitest';
 import { FAILPOINT_RUN, expectSurvived, startFailing } from '../helpers/failpoint-run.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
@@ -9,11 +9,26 @@ const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/
 describe('the same weights come out when a worker', () => {
   it.each<[string, string, RegExp]>([
     ['is killed before it computes a range', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
+    [
+      'is killed when it has sent some pieces of a sum and not others',
+      'worker.afterCompute@worker=1@step=7@piece=1:kill',
+      KILLED,
+    ],
     ['is killed when it has sent its whole range', 'worker.afterSend@worker=1@step=7:kill', KILLED],
     [
       'is killed in an evaluation',
       [1, 2].map((worker) => `worker.beforeCompute@worker=${worker}@type=evaluate:kill`).join(),
       KILLED,
+    ],
+    [
+      'fails on a range',
+      'worker.beforeCompute@worker=1@step=7:throw',
+      /worker 1 .* failed on a range: error made by failpoint worker\.beforeCompute/,
+    ],
+    [
+      'misses a piece of the weights, and says so',
+      'worker.stale@worker=1@version=7@piece=1:skip',
+      /worker 1 .* left: round \d+ wants weights version 7, which did not arrive as named/,
     ],
     [
       'fails in the middle of sending a range',

@@ -14,6 +14,15 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
 describe('weights, losses and metrics are the same bits', () => {
+  it('of a table with texts, whose targets are transformed', async () => {
+    const config = path.join(ROOT, 'examples/house/house.yaml');
+    const settings = ['epochs=3', 'data.split.validation=0.02', 'data.split.test=0'];
+    const workforces: Workforce[] = ['workers 2', 'workers 2 --threads 2'];
+    const { metrics } = await expectSameBits(config, settings, temporaryDirectory(), workforces);
+    expect(metrics.at(-1)).toMatchObject({ epoch: 3, _step: 240 });
+    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.55);
+  });
+
   it('of a text, through embeddings, attention and dropout', async () => {
     // 209 windows of 16 bytes: 16 batches of 13, in shards of 2 and 3, and a last one of a single window.
     const config = path.join(ROOT, 'examples/text/text.yaml');

@@ -7,7 +7,7 @@ import { FakeWorker } from '../helpers/fake-worker.ts';
 import { madeUp, PIECE_LENGTH } from '../helpers/made-up.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
-import { readRosterEvents } from '../helpers/run-records.ts';
+import { readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** What a worker may answer to the first range it is given, and why it is then sent away. */
@@ -108,7 +108,13 @@ describe('the same weights come out', () => {
   it('when workers lie, and each is sent away for its lie, or cannot compute what they are given', async () => {
     // Whoever is needed need not wait, though others of its address were sent away.
     const run = await startCoordinator({ flags: ['--min-workers', '2'] });
-    startWorker(run);
+    const honest = startWorker(run);
+    const another = startWorker(run);
+    await untilEpoch(run.command, run.directory, 1);
+    // Answers of theirs would end rounds before the lies about them are there.
+    honest.signal('SIGSTOP');
+    another.signal('SIGTERM');
+    await another.finished;
     for (const [what, { answer, reason }] of Object.entries(LIES)) {
       const worker = await FakeWorker.join({ url: run.url, token: TOKEN });
       worker.sendBytes(answer(await nextWork(worker)));
@@ -124,6 +130,7 @@ describe('the same weights come out', () => {
     last.send({ type: 'failure', run: name, round, attempt, message: 'no memory for this range' });
     await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for this range/);
     expect(await last.ended).toEqual({ code: 4402, reason: 'failed on a range' });
+    honest.signal('SIGCONT');
     startWorker(run);
     await expectUndisturbedEnd(run);
   });

@@ -3,7 +3,6 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../src/layers/registry.ts';
-import { ROOT } from '../helpers/cli.ts';
 import { EVERY_LAYER, EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, runDirectory } from '../helpers/same-bits.ts';
@@ -15,15 +14,6 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
 describe('weights, losses and metrics are the same bits', () => {
-  it('of a table with texts, whose targets are transformed', async () => {
-    const config = path.join(ROOT, 'examples/house/house.yaml');
-    const settings = ['epochs=3', 'data.split.validation=0.02', 'data.split.test=0'];
-    const workforces: Workforce[] = ['workers 2', 'workers 2 --threads 2'];
-    const { metrics } = await expectSameBits(config, settings, temporaryDirectory(), workforces);
-    expect(metrics.at(-1)).toMatchObject({ epoch: 3, _step: 240 });
-    expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.55);
-  });
-
   it('of images, where batches and shards differ in size', async () => {
     // 9,000 rows: 22 batches of 400 and one of 200, in shards of 57 or 58, and of 28 or 29.
     const layers = '[{kind: dense, units: 32, activation: relu}, {kind: dense, units: 10}]';

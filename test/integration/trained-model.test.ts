@@ -5,8 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
-import { PROGRAM, ROOT, runCli } from '../helpers/cli.ts';
-import { runProgram } from '../helpers/program.ts';
+import { PROGRAM, runCli } from '../helpers/cli.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, tableText, writeTableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
@@ -206,25 +205,5 @@ describe('lockstep predict', () => {
     child.stdout.once('data', () => child.stdout.destroy());
     const exitCode = await new Promise((resolve) => child.once('close', resolve));
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-  });
-});
-
-describe('programs', () => {
-  it('run as docs/api.md shows them', async () => {
-    const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
-    const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
-    expect(blocks).toHaveLength(5);
-    const lines = (await runProgram(blocks.join('\n'), temporaryDirectory())).trimEnd().split('\n');
-    const [point, model, areas, isSame, newLoss, error] = lines.slice(-6);
-    expect(lines.slice(0, 20).map((line) => Number(line.split(' ')[0]))).toEqual(
-      [...Array(21).keys()].slice(1),
-    );
-    expect(point).toBe('inside');
-    expect(model).toBe("areas [ 4 ] [ 'area' ]");
-    const [box, roof] = (areas as string).split(' ').map(Number) as [number, number];
-    expect(box).toBeGreaterThan(roof);
-    expect(isSame).toBe('true');
-    expect(Number(newLoss)).toBeLessThan(0.5);
-    expect(error).toBe('E_MODEL_NOT_FOUND checkpoint');
   });
 });

@@ -21,7 +21,6 @@ const LAYERS: readonly (readonly string[])[] = [
     'src/make-directory.ts',
     'src/printable.ts',
     'src/random.ts',
-    'src/record-json.ts',
     'src/regular-file.ts',
     'src/version.ts',
   ],

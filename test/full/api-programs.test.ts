@@ -1,0 +1,25 @@
+// What docs/api.md shows is a program that runs, and prints what the page says.
+import fs from 'node:fs';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import { ROOT } from '../helpers/cli.ts';
+import { runProgram } from '../helpers/program.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
+
+it('programs run as docs/api.md shows them', async () => {
+  const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
+  const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
+  expect(blocks).toHaveLength(5);
+  const lines = (await runProgram(blocks.join('\n'), temporaryDirectory())).trimEnd().split('\n');
+  const [point, model, areas, isSame, newLoss, error] = lines.slice(-6);
+  expect(lines.slice(0, 20).map((line) => Number(line.split(' ')[0]))).toEqual(
+    [...Array(21).keys()].slice(1),
+  );
+  expect(point).toBe('inside');
+  expect(model).toBe("areas [ 4 ] [ 'area' ]");
+  const [box, roof] = (areas as string).split(' ').map(Number) as [number, number];
+  expect(box).toBeGreaterThan(roof);
+  expect(isSame).toBe('true');
+  expect(Number(newLoss)).toBeLessThan(0.5);
+  expect(error).toBe('E_MODEL_NOT_FOUND checkpoint');
+});
