@@ -59,7 +59,8 @@ describe('one wish to end that arrives several times', () => {
     command.signal('SIGINT');
     await sleep(50);
     command.signalTree('SIGTERM');
-    await expectOrderlyEnd(command, cwd, 130);
+    // Alone it may be over by then: a signal ends a process that is ending already, and has nothing left to lose.
+    await expectOrderlyEnd(command, cwd, 130, ...(workers === 0 ? [null] : []));
   });
 
   it('from timeout, which signals the command and its group', async () => {

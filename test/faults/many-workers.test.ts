@@ -46,7 +46,8 @@ describe('a coordinator', () => {
   });
 
   it('drops a stopped worker before what is queued for it fills the memory, and takes it back', async () => {
-    const config = { ...LARGE, epochs: 4 };
+    // Long enough for 15 s of silence.
+    const config = { ...LARGE, epochs: 14 };
     const run = await startCoordinator({ config, cli: { deadlineMs } });
     const stopped = startWorker(run, run.url, { deadlineMs });
     const other = startWorker(run, run.url, { deadlineMs });

@@ -45,11 +45,15 @@ describe('the same weights come out when a worker', () => {
   });
 });
 
-it('a run whose workers all die at the same step again and again ends, and names its shards', async () => {
+it('a run whose workers all die at the same step again and again ends, and says how to go on', async () => {
   const { command } = startFailing('worker.beforeCompute@step=7:kill');
   const { exitCode, stderr } = await command.finished;
-  expect(exitCode).toBe(1);
-  expect(stderr).toMatch(/error\[E_\w+\]: .*shards \d+ to \d+ .*8 workers were lost while they had them/);
+  expect(exitCode).toBe(7);
+  expect(stderr.match(/SIGKILL; it is not started again/g)).toHaveLength(2);
+  expect(stderr).toContain('to go on, give the same command with --resume last');
+  expect(stderr).toContain(
+    'error[E_NO_WORKERS]: every worker process has ended for good, the last one by SIGKILL',
+  );
 });
 
 it('a worker that thinks about every range for ten times as long as it takes to compute is waited for', async () => {

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { ROOT } from '../helpers/cli.ts';
+import { ROOT, runCli } from '../helpers/cli.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
@@ -97,4 +97,24 @@ describe('weights, losses and metrics are the same bits', () => {
     const r2 = metrics.flatMap((record) => (typeof record['val/r2'] === 'number' ? [record['val/r2']] : []));
     expect(summary.validation).toMatchObject({ r2: Math.max(...r2) });
   });
+});
+
+it('a saved model is where a run with model.init starts, whoever computes', async () => {
+  const cwd = tableRun({ epochs: 1 });
+  const train = async (into: string, ...flags: string[]): Promise<string> => {
+    const args = ['train', 'table.yaml', '--run-dir', into, ...flags];
+    expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+    return readSummary(path.join(cwd, into)).weightsSha256;
+  };
+  const saved = await train('run', '--workers', '0');
+  const init = ['--set', 'model.init=run/model/model.safetensors'];
+  // Steps too small to change any f32 that is not 0 show what the run started from.
+  const [start, alone, together] = await Promise.all([
+    train('start', ...init, '--workers', '0', '--set', 'optimizer.learningRate=1e-30'),
+    train('alone', ...init, '--workers', '0'),
+    train('together', ...init, '--workers', '2'),
+  ]);
+  expect(start).toBe(saved);
+  expect(alone).not.toBe(start);
+  expect(together).toBe(alone);
 });

@@ -1,10 +1,8 @@
 // What a run leaves behind and prints: files that others read, under names and in forms that must not change.
-import { spawnSync } from 'node:child_process';
-import type { SpawnSyncReturns } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { PROGRAM, runCli } from '../helpers/cli.ts';
+import { runCli } from '../helpers/cli.ts';
 import { hashSavedWeights, readRecords, readSummary } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 
@@ -205,61 +203,5 @@ describe('a config', () => {
     expect(stdout).toMatch(/^worker {3}up to \d+\.\d KiB with one thread: /m);
     expect(stdout).toMatch(/^here {5}up to \d+\.\d MiB in all: Node\.js 160\.0 MiB, /m);
     expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
-  });
-});
-
-describe('stdout', () => {
-  /** Runs a command whose stdout is a redirection of the shell's, such as `> FILE`. */
-  function runInto(redirection: string, args: readonly string[], cwd: string): SpawnSyncReturns<string> {
-    const command = `"$@" ${redirection}`;
-    return spawnSync('bash', ['-o', 'pipefail', '-c', command, 'bash', process.execPath, PROGRAM, ...args], {
-      cwd,
-      encoding: 'utf8',
-      env: { PATH: process.env['PATH'], LOCKSTEP_LOG_LEVEL: 'warn' },
-    });
-  }
-
-  it.skipIf(!fs.existsSync('/dev/full'))(
-    'that cannot be written is an error in words, and one whose reader has left is none',
-    async () => {
-      const cwd = tableRun();
-      await train(cwd, '--workers', '0');
-      const commands = [
-        ['train', 'table.yaml', '--print-config'],
-        ['evaluate', 'run', '--json'],
-        ['--version'],
-      ];
-      for (const args of commands) {
-        const full = runInto('> /dev/full', args, cwd);
-        expect({ args, status: full.status }).toEqual({ args, status: 1 });
-        expect(full.stderr).toMatch(
-          /(^|\n)error\[E_OUTPUT\]: cannot write to stdout: no space left\n {2}help: [^\n]+\n$/,
-        );
-        const left = runInto('| true', args, cwd);
-        expect({ args, status: left.status }).toEqual({ args, status: 0 });
-        expect(left.stderr).not.toMatch(/error|EPIPE/i);
-      }
-    },
-  );
-});
-
-describe('a saved model', () => {
-  it('is where a run with model.init starts, whoever computes', async () => {
-    const cwd = tableRun({ epochs: 1 });
-    const { directory } = await train(cwd, '--workers', '0');
-    const trainFurther = async (into: string, ...flags: string[]): Promise<string> => {
-      const init = ['--set', 'model.init=run/model/model.safetensors', '--run-dir', into];
-      expect((await runCli(['train', 'table.yaml', ...init, ...flags], { cwd })).exitCode).toBe(0);
-      return readSummary(path.join(cwd, into)).weightsSha256;
-    };
-    // Steps too small to change any f32 that is not 0 show what the run started from.
-    const [start, alone, together] = await Promise.all([
-      trainFurther('start', '--workers', '0', '--set', 'optimizer.learningRate=1e-30'),
-      trainFurther('alone', '--workers', '0'),
-      trainFurther('together', '--workers', '2'),
-    ]);
-    expect(start).toBe(readSummary(directory).weightsSha256);
-    expect(alone).not.toBe(start);
-    expect(together).toBe(alone);
   });
 });
