@@ -1,6 +1,6 @@
 // Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and what `npm test`
 // leaves out and CI runs: faults that take root or patience (`npm run test:faults`), other versions of Node.js and
-// other processors (`test:platforms`), trainings at full size and examples (`test:full`).
+// other processors (`test:platforms`), trainings at full size, examples and more runs for equal bits (`test:full`).
 // `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
@@ -96,6 +96,7 @@ export default defineConfig({
           name: 'full',
           include: ['test/full/**/*.test.ts'],
           testTimeout: 60_000,
+          maxWorkers: 2,
           maxWorkers: 1,
           sequence: { groupOrder: 4 },
         },
