@@ -97,7 +97,6 @@ export default defineConfig({
           include: ['test/full/**/*.test.ts'],
           testTimeout: 60_000,
           maxWorkers: 2,
-          maxWorkers: 1,
           sequence: { groupOrder: 4 },
         },
       },
