@@ -64,6 +64,21 @@ export class RoundDriver {
     return [...reported, ...this.tell({ type: 'rangeFinished', worker, round, attempt })];
   }
 
+  /** A worker says that it cannot compute a range. */
+  fail(worker: number, attempt: number, { isOutOfMemory = false, round = this.round } = {}): RoundCommand[] {
+    return this.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
+  }
+
+  /** The first step, of two leaves: worker 1 computes that of worker 2 as well, which owes its range 2 from then on. */
+  endWithoutSecond(): void {
+    this.start(2);
+    this.nowMs = 10;
+    this.answer(1, 1, LEAF(0));
+    this.nowMs = 1_000;
+    this.tell({ type: 'tick' });
+    this.answer(1, 3, LEAF(1));
+  }
+
   #reportLast(worker: number, attempt: number): RoundCommand[] {
     const last = this.#last.get(worker);
     if (!last || last.attempt === attempt) return [];

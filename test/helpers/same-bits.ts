@@ -3,12 +3,15 @@ import path from 'node:path';
 import { expect } from 'vitest';
 import { inPairs, runCli } from './cli.ts';
 import { readBits } from './run-records.ts';
+import { TABLE_CONFIG } from './table-run.ts';
 
 /** The flags of `lockstep train` that say who computes, `--` left out. */
 export type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;
 type Bits = ReturnType<typeof readBits>;
 
 const IN_PROCESS: Workforce = 'workers 0';
+/** Plots take longer than the training here, and the less is measured, the less is plotted. */
+export const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
 /** Where the workforce trains. */
 export function runDirectory(cwd: string, workforce: Workforce): string {

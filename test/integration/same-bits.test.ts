@@ -5,13 +5,10 @@ import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { EVERY_LAYER, EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts';
 import { readSummary } from '../helpers/run-records.ts';
-import { expectSameBits, runDirectory } from '../helpers/same-bits.ts';
+import { expectSameBits, FEW_PLOTS, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
-import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
+import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
-
-/** Plots take longer than the training here, and the less is measured, the less is plotted. */
-const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
 describe('weights, losses and metrics are the same bits', () => {
   it('of images, where batches and shards differ in size', async () => {

@@ -29,19 +29,9 @@ test('only the leaves are named that all failed on', () => {
 });
 
 describe('leaves that nobody can compute', () => {
-  const fail = (
-    driver: RoundDriver,
-    worker: number,
-    attempt: number,
-    isOutOfMemory = false,
-  ): RoundCommand[] => {
-    const { round } = driver;
-    return driver.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
-  };
-
   /** A worker fails on its range, and comes back. */
   const failAndReturn = (driver: RoundDriver, worker: number, attempt: number): RoundCommand[] => {
-    const commands = fail(driver, worker, attempt);
+    const commands = driver.fail(worker, attempt);
     expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a range' });
     return [...commands, ...driver.join(worker)];
   };
@@ -51,10 +41,10 @@ describe('leaves that nobody can compute', () => {
   test('are tried by the coordinator when three different workers failed on them, and then given up', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
-    expect(fail(driver, 1, 1)).toContainEqual(assign(2, 2, 0, 1));
-    expect(fail(driver, 2, 2)).toContainEqual(assign(3, 3, 0, 1));
-    expect(ofType(fail(driver, 3, 3), 'assign')).toEqual([assign(0, 4, 0, 1)]);
-    expect(fail(driver, 0, 4)).toEqual([{ ...hopeless, cause: 'failed', message }]);
+    expect(driver.fail(1, 1)).toContainEqual(assign(2, 2, 0, 1));
+    expect(driver.fail(2, 2)).toContainEqual(assign(3, 3, 0, 1));
+    expect(ofType(driver.fail(3, 3), 'assign')).toEqual([assign(0, 4, 0, 1)]);
+    expect(driver.fail(0, 4)).toEqual([{ ...hopeless, cause: 'failed', message }]);
   });
 
   test('are tried when the only worker failed three times', () => {
@@ -66,7 +56,7 @@ describe('leaves that nobody can compute', () => {
     // Whoever has failed on it is not asked again, however long that takes.
     driver.nowMs = 30_000;
     expect(driver.tell({ type: 'tick' })).toEqual([]);
-    expect(ofType(fail(driver, 0, 4), 'giveUp')).toHaveLength(1);
+    expect(ofType(driver.fail(0, 4), 'giveUp')).toHaveLength(1);
   });
 
   test('are given up at once when two processes were seen to end for lack of memory, which could end the coordinator too', () => {
@@ -83,11 +73,11 @@ describe('leaves that nobody can compute', () => {
   test('are tried at the second word of a lack of memory', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
-    fail(driver, 1, 1, true);
+    driver.fail(1, 1, { isOutOfMemory: true });
     driver.answerAll(assign(2, 2, 2, 4), 6);
     driver.finish(2, 2);
-    expect(ofType(fail(driver, 2, 4, true), 'assign')).toContainEqual(assign(0, 6, 0, 1));
-    expect(fail(driver, 0, 6)).toEqual([{ ...hopeless, cause: 'outOfMemory', message }]);
+    expect(ofType(driver.fail(2, 4, { isOutOfMemory: true }), 'assign')).toContainEqual(assign(0, 6, 0, 1));
+    expect(driver.fail(0, 6)).toEqual([{ ...hopeless, cause: 'outOfMemory', message }]);
   });
 
   test('are tried when eight processes were lost with them, but not for one that comes and goes', () => {
@@ -104,15 +94,15 @@ describe('leaves that nobody can compute', () => {
     driver.join(27);
     expect(driver.lose(27)).toEqual([assign(0, 28, 0, 1)]);
     const lost = '8 workers were lost while they had them; nor can the coordinator: trap';
-    expect(fail(driver, 0, 28)).toEqual([{ ...hopeless, cause: 'lost', message: lost }]);
+    expect(driver.fail(0, 28)).toEqual([{ ...hopeless, cause: 'lost', message: lost }]);
   });
 
   test('are part of the round if the coordinator can compute them, and are held against nobody', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(3);
-    fail(driver, 1, 1, true);
+    driver.fail(1, 1, { isOutOfMemory: true });
     expect(driver.join(2)).toEqual([assign(2, 2, 0, 3)]);
-    expect(ofType(fail(driver, 2, 2, true), 'assign')).toEqual(
+    expect(ofType(driver.fail(2, 2, { isOutOfMemory: true }), 'assign')).toEqual(
       [3, 4, 5].map((id) => assign(0, id, id - 3, id - 2)),
     );
     expect(driver.join(3)).toEqual([]);
@@ -124,21 +114,23 @@ describe('leaves that nobody can compute', () => {
   test('are named as the one that the coordinator cannot compute', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(3);
-    fail(driver, 1, 1, true);
+    driver.fail(1, 1, { isOutOfMemory: true });
     driver.join(2);
-    fail(driver, 2, 2, true);
+    driver.fail(2, 2, { isOutOfMemory: true });
     driver.answer(0, 3, LEAF(0));
     driver.finish(0, 3);
-    expect(fail(driver, 0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
+    expect(driver.fail(0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
   });
 
   test('are not tried where they have come from somebody', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(2);
     driver.answer(1, 1, LEAF(0));
-    fail(driver, 2, 2, true);
+    driver.fail(2, 2, { isOutOfMemory: true });
     expect(
-      ofType(fail(driver, 3, 3, true), 'assign').map((given) => 'worker' in given && given.worker),
+      ofType(driver.fail(3, 3, { isOutOfMemory: true }), 'assign').map(
+        (given) => 'worker' in given && given.worker,
+      ),
     ).not.toContain(0);
   });
 });
@@ -151,8 +143,7 @@ describe('a process that fails on every range', () => {
       RoundCommand,
       { type: 'assign' }
     >[];
-    const failure = { round: driver.round, attempt: given?.attempt ?? 0, message: 'trap' };
-    return driver.tell({ type: 'rangeFailed', worker, ...failure, isOutOfMemory: false });
+    return driver.fail(worker, given?.attempt ?? 0);
   };
 
   test('is sent away at each, and at the fifth in a row for good, without the run going back', () => {
@@ -179,15 +170,9 @@ describe('a process that fails on every range', () => {
 
   test('gets nothing more, although it stays and says that it failed on what it owed from an earlier round', () => {
     const driver = new RoundDriver();
+    driver.endWithoutSecond();
     driver.start(2);
-    driver.nowMs = 10;
-    driver.answer(1, 1, LEAF(0));
-    driver.nowMs = 1_000;
-    driver.tell({ type: 'tick' });
-    driver.answer(1, 3, LEAF(1));
-    driver.start(2);
-    const failure = { worker: 2, round: 1, attempt: 2, message: 'trap', isOutOfMemory: false };
-    expect(driver.tell({ type: 'rangeFailed', ...failure })).toContainEqual({
+    expect(driver.fail(2, 2, { round: 1 })).toContainEqual({
       type: 'evict',
       worker: 2,
       reason: 'failed on a range',

@@ -68,13 +68,6 @@ describe('leaves on which every idle worker has failed', () => {
   test('wait for a busy one that has not', () => {
     driver.join(2);
     driver.start(2);
-    const failed = {
-      type: 'rangeFailed',
-      worker: 1,
-      round: driver.round,
-      message: 'no',
-      isOutOfMemory: false,
-    } as const;
-    expect(driver.tell({ ...failed, attempt: 1 })).toContainEqual(assign(2, 3, 0, 1));
+    expect(driver.fail(1, 1)).toContainEqual(assign(2, 3, 0, 1));
   });
 });

@@ -111,12 +111,7 @@ describe('who computes what', () => {
 
   test('a worker that reports on a late copy between two rounds is asked again in the next', () => {
     const driver = new RoundDriver();
-    driver.start(2);
-    driver.nowMs = 10;
-    driver.answer(1, 1, LEAF(0));
-    driver.nowMs = 1_000;
-    driver.tell({ type: 'tick' });
-    driver.answer(1, 3, LEAF(1));
+    driver.endWithoutSecond();
     driver.answer(2, 2, LEAF(1));
     driver.finish(2, 2, 1);
     expect(
@@ -360,12 +355,7 @@ describe('who breaks the protocol', () => {
 
   test('reports for nobody else', () => {
     const driver = new RoundDriver();
-    driver.start(2);
-    driver.nowMs = 10;
-    driver.answer(1, 1, LEAF(0));
-    driver.nowMs = 1_000;
-    driver.tell({ type: 'tick' });
-    driver.answer(1, 3, LEAF(1));
+    driver.endWithoutSecond();
     driver.start(2);
     driver.answer(1, 4, { level: 1, index: 0 });
     driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2 });

@@ -49,8 +49,7 @@ describe('an audit', () => {
   test('does not ask a worker that failed on the leaves', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
-    const failure = { message: 'trap', isOutOfMemory: false };
-    driver.tell({ type: 'rangeFailed', worker: 1, round: 1, attempt: 1, ...failure });
+    driver.fail(1, 1);
     const commands = driver.answer(2, 2, LEAF(0));
     expect(ofType(commands, 'assign')).toEqual([]);
     expect(ofType(commands, 'judge')).toHaveLength(1);
@@ -157,8 +156,7 @@ describe('a liar', () => {
   test('does not have it forgotten who failed on which leaves', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
-    const failure = { message: 'trap', isOutOfMemory: false };
-    driver.tell({ type: 'rangeFailed', worker: 1, round: 1, attempt: 1, ...failure });
+    driver.fail(1, 1);
     driver.answer(2, 2, LEAF(0), 'NaN', false);
     expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
   });
@@ -194,11 +192,8 @@ describe('a liar', () => {
       driver.answer(worker, worker, LEAF(0), 'NaN', false);
       driver.judged(LEAF(0));
     }
-    const failure = { round: driver.round, attempt: 17, message: 'trap', isOutOfMemory: false };
     const message = 'the round began 16 times: a worker was wrong; nor can the coordinator: trap';
-    expect(driver.tell({ type: 'rangeFailed', worker: 0, ...failure })).toEqual([
-      { type: 'giveUp', from: 0, to: 1, cause: 'dishonest', message },
-    ]);
+    expect(driver.fail(0, 17)).toEqual([{ type: 'giveUp', from: 0, to: 1, cause: 'dishonest', message }]);
   });
 });
 
