@@ -7,7 +7,7 @@ import { readToken } from '../src/protocol/token.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { dryRun } from '../coordinator/dry-run.ts';
 import { runTraining } from '../coordinator/run.ts';
-import { localWorkforce } from '../coordinator/start-compute.ts';
+import { localWorkforce, numLocalWorkers } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
 import { printData, printJson, printText } from './data-output.ts';
 import { createRuntime } from './runtime.ts';
@@ -41,7 +41,7 @@ export interface CoordinatorArguments extends RunArguments {
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
   const workforce = localWorkforce(args.workers, args.threads, program);
-  await runCommand(config, args, () => workforce, workforce.kind === 'inProcess');
+  await runCommand(config, args, () => workforce, numLocalWorkers(workforce));
 }
 
 /** Trains with workers that join over the network. */
@@ -58,7 +58,7 @@ async function runCommand(
   path: string,
   args: RunArguments,
   chooseWorkforce: (runtime: Runtime) => Workforce,
-  computesHere = false,
+  localWorkers?: number,
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
   const { config } = await loadConfig({ path, overrides: args.set });
@@ -71,7 +71,7 @@ async function runCommand(
   };
   if (args.dryRun) {
     const warn = (message: string): void => runtime.log.warn(message);
-    const plan = await dryRun({ config, ...resuming, computesHere, warn });
+    const plan = await dryRun({ config, ...resuming, localWorkers, warn });
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);

@@ -13,14 +13,14 @@ export interface DryRunOptions {
   readonly runDirectory: string | undefined;
   readonly resume: string | undefined;
   readonly allowOlder: boolean;
-  readonly computesHere: boolean;
+  readonly localWorkers: number | undefined;
   readonly warn: (message: string) => void;
 }
 
 /** The plan of the run, in words. @throws LockstepError for all that the run would be refused for. */
 export async function dryRun({ config, warn, ...options }: DryRunOptions): Promise<string> {
-  const { allowOlder, computesHere, resume, runDirectory } = options;
-  const prepared = await prepareRun(config, warn, { computesHere });
+  const { allowOlder, localWorkers, resume, runDirectory } = options;
+  const prepared = await prepareRun(config, warn, { localWorkers });
   const state = await initialState(prepared);
   if (resume === undefined) return describePlan(prepared);
   const source = await findResumeSource({ resume, runDirectory, name: config.name });

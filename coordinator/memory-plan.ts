@@ -1,7 +1,9 @@
 // What a run takes of the memory of its processes, at most, and for how many sums of gradients that leaves room: said by
 // --dry-run, refused while preparing where it is too much, and kept to by who hands out ranges.
+import os from 'node:os';
 import { MAX_QUEUED_SAVES } from '../src/checkpoint/save-queue.ts';
 import type { Config } from '../src/config/schema.ts';
+import { countOf } from '../src/data/data-error.ts';
 import { blobByteLength } from '../src/data/dataset.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
@@ -26,7 +28,7 @@ export type MemoryUses = Readonly<Record<string, number>>;
 
 /** See the head of this file. */
 export interface MemoryPlan {
-  /** In the WebAssembly memory of a worker with one thread; undefined where there is none. */
+  /** Of a worker with one thread, in all; undefined where there is none. */
   readonly worker: MemoryUses | undefined;
   /** In the WebAssembly memory of this process... */
   readonly here: MemoryUses;
@@ -40,7 +42,7 @@ export interface MemoryPlan {
 /** Versions of the weights that wait for sockets: the current one, the next, and what a slow worker has not read. */
 const QUEUED_VERSIONS = 3;
 /** Of Node.js with this program, and of what it makes and throws away. */
-const PROGRAM_BYTES = 160 * 2 ** 20;
+const PROGRAM_BYTES = 224 * 2 ** 20;
 /** Tables of kernels, ends of regions, rows of a pass, leaves of an evaluation while they are looked at. */
 const SMALL_BYTES = 8 * 2 ** 20;
 
@@ -72,7 +74,39 @@ export function planMemory(run: PlannedRun, computesHere: boolean): MemoryPlan {
   const here = { ...state, ...sumUses(run, numSums) };
   requireFit('the coordinator', here, 'use fewer units, or an optimizer that keeps less');
   const toBeSent = { 'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients };
-  return { worker, here, beside: { ...beside, ...toBeSent }, room: { here: numSums, ofRange }, wantedSums };
+  return {
+    worker: { ...worker, 'Node.js': PROGRAM_BYTES },
+    here,
+    beside: { ...beside, ...toBeSent },
+    room: { here: numSums, ofRange },
+    wantedSums,
+  };
+}
+
+/** Warns where the processes on this machine may take more memory than it has: the system would end one of them. */
+export function warnOfMemory(
+  { worker, here, beside }: MemoryPlan,
+  localWorkers: number,
+  warn: (message: string) => void,
+): void {
+  const own = totalOf(here) + totalOf(beside);
+  const ofWorker = worker ? totalOf(worker) : 0;
+  const total = own + localWorkers * ofWorker;
+  const machine = machineBytes();
+  if (total <= machine) return;
+  const parts = localWorkers
+    ? ` (${formatBytes(own)} here, ${formatBytes(ofWorker)} in each of ${countOf(localWorkers, 'worker')})`
+    : '';
+  const less = localWorkers > 1 ? 'fewer --workers or fewer units' : 'fewer units';
+  warn(
+    `the run may need up to ${formatBytes(total)} of memory${parts}, but this machine has ${formatBytes(machine)}: if that runs out, the system swaps or kills a process; ${less} would need less`,
+  );
+}
+
+/** What this process and its children may have: all of the machine, or what its container is given. */
+function machineBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem();
 }
 
 /** Bytes of all. */

@@ -12,7 +12,7 @@ import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
 import type { Listener } from './listener.ts';
 import { checkpointBytes } from './memory-plan.ts';
-import { openPort, startCompute } from './start-compute.ts';
+import { numLocalWorkers, openPort, startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
 import { openRunDirectory } from './output/run-directory.ts';
@@ -77,8 +77,10 @@ async function runOn(
   startedMs: number,
 ): Promise<FinishedRun> {
   const { arrays, config, log, resume, signal, workforce } = options;
-  const computesHere = workforce.kind === 'inProcess';
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, computesHere });
+  const prepared = await prepareRun(config, (message) => log.warn(message), {
+    arrays,
+    localWorkers: numLocalWorkers(workforce),
+  });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });

@@ -47,6 +47,12 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
   return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
 }
 
+/** Those that run on this machine, 0 where this process computes; undefined where they join over the network. */
+export function numLocalWorkers(workforce: Workforce): number | undefined {
+  if (workforce.kind === 'network') return undefined;
+  return workforce.kind === 'local' ? workforce.workers : 0;
+}
+
 /** Something that happened to the roster, for `events.jsonl`. */
 export type RosterEvent =
   | {

@@ -1,6 +1,7 @@
 // What a run may take of memory: counted at most, refused where it is too much, and cut to what finds room.
+import os from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { planMemory, totalOf } from '../../coordinator/memory-plan.ts';
+import { planMemory, totalOf, warnOfMemory } from '../../coordinator/memory-plan.ts';
 import type { MemoryPlan } from '../../coordinator/memory-plan.ts';
 import { prepareRun } from '../../coordinator/prepare.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
@@ -57,6 +58,30 @@ describe('the memory plan', () => {
     expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofRange: 0 } });
     expect(here).toHaveProperty(['packed weights']);
     expect(here).toHaveProperty(['1 sum of gradients']);
+  });
+});
+
+describe('a run that may take more memory than the machine has', () => {
+  const warningsOf = (localWorkers: number, bytesHere: number): string[] => {
+    const warnings: string[] = [];
+    const plan = { worker: { activations: GIB }, here: { sums: bytesHere }, beside: { dataset: GIB } };
+    warnOfMemory({ ...plan, room: { here: 1, ofRange: 1 }, wantedSums: 1 }, localWorkers, (warning) =>
+      warnings.push(warning),
+    );
+    return warnings;
+  };
+
+  it('is warned of, with what each process may take', () => {
+    expect(warningsOf(8000, GIB)).toEqual([
+      expect.stringMatching(
+        /^the run may need up to 7.8 TiB of memory \(2.0 GiB here, 1.0 GiB in each of 8,000 workers\), but this machine has [\d.]+ GiB: .* fewer --workers or fewer units would need less$/,
+      ),
+    ]);
+    expect(warningsOf(0, os.totalmem())).toEqual([expect.not.stringContaining('workers')]);
+  });
+
+  it('is not warned of where it fits', () => {
+    expect(warningsOf(0, 0)).toEqual([]);
   });
 });
 
