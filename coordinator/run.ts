@@ -5,7 +5,6 @@ import { formatConfigYaml } from '../src/config/format.ts';
 import type { ArraySets } from '../src/data/arrays.ts';
 import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
-import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import { closeAll } from './close-all.ts';
@@ -92,15 +91,9 @@ async function runOn(
     bytesNeeded: bytesNeeded(prepared),
   });
   try {
-    const lock = await lockRunDirectory(directory.path);
-    try {
-      return await runIn(directory, { options, listener, prepared, state, source, startedMs });
-    } finally {
-      lock.release();
-    }
-  } catch (error) {
-    await directory.discard();
-    throw error;
+    return await runIn(directory, { options, listener, prepared, state, source, startedMs });
+  } finally {
+    await directory.close();
   }
 }
 

@@ -1,8 +1,11 @@
 // The directory that holds everything one run leaves behind: its layout, and the checks that it can be written
 // before any training time is spent.
+import { randomBytes } from 'node:crypto';
 import { existsSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { lockRunDirectory } from '../../src/checkpoint/run-lock.ts';
+import type { RunLock } from '../../src/checkpoint/run-lock.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
 import { makeDirectory } from '../../src/make-directory.ts';
@@ -27,13 +30,19 @@ export interface RunDirectoryOptions {
   readonly startedAt?: Date | undefined;
 }
 
+/** Each is lost to a run that removed the directory: so many are lost to none. */
+const ENTER_ATTEMPTS = 10;
+
 /** Of checkpoints, in a run's directory. */
 export const CHECKPOINTS_FOLDER = 'checkpoints';
 
 /** How a run's directory came to be. */
 interface RunDirectoryOrigin {
-  /** Directories made for it, the outermost first. */
+  readonly lock: RunLock;
+  /** Made for it, the outermost first: the directory with those above it... */
   readonly made: readonly string[];
+  /** ...and its folders. */
+  readonly folders: readonly string[];
   /** Where `latest` is to lead to it; undefined for a directory of the user's choice. */
   readonly parent: string | undefined;
 }
@@ -49,10 +58,11 @@ export class RunDirectory {
   readonly plotsPath: string;
   readonly modelPath: string;
   readonly checkpointsPath: string;
-  readonly #origin: RunDirectoryOrigin;
+  /** Undefined where a run is only read. */
+  readonly #origin: RunDirectoryOrigin | undefined;
   #isLatest = false;
 
-  constructor(directory: string, origin: RunDirectoryOrigin = { made: [], parent: undefined }) {
+  constructor(directory: string, origin?: RunDirectoryOrigin) {
     this.#origin = origin;
     this.path = directory;
     this.configPath = path.join(directory, 'config.yaml');
@@ -83,15 +93,17 @@ export class RunDirectory {
 
   /** Has `runs/latest` lead here: now there is a checkpoint or a model that can be used. */
   becomeLatest(): void {
-    const { parent } = this.#origin;
+    const parent = this.#origin?.parent;
     if (parent === undefined || this.#isLatest) return;
     this.#isLatest = true;
     linkLatest(parent, path.basename(this.path));
   }
 
-  /** Leaves no trace of a run that has not begun: removes the directories made for it that are empty. */
-  async discard(): Promise<void> {
-    if (!(await exists(this.logPath))) await removeEmpty(this.#origin.made);
+  /** Gives the directory free; of a run that has not begun no trace is left. */
+  async close(): Promise<void> {
+    if (!this.#origin) return;
+    if (await exists(this.logPath)) this.#origin.lock.release();
+    else await discard(this.#origin);
   }
 
   /** The resolved config, as YAML text. @throws LockstepError (exit 4) if the disk refuses it. */
@@ -106,31 +118,72 @@ export class RunDirectory {
 }
 
 /**
- * Makes (or, when resuming, enters) a run's directory and its folders.
- * Throws E_RUN_EXISTS if it holds another run or files that a run would overwrite, E_RUN_DIR if it cannot be written.
+ * Makes (or, when resuming, enters) a run's directory, takes its lock, and makes its folders.
+ * Throws E_RUN_EXISTS if it holds another run or files that a run would overwrite, E_RUN_IN_USE if another run has it,
+ * E_RUN_DIR if it cannot be written.
  */
 export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
-  if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
-  const intended = directory ?? path.join(parent, `${timestamp(startedAt)}-${options.name}`);
-  const made: string[] = [];
+  const wanted = directory ?? path.join(parent, `${timestamp(startedAt)}-${options.name}`);
+  const requireFree = async (): Promise<void> => {
+    if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
+  };
+  await requireFree();
+  const { place, made, lock } = await enter(wanted, directory === undefined);
+  const folders: string[] = [];
+  const origin = { lock, made, folders, parent: directory === undefined ? parent : undefined };
   try {
-    const place = directory ?? (await makeFreshDirectory(intended, made));
-    const origin = { made, parent: directory === undefined ? parent : undefined };
+    // Another run may have been here, and ended, since.
+    await requireFree();
     const run = new RunDirectory(place, origin);
-    for (const folder of [run.path, run.plotsPath, run.modelPath, run.checkpointsPath]) {
-      made.push(...(await makeDirectory(folder)));
+    for (const folder of [run.plotsPath, run.modelPath, run.checkpointsPath]) {
+      folders.push(...(await makeDirectory(folder)));
     }
-    await probe(run.path);
     await requireSpace(run.path, bytesNeeded);
     return run;
   } catch (error) {
-    await removeEmpty(made);
-    if (error instanceof LockstepError) throw error;
-    // The path of any other failure may be that of a temporary file.
-    const inTheWay = systemErrorCode(error) === 'EEXIST' ? (error as NodeJS.ErrnoException).path : undefined;
-    throw unwritable(inTheWay ?? intended, error);
+    await discard(origin);
+    throw refusal(wanted, error);
   }
+}
+
+type Entered = Pick<RunDirectoryOrigin, 'lock' | 'made'> & { readonly place: string };
+
+/** Makes the directory, if need be, and takes its lock. */
+async function enter(wanted: string, isFresh: boolean): Promise<Entered> {
+  for (let attempt = 1; ; attempt++) {
+    const made: string[] = [];
+    try {
+      const place = isFresh ? await makeFreshDirectory(wanted, made) : wanted;
+      if (!isFresh) made.push(...(await makeDirectory(wanted)));
+      await probe(place);
+      return { place, made, lock: await lockRunDirectory(place) };
+    } catch (error) {
+      await removeEmpty(made);
+      if (hasVanished(error) && attempt < ENTER_ATTEMPTS) continue;
+      throw refusal(wanted, error);
+    }
+  }
+}
+
+/** Another run has made the directory too, and removes it in this moment: it is there, and then it is not. */
+function hasVanished(error: unknown): boolean {
+  const code = systemErrorCode(error instanceof LockstepError ? error.cause : error);
+  return code === 'ENOENT' || code === 'EEXIST';
+}
+
+/** Only what this run has made and nobody has entered since: once the lock is gone, the folders may be another's. */
+async function discard({ lock, made, folders }: RunDirectoryOrigin): Promise<void> {
+  await removeEmpty(folders);
+  lock.release();
+  await removeEmpty(made);
+}
+
+function refusal(wanted: string, error: unknown): LockstepError {
+  if (error instanceof LockstepError) return error;
+  // The path of any other failure may be that of a temporary file.
+  const inTheWay = systemErrorCode(error) === 'EEXIST' ? (error as NodeJS.ErrnoException).path : undefined;
+  return unwritable(inTheWay ?? wanted, error);
 }
 
 async function refuseOccupied(run: RunDirectory): Promise<void> {
@@ -175,7 +228,7 @@ async function makeFreshDirectory(wanted: string, made: string[]): Promise<strin
 
 /** mkdir succeeds on directories that exist but are read-only, so write something. */
 async function probe(directory: string): Promise<void> {
-  const file = path.join(directory, '.probe');
+  const file = path.join(directory, `.probe.${randomBytes(6).toString('hex')}`);
   await writeFileDurably(file, 'x');
   await fs.rm(file);
 }

@@ -22,6 +22,14 @@ async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, '
   return { code: error.code, message: error.message, help: error.help };
 }
 
+/** Of the refusal, or "none". */
+function codeOf(attempt: Promise<unknown>): Promise<string> {
+  return attempt.then(
+    () => 'none',
+    (error: unknown) => (error as LockstepError).code,
+  );
+}
+
 describe('openRunDirectory', () => {
   test.each(['output.log', 'metrics.jsonl', 'events.jsonl'])(
     'says so where a %s is no file',
@@ -41,7 +49,7 @@ describe('openRunDirectory', () => {
   test('names a directory by time and run, with its folders', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
-    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'model', 'plots']);
+    expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'lock', 'model', 'plots']);
   });
 
   test('has a link lead to the run that began last, of those that have something to use', async () => {
@@ -62,18 +70,41 @@ describe('openRunDirectory', () => {
     expect(latest()).toBe('20261102-090502-house-2');
   });
 
-  test('is discarded without a trace, unless the run has begun or the user has put something there', async () => {
+  test('leaves no trace when it is closed, unless the run has begun or the user has put something there', async () => {
     const directory = path.join(root, 'deep', 'mine');
-    await (await openRunDirectory({ name: 'house', directory })).discard();
+    await (await openRunDirectory({ name: 'house', directory })).close();
     expect(fs.readdirSync(root)).toEqual([]);
     const begun = await openRunDirectory({ name: 'house', directory });
     fs.writeFileSync(begun.logPath, '');
-    await begun.discard();
+    await begun.close();
     expect(fs.readdirSync(directory).sort()).toEqual(['checkpoints', 'model', 'output.log', 'plots']);
     fs.rmSync(begun.logPath);
     fs.writeFileSync(path.join(directory, 'plots', 'mine'), '');
-    await begun.discard();
+    await begun.close();
     expect(fs.readdirSync(directory)).toEqual(['plots']);
+  });
+
+  test('gives a directory that several want at once to one, whose folders stay, and tells the others', async () => {
+    for (let round = 0; round < 30; round++) {
+      const directory = path.join(root, `deep-${round}`, 'mine');
+      const attempts = Array.from({ length: 4 }, () => openRunDirectory({ name: 'house', directory }));
+      const codes = await Promise.all(attempts.map(codeOf));
+      expect(codes.sort()).toEqual([...Array<string>(3).fill('E_RUN_IN_USE'), 'none']);
+      expect(fs.readdirSync(directory).sort()).toEqual(['checkpoints', 'lock', 'model', 'plots']);
+    }
+  });
+
+  test('takes a directory that another run, which fails, removes meanwhile', async () => {
+    for (let round = 0; round < 30; round++) {
+      const directory = path.join(root, `deep-${round}`, 'mine');
+      const failing = openRunDirectory({ name: 'house', directory, bytesNeeded: 1e18 });
+      const codes = await Promise.all([failing, openRunDirectory({ name: 'house', directory })].map(codeOf));
+      expect([
+        ['E_RUN_DIR', 'none'],
+        ['E_RUN_DIR', 'E_RUN_IN_USE'],
+        ['E_RUN_IN_USE', 'none'],
+      ]).toContainEqual(codes);
+    }
   });
 
   test('keeps runs of the same second apart', async () => {
@@ -102,6 +133,7 @@ describe('openRunDirectory', () => {
   test('refuses a directory that holds a finished run, unless it is resumed', async () => {
     const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
     await run.writeSummary(HOUSE_SUMMARY);
+    await run.close();
     expect(await refusal(openRunDirectory({ name: 'house', directory: run.path }))).toEqual({
       code: 'E_RUN_EXISTS',
       message: `${run.path} holds a finished run`,
@@ -122,7 +154,9 @@ describe('openRunDirectory', () => {
 
   test('takes a directory whose run ended before its first step', async () => {
     const directory = path.join(root, 'b');
-    fs.writeFileSync((await openRunDirectory({ name: 'house', directory })).metricsPath, '');
+    const first = await openRunDirectory({ name: 'house', directory });
+    fs.writeFileSync(first.metricsPath, '');
+    await first.close();
     expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
   });
 
@@ -130,10 +164,9 @@ describe('openRunDirectory', () => {
     const directory = path.join(root, 'mine');
     fs.mkdirSync(directory);
     fs.writeFileSync(path.join(directory, 'table.csv'), '');
-    expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
-    fs.rmSync(path.join(directory, 'checkpoints'), { recursive: true });
-    for (const folder of ['model', 'plots']) fs.rmdirSync(path.join(directory, folder));
-
+    const run = await openRunDirectory({ name: 'house', directory });
+    expect(run.path).toBe(directory);
+    await run.close();
     fs.writeFileSync(path.join(directory, name), 'mine');
     expect(await refusal(openRunDirectory({ name: 'house', directory }))).toEqual({
       code: 'E_RUN_EXISTS',
@@ -173,7 +206,8 @@ describe('openRunDirectory', () => {
 
   test('resuming removes what a killed process left half-written', async () => {
     const directory = path.join(root, 'a');
-    await openRunDirectory({ name: 'house', directory });
+    await (await openRunDirectory({ name: 'house', directory })).close();
+    fs.mkdirSync(directory);
     const leftover = path.join(directory, '.summary.json.0123456789ab.tmp');
     fs.writeFileSync(leftover, '{');
     const resumed = await openRunDirectory({ name: 'house', directory, isResuming: true });
