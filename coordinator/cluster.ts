@@ -132,17 +132,17 @@ export class Cluster implements Compute {
 
   /** A worker has joined. */
   addWorker(session: WorkerSession): void {
-    const { id: worker, instance, name, threads, remoteAddress: address } = session;
+    const { id: worker, instance, name, remoteAddress: address } = session;
     this.#sessions.add(session);
-    this.#handle({ type: 'sessionReady', worker, instance, name, address, threads });
+    this.#handle({ type: 'sessionReady', worker, instance, name, address });
   }
 
   /** A worker is gone: its unfinished leaves go to others. */
-  removeWorker(session: WorkerSession, isPolite: boolean): void {
+  removeWorker(session: WorkerSession): void {
     if (!this.#sessions.remove(session)) return;
     this.#atWork.delete(session);
     const { id: worker, hasAnswered } = session;
-    this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
+    this.#handle({ type: 'sessionLost', worker, hasAnswered });
   }
 
   /** The process of a worker ended for lack of memory. */

@@ -231,7 +231,7 @@ async function sessionContext(
       );
       if (hadJoined && isTold)
         onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
-      cluster.removeWorker(session, isPolite);
+      cluster.removeWorker(session);
     },
   };
 }

@@ -113,13 +113,12 @@ export class CoordinatorMachine {
       if (type === 'admit') return [command, ...this.#tellRound(this.#arrival(command.worker), nowMs)];
       // Who is refused has never been admitted, or was found wrong by the round, which dropped its process itself.
       if (type !== 'supersede') return [command];
-      const lost = { type: 'workerLost', worker: command.worker, isPolite: false } as const;
-      return [command, ...this.#tellRound(lost, nowMs)];
+      return [command, ...this.#tellRound({ type: 'workerLost', worker: command.worker }, nowMs)];
     });
   }
 
   #arrival(worker: number): RoundEvent {
-    const { instance, threads } = this.#ready.get(worker) as ReadyEvent;
-    return { type: 'workerReady', worker, process: instance, threads };
+    const { instance } = this.#ready.get(worker) as ReadyEvent;
+    return { type: 'workerReady', worker, process: instance };
   }
 }

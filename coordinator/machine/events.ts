@@ -44,9 +44,8 @@ export type RoundEvent =
       readonly worker: number;
       /** Its instance, which tells processes apart: sessions of one process are one witness. */
       readonly process: string;
-      readonly threads: number;
     }
-  | { readonly type: 'workerLost'; readonly worker: number; readonly isPolite: boolean }
+  | { readonly type: 'workerLost'; readonly worker: number }
   /** The process of a worker, whose session may be over by now, ended for lack of memory. */
   | { readonly type: 'outOfMemory'; readonly process: string }
   | {
@@ -149,12 +148,10 @@ export type RosterEvent =
       readonly name: string;
       /** Where it comes from. */
       readonly address: string;
-      readonly threads: number;
     }
   | {
       readonly type: 'sessionLost';
       readonly worker: number;
-      readonly isPolite: boolean;
       /** Whether anything has come from it but failures. */
       readonly hasAnswered: boolean;
     }

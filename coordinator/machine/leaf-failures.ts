@@ -25,7 +25,7 @@ export interface Hopeless extends Leaves {
 export interface Failure {
   /** Who: sessions of one process are one worker. */
   readonly process: string;
-  /** All processes that might. */
+  /** All processes that might compute it. */
   readonly others: readonly string[];
   readonly message: string;
   readonly isOutOfMemory: boolean;
@@ -59,7 +59,7 @@ export class LeafFailures {
     );
   }
 
-  /** A worker is gone that had these leaves. */
+  /** A worker is gone that had these leaves, with a goodbye or without. */
   lose(owed: readonly Leaves[], process: string): Hopeless | undefined {
     this.#lost.set(process, owed);
     for (const leaves of owed) this.#forEach(leaves, (record) => record.lost.add(process));

@@ -7,7 +7,6 @@ const SMOOTHING = 0.3;
 const MIN_MEASURED_MS = 0.01;
 
 interface Measured {
-  readonly threads: number;
   /** Rows a millisecond; undefined until it has delivered a range. */
   speed: number | undefined;
   numRanges: number;
@@ -18,29 +17,45 @@ interface Measured {
 /** Speeds of workers. Times are monotonic milliseconds. */
 export class Pace {
   readonly #workers = new Map<number, Measured>();
-  /** Rows a millisecond of one thread; undefined while nobody has delivered any. Kept until someone delivers or leaves. */
-  #meanThreadSpeed: number | undefined;
+  /** Of those who have delivered, in rows a millisecond; undefined while nobody has. Kept until someone delivers or leaves. */
+  #meanSpeed: number | undefined;
 
-  join(worker: number, threads: number, nowMs: number): void {
-    this.#workers.set(worker, { threads, speed: undefined, numRanges: 0, freeSinceMs: nowMs });
+  #firstDeliveryMs = Infinity;
+
+  join(worker: number, nowMs: number): void {
+    this.#workers.set(worker, { speed: undefined, numRanges: 0, freeSinceMs: nowMs });
   }
 
   leave(worker: number): void {
     this.#workers.delete(worker);
-    this.#meanThreadSpeed = this.#measureThreads();
+    this.#meanSpeed = this.#mean();
   }
 
   /** A worker has delivered so many rows, which it was given at `givenMs`. */
   deliver(worker: number, rows: number, givenMs: number, nowMs: number): void {
     const found = this.#workers.get(worker);
     if (!found) return;
-    const measured = rows / Math.max(nowMs - Math.max(givenMs, found.freeSinceMs), MIN_MEASURED_MS);
+    const measured = rows / Math.max(nowMs - this.beganMs(worker, givenMs), MIN_MEASURED_MS);
     // The first range pays for compiling and first touches of memory: the second one replaces it.
     const isCold = found.speed === undefined || found.numRanges === 1;
     found.speed = isCold ? measured : found.speed! + SMOOTHING * (measured - found.speed!);
     found.numRanges++;
+    this.#firstDeliveryMs = Math.min(this.#firstDeliveryMs, nowMs);
     found.freeSinceMs = nowMs;
-    this.#meanThreadSpeed = this.#measureThreads();
+    this.#meanSpeed = this.#mean();
+  }
+
+  /**
+   * A worker gives up a range because its round is over: it was no faster than that. Without this, who delivers once and
+   * then never again would have the largest share of each round.
+   */
+  giveUp(worker: number, rows: number, givenMs: number, nowMs: number): void {
+    const found = this.#workers.get(worker);
+    if (!found) return;
+    const most = rows / Math.max(nowMs - this.beganMs(worker, givenMs), MIN_MEASURED_MS);
+    if (found.speed !== undefined && most < found.speed) found.speed += SMOOTHING * (most - found.speed);
+    found.freeSinceMs = nowMs;
+    this.#meanSpeed = this.#mean();
   }
 
   /** Whether the worker has ever delivered a range. */
@@ -48,30 +63,29 @@ export class Pace {
     return this.#workers.get(worker)?.speed !== undefined;
   }
 
+  /** Whether the worker has delivered nothing, though somebody had when it joined, or when the round began. */
+  isNewcomer(worker: number, roundBeganMs: number): boolean {
+    const { speed, freeSinceMs = 0 } = this.#workers.get(worker) ?? {};
+    return speed === undefined && this.#firstDeliveryMs < Math.max(roundBeganMs, freeSinceMs);
+  }
+
   /** When the worker began, or will have begun, what it was given at `givenMs` and has not delivered. */
   beganMs(worker: number, givenMs: number): number {
     return Math.max(givenMs, this.#workers.get(worker)?.freeSinceMs ?? givenMs);
   }
 
-  /** Rows a millisecond: measured; or by the number of threads, at the mean speed of the measured ones'. */
+  /** Rows a millisecond: measured; or the mean of the others. What a worker says of itself counts for nothing. */
   speedOf(worker: number): number {
-    const { speed, threads } = this.#workers.get(worker) ?? { speed: undefined, threads: 1 };
-    return speed ?? threads * (this.#meanThreadSpeed ?? 1);
+    return this.#workers.get(worker)?.speed ?? this.#meanSpeed ?? 1;
   }
 
   /** Time that the worker needs for so many rows; undefined while nobody has delivered any. */
   expectedMs(worker: number, rows: number): number | undefined {
-    return this.#meanThreadSpeed === undefined ? undefined : rows / this.speedOf(worker);
+    return this.#meanSpeed === undefined ? undefined : rows / this.speedOf(worker);
   }
 
-  #measureThreads(): number | undefined {
-    let threads = 0;
-    let speed = 0;
-    for (const worker of this.#workers.values()) {
-      if (worker.speed === undefined) continue;
-      threads += worker.threads;
-      speed += worker.speed;
-    }
-    return threads === 0 ? undefined : speed / threads;
+  #mean(): number | undefined {
+    const speeds = [...this.#workers.values()].flatMap(({ speed }) => speed ?? []);
+    return speeds.length === 0 ? undefined : speeds.reduce((sum, speed) => sum + speed) / speeds.length;
   }
 }

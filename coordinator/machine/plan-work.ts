@@ -173,15 +173,16 @@ class Planner {
     return this.#admit(copy) ? copy : [];
   }
 
-  /** Gives each sum that wants one a second witness, or the coordinator if no other worker will do. */
+  /** Gives each sum that wants one a second witness, or the coordinator if no worker will do. */
   findWitnesses(): Work {
     const { plan } = this.#now;
     const loads = new Map(this.idle.map((worker) => [worker, 0]));
     const chosen = new Map<number, Range[]>();
     const toJudge: TreeNode[] = [];
     for (const sum of this.#unwitnessed) {
-      if (this.#isBeingWitnessed(sum)) continue;
-      const able = this.#dependable.filter((worker) => this.#canWitness(worker, sum));
+      const asked = this.#askedFor(sum);
+      if (asked.some((worker) => !this.#isLate(worker))) continue;
+      const able = this.#dependable.filter((worker) => this.#canWitness(worker, sum, asked.length > 0));
       const worker = leastOf(able, loads);
       const { from, to } = leavesUnder(sum.node, plan.leafRows.length);
       if (worker !== undefined) {
@@ -194,22 +195,21 @@ class Planner {
     return { ranges: [...chosen.values()].flat(), toJudge };
   }
 
-  #canWitness(worker: number, { node, processes }: Unwitnessed): boolean {
-    const { plan, workers } = this.#now;
+  /** Newcomers, and whoever would take the place of one that hangs, must have delivered: else one after the other may hang. */
+  #canWitness(worker: number, { node, processes }: Unwitnessed, isReplacement: boolean): boolean {
+    const { beganMs, pace, plan, workers } = this.#now;
     const { from } = leavesUnder(node, plan.leafRows.length);
-    return !processes.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
+    const mayHang = pace.isNewcomer(worker, beganMs) || (isReplacement && !pace.isProven(worker));
+    return !mayHang && !processes.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
   }
 
-  /** Whether an attempt under way will confirm the sum in time. */
-  #isBeingWitnessed({ node, processes }: Unwitnessed): boolean {
+  /** Workers of other processes that are to deliver the sum. */
+  #askedFor({ node, processes }: Unwitnessed): number[] {
     const { plan, workers } = this.#now;
     const pieces = Array.from({ length: plan.numPieces }, (_, piece) => sumKey(node, piece));
-    return this.#open.some(
-      ({ worker, due }) =>
-        !processes.has(workers.get(worker) as string) &&
-        pieces.some((key) => due.has(key)) &&
-        !this.#isLate(worker),
-    );
+    const isAsked = ({ worker, due }: Attempt): boolean =>
+      !processes.has(workers.get(worker) as string) && pieces.some((key) => due.has(key));
+    return this.#open.filter(isAsked).map(({ worker }) => worker);
   }
 
   /**
@@ -237,19 +237,8 @@ class Planner {
     return ranges;
   }
 
-  /**
-   * Whether the oldest range that a worker owes ought to be here; those behind it wait for their turn. The coordinator is
-   * not lost without the run, and computes what others failed on.
-   */
   #isLate(worker: number): boolean {
-    const { beganMs, nowMs, pace } = this.#now;
-    if (worker === COORDINATOR.worker) return false;
-    const oldest = this.#open.find((attempt) => attempt.worker === worker);
-    if (!oldest) return false;
-    const expectedMs = pace.expectedMs(worker, oldest.rows);
-    const isFirst = expectedMs === undefined && nowMs - beganMs < UNMEASURED_LATE_MS;
-    const lateMs = Math.max(LATE_FACTOR * (expectedMs ?? 0), LATE_FLOOR_MS);
-    return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
+    return isLate({ ...this.#now, open: this.#open }, worker);
   }
 
   #hasFailed(leaf: number, worker: number): boolean {
@@ -305,6 +294,28 @@ class Planner {
     const chosen = new Set(best);
     return shares.filter((share) => chosen.has(share));
   }
+}
+
+/**
+ * Whether the oldest range that a worker owes in the round ought to be here; those behind it wait for their turn. The
+ * coordinator is not lost without the run, and computes what others failed on.
+ */
+export function isLate(
+  {
+    open,
+    pace,
+    beganMs,
+    nowMs,
+  }: Pick<WorkSituation, 'pace' | 'beganMs' | 'nowMs'> & { readonly open: readonly Attempt[] },
+  worker: number,
+): boolean {
+  if (worker === COORDINATOR.worker) return false;
+  const oldest = open.find((attempt) => attempt.worker === worker);
+  if (!oldest) return false;
+  const expectedMs = pace.expectedMs(worker, oldest.rows);
+  const isFirst = expectedMs === undefined && nowMs - beganMs < UNMEASURED_LATE_MS;
+  const lateMs = Math.max(LATE_FACTOR * (expectedMs ?? 0), LATE_FLOOR_MS);
+  return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
 }
 
 function hasLeaf({ from, to }: Attempt | Range, leaf: number): boolean {

@@ -197,14 +197,14 @@ export class RosterMachine {
   }
 
   #lose(event: Extract<RosterEvent, { type: 'sessionLost' }>, nowMs: number): RosterCommand[] {
-    const { worker, hasAnswered, isPolite } = event;
+    const { worker, hasAnswered } = event;
     const session = this.#sessions.get(worker);
     if (!session) return [];
     this.#sessions.delete(worker);
     const { address, instance } = session;
     const known = this.#instances.get(instance);
     if (hasAnswered && known) known.hasWorked = true;
-    if (!hasAnswered && !isPolite) this.#note('vanishing', address, nowMs);
+    if (!hasAnswered) this.#note('vanishing', address, nowMs);
     return [...this.#admitRested(nowMs), ...this.#count(nowMs)];
   }
 

@@ -28,7 +28,7 @@ import { LeafFailures } from './leaf-failures.ts';
 import type { Hopeless } from './leaf-failures.ts';
 import { findOverdue } from './overdue.ts';
 import { Pace } from './pace.ts';
-import { missingLeaves, planWork } from './plan-work.ts';
+import { isLate, missingLeaves, planWork } from './plan-work.ts';
 import { TrackRecords } from './track-records.ts';
 
 interface Round {
@@ -95,7 +95,7 @@ export class RoundMachine {
         return this.#begin(event.plan, nowMs);
       case 'workerReady':
         this.#workers.set(event.worker, event.process);
-        this.#pace.join(event.worker, event.threads, nowMs);
+        this.#pace.join(event.worker, nowMs);
         return this.#giveWork(nowMs);
       case 'workerLost':
         return this.#loseWorker(event, nowMs);
@@ -153,11 +153,11 @@ export class RoundMachine {
     return this.#round?.number === round && !this.#round.isOver;
   }
 
-  #loseWorker({ worker, isPolite }: EventOf<'workerLost'>, nowMs: number): RoundCommand[] {
+  #loseWorker({ worker }: EventOf<'workerLost'>, nowMs: number): RoundCommand[] {
     const process = this.#workers.get(worker);
     if (process === undefined) return [];
     const owed = this.#removeWorker(worker);
-    const hopeless = isPolite ? undefined : this.#round?.failures.lose(owed, process);
+    const hopeless = this.#round?.failures.lose(owed, process);
     return hopeless ? this.#tryHere(hopeless, nowMs) : this.#giveWork(nowMs);
   }
 
@@ -254,6 +254,7 @@ export class RoundMachine {
     if (isOpen(attempt) && this.#isWanted(attempt)) {
       return [{ type: 'evict', worker, reason: 'finished a range without sending all of its sums' }];
     }
+    if (isOpen(attempt)) this.#pace.giveUp(worker, attempt.rows, attempt.givenMs, nowMs);
     this.#report(attempt);
     return this.#giveWork(nowMs);
   }
@@ -270,12 +271,18 @@ export class RoundMachine {
     }
     const process = this.#workers.get(worker);
     if (process === undefined) return this.#giveWork(nowMs);
-    const others = [...this.#workers.values()];
-    const hopeless = isMissed
-      ? this.#round?.failures.fail(attempt, { ...event, process, others })
-      : undefined;
+    const hopeless =
+      isMissed && this.#round
+        ? this.#round.failures.fail(attempt, { ...event, process, others: this.#notLate(this.#round, nowMs) })
+        : undefined;
     const sentAway = this.#sendAway(event, process);
     return [...sentAway, ...(hopeless ? this.#tryHere(hopeless, nowMs) : this.#giveWork(nowMs))];
+  }
+
+  /** Processes that may still compute something: one that hangs is not waited for. */
+  #notLate({ beganMs }: Round, nowMs: number): string[] {
+    const situation = { open: this.#attempts.open(), pace: this.#pace, beganMs, nowMs };
+    return [...this.#workers].filter(([worker]) => !isLate(situation, worker)).map(([, process]) => process);
   }
 
   /** The worker is through with the range, and may speak of its next one. */

@@ -21,7 +21,7 @@ export class RoundDriver {
   }
 
   join(worker: number, process = `process ${worker}`): RoundCommand[] {
-    return this.tell({ type: 'workerReady', worker, process, threads: 1 });
+    return this.tell({ type: 'workerReady', worker, process });
   }
 
   tell(event: RoundEvent): RoundCommand[] {
@@ -38,7 +38,7 @@ export class RoundDriver {
   }
 
   lose(worker: number): RoundCommand[] {
-    return this.tell({ type: 'workerLost', worker, isPolite: false });
+    return this.tell({ type: 'workerLost', worker });
   }
 
   /** A worker sends a sum, once it has reported on the range that it was at before. */

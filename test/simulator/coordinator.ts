@@ -118,7 +118,7 @@ export class SimulatedCoordinator {
     this.#sessions.set(id, session);
     return {
       receive: (message) => this.#receive(session, message),
-      closed: () => this.#lose(session, false),
+      closed: () => this.#lose(session),
     };
   }
 
@@ -130,14 +130,14 @@ export class SimulatedCoordinator {
     clock.after(TICK_MS, () => this.#tick());
   }
 
-  #lose(session: Session, isPolite: boolean): void {
+  #lose(session: Session): void {
     if (this.#isOver || !this.#sessions.delete(session.id)) return;
     session.wire.drop();
     this.#admitted.delete(session.id);
     this.#atWork.delete(session);
     this.#watch.gone(session.id, this.#options.clock.nowMs);
     const { id: worker, hasAnswered } = session;
-    if (session.isReady) this.#handle({ type: 'sessionLost', worker, isPolite, hasAnswered });
+    if (session.isReady) this.#handle({ type: 'sessionLost', worker, hasAnswered });
   }
 
   #receive(session: Session, message: Upward): void {
@@ -150,7 +150,7 @@ export class SimulatedCoordinator {
       case 'ready':
         return this.#ready(session);
       case 'leave':
-        return this.#lose(session, true);
+        return this.#lose(session);
       case 'sum':
       case 'finished':
       case 'failure':
@@ -182,7 +182,7 @@ export class SimulatedCoordinator {
   #refuseAnswer(session: Session): void {
     session.isLeaving = true;
     this.#options.onUnowed(session.pid ?? 0);
-    this.#options.clock.after(0, () => this.#lose(session, false));
+    this.#options.clock.after(0, () => this.#lose(session));
   }
 
   #welcome(session: Session, pid: number): void {
@@ -198,7 +198,7 @@ export class SimulatedCoordinator {
     this.#pids.set(worker, pid);
     this.#watch.ready(worker, pid, this.#options.clock.nowMs);
     // The names of containers are all the same.
-    const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address, threads: 1 };
+    const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address };
     this.#handle({ type: 'sessionReady', worker, ...who });
   }
 
@@ -289,7 +289,7 @@ export class SimulatedCoordinator {
   /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
   #supersede(worker: number): void {
     const session = this.#forget(worker);
-    if (session) this.#options.clock.after(0, () => this.#lose(session, false));
+    if (session) this.#options.clock.after(0, () => this.#lose(session));
   }
 
   /** Whoever is stuck begins afresh; the machine hears of the end of its session, as of any other. */
@@ -298,14 +298,14 @@ export class SimulatedCoordinator {
     const session = this.#sessions.get(command.worker);
     if (!session) return;
     session.isLeaving = true;
-    this.#options.clock.after(0, () => this.#lose(session, false));
+    this.#options.clock.after(0, () => this.#lose(session));
   }
 
   /** Only for failures: nobody here breaks the protocol. */
   #evict({ worker, reason }: CommandOf<'evict'>): void {
     const session = this.#forget(worker);
     if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
-    this.#options.clock.after(0, () => this.#lose(session, false));
+    this.#options.clock.after(0, () => this.#lose(session));
   }
 
   #refuse(worker: number): void {

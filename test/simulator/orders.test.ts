@@ -22,7 +22,7 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   const work: Work = { ...WORK, numLeaves };
   const machine = new RoundMachine({ share: 0, random: () => 0 });
   for (const worker of order.keys()) {
-    machine.handle({ type: 'workerReady', worker, process: String(worker), threads: 1 }, 0);
+    machine.handle({ type: 'workerReady', worker, process: String(worker) }, 0);
   }
   const leafRows = Array<number>(numLeaves).fill(1);
   const begun = machine.handle(

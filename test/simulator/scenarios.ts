@@ -67,8 +67,8 @@ export function scenarioOf(seed: number): Scenario {
   const troublemaker = !isPoisoned && chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
   if (troublemaker) workers.push(troublemaker);
   const training = troublemaker ? longTraining(randomTraining(chance)) : randomTraining(chance);
-  // Before all others: they get the first ranges. What all others fail on, one that hangs might still compute.
-  const numIdle = chance.isLucky(0.1) && ending !== 'failed' ? chance.integer(1, 40) : 0;
+  // Before all others: they get the first ranges.
+  const numIdle = chance.isLucky(0.1) ? chance.integer(1, 40) : 0;
   workers.unshift(...Array.from({ length: numIdle }, () => ({ ...HONEST, isIdle: true })));
   const totalSteps = training.numEpochs * training.stepsPerEpoch;
   return {

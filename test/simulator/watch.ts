@@ -241,7 +241,8 @@ export class Watch {
 
   /** Whether a process that has not answered is in time with the very same leaves, of which an answer waits for it. */
   #hasWitness(from: number, to: number, nowMs: number): boolean {
-    if (!this.#isReceived(from)) return false;
+    // Copies of what has come in part are of use for the rest.
+    if (!this.#pieces().every((piece) => this.#witnesses.has(`${from}/${piece}`))) return false;
     const pids = this.#pieces().flatMap((piece) => [...(this.#witnesses.get(`${from}/${piece}`) ?? [])]);
     return [...this.#workers.values()].some(({ pid, owed }) => {
       const ranges = [...owed.values()].filter(({ round }) => round === this.#round);

@@ -14,13 +14,12 @@ class Driver {
   }
 
   join(worker: number, pid = worker): MachineCommand[] {
-    const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address', threads: 1 };
+    const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address' };
     return this.machine.handle({ type: 'sessionReady', worker, ...who }, this.nowMs);
   }
 
   lose(worker: number): MachineCommand[] {
-    const how = { isPolite: false, hasAnswered: false };
-    return this.machine.handle({ type: 'sessionLost', worker, ...how }, this.nowMs);
+    return this.machine.handle({ type: 'sessionLost', worker, hasAnswered: false }, this.nowMs);
   }
 
   start(numLeaves: number): MachineCommand[] {

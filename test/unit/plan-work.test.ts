@@ -25,7 +25,7 @@ function sumsOf(numLeaves: number): TreeNode[] {
 function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfRange: number): Work {
   const pace = new Pace();
   const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
-  for (const worker of workers) pace.join(worker, 1, 0);
+  for (const worker of workers) pace.join(worker, 0);
   const { numLeaves } = trees[0] as Tree;
   return planWork({
     plan: { mode: 'sum', numPieces: trees.length, leafRows: Array<number>(numLeaves).fill(1), step: 0 },

@@ -18,7 +18,7 @@ class Driver {
   join(nowMs: number, who: { instance?: string; address?: string } = {}): RosterCommand[] {
     const worker = ++this.#lastWorker;
     const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
-    const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address, threads: 1 };
+    const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address };
     return this.machine.handle({ type: 'sessionReady', ...event }, nowMs);
   }
 
@@ -26,13 +26,9 @@ class Driver {
     return this.machine.ban(instance, { worker, reason: 'lies', trustedSteps: 3 }, nowMs);
   }
 
-  lose(
-    worker: number,
-    nowMs: number,
-    how: { isPolite?: boolean; hasAnswered?: boolean } = {},
-  ): RosterCommand[] {
-    const { isPolite = false, hasAnswered = false } = how;
-    return this.machine.handle({ type: 'sessionLost', worker, isPolite, hasAnswered }, nowMs);
+  lose(worker: number, nowMs: number, how: { hasAnswered?: boolean } = {}): RosterCommand[] {
+    const { hasAnswered = false } = how;
+    return this.machine.handle({ type: 'sessionLost', worker, hasAnswered }, nowMs);
   }
 
   /** Workers that come and vanish without an answer. */
@@ -174,13 +170,13 @@ describe('an address whose workers keep vanishing', () => {
     expect(driver.lose(7, 5)).toContainEqual({ type: 'admit', worker: 8 });
   });
 
-  test('is not blamed for workers that have answered, or said goodbye', () => {
+  test('is not blamed for workers that have answered', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     for (let count = 0; count < 6; count++) {
       const nowMs = count + 1;
       driver.join(nowMs);
-      driver.lose(count + 2, nowMs, count % 2 === 0 ? { hasAnswered: true } : { isPolite: true });
+      driver.lose(count + 2, nowMs, { hasAnswered: true });
     }
     expect(driver.join(9)).toEqual([{ type: 'admit', worker: 8 }]);
   });

@@ -1,5 +1,6 @@
 // Single decisions of the round machine. What many of them come to together is tested in test/simulator.
 import { describe, expect, test } from 'vitest';
+import { COORDINATOR } from '../../coordinator/machine/events.ts';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
@@ -187,7 +188,7 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('a range that was given up says nothing about speed', () => {
+  test('a worker that gives up a range long after it was due gets less in the next round', () => {
     const driver = new RoundDriver();
     for (let round = 0; round < 4; round++) roundOf(driver, 1);
     const [first, second] = ofType(driver.start(64), 'assign') as [RoundCommand, RoundCommand];
@@ -199,14 +200,42 @@ describe('who computes what', () => {
     driver.answerAll(copy, 64);
     const attempt = second.type === 'assign' ? second.attempt : 0;
     driver.finish(2, attempt);
-    expect(roundOf(driver, 1)).toBe(32);
+    expect(roundOf(driver, 1)).toBe(24);
   });
 
-  test('workers share the first round by their threads', () => {
+  test('of workers that have delivered nothing those get work that have waited longest', () => {
     const driver = new RoundDriver({ workers: 0 });
-    driver.tell({ type: 'workerReady', worker: 1, process: 'process 1', threads: 2 });
-    driver.tell({ type: 'workerReady', worker: 2, process: 'process 2', threads: 6 });
-    expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 1, 0, 4), assign(2, 2, 4, 16)]);
+    for (const worker of [1, 2, 3]) driver.join(worker);
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 1, 0, 1), assign(2, 2, 1, 2)]);
+    driver.join(4);
+    expect(driver.lose(1)).toEqual([assign(3, 3, 0, 1)]);
+    expect(driver.lose(2)).toEqual([assign(4, 4, 1, 2)]);
+  });
+
+  test('a leaf that eight workers had when they left is tried by the coordinator', () => {
+    const driver = new RoundDriver({ workers: 8 });
+    driver.start(1);
+    for (let worker = 1; worker < 8; worker++)
+      expect(driver.lose(worker)).toEqual([assign(worker + 1, worker + 1, 0, 1)]);
+    expect(driver.lose(8)).toEqual([assign(COORDINATOR.worker, 9, 0, 1)]);
+  });
+
+  test('a leaf is tried by the coordinator where all fail on it but those that hang', () => {
+    const driver = new RoundDriver({ workers: 2 });
+    driver.start(2);
+    driver.nowMs = 1;
+    driver.answer(1, 1, LEAF(0));
+    driver.finish(1, 1);
+    driver.nowMs = 20_000;
+    // Worker 2 hangs with leaf 1, and worker 1 fails on it, as often as it comes back.
+    let commands = driver.tell({ type: 'tick' });
+    for (const worker of [1, 3, 4]) {
+      const [copy] = ofType(commands, 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+      expect(copy).toMatchObject({ worker, from: 1, to: 2 });
+      commands = driver.fail(worker, copy?.attempt ?? 0);
+      if (worker < 4) commands = driver.join(Math.max(3, worker + 1), 'process 1');
+    }
+    expect(commands).toContainEqual(expect.objectContaining({ type: 'assign', worker: COORDINATOR.worker }));
   });
 
   test('a newcomer proves itself on a copy of a leaf, where others have delivered, and gets its share after that', () => {
@@ -342,6 +371,7 @@ describe('who breaks the protocol', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.answer(1, 1, LEAF(0));
+    driver.finish(1, 1);
     driver.nowMs = 20_000;
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));

@@ -55,6 +55,29 @@ describe('an audit', () => {
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
 
+  test('is done by the coordinator where all others joined after the first answer, one after the other of which might hang', () => {
+    const driver = new RoundDriver({ workers: 1, share: 1 });
+    driver.start(1);
+    driver.answer(1, 1, LEAF(0));
+    driver.judged(LEAF(0));
+    driver.nowMs = 1;
+    const [range] = ofType(driver.start(1), 'assign') as [RoundCommand];
+    for (const worker of [2, 3]) driver.join(worker);
+    const commands = driver.answerAll(range, 1);
+    expect(ofType(commands, 'assign')).toEqual([]);
+    expect(ofType(commands, 'judge')).toHaveLength(1);
+  });
+
+  test('is done by the coordinator where the witness is late and no other has ever answered', () => {
+    const driver = new RoundDriver({ workers: 3, share: 1 });
+    driver.start(1);
+    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(2, 2, 0, 1));
+    driver.nowMs = 10_000;
+    const commands = driver.tell({ type: 'tick' });
+    expect(ofType(commands, 'assign')).toEqual([]);
+    expect(ofType(commands, 'judge')).toHaveLength(1);
+  });
+
   test('waits for a witness that is busy and in time', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(2);
