@@ -2,7 +2,7 @@
 // known and a user sees every column at once.
 import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
 import { listTokens } from './cell.ts';
-import type { CellReference, ColumnBuilder } from './column.ts';
+import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
@@ -43,19 +43,28 @@ export function findColumnProblems(columns: readonly ColumnBuilder[], rules: Cel
 type Finding = Omit<CellProblem, 'column'> | undefined;
 type Context = CellRules & { readonly columns: readonly ColumnBuilder[] };
 
-function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder, { isSaved }: CellRules): Finding {
+function findOverflow(column: ColumnBuilder, context: Context): Finding {
+  const { plan, firstOverflow, numOverflows } = column;
   if (firstOverflow === undefined) return undefined;
   const others = numOverflows > 1 ? ` (${formatCount(numOverflows)} such cells)` : '';
   return {
     code: 'E_DATA_OVERFLOW',
     message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
-    help:
-      isSaved || !plan.isFeature
-        ? 'correct the cell'
-        : 'correct the cell, or leave the column out with data.drop',
+    help: helpForValue(column, context),
     cell: firstOverflow,
   };
 }
+
+/** What to do about a number that is none that can be trained on. */
+function helpForValue(column: ColumnBuilder, context: Context): string {
+  const { plan } = column;
+  if (context.isSaved) return 'correct the cell';
+  if (!plan.isFeature) return ROW_WAYS_OUT;
+  const empty = mayBeEmpty(column, context) ? ', empty it' : '';
+  return `correct the cell${empty}, or ${leaveOut('the column', plan)}`;
+}
+
+const ROW_WAYS_OUT = 'correct the cell, or leave its row out';
 
 function findMixture(column: ColumnBuilder, context: Context): Finding {
   const { plan, numNumbers, numTexts, firstText } = column;
@@ -64,10 +73,9 @@ function findMixture(column: ColumnBuilder, context: Context): Finding {
   if (marked) return marked;
   const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
   const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
-  if (INFINITE.test(firstText.cell)) {
+  if (column.texts.every((text) => INFINITE.test(text))) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
-    const help = mayBeEmpty(column, context) ? 'correct the cell, or empty it' : 'correct the cell';
-    return { code: 'E_DATA_OVERFLOW', message, help, cell: firstText };
+    return { code: 'E_DATA_OVERFLOW', message, help: helpForValue(column, context), cell: firstText };
   }
   return {
     code: 'E_DATA_NOT_A_NUMBER',
@@ -79,18 +87,28 @@ function findMixture(column: ColumnBuilder, context: Context): Finding {
 
 function helpForText(column: ColumnBuilder, context: Context): string {
   if (context.isSaved) return 'correct the cell: the model was trained on numbers in this column';
-  if (column.kind === 'number' && areLikelyTokens(column.texts)) {
-    return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${WAYS_OUT}`;
-  }
-  return WAYS_OUT;
+  const ways = waysForText(column);
+  if (!areLikelyTokens(column.texts)) return ways;
+  return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${ways}`;
 }
 
-const WAYS_OUT = 'correct the cell, or name the column under data.categorical or data.drop';
+/** Only a feature can be made categorical or left out. */
+function waysForText({ plan }: ColumnBuilder): string {
+  if (plan.isFeature) return `correct the cell, or ${asTexts(plan)}`;
+  return plan.isClass
+    ? 'correct the cell, or give all classes names (such as c1 for 1), or numbers from 0'
+    : ROW_WAYS_OUT;
+}
+
+function asTexts({ isListed }: PlannedColumn): string {
+  const categorical = 'name the column under data.categorical';
+  return isListed ? `${categorical}, or take it out of data.features` : `${categorical} or data.drop`;
+}
 
 /** The tokens in use, and the texts among numbers that are likely more of them, of all columns. */
 function tokensWith({ columns, missingTokens }: Context): string[] {
   const used = missingTokens ?? columns.flatMap(({ missingTokens: seen }) => [...seen.keys()]);
-  const likely = columns.filter(({ kind, texts }) => kind === 'number' && areLikelyTokens(texts));
+  const likely = columns.filter(({ numNumbers, texts }) => numNumbers > 0 && areLikelyTokens(texts));
   return [...used, ...likely.flatMap(({ texts }) => texts)];
 }
 
@@ -102,26 +120,29 @@ function findMarkedNumbers(column: ColumnBuilder, context: Context): Finding {
 }
 
 function markedNumbers(column: ColumnBuilder, cell: CellReference, context: Context): Finding {
-  const { plan, firstFraction, texts } = column;
-  const numbers = firstFraction ? [firstFraction.cell] : [];
-  const marked = describeMarkedNumbers(texts, numbers, context);
+  const { plan, texts } = column;
+  const numbers = fractionsOf([column]);
+  const others = fractionsOf(context.columns.filter((other) => other !== column));
+  const marked = describeMarkedNumbers(texts, { numbers, others }, context);
   // Where groups of digits are read, a cell that breaks them is no hint at another format.
-  const breaksGroups = column.kind === 'number' && context.thousands !== undefined;
+  const breaksGroups = column.numNumbers > 0 && context.thousands !== undefined;
   if (marked === undefined || (breaksGroups && !marked.isPlain)) return undefined;
   const message = `column "${plan.name}": ${quoteValue(cell.cell)} ${marked.what}`;
-  const plain = plan.isFeature
-    ? `${marked.help}, or name the column under data.categorical or data.drop`
-    : marked.help;
+  const plain = plan.isFeature ? `${marked.help}, or ${asTexts(plan)}` : marked.help;
   const help = marked.isPlain ? plain : marked.help;
   const shown = context.isSaved ? 'write it as the training data were' : help;
   return { code: 'E_DATA_NOT_A_NUMBER', message, help: shown, cell };
+}
+
+function fractionsOf(columns: readonly ColumnBuilder[]): string[] {
+  return columns.flatMap(({ firstFraction }) => (firstFraction ? [firstFraction.cell] : []));
 }
 
 function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
   const message = `column "${plan.name}" has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
-    ? 'an identifier teaches nothing: list it under data.drop'
+    ? `an identifier teaches nothing: ${leaveOut('it', plan)}`
     : 'a target has fewer classes';
   return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
 }
@@ -135,7 +156,8 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   const cell = firstMissing;
   if (numMissing === numCells && plan.kind === undefined) {
     const message = `column "${plan.name}" is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
-    return { code, message, help: 'leave it out with data.drop', cell };
+    const help = plan.isFeature ? leaveOut('it', plan) : 'name a column that has values, or fill them in';
+    return { code, message, help, cell };
   }
   const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
   const isText = column.kind === 'text';
@@ -151,7 +173,7 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
 
 /** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
 function mayBeEmpty({ plan }: ColumnBuilder, { isSaved }: CellRules): boolean {
-  return !isSaved && plan.isFeature && plan.missing !== 'error';
+  return !isSaved && plan.isFeature && (plan.missing === 'mean' || plan.missing === 'drop-row');
 }
 
 /** A prediction leaves no row out, since that would shift the lines of all behind it. */

@@ -82,6 +82,7 @@ function planColumns({ features, targets, weights }: ColumnRoles, { data, loss }
     isFeature,
     kind: categorical.has(name) ? ('text' as const) : undefined,
     maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
+    isListed: isFeature && data.features !== undefined,
     isClass: loss.kind === 'crossEntropy' && targets.includes(name),
     ...planMissing(data.missing, name, isFeature),
   });

@@ -3,7 +3,7 @@
 import type { DataConfig } from '../config/schema.ts';
 import { quoteValue } from '../errors.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import type { Column } from './column.ts';
+import { leaveOut, type Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { isDate } from './marked-numbers.ts';
@@ -90,7 +90,7 @@ export function fitFeatures(
   train: Uint32Array,
   options: {
     readonly names: ColumnRoles['features'];
-    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical'>;
+    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical' | 'features'>;
     readonly warn: (message: string) => void;
   },
 ): FittedFeature[] {
@@ -131,7 +131,8 @@ function warnAboutIdentifiers(
   const columns = found.length === 1 ? 'column' : 'columns';
   warn(
     `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
-      'Names, identifiers and dates teach nothing so: list them under data.drop, or write what matters of them as numbers',
+      `Names, identifiers and dates teach nothing so: ${leaveOut('them', { isListed: data.features !== undefined })}, ` +
+      'or write what matters of them as numbers',
   );
 }
 
@@ -159,7 +160,7 @@ function fitNumeric(
 ): FittedFeature {
   const cells = gatherPresent(column.values, train);
   if (cells.length === 0) {
-    const help = 'leave it out with data.drop';
+    const help = leaveOut('it', { isListed: data.features !== undefined });
     throw dataError('E_DATA_MISSING', `column "${column.name}" is empty in the training split`, { help });
   }
   const { mean, scale } = describeValues(cells);
