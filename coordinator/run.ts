@@ -7,6 +7,7 @@ import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { lockRunDirectory } from '../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../src/errors.ts';
+import { shellWord } from '../src/printable.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
@@ -250,7 +251,7 @@ async function salvage(
   // Weights on their way to infinity are not what anybody wants to go on from.
   const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
   if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved().catch(() => false))) {
-    log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
+    log.info(`to go on, give the same command with --resume last --run-dir ${shellWord(directory.path)}`);
   }
   if (state.hasBest) {
     state.show('best');

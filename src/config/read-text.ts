@@ -4,6 +4,7 @@ import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
+import { shellWord } from '../printable.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { suggestFile } from './suggest.ts';
 
@@ -96,7 +97,7 @@ function firstInvalidByte(bytes: Buffer, decoded: string): number | undefined {
 }
 
 function iconvHelp(path: string): string {
-  return `iconv -f utf-16 -t utf-8 ${path}`;
+  return `iconv -f utf-16 -t utf-8 ${shellWord(path)}`;
 }
 
 function unreadable(message: string, help?: string): LockstepError {

@@ -4,6 +4,7 @@ import { dataError } from './data-error.ts';
 import { readFromLine, type CsvFile } from './locate-field.ts';
 import { displayPath } from './source-file.ts';
 import type { TableFormat } from './table-format.ts';
+import { shellWord } from '../printable.ts';
 import { readUtf8 } from './utf8-text.ts';
 
 const DELIMITERS = [';', '\t', '|', ',', ' '] as const;
@@ -75,7 +76,7 @@ export function runsOfSpaces(file: CsvFile, line: number): LockstepError {
 }
 
 function makeCommas(path: string): string {
-  return `make commas: sed 's/^ *//; s/ *$//; s/  */,/g' ${displayPath(path)} > columns.csv`;
+  return `make commas: sed 's/^ *//; s/ *$//; s/  */,/g' ${shellWord(displayPath(path))} > columns.csv`;
 }
 
 /** The character that divides a line, where `used` does not; quoted text is left out. */

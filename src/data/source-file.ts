@@ -6,6 +6,7 @@ import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { suggestFile } from '../config/suggest.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
+import { shellWord } from '../printable.ts';
 import { openRegularFile, UnreadableFile } from '../regular-file.ts';
 
 /** Gzip expands a thousandfold at most; a file that grows beyond this is taken for a bomb. */
@@ -88,7 +89,7 @@ async function openForReading(path: string): Promise<FileHandle> {
       case 'ENOTDIR':
         throw unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
       case 'EACCES':
-        throw unreadable(path, message, `run chmod +r ${displayPath(path)} as its owner`);
+        throw unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
       case undefined:
         throw unreadable(path, message, 'data are read more than once: write them to a file, and name that');
       default:
@@ -130,7 +131,7 @@ function unreadable(path: string, reason: string, help?: string): LockstepError 
 
 function damagedGzip(path: string, cause: Error): LockstepError {
   const message = `${displayPath(path)} is damaged gzip: ${cause.message}`;
-  const help = `run gzip -t ${displayPath(path)}, or fetch the file again`;
+  const help = `run gzip -t ${shellWord(displayPath(path))}, or fetch the file again`;
   return new LockstepError({ category: 'data', code: 'E_DATA_GZIP', message, help, cause });
 }
 

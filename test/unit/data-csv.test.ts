@@ -139,6 +139,15 @@ describe('encoding', () => {
     );
   });
 
+  test('a command that is offered quotes the name of the file', async () => {
+    const name = "sp 4's $(touch pwn).csv";
+    for (const content of [Buffer.from('x,y\n1,é\n', 'latin1'), 'x   y\n1   2\n']) {
+      const directory = await directoryOf({ [name]: content });
+      const error = await errorOf(load(configOf({ file: join(directory, name), target: 'y' })));
+      expect(error).toContain(`/sp 4'\\''s $(touch pwn).csv' > `);
+    }
+  });
+
   test('a byte-order mark is no part of the first name', async () => {
     const { featureNames } = await loadText('\ufeffx,y\n1,2\n');
     expect(featureNames).toEqual(['x']);
