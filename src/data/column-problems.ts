@@ -1,8 +1,9 @@
 // What is wrong with the cells of a table, column by column: decided when all are read, so that counts are
 // known and a user sees every column at once.
-import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
+import { formatLocation, quoteValue, type SourceLocation, listNames, quoteName, shorten } from '../errors.ts';
 import { listTokens } from './cell.ts';
 import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
+import { formatKeyPath } from '../config/problem.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
@@ -49,7 +50,7 @@ function findOverflow(column: ColumnBuilder, context: Context): Finding {
   const others = numOverflows > 1 ? ` (${formatCount(numOverflows)} such cells)` : '';
   return {
     code: 'E_DATA_OVERFLOW',
-    message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
+    message: `column ${quoteName(plan.name)}: ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
     help: helpForValue(column, context),
     cell: firstOverflow,
   };
@@ -71,7 +72,7 @@ function findMixture(column: ColumnBuilder, context: Context): Finding {
   if (firstText === undefined || (column.kind !== 'number' && numNumbers === 0)) return undefined;
   const marked = markedNumbers(column, firstText, context);
   if (marked) return marked;
-  const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
+  const shown = `column ${quoteName(plan.name)}: ${quoteValue(firstText.cell)}`;
   const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
   if (column.texts.every((text) => INFINITE.test(text))) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
@@ -127,7 +128,7 @@ function markedNumbers(column: ColumnBuilder, cell: CellReference, context: Cont
   // Where groups of digits are read, a cell that breaks them is no hint at another format.
   const breaksGroups = column.numNumbers > 0 && context.thousands !== undefined;
   if (marked === undefined || (breaksGroups && !marked.isPlain)) return undefined;
-  const message = `column "${plan.name}": ${quoteValue(cell.cell)} ${marked.what}`;
+  const message = `column ${quoteName(plan.name)}: ${quoteValue(cell.cell)} ${marked.what}`;
   const plain = plan.isFeature ? `${marked.help}, or ${asTexts(plan)}` : marked.help;
   const help = marked.isPlain ? plain : marked.help;
   const shown = context.isSaved ? 'write it as the training data were' : help;
@@ -140,7 +141,7 @@ function fractionsOf(columns: readonly ColumnBuilder[]): string[] {
 
 function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
-  const message = `column "${plan.name}" has more than ${formatCount(plan.maxCategories)} distinct texts`;
+  const message = `column ${quoteName(plan.name)} has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
     ? `an identifier teaches nothing: ${leaveOut('it', plan)}`
     : 'a target has fewer classes';
@@ -151,15 +152,17 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
   if (firstMissing === undefined || plan.missing === 'drop-row') return undefined;
   const numCells = numMissing + numNumbers + numTexts;
-  const tokens = [...missingTokens].map(([token, count]) => `"${token}" ${formatCount(count)}`).join(', ');
+  const tokens = listNames(
+    [...missingTokens].map(([token, count]) => `"${shorten(token, 20)}" ${formatCount(count)}`),
+  );
   const code = 'E_DATA_MISSING';
   const cell = firstMissing;
   if (numMissing === numCells && plan.kind === undefined) {
-    const message = `column "${plan.name}" is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
+    const message = `column ${quoteName(plan.name)} is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
     const help = plan.isFeature ? leaveOut('it', plan) : 'name a column that has values, or fill them in';
     return { code, message, help, cell };
   }
-  const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
+  const message = `column ${quoteName(plan.name)}: ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
   const isText = column.kind === 'text';
   const isFitting = isText ? plan.missing === 'category' || plan.isDefaultRule : plan.missing === 'mean';
   if (plan.missing === 'error' || (context.isSaved && !isFitting)) {
@@ -167,7 +170,7 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   }
   if (isFitting) return undefined;
   const [rule, kind] = isText ? ['category', 'texts'] : ['mean', 'numbers'];
-  const help = `set data.missing.columns.${plan.name}: ${rule}, or drop-row`;
+  const help = `set ${formatKeyPath(['data', 'missing', 'columns', plan.name])}: ${rule}, or drop-row`;
   return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }
 
@@ -233,7 +236,7 @@ export function warnAboutColumns(
   for (const { plan, firstInexact } of columns) {
     if (firstInexact === undefined) continue;
     const place = `${displayPath((files[firstInexact.part] as CsvFile).path)}:${firstInexact.line}`;
-    const found = `column "${plan.name}" has ${firstInexact.cell}`;
+    const found = `column ${quoteName(plan.name)} has ${shorten(firstInexact.cell)}`;
     warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
   }
   if (format.isSaved) return;
@@ -241,7 +244,7 @@ export function warnAboutColumns(
     if (kind !== 'text' || plan.kind === 'text' || !plan.isFeature) continue;
     const found = describeNumberlike(texts, format);
     if (found === undefined) continue;
-    const shown = `column "${plan.name}": ${found} (such as ${quoteValue(firstText?.cell)})`;
+    const shown = `column ${quoteName(plan.name)}: ${found} (such as ${quoteValue(firstText?.cell)})`;
     warn(`${shown}; each is a category of its own. If numbers are meant, write plain ones`);
   }
 }

@@ -2,7 +2,16 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../src/data/dataset.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from './data-fixtures.ts';
+import {
+  CLASSES,
+  configOf,
+  directoryOf,
+  errorOf,
+  featuresOf,
+  load,
+  loadText,
+  modelOf,
+} from './data-fixtures.ts';
 
 const RAW = { standardize: false } as const;
 const ASK_FOR_NUMBER = 'correct the cell, or name the column under data.categorical or data.drop';
@@ -213,6 +222,44 @@ describe('columns', () => {
     const loaded = await loadText('x,y,z\n1,2,3\n4,5,6\n', { target: ['z', 'y'] }, { model: modelOf(2) });
     expect([...targetView(loaded.dataset)]).toEqual([3, 2, 6, 5]);
     expect(loaded.targetNames).toEqual(['z', 'y']);
+  });
+});
+
+describe('long names', () => {
+  const LONG = 'n'.repeat(100_000);
+  const lines = (...lines: string[]): string => `${lines.join('\n')}\n`;
+
+  test.each([
+    ['no such target', lines(`${LONG},y`, '1,2'), { target: `${LONG}n` }, {}],
+    ['a header that is data', lines(`${LONG},${LONG}`, '1,2'), {}, {}],
+    ['a text among numbers', lines(`${LONG},y`, '1,1', 'a,2'), {}, {}],
+    ['no value', lines(`${LONG},y`, '1,1', ',2'), {}, {}],
+    ['a rule that does not fit', lines(`${LONG},y`, '1,1', ',2'), { missing: 'category' }, {}],
+    ['a setting without use', lines(`${LONG},y`, '1,1'), { drop: [LONG], categorical: [LONG] }, {}],
+    ['texts as target', lines(`x,${LONG}`, '1,a', '2,b'), { target: LONG }, {}],
+    ['one class', lines('x,y', `1,${LONG.slice(0, 60_000)}`, `2,${LONG.slice(0, 60_000)}`), {}, CLASSES],
+    [
+      'an unknown class',
+      lines('x,y', `1,${LONG.slice(0, 60_000)}`, '2,b'),
+      {},
+      { ...CLASSES, classWeights: { [LONG]: 1 } },
+    ],
+  ] as const)('are cut in messages: %s', async (_, text, data, rest) => {
+    const error = await errorOf(
+      loadText(text, data as Parameters<typeof loadText>[1], {
+        ...rest,
+        ...('loss' in rest && { model: modelOf(2) }),
+      }),
+    );
+    expect(error).toContain('n…');
+    expect(error.length).toBeLessThan(600);
+  });
+
+  test('are cut in warnings', async () => {
+    const { warnings } = await loadText(lines(`${LONG},y`, '1,1', '1,2'));
+    expect(warnings).toEqual([
+      `column "${'n'.repeat(79)}…" has one value (1) in the training split; standardised to 0`,
+    ]);
   });
 });
 
