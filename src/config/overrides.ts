@@ -99,11 +99,26 @@ export function applyAssignments(
 
 class DeadEnd extends Error {}
 
-function withValue(container: unknown, path: KeyPath, depth: number, value: unknown): unknown {
+/** Where a value by itself stands for a mapping with one key: `loss: mse` for `loss: { kind: mse }`. */
+const SHORT_FORMS: Readonly<Record<string, string>> = {
+  audit: 'share',
+  'data.missing': 'default',
+  loss: 'kind',
+};
+
+/** The mapping that a short form stands for; all else as it is. */
+function expand(value: unknown, name: string): unknown {
+  const key = Object.hasOwn(SHORT_FORMS, name) ? SHORT_FORMS[name] : undefined;
+  const isShort = typeof value === 'string' || typeof value === 'number';
+  return key !== undefined && isShort ? { [key]: value } : value;
+}
+
+function withValue(given: unknown, path: KeyPath, depth: number, value: unknown): unknown {
   const segment = path[depth];
   if (segment === undefined) return value;
-  if (Array.isArray(container)) return withItem(container, path, depth, value);
+  if (Array.isArray(given)) return withItem(given, path, depth, value);
   const name = formatKeyPath(path.slice(0, depth));
+  const container = expand(given, name);
   if (typeof segment === 'number') throw new DeadEnd(`${name} is not a list and has no item ${segment}`);
   if (segment === FORBIDDEN_KEY) throw new DeadEnd(`the key "${segment}" is not allowed`);
   if (container !== undefined && container !== null && typeof container !== 'object') {

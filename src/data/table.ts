@@ -111,7 +111,8 @@ class TableBuilder {
 
   endPart(): void {
     const { path } = this.#file;
-    if (this.#numRecords === 0) throw emptyFile(path);
+    if (this.#numRecords === 0)
+      throw emptyFile(path, 'holds no rows, only blank lines or a line that sets the delimiter');
     const file = displayPath(path);
     const numRows = this.#lines.length - this.#firstRow;
     if (numRows === 0) throw dataError('E_DATA_NO_ROWS', `${file} has a header but no data rows`);
