@@ -1,7 +1,7 @@
 // When a training that no longer improves ends, and which epoch's weights are the best. What it remembers between
 // epochs is plain data, so that a checkpoint can hold it.
 import type { EarlyStoppingConfig } from '../src/config/schema.ts';
-import { LockstepError } from '../src/errors.ts';
+import { LockstepError, quoteName } from '../src/errors.ts';
 import { isBetter, LOSS, metricNamed, type Direction } from '../src/metrics/definitions.ts';
 import { scalarMetrics } from '../src/metrics/split-metrics.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
@@ -35,8 +35,8 @@ export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAU
   const needs = definition?.needs === undefined ? '' : `, which needs ${definition.needs}`;
   const message =
     value === undefined
-      ? `validation measures no "${monitor}"${needs}`
-      : `more of "${monitor}" is neither better nor worse`;
+      ? `validation measures no ${quoteName(monitor)}${needs}`
+      : `more of ${quoteName(monitor)} is neither better nor worse`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MONITOR',

@@ -13,7 +13,7 @@ import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { requireStatistics } from '../src/engine/statistics.ts';
 import { requireTokens } from '../src/engine/tokens.ts';
-import { LockstepError } from '../src/errors.ts';
+import { LockstepError, listNames } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
@@ -121,7 +121,7 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
   const what = isLabels
     ? `the data has ${classes}`
-    : `the target has ${targetWidth} columns (${data.targetNames.join(', ')})`;
+    : `the target has ${targetWidth} columns (${listNames(data.targetNames)})`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',

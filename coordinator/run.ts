@@ -6,6 +6,7 @@ import type { ArraySets } from '../src/data/arrays.ts';
 import type { Logger, LogFile, Screen } from '../src/log.ts';
 import path from 'node:path';
 import { LockstepError } from '../src/errors.ts';
+import { shellWord } from '../src/printable.ts';
 import { type Checkpointer } from './checkpointer.ts';
 import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
@@ -243,7 +244,7 @@ async function salvage(
   // Weights on their way to infinity are not what anybody wants to go on from.
   const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
   if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved().catch(() => false))) {
-    log.info(`to go on, give the same command with --resume last --run-dir ${directory.path}`);
+    log.info(`to go on, give the same command with --resume last --run-dir ${shellWord(directory.path)}`);
   }
   if (state.hasBest) {
     state.show('best');

@@ -73,10 +73,31 @@ export function formatError(error: LockstepError): string {
   return lines.join('\n');
 }
 
+/** Cuts what users wrote for use in a message. */
+export function shorten(text: string, maxLength = 40): string {
+  return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
+}
+
 /** Shows a value in an error message, cut at 40 characters. */
 export function quoteValue(value: unknown): string {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 40 ? `${text.slice(0, 39)}…` : text;
+  return shorten(typeof value === 'string' ? JSON.stringify(value) : String(value));
+}
+
+/** Longer names are cut in messages; a table may have names of 16 MiB. */
+const MAX_NAME_LENGTH = 80;
+
+/** The name of a column, a class or a tensor in quotes, cut at 80 characters. */
+export function quoteName(name: string): string {
+  return `"${shorten(name, MAX_NAME_LENGTH)}"`;
+}
+
+/** Names one after the other, each cut, and how many there are in all where some are left out. */
+export function listNames(names: readonly string[], maxListed = 20): string {
+  const shown = names
+    .slice(0, maxListed)
+    .map((name) => shorten(name))
+    .join(', ');
+  return names.length > maxListed ? `${shown}, … (${names.length.toLocaleString('en-US')} in all)` : shown;
 }
 
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`), or undefined. */

@@ -20,3 +20,9 @@ export function printable(text: string): string {
     ),
   );
 }
+
+/** The text as one word of a POSIX shell's command line, for commands that a message offers; no option, should it begin with a hyphen. */
+export function shellWord(text: string): string {
+  const word = text.startsWith('-') ? `./${text}` : text;
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}

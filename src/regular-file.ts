@@ -27,6 +27,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   EISDIR: 'it is a directory',
+  ERR_FS_EISDIR: 'it is a directory',
   ELOOP: 'a link leads back to itself',
   ENAMETOOLONG: 'its name is too long',
   ENXIO: 'it is a socket, or a device that is not there',
@@ -117,7 +118,8 @@ function allocate({ size }: fs.Stats, maxBytes: number): Buffer {
   }
 }
 
-function unreadable(error: unknown): UnreadableFile {
+/** Why a file cannot be read, in our words. */
+export function unreadable(error: unknown): UnreadableFile {
   if (error instanceof UnreadableFile) return error;
   const code = systemErrorCode(error);
   const reason = REASONS[code ?? ''] ?? (error instanceof Error ? error.message : String(error));

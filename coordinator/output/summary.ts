@@ -1,6 +1,7 @@
 // The result of a run: what `summary.json` holds (others read it, so its names are stable) and its table for people.
 import Table from 'cli-table3';
 import type { Numerics } from '../../src/kernels/numerics.ts';
+import { metricNamed } from '../../src/metrics/definitions.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
@@ -74,13 +75,14 @@ export function formatMetricsTable(columns: readonly MetricsColumn[]): string {
     chars: PLAIN_CHARS,
   });
   for (const metric of new Set(columns.flatMap(([, values]) => Object.keys(values)))) {
-    table.push([metric, ...columns.map(([, values]) => cell(values[metric]))]);
+    table.push([metric, ...columns.map(([, values]) => cell(metric, values[metric]))]);
   }
   return table.toString();
 }
 
-function cell(value: number | undefined): string {
-  return value === undefined ? '' : formatMetric(value);
+function cell(metric: string, value: number | undefined): string {
+  if (value === undefined) return '';
+  return metricNamed(metric)?.isCount ? formatCount(value) : formatMetric(value);
 }
 
 const PLAIN_CHARS = {

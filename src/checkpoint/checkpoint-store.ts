@@ -6,6 +6,7 @@ import { type LockstepError } from '../errors.ts';
 import { failpoint } from '../failpoint.ts';
 import { makeDirectory } from '../make-directory.ts';
 import type { Logger } from '../log.ts';
+import { unreadable } from '../regular-file.ts';
 import type { TensorSource } from '../safetensors.ts';
 import { encodeCheckpoint, type EncodedCheckpoint } from './checkpoint-file.ts';
 import { abandon, findSuperseded, generationName } from './generations.ts';
@@ -45,6 +46,7 @@ export class CheckpointStore {
   readonly #queue: SaveQueue<Save>;
   /** Memory of checkpoints that are written or replaced, for the next ones: touching new pages takes longer than copying. */
   readonly #spares: Uint8Array[] = [];
+  readonly #irremovable = new Set<string>();
 
   private constructor(options: CheckpointStoreOptions) {
     this.#options = options;
@@ -134,9 +136,20 @@ export class CheckpointStore {
       const superseded = findSuperseded(current, this.#options.numKept);
       const abandoned = await listAbandoned(this.#options.directory);
       const files = [...abandoned, ...[...rewritten, ...superseded].map((generation) => generation.path)];
-      for (const file of files) await fs.rm(file, { force: true });
+      for (const file of files) await this.#remove(file);
     } catch (error) {
-      this.#options.logger.warn(`an old checkpoint cannot be removed: ${String(error)}`);
+      this.#options.logger.warn(`old checkpoints cannot be removed: ${unreadable(error).message}`);
+    }
+  }
+
+  /** What stays is tried again after every save, and told once. */
+  async #remove(file: string): Promise<void> {
+    try {
+      await fs.rm(file, { force: true });
+    } catch (error) {
+      if (this.#irremovable.has(file)) return;
+      this.#irremovable.add(file);
+      this.#options.logger.warn(`the old checkpoint ${file} cannot be removed: ${unreadable(error).message}`);
     }
   }
 }

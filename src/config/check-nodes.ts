@@ -3,7 +3,7 @@
 import { type Alias, type Document, isScalar, type LineCounter, type Node, type Scalar, visit } from 'yaml';
 import type { YAMLMap } from 'yaml';
 import { quoteValue } from '../errors.ts';
-import { shorten } from './problem.ts';
+import { shorten } from '../errors.ts';
 import type { SyntaxFlaw } from './strict-json.ts';
 
 /** Aliases in one document, those that aliases repeat included. */

@@ -1,10 +1,10 @@
 // Settings from outside the file: `--set key.path=value` flags and a few environment variables.
 // Both become assignments of a value to a key path, which remember where they came from.
 import { isCollection } from 'yaml';
-import type { SourceLocation } from '../errors.ts';
+import { quoteName, shorten, type SourceLocation } from '../errors.ts';
 import { FORBIDDEN_KEY } from './check-nodes.ts';
 import { parseYaml } from './parse-yaml.ts';
-import { type ConfigProblem, formatKeyPath, type KeyPath, shorten } from './problem.ts';
+import { type ConfigProblem, formatKeyPath, type KeyPath } from './problem.ts';
 
 /** A value that replaces what the file has at a key path. */
 export interface Assignment {
@@ -99,15 +99,30 @@ export function applyAssignments(
 
 class DeadEnd extends Error {}
 
-function withValue(container: unknown, path: KeyPath, depth: number, value: unknown): unknown {
+/** Where a value by itself stands for a mapping with one key: `loss: mse` for `loss: { kind: mse }`. */
+const SHORT_FORMS: Readonly<Record<string, string>> = {
+  audit: 'share',
+  'data.missing': 'default',
+  loss: 'kind',
+};
+
+/** The mapping that a short form stands for; all else as it is. */
+function expand(value: unknown, name: string): unknown {
+  const key = Object.hasOwn(SHORT_FORMS, name) ? SHORT_FORMS[name] : undefined;
+  const isShort = typeof value === 'string' || typeof value === 'number';
+  return key !== undefined && isShort ? { [key]: value } : value;
+}
+
+function withValue(given: unknown, path: KeyPath, depth: number, value: unknown): unknown {
   const segment = path[depth];
   if (segment === undefined) return value;
-  if (Array.isArray(container)) return withItem(container, path, depth, value);
+  if (Array.isArray(given)) return withItem(given, path, depth, value);
   const name = formatKeyPath(path.slice(0, depth));
+  const container = expand(given, name);
   if (typeof segment === 'number') throw new DeadEnd(`${name} is not a list and has no item ${segment}`);
   if (segment === FORBIDDEN_KEY) throw new DeadEnd(`the key "${segment}" is not allowed`);
   if (container !== undefined && container !== null && typeof container !== 'object') {
-    throw new DeadEnd(`${name} is not a mapping and has no key "${segment}"`);
+    throw new DeadEnd(`${name} is not a mapping and has no key ${quoteName(segment)}`);
   }
   const entries: Record<string, unknown> = { ...container };
   const previous = Object.hasOwn(entries, segment) ? entries[segment] : undefined;
@@ -119,7 +134,9 @@ function withItem(items: readonly unknown[], path: KeyPath, depth: number, value
   const index = path[depth];
   if (typeof index !== 'number' || index >= items.length) {
     const name = formatKeyPath(path.slice(0, depth));
-    throw new DeadEnd(`${name} has no item "${index}"; it has ${items.length}, counted from 0`);
+    throw new DeadEnd(
+      `${name} has no item ${quoteName(String(index))}; it has ${items.length}, counted from 0`,
+    );
   }
   return items.with(index, withValue(items[index], path, depth + 1, value));
 }

@@ -1,5 +1,5 @@
 // What can be wrong with a config, and how several problems become the one error that a user reads.
-import { formatLocation, LockstepError, type SourceLocation } from '../errors.ts';
+import { formatLocation, LockstepError, shorten, type SourceLocation } from '../errors.ts';
 
 /** The way from the root of a config to a value: keys of mappings and indices of lists. */
 export type KeyPath = readonly (string | number)[];
@@ -22,14 +22,9 @@ export interface ConfigProblem {
 
 const MAX_LISTED = 10;
 
-/** Cuts what users wrote for use in a message. */
-export function shorten(text: string, maxLength = 40): string {
-  return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
-}
-
 /** `model.layers.0.units`: the form that `--set` takes. The root is called `config`. */
 export function formatKeyPath(path: KeyPath): string {
-  return path.length === 0 ? 'config' : path.join('.');
+  return path.length === 0 ? 'config' : path.map((segment) => shorten(String(segment), 80)).join('.');
 }
 
 /** A finding about the value at `path`; `text` follows its name. */

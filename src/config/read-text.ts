@@ -4,7 +4,8 @@ import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
-import { readRegularFile } from '../regular-file.ts';
+import { shellWord } from '../printable.ts';
+import { readRegularFile, unreadable as reasonOf } from '../regular-file.ts';
 import { suggestFile } from './suggest.ts';
 
 /** Of a config file, that beside a run's results included. */
@@ -59,7 +60,7 @@ async function cannotRead(path: string, cwd: string, error: unknown, stats?: Sta
       stats && ` (owner uid ${stats.uid}, mode ${(stats.mode & 0o777).toString(8).padStart(4, '0')})`;
     return unreadable(`cannot read ${path}: permission denied${owner ?? ''}`);
   }
-  return unreadable(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+  return unreadable(`cannot read ${path}: ${reasonOf(error).message}`);
 }
 
 /** A config file beside the missing one with nearly its name, or with its name and another extension. */
@@ -96,7 +97,7 @@ function firstInvalidByte(bytes: Buffer, decoded: string): number | undefined {
 }
 
 function iconvHelp(path: string): string {
-  return `iconv -f utf-16 -t utf-8 ${path}`;
+  return `iconv -f utf-16 -t utf-8 ${shellWord(path)}`;
 }
 
 function unreadable(message: string, help?: string): LockstepError {

@@ -56,6 +56,9 @@ const split = z
   })
   .describe('Shares of a seeded, disjoint split');
 
+/** What may stand between groups of digits. */
+export const THOUSANDS = [',', '.', ' ', "'", '_'] as const;
+
 /** The section `data`. */
 export const dataSchema = z.strictObject({
   file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
@@ -110,7 +113,7 @@ export const dataSchema = z.strictObject({
   delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
   thousands: z
-    .enum([',', '.', ' ', "'", '_'])
+    .enum(THOUSANDS)
     .optional()
     .describe('What stands between groups of three digits; default: nothing does'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),

@@ -1,6 +1,6 @@
 // Finds where a text stops being JSON, with a position and a reason in words: V8's JSON.parse may give neither.
 // It builds no values; the YAML parser, which reads all of JSON, does that afterwards with positions of nodes.
-import { shorten } from './problem.ts';
+import { shorten } from '../errors.ts';
 
 /** Something that is not what the syntax allows, at an offset in UTF-16 units. */
 export interface SyntaxFlaw {

@@ -1,7 +1,7 @@
 // Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a config refers to
 // them. The hash is of the values as they were given, before anything is fitted to them.
 import { suggest } from '../config/suggest.ts';
-import { quoteValue, type LockstepError } from '../errors.ts';
+import { quoteValue, type LockstepError, quoteName } from '../errors.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { sizeOf, type Shape } from '../layers/layer.ts';
 import { countOf, dataError } from './data-error.ts';
@@ -76,7 +76,7 @@ function refuseUnknownFields(samples: Samples, name: string): void {
   const unknown = Object.keys(samples).find((key) => !FIELDS.some((field) => field === key));
   if (unknown === undefined) return;
   const near = suggest(unknown, FIELDS);
-  const help = near === undefined ? `valid fields: ${FIELDS.join(', ')}` : `did you mean "${near}"?`;
+  const help = near === undefined ? `valid fields: ${FIELDS.join(', ')}` : `did you mean ${quoteName(near)}?`;
   throw arrayError(`${name}: unknown field ${quoteValue(unknown)}`, help);
 }
 

@@ -1,8 +1,9 @@
 // What is wrong with the cells of a table, column by column: decided when all are read, so that counts are
 // known and a user sees every column at once.
-import { formatLocation, quoteValue, type SourceLocation } from '../errors.ts';
+import { formatLocation, quoteValue, type SourceLocation, listNames, quoteName, shorten } from '../errors.ts';
 import { listTokens } from './cell.ts';
-import type { CellReference, ColumnBuilder } from './column.ts';
+import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
+import { formatKeyPath } from '../config/problem.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { locateField, type CsvFile } from './locate-field.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
@@ -43,31 +44,39 @@ export function findColumnProblems(columns: readonly ColumnBuilder[], rules: Cel
 type Finding = Omit<CellProblem, 'column'> | undefined;
 type Context = CellRules & { readonly columns: readonly ColumnBuilder[] };
 
-function findOverflow({ plan, firstOverflow, numOverflows }: ColumnBuilder, { isSaved }: CellRules): Finding {
+function findOverflow(column: ColumnBuilder, context: Context): Finding {
+  const { plan, firstOverflow, numOverflows } = column;
   if (firstOverflow === undefined) return undefined;
   const others = numOverflows > 1 ? ` (${formatCount(numOverflows)} such cells)` : '';
   return {
     code: 'E_DATA_OVERFLOW',
-    message: `column "${plan.name}": ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
-    help:
-      isSaved || !plan.isFeature
-        ? 'correct the cell'
-        : 'correct the cell, or leave the column out with data.drop',
+    message: `column ${quoteName(plan.name)}: ${quoteValue(firstOverflow.cell)} does not fit float32 (max 3.4e38)${others}`,
+    help: helpForValue(column, context),
     cell: firstOverflow,
   };
 }
+
+/** What to do about a number that is none that can be trained on. */
+function helpForValue(column: ColumnBuilder, context: Context): string {
+  const { plan } = column;
+  if (context.isSaved) return 'correct the cell';
+  if (!plan.isFeature) return ROW_WAYS_OUT;
+  const empty = mayBeEmpty(column, context) ? ', empty it' : '';
+  return `correct the cell${empty}, or ${leaveOut('the column', plan)}`;
+}
+
+const ROW_WAYS_OUT = 'correct the cell, or leave its row out';
 
 function findMixture(column: ColumnBuilder, context: Context): Finding {
   const { plan, numNumbers, numTexts, firstText } = column;
   if (firstText === undefined || (column.kind !== 'number' && numNumbers === 0)) return undefined;
   const marked = markedNumbers(column, firstText, context);
   if (marked) return marked;
-  const shown = `column "${plan.name}": ${quoteValue(firstText.cell)}`;
+  const shown = `column ${quoteName(plan.name)}: ${quoteValue(firstText.cell)}`;
   const counts = `(${formatCount(numTexts)} of ${countOf(numNumbers + numTexts, 'cell')})`;
-  if (INFINITE.test(firstText.cell)) {
+  if (column.texts.every((text) => INFINITE.test(text))) {
     const message = `${shown} does not fit float32 (max 3.4e38) ${counts}`;
-    const help = mayBeEmpty(column, context) ? 'correct the cell, or empty it' : 'correct the cell';
-    return { code: 'E_DATA_OVERFLOW', message, help, cell: firstText };
+    return { code: 'E_DATA_OVERFLOW', message, help: helpForValue(column, context), cell: firstText };
   }
   return {
     code: 'E_DATA_NOT_A_NUMBER',
@@ -79,18 +88,28 @@ function findMixture(column: ColumnBuilder, context: Context): Finding {
 
 function helpForText(column: ColumnBuilder, context: Context): string {
   if (context.isSaved) return 'correct the cell: the model was trained on numbers in this column';
-  if (column.kind === 'number' && areLikelyTokens(column.texts)) {
-    return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${WAYS_OUT}`;
-  }
-  return WAYS_OUT;
+  const ways = waysForText(column);
+  if (!areLikelyTokens(column.texts)) return ways;
+  return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${ways}`;
 }
 
-const WAYS_OUT = 'correct the cell, or name the column under data.categorical or data.drop';
+/** Only a feature can be made categorical or left out. */
+function waysForText({ plan }: ColumnBuilder): string {
+  if (plan.isFeature) return `correct the cell, or ${asTexts(plan)}`;
+  return plan.isClass
+    ? 'correct the cell, or give all classes names (such as c1 for 1), or numbers from 0'
+    : ROW_WAYS_OUT;
+}
+
+function asTexts({ isListed }: PlannedColumn): string {
+  const categorical = 'name the column under data.categorical';
+  return isListed ? `${categorical}, or take it out of data.features` : `${categorical} or data.drop`;
+}
 
 /** The tokens in use, and the texts among numbers that are likely more of them, of all columns. */
 function tokensWith({ columns, missingTokens }: Context): string[] {
   const used = missingTokens ?? columns.flatMap(({ missingTokens: seen }) => [...seen.keys()]);
-  const likely = columns.filter(({ kind, texts }) => kind === 'number' && areLikelyTokens(texts));
+  const likely = columns.filter(({ numNumbers, texts }) => numNumbers > 0 && areLikelyTokens(texts));
   return [...used, ...likely.flatMap(({ texts }) => texts)];
 }
 
@@ -102,26 +121,29 @@ function findMarkedNumbers(column: ColumnBuilder, context: Context): Finding {
 }
 
 function markedNumbers(column: ColumnBuilder, cell: CellReference, context: Context): Finding {
-  const { plan, firstFraction, texts } = column;
-  const numbers = firstFraction ? [firstFraction.cell] : [];
-  const marked = describeMarkedNumbers(texts, numbers, context);
+  const { plan, texts } = column;
+  const numbers = fractionsOf([column]);
+  const others = fractionsOf(context.columns.filter((other) => other !== column));
+  const marked = describeMarkedNumbers(texts, { numbers, others }, context);
   // Where groups of digits are read, a cell that breaks them is no hint at another format.
-  const breaksGroups = column.kind === 'number' && context.thousands !== undefined;
+  const breaksGroups = column.numNumbers > 0 && context.thousands !== undefined;
   if (marked === undefined || (breaksGroups && !marked.isPlain)) return undefined;
-  const message = `column "${plan.name}": ${quoteValue(cell.cell)} ${marked.what}`;
-  const plain = plan.isFeature
-    ? `${marked.help}, or name the column under data.categorical or data.drop`
-    : marked.help;
+  const message = `column ${quoteName(plan.name)}: ${quoteValue(cell.cell)} ${marked.what}`;
+  const plain = plan.isFeature ? `${marked.help}, or ${asTexts(plan)}` : marked.help;
   const help = marked.isPlain ? plain : marked.help;
   const shown = context.isSaved ? 'write it as the training data were' : help;
   return { code: 'E_DATA_NOT_A_NUMBER', message, help: shown, cell };
 }
 
+function fractionsOf(columns: readonly ColumnBuilder[]): string[] {
+  return columns.flatMap(({ firstFraction }) => (firstFraction ? [firstFraction.cell] : []));
+}
+
 function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
-  const message = `column "${plan.name}" has more than ${formatCount(plan.maxCategories)} distinct texts`;
+  const message = `column ${quoteName(plan.name)} has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
-    ? 'an identifier teaches nothing: list it under data.drop'
+    ? `an identifier teaches nothing: ${leaveOut('it', plan)}`
     : 'a target has fewer classes';
   return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
 }
@@ -130,14 +152,17 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
   if (firstMissing === undefined || plan.missing === 'drop-row') return undefined;
   const numCells = numMissing + numNumbers + numTexts;
-  const tokens = [...missingTokens].map(([token, count]) => `"${token}" ${formatCount(count)}`).join(', ');
+  const tokens = listNames(
+    [...missingTokens].map(([token, count]) => `"${shorten(token, 20)}" ${formatCount(count)}`),
+  );
   const code = 'E_DATA_MISSING';
   const cell = firstMissing;
   if (numMissing === numCells && plan.kind === undefined) {
-    const message = `column "${plan.name}" is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
-    return { code, message, help: 'leave it out with data.drop', cell };
+    const message = `column ${quoteName(plan.name)} is empty: all ${countOf(numCells, 'cell')} are missing (${tokens})`;
+    const help = plan.isFeature ? leaveOut('it', plan) : 'name a column that has values, or fill them in';
+    return { code, message, help, cell };
   }
-  const message = `column "${plan.name}": ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
+  const message = `column ${quoteName(plan.name)}: ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
   const isText = column.kind === 'text';
   const isFitting = isText ? plan.missing === 'category' || plan.isDefaultRule : plan.missing === 'mean';
   if (plan.missing === 'error' || (context.isSaved && !isFitting)) {
@@ -145,13 +170,13 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   }
   if (isFitting) return undefined;
   const [rule, kind] = isText ? ['category', 'texts'] : ['mean', 'numbers'];
-  const help = `set data.missing.columns.${plan.name}: ${rule}, or drop-row`;
+  const help = `set ${formatKeyPath(['data', 'missing', 'columns', plan.name])}: ${rule}, or drop-row`;
   return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }
 
 /** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
 function mayBeEmpty({ plan }: ColumnBuilder, { isSaved }: CellRules): boolean {
-  return !isSaved && plan.isFeature && plan.missing !== 'error';
+  return !isSaved && plan.isFeature && (plan.missing === 'mean' || plan.missing === 'drop-row');
 }
 
 /** A prediction leaves no row out, since that would shift the lines of all behind it. */
@@ -211,7 +236,7 @@ export function warnAboutColumns(
   for (const { plan, firstInexact } of columns) {
     if (firstInexact === undefined) continue;
     const place = `${displayPath((files[firstInexact.part] as CsvFile).path)}:${firstInexact.line}`;
-    const found = `column "${plan.name}" has ${firstInexact.cell}`;
+    const found = `column ${quoteName(plan.name)} has ${shorten(firstInexact.cell)}`;
     warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
   }
   if (format.isSaved) return;
@@ -219,7 +244,7 @@ export function warnAboutColumns(
     if (kind !== 'text' || plan.kind === 'text' || !plan.isFeature) continue;
     const found = describeNumberlike(texts, format);
     if (found === undefined) continue;
-    const shown = `column "${plan.name}": ${found} (such as ${quoteValue(firstText?.cell)})`;
+    const shown = `column ${quoteName(plan.name)}: ${found} (such as ${quoteValue(firstText?.cell)})`;
     warn(`${shown}; each is a category of its own. If numbers are meant, write plain ones`);
   }
 }

@@ -1,11 +1,10 @@
 // Which columns of a table are features and which are targets, by the config; misspelt names are caught here.
 // Columns that the config names twice, or for two uses, never come this far: src/config refuses them.
+import { listNames, quoteName } from '../errors.ts';
 import { targetColumns } from '../config/data-rules.ts';
 import type { DataConfig } from '../config/schema.ts';
 import { suggest } from '../config/suggest.ts';
 import { configError } from './data-error.ts';
-
-const MAX_LISTED_COLUMNS = 20;
 
 /** Column names by what they are used for; columns in neither list are not read. */
 export interface ColumnRoles {
@@ -33,7 +32,7 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   const unused = new Set([...targets, ...weights, ...data.drop]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
-    throw configError('E_CONFIG_FEATURES', `no feature column is left of ${list(header)}`);
+    throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
   requireUsed('categorical', 'which is no feature', { names: data.categorical, used: features });
   const used = [...features, ...targets, ...weights];
@@ -45,9 +44,13 @@ function requireColumns(header: readonly string[], field: string, names: readonl
   const known = new Set(header);
   const unknown = names.find((name) => !known.has(name));
   if (unknown === undefined) return;
-  const message = `data.${field}: no column "${unknown}"; columns: ${list(header)}`;
+  const message = `data.${field}: no column ${quoteName(unknown)}; columns: ${listNames(header)}`;
   const near = suggest(unknown, header);
-  throw configError('E_CONFIG_COLUMN', message, near === undefined ? undefined : `did you mean "${near}"?`);
+  throw configError(
+    'E_CONFIG_COLUMN',
+    message,
+    near === undefined ? undefined : `did you mean ${quoteName(near)}?`,
+  );
 }
 
 /** A setting for a column that is not read would do nothing, in silence. */
@@ -59,11 +62,6 @@ function requireUsed(
   const isUsed = new Set(used);
   const other = names.find((name) => !isUsed.has(name));
   if (other === undefined) return;
-  const message = `data.${field} names "${other}", ${why}`;
+  const message = `data.${field} names ${quoteName(other)}, ${why}`;
   throw configError('E_CONFIG_COLUMN', message, `take it out of data.${field}`);
-}
-
-function list(names: readonly string[]): string {
-  const shown = names.slice(0, MAX_LISTED_COLUMNS).join(', ');
-  return names.length > MAX_LISTED_COLUMNS ? `${shown}, … (${names.length} in all)` : shown;
 }

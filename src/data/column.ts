@@ -40,8 +40,15 @@ export interface PlannedColumn {
   readonly isDefaultRule?: boolean | undefined;
   /** The texts of a target that is a class: they may look like anything. */
   readonly isClass?: boolean | undefined;
+  /** A feature that `data.features` names: `data.drop` must not name it too. */
+  readonly isListed?: boolean | undefined;
   /** The texts that a trained model knows: a quoted token is a value only if it is one of them. */
   readonly known?: ReadonlySet<string> | undefined;
+}
+
+/** How a config leaves a feature out; `name` is what the message calls it. */
+export function leaveOut(name: string, { isListed }: Pick<PlannedColumn, 'isListed'>): string {
+  return isListed ? `take ${name} out of data.features` : `leave ${name} out with data.drop`;
 }
 
 /** Collects a column; unless planned, its kind is that of the first cell that is not missing. */

@@ -71,7 +71,7 @@ export function blobByteLength(layout: RowLayout): number {
 }
 
 /** @throws LockstepError if a blob of this layout is over the limit; `help` is the way out. */
-export function refuseTooLarge(layout: RowLayout, help = 'use fewer rows, or leave wide columns out'): void {
+export function refuseTooLarge(layout: RowLayout, help: string): void {
   const bytes = blobByteLength(layout);
   if (bytes <= MAX_BLOB_BYTES) return;
   const size = `${formatCount(layout.numRows)} rows of ${formatCount(sizeOf(layout.featureShape))} features`;

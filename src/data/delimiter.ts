@@ -4,12 +4,14 @@ import { dataError } from './data-error.ts';
 import { readFromLine, type CsvFile } from './locate-field.ts';
 import { displayPath } from './source-file.ts';
 import type { TableFormat } from './table-format.ts';
+import { shellWord } from '../printable.ts';
 import { readUtf8 } from './utf8-text.ts';
 
 const DELIMITERS = [';', '\t', '|', ',', ' '] as const;
 /** Excel's word to itself: a first line such as `sep=;`. */
 const SEPARATOR_LINE = /^\uFEFF?"?sep=(?<delimiter>.)"?[ \t]*(?:\r\n|\r|\n)/i;
 const SPACES = ' ';
+const AS_TRAINED = 'write the file as the training data were';
 
 /** How a file is to be split: as the config says, else as its own first line says, else by its name. */
 export async function chooseDelimiter(
@@ -61,7 +63,7 @@ export function refuseOneColumn(fields: readonly string[], file: CsvFile, line: 
 
 /** What to do about another delimiter. */
 function helpFor(delimiter: string, { path, isSaved }: CsvFile): string {
-  if (isSaved) return 'write the file as the training data were';
+  if (isSaved) return AS_TRAINED;
   const setting = `set data.delimiter: ${JSON.stringify(delimiter)}`;
   return delimiter === SPACES ? `${setting} for single spaces; of more, ${makeCommas(path)}` : setting;
 }
@@ -70,12 +72,12 @@ function helpFor(delimiter: string, { path, isSaved }: CsvFile): string {
 export function runsOfSpaces(file: CsvFile, line: number): LockstepError {
   const message = 'the columns are divided by several spaces; data.delimiter " " is a single one';
   const location = { file: displayPath(file.path), line };
-  const help = `${makeCommas(file.path)}, and leave data.delimiter out`;
+  const help = file.isSaved ? AS_TRAINED : `${makeCommas(file.path)}, and leave data.delimiter out`;
   return dataError('E_DATA_DELIMITER', message, { location, help });
 }
 
 function makeCommas(path: string): string {
-  return `make commas: sed 's/^ *//; s/ *$//; s/  */,/g' ${displayPath(path)} > columns.csv`;
+  return `make commas: sed 's/^ *//; s/ *$//; s/  */,/g' ${shellWord(displayPath(path))} > columns.csv`;
 }
 
 /** The character that divides a line, where `used` does not; quoted text is left out. */

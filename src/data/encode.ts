@@ -2,7 +2,7 @@
 // transforms read back from a saved model, for new data.
 import { sizeOf } from '../layers/layer.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import type { SourceLocation } from '../errors.ts';
+import { type SourceLocation, quoteName } from '../errors.ts';
 import type { Column } from './column.ts';
 import { countOf, dataError } from './data-error.ts';
 import type { HostMath } from '../kernels/host-math.ts';
@@ -91,7 +91,7 @@ export function encodeFeatures(
     if (feature.kind === 'categorical') {
       const numUnseen = encodeCategories(columnOf(table, feature.column), feature.categories, slots);
       const found = `${countOf(numUnseen, 'row')} with a value that training never saw`;
-      if (numUnseen > 0) warn(`column "${feature.column}": ${found}; encoded as zeros`);
+      if (numUnseen > 0) warn(`column ${quoteName(feature.column)}: ${found}; encoded as zeros`);
     }
     offset += featureWidth(feature);
   }
@@ -113,7 +113,7 @@ function encodeNumbers(table: Table, feature: FittedFeature & { kind: 'numeric' 
     const at = row * width + offset;
     rows[at] = standardize(value, feature);
     if (!Number.isFinite(rows[at])) {
-      throw tooFar(`column "${feature.column}" is ${value}`, feature, locateRow(table, row));
+      throw tooFar(`column ${quoteName(feature.column)} is ${value}`, feature, locateRow(table, row));
     }
   }
 }
@@ -127,7 +127,7 @@ function tooFar(found: string, { mean, scale }: Standardization, location: Sourc
 
 function fillIn(feature: FittedFeature & { kind: 'numeric' }): number {
   if (feature.fill !== null) return feature.fill;
-  const message = `column "${feature.column}" has missing cells; the model was trained without any`;
+  const message = `column ${quoteName(feature.column)} has missing cells; the model was trained without any`;
   throw dataError('E_DATA_MISSING', message, { help: 'fill them in, or train with data.missing: mean' });
 }
 
@@ -155,19 +155,19 @@ function encodeCategories(column: Column, categories: readonly string[], slots: 
 export function encodeTargetValues(
   table: Table,
   target: FittedTarget & { kind: 'values' },
-  { out, math }: { readonly out: Float32Array; readonly math: HostMath },
+  { out, math, isSaved }: { readonly out: Float32Array; readonly math: HostMath; readonly isSaved: boolean },
 ): void {
   const rows = Uint32Array.from({ length: table.numRows }, (_, row) => row);
   const width = target.columns.length;
   for (const [at, { column, steps }] of target.columns.entries()) {
     let cells = columnOf(table, column).values;
     for (const step of steps) {
-      if (step.kind === 'log') refuseNonPositive(table, column, { rows, cells });
+      if (step.kind === 'log') refuseNonPositive(table, column, { rows, cells, isSaved });
       const before = cells;
       cells = cells.map((value) => applyStep(step, value, math));
       const far = cells.findIndex((value) => !Number.isFinite(Math.fround(value)));
       if (far !== -1 && step.kind === 'standardize') {
-        throw tooFar(`target "${column}" is ${before[far]}`, step, locateRow(table, far));
+        throw tooFar(`target ${quoteName(column)} is ${before[far]}`, step, locateRow(table, far));
       }
     }
     for (let row = 0; row < table.numRows; row++) out[row * width + at] = cells[row] as number;

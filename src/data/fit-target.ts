@@ -1,4 +1,5 @@
 // What the target columns of a table are to the loss: numbers, class labels, or a yes or no.
+import { quoteName } from '../errors.ts';
 import type { Config } from '../config/schema.ts';
 import { configError, dataError } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
@@ -47,7 +48,7 @@ function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config)
   if (loss.kind !== 'binaryCrossEntropy') return;
   for (const { column } of target.columns) {
     if (target.isBinary) refuseUncertain(table, column);
-    else refuseImprobable(table, column, target.columns.length);
+    else refuseImprobable(table, column);
   }
 }
 
@@ -63,25 +64,27 @@ function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'lab
     .map((code) => column.categories[code] as string)
     .sort(byCodeUnits);
   if (classNames.length === 2) return { kind: 'labels', column: name, cells: 'text', classNames };
-  const message = `target "${name}" has ${classNames.length} distinct texts; binaryCrossEntropy takes two`;
+  const message = `target ${quoteName(name)} has ${classNames.length} distinct texts; binaryCrossEntropy takes two`;
   throw configError('E_CONFIG_CLASSES', message, 'set loss: crossEntropy for more classes');
 }
 
 /** They would weigh nothing, in silence. */
 function refuseClassWeights({ classWeights }: Config, name: string): void {
   if (classWeights === undefined) return;
-  const message = `classWeights weigh two classes; target "${name}" holds other numbers than 0 and 1`;
+  const message = `classWeights weigh two classes; target ${quoteName(name)} holds other numbers than 0 and 1`;
   throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or weigh rows by data.weights');
 }
 
-function refuseImprobable(table: Table, name: string, numTargets: number): void {
+/** `numTargets` are those of a config; new rows of a trained model have none to set a loss for. */
+function refuseImprobable(table: Table, name: string, numTargets?: number): void {
   const { kind, values } = columnOf(table, name);
   if (kind === 'text') return;
   const bad = values.findIndex((value) => !(value >= 0 && value <= 1));
   if (bad === -1) return;
-  const message = `target "${name}" is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
+  const message = `target ${quoteName(name)} is ${values[bad]}; binaryCrossEntropy takes numbers from 0 to 1, or two texts`;
   const others = numTargets === 1 ? '; for more, set loss: crossEntropy' : '';
-  const help = Number.isInteger(values[bad]) ? `number two classes 0 and 1${others}` : undefined;
+  const isClass = numTargets !== undefined && Number.isInteger(values[bad]);
+  const help = isClass ? `number two classes 0 and 1${others}` : undefined;
   throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad), help });
 }
 
@@ -89,13 +92,13 @@ function refuseUncertain(table: Table, name: string): void {
   const { values } = columnOf(table, name);
   const bad = values.findIndex((value) => !isLabel(value));
   if (bad === -1) return;
-  const message = `target "${name}" is ${values[bad]}; the model was trained on labels, which are 0 or 1`;
+  const message = `target ${quoteName(name)} is ${values[bad]}; the model was trained on labels, which are 0 or 1`;
   throw dataError('E_DATA_LABEL', message, { location: locateRow(table, bad) });
 }
 
 function refuseTextTargets(table: Table, targets: readonly string[], loss: string): void {
   const name = targets.find((target) => columnOf(table, target).kind === 'text');
   if (name === undefined) return;
-  const message = `target "${name}" holds texts; loss ${loss} needs numbers`;
+  const message = `target ${quoteName(name)} holds texts; loss ${loss} needs numbers`;
   throw configError('E_CONFIG_TARGET', message, 'set loss: crossEntropy to predict classes');
 }

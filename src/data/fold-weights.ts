@@ -1,4 +1,5 @@
 // Weights of rows, of classes and of ignored labels, folded into the one block of weights that workers see.
+import { listNames, quoteName } from '../errors.ts';
 import type { Config } from '../config/schema.ts';
 import { suggest } from '../config/suggest.ts';
 import { configError, countOf, dataError } from './data-error.ts';
@@ -63,10 +64,11 @@ export function foldWeights(
 export function rowWeights(table: Table, name: string | undefined): Float64Array | undefined {
   if (name === undefined) return undefined;
   const { kind, values } = columnOf(table, name);
-  if (kind === 'text') throw configError('E_CONFIG_COLUMN', `data.weights: column "${name}" holds texts`);
+  if (kind === 'text')
+    throw configError('E_CONFIG_COLUMN', `data.weights: column ${quoteName(name)} holds texts`);
   const bad = values.findIndex((value) => !(value >= 0 && value <= MAX_WEIGHT));
   if (bad !== -1) {
-    const message = `column "${name}": weight ${values[bad]}; expected 0 to ${MAX_WEIGHT}`;
+    const message = `column ${quoteName(name)}: weight ${values[bad]}; expected 0 to ${MAX_WEIGHT}`;
     throw dataError('E_DATA_WEIGHTS', message, { location: locateRow(table, bad) });
   }
   return values;
@@ -91,17 +93,13 @@ export function classWeightsOf(
   if (Array.isArray(given)) {
     if (given.length === classNames.length) return given;
     const message = `classWeights has ${given.length} weights, the data has ${classNames.length} classes`;
-    throw configError(
-      'E_CONFIG_CLASS_WEIGHTS',
-      message,
-      `their order is: ${classNames.slice(0, 20).join(', ')}`,
-    );
+    throw configError('E_CONFIG_CLASS_WEIGHTS', message, `their order is: ${listNames(classNames)}`);
   }
   const unknown = Object.keys(given).find((name) => !classNames.includes(name));
   if (unknown !== undefined) {
     const near = suggest(unknown, classNames);
-    const message = `classWeights: no class "${unknown}"; classes: ${classNames.slice(0, 20).join(', ')}`;
-    throw configError('E_CONFIG_CLASS_WEIGHTS', message, near && `did you mean "${near}"?`);
+    const message = `classWeights: no class ${quoteName(unknown)}; classes: ${listNames(classNames)}`;
+    throw configError('E_CONFIG_CLASS_WEIGHTS', message, near && `did you mean ${quoteName(near)}?`);
   }
   return classNames.map((name) => (Object.hasOwn(given, name) ? given[name] : undefined) ?? 1);
 }
@@ -121,13 +119,18 @@ function balance(counts: readonly number[]): number[] {
   return counts.map((count) => (count === 0 ? 1 : total / (present.length * count)));
 }
 
-/** @throws LockstepError for a split in which nothing counts: it has no mean loss. */
-export function refuseWeightless(dataset: PackedDataset, splits: SplitIndices): void {
+/** @throws LockstepError for a split in which nothing counts: it has no mean loss. New rows of a model are all one split. */
+export function refuseWeightless(dataset: PackedDataset, splits: SplitIndices, isSaved: boolean): void {
   for (const [split, rows] of Object.entries(splits) as [string, Uint32Array][]) {
     if (rows.length === 0 || totalWeight(dataset, rows) > 0) continue;
-    const message = `all ${countOf(rows.length, 'row')} of the ${split} split weigh 0`;
-    throw dataError('E_DATA_WEIGHTS', message, {
-      help: 'look at data.weights, classWeights and data.ignoreIndex',
-    });
+    const found = `all ${countOf(rows.length, 'row')}`;
+    const settings = 'data.weights, classWeights and data.ignoreIndex';
+    throw isSaved
+      ? dataError('E_DATA_WEIGHTS', `${found} weigh 0`, {
+          help: `the model was trained with ${settings}: add rows that count by them`,
+        })
+      : dataError('E_DATA_WEIGHTS', `${found} of the ${split} split weigh 0`, {
+          help: `look at ${settings}`,
+        });
   }
 }

@@ -1,6 +1,6 @@
 // The names of a table's columns: from its first record, or c1, c2, ... where it has none.
 import { dataError, countOf } from './data-error.ts';
-import type { SourceLocation } from '../errors.ts';
+import { type SourceLocation, quoteName, shorten } from '../errors.ts';
 import type { TableFormat } from './table-format.ts';
 
 const MAX_COLUMNS = 100_000;
@@ -29,10 +29,14 @@ export function readHeader(
 }
 
 /** A warning if the first record looks like data, or undefined. */
-export function suspectHeader(names: readonly string[], location: SourceLocation): string | undefined {
+export function suspectHeader(
+  names: readonly string[],
+  { isSaved }: Pick<TableFormat, 'isSaved'>,
+  location: SourceLocation,
+): string | undefined {
   if (!names.every((name) => PLAIN_NUMBER.test(name))) return undefined;
-  const advice = 'if it is data, set data.header: false';
-  return `${location.file}: header row is all numeric (${shorten(names)}); ${advice}`;
+  const advice = `if it is data, ${isSaved ? 'write the header of the training data above it' : 'set data.header: false'}`;
+  return `${location.file}: header row is all numeric (${listFrom(names)}); ${advice}`;
 }
 
 /** Checks that a further file has the columns of the first, in the same order. */
@@ -49,7 +53,7 @@ export function requireSameHeader(
     0,
     expected.findIndex((name, index) => name !== names[index]),
   );
-  const message = `${what}: expected ${shorten(expected, first)}; got ${shorten(names, first)}`;
+  const message = `${what}: expected ${listFrom(expected, first)}; got ${listFrom(names, first)}`;
   throw dataError('E_DATA_COLUMNS', message, {
     location,
     help: 'give all files the same columns in one order',
@@ -65,7 +69,7 @@ function refuseBadNames(names: readonly string[], location: SourceLocation): voi
     }
     const earlier = seen.get(name);
     if (earlier !== undefined) {
-      const message = `columns ${earlier + 1} and ${index + 1} are both "${name}"`;
+      const message = `columns ${earlier + 1} and ${index + 1} are both ${quoteName(name)}`;
       throw dataError('E_DATA_COLUMNS', message, { location, help: 'rename one of them' });
     }
     seen.set(name, index);
@@ -73,8 +77,11 @@ function refuseBadNames(names: readonly string[], location: SourceLocation): voi
 }
 
 /** A few names from where the interesting one stands. */
-function shorten(names: readonly string[], from = 0): string {
+function listFrom(names: readonly string[], from = 0): string {
   const start = from + MAX_SHOWN_NAMES > names.length ? Math.max(0, names.length - MAX_SHOWN_NAMES) : from;
-  const shown = names.slice(start, start + MAX_SHOWN_NAMES).join(',');
+  const shown = names
+    .slice(start, start + MAX_SHOWN_NAMES)
+    .map((name) => shorten(name))
+    .join(',');
   return `${start > 0 ? '…,' : ''}${shown}${start + MAX_SHOWN_NAMES < names.length ? ',…' : ''}`;
 }

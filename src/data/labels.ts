@@ -1,6 +1,6 @@
 // Classes of a classification target: their names, their range, and which are missing where.
 import type { DataConfig } from '../config/schema.ts';
-import { quoteValue, type SourceLocation } from '../errors.ts';
+import { quoteValue, type SourceLocation, listNames, quoteName } from '../errors.ts';
 import type { Column } from './column.ts';
 import { configError, dataError, formatCount } from './data-error.ts';
 import type { SplitIndices } from './dataset.ts';
@@ -10,8 +10,6 @@ import { byCodeUnits, type FittedTarget } from './transforms.ts';
 
 /** Most classes a softmax over them is meant for. */
 export const MAX_CLASSES = 65_536;
-
-const MAX_LISTED_CLASSES = 20;
 
 /**
  * The classes of a target column: its distinct texts in code-unit order, or the integers 0..classes-1.
@@ -31,14 +29,14 @@ export function fitClasses(
     return { kind: 'labels', column: name, cells: 'index', classNames };
   }
   if (ignoreIndex !== undefined) {
-    const message = `data.ignoreIndex is for numbered labels; target "${name}" holds texts`;
+    const message = `data.ignoreIndex is for numbered labels; target ${quoteName(name)} holds texts`;
     throw configError('E_CONFIG_CLASSES', message, 'give such rows a weight of 0 by data.weights');
   }
   const classNames = [...new Set(column.values)]
     .map((code) => column.categories[code] as string)
     .sort(byCodeUnits);
   if (classes !== undefined && classes !== classNames.length) {
-    const message = `data.classes is ${classes}, target "${name}" has ${classNames.length} distinct texts`;
+    const message = `data.classes is ${classes}, target ${quoteName(name)} has ${classNames.length} distinct texts`;
     throw configError('E_CONFIG_CLASSES', message, 'leave data.classes out to have them counted');
   }
   return { kind: 'labels', column: name, cells: 'text', classNames };
@@ -125,7 +123,7 @@ export function checkClasses(
   const trained = classesIn(labels, splits.train);
   if (trained.size === 1) {
     const [only] = trained;
-    const message = `every training row is class "${classNames[only ?? 0]}"; classification needs at least two`;
+    const message = `every training row is class ${quoteName(classNames[only ?? 0] as string)}; classification needs at least two`;
     throw dataError('E_DATA_ONE_CLASS', message);
   }
   for (const split of ['validation', 'test'] as const) {
@@ -133,12 +131,14 @@ export function checkClasses(
     const [only, ...others] = classesIn(labels, splits[split]);
     if (only !== undefined && others.length === 0) {
       const missing = classNames.length === 2 ? ', and there is no rocAuc' : '';
-      warn(`every row of ${split} is class "${classNames[only]}": its metrics say little${missing}`);
+      warn(
+        `every row of ${split} is class ${quoteName(classNames[only] as string)}: its metrics say little${missing}`,
+      );
     }
     if (untrained.length === 0) continue;
     const names = untrained.sort((a, b) => a - b).map((label) => classNames[label] as string);
     const [noun, verb] = names.length === 1 ? ['class', 'appears'] : ['classes', 'appear'];
-    warn(`${noun} ${listClasses(names)} ${verb} in ${split}, never in train`);
+    warn(`${noun} ${listNames(names)} ${verb} in ${split}, never in train`);
   }
   warnAboutGhosts(labels, classNames, warn);
 }
@@ -156,18 +156,13 @@ function warnAboutGhosts(
   const { lowest, highest } = rangeOf(occurring);
   if (lowest > 0 && ghosts.length === lowest) {
     warn(
-      `class ${listClasses(ghosts)} never occurs: the labels run from ${lowest} to ${highest}; ` +
+      `class ${listNames(ghosts)} never occurs: the labels run from ${lowest} to ${highest}; ` +
         'numbered from 0 they need no such outputs',
     );
     return;
   }
   const [noun, verb] = ghosts.length === 1 ? ['class', 'occurs'] : ['classes', 'occur'];
-  warn(`${noun} ${listClasses(ghosts)} of ${formatCount(classNames.length)} never ${verb} in the data`);
-}
-
-function listClasses(names: readonly string[]): string {
-  const shown = names.slice(0, MAX_LISTED_CLASSES).join(', ');
-  return names.length > MAX_LISTED_CLASSES ? `${shown}, … (${formatCount(names.length)} in all)` : shown;
+  warn(`${noun} ${listNames(ghosts)} of ${formatCount(classNames.length)} never ${verb} in the data`);
 }
 
 function classesIn(labels: Uint32Array, rows: Uint32Array): Set<number> {
@@ -193,10 +188,9 @@ export function refuseUnknownLabels(
   if (bad === -1) return;
   const cell = column.values[bad] as number;
   const shown = cells === 'text' ? quoteValue(column.categories[cell]) : cell;
-  const classes = classNames.slice(0, MAX_LISTED_CLASSES).join(', ');
-  const message = `target "${name}" is ${shown}, which is no class of the model`;
+  const message = `target ${quoteName(name)} is ${shown}, which is no class of the model`;
   throw dataError('E_DATA_LABEL', message, {
     location: locateRow(table, bad),
-    help: `its classes are: ${classes}${classNames.length > MAX_LISTED_CLASSES ? ', …' : ''}`,
+    help: `its classes are: ${listNames(classNames)}`,
   });
 }

@@ -35,7 +35,12 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
   const isBinary = config.loss.kind === 'binaryCrossEntropy';
   const numClasses = isBinary ? 2 : (numSavedClasses(fitted) ?? config.data.classes);
   const { ignoreIndex } = config.data;
-  const labels = await readLabels(sets, { classes: numClasses, ignoreIndex, isBinary });
+  const labels = await readLabels(sets, {
+    classes: numClasses,
+    ignoreIndex,
+    isBinary,
+    isSaved: fitted !== undefined,
+  });
   const classNames = indexNames(numClasses ?? highest(labels) + 1);
   if (!fitted) checkClasses(labels, classNames, { splits, warn });
   const classWeights = fitted
@@ -58,7 +63,7 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: LoadReq
     numClasses: isBinary ? 0 : classNames.length,
     hasWeights: wantsWeights(config),
   };
-  refuseTooLarge(layout);
+  refuseTooLarge(layout, 'use fewer images');
   const blob = await readImages(sets, layout);
   const sampleWeights = foldWeights(blob, layout, { labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
@@ -110,7 +115,7 @@ function requireEqualShapes(first: IdxHeader, images: IdxHeader): void {
 
 async function readLabels(
   sets: readonly ImageSet[],
-  { classes, ignoreIndex, isBinary }: LabelRules,
+  { classes, ignoreIndex, ...rules }: LabelRules,
 ): Promise<Uint32Array> {
   const labels = new Uint32Array(sets.reduce((sum, set) => sum + set.labels.dataBytes, 0));
   let filled = 0;
@@ -119,7 +124,7 @@ async function readLabels(
     await readIdxData(header, bytes);
     for (const label of bytes) labels[filled++] = label === ignoreIndex ? IGNORED_LABEL : label;
   }
-  if (classes !== undefined) refuseOutside(labels, classes, { sets, isBinary });
+  if (classes !== undefined) refuseOutside(labels, classes, { sets, ...rules });
   return labels;
 }
 
@@ -127,12 +132,14 @@ interface LabelRules {
   readonly classes: number | undefined;
   readonly ignoreIndex: number | undefined;
   readonly isBinary: boolean;
+  /** The classes are those of a trained model. */
+  readonly isSaved: boolean;
 }
 
 function refuseOutside(
   labels: Uint32Array,
   classes: number,
-  { sets, isBinary }: { readonly sets: readonly ImageSet[]; readonly isBinary: boolean },
+  { sets, ...rules }: Pick<LabelRules, 'isBinary' | 'isSaved'> & { readonly sets: readonly ImageSet[] },
 ): void {
   const bad = labels.findIndex((label) => label >= classes && label !== IGNORED_LABEL);
   if (bad === -1) return;
@@ -142,10 +149,15 @@ function refuseOutside(
   ) as ImageSet;
   const range = rangeOf(labels.filter((label) => label !== IGNORED_LABEL));
   const message = `${displayPath(set.labels.path)} [${at}]: ${describeBadLabel(labels[bad] as number, classes, range)}`;
-  throw dataError('E_DATA_LABEL', message, { help: helpForLabels(classes, range, isBinary) });
+  throw dataError('E_DATA_LABEL', message, { help: helpForLabels(classes, range, rules) });
 }
 
-function helpForLabels(classes: number, range: LabelRange, isBinary: boolean): string {
+function helpForLabels(
+  classes: number,
+  range: LabelRange,
+  { isBinary, isSaved }: Pick<LabelRules, 'isBinary' | 'isSaved'>,
+): string {
+  if (isSaved) return `number the classes as in training, from 0 to ${classes - 1}`;
   if (isBinary) return 'number the classes 0 and 1, or set loss: crossEntropy';
   if (isFromOne(classes, range)) return helpForLabelsFromOne(classes + 1);
   const needed = range.highest + 1;

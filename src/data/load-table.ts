@@ -27,7 +27,7 @@ export async function packTable(files: SplitFiles<string>, request: LoadRequest)
   const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
-  const layout = layOut(table, transforms, config);
+  const layout = layOut(table, transforms, request);
   const blob = new Uint8Array(blobByteLength(layout));
   const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
   encodeFeatures(table, features, { rows, warn });
@@ -82,6 +82,7 @@ function planColumns({ features, targets, weights }: ColumnRoles, { data, loss }
     isFeature,
     kind: categorical.has(name) ? ('text' as const) : undefined,
     maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
+    isListed: isFeature && data.features !== undefined,
     isClass: loss.kind === 'crossEntropy' && targets.includes(name),
     ...planMissing(data.missing, name, isFeature),
   });
@@ -92,7 +93,11 @@ function planColumns({ features, targets, weights }: ColumnRoles, { data, loss }
 }
 
 /** @throws LockstepError if the packed rows would exceed what a worker can hold, before they are allocated. */
-function layOut(table: Table, { features, target }: FittedTransforms, config: Config): RowLayout {
+function layOut(
+  table: Table,
+  { features, target }: FittedTransforms,
+  { config, fitted }: LoadRequest,
+): RowLayout {
   const layout: RowLayout = {
     numRows: table.numRows,
     featureShape: [widthOf(features)],
@@ -100,6 +105,6 @@ function layOut(table: Table, { features, target }: FittedTransforms, config: Co
     featureScale: 1,
     ...layOutTargets(target, config),
   };
-  refuseTooLarge(layout);
+  refuseTooLarge(layout, fitted ? 'use fewer rows' : 'use fewer rows, or leave wide columns out');
   return layout;
 }

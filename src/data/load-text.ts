@@ -29,7 +29,8 @@ export async function packText(files: SplitFiles<TextFile>, request: LoadRequest
   const { context, stride = context } = config.data;
   if (context === undefined || stride === undefined)
     throw new Error('a text without context was not refused');
-  const texts = await readTexts(files, context);
+  const isSaved = fitted !== undefined;
+  const texts = await readTexts(files, { context, isSaved });
   const stretches = divideText(texts, { ...config, ...config.data, context, stride });
   if (!fitted) checkByteValues(stretches, warn);
   const classNames = indexNames(NUM_BYTE_VALUES);
@@ -38,7 +39,7 @@ export async function packText(files: SplitFiles<TextFile>, request: LoadRequest
     target: { kind: 'labels', column: TARGET_NAME, cells: 'index', classNames },
   };
   return {
-    ...packWindows(stretches, context),
+    ...packWindows(stretches, { context, isSaved }),
     transforms,
     featureNames: nameFeatures(transforms.features),
     targetNames: [TARGET_NAME],
@@ -48,17 +49,23 @@ export async function packText(files: SplitFiles<TextFile>, request: LoadRequest
   };
 }
 
-async function readTexts(files: SplitFiles<TextFile>, context: number): Promise<SplitFiles<Uint8Array>> {
-  const read = (file: TextFile | undefined) => file && readText(file.text, context);
+/** How long samples are, and whether a trained model takes them: it has that length for good. */
+interface Windows {
+  readonly context: number;
+  readonly isSaved: boolean;
+}
+
+async function readTexts(files: SplitFiles<TextFile>, windows: Windows): Promise<SplitFiles<Uint8Array>> {
+  const read = (file: TextFile | undefined) => file && readText(file.text, windows);
   return {
-    train: await readText(files.train.text, context),
+    train: await readText(files.train.text, windows),
     validation: await read(files.validation),
     test: await read(files.test),
   };
 }
 
 /** @throws LockstepError if the text is shorter than a window, or could not be packed. */
-async function readText(path: string, context: number): Promise<Uint8Array> {
+async function readText(path: string, windows: Windows): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let numBytes = 0;
   for await (const chunk of readBytes(path)) {
@@ -67,15 +74,18 @@ async function readText(path: string, context: number): Promise<Uint8Array> {
     if (numBytes > MAX_TEXT_BYTES) throw textTooLarge(path);
   }
   if (numBytes === 0) throw emptyFile(path);
-  if (numBytes <= context) throw textTooShort(path, numBytes, context);
+  if (numBytes <= windows.context) throw textTooShort(path, numBytes, windows);
   return Buffer.concat(chunks);
 }
 
-function packWindows(stretches: Stretches, context: number): Pick<PackedRows, 'layout' | 'blob' | 'splits'> {
+function packWindows(
+  stretches: Stretches,
+  { context, isSaved }: Windows,
+): Pick<PackedRows, 'layout' | 'blob' | 'splits'> {
   const { train, validation, test } = stretches;
   const firsts = [0, train.numWindows, train.numWindows + validation.numWindows] as const;
   const layout = layOut(firsts[2] + test.numWindows, context);
-  refuseTooLarge(layout, 'raise data.stride, or use a shorter text');
+  refuseTooLarge(layout, isSaved ? 'use a shorter text' : 'raise data.stride, or use a shorter text');
   const blob = new Uint8Array(blobByteLength(layout));
   const labels = new Uint32Array(blob.buffer, targetsByteOffset(layout));
   for (const [index, stretch] of [train, validation, test].entries()) {
@@ -131,10 +141,12 @@ function nameByte(value: number): string {
   return `0x${value.toString(16).padStart(2, '0').toUpperCase()}`;
 }
 
-function textTooShort(path: string, numBytes: number, context: number) {
-  const needed = `a sample takes ${formatCount(context + 1)} (data.context ${context}, and the byte behind)`;
+function textTooShort(path: string, numBytes: number, { context, isSaved }: Windows) {
+  const needed = `a sample takes ${formatCount(context + 1)} (${isSaved ? "the model's" : 'data.context'} ${context}, and the byte behind)`;
   const message = `${displayPath(path)} holds ${countOf(numBytes, 'byte')}; ${needed}`;
-  return dataError('E_DATA_TEXT', message, { help: 'lower data.context, or use a longer text' });
+  return dataError('E_DATA_TEXT', message, {
+    help: isSaved ? 'use a longer text' : 'lower data.context, or use a longer text',
+  });
 }
 
 function textTooLarge(path: string) {

@@ -28,7 +28,7 @@ export async function loadData(request: LoadRequest): Promise<LoadedData> {
   const { layout, blob, ...rest } = await packRows(sources, request);
   const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
   refuseIdleTopK(request.config, layout);
-  refuseWeightless(dataset, rest.splits);
+  refuseWeightless(dataset, rest.splits, request.fitted !== undefined);
   if (request.fitted) return { dataset, ...rest };
   warnAboutLeaks(dataset, rest.splits, { noun: sources.kind === 'text' ? WINDOW : 'row', ...request });
   return { dataset, ...rest };

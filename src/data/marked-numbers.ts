@@ -1,5 +1,6 @@
 // Texts that a person reads as numbers although the format of the table does not: with digits in groups, a decimal comma,
 // a sign of currency or percent, a minus that is not the hyphen. For messages only; no cell is read by it.
+import { THOUSANDS } from '../config/schema.ts';
 import { CellReader, type CellFormat } from './cell.ts';
 
 /** What texts hold besides a number. */
@@ -44,12 +45,20 @@ const MARKS: readonly { readonly mark: Mark; readonly pattern: RegExp; readonly 
   },
 ];
 
-const SEPARATORS = [undefined, ',', '.', ' ', "'"] as const;
+const SEPARATORS = [undefined, ...THOUSANDS] as const;
 
-/** What the texts of a column look like, if all of them look like numbers of one kind; `numbers` are cells that are some. */
+/** Cells with a decimal separator that are numbers as the format has it. */
+interface Fractions {
+  /** Of the column itself. */
+  readonly numbers: readonly string[];
+  /** Of other columns, which another format would make texts of. */
+  readonly others: readonly string[];
+}
+
+/** What the texts of a column look like, if all of them look like numbers of one kind. */
 export function describeMarkedNumbers(
   texts: readonly string[],
-  numbers: readonly string[],
+  { numbers, others }: Fractions,
   format: CellFormat,
   candidates = candidatesOf(format),
 ): MarkedNumbers | undefined {
@@ -63,23 +72,37 @@ export function describeMarkedNumbers(
     const what = texts[0] === sample ? 'stands among numbers with' : 'is a number with';
     return { what: `${what} ${[...marks].join(' and ')}`, help: 'write plain numbers', isPlain: true };
   }
-  if (second) return describeAmbiguity(sample, [first, second]);
+  const advice = isFixed(format, others) && `write ${nameDecimal(format)}, as other columns do`;
+  if (second) return describeAmbiguity(sample, [first, second], advice);
   const isSame = first.decimal === format.decimal && first.thousands === format.thousands;
   // Numbers of this very format are texts where they are quoted tokens.
   if (isSame) return undefined;
   const isGrouped = first.thousands !== undefined && first.thousands !== format.thousands;
   return {
-    what: isGrouped
-      ? 'looks like a number with its digits in groups'
-      : `looks like a decimal ${first.decimal === ',' ? 'comma' : 'point'}`,
-    help: describeSettings(first, format),
+    what: isGrouped ? 'looks like a number with its digits in groups' : `looks like ${nameDecimal(first)}`,
+    ...(first.decimal !== format.decimal && advice
+      ? { help: advice, isPlain: true }
+      : { help: describeSettings(first, format) }),
   };
 }
+
+/** Whether a cell of another column would be no number with the other decimal separator, not even one in groups. */
+function isFixed({ decimal }: CellFormat, others: readonly string[]): boolean {
+  const swapped: CellFormat = { decimal: decimal === '.' ? ',' : '.', thousands: decimal };
+  return others.some((cell) => valueIn(swapped, cell) === undefined);
+}
+
+function nameDecimal({ decimal }: CellFormat): string {
+  return decimal === ',' ? 'a decimal comma' : 'a decimal point';
+}
+
+const NO_FRACTIONS: Fractions = { numbers: [], others: [] };
 
 /** How many of the texts look like numbers, each by itself. */
 export function countMarkedNumbers(texts: readonly string[], format: CellFormat): number {
   const candidates = candidatesOf(format);
-  return texts.filter((text) => describeMarkedNumbers([text], [], format, candidates) !== undefined).length;
+  return texts.filter((text) => describeMarkedNumbers([text], NO_FRACTIONS, format, candidates) !== undefined)
+    .length;
 }
 
 function takeMarksOff(text: string, marks: Set<Mark>): string {
@@ -135,13 +158,16 @@ function valueIn(format: CellFormat, text: string): number | undefined {
 function describeAmbiguity(
   sample: string,
   [grouped, swapped]: readonly [CellFormat, CellFormat],
+  advice: string | false,
 ): MarkedNumbers {
   const values = [grouped, swapped].map((reading) => String(valueIn(reading, sample)));
   return {
-    what: `can be ${values[0]}, its digits in groups, or ${values[1]}, with a decimal ${swapped.decimal === ',' ? 'comma' : 'point'}`,
+    what: `can be ${values[0]}, its digits in groups, or ${values[1]}, with ${nameDecimal(swapped)}`,
     help:
       `set data.thousands: ${JSON.stringify(grouped.thousands)} if it is ${values[0]}, ` +
-      `data.decimal: ${JSON.stringify(swapped.decimal)} if it is ${values[1]}`,
+      (advice
+        ? `or if it is ${values[1]}, ${advice}`
+        : `data.decimal: ${JSON.stringify(swapped.decimal)} if it is ${values[1]}`),
   };
 }
 

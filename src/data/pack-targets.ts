@@ -38,7 +38,7 @@ export function packTargets(
   const rows = rowWeights(table, config.data.weights);
   if (target.kind === 'values') {
     const out = targetView({ layout, blob }) as Float32Array;
-    encodeTargetValues(table, target, { out, math });
+    encodeTargetValues(table, target, { out, math, isSaved: fitted !== undefined });
     // Copies, for a column's own buffer may be twice as long.
     const targetValues = target.columns.map(({ column }) => columnOf(table, column).values.slice());
     return { sampleWeights: foldWeights(blob, layout, { rows }), targetValues };

@@ -1,5 +1,6 @@
 // Which columns of a new table a trained model reads, and how: as its transforms say, not as the cells suggest. A
 // column that held numbers in training holds numbers here too.
+import { quoteName } from '../errors.ts';
 import type { DataConfig } from '../config/schema.ts';
 import type { PlannedColumn } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
@@ -75,6 +76,6 @@ function plan(name: string, kind: 'number' | 'text', missing: DataConfig['missin
 
 function requireColumn(header: readonly string[], name: string): void {
   if (header.includes(name)) return;
-  const message = `no column "${name}", which the model was trained on`;
+  const message = `no column ${quoteName(name)}, which the model was trained on`;
   throw dataError('E_DATA_COLUMNS', message, { help: 'give the table the columns of the training data' });
 }

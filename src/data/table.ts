@@ -1,6 +1,6 @@
 // Tables as columns in memory: one or more files of equal columns, read as a stream, cell by cell.
 // Rows of all files are counted through; `parts` tells which file a row came from.
-import { quoteValue, type SourceLocation } from '../errors.ts';
+import { quoteValue, type SourceLocation, quoteName } from '../errors.ts';
 import { CellReader } from './cell.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH, type Column, type PlannedColumn } from './column.ts';
 import { findColumnProblems, throwCellProblems, warnAboutColumns } from './column-problems.ts';
@@ -111,7 +111,8 @@ class TableBuilder {
 
   endPart(): void {
     const { path } = this.#file;
-    if (this.#numRecords === 0) throw emptyFile(path);
+    if (this.#numRecords === 0)
+      throw emptyFile(path, 'holds no rows, only blank lines or a line that sets the delimiter');
     const file = displayPath(path);
     const numRows = this.#lines.length - this.#firstRow;
     if (numRows === 0) throw dataError('E_DATA_NO_ROWS', `${file} has a header but no data rows`);
@@ -151,7 +152,7 @@ class TableBuilder {
       const { firstMissing } = column;
       const isSample = firstMissing?.part === left.index && firstMissing.cell !== '';
       const sample = isSample ? `, such as ${quoteValue(firstMissing.cell)}` : '';
-      return count === 0 ? [] : [`column "${column.plan.name}" ${formatCount(count)}${sample}`];
+      return count === 0 ? [] : [`column ${quoteName(column.plan.name)} ${formatCount(count)}${sample}`];
     });
     const shown =
       reasons.slice(0, MAX_SHOWN_COLUMNS).join('; ') + (reasons.length > MAX_SHOWN_COLUMNS ? '; …' : '');
@@ -166,7 +167,7 @@ class TableBuilder {
     const location = { file: displayPath(this.#file.path), line };
     refuseOneColumn(fields, this.#file, line);
     const names = readHeader(fields, format, location);
-    const suspicion = format.header ? suspectHeader(names, location) : undefined;
+    const suspicion = format.header ? suspectHeader(names, format, location) : undefined;
     if (suspicion !== undefined) warn(suspicion);
     if (this.#parts.length > 0) return requireSameHeader(this.header, names, location);
     this.header = names;
@@ -199,7 +200,7 @@ class TableBuilder {
   }
 
   #tooLong({ plan }: ColumnBuilder, line: number): Error {
-    const message = `column "${plan.name}": cell is longer than ${MAX_CELL_LENGTH / 1024} KiB`;
+    const message = `column ${quoteName(plan.name)}: cell is longer than ${MAX_CELL_LENGTH / 1024} KiB`;
     return dataError('E_DATA_LONG_CELL', message, { location: { file: displayPath(this.#file.path), line } });
   }
 }

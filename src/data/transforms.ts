@@ -1,9 +1,9 @@
 // What is learnt from the training split to turn cells into numbers, as plain JSON that is saved with the
 // model. Fitting is here; applying it to rows is in encode.ts.
 import type { DataConfig } from '../config/schema.ts';
-import { quoteValue } from '../errors.ts';
+import { quoteValue, quoteName } from '../errors.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import type { Column } from './column.ts';
+import { leaveOut, type Column } from './column.ts';
 import type { ColumnRoles } from './column-roles.ts';
 import { countOf, dataError, formatCount } from './data-error.ts';
 import { isDate } from './marked-numbers.ts';
@@ -90,7 +90,7 @@ export function fitFeatures(
   train: Uint32Array,
   options: {
     readonly names: ColumnRoles['features'];
-    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical'>;
+    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical' | 'features'>;
     readonly warn: (message: string) => void;
   },
 ): FittedFeature[] {
@@ -122,7 +122,7 @@ function warnAboutIdentifiers(
     const areDates = texts.every(isDate);
     if (!areDates && texts.length < IDENTIFIER_SHARE * numRows) return [];
     return [
-      `"${feature.column}" (${formatCount(texts.length)} ${areDates ? 'dates' : 'texts'}, such as ${quoteValue(texts[0])})`,
+      `${quoteName(feature.column)} (${formatCount(texts.length)} ${areDates ? 'dates' : 'texts'}, such as ${quoteValue(texts[0])})`,
     ];
   });
   if (found.length === 0) return;
@@ -131,7 +131,8 @@ function warnAboutIdentifiers(
   const columns = found.length === 1 ? 'column' : 'columns';
   warn(
     `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
-      'Names, identifiers and dates teach nothing so: list them under data.drop, or write what matters of them as numbers',
+      `Names, identifiers and dates teach nothing so: ${leaveOut('them', { isListed: data.features !== undefined })}, ` +
+      'or write what matters of them as numbers',
   );
 }
 
@@ -159,14 +160,16 @@ function fitNumeric(
 ): FittedFeature {
   const cells = gatherPresent(column.values, train);
   if (cells.length === 0) {
-    const help = 'leave it out with data.drop';
-    throw dataError('E_DATA_MISSING', `column "${column.name}" is empty in the training split`, { help });
+    const help = leaveOut('it', { isListed: data.features !== undefined });
+    throw dataError('E_DATA_MISSING', `column ${quoteName(column.name)} is empty in the training split`, {
+      help,
+    });
   }
   const { mean, scale } = describeValues(cells);
   const fill = planMissing(data.missing, column.name, true).missing === 'mean' ? mean : null;
   if (!data.standardize) return { kind: 'numeric', column: column.name, mean: 0, scale: 1, fill };
   if (scale === 0) {
-    warn(`column "${column.name}" has one value (${mean}) in the training split; standardised to 0`);
+    warn(`column ${quoteName(column.name)} has one value (${mean}) in the training split; standardised to 0`);
   }
   return { kind: 'numeric', column: column.name, mean, scale, fill };
 }
@@ -202,20 +205,27 @@ export function fitTargetValues(
 /** An array may have hundreds of targets. */
 function listTargets(names: readonly string[]): string {
   const others = names.length > 1 ? ` and ${countOf(names.length - 1, 'other target')} have` : ' has';
-  return `target "${names[0]}"${others}`;
+  return `target ${quoteName(names[0] as string)}${others}`;
 }
 
 /** @throws LockstepError naming the first row whose value has no logarithm. */
 export function refuseNonPositive(
   table: Table,
   column: string,
-  { rows, cells }: { readonly rows: Uint32Array; readonly cells: Float64Array },
+  {
+    rows,
+    cells,
+    isSaved = false,
+  }: { readonly rows: Uint32Array; readonly cells: Float64Array; readonly isSaved?: boolean },
 ): void {
   const at = cells.findIndex((value) => value <= 0);
   if (at === -1) return;
   const location = locateRow(table, rows[at] as number);
-  const message = `target "${column}" is ${cells[at]}; targetTransform log needs values above 0`;
-  throw dataError('E_DATA_LOG', message, { location, help: 'leave log out of data.targetTransform' });
+  const message = `target ${quoteName(column)} is ${cells[at]}; targetTransform log needs values above 0`;
+  throw dataError('E_DATA_LOG', message, {
+    location,
+    help: isSaved ? 'correct the cell, or leave its row out' : 'leave log out of data.targetTransform',
+  });
 }
 
 /** One step of a target transform, in float64. */

@@ -2,6 +2,7 @@
 // A decoder would put U+FFFD in its place and train on it in silence.
 import { isUtf8 } from 'node:buffer';
 import { LockstepError } from '../errors.ts';
+import { shellWord } from '../printable.ts';
 import { displayPath, readBytes } from './source-file.ts';
 
 const MAX_SEQUENCE_BYTES = 4;
@@ -87,6 +88,6 @@ function encodingError(path: string, found: string, charset: string): LockstepEr
     category: 'data',
     code: 'E_DATA_ENCODING',
     message: `${name} has ${found}`,
-    help: `convert it: iconv -f ${charset} -t utf-8 ${name} > utf8.csv`,
+    help: `convert it: iconv -f ${charset} -t utf-8 ${shellWord(name)} > utf8.csv`,
   });
 }

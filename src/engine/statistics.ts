@@ -22,7 +22,9 @@ export function requireStatistics(config: Sharding, trained: Trained, warn: (mes
   if (!hasVariances(config, trained.numSamples, Math.min(...numTaken))) {
     throw withoutVariance(config, trained.numSamples);
   }
-  if (config.shards > 1 && smallestShard(config.batchSize, config) < SOUND_ROWS) warn(smallShards(config));
+  if (config.shards > 1 && smallestShard(config.batchSize, config) < SOUND_ROWS) {
+    warn(smallShards(config, trained.numSamples));
+  }
 }
 
 /** Whether every shard of every batch has more than one value, where a sample has `valuesPerSample`. */
@@ -46,8 +48,9 @@ function withoutVariance(config: Sharding, numSamples: number): LockstepError {
   const refuse = (what: string, help: string): LockstepError =>
     configError('E_CONFIG_BATCH_NORM', `${rule}: ${what}`, help);
   if (batchSize === 1) {
-    const help = `set batchSize to ${SOUND_ROWS} or more, or use layerNorm, which normalizes each sample by itself`;
-    return refuse('batchSize is 1', help);
+    const size = Math.min(SOUND_ROWS, numSamples);
+    const more = size > 1 ? `set batchSize to ${size === SOUND_ROWS ? `${size} or more` : size}, or ` : '';
+    return refuse('batchSize is 1', `${more}use layerNorm, which normalizes each sample by itself`);
   }
   if (smallestShard(batchSize, config) === 1) {
     const what = `shards ${shards} cuts a batch of ${formatCount(batchSize)} into shards of 1 sample`;
@@ -68,12 +71,14 @@ function batchSizeWithVariances(config: Sharding, numSamples: number): number {
   }
 }
 
-function smallShards(config: Sharding): string {
+function smallShards(config: Sharding, numSamples: number): string {
   const { batchSize, shards } = config;
   const rows = countOf(smallestShard(batchSize, config), 'sample');
+  const needed = shards * SOUND_ROWS;
   return (
     `shards ${shards} cuts a batch of ${formatCount(batchSize)} into shards of ${rows}, and batchNorm normalizes a shard ` +
     `by its own mean and variance, which are rough with fewer than ${SOUND_ROWS}: accuracy suffers; ` +
-    `leave shards out (${defaultShards(config)} here), or set batchSize to ${formatCount(shards * SOUND_ROWS)} or more`
+    `leave shards out (${defaultShards(config)} here)` +
+    (needed <= numSamples ? `, or set batchSize to ${formatCount(needed)} or more` : '')
   );
 }

@@ -15,6 +15,8 @@ export interface MetricDefinition {
   readonly needs?: string;
   /** Whether an epoch's line on the screen has room for it. */
   readonly isShown?: boolean;
+  /** Whether it is a number of things, and shown as one. */
+  readonly isCount?: boolean;
 }
 
 /** What is minimized; without `earlyStopping` it decides which weights are the best. */
@@ -46,6 +48,7 @@ export const METRICS: readonly MetricDefinition[] = [
     better: undefined,
     about: 'number of targets that are 0, which `mape` leaves out',
     needs: 'a target of 0',
+    isCount: true,
   },
   ...ERRORS.map((error) => ({
     ...error,

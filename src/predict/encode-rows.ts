@@ -1,5 +1,6 @@
 // Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
 // means here what it means there.
+import { quoteName } from '../errors.ts';
 import type { DataConfig } from '../config/schema.ts';
 import { CellReader } from '../data/cell.ts';
 import { ColumnBuilder } from '../data/column.ts';
@@ -62,7 +63,7 @@ function columnsOf(features: readonly FittedFeature[]): string[] {
 function cellText(row: Row, name: string, index: number): string {
   const value = Object.hasOwn(row, name) ? row[name] : undefined;
   if (value === undefined) {
-    const message = `row ${index} has no column "${name}", which the model was trained on`;
+    const message = `row ${index} has no column ${quoteName(name)}, which the model was trained on`;
     throw dataError('E_DATA_COLUMNS', message, {
       help: 'give it a value, or null where the value is missing',
     });

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { LockstepError } from '../errors.ts';
+import { shellWord } from '../printable.ts';
 import { readRegularFileSync } from '../regular-file.ts';
 
 /** Shorter ones could be guessed. */
@@ -55,7 +56,7 @@ function readTokenFile(file: string, warn: (message: string) => void): string {
   }
   if (process.platform !== 'win32' && (mode & SHARED_MODE) !== 0) {
     const octal = (mode & 0o777).toString(8).padStart(4, '0');
-    warn(`token file ${file} is open to other users (mode ${octal}): chmod 600 ${file}`);
+    warn(`token file ${file} is open to other users (mode ${octal}): chmod 600 ${shellWord(file)}`);
   }
   return text;
 }

@@ -88,7 +88,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     stderr:
       'error[E_DATA_NOT_A_NUMBER]: column "y": "cheap" is not a number (1 of 1,000 cells)\n' +
       '  --> table.csv:7:65\n' +
-      '  help: correct the cell, or name the column under data.categorical or data.drop\n',
+      '  help: correct the cell, or leave its row out\n',
   },
   'a batch larger than the training split': {
     config: { batchSize: 801 },

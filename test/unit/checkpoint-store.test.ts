@@ -287,3 +287,12 @@ describe('a run that goes back', () => {
     expect(names()).toEqual(['step-000000010.safetensors']);
   });
 });
+
+test('what cannot be removed is named once, in our words, and keeps nothing else from going', async () => {
+  const store = await open(1);
+  const stray = path.join(directory, 'step-000000001.safetensors');
+  fs.mkdirSync(stray);
+  for (const step of [2, 3, 4]) await save(store, step);
+  expect(names()).toEqual(['step-000000001.safetensors', 'step-000000004.safetensors']);
+  expect(warnings).toEqual([`the old checkpoint ${stray} cannot be removed: it is a directory`]);
+});

@@ -1,5 +1,5 @@
 // Loading a config: defaults, precedence, paths, locations, and files that cannot be read at all.
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { configJsonSchema } from '../../src/config/json-schema.ts';
@@ -194,6 +194,14 @@ describe('a config file that cannot be read', () => {
     ['is Latin-1', latin1, 'house.yaml has byte E4 at offset 7: not UTF-8\n  help: save the file as UTF-8'],
   ])('is refused if it %s', async (_, content, expected) => {
     await expect(errorText(loadText(content))).resolves.toBe(`error[E_CONFIG_UNREADABLE]: ${expected}`);
+  });
+
+  it('is refused in our words if it is a link that leads back to itself', async () => {
+    const cwd = await configDirectory({});
+    await symlink('loop.yaml', join(cwd, 'loop.yaml'));
+    await expect(errorText(loadConfig({ path: 'loop.yaml', cwd }))).resolves.toBe(
+      'error[E_CONFIG_UNREADABLE]: cannot read loop.yaml: a link leads back to itself',
+    );
   });
 
   it('counts as wrong usage', async () => {

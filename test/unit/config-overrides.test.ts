@@ -35,6 +35,26 @@ describe('--set', () => {
     expect(config.model.layers).toMatchObject([{ units: 32 }, { units: 8 }, { units: 1 }]);
   });
 
+  it.each([
+    [
+      { loss: 'crossEntropy' },
+      ['loss', 'labelSmoothing'],
+      { loss: { kind: 'crossEntropy', labelSmoothing: 1 } },
+    ],
+    [{ audit: 0.1 }, ['audit', 'onLie'], { audit: { share: 0.1, onLie: 1 } }],
+    [
+      { data: { missing: 'mean' } },
+      ['data', 'missing', 'columns', 'a'],
+      { data: { missing: { default: 'mean', columns: { a: 1 } } } },
+    ],
+  ])('goes into the mapping that a value by itself stands for: %j', (root, keyPath, expected) => {
+    const location = { file: '--set' };
+    expect(applyAssignments(root, [{ path: keyPath, value: 1, location }])).toEqual({
+      value: expected,
+      problems: [],
+    });
+  });
+
   it('leaves the value it is applied to as it was', () => {
     const root = { a: [{ b: 1 }] };
     const { value } = applyAssignments(root, [

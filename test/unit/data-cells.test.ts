@@ -51,6 +51,7 @@ describe('digits in groups', () => {
     ['a second group', ['1,100,200', '2,101'], { thousands: ',' }, [1_100_200, 2101]],
     ['a point beside them', ['1,100', '2,101.5'], { thousands: ',' }, [1100, 2101.5]],
     ['spaces', ['1 100', '1\u00a0200', '7'], { thousands: ' ' }, [1100, 1200, 7]],
+    ['underscores', ['1_000', '2_500', '7'], { thousands: '_' }, [1000, 2500, 7]],
     ['apostrophes', ["1'100", '2’500'], { thousands: "'" }, [1100, 2500]],
     ['points and a comma', ['1.100,5', '2,25'], { decimal: ',', thousands: '.' }, [1100.5, 2.25]],
     ['another number of digits', ['1,5', '2,25'], { decimal: ',' }, [1.5, 2.25]],
@@ -59,6 +60,20 @@ describe('digits in groups', () => {
     const advice = Object.entries(settings).map(([key, value]) => `data.${key}: ${JSON.stringify(value)}`);
     expect(await errorOf(loadText(column(cells)))).toContain(`\n  help: set ${advice.join(' and ')}`);
     expect(await valuesOf(cells, settings)).toEqual(values);
+  });
+
+  test('beside a column of the other decimal separator are advised as that column is written', async () => {
+    const german = 'x,y\n"1.100,50",0.5\n"3,5",1.5\n';
+    expect(await errorOf(loadText(german))).toContain(
+      '\n  help: write a decimal point, as other columns do, or name the column under data.categorical or data.drop',
+    );
+    expect(await errorOf(loadText(german, { decimal: ',', thousands: '.' }))).toMatch(
+      /column "y": "0.5" looks like a decimal point\n.*\n {2}help: write a decimal comma, as other columns do$/,
+    );
+    expect(await errorOf(loadText('x,y\n"1,100",0.5\n'))).toMatch(
+      /help: set data.thousands: "," if it is 1100, or if it is 1.1, write a decimal point, as other columns do$/,
+    );
+    expect(await errorOf(loadText('x,y\n"1,5",1.100\n'))).toMatch(/help: set data.decimal: ","$/);
   });
 
   test('are complete groups, or no number', async () => {
@@ -79,6 +94,41 @@ describe('digits in groups', () => {
     expect(() => configOf(data)).toThrow('is \\",\\", and so is data.decimal');
     expect(() => configOf({ ...data, thousands: '.', decimal: '.' })).toThrow('set data.decimal: \\",\\"');
   });
+});
+
+describe('numbers and texts in one column', () => {
+  test.each([
+    ['a class', CLASSES, 'correct the cell, or give all classes names (such as c1 for 1), or numbers from 0'],
+    ['a number', {}, 'correct the cell, or leave its row out'],
+  ])('of a target that is %s are not to be made categorical', async (_, rest, help) => {
+    const model = modelOf(2);
+    const error = await errorOf(
+      loadText('x,y\n1,b\n2,1\n', {}, { ...rest, ...('loss' in rest && { model }) }),
+    );
+    expect(error).toContain(
+      `column "y": "b" is not a number (1 of 2 cells)\n  --> a.csv:2:3\n  help: ${help}`,
+    );
+  });
+
+  test('leave classes that are all names, as advised', async () => {
+    const { classNames } = await loadText('x,y\n1,b\n2,c1\n', {}, { ...CLASSES, model: modelOf(2) });
+    expect(classNames).toEqual(['b', 'c1']);
+  });
+
+  test('of a feature that is listed are not to be dropped as well', async () => {
+    expect(await errorOf(loadText('x,y\n1,1\nb,2\n', { features: ['x'] }))).toMatch(
+      /help: correct the cell, or name the column under data.categorical, or take it out of data.features$/,
+    );
+  });
+
+  test.each([['1\nNone\n#N/A\n'], ['#N/A\n1\nNone\n']])(
+    'are found to be likely tokens in any order: %j',
+    async (cells) => {
+      const text = `x,y\n${cells.replaceAll('\n', ',1\n')}`;
+      const tokens = cells.startsWith('1') ? '"None", "#N/A"' : '"#N/A", "None"';
+      expect(await errorOf(loadText(text))).toContain(`set data.missingTokens: [${tokens}]; if not, `);
+    },
+  );
 });
 
 describe('numbers with signs', () => {
@@ -249,7 +299,7 @@ describe('columns that teach nothing', () => {
     const { warnings } = await loadText(`name,day,kind,y\n${rows.join('')}`);
     expect(warnings).toEqual([
       'columns "name" (20 texts, such as "N0"), "day" (12 dates, such as "2024-01-10") in 20 training rows: each text becomes ' +
-        'a feature, which new rows will not have. Names, identifiers and dates teach nothing so: list them under ' +
+        'a feature, which new rows will not have. Names, identifiers and dates teach nothing so: leave them out with ' +
         'data.drop, or write what matters of them as numbers',
     ]);
   });
@@ -267,7 +317,7 @@ describe('columns that teach nothing', () => {
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
         '  a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
         '  a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
-        '  help: an identifier teaches nothing: list it under data.drop',
+        '  help: an identifier teaches nothing: leave it out with data.drop',
     );
   });
 });

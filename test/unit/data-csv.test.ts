@@ -63,7 +63,24 @@ describe('files', () => {
 
   test.each([
     ['an empty file', '', 'error[E_DATA_EMPTY]: a.csv is empty (0 bytes)'],
-    ['gzip of nothing', gzipSync(''), 'error[E_DATA_EMPTY]: a.csv is empty (0 bytes)'],
+    ['gzip of nothing', gzipSync(''), 'error[E_DATA_EMPTY]: a.csv is gzip of an empty file'],
+    ...['sep=;\n', '\n\n\n', gzipSync('\n')].map((text): [string, string | Buffer, string] => [
+      `nothing but lines without rows: ${JSON.stringify(text.toString('latin1'))}`,
+      text,
+      'error[E_DATA_EMPTY]: a.csv holds no rows, only blank lines or a line that sets the delimiter',
+    ]),
+    [
+      'gzip inside gzip',
+      gzipSync(gzipSync('x,y\n1,2\n')),
+      'error[E_DATA_FORMAT]: a.csv is gzip inside gzip; only plain and gzip files are read\n' +
+        '  help: expand it once with gunzip',
+    ],
+    [
+      'zip inside gzip',
+      gzipSync(Buffer.from('504b030414000000', 'hex')),
+      'error[E_DATA_FORMAT]: a.csv is a zip archive inside gzip; only plain and gzip files are read\n' +
+        '  help: unpack it, or compress with gzip',
+    ],
     ['a header alone', 'x,y\n', 'error[E_DATA_NO_ROWS]: a.csv has a header but no data rows'],
     [
       'zip',
@@ -137,6 +154,20 @@ describe('encoding', () => {
       `error[E_DATA_ENCODING]: a.csv has ${found}\n` +
         `  help: convert it: iconv -f ${charset} -t utf-8 a.csv > utf8.csv`,
     );
+  });
+
+  test('a command that is offered quotes the name of the file', async () => {
+    const name = "sp 4's $(touch pwn).csv";
+    for (const content of [Buffer.from('x,y\n1,é\n', 'latin1'), 'x   y\n1   2\n']) {
+      const directory = await directoryOf({ [name]: content });
+      const error = await errorOf(load(configOf({ file: join(directory, name), target: 'y' })));
+      expect(error).toContain(`/sp 4'\\''s $(touch pwn).csv' > `);
+    }
+  });
+
+  test.skipIf(process.platform !== 'linux')('a file of no size that can be read is read', async () => {
+    const error = await errorOf(load(configOf({ file: '/proc/self/status', target: 'y' })));
+    expect(error).not.toContain('E_DATA_EMPTY');
   });
 
   test('a byte-order mark is no part of the first name', async () => {

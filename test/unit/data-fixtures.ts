@@ -42,9 +42,12 @@ export function modelOf(units: number): ConfigInput['model'] {
 export const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
 
 /** Loads data and collects the warnings. */
-export async function load(config: Config): Promise<LoadedData & { warnings: string[] }> {
+export async function load(
+  config: Config,
+  fitted?: LoadedData,
+): Promise<LoadedData & { warnings: string[] }> {
   const warnings: string[] = [];
-  const loaded = await loadData({ config, math: Math, warn: (message) => warnings.push(message) });
+  const loaded = await loadData({ config, fitted, math: Math, warn: (message) => warnings.push(message) });
   return { ...loaded, warnings };
 }
 

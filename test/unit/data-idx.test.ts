@@ -149,3 +149,20 @@ describe('IDX images', () => {
     );
   });
 });
+
+test('a label that a trained model has no class for is to be numbered as in training', async () => {
+  const directory = await directoryOf({ images: IMAGES, labels: LABELS, new: idx([3], [1, 0, 9]) });
+  const configFor = (labels: string) =>
+    configOf(
+      {
+        train: { images: join(directory, 'images'), labels: join(directory, labels) },
+        split: { validation: 0, test: 0 },
+      },
+      { loss: 'crossEntropy', model: modelOf(2) },
+    );
+  const fitted = await load(configFor('labels'));
+  expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(
+    'error[E_DATA_LABEL]: new [2]: label 9; valid 0..1 (classes = 2)\n' +
+      '  help: number the classes as in training, from 0 to 1',
+  );
+});

@@ -2,13 +2,22 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../src/data/dataset.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from './data-fixtures.ts';
+import {
+  CLASSES,
+  configOf,
+  directoryOf,
+  errorOf,
+  featuresOf,
+  load,
+  loadText,
+  modelOf,
+} from './data-fixtures.ts';
 
 const RAW = { standardize: false } as const;
 const ASK_FOR_NUMBER = 'correct the cell, or name the column under data.categorical or data.drop';
 
 describe('numbers', () => {
-  test.each(['0x10', '1_000', '12abc', '1e', '1 2', '--1', '1.2.3'])('%s is not a number', async (cell) => {
+  test.each(['0x10', '12abc', '1e', '1 2', '--1', '1.2.3'])('%s is not a number', async (cell) => {
     expect(await errorOf(loadText(`age,y\n1,2\n3,4\n${cell},6\n`))).toBe(
       `error[E_DATA_NOT_A_NUMBER]: column "age": "${cell}" is not a number (1 of 3 cells)\n` +
         `  --> a.csv:4:1\n  help: ${ASK_FOR_NUMBER}`,
@@ -33,10 +42,10 @@ describe('numbers', () => {
   });
 
   test.each([
-    ['x', 'error', 'correct the cell'],
-    ['x', 'mean', 'correct the cell, or empty it'],
-    ['x', 'drop-row', 'correct the cell, or empty it'],
-    ['y', 'mean', 'correct the cell'],
+    ['x', 'error', 'correct the cell, or leave the column out with data.drop'],
+    ['x', 'mean', 'correct the cell, empty it, or leave the column out with data.drop'],
+    ['x', 'drop-row', 'correct the cell, empty it, or leave the column out with data.drop'],
+    ['y', 'mean', 'correct the cell, or leave its row out'],
   ] as const)(
     'Infinity among numbers of %s does not fit float32 (missing: %s)',
     async (name, missing, help) => {
@@ -48,8 +57,10 @@ describe('numbers', () => {
     },
   );
 
-  test('a target that does not fit float32 cannot be left out', async () => {
-    expect(await errorOf(loadText('x,y\n1,1e39\n'))).toMatch(/\n {2}help: correct the cell$/);
+  test('only the row of a target that does not fit float32 can be left out', async () => {
+    expect(await errorOf(loadText('x,y\n1,1e39\n'))).toMatch(
+      /\n {2}help: correct the cell, or leave its row out$/,
+    );
   });
 
   test.each(['x;y\n1,5;2\n', 'x;y\n1;2\n1,5;2\n'])(
@@ -196,7 +207,7 @@ describe('columns', () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `id${row},${row}\n`).join('');
     expect(await errorOf(loadText(`id,y\n${rows}`))).toBe(
       'error[E_DATA_CATEGORIES]: column "id" has more than 1,000 distinct texts\n  --> a.csv:1002:1\n' +
-        '  help: an identifier teaches nothing: list it under data.drop',
+        '  help: an identifier teaches nothing: leave it out with data.drop',
     );
   });
 
@@ -211,6 +222,44 @@ describe('columns', () => {
     const loaded = await loadText('x,y,z\n1,2,3\n4,5,6\n', { target: ['z', 'y'] }, { model: modelOf(2) });
     expect([...targetView(loaded.dataset)]).toEqual([3, 2, 6, 5]);
     expect(loaded.targetNames).toEqual(['z', 'y']);
+  });
+});
+
+describe('long names', () => {
+  const LONG = 'n'.repeat(100_000);
+  const lines = (...lines: string[]): string => `${lines.join('\n')}\n`;
+
+  test.each([
+    ['no such target', lines(`${LONG},y`, '1,2'), { target: `${LONG}n` }, {}],
+    ['a header that is data', lines(`${LONG},${LONG}`, '1,2'), {}, {}],
+    ['a text among numbers', lines(`${LONG},y`, '1,1', 'a,2'), {}, {}],
+    ['no value', lines(`${LONG},y`, '1,1', ',2'), {}, {}],
+    ['a rule that does not fit', lines(`${LONG},y`, '1,1', ',2'), { missing: 'category' }, {}],
+    ['a setting without use', lines(`${LONG},y`, '1,1'), { drop: [LONG], categorical: [LONG] }, {}],
+    ['texts as target', lines(`x,${LONG}`, '1,a', '2,b'), { target: LONG }, {}],
+    ['one class', lines('x,y', `1,${LONG.slice(0, 60_000)}`, `2,${LONG.slice(0, 60_000)}`), {}, CLASSES],
+    [
+      'an unknown class',
+      lines('x,y', `1,${LONG.slice(0, 60_000)}`, '2,b'),
+      {},
+      { ...CLASSES, classWeights: { [LONG]: 1 } },
+    ],
+  ] as const)('are cut in messages: %s', async (_, text, data, rest) => {
+    const error = await errorOf(
+      loadText(text, data as Parameters<typeof loadText>[1], {
+        ...rest,
+        ...('loss' in rest && { model: modelOf(2) }),
+      }),
+    );
+    expect(error).toContain('n…');
+    expect(error.length).toBeLessThan(600);
+  });
+
+  test('are cut in warnings', async () => {
+    const { warnings } = await loadText(lines(`${LONG},y`, '1,1', '1,2'));
+    expect(warnings).toEqual([
+      `column "${'n'.repeat(79)}…" has one value (1) in the training split; standardised to 0`,
+    ]);
   });
 });
 

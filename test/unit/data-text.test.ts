@@ -119,7 +119,7 @@ describe('a text', () => {
 
   test.each<[Parameters<typeof loadTexts>, string]>([
     [[{ train: '' }], 'error[E_DATA_EMPTY]: train is empty (0 bytes)'],
-    [[{ train: gzipSync('') }], 'error[E_DATA_EMPTY]: train is empty (0 bytes)'],
+    [[{ train: gzipSync('') }], 'error[E_DATA_EMPTY]: train is gzip of an empty file'],
     [
       [{ train: 'abcd' }],
       'error[E_DATA_TEXT]: train holds 4 bytes; a sample takes 5 (data.context 4, and the byte behind)\n' +

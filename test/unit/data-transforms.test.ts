@@ -230,3 +230,57 @@ test('the hash of packed rows tells one changed cell', async () => {
   expect(hashes[1]).toBe(hashes[0]);
   expect(hashes[2]).not.toBe(hashes[0]);
 });
+
+describe('what a trained model is measured on is refused with advice that no config is needed for', () => {
+  test.each([
+    [
+      'a target without a logarithm',
+      { target: 'y', targetTransform: ['log'] },
+      'x,y,z\n1,0,1\n',
+      'error[E_DATA_LOG]: target "y" is 0; targetTransform log needs values above 0\n  --> new:2\n' +
+        '  help: correct the cell, or leave its row out',
+    ],
+    [
+      'rows that weigh nothing',
+      { target: 'y', features: ['z'], weights: 'x' },
+      'x,y,z\n0,1,1\n',
+      'error[E_DATA_WEIGHTS]: all 1 row weigh 0\n' +
+        '  help: the model was trained with data.weights, classWeights and data.ignoreIndex: add rows that count by them',
+    ],
+    [
+      'columns between spaces',
+      { target: 'y', delimiter: ' ' },
+      'x  y\n1  2\n',
+      'error[E_DATA_DELIMITER]: the columns are divided by several spaces; data.delimiter " " is a single one\n' +
+        '  --> new:1\n  help: write the file as the training data were',
+    ],
+  ] as const)('%s', async (_, data, rows, error) => {
+    const table = 'x,y,z\n1,2,3\n2,3,4\n'.replaceAll(',', 'delimiter' in data ? data.delimiter : ',');
+    const directory = await directoryOf({ table, new: rows });
+    const configFor = (file: string) =>
+      configOf({ ...data, ...NO_SPLIT, train: join(directory, file) } as Parameters<typeof configOf>[0]);
+    const fitted = await load(configFor('table'));
+    expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(error);
+  });
+
+  test('a text that is too short', async () => {
+    const directory = await directoryOf({ text: 'abcdefgh', new: 'ab' });
+    const configFor = (file: string) =>
+      configOf(
+        { train: { text: join(directory, file) }, context: 4, ...NO_SPLIT },
+        { loss: 'crossEntropy', model: { layers: [{ kind: 'embedding', vocabulary: 256, units: 256 }] } },
+      );
+    const fitted = await load(configFor('text'));
+    expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(
+      "error[E_DATA_TEXT]: new holds 2 bytes; a sample takes 5 (the model's 4, and the byte behind)\n" +
+        '  help: use a longer text',
+    );
+  });
+
+  test('a header that may be data, in a warning', async () => {
+    const directory = await directoryOf({ table: '1,2\n3,4\n5,6\n' });
+    const config = configOf({ train: join(directory, 'table'), target: '2', ...NO_SPLIT });
+    const { warnings } = await load(config, await load(config));
+    expect(warnings[0]).toMatch(/\(1,2\); if it is data, write the header of the training data above it$/);
+  });
+});

@@ -1,4 +1,5 @@
 // Nothing that steers a terminal gets there: every such character, through every way that text takes to people.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +8,7 @@ import type { PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPlots } from '../../coordinator/output/plots.ts';
 import { createProgress } from '../../coordinator/output/progress.ts';
 import { createLogger, LogFile, Screen } from '../../src/log.ts';
-import { printable } from '../../src/printable.ts';
+import { printable, shellWord } from '../../src/printable.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
@@ -129,5 +130,23 @@ describe('what steers a terminal does not get there raw', () => {
     const drawn = JSON.stringify(JSON.parse(fs.readFileSync(path.join(directory, file), 'utf8')));
     expect(drawn).not.toMatch(RAW);
     expect(drawn).toContain('\\\\u001b');
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('the name of a file in a command that is offered', () => {
+  it.each(["sp 4's $(touch pwn).csv", 'a;b.csv', '`id`', '"x"', '*', '~', 'größe', '#a', 'a\nb', ''])(
+    'is one word to a shell, and that name: %j',
+    (name) => {
+      const shown = execFileSync('sh', ['-c', `printf '%s|' ${shellWord(name)}`], { encoding: 'utf8' });
+      expect(shown).toBe(`${name}|`);
+    },
+  );
+
+  it('stays as it is where a shell reads it as it is, and is never an option', () => {
+    expect(['data/a-1.csv', '/tmp/b_2.csv.gz', '-rf'].map(shellWord)).toEqual([
+      'data/a-1.csv',
+      '/tmp/b_2.csv.gz',
+      './-rf',
+    ]);
   });
 });

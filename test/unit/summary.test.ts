@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { formatSummary } from '../../coordinator/output/summary.ts';
+import { formatMetricsTable, formatSummary } from '../../coordinator/output/summary.ts';
 import { HOUSE_SUMMARY } from '../helpers/house-summary.ts';
 
 describe('formatSummary', () => {
@@ -35,4 +35,9 @@ best epoch 27, weights sha256 ${'ab'.repeat(32)}
       ['perplexity', '1.350'],
     ]);
   });
+});
+
+test('a count among the metrics is shown as a whole number', () => {
+  const table = formatMetricsTable([['data', { mape: 0.5, mapeZeros: 8 }]]);
+  expect(table).toMatch(/mape +0\.5000\nmapeZeros +8$/);
 });
