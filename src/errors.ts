@@ -73,8 +73,13 @@ export function formatError(error: LockstepError): string {
   return lines.join('\n');
 }
 
-/** Shows a value in an error message, cut at 40 characters. */
+/** Shows a value in an error message, cut at 40 characters; of objects the type: `a list of 2`, `a Promise`. */
 export function quoteValue(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'object' && value !== null) {
+    const type = Object.prototype.toString.call(value).slice('[object '.length, -1);
+    return type === 'Object' ? 'an object' : `a ${type}`;
+  }
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
   return text.length > 40 ? `${text.slice(0, 39)}…` : text;
 }

@@ -127,7 +127,7 @@ function writeFeatures(
   let filled = 0;
   for (const set of sets) {
     const length = set.numRows * sizeOf(set.shape);
-    encodeArray(set.features, feature, rows.subarray(filled, filled + length));
+    encodeArray({ ...set, name: `${set.name}.features` }, feature, rows.subarray(filled, filled + length));
     filled += length;
   }
 }

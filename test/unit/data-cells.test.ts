@@ -310,7 +310,7 @@ describe('a column whose values differ by rounding only', () => {
     expect(await errorOf(load(configOf({ ...sources, split: { validation: 0 } })), directory)).toBe(
       'error[E_DATA_OVERFLOW]: column "a" is 10000000000; standardized it does not fit float32 (max 3.4e38): ' +
         'the training rows have mean 5e-31, deviation 5e-31\n  --> test.csv:3\n' +
-        '  help: correct the cell, or leave its row out',
+        '  help: correct the value, or leave its row out',
     );
   });
 
