@@ -11,11 +11,12 @@ import { printable } from '../../src/printable.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-/** From the Unicode charts: C0 but for the line feed, DEL and C1, then what is invisible or reorders text. */
+/** From the Unicode charts: C0 but for the line feed, DEL and C1, then what is invisible or reorders text, and what is no character. */
 const HOSTILE = [
   ...[range(0x00, 0x09), range(0x0b, 0x1f), range(0x7f, 0x9f)],
   ...[[0xad], [0x61c], [0x180e], range(0x200b, 0x200b), range(0x200e, 0x200f), range(0x2028, 0x202e)],
   ...[range(0x2060, 0x2064), range(0x2066, 0x206f), [0xfeff], range(0xfff9, 0xfffb), [0xe0001]],
+  ...[range(0xfdd0, 0xfdef), [0xfffe, 0xffff, 0x1fffe, 0x10ffff]],
 ].flat();
 const HOSTILE_TEXT = `a${String.fromCodePoint(...HOSTILE)}z`;
 const RAW = new RegExp(`[${HOSTILE.map((code) => `\\u{${code.toString(16)}}`).join('')}]`, 'u');
@@ -46,10 +47,11 @@ describe('printable text', () => {
     expect(printable(text)).toBe(text);
   });
 
-  it('leaves every character of Unicode that is no control, format or separator', () => {
+  it('leaves every character of Unicode that is no control, format, separator or noncharacter', () => {
     for (let code = 0x20; code <= 0x10ffff; code += code < 0x3000 ? 1 : 257) {
       const character = String.fromCodePoint(code);
-      if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(character)) expect(printable(character)).toBe(character);
+      if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{NChar}]/u.test(character))
+        expect(printable(character)).toBe(character);
     }
   });
 
