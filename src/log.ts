@@ -11,6 +11,16 @@ export type Logger = pino.Logger;
 /** What may be logged, from most to least; `silent` logs nothing. */
 export type LogLevel = pino.LevelWithSilent;
 
+export const LOG_LEVELS = [
+  'silent',
+  'fatal',
+  'error',
+  'warn',
+  'info',
+  'debug',
+  'trace',
+] as const satisfies LogLevel[];
+
 /** Where text for people goes: `process.stderr`, or a stand-in. */
 export interface TextStream {
   write(text: string): unknown;

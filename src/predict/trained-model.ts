@@ -1,4 +1,6 @@
 // A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
+import { z } from 'zod';
+import { checkOptions, functionOption, pathArgument } from '../config/options.ts';
 import { encodeRows, type Row } from './encode-rows.ts';
 import { encodeSamples, takeValues, type PredictInput } from './encode-samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
@@ -22,6 +24,12 @@ export interface LoadModelOptions {
   /** Told of texts that training never saw; default: a warning of the process. */
   readonly warn?: ((message: string) => void) | undefined;
 }
+
+const optionsSchema = z.strictObject({
+  warn: functionOption,
+} satisfies Record<keyof LoadModelOptions, z.ZodType>);
+
+const argumentsSchema = z.strictObject({ directory: pathArgument });
 
 /** A model that predicts. Each holds its weights and room for one block of samples. */
 export class TrainedModel {
@@ -63,6 +71,8 @@ export class TrainedModel {
    * @throws LockstepError (exit 4) where it is missing, damaged or not of Lockstep's.
    */
   static async load(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
+    checkOptions(argumentsSchema, { directory }, 'arguments of loadModel');
+    checkOptions(optionsSchema, options, 'options of loadModel');
     const saved = await readModel(directory);
     const { module } = await loadKernelModule(saved.description.numerics);
     const memory = new Memory();
