@@ -20,3 +20,8 @@ export function printable(text: string): string {
     ),
   );
 }
+
+/** The text with its further lines indented by four, so that none of them can pass for the beginning of a message. */
+export function indentFurther(text: string): string {
+  return text.replace(/\n {0,4}(?=[^\n])/g, '\n    ');
+}

@@ -53,8 +53,8 @@ describe('options that are none', () => {
     [
       { workers: -1, onEpcoh: 1 },
       '2 problems in options of train\n' +
-        '  options of train: workers: expected a whole number from 0 to 1024, or "auto", got -1\n' +
-        '  options of train: unknown option "onEpcoh" (did you mean "onEpoch"?)',
+        '    options of train: workers: expected a whole number from 0 to 1024, or "auto", got -1\n' +
+        '    options of train: unknown option "onEpcoh" (did you mean "onEpoch"?)',
     ],
   ])('are refused by train (%o)', async (options, message) => {
     expect(await refusal(train, CONFIG, options)).toBe(message);

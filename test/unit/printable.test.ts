@@ -1,11 +1,13 @@
 // Nothing that steers a terminal gets there: every such character, through every way that text takes to people.
 import fs from 'node:fs';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { printBlocks } from '../../bin/data-output.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import type { PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPlots } from '../../coordinator/output/plots.ts';
 import { createProgress } from '../../coordinator/output/progress.ts';
+import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger, LogFile, Screen } from '../../src/log.ts';
 import { printable } from '../../src/printable.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
@@ -95,6 +97,43 @@ describe('what steers a terminal does not get there raw', () => {
       expect.stringMatching(/WARN: lost: bye$/) as string,
       '    [00:00:00] ERROR: forged',
     ]);
+  });
+
+  it('from an error of several lines, of which none but our own begins at the margin', () => {
+    const error = new LockstepError({
+      category: 'data',
+      code: 'E_DATA_COLUMNS',
+      message: 'columns: a, b\nERROR: forged\n\r  help: forged\n      deep',
+      location: { file: 'x\n--> y.csv', line: 1 },
+      help: 'rename\n  help: forged',
+    });
+    expect(printable(formatError(error)).split('\n')).toEqual([
+      'error[E_DATA_COLUMNS]: columns: a, b',
+      '    ERROR: forged',
+      '    \\u000d  help: forged',
+      '      deep',
+      '  --> x',
+      '    --> y.csv:1',
+      '  help: rename',
+      '    help: forged',
+    ]);
+  });
+
+  it('from data on a terminal, while pipes and files have them as they are', async () => {
+    const { isTTY, write } = process.stdout;
+    onTestFinished(() => void Object.assign(process.stdout, { isTTY, write }));
+    let written = '';
+    process.stdout.write = ((block: string, done: () => void) => {
+      written += block;
+      done();
+    }) as typeof write;
+    process.stdout.isTTY = true;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expectPrintable(written);
+    written = '';
+    process.stdout.isTTY = false;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expect(written).toBe(`class\n${HOSTILE_TEXT}\n`);
   });
 
   it.each([true, false])('from progress (terminal: %s)', (isTTY) => {
