@@ -265,8 +265,8 @@ describe('columns that teach nothing', () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `n${row},t${row},${row}\n`);
     expect(await errorOf(loadText(`name,ticket,y\n${rows.join('')}`))).toBe(
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
-        '  a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
-        '  a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
+        '    a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
+        '    a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
         '  help: an identifier teaches nothing: list it under data.drop',
     );
   });
