@@ -1,7 +1,10 @@
 // A trained model in a program: loaded to predict, or measured again.
 import path from 'node:path';
+import { z } from 'zod';
 import type { DataSource } from '../src/config/data-kind.ts';
+import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/options.ts';
 import { resolveSource } from '../src/config/paths.ts';
+import { dataSchema } from '../src/config/schema.ts';
 import { takeSamples, type Samples } from '../src/data/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
@@ -30,6 +33,25 @@ export interface EvaluateOptions {
   readonly warn?: ((message: string) => unknown) | undefined;
 }
 
+const optionsSchema = z.strictObject({
+  split: z.enum(['train', 'validation', 'test']).optional().describe('"train", "validation" or "test"'),
+  arrays: z
+    .array(z.custom<Samples>(isSamples))
+    .optional()
+    .describe('a list of samples, [{ features, targets }]'),
+  data: z
+    .union([dataSchema.shape.train, z.custom<Samples>(isSamples)])
+    .describe('a path, { images, labels } or samples, { features, targets }'),
+  baseDirectory: pathOption,
+  warn: functionOption,
+} satisfies Record<keyof EvaluateOptions, z.ZodType>);
+
+const argumentsSchema = z.strictObject({
+  run: z
+    .union([pathArgument, z.custom<TrainedModel>((value) => value instanceof TrainedModel)])
+    .describe('the directory of a run, or a loaded model'),
+});
+
 /**
  * Measures a finished run again, by the metrics of the run. For a split of its own the figures are those of
  * `summary.json`, bit for bit; new samples are encoded by what training has learnt, and nothing is fitted to them.
@@ -41,6 +63,8 @@ export async function evaluate(
   run: string | TrainedModel,
   options: EvaluateOptions = {},
 ): Promise<SplitMetrics> {
+  checkOptions(argumentsSchema, { run }, 'arguments of evaluate');
+  checkOptions(optionsSchema, options, 'options of evaluate');
   const { arrays = [], split, data, baseDirectory = process.cwd() } = options;
   const sets = arrays.map((samples, at) => takeSamples(samples, `arrays[${at}]`));
   const newSet = data && isSamples(data) ? takeSamples(data, 'data') : undefined;

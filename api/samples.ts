@@ -16,7 +16,10 @@ export type TrainData = Omit<DataInput, Split> & {
 export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
 
 /** Checks the samples of a config, and puts their hashes in their place. @throws LockstepError for what is wrong with them */
-export function takeArrays({ data, ...rest }: TrainConfig): { config: ConfigInput; arrays: ArraySets } {
+export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: ArraySets } {
+  // A program in JavaScript may hand in anything, which the checks of the config will say.
+  if (!isMapping(input) || !isMapping(input.data)) return { config: input as ConfigInput, arrays: new Map() };
+  const { data, ...rest } = input;
   const sets = new Map<string, ArraySet>();
   const take = (source: DataSource | Samples, name: string): DataSource => {
     if (!isSamples(source)) return source;
@@ -24,8 +27,7 @@ export function takeArrays({ data, ...rest }: TrainConfig): { config: ConfigInpu
     if (!sets.has(set.sha256)) sets.set(set.sha256, set);
     return { arrays: set.sha256 };
   };
-  // A program in JavaScript may have left `data` out, which the checks of the config will say.
-  const { train, validation, test, ...fields } = (data as TrainData | undefined) ?? {};
+  const { train, validation, test, ...fields } = data;
   const sources = {
     ...(train && { train: take(train, 'data.train') }),
     ...(validation && { validation: take(validation, 'data.validation') }),
@@ -37,8 +39,12 @@ export function takeArrays({ data, ...rest }: TrainConfig): { config: ConfigInpu
 }
 
 /** Whether these are samples, or what was meant to be. */
-export function isSamples(source: DataSource | Samples): source is Samples {
-  return typeof source === 'object' && source !== null && ('features' in source || 'targets' in source);
+export function isSamples(source: unknown): source is Samples {
+  return isMapping(source) && ('features' in source || 'targets' in source);
+}
+
+function isMapping(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** What a table says by its header; and values of images or sequences, which belong together, keep their scale. */

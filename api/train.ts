@@ -1,10 +1,13 @@
 // Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { checkOptions, functionOption, pathOption } from '../src/config/options.ts';
 import { resolveConfigPaths } from '../src/config/paths.ts';
 import { configError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
-import { LogFile, Screen, createLogger } from '../src/log.ts';
+import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
+import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { Logger, LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/run.ts';
 import type { FinishedRun } from '../coordinator/run.ts';
@@ -32,11 +35,31 @@ export interface TrainOptions extends Partial<TrainingObserver> {
   readonly signal?: AbortSignal | undefined;
 }
 
+const optionsSchema = z.strictObject({
+  workers: z
+    .union([z.literal('auto'), z.int().min(0).max(MAX_WORKERS)])
+    .optional()
+    .describe(`a whole number from 0 to ${MAX_WORKERS}, or "auto"`),
+  threads: z.int().min(1).max(MAX_THREADS).optional().describe(`a whole number from 1 to ${MAX_THREADS}`),
+  runDirectory: pathOption,
+  resume: pathOption.describe('"last", "best" or a path'),
+  allowOlder: z.boolean().optional().describe('true or false'),
+  baseDirectory: pathOption,
+  onEpoch: functionOption,
+  onStep: functionOption,
+  logLevel: z
+    .enum(LOG_LEVELS)
+    .optional()
+    .describe(`one of ${LOG_LEVELS.join(', ')}`),
+  signal: z.instanceof(AbortSignal).optional().describe('an AbortSignal'),
+} satisfies Record<keyof TrainOptions, z.ZodType>);
+
 /**
  * Trains a model as the config says, on files or on samples in memory, and tests it on its best weights.
  * @throws LockstepError for a config, data or a run that is wrong; its `code` is stable.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
+  checkOptions(optionsSchema, options, 'options of train');
   const { logLevel = 'warn', threads = 1, onEpoch, onStep } = options;
   const { config: input, arrays } = takeArrays(config);
   const checked = checkConfig(input, options.baseDirectory ?? process.cwd());

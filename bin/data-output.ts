@@ -23,7 +23,7 @@ export async function printData(text: string): Promise<void> {
   await printBlocks([text]);
 }
 
-/** As `printData`, a text for people: control characters in it are shown as escapes. Data are written as they are. */
+/** As `printData`, a text for people: control characters in it are shown as escapes wherever it goes. */
 export async function printText(text: string): Promise<void> {
   await printData(printable(text));
 }
@@ -33,12 +33,16 @@ export async function printJson(value: unknown): Promise<void> {
   await printData(`${stringifyRecord(value, 2)}\n`);
 }
 
-/** As `printData`, a block at a time, each made when the one before it is written. */
+/**
+ * As `printData`, a block at a time, each made when the one before it is written. Data are written as they are, but for a
+ * terminal, which names of classes must not steer.
+ */
 export async function printBlocks(blocks: Iterable<string>): Promise<void> {
   // The callback has the error, but without a listener it would end the process as well.
   if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined);
   for (const block of blocks) {
-    const error = await new Promise<Error | null | undefined>((done) => process.stdout.write(block, done));
+    const shown = process.stdout.isTTY ? printable(block) : block;
+    const error = await new Promise<Error | null | undefined>((done) => process.stdout.write(shown, done));
     if (error && systemErrorCode(error) === 'EPIPE') return;
     if (error) throw cannotWrite('stdout', error);
   }

@@ -5,6 +5,7 @@ import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
+import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
@@ -205,9 +206,8 @@ async function main(argv: readonly string[]): Promise<number> {
       new Screen().write(`${formatError(error)}\n`);
       return error.exitCode;
     }
-    new Screen().write(
-      `lockstep ${VERSION} has a bug: ${error instanceof Error ? error.stack : String(error)}\n`,
-    );
+    const stack = String(error instanceof Error ? error.stack : error);
+    new Screen().write(indentFurther(`lockstep ${VERSION} has a bug: ${stack}\n`));
     return EXIT.bug;
   }
 }

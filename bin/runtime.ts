@@ -1,7 +1,7 @@
 // What commands share: one screen, one log, and signals as an AbortSignal.
 import { suggest } from '../src/config/suggest.ts';
 import { EXIT, LockstepError, quoteValue } from '../src/errors.ts';
-import { LogFile, Screen, createLogger } from '../src/log.ts';
+import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { LogLevel, Logger } from '../src/log.ts';
 
 /** The reason of an abort by signal; its exit code is the shell's convention, 128 + signal. */
@@ -39,16 +39,6 @@ const ORDERLY_END_MS = 120_000;
 
 /** Ends the command at hand, if it is one that can be told to end. */
 let abortCommand: ((reason: Error) => void) | undefined;
-
-const LOG_LEVELS = [
-  'silent',
-  'fatal',
-  'error',
-  'warn',
-  'info',
-  'debug',
-  'trace',
-] as const satisfies LogLevel[];
 
 /**
  * Sets up what a command says. `LOCKSTEP_LOG_LEVEL` chooses how much.

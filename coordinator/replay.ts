@@ -5,6 +5,7 @@ import { listGenerations } from '../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../src/checkpoint/read-checkpoint.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import { exampleBeside } from '../src/predict/model-files.ts';
 import { UnreadableFile } from '../src/regular-file.ts';
 import { InProcessCompute } from './in-process-compute.ts';
 import { RunDirectory } from './output/run-directory.ts';
@@ -139,7 +140,7 @@ function noRun(directory: string, { code, message }: UnreadableFile): LockstepEr
     category: 'usage',
     code: 'E_NO_RUN',
     message: `${directory} holds no run: ${why}`,
-    help: 'name the directory of a run, such as runs/latest',
+    help: `name the directory of a run${exampleBeside(directory)}`,
   });
 }
 

@@ -48,8 +48,16 @@ export async function findResumeSource({
   }
   const file = path.resolve(resume);
   if (!(await isDirectory(file))) return { directory: await runOf(file), checkpoint: { file } };
-  await requireCheckpoints(file);
-  return { directory: file, checkpoint: 'last' };
+  const directory = await runAt(file);
+  await requireCheckpoints(directory);
+  return { directory, checkpoint: 'last' };
+}
+
+/** The run that a directory is, or whose checkpoints it holds. */
+async function runAt(directory: string): Promise<string> {
+  const holdsThem =
+    path.basename(directory) === CHECKPOINTS_FOLDER && (await listGenerations(directory)).length > 0;
+  return holdsThem ? path.dirname(directory) : directory;
 }
 
 /** What the source holds. @throws LockstepError (exit 4) for a file that is missing or damaged. */

@@ -129,7 +129,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     log,
     allowOlder: options.allowOlder,
     onSaved: (saved) => {
-      directory.becomeLatest();
+      directory.becomeLatest((message) => log.warn(message));
       recorder.saved(saved);
     },
     onRolledBack: (point) => recorder.wentBack(point),
@@ -156,7 +156,7 @@ async function runIn(directory: RunDirectory, start: RunStart): Promise<Finished
     const result = await train({ ...prepared, state, compute, observer, keeper, rollback, signal }, progress);
     recorder.endProgress();
     await saveLast(keeper, () => saveModel(directory.modelPath, { ...prepared, state }));
-    directory.becomeLatest();
+    directory.becomeLatest((message) => log.warn(message));
     summary = summarize(config, result, state.weightsSha256(), wallSeconds());
     await compute.close('the run is finished', true);
     if (config.plots) await drawPlots(directory, prepared, result, log);
@@ -250,7 +250,7 @@ async function salvage(
     state.show('best');
     const isKept = await isSaved(() => saveModel(directory.modelPath, { ...prepared, state }));
     if (isKept) {
-      directory.becomeLatest();
+      directory.becomeLatest((message) => log.warn(message));
       log.info(`the best weights so far are in ${directory.modelPath}`);
     }
   }

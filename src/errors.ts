@@ -1,6 +1,8 @@
 // The one error type that reaches a user: what went wrong, where, and the next action.
 // Anything else that escapes is a bug of ours and exits with EXIT.bug and a stack trace.
 
+import { indentFurther } from './printable.ts';
+
 /** Process exit codes, stable for scripts that call `lockstep`. */
 export const EXIT = {
   done: 0,
@@ -65,12 +67,15 @@ export function formatLocation(location: SourceLocation): string {
   return [location.file, location.line, location.column].filter((part) => part !== undefined).join(':');
 }
 
-/** The text a user sees on stderr: `error[E_CODE]: what`, `--> file:line:col`, `help: next action`. */
+/**
+ * The text a user sees on stderr: `error[E_CODE]: what`, `--> file:line:col`, `help: next action`. Names of columns or files
+ * may have line breaks: what follows one is indented more than these.
+ */
 export function formatError(error: LockstepError): string {
-  const lines = [`error[${error.code}]: ${error.message}`];
-  if (error.location) lines.push(`  --> ${formatLocation(error.location)}`);
-  if (error.help) lines.push(`  help: ${error.help}`);
-  return lines.join('\n');
+  const parts = [`error[${error.code}]: ${error.message}`];
+  if (error.location) parts.push(`  --> ${formatLocation(error.location)}`);
+  if (error.help) parts.push(`  help: ${error.help}`);
+  return parts.map(indentFurther).join('\n');
 }
 
 /** Cuts what users wrote for use in a message. */
@@ -78,8 +83,13 @@ export function shorten(text: string, maxLength = 40): string {
   return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
 }
 
-/** Shows a value in an error message, cut at 40 characters. */
+/** Shows a value in an error message, cut at 40 characters; of objects the type: `a list of 2`, `a Promise`. */
 export function quoteValue(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'object' && value !== null) {
+    const type = Object.prototype.toString.call(value).slice('[object '.length, -1);
+    return type === 'Object' ? 'an object' : `a ${type}`;
+  }
   return shorten(typeof value === 'string' ? JSON.stringify(value) : String(value));
 }
 

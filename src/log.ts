@@ -3,13 +3,23 @@
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';
-import { printable } from './printable.ts';
+import { indentFurther, printable } from './printable.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
 
 /** What may be logged, from most to least; `silent` logs nothing. */
 export type LogLevel = pino.LevelWithSilent;
+
+export const LOG_LEVELS = [
+  'silent',
+  'fatal',
+  'error',
+  'warn',
+  'info',
+  'debug',
+  'trace',
+] as const satisfies LogLevel[];
 
 /** Where text for people goes: `process.stderr`, or a stand-in. */
 export interface TextStream {
@@ -159,8 +169,7 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   });
   const destination = {
     write(line: string): void {
-      // Further lines of a message are indented, so that none can pass for a record.
-      screen.writeStyled(prettify(printableRecord(JSON.parse(line))).replace(/\n(?=.)/g, '\n    '));
+      screen.writeStyled(indentFurther(prettify(printableRecord(JSON.parse(line)))));
       try {
         file?.write(printable(line));
       } catch (error) {

@@ -3,11 +3,11 @@
 
 /**
  * Controls, and what is invisible or reorders the line: escape and its kin, bidirectional marks, line and paragraph
- * separators, zero-width characters. Not our own line feeds; nor the joiners and tags that scripts and emoji are spelt
+ * separators, zero-width characters, and noncharacters, which no XML may hold. Not our own line feeds; nor the joiners and tags that scripts and emoji are spelt
  * with, or the signs that Arabic and Kaithi put around numbers, which are visible.
  */
 const UNPRINTABLE =
-  /(?!\n|\u200c|\u200d|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}\u{e0020}-\u{e007f}])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+  /(?!\n|\u200c|\u200d|[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}\u{e0020}-\u{e007f}])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{NChar}]/gu;
 
 /**
  * The text with each such character as JSON escapes it, `\u001b`: so JSON stays JSON with the same values. Every stream
@@ -25,4 +25,9 @@ export function printable(text: string): string {
 export function shellWord(text: string): string {
   const word = text.startsWith('-') ? `./${text}` : text;
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** The text with its further lines indented by four, so that none of them can pass for the beginning of a message. */
+export function indentFurther(text: string): string {
+  return text.replace(/\n {0,4}(?=[^\n])/g, '\n    ');
 }

@@ -41,10 +41,13 @@ export async function renderPlots(
   }
 }
 
-/** Drawn letter by letter, escapes included: a plot is no data, and SVG cannot hold most control characters. */
-function specText(plot: PlotInput): string {
+/**
+ * Drawn letter by letter, escapes included: a plot is no data, and SVG cannot hold most control characters. Line feeds too
+ * are shown, as in `price↵(USD)`: Excel makes headers of several lines.
+ */
+export function specText(plot: PlotInput): string {
   return JSON.stringify(plotSpec(plot), (_key, value: unknown) =>
-    typeof value === 'string' ? printable(value) : value,
+    typeof value === 'string' ? printable(value).replaceAll('\n', '↵') : value,
   );
 }
 

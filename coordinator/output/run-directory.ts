@@ -1,13 +1,14 @@
 // The directory that holds everything one run leaves behind: its layout, and the checks that it can be written
 // before any training time is spent.
 import { randomBytes } from 'node:crypto';
-import { existsSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { lockRunDirectory } from '../../src/checkpoint/run-lock.ts';
 import type { RunLock } from '../../src/checkpoint/run-lock.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
+import { formatBytes } from '../../src/memory.ts';
 import { makeDirectory } from '../../src/make-directory.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
@@ -91,12 +92,12 @@ export class RunDirectory {
     }
   }
 
-  /** Has `runs/latest` lead here: now there is a checkpoint or a model that can be used. */
-  becomeLatest(): void {
+  /** Has `runs/latest` lead here: now there is a checkpoint or a model that can be used. Warns once where it cannot. */
+  becomeLatest(warn: (message: string) => void): void {
     const parent = this.#origin?.parent;
     if (parent === undefined || this.#isLatest) return;
     this.#isLatest = true;
-    linkLatest(parent, path.basename(this.path));
+    linkLatest(parent, path.basename(this.path), warn);
   }
 
   /** Gives the directory free; of a run that has not begun no trace is left. */
@@ -240,7 +241,7 @@ async function requireSpace(directory: string, bytesNeeded: number): Promise<voi
   throw new LockstepError({
     category: 'failure',
     code: 'E_RUN_DIR',
-    message: `cannot write ${directory}: no space left (need ${megabytes(bytesNeeded)}, free ${megabytes(bytesFree)})`,
+    message: `cannot write ${directory}: no space left (need ${formatBytes(bytesNeeded)}, free ${formatBytes(bytesFree)})`,
     help: 'free some space, or choose another disk with --run-dir',
   });
 }
@@ -260,8 +261,8 @@ async function removeEmpty(made: readonly string[]): Promise<void> {
   for (const directory of made.toReversed()) await fs.rmdir(directory).catch(() => undefined);
 }
 
-/** `runs/latest`: a convenience, so a file system without links is no error. */
-function linkLatest(parent: string, name: string): void {
+/** `runs/latest`: a convenience, so a file system without links is no error. What is no link is the user's, and stays. */
+function linkLatest(parent: string, name: string, warn: (message: string) => void): void {
   const link = path.join(parent, 'latest');
   const temporary = path.join(parent, `.latest.${process.pid}`);
   try {
@@ -270,6 +271,8 @@ function linkLatest(parent: string, name: string): void {
     renameSync(temporary, link);
   } catch {
     rmSync(temporary, { force: true });
+    const found = lstatSync(link, { throwIfNoEntry: false });
+    if (found && !found.isSymbolicLink()) warn(`${link} is no link, so it does not lead to this run`);
   }
 }
 
@@ -294,8 +297,4 @@ function timestamp(date: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
   return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1e6).toLocaleString('en-US')} MB`;
 }

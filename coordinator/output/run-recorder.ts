@@ -175,7 +175,7 @@ export class RunRecorder implements TrainingObserver {
       measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true),
     );
     this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
-    this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured);
+    this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured, this.#monitor);
   }
 
   /** Takes the progress bar away; may be called again. */
@@ -195,14 +195,18 @@ export class RunRecorder implements TrainingObserver {
     await this.#metrics.finish(summary);
   }
 
-  /** Once for each metric: the records have every value. */
-  #warnOfNotFinite(where: string, measured: readonly [name: string, value: number][]): void {
+  /** Once for each metric: the records have every value. `monitor` is the one that decides here which epoch is best. */
+  #warnOfNotFinite(
+    where: string,
+    measured: readonly [name: string, value: number][],
+    monitor?: string,
+  ): void {
     const found = measured.filter(([name, value]) => !Number.isFinite(value) && !this.#notFinite.has(name));
     if (found.length === 0) return;
     for (const [name] of found) this.#notFinite.add(name);
     const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
-    const decides = found.some(([name]) => name === this.#monitor)
-      ? `; an epoch whose ${this.#monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
+    const decides = found.some(([name]) => name === monitor)
+      ? `; an epoch whose ${monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
       : '';
     this.#log.warn(`${where} gives ${list}${decides}`);
   }

@@ -16,6 +16,14 @@ const NUMBERS = {
   tickCount: 7,
 } as const;
 
+/**
+ * An axis with a text of the user's as its title. Of the axis, not of its field: Vega-Lite puts the titles of fields into
+ * expressions of its own, where a backslash begins an escape.
+ */
+function numbers(title: string) {
+  return { title, ...NUMBERS };
+}
+
 interface Point {
   readonly actual: number;
   readonly predicted: number;
@@ -56,14 +64,8 @@ export function predictedVsActual(input: RegressionPlot): TopLevelSpec {
         data: { values: points },
         mark: { type: 'circle', size: 28, opacity: 0.35, color: BLUE },
         encoding: {
-          x: { field: 'actual', type: 'quantitative', title: `${input.unit} (actual)`, scale, axis: NUMBERS },
-          y: {
-            field: 'predicted',
-            type: 'quantitative',
-            title: `${input.unit} (predicted)`,
-            scale,
-            axis: NUMBERS,
-          },
+          x: { field: 'actual', type: 'quantitative', scale, axis: numbers(`${input.unit} (actual)`) },
+          y: { field: 'predicted', type: 'quantitative', scale, axis: numbers(`${input.unit} (predicted)`) },
         },
       },
       {
@@ -101,15 +103,13 @@ export function residuals(input: RegressionPlot): TopLevelSpec {
           x: {
             field: 'predicted',
             type: 'quantitative',
-            title: `${input.unit} (predicted)`,
             scale: { zero: false },
-            axis: NUMBERS,
+            axis: numbers(`${input.unit} (predicted)`),
           },
           y: {
             field: 'residual',
             type: 'quantitative',
-            title: `${input.unit} (actual − predicted)`,
-            axis: NUMBERS,
+            axis: numbers(`${input.unit} (actual − predicted)`),
           },
         },
       },

@@ -37,7 +37,7 @@ export function findAt(path: KeyPath, text: string, help?: string): ConfigFindin
  * ten are listed, each with its place, sorted by it.
  */
 export function configError(
-  code: 'E_CONFIG_SYNTAX' | 'E_CONFIG_INVALID',
+  code: 'E_CONFIG_SYNTAX' | 'E_CONFIG_INVALID' | 'E_OPTIONS',
   file: string,
   problems: readonly ConfigProblem[],
 ): LockstepError {

@@ -1,9 +1,10 @@
 // Features of samples from memory: fitted and applied value by value, by what does it for the columns of a table, so
 // that the same numbers get the same bits from either.
 import { formatShape, sizeOf } from '../layers/layer.ts';
-import type { ArraySet } from './arrays.ts';
+import { namePlace, type ArraySet } from './arrays.ts';
 import { configError, countOf, dataError } from './data-error.ts';
 import { PIXEL_SCALE } from './dataset.ts';
+import { tooFar } from './encode.ts';
 import { describeValues, standardize, type FittedFeature, type Standardization } from './transforms.ts';
 
 /** What is learnt of the features of arrays. */
@@ -39,16 +40,25 @@ function describeEach(features: ArraySet['features'], width: number, train: Uint
   );
 }
 
-/** Fills `rows` [numRows, values of a sample], numbers or bytes as `fitted` has them. */
+/**
+ * Fills `rows` [numRows, values of a sample], numbers or bytes as `fitted` has them; `name` is what errors call the features.
+ *
+ * @throws LockstepError where float32 has no room for a standardized value
+ */
 export function encodeArray(
-  features: ArraySet['features'] | ArrayLike<number>,
-  { standardized }: FittedArray,
+  { name, features }: Pick<ArraySet, 'name' | 'features'>,
+  { shape, standardized }: FittedArray,
   rows: Float32Array | Uint8Array,
 ): void {
   if (!standardized) return rows.set(features);
   const width = standardized.length;
   for (let at = 0; at < features.length; at++) {
-    rows[at] = standardize(features[at] as number, standardized[at % width] as Standardization);
+    const value = features[at] as number;
+    const standardization = standardized[at % width] as Standardization;
+    rows[at] = standardize(value, standardization);
+    if (!Number.isFinite(rows[at])) {
+      throw tooFar(`${name}, ${namePlace(at, shape)} is ${value}`, standardization);
+    }
   }
 }
 

@@ -112,6 +112,9 @@ function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
   const isBytes = rows.every((row) => row instanceof Uint8Array);
   const values = new (isBytes ? Uint8Array : Float64Array)(rows.length * width);
   for (const [index, row] of rows.entries()) {
+    if (!Number.isInteger(row?.length)) {
+      throw arrayError(`${name}, row ${index}: expected numbers, got ${quoteValue(row)}`);
+    }
     if (row?.length !== width) {
       throw arrayError(`${name}, row ${index} has ${countOf(row?.length ?? 0, 'value')}, row 0 has ${width}`);
     }
@@ -162,17 +165,23 @@ function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [
   throw arrayError(`${name}.features has ${counts}`);
 }
 
-function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
+/** `shape` is that of a row of `values`. @throws LockstepError for a value that is no finite float32, naming row and place */
+export function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
   if (values instanceof Uint8Array) return;
   const at = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
   if (at === -1) return;
   const value = values[at] as number;
-  const width = sizeOf(shape);
-  const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
-  const message = `${name}, row ${Math.floor(at / width)}${place} is ${value}`;
+  const message = `${name}, ${namePlace(at, shape)} is ${value}`;
   throw Number.isNaN(value)
     ? dataError('E_DATA_NOT_A_NUMBER', message, { help: 'fill it in, or leave the sample out' })
     : dataError('E_DATA_OVERFLOW', `${message}, which does not fit float32 (max 3.4e38)`);
+}
+
+/** `row 3 at [0,1]`: the place of a value among rows of that shape. */
+export function namePlace(at: number, shape: Shape): string {
+  const width = sizeOf(shape);
+  const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
+  return `row ${Math.floor(at / width)}${place}`;
 }
 
 function hashSamples(set: Omit<ArraySet, 'sha256'>): string {

@@ -119,10 +119,10 @@ function encodeNumbers(table: Table, feature: FittedFeature & { kind: 'numeric' 
 }
 
 /** Held-out values can be so many deviations from the mean that float32 has no room for them. */
-function tooFar(found: string, { mean, scale }: Standardization, location: SourceLocation): Error {
+export function tooFar(found: string, { mean, scale }: Standardization, location?: SourceLocation): Error {
   const range = `the training rows have mean ${mean}, deviation ${scale}`;
   const message = `${found}; standardized it does not fit float32 (max 3.4e38): ${range}`;
-  return dataError('E_DATA_OVERFLOW', message, { location, help: 'correct the cell, or leave its row out' });
+  return dataError('E_DATA_OVERFLOW', message, { location, help: 'correct the value, or leave its row out' });
 }
 
 function fillIn(feature: FittedFeature & { kind: 'numeric' }): number {

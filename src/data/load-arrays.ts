@@ -7,7 +7,7 @@ import { sizeOf } from '../layers/layer.ts';
 import { encodeArray, fitArray, requireFitting, type FittedArray } from './array-features.ts';
 import { arrayError, type ArraySet } from './arrays.ts';
 import type { Column } from './column.ts';
-import { countOf, dataError } from './data-error.ts';
+import { countOf } from './data-error.ts';
 import { blobByteLength, featureView, refuseTooLarge, type RowLayout, type SplitIndices } from './dataset.ts';
 import { nameFeatures } from './encode.ts';
 import { fitTarget } from './fit-target.ts';
@@ -64,10 +64,17 @@ function fitFeature(
 function findSet({ arrays: sha256 }: ArraySource, { arrays }: LoadRequest): ArraySet {
   const set = arrays?.get(sha256);
   if (set) return set;
-  const message = `the samples with SHA-256 ${sha256} were arrays in a program; no file holds them`;
-  throw dataError('E_DATA_ARRAYS', message, {
-    help: 'hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
-  });
+  const given = [...(arrays?.values() ?? [])].map(({ name, sha256: other }) => `that of ${name} is ${other}`);
+  if (given.length > 0) {
+    throw arrayError(
+      `the samples with SHA-256 ${sha256} are not among the arrays handed in: ${given.join(', ')}`,
+      'hand in all that training had, with the same values, types and shapes; new samples go in as data',
+    );
+  }
+  throw arrayError(
+    `the samples with SHA-256 ${sha256} were arrays in a program; no file holds them`,
+    'hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
+  );
 }
 
 /** Targets and weights under the names that the config has for them. */
@@ -127,7 +134,7 @@ function writeFeatures(
   let filled = 0;
   for (const set of sets) {
     const length = set.numRows * sizeOf(set.shape);
-    encodeArray(set.features, feature, rows.subarray(filled, filled + length));
+    encodeArray({ ...set, name: `${set.name}.features` }, feature, rows.subarray(filled, filled + length));
     filled += length;
   }
 }

@@ -11,6 +11,7 @@ import { withoutDrops } from '../data/missing-rules.ts';
 import { planFeatures } from '../data/saved-columns.ts';
 import type { Table } from '../data/table.ts';
 import type { FittedFeature } from '../data/transforms.ts';
+import { quoteValue } from '../errors.ts';
 
 /** What a column of a row may hold; null stands for a missing value. */
 export type Cell = number | string | boolean | null;
@@ -34,6 +35,10 @@ export function encodeRows(
   features: readonly FittedFeature[],
   { missing, missingTokens, warn }: RowOptions,
 ): Float32Array {
+  if (!Array.isArray(rows)) {
+    const message = `the rows: expected a list of objects by column name, got ${quoteValue(rows)}`;
+    throw dataError('E_DATA_FORMAT', message);
+  }
   // Numbers of a program have a point, whatever the table had; its texts are as good as quoted.
   const cells = { decimal: '.', missingTokens } as const;
   const reader = new CellReader(cells);
@@ -59,16 +64,25 @@ function columnsOf(features: readonly FittedFeature[]): string[] {
   return features.flatMap((feature) => ('column' in feature ? [feature.column] : []));
 }
 
-/** A number as the shortest text that reads back as the same number. */
-function cellText(row: Row, name: string, index: number): string {
-  const value = Object.hasOwn(row, name) ? row[name] : undefined;
+/** A number as the shortest text that reads back as the same number. A program in JavaScript may hand in anything. */
+function cellText(row: unknown, name: string, index: number): string {
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) {
+    const message = `row ${index}: expected an object by column name, got ${quoteValue(row)}`;
+    throw dataError('E_DATA_FORMAT', message);
+  }
+  const value: unknown = Object.hasOwn(row, name) ? Reflect.get(row, name) : undefined;
   if (value === undefined) {
     const message = `row ${index} has no column ${quoteName(name)}, which the model was trained on`;
     throw dataError('E_DATA_COLUMNS', message, {
       help: 'give it a value, or null where the value is missing',
     });
   }
-  return value === null ? '' : String(value);
+  if (value === null) return '';
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
+    return String(value);
+  const message = `row ${index}: column "${name}": expected a number, a text, true, false or null`;
+  throw dataError('E_DATA_FORMAT', `${message}, got ${quoteValue(value)}`);
 }
 
 function problemError([first]: readonly CellProblem[]): Error {

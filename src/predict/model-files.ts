@@ -173,8 +173,13 @@ async function findModel(directory: string): Promise<string> {
   throw modelError(
     'E_MODEL_NOT_FOUND',
     `no trained model at ${directory}: ${found}`,
-    'name the directory of a run that has finished an epoch, such as runs/latest',
+    `name the directory of a run that has finished an epoch${exampleBeside(directory)}`,
   );
+}
+
+/** Of the directory of a run, in a help: not what was just tried. */
+export function exampleBeside(directory: string): string {
+  return path.basename(directory) === 'latest' ? '' : ', such as runs/latest';
 }
 
 function exists(file: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 // From what the last layer gives to what a user asked for: values in the target's own unit, or classes and their
 // probabilities. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
+import { dataError } from '../data/data-error.ts';
 import type { FittedTransforms } from '../data/transforms.ts';
 import { inverseTarget } from '../data/transforms.ts';
 import type { HostMath } from '../kernels/host-math.ts';
@@ -25,13 +26,38 @@ export type Prediction = ValuesPrediction | ClassPrediction;
 
 /** What outputs mean. */
 export interface OutputMeaning {
+  /** What errors call the row, from 0. */
+  readonly row: number;
   readonly loss: Pick<LossSpec, 'kind'>;
   readonly transforms: FittedTransforms;
   readonly math: HostMath;
 }
 
-/** Reads one row of raw outputs. Of a sequence the last position counts. */
-export function readOutputs(outputs: Float32Array, { loss, transforms, math }: OutputMeaning): Prediction {
+/**
+ * Reads one row of raw outputs. Of a sequence the last position counts.
+ *
+ * @throws LockstepError where they, or what follows from them, are not finite: that is no answer.
+ */
+export function readOutputs(outputs: Float32Array, { row, ...meaning }: OutputMeaning): Prediction {
+  requireFinite(outputs, row, 'the outputs of the model');
+  const prediction = interpret(outputs, meaning);
+  if (prediction.kind === 'values') requireFinite(Object.values(prediction.values), row, 'the predictions');
+  return prediction;
+}
+
+/** An evaluation has such rows in its figures, which then are not finite either; a prediction has nowhere to show it. */
+function requireFinite(values: ArrayLike<number>, row: number, what: string): void {
+  const wrong = Array.prototype.find.call(values, (value) => !Number.isFinite(value)) as number | undefined;
+  if (wrong === undefined) return;
+  throw dataError('E_DATA_OVERFLOW', `row ${row}: ${what} are not finite (${wrong})`, {
+    help: 'leave the row out if its values are extreme; if all rows are so, the weights are: train with a smaller learning rate',
+  });
+}
+
+function interpret(
+  outputs: Float32Array,
+  { loss, transforms, math }: Omit<OutputMeaning, 'row'>,
+): Prediction {
   const { target } = transforms;
   const isBinary = loss.kind === 'binaryCrossEntropy';
   if (target.kind === 'labels') {

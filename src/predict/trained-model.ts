@@ -1,10 +1,14 @@
 // A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
+import { z } from 'zod';
+import { checkOptions, functionOption, pathArgument } from '../config/options.ts';
 import { encodeRows, type Row } from './encode-rows.ts';
-import { encodeSamples, type PredictInput } from './encode-samples.ts';
+import { encodeSamples, takeValues, type PredictInput } from './encode-samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
+import { refuseInfinite } from '../data/arrays.ts';
 import { dataError, formatCount } from '../data/data-error.ts';
 import type { RowLayout } from '../data/dataset.ts';
+import type { FittedFeature } from '../data/transforms.ts';
 import { Engine } from '../engine/engine.ts';
 import { planPredictions } from '../engine/plan.ts';
 import { allocateWeights, packWeights } from '../engine/weights.ts';
@@ -20,6 +24,12 @@ export interface LoadModelOptions {
   /** Told of texts that training never saw; default: a warning of the process. */
   readonly warn?: ((message: string) => void) | undefined;
 }
+
+const optionsSchema = z.strictObject({
+  warn: functionOption,
+} satisfies Record<keyof LoadModelOptions, z.ZodType>);
+
+const argumentsSchema = z.strictObject({ directory: pathArgument });
 
 /** A model that predicts. Each holds its weights and room for one block of samples. */
 export class TrainedModel {
@@ -61,6 +71,8 @@ export class TrainedModel {
    * @throws LockstepError (exit 4) where it is missing, damaged or not of Lockstep's.
    */
   static async load(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
+    checkOptions(argumentsSchema, { directory }, 'arguments of loadModel');
+    checkOptions(optionsSchema, options, 'options of loadModel');
     const saved = await readModel(directory);
     const { module } = await loadKernelModule(saved.description.numerics);
     const memory = new Memory();
@@ -100,7 +112,8 @@ export class TrainedModel {
    * What the last layer gives, f32 [samples, outputShape], for samples [samples, inputShape]: values as the layers are to
    * see them, or bytes, which are scaled as in training. Logits stay logits.
    */
-  outputs(samples: Float32Array | Uint8Array): Float32Array {
+  outputs(input: Float32Array | Uint8Array): Float32Array {
+    const samples = takeValues(input);
     const numSamples = this.#countSamples(samples);
     const outputs = new Float32Array(numSamples * this.#model.outputWidth);
     for (let start = 0; start < numSamples; start += this.#maxRows) {
@@ -113,7 +126,8 @@ export class TrainedModel {
   /**
    * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts as bytes,
    * `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
-   * @throws LockstepError (exit 3) for input that is not of this model's kind, naming row and column of a table.
+   * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number, naming row and column,
+   * and for a row of which the model has nothing finite to say.
    */
   predict(input: PredictInput): Prediction[] {
     return [...this.predictEach(input)];
@@ -130,16 +144,16 @@ export class TrainedModel {
       const outputs = this.#outputsOf(samples, start, end);
       for (let at = 0; at < outputs.length; at += outputWidth) {
         const row = outputs.subarray(at, at + outputWidth);
-        yield readOutputs(row, { loss, transforms, math: this.#math });
+        yield readOutputs(row, { row: start + at / outputWidth, loss, transforms, math: this.#math });
       }
     }
   }
 
   #encode(input: PredictInput): Float32Array | Uint8Array {
     const { table, transforms } = this.description;
-    const [first] = transforms.features;
-    if (first?.kind === 'array') return encodeSamples(input, first);
-    if (isValues(input)) return input;
+    const [first] = transforms.features as [FittedFeature];
+    if (!('column' in first)) return encodeSamples(input, first);
+    if (ArrayBuffer.isView(input)) return takeValues(input);
     return encodeRows(input as readonly Row[], transforms.features, { ...table, warn: this.#warn });
   }
 
@@ -164,14 +178,14 @@ export class TrainedModel {
         : ['numbers', 'give a Float32Array, or rows of numbers'];
       throw dataError('E_DATA_FORMAT', `the model takes ${what}, not bytes`, { help });
     }
-    if (samples.length % width === 0) return samples.length / width;
-    const counts = `${formatCount(samples.length)} values are no whole number of samples`;
-    throw dataError('E_DATA_SHAPE', `${counts} of ${formatShape(this.inputShape)}`);
+    if (samples.length % width !== 0) {
+      const counts = `${formatCount(samples.length)} values are no whole number of samples`;
+      throw dataError('E_DATA_SHAPE', `${counts} of ${formatShape(this.inputShape)}`);
+    }
+    // An activation can make a number of what is none.
+    refuseInfinite(samples, this.inputShape, 'samples');
+    return samples.length / width;
   }
-}
-
-function isValues(input: PredictInput): input is Uint8Array | Float32Array {
-  return ArrayBuffer.isView(input);
 }
 
 /** What a byte is multiplied by; undefined where samples are no bytes. */

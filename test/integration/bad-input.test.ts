@@ -112,7 +112,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     exitCode: 2,
     stderr:
       'error[E_MODEL_SHAPE]: the last layer gives 2 outputs, the data has 3 classes\n' +
-      'layer 0: dense 8 -> 2 (18 parameters)\n' +
+      '    layer 0: dense 8 -> 2 (18 parameters)\n' +
       '  help: let the last layer give 3\n',
   },
   'as many outputs as classes that are numbered from 1': {
@@ -124,7 +124,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     stderr:
       'WARN: class 0 never occurs: the labels run from 1 to 3; numbered from 0 they need no such outputs\n' +
       'error[E_MODEL_SHAPE]: the last layer gives 3 outputs, the data has 4 classes\n' +
-      'layer 0: dense 8 -> 3 (27 parameters)\n' +
+      '    layer 0: dense 8 -> 3 (27 parameters)\n' +
       '  help: number the labels from 0 (they run from 1 to 3), or let the last layer give 4: class 0 then never occurs\n',
   },
   'more outputs than classes that have names': {
@@ -135,7 +135,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     exitCode: 2,
     stderr:
       'error[E_MODEL_SHAPE]: the last layer gives 3 outputs, the data has 2 classes\n' +
-      'layer 0: dense 8 -> 3 (27 parameters)\n' +
+      '    layer 0: dense 8 -> 3 (27 parameters)\n' +
       '  help: let the last layer give 2\n',
   },
   'a metric to watch that one class cannot have': {

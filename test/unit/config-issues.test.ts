@@ -232,13 +232,13 @@ describe('a config', () => {
     await expect(errorText(loadText(text))).resolves.toBe(
       [
         'error[E_CONFIG_INVALID]: 12 problems in house.yaml',
-        '  house.yaml:1:7: name: expected string, got 3 (number) (quote it: "3")',
-        '  house.yaml:5:9: epochs: expected integer >= 1, got -1',
+        '    house.yaml:1:7: name: expected string, got 3 (number) (quote it: "3")',
+        '    house.yaml:5:9: epochs: expected integer >= 1, got -1',
         ...Array.from(
           { length: 8 },
-          (_, i) => `  house.yaml:${6 + i}:1: unknown key "unknown${i}" (${valid})`,
+          (_, i) => `    house.yaml:${6 + i}:1: unknown key "unknown${i}" (${valid})`,
         ),
-        '  and 2 more',
+        '    and 2 more',
       ].join('\n'),
     );
   });

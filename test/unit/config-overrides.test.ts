@@ -119,11 +119,11 @@ describe('environment variables', () => {
     await expect(errorText(loading)).resolves.toBe(
       [
         'error[E_CONFIG_INVALID]: 5 problems in house.yaml',
-        '  house.yaml:4:7: loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got "msee" (did you mean "mse"?)',
-        '  LOCKSTEP_BATCH_SIZE=big: batchSize: expected integer >= 1, got "big" (string)',
-        '  --set shards=0: shards: expected integer >= 1, got 0',
-        `  LOCKSTEP_EPOCHS=[: epochs: flow sequence must end with a ] (quote the value if it is text)`,
-        '  --set nothing: expected key.path=value (such as --set optimizer.learningRate=0.01)',
+        '    house.yaml:4:7: loss: expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind, got "msee" (did you mean "mse"?)',
+        '    LOCKSTEP_BATCH_SIZE=big: batchSize: expected integer >= 1, got "big" (string)',
+        '    --set shards=0: shards: expected integer >= 1, got 0',
+        `    LOCKSTEP_EPOCHS=[: epochs: flow sequence must end with a ] (quote the value if it is text)`,
+        '    --set nothing: expected key.path=value (such as --set optimizer.learningRate=0.01)',
       ].join('\n'),
     );
   });

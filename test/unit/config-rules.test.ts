@@ -216,10 +216,10 @@ describe('a config that is refused', () => {
     await expect(errorText(loadText(text))).resolves.toBe(
       [
         'error[E_CONFIG_INVALID]: 4 problems in house.yaml',
-        '  house.yaml:2:50: data.target: is for tables, but data.train is images (remove it)',
-        '  house.yaml:2:62: data.classes: only goes with loss crossEntropy (remove it)',
-        '  house.yaml:3:41: model.layers.0.units: the last layer has 2 units, data.target has 1 column (set units to 1)',
-        '  house.yaml:4:7: loss: "mse" needs numbers to predict, images have class labels (use crossEntropy)',
+        '    house.yaml:2:50: data.target: is for tables, but data.train is images (remove it)',
+        '    house.yaml:2:62: data.classes: only goes with loss crossEntropy (remove it)',
+        '    house.yaml:3:41: model.layers.0.units: the last layer has 2 units, data.target has 1 column (set units to 1)',
+        '    house.yaml:4:7: loss: "mse" needs numbers to predict, images have class labels (use crossEntropy)',
       ].join('\n'),
     );
   });

@@ -163,9 +163,9 @@ describe('YAML', () => {
     expect(errorOf('a: 1\nb: .inf\na: 2\nc: *d', 'c.yaml')).toBe(
       [
         '3 problems in c.yaml',
-        '  c.yaml:2:4: .inf is not a finite number',
-        '  c.yaml:3:1: duplicate key "a"; first given at 1:1',
-        '  c.yaml:4:4: alias *d has no anchor &d before it',
+        '    c.yaml:2:4: .inf is not a finite number',
+        '    c.yaml:3:1: duplicate key "a"; first given at 1:1',
+        '    c.yaml:4:4: alias *d has no anchor &d before it',
       ].join('\n'),
     );
   });

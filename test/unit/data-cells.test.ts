@@ -315,8 +315,8 @@ describe('columns that teach nothing', () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `n${row},t${row},${row}\n`);
     expect(await errorOf(loadText(`name,ticket,y\n${rows.join('')}`))).toBe(
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
-        '  a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
-        '  a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
+        '    a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
+        '    a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
         '  help: an identifier teaches nothing: leave it out with data.drop',
     );
   });
@@ -360,7 +360,7 @@ describe('a column whose values differ by rounding only', () => {
     expect(await errorOf(load(configOf({ ...sources, split: { validation: 0 } })), directory)).toBe(
       'error[E_DATA_OVERFLOW]: column "a" is 10000000000; standardized it does not fit float32 (max 3.4e38): ' +
         'the training rows have mean 5e-31, deviation 5e-31\n  --> test.csv:3\n' +
-        '  help: correct the cell, or leave its row out',
+        '  help: correct the value, or leave its row out',
     );
   });
 

@@ -88,13 +88,13 @@ describe('numbers', () => {
     const names = Array.from({ length: 12 }, (_, index) => `c${index}`);
     const text = `${names.join(',')},y\n${names.map(() => '1').join(',')},1\n${names.map(() => 'a').join(',')},1\n`;
     const lines = names.slice(0, 10).map((name, index) => {
-      return `  a.csv:3:${index * 2 + 1} column "${name}": "a" is not a number (1 of 2 cells)`;
+      return `    a.csv:3:${index * 2 + 1} column "${name}": "a" is not a number (1 of 2 cells)`;
     });
     expect(await errorOf(loadText(text))).toBe(
       [
         'error[E_DATA_NOT_A_NUMBER]: 12 columns have problems',
         ...lines,
-        '  and 2 more',
+        '    and 2 more',
         `  help: ${ASK_FOR_NUMBER}`,
       ].join('\n'),
     );

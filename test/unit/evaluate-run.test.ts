@@ -286,3 +286,26 @@ describe('an evaluation', () => {
     );
   });
 });
+
+it('of arrays that are not those of the training says so, with both hashes', async () => {
+  const features = ROWS.map(({ x }) => [x]);
+  const run = await saveRun(
+    {},
+    {
+      data: {
+        train: { features, targets: ROWS.map(({ x }) => x / 2) },
+        split: { validation: 0, test: 0.25 },
+      },
+      model: { layers: [{ kind: 'dense', units: 1 }] },
+      loss: 'mse',
+      batchSize: 4,
+    },
+  );
+  const others = { features, targets: ROWS.map(({ x }) => x / 3) };
+  expect(await errorText(run.cwd, () => evaluate(run.directory, { arrays: [others] }))).toMatch(
+    /^error\[E_DATA_ARRAYS\]: the samples with SHA-256 [0-9a-f]{64} are not among the arrays handed in: that of arrays\[0\] is [0-9a-f]{64}\n {2}help: hand in all that training had, .*; new samples go in as data$/,
+  );
+  expect(await errorText(run.cwd, () => evaluate(run.directory))).toMatch(
+    /no file holds them\n {2}help: hand them in/,
+  );
+});

@@ -45,7 +45,9 @@ describe('a rule', () => {
 });
 
 describe('an action', () => {
-  const { directory, remove } = compileFiles(['src/errors.ts', 'src/failpoint.ts'], { withPackages: false });
+  const { directory, remove } = compileFiles(['src/errors.ts', 'src/failpoint.ts', 'src/printable.ts'], {
+    withPackages: false,
+  });
   afterAll(remove);
 
   /** Runs into the failpoint in a process of its own, which says so where it goes on. */

@@ -53,6 +53,14 @@ describe('a saved model', () => {
     await expect(readModel(run.directory)).resolves.toBeDefined();
   });
 
+  it('that is looked for in runs/latest is not to be looked for there again', async () => {
+    const { cwd } = await saveSmall();
+    expect(await errorText(cwd, () => readModel(path.join(cwd, 'runs/latest')))).toBe(
+      'error[E_MODEL_NOT_FOUND]: no trained model at runs/latest: no such directory\n' +
+        '  help: name the directory of a run that has finished an epoch',
+    );
+  });
+
   it.each<[string, (run: SavedRun) => void, string]>([
     [
       'whose directory is not there',

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { plotName, type PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPng, renderSvg } from '../../coordinator/output/plot-render.ts';
 import { plotSpec } from '../../coordinator/output/plot-specs.ts';
-import { renderPlots } from '../../coordinator/output/plots.ts';
+import { renderPlots, specText } from '../../coordinator/output/plots.ts';
+import type { TopLevelSpec } from 'vega-lite';
 import { compileFiles, type Compiled } from '../helpers/compiled.ts';
 
 const ACTUAL = Array.from({ length: 5000 }, (_, row) => 1000 * row);
@@ -40,6 +41,11 @@ const CONFUSION: PlotInput = {
   ],
   accuracy: 0.97083,
 };
+
+/** As the process that draws reads it. */
+function specOf(input: PlotInput): TopLevelSpec {
+  return JSON.parse(specText(input)) as TopLevelSpec;
+}
 
 /** The texts of an SVG, in drawing order. */
 function textsOf(svg: string): string[] {
@@ -131,6 +137,23 @@ describe('the plots of a run', () => {
       ]),
     );
     expect(svg.length).toBeLessThan(100_000);
+  });
+
+  test.each([SCATTER, RESIDUALS])('axes have any text of the user as their titles ($kind)', async (input) => {
+    const unit = 'price\n(USD) \\ "\\u001b\u001b';
+    const svg = await renderSvg(specOf({ ...input, unit }));
+    const shown = 'price↵(USD) \\ "\\u001b\\u001b (predicted)';
+    expect(textsOf(svg).map((text) => text.replaceAll('&quot;', '"'))).toContain(shown);
+    expect(renderPng(svg).length).toBeGreaterThan(0);
+  });
+
+  test('classes may have any name, also one that no XML can hold', async () => {
+    const classes = ['a\ufffe', 'b\ud800', 'c\uffff', 'd\u0000\n\\'];
+    const counts = classes.map(() => classes.map(() => 7));
+    const svg = await renderSvg(specOf({ ...CONFUSION, classes, counts }));
+    const shown = ['a\\ufffe', 'b\\ud800', 'c\\uffff', 'd\\u0000↵\\'];
+    expect(textsOf(svg).filter((text) => shown.includes(text))).toEqual([...shown, ...shown]);
+    expect(renderPng(svg).length).toBeGreaterThan(0);
   });
 
   test('residuals have a zero line', async () => {

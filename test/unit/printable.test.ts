@@ -2,21 +2,24 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { printBlocks } from '../../bin/data-output.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
 import type { PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPlots } from '../../coordinator/output/plots.ts';
 import { createProgress } from '../../coordinator/output/progress.ts';
+import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger, LogFile, Screen } from '../../src/log.ts';
 import { printable, shellWord } from '../../src/printable.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-/** From the Unicode charts: C0 but for the line feed, DEL and C1, then what is invisible or reorders text. */
+/** From the Unicode charts: C0 but for the line feed, DEL and C1, then what is invisible or reorders text, and what is no character. */
 const HOSTILE = [
   ...[range(0x00, 0x09), range(0x0b, 0x1f), range(0x7f, 0x9f)],
   ...[[0xad], [0x61c], [0x180e], range(0x200b, 0x200b), range(0x200e, 0x200f), range(0x2028, 0x202e)],
   ...[range(0x2060, 0x2064), range(0x2066, 0x206f), [0xfeff], range(0xfff9, 0xfffb), [0xe0001]],
+  ...[range(0xfdd0, 0xfdef), [0xfffe, 0xffff, 0x1fffe, 0x10ffff]],
 ].flat();
 const HOSTILE_TEXT = `a${String.fromCodePoint(...HOSTILE)}z`;
 const RAW = new RegExp(`[${HOSTILE.map((code) => `\\u{${code.toString(16)}}`).join('')}]`, 'u');
@@ -47,10 +50,11 @@ describe('printable text', () => {
     expect(printable(text)).toBe(text);
   });
 
-  it('leaves every character of Unicode that is no control, format or separator', () => {
+  it('leaves every character of Unicode that is no control, format, separator or noncharacter', () => {
     for (let code = 0x20; code <= 0x10ffff; code += code < 0x3000 ? 1 : 257) {
       const character = String.fromCodePoint(code);
-      if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(character)) expect(printable(character)).toBe(character);
+      if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{NChar}]/u.test(character))
+        expect(printable(character)).toBe(character);
     }
   });
 
@@ -94,6 +98,43 @@ describe('what steers a terminal does not get there raw', () => {
       expect.stringMatching(/WARN: lost: bye$/) as string,
       '    [00:00:00] ERROR: forged',
     ]);
+  });
+
+  it('from an error of several lines, of which none but our own begins at the margin', () => {
+    const error = new LockstepError({
+      category: 'data',
+      code: 'E_DATA_COLUMNS',
+      message: 'columns: a, b\nERROR: forged\n\r  help: forged\n      deep',
+      location: { file: 'x\n--> y.csv', line: 1 },
+      help: 'rename\n  help: forged',
+    });
+    expect(printable(formatError(error)).split('\n')).toEqual([
+      'error[E_DATA_COLUMNS]: columns: a, b',
+      '    ERROR: forged',
+      '    \\u000d  help: forged',
+      '      deep',
+      '  --> x',
+      '    --> y.csv:1',
+      '  help: rename',
+      '    help: forged',
+    ]);
+  });
+
+  it('from data on a terminal, while pipes and files have them as they are', async () => {
+    const { isTTY, write } = process.stdout;
+    onTestFinished(() => void Object.assign(process.stdout, { isTTY, write }));
+    let written = '';
+    process.stdout.write = ((block: string, done: () => void) => {
+      written += block;
+      done();
+    }) as typeof write;
+    process.stdout.isTTY = true;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expectPrintable(written);
+    written = '';
+    process.stdout.isTTY = false;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expect(written).toBe(`class\n${HOSTILE_TEXT}\n`);
   });
 
   it.each([true, false])('from progress (terminal: %s)', (isTTY) => {

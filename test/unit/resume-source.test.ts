@@ -27,6 +27,19 @@ test('the last and the best checkpoint are those of the run', async () => {
   expect(found).toEqual({ directory, checkpoint: 'last' });
 });
 
+test('the directory of checkpoints stands for its run', async () => {
+  const directory = directoryOf(CHECKPOINT);
+  const resume = path.join(directory, 'checkpoints');
+  const found = await findResumeSource({ resume, runDirectory: undefined, name: 'house' });
+  expect(found).toEqual({ directory, checkpoint: 'last' });
+});
+
+test('a run may itself have the name of its directory of checkpoints', async () => {
+  const directory = path.join(directoryOf(`checkpoints/${CHECKPOINT}`), 'checkpoints');
+  const found = await findResumeSource({ resume: directory, runDirectory: undefined, name: 'house' });
+  expect(found).toEqual({ directory, checkpoint: 'last' });
+});
+
 test('a file goes on in its run if it lies in one, else in a new directory', async () => {
   const root = directoryOf(`run/${CHECKPOINT}`, 'run/config.yaml', CHECKPOINT, 'copy.safetensors');
   const directoryFor = async (name: string): Promise<string | undefined> => {

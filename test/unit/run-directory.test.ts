@@ -58,15 +58,15 @@ describe('openRunDirectory', () => {
     const latest = (): string => fs.readlinkSync(path.join(root, 'latest'));
     const [first, second, third] = [await open(1), await open(2), await open(3)];
     expect(fs.existsSync(path.join(root, 'latest'))).toBe(false);
-    second.becomeLatest();
+    second.becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090502-house');
-    first.becomeLatest();
+    first.becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090502-house');
-    third.becomeLatest();
+    third.becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090503-house');
     // A run that was thrown away stands in nobody's way.
     fs.rmSync(third.path, { recursive: true });
-    (await open(2)).becomeLatest();
+    (await open(2)).becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090502-house-2');
   });
 
@@ -114,10 +114,13 @@ describe('openRunDirectory', () => {
     expect(path.basename(second.path)).toBe('20261102-090507-house-2');
   });
 
-  test('does without the link where something else has its name', async () => {
+  test('does without the link where something else has its name, and warns once', async () => {
     fs.mkdirSync(path.join(root, 'latest', 'mine'), { recursive: true });
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
-    run.becomeLatest();
+    const warnings: string[] = [];
+    run.becomeLatest((message) => warnings.push(message));
+    run.becomeLatest((message) => warnings.push(message));
+    expect(warnings).toEqual([`${path.join(root, 'latest')} is no link, so it does not lead to this run`]);
     expect(fs.readdirSync(root).sort()).toEqual(['20261102-090507-house', 'latest']);
     expect(fs.readdirSync(path.join(root, 'latest'))).toEqual(['mine']);
   });
@@ -126,7 +129,7 @@ describe('openRunDirectory', () => {
     const directory = path.join(root, 'deep', 'mine');
     const run = await openRunDirectory({ name: 'house', directory });
     expect(run.path).toBe(directory);
-    run.becomeLatest();
+    run.becomeLatest(expect.fail);
     expect(fs.existsSync(path.join(root, 'deep', 'latest'))).toBe(false);
   });
 
@@ -201,7 +204,7 @@ describe('openRunDirectory', () => {
   test('says how much space is missing', async () => {
     const directory = path.join(root, 'a');
     const { message } = await refusal(openRunDirectory({ name: 'house', directory, bytesNeeded: 1e18 }));
-    expect(message).toMatch(/: no space left \(need 1,000,000,000,000 MB, free [\d,]+ MB\)$/);
+    expect(message).toMatch(/: no space left \(need 909494.7 TiB, free \d+(\.\d)? ([KMGT]i)?B\)$/);
   });
 
   test('resuming removes what a killed process left half-written', async () => {

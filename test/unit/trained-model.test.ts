@@ -102,6 +102,12 @@ describe('the outputs of a trained model', () => {
       expect(prediction.class).toBe(String(prediction.index));
       powers.forEach((power, k) => expect(prediction.probabilities[k]).toBeCloseTo(power / sum, 12));
     }
+    expect(model.predict(new Uint8ClampedArray(pixels) as object as PredictInput)).toEqual(predictions);
+    const wrongType = 'error[E_DATA_FORMAT]: the samples: expected a Float32Array or a Uint8Array, got ';
+    expect(await errorText(run.cwd, () => model.predict([[...pixels]]))).toBe(`${wrongType}a list of 1`);
+    expect(
+      await errorText(run.cwd, () => model.outputs(Float64Array.from(pixels) as object as Uint8Array)),
+    ).toBe(`${wrongType}a Float64Array`);
     expect(await errorText(run.cwd, () => model.outputs(pixels.subarray(1)))).toBe(
       'error[E_DATA_SHAPE]: 35 values are no whole number of samples of 1x2x3',
     );
@@ -170,6 +176,32 @@ describe('rows of a table', () => {
       'error[E_DATA_NOT_A_NUMBER]: row 0: column "rooms": "many" is not a number (1 of 1 cell)',
     ],
     [
+      'that are one row and no list',
+      CELLS[0] as object as PredictInput,
+      'error[E_DATA_FORMAT]: the rows: expected a list of objects by column name, got an object',
+    ],
+    [
+      'that are none',
+      null as unknown as PredictInput,
+      'error[E_DATA_FORMAT]: the rows: expected a list of objects by column name, got null',
+    ],
+    [
+      'that are nothing',
+      [null] as object as PredictInput,
+      'error[E_DATA_FORMAT]: row 0: expected an object by column name, got null',
+    ],
+    [
+      'with an object for a value',
+      [{ rooms: 1, wall: new Date(), area: 2 }] as object as PredictInput,
+      'error[E_DATA_FORMAT]: row 0: column "wall": expected a number, a text, true, false or null, got a Date',
+    ],
+    [
+      'encoded, with a value that is none',
+      Float32Array.of(1, 0, 0, 1, 2, 1, 0, 0, NaN, 2),
+      'error[E_DATA_NOT_A_NUMBER]: samples, row 1 at [3] is NaN\n' +
+        '  help: fill it in, or leave the sample out',
+    ],
+    [
       'as bytes',
       new Uint8Array(5),
       'error[E_DATA_FORMAT]: the model takes rows of a table, not bytes\n' +
@@ -222,6 +254,30 @@ describe('samples as arrays had them', () => {
       'error[E_DATA_FORMAT]: the model takes arrays, not rows by column name\n' +
         '  help: give a Float32Array, or rows of numbers, with the values of a sample in their order',
     ],
+    [
+      'with a value that is none',
+      [
+        [1, 2],
+        [3, NaN],
+      ],
+      'error[E_DATA_NOT_A_NUMBER]: samples, row 1 at [1] is NaN\n' +
+        '  help: fill it in, or leave the sample out',
+    ],
+    [
+      'with an infinite value',
+      Float32Array.of(Infinity, 1),
+      'error[E_DATA_OVERFLOW]: samples, row 0 at [0] is Infinity, which does not fit float32 (max 3.4e38)',
+    ],
+    [
+      'with a value beyond float32',
+      [[1e300, 1]],
+      'error[E_DATA_OVERFLOW]: samples, row 0 at [0] is 1e+300, which does not fit float32 (max 3.4e38)',
+    ],
+    [
+      'as nothing',
+      null as unknown as PredictInput,
+      'error[E_DATA_ARRAYS]: samples: expected numbers or rows of numbers, got null',
+    ],
     ['too long', [[1, 2, 3, 4]], 'error[E_DATA_SHAPE]: the samples have 4 values, the model takes 2'],
     [
       'as bytes',
@@ -233,6 +289,79 @@ describe('samples as arrays had them', () => {
     const run = await saveArrays(rows, undefined);
     const { model } = await loadAndWarn(run);
     expect(await errorText(run.cwd, () => model.predict(input))).toBe(message);
+  });
+});
+
+describe('an answer that is not finite', () => {
+  const rows = Array.from({ length: 60 }, (_, row) =>
+    Array.from({ length: 64 }, (__, at) => ((row * 7 + at) % 11) / 1e3),
+  );
+  const saveWide = (loss: LossKind, numClasses: number): Promise<SavedRun> =>
+    saveRun(
+      {},
+      {
+        data: {
+          train: { features: rows, targets: rows.map((_, row) => row % 3) },
+          ...(numClasses > 1 && { classes: numClasses }),
+          standardize: false,
+          ...NO_SPLIT,
+        },
+        model: {
+          layers: [
+            { kind: 'dense', units: 64 },
+            { kind: 'dense', units: numClasses },
+          ],
+        },
+        loss,
+        batchSize: 16,
+      },
+    );
+
+  it.each<[LossKind, number]>([
+    ['mse', 1],
+    ['crossEntropy', 3],
+  ])('is an error that names the row (%s)', async (loss, numClasses) => {
+    const run = await saveWide(loss, numClasses);
+    const { model } = await loadAndWarn(run);
+    const extreme = [rows[0] as number[], Array.from({ length: 64 }, () => 3.4e38)];
+    expect(await errorText(run.cwd, () => model.predict(extreme))).toMatch(
+      /^error\[E_DATA_OVERFLOW\]: row 1: the outputs of the model are not finite \((NaN|-?Infinity)\)\n {2}help: /,
+    );
+    expect(model.predict(extreme.slice(0, 1))).toHaveLength(1);
+  });
+
+  it('is one as well where only the inverse of a transform has no room', async () => {
+    const run = await saveTable();
+    const { model } = await loadAndWarn(run);
+    const [row] = CELLS;
+    expect(
+      await errorText(run.cwd, () =>
+        model.predict([
+          { ...row, area: 1e9 },
+          { ...row, area: -1e9 },
+        ]),
+      ),
+    ).toMatch(/^error\[E_DATA_OVERFLOW\]: row [01]: the predictions are not finite \(Infinity\)\n/);
+  });
+
+  it('does not come of a value that was standardized beyond float32, which is refused before', async () => {
+    const run = await saveRun(
+      {},
+      {
+        data: { train: { features: rows, targets: rows.map(() => 1) }, ...NO_SPLIT },
+        model: { layers: [{ kind: 'dense', units: 1 }] },
+        loss: 'mse',
+        batchSize: 16,
+      },
+    );
+    const { model } = await loadAndWarn(run);
+    expect(
+      await errorText(run.cwd, () =>
+        model.predict([Array.from({ length: 64 }, (_, at) => (at === 1 ? 3e38 : 0))]),
+      ),
+    ).toMatch(
+      /^error\[E_DATA_OVERFLOW\]: samples, row 0 at \[1\] is 3e\+38; standardized it does not fit float32/,
+    );
   });
 });
 
