@@ -18,6 +18,7 @@ import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import type { Listener } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
+import type { LocalCompute } from './memory-plan.ts';
 import type { PreparedRun } from './prepare.ts';
 import { Referee } from './referee.ts';
 import type { TrainingState } from './training-state.ts';
@@ -47,10 +48,10 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
   return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
 }
 
-/** Those that run on this machine, 0 where this process computes; undefined where they join over the network. */
-export function numLocalWorkers(workforce: Workforce): number | undefined {
+/** Who computes on this machine; undefined where workers join over the network. */
+export function localComputeOf(workforce: Workforce): LocalCompute | undefined {
   if (workforce.kind === 'network') return undefined;
-  return workforce.kind === 'local' ? workforce.workers : 0;
+  return workforce.kind === 'local' ? workforce : { workers: 0, threads: 1 };
 }
 
 /** Something that happened to the roster, for `events.jsonl`. */
