@@ -10,7 +10,6 @@ import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
-import { ChunkDesk } from './chunk-desk.ts';
 import { Cluster } from './cluster.ts';
 import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
@@ -208,13 +207,13 @@ async function sessionContext(
   }: { readonly cluster: Cluster; readonly joined: Set<WorkerSession>; readonly churn: LimitedLog },
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
-  const { layout, blob, sha256 } = data.dataset;
+  const { layout, blob } = data.dataset;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
-    chunks: new ChunkDesk(blob, sha256),
+    dataset: blob,
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
     guard: cluster.guard,

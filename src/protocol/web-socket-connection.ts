@@ -32,11 +32,12 @@ export interface WebSocketConnectionOptions {
   readonly heartbeat: Heartbeat;
 }
 
-/** A message that waits to be sent. */
+/** A fragment that waits to be sent; of most messages the only one. */
 interface Queued {
-  readonly fragments: readonly Buffer[];
-  readonly byteLength: number;
-  readonly onTaken: (() => void) | undefined;
+  readonly data: Buffer;
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+  readonly onTaken: ((isWhole: boolean) => void) | undefined;
 }
 
 /** See the head of this file. */
@@ -48,7 +49,7 @@ export class WebSocketConnection implements Connection {
   #heartbeat: Heartbeat;
   #timer: NodeJS.Timeout;
   #silentIntervals = 0;
-  /** Messages that wait for the window, oldest first. */
+  /** What waits for the window, oldest first. */
   #queue: Queued[] = [];
   #queuedBytes = 0;
   /** Counters at the last interval. */
@@ -85,18 +86,20 @@ export class WebSocketConnection implements Connection {
     return this.#socket.bytesRead;
   }
 
-  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void {
+  send(message: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void {
     if (!this.#isOpen || this.#ending) return;
-    const fragments = Buffer.isBuffer(data) ? [data] : data;
-    const byteLength = fragments.reduce((total, { length }) => total + length, 0);
-    this.#queue.push({ fragments, byteLength, onTaken });
-    this.#queuedBytes += byteLength;
+    const fragments = Buffer.isBuffer(message) ? [message] : message;
+    fragments.forEach((data, index) => {
+      this.#queue.push({ data, isFirst: index === 0, isLast: index === fragments.length - 1, onTaken });
+      this.#queuedBytes += data.length;
+    });
     this.#transmit();
   }
 
   dropQueued(): void {
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    const next = this.#queue.findIndex(({ isFirst }) => isFirst);
+    if (next < 0) return;
+    for (const { data } of this.#queue.splice(next)) this.#queuedBytes -= data.length;
   }
 
   close(code: number, reason: string): void {
@@ -139,33 +142,38 @@ export class WebSocketConnection implements Connection {
   #cleanUp(): void {
     clearInterval(this.#timer);
     clearInterval(this.#closeTimer);
-    this.dropQueued();
+    this.#queue = [];
+    this.#queuedBytes = 0;
   }
 
   /** Hands over messages while less than a window is on its way to the kernel, and the goodbye after the last. */
   #transmit(): void {
-    while (this.#isOpen && this.#webSocket.bufferedAmount < WINDOW_BYTES) {
-      const message = this.#queue.shift();
-      if (!message) break;
-      this.#queuedBytes -= message.byteLength;
-      this.#bytesHandedOver += message.byteLength;
-      this.#handOver(message);
+    for (let next = this.#queue[0]; next && this.#hasRoomFor(next); next = this.#queue[0]) {
+      this.#queue.shift();
+      this.#queuedBytes -= next.data.length;
+      this.#bytesHandedOver += next.data.length;
+      this.#handOver(next);
     }
-    const isDrained = this.#queue.length === 0 && this.#bytesFlushed === this.#bytesHandedOver;
-    if (this.#closeTimer && isDrained) this.#sayGoodbye();
+    if (this.#closeTimer && this.#queue.length === 0 && this.#isFlushed) this.#sayGoodbye();
   }
 
-  #handOver({ fragments, byteLength, onTaken }: Queued): void {
-    const taken = (error?: Error | null): void => {
+  #hasRoomFor({ isFirst }: Queued): boolean {
+    if (!this.#isOpen) return false;
+    return isFirst ? this.#webSocket.bufferedAmount < WINDOW_BYTES : this.#isFlushed;
+  }
+
+  /** Pings that are on their way do not count: nobody is told when they are gone. */
+  get #isFlushed(): boolean {
+    return this.#bytesFlushed === this.#bytesHandedOver;
+  }
+
+  #handOver({ data, isLast, onTaken }: Queued): void {
+    this.#webSocket.send(data, { binary: true, fin: isLast }, (error) => {
       if (error) return;
-      this.#bytesFlushed += byteLength;
-      noteMessageBuffer(byteLength);
-      onTaken?.();
+      this.#bytesFlushed += data.length;
+      noteMessageBuffer(data.length);
+      onTaken?.(isLast);
       this.#transmit();
-    };
-    fragments.forEach((fragment, index) => {
-      const isLast = index === fragments.length - 1;
-      this.#webSocket.send(fragment, { binary: true, fin: isLast }, isLast ? taken : undefined);
     });
   }
 

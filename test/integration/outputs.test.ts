@@ -201,7 +201,7 @@ describe('a config', () => {
     expect(stdout).toContain('model    layer 0: dense 8 -> 64 relu (576 parameters)\n');
     expect(stdout).toContain('steps    13 an epoch, 2 epochs, batch 64 in 8 shards\n');
     expect(stdout).toMatch(/^worker {3}up to \d+\.\d MiB with one thread: /m);
-    expect(stdout).toMatch(/^here {5}up to \d+\.\d MiB in all: Node\.js 160\.0 MiB, /m);
+    expect(stdout).toMatch(/^here {5}up to \d+\.\d MiB in all: Node\.js 224\.0 MiB, /m);
     expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
   });
 });
