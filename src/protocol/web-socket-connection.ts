@@ -13,6 +13,10 @@ const MAX_REASON_BYTES = 123;
  * neither reports progress nor lets a ping pass before its end; at 10 Mbit/s that of a 100 MB model takes 80 s.
  */
 const WINDOW_BYTES = 2 ** 20;
+/** What came since the last whole message is the beginning of the next one if it is more than a read of the socket. */
+const READ_BYTES = 64 * 1024;
+/** Of a frame from a client, but for its payload. */
+const CONTROL_FRAME_BYTES = 6;
 /** What a WebSocket reports when no goodbye was heard. */
 const ABNORMAL = 1006;
 
@@ -21,6 +25,8 @@ export interface Heartbeat {
   readonly intervalMs: number;
   /** Intervals in a row without a sign of life, after which the connection is cut. */
   readonly maxSilentIntervals: number;
+  /** Intervals that a message may take to come; without it any number. */
+  readonly maxMessageIntervals?: number | undefined;
 }
 
 /** What a connection is made from. */
@@ -49,6 +55,10 @@ export class WebSocketConnection implements Connection {
   #heartbeat: Heartbeat;
   #timer: NodeJS.Timeout;
   #silentIntervals = 0;
+  /** Intervals in which a message has begun and not ended. */
+  #messageIntervals = 0;
+  /** `bytesRead` when the last message had come, and with the pings and pongs since. */
+  #bytesExplained: number;
   /** What waits for the window, oldest first. */
   #queue: Queued[] = [];
   #queuedBytes = 0;
@@ -70,9 +80,14 @@ export class WebSocketConnection implements Connection {
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#heartbeat = heartbeat;
+    this.#bytesExplained = socket.bytesRead;
     this.#timer = setInterval(() => this.#beat(), heartbeat.intervalMs).unref();
     webSocket.pause();
-    webSocket.on('ping', () => this.#answerPing());
+    webSocket.on('ping', (data) => {
+      this.#bytesExplained += CONTROL_FRAME_BYTES + data.length;
+      this.#answerPing();
+    });
+    webSocket.on('pong', (data) => (this.#bytesExplained += CONTROL_FRAME_BYTES + data.length));
     // Always followed by 'close'. Without a listener one malformed frame would end this process.
     webSocket.on('error', (error) => (this.#ending ??= { code: ABNORMAL, reason: error.message }));
     webSocket.on('close', () => this.#cleanUp());
@@ -120,6 +135,8 @@ export class WebSocketConnection implements Connection {
 
   onMessage(listener: (data: Buffer) => void): void {
     this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      this.#bytesExplained = this.bytesRead;
+      this.#messageIntervals = 0;
       if (this.#ending) return;
       if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
       listener(data as Buffer);
@@ -196,8 +213,12 @@ export class WebSocketConnection implements Connection {
    */
   #beat(): void {
     this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
-    const { intervalMs, maxSilentIntervals } = this.#heartbeat;
-    if (this.#silentIntervals >= maxSilentIntervals) {
+    const { intervalMs, maxSilentIntervals, maxMessageIntervals = Infinity } = this.#heartbeat;
+    const isAmidMessage = this.bytesRead - this.#bytesExplained > READ_BYTES;
+    this.#messageIntervals = isAmidMessage ? this.#messageIntervals + 1 : 0;
+    if (this.#messageIntervals > maxMessageIntervals) {
+      this.terminate(`a message has not come whole for ${(intervalMs * maxMessageIntervals) / 1000} s`);
+    } else if (this.#silentIntervals >= maxSilentIntervals) {
       this.terminate(`not a byte came for ${(intervalMs * maxSilentIntervals) / 1000} s`);
     } else if (this.#isOpen) {
       this.#webSocket.ping();
