@@ -86,7 +86,7 @@ export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
   const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);
   const data = dataOf(dataset);
-  const memoryPlan = planMemory({ config, data, model, plan }, false);
+  const memoryPlan = planMemory({ config, data, model, plan });
   return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
 }
 

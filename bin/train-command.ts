@@ -7,7 +7,8 @@ import { readToken } from '../src/protocol/token.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { dryRun } from '../coordinator/dry-run.ts';
 import { runTraining } from '../coordinator/run.ts';
-import { localWorkforce, numLocalWorkers } from '../coordinator/start-compute.ts';
+import type { LocalCompute } from '../coordinator/memory-plan.ts';
+import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
 import { printData, printJson, printText } from './data-output.ts';
 import { createRuntime } from './runtime.ts';
@@ -41,7 +42,7 @@ export interface CoordinatorArguments extends RunArguments {
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
   const workforce = localWorkforce(args.workers, args.threads, program);
-  await runCommand(config, args, () => workforce, numLocalWorkers(workforce));
+  await runCommand(config, args, () => workforce, localComputeOf(workforce));
 }
 
 /** Trains with workers that join over the network. */
@@ -58,7 +59,7 @@ async function runCommand(
   path: string,
   args: RunArguments,
   chooseWorkforce: (runtime: Runtime) => Workforce,
-  localWorkers?: number,
+  local?: LocalCompute,
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
   const { config } = await loadConfig({ path, overrides: args.set });
@@ -71,7 +72,7 @@ async function runCommand(
   };
   if (args.dryRun) {
     const warn = (message: string): void => runtime.log.warn(message);
-    const plan = await dryRun({ config, ...resuming, localWorkers, warn });
+    const plan = await dryRun({ config, ...resuming, local, warn });
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);

@@ -13,8 +13,8 @@ export interface RoundTask {
   readonly batch: CutRows;
   /** Divides the sum of gradients; 1 in an evaluation, which has none. */
   readonly weight: number;
-  /** f32 that come back for each row of an evaluation. */
-  readonly evaluationWidth: number;
+  /** Where the outputs of an evaluation go: f32 [rows, evaluationWidth]. */
+  readonly outputs?: Float32Array;
 }
 
 /** As many as fill a few lines. */
@@ -36,13 +36,12 @@ export class ActiveRound {
   /** Whether some piece of the sum is not finite. */
   isSpoilt = false;
 
-  constructor({ kind, batch, weight, evaluationWidth }: RoundTask) {
-    const isEvaluation = kind === 'evaluate';
+  constructor({ kind, batch, weight, outputs = new Float32Array(0) }: RoundTask) {
     this.kind = kind;
     this.batch = batch;
     this.weight = weight;
-    this.leafLosses = new Float64Array(isEvaluation ? batch.bounds.length - 1 : 0);
-    this.outputs = new Float32Array(isEvaluation ? batch.indices.length * evaluationWidth : 0);
+    this.leafLosses = new Float64Array(kind === 'evaluate' ? batch.bounds.length - 1 : 0);
+    this.outputs = outputs;
   }
 
   /** Forgets all that has come, and takes a new number. */

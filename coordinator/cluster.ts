@@ -192,8 +192,9 @@ export class Cluster implements Compute {
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
       const batch = { indices: slice, bounds: leafBounds(slice.length, leafRows) };
-      const round = await this.#runRound({ kind: 'evaluate', batch, weight: 1 });
-      outputs.set(round.outputs, start * evaluationWidth);
+      const end = start + slice.length;
+      const room = outputs.subarray(start * evaluationWidth, end * evaluationWidth);
+      const round = await this.#runRound({ kind: 'evaluate', batch, weight: 1, outputs: room });
       leafLosses.push(...round.leafLosses);
     }
     return { lossSum: treeSum(leafLosses), outputs };
@@ -274,9 +275,9 @@ export class Cluster implements Compute {
     this.#carryOut(commands, receipt.store);
   }
 
-  #runRound(task: Omit<RoundTask, 'evaluationWidth'>): Promise<ActiveRound> {
+  #runRound(task: RoundTask): Promise<ActiveRound> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const round = new ActiveRound({ ...task, evaluationWidth: this.#options.evaluationWidth });
+    const round = new ActiveRound(task);
     return new Promise((resolve, reject) => {
       this.#active = { round, resolve: () => resolve(round), reject };
       this.#handle({

@@ -19,13 +19,15 @@ export function describePlan({ config, data, model, memoryPlan }: PreparedRun): 
   const { train, validation, test } = splits;
   const steps = numBatches(train.length, config.batchSize);
   const count = (value: number): string => value.toLocaleString('en-US');
-  const { worker, here, beside, room, wantedSums } = memoryPlan;
+  const { worker, threads, here, beside, room, wantedSums } = memoryPlan;
   return [
     `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
     `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(blobByteLength(dataset.layout))}, sha256 ${dataset.sha256.slice(0, 16)}`,
     ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : MARGIN}${line}`),
     `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${countOf(config.shards, 'shard')}`,
-    ...(worker ? describeUses('worker', 'with one thread', worker) : []),
+    ...(worker
+      ? describeUses('worker', `with ${threads === 1 ? 'one thread' : `${threads} threads`}`, worker)
+      : []),
     ...describeUses('here', 'in all', { ...here, ...beside }),
     ...(room.here < wantedSums
       ? [

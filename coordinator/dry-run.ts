@@ -1,6 +1,7 @@
 // `--dry-run`: all that can be checked of a run before it takes any time or leaves a file behind.
 import type { Config } from '../src/config/schema.ts';
 import { describePlan } from './describe-plan.ts';
+import type { LocalCompute } from './memory-plan.ts';
 import { initialState, prepareRun } from './prepare.ts';
 import { findResumeSource, readSource, restoreCheckpoint } from './resume.ts';
 import { runIdentity } from './run-identity.ts';
@@ -13,14 +14,14 @@ export interface DryRunOptions {
   readonly runDirectory: string | undefined;
   readonly resume: string | undefined;
   readonly allowOlder: boolean;
-  readonly localWorkers: number | undefined;
+  readonly local: LocalCompute | undefined;
   readonly warn: (message: string) => void;
 }
 
 /** The plan of the run, in words. @throws LockstepError for all that the run would be refused for. */
 export async function dryRun({ config, warn, ...options }: DryRunOptions): Promise<string> {
-  const { allowOlder, localWorkers, resume, runDirectory } = options;
-  const prepared = await prepareRun(config, warn, { localWorkers });
+  const { allowOlder, local, resume, runDirectory } = options;
+  const prepared = await prepareRun(config, warn, { local });
   const state = await initialState(prepared);
   if (resume === undefined) return describePlan(prepared);
   const source = await findResumeSource({ resume, runDirectory, name: config.name });

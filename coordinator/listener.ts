@@ -54,6 +54,8 @@ export interface Listener {
 /** A heartbeat costs 6 bytes; a dead worker is missed for at most this, times the silent intervals. */
 const HEARTBEAT_MS = 5000;
 const MAX_SILENT_INTERVALS = 3;
+/** For a message to come whole, since its beginning fills memory: one of 4 MiB takes 34 s at 1 Mbit/s. */
+const MAX_MESSAGE_INTERVALS = 12;
 
 /** Sockets that are no worker's yet: all of an address, and beyond those of the workers. 50 may join at once. */
 const MAX_UNADMITTED = 64;
@@ -138,7 +140,11 @@ class Admission {
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#unadmitted.admit(socket);
       const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
-      const heartbeat = { intervalMs, maxSilentIntervals: MAX_SILENT_INTERVALS };
+      const heartbeat = {
+        intervalMs,
+        maxSilentIntervals: MAX_SILENT_INTERVALS,
+        maxMessageIntervals: MAX_MESSAGE_INTERVALS,
+      };
       const id = ++this.#numAdmitted;
       const connection = new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat });
       this.connections.add(connection);

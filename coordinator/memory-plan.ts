@@ -12,6 +12,7 @@ import { LockstepError } from '../src/errors.ts';
 import { MEMORY_LIMIT_BYTES, formatBytes } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import { optimizerBytes } from '../src/optimizer/optimizer.ts';
+import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../src/protocol/limits.ts';
 import { heightOf, mostEverHeld } from '../src/tree.ts';
 import type { SumRoom } from './machine/events.ts';
 
@@ -23,13 +24,21 @@ export interface PlannedRun {
   readonly data: LoadedData;
 }
 
+/** Who computes on this machine: so many workers, or this process where there are none. */
+export interface LocalCompute {
+  readonly workers: number;
+  /** Of each worker. */
+  readonly threads: number;
+}
+
 /** Bytes by what they are for. */
 export type MemoryUses = Readonly<Record<string, number>>;
 
 /** See the head of this file. */
 export interface MemoryPlan {
-  /** Of a worker with one thread, in all; undefined where there is none. */
+  /** Of a worker with so many threads, in all; undefined where there is none. */
   readonly worker: MemoryUses | undefined;
+  readonly threads: number;
   /** In the WebAssembly memory of this process... */
   readonly here: MemoryUses;
   /** ...and beside it. */
@@ -47,15 +56,16 @@ const PROGRAM_BYTES = 224 * 2 ** 20;
 const SMALL_BYTES = 8 * 2 ** 20;
 
 /**
- * Plans the memory of a run whose workers compute, or this process alone. @throws LockstepError (exit 2) where one
- * process needs more than WebAssembly can address
+ * Plans the memory of a run; workers that join over the network are taken to have one thread. @throws LockstepError
+ * (exit 2) where one process needs more than WebAssembly can address
  */
-export function planMemory(run: PlannedRun, computesHere: boolean): MemoryPlan {
+export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
+  const threads = local?.threads ?? 1;
   const state = stateUses(run);
   const beside = usesBeside(run);
-  const numLeaves = Math.min(run.config.shards, run.config.batchSize);
-  const engine = engineUses(run);
-  if (computesHere) {
+  const numLeaves = leavesOf(run);
+  const engine = engineUses(run, threads);
+  if (local?.workers === 0) {
     // Its range is always the whole batch, which is one sum, but for those that wait between passes.
     const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numLeaves)) };
     requireFit(
@@ -63,19 +73,25 @@ export function planMemory(run: PlannedRun, computesHere: boolean): MemoryPlan {
       here,
       'use fewer units or more shards, or give the work to workers',
     );
-    return { worker: undefined, here, beside, room: { here: 0, ofRange: 0 }, wantedSums: 0 };
+    return { worker: undefined, threads, here, beside, room: { here: 0, ofRange: 0 }, wantedSums: 0 };
   }
   const weights = { 'weights of two versions': run.plan.bytes.weights };
-  const { sums, ofRange } = workerSums(run, numLeaves, { ...weights, ...engine });
+  const { sums, ofRange } = workerSums(run, threads, { ...weights, ...engine });
   const worker = { ...weights, ...engine, ...sumUses(run, sums) };
-  requireFit('a worker', worker, 'use fewer units, more shards or a smaller dataset');
+  const isAlone = threads === 1;
+  requireFit(
+    isAlone ? 'a worker' : `a worker with ${threads} threads`,
+    worker,
+    `use ${isAlone ? '' : 'fewer --threads, '}fewer units, more shards or a smaller dataset`,
+  );
   const wantedSums = mostEverHeld(numLeaves);
   const numSums = Math.max(1, Math.min(wantedSums, roomBeside(run, state)));
   const here = { ...state, ...sumUses(run, numSums) };
   requireFit('the coordinator', here, 'use fewer units, or an optimizer that keeps less');
   const toBeSent = { 'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients };
   return {
-    worker: { ...worker, 'Node.js': PROGRAM_BYTES },
+    worker: { ...worker, 'results to be sent': resultBytes(run, threads, sums), 'Node.js': PROGRAM_BYTES },
+    threads,
     here,
     beside: { ...beside, ...toBeSent },
     room: { here: numSums, ofRange },
@@ -122,6 +138,11 @@ export function checkpointBytes({
   return optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * 4 * numParameters;
 }
 
+/** Of the largest batch. */
+function leavesOf({ config }: PlannedRun): number {
+  return Math.min(config.shards, config.batchSize);
+}
+
 function stateUses({ config, model, plan }: PlannedRun): MemoryUses {
   return {
     'weights and optimizer state': optimizerBytes(model.numParameters, config.optimizer),
@@ -131,26 +152,38 @@ function stateUses({ config, model, plan }: PlannedRun): MemoryUses {
 }
 
 function usesBeside(run: PlannedRun): MemoryUses {
-  const { config, data, model } = run;
-  const { layout } = data.dataset;
-  const rows = Math.max(data.splits.validation.length, data.splits.test.length);
+  const { config, data } = run;
   const copies = config.checkpoint ? MAX_QUEUED_SAVES * checkpointBytes(run) : 0;
   return {
     [`${MAX_QUEUED_SAVES} copies for checkpoints`]: copies,
-    dataset: blobByteLength(layout),
+    dataset: blobByteLength(data.dataset.layout),
     'the model when it is saved': run.plan.bytes.gradients,
-    'outputs of an evaluation': 4 * rows * evaluationWidth(model, layout, config.loss),
+    'outputs of an evaluation': outputBytes(run),
     'Node.js': PROGRAM_BYTES,
   };
 }
 
-/** Of an engine with one thread, but for its weights and sums. */
-function engineUses({ plan, data }: PlannedRun): MemoryUses {
+/** Of the largest evaluation. */
+function outputBytes({ config, data, model }: PlannedRun): number {
+  const { dataset, splits } = data;
+  const rows = Math.max(splits.validation.length, splits.test.length);
+  return 4 * rows * evaluationWidth(model, dataset.layout, config.loss);
+}
+
+/** What waits for a coordinator that is slow to read, and outputs that are made and copied into messages meanwhile. */
+function resultBytes(run: PlannedRun, threads: number, numSums: number): number {
+  const outputs = outputBytes(run);
+  const waiting = Math.min(MAX_UNREAD_BYTES, Math.max(outputs, numSums * run.plan.bytes.gradients));
+  return waiting + 2 * Math.min(outputs, threads * OUTPUT_BYTES_OF_THREAD);
+}
+
+/** Of the engines of a process, but for their weights and sums. */
+function engineUses({ plan, data }: PlannedRun, threads: number): MemoryUses {
   const { packedWeights, activations, scratch } = plan.bytes;
   return {
     'packed weights': packedWeights,
-    activations,
-    scratch,
+    activations: threads * activations,
+    scratch: threads * scratch,
     dataset: blobByteLength(data.dataset.layout),
   };
 }
@@ -164,14 +197,20 @@ function roomBeside({ plan }: PlannedRun, uses: MemoryUses): number {
   return Math.floor((MEMORY_LIMIT_BYTES - SMALL_BYTES - totalOf(uses)) / plan.bytes.gradients);
 }
 
-/** Sums that a worker has at once: what a range comes back as, all of which stay until it is done, and those between passes. */
-function workerSums(run: PlannedRun, numLeaves: number, uses: MemoryUses): { sums: number; ofRange: number } {
+/**
+ * Sums that a worker has at once: what the shares of its threads in a range come back as, all of which stay until it is
+ * done, and those between passes.
+ */
+function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums: number; ofRange: number } {
+  const numLeaves = leavesOf(run);
   const waiting = sumsBetweenPasses(run, numLeaves);
+  const numSharing = Math.min(threads, numLeaves);
+  const roomOfThread = Math.floor(roomBeside(run, uses) / numSharing);
   // From the second leaf to the last but one: two sums of each level below the two highest.
   const most = Math.max(1, 2 * heightOf(numLeaves) - 2);
-  const ofRange = Math.max(1, Math.min(most, roomBeside(run, uses) - waiting));
+  const ofRange = Math.max(1, Math.min(most, roomOfThread - waiting));
   // A range of one sum is given out in any case; one of a single leaf has none that wait.
-  return { sums: Math.max(1, Math.min(ofRange + waiting, roomBeside(run, uses))), ofRange };
+  return { sums: numSharing * Math.max(1, Math.min(ofRange + waiting, roomOfThread)), ofRange };
 }
 
 /** Partial sums that wait for their neighbours while a subtree takes more passes than one. */

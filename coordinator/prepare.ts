@@ -27,7 +27,7 @@ import type { Evaluation } from './compute.ts';
 import { monitoredValue } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
 import { planMemory, warnOfMemory } from './memory-plan.ts';
-import type { MemoryPlan } from './memory-plan.ts';
+import type { LocalCompute, MemoryPlan } from './memory-plan.ts';
 import { requireLimits } from './require-limits.ts';
 import { TrainingState } from './training-state.ts';
 
@@ -46,8 +46,8 @@ export interface PreparedRun {
 
 /** How a run is prepared, besides its config. */
 export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
-  /** Workers on this machine: 0 where this process computes alone; undefined where they join over the network. */
-  readonly localWorkers?: number | undefined;
+  /** Undefined where workers join over the network. */
+  readonly local?: LocalCompute | undefined;
 }
 
 /**
@@ -58,7 +58,7 @@ export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
 export async function prepareRun(
   config: Config,
   warn: (message: string) => void,
-  { fitted, arrays, localWorkers }: PrepareOptions = {},
+  { fitted, arrays, local }: PrepareOptions = {},
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
@@ -71,11 +71,11 @@ export async function prepareRun(
   // Of a training that is over, nothing is cut into batches any more.
   if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
   const plan = planEngine(model, config.batchSize, config.shards);
-  const memoryPlan = planMemory({ config, model, plan, data }, localWorkers === 0);
+  const memoryPlan = planMemory({ config, model, plan, data }, local);
   const prepared = { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
   if (!fitted) {
     requireLimits(prepared);
-    warnOfMemory(memoryPlan, localWorkers ?? 0, warn);
+    warnOfMemory(memoryPlan, local?.workers ?? 0, warn);
     await requireMonitor(prepared);
   }
   return prepared;

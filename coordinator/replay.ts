@@ -46,7 +46,7 @@ export async function replayStep(
   const wanted = recorded.get(step);
   if (wanted === undefined) throw notRecorded(run, step, recorded);
   const { config } = await loadConfig({ path: run.configPath, env: {} });
-  const prepared = await prepareRun(config, warn, { localWorkers: 0 });
+  const prepared = await prepareRun(config, warn, { local: { workers: 0, threads: 1 } });
   const state = await initialState(prepared);
   const progress = await startBefore(step, { run, prepared, state, warn });
   const compute = await InProcessCompute.create(prepared, state);

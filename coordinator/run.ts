@@ -12,7 +12,7 @@ import { closeAll } from './close-all.ts';
 import type { Compute } from './compute.ts';
 import type { Listener } from './listener.ts';
 import { checkpointBytes } from './memory-plan.ts';
-import { numLocalWorkers, openPort, startCompute } from './start-compute.ts';
+import { localComputeOf, openPort, startCompute } from './start-compute.ts';
 import type { RosterEvent, Workforce } from './start-compute.ts';
 import { RunRecorder } from './output/run-recorder.ts';
 import { openRunDirectory } from './output/run-directory.ts';
@@ -79,7 +79,7 @@ async function runOn(
   const { arrays, config, log, resume, signal, workforce } = options;
   const prepared = await prepareRun(config, (message) => log.warn(message), {
     arrays,
-    localWorkers: numLocalWorkers(workforce),
+    local: localComputeOf(workforce),
   });
   const state = await initialState(prepared);
   const source =

@@ -10,7 +10,6 @@ import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
-import { ChunkDesk } from './chunk-desk.ts';
 import { Cluster } from './cluster.ts';
 import type { BannedWorker } from './cluster.ts';
 import type { Compute } from './compute.ts';
@@ -18,6 +17,7 @@ import { InProcessCompute } from './in-process-compute.ts';
 import { listen } from './listener.ts';
 import type { Listener } from './listener.ts';
 import { LocalWorkers } from './local-workers.ts';
+import type { LocalCompute } from './memory-plan.ts';
 import type { PreparedRun } from './prepare.ts';
 import { Referee } from './referee.ts';
 import type { TrainingState } from './training-state.ts';
@@ -47,10 +47,10 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
   return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
 }
 
-/** Those that run on this machine, 0 where this process computes; undefined where they join over the network. */
-export function numLocalWorkers(workforce: Workforce): number | undefined {
+/** Who computes on this machine; undefined where workers join over the network. */
+export function localComputeOf(workforce: Workforce): LocalCompute | undefined {
   if (workforce.kind === 'network') return undefined;
-  return workforce.kind === 'local' ? workforce.workers : 0;
+  return workforce.kind === 'local' ? workforce : { workers: 0, threads: 1 };
 }
 
 /** Something that happened to the roster, for `events.jsonl`. */
@@ -207,13 +207,13 @@ async function sessionContext(
   }: { readonly cluster: Cluster; readonly joined: Set<WorkerSession>; readonly churn: LimitedLog },
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
-  const { layout, blob, sha256 } = data.dataset;
+  const { layout, blob } = data.dataset;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
-    chunks: new ChunkDesk(blob, sha256),
+    dataset: blob,
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
     guard: cluster.guard,

@@ -61,7 +61,10 @@ export class ComputePool {
     }
   }
 
-  /** Starts the threads; `kernels` is this thread's own instance, for additions between threads. */
+  /**
+   * Starts all threads, or none: `kernels` is this thread's own instance, for additions between threads. @throws Error
+   * where one of them cannot start
+   */
   static async start(
     setup: Omit<ThreadSetup, 'thread'>,
     model: Model,
@@ -72,8 +75,17 @@ export class ComputePool {
       { length: setup.numThreads },
       (_, thread) => new Worker(program, { workerData: { ...setup, thread } satisfies ThreadSetup }),
     );
-    await Promise.all(threads.map(started));
+    try {
+      await Promise.all(threads.map(started));
+    } catch (error) {
+      await Promise.all(threads.map((thread) => thread.terminate()));
+      throw error;
+    }
     return new ComputePool(model, kernels, threads);
+  }
+
+  get numThreads(): number {
+    return this.#threads.length;
   }
 
   /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
@@ -197,21 +209,41 @@ export class ComputePool {
   }
 }
 
+/** Cuts a range into parts of whole leaves that have at most so many rows, or one leaf. */
+export function* partsOf(range: RowRange, maxRows: number): Generator<RowRange> {
+  const { bounds } = range;
+  for (let from = 0; from < bounds.length - 1;) {
+    let to = from + 1;
+    while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
+    yield leavesBetween(range, from, to);
+    from = to;
+  }
+}
+
 /** The leaves of thread `index`: a contiguous run, as even as whole leaves allow; undefined for none. */
 function shareOf(range: RowRange, index: number, numThreads: number): RowRange | undefined {
   const numLeaves = range.bounds.length - 1;
   const from = Math.floor((numLeaves * index) / numThreads);
   const to = Math.floor((numLeaves * (index + 1)) / numThreads);
-  if (from === to) return undefined;
+  return from === to ? undefined : leavesBetween(range, from, to);
+}
+
+/** Leaves [from, to) of a range. */
+function leavesBetween(range: RowRange, from: number, to: number): RowRange {
   const firstRow = range.bounds[from] as number;
   const bounds = range.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
   const indices = range.indices.slice(firstRow, range.bounds[to]);
   return { numLeaves: range.numLeaves, firstLeaf: range.firstLeaf + from, bounds, indices };
 }
 
+function rowsBetween(bounds: Uint32Array, from: number, to: number): number {
+  return (bounds[to] as number) - (bounds[from] as number);
+}
+
 function started(thread: Worker): Promise<void> {
   return new Promise((resolve, reject) => {
     thread.once('message', () => resolve());
     thread.once('error', reject);
+    thread.once('exit', (code) => reject(new Error(`a compute thread ended with code ${code}`)));
   });
 }

@@ -1,5 +1,5 @@
-// What a worker sends back for one range: every sum or leaf as it comes, then the end or the failure. Each message repeats
-// the names of the work that it answers.
+// What a worker sends back for one range: every sum or leaf as it comes, as long as the coordinator reads, then the end or
+// the failure. Each message repeats the names of the work that it answers.
 import type { GradientPiece } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
@@ -17,6 +17,8 @@ export interface RangeAnswerOptions {
   /** The coordinator's number for this worker. */
   readonly worker: number;
   readonly send: (data: Buffer) => void;
+  /** Whether the coordinator keeps up with reading. */
+  readonly isRead: () => boolean;
 }
 
 /** See the head of this file. */
@@ -24,6 +26,8 @@ export class RangeAnswer implements PoolReports {
   /** What failpoints may ask; only training has steps. */
   readonly facts: FailpointFacts;
   readonly #options: RangeAnswerOptions;
+  /** Sums that wait where they lie, for a copy of each in a message could be more than there is memory for. */
+  readonly #unsent: GradientPiece[] = [];
   #sendMs = 0;
 
   constructor(options: RangeAnswerOptions) {
@@ -38,6 +42,18 @@ export class RangeAnswer implements PoolReports {
   }
 
   readonly onPiece = (sum: GradientPiece): void => {
+    this.#unsent.push(sum);
+    this.sendSums();
+  };
+
+  /** Sends what the coordinator has room for; true once all is sent. What is not has to be before the next job begins. */
+  sendSums(): boolean {
+    while (this.#unsent.length > 0 && this.#options.isRead())
+      this.#sendSum(this.#unsent.shift() as GradientPiece);
+    return this.#unsent.length === 0;
+  }
+
+  #sendSum(sum: GradientPiece): void {
     const { work, replica } = this.#options;
     const { piece, lossSum } = sum;
     const facts = { ...this.facts, piece };
@@ -51,7 +67,7 @@ export class RangeAnswer implements PoolReports {
     const key = { type: 'gradient', run, round, attempt, level, index, piece, weights, fingerprint } as const;
     this.#send(lossSum === undefined ? key : { ...key, lossSum }, bytes);
     this.#sendMs += performance.now() - startedMs;
-  };
+  }
 
   readonly onLeaf = (evaluated: EvaluatedLeaf): void => {
     const { work, replica } = this.#options;

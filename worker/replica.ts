@@ -4,6 +4,7 @@
 // Version v lies in flat[v mod 2]: pieces of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset.ts';
 import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import { allocateSamples } from '../src/engine/samples.ts';
@@ -14,6 +15,7 @@ import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
+import { OUTPUT_BYTES_OF_THREAD } from '../src/protocol/limits.ts';
 import type {
   EvaluateMessage,
   TrainMessage,
@@ -23,7 +25,7 @@ import type {
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireRange } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
-import { ComputePool } from './compute-pool.ts';
+import { ComputePool, partsOf } from './compute-pool.ts';
 import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
 
 /** A range to compute with one version of the weights. */
@@ -52,6 +54,8 @@ export class Replica {
   readonly #samples: Samples;
   readonly #flats: readonly [FlatWeights, FlatWeights];
   readonly #pool: ComputePool;
+  /** Of an evaluation, whose outputs find room together. */
+  readonly #rowsOfPart: number;
   readonly #outputsFingerprinter: ByteFingerprinter;
   #packedVersion = -1;
   #isLoaded = false;
@@ -62,6 +66,7 @@ export class Replica {
       memory: Memory;
       kernels: Kernels;
       samples: Samples;
+      flats: readonly [FlatWeights, FlatWeights];
       pool: ComputePool;
     },
   ) {
@@ -70,17 +75,14 @@ export class Replica {
     this.#kernels = parts.kernels;
     this.#model = parts.model;
     this.#samples = parts.samples;
+    this.#flats = parts.flats;
     this.#pool = parts.pool;
-    const flat = (): FlatWeights => ({
-      address: parts.memory.allocate(4 * parts.model.numParameters, 'weights'),
-      version: -1,
-      fingerprints: [],
-    });
-    this.#flats = [flat(), flat()];
+    const outputBytes = 4 * evaluationWidth(parts.model, welcome.layout, welcome.loss);
+    this.#rowsOfPart = Math.floor((OUTPUT_BYTES_OF_THREAD * parts.pool.numThreads) / outputBytes);
     this.#outputsFingerprinter = new ByteFingerprinter(parts.kernels, parts.memory);
   }
 
-  /** Lays out memory and starts the threads. @throws LockstepError where 4 GiB do not suffice. */
+  /** Lays out memory and, last of all, starts the threads. @throws LockstepError where 4 GiB do not suffice. */
   static async create(
     welcome: WelcomeMessage,
     kernelModule: KernelModule,
@@ -93,6 +95,11 @@ export class Replica {
     requireAgreement(welcome, model);
     const plan = planEngine(model, welcome.batchSize, welcome.shards);
     const samples = allocateSamples(memory, welcome.layout);
+    const flat = (): FlatWeights => ({
+      address: memory.allocate(4 * model.numParameters, 'weights'),
+      version: -1,
+      fingerprints: [],
+    });
     const setup = {
       module: kernelModule.module,
       memory: memory.wasm,
@@ -105,8 +112,9 @@ export class Replica {
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
     };
+    const flats = [flat(), flat()] as const;
     const pool = await ComputePool.start(setup, model, kernels);
-    return new Replica(welcome, { memory, kernels, model, plan, samples, pool });
+    return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool });
   }
 
   get isLoaded(): boolean {
@@ -170,6 +178,11 @@ export class Replica {
   /** True when newer weights have taken the place of the version's: its round is over. */
   isSuperseded(version: number): boolean {
     return this.#flatOf(version).version > version;
+  }
+
+  /** What is to be computed at a time of a range: its sums lie in memory that is laid out, its outputs do not. */
+  partsOf(kind: ReplicaJob['kind'], range: RowRange): Iterable<RowRange> {
+    return kind === 'train' ? [range] : partsOf(range, this.#rowsOfPart);
   }
 
   /** Computes a range; resolves with the compute time of the slowest thread in milliseconds. */

@@ -8,7 +8,12 @@ import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { Instance } from '../src/protocol/instance.ts';
-import { MAX_BODY_BYTES, MAX_HOST_LENGTH, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
+import {
+  MAX_BODY_BYTES,
+  MAX_HOST_LENGTH,
+  MAX_UNREAD_BYTES,
+  PROTOCOL_VERSION,
+} from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
   CoordinatorMessage,
@@ -60,9 +65,7 @@ const CHUNK_DEADLINE_MS = 300_000;
 const MAX_JOBS = 4096;
 /** Rows of them all: two of the largest batches. Those of earlier rounds do not count, for they are given up. */
 const MAX_QUEUED_ROWS = 2 ** 21;
-/** No range is computed while more of the results of earlier ones waits for the coordinator to read it... */
-const MAX_UNREAD_BYTES = 64 * 2 ** 20;
-/** ...which it has to, within this time; a message of 4 MiB takes 34 s at 1 Mbit/s. */
+/** For a coordinator to read some of the results that wait for it; a message of 4 MiB takes 34 s at 1 Mbit/s. */
 const READING_DEADLINE_MS = 60_000;
 const READING_CHECK_MS = 50;
 
@@ -280,16 +283,19 @@ class Session {
     this.#isComputing = true;
     for (let job = this.#jobs.shift(); job && !this.#end; job = this.#jobs.shift()) {
       await this.#compute(job);
-      await this.#untilRead();
     }
     this.#isComputing = false;
+  }
+
+  get #isRead(): boolean {
+    return this.#connection.bufferedBytes <= MAX_UNREAD_BYTES;
   }
 
   /** Waits while the coordinator is behind with reading. */
   async #untilRead(): Promise<void> {
     let least = Infinity;
     let sinceMs = performance.now();
-    while (this.#connection.bufferedBytes > MAX_UNREAD_BYTES && !this.#end) {
+    while (!this.#isRead && !this.#end) {
       const { bufferedBytes } = this.#connection;
       if (bufferedBytes < least) sinceMs = performance.now();
       least = Math.min(least, bufferedBytes);
@@ -305,7 +311,8 @@ class Session {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weights, numLeaves, firstLeaf } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
-    const answer = new RangeAnswer({ work: message, replica, worker: this.#number, send });
+    const isRead = (): boolean => this.#isRead;
+    const answer = new RangeAnswer({ work: message, replica, worker: this.#number, send, isRead });
     if (round < this.#latestRound || replica.isSuperseded(version)) return answer.finish(0);
     if (!replica.hasWeights(version, weights)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
@@ -315,7 +322,14 @@ class Session {
     const step = message.type === 'train' ? message.step : 0;
     try {
       failpoint('worker.beforeCompute', answer.facts);
-      const computeMs = await replica.compute({ kind, step, version, range }, answer);
+      let computeMs = 0;
+      for (const part of replica.partsOf(kind, range)) {
+        computeMs += await replica.compute({ kind, step, version, range: part }, answer);
+        do await this.#untilRead();
+        while (!answer.sendSums() && !this.#end);
+        // Whoever has the next session may have work for the replica.
+        if (this.#end) return;
+      }
       this.#rangesDone++;
       answer.finish(computeMs);
       failpoint('worker.afterSend', answer.facts);

@@ -28,7 +28,9 @@ export class ByteFingerprinter {
   copy(bytes: Uint8Array): number {
     const { byteLength } = bytes;
     if (byteLength > this.#copy.byteLength) {
-      this.#copy = { address: this.#memory.allocate(byteLength, 'fingerprints'), byteLength };
+      // Doubled, since what it was before is never free again.
+      const room = Math.max(byteLength, 2 * this.#copy.byteLength);
+      this.#copy = { address: this.#memory.allocate(room, 'fingerprints'), byteLength: room };
     }
     this.#memory.bytes(this.#copy.address, byteLength).set(bytes);
     return this.#copy.address;

@@ -13,10 +13,11 @@ export interface Connection {
   /**
    * Queues a message, without a limit: the sender watches `bufferedBytes`. The bytes must not change until
    * they are sent. Does nothing on a connection that is closing.
-   * @param data one buffer, or the fragments that make the message: none of them is copied.
-   * @param onTaken called once the system has taken all of it; never for a message that is dropped.
+   * @param data one buffer, or the fragments that make the message: none of them is copied, and each is handed to the
+   * system when that has taken all before it.
+   * @param onTaken called whenever the system has taken a fragment; never for a message that is dropped.
    */
-  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void;
+  send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void;
   /** Forgets messages that wait in this process; those whose first byte is on its way still go out whole. */
   dropQueued(): void;
   /** Sends what is queued and says goodbye. A peer that takes or answers nothing for 3 s is cut off. */

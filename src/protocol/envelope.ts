@@ -46,7 +46,7 @@ export function encodeMessage(message: Message, body: Uint8Array = NO_BODY): Buf
 }
 
 /**
- * Writes all of a message but its body, which is then sent from where it lies: as the second fragment of the message.
+ * Writes all of a message but its body, which is then sent from where it lies: as the further fragments of the message.
  * @throws as `encodeMessage` does.
  */
 export function encodeHead(message: Message): Buffer {

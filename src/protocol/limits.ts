@@ -24,6 +24,18 @@ export const MAX_HEADER_DEPTH = 32;
 /** A frame cannot be interrupted: at 10 Mbit/s a heartbeat waits 3.4 s behind this many bytes. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
+/** Handed to a worker that loads, until the system has taken it: 256 MiB for all 1,024 that there may be. */
+export const CHUNK_FRAGMENT_BYTES = 256 * 1024;
+
+/** Of a message: a head, and a chunk of the dataset behind it. */
+export const MAX_FRAGMENTS = 1 + MAX_BODY_BYTES / CHUNK_FRAGMENT_BYTES;
+
+/** A worker makes no more results while more of them than this waits for its coordinator to read. */
+export const MAX_UNREAD_BYTES = 64 * 2 ** 20;
+
+/** Outputs that each thread of a worker has at a time: two of the largest leaves, since shares of whole leaves are uneven. */
+export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
+
 /** UTF-16 units of what a worker says went wrong, and of why it is refused: senders cut it. */
 export const MAX_REASON_LENGTH = 1000;
 

@@ -1,5 +1,5 @@
 // Settings of `ws` that hold on both ends, each with its cause.
-import { MAX_MESSAGE_BYTES } from './limits.ts';
+import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** Time for the peer to answer a goodbye; the default of 30 s would hold up the end of a run. */
 export const CLOSE_TIMEOUT_MS = 3000;
@@ -10,8 +10,8 @@ export const SOCKET_OPTIONS = {
   perMessageDeflate: false,
   /** The default is 100 MiB a connection. */
   maxPayload: MAX_MESSAGE_BYTES,
-  /** We send a message as one fragment, or as two; a million tiny ones cost far more memory than their bytes. */
-  maxFragments: 16,
+  /** A million tiny ones cost far more memory than their bytes. */
+  maxFragments: MAX_FRAGMENTS,
   /** `WebSocketConnection` answers pings itself, never more than one at a time. */
   autoPong: false,
   closeTimeout: CLOSE_TIMEOUT_MS,

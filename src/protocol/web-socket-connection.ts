@@ -13,6 +13,10 @@ const MAX_REASON_BYTES = 123;
  * neither reports progress nor lets a ping pass before its end; at 10 Mbit/s that of a 100 MB model takes 80 s.
  */
 const WINDOW_BYTES = 2 ** 20;
+/** What came since the last whole message is the beginning of the next one if it is more than a read of the socket. */
+const READ_BYTES = 64 * 1024;
+/** Of a frame from a client, but for its payload. */
+const CONTROL_FRAME_BYTES = 6;
 /** What a WebSocket reports when no goodbye was heard. */
 const ABNORMAL = 1006;
 
@@ -21,6 +25,8 @@ export interface Heartbeat {
   readonly intervalMs: number;
   /** Intervals in a row without a sign of life, after which the connection is cut. */
   readonly maxSilentIntervals: number;
+  /** Intervals that a message may take to come; without it any number. */
+  readonly maxMessageIntervals?: number | undefined;
 }
 
 /** What a connection is made from. */
@@ -32,11 +38,12 @@ export interface WebSocketConnectionOptions {
   readonly heartbeat: Heartbeat;
 }
 
-/** A message that waits to be sent. */
+/** A fragment that waits to be sent; of most messages the only one. */
 interface Queued {
-  readonly fragments: readonly Buffer[];
-  readonly byteLength: number;
-  readonly onTaken: (() => void) | undefined;
+  readonly data: Buffer;
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+  readonly onTaken: ((isWhole: boolean) => void) | undefined;
 }
 
 /** See the head of this file. */
@@ -48,7 +55,11 @@ export class WebSocketConnection implements Connection {
   #heartbeat: Heartbeat;
   #timer: NodeJS.Timeout;
   #silentIntervals = 0;
-  /** Messages that wait for the window, oldest first. */
+  /** Intervals in which a message has begun and not ended. */
+  #messageIntervals = 0;
+  /** `bytesRead` when the last message had come, and with the pings and pongs since. */
+  #bytesExplained: number;
+  /** What waits for the window, oldest first. */
   #queue: Queued[] = [];
   #queuedBytes = 0;
   /** Counters at the last interval. */
@@ -69,9 +80,14 @@ export class WebSocketConnection implements Connection {
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#heartbeat = heartbeat;
+    this.#bytesExplained = socket.bytesRead;
     this.#timer = setInterval(() => this.#beat(), heartbeat.intervalMs).unref();
     webSocket.pause();
-    webSocket.on('ping', () => this.#answerPing());
+    webSocket.on('ping', (data) => {
+      this.#bytesExplained += CONTROL_FRAME_BYTES + data.length;
+      this.#answerPing();
+    });
+    webSocket.on('pong', (data) => (this.#bytesExplained += CONTROL_FRAME_BYTES + data.length));
     // Always followed by 'close'. Without a listener one malformed frame would end this process.
     webSocket.on('error', (error) => (this.#ending ??= { code: ABNORMAL, reason: error.message }));
     webSocket.on('close', () => this.#cleanUp());
@@ -85,18 +101,20 @@ export class WebSocketConnection implements Connection {
     return this.#socket.bytesRead;
   }
 
-  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void {
+  send(message: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void {
     if (!this.#isOpen || this.#ending) return;
-    const fragments = Buffer.isBuffer(data) ? [data] : data;
-    const byteLength = fragments.reduce((total, { length }) => total + length, 0);
-    this.#queue.push({ fragments, byteLength, onTaken });
-    this.#queuedBytes += byteLength;
+    const fragments = Buffer.isBuffer(message) ? [message] : message;
+    fragments.forEach((data, index) => {
+      this.#queue.push({ data, isFirst: index === 0, isLast: index === fragments.length - 1, onTaken });
+      this.#queuedBytes += data.length;
+    });
     this.#transmit();
   }
 
   dropQueued(): void {
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    const next = this.#queue.findIndex(({ isFirst }) => isFirst);
+    if (next < 0) return;
+    for (const { data } of this.#queue.splice(next)) this.#queuedBytes -= data.length;
   }
 
   close(code: number, reason: string): void {
@@ -117,6 +135,8 @@ export class WebSocketConnection implements Connection {
 
   onMessage(listener: (data: Buffer) => void): void {
     this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
+      this.#bytesExplained = this.bytesRead;
+      this.#messageIntervals = 0;
       if (this.#ending) return;
       if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
       listener(data as Buffer);
@@ -139,33 +159,38 @@ export class WebSocketConnection implements Connection {
   #cleanUp(): void {
     clearInterval(this.#timer);
     clearInterval(this.#closeTimer);
-    this.dropQueued();
+    this.#queue = [];
+    this.#queuedBytes = 0;
   }
 
   /** Hands over messages while less than a window is on its way to the kernel, and the goodbye after the last. */
   #transmit(): void {
-    while (this.#isOpen && this.#webSocket.bufferedAmount < WINDOW_BYTES) {
-      const message = this.#queue.shift();
-      if (!message) break;
-      this.#queuedBytes -= message.byteLength;
-      this.#bytesHandedOver += message.byteLength;
-      this.#handOver(message);
+    for (let next = this.#queue[0]; next && this.#hasRoomFor(next); next = this.#queue[0]) {
+      this.#queue.shift();
+      this.#queuedBytes -= next.data.length;
+      this.#bytesHandedOver += next.data.length;
+      this.#handOver(next);
     }
-    const isDrained = this.#queue.length === 0 && this.#bytesFlushed === this.#bytesHandedOver;
-    if (this.#closeTimer && isDrained) this.#sayGoodbye();
+    if (this.#closeTimer && this.#queue.length === 0 && this.#isFlushed) this.#sayGoodbye();
   }
 
-  #handOver({ fragments, byteLength, onTaken }: Queued): void {
-    const taken = (error?: Error | null): void => {
+  #hasRoomFor({ isFirst }: Queued): boolean {
+    if (!this.#isOpen) return false;
+    return isFirst ? this.#webSocket.bufferedAmount < WINDOW_BYTES : this.#isFlushed;
+  }
+
+  /** Pings that are on their way do not count: nobody is told when they are gone. */
+  get #isFlushed(): boolean {
+    return this.#bytesFlushed === this.#bytesHandedOver;
+  }
+
+  #handOver({ data, isLast, onTaken }: Queued): void {
+    this.#webSocket.send(data, { binary: true, fin: isLast }, (error) => {
       if (error) return;
-      this.#bytesFlushed += byteLength;
-      noteMessageBuffer(byteLength);
-      onTaken?.();
+      this.#bytesFlushed += data.length;
+      noteMessageBuffer(data.length);
+      onTaken?.(isLast);
       this.#transmit();
-    };
-    fragments.forEach((fragment, index) => {
-      const isLast = index === fragments.length - 1;
-      this.#webSocket.send(fragment, { binary: true, fin: isLast }, isLast ? taken : undefined);
     });
   }
 
@@ -188,8 +213,12 @@ export class WebSocketConnection implements Connection {
    */
   #beat(): void {
     this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
-    const { intervalMs, maxSilentIntervals } = this.#heartbeat;
-    if (this.#silentIntervals >= maxSilentIntervals) {
+    const { intervalMs, maxSilentIntervals, maxMessageIntervals = Infinity } = this.#heartbeat;
+    const isAmidMessage = this.bytesRead - this.#bytesExplained > READ_BYTES;
+    this.#messageIntervals = isAmidMessage ? this.#messageIntervals + 1 : 0;
+    if (this.#messageIntervals > maxMessageIntervals) {
+      this.terminate(`a message has not come whole for ${(intervalMs * maxMessageIntervals) / 1000} s`);
+    } else if (this.#silentIntervals >= maxSilentIntervals) {
       this.terminate(`not a byte came for ${(intervalMs * maxSilentIntervals) / 1000} s`);
     } else if (this.#isOpen) {
       this.#webSocket.ping();

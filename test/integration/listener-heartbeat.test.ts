@@ -1,6 +1,7 @@
 // How the coordinator's port tells a worker that is gone without a word from one that is slow.
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { connect } from '../../worker/connection.ts';
@@ -12,7 +13,7 @@ import {
   until,
   useEchoListener,
 } from '../helpers/echo-listener.ts';
-import { RawClient } from '../helpers/raw-client.ts';
+import { frame, OPCODE, RawClient } from '../helpers/raw-client.ts';
 
 useEchoListener();
 
@@ -27,6 +28,35 @@ describe('the heartbeat', () => {
     expect(deadMs).toBeGreaterThan(250);
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'not a byte came for 0.3 s' }]);
+  });
+
+  it('cuts off a worker whose message never ends, though bytes of it keep coming, and none between whose messages pings come', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 50 });
+    onTestFinished(() => quick.close());
+    const dripping = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
+    const pinging = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
+    dripping.socket.write(frame(OPCODE.binary, Buffer.alloc(1_000_000), { announced: 2_000_000 }));
+    const start = performance.now();
+    while (performance.now() - start < 2 * 12 * 50) {
+      dripping.socket.write(Buffer.alloc(1));
+      for (let count = 0; count < 100; count++) pinging.socket.write(frame(OPCODE.ping, Buffer.alloc(100)));
+      await sleep(20);
+    }
+    expect(pinging.socket.bytesWritten).toBeGreaterThan(2 * 65_536);
+    const reason = 'a message has not come whole for 0.6 s';
+    expect(quick.endings).toEqual([{ id: 1, code: 1006, reason }]);
+  });
+
+  it('leaves a worker alone whose large messages follow each other for longer than one may take', async () => {
+    const quick = await listenEchoing({ heartbeatMs: 50 });
+    onTestFinished(() => quick.close());
+    const busy = await connectGood(quick);
+    busy.onMessage(() => undefined);
+    for (let count = 0; count < 50; count++) {
+      busy.send(Buffer.alloc(1_000_000));
+      await sleep(20);
+    }
+    expect(quick.endings).toEqual([]);
   });
 
   it('leaves a worker alone that reads a backlog slowly and has nothing to say', async () => {

@@ -1,6 +1,7 @@
 // The coordinator's port and those who got in: workers that behave, and clients that lie, stall, flood and talk nonsense.
 // In each case a worker that behaves goes on exchanging messages meanwhile.
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { MAX_MESSAGE_BYTES } from '../../src/protocol/limits.ts';
 import {
@@ -118,9 +119,9 @@ describe('a worker that misbehaves on its WebSocket', () => {
       'Invalid WebSocket frame: invalid status code 1',
     ],
     [
-      '17 fragments',
+      '18 fragments',
       Buffer.concat(
-        Array.from({ length: 17 }, (_, index) =>
+        Array.from({ length: 18 }, (_, index) =>
           frame(index === 0 ? OPCODE.binary : OPCODE.continuation, Buffer.alloc(1), { isFinal: false }),
         ),
       ),
@@ -154,6 +155,35 @@ describe('a worker that misbehaves on its WebSocket', () => {
       if (!client.socket.write(pings)) await once(client.socket, 'drain');
     }
     expect(echo.port.accepted[1]?.bufferedBytes).toBeLessThan(1000);
+  });
+
+  it('by not reading is handed one fragment of a message and no more, and gets all of it once it reads', async () => {
+    const client = await intrude();
+    client.socket.pause();
+    const fragments = Array.from({ length: 64 }, (_, index) => Buffer.alloc(2 ** 18, index));
+    let [numTaken, isWhole] = [0, false];
+    const connection = echo.port.accepted[1];
+    connection?.send(fragments, (whole) => {
+      numTaken++;
+      isWhole = whole;
+    });
+    await sleep(300);
+    // The buffers of the system on both sides hold a few MB; what is left is queued, and not handed over.
+    expect(numTaken).toBeGreaterThan(0);
+    expect(isWhole).toBe(false);
+    const before = connection?.bufferedBytes;
+    connection?.send(Buffer.alloc(1));
+    connection?.dropQueued();
+    expect(connection?.bufferedBytes).toBe(before);
+    let bytesReceived = 0;
+    client.socket.on('data', ({ length }) => (bytesReceived += length));
+    client.socket.resume();
+    while (bytesReceived < 64 * 2 ** 18) await sleep(10);
+    expect({ numTaken, isWhole, left: connection?.bufferedBytes }).toEqual({
+      numTaken: 64,
+      isWhole: true,
+      left: 0,
+    });
   });
 
   it('by not reading is seen in the bytes that pile up, and can be cut off', async () => {

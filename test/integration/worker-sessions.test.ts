@@ -2,7 +2,7 @@
 // does not come back. And the coordinator's side: a worker that comes back, or pretends to.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { hashDataset } from '../../src/data/dataset.ts';
+import { blobByteLength, hashDataset } from '../../src/data/dataset.ts';
 import type { RowLayout } from '../../src/data/dataset.ts';
 import { ByteFingerprinter, combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -16,6 +16,7 @@ import type { CliOptions } from '../helpers/cli.ts';
 import { FakeCoordinator } from '../helpers/fake-coordinator.ts';
 import type { FakeSession } from '../helpers/fake-coordinator.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
+import { residentMegabytes } from '../helpers/memory-of.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { countEpochs, readRosterEvents, untilEpoch, untilSaved } from '../helpers/run-records.ts';
@@ -83,9 +84,9 @@ async function load(session: FakeSession): Promise<void> {
   session.send({ type: 'chunk', sha256, offset }, DATASET);
 }
 
-/** Sends weights that are all `value`; resolves to their name. */
-function sendWeights(session: FakeSession, version: number, value: number): string {
-  const names = pieces.map(({ length }, piece) => {
+/** Sends weights that are all `value`; returns their name. */
+function sendWeights(session: FakeSession, version: number, value: number, cut = pieces): string {
+  const names = cut.map(({ length }, piece) => {
     const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
     const fingerprint = fingerprinter.fingerprint(bytes);
     session.send({ type: 'weights', run: WELCOME.run, version, piece, fingerprint }, bytes);
@@ -101,6 +102,24 @@ function sendRange(session: FakeSession, round: number, weights: string, bounds:
   const message: TrainMessage = { type: 'train', ...key, ...range };
   session.send(message, new Uint8Array(rows.buffer));
 }
+
+/** A million classes, so that the outputs of a row fill a message, and an engine for 200 rows more than a quarter of a memory. */
+const WIDE: Omit<WelcomeMessage, 'nonce'> = {
+  ...WELCOME,
+  layers: [{ kind: 'dense', units: 2 ** 20, activation: 'linear', bias: false }],
+  loss: { kind: 'crossEntropy', labelSmoothing: 0 },
+  batchSize: 1,
+  shards: 1,
+  layout: { ...LAYOUT, numRows: 1, featureShape: [1], targetKind: 'labels', numClasses: 2 ** 20 },
+  datasetSha256: '',
+};
+const NUM_WIDE_LEAVES = 128;
+const WIDE_DATASET = new Uint8Array(blobByteLength(WIDE.layout));
+const WIDE_WELCOME = {
+  ...WIDE,
+  datasetSha256: hashDataset(WIDE.layout, WIDE_DATASET),
+  nonce: '0'.repeat(16),
+};
 
 /** A worker at work on a range that takes it a second or more. */
 async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
@@ -122,6 +141,52 @@ async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
 }
 
 describe('a worker', () => {
+  it('one of whose threads cannot start has none of them, and ends after the third time', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = CliProcess.start(['worker', coordinator.url, '--threads', '2'], {
+      cwd: temporaryDirectory(),
+      deadlineMs: 20_000,
+    });
+    for (const number of [1, 2, 3]) {
+      const session = await coordinator.session(number);
+      await session.next('hello');
+      session.send({ ...WIDE_WELCOME, batchSize: 200 });
+      expect((await session.ended).reason).toMatch(/^out of memory: /);
+    }
+    const { exitCode, stderr } = await worker.finished;
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: expect.stringContaining(
+        'error[E_WORKER_FAILED]: 3 sessions in a row failed: out of memory',
+      ) as string,
+    });
+  });
+
+  it('evaluates a range of any outputs in bounded memory, and sends all of them', async () => {
+    const coordinator = await FakeCoordinator.open();
+    const worker = startWorkerAt(coordinator.url);
+    const session = await coordinator.session(1);
+    await session.next('hello');
+    session.send(WIDE_WELCOME);
+    const { offset, sha256 } = (await session.next('fetch')).message;
+    session.send({ type: 'chunk', sha256, offset }, WIDE_DATASET);
+    await session.next('ready');
+    const model = resolveModel({ layers: WIDE.layers }, WIDE.layout.featureShape);
+    const weights = sendWeights(session, 1, 0.5, model.pieces);
+    const bounds = Array.from({ length: NUM_WIDE_LEAVES + 1 }, (_, leaf) => leaf);
+    const key = { run: WIDE.run, round: 1, attempt: 1, version: 1, weights, numLeaves: NUM_WIDE_LEAVES };
+    session.send({ type: 'evaluate', ...key, firstLeaf: 0, bounds }, new Uint8Array(4 * NUM_WIDE_LEAVES));
+    for (let leaf = 0; leaf < NUM_WIDE_LEAVES; leaf++) {
+      const { message, body } = await session.next('evaluation');
+      expect([message.leaf, body.byteLength]).toEqual([leaf, 4 * 2 ** 20]);
+    }
+    await session.next('finished');
+    // All outputs together are 512 MiB, and as much again in messages.
+    expect(residentMegabytes(worker.pid, 'peak')).toBeLessThan(400);
+    session.send({ type: 'stop', reason: 'done' });
+    expect((await worker.finished).exitCode).toBe(0);
+  });
+
   it('that lost its connection in the middle of a range is ready when the range is through, and mixes up nothing', async () => {
     const { coordinator, session, instance } = await busyWorker();
     session.connection.terminate();

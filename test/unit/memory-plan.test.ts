@@ -2,7 +2,7 @@
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { planMemory, totalOf, warnOfMemory } from '../../coordinator/memory-plan.ts';
-import type { MemoryPlan } from '../../coordinator/memory-plan.ts';
+import type { LocalCompute, MemoryPlan, MemoryUses } from '../../coordinator/memory-plan.ts';
 import { prepareRun } from '../../coordinator/prepare.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -11,15 +11,16 @@ import { resolveModel } from '../../src/model/model.ts';
 import { tableRun } from '../helpers/table-run.ts';
 
 const GIB = 2 ** 30;
+const HERE: LocalCompute = { workers: 0, threads: 1 };
 
 /** The plan of a run on the small table; the model is resolved, and never built. */
-async function planOf(values: Partial<ConfigInput>, computesHere = false): Promise<MemoryPlan> {
+async function planOf(values: Partial<ConfigInput>, local?: LocalCompute): Promise<MemoryPlan> {
   const { config: small } = await loadConfig({ path: `${tableRun()}/table.yaml`, env: {} });
   const { data } = await prepareRun(small, () => undefined);
   const { config } = await loadConfig({ path: `${tableRun(values)}/table.yaml`, env: {} });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
   const plan = planEngine(model, config.batchSize, config.shards);
-  return planMemory({ config, model, data, plan }, computesHere);
+  return planMemory({ config, model, data, plan }, local);
 }
 
 /** Three hidden layers as wide as this: about 2 · width² parameters. */
@@ -54,10 +55,48 @@ describe('the memory plan', () => {
   });
 
   it('counts the engine of a run without workers, which needs no sums of others', async () => {
-    const { here, worker, room } = await planOf(wide(7200), true);
+    const { here, worker, room } = await planOf(wide(7200), HERE);
     expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofRange: 0 } });
     expect(here).toHaveProperty(['packed weights']);
     expect(here).toHaveProperty(['1 sum of gradients']);
+  });
+});
+
+describe('a worker', () => {
+  const workerOf = async (values: Partial<ConfigInput>, threads: number): Promise<MemoryUses> =>
+    (await planOf(values, { workers: 1, threads })).worker as MemoryUses;
+
+  it('has activations, scratch and sums for each of its threads', async () => {
+    const [one, three] = [await workerOf({ shards: 64 }, 1), await workerOf({ shards: 64 }, 3)];
+    for (const use of ['activations', 'scratch']) expect(three[use]).toBe(3 * (one[use] as number));
+    expect(three['packed weights']).toBe(one['packed weights']);
+    expect([Object.keys(one).at(3), Object.keys(three).at(3)]).toEqual(['scratch', 'scratch']);
+    expect(one).toHaveProperty(['10 sums of gradients']);
+    expect(three).toHaveProperty(['30 sums of gradients']);
+  });
+
+  it('has results that wait for its coordinator: all there are, or 64 MiB', async () => {
+    expect((await workerOf({}, 1))['results to be sent']).toBe(4 * 4 * 641 + 2 * 4 * 100);
+    expect((await workerOf(wide(7200), 1))['results to be sent']).toBe(64 * 2 ** 20 + 2 * 4 * 100);
+  });
+
+  it('whose threads do not fit is refused, though one of them would', async () => {
+    const values: Partial<ConfigInput> = {
+      shards: 1,
+      batchSize: 200,
+      model: {
+        layers: [
+          { kind: 'dense', units: 1_000_000, activation: 'relu' },
+          { kind: 'dense', units: 1 },
+        ],
+      },
+    };
+    await workerOf(values, 1);
+    await expect(workerOf(values, 2)).rejects.toMatchObject({
+      code: 'E_TOO_LARGE',
+      message: expect.stringMatching(/^a worker with 2 threads needs 7\.\d GiB /) as string,
+      help: 'use fewer --threads, fewer units, more shards or a smaller dataset',
+    });
   });
 });
 
@@ -65,8 +104,10 @@ describe('a run that may take more memory than the machine has', () => {
   const warningsOf = (localWorkers: number, bytesHere: number): string[] => {
     const warnings: string[] = [];
     const plan = { worker: { activations: GIB }, here: { sums: bytesHere }, beside: { dataset: GIB } };
-    warnOfMemory({ ...plan, room: { here: 1, ofRange: 1 }, wantedSums: 1 }, localWorkers, (warning) =>
-      warnings.push(warning),
+    warnOfMemory(
+      { ...plan, threads: 1, room: { here: 1, ofRange: 1 }, wantedSums: 1 },
+      localWorkers,
+      (warning) => warnings.push(warning),
     );
     return warnings;
   };
@@ -97,7 +138,7 @@ describe('a run that does not fit', () => {
   });
 
   it('in one process, which computes too, is refused there alone', async () => {
-    await expect(planOf(wide(7800), true)).rejects.toMatchObject({
+    await expect(planOf(wide(7800), HERE)).rejects.toMatchObject({
       code: 'E_TOO_LARGE',
       message: expect.stringMatching(
         /^training in this process needs 4\.\d GiB \(weights and optimizer state /,

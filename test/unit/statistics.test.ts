@@ -37,7 +37,12 @@ function writeRun({ rows, layers, batchSize, shards }: Job): string {
 async function dry(cwd: string): Promise<{ plan: string; warnings: string[]; shards: number }> {
   const { config } = await loadConfig({ path: path.join(cwd, 'table.yaml'), env: {} });
   const warnings: string[] = [];
-  const none = { runDirectory: undefined, resume: undefined, allowOlder: false, localWorkers: 0 };
+  const none = {
+    runDirectory: undefined,
+    resume: undefined,
+    allowOlder: false,
+    local: { workers: 0, threads: 1 },
+  };
   const plan = await dryRun({ config, ...none, warn: (message) => warnings.push(message) });
   return { plan, warnings, shards: config.shards };
 }

@@ -2,14 +2,19 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../src/data/dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
+import type { GradientPiece } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { Instance } from '../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
+import { parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireRange } from '../../worker/bounds.ts';
+import { partsOf } from '../../worker/compute-pool.ts';
+import { RangeAnswer } from '../../worker/range-answer.ts';
+import type { Replica } from '../../worker/replica.ts';
 import { runSession } from '../../worker/session.ts';
 import type { SessionEnd } from '../../worker/session.ts';
 import { WELCOME } from '../helpers/protocol-messages.ts';
@@ -92,6 +97,55 @@ describe('a range', () => {
     expect(() => requireRange(BOUNDS, large, indices)).toThrow(
       refusal('"evaluate" has a leaf of 349526 rows, whose outputs no message holds'),
     );
+  });
+});
+
+describe('an evaluation', () => {
+  it('is computed in parts of whole leaves, each with at most so many rows, or one leaf', () => {
+    const bounds = Uint32Array.of(0, 2, 4, 6, 13, 14);
+    const whole = { numLeaves: 9, firstLeaf: 3, bounds, indices: rows(14).reverse() };
+    const parts = [...partsOf(whole, 5)];
+    expect(parts.map(({ firstLeaf, bounds: cut }) => [firstLeaf, ...cut])).toEqual([
+      [3, 0, 2, 4],
+      [5, 0, 2],
+      [6, 0, 7],
+      [7, 0, 1],
+    ]);
+    expect(parts.flatMap(({ indices }) => [...indices])).toEqual([...whole.indices]);
+    expect([...partsOf(whole, 14)]).toEqual([whole]);
+  });
+});
+
+describe('the sums of a range', () => {
+  it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
+    let isRead = true;
+    const sent: unknown[] = [];
+    const replica = { pieceBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const answer = new RangeAnswer({
+      work: range(),
+      replica: replica as unknown as Replica,
+      worker: 1,
+      send: (data) => {
+        const { message } = parseWorkerMessage(data);
+        sent.push(message.type === 'gradient' ? message.piece : message.type);
+      },
+      isRead: () => isRead,
+    });
+    const sumOf = (piece: number): GradientPiece => ({
+      node: { level: 0, index: 0 },
+      piece,
+      address: 0,
+      lossSum: undefined,
+    });
+    answer.onPiece(sumOf(0));
+    isRead = false;
+    answer.onPiece(sumOf(1));
+    answer.onPiece(sumOf(2));
+    expect([answer.sendSums(), sent]).toEqual([false, [0]]);
+    isRead = true;
+    expect(answer.sendSums()).toBe(true);
+    answer.finish(1);
+    expect(sent).toEqual([0, 1, 2, 'finished']);
   });
 });
 

@@ -1,6 +1,5 @@
 // The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ChunkDesk } from '../../coordinator/chunk-desk.ts';
 import { WorkerSession } from '../../coordinator/worker-session.ts';
 import type { SessionEnd } from '../../coordinator/worker-session.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -48,16 +47,19 @@ class MemoryConnection implements Connection {
   #closed: (code: number, reason: string) => void = () => undefined;
 
   /** Messages whose sender wants to know when they are taken. */
-  readonly untaken: (() => void)[] = [];
+  readonly untaken: ((isWhole: boolean) => void)[] = [];
+  readonly fragments: (readonly Buffer[])[] = [];
 
-  send(data: Buffer | readonly Buffer[], onTaken?: () => void): void {
+  send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void {
     const bytes = Buffer.isBuffer(data) ? data : Buffer.concat(data);
     this.sent.push(parseCoordinatorMessage(bytes).message);
+    if (!Buffer.isBuffer(data)) this.fragments.push(data);
     if (onTaken) this.untaken.push(onTaken);
   }
-  /** The worker reads the oldest chunk that it has not. */
-  take(): void {
-    this.untaken.shift()?.();
+  /** The worker reads the oldest chunk that it has not, or a fragment of it. */
+  take(isWhole = true): void {
+    if (isWhole) this.untaken.shift()?.(true);
+    else this.untaken[0]?.(false);
   }
   dropQueued(): void {
     this.calls.push('dropQueued');
@@ -96,7 +98,7 @@ beforeEach(() => {
   const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
   session = new WorkerSession(1, connection, {
     kernels: KERNELS,
-    chunks: new ChunkDesk(DATASET, WELCOME.datasetSha256),
+    dataset: DATASET,
     maxQueuedBytes: MAX_QUEUED_BYTES,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
@@ -139,12 +141,14 @@ describe('a session', () => {
     expect(ends).toEqual([{ reason: 'did not say hello for 30 s', wasReady: false, isPolite: false }]);
   });
 
-  it('gives a worker 120 s for each chunk of the dataset', async () => {
+  it('gives a worker 120 s to ask for a chunk of the dataset, and for each part of it', async () => {
     greet();
     for (let chunk = 0; chunk < 3; chunk++) {
       await vi.advanceTimersByTimeAsync(119_999);
       fetch(chunk);
-      await vi.advanceTimersByTimeAsync(59_999);
+      await vi.advanceTimersByTimeAsync(119_999);
+      connection.take(false);
+      await vi.advanceTimersByTimeAsync(119_999);
       connection.take();
     }
     expect(connection.calls).toEqual([]);
@@ -152,18 +156,26 @@ describe('a session', () => {
     expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
   });
 
-  it('ends for a worker that asks for a chunk and does not take it for 60 s, also once it says that it is ready', async () => {
+  it('sends chunks from the dataset itself, without a copy, in fragments of 256 KiB', () => {
+    greet();
+    for (let chunk = 0; chunk < 2; chunk++) fetch(chunk);
+    const [, second = []] = connection.fragments;
+    const [head, ...body] = second;
+    expect(head?.length).toBeLessThan(200);
+    expect(body.map(({ buffer, byteOffset, length }) => [buffer, byteOffset, length])).toEqual(
+      Array.from({ length: 16 }, (_, part) => [DATASET.buffer, CHUNK + part * 2 ** 18, 2 ** 18]),
+    );
+  });
+
+  it('ends for a worker that asks for a chunk and does not take it for 120 s, also once it says that it is ready', async () => {
     const welcome = greet();
     fetch(0);
     fetch(1);
     connection.hear({ type: 'ready', proof: INSTANCE.prove(welcome) });
-    await vi.advanceTimersByTimeAsync(59_999);
-    expect({ calls: connection.calls, numUntaken: connection.untaken.length }).toEqual({
-      calls: [],
-      numUntaken: 1,
-    });
+    await vi.advanceTimersByTimeAsync(119_999);
+    expect(connection.calls).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
-    expect(connection.calls.at(-1)).toBe('close 4403 does not take a chunk of the dataset for 60 s');
+    expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
   });
 
   it.each([
@@ -190,6 +202,7 @@ describe('a session', () => {
     for (let chunk = 0; chunk < 8; chunk++) fetch(chunk);
     connection.take();
     fetch(8);
+    connection.take(false);
     expect(connection.calls).toEqual([]);
     fetch(9);
     expect(connection.calls.at(-1)).toBe('close 4402 asked for more than 8 chunks of the dataset ahead');
