@@ -324,6 +324,8 @@ describe('a worker', () => {
 describe('a coordinator', () => {
   it('lets a worker that comes back take the place of its own earlier connection', async () => {
     const run = await startTraining();
+    // While its only honest worker stands still, the run cannot end before the other one has come back.
+    run.worker.signal('SIGSTOP');
     const options = { url: run.url, token: TOKEN };
     const instance = new Instance();
     const old = await FakeWorker.join(options, {}, instance);
@@ -332,6 +334,7 @@ describe('a coordinator', () => {
     expect(await old.ended).toEqual({ code: 4404, reason: 'superseded session: the worker has come back' });
     await run.command.untilStderr(/worker 2 .* left: superseded session/);
     await back.leave();
+    run.worker.signal('SIGCONT');
     await expectUndisturbedEnd(run);
   });
 
