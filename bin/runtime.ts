@@ -1,5 +1,5 @@
 // What commands share: one screen, one log, and signals as an AbortSignal.
-import { suggest } from '../src/config/suggest.ts';
+import { didYouMean } from '../src/config/suggest.ts';
 import { EXIT, LockstepError, quoteValue } from '../src/errors.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { LogLevel, Logger } from '../src/log.ts';
@@ -55,12 +55,11 @@ export function createOutput(): Output {
 function readLogLevel(wanted: string): LogLevel {
   const level = LOG_LEVELS.find((name) => name === wanted);
   if (level !== undefined) return level;
-  const near = suggest(wanted, LOG_LEVELS);
   throw new LockstepError({
     category: 'usage',
     code: 'E_LOG_LEVEL',
     message: `LOCKSTEP_LOG_LEVEL is ${quoteValue(wanted)}; expected one of ${LOG_LEVELS.join(', ')}`,
-    help: near === undefined ? 'unset it for info' : `did you mean "${near}"?`,
+    help: didYouMean(wanted, LOG_LEVELS) ?? 'unset it for info',
   });
 }
 

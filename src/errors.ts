@@ -94,7 +94,7 @@ export function quoteValue(value: unknown): string {
 }
 
 /** Longer names are cut in messages; a table may have names of 16 MiB. */
-const MAX_NAME_LENGTH = 80;
+export const MAX_NAME_LENGTH = 80;
 
 /** The name of a column, a class or a tensor in quotes, cut at 80 characters. */
 export function quoteName(name: string): string {

@@ -2,8 +2,7 @@
 // themselves, numbers that are not finite, text that is not Unicode.
 import { type Alias, type Document, isScalar, type LineCounter, type Node, type Scalar, visit } from 'yaml';
 import type { YAMLMap } from 'yaml';
-import { quoteValue } from '../errors.ts';
-import { shorten } from '../errors.ts';
+import { quoteValue, shorten } from '../errors.ts';
 import type { SyntaxFlaw } from './strict-json.ts';
 
 /** Aliases in one document, those that aliases repeat included. */

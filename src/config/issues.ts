@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { quoteValue } from '../errors.ts';
 import { childValue, type Expectation, expectedAt, validKeys } from './expectation.ts';
 import { type ConfigFinding, formatKeyPath, type KeyPath } from './problem.ts';
-import { suggest } from './suggest.ts';
+import { didYouMean } from './suggest.ts';
 
 type Issue = z.core.$ZodIssue;
 
@@ -26,13 +26,12 @@ export function describeIssue(issue: Issue, root: unknown): ConfigFinding[] {
 
 function describeUnknownKey(parent: KeyPath, key: string, root: unknown): ConfigFinding {
   const candidates = validKeys(parent, root);
-  const near = suggest(key, candidates);
   const where = parent.length === 0 ? '' : ` in ${formatKeyPath(parent)}`;
   return {
     path: [...parent, key],
     at: 'key',
     message: `unknown key ${quoteValue(key)}${where}`,
-    help: near === undefined ? `valid keys: ${candidates.join(', ')}` : `did you mean "${near}"?`,
+    help: didYouMean(key, candidates) ?? `valid keys: ${candidates.join(', ')}`,
   };
 }
 
@@ -87,9 +86,8 @@ function describeValue(value: unknown, { types }: Expectation): string {
 
 function suggestValue(value: unknown, { types, options }: Expectation): string | undefined {
   if (typeof value === 'string') {
-    const near = suggest(value, options);
-    if (near !== undefined) return `did you mean "${near}"?`;
-    return types.includes('number') && isNumeral(value) ? 'remove the quotes' : undefined;
+    const isQuotedNumber = types.includes('number') && isNumeral(value);
+    return didYouMean(value, options) ?? (isQuotedNumber ? 'remove the quotes' : undefined);
   }
   const isUnquoted = typeof value === 'number' || typeof value === 'boolean';
   return isUnquoted && types.includes('string') && options.length === 0 ? `quote it: "${value}"` : undefined;

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { quoteValue } from '../errors.ts';
 import { configError, type ConfigProblem } from './problem.ts';
-import { suggest } from './suggest.ts';
+import { didYouMean } from './suggest.ts';
 
 /** No file system takes a NUL in a name. */
 const path = z.string().regex(/^[^\0]+$/);
@@ -41,8 +41,7 @@ function describeIssue(
   const names = Object.keys(shape);
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => {
-      const near = suggest(key, names);
-      const help = near === undefined ? `valid options: ${names.join(', ')}` : `did you mean "${near}"?`;
+      const help = didYouMean(key, names) ?? `valid options: ${names.join(', ')}`;
       return { message: `unknown option ${quoteValue(key)}`, help };
     });
   }

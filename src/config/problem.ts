@@ -1,5 +1,5 @@
 // What can be wrong with a config, and how several problems become the one error that a user reads.
-import { formatLocation, LockstepError, shorten, type SourceLocation } from '../errors.ts';
+import { formatLocation, LockstepError, MAX_NAME_LENGTH, shorten, type SourceLocation } from '../errors.ts';
 
 /** The way from the root of a config to a value: keys of mappings and indices of lists. */
 export type KeyPath = readonly (string | number)[];
@@ -24,7 +24,9 @@ const MAX_LISTED = 10;
 
 /** `model.layers.0.units`: the form that `--set` takes. The root is called `config`. */
 export function formatKeyPath(path: KeyPath): string {
-  return path.length === 0 ? 'config' : path.map((segment) => shorten(String(segment), 80)).join('.');
+  return path.length === 0
+    ? 'config'
+    : path.map((segment) => shorten(String(segment), MAX_NAME_LENGTH)).join('.');
 }
 
 /** A finding about the value at `path`; `text` follows its name. */

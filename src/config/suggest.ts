@@ -1,6 +1,7 @@
 // "Did you mean": the candidate a mistyped word, or the name of a file, most likely stands for.
 import { parse } from 'node:path';
 import { distance } from 'fastest-levenshtein';
+import { quoteName } from '../errors.ts';
 
 const MAX_DISTANCE = 2;
 
@@ -18,6 +19,12 @@ export function suggest(word: string, candidates: Iterable<string>): string | un
     nearestDistance = edits;
   }
   return nearest;
+}
+
+/** The help of an error about an unknown word: `did you mean "epochs"?`; undefined where nothing is near. */
+export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
+  const near = suggest(word, candidates);
+  return near === undefined ? undefined : `did you mean ${quoteName(near)}?`;
 }
 
 function fold(word: string): string {

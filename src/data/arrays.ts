@@ -1,7 +1,7 @@
 // Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a config refers to
 // them. The hash is of the values as they were given, before anything is fitted to them.
-import { suggest } from '../config/suggest.ts';
-import { quoteValue, type LockstepError, quoteName } from '../errors.ts';
+import { didYouMean } from '../config/suggest.ts';
+import { quoteValue, type LockstepError } from '../errors.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { sizeOf, type Shape } from '../layers/layer.ts';
 import { countOf, dataError } from './data-error.ts';
@@ -75,8 +75,7 @@ const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samp
 function refuseUnknownFields(samples: Samples, name: string): void {
   const unknown = Object.keys(samples).find((key) => !FIELDS.some((field) => field === key));
   if (unknown === undefined) return;
-  const near = suggest(unknown, FIELDS);
-  const help = near === undefined ? `valid fields: ${FIELDS.join(', ')}` : `did you mean ${quoteName(near)}?`;
+  const help = didYouMean(unknown, FIELDS) ?? `valid fields: ${FIELDS.join(', ')}`;
   throw arrayError(`${name}: unknown field ${quoteValue(unknown)}`, help);
 }
 
@@ -115,8 +114,8 @@ function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
     if (!Number.isInteger(row?.length)) {
       throw arrayError(`${name}, row ${index}: expected numbers, got ${quoteValue(row)}`);
     }
-    if (row?.length !== width) {
-      throw arrayError(`${name}, row ${index} has ${countOf(row?.length ?? 0, 'value')}, row 0 has ${width}`);
+    if (row.length !== width) {
+      throw arrayError(`${name}, row ${index} has ${countOf(row.length, 'value')}, row 0 has ${width}`);
     }
     values.set(isBytes ? row : copyNumbers(row, `${name}, row ${index}`), index * width);
   }

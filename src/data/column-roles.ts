@@ -3,7 +3,7 @@
 import { listNames, quoteName } from '../errors.ts';
 import { targetColumns } from '../config/data-rules.ts';
 import type { DataConfig } from '../config/schema.ts';
-import { suggest } from '../config/suggest.ts';
+import { didYouMean } from '../config/suggest.ts';
 import { configError } from './data-error.ts';
 
 /** Column names by what they are used for; columns in neither list are not read. */
@@ -45,12 +45,7 @@ function requireColumns(header: readonly string[], field: string, names: readonl
   const unknown = names.find((name) => !known.has(name));
   if (unknown === undefined) return;
   const message = `data.${field}: no column ${quoteName(unknown)}; columns: ${listNames(header)}`;
-  const near = suggest(unknown, header);
-  throw configError(
-    'E_CONFIG_COLUMN',
-    message,
-    near === undefined ? undefined : `did you mean ${quoteName(near)}?`,
-  );
+  throw configError('E_CONFIG_COLUMN', message, didYouMean(unknown, header));
 }
 
 /** A setting for a column that is not read would do nothing, in silence. */

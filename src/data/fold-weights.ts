@@ -1,7 +1,7 @@
 // Weights of rows, of classes and of ignored labels, folded into the one block of weights that workers see.
 import { listNames, quoteName } from '../errors.ts';
 import type { Config } from '../config/schema.ts';
-import { suggest } from '../config/suggest.ts';
+import { didYouMean } from '../config/suggest.ts';
 import { configError, countOf, dataError } from './data-error.ts';
 import {
   totalWeight,
@@ -97,9 +97,8 @@ export function classWeightsOf(
   }
   const unknown = Object.keys(given).find((name) => !classNames.includes(name));
   if (unknown !== undefined) {
-    const near = suggest(unknown, classNames);
     const message = `classWeights: no class ${quoteName(unknown)}; classes: ${listNames(classNames)}`;
-    throw configError('E_CONFIG_CLASS_WEIGHTS', message, near && `did you mean ${quoteName(near)}?`);
+    throw configError('E_CONFIG_CLASS_WEIGHTS', message, didYouMean(unknown, classNames));
   }
   return classNames.map((name) => (Object.hasOwn(given, name) ? given[name] : undefined) ?? 1);
 }

@@ -1,6 +1,5 @@
 // Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
 // means here what it means there.
-import { quoteName } from '../errors.ts';
 import type { DataConfig } from '../config/schema.ts';
 import { CellReader } from '../data/cell.ts';
 import { ColumnBuilder } from '../data/column.ts';
@@ -11,7 +10,7 @@ import { withoutDrops } from '../data/missing-rules.ts';
 import { planFeatures } from '../data/saved-columns.ts';
 import type { Table } from '../data/table.ts';
 import type { FittedFeature } from '../data/transforms.ts';
-import { quoteValue } from '../errors.ts';
+import { quoteName, quoteValue } from '../errors.ts';
 
 /** What a column of a row may hold; null stands for a missing value. */
 export type Cell = number | string | boolean | null;
@@ -81,7 +80,7 @@ function cellText(row: unknown, name: string, index: number): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint')
     return String(value);
-  const message = `row ${index}: column "${name}": expected a number, a text, true, false or null`;
+  const message = `row ${index}: column ${quoteName(name)}: expected a number, a text, true, false or null`;
   throw dataError('E_DATA_FORMAT', `${message}, got ${quoteValue(value)}`);
 }
 
