@@ -1,4 +1,4 @@
-// Batch normalization (Ioffe and Szegedy, 2015) of one leaf, forward and backward. Letters: B samples of the leaf,
+// Batch normalization (Ioffe and Szegedy, 2015) of one shard, forward and backward. Letters: B samples of the shard,
 // C channels, S values of a channel in a sample (1 of a vector), m = B S. A channel's sums run over the samples in
 // order; where S > 1 a sample's plane is summed first.
 import { sumOf, sumOfSquaredDistances } from './layer-norm';
@@ -72,7 +72,7 @@ export function reciprocalDeviations(variance: usize, channels: u32, epsilon: f3
 }
 
 /**
- * What a leaf adds to the sums of the running statistics: means[C] = B mean, variances[C] = B times the unbiased variance.
+ * What a shard adds to the sums of the running statistics: means[C] = B mean, variances[C] = B times the unbiased variance.
  * Where m = 1 that is NaN, at which the step stops: one value has no variance.
  */
 export function weighMoments(
@@ -199,7 +199,7 @@ function productOfPlane(dY: usize, x: usize, size: u32, mean: f32, reciprocal: f
 
 /**
  * dX[B, C, S] over dY: with n = (x - mean) reciprocal,
- * dX = reciprocal gain (dY - dBias / m - n dGain / m), the gradients being those of this leaf.
+ * dX = reciprocal gain (dY - dBias / m - n dGain / m), the gradients being those of this shard.
  */
 export function batchNormInputGradient(
   dY: usize,

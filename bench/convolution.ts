@@ -1,14 +1,14 @@
 // Convolutions for `lockstep bench kernels`: forward and backward of a layer as it runs in training.
-import { planPasses } from '../src/engine/plan.ts';
-import { ThreadSite } from '../src/engine/site.ts';
+import { planMicrobatches } from '../src/engine/plan.ts';
+import { ThreadWorkspace } from '../src/engine/workspace.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { layerSchema } from '../src/layers/registry.ts';
 import { sizeOf } from '../src/layers/layer.ts';
-import type { Layer, Pass, Shape } from '../src/layers/layer.ts';
+import type { Layer, Microbatch, Shape } from '../src/layers/layer.ts';
 import type { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 
-/** Samples of a pass: a shard of `cnn-mnist`. */
+/** Samples of a microbatch: a shard of `cnn-mnist`. */
 const ROWS = 16;
 
 /** Layers of 3 x 3, same padding, as `cnn-mnist` and its like have them. */
@@ -32,17 +32,17 @@ export function convolutionJobs(kernels: Kernels, memory: Memory): ConvolutionJo
   return CONVOLUTIONS.map(({ inputShape, filters, groups }) => {
     const [channels, height, width] = inputShape;
     const { layer, packed, plan } = secondLayer(kernels, memory, inputShape, { filters, groups });
-    const site = ThreadSite.allocate(kernels, memory, packed, plan);
+    const workspace = ThreadWorkspace.allocate(kernels, memory, packed, plan);
     const x = operand(memory, ROWS * sizeOf(inputShape));
     const dY = operand(memory, ROWS * sizeOf(layer.outputShape));
-    const runner = layer.createRunner(site);
-    const pass = passInto(memory.allocate(plan.bytes.gradients, 'gradients'));
+    const runner = layer.createRunner(workspace);
+    const microbatch = microbatchInto(memory.allocate(plan.bytes.gradients, 'gradients'));
     return {
       name: `conv2d 3x3 ${channels} -> ${filters} at ${height}x${width}${groups > 1 ? ', depthwise' : ''}`,
       work: (3 * 2 * ROWS * filters * height * width * 9 * channels) / groups,
       run: () => {
-        runner.forward(pass, x);
-        runner.backward(pass, dY);
+        runner.forward(microbatch, x);
+        runner.backward(microbatch, dY);
       },
     };
   });
@@ -54,7 +54,7 @@ function secondLayer(
   memory: Memory,
   inputShape: Shape,
   options: { readonly filters: number; readonly groups: number },
-): { layer: Layer; packed: number[]; plan: ReturnType<typeof planPasses> } {
+): { layer: Layer; packed: number[]; plan: ReturnType<typeof planMicrobatches> } {
   const first = layerSchema.parse({ kind: 'conv2d', filters: inputShape[0], kernelSize: 1 });
   const spec = layerSchema.parse({ kind: 'conv2d', kernelSize: 3, padding: 'same', ...options });
   const model = resolveModel({ layers: [first, spec] }, inputShape);
@@ -62,7 +62,7 @@ function secondLayer(
   const packed = layer.packedLengths.map((length) => memory.allocate(4 * length, 'packed weights'));
   const flat = operand(memory, model.numParameters);
   layer.pack({ kernels, memory, flat, packed, part: 0, numParts: 1 });
-  return { layer, packed, plan: planPasses(model, { maxRows: ROWS, maxLeaves: 1 }) };
+  return { layer, packed, plan: planMicrobatches(model, { maxRows: ROWS, maxShards: 1 }) };
 }
 
 function operand(memory: Memory, length: number): number {
@@ -71,7 +71,7 @@ function operand(memory: Memory, length: number): number {
   return address;
 }
 
-function passInto(gradient: number): Pass {
+function microbatchInto(gradient: number): Microbatch {
   return {
     rows: ROWS,
     isTraining: true,
@@ -81,6 +81,6 @@ function passInto(gradient: number): Pass {
     bounds: Uint32Array.of(0, ROWS),
     gradient,
     complete: () => undefined,
-    pieceStart: () => 0,
+    bucketStart: () => 0,
   };
 }

@@ -25,22 +25,22 @@ export class ActiveRound {
   readonly kind: RoundTask['kind'];
   readonly batch: CutRows;
   readonly weight: number;
-  /** Losses by leaf, of an evaluation. */
-  readonly leafLosses: Float64Array;
+  /** Losses by shard, of an evaluation. */
+  readonly shardLosses: Float64Array;
   readonly outputs: Float32Array;
   /** 0 until it has begun. */
   round = 0;
   lossSum = Number.NaN;
   /** The first sum that was not finite. */
   divergence: LockstepError | undefined;
-  /** Whether some piece of the sum is not finite. */
+  /** Whether some bucket of the sum is not finite. */
   isSpoilt = false;
 
   constructor({ kind, batch, weight, outputs = new Float32Array(0) }: RoundTask) {
     this.kind = kind;
     this.batch = batch;
     this.weight = weight;
-    this.leafLosses = new Float64Array(kind === 'evaluate' ? batch.bounds.length - 1 : 0);
+    this.shardLosses = new Float64Array(kind === 'evaluate' ? batch.bounds.length - 1 : 0);
     this.outputs = outputs;
   }
 
@@ -53,18 +53,18 @@ export class ActiveRound {
   }
 
   /** What the machine needs to know. */
-  plan(numPieces: number, step: number): RoundPlan {
+  plan(numBuckets: number, step: number): RoundPlan {
     const { bounds } = this.batch;
-    const leafRows = Array.from(
+    const shardRows = Array.from(
       { length: bounds.length - 1 },
-      (_, leaf) => (bounds[leaf + 1] as number) - (bounds[leaf] as number),
+      (_, shard) => (bounds[shard + 1] as number) - (bounds[shard] as number),
     );
     return this.kind === 'train'
-      ? { mode: 'sum', numPieces, leafRows, step }
-      : { mode: 'collect', numPieces: 1, leafRows, step };
+      ? { mode: 'sum', numBuckets, shardRows, step }
+      : { mode: 'collect', numBuckets: 1, shardRows, step };
   }
 
-  /** The message that asks for leaves [from, to). */
+  /** The message that asks for shards [from, to). */
   rangeMessage(run: string, state: TrainingState, attempt: number, from: number, to: number): Buffer {
     const { batch, kind, round } = this;
     const firstRow = batch.bounds[from] as number;
@@ -76,8 +76,8 @@ export class ActiveRound {
       attempt,
       version: state.version,
       weights: state.fingerprint,
-      numLeaves: batch.bounds.length - 1,
-      firstLeaf: from,
+      numShards: batch.bounds.length - 1,
+      firstShard: from,
       bounds,
     };
     const message =
@@ -87,16 +87,16 @@ export class ActiveRound {
     return encodeMessage(message, new Uint8Array(indices.buffer));
   }
 
-  /** Why the run ends when nobody can compute some leaves. */
+  /** Why the run ends when nobody can compute some shards. */
   unable({ from, to, cause, message }: GiveUp): LockstepError {
     const rows = this.batch.indices.subarray(this.batch.bounds[from], this.batch.bounds[to]);
-    const shards = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
-    const leaves = `${shards} (dataset rows ${listOf(rows)})`;
+    const names = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
+    const shards = `${names} (dataset rows ${listOf(rows)})`;
     const { code, what, help } = GIVE_UP[cause];
     return new LockstepError({
       category: 'failure',
       code,
-      message: `${what.replace('{kind}', this.kind).replace('{leaves}', leaves)}: ${message}`,
+      message: `${what.replace('{kind}', this.kind).replace('{shards}', shards)}: ${message}`,
       help,
     });
   }
@@ -113,22 +113,22 @@ const GIVE_UP: Readonly<
 > = {
   failed: {
     code: 'E_POISON_SHARD',
-    what: 'no worker can {kind} {leaves}',
+    what: 'no worker can {kind} {shards}',
     help: 'look at these rows of the data, and at the memory of the workers',
   },
   outOfMemory: {
     code: 'E_SHARD_MEMORY',
-    what: 'no worker has the memory to {kind} {leaves}',
+    what: 'no worker has the memory to {kind} {shards}',
     help: 'use more shards, a smaller batchSize or a smaller model, or give workers more memory',
   },
   lost: {
     code: 'E_POISON_SHARD',
-    what: 'no worker survives to {kind} {leaves}',
+    what: 'no worker survives to {kind} {shards}',
     help: 'look above for why the workers ended, and at these rows of the data',
   },
   dishonest: {
     code: 'E_DISHONEST_WORKERS',
-    what: 'cannot {kind} {leaves}',
+    what: 'cannot {kind} {shards}',
     help: 'give the token to workers that you trust, and look at the memory of their machines',
   },
 };

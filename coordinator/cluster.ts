@@ -1,10 +1,10 @@
-// Steps and evaluations on connected workers: carries out what the machine decides, and moves the bytes. A piece of
+// Steps and evaluations on connected workers: carries out what the machine decides, and moves the bytes. A bucket of
 // the next weights goes out as soon as its gradient is complete, while others still come in.
-import { leafBounds } from '../src/data/batches.ts';
+import { evaluationBounds } from '../src/data/batches.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { LimitedLog } from '../src/limited-log.ts';
-import { MAX_LEAVES } from '../src/limits.ts';
+import { MAX_SHARDS } from '../src/limits.ts';
 import { isOutOfMemory } from '../src/memory.ts';
 import type {
   EvaluationMessage,
@@ -18,7 +18,7 @@ import { ActiveRound } from './active-round.ts';
 import type { RoundTask } from './active-round.ts';
 import { AwakeClock } from './awake-clock.ts';
 import { closeAll } from './close-all.ts';
-import { evaluationLeafRows } from './compute.ts';
+import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import { EncodedWeights } from './encoded-weights.ts';
 import { CoordinatorMachine } from './machine/coordinator-machine.ts';
@@ -137,7 +137,7 @@ export class Cluster implements Compute {
     this.#handle({ type: 'sessionReady', worker, instance, name, address });
   }
 
-  /** A worker is gone: its unfinished leaves go to others. */
+  /** A worker is gone: its unfinished shards go to others. */
   removeWorker(session: WorkerSession): void {
     if (!this.#sessions.remove(session)) return;
     this.#atWork.delete(session);
@@ -185,24 +185,24 @@ export class Cluster implements Compute {
 
   async evaluate(indices: Uint32Array): Promise<Evaluation> {
     const { evaluationWidth } = this.#options;
-    const leafRows = evaluationLeafRows(evaluationWidth);
+    const shardRows = evaluationShardRows(evaluationWidth);
     const outputs = new Float32Array(indices.length * evaluationWidth);
-    const leafLosses: number[] = [];
-    const roundRows = leafRows * MAX_LEAVES;
+    const shardLosses: number[] = [];
+    const roundRows = shardRows * MAX_SHARDS;
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
-      const batch = { indices: slice, bounds: leafBounds(slice.length, leafRows) };
+      const batch = { indices: slice, bounds: evaluationBounds(slice.length, shardRows) };
       const end = start + slice.length;
       const room = outputs.subarray(start * evaluationWidth, end * evaluationWidth);
       const round = await this.#runRound({ kind: 'evaluate', batch, weight: 1, outputs: room });
-      leafLosses.push(...round.leafLosses);
+      shardLosses.push(...round.shardLosses);
     }
-    return { lossSum: treeSum(leafLosses), outputs };
+    return { lossSum: treeSum(shardLosses), outputs };
   }
 
   weightsReplaced(): void {
-    for (let piece = 0; piece < this.#state.model.pieces.length; piece++) {
-      this.#sendPiece(piece, 'current');
+    for (let bucket = 0; bucket < this.#state.model.buckets.length; bucket++) {
+      this.#sendBucket(bucket, 'current');
     }
   }
 
@@ -282,7 +282,7 @@ export class Cluster implements Compute {
       this.#active = { round, resolve: () => resolve(round), reject };
       this.#handle({
         type: 'roundStarted',
-        plan: round.plan(this.#state.model.pieces.length, this.#state.step),
+        plan: round.plan(this.#state.model.buckets.length, this.#state.step),
       });
     });
   }
@@ -315,8 +315,8 @@ export class Cluster implements Compute {
         return this.#merge(command);
       case 'forget':
         return this.#active?.round.kind === 'train' ? this.#slots.forget(command.slot) : undefined;
-      case 'pieceCompleted':
-        return this.#completePiece(command);
+      case 'bucketCompleted':
+        return this.#completeBucket(command);
       case 'roundCompleted':
         return this.#completeRound();
       case 'judge':
@@ -379,23 +379,23 @@ export class Cluster implements Compute {
     session.send(message);
   }
 
-  #merge({ piece, left, right }: CommandOf<'merge'>): void {
+  #merge({ bucket, left, right }: CommandOf<'merge'>): void {
     const leftSum = this.#slots.get(left);
     const rightSum = this.#slots.get(right);
-    const length = this.#state.model.pieces[piece]?.length ?? 0;
+    const length = this.#state.model.buckets[bucket]?.length ?? 0;
     this.#state.kernels.addInto(leftSum.address, rightSum.address, length);
     leftSum.lossSum += rightSum.lossSum;
     this.#slots.forget(right);
   }
 
-  #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
+  #completeBucket({ bucket, slot }: CommandOf<'bucketCompleted'>): void {
     const { round } = this.#active as { round: ActiveRound };
     if (round.isSpoilt) return;
     const { address, lossSum } = this.#slots.get(slot);
-    if (piece === this.#state.model.pieces.length - 1) round.lossSum = lossSum;
+    if (bucket === this.#state.model.buckets.length - 1) round.lossSum = lossSum;
     try {
-      const finished = this.#state.finishPiece(piece, address, round.weight, round.batch.indices.length);
-      for (const next of finished) this.#sendPiece(next, 'next');
+      const finished = this.#state.finishBucket(bucket, address, round.weight, round.batch.indices.length);
+      for (const next of finished) this.#sendBucket(next, 'next');
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
@@ -425,15 +425,15 @@ export class Cluster implements Compute {
       .catch((error: unknown) => this.fail(error));
   }
 
-  /** Computes a leaf that is given to the coordinator itself, as a worker would. Never rejects. */
-  async #computeHere(attempt: number, leaf: number): Promise<void> {
+  /** Computes a shard that is given to the coordinator itself, as a worker would. Never rejects. */
+  async #computeHere(attempt: number, shard: number): Promise<void> {
     const { round: active } = this.#active as { round: ActiveRound };
     const { round } = active;
     const report = { worker: COORDINATOR.worker, round, attempt };
     const isCurrent = (): boolean => this.#active?.round.round === round;
     const evict = (reason: string): void => this.fail(new Error(`the coordinator ${reason}`));
     try {
-      const answers = await this.#ownWork.compute(active, attempt, leaf, isCurrent);
+      const answers = await this.#ownWork.compute(active, attempt, shard, isCurrent);
       for (const { message, body } of answers) this.#takeSum(COORDINATOR.worker, message, body, evict);
       this.#handle({ type: 'rangeFinished', ...report });
     } catch (error) {
@@ -452,7 +452,7 @@ export class Cluster implements Compute {
   }
 
   /** To those who will most likely get work again; all others get what they lack with their next range. */
-  #sendPiece(index: number, which: 'current' | 'next'): void {
+  #sendBucket(index: number, which: 'current' | 'next'): void {
     this.counters.bytesSent += this.#weights.send(this.#atWork, index, which);
   }
 }
@@ -460,7 +460,7 @@ export class Cluster implements Compute {
 function sumNameOf(message: GradientMessage | EvaluationMessage): SumName {
   const { round, attempt } = message;
   if (message.type === 'evaluation')
-    return { round, attempt, node: { level: 0, index: message.leaf }, piece: 0 };
-  const { level, index, piece } = message;
-  return { round, attempt, node: { level, index }, piece };
+    return { round, attempt, node: { level: 0, index: message.shard }, bucket: 0 };
+  const { level, index, bucket } = message;
+  return { round, attempt, node: { level, index }, bucket };
 }

@@ -1,10 +1,10 @@
 // What the training loop needs of whoever computes: this process, or a cluster of workers.
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 
-/** Dataset rows in order, cut into leaves. */
+/** Dataset rows in order, cut into shards. */
 export interface CutRows {
   readonly indices: Uint32Array;
-  /** Leaf i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
+  /** Shard i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
 }
 
@@ -43,15 +43,15 @@ export interface Compute {
   close(reason: string, isOver: boolean): Promise<void>;
 }
 
-/** Rows of one leaf of an evaluation's loss tree, where the outputs of that many fit one message. */
+/** Rows of one shard of an evaluation's loss tree, where the outputs of that many fit one message. */
 const EVALUATION_LEAF_ROWS = 256;
 /** f32 that a message carries; 100,000 columns are far from it. */
 const MAX_OUTPUTS_PER_LEAF = MAX_BODY_BYTES / 4;
 
 /**
- * Rows of an evaluation leaf that give `width` f32 each: part of the bits of a validation loss, so it depends on the
+ * Rows of an evaluation shard that give `width` f32 each: part of the bits of a validation loss, so it depends on the
  * model alone.
  */
-export function evaluationLeafRows(width: number): number {
+export function evaluationShardRows(width: number): number {
   return Math.max(1, Math.min(EVALUATION_LEAF_ROWS, Math.floor(MAX_OUTPUTS_PER_LEAF / width)));
 }

@@ -34,7 +34,7 @@ export function describePlan({ config, data, model, memoryPlan }: PreparedRun): 
           `${MARGIN}(of ${wantedSums} sums that may wait for their neighbours: so fewer ranges go out at a time)`,
         ]
       : []),
-    `wire     ${countOf(model.pieces.length, 'piece')} of the weights`,
+    `wire     ${countOf(model.buckets.length, 'bucket')} of the weights`,
     '',
   ].join('\n');
 }

@@ -12,7 +12,7 @@ export interface SumBytes {
   readonly length: number;
   /** Of those bytes, as `fingerprintOf` gives it. */
   readonly fingerprint: string;
-  /** 0 for pieces that come without. */
+  /** 0 for buckets that come without. */
   readonly lossSum: number;
 }
 

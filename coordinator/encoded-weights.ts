@@ -1,9 +1,9 @@
-// Messages with pieces of the weights: the same bytes for all workers, encoded once for as long as somebody waits for
+// Messages with buckets of the weights: the same bytes for all workers, encoded once for as long as somebody waits for
 // them. A worker gets those that it lacks when it is given work; whoever is at work gets the next ones as they are made.
 import { encodeMessage } from '../src/protocol/envelope.ts';
-import type { TrainingState, WeightsPiece } from './training-state.ts';
+import type { TrainingState, WeightsBucket } from './training-state.ts';
 
-interface EncodedPiece {
+interface EncodedBucket {
   readonly version: number;
   readonly fingerprint: string;
   /** Until the last socket has sent it. */
@@ -18,16 +18,16 @@ export interface WeightsReceiver {
 /** What a worker has been sent of one version. */
 interface SentVersion {
   version: number;
-  /** Fingerprints by piece. */
-  readonly pieces: (string | undefined)[];
+  /** Fingerprints by bucket. */
+  readonly buckets: (string | undefined)[];
 }
 
 /** See the head of this file. */
 export class EncodedWeights {
   readonly #run: string;
   readonly #state: TrainingState;
-  /** By piece. */
-  readonly #encoded: (EncodedPiece | undefined)[] = [];
+  /** By bucket. */
+  readonly #encoded: (EncodedBucket | undefined)[] = [];
   /** A worker holds two versions, an even and an odd one. */
   readonly #sent = new WeakMap<WeightsReceiver, readonly [SentVersion, SentVersion]>();
 
@@ -39,25 +39,25 @@ export class EncodedWeights {
   /** Sends all of the current weights that the worker lacks; returns how many bytes. */
   supply(receiver: WeightsReceiver): number {
     let bytesSent = 0;
-    for (let index = 0; index < this.#state.model.pieces.length; index++) {
+    for (let index = 0; index < this.#state.model.buckets.length; index++) {
       bytesSent += this.send([receiver], index, 'current');
     }
     return bytesSent;
   }
 
-  /** Sends a piece, where it is known, to those who lack it; returns how many bytes. */
+  /** Sends a bucket, where it is known, to those who lack it; returns how many bytes. */
   send(receivers: Iterable<WeightsReceiver>, index: number, which: 'current' | 'next'): number {
     const state = this.#state;
-    const piece = which === 'current' ? state.currentPiece(index) : state.nextPiece(index);
-    if (!piece) return 0;
+    const bucket = which === 'current' ? state.currentBucket(index) : state.nextBucket(index);
+    if (!bucket) return 0;
     const version = which === 'current' ? state.version : state.version + 1;
     let data: Buffer | undefined;
     let bytesSent = 0;
     for (const receiver of receivers) {
       const sent = this.#sentOf(receiver, version);
-      if (sent.pieces[index] === piece.fingerprint) continue;
-      sent.pieces[index] = piece.fingerprint;
-      data ??= this.#message(index, version, piece);
+      if (sent.buckets[index] === bucket.fingerprint) continue;
+      sent.buckets[index] = bucket.fingerprint;
+      data ??= this.#message(index, version, bucket);
       receiver.send(data);
       bytesSent += data.byteLength;
     }
@@ -65,23 +65,23 @@ export class EncodedWeights {
   }
 
   #sentOf(receiver: WeightsReceiver, version: number): SentVersion {
-    const none = (): SentVersion => ({ version: -1, pieces: [] });
+    const none = (): SentVersion => ({ version: -1, buckets: [] });
     const known = this.#sent.get(receiver);
     const both = known ?? ([none(), none()] as const);
     if (!known) this.#sent.set(receiver, both);
     const sent = both[version % 2] as SentVersion;
-    if (sent.version !== version) sent.pieces.length = 0;
+    if (sent.version !== version) sent.buckets.length = 0;
     sent.version = version;
     return sent;
   }
 
-  #message(index: number, version: number, { fingerprint, bytes }: WeightsPiece): Buffer {
+  #message(index: number, version: number, { fingerprint, bytes }: WeightsBucket): Buffer {
     const known = this.#encoded[index];
     // A step that begins again makes other bytes of the same version.
     const isKnown = known?.version === version && known.fingerprint === fingerprint;
     const queued = isKnown ? known.data.deref() : undefined;
     if (queued) return queued;
-    const header = { type: 'weights', run: this.#run, version, piece: index, fingerprint } as const;
+    const header = { type: 'weights', run: this.#run, version, bucket: index, fingerprint } as const;
     const data = encodeMessage(header, bytes);
     this.#encoded[index] = { version, fingerprint, data: new WeakRef(data) };
     return data;

@@ -14,7 +14,7 @@ import { LockstepError } from '../src/errors.ts';
 import { formatShape } from '../src/layers/layer.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { readModel, type SavedModel } from '../src/predict/model-files.ts';
-import { evaluationLeafRows } from './compute.ts';
+import { evaluationShardRows } from './compute.ts';
 import { measureSplit } from './measure.ts';
 import { prepareRun, type PreparedRun } from './prepare.ts';
 
@@ -57,8 +57,8 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   requireSameShape(saved, prepared);
   const engine = await createEngine(saved, prepared, runConfig);
   const width = evaluationWidth(prepared.model, prepared.data.dataset.layout, runConfig.loss);
-  const leafRows = evaluationLeafRows(width);
-  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, leafRows) };
+  const shardRows = evaluationShardRows(width);
+  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, shardRows) };
   // New samples are all in the first split: there is nothing to keep from them.
   const split = options.data === undefined ? (options.split ?? 'test') : 'train';
   const measured = await measureSplit(split, { ...prepared, compute });

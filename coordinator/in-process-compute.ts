@@ -1,7 +1,7 @@
 // Computing in the coordinator's own process: no workers, no sockets, the same bits.
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
-import { evaluationLeafRows } from './compute.ts';
+import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import type { PreparedRun } from './prepare.ts';
 import type { TrainingState } from './training-state.ts';
@@ -30,8 +30,8 @@ export class InProcessCompute implements Compute {
   async trainStep(batch: Batch): Promise<StepResult> {
     const state = this.#state;
     this.#engine.setWeights(state.parameters);
-    const lossSum = this.#engine.train(batch.indices, state.step, ({ piece, address }) => {
-      state.finishPiece(piece, address, batch.weight, batch.indices.length);
+    const lossSum = this.#engine.train(batch.indices, state.step, ({ bucket, address }) => {
+      state.finishBucket(bucket, address, batch.weight, batch.indices.length);
     });
     // Other work of the process (signals, output) gets its turn once a step.
     await new Promise((resolve) => setImmediate(resolve));
@@ -40,7 +40,7 @@ export class InProcessCompute implements Compute {
 
   evaluate(indices: Uint32Array): Promise<Evaluation> {
     this.#engine.setWeights(this.#state.parameters);
-    return Promise.resolve(this.#engine.evaluate(indices, evaluationLeafRows(this.#evaluationWidth)));
+    return Promise.resolve(this.#engine.evaluate(indices, evaluationShardRows(this.#evaluationWidth)));
   }
 
   weightsReplaced(): void {

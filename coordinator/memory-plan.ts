@@ -52,7 +52,7 @@ export interface MemoryPlan {
 const QUEUED_VERSIONS = 3;
 /** Of Node.js with this program, and of what it makes and throws away. */
 const PROGRAM_BYTES = 224 * 2 ** 20;
-/** Tables of kernels, ends of regions, rows of a pass, leaves of an evaluation while they are looked at. */
+/** Tables of kernels, ends of regions, rows of a pass, shards of an evaluation while they are looked at. */
 const SMALL_BYTES = 8 * 2 ** 20;
 
 /**
@@ -63,11 +63,11 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const threads = local?.threads ?? 1;
   const state = stateUses(run);
   const beside = usesBeside(run);
-  const numLeaves = leavesOf(run);
+  const numShards = shardsOf(run);
   const engine = engineUses(run, threads);
   if (local?.workers === 0) {
     // Its range is always the whole batch, which is one sum, but for those that wait between passes.
-    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numLeaves)) };
+    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numShards)) };
     requireFit(
       'training in this process',
       here,
@@ -84,7 +84,7 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
     worker,
     `use ${isAlone ? '' : 'fewer --threads, '}fewer units, more shards or a smaller dataset`,
   );
-  const wantedSums = mostEverHeld(numLeaves);
+  const wantedSums = mostEverHeld(numShards);
   const numSums = Math.max(1, Math.min(wantedSums, roomBeside(run, state)));
   const here = { ...state, ...sumUses(run, numSums) };
   requireFit('the coordinator', here, 'use fewer units, or an optimizer that keeps less');
@@ -139,7 +139,7 @@ export function checkpointBytes({
 }
 
 /** Of the largest batch. */
-function leavesOf({ config }: PlannedRun): number {
+function shardsOf({ config }: PlannedRun): number {
   return Math.min(config.shards, config.batchSize);
 }
 
@@ -202,20 +202,20 @@ function roomBeside({ plan }: PlannedRun, uses: MemoryUses): number {
  * done, and those between passes.
  */
 function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums: number; ofRange: number } {
-  const numLeaves = leavesOf(run);
-  const waiting = sumsBetweenPasses(run, numLeaves);
-  const numSharing = Math.min(threads, numLeaves);
+  const numShards = shardsOf(run);
+  const waiting = sumsBetweenPasses(run, numShards);
+  const numSharing = Math.min(threads, numShards);
   const roomOfThread = Math.floor(roomBeside(run, uses) / numSharing);
-  // From the second leaf to the last but one: two sums of each level below the two highest.
-  const most = Math.max(1, 2 * heightOf(numLeaves) - 2);
+  // From the second shard to the last but one: two sums of each level below the two highest.
+  const most = Math.max(1, 2 * heightOf(numShards) - 2);
   const ofRange = Math.max(1, Math.min(most, roomOfThread - waiting));
-  // A range of one sum is given out in any case; one of a single leaf has none that wait.
+  // A range of one sum is given out in any case; one of a single shard has none that wait.
   return { sums: numSharing * Math.max(1, Math.min(ofRange + waiting, roomOfThread)), ofRange };
 }
 
 /** Partial sums that wait for their neighbours while a subtree takes more passes than one. */
-function sumsBetweenPasses({ plan }: PlannedRun, numLeaves: number): number {
-  return Math.max(0, heightOf(numLeaves) - heightOf(plan.maxLeaves));
+function sumsBetweenPasses({ plan }: PlannedRun, numShards: number): number {
+  return Math.max(0, heightOf(numShards) - heightOf(plan.maxShards));
 }
 
 function requireFit(who: string, uses: MemoryUses, help: string): void {

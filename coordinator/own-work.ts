@@ -1,4 +1,4 @@
-// What a coordinator with workers computes itself, in its own engine: judgements on sums that differ, and leaves that no
+// What a coordinator with workers computes itself, in its own engine: judgements on sums that differ, and shards that no
 // worker computes, or says so. The engine is made when it is first needed, which for most runs is never.
 import { LockstepError } from '../src/errors.ts';
 import { failpoint } from '../src/failpoint.ts';
@@ -31,7 +31,7 @@ export class OwnWork {
     this.#options = options;
   }
 
-  /** What a node's digests are, by piece; undefined if the round is no longer the current one. */
+  /** What a node's digests are, by bucket; undefined if the round is no longer the current one. */
   async judge(
     { kind, batch }: ActiveRound,
     node: TreeNode,
@@ -43,27 +43,27 @@ export class OwnWork {
     return isCurrent() ? referee.judge({ kind, batch, node }, digest) : undefined;
   }
 
-  /** A leaf as a worker would answer it; nothing if the round is no longer the current one. */
+  /** A shard as a worker would answer it; nothing if the round is no longer the current one. */
   async compute(
     { kind, batch, round }: ActiveRound,
     attempt: number,
-    leaf: number,
+    shard: number,
     isCurrent: () => boolean,
   ): Promise<Received<GradientMessage | EvaluationMessage>[]> {
     const { run, state, log } = this.#options;
     const referee = await this.#refereeThatFits();
     await new Promise((resolve) => setImmediate(resolve));
     if (!isCurrent()) return [];
-    log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation leaf'} ${leaf} itself`);
-    const row = batch.indices.slice(batch.bounds[leaf], batch.bounds[leaf + 1]);
+    log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
+    const row = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
     failpoint('coordinator.compute', { type: kind, step: state.step, row });
-    const node = lift({ level: 0, index: leaf }, batch.bounds.length - 1);
+    const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
     const key = { run, round, attempt, weights: state.fingerprint };
-    return referee.compute({ kind, batch, node }).map(({ piece, bytes: body, fingerprint, lossSum }) =>
+    return referee.compute({ kind, batch, node }).map(({ bucket, bytes: body, fingerprint, lossSum }) =>
       kind === 'train'
-        ? { message: { type: 'gradient', ...key, ...node, piece, fingerprint, lossSum }, body }
+        ? { message: { type: 'gradient', ...key, ...node, bucket, fingerprint, lossSum }, body }
         : {
-            message: { type: 'evaluation', ...key, leaf, fingerprint, lossSum: lossSum ?? Number.NaN },
+            message: { type: 'evaluation', ...key, shard, fingerprint, lossSum: lossSum ?? Number.NaN },
             body,
           },
     );

@@ -3,7 +3,7 @@
 import { ByteFingerprinter, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import type { LocalEngineOptions } from '../src/engine/local-engine.ts';
-import { leavesUnder } from '../src/tree.ts';
+import { shardsUnder } from '../src/tree.ts';
 import type { TreeNode } from '../src/tree.ts';
 import type { CutRows } from './compute.ts';
 import { digestSum } from './digest.ts';
@@ -17,9 +17,9 @@ export interface Question {
   readonly node: TreeNode;
 }
 
-/** A piece of a node's sum, or its outputs. */
+/** A bucket of a node's sum, or its outputs. */
 export interface OwnSum {
-  readonly piece: number;
+  readonly bucket: number;
   /** A copy. */
   readonly bytes: Uint8Array;
   readonly fingerprint: string;
@@ -28,7 +28,7 @@ export interface OwnSum {
 
 /** The same in the engine's memory, until the next one is computed. */
 interface SumAt {
-  readonly piece: number;
+  readonly bucket: number;
   readonly address: number;
   /** f32. */
   readonly length: number;
@@ -56,13 +56,13 @@ export class Referee {
     return new Referee(await LocalEngine.create(options), state);
   }
 
-  /** Digests of the node's sum with the current weights, by piece. Takes as long as a worker with one thread. */
+  /** Digests of the node's sum with the current weights, by bucket. Takes as long as a worker with one thread. */
   judge(question: Question, digest: DigestKind): string[] {
     const { kernels, memory } = this.#engine;
     const digests: string[] = [];
-    this.#compute(question, ({ piece, address, length, lossSum = 0 }) => {
+    this.#compute(question, ({ bucket, address, length, lossSum = 0 }) => {
       const fingerprint = fingerprintOf(kernels, address, length);
-      digests[piece] = digestSum(kernels, memory, digest, { address, length, fingerprint, lossSum }).digest;
+      digests[bucket] = digestSum(kernels, memory, digest, { address, length, fingerprint, lossSum }).digest;
     });
     return digests;
   }
@@ -71,29 +71,29 @@ export class Referee {
   compute(question: Question): OwnSum[] {
     const { kernels, memory } = this.#engine;
     const sums: OwnSum[] = [];
-    this.#compute(question, ({ piece, address, length, lossSum }) => {
+    this.#compute(question, ({ bucket, address, length, lossSum }) => {
       const bytes = memory.bytes(address, 4 * length).slice();
-      sums.push({ piece, bytes, fingerprint: fingerprintOf(kernels, address, length), lossSum });
+      sums.push({ bucket, bytes, fingerprint: fingerprintOf(kernels, address, length), lossSum });
     });
     return sums;
   }
 
   #compute({ kind, batch, node }: Question, report: (sum: SumAt) => void): void {
     this.#takeWeights();
-    const numLeaves = batch.bounds.length - 1;
-    const { from, to } = leavesUnder(node, numLeaves);
+    const numShards = batch.bounds.length - 1;
+    const { from, to } = shardsUnder(node, numShards);
     const firstRow = batch.bounds[from] as number;
     const bounds = batch.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
     const indices = batch.indices.slice(firstRow, batch.bounds[to]);
-    const range = { numLeaves, firstLeaf: from, bounds, indices };
+    const range = { numShards, firstShard: from, bounds, indices };
     if (kind === 'train') {
-      return this.#engine.trainRange({ ...range, step: this.#state.step }, ({ piece, address, lossSum }) =>
-        report({ piece, address, length: this.#state.model.pieces[piece]?.length ?? 0, lossSum }),
+      return this.#engine.trainRange({ ...range, step: this.#state.step }, ({ bucket, address, lossSum }) =>
+        report({ bucket, address, length: this.#state.model.buckets[bucket]?.length ?? 0, lossSum }),
       );
     }
     const { outputs, lossSums } = this.#engine.evaluateRange(range);
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
-    report({ piece: 0, address: this.#outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
+    report({ bucket: 0, address: this.#outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
   }
 
   #takeWeights(): void {

@@ -42,42 +42,42 @@ export class SumInbox {
     this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
   }
 
-  /** Checks a piece of a sum of gradients. */
+  /** Checks a bucket of a sum of gradients. */
   gradient(active: ActiveRound, { message, body, kind }: ReceivedSum<GradientMessage>): Receipt {
-    const { round, piece, fingerprint, lossSum } = message;
+    const { round, bucket, fingerprint, lossSum } = message;
     const { kernels, memory, model } = this.#state;
     if (active.kind !== 'train') return { evict: 'sent a gradient of rows that it was to evaluate' };
-    const { length } = model.pieces[piece] ?? { length: -1 };
-    const isLastPiece = piece === model.pieces.length - 1;
-    if (body.byteLength !== 4 * length || isLastPiece !== (lossSum !== undefined)) {
-      return { evict: `sent ${body.byteLength} bytes for piece ${piece}` };
+    const { length } = model.buckets[bucket] ?? { length: -1 };
+    const isLastBucket = bucket === model.buckets.length - 1;
+    if (body.byteLength !== 4 * length || isLastBucket !== (lossSum !== undefined)) {
+      return { evict: `sent ${body.byteLength} bytes for bucket ${bucket}` };
     }
     if (message.weights !== this.#state.fingerprint) {
       return { evict: `computed round ${round} with other weights` };
     }
-    const address = this.#slots.take(piece);
+    const address = this.#slots.take(bucket);
     memory.bytes(address, body.byteLength).set(body);
-    const drop = (): void => this.#slots.giveBack(piece, address);
+    const drop = (): void => this.#slots.giveBack(bucket, address);
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
       drop();
-      return { evict: `sent a damaged piece ${piece}` };
+      return { evict: `sent a damaged bucket ${bucket}` };
     }
     const sum = { address, length, fingerprint, lossSum: lossSum ?? 0 };
     const digest = digestSum(kernels, memory, kind, sum);
-    if (!digest.isFinite) active.divergence ??= this.#state.divergence(piece, address);
-    const store = (slot: number): void => this.#slots.store(slot, piece, address, sum.lossSum);
+    if (!digest.isFinite) active.divergence ??= this.#state.divergence(bucket, address);
+    const store = (slot: number): void => this.#slots.store(slot, bucket, address, sum.lossSum);
     return { ...digest, store, drop };
   }
 
-  /** Checks a leaf of an evaluation. */
+  /** Checks a shard of an evaluation. */
   evaluation(active: ActiveRound, { message, body, kind }: ReceivedSum<EvaluationMessage>): Receipt {
-    const { round, leaf, lossSum, fingerprint } = message;
+    const { round, shard, lossSum, fingerprint } = message;
     const width = this.#evaluationWidth;
     if (active.kind !== 'evaluate') return { evict: 'sent an evaluation of rows that it was to train on' };
-    const start = active.batch.bounds[leaf];
-    const end = active.batch.bounds[leaf + 1];
+    const start = active.batch.bounds[shard];
+    const end = active.batch.bounds[shard + 1];
     if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * width) {
-      return { evict: `sent ${body.byteLength} bytes for evaluation leaf ${leaf}` };
+      return { evict: `sent ${body.byteLength} bytes for evaluation shard ${shard}` };
     }
     if (message.weights !== this.#state.fingerprint) {
       return { evict: `evaluated round ${round} with other weights` };
@@ -85,10 +85,10 @@ export class SumInbox {
     const { kernels, memory } = this.#state;
     const [address, length] = [this.#outputs.copy(body), body.byteLength / 4];
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
-      return { evict: `sent damaged outputs of evaluation leaf ${leaf}` };
+      return { evict: `sent damaged outputs of evaluation shard ${shard}` };
     }
     const store = (): void => {
-      active.leafLosses[leaf] = lossSum;
+      active.shardLosses[shard] = lossSum;
       const target = active.outputs.subarray(start * width, end * width);
       new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
     };

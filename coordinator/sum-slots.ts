@@ -1,14 +1,14 @@
-// Memory for partial sums that wait for their siblings: a slot is one piece of one tree node.
+// Memory for partial sums that wait for their siblings: a slot is one bucket of one tree node.
 import type { Memory } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 
 interface Slot {
-  readonly piece: number;
+  readonly bucket: number;
   readonly address: number;
   lossSum: number;
 }
 
-/** Buffers by slot number. Freed ones are used again for pieces of the same length, so memory stops growing early. */
+/** Buffers by slot number. Freed ones are used again for buckets of the same length, so memory stops growing early. */
 export class SumSlots {
   readonly #memory: Memory;
   readonly #model: Model;
@@ -21,22 +21,22 @@ export class SumSlots {
     this.#model = model;
   }
 
-  /** An unused buffer for a piece. */
-  take(piece: number): number {
-    const length = this.#lengthOf(piece);
+  /** An unused buffer for a bucket. */
+  take(bucket: number): number {
+    const length = this.#lengthOf(bucket);
     return this.#free.get(length)?.pop() ?? this.#memory.allocate(4 * length, 'sums of gradients');
   }
 
   /** Returns a buffer that got no slot, or whose slot is forgotten. */
-  giveBack(piece: number, address: number): void {
-    const length = this.#lengthOf(piece);
+  giveBack(bucket: number, address: number): void {
+    const length = this.#lengthOf(bucket);
     const free = this.#free.get(length);
     if (free) free.push(address);
     else this.#free.set(length, [address]);
   }
 
-  store(slot: number, piece: number, address: number, lossSum: number): void {
-    this.#slots.set(slot, { piece, address, lossSum });
+  store(slot: number, bucket: number, address: number, lossSum: number): void {
+    this.#slots.set(slot, { bucket, address, lossSum });
   }
 
   get(slot: number): Slot {
@@ -46,16 +46,16 @@ export class SumSlots {
   }
 
   forget(slot: number): void {
-    const { piece, address } = this.get(slot);
+    const { bucket, address } = this.get(slot);
     this.#slots.delete(slot);
-    this.giveBack(piece, address);
+    this.giveBack(bucket, address);
   }
 
   forgetAll(): void {
     for (const slot of [...this.#slots.keys()]) this.forget(slot);
   }
 
-  #lengthOf(piece: number): number {
-    return this.#model.pieces[piece]?.length ?? 0;
+  #lengthOf(bucket: number): number {
+    return this.#model.buckets[bucket]?.length ?? 0;
   }
 }

@@ -1,13 +1,13 @@
 // The weights and everything that changes them: the coordinator is their only writer. A step reaches them
-// piece by piece, as reductions finish, and becomes real when all pieces have; a piece that is not finite
-// stops it before anything is kept. With clipping by norm the pieces wait for the last one, whose squares it needs.
+// bucket by bucket, as reductions finish, and becomes real when all buckets have; a bucket that is not finite
+// stops it before anything is kept. With clipping by norm the buckets wait for the last one, whose squares it needs.
 import { createHash } from 'node:crypto';
 import type { Config } from '../src/config/schema.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Memory } from '../src/memory.ts';
-import type { Model, Piece } from '../src/model/model.ts';
+import type { Model, Bucket } from '../src/model/model.ts';
 import { WeightAverage } from '../src/optimizer/average.ts';
 import { Optimizer } from '../src/optimizer/optimizer.ts';
 
@@ -20,9 +20,9 @@ export interface TrainingStateOptions {
   readonly initialize: (address: number) => void;
 }
 
-/** A piece of the weights of one version, and the fingerprint of its bytes. */
-export interface WeightsPiece {
-  /** A view: valid until the next step finishes the same piece. */
+/** A bucket of the weights of one version, and the fingerprint of its bytes. */
+export interface WeightsBucket {
+  /** A view: valid until the next step finishes the same bucket. */
   readonly bytes: Uint8Array;
   readonly fingerprint: string;
 }
@@ -41,8 +41,8 @@ export interface StateVectors {
   readonly best: number | undefined;
 }
 
-/** The gradient of a piece that has arrived. */
-interface ArrivedPiece {
+/** The gradient of a bucket that has arrived. */
+interface ArrivedBucket {
   readonly sum: number;
   readonly divisor: number;
   readonly numSamples: number;
@@ -67,8 +67,8 @@ export class TrainingState {
   /** All of `#fingerprints` in one, once somebody asked. */
   #fingerprint: string | undefined;
   #nextFingerprints: string[] = [];
-  /** Of the step in progress, by piece. */
-  #arrived: ArrivedPiece[] = [];
+  /** Of the step in progress, by bucket. */
+  #arrived: ArrivedBucket[] = [];
   #version = 0;
   #hasBest = false;
 
@@ -116,24 +116,24 @@ export class TrainingState {
     this.#optimizer.learningRate = value;
   }
 
-  /** A piece of the current version. */
-  currentPiece(index: number): WeightsPiece {
-    return this.#weightsPiece(this.parameters, index, this.#fingerprints);
+  /** A bucket of the current version. */
+  currentBucket(index: number): WeightsBucket {
+    return this.#weightsBucket(this.parameters, index, this.#fingerprints);
   }
 
-  /** A piece of the version that the step in progress makes; undefined until it is finished. */
-  nextPiece(index: number): WeightsPiece | undefined {
+  /** A bucket of the version that the step in progress makes; undefined until it is finished. */
+  nextBucket(index: number): WeightsBucket | undefined {
     if (this.#nextFingerprints[index] === undefined) return undefined;
-    return this.#weightsPiece(this.#optimizer.nextParameters, index, this.#nextFingerprints);
+    return this.#weightsBucket(this.#optimizer.nextParameters, index, this.#nextFingerprints);
   }
 
   /**
-   * Takes the sum of gradients for one piece (f32 at `gradientSum`), of samples with this total weight (their number
-   * divides statistics), and returns the pieces of the next weights that are finished now: this one or, where the norm
+   * Takes the sum of gradients for one bucket (f32 at `gradientSum`), of samples with this total weight (their number
+   * divides statistics), and returns the buckets of the next weights that are finished now: this one or, where the norm
    * is clipped, none before the last one has come, and then all. Until then the sum must stay where it is.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
-  finishPiece(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
+  finishBucket(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
     const squares = this.#optimizer.sumSquares(index, gradientSum);
     if (squares === undefined) {
       this.abandonStep();
@@ -146,24 +146,24 @@ export class TrainingState {
       squares: squares / (weight * weight),
     };
     const maxNorm = this.#config.clip.norm;
-    if (maxNorm === undefined) return this.#applyPieces([index], 1);
+    if (maxNorm === undefined) return this.#applyBuckets([index], 1);
     const all = Object.keys(this.#arrived).map(Number);
-    if (all.length < this.model.pieces.length) return [];
-    return this.#applyPieces(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
+    if (all.length < this.model.buckets.length) return [];
+    return this.#applyBuckets(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
   }
 
-  /** Forgets the pieces of the step in progress: it may begin again, or never happen. */
+  /** Forgets the buckets of the step in progress: it may begin again, or never happen. */
   abandonStep(): void {
     this.#nextFingerprints = [];
     this.#arrived = [];
   }
 
-  /** Says that a sum of gradients for one piece (f32 at `gradientSum`), or its loss, is not finite. */
+  /** Says that a sum of gradients for one bucket (f32 at `gradientSum`), or its loss, is not finite. */
   divergence(index: number, gradientSum: number): LockstepError {
-    const piece = this.#piece(index);
-    const values = this.memory.f32(gradientSum, piece.length);
+    const bucket = this.#bucket(index);
+    const values = this.memory.f32(gradientSum, bucket.length);
     const first = values.findIndex((value) => !Number.isFinite(value));
-    const at = piece.offset + first;
+    const at = bucket.offset + first;
     const tensor = this.model.tensors.find(({ offset, length }) => at >= offset && at < offset + length);
     const what = first < 0 ? 'the loss' : `the gradient of ${tensor?.name ?? 'the model'}`;
     return new LockstepError({
@@ -238,17 +238,17 @@ export class TrainingState {
     return createHash('sha256').update(bytes).digest('hex');
   }
 
-  #applyPieces(indices: readonly number[], scale: number): readonly number[] {
+  #applyBuckets(indices: readonly number[], scale: number): readonly number[] {
     for (const index of indices) {
-      this.#optimizer.applyPiece(index, { ...(this.#arrived[index] as ArrivedPiece), scale });
-      const { offset, length } = this.#piece(index);
+      this.#optimizer.applyBucket(index, { ...(this.#arrived[index] as ArrivedBucket), scale });
+      const { offset, length } = this.#bucket(index);
       const address = this.#optimizer.nextParameters + 4 * offset;
       this.#nextFingerprints[index] = fingerprintOf(this.kernels, address, length);
     }
     return indices;
   }
 
-  /** Of the mean gradient: the pieces' sums of squares, added in the order of pieces. */
+  /** Of the mean gradient: the buckets' sums of squares, added in the order of buckets. */
   #gradientNorm(): number {
     return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
   }
@@ -259,21 +259,21 @@ export class TrainingState {
     this.#version++;
   }
 
-  #weightsPiece(base: number, index: number, fingerprints: readonly string[]): WeightsPiece {
-    const piece = this.#piece(index);
-    const bytes = this.memory.bytes(base + 4 * piece.offset, 4 * piece.length);
+  #weightsBucket(base: number, index: number, fingerprints: readonly string[]): WeightsBucket {
+    const bucket = this.#bucket(index);
+    const bytes = this.memory.bytes(base + 4 * bucket.offset, 4 * bucket.length);
     return { bytes, fingerprint: fingerprints[index] as string };
   }
 
-  #piece(index: number): Piece {
-    const piece = this.model.pieces[index];
-    if (!piece) throw new RangeError(`the model has no piece ${index}`);
-    return piece;
+  #bucket(index: number): Bucket {
+    const bucket = this.model.buckets[index];
+    if (!bucket) throw new RangeError(`the model has no bucket ${index}`);
+    return bucket;
   }
 
   #fingerprintAll(): string[] {
-    return this.model.pieces.map((piece) =>
-      fingerprintOf(this.kernels, this.parameters + 4 * piece.offset, piece.length),
+    return this.model.buckets.map((bucket) =>
+      fingerprintOf(this.kernels, this.parameters + 4 * bucket.offset, bucket.length),
     );
   }
 }

@@ -12,7 +12,7 @@ export const FAILPOINTS = {
   'coordinator.receive': 'when a result of a worker has come, before anything is made of it',
   'coordinator.afterStep': 'after a step is committed, and its checkpoint begun if one is due',
   'coordinator.afterEpoch': 'after an epoch is validated, and its checkpoint begun',
-  'coordinator.compute': 'before it computes a leaf itself',
+  'coordinator.compute': 'before it computes a shard itself',
   'checkpoint.write': 'before each slice of a file that is written durably',
   'checkpoint.fsync': 'before such a file is forced to the disk',
   'checkpoint.rename': 'before it takes its name',
@@ -22,7 +22,7 @@ export const FAILPOINTS = {
   'worker.afterCompute': 'before it sends a sum of that range',
   'worker.afterSend': 'after it has sent all of them',
   'worker.gradient': 'on the values of a sum of gradients: flip, nan',
-  'worker.stale': 'before it stores a piece of the weights: skip',
+  'worker.stale': 'before it stores a bucket of the weights: skip',
 } as const satisfies Readonly<Record<string, string>>;
 
 /** A name that LOCKSTEP_FAILPOINT may hold. */

@@ -10,8 +10,8 @@ export const MAX_SAMPLE_DIMENSIONS = 3;
 /** Rows of a batch, whose numbers fill the body of one message. */
 export const MAX_BATCH_SIZE = 1_048_576;
 
-/** Leaves of a range, and so shards of a batch. */
-export const MAX_LEAVES = 1024;
+/** Shards of a range, and so shards of a batch. */
+export const MAX_SHARDS = 1024;
 
 /** A checkpoint's header has a record of each. */
 export const MAX_EPOCHS = 500_000;

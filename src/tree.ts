@@ -1,68 +1,68 @@
 // The one binary tree along which sums combine, whoever computed them and whenever they arrive.
 //
-//   leaves 0..n-1; node (level, i) = node (level-1, 2i) + node (level-1, 2i+1); a missing right side
+//   shards 0..n-1; node (level, i) = node (level-1, 2i) + node (level-1, 2i+1); a missing right side
 //   leaves the left as it is. For n = 5:
 //
 //        level 3            (3,0)
-//        level 2      (2,0)        (2,1) = leaf 4, lifted
+//        level 2      (2,0)        (2,1) = shard 4, lifted
 //        level 1   (1,0)  (1,1)
 //        level 0   0   1  2   3    4
 //
 // A node whose right sibling is missing is the same sum as its parent, so each sum is named by the highest
 // node that it equals ("lifted"): then every node but the root has a sibling to wait for.
 
-/** A node of the tree; level 0 holds the leaves. */
+/** A node of the tree; level 0 holds the shards. */
 export interface TreeNode {
   readonly level: number;
   readonly index: number;
 }
 
-/** The leaves [from, to) under a node of a tree with `numLeaves` leaves. */
-export function leavesUnder(node: TreeNode, numLeaves: number): { from: number; to: number } {
+/** The shards [from, to) under a node of a tree with `numShards` shards. */
+export function shardsUnder(node: TreeNode, numShards: number): { from: number; to: number } {
   const width = 2 ** node.level;
-  return { from: node.index * width, to: Math.min((node.index + 1) * width, numLeaves) };
+  return { from: node.index * width, to: Math.min((node.index + 1) * width, numShards) };
 }
 
 /** The level of the root. */
-export function heightOf(numLeaves: number): number {
+export function heightOf(numShards: number): number {
   let level = 0;
-  while (2 ** level < numLeaves) level++;
+  while (2 ** level < numShards) level++;
   return level;
 }
 
-/** True for a node that holds the sum of all leaves. */
-export function isRoot(node: TreeNode, numLeaves: number): boolean {
-  return node.index === 0 && 2 ** node.level >= numLeaves;
+/** True for a node that holds the sum of all shards. */
+export function isRoot(node: TreeNode, numShards: number): boolean {
+  return node.index === 0 && 2 ** node.level >= numShards;
 }
 
 /** True for the highest name of an existing sum: what a message may carry. */
-export function isLifted(node: TreeNode, numLeaves: number): boolean {
-  if (leavesUnder(node, numLeaves).from >= numLeaves) return false;
-  if (isRoot(node, numLeaves)) return node.level === 0 || 2 ** (node.level - 1) < numLeaves;
-  return hasSibling(node, numLeaves);
+export function isLifted(node: TreeNode, numShards: number): boolean {
+  if (shardsUnder(node, numShards).from >= numShards) return false;
+  if (isRoot(node, numShards)) return node.level === 0 || 2 ** (node.level - 1) < numShards;
+  return hasSibling(node, numShards);
 }
 
 /** The highest node equal to this one. */
-export function lift(node: TreeNode, numLeaves: number): TreeNode {
+export function lift(node: TreeNode, numShards: number): TreeNode {
   let lifted = node;
-  while (!isRoot(lifted, numLeaves) && !hasSibling(lifted, numLeaves)) lifted = parentOf(lifted);
+  while (!isRoot(lifted, numShards) && !hasSibling(lifted, numShards)) lifted = parentOf(lifted);
   return lifted;
 }
 
-/** The fewest nodes that cover the leaves [from, to), in order, lifted. */
-export function maximalNodes(from: number, to: number, numLeaves: number): TreeNode[] {
+/** The fewest nodes that cover the shards [from, to), in order, lifted. */
+export function maximalNodes(from: number, to: number, numShards: number): TreeNode[] {
   const nodes: TreeNode[] = [];
   let start = from;
   while (start < to) {
-    let node = lift({ level: 0, index: start }, numLeaves);
+    let node = lift({ level: 0, index: start }, numShards);
     for (;;) {
-      const parent = lift(parentOf(node), numLeaves);
-      const leaves = leavesUnder(parent, numLeaves);
-      if (isRoot(node, numLeaves) || leaves.from !== start || leaves.to > to) break;
+      const parent = lift(parentOf(node), numShards);
+      const shards = shardsUnder(parent, numShards);
+      if (isRoot(node, numShards) || shards.from !== start || shards.to > to) break;
       node = parent;
     }
     nodes.push(node);
-    start = leavesUnder(node, numLeaves).to;
+    start = shardsUnder(node, numShards).to;
   }
   return nodes;
 }
@@ -71,8 +71,8 @@ function parentOf(node: TreeNode): TreeNode {
   return { level: node.level + 1, index: Math.floor(node.index / 2) };
 }
 
-function hasSibling(node: TreeNode, numLeaves: number): boolean {
-  return node.index % 2 === 1 || (node.index + 1) * 2 ** node.level < numLeaves;
+function hasSibling(node: TreeNode, numShards: number): boolean {
+  return node.index % 2 === 1 || (node.index + 1) * 2 ** node.level < numShards;
 }
 
 /** One addition to make: the values under `right` are added to those under `left`. */
@@ -103,17 +103,17 @@ interface Held<Slot> {
  * makes possible. It never touches a value.
  */
 export class ReductionTree<Slot> {
-  readonly numLeaves: number;
+  readonly numShards: number;
   #held: Held<Slot>[] = [];
 
-  constructor(numLeaves: number) {
-    this.numLeaves = numLeaves;
+  constructor(numShards: number) {
+    this.numShards = numShards;
   }
 
-  /** True when every leaf is in one sum. */
+  /** True when every shard is in one sum. */
   get isComplete(): boolean {
     const [first] = this.#held;
-    return first !== undefined && isRoot(first.node, this.numLeaves);
+    return first !== undefined && isRoot(first.node, this.numShards);
   }
 
   /** The slot of the only sum once `isComplete`, else undefined. */
@@ -126,37 +126,37 @@ export class ReductionTree<Slot> {
     return this.#held.map(({ node }) => node);
   }
 
-  /** True when all leaves of the node are in held sums already: the offer is a duplicate. */
+  /** True when all shards of the node are in held sums already: the offer is a duplicate. */
   covers(node: TreeNode): boolean {
-    const { from, to } = leavesUnder(node, this.numLeaves);
+    const { from, to } = shardsUnder(node, this.numShards);
     let next = from;
     for (const held of this.#held) {
-      const leaves = leavesUnder(held.node, this.numLeaves);
-      if (leaves.from <= next && next < leaves.to) next = leaves.to;
+      const shards = shardsUnder(held.node, this.numShards);
+      if (shards.from <= next && next < shards.to) next = shards.to;
     }
     return next >= to;
   }
 
-  /** The leaf ranges that no held sum contains yet, in order. */
+  /** The shard ranges that no held sum contains yet, in order. */
   missing(): { from: number; to: number }[] {
     const gaps: { from: number; to: number }[] = [];
     let next = 0;
     for (const held of this.#held) {
-      const { from, to } = leavesUnder(held.node, this.numLeaves);
+      const { from, to } = shardsUnder(held.node, this.numShards);
       if (from > next) gaps.push({ from: next, to: from });
       next = to;
     }
-    if (next < this.numLeaves) gaps.push({ from: next, to: this.numLeaves });
+    if (next < this.numShards) gaps.push({ from: next, to: this.numShards });
     return gaps;
   }
 
   /** Takes a lifted node whose value is in `slot`; undefined if `covers(node)`, and then nothing changes. */
   add(node: TreeNode, slot: Slot): Added<Slot> | undefined {
     if (this.covers(node)) return undefined;
-    const { from, to } = leavesUnder(node, this.numLeaves);
+    const { from, to } = shardsUnder(node, this.numShards);
     const isInside = (held: Held<Slot>): boolean => {
-      const leaves = leavesUnder(held.node, this.numLeaves);
-      return leaves.from >= from && leaves.to <= to;
+      const shards = shardsUnder(held.node, this.numShards);
+      return shards.from >= from && shards.to <= to;
     };
     const dropped = this.#held.filter(isInside).map((held) => held.slot);
     this.#held = this.#held.filter((held) => !isInside(held));
@@ -165,29 +165,29 @@ export class ReductionTree<Slot> {
     for (let sibling = this.#takeSibling(current.node); sibling; sibling = this.#takeSibling(current.node)) {
       const [left, right] = current.node.index % 2 === 0 ? [current, sibling] : [sibling, current];
       merges.push({ left: left.slot, right: right.slot });
-      current = { node: lift(parentOf(current.node), this.numLeaves), slot: left.slot };
+      current = { node: lift(parentOf(current.node), this.numShards), slot: left.slot };
     }
     this.#held.push(current);
     this.#held.sort(
-      (a, b) => leavesUnder(a.node, this.numLeaves).from - leavesUnder(b.node, this.numLeaves).from,
+      (a, b) => shardsUnder(a.node, this.numShards).from - shardsUnder(b.node, this.numShards).from,
     );
     return { node: current.node, slot: current.slot, merges, dropped };
   }
 
   #takeSibling(node: TreeNode): Held<Slot> | undefined {
-    if (isRoot(node, this.numLeaves)) return undefined;
+    if (isRoot(node, this.numShards)) return undefined;
     const siblingIndex = node.index % 2 === 0 ? node.index + 1 : node.index - 1;
     const at = this.#held.findIndex(
       (held) =>
-        leavesUnder(held.node, this.numLeaves).from === siblingIndex * 2 ** node.level &&
-        leavesUnder(held.node, this.numLeaves).to ===
-          leavesUnder({ level: node.level, index: siblingIndex }, this.numLeaves).to,
+        shardsUnder(held.node, this.numShards).from === siblingIndex * 2 ** node.level &&
+        shardsUnder(held.node, this.numShards).to ===
+          shardsUnder({ level: node.level, index: siblingIndex }, this.numShards).to,
     );
     return at < 0 ? undefined : this.#held.splice(at, 1)[0];
   }
 }
 
-/** What may become of the leaves under a node. */
+/** What may become of the shards under a node. */
 interface Prospect {
   /** The most sums held below the node while they are not yet one; -Infinity where they are one for good. */
   readonly apart: number;
@@ -199,12 +199,12 @@ const MISSING: Prospect = { apart: 0, whole: -Infinity };
 const PRESENT: Prospect = { apart: -Infinity, whole: 1 };
 
 /**
- * The most sums that a tree of `numLeaves` may have to hold at once: the leaves for which `isPresent` are in held sums,
+ * The most sums that a tree of `numShards` may have to hold at once: the shards for which `isPresent` are in held sums,
  * and of the lifted nodes `expected` any may come, in any order, or never. A sum that has just come is not counted.
  */
 export function mostHeld(
-  numLeaves: number,
-  isPresent: (leaf: number) => boolean,
+  numShards: number,
+  isPresent: (shard: number) => boolean,
   expected: readonly TreeNode[],
 ): number {
   const names = new Set(expected.map(({ level, index }) => `${level}/${index}`));
@@ -214,19 +214,19 @@ export function mostHeld(
   };
   const together = (level: number, leftIndex: number): Prospect => {
     const left = prospect(level, leftIndex);
-    if ((leftIndex + 1) * 2 ** level >= numLeaves) return left;
+    if ((leftIndex + 1) * 2 ** level >= numShards) return left;
     const right = prospect(level, leftIndex + 1);
     if (left === PRESENT && right === PRESENT) return PRESENT;
     const apart = Math.max(left.apart + Math.max(right.apart, right.whole), left.whole + right.apart);
     return { apart, whole: left.whole + right.whole === 2 ? 1 : -Infinity };
   };
-  const root = prospect(heightOf(numLeaves), 0);
+  const root = prospect(heightOf(numShards), 0);
   return Math.max(root.apart, root.whole);
 }
 
-/** What `mostHeld` is at most: one of every two leaves. */
-export function mostEverHeld(numLeaves: number): number {
-  return Math.ceil(numLeaves / 2);
+/** What `mostHeld` is at most: one of every two shards. */
+export function mostEverHeld(numShards: number): number {
+  return Math.ceil(numShards / 2);
 }
 
 /**

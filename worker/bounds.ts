@@ -50,38 +50,38 @@ export function requireRange(
   message: TrainMessage | EvaluateMessage,
   indices: Uint32Array,
 ): void {
-  const { type, run, numLeaves, bounds } = message;
+  const { type, run, numShards, bounds } = message;
   const { batchSize, layout, shards } = welcome;
   if (run !== welcome.run) throw refused(`"${type}" is of another run`);
   const bad = indices.find((index) => index >= layout.numRows);
   if (bad !== undefined) throw refused(`"${type}" names row ${bad}, the dataset has ${layout.numRows}`);
   if (type === 'evaluate') return requireAnswersThatFit(bounds, evaluationWidth(model, layout, welcome.loss));
-  if (numLeaves > shards) throw refused(`"train" has ${numLeaves} shards, "welcome" said ${shards}`);
+  if (numShards > shards) throw refused(`"train" has ${numShards} shards, "welcome" said ${shards}`);
   if (indices.length > batchSize) {
     throw refused(`"train" has ${indices.length} rows, "welcome" said batches of ${batchSize}`);
   }
-  const rows = rowsOfLargestPass(plan, message);
+  const rows = rowsOfLargestMicrobatch(plan, message);
   if (rows > plan.maxRows) {
     throw refused(`"train" has ${rows} rows in shards that were planned to have ${plan.maxRows}`);
   }
 }
 
-/** Each leaf of an evaluation is answered by one message. */
+/** Each shard of an evaluation is answered by one message. */
 function requireAnswersThatFit(bounds: readonly number[], width: number): void {
-  for (let leaf = 1; leaf < bounds.length; leaf++) {
-    const rows = (bounds[leaf] as number) - (bounds[leaf - 1] as number);
+  for (let shard = 1; shard < bounds.length; shard++) {
+    const rows = (bounds[shard] as number) - (bounds[shard - 1] as number);
     if (4 * rows * width <= MAX_BODY_BYTES) continue;
-    throw refused(`"evaluate" has a leaf of ${rows} rows, whose outputs no message holds`);
+    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs no message holds`);
   }
 }
 
-/** Passes are subtrees of at most `plan.maxLeaves` leaves. */
-function rowsOfLargestPass({ maxLeaves }: EnginePlan, { firstLeaf, bounds }: TrainMessage): number {
-  const endLeaf = firstLeaf + bounds.length - 1;
+/** Passes are subtrees of at most `plan.maxShards` shards. */
+function rowsOfLargestMicrobatch({ maxShards }: EnginePlan, { firstShard, bounds }: TrainMessage): number {
+  const endShard = firstShard + bounds.length - 1;
   let most = 0;
-  for (let start = firstLeaf; start < endLeaf;) {
-    const end = Math.min((Math.floor(start / maxLeaves) + 1) * maxLeaves, endLeaf);
-    most = Math.max(most, (bounds[end - firstLeaf] as number) - (bounds[start - firstLeaf] as number));
+  for (let start = firstShard; start < endShard;) {
+    const end = Math.min((Math.floor(start / maxShards) + 1) * maxShards, endShard);
+    most = Math.max(most, (bounds[end - firstShard] as number) - (bounds[start - firstShard] as number));
     start = end;
   }
   return most;

@@ -1,6 +1,6 @@
-// The compute threads of a worker, as one: divides a range of leaves among them and adds up their sums.
+// The compute threads of a worker, as one: divides a range of shards among them and adds up their sums.
 import { Worker } from 'node:worker_threads';
-import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import type { GradientBucket, RowRange } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
 import { ReductionTree, maximalNodes } from '../src/tree.ts';
@@ -14,23 +14,23 @@ export interface PoolJob {
   readonly range: RowRange;
 }
 
-/** One leaf of an evaluation. */
-export interface EvaluatedLeaf {
-  readonly leaf: number;
+/** One shard of an evaluation. */
+export interface EvaluatedShard {
+  readonly shard: number;
   readonly lossSum: number;
-  /** f32 [rows of the leaf, evaluationWidth]. */
+  /** f32 [rows of the shard, evaluationWidth]. */
   readonly outputs: Float32Array;
 }
 
 /** Where a job's results go, as they come. */
 export interface PoolReports {
-  readonly onPiece: (piece: GradientPiece) => void;
-  readonly onLeaf: (leaf: EvaluatedLeaf) => void;
+  readonly onBucket: (bucket: GradientBucket) => void;
+  readonly onShard: (shard: EvaluatedShard) => void;
 }
 
 interface ActiveJob {
   readonly reports: PoolReports;
-  /** For each piece the sums of the threads that wait for a neighbour; one thread needs none. */
+  /** For each bucket the sums of the threads that wait for a neighbour; one thread needs none. */
   readonly trees: readonly ReductionTree<number>[] | undefined;
   readonly finalNodes: ReadonlySet<string>;
   readonly lossSums: Map<number, number>;
@@ -107,13 +107,15 @@ export class ComputePool {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#active) return Promise.reject(new Error('a job was given before the last one was done'));
     const { range, kind, step, flatToPack } = job;
-    const { numLeaves, firstLeaf, bounds } = range;
-    const finalNodes = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
+    const { numShards, firstShard, bounds } = range;
+    const finalNodes = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
     const hasNeighbours = this.#threads.length > 1 && kind === 'train';
     return new Promise((resolve, reject) => {
       this.#active = {
         reports,
-        trees: hasNeighbours ? this.#model.pieces.map(() => new ReductionTree<number>(numLeaves)) : undefined,
+        trees: hasNeighbours
+          ? this.#model.buckets.map(() => new ReductionTree<number>(numShards))
+          : undefined,
         finalNodes: new Set(finalNodes.map((node) => `${node.level}/${node.index}`)),
         lossSums: new Map(),
         resolve,
@@ -146,12 +148,12 @@ export class ComputePool {
     const active = this.#active;
     if (!active) return;
     switch (message.type) {
-      case 'piece':
-        return this.#takePiece(active, message.piece);
+      case 'bucket':
+        return this.#takeBucket(active, message.bucket);
       case 'evaluated':
-        return this.#reportLeaves(active, message);
+        return this.#reportShards(active, message);
       case 'done':
-        if (message.lastPiece) this.#takePiece(active, message.lastPiece);
+        if (message.lastBucket) this.#takeBucket(active, message.lastBucket);
         active.computeMs = Math.max(active.computeMs, message.computeMs);
         active.numRunning--;
         if (active.numRunning > 0) return;
@@ -166,36 +168,36 @@ export class ComputePool {
     }
   }
 
-  #takePiece(active: ActiveJob, piece: GradientPiece): void {
-    if (active.trees) this.#combine(active, piece);
-    else active.reports.onPiece(piece);
+  #takeBucket(active: ActiveJob, bucket: GradientBucket): void {
+    if (active.trees) this.#combine(active, bucket);
+    else active.reports.onBucket(bucket);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
-  #combine(active: ActiveJob, sum: GradientPiece): void {
-    const lastPiece = this.#model.pieces.length - 1;
-    const length = this.#model.pieces[sum.piece]?.length ?? 0;
-    const added = active.trees?.[sum.piece]?.add(sum.node, sum.address);
-    if (!added) throw new Error('two threads computed the same leaves');
+  #combine(active: ActiveJob, sum: GradientBucket): void {
+    const lastBucket = this.#model.buckets.length - 1;
+    const length = this.#model.buckets[sum.bucket]?.length ?? 0;
+    const added = active.trees?.[sum.bucket]?.add(sum.node, sum.address);
+    if (!added) throw new Error('two threads computed the same shards');
     if (sum.lossSum !== undefined) active.lossSums.set(sum.address, sum.lossSum);
     const lossOf = (address: number): number => active.lossSums.get(address) as number;
     for (const { left, right } of added.merges) {
       this.#kernels.addInto(left, right, length);
-      if (sum.piece === lastPiece) active.lossSums.set(left, lossOf(left) + lossOf(right));
+      if (sum.bucket === lastBucket) active.lossSums.set(left, lossOf(left) + lossOf(right));
     }
     const { node, slot: address } = added;
     if (!active.finalNodes.has(`${node.level}/${node.index}`)) return;
-    const lossSum = sum.piece === lastPiece ? lossOf(address) : undefined;
-    active.reports.onPiece({ node, piece: sum.piece, address, lossSum });
+    const lossSum = sum.bucket === lastBucket ? lossOf(address) : undefined;
+    active.reports.onBucket({ node, bucket: sum.bucket, address, lossSum });
   }
 
-  #reportLeaves(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
-    const { firstLeaf, bounds, lossSums, outputs } = message;
+  #reportShards(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
+    const { firstShard, bounds, lossSums, outputs } = message;
     const width = outputs.length / (bounds[bounds.length - 1] as number);
     lossSums.forEach((lossSum, index) => {
       const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
-      active.reports.onLeaf({
-        leaf: firstLeaf + index,
+      active.reports.onShard({
+        shard: firstShard + index,
         lossSum,
         outputs: outputs.subarray(start * width, end * width),
       });
@@ -209,31 +211,31 @@ export class ComputePool {
   }
 }
 
-/** Cuts a range into parts of whole leaves that have at most so many rows, or one leaf. */
+/** Cuts a range into parts of whole shards that have at most so many rows, or one shard. */
 export function* partsOf(range: RowRange, maxRows: number): Generator<RowRange> {
   const { bounds } = range;
   for (let from = 0; from < bounds.length - 1;) {
     let to = from + 1;
     while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
-    yield leavesBetween(range, from, to);
+    yield shardsBetween(range, from, to);
     from = to;
   }
 }
 
-/** The leaves of thread `index`: a contiguous run, as even as whole leaves allow; undefined for none. */
+/** The shards of thread `index`: a contiguous run, as even as whole shards allow; undefined for none. */
 function shareOf(range: RowRange, index: number, numThreads: number): RowRange | undefined {
-  const numLeaves = range.bounds.length - 1;
-  const from = Math.floor((numLeaves * index) / numThreads);
-  const to = Math.floor((numLeaves * (index + 1)) / numThreads);
-  return from === to ? undefined : leavesBetween(range, from, to);
+  const numShards = range.bounds.length - 1;
+  const from = Math.floor((numShards * index) / numThreads);
+  const to = Math.floor((numShards * (index + 1)) / numThreads);
+  return from === to ? undefined : shardsBetween(range, from, to);
 }
 
-/** Leaves [from, to) of a range. */
-function leavesBetween(range: RowRange, from: number, to: number): RowRange {
+/** Shards [from, to) of a range. */
+function shardsBetween(range: RowRange, from: number, to: number): RowRange {
   const firstRow = range.bounds[from] as number;
   const bounds = range.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
   const indices = range.indices.slice(firstRow, range.bounds[to]);
-  return { numLeaves: range.numLeaves, firstLeaf: range.firstLeaf + from, bounds, indices };
+  return { numShards: range.numShards, firstShard: range.firstShard + from, bounds, indices };
 }
 
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {

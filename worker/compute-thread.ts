@@ -2,7 +2,7 @@
 // go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { GradientPiece, RowRange, TrainRange } from '../src/engine/engine.ts';
+import type { GradientBucket, RowRange, TrainRange } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
@@ -37,22 +37,22 @@ export interface ThreadJob {
   readonly step: number;
   /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
   readonly flatToPack: number | undefined;
-  /** Undefined where there are fewer leaves than threads: such a thread only helps to pack. */
+  /** Undefined where there are fewer shards than threads: such a thread only helps to pack. */
   readonly range: RowRange | undefined;
 }
 
 export type ThreadMessage =
   | { readonly type: 'started' }
-  | { readonly type: 'piece'; readonly piece: GradientPiece }
+  | { readonly type: 'bucket'; readonly bucket: GradientBucket }
   | {
       readonly type: 'evaluated';
-      readonly firstLeaf: number;
+      readonly firstShard: number;
       readonly bounds: Uint32Array;
       readonly lossSums: Float64Array;
       readonly outputs: Float32Array;
     }
-  /** The last piece comes with the end: waking the other thread costs as much as sending a small message. */
-  | { readonly type: 'done'; readonly computeMs: number; readonly lastPiece: GradientPiece | undefined }
+  /** The last bucket comes with the end: waking the other thread costs as much as sending a small message. */
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastBucket: GradientBucket | undefined }
   | { readonly type: 'failed'; readonly message: string };
 
 /** Threads pack in milliseconds; one that has not by now is gone. */
@@ -75,11 +75,11 @@ function runJob(job: ThreadJob): void {
   const startedMs = performance.now();
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
-    let lastPiece: GradientPiece | undefined;
+    let lastBucket: GradientBucket | undefined;
     if (job.range) meetFailpoint(job, job.range);
-    if (job.range && job.kind === 'train') lastPiece = train({ ...job.range, step: job.step });
+    if (job.range && job.kind === 'train') lastBucket = train({ ...job.range, step: job.step });
     if (job.range && job.kind === 'evaluate') evaluate(job.range);
-    post({ type: 'done', computeMs: performance.now() - startedMs, lastPiece });
+    post({ type: 'done', computeMs: performance.now() - startedMs, lastBucket });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
   }
@@ -91,20 +91,20 @@ function meetFailpoint({ kind, step }: ThreadJob, { indices }: RowRange): void {
   if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
 }
 
-/** Posts all pieces but the last, which it returns. */
-function train(range: TrainRange): GradientPiece | undefined {
-  let previous: GradientPiece | undefined;
-  engine.train(range, (piece) => {
-    if (previous) post({ type: 'piece', piece: previous });
-    previous = piece;
+/** Posts all buckets but the last, which it returns. */
+function train(range: TrainRange): GradientBucket | undefined {
+  let previous: GradientBucket | undefined;
+  engine.train(range, (bucket) => {
+    if (previous) post({ type: 'bucket', bucket: previous });
+    previous = bucket;
   });
   return previous;
 }
 
 function evaluate(range: RowRange): void {
   const { lossSums, outputs } = engine.evaluate(range);
-  const { firstLeaf, bounds } = range;
-  post({ type: 'evaluated', firstLeaf, bounds, lossSums, outputs }, [outputs.buffer as ArrayBuffer]);
+  const { firstShard, bounds } = range;
+  post({ type: 'evaluated', firstShard, bounds, lossSums, outputs }, [outputs.buffer as ArrayBuffer]);
 }
 
 /** Packs this thread's share of the panels, and waits until the others have packed theirs. */

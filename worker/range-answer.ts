@@ -1,12 +1,12 @@
-// What a worker sends back for one range: every sum or leaf as it comes, as long as the coordinator reads, then the end or
+// What a worker sends back for one range: every sum or shard as it comes, as long as the coordinator reads, then the end or
 // the failure. Each message repeats the names of the work that it answers.
-import type { GradientPiece } from '../src/engine/engine.ts';
+import type { GradientBucket } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protocol/message-types.ts';
-import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
+import type { EvaluatedShard, PoolReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
 import { spoil } from './spoil.ts';
 
@@ -27,7 +27,7 @@ export class RangeAnswer implements PoolReports {
   readonly facts: FailpointFacts;
   readonly #options: RangeAnswerOptions;
   /** Sums that wait where they lie, for a copy of each in a message could be more than there is memory for. */
-  readonly #unsent: GradientPiece[] = [];
+  readonly #unsent: GradientBucket[] = [];
   #sendMs = 0;
 
   constructor(options: RangeAnswerOptions) {
@@ -41,7 +41,7 @@ export class RangeAnswer implements PoolReports {
     };
   }
 
-  readonly onPiece = (sum: GradientPiece): void => {
+  readonly onBucket = (sum: GradientBucket): void => {
     this.#unsent.push(sum);
     this.sendSums();
   };
@@ -49,33 +49,43 @@ export class RangeAnswer implements PoolReports {
   /** Sends what the coordinator has room for; true once all is sent. What is not has to be before the next job begins. */
   sendSums(): boolean {
     while (this.#unsent.length > 0 && this.#options.isRead())
-      this.#sendSum(this.#unsent.shift() as GradientPiece);
+      this.#sendSum(this.#unsent.shift() as GradientBucket);
     return this.#unsent.length === 0;
   }
 
-  #sendSum(sum: GradientPiece): void {
+  #sendSum(sum: GradientBucket): void {
     const { work, replica } = this.#options;
-    const { piece, lossSum } = sum;
-    const facts = { ...this.facts, piece };
+    const { bucket, lossSum } = sum;
+    const facts = { ...this.facts, bucket };
     failpoint('worker.afterCompute', facts);
     const action = failpoint('worker.gradient', facts);
-    if (action !== undefined) spoil(replica.pieceBytes(sum).bytes, action);
+    if (action !== undefined) spoil(replica.bucketBytes(sum).bytes, action);
     const { run, round, attempt, weights } = work;
     const { level, index } = sum.node;
     const startedMs = performance.now();
-    const { bytes, fingerprint } = replica.pieceBytes(sum);
-    const key = { type: 'gradient', run, round, attempt, level, index, piece, weights, fingerprint } as const;
+    const { bytes, fingerprint } = replica.bucketBytes(sum);
+    const key = {
+      type: 'gradient',
+      run,
+      round,
+      attempt,
+      level,
+      index,
+      bucket,
+      weights,
+      fingerprint,
+    } as const;
     this.#send(lossSum === undefined ? key : { ...key, lossSum }, bytes);
     this.#sendMs += performance.now() - startedMs;
   }
 
-  readonly onLeaf = (evaluated: EvaluatedLeaf): void => {
+  readonly onShard = (evaluated: EvaluatedShard): void => {
     const { work, replica } = this.#options;
     const { run, round, attempt, weights } = work;
-    const { leaf, lossSum } = evaluated;
+    const { shard, lossSum } = evaluated;
     const startedMs = performance.now();
-    const { bytes, fingerprint } = replica.leafBytes(evaluated);
-    this.#send({ type: 'evaluation', run, round, attempt, leaf, lossSum, weights, fingerprint }, bytes);
+    const { bytes, fingerprint } = replica.shardBytes(evaluated);
+    this.#send({ type: 'evaluation', run, round, attempt, shard, lossSum, weights, fingerprint }, bytes);
     this.#sendMs += performance.now() - startedMs;
   };
 

@@ -1,9 +1,9 @@
 // What a worker holds of one run: the dataset, the weights of two versions, and the compute threads.
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
-// Version v lies in flat[v mod 2]: pieces of the next version arrive while the current one is in use.
+// Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset.ts';
-import type { GradientPiece, RowRange } from '../src/engine/engine.ts';
+import type { GradientBucket, RowRange } from '../src/engine/engine.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -26,7 +26,7 @@ import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireRange } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedLeaf, PoolReports } from './compute-pool.ts';
+import type { EvaluatedShard, PoolReports } from './compute-pool.ts';
 
 /** A range to compute with one version of the weights. */
 export interface ReplicaJob {
@@ -143,15 +143,15 @@ export class Replica {
     this.#isLoaded = true;
   }
 
-  /** Stores a piece of a version's weights. @throws ProtocolError if its bytes are not the ones named. */
+  /** Stores a bucket of a version's weights. @throws ProtocolError if its bytes are not the ones named. */
   storeWeights(message: WeightsMessage, bytes: Uint8Array): void {
     if (message.run !== this.#bounds.welcome.run)
       throw new ProtocolError('E_MESSAGE_FIELD', 'the weights are of another run', CLOSE.protocol);
-    const piece = this.#model.pieces[message.piece];
-    if (!piece || bytes.byteLength !== 4 * piece.length) {
+    const bucket = this.#model.buckets[message.bucket];
+    if (!bucket || bytes.byteLength !== 4 * bucket.length) {
       throw new ProtocolError(
         'E_MESSAGE_BODY',
-        `weights piece ${message.piece} has ${bytes.byteLength} bytes`,
+        `weights bucket ${message.bucket} has ${bytes.byteLength} bytes`,
       );
     }
     const flat = this.#flatOf(message.version);
@@ -159,18 +159,18 @@ export class Replica {
       flat.version = message.version;
       flat.fingerprints.length = 0;
     }
-    const address = flat.address + 4 * piece.offset;
+    const address = flat.address + 4 * bucket.offset;
     this.#memory.bytes(address, bytes.byteLength).set(bytes);
-    if (fingerprintOf(this.#kernels, address, piece.length) !== message.fingerprint) {
-      throw new ProtocolError('E_MESSAGE_BODY', `weights piece ${message.piece} arrived damaged`);
+    if (fingerprintOf(this.#kernels, address, bucket.length) !== message.fingerprint) {
+      throw new ProtocolError('E_MESSAGE_BODY', `weights bucket ${message.bucket} arrived damaged`);
     }
-    flat.fingerprints[message.piece] = message.fingerprint;
+    flat.fingerprints[message.bucket] = message.fingerprint;
   }
 
   /** True when the weights of the version are complete and are the ones named. */
   hasWeights(version: number, fingerprint: string): boolean {
     const flat = this.#flatOf(version);
-    const known = this.#model.pieces.map((_, piece) => flat.fingerprints[piece]);
+    const known = this.#model.buckets.map((_, bucket) => flat.fingerprints[bucket]);
     const isComplete = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);
     return flat.version === version && isComplete(known) && combineFingerprints(known) === fingerprint;
   }
@@ -198,15 +198,15 @@ export class Replica {
     return this.#pool.whenIdle();
   }
 
-  /** The bytes of a reported piece, and their fingerprint; a view, valid until the next job. */
-  pieceBytes({ piece, address }: GradientPiece): { bytes: Uint8Array; fingerprint: string } {
-    const length = this.#model.pieces[piece]?.length ?? 0;
+  /** The bytes of a reported bucket, and their fingerprint; a view, valid until the next job. */
+  bucketBytes({ bucket, address }: GradientBucket): { bytes: Uint8Array; fingerprint: string } {
+    const length = this.#model.buckets[bucket]?.length ?? 0;
     const bytes = this.#memory.bytes(address, 4 * length);
     return { bytes, fingerprint: fingerprintOf(this.#kernels, address, length) };
   }
 
-  /** The bytes of a leaf's outputs, and their fingerprint. */
-  leafBytes({ outputs }: EvaluatedLeaf): { bytes: Uint8Array; fingerprint: string } {
+  /** The bytes of a shard's outputs, and their fingerprint. */
+  shardBytes({ outputs }: EvaluatedShard): { bytes: Uint8Array; fingerprint: string } {
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
     return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
   }

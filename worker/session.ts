@@ -61,7 +61,7 @@ const CHUNKS_IN_FLIGHT = 4;
 const WELCOME_DEADLINE_MS = 30_000;
 /** Between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
-/** Ranges that wait, of a round of at most 1,024 leaves: each may come as a range of its own, and again as a copy. */
+/** Ranges that wait, of a round of at most 1,024 shards: each may come as a range of its own, and again as a copy. */
 const MAX_JOBS = 4096;
 /** Rows of them all: two of the largest batches. Those of earlier rounds do not count, for they are given up. */
 const MAX_QUEUED_ROWS = 2 ** 21;
@@ -192,8 +192,8 @@ class Session {
 
   #storeWeights(message: WeightsMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
-    const { version, piece } = message;
-    if (failpoint('worker.stale', { worker: this.#number, version, piece }) === 'skip') return;
+    const { version, bucket } = message;
+    if (failpoint('worker.stale', { worker: this.#number, version, bucket }) === 'skip') return;
     replica.storeWeights(message, body);
   }
 
@@ -309,7 +309,7 @@ class Session {
 
   async #compute({ message, indices }: Job): Promise<void> {
     const replica = this.#requireReplica(message.type);
-    const { type: kind, round, version, weights, numLeaves, firstLeaf } = message;
+    const { type: kind, round, version, weights, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
     const isRead = (): boolean => this.#isRead;
     const answer = new RangeAnswer({ work: message, replica, worker: this.#number, send, isRead });
@@ -318,7 +318,7 @@ class Session {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
-    const range = { numLeaves, firstLeaf, bounds: Uint32Array.from(message.bounds), indices };
+    const range = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
     const step = message.type === 'train' ? message.step : 0;
     try {
       failpoint('worker.beforeCompute', answer.facts);

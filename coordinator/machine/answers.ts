@@ -1,6 +1,6 @@
-// All answers of a round, side by side. Equal leaves give equal bytes, so two answers to one question that differ
+// All answers of a round, side by side. Equal shards give equal bytes, so two answers to one question that differ
 // prove a lie, or a broken machine; and two equal ones from different processes are what an audit asks for.
-import { leavesUnder } from '../../src/tree.ts';
+import { shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { COORDINATOR } from './events.ts';
 
@@ -18,7 +18,7 @@ interface Answer {
   readonly digest: string;
 }
 
-interface PieceRecord {
+interface BucketRecord {
   readonly answers: Answer[];
   /** Part of the round's sum. */
   isTaken: boolean;
@@ -27,8 +27,8 @@ interface PieceRecord {
 interface NodeRecord {
   readonly node: TreeNode;
   readonly isAudited: boolean;
-  readonly pieces: Map<number, PieceRecord>;
-  /** What the coordinator itself computed, by piece. */
+  readonly buckets: Map<number, BucketRecord>;
+  /** What the coordinator itself computed, by bucket. */
   truth: readonly string[] | undefined;
   isInDoubt: boolean;
 }
@@ -55,16 +55,16 @@ export class Answers {
   }
 
   /** Adds an answer; returns true if it contradicts another one, or the truth. */
-  add(node: TreeNode, piece: number, answer: Answer): boolean {
-    const { answers } = this.#piece(node, piece);
+  add(node: TreeNode, bucket: number, answer: Answer): boolean {
+    const { answers } = this.#bucket(node, bucket);
     answers.push(answer);
-    const right = this.#record(node).truth?.[piece] ?? answers[0]?.digest;
+    const right = this.#record(node).truth?.[bucket] ?? answers[0]?.digest;
     return answer.digest !== right;
   }
 
-  /** The piece has become part of the round's sum. */
-  take(node: TreeNode, piece: number): void {
-    this.#piece(node, piece).isTaken = true;
+  /** The bucket has become part of the round's sum. */
+  take(node: TreeNode, bucket: number): void {
+    this.#bucket(node, bucket).isTaken = true;
   }
 
   /** The node is to be judged; returns false if that is under way, or done. */
@@ -85,9 +85,9 @@ export class Answers {
 
   /** Processes that contradicted the truth about a node, each with a worker that it did so as. */
   liars(node: TreeNode): ReadonlyMap<string, number> {
-    const { pieces, truth } = this.#record(node);
-    const wrong = [...pieces].flatMap(([piece, { answers }]) =>
-      answers.filter(({ digest }) => truth !== undefined && digest !== truth[piece]),
+    const { buckets, truth } = this.#record(node);
+    const wrong = [...buckets].flatMap(([bucket, { answers }]) =>
+      answers.filter(({ digest }) => truth !== undefined && digest !== truth[bucket]),
     );
     return new Map(wrong.map(({ process, worker }) => [process, worker]));
   }
@@ -99,31 +99,32 @@ export class Answers {
 
   /** Nodes that are part of the round's sum. */
   taken(): TreeNode[] {
-    const isTaken = ({ pieces }: NodeRecord): boolean => [...pieces.values()].some((piece) => piece.isTaken);
+    const isTaken = ({ buckets }: NodeRecord): boolean =>
+      [...buckets.values()].some((bucket) => bucket.isTaken);
     return [...this.#nodes.values()].filter(isTaken).map(({ node }) => node);
   }
 
-  /** Audited nodes that nobody has confirmed yet, in the order of leaves. */
-  unwitnessed(numLeaves: number): Unwitnessed[] {
+  /** Audited nodes that nobody has confirmed yet, in the order of shards. */
+  unwitnessed(numShards: number): Unwitnessed[] {
     const waiting = [...this.#nodes.values()].filter((record) => !record.isInDoubt && isUnwitnessed(record));
-    const start = ({ node }: NodeRecord): number => leavesUnder(node, numLeaves).from;
+    const start = ({ node }: NodeRecord): number => shardsUnder(node, numShards).from;
     return waiting
       .sort((a, b) => start(a) - start(b))
-      .map(({ node, pieces }) => ({ node, processes: processesOf(pieces) }));
+      .map(({ node, buckets }) => ({ node, processes: processesOf(buckets) }));
   }
 
   /** Processes on whose word alone some sum is part of the round's. */
   believed(): ReadonlySet<string> {
     const unjudged = [...this.#nodes.values()].filter(({ truth }) => !truth);
-    return new Set(unjudged.flatMap(({ pieces }) => [...processesOf(pieces)]));
+    return new Set(unjudged.flatMap(({ buckets }) => [...processesOf(buckets)]));
   }
 
-  #piece(node: TreeNode, piece: number): PieceRecord {
-    const { pieces } = this.#record(node);
-    const known = pieces.get(piece);
+  #bucket(node: TreeNode, bucket: number): BucketRecord {
+    const { buckets } = this.#record(node);
+    const known = buckets.get(bucket);
     if (known) return known;
     const fresh = { answers: [], isTaken: false };
-    pieces.set(piece, fresh);
+    buckets.set(bucket, fresh);
     return fresh;
   }
 
@@ -132,25 +133,25 @@ export class Answers {
     const known = this.#nodes.get(name);
     if (known) return known;
     const isAudited = this.#policy.share > 0 && this.#policy.random() < this.#policy.share;
-    const fresh = { node, isAudited, pieces: new Map(), truth: undefined, isInDoubt: false };
+    const fresh = { node, isAudited, buckets: new Map(), truth: undefined, isInDoubt: false };
     this.#nodes.set(name, fresh);
     return fresh;
   }
 }
 
-function isUnwitnessed({ isAudited, truth, pieces }: NodeRecord): boolean {
+function isUnwitnessed({ isAudited, truth, buckets }: NodeRecord): boolean {
   if (!isAudited || truth) return false;
-  return [...pieces.values()].some(needsWitness);
+  return [...buckets.values()].some(needsWitness);
 }
 
 /** Taken on the word of one process, which is not the coordinator itself. */
-function needsWitness({ isTaken, answers }: PieceRecord): boolean {
+function needsWitness({ isTaken, answers }: BucketRecord): boolean {
   const [first, ...others] = answers;
   if (!isTaken || answers.some(({ process }) => process === COORDINATOR.process)) return false;
   return others.every(({ process }) => process === first?.process);
 }
 
-function processesOf(pieces: NodeRecord['pieces']): Set<string> {
-  const waiting = [...pieces.values()].filter(needsWitness);
+function processesOf(buckets: NodeRecord['buckets']): Set<string> {
+  const waiting = [...buckets.values()].filter(needsWitness);
   return new Set(waiting.flatMap(({ answers }) => answers.map(({ process }) => process)));
 }

@@ -12,7 +12,7 @@ export interface Attempt {
   /** Of that round. */
   readonly plan: RoundPlan;
   readonly worker: number;
-  /** Leaves [from, to). */
+  /** Shards [from, to). */
   readonly from: number;
   readonly to: number;
   readonly rows: number;
@@ -27,9 +27,9 @@ export interface Attempt {
   isToldOf: boolean;
 }
 
-/** Names a piece of a node within a round. */
-export function sumKey({ level, index }: TreeNode, piece: number): string {
-  return `${level}/${index}/${piece}`;
+/** Names a bucket of a node within a round. */
+export function sumKey({ level, index }: TreeNode, bucket: number): string {
+  return `${level}/${index}/${bucket}`;
 }
 
 /** Whether the attempt still owes a sum. */
@@ -37,19 +37,19 @@ export function isOpen(attempt: Attempt): boolean {
   return attempt.due.size > 0;
 }
 
-/** Rows of leaves [from, to). */
-export function rowsIn({ leafRows }: RoundPlan, from: number, to: number): number {
-  return leafRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
+/** Rows of shards [from, to). */
+export function rowsIn({ shardRows }: RoundPlan, from: number, to: number): number {
+  return shardRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
 }
 
-/** The sums that leaves [from, to) come back as, by `sumKey`. */
-export function sumsOf({ mode, numPieces, leafRows }: RoundPlan, from: number, to: number): Set<string> {
-  const numLeaves = leafRows.length;
-  const leaves = Array.from({ length: to - from }, (_, leaf) => ({ level: 0, index: from + leaf }));
+/** The sums that shards [from, to) come back as, by `sumKey`. */
+export function sumsOf({ mode, numBuckets, shardRows }: RoundPlan, from: number, to: number): Set<string> {
+  const numShards = shardRows.length;
+  const shards = Array.from({ length: to - from }, (_, shard) => ({ level: 0, index: from + shard }));
   const nodes =
-    mode === 'sum' ? maximalNodes(from, to, numLeaves) : leaves.map((leaf) => lift(leaf, numLeaves));
-  const pieces = Array.from({ length: numPieces }, (_, piece) => piece);
-  return new Set(nodes.flatMap((node) => pieces.map((piece) => sumKey(node, piece))));
+    mode === 'sum' ? maximalNodes(from, to, numShards) : shards.map((shard) => lift(shard, numShards));
+  const buckets = Array.from({ length: numBuckets }, (_, bucket) => bucket);
+  return new Set(nodes.flatMap((node) => buckets.map((bucket) => sumKey(node, bucket))));
 }
 
 /** See the head of this file. */
@@ -99,7 +99,7 @@ export class Attempts {
     return [...this.#unreported.values()].flat().filter(isOpen);
   }
 
-  /** The range is given up: its leaves are open again. */
+  /** The range is given up: its shards are open again. */
   remove(attempt: Attempt): void {
     this.#current.delete(attempt.id);
   }

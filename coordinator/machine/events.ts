@@ -4,11 +4,11 @@ import type { TreeNode } from '../../src/tree.ts';
 
 /** What a round is about. */
 export interface RoundPlan {
-  /** `sum` adds neighbours up to one result a piece; `collect` keeps every leaf by itself. */
+  /** `sum` adds neighbours up to one result a bucket; `collect` keeps every shard by itself. */
   readonly mode: 'sum' | 'collect';
-  readonly numPieces: number;
-  /** Rows of each leaf; its length is the number of leaves. */
-  readonly leafRows: readonly number[];
+  readonly numBuckets: number;
+  /** Rows of each shard; its length is the number of shards. */
+  readonly shardRows: readonly number[];
   /** Optimizer steps that are committed when it begins. */
   readonly step: number;
 }
@@ -16,7 +16,7 @@ export interface RoundPlan {
 /** The coordinator itself, as far as it computes: for what nobody else can, or says so. */
 export const COORDINATOR = { worker: 0, process: 'coordinator' } as const;
 
-/** Sums of one piece that there is memory for. */
+/** Sums of one bucket that there is memory for. */
 export interface SumRoom {
   /** In the coordinator, 1 or more, beside one that has just come. */
   readonly here: number;
@@ -33,7 +33,7 @@ export interface RangeName {
 /** Names a result: which sum it is, and which attempt it answers. */
 export interface SumName extends RangeName {
   readonly node: TreeNode;
-  readonly piece: number;
+  readonly bucket: number;
 }
 
 /** Something that happened in a round. */
@@ -77,19 +77,19 @@ export type RoundEvent =
       readonly type: 'judged';
       readonly round: number;
       readonly node: TreeNode;
-      /** By piece, of the kind that `judge` asked for. */
+      /** By bucket, of the kind that `judge` asked for. */
       readonly digests: readonly string[];
     }
-  /** The sum over all leaves of a piece just completed is not finite, though its parts were. */
+  /** The sum over all shards of a bucket just completed is not finite, though its parts were. */
   | { readonly type: 'sumNotFinite'; readonly round: number }
   | { readonly type: 'tick' };
 
-/** Why nobody can compute some leaves. */
+/** Why nobody can compute some shards. */
 export type GiveUpCause = 'failed' | 'outOfMemory' | 'lost' | 'dishonest';
 
 /** Something to do about a round. */
 export type RoundCommand =
-  /** A round begins, or begins again: then all sums and pieces of it so far are void. */
+  /** A round begins, or begins again: then all sums and buckets of it so far are void. */
   | { readonly type: 'begin'; readonly round: number; readonly again: string | undefined }
   | {
       readonly type: 'assign';
@@ -101,14 +101,14 @@ export type RoundCommand =
   /** Keep the value of the sum just received under this slot. */
   | { readonly type: 'store'; readonly slot: number }
   /** left += right, then forget right. */
-  | { readonly type: 'merge'; readonly piece: number; readonly left: number; readonly right: number }
+  | { readonly type: 'merge'; readonly bucket: number; readonly left: number; readonly right: number }
   | { readonly type: 'forget'; readonly slot: number }
-  /** The piece's sum over all leaves is in the slot. */
-  | { readonly type: 'pieceCompleted'; readonly piece: number; readonly slot: number }
+  /** The bucket's sum over all shards is in the slot. */
+  | { readonly type: 'bucketCompleted'; readonly bucket: number; readonly slot: number }
   | { readonly type: 'roundCompleted'; readonly round: number }
   /** Compute the node in this process, and say what its digests are. */
   | { readonly type: 'judge'; readonly round: number; readonly node: TreeNode; readonly digest: DigestKind }
-  /** The worker's sum is not what its leaves give, or it never sends any: its process is to be kept out. */
+  /** The worker's sum is not what its shards give, or it never sends any: its process is to be kept out. */
   | {
       readonly type: 'ban';
       readonly worker: number;
@@ -117,7 +117,7 @@ export type RoundCommand =
       /** The newest state that no sum is part of which rests on its word alone, in optimizer steps; undefined: all are so. */
       readonly trustedSteps: number | undefined;
     }
-  /** A sum that is not finite is what its leaves give. */
+  /** A sum that is not finite is what its shards give. */
   | { readonly type: 'diverged' }
   /** The worker broke the protocol of this round, or failed: it may come back, to begin afresh. */
   | { readonly type: 'evict'; readonly worker: number; readonly reason: string }
@@ -125,7 +125,7 @@ export type RoundCommand =
   | { readonly type: 'overdue'; readonly worker: number; readonly rows: number; readonly owedMs: number }
   /** It has been for so long that it must be stuck: it is to be sent away, and may come back. At every tick. */
   | { readonly type: 'stuck'; readonly worker: number; readonly rows: number; readonly owedMs: number }
-  /** No worker can compute these leaves. */
+  /** No worker can compute these shards. */
   | {
       readonly type: 'giveUp';
       readonly from: number;

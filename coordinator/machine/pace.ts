@@ -17,7 +17,7 @@ interface Measured {
 /** Speeds of workers. Times are monotonic milliseconds. */
 export class Pace {
   readonly #workers = new Map<number, Measured>();
-  /** Of those who have delivered, in rows a millisecond; undefined while nobody has. Kept until someone delivers or leaves. */
+  /** Of those who have delivered, in rows a millisecond; undefined while nobody has. Kept until someone delivers or shards. */
   #meanSpeed: number | undefined;
 
   #firstDeliveryMs = Infinity;

@@ -1,22 +1,22 @@
-// Who computes what next: leaves that nobody has, sums that want a second witness, copies of what is late, and now and
-// then a leaf for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
+// Who computes what next: shards that nobody has, sums that want a second witness, copies of what is late, and now and
+// then a shard for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
 //
 // Sums wait in memory for their neighbours, and memory is limited. So no range is given out whose sums, together with
 // all that is there or on its way, might not find room, in whatever order they come:
 // - in fewer and larger ranges of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
 // - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
 //   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
-// Only leaves that the coordinator tries itself, because nobody else can compute them, may take more.
-import { leavesUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
+// Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
+import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
 import type { ReductionTree, TreeNode } from '../../src/tree.ts';
 import type { Answers, Unwitnessed } from './answers.ts';
 import { sumKey } from './attempts.ts';
 import type { Attempt, Attempts } from './attempts.ts';
-import { divideLeaves } from './divide-leaves.ts';
-import type { Share } from './divide-leaves.ts';
+import { divideShards } from './divide-shards.ts';
+import type { Share } from './divide-shards.ts';
 import { COORDINATOR } from './events.ts';
 import type { RoundPlan, SumRoom } from './events.ts';
-import type { LeafFailures } from './leaf-failures.ts';
+import type { ShardFailures } from './shard-failures.ts';
 import type { Pace } from './pace.ts';
 
 /** A round, and who is there for it. */
@@ -24,7 +24,7 @@ export interface WorkSituation {
   readonly plan: RoundPlan;
   readonly trees: readonly ReductionTree<number>[];
   readonly answers: Answers;
-  readonly failures: LeafFailures;
+  readonly failures: ShardFailures;
   readonly attempts: Attempts;
   readonly pace: Pace;
   /** The process of each worker. */
@@ -42,13 +42,13 @@ export interface Work {
   readonly toJudge: readonly TreeNode[];
 }
 
-/** Leaves [from, to). */
-interface LeafRun {
+/** Shards [from, to). */
+interface ShardRun {
   readonly from: number;
   readonly to: number;
 }
 
-interface Range extends LeafRun {
+interface Range extends ShardRun {
   readonly worker: number;
 }
 
@@ -93,16 +93,16 @@ class Planner {
     this.#dependable = free.length > 0 ? free : workers;
     const busy = new Set(this.#open.map(({ worker }) => worker));
     this.idle = this.#dependable.filter((worker) => !busy.has(worker));
-    this.#missing = missingLeaves(situation.trees);
-    this.#unwitnessed = situation.answers.unwitnessed(situation.plan.leafRows.length);
+    this.#missing = missingShards(situation.trees);
+    this.#unwitnessed = situation.answers.unwitnessed(situation.plan.shardRows.length);
     this.#expected = this.#findExpected();
   }
 
   #findExpected(): readonly TreeNode[] | undefined {
     const { room, plan, trees } = this.#now;
-    const numLeaves = plan.leafRows.length;
-    if (plan.mode === 'collect' || room.here >= mostEverHeld(numLeaves)) return undefined;
-    const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const numShards = plan.shardRows.length;
+    if (plan.mode === 'collect' || room.here >= mostEverHeld(numShards)) return undefined;
+    const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
     const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
     return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
   }
@@ -111,13 +111,13 @@ class Planner {
   #admit(ranges: readonly Range[]): boolean {
     const { room, plan } = this.#now;
     if (plan.mode === 'collect') return true;
-    const numLeaves = plan.leafRows.length;
-    const asked = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const numShards = plan.shardRows.length;
+    const asked = ranges.map(({ from, to }) => maximalNodes(from, to, numShards));
     if (asked.some(({ length }) => length > Math.max(1, room.ofRange))) return false;
     if (!this.#expected) return true;
     const missing = new Set(this.#missing);
     const most = (sums: readonly TreeNode[]): number =>
-      mostHeld(numLeaves, (leaf) => !missing.has(leaf), sums);
+      mostHeld(numShards, (shard) => !missing.has(shard), sums);
     const expected = [...this.#expected, ...asked.flat()];
     if (most(expected) > Math.max(room.here, most(this.#expected))) return false;
     this.#expected = expected;
@@ -129,47 +129,47 @@ class Planner {
   }
 
   /**
-   * Missing leaves that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
+   * Missing shards that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
    * given. None where there is no room for their sums now. Newcomers prove themselves on copies, where others have: one
    * that hangs then holds up nobody.
    */
   divideOpen(): Range[] {
-    const leaves = this.#missing.filter((leaf) => !this.#open.some((attempt) => hasLeaf(attempt, leaf)));
+    const shards = this.#missing.filter((shard) => !this.#open.some((attempt) => hasShard(attempt, shard)));
     const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
     const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
     if (!this.#dependable.some(isProven)) newcomers.clear();
     const isKnown = (worker: number): boolean => !newcomers.has(worker);
     const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
-    const ranges = this.#divide(leaves, [...known, this.idle, this.#dependable]);
+    const ranges = this.#divide(shards, [...known, this.idle, this.#dependable]);
     if (ranges.length === 0) return [];
     return [
       ...ranges,
-      ...this.#tryNewcomers([...newcomers], ranges, leaves),
-      ...this.#tryLeftOut(ranges, leaves),
+      ...this.#tryNewcomers([...newcomers], ranges, shards),
+      ...this.#tryLeftOut(ranges, shards),
     ];
   }
 
-  /** A leaf for each, another one for everybody: a bad leaf would meet all. */
-  #tryNewcomers(newcomers: readonly number[], ranges: readonly Range[], leaves: readonly number[]): Range[] {
+  /** A shard for each, another one for everybody: a bad shard would meet all. */
+  #tryNewcomers(newcomers: readonly number[], ranges: readonly Range[], shards: readonly number[]): Range[] {
     const waiting = newcomers.filter((worker) => !ranges.some((range) => range.worker === worker));
-    return waiting.slice(0, leaves.length).flatMap((worker, index): Range[] => {
-      const leaf = leaves[leaves.length - 1 - index] as number;
-      const copy = [{ worker, from: leaf, to: leaf + 1 }];
-      return !this.#hasFailed(leaf, worker) && this.#admit(copy) ? copy : [];
+    return waiting.slice(0, shards.length).flatMap((worker, index): Range[] => {
+      const shard = shards[shards.length - 1 - index] as number;
+      const copy = [{ worker, from: shard, to: shard + 1 }];
+      return !this.#hasFailed(shard, worker) && this.#admit(copy) ? copy : [];
     });
   }
 
-  /** A copy of the last leaf for the idle worker that has got nothing for longest: one, or a bad leaf would meet all. */
-  #tryLeftOut(ranges: readonly Range[], leaves: readonly number[]): Range[] {
+  /** A copy of the last shard for the idle worker that has got nothing for longest: one, or a bad shard would meet all. */
+  #tryLeftOut(ranges: readonly Range[], shards: readonly number[]): Range[] {
     const { nowMs, pace } = this.#now;
-    const leaf = leaves[leaves.length - 1] as number;
+    const shard = shards[shards.length - 1] as number;
     const isLeftOut = (worker: number): boolean =>
       pace.isProven(worker) &&
       !ranges.some((range) => range.worker === worker) &&
       nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
-      !this.#hasFailed(leaf, worker);
+      !this.#hasFailed(shard, worker);
     const [worker] = this.idle.filter(isLeftOut).sort((a, b) => pace.beganMs(a, 0) - pace.beganMs(b, 0));
-    const copy = worker === undefined ? [] : [{ worker, from: leaf, to: leaf + 1 }];
+    const copy = worker === undefined ? [] : [{ worker, from: shard, to: shard + 1 }];
     return this.#admit(copy) ? copy : [];
   }
 
@@ -184,7 +184,7 @@ class Planner {
       if (asked.some((worker) => !this.#isLate(worker))) continue;
       const able = this.#dependable.filter((worker) => this.#canWitness(worker, sum, asked.length > 0));
       const worker = leastOf(able, loads);
-      const { from, to } = leavesUnder(sum.node, plan.leafRows.length);
+      const { from, to } = shardsUnder(sum.node, plan.shardRows.length);
       if (worker !== undefined) {
         if (!this.#admit([{ worker, from, to }])) continue;
         loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
@@ -198,7 +198,7 @@ class Planner {
   /** Newcomers, and whoever would take the place of one that hangs, must have delivered: else one after the other may hang. */
   #canWitness(worker: number, { node, processes }: Unwitnessed, isReplacement: boolean): boolean {
     const { beganMs, pace, plan, workers } = this.#now;
-    const { from } = leavesUnder(node, plan.leafRows.length);
+    const { from } = shardsUnder(node, plan.shardRows.length);
     const mayHang = pace.isNewcomer(worker, beganMs) || (isReplacement && !pace.isProven(worker));
     return !mayHang && !processes.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
   }
@@ -206,29 +206,29 @@ class Planner {
   /** Workers of other processes that are to deliver the sum. */
   #askedFor({ node, processes }: Unwitnessed): number[] {
     const { plan, workers } = this.#now;
-    const pieces = Array.from({ length: plan.numPieces }, (_, piece) => sumKey(node, piece));
+    const buckets = Array.from({ length: plan.numBuckets }, (_, bucket) => sumKey(node, bucket));
     const isAsked = ({ worker, due }: Attempt): boolean =>
-      !processes.has(workers.get(worker) as string) && pieces.some((key) => due.has(key));
+      !processes.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
     return this.#open.filter(isAsked).map(({ worker }) => worker);
   }
 
   /**
-   * More copies of each leaf that everyone who has it is late with: who is late may be stuck for good. One among workers
+   * More copies of each shard that everyone who has it is late with: who is late may be stuck for good. One among workers
    * that have delivered before. Others may be stuck like those who are late: among them the copies double each time.
    */
   copyLate(given: readonly Range[]): Range[] {
     if (this.idle.length === 0) return [];
-    const copiesOf = (leaf: number): Attempt[] => this.#open.filter((attempt) => hasLeaf(attempt, leaf));
-    const isLate = (leaf: number): boolean => {
-      const copies = copiesOf(leaf);
+    const copiesOf = (shard: number): Attempt[] => this.#open.filter((attempt) => hasShard(attempt, shard));
+    const isLate = (shard: number): boolean => {
+      const copies = copiesOf(shard);
       const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
-      return isWithAll && !given.some((range) => hasLeaf(range, leaf));
+      return isWithAll && !given.some((range) => hasShard(range, shard));
     };
     const late = this.#missing.filter(isLate);
     const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
     if (proven.length > 0) return this.#divide(late, [proven]);
     const ranges: Range[] = [];
-    const numCopies = Math.max(0, ...late.map((leaf) => copiesOf(leaf).length));
+    const numCopies = Math.max(0, ...late.map((shard) => copiesOf(shard).length));
     for (let copy = 0, idle = this.idle; copy < numCopies && idle.length > 0; copy++) {
       const more = this.#divide(late, [idle]);
       ranges.push(...more);
@@ -241,50 +241,50 @@ class Planner {
     return isLate({ ...this.#now, open: this.#open }, worker);
   }
 
-  #hasFailed(leaf: number, worker: number): boolean {
-    return this.#now.failures.hasFailed(leaf, this.#now.workers.get(worker) as string);
+  #hasFailed(shard: number, worker: number): boolean {
+    return this.#now.failures.hasFailed(shard, this.#now.workers.get(worker) as string);
   }
 
   /**
-   * All of the leaves, in blocks as small as there is room for; or what there is room for of them. `groups` are the workers
+   * All of the shards, in blocks as small as there is room for; or what there is room for of them. `groups` are the workers
    * to choose from, the best ones first.
    */
-  #divide(leaves: readonly number[], groups: readonly (readonly number[])[]): Range[] {
-    const numLeaves = this.#now.plan.leafRows.length;
-    const runs = contiguousRuns(leaves);
-    for (let block = 1; block < 2 * numLeaves; block *= 2) {
+  #divide(shards: readonly number[], groups: readonly (readonly number[])[]): Range[] {
+    const numShards = this.#now.plan.shardRows.length;
+    const runs = contiguousRuns(shards);
+    for (let block = 1; block < 2 * numShards; block *= 2) {
       const ranges = runs.flatMap((run) => this.#divideRun(run, block, groups));
       if (this.#admit(ranges)) return ranges;
     }
     const [first = [], ...others] = groups;
-    const subtrees = runs.flatMap(({ from, to }) => maximalNodes(from, to, numLeaves));
+    const subtrees = runs.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
     const given: Range[] = [];
     for (const subtree of subtrees.sort((a, b) => a.level - b.level)) {
       const free = first.filter((worker) => !given.some((range) => range.worker === worker));
       if (free.length === 0 && given.length > 0) break;
-      const ranges = this.#divideRun(leavesUnder(subtree, numLeaves), 2 * numLeaves, [free, ...others]);
+      const ranges = this.#divideRun(shardsUnder(subtree, numShards), 2 * numShards, [free, ...others]);
       if (this.#admit(ranges)) given.push(...ranges);
     }
     return given;
   }
 
   /**
-   * Leaves in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of the
+   * Shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of the
    * next; where all have, they try again.
    */
-  #divideRun({ from, to }: LeafRun, block: number, groups: readonly (readonly number[])[]): Range[] {
+  #divideRun({ from, to }: ShardRun, block: number, groups: readonly (readonly number[])[]): Range[] {
     const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
     const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
     const workers = choices.find(({ length }) => length > 0) ?? [];
     const [first, end] = [Math.floor(from / block), Math.ceil(to / block)];
-    return divideLeaves(first, end, this.#bestOf(workers, end - first)).map((range) => ({
+    return divideShards(first, end, this.#bestOf(workers, end - first)).map((range) => ({
       worker: range.worker,
       from: Math.max(from, range.from * block),
       to: Math.min(to, range.to * block),
     }));
   }
 
-  /** At most `count` of them, who can have a leaf each: those who have delivered come first, then the fastest. */
+  /** At most `count` of them, who can have a shard each: those who have delivered come first, then the fastest. */
   #bestOf(workers: readonly number[], count: number): Share[] {
     const { pace } = this.#now;
     const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
@@ -318,15 +318,15 @@ export function isLate(
   return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
 }
 
-function hasLeaf({ from, to }: Attempt | Range, leaf: number): boolean {
-  return from <= leaf && leaf < to;
+function hasShard({ from, to }: Attempt | Range, shard: number): boolean {
+  return from <= shard && shard < to;
 }
 
-/** Leaves of which some piece is not covered yet. */
-export function missingLeaves(trees: readonly ReductionTree<number>[]): number[] {
+/** Shards of which some bucket is not covered yet. */
+export function missingShards(trees: readonly ReductionTree<number>[]): number[] {
   const missing = new Set<number>();
   for (const tree of trees) {
-    for (const { from, to } of tree.missing()) for (let leaf = from; leaf < to; leaf++) missing.add(leaf);
+    for (const { from, to } of tree.missing()) for (let shard = from; shard < to; shard++) missing.add(shard);
   }
   return [...missing].sort((a, b) => a - b);
 }
@@ -337,7 +337,7 @@ function leastOf(workers: readonly number[], loads: ReadonlyMap<number, number>)
   return idle.find((worker) => loads.get(worker) === least);
 }
 
-/** Adds a range to its worker's; leaves in a row can travel as one range only where each is answered by itself. */
+/** Adds a range to its worker's; shards in a row can travel as one range only where each is answered by itself. */
 function extend(ranges: Map<number, Range[]>, range: Range, canJoin: boolean): void {
   const own = ranges.get(range.worker) ?? [];
   const last = own[own.length - 1];
@@ -346,12 +346,12 @@ function extend(ranges: Map<number, Range[]>, range: Range, canJoin: boolean): v
   ranges.set(range.worker, own);
 }
 
-function contiguousRuns(leaves: readonly number[]): LeafRun[] {
+function contiguousRuns(shards: readonly number[]): ShardRun[] {
   const runs: { from: number; to: number }[] = [];
-  for (const leaf of leaves) {
+  for (const shard of shards) {
     const last = runs[runs.length - 1];
-    if (last?.to === leaf) last.to = leaf + 1;
-    else runs.push({ from: leaf, to: leaf + 1 });
+    if (last?.to === shard) last.to = shard + 1;
+    else runs.push({ from: shard, to: shard + 1 });
   }
   return runs;
 }

@@ -2,13 +2,13 @@
 // is touched here; the time comes with each event, and values are named by slots that the driver keeps.
 //
 // A round is one distributed sum: the gradient of a batch, or the evaluation of a slice of a split. Its
-// leaves are handed out as contiguous ranges ("attempts"). Each attempt answers with sums of maximal tree
-// nodes, piece by piece. Because equal leaves give equal bits, it does not matter which attempt a sum came
-// from: a lost worker's leaves go out again, a late range goes to an idle worker too, and the first answer
+// shards are handed out as contiguous ranges ("attempts"). Each attempt answers with sums of maximal tree
+// nodes, bucket by bucket. Because equal shards give equal bits, it does not matter which attempt a sum came
+// from: a lost worker's shards go out again, a late range goes to an idle worker too, and the first answer
 // is taken. For the same reason an answer that differs from another is a lie: the coordinator then computes
 // the node itself, whoever was wrong is banned, and the round begins again without it. It also computes itself what
 // workers say that nobody can, before it believes them.
-import { ReductionTree, isLifted, leavesUnder, lift } from '../../src/tree.ts';
+import { ReductionTree, isLifted, shardsUnder, lift } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { Answers } from './answers.ts';
 import type { AuditPolicy } from './answers.ts';
@@ -24,11 +24,11 @@ import type {
   SumName,
   SumRoom,
 } from './events.ts';
-import { LeafFailures } from './leaf-failures.ts';
-import type { Hopeless } from './leaf-failures.ts';
+import { ShardFailures } from './shard-failures.ts';
+import type { Hopeless } from './shard-failures.ts';
 import { findOverdue } from './overdue.ts';
 import { Pace } from './pace.ts';
-import { isLate, missingLeaves, planWork } from './plan-work.ts';
+import { isLate, missingShards, planWork } from './plan-work.ts';
 import { TrackRecords } from './track-records.ts';
 
 interface Round {
@@ -36,8 +36,8 @@ interface Round {
   readonly plan: RoundPlan;
   readonly trees: readonly ReductionTree<number>[];
   readonly answers: Answers;
-  /** Of the leaves, however often the round has begun. */
-  readonly failures: LeafFailures;
+  /** Of the shards, however often the round has begun. */
+  readonly failures: ShardFailures;
   readonly numBegun: number;
   readonly beganMs: number;
   /** Why the run ends if the coordinator, which is trying, cannot compute this either. */
@@ -84,7 +84,7 @@ export class RoundMachine {
     const attempt = this.#owed(worker, sum);
     if (!this.#round || !attempt || !this.#isWanted(attempt)) return undefined;
     const node = nodeOf(attempt, sum);
-    const isKnown = attempt.asked.has(sumKey(node, sum.piece));
+    const isKnown = attempt.asked.has(sumKey(node, sum.bucket));
     return isKnown && this.#round.answers.isAudited(node) ? 'strong' : 'fast';
   }
 
@@ -124,13 +124,13 @@ export class RoundMachine {
     if (!before && this.#round) this.#records.follow(this.#round, plan);
     const number = ++this.#numRounds;
     this.#attempts.begin(number);
-    const numLeaves = plan.leafRows.length;
+    const numShards = plan.shardRows.length;
     this.#round = {
       number,
       plan,
-      trees: Array.from({ length: plan.numPieces }, () => new ReductionTree<number>(numLeaves)),
+      trees: Array.from({ length: plan.numBuckets }, () => new ReductionTree<number>(numShards)),
       answers: new Answers(this.#policy),
-      failures: before?.failures ?? new LeafFailures(),
+      failures: before?.failures ?? new ShardFailures(),
       numBegun: (before?.numBegun ?? 0) + 1,
       beganMs: nowMs,
       lastHope: undefined,
@@ -140,7 +140,7 @@ export class RoundMachine {
     const begin = { type: 'begin', round: number, again } as const;
     if (this.#round.numBegun <= MAX_BEGINNINGS) return [begin, ...this.#giveWork(nowMs)];
     const message = `the round began ${MAX_BEGINNINGS} times: ${again}`;
-    return [begin, ...this.#tryHere({ from: 0, to: numLeaves, cause: 'dishonest', message }, nowMs)];
+    return [begin, ...this.#tryHere({ from: 0, to: numShards, cause: 'dishonest', message }, nowMs)];
   }
 
   #owed(worker: number, { round, attempt }: RangeName): Attempt | undefined {
@@ -177,20 +177,20 @@ export class RoundMachine {
     const round = this.#round;
     const attempt = this.#owed(worker, sum);
     if (!round || !attempt || !this.#isWanted(attempt)) return [];
-    const { piece } = sum;
+    const { bucket } = sum;
     const node = nodeOf(attempt, sum);
     const wasOpen = isOpen(attempt);
-    const refusal = bookSum(attempt, node, piece);
+    const refusal = bookSum(attempt, node, bucket);
     if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
     const isLast = wasOpen && !isOpen(attempt);
     const process = this.#processOf(worker);
     if (isLast) this.#deliver(attempt, process, nowMs);
-    const isContested = round.answers.add(node, piece, { worker, process, digest });
+    const isContested = round.answers.add(node, bucket, { worker, process, digest });
     if (isContested && round.answers.liars(node).size > 0) return this.#punish(node, nowMs);
-    const commands = this.#store(round, node, piece);
+    const commands = this.#store(round, node, bucket);
     if (!isFinite && round.plan.mode === 'sum') round.isSpoilt = true;
     if (isContested || !isFinite) commands.push(...this.#doubt(node));
-    else commands.push(...this.#completePiece(round, piece, commands));
+    else commands.push(...this.#completeBucket(round, bucket, commands));
     commands.push(...this.#completeRound());
     return isLast ? [...commands, ...this.#giveWork(nowMs)] : commands;
   }
@@ -206,30 +206,30 @@ export class RoundMachine {
     if (worker === COORDINATOR.worker && !isTrying && this.#round) this.#round.lastHope = undefined;
   }
 
-  /** Adds a sum to the tree of its piece, unless its leaves are there already. */
-  #store(round: Round, node: TreeNode, piece: number): RoundCommand[] {
+  /** Adds a sum to the tree of its bucket, unless its shards are there already. */
+  #store(round: Round, node: TreeNode, bucket: number): RoundCommand[] {
     const slot = this.#nextSlot++;
-    const added = (round.trees[piece] as ReductionTree<number>).add(node, slot);
+    const added = (round.trees[bucket] as ReductionTree<number>).add(node, slot);
     if (!added) return [];
-    round.answers.take(node, piece);
+    round.answers.take(node, bucket);
     const forgotten = added.dropped.map((dropped) => ({ type: 'forget' as const, slot: dropped }));
     const isSum = round.plan.mode === 'sum';
-    const merges = added.merges.map((merge) => ({ type: 'merge' as const, piece, ...merge }));
+    const merges = added.merges.map((merge) => ({ type: 'merge' as const, bucket, ...merge }));
     return [{ type: 'store', slot }, ...forgotten, ...(isSum ? merges : [])];
   }
 
-  /** The piece goes to the optimizer as soon as it is whole; what an audit finds later makes the round begin again. */
-  #completePiece(round: Round, piece: number, stored: readonly RoundCommand[]): RoundCommand[] {
-    const { root } = round.trees[piece] as ReductionTree<number>;
+  /** The bucket goes to the optimizer as soon as it is whole; what an audit finds later makes the round begin again. */
+  #completeBucket(round: Round, bucket: number, stored: readonly RoundCommand[]): RoundCommand[] {
+    const { root } = round.trees[bucket] as ReductionTree<number>;
     if (stored.length === 0 || round.isSpoilt || round.plan.mode !== 'sum' || root === undefined) return [];
-    return [{ type: 'pieceCompleted', piece, slot: root }];
+    return [{ type: 'bucketCompleted', bucket, slot: root }];
   }
 
   #completeRound(): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver || round.isSpoilt || round.answers.isInDoubt) return [];
     if (!round.trees.every((tree) => tree.isComplete)) return [];
-    if (round.answers.unwitnessed(round.plan.leafRows.length).length > 0) return [];
+    if (round.answers.unwitnessed(round.plan.shardRows.length).length > 0) return [];
     round.isOver = true;
     return [{ type: 'roundCompleted', round: round.number }];
   }
@@ -239,7 +239,7 @@ export class RoundMachine {
     const attempt = this.#owed(worker, sum);
     if (!attempt) return [];
     const wasOpen = isOpen(attempt);
-    const refusal = bookSum(attempt, nodeOf(attempt, sum), sum.piece);
+    const refusal = bookSum(attempt, nodeOf(attempt, sum), sum.bucket);
     if (refusal !== undefined) return [{ type: 'evict', worker, reason: refusal }];
     if (!wasOpen || isOpen(attempt)) return [];
     this.#pace.deliver(worker, attempt.rows, attempt.givenMs, nowMs);
@@ -300,20 +300,20 @@ export class RoundMachine {
     return [{ type: 'ban', worker, process, reason, trustedSteps: undefined }];
   }
 
-  /** Before a run ends for leaves that nobody can compute, the coordinator tries each that has not come from anyone. */
+  /** Before a run ends for shards that nobody can compute, the coordinator tries each that has not come from anyone. */
   #tryHere(hopeless: Hopeless, nowMs: number): RoundCommand[] {
     const round = this.#round;
     if (!round || round.isOver) return [];
-    const isMeant = (leaf: number): boolean => hopeless.from <= leaf && leaf < hopeless.to;
-    const leaves = round.lastHope ? [] : missingLeaves(round.trees).filter(isMeant);
-    if (leaves.length === 0) return this.#giveWork(nowMs);
+    const isMeant = (shard: number): boolean => hopeless.from <= shard && shard < hopeless.to;
+    const shards = round.lastHope ? [] : missingShards(round.trees).filter(isMeant);
+    if (shards.length === 0) return this.#giveWork(nowMs);
     round.lastHope = hopeless;
     const { worker } = COORDINATOR;
-    const own = leaves.map((leaf) => this.#assign({ worker, from: leaf, to: leaf + 1 }, nowMs));
+    const own = shards.map((shard) => this.#assign({ worker, from: shard, to: shard + 1 }, nowMs));
     return [...own, ...this.#giveWork(nowMs)];
   }
 
-  /** `own`: why the coordinator cannot compute these leaves, if it has tried. */
+  /** `own`: why the coordinator cannot compute these shards, if it has tried. */
   #giveUp(hopeless: Hopeless | undefined, own?: string): RoundCommand[] {
     if (!this.#round || this.#round.isOver || !hopeless) return [];
     this.#round.isOver = true;
@@ -357,8 +357,8 @@ export class RoundMachine {
   /** Sends away who was wrong about a node, and begins the round again: other sums of theirs are part of it. */
   #punish(node: TreeNode, nowMs: number): RoundCommand[] {
     const round = this.#round as Round;
-    const { from, to } = leavesUnder(node, round.plan.leafRows.length);
-    const what = round.plan.mode === 'sum' ? 'gradient of shards' : 'evaluation of leaves';
+    const { from, to } = shardsUnder(node, round.plan.shardRows.length);
+    const what = round.plan.mode === 'sum' ? 'gradient of shards' : 'evaluation of shards';
     const reason = `its ${what} ${from} to ${to - 1} is not what they give`;
     const liars = round.answers.liars(node);
     // Not only in the session in which it lied: the process may have come back since.
@@ -389,17 +389,17 @@ export class RoundMachine {
   }
 }
 
-/** The node that a sum is about: of an evaluation workers name leaves. */
+/** The node that a sum is about: of an evaluation workers name shards. */
 function nodeOf({ plan }: Attempt, { node }: SumName): TreeNode {
-  return plan.mode === 'collect' ? lift(node, plan.leafRows.length) : node;
+  return plan.mode === 'collect' ? lift(node, plan.shardRows.length) : node;
 }
 
 /** Notes that a sum has come; returns why its sender is to be evicted for it. */
-function bookSum(attempt: Attempt, node: TreeNode, piece: number): string | undefined {
-  const { numPieces, leafRows } = attempt.plan;
-  const key = sumKey(node, piece);
+function bookSum(attempt: Attempt, node: TreeNode, bucket: number): string | undefined {
+  const { numBuckets, shardRows } = attempt.plan;
+  const key = sumKey(node, bucket);
   if (!attempt.asked.has(key)) {
-    const isReal = piece < numPieces && isLifted(node, leafRows.length);
+    const isReal = bucket < numBuckets && isLifted(node, shardRows.length);
     return isReal ? 'sent a sum it was not asked for' : 'sent a sum that does not exist';
   }
   if (attempt.due.delete(key)) return undefined;

@@ -43,9 +43,9 @@ for (let epoch = 0; epoch < numEpochs; epoch++) {
   for (let start = 0; start < order.length; start += batchSize) {
     const batch = order.subarray(start, start + batchSize);
     engine.setWeights(optimizer.parameters);
-    // Each piece of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
-    lossSum += engine.train(batch, optimizer.numSteps, ({ piece, address }) =>
-      optimizer.applyPiece(piece, { sum: address, divisor: batch.length }),
+    // Each bucket of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
+    lossSum += engine.train(batch, optimizer.numSteps, ({ bucket, address }) =>
+      optimizer.applyBucket(bucket, { sum: address, divisor: batch.length }),
     );
     optimizer.commit();
   }

@@ -16,13 +16,13 @@ STEPS = 20
 
 def record(tensors, name, layer, x):
     """x, y, dY, dX (unless x is made of ids) and every parameter with its gradient, under `name`."""
-    leaf = x.clone().requires_grad_() if x.is_floating_point() else x
-    y = layer(leaf)
+    shard = x.clone().requires_grad_() if x.is_floating_point() else x
+    y = layer(shard)
     d_y = torch.randn_like(y)
     y.backward(d_y)
     tensors.update({f"{name}.x": x, f"{name}.y": y, f"{name}.dY": d_y})
-    if leaf.grad is not None:
-        tensors[f"{name}.dX"] = leaf.grad
+    if shard.grad is not None:
+        tensors[f"{name}.dX"] = shard.grad
     for key, parameter in layer.named_parameters():
         tensors.update({f"{name}.weights.{key}": parameter, f"{name}.gradients.{key}": parameter.grad})
 

@@ -2,7 +2,7 @@
 // Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
 import { z } from 'zod';
 import { NUMERICS } from '../kernels/numerics.ts';
-import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_LEAVES } from '../limits.ts';
+import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultShards } from '../model/shards.ts';
@@ -279,7 +279,7 @@ const configFields = z
     shards: z
       .int()
       .min(1)
-      .max(MAX_LEAVES)
+      .max(MAX_SHARDS)
       .optional()
       .describe(
         'Fixed slices of a batch: part of the identity of the result, like the seed; ' +

@@ -1,4 +1,4 @@
-// Which samples a step sees: the order of an epoch and its batches, which src/model/shards.ts cuts into shards; and the leaves
+// Which samples a step sees: the order of an epoch and its batches, which src/model/shards.ts cuts into shards; and the shards
 // of an evaluation. All are functions of config, seed and counts alone; who computes plays no part.
 import { shuffledIndices } from '../random.ts';
 
@@ -17,8 +17,8 @@ export function numBatches(numRows: number, batchSize: number): number {
   return Math.ceil(numRows / batchSize);
 }
 
-/** Bounds of the leaves of an evaluation: `leafRows` rows each, the last leaf what is left. */
-export function leafBounds(numRows: number, leafRows: number): Uint32Array {
-  const numLeaves = Math.ceil(numRows / leafRows);
-  return Uint32Array.from({ length: numLeaves + 1 }, (_, leaf) => Math.min(leaf * leafRows, numRows));
+/** Bounds of the shards of an evaluation: `shardRows` rows each, the last shard what is left. */
+export function evaluationBounds(numRows: number, shardRows: number): Uint32Array {
+  const numShards = Math.ceil(numRows / shardRows);
+  return Uint32Array.from({ length: numShards + 1 }, (_, shard) => Math.min(shard * shardRows, numRows));
 }

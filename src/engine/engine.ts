@@ -2,27 +2,27 @@
 // gradients along the tree. Knows no network, no optimizer and no epoch.
 import { weightWidth } from '../data/dataset.ts';
 import { sizeOf } from '../layers/layer.ts';
-import type { LayerRunner, Pass } from '../layers/layer.ts';
+import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Loss } from '../losses/loss.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
-import type { Model, Piece } from '../model/model.ts';
-import { ReductionTree, leavesUnder, maximalNodes, treeSum } from '../tree.ts';
+import type { Model, Bucket } from '../model/model.ts';
+import { ReductionTree, shardsUnder, maximalNodes, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence } from './evaluation.ts';
 import type { EnginePlan } from './plan.ts';
 import { gatherFeatures, gatherTargets, gatherWeights } from './samples.ts';
 import type { Samples } from './samples.ts';
-import { ThreadSite } from './site.ts';
+import { ThreadWorkspace } from './workspace.ts';
 import type { PackedWeights } from './weights.ts';
 
-/** Rows to work through: leaves [firstLeaf, firstLeaf + bounds.length - 1) of a tree of `numLeaves`. */
+/** Rows to work through: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
 export interface RowRange {
-  readonly numLeaves: number;
-  readonly firstLeaf: number;
-  /** Leaf i of the range holds the rows [bounds[i], bounds[i + 1]) of `indices`; bounds[0] is 0. */
+  readonly numShards: number;
+  readonly firstShard: number;
+  /** Shard i of the range holds the rows [bounds[i], bounds[i + 1]) of `indices`; bounds[0] is 0. */
   readonly bounds: Uint32Array;
   /** Dataset rows, in batch order. */
   readonly indices: Uint32Array;
@@ -34,20 +34,20 @@ export interface TrainRange extends RowRange {
   readonly step: number;
 }
 
-/** One piece of a finished partial sum. */
-export interface GradientPiece {
+/** One bucket of a finished partial sum. */
+export interface GradientBucket {
   readonly node: TreeNode;
-  /** Index into the model's pieces. */
-  readonly piece: number;
+  /** Index into the model's buckets. */
+  readonly bucket: number;
   /** Address of the f32 sum of gradients over the node's samples; valid until the next call. */
   readonly address: number;
-  /** The node's sum of losses, with its last piece. */
+  /** The node's sum of losses, with its last bucket. */
   readonly lossSum: number | undefined;
 }
 
 /** What `evaluate` gives for a range. */
 export interface RangeEvaluation {
-  /** f64 sum of losses of each leaf. */
+  /** f64 sum of losses of each shard. */
   readonly lossSums: Float64Array;
   /** f32 [rows, evaluationWidth]: what the model predicts, or how its sequences are met; a copy. */
   readonly outputs: Float32Array;
@@ -65,21 +65,21 @@ export interface EngineParts {
   readonly samples: Samples;
 }
 
-/** A subtree of leaves that goes through the layers at once. */
-interface TreePass {
+/** A subtree of shards that goes through the layers at once. */
+interface TreeMicrobatch {
   readonly node: TreeNode;
   readonly indices: Uint32Array;
-  /** Leaf i of the pass holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
+  /** Shard i of the microbatch holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
   /** Address of its sums of gradients. */
   readonly gradient: number;
   readonly merges: readonly Merge<number>[];
-  /** The sum that this pass completes, if it is one to report. */
+  /** The sum that this microbatch completes, if it is one to report. */
   readonly finished: { readonly node: TreeNode; readonly address: number } | undefined;
 }
 
 /** What differs between passes. */
-type PassOptions = Pick<Pass, 'bounds' | 'gradient' | 'isTraining' | 'step'> & {
+type MicrobatchOptions = Pick<Microbatch, 'bounds' | 'gradient' | 'isTraining' | 'step'> & {
   readonly indices: Uint32Array;
 };
 
@@ -89,7 +89,7 @@ export class Engine {
   readonly #loss: Loss;
   /** Beside a smoothed loss of sequences. */
   readonly #logLoss: Loss | undefined;
-  readonly #site: ThreadSite;
+  readonly #workspace: ThreadWorkspace;
   readonly #runner: LayerRunner;
   readonly #buffers: Buffers;
   #gradients: number[] = [];
@@ -101,30 +101,33 @@ export class Engine {
     this.#parts = parts;
     this.#loss = createLoss(parts.loss);
     this.#logLoss = unsmoothedLoss(parts.loss);
-    this.#site = ThreadSite.allocate(kernels, memory, weights, plan);
-    this.#buffers = allocateBuffers(parts, this.#site);
-    this.#runner = model.stack.createRunner(this.#site);
+    this.#workspace = ThreadWorkspace.allocate(kernels, memory, weights, plan);
+    this.#buffers = allocateBuffers(parts, this.#workspace);
+    this.#runner = model.stack.createRunner(this.#workspace);
   }
 
   /**
-   * Sums gradients and losses over a range, and reports each piece of each maximal tree node as soon as
+   * Sums gradients and losses over a range, and reports each bucket of each maximal tree node as soon as
    * the backward pass has completed it: last layers first.
    */
-  train(range: TrainRange, report: (piece: GradientPiece) => void): void {
+  train(range: TrainRange, report: (bucket: GradientBucket) => void): void {
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
-    for (const treePass of this.#passes(range)) {
-      const pieces = new PieceWatch(this.#parts.model.pieces, (piece) =>
-        this.#finishPiece(treePass, piece, report),
+    for (const treeMicrobatch of this.#microbatches(range)) {
+      const buckets = new BucketWatch(this.#parts.model.buckets, (bucket) =>
+        this.#finishBucket(treeMicrobatch, bucket, report),
       );
-      const { indices, bounds, gradient } = treePass;
-      const pass = this.#startPass({ indices, bounds, gradient, isTraining: true, step: range.step }, pieces);
-      const outputs = this.#runner.forward(pass, this.#buffers.features);
-      this.#lossBackward(treePass, outputs);
-      this.#runner.backward(pass, this.#buffers.lossGradient);
-      pieces.complete(0);
-      // A right side is spent once added to its left, so a later pass may overwrite it.
-      for (const { right } of treePass.merges) this.#freeGradients.push(right);
+      const { indices, bounds, gradient } = treeMicrobatch;
+      const microbatch = this.#startMicrobatch(
+        { indices, bounds, gradient, isTraining: true, step: range.step },
+        buckets,
+      );
+      const outputs = this.#runner.forward(microbatch, this.#buffers.features);
+      this.#lossBackward(treeMicrobatch, outputs);
+      this.#runner.backward(microbatch, this.#buffers.lossGradient);
+      buckets.complete(0);
+      // A right side is spent once added to its left, so a later microbatch may overwrite it.
+      for (const { right } of treeMicrobatch.merges) this.#freeGradients.push(right);
     }
   }
 
@@ -138,8 +141,8 @@ export class Engine {
     for (let start = 0; start < numRows; start += plan.maxRows) {
       const indices = range.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
       const bounds = Uint32Array.of(0, indices.length);
-      const pass = this.#startPass({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
-      const address = this.#runner.forward(pass, this.#buffers.features);
+      const microbatch = this.#startMicrobatch({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
+      const address = this.#runner.forward(microbatch, this.#buffers.features);
       this.#runLoss(this.#loss, address, indices.length);
       rowLosses.set(memory.f64(this.#buffers.rowLosses, indices.length), start);
       const shown = outputs.subarray(start * width, (start + indices.length) * width);
@@ -147,8 +150,8 @@ export class Engine {
       else shown.set(memory.f32(address, shown.length));
     }
     const lossSums = new Float64Array(range.bounds.length - 1);
-    for (let leaf = 0; leaf < lossSums.length; leaf++) {
-      lossSums[leaf] = sumInOrder(rowLosses.subarray(range.bounds[leaf], range.bounds[leaf + 1]));
+    for (let shard = 0; shard < lossSums.length; shard++) {
+      lossSums[shard] = sumInOrder(rowLosses.subarray(range.bounds[shard], range.bounds[shard + 1]));
     }
     return { lossSums, outputs };
   }
@@ -164,29 +167,35 @@ export class Engine {
       const rows = indices.subarray(start, start + plan.maxRows);
       const bounds = Uint32Array.of(0, rows.length);
       this.#gatherInputs(rows, samples);
-      const pass = this.#describePass({ indices: rows, bounds, gradient: 0, isTraining: false, step: 0 });
-      const address = this.#runner.forward(pass, this.#buffers.features);
+      const microbatch = this.#describeMicrobatch({
+        indices: rows,
+        bounds,
+        gradient: 0,
+        isTraining: false,
+        step: 0,
+      });
+      const address = this.#runner.forward(microbatch, this.#buffers.features);
       outputs.set(memory.f32(address, rows.length * model.outputWidth), start * model.outputWidth);
     }
     return outputs;
   }
 
-  /** Cuts a range into passes, and works out which additions each pass makes possible. */
-  *#passes(range: RowRange): Generator<TreePass> {
-    const { maxLeaves } = this.#parts.plan;
-    const endLeaf = range.firstLeaf + range.bounds.length - 1;
-    const tree = new ReductionTree<number>(range.numLeaves);
-    for (const maximal of maximalNodes(range.firstLeaf, endLeaf, range.numLeaves)) {
-      const { from, to } = leavesUnder(maximal, range.numLeaves);
-      for (let leaf = from; leaf < to; leaf += maxLeaves) {
-        const end = Math.min(leaf + maxLeaves, to);
-        const [node] = maximalNodes(leaf, end, range.numLeaves);
-        if (!node) throw new Error(`no tree node covers leaves ${leaf} to ${end}`);
+  /** Cuts a range into passes, and works out which additions each microbatch makes possible. */
+  *#microbatches(range: RowRange): Generator<TreeMicrobatch> {
+    const { maxShards } = this.#parts.plan;
+    const endShard = range.firstShard + range.bounds.length - 1;
+    const tree = new ReductionTree<number>(range.numShards);
+    for (const maximal of maximalNodes(range.firstShard, endShard, range.numShards)) {
+      const { from, to } = shardsUnder(maximal, range.numShards);
+      for (let shard = from; shard < to; shard += maxShards) {
+        const end = Math.min(shard + maxShards, to);
+        const [node] = maximalNodes(shard, end, range.numShards);
+        if (!node) throw new Error(`no tree node covers shards ${shard} to ${end}`);
         const gradient = this.#takeGradient();
         const added = tree.add(node, gradient);
-        if (!added) throw new Error(`leaves ${leaf} to ${end} were computed twice`);
-        const firstRow = range.bounds[leaf - range.firstLeaf] as number;
-        const bounds = range.bounds.subarray(leaf - range.firstLeaf, end - range.firstLeaf + 1);
+        if (!added) throw new Error(`shards ${shard} to ${end} were computed twice`);
+        const firstRow = range.bounds[shard - range.firstShard] as number;
+        const bounds = range.bounds.subarray(shard - range.firstShard, end - range.firstShard + 1);
         yield {
           node,
           indices: range.indices.subarray(firstRow, bounds[bounds.length - 1]),
@@ -208,15 +217,15 @@ export class Engine {
     return fresh;
   }
 
-  /** Gathers the samples of a pass, and tells the layers about it. */
-  #startPass(options: PassOptions, pieces?: PieceWatch): Pass {
+  /** Gathers the samples of a microbatch, and tells the layers about it. */
+  #startMicrobatch(options: MicrobatchOptions, buckets?: BucketWatch): Microbatch {
     const { kernels, samples } = this.#parts;
     const { sampleIndices, targets, weights } = this.#buffers;
     const rows = options.indices.length;
     this.#gatherInputs(options.indices, samples);
     gatherTargets(kernels, samples, sampleIndices, rows, targets);
     if (weights !== 0) gatherWeights(kernels, samples, sampleIndices, rows, weights);
-    return this.#describePass(options, pieces);
+    return this.#describeMicrobatch(options, buckets);
   }
 
   #gatherInputs(indices: Uint32Array, samples: Samples): void {
@@ -226,15 +235,15 @@ export class Engine {
     gatherFeatures(kernels, samples, sampleIndices, indices.length, features);
   }
 
-  #describePass({ indices, ...rest }: PassOptions, pieces?: PieceWatch): Pass {
-    this.#site.bounds.fill(rest.bounds);
+  #describeMicrobatch({ indices, ...rest }: MicrobatchOptions, buckets?: BucketWatch): Microbatch {
+    this.#workspace.bounds.fill(rest.bounds);
     return {
       ...rest,
       rows: indices.length,
       seed: this.#parts.seed,
       sampleIndices: this.#buffers.sampleIndices,
-      complete: (offset) => pieces?.complete(offset),
-      pieceStart: (end) => pieces?.pieceStart(end) ?? 0,
+      complete: (offset) => buckets?.complete(offset),
+      bucketStart: (end) => buckets?.bucketStart(end) ?? 0,
     };
   }
 
@@ -261,15 +270,15 @@ export class Engine {
     }
   }
 
-  #lossBackward({ bounds, gradient, indices, merges }: TreePass, outputs: number): void {
+  #lossBackward({ bounds, gradient, indices, merges }: TreeMicrobatch, outputs: number): void {
     const { memory } = this.#parts;
     this.#runLoss(this.#loss, outputs, indices.length);
     const rowLosses = memory.f64(this.#buffers.rowLosses, indices.length);
-    const leafSums: number[] = [];
-    for (let leaf = 0; leaf + 1 < bounds.length; leaf++) {
-      leafSums.push(sumInOrder(rowLosses.subarray(bounds[leaf], bounds[leaf + 1])));
+    const shardSums: number[] = [];
+    for (let shard = 0; shard + 1 < bounds.length; shard++) {
+      shardSums.push(sumInOrder(rowLosses.subarray(bounds[shard], bounds[shard + 1])));
     }
-    this.#lossSums.set(gradient, treeSum(leafSums));
+    this.#lossSums.set(gradient, treeSum(shardSums));
     for (const { left, right } of merges) {
       this.#lossSums.set(left, this.#lossSum(left) + this.#lossSum(right));
     }
@@ -279,38 +288,38 @@ export class Engine {
     return this.#lossSums.get(gradient) as number;
   }
 
-  /** Adds the piece to its left neighbours where this pass makes that possible, and reports it if it is final. */
-  #finishPiece(pass: TreePass, index: number, report: (piece: GradientPiece) => void): void {
+  /** Adds the bucket to its left neighbours where this microbatch makes that possible, and reports it if it is final. */
+  #finishBucket(microbatch: TreeMicrobatch, index: number, report: (bucket: GradientBucket) => void): void {
     const { kernels, model } = this.#parts;
-    const { length, offset } = model.pieces[index] as Piece;
+    const { length, offset } = model.buckets[index] as Bucket;
     const at = 4 * offset;
-    for (const { left, right } of pass.merges) kernels.addInto(left + at, right + at, length);
-    if (!pass.finished) return;
-    const { node, address } = pass.finished;
-    const lossSum = index === model.pieces.length - 1 ? this.#lossSum(address) : undefined;
-    report({ node, piece: index, address: address + at, lossSum });
+    for (const { left, right } of microbatch.merges) kernels.addInto(left + at, right + at, length);
+    if (!microbatch.finished) return;
+    const { node, address } = microbatch.finished;
+    const lossSum = index === model.buckets.length - 1 ? this.#lossSum(address) : undefined;
+    report({ node, bucket: index, address: address + at, lossSum });
   }
 }
 
-/** Tells which pieces a backward pass has completed: it goes from the end of the flat vector to its start. */
-class PieceWatch {
-  readonly #pieces: readonly Piece[];
-  readonly #onPiece: (index: number) => void;
+/** Tells which buckets a backward pass has completed: it goes from the end of the flat vector to its start. */
+class BucketWatch {
+  readonly #buckets: readonly Bucket[];
+  readonly #onBucket: (index: number) => void;
   #next = 0;
 
-  constructor(pieces: readonly Piece[], onPiece: (index: number) => void) {
-    this.#pieces = pieces;
-    this.#onPiece = onPiece;
+  constructor(buckets: readonly Bucket[], onBucket: (index: number) => void) {
+    this.#buckets = buckets;
+    this.#onBucket = onBucket;
   }
 
   /** The gradient is final from `offset` on. */
   complete(offset: number): void {
-    for (; (this.#pieces[this.#next]?.offset ?? -1) >= offset; this.#next++) this.#onPiece(this.#next);
+    for (; (this.#buckets[this.#next]?.offset ?? -1) >= offset; this.#next++) this.#onBucket(this.#next);
   }
 
-  /** See `Pass`. */
-  pieceStart(end: number): number {
-    return this.#pieces.find((piece) => piece.offset < end)?.offset ?? 0;
+  /** See `Microbatch`. */
+  bucketStart(end: number): number {
+    return this.#buckets.find((bucket) => bucket.offset < end)?.offset ?? 0;
   }
 }
 
@@ -325,15 +334,15 @@ interface Buffers {
   readonly rowLosses: number;
 }
 
-function allocateBuffers({ memory, model, plan, samples }: EngineParts, site: ThreadSite): Buffers {
+function allocateBuffers({ memory, model, plan, samples }: EngineParts, workspace: ThreadWorkspace): Buffers {
   const { maxRows } = plan;
   const { layout } = samples;
   return {
     sampleIndices: memory.allocate(4 * maxRows, 'sample indices'),
-    features: site.activations(maxRows * sizeOf(model.inputShape)),
+    features: workspace.activations(maxRows * sizeOf(model.inputShape)),
     targets: memory.allocate(4 * maxRows * layout.targetWidth, 'targets'),
     weights: layout.hasWeights ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights') : 0,
-    lossGradient: site.otherError(0),
+    lossGradient: workspace.otherError(0),
     rowLosses: memory.allocate(8 * maxRows, 'losses'),
   };
 }
@@ -342,7 +351,7 @@ function sameNode(a: TreeNode, b: TreeNode): boolean {
   return a.level === b.level && a.index === b.index;
 }
 
-/** Rows of one leaf add up one after the other: the order within a shard is part of the contract. */
+/** Rows of one shard add up one after the other: the order within a shard is part of the contract. */
 function sumInOrder(values: Float64Array): number {
   let sum = 0;
   for (const value of values) sum += value;

@@ -37,9 +37,9 @@ export class ByteFingerprinter {
   }
 }
 
-/** One fingerprint for a whole vector, from those of its pieces in order (FNV-1a over them). */
-export function combineFingerprints(pieces: readonly string[]): string {
+/** One fingerprint for a whole vector, from those of its buckets in order (FNV-1a over them). */
+export function combineFingerprints(buckets: readonly string[]): string {
   let hash = 0xcbf29ce484222325n;
-  for (const piece of pieces) hash = BigInt.asUintN(64, (hash ^ BigInt(`0x${piece}`)) * 0x100000001b3n);
+  for (const bucket of buckets) hash = BigInt.asUintN(64, (hash ^ BigInt(`0x${bucket}`)) * 0x100000001b3n);
   return hash.toString(16).padStart(16, '0');
 }

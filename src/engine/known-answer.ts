@@ -124,10 +124,10 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
   const results: Uint8Array[] = [];
-  const lossSum = engine.train(indices, 0, ({ piece, address }) => {
-    const { length } = model.pieces[piece] ?? { length: 0 };
+  const lossSum = engine.train(indices, 0, ({ bucket, address }) => {
+    const { length } = model.buckets[bucket] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
-    adam.applyPiece(piece, { sum: address, divisor: NUM_ROWS });
+    adam.applyBucket(bucket, { sum: address, divisor: NUM_ROWS });
   });
   adam.commit();
   const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);

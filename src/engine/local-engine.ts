@@ -1,6 +1,6 @@
 // One engine in this process: what trains without any network, and what checks the distributed one.
 import type { PackedDataset } from '../data/dataset.ts';
-import { leafBounds } from '../data/batches.ts';
+import { evaluationBounds } from '../data/batches.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
@@ -10,7 +10,7 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientPiece, RangeEvaluation, RowRange, TrainRange } from './engine.ts';
+import type { GradientBucket, RangeEvaluation, RowRange, TrainRange } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
@@ -66,18 +66,18 @@ export class LocalEngine {
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
-  train(indices: Uint32Array, step: number, report: (piece: GradientPiece) => void): number {
+  train(indices: Uint32Array, step: number, report: (bucket: GradientBucket) => void): number {
     let lossSum = Number.NaN;
     const range = wholeRange(indices, cutBatch(indices.length, this.#sharding));
-    this.#engine.train({ ...range, step }, (piece) => {
-      lossSum = piece.lossSum ?? lossSum;
-      report(piece);
+    this.#engine.train({ ...range, step }, (bucket) => {
+      lossSum = bucket.lossSum ?? lossSum;
+      report(bucket);
     });
     return lossSum;
   }
 
   /** Sums gradients over a part of a batch: see `Engine`. */
-  trainRange(range: TrainRange, report: (piece: GradientPiece) => void): void {
+  trainRange(range: TrainRange, report: (bucket: GradientBucket) => void): void {
     this.#engine.train(range, report);
   }
 
@@ -86,14 +86,17 @@ export class LocalEngine {
     return this.#engine.evaluate(range);
   }
 
-  /** Loss sum and outputs of the rows; `leafRows` rows make one leaf of the loss tree. */
-  evaluate(indices: Uint32Array, leafRows: number): { lossSum: number; outputs: RangeEvaluation['outputs'] } {
-    const range = wholeRange(indices, leafBounds(indices.length, leafRows));
+  /** Loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
+  evaluate(
+    indices: Uint32Array,
+    shardRows: number,
+  ): { lossSum: number; outputs: RangeEvaluation['outputs'] } {
+    const range = wholeRange(indices, evaluationBounds(indices.length, shardRows));
     const { lossSums, outputs } = this.#engine.evaluate(range);
     return { lossSum: treeSum(lossSums), outputs };
   }
 }
 
 function wholeRange(indices: Uint32Array, bounds: Uint32Array): RowRange {
-  return { numLeaves: bounds.length - 1, firstLeaf: 0, bounds, indices };
+  return { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
 }

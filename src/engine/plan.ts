@@ -6,19 +6,19 @@
 import { sizeOf } from '../layers/layer.ts';
 import type { Model } from '../model/model.ts';
 import { mostRows } from '../model/shards.ts';
-import { CountingSite } from './site.ts';
-import type { PassLimits, SiteLengths } from './site.ts';
+import { CountingWorkspace } from './workspace.ts';
+import type { MicrobatchLimits, WorkspaceLengths } from './workspace.ts';
 
 /** Activations of one pass are kept to about this size; larger ranges run in several passes. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
 /** Rows that are predicted in one pass, where their activations are small. */
 const MAX_PREDICTED_ROWS = 1024;
 
-/** Rows and leaves of one pass, and the memory that follows from them. */
-export interface EnginePlan extends PassLimits {
-  /** Leaves of the largest subtree computed in one pass: a power of two. */
-  readonly maxLeaves: number;
-  readonly lengths: SiteLengths;
+/** Rows and shards of one pass, and the memory that follows from them. */
+export interface EnginePlan extends MicrobatchLimits {
+  /** Shards of the largest subtree computed in one pass: a power of two. */
+  readonly maxShards: number;
+  readonly lengths: WorkspaceLengths;
   readonly bytes: {
     readonly weights: number;
     readonly packedWeights: number;
@@ -29,28 +29,28 @@ export interface EnginePlan extends PassLimits {
   };
 }
 
-/** Plans passes for batches of at most `batchSize` rows in at most `shards` leaves. */
+/** Plans passes for batches of at most `batchSize` rows in at most `shards` shards. */
 export function planEngine(model: Model, batchSize: number, shards: number): EnginePlan {
   const sharding = { batchSize, shards, model: model.spec };
-  const sizes: PassLimits[] = [];
-  for (let leaves = 1; leaves < 2 * shards; leaves *= 2) {
-    sizes.push({ maxRows: mostRows(leaves, sharding), maxLeaves: leaves });
+  const sizes: MicrobatchLimits[] = [];
+  for (let maxShards = 1; maxShards < 2 * shards; maxShards *= 2) {
+    sizes.push({ maxRows: mostRows(maxShards, sharding), maxShards });
   }
   return planLargest(model, sizes);
 }
 
 /** Plans passes that only predict: their rows are of no batch. */
 export function planPredictions(model: Model): EnginePlan {
-  const sizes: PassLimits[] = [];
-  for (let maxRows = 1; maxRows <= MAX_PREDICTED_ROWS; maxRows *= 2) sizes.push({ maxRows, maxLeaves: 1 });
+  const sizes: MicrobatchLimits[] = [];
+  for (let maxRows = 1; maxRows <= MAX_PREDICTED_ROWS; maxRows *= 2) sizes.push({ maxRows, maxShards: 1 });
   return planLargest(model, sizes);
 }
 
 /** The largest of these ascending sizes whose activations are within the budget; the first one in any case. */
-function planLargest(model: Model, [smallest, ...larger]: readonly PassLimits[]): EnginePlan {
-  let plan = planPasses(model, smallest as PassLimits);
+function planLargest(model: Model, [smallest, ...larger]: readonly MicrobatchLimits[]): EnginePlan {
+  let plan = planMicrobatches(model, smallest as MicrobatchLimits);
   for (const limits of larger) {
-    const next = planPasses(model, limits);
+    const next = planMicrobatches(model, limits);
     if (next.bytes.activations > ACTIVATION_BUDGET_BYTES) break;
     plan = next;
   }
@@ -58,14 +58,14 @@ function planLargest(model: Model, [smallest, ...larger]: readonly PassLimits[])
 }
 
 /** The plan for passes of a given size. */
-export function planPasses(model: Model, limits: PassLimits): EnginePlan {
+export function planMicrobatches(model: Model, limits: MicrobatchLimits): EnginePlan {
   const { maxRows } = limits;
-  const site = new CountingSite(limits);
+  const workspace = new CountingWorkspace(limits);
   // The features come in as the first activation, and the loss's gradient as the first error.
-  site.activations(maxRows * sizeOf(model.inputShape));
-  site.reserveError(maxRows * model.outputWidth);
-  model.stack.createRunner(site);
-  const { lengths } = site;
+  workspace.activations(maxRows * sizeOf(model.inputShape));
+  workspace.reserveError(maxRows * model.outputWidth);
+  model.stack.createRunner(workspace);
+  const { lengths } = workspace;
   return {
     ...limits,
     lengths,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ACTIVATIONS, activationNumber, needsActivationInput } from './activation.ts';
 import type { Activation } from './activation.ts';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerRunner, Pass, Shape, Site } from './layer.ts';
+import type { Layer, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
 
 export const activationSchema = z.strictObject({
   kind: z.literal('activation'),
@@ -40,38 +40,38 @@ export class ActivationLayer implements Layer {
     // Nothing is learned here.
   }
 
-  createRunner(site: Site): LayerRunner {
+  createRunner(workspace: Workspace): LayerRunner {
     return this.spec.function === 'softmax'
-      ? new SoftmaxRunner(this.inputShape, site)
-      : new ElementwiseRunner(this.spec.function, sizeOf(this.inputShape), site);
+      ? new SoftmaxRunner(this.inputShape, workspace)
+      : new ElementwiseRunner(this.spec.function, sizeOf(this.inputShape), workspace);
   }
 }
 
 class ElementwiseRunner implements LayerRunner {
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #number: number;
   readonly #needsInput: boolean;
   readonly #size: number;
   readonly #y: number;
   #x = 0;
 
-  constructor(activation: Activation, size: number, site: Site) {
-    this.#site = site;
+  constructor(activation: Activation, size: number, workspace: Workspace) {
+    this.#workspace = workspace;
     this.#number = activationNumber(activation);
     this.#needsInput = needsActivationInput(activation);
     this.#size = size;
-    this.#y = site.activations(site.maxRows * size);
+    this.#y = workspace.activations(workspace.maxRows * size);
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     this.#x = x;
-    this.#site.kernels.activationForward(this.#number, x, this.#y, pass.rows * this.#size);
+    this.#workspace.kernels.activationForward(this.#number, x, this.#y, microbatch.rows * this.#size);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    const { kernels } = this.#site;
-    const length = pass.rows * this.#size;
+  backward(microbatch: Microbatch, dY: number): number {
+    const { kernels } = this.#workspace;
+    const length = microbatch.rows * this.#size;
     if (this.#needsInput) kernels.activationBackwardFromInput(this.#number, dY, this.#x, length);
     else kernels.activationBackward(this.#number, dY, this.#y, length);
     return dY;
@@ -79,25 +79,30 @@ class ElementwiseRunner implements LayerRunner {
 }
 
 class SoftmaxRunner implements LayerRunner {
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #columns: number;
   readonly #rowsPerSample: number;
   readonly #y: number;
 
-  constructor(shape: Shape, site: Site) {
-    this.#site = site;
+  constructor(shape: Shape, workspace: Workspace) {
+    this.#workspace = workspace;
     this.#columns = shape.at(-1) as number;
     this.#rowsPerSample = sizeOf(shape) / this.#columns;
-    this.#y = site.activations(site.maxRows * sizeOf(shape));
+    this.#y = workspace.activations(workspace.maxRows * sizeOf(shape));
   }
 
-  forward(pass: Pass, x: number): number {
-    this.#site.kernels.softmaxForward(x, pass.rows * this.#rowsPerSample, this.#columns, this.#y);
+  forward(microbatch: Microbatch, x: number): number {
+    this.#workspace.kernels.softmaxForward(x, microbatch.rows * this.#rowsPerSample, this.#columns, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    this.#site.kernels.softmaxBackward(dY, this.#y, pass.rows * this.#rowsPerSample, this.#columns);
+  backward(microbatch: Microbatch, dY: number): number {
+    this.#workspace.kernels.softmaxBackward(
+      dY,
+      this.#y,
+      microbatch.rows * this.#rowsPerSample,
+      this.#columns,
+    );
     return dY;
   }
 }

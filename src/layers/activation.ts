@@ -1,5 +1,5 @@
 // The elementwise functions that layers end with, by their numbers in the kernels.
-import type { Site } from './layer.ts';
+import type { Workspace } from './layer.ts';
 
 /** In the order of the numbers in assembly/activation.ts; `linear` is the identity. */
 export const ACTIVATIONS = [
@@ -36,33 +36,33 @@ export class BiasActivation {
   readonly outputs: number;
   /** The kernels' number of what is applied together with the bias: f, or nothing where z is kept. */
   readonly withBias: number;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #number: number;
 
-  constructor(site: Site, activation: Activation, length: number) {
+  constructor(workspace: Workspace, activation: Activation, length: number) {
     const keepsInput = needsActivationInput(activation);
-    this.#site = site;
+    this.#workspace = workspace;
     this.#number = activationNumber(activation);
     this.withBias = keepsInput ? activationNumber('linear') : this.#number;
-    this.sums = site.activations(length);
-    this.outputs = keepsInput ? site.activations(length) : this.sums;
+    this.sums = workspace.activations(length);
+    this.outputs = keepsInput ? workspace.activations(length) : this.sums;
   }
 
   /** y[rows, columns] = f(z + bias[columns]). */
   forward(bias: number, rows: number, columns: number): void {
-    this.#site.kernels.biasActivationForward(this.withBias, this.sums, bias, rows, columns);
+    this.#workspace.kernels.biasActivationForward(this.withBias, this.sums, bias, rows, columns);
     this.finish(rows * columns);
   }
 
   /** y[length] = f(z), for a layer that has added the bias itself and applied `withBias`. */
   finish(length: number): void {
     if (this.outputs === this.sums) return;
-    this.#site.kernels.activationForward(this.#number, this.sums, this.outputs, length);
+    this.#workspace.kernels.activationForward(this.#number, this.sums, this.outputs, length);
   }
 
   /** dY[length] *= f'(z), in place; `dY` belongs to the values from `start` on. */
   backward(dY: number, length: number, start = 0): void {
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const saved = this.sums + 4 * start;
     if (this.outputs === this.sums) kernels.activationBackward(this.#number, dY, saved, length);
     else kernels.activationBackwardFromInput(this.#number, dY, saved, length);

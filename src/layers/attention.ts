@@ -15,9 +15,9 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
@@ -113,8 +113,8 @@ export class AttentionLayer implements Layer {
     this.outProjection.pack({ ...job, packed: job.packed.slice(numBlocks) });
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new AttentionRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new AttentionRunner(this, workspace);
   }
 }
 
@@ -128,22 +128,25 @@ interface Kept {
 
 class AttentionRunner implements LayerRunner {
   readonly #layer: AttentionLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #in: LinearRunner;
   readonly #out: LinearRunner;
   readonly #kept: Kept;
   readonly #scratch: { dQkv: number; dScores: number; left: number; right: number; tile: number };
   #x = 0;
 
-  constructor(layer: AttentionLayer, site: Site) {
+  constructor(layer: AttentionLayer, workspace: Workspace) {
     const { positions, units, headSize, spec, inProjection, outProjection } = layer;
-    const rows = site.maxRows * positions;
+    const rows = workspace.maxRows * positions;
     const square = positions * positions;
     this.#layer = layer;
-    this.#site = site;
-    const [inScratch, outScratch] = [inProjection.scratchLengths(site), outProjection.scratchLengths(site)];
+    this.#workspace = workspace;
+    const [inScratch, outScratch] = [
+      inProjection.scratchLengths(workspace),
+      outProjection.scratchLengths(workspace),
+    ];
     // The two maps take turns, so they share their scratch.
-    const [dQkv = 0, dScores = 0, left = 0, right = 0, tile = 0, ...shared] = site.scratch(
+    const [dQkv = 0, dScores = 0, left = 0, right = 0, tile = 0, ...shared] = workspace.scratch(
       3 * rows * units,
       square,
       packedLeftLength(positions, Math.max(positions, headSize)),
@@ -153,49 +156,49 @@ class AttentionRunner implements LayerRunner {
     );
     this.#scratch = { dQkv, dScores, left, right, tile };
     const numBlocks = inProjection.packedLengths.length;
-    this.#in = new LinearRunner(inProjection, site, site.packed.slice(0, numBlocks), shared);
-    this.#out = new LinearRunner(outProjection, site, site.packed.slice(numBlocks), shared);
-    const keptSquares = layer.keepsProbabilities ? site.maxRows * spec.heads : 1;
+    this.#in = new LinearRunner(inProjection, workspace, workspace.packed.slice(0, numBlocks), shared);
+    this.#out = new LinearRunner(outProjection, workspace, workspace.packed.slice(numBlocks), shared);
+    const keptSquares = layer.keepsProbabilities ? workspace.maxRows * spec.heads : 1;
     this.#kept = {
-      qkv: site.activations(3 * rows * units),
-      probabilities: site.activations(keptSquares * square),
-      heads: site.activations(rows * units),
-      y: site.activations(rows * units),
+      qkv: workspace.activations(3 * rows * units),
+      probabilities: workspace.activations(keptSquares * square),
+      heads: workspace.activations(rows * units),
+      y: workspace.activations(rows * units),
     };
-    site.reserveError(rows * units);
+    workspace.reserveError(rows * units);
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { positions, units, headSize } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { qkv, heads, y } = this.#kept;
     const { left, right, tile } = this.#scratch;
-    const rows = pass.rows * positions;
+    const rows = microbatch.rows * positions;
     this.#x = x;
-    this.#in.forward(pass, x, qkv);
+    this.#in.forward(microbatch, x, qkv);
     kernels.biasActivationForward(LINEAR, qkv, this.#in.biases, rows, 3 * units);
-    this.#eachHead(pass, (at) => {
+    this.#eachHead(microbatch, (at) => {
       this.#computeProbabilities(at);
       const v = at.q + 8 * units;
       // prettier-ignore
       kernels.attentionOutput(at.probabilities, v, positions, headSize, 3 * units, heads + at.offset, units, left, right, tile);
     });
-    this.#out.forward(pass, heads, y);
+    this.#out.forward(microbatch, heads, y);
     kernels.biasActivationForward(LINEAR, y, this.#out.biases, rows, units);
     return y;
   }
 
   /** dX goes over dY, which is spent by then. */
-  backward(pass: Pass, dY: number): number {
-    const dHeads = this.#site.otherError(dY);
-    this.#out.parameterGradients(pass, this.#kept.heads, dY);
-    this.#out.inputGradient(pass, dY, dHeads);
-    this.#eachHead(pass, (at) => {
+  backward(microbatch: Microbatch, dY: number): number {
+    const dHeads = this.#workspace.otherError(dY);
+    this.#out.parameterGradients(microbatch, this.#kept.heads, dY);
+    this.#out.inputGradient(microbatch, dY, dHeads);
+    this.#eachHead(microbatch, (at) => {
       if (!this.#layer.keepsProbabilities) this.#computeProbabilities(at);
       this.#backwardHead(at, dHeads + at.offset);
     });
-    this.#in.parameterGradients(pass, this.#x, this.#scratch.dQkv);
-    if (this.#layer.needsInputGradient) this.#in.inputGradient(pass, this.#scratch.dQkv, dY);
+    this.#in.parameterGradients(microbatch, this.#x, this.#scratch.dQkv);
+    if (this.#layer.needsInputGradient) this.#in.inputGradient(microbatch, this.#scratch.dQkv, dY);
     return dY;
   }
 
@@ -204,12 +207,12 @@ class AttentionRunner implements LayerRunner {
     const { left, right, tile } = this.#scratch;
     const k = q + 4 * units;
     // prettier-ignore
-    this.#site.kernels.attentionProbabilities(q, k, positions, headSize, 3 * units, spec.causal, probabilities, left, right, tile);
+    this.#workspace.kernels.attentionProbabilities(q, k, positions, headSize, 3 * units, spec.causal, probabilities, left, right, tile);
   }
 
   #backwardHead({ q, dQ, probabilities }: HeadAddresses, dOut: number): void {
     const { positions, units, headSize, spec } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { dScores, left, right, tile } = this.#scratch;
     const [k, v, dK, dV] = [q + 4 * units, q + 8 * units, dQ + 4 * units, dQ + 8 * units];
     // prettier-ignore
@@ -219,9 +222,9 @@ class AttentionRunner implements LayerRunner {
   }
 
   /** Visits every head of every sample. */
-  #eachHead(pass: Pass, visit: (addresses: HeadAddresses) => void): void {
+  #eachHead(microbatch: Microbatch, visit: (addresses: HeadAddresses) => void): void {
     const { positions, units, headSize, spec, keepsProbabilities } = this.#layer;
-    for (let row = 0; row < pass.rows; row++) {
+    for (let row = 0; row < microbatch.rows; row++) {
       for (let head = 0; head < spec.heads; head++) {
         const square = keepsProbabilities ? row * spec.heads + head : 0;
         const fromStart = 4 * (3 * row * positions * units + head * headSize);

@@ -1,6 +1,6 @@
 // Batch normalization: each feature of a vector, or each channel of an image, gets mean 0 and variance 1, then a learned
-// gain and bias. In training the statistics are those of one leaf (a shard), so that no shard needs another; the running
-// ones, for evaluation, are sums over the leaves that travel with the gradients.
+// gain and bias. In training the statistics are those of one shard (a shard), so that no shard needs another; the running
+// ones, for evaluation, are sums over the shards that travel with the gradients.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import { formatShape, sizeOf } from './layer.ts';
@@ -12,12 +12,12 @@ import type {
   PackJob,
   ParameterRole,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
-import { stackedSums, sumLeaves } from './leaf-sums.ts';
-import type { LeafSums } from './leaf-sums.ts';
+import { stackedSums, sumShards } from './shard-sums.ts';
+import type { ShardSums } from './shard-sums.ts';
 
 export const batchNormSchema = z.strictObject({
   kind: z.literal('batchNorm'),
@@ -90,45 +90,45 @@ export class BatchNormLayer implements Layer {
     });
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new BatchNormRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new BatchNormRunner(this, workspace);
   }
 }
 
 class BatchNormRunner implements LayerRunner {
   readonly #layer: BatchNormLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #y: number;
-  /** Mean, variance and reciprocal deviation of each leaf: [maxLeaves][3][channels]. */
+  /** Mean, variance and reciprocal deviation of each shard: [maxShards][3][channels]. */
   readonly #moments: number;
   readonly #slots: number;
   #x = 0;
 
-  constructor(layer: BatchNormLayer, site: Site) {
+  constructor(layer: BatchNormLayer, workspace: Workspace) {
     const { channels, size } = layer;
     this.#layer = layer;
-    this.#site = site;
-    this.#y = site.activations(site.maxRows * channels * size);
-    this.#moments = site.activations(3 * site.maxLeaves * channels);
-    this.#slots = site.scratch(stackedSums(site.maxLeaves) * 4 * channels)[0] as number;
+    this.#workspace = workspace;
+    this.#y = workspace.activations(workspace.maxRows * channels * size);
+    this.#moments = workspace.activations(3 * workspace.maxShards * channels);
+    this.#slots = workspace.scratch(stackedSums(workspace.maxShards) * 4 * channels)[0] as number;
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     this.#x = x;
-    if (pass.isTraining) this.#forwardLeaves(pass, x);
-    else this.#forwardRunning(pass, x);
+    if (microbatch.isTraining) this.#forwardShards(microbatch, x);
+    else this.#forwardRunning(microbatch, x);
     return this.#y;
   }
 
-  #forwardLeaves(pass: Pass, x: number): void {
+  #forwardShards(microbatch: Microbatch, x: number): void {
     const { channels, size, spec } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const [gain, bias] = packed as [number, number];
-    for (let leaf = 0; leaf + 1 < pass.bounds.length; leaf++) {
-      const start = pass.bounds[leaf] as number;
-      const rows = (pass.bounds[leaf + 1] as number) - start;
+    for (let shard = 0; shard + 1 < microbatch.bounds.length; shard++) {
+      const start = microbatch.bounds[shard] as number;
+      const rows = (microbatch.bounds[shard + 1] as number) - start;
       const at = 4 * start * channels * size;
-      const { mean, variance, reciprocal } = this.#momentsOf(leaf);
+      const { mean, variance, reciprocal } = this.#momentsOf(shard);
       kernels.channelMoments(x + at, rows, channels, size, mean, variance);
       kernels.reciprocalDeviations(variance, channels, spec.epsilon, reciprocal);
       // prettier-ignore
@@ -136,37 +136,37 @@ class BatchNormRunner implements LayerRunner {
     }
   }
 
-  #forwardRunning({ rows }: Pass, x: number): void {
+  #forwardRunning({ rows }: Microbatch, x: number): void {
     const { channels, size } = this.#layer;
-    const [gain, bias, mean, reciprocal] = this.#site.packed as [number, number, number, number];
+    const [gain, bias, mean, reciprocal] = this.#workspace.packed as [number, number, number, number];
     // prettier-ignore
-    this.#site.kernels.batchNormForward(x, rows, channels, size, mean, reciprocal, gain, bias, this.#y);
+    this.#workspace.kernels.batchNormForward(x, rows, channels, size, mean, reciprocal, gain, bias, this.#y);
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { channels, tensors } = this.#layer;
-    const { kernels } = this.#site;
-    const sums: LeafSums = {
-      destination: pass.gradient + 4 * (tensors[0] as ParameterTensor).offset,
+    const { kernels } = this.#workspace;
+    const sums: ShardSums = {
+      destination: microbatch.gradient + 4 * (tensors[0] as ParameterTensor).offset,
       slots: this.#slots,
       length: 4 * channels,
     };
-    let leaf = 0;
-    sumLeaves(kernels, pass, sums, (start, end, to) => {
-      this.#backwardLeaf(kernels, { leaf, start, rows: end - start, dY, to });
-      leaf++;
+    let shard = 0;
+    sumShards(kernels, microbatch, sums, (start, end, to) => {
+      this.#backwardShard(kernels, { shard, start, rows: end - start, dY, to });
+      shard++;
     });
     return dY;
   }
 
-  /** Writes the leaf's part of the flat vector to `to`, and its dX over its dY. */
-  #backwardLeaf(
+  /** Writes the shard's part of the flat vector to `to`, and its dX over its dY. */
+  #backwardShard(
     kernels: Kernels,
-    { leaf, start, rows, dY, to }: { leaf: number; start: number; rows: number; dY: number; to: number },
+    { shard, start, rows, dY, to }: { shard: number; start: number; rows: number; dY: number; to: number },
   ): void {
     const { channels, size } = this.#layer;
-    const [gain] = this.#site.packed as [number];
-    const { mean, variance, reciprocal } = this.#momentsOf(leaf);
+    const [gain] = this.#workspace.packed as [number];
+    const { mean, variance, reciprocal } = this.#momentsOf(shard);
     const at = 4 * start * channels * size;
     const [dGain, dBias, means, variances] = [0, 1, 2, 3].map((index) => to + 4 * index * channels) as [
       number,
@@ -180,9 +180,9 @@ class BatchNormRunner implements LayerRunner {
     kernels.batchNormInputGradient(d, x, rows, channels, size, mean, reciprocal, gain, dGain, dBias);
   }
 
-  #momentsOf(leaf: number): { mean: number; variance: number; reciprocal: number } {
+  #momentsOf(shard: number): { mean: number; variance: number; reciprocal: number } {
     const bytes = 4 * this.#layer.channels;
-    const mean = this.#moments + 3 * leaf * bytes;
+    const mean = this.#moments + 3 * shard * bytes;
     return { mean, variance: mean + bytes, reciprocal: mean + 2 * bytes };
   }
 }

@@ -8,7 +8,15 @@ import type { Convolution } from './convolution.ts';
 import { DepthwiseConvolution } from './depthwise-convolution.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
 import { formatShape } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackJob, ParameterTensor, Shape, Site } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Shape,
+  Workspace,
+} from './layer.ts';
 import { MatrixConvolution } from './matrix-convolution.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
@@ -139,8 +147,8 @@ export class Conv2dLayer implements Layer, Convolution {
     }
   }
 
-  createRunner(site: Site): LayerRunner {
+  createRunner(workspace: Workspace): LayerRunner {
     const Way = this.isDepthwise ? DepthwiseConvolution : MatrixConvolution;
-    return new ConvolutionRunner(this, site, new Way(this, site));
+    return new ConvolutionRunner(this, workspace, new Way(this, workspace));
   }
 }

@@ -1,15 +1,15 @@
-// What every convolution does with a pass, sample by sample: pads the image, convolves it, adds the bias and applies the
-// activation; backward, all of that for the gradients, which are summed leaf by leaf.
+// What every convolution does with a microbatch, sample by sample: pads the image, convolves it, adds the bias and applies the
+// activation; backward, all of that for the gradients, which are summed shard by shard.
 import { BiasActivation } from './activation.ts';
 import type { Convolution, SampleConvolution } from './convolution.ts';
 import { sizeOf } from './layer.ts';
-import type { LayerRunner, Pass, Site } from './layer.ts';
-import { sumLeaves } from './leaf-sums.ts';
+import type { LayerRunner, Microbatch, Workspace } from './layer.ts';
+import { sumShards } from './shard-sums.ts';
 
 /** See the head of this file. */
 export class ConvolutionRunner implements LayerRunner {
   readonly #layer: Convolution;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #sample: SampleConvolution;
   readonly #end: BiasActivation;
   readonly #inputLength: number;
@@ -18,48 +18,48 @@ export class ConvolutionRunner implements LayerRunner {
   #dY = 0;
   #dX = 0;
 
-  constructor(layer: Convolution, site: Site, sample: SampleConvolution) {
+  constructor(layer: Convolution, workspace: Workspace, sample: SampleConvolution) {
     this.#layer = layer;
-    this.#site = site;
+    this.#workspace = workspace;
     this.#sample = sample;
     this.#inputLength = sizeOf(layer.inputShape);
     this.#outputLength = sizeOf(layer.outputShape);
-    this.#end = new BiasActivation(site, layer.spec.activation, site.maxRows * this.#outputLength);
-    if (layer.needsInputGradient) site.reserveError(site.maxRows * this.#inputLength);
+    this.#end = new BiasActivation(workspace, layer.spec.activation, workspace.maxRows * this.#outputLength);
+    if (layer.needsInputGradient) workspace.reserveError(workspace.maxRows * this.#inputLength);
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { window, spec } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const [, biases] = packed as [number, number];
     this.#x = x;
-    for (let row = 0; row < pass.rows; row++) {
+    for (let row = 0; row < microbatch.rows; row++) {
       const y = this.#end.sums + 4 * row * this.#outputLength;
       this.#pad(row);
       this.#sample.forward(y);
       kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
     }
-    this.#end.finish(pass.rows * this.#outputLength);
+    this.#end.finish(microbatch.rows * this.#outputLength);
     return this.#end.outputs;
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { weight, bias, needsInputGradient } = this.#layer;
     this.#dY = dY;
-    this.#dX = needsInputGradient ? this.#site.otherError(dY) : 0;
+    this.#dX = needsInputGradient ? this.#workspace.otherError(dY) : 0;
     const sums = {
-      destination: pass.gradient + 4 * weight.offset,
+      destination: microbatch.gradient + 4 * weight.offset,
       slots: this.#sample.sums,
       length: weight.length + (bias?.length ?? 0),
     };
-    sumLeaves(this.#site.kernels, pass, sums, this.#sumLeaf);
+    sumShards(this.#workspace.kernels, microbatch, sums, this.#sumShard);
     return this.#dX;
   }
 
   /** Sets dW and db at `to` to the sums over samples [start, end), and their dX. */
-  readonly #sumLeaf = (start: number, end: number, to: number): void => {
+  readonly #sumShard = (start: number, end: number, to: number): void => {
     const { window, spec, weight, bias, needsInputGradient } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     for (let row = start; row < end; row++) {
       const isFirst = row === start;
       const dY = this.#dY + 4 * row * this.#outputLength;
@@ -73,7 +73,7 @@ export class ConvolutionRunner implements LayerRunner {
   };
 
   #pad(row: number): void {
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const [geometry] = packed as [number];
     const x = this.#x + 4 * row * this.#inputLength;
     kernels.padImage(x, geometry, this.#layer.window.channels, this.#sample.padded);

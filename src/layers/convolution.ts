@@ -1,7 +1,7 @@
 // What a convolution's runner, and the two ways to convolve a sample, know of the layer and of each other.
 import type { Activation } from './activation.ts';
-import type { ParameterTensor, Shape, Site } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import type { ParameterTensor, Shape, Workspace } from './layer.ts';
+import { stackedSums } from './shard-sums.ts';
 import type { Window } from './window.ts';
 
 /** A convolution with all sizes known. */
@@ -26,15 +26,15 @@ export interface SampleConvolution {
   readonly sums: number;
   /** Sets y[filters, positions], without the bias. */
   forward(y: number): void;
-  /** Adds the sample's dW to that of its leaf at `to`, or sets it for the first. */
+  /** Adds the sample's dW to that of its shard at `to`, or sets it for the first. */
   addWeightGradient(dY: number, to: number, isFirst: boolean): void;
-  /** Completes dW at `to` behind the last sample of a leaf. */
+  /** Completes dW at `to` behind the last sample of a shard. */
   finishWeightGradient(to: number): void;
   /** Sets dX[channels, height, width]. */
   inputGradient(dY: number, dX: number): void;
 }
 
-/** f32 of scratch for the sums of weight and bias gradients that wait for other leaves. */
-export function sumsLength({ weight, bias }: Convolution, { maxLeaves }: Site): number {
-  return stackedSums(maxLeaves) * (weight.length + (bias?.length ?? 0));
+/** f32 of scratch for the sums of weight and bias gradients that wait for other shards. */
+export function sumsLength({ weight, bias }: Convolution, { maxShards }: Workspace): number {
+  return stackedSums(maxShards) * (weight.length + (bias?.length ?? 0));
 }

@@ -9,9 +9,9 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
@@ -99,43 +99,48 @@ export class DenseLayer implements Layer {
     this.linear.pack(job);
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new DenseRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new DenseRunner(this, workspace);
   }
 }
 
 class DenseRunner implements LayerRunner {
   readonly #layer: DenseLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #linear: LinearRunner;
   readonly #end: BiasActivation;
   #x = 0;
 
-  constructor(layer: DenseLayer, site: Site) {
+  constructor(layer: DenseLayer, workspace: Workspace) {
     const { inputs, outputs, rowsPerSample, linear, needsInputGradient, spec } = layer;
-    const rows = site.maxRows * rowsPerSample;
+    const rows = workspace.maxRows * rowsPerSample;
     this.#layer = layer;
-    this.#site = site;
-    this.#end = new BiasActivation(site, spec.activation, rows * outputs);
-    this.#linear = new LinearRunner(linear, site, site.packed, site.scratch(...linear.scratchLengths(site)));
-    if (needsInputGradient) site.reserveError(rows * inputs);
+    this.#workspace = workspace;
+    this.#end = new BiasActivation(workspace, spec.activation, rows * outputs);
+    this.#linear = new LinearRunner(
+      linear,
+      workspace,
+      workspace.packed,
+      workspace.scratch(...linear.scratchLengths(workspace)),
+    );
+    if (needsInputGradient) workspace.reserveError(rows * inputs);
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { outputs, rowsPerSample } = this.#layer;
     this.#x = x;
-    this.#linear.forward(pass, x, this.#end.sums);
-    this.#end.forward(this.#linear.biases, pass.rows * rowsPerSample, outputs);
+    this.#linear.forward(microbatch, x, this.#end.sums);
+    this.#end.forward(this.#linear.biases, microbatch.rows * rowsPerSample, outputs);
     return this.#end.outputs;
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { outputs, rowsPerSample, needsInputGradient } = this.#layer;
-    this.#end.backward(dY, pass.rows * rowsPerSample * outputs);
-    this.#linear.parameterGradients(pass, this.#x, dY);
+    this.#end.backward(dY, microbatch.rows * rowsPerSample * outputs);
+    this.#linear.parameterGradients(microbatch, this.#x, dY);
     if (!needsInputGradient) return 0;
-    const dX = this.#site.otherError(dY);
-    this.#linear.inputGradient(pass, dY, dX);
+    const dX = this.#workspace.otherError(dY);
+    this.#linear.inputGradient(microbatch, dY, dX);
     return dX;
   }
 }

@@ -2,7 +2,7 @@
 // stays; at evaluation the layer does nothing. Which values go depends on (seed, layer, step, sample, element) alone.
 import { z } from 'zod';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Pass, Shape, Site } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
 
 export const dropoutSchema = z.strictObject({
   kind: z.literal('dropout'),
@@ -39,8 +39,8 @@ export class DropoutLayer implements Layer {
     // Nothing is learned here.
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new DropoutRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new DropoutRunner(this, workspace);
   }
 }
 
@@ -48,7 +48,7 @@ export class DropoutLayer implements Layer {
 const MASK_LENGTH = 16;
 
 class DropoutRunner implements LayerRunner {
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #index: number;
   readonly #width: number;
   /** Of 32 random bits: values below are dropped. */
@@ -57,29 +57,29 @@ class DropoutRunner implements LayerRunner {
   readonly #y: number;
   readonly #mask: number;
 
-  constructor({ index, inputShape, spec }: DropoutLayer, site: Site) {
-    this.#site = site;
+  constructor({ index, inputShape, spec }: DropoutLayer, workspace: Workspace) {
+    this.#workspace = workspace;
     this.#index = index;
     this.#width = sizeOf(inputShape);
     this.#threshold = Math.round(spec.rate * 2 ** 32);
     this.#scale = 1 / (1 - spec.rate);
-    this.#y = site.activations(site.maxRows * this.#width);
-    this.#mask = site.scratch(MASK_LENGTH)[0] as number;
+    this.#y = workspace.activations(workspace.maxRows * this.#width);
+    this.#mask = workspace.scratch(MASK_LENGTH)[0] as number;
   }
 
-  forward(pass: Pass, x: number): number {
-    if (!pass.isTraining) return x;
-    this.#drop(pass, x, this.#y);
+  forward(microbatch: Microbatch, x: number): number {
+    if (!microbatch.isTraining) return x;
+    this.#drop(microbatch, x, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    this.#drop(pass, dY, dY);
+  backward(microbatch: Microbatch, dY: number): number {
+    this.#drop(microbatch, dY, dY);
     return dY;
   }
 
-  #drop({ rows, sampleIndices, seed, step }: Pass, from: number, to: number): void {
-    this.#site.kernels.dropout(
+  #drop({ rows, sampleIndices, seed, step }: Microbatch, from: number, to: number): void {
+    this.#workspace.kernels.dropout(
       from,
       rows,
       this.#width,

@@ -9,12 +9,12 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
-import { stackedSums, sumLeaves } from './leaf-sums.ts';
-import type { LeafSums } from './leaf-sums.ts';
+import { stackedSums, sumShards } from './shard-sums.ts';
+import type { ShardSums } from './shard-sums.ts';
 
 /** Deviation of a table's first values: that of GPT-2 (Radford et al., 2019). */
 export const EMBEDDING_DEVIATION = 0.02;
@@ -76,33 +76,33 @@ export class EmbeddingLayer implements Layer {
     kernels.copyValues(flat + 4 * (offset + start), end - start, (packed[0] as number) + 4 * start);
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new EmbeddingRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new EmbeddingRunner(this, workspace);
   }
 }
 
 class EmbeddingRunner implements LayerRunner {
   readonly #layer: EmbeddingLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #y: number;
   readonly #slots: number;
   #ids = 0;
 
-  constructor(layer: EmbeddingLayer, site: Site) {
+  constructor(layer: EmbeddingLayer, workspace: Workspace) {
     this.#layer = layer;
-    this.#site = site;
-    this.#y = site.activations(site.maxRows * layer.positions * layer.spec.units);
-    this.#slots = site.scratch(stackedSums(site.maxLeaves) * layer.table.length)[0] as number;
+    this.#workspace = workspace;
+    this.#y = workspace.activations(workspace.maxRows * layer.positions * layer.spec.units);
+    this.#slots = workspace.scratch(stackedSums(workspace.maxShards) * layer.table.length)[0] as number;
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { positions, spec } = this.#layer;
-    const { kernels, memory, packed } = this.#site;
+    const { kernels, memory, packed } = this.#workspace;
     const [table] = packed as [number];
     this.#ids = x;
     const wrong = kernels.embeddingForward(
       x,
-      pass.rows * positions,
+      microbatch.rows * positions,
       table,
       spec.vocabulary,
       spec.units,
@@ -113,15 +113,15 @@ class EmbeddingRunner implements LayerRunner {
   }
 
   /** Ids have no gradient. */
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { positions, spec, table } = this.#layer;
-    const { kernels } = this.#site;
-    const sums: LeafSums = {
-      destination: pass.gradient + 4 * table.offset,
+    const { kernels } = this.#workspace;
+    const sums: ShardSums = {
+      destination: microbatch.gradient + 4 * table.offset,
       slots: this.#slots,
       length: table.length,
     };
-    sumLeaves(kernels, pass, sums, (start, end, to) => {
+    sumShards(kernels, microbatch, sums, (start, end, to) => {
       const first = start * positions;
       const length = (end - start) * positions;
       kernels.embeddingBackward(

@@ -1,7 +1,7 @@
 // The mean of each channel of an image: [channels, height, width] -> [channels]. Nothing to learn.
 import { z } from 'zod';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Pass, Shape, Site } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
 import { imageShape } from './window.ts';
 
 export const globalAvgPool2dSchema = z.strictObject({ kind: z.literal('globalAvgPool2d') });
@@ -33,33 +33,33 @@ export class GlobalAvgPool2dLayer implements Layer {
     // No weights.
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new GlobalAvgPool2dRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new GlobalAvgPool2dRunner(this, workspace);
   }
 }
 
 class GlobalAvgPool2dRunner implements LayerRunner {
   readonly #layer: GlobalAvgPool2dLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #y: number;
 
-  constructor(layer: GlobalAvgPool2dLayer, site: Site) {
+  constructor(layer: GlobalAvgPool2dLayer, workspace: Workspace) {
     this.#layer = layer;
-    this.#site = site;
-    this.#y = site.activations(site.maxRows * layer.channels);
-    site.reserveError(site.maxRows * sizeOf(layer.inputShape));
+    this.#workspace = workspace;
+    this.#y = workspace.activations(workspace.maxRows * layer.channels);
+    workspace.reserveError(workspace.maxRows * sizeOf(layer.inputShape));
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { channels, positions } = this.#layer;
-    this.#site.kernels.channelMeans(x, pass.rows * channels, positions, this.#y);
+    this.#workspace.kernels.channelMeans(x, microbatch.rows * channels, positions, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { channels, positions } = this.#layer;
-    const dX = this.#site.otherError(dY);
-    this.#site.kernels.channelMeansBackward(dY, pass.rows * channels, positions, dX);
+    const dX = this.#workspace.otherError(dY);
+    this.#workspace.kernels.channelMeansBackward(dY, microbatch.rows * channels, positions, dX);
     return dX;
   }
 }

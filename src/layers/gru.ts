@@ -19,11 +19,11 @@ export const GRU: Cell = {
     kernels.copyRows(recurrent + 8 * units, 0, units, 1, to + 12 * units, 0);
   },
 
-  biasGradients(kernels, { input, recurrent }, { gates, state, units }, { pass, bounds, slots }) {
-    const numLeaves = pass.bounds.length - 1;
-    kernels.columnSumTree(gates, 3 * units, bounds, numLeaves, recurrent, slots);
+  biasGradients(kernels, { input, recurrent }, { gates, state, units }, { microbatch, bounds, slots }) {
+    const numShards = microbatch.bounds.length - 1;
+    kernels.columnSumTree(gates, 3 * units, bounds, numShards, recurrent, slots);
     kernels.copyRows(recurrent, 0, 2 * units, 1, input, 0);
-    kernels.columnSumTree(state, units, bounds, numLeaves, input + 8 * units, slots);
+    kernels.columnSumTree(state, units, bounds, numShards, input + 8 * units, slots);
   },
 
   turnToInput(kernels, { gates, state, units, rows }) {

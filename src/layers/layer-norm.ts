@@ -8,11 +8,11 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import { stackedSums } from './shard-sums.ts';
 
 export const layerNormSchema = z.strictObject({
   kind: z.literal('layerNorm'),
@@ -64,14 +64,14 @@ export class LayerNormLayer implements Layer {
     });
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new LayerNormRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new LayerNormRunner(this, workspace);
   }
 }
 
 class LayerNormRunner implements LayerRunner {
   readonly #layer: LayerNormLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #rowsPerSample: number;
   readonly #y: number;
   /** Mean and reciprocal deviation of each row. */
@@ -80,42 +80,42 @@ class LayerNormRunner implements LayerRunner {
   readonly #scratch: { products: number; sums: number };
   #x = 0;
 
-  constructor(layer: LayerNormLayer, site: Site) {
+  constructor(layer: LayerNormLayer, workspace: Workspace) {
     const size = sizeOf(layer.inputShape);
     this.#layer = layer;
-    this.#site = site;
+    this.#workspace = workspace;
     this.#rowsPerSample = size / layer.columns;
-    this.#y = site.activations(site.maxRows * size);
-    this.#statistics = site.activations(2 * site.maxRows * this.#rowsPerSample);
-    this.#bounds = site.leafBounds(this.#rowsPerSample);
-    const [products = 0, sums = 0] = site.scratch(
-      site.maxRows * size,
-      stackedSums(site.maxLeaves) * layer.columns,
+    this.#y = workspace.activations(workspace.maxRows * size);
+    this.#statistics = workspace.activations(2 * workspace.maxRows * this.#rowsPerSample);
+    this.#bounds = workspace.shardBounds(this.#rowsPerSample);
+    const [products = 0, sums = 0] = workspace.scratch(
+      workspace.maxRows * size,
+      stackedSums(workspace.maxShards) * layer.columns,
     );
     this.#scratch = { products, sums };
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { columns, spec } = this.#layer;
-    const [gain, bias] = this.#site.packed as [number, number];
-    const rows = pass.rows * this.#rowsPerSample;
+    const [gain, bias] = this.#workspace.packed as [number, number];
+    const rows = microbatch.rows * this.#rowsPerSample;
     this.#x = x;
     // prettier-ignore
-    this.#site.kernels.layerNormForward(x, gain, bias, rows, columns, spec.epsilon, this.#y, this.#statistics);
+    this.#workspace.kernels.layerNormForward(x, gain, bias, rows, columns, spec.epsilon, this.#y, this.#statistics);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    const { kernels } = this.#site;
+  backward(microbatch: Microbatch, dY: number): number {
+    const { kernels } = this.#workspace;
     const { columns, tensors } = this.#layer;
     const { products, sums } = this.#scratch;
-    const [gain] = this.#site.packed as [number, number];
-    const numLeaves = pass.bounds.length - 1;
-    const [dGain, dBias] = tensors.map(({ offset }) => pass.gradient + 4 * offset) as [number, number];
-    const rows = pass.rows * this.#rowsPerSample;
-    kernels.columnSumTree(dY, columns, this.#bounds, numLeaves, dBias, sums);
+    const [gain] = this.#workspace.packed as [number, number];
+    const numShards = microbatch.bounds.length - 1;
+    const [dGain, dBias] = tensors.map(({ offset }) => microbatch.gradient + 4 * offset) as [number, number];
+    const rows = microbatch.rows * this.#rowsPerSample;
+    kernels.columnSumTree(dY, columns, this.#bounds, numShards, dBias, sums);
     kernels.layerNormBackward(dY, this.#x, gain, rows, columns, this.#statistics, products);
-    kernels.columnSumTree(products, columns, this.#bounds, numLeaves, dGain, sums);
+    kernels.columnSumTree(products, columns, this.#bounds, numShards, dGain, sums);
     return dY;
   }
 }

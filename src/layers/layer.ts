@@ -3,7 +3,7 @@
 //
 //   spec --create--> Layer --pack--> packed weights, shared by the threads of a process
 //                      |
-//                      +--createRunner(Site)--> LayerRunner: forward and backward of a pass
+//                      +--createRunner(Workspace)--> LayerRunner: forward and backward of a microbatch
 import type { LockstepError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
@@ -81,8 +81,8 @@ export interface Layer {
   readonly packedLengths: readonly number[];
   /** Brings the weights into the form that the runners of all threads read. */
   pack(job: PackJob): void;
-  /** Lays out the buffers of one thread. Called on a counting site first, to plan memory. */
-  createRunner(site: Site): LayerRunner;
+  /** Lays out the buffers of one thread. Called on a counting workspace first, to plan memory. */
+  createRunner(workspace: Workspace): LayerRunner;
 }
 
 /** One thread's share of packing a layer. */
@@ -99,13 +99,13 @@ export interface PackJob {
 }
 
 /** Where one thread runs a layer: its memory, and the room in it. All lengths count f32. */
-export interface Site {
+export interface Workspace {
   readonly kernels: Kernels;
   readonly memory: Memory;
-  /** Most samples of a pass. */
+  /** Most samples of a microbatch. */
   readonly maxRows: number;
-  /** Most leaves of a pass. */
-  readonly maxLeaves: number;
+  /** Most shards of a microbatch. */
+  readonly maxShards: number;
   /** Addresses of the layer's packed weights. */
   readonly packed: readonly number[];
   /** Memory that lasts from forward to backward. */
@@ -116,14 +116,14 @@ export interface Site {
   reserveError(length: number): void;
   /** The error block that does not hold `dY`: there are two, which layers use in turn. */
   otherError(dY: number): number;
-  /** Address of the u32 bounds of the pass's leaves, each times `scale`: filled before each pass. */
-  leafBounds(scale: number): number;
-  /** The same site for a nested layer. */
-  nested(packed: readonly number[]): Site;
+  /** Address of the u32 bounds of the microbatch's shards, each times `scale`: filled before each microbatch. */
+  shardBounds(scale: number): number;
+  /** The same workspace for a nested layer. */
+  nested(packed: readonly number[]): Workspace;
 }
 
 /** Samples on their way through the layers, and where their gradients go. */
-export interface Pass {
+export interface Microbatch {
   /** Samples. */
   readonly rows: number;
   readonly isTraining: boolean;
@@ -132,22 +132,22 @@ export interface Pass {
   readonly step: number;
   /** Address of the u32 [rows] dataset rows of the samples: keys random draws. */
   readonly sampleIndices: number;
-  /** Leaf i holds the samples [bounds[i], bounds[i + 1]). */
+  /** Shard i holds the samples [bounds[i], bounds[i + 1]). */
   readonly bounds: Uint32Array;
-  /** Address of the flat f32 vector of the pass's sums of gradients; a layer sets its tensors' parts. */
+  /** Address of the flat f32 vector of the microbatch's sums of gradients; a layer sets its tensors' parts. */
   readonly gradient: number;
   /** Tells that the gradient is final from this offset of the flat vector up to where it was final before. */
   complete(offset: number): void;
-  /** The first offset of the piece of the flat vector that ends at or behind `end`: a good place to complete next. */
-  pieceStart(end: number): number;
+  /** The first offset of the bucket of the flat vector that ends at or behind `end`: a good place to complete next. */
+  bucketStart(end: number): number;
 }
 
 /** One thread's buffers of a layer. */
 export interface LayerRunner {
   /** Computes y [rows, outputShape] from x [rows, inputShape]; returns its address, which may be x. */
-  forward(pass: Pass, x: number): number;
+  forward(microbatch: Microbatch, x: number): number;
   /** Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody needs it. May overwrite dY. */
-  backward(pass: Pass, dY: number): number;
+  backward(microbatch: Microbatch, dY: number): number;
 }
 
 /** Values of one sample. */

@@ -7,8 +7,15 @@ import {
   packedLeftLength,
   packedRightLength,
 } from '../kernels/tile.ts';
-import type { InitialValues, LayerBuilder, PackJob, ParameterTensor, Pass, Site } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import type {
+  InitialValues,
+  LayerBuilder,
+  PackJob,
+  ParameterTensor,
+  Microbatch,
+  Workspace,
+} from './layer.ts';
+import { stackedSums } from './shard-sums.ts';
 
 /** What a map is made with. */
 export interface LinearOptions {
@@ -78,14 +85,14 @@ export class Linear {
   }
 
   /** f32 of scratch that a runner takes: packed operands, register tiles of the tree product, partial sums of the bias. */
-  scratchLengths({ maxRows, maxLeaves }: Site): number[] {
+  scratchLengths({ maxRows, maxShards }: Workspace): number[] {
     const { inputs, outputs, rowsPerSample } = this.options;
     const rows = maxRows * rowsPerSample;
     return [
       Math.max(packedLeftLength(rows, Math.max(inputs, outputs)), packedLeftLength(outputs, rows)),
       packedRightLength(rows, inputs),
       TREE_TILES_LENGTH,
-      stackedSums(maxLeaves) * outputs,
+      stackedSums(maxShards) * outputs,
     ];
   }
 }
@@ -95,81 +102,81 @@ export class LinearRunner {
   /** Address of the packed bias [O]. */
   readonly biases: number;
   readonly #linear: Linear;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #panels: { forward: number; backward: number };
   readonly #bounds: number;
   readonly #scratch: { left: number; right: number; tiles: number; biasSums: number };
 
-  constructor(linear: Linear, site: Site, packed: readonly number[], scratch: readonly number[]) {
+  constructor(linear: Linear, workspace: Workspace, packed: readonly number[], scratch: readonly number[]) {
     const [forward = 0, backward = 0, biases = 0] = packed;
     const [left = 0, right = 0, tiles = 0, biasSums = 0] = scratch;
     this.biases = biases;
     this.#linear = linear;
-    this.#site = site;
+    this.#workspace = workspace;
     this.#panels = { forward, backward };
     this.#scratch = { left, right, tiles, biasSums };
-    this.#bounds = site.leafBounds(linear.options.rowsPerSample);
+    this.#bounds = workspace.shardBounds(linear.options.rowsPerSample);
   }
 
   /** z[B, O] = x[B, I] W^T. */
-  forward(pass: Pass, x: number, z: number): void {
+  forward(microbatch: Microbatch, x: number, z: number): void {
     const { inputs, outputs, rowsPerSample } = this.#linear.options;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { left, tiles } = this.#scratch;
-    const rows = pass.rows * rowsPerSample;
+    const rows = microbatch.rows * rowsPerSample;
     kernels.packLeftRows(x, rows, inputs, inputs, left);
     kernels.gemmPacked(rows, outputs, inputs, left, this.#panels.forward, z, outputs, tiles);
   }
 
   /** Sets the gradients of bias and weight, and completes them. */
-  parameterGradients(pass: Pass, x: number, dZ: number): void {
+  parameterGradients(microbatch: Microbatch, x: number, dZ: number): void {
     const { outputs } = this.#linear.options;
     const { bias } = this.#linear;
     if (bias) {
-      const db = pass.gradient + 4 * bias.offset;
-      const numLeaves = pass.bounds.length - 1;
-      this.#site.kernels.columnSumTree(dZ, outputs, this.#bounds, numLeaves, db, this.#scratch.biasSums);
+      const db = microbatch.gradient + 4 * bias.offset;
+      const numShards = microbatch.bounds.length - 1;
+      this.#workspace.kernels.columnSumTree(dZ, outputs, this.#bounds, numShards, db, this.#scratch.biasSums);
     }
-    this.#weightGradient(pass, x, dZ);
+    this.#weightGradient(microbatch, x, dZ);
   }
 
-  /** dW[O, I] = dZ^T x, the last rows first, a piece of the flat vector at a time: it can travel while the rest is computed. */
-  #weightGradient(pass: Pass, x: number, dZ: number): void {
+  /** dW[O, I] = dZ^T x, the last rows first, a bucket of the flat vector at a time: it can travel while the rest is computed. */
+  #weightGradient(microbatch: Microbatch, x: number, dZ: number): void {
     const { inputs, outputs, rowsPerSample } = this.#linear.options;
     const { weight } = this.#linear;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { left, right, tiles } = this.#scratch;
-    const rows = pass.rows * rowsPerSample;
+    const rows = microbatch.rows * rowsPerSample;
     kernels.packLeftColumns(dZ, outputs, rows, outputs, left);
     kernels.packRightColumns(x, inputs, rows, inputs, right, 0, Math.ceil(inputs / TILE_COLUMNS));
     for (let end = outputs; end > 0;) {
-      const start = this.#firstRow(pass, end);
+      const start = this.#firstRow(microbatch, end);
       const panels = left + 4 * packedLeftLength(start, rows);
       const dW = weight.offset + start * inputs;
-      const to = pass.gradient + 4 * dW;
-      const numLeaves = pass.bounds.length - 1;
+      const to = microbatch.gradient + 4 * dW;
+      const numShards = microbatch.bounds.length - 1;
       // prettier-ignore
-      kernels.gemmPackedTree(end - start, inputs, rows, panels, right, to, inputs, this.#bounds, numLeaves, tiles);
-      pass.complete(dW);
+      kernels.gemmPackedTree(end - start, inputs, rows, panels, right, to, inputs, this.#bounds, numShards, tiles);
+      microbatch.complete(dW);
       end = start;
     }
   }
 
-  /** The row, at the start of a tile, from which rows up to `end` complete a piece. */
-  #firstRow(pass: Pass, end: number): number {
+  /** The row, at the start of a tile, from which rows up to `end` complete a bucket. */
+  #firstRow(microbatch: Microbatch, end: number): number {
     const { inputs } = this.#linear.options;
     const { weight } = this.#linear;
-    const pieceStart = pass.pieceStart(weight.offset + end * inputs);
-    const row = Math.min(Math.floor((pieceStart - weight.offset) / inputs), end - 1);
+    const bucketStart = microbatch.bucketStart(weight.offset + end * inputs);
+    const row = Math.min(Math.floor((bucketStart - weight.offset) / inputs), end - 1);
     return Math.max(0, Math.floor(row / TILE_ROWS) * TILE_ROWS);
   }
 
   /** dX[B, I] = dZ W. */
-  inputGradient(pass: Pass, dZ: number, dX: number): void {
+  inputGradient(microbatch: Microbatch, dZ: number, dX: number): void {
     const { inputs, outputs, rowsPerSample } = this.#linear.options;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { left, tiles } = this.#scratch;
-    const rows = pass.rows * rowsPerSample;
+    const rows = microbatch.rows * rowsPerSample;
     kernels.packLeftRows(dZ, rows, outputs, outputs, left);
     kernels.gemmPacked(rows, inputs, outputs, left, this.#panels.backward, dX, inputs, tiles);
   }

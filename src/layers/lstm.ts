@@ -18,9 +18,9 @@ export const LSTM: Cell = {
     kernels.addInto(to, recurrent, 4 * units);
   },
 
-  biasGradients(kernels, { input, recurrent }, { gates, units }, { pass, bounds, slots }) {
+  biasGradients(kernels, { input, recurrent }, { gates, units }, { microbatch, bounds, slots }) {
     const columns = 4 * units;
-    kernels.columnSumTree(gates, columns, bounds, pass.bounds.length - 1, recurrent, slots);
+    kernels.columnSumTree(gates, columns, bounds, microbatch.bounds.length - 1, recurrent, slots);
     kernels.copyRows(recurrent, 0, columns, 1, input, 0);
   },
 

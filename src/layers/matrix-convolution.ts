@@ -9,7 +9,7 @@
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
 import type { Convolution, SampleConvolution } from './convolution.ts';
 import { sumsLength } from './convolution.ts';
-import type { Site } from './layer.ts';
+import type { Workspace } from './layer.ts';
 
 /** f32 of a slice of packed patches, or of their gradient: 128 KiB, a quarter of a common L2 cache. */
 const SLICE_LENGTH = 32_768;
@@ -39,18 +39,18 @@ interface Slices {
 /** See the head of this file. */
 export class MatrixConvolution implements SampleConvolution {
   readonly #layer: Convolution;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
   /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
 
-  constructor(layer: Convolution, site: Site) {
+  constructor(layer: Convolution, workspace: Workspace) {
     this.#layer = layer;
-    this.#site = site;
+    this.#workspace = workspace;
     this.#isTransposed = layer.group.depth < layer.group.filters;
     this.#slices = slicesOf(layer);
-    this.#scratch = layOutScratch(layer, site, this.#slices);
+    this.#scratch = layOutScratch(layer, workspace, this.#slices);
   }
 
   get padded(): number {
@@ -67,7 +67,7 @@ export class MatrixConvolution implements SampleConvolution {
 
   #forwardGroup(index: number, y: number): void {
     const { window, group } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const { right, tile } = this.#scratch;
     const [geometry, , panels] = packed as [number, number, number];
     const { filters, depth, channels } = group;
@@ -98,7 +98,7 @@ export class MatrixConvolution implements SampleConvolution {
     const length = group.filters * group.depth;
     for (let index = 0; index < spec.groups; index++) {
       const from = this.#scratch.transposed + 4 * index * length;
-      this.#site.kernels.transpose(from, group.depth, group.filters, to + 4 * index * length);
+      this.#workspace.kernels.transpose(from, group.depth, group.filters, to + 4 * index * length);
     }
   }
 
@@ -109,7 +109,7 @@ export class MatrixConvolution implements SampleConvolution {
   /** dW[F, K] += dY patches^T, a slice of K at a time. */
   #weightGradient(index: number, dY: number, to: number, isFirst: boolean): void {
     const { window, group } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const { left, right, tile } = this.#scratch;
     const [geometry] = packed as [number];
     const { filters, depth, channels } = group;
@@ -131,7 +131,7 @@ export class MatrixConvolution implements SampleConvolution {
   /** dW^T[K, F] += patches dY^T. */
   #transposedWeightGradient(index: number, dY: number, isFirst: boolean): void {
     const { window, group } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const { left, right, transposed, tile } = this.#scratch;
     const [geometry] = packed as [number];
     const { filters, depth, channels } = group;
@@ -148,7 +148,7 @@ export class MatrixConvolution implements SampleConvolution {
   /** dX of the group: gradients of patches for some channels at a time, folded into their planes. */
   #inputGradient(index: number, dY: number, dX: number): void {
     const { window, group } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const { right, product, plane, tile } = this.#scratch;
     const [geometry, , , panels] = packed as [number, number, number, number];
     const { filters, depth, channels } = group;
@@ -183,7 +183,7 @@ function slicesOf({ window, group }: Convolution): Slices {
   };
 }
 
-function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch {
+function layOutScratch(layer: Convolution, workspace: Workspace, slices: Slices): Scratch {
   const { window, group, weight, needsInputGradient } = layer;
   const { filters, depth, channels } = group;
   const { positions, taps } = window;
@@ -195,7 +195,7 @@ function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch 
   const rightOfInput = needsInputGradient ? packedRightLength(filters, positions) : 0;
   const folded = needsInputGradient ? Math.min(channels, slices.inputGradient) * taps * positions : 0;
   const [padded = 0, left = 0, right = 0, product = 0, transposed = 0, plane = 0, tile = 0, sums = 0] =
-    site.scratch(
+    workspace.scratch(
       window.channels * window.paddedLength,
       packedLeftLength(Math.min(depth, filters), positions),
       Math.max(rightForward, rightOfWeights, rightOfInput),
@@ -203,7 +203,7 @@ function layOutScratch(layer: Convolution, site: Site, slices: Slices): Scratch 
       isTransposed ? weight.length : 0,
       needsInputGradient ? window.paddedLength : 0,
       TILE_ROWS * TILE_COLUMNS,
-      sumsLength(layer, site),
+      sumsLength(layer, workspace),
     );
   return { padded, left, right, product, transposed, plane, tile, sums };
 }

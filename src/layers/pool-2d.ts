@@ -2,7 +2,7 @@
 // border is never a maximum and counts as zeros in an average. Nothing to learn.
 import { z } from 'zod';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackJob, Pass, Shape, Site } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackJob, Microbatch, Shape, Workspace } from './layer.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
 
@@ -52,41 +52,41 @@ export class Pool2dLayer implements Layer {
     if (part === 0) writeGeometry(memory, geometry, this.window);
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new Pool2dRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new Pool2dRunner(this, workspace);
   }
 }
 
 class Pool2dRunner implements LayerRunner {
   readonly #layer: Pool2dLayer;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #y: number;
   #x = 0;
 
-  constructor(layer: Pool2dLayer, site: Site) {
+  constructor(layer: Pool2dLayer, workspace: Workspace) {
     this.#layer = layer;
-    this.#site = site;
-    this.#y = site.activations(site.maxRows * sizeOf(layer.outputShape));
-    site.reserveError(site.maxRows * sizeOf(layer.inputShape));
+    this.#workspace = workspace;
+    this.#y = workspace.activations(workspace.maxRows * sizeOf(layer.outputShape));
+    workspace.reserveError(workspace.maxRows * sizeOf(layer.inputShape));
   }
 
-  forward(pass: Pass, x: number): number {
+  forward(microbatch: Microbatch, x: number): number {
     const { spec, window } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const [geometry] = packed as [number];
-    const planes = pass.rows * window.channels;
+    const planes = microbatch.rows * window.channels;
     this.#x = x;
     if (spec.kind === 'maxPool2d') kernels.maxPoolForward(x, geometry, planes, this.#y);
     else kernels.averagePoolForward(x, geometry, planes, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { spec, window } = this.#layer;
-    const { kernels, packed } = this.#site;
+    const { kernels, packed } = this.#workspace;
     const [geometry] = packed as [number];
-    const dX = this.#site.otherError(dY);
-    const planes = pass.rows * window.channels;
+    const dX = this.#workspace.otherError(dY);
+    const planes = microbatch.rows * window.channels;
     if (spec.kind === 'maxPool2d') kernels.maxPoolBackward(dY, this.#x, geometry, planes, dX);
     else kernels.averagePoolBackward(dY, geometry, planes, dX);
     return dX;

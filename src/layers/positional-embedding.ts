@@ -8,11 +8,11 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import { stackedSums } from './shard-sums.ts';
 
 export const positionalEmbeddingSchema = z.strictObject({
   kind: z.literal('positionalEmbedding'),
@@ -57,38 +57,38 @@ export class PositionalEmbeddingLayer implements Layer {
     if (part === 0) kernels.copyValues(flat + 4 * offset, length, packed[0] as number);
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new PositionalEmbeddingRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new PositionalEmbeddingRunner(this, workspace);
   }
 }
 
 class PositionalEmbeddingRunner implements LayerRunner {
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #table: ParameterTensor;
   readonly #width: number;
   readonly #y: number;
   readonly #bounds: number;
   readonly #slots: number;
 
-  constructor({ inputShape, table }: PositionalEmbeddingLayer, site: Site) {
-    this.#site = site;
+  constructor({ inputShape, table }: PositionalEmbeddingLayer, workspace: Workspace) {
+    this.#workspace = workspace;
     this.#table = table;
     this.#width = sizeOf(inputShape);
-    this.#y = site.activations(site.maxRows * this.#width);
-    this.#bounds = site.leafBounds(1);
-    this.#slots = site.scratch(stackedSums(site.maxLeaves) * this.#width)[0] as number;
+    this.#y = workspace.activations(workspace.maxRows * this.#width);
+    this.#bounds = workspace.shardBounds(1);
+    this.#slots = workspace.scratch(stackedSums(workspace.maxShards) * this.#width)[0] as number;
   }
 
-  forward(pass: Pass, x: number): number {
-    const [table] = this.#site.packed as [number];
-    this.#site.kernels.addToRows(x, table, pass.rows, this.#width, this.#y);
+  forward(microbatch: Microbatch, x: number): number {
+    const [table] = this.#workspace.packed as [number];
+    this.#workspace.kernels.addToRows(x, table, microbatch.rows, this.#width, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    const dTable = pass.gradient + 4 * this.#table.offset;
-    const numLeaves = pass.bounds.length - 1;
-    this.#site.kernels.columnSumTree(dY, this.#width, this.#bounds, numLeaves, dTable, this.#slots);
+  backward(microbatch: Microbatch, dY: number): number {
+    const dTable = microbatch.gradient + 4 * this.#table.offset;
+    const numShards = microbatch.bounds.length - 1;
+    this.#workspace.kernels.columnSumTree(dY, this.#width, this.#bounds, numShards, dTable, this.#slots);
     return dY;
   }
 }

@@ -2,7 +2,7 @@
 //
 // Letters: B samples, T positions, I features, H units, G = gates x H.
 import type { Kernels } from '../kernels/kernels.ts';
-import type { ParameterTensor, Pass } from './layer.ts';
+import type { ParameterTensor, Microbatch } from './layer.ts';
 
 /** What a recurrent layer's config says, beside its kind. */
 export interface RecurrentSpec {
@@ -36,7 +36,7 @@ export interface Biases {
   readonly recurrent: number;
 }
 
-/** Blocks of a pass after its backward kernels: what the gradients are made from. */
+/** Blocks of a microbatch after its backward kernels: what the gradients are made from. */
 export interface CellErrors {
   /** Address of [B, T, G]: gradients of what the gates got from the state. */
   readonly gates: number;
@@ -47,10 +47,10 @@ export interface CellErrors {
   readonly rows: number;
 }
 
-/** How sums over the leaves of a pass are made. */
-export interface LeafRows {
-  readonly pass: Pass;
-  /** Address of the leaves' bounds in rows of B * T. */
+/** How sums over the shards of a microbatch are made. */
+export interface ShardRows {
+  readonly microbatch: Microbatch;
+  /** Address of the shards' bounds in rows of B * T. */
   readonly bounds: number;
   /** Address of scratch for partial sums of G columns. */
   readonly slots: number;
@@ -69,7 +69,7 @@ export interface Cell {
   /** Fills the f32 [4, H] that the forward kernel adds. */
   packBias(kernels: Kernels, biases: Biases, to: number, units: number): void;
   /** Sets the gradients of both biases. */
-  biasGradients(kernels: Kernels, to: Biases, errors: CellErrors, leaves: LeafRows): void;
+  biasGradients(kernels: Kernels, to: Biases, errors: CellErrors, shards: ShardRows): void;
   /** Turns `errors.gates` into gradients of what the gates got from the input. */
   turnToInput(kernels: Kernels, errors: CellErrors): void;
 }

@@ -2,7 +2,7 @@
 // positions at once would be the largest block of a plan.
 import { TILE_COLUMNS, packedLeftLength } from '../kernels/tile.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import type { ParameterTensor, Pass } from './layer.ts';
+import type { ParameterTensor, Microbatch } from './layer.ts';
 
 /** Rows of a slice: what the kernel takes at once from the second-level cache, a multiple of the tile. */
 const SLICE_ROWS = 60;
@@ -53,7 +53,7 @@ export interface WeightProduct {
   readonly rows: number;
   readonly dY: number;
   readonly x: number;
-  /** Leaves' bounds in rows. */
+  /** Shards' bounds in rows. */
   readonly bounds: number;
   /** Scratch of `gradientSliceLength(outputs, rows)`. */
   readonly left: number;
@@ -63,18 +63,18 @@ export interface WeightProduct {
   readonly tiles: number;
 }
 
-/** Sets the weight's gradient along the tree of leaves, its last rows first: finished pieces travel while others are computed. */
-export function setWeightGradient(kernels: Kernels, pass: Pass, product: WeightProduct): void {
+/** Sets the weight's gradient along the tree of shards, its last rows first: finished buckets travel while others are computed. */
+export function setWeightGradient(kernels: Kernels, microbatch: Microbatch, product: WeightProduct): void {
   const { weight, outputs, inputs, rows, dY, x, bounds, left, right, tiles } = product;
-  const numLeaves = pass.bounds.length - 1;
+  const numShards = microbatch.bounds.length - 1;
   kernels.packRightColumns(x, inputs, rows, inputs, right, 0, Math.ceil(inputs / TILE_COLUMNS));
   for (let end = outputs; end > 0;) {
     const start = Math.floor((end - 1) / GRADIENT_ROWS) * GRADIENT_ROWS;
     const to = weight.offset + start * inputs;
     kernels.packLeftColumns(dY + 4 * start, end - start, rows, outputs, left);
     // prettier-ignore
-    kernels.gemmPackedTree(end - start, inputs, rows, left, right, pass.gradient + 4 * to, inputs, bounds, numLeaves, tiles);
-    pass.complete(to);
+    kernels.gemmPackedTree(end - start, inputs, rows, left, right, microbatch.gradient + 4 * to, inputs, bounds, numShards, tiles);
+    microbatch.complete(to);
     end = start;
   }
 }

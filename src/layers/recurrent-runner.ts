@@ -4,11 +4,11 @@
 //   state  [B, T, H]   c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input
 //   hidden [B, T, H]   h
 //
-// All stay in the order of the samples, so that the tree of leaves runs over rows of B * T; a step reads and writes every
+// All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a step reads and writes every
 // T-th row. What stands before the first position and behind the last is a row of zeros, read with stride 0.
 import { TREE_TILES_LENGTH, packedRightLength } from '../kernels/tile.ts';
-import type { LayerRunner, ParameterTensor, Pass, Site } from './layer.ts';
-import { stackedSums } from './leaf-sums.ts';
+import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from './layer.ts';
+import { stackedSums } from './shard-sums.ts';
 import type { CellErrors, RecurrentSizes } from './recurrent-cell.ts';
 import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './recurrent-products.ts';
 import type { Product } from './recurrent-products.ts';
@@ -50,27 +50,27 @@ interface Weights {
 /** See the head of this file. */
 export class RecurrentRunner implements LayerRunner {
   readonly #layer: RecurrentSizes;
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #blocks: Blocks;
   readonly #scratch: Scratch;
   readonly #weights: Weights;
   readonly #bounds: number;
   #x = 0;
 
-  constructor(layer: RecurrentSizes, site: Site) {
+  constructor(layer: RecurrentSizes, workspace: Workspace) {
     const { positions, inputs } = layer;
     this.#layer = layer;
-    this.#site = site;
-    this.#blocks = allocateBlocks(layer, site);
-    this.#scratch = allocateScratch(layer, site);
-    this.#weights = nameWeights(site.packed);
-    this.#bounds = site.leafBounds(positions);
-    if (layer.needsInputGradient) site.reserveError(site.maxRows * positions * inputs);
+    this.#workspace = workspace;
+    this.#blocks = allocateBlocks(layer, workspace);
+    this.#scratch = allocateScratch(layer, workspace);
+    this.#weights = nameWeights(workspace.packed);
+    this.#bounds = workspace.shardBounds(positions);
+    if (layer.needsInputGradient) workspace.reserveError(workspace.maxRows * positions * inputs);
   }
 
-  forward({ rows }: Pass, x: number): number {
+  forward({ rows }: Microbatch, x: number): number {
     const { positions, inputs, columns, units, spec } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { gates, hidden, last } = this.#blocks;
     this.#x = x;
     const panels = this.#weights.toGates;
@@ -83,7 +83,7 @@ export class RecurrentRunner implements LayerRunner {
 
   #stepForward(rows: number, position: number): void {
     const { cell, columns, positions, units } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { products } = this.#scratch;
     const { bias, stateToGates, zeros } = this.#weights;
     const { gates, state, hidden } = this.#blocks;
@@ -109,22 +109,22 @@ export class RecurrentRunner implements LayerRunner {
     );
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     const { cell, columns, inputs, inputWeight, positions, recurrentWeight, units } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { gates, state } = this.#blocks;
     for (let position = positions - 1; position >= 0; position--) {
-      this.#stepBackward(pass.rows, position, dY);
+      this.#stepBackward(microbatch.rows, position, dY);
     }
-    const rows = pass.rows * positions;
+    const rows = microbatch.rows * positions;
     const errors = { gates, state, units, rows };
-    this.#biasGradients(pass, errors);
-    this.#shiftHidden(pass.rows);
-    this.#weightGradient(pass, recurrentWeight, { inputs: units, x: this.#scratch.previous });
+    this.#biasGradients(microbatch, errors);
+    this.#shiftHidden(microbatch.rows);
+    this.#weightGradient(microbatch, recurrentWeight, { inputs: units, x: this.#scratch.previous });
     cell.turnToInput(kernels, errors);
-    this.#weightGradient(pass, inputWeight, { inputs, x: this.#x });
+    this.#weightGradient(microbatch, inputWeight, { inputs, x: this.#x });
     if (!this.#layer.needsInputGradient) return 0;
-    const dX = this.#site.otherError(dY);
+    const dX = this.#workspace.otherError(dY);
     const panels = this.#weights.toInput;
     this.#multiply({ rows, depth: columns, columns: inputs, x: gates, stride: columns, panels, y: dX });
     return dX;
@@ -139,7 +139,7 @@ export class RecurrentRunner implements LayerRunner {
     const [at, stride] = [4 * position * units, positions * units];
     const gatesAt = gates + 4 * position * columns;
     const above = this.#errorFromAbove(dY, at, isLast);
-    this.#site.kernels[cell.backward](
+    this.#workspace.kernels[cell.backward](
       rows,
       units,
       gatesAt,
@@ -175,38 +175,42 @@ export class RecurrentRunner implements LayerRunner {
   }
 
   #multiply(product: Product): void {
-    multiply(this.#site.kernels, product, this.#scratch.left, this.#scratch.tiles);
+    multiply(this.#workspace.kernels, product, this.#scratch.left, this.#scratch.tiles);
   }
 
-  #biasGradients(pass: Pass, errors: CellErrors): void {
+  #biasGradients(microbatch: Microbatch, errors: CellErrors): void {
     const { cell, inputBias, recurrentBias } = this.#layer;
     const to = {
-      input: pass.gradient + 4 * inputBias.offset,
-      recurrent: pass.gradient + 4 * recurrentBias.offset,
+      input: microbatch.gradient + 4 * inputBias.offset,
+      recurrent: microbatch.gradient + 4 * recurrentBias.offset,
     };
-    const leaves = { pass, bounds: this.#bounds, slots: this.#scratch.biasSums };
-    cell.biasGradients(this.#site.kernels, to, errors, leaves);
-    pass.complete(inputBias.offset);
+    const shards = { microbatch, bounds: this.#bounds, slots: this.#scratch.biasSums };
+    cell.biasGradients(this.#workspace.kernels, to, errors, shards);
+    microbatch.complete(inputBias.offset);
   }
 
   /** `previous` = h of the position before each, and zeros before the first: what the recurrent weight has met. */
   #shiftHidden(rows: number): void {
     const { positions, units } = this.#layer;
-    const { kernels } = this.#site;
+    const { kernels } = this.#workspace;
     const { previous } = this.#scratch;
     const length = (rows * positions - 1) * units;
     kernels.copyRows(this.#blocks.hidden, length, length, 1, previous + 4 * units, length);
     kernels.copyRows(this.#weights.zeros, 0, units, rows, previous, positions * units);
   }
 
-  #weightGradient(pass: Pass, weight: ParameterTensor, { inputs, x }: { inputs: number; x: number }): void {
+  #weightGradient(
+    microbatch: Microbatch,
+    weight: ParameterTensor,
+    { inputs, x }: { inputs: number; x: number },
+  ): void {
     const { columns, positions } = this.#layer;
     const { left, right, tiles } = this.#scratch;
-    setWeightGradient(this.#site.kernels, pass, {
+    setWeightGradient(this.#workspace.kernels, microbatch, {
       weight,
       outputs: columns,
       inputs,
-      rows: pass.rows * positions,
+      rows: microbatch.rows * positions,
       dY: this.#blocks.gates,
       x,
       bounds: this.#bounds,
@@ -217,26 +221,29 @@ export class RecurrentRunner implements LayerRunner {
   }
 }
 
-function allocateBlocks({ columns, positions, spec, units }: RecurrentSizes, site: Site): Blocks {
-  const rows = site.maxRows * positions;
+function allocateBlocks({ columns, positions, spec, units }: RecurrentSizes, workspace: Workspace): Blocks {
+  const rows = workspace.maxRows * positions;
   return {
-    gates: site.activations(rows * columns),
-    state: site.activations(rows * units),
-    hidden: site.activations(rows * units),
-    last: spec.returnSequences ? 0 : site.activations(site.maxRows * units),
+    gates: workspace.activations(rows * columns),
+    state: workspace.activations(rows * units),
+    hidden: workspace.activations(rows * units),
+    last: spec.returnSequences ? 0 : workspace.activations(workspace.maxRows * units),
   };
 }
 
-function allocateScratch({ columns, inputs, positions, units }: RecurrentSizes, site: Site): Scratch {
-  const rows = site.maxRows * positions;
-  const addresses = site.scratch(
+function allocateScratch(
+  { columns, inputs, positions, units }: RecurrentSizes,
+  workspace: Workspace,
+): Scratch {
+  const rows = workspace.maxRows * positions;
+  const addresses = workspace.scratch(
     Math.max(sliceLength(rows, Math.max(inputs, columns)), gradientSliceLength(columns, rows)),
     packedRightLength(rows, Math.max(inputs, units)),
     TREE_TILES_LENGTH,
-    stackedSums(site.maxLeaves) * columns,
-    site.maxRows * columns,
-    site.maxRows * units,
-    site.maxRows * units,
+    stackedSums(workspace.maxShards) * columns,
+    workspace.maxRows * columns,
+    workspace.maxRows * units,
+    workspace.maxRows * units,
     rows * units,
   );
   const [left = 0, right = 0, tiles = 0, biasSums = 0, products = 0, dHidden = 0, dState = 0, previous = 0] =

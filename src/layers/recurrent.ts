@@ -3,7 +3,15 @@
 // batch_first, from a state of zeros). Letters as in recurrent-cell.ts.
 import { TILE_COLUMNS, packedRightLength } from '../kernels/tile.ts';
 import { formatShape } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackJob, ParameterTensor, Shape, Site } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackJob,
+  ParameterTensor,
+  Shape,
+  Workspace,
+} from './layer.ts';
 import type { Cell, RecurrentSizes, RecurrentSpec } from './recurrent-cell.ts';
 import { RecurrentRunner } from './recurrent-runner.ts';
 
@@ -99,7 +107,7 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
     if (part === 0) this.cell.packBias(kernels, biases, bias, units);
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new RecurrentRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new RecurrentRunner(this, workspace);
   }
 }

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Pass, Shape } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape } from './layer.ts';
 
 export const flattenSchema = z.strictObject({ kind: z.literal('flatten') });
 
@@ -56,11 +56,11 @@ export class ReshapeLayer implements Layer {
 
 /** Hands values and errors through. */
 class AliasRunner implements LayerRunner {
-  forward(_pass: Pass, x: number): number {
+  forward(_microbatch: Microbatch, x: number): number {
     return x;
   }
 
-  backward(_pass: Pass, dY: number): number {
+  backward(_microbatch: Microbatch, dY: number): number {
     return dY;
   }
 }

@@ -10,9 +10,9 @@ import type {
   LayerRunner,
   PackJob,
   ParameterTensor,
-  Pass,
+  Microbatch,
   Shape,
-  Site,
+  Workspace,
 } from './layer.ts';
 
 /** A checked residual block of a config; its schema holds all others, and stands with them in registry.ts. */
@@ -71,13 +71,13 @@ export class ResidualLayer implements Layer {
     this.shortcut?.pack({ ...job, packed: job.packed.slice(numBlocks) });
   }
 
-  createRunner(site: Site): LayerRunner {
-    return new ResidualRunner(this, site);
+  createRunner(workspace: Workspace): LayerRunner {
+    return new ResidualRunner(this, workspace);
   }
 }
 
 class ResidualRunner implements LayerRunner {
-  readonly #site: Site;
+  readonly #workspace: Workspace;
   readonly #body: LayerRunner;
   readonly #shortcut: LayerRunner | undefined;
   readonly #needsInputGradient: boolean;
@@ -88,36 +88,39 @@ class ResidualRunner implements LayerRunner {
   /** What goes back through the shortcut. */
   readonly #shortcutError: number;
 
-  constructor({ body, shortcut, inputShape, outputShape, needsInputGradient }: ResidualLayer, site: Site) {
+  constructor(
+    { body, shortcut, inputShape, outputShape, needsInputGradient }: ResidualLayer,
+    workspace: Workspace,
+  ) {
     const numBlocks = body.packedLengths.length;
-    this.#site = site;
+    this.#workspace = workspace;
     this.#needsInputGradient = needsInputGradient;
     this.#inputSize = sizeOf(inputShape);
     this.#outputSize = sizeOf(outputShape);
-    this.#body = body.createRunner(site.nested(site.packed.slice(0, numBlocks)));
-    this.#shortcut = shortcut?.createRunner(site.nested(site.packed.slice(numBlocks)));
-    this.#y = site.activations(site.maxRows * this.#outputSize);
-    this.#shortcutError = shortcut ? site.activations(site.maxRows * this.#inputSize) : this.#y;
+    this.#body = body.createRunner(workspace.nested(workspace.packed.slice(0, numBlocks)));
+    this.#shortcut = shortcut?.createRunner(workspace.nested(workspace.packed.slice(numBlocks)));
+    this.#y = workspace.activations(workspace.maxRows * this.#outputSize);
+    this.#shortcutError = shortcut ? workspace.activations(workspace.maxRows * this.#inputSize) : this.#y;
   }
 
-  forward(pass: Pass, x: number): number {
-    const shortcut = this.#shortcut ? this.#shortcut.forward(pass, x) : x;
-    const body = this.#body.forward(pass, x);
-    this.#site.kernels.addToRows(body, shortcut, 1, pass.rows * this.#outputSize, this.#y);
+  forward(microbatch: Microbatch, x: number): number {
+    const shortcut = this.#shortcut ? this.#shortcut.forward(microbatch, x) : x;
+    const body = this.#body.forward(microbatch, x);
+    this.#workspace.kernels.addToRows(body, shortcut, 1, microbatch.rows * this.#outputSize, this.#y);
     return this.#y;
   }
 
-  backward(pass: Pass, dY: number): number {
-    const { kernels } = this.#site;
-    const inputLength = pass.rows * this.#inputSize;
-    const outputLength = pass.rows * this.#outputSize;
+  backward(microbatch: Microbatch, dY: number): number {
+    const { kernels } = this.#workspace;
+    const inputLength = microbatch.rows * this.#inputSize;
+    const outputLength = microbatch.rows * this.#outputSize;
     kernels.copyValues(dY, outputLength, this.#y);
     if (this.#shortcut) {
-      const error = this.#shortcut.backward(pass, dY);
+      const error = this.#shortcut.backward(microbatch, dY);
       if (this.#needsInputGradient) kernels.copyValues(error, inputLength, this.#shortcutError);
       kernels.copyValues(this.#y, outputLength, dY);
     }
-    const dX = this.#body.backward(pass, dY);
+    const dX = this.#body.backward(microbatch, dY);
     if (!this.#needsInputGradient) return 0;
     kernels.addInto(dX, this.#shortcutError, inputLength);
     return dX;

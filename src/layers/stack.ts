@@ -1,5 +1,5 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
-import type { Layer, LayerRunner, PackJob, ParameterTensor, Pass, Shape, Site } from './layer.ts';
+import type { Layer, LayerRunner, PackJob, ParameterTensor, Microbatch, Shape, Workspace } from './layer.ts';
 
 /** See the head of this file. */
 export class Stack implements Layer {
@@ -38,9 +38,11 @@ export class Stack implements Layer {
     this.layers.forEach((layer, index) => layer.pack({ ...job, packed: shares[index] ?? [] }));
   }
 
-  createRunner(site: Site): LayerRunner {
-    const shares = divide(site.packed, this.layers);
-    const runners = this.layers.map((layer, index) => layer.createRunner(site.nested(shares[index] ?? [])));
+  createRunner(workspace: Workspace): LayerRunner {
+    const shares = divide(workspace.packed, this.layers);
+    const runners = this.layers.map((layer, index) =>
+      layer.createRunner(workspace.nested(shares[index] ?? [])),
+    );
     return new StackRunner(this, runners);
   }
 }
@@ -59,16 +61,16 @@ class StackRunner implements LayerRunner {
     this.#lowest = stack.needsInputGradient ? 0 : Math.max(first, 0);
   }
 
-  forward(pass: Pass, x: number): number {
-    return this.#runners.reduce((input, runner) => runner.forward(pass, input), x);
+  forward(microbatch: Microbatch, x: number): number {
+    return this.#runners.reduce((input, runner) => runner.forward(microbatch, input), x);
   }
 
-  backward(pass: Pass, dY: number): number {
+  backward(microbatch: Microbatch, dY: number): number {
     let error = dY;
     for (let index = this.#runners.length - 1; index >= this.#lowest; index--) {
-      error = (this.#runners[index] as LayerRunner).backward(pass, error);
+      error = (this.#runners[index] as LayerRunner).backward(microbatch, error);
       const offset = this.#offsets[index];
-      if (offset !== undefined) pass.complete(offset);
+      if (offset !== undefined) microbatch.complete(offset);
     }
     return error;
   }

@@ -3,7 +3,7 @@
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Shape } from '../layers/layer.ts';
 
-/** Addresses of what a loss reads and writes, and the sizes of a pass. */
+/** Addresses of what a loss reads and writes, and the sizes of a microbatch. */
 export interface LossJob {
   /** f32 [rows, shape] */
   readonly outputs: number;

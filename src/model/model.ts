@@ -1,4 +1,4 @@
-// From a list of layers and the shape of a sample to sizes, parameter layout and pieces.
+// From a list of layers and the shape of a sample to sizes, parameter layout and buckets.
 //
 // The parameters are one flat f32 vector, layer after layer. That vector is what is hashed, sent and saved;
 // names and shapes are offsets into it.
@@ -16,7 +16,7 @@ export interface ModelSpec {
 }
 
 /** A contiguous slice of the flat vector that travels as one message; never larger than 4 MiB. */
-export interface Piece {
+export interface Bucket {
   readonly offset: number;
   readonly length: number;
 }
@@ -32,28 +32,28 @@ export interface Model {
   readonly numParameters: number;
   readonly tensors: readonly ParameterTensor[];
   /** In the order in which the backward pass completes them: from the end of the flat vector to its start. */
-  readonly pieces: readonly Piece[];
+  readonly buckets: readonly Bucket[];
 }
 
 /** A flat vector fills all of a wasm32 memory with this many f32. */
 const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
 
-/** f32 of the largest piece: 4 MiB, the most that a message may carry. */
+/** f32 of the largest bucket: 4 MiB, the most that a message may carry. */
 export const MAX_PIECE_LENGTH = 1_048_576;
-/** What a piece is cut to: 512 KiB, so that one piece is computed while another travels. */
+/** What a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
 const PIECE_LENGTH = 131_072;
 /** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
 const MIN_PIECE_LENGTH = 16_384;
 
 /**
- * Resolves sizes, parameter offsets and pieces for samples of `inputShape`.
+ * Resolves sizes, parameter offsets and buckets for samples of `inputShape`.
  * @throws LockstepError (exit 2) for layers that do not fit, or have more parameters than any memory holds.
  */
 export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
   const builder = new ModelBuilder();
   const stack = builder.stack(spec.layers, inputShape, { prefix: '', path: 'model.layers' });
   const { tensors, numParameters } = builder;
-  // Before anything grows with their number, the list of pieces first of all.
+  // Before anything grows with their number, the list of buckets first of all.
   if (numParameters > MAX_PARAMETERS) throw tooManyParameters(builder);
   return {
     spec,
@@ -63,7 +63,7 @@ export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
     outputWidth: sizeOf(stack.outputShape),
     numParameters,
     tensors,
-    pieces: cutPieces(numParameters),
+    buckets: cutBuckets(numParameters),
   };
 }
 
@@ -140,14 +140,14 @@ function tooManyParameters({ numParameters, tensors }: ModelBuilder): LockstepEr
 }
 
 /** Cuts the flat vector from its end. */
-function cutPieces(numParameters: number): Piece[] {
-  const pieces: Piece[] = [];
+function cutBuckets(numParameters: number): Bucket[] {
+  const buckets: Bucket[] = [];
   for (let end = numParameters; end > 0;) {
     const start = end < PIECE_LENGTH + MIN_PIECE_LENGTH ? 0 : end - PIECE_LENGTH;
-    pieces.push({ offset: start, length: end - start });
+    buckets.push({ offset: start, length: end - start });
     end = start;
   }
-  return pieces;
+  return buckets;
 }
 
 /** One line a layer: what a shape error and `--dry-run` show. */

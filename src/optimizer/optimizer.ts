@@ -1,4 +1,4 @@
-// Steps over the flat parameter vector, piece by piece. The state exists twice: a step reads one copy and writes
+// Steps over the flat parameter vector, bucket by bucket. The state exists twice: a step reads one copy and writes
 // the other, and becomes real only at `commit`, so an abandoned step leaves no trace.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
@@ -13,7 +13,7 @@ export interface OptimizedModel {
   readonly numParameters: number;
   /** In order of offset. */
   readonly tensors: readonly RangeTensor[];
-  readonly pieces: readonly { readonly offset: number; readonly length: number }[];
+  readonly buckets: readonly { readonly offset: number; readonly length: number }[];
 }
 
 /** What an optimizer is made from. */
@@ -26,8 +26,8 @@ export interface OptimizerOptions {
   readonly clipValue?: number | undefined;
 }
 
-/** The gradient of a piece. */
-export interface PieceGradient {
+/** The gradient of a bucket. */
+export interface BucketGradient {
   /** Address of the sum over samples, f32. */
   readonly sum: number;
   /** What the sum is divided by: the total weight of the samples, rounded to f32. */
@@ -51,7 +51,7 @@ export class Optimizer {
   readonly #rule: UpdateRule;
   readonly #weightDecay: number;
   readonly #limit: number;
-  readonly #pieces: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
+  readonly #buckets: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
   /** Addresses of the parameters and of each vector of state. */
   #current: readonly number[];
   #next: readonly number[];
@@ -65,9 +65,9 @@ export class Optimizer {
     this.#limit = clipValue ?? Infinity;
     const isDecayed = (role: RangeTensor['role']): boolean =>
       config.weightDecay > 0 && (config.decay === 'all' || role === 'weight');
-    this.#pieces = model.pieces.map((piece) => ({
-      offset: piece.offset,
-      ranges: cutRanges(piece, model.tensors, isDecayed),
+    this.#buckets = model.buckets.map((bucket) => ({
+      offset: bucket.offset,
+      ranges: cutRanges(bucket, model.tensors, isDecayed),
     }));
     const bytes = 4 * model.numParameters;
     const allocate = (): number[] => [
@@ -83,7 +83,7 @@ export class Optimizer {
     return this.#current[0] as number;
   }
 
-  /** Address of the parameters of the step in progress: valid for the pieces applied so far. */
+  /** Address of the parameters of the step in progress: valid for the buckets applied so far. */
   get nextParameters(): number {
     return this.#next[0] as number;
   }
@@ -104,11 +104,11 @@ export class Optimizer {
   }
 
   /**
-   * Sum of squares, in f64, of a piece's gradient (f32 at `sum`) without its statistics, range after range.
+   * Sum of squares, in f64, of a bucket's gradient (f32 at `sum`) without its statistics, range after range.
    * Undefined if it, or a statistic, holds a value that is not finite.
    */
   sumSquares(index: number, sum: number): number | undefined {
-    const { offset, ranges } = this.#piece(index);
+    const { offset, ranges } = this.#bucket(index);
     let squares = 0;
     for (const range of ranges) {
       const own = this.#kernels.sumSquares(sum + 4 * (range.offset - offset), range.length);
@@ -118,9 +118,9 @@ export class Optimizer {
     return squares;
   }
 
-  /** Updates one piece. Every piece, once a step, in any order. */
-  applyPiece(index: number, gradient: PieceGradient): void {
-    const { offset, ranges } = this.#piece(index);
+  /** Updates one bucket. Every bucket, once a step, in any order. */
+  applyBucket(index: number, gradient: BucketGradient): void {
+    const { offset, ranges } = this.#bucket(index);
     for (const range of ranges) {
       const sum = gradient.sum + 4 * (range.offset - offset);
       if (range.momentum === undefined) this.#moveRange(range, { ...gradient, sum });
@@ -128,7 +128,7 @@ export class Optimizer {
     }
   }
 
-  /** Makes the step real, once all pieces are applied. */
+  /** Makes the step real, once all buckets are applied. */
   commit(): void {
     [this.#current, this.#next] = [this.#next, this.#current];
     this.#numSteps++;
@@ -136,7 +136,7 @@ export class Optimizer {
 
   #moveRange(
     { offset, length, isDecayed }: ParameterRange,
-    { sum, divisor, scale = 1 }: PieceGradient,
+    { sum, divisor, scale = 1 }: BucketGradient,
   ): void {
     const at = (address: number): number => address + 4 * offset;
     this.#rule.apply(this.#kernels, {
@@ -157,15 +157,15 @@ export class Optimizer {
   #moveStatistic(
     { offset, length }: ParameterRange,
     momentum: number,
-    { sum, divisor, numSamples = divisor }: PieceGradient,
+    { sum, divisor, numSamples = divisor }: BucketGradient,
   ): void {
     const [from, to] = [this.parameters + 4 * offset, this.nextParameters + 4 * offset];
     this.#kernels.moveTowardsMean(length, from, sum, numSamples, momentum, to);
   }
 
-  #piece(index: number): { readonly offset: number; readonly ranges: readonly ParameterRange[] } {
-    const piece = this.#pieces[index];
-    if (!piece) throw new RangeError(`the model has no piece ${index}`);
-    return piece;
+  #bucket(index: number): { readonly offset: number; readonly ranges: readonly ParameterRange[] } {
+    const bucket = this.#buckets[index];
+    if (!bucket) throw new RangeError(`the model has no bucket ${index}`);
+    return bucket;
   }
 }

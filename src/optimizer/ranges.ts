@@ -1,5 +1,5 @@
-// Pieces are cut by size and may hold parts of several tensors; the optimizer treats tensors by their role. So each
-// piece is cut once more, into ranges whose parameters are all treated alike.
+// Buckets are cut by size and may hold parts of several tensors; the optimizer treats tensors by their role. So each
+// bucket is cut once more, into ranges whose parameters are all treated alike.
 import type { ParameterTensor } from '../layers/layer.ts';
 
 /** Parameters that are treated alike; offset and length count f32 of the flat vector. */
@@ -16,14 +16,14 @@ export type RangeTensor = Pick<ParameterTensor, 'offset' | 'length' | 'role' | '
 
 /** Cuts a slice of the flat vector; neighbours that are treated alike stay together. `tensors` are in order of offset. */
 export function cutRanges(
-  piece: { readonly offset: number; readonly length: number },
+  bucket: { readonly offset: number; readonly length: number },
   tensors: readonly RangeTensor[],
   isDecayed: (role: ParameterTensor['role']) => boolean,
 ): ParameterRange[] {
-  const end = piece.offset + piece.length;
+  const end = bucket.offset + bucket.length;
   const ranges: ParameterRange[] = [];
   for (const tensor of tensors) {
-    const from = Math.max(tensor.offset, piece.offset);
+    const from = Math.max(tensor.offset, bucket.offset);
     const to = Math.min(tensor.offset + tensor.length, end);
     if (from >= to) continue;
     const isStatistic = tensor.role === 'statistic';

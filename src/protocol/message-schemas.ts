@@ -2,7 +2,7 @@
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
-import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_LEAVES, MAX_SAMPLE_DIMENSIONS, MAX_THREADS } from '../limits.ts';
+import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SHARDS, MAX_SAMPLE_DIMENSIONS, MAX_THREADS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../layers/layer.ts';
@@ -34,11 +34,11 @@ export interface Schema<M extends Message> {
 
 type MessageOf<Type extends Message['type']> = Extract<Message, { readonly type: Type }>;
 
-/** The largest leaf, row or piece number: a dataset's bytes are counted in 31 bits. */
+/** The largest shard, row or bucket number: a dataset's bytes are counted in 31 bits. */
 const MAX_INDEX = 2 ** 31;
-/** Level of the root above `MAX_INDEX` leaves. */
+/** Level of the root above `MAX_INDEX` shards. */
 const MAX_LEVEL = 31;
-const MAX_BOUNDS = MAX_LEAVES + 1;
+const MAX_BOUNDS = MAX_SHARDS + 1;
 
 const count = integer(0);
 const index = integer(0, MAX_INDEX);
@@ -56,8 +56,8 @@ const range: FieldsOf<EvaluateMessage> = {
   ...roundKey,
   version: count,
   weights: fingerprint,
-  numLeaves: integer(1, MAX_INDEX),
-  firstLeaf: index,
+  numShards: integer(1, MAX_INDEX),
+  firstShard: index,
   bounds: array(index, 2, MAX_BOUNDS),
 };
 
@@ -122,7 +122,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       ...roundKey,
       level: integer(0, MAX_LEVEL),
       index,
-      piece: index,
+      bucket: index,
       weights: fingerprint,
       fingerprint,
       lossSum: optional(lossSum),
@@ -132,7 +132,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
   evaluation: {
     fields: object<MessageOf<'evaluation'>>({
       ...roundKey,
-      leaf: index,
+      shard: index,
       lossSum,
       weights: fingerprint,
       fingerprint,
@@ -163,7 +163,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
       numerics: oneOf(NUMERICS),
       loss: parsed(lossSchema),
       batchSize: integer(1, MAX_BATCH_SIZE),
-      shards: integer(1, MAX_LEAVES),
+      shards: integer(1, MAX_SHARDS),
       layout,
       datasetSha256: sha256,
     }),
@@ -176,7 +176,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
   },
   chunk: { fields: object<MessageOf<'chunk'>>({ sha256, offset: index }), body: 'bytes' },
   weights: {
-    fields: object<MessageOf<'weights'>>({ run: text(128), version: count, piece: index, fingerprint }),
+    fields: object<MessageOf<'weights'>>({ run: text(128), version: count, bucket: index, fingerprint }),
     body: 'f32',
   },
   train: { fields: object<TrainMessage>({ ...range, step: count }), body: 'u32', agree: refuseWrongBounds },
@@ -185,17 +185,17 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
 };
 
 function refuseWrongBounds(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
-  const { type, bounds, firstLeaf, numLeaves } = message;
+  const { type, bounds, firstShard, numShards } = message;
   const numRows = body.length / 4;
   if (bounds[0] !== 0 || bounds.at(-1) !== numRows) {
     throw contradiction(`${type}.bounds: ${bounds[0]} to ${bounds.at(-1)}, but the body has ${numRows} rows`);
   }
-  for (let leaf = 1; leaf < bounds.length; leaf++) {
-    const [start, end] = [bounds[leaf - 1] as number, bounds[leaf] as number];
+  for (let shard = 1; shard < bounds.length; shard++) {
+    const [start, end] = [bounds[shard - 1] as number, bounds[shard] as number];
     if (start >= end) throw contradiction(`${type}.bounds: ${start} is followed by ${end}`);
   }
-  const end = firstLeaf + bounds.length - 1;
-  if (end > numLeaves) throw contradiction(`${type}: leaves ${firstLeaf} to ${end} of ${numLeaves}`);
+  const end = firstShard + bounds.length - 1;
+  if (end > numShards) throw contradiction(`${type}: shards ${firstShard} to ${end} of ${numShards}`);
 }
 
 function refuseWrongLayout({ layout: rows }: WelcomeMessage): void {

@@ -61,12 +61,12 @@ export interface ReadyMessage {
   readonly proof: string;
 }
 
-/** One piece of the sum of gradients under one node of the tree. Body: f32. */
+/** One bucket of the sum of gradients under one node of the tree. Body: f32. */
 export interface GradientMessage extends RoundKey {
   readonly type: 'gradient';
   readonly level: number;
   readonly index: number;
-  readonly piece: number;
+  readonly bucket: number;
   /** Fingerprint of the weights computed with. */
   readonly weights: string;
   /** Fingerprint of the body. */
@@ -75,10 +75,10 @@ export interface GradientMessage extends RoundKey {
   readonly lossSum?: number | undefined;
 }
 
-/** Model outputs for the rows of one leaf of an evaluation. Body: f32. */
+/** Model outputs for the rows of one shard of an evaluation. Body: f32. */
 export interface EvaluationMessage extends RoundKey {
   readonly type: 'evaluation';
-  readonly leaf: number;
+  readonly shard: number;
   /** May be NaN or infinite. */
   readonly lossSum: number;
   readonly weights: string;
@@ -137,27 +137,27 @@ export interface ChunkMessage {
   readonly offset: number;
 }
 
-/** One piece of the weights. Encoded once and sent to all. Body: f32. */
+/** One bucket of the weights. Encoded once and sent to all. Body: f32. */
 export interface WeightsMessage {
   readonly type: 'weights';
   readonly run: string;
   /** Optimizer steps these weights have seen. */
   readonly version: number;
-  readonly piece: number;
+  readonly bucket: number;
   /** Fingerprint of the body. */
   readonly fingerprint: string;
 }
 
-/** A contiguous range of leaves to compute. Body: u32, the rows of all its leaves, one leaf after the other. */
+/** A contiguous range of shards to compute. Body: u32, the rows of all its shards, one shard after the other. */
 interface RangeMessage extends RoundKey {
   /** Of the weights to use, which were sent before. */
   readonly version: number;
   /** Fingerprint of all those weights. */
   readonly weights: string;
-  /** Leaves of the whole tree. */
-  readonly numLeaves: number;
-  /** Leaf `firstLeaf + i` is rows `[bounds[i], bounds[i + 1])` of the body; no leaf is empty. */
-  readonly firstLeaf: number;
+  /** Shards of the whole tree. */
+  readonly numShards: number;
+  /** Shard `firstShard + i` is rows `[bounds[i], bounds[i + 1])` of the body; no shard is empty. */
+  readonly firstShard: number;
   readonly bounds: readonly number[];
 }
 
@@ -168,7 +168,7 @@ export interface TrainMessage extends RangeMessage {
   readonly step: number;
 }
 
-/** A range of leaves of an evaluation: forward pass only. */
+/** A range of shards of an evaluation: forward pass only. */
 export interface EvaluateMessage extends RangeMessage {
   readonly type: 'evaluate';
 }

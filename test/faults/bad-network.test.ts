@@ -21,7 +21,7 @@ const MEGABYTE: Partial<ConfigInput> = {
   },
 };
 
-/** 117,889 parameters, which travel in one piece: 9.4 s at 0.4 Mbit/s. */
+/** 117,889 parameters, which travel in one bucket: 9.4 s at 0.4 Mbit/s. */
 const ONE_MESSAGE: Partial<ConfigInput> = {
   model: {
     layers: [

@@ -12,7 +12,7 @@ import { FAILPOINT_RUN } from '../helpers/failpoint-run.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
 import { tableRun } from '../helpers/table-run.ts';
 
-/** 8 steps of two pieces, in shards enough for eight sums to wait. */
+/** 8 steps of two buckets, in shards enough for eight sums to wait. */
 const RUN = { ...FAILPOINT_RUN, batchSize: 256, shards: 16, epochs: 2 };
 
 /** Trains with four workers, one of which is slow, and with room for so many sums. */
@@ -54,7 +54,7 @@ describe('a coordinator with room for one sum', () => {
     const { weightsSha256 } = await trainInProcess(directory);
     const cramped = await trainCramped(directory, 1);
     expect(cramped.weightsSha256).toBe(weightsSha256);
-    // And a piece of each length that has just come: the model's two pieces differ in theirs.
+    // And a bucket of each length that has just come: the model's two buckets differ in theirs.
     expect(cramped.sums).toBeLessThan(1 + 1.1);
   });
 });

@@ -26,7 +26,7 @@ describe('a worker that is wrong about', () => {
     startWorker(run);
     expect(exitCode).toBe(5);
     expect(stderr).toMatch(
-      /refused this worker: banned from this run: its (gradient of shards|evaluation of leaves) \d+ to \d+ is not what they give/,
+      /refused this worker: banned from this run: its (gradient of shards|evaluation of shards) \d+ to \d+ is not what they give/,
     );
     await expectUndisturbedEnd(run);
     expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining(`pid ${liar.pid}`) as string }]);

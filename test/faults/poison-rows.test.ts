@@ -98,7 +98,7 @@ it('an evaluation that no worker can compute is computed by the coordinator, to 
   const args = ['train', 'table.yaml', '--workers', '3', '--run-dir', directory];
   const command = CliProcess.start(args, { cwd, env });
   await expectUndisturbedEnd({ command, directory }, CONFIG);
-  expect(command.stderr).toMatch(/the coordinator computes evaluation leaf 0 itself/);
+  expect(command.stderr).toMatch(/the coordinator computes evaluation shard 0 itself/);
 });
 
 it('a row on which the threads of two local workers and the coordinator fail ends the run, and its shard is named', async () => {

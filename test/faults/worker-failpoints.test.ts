@@ -10,8 +10,8 @@ describe('the same weights come out when a worker', () => {
   it.each<[string, string, RegExp]>([
     ['is killed before it computes a range', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
     [
-      'is killed when it has sent some pieces of a sum and not others',
-      'worker.afterCompute@worker=1@step=7@piece=1:kill',
+      'is killed when it has sent some buckets of a sum and not others',
+      'worker.afterCompute@worker=1@step=7@bucket=1:kill',
       KILLED,
     ],
     ['is killed when it has sent its whole range', 'worker.afterSend@worker=1@step=7:kill', KILLED],
@@ -26,13 +26,13 @@ describe('the same weights come out when a worker', () => {
       /worker 1 .* failed on a range: error made by failpoint worker\.beforeCompute/,
     ],
     [
-      'misses a piece of the weights, and says so',
-      'worker.stale@worker=1@version=7@piece=1:skip',
+      'misses a bucket of the weights, and says so',
+      'worker.stale@worker=1@version=7@bucket=1:skip',
       /worker 1 .* left: round \d+ wants weights version 7, which did not arrive as named/,
     ],
     [
       'fails in the middle of sending a range',
-      'worker.afterCompute@worker=1@step=7@piece=1:throw',
+      'worker.afterCompute@worker=1@step=7@bucket=1:throw',
       /worker 1 .* failed on a range: error made by failpoint worker\.afterCompute/,
     ],
     ...[1, 2, 5, 13, 34].map((message): [string, string, RegExp] => [

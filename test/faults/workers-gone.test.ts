@@ -8,8 +8,8 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** Where two workers are killed, and the steps that are done by then. */
 const DEATHS = [
-  // The last of three pieces is there, and its part of the next weights: neither may be saved.
-  { failpoint: 'worker.afterCompute@step=22@piece=1:kill', steps: 22 },
+  // The last of three buckets is there, and its part of the next weights: neither may be saved.
+  { failpoint: 'worker.afterCompute@step=22@bucket=1:kill', steps: 22 },
   // Averaged weights have taken the place of those that training moves.
   { failpoint: 'worker.beforeCompute@type=evaluate:kill', steps: 15 },
 ];

@@ -66,7 +66,7 @@ describe('weights, losses and metrics are the same bits', () => {
   });
 
   it('with clipping by norm, a schedule, averaged weights and an early end', async () => {
-    // Some 183,000 parameters: two pieces, of which the first to arrive waits for the other's norm.
+    // Some 183,000 parameters: two buckets, of which the first to arrive waits for the other's norm.
     const layers = [300, 600, 1].map((units) => ({
       kind: 'dense' as const,
       units,

@@ -7,7 +7,7 @@ import { readRosterEvents } from './run-records.ts';
 import { expectUndisturbedEnd, longRun } from './undisturbed.ts';
 import type { Run } from './undisturbed.ts';
 
-/** 30 steps of 267,521 parameters, which travel in three pieces. */
+/** 30 steps of 267,521 parameters, which travel in three buckets. */
 export const FAILPOINT_RUN: Partial<ConfigInput> = {
   epochs: 2,
   model: {

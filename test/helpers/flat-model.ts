@@ -1,6 +1,6 @@
-// A model that is nothing but a flat vector, its tensors and its pieces: what optimizers and the training state look at.
+// A model that is nothing but a flat vector, its tensors and its buckets: what optimizers and the training state look at.
 import type { ParameterRole } from '../../src/layers/layer.ts';
-import type { Model, Piece } from '../../src/model/model.ts';
+import type { Model, Bucket } from '../../src/model/model.ts';
 
 export interface FlatTensor {
   readonly name: string;
@@ -9,17 +9,17 @@ export interface FlatTensor {
   readonly momentum?: number;
 }
 
-/** Cut into pieces behind these lengths, counted from the end of the vector as the backward pass completes it. */
-export function flatModel(tensors: readonly FlatTensor[], pieceLengths: readonly number[]): Model {
+/** Cut into buckets behind these lengths, counted from the end of the vector as the backward pass completes it. */
+export function flatModel(tensors: readonly FlatTensor[], bucketLengths: readonly number[]): Model {
   let numParameters = 0;
   const placed = tensors.map((tensor) => {
     const offset = numParameters;
     numParameters += tensor.length;
     return { ...tensor, offset, shape: [tensor.length], initial: { kind: 'constant' as const, value: 0 } };
   });
-  const pieces: Piece[] = [];
+  const buckets: Bucket[] = [];
   let end = numParameters;
-  for (const length of pieceLengths) pieces.push({ offset: (end -= length), length });
-  if (end !== 0) throw new Error(`the pieces leave ${end} of ${numParameters} parameters`);
-  return { numParameters, tensors: placed, pieces } as unknown as Model;
+  for (const length of bucketLengths) buckets.push({ offset: (end -= length), length });
+  if (end !== 0) throw new Error(`the buckets leave ${end} of ${numParameters} parameters`);
+  return { numParameters, tensors: placed, buckets } as unknown as Model;
 }

@@ -47,8 +47,8 @@ export async function trainGolden(training: GoldenTraining): Promise<TrainedMode
     const indices = Uint32Array.from({ length: Math.min(batchSize, numRows - start) }, (__, i) => start + i);
     const divisor = totalWeight(dataset, indices);
     engine.setWeights(adam.parameters);
-    const lossSum = engine.train(indices, step, ({ piece, address }) => {
-      adam.applyPiece(piece, { sum: address, divisor, numSamples: indices.length });
+    const lossSum = engine.train(indices, step, ({ bucket, address }) => {
+      adam.applyBucket(bucket, { sum: address, divisor, numSamples: indices.length });
     });
     adam.commit();
     return lossSum / divisor;

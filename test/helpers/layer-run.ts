@@ -1,8 +1,8 @@
 // Runs one layer by itself, forward and backward, as a thread of a worker would, in memory for that layer alone. It stands
 // behind one with parameters, so that it has to give dX.
-import { CountingSite, ThreadSite } from '../../src/engine/site.ts';
+import { CountingWorkspace, ThreadWorkspace } from '../../src/engine/workspace.ts';
 import { sizeOf } from '../../src/layers/layer.ts';
-import type { Layer, ParameterTensor, Pass, Shape } from '../../src/layers/layer.ts';
+import type { Layer, ParameterTensor, Microbatch, Shape } from '../../src/layers/layer.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -18,7 +18,7 @@ export interface LayerJob {
   readonly dY: ArrayLike<number>;
   /** By the layer's own names, or one behind the other. Default: what a tensor starts from if that is constant, or 0. */
   readonly weights?: ReadonlyMap<string, ArrayLike<number>> | ArrayLike<number>;
-  /** Leaves: rows [bounds[i], bounds[i + 1]). Default: all rows in one. */
+  /** Shards: rows [bounds[i], bounds[i + 1]). Default: all rows in one. */
   readonly bounds?: ArrayLike<number>;
   /** Dataset rows; default 0, 1, 2, ... */
   readonly sampleIndices?: readonly number[];
@@ -32,7 +32,7 @@ export interface LayerResult {
   readonly y: Float32Array;
   /** Empty where the layer gives none. */
   readonly dX: Float32Array;
-  /** Of all leaves, by the layer's own names. */
+  /** Of all shards, by the layer's own names. */
   readonly gradients: ReadonlyMap<string, Float32Array>;
   /** The same, one behind the other. */
   readonly gradient: Float32Array;
@@ -66,7 +66,7 @@ function ownName({ name }: ParameterTensor): string {
   return name.replace(/^\d+\./, '');
 }
 
-/** Forward, and backward if it is a training, in one pass over all leaves. @throws LockstepError as `resolveLayer` does. */
+/** Forward, and backward if it is a training, in one pass over all shards. @throws LockstepError as `resolveLayer` does. */
 export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerResult {
   const { inputShape, x, dY, isTraining = true, step = 0, isBehindAnother = true } = job;
   const rows = x.length / sizeOf(inputShape);
@@ -80,13 +80,16 @@ export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerR
     memory.f32(address, values.length).set(values);
     return address;
   };
-  const site = createSite({ kernels, memory }, layer, { maxRows: rows, maxLeaves: bounds.length - 1 });
+  const workspace = createWorkspace({ kernels, memory }, layer, {
+    maxRows: rows,
+    maxShards: bounds.length - 1,
+  });
   const flat = put(flatWeights(model, layer, start, job.weights));
-  layer.pack({ kernels, memory, flat, packed: site.packed, part: 0, numParts: 1 });
-  const runner = layer.createRunner(site);
-  site.bounds.fill(bounds);
+  layer.pack({ kernels, memory, flat, packed: workspace.packed, part: 0, numParts: 1 });
+  const runner = layer.createRunner(workspace);
+  workspace.bounds.fill(bounds);
   const gradient = put(new Float32Array(model.numParameters).fill(Number.NaN));
-  const pass: Pass = {
+  const microbatch: Microbatch = {
     rows,
     isTraining,
     step,
@@ -95,14 +98,14 @@ export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerR
     bounds,
     gradient,
     complete: () => undefined,
-    pieceStart: () => 0,
+    bucketStart: () => 0,
   };
-  const y = memory.f32(runner.forward(pass, put(x)), rows * sizeOf(layer.outputShape)).slice();
+  const y = memory.f32(runner.forward(microbatch, put(x)), rows * sizeOf(layer.outputShape)).slice();
   const none = new Float32Array();
   if (!isTraining) return { y, dX: none, gradients: new Map(), gradient: none };
-  const error = site.otherError(0);
+  const error = workspace.otherError(0);
   memory.f32(error, dY.length).set(dY);
-  const dX = runner.backward(pass, error);
+  const dX = runner.backward(microbatch, error);
   const sums = memory.f32(gradient, model.numParameters).slice();
   return {
     y,
@@ -118,16 +121,16 @@ export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerR
 }
 
 /** Room for what the layer asks for and its errors, and no more. */
-function createSite(
+function createWorkspace(
   { kernels, memory }: EngineRoom,
   layer: Layer,
-  limits: { readonly maxRows: number; readonly maxLeaves: number },
-): ThreadSite {
-  const counting = new CountingSite(limits);
+  limits: { readonly maxRows: number; readonly maxShards: number },
+): ThreadWorkspace {
+  const counting = new CountingWorkspace(limits);
   counting.reserveError(limits.maxRows * sizeOf(layer.outputShape));
   layer.createRunner(counting);
   const packed = layer.packedLengths.map((length) => memory.allocate(4 * length, 'a test'));
-  return ThreadSite.allocate(kernels, memory, packed, { ...limits, lengths: counting.lengths });
+  return ThreadWorkspace.allocate(kernels, memory, packed, { ...limits, lengths: counting.lengths });
 }
 
 /** The flat vector of the model, where the layer's weights begin at `start`. */

@@ -5,7 +5,7 @@ import { Memory } from '../../src/memory.ts';
 import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';
 import { maximalNodes } from '../../src/tree.ts';
 
-/** f32 of the model's only piece: 8 x 64 + 64 weights, 64 + 1 biases. */
+/** f32 of the model's only bucket: 8 x 64 + 64 weights, 64 + 1 biases. */
 export const PIECE_LENGTH = 641;
 
 const { module } = await loadKernelModule();
@@ -18,10 +18,10 @@ export function madeUp(
   lie: Partial<GradientMessage> = {},
   length = PIECE_LENGTH,
 ): { message: GradientMessage; body: Uint8Array } {
-  const { run, round, attempt, weights, firstLeaf, bounds, numLeaves } = work;
+  const { run, round, attempt, weights, firstShard, bounds, numShards } = work;
   const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
-  const [node = { level: 0, index: 0 }] = maximalNodes(firstLeaf, firstLeaf + bounds.length - 1, numLeaves);
-  const key = { run, round, attempt, weights, ...node, piece: 0, lossSum: 1 };
+  const [node = { level: 0, index: 0 }] = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
+  const key = { run, round, attempt, weights, ...node, bucket: 0, lossSum: 1 };
   return {
     message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie },
     body,

@@ -46,20 +46,20 @@ const withBody = (message: fc.Arbitrary<Message>, bodies: fc.Arbitrary<Uint8Arra
   fc.record({ message, body: bodies });
 
 function range(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
-  const leafRows = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 40 });
+  const shardRows = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 40 });
   const fields = {
     ...key,
     version: count,
     weights: hex(16),
-    firstLeaf: fc.nat(1000),
+    firstShard: fc.nat(1000),
     rest: fc.nat(1000),
-    leafRows,
+    shardRows,
   };
-  return fc.record(fields).map(({ leafRows: rows, rest, ...kept }) => {
+  return fc.record(fields).map(({ shardRows: rows, rest, ...kept }) => {
     const bounds = [0];
-    for (const leaf of rows) bounds.push(bounds.at(-1) + leaf);
+    for (const shard of rows) bounds.push(bounds.at(-1) + shard);
     const body = new Uint8Array(Uint32Array.from({ length: bounds.at(-1) }, (_, row) => 7 * row).buffer);
-    const message = { ...kept, numLeaves: kept.firstLeaf + rows.length + rest, bounds };
+    const message = { ...kept, numShards: kept.firstShard + rows.length + rest, bounds };
     return {
       message: type === 'train' ? { type, ...message, step: kept.version } : { type, ...message },
       body,
@@ -101,12 +101,12 @@ const gradient = fc.record(
     ...key,
     level: fc.nat(31),
     index,
-    piece: index,
+    bucket: index,
     weights: hex(16),
     fingerprint: hex(16),
     lossSum: number,
   },
-  { requiredKeys: ['type', 'run', 'round', 'attempt', 'level', 'index', 'piece', 'weights', 'fingerprint'] },
+  { requiredKeys: ['type', 'run', 'round', 'attempt', 'level', 'index', 'bucket', 'weights', 'fingerprint'] },
 ) as fc.Arbitrary<Message>;
 
 const kernelIdentity = fc.record({ sha256: hex(64), knownAnswer: hex(64) });
@@ -142,7 +142,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     fc.record({
       type: fc.constant('evaluation' as const),
       ...key,
-      leaf: index,
+      shard: index,
       lossSum: number,
       weights: hex(16),
       fingerprint: hex(16),
@@ -170,7 +170,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       type: fc.constant('weights' as const),
       run: text(128),
       version: count,
-      piece: index,
+      bucket: index,
       fingerprint: hex(16),
     }),
     floats,
@@ -188,7 +188,7 @@ export const GRADIENT = {
   attempt: 1,
   level: 2,
   index: 1,
-  piece: 0,
+  bucket: 0,
   weights: '0123456789abcdef',
   fingerprint: 'fedcba9876543210',
 } as const satisfies Message;
@@ -201,8 +201,8 @@ export const TRAIN = {
   attempt: 1,
   version: 2,
   weights: '0123456789abcdef',
-  numLeaves: 8,
-  firstLeaf: 6,
+  numShards: 8,
+  firstShard: 6,
   bounds: [0, 3, 5],
   step: 2,
 } as const satisfies Message;

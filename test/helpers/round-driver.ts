@@ -31,10 +31,10 @@ export class RoundDriver {
   }
 
   /** Begins the next step, or an evaluation after it. */
-  start(numLeaves: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
-    const leafRows = Array<number>(numLeaves).fill(4);
+  start(numShards: number, mode: 'sum' | 'collect' = 'sum'): RoundCommand[] {
+    const shardRows = Array<number>(numShards).fill(4);
     const step = mode === 'sum' ? this.step++ : this.step;
-    return this.tell({ type: 'roundStarted', plan: { mode, numPieces: 1, leafRows, step } });
+    return this.tell({ type: 'roundStarted', plan: { mode, numBuckets: 1, shardRows, step } });
   }
 
   lose(worker: number): RoundCommand[] {
@@ -45,7 +45,7 @@ export class RoundDriver {
   answer(worker: number, attempt: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
     const reported = this.#reportLast(worker, attempt);
     this.#last.set(worker, { round: this.round, attempt });
-    const sum = { round: this.round, attempt, node, piece: 0 };
+    const sum = { round: this.round, attempt, node, bucket: 0 };
     const isWanted = this.machine.inspect(worker, sum) !== undefined;
     return [
       ...reported,
@@ -69,7 +69,7 @@ export class RoundDriver {
     return this.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
   }
 
-  /** The first step, of two leaves: worker 1 computes that of worker 2 as well, which owes its range 2 from then on. */
+  /** The first step, of two shards: worker 1 computes that of worker 2 as well, which owes its range 2 from then on. */
   endWithoutSecond(): void {
     this.start(2);
     this.nowMs = 10;
@@ -86,10 +86,10 @@ export class RoundDriver {
   }
 
   /** A worker sends all sums of a range. */
-  answerAll(command: RoundCommand, numLeaves: number): RoundCommand[] {
+  answerAll(command: RoundCommand, numShards: number): RoundCommand[] {
     if (command.type !== 'assign') throw new Error('not a range');
     const { worker, attempt, from, to } = command;
-    return maximalNodes(from, to, numLeaves).flatMap((node) => this.answer(worker, attempt, node));
+    return maximalNodes(from, to, numShards).flatMap((node) => this.answer(worker, attempt, node));
   }
 
   judged(node: TreeNode, digest = 'right'): RoundCommand[] {
@@ -106,5 +106,5 @@ export function assign(worker: number, attempt: number, from: number, to: number
 export const ofType = (commands: readonly RoundCommand[], type: RoundCommand['type']): RoundCommand[] =>
   commands.filter((command) => command.type === type);
 
-/** The node of a single leaf. */
+/** The node of a single shard. */
 export const LEAF = (index: number): TreeNode => ({ level: 0, index });

@@ -20,19 +20,19 @@ const LIES: Readonly<
       body[1000] = 1;
       return encodeMessage(message, body);
     },
-    reason: /sent a damaged piece 0/,
+    reason: /sent a damaged bucket 0/,
   },
   'a gradient that is too short': {
     answer: (work) => encoded(madeUp(work, {}, PIECE_LENGTH - 1)),
-    reason: /sent 2560 bytes for piece 0/,
+    reason: /sent 2560 bytes for bucket 0/,
   },
   'a gradient without its loss': {
     answer: (work) => encoded(madeUp(work, { lossSum: undefined })),
-    reason: /sent 2564 bytes for piece 0/,
+    reason: /sent 2564 bytes for bucket 0/,
   },
-  'a piece that the model does not have': {
-    answer: (work) => encoded(madeUp(work, { piece: 5 })),
-    reason: /sent 2564 bytes for piece 5/,
+  'a bucket that the model does not have': {
+    answer: (work) => encoded(madeUp(work, { bucket: 5 })),
+    reason: /sent 2564 bytes for bucket 5/,
   },
   'a gradient of other weights': {
     answer: (work) => encoded(madeUp(work, { weights: '0123456789abcdef' })),
@@ -44,7 +44,7 @@ const LIES: Readonly<
   },
   "a shard of somebody else's": {
     answer: (work) =>
-      encoded(madeUp(work, { level: 0, index: work.firstLeaf === 0 ? work.numLeaves - 1 : 0 })),
+      encoded(madeUp(work, { level: 0, index: work.firstShard === 0 ? work.numShards - 1 : 0 })),
     reason: /sent a sum it was not asked for/,
   },
   'the end of a range of which it sent nothing': {

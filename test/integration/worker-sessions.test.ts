@@ -57,7 +57,7 @@ const WELCOME: Omit<WelcomeMessage, 'nonce'> = {
   layout: LAYOUT,
   datasetSha256: hashDataset(LAYOUT, DATASET),
 };
-const { pieces } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
+const { buckets } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
 
 let fingerprinter: ByteFingerprinter;
 
@@ -85,11 +85,11 @@ async function load(session: FakeSession): Promise<void> {
 }
 
 /** Sends weights that are all `value`; returns their name. */
-function sendWeights(session: FakeSession, version: number, value: number, cut = pieces): string {
-  const names = cut.map(({ length }, piece) => {
+function sendWeights(session: FakeSession, version: number, value: number, cut = buckets): string {
+  const names = cut.map(({ length }, bucket) => {
     const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
     const fingerprint = fingerprinter.fingerprint(bytes);
-    session.send({ type: 'weights', run: WELCOME.run, version, piece, fingerprint }, bytes);
+    session.send({ type: 'weights', run: WELCOME.run, version, bucket, fingerprint }, bytes);
     return fingerprint;
   });
   return combineFingerprints(names);
@@ -98,7 +98,7 @@ function sendWeights(session: FakeSession, version: number, value: number, cut =
 function sendRange(session: FakeSession, round: number, weights: string, bounds: readonly number[]): void {
   const rows = Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => row);
   const key = { run: WELCOME.run, round, attempt: round, version: round, weights, step: round };
-  const range = { numLeaves: 2, firstLeaf: 0, bounds };
+  const range = { numShards: 2, firstShard: 0, bounds };
   const message: TrainMessage = { type: 'train', ...key, ...range };
   session.send(message, new Uint8Array(rows.buffer));
 }
@@ -172,13 +172,13 @@ describe('a worker', () => {
     session.send({ type: 'chunk', sha256, offset }, WIDE_DATASET);
     await session.next('ready');
     const model = resolveModel({ layers: WIDE.layers }, WIDE.layout.featureShape);
-    const weights = sendWeights(session, 1, 0.5, model.pieces);
-    const bounds = Array.from({ length: NUM_WIDE_LEAVES + 1 }, (_, leaf) => leaf);
-    const key = { run: WIDE.run, round: 1, attempt: 1, version: 1, weights, numLeaves: NUM_WIDE_LEAVES };
-    session.send({ type: 'evaluate', ...key, firstLeaf: 0, bounds }, new Uint8Array(4 * NUM_WIDE_LEAVES));
-    for (let leaf = 0; leaf < NUM_WIDE_LEAVES; leaf++) {
+    const weights = sendWeights(session, 1, 0.5, model.buckets);
+    const bounds = Array.from({ length: NUM_WIDE_LEAVES + 1 }, (_, shard) => shard);
+    const key = { run: WIDE.run, round: 1, attempt: 1, version: 1, weights, numShards: NUM_WIDE_LEAVES };
+    session.send({ type: 'evaluate', ...key, firstShard: 0, bounds }, new Uint8Array(4 * NUM_WIDE_LEAVES));
+    for (let shard = 0; shard < NUM_WIDE_LEAVES; shard++) {
       const { message, body } = await session.next('evaluation');
-      expect([message.leaf, body.byteLength]).toEqual([leaf, 4 * 2 ** 20]);
+      expect([message.shard, body.byteLength]).toEqual([shard, 4 * 2 ** 20]);
     }
     await session.next('finished');
     // All outputs together are 512 MiB, and as much again in messages.
@@ -197,7 +197,7 @@ describe('a worker', () => {
     expect(isProof(proof, instance, { run: WELCOME.run, nonce: 'fedcba9876543210' })).toBe(true);
     sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
     let numNonzero = 0;
-    for (let count = 0; count < pieces.length; count++) {
+    for (let count = 0; count < buckets.length; count++) {
       const { message, body } = await next.next('gradient');
       expect(message).toMatchObject({ round: 2, attempt: 2, level: 0, index: 0 });
       numNonzero += new Float32Array(new Uint8Array(body).buffer).filter((value) => value !== 0).length;

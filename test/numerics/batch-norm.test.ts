@@ -73,7 +73,7 @@ describe('batchNorm agrees with PyTorch over 20 steps', () => {
 
 describe('the one shard of a short batch', () => {
   const ROWS = 63;
-  // So wide that a pass has room for one full shard, and not for two.
+  // So wide that a microbatch has room for one full shard, and not for two.
   const layers: LayerInput[] = [
     { kind: 'dense', units: 40_000, bias: false },
     { kind: 'batchNorm' },
@@ -101,15 +101,15 @@ describe('the one shard of a short batch', () => {
     engine.setWeights(flat);
     const sums = new Float32Array(model.numParameters);
     const indices = Uint32Array.from({ length: ROWS }, (_, row) => row);
-    engine.train(indices, 0, ({ piece, address }) => {
-      const { offset, length } = model.pieces[piece] ?? { offset: 0, length: 0 };
+    engine.train(indices, 0, ({ bucket, address }) => {
+      const { offset, length } = model.buckets[bucket] ?? { offset: 0, length: 0 };
       sums.set(memory.f32(address, length), offset);
     });
     return sums;
   }
 
   it('has room where it is larger than those of a full one', async () => {
-    expect(planEngine(model, 64, 2)).toMatchObject({ maxLeaves: 1, maxRows: ROWS });
+    expect(planEngine(model, 64, 2)).toMatchObject({ maxShards: 1, maxRows: ROWS });
     const expected = await sumsOf(ROWS, 1);
     expectSameBits(await sumsOf(64, 2), expected, 'two shards of 32');
   });

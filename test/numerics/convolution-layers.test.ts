@@ -167,7 +167,7 @@ describe('20 steps of Adam', () => {
 describe('a model of images', () => {
   const ROWS = 23;
 
-  it('has the same bits for any number of leaves in a pass, and for any cut', () => {
+  it('has the same bits for any number of shards in a microbatch, and for any cut', () => {
     const model = goldenModel();
     const shape = { numRows: ROWS, featureWidth: 288, outputWidth: 4, isClassification: true };
     const dataset = packSamples(randomSamples(5, shape));
@@ -175,13 +175,13 @@ describe('a model of images', () => {
     const bounds = shardBounds(ROWS, 8);
     const indices = Uint32Array.from({ length: ROWS }, (_, i) => (i * 5) % ROWS);
     const options = { model, loss: 'crossEntropy' as const, dataset, weights, batchSize: ROWS, shards: 8 };
-    const sums = [1, 2, 4, 8].map((leavesPerPass, i) => {
-      const engine = createEngine(room, { ...options, leavesPerPass, numParts: i + 1 });
-      const [sum] = sumsOfRange(room, model, engine, { numLeaves: 8, firstLeaf: 0, bounds, indices });
+    const sums = [1, 2, 4, 8].map((shardsPerMicrobatch, i) => {
+      const engine = createEngine(room, { ...options, shardsPerMicrobatch, numParts: i + 1 });
+      const [sum] = sumsOfRange(room, model, engine, { numShards: 8, firstShard: 0, bounds, indices });
       // A right half by itself, as another worker would be given it.
       const firstRow = bounds[4] as number;
       const half = bounds.subarray(4).map((bound) => bound - firstRow);
-      const range = { numLeaves: 8, firstLeaf: 4, bounds: half, indices: indices.subarray(firstRow) };
+      const range = { numShards: 8, firstShard: 4, bounds: half, indices: indices.subarray(firstRow) };
       const [right] = sumsOfRange(room, model, engine, range);
       return { gradient: sum?.gradient, lossSum: sum?.lossSum, right: right?.gradient };
     });

@@ -56,12 +56,12 @@ function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed,
   return { options, model, bounds: shardBounds(numRows, shards), indices };
 }
 
-/** Leaves [from, to) of a job as the range that an engine is given. */
+/** Shards [from, to) of a job as the range that an engine is given. */
 function rangeOf({ bounds, indices }: Job, from: number, to: number): RowRange {
   const firstRow = bounds[from] as number;
   return {
-    numLeaves: bounds.length - 1,
-    firstLeaf: from,
+    numShards: bounds.length - 1,
+    firstShard: from,
     bounds: bounds.subarray(from, to + 1).map((bound) => bound - firstRow),
     indices: indices.subarray(firstRow, bounds[to]),
   };
@@ -75,10 +75,10 @@ function wholeBatch(job: Job, engine: Engine): NodeSum {
 
 /** What the coordinator does with sums as they arrive, on plain arrays. */
 function combine(
-  numLeaves: number,
+  numShards: number,
   arrivals: readonly NodeSum[],
 ): { gradient: Float32Array; lossSum: number } {
-  const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numLeaves);
+  const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numShards);
   for (const { node, gradient, lossSum } of arrivals) {
     const added = tree.add(node, { gradient: gradient.slice(), lossSum });
     for (const { left, right } of added?.merges ?? []) {
@@ -122,21 +122,21 @@ describe('a batch cut into ranges', () => {
         fc.uniqueArray(fc.nat({ max: 19 }), { maxLength: 6 }),
         fc.array(fc.constantFrom(1, 2, 4, 8, 32), { minLength: 2, maxLength: 3 }),
         arrivalOrder,
-        (spec, cuts, leavesPerPass, order) => {
+        (spec, cuts, shardsPerMicrobatch, order) => {
           const job = createJob(spec);
-          const numLeaves = job.bounds.length - 1;
+          const numShards = job.bounds.length - 1;
           const expected = wholeBatch(job, createEngine(room, job.options));
-          const engines = leavesPerPass.map((leaves, i) =>
-            createEngine(room, { ...job.options, leavesPerPass: leaves, numParts: i + 1 }),
+          const engines = shardsPerMicrobatch.map((shards, i) =>
+            createEngine(room, { ...job.options, shardsPerMicrobatch: shards, numParts: i + 1 }),
           );
-          const edges = [...new Set([0, ...cuts.filter((cut) => cut < numLeaves), numLeaves])].sort(
+          const edges = [...new Set([0, ...cuts.filter((cut) => cut < numShards), numShards])].sort(
             (a, b) => a - b,
           );
           const partition = edges.slice(1).map((to, i) => [edges[i] as number, to] as const);
           // Beside the partition, ranges that overlap it: what backups and late answers bring.
           const extra = order.slice(0, 3).map((n) => {
-            const from = n % numLeaves;
-            return [from, from + 1 + (n % (numLeaves - from))] as const;
+            const from = n % numShards;
+            return [from, from + 1 + (n % (numShards - from))] as const;
           });
           const sums = [...partition, ...extra].flatMap(([from, to], i) =>
             sumsOfRange(room, job.model, engines[i % engines.length] as Engine, rangeOf(job, from, to)),
@@ -144,7 +144,7 @@ describe('a batch cut into ranges', () => {
           const arrivals = sums.map((sum, i) => ({ sum, key: order[i % order.length] as number }));
           arrivals.sort((a, b) => a.key - b.key);
           const actual = combine(
-            numLeaves,
+            numShards,
             arrivals.map(({ sum }) => sum),
           );
           expect(sha256(actual.gradient)).toBe(sha256(expected.gradient));
@@ -157,7 +157,7 @@ describe('a batch cut into ranges', () => {
 
   it('has the same bits from an engine that was used before, on other rows', () => {
     const job = createJob({ ...MIXED, numRows: 40 });
-    const engine = createEngine(room, { ...job.options, leavesPerPass: 2 });
+    const engine = createEngine(room, { ...job.options, shardsPerMicrobatch: 2 });
     const expected = sha256(wholeBatch(job, engine).gradient);
     for (const [from, to] of [
       [3, 7],
@@ -172,11 +172,11 @@ describe('a batch cut into ranges', () => {
 
   it('needs no more memory for its later ranges than for the first of a kind', () => {
     const job = createJob({ ...MIXED, numRows: 40, shards: 32 });
-    const engine = createEngine(room, { ...job.options, leavesPerPass: 1 });
+    const engine = createEngine(room, { ...job.options, shardsPerMicrobatch: 1 });
     const before = room.memory.usedBytes;
     wholeBatch(job, engine);
     const vectors = (room.memory.usedBytes - before) / (Math.ceil((4 * job.model.numParameters) / 64) * 64);
-    // One partial sum a level of a tree of 32 leaves, and the pass at work.
+    // One partial sum a level of a tree of 32 shards, and the microbatch at work.
     expect(vectors).toBe(6);
     const after = room.memory.usedBytes;
     wholeBatch(job, engine);
@@ -236,8 +236,8 @@ describe('evaluate', () => {
     const whole = outputsOf(job, engine);
     for (let row = 0; row < 40; row++) {
       const alone = engine.evaluate({
-        numLeaves: 1,
-        firstLeaf: 0,
+        numShards: 1,
+        firstShard: 0,
         bounds: Uint32Array.of(0, 1),
         indices: job.indices.subarray(row, row + 1),
       });
@@ -245,21 +245,21 @@ describe('evaluate', () => {
     }
   });
 
-  it('gives the same outputs and leaf losses whatever the rows of a pass', () => {
+  it('gives the same outputs and shard losses whatever the rows of a microbatch', () => {
     const job = createJob(MIXED);
     const range = rangeOf(job, 0, 8);
     const expected = createEngine(room, job.options).evaluate(range);
-    for (const leavesPerPass of [1, 2, 4]) {
-      expect(createEngine(room, { ...job.options, leavesPerPass }).evaluate(range)).toEqual(expected);
+    for (const shardsPerMicrobatch of [1, 2, 4]) {
+      expect(createEngine(room, { ...job.options, shardsPerMicrobatch }).evaluate(range)).toEqual(expected);
     }
   });
 
-  it('gives the leaf losses that training sums', () => {
+  it('gives the shard losses that training sums', () => {
     const job = createJob(MIXED);
     const engine = createEngine(room, job.options);
     const { lossSums } = engine.evaluate(rangeOf(job, 0, 8));
-    lossSums.forEach((lossSum, leaf) => {
-      const [sum] = sumsOfRange(room, job.model, engine, rangeOf(job, leaf, leaf + 1));
+    lossSums.forEach((lossSum, shard) => {
+      const [sum] = sumsOfRange(room, job.model, engine, rangeOf(job, shard, shard + 1));
       expect(sum?.lossSum).toBe(lossSum);
     });
   });

@@ -61,11 +61,11 @@ function settingOf(positions: number, loss: LossInput, withWeights: boolean): Se
   return { model, dataset, engine: createEngine(room, options) };
 }
 
-/** Leaves of 3, 3, 3 and 2 rows, times `scale`. */
+/** Shards of 3, 3, 3 and 2 rows, times `scale`. */
 function rangeOf(scale: number) {
   const bounds = Uint32Array.of(0, 3, 6, 9, ROWS).map((bound) => bound * scale);
   const indices = Uint32Array.from({ length: ROWS * scale }, (_, i) => i);
-  return { numLeaves: 4, firstLeaf: 0, bounds, indices };
+  return { numShards: 4, firstShard: 0, bounds, indices };
 }
 
 function trainOn({ model, engine }: Setting, scale: number): NodeSum {
@@ -90,7 +90,7 @@ describe('a sequence of labels', () => {
     const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(rangeOf(POSITIONS));
     expect(evaluationWidth(setting.model, setting.dataset.layout, 'crossEntropy')).toBe(POSITIONS);
     expectSameBits(outputs, labelRanks(rows.outputs, labels, CLASSES), 'ranks');
-    lossSums.forEach((sum, leaf) => expect(sum / (rows.lossSums[leaf] as number)).toBeCloseTo(1, 13));
+    lossSums.forEach((sum, shard) => expect(sum / (rows.lossSums[shard] as number)).toBeCloseTo(1, 13));
   });
 
   it('comes back with the sum of its log losses behind the ranks, where the loss is smoothed', () => {
@@ -102,7 +102,7 @@ describe('a sequence of labels', () => {
     const plain = settingOf(POSITIONS, 'crossEntropy', true).engine;
     const eachRow = {
       ...rangeOf(1),
-      numLeaves: ROWS,
+      numShards: ROWS,
       bounds: Uint32Array.from({ length: ROWS + 1 }, (_, i) => i),
     };
     const { lossSums, outputs: ranks } = plain.evaluate(eachRow);
@@ -142,7 +142,7 @@ describe('rows of weight 0', () => {
         const options = { model, loss, dataset, weights: randomWeights(5, model), shards: 1 };
         const engine = createEngine(room, { ...options, batchSize: kept.length });
         const bounds = Uint32Array.of(0, kept.length);
-        const range = { numLeaves: 1, firstLeaf: 0, bounds, indices: Uint32Array.from(kept, (_, i) => i) };
+        const range = { numShards: 1, firstShard: 0, bounds, indices: Uint32Array.from(kept, (_, i) => i) };
         return sumsOfRange(room, model, engine, range)[0] as NodeSum;
       };
       const all = Array.from({ length: ROWS }, (_, row) => row);

@@ -81,8 +81,8 @@ describe('the plan of', () => {
         shards: SHARDS,
       });
       const range = {
-        numLeaves: SHARDS,
-        firstLeaf: 0,
+        numShards: SHARDS,
+        firstShard: 0,
         bounds: Uint32Array.from({ length: SHARDS + 1 }, (_bound, shard) => (shard * ROWS) / SHARDS),
         indices: Uint32Array.from({ length: ROWS }, (_index, row) => row),
         step: 0,

@@ -224,8 +224,8 @@ export function prepareCase(room: EngineRoom, testCase: Omit<GradientCase, 'name
   const dataset = packSamples(samples);
   const engine = createEngine(room, { model, loss, dataset, weights, batchSize: rows, shards });
   const range = {
-    numLeaves: bounds.length - 1,
-    firstLeaf: 0,
+    numShards: bounds.length - 1,
+    firstShard: 0,
     bounds,
     indices: Uint32Array.from({ length: rows }, (_, i) => i),
   };

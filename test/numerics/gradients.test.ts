@@ -79,7 +79,7 @@ describe('the engine', () => {
     }
   });
 
-  it('reports pieces of 512 KiB whatever layers they belong to, with the same bits', () => {
+  it('reports buckets of 512 KiB whatever layers they belong to, with the same bits', () => {
     const layers: LayerWords[] = [
       [1050, 'relu', true],
       [20, 'relu', true],
@@ -87,16 +87,16 @@ describe('the engine', () => {
     ];
     const model = modelOf(1010, layers);
     const end = model.numParameters;
-    expect(model.pieces.map(({ offset }) => offset)).toEqual([
-      ...[1, 2, 3, 4, 5, 6, 7, 8].map((piece) => end - 131_072 * piece),
+    expect(model.buckets.map(({ offset }) => offset)).toEqual([
+      ...[1, 2, 3, 4, 5, 6, 7, 8].map((bucket) => end - 131_072 * bucket),
       0,
     ]);
     checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
   });
 
-  it('reports a layer whose rows are longer than a piece, with the same bits', () => {
+  it('reports a layer whose rows are longer than a bucket, with the same bits', () => {
     const layers: LayerWords[] = [[6, 'linear', true]];
-    const lengths = modelOf(200_000, layers).pieces.map(({ length }) => length);
+    const lengths = modelOf(200_000, layers).buckets.map(({ length }) => length);
     expect(lengths).toEqual([...Array<number>(9).fill(131_072), 1_200_006 - 9 * 131_072]);
     checkBits({ loss: 'mse', inputWidth: 200_000, layers, rows: 2, shards: 2 });
   });

@@ -1,4 +1,4 @@
-// Layers by themselves: the bits of a leaf do not depend on the company it is computed in, backward takes back what forward
+// Layers by themselves: the bits of a shard do not depend on the company it is computed in, backward takes back what forward
 // did, and what cannot be is refused.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
@@ -104,7 +104,7 @@ const CASES: Case[] = [
   },
 ];
 
-/** Leaves of 3, 2, 2, 4 and 2 rows. */
+/** Shards of 3, 2, 2, 4 and 2 rows. */
 const BOUNDS = [0, 3, 5, 7, 11, 13];
 const ROWS = 13;
 const SAMPLES = Array.from({ length: ROWS }, (_, row) => (row * 5) % ROWS);
@@ -133,22 +133,22 @@ function run(
   });
 }
 
-describe('a leaf', () => {
+describe('a shard', () => {
   it.each(CASES)('has the same bits alone and among others: $name', (testCase) => {
     const together = run(testCase, 0, 5);
-    const alone = [0, 1, 2, 3, 4].map((leaf) => run(testCase, leaf, leaf + 1));
+    const alone = [0, 1, 2, 3, 4].map((shard) => run(testCase, shard, shard + 1));
     const joined = (key: 'y' | 'dX'): number[] => alone.flatMap((result) => [...result[key]]);
     expectSameBits(together.y, joined('y'), 'y');
     expectSameBits(together.dX, joined('dX'), 'dX');
     for (const [name, sum] of together.gradients) {
-      const leaves = alone.map(({ gradients }) => gradients.get(name) as Float32Array);
+      const shards = alone.map(({ gradients }) => gradients.get(name) as Float32Array);
       expect(
         sum.some((value) => value !== 0),
         name,
       ).toBe(true);
       expectSameBits(
         sum,
-        combineAlongTree(leaves, (a, b) => addValues(single, a, b) as Float32Array),
+        combineAlongTree(shards, (a, b) => addValues(single, a, b) as Float32Array),
         name,
       );
     }

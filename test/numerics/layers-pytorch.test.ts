@@ -56,7 +56,7 @@ describe('a norm agrees with PyTorch', () => {
     check(golden, 'layerNormSequence', { kind: 'layerNorm' });
   });
 
-  it.each(['batchNorm', 'batchNormImage'])('over a batch in one leaf: %s', (name) => {
+  it.each(['batchNorm', 'batchNormImage'])('over a batch in one shard: %s', (name) => {
     check(golden, name, { kind: 'batchNorm' });
   });
 

@@ -1,5 +1,5 @@
 // Whole models with norms, attention and residual blocks: 20 steps of Adam against PyTorch 1.13.1 (scripts/golden/attention.py
-// and normalization.py wrote the values), and the same bits however the leaves of a batch are divided.
+// and normalization.py wrote the values), and the same bits however the shards of a batch are divided.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset.ts';
 import type { RowRange } from '../../src/engine/engine.ts';
@@ -126,8 +126,8 @@ describe('a model of many layers has the same bits', () => {
   });
 
   const rangeOf = (from: number, to: number): RowRange => ({
-    numLeaves: shards,
-    firstLeaf: from,
+    numShards: shards,
+    firstShard: from,
     bounds: bounds.subarray(from, to + 1).map((bound) => bound - (bounds[from] as number)),
     indices: indices.subarray(bounds[from], bounds[to]),
   });
@@ -137,19 +137,23 @@ describe('a model of many layers has the same bits', () => {
     return sumsOfRange(room, model, createEngine(room, all), rangeOf(from, to));
   };
 
-  it('in any number of leaves to a pass, and with any number of threads that pack', () => {
+  it('in any number of shards to a microbatch, and with any number of threads that pack', () => {
     const [expected] = sumsOf({});
-    for (const options of [{ leavesPerPass: 1 }, { leavesPerPass: 2 }, { leavesPerPass: 4, numParts: 3 }]) {
+    for (const options of [
+      { shardsPerMicrobatch: 1 },
+      { shardsPerMicrobatch: 2 },
+      { shardsPerMicrobatch: 4, numParts: 3 },
+    ]) {
       const [actual] = sumsOf(options);
       expect(actual?.lossSum).toBe(expected?.lossSum);
       expectSameBits(actual?.gradient as Float32Array, expected?.gradient ?? [], JSON.stringify(options));
     }
   });
 
-  it('leaf by leaf, added along the tree', () => {
+  it('shard by shard, added along the tree', () => {
     const [expected] = sumsOf({});
-    const leaves = Array.from({ length: shards }, (_, leaf) => sumsOf({}, leaf, leaf + 1)[0]?.gradient);
-    const sum = combineAlongTree(leaves as Float32Array[], (a, b) => addValues(single, a, b) as Float32Array);
+    const sums = Array.from({ length: shards }, (_, shard) => sumsOf({}, shard, shard + 1)[0]?.gradient);
+    const sum = combineAlongTree(sums as Float32Array[], (a, b) => addValues(single, a, b) as Float32Array);
     expectSameBits(sum, expected?.gradient ?? [], 'gradient');
   });
 });

@@ -193,7 +193,7 @@ describe('batch normalization', () => {
     expectSameBits(arena.f32(dAt, x.length), gradients.dX, `dX of ${name}`);
   }
 
-  it('weighs moments by the samples of a leaf, its variance unbiased', () => {
+  it('weighs moments by the samples of a shard, its variance unbiased', () => {
     const [means, variances] = [arena.room(8), arena.room(8)];
     const [mean, variance] = [arena.put(Float32Array.of(0.5, -2)), arena.put(Float32Array.of(6, 0))];
     arena.kernels.weighMoments(mean, variance, 4, 2, 1, means, variances);

@@ -62,8 +62,8 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
       .values('gradientSums')
       .subarray(index * MODEL.numParameters, (index + 1) * MODEL.numParameters);
     memory.f32(gradient, MODEL.numParameters).set(sums);
-    MODEL.pieces.forEach(({ offset }, piece) =>
-      state.finishPiece(piece, gradient + 4 * offset, recorded.divisor),
+    MODEL.buckets.forEach(({ offset }, bucket) =>
+      state.finishBucket(bucket, gradient + 4 * offset, recorded.divisor),
     );
     return state.commit().gradNorm;
   };

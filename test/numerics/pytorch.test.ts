@@ -92,7 +92,7 @@ describe('a dense layer agrees with PyTorch', () => {
     const engine = createEngine(room, { model, loss: 'mse', dataset, weights, batchSize: rows, shards: 4 });
     const indices = Uint32Array.from({ length: rows }, (_, i) => i);
     const bounds = Uint32Array.of(0, 1, 2, 3, rows);
-    const range = { numLeaves: 4, firstLeaf: 0, bounds, indices };
+    const range = { numShards: 4, firstShard: 0, bounds, indices };
     // Up to 700 products summed in another order, a walk of 2^-24 sqrt(700) = 1.6e-6; dY besides went
     // through targets and back, at outputs / 2 its size.
     expectNear(engine.evaluate(range).outputs, golden.values(`${name}.y`), 4e-6, 'y');

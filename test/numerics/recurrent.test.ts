@@ -1,4 +1,4 @@
-// LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into leaves, by central differences in
+// LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into shards, by central differences in
 // float64, and refused where there is no sequence.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Shape } from '../../src/layers/layer.ts';
@@ -48,29 +48,29 @@ function checkBits(layer: RecurrentCase, bounds: readonly number[]): void {
   const run = makeRun(layer, bounds);
   const actual = runLayer(room, jobOf(layer, run));
   const expected = runRecurrent(single, layer, run);
-  const what = `${JSON.stringify(layer)} in leaves ${bounds.join(' ')}`;
+  const what = `${JSON.stringify(layer)} in shards ${bounds.join(' ')}`;
   expectSameBits(actual.y, expected.y, `${what}: y`);
   expectSameBits(actual.gradient, expected.gradient, `${what}: gradient`);
   expectSameBits(actual.dX, expected.dX, `${what}: dX`);
 }
 
 describe.each(KINDS)('a model with %s', (kind) => {
-  it('gives the same bits however many leaves a pass takes, and its pieces in order', () => {
+  it('gives the same bits however many shards a microbatch takes, and its buckets in order', () => {
     const layers: LayerInput[] = [
       { kind, units: 190, returnSequences: true },
       { kind, units: 9 },
       { kind: 'dense', units: 2 },
     ];
     const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, [3, 120]);
-    // The first layer alone is larger than the 512 KiB of a piece.
-    expect(model.pieces.length).toBeGreaterThan(1);
+    // The first layer alone is larger than the 512 KiB of a bucket.
+    expect(model.buckets.length).toBeGreaterThan(1);
     const numRows = 11;
     const shape = { numRows, featureWidth: 360, outputWidth: 2, isClassification: false };
     const dataset = packSamples(randomSamples(3, shape));
     const weights = randomValues(4, model.numParameters).map((value) => value / 12);
     const bounds = shardBounds(numRows, 5);
     const indices = Uint32Array.from({ length: numRows }, (_, i) => i);
-    const gradients = [1, 2, 4, 8].map((leavesPerPass) => {
+    const gradients = [1, 2, 4, 8].map((shardsPerMicrobatch) => {
       const options = {
         model,
         loss: 'mse' as const,
@@ -78,10 +78,10 @@ describe.each(KINDS)('a model with %s', (kind) => {
         weights,
         batchSize: numRows,
         shards: 5,
-        leavesPerPass,
+        shardsPerMicrobatch,
       };
-      const engine = createEngine(room, { ...options, numParts: leavesPerPass });
-      const [sum] = sumsOfRange(room, model, engine, { numLeaves: 5, firstLeaf: 0, bounds, indices });
+      const engine = createEngine(room, { ...options, numParts: shardsPerMicrobatch });
+      const [sum] = sumsOfRange(room, model, engine, { numShards: 5, firstShard: 0, bounds, indices });
       return sum?.gradient as Float32Array;
     });
     for (const gradient of gradients) expectSameBits(gradient, gradients[0] as Float32Array, 'gradient');
@@ -110,7 +110,7 @@ describe.each(KINDS)('%s', (kind) => {
     checkBits({ ...base, positions: 2, inputs: 2, units: 70, returnSequences: false }, [0, 1, 3]);
   });
 
-  it('gives the bits of its float32 twin for one leaf, a leaf a sample, and an odd number of leaves', () => {
+  it('gives the bits of its float32 twin for one shard, a shard a sample, and an odd number of shards', () => {
     for (const bounds of [
       [0, 7],
       [0, 1, 2, 3, 4, 5, 6, 7],
@@ -121,7 +121,7 @@ describe.each(KINDS)('%s', (kind) => {
     }
   });
 
-  it('gives a leaf the same sum of gradients alone and beside others', () => {
+  it('gives a shard the same sum of gradients alone and beside others', () => {
     const run = makeRun(base, [0, 3, 7]);
     const { gradient } = runLayer(room, jobOf(base, run));
     const part = (from: number, to: number): Float32Array => {
@@ -136,7 +136,7 @@ describe.each(KINDS)('%s', (kind) => {
     expectSameBits(
       gradient,
       left.map((value, i) => value + (right[i] as number)),
-      'sum of both leaves',
+      'sum of both shards',
     );
   });
 

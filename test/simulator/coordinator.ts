@@ -6,7 +6,7 @@ import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coo
 import { COORDINATOR } from '../../coordinator/machine/events.ts';
 import { lift } from '../../src/tree.ts';
 import { Ledger } from './ledger.ts';
-import type { WeightsPiece } from './ledger.ts';
+import type { WeightsBucket } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
@@ -29,10 +29,10 @@ export interface CoordinatorOptions {
   readonly onCheckpoint: (progress: Progress) => void;
   /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
   readonly goBack: (steps: number) => Progress;
-  /** It has computed a leaf itself. */
+  /** It has computed a shard itself. */
   readonly onComputedHere: () => void;
   /** What the coordinator cannot compute itself. */
-  readonly poisonedLeaf: number | undefined;
+  readonly poisonedShard: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
   /** A worker was sent away for an answer that it did not owe. */
   readonly onUnowed: (pid: number) => void;
@@ -51,7 +51,7 @@ interface Session {
   isLeaving: boolean;
   hasAnswered: boolean;
   /** Weights that it has, or will have: of an even version, and of an odd one. */
-  readonly sent: WeightsPiece[][];
+  readonly sent: WeightsBucket[][];
 }
 
 type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>;
@@ -74,7 +74,7 @@ export class SimulatedCoordinator {
   readonly #pids = new Map<number, number>();
   /** Steps that the run has to go back to. */
   #trustedSteps: number | undefined;
-  /** It computes one leaf after the other. */
+  /** It computes one shard after the other. */
   #ownWorkEndsMs = 0;
   #lastSession = 0;
   #isOver = false;
@@ -188,7 +188,7 @@ export class SimulatedCoordinator {
   #welcome(session: Session, pid: number): void {
     session.pid = pid;
     if (this.#machine.banOf(String(pid)) !== undefined) return session.wire.sendDown({ type: 'refuse' });
-    session.wire.sendDown({ type: 'welcome', run: 0, numPieces: this.#options.training.numPieces });
+    session.wire.sendDown({ type: 'welcome', run: 0, numBuckets: this.#options.training.numBuckets });
   }
 
   #ready(session: Session): void {
@@ -203,8 +203,8 @@ export class SimulatedCoordinator {
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
-    const { round, attempt, node, piece, value, weights } = message;
-    const sum = { round, attempt, node, piece };
+    const { round, attempt, node, bucket, value, weights } = message;
+    const sum = { round, attempt, node, bucket };
     const kind = this.#machine.inspect(worker, sum);
     if (!kind || !this.#ledger.active) return this.#handle({ type: 'sumUnwanted', worker, sum });
     if (weights !== this.#ledger.weights)
@@ -241,8 +241,8 @@ export class SimulatedCoordinator {
         return this.#ledger.merge(command.left, command.right);
       case 'forget':
         return this.#ledger.forget(command.slot);
-      case 'pieceCompleted':
-        return this.#completePiece(command);
+      case 'bucketCompleted':
+        return this.#completeBucket(command);
       case 'roundCompleted':
         return this.#completeRound();
       case 'judge':
@@ -339,7 +339,7 @@ export class SimulatedCoordinator {
     this.#watch.wentBack(progress.step);
     this.#ledger.goBack(progress);
     for (const { wire } of this.#admitted.values()) {
-      for (const piece of this.#ledger.pieces()) wire.sendDown({ type: 'weights', ...piece });
+      for (const bucket of this.#ledger.buckets()) wire.sendDown({ type: 'weights', ...bucket });
     }
     clock.after(0, () => {
       if (!this.#isOver) this.#startRound();
@@ -364,34 +364,34 @@ export class SimulatedCoordinator {
     if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
     this.#watch.assigned(command, this.#options.clock.nowMs);
     const { worker, attempt, from, to } = command;
-    const rows = active.plan.leafRows.slice(from, to).reduce((sum, count) => sum + count, 0);
+    const rows = active.plan.shardRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const range = { round: active.number, attempt, from, to, rows, version };
     const session = this.#admitted.get(worker);
     if (!session) return;
     this.#atWork.add(session);
-    for (const piece of this.#ledger.pieces()) sendWeights(session, piece);
+    for (const bucket of this.#ledger.buckets()) sendWeights(session, bucket);
     session.wire.sendDown({ type: 'range', ...active.work, ...range });
   }
 
-  /** A leaf that workers cannot compute, or say so. */
+  /** A shard that workers cannot compute, or say so. */
   #computeHere({ attempt, from, to }: CommandOf<'assign'>, round: number): void {
-    const { chance, clock, judgeMs, poisonedLeaf } = this.#options;
+    const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
-    if (to !== from + 1) this.#options.complain(`the coordinator computes leaves [${from}, ${to}) at once`);
+    if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
     const report = { worker: COORDINATOR.worker, round, attempt };
     this.#ownWorkEndsMs = Math.max(this.#ownWorkEndsMs, clock.nowMs) + chance.between(0, judgeMs);
     clock.after(this.#ownWorkEndsMs - clock.nowMs, () => {
       const { active } = this.#ledger;
       if (this.#isOver) return;
       if (active?.number !== round) return this.#handle({ type: 'rangeFinished', ...report });
-      if (active.plan.mode === 'sum' && from === poisonedLeaf) {
+      if (active.plan.mode === 'sum' && from === poisonedShard) {
         return this.#handle({ type: 'rangeFailed', ...report, message: 'failed here', isOutOfMemory: false });
       }
-      const node = lift({ level: 0, index: from }, active.plan.leafRows.length);
+      const node = lift({ level: 0, index: from }, active.plan.shardRows.length);
       this.#watch.judged(node);
       this.#options.onComputedHere();
-      this.#ledger.truth(node).forEach((value, piece) => {
-        const sum = { round, attempt, node, piece };
+      this.#ledger.truth(node).forEach((value, bucket) => {
+        const sum = { round, attempt, node, bucket };
         const kind = this.#machine.inspect(COORDINATOR.worker, sum);
         const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
         const event = { type: 'sumReceived', worker: COORDINATOR.worker, sum, digest, isFinite } as const;
@@ -401,10 +401,10 @@ export class SimulatedCoordinator {
     });
   }
 
-  #completePiece({ piece, slot }: CommandOf<'pieceCompleted'>): void {
+  #completeBucket({ bucket, slot }: CommandOf<'bucketCompleted'>): void {
     const { active } = this.#ledger;
     if (!active || active.isSpoilt) return;
-    const next = this.#ledger.completePiece(piece, slot);
+    const next = this.#ledger.completeBucket(bucket, slot);
     if (!next) return this.#handle({ type: 'sumNotFinite', round: active.number });
     for (const session of this.#atWork) sendWeights(session, next);
   }
@@ -441,13 +441,13 @@ export class SimulatedCoordinator {
   }
 }
 
-/** Sends a piece to a worker that lacks it, as the cluster does. */
-function sendWeights({ sent, wire }: Session, piece: WeightsPiece): void {
-  const pieces = (sent[piece.version % 2] ??= []);
-  const known = pieces[piece.piece];
-  if (known?.version === piece.version && known.value === piece.value) return;
-  pieces[piece.piece] = piece;
-  wire.sendDown({ type: 'weights', ...piece });
+/** Sends a bucket to a worker that lacks it, as the cluster does. */
+function sendWeights({ sent, wire }: Session, bucket: WeightsBucket): void {
+  const buckets = (sent[bucket.version % 2] ??= []);
+  const known = buckets[bucket.bucket];
+  if (known?.version === bucket.version && known.value === bucket.value) return;
+  buckets[bucket.bucket] = bucket;
+  wire.sendDown({ type: 'weights', ...bucket });
 }
 
 /** Whether a ban is not for a lie. */

@@ -13,16 +13,16 @@ interface ActiveRound {
   readonly plan: RoundPlan;
   number: number;
   isSpoilt: boolean;
-  /** Sums of pieces, or values of leaves. */
+  /** Sums of buckets, or values of shards. */
   results: (Value | undefined)[];
-  readonly slots: Map<number, { readonly piece: number; readonly value: Value }>;
+  readonly slots: Map<number, { readonly bucket: number; readonly value: Value }>;
   readonly judged: Set<string>;
 }
 
-/** Weights of one piece, and which they are. */
-export interface WeightsPiece {
+/** Weights of one bucket, and which they are. */
+export interface WeightsBucket {
   readonly version: number;
-  readonly piece: number;
+  readonly bucket: number;
   readonly value: Value;
 }
 
@@ -74,8 +74,8 @@ export class Ledger {
   }
 
   /** The weights of now. */
-  pieces(): WeightsPiece[] {
-    return this.#weights.map((value, piece) => ({ version: this.#version, piece, value }));
+  buckets(): WeightsBucket[] {
+    return this.#weights.map((value, bucket) => ({ version: this.#version, bucket, value }));
   }
 
   /** Plans the next round: a step, or the evaluation behind an epoch. */
@@ -83,17 +83,17 @@ export class Ledger {
     if (this.#active) this.#complain('a round was wanted while another one is under way');
     const { training, step } = { training: this.#training, step: this.#step };
     const isSum = !isEvaluation(training, this.#chain.length);
-    const leafRows = isSum
-      ? (training.leafRows[step % training.stepsPerEpoch] as readonly number[])
+    const shardRows = isSum
+      ? (training.shardRows[step % training.stepsPerEpoch] as readonly number[])
       : training.evaluationRows;
     const plan: RoundPlan = {
       mode: isSum ? 'sum' : 'collect',
-      numPieces: isSum ? training.numPieces : 1,
-      leafRows,
+      numBuckets: isSum ? training.numBuckets : 1,
+      shardRows,
       step,
     };
     const kind = isSum ? 'train' : 'evaluate';
-    const key = { weights: this.weights, numLeaves: leafRows.length, divergesAt: training.divergesAt };
+    const key = { weights: this.weights, numShards: shardRows.length, divergesAt: training.divergesAt };
     const work: Work = { kind, step, ...key };
     const empty = { number: 0, isSpoilt: false, results: [], slots: new Map(), judged: new Set<string>() };
     this.#active = { work, plan, ...empty };
@@ -111,18 +111,18 @@ export class Ledger {
     this.#next = [];
   }
 
-  /** Of the piece that has the most in memory. */
+  /** Of the bucket that has the most in memory. */
   get mostSums(): number {
     const counts = new Map<number, number>();
-    for (const { piece } of this.#active?.slots.values() ?? [])
-      counts.set(piece, (counts.get(piece) ?? 0) + 1);
+    for (const { bucket } of this.#active?.slots.values() ?? [])
+      counts.set(bucket, (counts.get(bucket) ?? 0) + 1);
     return Math.max(0, ...counts.values());
   }
 
-  store({ node, piece }: SumName, slot: number, value: Value): void {
+  store({ node, bucket }: SumName, slot: number, value: Value): void {
     const { plan, slots, results } = this.#active as ActiveRound;
-    if (plan.mode === 'sum') slots.set(slot, { piece, value });
-    else results[node.level === 0 ? node.index : plan.leafRows.length - 1] = value;
+    if (plan.mode === 'sum') slots.set(slot, { bucket, value });
+    else results[node.level === 0 ? node.index : plan.shardRows.length - 1] = value;
   }
 
   forget(slot: number): void {
@@ -138,29 +138,29 @@ export class Ledger {
     slots.delete(right);
   }
 
-  /** The next weights of a piece; undefined, with a spoilt round, if its gradient is not finite. */
-  completePiece(piece: number, slot: number): WeightsPiece | undefined {
+  /** The next weights of a bucket; undefined, with a spoilt round, if its gradient is not finite. */
+  completeBucket(bucket: number, slot: number): WeightsBucket | undefined {
     const active = this.#active as ActiveRound;
     const sum = active.slots.get(slot)?.value;
     if (sum === undefined) this.#complain('completed a sum that is not there');
-    if (active.results[piece] !== undefined) this.#complain('completed a piece twice');
+    if (active.results[bucket] !== undefined) this.#complain('completed a bucket twice');
     active.isSpoilt = sum === undefined || Number.isNaN(sum);
     if (sum === undefined || active.isSpoilt) return undefined;
-    active.results[piece] = sum;
-    const value = nextWeights(this.#weights[piece] as Value, sum);
-    this.#next[piece] = value;
-    return { version: this.#version + 1, piece, value };
+    active.results[bucket] = sum;
+    const value = nextWeights(this.#weights[bucket] as Value, sum);
+    this.#next[bucket] = value;
+    return { version: this.#version + 1, bucket, value };
   }
 
   /** Ends the round; returns its kind. */
   completeRound(): RoundPlan['mode'] {
     const { plan, results, slots } = this.#active as ActiveRound;
-    const { mode, leafRows, numPieces } = plan;
-    const numResults = mode === 'sum' ? numPieces : leafRows.length;
+    const { mode, shardRows, numBuckets } = plan;
+    const numResults = mode === 'sum' ? numBuckets : shardRows.length;
     const all = Array.from({ length: numResults }, (_, index) => results[index]);
     if (all.includes(undefined)) this.#complain('completed a round that is not whole');
-    if (mode === 'sum' && slots.size !== numPieces) {
-      this.#complain(`completed a round with ${slots.size} sums in memory for ${numPieces} pieces`);
+    if (mode === 'sum' && slots.size !== numBuckets) {
+      this.#complain(`completed a round with ${slots.size} sums in memory for ${numBuckets} buckets`);
     }
     this.#chain.push(combine(all as Value[]));
     this.#active = undefined;
@@ -193,9 +193,9 @@ export class Ledger {
     judged.add(name);
   }
 
-  /** What the coordinator finds when it computes a node itself, by piece. */
+  /** What the coordinator finds when it computes a node itself, by bucket. */
   truth(node: TreeNode): Value[] {
     const { plan, work } = this.#active as ActiveRound;
-    return Array.from({ length: plan.numPieces }, (_, piece) => sumUnder(work, node, piece));
+    return Array.from({ length: plan.numBuckets }, (_, bucket) => sumUnder(work, node, bucket));
   }
 }

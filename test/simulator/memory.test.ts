@@ -10,11 +10,11 @@ function crampedScenario(seed: number): Scenario {
   const scenario = scenarioOf(seed);
   const chance = new Chance(seed);
   const { training, workers } = scenario;
-  const leafRows = training.leafRows.map(() => Array<number>(chance.integer(13, 48)).fill(2));
+  const shardRows = training.shardRows.map(() => Array<number>(chance.integer(13, 48)).fill(2));
   const others = workers.slice(0, 2);
   return {
     ...scenario,
-    training: { ...training, leafRows },
+    training: { ...training, shardRows },
     workers: [...workers, ...others, ...others],
     faultEveryMs: 100,
     room: { here: chance.integer(1, 6), ofRange: chance.pick([1, 2, 3, Infinity]) },

@@ -12,21 +12,21 @@ import { add, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
 
 const WORK = { kind: 'train', step: 0, weights: 1, divergesAt: undefined } as const;
-const MAX_LEAVES = 6;
+const MAX_SHARDS = 6;
 
 type Assignment = Extract<RoundCommand, { readonly type: 'assign' }>;
 
-/** The sum of a round whose leaves are one worker's each, and whose answers come in this order. */
+/** The sum of a round whose shards are one worker's each, and whose answers come in this order. */
 function sumInOrder(order: readonly number[]): Value | undefined {
-  const numLeaves = order.length;
-  const work: Work = { ...WORK, numLeaves };
+  const numShards = order.length;
+  const work: Work = { ...WORK, numShards };
   const machine = new RoundMachine({ share: 0, random: () => 0 });
   for (const worker of order.keys()) {
     machine.handle({ type: 'workerReady', worker, process: String(worker) }, 0);
   }
-  const leafRows = Array<number>(numLeaves).fill(1);
+  const shardRows = Array<number>(numShards).fill(1);
   const begun = machine.handle(
-    { type: 'roundStarted', plan: { mode: 'sum', numPieces: 1, leafRows, step: 0 } },
+    { type: 'roundStarted', plan: { mode: 'sum', numBuckets: 1, shardRows, step: 0 } },
     0,
   );
   const ranges = begun.filter((command): command is Assignment => command.type === 'assign');
@@ -34,13 +34,13 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   let result: Value | undefined;
   for (const index of order) {
     const { worker, attempt, from, to } = ranges[index] as Assignment;
-    for (const node of maximalNodes(from, to, numLeaves)) {
+    for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
-      const sum = { round: 1, attempt, node, piece: 0 };
+      const sum = { round: 1, attempt, node, bucket: 0 };
       const event = { type: 'sumReceived', worker, sum, digest: String(value), isFinite: true } as const;
       for (const command of machine.handle(event, 1)) {
         if (command.type === 'store') slots.set(command.slot, value);
-        if (command.type === 'pieceCompleted') result = slots.get(command.slot);
+        if (command.type === 'bucketCompleted') result = slots.get(command.slot);
         if (command.type !== 'merge') continue;
         slots.set(command.left, add(slots.get(command.left) as Value, slots.get(command.right) as Value));
       }
@@ -49,9 +49,9 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   return result;
 }
 
-function expectedSum(numLeaves: number): Value {
-  const [root] = maximalNodes(0, numLeaves, numLeaves);
-  return sumUnder({ ...WORK, numLeaves }, root ?? { level: 0, index: 0 }, 0);
+function expectedSum(numShards: number): Value {
+  const [root] = maximalNodes(0, numShards, numShards);
+  return sumUnder({ ...WORK, numShards }, root ?? { level: 0, index: 0 }, 0);
 }
 
 function permutations(items: readonly number[]): number[][] {
@@ -61,17 +61,17 @@ function permutations(items: readonly number[]): number[][] {
   );
 }
 
-for (let numLeaves = 1; numLeaves <= MAX_LEAVES; numLeaves++) {
-  test(`${numLeaves} answers give the one right sum in every order`, () => {
-    const expected = expectedSum(numLeaves);
-    const orders = permutations(Array.from({ length: numLeaves }, (_, index) => index));
+for (let numShards = 1; numShards <= MAX_SHARDS; numShards++) {
+  test(`${numShards} answers give the one right sum in every order`, () => {
+    const expected = expectedSum(numShards);
+    const orders = permutations(Array.from({ length: numShards }, (_, index) => index));
     expect(orders.filter((order) => sumInOrder(order) !== expected)).toEqual([]);
   });
 }
 
 test('up to 64 answers give the one right sum in any order', () => {
   const order = fc
-    .integer({ min: MAX_LEAVES + 1, max: 64 })
+    .integer({ min: MAX_SHARDS + 1, max: 64 })
     .chain((length) => fc.shuffledSubarray([...Array(length).keys()], { minLength: length }));
   fc.assert(fc.property(order, (indices) => sumInOrder(indices) === expectedSum(indices.length)));
 });
@@ -82,8 +82,8 @@ function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario
   const training = {
     numEpochs: 2,
     stepsPerEpoch: 3,
-    numPieces: 2,
-    leafRows: [rows, rows, rows],
+    numBuckets: 2,
+    shardRows: [rows, rows, rows],
     evaluationRows: [4, 4, 1],
     divergesAt: undefined,
   };
@@ -115,12 +115,12 @@ for (const auditShare of [0, 1]) {
 /** Milliseconds that a training of a hundred steps takes these workers; the first steps only measure them. */
 function millisecondsOf(workers: readonly Character[]): number {
   const base = twoWorkers(undefined, 0);
-  const leafRows = [Array<number>(8).fill(16)];
+  const shardRows = [Array<number>(8).fill(16)];
   const training = {
     ...base.training,
     numEpochs: 1,
     stepsPerEpoch: 100,
-    leafRows: Array(100).fill(leafRows[0]),
+    shardRows: Array(100).fill(shardRows[0]),
   };
   const { endMs, problems } = simulate({ ...base, training, workers });
   expect(problems).toEqual([]);
@@ -153,7 +153,7 @@ test.each([40, 1000])(
   },
 );
 
-test('a worker that joins while others hang gets their leaves, and newcomers that hang get them after it', () => {
+test('a worker that joins while others hang gets their shards, and newcomers that hang get them after it', () => {
   const idle = Array<Character>(40).fill({ ...HONEST, isIdle: true });
   const alone = millisecondsOf([HONEST]);
   // They join when the first has delivered: nothing is late for longer than three times what it takes.
@@ -163,8 +163,8 @@ test('a worker that joins while others hang gets their leaves, and newcomers tha
 /** A training of 1,600 steps by two workers, into which a bad machine comes again and again. */
 function underAttack(bad: Partial<Character>, auditShare: number): Scenario {
   const base = twoWorkers(undefined, auditShare);
-  const leafRows = Array<number[]>(1_600).fill([3, 3, 3, 3]);
-  const training = { ...base.training, numEpochs: 1, stepsPerEpoch: 1_600, leafRows };
+  const shardRows = Array<number[]>(1_600).fill([3, 3, 3, 3]);
+  const training = { ...base.training, numEpochs: 1, stepsPerEpoch: 1_600, shardRows };
   const link = { latencyMs: 0.1, jitterMs: 0.1, duplicates: 0 };
   const attacker = { ...HONEST, link, ...bad, rejoinMs: 1_200, address: 'a bad place' };
   return { ...base, training, workers: [HONEST, HONEST, attacker], checkpointEvery: 100 };

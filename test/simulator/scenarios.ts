@@ -62,7 +62,7 @@ export function scenarioOf(seed: number): Scenario {
   if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
   if (chance.isLucky(0.15)) workers.push({ ...randomCharacter(chance, 0), unowed: chance.pick([0.1, 1]) });
   const ending = chance.pick(ENDINGS);
-  // What it says of leaves that are to blame would be as true as what others say.
+  // What it says of shards that are to blame would be as true as what others say.
   const isPoisoned = ending === 'failed' || ending === 'outOfMemory' || ending === 'lost';
   const troublemaker = !isPoisoned && chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
   if (troublemaker) workers.push(troublemaker);
@@ -112,8 +112,8 @@ function randomTraining(chance: Chance): Training {
   return {
     numEpochs: chance.integer(1, 3),
     stepsPerEpoch,
-    numPieces: chance.integer(1, 3),
-    leafRows: Array.from({ length: stepsPerEpoch }, () => rows(12)),
+    numBuckets: chance.integer(1, 3),
+    shardRows: Array.from({ length: stepsPerEpoch }, () => rows(12)),
     evaluationRows: rows(5),
     divergesAt: undefined,
   };
@@ -150,20 +150,20 @@ function randomTroublemaker(chance: Chance): Character {
 /** Of enough steps for a troublemaker to come back. */
 function longTraining(training: Training): Training {
   const stepsPerEpoch = 30;
-  const leafRows = Array.from(
+  const shardRows = Array.from(
     { length: stepsPerEpoch },
-    (_, step) => training.leafRows[step % training.leafRows.length] ?? [1],
+    (_, step) => training.shardRows[step % training.shardRows.length] ?? [1],
   );
-  return { ...training, stepsPerEpoch, leafRows };
+  return { ...training, stepsPerEpoch, shardRows };
 }
 
-function randomPoison(chance: Chance, { leafRows }: Training, ending: Outcome): Poison | undefined {
+function randomPoison(chance: Chance, { shardRows }: Training, ending: Outcome): Poison | undefined {
   const sparesCoordinator = ending === 'finished' && chance.isLucky(0.2);
   if (!sparesCoordinator && ending !== 'failed' && ending !== 'outOfMemory' && ending !== 'lost')
     return undefined;
-  const leaf = chance.integer(0, Math.min(...leafRows.map(({ length }) => length)) - 1);
+  const shard = chance.integer(0, Math.min(...shardRows.map(({ length }) => length)) - 1);
   const isOutOfMemory = ending === 'outOfMemory';
   const isFatal = ending === 'lost' || (isOutOfMemory && chance.isLucky(0.5));
-  const step = sparesCoordinator ? chance.integer(0, leafRows.length - 1) : undefined;
-  return { leaf, isOutOfMemory, isFatal, sparesCoordinator, step };
+  const step = sparesCoordinator ? chance.integer(0, shardRows.length - 1) : undefined;
+  return { shard, isOutOfMemory, isFatal, sparesCoordinator, step };
 }

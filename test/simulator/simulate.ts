@@ -22,7 +22,7 @@ export interface Result {
   readonly numUnowed: number;
   /** How often the training went back for a liar. */
   readonly numWentBack: number;
-  /** Leaves that a coordinator computed itself. */
+  /** Shards that a coordinator computed itself. */
   readonly numComputedHere: number;
   /** Messages that each worker has sent. */
   readonly numSent: readonly number[];
@@ -118,7 +118,7 @@ class Simulation {
       chance: this.#chance,
       training,
       from: this.#checkpoint,
-      poisonedLeaf: poison?.sparesCoordinator === false ? poison.leaf : undefined,
+      poisonedShard: poison?.sparesCoordinator === false ? poison.shard : undefined,
       minWorkers,
       waitMs,
       auditShare,

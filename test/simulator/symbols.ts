@@ -1,6 +1,6 @@
 // Values of a simulated training: hashes in place of tensors. Adding two sums hashes both in order, so any other
-// grouping, any other leaf and any other weights give another value; and the right one is known without any worker.
-import { leavesUnder } from '../../src/tree.ts';
+// grouping, any other shard and any other weights give another value; and the right one is known without any worker.
+import { shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 
 /** A hash of 53 bits; NaN for what is not finite. */
@@ -9,13 +9,13 @@ export type Value = number;
 /** Finite, but too large to be added to anything: only a liar sends it. */
 export const HUGE: Value = -1;
 
-/** What a round computes with: all of it decides about every leaf's value. */
+/** What a round computes with: all of it decides about every shard's value. */
 export interface Work {
   readonly kind: 'train' | 'evaluate';
   readonly step: number;
   readonly weights: Value;
-  readonly numLeaves: number;
-  /** The training diverges at this step, in leaf 0. */
+  readonly numShards: number;
+  /** The training diverges at this step, in shard 0. */
   readonly divergesAt: number | undefined;
 }
 
@@ -40,16 +40,16 @@ export function add(left: Value, right: Value): Value {
   return hashOf(1, left, right);
 }
 
-/** What a leaf gives for a piece. */
-function leafValue(work: Work, leaf: number, piece: number): Value {
-  if (work.kind === 'train' && work.divergesAt === work.step && leaf === 0) return Number.NaN;
-  return hashOf(work.kind === 'train' ? 2 : 3, work.step, work.weights, leaf, piece);
+/** What a shard gives for a bucket. */
+function shardValue(work: Work, shard: number, bucket: number): Value {
+  if (work.kind === 'train' && work.divergesAt === work.step && shard === 0) return Number.NaN;
+  return hashOf(work.kind === 'train' ? 2 : 3, work.step, work.weights, shard, bucket);
 }
 
 /** The right sum under a node. */
-export function sumUnder(work: Work, node: TreeNode, piece: number): Value {
-  const { from, to } = leavesUnder(node, work.numLeaves);
-  let sums = Array.from({ length: to - from }, (_, leaf) => leafValue(work, from + leaf, piece));
+export function sumUnder(work: Work, node: TreeNode, bucket: number): Value {
+  const { from, to } = shardsUnder(node, work.numShards);
+  let sums = Array.from({ length: to - from }, (_, shard) => shardValue(work, from + shard, bucket));
   while (sums.length > 1) {
     const pairs: Value[] = [];
     for (let i = 0; i < sums.length; i += 2) {
@@ -61,12 +61,12 @@ export function sumUnder(work: Work, node: TreeNode, piece: number): Value {
   return sums[0] as Value;
 }
 
-/** The weights of a piece after a step with this gradient. */
+/** The weights of a bucket after a step with this gradient. */
 export function nextWeights(weights: Value, gradient: Value): Value {
   return hashOf(4, weights, gradient);
 }
 
-/** One value for all pieces. */
-export function combine(pieces: readonly Value[]): Value {
-  return hashOf(5, ...pieces);
+/** One value for all buckets. */
+export function combine(buckets: readonly Value[]): Value {
+  return hashOf(5, ...buckets);
 }

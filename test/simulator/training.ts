@@ -7,10 +7,10 @@ import type { Value } from './symbols.ts';
 export interface Training {
   readonly numEpochs: number;
   readonly stepsPerEpoch: number;
-  readonly numPieces: number;
-  /** Rows of the leaves of each step of an epoch. */
-  readonly leafRows: readonly (readonly number[])[];
-  /** Rows of the leaves of an evaluation. */
+  readonly numBuckets: number;
+  /** Rows of the shards of each step of an epoch. */
+  readonly shardRows: readonly (readonly number[])[];
+  /** Rows of the shards of an evaluation. */
   readonly evaluationRows: readonly number[];
   readonly divergesAt: number | undefined;
 }
@@ -28,8 +28,12 @@ export interface Progress {
 export type Outcome = 'finished' | 'diverged' | 'starved' | GiveUpCause;
 
 /** Before the first step. */
-export function startOf({ numPieces }: Training): Progress {
-  return { step: 0, weights: Array.from({ length: numPieces }, (_, piece) => hashOf(7, piece)), chain: [] };
+export function startOf({ numBuckets }: Training): Progress {
+  return {
+    step: 0,
+    weights: Array.from({ length: numBuckets }, (_, bucket) => hashOf(7, bucket)),
+    chain: [],
+  };
 }
 
 /** Whether the round after so many results is the evaluation behind an epoch. */
@@ -42,16 +46,16 @@ export function faultFree(training: Training): readonly Value[] {
   let { weights } = startOf(training);
   const chain: Value[] = [];
   for (let step = 0; step < training.numEpochs * training.stepsPerEpoch; step++) {
-    const rows = training.leafRows[step % training.stepsPerEpoch] as readonly number[];
+    const rows = training.shardRows[step % training.stepsPerEpoch] as readonly number[];
     const root = { level: Math.ceil(Math.log2(rows.length)), index: 0 };
     const key = { step, weights: combine(weights), divergesAt: undefined };
-    const work = { ...key, kind: 'train', numLeaves: rows.length } as const;
-    const sums = weights.map((_, piece) => sumUnder(work, root, piece));
+    const work = { ...key, kind: 'train', numShards: rows.length } as const;
+    const sums = weights.map((_, bucket) => sumUnder(work, root, bucket));
     chain.push(combine(sums));
-    weights = weights.map((value, piece) => nextWeights(value, sums[piece] as Value));
+    weights = weights.map((value, bucket) => nextWeights(value, sums[bucket] as Value));
     if (!isEvaluation(training, chain.length)) continue;
-    const leaves = { kind: 'evaluate', numLeaves: training.evaluationRows.length } as const;
-    const evaluation = { ...key, ...leaves, step: step + 1, weights: combine(weights) };
+    const shards = { kind: 'evaluate', numShards: training.evaluationRows.length } as const;
+    const evaluation = { ...key, ...shards, step: step + 1, weights: combine(weights) };
     const values = training.evaluationRows.map((_, index) => sumUnder(evaluation, { level: 0, index }, 0));
     chain.push(combine(values));
   }

@@ -3,7 +3,7 @@
 // come out right say nothing about these.
 import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
 import type { RoundPlan, SumRoom } from '../../coordinator/machine/events.ts';
-import { leavesUnder, maximalNodes } from '../../src/tree.ts';
+import { shardsUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
 
@@ -63,24 +63,24 @@ export class Watch {
   readonly #options: WatchOptions;
   readonly #workers = new Map<number, Watched>();
   readonly #banned = new Set<number>();
-  /** Processes that failed on a leaf, and need not be asked again. */
+  /** Processes that failed on a shard, and need not be asked again. */
   readonly #failed = new Set<number>();
   /** By process, the step of the first round that it had a part in, and of the first one that rests on its word alone. */
   readonly #touchedFrom = new Map<number, number>();
   readonly #believedFrom = new Map<number, number>();
-  /** Leaves of this round that the coordinator computes itself. */
+  /** Shards of this round that the coordinator computes itself. */
   readonly #own = new Set<number>();
   #step = 0;
   #round = 0;
   /** Workers that had had nothing to do for long when the round began. */
   #idle: readonly number[] = [];
-  #numLeaves = 0;
+  #numShards = 0;
   #isSum = false;
-  /** Leaves of this round that were given out, those given twice counted twice. */
+  /** Shards of this round that were given out, those given twice counted twice. */
   #numGiven = 0;
-  /** By leaf and piece, the processes from which it has come: a copy of such a leaf may be a witness. */
+  /** By shard and bucket, the processes from which it has come: a copy of such a shard may be a witness. */
   readonly #witnesses = new Map<string, Set<number>>();
-  #numPieces = 0;
+  #numBuckets = 0;
   #belowSinceMs: number | undefined = 0;
   #lastNoteMs: number;
 
@@ -171,7 +171,7 @@ export class Watch {
   began(
     round: number,
     isAgain: boolean,
-    { mode, leafRows, numPieces, step }: RoundPlan,
+    { mode, shardRows, numBuckets, step }: RoundPlan,
     nowMs: number,
   ): void {
     this.#idle = this.#longIdle(nowMs);
@@ -181,32 +181,32 @@ export class Watch {
     this.#round = round;
     this.#step = step;
     this.#own.clear();
-    this.#numLeaves = leafRows.length;
+    this.#numShards = shardRows.length;
     this.#isSum = mode === 'sum';
     this.#numGiven = 0;
-    this.#numPieces = numPieces;
+    this.#numBuckets = numBuckets;
     this.#witnesses.clear();
   }
 
   /** A round has begun, and all of its first ranges are given out. */
   givenOut(): void {
     const { complain } = this.#options;
-    for (let leaf = 0; leaf < this.#numLeaves && this.#numAdmitted() > 0; leaf++) {
-      if (this.#underWaySinceMs(leaf) === -Infinity && !this.#own.has(leaf))
-        complain(`leaf ${leaf} is given to nobody`);
+    for (let shard = 0; shard < this.#numShards && this.#numAdmitted() > 0; shard++) {
+      if (this.#underWaySinceMs(shard) === -Infinity && !this.#own.has(shard))
+        complain(`shard ${shard} is given to nobody`);
     }
-    // A leaf that tries one may find no room.
-    if (this.#options.room.here < this.#numLeaves) return;
+    // A shard that tries one may find no room.
+    if (this.#options.room.here < this.#numShards) return;
     const isLeftOut = (id: number): boolean => this.#workers.get(id)?.owed.size === 0;
-    const isTried = this.#numGiven > this.#numLeaves;
+    const isTried = this.#numGiven > this.#numShards;
     if (this.#idle.length > 0 && this.#idle.every(isLeftOut) && !isTried) {
       complain(`workers ${this.#idle.join(', ')} are left out`);
     }
   }
 
-  /** The coordinator computes a leaf itself. */
-  takenOver(leaf: number): void {
-    this.#own.add(leaf);
+  /** The coordinator computes a shard itself. */
+  takenOver(shard: number): void {
+    this.#own.add(shard);
   }
 
   /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
@@ -220,30 +220,30 @@ export class Watch {
     const { complain } = this.#options;
     const watched = this.#workers.get(worker);
     if (watched?.isAdmitted !== true) return complain(`a range for worker ${worker}, which takes no part`);
-    if (from < 0 || from >= to || to > this.#numLeaves) complain(`leaves [${from}, ${to}) do not exist`);
-    const { length: numSums } = this.#isSum ? maximalNodes(from, to, this.#numLeaves) : [];
+    if (from < 0 || from >= to || to > this.#numShards) complain(`shards [${from}, ${to}) do not exist`);
+    const { length: numSums } = this.#isSum ? maximalNodes(from, to, this.#numShards) : [];
     if (numSums > this.#options.room.ofRange)
-      complain(`leaves [${from}, ${to}) come back as ${numSums} sums`);
+      complain(`shards [${from}, ${to}) come back as ${numSums} sums`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
     this.#numGiven += to - from;
     watched.owed.set(attempt, { round: this.#round, from, to, givenMs: nowMs });
   }
 
-  /** What others are at is copied once they are late with something; but for single leaves, which try who was left out. */
+  /** What others are at is copied once they are late with something; but for single shards, which try who was left out. */
   #checkCopies(from: number, to: number, nowMs: number): void {
     if (this.#hasWitness(from, to, nowMs))
-      this.#options.complain(`leaves [${from}, ${to}) get two witnesses`);
-    for (let leaf = from; leaf < to; leaf++) {
-      const sinceMs = this.#isReceived(leaf) ? Infinity : nowMs - this.#underWaySinceMs(leaf);
-      if (sinceMs < MIN_LATE_MS) this.#options.complain(`leaf ${leaf} is copied after ${sinceMs} ms`);
+      this.#options.complain(`shards [${from}, ${to}) get two witnesses`);
+    for (let shard = from; shard < to; shard++) {
+      const sinceMs = this.#isReceived(shard) ? Infinity : nowMs - this.#underWaySinceMs(shard);
+      if (sinceMs < MIN_LATE_MS) this.#options.complain(`shard ${shard} is copied after ${sinceMs} ms`);
     }
   }
 
-  /** Whether a process that has not answered is in time with the very same leaves, of which an answer waits for it. */
+  /** Whether a process that has not answered is in time with the very same shards, of which an answer waits for it. */
   #hasWitness(from: number, to: number, nowMs: number): boolean {
     // Copies of what has come in part are of use for the rest.
-    if (!this.#pieces().every((piece) => this.#witnesses.has(`${from}/${piece}`))) return false;
-    const pids = this.#pieces().flatMap((piece) => [...(this.#witnesses.get(`${from}/${piece}`) ?? [])]);
+    if (!this.#buckets().every((bucket) => this.#witnesses.has(`${from}/${bucket}`))) return false;
+    const pids = this.#buckets().flatMap((bucket) => [...(this.#witnesses.get(`${from}/${bucket}`) ?? [])]);
     return [...this.#workers.values()].some(({ pid, owed }) => {
       const ranges = [...owed.values()].filter(({ round }) => round === this.#round);
       const isInTime = ranges.every(({ givenMs }) => nowMs - givenMs < MIN_LATE_MS);
@@ -253,51 +253,52 @@ export class Watch {
     });
   }
 
-  /** Since when somebody who has the leaf owes anything in this round; -Infinity if nobody has it. */
-  #underWaySinceMs(leaf: number): number {
+  /** Since when somebody who has the shard owes anything in this round; -Infinity if nobody has it. */
+  #underWaySinceMs(shard: number): number {
     const ranges = [...this.#workers.values()].map(({ owed }) =>
       [...owed.values()].filter(({ round }) => round === this.#round),
     );
-    const holders = ranges.filter((owed) => owed.some(({ from, to }) => from <= leaf && leaf < to));
+    const holders = ranges.filter((owed) => owed.some(({ from, to }) => from <= shard && shard < to));
     const oldest = Math.min(...holders.flat().map(({ givenMs }) => givenMs));
     return oldest === Infinity ? -Infinity : oldest;
   }
 
-  #isReceived(leaf: number): boolean {
-    return this.#pieces().some((piece) => this.#witnesses.has(`${leaf}/${piece}`));
+  #isReceived(shard: number): boolean {
+    return this.#buckets().some((bucket) => this.#witnesses.has(`${shard}/${bucket}`));
   }
 
-  #pieces(): number[] {
-    return Array.from({ length: this.#numPieces }, (_, piece) => piece);
+  #buckets(): number[] {
+    return Array.from({ length: this.#numBuckets }, (_, bucket) => bucket);
   }
 
   /** A sum has come that somebody waits for. */
-  answered(worker: number, { node, piece }: Answer, nowMs: number): void {
+  answered(worker: number, { node, bucket }: Answer, nowMs: number): void {
     const watched = this.#workers.get(worker);
     if (!watched) return;
     watched.freeSinceMs = nowMs;
-    this.#witness(watched.pid, node, piece);
+    this.#witness(watched.pid, node, bucket);
   }
 
   /** The coordinator has computed a node itself. */
   judged(node: TreeNode): void {
-    for (const piece of this.#pieces()) this.#witness(COORDINATOR, node, piece);
+    for (const bucket of this.#buckets()) this.#witness(COORDINATOR, node, bucket);
   }
 
-  #witness(pid: number, node: TreeNode, piece: number): void {
-    const { from, to } = leavesUnder(node, this.#numLeaves);
-    for (let leaf = from; leaf < to; leaf++) {
-      const name = `${leaf}/${piece}`;
+  #witness(pid: number, node: TreeNode, bucket: number): void {
+    const { from, to } = shardsUnder(node, this.#numShards);
+    for (let shard = from; shard < to; shard++) {
+      const name = `${shard}/${bucket}`;
       this.#witnesses.set(name, (this.#witnesses.get(name) ?? new Set()).add(pid));
     }
   }
 
-  /** So many sums of a piece are in memory. */
+  /** So many sums of a bucket are in memory. */
   holds(numSums: number): void {
     const { room, complain } = this.#options;
-    // Leaves that the coordinator tries come on top.
+    // Shards that the coordinator tries come on top.
     if (this.#own.size > 0) return;
-    if (numSums > room.here) complain(`${numSums} sums of a piece are in memory, with room for ${room.here}`);
+    if (numSums > room.here)
+      complain(`${numSums} sums of a bucket are in memory, with room for ${room.here}`);
   }
 
   /** A round is complete: where all is audited, nothing rests on the word of one process. */
@@ -309,7 +310,8 @@ export class Watch {
     for (const [, pids] of alone) for (const pid of pids) noteFirst(this.#believedFrom, pid, from);
     if (this.#options.auditShare < 1) return;
     const lonely = alone.map(([name]) => name);
-    if (lonely.length > 0) this.#options.complain(`one process vouches for leaf/piece ${lonely.join(', ')}`);
+    if (lonely.length > 0)
+      this.#options.complain(`one process vouches for shard/bucket ${lonely.join(', ')}`);
   }
 
   /** The user was told that a worker is late. */

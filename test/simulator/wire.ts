@@ -13,7 +13,7 @@ export type Upward =
       readonly round: number;
       readonly attempt: number;
       readonly node: TreeNode;
-      readonly piece: number;
+      readonly bucket: number;
       readonly weights: Value;
       readonly value: Value;
     }
@@ -40,7 +40,7 @@ export interface RangeOrder {
   readonly from: number;
   readonly to: number;
   readonly rows: number;
-  readonly numLeaves: number;
+  readonly numShards: number;
   readonly step: number;
   readonly version: number;
   /** Names the weights to use. */
@@ -49,8 +49,8 @@ export interface RangeOrder {
 
 /** From the coordinator. */
 export type Downward =
-  | { readonly type: 'welcome'; readonly run: number; readonly numPieces: number }
-  | { readonly type: 'weights'; readonly version: number; readonly piece: number; readonly value: Value }
+  | { readonly type: 'welcome'; readonly run: number; readonly numBuckets: number }
+  | { readonly type: 'weights'; readonly version: number; readonly bucket: number; readonly value: Value }
   | RangeOrder
   | { readonly type: 'refuse' }
   | { readonly type: 'stop' };

@@ -37,9 +37,9 @@ export interface Character {
   readonly address: string | undefined;
 }
 
-/** A leaf that nobody can compute, and what becomes of those who try: they say so, or their process ends. */
+/** A shard that nobody can compute, and what becomes of those who try: they say so, or their process ends. */
 export interface Poison {
-  readonly leaf: number;
+  readonly shard: number;
   readonly isOutOfMemory: boolean;
   readonly isFatal: boolean;
   /** The coordinator can. */
@@ -77,7 +77,7 @@ export class SimulatedWorker {
   #jobs: RangeOrder[] = [];
   readonly #inbox: (() => void)[] = [];
   #weights = new Map<number, (Value | undefined)[]>();
-  #numPieces = 0;
+  #numBuckets = 0;
   #latestRound = 0;
   #isComputing = false;
   #isGone = false;
@@ -210,7 +210,7 @@ export class SimulatedWorker {
     switch (message.type) {
       case 'welcome':
         this.#weights.clear();
-        this.#numPieces = message.numPieces;
+        this.#numBuckets = message.numBuckets;
         return clock.after(OVERHEAD_MS, () => this.#join(wire));
       case 'weights':
         return this.#storeWeights(message);
@@ -237,13 +237,13 @@ export class SimulatedWorker {
   }
 
   /** Two versions at a time, as a replica has them. */
-  #storeWeights({ version, piece, value }: Extract<Downward, { readonly type: 'weights' }>): void {
+  #storeWeights({ version, bucket, value }: Extract<Downward, { readonly type: 'weights' }>): void {
     for (const old of this.#weights.keys()) {
       if (old !== version && old % 2 === version % 2) this.#weights.delete(old);
     }
-    const pieces = this.#weights.get(version) ?? [];
-    pieces[piece] = value;
-    this.#weights.set(version, pieces);
+    const buckets = this.#weights.get(version) ?? [];
+    buckets[bucket] = value;
+    this.#weights.set(version, buckets);
   }
 
   #computeNext(): void {
@@ -270,8 +270,8 @@ export class SimulatedWorker {
 
   #hasWeights({ version, weights }: RangeOrder): boolean {
     const known = this.#weights.get(version);
-    const pieces = Array.from({ length: this.#numPieces }, (_, piece) => known?.[piece]);
-    return !pieces.includes(undefined) && combine(pieces as Value[]) === weights;
+    const buckets = Array.from({ length: this.#numBuckets }, (_, bucket) => known?.[bucket]);
+    return !buckets.includes(undefined) && combine(buckets as Value[]) === weights;
   }
 
   #whenAwake(delayMs: number, action: () => void): void {
@@ -292,7 +292,7 @@ export class SimulatedWorker {
     const { poison } = this.#world;
     const isItsStep = poison?.step === undefined || poison.step === order.step;
     const isPoisoned =
-      order.kind === 'train' && poison && isItsStep && from <= poison.leaf && poison.leaf < to;
+      order.kind === 'train' && poison && isItsStep && from <= poison.shard && poison.shard < to;
     if (isPoisoned && poison.isFatal) return this.#world.onPoisoned(this);
     if (isPoisoned || this.character.numFailures-- > 0) {
       const isOutOfMemory = poison?.isOutOfMemory ?? false;
@@ -317,24 +317,24 @@ export class SimulatedWorker {
   }
 
   #sumsOf(order: RangeOrder): Upward[] {
-    const { round, attempt, from, to, kind, numLeaves, weights, step } = order;
+    const { round, attempt, from, to, kind, numShards, weights, step } = order;
     const { divergesAt } = this.#world;
-    const leaves = Array.from({ length: to - from }, (_, leaf) =>
-      lift({ level: 0, index: from + leaf }, numLeaves),
+    const shards = Array.from({ length: to - from }, (_, shard) =>
+      lift({ level: 0, index: from + shard }, numShards),
     );
-    const nodes = kind === 'train' ? maximalNodes(from, to, numLeaves) : leaves;
-    const numPieces = kind === 'train' ? this.#numPieces : 1;
-    const work = { kind, step, weights, numLeaves, divergesAt };
+    const nodes = kind === 'train' ? maximalNodes(from, to, numShards) : shards;
+    const numBuckets = kind === 'train' ? this.#numBuckets : 1;
+    const work = { kind, step, weights, numShards, divergesAt };
     return nodes.flatMap((node) =>
-      Array.from({ length: numPieces }, (_, piece): Upward => {
-        const value = sumUnder(work, node, piece);
-        const canBeHuge = kind === 'train' && !isRoot(node, numLeaves);
+      Array.from({ length: numBuckets }, (_, bucket): Upward => {
+        const value = sumUnder(work, node, bucket);
+        const canBeHuge = kind === 'train' && !isRoot(node, numShards);
         return {
           type: 'sum',
           round,
           attempt,
           node,
-          piece,
+          bucket,
           weights,
           value: this.#distorted(value, canBeHuge),
         };

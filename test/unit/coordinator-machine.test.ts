@@ -22,13 +22,18 @@ class Driver {
     return this.machine.handle({ type: 'sessionLost', worker, hasAnswered: false }, this.nowMs);
   }
 
-  start(numLeaves: number): MachineCommand[] {
-    const plan = { mode: 'sum', numPieces: 1, leafRows: Array<number>(numLeaves).fill(1), step: 0 } as const;
+  start(numShards: number): MachineCommand[] {
+    const plan = {
+      mode: 'sum',
+      numBuckets: 1,
+      shardRows: Array<number>(numShards).fill(1),
+      step: 0,
+    } as const;
     return this.machine.handle({ type: 'roundStarted', plan }, this.nowMs);
   }
 
   answer(worker: number, attempt: number, index: number, isFinite: boolean): MachineCommand[] {
-    const sum = { round: 1, attempt, node: { level: 0, index }, piece: 0 };
+    const sum = { round: 1, attempt, node: { level: 0, index }, bucket: 0 };
     const event = { type: 'sumReceived', worker, sum, digest: String(isFinite), isFinite } as const;
     return this.machine.handle(event, this.nowMs);
   }
@@ -56,7 +61,7 @@ test('a worker that joins a round gets its weights before its range', () => {
   expect(named(driver.join(2))).toEqual(['admit 2', 'assign 2']);
 });
 
-test('a worker that comes back has the leaves of its old session to compute', () => {
+test('a worker that comes back has the shards of its old session to compute', () => {
   const driver = new Driver();
   driver.join(1, 7);
   driver.start(2);

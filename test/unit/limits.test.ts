@@ -9,7 +9,7 @@ import type { TrainConfig } from '../../api/samples.ts';
 import { encodeCheckpoint, MAX_CHECKPOINT_HEADER_BYTES } from '../../src/checkpoint/checkpoint-file.ts';
 import { MAX_CONFIG_BYTES } from '../../src/config/read-text.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
-import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_LEAVES } from '../../src/limits.ts';
+import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../../src/limits.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -167,13 +167,13 @@ describe('a model at the limits', () => {
     expect(tensors.get(first?.name ?? '')?.values).toEqual(weights.subarray(0, first?.length));
   });
 
-  it('has a batch, a range of leaves, and as many epochs as a checkpoint can tell of', () => {
+  it('has a batch, a range of shards, and as many epochs as a checkpoint can tell of', () => {
     const bounds = Uint32Array.from(
-      { length: MAX_LEAVES + 1 },
-      (_, leaf) => (MAX_BATCH_SIZE / MAX_LEAVES) * leaf,
+      { length: MAX_SHARDS + 1 },
+      (_, shard) => (MAX_BATCH_SIZE / MAX_SHARDS) * shard,
     );
     expect(4 * MAX_BATCH_SIZE).toBe(MAX_BODY_BYTES);
-    const range = { firstLeaf: 0, numLeaves: MAX_LEAVES, bounds: [...bounds] };
+    const range = { firstShard: 0, numShards: MAX_SHARDS, bounds: [...bounds] };
     const key = { run: 'r', round: 1, attempt: 1, version: 1, step: 1, weights: '0'.repeat(16) };
     const data = encodeMessage({ type: 'train', ...key, ...range }, new Uint8Array(MAX_BODY_BYTES));
     expect(parseCoordinatorMessage(data).message).toMatchObject(range);

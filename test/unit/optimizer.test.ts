@@ -1,4 +1,4 @@
-// The life of a step: piece by piece, committed or abandoned, and what it does with parameters of each role. The
+// The life of a step: bucket by bucket, committed or abandoned, and what it does with parameters of each role. The
 // arithmetic is tested with the kernels.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -54,12 +54,12 @@ function optimizerOf(config = optimizerSchema.parse({}), model: Model = MODEL): 
   return optimizer;
 }
 
-/** Applies pieces of a gradient drawn from `seed`, without committing. */
-function apply(optimizer: Optimizer, seed: number, pieces: readonly number[] = [0, 1, 2]): void {
+/** Applies buckets of a gradient drawn from `seed`, without committing. */
+function apply(optimizer: Optimizer, seed: number, buckets: readonly number[] = [0, 1, 2]): void {
   memory.f32(gradient, LENGTH).set(randomValues(seed, LENGTH));
-  for (const piece of pieces) {
-    const sum = gradient + 4 * (MODEL.pieces[piece]?.offset ?? 0);
-    optimizer.applyPiece(piece, { sum, divisor: DIVISOR });
+  for (const bucket of buckets) {
+    const sum = gradient + 4 * (MODEL.buckets[bucket]?.offset ?? 0);
+    optimizer.applyBucket(bucket, { sum, divisor: DIVISOR });
   }
 }
 
@@ -86,7 +86,7 @@ function expectedAfter(seeds: readonly number[], config = optimizerSchema.parse(
 }
 
 describe.each(KINDS)('an optimizer, %s,', (_, config) => {
-  it('takes steps piece by piece, in any order, each parameter by its role, to the bits of its twin', () => {
+  it('takes steps bucket by bucket, in any order, each parameter by its role, to the bits of its twin', () => {
     const optimizer = optimizerOf(config);
     for (const seed of [10, 11, 12]) {
       apply(optimizer, seed, seed === 11 ? [2, 0, 1] : [0, 1, 2]);
@@ -96,7 +96,7 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     expect(optimizer.numSteps).toBe(3);
   });
 
-  it('shows the next parameters of the pieces applied, and keeps the committed ones until commit', () => {
+  it('shows the next parameters of the buckets applied, and keeps the committed ones until commit', () => {
     const optimizer = optimizerOf(config);
     const before = vector(optimizer.parameters);
     apply(optimizer, 10);
@@ -113,7 +113,7 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     apply(optimizer, 99, [0]);
     apply(optimizer, 98);
     memory.f32(gradient, LENGTH).fill(Number.NaN);
-    for (const piece of [0, 1, 2]) optimizer.applyPiece(piece, { sum: gradient, divisor: 1 });
+    for (const bucket of [0, 1, 2]) optimizer.applyBucket(bucket, { sum: gradient, divisor: 1 });
     apply(optimizer, 11);
     optimizer.commit();
     expect(vector(optimizer.parameters)).toEqual(expectedAfter([10, 11], config));
@@ -132,8 +132,8 @@ describe('an optimizer', () => {
     const config = optimizerSchema.parse({ kind: 'sgd', learningRate: 1 });
     const optimizer = new Optimizer({ kernels, memory, model: MODEL, config, clipValue: 0.001 });
     memory.f32(gradient, LENGTH).fill(8);
-    for (const [piece, { offset }] of MODEL.pieces.entries()) {
-      optimizer.applyPiece(piece, { sum: gradient + 4 * offset, divisor: 2, scale: 0.5 });
+    for (const [bucket, { offset }] of MODEL.buckets.entries()) {
+      optimizer.applyBucket(bucket, { sum: gradient + 4 * offset, divisor: 2, scale: 0.5 });
     }
     const next = vector(optimizer.nextParameters);
     expect([...next.subarray(...STATISTIC)]).toEqual(Array(3).fill(Math.fround(Math.fround(0.1) * 4)));
@@ -143,8 +143,8 @@ describe('an optimizer', () => {
   it('divides a statistic by the number of samples, whatever they weigh', () => {
     const optimizer = new Optimizer({ kernels, memory, model: MODEL, config: optimizerSchema.parse({}) });
     memory.f32(gradient, LENGTH).fill(8);
-    for (const [piece, { offset }] of MODEL.pieces.entries()) {
-      optimizer.applyPiece(piece, { sum: gradient + 4 * offset, divisor: 0.7, numSamples: 4 });
+    for (const [bucket, { offset }] of MODEL.buckets.entries()) {
+      optimizer.applyBucket(bucket, { sum: gradient + 4 * offset, divisor: 0.7, numSamples: 4 });
     }
     const next = vector(optimizer.nextParameters);
     expect([...next.subarray(...STATISTIC)]).toEqual(Array(3).fill(Math.fround(Math.fround(0.1) * 2)));
@@ -153,8 +153,8 @@ describe('an optimizer', () => {
   it('leaves statistics out of the sum of squares, but not out of the search for NaN', () => {
     const optimizer = optimizerOf();
     const values = memory.f32(gradient, LENGTH).fill(2);
-    const sumOf = (piece: number): number | undefined =>
-      optimizer.sumSquares(piece, gradient + 4 * (MODEL.pieces[piece]?.offset ?? 0));
+    const sumOf = (bucket: number): number | undefined =>
+      optimizer.sumSquares(bucket, gradient + 4 * (MODEL.buckets[bucket]?.offset ?? 0));
     expect([0, 1, 2].map(sumOf)).toEqual([28, 32, 24]);
     values[STATISTIC[0]] = Number.NaN;
     expect([0, 1, 2].map(sumOf)).toEqual([undefined, 32, 24]);
@@ -164,7 +164,7 @@ describe('an optimizer', () => {
 describe('cutRanges', () => {
   it('cuts where treatment changes, and keeps together what is treated alike', () => {
     const ranges = (isDecayed: (role: string) => boolean): object[] =>
-      MODEL.pieces.flatMap((piece) => cutRanges(piece, MODEL.tensors, isDecayed));
+      MODEL.buckets.flatMap((bucket) => cutRanges(bucket, MODEL.tensors, isDecayed));
     const plain = { isDecayed: false, momentum: undefined };
     expect(ranges(() => false)).toEqual([
       { offset: 14, length: 1, ...plain },

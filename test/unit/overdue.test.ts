@@ -64,7 +64,7 @@ describe('a worker that is at a range for too long', () => {
   });
 });
 
-describe('leaves on which every idle worker has failed', () => {
+describe('shards on which every idle worker has failed', () => {
   test('wait for a busy one that has not', () => {
     driver.join(2);
     driver.start(2);

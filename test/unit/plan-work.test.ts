@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Answers } from '../../coordinator/machine/answers.ts';
 import { Attempts } from '../../coordinator/machine/attempts.ts';
-import { LeafFailures } from '../../coordinator/machine/leaf-failures.ts';
+import { ShardFailures } from '../../coordinator/machine/shard-failures.ts';
 import { Pace } from '../../coordinator/machine/pace.ts';
 import { planWork } from '../../coordinator/machine/plan-work.ts';
 import type { Work } from '../../coordinator/machine/plan-work.ts';
@@ -13,12 +13,12 @@ import type { TreeNode } from '../../src/tree.ts';
 type Tree = ReductionTree<number>;
 
 /** All sums that there may be. */
-function sumsOf(numLeaves: number): TreeNode[] {
+function sumsOf(numShards: number): TreeNode[] {
   const nodes: TreeNode[] = [];
-  for (let level = 0; 2 ** level < 2 * numLeaves; level++) {
-    for (let index = 0; index * 2 ** level < numLeaves; index++) nodes.push({ level, index });
+  for (let level = 0; 2 ** level < 2 * numShards; level++) {
+    for (let index = 0; index * 2 ** level < numShards; index++) nodes.push({ level, index });
   }
-  return nodes.filter((node) => isLifted(node, numLeaves));
+  return nodes.filter((node) => isLifted(node, numShards));
 }
 
 /** What idle workers get, where nobody is at anything. */
@@ -26,12 +26,12 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
   const pace = new Pace();
   const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
   for (const worker of workers) pace.join(worker, 0);
-  const { numLeaves } = trees[0] as Tree;
+  const { numShards } = trees[0] as Tree;
   return planWork({
-    plan: { mode: 'sum', numPieces: trees.length, leafRows: Array<number>(numLeaves).fill(1), step: 0 },
+    plan: { mode: 'sum', numBuckets: trees.length, shardRows: Array<number>(numShards).fill(1), step: 0 },
     trees,
     answers: new Answers({ share: 0, random: () => 0 }),
-    failures: new LeafFailures(),
+    failures: new ShardFailures(),
     attempts: new Attempts(),
     pace,
     workers: new Map(workers.map((worker) => [worker, String(worker)])),
@@ -41,22 +41,22 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
   });
 }
 
-/** Sums that may be held at most, of any piece, once some of those expected have come. */
+/** Sums that may be held at most, of any bucket, once some of those expected have come. */
 function mostOf(trees: readonly Tree[], expected: readonly TreeNode[] = []): number {
-  const { numLeaves } = trees[0] as Tree;
-  const isPresent = (leaf: number): boolean => trees.every((tree) => !isMissing(tree, leaf));
-  return mostHeld(numLeaves, isPresent, [...trees.flatMap(({ nodes }) => nodes), ...expected]);
+  const { numShards } = trees[0] as Tree;
+  const isPresent = (shard: number): boolean => trees.every((tree) => !isMissing(tree, shard));
+  return mostHeld(numShards, isPresent, [...trees.flatMap(({ nodes }) => nodes), ...expected]);
 }
 
-function isMissing(tree: Tree, leaf: number): boolean {
-  return tree.missing().some(({ from, to }) => from <= leaf && leaf < to);
+function isMissing(tree: Tree, shard: number): boolean {
+  return tree.missing().some(({ from, to }) => from <= shard && shard < to);
 }
 
-const situation = fc.integer({ min: 1, max: 24 }).chain((numLeaves) => {
-  const sums = fc.shuffledSubarray(sumsOf(numLeaves));
+const situation = fc.integer({ min: 1, max: 24 }).chain((numShards) => {
+  const sums = fc.shuffledSubarray(sumsOf(numShards));
   return fc.record({
-    numLeaves: fc.constant(numLeaves),
-    /** By piece, those that a lost worker sent. */
+    numShards: fc.constant(numShards),
+    /** By bucket, those that a lost worker sent. */
     sent: fc.array(sums, { minLength: 1, maxLength: 3 }),
     numWorkers: fc.integer({ min: 1, max: 5 }),
     maxSumsOfRange: fc.constantFrom(1, 2, Infinity),
@@ -66,16 +66,16 @@ const situation = fc.integer({ min: 1, max: 24 }).chain((numLeaves) => {
 });
 
 test('whatever lost workers have left behind, a round ends with as much room as that takes', () => {
-  const complete = fc.property(situation, ({ numLeaves, sent, numWorkers, maxSumsOfRange, luck }) => {
+  const complete = fc.property(situation, ({ numShards, sent, numWorkers, maxSumsOfRange, luck }) => {
     const trees = sent.map((nodes) => {
-      const tree: Tree = new ReductionTree(numLeaves);
+      const tree: Tree = new ReductionTree(numShards);
       for (const node of nodes) tree.add(node, 0);
       return tree;
     });
     const maxSums = Math.max(1, mostOf(trees));
     for (let turn = 0; !trees.every((tree) => tree.isComplete); turn++) {
       const { ranges } = planFor(trees, numWorkers, maxSums, maxSumsOfRange);
-      const sums = ranges.map(({ from, to }) => maximalNodes(from, to, numLeaves));
+      const sums = ranges.map(({ from, to }) => maximalNodes(from, to, numShards));
       expect(Math.max(...sums.map(({ length }) => length))).toBeLessThanOrEqual(maxSumsOfRange);
       const asked = sums.flat();
       expect(asked).not.toEqual([]);

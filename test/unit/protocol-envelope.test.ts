@@ -73,7 +73,7 @@ describe('an encoded message', () => {
     );
   });
 
-  it('has room for the largest piece of a model', () => {
+  it('has room for the largest bucket of a model', () => {
     expect(4 * MAX_PIECE_LENGTH).toBe(MAX_BODY_BYTES);
     const data = encodeMessage(GRADIENT, new Uint8Array(MAX_BODY_BYTES));
     expect(decodeEnvelope(data).body.length).toBe(MAX_BODY_BYTES);

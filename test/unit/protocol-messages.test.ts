@@ -65,9 +65,9 @@ describe('a message', () => {
     expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
   });
 
-  it('carries a range of 1,024 leaves', () => {
-    const bounds = Array.from({ length: 1025 }, (_, leaf) => 1024 * leaf);
-    const message = { ...TRAIN, numLeaves: 1024, firstLeaf: 0, bounds };
+  it('carries a range of 1,024 shards', () => {
+    const bounds = Array.from({ length: 1025 }, (_, shard) => 1024 * shard);
+    const message = { ...TRAIN, numShards: 1024, firstShard: 0, bounds };
     const body = new Uint8Array(4 * 1024 * 1024);
     expect(parseCoordinatorMessage(encodeMessage(message, body)).message).toEqual(message);
   });
@@ -187,7 +187,7 @@ describe('a broken rule', () => {
     ['train', { ...train, bounds: [0, 4] }, ROWS, '.bounds: 0 to 4, but the body has 5 rows'],
     ['train', { ...train, bounds: [0, 3, 3, 5] }, ROWS, '.bounds: 3 is followed by 3'],
     ['train', { ...train, bounds: [0, 4, 3, 5] }, ROWS, '.bounds: 4 is followed by 3'],
-    ['evaluate', { ...range, firstLeaf: 7 }, ROWS, ': leaves 7 to 9 of 8'],
+    ['evaluate', { ...range, firstShard: 7 }, ROWS, ': shards 7 to 9 of 8'],
     [
       'welcome',
       { ...welcome, layers: [] },

@@ -10,14 +10,14 @@ const rangesOf = (commands: readonly RoundCommand[]): number[][] =>
   );
 
 describe('where memory is short', () => {
-  test('leaves are given out in as few ranges as there is room for their sums', () => {
+  test('shards are given out in as few ranges as there is room for their sums', () => {
     const rangesFor = (maxSums: number): number[][] =>
       rangesOf(new RoundDriver({ workers: 8, maxSums }).start(8)).map(([, from, to]) => [
         from as number,
         to as number,
       ]);
     const pairs = [0, 2, 4, 6].map((from) => [from, from + 2]);
-    expect(rangesFor(4)).toEqual(Array.from({ length: 8 }, (_, leaf) => [leaf, leaf + 1]));
+    expect(rangesFor(4)).toEqual(Array.from({ length: 8 }, (_, shard) => [shard, shard + 1]));
     expect(rangesFor(3)).toEqual(pairs);
     expect(rangesFor(2)).toEqual(pairs);
     expect(rangesFor(1)).toEqual([
@@ -69,7 +69,7 @@ describe('where memory is short', () => {
 });
 
 describe('who computes what', () => {
-  test('leaves of a lost worker go to the others at once', () => {
+  test('shards of a lost worker go to the others at once', () => {
     const driver = new RoundDriver();
     expect(driver.start(4)).toEqual([
       { type: 'begin', round: 1, again: undefined },
@@ -85,7 +85,7 @@ describe('who computes what', () => {
     driver.nowMs = 30;
     driver.answer(1, 1, LEAF(0));
     driver.answer(2, 2, LEAF(1));
-    // 30 ms for a leaf: late is 100 ms.
+    // 30 ms for a shard: late is 100 ms.
     driver.nowMs = 90;
     expect(driver.tell({ type: 'tick' })).toEqual([]);
     driver.nowMs = 110;
@@ -122,7 +122,7 @@ describe('who computes what', () => {
     expect(driver.lose(1)).toContainEqual(assign(2, 5, 0, 8));
   });
 
-  test('a leaf whose copy is late too goes to a third worker', () => {
+  test('a shard whose copy is late too goes to a third worker', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
@@ -151,12 +151,12 @@ describe('who computes what', () => {
     expect(driver.tell({ type: 'tick' })).toEqual([assign(2, 8, 0, 2), assign(2, 9, 4, 5)]);
   });
 
-  /** A round of 64 leaves for two workers; returns how many the second one got. */
-  const roundOf = (driver: RoundDriver, msPerLeaf: number): number => {
+  /** A round of 64 shards for two workers; returns how many the second one got. */
+  const roundOf = (driver: RoundDriver, msPerShard: number): number => {
     const given = ofType(driver.start(64), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
     const startMs = driver.nowMs;
     const takesMs = ({ worker, from, to }: (typeof given)[number]): number =>
-      (to - from) * (worker === 1 ? 1 : msPerLeaf);
+      (to - from) * (worker === 1 ? 1 : msPerShard);
     for (const range of given.sort((a, b) => takesMs(a) - takesMs(b))) {
       driver.nowMs = startMs + takesMs(range);
       driver.answerAll(range, 64);
@@ -164,7 +164,7 @@ describe('who computes what', () => {
     return given.filter(({ worker }) => worker === 2).reduce((sum, { from, to }) => sum + to - from, 0);
   };
 
-  test('a worker of a tenth of the speed gets a tenth of the leaves', () => {
+  test('a worker of a tenth of the speed gets a tenth of the shards', () => {
     const driver = new RoundDriver();
     for (let warmUp = 0; warmUp < 4; warmUp++) roundOf(driver, 10);
     expect(roundOf(driver, 10)).toBeGreaterThanOrEqual(4);
@@ -212,7 +212,7 @@ describe('who computes what', () => {
     expect(driver.lose(2)).toEqual([assign(4, 4, 1, 2)]);
   });
 
-  test('a leaf that eight workers had when they left is tried by the coordinator', () => {
+  test('a shard that eight workers had when they left is tried by the coordinator', () => {
     const driver = new RoundDriver({ workers: 8 });
     driver.start(1);
     for (let worker = 1; worker < 8; worker++)
@@ -220,14 +220,14 @@ describe('who computes what', () => {
     expect(driver.lose(8)).toEqual([assign(COORDINATOR.worker, 9, 0, 1)]);
   });
 
-  test('a leaf is tried by the coordinator where all fail on it but those that hang', () => {
+  test('a shard is tried by the coordinator where all fail on it but those that hang', () => {
     const driver = new RoundDriver({ workers: 2 });
     driver.start(2);
     driver.nowMs = 1;
     driver.answer(1, 1, LEAF(0));
     driver.finish(1, 1);
     driver.nowMs = 20_000;
-    // Worker 2 hangs with leaf 1, and worker 1 fails on it, as often as it comes back.
+    // Worker 2 hangs with shard 1, and worker 1 fails on it, as often as it comes back.
     let commands = driver.tell({ type: 'tick' });
     for (const worker of [1, 3, 4]) {
       const [copy] = ofType(commands, 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
@@ -238,7 +238,7 @@ describe('who computes what', () => {
     expect(commands).toContainEqual(expect.objectContaining({ type: 'assign', worker: COORDINATOR.worker }));
   });
 
-  test('a newcomer proves itself on a copy of a leaf, where others have delivered, and gets its share after that', () => {
+  test('a newcomer proves itself on a copy of a shard, where others have delivered, and gets its share after that', () => {
     const driver = new RoundDriver({ workers: 1 });
     const [alone] = ofType(driver.start(16), 'assign') as [RoundCommand];
     driver.nowMs = 16;
@@ -254,7 +254,7 @@ describe('who computes what', () => {
     expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
 
-  test('a worker that is too slow for a single leaf gets a copy of one now and then', () => {
+  test('a worker that is too slow for a single shard gets a copy of one now and then', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.nowMs = 1;
@@ -307,7 +307,7 @@ describe('who breaks the protocol', () => {
   test('answers for nobody else', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 1, attempt: 2, node: LEAF(1), piece: 0 };
+    const sum = { round: 1, attempt: 2, node: LEAF(1), bucket: 0 };
     expect(driver.machine.inspect(1, sum)).toBe(undefined);
     expect(driver.answer(1, 2, LEAF(1))).toEqual([]);
     expect(driver.machine.inspect(2, sum)).toBe('fast');
@@ -316,7 +316,7 @@ describe('who breaks the protocol', () => {
   test('answers for no round but its own', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 2, attempt: 1, node: LEAF(0), piece: 0 };
+    const sum = { round: 2, attempt: 1, node: LEAF(0), bucket: 0 };
     expect(driver.machine.inspect(1, sum)).toBe(undefined);
     expect(driver.tell({ type: 'sumReceived', worker: 1, sum, digest: 'right', isFinite: true })).toEqual([]);
   });
@@ -325,7 +325,7 @@ describe('who breaks the protocol', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     driver.answer(1, 1, LEAF(0));
-    expect(driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 })).toBe(undefined);
+    expect(driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), bucket: 0 })).toBe(undefined);
     expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
   });
 
@@ -376,7 +376,7 @@ describe('who breaks the protocol', () => {
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));
     driver.start(2);
-    const sum = { round: 1, attempt: 2, node: LEAF(0), piece: 0 };
+    const sum = { round: 1, attempt: 2, node: LEAF(0), bucket: 0 };
     const reason = 'sent a sum it was not asked for';
     expect(driver.tell({ type: 'sumUnwanted', worker: 2, sum })).toEqual([
       { type: 'evict', worker: 2, reason },

@@ -19,8 +19,8 @@ beforeAll(async () => {
 
 interface Training {
   readonly state: TrainingState;
-  /** Hands in pieces of a gradient of these values; returns what each call said is ready. */
-  finish(pieces: readonly number[], gradient: Float32Array, weight?: number): (readonly number[])[];
+  /** Hands in buckets of a gradient of these values; returns what each call said is ready. */
+  finish(buckets: readonly number[], gradient: Float32Array, weight?: number): (readonly number[])[];
   weights(): number[];
 }
 
@@ -39,11 +39,11 @@ async function start(config: Partial<TrainingStateOptions['config']> = {}): Prom
   const address = memory.allocate(4 * LENGTH, 'gradients');
   return {
     state,
-    finish(pieces, gradient, weight = 1) {
+    finish(buckets, gradient, weight = 1) {
       memory.f32(address, LENGTH).set(gradient);
-      return pieces.map((piece) => {
-        const { offset } = MODEL.pieces[piece] ?? { offset: Number.NaN };
-        return state.finishPiece(piece, address + 4 * offset, weight);
+      return buckets.map((bucket) => {
+        const { offset } = MODEL.buckets[bucket] ?? { offset: Number.NaN };
+        return state.finishBucket(bucket, address + 4 * offset, weight);
       });
     },
     weights: () => [...memory.f32(state.parameters, LENGTH)],
@@ -52,25 +52,25 @@ async function start(config: Partial<TrainingStateOptions['config']> = {}): Prom
 
 const ONES = new Float32Array(LENGTH).fill(1);
 
-describe('a piece', () => {
+describe('a bucket', () => {
   it('is ready as soon as its gradient is there', async () => {
     const { state, finish } = await start();
     expect(finish([1, 0], ONES)).toEqual([[1], [0]]);
-    expect(state.nextPiece(2)).toBeUndefined();
-    expect(state.nextPiece(1)?.bytes.byteLength).toBe(16);
+    expect(state.nextBucket(2)).toBeUndefined();
+    expect(state.nextBucket(1)?.bytes.byteLength).toBe(16);
   });
 
   it('waits for the last one where the norm is clipped, which makes all ready', async () => {
     const { state, finish } = await start({ clip: { norm: 1 } });
     expect(finish([1, 0], ONES)).toEqual([[], []]);
-    expect(state.nextPiece(1)).toBeUndefined();
+    expect(state.nextBucket(1)).toBeUndefined();
     expect(finish([2], ONES)).toEqual([[0, 1, 2]]);
-    expect([0, 1, 2].map((piece) => state.nextPiece(piece)?.bytes.byteLength)).toEqual([20, 16, 12]);
+    expect([0, 1, 2].map((bucket) => state.nextBucket(bucket)?.bytes.byteLength)).toEqual([20, 16, 12]);
   });
 });
 
 describe('a step', () => {
-  it('is the same bits in whatever order its pieces come', async () => {
+  it('is the same bits in whatever order its buckets come', async () => {
     const gradient = randomValues(9, LENGTH);
     const results = [
       [0, 1, 2],
@@ -121,7 +121,7 @@ describe('a step', () => {
     expect(() => broken.finish([0, 1, 2], gradient)).toThrow(
       'diverged at step 1: the gradient of 0.weight is not finite',
     );
-    expect([0, 1, 2].map((piece) => broken.state.nextPiece(piece))).toEqual([
+    expect([0, 1, 2].map((bucket) => broken.state.nextBucket(bucket))).toEqual([
       undefined,
       undefined,
       undefined,

@@ -6,7 +6,7 @@ import {
   ReductionTree,
   isLifted,
   isRoot,
-  leavesUnder,
+  shardsUnder,
   lift,
   maximalNodes,
   mostEverHeld,
@@ -16,11 +16,11 @@ import {
 import type { TreeNode } from '../../src/tree.ts';
 import { combineAlongTree } from '../helpers/twins/tree.ts';
 
-/** Every node that holds a leaf, lowest level first, the root's level last. */
-function allNodes(numLeaves: number): TreeNode[] {
+/** Every node that holds a shard, lowest level first, the root's level last. */
+function allNodes(numShards: number): TreeNode[] {
   const nodes: TreeNode[] = [];
-  for (let level = 0; level === 0 || 2 ** (level - 1) < numLeaves; level++) {
-    for (let index = 0; index * 2 ** level < numLeaves; index++) nodes.push({ level, index });
+  for (let level = 0; level === 0 || 2 ** (level - 1) < numShards; level++) {
+    for (let index = 0; index * 2 ** level < numShards; index++) nodes.push({ level, index });
   }
   return nodes;
 }
@@ -29,13 +29,13 @@ function nameOf({ from, to }: { from: number; to: number }): string {
   return `${from}-${to}`;
 }
 
-/** The highest node of each leaf range: the names that a sum may go by. */
-function highestNodes(numLeaves: number): Map<string, TreeNode> {
-  return new Map(allNodes(numLeaves).map((node) => [nameOf(leavesUnder(node, numLeaves)), node]));
+/** The highest node of each shard range: the names that a sum may go by. */
+function highestNodes(numShards: number): Map<string, TreeNode> {
+  return new Map(allNodes(numShards).map((node) => [nameOf(shardsUnder(node, numShards)), node]));
 }
 
-describe('the drawing for 5 leaves', () => {
-  it('names leaf 4 after its lifted node, and the root (3, 0)', () => {
+describe('the drawing for 5 shards', () => {
+  it('names shard 4 after its lifted node, and the root (3, 0)', () => {
     expect(lift({ level: 0, index: 4 }, 5)).toEqual({ level: 2, index: 1 });
     expect(maximalNodes(0, 5, 5)).toEqual([{ level: 3, index: 0 }]);
     expect(maximalNodes(1, 5, 5)).toEqual([
@@ -43,16 +43,16 @@ describe('the drawing for 5 leaves', () => {
       { level: 1, index: 1 },
       { level: 2, index: 1 },
     ]);
-    expect(leavesUnder({ level: 2, index: 1 }, 5)).toEqual({ from: 4, to: 5 });
+    expect(shardsUnder({ level: 2, index: 1 }, 5)).toEqual({ from: 4, to: 5 });
   });
 });
 
 describe('lift', () => {
-  it('gives every node the highest name of its sum, in trees of 1 to 70 leaves', () => {
-    for (let numLeaves = 1; numLeaves <= 70; numLeaves++) {
-      const highest = highestNodes(numLeaves);
-      for (const node of allNodes(numLeaves)) {
-        expect(lift(node, numLeaves)).toEqual(highest.get(nameOf(leavesUnder(node, numLeaves))));
+  it('gives every node the highest name of its sum, in trees of 1 to 70 shards', () => {
+    for (let numShards = 1; numShards <= 70; numShards++) {
+      const highest = highestNodes(numShards);
+      for (const node of allNodes(numShards)) {
+        expect(lift(node, numShards)).toEqual(highest.get(nameOf(shardsUnder(node, numShards))));
       }
     }
   });
@@ -60,14 +60,14 @@ describe('lift', () => {
 
 describe('isLifted', () => {
   it('is true for the highest names alone, and false for nodes outside the tree', () => {
-    for (let numLeaves = 1; numLeaves <= 40; numLeaves++) {
+    for (let numShards = 1; numShards <= 40; numShards++) {
       const lifted = new Set(
-        [...highestNodes(numLeaves).values()].map(({ level, index }) => `${level},${index}`),
+        [...highestNodes(numShards).values()].map(({ level, index }) => `${level},${index}`),
       );
       for (let level = 0; level < 9; level++) {
         for (let index = 0; index < 45; index++) {
-          const what = `(${level}, ${index}) of ${numLeaves}`;
-          expect(isLifted({ level, index }, numLeaves), what).toBe(lifted.has(`${level},${index}`));
+          const what = `(${level}, ${index}) of ${numShards}`;
+          expect(isLifted({ level, index }, numShards), what).toBe(lifted.has(`${level},${index}`));
         }
       }
     }
@@ -75,11 +75,11 @@ describe('isLifted', () => {
 });
 
 describe('isRoot', () => {
-  it('is true for the node over all leaves, under each of its names', () => {
-    for (let numLeaves = 1; numLeaves <= 20; numLeaves++) {
-      for (const node of allNodes(numLeaves)) {
-        const { from, to } = leavesUnder(node, numLeaves);
-        expect(isRoot(node, numLeaves)).toBe(from === 0 && to === numLeaves);
+  it('is true for the node over all shards, under each of its names', () => {
+    for (let numShards = 1; numShards <= 20; numShards++) {
+      for (const node of allNodes(numShards)) {
+        const { from, to } = shardsUnder(node, numShards);
+        expect(isRoot(node, numShards)).toBe(from === 0 && to === numShards);
       }
     }
   });
@@ -87,18 +87,18 @@ describe('isRoot', () => {
 
 describe('maximalNodes', () => {
   it('covers every range in order, with lifted nodes, and the fewest possible', () => {
-    for (let numLeaves = 1; numLeaves <= 17; numLeaves++) {
-      const ranges = [...highestNodes(numLeaves).values()].map((node) => leavesUnder(node, numLeaves));
-      for (let from = 0; from < numLeaves; from++) {
+    for (let numShards = 1; numShards <= 17; numShards++) {
+      const ranges = [...highestNodes(numShards).values()].map((node) => shardsUnder(node, numShards));
+      for (let from = 0; from < numShards; from++) {
         // fewest[to]: nodes needed for [from, to), by trying every node that ends there.
         const fewest = [0];
-        for (let to = from + 1; to <= numLeaves; to++) {
+        for (let to = from + 1; to <= numShards; to++) {
           const ending = ranges.filter((range) => range.to === to && range.from >= from);
           fewest.push(Math.min(...ending.map((range) => 1 + (fewest[range.from - from] as number))));
-          const nodes = maximalNodes(from, to, numLeaves);
+          const nodes = maximalNodes(from, to, numShards);
           expect(nodes.length).toBe(fewest[to - from]);
-          expect(nodes.every((node) => isLifted(node, numLeaves))).toBe(true);
-          const edges = nodes.map((node) => leavesUnder(node, numLeaves));
+          expect(nodes.every((node) => isLifted(node, numShards))).toBe(true);
+          const edges = nodes.map((node) => shardsUnder(node, numShards));
           expect([from, ...edges.map((edge) => edge.to)]).toEqual([...edges.map((edge) => edge.from), to]);
         }
       }
@@ -137,21 +137,21 @@ interface Slot {
 
 const plus = (left: string, right: string): string => `(${left}+${right})`;
 
-function expressionOf(from: number, to: number, numLeaves: number): string {
-  const node = highestNodes(numLeaves).get(`${from}-${to}`) as TreeNode;
-  const leaves = Array.from({ length: 2 ** node.level }, (_, i) => `${from + i}`).slice(0, to - from);
-  return combineAlongTree(leaves, plus);
+function expressionOf(from: number, to: number, numShards: number): string {
+  const node = highestNodes(numShards).get(`${from}-${to}`) as TreeNode;
+  const shards = Array.from({ length: 2 ** node.level }, (_, i) => `${from + i}`).slice(0, to - from);
+  return combineAlongTree(shards, plus);
 }
 
-/** Leaf by leaf what a tree should know. */
+/** Shard by shard what a tree should know. */
 class Model {
   readonly tree: ReductionTree<Slot>;
   readonly #covered: boolean[];
   readonly #live = new Set<Slot>();
 
-  constructor(numLeaves: number) {
-    this.tree = new ReductionTree(numLeaves);
-    this.#covered = Array.from({ length: numLeaves }, () => false);
+  constructor(numShards: number) {
+    this.tree = new ReductionTree(numShards);
+    this.#covered = Array.from({ length: numShards }, () => false);
   }
 
   get isComplete(): boolean {
@@ -161,8 +161,8 @@ class Model {
   /** Offers a node to the tree and checks all that can be seen of it. */
   offer(node: TreeNode): void {
     const { tree } = this;
-    const { from, to } = leavesUnder(node, tree.numLeaves);
-    const slot = { sum: expressionOf(from, to, tree.numLeaves) };
+    const { from, to } = shardsUnder(node, tree.numShards);
+    const slot = { sum: expressionOf(from, to, tree.numShards) };
     const isDuplicate = this.#covered.slice(from, to).every(Boolean);
     expect(tree.covers(node)).toBe(isDuplicate);
     const added = tree.add(node, slot);
@@ -177,9 +177,9 @@ class Model {
     }
     this.#covered.fill(true, from, to);
     expect(this.#live.has(added.slot)).toBe(true);
-    expect(isLifted(added.node, tree.numLeaves)).toBe(true);
-    const held = leavesUnder(added.node, tree.numLeaves);
-    expect(added.slot.sum).toBe(expressionOf(held.from, held.to, tree.numLeaves));
+    expect(isLifted(added.node, tree.numShards)).toBe(true);
+    const held = shardsUnder(added.node, tree.numShards);
+    expect(added.slot.sum).toBe(expressionOf(held.from, held.to, tree.numShards));
     this.#check();
   }
 
@@ -189,7 +189,7 @@ class Model {
     const missing = tree
       .missing()
       .flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i));
-    expect(missing).toEqual([...this.#covered.keys()].filter((leaf) => !this.#covered[leaf]));
+    expect(missing).toEqual([...this.#covered.keys()].filter((shard) => !this.#covered[shard]));
     if (!this.isComplete) {
       expect(tree.root).toBeUndefined();
       return;
@@ -204,12 +204,12 @@ function shuffled<T>(values: readonly T[], keys: readonly number[]): T[] {
   return pairs.sort((a, b) => a.key - b.key).map(({ value }) => value);
 }
 
-const numLeavesAndOffers = fc.integer({ min: 1, max: 70 }).chain((numLeaves) =>
+const numShardsAndOffers = fc.integer({ min: 1, max: 70 }).chain((numShards) =>
   fc.record({
-    numLeaves: fc.constant(numLeaves),
-    cuts: fc.uniqueArray(fc.integer({ min: 1, max: Math.max(1, numLeaves - 1) }), { maxLength: 12 }),
+    numShards: fc.constant(numShards),
+    cuts: fc.uniqueArray(fc.integer({ min: 1, max: Math.max(1, numShards - 1) }), { maxLength: 12 }),
     // Ranges that overlap the partition: duplicates, parts of held sums, sums of held parts.
-    extra: fc.array(fc.tuple(fc.nat({ max: numLeaves - 1 }), fc.integer({ min: 1, max: numLeaves })), {
+    extra: fc.array(fc.tuple(fc.nat({ max: numShards - 1 }), fc.integer({ min: 1, max: numShards })), {
       maxLength: 5,
     }),
     keys: fc.array(fc.nat(), { minLength: 1, maxLength: 60 }),
@@ -218,13 +218,13 @@ const numLeavesAndOffers = fc.integer({ min: 1, max: 70 }).chain((numLeaves) =>
 
 /** By trying: sums of `there` are held, and any of `expected` come, each set of them in one order, for the order changes nothing. */
 function mostHeldByTrying(
-  numLeaves: number,
+  numShards: number,
   there: readonly TreeNode[],
   expected: readonly TreeNode[],
 ): number {
   let most = 0;
   for (let choice = 0; choice < 2 ** expected.length; choice++) {
-    const tree = new ReductionTree<number>(numLeaves);
+    const tree = new ReductionTree<number>(numShards);
     for (const node of [...there, ...expected.filter((_, index) => (choice >> index) % 2 === 1)]) {
       tree.add(node, 0);
     }
@@ -235,33 +235,33 @@ function mostHeldByTrying(
 
 describe('mostHeld', () => {
   it('is what is held at most, whichever of the expected sums have come', () => {
-    const situation = fc.integer({ min: 1, max: 21 }).chain((numLeaves) => {
-      const nodes = [...highestNodes(numLeaves).values()];
+    const situation = fc.integer({ min: 1, max: 21 }).chain((numShards) => {
+      const nodes = [...highestNodes(numShards).values()];
       return fc.record({
-        numLeaves: fc.constant(numLeaves),
+        numShards: fc.constant(numShards),
         there: fc.shuffledSubarray(nodes, { maxLength: Math.min(4, nodes.length) }),
         expected: fc.shuffledSubarray(nodes, { maxLength: Math.min(8, nodes.length) }),
       });
     });
     fc.assert(
-      fc.property(situation, ({ numLeaves, there, expected }) => {
-        const covered = there.map((node) => leavesUnder(node, numLeaves));
-        const isPresent = (leaf: number): boolean =>
-          covered.some(({ from, to }) => from <= leaf && leaf < to);
-        expect(mostHeld(numLeaves, isPresent, expected)).toBe(mostHeldByTrying(numLeaves, there, expected));
+      fc.property(situation, ({ numShards, there, expected }) => {
+        const covered = there.map((node) => shardsUnder(node, numShards));
+        const isPresent = (shard: number): boolean =>
+          covered.some(({ from, to }) => from <= shard && shard < to);
+        expect(mostHeld(numShards, isPresent, expected)).toBe(mostHeldByTrying(numShards, there, expected));
       }),
       { numRuns: 150 },
     );
   });
 
-  it('is one of every two leaves where each may come by itself', () => {
-    for (let numLeaves = 1; numLeaves <= 40; numLeaves++) {
-      const leaves = Array.from({ length: numLeaves }, (_, index) => lift({ level: 0, index }, numLeaves));
-      expect(mostHeld(numLeaves, () => false, leaves)).toBe(mostEverHeld(numLeaves));
+  it('is one of every two shards where each may come by itself', () => {
+    for (let numShards = 1; numShards <= 40; numShards++) {
+      const shards = Array.from({ length: numShards }, (_, index) => lift({ level: 0, index }, numShards));
+      expect(mostHeld(numShards, () => false, shards)).toBe(mostEverHeld(numShards));
     }
   });
 
-  it('is one for two halves, and for all leaves as one range', () => {
+  it('is one for two halves, and for all shards as one range', () => {
     expect(mostHeld(8, () => false, maximalNodes(0, 8, 8))).toBe(1);
     expect(mostHeld(8, () => false, [...maximalNodes(0, 4, 8), ...maximalNodes(4, 8, 8)])).toBe(1);
     expect(mostHeld(8, () => false, [...maximalNodes(0, 3, 8), ...maximalNodes(3, 8, 8)])).toBe(3);
@@ -271,43 +271,43 @@ describe('mostHeld', () => {
 describe('ReductionTree', () => {
   it('completes exactly once, with the tree sum, for any partition, order and overlap', () => {
     fc.assert(
-      fc.property(numLeavesAndOffers, ({ numLeaves, cuts, extra, keys }) => {
-        const edges = [...new Set([0, ...cuts.filter((cut) => cut < numLeaves), numLeaves])].sort(
+      fc.property(numShardsAndOffers, ({ numShards, cuts, extra, keys }) => {
+        const edges = [...new Set([0, ...cuts.filter((cut) => cut < numShards), numShards])].sort(
           (a, b) => a - b,
         );
-        const partition = edges.slice(1).flatMap((to, i) => maximalNodes(edges[i] as number, to, numLeaves));
+        const partition = edges.slice(1).flatMap((to, i) => maximalNodes(edges[i] as number, to, numShards));
         const overlaps = extra.flatMap(([from, length]) =>
-          maximalNodes(from, Math.min(numLeaves, from + length), numLeaves),
+          maximalNodes(from, Math.min(numShards, from + length), numShards),
         );
-        const model = new Model(numLeaves);
+        const model = new Model(numShards);
         for (const node of shuffled([...partition, ...overlaps], keys)) model.offer(node);
         expect(model.isComplete).toBe(true);
-        expect(model.tree.root?.sum).toBe(expressionOf(0, numLeaves, numLeaves));
+        expect(model.tree.root?.sum).toBe(expressionOf(0, numShards, numShards));
       }),
       { numRuns: 500 },
     );
   });
 
-  it('completes from single leaves in either order, for 1 to 70 leaves', () => {
-    for (let numLeaves = 1; numLeaves <= 70; numLeaves++) {
-      const leaves = Array.from({ length: numLeaves }, (_, index) => lift({ level: 0, index }, numLeaves));
-      for (const order of [leaves, leaves.toReversed()]) {
-        const model = new Model(numLeaves);
-        for (const leaf of order) model.offer(leaf);
-        expect(model.tree.root?.sum).toBe(expressionOf(0, numLeaves, numLeaves));
+  it('completes from single shards in either order, for 1 to 70 shards', () => {
+    for (let numShards = 1; numShards <= 70; numShards++) {
+      const shards = Array.from({ length: numShards }, (_, index) => lift({ level: 0, index }, numShards));
+      for (const order of [shards, shards.toReversed()]) {
+        const model = new Model(numShards);
+        for (const shard of order) model.offer(shard);
+        expect(model.tree.root?.sum).toBe(expressionOf(0, numShards, numShards));
       }
     }
   });
 
   it('drops the held parts of a larger sum that arrives whole', () => {
     const tree = new ReductionTree<string>(4);
-    tree.add({ level: 0, index: 0 }, 'leaf 0');
-    tree.add({ level: 0, index: 3 }, 'leaf 3');
-    expect(tree.add({ level: 1, index: 0 }, 'leaves 0 and 1')).toEqual({
+    tree.add({ level: 0, index: 0 }, 'shard 0');
+    tree.add({ level: 0, index: 3 }, 'shard 3');
+    expect(tree.add({ level: 1, index: 0 }, 'shards 0 and 1')).toEqual({
       node: { level: 1, index: 0 },
-      slot: 'leaves 0 and 1',
+      slot: 'shards 0 and 1',
       merges: [],
-      dropped: ['leaf 0'],
+      dropped: ['shard 0'],
     });
     expect(tree.missing()).toEqual([{ from: 2, to: 3 }]);
   });

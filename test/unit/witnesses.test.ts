@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
-/** Why a worker is banned that is wrong about leaf 0. */
+/** Why a worker is banned that is wrong about shard 0. */
 const reason = 'its gradient of shards 0 to 0 is not what they give';
 
 describe('an audit', () => {
@@ -13,7 +13,7 @@ describe('an audit', () => {
     const first = driver.answer(1, 1, LEAF(0));
     expect(ofType(first, 'assign')).toEqual([]);
     const second = driver.answer(2, 2, LEAF(1));
-    expect(ofType(second, 'pieceCompleted')).toHaveLength(1);
+    expect(ofType(second, 'bucketCompleted')).toHaveLength(1);
     expect(ofType(second, 'assign')).toEqual([assign(2, 3, 0, 1), assign(1, 4, 1, 2)]);
     expect(driver.answer(2, 3, LEAF(0))).toEqual([]);
     expect(driver.answer(1, 4, LEAF(1))).toEqual([{ type: 'roundCompleted', round: 1 }]);
@@ -23,7 +23,7 @@ describe('an audit', () => {
     const inspect = (share: number): unknown => {
       const driver = new RoundDriver({ workers: 1, share });
       driver.start(1);
-      return driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), piece: 0 });
+      return driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), bucket: 0 });
     };
     expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
   });
@@ -46,7 +46,7 @@ describe('an audit', () => {
     expect(driver.answer(2, 2, LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
   });
 
-  test('does not ask a worker that failed on the leaves', () => {
+  test('does not ask a worker that failed on the shards', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     driver.fail(1, 1);
@@ -176,7 +176,7 @@ describe('a liar', () => {
     expect(driver.tell(stale)).toEqual([]);
   });
 
-  test('does not have it forgotten who failed on which leaves', () => {
+  test('does not have it forgotten who failed on which shards', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
     driver.fail(1, 1);
@@ -223,7 +223,7 @@ describe('a liar', () => {
 describe('what a liar may have touched', () => {
   const trustedSteps = (commands: readonly RoundCommand[]): unknown =>
     ofType(commands, 'ban').map((ban) => 'trustedSteps' in ban && ban.trustedSteps);
-  /** A step of one leaf, which a worker answers. */
+  /** A step of one shard, which a worker answers. */
   const step = (driver: RoundDriver, worker: number): RoundCommand[] => {
     const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
     expect(given?.worker).toBe(worker);

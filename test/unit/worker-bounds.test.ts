@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../src/data/dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
-import type { GradientPiece } from '../../src/engine/engine.ts';
+import type { GradientBucket } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -42,7 +42,7 @@ const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN.batchSi
 
 function range(values: Partial<TrainMessage> = {}): TrainMessage {
   const key = { run: RUN.run, round: 1, attempt: 1, version: 1, weights: '0'.repeat(16), step: 0 };
-  return { type: 'train', ...key, numLeaves: 4, firstLeaf: 0, bounds: [0, 8, 16, 24, 32], ...values };
+  return { type: 'train', ...key, numShards: 4, firstShard: 0, bounds: [0, 8, 16, 24, 32], ...values };
 }
 
 const refusal = (message: string): ProtocolError =>
@@ -52,7 +52,7 @@ const rows = (count: number): Uint32Array => Uint32Array.from({ length: count },
 describe('a range', () => {
   it('that the run was planned for is computed', () => {
     expect(() => requireRange(BOUNDS, range(), rows(32))).not.toThrow();
-    const shortBatch = range({ numLeaves: 2, bounds: [0, 1, 2] });
+    const shortBatch = range({ numShards: 2, bounds: [0, 1, 2] });
     expect(() => requireRange(BOUNDS, shortBatch, rows(2))).not.toThrow();
   });
 
@@ -70,42 +70,42 @@ describe('a range', () => {
       rows(33),
       '"train" has 33 rows, "welcome" said batches of 32',
     ],
-    ['of more shards than a batch has', { numLeaves: 5 }, rows(32), '"train" has 5 shards, "welcome" said 4'],
+    ['of more shards than a batch has', { numShards: 5 }, rows(32), '"train" has 5 shards, "welcome" said 4'],
   ])('%s is refused', (_, values, indices, message) => {
     expect(() => requireRange(BOUNDS, range(values), indices)).toThrow(refusal(message));
   });
 
   it('whose shards have more rows than there is memory for is refused', () => {
-    const plan = { ...BOUNDS.plan, maxLeaves: 2, maxRows: 16 };
+    const plan = { ...BOUNDS.plan, maxShards: 2, maxRows: 16 };
     expect(() => requireRange({ ...BOUNDS, plan }, range(), rows(32))).not.toThrow();
-    // Leaves 1 and 2 lie in two subtrees: 9 and 9 rows are two passes.
-    const apart = range({ firstLeaf: 1, bounds: [0, 9, 18] });
+    // Shards 1 and 2 lie in two subtrees: 9 and 9 rows are two passes.
+    const apart = range({ firstShard: 1, bounds: [0, 9, 18] });
     expect(() => requireRange({ ...BOUNDS, plan }, apart, rows(18))).not.toThrow();
-    const uneven = range({ firstLeaf: 2, bounds: [0, 9, 18] });
+    const uneven = range({ firstShard: 2, bounds: [0, 9, 18] });
     expect(() => requireRange({ ...BOUNDS, plan }, uneven, rows(18))).toThrow(
       refusal('"train" has 18 rows in shards that were planned to have 16'),
     );
   });
 
-  it('to evaluate may have any number of rows, but no leaf whose outputs no message holds', () => {
+  it('to evaluate may have any number of rows, but no shard whose outputs no message holds', () => {
     const { step: _step, ...key } = range();
-    const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numLeaves: 500, bounds: [0, 400, 1000] };
+    const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds: [0, 400, 1000] };
     expect(() => requireRange(BOUNDS, evaluate, rows(1000))).not.toThrow();
     const most = (4 * 2 ** 20) / 12;
     const large = { ...evaluate, bounds: [0, Math.ceil(most)] };
     const indices = new Uint32Array(Math.ceil(most));
     expect(() => requireRange(BOUNDS, large, indices)).toThrow(
-      refusal('"evaluate" has a leaf of 349526 rows, whose outputs no message holds'),
+      refusal('"evaluate" has a shard of 349526 rows, whose outputs no message holds'),
     );
   });
 });
 
 describe('an evaluation', () => {
-  it('is computed in parts of whole leaves, each with at most so many rows, or one leaf', () => {
+  it('is computed in parts of whole shards, each with at most so many rows, or one shard', () => {
     const bounds = Uint32Array.of(0, 2, 4, 6, 13, 14);
-    const whole = { numLeaves: 9, firstLeaf: 3, bounds, indices: rows(14).reverse() };
+    const whole = { numShards: 9, firstShard: 3, bounds, indices: rows(14).reverse() };
     const parts = [...partsOf(whole, 5)];
-    expect(parts.map(({ firstLeaf, bounds: cut }) => [firstLeaf, ...cut])).toEqual([
+    expect(parts.map(({ firstShard, bounds: cut }) => [firstShard, ...cut])).toEqual([
       [3, 0, 2, 4],
       [5, 0, 2],
       [6, 0, 7],
@@ -120,27 +120,27 @@ describe('the sums of a range', () => {
   it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
     let isRead = true;
     const sent: unknown[] = [];
-    const replica = { pieceBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const replica = { bucketBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
     const answer = new RangeAnswer({
       work: range(),
       replica: replica as unknown as Replica,
       worker: 1,
       send: (data) => {
         const { message } = parseWorkerMessage(data);
-        sent.push(message.type === 'gradient' ? message.piece : message.type);
+        sent.push(message.type === 'gradient' ? message.bucket : message.type);
       },
       isRead: () => isRead,
     });
-    const sumOf = (piece: number): GradientPiece => ({
+    const sumOf = (bucket: number): GradientBucket => ({
       node: { level: 0, index: 0 },
-      piece,
+      bucket,
       address: 0,
       lossSum: undefined,
     });
-    answer.onPiece(sumOf(0));
+    answer.onBucket(sumOf(0));
     isRead = false;
-    answer.onPiece(sumOf(1));
-    answer.onPiece(sumOf(2));
+    answer.onBucket(sumOf(1));
+    answer.onBucket(sumOf(2));
     expect([answer.sendSums(), sent]).toEqual([false, [0]]);
     isRead = true;
     expect(answer.sendSums()).toBe(true);

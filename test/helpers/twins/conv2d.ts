@@ -66,7 +66,7 @@ function linear({ arithmetic, layer, weights }: Conv2dTwin, x: Values): Values {
   return arithmetic.from(outputs.flat());
 }
 
-/** Gradients of a batch; `bounds` are those of its leaves. */
+/** Gradients of a batch; `bounds` are those of its shards. */
 export function backward(
   twin: Conv2dTwin,
   x: ArrayLike<number>,
@@ -82,15 +82,15 @@ export function backward(
   );
   const inputs = samplesOf(arithmetic, x, sizeOf(layer.inputShape));
   const errors = samplesOf(arithmetic, d, sizeOf(layer.outputShape));
-  const leaves = Array.from({ length: bounds.length - 1 }, (_, leaf) => {
+  const shards = Array.from({ length: bounds.length - 1 }, (_, shard) => {
     let sum: Values | undefined;
-    for (let s = at(bounds, leaf); s < at(bounds, leaf + 1); s++) {
+    for (let s = at(bounds, shard); s < at(bounds, shard + 1); s++) {
       sum = addSample(twin, sum, inputs[s] as Values, errors[s] as Values);
     }
     return sum as Values;
   });
   return {
-    gradient: combineAlongTree(leaves, (left, right) => addValues(arithmetic, left, right)),
+    gradient: combineAlongTree(shards, (left, right) => addValues(arithmetic, left, right)),
     dX: arithmetic.from(errors.flatMap((error) => Array.from(inputGradient(twin, error)))),
   };
 }

@@ -2,7 +2,7 @@
 import type { PackedDataset } from '../../../src/data/dataset.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import type { RowRange } from '../../../src/engine/engine.ts';
-import { planEngine, planPasses } from '../../../src/engine/plan.ts';
+import { planEngine, planMicrobatches } from '../../../src/engine/plan.ts';
 import { allocateSamples } from '../../../src/engine/samples.ts';
 import { allocateWeights, packWeights } from '../../../src/engine/weights.ts';
 import { DenseLayer } from '../../../src/layers/dense.ts';
@@ -70,7 +70,7 @@ export interface EngineOptions {
   readonly batchSize: number;
   readonly shards: number;
   /** Default: what the plan says. */
-  readonly leavesPerPass?: number;
+  readonly shardsPerMicrobatch?: number;
   /** Threads that share the packing of weights; default 1. */
   readonly numParts?: number;
 }
@@ -84,13 +84,13 @@ export function createEngine({ kernels, memory }: EngineRoom, options: EngineOpt
     packWeights(kernels, memory, model, weights, flat, part, numParts);
   const samples = allocateSamples(memory, dataset.layout);
   memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
-  const { leavesPerPass } = options;
+  const { shardsPerMicrobatch } = options;
   const plan =
-    leavesPerPass === undefined
+    shardsPerMicrobatch === undefined
       ? planEngine(model, batchSize, shards)
-      : planPasses(model, {
-          maxRows: Math.min(batchSize, leavesPerPass * Math.ceil(batchSize / shards)),
-          maxLeaves: leavesPerPass,
+      : planMicrobatches(model, {
+          maxRows: Math.min(batchSize, shardsPerMicrobatch * Math.ceil(batchSize / shards)),
+          maxShards: shardsPerMicrobatch,
         });
   return new Engine({
     kernels,
@@ -112,7 +112,7 @@ export interface NodeSum {
   readonly lossSum: number;
 }
 
-/** Runs a range and gathers its pieces. @throws Error where a piece is missing, doubled or out of order. */
+/** Runs a range and gathers its buckets. @throws Error where a bucket is missing, doubled or out of order. */
 export function sumsOfRange(
   { memory }: EngineRoom,
   model: Model,
@@ -122,18 +122,18 @@ export function sumsOfRange(
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;
-  engine.train({ ...range, step: 0 }, ({ node, piece, address, lossSum }) => {
-    if (piece !== next) throw new Error(`piece ${piece} came where ${next} was due`);
-    const { offset, length } = model.pieces[piece] as (typeof model.pieces)[number];
+  engine.train({ ...range, step: 0 }, ({ node, bucket, address, lossSum }) => {
+    if (bucket !== next) throw new Error(`bucket ${bucket} came where ${next} was due`);
+    const { offset, length } = model.buckets[bucket] as (typeof model.buckets)[number];
     gradient.set(memory.f32(address, length), offset);
-    next = piece + 1;
-    const isLast = next === model.pieces.length;
-    if (isLast !== (lossSum !== undefined)) throw new Error('the loss comes with the last piece');
+    next = bucket + 1;
+    const isLast = next === model.buckets.length;
+    if (isLast !== (lossSum !== undefined)) throw new Error('the loss comes with the last bucket');
     if (lossSum === undefined) return;
     sums.push({ node, gradient, lossSum });
     gradient = new Float32Array(model.numParameters);
     next = 0;
   });
-  if (next !== 0) throw new Error(`the last node has ${next} of ${model.pieces.length} pieces`);
+  if (next !== 0) throw new Error(`the last node has ${next} of ${model.buckets.length} buckets`);
   return sums;
 }

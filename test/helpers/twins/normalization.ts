@@ -170,7 +170,7 @@ export function batchNorm(
   });
 }
 
-/** Gradients of one leaf. */
+/** Gradients of one shard. */
 export function batchNormBackward(
   arithmetic: Arithmetic,
   dY: Values,

@@ -22,7 +22,7 @@ export interface RecurrentRun {
   readonly x: Numbers;
   /** [B, T, H], or [B, H] of the last position. */
   readonly dY: Numbers;
-  /** Leaves in samples. */
+  /** Shards in samples. */
   readonly bounds: Numbers;
 }
 
@@ -128,7 +128,7 @@ function runForward(arithmetic: Arithmetic, sizes: Sizes, weights: Weights, x: V
   return blocks;
 }
 
-/** Leaves in gates and state what the kernels leave there. */
+/** Shards in gates and state what the kernels leave there. */
 function runBackward(
   arithmetic: Arithmetic,
   sizes: Sizes,
@@ -165,12 +165,12 @@ function gradientsOf(
   { gates, state, previous }: Blocks,
   { x, bounds }: { readonly x: Values; readonly bounds: Numbers },
 ): Omit<RecurrentResult, 'y'> {
-  const leaves = Array.from(bounds, (bound) => bound * positions);
+  const shards = Array.from(bounds, (bound) => bound * positions);
   const weightGradient = (b: Values, n: number): Values => {
     const a = transpose(gates.values, rows, columns);
-    return multiplyTree(arithmetic, { m: columns, n, k: rows, a, b }, leaves);
+    return multiplyTree(arithmetic, { m: columns, n, k: rows, a, b }, shards);
   };
-  const recurrentBias = columnSum(arithmetic, gates.values, columns, leaves);
+  const recurrentBias = columnSum(arithmetic, gates.values, columns, shards);
   const recurrent = weightGradient(previous.values, units);
   if (kind === 'gru') {
     // What the candidate got from the input takes the place of what it got from the state.
@@ -178,7 +178,7 @@ function gradientsOf(
       gates.values[Math.floor(i / units) * columns + 2 * units + (i % units)] = value;
     });
   }
-  const inputBias = columnSum(arithmetic, gates.values, columns, leaves);
+  const inputBias = columnSum(arithmetic, gates.values, columns, shards);
   const dX = multiply(arithmetic, { m: rows, n: inputs, k: columns, a: gates.values, b: input });
   const dInput = weightGradient(x, inputs);
   return { dX, gradient: arithmetic.from([...dInput, ...recurrent, ...inputBias, ...recurrentBias]) };

@@ -1,11 +1,11 @@
-// Divides a run of leaves among workers by their speed, so that all end at about the same time, with the cuts at
+// Divides a run of shards among workers by their speed, so that all end at about the same time, with the cuts at
 // subtrees where that costs little: a range of whole subtrees comes back as fewer sums.
 
 /** Speeds closer than this count as equal: noise must not move the cuts. */
 const EQUAL_SPEED_RATIO = 1.25;
 /** What a cut at a subtree may add to the time of the slowest range. */
 const ALIGNMENT_COST = 1 / 8;
-/** Halvings of the time until it is exact for 1,024 leaves and speeds that differ by far more. */
+/** Halvings of the time until it is exact for 1,024 shards and speeds that differ by far more. */
 const SEARCH_STEPS = 60;
 
 /** A worker as far as its share is concerned. */
@@ -16,20 +16,20 @@ export interface Share {
 }
 
 /**
- * Cuts leaves [from, to) into contiguous ranges, at most one a worker and in their order, about proportional to
- * speed. A worker for which a single leaf would take longer than all of them take without it gets none.
+ * Cuts shards [from, to) into contiguous ranges, at most one a worker and in their order, about proportional to
+ * speed. A worker for which a single shard would take longer than all of them take without it gets none.
  */
-export function divideLeaves(
+export function divideShards(
   from: number,
   to: number,
   workers: readonly Share[],
 ): { worker: number; from: number; to: number }[] {
-  const numLeaves = to - from;
-  const { counts: wanted } = countLeaves(numLeaves, workers);
+  const numShards = to - from;
+  const { counts: wanted } = countShards(numShards, workers);
   const useful = workers.filter((_, index) => (wanted[index] as number) > 0);
   const speeds = evenedSpeeds(useful.map((worker) => worker.speed));
-  const { counts, time } = countLeaves(
-    numLeaves,
+  const { counts, time } = countShards(
+    numShards,
     speeds.map((speed, id) => ({ id, speed })),
   );
   const longest = time * (1 + ALIGNMENT_COST);
@@ -62,19 +62,19 @@ function alignedCut(ideal: number, isCheap: (cut: number) => boolean): number {
   return ideal;
 }
 
-/** How many leaves each worker gets so that the last one is done as early as can be, and when that is. */
-function countLeaves(numLeaves: number, workers: readonly Share[]): { counts: number[]; time: number } {
+/** How many shards each worker gets so that the last one is done as early as can be, and when that is. */
+function countShards(numShards: number, workers: readonly Share[]): { counts: number[]; time: number } {
   const countsAt = (time: number): number[] => workers.map(({ speed }) => Math.floor(time * speed));
   const total = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);
   let tooShort = 0;
-  let time = (numLeaves / Math.max(...workers.map(({ speed }) => speed))) * (1 + 1e-9);
+  let time = (numShards / Math.max(...workers.map(({ speed }) => speed))) * (1 + 1e-9);
   for (let step = 0; step < SEARCH_STEPS; step++) {
     const middle = (tooShort + time) / 2;
-    if (total(countsAt(middle)) >= numLeaves) time = middle;
+    if (total(countsAt(middle)) >= numShards) time = middle;
     else tooShort = middle;
   }
   const counts = countsAt(time);
-  for (let excess = total(counts) - numLeaves; excess > 0; excess--) {
+  for (let excess = total(counts) - numShards; excess > 0; excess--) {
     const ends = counts.map((count, index) => count / (workers[index] as Share).speed);
     const latest = ends.lastIndexOf(Math.max(...ends));
     counts[latest] = (counts[latest] as number) - 1;

@@ -1,13 +1,13 @@
-// Whose fault it is that a leaf cannot be computed.
+// Whose fault it is that a shard cannot be computed.
 import { describe, expect, test } from 'vitest';
 import type { RoundCommand } from '../../coordinator/machine/events.ts';
-import { LeafFailures } from '../../coordinator/machine/leaf-failures.ts';
-import type { Hopeless } from '../../coordinator/machine/leaf-failures.ts';
+import { ShardFailures } from '../../coordinator/machine/shard-failures.ts';
+import type { Hopeless } from '../../coordinator/machine/shard-failures.ts';
 import { LEAF, RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
 
-/** A process fails on leaves while these are there. */
+/** A process fails on shards while these are there. */
 function fail(
-  failures: LeafFailures,
+  failures: ShardFailures,
   [from, to]: readonly [number, number],
   process: string,
   others: readonly string[],
@@ -16,19 +16,19 @@ function fail(
 }
 
 test('one worker that fails again and again is to blame itself while another one might not', () => {
-  const failures = new LeafFailures();
+  const failures = new ShardFailures();
   const verdicts = Array.from({ length: 10 }, () => fail(failures, [0, 1], 'a', ['a', 'b']));
   expect(verdicts).toEqual(Array(10).fill(undefined));
 });
 
-test('only the leaves are named that all failed on', () => {
-  const failures = new LeafFailures();
+test('only the shards are named that all failed on', () => {
+  const failures = new ShardFailures();
   expect(fail(failures, [0, 4], 'a', ['a', 'b', 'c'])).toBe(undefined);
   expect(fail(failures, [2, 6], 'b', ['a', 'b', 'c'])).toBe(undefined);
   expect(fail(failures, [1, 3], 'c', ['a', 'b', 'c'])).toMatchObject({ from: 2, to: 3, cause: 'failed' });
 });
 
-describe('leaves that nobody can compute', () => {
+describe('shards that nobody can compute', () => {
   /** A worker fails on its range, and comes back. */
   const failAndReturn = (driver: RoundDriver, worker: number, attempt: number): RoundCommand[] => {
     const commands = driver.fail(worker, attempt);

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { divideLeaves } from '../../coordinator/machine/divide-leaves.ts';
+import { divideShards } from '../../coordinator/machine/divide-shards.ts';
 
 const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =>
-  divideLeaves(
+  divideShards(
     from,
     to,
     speeds.map((speed, id) => ({ id, speed })),
   ).map((range) => [range.worker, range.from, range.to]);
 
-describe('divideLeaves', () => {
+describe('divideShards', () => {
   test('gives equal workers equal subtrees', () => {
     expect(cuts(0, 8, [1, 1])).toEqual([
       [0, 0, 4],
@@ -28,21 +28,21 @@ describe('divideLeaves', () => {
     ]);
   });
 
-  test('gives a worker of three times the speed three times the leaves', () => {
+  test('gives a worker of three times the speed three times the shards', () => {
     expect(cuts(0, 16, [3, 1])).toEqual([
       [0, 0, 12],
       [1, 12, 16],
     ]);
   });
 
-  test('gives the slowest worker nothing when there are too few leaves', () => {
+  test('gives the slowest worker nothing when there are too few shards', () => {
     expect(cuts(3, 5, [2, 1, 3])).toEqual([
       [0, 3, 4],
       [2, 4, 5],
     ]);
   });
 
-  test('covers every leaf once, with no empty range, for any speeds', () => {
+  test('covers every shard once, with no empty range, for any speeds', () => {
     const speeds = fc.array(fc.double({ min: 1e-3, max: 1e3, noNaN: true }), { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(fc.nat(50), fc.integer({ min: 1, max: 1024 }), speeds, (from, count, values) => {

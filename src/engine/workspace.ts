@@ -1,28 +1,28 @@
-// The memory of one compute thread, as its layers lay it out: blocks that last through a pass, scratch that all
-// layers share, and two error blocks that they use in turn. A site without memory only adds up what would be taken,
+// The memory of one compute thread, as its layers lay it out: blocks that last through a microbatch, scratch that all
+// layers share, and two error blocks that they use in turn. A workspace without memory only adds up what would be taken,
 // so that a plan is exactly what is used.
-import type { Site } from '../layers/layer.ts';
+import type { Workspace } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 
 /** f32 lengths of what the layers of a thread take. */
-export interface SiteLengths {
+export interface WorkspaceLengths {
   readonly activations: number;
   readonly scratch: number;
   /** Of each of the two error blocks. */
   readonly error: number;
 }
 
-/** Most samples and leaves of a pass. */
-export interface PassLimits {
+/** Most samples and shards of a microbatch. */
+export interface MicrobatchLimits {
   readonly maxRows: number;
-  readonly maxLeaves: number;
+  readonly maxShards: number;
 }
 
 /** Blocks begin at multiples of this many f32: 64 bytes. */
 const BLOCK = 16;
 
-/** What the blocks of a site are carved from. */
+/** What the blocks of a workspace are carved from. */
 interface Room {
   readonly activations: number;
   readonly scratch: number;
@@ -30,17 +30,17 @@ interface Room {
 }
 
 interface Parts {
-  readonly limits: PassLimits;
+  readonly limits: MicrobatchLimits;
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly room: Room;
-  readonly bounds: LeafBounds;
+  readonly bounds: ShardBounds;
   /** What was asked for so far. */
   readonly taken: { activations: number; scratch: number; error: number };
 }
 
 /** See the head of this file. */
-export class ThreadSite implements Site {
+export class ThreadWorkspace implements Workspace {
   readonly packed: readonly number[];
   readonly #parts: Parts;
 
@@ -49,13 +49,13 @@ export class ThreadSite implements Site {
     this.packed = packed;
   }
 
-  /** A site with memory for the lengths that a counting site found. */
+  /** A workspace with memory for the lengths that a counting workspace found. */
   static allocate(
     kernels: Kernels,
     memory: Memory,
     packed: readonly number[],
-    { lengths, ...limits }: PassLimits & { readonly lengths: SiteLengths },
-  ): ThreadSite {
+    { lengths, ...limits }: MicrobatchLimits & { readonly lengths: WorkspaceLengths },
+  ): ThreadWorkspace {
     const allocate = (length: number, purpose: string): number => memory.allocate(4 * length, purpose);
     const room: Room = {
       activations: allocate(lengths.activations, 'activations'),
@@ -63,8 +63,8 @@ export class ThreadSite implements Site {
       errors: [allocate(lengths.error, 'activations'), allocate(lengths.error, 'activations')],
     };
     const taken = { activations: 0, scratch: 0, error: 0 };
-    return new ThreadSite(
-      { limits, kernels, memory, room, taken, bounds: new LeafBounds(memory, limits) },
+    return new ThreadWorkspace(
+      { limits, kernels, memory, room, taken, bounds: new ShardBounds(memory, limits) },
       packed,
     );
   }
@@ -81,11 +81,11 @@ export class ThreadSite implements Site {
     return this.#parts.limits.maxRows;
   }
 
-  get maxLeaves(): number {
-    return this.#parts.limits.maxLeaves;
+  get maxShards(): number {
+    return this.#parts.limits.maxShards;
   }
 
-  get bounds(): LeafBounds {
+  get bounds(): ShardBounds {
     return this.#parts.bounds;
   }
 
@@ -106,7 +106,7 @@ export class ThreadSite implements Site {
   }
 
   reserveError(_length: number): void {
-    // The counting site has seen it.
+    // The counting workspace has seen it.
   }
 
   otherError(dY: number): number {
@@ -114,25 +114,25 @@ export class ThreadSite implements Site {
     return dY === first ? second : first;
   }
 
-  leafBounds(scale: number): number {
+  shardBounds(scale: number): number {
     return this.#parts.bounds.address(scale);
   }
 
-  nested(packed: readonly number[]): ThreadSite {
-    return new ThreadSite(this.#parts, packed);
+  nested(packed: readonly number[]): ThreadWorkspace {
+    return new ThreadWorkspace(this.#parts, packed);
   }
 }
 
 /** Finds the lengths that layers take, without any memory: all addresses are 0, and nothing may be run on them. */
-export class CountingSite implements Site {
+export class CountingWorkspace implements Workspace {
   readonly packed: readonly number[] = [];
   readonly maxRows: number;
-  readonly maxLeaves: number;
+  readonly maxShards: number;
   readonly lengths = { activations: 0, scratch: 0, error: 0 };
 
-  constructor({ maxRows, maxLeaves }: PassLimits) {
+  constructor({ maxRows, maxShards }: MicrobatchLimits) {
     this.maxRows = maxRows;
-    this.maxLeaves = maxLeaves;
+    this.maxShards = maxShards;
   }
 
   get kernels(): Kernels {
@@ -162,7 +162,7 @@ export class CountingSite implements Site {
     return 0;
   }
 
-  leafBounds(_scale: number): number {
+  shardBounds(_scale: number): number {
     return 0;
   }
 
@@ -171,26 +171,26 @@ export class CountingSite implements Site {
   }
 }
 
-/** The bounds of a pass's leaves, in rows of samples and in whatever else layers count. */
-export class LeafBounds {
+/** The bounds of a microbatch's shards, in rows of samples and in whatever else layers count. */
+export class ShardBounds {
   readonly #memory: Memory;
-  readonly #maxLeaves: number;
+  readonly #maxShards: number;
   readonly #addresses = new Map<number, number>();
 
-  constructor(memory: Memory, { maxLeaves }: PassLimits) {
+  constructor(memory: Memory, { maxShards }: MicrobatchLimits) {
     this.#memory = memory;
-    this.#maxLeaves = maxLeaves;
+    this.#maxShards = maxShards;
   }
 
   address(scale: number): number {
     const found = this.#addresses.get(scale);
     if (found !== undefined) return found;
-    const address = this.#memory.allocate(4 * (this.#maxLeaves + 1), 'shard bounds');
+    const address = this.#memory.allocate(4 * (this.#maxShards + 1), 'shard bounds');
     this.#addresses.set(scale, address);
     return address;
   }
 
-  /** Writes the bounds of a pass at every scale. */
+  /** Writes the bounds of a microbatch at every scale. */
   fill(bounds: Uint32Array): void {
     for (const [scale, address] of this.#addresses) {
       const scaled = this.#memory.u32(address, bounds.length);
