@@ -2,9 +2,9 @@
 export { LockstepError } from '../src/errors.ts';
 export type { ConfigInput } from '../src/config/schema.ts';
 export type { LayerInput } from '../src/layers/registry.ts';
-export type { EpochRecord, StepRecord } from '../coordinator/train.ts';
+export type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 export type { Summary } from '../coordinator/output/summary.ts';
-export type { FinishedRun } from '../coordinator/run.ts';
+export type { FinishedRun } from '../coordinator/commands/run.ts';
 export {
   activation,
   attention,

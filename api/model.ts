@@ -8,7 +8,7 @@ import { dataSchema } from '../src/config/schema.ts';
 import { takeSamples, type Samples } from '../src/data/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
-import { evaluateRun } from '../coordinator/evaluate-run.ts';
+import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { isSamples } from './samples.ts';
 
 /**

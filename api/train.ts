@@ -9,10 +9,10 @@ import { validateConfig } from '../src/config/validate.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { Logger, LogLevel } from '../src/log.ts';
-import { runTraining } from '../coordinator/run.ts';
-import type { FinishedRun } from '../coordinator/run.ts';
+import { runTraining } from '../coordinator/commands/run.ts';
+import type { FinishedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
-import type { TrainingObserver } from '../coordinator/train.ts';
+import type { TrainingObserver } from '../coordinator/training/train.ts';
 import { takeArrays, type TrainConfig } from './samples.ts';
 
 /** How a run computes, and who is told about it. */

@@ -1,9 +1,9 @@
 // What `bench train` lets compete: this program, in process and as clusters of local workers. The peers are in peer.ts.
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Compute } from '../coordinator/compute.ts';
-import { initialState } from '../coordinator/prepare.ts';
-import type { PreparedRun } from '../coordinator/prepare.ts';
+import type { Compute } from '../coordinator/training/compute.ts';
+import { initialState } from '../coordinator/training/prepare.ts';
+import type { PreparedRun } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import { createLogger } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';

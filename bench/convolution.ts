@@ -20,7 +20,7 @@ const CONVOLUTIONS = [
 ] as const;
 
 /** A convolution that `run` takes forward and backward, all three of its products. */
-export interface ConvolutionJob {
+export interface TimedConvolution {
   readonly name: string;
   /** Multiplications and additions of one `run`. */
   readonly work: number;
@@ -28,7 +28,7 @@ export interface ConvolutionJob {
 }
 
 /** Lays the convolutions out in `memory`. */
-export function convolutionJobs(kernels: Kernels, memory: Memory): ConvolutionJob[] {
+export function timedConvolutions(kernels: Kernels, memory: Memory): TimedConvolution[] {
   return CONVOLUTIONS.map(({ inputShape, filters, groups }) => {
     const [channels, height, width] = inputShape;
     const { layer, packed, plan } = secondLayer(kernels, memory, inputShape, { filters, groups });

@@ -8,7 +8,7 @@ import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
-import { convolutionJobs } from './convolution.ts';
+import { timedConvolutions } from './convolution.ts';
 import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
 import type { ProductShape } from './products.ts';
 import { median } from './statistics.ts';
@@ -101,7 +101,7 @@ function measureProducts(
 }
 
 function measureConvolutions(memory: Memory, kernels: Kernels): NamedSpeed[] {
-  return convolutionJobs(kernels, memory).map(({ name, work, run }) => {
+  return timedConvolutions(kernels, memory).map(({ name, work, run }) => {
     const { speeds } = measureBeside(peakOf(kernels), [repeated(work, run)]);
     return { name, ...(speeds[0] as Speed) };
   });

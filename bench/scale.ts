@@ -2,9 +2,9 @@
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
-import { Cluster } from '../coordinator/cluster.ts';
-import type { Batch } from '../coordinator/compute.ts';
-import { initialState } from '../coordinator/prepare.ts';
+import { Cluster } from '../coordinator/cluster/cluster.ts';
+import type { Batch } from '../coordinator/training/compute.ts';
+import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import { printText, printJson } from '../bin/data-output.ts';
 import { LockstepError } from '../src/errors.ts';

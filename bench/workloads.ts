@@ -1,7 +1,7 @@
 // The benchmark workloads: models and batches as the field quotes them, on synthetic data of the same shape.
-import type { Batch } from '../coordinator/compute.ts';
-import { planMemory } from '../coordinator/memory-plan.ts';
-import type { PreparedRun } from '../coordinator/prepare.ts';
+import type { Batch } from '../coordinator/training/compute.ts';
+import { planMemory } from '../coordinator/training/memory-plan.ts';
+import type { PreparedRun } from '../coordinator/training/prepare.ts';
 import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
 import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';

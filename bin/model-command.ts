@@ -8,7 +8,7 @@ import { scalarMetrics } from '../src/metrics/split-metrics.ts';
 import { formatPredictions } from '../src/predict/prediction-csv.ts';
 import { readSamples } from '../src/predict/sample-file.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';
-import { evaluateRun } from '../coordinator/evaluate-run.ts';
+import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
 import { isSameFile, printBlocks, printJson, writeBlocks } from './data-output.ts';
 import { createOutput } from './runtime.ts';

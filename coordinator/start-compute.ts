@@ -10,20 +10,20 @@ import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
-import { Cluster } from './cluster.ts';
-import type { BannedWorker } from './cluster.ts';
-import type { Compute } from './compute.ts';
-import { InProcessCompute } from './in-process-compute.ts';
-import { listen } from './listener.ts';
-import type { Listener } from './listener.ts';
-import { LocalWorkers } from './local-workers.ts';
-import type { LocalCompute } from './memory-plan.ts';
-import type { PreparedRun } from './prepare.ts';
-import { Referee } from './referee.ts';
-import type { TrainingState } from './training-state.ts';
-import { welcomeOf } from './welcome.ts';
-import { WorkerSession } from './worker-session.ts';
-import type { SessionContext } from './worker-session.ts';
+import { Cluster } from './cluster/cluster.ts';
+import type { BannedWorker } from './cluster/cluster.ts';
+import type { Compute } from './training/compute.ts';
+import { InProcessCompute } from './training/in-process-compute.ts';
+import { listen } from './cluster/listener.ts';
+import type { Listener } from './cluster/listener.ts';
+import { LocalWorkers } from './cluster/local-workers.ts';
+import type { LocalCompute } from './training/memory-plan.ts';
+import type { PreparedRun } from './training/prepare.ts';
+import { Referee } from './cluster/referee.ts';
+import type { TrainingState } from './training/training-state.ts';
+import { welcomeOf } from './training/run-descriptions.ts';
+import { WorkerSession } from './cluster/worker-session.ts';
+import type { SessionContext } from './cluster/worker-session.ts';
 
 /** Who is to compute. */
 export type Workforce =

@@ -10,7 +10,7 @@ export const MAX_SAMPLE_DIMENSIONS = 3;
 /** Rows of a batch, whose numbers fill the body of one message. */
 export const MAX_BATCH_SIZE = 1_048_576;
 
-/** Shards of a range, and so shards of a batch. */
+/** Shards of a task, and so shards of a batch. */
 export const MAX_SHARDS = 1024;
 
 /** A checkpoint's header has a record of each. */

@@ -1,5 +1,5 @@
 // What a worker does for no coordinator, whoever it is: kernels check neither addresses nor labels, so a dataset, a model
-// or a range that do not fit each other must not reach them.
+// or a task that do not fit each other must not reach them.
 import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { targetView } from '../src/data/dataset.ts';
@@ -44,8 +44,8 @@ export function requireLabels(layout: RowLayout, blob: Uint8Array): void {
   throw refused(`the dataset has label ${labels[bad]} in row ${row}, and ${numClasses} classes`);
 }
 
-/** @throws ProtocolError if the range is not of this run, or has more or other rows than the run was planned for. */
-export function requireRange(
+/** @throws ProtocolError if the task is not of this run, or has more or other rows than the run was planned for. */
+export function requireTask(
   { welcome, model, plan }: RunBounds,
   message: TrainMessage | EvaluateMessage,
   indices: Uint32Array,

@@ -1,17 +1,17 @@
-// The compute threads of a worker, as one: divides a range of shards among them and adds up their sums.
+// The compute threads of a worker, as one: divides a task of shards among them and adds up their sums.
 import { Worker } from 'node:worker_threads';
-import type { GradientBucket, RowRange } from '../src/engine/engine.ts';
+import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
 import { ReductionTree, maximalNodes } from '../src/tree.ts';
-import type { ThreadJob, ThreadMessage, ThreadSetup } from './compute-thread.ts';
+import type { ThreadTask, ThreadMessage, ThreadSetup } from './compute-thread.ts';
 
-/** What a range is computed for. */
-export interface PoolJob {
+/** What a task is computed for. */
+export interface WorkerTask {
   readonly kind: 'train' | 'evaluate';
   readonly step: number;
   readonly flatToPack: number | undefined;
-  readonly range: RowRange;
+  readonly task: TaskRows;
 }
 
 /** One shard of an evaluation. */
@@ -28,7 +28,7 @@ export interface PoolReports {
   readonly onShard: (shard: EvaluatedShard) => void;
 }
 
-interface ActiveJob {
+interface ActiveTask {
   readonly reports: PoolReports;
   /** For each bucket the sums of the threads that wait for a neighbour; one thread needs none. */
   readonly trees: readonly ReductionTree<number>[] | undefined;
@@ -45,9 +45,9 @@ export class ComputePool {
   readonly #model: Model;
   readonly #kernels: Kernels;
   readonly #threads: Worker[];
-  #active: ActiveJob | undefined;
+  #active: ActiveTask | undefined;
   /** Settles with the job that was given last. */
-  #lastJob: Promise<void> = Promise.resolve();
+  #lastTask: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
   private constructor(model: Model, kernels: Kernels, threads: Worker[]) {
@@ -89,9 +89,9 @@ export class ComputePool {
   }
 
   /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
-  run(job: PoolJob, reports: PoolReports): Promise<number> {
+  run(job: WorkerTask, reports: PoolReports): Promise<number> {
     const computeMs = this.#start(job, reports);
-    this.#lastJob = computeMs.then(
+    this.#lastTask = computeMs.then(
       () => undefined,
       () => undefined,
     );
@@ -100,14 +100,14 @@ export class ComputePool {
 
   /** Resolves once no job is under way. A job cannot be broken off: what its threads report would be taken for the next one's. */
   whenIdle(): Promise<void> {
-    return this.#lastJob;
+    return this.#lastTask;
   }
 
-  #start(job: PoolJob, reports: PoolReports): Promise<number> {
+  #start(job: WorkerTask, reports: PoolReports): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#active) return Promise.reject(new Error('a job was given before the last one was done'));
-    const { range, kind, step, flatToPack } = job;
-    const { numShards, firstShard, bounds } = range;
+    const { task, kind, step, flatToPack } = job;
+    const { numShards, firstShard, bounds } = task;
     const finalNodes = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
     const hasNeighbours = this.#threads.length > 1 && kind === 'train';
     return new Promise((resolve, reject) => {
@@ -124,8 +124,8 @@ export class ComputePool {
         computeMs: 0,
       };
       this.#threads.forEach((thread, index) => {
-        const share = shareOf(range, index, this.#threads.length);
-        thread.postMessage({ kind, step, flatToPack, range: share } satisfies ThreadJob);
+        const share = shareOf(task, index, this.#threads.length);
+        thread.postMessage({ kind, step, flatToPack, task: share } satisfies ThreadTask);
       });
     });
   }
@@ -168,13 +168,13 @@ export class ComputePool {
     }
   }
 
-  #takeBucket(active: ActiveJob, bucket: GradientBucket): void {
+  #takeBucket(active: ActiveTask, bucket: GradientBucket): void {
     if (active.trees) this.#combine(active, bucket);
     else active.reports.onBucket(bucket);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
-  #combine(active: ActiveJob, sum: GradientBucket): void {
+  #combine(active: ActiveTask, sum: GradientBucket): void {
     const lastBucket = this.#model.buckets.length - 1;
     const length = this.#model.buckets[sum.bucket]?.length ?? 0;
     const added = active.trees?.[sum.bucket]?.add(sum.node, sum.address);
@@ -191,7 +191,7 @@ export class ComputePool {
     active.reports.onBucket({ node, bucket: sum.bucket, address, lossSum });
   }
 
-  #reportShards(active: ActiveJob, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
+  #reportShards(active: ActiveTask, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
     const { firstShard, bounds, lossSums, outputs } = message;
     const width = outputs.length / (bounds[bounds.length - 1] as number);
     lossSums.forEach((lossSum, index) => {
@@ -211,31 +211,31 @@ export class ComputePool {
   }
 }
 
-/** Cuts a range into parts of whole shards that have at most so many rows, or one shard. */
-export function* partsOf(range: RowRange, maxRows: number): Generator<RowRange> {
-  const { bounds } = range;
+/** Cuts a task into parts of whole shards that have at most so many rows, or one shard. */
+export function* partsOf(task: TaskRows, maxRows: number): Generator<TaskRows> {
+  const { bounds } = task;
   for (let from = 0; from < bounds.length - 1;) {
     let to = from + 1;
     while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
-    yield shardsBetween(range, from, to);
+    yield shardsBetween(task, from, to);
     from = to;
   }
 }
 
 /** The shards of thread `index`: a contiguous run, as even as whole shards allow; undefined for none. */
-function shareOf(range: RowRange, index: number, numThreads: number): RowRange | undefined {
-  const numShards = range.bounds.length - 1;
+function shareOf(task: TaskRows, index: number, numThreads: number): TaskRows | undefined {
+  const numShards = task.bounds.length - 1;
   const from = Math.floor((numShards * index) / numThreads);
   const to = Math.floor((numShards * (index + 1)) / numThreads);
-  return from === to ? undefined : shardsBetween(range, from, to);
+  return from === to ? undefined : shardsBetween(task, from, to);
 }
 
-/** Shards [from, to) of a range. */
-function shardsBetween(range: RowRange, from: number, to: number): RowRange {
-  const firstRow = range.bounds[from] as number;
-  const bounds = range.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
-  const indices = range.indices.slice(firstRow, range.bounds[to]);
-  return { numShards: range.numShards, firstShard: range.firstShard + from, bounds, indices };
+/** Shards [from, to) of a task. */
+function shardsBetween(task: TaskRows, from: number, to: number): TaskRows {
+  const firstRow = task.bounds[from] as number;
+  const bounds = task.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
+  const indices = task.indices.slice(firstRow, task.bounds[to]);
+  return { numShards: task.numShards, firstShard: task.firstShard + from, bounds, indices };
 }
 
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {

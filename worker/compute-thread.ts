@@ -2,7 +2,7 @@
 // go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { GradientBucket, RowRange, TrainRange } from '../src/engine/engine.ts';
+import type { GradientBucket, TaskRows, TrainingRows } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
@@ -31,14 +31,14 @@ export interface ThreadSetup {
 }
 
 /** One thread's share of a job. */
-export interface ThreadJob {
+export interface ThreadTask {
   readonly kind: 'train' | 'evaluate';
   /** Optimizer steps taken before; 0 for an evaluation. */
   readonly step: number;
   /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
   readonly flatToPack: number | undefined;
   /** Undefined where there are fewer shards than threads: such a thread only helps to pack. */
-  readonly range: RowRange | undefined;
+  readonly task: TaskRows | undefined;
 }
 
 export type ThreadMessage =
@@ -68,17 +68,17 @@ const memory = new Memory(setup.memory);
 const kernels = await instantiateKernels(setup.module, setup.memory);
 const model = resolveModel(setup.modelSpec, setup.samples.layout.featureShape);
 const engine = new Engine({ ...setup, kernels, memory, model });
-port.on('message', runJob);
+port.on('message', runTask);
 post({ type: 'started' });
 
-function runJob(job: ThreadJob): void {
+function runTask(job: ThreadTask): void {
   const startedMs = performance.now();
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
     let lastBucket: GradientBucket | undefined;
-    if (job.range) meetFailpoint(job, job.range);
-    if (job.range && job.kind === 'train') lastBucket = train({ ...job.range, step: job.step });
-    if (job.range && job.kind === 'evaluate') evaluate(job.range);
+    if (job.task) meetFailpoint(job, job.task);
+    if (job.task && job.kind === 'train') lastBucket = train({ ...job.task, step: job.step });
+    if (job.task && job.kind === 'evaluate') evaluate(job.task);
     post({ type: 'done', computeMs: performance.now() - startedMs, lastBucket });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
@@ -86,24 +86,24 @@ function runJob(job: ThreadJob): void {
 }
 
 /** A trap is what a kernel with a fault in it, or on broken memory, runs into: an address where there is no memory. */
-function meetFailpoint({ kind, step }: ThreadJob, { indices }: RowRange): void {
+function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void {
   const facts = { type: kind, step, row: indices, thread: setup.thread };
   if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
 }
 
 /** Posts all buckets but the last, which it returns. */
-function train(range: TrainRange): GradientBucket | undefined {
+function train(task: TrainingRows): GradientBucket | undefined {
   let previous: GradientBucket | undefined;
-  engine.train(range, (bucket) => {
+  engine.train(task, (bucket) => {
     if (previous) post({ type: 'bucket', bucket: previous });
     previous = bucket;
   });
   return previous;
 }
 
-function evaluate(range: RowRange): void {
-  const { lossSums, outputs } = engine.evaluate(range);
-  const { firstShard, bounds } = range;
+function evaluate(task: TaskRows): void {
+  const { lossSums, outputs } = engine.evaluate(task);
+  const { firstShard, bounds } = task;
   post({ type: 'evaluated', firstShard, bounds, lossSums, outputs }, [outputs.buffer as ArrayBuffer]);
 }
 

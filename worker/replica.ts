@@ -3,7 +3,7 @@
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset.ts';
-import type { GradientBucket, RowRange } from '../src/engine/engine.ts';
+import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -23,18 +23,18 @@ import type {
   WelcomeMessage,
 } from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
-import { requireAgreement, requireLabels, requireRange } from './bounds.ts';
+import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
 import type { EvaluatedShard, PoolReports } from './compute-pool.ts';
 
-/** A range to compute with one version of the weights. */
-export interface ReplicaJob {
+/** A task to compute with one version of the weights. */
+export interface WorkerTask {
   readonly kind: 'train' | 'evaluate';
   /** Optimizer steps taken before; 0 for an evaluation. */
   readonly step: number;
   readonly version: number;
-  readonly range: RowRange;
+  readonly task: TaskRows;
 }
 
 interface FlatWeights {
@@ -180,20 +180,20 @@ export class Replica {
     return this.#flatOf(version).version > version;
   }
 
-  /** What is to be computed at a time of a range: its sums lie in memory that is laid out, its outputs do not. */
-  partsOf(kind: ReplicaJob['kind'], range: RowRange): Iterable<RowRange> {
-    return kind === 'train' ? [range] : partsOf(range, this.#rowsOfPart);
+  /** What is to be computed at a time of a task: its sums lie in memory that is laid out, its outputs do not. */
+  partsOf(kind: WorkerTask['kind'], task: TaskRows): Iterable<TaskRows> {
+    return kind === 'train' ? [task] : partsOf(task, this.#rowsOfPart);
   }
 
-  /** Computes a range; resolves with the compute time of the slowest thread in milliseconds. */
-  compute(job: ReplicaJob, reports: PoolReports): Promise<number> {
-    const { kind, range, step, version } = job;
+  /** Computes a task; resolves with the compute time of the slowest thread in milliseconds. */
+  compute(job: WorkerTask, reports: PoolReports): Promise<number> {
+    const { kind, task, step, version } = job;
     const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
     this.#packedVersion = version;
-    return this.#pool.run({ kind, step, flatToPack, range }, reports);
+    return this.#pool.run({ kind, step, flatToPack, task }, reports);
   }
 
-  /** Resolves once nothing is being computed any more: a session that was lost may have left a range under way. */
+  /** Resolves once nothing is being computed any more: a session that was lost may have left a task under way. */
   whenIdle(): Promise<void> {
     return this.#pool.whenIdle();
   }
@@ -211,9 +211,9 @@ export class Replica {
     return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
   }
 
-  /** @throws ProtocolError for a range that the run was not planned for: kernels do not check. */
-  requireRange(message: TrainMessage | EvaluateMessage, indices: Uint32Array): void {
-    requireRange(this.#bounds, message, indices);
+  /** @throws ProtocolError for a task that the run was not planned for: kernels do not check. */
+  requireTask(message: TrainMessage | EvaluateMessage, indices: Uint32Array): void {
+    requireTask(this.#bounds, message, indices);
   }
 
   close(): Promise<void> {

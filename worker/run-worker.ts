@@ -57,7 +57,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       if (end.kind === 'failed') {
         await replica?.close();
         replica = undefined;
-        numFailures = end.rangesDone > 0 ? 1 : numFailures + 1;
+        numFailures = end.tasksDone > 0 ? 1 : numFailures + 1;
         if (numFailures === MAX_FAILURES) throw keepsFailing(end);
       }
       if (performance.now() - connectedMs >= SOUND_SESSION_MS) attempt = 0;

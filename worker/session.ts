@@ -1,5 +1,5 @@
 // A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
-// one range after the other, until it is told to stop or the connection ends.
+// one task after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset.ts';
@@ -27,7 +27,7 @@ import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from './kernel-builds.ts';
-import { RangeAnswer } from './range-answer.ts';
+import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
 
 /** What a session works with. `replica` is what an earlier session of the same run left behind. */
@@ -45,7 +45,7 @@ export interface SessionEnd {
   readonly kind: 'stopped' | 'refused' | 'lost' | 'failed';
   readonly reason: string;
   readonly replica: Replica | undefined;
-  readonly rangesDone: number;
+  readonly tasksDone: number;
 }
 
 interface Job {
@@ -61,7 +61,7 @@ const CHUNKS_IN_FLIGHT = 4;
 const WELCOME_DEADLINE_MS = 30_000;
 /** Between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
-/** Ranges that wait, of a round of at most 1,024 shards: each may come as a range of its own, and again as a copy. */
+/** Tasks that wait, of a round of at most 1,024 shards: each may come as a task of its own, and again as a copy. */
 const MAX_JOBS = 4096;
 /** Rows of them all: two of the largest batches. Those of earlier rounds do not count, for they are given up. */
 const MAX_QUEUED_ROWS = 2 ** 21;
@@ -97,7 +97,7 @@ class Session {
   #welcome: WelcomeMessage | undefined;
   #bytesAsked = 0;
   #bytesLoaded = 0;
-  #rangesDone = 0;
+  #tasksDone = 0;
 
   constructor(options: SessionOptions, onEnd: (end: SessionEnd) => void) {
     this.#options = options;
@@ -109,7 +109,7 @@ class Session {
     this.#sayHello();
   }
 
-  /** Says goodbye; the coordinator gives open ranges to others. */
+  /** Says goodbye; the coordinator gives open tasks to others. */
   leave(): void {
     this.#end ??= { kind: 'stopped', reason: 'this worker was told to leave' };
     this.#send({ type: 'leave' });
@@ -263,18 +263,18 @@ class Session {
     this.#send({ type: 'ready', proof: this.#options.instance.prove(welcome) });
   }
 
-  /** Queues a range. Ranges of earlier rounds, which are over, are given up when their turn comes. */
+  /** Queues a task. Tasks of earlier rounds, which are over, are given up when their turn comes. */
   #enqueue(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
     // Copied, because the body's alignment within the received buffer is arbitrary.
     const indices = new Uint32Array(new Uint8Array(body).buffer);
-    replica.requireRange(message, indices);
+    replica.requireTask(message, indices);
     this.#latestRound = Math.max(this.#latestRound, message.round);
     this.#jobs.push({ message, indices });
     for (const job of this.#jobs) if (job.message.round < this.#latestRound) job.indices = NO_ROWS;
     const numRows = this.#jobs.reduce((total, job) => total + job.indices.length, 0);
     if (this.#jobs.length <= MAX_JOBS && numRows <= MAX_QUEUED_ROWS) return;
-    const reason = `${this.#jobs.length} ranges of ${numRows} rows are waiting: more than any round has`;
+    const reason = `${this.#jobs.length} tasks of ${numRows} rows are waiting: more than any round has`;
     throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
   }
 
@@ -312,25 +312,25 @@ class Session {
     const { type: kind, round, version, weights, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
     const isRead = (): boolean => this.#isRead;
-    const answer = new RangeAnswer({ work: message, replica, worker: this.#number, send, isRead });
+    const answer = new TaskResults({ work: message, replica, worker: this.#number, send, isRead });
     if (round < this.#latestRound || replica.isSuperseded(version)) return answer.finish(0);
     if (!replica.hasWeights(version, weights)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
-    const range = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
+    const task = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
     const step = message.type === 'train' ? message.step : 0;
     try {
       failpoint('worker.beforeCompute', answer.facts);
       let computeMs = 0;
-      for (const part of replica.partsOf(kind, range)) {
-        computeMs += await replica.compute({ kind, step, version, range: part }, answer);
+      for (const part of replica.partsOf(kind, task)) {
+        computeMs += await replica.compute({ kind, step, version, task: part }, answer);
         do await this.#untilRead();
         while (!answer.sendSums() && !this.#end);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
       }
-      this.#rangesDone++;
+      this.#tasksDone++;
       answer.finish(computeMs);
       failpoint('worker.afterSend', answer.facts);
     } catch (error) {
@@ -349,7 +349,7 @@ class Session {
     this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#jobs = [];
     clearTimeout(this.#answerTimer);
-    this.#onEnd({ ...this.#end, replica: this.#replica, rangesDone: this.#rangesDone });
+    this.#onEnd({ ...this.#end, replica: this.#replica, tasksDone: this.#tasksDone });
   }
 }
 

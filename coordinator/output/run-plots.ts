@@ -2,9 +2,9 @@
 import type { Config } from '../../src/config/schema.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { LOSS } from '../../src/metrics/definitions.ts';
-import { directionOf } from '../early-stopping.ts';
-import type { MeasuredSplit } from '../measure.ts';
-import type { TrainingResult } from '../train.ts';
+import { directionOf } from '../training/early-stopping.ts';
+import type { MeasuredSplit } from '../training/measure.ts';
+import type { TrainingResult } from '../training/train.ts';
 import type { PlotInput, PlottedSplit } from './plot-input.ts';
 
 /** Loss curves; then for each measured split scatter and residuals, or a confusion matrix and a ROC curve. */

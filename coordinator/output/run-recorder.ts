@@ -9,7 +9,7 @@ import type { Logger, Screen } from '../../src/log.ts';
 import { metricNamed } from '../../src/metrics/definitions.ts';
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { RosterEvent } from '../start-compute.ts';
-import type { EpochRecord, StepRecord, TrainingObserver } from '../train.ts';
+import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from './jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
 import type { MetricLogger } from './metric-logger.ts';

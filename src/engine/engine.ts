@@ -19,17 +19,17 @@ import { ThreadWorkspace } from './workspace.ts';
 import type { PackedWeights } from './weights.ts';
 
 /** Rows to work through: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
-export interface RowRange {
+export interface TaskRows {
   readonly numShards: number;
   readonly firstShard: number;
-  /** Shard i of the range holds the rows [bounds[i], bounds[i + 1]) of `indices`; bounds[0] is 0. */
+  /** Shard i of the task holds the rows [bounds[i], bounds[i + 1]) of `indices`; bounds[0] is 0. */
   readonly bounds: Uint32Array;
   /** Dataset rows, in batch order. */
   readonly indices: Uint32Array;
 }
 
-/** A range of a batch that is trained on. */
-export interface TrainRange extends RowRange {
+/** A task of a batch that is trained on. */
+export interface TrainingRows extends TaskRows {
   /** Optimizer steps taken before: keys random draws. */
   readonly step: number;
 }
@@ -45,8 +45,8 @@ export interface GradientBucket {
   readonly lossSum: number | undefined;
 }
 
-/** What `evaluate` gives for a range. */
-export interface RangeEvaluation {
+/** What `evaluate` gives for a task. */
+export interface EvaluatedRows {
   /** f64 sum of losses of each shard. */
   readonly lossSums: Float64Array;
   /** f32 [rows, evaluationWidth]: what the model predicts, or how its sequences are met; a copy. */
@@ -83,7 +83,7 @@ type MicrobatchOptions = Pick<Microbatch, 'bounds' | 'gradient' | 'isTraining' |
   readonly indices: Uint32Array;
 };
 
-/** Runs ranges of rows through the model. Weights must be packed first (`packWeights`). */
+/** Runs tasks of rows through the model. Weights must be packed first (`packWeights`). */
 export class Engine {
   readonly #parts: EngineParts;
   readonly #loss: Loss;
@@ -107,19 +107,19 @@ export class Engine {
   }
 
   /**
-   * Sums gradients and losses over a range, and reports each bucket of each maximal tree node as soon as
+   * Sums gradients and losses over a task, and reports each bucket of each maximal tree node as soon as
    * the backward pass has completed it: last layers first.
    */
-  train(range: TrainRange, report: (bucket: GradientBucket) => void): void {
+  train(task: TrainingRows, report: (bucket: GradientBucket) => void): void {
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
-    for (const treeMicrobatch of this.#microbatches(range)) {
+    for (const treeMicrobatch of this.#microbatches(task)) {
       const buckets = new BucketWatch(this.#parts.model.buckets, (bucket) =>
         this.#finishBucket(treeMicrobatch, bucket, report),
       );
       const { indices, bounds, gradient } = treeMicrobatch;
       const microbatch = this.#startMicrobatch(
-        { indices, bounds, gradient, isTraining: true, step: range.step },
+        { indices, bounds, gradient, isTraining: true, step: task.step },
         buckets,
       );
       const outputs = this.#runner.forward(microbatch, this.#buffers.features);
@@ -131,15 +131,15 @@ export class Engine {
     }
   }
 
-  /** Losses and outputs of a range; reads the weights only. */
-  evaluate(range: RowRange): RangeEvaluation {
+  /** Losses and outputs of a task; reads the weights only. */
+  evaluate(task: TaskRows): EvaluatedRows {
     const { plan, model, memory, loss, samples } = this.#parts;
     const width = evaluationWidth(model, samples.layout, loss);
-    const numRows = range.indices.length;
+    const numRows = task.indices.length;
     const outputs = new Float32Array(numRows * width);
     const rowLosses = new Float64Array(numRows);
     for (let start = 0; start < numRows; start += plan.maxRows) {
-      const indices = range.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
+      const indices = task.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
       const bounds = Uint32Array.of(0, indices.length);
       const microbatch = this.#startMicrobatch({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
       const address = this.#runner.forward(microbatch, this.#buffers.features);
@@ -149,9 +149,9 @@ export class Engine {
       if (isSequence(samples.layout)) this.#describeSequences(address, shown, width);
       else shown.set(memory.f32(address, shown.length));
     }
-    const lossSums = new Float64Array(range.bounds.length - 1);
+    const lossSums = new Float64Array(task.bounds.length - 1);
     for (let shard = 0; shard < lossSums.length; shard++) {
-      lossSums[shard] = sumInOrder(rowLosses.subarray(range.bounds[shard], range.bounds[shard + 1]));
+      lossSums[shard] = sumInOrder(rowLosses.subarray(task.bounds[shard], task.bounds[shard + 1]));
     }
     return { lossSums, outputs };
   }
@@ -180,25 +180,25 @@ export class Engine {
     return outputs;
   }
 
-  /** Cuts a range into passes, and works out which additions each microbatch makes possible. */
-  *#microbatches(range: RowRange): Generator<TreeMicrobatch> {
+  /** Cuts a task into passes, and works out which additions each microbatch makes possible. */
+  *#microbatches(task: TaskRows): Generator<TreeMicrobatch> {
     const { maxShards } = this.#parts.plan;
-    const endShard = range.firstShard + range.bounds.length - 1;
-    const tree = new ReductionTree<number>(range.numShards);
-    for (const maximal of maximalNodes(range.firstShard, endShard, range.numShards)) {
-      const { from, to } = shardsUnder(maximal, range.numShards);
+    const endShard = task.firstShard + task.bounds.length - 1;
+    const tree = new ReductionTree<number>(task.numShards);
+    for (const maximal of maximalNodes(task.firstShard, endShard, task.numShards)) {
+      const { from, to } = shardsUnder(maximal, task.numShards);
       for (let shard = from; shard < to; shard += maxShards) {
         const end = Math.min(shard + maxShards, to);
-        const [node] = maximalNodes(shard, end, range.numShards);
+        const [node] = maximalNodes(shard, end, task.numShards);
         if (!node) throw new Error(`no tree node covers shards ${shard} to ${end}`);
         const gradient = this.#takeGradient();
         const added = tree.add(node, gradient);
         if (!added) throw new Error(`shards ${shard} to ${end} were computed twice`);
-        const firstRow = range.bounds[shard - range.firstShard] as number;
-        const bounds = range.bounds.subarray(shard - range.firstShard, end - range.firstShard + 1);
+        const firstRow = task.bounds[shard - task.firstShard] as number;
+        const bounds = task.bounds.subarray(shard - task.firstShard, end - task.firstShard + 1);
         yield {
           node,
-          indices: range.indices.subarray(firstRow, bounds[bounds.length - 1]),
+          indices: task.indices.subarray(firstRow, bounds[bounds.length - 1]),
           bounds: bounds.map((bound) => bound - firstRow),
           gradient,
           merges: added.merges,

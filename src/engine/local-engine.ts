@@ -10,7 +10,7 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientBucket, RangeEvaluation, RowRange, TrainRange } from './engine.ts';
+import type { GradientBucket, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
@@ -68,8 +68,8 @@ export class LocalEngine {
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
   train(indices: Uint32Array, step: number, report: (bucket: GradientBucket) => void): number {
     let lossSum = Number.NaN;
-    const range = wholeRange(indices, cutBatch(indices.length, this.#sharding));
-    this.#engine.train({ ...range, step }, (bucket) => {
+    const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
+    this.#engine.train({ ...task, step }, (bucket) => {
       lossSum = bucket.lossSum ?? lossSum;
       report(bucket);
     });
@@ -77,26 +77,23 @@ export class LocalEngine {
   }
 
   /** Sums gradients over a part of a batch: see `Engine`. */
-  trainRange(range: TrainRange, report: (bucket: GradientBucket) => void): void {
-    this.#engine.train(range, report);
+  trainTask(task: TrainingRows, report: (bucket: GradientBucket) => void): void {
+    this.#engine.train(task, report);
   }
 
   /** Losses and outputs of a part of an evaluation: see `Engine`. */
-  evaluateRange(range: RowRange): RangeEvaluation {
-    return this.#engine.evaluate(range);
+  evaluateTask(task: TaskRows): EvaluatedRows {
+    return this.#engine.evaluate(task);
   }
 
   /** Loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
-  evaluate(
-    indices: Uint32Array,
-    shardRows: number,
-  ): { lossSum: number; outputs: RangeEvaluation['outputs'] } {
-    const range = wholeRange(indices, evaluationBounds(indices.length, shardRows));
-    const { lossSums, outputs } = this.#engine.evaluate(range);
+  evaluate(indices: Uint32Array, shardRows: number): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
+    const task = wholeTask(indices, evaluationBounds(indices.length, shardRows));
+    const { lossSums, outputs } = this.#engine.evaluate(task);
     return { lossSum: treeSum(lossSums), outputs };
   }
 }
 
-function wholeRange(indices: Uint32Array, bounds: Uint32Array): RowRange {
+function wholeTask(indices: Uint32Array, bounds: Uint32Array): TaskRows {
   return { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
 }

@@ -9,7 +9,7 @@ import { mostRows } from '../model/shards.ts';
 import { CountingWorkspace } from './workspace.ts';
 import type { MicrobatchLimits, WorkspaceLengths } from './workspace.ts';
 
-/** Activations of one pass are kept to about this size; larger ranges run in several passes. */
+/** Activations of one pass are kept to about this size; larger tasks run in several passes. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
 /** Rows that are predicted in one pass, where their activations are small. */
 const MAX_PREDICTED_ROWS = 1024;
@@ -22,7 +22,7 @@ export interface EnginePlan extends MicrobatchLimits {
   readonly bytes: {
     readonly weights: number;
     readonly packedWeights: number;
-    /** Of one partial sum; an aligned range needs one. */
+    /** Of one partial sum; an aligned task needs one. */
     readonly gradients: number;
     readonly activations: number;
     readonly scratch: number;

@@ -13,7 +13,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackJob,
+  PackArguments,
   ParameterTensor,
   Microbatch,
   Shape,
@@ -107,7 +107,7 @@ export class AttentionLayer implements Layer {
     return [...this.inProjection.packedLengths, ...this.outProjection.packedLengths];
   }
 
-  pack(job: PackJob): void {
+  pack(job: PackArguments): void {
     const numBlocks = this.inProjection.packedLengths.length;
     this.inProjection.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
     this.outProjection.pack({ ...job, packed: job.packed.slice(numBlocks) });

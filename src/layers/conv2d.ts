@@ -12,7 +12,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackJob,
+  PackArguments,
   ParameterTensor,
   Shape,
   Workspace,
@@ -125,7 +125,7 @@ export class Conv2dLayer implements Layer, Convolution {
     return [GEOMETRY_LENGTH, spec.filters, ...weights];
   }
 
-  pack({ kernels, memory, flat, packed, part }: PackJob): void {
+  pack({ kernels, memory, flat, packed, part }: PackArguments): void {
     if (part !== 0) return;
     const { spec, group, weight, bias, window, needsInputGradient } = this;
     const [geometry, biases, forward, backward] = packed as [number, number, number, number];

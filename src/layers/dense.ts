@@ -7,7 +7,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackJob,
+  PackArguments,
   ParameterTensor,
   Microbatch,
   Shape,
@@ -95,7 +95,7 @@ export class DenseLayer implements Layer {
     return this.linear.packedLengths;
   }
 
-  pack(job: PackJob): void {
+  pack(job: PackArguments): void {
     this.linear.pack(job);
   }
 

@@ -2,7 +2,15 @@
 // border is never a maximum and counts as zeros in an average. Nothing to learn.
 import { z } from 'zod';
 import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackJob, Microbatch, Shape, Workspace } from './layer.ts';
+import type {
+  Layer,
+  LayerBuilder,
+  LayerRunner,
+  PackArguments,
+  Microbatch,
+  Shape,
+  Workspace,
+} from './layer.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
 
@@ -47,7 +55,7 @@ export class Pool2dLayer implements Layer {
     return `${this.spec.kind} ${formatShape(this.window.size)} ${shapes}`;
   }
 
-  pack({ memory, packed, part }: PackJob): void {
+  pack({ memory, packed, part }: PackArguments): void {
     const [geometry] = packed as [number];
     if (part === 0) writeGeometry(memory, geometry, this.window);
   }

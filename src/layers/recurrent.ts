@@ -7,7 +7,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackJob,
+  PackArguments,
   ParameterTensor,
   Shape,
   Workspace,
@@ -82,7 +82,7 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
     ];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackJob): void {
+  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
     const [toGates, stateToGates, toInput, toState, bias] = packed as [
       number,
       number,

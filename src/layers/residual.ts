@@ -8,7 +8,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackJob,
+  PackArguments,
   ParameterTensor,
   Microbatch,
   Shape,
@@ -65,7 +65,7 @@ export class ResidualLayer implements Layer {
     return [...this.body.packedLengths, ...(this.shortcut?.packedLengths ?? [])];
   }
 
-  pack(job: PackJob): void {
+  pack(job: PackArguments): void {
     const numBlocks = this.body.packedLengths.length;
     this.body.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
     this.shortcut?.pack({ ...job, packed: job.packed.slice(numBlocks) });

@@ -1,5 +1,13 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
-import type { Layer, LayerRunner, PackJob, ParameterTensor, Microbatch, Shape, Workspace } from './layer.ts';
+import type {
+  Layer,
+  LayerRunner,
+  PackArguments,
+  ParameterTensor,
+  Microbatch,
+  Shape,
+  Workspace,
+} from './layer.ts';
 
 /** See the head of this file. */
 export class Stack implements Layer {
@@ -33,7 +41,7 @@ export class Stack implements Layer {
     return this.layers.flatMap((layer) => layer.packedLengths);
   }
 
-  pack(job: PackJob): void {
+  pack(job: PackArguments): void {
     const shares = divide(job.packed, this.layers);
     this.layers.forEach((layer, index) => layer.pack({ ...job, packed: shares[index] ?? [] }));
   }

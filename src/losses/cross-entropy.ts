@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import { sizeOf } from '../layers/layer.ts';
-import type { Loss, LossJob } from './loss.ts';
+import type { Loss, LossArguments } from './loss.ts';
 
 export const crossEntropySchema = z.strictObject({
   kind: z.literal('crossEntropy'),
@@ -20,7 +20,7 @@ export const binaryCrossEntropySchema = z.strictObject({ kind: z.literal('binary
 /** PyTorch's CrossEntropyLoss; of outputs [positions, classes] the sum over positions. */
 export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntropySchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) => {
+    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) => {
       const classes = shape.at(-1) ?? 1;
       const positions = sizeOf(shape) / classes;
       kernels.softmaxCrossEntropyForwardBackward(
@@ -40,6 +40,6 @@ export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntrop
 
 /** PyTorch's BCEWithLogitsLoss. */
 export const binaryCrossEntropy: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
     kernels.binaryCrossEntropyForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
 };

@@ -4,7 +4,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { Shape } from '../layers/layer.ts';
 
 /** Addresses of what a loss reads and writes, and the sizes of a microbatch. */
-export interface LossJob {
+export interface LossArguments {
   /** f32 [rows, shape] */
   readonly outputs: number;
   /** f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
@@ -22,5 +22,5 @@ export interface LossJob {
 
 /** See the head of this file. */
 export interface Loss {
-  run(kernels: Kernels, job: LossJob): void;
+  run(kernels: Kernels, job: LossArguments): void;
 }

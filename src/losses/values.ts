@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import { sizeOf } from '../layers/layer.ts';
-import type { Loss, LossJob } from './loss.ts';
+import type { Loss, LossArguments } from './loss.ts';
 
 export const mseSchema = z.strictObject({ kind: z.literal('mse') });
 
@@ -20,20 +20,20 @@ export const huberSchema = z.strictObject({
 
 /** PyTorch's MSELoss. */
 export const meanSquaredError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
     kernels.mseForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
 };
 
 /** PyTorch's L1Loss. */
 export const meanAbsoluteError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
     kernels.maeForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
 };
 
 /** PyTorch's HuberLoss. */
 export function huberLoss({ delta }: z.output<typeof huberSchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossJob) =>
+    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
       kernels.huberForwardBackward(outputs, targets, weights, rows, sizeOf(shape), delta, dY, rowLosses),
   };
 }

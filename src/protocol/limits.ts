@@ -12,7 +12,7 @@ export const FIXED_BYTES = 16;
 /** Room for the `welcome` of 1,000 layers with every field given: 76 bytes each. */
 export const MAX_HEADER_BYTES = 128 * 1024;
 
-/** Values in one header, keys counted: 11 for each of 1,000 layers, and a range's 1,025 bounds. */
+/** Values in one header, keys counted: 11 for each of 1,000 layers, and a task's 1,025 bounds. */
 export const MAX_HEADER_ITEMS = 16_384;
 
 /** Keys of one map: `hello`, `welcome` and the longest layers have about a dozen. An object of thousands takes 10 ms. */

@@ -50,9 +50,9 @@ const milliseconds = float({ isFinite: true, min: 0, max: 1e12 });
 /** A diverged loss must reach the coordinator, which stops the run for it. */
 const lossSum = float({ isFinite: false });
 
-const roundKey: FieldsOf<RoundKey> = { run: text(128), round: count, attempt: count };
+const roundKey: FieldsOf<RoundKey> = { run: text(128), round: count, task: count };
 
-const range: FieldsOf<EvaluateMessage> = {
+const task: FieldsOf<EvaluateMessage> = {
   ...roundKey,
   version: count,
   weights: fingerprint,
@@ -179,8 +179,8 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     fields: object<MessageOf<'weights'>>({ run: text(128), version: count, bucket: index, fingerprint }),
     body: 'f32',
   },
-  train: { fields: object<TrainMessage>({ ...range, step: count }), body: 'u32', agree: refuseWrongBounds },
-  evaluate: { fields: object<EvaluateMessage>(range), body: 'u32', agree: refuseWrongBounds },
+  train: { fields: object<TrainMessage>({ ...task, step: count }), body: 'u32', agree: refuseWrongBounds },
+  evaluate: { fields: object<EvaluateMessage>(task), body: 'u32', agree: refuseWrongBounds },
   stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
 };
 

@@ -10,8 +10,8 @@ export interface RoundKey {
   readonly run: string;
   /** Training steps and evaluation passes, counted over the run. */
   readonly round: number;
-  /** Counts how often the range was given out within the round. */
-  readonly attempt: number;
+  /** Counts how often the task was given out within the round. */
+  readonly task: number;
 }
 
 /** What a build of the kernels is, and what it computes. */
@@ -85,7 +85,7 @@ export interface EvaluationMessage extends RoundKey {
   readonly fingerprint: string;
 }
 
-/** A range is done, and all its results are sent. */
+/** A task is done, and all its results are sent. */
 export interface FinishedMessage extends RoundKey {
   readonly type: 'finished';
   readonly computeMs: number;
@@ -93,7 +93,7 @@ export interface FinishedMessage extends RoundKey {
   readonly residentBytes: number;
 }
 
-/** A range could not be computed. */
+/** A task could not be computed. */
 export interface FailureMessage extends RoundKey {
   readonly type: 'failure';
   readonly message: string;
@@ -148,8 +148,8 @@ export interface WeightsMessage {
   readonly fingerprint: string;
 }
 
-/** A contiguous range of shards to compute. Body: u32, the rows of all its shards, one shard after the other. */
-interface RangeMessage extends RoundKey {
+/** A contiguous task of shards to compute. Body: u32, the rows of all its shards, one shard after the other. */
+interface TaskMessage extends RoundKey {
   /** Of the weights to use, which were sent before. */
   readonly version: number;
   /** Fingerprint of all those weights. */
@@ -161,15 +161,15 @@ interface RangeMessage extends RoundKey {
   readonly bounds: readonly number[];
 }
 
-/** A range of shards: forward and backward pass. */
-export interface TrainMessage extends RangeMessage {
+/** A task of shards: forward and backward pass. */
+export interface TrainMessage extends TaskMessage {
   readonly type: 'train';
   /** Optimizer steps taken before: keys random draws. */
   readonly step: number;
 }
 
-/** A range of shards of an evaluation: forward pass only. */
-export interface EvaluateMessage extends RangeMessage {
+/** A task of shards of an evaluation: forward pass only. */
+export interface EvaluateMessage extends TaskMessage {
   readonly type: 'evaluate';
 }
 

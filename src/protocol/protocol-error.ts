@@ -20,7 +20,7 @@ export const CLOSE = {
   superseded: 4404,
   /** The worker's results were not what their shards give. */
   banned: 4405,
-  /** The worker has been at one range for far longer than it can take. */
+  /** The worker has been at one task for far longer than it can take. */
   stuck: 4406,
 } as const;
 

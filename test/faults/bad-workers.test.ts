@@ -38,20 +38,20 @@ const SHORT = { epochs: 6 };
 /** What a worker says that has too little memory. */
 const NO_MEMORY = 'WebAssembly.Memory.grow(): Unable to grow instance memory';
 
-/** A worker that has too little memory for its first range of a step, or says so; resolves to why it was sent away. */
+/** A worker that has too little memory for its first task of a step, or says so; resolves to why it was sent away. */
 async function failOnce(run: NetworkRun, instance = new Instance()): Promise<string> {
   const small = await FakeWorker.join({ url: run.url, token: TOKEN }, {}, instance);
   const { message } = await small.next('train');
-  const { run: name, round, attempt } = message;
-  small.send({ type: 'failure', run: name, round, attempt, message: NO_MEMORY });
+  const { run: name, round, task } = message;
+  small.send({ type: 'failure', run: name, round, task, message: NO_MEMORY });
   return (await small.ended).reason;
 }
 
 describe('shards for which two workers have not the memory', () => {
   it('are computed by those who have, the coordinator if there are no others', async () => {
     const run = await startCoordinator({ config: SHORT });
-    expect(await failOnce(run)).toBe('failed on a range');
-    expect(await failOnce(run)).toBe('failed on a range');
+    expect(await failOnce(run)).toBe('failed on a task');
+    expect(await failOnce(run)).toBe('failed on a task');
     await run.command.untilStderr(/the coordinator computes shard 0 itself/);
     startWorker(run);
     await expectUndisturbedEnd(run, SHORT);
@@ -71,11 +71,11 @@ describe('shards for which two workers have not the memory', () => {
   });
 });
 
-it('a worker that fails on every range is kept out after five in a row, and another one finishes the run', async () => {
+it('a worker that fails on every task is kept out after five in a row, and another one finishes the run', async () => {
   const run = await startCoordinator({ config: SHORT });
   const instance = new Instance();
-  for (let count = 1; count <= 4; count++) expect(await failOnce(run, instance)).toBe('failed on a range');
-  expect(await failOnce(run, instance)).toMatch(/^failed on 5 ranges in a row: WebAssembly/);
+  for (let count = 1; count <= 4; count++) expect(await failOnce(run, instance)).toBe('failed on a task');
+  expect(await failOnce(run, instance)).toMatch(/^failed on 5 tasks in a row: WebAssembly/);
   const hello = { ...(await honestHello()), instance: instance.name };
   const again = await FakeWorker.greet({ url: run.url, token: TOKEN }, hello);
   expect((await again.next('refuse')).message.code).toBe('E_BANNED');

@@ -1,10 +1,10 @@
-// A coordinator that has room for few sums of gradients, as that of a very large model: fewer ranges are under way, and
+// A coordinator that has room for few sums of gradients, as that of a very large model: fewer tasks are under way, and
 // the weights are the same bits.
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { initialState, prepareRun } from '../../coordinator/prepare.ts';
+import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
 import { startCompute } from '../../coordinator/start-compute.ts';
-import { train } from '../../coordinator/train.ts';
+import { train } from '../../coordinator/training/train.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createLogger } from '../../src/log.ts';
 import { PROGRAM } from '../helpers/cli.ts';
@@ -22,7 +22,7 @@ async function trainCramped(
 ): Promise<{ weightsSha256: string; sums: number }> {
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
   const prepared = await prepareRun(config, () => undefined);
-  const memoryPlan = { ...prepared.memoryPlan, room: { here: numSums, ofRange: 2 } };
+  const memoryPlan = { ...prepared.memoryPlan, room: { here: numSums, ofTask: 2 } };
   const state = await initialState(prepared);
   const bytesBefore = state.memory.usedBytes;
   // Read by the workers alone: this process has looked already.

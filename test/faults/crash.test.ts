@@ -147,7 +147,7 @@ describe('an error', () => {
     await expectUndisturbed(cwd);
   });
 
-  it('of a worker that nobody caught costs its range, and the run nothing', async () => {
+  it('of a worker that nobody caught costs its task, and the run nothing', async () => {
     const cwd = tableRun(RESUMABLE);
     const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1@step=13:uncaught' };
     const { exitCode, stderr } = await trainResumable(cwd, ['--workers', '2'], env);

@@ -116,26 +116,26 @@ describe('a worker', () => {
   it('that says again and again that it failed is sent away at the first word, and logged once', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const flood = await FakeWorker.join(optionsOf(run));
-    const { run: name, round, attempt } = (await flood.next('train', 'evaluate')).message;
+    const { run: name, round, task } = (await flood.next('train', 'evaluate')).message;
     for (let count = 0; count < 10_000; count++) {
-      flood.send({ type: 'failure', run: name, round, attempt, message: 'no'.repeat(400) });
+      flood.send({ type: 'failure', run: name, round, task, message: 'no'.repeat(400) });
     }
     await flood.ended;
     await expectUndisturbedEnd(run, LONG);
-    expect(logOf(run).match(/failed on a range: no/g)).toHaveLength(1);
-    expect(logOf(run).match(/worker 2 .* left: failed on a range/g)).toHaveLength(1);
+    expect(logOf(run).match(/failed on a task: no/g)).toHaveLength(1);
+    expect(logOf(run).match(/worker 2 .* left: failed on a task/g)).toHaveLength(1);
   });
 
-  it.each<[string, (key: { run: string; round: number; attempt: number }) => WorkerMessage]>([
+  it.each<[string, (key: { run: string; round: number; task: number }) => WorkerMessage]>([
     ['that it finished', (key) => ({ type: 'finished', ...key, computeMs: 1, sendMs: 1, residentBytes: 1 })],
     ['that it failed', (key) => ({ type: 'failure', ...key, message: 'no' })],
   ])('that was given nothing and says %s is sent away', async (_, messageOf) => {
     const run = await startTraining({ config: { epochs: 60 }, cli: { deadlineMs } });
     const stranger = await FakeWorker.join(optionsOf(run));
     const { run: name } = (await stranger.next('train', 'evaluate')).message;
-    const message = messageOf({ run: name, round: 2 ** 40, attempt: 1 });
+    const message = messageOf({ run: name, round: 2 ** 40, task: 1 });
     stranger.send(message);
-    const reason = `sent "${message.type}" about a range that it does not owe`;
+    const reason = `sent "${message.type}" about a task that it does not owe`;
     expect(await stranger.ended).toEqual({ code: 4402, reason });
     await expectUndisturbedEnd(run, { epochs: 60 });
   });

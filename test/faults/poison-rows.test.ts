@@ -2,7 +2,7 @@
 // of them. The fault is the row's where the coordinator cannot compute it either, and theirs where it can.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { prepareRun } from '../../coordinator/prepare.ts';
+import { prepareRun } from '../../coordinator/training/prepare.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { epochOrder } from '../../src/data/batches.ts';
 import { CliProcess } from '../helpers/cli.ts';
@@ -84,7 +84,7 @@ describe('a row on which kernels trap', () => {
     const bad = startWorker(run, run.url, { env });
     const sound = [1, 2].map(() => startWorker(run));
     await expectUndisturbedEnd(run, CONFIG);
-    expect(run.command.stderr).toMatch(/worker \d .* failed on a range: memory access out of bounds/);
+    expect(run.command.stderr).toMatch(/worker \d .* failed on a task: memory access out of bounds/);
     for (const worker of sound) expect((await worker.finished).exitCode).toBe(0);
     bad.signal('SIGTERM');
     await bad.finished;

@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkpointManifestSchema } from '../../coordinator/checkpointer.ts';
-import type { CheckpointManifest } from '../../coordinator/checkpointer.ts';
+import { checkpointManifestSchema } from '../../coordinator/persistence/checkpointer.ts';
+import type { CheckpointManifest } from '../../coordinator/persistence/checkpointer.ts';
 import { encodeCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import { writeFileDurably } from '../../src/durable-write.ts';

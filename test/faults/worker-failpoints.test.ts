@@ -8,22 +8,22 @@ const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/
 
 describe('the same weights come out when a worker', () => {
   it.each<[string, string, RegExp]>([
-    ['is killed before it computes a range', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
+    ['is killed before it computes a task', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
     [
       'is killed when it has sent some buckets of a sum and not others',
       'worker.afterCompute@worker=1@step=7@bucket=1:kill',
       KILLED,
     ],
-    ['is killed when it has sent its whole range', 'worker.afterSend@worker=1@step=7:kill', KILLED],
+    ['is killed when it has sent its whole task', 'worker.afterSend@worker=1@step=7:kill', KILLED],
     [
       'is killed in an evaluation',
       [1, 2].map((worker) => `worker.beforeCompute@worker=${worker}@type=evaluate:kill`).join(),
       KILLED,
     ],
     [
-      'fails on a range',
+      'fails on a task',
       'worker.beforeCompute@worker=1@step=7:throw',
-      /worker 1 .* failed on a range: error made by failpoint worker\.beforeCompute/,
+      /worker 1 .* failed on a task: error made by failpoint worker\.beforeCompute/,
     ],
     [
       'misses a bucket of the weights, and says so',
@@ -31,9 +31,9 @@ describe('the same weights come out when a worker', () => {
       /worker 1 .* left: round \d+ wants weights version 7, which did not arrive as named/,
     ],
     [
-      'fails in the middle of sending a range',
+      'fails in the middle of sending a task',
       'worker.afterCompute@worker=1@step=7@bucket=1:throw',
-      /worker 1 .* failed on a range: error made by failpoint worker\.afterCompute/,
+      /worker 1 .* failed on a task: error made by failpoint worker\.afterCompute/,
     ],
     ...[1, 2, 5, 13, 34].map((message): [string, string, RegExp] => [
       `is killed before its message number ${message}`,
@@ -56,7 +56,7 @@ it('a run whose workers all die at the same step again and again ends, and says 
   );
 });
 
-it('a worker that thinks about every range for ten times as long as it takes to compute is waited for', async () => {
+it('a worker that thinks about every task for ten times as long as it takes to compute is waited for', async () => {
   const run = startFailing('worker.beforeCompute@worker=1:sleep=100');
   await expectUndisturbedEnd(run, FAILPOINT_RUN);
   const events = readRosterEvents(run.directory);

@@ -1,8 +1,8 @@
 // The coordinator's port under test: it echoes every message, and a worker that behaves goes on exchanging messages with it
 // whatever a test does meanwhile.
 import { afterEach, beforeEach, expect } from 'vitest';
-import { listen } from '../../coordinator/listener.ts';
-import type { Listener, ListenOptions } from '../../coordinator/listener.ts';
+import { listen } from '../../coordinator/cluster/listener.ts';
+import type { Listener, ListenOptions } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { connect } from '../../worker/connection.ts';

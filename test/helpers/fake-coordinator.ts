@@ -1,6 +1,6 @@
 // A coordinator that says what a test tells it to, in our protocol: workers connect to it as to an honest one.
 import { onTestFinished } from 'vitest';
-import { listen } from '../../coordinator/listener.ts';
+import { listen } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';

@@ -1,14 +1,19 @@
 // A whole training in this very process, with all that it tells an observer.
 import path from 'node:path';
-import { InProcessCompute } from '../../coordinator/in-process-compute.ts';
-import { initialState, prepareRun } from '../../coordinator/prepare.ts';
-import { trainUntil } from '../../coordinator/replay.ts';
-import { restoreSnapshot, snapshotOf } from '../../coordinator/snapshot.ts';
-import { train } from '../../coordinator/train.ts';
-import type { EpochRecord, ProgressKeeper, StepRecord, TrainingResult } from '../../coordinator/train.ts';
-import { FIRST_PROGRESS } from '../../coordinator/training-progress.ts';
-import type { TrainingProgress } from '../../coordinator/training-progress.ts';
-import type { TrainingState } from '../../coordinator/training-state.ts';
+import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
+import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
+import { trainUntil } from '../../coordinator/commands/replay.ts';
+import { restoreSnapshot, snapshotOf } from '../../coordinator/persistence/snapshot.ts';
+import { train } from '../../coordinator/training/train.ts';
+import type {
+  EpochRecord,
+  ProgressKeeper,
+  StepRecord,
+  TrainingResult,
+} from '../../coordinator/training/train.ts';
+import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
+import type { TrainingProgress } from '../../coordinator/training/training-progress.ts';
+import type { TrainingState } from '../../coordinator/training/training-state.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { NamedTensor } from '../../src/safetensors.ts';
 

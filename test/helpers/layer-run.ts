@@ -9,7 +9,7 @@ import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 import type { EngineRoom } from './twins/engines.ts';
 
-export interface LayerJob {
+export interface LayerCase {
   readonly layer: LayerInput;
   readonly inputShape: Shape;
   /** [rows, inputShape] */
@@ -67,7 +67,7 @@ function ownName({ name }: ParameterTensor): string {
 }
 
 /** Forward, and backward if it is a training, in one pass over all shards. @throws LockstepError as `resolveLayer` does. */
-export function runLayer({ kernels, memory }: EngineRoom, job: LayerJob): LayerResult {
+export function runLayer({ kernels, memory }: EngineRoom, job: LayerCase): LayerResult {
   const { inputShape, x, dY, isTraining = true, step = 0, isBehindAnother = true } = job;
   const rows = x.length / sizeOf(inputShape);
   const bounds = Uint32Array.from(job.bounds ?? [0, rows]);
@@ -138,7 +138,7 @@ function flatWeights(
   model: Model,
   layer: Layer,
   start: number,
-  given: LayerJob['weights'] = new Map(),
+  given: LayerCase['weights'] = new Map(),
 ): Float32Array {
   const flat = new Float32Array(model.numParameters);
   if ('length' in given) {

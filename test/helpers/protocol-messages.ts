@@ -27,7 +27,7 @@ const milliseconds = fc.double({ noNaN: true, min: 0, max: 1e12 }).map((value) =
 const floats = fc
   .uint8Array({ minLength: 4, maxLength: 400 })
   .map((bytes) => bytes.slice(0, bytes.length & ~3));
-const key = { run: text(128), round: count, attempt: count };
+const key = { run: text(128), round: count, task: count };
 
 const layer: fc.Arbitrary<LayerSpec> = fc.record(
   {
@@ -45,7 +45,7 @@ const bare = (message: fc.Arbitrary<Message>): fc.Arbitrary<Sent> =>
 const withBody = (message: fc.Arbitrary<Message>, bodies: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Sent> =>
   fc.record({ message, body: bodies });
 
-function range(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
+function task(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
   const shardRows = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 40 });
   const fields = {
     ...key,
@@ -106,7 +106,7 @@ const gradient = fc.record(
     fingerprint: hex(16),
     lossSum: number,
   },
-  { requiredKeys: ['type', 'run', 'round', 'attempt', 'level', 'index', 'bucket', 'weights', 'fingerprint'] },
+  { requiredKeys: ['type', 'run', 'round', 'task', 'level', 'index', 'bucket', 'weights', 'fingerprint'] },
 ) as fc.Arbitrary<Message>;
 
 const kernelIdentity = fc.record({ sha256: hex(64), knownAnswer: hex(64) });
@@ -175,8 +175,8 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     }),
     floats,
   ),
-  range('train'),
-  range('evaluate'),
+  task('train'),
+  task('evaluate'),
   bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),
 );
 
@@ -185,7 +185,7 @@ export const GRADIENT = {
   type: 'gradient',
   run: 'r1',
   round: 3,
-  attempt: 1,
+  task: 1,
   level: 2,
   index: 1,
   bucket: 0,
@@ -198,7 +198,7 @@ export const TRAIN = {
   type: 'train',
   run: 'r1',
   round: 3,
-  attempt: 1,
+  task: 1,
   version: 2,
   weights: '0123456789abcdef',
   numShards: 8,

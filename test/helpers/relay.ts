@@ -1,6 +1,6 @@
 // Stands between real workers and their coordinator, and passes on what a test wants to arrive.
 import { onTestFinished } from 'vitest';
-import { listen } from '../../coordinator/listener.ts';
+import { listen } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Received, WorkerMessage } from '../../src/protocol/message-types.ts';
 import { parseWorkerMessage } from '../../src/protocol/messages.ts';

@@ -1,6 +1,6 @@
 // Drives a round machine through its events, without a socket or a clock.
-import type { RoundCommand, RoundEvent } from '../../coordinator/machine/events.ts';
-import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
+import type { RoundCommand, RoundEvent } from '../../coordinator/scheduler/events.ts';
+import { RoundMachine } from '../../coordinator/scheduler/round-machine.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 
@@ -9,13 +9,13 @@ export class RoundDriver {
   readonly machine: RoundMachine;
   nowMs = 0;
   round = 0;
-  /** The range that each worker spoke of last. */
-  readonly #last = new Map<number, { readonly round: number; readonly attempt: number }>();
+  /** The task that each worker spoke of last. */
+  readonly #last = new Map<number, { readonly round: number; readonly task: number }>();
   /** Steps that have begun. */
   step = 0;
 
-  constructor({ workers = 2, share = 0, maxSums = Infinity, maxSumsOfRange = Infinity } = {}) {
-    const room = { here: maxSums, ofRange: maxSumsOfRange };
+  constructor({ workers = 2, share = 0, maxSums = Infinity, maxSumsOfTask = Infinity } = {}) {
+    const room = { here: maxSums, ofTask: maxSumsOfTask };
     this.machine = new RoundMachine({ share, random: () => 0.5 }, room);
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
@@ -41,11 +41,11 @@ export class RoundDriver {
     return this.tell({ type: 'workerLost', worker });
   }
 
-  /** A worker sends a sum, once it has reported on the range that it was at before. */
-  answer(worker: number, attempt: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
-    const reported = this.#reportLast(worker, attempt);
-    this.#last.set(worker, { round: this.round, attempt });
-    const sum = { round: this.round, attempt, node, bucket: 0 };
+  /** A worker sends a sum, once it has reported on the task that it was at before. */
+  answer(worker: number, task: number, node: TreeNode, digest = 'right', isFinite = true): RoundCommand[] {
+    const reported = this.#reportLast(worker, task);
+    this.#last.set(worker, { round: this.round, task });
+    const sum = { round: this.round, task, node, bucket: 0 };
     const isWanted = this.machine.inspect(worker, sum) !== undefined;
     return [
       ...reported,
@@ -57,19 +57,19 @@ export class RoundDriver {
     ];
   }
 
-  /** A worker says that it is through with a range. */
-  finish(worker: number, attempt: number, round = this.round): RoundCommand[] {
-    const reported = this.#reportLast(worker, attempt);
+  /** A worker says that it is through with a task. */
+  finish(worker: number, task: number, round = this.round): RoundCommand[] {
+    const reported = this.#reportLast(worker, task);
     this.#last.delete(worker);
-    return [...reported, ...this.tell({ type: 'rangeFinished', worker, round, attempt })];
+    return [...reported, ...this.tell({ type: 'taskFinished', worker, round, task })];
   }
 
-  /** A worker says that it cannot compute a range. */
-  fail(worker: number, attempt: number, { isOutOfMemory = false, round = this.round } = {}): RoundCommand[] {
-    return this.tell({ type: 'rangeFailed', worker, round, attempt, message: 'trap', isOutOfMemory });
+  /** A worker says that it cannot compute a task. */
+  fail(worker: number, task: number, { isOutOfMemory = false, round = this.round } = {}): RoundCommand[] {
+    return this.tell({ type: 'taskFailed', worker, round, task, message: 'trap', isOutOfMemory });
   }
 
-  /** The first step, of two shards: worker 1 computes that of worker 2 as well, which owes its range 2 from then on. */
+  /** The first step, of two shards: worker 1 computes that of worker 2 as well, which owes its task 2 from then on. */
   endWithoutSecond(): void {
     this.start(2);
     this.nowMs = 10;
@@ -79,17 +79,17 @@ export class RoundDriver {
     this.answer(1, 3, LEAF(1));
   }
 
-  #reportLast(worker: number, attempt: number): RoundCommand[] {
+  #reportLast(worker: number, task: number): RoundCommand[] {
     const last = this.#last.get(worker);
-    if (!last || last.attempt === attempt) return [];
-    return this.tell({ type: 'rangeFinished', worker, ...last });
+    if (!last || last.task === task) return [];
+    return this.tell({ type: 'taskFinished', worker, ...last });
   }
 
-  /** A worker sends all sums of a range. */
+  /** A worker sends all sums of a task. */
   answerAll(command: RoundCommand, numShards: number): RoundCommand[] {
-    if (command.type !== 'assign') throw new Error('not a range');
-    const { worker, attempt, from, to } = command;
-    return maximalNodes(from, to, numShards).flatMap((node) => this.answer(worker, attempt, node));
+    if (command.type !== 'assign') throw new Error('not a task');
+    const { worker, task, from, to } = command;
+    return maximalNodes(from, to, numShards).flatMap((node) => this.answer(worker, task, node));
   }
 
   judged(node: TreeNode, digest = 'right'): RoundCommand[] {
@@ -97,9 +97,9 @@ export class RoundDriver {
   }
 }
 
-/** A range for a worker. */
-export function assign(worker: number, attempt: number, from: number, to: number): RoundCommand {
-  return { type: 'assign', worker, attempt, from, to };
+/** A task for a worker. */
+export function assign(worker: number, task: number, from: number, to: number): RoundCommand {
+  return { type: 'assign', worker, task, from, to };
 }
 
 /** Those commands that are of a type. */

@@ -10,7 +10,7 @@ import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
-/** What a worker may answer to the first range it is given, and why it is then sent away. */
+/** What a worker may answer to the first task it is given, and why it is then sent away. */
 const LIES: Readonly<
   Record<string, { readonly answer: (work: TrainMessage) => Buffer; readonly reason: RegExp }>
 > = {
@@ -47,10 +47,10 @@ const LIES: Readonly<
       encoded(madeUp(work, { level: 0, index: work.firstShard === 0 ? work.numShards - 1 : 0 })),
     reason: /sent a sum it was not asked for/,
   },
-  'the end of a range of which it sent nothing': {
-    answer: ({ run, round, attempt }) =>
-      encodeMessage({ type: 'finished', run, round, attempt, computeMs: 1, sendMs: 1, residentBytes: 1 }),
-    reason: /finished a range without sending all of its sums/,
+  'the end of a task of which it sent nothing': {
+    answer: ({ run, round, task }) =>
+      encodeMessage({ type: 'finished', run, round, task, computeMs: 1, sendMs: 1, residentBytes: 1 }),
+    reason: /finished a task without sending all of its sums/,
   },
   'a message whose header was damaged': {
     answer: (work) => {
@@ -70,7 +70,7 @@ function encoded({ message, body }: ReturnType<typeof madeUp>): Buffer {
   return encodeMessage(message, body);
 }
 
-/** The next range of a training step; others compute an evaluation in its place, once it is late. */
+/** The next task of a training step; others compute an evaluation in its place, once it is late. */
 async function nextWork(worker: FakeWorker): Promise<TrainMessage> {
   return (await worker.next('train')).message;
 }
@@ -101,7 +101,7 @@ describe('the same weights come out', () => {
       startWorker(run, relay);
       startWorker(run);
       await expectUndisturbedEnd(run);
-      expect(run.command.stderr).toContain(`left: sent "${type}" about a range that it does not owe`);
+      expect(run.command.stderr).toContain(`left: sent "${type}" about a task that it does not owe`);
     },
   );
 
@@ -126,10 +126,10 @@ describe('the same weights come out', () => {
     }
     expect(run.command.hasEnded).toBe(false);
     const last = await FakeWorker.join({ url: run.url, token: TOKEN });
-    const { run: name, round, attempt } = await nextWork(last);
-    last.send({ type: 'failure', run: name, round, attempt, message: 'no memory for this range' });
-    await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a range: no memory for this range/);
-    expect(await last.ended).toEqual({ code: 4402, reason: 'failed on a range' });
+    const { run: name, round, task } = await nextWork(last);
+    last.send({ type: 'failure', run: name, round, task, message: 'no memory for this task' });
+    await run.command.untilStderr(/worker \d+ \(fake pid \d+\) failed on a task: no memory for this task/);
+    expect(await last.ended).toEqual({ code: 4402, reason: 'failed on a task' });
     honest.signal('SIGCONT');
     startWorker(run);
     await expectUndisturbedEnd(run);

@@ -38,7 +38,7 @@ describe('the same weights come out', () => {
     expect(readRosterEvents(run.directory).slice(0, 5)).toEqual([...joinedAndLeft, 'workerJoined 3']);
   });
 
-  it('when one of two workers is stopped for a while, whose ranges go to the other', async () => {
+  it('when one of two workers is stopped for a while, whose tasks go to the other', async () => {
     const run = await startRun(2);
     const numSteps = (): number => readRecords(run.directory, 'metrics.jsonl').length;
     const pid = workerPids(run.directory).get(2) as number;

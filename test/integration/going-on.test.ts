@@ -1,7 +1,7 @@
 // Going on from any step of a training: the same weights as without an interruption, and the same way there.
 import { describe, expect, it } from 'vitest';
-import { trainingProgressSchema } from '../../coordinator/training-progress.ts';
-import type { TrainingProgress } from '../../coordinator/training-progress.ts';
+import { trainingProgressSchema } from '../../coordinator/training/training-progress.ts';
+import type { TrainingProgress } from '../../coordinator/training/training-progress.ts';
 import { parseExactly, stringifyExactly } from '../../src/checkpoint/exact-json.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
 import type { Training } from '../helpers/in-process-training.ts';

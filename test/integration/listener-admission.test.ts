@@ -1,7 +1,7 @@
 // Who gets into the coordinator's port, who is turned away before a WebSocket is made, and which ports cannot be opened.
 import net from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { ListenOptions } from '../../coordinator/listener.ts';
+import type { ListenOptions } from '../../coordinator/cluster/listener.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { connect } from '../../worker/connection.ts';
 import {

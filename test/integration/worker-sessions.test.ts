@@ -95,11 +95,11 @@ function sendWeights(session: FakeSession, version: number, value: number, cut =
   return combineFingerprints(names);
 }
 
-function sendRange(session: FakeSession, round: number, weights: string, bounds: readonly number[]): void {
+function sendTask(session: FakeSession, round: number, weights: string, bounds: readonly number[]): void {
   const rows = Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => row);
-  const key = { run: WELCOME.run, round, attempt: round, version: round, weights, step: round };
-  const range = { numShards: 2, firstShard: 0, bounds };
-  const message: TrainMessage = { type: 'train', ...key, ...range };
+  const key = { run: WELCOME.run, round, task: round, version: round, weights, step: round };
+  const task = { numShards: 2, firstShard: 0, bounds };
+  const message: TrainMessage = { type: 'train', ...key, ...task };
   session.send(message, new Uint8Array(rows.buffer));
 }
 
@@ -121,7 +121,7 @@ const WIDE_WELCOME = {
   nonce: '0'.repeat(16),
 };
 
-/** A worker at work on a range that takes it a second or more. */
+/** A worker at work on a task that takes it a second or more. */
 async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
   coordinator: FakeCoordinator;
   worker: CliProcess;
@@ -135,7 +135,7 @@ async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
   await load(session);
   const { proof } = (await session.next('ready')).message;
   expect(isProof(proof, instance, { run: WELCOME.run, nonce: '0123456789abcdef' })).toBe(true);
-  sendRange(session, 1, sendWeights(session, 1, 0.01), [0, NUM_ROWS / 2, NUM_ROWS]);
+  sendTask(session, 1, sendWeights(session, 1, 0.01), [0, NUM_ROWS / 2, NUM_ROWS]);
   await sleep(300);
   return { coordinator, worker, session, instance };
 }
@@ -162,7 +162,7 @@ describe('a worker', () => {
     });
   });
 
-  it('evaluates a range of any outputs in bounded memory, and sends all of them', async () => {
+  it('evaluates a task of any outputs in bounded memory, and sends all of them', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
@@ -174,7 +174,7 @@ describe('a worker', () => {
     const model = resolveModel({ layers: WIDE.layers }, WIDE.layout.featureShape);
     const weights = sendWeights(session, 1, 0.5, model.buckets);
     const bounds = Array.from({ length: NUM_WIDE_LEAVES + 1 }, (_, shard) => shard);
-    const key = { run: WIDE.run, round: 1, attempt: 1, version: 1, weights, numShards: NUM_WIDE_LEAVES };
+    const key = { run: WIDE.run, round: 1, task: 1, version: 1, weights, numShards: NUM_WIDE_LEAVES };
     session.send({ type: 'evaluate', ...key, firstShard: 0, bounds }, new Uint8Array(4 * NUM_WIDE_LEAVES));
     for (let shard = 0; shard < NUM_WIDE_LEAVES; shard++) {
       const { message, body } = await session.next('evaluation');
@@ -187,7 +187,7 @@ describe('a worker', () => {
     expect((await worker.finished).exitCode).toBe(0);
   });
 
-  it('that lost its connection in the middle of a range is ready when the range is through, and mixes up nothing', async () => {
+  it('that lost its connection in the middle of a task is ready when the task is through, and mixes up nothing', async () => {
     const { coordinator, session, instance } = await busyWorker();
     session.connection.terminate();
     const next = await coordinator.session(2);
@@ -195,11 +195,11 @@ describe('a worker', () => {
     // It kept the dataset.
     const { proof } = (await next.next('ready')).message;
     expect(isProof(proof, instance, { run: WELCOME.run, nonce: 'fedcba9876543210' })).toBe(true);
-    sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
+    sendTask(next, 2, sendWeights(next, 2, 0), [0, 8]);
     let numNonzero = 0;
     for (let count = 0; count < buckets.length; count++) {
       const { message, body } = await next.next('gradient');
-      expect(message).toMatchObject({ round: 2, attempt: 2, level: 0, index: 0 });
+      expect(message).toMatchObject({ round: 2, task: 2, level: 0, index: 0 });
       numNonzero += new Float32Array(new Uint8Array(body).buffer).filter((value) => value !== 0).length;
     }
     // Where all weights are zero only the last bias has a gradient.
@@ -207,7 +207,7 @@ describe('a worker', () => {
     await next.next('finished');
   });
 
-  it('that is stuck in a range begins afresh when it is sent away for that', async () => {
+  it('that is stuck in a task begins afresh when it is sent away for that', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
     const { coordinator, session } = await busyWorker({ env });
     session.connection.close(4406, 'has been at 4096 rows for 600 s');
@@ -215,11 +215,11 @@ describe('a worker', () => {
     await admit(next, 'fedcba9876543210');
     await load(next);
     await next.next('ready');
-    sendRange(next, 2, sendWeights(next, 2, 0), [0, 8]);
+    sendTask(next, 2, sendWeights(next, 2, 0), [0, 8]);
     await next.next('gradient');
   });
 
-  it('that is told to stop gives its range back at once, and exits with 143', async () => {
+  it('that is told to stop gives its task back at once, and exits with 143', async () => {
     const { worker, session } = await busyWorker();
     worker.signal('SIGTERM');
     const toldMs = performance.now();

@@ -15,7 +15,7 @@ import { numParametersOf, resolveLayer, runLayer } from '../helpers/layer-run.ts
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { centralDifference, inner } from '../helpers/twins/central-differences.ts';
 import { backward, forward } from '../helpers/twins/conv2d.ts';
-import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, createEngineRoom, sumsOfTask } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { packSamples, randomSamples, randomValues } from '../helpers/twins/samples.ts';
 import { expectSameBits } from './arena.ts';
@@ -177,12 +177,12 @@ describe('a model of images', () => {
     const options = { model, loss: 'crossEntropy' as const, dataset, weights, batchSize: ROWS, shards: 8 };
     const sums = [1, 2, 4, 8].map((shardsPerMicrobatch, i) => {
       const engine = createEngine(room, { ...options, shardsPerMicrobatch, numParts: i + 1 });
-      const [sum] = sumsOfRange(room, model, engine, { numShards: 8, firstShard: 0, bounds, indices });
+      const [sum] = sumsOfTask(room, model, engine, { numShards: 8, firstShard: 0, bounds, indices });
       // A right half by itself, as another worker would be given it.
       const firstRow = bounds[4] as number;
       const half = bounds.subarray(4).map((bound) => bound - firstRow);
-      const range = { numShards: 8, firstShard: 4, bounds: half, indices: indices.subarray(firstRow) };
-      const [right] = sumsOfRange(room, model, engine, range);
+      const task = { numShards: 8, firstShard: 4, bounds: half, indices: indices.subarray(firstRow) };
+      const [right] = sumsOfTask(room, model, engine, task);
       return { gradient: sum?.gradient, lossSum: sum?.lossSum, right: right?.gradient };
     });
     const [first, ...others] = sums;

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Engine, RowRange } from '../../src/engine/engine.ts';
+import type { Engine, TaskRows } from '../../src/engine/engine.ts';
 import type { Model } from '../../src/model/model.ts';
 import { shardBounds } from '../../src/model/shards.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
@@ -15,7 +15,7 @@ import {
   createEngineRoom,
   modelOf,
   randomWeights,
-  sumsOfRange,
+  sumsOfTask,
 } from '../helpers/twins/engines.ts';
 import type { EngineOptions, EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
@@ -56,8 +56,8 @@ function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed,
   return { options, model, bounds: shardBounds(numRows, shards), indices };
 }
 
-/** Shards [from, to) of a job as the range that an engine is given. */
-function rangeOf({ bounds, indices }: Job, from: number, to: number): RowRange {
+/** Shards [from, to) of a job as the task that an engine is given. */
+function taskOf({ bounds, indices }: Job, from: number, to: number): TaskRows {
   const firstRow = bounds[from] as number;
   return {
     numShards: bounds.length - 1,
@@ -68,7 +68,7 @@ function rangeOf({ bounds, indices }: Job, from: number, to: number): RowRange {
 }
 
 function wholeBatch(job: Job, engine: Engine): NodeSum {
-  const sums = sumsOfRange(room, job.model, engine, rangeOf(job, 0, job.bounds.length - 1));
+  const sums = sumsOfTask(room, job.model, engine, taskOf(job, 0, job.bounds.length - 1));
   expect(sums).toHaveLength(1);
   return sums[0] as NodeSum;
 }
@@ -114,7 +114,7 @@ const jobSpec: fc.Arbitrary<JobSpec> = fc.record({
   seed: fc.integer({ min: 0, max: 1_000_000 }),
 });
 
-describe('a batch cut into ranges', () => {
+describe('a batch cut into tasks', () => {
   it('has the same bits for any partition, engines, passes, order of arrival and duplicates', () => {
     fc.assert(
       fc.property(
@@ -133,13 +133,13 @@ describe('a batch cut into ranges', () => {
             (a, b) => a - b,
           );
           const partition = edges.slice(1).map((to, i) => [edges[i] as number, to] as const);
-          // Beside the partition, ranges that overlap it: what backups and late answers bring.
+          // Beside the partition, tasks that overlap it: what backups and late answers bring.
           const extra = order.slice(0, 3).map((n) => {
             const from = n % numShards;
             return [from, from + 1 + (n % (numShards - from))] as const;
           });
           const sums = [...partition, ...extra].flatMap(([from, to], i) =>
-            sumsOfRange(room, job.model, engines[i % engines.length] as Engine, rangeOf(job, from, to)),
+            sumsOfTask(room, job.model, engines[i % engines.length] as Engine, taskOf(job, from, to)),
           );
           const arrivals = sums.map((sum, i) => ({ sum, key: order[i % order.length] as number }));
           arrivals.sort((a, b) => a.key - b.key);
@@ -164,13 +164,13 @@ describe('a batch cut into ranges', () => {
       [0, 1],
       [5, 8],
     ] as const) {
-      sumsOfRange(room, job.model, engine, rangeOf(job, from, to));
+      sumsOfTask(room, job.model, engine, taskOf(job, from, to));
     }
-    engine.evaluate(rangeOf(job, 2, 6));
+    engine.evaluate(taskOf(job, 2, 6));
     expect(sha256(wholeBatch(job, engine).gradient)).toBe(expected);
   });
 
-  it('needs no more memory for its later ranges than for the first of a kind', () => {
+  it('needs no more memory for its later tasks than for the first of a kind', () => {
     const job = createJob({ ...MIXED, numRows: 40, shards: 32 });
     const engine = createEngine(room, { ...job.options, shardsPerMicrobatch: 1 });
     const before = room.memory.usedBytes;
@@ -227,7 +227,7 @@ describe('a short batch', () => {
 
 describe('evaluate', () => {
   const outputsOf = (job: Job, engine: Engine): Float32Array =>
-    engine.evaluate(rangeOf(job, 0, job.bounds.length - 1)).outputs;
+    engine.evaluate(taskOf(job, 0, job.bounds.length - 1)).outputs;
 
   it('gives a row the same bits alone as in any batch', () => {
     const job = createJob(MIXED);
@@ -247,19 +247,19 @@ describe('evaluate', () => {
 
   it('gives the same outputs and shard losses whatever the rows of a microbatch', () => {
     const job = createJob(MIXED);
-    const range = rangeOf(job, 0, 8);
-    const expected = createEngine(room, job.options).evaluate(range);
+    const task = taskOf(job, 0, 8);
+    const expected = createEngine(room, job.options).evaluate(task);
     for (const shardsPerMicrobatch of [1, 2, 4]) {
-      expect(createEngine(room, { ...job.options, shardsPerMicrobatch }).evaluate(range)).toEqual(expected);
+      expect(createEngine(room, { ...job.options, shardsPerMicrobatch }).evaluate(task)).toEqual(expected);
     }
   });
 
   it('gives the shard losses that training sums', () => {
     const job = createJob(MIXED);
     const engine = createEngine(room, job.options);
-    const { lossSums } = engine.evaluate(rangeOf(job, 0, 8));
+    const { lossSums } = engine.evaluate(taskOf(job, 0, 8));
     lossSums.forEach((lossSum, shard) => {
-      const [sum] = sumsOfRange(room, job.model, engine, rangeOf(job, shard, shard + 1));
+      const [sum] = sumsOfTask(room, job.model, engine, taskOf(job, shard, shard + 1));
       expect(sum?.lossSum).toBe(lossSum);
     });
   });

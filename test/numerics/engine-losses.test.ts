@@ -8,7 +8,7 @@ import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
-import { createEngine, createEngineRoom, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, createEngineRoom, randomWeights, sumsOfTask } from '../helpers/twins/engines.ts';
 import type { EngineRoom, NodeSum } from '../helpers/twins/engines.ts';
 import { labelRanks } from '../helpers/twins/loss.ts';
 import { packSamples, randomValues, randomWords } from '../helpers/twins/samples.ts';
@@ -62,14 +62,14 @@ function settingOf(positions: number, loss: LossInput, withWeights: boolean): Se
 }
 
 /** Shards of 3, 3, 3 and 2 rows, times `scale`. */
-function rangeOf(scale: number) {
+function taskOf(scale: number) {
   const bounds = Uint32Array.of(0, 3, 6, 9, ROWS).map((bound) => bound * scale);
   const indices = Uint32Array.from({ length: ROWS * scale }, (_, i) => i);
   return { numShards: 4, firstShard: 0, bounds, indices };
 }
 
 function trainOn({ model, engine }: Setting, scale: number): NodeSum {
-  const [sum] = sumsOfRange(room, model, engine, rangeOf(scale));
+  const [sum] = sumsOfTask(room, model, engine, taskOf(scale));
   return sum as NodeSum;
 }
 
@@ -86,8 +86,8 @@ describe('a sequence of labels', () => {
 
   it('comes back as the ranks of its labels', () => {
     const setting = settingOf(POSITIONS, 'crossEntropy', true);
-    const { outputs, lossSums } = setting.engine.evaluate(rangeOf(1));
-    const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(rangeOf(POSITIONS));
+    const { outputs, lossSums } = setting.engine.evaluate(taskOf(1));
+    const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(taskOf(POSITIONS));
     expect(evaluationWidth(setting.model, setting.dataset.layout, 'crossEntropy')).toBe(POSITIONS);
     expectSameBits(outputs, labelRanks(rows.outputs, labels, CLASSES), 'ranks');
     lossSums.forEach((sum, shard) => expect(sum / (rows.lossSums[shard] as number)).toBeCloseTo(1, 13));
@@ -98,10 +98,10 @@ describe('a sequence of labels', () => {
     const setting = settingOf(POSITIONS, smoothed, true);
     const width = evaluationWidth(setting.model, setting.dataset.layout, smoothed);
     expect(width).toBe(POSITIONS + 1);
-    const { outputs } = setting.engine.evaluate(rangeOf(1));
+    const { outputs } = setting.engine.evaluate(taskOf(1));
     const plain = settingOf(POSITIONS, 'crossEntropy', true).engine;
     const eachRow = {
-      ...rangeOf(1),
+      ...taskOf(1),
       numShards: ROWS,
       bounds: Uint32Array.from({ length: ROWS + 1 }, (_, i) => i),
     };
@@ -142,8 +142,8 @@ describe('rows of weight 0', () => {
         const options = { model, loss, dataset, weights: randomWeights(5, model), shards: 1 };
         const engine = createEngine(room, { ...options, batchSize: kept.length });
         const bounds = Uint32Array.of(0, kept.length);
-        const range = { numShards: 1, firstShard: 0, bounds, indices: Uint32Array.from(kept, (_, i) => i) };
-        return sumsOfRange(room, model, engine, range)[0] as NodeSum;
+        const task = { numShards: 1, firstShard: 0, bounds, indices: Uint32Array.from(kept, (_, i) => i) };
+        return sumsOfTask(room, model, engine, task)[0] as NodeSum;
       };
       const all = Array.from({ length: ROWS }, (_, row) => row);
       const isKept = (row: number): boolean => row % 4 !== 1;

@@ -80,14 +80,14 @@ describe('the plan of', () => {
         batchSize: ROWS,
         shards: SHARDS,
       });
-      const range = {
+      const task = {
         numShards: SHARDS,
         firstShard: 0,
         bounds: Uint32Array.from({ length: SHARDS + 1 }, (_bound, shard) => (shard * ROWS) / SHARDS),
         indices: Uint32Array.from({ length: ROWS }, (_index, row) => row),
         step: 0,
       };
-      engine.train(range, () => undefined);
+      engine.train(task, () => undefined);
       const used = room.memory.usedBytes - before;
       // This engine packs from one flat vector, not two.
       const { activations, scratch, gradients, packedWeights } = bytes;
@@ -95,8 +95,8 @@ describe('the plan of', () => {
         activations + scratch + gradients + packedWeights + bytes.weights / 2 + dataset.blob.byteLength;
       expect(used).toBeGreaterThanOrEqual(planned);
       expect(used - planned).toBeLessThan(4096);
-      engine.train(range, () => undefined);
-      engine.evaluate(range);
+      engine.train(task, () => undefined);
+      engine.evaluate(task);
       expect(room.memory.usedBytes - before).toBe(used);
     },
   );

@@ -3,7 +3,7 @@ import { resolveLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { Model } from '../../src/model/model.ts';
 import { shardBounds } from '../../src/model/shards.ts';
-import { createEngine, modelOf, randomWeights, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, modelOf, randomWeights, sumsOfTask } from '../helpers/twins/engines.ts';
 import type { EngineRoom, LayerWords, NodeSum } from '../helpers/twins/engines.ts';
 import type { TwinBatch } from '../helpers/twins/network.ts';
 import { packSamples, randomSamples } from '../helpers/twins/samples.ts';
@@ -223,12 +223,12 @@ export function prepareCase(room: EngineRoom, testCase: Omit<GradientCase, 'name
   const bounds = shardBounds(rows, shards);
   const dataset = packSamples(samples);
   const engine = createEngine(room, { model, loss, dataset, weights, batchSize: rows, shards });
-  const range = {
+  const task = {
     numShards: bounds.length - 1,
     firstShard: 0,
     bounds,
     indices: Uint32Array.from({ length: rows }, (_, i) => i),
   };
-  const [engineSum] = sumsOfRange(room, model, engine, range);
+  const [engineSum] = sumsOfTask(room, model, engine, task);
   return { model, loss, weights, batch: { ...samples, bounds }, engineSum: engineSum as NodeSum };
 }

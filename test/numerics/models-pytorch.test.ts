@@ -2,7 +2,7 @@
 // and normalization.py wrote the values), and the same bits however the shards of a batch are divided.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset.ts';
-import type { RowRange } from '../../src/engine/engine.ts';
+import type { TaskRows } from '../../src/engine/engine.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -12,7 +12,7 @@ import { Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import type { TrainedModel } from '../helpers/golden-training.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
-import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, createEngineRoom, sumsOfTask } from '../helpers/twins/engines.ts';
 import type { EngineOptions, EngineRoom, NodeSum } from '../helpers/twins/engines.ts';
 import { packSamples, randomValues } from '../helpers/twins/samples.ts';
 import { addValues, combineAlongTree } from '../helpers/twins/tree.ts';
@@ -125,7 +125,7 @@ describe('a model of many layers has the same bits', () => {
     room = await createEngineRoom();
   });
 
-  const rangeOf = (from: number, to: number): RowRange => ({
+  const taskOf = (from: number, to: number): TaskRows => ({
     numShards: shards,
     firstShard: from,
     bounds: bounds.subarray(from, to + 1).map((bound) => bound - (bounds[from] as number)),
@@ -134,7 +134,7 @@ describe('a model of many layers has the same bits', () => {
 
   const sumsOf = (options: Partial<EngineOptions>, from = 0, to = shards): NodeSum[] => {
     const all = { model, loss: 'mse' as const, dataset, weights, batchSize: rows, shards, ...options };
-    return sumsOfRange(room, model, createEngine(room, all), rangeOf(from, to));
+    return sumsOfTask(room, model, createEngine(room, all), taskOf(from, to));
   };
 
   it('in any number of shards to a microbatch, and with any number of threads that pack', () => {

@@ -1,7 +1,7 @@
 // 20 steps of every optimizer, with decay and clipping, against PyTorch 1.13.1. scripts/golden/optimizers.py wrote
 // the values; Lion's are from the paper's formula in float64.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TrainingState } from '../../coordinator/training-state.ts';
+import { TrainingState } from '../../coordinator/training/training-state.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { KernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';

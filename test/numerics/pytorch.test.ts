@@ -8,7 +8,7 @@ import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
 import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
-import { createEngine, createEngineRoom, modelOf, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, createEngineRoom, modelOf, sumsOfTask } from '../helpers/twins/engines.ts';
 import { packSamples } from '../helpers/twins/samples.ts';
 import { Arena } from './arena.ts';
 
@@ -92,11 +92,11 @@ describe('a dense layer agrees with PyTorch', () => {
     const engine = createEngine(room, { model, loss: 'mse', dataset, weights, batchSize: rows, shards: 4 });
     const indices = Uint32Array.from({ length: rows }, (_, i) => i);
     const bounds = Uint32Array.of(0, 1, 2, 3, rows);
-    const range = { numShards: 4, firstShard: 0, bounds, indices };
+    const task = { numShards: 4, firstShard: 0, bounds, indices };
     // Up to 700 products summed in another order, a walk of 2^-24 sqrt(700) = 1.6e-6; dY besides went
     // through targets and back, at outputs / 2 its size.
-    expectNear(engine.evaluate(range).outputs, golden.values(`${name}.y`), 4e-6, 'y');
-    const [sum] = sumsOfRange(room, model, engine, range);
+    expectNear(engine.evaluate(task).outputs, golden.values(`${name}.y`), 4e-6, 'y');
+    const [sum] = sumsOfTask(room, model, engine, task);
     const gradient = sum?.gradient as Float32Array;
     expectNear(gradient.subarray(0, inputs * outputs), golden.values(`${name}.dWeight`), 4e-6, 'dWeight');
     expectNear(gradient.subarray(inputs * outputs), golden.values(`${name}.dBias`), 4e-6, 'dBias');

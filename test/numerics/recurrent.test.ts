@@ -7,10 +7,10 @@ import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import { shardBounds } from '../../src/model/shards.ts';
 import { resolveLayer, runLayer } from '../helpers/layer-run.ts';
-import type { LayerJob } from '../helpers/layer-run.ts';
+import type { LayerCase } from '../helpers/layer-run.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { centralDifferences, inner } from '../helpers/twins/central-differences.ts';
-import { createEngine, createEngineRoom, sumsOfRange } from '../helpers/twins/engines.ts';
+import { createEngine, createEngineRoom, sumsOfTask } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
 import { runRecurrent } from '../helpers/twins/recurrent.ts';
@@ -28,7 +28,7 @@ beforeAll(async () => {
 function jobOf(
   { kind, units, returnSequences, positions, inputs }: RecurrentCase,
   run: RecurrentRun,
-): LayerJob {
+): LayerCase {
   return { layer: { kind, units, returnSequences }, inputShape: [positions, inputs], ...run };
 }
 
@@ -81,7 +81,7 @@ describe.each(KINDS)('a model with %s', (kind) => {
         shardsPerMicrobatch,
       };
       const engine = createEngine(room, { ...options, numParts: shardsPerMicrobatch });
-      const [sum] = sumsOfRange(room, model, engine, { numShards: 5, firstShard: 0, bounds, indices });
+      const [sum] = sumsOfTask(room, model, engine, { numShards: 5, firstShard: 0, bounds, indices });
       return sum?.gradient as Float32Array;
     });
     for (const gradient of gradients) expectSameBits(gradient, gradients[0] as Float32Array, 'gradient');

@@ -1,9 +1,9 @@
 // A simulated coordinator: the real machine, driven as the cluster drives it, with hashes for tensors. It trains from a
 // checkpoint on, and may end at any event; another one then goes on from the newest checkpoint.
-import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machine.ts';
-import type { SumRoom } from '../../coordinator/machine/events.ts';
-import type { MachineCommand, MachineEvent } from '../../coordinator/machine/coordinator-machine.ts';
-import { COORDINATOR } from '../../coordinator/machine/events.ts';
+import { CoordinatorMachine } from '../../coordinator/scheduler/coordinator-machine.ts';
+import type { SumRoom } from '../../coordinator/scheduler/events.ts';
+import type { MachineCommand, MachineEvent } from '../../coordinator/scheduler/coordinator-machine.ts';
+import { COORDINATOR } from '../../coordinator/scheduler/events.ts';
 import { lift } from '../../src/tree.ts';
 import { Ledger } from './ledger.ts';
 import type { WeightsBucket } from './ledger.ts';
@@ -171,14 +171,14 @@ export class SimulatedCoordinator {
       case 'failure':
         this.#watch.reported(worker, message, this.#options.clock.nowMs);
         return message.type === 'finished'
-          ? this.#handle({ ...message, type: 'rangeFinished', worker })
-          : this.#handle({ ...message, type: 'rangeFailed', worker, message: 'failed' });
+          ? this.#handle({ ...message, type: 'taskFinished', worker })
+          : this.#handle({ ...message, type: 'taskFailed', worker, message: 'failed' });
       default:
         return message satisfies never;
     }
   }
 
-  /** It was about a range that the worker does not owe. */
+  /** It was about a task that the worker does not owe. */
   #refuseAnswer(session: Session): void {
     session.isLeaving = true;
     this.#options.onUnowed(session.pid ?? 0);
@@ -203,8 +203,8 @@ export class SimulatedCoordinator {
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
-    const { round, attempt, node, bucket, value, weights } = message;
-    const sum = { round, attempt, node, bucket };
+    const { round, task, node, bucket, value, weights } = message;
+    const sum = { round, task, node, bucket };
     const kind = this.#machine.inspect(worker, sum);
     if (!kind || !this.#ledger.active) return this.#handle({ type: 'sumUnwanted', worker, sum });
     if (weights !== this.#ledger.weights)
@@ -360,44 +360,44 @@ export class SimulatedCoordinator {
 
   #assign(command: CommandOf<'assign'>): void {
     const { active, version } = this.#ledger;
-    if (!active) return this.#options.complain('a range of no round');
+    if (!active) return this.#options.complain('a task of no round');
     if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
     this.#watch.assigned(command, this.#options.clock.nowMs);
-    const { worker, attempt, from, to } = command;
+    const { worker, task, from, to } = command;
     const rows = active.plan.shardRows.slice(from, to).reduce((sum, count) => sum + count, 0);
-    const range = { round: active.number, attempt, from, to, rows, version };
+    const order = { round: active.number, task, from, to, rows, version };
     const session = this.#admitted.get(worker);
     if (!session) return;
     this.#atWork.add(session);
     for (const bucket of this.#ledger.buckets()) sendWeights(session, bucket);
-    session.wire.sendDown({ type: 'range', ...active.work, ...range });
+    session.wire.sendDown({ type: 'task', ...active.work, ...order });
   }
 
   /** A shard that workers cannot compute, or say so. */
-  #computeHere({ attempt, from, to }: CommandOf<'assign'>, round: number): void {
+  #computeHere({ task, from, to }: CommandOf<'assign'>, round: number): void {
     const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
     if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
-    const report = { worker: COORDINATOR.worker, round, attempt };
+    const report = { worker: COORDINATOR.worker, round, task };
     this.#ownWorkEndsMs = Math.max(this.#ownWorkEndsMs, clock.nowMs) + chance.between(0, judgeMs);
     clock.after(this.#ownWorkEndsMs - clock.nowMs, () => {
       const { active } = this.#ledger;
       if (this.#isOver) return;
-      if (active?.number !== round) return this.#handle({ type: 'rangeFinished', ...report });
+      if (active?.number !== round) return this.#handle({ type: 'taskFinished', ...report });
       if (active.plan.mode === 'sum' && from === poisonedShard) {
-        return this.#handle({ type: 'rangeFailed', ...report, message: 'failed here', isOutOfMemory: false });
+        return this.#handle({ type: 'taskFailed', ...report, message: 'failed here', isOutOfMemory: false });
       }
       const node = lift({ level: 0, index: from }, active.plan.shardRows.length);
       this.#watch.judged(node);
       this.#options.onComputedHere();
       this.#ledger.truth(node).forEach((value, bucket) => {
-        const sum = { round, attempt, node, bucket };
+        const sum = { round, task, node, bucket };
         const kind = this.#machine.inspect(COORDINATOR.worker, sum);
         const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
         const event = { type: 'sumReceived', worker: COORDINATOR.worker, sum, digest, isFinite } as const;
         if (kind) this.#handle(event, (slot) => this.#ledger.store(sum, slot, value));
       });
-      this.#handle({ type: 'rangeFinished', ...report });
+      this.#handle({ type: 'taskFinished', ...report });
     });
   }
 
@@ -452,5 +452,5 @@ function sendWeights({ sent, wire }: Session, bucket: WeightsBucket): void {
 
 /** Whether a ban is not for a lie. */
 export function isUnfit(reason: string): boolean {
-  return /^failed on \d+ ranges in a row/.test(reason);
+  return /^failed on \d+ tasks in a row/.test(reason);
 }

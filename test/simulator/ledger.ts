@@ -1,6 +1,6 @@
 // The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and the sums of
 // the round under way in their slots. A slot that is not there when it is needed, or is still there at the end, is a bug.
-import type { RoundPlan, SumName } from '../../coordinator/machine/events.ts';
+import type { RoundPlan, SumName } from '../../coordinator/scheduler/events.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { add, combine, nextWeights, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';

@@ -1,4 +1,4 @@
-// Rounds whose sums do not all find room: with many shards, and workers that are lost in the middle of their ranges.
+// Rounds whose sums do not all find room: with many shards, and workers that are lost in the middle of their tasks.
 import { expect, test } from 'vitest';
 import { scenarioOf } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -17,7 +17,7 @@ function crampedScenario(seed: number): Scenario {
     training: { ...training, shardRows },
     workers: [...workers, ...others, ...others],
     faultEveryMs: 100,
-    room: { here: chance.integer(1, 6), ofRange: chance.pick([1, 2, 3, Infinity]) },
+    room: { here: chance.integer(1, 6), ofTask: chance.pick([1, 2, 3, Infinity]) },
   };
 }
 

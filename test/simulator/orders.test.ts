@@ -1,8 +1,8 @@
 // What seeds might miss: every order in which few answers can come, and the end of a worker at every single message.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { RoundMachine } from '../../coordinator/machine/round-machine.ts';
-import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import { RoundMachine } from '../../coordinator/scheduler/round-machine.ts';
+import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { HONEST, scenarioOf } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -29,14 +29,14 @@ function sumInOrder(order: readonly number[]): Value | undefined {
     { type: 'roundStarted', plan: { mode: 'sum', numBuckets: 1, shardRows, step: 0 } },
     0,
   );
-  const ranges = begun.filter((command): command is Assignment => command.type === 'assign');
+  const tasks = begun.filter((command): command is Assignment => command.type === 'assign');
   const slots = new Map<number, Value>();
   let result: Value | undefined;
   for (const index of order) {
-    const { worker, attempt, from, to } = ranges[index] as Assignment;
+    const { worker, task, from, to } = tasks[index] as Assignment;
     for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
-      const sum = { round: 1, attempt, node, bucket: 0 };
+      const sum = { round: 1, task, node, bucket: 0 };
       const event = { type: 'sumReceived', worker, sum, digest: String(value), isFinite: true } as const;
       for (const command of machine.handle(event, 1)) {
         if (command.type === 'store') slots.set(command.slot, value);
@@ -90,7 +90,7 @@ function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario
   const workers = [{ ...HONEST, diesAfter }, HONEST];
   const quiet = {
     minWorkers: 1,
-    room: { here: Infinity, ofRange: Infinity },
+    room: { here: Infinity, ofTask: Infinity },
     judgeMs: 1,
     coordinatorCrashes: 0,
     faultEveryMs: undefined,
@@ -148,7 +148,7 @@ test.each([40, 1000])(
   '%i workers that never answer, before the only honest one, cost one wait',
   (numIdle) => {
     const idle = Array<Character>(numIdle).fill({ ...HONEST, isIdle: true });
-    // 15 s, in which a first range might be computed, and copies that double every tick of 0.1 s.
+    // 15 s, in which a first task might be computed, and copies that double every tick of 0.1 s.
     expect(millisecondsOf([...idle, HONEST]) - millisecondsOf([HONEST])).toBeLessThan(18_000);
   },
 );
@@ -170,7 +170,7 @@ function underAttack(bad: Partial<Character>, auditShare: number): Scenario {
   return { ...base, training, workers: [HONEST, HONEST, attacker], checkpointEvery: 100 };
 }
 
-test('a bad machine that rejoins every 1.2 s, and is caught in its first range each time, has no step taken twice', () => {
+test('a bad machine that rejoins every 1.2 s, and is caught in its first task each time, has no step taken twice', () => {
   const { numBanned, numWentBack, problems } = simulate(underAttack({ lies: 1, lie: 'nan' }, 0));
   expect({ problems, numWentBack }).toEqual({ problems: [], numWentBack: 0 });
   // One for each doubling of its wait.

@@ -1,5 +1,5 @@
 // What a seed makes of a simulation: who takes part, over which links, what goes wrong, and how it must end.
-import type { SumRoom } from '../../coordinator/machine/events.ts';
+import type { SumRoom } from '../../coordinator/scheduler/events.ts';
 import type { Outcome, Training } from './training.ts';
 import { Chance } from './virtual-time.ts';
 import type { Character, Poison } from './worker.ts';
@@ -67,7 +67,7 @@ export function scenarioOf(seed: number): Scenario {
   const troublemaker = !isPoisoned && chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
   if (troublemaker) workers.push(troublemaker);
   const training = troublemaker ? longTraining(randomTraining(chance)) : randomTraining(chance);
-  // Before all others: they get the first ranges.
+  // Before all others: they get the first tasks.
   const numIdle = chance.isLucky(0.1) ? chance.integer(1, 40) : 0;
   workers.unshift(...Array.from({ length: numIdle }, () => ({ ...HONEST, isIdle: true })));
   const totalSteps = training.numEpochs * training.stepsPerEpoch;
@@ -89,7 +89,7 @@ export function scenarioOf(seed: number): Scenario {
     desertedAtStep: ending === 'starved' ? chance.integer(1, totalSteps) : undefined,
     waitMs: ending === 'starved' ? SHORT_WAIT_MS : LONG_WAIT_MS,
     expected: ending,
-    room: { here: chance.pick([1, 1, 2, 3, Infinity]), ofRange: chance.pick([1, 2, Infinity]) },
+    room: { here: chance.pick([1, 1, 2, 3, Infinity]), ofTask: chance.pick([1, 2, Infinity]) },
   };
 }
 
@@ -119,7 +119,7 @@ function randomTraining(chance: Chance): Training {
   };
 }
 
-/** A worker over a random link, that may fail on some ranges. */
+/** A worker over a random link, that may fail on some tasks. */
 export function randomCharacter(chance: Chance, maxFailures: number): Character {
   return {
     ...HONEST,

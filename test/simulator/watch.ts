@@ -1,8 +1,8 @@
 // What the coordinator's machine owes its workers and its user, checked from outside at every command: a minimum that is
 // held, rests that end, work for those who are free, no needless copies, a word when workers are missing. Weights that
 // come out right say nothing about these.
-import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
-import type { RoundPlan, SumRoom } from '../../coordinator/machine/events.ts';
+import type { MachineCommand } from '../../coordinator/scheduler/coordinator-machine.ts';
+import type { RoundPlan, SumRoom } from '../../coordinator/scheduler/events.ts';
 import { shardsUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
@@ -32,7 +32,7 @@ interface Watched {
   /** The same where it is needed. */
   neededMs: number;
   isAdmitted: boolean;
-  /** What it has not reported on, by attempt. */
+  /** What it has not reported on, by task. */
   readonly owed: Map<number, Given>;
   /** Since when it has nothing to do. */
   freeSinceMs: number;
@@ -52,7 +52,7 @@ const MAX_IDLE_MS = 2_000;
 const COORDINATOR = 0;
 /** Nothing is late before. */
 const MIN_LATE_MS = 100;
-/** Nobody is told of a late range, and nobody is sent away for it, before. */
+/** Nobody is told of a late task, and nobody is sent away for it, before. */
 const MIN_OVERDUE_MS = 60_000;
 const MIN_STUCK_MS = 600_000;
 /** Between two notes about missing workers. */
@@ -188,7 +188,7 @@ export class Watch {
     this.#witnesses.clear();
   }
 
-  /** A round has begun, and all of its first ranges are given out. */
+  /** A round has begun, and all of its first tasks are given out. */
   givenOut(): void {
     const { complain } = this.#options;
     for (let shard = 0; shard < this.#numShards && this.#numAdmitted() > 0; shard++) {
@@ -216,17 +216,16 @@ export class Watch {
     return free.filter(([, { freeSinceMs }]) => nowMs - freeSinceMs >= MAX_IDLE_MS).map(([id]) => id);
   }
 
-  assigned({ worker, attempt, from, to }: Assignment, nowMs: number): void {
+  assigned({ worker, task, from, to }: Assignment, nowMs: number): void {
     const { complain } = this.#options;
     const watched = this.#workers.get(worker);
-    if (watched?.isAdmitted !== true) return complain(`a range for worker ${worker}, which takes no part`);
+    if (watched?.isAdmitted !== true) return complain(`a task for worker ${worker}, which takes no part`);
     if (from < 0 || from >= to || to > this.#numShards) complain(`shards [${from}, ${to}) do not exist`);
     const { length: numSums } = this.#isSum ? maximalNodes(from, to, this.#numShards) : [];
-    if (numSums > this.#options.room.ofRange)
-      complain(`shards [${from}, ${to}) come back as ${numSums} sums`);
+    if (numSums > this.#options.room.ofTask) complain(`shards [${from}, ${to}) come back as ${numSums} sums`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
     this.#numGiven += to - from;
-    watched.owed.set(attempt, { round: this.#round, from, to, givenMs: nowMs });
+    watched.owed.set(task, { round: this.#round, from, to, givenMs: nowMs });
   }
 
   /** What others are at is copied once they are late with something; but for single shards, which try who was left out. */
@@ -245,20 +244,18 @@ export class Watch {
     if (!this.#buckets().every((bucket) => this.#witnesses.has(`${from}/${bucket}`))) return false;
     const pids = this.#buckets().flatMap((bucket) => [...(this.#witnesses.get(`${from}/${bucket}`) ?? [])]);
     return [...this.#workers.values()].some(({ pid, owed }) => {
-      const ranges = [...owed.values()].filter(({ round }) => round === this.#round);
-      const isInTime = ranges.every(({ givenMs }) => nowMs - givenMs < MIN_LATE_MS);
-      return (
-        isInTime && !pids.includes(pid) && ranges.some((given) => given.from === from && given.to === to)
-      );
+      const tasks = [...owed.values()].filter(({ round }) => round === this.#round);
+      const isInTime = tasks.every(({ givenMs }) => nowMs - givenMs < MIN_LATE_MS);
+      return isInTime && !pids.includes(pid) && tasks.some((given) => given.from === from && given.to === to);
     });
   }
 
   /** Since when somebody who has the shard owes anything in this round; -Infinity if nobody has it. */
   #underWaySinceMs(shard: number): number {
-    const ranges = [...this.#workers.values()].map(({ owed }) =>
+    const tasks = [...this.#workers.values()].map(({ owed }) =>
       [...owed.values()].filter(({ round }) => round === this.#round),
     );
-    const holders = ranges.filter((owed) => owed.some(({ from, to }) => from <= shard && shard < to));
+    const holders = tasks.filter((owed) => owed.some(({ from, to }) => from <= shard && shard < to));
     const oldest = Math.min(...holders.flat().map(({ givenMs }) => givenMs));
     return oldest === Infinity ? -Infinity : oldest;
   }
@@ -332,11 +329,11 @@ export class Watch {
       this.#options.complain(`worker ${worker} is said to be late after ${longestMs} ms`);
   }
 
-  /** A worker is done with a range, for good or bad. */
-  reported(worker: number, { type, attempt }: Report, nowMs: number): void {
+  /** A worker is done with a task, for good or bad. */
+  reported(worker: number, { type, task }: Report, nowMs: number): void {
     const watched = this.#workers.get(worker);
     if (!watched) return;
-    watched.owed.delete(attempt);
+    watched.owed.delete(task);
     watched.freeSinceMs = nowMs;
     if (type === 'failure') this.#failed.add(watched.pid);
   }

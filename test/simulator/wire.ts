@@ -11,7 +11,7 @@ export type Upward =
   | {
       readonly type: 'sum';
       readonly round: number;
-      readonly attempt: number;
+      readonly task: number;
       readonly node: TreeNode;
       readonly bucket: number;
       readonly weights: Value;
@@ -20,23 +20,23 @@ export type Upward =
   | {
       readonly type: 'finished';
       readonly round: number;
-      readonly attempt: number;
+      readonly task: number;
       readonly computeMs: number;
     }
   | {
       readonly type: 'failure';
       readonly round: number;
-      readonly attempt: number;
+      readonly task: number;
       readonly isOutOfMemory: boolean;
     }
   | { readonly type: 'leave' };
 
-/** A range to compute. */
-export interface RangeOrder {
-  readonly type: 'range';
+/** A task to compute. */
+export interface TaskOrder {
+  readonly type: 'task';
   readonly kind: 'train' | 'evaluate';
   readonly round: number;
-  readonly attempt: number;
+  readonly task: number;
   readonly from: number;
   readonly to: number;
   readonly rows: number;
@@ -51,7 +51,7 @@ export interface RangeOrder {
 export type Downward =
   | { readonly type: 'welcome'; readonly run: number; readonly numBuckets: number }
   | { readonly type: 'weights'; readonly version: number; readonly bucket: number; readonly value: Value }
-  | RangeOrder
+  | TaskOrder
   | { readonly type: 'refuse' }
   | { readonly type: 'stop' };
 

@@ -4,7 +4,7 @@ import { isRoot, lift, maximalNodes } from '../../src/tree.ts';
 import { HUGE, combine, hashOf, sumUnder } from './symbols.ts';
 import type { Value } from './symbols.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
-import type { Downward, LinkQuality, RangeOrder, Upward } from './wire.ts';
+import type { Downward, LinkQuality, TaskOrder, Upward } from './wire.ts';
 import { Wire } from './wire.ts';
 
 /** What a worker is like. */
@@ -15,7 +15,7 @@ export interface Character {
   /** Probability that a sum is a lie, and what it then is. */
   readonly lies: number;
   readonly lie: 'bit' | 'nan' | 'huge';
-  /** Ranges that it fails on by exception. */
+  /** Tasks that it fails on by exception. */
   numFailures: number;
   /** Drops its connection this long after it has joined, again and again; undefined: never. */
   readonly flapMs: number | undefined;
@@ -25,11 +25,11 @@ export interface Character {
   readonly diesAfter: number | undefined;
   /** Joins, and never answers. */
   readonly isIdle: boolean;
-  /** Probability that it speaks of a range that it does not owe when it has answered one. */
+  /** Probability that it speaks of a task that it does not owe when it has answered one. */
   readonly unowed: number;
   /** How often it comes back though it was refused. */
   numReturns: number;
-  /** What it says, or does, instead of computing any range; undefined: it computes. */
+  /** What it says, or does, instead of computing any task; undefined: it computes. */
   readonly unfit: 'failure' | 'outOfMemory' | 'vanishing' | undefined;
   /** Comes back as another process so long after it was banned or has vanished; undefined: by chance, or never. */
   readonly rejoinMs: number | undefined;
@@ -56,7 +56,7 @@ export interface World {
   readonly poison: Poison | undefined;
   /** A worker died of the poison. */
   readonly onPoisoned: (worker: SimulatedWorker) => void;
-  /** A worker is gone with a range that it was given. */
+  /** A worker is gone with a task that it was given. */
   readonly onVanished: (worker: SimulatedWorker) => void;
   /** The coordinator's end of a new connection; undefined while it is down. */
   readonly accept: (wire: Wire) => { receive: (message: Upward) => void; closed: () => void } | undefined;
@@ -74,7 +74,7 @@ export class SimulatedWorker {
   readonly #world: World;
   readonly character: Character;
   #wire: Wire | undefined;
-  #jobs: RangeOrder[] = [];
+  #queue: TaskOrder[] = [];
   readonly #inbox: (() => void)[] = [];
   #weights = new Map<number, (Value | undefined)[]>();
   #numBuckets = 0;
@@ -112,7 +112,7 @@ export class SimulatedWorker {
     return this.character.lies > 0;
   }
 
-  /** Whether it may fail on any range. */
+  /** Whether it may fail on any task. */
   get isUnfit(): boolean {
     return this.character.unfit !== undefined || this.#world.poison !== undefined;
   }
@@ -180,7 +180,7 @@ export class SimulatedWorker {
   #lost(wire: Wire): void {
     if (this.#wire !== wire) return;
     this.#wire = undefined;
-    this.#jobs = [];
+    this.#queue = [];
     this.#latestRound = 0;
     const { clock, chance } = this.#world;
     clock.after(chance.between(RETRY_MS / 2, RETRY_MS), () => this.#connect());
@@ -214,10 +214,10 @@ export class SimulatedWorker {
         return clock.after(OVERHEAD_MS, () => this.#join(wire));
       case 'weights':
         return this.#storeWeights(message);
-      case 'range':
+      case 'task':
         if (this.character.isIdle) return;
         this.#latestRound = Math.max(this.#latestRound, message.round);
-        this.#jobs.push(message);
+        this.#queue.push(message);
         return this.#computeNext();
       case 'refuse':
         if (this.character.numReturns-- > 0) return wire.break();
@@ -248,7 +248,7 @@ export class SimulatedWorker {
 
   #computeNext(): void {
     if (this.#isComputing) return;
-    const order = this.#jobs.shift();
+    const order = this.#queue.shift();
     if (!order || this.#isGone) return;
     const wire = this.#wire;
     const isOver =
@@ -268,7 +268,7 @@ export class SimulatedWorker {
     });
   }
 
-  #hasWeights({ version, weights }: RangeOrder): boolean {
+  #hasWeights({ version, weights }: TaskOrder): boolean {
     const known = this.#weights.get(version);
     const buckets = Array.from({ length: this.#numBuckets }, (_, bucket) => known?.[bucket]);
     return !buckets.includes(undefined) && combine(buckets as Value[]) === weights;
@@ -283,12 +283,12 @@ export class SimulatedWorker {
     });
   }
 
-  #answer(order: RangeOrder, computeMs: number): void {
-    const { round, attempt, from, to } = order;
-    if (computeMs === 0) return this.#send({ type: 'finished', round, attempt, computeMs });
+  #answer(order: TaskOrder, computeMs: number): void {
+    const { round, task, from, to } = order;
+    if (computeMs === 0) return this.#send({ type: 'finished', round, task, computeMs });
     const { unfit } = this.character;
     if (unfit === 'vanishing') return this.#world.onVanished(this);
-    if (unfit) return this.#send({ type: 'failure', round, attempt, isOutOfMemory: unfit === 'outOfMemory' });
+    if (unfit) return this.#send({ type: 'failure', round, task, isOutOfMemory: unfit === 'outOfMemory' });
     const { poison } = this.#world;
     const isItsStep = poison?.step === undefined || poison.step === order.step;
     const isPoisoned =
@@ -296,28 +296,28 @@ export class SimulatedWorker {
     if (isPoisoned && poison.isFatal) return this.#world.onPoisoned(this);
     if (isPoisoned || this.character.numFailures-- > 0) {
       const isOutOfMemory = poison?.isOutOfMemory ?? false;
-      return this.#send({ type: 'failure', round, attempt, isOutOfMemory });
+      return this.#send({ type: 'failure', round, task, isOutOfMemory });
     }
     for (const sum of this.#sumsOf(order)) this.#send(sum);
-    this.#send({ type: 'finished', round, attempt, computeMs });
+    this.#send({ type: 'finished', round, task, computeMs });
     if (this.#world.chance.isLucky(this.character.unowed)) this.#flood(order);
   }
 
   /** Answers of every kind that nobody waits for: to what it has answered, and to what it was never asked. */
-  #flood(order: RangeOrder): void {
-    const { round, attempt } = order;
+  #flood(order: TaskOrder): void {
+    const { round, task } = order;
     const isOld = this.#world.chance.isLucky(0.5);
-    const range = isOld ? { round, attempt } : { round: round + 1, attempt: attempt + 1000 };
-    const sums = this.#sumsOf(order).map((sum) => ({ ...sum, ...range }));
+    const name = isOld ? { round, task } : { round: round + 1, task: task + 1000 };
+    const sums = this.#sumsOf(order).map((sum) => ({ ...sum, ...name }));
     const reports: Upward[] = [
-      { type: 'finished', ...range, computeMs: 1 },
-      { type: 'failure', ...range, isOutOfMemory: true },
+      { type: 'finished', ...name, computeMs: 1 },
+      { type: 'failure', ...name, isOutOfMemory: true },
     ];
     for (let count = 0; count < 3; count++) this.#send(this.#world.chance.pick([...sums, ...reports]));
   }
 
-  #sumsOf(order: RangeOrder): Upward[] {
-    const { round, attempt, from, to, kind, numShards, weights, step } = order;
+  #sumsOf(order: TaskOrder): Upward[] {
+    const { round, task, from, to, kind, numShards, weights, step } = order;
     const { divergesAt } = this.#world;
     const shards = Array.from({ length: to - from }, (_, shard) =>
       lift({ level: 0, index: from + shard }, numShards),
@@ -332,7 +332,7 @@ export class SimulatedWorker {
         return {
           type: 'sum',
           round,
-          attempt,
+          task,
           node,
           bucket,
           weights,

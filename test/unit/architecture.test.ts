@@ -10,6 +10,7 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 /** From the bottom up. A file may import from its own layer and from those below. A trailing slash is a folder. */
 const LAYERS: readonly (readonly string[])[] = [
   [
+    'src/close-all.ts',
     'src/durable-write.ts',
     'src/errors.ts',
     'src/failpoint.ts',

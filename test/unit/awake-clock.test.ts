@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { AwakeClock } from '../../coordinator/awake-clock.ts';
+import { AwakeClock } from '../../coordinator/cluster/awake-clock.ts';
 
 describe('a clock of a process that stands still now and then', () => {
   it('counts the time between readings, but for standstills', () => {

@@ -1,7 +1,7 @@
 // Roster and rounds together: in what order the driver hears of what one event means to both.
 import { expect, test } from 'vitest';
-import { CoordinatorMachine } from '../../coordinator/machine/coordinator-machine.ts';
-import type { MachineCommand } from '../../coordinator/machine/coordinator-machine.ts';
+import { CoordinatorMachine } from '../../coordinator/scheduler/coordinator-machine.ts';
+import type { MachineCommand } from '../../coordinator/scheduler/coordinator-machine.ts';
 
 /** A machine, and short ways to tell it things. */
 class Driver {
@@ -32,8 +32,8 @@ class Driver {
     return this.machine.handle({ type: 'roundStarted', plan }, this.nowMs);
   }
 
-  answer(worker: number, attempt: number, index: number, isFinite: boolean): MachineCommand[] {
-    const sum = { round: 1, attempt, node: { level: 0, index }, bucket: 0 };
+  answer(worker: number, task: number, index: number, isFinite: boolean): MachineCommand[] {
+    const sum = { round: 1, task, node: { level: 0, index }, bucket: 0 };
     const event = { type: 'sumReceived', worker, sum, digest: String(isFinite), isFinite } as const;
     return this.machine.handle(event, this.nowMs);
   }
@@ -53,7 +53,7 @@ test('a round waits for the minimum of workers, and begins with the one that com
   expect(named(driver.join(2))).toEqual(['admit 2', 'begin', 'assign 1', 'assign 2']);
 });
 
-test('a worker that joins a round gets its weights before its range', () => {
+test('a worker that joins a round gets its weights before its task', () => {
   const driver = new Driver();
   driver.join(1);
   driver.start(2);

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { divideShards } from '../../coordinator/machine/divide-shards.ts';
+import { divideShards } from '../../coordinator/scheduler/divide-shards.ts';
 
 const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =>
   divideShards(
     from,
     to,
     speeds.map((speed, id) => ({ id, speed })),
-  ).map((range) => [range.worker, range.from, range.to]);
+  ).map((task) => [task.worker, task.from, task.to]);
 
 describe('divideShards', () => {
   test('gives equal workers equal subtrees', () => {
@@ -42,7 +42,7 @@ describe('divideShards', () => {
     ]);
   });
 
-  test('covers every shard once, with no empty range, for any speeds', () => {
+  test('covers every shard once, with no empty task, for any speeds', () => {
     const speeds = fc.array(fc.double({ min: 1e-3, max: 1e3, noNaN: true }), { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(fc.nat(50), fc.integer({ min: 1, max: 1024 }), speeds, (from, count, values) => {

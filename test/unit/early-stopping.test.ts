@@ -1,6 +1,6 @@
 // When an epoch is the best, and when improvement has stopped.
 import { describe, expect, it } from 'vitest';
-import { NO_IMPROVEMENT, afterEpoch, monitoredValue } from '../../coordinator/early-stopping.ts';
+import { NO_IMPROVEMENT, afterEpoch, monitoredValue } from '../../coordinator/training/early-stopping.ts';
 import { LockstepError } from '../../src/errors.ts';
 
 /** Of each epoch with these values: whether it is the best so far, and the epochs since the last improvement. */

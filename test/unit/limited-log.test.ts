@@ -46,7 +46,7 @@ test('the first 64 of a kind are written, then one a second, and the others are 
 test('a kind that floods leaves the lines of others alone', () => {
   const log = open();
   for (let line = 0; line < 1000; line++)
-    log.write('warn', 'ranges that workers failed on', `failure ${line}`);
+    log.write('warn', 'tasks that workers failed on', `failure ${line}`);
   expect(log.write('warn', LEFT, 'worker 3 left')).toBe(true);
 });
 

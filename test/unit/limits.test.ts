@@ -2,9 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { snapshotOf } from '../../coordinator/snapshot.ts';
-import { initialState } from '../../coordinator/prepare.ts';
-import { FIRST_PROGRESS } from '../../coordinator/training-progress.ts';
+import { snapshotOf } from '../../coordinator/persistence/snapshot.ts';
+import { initialState } from '../../coordinator/training/prepare.ts';
+import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
 import type { TrainConfig } from '../../api/samples.ts';
 import { encodeCheckpoint, MAX_CHECKPOINT_HEADER_BYTES } from '../../src/checkpoint/checkpoint-file.ts';
 import { MAX_CONFIG_BYTES } from '../../src/config/read-text.ts';
@@ -167,16 +167,16 @@ describe('a model at the limits', () => {
     expect(tensors.get(first?.name ?? '')?.values).toEqual(weights.subarray(0, first?.length));
   });
 
-  it('has a batch, a range of shards, and as many epochs as a checkpoint can tell of', () => {
+  it('has a batch, a task of shards, and as many epochs as a checkpoint can tell of', () => {
     const bounds = Uint32Array.from(
       { length: MAX_SHARDS + 1 },
       (_, shard) => (MAX_BATCH_SIZE / MAX_SHARDS) * shard,
     );
     expect(4 * MAX_BATCH_SIZE).toBe(MAX_BODY_BYTES);
-    const range = { firstShard: 0, numShards: MAX_SHARDS, bounds: [...bounds] };
-    const key = { run: 'r', round: 1, attempt: 1, version: 1, step: 1, weights: '0'.repeat(16) };
-    const data = encodeMessage({ type: 'train', ...key, ...range }, new Uint8Array(MAX_BODY_BYTES));
-    expect(parseCoordinatorMessage(data).message).toMatchObject(range);
+    const task = { firstShard: 0, numShards: MAX_SHARDS, bounds: [...bounds] };
+    const key = { run: 'r', round: 1, task: 1, version: 1, step: 1, weights: '0'.repeat(16) };
+    const data = encodeMessage({ type: 'train', ...key, ...task }, new Uint8Array(MAX_BODY_BYTES));
+    expect(parseCoordinatorMessage(data).message).toMatchObject(task);
 
     const loss = -Math.PI * 1e-300;
     const history = Array.from({ length: 1000 }, () => ({

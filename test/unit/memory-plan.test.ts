@@ -1,9 +1,9 @@
 // What a run may take of memory: counted at most, refused where it is too much, and cut to what finds room.
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { planMemory, totalOf, warnOfMemory } from '../../coordinator/memory-plan.ts';
-import type { LocalCompute, MemoryPlan, MemoryUses } from '../../coordinator/memory-plan.ts';
-import { prepareRun } from '../../coordinator/prepare.ts';
+import { planMemory, totalOf, warnOfMemory } from '../../coordinator/training/memory-plan.ts';
+import type { LocalCompute, MemoryPlan, MemoryUses } from '../../coordinator/training/memory-plan.ts';
+import { prepareRun } from '../../coordinator/training/prepare.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { planEngine } from '../../src/engine/plan.ts';
@@ -32,13 +32,13 @@ function wide(width: number): Pick<ConfigInput, 'model'> {
 describe('the memory plan', () => {
   it('has room for every sum that may wait, where the model is small', async () => {
     const { room, wantedSums } = await planOf({ shards: 64 });
-    expect({ room, wantedSums }).toEqual({ room: { here: 32, ofRange: 10 }, wantedSums: 32 });
+    expect({ room, wantedSums }).toEqual({ room: { here: 32, ofTask: 10 }, wantedSums: 32 });
   });
 
   it('counts a large model at most: sums, copies for checkpoints, and messages', async () => {
     // 7200 wide: 103,766,401 parameters, of 0.387 GiB.
     const { here, beside, worker, room, wantedSums } = await planOf(wide(7200));
-    expect({ room, wantedSums }).toEqual({ room: { here: 3, ofRange: 4 }, wantedSums: 4 });
+    expect({ room, wantedSums }).toEqual({ room: { here: 3, ofTask: 4 }, wantedSums: 4 });
     const vectors = (bytes: number): number => bytes / (4 * 103_766_401);
     expect(vectors(totalOf(here))).toBe(6 + 1 + 3);
     expect(totalOf(here)).toBeLessThan(4 * GIB);
@@ -56,7 +56,7 @@ describe('the memory plan', () => {
 
   it('counts the engine of a run without workers, which needs no sums of others', async () => {
     const { here, worker, room } = await planOf(wide(7200), HERE);
-    expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofRange: 0 } });
+    expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofTask: 0 } });
     expect(here).toHaveProperty(['packed weights']);
     expect(here).toHaveProperty(['1 sum of gradients']);
   });
@@ -105,7 +105,7 @@ describe('a run that may take more memory than the machine has', () => {
     const warnings: string[] = [];
     const plan = { worker: { activations: GIB }, here: { sums: bytesHere }, beside: { dataset: GIB } };
     warnOfMemory(
-      { ...plan, threads: 1, room: { here: 1, ofRange: 1 }, wantedSums: 1 },
+      { ...plan, threads: 1, room: { here: 1, ofTask: 1 }, wantedSums: 1 },
       localWorkers,
       (warning) => warnings.push(warning),
     );
@@ -145,6 +145,6 @@ describe('a run that does not fit', () => {
       ) as string,
       help: 'use fewer units or more shards, or give the work to workers',
     });
-    expect((await planOf(wide(7800))).room).toEqual({ here: 1, ofRange: 4 });
+    expect((await planOf(wide(7800))).room).toEqual({ here: 1, ofTask: 4 });
   });
 });

@@ -1,8 +1,8 @@
 // Names that every object has by birth are names as any other: of columns, of classes, and in a config.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { monitoredValue } from '../../coordinator/early-stopping.ts';
-import { evaluateRun } from '../../coordinator/evaluate-run.ts';
+import { monitoredValue } from '../../coordinator/training/early-stopping.ts';
+import { evaluateRun } from '../../coordinator/commands/evaluate.ts';
 import { parseConfigText } from '../../src/config/parse.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { formatPredictions } from '../../src/predict/prediction-csv.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
 import { assign, LEAF, RoundDriver } from '../helpers/round-driver.ts';
 
 let driver: RoundDriver;
@@ -16,7 +16,7 @@ function tickAt(nowMs: number): RoundCommand[] {
 const overdue = (owedMs: number): RoundCommand => ({ type: 'overdue', worker: 1, rows: 4, owedMs });
 const stuck = (owedMs: number): RoundCommand => ({ type: 'stuck', worker: 1, rows: 4, owedMs });
 
-describe('a worker that is at a range for too long', () => {
+describe('a worker that is at a task for too long', () => {
   test('is told of once, and sent away after an hour where nobody knows what to expect', () => {
     driver.start(1);
     expect(tickAt(59_999)).toEqual([]);
@@ -26,7 +26,7 @@ describe('a worker that is at a range for too long', () => {
     expect(tickAt(3_600_000)).toEqual([stuck(3_600_000)]);
   });
 
-  test('is sent away after ten minutes where its ranges take milliseconds', () => {
+  test('is sent away after ten minutes where its tasks take milliseconds', () => {
     driver.start(1);
     driver.nowMs = 10;
     driver.answer(1, 1, LEAF(0));
@@ -37,7 +37,7 @@ describe('a worker that is at a range for too long', () => {
     expect(tickAt(600_060)).toEqual([stuck(600_050)]);
   });
 
-  test('has a hundred times the measured time where its ranges take minutes', () => {
+  test('has a hundred times the measured time where its tasks take minutes', () => {
     driver.start(1);
     driver.nowMs = 100_000;
     driver.answer(1, 1, LEAF(0));
@@ -48,7 +48,7 @@ describe('a worker that is at a range for too long', () => {
     expect(tickAt(100_000 + 10_000_000)).toEqual([stuck(10_000_000)]);
   });
 
-  test('is so for a range of an earlier round, too', () => {
+  test('is so for a task of an earlier round, too', () => {
     driver.join(2);
     expect(driver.start(2)).toContainEqual(assign(1, 1, 0, 1));
     driver.nowMs = 100;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Pace } from '../../coordinator/machine/pace.ts';
+import { Pace } from '../../coordinator/scheduler/pace.ts';
 
 let pace: Pace;
 
@@ -18,7 +18,7 @@ describe('the speed of a worker', () => {
     expect(pace.beganMs(1, 170)).toBe(170);
   });
 
-  test('forgets the first range, and follows later ones slowly', () => {
+  test('forgets the first task, and follows later ones slowly', () => {
     pace.join(1, 0);
     pace.deliver(1, 10, 0, 1_000);
     expect(pace.speedOf(1)).toBe(0.01);

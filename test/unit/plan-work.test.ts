@@ -1,12 +1,12 @@
 // What is given out where there is room for few sums: from any situation that may arise there is a way on.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Answers } from '../../coordinator/machine/answers.ts';
-import { Attempts } from '../../coordinator/machine/attempts.ts';
-import { ShardFailures } from '../../coordinator/machine/shard-failures.ts';
-import { Pace } from '../../coordinator/machine/pace.ts';
-import { planWork } from '../../coordinator/machine/plan-work.ts';
-import type { Work } from '../../coordinator/machine/plan-work.ts';
+import { Answers } from '../../coordinator/scheduler/answers.ts';
+import { Tasks } from '../../coordinator/scheduler/tasks.ts';
+import { ShardFailures } from '../../coordinator/scheduler/shard-failures.ts';
+import { Pace } from '../../coordinator/scheduler/pace.ts';
+import { planWork } from '../../coordinator/scheduler/plan-work.ts';
+import type { Work } from '../../coordinator/scheduler/plan-work.ts';
 import { ReductionTree, isLifted, maximalNodes, mostHeld } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 
@@ -22,7 +22,7 @@ function sumsOf(numShards: number): TreeNode[] {
 }
 
 /** What idle workers get, where nobody is at anything. */
-function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfRange: number): Work {
+function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfTask: number): Work {
   const pace = new Pace();
   const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
   for (const worker of workers) pace.join(worker, 0);
@@ -32,10 +32,10 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
     trees,
     answers: new Answers({ share: 0, random: () => 0 }),
     failures: new ShardFailures(),
-    attempts: new Attempts(),
+    tasks: new Tasks(),
     pace,
     workers: new Map(workers.map((worker) => [worker, String(worker)])),
-    room: { here: maxSums, ofRange: maxSumsOfRange },
+    room: { here: maxSums, ofTask: maxSumsOfTask },
     beganMs: 0,
     nowMs: 0,
   });
@@ -59,14 +59,14 @@ const situation = fc.integer({ min: 1, max: 24 }).chain((numShards) => {
     /** By bucket, those that a lost worker sent. */
     sent: fc.array(sums, { minLength: 1, maxLength: 3 }),
     numWorkers: fc.integer({ min: 1, max: 5 }),
-    maxSumsOfRange: fc.constantFrom(1, 2, Infinity),
-    /** Which sums of the ranges come before their workers are lost, too. */
+    maxSumsOfTask: fc.constantFrom(1, 2, Infinity),
+    /** Which sums of the tasks come before their workers are lost, too. */
     luck: fc.infiniteStream(fc.boolean()),
   });
 });
 
 test('whatever lost workers have left behind, a round ends with as much room as that takes', () => {
-  const complete = fc.property(situation, ({ numShards, sent, numWorkers, maxSumsOfRange, luck }) => {
+  const complete = fc.property(situation, ({ numShards, sent, numWorkers, maxSumsOfTask, luck }) => {
     const trees = sent.map((nodes) => {
       const tree: Tree = new ReductionTree(numShards);
       for (const node of nodes) tree.add(node, 0);
@@ -74,9 +74,9 @@ test('whatever lost workers have left behind, a round ends with as much room as 
     });
     const maxSums = Math.max(1, mostOf(trees));
     for (let turn = 0; !trees.every((tree) => tree.isComplete); turn++) {
-      const { ranges } = planFor(trees, numWorkers, maxSums, maxSumsOfRange);
-      const sums = ranges.map(({ from, to }) => maximalNodes(from, to, numShards));
-      expect(Math.max(...sums.map(({ length }) => length))).toBeLessThanOrEqual(maxSumsOfRange);
+      const { tasks } = planFor(trees, numWorkers, maxSums, maxSumsOfTask);
+      const sums = tasks.map(({ from, to }) => maximalNodes(from, to, numShards));
+      expect(Math.max(...sums.map(({ length }) => length))).toBeLessThanOrEqual(maxSumsOfTask);
       const asked = sums.flat();
       expect(asked).not.toEqual([]);
       expect(mostOf(trees, asked)).toBeLessThanOrEqual(maxSums);

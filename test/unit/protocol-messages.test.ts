@@ -65,7 +65,7 @@ describe('a message', () => {
     expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
   });
 
-  it('carries a range of 1,024 shards', () => {
+  it('carries a task of 1,024 shards', () => {
     const bounds = Array.from({ length: 1025 }, (_, shard) => 1024 * shard);
     const message = { ...TRAIN, numShards: 1024, firstShard: 0, bounds };
     const body = new Uint8Array(4 * 1024 * 1024);
@@ -92,7 +92,7 @@ describe('a message', () => {
 describe('a broken rule', () => {
   const { type: _gradient, ...gradient } = GRADIENT;
   const { type: _train, ...train } = TRAIN;
-  const { step: _step, ...range } = train;
+  const { step: _step, ...task } = train;
   const { type: _welcome, ...welcome } = WELCOME;
   const [layer] = WELCOME.layers;
   const deepest = `${Number.MAX_SAFE_INTEGER}`;
@@ -165,13 +165,13 @@ describe('a broken rule', () => {
     ['gradient', { ...gradient, toString: 1 }, undefined, ': unknown property "toString"'],
     [
       'finished',
-      { run: 'r', round: 1, attempt: 0, computeMs: Infinity },
+      { run: 'r', round: 1, task: 0, computeMs: Infinity },
       undefined,
       '.computeMs: expected a finite number from 0 to 1000000000000, got Infinity',
     ],
     [
       'finished',
-      { run: 'r', round: 1, attempt: 0, computeMs: 1, sendMs: -1 },
+      { run: 'r', round: 1, task: 0, computeMs: 1, sendMs: -1 },
       undefined,
       '.sendMs: expected a finite number from 0 to 1000000000000, got -1',
     ],
@@ -187,7 +187,7 @@ describe('a broken rule', () => {
     ['train', { ...train, bounds: [0, 4] }, ROWS, '.bounds: 0 to 4, but the body has 5 rows'],
     ['train', { ...train, bounds: [0, 3, 3, 5] }, ROWS, '.bounds: 3 is followed by 3'],
     ['train', { ...train, bounds: [0, 4, 3, 5] }, ROWS, '.bounds: 4 is followed by 3'],
-    ['evaluate', { ...range, firstShard: 7 }, ROWS, ': shards 7 to 9 of 8'],
+    ['evaluate', { ...task, firstShard: 7 }, ROWS, ': shards 7 to 9 of 8'],
     [
       'welcome',
       { ...welcome, layers: [] },

@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { replayStep } from '../../coordinator/replay.ts';
-import { findResumeSource } from '../../coordinator/resume.ts';
+import { replayStep } from '../../coordinator/commands/replay.ts';
+import { findResumeSource } from '../../coordinator/persistence/resume.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const CHECKPOINT = 'checkpoints/step-000000010.safetensors';

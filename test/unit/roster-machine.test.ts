@@ -1,7 +1,7 @@
 // The roster: how many are there, who replaces itself, who has to wait, and who may not come back.
 import { describe, expect, test } from 'vitest';
-import type { RosterCommand } from '../../coordinator/machine/events.ts';
-import { RosterMachine } from '../../coordinator/machine/roster-machine.ts';
+import type { RosterCommand } from '../../coordinator/scheduler/events.ts';
+import { RosterMachine } from '../../coordinator/scheduler/roster-machine.ts';
 
 const STEADY = { address: '10.0.0.2' };
 

@@ -1,26 +1,26 @@
 // Single decisions of the round machine. What many of them come to together is tested in test/simulator.
 import { describe, expect, test } from 'vitest';
-import { COORDINATOR } from '../../coordinator/machine/events.ts';
-import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import { COORDINATOR } from '../../coordinator/scheduler/events.ts';
+import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
-const rangesOf = (commands: readonly RoundCommand[]): number[][] =>
+const tasksOf = (commands: readonly RoundCommand[]): number[][] =>
   commands.flatMap((command) =>
     command.type === 'assign' ? [[command.worker, command.from, command.to]] : [],
   );
 
 describe('where memory is short', () => {
-  test('shards are given out in as few ranges as there is room for their sums', () => {
-    const rangesFor = (maxSums: number): number[][] =>
-      rangesOf(new RoundDriver({ workers: 8, maxSums }).start(8)).map(([, from, to]) => [
+  test('shards are given out in as few tasks as there is room for their sums', () => {
+    const tasksFor = (maxSums: number): number[][] =>
+      tasksOf(new RoundDriver({ workers: 8, maxSums }).start(8)).map(([, from, to]) => [
         from as number,
         to as number,
       ]);
     const pairs = [0, 2, 4, 6].map((from) => [from, from + 2]);
-    expect(rangesFor(4)).toEqual(Array.from({ length: 8 }, (_, shard) => [shard, shard + 1]));
-    expect(rangesFor(3)).toEqual(pairs);
-    expect(rangesFor(2)).toEqual(pairs);
-    expect(rangesFor(1)).toEqual([
+    expect(tasksFor(4)).toEqual(Array.from({ length: 8 }, (_, shard) => [shard, shard + 1]));
+    expect(tasksFor(3)).toEqual(pairs);
+    expect(tasksFor(2)).toEqual(pairs);
+    expect(tasksFor(1)).toEqual([
       [0, 4],
       [4, 8],
     ]);
@@ -28,43 +28,43 @@ describe('where memory is short', () => {
 
   test('the cut between two workers of different speed is at a subtree', () => {
     const driver = new RoundDriver({ workers: 3, maxSums: 1 });
-    expect(rangesOf(driver.start(6))).toEqual([
+    expect(tasksOf(driver.start(6))).toEqual([
       [1, 0, 4],
       [2, 4, 6],
     ]);
   });
 
-  test('a range comes back as no more sums than its worker has room for', () => {
-    const rangesFor = (maxSumsOfRange: number): number[][] =>
-      rangesOf(new RoundDriver({ workers: 3, maxSumsOfRange }).start(8)).map(([, from, to]) => [
+  test('a task comes back as no more sums than its worker has room for', () => {
+    const tasksFor = (maxSumsOfTask: number): number[][] =>
+      tasksOf(new RoundDriver({ workers: 3, maxSumsOfTask }).start(8)).map(([, from, to]) => [
         from as number,
         to as number,
       ]);
-    expect(rangesFor(2)).toEqual([
+    expect(tasksFor(2)).toEqual([
       [0, 3],
       [3, 6],
       [6, 8],
     ]);
-    expect(rangesFor(1)).toEqual([
+    expect(tasksFor(1)).toEqual([
       [0, 4],
       [4, 6],
       [6, 8],
     ]);
   });
 
-  test('a part of a lost range that came by itself waits for its neighbours, not for more', () => {
+  test('a part of a lost task that came by itself waits for its neighbours, not for more', () => {
     const driver = new RoundDriver({ workers: 3, maxSums: 3 });
-    expect(rangesOf(driver.start(8))).toEqual([
+    expect(tasksOf(driver.start(8))).toEqual([
       [1, 0, 3],
       [2, 3, 6],
       [3, 6, 8],
     ]);
     driver.answer(2, 2, LEAF(3));
-    expect(rangesOf(driver.lose(2))).toEqual([[1, 4, 6]]);
+    expect(tasksOf(driver.lose(2))).toEqual([[1, 4, 6]]);
   });
 
   test('an evaluation, of which nothing waits for its neighbour, is given out as ever', () => {
-    expect(rangesOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'collect'))).toHaveLength(4);
+    expect(tasksOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'collect'))).toHaveLength(4);
   });
 });
 
@@ -79,7 +79,7 @@ describe('who computes what', () => {
     expect(driver.lose(2)).toEqual([assign(1, 3, 2, 4)]);
   });
 
-  test('a late range goes to an idle worker too, and to one only', () => {
+  test('a late task goes to an idle worker too, and to one only', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
@@ -97,7 +97,7 @@ describe('who computes what', () => {
     expect(driver.answer(3, 3, node)).toEqual([]);
   });
 
-  test('a worker that still owes a range gets nothing more until it reports', () => {
+  test('a worker that still owes a task gets nothing more until it reports', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.nowMs = 10;
@@ -157,9 +157,9 @@ describe('who computes what', () => {
     const startMs = driver.nowMs;
     const takesMs = ({ worker, from, to }: (typeof given)[number]): number =>
       (to - from) * (worker === 1 ? 1 : msPerShard);
-    for (const range of given.sort((a, b) => takesMs(a) - takesMs(b))) {
-      driver.nowMs = startMs + takesMs(range);
-      driver.answerAll(range, 64);
+    for (const task of given.sort((a, b) => takesMs(a) - takesMs(b))) {
+      driver.nowMs = startMs + takesMs(task);
+      driver.answerAll(task, 64);
     }
     return given.filter(({ worker }) => worker === 2).reduce((sum, { from, to }) => sum + to - from, 0);
   };
@@ -181,14 +181,14 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('the first range of a worker, which pays for its start, does not count once there is a second', () => {
+  test('the first task of a worker, which pays for its start, does not count once there is a second', () => {
     const driver = new RoundDriver();
     roundOf(driver, 4);
     roundOf(driver, 1);
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('a worker that gives up a range long after it was due gets less in the next round', () => {
+  test('a worker that gives up a task long after it was due gets less in the next round', () => {
     const driver = new RoundDriver();
     for (let round = 0; round < 4; round++) roundOf(driver, 1);
     const [first, second] = ofType(driver.start(64), 'assign') as [RoundCommand, RoundCommand];
@@ -198,8 +198,8 @@ describe('who computes what', () => {
     const [copy] = driver.tell({ type: 'tick' }) as [RoundCommand];
     driver.nowMs += 32;
     driver.answerAll(copy, 64);
-    const attempt = second.type === 'assign' ? second.attempt : 0;
-    driver.finish(2, attempt);
+    const task = second.type === 'assign' ? second.task : 0;
+    driver.finish(2, task);
     expect(roundOf(driver, 1)).toBe(24);
   });
 
@@ -232,7 +232,7 @@ describe('who computes what', () => {
     for (const worker of [1, 3, 4]) {
       const [copy] = ofType(commands, 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
       expect(copy).toMatchObject({ worker, from: 1, to: 2 });
-      commands = driver.fail(worker, copy?.attempt ?? 0);
+      commands = driver.fail(worker, copy?.task ?? 0);
       if (worker < 4) commands = driver.join(Math.max(3, worker + 1), 'process 1');
     }
     expect(commands).toContainEqual(expect.objectContaining({ type: 'assign', worker: COORDINATOR.worker }));
@@ -288,15 +288,15 @@ describe('who computes what', () => {
 const EVICT: unknown = expect.objectContaining({ type: 'evict' });
 
 describe('who breaks the protocol', () => {
-  test('is evicted for finishing a range without its sums', () => {
+  test('is evicted for finishing a task without its sums', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
-    const reason = 'finished a range without sending all of its sums';
-    const finished = { type: 'rangeFinished', worker: 1, round: 1, attempt: 1 } as const;
+    const reason = 'finished a task without sending all of its sums';
+    const finished = { type: 'taskFinished', worker: 1, round: 1, task: 1 } as const;
     expect(driver.tell(finished)).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
-  test('is evicted for a sum outside its range, or of no tree', () => {
+  test('is evicted for a sum outside its task, or of no tree', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const evict = (reason: string): RoundCommand[] => [{ type: 'evict', worker: 1, reason }];
@@ -307,7 +307,7 @@ describe('who breaks the protocol', () => {
   test('answers for nobody else', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 1, attempt: 2, node: LEAF(1), bucket: 0 };
+    const sum = { round: 1, task: 2, node: LEAF(1), bucket: 0 };
     expect(driver.machine.inspect(1, sum)).toBe(undefined);
     expect(driver.answer(1, 2, LEAF(1))).toEqual([]);
     expect(driver.machine.inspect(2, sum)).toBe('fast');
@@ -316,7 +316,7 @@ describe('who breaks the protocol', () => {
   test('answers for no round but its own', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 2, attempt: 1, node: LEAF(0), bucket: 0 };
+    const sum = { round: 2, task: 1, node: LEAF(0), bucket: 0 };
     expect(driver.machine.inspect(1, sum)).toBe(undefined);
     expect(driver.tell({ type: 'sumReceived', worker: 1, sum, digest: 'right', isFinite: true })).toEqual([]);
   });
@@ -325,15 +325,15 @@ describe('who breaks the protocol', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     driver.answer(1, 1, LEAF(0));
-    expect(driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), bucket: 0 })).toBe(undefined);
+    expect(driver.machine.inspect(1, { round: 1, task: 1, node: LEAF(0), bucket: 0 })).toBe(undefined);
     expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
   });
 
-  test('speaks of nothing that it does not owe: no other round, nobody else’s range, none that it has reported on', () => {
+  test('speaks of nothing that it does not owe: no other round, nobody else’s task, none that it has reported on', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const owes = (worker: number, round: number, attempt: number): boolean =>
-      driver.machine.owes(worker, { round, attempt });
+    const owes = (worker: number, round: number, task: number): boolean =>
+      driver.machine.owes(worker, { round, task });
     expect([owes(1, 1, 1), owes(1, 1, 2), owes(2, 1, 1), owes(3, 1, 1), owes(1, 2, 1)]).toEqual([
       true,
       false,
@@ -347,12 +347,12 @@ describe('who breaks the protocol', () => {
     expect(owes(1, 1, 1)).toBe(false);
   });
 
-  test('owes a range until it has reported on it, though its round is over', () => {
+  test('owes a task until it has reported on it, though its round is over', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     driver.answer(1, 1, LEAF(0));
     driver.start(1);
-    const owes = (round: number, attempt: number): boolean => driver.machine.owes(1, { round, attempt });
+    const owes = (round: number, task: number): boolean => driver.machine.owes(1, { round, task });
     // In the order in which it got them.
     expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
     driver.finish(1, 1, 1);
@@ -376,7 +376,7 @@ describe('who breaks the protocol', () => {
     driver.tell({ type: 'tick' });
     driver.answer(1, 3, LEAF(1));
     driver.start(2);
-    const sum = { round: 1, attempt: 2, node: LEAF(0), bucket: 0 };
+    const sum = { round: 1, task: 2, node: LEAF(0), bucket: 0 };
     const reason = 'sent a sum it was not asked for';
     expect(driver.tell({ type: 'sumUnwanted', worker: 2, sum })).toEqual([
       { type: 'evict', worker: 2, reason },
@@ -388,7 +388,7 @@ describe('who breaks the protocol', () => {
     driver.endWithoutSecond();
     driver.start(2);
     driver.answer(1, 4, { level: 1, index: 0 });
-    driver.tell({ type: 'rangeFinished', worker: 1, round: 1, attempt: 2 });
+    driver.tell({ type: 'taskFinished', worker: 1, round: 1, task: 2 });
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 

@@ -1,8 +1,8 @@
 // Whose fault it is that a shard cannot be computed.
 import { describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/machine/events.ts';
-import { ShardFailures } from '../../coordinator/machine/shard-failures.ts';
-import type { Hopeless } from '../../coordinator/machine/shard-failures.ts';
+import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
+import { ShardFailures } from '../../coordinator/scheduler/shard-failures.ts';
+import type { Hopeless } from '../../coordinator/scheduler/shard-failures.ts';
 import { LEAF, RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
 
 /** A process fails on shards while these are there. */
@@ -29,10 +29,10 @@ test('only the shards are named that all failed on', () => {
 });
 
 describe('shards that nobody can compute', () => {
-  /** A worker fails on its range, and comes back. */
-  const failAndReturn = (driver: RoundDriver, worker: number, attempt: number): RoundCommand[] => {
-    const commands = driver.fail(worker, attempt);
-    expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a range' });
+  /** A worker fails on its task, and comes back. */
+  const failAndReturn = (driver: RoundDriver, worker: number, task: number): RoundCommand[] => {
+    const commands = driver.fail(worker, task);
+    expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a task' });
     return [...commands, ...driver.join(worker)];
   };
   const hopeless = { type: 'giveUp', from: 0, to: 1 };
@@ -135,24 +135,24 @@ describe('shards that nobody can compute', () => {
   });
 });
 
-describe('a process that fails on every range', () => {
-  /** The process joins a round that waits for it, and fails on the range that it gets. */
+describe('a process that fails on every task', () => {
+  /** The process joins a round that waits for it, and fails on the task that it gets. */
   const failOnce = (driver: RoundDriver, worker: number, process: string): RoundCommand[] => {
     driver.start(1);
     const [given] = ofType(driver.join(worker, process), 'assign') as Extract<
       RoundCommand,
       { type: 'assign' }
     >[];
-    return driver.fail(worker, given?.attempt ?? 0);
+    return driver.fail(worker, given?.task ?? 0);
   };
 
   test('is sent away at each, and at the fifth in a row for good, without the run going back', () => {
     const driver = new RoundDriver({ workers: 0 });
     for (let worker = 1; worker <= 4; worker++) {
-      const sentAway = { type: 'evict', worker, reason: 'failed on a range' };
+      const sentAway = { type: 'evict', worker, reason: 'failed on a task' };
       expect(failOnce(driver, worker, 'unfit')).toEqual([sentAway]);
     }
-    const reason = 'failed on 5 ranges in a row: trap';
+    const reason = 'failed on 5 tasks in a row: trap';
     expect(failOnce(driver, 5, 'unfit')).toEqual([
       { type: 'ban', worker: 5, process: 'unfit', reason, trustedSteps: undefined },
     ]);
@@ -175,7 +175,7 @@ describe('a process that fails on every range', () => {
     expect(driver.fail(2, 2, { round: 1 })).toContainEqual({
       type: 'evict',
       worker: 2,
-      reason: 'failed on a range',
+      reason: 'failed on a task',
     });
     expect(ofType(driver.start(8), 'assign').map((given) => 'worker' in given && given.worker)).toEqual([1]);
   });

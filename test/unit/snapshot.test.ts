@@ -1,7 +1,7 @@
 // A training state that is put back to where its tensors were taken.
 import { expect, it } from 'vitest';
-import { restoreSnapshot, snapshotOf } from '../../coordinator/snapshot.ts';
-import { TrainingState } from '../../coordinator/training-state.ts';
+import { restoreSnapshot, snapshotOf } from '../../coordinator/persistence/snapshot.ts';
+import { TrainingState } from '../../coordinator/training/training-state.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
 import { optimizerSchema } from '../../src/optimizer/registry.ts';

@@ -1,7 +1,7 @@
 // What a run is told of its shards before it begins, where layers take statistics of them.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { dryRun } from '../../coordinator/dry-run.ts';
+import { dryRun } from '../../coordinator/commands/dry-run.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { hasStatistics, layerSchema } from '../../src/layers/registry.ts';

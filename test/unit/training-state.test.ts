@@ -1,7 +1,7 @@
 // What a step, clipping, averages and the best weights do to the weights that everybody sees.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TrainingState } from '../../coordinator/training-state.ts';
-import type { TrainingStateOptions } from '../../coordinator/training-state.ts';
+import { TrainingState } from '../../coordinator/training/training-state.ts';
+import type { TrainingStateOptions } from '../../coordinator/training/training-state.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { KernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';

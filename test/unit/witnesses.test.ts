@@ -1,6 +1,6 @@
 // What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and numbers overflow.
 import { describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/machine/events.ts';
+import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
 import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
 
 /** Why a worker is banned that is wrong about shard 0. */
@@ -23,7 +23,7 @@ describe('an audit', () => {
     const inspect = (share: number): unknown => {
       const driver = new RoundDriver({ workers: 1, share });
       driver.start(1);
-      return driver.machine.inspect(1, { round: 1, attempt: 1, node: LEAF(0), bucket: 0 });
+      return driver.machine.inspect(1, { round: 1, task: 1, node: LEAF(0), bucket: 0 });
     };
     expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
   });
@@ -61,9 +61,9 @@ describe('an audit', () => {
     driver.answer(1, 1, LEAF(0));
     driver.judged(LEAF(0));
     driver.nowMs = 1;
-    const [range] = ofType(driver.start(1), 'assign') as [RoundCommand];
+    const [task] = ofType(driver.start(1), 'assign') as [RoundCommand];
     for (const worker of [2, 3]) driver.join(worker);
-    const commands = driver.answerAll(range, 1);
+    const commands = driver.answerAll(task, 1);
     expect(ofType(commands, 'assign')).toEqual([]);
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
@@ -149,7 +149,7 @@ describe('a liar', () => {
     driver.join(4, 'process 1');
     const commands = driver.judged(LEAF(0));
     expect(ofType(commands, 'ban').map((ban) => 'worker' in ban && ban.worker)).toEqual([1]);
-    expect(ofType(commands, 'assign').map((range) => 'worker' in range && range.worker)).toEqual([2, 3]);
+    expect(ofType(commands, 'assign').map((task) => 'worker' in task && task.worker)).toEqual([2, 3]);
   });
 
   test('is found when it answers after the judgement, too', () => {
@@ -184,7 +184,7 @@ describe('a liar', () => {
     expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
   });
 
-  test('leaves its work to the others, though all of them owe ranges of the round that is over', () => {
+  test('leaves its work to the others, though all of them owe tasks of the round that is over', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.answer(1, 1, LEAF(0), 'NaN', false);
@@ -196,7 +196,7 @@ describe('a liar', () => {
     driver.start(2);
     const lie = (worker: number): RoundCommand[] => {
       const [given] = ofType(driver.join(worker), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
-      driver.answer(worker, given?.attempt ?? 0, { level: 1, index: 0 }, 'NaN', false);
+      driver.answer(worker, given?.task ?? 0, { level: 1, index: 0 }, 'NaN', false);
       return driver.judged({ level: 1, index: 0 });
     };
     for (let worker = 1; worker <= 15; worker++) expect(ofType(lie(worker), 'begin')).toHaveLength(1);
@@ -227,16 +227,16 @@ describe('what a liar may have touched', () => {
   const step = (driver: RoundDriver, worker: number): RoundCommand[] => {
     const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
     expect(given?.worker).toBe(worker);
-    return driver.answer(worker, given?.attempt ?? 0, LEAF(0));
+    return driver.answer(worker, given?.task ?? 0, LEAF(0));
   };
   /** The same, and it is a lie. */
   const lie = (driver: RoundDriver, worker: number): RoundCommand[] => {
     const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
-    driver.answer(worker, given?.attempt ?? 0, LEAF(0), 'NaN', false);
+    driver.answer(worker, given?.task ?? 0, LEAF(0), 'NaN', false);
     return driver.judged(LEAF(0));
   };
 
-  test('is nothing if it is caught in its first range, however many steps there were before it', () => {
+  test('is nothing if it is caught in its first task, however many steps there were before it', () => {
     const driver = new RoundDriver({ workers: 1 });
     for (let count = 0; count < 5; count++) step(driver, 1);
     driver.lose(1);
@@ -260,8 +260,8 @@ describe('what a liar may have touched', () => {
       driver.answerAll(driver.answerAll(first, 1).find(({ type }) => type === 'assign') as RoundCommand, 1);
     }
     const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
-    const { worker = 0, attempt = 0 } = given ?? {};
-    driver.answer(worker, attempt, LEAF(0), 'NaN', false);
+    const { worker = 0, task = 0 } = given ?? {};
+    driver.answer(worker, task, LEAF(0), 'NaN', false);
     expect(trustedSteps(driver.judged(LEAF(0)))).toEqual([undefined]);
   });
 

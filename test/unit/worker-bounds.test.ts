@@ -11,9 +11,9 @@ import { Instance } from '../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
-import { requireAgreement, requireLabels, requireRange } from '../../worker/bounds.ts';
+import { requireAgreement, requireLabels, requireTask } from '../../worker/bounds.ts';
 import { partsOf } from '../../worker/compute-pool.ts';
-import { RangeAnswer } from '../../worker/range-answer.ts';
+import { TaskResults } from '../../worker/task-results.ts';
 import type { Replica } from '../../worker/replica.ts';
 import { runSession } from '../../worker/session.ts';
 import type { SessionEnd } from '../../worker/session.ts';
@@ -40,8 +40,8 @@ const RUN: WelcomeMessage = {
 const MODEL = resolveModel({ layers: RUN.layers }, LAYOUT.featureShape);
 const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN.batchSize, RUN.shards) };
 
-function range(values: Partial<TrainMessage> = {}): TrainMessage {
-  const key = { run: RUN.run, round: 1, attempt: 1, version: 1, weights: '0'.repeat(16), step: 0 };
+function task(values: Partial<TrainMessage> = {}): TrainMessage {
+  const key = { run: RUN.run, round: 1, task: 1, version: 1, weights: '0'.repeat(16), step: 0 };
   return { type: 'train', ...key, numShards: 4, firstShard: 0, bounds: [0, 8, 16, 24, 32], ...values };
 }
 
@@ -49,11 +49,11 @@ const refusal = (message: string): ProtocolError =>
   new ProtocolError('E_MESSAGE_FIELD', message, CLOSE.protocol);
 const rows = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, row) => row);
 
-describe('a range', () => {
+describe('a task', () => {
   it('that the run was planned for is computed', () => {
-    expect(() => requireRange(BOUNDS, range(), rows(32))).not.toThrow();
-    const shortBatch = range({ numShards: 2, bounds: [0, 1, 2] });
-    expect(() => requireRange(BOUNDS, shortBatch, rows(2))).not.toThrow();
+    expect(() => requireTask(BOUNDS, task(), rows(32))).not.toThrow();
+    const shortBatch = task({ numShards: 2, bounds: [0, 1, 2] });
+    expect(() => requireTask(BOUNDS, shortBatch, rows(2))).not.toThrow();
   });
 
   it.each<[string, Partial<TrainMessage>, Uint32Array, string]>([
@@ -72,29 +72,29 @@ describe('a range', () => {
     ],
     ['of more shards than a batch has', { numShards: 5 }, rows(32), '"train" has 5 shards, "welcome" said 4'],
   ])('%s is refused', (_, values, indices, message) => {
-    expect(() => requireRange(BOUNDS, range(values), indices)).toThrow(refusal(message));
+    expect(() => requireTask(BOUNDS, task(values), indices)).toThrow(refusal(message));
   });
 
   it('whose shards have more rows than there is memory for is refused', () => {
     const plan = { ...BOUNDS.plan, maxShards: 2, maxRows: 16 };
-    expect(() => requireRange({ ...BOUNDS, plan }, range(), rows(32))).not.toThrow();
+    expect(() => requireTask({ ...BOUNDS, plan }, task(), rows(32))).not.toThrow();
     // Shards 1 and 2 lie in two subtrees: 9 and 9 rows are two passes.
-    const apart = range({ firstShard: 1, bounds: [0, 9, 18] });
-    expect(() => requireRange({ ...BOUNDS, plan }, apart, rows(18))).not.toThrow();
-    const uneven = range({ firstShard: 2, bounds: [0, 9, 18] });
-    expect(() => requireRange({ ...BOUNDS, plan }, uneven, rows(18))).toThrow(
+    const apart = task({ firstShard: 1, bounds: [0, 9, 18] });
+    expect(() => requireTask({ ...BOUNDS, plan }, apart, rows(18))).not.toThrow();
+    const uneven = task({ firstShard: 2, bounds: [0, 9, 18] });
+    expect(() => requireTask({ ...BOUNDS, plan }, uneven, rows(18))).toThrow(
       refusal('"train" has 18 rows in shards that were planned to have 16'),
     );
   });
 
   it('to evaluate may have any number of rows, but no shard whose outputs no message holds', () => {
-    const { step: _step, ...key } = range();
+    const { step: _step, ...key } = task();
     const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds: [0, 400, 1000] };
-    expect(() => requireRange(BOUNDS, evaluate, rows(1000))).not.toThrow();
+    expect(() => requireTask(BOUNDS, evaluate, rows(1000))).not.toThrow();
     const most = (4 * 2 ** 20) / 12;
     const large = { ...evaluate, bounds: [0, Math.ceil(most)] };
     const indices = new Uint32Array(Math.ceil(most));
-    expect(() => requireRange(BOUNDS, large, indices)).toThrow(
+    expect(() => requireTask(BOUNDS, large, indices)).toThrow(
       refusal('"evaluate" has a shard of 349526 rows, whose outputs no message holds'),
     );
   });
@@ -116,13 +116,13 @@ describe('an evaluation', () => {
   });
 });
 
-describe('the sums of a range', () => {
+describe('the sums of a task', () => {
   it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
     let isRead = true;
     const sent: unknown[] = [];
     const replica = { bucketBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
-    const answer = new RangeAnswer({
-      work: range(),
+    const answer = new TaskResults({
+      work: task(),
       replica: replica as unknown as Replica,
       worker: 1,
       send: (data) => {
@@ -237,6 +237,6 @@ describe('a coordinator', () => {
     await vi.advanceTimersByTimeAsync(1);
     const reason = 'the coordinator has not answered "hello" for 30 s';
     expect(calls).toEqual([reason]);
-    expect(end).toEqual({ kind: 'lost', reason, replica: undefined, rangesDone: 0 });
+    expect(end).toEqual({ kind: 'lost', reason, replica: undefined, tasksDone: 0 });
   });
 });

@@ -1,7 +1,7 @@
 // The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { WorkerSession } from '../../coordinator/worker-session.ts';
-import type { SessionEnd } from '../../coordinator/worker-session.ts';
+import { WorkerSession } from '../../coordinator/cluster/worker-session.ts';
+import type { SessionEnd } from '../../coordinator/cluster/worker-session.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { Instance } from '../../src/protocol/instance.ts';

@@ -1,7 +1,7 @@
 // Engines for tests: models in one line, engines with a plan of the test's choosing, results as plain arrays.
 import type { PackedDataset } from '../../../src/data/dataset.ts';
 import { Engine } from '../../../src/engine/engine.ts';
-import type { RowRange } from '../../../src/engine/engine.ts';
+import type { TaskRows } from '../../../src/engine/engine.ts';
 import { planEngine, planMicrobatches } from '../../../src/engine/plan.ts';
 import { allocateSamples } from '../../../src/engine/samples.ts';
 import { allocateWeights, packWeights } from '../../../src/engine/weights.ts';
@@ -112,17 +112,12 @@ export interface NodeSum {
   readonly lossSum: number;
 }
 
-/** Runs a range and gathers its buckets. @throws Error where a bucket is missing, doubled or out of order. */
-export function sumsOfRange(
-  { memory }: EngineRoom,
-  model: Model,
-  engine: Engine,
-  range: RowRange,
-): NodeSum[] {
+/** Runs a task and gathers its buckets. @throws Error where a bucket is missing, doubled or out of order. */
+export function sumsOfTask({ memory }: EngineRoom, model: Model, engine: Engine, task: TaskRows): NodeSum[] {
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;
-  engine.train({ ...range, step: 0 }, ({ node, bucket, address, lossSum }) => {
+  engine.train({ ...task, step: 0 }, ({ node, bucket, address, lossSum }) => {
     if (bucket !== next) throw new Error(`bucket ${bucket} came where ${next} was due`);
     const { offset, length } = model.buckets[bucket] as (typeof model.buckets)[number];
     gradient.set(memory.f32(address, length), offset);

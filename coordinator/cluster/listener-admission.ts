@@ -1,0 +1,102 @@
+// Who may become a worker: decided from the HTTP request alone, before a WebSocket exists.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { isIPv4 } from 'node:net';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { LockstepError } from '../../src/errors.ts';
+import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
+
+/** Why a request is turned away: an HTTP status and one line of text. */
+export interface Refusal {
+  readonly status: 401 | 403 | 426 | 503;
+  readonly message: string;
+}
+
+/** Returns why the request may not become a WebSocket, or undefined if it may. */
+export function refusalOf(request: IncomingMessage, token: string | undefined): Refusal | undefined {
+  const { origin, authorization, 'sec-websocket-protocol': subprotocols = '' } = request.headers;
+  // Only browsers send one, and any page in a browser on this machine could reach a loopback port.
+  if (origin !== undefined) return { status: 403, message: 'browsers cannot be workers' };
+  if (token !== undefined && !isAuthorized(authorization, token)) {
+    return { status: 401, message: authorization === undefined ? 'a token is required' : 'wrong token' };
+  }
+  if (!subprotocols.split(',').some((subprotocol) => subprotocol.trim() === SUBPROTOCOL)) {
+    return { status: 426, message: `only ${SUBPROTOCOL} is spoken here` };
+  }
+  return undefined;
+}
+
+/** Hashes are compared: they are of one length, and the time taken tells nothing about the token. */
+function isAuthorized(authorization: string | undefined, token: string): boolean {
+  return timingSafeEqual(sha256(authorization ?? ''), sha256(`Bearer ${token}`));
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** Answers an upgrade request with an error, and ends its socket. */
+export function refuseUpgrade(socket: Duplex, { status, message }: Refusal): void {
+  const body = `${message}\n`;
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Connection: close',
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...(status === 426 ? ['Upgrade: websocket', `Sec-WebSocket-Protocol: ${SUBPROTOCOL}`] : []),
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+/** @throws LockstepError if others than this machine could reach the port and nothing would stop them. */
+export function requireTokenBeyondLoopback(host: string, token: string | undefined): void {
+  if (token !== undefined || isLoopback(host)) return;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOKEN_REQUIRED',
+    message: `listening on ${host} without a token would let anyone join who reaches the port`,
+    help: 'give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127.0.0.1',
+  });
+}
+
+/** Whether an address to listen on can only be reached from this machine. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
+
+/**
+ * Counts the sockets of each address that have not shown a token yet, so that one address cannot use up the
+ * sockets meant for workers.
+ */
+export class UnadmittedSockets {
+  readonly #maxPerAddress: number;
+  readonly #counts = new Map<string, number>();
+  readonly #pending = new Map<Duplex, string>();
+
+  constructor(maxPerAddress: number) {
+    this.#maxPerAddress = maxPerAddress;
+  }
+
+  /** Counts a new socket until it is admitted or closed; false if its address has too many. */
+  add(socket: Socket, address: string): boolean {
+    const count = this.#counts.get(address) ?? 0;
+    if (count >= this.#maxPerAddress) return false;
+    this.#counts.set(address, count + 1);
+    this.#pending.set(socket, address);
+    socket.once('close', () => this.admit(socket));
+    return true;
+  }
+
+  /** The socket has become a worker's, or is gone. */
+  admit(socket: Duplex): void {
+    const address = this.#pending.get(socket);
+    if (address === undefined) return;
+    this.#pending.delete(socket);
+    const count = (this.#counts.get(address) ?? 1) - 1;
+    if (count === 0) this.#counts.delete(address);
+    else this.#counts.set(address, count);
+  }
+}

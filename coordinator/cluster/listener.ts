@@ -1,0 +1,216 @@
+// The port that workers connect to. Hands over connections that have shown the token and speak our subprotocol;
+// knows nothing of messages.
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { LimitedLog } from '../../src/limited-log.ts';
+import type { Logger } from '../../src/log.ts';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
+import { CLOSE } from '../../src/protocol/protocol-error.ts';
+import { SOCKET_OPTIONS } from '../../src/protocol/socket-options.ts';
+import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
+import {
+  isLoopback,
+  refusalOf,
+  refuseUpgrade,
+  requireTokenBeyondLoopback,
+  UnadmittedSockets,
+} from './listener-admission.ts';
+import type { Refusal } from './listener-admission.ts';
+
+/** Gets every admitted connection, and sets its listeners before it returns. */
+type OnConnection = (connection: Connection) => void;
+
+/** What a listener is made from. */
+export interface ListenOptions {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Required unless `host` is a loopback address. */
+  readonly token?: string | undefined;
+  /** Connections beyond this many are refused. */
+  readonly maxWorkers: number;
+  /** As `Listener.admit`; until either is given, workers are asked to come back. */
+  readonly onConnection?: OnConnection | undefined;
+  readonly log: Logger;
+  /** Time between two pings; default 5000. */
+  readonly heartbeatMs?: number | undefined;
+}
+
+/** An open port. */
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** From now on workers are let in. */
+  admit(onConnection: OnConnection): void;
+  /** Closes the port and says goodbye to every connection; resolves when all are gone, after 3 s at most. */
+  close(): Promise<void>;
+}
+
+/** A heartbeat costs 6 bytes; a dead worker is missed for at most this, times the silent intervals. */
+const HEARTBEAT_MS = 5000;
+const MAX_SILENT_INTERVALS = 3;
+/** For a message to come whole, since its beginning fills memory: one of 4 MiB takes 34 s at 1 Mbit/s. */
+const MAX_MESSAGE_INTERVALS = 12;
+
+/** Sockets that are no worker's yet: all of an address, and beyond those of the workers. 50 may join at once. */
+const MAX_UNADMITTED = 64;
+
+/** A request is 10 lines sent at once. Node's defaults leave a silent or dripping client 90 s. */
+const HTTP_LIMITS = {
+  headersTimeout: 3000,
+  requestTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+  maxHeaderSize: 8192,
+} as const;
+
+/**
+ * Opens the port.
+ * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
+ */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { host, token, log } = options;
+  requireTokenBeyondLoopback(host, token);
+  const admission = new Admission(options);
+  const server = createServer(HTTP_LIMITS, answerRequest);
+  server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
+  server.on('connection', (socket) => admission.greet(socket));
+  server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
+  await open(server, options);
+  server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
+  if (!isLoopback(host)) log.warn(`traffic on ${host} is not encrypted: use it on a network you trust`);
+  return {
+    host,
+    port: (server.address() as AddressInfo).port,
+    admit: (onConnection) => (admission.onConnection = onConnection),
+    close: () => {
+      admission.close();
+      return closeAll(server, admission.connections);
+    },
+  };
+}
+
+/** Turns sockets into connections, or away. */
+class Admission {
+  readonly connections = new Set<Connection>();
+  onConnection: OnConnection | undefined;
+  #options: ListenOptions;
+  #unadmitted = new UnadmittedSockets(MAX_UNADMITTED);
+  #webSockets = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    handleProtocols: () => SUBPROTOCOL,
+    ...SOCKET_OPTIONS,
+  });
+  #numAdmitted = 0;
+  readonly #log: LimitedLog;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+    this.onConnection = options.onConnection;
+    this.#log = new LimitedLog(options.log);
+  }
+
+  greet(socket: Socket): void {
+    const address = plainAddress(socket.remoteAddress);
+    // Without a listener a reset by the peer would end this process.
+    socket.on('error', (error) =>
+      this.#options.log.debug({ address, error: error.message }, 'socket failed'),
+    );
+    if (this.#unadmitted.add(socket, address)) return;
+    this.#options.log.debug({ address }, 'too many connections without a token');
+    socket.destroy();
+  }
+
+  decide(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { token, maxWorkers } = this.#options;
+    const isFull = this.connections.size >= maxWorkers;
+    const refusal = refusalOf(request, token) ?? (isFull ? fullRefusal(maxWorkers) : undefined);
+    if (refusal) {
+      const address = plainAddress(request.socket.remoteAddress);
+      this.#log.write('warn', 'connections turned away', `${address} was turned away: ${refusal.message}`);
+      return refuseUpgrade(socket, refusal);
+    }
+    const { onConnection } = this;
+    if (!onConnection) return refuseUpgrade(socket, NOT_READY);
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#unadmitted.admit(socket);
+      const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
+      const heartbeat = {
+        intervalMs,
+        maxSilentIntervals: MAX_SILENT_INTERVALS,
+        maxMessageIntervals: MAX_MESSAGE_INTERVALS,
+      };
+      const id = ++this.#numAdmitted;
+      const connection = new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat });
+      this.connections.add(connection);
+      connection.onClose(() => this.connections.delete(connection));
+      onConnection(connection);
+    });
+  }
+
+  /** Sums up what the log left out. */
+  close(): void {
+    this.#log.flush();
+  }
+}
+
+/** Workers come back by themselves. */
+const NOT_READY: Refusal = { status: 503, message: 'the run is being prepared' };
+
+function fullRefusal(maxWorkers: number): Refusal {
+  return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
+}
+
+/** The port speaks HTTP for one thing: whether the coordinator is alive. */
+function answerRequest(request: IncomingMessage, response: ServerResponse): void {
+  const isHealthCheck = request.method === 'GET' && request.url === '/healthz';
+  response.writeHead(isHealthCheck ? 200 : 404, { 'Content-Type': 'text/plain', Connection: 'close' });
+  response.end(isHealthCheck ? 'ok' : 'a Lockstep coordinator: workers connect by WebSocket\n');
+}
+
+function open(server: Server, { host, port }: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error) => reject(listenError(error, host, port));
+    server.once('error', fail);
+    server.listen({ host, port }, () => {
+      server.off('error', fail);
+      resolve();
+    });
+  });
+}
+
+function listenError(error: Error, host: string, port: number): LockstepError {
+  const code = systemErrorCode(error);
+  if (code === 'EADDRINUSE') {
+    return new LockstepError({
+      category: 'network',
+      code: 'E_PORT_IN_USE',
+      message: `port ${port} on ${host} is in use`,
+      help: 'port 0 picks a free one',
+      cause: error,
+    });
+  }
+  return new LockstepError({
+    category: 'network',
+    code: 'E_LISTEN',
+    message: `cannot listen on port ${port} of ${host} (${code ?? error.message})`,
+    help: 'give the address of an interface of this machine, and a port from 1024 on',
+    cause: error,
+  });
+}
+
+async function closeAll(server: Server, connections: ReadonlySet<Connection>): Promise<void> {
+  const ends = [...connections].map(
+    (connection) => new Promise<void>((resolve) => connection.onClose(() => resolve())),
+  );
+  const closed = new Promise((resolve) => server.close(resolve));
+  for (const connection of connections) connection.close(CLOSE.goingAway, 'the coordinator is shutting down');
+  // Those that never became WebSockets.
+  server.closeAllConnections();
+  await Promise.all([closed, ...ends]);
+}

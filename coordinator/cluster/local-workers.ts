@@ -1,0 +1,137 @@
+// The workers of a local cluster: child processes of the coordinator, started again a few times if they
+// die, and gone when it goes.
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import { createInterface } from 'node:readline';
+import { EXIT } from '../../src/errors.ts';
+import type { Logger } from '../../src/log.ts';
+import { ProcessEnds } from './process-end.ts';
+
+/** How to start workers, and whom to tell. */
+export interface LocalWorkersOptions {
+  readonly count: number;
+  readonly threads: number;
+  readonly url: string;
+  readonly token: string;
+  /** The command line's program file: `lockstep worker` is run with it. */
+  readonly program: string;
+  readonly log: Logger;
+  /** Told when a worker has died for lack of memory, by the name that its process has given itself. */
+  readonly onOutOfMemory: (instance: string) => void;
+  /** Told when the last worker has died for good. */
+  readonly onAllGone: (reason: string) => void;
+  /** See `Cluster.guard`. */
+  readonly guard: (work: () => void) => void;
+}
+
+/** Every core computes, so a worker's garbage collector gets no helper threads: they cost more than they save. */
+const NODE_FLAGS = ['--single-threaded-gc'];
+/** Starts of one worker after its first, or after one that lived for long. */
+const MAX_RESTARTS = 3;
+/** What kills a worker after this time is not what killed it before. */
+const LONG_LIFE_MS = 60_000;
+/**
+ * What Linux adds to a worker's memory, in thousandths of all there is, when it looks for a process to kill for lack of
+ * memory: a worker is started again, the coordinator is not.
+ */
+const OOM_SCORE_ADJUSTMENT = 500;
+/** Longest wait for a worker to end after it was told to. */
+const STOP_DEADLINE_MS = 5_000;
+
+/** Child processes running `lockstep worker`. */
+export class LocalWorkers {
+  readonly #options: LocalWorkersOptions;
+  readonly #children = new Set<ChildProcess>();
+  readonly #ends = new ProcessEnds();
+  #isStopping = false;
+
+  constructor(options: LocalWorkersOptions) {
+    this.#options = options;
+    for (let index = 0; index < options.count; index++) this.#start(index, 0);
+  }
+
+  /** Waits for the workers to end, and kills those that do not. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all([...this.#children].map(stopChild));
+  }
+
+  #start(index: number, numRestarts: number): void {
+    const { url, threads, token, program, log, guard } = this.#options;
+    const child = spawn(
+      process.execPath,
+      [...NODE_FLAGS, program, 'worker', url, '--threads', String(threads)],
+      {
+        // The channel tells a worker that this process is gone, however it went.
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+        env: { ...process.env, LOCKSTEP_TOKEN: token, LOCKSTEP_LOG_LEVEL: 'warn', NO_COLOR: '1' },
+      },
+    );
+    this.#children.add(child);
+    if (child.pid !== undefined) offerToKernel(child.pid);
+    if (child.stderr) {
+      // What it has to say may be lost, and nothing else is.
+      child.stderr.on('error', (error) => log.warn(`worker process ${index}: ${error.message}`));
+      createInterface({ input: child.stderr }).on('line', (line) =>
+        log.warn(`worker process ${index}: ${line}`),
+      );
+    }
+    const life: Life = { index, numRestarts, startedMs: performance.now(), instance: undefined };
+    child.once('message', (message) => (life.instance = (message as { readonly instance: string }).instance));
+    // More than once: a signal may fail as well as the start.
+    child.on('error', (error) => guard(() => this.#exited(child, life, error.message)));
+    child.once('exit', (code, signal) => guard(() => this.#ended(child, life, code, signal)));
+  }
+
+  #ended(child: ChildProcess, life: Life, code: number | null, signal: NodeJS.Signals | null): void {
+    const isOutOfMemory = !this.#isStopping && this.#ends.isOutOfMemory(code, signal);
+    if (isOutOfMemory && life.instance !== undefined) this.#options.onOutOfMemory(life.instance);
+    const how = signal ?? `exit code ${code}`;
+    // One that was banned would come back as another process, with the same memory.
+    const isRefused = code === EXIT.network;
+    this.#exited(child, life, isOutOfMemory ? `${how}, out of memory` : how, isRefused);
+  }
+
+  #exited(child: ChildProcess, { index, ...life }: Life, how: string, isRefused = false): void {
+    if (!this.#children.delete(child) || this.#isStopping) return;
+    const { log, onAllGone } = this.#options;
+    const livedLong = performance.now() - life.startedMs >= LONG_LIFE_MS;
+    const numRestarts = livedLong ? 0 : life.numRestarts;
+    const canRestart = !isRefused && numRestarts < MAX_RESTARTS;
+    log.warn(
+      `worker process ${index} (pid ${child.pid}) ended: ${how}; ${canRestart ? 'starting it again' : 'it is not started again'}`,
+    );
+    if (canRestart) this.#start(index, numRestarts + 1);
+    else if (this.#children.size === 0)
+      onAllGone(`every worker process has ended for good, the last one by ${how}`);
+  }
+}
+
+/** Of one process. */
+interface Life {
+  readonly index: number;
+  /** Starts of this worker before it, in short succession. */
+  readonly numRestarts: number;
+  readonly startedMs: number;
+  /** The name that the process has given itself, once it has said so. */
+  instance: string | undefined;
+}
+
+/** Lets the kernel kill this process before others of about the same size. */
+function offerToKernel(pid: number): void {
+  try {
+    fs.writeFileSync(`/proc/${pid}/oom_score_adj`, String(OOM_SCORE_ADJUSTMENT));
+  } catch {
+    // Not Linux, or gone already.
+  }
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_DEADLINE_MS);
+  if (child.connected) child.disconnect();
+  await exited;
+  clearTimeout(timer);
+}

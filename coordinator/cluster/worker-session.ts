@@ -1,0 +1,333 @@
+// One connected worker, from hello to goodbye: checks that it may take part, gives it the dataset, then
+// passes its results on. Knows nothing of rounds.
+import { randomBytes } from 'node:crypto';
+import type { Connection } from '../../src/protocol/connection.ts';
+import { encodeHead, encodeMessage } from '../../src/protocol/envelope.ts';
+import { isProof } from '../../src/protocol/instance.ts';
+import { CHUNK_FRAGMENT_BYTES, MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import type {
+  CoordinatorMessage,
+  EvaluationMessage,
+  FailureMessage,
+  FetchMessage,
+  FinishedMessage,
+  GradientMessage,
+  HelloMessage,
+  KernelIdentity,
+  WorkerMessage,
+} from '../../src/protocol/message-types.ts';
+import { parseWorkerMessage } from '../../src/protocol/messages.ts';
+import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
+import { VERSION } from '../../src/version.ts';
+import type { CommonWelcome } from '../training/run-descriptions.ts';
+
+/** Messages about rounds, which the cluster handles. */
+export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
+
+/** How a session ended. */
+export interface SessionEnd {
+  readonly reason: string;
+  /** True if the worker took part; false if it never got that far. */
+  readonly wasReady: boolean;
+  /** True if we told it to stop, or it said goodbye. */
+  readonly isPolite: boolean;
+}
+
+/** What a worker must match, and what it is told. */
+export interface SessionContext {
+  /** Of the build that the run computes with. */
+  readonly kernels: KernelIdentity;
+  /** Sent to workers from where it lies. */
+  readonly dataset: Uint8Array;
+  readonly welcome: CommonWelcome;
+  /** More is not queued for a worker that does not read. */
+  readonly maxQueuedBytes: number;
+  /** Why an instance may not take part; undefined if it may. */
+  readonly banOf: (instance: string) => string | undefined;
+  readonly onReady: (session: WorkerSession) => void;
+  readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
+  /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
+  readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
+  /** See `Cluster.guard`. */
+  readonly guard: (work: () => void) => void;
+}
+
+/** A worker greets at once. */
+const GREETING_DEADLINE_MS = 30_000;
+/**
+ * From a worker's welcome, or the last part of the dataset that it has asked for or taken, to what is to follow. Nobody
+ * waits for it meanwhile; and where 1,000 share a line of 20 Mbit/s, 256 KiB for each take 105 s.
+ */
+const LOADING_DEADLINE_MS = 120_000;
+/** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
+const MAX_CHUNKS_AHEAD = 8;
+
+/** See the head of this file. */
+export class WorkerSession {
+  readonly id: number;
+  #connection: Connection;
+  #context: SessionContext;
+  #state: 'greeting' | 'loading' | 'ready' | 'gone' = 'greeting';
+  #joinTimer: NodeJS.Timeout;
+  #bytesAsked = 0;
+  /** Asked for, and not taken yet. */
+  #numChunksAhead = 0;
+  readonly #nonce = randomBytes(8).toString('hex');
+  #hello: HelloMessage | undefined;
+  #goodbye: string | undefined;
+  #isPolite = false;
+  #hasAnswered = false;
+
+  constructor(id: number, connection: Connection, context: SessionContext) {
+    this.id = id;
+    this.#connection = connection;
+    this.#context = context;
+    this.#joinTimer = this.#startTimer(GREETING_DEADLINE_MS, 'did not say hello');
+    connection.onMessage((data) => context.guard(() => this.#receive(data)));
+    connection.onClose((code, reason) =>
+      context.guard(() => this.#end(this.#goodbye ?? (reason || `connection closed (code ${code})`))),
+    );
+  }
+
+  /** Names the worker's process; proven once the session is ready. */
+  get instance(): string {
+    return this.#hello?.instance ?? '';
+  }
+
+  get remoteAddress(): string {
+    return this.#connection.remoteAddress;
+  }
+
+  /** Whether anything that it owed has come from it, besides failures. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
+  }
+
+  /** Threads it computes with. */
+  get threads(): number {
+    return this.#hello?.threads ?? 1;
+  }
+
+  /** The worker as people know it; by what it says itself, which may be true of several. */
+  get name(): string {
+    const who = this.#hello ? `${this.#hello.host} pid ${this.#hello.pid}` : this.#connection.remoteAddress;
+    return `worker ${this.id} (${who})`;
+  }
+
+  /** Queues an encoded message; drops a worker that has stopped reading. */
+  send(data: Buffer): void {
+    if (this.#isLeaving) return;
+    const { bufferedBytes } = this.#connection;
+    if (bufferedBytes > this.#context.maxQueuedBytes + data.byteLength) {
+      // Not `close`: it would wait for the peer to read.
+      this.#connection.terminate();
+      return this.#dismiss(`does not read: ${bufferedBytes} bytes are queued for it`);
+    }
+    this.#connection.send(data);
+  }
+
+  /**
+   * Ends the session: its work is free at once, however long the goodbye takes. Whoever calls this is through with
+   * what it is doing before `onGone` is called.
+   */
+  evict(code: number, reason: string): void {
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
+    this.#connection.close(code, reason);
+    this.#dismiss(reason);
+  }
+
+  /** Sends the worker away for good: it need not come back. */
+  ban(reason: string): void {
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
+    this.#sendMessage({ type: 'refuse', ...banned(reason) });
+    this.#connection.close(CLOSE.banned, reason);
+    this.#dismiss(reason);
+  }
+
+  /**
+   * Says goodbye: for good if the run is over, else until the coordinator is there again. Weights that the worker has
+   * not got yet, nobody needs any more.
+   */
+  finish(reason: string, isOver: boolean): void {
+    if (this.#isLeaving) return;
+    this.#connection.dropQueued();
+    if (isOver) this.#sendMessage({ type: 'stop', reason });
+    this.#isPolite = true;
+    this.#goodbye = reason;
+    this.#connection.close(isOver ? CLOSE.normal : CLOSE.goingAway, reason);
+  }
+
+  get #isLeaving(): boolean {
+    return this.#state === 'gone' || this.#goodbye !== undefined;
+  }
+
+  #dismiss(reason: string): void {
+    this.#goodbye = reason;
+    queueMicrotask(() => this.#context.guard(() => this.#end(reason)));
+  }
+
+  #sendMessage(message: CoordinatorMessage): void {
+    this.send(encodeMessage(message));
+  }
+
+  #startTimer(deadlineMs: number, what: string): NodeJS.Timeout {
+    const evict = (): void => this.evict(CLOSE.timeout, `${what} for ${deadlineMs / 1000} s`);
+    return setTimeout(() => this.#context.guard(evict), deadlineMs).unref();
+  }
+
+  #receive(data: Buffer): void {
+    if (this.#isLeaving) return;
+    try {
+      const { message, body } = parseWorkerMessage(data);
+      this.#dispatch(message, body);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.evict(error.closeCode, error.message);
+    }
+  }
+
+  #dispatch(message: WorkerMessage, body: Uint8Array): void {
+    switch (message.type) {
+      case 'hello':
+        this.#requireState('greeting', message.type);
+        return this.#greet(message);
+      case 'fetch':
+        this.#requireState('loading', message.type);
+        return this.#takeFetch(message);
+      case 'ready':
+        this.#requireState('loading', message.type);
+        return this.#becomeReady(message.proof);
+      case 'leave':
+        this.#isPolite = true;
+        return this.evict(CLOSE.normal, 'it said goodbye');
+      case 'gradient':
+      case 'evaluation':
+      case 'finished':
+      case 'failure':
+        this.#requireState('ready', message.type);
+        this.#context.onResult(this, message, body);
+        this.#hasAnswered ||= message.type !== 'failure' && !this.#isLeaving;
+        return;
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #requireState(state: 'greeting' | 'loading' | 'ready', type: string): void {
+    if (this.#state === state) return;
+    throw unexpected(`"${type}" came while ${this.#state}`);
+  }
+
+  #greet(hello: HelloMessage): void {
+    this.#hello = hello;
+    const mismatch = this.#findMismatch(hello);
+    const ban = this.#context.banOf(hello.instance);
+    if (ban !== undefined) return this.ban(ban);
+    if (mismatch) {
+      this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
+      return this.evict(CLOSE.incompatible, mismatch.message);
+    }
+    this.#state = 'loading';
+    this.#awaitLoading();
+    this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce });
+  }
+
+  /** Equal bits need equal kernels that give equal answers; each is named on both sides. */
+  #findMismatch(hello: HelloMessage): { code: string; message: string } | undefined {
+    const { kernels, welcome } = this.#context;
+    const own = hello.kernels[welcome.numerics];
+    const install = `install the same version on both (worker ${hello.version}, coordinator ${VERSION})`;
+    if (hello.protocol !== PROTOCOL_VERSION) {
+      const message = `worker speaks protocol ${hello.protocol}, coordinator ${PROTOCOL_VERSION}: ${install}`;
+      return { code: 'E_PROTOCOL_VERSION', message };
+    }
+    if (!own) {
+      const message = `worker has no ${welcome.numerics} kernels, because its Node.js (${hello.node}, ${hello.platform}) has no relaxed SIMD: use Node.js 22 or newer there, or set numerics: strict`;
+      return { code: 'E_NO_RELAXED_SIMD', message };
+    }
+    if (own.sha256 !== kernels.sha256) {
+      const message = `worker has ${welcome.numerics} kernels ${short(own.sha256)}, coordinator ${short(kernels.sha256)}: ${install}`;
+      return { code: 'E_KERNEL_MISMATCH', message };
+    }
+    if (own.knownAnswer !== kernels.knownAnswer) {
+      const message = `worker's ${welcome.numerics} kernels give ${short(own.knownAnswer)} for the known-answer shard, not ${short(kernels.knownAnswer)}: its machine (${hello.platform}, Node.js ${hello.node}) computes other bits`;
+      return { code: 'E_KNOWN_ANSWER', message };
+    }
+    return undefined;
+  }
+
+  /** Each byte is served once: a worker asks for the chunks in their order, and for none again. */
+  #takeFetch({ sha256, offset, length }: FetchMessage): void {
+    const { welcome, dataset } = this.#context;
+    const expected = Math.min(MAX_BODY_BYTES, dataset.byteLength - this.#bytesAsked);
+    if (sha256 !== welcome.datasetSha256 || offset !== this.#bytesAsked || length !== expected) {
+      const end = this.#bytesAsked + expected;
+      throw unexpected(
+        `asked for bytes ${offset} to ${offset + length} of dataset ${short(sha256)}, not for ${this.#bytesAsked} to ${end} of ${short(welcome.datasetSha256)}`,
+      );
+    }
+    if (this.#numChunksAhead === MAX_CHUNKS_AHEAD) {
+      throw unexpected(`asked for more than ${MAX_CHUNKS_AHEAD} chunks of the dataset ahead`);
+    }
+    this.#bytesAsked += length;
+    this.#numChunksAhead++;
+    this.#awaitLoading();
+    this.#sendChunk(sha256, offset, length);
+  }
+
+  /**
+   * In fragments, of which one is on its way at a time: so all workers load at once, however many of them do not read,
+   * and none waits for another.
+   */
+  #sendChunk(sha256: string, offset: number, length: number): void {
+    const { buffer, byteOffset } = this.#context.dataset;
+    const fragments = [encodeHead({ type: 'chunk', sha256, offset })];
+    for (let start = 0; start < length; start += CHUNK_FRAGMENT_BYTES) {
+      const size = Math.min(CHUNK_FRAGMENT_BYTES, length - start);
+      fragments.push(Buffer.from(buffer, byteOffset + offset + start, size));
+    }
+    this.#connection.send(fragments, (isWhole) => {
+      if (isWhole) this.#numChunksAhead--;
+      this.#awaitLoading();
+    });
+  }
+
+  /** From here on a worker that is not through with loading has its time for what is to follow. */
+  #awaitLoading(): void {
+    clearTimeout(this.#joinTimer);
+    const hasUntaken = this.#state === 'ready' && this.#numChunksAhead > 0;
+    if (this.#state !== 'loading' && !hasUntaken) return;
+    this.#joinTimer = this.#startTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
+  }
+
+  #becomeReady(proof: string): void {
+    if (!isProof(proof, this.instance, { run: this.#context.welcome.run, nonce: this.#nonce })) {
+      throw unexpected('"ready" does not prove the instance of "hello" on this connection');
+    }
+    this.#state = 'ready';
+    this.#awaitLoading();
+    this.#context.onReady(this);
+  }
+
+  #end(reason: string): void {
+    if (this.#state === 'gone') return;
+    const wasReady = this.#state === 'ready';
+    this.#state = 'gone';
+    clearTimeout(this.#joinTimer);
+    this.#context.onGone(this, { reason, wasReady, isPolite: this.#isPolite });
+  }
+}
+
+function banned(reason: string): { code: string; message: string } {
+  return { code: 'E_BANNED', message: `banned from this run: ${reason}` };
+}
+
+function unexpected(message: string): ProtocolError {
+  return new ProtocolError('E_UNEXPECTED_MESSAGE', message, CLOSE.protocol);
+}
+
+function short(sha256: string): string {
+  return sha256.slice(0, 12);
+}

@@ -1,0 +1,135 @@
+// Measures a finished run again: its saved weights, on one of its splits or on new samples. Nothing is fitted, so the
+// figures for a split are those of the run, bit for bit.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { dataKind, kindOf, type DataSource } from '../../src/config/data-kind.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Config } from '../../src/config/schema.ts';
+import type { ArraySets } from '../../src/data/arrays.ts';
+import { dataError } from '../../src/data/data-error.ts';
+import type { SplitIndices } from '../../src/data/dataset.ts';
+import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import { LocalEngine } from '../../src/engine/local-engine.ts';
+import { LockstepError } from '../../src/errors.ts';
+import { formatShape } from '../../src/layers/layer.ts';
+import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import { readModel, type SavedModel } from '../../src/predict/model-files.ts';
+import { evaluationShardRows } from '../training/compute.ts';
+import { measureSplit } from '../training/measure.ts';
+import { prepareRun, type PreparedRun } from '../training/prepare.ts';
+
+/** What to measure on. */
+export interface EvaluateOptions {
+  /** A split of the run's own data; default `test`. */
+  readonly split?: keyof SplitIndices | undefined;
+  /** New labelled samples of the same kind, all of which are measured: absolute paths; that of a text may stand alone. */
+  readonly data?: DataSource | undefined;
+  /** Samples that the run's config or `data` name by their hashes. */
+  readonly arrays?: ArraySets | undefined;
+  readonly warn: (message: string) => void;
+}
+
+const CONFIG_FILE = 'config.yaml';
+const KIND_WORDS = { table: 'tables', images: 'images', text: 'texts', arrays: 'arrays' } as const;
+
+const SAME_KIND = 'give data of the same kind';
+const HELP_BY_KIND = {
+  table: SAME_KIND,
+  images: 'images come with a file of labels',
+  text: SAME_KIND,
+  arrays: 'hand arrays in from a program: evaluate(run, { data: { features, targets } })',
+} as const;
+
+/**
+ * Measures the model of the run in `directory`, which may be given by its `model` directory too.
+ *
+ * @throws LockstepError for a run without a model, for a split without samples, and for data that do not fit.
+ */
+export async function evaluateRun(directory: string, options: EvaluateOptions): Promise<SplitMetrics> {
+  const saved = await readModel(directory);
+  const { transforms, classWeights } = saved.description;
+  const runConfig = await readRunConfig(saved);
+  const config = options.data === undefined ? runConfig : withNewData(runConfig, options.data, options.split);
+  const prepared = await prepareRun(config, options.warn, {
+    fitted: { transforms, classWeights },
+    arrays: options.arrays,
+  });
+  requireSameShape(saved, prepared);
+  const engine = await createEngine(saved, prepared, runConfig);
+  const width = evaluationWidth(prepared.model, prepared.data.dataset.layout, runConfig.loss);
+  const shardRows = evaluationShardRows(width);
+  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, shardRows) };
+  // New samples are all in the first split: there is nothing to keep from them.
+  const split = options.data === undefined ? (options.split ?? 'test') : 'train';
+  const measured = await measureSplit(split, { ...prepared, compute });
+  if (measured) return measured.metrics;
+  throw dataError('E_DATA_SPLIT', `the ${split} split of the run is empty`);
+}
+
+/** The run's config, with the model as it was saved. */
+async function readRunConfig({ directory, description }: SavedModel): Promise<Config> {
+  const file = path.join(path.dirname(directory), CONFIG_FILE);
+  await requireConfig(file);
+  const { config } = await loadConfig({ path: file, env: {} });
+  const { layers, loss, numerics } = description;
+  return { ...config, model: { layers }, loss, numerics };
+}
+
+/** A config for which the new samples are all of the data. */
+function withNewData(config: Config, data: DataSource, split: EvaluateOptions['split']): Config {
+  if (split !== undefined) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_EVALUATE_SPLIT',
+      message: 'new data have no splits: all of their samples are measured',
+      help: 'leave the split out',
+    });
+  }
+  const needed = dataKind(config.data);
+  const source = needed === 'text' && typeof data === 'string' ? { text: data } : data;
+  if (kindOf(source) !== needed) {
+    const message = `the run is of ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
+    throw dataError('E_DATA_FORMAT', message, { help: HELP_BY_KIND[needed] });
+  }
+  return { ...config, batchSize: 1, shards: 1, data: onlySource(config.data, source) };
+}
+
+function onlySource(data: Config['data'], source: DataSource): Config['data'] {
+  const { file: _file, train: _train, validation: _validation, test: _test, stride: _stride, ...rest } = data;
+  const split = { validation: 0, test: 0 };
+  return { ...rest, train: source, split, shuffle: false };
+}
+
+async function requireConfig(file: string): Promise<void> {
+  try {
+    await fs.access(file);
+  } catch (error) {
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_MODEL_NOT_FOUND',
+      message: `cannot read ${file}, which says what the run measured`,
+      help: 'name the directory of a run; a model directory alone is enough to predict, not to evaluate',
+      cause: error,
+    });
+  }
+}
+
+function requireSameShape({ description }: SavedModel, { data }: PreparedRun): void {
+  const [shape, needed] = [data.dataset.layout.featureShape, description.inputShape].map(formatShape);
+  if (shape === needed) return;
+  throw dataError('E_DATA_SHAPE', `the samples are ${String(shape)}, the model takes ${String(needed)}`);
+}
+
+/** With passes of the size of the run's: how many rows go through at once does not change the bits. */
+async function createEngine(
+  { weights }: SavedModel,
+  prepared: PreparedRun,
+  { loss, seed, batchSize, shards }: Config,
+): Promise<LocalEngine> {
+  const { dataset } = prepared.data;
+  const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
+  const flat = prepared.memory.allocate(weights.byteLength, 'weights');
+  prepared.memory.f32(flat, weights.length).set(weights);
+  engine.setWeights(flat);
+  return engine;
+}

@@ -1,0 +1,194 @@
+// Going on from a checkpoint: which run and which file are meant, and whether it may go on with this config.
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
+import type { FindOptions } from '../../src/checkpoint/find-checkpoint.ts';
+import { listGenerations } from '../../src/checkpoint/generations.ts';
+import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import type { Checkpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { checkpointManifestSchema } from './checkpointer.ts';
+import type { CheckpointManifest } from './checkpointer.ts';
+import { CHECKPOINTS_FOLDER, RunDirectory } from '../output/run-directory.ts';
+import { requireSameRun } from './run-identity.ts';
+import type { RunIdentity } from './run-identity.ts';
+import { restoreSnapshot } from './snapshot.ts';
+import { stepsDone } from '../training/training-progress.ts';
+import type { TrainingState } from '../training/training-state.ts';
+
+/** What a run goes on from: the newest or best checkpoint of a run, or a file. */
+export type ResumeSource =
+  | { readonly directory: string; readonly checkpoint: 'last' | 'best' }
+  | {
+      /** Of the run that the file lies in; undefined if it lies in none. */
+      readonly directory: string | undefined;
+      readonly checkpoint: { readonly file: string };
+    };
+
+/**
+ * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one, of the newest run of
+ * that name under `parent`; anything else is the path of a checkpoint, or of a run whose last one is meant.
+ * @throws LockstepError (exit 4) where there is none.
+ */
+export async function findResumeSource({
+  resume,
+  runDirectory,
+  name,
+  parent = 'runs',
+}: {
+  readonly resume: string;
+  readonly runDirectory: string | undefined;
+  readonly name: string;
+  readonly parent?: string | undefined;
+}): Promise<ResumeSource> {
+  if (resume === 'last' || resume === 'best') {
+    const directory = path.resolve(runDirectory ?? (await newestRun(parent, name)));
+    await requireCheckpoints(directory);
+    return { directory, checkpoint: resume };
+  }
+  const file = path.resolve(resume);
+  if (!(await isDirectory(file))) return { directory: await runOf(file), checkpoint: { file } };
+  const directory = await runAt(file);
+  await requireCheckpoints(directory);
+  return { directory, checkpoint: 'last' };
+}
+
+/** The run that a directory is, or whose checkpoints it holds. */
+async function runAt(directory: string): Promise<string> {
+  const holdsThem =
+    path.basename(directory) === CHECKPOINTS_FOLDER && (await listGenerations(directory)).length > 0;
+  return holdsThem ? path.dirname(directory) : directory;
+}
+
+/** What the source holds. @throws LockstepError (exit 4) for a file that is missing or damaged. */
+export async function readSource(
+  { directory, checkpoint }: ResumeSource,
+  options: FindOptions,
+): Promise<Checkpoint> {
+  if (typeof checkpoint !== 'string') return readCheckpoint(checkpoint.file);
+  const { checkpointsPath } = new RunDirectory(directory);
+  const found =
+    checkpoint === 'last' ? await readLast(checkpointsPath, options) : await readBest(checkpointsPath);
+  if (found) return found;
+  throw notFound(`${checkpointsPath} holds no ${checkpoint === 'best' ? 'best ' : ''}checkpoint`);
+}
+
+/** The run that a checkpoint must be of. */
+export interface ExpectedRun {
+  readonly identity: RunIdentity;
+  readonly stepsPerEpoch: number;
+}
+
+/**
+ * Puts the state to where the checkpoint was taken, and tells what it says besides.
+ * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have come to; the state is then
+ * as before.
+ */
+export function restoreCheckpoint(
+  checkpoint: Checkpoint,
+  state: TrainingState,
+  { identity, stepsPerEpoch }: ExpectedRun,
+): CheckpointManifest {
+  const { path, tensors } = checkpoint;
+  const manifest = manifestOf(checkpoint);
+  requireSameRun(manifest.identity, identity, path);
+  requireReachable(checkpoint, manifest, stepsPerEpoch);
+  restoreSnapshot(state, tensors, { step: manifest.optimizerSteps, path });
+  return manifest;
+}
+
+/** Its counts must be those of one training, or going on would never end, or end in the wrong place. */
+function requireReachable(
+  { path, step }: Checkpoint,
+  { optimizerSteps, progress }: CheckpointManifest,
+  stepsPerEpoch: number,
+): void {
+  const { batchesDone, history } = progress;
+  const refuse = (problem: string): LockstepError =>
+    new LockstepError({
+      category: 'checkpoint',
+      code: 'E_CHECKPOINT_FORMAT',
+      message: `${path}: ${problem}`,
+      help: 'no run comes to this: go on from another checkpoint',
+    });
+  if (batchesDone > stepsPerEpoch) {
+    throw refuse(`progress.batchesDone is ${batchesDone}, an epoch has ${stepsPerEpoch} steps`);
+  }
+  if (step !== stepsDone(progress, stepsPerEpoch)) {
+    throw refuse(`its step is ${step}, its progress ${stepsDone(progress, stepsPerEpoch)} steps`);
+  }
+  if (optimizerSteps > step) throw refuse(`optimizerSteps is ${optimizerSteps}, after ${step} steps`);
+  const wrong = history.findIndex(({ epoch }, index) => epoch !== index + 1);
+  if (wrong !== -1)
+    throw refuse(`progress.history.${wrong}.epoch is ${history[wrong]?.epoch}, not ${wrong + 1}`);
+}
+
+/** What a checkpoint says besides its tensors. @throws LockstepError (exit 4) if that is not what is written now. */
+export function manifestOf({ manifest, path }: Pick<Checkpoint, 'manifest' | 'path'>): CheckpointManifest {
+  const parsed = checkpointManifestSchema.safeParse(manifest);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new LockstepError({
+    category: 'checkpoint',
+    code: 'E_CHECKPOINT_FORMAT',
+    message: `${path}: ${issue?.path.join('.') ?? 'the manifest'}: ${issue?.message ?? 'not as expected'}`,
+    help: 'it was written by another version of Lockstep: resume with that one',
+  });
+}
+
+/** `<YYYYMMDD-HHMMSS>-<name>`, with a number behind it where several runs began in one second. */
+const RUN_NAME = /^(\d{8}-\d{6})-(.+?)(?:-(\d+))?$/;
+
+async function newestRun(parent: string, name: string): Promise<string> {
+  const entries = await fs.readdir(parent).catch(() => []);
+  const runs = entries.flatMap((entry) => {
+    const [, time = '', named, count = '1'] = RUN_NAME.exec(entry) ?? [];
+    // A name may itself end in a number.
+    return entry === `${time}-${name}` || named === name
+      ? [{ entry, key: `${time} ${count.padStart(4, '0')}` }]
+      : [];
+  });
+  runs.sort((a, b) => (a.key < b.key ? 1 : -1));
+  for (const { entry } of runs) {
+    const directory = path.join(parent, entry);
+    const saved = await fs.readdir(path.join(directory, CHECKPOINTS_FOLDER)).catch(() => []);
+    if (saved.length > 0) return directory;
+  }
+  throw notFound(`no run of ${name} with a checkpoint in ${parent}`);
+}
+
+/** Before anything is written in what may be no run at all. */
+async function requireCheckpoints(directory: string): Promise<void> {
+  const { checkpointsPath } = new RunDirectory(directory);
+  const isEmpty = (await listGenerations(checkpointsPath)).length === 0;
+  if (isEmpty) throw notFound(`${checkpointsPath} holds no checkpoint to go on from`);
+}
+
+/** The run's directory, if the file lies where a run keeps its checkpoints: one that was copied elsewhere does not. */
+async function runOf(file: string): Promise<string | undefined> {
+  const folder = path.dirname(file);
+  if (path.basename(folder) !== CHECKPOINTS_FOLDER) return undefined;
+  const { path: directory, configPath } = new RunDirectory(path.dirname(folder));
+  return fs.access(configPath).then(
+    () => directory,
+    () => undefined,
+  );
+}
+
+async function isDirectory(file: string): Promise<boolean> {
+  try {
+    return (await fs.stat(file)).isDirectory();
+  } catch (error) {
+    const cause = systemErrorCode(error) === 'ENOENT' ? 'no such file or directory' : systemErrorCode(error);
+    throw notFound(`cannot resume from ${file}: ${cause ?? String(error)}`);
+  }
+}
+
+function notFound(message: string): LockstepError {
+  return new LockstepError({
+    category: 'checkpoint',
+    code: 'E_NO_CHECKPOINT',
+    message,
+    help: 'name the run with --run-dir, or the checkpoint itself with --resume PATH',
+  });
+}

@@ -1,0 +1,122 @@
+// Undoing what a worker may have done that was found to lie: the run goes back to a state that owes nothing to its word
+// alone, and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old
+// enough, the run begins again.
+import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
+import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import type { Config } from '../../src/config/schema.ts';
+import { LockstepError } from '../../src/errors.ts';
+import type { Logger } from '../../src/log.ts';
+import { manifestOf, restoreCheckpoint } from './resume.ts';
+import type { ExpectedRun } from './resume.ts';
+import { restoreSnapshot, snapshotOf } from './snapshot.ts';
+import type { TrainingRollback } from '../training/train.ts';
+import { FIRST_PROGRESS } from '../training/training-progress.ts';
+import type { TrainingProgress } from '../training/training-progress.ts';
+import type { TrainingState } from '../training/training-state.ts';
+
+/** What a rollback works with. */
+export interface RollbackOptions extends ExpectedRun {
+  readonly policy: Config['audit']['onLie'];
+  readonly state: TrainingState;
+  readonly store: CheckpointStore;
+  /** The checkpoint that the session went on from, if any; it may be another run's. */
+  readonly source: string | undefined;
+  /** Makes the state that the run began with once more. */
+  readonly recreateInitial: () => Promise<TrainingState>;
+  readonly log: Logger;
+  /** The state is back where this progress stood. */
+  readonly onDone: (progress: TrainingProgress, from: string) => void;
+}
+
+/** A worker whose results were wrong. */
+export interface Liar {
+  readonly name: string;
+  readonly reason: string;
+  /** Optimizer steps of the newest state that owes nothing to its word alone. */
+  readonly trustedSteps: number;
+}
+
+/** A point that a run can go back to. */
+interface Origin {
+  readonly progress: TrainingProgress;
+  /** As people know it. */
+  readonly from: string;
+}
+
+/** See the head of this file. */
+export class Rollback implements TrainingRollback {
+  readonly #options: RollbackOptions;
+  #liars: Liar[] = [];
+
+  constructor(options: RollbackOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Steps after those that can be trusted may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
+   * step under way may wait for other workers to come
+   */
+  distrust(liar: Liar): void {
+    const { policy } = this.#options;
+    if (policy === 'stop') throw stopped(liar);
+    if (policy === 'rollback') this.#liars.push(liar);
+  }
+
+  get isNeeded(): boolean {
+    return this.#liars.length > 0;
+  }
+
+  /** Puts the state to the latest point that owes nothing to a liar. Between two steps only. */
+  async goBack(): Promise<TrainingProgress> {
+    const liars = this.#liars;
+    this.#liars = [];
+    const { store, log, onDone } = this.#options;
+    // What waits to be written may be wrong, too: it must be there to be taken back.
+    await store.flush();
+    const numTrusted = Math.min(...liars.map(({ trustedSteps }) => trustedSteps));
+    const { progress, from } = (await this.#readBefore(numTrusted)) ?? (await this.#beginAgain());
+    const names = liars.map(({ name }) => name).join(', ');
+    log.warn(
+      `going back to ${from}: what came after step ${Math.max(0, numTrusted)} rests on the word of ${names}`,
+    );
+    onDone(progress, from);
+    return progress;
+  }
+
+  async #readBefore(numSteps: number): Promise<Origin | undefined> {
+    const { state, store, source, log } = this.#options;
+    const files = (await store.list()).map(({ path }) => path);
+    if (source !== undefined && !files.includes(source)) files.push(source);
+    for (const file of files) {
+      try {
+        const checkpoint = await readCheckpoint(file);
+        if (manifestOf(checkpoint).optimizerSteps > numSteps) continue;
+        const { progress } = restoreCheckpoint(checkpoint, state, this.#options);
+        await store.continueFrom(checkpoint.step);
+        return { progress, from: file };
+      } catch (error) {
+        if (!(error instanceof LockstepError)) throw error;
+        log.warn(error.message);
+      }
+    }
+    return undefined;
+  }
+
+  async #beginAgain(): Promise<Origin> {
+    const { state, store, recreateInitial } = this.#options;
+    const initial = new Map(snapshotOf(await recreateInitial()).map(({ name, ...tensor }) => [name, tensor]));
+    const from = 'the beginning';
+    await store.continueFrom(-1);
+    restoreSnapshot(state, initial, { step: 0, path: from });
+    return { progress: FIRST_PROGRESS, from };
+  }
+}
+
+function stopped({ name, reason, trustedSteps }: Liar): LockstepError {
+  return new LockstepError({
+    category: 'failure',
+    code: 'E_WORKER_LIED',
+    message: `${name} computed wrong (${reason}), and what it gave for the steps after step ${Math.max(0, trustedSteps)} was not all checked`,
+    help: 'mend or remove that machine, and start again; audit.onLie says what a run does about it',
+  });
+}

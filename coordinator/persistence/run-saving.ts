@@ -1,0 +1,111 @@
+// Where a run begins or goes on, and everything that lets it go on later: its checkpoints, and the way back.
+import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
+import type { SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
+import { LockstepError } from '../../src/errors.ts';
+import { instantiateKernels } from '../../src/kernels/kernels.ts';
+import type { Logger } from '../../src/log.ts';
+import { Memory } from '../../src/memory.ts';
+import { Checkpointer } from './checkpointer.ts';
+import { checkpointBytes } from '../training/memory-plan.ts';
+import type { ResumePoint } from '../output/run-recorder.ts';
+import type { RunDirectory } from '../output/run-directory.ts';
+import { initialState } from '../training/prepare.ts';
+import type { PreparedRun } from '../training/prepare.ts';
+import { readSource, restoreCheckpoint } from './resume.ts';
+import type { ResumeSource } from './resume.ts';
+import { Rollback } from './rollback.ts';
+import { runIdentity } from './run-identity.ts';
+import { stepsPerEpoch } from '../training/train.ts';
+import { FIRST_PROGRESS, stepsDone } from '../training/training-progress.ts';
+import type { TrainingProgress } from '../training/training-progress.ts';
+import type { TrainingState } from '../training/training-state.ts';
+
+/** What saving a run needs to know. */
+export interface RunSavingOptions {
+  readonly directory: RunDirectory;
+  readonly prepared: PreparedRun;
+  readonly state: TrainingState;
+  /** What to go on from; undefined: the run begins. */
+  readonly source: ResumeSource | undefined;
+  readonly allowOlder: boolean | undefined;
+  /** `performance.now()` of the session's start. */
+  readonly startedMs: number;
+  readonly log: Logger;
+  readonly onSaved: (saved: SavedCheckpoint) => void;
+  /** The run has gone back to there. */
+  readonly onRolledBack: (point: ResumePoint) => void;
+}
+
+/** See the head of this file. */
+export interface RunSaving {
+  readonly progress: TrainingProgress;
+  /** Undefined where the run begins. */
+  readonly resumed: ResumePoint | undefined;
+  /** Undefined where nothing is to be saved. */
+  readonly keeper: Checkpointer | undefined;
+  readonly rollback: Rollback;
+  /** Time that the run has taken so far, in all sessions. */
+  readonly wallSeconds: () => number;
+}
+
+/** Puts the state to where the run starts. @throws LockstepError (exit 4) for a source that cannot be gone on from. */
+export async function openSaving(options: RunSavingOptions): Promise<RunSaving> {
+  const { directory, prepared, state, source, allowOlder, startedMs, log, onSaved, onRolledBack } = options;
+  const { audit, checkpoint, name } = prepared.config;
+  const store = await CheckpointStore.open({
+    directory: directory.checkpointsPath,
+    numKept: checkpoint ? checkpoint.keep : 1,
+    byteLength: checkpointBytes(prepared),
+    logger: log,
+    onSaved,
+  });
+  const identity = runIdentity(prepared);
+  const initialFingerprint = state.fingerprint;
+  const perEpoch = stepsPerEpoch(prepared);
+  const found =
+    source && (await readSource(source, { allowOlder, warn: (fields, text) => log.warn(fields, text) }));
+  const manifest = found && restoreCheckpoint(found, state, { identity, stepsPerEpoch: perEpoch });
+  const start = manifest?.progress ?? FIRST_PROGRESS;
+  const secondsBefore = manifest?.wallSeconds ?? 0;
+  const wallSeconds = (): number => secondsBefore + (performance.now() - startedMs) / 1000;
+  const pointAt = (progress: TrainingProgress, from: string): ResumePoint => ({
+    step: stepsDone(progress, perEpoch),
+    epochs: progress.history.length,
+    from,
+    wallSeconds: wallSeconds(),
+  });
+  const resumed = found && pointAt(start, found.path);
+  if (resumed) await store.continueFrom(resumed.step);
+  const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start, wallSeconds };
+  const keeper = checkpoint ? new Checkpointer({ config: checkpoint, ...saved }) : undefined;
+  const onDone = (progress: TrainingProgress, from: string): void => {
+    keeper?.wentBack(progress);
+    onRolledBack(pointAt(progress, from));
+  };
+  const rollback = new Rollback({
+    policy: audit.onLie,
+    state,
+    identity,
+    stepsPerEpoch: perEpoch,
+    store,
+    source: resumed?.from,
+    recreateInitial: () => recreateInitial(prepared, initialFingerprint),
+    log,
+    onDone,
+  });
+  return { progress: start, resumed, keeper, rollback, wallSeconds };
+}
+
+/** In a memory of its own, which nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
+async function recreateInitial(prepared: PreparedRun, fingerprint: string): Promise<TrainingState> {
+  const memory = new Memory();
+  const kernels = await instantiateKernels(prepared.kernelModule.module, memory.wasm);
+  const state = await initialState({ ...prepared, kernels, memory });
+  if (state.fingerprint === fingerprint) return state;
+  throw new LockstepError({
+    category: 'checkpoint',
+    code: 'E_INIT_WEIGHTS',
+    message: `model.init ${prepared.config.model.init} has changed since the run began, and the run has to begin again`,
+    help: 'start the run anew',
+  });
+}

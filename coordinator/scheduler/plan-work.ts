@@ -1,0 +1,361 @@
+// Who computes what next: shards that nobody has, sums that want a second witness, copies of what is late, and now and
+// then a shard for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
+//
+// Sums wait in memory for their neighbours, and memory is limited. So no task is given out whose sums, together with
+// all that is there or on its way, might not find room, in whatever order they come:
+// - in fewer and larger tasks of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
+// - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
+//   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
+// Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
+import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
+import type { ReductionTree, TreeNode } from '../../src/tree.ts';
+import type { Answers, Unwitnessed } from './answers.ts';
+import { sumKey } from './tasks.ts';
+import type { Task, Tasks } from './tasks.ts';
+import { divideShards } from './divide-shards.ts';
+import type { Share } from './divide-shards.ts';
+import { COORDINATOR } from './events.ts';
+import type { RoundPlan, SumRoom } from './events.ts';
+import type { ShardFailures } from './shard-failures.ts';
+import type { Pace } from './pace.ts';
+
+/** A round, and who is there for it. */
+export interface WorkSituation {
+  readonly plan: RoundPlan;
+  readonly trees: readonly ReductionTree<number>[];
+  readonly answers: Answers;
+  readonly failures: ShardFailures;
+  readonly tasks: Tasks;
+  readonly pace: Pace;
+  /** The process of each worker. */
+  readonly workers: ReadonlyMap<number, string>;
+  readonly room: SumRoom;
+  /** When the round began. */
+  readonly beganMs: number;
+  readonly nowMs: number;
+}
+
+/** What to do next. */
+export interface Work {
+  readonly tasks: readonly PlannedTask[];
+  /** Nodes that no worker but those who answered can confirm. */
+  readonly toJudge: readonly TreeNode[];
+}
+
+/** Shards [from, to). */
+interface ShardRun {
+  readonly from: number;
+  readonly to: number;
+}
+
+interface PlannedTask extends ShardRun {
+  readonly worker: number;
+}
+
+/** A task is late after this many times the expected time... */
+const LATE_FACTOR = 3;
+/** ...but not before this: it is what a garbage collection or another program takes without being a fault. */
+const LATE_FLOOR_MS = 100;
+/**
+ * While no worker has delivered anything, nothing is late before the round is this old: compiling and first touches
+ * included. Who gets a copy then has no such time of its own, for one after the other who hangs would cost it again.
+ */
+const UNMEASURED_LATE_MS = 15_000;
+/** How long a worker is taken to be as slow as it was. */
+const SPEED_VALID_MS = 2_000;
+
+/** See the head of this file. */
+export function planWork(situation: WorkSituation): Work {
+  const planner = new Planner(situation);
+  const tasks = planner.divideOpen();
+  if (tasks.length > 0) return { tasks, toJudge: [] };
+  if (planner.idle.length === 0 && !planner.hasUnwitnessed) return { tasks: [], toJudge: [] };
+  const witnesses = planner.findWitnesses();
+  return { tasks: [...witnesses.tasks, ...planner.copyLate(witnesses.tasks)], toJudge: witnesses.toJudge };
+}
+
+class Planner {
+  readonly #now: WorkSituation;
+  readonly #open: readonly Task[];
+  readonly #dependable: readonly number[];
+  readonly #missing: readonly number[];
+  readonly #unwitnessed: readonly Unwitnessed[];
+  /** Sums that are there or on their way; undefined where there is room for any. */
+  #expected: readonly TreeNode[] | undefined;
+  /** Workers that have nothing to do. */
+  idle: number[];
+
+  constructor(situation: WorkSituation) {
+    this.#now = situation;
+    this.#open = situation.tasks.open();
+    const workers = [...situation.workers.keys()];
+    const free = workers.filter((worker) => !situation.tasks.owesEarlier(worker));
+    this.#dependable = free.length > 0 ? free : workers;
+    const busy = new Set(this.#open.map(({ worker }) => worker));
+    this.idle = this.#dependable.filter((worker) => !busy.has(worker));
+    this.#missing = missingShards(situation.trees);
+    this.#unwitnessed = situation.answers.unwitnessed(situation.plan.shardRows.length);
+    this.#expected = this.#findExpected();
+  }
+
+  #findExpected(): readonly TreeNode[] | undefined {
+    const { room, plan, trees } = this.#now;
+    const numShards = plan.shardRows.length;
+    if (plan.mode === 'collect' || room.here >= mostEverHeld(numShards)) return undefined;
+    const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
+    const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
+    return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
+  }
+
+  /** Takes the tasks for given if their sums will find room; returns whether. */
+  #admit(tasks: readonly PlannedTask[]): boolean {
+    const { room, plan } = this.#now;
+    if (plan.mode === 'collect') return true;
+    const numShards = plan.shardRows.length;
+    const asked = tasks.map(({ from, to }) => maximalNodes(from, to, numShards));
+    if (asked.some(({ length }) => length > Math.max(1, room.ofTask))) return false;
+    if (!this.#expected) return true;
+    const missing = new Set(this.#missing);
+    const most = (sums: readonly TreeNode[]): number =>
+      mostHeld(numShards, (shard) => !missing.has(shard), sums);
+    const expected = [...this.#expected, ...asked.flat()];
+    if (most(expected) > Math.max(room.here, most(this.#expected))) return false;
+    this.#expected = expected;
+    return true;
+  }
+
+  get hasUnwitnessed(): boolean {
+    return this.#unwitnessed.length > 0;
+  }
+
+  /**
+   * Missing shards that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
+   * given. None where there is no room for their sums now. Newcomers prove themselves on copies, where others have: one
+   * that hangs then holds up nobody.
+   */
+  divideOpen(): PlannedTask[] {
+    const shards = this.#missing.filter((shard) => !this.#open.some((task) => hasShard(task, shard)));
+    const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
+    const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
+    if (!this.#dependable.some(isProven)) newcomers.clear();
+    const isKnown = (worker: number): boolean => !newcomers.has(worker);
+    const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
+    const tasks = this.#divide(shards, [...known, this.idle, this.#dependable]);
+    if (tasks.length === 0) return [];
+    return [
+      ...tasks,
+      ...this.#tryNewcomers([...newcomers], tasks, shards),
+      ...this.#tryLeftOut(tasks, shards),
+    ];
+  }
+
+  /** A shard for each, another one for everybody: a bad shard would meet all. */
+  #tryNewcomers(
+    newcomers: readonly number[],
+    tasks: readonly PlannedTask[],
+    shards: readonly number[],
+  ): PlannedTask[] {
+    const waiting = newcomers.filter((worker) => !tasks.some((task) => task.worker === worker));
+    return waiting.slice(0, shards.length).flatMap((worker, index): PlannedTask[] => {
+      const shard = shards[shards.length - 1 - index] as number;
+      const copy = [{ worker, from: shard, to: shard + 1 }];
+      return !this.#hasFailed(shard, worker) && this.#admit(copy) ? copy : [];
+    });
+  }
+
+  /** A copy of the last shard for the idle worker that has got nothing for longest: one, or a bad shard would meet all. */
+  #tryLeftOut(tasks: readonly PlannedTask[], shards: readonly number[]): PlannedTask[] {
+    const { nowMs, pace } = this.#now;
+    const shard = shards[shards.length - 1] as number;
+    const isLeftOut = (worker: number): boolean =>
+      pace.isProven(worker) &&
+      !tasks.some((task) => task.worker === worker) &&
+      nowMs - pace.beganMs(worker, 0) >= SPEED_VALID_MS &&
+      !this.#hasFailed(shard, worker);
+    const [worker] = this.idle.filter(isLeftOut).sort((a, b) => pace.beganMs(a, 0) - pace.beganMs(b, 0));
+    const copy = worker === undefined ? [] : [{ worker, from: shard, to: shard + 1 }];
+    return this.#admit(copy) ? copy : [];
+  }
+
+  /** Gives each sum that wants one a second witness, or the coordinator if no worker will do. */
+  findWitnesses(): Work {
+    const { plan } = this.#now;
+    const loads = new Map(this.idle.map((worker) => [worker, 0]));
+    const chosen = new Map<number, PlannedTask[]>();
+    const toJudge: TreeNode[] = [];
+    for (const sum of this.#unwitnessed) {
+      const asked = this.#askedFor(sum);
+      if (asked.some((worker) => !this.#isLate(worker))) continue;
+      const able = this.#dependable.filter((worker) => this.#canWitness(worker, sum, asked.length > 0));
+      const worker = leastOf(able, loads);
+      const { from, to } = shardsUnder(sum.node, plan.shardRows.length);
+      if (worker !== undefined) {
+        if (!this.#admit([{ worker, from, to }])) continue;
+        loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
+        extend(chosen, { worker, from, to }, plan.mode === 'collect');
+      } else if (able.every((busy) => this.#isLate(busy))) toJudge.push(sum.node);
+    }
+    this.idle = this.idle.filter((worker) => !chosen.has(worker));
+    return { tasks: [...chosen.values()].flat(), toJudge };
+  }
+
+  /** Newcomers, and whoever would take the place of one that hangs, must have delivered: else one after the other may hang. */
+  #canWitness(worker: number, { node, processes }: Unwitnessed, isReplacement: boolean): boolean {
+    const { beganMs, pace, plan, workers } = this.#now;
+    const { from } = shardsUnder(node, plan.shardRows.length);
+    const mayHang = pace.isNewcomer(worker, beganMs) || (isReplacement && !pace.isProven(worker));
+    return !mayHang && !processes.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
+  }
+
+  /** Workers of other processes that are to deliver the sum. */
+  #askedFor({ node, processes }: Unwitnessed): number[] {
+    const { plan, workers } = this.#now;
+    const buckets = Array.from({ length: plan.numBuckets }, (_, bucket) => sumKey(node, bucket));
+    const isAsked = ({ worker, due }: Task): boolean =>
+      !processes.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
+    return this.#open.filter(isAsked).map(({ worker }) => worker);
+  }
+
+  /**
+   * More copies of each shard that everyone who has it is late with: who is late may be stuck for good. One among workers
+   * that have delivered before. Others may be stuck like those who are late: among them the copies double each time.
+   */
+  copyLate(given: readonly PlannedTask[]): PlannedTask[] {
+    if (this.idle.length === 0) return [];
+    const copiesOf = (shard: number): Task[] => this.#open.filter((task) => hasShard(task, shard));
+    const isLate = (shard: number): boolean => {
+      const copies = copiesOf(shard);
+      const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
+      return isWithAll && !given.some((task) => hasShard(task, shard));
+    };
+    const late = this.#missing.filter(isLate);
+    const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
+    if (proven.length > 0) return this.#divide(late, [proven]);
+    const tasks: PlannedTask[] = [];
+    const numCopies = Math.max(0, ...late.map((shard) => copiesOf(shard).length));
+    for (let copy = 0, idle = this.idle; copy < numCopies && idle.length > 0; copy++) {
+      const more = this.#divide(late, [idle]);
+      tasks.push(...more);
+      idle = idle.filter((worker) => !more.some((task) => task.worker === worker));
+    }
+    return tasks;
+  }
+
+  #isLate(worker: number): boolean {
+    return isLate({ ...this.#now, open: this.#open }, worker);
+  }
+
+  #hasFailed(shard: number, worker: number): boolean {
+    return this.#now.failures.hasFailed(shard, this.#now.workers.get(worker) as string);
+  }
+
+  /**
+   * All of the shards, in blocks as small as there is room for; or what there is room for of them. `groups` are the workers
+   * to choose from, the best ones first.
+   */
+  #divide(shards: readonly number[], groups: readonly (readonly number[])[]): PlannedTask[] {
+    const numShards = this.#now.plan.shardRows.length;
+    const runs = contiguousRuns(shards);
+    for (let block = 1; block < 2 * numShards; block *= 2) {
+      const tasks = runs.flatMap((run) => this.#divideRun(run, block, groups));
+      if (this.#admit(tasks)) return tasks;
+    }
+    const [first = [], ...others] = groups;
+    const subtrees = runs.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
+    const given: PlannedTask[] = [];
+    for (const subtree of subtrees.sort((a, b) => a.level - b.level)) {
+      const free = first.filter((worker) => !given.some((task) => task.worker === worker));
+      if (free.length === 0 && given.length > 0) break;
+      const tasks = this.#divideRun(shardsUnder(subtree, numShards), 2 * numShards, [free, ...others]);
+      if (this.#admit(tasks)) given.push(...tasks);
+    }
+    return given;
+  }
+
+  /**
+   * Shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of the
+   * next; where all have, they try again.
+   */
+  #divideRun({ from, to }: ShardRun, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
+    const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
+    const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
+    const workers = choices.find(({ length }) => length > 0) ?? [];
+    const [first, end] = [Math.floor(from / block), Math.ceil(to / block)];
+    return divideShards(first, end, this.#bestOf(workers, end - first)).map((task) => ({
+      worker: task.worker,
+      from: Math.max(from, task.from * block),
+      to: Math.min(to, task.to * block),
+    }));
+  }
+
+  /** At most `count` of them, who can have a shard each: those who have delivered come first, then the fastest. */
+  #bestOf(workers: readonly number[], count: number): Share[] {
+    const { pace } = this.#now;
+    const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
+    if (shares.length <= count) return shares;
+    const rank = ({ id }: Share): number => (pace.isProven(id) ? 0 : 1);
+    const best = [...shares].sort((a, b) => rank(a) - rank(b) || b.speed - a.speed).slice(0, count);
+    const chosen = new Set(best);
+    return shares.filter((share) => chosen.has(share));
+  }
+}
+
+/**
+ * Whether the oldest task that a worker owes in the round ought to be here; those behind it wait for their turn. The
+ * coordinator is not lost without the run, and computes what others failed on.
+ */
+export function isLate(
+  {
+    open,
+    pace,
+    beganMs,
+    nowMs,
+  }: Pick<WorkSituation, 'pace' | 'beganMs' | 'nowMs'> & { readonly open: readonly Task[] },
+  worker: number,
+): boolean {
+  if (worker === COORDINATOR.worker) return false;
+  const oldest = open.find((task) => task.worker === worker);
+  if (!oldest) return false;
+  const expectedMs = pace.expectedMs(worker, oldest.rows);
+  const isFirst = expectedMs === undefined && nowMs - beganMs < UNMEASURED_LATE_MS;
+  const lateMs = Math.max(LATE_FACTOR * (expectedMs ?? 0), LATE_FLOOR_MS);
+  return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
+}
+
+function hasShard({ from, to }: Task | PlannedTask, shard: number): boolean {
+  return from <= shard && shard < to;
+}
+
+/** Shards of which some bucket is not covered yet. */
+export function missingShards(trees: readonly ReductionTree<number>[]): number[] {
+  const missing = new Set<number>();
+  for (const tree of trees) {
+    for (const { from, to } of tree.missing()) for (let shard = from; shard < to; shard++) missing.add(shard);
+  }
+  return [...missing].sort((a, b) => a - b);
+}
+
+function leastOf(workers: readonly number[], loads: ReadonlyMap<number, number>): number | undefined {
+  const idle = workers.filter((worker) => loads.has(worker));
+  const least = Math.min(...idle.map((worker) => loads.get(worker) as number));
+  return idle.find((worker) => loads.get(worker) === least);
+}
+
+/** Adds a task to its worker's; shards in a row can travel as one task only where each is answered by itself. */
+function extend(tasks: Map<number, PlannedTask[]>, task: PlannedTask, canJoin: boolean): void {
+  const own = tasks.get(task.worker) ?? [];
+  const last = own[own.length - 1];
+  if (canJoin && last?.to === task.from) own[own.length - 1] = { ...last, to: task.to };
+  else own.push(task);
+  tasks.set(task.worker, own);
+}
+
+function contiguousRuns(shards: readonly number[]): ShardRun[] {
+  const runs: { from: number; to: number }[] = [];
+  for (const shard of shards) {
+    const last = runs[runs.length - 1];
+    if (last?.to === shard) last.to = shard + 1;
+    else runs.push({ from: shard, to: shard + 1 });
+  }
+  return runs;
+}

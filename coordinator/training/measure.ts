@@ -1,0 +1,180 @@
+// Measures the current weights on a whole split: exact losses and metrics, and what plots need.
+import type { Config } from '../../src/config/schema.ts';
+import { targetView, totalWeight, weightWidth } from '../../src/data/dataset.ts';
+import type { SplitIndices } from '../../src/data/dataset.ts';
+import type { HostMath } from '../../src/kernels/host-math.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import { inverseTarget } from '../../src/data/transforms.ts';
+import { isSequence } from '../../src/engine/evaluation.ts';
+import { unsmoothedLoss } from '../../src/losses/registry.ts';
+import { binaryMetrics, classificationMetrics } from '../../src/metrics/classification.ts';
+import { regressionMetrics } from '../../src/metrics/regression.ts';
+import { rocCurve } from '../../src/metrics/roc.ts';
+import type { RocCurve } from '../../src/metrics/roc.ts';
+import { sequenceMetrics } from '../../src/metrics/sequence.ts';
+import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { RowWeights } from '../../src/metrics/weighting.ts';
+import type { Compute } from './compute.ts';
+
+/** A split as the model sees it. */
+export interface MeasuredSplit {
+  readonly metrics: SplitMetrics;
+  /** For regression: a target column each, in its own units. */
+  readonly columns: readonly {
+    readonly name: string;
+    readonly actual: Float64Array;
+    readonly predicted: Float64Array;
+  }[];
+  /** Of two classes that both occur. */
+  readonly roc?: RocCurve | undefined;
+}
+
+/** What measuring depends on. */
+export interface MeasureOptions {
+  readonly config: Config;
+  readonly compute: Pick<Compute, 'evaluate'>;
+  readonly data: LoadedData;
+  readonly math: HostMath;
+}
+
+/** More classes than this are worth a look at the five likeliest. */
+const DEFAULT_TOP_K = 5;
+
+/** A split with its outputs and the rows' own share of the dataset. */
+interface Outcome extends Omit<MeasureOptions, 'compute'> {
+  /** Dataset rows. */
+  readonly indices: Uint32Array;
+  readonly outputs: Float32Array;
+  readonly targets: Float32Array | Uint32Array;
+  readonly weights: RowWeights;
+  /** Mean loss. */
+  readonly loss: number;
+}
+
+/** Runs the model over a split; undefined if the split is empty. No weight is touched. */
+export async function measureSplit(
+  split: keyof SplitIndices,
+  { compute, ...options }: MeasureOptions,
+): Promise<MeasuredSplit | undefined> {
+  const { data } = options;
+  const { dataset, sampleWeights } = data;
+  const indices = data.splits[split];
+  if (indices.length === 0) return undefined;
+  const { outputs, lossSum } = await compute.evaluate(indices);
+  const outcome: Outcome = {
+    ...options,
+    indices,
+    outputs,
+    targets: pickRows(targetView(dataset), indices, dataset.layout.targetWidth),
+    weights: sampleWeights && pickRows(sampleWeights, indices, weightWidth(dataset.layout)),
+    loss: lossSum / totalWeight(dataset, indices),
+  };
+  return MEASURES[taskOf(options)](outcome);
+}
+
+/** What is predicted: a class, a class at each position, labels that are there or not, or numbers. */
+type Task = 'classes' | 'sequences' | 'labels' | 'probabilities' | 'values';
+
+const MEASURES: Readonly<Record<Task, (outcome: Outcome) => MeasuredSplit>> = {
+  classes: measureClasses,
+  sequences: measureSequences,
+  labels: measureLabels,
+  probabilities: (outcome) => {
+    const { math } = outcome;
+    return measureValues(
+      outcome,
+      Float64Array.from(outcome.outputs, (logit) => 1 / (1 + math.exp(-logit))),
+    );
+  },
+  values: (outcome) => measureValues(outcome, outcome.outputs),
+};
+
+/** The task of the training, which new data do not change: they may lack what made it so. */
+function taskOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): Task {
+  if (isSequence(data.dataset.layout)) return 'sequences';
+  if (config.loss.kind === 'crossEntropy') return 'classes';
+  if (config.loss.kind !== 'binaryCrossEntropy') return 'values';
+  const { target } = data.transforms;
+  return target.kind === 'labels' || target.isBinary ? 'labels' : 'probabilities';
+}
+
+function measureClasses(outcome: Outcome): MeasuredSplit {
+  const { outputs, targets, weights, loss, math } = outcome;
+  const labels = targets as Uint32Array;
+  const metrics = classificationMetrics({
+    outputs,
+    labels,
+    weights,
+    loss,
+    topK: topKOf(outcome),
+    math: isLogLoss(outcome.config) ? undefined : math,
+  });
+  if (metrics.rocAuc === undefined) return { metrics, columns: [] };
+  const scores = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
+  return { metrics, columns: [], roc: rocCurve(scores, labels, weights) };
+}
+
+/** The log losses of rows come behind the ranks of their positions. */
+function measureSequences(outcome: Outcome): MeasuredSplit {
+  const { config, data, indices, outputs, weights, loss, math } = outcome;
+  const positions = data.dataset.layout.targetWidth;
+  const width = outputs.length / indices.length;
+  const ranks = new Float32Array(indices.length * positions);
+  indices.forEach((_, row) =>
+    ranks.set(outputs.subarray(row * width, row * width + positions), row * positions),
+  );
+  const logLosses = isLogLoss(config)
+    ? undefined
+    : Float32Array.from(indices, (_, row) => outputs[row * width + positions]!);
+  const exp = (x: number): number => math.exp(x);
+  const topK = topKOf(outcome);
+  return { metrics: sequenceMetrics({ ranks, logLosses, weights, loss, topK, exp }), columns: [] };
+}
+
+function measureLabels(outcome: Outcome): MeasuredSplit {
+  const { config, outputs, weights, loss, data } = outcome;
+  const targets = outcome.targets as Float32Array;
+  const numColumns = data.targetNames.length;
+  const math = isLogLoss(config) ? undefined : outcome.math;
+  const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss, math });
+  const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, weights) : undefined;
+  return { metrics, columns: [], roc };
+}
+
+/** Predictions are [rows, target columns], in the units that were trained on. */
+function measureValues(outcome: Outcome, predictions: Float32Array | Float64Array): MeasuredSplit {
+  const { data, indices, loss, math, targets, weights } = outcome;
+  const { targetNames, targetValues, transforms } = data;
+  const isTransformed =
+    transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
+  const pickColumn = (values: Outcome['targets'] | Float64Array, column: number): Float64Array =>
+    Float64Array.from(indices, (_, row) => values[row * targetNames.length + column]!);
+  const trained = targetNames.map((_, column) => ({
+    predicted: pickColumn(predictions, column),
+    actual: pickColumn(targets, column),
+  }));
+  const columns = targetNames.map((name, column) => ({
+    name,
+    predicted: trained[column]!.predicted.map((value) => inverseTarget(transforms, column, value, math)),
+    actual: Float64Array.from(indices, (row) => targetValues[column]![row]!),
+  }));
+  const transformed = isTransformed ? trained : undefined;
+  return { metrics: regressionMetrics({ columns, transformed, loss, weights }), columns };
+}
+
+function topKOf({ config, data }: Outcome): number | undefined {
+  const { numClasses } = data.dataset.layout;
+  return config.metrics.topK ?? (numClasses > DEFAULT_TOP_K ? DEFAULT_TOP_K : undefined);
+}
+
+/** Whether the loss of this cross-entropy is the log loss. */
+function isLogLoss({ loss, classWeights }: Config): boolean {
+  return unsmoothedLoss(loss) === undefined && classWeights === undefined;
+}
+
+/** Rows of `width` values, in the order of `indices`. */
+function pickRows<T extends Float32Array | Uint32Array>(all: T, indices: Uint32Array, width: number): T {
+  const picked = all.slice(0, indices.length * width) as T;
+  indices.forEach((index, row) => picked.set(all.subarray(index * width, (index + 1) * width), row * width));
+  return picked;
+}

@@ -1,0 +1,231 @@
+// What a run takes of the memory of its processes, at most, and for how many sums of gradients that leaves room: said by
+// --dry-run, refused while preparing where it is too much, and kept to by who hands out tasks.
+import os from 'node:os';
+import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
+import type { Config } from '../../src/config/schema.ts';
+import { countOf } from '../../src/data/data-error.ts';
+import { blobByteLength } from '../../src/data/dataset.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import type { EnginePlan } from '../../src/engine/plan.ts';
+import { LockstepError } from '../../src/errors.ts';
+import { MEMORY_LIMIT_BYTES, formatBytes } from '../../src/memory.ts';
+import type { Model } from '../../src/model/model.ts';
+import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
+import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../../src/protocol/limits.ts';
+import { heightOf, mostEverHeld } from '../../src/tree.ts';
+import type { SumRoom } from '../scheduler/events.ts';
+
+/** What the plan depends on. */
+export interface PlannedRun {
+  readonly config: Config;
+  readonly model: Model;
+  readonly plan: EnginePlan;
+  readonly data: LoadedData;
+}
+
+/** Who computes on this machine: so many workers, or this process where there are none. */
+export interface LocalCompute {
+  readonly workers: number;
+  /** Of each worker. */
+  readonly threads: number;
+}
+
+/** Bytes by what they are for. */
+export type MemoryUses = Readonly<Record<string, number>>;
+
+/** See the head of this file. */
+export interface MemoryPlan {
+  /** Of a worker with so many threads, in all; undefined where there is none. */
+  readonly worker: MemoryUses | undefined;
+  readonly threads: number;
+  /** In the WebAssembly memory of this process... */
+  readonly here: MemoryUses;
+  /** ...and beside it. */
+  readonly beside: MemoryUses;
+  readonly room: SumRoom;
+  /** Sums that may have to wait in this process, where there is room for all of them. */
+  readonly wantedSums: number;
+}
+
+/** Versions of the weights that wait for sockets: the current one, the next, and what a slow worker has not read. */
+const QUEUED_VERSIONS = 3;
+/** Of Node.js with this program, and of what it makes and throws away. */
+const PROGRAM_BYTES = 224 * 2 ** 20;
+/** Tables of kernels, ends of regions, rows of a pass, shards of an evaluation while they are looked at. */
+const SMALL_BYTES = 8 * 2 ** 20;
+
+/**
+ * Plans the memory of a run; workers that join over the network are taken to have one thread. @throws LockstepError
+ * (exit 2) where one process needs more than WebAssembly can address
+ */
+export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
+  const threads = local?.threads ?? 1;
+  const state = stateUses(run);
+  const beside = usesBeside(run);
+  const numShards = shardsOf(run);
+  const engine = engineUses(run, threads);
+  if (local?.workers === 0) {
+    // Its task is always the whole batch, which is one sum, but for those that wait between passes.
+    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numShards)) };
+    requireFit(
+      'training in this process',
+      here,
+      'use fewer units or more shards, or give the work to workers',
+    );
+    return { worker: undefined, threads, here, beside, room: { here: 0, ofTask: 0 }, wantedSums: 0 };
+  }
+  const weights = { 'weights of two versions': run.plan.bytes.weights };
+  const { sums, ofTask } = workerSums(run, threads, { ...weights, ...engine });
+  const worker = { ...weights, ...engine, ...sumUses(run, sums) };
+  const isAlone = threads === 1;
+  requireFit(
+    isAlone ? 'a worker' : `a worker with ${threads} threads`,
+    worker,
+    `use ${isAlone ? '' : 'fewer --threads, '}fewer units, more shards or a smaller dataset`,
+  );
+  const wantedSums = mostEverHeld(numShards);
+  const numSums = Math.max(1, Math.min(wantedSums, roomBeside(run, state)));
+  const here = { ...state, ...sumUses(run, numSums) };
+  requireFit('the coordinator', here, 'use fewer units, or an optimizer that keeps less');
+  const toBeSent = { 'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients };
+  return {
+    worker: { ...worker, 'results to be sent': resultBytes(run, threads, sums), 'Node.js': PROGRAM_BYTES },
+    threads,
+    here,
+    beside: { ...beside, ...toBeSent },
+    room: { here: numSums, ofTask },
+    wantedSums,
+  };
+}
+
+/** Warns where the processes on this machine may take more memory than it has: the system would end one of them. */
+export function warnOfMemory(
+  { worker, here, beside }: MemoryPlan,
+  localWorkers: number,
+  warn: (message: string) => void,
+): void {
+  const own = totalOf(here) + totalOf(beside);
+  const ofWorker = worker ? totalOf(worker) : 0;
+  const total = own + localWorkers * ofWorker;
+  const machine = machineBytes();
+  if (total <= machine) return;
+  const parts = localWorkers
+    ? ` (${formatBytes(own)} here, ${formatBytes(ofWorker)} in each of ${countOf(localWorkers, 'worker')})`
+    : '';
+  const less = localWorkers > 1 ? 'fewer --workers or fewer units' : 'fewer units';
+  warn(
+    `the run may need up to ${formatBytes(total)} of memory${parts}, but this machine has ${formatBytes(machine)}: if that runs out, the system swaps or kills a process; ${less} would need less`,
+  );
+}
+
+/** What this process and its children may have: all of the machine, or what its container is given. */
+function machineBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem();
+}
+
+/** Bytes of all. */
+export function totalOf(uses: MemoryUses): number {
+  return Object.values(uses).reduce((total, bytes) => total + bytes, 0);
+}
+
+/** Bytes of a checkpoint's tensors: the optimizer has parameters and state twice, a checkpoint once; and the best weights, and averaged ones. */
+export function checkpointBytes({
+  config,
+  model: { numParameters },
+}: Pick<PlannedRun, 'config' | 'model'>): number {
+  return optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * 4 * numParameters;
+}
+
+/** Of the largest batch. */
+function shardsOf({ config }: PlannedRun): number {
+  return Math.min(config.shards, config.batchSize);
+}
+
+function stateUses({ config, model, plan }: PlannedRun): MemoryUses {
+  return {
+    'weights and optimizer state': optimizerBytes(model.numParameters, config.optimizer),
+    'best weights': plan.bytes.gradients,
+    ...(config.ema ? { 'averaged weights': plan.bytes.gradients } : {}),
+  };
+}
+
+function usesBeside(run: PlannedRun): MemoryUses {
+  const { config, data } = run;
+  const copies = config.checkpoint ? MAX_QUEUED_SAVES * checkpointBytes(run) : 0;
+  return {
+    [`${MAX_QUEUED_SAVES} copies for checkpoints`]: copies,
+    dataset: blobByteLength(data.dataset.layout),
+    'the model when it is saved': run.plan.bytes.gradients,
+    'outputs of an evaluation': outputBytes(run),
+    'Node.js': PROGRAM_BYTES,
+  };
+}
+
+/** Of the largest evaluation. */
+function outputBytes({ config, data, model }: PlannedRun): number {
+  const { dataset, splits } = data;
+  const rows = Math.max(splits.validation.length, splits.test.length);
+  return 4 * rows * evaluationWidth(model, dataset.layout, config.loss);
+}
+
+/** What waits for a coordinator that is slow to read, and outputs that are made and copied into messages meanwhile. */
+function resultBytes(run: PlannedRun, threads: number, numSums: number): number {
+  const outputs = outputBytes(run);
+  const waiting = Math.min(MAX_UNREAD_BYTES, Math.max(outputs, numSums * run.plan.bytes.gradients));
+  return waiting + 2 * Math.min(outputs, threads * OUTPUT_BYTES_OF_THREAD);
+}
+
+/** Of the engines of a process, but for their weights and sums. */
+function engineUses({ plan, data }: PlannedRun, threads: number): MemoryUses {
+  const { packedWeights, activations, scratch } = plan.bytes;
+  return {
+    'packed weights': packedWeights,
+    activations: threads * activations,
+    scratch: threads * scratch,
+    dataset: blobByteLength(data.dataset.layout),
+  };
+}
+
+function sumUses({ plan }: PlannedRun, numSums: number): MemoryUses {
+  return { [`${numSums} ${numSums === 1 ? 'sum' : 'sums'} of gradients`]: numSums * plan.bytes.gradients };
+}
+
+/** Whole sums of gradients that fit in a process beside these. */
+function roomBeside({ plan }: PlannedRun, uses: MemoryUses): number {
+  return Math.floor((MEMORY_LIMIT_BYTES - SMALL_BYTES - totalOf(uses)) / plan.bytes.gradients);
+}
+
+/**
+ * Sums that a worker has at once: what the shares of its threads in a task come back as, all of which stay until it is
+ * done, and those between passes.
+ */
+function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums: number; ofTask: number } {
+  const numShards = shardsOf(run);
+  const waiting = sumsBetweenPasses(run, numShards);
+  const numSharing = Math.min(threads, numShards);
+  const roomOfThread = Math.floor(roomBeside(run, uses) / numSharing);
+  // From the second shard to the last but one: two sums of each level below the two highest.
+  const most = Math.max(1, 2 * heightOf(numShards) - 2);
+  const ofTask = Math.max(1, Math.min(most, roomOfThread - waiting));
+  // A task of one sum is given out in any case; one of a single shard has none that wait.
+  return { sums: numSharing * Math.max(1, Math.min(ofTask + waiting, roomOfThread)), ofTask };
+}
+
+/** Partial sums that wait for their neighbours while a subtree takes more passes than one. */
+function sumsBetweenPasses({ plan }: PlannedRun, numShards: number): number {
+  return Math.max(0, heightOf(numShards) - heightOf(plan.maxShards));
+}
+
+function requireFit(who: string, uses: MemoryUses, help: string): void {
+  const total = totalOf(uses) + SMALL_BYTES;
+  if (total <= MEMORY_LIMIT_BYTES) return;
+  const parts = Object.entries(uses).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `${who} needs ${formatBytes(total)} (${parts.join(', ')}); WebAssembly can address 4 GiB`,
+    help,
+  });
+}

@@ -1,0 +1,156 @@
+// From a checked config to everything that training needs in this process: data, model, weights. All that
+// can be wrong with a run is found here, before any process starts.
+import type { Config } from '../../src/config/schema.ts';
+import { targetView } from '../../src/data/dataset.ts';
+import { hostMath } from '../../src/kernels/host-math.ts';
+import type { HostMath } from '../../src/kernels/host-math.ts';
+import { loadData } from '../../src/data/load.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import type { LoadRequest } from '../../src/data/packed-rows.ts';
+import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
+import { evaluationWidth, isSequence } from '../../src/engine/evaluation.ts';
+import { planEngine } from '../../src/engine/plan.ts';
+import type { EnginePlan } from '../../src/engine/plan.ts';
+import { requireStatistics } from '../../src/engine/statistics.ts';
+import { requireTokens } from '../../src/engine/tokens.ts';
+import { LockstepError, listNames } from '../../src/errors.ts';
+import { formatShape } from '../../src/layers/layer.ts';
+import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import type { KernelModule, Kernels } from '../../src/kernels/kernels.ts';
+import { LOSS } from '../../src/metrics/definitions.ts';
+import { Memory } from '../../src/memory.ts';
+import { describeModel, resolveModel } from '../../src/model/model.ts';
+import type { Model } from '../../src/model/model.ts';
+import { readRegularFile } from '../../src/regular-file.ts';
+import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../../src/safetensors.ts';
+import type { Evaluation } from './compute.ts';
+import { monitoredValue } from './early-stopping.ts';
+import { measureSplit } from './measure.ts';
+import { planMemory, warnOfMemory } from './memory-plan.ts';
+import type { LocalCompute, MemoryPlan } from './memory-plan.ts';
+import { requireLimits } from './run-descriptions.ts';
+import { TrainingState } from './training-state.ts';
+
+/** A run ready to train. */
+export interface PreparedRun {
+  readonly config: Config;
+  readonly kernelModule: KernelModule;
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly math: HostMath;
+  readonly data: LoadedData;
+  readonly model: Model;
+  readonly plan: EnginePlan;
+  readonly memoryPlan: MemoryPlan;
+}
+
+/** How a run is prepared, besides its config. */
+export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
+  /** Undefined where workers join over the network. */
+  readonly local?: LocalCompute | undefined;
+}
+
+/**
+ * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data, `arrays`
+ * are samples that are in no file.
+ * @throws LockstepError for all that does not fit.
+ */
+export async function prepareRun(
+  config: Config,
+  warn: (message: string) => void,
+  { fitted, arrays, local }: PrepareOptions = {},
+): Promise<PreparedRun> {
+  const kernelModule = await loadKernelModule(config.numerics);
+  const memory = new Memory();
+  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const math = hostMath(kernels);
+  const data = await loadData({ config, math, warn, fitted, arrays });
+  const model = resolveModel(config.model, data.dataset.layout.featureShape);
+  requireMatchingOutputs(data, model);
+  requireTokens(data.dataset, model);
+  // Of a training that is over, nothing is cut into batches any more.
+  if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
+  const plan = planEngine(model, config.batchSize, config.shards);
+  const memoryPlan = planMemory({ config, model, plan, data }, local);
+  const prepared = { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
+  if (!fitted) {
+    requireLimits(prepared);
+    warnOfMemory(memoryPlan, local?.workers ?? 0, warn);
+    await requireMonitor(prepared);
+  }
+  return prepared;
+}
+
+/** The weights that the run starts from: drawn, or read from `model.init`. */
+export async function initialState({ config, kernels, memory, model }: PreparedRun): Promise<TrainingState> {
+  const { init } = config.model;
+  const file = init === undefined ? undefined : decodeSafetensors(await readInitFile(init), init);
+  return new TrainingState({
+    kernels,
+    memory,
+    model,
+    config,
+    initialize: (address) => {
+      if (file && init !== undefined) loadWeights(kernels, memory, model, file, init, address);
+      else drawWeights(kernels, memory, model, config.seed, address);
+    },
+  });
+}
+
+async function readInitFile(file: string): Promise<Uint8Array> {
+  try {
+    return await readRegularFile(file, MAX_SAFETENSORS_BYTES);
+  } catch (error) {
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_INIT_WEIGHTS',
+      message: `cannot read model.init ${file}: ${(error as Error).message}`,
+      help: 'paths in a config are relative to the config file',
+    });
+  }
+}
+
+/** Numbers in any shape; for labels the classes, behind the positions of a sequence. */
+function requireMatchingOutputs(data: LoadedData, model: Model): void {
+  const { layout } = data.dataset;
+  const { targetWidth, numClasses } = layout;
+  const isLabels = layout.targetKind === 'labels';
+  const labelShape = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
+  const needed = formatShape(isLabels ? labelShape : [targetWidth]);
+  if (isLabels ? formatShape(model.outputShape) === needed : model.outputWidth === targetWidth) return;
+  const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
+  const what = isLabels
+    ? `the data has ${classes}`
+    : `the target has ${targetWidth} columns (${listNames(data.targetNames)})`;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_MODEL_SHAPE',
+    message: `the last layer gives ${formatShape(model.outputShape)} outputs, ${what}\n${describeModel(model).join('\n')}`,
+    help: helpForOutputs(data, model, needed),
+  });
+}
+
+/** Refuses a metric to watch that validation will not have: which there are depends on its rows, not on the weights. */
+async function requireMonitor({ config, data, math, model }: PreparedRun): Promise<void> {
+  const { earlyStopping } = config;
+  if (!earlyStopping || earlyStopping.monitor === LOSS.name) return;
+  const width = evaluationWidth(model, data.dataset.layout, config.loss);
+  const evaluate = (indices: Uint32Array): Promise<Evaluation> =>
+    Promise.resolve({ lossSum: 0, outputs: new Float32Array(indices.length * width) });
+  const validation = await measureSplit('validation', { config, data, math, compute: { evaluate } });
+  if (validation) monitoredValue(validation.metrics, earlyStopping);
+}
+
+/** What makes the last layer and the targets fit each other. */
+function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
+  const { layout } = dataset;
+  const outputs = model.outputWidth;
+  const advice = `let the last layer give ${needed}`;
+  const isIndex = transforms.target.kind === 'labels' && transforms.target.cells === 'index';
+  if (layout.targetKind !== 'labels' || isSequence(layout) || !isIndex) return advice;
+  if (outputs > layout.numClasses)
+    return `${advice}, or set data.classes: ${outputs} if the data lacks some classes`;
+  const lacksFirst = targetView(dataset).every((label) => label > 0);
+  if (!lacksFirst || outputs !== layout.numClasses - 1) return advice;
+  return `number the labels from 0 (they run from 1 to ${outputs}), or ${advice}: class 0 then never occurs`;
+}

@@ -1,0 +1,287 @@
+// The weights and everything that changes them: the coordinator is their only writer. A step reaches them
+// bucket by bucket, as reductions finish, and becomes real when all buckets have; a bucket that is not finite
+// stops it before anything is kept. With clipping by norm the buckets wait for the last one, whose squares it needs.
+import { createHash } from 'node:crypto';
+import type { Config } from '../../src/config/schema.ts';
+import { combineFingerprints, fingerprintOf } from '../../src/engine/fingerprint.ts';
+import { LockstepError } from '../../src/errors.ts';
+import type { Kernels } from '../../src/kernels/kernels.ts';
+import type { Memory } from '../../src/memory.ts';
+import type { Model, Bucket } from '../../src/model/model.ts';
+import { WeightAverage } from '../../src/optimizer/average.ts';
+import { Optimizer } from '../../src/optimizer/optimizer.ts';
+
+/** What a training state is made from; `initialize` fills the flat vector at the given address. */
+export interface TrainingStateOptions {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly model: Model;
+  readonly config: Pick<Config, 'optimizer' | 'clip' | 'ema'> & Partial<Pick<Config, 'data' | 'loss'>>;
+  readonly initialize: (address: number) => void;
+}
+
+/** A bucket of the weights of one version, and the fingerprint of its bytes. */
+export interface WeightsBucket {
+  /** A view: valid until the next step finishes the same bucket. */
+  readonly bytes: Uint8Array;
+  readonly fingerprint: string;
+}
+
+/** Weights that may be the current ones. */
+export type ShownWeights = 'live' | 'average' | 'best';
+
+/** Addresses of f32 vectors as long as the parameters. */
+export interface StateVectors {
+  /** That training moves. */
+  readonly parameters: number;
+  readonly optimizer: ReadonlyMap<string, number>;
+  /** If one is kept. */
+  readonly average: number | undefined;
+  /** Once an epoch is done. */
+  readonly best: number | undefined;
+}
+
+/** The gradient of a bucket that has arrived. */
+interface ArrivedBucket {
+  readonly sum: number;
+  readonly divisor: number;
+  readonly numSamples: number;
+  /** Sum of squares of the mean gradient. */
+  readonly squares: number;
+}
+
+/** What PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
+const NORM_EPSILON = 1e-6;
+
+/** Weights, optimizer state, their moving average if there is one, and the best weights so far. */
+export class TrainingState {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly model: Model;
+  readonly #config: TrainingStateOptions['config'];
+  readonly #optimizer: Optimizer;
+  readonly #average: WeightAverage | undefined;
+  readonly #best: number;
+  #shown: ShownWeights = 'live';
+  #fingerprints: string[];
+  /** All of `#fingerprints` in one, once somebody asked. */
+  #fingerprint: string | undefined;
+  #nextFingerprints: string[] = [];
+  /** Of the step in progress, by bucket. */
+  #arrived: ArrivedBucket[] = [];
+  #version = 0;
+  #hasBest = false;
+
+  constructor({ kernels, memory, model, config, initialize }: TrainingStateOptions) {
+    this.kernels = kernels;
+    this.memory = memory;
+    this.model = model;
+    this.#config = config;
+    const { optimizer, clip, ema } = config;
+    this.#optimizer = new Optimizer({ kernels, memory, model, config: optimizer, clipValue: clip.value });
+    this.#average = ema && new WeightAverage(kernels, memory, model, ema);
+    this.#best = memory.allocate(4 * model.numParameters, 'best weights');
+    initialize(this.#optimizer.parameters);
+    this.#average?.start(this.#optimizer.parameters);
+    this.#fingerprints = this.#fingerprintAll();
+  }
+
+  /** Counts every change of the weights; what a worker computed with is named by it. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Steps committed. */
+  get step(): number {
+    return this.#optimizer.numSteps;
+  }
+
+  /** Fingerprint of the whole vector of the current version. */
+  get fingerprint(): string {
+    return (this.#fingerprint ??= combineFingerprints(this.#fingerprints));
+  }
+
+  /** Address of the flat f32 vector of the current version. */
+  get parameters(): number {
+    if (this.#shown === 'best') return this.#best;
+    return this.#shown === 'average' && this.#average ? this.#average.parameters : this.#optimizer.parameters;
+  }
+
+  /** Of the next step. */
+  get learningRate(): number {
+    return this.#optimizer.learningRate;
+  }
+
+  set learningRate(value: number) {
+    this.#optimizer.learningRate = value;
+  }
+
+  /** A bucket of the current version. */
+  currentBucket(index: number): WeightsBucket {
+    return this.#weightsBucket(this.parameters, index, this.#fingerprints);
+  }
+
+  /** A bucket of the version that the step in progress makes; undefined until it is finished. */
+  nextBucket(index: number): WeightsBucket | undefined {
+    if (this.#nextFingerprints[index] === undefined) return undefined;
+    return this.#weightsBucket(this.#optimizer.nextParameters, index, this.#nextFingerprints);
+  }
+
+  /**
+   * Takes the sum of gradients for one bucket (f32 at `gradientSum`), of samples with this total weight (their number
+   * divides statistics), and returns the buckets of the next weights that are finished now: this one or, where the norm
+   * is clipped, none before the last one has come, and then all. Until then the sum must stay where it is.
+   * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
+   */
+  finishBucket(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
+    const squares = this.#optimizer.sumSquares(index, gradientSum);
+    if (squares === undefined) {
+      this.abandonStep();
+      throw this.divergence(index, gradientSum);
+    }
+    this.#arrived[index] = {
+      sum: gradientSum,
+      divisor: weight,
+      numSamples,
+      squares: squares / (weight * weight),
+    };
+    const maxNorm = this.#config.clip.norm;
+    if (maxNorm === undefined) return this.#applyBuckets([index], 1);
+    const all = Object.keys(this.#arrived).map(Number);
+    if (all.length < this.model.buckets.length) return [];
+    return this.#applyBuckets(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
+  }
+
+  /** Forgets the buckets of the step in progress: it may begin again, or never happen. */
+  abandonStep(): void {
+    this.#nextFingerprints = [];
+    this.#arrived = [];
+  }
+
+  /** Says that a sum of gradients for one bucket (f32 at `gradientSum`), or its loss, is not finite. */
+  divergence(index: number, gradientSum: number): LockstepError {
+    const bucket = this.#bucket(index);
+    const values = this.memory.f32(gradientSum, bucket.length);
+    const first = values.findIndex((value) => !Number.isFinite(value));
+    const at = bucket.offset + first;
+    const tensor = this.model.tensors.find(({ offset, length }) => at >= offset && at < offset + length);
+    const what = first < 0 ? 'the loss' : `the gradient of ${tensor?.name ?? 'the model'}`;
+    return new LockstepError({
+      category: 'diverged',
+      code: 'E_DIVERGED',
+      message: `diverged at step ${this.#optimizer.numSteps + 1}: ${what} is not finite`,
+      help: helpForDivergence(this.#config),
+    });
+  }
+
+  /** Makes the step real; returns the norm of its mean gradient, before clipping. */
+  commit(): { gradNorm: number } {
+    const gradNorm = this.#gradientNorm();
+    this.#optimizer.commit();
+    this.#average?.update(this.#optimizer.parameters, this.#optimizer.numSteps);
+    const fingerprints = this.#nextFingerprints;
+    this.abandonStep();
+    this.#replaced(fingerprints);
+    return { gradNorm };
+  }
+
+  /**
+   * Makes other weights the current ones, as a new version: those that training moves, their average (if there is one)
+   * or the best. Returns whether that changed anything. Steps are taken only while the live ones are current.
+   */
+  show(weights: ShownWeights): boolean {
+    const wanted = weights === 'average' && !this.#average ? 'live' : weights;
+    if (wanted === this.#shown) return false;
+    this.#shown = wanted;
+    this.#replaced(this.#fingerprintAll());
+    return true;
+  }
+
+  /** All that steps and epochs change: addresses of vectors, f32 [numParameters] each, by name. */
+  get vectors(): StateVectors {
+    return {
+      parameters: this.#optimizer.parameters,
+      optimizer: this.#optimizer.stateVectors,
+      average: this.#average?.parameters,
+      best: this.#hasBest ? this.#best : undefined,
+    };
+  }
+
+  /**
+   * Goes on after `step` steps, whose outcome `write` puts into the vectors; that of the best weights is among them
+   * where `hasBest`. What was in progress is forgotten.
+   */
+  resumeAfter(step: number, hasBest: boolean, write: (vectors: StateVectors) => void): void {
+    this.abandonStep();
+    this.#hasBest = hasBest;
+    this.#optimizer.resumeAfter(step);
+    write(this.vectors);
+    this.#shown = 'live';
+    this.#replaced(this.#fingerprintAll());
+  }
+
+  /** True once `keepBest` was called: an epoch is done. */
+  get hasBest(): boolean {
+    return this.#hasBest;
+  }
+
+  /** Remembers the current weights as the best. */
+  keepBest(): void {
+    this.#hasBest = true;
+    const { numParameters } = this.model;
+    this.kernels.copyValues(this.parameters, numParameters, this.#best);
+  }
+
+  /** SHA-256 over the little-endian f32 bytes of the current flat vector. */
+  weightsSha256(): string {
+    const bytes = this.memory.bytes(this.parameters, 4 * this.model.numParameters);
+    return createHash('sha256').update(bytes).digest('hex');
+  }
+
+  #applyBuckets(indices: readonly number[], scale: number): readonly number[] {
+    for (const index of indices) {
+      this.#optimizer.applyBucket(index, { ...(this.#arrived[index] as ArrivedBucket), scale });
+      const { offset, length } = this.#bucket(index);
+      const address = this.#optimizer.nextParameters + 4 * offset;
+      this.#nextFingerprints[index] = fingerprintOf(this.kernels, address, length);
+    }
+    return indices;
+  }
+
+  /** Of the mean gradient: the buckets' sums of squares, added in the order of buckets. */
+  #gradientNorm(): number {
+    return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
+  }
+
+  #replaced(fingerprints: string[]): void {
+    this.#fingerprints = fingerprints;
+    this.#fingerprint = undefined;
+    this.#version++;
+  }
+
+  #weightsBucket(base: number, index: number, fingerprints: readonly string[]): WeightsBucket {
+    const bucket = this.#bucket(index);
+    const bytes = this.memory.bytes(base + 4 * bucket.offset, 4 * bucket.length);
+    return { bytes, fingerprint: fingerprints[index] as string };
+  }
+
+  #bucket(index: number): Bucket {
+    const bucket = this.model.buckets[index];
+    if (!bucket) throw new RangeError(`the model has no bucket ${index}`);
+    return bucket;
+  }
+
+  #fingerprintAll(): string[] {
+    return this.model.buckets.map((bucket) =>
+      fingerprintOf(this.kernels, this.parameters + 4 * bucket.offset, bucket.length),
+    );
+  }
+}
+
+/** What makes steps smaller: a lower learning rate or, where they are large for no other reason, a target of deviation 1. */
+export function helpForDivergence({ data, loss, optimizer }: TrainingStateOptions['config']): string {
+  const rate = `lower optimizer.learningRate (now ${optimizer.learningRate})`;
+  const hasValues = loss?.kind === 'mse' || loss?.kind === 'mae' || loss?.kind === 'huber';
+  if (!data || !hasValues || data.targetTransform.includes('standardize')) return rate;
+  return `${rate}, or scale the target: data.targetTransform: [${[...data.targetTransform, 'standardize'].join(', ')}]`;
+}
