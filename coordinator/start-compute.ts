@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
+import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { LimitedLog } from '../src/limited-log.ts';
@@ -11,7 +12,6 @@ import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
-import type { BannedWorker } from './cluster/cluster.ts';
 import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
@@ -19,9 +19,9 @@ import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';
 import type { LocalCompute } from './training/memory-plan.ts';
 import type { PreparedRun } from './training/prepare.ts';
-import { Referee } from './cluster/referee.ts';
 import type { TrainingState } from './training/training-state.ts';
 import { welcomeOf } from './training/run-descriptions.ts';
+import type { BannedWorker } from './scheduler/outcome.ts';
 import { WorkerSession } from './cluster/worker-session.ts';
 import type { SessionContext } from './cluster/worker-session.ts';
 
@@ -133,8 +133,8 @@ async function startCluster(
     audit: { share: prepared.config.audit.share, random: secretDraw },
     room: prepared.memoryPlan.room,
     joinHint: () => hint,
-    createReferee: () => createReferee(prepared, state),
-    refereeBytes: refereeBytes(prepared),
+    createEngine: () => createRefereeEngine(prepared),
+    engineBytes: refereeBytes(prepared),
     onJoined: (session) => {
       joined.add(session);
       const line = `${session.name} joined with ${session.threads} threads`;
@@ -158,7 +158,7 @@ async function startCluster(
       const { workers: count, threads, program } = workforce;
       const url = `ws://127.0.0.1:${listener.port}`;
       const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
-      const onOutOfMemory = (instance: string): void => cluster.ranOutOfMemory(instance);
+      const onOutOfMemory = (instance: string): void => cluster.noteOutOfMemory(instance);
       const told = { onAllGone, onOutOfMemory, guard: cluster.guard };
       const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
       cluster.onClose(() => workers.stop());
@@ -181,12 +181,10 @@ function secretDraw(): number {
   return randomInt(DRAW_RANGE) / DRAW_RANGE;
 }
 
-function createReferee(
-  { config, data, kernelModule, model }: PreparedRun,
-  state: TrainingState,
-): Promise<Referee> {
+/** Makes the referee's engine, in a memory of its own. */
+function createRefereeEngine({ config, data, kernelModule, model }: PreparedRun): Promise<LocalEngine> {
   const { batchSize, loss, seed, shards } = config;
-  return Referee.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards }, state);
+  return LocalEngine.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards });
 }
 
 /** An engine's of one thread, with one version of the weights. */

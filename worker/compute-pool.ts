@@ -1,4 +1,4 @@
-// The compute threads of a worker, as one: divides a task of shards among them and adds up their sums.
+// The compute threads of a worker as one: divides the shards of a task among them, and adds up their partial sums.
 import { Worker } from 'node:worker_threads';
 import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
@@ -6,31 +6,31 @@ import type { Model } from '../src/model/model.ts';
 import { ReductionTree, maximalNodes } from '../src/tree.ts';
 import type { ThreadTask, ThreadMessage, ThreadSetup } from './compute-thread.ts';
 
-/** What a task is computed for. */
+/** A task as a worker computes it. */
 export interface WorkerTask {
   readonly kind: 'train' | 'evaluate';
+  /** Optimizer steps taken before; 0 for an evaluation. */
   readonly step: number;
-  readonly flatToPack: number | undefined;
-  readonly task: TaskRows;
+  readonly rows: TaskRows;
 }
 
-/** One shard of an evaluation. */
+/** The result of one evaluation shard. */
 export interface EvaluatedShard {
   readonly shard: number;
   readonly lossSum: number;
-  /** f32 [rows of the shard, evaluationWidth]. */
+  /** Outputs, f32 [rows of the shard, evaluationWidth]. */
   readonly outputs: Float32Array;
 }
 
-/** Where a job's results go, as they come. */
-export interface PoolReports {
+/** The receivers of a task's results, as they are computed. */
+export interface TaskReports {
   readonly onBucket: (bucket: GradientBucket) => void;
   readonly onShard: (shard: EvaluatedShard) => void;
 }
 
 interface ActiveTask {
-  readonly reports: PoolReports;
-  /** For each bucket the sums of the threads that wait for a neighbour; one thread needs none. */
+  readonly reports: TaskReports;
+  /** Sums of threads that wait for a neighbour, a tree for each bucket; one thread needs none. */
   readonly trees: readonly ReductionTree<number>[] | undefined;
   readonly finalNodes: ReadonlySet<string>;
   readonly lossSums: Map<number, number>;
@@ -40,13 +40,13 @@ interface ActiveTask {
   computeMs: number;
 }
 
-/** See the head of this file. Runs one job at a time. */
+/** The compute threads of one worker. They run one task at a time. */
 export class ComputePool {
   readonly #model: Model;
   readonly #kernels: Kernels;
   readonly #threads: Worker[];
   #active: ActiveTask | undefined;
-  /** Settles with the job that was given last. */
+  /** Settles with the task that was given last. */
   #lastTask: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
@@ -88,9 +88,12 @@ export class ComputePool {
     return this.#threads.length;
   }
 
-  /** Runs a job; resolves with the milliseconds of its slowest thread. Rejects if a thread failed. */
-  run(job: WorkerTask, reports: PoolReports): Promise<number> {
-    const computeMs = this.#start(job, reports);
+  /**
+   * Runs a task, for which all threads first pack the flat weights at `flatToPack` unless the packed ones are current.
+   * Resolves with the milliseconds of the slowest thread; rejects if a thread failed.
+   */
+  run(task: WorkerTask, flatToPack: number | undefined, reports: TaskReports): Promise<number> {
+    const computeMs = this.#start(task, flatToPack, reports);
     this.#lastTask = computeMs.then(
       () => undefined,
       () => undefined,
@@ -98,16 +101,19 @@ export class ComputePool {
     return computeMs;
   }
 
-  /** Resolves once no job is under way. A job cannot be broken off: what its threads report would be taken for the next one's. */
+  /** Resolves once no task is running. None can be interrupted: its threads' reports would be taken for the next one's. */
   whenIdle(): Promise<void> {
     return this.#lastTask;
   }
 
-  #start(job: WorkerTask, reports: PoolReports): Promise<number> {
+  #start(
+    { kind, rows, step }: WorkerTask,
+    flatToPack: number | undefined,
+    reports: TaskReports,
+  ): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
-    if (this.#active) return Promise.reject(new Error('a job was given before the last one was done'));
-    const { task, kind, step, flatToPack } = job;
-    const { numShards, firstShard, bounds } = task;
+    if (this.#active) return Promise.reject(new Error('a task was given before the last one was done'));
+    const { numShards, firstShard, bounds } = rows;
     const finalNodes = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
     const hasNeighbours = this.#threads.length > 1 && kind === 'train';
     return new Promise((resolve, reject) => {
@@ -124,8 +130,8 @@ export class ComputePool {
         computeMs: 0,
       };
       this.#threads.forEach((thread, index) => {
-        const share = shareOf(task, index, this.#threads.length);
-        thread.postMessage({ kind, step, flatToPack, task: share } satisfies ThreadTask);
+        const share = shareOf(rows, index, this.#threads.length);
+        thread.postMessage({ kind, step, flatToPack, rows: share } satisfies ThreadTask);
       });
     });
   }
@@ -211,31 +217,31 @@ export class ComputePool {
   }
 }
 
-/** Cuts a task into parts of whole shards that have at most so many rows, or one shard. */
-export function* partsOf(task: TaskRows, maxRows: number): Generator<TaskRows> {
-  const { bounds } = task;
+/** Cuts rows into parts of whole shards that have at most `maxRows` rows, or are a single shard. */
+export function* partsOf(rows: TaskRows, maxRows: number): Generator<TaskRows> {
+  const { bounds } = rows;
   for (let from = 0; from < bounds.length - 1;) {
     let to = from + 1;
     while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
-    yield shardsBetween(task, from, to);
+    yield shardsBetween(rows, from, to);
     from = to;
   }
 }
 
 /** The shards of thread `index`: a contiguous run, as even as whole shards allow; undefined for none. */
-function shareOf(task: TaskRows, index: number, numThreads: number): TaskRows | undefined {
-  const numShards = task.bounds.length - 1;
+function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows | undefined {
+  const numShards = rows.bounds.length - 1;
   const from = Math.floor((numShards * index) / numThreads);
   const to = Math.floor((numShards * (index + 1)) / numThreads);
-  return from === to ? undefined : shardsBetween(task, from, to);
+  return from === to ? undefined : shardsBetween(rows, from, to);
 }
 
-/** Shards [from, to) of a task. */
-function shardsBetween(task: TaskRows, from: number, to: number): TaskRows {
-  const firstRow = task.bounds[from] as number;
-  const bounds = task.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
-  const indices = task.indices.slice(firstRow, task.bounds[to]);
-  return { numShards: task.numShards, firstShard: task.firstShard + from, bounds, indices };
+/** The rows of shards [from, to). */
+function shardsBetween(rows: TaskRows, from: number, to: number): TaskRows {
+  const firstRow = rows.bounds[from] as number;
+  const bounds = rows.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
+  const indices = rows.indices.slice(firstRow, rows.bounds[to]);
+  return { numShards: rows.numShards, firstShard: rows.firstShard + from, bounds, indices };
 }
 
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {

@@ -1,5 +1,4 @@
-// A compute thread: one engine on the process's shared memory. Jobs come in, addresses of finished sums
-// go out; the socket lives in another thread, so a long kernel never delays it.
+// A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished partial sums go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
 import type { GradientBucket, TaskRows, TrainingRows } from '../src/engine/engine.ts';
@@ -14,7 +13,7 @@ import type { LossInput } from '../src/losses/registry.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { ModelSpec } from '../src/model/model.ts';
 
-/** What every thread of a process is started with. */
+/** The start data of every thread of a process. */
 export interface ThreadSetup {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
@@ -26,11 +25,11 @@ export interface ThreadSetup {
   readonly samples: Samples;
   readonly thread: number;
   readonly numThreads: number;
-  /** Two i32: arrivals and generation of the barrier behind packing. */
+  /** Address of two i32: arrivals and generation of the barrier after packing. */
   readonly barrier: number;
 }
 
-/** One thread's share of a job. */
+/** The share of one thread in a task. */
 export interface ThreadTask {
   readonly kind: 'train' | 'evaluate';
   /** Optimizer steps taken before; 0 for an evaluation. */
@@ -38,7 +37,7 @@ export interface ThreadTask {
   /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
   readonly flatToPack: number | undefined;
   /** Undefined where there are fewer shards than threads: such a thread only helps to pack. */
-  readonly task: TaskRows | undefined;
+  readonly rows: TaskRows | undefined;
 }
 
 export type ThreadMessage =
@@ -71,14 +70,15 @@ const engine = new Engine({ ...setup, kernels, memory, model });
 port.on('message', runTask);
 post({ type: 'started' });
 
-function runTask(job: ThreadTask): void {
+function runTask(task: ThreadTask): void {
   const startedMs = performance.now();
   try {
-    if (job.flatToPack !== undefined) packTogether(job.flatToPack);
+    const { flatToPack, kind, rows, step } = task;
+    if (flatToPack !== undefined) packTogether(flatToPack);
     let lastBucket: GradientBucket | undefined;
-    if (job.task) meetFailpoint(job, job.task);
-    if (job.task && job.kind === 'train') lastBucket = train({ ...job.task, step: job.step });
-    if (job.task && job.kind === 'evaluate') evaluate(job.task);
+    if (rows) meetFailpoint(task, rows);
+    if (rows && kind === 'train') lastBucket = train({ ...rows, step });
+    if (rows && kind === 'evaluate') evaluate(rows);
     post({ type: 'done', computeMs: performance.now() - startedMs, lastBucket });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
@@ -91,19 +91,19 @@ function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void 
   if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
 }
 
-/** Posts all buckets but the last, which it returns. */
-function train(task: TrainingRows): GradientBucket | undefined {
+/** Posts the sums of all buckets but the last, which it returns. */
+function train(rows: TrainingRows): GradientBucket | undefined {
   let previous: GradientBucket | undefined;
-  engine.train(task, (bucket) => {
+  engine.train(rows, (bucket) => {
     if (previous) post({ type: 'bucket', bucket: previous });
     previous = bucket;
   });
   return previous;
 }
 
-function evaluate(task: TaskRows): void {
-  const { lossSums, outputs } = engine.evaluate(task);
-  const { firstShard, bounds } = task;
+function evaluate(rows: TaskRows): void {
+  const { lossSums, outputs } = engine.evaluate(rows);
+  const { firstShard, bounds } = rows;
   post({ type: 'evaluated', firstShard, bounds, lossSums, outputs }, [outputs.buffer as ArrayBuffer]);
 }
 

@@ -1,4 +1,4 @@
-// What a worker holds of one run: the dataset, the weights of two versions, and the compute threads.
+// A worker's share of one run: the dataset, the weights of two versions, and the compute threads.
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
@@ -26,16 +26,7 @@ import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedShard, PoolReports } from './compute-pool.ts';
-
-/** A task to compute with one version of the weights. */
-export interface WorkerTask {
-  readonly kind: 'train' | 'evaluate';
-  /** Optimizer steps taken before; 0 for an evaluation. */
-  readonly step: number;
-  readonly version: number;
-  readonly task: TaskRows;
-}
+import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
 
 interface FlatWeights {
   readonly address: number;
@@ -45,7 +36,7 @@ interface FlatWeights {
 
 const BARRIER_BYTES = 8;
 
-/** See the head of this file. */
+/** The dataset, weights and threads of a worker for one run. */
 export class Replica {
   readonly #bounds: RunBounds;
   readonly #memory: Memory;
@@ -54,7 +45,7 @@ export class Replica {
   readonly #samples: Samples;
   readonly #flats: readonly [FlatWeights, FlatWeights];
   readonly #pool: ComputePool;
-  /** Of an evaluation, whose outputs find room together. */
+  /** Rows of an evaluation whose outputs fit in memory together. */
   readonly #rowsOfPart: number;
   readonly #outputsFingerprinter: ByteFingerprinter;
   #packedVersion = -1;
@@ -126,7 +117,7 @@ export class Replica {
     this.#memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
   }
 
-  /** Whether it was made for the very same run, and need not load anything again. */
+  /** Tells whether it was made for the very same run, and need not load anything again. */
   isOf(welcome: WelcomeMessage): boolean {
     const what = ({ worker: _worker, nonce: _nonce, ...rest }: WelcomeMessage): string =>
       JSON.stringify(rest);
@@ -180,25 +171,24 @@ export class Replica {
     return this.#flatOf(version).version > version;
   }
 
-  /** What is to be computed at a time of a task: its sums lie in memory that is laid out, its outputs do not. */
-  partsOf(kind: WorkerTask['kind'], task: TaskRows): Iterable<TaskRows> {
-    return kind === 'train' ? [task] : partsOf(task, this.#rowsOfPart);
+  /** Cuts an evaluation into parts whose outputs fit in memory; the memory for sums of gradients is laid out already. */
+  partsOf(kind: WorkerTask['kind'], rows: TaskRows): Iterable<TaskRows> {
+    return kind === 'train' ? [rows] : partsOf(rows, this.#rowsOfPart);
   }
 
-  /** Computes a task; resolves with the compute time of the slowest thread in milliseconds. */
-  compute(job: WorkerTask, reports: PoolReports): Promise<number> {
-    const { kind, task, step, version } = job;
+  /** Computes a task with one version of the weights; resolves with the milliseconds of the slowest thread. */
+  compute(task: WorkerTask, version: number, reports: TaskReports): Promise<number> {
     const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
     this.#packedVersion = version;
-    return this.#pool.run({ kind, step, flatToPack, task }, reports);
+    return this.#pool.run(task, flatToPack, reports);
   }
 
-  /** Resolves once nothing is being computed any more: a session that was lost may have left a task under way. */
+  /** Resolves once nothing is being computed: a session that was lost may have left a task running. */
   whenIdle(): Promise<void> {
     return this.#pool.whenIdle();
   }
 
-  /** The bytes of a reported bucket, and their fingerprint; a view, valid until the next job. */
+  /** The bytes of a reported partial sum, and their fingerprint; a view, valid until the next task. */
   bucketBytes({ bucket, address }: GradientBucket): { bytes: Uint8Array; fingerprint: string } {
     const length = this.#model.buckets[bucket]?.length ?? 0;
     const bytes = this.#memory.bytes(address, 4 * length);

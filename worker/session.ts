@@ -1,5 +1,5 @@
-// A worker's side of one connection: introduces itself, loads the dataset, then computes what it is sent,
-// one task after the other, until it is told to stop or the connection ends.
+// A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks one after the other, until
+// it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset.ts';
@@ -30,7 +30,7 @@ import type { KernelBuilds } from './kernel-builds.ts';
 import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
 
-/** What a session works with. `replica` is what an earlier session of the same run left behind. */
+/** The parts of a session. `replica` is left from an earlier session of the same run. */
 export interface SessionOptions {
   readonly connection: Connection;
   readonly instance: Instance;
@@ -40,7 +40,7 @@ export interface SessionOptions {
   readonly log: Logger;
 }
 
-/** How a session ended, and what the next one may use. */
+/** The end of a session, and what the next one may use. */
 export interface SessionEnd {
   readonly kind: 'stopped' | 'refused' | 'lost' | 'failed';
   readonly reason: string;
@@ -48,24 +48,24 @@ export interface SessionEnd {
   readonly tasksDone: number;
 }
 
-interface Job {
+interface QueuedTask {
   readonly message: TrainMessage | EvaluateMessage;
-  /** Empty once its round is over. */
+  /** Dataset rows of the task; emptied once its round is over. */
   indices: Uint32Array;
 }
 
 const NO_ROWS = new Uint32Array(0);
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
-/** For the answer to `hello`, which takes a coordinator no time. */
+/** Time for the answer to `hello`, which takes a coordinator no time. */
 const WELCOME_DEADLINE_MS = 30_000;
-/** Between two chunks of the dataset: others may be served first. */
+/** Time between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
-/** Tasks that wait, of a round of at most 1,024 shards: each may come as a task of its own, and again as a copy. */
-const MAX_JOBS = 4096;
-/** Rows of them all: two of the largest batches. Those of earlier rounds do not count, for they are given up. */
+/** Most tasks that wait, of a round of at most 1,024 shards: each may come as a task of its own, and again as a copy. */
+const MAX_QUEUED_TASKS = 4096;
+/** Most rows of them all: two of the largest batches. Rows of earlier rounds, which are given up, do not count. */
 const MAX_QUEUED_ROWS = 2 ** 21;
-/** For a coordinator to read some of the results that wait for it; a message of 4 MiB takes 34 s at 1 Mbit/s. */
+/** Time for a coordinator to read some of the results that wait for it; 4 MiB take 34 s at 1 Mbit/s. */
 const READING_DEADLINE_MS = 60_000;
 const READING_CHECK_MS = 50;
 
@@ -89,8 +89,8 @@ class Session {
   readonly #onEnd: (end: SessionEnd) => void;
   #replica: Replica | undefined;
   #end: { kind: SessionEnd['kind']; reason: string } | undefined;
-  #jobs: Job[] = [];
-  /** Runs while the coordinator has to answer. */
+  #queue: QueuedTask[] = [];
+  /** Runs while the coordinator has to results. */
   #answerTimer: NodeJS.Timeout | undefined;
   #latestRound = 0;
   #isComputing = false;
@@ -137,14 +137,14 @@ class Session {
     this.#awaitAnswer('answered "hello"', WELCOME_DEADLINE_MS);
   }
 
-  /** The coordinator is given up unless it does this in time. */
+  /** Gives the coordinator up unless it does this in time. */
   #awaitAnswer(what: string, deadlineMs: number): void {
     clearTimeout(this.#answerTimer);
     const reason = `the coordinator has not ${what} for ${deadlineMs / 1000} s`;
     this.#answerTimer = setTimeout(() => this.#giveUp(reason), deadlineMs).unref();
   }
 
-  /** The coordinator may come to itself: this worker tries again. */
+  /** Ends the session so that this worker tries again: the coordinator may recover. */
   #giveUp(reason: string): void {
     this.#end ??= { kind: 'lost', reason };
     this.#connection.terminate(reason);
@@ -270,19 +270,19 @@ class Session {
     const indices = new Uint32Array(new Uint8Array(body).buffer);
     replica.requireTask(message, indices);
     this.#latestRound = Math.max(this.#latestRound, message.round);
-    this.#jobs.push({ message, indices });
-    for (const job of this.#jobs) if (job.message.round < this.#latestRound) job.indices = NO_ROWS;
-    const numRows = this.#jobs.reduce((total, job) => total + job.indices.length, 0);
-    if (this.#jobs.length <= MAX_JOBS && numRows <= MAX_QUEUED_ROWS) return;
-    const reason = `${this.#jobs.length} tasks of ${numRows} rows are waiting: more than any round has`;
+    this.#queue.push({ message, indices });
+    for (const task of this.#queue) if (task.message.round < this.#latestRound) task.indices = NO_ROWS;
+    const numRows = this.#queue.reduce((total, task) => total + task.indices.length, 0);
+    if (this.#queue.length <= MAX_QUEUED_TASKS && numRows <= MAX_QUEUED_ROWS) return;
+    const reason = `${this.#queue.length} tasks of ${numRows} rows are waiting: more than any round has`;
     throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
   }
 
   async #computeNext(): Promise<void> {
     if (this.#isComputing) return;
     this.#isComputing = true;
-    for (let job = this.#jobs.shift(); job && !this.#end; job = this.#jobs.shift()) {
-      await this.#compute(job);
+    for (let task = this.#queue.shift(); task && !this.#end; task = this.#queue.shift()) {
+      await this.#compute(task);
     }
     this.#isComputing = false;
   }
@@ -291,7 +291,7 @@ class Session {
     return this.#connection.bufferedBytes <= MAX_UNREAD_BYTES;
   }
 
-  /** Waits while the coordinator is behind with reading. */
+  /** Waits while the coordinator lags behind in reading. */
   async #untilRead(): Promise<void> {
     let least = Infinity;
     let sinceMs = performance.now();
@@ -307,34 +307,34 @@ class Session {
     }
   }
 
-  async #compute({ message, indices }: Job): Promise<void> {
+  async #compute({ message, indices }: QueuedTask): Promise<void> {
     const replica = this.#requireReplica(message.type);
-    const { type: kind, round, version, weights, numShards, firstShard } = message;
+    const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
     const isRead = (): boolean => this.#isRead;
-    const answer = new TaskResults({ work: message, replica, worker: this.#number, send, isRead });
-    if (round < this.#latestRound || replica.isSuperseded(version)) return answer.finish(0);
-    if (!replica.hasWeights(version, weights)) {
+    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isRead });
+    if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
+    if (!replica.hasWeights(version, weightsFingerprint)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
-    const task = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
+    const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
     const step = message.type === 'train' ? message.step : 0;
     try {
-      failpoint('worker.beforeCompute', answer.facts);
+      failpoint('worker.beforeCompute', results.facts);
       let computeMs = 0;
-      for (const part of replica.partsOf(kind, task)) {
-        computeMs += await replica.compute({ kind, step, version, task: part }, answer);
+      for (const part of replica.partsOf(kind, rows)) {
+        computeMs += await replica.compute({ kind, step, rows: part }, version, results);
         do await this.#untilRead();
-        while (!answer.sendSums() && !this.#end);
+        while (!results.sendSums() && !this.#end);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
       }
       this.#tasksDone++;
-      answer.finish(computeMs);
-      failpoint('worker.afterSend', answer.facts);
+      results.finish(computeMs);
+      failpoint('worker.afterSend', results.facts);
     } catch (error) {
-      answer.fail(error instanceof Error ? error.message : String(error));
+      results.fail(error instanceof Error ? error.message : String(error));
       throw error;
     }
   }
@@ -347,13 +347,13 @@ class Session {
   #closed(code: number, reason: string): void {
     // Kept, for a replica that is still being made must know that nobody will use it.
     this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
-    this.#jobs = [];
+    this.#queue = [];
     clearTimeout(this.#answerTimer);
     this.#onEnd({ ...this.#end, replica: this.#replica, tasksDone: this.#tasksDone });
   }
 }
 
-/** What it means that the coordinator ended the connection: whether to come back, and with what. */
+/** The meaning of the coordinator's close code: whether to come back, and with what. */
 function endOf(code: number): SessionEnd['kind'] {
   // A message that this side could not read, since the versions differ, may have said so before.
   if (code === CLOSE.incompatible) return 'refused';

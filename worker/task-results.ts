@@ -1,43 +1,42 @@
-// What a worker sends back for one task: every sum or shard as it comes, as long as the coordinator reads, then the end or
-// the failure. Each message repeats the names of the work that it answers.
+// The results of one task on their way to the coordinator: every partial sum or evaluated shard as it is computed, as long as
+// the coordinator reads, then the end or the failure. Each message repeats the name of the task.
 import type { GradientBucket } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protocol/message-types.ts';
-import type { EvaluatedShard, PoolReports } from './compute-pool.ts';
+import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
-import { spoil } from './spoil.ts';
 
-/** A task to be answered, and how. */
+/** A task, and the ways of its results. */
 export interface TaskResultsOptions {
-  readonly work: TrainMessage | EvaluateMessage;
+  readonly task: TrainMessage | EvaluateMessage;
   readonly replica: Replica;
   /** The coordinator's number for this worker. */
   readonly worker: number;
   readonly send: (data: Buffer) => void;
-  /** Whether the coordinator keeps up with reading. */
+  /** Tells whether the coordinator keeps up with reading. */
   readonly isRead: () => boolean;
 }
 
-/** See the head of this file. */
-export class TaskResults implements PoolReports {
-  /** What failpoints may ask; only training has steps. */
+/** The sender of one task's results. */
+export class TaskResults implements TaskReports {
+  /** Facts for failpoints; only training has steps. */
   readonly facts: FailpointFacts;
   readonly #options: TaskResultsOptions;
-  /** Sums that wait where they lie, for a copy of each in a message could be more than there is memory for. */
+  /** Sums that wait where they lie: copies of them all in messages might not fit in memory. */
   readonly #unsent: GradientBucket[] = [];
   #sendMs = 0;
 
   constructor(options: TaskResultsOptions) {
-    const { work, worker } = options;
+    const { task, worker } = options;
     this.#options = options;
     this.facts = {
       worker,
-      type: work.type,
-      round: work.round,
-      ...(work.type === 'train' ? { step: work.step } : {}),
+      type: task.type,
+      round: task.round,
+      ...(task.type === 'train' ? { step: task.step } : {}),
     };
   }
 
@@ -46,7 +45,7 @@ export class TaskResults implements PoolReports {
     this.sendSums();
   };
 
-  /** Sends what the coordinator has room for; true once all is sent. What is not has to be before the next job begins. */
+  /** Sends as much as the coordinator reads; returns true once all is sent, as it must be before the next task begins. */
   sendSums(): boolean {
     while (this.#unsent.length > 0 && this.#options.isRead())
       this.#sendSum(this.#unsent.shift() as GradientBucket);
@@ -54,13 +53,13 @@ export class TaskResults implements PoolReports {
   }
 
   #sendSum(sum: GradientBucket): void {
-    const { work, replica } = this.#options;
+    const { task: message, replica } = this.#options;
     const { bucket, lossSum } = sum;
     const facts = { ...this.facts, bucket };
     failpoint('worker.afterCompute', facts);
     const action = failpoint('worker.gradient', facts);
     if (action !== undefined) spoil(replica.bucketBytes(sum).bytes, action);
-    const { run, round, task, weights } = work;
+    const { run, round, task, weightsFingerprint } = message;
     const { level, index } = sum.node;
     const startedMs = performance.now();
     const { bytes, fingerprint } = replica.bucketBytes(sum);
@@ -72,7 +71,7 @@ export class TaskResults implements PoolReports {
       level,
       index,
       bucket,
-      weights,
+      weightsFingerprint,
       fingerprint,
     } as const;
     this.#send(lossSum === undefined ? key : { ...key, lossSum }, bytes);
@@ -80,28 +79,43 @@ export class TaskResults implements PoolReports {
   }
 
   readonly onShard = (evaluated: EvaluatedShard): void => {
-    const { work, replica } = this.#options;
-    const { run, round, task, weights } = work;
+    const { task: message, replica } = this.#options;
+    const { run, round, task, weightsFingerprint } = message;
     const { shard, lossSum } = evaluated;
     const startedMs = performance.now();
     const { bytes, fingerprint } = replica.shardBytes(evaluated);
-    this.#send({ type: 'evaluation', run, round, task, shard, lossSum, weights, fingerprint }, bytes);
+    this.#send(
+      { type: 'evaluation', run, round, task, shard, lossSum, weightsFingerprint, fingerprint },
+      bytes,
+    );
     this.#sendMs += performance.now() - startedMs;
   };
 
-  /** The task is done; 0 ms for one that was given up because its round is over: this worker is free again. */
+  /** Reports that the task is done; 0 ms for one that was given up because its round is over. */
   finish(computeMs: number): void {
-    const { run, round, task } = this.#options.work;
+    const { run, round, task } = this.#options.task;
     const residentBytes = process.memoryUsage.rss();
     this.#send({ type: 'finished', run, round, task, computeMs, sendMs: this.#sendMs, residentBytes });
   }
 
+  /** Reports that the task failed. */
   fail(reason: string): void {
-    const { run, round, task } = this.#options.work;
+    const { run, round, task } = this.#options.task;
     this.#send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
   #send(message: WorkerMessage, body?: Uint8Array): void {
     this.#options.send(encodeMessage(message, body));
   }
+}
+
+/**
+ * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken memory would: `flip` changes one
+ * value by one unit in its last place, `nan` makes it NaN. `bytes` are f32, at least one.
+ */
+function spoil(bytes: Uint8Array, action: string): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (action === 'flip') view.setUint32(0, view.getUint32(0, true) ^ 1, true);
+  else if (action === 'nan') view.setFloat32(0, Number.NaN, true);
+  else throw new Error(`failpoint worker.gradient: there is no action ${action}`);
 }

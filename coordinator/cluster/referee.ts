@@ -1,107 +1,154 @@
-// The coordinator's own opinion on a sum: an engine in this process, whose results are the definition of what shards
-// give. It is made when the first answers differ, for most runs never need it.
+// The coordinator's own engine, whose results define what shards give: it computes nodes on which sums differ, and shards that
+// no worker computes, or says so. The engine is made when it is first needed, which for most runs is never.
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
-import type { LocalEngineOptions } from '../../src/engine/local-engine.ts';
-import { shardsUnder } from '../../src/tree.ts';
+import type { LocalEngine } from '../../src/engine/local-engine.ts';
+import { LockstepError } from '../../src/errors.ts';
+import { failpoint } from '../../src/failpoint.ts';
+import type { Logger } from '../../src/log.ts';
+import { formatBytes } from '../../src/memory.ts';
+import type { EvaluationMessage, GradientMessage, Received } from '../../src/protocol/message-types.ts';
+import { lift, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
-import type { CutRows } from '../training/compute.ts';
-import { digestSum } from './digest.ts';
-import type { DigestKind } from '../scheduler/events.ts';
+import type { DigestKind } from '../scheduler/outcome.ts';
 import type { TrainingState } from '../training/training-state.ts';
+import { digestSum } from './partial-sums.ts';
+import type { Round } from './round.ts';
 
-/** A node of a round. */
-export interface Question {
-  readonly kind: 'train' | 'evaluate';
-  readonly batch: CutRows;
-  readonly node: TreeNode;
+/** The parts that a referee works with. */
+export interface RefereeOptions {
+  readonly run: string;
+  readonly state: TrainingState;
+  readonly log: Logger;
+  /** Makes an engine with a memory of its own. @throws LockstepError where 4 GiB do not suffice */
+  readonly createEngine: () => Promise<LocalEngine>;
+  /** Memory that the engine takes. */
+  readonly engineBytes: number;
 }
 
-/** A bucket of a node's sum, or its outputs. */
-export interface OwnSum {
-  readonly bucket: number;
-  /** A copy. */
-  readonly bytes: Uint8Array;
-  readonly fingerprint: string;
-  readonly lossSum: number | undefined;
-}
-
-/** The same in the engine's memory, until the next one is computed. */
+/** A bucket of a node's sum, or its outputs, in the engine's memory until the next node is computed. */
 interface SumAt {
   readonly bucket: number;
   readonly address: number;
-  /** f32. */
+  /** Number of f32. */
   readonly length: number;
   readonly lossSum: number | undefined;
 }
 
-/** See the head of this file. */
+interface Bench {
+  readonly engine: LocalEngine;
+  /** Address of the weights in the engine's memory. */
+  readonly weights: number;
+  readonly outputs: ByteFingerprinter;
+  packedVersion: number;
+}
+
+/** The referee of one run. Messages that have arrived already are handled before it computes anything. */
 export class Referee {
-  readonly #engine: LocalEngine;
-  readonly #state: TrainingState;
-  /** Where the engine's memory holds the weights. */
-  readonly #weights: number;
-  readonly #outputs: ByteFingerprinter;
-  #packedVersion = -1;
+  readonly #options: RefereeOptions;
+  #bench: Promise<Bench> | undefined;
 
-  private constructor(engine: LocalEngine, state: TrainingState) {
-    this.#engine = engine;
-    this.#state = state;
-    this.#weights = engine.memory.allocate(4 * state.model.numParameters, 'weights of the referee');
-    this.#outputs = new ByteFingerprinter(engine.kernels, engine.memory);
+  constructor(options: RefereeOptions) {
+    this.#options = options;
   }
 
-  /** Lays out an engine in a memory of its own. @throws LockstepError where 4 GiB do not suffice. */
-  static async create(options: Omit<LocalEngineOptions, 'memory'>, state: TrainingState): Promise<Referee> {
-    return new Referee(await LocalEngine.create(options), state);
-  }
-
-  /** Digests of the node's sum with the current weights, by bucket. Takes as long as a worker with one thread. */
-  judge(question: Question, digest: DigestKind): string[] {
-    const { kernels, memory } = this.#engine;
+  /** Digests of a node's sum, by bucket; undefined if the round is no longer the current one. */
+  async judge(
+    round: Round,
+    node: TreeNode,
+    kind: DigestKind,
+    isCurrent: () => boolean,
+  ): Promise<string[] | undefined> {
+    const bench = await (this.#bench ??= this.#createBench());
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!isCurrent()) return undefined;
+    const { kernels, memory } = bench.engine;
     const digests: string[] = [];
-    this.#compute(question, ({ bucket, address, length, lossSum = 0 }) => {
+    this.#compute(bench, round, node, ({ bucket, address, length, lossSum = 0 }) => {
       const fingerprint = fingerprintOf(kernels, address, length);
-      digests[bucket] = digestSum(kernels, memory, digest, { address, length, fingerprint, lossSum }).digest;
+      digests[bucket] = digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }).digest;
     });
     return digests;
   }
 
-  /** The node's sum with the current weights, as a worker would send it. */
-  compute(question: Question): OwnSum[] {
-    const { kernels, memory } = this.#engine;
-    const sums: OwnSum[] = [];
-    this.#compute(question, ({ bucket, address, length, lossSum }) => {
-      const bytes = memory.bytes(address, 4 * length).slice();
-      sums.push({ bucket, bytes, fingerprint: fingerprintOf(kernels, address, length), lossSum });
+  /** The messages by which a worker would deliver a shard; none if the round is no longer the current one. */
+  async compute(
+    round: Round,
+    task: number,
+    shard: number,
+    isCurrent: () => boolean,
+  ): Promise<Received<GradientMessage | EvaluationMessage>[]> {
+    const { run, state, log } = this.#options;
+    const bench = await this.#benchThatFits();
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!isCurrent()) return [];
+    const { batch, kind, number } = round;
+    log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
+    const row = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
+    failpoint('coordinator.compute', { type: kind, step: state.step, row });
+    const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
+    const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
+    const messages: Received<GradientMessage | EvaluationMessage>[] = [];
+    this.#compute(bench, round, node, ({ bucket, address, length, lossSum }) => {
+      const body = bench.engine.memory.bytes(address, 4 * length).slice();
+      const fingerprint = fingerprintOf(bench.engine.kernels, address, length);
+      messages.push(
+        kind === 'train'
+          ? { message: { type: 'gradient', ...key, ...node, bucket, fingerprint, lossSum }, body }
+          : {
+              message: { type: 'evaluation', ...key, shard, fingerprint, lossSum: lossSum ?? Number.NaN },
+              body,
+            },
+      );
     });
-    return sums;
+    return messages;
   }
 
-  #compute({ kind, batch, node }: Question, report: (sum: SumAt) => void): void {
-    this.#takeWeights();
+  /** Computes a node with the current weights. Takes as long as a worker with one thread. */
+  #compute(bench: Bench, { batch, kind }: Round, node: TreeNode, report: (sum: SumAt) => void): void {
+    this.#takeWeights(bench);
+    const { engine } = bench;
     const numShards = batch.bounds.length - 1;
     const { from, to } = shardsUnder(node, numShards);
     const firstRow = batch.bounds[from] as number;
     const bounds = batch.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
     const indices = batch.indices.slice(firstRow, batch.bounds[to]);
     const task = { numShards, firstShard: from, bounds, indices };
+    const { model, step } = this.#options.state;
     if (kind === 'train') {
-      return this.#engine.trainTask({ ...task, step: this.#state.step }, ({ bucket, address, lossSum }) =>
-        report({ bucket, address, length: this.#state.model.buckets[bucket]?.length ?? 0, lossSum }),
+      return engine.trainTask({ ...task, step }, ({ bucket, address, lossSum }) =>
+        report({ bucket, address, length: model.buckets[bucket]?.length ?? 0, lossSum }),
       );
     }
-    const { outputs, lossSums } = this.#engine.evaluateTask(task);
+    const { outputs, lossSums } = engine.evaluateTask(task);
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
-    report({ bucket: 0, address: this.#outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
+    report({ bucket: 0, address: bench.outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
   }
 
-  #takeWeights(): void {
-    const { memory, model, parameters, version } = this.#state;
-    if (this.#packedVersion === version) return;
+  #takeWeights(bench: Bench): void {
+    const { memory, model, parameters, version } = this.#options.state;
+    if (bench.packedVersion === version) return;
     const byteLength = 4 * model.numParameters;
-    this.#engine.memory.bytes(this.#weights, byteLength).set(memory.bytes(parameters, byteLength));
-    this.#engine.setWeights(this.#weights);
-    this.#packedVersion = version;
+    bench.engine.memory.bytes(bench.weights, byteLength).set(memory.bytes(parameters, byteLength));
+    bench.engine.setWeights(bench.weights);
+    bench.packedVersion = version;
+  }
+
+  async #createBench(): Promise<Bench> {
+    const { createEngine, state } = this.#options;
+    const engine = await createEngine();
+    const weights = engine.memory.allocate(4 * state.model.numParameters, 'weights of the referee');
+    const outputs = new ByteFingerprinter(engine.kernels, engine.memory);
+    return { engine, weights, outputs, packedVersion: -1 };
+  }
+
+  /** Makes the engine where memory suffices. @throws LockstepError: workers may have run out of it, and this process must not */
+  #benchThatFits(): Promise<Bench> {
+    const { engineBytes } = this.#options;
+    const freeBytes = process.availableMemory();
+    if (!this.#bench && freeBytes < engineBytes) {
+      const message = `out of memory: it needs ${formatBytes(engineBytes)}, and ${formatBytes(freeBytes)} are free`;
+      throw new LockstepError({ category: 'failure', code: 'E_MEMORY', message });
+    }
+    return (this.#bench ??= this.#createBench());
   }
 }

@@ -1,5 +1,5 @@
-// How fast each worker is, from what it has delivered, and by that when it ought to have delivered more. No user has
-// to guess a timeout: all times here are multiples of measured ones.
+// The speed of each worker, from what it has delivered, and so the time by which it should deliver more. No user has to guess
+// a timeout: all times here are multiples of measured ones.
 
 /** Weight of the newest measurement in a worker's speed. */
 const SMOOTHING = 0.3;
@@ -10,14 +10,14 @@ interface Measured {
   /** Rows a millisecond; undefined until it has delivered a task. */
   speed: number | undefined;
   numTasks: number;
-  /** Before this moment it was busy with something else. */
+  /** Time before which it was busy with something else. */
   freeSinceMs: number;
 }
 
 /** Speeds of workers. Times are monotonic milliseconds. */
 export class Pace {
   readonly #workers = new Map<number, Measured>();
-  /** Of those who have delivered, in rows a millisecond; undefined while nobody has. Kept until someone delivers or shards. */
+  /** Mean of those who have delivered, in rows a millisecond; undefined while nobody has. */
   #meanSpeed: number | undefined;
 
   #firstDeliveryMs = Infinity;
@@ -31,7 +31,7 @@ export class Pace {
     this.#meanSpeed = this.#mean();
   }
 
-  /** A worker has delivered so many rows, which it was given at `givenMs`. */
+  /** Measures a worker that has delivered the rows it was given at `givenMs`. */
   deliver(worker: number, rows: number, givenMs: number, nowMs: number): void {
     const found = this.#workers.get(worker);
     if (!found) return;
@@ -46,8 +46,8 @@ export class Pace {
   }
 
   /**
-   * A worker gives up a task because its round is over: it was no faster than that. Without this, who delivers once and
-   * then never again would have the largest share of each round.
+   * Measures a worker that gives a task up because its round is over: it was no faster than that. Without this, a worker
+   * that delivers once and then never again would have the largest share of each round.
    */
   giveUp(worker: number, rows: number, givenMs: number, nowMs: number): void {
     const found = this.#workers.get(worker);
@@ -58,28 +58,28 @@ export class Pace {
     this.#meanSpeed = this.#mean();
   }
 
-  /** Whether the worker has ever delivered a task. */
+  /** Tells whether the worker has ever delivered a task. */
   isProven(worker: number): boolean {
     return this.#workers.get(worker)?.speed !== undefined;
   }
 
-  /** Whether the worker has delivered nothing, though somebody had when it joined, or when the round began. */
-  isNewcomer(worker: number, roundBeganMs: number): boolean {
+  /** Tells whether the worker has delivered nothing, though somebody had when it joined, or when the round began. */
+  isLateJoiner(worker: number, roundBeganMs: number): boolean {
     const { speed, freeSinceMs = 0 } = this.#workers.get(worker) ?? {};
     return speed === undefined && this.#firstDeliveryMs < Math.max(roundBeganMs, freeSinceMs);
   }
 
-  /** When the worker began, or will have begun, what it was given at `givenMs` and has not delivered. */
+  /** The time when the worker began, or will have begun, a task given at `givenMs` that it has not delivered. */
   beganMs(worker: number, givenMs: number): number {
     return Math.max(givenMs, this.#workers.get(worker)?.freeSinceMs ?? givenMs);
   }
 
-  /** Rows a millisecond: measured; or the mean of the others. What a worker says of itself counts for nothing. */
+  /** Measured speed in rows a millisecond, or the mean of the others. A worker's own claims count for nothing. */
   speedOf(worker: number): number {
     return this.#workers.get(worker)?.speed ?? this.#meanSpeed ?? 1;
   }
 
-  /** Time that the worker needs for so many rows; undefined while nobody has delivered any. */
+  /** Time that the worker needs for this many rows; undefined while nobody has delivered any. */
   expectedMs(worker: number, rows: number): number | undefined {
     return this.#meanSpeed === undefined ? undefined : rows / this.speedOf(worker);
   }

@@ -1,44 +1,44 @@
-// Who computes what next: shards that nobody has, sums that want a second witness, copies of what is late, and now and
-// then a shard for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
+// The work to do next: shards that nobody has, sums that need a second witness, copies of late tasks, and now and then a
+// shard for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
 //
 // Sums wait in memory for their neighbours, and memory is limited. So no task is given out whose sums, together with
-// all that is there or on its way, might not find room, in whatever order they come:
-// - in fewer and larger tasks of whole subtrees, which come back as few sums: 2n of equal size hold n sums at most;
-// - where what is there leaves no way for that, subtree by subtree. One always finds room: the sibling of a smallest
-//   subtree that is there becomes one sum with it. So no round waits for ever, if there is room for a single sum.
+// all those present or in flight, might not fit, in whatever order they arrive:
+// - fewer and larger tasks of whole subtrees result in few sums: 2n subtrees of equal size hold n sums at most;
+// - where the sums present leave no way for that, work goes out subtree by subtree. One always fits: the sibling of a
+//   smallest subtree that is present becomes one sum with it. So no round waits forever, if a single sum fits.
 // Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
 import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
 import type { ReductionTree, TreeNode } from '../../src/tree.ts';
-import type { Answers, Unwitnessed } from './answers.ts';
+import type { Audit, Unwitnessed } from './audit.ts';
 import { sumKey } from './tasks.ts';
 import type { Task, Tasks } from './tasks.ts';
 import { divideShards } from './divide-shards.ts';
 import type { Share } from './divide-shards.ts';
-import { COORDINATOR } from './events.ts';
-import type { RoundPlan, SumRoom } from './events.ts';
+import { COORDINATOR } from './outcome.ts';
+import type { RoundPlan, SumRoom } from './outcome.ts';
 import type { ShardFailures } from './shard-failures.ts';
 import type { Pace } from './pace.ts';
 
-/** A round, and who is there for it. */
+/** A round, and the workers present for it. */
 export interface WorkSituation {
   readonly plan: RoundPlan;
   readonly trees: readonly ReductionTree<number>[];
-  readonly answers: Answers;
+  readonly audit: Audit;
   readonly failures: ShardFailures;
   readonly tasks: Tasks;
   readonly pace: Pace;
-  /** The process of each worker. */
+  /** The instance of each worker. */
   readonly workers: ReadonlyMap<number, string>;
   readonly room: SumRoom;
-  /** When the round began. */
+  /** The time when the round began. */
   readonly beganMs: number;
   readonly nowMs: number;
 }
 
-/** What to do next. */
+/** Tasks and judgements to give out now. */
 export interface Work {
   readonly tasks: readonly PlannedTask[];
-  /** Nodes that no worker but those who answered can confirm. */
+  /** Nodes that only the referee can confirm: no other worker is able to. */
   readonly toJudge: readonly TreeNode[];
 }
 
@@ -61,10 +61,10 @@ const LATE_FLOOR_MS = 100;
  * included. Who gets a copy then has no such time of its own, for one after the other who hangs would cost it again.
  */
 const UNMEASURED_LATE_MS = 15_000;
-/** How long a worker is taken to be as slow as it was. */
+/** Time for which a measured speed counts. */
 const SPEED_VALID_MS = 2_000;
 
-/** See the head of this file. */
+/** Plans the work to give out now. */
 export function planWork(situation: WorkSituation): Work {
   const planner = new Planner(situation);
   const tasks = planner.divideOpen();
@@ -80,9 +80,9 @@ class Planner {
   readonly #dependable: readonly number[];
   readonly #missing: readonly number[];
   readonly #unwitnessed: readonly Unwitnessed[];
-  /** Sums that are there or on their way; undefined where there is room for any. */
+  /** Sums present or in flight; undefined where any number fits. */
   #expected: readonly TreeNode[] | undefined;
-  /** Workers that have nothing to do. */
+  /** Workers with nothing to do. */
   idle: number[];
 
   constructor(situation: WorkSituation) {
@@ -94,23 +94,23 @@ class Planner {
     const busy = new Set(this.#open.map(({ worker }) => worker));
     this.idle = this.#dependable.filter((worker) => !busy.has(worker));
     this.#missing = missingShards(situation.trees);
-    this.#unwitnessed = situation.answers.unwitnessed(situation.plan.shardRows.length);
+    this.#unwitnessed = situation.audit.unwitnessed();
     this.#expected = this.#findExpected();
   }
 
   #findExpected(): readonly TreeNode[] | undefined {
     const { room, plan, trees } = this.#now;
     const numShards = plan.shardRows.length;
-    if (plan.mode === 'collect' || room.here >= mostEverHeld(numShards)) return undefined;
+    if (plan.kind === 'evaluate' || room.here >= mostEverHeld(numShards)) return undefined;
     const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
     const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
     return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
   }
 
-  /** Takes the tasks for given if their sums will find room; returns whether. */
+  /** Counts the tasks as given out if their sums will fit; returns false if they will not. */
   #admit(tasks: readonly PlannedTask[]): boolean {
     const { room, plan } = this.#now;
-    if (plan.mode === 'collect') return true;
+    if (plan.kind === 'evaluate') return true;
     const numShards = plan.shardRows.length;
     const asked = tasks.map(({ from, to }) => maximalNodes(from, to, numShards));
     if (asked.some(({ length }) => length > Math.max(1, room.ofTask))) return false;
@@ -129,33 +129,29 @@ class Planner {
   }
 
   /**
-   * Missing shards that nobody computes, among idle workers or, where none of them will do, all: a worker queues what it is
-   * given. None where there is no room for their sums now. Newcomers prove themselves on copies, where others have: one
-   * that hangs then holds up nobody.
+   * Divides missing shards that nobody computes among idle workers or, where none of them is able, among all: a worker queues
+   * its tasks. Divides none where their sums do not fit now. Unproven workers prove themselves on copies once others have
+   * delivered: one that hangs then holds up nobody.
    */
   divideOpen(): PlannedTask[] {
     const shards = this.#missing.filter((shard) => !this.#open.some((task) => hasShard(task, shard)));
     const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
-    const newcomers = new Set(this.idle.filter((worker) => !isProven(worker)));
-    if (!this.#dependable.some(isProven)) newcomers.clear();
-    const isKnown = (worker: number): boolean => !newcomers.has(worker);
+    const unproven = new Set(this.idle.filter((worker) => !isProven(worker)));
+    if (!this.#dependable.some(isProven)) unproven.clear();
+    const isKnown = (worker: number): boolean => !unproven.has(worker);
     const known = [this.idle.filter(isKnown), this.#dependable.filter(isKnown)];
     const tasks = this.#divide(shards, [...known, this.idle, this.#dependable]);
     if (tasks.length === 0) return [];
-    return [
-      ...tasks,
-      ...this.#tryNewcomers([...newcomers], tasks, shards),
-      ...this.#tryLeftOut(tasks, shards),
-    ];
+    return [...tasks, ...this.#tryUnproven([...unproven], tasks, shards), ...this.#tryLeftOut(tasks, shards)];
   }
 
-  /** A shard for each, another one for everybody: a bad shard would meet all. */
-  #tryNewcomers(
-    newcomers: readonly number[],
+  /** Gives each a copy of another shard: a single bad shard must not meet all of them. */
+  #tryUnproven(
+    unproven: readonly number[],
     tasks: readonly PlannedTask[],
     shards: readonly number[],
   ): PlannedTask[] {
-    const waiting = newcomers.filter((worker) => !tasks.some((task) => task.worker === worker));
+    const waiting = unproven.filter((worker) => !tasks.some((task) => task.worker === worker));
     return waiting.slice(0, shards.length).flatMap((worker, index): PlannedTask[] => {
       const shard = shards[shards.length - 1 - index] as number;
       const copy = [{ worker, from: shard, to: shard + 1 }];
@@ -163,7 +159,7 @@ class Planner {
     });
   }
 
-  /** A copy of the last shard for the idle worker that has got nothing for longest: one, or a bad shard would meet all. */
+  /** Gives a copy of the last shard to the worker idle for longest: to one only, or a bad shard would meet all. */
   #tryLeftOut(tasks: readonly PlannedTask[], shards: readonly number[]): PlannedTask[] {
     const { nowMs, pace } = this.#now;
     const shard = shards[shards.length - 1] as number;
@@ -177,7 +173,7 @@ class Planner {
     return this.#admit(copy) ? copy : [];
   }
 
-  /** Gives each sum that wants one a second witness, or the coordinator if no worker will do. */
+  /** Gives each sum that needs one a second witness, or the referee if no worker is able. */
   findWitnesses(): Work {
     const { plan } = this.#now;
     const loads = new Map(this.idle.map((worker) => [worker, 0]));
@@ -192,33 +188,33 @@ class Planner {
       if (worker !== undefined) {
         if (!this.#admit([{ worker, from, to }])) continue;
         loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
-        extend(chosen, { worker, from, to }, plan.mode === 'collect');
+        extend(chosen, { worker, from, to }, plan.kind === 'evaluate');
       } else if (able.every((busy) => this.#isLate(busy))) toJudge.push(sum.node);
     }
     this.idle = this.idle.filter((worker) => !chosen.has(worker));
     return { tasks: [...chosen.values()].flat(), toJudge };
   }
 
-  /** Newcomers, and whoever would take the place of one that hangs, must have delivered: else one after the other may hang. */
-  #canWitness(worker: number, { node, processes }: Unwitnessed, isReplacement: boolean): boolean {
+  /** Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: one after the other might hang. */
+  #canWitness(worker: number, { node, instances }: Unwitnessed, isReplacement: boolean): boolean {
     const { beganMs, pace, plan, workers } = this.#now;
     const { from } = shardsUnder(node, plan.shardRows.length);
-    const mayHang = pace.isNewcomer(worker, beganMs) || (isReplacement && !pace.isProven(worker));
-    return !mayHang && !processes.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
+    const mayHang = pace.isLateJoiner(worker, beganMs) || (isReplacement && !pace.isProven(worker));
+    return !mayHang && !instances.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
   }
 
-  /** Workers of other processes that are to deliver the sum. */
-  #askedFor({ node, processes }: Unwitnessed): number[] {
+  /** Workers of other processes that have been asked for the sum. */
+  #askedFor({ node, instances }: Unwitnessed): number[] {
     const { plan, workers } = this.#now;
     const buckets = Array.from({ length: plan.numBuckets }, (_, bucket) => sumKey(node, bucket));
     const isAsked = ({ worker, due }: Task): boolean =>
-      !processes.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
+      !instances.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
     return this.#open.filter(isAsked).map(({ worker }) => worker);
   }
 
   /**
-   * More copies of each shard that everyone who has it is late with: who is late may be stuck for good. One among workers
-   * that have delivered before. Others may be stuck like those who are late: among them the copies double each time.
+   * Copies each shard that everyone who has it is late with, for they may be stuck for good: once, to a worker that has
+   * delivered before. Others may be stuck like those who are late, so among them the copies double each time.
    */
   copyLate(given: readonly PlannedTask[]): PlannedTask[] {
     if (this.idle.length === 0) return [];
@@ -250,8 +246,8 @@ class Planner {
   }
 
   /**
-   * All of the shards, in blocks as small as there is room for; or what there is room for of them. `groups` are the workers
-   * to choose from, the best ones first.
+   * Divides all of the shards in blocks as small as there is room for, or as many of them as fit. `groups` are the workers to
+   * choose from, the best ones first.
    */
   #divide(shards: readonly number[], groups: readonly (readonly number[])[]): PlannedTask[] {
     const numShards = this.#now.plan.shardRows.length;
@@ -273,8 +269,8 @@ class Planner {
   }
 
   /**
-   * Shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of the
-   * next; where all have, they try again.
+   * Divides shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of
+   * the next; where all have failed, they try again.
    */
   #divideRun({ from, to }: ShardRun, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
     const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
@@ -288,7 +284,7 @@ class Planner {
     }));
   }
 
-  /** At most `count` of them, who can have a shard each: those who have delivered come first, then the fastest. */
+  /** The best `count` workers, who can have a shard each: those who have delivered come first, then the fastest. */
   #bestOf(workers: readonly number[], count: number): Share[] {
     const { pace } = this.#now;
     const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
@@ -301,8 +297,8 @@ class Planner {
 }
 
 /**
- * Whether the oldest task that a worker owes in the round ought to be here; those behind it wait for their turn. The
- * coordinator is not lost without the run, and computes what others failed on.
+ * Tells whether the oldest task that a worker owes in the round is late; those after it wait for their turn. The coordinator
+ * itself never is: nobody could replace it, and it computes what others failed on.
  */
 export function isLate(
   {
@@ -326,7 +322,7 @@ function hasShard({ from, to }: Task | PlannedTask, shard: number): boolean {
   return from <= shard && shard < to;
 }
 
-/** Shards of which some bucket is not covered yet. */
+/** Shards with a bucket that no sum covers yet. */
 export function missingShards(trees: readonly ReductionTree<number>[]): number[] {
   const missing = new Set<number>();
   for (const tree of trees) {
@@ -341,7 +337,7 @@ function leastOf(workers: readonly number[], loads: ReadonlyMap<number, number>)
   return idle.find((worker) => loads.get(worker) === least);
 }
 
-/** Adds a task to its worker's; shards in a row can travel as one task only where each is answered by itself. */
+/** Adds a task to its worker's; shards in a row can be one task only where each results in a sum of its own. */
 function extend(tasks: Map<number, PlannedTask[]>, task: PlannedTask, canJoin: boolean): void {
   const own = tasks.get(task.worker) ?? [];
   const last = own[own.length - 1];

@@ -1,10 +1,10 @@
-// What has gone wrong with each shard of a batch, and when it is the shard's fault. It outlives a round that begins
-// again, for the shards stay the same. Every count has a limit, so no shard is given out forever.
-import type { GiveUpCause } from './events.ts';
+// Failures by shard of a batch, and when the shard is to blame for them. They outlive a round that restarts, for the shards
+// stay the same. Every count has a limit, so no shard is given out forever.
+import type { HopelessShards, TaskFailure } from './outcome.ts';
 
 /** Different workers that must fail on a shard before the shard is to blame. */
 const MAX_FAILED_WORKERS = 3;
-/** Lacks of memory on a shard: a first one may be the fault of other programs. */
+/** Times that memory may run out on a shard: the first may be the fault of other programs. */
 const MAX_OUT_OF_MEMORY = 2;
 /** Workers that may be lost, for whatever reason, while they have the shard. */
 const MAX_LOST_WORKERS = 8;
@@ -15,20 +15,12 @@ interface Shards {
   readonly to: number;
 }
 
-/** The verdict on some shards. */
-export interface Hopeless extends Shards {
-  readonly cause: GiveUpCause;
-  readonly message: string;
-}
-
-/** A worker's word that it cannot compute something. */
-export interface Failure {
-  /** Who: sessions of one process are one worker. */
-  readonly process: string;
-  /** All processes that might compute it. */
+/** A failure, and who else might do better. */
+export interface Failure extends TaskFailure {
+  /** The process that failed: its sessions count as one worker. */
+  readonly instance: string;
+  /** All processes that might compute the shards. */
   readonly others: readonly string[];
-  readonly message: string;
-  readonly isOutOfMemory: boolean;
 }
 
 interface ShardRecord {
@@ -38,16 +30,16 @@ interface ShardRecord {
   readonly lost: Set<string>;
 }
 
-/** See the head of this file. */
+/** The failures of one batch's shards. */
 export class ShardFailures {
   readonly #shards = new Map<number, ShardRecord>();
-  /** What lost workers had, for news of how they ended may come after their loss. */
+  /** Shards that lost workers had: news of how a worker ended may come after its loss. */
   readonly #lost = new Map<string, readonly Shards[]>();
 
-  /** A worker says that it cannot compute these shards. */
-  fail(shards: Shards, { process, others, message, isOutOfMemory }: Failure): Hopeless | undefined {
+  /** Notes that a worker cannot compute these shards. */
+  fail(shards: Shards, { instance, others, message, isOutOfMemory }: Failure): HopelessShards | undefined {
     this.#forEach(shards, (record) => {
-      record.failed.add(process);
+      record.failed.add(instance);
       record.numFailed++;
       if (isOutOfMemory) record.numOutOfMemory++;
     });
@@ -59,39 +51,39 @@ export class ShardFailures {
     );
   }
 
-  /** A worker is gone that had these shards, with a goodbye or without. */
-  lose(owed: readonly Shards[], process: string): Hopeless | undefined {
-    this.#lost.set(process, owed);
-    for (const shards of owed) this.#forEach(shards, (record) => record.lost.add(process));
+  /** Notes that a worker left that had these shards, with a goodbye or without. */
+  lose(owed: readonly Shards[], instance: string): HopelessShards | undefined {
+    this.#lost.set(instance, owed);
+    for (const shards of owed) this.#forEach(shards, (record) => record.lost.add(instance));
     const isHopeless = ({ lost }: ShardRecord): boolean => lost.size >= MAX_LOST_WORKERS;
     const message = `${MAX_LOST_WORKERS} workers were lost while they had them`;
     return firstOf(owed, (shards) => this.#verdict(shards, isHopeless, { cause: 'lost', message }));
   }
 
-  /** A process that has these shards, or the ones that it had when it was lost, ended for lack of memory. */
-  runOutOfMemory(owed: readonly Shards[], process: string): Hopeless | undefined {
-    const all = [...owed, ...(this.#lost.get(process) ?? [])];
+  /** Notes that a process ended for lack of memory, with these shards or those that it had when it was lost. */
+  runOutOfMemory(owed: readonly Shards[], instance: string): HopelessShards | undefined {
+    const all = [...owed, ...(this.#lost.get(instance) ?? [])];
     for (const shards of all) this.#forEach(shards, (record) => record.numOutOfMemory++);
     const message = 'the worker process ended for lack of memory';
     return firstOf(all, (shards) => this.#outOfMemory(shards, message));
   }
 
-  /** Whether the process has failed on the shard. */
-  hasFailed(shard: number, process: string): boolean {
-    return this.#shards.get(shard)?.failed.has(process) ?? false;
+  /** Tells whether the process has failed on the shard. */
+  hasFailed(shard: number, instance: string): boolean {
+    return this.#shards.get(shard)?.failed.has(instance) ?? false;
   }
 
-  #outOfMemory(shards: Shards, message: string): Hopeless | undefined {
+  #outOfMemory(shards: Shards, message: string): HopelessShards | undefined {
     const isHopeless = ({ numOutOfMemory }: ShardRecord): boolean => numOutOfMemory >= MAX_OUT_OF_MEMORY;
     return this.#verdict(shards, isHopeless, { cause: 'outOfMemory', message });
   }
 
-  /** The first run of shards for which it is so. */
+  /** The first run of hopeless shards, if there is one. */
   #verdict(
     { from, to }: Shards,
     isHopeless: (record: ShardRecord) => boolean,
-    why: { readonly cause: GiveUpCause; readonly message: string },
-  ): Hopeless | undefined {
+    why: Pick<HopelessShards, 'cause' | 'message'>,
+  ): HopelessShards | undefined {
     const isAt = (shard: number): boolean => isHopeless(this.#record(shard));
     let first = from;
     while (first < to && !isAt(first)) first++;

@@ -1,15 +1,15 @@
-// The books of who was asked for what: tasks of the round under way, delivered or not, and every task that its worker
-// has not reported on. A worker answers its tasks one after the other, in the order it got them, so all that it may
-// speak of is the oldest of the latter. One that owes an earlier task is stuck or slow, and gets no new one.
-import { lift, maximalNodes } from '../../src/tree.ts';
+// The books of who was asked for what: tasks of the current round, delivered or not, and every task that its worker has not
+// reported on. A worker computes its tasks one after the other, in the order it got them, so the only task it may speak of is
+// the oldest of the latter. A worker that owes an earlier task is stuck or slow, and gets no new one.
+import { isLifted, lift, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
-import type { RoundPlan } from './events.ts';
+import type { Assignment, RoundPlan, SumName } from './outcome.ts';
 
-/** One task given to one worker. */
+/** Shards given to one worker. */
 export interface Task {
   readonly id: number;
   readonly round: number;
-  /** Of that round. */
+  /** The plan of that round. */
   readonly plan: RoundPlan;
   readonly worker: number;
   /** Shards [from, to). */
@@ -17,94 +17,128 @@ export interface Task {
   readonly to: number;
   readonly rows: number;
   readonly givenMs: number;
-  /** Every sum that it was asked for, by `sumKey`. */
+  /** All sums that the worker was asked for, by `sumKey`. */
   readonly asked: ReadonlySet<string>;
-  /** Those that have not come yet. */
+  /** Sums that have not arrived yet. */
   readonly due: Set<string>;
-  /** Sums that have come again. */
+  /** Sums that arrived more than once. */
   numRepeated: number;
-  /** Whether a user was told how long it takes. */
+  /** True once a user was told how long it takes. */
   isToldOf: boolean;
 }
 
-/** Names a bucket of a node within a round. */
+/** The name of a node's bucket within a round. */
 export function sumKey({ level, index }: TreeNode, bucket: number): string {
   return `${level}/${index}/${bucket}`;
 }
 
-/** Whether the task still owes a sum. */
+/** Tells whether the task still owes a sum. */
 export function isOpen(task: Task): boolean {
   return task.due.size > 0;
 }
 
-/** Rows of shards [from, to). */
-export function rowsIn({ shardRows }: RoundPlan, from: number, to: number): number {
+/** The node that a sum is about: workers name the shards of an evaluation, not the nodes that they equal. */
+export function nodeOf({ plan }: Task, { node }: SumName): TreeNode {
+  return plan.kind === 'evaluate' ? lift(node, plan.shardRows.length) : node;
+}
+
+/** Notes that a sum has arrived; returns the reason to evict its sender, if there is one. */
+export function bookSum(task: Task, node: TreeNode, bucket: number): string | undefined {
+  const { numBuckets, shardRows } = task.plan;
+  const key = sumKey(node, bucket);
+  if (!task.asked.has(key)) {
+    const isReal = bucket < numBuckets && isLifted(node, shardRows.length);
+    return isReal ? 'sent a sum it was not asked for' : 'sent a sum that does not exist';
+  }
+  if (task.due.delete(key)) return undefined;
+  return ++task.numRepeated > 2 * task.asked.size ? 'sent the same sums again and again' : undefined;
+}
+
+/** The number of rows in shards [from, to). */
+function rowsIn({ shardRows }: RoundPlan, from: number, to: number): number {
   return shardRows.slice(from, to).reduce((sum, rows) => sum + rows, 0);
 }
 
-/** The sums that shards [from, to) come back as, by `sumKey`. */
-export function sumsOf({ mode, numBuckets, shardRows }: RoundPlan, from: number, to: number): Set<string> {
+/** The sums that a task of shards [from, to) results in, by `sumKey`. */
+function sumsOf({ kind, numBuckets, shardRows }: RoundPlan, from: number, to: number): Set<string> {
   const numShards = shardRows.length;
   const shards = Array.from({ length: to - from }, (_, shard) => ({ level: 0, index: from + shard }));
   const nodes =
-    mode === 'sum' ? maximalNodes(from, to, numShards) : shards.map((shard) => lift(shard, numShards));
+    kind === 'train' ? maximalNodes(from, to, numShards) : shards.map((shard) => lift(shard, numShards));
   const buckets = Array.from({ length: numBuckets }, (_, bucket) => bucket);
   return new Set(nodes.flatMap((node) => buckets.map((bucket) => sumKey(node, bucket))));
 }
 
-/** See the head of this file. */
+/** All tasks of a run that somebody may still answer. */
 export class Tasks {
   #round = 0;
   #current = new Map<number, Task>();
-  /** What each worker has not reported on, oldest first. */
+  /** Tasks that each worker has not reported on, oldest first. */
   readonly #unreported = new Map<number, Task[]>();
   #lastId = 0;
 
-  /** A round begins: what is owed of others is owed still, but nobody waits for it. */
+  /** Begins a round: tasks of earlier ones are still owed, but nobody waits for them. */
   begin(round: number): void {
     this.#round = round;
     this.#current = new Map();
   }
 
-  start(task: Omit<Task, 'id' | 'round' | 'due' | 'numRepeated' | 'isToldOf'>): Task {
-    const due = new Set(task.asked);
-    const fresh = { id: ++this.#lastId, round: this.#round, due, numRepeated: 0, isToldOf: false };
-    const started = { ...task, ...fresh };
-    this.#current.set(started.id, started);
-    const unreported = this.#unreported.get(started.worker);
-    if (unreported) unreported.push(started);
-    else this.#unreported.set(started.worker, [started]);
-    return started;
+  /** Gives shards [from, to) to a worker. */
+  start(
+    { worker, from, to }: Pick<Task, 'worker' | 'from' | 'to'>,
+    plan: RoundPlan,
+    nowMs: number,
+  ): Assignment {
+    const asked = sumsOf(plan, from, to);
+    const task: Task = {
+      id: ++this.#lastId,
+      round: this.#round,
+      plan,
+      worker,
+      from,
+      to,
+      rows: rowsIn(plan, from, to),
+      givenMs: nowMs,
+      asked,
+      due: new Set(asked),
+      numRepeated: 0,
+      isToldOf: false,
+    };
+    this.#current.set(task.id, task);
+    const unreported = this.#unreported.get(worker);
+    if (unreported) unreported.push(task);
+    else this.#unreported.set(worker, [task]);
+    return { worker, task: task.id, from, to };
   }
 
-  /** The only task that the worker may speak of; undefined if it has reported on all. */
+  /** The only task that the worker may speak of; undefined if it has reported on all of them. */
   nextOf(worker: number): Task | undefined {
     return this.#unreported.get(worker)?.[0];
   }
 
-  /** The worker has reported on the task `nextOf`, for good or bad. */
+  /** Notes that the worker has reported on the task `nextOf`, done or failed. */
   report(worker: number): void {
     const unreported = this.#unreported.get(worker);
     unreported?.shift();
     if (unreported?.length === 0) this.#unreported.delete(worker);
   }
 
-  /** What is owed in the round under way, oldest first. */
+  /** Tasks of the current round that still owe a sum, oldest first. */
   open(): Task[] {
     return [...this.#current.values()].filter(isOpen);
   }
 
-  /** All that is owed, of each worker the oldest first. */
+  /** All tasks that still owe a sum, each worker's oldest first. */
   owed(): Task[] {
     return [...this.#unreported.values()].flat().filter(isOpen);
   }
 
-  /** The task is given up: its shards are open again. */
+  /** Gives a task up: its shards are open again. */
   remove(task: Task): void {
     this.#current.delete(task.id);
   }
 
-  /** Forgets a worker; returns what it owed in the round under way. */
+  /** Forgets a worker; returns the tasks that it owed in the current round. */
   removeWorker(worker: number): Task[] {
     const unreported = this.#unreported.get(worker) ?? [];
     this.#unreported.delete(worker);
@@ -112,7 +146,7 @@ export class Tasks {
     return owed;
   }
 
-  /** Whether the worker owes a task of an earlier round. */
+  /** Tells whether the worker owes a task of an earlier round. */
   owesEarlier(worker: number): boolean {
     return this.#unreported.get(worker)?.some((task) => task.round < this.#round && isOpen(task)) ?? false;
   }

@@ -14,7 +14,7 @@ import type { Model } from '../../src/model/model.ts';
 import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../../src/protocol/limits.ts';
 import { heightOf, mostEverHeld } from '../../src/tree.ts';
-import type { SumRoom } from '../scheduler/events.ts';
+import type { SumRoom } from '../scheduler/outcome.ts';
 
 /** What the plan depends on. */
 export interface PlannedRun {

@@ -15,7 +15,7 @@ import type {
   KernelIdentities,
   KernelIdentity,
   Message,
-  RoundKey,
+  TaskKey,
   TrainMessage,
   WelcomeMessage,
 } from './message-types.ts';
@@ -50,12 +50,12 @@ const milliseconds = float({ isFinite: true, min: 0, max: 1e12 });
 /** A diverged loss must reach the coordinator, which stops the run for it. */
 const lossSum = float({ isFinite: false });
 
-const roundKey: FieldsOf<RoundKey> = { run: text(128), round: count, task: count };
+const taskKey: FieldsOf<TaskKey> = { run: text(128), round: count, task: count };
 
 const task: FieldsOf<EvaluateMessage> = {
-  ...roundKey,
+  ...taskKey,
   version: count,
-  weights: fingerprint,
+  weightsFingerprint: fingerprint,
   numShards: integer(1, MAX_INDEX),
   firstShard: index,
   bounds: array(index, 2, MAX_BOUNDS),
@@ -119,11 +119,11 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
   ready: { fields: object<MessageOf<'ready'>>({ proof: hex(128) }), body: 'none' },
   gradient: {
     fields: object<MessageOf<'gradient'>>({
-      ...roundKey,
+      ...taskKey,
       level: integer(0, MAX_LEVEL),
       index,
       bucket: index,
-      weights: fingerprint,
+      weightsFingerprint: fingerprint,
       fingerprint,
       lossSum: optional(lossSum),
     }),
@@ -131,17 +131,17 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
   },
   evaluation: {
     fields: object<MessageOf<'evaluation'>>({
-      ...roundKey,
+      ...taskKey,
       shard: index,
       lossSum,
-      weights: fingerprint,
+      weightsFingerprint: fingerprint,
       fingerprint,
     }),
     body: 'f32',
   },
   finished: {
     fields: object<MessageOf<'finished'>>({
-      ...roundKey,
+      ...taskKey,
       computeMs: milliseconds,
       sendMs: milliseconds,
       residentBytes: count,
@@ -149,7 +149,7 @@ export const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Typ
     body: 'none',
   },
   failure: {
-    fields: object<MessageOf<'failure'>>({ ...roundKey, message: text(MAX_REASON_LENGTH) }),
+    fields: object<MessageOf<'failure'>>({ ...taskKey, message: text(MAX_REASON_LENGTH) }),
     body: 'none',
   },
   leave: { fields: object<MessageOf<'leave'>>({}), body: 'none' },

@@ -5,12 +5,12 @@ import type { Numerics } from '../kernels/numerics.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossSpec } from '../losses/registry.ts';
 
-/** Names the work a result belongs to. A result that names other work is late, and is dropped. */
-export interface RoundKey {
+/** The task that a result belongs to. A result of a round that is over is late, and is dropped. */
+export interface TaskKey {
   readonly run: string;
-  /** Training steps and evaluation passes, counted over the run. */
+  /** Number of the round: training steps and parts of evaluations, restarts included, counted over the run. */
   readonly round: number;
-  /** Counts how often the task was given out within the round. */
+  /** Number of the task, counted over the run. */
   readonly task: number;
 }
 
@@ -62,13 +62,13 @@ export interface ReadyMessage {
 }
 
 /** One bucket of the sum of gradients under one node of the tree. Body: f32. */
-export interface GradientMessage extends RoundKey {
+export interface GradientMessage extends TaskKey {
   readonly type: 'gradient';
   readonly level: number;
   readonly index: number;
   readonly bucket: number;
-  /** Fingerprint of the weights computed with. */
-  readonly weights: string;
+  /** Fingerprint of the weights that it was computed with. */
+  readonly weightsFingerprint: string;
   /** Fingerprint of the body. */
   readonly fingerprint: string;
   /** Sent once per node. May be NaN or infinite: a diverged loss must reach the coordinator. */
@@ -76,17 +76,17 @@ export interface GradientMessage extends RoundKey {
 }
 
 /** Model outputs for the rows of one shard of an evaluation. Body: f32. */
-export interface EvaluationMessage extends RoundKey {
+export interface EvaluationMessage extends TaskKey {
   readonly type: 'evaluation';
   readonly shard: number;
   /** May be NaN or infinite. */
   readonly lossSum: number;
-  readonly weights: string;
+  readonly weightsFingerprint: string;
   readonly fingerprint: string;
 }
 
 /** A task is done, and all its results are sent. */
-export interface FinishedMessage extends RoundKey {
+export interface FinishedMessage extends TaskKey {
   readonly type: 'finished';
   readonly computeMs: number;
   readonly sendMs: number;
@@ -94,7 +94,7 @@ export interface FinishedMessage extends RoundKey {
 }
 
 /** A task could not be computed. */
-export interface FailureMessage extends RoundKey {
+export interface FailureMessage extends TaskKey {
   readonly type: 'failure';
   readonly message: string;
 }
@@ -141,7 +141,7 @@ export interface ChunkMessage {
 export interface WeightsMessage {
   readonly type: 'weights';
   readonly run: string;
-  /** Optimizer steps these weights have seen. */
+  /** Number of changes of the weights so far: optimizer steps and replacements by other weights. */
   readonly version: number;
   readonly bucket: number;
   /** Fingerprint of the body. */
@@ -149,11 +149,11 @@ export interface WeightsMessage {
 }
 
 /** A contiguous task of shards to compute. Body: u32, the rows of all its shards, one shard after the other. */
-interface TaskMessage extends RoundKey {
-  /** Of the weights to use, which were sent before. */
+interface TaskMessage extends TaskKey {
+  /** Version of the weights to use, which were sent before. */
   readonly version: number;
   /** Fingerprint of all those weights. */
-  readonly weights: string;
+  readonly weightsFingerprint: string;
   /** Shards of the whole tree. */
   readonly numShards: number;
   /** Shard `firstShard + i` is rows `[bounds[i], bounds[i + 1])` of the body; no shard is empty. */

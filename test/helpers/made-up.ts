@@ -18,10 +18,10 @@ export function madeUp(
   lie: Partial<GradientMessage> = {},
   length = PIECE_LENGTH,
 ): { message: GradientMessage; body: Uint8Array } {
-  const { run, round, task, weights, firstShard, bounds, numShards } = work;
+  const { run, round, task, weightsFingerprint, firstShard, bounds, numShards } = work;
   const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);
   const [node = { level: 0, index: 0 }] = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
-  const key = { run, round, task, weights, ...node, bucket: 0, lossSum: 1 };
+  const key = { run, round, task, weightsFingerprint, ...node, bucket: 0, lossSum: 1 };
   return {
     message: { type: 'gradient', ...key, fingerprint: fingerprinter.fingerprint(body), ...lie },
     body,

@@ -50,7 +50,7 @@ function task(type: 'train' | 'evaluate'): fc.Arbitrary<Sent> {
   const fields = {
     ...key,
     version: count,
-    weights: hex(16),
+    weightsFingerprint: hex(16),
     firstShard: fc.nat(1000),
     rest: fc.nat(1000),
     shardRows,
@@ -102,11 +102,23 @@ const gradient = fc.record(
     level: fc.nat(31),
     index,
     bucket: index,
-    weights: hex(16),
+    weightsFingerprint: hex(16),
     fingerprint: hex(16),
     lossSum: number,
   },
-  { requiredKeys: ['type', 'run', 'round', 'task', 'level', 'index', 'bucket', 'weights', 'fingerprint'] },
+  {
+    requiredKeys: [
+      'type',
+      'run',
+      'round',
+      'task',
+      'level',
+      'index',
+      'bucket',
+      'weightsFingerprint',
+      'fingerprint',
+    ],
+  },
 ) as fc.Arbitrary<Message>;
 
 const kernelIdentity = fc.record({ sha256: hex(64), knownAnswer: hex(64) });
@@ -144,7 +156,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       ...key,
       shard: index,
       lossSum: number,
-      weights: hex(16),
+      weightsFingerprint: hex(16),
       fingerprint: hex(16),
     }),
     floats,
@@ -189,7 +201,7 @@ export const GRADIENT = {
   level: 2,
   index: 1,
   bucket: 0,
-  weights: '0123456789abcdef',
+  weightsFingerprint: '0123456789abcdef',
   fingerprint: 'fedcba9876543210',
 } as const satisfies Message;
 
@@ -200,7 +212,7 @@ export const TRAIN = {
   round: 3,
   task: 1,
   version: 2,
-  weights: '0123456789abcdef',
+  weightsFingerprint: '0123456789abcdef',
   numShards: 8,
   firstShard: 6,
   bounds: [0, 3, 5],

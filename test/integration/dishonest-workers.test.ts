@@ -35,7 +35,7 @@ const LIES: Readonly<
     reason: /sent 2564 bytes for bucket 5/,
   },
   'a gradient of other weights': {
-    answer: (work) => encoded(madeUp(work, { weights: '0123456789abcdef' })),
+    answer: (work) => encoded(madeUp(work, { weightsFingerprint: '0123456789abcdef' })),
     reason: /computed round \d+ with other weights/,
   },
   'a node that the tree does not have': {

@@ -95,9 +95,14 @@ function sendWeights(session: FakeSession, version: number, value: number, cut =
   return combineFingerprints(names);
 }
 
-function sendTask(session: FakeSession, round: number, weights: string, bounds: readonly number[]): void {
+function sendTask(
+  session: FakeSession,
+  round: number,
+  weightsFingerprint: string,
+  bounds: readonly number[],
+): void {
   const rows = Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => row);
-  const key = { run: WELCOME.run, round, task: round, version: round, weights, step: round };
+  const key = { run: WELCOME.run, round, task: round, version: round, weightsFingerprint, step: round };
   const task = { numShards: 2, firstShard: 0, bounds };
   const message: TrainMessage = { type: 'train', ...key, ...task };
   session.send(message, new Uint8Array(rows.buffer));
@@ -113,7 +118,7 @@ const WIDE: Omit<WelcomeMessage, 'nonce'> = {
   layout: { ...LAYOUT, numRows: 1, featureShape: [1], targetKind: 'labels', numClasses: 2 ** 20 },
   datasetSha256: '',
 };
-const NUM_WIDE_LEAVES = 128;
+const NUM_WIDE_SHARDS = 128;
 const WIDE_DATASET = new Uint8Array(blobByteLength(WIDE.layout));
 const WIDE_WELCOME = {
   ...WIDE,
@@ -172,11 +177,18 @@ describe('a worker', () => {
     session.send({ type: 'chunk', sha256, offset }, WIDE_DATASET);
     await session.next('ready');
     const model = resolveModel({ layers: WIDE.layers }, WIDE.layout.featureShape);
-    const weights = sendWeights(session, 1, 0.5, model.buckets);
-    const bounds = Array.from({ length: NUM_WIDE_LEAVES + 1 }, (_, shard) => shard);
-    const key = { run: WIDE.run, round: 1, task: 1, version: 1, weights, numShards: NUM_WIDE_LEAVES };
-    session.send({ type: 'evaluate', ...key, firstShard: 0, bounds }, new Uint8Array(4 * NUM_WIDE_LEAVES));
-    for (let shard = 0; shard < NUM_WIDE_LEAVES; shard++) {
+    const weightsFingerprint = sendWeights(session, 1, 0.5, model.buckets);
+    const bounds = Array.from({ length: NUM_WIDE_SHARDS + 1 }, (_, shard) => shard);
+    const key = {
+      run: WIDE.run,
+      round: 1,
+      task: 1,
+      version: 1,
+      weightsFingerprint,
+      numShards: NUM_WIDE_SHARDS,
+    };
+    session.send({ type: 'evaluate', ...key, firstShard: 0, bounds }, new Uint8Array(4 * NUM_WIDE_SHARDS));
+    for (let shard = 0; shard < NUM_WIDE_SHARDS; shard++) {
       const { message, body } = await session.next('evaluation');
       expect([message.shard, body.byteLength]).toEqual([shard, 4 * 2 ** 20]);
     }
@@ -277,7 +289,7 @@ describe('a worker', () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
-    const reason = 'message of protocol 3, this side speaks 5: install the same version on both';
+    const reason = 'message of protocol 3, this side speaks 6: install the same version on both';
     session.connection.close(4401, reason);
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(5);
@@ -365,7 +377,7 @@ describe('a coordinator', () => {
     stranger.sendBytes(data);
     expect(await stranger.ended).toEqual({
       code: 4401,
-      reason: 'message of protocol 3, this side speaks 5: install the same version on both',
+      reason: 'message of protocol 3, this side speaks 6: install the same version on both',
     });
     run.command.signal('SIGTERM');
     expect((await run.command.finished).exitCode).toBe(143);

@@ -1,13 +1,27 @@
-// A simulated coordinator: the real machine, driven as the cluster drives it, with hashes for tensors. It trains from a
-// checkpoint on, and may end at any event; another one then goes on from the newest checkpoint.
-import { CoordinatorMachine } from '../../coordinator/scheduler/coordinator-machine.ts';
-import type { SumRoom } from '../../coordinator/scheduler/events.ts';
-import type { MachineCommand, MachineEvent } from '../../coordinator/scheduler/coordinator-machine.ts';
-import { COORDINATOR } from '../../coordinator/scheduler/events.ts';
+// A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It trains from a
+// checkpoint on, and may end at any event; another one then resumes from the newest checkpoint.
+import { COORDINATOR, carryOut } from '../../coordinator/scheduler/outcome.ts';
+import type {
+  Assignment,
+  BannedWorker,
+  DoubtedNode,
+  EvictedWorker,
+  MembershipDriver,
+  Outcome as Decision,
+  RestingWorker,
+  RoundDriver,
+  RoundFailure,
+  SlowWorker,
+  SumName,
+  SumRoom,
+} from '../../coordinator/scheduler/outcome.ts';
+import { Scheduler } from '../../coordinator/scheduler/scheduler.ts';
+import type { Merge } from '../../src/tree.ts';
 import { lift } from '../../src/tree.ts';
 import { Ledger } from './ledger.ts';
 import type { WeightsBucket } from './ledger.ts';
 import type { Outcome, Progress, Training } from './training.ts';
+import type { Value } from './symbols.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
 import type { Upward, Wire } from './wire.ts';
@@ -56,14 +70,12 @@ interface Session {
 
 type Answer = Extract<Upward, { readonly type: 'sum' | 'finished' | 'failure' }>;
 
-type CommandOf<Type extends MachineCommand['type']> = Extract<MachineCommand, { readonly type: Type }>;
-
 const TICK_MS = 100;
 
-/** See the head of this file. */
-export class SimulatedCoordinator {
+/** A coordinator without sockets, clock or tensors. */
+export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   readonly #options: CoordinatorOptions;
-  readonly #machine: CoordinatorMachine;
+  readonly #scheduler: Scheduler;
   readonly #ledger: Ledger;
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
@@ -86,8 +98,8 @@ export class SimulatedCoordinator {
     const watched = { minWorkers, waitMs, auditShare: share, room, tickMs: TICK_MS, complain };
     this.#watch = new Watch(watched, clock.nowMs);
     const audit = { share, random: chance.draw };
-    this.#machine = new CoordinatorMachine({ minWorkers, waitMs, audit, room }, clock.nowMs);
-    this.#handle({ type: 'workersRequired', count: minWorkers });
+    this.#scheduler = new Scheduler({ minWorkers, waitMs, audit, room }, clock.nowMs);
+    this.#decide((nowMs) => this.#scheduler.requireWorkers(minWorkers, nowMs));
     clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -99,7 +111,7 @@ export class SimulatedCoordinator {
 
   /** Whoever started the worker saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
-    this.#handle({ type: 'outOfMemory', process: String(pid) });
+    this.#decide(() => this.#scheduler.noteOutOfMemory(String(pid)));
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
@@ -125,7 +137,7 @@ export class SimulatedCoordinator {
   #tick(): void {
     if (this.#isOver) return;
     const { clock } = this.#options;
-    this.#handle({ type: 'tick' });
+    this.#decide((nowMs) => this.#scheduler.tick(nowMs));
     if (!this.#isOver) this.#watch.ticked(clock.nowMs);
     clock.after(TICK_MS, () => this.#tick());
   }
@@ -137,7 +149,7 @@ export class SimulatedCoordinator {
     this.#atWork.delete(session);
     this.#watch.gone(session.id, this.#options.clock.nowMs);
     const { id: worker, hasAnswered } = session;
-    if (session.isReady) this.#handle({ type: 'sessionLost', worker, hasAnswered });
+    if (session.isReady) this.#decide((nowMs) => this.#scheduler.removeSession(worker, hasAnswered, nowMs));
   }
 
   #receive(session: Session, message: Upward): void {
@@ -154,7 +166,7 @@ export class SimulatedCoordinator {
       case 'sum':
       case 'finished':
       case 'failure':
-        if (!this.#machine.owes(worker, message)) return this.#refuseAnswer(session);
+        if (!this.#scheduler.owes(worker, message)) return this.#refuseAnswer(session);
         if (message.type === 'failure') session.hasFailed = true;
         else session.hasAnswered = true;
         return this.#receiveAnswer(worker, message);
@@ -171,8 +183,8 @@ export class SimulatedCoordinator {
       case 'failure':
         this.#watch.reported(worker, message, this.#options.clock.nowMs);
         return message.type === 'finished'
-          ? this.#handle({ ...message, type: 'taskFinished', worker })
-          : this.#handle({ ...message, type: 'taskFailed', worker, message: 'failed' });
+          ? this.#decide((nowMs) => this.#scheduler.finishTask(worker, message, nowMs))
+          : this.#failTask(worker, message, { message: 'failed', isOutOfMemory: message.isOutOfMemory });
       default:
         return message satisfies never;
     }
@@ -187,7 +199,7 @@ export class SimulatedCoordinator {
 
   #welcome(session: Session, pid: number): void {
     session.pid = pid;
-    if (this.#machine.banOf(String(pid)) !== undefined) return session.wire.sendDown({ type: 'refuse' });
+    if (this.#scheduler.banOf(String(pid)) !== undefined) return session.wire.sendDown({ type: 'refuse' });
     session.wire.sendDown({ type: 'welcome', run: 0, numBuckets: this.#options.training.numBuckets });
   }
 
@@ -199,116 +211,86 @@ export class SimulatedCoordinator {
     this.#watch.ready(worker, pid, this.#options.clock.nowMs);
     // The names of containers are all the same.
     const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address };
-    this.#handle({ type: 'sessionReady', worker, ...who });
+    this.#decide((nowMs) => this.#scheduler.addSession({ worker, ...who }, nowMs));
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
     const { round, task, node, bucket, value, weights } = message;
-    const sum = { round, task, node, bucket };
-    const kind = this.#machine.inspect(worker, sum);
-    if (!kind || !this.#ledger.active) return this.#handle({ type: 'sumUnwanted', worker, sum });
+    const name = { round, task, node, bucket };
+    if (!this.#scheduler.inspect(worker, name) || !this.#ledger.active) {
+      return this.#decide((nowMs) => this.#scheduler.dropSum(worker, name, nowMs));
+    }
     if (weights !== this.#ledger.weights)
       this.#options.complain(`worker ${worker} computed with other weights`);
     this.#watch.answered(worker, message, this.#options.clock.nowMs);
-    const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
-    this.#handle({ type: 'sumReceived', worker, sum, digest, isFinite }, (slot) =>
-      this.#ledger.store(sum, slot, value),
-    );
+    this.#acceptSum(worker, name, value);
   }
 
-  #handle(event: MachineEvent, store?: (slot: number) => void): void {
+  #acceptSum(worker: number, name: SumName, value: Value): void {
+    const kind = this.#scheduler.inspect(worker, name);
+    const digest = { digest: `${kind} ${value}`, isFinite: !Number.isNaN(value) };
+    this.#decide((nowMs) => {
+      const decision = this.#scheduler.acceptSum(worker, name, digest, nowMs);
+      if (decision.sum) this.#ledger.store(name, decision.sum.slot, value);
+      return decision;
+    });
+    this.#watch.holds(this.#ledger.mostSums);
+  }
+
+  #failTask(
+    worker: number,
+    { round, task }: { readonly round: number; readonly task: number },
+    failure: { readonly message: string; readonly isOutOfMemory: boolean },
+  ): void {
+    this.#decide((nowMs) => this.#scheduler.failTask(worker, { round, task }, failure, nowMs));
+  }
+
+  #decide(ask: (nowMs: number) => Decision): void {
     if (this.#isOver) return;
-    const commands = this.#machine.handle(event, this.#options.clock.nowMs);
-    for (const command of commands) {
-      if (this.#isOver) return;
-      this.#carryOut(command, store);
-    }
-    if (store) this.#watch.holds(this.#ledger.mostSums);
-    const hasBegun = !this.#isOver && commands.some(({ type }) => type === 'begin');
-    if (hasBegun) this.#watch.givenOut();
+    const decision = ask(this.#options.clock.nowMs);
+    carryOut(decision, this, this);
+    if (decision.begun && !this.#isOver) this.#watch.givenOut();
   }
 
-  #carryOut(command: MachineCommand, store?: (slot: number) => void): void {
-    const { clock } = this.#options;
-    switch (command.type) {
-      case 'begin':
-        return this.#begin(command);
-      case 'assign':
-        return this.#assign(command);
-      case 'store':
-        return store?.(command.slot);
-      case 'merge':
-        return this.#ledger.merge(command.left, command.right);
-      case 'forget':
-        return this.#ledger.forget(command.slot);
-      case 'bucketCompleted':
-        return this.#completeBucket(command);
-      case 'roundCompleted':
-        return this.#completeRound();
-      case 'judge':
-        return this.#judge(command);
-      case 'diverged':
-        return this.#trustedSteps === undefined ? this.#end('diverged') : this.#goBack();
-      case 'evict':
-        return this.#evict(command);
-      case 'overdue':
-        return this.#watch.overdue(command, clock.nowMs);
-      case 'stuck':
-        return this.#dismiss(command);
-      case 'giveUp':
-        return this.#end(command.cause);
-      case 'admit':
-        return this.#admit(command.worker);
-      case 'rest':
-        return this.#watch.rests(command.worker, command, clock.nowMs);
-      case 'supersede':
-        return this.#supersede(command.worker);
-      case 'refuse':
-        return this.#refuse(command.worker);
-      case 'banned':
-        return this.#ban(command);
-      case 'gathered':
-        return this.#startRound();
-      case 'waiting':
-        return this.#watch.noted(clock.nowMs);
-      case 'starved':
-        this.#watch.starved(clock.nowMs);
-        return this.#end('starved');
-      default:
-        return command satisfies never;
-    }
-  }
-
-  #admit(worker: number): void {
+  admit(worker: number): void {
+    if (this.#isOver) return;
     this.#watch.admitted(worker, this.#options.clock.nowMs);
     const session = this.#sessions.get(worker);
     if (!session) return;
     this.#admitted.set(worker, session);
   }
 
-  /** The machine has forgotten the session; its end is heard of once the event at hand is done with. */
-  #supersede(worker: number): void {
+  rest(worker: RestingWorker): void {
+    this.#watch.rests(worker, this.#options.clock.nowMs);
+  }
+
+  /** The scheduler has forgotten the session; its end is heard of after the event at hand. */
+  supersede(worker: number): void {
     const session = this.#forget(worker);
     if (session) this.#options.clock.after(0, () => this.#lose(session));
   }
 
-  /** Whoever is stuck begins afresh; the machine hears of the end of its session, as of any other. */
-  #dismiss(command: CommandOf<'stuck'>): void {
-    this.#watch.stuck(command, this.#options.clock.nowMs);
-    const session = this.#sessions.get(command.worker);
+  warnOverdue(worker: SlowWorker): void {
+    this.#watch.overdue(worker, this.#options.clock.nowMs);
+  }
+
+  /** A stuck worker starts over; the scheduler hears of the end of its session, as of any other. */
+  evictStuck(slow: SlowWorker): void {
+    this.#watch.stuck(slow, this.#options.clock.nowMs);
+    const session = this.#sessions.get(slow.worker);
     if (!session) return;
     session.isLeaving = true;
     this.#options.clock.after(0, () => this.#lose(session));
   }
 
   /** Only for failures: nobody here breaks the protocol. */
-  #evict({ worker, reason }: CommandOf<'evict'>): void {
+  evict({ worker, reason }: EvictedWorker): void {
     const session = this.#forget(worker);
     if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
     this.#options.clock.after(0, () => this.#lose(session));
   }
 
-  #refuse(worker: number): void {
+  refuse({ worker }: Pick<EvictedWorker, 'worker'>): void {
     this.#forget(worker)?.wire.sendDown({ type: 'refuse' });
   }
 
@@ -320,7 +302,7 @@ export class SimulatedCoordinator {
     return session;
   }
 
-  #ban({ worker, reason, trustedSteps }: CommandOf<'banned'>): void {
+  ban({ worker, reason, trustedSteps }: BannedWorker): void {
     const pid = this.#pids.get(worker) as number;
     const { nowMs } = this.#options.clock;
     if (isUnfit(reason)) this.#watch.banned(worker, pid, nowMs);
@@ -328,7 +310,7 @@ export class SimulatedCoordinator {
     if (trustedSteps !== undefined)
       this.#trustedSteps = Math.min(this.#trustedSteps ?? Infinity, trustedSteps);
     this.#options.onBanned(pid, reason);
-    this.#refuse(worker);
+    this.refuse({ worker });
   }
 
   /** Takes back what rests on the word of liars, and goes on from there. */
@@ -347,10 +329,19 @@ export class SimulatedCoordinator {
   }
 
   #startRound(): void {
-    this.#handle({ type: 'roundStarted', plan: this.#ledger.plan() });
+    const plan = this.#ledger.plan();
+    this.#decide((nowMs) => this.#scheduler.beginRound(plan, nowMs));
   }
 
-  #begin({ round, again }: CommandOf<'begin'>): void {
+  finishGathering(): void {
+    this.#startRound();
+  }
+
+  warnShortage(): void {
+    this.#watch.noted(this.#options.clock.nowMs);
+  }
+
+  begin(round: number, again: string | undefined): void {
     const { active } = this.#ledger;
     if (!active) return this.#options.complain('a round began that nobody wants');
     this.#watch.began(round, again !== undefined, active.plan, this.#options.clock.nowMs);
@@ -358,7 +349,16 @@ export class SimulatedCoordinator {
     this.#ledger.begin(round);
   }
 
-  #assign(command: CommandOf<'assign'>): void {
+  merge(_bucket: number, { left, right }: Merge<number>): void {
+    this.#ledger.merge(left, right);
+  }
+
+  forget(slot: number): void {
+    this.#ledger.forget(slot);
+  }
+
+  sendTask(command: Assignment): void {
+    if (this.#isOver) return;
     const { active, version } = this.#ledger;
     if (!active) return this.#options.complain('a task of no round');
     if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
@@ -374,64 +374,80 @@ export class SimulatedCoordinator {
   }
 
   /** A shard that workers cannot compute, or say so. */
-  #computeHere({ task, from, to }: CommandOf<'assign'>, round: number): void {
+  #computeHere({ task, from, to }: Assignment, round: number): void {
     const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
     if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
-    const report = { worker: COORDINATOR.worker, round, task };
+    const { worker } = COORDINATOR;
+    const name = { round, task };
+    const finish = (): void => this.#decide((nowMs) => this.#scheduler.finishTask(worker, name, nowMs));
     this.#ownWorkEndsMs = Math.max(this.#ownWorkEndsMs, clock.nowMs) + chance.between(0, judgeMs);
     clock.after(this.#ownWorkEndsMs - clock.nowMs, () => {
       const { active } = this.#ledger;
       if (this.#isOver) return;
-      if (active?.number !== round) return this.#handle({ type: 'taskFinished', ...report });
-      if (active.plan.mode === 'sum' && from === poisonedShard) {
-        return this.#handle({ type: 'taskFailed', ...report, message: 'failed here', isOutOfMemory: false });
+      if (active?.number !== round) return finish();
+      if (active.plan.kind === 'train' && from === poisonedShard) {
+        return this.#failTask(worker, name, { message: 'failed here', isOutOfMemory: false });
       }
       const node = lift({ level: 0, index: from }, active.plan.shardRows.length);
       this.#watch.judged(node);
       this.#options.onComputedHere();
       this.#ledger.truth(node).forEach((value, bucket) => {
-        const sum = { round, task, node, bucket };
-        const kind = this.#machine.inspect(COORDINATOR.worker, sum);
-        const [digest, isFinite] = [`${kind} ${value}`, !Number.isNaN(value)];
-        const event = { type: 'sumReceived', worker: COORDINATOR.worker, sum, digest, isFinite } as const;
-        if (kind) this.#handle(event, (slot) => this.#ledger.store(sum, slot, value));
+        const sum = { ...name, node, bucket };
+        if (this.#scheduler.inspect(worker, sum)) this.#acceptSum(worker, sum, value);
       });
-      this.#handle({ type: 'taskFinished', ...report });
+      finish();
     });
   }
 
-  #completeBucket({ bucket, slot }: CommandOf<'bucketCompleted'>): void {
+  applyBucket(bucket: number, slot: number): boolean {
     const { active } = this.#ledger;
-    if (!active || active.isSpoilt) return;
+    if (!active) return false;
     const next = this.#ledger.completeBucket(bucket, slot);
-    if (!next) return this.#handle({ type: 'sumNotFinite', round: active.number });
-    for (const session of this.#atWork) sendWeights(session, next);
+    if (next) for (const session of this.#atWork) sendWeights(session, next);
+    else this.#decide(() => this.#scheduler.doubtRound(active.number));
+    return next !== undefined;
   }
 
-  #completeRound(): void {
-    if (this.#ledger.active?.isSpoilt === true) return;
+  completeRound(): void {
+    if (this.#isOver) return;
     const { checkpointEvery, clock, onCheckpoint } = this.#options;
-    const mode = this.#ledger.completeRound();
-    this.#watch.completed(mode);
+    const kind = this.#ledger.completeRound();
+    this.#watch.completed(kind);
     const { step, isFinished, progress } = this.#ledger;
     if (this.#trustedSteps !== undefined) return this.#goBack();
-    if (mode === 'sum' && step % checkpointEvery === 0) onCheckpoint(progress);
+    if (kind === 'train' && step % checkpointEvery === 0) onCheckpoint(progress);
     if (isFinished) return this.#end('finished');
     clock.after(0, () => {
       if (!this.#isOver) this.#startRound();
     });
   }
 
-  #judge({ round, node, digest }: CommandOf<'judge'>): void {
+  judge({ round, node, digest }: DoubtedNode): void {
+    if (this.#isOver) return;
     const { chance, clock, judgeMs } = this.#options;
     this.#ledger.doubt(node);
     clock.after(chance.between(0, judgeMs), () => {
       if (this.#isOver || this.#ledger.active?.number !== round) return;
       const digests = this.#ledger.truth(node).map((value) => `${digest} ${value}`);
       this.#watch.judged(node);
-      this.#handle({ type: 'judged', round, node, digests });
+      this.#decide((nowMs) => this.#scheduler.settle(round, node, digests, nowMs));
     });
+  }
+
+  endRound(failure: RoundFailure): void {
+    if (this.#isOver) return;
+    switch (failure.type) {
+      case 'diverged':
+        return this.#trustedSteps === undefined ? this.#end('diverged') : this.#goBack();
+      case 'hopeless':
+        return this.#end(failure.cause);
+      case 'starved':
+        this.#watch.starved(this.#options.clock.nowMs);
+        return this.#end('starved');
+      default:
+        return failure satisfies never;
+    }
   }
 
   #end(outcome: Outcome): void {

@@ -1,6 +1,6 @@
 // The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and the sums of
 // the round under way in their slots. A slot that is not there when it is needed, or is still there at the end, is a bug.
-import type { RoundPlan, SumName } from '../../coordinator/scheduler/events.ts';
+import type { RoundPlan, SumName } from '../../coordinator/scheduler/outcome.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { add, combine, nextWeights, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
@@ -12,7 +12,6 @@ interface ActiveRound {
   readonly work: Work;
   readonly plan: RoundPlan;
   number: number;
-  isSpoilt: boolean;
   /** Sums of buckets, or values of shards. */
   results: (Value | undefined)[];
   readonly slots: Map<number, { readonly bucket: number; readonly value: Value }>;
@@ -87,7 +86,7 @@ export class Ledger {
       ? (training.shardRows[step % training.stepsPerEpoch] as readonly number[])
       : training.evaluationRows;
     const plan: RoundPlan = {
-      mode: isSum ? 'sum' : 'collect',
+      kind: isSum ? 'train' : 'evaluate',
       numBuckets: isSum ? training.numBuckets : 1,
       shardRows,
       step,
@@ -95,7 +94,7 @@ export class Ledger {
     const kind = isSum ? 'train' : 'evaluate';
     const key = { weights: this.weights, numShards: shardRows.length, divergesAt: training.divergesAt };
     const work: Work = { kind, step, ...key };
-    const empty = { number: 0, isSpoilt: false, results: [], slots: new Map(), judged: new Set<string>() };
+    const empty = { number: 0, results: [], slots: new Map(), judged: new Set<string>() };
     this.#active = { work, plan, ...empty };
     return plan;
   }
@@ -104,7 +103,6 @@ export class Ledger {
   begin(number: number): void {
     const active = this.#active as ActiveRound;
     active.number = number;
-    active.isSpoilt = false;
     active.results = [];
     active.slots.clear();
     active.judged.clear();
@@ -121,7 +119,7 @@ export class Ledger {
 
   store({ node, bucket }: SumName, slot: number, value: Value): void {
     const { plan, slots, results } = this.#active as ActiveRound;
-    if (plan.mode === 'sum') slots.set(slot, { bucket, value });
+    if (plan.kind === 'train') slots.set(slot, { bucket, value });
     else results[node.level === 0 ? node.index : plan.shardRows.length - 1] = value;
   }
 
@@ -138,14 +136,13 @@ export class Ledger {
     slots.delete(right);
   }
 
-  /** The next weights of a bucket; undefined, with a spoilt round, if its gradient is not finite. */
+  /** The next weights of a bucket; undefined if its gradient is not finite. */
   completeBucket(bucket: number, slot: number): WeightsBucket | undefined {
     const active = this.#active as ActiveRound;
     const sum = active.slots.get(slot)?.value;
     if (sum === undefined) this.#complain('completed a sum that is not there');
     if (active.results[bucket] !== undefined) this.#complain('completed a bucket twice');
-    active.isSpoilt = sum === undefined || Number.isNaN(sum);
-    if (sum === undefined || active.isSpoilt) return undefined;
+    if (sum === undefined || Number.isNaN(sum)) return undefined;
     active.results[bucket] = sum;
     const value = nextWeights(this.#weights[bucket] as Value, sum);
     this.#next[bucket] = value;
@@ -153,19 +150,19 @@ export class Ledger {
   }
 
   /** Ends the round; returns its kind. */
-  completeRound(): RoundPlan['mode'] {
+  completeRound(): RoundPlan['kind'] {
     const { plan, results, slots } = this.#active as ActiveRound;
-    const { mode, shardRows, numBuckets } = plan;
-    const numResults = mode === 'sum' ? numBuckets : shardRows.length;
+    const { kind, shardRows, numBuckets } = plan;
+    const numResults = kind === 'train' ? numBuckets : shardRows.length;
     const all = Array.from({ length: numResults }, (_, index) => results[index]);
     if (all.includes(undefined)) this.#complain('completed a round that is not whole');
-    if (mode === 'sum' && slots.size !== numBuckets) {
+    if (kind === 'train' && slots.size !== numBuckets) {
       this.#complain(`completed a round with ${slots.size} sums in memory for ${numBuckets} buckets`);
     }
     this.#chain.push(combine(all as Value[]));
     this.#active = undefined;
-    if (mode === 'sum') this.#commit();
-    return mode;
+    if (kind === 'train') this.#commit();
+    return kind;
   }
 
   #commit(): void {

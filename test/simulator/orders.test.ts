@@ -1,8 +1,9 @@
 // What seeds might miss: every order in which few answers can come, and the end of a worker at every single message.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { RoundMachine } from '../../coordinator/scheduler/round-machine.ts';
-import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
+import { Outcome } from '../../coordinator/scheduler/outcome.ts';
+import type { Assignment } from '../../coordinator/scheduler/outcome.ts';
+import { RoundScheduler } from '../../coordinator/scheduler/round-scheduler.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { HONEST, scenarioOf } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -14,36 +15,32 @@ import type { Value, Work } from './symbols.ts';
 const WORK = { kind: 'train', step: 0, weights: 1, divergesAt: undefined } as const;
 const MAX_SHARDS = 6;
 
-type Assignment = Extract<RoundCommand, { readonly type: 'assign' }>;
-
 /** The sum of a round whose shards are one worker's each, and whose answers come in this order. */
 function sumInOrder(order: readonly number[]): Value | undefined {
   const numShards = order.length;
   const work: Work = { ...WORK, numShards };
-  const machine = new RoundMachine({ share: 0, random: () => 0 });
-  for (const worker of order.keys()) {
-    machine.handle({ type: 'workerReady', worker, process: String(worker) }, 0);
-  }
+  const room = { here: Infinity, ofTask: Infinity };
+  const rounds = new RoundScheduler({ share: 0, random: () => 0 }, room, () => undefined);
+  for (const worker of order.keys()) rounds.addWorker(worker, String(worker), new Outcome(), 0);
   const shardRows = Array<number>(numShards).fill(1);
-  const begun = machine.handle(
-    { type: 'roundStarted', plan: { mode: 'sum', numBuckets: 1, shardRows, step: 0 } },
-    0,
-  );
-  const tasks = begun.filter((command): command is Assignment => command.type === 'assign');
+  const begun = new Outcome();
+  rounds.begin({ kind: 'train', numBuckets: 1, shardRows, step: 0 }, begun, 0);
   const slots = new Map<number, Value>();
   let result: Value | undefined;
   for (const index of order) {
-    const { worker, task, from, to } = tasks[index] as Assignment;
+    const { worker, task, from, to } = begun.tasks[index] as Assignment;
     for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
-      const sum = { round: 1, task, node, bucket: 0 };
-      const event = { type: 'sumReceived', worker, sum, digest: String(value), isFinite: true } as const;
-      for (const command of machine.handle(event, 1)) {
-        if (command.type === 'store') slots.set(command.slot, value);
-        if (command.type === 'bucketCompleted') result = slots.get(command.slot);
-        if (command.type !== 'merge') continue;
-        slots.set(command.left, add(slots.get(command.left) as Value, slots.get(command.right) as Value));
+      const outcome = new Outcome();
+      const digest = { digest: String(value), isFinite: true };
+      rounds.acceptSum(worker, { round: 1, task, node, bucket: 0 }, digest, outcome, 1);
+      const { sum } = outcome;
+      if (!sum) continue;
+      slots.set(sum.slot, value);
+      for (const { left, right } of sum.merges) {
+        slots.set(left, add(slots.get(left) as Value, slots.get(right) as Value));
       }
+      if (sum.completed !== undefined) result = slots.get(sum.completed);
     }
   }
   return result;

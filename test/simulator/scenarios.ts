@@ -1,5 +1,5 @@
 // What a seed makes of a simulation: who takes part, over which links, what goes wrong, and how it must end.
-import type { SumRoom } from '../../coordinator/scheduler/events.ts';
+import type { SumRoom } from '../../coordinator/scheduler/outcome.ts';
 import type { Outcome, Training } from './training.ts';
 import { Chance } from './virtual-time.ts';
 import type { Character, Poison } from './worker.ts';

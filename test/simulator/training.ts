@@ -1,5 +1,5 @@
 // What is trained, and what it comes to when nothing happens to it: the oracle of every simulation.
-import type { GiveUpCause } from '../../coordinator/scheduler/events.ts';
+import type { GiveUpCause } from '../../coordinator/scheduler/outcome.ts';
 import { combine, hashOf, nextWeights, sumUnder } from './symbols.ts';
 import type { Value } from './symbols.ts';
 

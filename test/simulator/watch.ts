@@ -1,19 +1,24 @@
-// What the coordinator's machine owes its workers and its user, checked from outside at every command: a minimum that is
-// held, rests that end, work for those who are free, no needless copies, a word when workers are missing. Weights that
-// come out right say nothing about these.
-import type { MachineCommand } from '../../coordinator/scheduler/coordinator-machine.ts';
-import type { RoundPlan, SumRoom } from '../../coordinator/scheduler/events.ts';
+// The scheduler's duties to its workers and its user, checked from outside at every step: a minimum that is held, rests that
+// end, work for those who are free, no needless copies, a word when workers are missing. Right weights say nothing about
+// these.
+import type {
+  Assignment,
+  RestingWorker,
+  RoundPlan,
+  SlowWorker,
+  SumRoom,
+} from '../../coordinator/scheduler/outcome.ts';
 import { shardsUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
 
-/** What a machine is watched against. */
+/** The settings of the scheduler that is watched. */
 export interface WatchOptions {
   readonly minWorkers: number;
   readonly waitMs: number;
   readonly auditShare: number;
   readonly room: SumRoom;
-  /** Longest time between two ticks of the machine. */
+  /** Longest time between two ticks. */
   readonly tickMs: number;
   readonly complain: (what: string) => void;
 }
@@ -38,9 +43,7 @@ interface Watched {
   freeSinceMs: number;
 }
 
-type Assignment = Extract<MachineCommand, { readonly type: 'assign' }>;
 type Answer = Extract<Upward, { readonly type: 'sum' }>;
-type Rest = Extract<MachineCommand, { readonly type: 'rest' }>;
 type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
 
 /** The longest rests, and of those who are needed. */
@@ -122,7 +125,7 @@ export class Watch {
     this.#count(nowMs);
   }
 
-  rests(worker: number, { restMs, cause }: Rest, nowMs: number): void {
+  rests({ worker, restMs, cause }: RestingWorker, nowMs: number): void {
     const { minWorkers, complain } = this.#options;
     const isForBans = cause === 'bans';
     if (this.#numAdmitted() < minWorkers && !isForBans)
@@ -171,7 +174,7 @@ export class Watch {
   began(
     round: number,
     isAgain: boolean,
-    { mode, shardRows, numBuckets, step }: RoundPlan,
+    { kind, shardRows, numBuckets, step }: RoundPlan,
     nowMs: number,
   ): void {
     this.#idle = this.#longIdle(nowMs);
@@ -182,7 +185,7 @@ export class Watch {
     this.#step = step;
     this.#own.clear();
     this.#numShards = shardRows.length;
-    this.#isSum = mode === 'sum';
+    this.#isSum = kind === 'train';
     this.#numGiven = 0;
     this.#numBuckets = numBuckets;
     this.#witnesses.clear();
@@ -209,7 +212,7 @@ export class Watch {
     this.#own.add(shard);
   }
 
-  /** Workers that have had nothing to do for long; none if the machine may have its reasons. */
+  /** Workers that have had nothing to do for long; none if the scheduler may have its reasons. */
   #longIdle(nowMs: number): number[] {
     const free = [...this.#workers].filter(([, { isAdmitted, owed }]) => isAdmitted && owed.size === 0);
     if (free.some(([, { pid }]) => this.#failed.has(pid))) return [];
@@ -299,8 +302,8 @@ export class Watch {
   }
 
   /** A round is complete: where all is audited, nothing rests on the word of one process. */
-  completed(mode: RoundPlan['mode']): void {
-    const from = this.#step - (mode === 'sum' ? 0 : 1);
+  completed(kind: RoundPlan['kind']): void {
+    const from = this.#step - (kind === 'train' ? 0 : 1);
     const alone = [...this.#witnesses].filter(([, pids]) => pids.size < 2 && !pids.has(COORDINATOR));
     for (const pids of this.#witnesses.values())
       for (const pid of pids) noteFirst(this.#touchedFrom, pid, from);
@@ -312,12 +315,12 @@ export class Watch {
   }
 
   /** The user was told that a worker is late. */
-  overdue({ worker, owedMs }: Extract<MachineCommand, { readonly type: 'overdue' }>, nowMs: number): void {
+  overdue({ worker, owedMs }: SlowWorker, nowMs: number): void {
     this.#checkOwed(worker, Math.max(owedMs, MIN_OVERDUE_MS), nowMs);
   }
 
   /** A worker is sent away for what it owes. */
-  stuck({ worker, owedMs }: Extract<MachineCommand, { readonly type: 'stuck' }>, nowMs: number): void {
+  stuck({ worker, owedMs }: SlowWorker, nowMs: number): void {
     this.#checkOwed(worker, Math.max(owedMs, MIN_STUCK_MS), nowMs);
   }
 
@@ -338,7 +341,7 @@ export class Watch {
     if (type === 'failure') this.#failed.add(watched.pid);
   }
 
-  /** The machine has just been told the time. */
+  /** Takes note that the scheduler has just been told the time. */
   ticked(nowMs: number): void {
     const { minWorkers, waitMs, tickMs, complain } = this.#options;
     const isShort = this.#numAdmitted() < minWorkers;

@@ -174,7 +174,7 @@ describe('a model at the limits', () => {
     );
     expect(4 * MAX_BATCH_SIZE).toBe(MAX_BODY_BYTES);
     const task = { firstShard: 0, numShards: MAX_SHARDS, bounds: [...bounds] };
-    const key = { run: 'r', round: 1, task: 1, version: 1, step: 1, weights: '0'.repeat(16) };
+    const key = { run: 'r', round: 1, task: 1, version: 1, step: 1, weightsFingerprint: '0'.repeat(16) };
     const data = encodeMessage({ type: 'train', ...key, ...task }, new Uint8Array(MAX_BODY_BYTES));
     expect(parseCoordinatorMessage(data).message).toMatchObject(task);
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
-import { assign, LEAF, RoundDriver } from '../helpers/round-driver.ts';
+import { assign, SHARD, RoundDriver } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
 
 let driver: RoundDriver;
 
@@ -8,13 +8,13 @@ beforeEach(() => {
   driver = new RoundDriver({ workers: 1 });
 });
 
-function tickAt(nowMs: number): RoundCommand[] {
+function tickAt(nowMs: number): Step[] {
   driver.nowMs = nowMs;
-  return driver.tell({ type: 'tick' });
+  return driver.tick();
 }
 
-const overdue = (owedMs: number): RoundCommand => ({ type: 'overdue', worker: 1, rows: 4, owedMs });
-const stuck = (owedMs: number): RoundCommand => ({ type: 'stuck', worker: 1, rows: 4, owedMs });
+const overdue = (owedMs: number): Step => ({ type: 'overdue', worker: 1, rows: 4, owedMs });
+const stuck = (owedMs: number): Step => ({ type: 'stuck', worker: 1, rows: 4, owedMs });
 
 describe('a worker that is at a task for too long', () => {
   test('is told of once, and sent away after an hour where nobody knows what to expect', () => {
@@ -29,7 +29,7 @@ describe('a worker that is at a task for too long', () => {
   test('is sent away after ten minutes where its tasks take milliseconds', () => {
     driver.start(1);
     driver.nowMs = 10;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.start(1);
     expect(tickAt(60_010)).toEqual([overdue(60_000)]);
     expect(tickAt(600_009)).toEqual([]);
@@ -40,7 +40,7 @@ describe('a worker that is at a task for too long', () => {
   test('has a hundred times the measured time where its tasks take minutes', () => {
     driver.start(1);
     driver.nowMs = 100_000;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.start(1);
     expect(tickAt(100_000 + 1_999_999)).toEqual([]);
     expect(tickAt(100_000 + 2_000_000)).toEqual([overdue(2_000_000)]);
@@ -52,9 +52,9 @@ describe('a worker that is at a task for too long', () => {
     driver.join(2);
     expect(driver.start(2)).toContainEqual(assign(1, 1, 0, 1));
     driver.nowMs = 100;
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(2, 2, SHARD(1));
     expect(tickAt(15_000)).toEqual([assign(2, 3, 0, 1)]);
-    driver.answer(2, 3, LEAF(0));
+    driver.answer(2, 3, SHARD(0));
     driver.start(2);
     driver.answerAll(assign(2, 4, 0, 2), 2);
     expect(tickAt(60_000)).toEqual([overdue(60_000)]);

@@ -72,7 +72,7 @@ describe('a newcomer', () => {
     pace.deliver(1, 1, 0, 1);
     pace.join(3, 2);
     const newcomers = (roundBeganMs: number): number[] =>
-      [1, 2, 3].filter((worker) => pace.isNewcomer(worker, roundBeganMs));
+      [1, 2, 3].filter((worker) => pace.isLateJoiner(worker, roundBeganMs));
     expect(newcomers(0)).toEqual([3]);
     expect(newcomers(2)).toEqual([2, 3]);
     pace.deliver(3, 1, 2, 3);

@@ -1,7 +1,7 @@
 // What is given out where there is room for few sums: from any situation that may arise there is a way on.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Answers } from '../../coordinator/scheduler/answers.ts';
+import { Audit } from '../../coordinator/scheduler/audit.ts';
 import { Tasks } from '../../coordinator/scheduler/tasks.ts';
 import { ShardFailures } from '../../coordinator/scheduler/shard-failures.ts';
 import { Pace } from '../../coordinator/scheduler/pace.ts';
@@ -28,9 +28,9 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
   for (const worker of workers) pace.join(worker, 0);
   const { numShards } = trees[0] as Tree;
   return planWork({
-    plan: { mode: 'sum', numBuckets: trees.length, shardRows: Array<number>(numShards).fill(1), step: 0 },
+    plan: { kind: 'train', numBuckets: trees.length, shardRows: Array<number>(numShards).fill(1), step: 0 },
     trees,
-    answers: new Answers({ share: 0, random: () => 0 }),
+    audit: new Audit({ share: 0, random: () => 0 }, numShards),
     failures: new ShardFailures(),
     tasks: new Tasks(),
     pace,

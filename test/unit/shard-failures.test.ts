@@ -1,18 +1,18 @@
 // Whose fault it is that a shard cannot be computed.
 import { describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
 import { ShardFailures } from '../../coordinator/scheduler/shard-failures.ts';
-import type { Hopeless } from '../../coordinator/scheduler/shard-failures.ts';
-import { LEAF, RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
+import type { HopelessShards } from '../../coordinator/scheduler/outcome.ts';
+import { SHARD, RoundDriver, assign, ofType } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
 
 /** A process fails on shards while these are there. */
 function fail(
   failures: ShardFailures,
   [from, to]: readonly [number, number],
-  process: string,
+  instance: string,
   others: readonly string[],
-): Hopeless | undefined {
-  return failures.fail({ from, to }, { process, others, message: 'trap', isOutOfMemory: false });
+): HopelessShards | undefined {
+  return failures.fail({ from, to }, { instance, others, message: 'trap', isOutOfMemory: false });
 }
 
 test('one worker that fails again and again is to blame itself while another one might not', () => {
@@ -30,12 +30,12 @@ test('only the shards are named that all failed on', () => {
 
 describe('shards that nobody can compute', () => {
   /** A worker fails on its task, and comes back. */
-  const failAndReturn = (driver: RoundDriver, worker: number, task: number): RoundCommand[] => {
+  const failAndReturn = (driver: RoundDriver, worker: number, task: number): Step[] => {
     const commands = driver.fail(worker, task);
     expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a task' });
     return [...commands, ...driver.join(worker)];
   };
-  const hopeless = { type: 'giveUp', from: 0, to: 1 };
+  const hopeless = { type: 'hopeless', from: 0, to: 1 };
   const message = 'trap; nor can the coordinator: trap';
 
   test('are tried by the coordinator when three different workers failed on them, and then given up', () => {
@@ -55,17 +55,17 @@ describe('shards that nobody can compute', () => {
     expect(failAndReturn(driver, 1, 3)).toContainEqual(assign(0, 4, 0, 1));
     // Whoever has failed on it is not asked again, however long that takes.
     driver.nowMs = 30_000;
-    expect(driver.tell({ type: 'tick' })).toEqual([]);
-    expect(ofType(driver.fail(0, 4), 'giveUp')).toHaveLength(1);
+    expect(driver.tick()).toEqual([]);
+    expect(ofType(driver.fail(0, 4), 'hopeless')).toHaveLength(1);
   });
 
   test('are given up at once when two processes were seen to end for lack of memory, which could end the coordinator too', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
     driver.lose(1);
-    expect(driver.tell({ type: 'outOfMemory', process: 'process 1' })).toEqual([]);
+    expect(driver.runOutOfMemory('process 1')).toEqual([]);
     driver.lose(2);
-    expect(driver.tell({ type: 'outOfMemory', process: 'process 2' })).toEqual([
+    expect(driver.runOutOfMemory('process 2')).toEqual([
       { ...hopeless, cause: 'outOfMemory', message: 'the worker process ended for lack of memory' },
     ]);
   });
@@ -106,9 +106,9 @@ describe('shards that nobody can compute', () => {
       [3, 4, 5].map((id) => assign(0, id, id - 3, id - 2)),
     );
     expect(driver.join(3)).toEqual([]);
-    expect(ofType(driver.answer(0, 3, LEAF(0)), 'store')).toHaveLength(1);
-    driver.answer(0, 4, LEAF(1));
-    expect(ofType(driver.answer(0, 5, { level: 1, index: 1 }), 'roundCompleted')).toHaveLength(1);
+    expect(ofType(driver.answer(0, 3, SHARD(0)), 'store')).toHaveLength(1);
+    driver.answer(0, 4, SHARD(1));
+    expect(ofType(driver.answer(0, 5, { level: 1, index: 1 }), 'complete')).toHaveLength(1);
   });
 
   test('are named as the one that the coordinator cannot compute', () => {
@@ -117,15 +117,15 @@ describe('shards that nobody can compute', () => {
     driver.fail(1, 1, { isOutOfMemory: true });
     driver.join(2);
     driver.fail(2, 2, { isOutOfMemory: true });
-    driver.answer(0, 3, LEAF(0));
+    driver.answer(0, 3, SHARD(0));
     driver.finish(0, 3);
-    expect(driver.fail(0, 4)).toEqual([{ type: 'giveUp', from: 1, to: 2, cause: 'outOfMemory', message }]);
+    expect(driver.fail(0, 4)).toEqual([{ type: 'hopeless', from: 1, to: 2, cause: 'outOfMemory', message }]);
   });
 
   test('are not tried where they have come from somebody', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(2);
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.fail(2, 2, { isOutOfMemory: true });
     expect(
       ofType(driver.fail(3, 3, { isOutOfMemory: true }), 'assign').map(
@@ -137,12 +137,9 @@ describe('shards that nobody can compute', () => {
 
 describe('a process that fails on every task', () => {
   /** The process joins a round that waits for it, and fails on the task that it gets. */
-  const failOnce = (driver: RoundDriver, worker: number, process: string): RoundCommand[] => {
+  const failOnce = (driver: RoundDriver, worker: number, instance: string): Step[] => {
     driver.start(1);
-    const [given] = ofType(driver.join(worker, process), 'assign') as Extract<
-      RoundCommand,
-      { type: 'assign' }
-    >[];
+    const [given] = ofType(driver.join(worker, instance), 'assign');
     return driver.fail(worker, given?.task ?? 0);
   };
 
@@ -154,7 +151,7 @@ describe('a process that fails on every task', () => {
     }
     const reason = 'failed on 5 tasks in a row: trap';
     expect(failOnce(driver, 5, 'unfit')).toEqual([
-      { type: 'ban', worker: 5, process: 'unfit', reason, trustedSteps: undefined },
+      { type: 'ban', worker: 5, name: 'unfit', reason, trustedSteps: undefined },
     ]);
   });
 

@@ -1,7 +1,7 @@
 // What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and numbers overflow.
 import { describe, expect, test } from 'vitest';
-import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
-import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
+import { RoundDriver, SHARD, assign, ofType } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
 
 /** Why a worker is banned that is wrong about shard 0. */
 const reason = 'its gradient of shards 0 to 0 is not what they give';
@@ -10,20 +10,20 @@ describe('an audit', () => {
   test('has another worker compute each sum before the round is complete', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(2);
-    const first = driver.answer(1, 1, LEAF(0));
+    const first = driver.answer(1, 1, SHARD(0));
     expect(ofType(first, 'assign')).toEqual([]);
-    const second = driver.answer(2, 2, LEAF(1));
-    expect(ofType(second, 'bucketCompleted')).toHaveLength(1);
+    const second = driver.answer(2, 2, SHARD(1));
+    expect(ofType(second, 'applyBucket')).toHaveLength(1);
     expect(ofType(second, 'assign')).toEqual([assign(2, 3, 0, 1), assign(1, 4, 1, 2)]);
-    expect(driver.answer(2, 3, LEAF(0))).toEqual([]);
-    expect(driver.answer(1, 4, LEAF(1))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+    expect(driver.answer(2, 3, SHARD(0))).toEqual([]);
+    expect(driver.answer(1, 4, SHARD(1))).toEqual([{ type: 'complete' }]);
   });
 
   test('asks for strong digests of what it looks at, and of nothing else', () => {
     const inspect = (share: number): unknown => {
       const driver = new RoundDriver({ workers: 1, share });
       driver.start(1);
-      return driver.machine.inspect(1, { round: 1, task: 1, node: LEAF(0), bucket: 0 });
+      return driver.rounds.inspect(1, { round: 1, task: 1, node: SHARD(0), bucket: 0 });
     };
     expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
   });
@@ -33,24 +33,24 @@ describe('an audit', () => {
     driver.join(1, 'same');
     driver.join(2, 'same');
     driver.start(1);
-    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'strong' } as const;
-    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(judge);
-    expect(driver.judged(LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+    const judge = { type: 'judge', round: 1, node: SHARD(0), digest: 'strong' } as const;
+    expect(driver.answer(1, 1, SHARD(0))).toContainEqual(judge);
+    expect(driver.judged(SHARD(0))).toEqual([{ type: 'complete' }]);
   });
 
   test('does not take a sum that comes twice for two witnesses', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
-    driver.answer(1, 1, LEAF(0));
-    expect(driver.answer(1, 1, LEAF(0))).toEqual([]);
-    expect(driver.answer(2, 2, LEAF(0))).toEqual([{ type: 'roundCompleted', round: 1 }]);
+    driver.answer(1, 1, SHARD(0));
+    expect(driver.answer(1, 1, SHARD(0))).toEqual([]);
+    expect(driver.answer(2, 2, SHARD(0))).toEqual([{ type: 'complete' }]);
   });
 
   test('does not ask a worker that failed on the shards', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     driver.fail(1, 1);
-    const commands = driver.answer(2, 2, LEAF(0));
+    const commands = driver.answer(2, 2, SHARD(0));
     expect(ofType(commands, 'assign')).toEqual([]);
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
@@ -58,10 +58,10 @@ describe('an audit', () => {
   test('is done by the coordinator where all others joined after the first answer, one after the other of which might hang', () => {
     const driver = new RoundDriver({ workers: 1, share: 1 });
     driver.start(1);
-    driver.answer(1, 1, LEAF(0));
-    driver.judged(LEAF(0));
+    driver.answer(1, 1, SHARD(0));
+    driver.judged(SHARD(0));
     driver.nowMs = 1;
-    const [task] = ofType(driver.start(1), 'assign') as [RoundCommand];
+    const [task] = ofType(driver.start(1), 'assign') as [Step];
     for (const worker of [2, 3]) driver.join(worker);
     const commands = driver.answerAll(task, 1);
     expect(ofType(commands, 'assign')).toEqual([]);
@@ -71,9 +71,9 @@ describe('an audit', () => {
   test('is done by the coordinator where the witness is late and no other has ever answered', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(1);
-    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(2, 2, 0, 1));
+    expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(2, 2, 0, 1));
     driver.nowMs = 10_000;
-    const commands = driver.tell({ type: 'tick' });
+    const commands = driver.tick();
     expect(ofType(commands, 'assign')).toEqual([]);
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
@@ -81,34 +81,34 @@ describe('an audit', () => {
   test('waits for a witness that is busy and in time', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(2);
-    expect(ofType(driver.answer(1, 1, LEAF(0)), 'judge')).toEqual([]);
+    expect(ofType(driver.answer(1, 1, SHARD(0)), 'judge')).toEqual([]);
   });
 
   test('is done by the coordinator where the other worker is late', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
-    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(2, 2, 0, 1));
+    expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(2, 2, 0, 1));
     driver.nowMs = 10_000;
-    expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
+    expect(ofType(driver.tick(), 'judge')).toHaveLength(1);
   });
 });
 
 describe('two answers that differ', () => {
-  const disagree = (): { driver: RoundDriver; commands: RoundCommand[] } => {
+  const disagree = (): { driver: RoundDriver; commands: Step[] } => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
-    driver.answer(1, 1, LEAF(0), 'one');
-    return { driver, commands: driver.answer(2, 2, LEAF(0), 'other') };
+    driver.answer(1, 1, SHARD(0), 'one');
+    return { driver, commands: driver.answer(2, 2, SHARD(0), 'other') };
   };
   test('are judged by the coordinator', () => {
     const { commands } = disagree();
-    expect(commands).toEqual([{ type: 'judge', round: 1, node: LEAF(0), digest: 'strong' }]);
+    expect(commands).toEqual([{ type: 'judge', round: 1, node: SHARD(0), digest: 'strong' }]);
   });
 
   test('cost the liar its place, and the round begins again without it', () => {
     const { driver } = disagree();
-    expect(driver.judged(LEAF(0), 'other')).toEqual([
-      { type: 'ban', worker: 1, process: 'process 1', reason, trustedSteps: undefined },
+    expect(driver.judged(SHARD(0), 'other')).toEqual([
+      { type: 'ban', worker: 1, name: 'process 1', reason, trustedSteps: undefined },
       { type: 'begin', round: 2, again: 'a worker was wrong' },
       assign(2, 3, 0, 1),
     ]);
@@ -116,27 +116,27 @@ describe('two answers that differ', () => {
 
   test('may both be wrong', () => {
     const { driver } = disagree();
-    const bans = ofType(driver.judged(LEAF(0), 'truth'), 'ban');
+    const bans = ofType(driver.judged(SHARD(0), 'truth'), 'ban');
     expect(bans.map((ban) => 'worker' in ban && ban.worker)).toEqual([1, 2]);
   });
 
   test('are found among copies too, without an audit', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(2, 2, SHARD(1));
     driver.nowMs = 10_000;
-    expect(driver.tell({ type: 'tick' })).toEqual([assign(2, 4, 0, 1), assign(2, 5, 2, 3)]);
-    driver.answer(2, 4, LEAF(0), 'one');
-    const judge = { type: 'judge', round: 1, node: LEAF(0), digest: 'fast' };
-    expect(driver.answer(1, 1, LEAF(0), 'other')).toContainEqual(judge);
+    expect(driver.tick()).toEqual([assign(2, 4, 0, 1), assign(2, 5, 2, 3)]);
+    driver.answer(2, 4, SHARD(0), 'one');
+    const judge = { type: 'judge', round: 1, node: SHARD(0), digest: 'fast' };
+    expect(driver.answer(1, 1, SHARD(0), 'other')).toContainEqual(judge);
   });
 
   test('may come from one worker', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    driver.answer(1, 1, LEAF(0), 'one');
-    expect(ofType(driver.answer(1, 1, LEAF(0), 'one'), 'judge')).toEqual([]);
-    expect(ofType(driver.answer(1, 1, LEAF(0), 'other'), 'judge')).toHaveLength(1);
+    driver.answer(1, 1, SHARD(0), 'one');
+    expect(ofType(driver.answer(1, 1, SHARD(0), 'one'), 'judge')).toEqual([]);
+    expect(ofType(driver.answer(1, 1, SHARD(0), 'other'), 'judge')).toHaveLength(1);
   });
 });
 
@@ -144,10 +144,10 @@ describe('a liar', () => {
   test('loses every session of its process', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
-    driver.answer(1, 1, LEAF(0), 'NaN', false);
+    driver.answer(1, 1, SHARD(0), 'NaN', false);
     driver.lose(1);
     driver.join(4, 'process 1');
-    const commands = driver.judged(LEAF(0));
+    const commands = driver.judged(SHARD(0));
     expect(ofType(commands, 'ban').map((ban) => 'worker' in ban && ban.worker)).toEqual([1]);
     expect(ofType(commands, 'assign').map((task) => 'worker' in task && task.worker)).toEqual([2, 3]);
   });
@@ -155,14 +155,14 @@ describe('a liar', () => {
   test('is found when it answers after the judgement, too', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(2);
-    expect(driver.answer(1, 1, LEAF(0))).toContainEqual(assign(3, 3, 0, 1));
+    expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(3, 3, 0, 1));
     driver.nowMs = 10_000;
-    expect(ofType(driver.tell({ type: 'tick' }), 'judge')).toHaveLength(1);
-    expect(ofType(driver.judged(LEAF(0)), 'ban')).toEqual([]);
-    expect(driver.answer(3, 3, LEAF(0), 'other')).toContainEqual({
+    expect(ofType(driver.tick(), 'judge')).toHaveLength(1);
+    expect(ofType(driver.judged(SHARD(0)), 'ban')).toEqual([]);
+    expect(driver.answer(3, 3, SHARD(0), 'other')).toContainEqual({
       type: 'ban',
       worker: 3,
-      process: 'process 3',
+      name: 'process 3',
       reason,
       trustedSteps: undefined,
     });
@@ -171,39 +171,38 @@ describe('a liar', () => {
   test('is not found by a judgement on another round', () => {
     const driver = new RoundDriver();
     driver.start(1);
-    driver.answer(1, 1, LEAF(0), 'NaN', false);
-    const stale = { type: 'judged', round: driver.round - 1, node: LEAF(0), digests: ['right'] } as const;
-    expect(driver.tell(stale)).toEqual([]);
+    driver.answer(1, 1, SHARD(0), 'NaN', false);
+    expect(driver.judged(SHARD(0), 'right', driver.round - 1)).toEqual([]);
   });
 
   test('does not have it forgotten who failed on which shards', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
     driver.fail(1, 1);
-    driver.answer(2, 2, LEAF(0), 'NaN', false);
-    expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
+    driver.answer(2, 2, SHARD(0), 'NaN', false);
+    expect(ofType(driver.judged(SHARD(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
   });
 
   test('leaves its work to the others, though all of them owe tasks of the round that is over', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
-    driver.answer(1, 1, LEAF(0), 'NaN', false);
-    expect(ofType(driver.judged(LEAF(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
+    driver.answer(1, 1, SHARD(0), 'NaN', false);
+    expect(ofType(driver.judged(SHARD(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
   });
 
   test('after 15 others leaves the round to the coordinator, whoever else is there', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(2);
-    const lie = (worker: number): RoundCommand[] => {
-      const [given] = ofType(driver.join(worker), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    const lie = (worker: number): Step[] => {
+      const [given] = ofType(driver.join(worker), 'assign');
       driver.answer(worker, given?.task ?? 0, { level: 1, index: 0 }, 'NaN', false);
       return driver.judged({ level: 1, index: 0 });
     };
     for (let worker = 1; worker <= 15; worker++) expect(ofType(lie(worker), 'begin')).toHaveLength(1);
     expect(ofType(lie(16), 'assign')).toEqual([assign(0, 17, 0, 1), assign(0, 18, 1, 2)]);
     expect(driver.join(17)).toEqual([]);
-    driver.answer(0, 17, LEAF(0));
-    expect(ofType(driver.answer(0, 18, LEAF(1)), 'roundCompleted')).toHaveLength(1);
+    driver.answer(0, 17, SHARD(0));
+    expect(ofType(driver.answer(0, 18, SHARD(1)), 'complete')).toHaveLength(1);
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(17, 19, 0, 2)]);
   });
 
@@ -212,28 +211,28 @@ describe('a liar', () => {
     driver.start(1);
     for (let worker = 1; worker <= 16; worker++) {
       driver.join(worker);
-      driver.answer(worker, worker, LEAF(0), 'NaN', false);
-      driver.judged(LEAF(0));
+      driver.answer(worker, worker, SHARD(0), 'NaN', false);
+      driver.judged(SHARD(0));
     }
-    const message = 'the round began 16 times: a worker was wrong; nor can the coordinator: trap';
-    expect(driver.fail(0, 17)).toEqual([{ type: 'giveUp', from: 0, to: 1, cause: 'dishonest', message }]);
+    const message = 'the round started 16 times: a worker was wrong; nor can the coordinator: trap';
+    expect(driver.fail(0, 17)).toEqual([{ type: 'hopeless', from: 0, to: 1, cause: 'dishonest', message }]);
   });
 });
 
 describe('what a liar may have touched', () => {
-  const trustedSteps = (commands: readonly RoundCommand[]): unknown =>
+  const trustedSteps = (commands: readonly Step[]): unknown =>
     ofType(commands, 'ban').map((ban) => 'trustedSteps' in ban && ban.trustedSteps);
   /** A step of one shard, which a worker answers. */
-  const step = (driver: RoundDriver, worker: number): RoundCommand[] => {
-    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+  const step = (driver: RoundDriver, worker: number): Step[] => {
+    const [given] = ofType(driver.start(1), 'assign');
     expect(given?.worker).toBe(worker);
-    return driver.answer(worker, given?.task ?? 0, LEAF(0));
+    return driver.answer(worker, given?.task ?? 0, SHARD(0));
   };
   /** The same, and it is a lie. */
-  const lie = (driver: RoundDriver, worker: number): RoundCommand[] => {
-    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
-    driver.answer(worker, given?.task ?? 0, LEAF(0), 'NaN', false);
-    return driver.judged(LEAF(0));
+  const lie = (driver: RoundDriver, worker: number): Step[] => {
+    const [given] = ofType(driver.start(1), 'assign');
+    driver.answer(worker, given?.task ?? 0, SHARD(0), 'NaN', false);
+    return driver.judged(SHARD(0));
   };
 
   test('is nothing if it is caught in its first task, however many steps there were before it', () => {
@@ -256,20 +255,20 @@ describe('what a liar may have touched', () => {
   test('is nothing where others have computed the same', () => {
     const driver = new RoundDriver({ share: 1 });
     for (let count = 0; count < 3; count++) {
-      const [first] = ofType(driver.start(1), 'assign') as [RoundCommand];
-      driver.answerAll(driver.answerAll(first, 1).find(({ type }) => type === 'assign') as RoundCommand, 1);
+      const [first] = ofType(driver.start(1), 'assign') as [Step];
+      driver.answerAll(driver.answerAll(first, 1).find(({ type }) => type === 'assign') as Step, 1);
     }
-    const [given] = ofType(driver.start(1), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    const [given] = ofType(driver.start(1), 'assign');
     const { worker = 0, task = 0 } = given ?? {};
-    driver.answer(worker, task, LEAF(0), 'NaN', false);
-    expect(trustedSteps(driver.judged(LEAF(0)))).toEqual([undefined]);
+    driver.answer(worker, task, SHARD(0), 'NaN', false);
+    expect(trustedSteps(driver.judged(SHARD(0)))).toEqual([undefined]);
   });
 
   test('is nothing where the coordinator has computed the same', () => {
     const driver = new RoundDriver({ workers: 1, share: 1 });
     for (let count = 0; count < 3; count++) {
       step(driver, 1);
-      driver.judged(LEAF(0));
+      driver.judged(SHARD(0));
     }
     expect(trustedSteps(lie(driver, 1))).toEqual([undefined]);
   });
@@ -279,7 +278,7 @@ describe('what a liar may have touched', () => {
     for (let count = 0; count < 4; count++) step(driver, 1);
     driver.lose(1);
     driver.join(2);
-    const [given] = ofType(driver.start(1, 'collect'), 'assign') as [RoundCommand];
+    const [given] = ofType(driver.start(1, 'evaluate'), 'assign') as [Step];
     driver.answerAll(given, 1);
     expect(trustedSteps(lie(driver, 2))).toEqual([3]);
   });
@@ -303,31 +302,31 @@ describe('a sum that is not finite', () => {
   test('is judged before anything is done with it', () => {
     const driver = new RoundDriver();
     driver.start(1);
-    const commands = driver.answer(1, 1, LEAF(0), 'NaN', false);
+    const commands = driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(commands.map(({ type }) => type)).toEqual(['store', 'judge']);
   });
 
   test('is a real divergence if the coordinator finds it too', () => {
     const driver = new RoundDriver();
     driver.start(1);
-    driver.answer(1, 1, LEAF(0), 'NaN', false);
-    expect(driver.judged(LEAF(0), 'NaN')).toEqual([{ type: 'diverged' }]);
+    driver.answer(1, 1, SHARD(0), 'NaN', false);
+    expect(driver.judged(SHARD(0), 'NaN')).toEqual([{ type: 'diverged' }]);
   });
 
   test('bans its worker if the coordinator does not', () => {
     const driver = new RoundDriver();
     driver.start(1);
-    driver.answer(1, 1, LEAF(0), 'NaN', false);
-    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+    driver.answer(1, 1, SHARD(0), 'NaN', false);
+    expect(ofType(driver.judged(SHARD(0)), 'ban')).toHaveLength(1);
   });
 
   test('puts all of its parts in doubt if those are finite', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    driver.answer(1, 1, LEAF(0), 'huge');
-    driver.answer(2, 2, LEAF(1));
-    expect(ofType(driver.tell({ type: 'sumNotFinite', round: 1 }), 'judge')).toHaveLength(2);
-    expect(driver.judged(LEAF(1))).toEqual([]);
-    expect(ofType(driver.judged(LEAF(0)), 'ban')).toHaveLength(1);
+    driver.answer(1, 1, SHARD(0), 'huge');
+    driver.answer(2, 2, SHARD(1));
+    expect(ofType(driver.doubtRound(), 'judge')).toHaveLength(2);
+    expect(driver.judged(SHARD(1))).toEqual([]);
+    expect(ofType(driver.judged(SHARD(0)), 'ban')).toHaveLength(1);
   });
 });

@@ -41,7 +41,7 @@ const MODEL = resolveModel({ layers: RUN.layers }, LAYOUT.featureShape);
 const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN.batchSize, RUN.shards) };
 
 function task(values: Partial<TrainMessage> = {}): TrainMessage {
-  const key = { run: RUN.run, round: 1, task: 1, version: 1, weights: '0'.repeat(16), step: 0 };
+  const key = { run: RUN.run, round: 1, task: 1, version: 1, weightsFingerprint: '0'.repeat(16), step: 0 };
   return { type: 'train', ...key, numShards: 4, firstShard: 0, bounds: [0, 8, 16, 24, 32], ...values };
 }
 
@@ -121,8 +121,8 @@ describe('the sums of a task', () => {
     let isRead = true;
     const sent: unknown[] = [];
     const replica = { bucketBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
-    const answer = new TaskResults({
-      work: task(),
+    const results = new TaskResults({
+      task: task(),
       replica: replica as unknown as Replica,
       worker: 1,
       send: (data) => {
@@ -137,14 +137,14 @@ describe('the sums of a task', () => {
       address: 0,
       lossSum: undefined,
     });
-    answer.onBucket(sumOf(0));
+    results.onBucket(sumOf(0));
     isRead = false;
-    answer.onBucket(sumOf(1));
-    answer.onBucket(sumOf(2));
-    expect([answer.sendSums(), sent]).toEqual([false, [0]]);
+    results.onBucket(sumOf(1));
+    results.onBucket(sumOf(2));
+    expect([results.sendSums(), sent]).toEqual([false, [0]]);
     isRead = true;
-    expect(answer.sendSums()).toBe(true);
-    answer.finish(1);
+    expect(results.sendSums()).toBe(true);
+    results.finish(1);
     expect(sent).toEqual([0, 1, 2, 'finished']);
   });
 });

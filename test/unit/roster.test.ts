@@ -1,34 +1,52 @@
 // The roster: how many are there, who replaces itself, who has to wait, and who may not come back.
 import { describe, expect, test } from 'vitest';
-import type { RosterCommand } from '../../coordinator/scheduler/events.ts';
-import { RosterMachine } from '../../coordinator/scheduler/roster-machine.ts';
+import { Outcome } from '../../coordinator/scheduler/outcome.ts';
+import { Roster } from '../../coordinator/scheduler/roster.ts';
+import { stepsOf } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
+
+/** The steps of an outcome. */
+function listed(event: (outcome: Outcome) => void): Step[] {
+  const outcome = new Outcome();
+  event(outcome);
+  return stepsOf(outcome);
+}
 
 const STEADY = { address: '10.0.0.2' };
 
-/** A machine, and short ways to tell it things. */
+/** A roster, and short ways to tell it things. */
 class Driver {
-  readonly machine: RosterMachine;
+  readonly roster: Roster;
   #lastWorker = 0;
 
   constructor({ minWorkers = 1, waitMs = 100_000 } = {}) {
-    this.machine = new RosterMachine({ minWorkers, waitMs }, 0);
+    this.roster = new Roster({ minWorkers, waitMs }, 0);
   }
 
   /** A session is ready; of a process of its own unless told otherwise. */
-  join(nowMs: number, who: { instance?: string; address?: string } = {}): RosterCommand[] {
+  join(nowMs: number, who: { instance?: string; address?: string } = {}): Step[] {
     const worker = ++this.#lastWorker;
     const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
     const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address };
-    return this.machine.handle({ type: 'sessionReady', ...event }, nowMs);
+    return listed((outcome) => this.roster.greet(event, outcome, nowMs));
   }
 
-  ban(worker: number, nowMs: number, instance = `instance of ${worker}`): RosterCommand[] {
-    return this.machine.ban(instance, { worker, reason: 'lies', trustedSteps: 3 }, nowMs);
+  ban(worker: number, nowMs: number, instance = `instance of ${worker}`): Step[] {
+    const offender = { worker, reason: 'lies', trustedSteps: 3 };
+    return listed((outcome) => this.roster.ban(instance, offender, outcome, nowMs));
   }
 
-  lose(worker: number, nowMs: number, how: { hasAnswered?: boolean } = {}): RosterCommand[] {
+  lose(worker: number, nowMs: number, how: { hasAnswered?: boolean } = {}): Step[] {
     const { hasAnswered = false } = how;
-    return this.machine.handle({ type: 'sessionLost', worker, hasAnswered }, nowMs);
+    return listed((outcome) => this.roster.lose(worker, hasAnswered, outcome, nowMs));
+  }
+
+  require(count: number, nowMs: number): Step[] {
+    return listed((outcome) => this.roster.require(count, outcome, nowMs));
+  }
+
+  tick(nowMs: number): Step[] {
+    return listed((outcome) => this.roster.tick(outcome, nowMs));
   }
 
   /** Workers that come and vanish without an answer. */
@@ -43,20 +61,20 @@ class Driver {
 describe('the number of workers', () => {
   test('is waited for at the start, and has to be there in the middle', () => {
     const driver = new Driver({ minWorkers: 2 });
-    expect(driver.machine.handle({ type: 'workersRequired', count: 3 }, 0)).toEqual([]);
+    expect(driver.require(3, 0)).toEqual([]);
     driver.join(1);
     driver.join(2);
     expect(driver.join(3)).toEqual([{ type: 'admit', worker: 3 }, { type: 'gathered' }]);
     expect(driver.lose(1, 4)).toEqual([]);
-    expect(driver.machine.hasEnough).toBe(true);
+    expect(driver.roster.hasEnough).toBe(true);
     expect(driver.lose(2, 5)).toEqual([{ type: 'waiting', have: 1, need: 2, waitedMs: 0 }]);
-    expect(driver.machine.hasEnough).toBe(false);
+    expect(driver.roster.hasEnough).toBe(false);
   });
 
   test('that is too small is mentioned now and then, and too long', () => {
     const driver = new Driver({ minWorkers: 2, waitMs: 60_000 });
     driver.join(0);
-    const told = [9_999, 10_000, 10_050, 40_000, 59_999, 60_000].map((nowMs) => driver.machine.tick(nowMs));
+    const told = [9_999, 10_000, 10_050, 40_000, 59_999, 60_000].map((nowMs) => driver.tick(nowMs));
     const missing = { have: 1, need: 2 };
     expect(told).toEqual([
       [],
@@ -72,8 +90,8 @@ describe('the number of workers', () => {
     const driver = new Driver({ waitMs: 60_000 });
     driver.join(50_000);
     driver.lose(1, 55_000);
-    expect(driver.machine.tick(114_000)).not.toContainEqual({ type: 'starved', have: 0, need: 1 });
-    expect(driver.machine.tick(115_000)).toContainEqual({ type: 'starved', have: 0, need: 1 });
+    expect(driver.tick(114_000)).not.toContainEqual({ type: 'starved', have: 0, need: 1 });
+    expect(driver.tick(115_000)).toContainEqual({ type: 'starved', have: 0, need: 1 });
   });
 });
 
@@ -86,14 +104,14 @@ describe('a worker that comes back', () => {
       { type: 'admit', worker: 2 },
     ]);
     expect(driver.lose(1, 2)).toEqual([]);
-    expect(driver.machine.hasEnough).toBe(true);
+    expect(driver.roster.hasEnough).toBe(true);
   });
 
   test('is not two workers', () => {
     const driver = new Driver({ minWorkers: 2 });
     driver.join(0, { instance: 'seven' });
     driver.join(1, { instance: 'seven' });
-    expect(driver.machine.hasEnough).toBe(false);
+    expect(driver.roster.hasEnough).toBe(false);
   });
 
   test('is refused if it was wrong, and nobody else is that has its host and process id', () => {
@@ -102,15 +120,15 @@ describe('a worker that comes back', () => {
     driver.lose(1, 1);
     driver.join(2, { instance: 'seven' });
     const banned = {
-      type: 'banned',
+      type: 'ban',
       worker: 2,
       name: 'worker 2 (host pid 1)',
       reason: 'lies',
       trustedSteps: 3,
     };
     expect(driver.ban(2, 3, 'seven')).toContainEqual(banned);
-    expect(driver.machine.banOf('seven')).toBe('lies');
-    expect(driver.machine.banOf('eight')).toBe(undefined);
+    expect(driver.roster.banOf('seven')).toBe('lies');
+    expect(driver.roster.banOf('eight')).toBe(undefined);
     expect(driver.join(4, { instance: 'seven' })).toEqual([{ type: 'refuse', worker: 3, reason: 'lies' }]);
     expect(driver.ban(2, 5, 'seven')).toEqual([]);
   });
@@ -119,8 +137,8 @@ describe('a worker that comes back', () => {
     const driver = new Driver();
     driver.join(0, { instance: 'old' });
     for (let count = 0; count < 10_000; count++) driver.join(0);
-    expect(driver.ban(1, 1, 'old')).toMatchObject([{ type: 'banned', worker: 1, name: 'worker 1' }]);
-    expect(driver.machine.banOf('old')).toBe('lies');
+    expect(driver.ban(1, 1, 'old')).toMatchObject([{ type: 'ban', worker: 1, name: 'worker 1' }]);
+    expect(driver.roster.banOf('old')).toBe('lies');
   });
 
   test('counts no more once it is banned', () => {
@@ -128,14 +146,14 @@ describe('a worker that comes back', () => {
     driver.join(0);
     driver.join(0);
     driver.ban(2, 1);
-    expect(driver.machine.hasEnough).toBe(false);
+    expect(driver.roster.hasEnough).toBe(false);
   });
 
   test('is found out though its session is over', () => {
     const driver = new Driver();
     driver.join(0);
     driver.lose(1, 1);
-    expect(driver.ban(1, 2)).toMatchObject([{ type: 'banned', worker: 1 }]);
+    expect(driver.ban(1, 2)).toMatchObject([{ type: 'ban', worker: 1 }]);
   });
 });
 
@@ -145,8 +163,8 @@ describe('an address whose workers keep vanishing', () => {
     driver.join(0, STEADY);
     driver.visit(3, 1);
     expect(driver.join(2)).toEqual([{ type: 'rest', worker: 5, restMs: 1_000, cause: 'vanishing' }]);
-    expect(driver.machine.tick(1_001)).toEqual([]);
-    expect(driver.machine.tick(1_002)).toEqual([{ type: 'admit', worker: 5 }]);
+    expect(driver.tick(1_001)).toEqual([]);
+    expect(driver.tick(1_002)).toEqual([{ type: 'admit', worker: 5 }]);
     driver.lose(5, 1_003);
     expect(driver.join(1_004)).toEqual([{ type: 'rest', worker: 6, restMs: 2_000, cause: 'vanishing' }]);
     expect(driver.join(1_005, { address: '10.0.0.3' })).toEqual([{ type: 'admit', worker: 7 }]);
@@ -183,13 +201,13 @@ describe('an address whose workers keep vanishing', () => {
 });
 
 describe('an address of which a worker was banned', () => {
-  const rest = (worker: number, restMs: number): RosterCommand => ({
+  const rest = (worker: number, restMs: number): Step => ({
     type: 'rest',
     worker,
     restMs,
     cause: 'bans',
   });
-  const admit = (worker: number): RosterCommand => ({ type: 'admit', worker });
+  const admit = (worker: number): Step => ({ type: 'admit', worker });
 
   test('has its newcomers wait, each time longer, for ten minutes at most', () => {
     const driver = new Driver();
@@ -197,9 +215,9 @@ describe('an address of which a worker was banned', () => {
     const waits = Array.from({ length: 12 }, (_, index) => {
       const [worker, nowMs] = [index + 2, index * 700_000];
       const [command] = driver.join(nowMs);
-      driver.machine.tick(nowMs + 600_000);
+      driver.tick(nowMs + 600_000);
       driver.ban(worker, nowMs + 600_000);
-      return command?.type === 'rest' ? command.restMs / 1_000 : 0;
+      return command?.type === 'rest' ? (command.restMs ?? 0) / 1_000 : 0;
     });
     expect(waits).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
   });
@@ -220,12 +238,12 @@ describe('an address of which a worker was banned', () => {
     const driver = new Driver();
     for (let worker = 1; worker <= 5; worker++) {
       driver.join(0);
-      driver.machine.tick(worker * 10_000);
+      driver.tick(worker * 10_000);
       driver.ban(worker, worker * 10_000);
     }
     expect(driver.join(50_000)).toEqual([rest(6, 16_000)]);
-    expect(driver.machine.tick(59_999)).toEqual([]);
-    expect(driver.machine.tick(60_000)).toContainEqual(admit(6));
+    expect(driver.tick(59_999)).toEqual([]);
+    expect(driver.tick(60_000)).toContainEqual(admit(6));
   });
 
   test('is forgiven an hour after the last one', () => {

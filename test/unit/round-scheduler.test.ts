@@ -1,10 +1,10 @@
-// Single decisions of the round machine. What many of them come to together is tested in test/simulator.
+// Single decisions of the round scheduler. The simulator tests what many of them result in together.
 import { describe, expect, test } from 'vitest';
-import { COORDINATOR } from '../../coordinator/scheduler/events.ts';
-import type { RoundCommand } from '../../coordinator/scheduler/events.ts';
-import { RoundDriver, LEAF, assign, ofType } from '../helpers/round-driver.ts';
+import { COORDINATOR } from '../../coordinator/scheduler/outcome.ts';
+import { RoundDriver, SHARD, assign, ofType } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
 
-const tasksOf = (commands: readonly RoundCommand[]): number[][] =>
+const tasksOf = (commands: readonly Step[]): unknown[][] =>
   commands.flatMap((command) =>
     command.type === 'assign' ? [[command.worker, command.from, command.to]] : [],
   );
@@ -59,12 +59,12 @@ describe('where memory is short', () => {
       [2, 3, 6],
       [3, 6, 8],
     ]);
-    driver.answer(2, 2, LEAF(3));
+    driver.answer(2, 2, SHARD(3));
     expect(tasksOf(driver.lose(2))).toEqual([[1, 4, 6]]);
   });
 
   test('an evaluation, of which nothing waits for its neighbour, is given out as ever', () => {
-    expect(tasksOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'collect'))).toHaveLength(4);
+    expect(tasksOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'evaluate'))).toHaveLength(4);
   });
 });
 
@@ -83,16 +83,16 @@ describe('who computes what', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
-    driver.answer(1, 1, LEAF(0));
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(1, 1, SHARD(0));
+    driver.answer(2, 2, SHARD(1));
     // 30 ms for a shard: late is 100 ms.
     driver.nowMs = 90;
-    expect(driver.tell({ type: 'tick' })).toEqual([]);
+    expect(driver.tick()).toEqual([]);
     driver.nowMs = 110;
-    expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 4, 2, 3)]);
-    expect(driver.tell({ type: 'tick' })).toEqual([]);
+    expect(driver.tick()).toEqual([assign(1, 4, 2, 3)]);
+    expect(driver.tick()).toEqual([]);
     const node = { level: 1, index: 1 };
-    expect(ofType(driver.answer(1, 4, node), 'roundCompleted')).toHaveLength(1);
+    expect(ofType(driver.answer(1, 4, node), 'complete')).toHaveLength(1);
     // The straggler's answer comes after all: nothing is to be done with it.
     expect(driver.answer(3, 3, node)).toEqual([]);
   });
@@ -101,10 +101,10 @@ describe('who computes what', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.nowMs = 10;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.nowMs = 1_000;
-    expect(driver.tell({ type: 'tick' })).toEqual([assign(1, 3, 1, 2)]);
-    driver.answer(1, 3, LEAF(1));
+    expect(driver.tick()).toEqual([assign(1, 3, 1, 2)]);
+    driver.answer(1, 3, SHARD(1));
     expect(driver.start(2)).toContainEqual(assign(1, 4, 0, 2));
     driver.finish(2, 2, 1);
     expect(driver.start(2)).toContainEqual(assign(2, 5, 0, 2));
@@ -113,7 +113,7 @@ describe('who computes what', () => {
   test('a worker that reports on a late copy between two rounds is asked again in the next', () => {
     const driver = new RoundDriver();
     driver.endWithoutSecond();
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(2, 2, SHARD(1));
     driver.finish(2, 2, 1);
     expect(
       ofType(driver.start(8), 'assign').map((command) => 'worker' in command && command.worker),
@@ -126,14 +126,14 @@ describe('who computes what', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.nowMs = 10_000;
-    const copies = ofType(driver.tell({ type: 'tick' }), 'assign');
+    const copies = ofType(driver.tick(), 'assign');
     expect(copies).toEqual([assign(1, 4, 1, 3)]);
     driver.join(4);
-    expect(ofType(driver.tell({ type: 'tick' }), 'assign')).toEqual([]);
+    expect(ofType(driver.tick(), 'assign')).toEqual([]);
     driver.nowMs = 20_000;
-    expect(ofType(driver.tell({ type: 'tick' }), 'assign')).toEqual([assign(4, 5, 1, 3)]);
+    expect(ofType(driver.tick(), 'assign')).toEqual([assign(4, 5, 1, 3)]);
   });
 
   test('a worker is late with all it has once it is late with the oldest of it', () => {
@@ -146,22 +146,24 @@ describe('who computes what', () => {
     driver.nowMs = 30;
     expect(driver.lose(3)).toEqual([assign(1, 6, 4, 5), assign(2, 7, 5, 6)]);
     driver.answer(2, 5, { level: 1, index: 3 });
-    driver.answer(2, 7, LEAF(5));
+    driver.answer(2, 7, SHARD(5));
     driver.nowMs = 110;
-    expect(driver.tell({ type: 'tick' })).toEqual([assign(2, 8, 0, 2), assign(2, 9, 4, 5)]);
+    expect(driver.tick()).toEqual([assign(2, 8, 0, 2), assign(2, 9, 4, 5)]);
   });
 
   /** A round of 64 shards for two workers; returns how many the second one got. */
   const roundOf = (driver: RoundDriver, msPerShard: number): number => {
-    const given = ofType(driver.start(64), 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+    const given = ofType(driver.start(64), 'assign');
     const startMs = driver.nowMs;
-    const takesMs = ({ worker, from, to }: (typeof given)[number]): number =>
+    const takesMs = ({ worker, from = 0, to = 0 }: Step): number =>
       (to - from) * (worker === 1 ? 1 : msPerShard);
     for (const task of given.sort((a, b) => takesMs(a) - takesMs(b))) {
       driver.nowMs = startMs + takesMs(task);
       driver.answerAll(task, 64);
     }
-    return given.filter(({ worker }) => worker === 2).reduce((sum, { from, to }) => sum + to - from, 0);
+    return given
+      .filter(({ worker }) => worker === 2)
+      .reduce((sum, { from = 0, to = 0 }) => sum + to - from, 0);
   };
 
   test('a worker of a tenth of the speed gets a tenth of the shards', () => {
@@ -191,14 +193,14 @@ describe('who computes what', () => {
   test('a worker that gives up a task long after it was due gets less in the next round', () => {
     const driver = new RoundDriver();
     for (let round = 0; round < 4; round++) roundOf(driver, 1);
-    const [first, second] = ofType(driver.start(64), 'assign') as [RoundCommand, RoundCommand];
+    const [first, second] = ofType(driver.start(64), 'assign') as [Step, Step];
     driver.nowMs += 32;
     driver.answerAll(first, 64);
     driver.nowMs += 1_000;
-    const [copy] = driver.tell({ type: 'tick' }) as [RoundCommand];
+    const [copy] = driver.tick() as [Step];
     driver.nowMs += 32;
     driver.answerAll(copy, 64);
-    const task = second.type === 'assign' ? second.task : 0;
+    const { task = 0 } = second;
     driver.finish(2, task);
     expect(roundOf(driver, 1)).toBe(24);
   });
@@ -224,13 +226,13 @@ describe('who computes what', () => {
     const driver = new RoundDriver({ workers: 2 });
     driver.start(2);
     driver.nowMs = 1;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.finish(1, 1);
     driver.nowMs = 20_000;
     // Worker 2 hangs with shard 1, and worker 1 fails on it, as often as it comes back.
-    let commands = driver.tell({ type: 'tick' });
+    let commands = driver.tick();
     for (const worker of [1, 3, 4]) {
-      const [copy] = ofType(commands, 'assign') as Extract<RoundCommand, { type: 'assign' }>[];
+      const [copy] = ofType(commands, 'assign');
       expect(copy).toMatchObject({ worker, from: 1, to: 2 });
       commands = driver.fail(worker, copy?.task ?? 0);
       if (worker < 4) commands = driver.join(Math.max(3, worker + 1), 'process 1');
@@ -240,16 +242,16 @@ describe('who computes what', () => {
 
   test('a newcomer proves itself on a copy of a shard, where others have delivered, and gets its share after that', () => {
     const driver = new RoundDriver({ workers: 1 });
-    const [alone] = ofType(driver.start(16), 'assign') as [RoundCommand];
+    const [alone] = ofType(driver.start(16), 'assign') as [Step];
     driver.nowMs = 16;
     driver.answerAll(alone, 16);
     for (const worker of [2, 3]) driver.join(worker);
     const given = ofType(driver.start(16), 'assign');
     expect(given).toEqual([assign(1, 2, 0, 16), assign(2, 3, 15, 16), assign(3, 4, 14, 15)]);
     driver.nowMs = 17;
-    driver.answer(2, 3, LEAF(15));
+    driver.answer(2, 3, SHARD(15));
     driver.nowMs = 32;
-    expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'roundCompleted')).toHaveLength(1);
+    expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'complete')).toHaveLength(1);
     // The third one hangs.
     expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
@@ -258,9 +260,9 @@ describe('who computes what', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.nowMs = 1;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.nowMs = 90;
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(2, 2, SHARD(1));
     expect(driver.start(2)).toEqual([{ type: 'begin', round: 2, again: undefined }, assign(1, 3, 0, 2)]);
     driver.answer(1, 3, { level: 1, index: 0 });
     driver.nowMs = 5_000;
@@ -271,15 +273,15 @@ describe('who computes what', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 1;
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.nowMs = 80;
-    driver.answer(2, 2, LEAF(1));
+    driver.answer(2, 2, SHARD(1));
     driver.nowMs = 90;
     driver.answer(3, 3, { level: 1, index: 1 });
     driver.nowMs = 5_000;
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 4, 0, 2), assign(2, 5, 1, 2)]);
     driver.nowMs = 5_079;
-    driver.answer(2, 5, LEAF(1));
+    driver.answer(2, 5, SHARD(1));
     driver.answer(1, 4, { level: 1, index: 0 });
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 6, 0, 2), assign(3, 7, 1, 2)]);
   });
@@ -292,48 +294,47 @@ describe('who breaks the protocol', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     const reason = 'finished a task without sending all of its sums';
-    const finished = { type: 'taskFinished', worker: 1, round: 1, task: 1 } as const;
-    expect(driver.tell(finished)).toEqual([{ type: 'evict', worker: 1, reason }]);
+    expect(driver.report(1, { round: 1, task: 1 })).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
   test('is evicted for a sum outside its task, or of no tree', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const evict = (reason: string): RoundCommand[] => [{ type: 'evict', worker: 1, reason }];
-    expect(driver.answer(1, 1, LEAF(1))).toEqual(evict('sent a sum it was not asked for'));
+    const evict = (reason: string): Step[] => [{ type: 'evict', worker: 1, reason }];
+    expect(driver.answer(1, 1, SHARD(1))).toEqual(evict('sent a sum it was not asked for'));
     expect(driver.answer(1, 1, { level: 5, index: 7 })).toEqual(evict('sent a sum that does not exist'));
   });
 
   test('answers for nobody else', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 1, task: 2, node: LEAF(1), bucket: 0 };
-    expect(driver.machine.inspect(1, sum)).toBe(undefined);
-    expect(driver.answer(1, 2, LEAF(1))).toEqual([]);
-    expect(driver.machine.inspect(2, sum)).toBe('fast');
+    const sum = { round: 1, task: 2, node: SHARD(1), bucket: 0 };
+    expect(driver.rounds.inspect(1, sum)).toBe(undefined);
+    expect(driver.answer(1, 2, SHARD(1))).toEqual([]);
+    expect(driver.rounds.inspect(2, sum)).toBe('fast');
   });
 
   test('answers for no round but its own', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    const sum = { round: 2, task: 1, node: LEAF(0), bucket: 0 };
-    expect(driver.machine.inspect(1, sum)).toBe(undefined);
-    expect(driver.tell({ type: 'sumReceived', worker: 1, sum, digest: 'right', isFinite: true })).toEqual([]);
+    const sum = { round: 2, task: 1, node: SHARD(0), bucket: 0 };
+    expect(driver.rounds.inspect(1, sum)).toBe(undefined);
+    expect(driver.accept(1, sum)).toEqual([]);
   });
 
   test('answers to nobody once the round is over', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
-    driver.answer(1, 1, LEAF(0));
-    expect(driver.machine.inspect(1, { round: 1, task: 1, node: LEAF(0), bucket: 0 })).toBe(undefined);
-    expect(driver.answer(1, 1, LEAF(0), 'other')).toEqual([]);
+    driver.answer(1, 1, SHARD(0));
+    expect(driver.rounds.inspect(1, { round: 1, task: 1, node: SHARD(0), bucket: 0 })).toBe(undefined);
+    expect(driver.answer(1, 1, SHARD(0), 'other')).toEqual([]);
   });
 
   test('speaks of nothing that it does not owe: no other round, nobody else’s task, none that it has reported on', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const owes = (worker: number, round: number, task: number): boolean =>
-      driver.machine.owes(worker, { round, task });
+      driver.rounds.owes(worker, { round, task });
     expect([owes(1, 1, 1), owes(1, 1, 2), owes(2, 1, 1), owes(3, 1, 1), owes(1, 2, 1)]).toEqual([
       true,
       false,
@@ -342,7 +343,7 @@ describe('who breaks the protocol', () => {
       false,
     ]);
     driver.finish(1, 1);
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.finish(1, 1);
     expect(owes(1, 1, 1)).toBe(false);
   });
@@ -350,9 +351,9 @@ describe('who breaks the protocol', () => {
   test('owes a task until it has reported on it, though its round is over', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.start(1);
-    const owes = (round: number, task: number): boolean => driver.machine.owes(1, { round, task });
+    const owes = (round: number, task: number): boolean => driver.rounds.owes(1, { round, task });
     // In the order in which it got them.
     expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
     driver.finish(1, 1, 1);
@@ -362,25 +363,23 @@ describe('who breaks the protocol', () => {
   test('may send a sum three times, and is evicted for the fourth', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    for (let time = 0; time < 3; time++) expect(driver.answer(1, 1, LEAF(0))).not.toContainEqual(EVICT);
+    for (let time = 0; time < 3; time++) expect(driver.answer(1, 1, SHARD(0))).not.toContainEqual(EVICT);
     const reason = 'sent the same sums again and again';
-    expect(driver.answer(1, 1, LEAF(0))).toEqual([{ type: 'evict', worker: 1, reason }]);
+    expect(driver.answer(1, 1, SHARD(0))).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
   test('is evicted for a sum of an earlier round that it was not asked for', () => {
     const driver = new RoundDriver();
     driver.start(2);
-    driver.answer(1, 1, LEAF(0));
+    driver.answer(1, 1, SHARD(0));
     driver.finish(1, 1);
     driver.nowMs = 20_000;
-    driver.tell({ type: 'tick' });
-    driver.answer(1, 3, LEAF(1));
+    driver.tick();
+    driver.answer(1, 3, SHARD(1));
     driver.start(2);
-    const sum = { round: 1, task: 2, node: LEAF(0), bucket: 0 };
+    const sum = { round: 1, task: 2, node: SHARD(0), bucket: 0 };
     const reason = 'sent a sum it was not asked for';
-    expect(driver.tell({ type: 'sumUnwanted', worker: 2, sum })).toEqual([
-      { type: 'evict', worker: 2, reason },
-    ]);
+    expect(driver.drop(2, sum)).toEqual([{ type: 'evict', worker: 2, reason }]);
   });
 
   test('reports for nobody else', () => {
@@ -388,7 +387,7 @@ describe('who breaks the protocol', () => {
     driver.endWithoutSecond();
     driver.start(2);
     driver.answer(1, 4, { level: 1, index: 0 });
-    driver.tell({ type: 'taskFinished', worker: 1, round: 1, task: 2 });
+    driver.report(1, { round: 1, task: 2 });
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 

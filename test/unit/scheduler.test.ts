@@ -1,48 +1,49 @@
 // Roster and rounds together: in what order the driver hears of what one event means to both.
 import { expect, test } from 'vitest';
-import { CoordinatorMachine } from '../../coordinator/scheduler/coordinator-machine.ts';
-import type { MachineCommand } from '../../coordinator/scheduler/coordinator-machine.ts';
+import { Scheduler } from '../../coordinator/scheduler/scheduler.ts';
+import { stepsOf } from '../helpers/round-driver.ts';
+import type { Step } from '../helpers/round-driver.ts';
 
-/** A machine, and short ways to tell it things. */
+/** A scheduler, and short ways to tell it things. */
 class Driver {
-  readonly machine: CoordinatorMachine;
+  readonly scheduler: Scheduler;
   nowMs = 0;
 
   constructor(minWorkers = 1) {
     const audit = { share: 0, random: () => 0.5 };
-    this.machine = new CoordinatorMachine({ minWorkers, waitMs: 1_000_000, audit }, 0);
+    this.scheduler = new Scheduler({ minWorkers, waitMs: 1_000_000, audit }, 0);
   }
 
-  join(worker: number, pid = worker): MachineCommand[] {
+  join(worker: number, pid = worker): Step[] {
     const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address' };
-    return this.machine.handle({ type: 'sessionReady', worker, ...who }, this.nowMs);
+    return stepsOf(this.scheduler.addSession({ worker, ...who }, this.nowMs));
   }
 
-  lose(worker: number): MachineCommand[] {
-    return this.machine.handle({ type: 'sessionLost', worker, hasAnswered: false }, this.nowMs);
+  lose(worker: number): Step[] {
+    return stepsOf(this.scheduler.removeSession(worker, false, this.nowMs));
   }
 
-  start(numShards: number): MachineCommand[] {
+  start(numShards: number): Step[] {
     const plan = {
-      mode: 'sum',
+      kind: 'train',
       numBuckets: 1,
       shardRows: Array<number>(numShards).fill(1),
       step: 0,
     } as const;
-    return this.machine.handle({ type: 'roundStarted', plan }, this.nowMs);
+    return stepsOf(this.scheduler.beginRound(plan, this.nowMs));
   }
 
-  answer(worker: number, task: number, index: number, isFinite: boolean): MachineCommand[] {
+  answer(worker: number, task: number, index: number, isFinite: boolean): Step[] {
     const sum = { round: 1, task, node: { level: 0, index }, bucket: 0 };
-    const event = { type: 'sumReceived', worker, sum, digest: String(isFinite), isFinite } as const;
-    return this.machine.handle(event, this.nowMs);
+    const digest = { digest: String(isFinite), isFinite };
+    return stepsOf(this.scheduler.acceptSum(worker, sum, digest, this.nowMs));
   }
 }
 
 /** What there is of commands, in order. */
-function named(commands: readonly MachineCommand[]): string[] {
+function named(commands: readonly Step[]): string[] {
   return commands.map((command) =>
-    'worker' in command ? `${command.type} ${command.worker}` : command.type,
+    'worker' in command ? `${command.type} ${Number(command['worker'])}` : command.type,
   );
 }
 
@@ -76,8 +77,8 @@ test('a liar that has come back goes before the round begins again, and gets not
   driver.answer(1, 1, 0, false);
   driver.lose(1);
   driver.join(3, 1);
-  const judged = { type: 'judged', round: 1, node: { level: 0, index: 0 }, digests: ['true'] } as const;
-  expect(named(driver.machine.handle(judged, 0))).toEqual(['banned 1', 'refuse 3', 'begin', 'assign 2']);
+  const settled = driver.scheduler.settle(1, { level: 0, index: 0 }, ['true'], 0);
+  expect(named(stepsOf(settled))).toEqual(['ban 1', 'refuse 3', 'begin', 'assign 2']);
 });
 
 test('a lost worker gets nothing more, though its loss ends the rest of another one', () => {
@@ -90,5 +91,5 @@ test('a lost worker gets nothing more, though its loss ends the rest of another 
   }
   expect(named(driver.join(6))).toEqual(['rest 6']);
   driver.start(4);
-  expect(named(driver.lose(2))).toEqual(['assign 1', 'admit 6']);
+  expect(named(driver.lose(2))).toEqual(['admit 6', 'assign 1']);
 });

@@ -1,72 +1,55 @@
-// A round as the cluster sees it: what is computed, who waits for it, and what of it goes into a message.
+// A round on the cluster: a batch to train on or to evaluate, the results so far, the message for each of its tasks, and the
+// error if it cannot end well.
 import { LockstepError } from '../../src/errors.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
-import type { CutRows } from '../training/compute.ts';
-import type { GiveUpCause, RoundCommand, RoundPlan } from '../scheduler/events.ts';
+import type { Assignment, GiveUpCause, HopelessShards, RoundPlan } from '../scheduler/outcome.ts';
+import type { Batch } from '../training/compute.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-type GiveUp = Extract<RoundCommand, { readonly type: 'giveUp' }>;
-
-/** What a round computes. */
-export interface RoundTask {
-  readonly kind: 'train' | 'evaluate';
-  readonly batch: CutRows;
-  /** Divides the sum of gradients; 1 in an evaluation, which has none. */
-  readonly weight: number;
-  /** Where the outputs of an evaluation go: f32 [rows, evaluationWidth]. */
-  readonly outputs?: Float32Array;
-}
-
-/** As many as fill a few lines. */
+/** Dataset rows that an error names: as many as fill a few lines. */
 const MAX_NAMED_ROWS = 64;
 
-/** See the head of this file. */
-export class ActiveRound {
-  readonly kind: RoundTask['kind'];
-  readonly batch: CutRows;
-  readonly weight: number;
-  /** Losses by shard, of an evaluation. */
+/** One distributed computation: a training step, or a part of an evaluation. */
+export class Round {
+  readonly kind: 'train' | 'evaluate';
+  readonly batch: Batch;
+  /** Losses by shard of an evaluation. */
   readonly shardLosses: Float64Array;
+  /** f32 [rows, evaluationWidth] of an evaluation. */
   readonly outputs: Float32Array;
-  /** 0 until it has begun. */
-  round = 0;
+  /** Counted over the run, restarts included; 0 until it begins. */
+  number = 0;
   lossSum = Number.NaN;
-  /** The first sum that was not finite. */
+  /** The error for the first sum that was not finite. */
   divergence: LockstepError | undefined;
-  /** Whether some bucket of the sum is not finite. */
-  isSpoilt = false;
 
-  constructor({ kind, batch, weight, outputs = new Float32Array(0) }: RoundTask) {
+  constructor(kind: Round['kind'], batch: Batch, outputs = new Float32Array(0)) {
     this.kind = kind;
     this.batch = batch;
-    this.weight = weight;
     this.shardLosses = new Float64Array(kind === 'evaluate' ? batch.bounds.length - 1 : 0);
     this.outputs = outputs;
   }
 
-  /** Forgets all that has come, and takes a new number. */
-  begin(round: number): void {
-    this.round = round;
+  /** Forgets all results so far, and takes a new number. */
+  begin(number: number): void {
+    this.number = number;
     this.lossSum = Number.NaN;
     this.divergence = undefined;
-    this.isSpoilt = false;
   }
 
-  /** What the machine needs to know. */
+  /** The plan that the scheduler needs. */
   plan(numBuckets: number, step: number): RoundPlan {
     const { bounds } = this.batch;
     const shardRows = Array.from(
       { length: bounds.length - 1 },
       (_, shard) => (bounds[shard + 1] as number) - (bounds[shard] as number),
     );
-    return this.kind === 'train'
-      ? { mode: 'sum', numBuckets, shardRows, step }
-      : { mode: 'collect', numBuckets: 1, shardRows, step };
+    return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, step };
   }
 
-  /** The message that asks for shards [from, to). */
-  taskMessage(run: string, state: TrainingState, task: number, from: number, to: number): Buffer {
-    const { batch, kind, round } = this;
+  /** The encoded `train` or `evaluate` message of a task. */
+  taskMessage(run: string, state: TrainingState, { task, from, to }: Assignment): Buffer {
+    const { batch, kind, number: round } = this;
     const firstRow = batch.bounds[from] as number;
     const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
     const indices = batch.indices.slice(firstRow, batch.bounds[to]);
@@ -75,7 +58,7 @@ export class ActiveRound {
       round,
       task,
       version: state.version,
-      weights: state.fingerprint,
+      weightsFingerprint: state.fingerprint,
       numShards: batch.bounds.length - 1,
       firstShard: from,
       bounds,
@@ -87,8 +70,8 @@ export class ActiveRound {
     return encodeMessage(message, new Uint8Array(indices.buffer));
   }
 
-  /** Why the run ends when nobody can compute some shards. */
-  unable({ from, to, cause, message }: GiveUp): LockstepError {
+  /** The error that ends the run because nobody can compute some shards. */
+  hopeless({ from, to, cause, message }: HopelessShards): LockstepError {
     const rows = this.batch.indices.subarray(this.batch.bounds[from], this.batch.bounds[to]);
     const names = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
     const shards = `${names} (dataset rows ${listOf(rows)})`;

@@ -1,0 +1,178 @@
+// Partial sums in the coordinator's memory. One that arrives is checked against the model and the fingerprint it came with,
+// copied, and digested for the scheduler; one that is kept waits in its slot until its neighbour is added to it.
+import { createHash } from 'node:crypto';
+import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
+import type { Kernels } from '../../src/kernels/kernels.ts';
+import type { Memory } from '../../src/memory.ts';
+import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
+import type { Merge } from '../../src/tree.ts';
+import type { DigestKind, SumDigest } from '../scheduler/outcome.ts';
+import type { TrainingState } from '../training/training-state.ts';
+import type { Round } from './round.ts';
+
+/** A partial sum whose bytes are as its sender meant them. */
+export interface CheckedSum extends SumDigest {
+  /** Keeps the sum in a slot, or drops it where there is none. */
+  readonly keep: (slot: number | undefined) => void;
+}
+
+/** A checked sum, or the reason to evict its sender. */
+export type Receipt = CheckedSum | { readonly refusal: string };
+
+interface Slot {
+  readonly bucket: number;
+  readonly address: number;
+  lossSum: number;
+}
+
+/** The partial sums of the current round. Freed buffers are used again, so memory stops growing early. */
+export class PartialSums {
+  readonly #state: TrainingState;
+  readonly #evaluationWidth: number;
+  readonly #outputs: ByteFingerprinter;
+  /** Free buffers by their length. */
+  readonly #free = new Map<number, number[]>();
+  readonly #slots = new Map<number, Slot>();
+
+  /** `evaluationWidth` is the number of f32 that result from each row of an evaluation. */
+  constructor(state: TrainingState, evaluationWidth: number) {
+    this.#state = state;
+    this.#evaluationWidth = evaluationWidth;
+    this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
+  }
+
+  /** Checks a sum that the scheduler wants, and digests it. */
+  check(
+    round: Round,
+    message: GradientMessage | EvaluationMessage,
+    body: Uint8Array,
+    kind: DigestKind,
+  ): Receipt {
+    if (message.weightsFingerprint !== this.#state.fingerprint) {
+      return { refusal: `computed round ${message.round} with other weights` };
+    }
+    if (message.type === 'gradient') return this.#checkGradient(round, message, body, kind);
+    return this.#checkEvaluation(round, message, body, kind);
+  }
+
+  #checkGradient(round: Round, message: GradientMessage, body: Uint8Array, kind: DigestKind): Receipt {
+    const { bucket, fingerprint, lossSum } = message;
+    const { kernels, memory, model } = this.#state;
+    if (round.kind !== 'train') return { refusal: 'sent a gradient of rows that it was to evaluate' };
+    const { length } = model.buckets[bucket] ?? { length: -1 };
+    const isLastBucket = bucket === model.buckets.length - 1;
+    if (body.byteLength !== 4 * length || isLastBucket !== (lossSum !== undefined)) {
+      return { refusal: `sent ${body.byteLength} bytes for bucket ${bucket}` };
+    }
+    const address = this.#free.get(length)?.pop() ?? memory.allocate(4 * length, 'sums of gradients');
+    memory.bytes(address, body.byteLength).set(body);
+    if (fingerprintOf(kernels, address, length) !== fingerprint) {
+      this.#release(bucket, address);
+      return { refusal: `sent a damaged bucket ${bucket}` };
+    }
+    const sum = { address, length, fingerprint, lossSum: lossSum ?? 0 };
+    const digest = digestSum(kernels, memory, kind, sum);
+    if (!digest.isFinite) round.divergence ??= this.#state.divergence(bucket, address);
+    const keep = (slot: number | undefined): void => {
+      if (slot === undefined) this.#release(bucket, address);
+      else this.#slots.set(slot, { bucket, address, lossSum: sum.lossSum });
+    };
+    return { ...digest, keep };
+  }
+
+  #checkEvaluation(round: Round, message: EvaluationMessage, body: Uint8Array, kind: DigestKind): Receipt {
+    const { shard, lossSum, fingerprint } = message;
+    const width = this.#evaluationWidth;
+    if (round.kind !== 'evaluate') return { refusal: 'sent an evaluation of rows that it was to train on' };
+    const start = round.batch.bounds[shard];
+    const end = round.batch.bounds[shard + 1];
+    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * width) {
+      return { refusal: `sent ${body.byteLength} bytes for evaluation shard ${shard}` };
+    }
+    const { kernels, memory } = this.#state;
+    const [address, length] = [this.#outputs.copy(body), body.byteLength / 4];
+    if (fingerprintOf(kernels, address, length) !== fingerprint) {
+      return { refusal: `sent damaged outputs of evaluation shard ${shard}` };
+    }
+    const keep = (slot: number | undefined): void => {
+      if (slot === undefined) return;
+      round.shardLosses[shard] = lossSum;
+      const target = round.outputs.subarray(start * width, end * width);
+      new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
+    };
+    return { ...digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }), keep };
+  }
+
+  /** Adds the right sum to the left one, and forgets the right one. */
+  merge(bucket: number, { left, right }: Merge<number>): void {
+    const [leftSum, rightSum] = [this.get(left), this.get(right)];
+    this.#state.kernels.addInto(leftSum.address, rightSum.address, this.#lengthOf(bucket));
+    leftSum.lossSum += rightSum.lossSum;
+    this.forget(right);
+  }
+
+  /** The sum in a slot. @throws RangeError where there is none */
+  get(slot: number): Slot {
+    const found = this.#slots.get(slot);
+    if (!found) throw new RangeError(`no partial sum in slot ${slot}`);
+    return found;
+  }
+
+  /** Frees a slot; one of an evaluation, whose outputs are kept elsewhere, holds nothing. */
+  forget(slot: number): void {
+    const found = this.#slots.get(slot);
+    if (!found) return;
+    this.#slots.delete(slot);
+    this.#release(found.bucket, found.address);
+  }
+
+  forgetAll(): void {
+    for (const slot of [...this.#slots.keys()]) this.forget(slot);
+  }
+
+  #release(bucket: number, address: number): void {
+    const length = this.#lengthOf(bucket);
+    const free = this.#free.get(length);
+    if (free) free.push(address);
+    else this.#free.set(length, [address]);
+  }
+
+  #lengthOf(bucket: number): number {
+    return this.#state.model.buckets[bucket]?.length ?? 0;
+  }
+}
+
+/** A sum whose bytes are in memory. */
+interface SumBytes {
+  readonly address: number;
+  /** Number of f32. */
+  readonly length: number;
+  /** The fingerprint of those bytes, as `fingerprintOf` gives it. */
+  readonly fingerprint: string;
+  /** 0 for buckets that come without one. */
+  readonly lossSum: number;
+}
+
+/**
+ * The largest sum of losses. A row's loss is at most a squared f32 times a weight that is one, 4e115, and there are at most
+ * 2^31 rows. A larger value is no loss, and would make the sum over some steps infinite.
+ */
+const MAX_LOSS_SUM = 1e125;
+
+/**
+ * The digest of a sum, by which the scheduler tells equal from different ones. The processor decides which NaN an operation
+ * gives, so sums that are not finite are compared with every NaN made the same.
+ */
+export function digestSum(kernels: Kernels, memory: Memory, kind: DigestKind, sum: SumBytes): SumDigest {
+  const { address, length, fingerprint, lossSum } = sum;
+  if (!(Math.abs(lossSum) <= MAX_LOSS_SUM) || !kernels.allFinite(address, length)) {
+    const values = memory.f32(address, length).map((value) => (Number.isNaN(value) ? Number.NaN : value));
+    return { digest: `not finite ${sha256(new Uint8Array(values.buffer))} ${lossSum}`, isFinite: false };
+  }
+  const bytes = kind === 'fast' ? fingerprint : sha256(memory.bytes(address, 4 * length));
+  return { digest: `${bytes} ${lossSum}`, isFinite: true };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

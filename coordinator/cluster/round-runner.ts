@@ -1,0 +1,313 @@
+// Runs rounds on the workers: takes their messages, asks the scheduler, and carries out its answers. A bucket of the next
+// weights goes out as soon as its gradient is complete, while others still arrive.
+import { LockstepError, quoteValue } from '../../src/errors.ts';
+import { failpoint } from '../../src/failpoint.ts';
+import type { LimitedLog } from '../../src/limited-log.ts';
+import type { Logger } from '../../src/log.ts';
+import { isOutOfMemory } from '../../src/memory.ts';
+import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
+import { CLOSE } from '../../src/protocol/protocol-error.ts';
+import type { Merge } from '../../src/tree.ts';
+import { COORDINATOR, carryOut } from '../scheduler/outcome.ts';
+import type {
+  Assignment,
+  DoubtedNode,
+  Outcome,
+  RoundDriver,
+  RoundFailure,
+  Shortage,
+  SumName,
+} from '../scheduler/outcome.ts';
+import { Scheduler } from '../scheduler/scheduler.ts';
+import type { SchedulerOptions } from '../scheduler/scheduler.ts';
+import type { TrainingState } from '../training/training-state.ts';
+import { AwakeClock } from './awake-clock.ts';
+import { EncodedWeights } from './encoded-weights.ts';
+import type { Membership } from './membership.ts';
+import { PartialSums } from './partial-sums.ts';
+import { Referee } from './referee.ts';
+import type { RefereeOptions } from './referee.ts';
+import type { Round } from './round.ts';
+import type { ResultMessage, WorkerSession } from './worker-session.ts';
+
+/** The parts and settings that rounds run with. */
+export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions {
+  readonly run: string;
+  readonly state: TrainingState;
+  readonly log: Logger;
+  /** Log for lines whose number workers decide. */
+  readonly churn: LimitedLog;
+  /** Number of f32 that result from each row of an evaluation. */
+  readonly evaluationWidth: number;
+}
+
+/** Figures of the rounds so far, for benchmarks. */
+export interface RoundCounters {
+  bytesSent: number;
+  bytesReceived: number;
+  /** Milliseconds that workers reported as computing, summed over workers. */
+  computeMs: number;
+  /** Largest resident memory that a worker reported. */
+  workerResidentBytes: number;
+}
+
+interface RunningRound {
+  readonly round: Round;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The runner of one run's rounds, one at a time. */
+export class RoundRunner implements RoundDriver {
+  readonly counters: RoundCounters = { bytesSent: 0, bytesReceived: 0, computeMs: 0, workerResidentBytes: 0 };
+  readonly #options: RoundRunnerOptions;
+  readonly #members: Membership;
+  readonly #state: TrainingState;
+  readonly #clock = new AwakeClock();
+  readonly #scheduler: Scheduler;
+  readonly #weights: EncodedWeights;
+  readonly #sums: PartialSums;
+  readonly #referee: Referee;
+  /** Sessions that were given work in this round, or in the last one. */
+  readonly #atWork = new Set<WorkerSession>();
+  #running: RunningRound | undefined;
+  #fatal: Error | undefined;
+
+  constructor(options: RoundRunnerOptions, members: Membership) {
+    this.#options = options;
+    this.#members = members;
+    this.#state = options.state;
+    this.#scheduler = new Scheduler(options, this.#clock.now());
+    this.#weights = new EncodedWeights(options.run, options.state);
+    this.#sums = new PartialSums(options.state, options.evaluationWidth);
+    this.#referee = new Referee(options);
+  }
+
+  /** The error that ended the run; undefined while it can compute. */
+  get fatal(): Error | undefined {
+    return this.#fatal;
+  }
+
+  /** The reason why the instance may not take part; undefined if it may. */
+  banOf(instance: string): string | undefined {
+    return this.#scheduler.banOf(instance);
+  }
+
+  /** Resolves when the round is complete; its sums stay in memory until the next one. */
+  run(round: Round): Promise<void> {
+    if (this.#fatal) return Promise.reject(this.#fatal);
+    const plan = round.plan(this.#state.model.buckets.length, this.#state.step);
+    return new Promise((resolve, reject) => {
+      this.#running = { round, resolve, reject };
+      this.decide((scheduler, nowMs) => scheduler.beginRound(plan, nowMs));
+    });
+  }
+
+  /** Puts an event to the scheduler and carries out its answer. A failure ends the run, and whoever waits hears of it. */
+  decide(ask: (scheduler: Scheduler, nowMs: number) => Outcome): void {
+    if (this.#fatal) return;
+    try {
+      carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Ends the current round and every later one: nothing can be computed any more. */
+  fail(cause: unknown): void {
+    const error = cause instanceof Error ? cause : new Error(String(cause));
+    this.#fatal ??= error;
+    this.#failRound(error);
+    this.#members.fail(error);
+  }
+
+  /** Handles a message about a task. */
+  receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
+    this.counters.bytesReceived += body.byteLength;
+    failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
+    const evict = (reason: string): void => session.evict(CLOSE.protocol, reason);
+    const { id: worker } = session;
+    if (message.run !== this.#options.run)
+      return evict(`answered for another run, ${quoteValue(message.run)}`);
+    if (!this.#scheduler.owes(worker, message))
+      return evict(`sent "${message.type}" about a task that it does not owe`);
+    switch (message.type) {
+      case 'gradient':
+      case 'evaluation':
+        return this.#receiveSum(worker, message, body, evict);
+      case 'finished':
+        this.counters.computeMs += message.computeMs;
+        this.counters.workerResidentBytes = Math.max(
+          this.counters.workerResidentBytes,
+          message.residentBytes,
+        );
+        return this.decide((scheduler, nowMs) => scheduler.finishTask(worker, message, nowMs));
+      case 'failure': {
+        const line = `${session.name} failed on a task: ${message.message}`;
+        this.#options.churn.write('warn', 'tasks that workers failed on', line);
+        return this.#failTask(worker, message, message.message);
+      }
+      default:
+        return message satisfies never;
+    }
+  }
+
+  /** Takes a partial sum: checks it, has the scheduler accept it, keeps it; merging and new work follow from the outcome. */
+  #receiveSum(
+    worker: number,
+    message: GradientMessage | EvaluationMessage,
+    body: Uint8Array,
+    evict: (reason: string) => void,
+  ): void {
+    const name = sumNameOf(message);
+    const digestKind = this.#scheduler.inspect(worker, name);
+    if (!digestKind || !this.#running)
+      return this.decide((scheduler, nowMs) => scheduler.dropSum(worker, name, nowMs));
+    const sum = this.#sums.check(this.#running.round, message, body, digestKind);
+    if ('refusal' in sum) return evict(sum.refusal);
+    this.decide((scheduler, nowMs) => {
+      const outcome = scheduler.acceptSum(worker, name, sum, nowMs);
+      sum.keep(outcome.sum?.slot);
+      return outcome;
+    });
+  }
+
+  #failTask(worker: number, { round, task }: { round: number; task: number }, message: string): void {
+    const failure = { message, isOutOfMemory: isOutOfMemory(message) };
+    this.decide((scheduler, nowMs) => scheduler.failTask(worker, { round, task }, failure, nowMs));
+  }
+
+  begin(number: number, again: string | undefined): void {
+    const round = this.#running?.round;
+    if (!round) return;
+    if (again !== undefined) {
+      const what = round.kind === 'train' ? `step ${this.#state.step + 1}` : 'the evaluation';
+      this.#options.log.warn(`${what} restarts: ${again}`);
+      if (round.kind === 'train') this.#state.abandonStep();
+    }
+    this.#sums.forgetAll();
+    this.#atWork.clear();
+    round.begin(number);
+  }
+
+  merge(bucket: number, merge: Merge<number>): void {
+    this.#sums.merge(bucket, merge);
+  }
+
+  forget(slot: number): void {
+    this.#sums.forget(slot);
+  }
+
+  applyBucket(bucket: number, slot: number): boolean {
+    const { round } = this.#running as RunningRound;
+    const { address, lossSum } = this.#sums.get(slot);
+    if (bucket === this.#state.model.buckets.length - 1) round.lossSum = lossSum;
+    try {
+      const { weight, indices } = round.batch;
+      const finished = this.#state.finishBucket(bucket, address, weight, indices.length);
+      for (const next of finished) this.#sendWeights(next, 'next');
+      return true;
+    } catch (error) {
+      if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
+      // All its parts were finite: either they are too large to be added, or some of them were made up.
+      round.divergence ??= error;
+      this.decide((scheduler) => scheduler.doubtRound(round.number));
+      return false;
+    }
+  }
+
+  sendTask(task: Assignment): void {
+    const { round } = this.#running as RunningRound;
+    if (task.worker === COORDINATOR.worker) return void this.#computeHere(round, task);
+    const session = this.#members.find(task.worker);
+    if (!session) return;
+    this.#atWork.add(session);
+    const message = round.taskMessage(this.#options.run, this.#state, task);
+    this.counters.bytesSent += this.#weights.supply(session) + message.byteLength;
+    session.send(message);
+  }
+
+  /** Has the referee compute a node, after the messages that have arrived already. */
+  judge({ round: number, node, digest }: DoubtedNode): void {
+    const { round } = this.#running as RunningRound;
+    this.#referee
+      .judge(round, node, digest, () => this.#isCurrent(number))
+      .then((digests) => {
+        if (digests) this.decide((scheduler, nowMs) => scheduler.settle(number, node, digests, nowMs));
+      })
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  completeRound(): void {
+    this.#running?.resolve();
+    this.#running = undefined;
+  }
+
+  warnShortage(shortage: Shortage & { readonly waitedMs: number }): void {
+    this.#members.warnShortage(shortage, this.#running !== undefined);
+  }
+
+  endRound(failure: RoundFailure): void {
+    const round = this.#running?.round;
+    switch (failure.type) {
+      case 'diverged':
+        return this.#failRound(round?.divergence ?? new Error('a sum diverged that never arrived'));
+      case 'hopeless':
+        throw round?.hopeless(failure) ?? new Error(failure.message);
+      case 'starved':
+        throw this.#members.starved(failure);
+      default:
+        return failure satisfies never;
+    }
+  }
+
+  /** Forgets a session: it gets no more weights. */
+  dismiss(session: WorkerSession): void {
+    this.#atWork.delete(session);
+  }
+
+  /** Sends all current weights to the workers that are at work. */
+  broadcastWeights(): void {
+    for (let bucket = 0; bucket < this.#state.model.buckets.length; bucket++) {
+      this.#sendWeights(bucket, 'current');
+    }
+  }
+
+  /** Sends a bucket to those who will most likely get work again; all others get it with their next task. */
+  #sendWeights(bucket: number, which: 'current' | 'next'): void {
+    this.counters.bytesSent += this.#weights.send(this.#atWork, bucket, which);
+  }
+
+  /** Computes a shard that is given to the coordinator itself, as a worker would. Never rejects. */
+  async #computeHere(round: Round, { task, from: shard }: Assignment): Promise<void> {
+    const { worker } = COORDINATOR;
+    const name = { round: round.number, task };
+    const evict = (reason: string): void => this.fail(new Error(`the coordinator ${reason}`));
+    try {
+      const isCurrent = (): boolean => this.#isCurrent(name.round);
+      const sums = await this.#referee.compute(round, task, shard, isCurrent);
+      for (const { message, body } of sums) this.#receiveSum(worker, message, body, evict);
+      this.decide((scheduler, nowMs) => scheduler.finishTask(worker, name, nowMs));
+    } catch (error) {
+      this.#failTask(worker, name, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #isCurrent(number: number): boolean {
+    return this.#running?.round.number === number;
+  }
+
+  /** Ends the current round; another one may follow if the run is rolled back. */
+  #failRound(error: Error): void {
+    this.#running?.reject(error);
+    this.#running = undefined;
+  }
+}
+
+function sumNameOf(message: GradientMessage | EvaluationMessage): SumName {
+  const { round, task } = message;
+  if (message.type === 'evaluation')
+    return { round, task, node: { level: 0, index: message.shard }, bucket: 0 };
+  const { level, index, bucket } = message;
+  return { round, task, node: { level, index }, bucket };
+}
