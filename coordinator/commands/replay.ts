@@ -1,5 +1,5 @@
-// Takes a step of a run again, in this process, and compares the weights with those that the run recorded: from the
-// newest checkpoint before the step, or from the beginning.
+// `lockstep replay`: takes a step of a run again, in this process, from the newest checkpoint before the step or from the
+// beginning, and compares the weights with those that the run recorded.
 import fs from 'node:fs';
 import { listGenerations } from '../../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
@@ -14,21 +14,21 @@ import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { restoreCheckpoint } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
-import { stepsPerEpoch, train } from '../training/train.ts';
-import type { StepRecord, TrainingObserver, TrainingRun } from '../training/train.ts';
+import { stepsPerEpoch, trainUntil } from '../training/train.ts';
+import type { StepRecord } from '../training/train.ts';
 import { FIRST_PROGRESS, stepsDone } from '../training/training-progress.ts';
 import type { TrainingProgress } from '../training/training-progress.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What came of taking a step again. */
+/** The result of taking a step again. */
 export interface Replay {
   readonly step: number;
-  /** The step after which the recomputation began; 0: the beginning. */
+  /** The step after which the recomputation began; 0 for the beginning. */
   readonly from: number;
   /** Fingerprints of the weights after the step. */
   readonly recorded: string;
   readonly recomputed: string;
-  /** The first of the steps on the way whose weights differ. */
+  /** The first of the recomputed steps whose weights differ. */
   readonly firstDifference?: number | undefined;
 }
 
@@ -52,41 +52,22 @@ export async function replayStep(
   const compute = await InProcessCompute.create(prepared, state);
   let recomputed = '';
   let firstDifference: number | undefined;
-  await trainUntil(step, { ...prepared, state, compute }, progress, (record) => {
-    // A run that went on from another one's checkpoint has no record of the steps before.
+  const onStep = (record: StepRecord): void => {
+    // A run that resumed from another one's checkpoint has no record of the steps before.
     const expected = recorded.get(record.step) ?? record.fingerprint;
     if (expected !== record.fingerprint) firstDifference ??= record.step;
     recomputed = record.fingerprint;
-  });
+  };
+  const observer = { onStep, onEpoch: () => undefined };
+  const { signal } = new AbortController();
+  await trainUntil(step, { ...prepared, state, compute, observer, signal }, progress);
   const from = stepsDone(progress, stepsPerEpoch(prepared));
   return { step, from, recorded: wanted, recomputed, firstDifference };
 }
 
-/** Takes the steps from where `start` stands to step `step`, and tells each of them. */
-export async function trainUntil(
-  step: number,
-  run: Omit<TrainingRun, 'observer' | 'signal'>,
-  start: TrainingProgress,
-  onStep: (record: StepRecord) => void,
-): Promise<void> {
-  const reached = new Error('the step is reached');
-  const controller = new AbortController();
-  const observer: TrainingObserver = {
-    onStep: (record) => {
-      onStep(record);
-      if (record.step === step) controller.abort(reached);
-    },
-    onEpoch: () => undefined,
-  };
-  try {
-    await train({ ...run, observer, signal: controller.signal }, start);
-  } catch (error) {
-    if (error !== reached) throw error;
-  }
-}
-
 /**
- * By step; of a step that was taken several times, because the run was resumed, the last one counts.
+ * Reads the recorded fingerprints by step. Of a step that was taken several times, because the run was resumed, the last
+ * one counts.
  * @throws LockstepError where no run has recorded anything
  */
 function readFingerprints({ path, eventsPath }: RunDirectory): Map<number, string> {
@@ -104,7 +85,7 @@ function readFingerprints({ path, eventsPath }: RunDirectory): Map<number, strin
   return fingerprints;
 }
 
-/** Puts the state to the newest checkpoint before the step that can be read. */
+/** Restores the newest checkpoint before the step that can be read. */
 async function startBefore(
   step: number,
   {

@@ -1,4 +1,4 @@
-// A whole training run: prepares it, gathers the workers, trains, and writes what is to be kept.
+// `lockstep train` and `lockstep coordinator`: prepares a run, gathers the workers, trains, and writes the results.
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
 import { formatConfigYaml } from '../../src/config/format.ts';
@@ -25,12 +25,13 @@ import type { PreparedRun } from '../training/prepare.ts';
 import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { openSaving } from '../persistence/run-saving.ts';
+import type { RunSaving } from '../persistence/run-saving.ts';
 import { saveModel } from '../persistence/save-model.ts';
 import { train } from '../training/train.ts';
 import type { TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What a run is told besides its config. */
+/** The config and settings of a run. */
 export interface RunOptions {
   readonly config: Config;
   /** Samples that the config names by their hashes. */
@@ -38,15 +39,15 @@ export interface RunOptions {
   readonly workforce: Workforce;
   /** Default: a new directory under `runs/`. */
   readonly runDirectory: string | undefined;
-  /** Go on from a checkpoint: `last`, `best` or a path. */
+  /** Checkpoint to resume from: `last`, `best` or a path. */
   readonly resume?: string | undefined;
-  /** Go on from an older checkpoint where the newest is damaged. */
+  /** Resume from an older checkpoint where the newest is damaged. */
   readonly allowOlder?: boolean | undefined;
   readonly screen: Screen;
   readonly log: Logger;
   readonly logFile: LogFile;
   readonly signal: AbortSignal;
-  /** Told of every step and epoch, besides the run's own records. */
+  /** Observer of every step and epoch, besides the run's own records. */
   readonly observer?: TrainingObserver | undefined;
 }
 
@@ -57,7 +58,7 @@ export interface FinishedRun {
   readonly directory: string;
 }
 
-/** Room that records and plots of a run take. */
+/** Disk space for the records and plots of a run. */
 const RECORD_BYTES = 16 * 2 ** 20;
 
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
@@ -98,18 +99,18 @@ async function runOn(
   }
 }
 
-/** `chosen` may be relative, or left open. */
+/** Tells whether the user chose the directory, perhaps by a relative path, or left it open. */
 function isSamePath(chosen: string | undefined, directory: string): boolean {
   return chosen === undefined || path.resolve(chosen) === directory;
 }
 
-/** Records, the model and, if there are to be any, two checkpoints: one stays while the next is written. */
+/** Disk space for records, the model and two checkpoints, if there are to be any: one stays while the next is written. */
 function bytesNeeded(prepared: PreparedRun): number {
   const model = 4 * prepared.model.numParameters;
   return RECORD_BYTES + model + (prepared.config.checkpoint ? 2 * checkpointBytes(prepared) : 0);
 }
 
-/** What a run in its directory starts from. */
+/** The parts of a run before its directory is open. */
 interface RunStart {
   readonly options: RunOptions;
   readonly listener: Listener | undefined;
@@ -119,65 +120,92 @@ interface RunStart {
   readonly startedMs: number;
 }
 
+/** The parts of a run that trains. */
+interface OpenRun extends RunStart {
+  readonly directory: RunDirectory;
+  readonly saving: RunSaving;
+  readonly recorder: RunRecorder;
+}
+
 async function runIn(directory: RunDirectory, start: RunStart): Promise<FinishedRun> {
-  const { options, listener, prepared, state } = start;
-  await directory.removeLeftovers();
-  const { config, log, logFile, screen, signal, workforce } = options;
-  const { progress, resumed, keeper, rollback, wallSeconds } = await openSaving({
-    ...start,
-    directory,
-    log,
-    allowOlder: options.allowOlder,
-    onSaved: (saved) => {
-      directory.becomeLatest((message) => log.warn(message));
-      recorder.saved(saved);
-    },
-    onRolledBack: (point) => recorder.wentBack(point),
-  });
-  directory.openRecords(() => logFile.open(directory.logPath));
-  await directory.writeConfig(formatConfigYaml(config));
-  log.info(`run directory ${directory.path}`);
-  if (resumed) log.info(`going on after step ${resumed.step}, from ${resumed.from}`);
-  const records = { config, data: prepared.data, directory, screen, log, resumed };
-  const recorder = directory.openRecords(() => new RunRecorder(records));
-  let compute: Compute | undefined;
+  const { options, prepared } = start;
+  const { config, log, logFile } = options;
+  const run = await openRun(directory, start);
   let summary: Summary | undefined;
   let hasFailed = false;
-  let canGoOn = false;
   try {
-    const run = `${config.name}-${randomBytes(4).toString('hex')}`;
-    const onEvent = (event: RosterEvent): void => {
-      recorder.event(event);
-      if (event.type !== 'workerBanned' || event.trustedSteps === undefined) return;
-      rollback.distrust({ ...event, trustedSteps: event.trustedSteps });
-    };
-    compute = await startCompute({ run, prepared, state, workforce, listener, log, signal, onEvent });
-    const observer = both(recorder, options.observer);
-    const result = await train({ ...prepared, state, compute, observer, keeper, rollback, signal }, progress);
-    recorder.endProgress();
-    await saveLast(keeper, () => saveModel(directory.modelPath, { ...prepared, state }));
-    directory.becomeLatest((message) => log.warn(message));
-    summary = summarize(config, result, state.weightsSha256(), wallSeconds());
-    await compute.close('the run is finished', true);
-    if (config.plots) await drawPlots(directory, prepared, result, log);
+    const trained = await trainAndSave(run);
+    summary = trained.summary;
+    if (config.plots) await drawPlots(directory, prepared, trained.result, log);
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
     hasFailed = true;
-    if (!summary) canGoOn = await salvage(error, { keeper, directory, prepared, state, log });
     throw error;
   } finally {
-    await closeAll([
-      () => recorder.endProgress(),
-      () => compute?.close(summary ? 'the run is finished' : 'the run has ended early', !canGoOn),
-      () => recorder.close(summary),
-      () => logFile.close(),
-    ]).catch((error: unknown) => {
-      // What ended the run is what the user must hear about.
-      if (!hasFailed) throw error;
-      log.error(`could not close what the run had open: ${(error as Error).message}`);
-    });
+    const close = closeAll([() => run.recorder.close(summary), () => logFile.close()]);
+    await close.catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
   }
+}
+
+/** Restores the state that the run starts from, and opens its records. */
+async function openRun(directory: RunDirectory, start: RunStart): Promise<OpenRun> {
+  const { options, prepared } = start;
+  const { config, log, logFile, screen } = options;
+  await directory.removeLeftovers();
+  const saving = await openSaving({ ...start, directory, log, allowOlder: options.allowOlder });
+  const { resumed } = saving;
+  directory.openRecords(() => logFile.open(directory.logPath));
+  await directory.writeConfig(formatConfigYaml(config));
+  log.info(`run directory ${directory.path}`);
+  if (resumed) log.info(`resuming after step ${resumed.step}, from ${resumed.from}`);
+  const records = { config, data: prepared.data, directory, screen, log, resumed };
+  const recorder = directory.openRecords(() => new RunRecorder(records));
+  saving.onSaved = (saved) => {
+    directory.becomeLatest((message) => log.warn(message));
+    recorder.saved(saved);
+  };
+  saving.onRolledBack = (point) => recorder.wentBack(point);
+  return { ...start, directory, saving, recorder };
+}
+
+/** Trains on the workers and saves the model; however that ends, the workers are sent away. */
+async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
+  const { directory, listener, options, prepared, recorder, saving, state } = run;
+  const { config, log, observer, signal, workforce } = options;
+  const { checkpointer, rollback } = saving;
+  const onEvent = (event: RosterEvent): void => {
+    recorder.event(event);
+    if (event.type !== 'workerBanned' || event.trustedSteps === undefined) return;
+    rollback.distrust({ ...event, trustedSteps: event.trustedSteps });
+  };
+  let compute: Compute | undefined;
+  let hasFailed = false;
+  let canResume = false;
+  try {
+    const name = `${config.name}-${randomBytes(4).toString('hex')}`;
+    compute = await startCompute({ run: name, prepared, state, workforce, listener, log, signal, onEvent });
+    const training = { ...prepared, state, compute, checkpointer, rollback, signal };
+    const result = await train({ ...training, observer: both(recorder, observer) }, saving.progress);
+    recorder.endProgress();
+    await saveLast(checkpointer, () => saveModel(directory.modelPath, { ...prepared, state }));
+    directory.becomeLatest((message) => log.warn(message));
+    return { summary: summarize(config, result, state.weightsSha256(), saving.wallSeconds()), result };
+  } catch (error) {
+    hasFailed = true;
+    canResume = await salvage(error, { checkpointer, directory, prepared, state, log });
+    throw error;
+  } finally {
+    recorder.endProgress();
+    const reason = hasFailed ? 'the run has ended early' : 'the run is finished';
+    await compute?.close(reason, !canResume).catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
+  }
+}
+
+/** Throws an error of closing, unless the run has failed before: what ended it is what the user must hear about. */
+function logUnlessFirst(error: unknown, hasFailed: boolean, log: Logger): void {
+  if (!hasFailed) throw error;
+  log.error(`could not close what the run had open: ${(error as Error).message}`);
 }
 
 function both(first: TrainingObserver, second: TrainingObserver | undefined): TrainingObserver {
@@ -204,7 +232,7 @@ function drawPlots(
 }
 
 interface Unfinished {
-  readonly keeper: Checkpointer | undefined;
+  readonly checkpointer: Checkpointer | undefined;
   readonly directory: RunDirectory;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
@@ -212,22 +240,22 @@ interface Unfinished {
 }
 
 /**
- * Saves the model, even where the last checkpoint is not saved; and after it, for a checkpoint on its way takes the
- * room that the model needs. @throws LockstepError (exit 4) if one of them could not be saved
+ * Saves the model, even if the last checkpoint cannot be saved; and after it, since a checkpoint in flight takes the space
+ * that the model needs. @throws LockstepError (exit 4) if one of them could not be saved
  */
-async function saveLast(keeper: Checkpointer | undefined, save: () => Promise<void>): Promise<void> {
-  const [checkpoint] = await Promise.allSettled([keeper?.finish()]);
+async function saveLast(checkpointer: Checkpointer | undefined, save: () => Promise<void>): Promise<void> {
+  const [checkpoint] = await Promise.allSettled([checkpointer?.finish()]);
   await save();
   if (checkpoint.status === 'rejected') throw checkpoint.reason;
 }
 
 /**
- * What a run that ends early leaves behind: where it stood, and the best weights of its finished epochs. Resolves to
- * whether the run may go on later.
+ * Saves what a run that ends early has reached: its progress, and the best weights of its finished epochs. Resolves to
+ * whether the run can resume later.
  */
 async function salvage(
   reason: unknown,
-  { keeper, directory, prepared, state, log }: Unfinished,
+  { checkpointer, directory, prepared, state, log }: Unfinished,
 ): Promise<boolean> {
   const isSaved = async (save: () => Promise<void>): Promise<boolean> => {
     try {
@@ -241,20 +269,24 @@ async function salvage(
       return false;
     }
   };
-  // Weights on their way to infinity are not what anybody wants to go on from.
-  const canGoOn = keeper && !(reason instanceof LockstepError && reason.category === 'diverged');
-  if (canGoOn && (await isSaved(() => keeper.finish())) && (await keeper.hasSaved().catch(() => false))) {
-    log.info(`to go on, give the same command with --resume last --run-dir ${shellWord(directory.path)}`);
+  // Nobody wants to resume from weights that diverge.
+  const canResume = checkpointer && !(reason instanceof LockstepError && reason.category === 'diverged');
+  if (
+    canResume &&
+    (await isSaved(() => checkpointer.finish())) &&
+    (await checkpointer.hasSaved().catch(() => false))
+  ) {
+    log.info(`to resume, give the same command with --resume last --run-dir ${shellWord(directory.path)}`);
   }
   if (state.hasBest) {
-    state.show('best');
+    state.setCurrent('best');
     const isKept = await isSaved(() => saveModel(directory.modelPath, { ...prepared, state }));
     if (isKept) {
       directory.becomeLatest((message) => log.warn(message));
       log.info(`the best weights so far are in ${directory.modelPath}`);
     }
   }
-  return canGoOn ?? false;
+  return canResume ?? false;
 }
 
 function summarize(

@@ -8,7 +8,7 @@ import type { RunIdentity } from './run-identity.ts';
 import { snapshotOf } from './snapshot.ts';
 import { stepsDone, trainingProgressSchema } from '../training/training-progress.ts';
 import type { TrainingProgress } from '../training/training-progress.ts';
-import type { ProgressKeeper } from '../training/train.ts';
+import type { TrainingCheckpointer } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
 /** What a checkpoint says besides its tensors. */
@@ -41,7 +41,7 @@ export interface CheckpointerOptions {
 }
 
 /** See the head of this file. */
-export class Checkpointer implements ProgressKeeper {
+export class Checkpointer implements TrainingCheckpointer {
   readonly #options: CheckpointerOptions;
   #progress: TrainingProgress;
   #saved: TrainingProgress;

@@ -67,7 +67,7 @@ export class Rollback implements TrainingRollback {
   }
 
   /** Puts the state to the latest point that owes nothing to a liar. Between two steps only. */
-  async goBack(): Promise<TrainingProgress> {
+  async rollBack(): Promise<TrainingProgress> {
     const liars = this.#liars;
     this.#liars = [];
     const { store, log, onDone } = this.#options;

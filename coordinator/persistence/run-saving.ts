@@ -1,4 +1,4 @@
-// Where a run begins or goes on, and everything that lets it go on later: its checkpoints, and the way back.
+// The start of a run, from the beginning or a checkpoint, and everything that lets it resume later or roll back.
 import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import type { SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
 import { LockstepError } from '../../src/errors.ts';
@@ -20,44 +20,44 @@ import { FIRST_PROGRESS, stepsDone } from '../training/training-progress.ts';
 import type { TrainingProgress } from '../training/training-progress.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What saving a run needs to know. */
+/** The parts that saving works with. */
 export interface RunSavingOptions {
   readonly directory: RunDirectory;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
-  /** What to go on from; undefined: the run begins. */
+  /** The checkpoints to resume from; undefined for a run that begins. */
   readonly source: ResumeSource | undefined;
   readonly allowOlder: boolean | undefined;
   /** `performance.now()` of the session's start. */
   readonly startedMs: number;
   readonly log: Logger;
-  readonly onSaved: (saved: SavedCheckpoint) => void;
-  /** The run has gone back to there. */
-  readonly onRolledBack: (point: ResumePoint) => void;
 }
 
-/** See the head of this file. */
+/** The start of a run, and the means to save it and to roll it back. */
 export interface RunSaving {
   readonly progress: TrainingProgress;
-  /** Undefined where the run begins. */
+  /** The point that the run resumes from; undefined for a run that begins. */
   readonly resumed: ResumePoint | undefined;
-  /** Undefined where nothing is to be saved. */
-  readonly keeper: Checkpointer | undefined;
+  /** Undefined where the config asks for no checkpoints. */
+  readonly checkpointer: Checkpointer | undefined;
   readonly rollback: Rollback;
   /** Time that the run has taken so far, in all sessions. */
   readonly wallSeconds: () => number;
+  /** Called when a checkpoint is on the disk, and when the run was rolled back; both do nothing until they are set. */
+  onSaved: (saved: SavedCheckpoint) => void;
+  onRolledBack: (point: ResumePoint) => void;
 }
 
-/** Puts the state to where the run starts. @throws LockstepError (exit 4) for a source that cannot be gone on from. */
+/** Restores the state that the run starts from. @throws LockstepError (exit 4) for a source that it cannot resume from. */
 export async function openSaving(options: RunSavingOptions): Promise<RunSaving> {
-  const { directory, prepared, state, source, allowOlder, startedMs, log, onSaved, onRolledBack } = options;
+  const { directory, prepared, state, source, allowOlder, startedMs, log } = options;
   const { audit, checkpoint, name } = prepared.config;
   const store = await CheckpointStore.open({
     directory: directory.checkpointsPath,
     numKept: checkpoint ? checkpoint.keep : 1,
     byteLength: checkpointBytes(prepared),
     logger: log,
-    onSaved,
+    onSaved: (written) => saving.onSaved(written),
   });
   const identity = runIdentity(prepared);
   const initialFingerprint = state.fingerprint;
@@ -77,10 +77,10 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
   const resumed = found && pointAt(start, found.path);
   if (resumed) await store.continueFrom(resumed.step);
   const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start, wallSeconds };
-  const keeper = checkpoint ? new Checkpointer({ config: checkpoint, ...saved }) : undefined;
+  const checkpointer = checkpoint ? new Checkpointer({ config: checkpoint, ...saved }) : undefined;
   const onDone = (progress: TrainingProgress, from: string): void => {
-    keeper?.wentBack(progress);
-    onRolledBack(pointAt(progress, from));
+    checkpointer?.wentBack(progress);
+    saving.onRolledBack(pointAt(progress, from));
   };
   const rollback = new Rollback({
     policy: audit.onLie,
@@ -93,10 +93,19 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     log,
     onDone,
   });
-  return { progress: start, resumed, keeper, rollback, wallSeconds };
+  const saving: RunSaving = {
+    progress: start,
+    resumed,
+    checkpointer,
+    rollback,
+    wallSeconds,
+    onSaved: () => undefined,
+    onRolledBack: () => undefined,
+  };
+  return saving;
 }
 
-/** In a memory of its own, which nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
+/** Makes the initial state once more, in a memory that nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
 async function recreateInitial(prepared: PreparedRun, fingerprint: string): Promise<TrainingState> {
   const memory = new Memory();
   const kernels = await instantiateKernels(prepared.kernelModule.module, memory.wasm);
@@ -105,7 +114,7 @@ async function recreateInitial(prepared: PreparedRun, fingerprint: string): Prom
   throw new LockstepError({
     category: 'checkpoint',
     code: 'E_INIT_WEIGHTS',
-    message: `model.init ${prepared.config.model.init} has changed since the run began, and the run has to begin again`,
-    help: 'start the run anew',
+    message: `model.init ${prepared.config.model.init} has changed since the run began, and the run has to start over`,
+    help: 'start a new run',
   });
 }

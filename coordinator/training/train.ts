@@ -1,5 +1,5 @@
-// The training loop: epochs of steps, a validation after each, one test on the best weights at the end. Everything that
-// it remembers from step to step is in its progress, so that it can go on from a checkpoint.
+// The training loop: epochs of steps, a validation after each, one test with the best weights at the end. Everything that it
+// remembers from step to step is in its progress, so that it can resume from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { epochOrder, numBatches } from '../../src/data/batches.ts';
 import { totalWeight } from '../../src/data/dataset.ts';
@@ -21,7 +21,7 @@ import type { MeasuredSplit } from './measure.ts';
 import { FIRST_PROGRESS, stepsDone, stoppedEarly } from './training-progress.ts';
 import type { EpochLosses, TrainingProgress } from './training-progress.ts';
 import { helpForDivergence } from './training-state.ts';
-import type { ShownWeights, TrainingState } from './training-state.ts';
+import type { CurrentWeights, TrainingState } from './training-state.ts';
 
 /** One optimizer step, as it is logged. */
 export interface StepRecord {
@@ -30,15 +30,15 @@ export interface StepRecord {
   readonly epoch: number;
   /** Mean loss of the batch, before the step. */
   readonly loss: number;
-  /** Of the mean gradient, before clipping. */
+  /** Norm of the mean gradient, before clipping. */
   readonly gradNorm: number;
   readonly learningRate: number;
-  /** Of the epoch so far. */
+  /** Samples per second of the epoch so far. */
   readonly samplesPerSecond: number;
   readonly workers: number;
-  /** Fingerprint of the weights that the step came to. */
+  /** Fingerprint of the weights after the step. */
   readonly fingerprint: string;
-  /** Of the fingerprints of all steps so far: two runs with the same one took the same way. */
+  /** Fingerprint of the fingerprints of all steps so far: equal for two runs that took the same path. */
   readonly chain: string;
 }
 
@@ -51,31 +51,31 @@ export interface EpochRecord {
   readonly validation: SplitMetrics | undefined;
   readonly samplesPerSecond: number;
   readonly workers: number;
-  /** Of the weights that were validated. */
+  /** SHA-256 of the weights that were validated. */
   readonly weightsSha256: string;
 }
 
-/** Is told what happens, as it happens. A promise is awaited before the training goes on; its rejection ends it. */
+/** Observer of a training. A promise that it returns is awaited before the next step; a rejection ends the training. */
 export interface TrainingObserver {
   onStep(record: StepRecord): unknown;
   onEpoch(record: EpochRecord): unknown;
 }
 
-/** Is told where the training stands, between two steps: the state may then be copied. */
-export interface ProgressKeeper {
+/** Taker of checkpoints: it hears of the progress between two steps, when the state may be copied. */
+export interface TrainingCheckpointer {
   afterStep(progress: TrainingProgress): void;
-  /** Validation included; `isBest` if its weights are the best so far. */
+  /** Takes the progress after an epoch and its validation; `isBest` if its weights are the best so far. */
   afterEpoch(progress: TrainingProgress, isBest: boolean): void;
 }
 
-/** Knows when steps were wrong that are taken already. */
+/** Undoer of steps that turn out to be wrong after they are taken. */
 export interface TrainingRollback {
   readonly isNeeded: boolean;
-  /** Puts the state back to where the progress stood that it returns. */
-  goBack(): Promise<TrainingProgress>;
+  /** Restores an earlier state, and returns its progress. */
+  rollBack(): Promise<TrainingProgress>;
 }
 
-/** What a run trains, with what, and who watches. */
+/** The parts of a training. */
 export interface TrainingRun {
   readonly config: Config;
   readonly data: LoadedData;
@@ -83,13 +83,13 @@ export interface TrainingRun {
   readonly compute: Compute;
   readonly math: HostMath;
   readonly observer: TrainingObserver;
-  readonly keeper?: ProgressKeeper | undefined;
+  readonly checkpointer?: TrainingCheckpointer | undefined;
   readonly rollback?: TrainingRollback | undefined;
-  /** Aborting stops the run between two steps. */
+  /** Aborting it stops the training between two steps. */
   readonly signal: AbortSignal;
 }
 
-/** What came of a run; the state then holds the best weights. */
+/** The result of a training; the state then holds the best weights. */
 export interface TrainingResult {
   readonly history: readonly EpochLosses[];
   readonly best: EpochLosses;
@@ -105,8 +105,8 @@ export interface TrainingResult {
 }
 
 /**
- * Trains from where `start` stands, which the state must have reached, to the end.
- * @throws LockstepError for a diverged run, for lack of workers, or the signal's reason.
+ * Trains from `start`, which the state must have reached, to the end.
+ * @throws LockstepError for a run that diverged or lacks workers, or the signal's reason.
  */
 export async function train(
   run: TrainingRun,
@@ -114,14 +114,28 @@ export async function train(
 ): Promise<TrainingResult> {
   let progress = start;
   for (;;) {
+    progress = await trainUntil(Infinity, run, progress);
+    const result = await measureResult(run, progress);
+    // The rounds of that, too, may reveal that steps were wrong.
+    if (run.rollback?.isNeeded !== true) return result;
+  }
+}
+
+/** Takes the steps from `start` until the training is over or has taken `lastStep`, and returns the progress there. */
+export async function trainUntil(
+  lastStep: number,
+  run: TrainingRun,
+  start: TrainingProgress,
+): Promise<TrainingProgress> {
+  const perEpoch = stepsPerEpoch(run);
+  let progress = start;
+  for (;;) {
     if (run.rollback?.isNeeded) {
-      progress = await run.rollback.goBack();
+      progress = await run.rollback.rollBack();
       run.compute.weightsReplaced();
     }
-    const result = isOver(run, progress) ? await measureResult(run, progress) : undefined;
-    // Its rounds, too, may find out that steps were wrong.
-    if (result && !run.rollback?.isNeeded) return result;
-    if (!result) progress = await goOn(run, progress);
+    if (isOver(run, progress) || stepsDone(progress, perEpoch) >= lastStep) return progress;
+    progress = await advance(run, progress, lastStep);
   }
 }
 
@@ -129,12 +143,17 @@ function isOver({ config }: TrainingRun, progress: TrainingProgress): boolean {
   return progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined;
 }
 
-/** The rest of an epoch. What diverges in a run that has to go back says nothing: its weights may be a liar's. */
-async function goOn(run: TrainingRun, start: TrainingProgress): Promise<TrainingProgress> {
+/** Finishes the current epoch. A divergence in a run to be rolled back means nothing: its weights may be a liar's. */
+async function advance(
+  run: TrainingRun,
+  start: TrainingProgress,
+  lastStep: number,
+): Promise<TrainingProgress> {
   try {
-    const progress = await trainEpoch(run, start);
-    const isWhole = progress.batchesDone === stepsPerEpoch(run) && run.rollback?.isNeeded !== true;
-    return isWhole ? await judgeEpoch(run, progress) : progress;
+    const progress = await trainEpoch(run, start, lastStep);
+    const perEpoch = stepsPerEpoch(run);
+    const isStopped = run.rollback?.isNeeded === true || stepsDone(progress, perEpoch) >= lastStep;
+    return progress.batchesDone < perEpoch || isStopped ? progress : await validateEpoch(run, progress);
   } catch (error) {
     const hasDiverged = error instanceof LockstepError && error.category === 'diverged';
     if (hasDiverged && run.rollback?.isNeeded === true) return start;
@@ -144,7 +163,7 @@ async function goOn(run: TrainingRun, start: TrainingProgress): Promise<Training
 
 async function measureResult(run: TrainingRun, progress: TrainingProgress): Promise<TrainingResult> {
   const { config, data } = run;
-  show(run, 'best');
+  setCurrent(run, 'best');
   const { history, trainSeconds, maxWorkers } = progress;
   return {
     history,
@@ -159,52 +178,65 @@ async function measureResult(run: TrainingRun, progress: TrainingProgress): Prom
   };
 }
 
-/** Steps of an epoch; one whose samples all weigh nothing is counted, though it changes nothing. */
+/** Number of steps in an epoch. A step whose samples all weigh nothing counts, though it changes nothing. */
 export function stepsPerEpoch({ config, data }: Pick<TrainingRun, 'config' | 'data'>): number {
   return numBatches(data.splits.train.length, config.batchSize);
 }
 
-/** The rest of the epoch under way, or less of it: until steps are found to be wrong. */
-async function trainEpoch(run: TrainingRun, start: TrainingProgress): Promise<TrainingProgress> {
-  const { config, data, keeper, signal } = run;
+/** Takes the remaining steps of the current epoch; fewer if some turn out to be wrong, or `lastStep` is among them. */
+async function trainEpoch(
+  run: TrainingRun,
+  start: TrainingProgress,
+  lastStep: number,
+): Promise<TrainingProgress> {
+  const { config, data, checkpointer, signal } = run;
   const { batchSize, seed } = config;
+  const perEpoch = stepsPerEpoch(run);
   const epoch = start.history.length;
   const order = epochOrder(data.splits.train, { seed, epoch, shuffle: config.data.shuffle });
   const startedMs = performance.now();
   let progress = start;
-  show(run, 'live');
-  while (progress.batchesDone * batchSize < order.length) {
+  setCurrent(run, 'live');
+  while (progress.batchesDone < perEpoch && stepsDone(progress, perEpoch) < lastStep) {
     signal.throwIfAborted();
     const first = progress.batchesDone * batchSize;
-    const indices = order.subarray(first, first + batchSize);
-    const stepped = await trainBatch(run, indices, progress);
+    const stepped = await trainBatch(run, order.subarray(first, first + batchSize), progress);
     const epochSeconds = start.epochSeconds + (performance.now() - startedMs) / 1000;
-    const batchesDone = progress.batchesDone + 1;
-    progress = { ...progress, batchesDone, epochSeconds };
-    if (stepped) {
-      const { lossSum, weight } = stepped;
-      progress.lossSum += lossSum;
-      progress.weightSum += weight;
-      progress.chain = combineFingerprints([progress.chain, run.state.fingerprint]);
-      progress.maxWorkers = Math.max(progress.maxWorkers, run.compute.numWorkers);
-    }
+    progress = afterBatch(run, progress, stepped, epochSeconds);
     try {
       if (stepped) await observeStep(run, progress, stepped);
     } finally {
-      // The step is taken, whatever the observer says of it: a checkpoint that lacks it would take it again.
-      keeper?.afterStep(progress);
+      // The step is taken, whatever the observer says of it: a checkpoint without it would take it again.
+      checkpointer?.afterStep(progress);
     }
-    failpoint('coordinator.afterStep', { step: stepsDone(progress, stepsPerEpoch(run)) });
-    if (run.rollback?.isNeeded) return progress;
+    failpoint('coordinator.afterStep', { step: stepsDone(progress, perEpoch) });
+    if (run.rollback?.isNeeded) break;
   }
   return progress;
+}
+
+function afterBatch(
+  { compute, state }: TrainingRun,
+  progress: TrainingProgress,
+  stepped: TrainedBatch | undefined,
+  epochSeconds: number,
+): TrainingProgress {
+  const next = { ...progress, batchesDone: progress.batchesDone + 1, epochSeconds };
+  if (!stepped) return next;
+  return {
+    ...next,
+    lossSum: progress.lossSum + stepped.lossSum,
+    weightSum: progress.weightSum + stepped.weight,
+    chain: combineFingerprints([progress.chain, state.fingerprint]),
+    maxWorkers: Math.max(progress.maxWorkers, compute.numWorkers),
+  };
 }
 
 interface TrainedBatch extends StepResult {
   readonly weight: number;
 }
 
-/** Undefined if nothing in the batch counts: there is nothing to learn then, and no mean. */
+/** Takes the step of one batch; undefined if nothing in it counts, for then there is nothing to learn, and no mean. */
 async function trainBatch(
   run: TrainingRun,
   indices: Uint32Array,
@@ -248,11 +280,11 @@ async function observeStep(
 }
 
 /** Validates an epoch whose steps are done, and ends it. */
-async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise<TrainingProgress> {
-  const { config, data, keeper, observer, signal, state } = run;
+async function validateEpoch(run: TrainingRun, progress: TrainingProgress): Promise<TrainingProgress> {
+  const { config, data, checkpointer, observer, signal, state } = run;
   signal.throwIfAborted();
   const { lossSum, weightSum, epochSeconds, improvement } = progress;
-  show(run, 'average');
+  setCurrent(run, 'average');
   const validation = (await measureSplit('validation', run))?.metrics;
   const record: EpochRecord = {
     epoch: progress.history.length + 1,
@@ -266,8 +298,8 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
   requireFinite(record, config);
   const { epoch, trainLoss } = record;
   const losses: EpochLosses = { epoch, trainLoss, validationLoss: validation?.loss };
-  const judged = judge(improvement, validation, config.earlyStopping);
-  if (judged.isBest) state.keepBest();
+  const updated = updateBest(improvement, validation, config.earlyStopping);
+  if (updated.isBest) state.keepBest();
   const next: TrainingProgress = {
     ...progress,
     history: [...progress.history, losses],
@@ -276,30 +308,30 @@ async function judgeEpoch(run: TrainingRun, progress: TrainingProgress): Promise
     weightSum: 0,
     epochSeconds: 0,
     trainSeconds: progress.trainSeconds + epochSeconds,
-    improvement: judged.state,
+    improvement: updated.state,
     plateau: plateauAfterEpoch(config, progress.plateau, validation),
-    best: judged.isBest ? losses : progress.best,
+    best: updated.isBest ? losses : progress.best,
   };
   await observer.onEpoch(record);
-  keeper?.afterEpoch(next, judged.isBest);
+  checkpointer?.afterEpoch(next, updated.isBest);
   failpoint('coordinator.afterEpoch', { epoch });
   return next;
 }
 
-/** Makes these weights the current ones, everywhere. */
-function show({ state, compute }: TrainingRun, weights: ShownWeights): void {
-  if (state.show(weights)) compute.weightsReplaced();
+/** Makes these weights the current ones, here and on the workers. */
+function setCurrent({ state, compute }: TrainingRun, weights: CurrentWeights): void {
+  if (state.setCurrent(weights)) compute.weightsReplaced();
 }
 
-/** Without validation, and where the best weights are not wanted, the later epoch is the best. */
-function judge(
+/** Decides whether an epoch is the best so far. Without validation, or `restoreBest`, the latest always is. */
+function updateBest(
   improvement: Improvement,
   validation: SplitMetrics | undefined,
   earlyStopping: EarlyStoppingConfig | undefined,
 ): { readonly state: Improvement; readonly isBest: boolean } {
   if (!validation) return { state: improvement, isBest: true };
-  const judged = afterEpoch(improvement, monitoredValue(validation, earlyStopping), earlyStopping);
-  return { state: judged.state, isBest: judged.isBest || earlyStopping?.restoreBest === false };
+  const updated = afterEpoch(improvement, monitoredValue(validation, earlyStopping), earlyStopping);
+  return { state: updated.state, isBest: updated.isBest || earlyStopping?.restoreBest === false };
 }
 
 function plateauAfterEpoch(

@@ -11,7 +11,7 @@ import type { Model, Bucket } from '../../src/model/model.ts';
 import { WeightAverage } from '../../src/optimizer/average.ts';
 import { Optimizer } from '../../src/optimizer/optimizer.ts';
 
-/** What a training state is made from; `initialize` fills the flat vector at the given address. */
+/** The parts of a training state; `initialize` fills the flat vector at the given address. */
 export interface TrainingStateOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -27,17 +27,17 @@ export interface WeightsBucket {
   readonly fingerprint: string;
 }
 
-/** Weights that may be the current ones. */
-export type ShownWeights = 'live' | 'average' | 'best';
+/** The weights that may be the current ones: those that training moves, their average, or the best so far. */
+export type CurrentWeights = 'live' | 'average' | 'best';
 
 /** Addresses of f32 vectors as long as the parameters. */
 export interface StateVectors {
-  /** That training moves. */
+  /** The parameters that training moves. */
   readonly parameters: number;
   readonly optimizer: ReadonlyMap<string, number>;
-  /** If one is kept. */
+  /** The average of the parameters, if one is kept. */
   readonly average: number | undefined;
-  /** Once an epoch is done. */
+  /** The best parameters, once an epoch is done. */
   readonly best: number | undefined;
 }
 
@@ -50,7 +50,7 @@ interface ArrivedBucket {
   readonly squares: number;
 }
 
-/** What PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
+/** The term that PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
 const NORM_EPSILON = 1e-6;
 
 /** Weights, optimizer state, their moving average if there is one, and the best weights so far. */
@@ -62,12 +62,12 @@ export class TrainingState {
   readonly #optimizer: Optimizer;
   readonly #average: WeightAverage | undefined;
   readonly #best: number;
-  #shown: ShownWeights = 'live';
+  #current: CurrentWeights = 'live';
   #fingerprints: string[];
-  /** All of `#fingerprints` in one, once somebody asked. */
+  /** The fingerprint of all `#fingerprints`, once somebody has asked for it. */
   #fingerprint: string | undefined;
   #nextFingerprints: string[] = [];
-  /** Of the step in progress, by bucket. */
+  /** Gradients of the step in progress, by bucket. */
   #arrived: ArrivedBucket[] = [];
   #version = 0;
   #hasBest = false;
@@ -86,7 +86,7 @@ export class TrainingState {
     this.#fingerprints = this.#fingerprintAll();
   }
 
-  /** Counts every change of the weights; what a worker computed with is named by it. */
+  /** Number of changes of the weights so far: the name of the weights that a worker computes with. */
   get version(): number {
     return this.#version;
   }
@@ -103,11 +103,13 @@ export class TrainingState {
 
   /** Address of the flat f32 vector of the current version. */
   get parameters(): number {
-    if (this.#shown === 'best') return this.#best;
-    return this.#shown === 'average' && this.#average ? this.#average.parameters : this.#optimizer.parameters;
+    if (this.#current === 'best') return this.#best;
+    return this.#current === 'average' && this.#average
+      ? this.#average.parameters
+      : this.#optimizer.parameters;
   }
 
-  /** Of the next step. */
+  /** The learning rate of the next step. */
   get learningRate(): number {
     return this.#optimizer.learningRate;
   }
@@ -129,8 +131,8 @@ export class TrainingState {
 
   /**
    * Takes the sum of gradients for one bucket (f32 at `gradientSum`), of samples with this total weight (their number
-   * divides statistics), and returns the buckets of the next weights that are finished now: this one or, where the norm
-   * is clipped, none before the last one has come, and then all. Until then the sum must stay where it is.
+   * divides statistics), and returns the buckets of the next weights that are finished now: this one or, where the norm is
+   * clipped, none before the last one has arrived, and then all. Until then the sum must stay where it is.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
   finishBucket(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
@@ -152,13 +154,13 @@ export class TrainingState {
     return this.#applyBuckets(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
   }
 
-  /** Forgets the buckets of the step in progress: it may begin again, or never happen. */
+  /** Forgets the buckets of the step in progress: it may restart, or never happen. */
   abandonStep(): void {
     this.#nextFingerprints = [];
     this.#arrived = [];
   }
 
-  /** Says that a sum of gradients for one bucket (f32 at `gradientSum`), or its loss, is not finite. */
+  /** The error for a bucket's sum of gradients (f32 at `gradientSum`), or its loss, that is not finite. */
   divergence(index: number, gradientSum: number): LockstepError {
     const bucket = this.#bucket(index);
     const values = this.memory.f32(gradientSum, bucket.length);
@@ -189,15 +191,15 @@ export class TrainingState {
    * Makes other weights the current ones, as a new version: those that training moves, their average (if there is one)
    * or the best. Returns whether that changed anything. Steps are taken only while the live ones are current.
    */
-  show(weights: ShownWeights): boolean {
+  setCurrent(weights: CurrentWeights): boolean {
     const wanted = weights === 'average' && !this.#average ? 'live' : weights;
-    if (wanted === this.#shown) return false;
-    this.#shown = wanted;
+    if (wanted === this.#current) return false;
+    this.#current = wanted;
     this.#replaced(this.#fingerprintAll());
     return true;
   }
 
-  /** All that steps and epochs change: addresses of vectors, f32 [numParameters] each, by name. */
+  /** The vectors that steps and epochs change, f32 [numParameters] each, by name. */
   get vectors(): StateVectors {
     return {
       parameters: this.#optimizer.parameters,
@@ -208,15 +210,15 @@ export class TrainingState {
   }
 
   /**
-   * Goes on after `step` steps, whose outcome `write` puts into the vectors; that of the best weights is among them
-   * where `hasBest`. What was in progress is forgotten.
+   * Resumes after `step` steps, whose results `write` puts into the vectors; the best weights are among them if `hasBest`. A
+   * step in progress is forgotten.
    */
   resumeAfter(step: number, hasBest: boolean, write: (vectors: StateVectors) => void): void {
     this.abandonStep();
     this.#hasBest = hasBest;
     this.#optimizer.resumeAfter(step);
     write(this.vectors);
-    this.#shown = 'live';
+    this.#current = 'live';
     this.#replaced(this.#fingerprintAll());
   }
 
@@ -248,7 +250,7 @@ export class TrainingState {
     return indices;
   }
 
-  /** Of the mean gradient: the buckets' sums of squares, added in the order of buckets. */
+  /** The norm of the mean gradient: the root of the buckets' sums of squares, added in the order of buckets. */
   #gradientNorm(): number {
     return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
   }
@@ -278,7 +280,7 @@ export class TrainingState {
   }
 }
 
-/** What makes steps smaller: a lower learning rate or, where they are large for no other reason, a target of deviation 1. */
+/** Advice for smaller steps: a lower learning rate or, where the scale of the target makes them large, a standardized target. */
 export function helpForDivergence({ data, loss, optimizer }: TrainingStateOptions['config']): string {
   const rate = `lower optimizer.learningRate (now ${optimizer.learningRate})`;
   const hasValues = loss?.kind === 'mse' || loss?.kind === 'mae' || loss?.kind === 'huber';

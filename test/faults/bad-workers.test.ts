@@ -29,7 +29,7 @@ describe('a worker that is wrong about one ulp of its gradients', () => {
     expect(others).toEqual([]);
     expect(ban).toMatchObject({ name: expect.stringContaining(`pid ${liar.pid}`) as string });
     expect(ban).not.toHaveProperty('trustedSteps');
-    expect(run.command.stderr).toMatch(/step \d+ begins again: a worker was wrong/);
+    expect(run.command.stderr).toMatch(/step \d+ restarts: a worker was wrong/);
   });
 });
 

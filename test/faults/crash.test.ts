@@ -97,7 +97,7 @@ describe('Ctrl-C', () => {
     command.signalTree('SIGINT');
     const { exitCode, stderr } = await command.finished;
     expect(exitCode).toBe(130);
-    expect(stderr).toContain('to go on, give the same command with --resume last --run-dir run');
+    expect(stderr).toContain('to resume, give the same command with --resume last --run-dir run');
     // Workers that are told to go are not blamed for it.
     expect(stderr).not.toContain('WARN: worker');
     await command.untilTreeIsGone();
@@ -125,7 +125,7 @@ describe('an error', () => {
       expect(exitCode).toBe(70);
       const bug = /^lockstep \S+ has a bug: Error: error made by failpoint \S+\n {4}at /m;
       expect(stderr).toMatch(bug);
-      expect(stderr).toContain('to go on, give the same command with --resume last --run-dir run');
+      expect(stderr).toContain('to resume, give the same command with --resume last --run-dir run');
       expect(fs.existsSync(path.join(directory, 'lock'))).toBe(false);
       expect(readEvents(directory).at(-1)).toBe('runEnded');
       // None was due there.

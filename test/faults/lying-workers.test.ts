@@ -30,7 +30,7 @@ describe('a worker that is wrong about', () => {
     );
     await expectUndisturbedEnd(run);
     expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining(`pid ${liar.pid}`) as string }]);
-    expect(run.command.stderr).toMatch(/(step \d+|the evaluation) begins again: a worker was wrong/);
+    expect(run.command.stderr).toMatch(/(step \d+|the evaluation) restarts: a worker was wrong/);
   });
 
   it.each([

@@ -56,7 +56,7 @@ describe('--resume', () => {
     );
     const resumed = await trainResumable(cwd, ['--resume', 'last', '--allow-older']);
     expect(resumed).toMatchObject({ exitCode: 0 });
-    expect(resumed.stderr).toContain(`going on after step ${kept}`);
+    expect(resumed.stderr).toContain(`resuming after step ${kept}`);
     await expectUndisturbed(cwd);
   });
 
@@ -150,7 +150,7 @@ describe('--resume', () => {
     expect(stderr).toContain('no run of table with a checkpoint in runs');
     expect(await train()).toMatchObject({ exitCode: 0 });
     expect((await train('--resume', 'last')).stderr).toMatch(
-      /going on after step 10, from .*step-000000010-best/,
+      /resuming after step 10, from .*step-000000010-best/,
     );
   });
 });

@@ -50,7 +50,7 @@ it('a run whose workers all die at the same step again and again ends, and says 
   const { exitCode, stderr } = await command.finished;
   expect(exitCode).toBe(7);
   expect(stderr.match(/SIGKILL; it is not started again/g)).toHaveLength(2);
-  expect(stderr).toContain('to go on, give the same command with --resume last');
+  expect(stderr).toContain('to resume, give the same command with --resume last');
   expect(stderr).toContain(
     'error[E_NO_WORKERS]: every worker process has ended for good, the last one by SIGKILL',
   );

@@ -2,12 +2,11 @@
 import path from 'node:path';
 import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
-import { trainUntil } from '../../coordinator/commands/replay.ts';
 import { restoreSnapshot, snapshotOf } from '../../coordinator/persistence/snapshot.ts';
-import { train } from '../../coordinator/training/train.ts';
+import { train, trainUntil } from '../../coordinator/training/train.ts';
 import type {
   EpochRecord,
-  ProgressKeeper,
+  TrainingCheckpointer,
   StepRecord,
   TrainingResult,
 } from '../../coordinator/training/train.ts';
@@ -50,9 +49,9 @@ export async function trainInProcess(
     onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
   };
   const saved: Saved[] = [];
-  const keeper = isSaving ? saveInto(saved, state) : undefined;
+  const checkpointer = isSaving ? saveInto(saved, state) : undefined;
   const signal = new AbortController().signal;
-  const result = await train({ ...prepared, state, compute, observer, keeper, signal }, from?.progress);
+  const result = await train({ ...prepared, state, compute, observer, checkpointer, signal }, from?.progress);
   return { result, steps, epochs, saved, weightsSha256: state.weightsSha256() };
 }
 
@@ -64,11 +63,13 @@ export async function chainAfter(directory: string, step: number): Promise<strin
   const state = await initialState(prepared);
   const compute = await InProcessCompute.create(prepared, state);
   let chain = '';
-  await trainUntil(step, { ...prepared, state, compute }, FIRST_PROGRESS, (record) => (chain = record.chain));
+  const observer = { onStep: (record: StepRecord) => (chain = record.chain), onEpoch: () => undefined };
+  const { signal } = new AbortController();
+  await trainUntil(step, { ...prepared, state, compute, observer, signal }, FIRST_PROGRESS);
   return chain;
 }
 
-function saveInto(saved: Saved[], state: TrainingState): ProgressKeeper {
+function saveInto(saved: Saved[], state: TrainingState): TrainingCheckpointer {
   const save = (progress: TrainingProgress): void => {
     const tensors = snapshotOf(state).map(
       ({ name, shape, values }) => [name, { shape, values: values.slice() }] as const,

@@ -88,7 +88,7 @@ describe(`${STEPS} steps agree with PyTorch`, () => {
     });
     for (let index = 0; index < STEPS; index++) step(index);
     expectNear(weights(), golden.values('sgd.last'), TOLERANCE, 'weights');
-    expect(state.show('average')).toBe(true);
+    expect(state.setCurrent('average')).toBe(true);
     expectNear(weights(), golden.values('sgd.averaged'), TOLERANCE, 'averages');
   });
 });

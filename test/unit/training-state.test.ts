@@ -150,7 +150,7 @@ describe('averaged weights', () => {
       const live = averaged.weights();
       expect(live).toEqual(plain.weights());
       const { fingerprint, version } = averaged.state;
-      expect(averaged.state.show('average')).toBe(true);
+      expect(averaged.state.setCurrent('average')).toBe(true);
       expect(averaged.state.version).toBe(version + 1);
       expect(averaged.state.fingerprint).not.toBe(fingerprint);
       if (seed === 5) {
@@ -159,7 +159,7 @@ describe('averaged weights', () => {
           .weights()
           .forEach((value, i) => expect(Math.abs(value - (middle[i] as number))).toBeLessThan(2e-7));
       }
-      expect(averaged.state.show('live')).toBe(true);
+      expect(averaged.state.setCurrent('live')).toBe(true);
       expect(averaged.weights()).toEqual(live);
       expect(averaged.state.fingerprint).toBe(fingerprint);
     }
@@ -169,22 +169,22 @@ describe('averaged weights', () => {
     const { state, finish, weights } = await start({ ema });
     finish([0, 1, 2], ONES);
     state.commit();
-    state.show('average');
+    state.setCurrent('average');
     const best = weights();
     state.keepBest();
-    state.show('live');
+    state.setCurrent('live');
     finish([0, 1, 2], ONES);
     state.commit();
     const live = weights();
-    expect(state.show('best')).toBe(true);
+    expect(state.setCurrent('best')).toBe(true);
     expect(weights()).toEqual(best);
-    expect(state.show('live')).toBe(true);
+    expect(state.setCurrent('live')).toBe(true);
     expect(weights()).toEqual(live);
   });
 
   it('are not there unless asked for', async () => {
     const { state } = await start();
-    expect(state.show('average')).toBe(false);
+    expect(state.setCurrent('average')).toBe(false);
     expect(state.version).toBe(0);
   });
 });
