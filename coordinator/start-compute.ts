@@ -1,4 +1,4 @@
-// Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
+// Gathers whoever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
@@ -25,7 +25,7 @@ import type { BannedWorker } from './scheduler/outcome.ts';
 import { WorkerSession } from './cluster/worker-session.ts';
 import type { SessionContext } from './cluster/worker-session.ts';
 
-/** Who is to compute. */
+/** The workers that are to compute. */
 export type Workforce =
   | { readonly kind: 'inProcess' }
   | { readonly kind: 'local'; readonly workers: number; readonly threads: number; readonly program: string }
@@ -47,13 +47,13 @@ export function localWorkforce(workers: number | 'auto', threads: number, progra
   return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
 }
 
-/** Who computes on this machine; undefined where workers join over the network. */
+/** The workers on this machine; undefined where workers join over the network. */
 export function localComputeOf(workforce: Workforce): LocalCompute | undefined {
   if (workforce.kind === 'network') return undefined;
   return workforce.kind === 'local' ? workforce : { workers: 0, threads: 1 };
 }
 
-/** Something that happened to the roster, for `events.jsonl`. */
+/** A change of the roster, for `events.jsonl`. */
 export type RosterEvent =
   | {
       readonly type: 'workerJoined' | 'workerLeft';
@@ -61,11 +61,11 @@ export type RosterEvent =
       readonly name: string;
       readonly reason?: string;
     }
-  /** Those of which there were too many to be named. */
+  /** Workers of which there were too many to be named. */
   | { readonly type: 'workersCameAndWent'; readonly joined: number; readonly left: number }
   | ({ readonly type: 'workerBanned' } & BannedWorker);
 
-/** What computing starts from. */
+/** The parts that computing starts from. */
 export interface StartOptions {
   /** Names the run to workers. */
   readonly run: string;
@@ -81,9 +81,9 @@ export interface StartOptions {
 
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
-/** The largest range of `randomInt`, but for a bit. */
+/** Almost the largest range of `randomInt`. */
 const DRAW_RANGE = 2 ** 47;
-/** Queued for a worker that does not read, besides the two versions of the weights that a newcomer gets at once. */
+/** Most bytes queued for a worker that does not read, besides the two versions of the weights that a new one gets at once. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Kinds of lines that are events too. */
@@ -176,7 +176,7 @@ async function startCluster(
   }
 }
 
-/** From 2^47 numbers that no worker can know. */
+/** Draws from 2^47 numbers that no worker can know. */
 function secretDraw(): number {
   return randomInt(DRAW_RANGE) / DRAW_RANGE;
 }

@@ -28,7 +28,7 @@ export interface SourceLocation {
   readonly column?: number | undefined;
 }
 
-/** What a `LockstepError` is made from. */
+/** The parts of a `LockstepError`. */
 export interface ErrorDetails {
   readonly category: ErrorCategory;
   /** Stable identifier for scripts and docs, such as `E_DATA_RAGGED_ROW`. */

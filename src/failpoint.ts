@@ -28,7 +28,7 @@ export const FAILPOINTS = {
 /** A name that LOCKSTEP_FAILPOINT may hold. */
 export type FailpointName = keyof typeof FAILPOINTS;
 
-/** What a place knows about itself; conditions are compared with it as text. A list meets those on each of its members. */
+/** Facts that a place knows about itself; conditions are compared with them as text, with each member of a list. */
 export type FailpointFacts = Readonly<Record<string, string | number | Uint32Array>>;
 
 interface Rule {
@@ -104,7 +104,7 @@ function perform({ name, action, argument }: Rule): string | undefined {
   switch (action) {
     case 'kill':
       process.kill(process.pid, 'SIGKILL');
-      // The signal is on its way, but this thread may run on for a moment: not a step further.
+      // The signal is in flight, but this thread may run for another moment: not a step further.
       block(60_000);
       return undefined;
     case 'exit':

@@ -1,10 +1,10 @@
-// Lines of the log whose number others decide: whoever reaches the port could fill a disk and hide what matters. Of each
-// kind some are written, and what is left out is summed up now and then.
+// A log for lines whose number others decide: whoever reaches the port could fill a disk and hide what matters. Some lines of
+// each kind are written, and the number of those left out is reported now and then.
 import type { Logger } from './log.ts';
 
 /** Lines of one kind that may come at once: 50 workers may join together. */
 const BURST = 64;
-/** After that, lines of the kind a second. */
+/** Lines of the kind a second after that. */
 const LINES_PER_SECOND = 1;
 const SUMMARY_MS = 10_000;
 
@@ -13,7 +13,7 @@ interface Budget {
   readMs: number;
 }
 
-/** See the head of this file. */
+/** A log that limits the number of lines of each kind. */
 export class LimitedLog {
   readonly #log: Logger;
   readonly #onLeftOut: (counts: ReadonlyMap<string, number>) => void;

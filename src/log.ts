@@ -8,7 +8,7 @@ import { indentFurther, printable } from './printable.ts';
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
 
-/** What may be logged, from most to least; `silent` logs nothing. */
+/** Log levels, from most to least; `silent` logs nothing. */
 export type LogLevel = pino.LevelWithSilent;
 
 export const LOG_LEVELS = [
@@ -21,7 +21,7 @@ export const LOG_LEVELS = [
   'trace',
 ] as const satisfies LogLevel[];
 
-/** Where text for people goes: `process.stderr`, or a stand-in. */
+/** The destination of text for people: `process.stderr`, or a stand-in. */
 export interface TextStream {
   write(text: string): unknown;
   readonly isTTY?: boolean | undefined;
@@ -60,7 +60,7 @@ export class Screen {
     return this.#stream.columns ?? 80;
   }
 
-  /** Whether escape codes for colour are wanted: on a terminal, unless `NO_COLOR` is set. */
+  /** Tells whether escape codes for colour are wanted: on a terminal, unless `NO_COLOR` is set. */
   get hasColors(): boolean {
     return this.isTTY && !process.env['NO_COLOR'];
   }
@@ -70,7 +70,7 @@ export class Screen {
     this.writeStyled(printable(text));
   }
 
-  /** As `write`, lines that are printable but for styles of our own; counts them while too much waits for a reader. */
+  /** Writes lines that are printable except for styles of our own; counts them while too much waits for a reader. */
   writeStyled(text: string): void {
     if ((this.#stream.writableLength ?? 0) > MAX_UNREAD_BYTES) {
       this.#numLinesLost += text.split('\n').length - 1;
@@ -138,7 +138,7 @@ export class LogFile {
   }
 }
 
-/** What a logger is made from. */
+/** The settings of a logger. */
 export interface LoggerOptions {
   /** Default `info`. */
   readonly level?: LogLevel | undefined;

@@ -95,10 +95,10 @@ function outOfMemory(byteLength: number, purpose: string, used: number): Lockste
   });
 }
 
-/** What the errors above say, and engines of all platforms, when they cannot have more memory. */
+/** The words of the errors above, and of engines on all platforms, for a lack of memory. */
 const OUT_OF_MEMORY = /out of memory|memory\.grow|could not allocate memory|array buffer allocation failed/i;
 
-/** Whether an error with this text, of this process or of another one, is for lack of memory. */
+/** Tells whether an error with this text, of this process or another one, is about a lack of memory. */
 export function isOutOfMemory(message: string): boolean {
   return OUT_OF_MEMORY.test(message);
 }

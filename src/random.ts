@@ -55,7 +55,7 @@ function multiplyHigh(a: number, b: number): number {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
-/** What a shuffle is drawn from; `epoch` tells apart repeated shuffles of one purpose. */
+/** The key of a shuffle; `epoch` tells apart repeated shuffles of one purpose. */
 export interface ShuffleKey {
   readonly seed: number;
   readonly purpose: Purpose;

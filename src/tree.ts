@@ -81,11 +81,11 @@ export interface Merge<Slot> {
   readonly right: Slot;
 }
 
-/** What became of a node offered to a `ReductionTree`. */
+/** The effect of a node offered to a `ReductionTree`. */
 export interface Added<Slot> {
   /** The node that now holds the offered sum, after merging. */
   readonly node: TreeNode;
-  /** Where it is held: the leftmost slot of the merged ones. */
+  /** The slot that holds it: the leftmost of the merged ones. */
   readonly slot: Slot;
   /** Additions to make, in order. */
   readonly merges: readonly Merge<Slot>[];
@@ -187,7 +187,7 @@ export class ReductionTree<Slot> {
   }
 }
 
-/** What may become of the shards under a node. */
+/** The possible futures of the shards under a node. */
 interface Prospect {
   /** The most sums held below the node while they are not yet one; -Infinity where they are one for good. */
   readonly apart: number;
@@ -224,7 +224,7 @@ export function mostHeld(
   return Math.max(root.apart, root.whole);
 }
 
-/** What `mostHeld` is at most: one of every two shards. */
+/** The largest result of `mostHeld`: one of every two shards. */
 export function mostEverHeld(numShards: number): number {
   return Math.ceil(numShards / 2);
 }

@@ -3,5 +3,5 @@ import { createRequire } from 'node:module';
 
 const packageJson = createRequire(import.meta.url)('#package.json') as { version: string };
 
-/** For example `0.1.0`. */
+/** The version of this package, for example `0.1.0`. */
 export const VERSION: string = packageJson.version;

@@ -1,4 +1,4 @@
-// What a worker does for no coordinator, whoever it is: kernels check neither addresses nor labels, so a dataset, a model
+// The checks that no coordinator gets around: kernels check neither addresses nor labels, so a dataset, a model
 // or a task that do not fit each other must not reach them.
 import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
@@ -10,7 +10,7 @@ import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 
-/** Of the run that a worker has joined. */
+/** The facts of the run that a worker has joined. */
 export interface RunBounds {
   readonly welcome: WelcomeMessage;
   readonly model: Model;
@@ -75,7 +75,7 @@ function requireAnswersThatFit(bounds: readonly number[], width: number): void {
   }
 }
 
-/** Passes are subtrees of at most `plan.maxShards` shards. */
+/** The rows of the largest microbatch: a subtree of at most `plan.maxShards` shards. */
 function rowsOfLargestMicrobatch({ maxShards }: EnginePlan, { firstShard, bounds }: TrainMessage): number {
   const endShard = firstShard + bounds.length - 1;
   let most = 0;

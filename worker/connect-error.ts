@@ -3,7 +3,7 @@ import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import type { ErrorDetails } from '../src/errors.ts';
 import { SUBPROTOCOL } from '../src/protocol/limits.ts';
 
-/** A `LockstepError` of its own class because the loop that reconnects must know whether to go on. */
+/** A `LockstepError` of its own class because the loop that reconnects must know whether to continue. */
 export class ConnectError extends LockstepError {
   /** False where only a change by the user can help: a token, a version, an address. */
   readonly isRetryable: boolean;
@@ -15,7 +15,7 @@ export class ConnectError extends LockstepError {
   }
 }
 
-/** What to say of a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
+/** The error for a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
 export function socketFailure(url: URL, error: Error): ConnectError {
   const code = systemErrorCode(error) ?? '';
   if (code === 'ECONNREFUSED') {
@@ -44,7 +44,7 @@ export function socketFailure(url: URL, error: Error): ConnectError {
   });
 }
 
-/** What to say of an HTTP response where a WebSocket was asked for. */
+/** The error for an HTTP response where a WebSocket was asked for. */
 export function httpFailure(url: URL, status: number): ConnectError {
   switch (status) {
     case 401:
@@ -55,7 +55,7 @@ export function httpFailure(url: URL, status: number): ConnectError {
       return final('E_PROTOCOL_VERSION', `${url.host} does not speak ${SUBPROTOCOL}`, {
         help: 'install the same version of lockstep on both sides',
       });
-    // A request that took too long on its way, or a proxy whose coordinator is being started.
+    // A request that took too long, or a proxy whose coordinator is being started.
     case 408:
     case 429:
     case 500:
@@ -84,7 +84,7 @@ function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
   });
 }
 
-/** What to do about a certificate. Both sides may want one, and each has its own reasons to dislike the other's. */
+/** Advice about a certificate. Both sides may want one, and each has its own reasons to reject the other's. */
 function certificateHelp(code: string, url: URL): string {
   if (code.includes('ALERT')) {
     return `${url.host} wants a certificate from its clients, which a worker has not: let a tunnel on this machine show one`;

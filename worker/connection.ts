@@ -9,14 +9,14 @@ import { SOCKET_OPTIONS } from '../src/protocol/socket-options.ts';
 import { WebSocketConnection } from '../src/protocol/web-socket-connection.ts';
 import { connectTimeout, httpFailure, socketFailure } from './connect-error.ts';
 
-/** Where to connect, and as whom. */
+/** The address to connect to, and the token to show. */
 export interface ConnectOptions {
   /** `ws://host:port`, or `wss://` where a proxy adds TLS. */
   readonly url: string;
   readonly token?: string | undefined;
   /** Gives up the attempt; a connection that is open already is not affected. */
   readonly signal?: AbortSignal | undefined;
-  /** For the whole way from the name to the open connection; default 10,000. */
+  /** Time from resolving the name to the open connection; default 10,000. */
   readonly timeoutMs?: number | undefined;
   /** Time between two pings; default 5000. */
   readonly heartbeatMs?: number | undefined;

@@ -11,12 +11,12 @@ import type { Replica } from './replica.ts';
 import { runSession } from './session.ts';
 import type { SessionEnd } from './session.ts';
 
-/** What a worker is told on the command line. */
+/** The settings of a worker, from the command line. */
 export interface WorkerOptions {
   readonly url: string;
   readonly token: string | undefined;
   readonly numThreads: number;
-  /** Who this process is, in all its sessions. */
+  /** The identity of this process in all its sessions. */
   readonly instance: Instance;
   readonly log: Logger;
   /** Aborting leaves politely. */
@@ -89,7 +89,7 @@ async function connectOrWait(
   }
 }
 
-/** Where there was a coordinator once, a stranger's answer is that of a proxy which has lost it for a while. */
+/** Tells whether to try again. Where a coordinator was once, a stranger's answer is that of a proxy that lost it for a while. */
 function isWorthRetrying(error: unknown, hasBeenThere: boolean): error is ConnectError {
   if (!(error instanceof ConnectError)) return false;
   return error.isRetryable || (hasBeenThere && error.code === 'E_NOT_A_COORDINATOR');

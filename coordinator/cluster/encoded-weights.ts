@@ -1,32 +1,32 @@
-// Messages with buckets of the weights: the same bytes for all workers, encoded once for as long as somebody waits for
-// them. A worker gets those that it lacks when it is given work; whoever is at work gets the next ones as they are made.
+// Messages with buckets of the weights: the same bytes for all workers, encoded once for as long as somebody waits for them. A
+// worker gets those that it lacks with its task; whoever is at work gets the next ones as they are made.
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { TrainingState, WeightsBucket } from '../training/training-state.ts';
 
 interface EncodedBucket {
   readonly version: number;
   readonly fingerprint: string;
-  /** Until the last socket has sent it. */
+  /** The message, kept until the last socket has sent it. */
   readonly data: WeakRef<Buffer>;
 }
 
-/** Who is sent weights. */
+/** A receiver of weights. */
 export interface WeightsReceiver {
   send(data: Buffer): void;
 }
 
-/** What a worker has been sent of one version. */
+/** The buckets of one version that a worker has been sent. */
 interface SentVersion {
   version: number;
   /** Fingerprints by bucket. */
   readonly buckets: (string | undefined)[];
 }
 
-/** See the head of this file. */
+/** The sender of a run's weights. */
 export class EncodedWeights {
   readonly #run: string;
   readonly #state: TrainingState;
-  /** By bucket. */
+  /** Messages by bucket. */
   readonly #encoded: (EncodedBucket | undefined)[] = [];
   /** A worker holds two versions, an even and an odd one. */
   readonly #sent = new WeakMap<WeightsReceiver, readonly [SentVersion, SentVersion]>();
@@ -77,7 +77,7 @@ export class EncodedWeights {
 
   #message(index: number, version: number, { fingerprint, bytes }: WeightsBucket): Buffer {
     const known = this.#encoded[index];
-    // A step that begins again makes other bytes of the same version.
+    // A step that restarts makes other bytes of the same version.
     const isKnown = known?.version === version && known.fingerprint === fingerprint;
     const queued = isKnown ? known.data.deref() : undefined;
     if (queued) return queued;

@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 
-/** Why a request is turned away: an HTTP status and one line of text. */
+/** The reason for turning a request away: an HTTP status and one line of text. */
 export interface Refusal {
   readonly status: 401 | 403 | 426 | 503;
   readonly message: string;
@@ -62,7 +62,7 @@ export function requireTokenBeyondLoopback(host: string, token: string | undefin
   });
 }
 
-/** Whether an address to listen on can only be reached from this machine. */
+/** Tells whether an address to listen on can be reached from this machine only. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }

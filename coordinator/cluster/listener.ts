@@ -25,7 +25,7 @@ import type { Refusal } from './listener-admission.ts';
 /** Gets every admitted connection, and sets its listeners before it returns. */
 type OnConnection = (connection: Connection) => void;
 
-/** What a listener is made from. */
+/** The settings of a listener. */
 export interface ListenOptions {
   readonly host: string;
   /** 0 picks a free one. */
@@ -34,7 +34,7 @@ export interface ListenOptions {
   readonly token?: string | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
-  /** As `Listener.admit`; until either is given, workers are asked to come back. */
+  /** The receiver of connections, like `Listener.admit`; until either is given, workers are asked to come back. */
   readonly onConnection?: OnConnection | undefined;
   readonly log: Logger;
   /** Time between two pings; default 5000. */
@@ -45,7 +45,7 @@ export interface ListenOptions {
 export interface Listener {
   readonly host: string;
   readonly port: number;
-  /** From now on workers are let in. */
+  /** Lets workers in from now on. */
   admit(onConnection: OnConnection): void;
   /** Closes the port and says goodbye to every connection; resolves when all are gone, after 3 s at most. */
   close(): Promise<void>;
@@ -54,7 +54,7 @@ export interface Listener {
 /** A heartbeat costs 6 bytes; a dead worker is missed for at most this, times the silent intervals. */
 const HEARTBEAT_MS = 5000;
 const MAX_SILENT_INTERVALS = 3;
-/** For a message to come whole, since its beginning fills memory: one of 4 MiB takes 34 s at 1 Mbit/s. */
+/** Time for a message to arrive whole, since its beginning fills memory: 4 MiB take 34 s at 1 Mbit/s. */
 const MAX_MESSAGE_INTERVALS = 12;
 
 /** Sockets that are no worker's yet: all of an address, and beyond those of the workers. 50 may join at once. */

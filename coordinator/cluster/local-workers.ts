@@ -1,5 +1,5 @@
-// The workers of a local cluster: child processes of the coordinator, started again a few times if they
-// die, and gone when it goes.
+// The workers of a local cluster: child processes of the coordinator, which are restarted a few times if they die, and end when
+// it ends.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
@@ -8,7 +8,7 @@ import { EXIT } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
 import { ProcessEnds } from './process-end.ts';
 
-/** How to start workers, and whom to tell. */
+/** The command line of the workers, and the receivers of news about them. */
 export interface LocalWorkersOptions {
   readonly count: number;
   readonly threads: number;
@@ -17,11 +17,11 @@ export interface LocalWorkersOptions {
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;
-  /** Told when a worker has died for lack of memory, by the name that its process has given itself. */
+  /** Called with the instance of a worker that died for lack of memory. */
   readonly onOutOfMemory: (instance: string) => void;
-  /** Told when the last worker has died for good. */
+  /** Called when the last worker has died for good. */
   readonly onAllGone: (reason: string) => void;
-  /** See `Cluster.guard`. */
+  /** Runs handlers of child processes, as `Cluster.guard` does. */
   readonly guard: (work: () => void) => void;
 }
 
@@ -29,11 +29,11 @@ export interface LocalWorkersOptions {
 const NODE_FLAGS = ['--single-threaded-gc'];
 /** Starts of one worker after its first, or after one that lived for long. */
 const MAX_RESTARTS = 3;
-/** What kills a worker after this time is not what killed it before. */
+/** Lifetime after which the cause of death is taken for another one than before. */
 const LONG_LIFE_MS = 60_000;
 /**
- * What Linux adds to a worker's memory, in thousandths of all there is, when it looks for a process to kill for lack of
- * memory: a worker is started again, the coordinator is not.
+ * Share of all memory, in thousandths, that Linux adds to a worker's when it looks for a process to kill for lack of memory: a
+ * worker is restarted, the coordinator is not.
  */
 const OOM_SCORE_ADJUSTMENT = 500;
 /** Longest wait for a worker to end after it was told to. */
@@ -108,13 +108,13 @@ export class LocalWorkers {
   }
 }
 
-/** Of one process. */
+/** The life of one process. */
 interface Life {
   readonly index: number;
   /** Starts of this worker before it, in short succession. */
   readonly numRestarts: number;
   readonly startedMs: number;
-  /** The name that the process has given itself, once it has said so. */
+  /** The identity that the process reported, once it has. */
   instance: string | undefined;
 }
 

@@ -73,7 +73,7 @@ export class Membership implements MembershipDriver {
     });
   }
 
-  /** Rejects the gathering under way, if there is one. */
+  /** Rejects the current gathering, if there is one. */
   fail(error: Error): void {
     this.#gathering?.reject(error);
     this.#gathering = undefined;

@@ -2,13 +2,13 @@
 // the control group is, and counts that.
 import fs from 'node:fs';
 
-/** What the shell makes of SIGABRT. */
+/** The exit code that a shell makes of SIGABRT. */
 const ABORTED = 134;
 
 /** Watches a series of ends of processes that share the control group of this one. */
 export class ProcessEnds {
   readonly #countKilled: () => number;
-  /** Of the kernel's count, those before this was made, and those that have been told. */
+  /** Kills in the kernel's count that are accounted for: those before this object was made, and those reported since. */
   #numKnown: number;
 
   constructor(count: () => number = countKilled) {
@@ -16,7 +16,7 @@ export class ProcessEnds {
     this.#numKnown = count();
   }
 
-  /** Whether a process that ended like this, just now, had too little memory. */
+  /** Tells whether a process that just ended like this had too little memory. */
   isOutOfMemory(code: number | null, signal: NodeJS.Signals | null): boolean {
     if (signal === 'SIGABRT' || code === ABORTED) return true;
     if (signal !== 'SIGKILL') return false;
@@ -40,7 +40,7 @@ function countKilled(): number {
   return 0;
 }
 
-/** Of both versions of control groups, where they are usually mounted; last as a container sees its own, whatever its path is called outside. */
+/** Files of both versions of control groups where they are usually mounted; the last is a container's view of its own group. */
 function counterFiles(): string[] {
   try {
     const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');

@@ -1,5 +1,5 @@
-// One connected worker, from hello to goodbye: checks that it may take part, gives it the dataset, then
-// passes its results on. Knows nothing of rounds.
+// One connected worker, from hello to goodbye: checks that it may take part, sends it the dataset, then passes its results on.
+// Knows nothing of rounds.
 import { randomBytes } from 'node:crypto';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeHead, encodeMessage } from '../../src/protocol/envelope.ts';
@@ -21,10 +21,10 @@ import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
 import { VERSION } from '../../src/version.ts';
 import type { CommonWelcome } from '../training/run-descriptions.ts';
 
-/** Messages about rounds, which the cluster handles. */
+/** Messages about tasks, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
 
-/** How a session ended. */
+/** The end of a session. */
 export interface SessionEnd {
   readonly reason: string;
   /** True if the worker took part; false if it never got that far. */
@@ -33,36 +33,36 @@ export interface SessionEnd {
   readonly isPolite: boolean;
 }
 
-/** What a worker must match, and what it is told. */
+/** The facts that a worker must match or is told, and the receivers of its messages. */
 export interface SessionContext {
-  /** Of the build that the run computes with. */
+  /** The kernel build that the run computes with. */
   readonly kernels: KernelIdentity;
   /** Sent to workers from where it lies. */
   readonly dataset: Uint8Array;
   readonly welcome: CommonWelcome;
   /** More is not queued for a worker that does not read. */
   readonly maxQueuedBytes: number;
-  /** Why an instance may not take part; undefined if it may. */
+  /** The reason why an instance may not take part; undefined if it may. */
   readonly banOf: (instance: string) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
   /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
   readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
-  /** See `Cluster.guard`. */
+  /** Runs handlers of sockets and timers, as `Cluster.guard` does. */
   readonly guard: (work: () => void) => void;
 }
 
 /** A worker greets at once. */
 const GREETING_DEADLINE_MS = 30_000;
 /**
- * From a worker's welcome, or the last part of the dataset that it has asked for or taken, to what is to follow. Nobody
- * waits for it meanwhile; and where 1,000 share a line of 20 Mbit/s, 256 KiB for each take 105 s.
+ * Time between two steps of loading: the welcome, a request for a chunk, a chunk taken. Nobody waits for the worker meanwhile;
+ * and where 1,000 share a line of 20 Mbit/s, 256 KiB for each take 105 s.
  */
 const LOADING_DEADLINE_MS = 120_000;
 /** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
 const MAX_CHUNKS_AHEAD = 8;
 
-/** See the head of this file. */
+/** The coordinator's side of one connection. */
 export class WorkerSession {
   readonly id: number;
   #connection: Connection;
@@ -70,7 +70,7 @@ export class WorkerSession {
   #state: 'greeting' | 'loading' | 'ready' | 'gone' = 'greeting';
   #joinTimer: NodeJS.Timeout;
   #bytesAsked = 0;
-  /** Asked for, and not taken yet. */
+  /** Chunks that it has asked for and not taken yet. */
   #numChunksAhead = 0;
   readonly #nonce = randomBytes(8).toString('hex');
   #hello: HelloMessage | undefined;
@@ -98,7 +98,7 @@ export class WorkerSession {
     return this.#connection.remoteAddress;
   }
 
-  /** Whether anything that it owed has come from it, besides failures. */
+  /** True once it has delivered anything but failures. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
@@ -127,8 +127,8 @@ export class WorkerSession {
   }
 
   /**
-   * Ends the session: its work is free at once, however long the goodbye takes. Whoever calls this is through with
-   * what it is doing before `onGone` is called.
+   * Ends the session: its work is free at once, however long the goodbye takes. `onGone` is called only after the caller is done
+   * with what it is doing.
    */
   evict(code: number, reason: string): void {
     if (this.#isLeaving) return;
@@ -234,7 +234,7 @@ export class WorkerSession {
     this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce });
   }
 
-  /** Equal bits need equal kernels that give equal answers; each is named on both sides. */
+  /** Compares the builds of both sides: equal bits need equal kernels that compute equal results. */
   #findMismatch(hello: HelloMessage): { code: string; message: string } | undefined {
     const { kernels, welcome } = this.#context;
     const own = hello.kernels[welcome.numerics];
@@ -258,7 +258,7 @@ export class WorkerSession {
     return undefined;
   }
 
-  /** Each byte is served once: a worker asks for the chunks in their order, and for none again. */
+  /** Serves a request. Each byte is served once: a worker asks for the chunks in their order, and for none again. */
   #takeFetch({ sha256, offset, length }: FetchMessage): void {
     const { welcome, dataset } = this.#context;
     const expected = Math.min(MAX_BODY_BYTES, dataset.byteLength - this.#bytesAsked);
@@ -278,8 +278,8 @@ export class WorkerSession {
   }
 
   /**
-   * In fragments, of which one is on its way at a time: so all workers load at once, however many of them do not read,
-   * and none waits for another.
+   * Sends a chunk in fragments, one in flight at a time: so all workers load at once, however many of them do not read, and none
+   * waits for another.
    */
   #sendChunk(sha256: string, offset: number, length: number): void {
     const { buffer, byteOffset } = this.#context.dataset;
@@ -294,7 +294,7 @@ export class WorkerSession {
     });
   }
 
-  /** From here on a worker that is not through with loading has its time for what is to follow. */
+  /** Gives a worker that is not done with loading its time for the next step. */
   #awaitLoading(): void {
     clearTimeout(this.#joinTimer);
     const hasUntaken = this.#state === 'ready' && this.#numChunksAhead > 0;

@@ -1,4 +1,4 @@
-// What a run would take, in words: for `--dry-run`.
+// The plan of a run in words: model, batches and memory, for `--dry-run`.
 import { numBatches } from '../../src/data/batches.ts';
 import { countOf } from '../../src/data/data-error.ts';
 import { blobByteLength } from '../../src/data/dataset.ts';
@@ -9,7 +9,7 @@ import { totalOf } from '../training/memory-plan.ts';
 import type { MemoryUses } from '../training/memory-plan.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 
-/** Where the words of a line begin. */
+/** Indentation of the words of a line. */
 const MARGIN = ' '.repeat(9);
 const MAX_WIDTH = 100;
 

@@ -1,4 +1,4 @@
-// `--dry-run`: all that can be checked of a run before it takes any time or leaves a file behind.
+// `--dry-run`: every check of a run that can be made before it takes any time or leaves a file behind.
 import type { Config } from '../../src/config/schema.ts';
 import { describePlan } from './describe-plan.ts';
 import type { LocalCompute } from '../training/memory-plan.ts';
@@ -8,7 +8,7 @@ import { runIdentity } from '../persistence/run-identity.ts';
 import { stepsPerEpoch } from '../training/train.ts';
 import { stepsDone } from '../training/training-progress.ts';
 
-/** What a dry run is told: the same as the run. */
+/** The settings of a dry run: those of the run. */
 export interface DryRunOptions {
   readonly config: Config;
   readonly runDirectory: string | undefined;
@@ -18,7 +18,7 @@ export interface DryRunOptions {
   readonly warn: (message: string) => void;
 }
 
-/** The plan of the run, in words. @throws LockstepError for all that the run would be refused for. */
+/** Describes the plan of the run. @throws LockstepError for everything that the run would be refused for. */
 export async function dryRun({ config, warn, ...options }: DryRunOptions): Promise<string> {
   const { allowOlder, local, resume, runDirectory } = options;
   const prepared = await prepareRun(config, warn, { local });

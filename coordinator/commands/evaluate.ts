@@ -1,5 +1,5 @@
-// Measures a finished run again: its saved weights, on one of its splits or on new samples. Nothing is fitted, so the
-// figures for a split are those of the run, bit for bit.
+// `lockstep evaluate`: measures a finished run again, with its saved weights, on one of its splits or on new samples. Nothing
+// is fitted, so the figures for a split are those of the run, bit for bit.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { dataKind, kindOf, type DataSource } from '../../src/config/data-kind.ts';
@@ -18,7 +18,7 @@ import { evaluationShardRows } from '../training/compute.ts';
 import { measureSplit } from '../training/measure.ts';
 import { prepareRun, type PreparedRun } from '../training/prepare.ts';
 
-/** What to measure on. */
+/** The samples to measure on. */
 export interface EvaluateOptions {
   /** A split of the run's own data; default `test`. */
   readonly split?: keyof SplitIndices | undefined;
@@ -120,7 +120,7 @@ function requireSameShape({ description }: SavedModel, { data }: PreparedRun): v
   throw dataError('E_DATA_SHAPE', `the samples are ${String(shape)}, the model takes ${String(needed)}`);
 }
 
-/** With passes of the size of the run's: how many rows go through at once does not change the bits. */
+/** Makes an engine with microbatches of the run's size; how many rows go through at once does not change the bits. */
 async function createEngine(
   { weights }: SavedModel,
   prepared: PreparedRun,

@@ -1,4 +1,4 @@
-// Decides when a training is saved, and hands copies of it to the store, which writes them while steps go on.
+// Decides when a training is saved, and hands copies of it to the store, which writes them while training continues.
 import { z } from 'zod';
 import type { CheckpointConfig } from '../../src/config/schema.ts';
 import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
@@ -11,7 +11,7 @@ import type { TrainingProgress } from '../training/training-progress.ts';
 import type { TrainingCheckpointer } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What a checkpoint says besides its tensors. */
+/** The manifest of a checkpoint: everything besides its tensors. */
 export const checkpointManifestSchema = z.strictObject({
   /** Version of the program that wrote it. */
   lockstep: z.string(),
@@ -26,7 +26,7 @@ export const checkpointManifestSchema = z.strictObject({
 
 export type CheckpointManifest = z.output<typeof checkpointManifestSchema>;
 
-/** What a checkpointer saves, and where. */
+/** The parts and settings of a checkpointer. */
 export interface CheckpointerOptions {
   readonly config: CheckpointConfig;
   readonly name: string;
@@ -34,13 +34,13 @@ export interface CheckpointerOptions {
   readonly stepsPerEpoch: number;
   readonly state: TrainingState;
   readonly store: CheckpointStore;
-  /** Where the run starts or goes on. */
+  /** The progress at which the run starts or resumes. */
   readonly start: TrainingProgress;
   /** Time that the run has taken so far. */
   readonly wallSeconds: () => number;
 }
 
-/** See the head of this file. */
+/** The checkpointer of one run. */
 export class Checkpointer implements TrainingCheckpointer {
   readonly #options: CheckpointerOptions;
   #progress: TrainingProgress;
@@ -69,15 +69,15 @@ export class Checkpointer implements TrainingCheckpointer {
     if (isBest || progress.history.length % this.#options.config.everyEpochs === 0) this.#save(isBest);
   }
 
-  /** The state is back where this progress stood, which needs no saving. */
+  /** Takes note that the state is back at this progress, which needs no saving. */
   wentBack(progress: TrainingProgress): void {
     this.#reach(progress);
     this.#saved = progress;
   }
 
   /**
-   * Saves where the training stands, unless that is saved already, and waits until it is on the disk. A state that was
-   * on its way to another point when the run ended is not saved: what is there is what to go on from.
+   * Saves the progress, unless that is saved already, and waits until it is on the disk. A state that was being rolled back when
+   * the run ended is not saved: the checkpoints that exist are the ones to resume from.
    */
   async finish(): Promise<void> {
     const isThere = this.#options.state.step === this.#optimizerSteps;
@@ -85,7 +85,7 @@ export class Checkpointer implements TrainingCheckpointer {
     await this.#options.store.flush();
   }
 
-  /** Whether the run can go on from somewhere: not if it ended before its first step. */
+  /** Tells whether there is a checkpoint to resume from: there is none if the run ended before its first step. */
   async hasSaved(): Promise<boolean> {
     return (await this.#options.store.list()).length > 0;
   }

@@ -1,4 +1,4 @@
-// Going on from a checkpoint: which run and which file are meant, and whether it may go on with this config.
+// Resuming from a checkpoint: finds the run and the file that are meant, and checks that the run may resume with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
@@ -16,11 +16,11 @@ import { restoreSnapshot } from './snapshot.ts';
 import { stepsDone } from '../training/training-progress.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What a run goes on from: the newest or best checkpoint of a run, or a file. */
+/** The checkpoint to resume from: the newest or best one of a run, or a file. */
 export type ResumeSource =
   | { readonly directory: string; readonly checkpoint: 'last' | 'best' }
   | {
-      /** Of the run that the file lies in; undefined if it lies in none. */
+      /** The directory of the run that the file belongs to; undefined if it belongs to none. */
       readonly directory: string | undefined;
       readonly checkpoint: { readonly file: string };
     };
@@ -60,7 +60,7 @@ async function runAt(directory: string): Promise<string> {
   return holdsThem ? path.dirname(directory) : directory;
 }
 
-/** What the source holds. @throws LockstepError (exit 4) for a file that is missing or damaged. */
+/** Reads the checkpoint. @throws LockstepError (exit 4) for a file that is missing or damaged. */
 export async function readSource(
   { directory, checkpoint }: ResumeSource,
   options: FindOptions,
@@ -81,7 +81,7 @@ export interface ExpectedRun {
 
 /**
  * Puts the state to where the checkpoint was taken, and tells what it says besides.
- * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have come to; the state is then
+ * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have reached; the state is then
  * as before.
  */
 export function restoreCheckpoint(
@@ -97,7 +97,7 @@ export function restoreCheckpoint(
   return manifest;
 }
 
-/** Its counts must be those of one training, or going on would never end, or end in the wrong place. */
+/** Refuses counts that are not those of one training: it would never end, or end in the wrong place. */
 function requireReachable(
   { path, step }: Checkpoint,
   { optimizerSteps, progress }: CheckpointManifest,
@@ -109,7 +109,7 @@ function requireReachable(
       category: 'checkpoint',
       code: 'E_CHECKPOINT_FORMAT',
       message: `${path}: ${problem}`,
-      help: 'no run comes to this: go on from another checkpoint',
+      help: 'no run can get there: resume from another checkpoint',
     });
   if (batchesDone > stepsPerEpoch) {
     throw refuse(`progress.batchesDone is ${batchesDone}, an epoch has ${stepsPerEpoch} steps`);
@@ -123,7 +123,7 @@ function requireReachable(
     throw refuse(`progress.history.${wrong}.epoch is ${history[wrong]?.epoch}, not ${wrong + 1}`);
 }
 
-/** What a checkpoint says besides its tensors. @throws LockstepError (exit 4) if that is not what is written now. */
+/** Parses the manifest of a checkpoint. @throws LockstepError (exit 4) if this version writes another format. */
 export function manifestOf({ manifest, path }: Pick<Checkpoint, 'manifest' | 'path'>): CheckpointManifest {
   const parsed = checkpointManifestSchema.safeParse(manifest);
   if (parsed.success) return parsed.data;
@@ -136,7 +136,7 @@ export function manifestOf({ manifest, path }: Pick<Checkpoint, 'manifest' | 'pa
   });
 }
 
-/** `<YYYYMMDD-HHMMSS>-<name>`, with a number behind it where several runs began in one second. */
+/** `<YYYYMMDD-HHMMSS>-<name>`, with a number after it where several runs began in one second. */
 const RUN_NAME = /^(\d{8}-\d{6})-(.+?)(?:-(\d+))?$/;
 
 async function newestRun(parent: string, name: string): Promise<string> {
@@ -157,11 +157,11 @@ async function newestRun(parent: string, name: string): Promise<string> {
   throw notFound(`no run of ${name} with a checkpoint in ${parent}`);
 }
 
-/** Before anything is written in what may be no run at all. */
+/** Refuses a directory without checkpoints before anything is written in it: it may be no run at all. */
 async function requireCheckpoints(directory: string): Promise<void> {
   const { checkpointsPath } = new RunDirectory(directory);
   const isEmpty = (await listGenerations(checkpointsPath)).length === 0;
-  if (isEmpty) throw notFound(`${checkpointsPath} holds no checkpoint to go on from`);
+  if (isEmpty) throw notFound(`${checkpointsPath} holds no checkpoint to resume from`);
 }
 
 /** The run's directory, if the file lies where a run keeps its checkpoints: one that was copied elsewhere does not. */

@@ -1,6 +1,6 @@
-// Undoing what a worker may have done that was found to lie: the run goes back to a state that owes nothing to its word
-// alone, and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old
-// enough, the run begins again.
+// Undoing the work of a worker that was found to lie: the run is rolled back to a state that does not rest on its word alone,
+// and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old enough, the
+// run starts over.
 import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import type { Config } from '../../src/config/schema.ts';
@@ -14,17 +14,17 @@ import { FIRST_PROGRESS } from '../training/training-progress.ts';
 import type { TrainingProgress } from '../training/training-progress.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
-/** What a rollback works with. */
+/** The parts and settings of a rollback. */
 export interface RollbackOptions extends ExpectedRun {
   readonly policy: Config['audit']['onLie'];
   readonly state: TrainingState;
   readonly store: CheckpointStore;
-  /** The checkpoint that the session went on from, if any; it may be another run's. */
+  /** The checkpoint that the session resumed from, if any; it may be another run's. */
   readonly source: string | undefined;
-  /** Makes the state that the run began with once more. */
+  /** Makes the state that the run started with once more. */
   readonly recreateInitial: () => Promise<TrainingState>;
   readonly log: Logger;
-  /** The state is back where this progress stood. */
+  /** Called when the state is back at this progress. */
   readonly onDone: (progress: TrainingProgress, from: string) => void;
 }
 
@@ -32,18 +32,18 @@ export interface RollbackOptions extends ExpectedRun {
 export interface Liar {
   readonly name: string;
   readonly reason: string;
-  /** Optimizer steps of the newest state that owes nothing to its word alone. */
+  /** Optimizer steps of the newest state that does not rest on its word alone. */
   readonly trustedSteps: number;
 }
 
-/** A point that a run can go back to. */
+/** A point that a run can be rolled back to. */
 interface Origin {
   readonly progress: TrainingProgress;
-  /** As people know it. */
+  /** The name of the point, for people. */
   readonly from: string;
 }
 
-/** See the head of this file. */
+/** The rollback of one run. */
 export class Rollback implements TrainingRollback {
   readonly #options: RollbackOptions;
   #liars: Liar[] = [];
@@ -54,7 +54,7 @@ export class Rollback implements TrainingRollback {
 
   /**
    * Steps after those that can be trusted may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
-   * step under way may wait for other workers to come
+   * current step may wait for other workers to join
    */
   distrust(liar: Liar): void {
     const { policy } = this.#options;
@@ -66,7 +66,7 @@ export class Rollback implements TrainingRollback {
     return this.#liars.length > 0;
   }
 
-  /** Puts the state to the latest point that owes nothing to a liar. Between two steps only. */
+  /** Restores the latest state that does not rest on a liar's word. To be called between two steps only. */
   async rollBack(): Promise<TrainingProgress> {
     const liars = this.#liars;
     this.#liars = [];
@@ -77,7 +77,7 @@ export class Rollback implements TrainingRollback {
     const { progress, from } = (await this.#readBefore(numTrusted)) ?? (await this.#beginAgain());
     const names = liars.map(({ name }) => name).join(', ');
     log.warn(
-      `going back to ${from}: what came after step ${Math.max(0, numTrusted)} rests on the word of ${names}`,
+      `rolling back to ${from}: what came after step ${Math.max(0, numTrusted)} rests on the word of ${names}`,
     );
     onDone(progress, from);
     return progress;

@@ -1,5 +1,5 @@
-// What the bits of a run depend on, besides its steps. A checkpoint holds it, so that a run that would come to other
-// bits is refused, by the name of what differs, before it goes on.
+// Everything that the bits of a run depend on, besides its steps. A checkpoint holds it, so that a run which would result in
+// other bits is refused before it resumes, by the name of what differs.
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
@@ -12,14 +12,14 @@ import type { PreparedRun } from '../training/prepare.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-/** As a checkpoint holds it. */
+/** The format of the identity in a checkpoint. */
 export const runIdentitySchema = z.strictObject({
   numerics: z.enum(NUMERICS),
-  /** Of the file of kernels. */
+  /** SHA-256 of the kernels' WebAssembly. */
   kernels: sha256,
-  /** Of all samples, as they were encoded. */
+  /** SHA-256 of all samples, as they were encoded. */
   dataset: sha256,
-  /** Of the rows that make up each split. */
+  /** SHA-256 of the rows that make up each split. */
   splits: sha256,
   /** The fields of the config that reach the weights, or how many epochs there are. */
   config: z.record(z.string(), z.unknown()),
@@ -46,8 +46,8 @@ export function runIdentity({ config, data, kernelModule }: PreparedRun): RunIde
 }
 
 /**
- * Refuses a run that would not go on to the bits of the one that left `saved` in the file at `path`. More epochs than
- * it was to have are fine, unless its learning rates depend on how many there are.
+ * Refuses a run that would not result in the bits of the one that left `saved` in the file at `path`. More epochs than it was
+ * to have are fine, unless its learning rates depend on their number.
  * @throws LockstepError (exit 4) that names what differs.
  */
 export function requireSameRun(saved: RunIdentity, current: RunIdentity, path: string): void {
@@ -62,7 +62,7 @@ export function requireSameRun(saved: RunIdentity, current: RunIdentity, path: s
   throw new LockstepError({
     category: 'checkpoint',
     code: 'E_RESUME_MISMATCH',
-    message: `${path} is of a run that comes to other bits: ${differences.slice(0, MAX_NAMED).join('; ')}`,
+    message: `${path} is of a run that results in other bits: ${differences.slice(0, MAX_NAMED).join('; ')}`,
     help: 'resume with the config, data and version of Lockstep that the run began with, or start a new run',
   });
 }
@@ -107,7 +107,7 @@ function mayTrainLonger(saved: Fields, current: Fields): boolean {
   return isLonger && schedule.success && !dependsOnLength(schedule.data);
 }
 
-/** By key path, down to the values that differ. */
+/** Lists differences by key path, down to the values. */
 function differencesIn(path: string, saved: unknown, current: unknown): string[] {
   if (!isObject(saved) || !isObject(current)) return difference(path, saved, current);
   const keys = [...new Set([...Object.keys(saved), ...Object.keys(current)])];

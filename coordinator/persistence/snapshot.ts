@@ -5,7 +5,7 @@ import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
 import type { NamedTensor, TensorSource } from '../../src/safetensors.ts';
 import type { StateVectors, TrainingState } from '../training/training-state.ts';
 
-/** What a snapshot was taken of. */
+/** The step that a snapshot was taken after, and its file. */
 interface SnapshotLayout {
   readonly name: string;
   readonly shape: readonly number[];

@@ -3,15 +3,15 @@
 
 /** Speeds closer than this count as equal: noise must not move the cuts. */
 const EQUAL_SPEED_RATIO = 1.25;
-/** What a cut at a subtree may add to the time of the slowest task. */
+/** The share by which a cut at a subtree may lengthen the slowest task. */
 const ALIGNMENT_COST = 1 / 8;
 /** Halvings of the time until it is exact for 1,024 shards and speeds that differ by far more. */
 const SEARCH_STEPS = 60;
 
-/** A worker as far as its share is concerned. */
+/** A worker and its speed. */
 export interface Share {
   readonly id: number;
-  /** Rows a millisecond. */
+  /** Speed in rows a millisecond. */
   readonly speed: number;
 }
 
@@ -62,7 +62,7 @@ function alignedCut(ideal: number, isCheap: (cut: number) => boolean): number {
   return ideal;
 }
 
-/** How many shards each worker gets so that the last one is done as early as can be, and when that is. */
+/** Counts the shards for each worker so that the last one is done as early as possible, and says when that is. */
 function countShards(numShards: number, workers: readonly Share[]): { counts: number[]; time: number } {
   const countsAt = (time: number): number[] => workers.map(({ speed }) => Math.floor(time * speed));
   const total = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);

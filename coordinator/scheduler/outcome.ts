@@ -1,4 +1,4 @@
-// The vocabulary of the scheduler: what it is told about a round, and the outcome with which it answers every event. Plain
+// The vocabulary of the scheduler: the facts that it is told about a round, and the outcome with which it answers every event. Plain
 // data: nothing here holds a socket, a clock or a tensor. Workers are named by the numbers of their sessions, values by
 // slots that the driver keeps.
 import type { Merge, TreeNode } from '../../src/tree.ts';
@@ -19,9 +19,9 @@ export const COORDINATOR = { worker: 0, instance: 'coordinator' } as const;
 
 /** Partial sums of one bucket that fit in memory. */
 export interface SumRoom {
-  /** In the coordinator, 1 or more, beside one that has just arrived. */
+  /** Sums that fit in the coordinator, 1 or more, beside one that has just arrived. */
   readonly here: number;
-  /** In a worker, of one task; a task that results in a single sum is always given out. */
+  /** Sums of one task that fit in a worker; a task that results in a single sum is always given out. */
   readonly ofTask: number;
 }
 
@@ -140,7 +140,7 @@ export interface HopelessShards {
   readonly message: string;
 }
 
-/** The end of a round, or of the run, that cannot go on. */
+/** The reason why a round, or the run, cannot continue. */
 export type RoundFailure =
   | ({ readonly type: 'starved' } & Shortage)
   | ({ readonly type: 'hopeless' } & HopelessShards)
@@ -201,7 +201,7 @@ export interface RoundDriver {
   judge(node: DoubtedNode): void;
   completeRound(): void;
   warnShortage(shortage: Shortage & { readonly waitedMs: number }): void;
-  /** Ends the round, or the run, that cannot go on. */
+  /** Ends the round, or the run, that cannot continue. */
   endRound(failure: RoundFailure): void;
 }
 

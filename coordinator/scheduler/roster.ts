@@ -6,7 +6,7 @@ import type { BannedWorker, Outcome, ReadySession, RestCause } from './outcome.t
 
 /** The numbers that a roster keeps to. */
 export interface RosterOptions {
-  /** With fewer workers no round begins; at least 1. */
+  /** Number of workers without which no round begins; at least 1. */
   readonly minWorkers: number;
   /** Longest time with fewer than that. */
   readonly waitMs: number;

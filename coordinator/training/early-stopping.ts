@@ -1,4 +1,4 @@
-// When a training that no longer improves ends, and which epoch's weights are the best. What it remembers between
+// Early stopping: when a training that no longer improves ends, and which epoch's weights are the best. Its memory between
 // epochs is plain data, so that a checkpoint can hold it.
 import type { EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { LockstepError, quoteName } from '../../src/errors.ts';
@@ -6,7 +6,7 @@ import { isBetter, LOSS, metricNamed, type Direction } from '../../src/metrics/d
 import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 
-/** What a run remembers of the metric that it watches. */
+/** The memory of the metric that a run watches. */
 export interface Improvement {
   /** Best value so far; undefined before the first that is finite. */
   readonly best?: number | undefined;
@@ -18,7 +18,7 @@ export interface Improvement {
 
 export const NO_IMPROVEMENT: Improvement = { numWithout: 0 };
 
-/** What is watched without `earlyStopping`: which weights are the best is decided by the loss. */
+/** The watch without `earlyStopping`: the loss decides which weights are the best. */
 const DEFAULT_WATCH = { monitor: LOSS.name, minDelta: 0 };
 
 type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
@@ -45,7 +45,7 @@ export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAU
   });
 }
 
-/** Which of two values of the watched metric is better. */
+/** The direction in which the watched metric improves. */
 export function directionOf({ monitor, mode }: Watch = DEFAULT_WATCH): Direction {
   const direction = mode ?? metricNamed(monitor)?.better;
   if (direction === undefined) throw new Error(`earlyStopping.monitor ${monitor} was not refused`);

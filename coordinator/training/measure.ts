@@ -19,17 +19,17 @@ import type { Compute } from './compute.ts';
 /** A split as the model sees it. */
 export interface MeasuredSplit {
   readonly metrics: SplitMetrics;
-  /** For regression: a target column each, in its own units. */
+  /** Target columns of a regression, in their own units. */
   readonly columns: readonly {
     readonly name: string;
     readonly actual: Float64Array;
     readonly predicted: Float64Array;
   }[];
-  /** Of two classes that both occur. */
+  /** The ROC curve, where there are two classes that both occur. */
   readonly roc?: RocCurve | undefined;
 }
 
-/** What measuring depends on. */
+/** The parts that measuring depends on. */
 export interface MeasureOptions {
   readonly config: Config;
   readonly compute: Pick<Compute, 'evaluate'>;
@@ -72,7 +72,7 @@ export async function measureSplit(
   return MEASURES[taskOf(options)](outcome);
 }
 
-/** What is predicted: a class, a class at each position, labels that are there or not, or numbers. */
+/** The kind of prediction: a class, a class at each position, labels that apply or not, or numbers. */
 type Task = 'classes' | 'sequences' | 'labels' | 'probabilities' | 'values';
 
 const MEASURES: Readonly<Record<Task, (outcome: Outcome) => MeasuredSplit>> = {
@@ -114,7 +114,7 @@ function measureClasses(outcome: Outcome): MeasuredSplit {
   return { metrics, columns: [], roc: rocCurve(scores, labels, weights) };
 }
 
-/** The log losses of rows come behind the ranks of their positions. */
+/** The log losses of rows, which follow the ranks of their positions. */
 function measureSequences(outcome: Outcome): MeasuredSplit {
   const { config, data, indices, outputs, weights, loss, math } = outcome;
   const positions = data.dataset.layout.targetWidth;
@@ -167,7 +167,7 @@ function topKOf({ config, data }: Outcome): number | undefined {
   return config.metrics.topK ?? (numClasses > DEFAULT_TOP_K ? DEFAULT_TOP_K : undefined);
 }
 
-/** Whether the loss of this cross-entropy is the log loss. */
+/** Tells whether the loss of this cross-entropy is the log loss. */
 function isLogLoss({ loss, classWeights }: Config): boolean {
   return unsmoothedLoss(loss) === undefined && classWeights === undefined;
 }

@@ -16,7 +16,7 @@ import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../../src/protocol/lim
 import { heightOf, mostEverHeld } from '../../src/tree.ts';
 import type { SumRoom } from '../scheduler/outcome.ts';
 
-/** What the plan depends on. */
+/** The parts of a run that the plan depends on. */
 export interface PlannedRun {
   readonly config: Config;
   readonly model: Model;
@@ -24,22 +24,22 @@ export interface PlannedRun {
   readonly data: LoadedData;
 }
 
-/** Who computes on this machine: so many workers, or this process where there are none. */
+/** The workers on this machine; 0 for this process alone. */
 export interface LocalCompute {
   readonly workers: number;
-  /** Of each worker. */
+  /** Compute threads of each worker. */
   readonly threads: number;
 }
 
 /** Bytes by what they are for. */
 export type MemoryUses = Readonly<Record<string, number>>;
 
-/** See the head of this file. */
+/** The memory that a run's processes take at most, in bytes. */
 export interface MemoryPlan {
-  /** Of a worker with so many threads, in all; undefined where there is none. */
+  /** Memory of a worker with this many threads; undefined where there is none. */
   readonly worker: MemoryUses | undefined;
   readonly threads: number;
-  /** In the WebAssembly memory of this process... */
+  /** Memory in WebAssembly of this process... */
   readonly here: MemoryUses;
   /** ...and beside it. */
   readonly beside: MemoryUses;
@@ -50,7 +50,7 @@ export interface MemoryPlan {
 
 /** Versions of the weights that wait for sockets: the current one, the next, and what a slow worker has not read. */
 const QUEUED_VERSIONS = 3;
-/** Of Node.js with this program, and of what it makes and throws away. */
+/** Memory of Node.js with this program, garbage included. */
 const PROGRAM_BYTES = 224 * 2 ** 20;
 /** Tables of kernels, ends of regions, rows of a pass, shards of an evaluation while they are looked at. */
 const SMALL_BYTES = 8 * 2 ** 20;
@@ -66,7 +66,7 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const numShards = shardsOf(run);
   const engine = engineUses(run, threads);
   if (local?.workers === 0) {
-    // Its task is always the whole batch, which is one sum, but for those that wait between passes.
+    // Its task is always the whole batch, which is one sum, besides those that wait between microbatches.
     const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numShards)) };
     requireFit(
       'training in this process',
@@ -119,7 +119,7 @@ export function warnOfMemory(
   );
 }
 
-/** What this process and its children may have: all of the machine, or what its container is given. */
+/** The memory that this process and its children may use: all of the machine's, or what its container is given. */
 function machineBytes(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem();
@@ -138,7 +138,7 @@ export function checkpointBytes({
   return optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * 4 * numParameters;
 }
 
-/** Of the largest batch. */
+/** Memory for the messages of the largest batch. */
 function shardsOf({ config }: PlannedRun): number {
   return Math.min(config.shards, config.batchSize);
 }
@@ -163,21 +163,21 @@ function usesBeside(run: PlannedRun): MemoryUses {
   };
 }
 
-/** Of the largest evaluation. */
+/** Memory for the outputs of the largest evaluation. */
 function outputBytes({ config, data, model }: PlannedRun): number {
   const { dataset, splits } = data;
   const rows = Math.max(splits.validation.length, splits.test.length);
   return 4 * rows * evaluationWidth(model, dataset.layout, config.loss);
 }
 
-/** What waits for a coordinator that is slow to read, and outputs that are made and copied into messages meanwhile. */
+/** Memory for results that wait for a coordinator slow to read, and for outputs copied into messages meanwhile. */
 function resultBytes(run: PlannedRun, threads: number, numSums: number): number {
   const outputs = outputBytes(run);
   const waiting = Math.min(MAX_UNREAD_BYTES, Math.max(outputs, numSums * run.plan.bytes.gradients));
   return waiting + 2 * Math.min(outputs, threads * OUTPUT_BYTES_OF_THREAD);
 }
 
-/** Of the engines of a process, but for their weights and sums. */
+/** Memory of the engines of a process, without their weights and sums. */
 function engineUses({ plan, data }: PlannedRun, threads: number): MemoryUses {
   const { packedWeights, activations, scratch } = plan.bytes;
   return {

@@ -1,4 +1,4 @@
-// From a checked config to everything that training needs in this process: data, model, weights. All that
+// From a checked config to everything that training needs in this process: data, model, weights. Everything that
 // can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
 import { targetView } from '../../src/data/dataset.ts';
@@ -44,7 +44,7 @@ export interface PreparedRun {
   readonly memoryPlan: MemoryPlan;
 }
 
-/** How a run is prepared, besides its config. */
+/** The settings of preparing a run, besides its config. */
 export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
   /** Undefined where workers join over the network. */
   readonly local?: LocalCompute | undefined;
@@ -53,7 +53,7 @@ export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
 /**
  * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data, `arrays`
  * are samples that are in no file.
- * @throws LockstepError for all that does not fit.
+ * @throws LockstepError for everything that does not fit together.
  */
 export async function prepareRun(
   config: Config,
@@ -110,7 +110,7 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   }
 }
 
-/** Numbers in any shape; for labels the classes, behind the positions of a sequence. */
+/** Refuses outputs that do not match the targets: numbers in any shape; for labels the classes, after the positions of a sequence. */
 function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
   const { targetWidth, numClasses } = layout;
@@ -141,7 +141,7 @@ async function requireMonitor({ config, data, math, model }: PreparedRun): Promi
   if (validation) monitoredValue(validation.metrics, earlyStopping);
 }
 
-/** What makes the last layer and the targets fit each other. */
+/** Advice for making the last layer and the targets fit each other. */
 function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
   const { layout } = dataset;
   const outputs = model.outputWidth;

@@ -1,11 +1,11 @@
-// Where a training stands between two steps: plain data that, with the training state, is all it takes to go on.
+// The progress of a training between two steps: plain data that, with the training state, is everything needed to resume.
 import { z } from 'zod';
 import type { Config } from '../../src/config/schema.ts';
 import { FIRST_PLATEAU } from '../../src/schedule/plateau.ts';
 import { NO_IMPROVEMENT } from './early-stopping.ts';
 
 const count = z.int().min(0);
-/** Of the infinite and not-a-number too: a run may come to them, and must then be able to go on. */
+/** A number, infinite and NaN included: a run may get there, and must then be able to resume. */
 const double = z.custom<number>((value) => typeof value === 'number', 'not a number');
 
 /** An epoch that is over. */
@@ -17,11 +17,11 @@ const epochLosses = z.strictObject({
   validationLoss: double.optional(),
 });
 
-/** As a checkpoint holds it. */
+/** The format of the progress in a checkpoint. */
 export const trainingProgressSchema = z.strictObject({
   /** Epochs that are over, their validation included. */
   history: z.array(epochLosses),
-  /** Of the epoch under way: batches that are done, their sums of losses and weights, and the time they took. */
+  /** Batches of the current epoch that are done, their sums of losses and weights, and the time they took. */
   batchesDone: count,
   lossSum: double,
   weightSum: double,
@@ -41,7 +41,7 @@ export const trainingProgressSchema = z.strictObject({
     numBad: count,
     cooldown: count,
   }),
-  /** Of the fingerprints of the weights after each step so far, in order: see `combineFingerprints`. */
+  /** Fingerprint of the fingerprints of the weights after each step so far, in order, as `combineFingerprints` gives it. */
   chain: z.string().regex(/^[0-9a-f]{16}$/),
   /** The epoch whose weights are the best so far. */
   best: epochLosses.optional(),
@@ -49,10 +49,10 @@ export const trainingProgressSchema = z.strictObject({
 
 export type EpochLosses = z.output<typeof epochLosses>;
 
-/** See the head of this file. */
+/** The progress of a training between two steps. */
 export type TrainingProgress = z.output<typeof trainingProgressSchema>;
 
-/** Before the first step. */
+/** The progress before the first step. */
 export const FIRST_PROGRESS: TrainingProgress = {
   history: [],
   batchesDone: 0,

@@ -18,16 +18,16 @@ export interface Connection {
    * @param onTaken called whenever the system has taken a fragment; never for a message that is dropped.
    */
   send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void;
-  /** Forgets messages that wait in this process; those whose first byte is on its way still go out whole. */
+  /** Forgets messages that wait in this process; those whose first byte is in flight still go out whole. */
   dropQueued(): void;
   /** Sends what is queued and says goodbye. A peer that takes or answers nothing for 3 s is cut off. */
   close(code: number, reason: string): void;
   /** Cuts the connection at once; `reason` is for our own `onClose`. */
   terminate(reason?: string): void;
-  /** To be called once. Nothing is read from the network before; the listener may keep what it gets. */
+  /** Sets the listener, once. Nothing is read from the network before; the listener may keep what it gets. */
   onMessage(listener: (data: Buffer) => void): void;
   /**
-   * Adds a listener for the end, which comes once. Code and reason are those of whoever ended it first; 1006
+   * Adds a listener for the end, which comes once. Code and reason are those of the side that ended it first; 1006
    * where nobody said goodbye.
    */
   onClose(listener: (code: number, reason: string) => void): void;

@@ -72,7 +72,7 @@ export function optional<T>(field: Field<T>): Field<T | undefined> {
   return (value, path) => (value === undefined ? undefined : field(value, path));
 }
 
-/** What a schema of the config file takes. */
+/** A field that a schema of the config file accepts. */
 export function parsed<T>(schema: z.ZodType<T>): Field<T> {
   return (value, path) => {
     const result = schema.safeParse(value);

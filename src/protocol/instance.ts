@@ -4,13 +4,13 @@
 import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
-/** What a worker signs: drawn by the coordinator for one connection, so that a recorded signature fits no other. */
+/** The challenge that a worker signs, drawn for one connection, so that a recorded signature fits no other. */
 export interface Challenge {
   readonly run: string;
   readonly nonce: string;
 }
 
-/** An Ed25519 private key in PKCS #8 (RFC 8410), but for its last 32 bytes: a seed, which may be any. */
+/** An Ed25519 private key in PKCS #8 (RFC 8410), without its last 32 bytes: a seed, which may be any. */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex');
 
 /**
@@ -35,20 +35,20 @@ export class Instance {
 
   constructor() {
     // Not by `generateKeyPairSync`: in Node 20 the job behind it shares a lock with its keys. If it is collected while one of
-    // them is exported, it waits for that lock in the thread that holds it, and so for ever; about once in 10,000 keys.
+    // them is exported, it waits for that lock in the thread that holds it, and so forever; about once in 10,000 keys.
     const key = Buffer.concat([PKCS8_HEAD, randomBytes(32)]);
     this.#privateKey = createPrivateKey({ key, format: 'der', type: 'pkcs8' });
     const { x = '' } = createPublicKey(this.#privateKey).export({ format: 'jwk' });
     this.name = Buffer.from(x, 'base64url').toString('hex');
   }
 
-  /** `Hex128`: that whoever answers this challenge has the name. */
+  /** `Hex128`, the proof that the signer of this challenge has the name. */
   prove(challenge: Challenge): string {
     return sign(null, signedBytes(challenge), this.#privateKey).toString('hex');
   }
 }
 
-/** Whether the instance of this name has signed the challenge. */
+/** Tells whether the instance of this name has signed the challenge. */
 export function isProof(proof: string, name: string, challenge: Challenge): boolean {
   const publicKey = Buffer.from(name, 'hex');
   if (isOfSmallOrder(publicKey)) return false;

@@ -27,7 +27,7 @@ export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 /** Handed to a worker that loads, until the system has taken it: 256 MiB for all 1,024 that there may be. */
 export const CHUNK_FRAGMENT_BYTES = 256 * 1024;
 
-/** Of a message: a head, and a chunk of the dataset behind it. */
+/** Most fragments of a message: a head, and a chunk of the dataset after it. */
 export const MAX_FRAGMENTS = 1 + MAX_BODY_BYTES / CHUNK_FRAGMENT_BYTES;
 
 /** A worker makes no more results while more of them than this waits for its coordinator to read. */

@@ -1,4 +1,4 @@
-// What every message must look like: one check for each field, the kind of its body, and how the two must agree.
+// The schema of every message: a check for each field, the kind of its body, and how the two must agree.
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
@@ -21,10 +21,10 @@ import type {
 } from './message-types.ts';
 import { ProtocolError } from './protocol-error.ts';
 
-/** What follows the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
+/** The kind of body after the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
 export type BodyKind = 'none' | 'bytes' | 'f32' | 'u32';
 
-/** How one message type is checked. */
+/** The checks of one message type. */
 export interface Schema<M extends Message> {
   readonly fields: Field<Omit<M, 'type'>>;
   readonly body: BodyKind;

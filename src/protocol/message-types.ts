@@ -1,4 +1,4 @@
-// Every message, by direction. What a body holds is said with its message; a message without a word on it has none.
+// Every message, by direction. The contents of a body are described with its message; other messages have no body.
 // All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset.ts';
 import type { Numerics } from '../kernels/numerics.ts';
@@ -14,7 +14,7 @@ export interface TaskKey {
   readonly task: number;
 }
 
-/** What a build of the kernels is, and what it computes. */
+/** A build of the kernels, and what it computes. */
 export interface KernelIdentity {
   /** SHA-256 of the kernels' WebAssembly. */
   readonly sha256: string;
@@ -117,7 +117,7 @@ export interface WelcomeMessage {
   readonly loss: LossSpec;
   readonly batchSize: number;
   readonly shards: number;
-  /** Which build of the kernels computes. */
+  /** The build of the kernels that computes. */
   readonly numerics: Numerics;
   readonly layout: RowLayout;
   readonly datasetSha256: string;
@@ -179,7 +179,7 @@ export interface StopMessage {
   readonly reason: string;
 }
 
-/** What a worker sends. */
+/** A message that a worker sends. */
 export type WorkerMessage =
   | HelloMessage
   | FetchMessage
@@ -190,7 +190,7 @@ export type WorkerMessage =
   | FailureMessage
   | LeaveMessage;
 
-/** What the coordinator sends. */
+/** A message that the coordinator sends. */
 export type CoordinatorMessage =
   | WelcomeMessage
   | RefuseMessage
@@ -210,7 +210,7 @@ export interface Received<M> {
   readonly body: Uint8Array;
 }
 
-/** How each type is written in the envelope; numbers are never given out again. */
+/** The number of each type in the envelope; numbers are never reused. */
 export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   hello: 1,
   fetch: 2,

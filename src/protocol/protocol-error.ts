@@ -24,7 +24,7 @@ export const CLOSE = {
   stuck: 4406,
 } as const;
 
-/** Why `ProtocolError` is raised; stable, for logs and tests. */
+/** The codes of a `ProtocolError`; stable, for logs and tests. */
 export type ProtocolErrorCode =
   | 'E_ENVELOPE_LENGTH'
   | 'E_ENVELOPE_MAGIC'
@@ -45,7 +45,7 @@ const MAX_MESSAGE_LENGTH = 500;
 
 /**
  * The peer broke the protocol. Not a `LockstepError`: it is no mistake of the user's and must not end the
- * run, so a session has to tell it apart, closes this one connection with `closeCode` and goes on.
+ * run, so a session has to tell it apart, closes this one connection with `closeCode` and continues.
  * What the message quotes of the peer's words may end up on a terminal: control characters become spaces.
  */
 export class ProtocolError extends Error {

@@ -36,7 +36,7 @@ const SIZED: ReadonlyMap<number, { lengthBytes: 1 | 2 | 4; kind: 'bytes' | 'valu
     [0xdf, { lengthBytes: 4, kind: 'values', each: 2 }],
   ]);
 
-/** What one tag announces: bytes to skip, then values inside it. */
+/** The extent that a tag announces: bytes to skip, then values inside it. */
 interface Extent {
   readonly bytes: number;
   readonly values: number;

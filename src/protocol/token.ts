@@ -15,7 +15,7 @@ const SHARED_MODE = 0o077;
 /** White space around a token, and lines that should not be there, are reported in the token's own terms. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-/** Where a token may come from, in order of precedence. */
+/** The sources of a token, in order of precedence. */
 export interface TokenOrigin {
   /** Path given as `--token-file`. */
   readonly file?: string | undefined;

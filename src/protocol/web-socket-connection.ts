@@ -9,18 +9,18 @@ import { CLOSE_TIMEOUT_MS } from './socket-options.ts';
 /** A close frame has room for this many bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;
 /**
- * More is not handed to the WebSocket at once. Node hands all that waits for a socket to the kernel as one write, and
+ * More is not handed to the WebSocket at once. Node hands everything that waits for a socket to the kernel as one write, and
  * neither reports progress nor lets a ping pass before its end; at 10 Mbit/s that of a 100 MB model takes 80 s.
  */
 const WINDOW_BYTES = 2 ** 20;
-/** What came since the last whole message is the beginning of the next one if it is more than a read of the socket. */
+/** Bytes since the last whole message that are the beginning of the next one: more than a read of the socket. */
 const READ_BYTES = 64 * 1024;
-/** Of a frame from a client, but for its payload. */
+/** Bytes of a frame from a client, without its payload. */
 const CONTROL_FRAME_BYTES = 6;
-/** What a WebSocket reports when no goodbye was heard. */
+/** The close code that a WebSocket reports when no goodbye was heard. */
 const ABNORMAL = 1006;
 
-/** How the silence of a peer is noticed. */
+/** The deadlines that reveal a silent peer. */
 export interface Heartbeat {
   readonly intervalMs: number;
   /** Intervals in a row without a sign of life, after which the connection is cut. */
@@ -29,7 +29,7 @@ export interface Heartbeat {
   readonly maxMessageIntervals?: number | undefined;
 }
 
-/** What a connection is made from. */
+/** The parts and settings of a connection. */
 export interface WebSocketConnectionOptions {
   readonly id: number;
   readonly webSocket: WebSocket;
@@ -46,7 +46,7 @@ interface Queued {
   readonly onTaken: ((isWhole: boolean) => void) | undefined;
 }
 
-/** See the head of this file. */
+/** A connection over a WebSocket. */
 export class WebSocketConnection implements Connection {
   readonly id: number;
   readonly remoteAddress: string;
@@ -59,7 +59,7 @@ export class WebSocketConnection implements Connection {
   #messageIntervals = 0;
   /** `bytesRead` when the last message had come, and with the pings and pongs since. */
   #bytesExplained: number;
-  /** What waits for the window, oldest first. */
+  /** Messages that wait for the window, oldest first. */
   #queue: Queued[] = [];
   #queuedBytes = 0;
   /** Counters at the last interval. */
@@ -69,7 +69,7 @@ export class WebSocketConnection implements Connection {
   /** Bytes of messages that were handed to the WebSocket, and those of them that the kernel has taken. */
   #bytesHandedOver = 0;
   #bytesFlushed = 0;
-  /** Why this end closes the connection; once set, messages are neither taken nor passed on. */
+  /** The reason why this end closes the connection; once set, messages are neither taken nor passed on. */
   #ending: { readonly code: number; readonly reason: string } | undefined;
   /** Watches a goodbye that waits for what is queued before it. */
   #closeTimer: NodeJS.Timeout | undefined;
@@ -163,7 +163,7 @@ export class WebSocketConnection implements Connection {
     this.#queuedBytes = 0;
   }
 
-  /** Hands over messages while less than a window is on its way to the kernel, and the goodbye after the last. */
+  /** Hands over messages while less than a window is in flight to the kernel, and the goodbye after the last. */
   #transmit(): void {
     for (let next = this.#queue[0]; next && this.#hasRoomFor(next); next = this.#queue[0]) {
       this.#queue.shift();
@@ -179,7 +179,7 @@ export class WebSocketConnection implements Connection {
     return isFirst ? this.#webSocket.bufferedAmount < WINDOW_BYTES : this.#isFlushed;
   }
 
-  /** Pings that are on their way do not count: nobody is told when they are gone. */
+  /** Pings in flight do not count: nobody is told when they are gone. */
   get #isFlushed(): boolean {
     return this.#bytesFlushed === this.#bytesHandedOver;
   }
@@ -194,7 +194,7 @@ export class WebSocketConnection implements Connection {
     });
   }
 
-  /** From here on the WebSocket watches the time: it cuts off a peer that does not answer. */
+  /** Closes the WebSocket, which cuts off a peer that does not answer in time. */
   #sayGoodbye(): void {
     clearInterval(this.#closeTimer);
     this.#closeTimer = undefined;
