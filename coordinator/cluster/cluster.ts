@@ -77,7 +77,7 @@ export class Cluster implements Compute {
 
   /** Notes that the process of a worker ended for lack of memory. */
   noteOutOfMemory(instance: string): void {
-    this.#runner.decide((scheduler) => scheduler.noteOutOfMemory(instance));
+    this.#runner.decide((scheduler, nowMs) => scheduler.noteOutOfMemory(instance, nowMs));
   }
 
   /** Handles a message about a task. */

@@ -211,7 +211,7 @@ export class RoundRunner implements RoundDriver {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
       round.divergence ??= error;
-      this.decide((scheduler) => scheduler.doubtRound(round.number));
+      this.decide((scheduler, nowMs) => scheduler.doubtRound(round.number, nowMs));
       return false;
     }
   }

@@ -1,10 +1,18 @@
 // `--dry-run`: every check of a run that can be made before it takes any time or leaves a file behind.
 import type { Config } from '../../src/config/schema.ts';
-import { describePlan } from './describe-plan.ts';
-import type { LocalCompute } from '../training/memory-plan.ts';
-import { initialState, prepareRun } from '../training/prepare.ts';
+import { numBatches } from '../../src/data/batches.ts';
+import { countOf } from '../../src/data/data-error.ts';
+import { blobByteLength } from '../../src/data/dataset.ts';
+import { formatShape } from '../../src/layers/layer.ts';
+import { formatBytes } from '../../src/memory.ts';
+import { describeModel } from '../../src/model/model.ts';
 import { findResumeSource, readSource, restoreCheckpoint } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
+import { totalOf } from '../training/memory-plan.ts';
+import type { MemoryUses } from '../training/memory-plan.ts';
+import type { LocalCompute } from '../training/memory-plan.ts';
+import type { PreparedRun } from '../training/prepare.ts';
+import { initialState, prepareRun } from '../training/prepare.ts';
 import { stepsPerEpoch } from '../training/train.ts';
 import { stepsDone } from '../training/training-progress.ts';
 
@@ -30,4 +38,50 @@ export async function dryRun({ config, warn, ...options }: DryRunOptions): Promi
   const { progress } = restoreCheckpoint(found, state, run);
   const step = stepsDone(progress, run.stepsPerEpoch).toLocaleString('en-US');
   return `${describePlan(prepared)}resume   after step ${step}, from ${found.path}\n`;
+}
+
+/** Indentation of the words of a line. */
+const MARGIN = ' '.repeat(9);
+const MAX_WIDTH = 100;
+
+/** Data, model, steps and memory of a prepared run, ending in a newline. */
+function describePlan({ config, data, model, memoryPlan }: PreparedRun): string {
+  const { splits, dataset } = data;
+  const { train, validation, test } = splits;
+  const steps = numBatches(train.length, config.batchSize);
+  const count = (value: number): string => value.toLocaleString('en-US');
+  const { worker, threads, here, beside, room, wantedSums } = memoryPlan;
+  return [
+    `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
+    `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(blobByteLength(dataset.layout))}, sha256 ${dataset.sha256.slice(0, 16)}`,
+    ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : MARGIN}${line}`),
+    `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${countOf(config.shards, 'shard')}`,
+    ...(worker
+      ? describeUses('worker', `with ${threads === 1 ? 'one thread' : `${threads} threads`}`, worker)
+      : []),
+    ...describeUses('here', 'in all', { ...here, ...beside }),
+    ...(room.here < wantedSums
+      ? [
+          `${MARGIN}(of ${wantedSums} sums that may wait for their neighbours: so fewer tasks go out at a time)`,
+        ]
+      : []),
+    `wire     ${countOf(model.buckets.length, 'bucket')} of the weights`,
+    '',
+  ].join('\n');
+}
+
+/** The most that a process takes, and of what, the largest first. */
+function describeUses(who: string, how: string, uses: MemoryUses): string[] {
+  const lines = [`${who.padEnd(MARGIN.length)}up to ${formatBytes(totalOf(uses))} ${how}:`];
+  const parts = Object.entries(uses)
+    .filter(([, bytes]) => bytes > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  for (const [index, part] of parts.entries()) {
+    const text = index < parts.length - 1 ? `${part},` : part;
+    const longer = `${lines.at(-1)} ${text}`;
+    if (longer.length <= MAX_WIDTH) lines[lines.length - 1] = longer;
+    else lines.push(`${MARGIN}${text}`);
+  }
+  return lines;
 }

@@ -149,6 +149,8 @@ export type RoundFailure =
 
 /** Everything that follows from one event. Empty lists mean that nothing of the kind is to be done. */
 export class Outcome {
+  /** The time of the event, in monotonic milliseconds. */
+  readonly nowMs: number;
   /** Sessions whose worker has come back in another one. */
   readonly superseded: number[] = [];
   readonly banned: BannedWorker[] = [];
@@ -175,6 +177,10 @@ export class Outcome {
   /** All workers that were asked for are present. */
   isGathered = false;
   failure: RoundFailure | undefined;
+
+  constructor(nowMs: number) {
+    this.nowMs = nowMs;
+  }
 }
 
 /** The part of a driver that deals with workers as such. */

@@ -110,15 +110,15 @@ export class Roster {
   }
 
   /** Makes the roster gather this many workers before it is content with the minimum again. */
-  require(count: number, outcome: Outcome, nowMs: number): void {
+  require(count: number, outcome: Outcome): void {
     this.#required = count;
     this.#isGathering = true;
-    this.#belowSinceMs = nowMs;
-    this.#count(outcome, nowMs);
+    this.#belowSinceMs = outcome.nowMs;
+    this.#count(outcome);
   }
 
   /** Admits a ready session, or makes it rest first, or refuses it. */
-  greet(session: ReadySession, outcome: Outcome, nowMs: number): void {
+  greet(session: ReadySession, outcome: Outcome): void {
     const { worker, instance } = session;
     const { ban, address, hasWorked } = this.#remember(session);
     if (ban === undefined) {
@@ -126,34 +126,34 @@ export class Roster {
       for (const [id] of old) this.#sessions.delete(id);
       outcome.superseded.push(...old.map(([id]) => id));
       const isNew = !hasWorked && !old.some(([, { isActive }]) => isActive);
-      const rest = this.#restOf(address, isNew, nowMs);
-      const isActive = this.#isRested(rest, nowMs);
+      const rest = this.#restOf(address, isNew, outcome.nowMs);
+      const isActive = this.#isRested(rest, outcome.nowMs);
       this.#sessions.set(worker, { instance, address, rest, isActive });
       if (isActive) outcome.admitted.push(worker);
       else outcome.resting.push({ worker, restMs: rest.restMs, cause: rest.cause });
     } else outcome.refused.push({ worker, reason: ban });
-    this.#count(outcome, nowMs);
+    this.#count(outcome);
   }
 
   /** Removes a session that ended; `hasAnswered` tells whether anything but failures came from it. */
-  lose(worker: number, hasAnswered: boolean, outcome: Outcome, nowMs: number): void {
+  lose(worker: number, hasAnswered: boolean, outcome: Outcome): void {
     const session = this.#sessions.get(worker);
     if (!session) return;
     this.#sessions.delete(worker);
     const { address, instance } = session;
     const known = this.#instances.get(instance);
     if (hasAnswered && known) known.hasWorked = true;
-    if (!hasAnswered) this.#note('vanishing', address, nowMs);
-    this.#admitRested(outcome, nowMs);
-    this.#count(outcome, nowMs);
+    if (!hasAnswered) this.#note('vanishing', address, outcome.nowMs);
+    this.#admitRested(outcome);
+    this.#count(outcome);
   }
 
   /** Admits those who have rested; says that workers are missing, or that they have been missing for too long. */
-  tick(outcome: Outcome, nowMs: number): void {
-    this.#admitRested(outcome, nowMs);
-    this.#count(outcome, nowMs);
+  tick(outcome: Outcome): void {
+    this.#admitRested(outcome);
+    this.#count(outcome);
     if (this.#belowSinceMs === undefined || outcome.shortage) return;
-    const waitedMs = nowMs - this.#belowSinceMs;
+    const waitedMs = outcome.nowMs - this.#belowSinceMs;
     const shortage = { have: this.#numActive(), need: this.#required };
     if (waitedMs >= this.#options.waitMs) outcome.failure = { type: 'starved', ...shortage };
     if (waitedMs >= this.#options.waitMs || waitedMs < this.#nextNoteMs) return;
@@ -166,19 +166,18 @@ export class Roster {
     instance: string,
     { worker, reason, trustedSteps }: Omit<BannedWorker, 'name'>,
     outcome: Outcome,
-    nowMs: number,
   ): void {
     const known = this.#instances.get(instance) ?? this.#forgotten(worker);
     if (known.ban !== undefined) return;
     this.#instances.set(instance, { ...known, ban: reason });
-    this.#note('bans', known.address, nowMs);
+    this.#note('bans', known.address, outcome.nowMs);
     const others = [...this.#sessions].filter(
       ([id, session]) => session.instance === instance && id !== worker,
     );
     for (const id of [worker, ...others.map(([other]) => other)]) this.#sessions.delete(id);
     outcome.banned.push({ worker, name: known.name, reason, trustedSteps });
     outcome.refused.push(...others.map(([id]) => ({ worker: id, reason })));
-    this.#count(outcome, nowMs);
+    this.#count(outcome);
   }
 
   /** Stands in for what was known of a worker that has been here for longer than is remembered. */
@@ -237,16 +236,16 @@ export class Roster {
     return nowMs >= (this.hasEnough ? untilMs : untilNeededMs);
   }
 
-  #admitRested(outcome: Outcome, nowMs: number): void {
+  #admitRested(outcome: Outcome): void {
     for (const [worker, session] of this.#sessions) {
-      if (session.isActive || !this.#isRested(session.rest, nowMs)) continue;
+      if (session.isActive || !this.#isRested(session.rest, outcome.nowMs)) continue;
       session.isActive = true;
       outcome.admitted.push(worker);
     }
   }
 
   /** Follows whether there are enough workers, and says so when that changes. */
-  #count(outcome: Outcome, nowMs: number): void {
+  #count(outcome: Outcome): void {
     if (this.hasEnough) {
       this.#belowSinceMs = undefined;
       if (!this.#isGathering) return;
@@ -256,7 +255,7 @@ export class Roster {
       return;
     }
     if (this.#belowSinceMs !== undefined) return;
-    this.#belowSinceMs = nowMs;
+    this.#belowSinceMs = outcome.nowMs;
     this.#nextNoteMs = FIRST_NOTE_MS;
     outcome.shortage = { have: this.#numActive(), need: this.#required, waitedMs: 0 };
   }

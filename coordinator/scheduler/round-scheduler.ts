@@ -6,7 +6,7 @@
 // Before it believes workers that say nobody can compute some shards, it tries those itself.
 import { ReductionTree, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
-import { Audit } from './audit.ts';
+import { Audit, TrackRecords } from './audit.ts';
 import type { AuditPolicy } from './audit.ts';
 import { COORDINATOR } from './outcome.ts';
 import type {
@@ -23,13 +23,11 @@ import type {
   TaskFailure,
   TaskName,
 } from './outcome.ts';
-import { findOverdue } from './overdue.ts';
-import { Pace } from './pace.ts';
+import { Pace, findOverdue } from './pace.ts';
 import { isLate, missingShards, planWork } from './plan-work.ts';
 import { ShardFailures } from './shard-failures.ts';
 import { Tasks, bookSum, isOpen, nodeOf, sumKey } from './tasks.ts';
 import type { Task } from './tasks.ts';
-import { TrackRecords } from './track-records.ts';
 
 interface Round {
   readonly number: number;
@@ -62,7 +60,7 @@ const MAX_FAILED_IN_ROW = 5;
 export class RoundScheduler {
   readonly #policy: AuditPolicy;
   readonly #room: SumRoom;
-  readonly #ban: (offender: Offender, outcome: Outcome, nowMs: number) => void;
+  readonly #ban: (offender: Offender, outcome: Outcome) => void;
   readonly #pace = new Pace();
   readonly #tasks = new Tasks();
   /** The instance of each worker. */
@@ -73,11 +71,7 @@ export class RoundScheduler {
   #nextSlot = 1;
 
   /** `ban` keeps a process out of the roster. */
-  constructor(
-    policy: AuditPolicy,
-    room: SumRoom,
-    ban: (offender: Offender, outcome: Outcome, nowMs: number) => void,
-  ) {
+  constructor(policy: AuditPolicy, room: SumRoom, ban: (offender: Offender, outcome: Outcome) => void) {
     this.#policy = policy;
     this.#room = room;
     this.#ban = ban;
@@ -97,23 +91,23 @@ export class RoundScheduler {
   }
 
   /** Begins the next round. */
-  begin(plan: RoundPlan, outcome: Outcome, nowMs: number): void {
+  begin(plan: RoundPlan, outcome: Outcome): void {
     if (this.#round) this.#records.follow(this.#round, plan);
-    this.#start(plan, outcome, nowMs);
+    this.#start(plan, outcome);
   }
 
-  addWorker(worker: number, instance: string, outcome: Outcome, nowMs: number): void {
+  addWorker(worker: number, instance: string, outcome: Outcome): void {
     this.#workers.set(worker, instance);
-    this.#pace.join(worker, nowMs);
-    this.#giveWork(outcome, nowMs);
+    this.#pace.join(worker, outcome.nowMs);
+    this.#giveWork(outcome);
   }
 
   /** Removes a worker, whose shards go to others at once. */
-  removeWorker(worker: number, outcome: Outcome, nowMs: number): void {
+  removeWorker(worker: number, outcome: Outcome): void {
     const instance = this.#workers.get(worker);
     if (instance === undefined) return;
     const owed = this.#forgetWorker(worker);
-    this.#tryHere(this.#round?.failures.lose(owed, instance), outcome, nowMs);
+    this.#tryHere(this.#round?.failures.lose(owed, instance), outcome);
   }
 
   /** Notes that the process of a worker, whose session may be over by now, ended for lack of memory. */
@@ -123,52 +117,46 @@ export class RoundScheduler {
   }
 
   /** Takes a partial sum that `inspect` found to be wanted: compares it with others, and stores it if it is new. */
-  acceptSum(
-    worker: number,
-    sum: SumName,
-    { digest, isFinite }: SumDigest,
-    outcome: Outcome,
-    nowMs: number,
-  ): void {
+  acceptSum(worker: number, sum: SumName, { digest, isFinite }: SumDigest, outcome: Outcome): void {
     const round = this.#round;
     const task = this.#owed(worker, sum);
     if (!round || !task || !this.#isWanted(task)) return;
     const node = nodeOf(task, sum);
-    const isDelivered = this.#book(task, node, sum.bucket, outcome, nowMs);
+    const isDelivered = this.#book(task, node, sum.bucket, outcome);
     if (isDelivered === undefined) return;
     const instance = this.#instanceOf(worker);
     const verdict = round.audit.examine(node, sum.bucket, { worker, instance, digest }, isFinite);
-    if (verdict === 'false') return this.#punish(node, outcome, nowMs);
+    if (verdict === 'false') return this.#punish(node, outcome);
     if (!isFinite && round.plan.kind === 'train') round.audit.spoil();
     this.#store(round, node, sum.bucket, outcome);
     if (verdict === 'doubtful') this.#doubt(node, outcome);
     this.#completeRound(outcome);
-    if (isDelivered) this.#giveWork(outcome, nowMs);
+    if (isDelivered) this.#giveWork(outcome);
   }
 
   /** Books a sum of a round that is over or was restarted: it is owed, and of no use. */
-  dropSum(worker: number, sum: SumName, outcome: Outcome, nowMs: number): void {
+  dropSum(worker: number, sum: SumName, outcome: Outcome): void {
     const task = this.#owed(worker, sum);
-    if (task && this.#book(task, nodeOf(task, sum), sum.bucket, outcome, nowMs) === true) {
-      this.#giveWork(outcome, nowMs);
+    if (task && this.#book(task, nodeOf(task, sum), sum.bucket, outcome) === true) {
+      this.#giveWork(outcome);
     }
   }
 
   /** Takes a worker's report that it is done with a task, or gives it up because its round is over. */
-  finishTask(worker: number, name: TaskName, outcome: Outcome, nowMs: number): void {
+  finishTask(worker: number, name: TaskName, outcome: Outcome): void {
     const task = this.#owed(worker, name);
     if (!task) return;
     if (isOpen(task) && this.#isWanted(task)) {
       outcome.evicted.push({ worker, reason: 'finished a task without sending all of its sums' });
       return;
     }
-    if (isOpen(task)) this.#pace.giveUp(worker, task.rows, task.givenMs, nowMs);
+    if (isOpen(task)) this.#pace.giveUp(worker, task.rows, task.givenMs, outcome.nowMs);
     this.#report(task);
-    this.#giveWork(outcome, nowMs);
+    this.#giveWork(outcome);
   }
 
   /** Takes a worker's report that it cannot compute a task: its shards go to others, or the coordinator tries them. */
-  failTask(worker: number, name: TaskName, failure: TaskFailure, outcome: Outcome, nowMs: number): void {
+  failTask(worker: number, name: TaskName, failure: TaskFailure, outcome: Outcome): void {
     const task = this.#owed(worker, name);
     if (!task) return;
     const isMissed = isOpen(task) && this.#isWanted(task);
@@ -179,23 +167,23 @@ export class RoundScheduler {
       return this.#giveUp(hopeless, outcome, failure.message);
     }
     const instance = this.#workers.get(worker);
-    if (instance === undefined) return this.#giveWork(outcome, nowMs);
+    if (instance === undefined) return this.#giveWork(outcome);
     const hopeless =
       isMissed && round
-        ? round.failures.fail(task, { ...failure, instance, others: this.#notLate(round, nowMs) })
+        ? round.failures.fail(task, { ...failure, instance, others: this.#notLate(round, outcome.nowMs) })
         : undefined;
-    this.#sendAway(worker, instance, failure.message, outcome, nowMs);
-    this.#tryHere(hopeless, outcome, nowMs);
+    this.#sendAway(worker, instance, failure.message, outcome);
+    this.#tryHere(hopeless, outcome);
   }
 
   /** Takes the digests, by bucket, that the coordinator found for a node in doubt. */
-  settle(number: number, node: TreeNode, digests: readonly string[], outcome: Outcome, nowMs: number): void {
+  settle(number: number, node: TreeNode, digests: readonly string[], outcome: Outcome): void {
     const round = this.#round;
     if (round?.number !== number || round.isOver) return;
-    if (round.audit.settle(node, digests).size > 0) return this.#punish(node, outcome, nowMs);
+    if (round.audit.settle(node, digests).size > 0) return this.#punish(node, outcome);
     this.#endSpoilt(round, outcome);
     this.#completeRound(outcome);
-    this.#giveWork(outcome, nowMs);
+    this.#giveWork(outcome);
   }
 
   /** Doubts all parts of a sum that is not finite, though they are: they may come from liars. */
@@ -209,12 +197,12 @@ export class RoundScheduler {
   }
 
   /** Finds workers that are late, and gives out what is open. */
-  tick(outcome: Outcome, nowMs: number): void {
-    findOverdue(this.#tasks.owed(), this.#pace, outcome, nowMs);
-    this.#giveWork(outcome, nowMs);
+  tick(outcome: Outcome): void {
+    findOverdue(this.#tasks.owed(), this.#pace, outcome);
+    this.#giveWork(outcome);
   }
 
-  #start(plan: RoundPlan, outcome: Outcome, nowMs: number, before?: Round, again?: string): void {
+  #start(plan: RoundPlan, outcome: Outcome, before?: Round, again?: string): void {
     const number = ++this.#numRounds;
     this.#tasks.begin(number);
     const numShards = plan.shardRows.length;
@@ -225,14 +213,14 @@ export class RoundScheduler {
       audit: new Audit(this.#policy, numShards),
       failures: before?.failures ?? new ShardFailures(),
       numStarts: (before?.numStarts ?? 0) + 1,
-      beganMs: nowMs,
+      beganMs: outcome.nowMs,
       lastHope: undefined,
       isOver: false,
     };
     outcome.begun = { round: number, again };
-    if (this.#round.numStarts <= MAX_STARTS) return this.#giveWork(outcome, nowMs);
+    if (this.#round.numStarts <= MAX_STARTS) return this.#giveWork(outcome);
     const message = `the round started ${MAX_STARTS} times: ${again}`;
-    this.#tryHere({ from: 0, to: numShards, cause: 'dishonest', message }, outcome, nowMs);
+    this.#tryHere({ from: 0, to: numShards, cause: 'dishonest', message }, outcome);
   }
 
   #owed(worker: number, { round, task }: TaskName): Task | undefined {
@@ -256,14 +244,14 @@ export class RoundScheduler {
   }
 
   /** Books a sum; returns whether its task is delivered by it, or undefined if its sender is evicted for it. */
-  #book(task: Task, node: TreeNode, bucket: number, outcome: Outcome, nowMs: number): boolean | undefined {
+  #book(task: Task, node: TreeNode, bucket: number, outcome: Outcome): boolean | undefined {
     const { worker, rows, givenMs } = task;
     const wasOpen = isOpen(task);
     const refusal = bookSum(task, node, bucket);
     if (refusal !== undefined) outcome.evicted.push({ worker, reason: refusal });
     if (refusal !== undefined) return undefined;
     if (!wasOpen || isOpen(task)) return false;
-    this.#pace.deliver(worker, rows, givenMs, nowMs);
+    this.#pace.deliver(worker, rows, givenMs, outcome.nowMs);
     this.#records.deliver(this.#instanceOf(worker));
     const isTrying = this.#tasks.open().some((open) => open.worker === COORDINATOR.worker);
     if (worker === COORDINATOR.worker && this.#round && this.#isWanted(task) && !isTrying) {
@@ -314,28 +302,27 @@ export class RoundScheduler {
   }
 
   /** Sends a worker that failed away to start over; one that failed again and again does not come back. */
-  #sendAway(worker: number, instance: string, message: string, outcome: Outcome, nowMs: number): void {
+  #sendAway(worker: number, instance: string, message: string, outcome: Outcome): void {
     this.#forgetWorker(worker);
     const numFailed = this.#records.fail(instance);
     if (numFailed < MAX_FAILED_IN_ROW) {
       outcome.evicted.push({ worker, reason: 'failed on a task' });
     } else {
       const reason = `failed on ${numFailed} tasks in a row: ${message.slice(0, MAX_QUOTED)}`;
-      this.#ban({ worker, instance, reason, trustedSteps: undefined }, outcome, nowMs);
+      this.#ban({ worker, instance, reason, trustedSteps: undefined }, outcome);
     }
   }
 
   /** Has the coordinator try each hopeless shard that nobody has delivered, before a run ends for them. */
-  #tryHere(hopeless: HopelessShards | undefined, outcome: Outcome, nowMs: number): void {
+  #tryHere(hopeless: HopelessShards | undefined, outcome: Outcome): void {
     const round = this.#round;
     if (hopeless && round && !round.isOver && !round.lastHope) {
       const isMeant = (shard: number): boolean => hopeless.from <= shard && shard < hopeless.to;
       const shards = missingShards(round.trees).filter(isMeant);
       if (shards.length > 0) round.lastHope = hopeless;
-      for (const shard of shards)
-        this.#assign({ ...COORDINATOR, from: shard, to: shard + 1 }, outcome, nowMs);
+      for (const shard of shards) this.#assign({ ...COORDINATOR, from: shard, to: shard + 1 }, outcome);
     }
-    this.#giveWork(outcome, nowMs);
+    this.#giveWork(outcome);
   }
 
   /** Ends the run for hopeless shards; `own` is the reason why the coordinator cannot compute them, if it has tried. */
@@ -362,7 +349,7 @@ export class RoundScheduler {
   }
 
   /** Bans whoever was wrong about a node, and restarts the round: other sums of theirs are part of it. */
-  #punish(node: TreeNode, outcome: Outcome, nowMs: number): void {
+  #punish(node: TreeNode, outcome: Outcome): void {
     const round = this.#round as Round;
     const { from, to } = shardsUnder(node, round.plan.shardRows.length);
     const what = round.plan.kind === 'train' ? 'gradient' : 'evaluation';
@@ -372,23 +359,23 @@ export class RoundScheduler {
     for (const [worker, instance] of this.#workers) if (liars.has(instance)) this.#forgetWorker(worker);
     for (const [instance, worker] of liars) {
       const trustedSteps = this.#records.trustedSteps(instance);
-      this.#ban({ worker, instance, reason, trustedSteps }, outcome, nowMs);
+      this.#ban({ worker, instance, reason, trustedSteps }, outcome);
     }
-    this.#start(round.plan, outcome, nowMs, round, 'a worker was wrong');
+    this.#start(round.plan, outcome, round, 'a worker was wrong');
   }
 
   /** Gives out open shards, sums to be confirmed, and copies of what is late. */
-  #giveWork(outcome: Outcome, nowMs: number): void {
+  #giveWork(outcome: Outcome): void {
     const round = this.#round;
     if (!round || round.isOver || round.audit.isSpoilt || this.#workers.size === 0) return;
     if (round.lastHope?.cause === 'dishonest') return;
     const [tasks, pace, workers, room] = [this.#tasks, this.#pace, this.#workers, this.#room];
-    const work = planWork({ ...round, tasks, pace, workers, room, nowMs });
-    for (const task of work.tasks) this.#assign(task, outcome, nowMs);
+    const work = planWork({ ...round, tasks, pace, workers, room, nowMs: outcome.nowMs });
+    for (const task of work.tasks) this.#assign(task, outcome);
     for (const node of work.toJudge) this.#doubt(node, outcome);
   }
 
-  #assign(shards: Pick<Assignment, 'worker' | 'from' | 'to'>, outcome: Outcome, nowMs: number): void {
-    outcome.tasks.push(this.#tasks.start(shards, (this.#round as Round).plan, nowMs));
+  #assign(shards: Pick<Assignment, 'worker' | 'from' | 'to'>, outcome: Outcome): void {
+    outcome.tasks.push(this.#tasks.start(shards, (this.#round as Round).plan, outcome.nowMs));
   }
 }

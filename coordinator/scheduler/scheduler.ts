@@ -39,8 +39,8 @@ export class Scheduler {
 
   constructor({ audit, room = UNLIMITED, ...roster }: SchedulerOptions, nowMs: number) {
     this.#roster = new Roster(roster, nowMs);
-    this.#rounds = new RoundScheduler(audit, room, ({ instance, ...offender }, outcome, atMs) =>
-      this.#roster.ban(instance, offender, outcome, atMs),
+    this.#rounds = new RoundScheduler(audit, room, ({ instance, ...offender }, outcome) =>
+      this.#roster.ban(instance, offender, outcome),
     );
   }
 
@@ -61,107 +61,107 @@ export class Scheduler {
 
   /** Waits until this many workers take part: the outcome `isGathered` then says so once. */
   requireWorkers(count: number, nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#roster.require(count, outcome, nowMs);
-    return this.#beginHeld(outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#roster.require(count, outcome);
+    return this.#beginHeld(outcome);
   }
 
   addSession(session: ReadySession, nowMs: number): Outcome {
-    const outcome = new Outcome();
+    const outcome = new Outcome(nowMs);
     this.#ready.set(session.worker, session.instance);
-    this.#roster.greet(session, outcome, nowMs);
-    this.#seat(outcome, nowMs);
-    return this.#beginHeld(outcome, nowMs);
+    this.#roster.greet(session, outcome);
+    this.#seat(outcome);
+    return this.#beginHeld(outcome);
   }
 
   /** Removes a session that ended; `hasAnswered` tells whether anything but failures came from it. */
   removeSession(worker: number, hasAnswered: boolean, nowMs: number): Outcome {
-    const outcome = new Outcome();
+    const outcome = new Outcome(nowMs);
     this.#ready.delete(worker);
     // The rounds first: a worker admitted in its place brings them to give out work, which is not for the lost one.
-    this.#rounds.removeWorker(worker, outcome, nowMs);
-    this.#roster.lose(worker, hasAnswered, outcome, nowMs);
-    this.#seat(outcome, nowMs);
-    return this.#beginHeld(outcome, nowMs);
+    this.#rounds.removeWorker(worker, outcome);
+    this.#roster.lose(worker, hasAnswered, outcome);
+    this.#seat(outcome);
+    return this.#beginHeld(outcome);
   }
 
   /** Begins a round as soon as there are enough workers. */
   beginRound(plan: RoundPlan, nowMs: number): Outcome {
     this.#held = plan;
-    return this.#beginHeld(new Outcome(), nowMs);
+    return this.#beginHeld(new Outcome(nowMs));
   }
 
   /** Takes a partial sum that `inspect` found to be wanted. */
   acceptSum(worker: number, sum: SumName, digest: SumDigest, nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#rounds.acceptSum(worker, sum, digest, outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#rounds.acceptSum(worker, sum, digest, outcome);
     return outcome;
   }
 
   /** Books a partial sum that nobody waits for. */
   dropSum(worker: number, sum: SumName, nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#rounds.dropSum(worker, sum, outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#rounds.dropSum(worker, sum, outcome);
     return outcome;
   }
 
   /** Takes a worker's report that it is done with a task, or gives it up because its round is over. */
   finishTask(worker: number, task: TaskName, nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#rounds.finishTask(worker, task, outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#rounds.finishTask(worker, task, outcome);
     return outcome;
   }
 
   /** Takes a worker's report that it cannot compute a task. */
   failTask(worker: number, task: TaskName, failure: TaskFailure, nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#rounds.failTask(worker, task, failure, outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#rounds.failTask(worker, task, failure, outcome);
     return outcome;
   }
 
   /** Notes that the process of a worker, whose session may be over by now, ended for lack of memory. */
-  noteOutOfMemory(instance: string): Outcome {
-    const outcome = new Outcome();
+  noteOutOfMemory(instance: string, nowMs: number): Outcome {
+    const outcome = new Outcome(nowMs);
     this.#rounds.noteOutOfMemory(instance, outcome);
     return outcome;
   }
 
   /** Takes the digests, by bucket, that the referee found for a node in doubt. */
   settle(round: number, node: TreeNode, digests: readonly string[], nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#rounds.settle(round, node, digests, outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#rounds.settle(round, node, digests, outcome);
     return outcome;
   }
 
   /** Doubts all parts of a round's sum that is not finite, though they are. */
-  doubtRound(round: number): Outcome {
-    const outcome = new Outcome();
+  doubtRound(round: number, nowMs: number): Outcome {
+    const outcome = new Outcome(nowMs);
     this.#rounds.doubtRound(round, outcome);
     return outcome;
   }
 
   /** Looks at the clock: whose rest is over, who is late, what has been missing for too long. */
   tick(nowMs: number): Outcome {
-    const outcome = new Outcome();
-    this.#roster.tick(outcome, nowMs);
-    this.#seat(outcome, nowMs);
-    this.#rounds.tick(outcome, nowMs);
-    return this.#beginHeld(outcome, nowMs);
+    const outcome = new Outcome(nowMs);
+    this.#roster.tick(outcome);
+    this.#seat(outcome);
+    this.#rounds.tick(outcome);
+    return this.#beginHeld(outcome);
   }
 
   /** Tells the rounds who has gone and who has come. */
-  #seat(outcome: Outcome, nowMs: number): void {
-    for (const worker of outcome.superseded) this.#rounds.removeWorker(worker, outcome, nowMs);
+  #seat(outcome: Outcome): void {
+    for (const worker of outcome.superseded) this.#rounds.removeWorker(worker, outcome);
     for (const worker of outcome.admitted) {
-      this.#rounds.addWorker(worker, this.#ready.get(worker) as string, outcome, nowMs);
+      this.#rounds.addWorker(worker, this.#ready.get(worker) as string, outcome);
     }
   }
 
-  #beginHeld(outcome: Outcome, nowMs: number): Outcome {
+  #beginHeld(outcome: Outcome): Outcome {
     if (!this.#held || !this.#roster.hasEnough) return outcome;
     const plan = this.#held;
     this.#held = undefined;
-    this.#rounds.begin(plan, outcome, nowMs);
+    this.#rounds.begin(plan, outcome);
     return outcome;
   }
 }

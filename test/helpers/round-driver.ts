@@ -78,7 +78,7 @@ export class RoundDriver {
   }
 
   join(worker: number, instance = `process ${worker}`): Step[] {
-    return this.#tell((outcome) => this.rounds.addWorker(worker, instance, outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.addWorker(worker, instance, outcome));
   }
 
   /** Begins the next step, or an evaluation after it. */
@@ -86,15 +86,15 @@ export class RoundDriver {
     const shardRows = Array<number>(numShards).fill(4);
     const step = kind === 'train' ? this.step++ : this.step;
     const plan = { kind, numBuckets: 1, shardRows, step };
-    return this.#tell((outcome) => this.rounds.begin(plan, outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.begin(plan, outcome));
   }
 
   lose(worker: number): Step[] {
-    return this.#tell((outcome) => this.rounds.removeWorker(worker, outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.removeWorker(worker, outcome));
   }
 
   tick(): Step[] {
-    return this.#tell((outcome) => this.rounds.tick(outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.tick(outcome));
   }
 
   /** A worker sends a sum, once it has reported on the task that it was at before. */
@@ -107,13 +107,11 @@ export class RoundDriver {
   }
 
   accept(worker: number, sum: SumName, digest = 'right', isFinite = true): Step[] {
-    return this.#tell((outcome) =>
-      this.rounds.acceptSum(worker, sum, { digest, isFinite }, outcome, this.nowMs),
-    );
+    return this.#tell((outcome) => this.rounds.acceptSum(worker, sum, { digest, isFinite }, outcome));
   }
 
   drop(worker: number, sum: SumName): Step[] {
-    return this.#tell((outcome) => this.rounds.dropSum(worker, sum, outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.dropSum(worker, sum, outcome));
   }
 
   /** A worker says that it is done with a task. */
@@ -124,15 +122,13 @@ export class RoundDriver {
   }
 
   report(worker: number, name: TaskName): Step[] {
-    return this.#tell((outcome) => this.rounds.finishTask(worker, name, outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.finishTask(worker, name, outcome));
   }
 
   /** A worker says that it cannot compute a task. */
   fail(worker: number, task: number, { isOutOfMemory = false, round = this.round } = {}): Step[] {
     const failure = { message: 'trap', isOutOfMemory };
-    return this.#tell((outcome) =>
-      this.rounds.failTask(worker, { round, task }, failure, outcome, this.nowMs),
-    );
+    return this.#tell((outcome) => this.rounds.failTask(worker, { round, task }, failure, outcome));
   }
 
   runOutOfMemory(instance: string): Step[] {
@@ -158,7 +154,7 @@ export class RoundDriver {
   }
 
   judged(node: TreeNode, digest = 'right', round = this.round): Step[] {
-    return this.#tell((outcome) => this.rounds.settle(round, node, [digest], outcome, this.nowMs));
+    return this.#tell((outcome) => this.rounds.settle(round, node, [digest], outcome));
   }
 
   doubtRound(): Step[] {
@@ -171,7 +167,7 @@ export class RoundDriver {
   }
 
   #tell(event: (outcome: Outcome) => void): Step[] {
-    const outcome = new Outcome();
+    const outcome = new Outcome(this.nowMs);
     event(outcome);
     if (outcome.begun) this.round = outcome.begun.round;
     return stepsOf(outcome);

@@ -111,7 +111,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
 
   /** Whoever started the worker saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
-    this.#decide(() => this.#scheduler.noteOutOfMemory(String(pid)));
+    this.#decide((nowMs) => this.#scheduler.noteOutOfMemory(String(pid), nowMs));
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
@@ -405,7 +405,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     if (!active) return false;
     const next = this.#ledger.completeBucket(bucket, slot);
     if (next) for (const session of this.#atWork) sendWeights(session, next);
-    else this.#decide(() => this.#scheduler.doubtRound(active.number));
+    else this.#decide((nowMs) => this.#scheduler.doubtRound(active.number, nowMs));
     return next !== undefined;
   }
 

@@ -21,19 +21,19 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   const work: Work = { ...WORK, numShards };
   const room = { here: Infinity, ofTask: Infinity };
   const rounds = new RoundScheduler({ share: 0, random: () => 0 }, room, () => undefined);
-  for (const worker of order.keys()) rounds.addWorker(worker, String(worker), new Outcome(), 0);
+  for (const worker of order.keys()) rounds.addWorker(worker, String(worker), new Outcome(0));
   const shardRows = Array<number>(numShards).fill(1);
-  const begun = new Outcome();
-  rounds.begin({ kind: 'train', numBuckets: 1, shardRows, step: 0 }, begun, 0);
+  const begun = new Outcome(0);
+  rounds.begin({ kind: 'train', numBuckets: 1, shardRows, step: 0 }, begun);
   const slots = new Map<number, Value>();
   let result: Value | undefined;
   for (const index of order) {
     const { worker, task, from, to } = begun.tasks[index] as Assignment;
     for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
-      const outcome = new Outcome();
+      const outcome = new Outcome(1);
       const digest = { digest: String(value), isFinite: true };
-      rounds.acceptSum(worker, { round: 1, task, node, bucket: 0 }, digest, outcome, 1);
+      rounds.acceptSum(worker, { round: 1, task, node, bucket: 0 }, digest, outcome);
       const { sum } = outcome;
       if (!sum) continue;
       slots.set(sum.slot, value);

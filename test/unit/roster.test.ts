@@ -6,8 +6,8 @@ import { stepsOf } from '../helpers/round-driver.ts';
 import type { Step } from '../helpers/round-driver.ts';
 
 /** The steps of an outcome. */
-function listed(event: (outcome: Outcome) => void): Step[] {
-  const outcome = new Outcome();
+function listed(nowMs: number, event: (outcome: Outcome) => void): Step[] {
+  const outcome = new Outcome(nowMs);
   event(outcome);
   return stepsOf(outcome);
 }
@@ -28,25 +28,25 @@ class Driver {
     const worker = ++this.#lastWorker;
     const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
     const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address };
-    return listed((outcome) => this.roster.greet(event, outcome, nowMs));
+    return listed(nowMs, (outcome) => this.roster.greet(event, outcome));
   }
 
   ban(worker: number, nowMs: number, instance = `instance of ${worker}`): Step[] {
     const offender = { worker, reason: 'lies', trustedSteps: 3 };
-    return listed((outcome) => this.roster.ban(instance, offender, outcome, nowMs));
+    return listed(nowMs, (outcome) => this.roster.ban(instance, offender, outcome));
   }
 
   lose(worker: number, nowMs: number, how: { hasAnswered?: boolean } = {}): Step[] {
     const { hasAnswered = false } = how;
-    return listed((outcome) => this.roster.lose(worker, hasAnswered, outcome, nowMs));
+    return listed(nowMs, (outcome) => this.roster.lose(worker, hasAnswered, outcome));
   }
 
   require(count: number, nowMs: number): Step[] {
-    return listed((outcome) => this.roster.require(count, outcome, nowMs));
+    return listed(nowMs, (outcome) => this.roster.require(count, outcome));
   }
 
   tick(nowMs: number): Step[] {
-    return listed((outcome) => this.roster.tick(outcome, nowMs));
+    return listed(nowMs, (outcome) => this.roster.tick(outcome));
   }
 
   /** Workers that come and vanish without an answer. */
