@@ -115,7 +115,7 @@ function callsOf(batchSize, folder) {
 function printBatchFigures() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-figures-'));
   try {
-    const [few, many] = [callsOf(2048, folder), callsOf(1024, folder)];
+    const [few, many] = [callsOf(128, folder), callsOf(64, folder)];
     const stepDone = [...many].find(([key]) => JSON.parse(key).name === 'trainStep');
     const numMore = (stepDone?.[1] ?? 0) - (few.get(stepDone?.[0]) ?? 0);
     const passed = [...many]
