@@ -15,6 +15,7 @@ const PAGES = [
 ];
 
 const readme = read('README.md');
+const commandLinePage = read('docs/cli.md');
 const configPage = read('docs/config.md');
 const commandLine = read('bin/lockstep.ts');
 
@@ -113,9 +114,16 @@ describe('docs/config.md', () => {
       });
     }
   });
+
+  it('shows the house config as it is, comments aside', () => {
+    const shown = matches(configPage, /```yaml\n(name: house[^`]+)```/g).map((text) =>
+      text.replace(/ *#.*$/gm, ''),
+    );
+    expect(shown).toEqual([read('examples/house/house.yaml')]);
+  });
 });
 
-describe('the README', () => {
+describe('docs/cli.md', () => {
   it('names every command and every long flag', () => {
     const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
@@ -132,8 +140,10 @@ describe('the README', () => {
       'bench train',
     ]);
     expect(flags).toContain('--min-workers');
-    expect(commands.filter((name) => !new RegExp(`\`lockstep ${name}[ \`]`).test(readme))).toEqual([]);
-    expect(flags.filter((flag) => !readme.includes(`\`${flag}`))).toEqual([]);
+    expect(commands.filter((name) => !new RegExp(`\`lockstep ${name}[ \`]`).test(commandLinePage))).toEqual(
+      [],
+    );
+    expect(flags.filter((flag) => !commandLinePage.includes(`\`${flag}`))).toEqual([]);
   });
 
   it('names every environment variable of ours', () => {
@@ -145,14 +155,18 @@ describe('the README', () => {
     );
     const variables = matches(sources.join('\n'), /\b(LOCKSTEP_[A-Z_]+)\b/g);
     expect(variables).toContain('LOCKSTEP_TOKEN');
-    expect(variables.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
+    expect(variables.filter((name) => !commandLinePage.includes(`\`${name}\``))).toEqual([]);
   });
 
   it('lists the exit codes', () => {
-    const listed = matches(readme, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) => cell.split(', ').map(Number));
+    const listed = matches(commandLinePage, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) =>
+      cell.split(', ').map(Number),
+    );
     expect(listed).toEqual(Object.values(EXIT));
   });
+});
 
+describe('the README', () => {
   it('shows the hash that its command prints', { timeout: 60_000 }, async () => {
     const config = path.join(ROOT, 'examples/house/house.yaml');
     const args = ['train', config, '--workers', '0', '--set', 'epochs=3', '--json'];
@@ -161,13 +175,6 @@ describe('the README', () => {
     expect(matches(readme, /^"weightsSha256": "([0-9a-f]{64})",$/gm)).toEqual([
       (JSON.parse(stdout) as { weightsSha256: string }).weightsSha256,
     ]);
-  });
-
-  it('shows the house config as it is, comments aside', () => {
-    const shown = matches(readme, /```yaml\n(name: house[^`]+)```/g).map((text) =>
-      text.replace(/ *#.*$/gm, ''),
-    );
-    expect(shown).toEqual([read('examples/house/house.yaml')]);
   });
 });
 
