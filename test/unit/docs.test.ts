@@ -178,6 +178,14 @@ describe('the README', () => {
   });
 });
 
+describe('docs/reading-the-code.md', () => {
+  it('names files and folders that exist', () => {
+    const names = matches(read('docs/reading-the-code.md'), /`([\w-]+\/[\w./-]*)`/g);
+    expect(names).toContain('src/tree.ts');
+    expect(names.filter((name) => !fs.existsSync(path.join(ROOT, name)))).toEqual([]);
+  });
+});
+
 describe('every page', () => {
   it('is found', () => {
     expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'docs/faults.md']));
