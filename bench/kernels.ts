@@ -3,7 +3,7 @@
 // machine's speed may change from one second to the next, and others may use it.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';

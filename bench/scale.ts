@@ -6,10 +6,11 @@ import { Cluster } from '../coordinator/cluster/cluster.ts';
 import type { Batch } from '../coordinator/training/compute.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
 
 /** Arguments of `lockstep bench scale`. */
@@ -41,6 +42,7 @@ const ROUNDS = 3;
 /** Measures and prints. */
 export async function benchScale(args: ScaleArguments): Promise<void> {
   const counts = parseCounts(args.workers);
+  collectMessageBuffers();
   const measured = new Map<number, Omit<Scaled, 'efficiency'>[]>(counts.map((count) => [count, []]));
   for (let round = 0; round < ROUNDS; round++) {
     for (const count of counts) measured.get(count)?.push(await measure(count, args));

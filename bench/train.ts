@@ -2,12 +2,13 @@
 // drifts within minutes, so only the ratios of one round are compared, and their medians reported.
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
 import { makeDirectory } from '../src/make-directory.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
 import { findPeers } from './peer.ts';
@@ -49,6 +50,7 @@ const COMPARISONS: readonly (readonly [ours: string, other: string])[] = [
 /** Measures and prints. */
 export async function benchTrain(args: TrainBenchArguments): Promise<void> {
   const names = selectWorkloads(args.workload);
+  collectMessageBuffers();
   const root = path.dirname(createRequire(import.meta.url).resolve('#package.json'));
   const rounds = args.quick ? QUICK.rounds : args.rounds;
   const seconds = args.quick ? QUICK.seconds : SECONDS;

@@ -10,7 +10,8 @@ import { readSamples } from '../src/predict/sample-file.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
-import { isSameFile, printBlocks, printJson, writeBlocks } from './data-output.ts';
+import { printBlocks, printJson } from '../coordinator/output/stdout.ts';
+import { isSameFile, writeBlocks } from './output-file.ts';
 import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep predict`. */

@@ -1,7 +1,7 @@
 // `lockstep replay`: whether a step of a run comes to the same weights when it is taken again.
 import { LockstepError } from '../src/errors.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
-import { printJson } from './data-output.ts';
+import { printJson } from '../coordinator/output/stdout.ts';
 import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep replay`. */

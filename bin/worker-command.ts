@@ -1,5 +1,6 @@
 // `lockstep worker`: from arguments to a working worker.
 import { LockstepError } from '../src/errors.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { runWorker } from '../worker/run-worker.ts';
@@ -23,6 +24,7 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   }
   const { log, signal } = createRuntime();
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  collectMessageBuffers();
   const instance = new Instance();
   // A coordinator that has started this process knows it by that name, whatever becomes of it.
   // One that is gone already cannot be told, which is no bug: the signal says that it is.

@@ -1,52 +1,17 @@
-// Where the data of a command go: to stdout, which scripts read, or to a file in its stead.
+// The data of a command in a file instead of on stdout.
 import type { BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileDurably } from '../src/durable-write.ts';
 import type { FileSlice } from '../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
-import { printable } from '../src/printable.ts';
-import { stringifyRecord } from '../src/json.ts';
-import { causeInWords } from '../coordinator/output/result-file.ts';
+import { cannotWrite, printBlocks } from '../coordinator/output/stdout.ts';
 import { createRuntime } from './runtime.ts';
 
 /** A socket cannot be opened by this name, and a file behind `>>` would be emptied. */
 const STDOUT = /^\/(dev\/stdout|dev\/fd\/1|proc\/self\/fd\/1)$/;
 /** Other names of what is open already: a rename would put a file in its place, and leave who holds it without. */
 const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
-
-/**
- * Writes text to stdout, whose reader may leave (`| head`): then there is nothing more to do, and nothing is wrong.
- * @throws LockstepError (exit 1) where it cannot be written, as on a full disk.
- */
-export async function printData(text: string): Promise<void> {
-  await printBlocks([text]);
-}
-
-/** As `printData`, a text for people: control characters in it are shown as escapes wherever it goes. */
-export async function printText(text: string): Promise<void> {
-  await printData(printable(text));
-}
-
-/** Writes a value to stdout as JSON; else as `printData`. */
-export async function printJson(value: unknown): Promise<void> {
-  await printData(`${stringifyRecord(value, 2)}\n`);
-}
-
-/**
- * As `printData`, a block at a time, each made when the one before it is written. Data are written as they are, but for a
- * terminal, which names of classes must not steer.
- */
-export async function printBlocks(blocks: Iterable<string>): Promise<void> {
-  // The callback has the error, but without a listener it would end the process as well.
-  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined);
-  for (const block of blocks) {
-    const shown = process.stdout.isTTY ? printable(block) : block;
-    const error = await new Promise<Error | null | undefined>((done) => process.stdout.write(shown, done));
-    if (error && systemErrorCode(error) === 'EPIPE') return;
-    if (error) throw cannotWrite('stdout', error);
-  }
-}
 
 /**
  * Writes a file a block at a time. One that is there stays as it is until the new one is whole; what is no regular file,
@@ -108,17 +73,4 @@ function* slicesOf(blocks: Iterable<string>, signal: AbortSignal): Generator<Fil
     yield { position, bytes };
     position += bytes.byteLength;
   }
-}
-
-function cannotWrite(where: string, cause: unknown): LockstepError {
-  const isNowhere = ['ENOENT', 'ENOTDIR'].includes(systemErrorCode(cause) ?? '');
-  return new LockstepError({
-    category: 'failure',
-    code: 'E_OUTPUT',
-    message: `cannot write to ${where}: ${causeInWords(cause)}`,
-    help: isNowhere
-      ? 'make the directory first, or name a file in one that exists'
-      : 'make room there, or name a place that can be written',
-    cause,
-  });
 }
