@@ -2,10 +2,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { plotName, type PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPng, renderSvg } from '../../coordinator/output/plot-render.ts';
-import { plotSpec } from '../../coordinator/output/plot-specs.ts';
-import { renderPlots, specText } from '../../coordinator/output/plots.ts';
+import type { PlotInput } from '../../coordinator/output/plot-specs.ts';
+import { plotName, plotSpec, renderPlots, specText } from '../../coordinator/output/plots.ts';
 import type { TopLevelSpec } from 'vega-lite';
 import { compileFiles, type Compiled } from '../helpers/compiled.ts';
 

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
-import type { PlotInput } from '../../coordinator/output/plot-input.ts';
+import type { PlotInput } from '../../coordinator/output/plot-specs.ts';
 import { renderPlots } from '../../coordinator/output/plots.ts';
 import { createProgress } from '../../coordinator/output/progress.ts';
 import { printBlocks } from '../../coordinator/output/stdout.ts';
