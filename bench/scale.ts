@@ -24,7 +24,7 @@ export interface ScaleArguments {
 interface Scaled {
   readonly workers: number;
   readonly samplesPerSecond: number;
-  /** Speed-up over the first row, for each worker that it has more; this process alone counts as one. */
+  /** Speed-up over the first row, for each additional worker; this process alone counts as one. */
   readonly efficiency: number;
   readonly bytesPerStep: number;
   /** Share of the workers' time spent in kernels; the rest is communication, waiting and the optimizer. */
@@ -36,10 +36,10 @@ interface Scaled {
 
 /** Steps before measuring: compiling, connecting and first touches. */
 const WARMUP_STEPS = 50;
-/** Times that each worker count is measured, in turn, so that a drifting machine harms all alike. */
+/** Times that each worker count is measured, in turn, so that a drifting machine affects all alike. */
 const ROUNDS = 3;
 
-/** Measures and prints. */
+/** Measures each worker count and prints the figures. */
 export async function benchScale(args: ScaleArguments): Promise<void> {
   const counts = parseCounts(args.workers);
   collectMessageBuffers();

@@ -1,4 +1,4 @@
-// The data of a command in a file instead of on stdout.
+// Writes the data of a command to a file instead of to stdout.
 import type { BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -8,15 +8,18 @@ import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { cannotWrite, printBlocks } from '../coordinator/output/stdout.ts';
 import { createRuntime } from './runtime.ts';
 
-/** A socket cannot be opened by this name, and a file behind `>>` would be emptied. */
+/** Names of stdout: a socket cannot be opened by them, and a file behind `>>` would be emptied. */
 const STDOUT = /^\/(dev\/stdout|dev\/fd\/1|proc\/self\/fd\/1)$/;
-/** Other names of what is open already: a rename would put a file in its place, and leave who holds it without. */
+/**
+ * Names of files that are open already: a rename would replace the file, and its holder would write
+ * to the old one.
+ */
 const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
 
 /**
- * Writes a file a block at a time. One that is there stays as it is until the new one is whole; what is no regular file,
- * such as a pipe, takes the blocks as they come.
- * @throws LockstepError (exit 1) where it cannot be written; what `blocks` throws passes through.
+ * Writes a file block by block. An existing file stays as it is until the new one is complete;
+ * anything but a regular file, such as a pipe, takes the blocks as they come.
+ * @throws LockstepError (exit 1) if it cannot be written; errors of `blocks` pass through.
  */
 export async function writeBlocks(blocks: Iterable<string>, file: string): Promise<void> {
   if (STDOUT.test(path.resolve(file))) return printBlocks(blocks);
@@ -32,7 +35,7 @@ export async function writeBlocks(blocks: Iterable<string>, file: string): Promi
   }
 }
 
-/** Whether two names are of one file, however they are written. */
+/** True if two names belong to one file, however they are written. */
 export async function isSameFile(one: string, other: string): Promise<boolean> {
   const [a, b] = await Promise.all([statOf(one), statOf(other)]);
   return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
@@ -43,14 +46,17 @@ function statOf(file: string): Promise<BigIntStats | undefined> {
   return fs.stat(file, { bigint: true }).catch(() => undefined);
 }
 
-/** Where a rename puts the file, links followed, and with which mode; undefined where none may be put. */
+/**
+ * The path that a rename must target, links followed, and the mode; undefined if the file may not
+ * be replaced.
+ */
 async function findReplaceable(file: string): Promise<{ path: string; mode: number } | undefined> {
   if (OPEN_ALREADY.test(path.resolve(file))) return undefined;
   const target = await fs.realpath(file).catch(() => file);
   const found = await fs.lstat(target).catch(() => undefined);
   if (found === undefined) return { path: target, mode: 0o666 };
   if (!found.isFile()) return undefined;
-  // A rename asks the directory only: a file that is write-protected is to stay.
+  // A rename checks the directory only, but a write-protected file must stay.
   await fs.access(target, fs.constants.W_OK);
   return { path: target, mode: found.mode & 0o777 };
 }
@@ -64,7 +70,10 @@ async function writeInPlace(blocks: Iterable<string>, file: string): Promise<voi
   }
 }
 
-/** A signal ends them with its reason, so that no temporary file is left behind. */
+/**
+ * Slices for a durable write. A signal ends them with its reason, so that no temporary file is left
+ * behind.
+ */
 function* slicesOf(blocks: Iterable<string>, signal: AbortSignal): Generator<FileSlice, void, undefined> {
   let position = 0;
   for (const block of blocks) {

@@ -2,8 +2,9 @@
 //
 //   node scripts/draw-pictures.mjs [DIRECTORY]
 //
-// The same bytes every time, which test/unit/pictures.test.ts checks. equal-bits.json was taken from the events.jsonl
-// of five real runs: the first digits of the hash of each epoch's weights, and the steps at which workers joined and left.
+// The same bytes every time, which test/unit/pictures.test.ts checks. equal-bits.json was taken
+// from the events.jsonl of five real runs: the first digits of the hash of each epoch's weights,
+// and the steps at which workers joined and left.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,7 +35,7 @@ function rect(x, y, width, height, fill, rest = '') {
   return `<rect x="${x}" y="${y}" width="${width}" height="${height}" fill="${fill}"${rest && ` ${rest}`}/>`;
 }
 
-/** A card with a ground of its own, so that it can be read on white and on dark pages. */
+/** A card with its own background, so that it can be read on white and on dark pages. */
 function card(width, height, title, parts) {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
@@ -121,7 +122,7 @@ const WORKERS = [
 ];
 const APPLY_WIDTH = 38;
 
-/** When the coordinator has every worker's gradient of a bucket, and takes its optimizer step. */
+/** Time at which the coordinator has every worker's gradient of a bucket, and takes its optimizer step. */
 const appliedFrom = (bucket) =>
   Math.max(...WORKERS.map((worker) => worker.start + worker.forward + worker.bucket * (bucket + 1))) + 14;
 
@@ -172,7 +173,10 @@ function workerLane({ name, shards, y, start, forward, bucket: bucketWidth, next
   ];
 }
 
-/** A step in time: buckets of the gradient travel while the backward pass still runs, and come back as new weights. */
+/**
+ * A step in time: buckets of the gradient travel while the backward pass still runs, and come back
+ * as new weights.
+ */
 function drawStep() {
   const y = LANES.coordinator;
   return card(820, 428, 'One step in time between a coordinator and two workers', [

@@ -1,5 +1,6 @@
-// What can be plotted of a run, the look that all plots share, and the loss curves, as a Vega-Lite specification: plain
-// JSON, kept beside the pictures. Nothing is drawn here, and Vega itself is not loaded.
+// What can be plotted of a run, the look that all plots share, and the loss curves, as a Vega-Lite
+// specification: plain JSON, kept beside the pictures. Nothing is drawn here, and Vega itself is
+// not loaded.
 import type { TopLevelSpec } from 'vega-lite';
 
 /** The splits that are measured and plotted. */
@@ -16,7 +17,7 @@ export interface LossCurvesPlot {
   }[];
   /** Marked in the plot. */
   readonly bestEpoch?: number | undefined;
-  /** What makes it the best, where that is not the loss: `greatest validation r2`. */
+  /** The reason why it is the best, unless that is the loss: `greatest validation r2`. */
   readonly bestBy?: string | undefined;
 }
 

@@ -37,7 +37,10 @@ export function runPlots(config: Config, data: LoadedData, result: TrainingResul
   ];
 }
 
-/** By what the best epoch was chosen; undefined for the loss, which the plot shows, and where the last one counts. */
+/**
+ * The criterion of the best epoch; undefined for the loss, which the plot shows, and where the last
+ * epoch counts.
+ */
 function reasonOf({ earlyStopping }: Config): string | undefined {
   if (!earlyStopping?.restoreBest || earlyStopping.monitor === LOSS.name) return undefined;
   return `${directionOf(earlyStopping) === 'min' ? 'least' : 'greatest'} validation ${earlyStopping.monitor}`;
@@ -106,7 +109,7 @@ export function plotSpec(input: PlotInput): TopLevelSpec {
   }
 }
 
-/** How plots are drawn. */
+/** Settings of `renderPlots`. */
 export interface RenderOptions {
   readonly warn: (message: string) => void;
   /** Default 60 s; then the process that draws is killed. */
@@ -115,7 +118,7 @@ export interface RenderOptions {
   readonly program?: string | undefined;
 }
 
-/** Writes the specifications, and has another process draw them, for the sake of this one's memory. */
+/** Writes the specifications, and has another process draw them, to save this one's memory. */
 export async function renderPlots(
   directory: string,
   plots: readonly PlotInput[],
@@ -139,8 +142,8 @@ export async function renderPlots(
 }
 
 /**
- * Drawn letter by letter, escapes included: a plot is no data, and SVG cannot hold most control characters. Line feeds too
- * are shown, as in `price↵(USD)`: Excel makes headers of several lines.
+ * The specification as JSON, with control characters as escapes: SVG cannot hold most of them. Line
+ * feeds are shown too, as in `price↵(USD)`: Excel makes headers of several lines.
  */
 export function specText(plot: PlotInput): string {
   return JSON.stringify(plotSpec(plot), (_key, value: unknown) =>
@@ -148,7 +151,7 @@ export function specText(plot: PlotInput): string {
   );
 }
 
-/** Resolves with what the program has to say on stderr: empty if all went well. */
+/** Resolves with the program's text on stderr: empty if all went well. */
 function runProgram(program: string, args: readonly string[], deadlineMs: number): Promise<string> {
   return new Promise((resolve) => {
     execFile(

@@ -1,5 +1,5 @@
-// Vega-Lite specifications of the plots of a measured split: a point for each row of a regression, in the target's own
-// unit; counts and a curve of a classification.
+// Vega-Lite specifications of the plots of a measured split: a point for each row of a regression,
+// in the target's own unit; counts and a curve of a classification.
 import type { TopLevelSpec } from 'vega-lite';
 import { formatMetric } from './format.ts';
 import { BASE, BLUE, GREY, ORANGE } from './plot-specs.ts';
@@ -22,8 +22,9 @@ const NUMBERS = {
 } as const;
 
 /**
- * An axis with a text of the user as its title. It is the title of the axis, not of its field: Vega-Lite puts the titles of fields into
- * expressions of its own, where a backslash begins an escape.
+ * An axis with a text of the user as its title. It is the title of the axis, not of its field:
+ * Vega-Lite puts the titles of fields into expressions of its own, where a backslash begins an
+ * escape.
  */
 function numbers(title: string) {
   return { title, ...NUMBERS };

@@ -23,8 +23,8 @@ export async function printJson(value: unknown): Promise<void> {
 }
 
 /**
- * Writes blocks to stdout, each made when the one before it is written. Data are written as they are, except to a
- * terminal, which names of classes must not steer.
+ * Writes blocks to stdout, each made when the one before it is written. Data are written as they
+ * are, except to a terminal, which names of classes must not steer.
  * @throws LockstepError (exit 1) where they cannot be written.
  */
 export async function printBlocks(blocks: Iterable<string>): Promise<void> {

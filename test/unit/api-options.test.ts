@@ -1,4 +1,4 @@
-// What calls of a program take: in JavaScript, or by a cast, that may be anything, and is refused before any work is done.
+// Options of the API, which in JavaScript, or by a cast, may be anything: invalid ones are refused before any work is done.
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { evaluate, loadModel } from '../../api/model.ts';
@@ -8,7 +8,7 @@ import { ROOT } from '../helpers/cli.ts';
 
 type Call = (...args: unknown[]) => Promise<unknown>;
 
-/** Valid but for its data, which do not exist: options must be refused before they are missed. */
+/** A valid config except that its data do not exist: options must be refused before that is noticed. */
 const CONFIG = {
   name: 'options',
   data: { file: 'nowhere.csv', target: 'y' },

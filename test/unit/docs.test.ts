@@ -1,5 +1,5 @@
-// The pages that people read say what the program does: every field, default, command, flag, variable, exit code and
-// link, and the hash that the README promises.
+// The documentation says what the program does: every field, default, command, flag, variable, exit code and link, and
+// the hash that the README promises.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -31,7 +31,7 @@ function listPages(folder: string, { recursive }: { readonly recursive: boolean 
     .sort();
 }
 
-/** Whether npm packs the file; it always does with the licence. */
+/** True if npm packs the file, which it always does with the licence. */
 function isPacked(file: string): boolean {
   const { files } = JSON.parse(read('package.json')) as { files: string[] };
   return ['LICENSE', ...files].some((name) => file === name || file.startsWith(`${name}/`));
@@ -41,7 +41,7 @@ function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Every key path below a schema, with its defaults, which may differ between kinds; `[]` stands for each item of a list. */
+/** Every key path of a schema with its defaults, which may differ by kind; `[]` stands for each item of a list. */
 function fieldsOf(schema: unknown): Map<string, Set<string>> {
   const fields = new Map<string, Set<string>>();
   for (const [key, value] of listFields(schema)) {
@@ -52,7 +52,7 @@ function fieldsOf(schema: unknown): Map<string, Set<string>> {
   return fields;
 }
 
-/** `outer` holds the references that the schema stands below: layers inside layers are not listed again. */
+/** The key paths of a schema. `outer` holds its enclosing references: layers inside layers are not listed again. */
 function listFields(schema: unknown, prefix = '', outer: readonly string[] = []): [string, unknown][] {
   if (!isSchema(schema)) return [];
   if (schema.$ref !== undefined) {
@@ -72,7 +72,7 @@ function listFields(schema: unknown, prefix = '', outer: readonly string[] = [])
   ];
 }
 
-/** The third cell, without its marks, of the row whose first cell is this key: `0.001; sgd: 0.01` has two defaults. */
+/** The defaults in the third cell of the row of a key: `0.001; sgd: 0.01` has two. */
 function documentedDefaults(key: string): string[] {
   const row = configPage.split('\n').find((line) => line.startsWith(`| \`${key}\` `));
   const cell = row?.split(' | ')[2]?.trim().replaceAll('`', '') ?? '';
@@ -83,7 +83,7 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...new Set([...text.matchAll(pattern)].map((match) => match[1] as string))];
 }
 
-/** As they are typed: `bench train` is not `train`. */
+/** The commands as they are typed: `bench train` is not `train`. */
 function listCommands(): string[] {
   return [...commandLine.matchAll(/\b(\w+)\s*\.command\('([a-z]+)'\)/g)].map(([, parent, name]) =>
     parent === 'program' ? `${name}` : `${parent} ${name}`,
@@ -187,7 +187,7 @@ describe('docs/reading-the-code.md', () => {
 });
 
 describe('every page', () => {
-  it('is found', () => {
+  it('is found by this test', () => {
     expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'docs/faults.md']));
   });
 

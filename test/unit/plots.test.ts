@@ -41,7 +41,7 @@ const CONFUSION: PlotInput = {
   accuracy: 0.97083,
 };
 
-/** As the process that draws reads it. */
+/** The specification as the drawing process reads it. */
 function specOf(input: PlotInput): TopLevelSpec {
   return JSON.parse(specText(input)) as TopLevelSpec;
 }
@@ -51,7 +51,7 @@ function textsOf(svg: string): string[] {
   return [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map((match) => match[1]!);
 }
 
-/** How many marks of a kind an SVG has. */
+/** The number of marks of a kind in an SVG. */
 function countMarks(svg: string, description: string): number {
   return svg.split(`aria-roledescription="${description}"`).length - 1;
 }
