@@ -55,17 +55,8 @@ function withConfig(command: Command): Command {
     .option('--json', 'print summary.json to stdout at the end');
 }
 
-/** Creates the parser of all commands. The output of `--help` and `--version` goes to `writeOut`. */
-function createProgram(writeOut: (text: string) => void): Command {
-  const program = new Command('lockstep')
-    .description(
-      'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
-    )
-    .version(VERSION)
-    .exitOverride()
-    .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
-    .showHelpAfterError('(run with --help for usage)');
-
+/** Adds the commands that train, on this machine or over the network. */
+function addTrainingCommands(program: Command): void {
   withConfig(program.command('train'))
     .description('train on this machine: starts the workers, trains, validates, tests')
     .addOption(
@@ -108,7 +99,10 @@ function createProgram(writeOut: (text: string) => void): Command {
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
     );
+}
 
+/** Adds the commands that use or check the results of a run. */
+function addResultCommands(program: Command): void {
   program
     .command('predict')
     .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
@@ -154,7 +148,10 @@ function createProgram(writeOut: (text: string) => void): Command {
     .action(async (run: string, options: ReplayArguments) =>
       (await import('./replay-command.ts')).replay(run, options),
     );
+}
 
+/** Adds the benchmarks. */
+function addBenchmarks(program: Command): void {
   const bench = program.command('bench').description('measure this machine');
   bench
     .command('kernels')
@@ -178,6 +175,21 @@ function createProgram(writeOut: (text: string) => void): Command {
     .option('--save', 'store the figures in bench/results')
     .option('--json', 'print the figures as JSON')
     .action(async (options: TrainBenchArguments) => (await import('../bench/train.ts')).benchTrain(options));
+}
+
+/** Creates the parser of all commands. The output of `--help` and `--version` goes to `writeOut`. */
+function createProgram(writeOut: (text: string) => void): Command {
+  const program = new Command('lockstep')
+    .description(
+      'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
+    )
+    .version(VERSION)
+    .exitOverride()
+    .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
+    .showHelpAfterError('(run with --help for usage)');
+  addTrainingCommands(program);
+  addResultCommands(program);
+  addBenchmarks(program);
   return program;
 }
 
