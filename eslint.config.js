@@ -4,6 +4,24 @@ import js from '@eslint/js';
 import { defineConfig, globalIgnores } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
+/** Beginnings that leave a doc comment without a subject, so that an editor's tooltip makes no sense. */
+const NO_SUBJECT = /^\*\s*(?:\*\s*)*(Of|As|What|Who|Whether|How|In|For|To|By|With|From|Where|When|Why|See)\b/;
+
+/** A rule against doc comments that do not begin with a noun phrase or a verb. */
+const docComment = {
+  meta: { type: 'suggestion', schema: [] },
+  create: (context) => ({
+    Program() {
+      for (const comment of context.sourceCode.getAllComments()) {
+        const word = comment.type === 'Block' ? NO_SUBJECT.exec(comment.value)?.[1] : undefined;
+        if (word === undefined) continue;
+        const message = `A doc comment that begins with "${word}" does not say what the thing is.`;
+        context.report({ loc: comment.loc, message });
+      }
+    },
+  }),
+};
+
 export default defineConfig([
   globalIgnores([
     'dist',
@@ -58,6 +76,12 @@ export default defineConfig([
     // The float64 twins of kernels take Math's functions as values, which no reference to `this` can hurt.
     files: ['test/**/*.ts'],
     rules: { '@typescript-eslint/unbound-method': 'off' },
+  },
+  {
+    // Tooltips are read far from the file, so each has to be a sentence of its own.
+    files: ['{api,bench,bin,scripts}/**', 'coordinator/output/**'],
+    plugins: { lockstep: { rules: { 'doc-comment': docComment } } },
+    rules: { 'lockstep/doc-comment': 'error' },
   },
   {
     // Scripts that run as they are, without a build.

@@ -1,4 +1,4 @@
-// What `import ... from 'lockstep'` gives: docs/api.md shows how to use it.
+// The exports of the package `lockstep`; docs/api.md shows how to use them.
 export { LockstepError } from '../src/errors.ts';
 export type { ConfigInput } from '../src/config/schema.ts';
 export type { LayerInput } from '../src/layers/registry.ts';

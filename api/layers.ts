@@ -1,10 +1,10 @@
-// Layers as typed calls: `dense({ units: 64, activation: 'relu' })` is the mapping that a config file would hold,
-// with its fields completed and checked by an editor.
+// Layers as typed calls: `dense({ units: 64, activation: 'relu' })` is the mapping that a config
+// file would hold, with its fields completed and checked by an editor.
 import type { LayerInput } from '../src/layers/registry.ts';
 
 type InputOf<Kind extends LayerInput['kind']> = Extract<LayerInput, { kind: Kind }>;
 type OptionsOf<Kind extends LayerInput['kind']> = Omit<InputOf<Kind>, 'kind'>;
-/** Options may be left out where none is required. */
+/** Arguments of a builder: the options can be omitted if none is required. */
 type Arguments<Options> = Record<never, never> extends Options ? [options?: Options] : [options: Options];
 
 /** A call that makes a layer of one kind. */

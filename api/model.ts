@@ -13,23 +13,26 @@ import { isSamples } from './samples.ts';
 
 /**
  * Loads the model in the directory of a run, or in its `model` directory.
- * @throws LockstepError (category `checkpoint`) where it is missing, damaged or not of Lockstep's.
+ * @throws LockstepError (category `checkpoint`) if it is missing, damaged or not from Lockstep.
  */
 export function loadModel(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
   return TrainedModel.load(directory, options);
 }
 
-/** What to measure on, and who is told of oddities. */
+/** Samples to measure on, and the receiver of warnings. */
 export interface EvaluateOptions {
-  /** A split of the run's own data, which must still be where it was; default `test`. */
+  /** A split of the run's own data, whose files must still be in place; default `test`. */
   readonly split?: 'train' | 'validation' | 'test' | undefined;
-  /** All the samples that the run was trained with, where they were in memory: they are known by their hashes. */
+  /** All the samples that the run was trained with, if they were in memory; hashes tell which is which. */
   readonly arrays?: readonly Samples[] | undefined;
-  /** New labelled samples instead, of the same kind: a path, `{ images, labels }`, or samples. All are measured. */
+  /**
+   * New labelled samples instead, of the same kind: a path, `{ images, labels }`, or samples. All
+   * are measured.
+   */
   readonly data?: DataSource | Samples | undefined;
-  /** What paths in `data` are relative to; default: the process's working directory. */
+  /** Directory that paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
-  /** Default: a warning of the process. A promise is awaited at the end. */
+  /** Called with each warning; default: `process.emitWarning`. A promise is awaited at the end. */
   readonly warn?: ((message: string) => unknown) | undefined;
 }
 
@@ -53,8 +56,9 @@ const argumentsSchema = z.strictObject({
 });
 
 /**
- * Measures a finished run again, by the metrics of the run. For a split of its own the figures are those of
- * `summary.json`, bit for bit; new samples are encoded by what training has learnt, and nothing is fitted to them.
+ * Measures a finished run again, by the metrics of the run. For a split of its own the figures are
+ * those of `summary.json`, bit for bit; new samples are encoded by what training has learnt, and
+ * nothing is fitted to them.
  *
  * @param run the directory of the run, or a model that was loaded from it
  * @throws LockstepError for a run without a model, or data that do not fit it

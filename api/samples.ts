@@ -1,5 +1,5 @@
-// Samples in memory as a config has them: by their hashes. So a config stays what a config file can hold, and the one
-// beside a run's results says what it was trained on.
+// Samples in memory, which a config names by their hashes. So a config remains something that a
+// config file can hold, and the one beside a run's results says what it was trained on.
 import type { DataSource } from '../src/config/data-kind.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/arrays.ts';
@@ -12,12 +12,15 @@ export type TrainData = Omit<DataInput, Split> & {
   readonly [Key in Split]?: DataSource | Samples | undefined;
 };
 
-/** A config as a program writes it: what a config file may hold, or samples in memory as its `data`. */
+/** A config as a program writes it: the fields of a config file, or samples in memory as its `data`. */
 export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
 
-/** Checks the samples of a config, and puts their hashes in their place. @throws LockstepError for what is wrong with them */
+/**
+ * Checks the samples of a config, and replaces them by their hashes.
+ * @throws LockstepError if they are invalid.
+ */
 export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: ArraySets } {
-  // A program in JavaScript may hand in anything, which the checks of the config will say.
+  // A program in JavaScript may pass in anything, which the checks of the config will report.
   if (!isMapping(input) || !isMapping(input.data)) return { config: input as ConfigInput, arrays: new Map() };
   const { data, ...rest } = input;
   const sets = new Map<string, ArraySet>();
@@ -38,7 +41,7 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
   return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
 }
 
-/** Whether these are samples, or what was meant to be. */
+/** True for samples, even invalid ones. */
 export function isSamples(source: unknown): source is Samples {
   return isMapping(source) && ('features' in source || 'targets' in source);
 }
@@ -47,7 +50,10 @@ function isMapping(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What a table says by its header; and values of images or sequences, which belong together, keep their scale. */
+/**
+ * Defaults for what a table's header would say; values of images or sequences, which belong
+ * together, keep their scale.
+ */
 function defaultsFor({ features, shape, targetWidth, weights }: ArraySet): Partial<DataInput> {
   const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
   return {

@@ -15,21 +15,24 @@ import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { TrainingObserver } from '../coordinator/training/train.ts';
 import { takeArrays, type TrainConfig } from './samples.ts';
 
-/** How a run computes, and who is told about it. */
+/** Options of `train`: workers, directories, resuming, and callbacks. */
 export interface TrainOptions extends Partial<TrainingObserver> {
   /** Worker processes; 0 (the default) computes in this one, `auto` takes one for each core. */
   readonly workers?: number | 'auto' | undefined;
   /** Compute threads of a worker; default 1. */
   readonly threads?: number | undefined;
-  /** Where records, plots and the model go; default: a new directory under `runs/`. */
+  /** Directory of records, plots and the model; default: a new one under `runs/`. */
   readonly runDirectory?: string | undefined;
-  /** Go on from a checkpoint of that directory or, without one, of the newest run of that name: `last`, `best` or a path. */
+  /**
+   * Resume from a checkpoint of that directory, or of the newest run of that name: `last`, `best`
+   * or a path.
+   */
   readonly resume?: string | undefined;
-  /** With `resume`: go on from an older checkpoint where the newest is damaged; default false. */
+  /** Resume from an older checkpoint if the newest is damaged; default false. */
   readonly allowOlder?: boolean | undefined;
-  /** What paths in the config are relative to; default: the process's working directory. */
+  /** Directory that paths in the config are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
-  /** What is written to stderr; default `warn`. Progress is shown from `info` on. */
+  /** Least severe messages that go to stderr; default `warn`. Progress is shown from `info` on. */
   readonly logLevel?: LogLevel | undefined;
   /** Aborting ends the run between two steps; `train` then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
@@ -56,7 +59,7 @@ const optionsSchema = z.strictObject({
 
 /**
  * Trains a model as the config says, on files or on samples in memory, and tests it on its best weights.
- * @throws LockstepError for a config, data or a run that is wrong; its `code` is stable.
+ * @throws LockstepError if the config, the data or the run fails; its `code` is stable.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
   checkOptions(optionsSchema, options, 'options of train');
@@ -86,10 +89,10 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   });
 }
 
-/** A function of the user's may take as long as it likes; but whoever waits should know for what. */
+/** Time after which a warning names the user's function that is awaited; it may take as long as it likes. */
 const PATIENCE_MS = 60_000;
 
-/** Waits for a promise that a function of the user's gave; an abort ends the wait. */
+/** Waits for a promise that the user's function returned; an abort ends the wait. */
 async function settled(
   answer: unknown,
   { name, signal, log }: { readonly name: string; readonly signal: AbortSignal; readonly log: Logger },
@@ -112,7 +115,7 @@ async function settled(
   }
 }
 
-/** Takes text for people nowhere. */
+/** A screen that shows nothing. */
 const SILENT = { write: () => true };
 
 function isShown(level: LogLevel): boolean {

@@ -1,4 +1,5 @@
-// What `bench train` lets compete: this program, in process and as clusters of local workers. The peers are in peer.ts.
+// The contenders of `bench train` that are Lockstep itself, in process and as clusters of local
+// workers. The others are in peer.ts.
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Compute } from '../coordinator/training/compute.ts';
@@ -14,12 +15,18 @@ import type { WorkloadName } from './workloads.ts';
 export interface Contender {
   readonly name: string;
   readonly version: string;
-  /** Samples per second, over about `seconds` after a warm-up of half of that. @throws Error in its own words. */
+  /**
+   * Samples per second, over about `seconds` after a warm-up of half of that.
+   * @throws Error with a message in one line.
+   */
   measure(workload: WorkloadName, seconds: number): Promise<number>;
   close(): Promise<void>;
 }
 
-/** This program with so many local workers of one thread; 0 computes in this process. Stays up between rounds. */
+/**
+ * Lockstep with a number of local workers of one thread; 0 computes in this process. Stays up
+ * between rounds.
+ */
 export class OwnContender implements Contender {
   readonly name: string;
   readonly version = VERSION;
@@ -77,7 +84,7 @@ export class OwnContender implements Contender {
   }
 }
 
-/** `in-process`, `1 worker`, `2 workers`. */
+/** The name of a contender: `in-process`, `1 worker`, `2 workers`. */
 export function ownName(numWorkers: number): string {
   if (numWorkers === 0) return 'in-process';
   return numWorkers === 1 ? '1 worker' : `${numWorkers} workers`;

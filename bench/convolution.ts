@@ -11,7 +11,7 @@ import { resolveModel } from '../src/model/model.ts';
 /** Samples of a microbatch: a shard of `cnn-mnist`. */
 const ROWS = 16;
 
-/** Layers of 3 x 3, same padding, as `cnn-mnist` and its like have them. */
+/** Layers of 3 x 3 with same padding, as in `cnn-mnist` and similar models. */
 const CONVOLUTIONS = [
   { inputShape: [1, 28, 28], filters: 32, groups: 1 },
   { inputShape: [32, 14, 14], filters: 64, groups: 1 },
@@ -19,7 +19,7 @@ const CONVOLUTIONS = [
   { inputShape: [64, 14, 14], filters: 64, groups: 64 },
 ] as const;
 
-/** A convolution that `run` takes forward and backward, all three of its products. */
+/** A convolution whose `run` computes all three of its products, forward and backward. */
 export interface TimedConvolution {
   readonly name: string;
   /** Multiplications and additions of one `run`. */

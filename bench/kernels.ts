@@ -1,9 +1,10 @@
-// `lockstep bench kernels`: matrix products against the arithmetic peak of the same core, and elementwise kernels
-// against its memory bandwidth. Each is measured beside its measure, round after round, in processor time: the
-// machine's speed may change from one second to the next, and others may use it.
+// `lockstep bench kernels`: matrix products against the arithmetic peak of the same core, and
+// elementwise kernels against its memory bandwidth. Each is measured beside its measure, round
+// after round, in processor time: the machine's speed may change from one second to the next, and
+// others may use it.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
@@ -55,7 +56,7 @@ export interface KernelsArguments {
   readonly json?: boolean;
 }
 
-/** Measures and prints. */
+/** Measures the kernels and prints the figures. */
 export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const memory = new Memory();
   const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
@@ -120,7 +121,7 @@ function measureStreams(kernels: Kernels, memory: Memory): Pick<Report, 'bandwid
   return { bandwidthGBs: measure, streams: named };
 }
 
-/** As many runs as make a round long enough for the clock. */
+/** A task that repeats `run` until a round is long enough for the clock. */
 function repeated(work: number, run: () => void): Task {
   const repeats = Math.ceil(FLOP_PER_ROUND / work);
   return {
@@ -131,7 +132,10 @@ function repeated(work: number, run: () => void): Task {
   };
 }
 
-/** Medians over rounds, in each of which every task runs beside the measure. The first round only warms up. */
+/**
+ * Medians over rounds, in each of which every task runs beside the measure. The first round only
+ * warms up.
+ */
 function measureBeside(measure: Task, tasks: readonly Task[]): { measure: number; speeds: Speed[] } {
   const round = (): { measured: number; rates: number[] } => ({
     measured: billionsPerSecond(measure),

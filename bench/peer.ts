@@ -1,5 +1,5 @@
-// Other trainers as programs of their own (bench/peers/), which print one line of JSON. None is a dependency: one that
-// is not installed says so, and takes no part.
+// Other trainers as programs of their own (bench/peers/), which print one line of JSON. None is a
+// dependency: one that is not installed says so, and does not take part.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -17,18 +17,18 @@ const answerSchema = z.object({
   samplesPerSecond: z.number().positive().optional(),
 });
 
-/** How to start a peer: the program and its first arguments, to be tried in turn. */
+/** Ways to start a peer, tried in turn: the program and its first arguments. */
 interface Recipe {
   readonly name: string;
   readonly commands: readonly (readonly [program: string, ...args: readonly string[]])[];
 }
 
-/** A peer, or why it cannot take part. */
+/** A peer, or the reason why it cannot take part. */
 export type Candidate =
   | { readonly name: string; readonly contender: Contender }
   | { readonly name: string; readonly skipped: string };
 
-/** Every peer whose programs lie in `folder`. LOCKSTEP_PYTHON names the Python that has PyTorch. */
+/** Every peer whose program is in `folder`. LOCKSTEP_PYTHON names the Python that has PyTorch. */
 export async function findPeers(folder: string, env: NodeJS.ProcessEnv): Promise<Candidate[]> {
   const file = (name: string): string => path.join(folder, name);
   const pythons =

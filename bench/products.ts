@@ -6,7 +6,7 @@ import type { Memory } from '../src/memory.ts';
 /** One product: C[m, n] = A B over depth k. */
 export interface ProductShape {
   readonly name: string;
-  /** Whether each operand is stored as in the formula (N) or transposed (T). */
+  /** Storage of each operand: as in the formula (N) or transposed (T). */
   readonly layout: 'NN' | 'NT' | 'TN';
   readonly m: number;
   readonly n: number;
@@ -57,7 +57,10 @@ export function allocateProductBuffers(memory: Memory): ProductBuffers {
   };
 }
 
-/** A closure that packs both operands and multiplies; a weight gradient by the tree product of one segment. */
+/**
+ * A closure that packs both operands and multiplies; a weight gradient by the tree product of one
+ * segment.
+ */
 export function productOf(
   kernels: Kernels,
   memory: Memory,

@@ -6,10 +6,11 @@ import { Cluster } from '../coordinator/cluster/cluster.ts';
 import type { Batch } from '../coordinator/training/compute.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
 
 /** Arguments of `lockstep bench scale`. */
@@ -23,7 +24,7 @@ export interface ScaleArguments {
 interface Scaled {
   readonly workers: number;
   readonly samplesPerSecond: number;
-  /** Speed-up over the first row, for each worker that it has more; this process alone counts as one. */
+  /** Speed-up over the first row, for each additional worker; this process alone counts as one. */
   readonly efficiency: number;
   readonly bytesPerStep: number;
   /** Share of the workers' time spent in kernels; the rest is communication, waiting and the optimizer. */
@@ -35,12 +36,13 @@ interface Scaled {
 
 /** Steps before measuring: compiling, connecting and first touches. */
 const WARMUP_STEPS = 50;
-/** Times that each worker count is measured, in turn, so that a drifting machine harms all alike. */
+/** Times that each worker count is measured, in turn, so that a drifting machine affects all alike. */
 const ROUNDS = 3;
 
-/** Measures and prints. */
+/** Measures each worker count and prints the figures. */
 export async function benchScale(args: ScaleArguments): Promise<void> {
   const counts = parseCounts(args.workers);
+  collectMessageBuffers();
   const measured = new Map<number, Omit<Scaled, 'efficiency'>[]>(counts.map((count) => [count, []]));
   for (let round = 0; round < ROUNDS; round++) {
     for (const count of counts) measured.get(count)?.push(await measure(count, args));

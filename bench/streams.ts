@@ -12,14 +12,14 @@ export interface Stream {
 
 /** Divisor, scale and limit of the gradient. */
 const MEAN = [256, 1, Infinity] as const;
-/** From the decay of the weights to epsilon: an early step. */
+/** Coefficients of an early step, from the decay of the weights to epsilon. */
 const COEFFICIENTS = [0, 1, 0.9, 0.1, 0.999, 0.001, 0.01, 0.1, 1e-8] as const;
 
-/** f32 of each vector: 32 MiB. */
+/** Number of f32 in each vector: 32 MiB. */
 const LENGTH = 2 ** 23;
 const COLUMNS = 1024;
 
-/** The triad that measures the bandwidth, and the kernels that are held against it. */
+/** The triad that measures the bandwidth, and the kernels that are compared with it. */
 export function streamsOf(kernels: Kernels, memory: Memory): { triad: Stream; kernels: readonly Stream[] } {
   const vectors = Array.from({ length: 7 }, () => {
     const address = memory.allocate(4 * LENGTH, 'the benchmark');

@@ -3,7 +3,7 @@ import os from 'node:os';
 import Table from 'cli-table3';
 import { VERSION } from '../src/version.ts';
 
-/** What one contender reached. */
+/** The speed of one contender. */
 export interface Speed {
   readonly name: string;
   readonly version: string;
@@ -13,7 +13,7 @@ export interface Speed {
   readonly rounds: readonly number[];
 }
 
-/** How often as fast `ours` was as `other`: over the rounds, each with the figures of that round. */
+/** The speed of `ours` divided by that of `other`, over rounds in which both were measured. */
 export interface Ratio {
   readonly ours: string;
   readonly other: string;
@@ -22,7 +22,7 @@ export interface Ratio {
   readonly most: number;
 }
 
-/** One workload. */
+/** The figures of one workload. */
 export interface WorkloadReport {
   readonly workload: string;
   readonly speeds: readonly Speed[];
@@ -43,7 +43,7 @@ interface MachineReport {
   };
 }
 
-/** What `--json` prints and `--save` stores. */
+/** The report that `--json` prints and `--save` stores. */
 export interface TrainReport extends MachineReport {
   readonly rounds: number;
   readonly seconds: number;
@@ -52,7 +52,7 @@ export interface TrainReport extends MachineReport {
   readonly workloads: readonly WorkloadReport[];
 }
 
-/** When and where the figures were taken. */
+/** The date and the machine of the figures. */
 export function describeMachine(): MachineReport {
   return {
     date: new Date().toISOString(),
@@ -67,7 +67,7 @@ export function describeMachine(): MachineReport {
   };
 }
 
-/** `2026-11-22-amd-epyc-2-cores.json`; with the workload, where only one was run. */
+/** A name like `2026-11-22-amd-epyc-2-cores.json`, with the workload if only one was run. */
 export function fileName({ date, machine }: MachineReport, workload: string | undefined): string {
   const words = `${machine.cpu} ${machine.cores} cores ${workload ?? ''}`.toLowerCase();
   return `${date.slice(0, 10)}-${words.match(/[a-z0-9]+/g)?.join('-')}.json`;

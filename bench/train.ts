@@ -1,13 +1,15 @@
-// `lockstep bench train`: this program and its peers train the same models, in short rounds by turns. A shared machine
-// drifts within minutes, so only the ratios of one round are compared, and their medians reported.
+// `lockstep bench train`: Lockstep and its peers train the same models, in short rounds by turns. A
+// shared machine drifts within minutes, so only the ratios of one round are compared, and their
+// medians reported.
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { printText, printJson } from '../bin/data-output.ts';
+import { printText, printJson } from '../coordinator/output/stdout.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
 import { makeDirectory } from '../src/make-directory.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
 import { findPeers } from './peer.ts';
@@ -35,7 +37,7 @@ const QUICK = { rounds: 2, seconds: 0.5 };
 const WORKER_COUNTS = [0, 1, 2] as const;
 const [IN_PROCESS, ONE_WORKER, TWO_WORKERS] = WORKER_COUNTS.map(ownName) as [string, string, string];
 
-/** What is divided by what: like is compared with like. */
+/** Pairs of contenders whose speeds are divided, each with one of its kind. */
 const COMPARISONS: readonly (readonly [ours: string, other: string])[] = [
   [IN_PROCESS, 'pytorch'],
   [ONE_WORKER, 'pytorch'],
@@ -46,9 +48,10 @@ const COMPARISONS: readonly (readonly [ours: string, other: string])[] = [
   [TWO_WORKERS, ONE_WORKER],
 ];
 
-/** Measures and prints. */
+/** Measures the workloads and prints the figures. */
 export async function benchTrain(args: TrainBenchArguments): Promise<void> {
   const names = selectWorkloads(args.workload);
+  collectMessageBuffers();
   const root = path.dirname(createRequire(import.meta.url).resolve('#package.json'));
   const rounds = args.quick ? QUICK.rounds : args.rounds;
   const seconds = args.quick ? QUICK.seconds : SECONDS;
@@ -88,7 +91,7 @@ async function measureWorkload(
   const failures = new Map<string, string>();
   try {
     for (let round = 0; round < rounds; round++) {
-      // Every second round runs backwards, so that a drift within rounds harms first and last alike.
+      // Every second round runs backwards, so that a drift within rounds affects first and last alike.
       for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
         if (failures.has(contender.name)) continue;
         screen.write(`${workload}, round ${round + 1} of ${rounds}: ${contender.name}\n`);

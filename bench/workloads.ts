@@ -1,4 +1,4 @@
-// The benchmark workloads: models and batches as the field quotes them, on synthetic data of the same shape.
+// The benchmark workloads: common models and batch sizes, on synthetic data of the same shape.
 import type { Batch } from '../coordinator/training/compute.ts';
 import { planMemory } from '../coordinator/training/memory-plan.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
@@ -27,8 +27,8 @@ interface Workload {
 
 /**
  * The models of peers/workloads.json: `mlp-mnist` 784-256-128-10, `mlp-small` 8-64-64-1, `mlp-wide`
- * 1024-1024-1024-1024-10, and `cnn-mnist`: two convolutions of 3 x 3, each with a pooling of 2, then 128-10; ReLU
- * between layers.
+ * 1024-1024-1024-1024-10, and `cnn-mnist`: two convolutions of 3 x 3, each with a pooling of 2,
+ * then 128-10; ReLU between layers.
  */
 export const WORKLOADS = {
   'mlp-small': { inputShape: [8], layers: mlp(64, 64, 1), outputs: 1, loss: 'mse', batchSize: 256 },
@@ -90,7 +90,7 @@ export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
   return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
 }
 
-/** Rows [step * batchSize, ...) of a synthetic run, around its end. */
+/** Rows [step * batchSize, ...) of a synthetic run, wrapping around at its end. */
 export function syntheticBatch({ config, data }: PreparedRun, step: number): Batch {
   const { batchSize } = config;
   const { numRows } = data.dataset.layout;

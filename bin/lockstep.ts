@@ -7,10 +7,10 @@ import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
+import { printData } from '../coordinator/output/stdout.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
-import { printData } from './data-output.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { ReplayArguments } from './replay-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
@@ -38,7 +38,7 @@ const threadsOption = (): Option =>
     .default(1)
     .env('LOCKSTEP_THREADS');
 
-/** Options that every command which reads a config has. */
+/** Adds the options of all commands that read a config. */
 function withConfig(command: Command): Command {
   return command
     .argument('<config>', 'YAML or JSON file that describes the run', filePath)
@@ -46,26 +46,17 @@ function withConfig(command: Command): Command {
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)', filePath)
     .option(
       '--resume <last|best|path>',
-      'go on from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path',
+      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path',
       filePath,
     )
-    .option('--allow-older', 'with --resume: go on from an older checkpoint if the newest is damaged')
+    .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }
 
-/** The commands. What `--help` and `--version` say goes to `writeOut`. */
-function createProgram(writeOut: (text: string) => void): Command {
-  const program = new Command('lockstep')
-    .description(
-      'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
-    )
-    .version(VERSION)
-    .exitOverride()
-    .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
-    .showHelpAfterError('(run with --help for usage)');
-
+/** Adds the commands that train, on this machine or over the network. */
+function addTrainingCommands(program: Command): void {
   withConfig(program.command('train'))
     .description('train on this machine: starts the workers, trains, validates, tests')
     .addOption(
@@ -96,7 +87,7 @@ function createProgram(writeOut: (text: string) => void): Command {
   program
     .command('worker')
     .description(
-      'work for a coordinator, and come back if the connection is lost, until the run is over; told to stop, give the range back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
+      'work for a coordinator, and reconnect if the connection is lost, until the run is over; told to stop, give the task back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
     .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// of a proxy or tunnel to it')
     .addOption(threadsOption())
@@ -108,7 +99,10 @@ function createProgram(writeOut: (text: string) => void): Command {
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
     );
+}
 
+/** Adds the commands that use or check the results of a run. */
+function addResultCommands(program: Command): void {
   program
     .command('predict')
     .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
@@ -154,7 +148,10 @@ function createProgram(writeOut: (text: string) => void): Command {
     .action(async (run: string, options: ReplayArguments) =>
       (await import('./replay-command.ts')).replay(run, options),
     );
+}
 
+/** Adds the benchmarks. */
+function addBenchmarks(program: Command): void {
   const bench = program.command('bench').description('measure this machine');
   bench
     .command('kernels')
@@ -178,16 +175,32 @@ function createProgram(writeOut: (text: string) => void): Command {
     .option('--save', 'store the figures in bench/results')
     .option('--json', 'print the figures as JSON')
     .action(async (options: TrainBenchArguments) => (await import('../bench/train.ts')).benchTrain(options));
+}
+
+/** Creates the parser of all commands. The output of `--help` and `--version` goes to `writeOut`. */
+function createProgram(writeOut: (text: string) => void): Command {
+  const program = new Command('lockstep')
+    .description(
+      'Trains neural networks data-parallel over WebSockets and WebAssembly, to the same bits for any number of workers.',
+    )
+    .version(VERSION)
+    .exitOverride()
+    .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
+    .showHelpAfterError('(run with --help for usage)');
+  addTrainingCommands(program);
+  addResultCommands(program);
+  addBenchmarks(program);
   return program;
 }
 
-/** Runs a command line. @throws what the command throws, and a CommanderError for one that is no command line. */
+/** Runs a command line. @throws the command's errors, and a CommanderError for an invalid command line. */
 async function runCommandLine(argv: readonly string[]): Promise<void> {
   let asked = '';
   try {
     await createProgram((text) => (asked += text)).parseAsync([...argv]);
   } catch (error) {
-    // Help and version end the parser so. They are printed here, since it does not wait for its output.
+    // The parser ends like this after help and version. They are printed here, since it does not
+    // wait for its output.
     if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
     await printData(asked);
   }
@@ -213,5 +226,5 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 process.exitCode = await main(process.argv);
-// A local worker's channel to its coordinator would keep it alive.
+// An open channel to its coordinator would keep a local worker alive.
 if (process.connected) process.disconnect();

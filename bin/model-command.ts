@@ -1,5 +1,5 @@
-// `lockstep predict` and `lockstep evaluate`: what a finished run's model says of new rows, and how good it is. While they
-// only read, a signal ends them at once.
+// `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, and its
+// metrics. While they only read, a signal ends them at once.
 import fs from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { DataSource } from '../src/config/data-kind.ts';
@@ -10,7 +10,8 @@ import { readSamples } from '../src/predict/sample-file.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
-import { isSameFile, printBlocks, printJson, writeBlocks } from './data-output.ts';
+import { printBlocks, printJson } from '../coordinator/output/stdout.ts';
+import { isSameFile, writeBlocks } from './output-file.ts';
 import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep predict`. */
@@ -38,7 +39,7 @@ export async function predict(run: string, file: string, { output }: PredictArgu
   else await writeBlocks(blocks, output);
 }
 
-/** @throws LockstepError where the predictions would take the place of what they are made from. */
+/** Throws if the predictions would overwrite a file that they are made from. */
 async function refuseToOverwrite(output: string, input: string, model: string): Promise<void> {
   if (await isSameFile(output, input)) throw wouldOverwrite(output, 'the file to predict');
   for (const name of await fs.readdir(model)) {

@@ -1,7 +1,7 @@
-// `lockstep replay`: whether a step of a run comes to the same weights when it is taken again.
+// `lockstep replay`: takes a step of a run again, and compares the weights.
 import { LockstepError } from '../src/errors.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
-import { printJson } from './data-output.ts';
+import { printJson } from '../coordinator/output/stdout.ts';
 import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep replay`. */
@@ -10,7 +10,7 @@ export interface ReplayArguments {
   readonly json?: boolean;
 }
 
-/** Takes the step again. @throws LockstepError (exit 1) if the weights differ. */
+/** Takes the step again and compares. @throws LockstepError (exit 1) if the weights differ. */
 export async function replay(run: string, { step, json }: ReplayArguments): Promise<void> {
   const { log, screen } = createOutput();
   const replayed = await replayStep(run, step, (message) => log.warn(message));

@@ -1,10 +1,10 @@
-// What commands share: one screen, one log, and signals as an AbortSignal.
+// Screen, log and signals of a command, the latter as an AbortSignal.
 import { didYouMean } from '../src/config/suggest.ts';
 import { EXIT, LockstepError, quoteValue } from '../src/errors.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { LogLevel, Logger } from '../src/log.ts';
 
-/** The reason of an abort by signal; its exit code is the shell's convention, 128 + signal. */
+/** The reason of an abort by signal; its exit code follows the convention of shells, 128 + signal. */
 export class Interrupted extends Error {
   readonly exitCode: number;
 
@@ -24,24 +24,27 @@ export interface Output {
 
 /** Screen, log and signals of one command. */
 export interface Runtime extends Output {
-  /** Aborts with an `Interrupted` at the first SIGINT or SIGTERM; one that comes later ends the process at once. */
+  /**
+   * Aborts with an `Interrupted` at the first SIGINT or SIGTERM; one that comes later ends the
+   * process at once.
+   */
   readonly signal: AbortSignal;
 }
 
 /**
- * Shells, npm and `timeout` signal a process and its whole group, so one Ctrl-C may arrive several times: whatever comes
- * within this time of the first is the same wish.
+ * Time after the first signal within which further ones count as the same: shells, npm and
+ * `timeout` signal a process and its whole group, so one Ctrl-C may arrive several times.
  */
 const SAME_WISH_MS = 1000;
 
-/** What a command that ends in an orderly way needs at most: its last checkpoint has a minute. */
+/** Longest time that an orderly end takes: the last checkpoint has a minute. */
 const ORDERLY_END_MS = 120_000;
 
-/** Ends the command at hand, if it is one that can be told to end. */
+/** Aborts the running command, if it can be aborted. */
 let abortCommand: ((reason: Error) => void) | undefined;
 
 /**
- * Sets up what a command says. `LOCKSTEP_LOG_LEVEL` chooses how much.
+ * Sets up the screen and the log of a command. `LOCKSTEP_LOG_LEVEL` chooses how much is logged.
  *
  * @throws LockstepError (exit 2) if it is set to anything else
  */
@@ -63,7 +66,7 @@ function readLogLevel(wanted: string): LogLevel {
   });
 }
 
-/** Sets up a command that ends in an orderly way when it is told to. */
+/** Sets up a command that ends in an orderly way on a signal. */
 export function createRuntime(): Runtime {
   const { log, ...output } = createOutput();
   const controller = new AbortController();
@@ -72,7 +75,8 @@ export function createRuntime(): Runtime {
     const interrupted = new Interrupted(name);
     if (isMeantAgain) process.exit(interrupted.exitCode);
     if (controller.signal.aborted) return;
-    // What came while a step held up the event loop is read between the timer and the immediate, and still counts as one.
+    // A signal that arrived while a step held up the event loop is read between the timer and the
+    // immediate, and still counts as the same.
     setTimeout(() => setImmediate(() => (isMeantAgain = true)), SAME_WISH_MS).unref();
     log.warn(`${name}: stopping; once more to stop at once`);
     controller.abort(interrupted);
@@ -81,21 +85,22 @@ export function createRuntime(): Runtime {
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, process.send ? () => undefined : stop);
   const orphaned = (): void => controller.abort(new Interrupted('SIGTERM'));
   process.once('disconnect', orphaned);
-  // A coordinator that ended while this process was starting is never heard of again.
+  // The disconnection from a coordinator that ended while this process was starting has already happened.
   if (process.send && !process.connected) orphaned();
   abortCommand = (reason) => controller.abort(reason);
   return { ...output, log, signal: controller.signal };
 }
 
 /**
- * Runs a command. An error that nobody caught, of a timer, a stream or a library, ends it as a signal does: a run saves
- * its checkpoint, tells its workers and closes its records. Rejects with that error then.
+ * Runs a command. An uncaught error, of a timer, a stream or a library, ends it as a signal does: a
+ * run saves its checkpoint, tells its workers and closes its records. Then the promise rejects with
+ * that error.
  */
 export async function orUncaught(command: () => Promise<void>): Promise<void> {
   let first: Error | undefined;
   const deserted = new Promise<never>((_, reject) => {
     process.on('uncaughtException', (error) => {
-      // What comes after the first one comes of it.
+      // Later errors are consequences of the first.
       if (first) return;
       const cause = error instanceof Error ? error : new Error(String(error));
       first = cause;
@@ -105,7 +110,7 @@ export async function orUncaught(command: () => Promise<void>): Promise<void> {
       };
       if (!abortCommand) return desert();
       abortCommand(cause);
-      // Of a command that waits for what will never come, and of one that takes too long.
+      // The command may wait for something that will never happen, or take too long.
       process.once('beforeExit', desert);
       setTimeout(desert, ORDERLY_END_MS).unref();
     });

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { formatConfigYaml } from '../src/config/format.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
@@ -10,7 +11,7 @@ import { runTraining } from '../coordinator/commands/run.ts';
 import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';
-import { printData, printJson, printText } from './data-output.ts';
+import { printData, printJson, printText } from '../coordinator/output/stdout.ts';
 import { createRuntime } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -76,6 +77,7 @@ async function runCommand(
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);
+  collectMessageBuffers();
   const { summary, directory } = await runTraining({
     ...runtime,
     config,

@@ -1,5 +1,6 @@
 // `lockstep worker`: from arguments to a working worker.
 import { LockstepError } from '../src/errors.ts';
+import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { runWorker } from '../worker/run-worker.ts';
@@ -23,11 +24,12 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   }
   const { log, signal } = createRuntime();
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  collectMessageBuffers();
   const instance = new Instance();
-  // A coordinator that has started this process knows it by that name, whatever becomes of it.
-  // One that is gone already cannot be told, which is no bug: the signal says that it is.
+  // The coordinator that started this process knows it by that name from now on. If the coordinator
+  // is gone already, sending fails, which is no bug: the signal below says so.
   process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
   await runWorker({ url, token, numThreads: threads, instance, log, signal });
-  // It left because a signal told it to: the exit code says so, wherever the signal found it.
+  // If a signal made it leave, the exit code must say so, whatever the worker was doing.
   signal.throwIfAborted();
 }

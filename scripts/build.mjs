@@ -1,6 +1,6 @@
-// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer), JavaScript and declarations,
-// and the config's schema for editors.
-// A program of its own rather than a line of shell, so that `npm install` works on every platform.
+// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer),
+// JavaScript and declarations, and the config's schema for editors. A program rather than a line of
+// shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';

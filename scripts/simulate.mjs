@@ -1,5 +1,6 @@
-// Runs the simulator of the coordinator's decisions: `npm run simulate -- --seed N` for one seed, `-- --seeds N` for the
-// first N. A seed that fails is printed with what went wrong, and can be run again.
+// Runs the simulator of the coordinator's decisions: `npm run simulate -- --seed N` for one seed,
+// `-- --seeds N` for the first N. A seed that fails is printed with what went wrong, and can be run
+// again.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 

@@ -1,11 +1,11 @@
-// Numbers and durations as people read them; used by the progress display and the summary.
+// Numbers and durations in words and digits for people.
 
-/** `12,345` */
+/** A count with separators, such as `12,345`. */
 export function formatCount(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
-/** Four significant digits: `0.2134`, `23,457`, `1.2e-7`. */
+/** A number with four significant digits: `0.2134`, `23,457`, `1.200e-7`. */
 export function formatMetric(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
@@ -14,7 +14,7 @@ export function formatMetric(value: number): string {
   return size >= 9999.5 ? formatCount(value) : value.toPrecision(4);
 }
 
-/** `4.2 s`, `1 m 05 s`, `2 h 03 m` */
+/** A duration in words, such as `4.2 s`, `1 m 05 s`, `2 h 03 m`. */
 export function formatDuration(seconds: number): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
@@ -24,7 +24,7 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} m`;
 }
 
-/** `0:04`, `1:05`, `2:03:00` */
+/** A duration as a clock shows it, such as `0:04`, `1:05`, `2:03:00`. */
 export function formatClock(seconds: number): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   const whole = Math.round(seconds);
@@ -32,7 +32,7 @@ export function formatClock(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** `1 worker`, `2 workers` */
+/** A count with its noun, such as `1 worker`, `2 workers`. */
 export function pluralize(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 }

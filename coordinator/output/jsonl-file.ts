@@ -1,13 +1,13 @@
-// A file of one JSON object a line: what a run has recorded is read back line by line, and cut back where it goes on.
+// A file of one JSON object per line, which is read back line by line, and cut back when a run resumes.
 import fs from 'node:fs';
 import { LineFile } from '../../src/line-file.ts';
 import { printable } from '../../src/printable.ts';
 import { parseJson, stringifyRecord } from '../../src/json.ts';
 import { openRegularFileSync } from '../../src/regular-file.ts';
 
-/** A record takes some hundred bytes, or MiB with thousands of classes; a line that never ends is none. */
+/** A record takes some hundred bytes, or MiB with thousands of classes; a longer line is not a record. */
 const MAX_LINE_BYTES = 2 ** 25;
-/** Read at once: a long run records more than a string or a buffer can hold. */
+/** Bytes read at a time: a long run records more than a string or a buffer can hold. */
 const SLICE_BYTES = 2 ** 20;
 
 /** Appends records to a JSONL file. */
@@ -27,7 +27,10 @@ export class JsonlFile {
     this.#file.append(`${printable(stringifyRecord(record))}\n`);
   }
 
-  /** Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last line included. */
+  /**
+   * Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last
+   * line included.
+   */
   keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
     let keptBytes = 0;
     for (const { text, end } of readLines(this.#path)) {
@@ -51,7 +54,10 @@ export function* readRecords(path: string): Generator<Record<string, unknown>, v
   }
 }
 
-/** The whole lines of a file, up to one that is too long, and where each ends. Those of a long run fit no string. */
+/**
+ * The whole lines of a file, up to one that is too long, and where each ends. All lines of a long
+ * run fit no string.
+ */
 function* readLines(path: string): Generator<{ text: string; end: number }, void, undefined> {
   const { descriptor } = openRegularFileSync(path);
   try {

@@ -1,12 +1,15 @@
-// Where metrics go while a run goes on: always `metrics.jsonl`, and whatever else the user asked for.
+// Destinations of metrics during a run: always `metrics.jsonl`, and whatever else the user asked for.
 import { JsonlFile } from './jsonl-file.ts';
 import type { Summary } from './summary.ts';
 
-/** One point of every metric's curve, such as `train/loss`, `val/r2`, `lr`, `gradNorm`, `samplesPerSecond`. */
+/**
+ * One point of every metric's curve, such as `train/loss`, `val/r2`, `lr`, `gradNorm`,
+ * `samplesPerSecond`.
+ */
 export interface MetricRecord {
   /** Optimizer steps taken so far. */
   readonly _step: number;
-  /** Seconds since the run began, by the monotonic clock. */
+  /** Seconds since the run started, by the monotonic clock. */
   readonly _runtime: number;
   /** Seconds since 1970, by the wall clock. */
   readonly _timestamp: number;
@@ -16,7 +19,7 @@ export interface MetricRecord {
 /** A destination of metrics. */
 export interface MetricLogger {
   log(record: MetricRecord): void;
-  /** Ends the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
+  /** Closes the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
   finish(summary: Summary | undefined): Promise<void>;
 }
 
@@ -28,7 +31,7 @@ export class JsonlMetricLogger implements MetricLogger {
     this.#file = new JsonlFile(path);
   }
 
-  /** Drops the records from the first one on that fails `isKept`: they will be made again. */
+  /** Drops all records from the first one that fails `isKept`: they will be written again. */
   keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
     this.#file.keepLeading(isKept);
   }
@@ -43,13 +46,16 @@ export class JsonlMetricLogger implements MetricLogger {
   }
 }
 
-/** Fans out to several loggers. One that fails is warned about once, and never stops the run or the others. */
+/**
+ * Fans out to several loggers. One that fails is warned about once, and never stops the run or the
+ * others.
+ */
 export class MultiLogger implements MetricLogger {
   readonly #loggers: ReadonlyMap<string, MetricLogger>;
   readonly #warn: (message: string) => void;
   readonly #warned = new Set<string>();
 
-  /** `loggers` by the name that a warning gives them. */
+  /** Takes loggers by the name that a warning gives them. */
   constructor(loggers: ReadonlyMap<string, MetricLogger>, warn: (message: string) => void) {
     this.#loggers = loggers;
     this.#warn = warn;

@@ -1,5 +1,6 @@
-// The process that draws a run's plots: argv is a directory and the names of its <name>.vl.json specifications.
-// A process of its own, because Vega would stay in the coordinator's memory. Complaints go to stderr.
+// The process that draws a run's plots: argv is a directory and the names of its <name>.vl.json
+// specifications. A process of its own, because Vega would stay in the coordinator's memory.
+// Complaints go to stderr.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { TopLevelSpec } from 'vega-lite';

@@ -1,33 +1,101 @@
-// What each plot of a run shows, as Vega-Lite specifications: plain JSON, kept beside the pictures as artifacts.
-// Nothing is drawn here, and Vega itself is not loaded.
+// What can be plotted of a run, the look that all plots share, and the loss curves, as a Vega-Lite
+// specification: plain JSON, kept beside the pictures. Nothing is drawn here, and Vega itself is
+// not loaded.
 import type { TopLevelSpec } from 'vega-lite';
-import type { ConfusionPlot, LossCurvesPlot, PlotInput } from './plot-input.ts';
-import { BASE, BLUE, GREY, ORANGE } from './plot-theme.ts';
-import { roc } from './roc-spec.ts';
-import { predictedVsActual, residuals } from './scatter-specs.ts';
 
-/** Cells get too small for their numbers. */
-const MAX_CLASSES_WITH_COUNTS = 20;
+/** The splits that are measured and plotted. */
+export type PlottedSplit = 'validation' | 'test';
 
-/** The Vega-Lite specification of a plot. */
-export function plotSpec(input: PlotInput): TopLevelSpec {
-  switch (input.kind) {
-    case 'lossCurves':
-      return lossCurves(input);
-    case 'predictedVsActual':
-      return predictedVsActual(input);
-    case 'residuals':
-      return residuals(input);
-    case 'confusion':
-      return confusion(input);
-    case 'roc':
-      return roc(input);
-    default:
-      return input satisfies never;
-  }
+/** Mean losses by epoch; the validation loss may be missing. */
+export interface LossCurvesPlot {
+  readonly kind: 'lossCurves';
+  readonly loss: string;
+  readonly epochs: readonly {
+    readonly epoch: number;
+    readonly train: number;
+    readonly validation?: number | undefined;
+  }[];
+  /** Marked in the plot. */
+  readonly bestEpoch?: number | undefined;
+  /** The reason why it is the best, unless that is the loss: `greatest validation r2`. */
+  readonly bestBy?: string | undefined;
 }
 
-function lossCurves({ epochs, loss, bestEpoch, bestBy }: LossCurvesPlot): TopLevelSpec {
+/** A regression's rows in the target's own units. */
+export interface RegressionPlot {
+  readonly kind: 'predictedVsActual' | 'residuals';
+  readonly split: PlottedSplit;
+  /** Name of the target column, for titles and axes. */
+  readonly unit: string;
+  readonly actual: ArrayLike<number>;
+  readonly predicted: ArrayLike<number>;
+  readonly r2?: number | undefined;
+  /** Tells the files of several targets apart, such as `-y2`. */
+  readonly fileSuffix?: string | undefined;
+}
+
+/** Counts of a classification as [actual][predicted]. */
+export interface ConfusionPlot {
+  readonly kind: 'confusion';
+  readonly split: PlottedSplit;
+  readonly classes: readonly string[];
+  readonly counts: readonly (readonly number[])[];
+  readonly accuracy: number;
+}
+
+/** The curve of a classification into two classes, from (0, 0) to (1, 1). */
+export interface RocPlot {
+  readonly kind: 'roc';
+  readonly split: PlottedSplit;
+  /** Name of the class that scores stand for. */
+  readonly positive: string;
+  readonly falsePositiveRates: readonly number[];
+  readonly truePositiveRates: readonly number[];
+  readonly area: number;
+}
+
+/** One plot to draw. */
+export type PlotInput = LossCurvesPlot | RegressionPlot | ConfusionPlot | RocPlot;
+
+/** Colours of marks, legible on white. */
+export const BLUE = '#2f6db3';
+export const ORANGE = '#d9701e';
+export const GREY = '#6b7280';
+
+/** Fonts that Linux, macOS and Windows have; the picture's renderer takes the first that exists. */
+const FONT = 'DejaVu Sans, Liberation Sans, Helvetica, Arial, sans-serif';
+
+/** The fields that every specification begins with. */
+export const BASE = {
+  $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+  background: 'white',
+  padding: 16,
+  config: {
+    font: FONT,
+    view: { stroke: '#9ca3af' },
+    title: {
+      fontSize: 17,
+      anchor: 'start',
+      subtitleFontSize: 13,
+      subtitleColor: GREY,
+      offset: 14,
+      subtitlePadding: 5,
+    },
+    axis: {
+      labelFontSize: 13,
+      labelFlush: false,
+      titleFontSize: 14,
+      titleFontWeight: 'normal',
+      titlePadding: 10,
+      gridColor: '#e5e7eb',
+      labelColor: '#374151',
+    },
+    legend: { labelFontSize: 13, titleFontSize: 13, titleFontWeight: 'normal', symbolStrokeWidth: 3 },
+  },
+} as const satisfies Partial<TopLevelSpec>;
+
+/** Losses by epoch, with the best epoch as a dashed line. */
+export function lossCurves({ epochs, loss, bestEpoch, bestBy }: LossCurvesPlot): TopLevelSpec {
   const values = epochs.flatMap(({ epoch, train, validation }) => [
     { epoch, split: 'train', loss: train },
     ...(validation === undefined ? [] : [{ epoch, split: 'validation', loss: validation }]),
@@ -77,67 +145,5 @@ function lossCurves({ epochs, loss, bestEpoch, bestBy }: LossCurvesPlot): TopLev
         },
       },
     ],
-  };
-}
-
-function confusion({ split, classes, counts, accuracy }: ConfusionPlot): TopLevelSpec {
-  const values = counts.flatMap((row, actual) => {
-    const total = row.reduce((sum, count) => sum + count, 0);
-    return row.map((count, predicted) => ({
-      actual: classes[actual],
-      predicted: classes[predicted],
-      count,
-      share: total === 0 ? 0 : count / total,
-    }));
-  });
-  const numClasses = classes.length;
-  const size = Math.max(16, Math.min(120, Math.floor(560 / numClasses)));
-  const side = Math.min(560, size * numClasses);
-  // A character is about 8 pixels wide.
-  const isWide = classes.some((name) => name.length * 8 > size);
-  const axis = {
-    labelOverlap: numClasses > MAX_CLASSES_WITH_COUNTS,
-    labelLimit: 120,
-    domain: false,
-    ticks: false,
-    labelPadding: 6,
-  } as const;
-  const x = { field: 'predicted', type: 'ordinal', sort: null, title: 'predicted class' } as const;
-  const y = { field: 'actual', type: 'ordinal', sort: null, title: 'actual class' } as const;
-  return {
-    ...BASE,
-    title: {
-      text: `Confusion matrix (${split})`,
-      subtitle: `Accuracy ${(100 * accuracy).toFixed(2)} %; colour: share of the actual class`,
-    },
-    data: { values },
-    width: side,
-    height: side,
-    encoding: { x: { ...x, axis: { ...axis, labelAngle: isWide ? -45 : 0 } }, y: { ...y, axis } },
-    layer: [
-      {
-        mark: { type: 'rect', stroke: '#e5e7eb' },
-        encoding: {
-          color: {
-            field: 'share',
-            type: 'quantitative',
-            title: 'row share',
-            scale: { domain: [0, 1], range: ['#f7faff', '#0b4a94'] },
-            legend: { format: '.0%', gradientLength: Math.min(200, side) },
-          },
-        },
-      },
-      ...(numClasses > MAX_CLASSES_WITH_COUNTS ? [] : [confusionCounts(size)]),
-    ],
-  };
-}
-
-function confusionCounts(cellSize: number) {
-  return {
-    mark: { type: 'text' as const, fontSize: Math.max(9, Math.min(14, Math.floor(cellSize / 3.4))) },
-    encoding: {
-      text: { field: 'count', type: 'quantitative' as const, format: ',d' },
-      color: { condition: { test: 'datum.share > 0.5', value: 'white' }, value: '#111827' },
-    },
   };
 }

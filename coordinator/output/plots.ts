@@ -1,15 +1,115 @@
-// Draws the plots of a run into a directory: <name>.vl.json, <name>.svg and <name>.png each.
+// The plots of a finished run: which ones it gets, and their files <name>.vl.json, <name>.svg and <name>.png.
 // A plot is never worth a run: whatever fails here is a warning.
 import { execFile } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { TopLevelSpec } from 'vega-lite';
+import type { Config } from '../../src/config/schema.ts';
+import type { LoadedData } from '../../src/data/load.ts';
 import { makeDirectory } from '../../src/make-directory.ts';
+import { LOSS } from '../../src/metrics/definitions.ts';
 import { printable } from '../../src/printable.ts';
-import { plotName, type PlotInput } from './plot-input.ts';
-import { plotSpec } from './plot-specs.ts';
+import { directionOf } from '../training/early-stopping.ts';
+import type { MeasuredSplit } from '../training/measure.ts';
+import type { TrainingResult } from '../training/train.ts';
+import { lossCurves } from './plot-specs.ts';
+import type { PlotInput, PlottedSplit } from './plot-specs.ts';
+import { confusion, predictedVsActual, residuals, roc } from './split-specs.ts';
 
-/** How plots are drawn. */
+/** Loss curves; then for each measured split scatter and residuals, or a confusion matrix and a ROC curve. */
+export function runPlots(config: Config, data: LoadedData, result: TrainingResult): PlotInput[] {
+  const curves: PlotInput = {
+    kind: 'lossCurves',
+    loss: config.loss.kind,
+    epochs: result.history.map(({ epoch, trainLoss, validationLoss }) => ({
+      epoch,
+      train: trainLoss,
+      validation: validationLoss,
+    })),
+    bestEpoch: result.best.epoch,
+    bestBy: reasonOf(config),
+  };
+  return [
+    curves,
+    ...splitPlots('validation', result.validation, data.classNames, config.data.targetUnit),
+    ...splitPlots('test', result.test, data.classNames, config.data.targetUnit),
+  ];
+}
+
+/**
+ * The criterion of the best epoch; undefined for the loss, which the plot shows, and where the last
+ * epoch counts.
+ */
+function reasonOf({ earlyStopping }: Config): string | undefined {
+  if (!earlyStopping?.restoreBest || earlyStopping.monitor === LOSS.name) return undefined;
+  return `${directionOf(earlyStopping) === 'min' ? 'least' : 'greatest'} validation ${earlyStopping.monitor}`;
+}
+
+function splitPlots(
+  split: PlottedSplit,
+  measured: MeasuredSplit | undefined,
+  classes: readonly string[],
+  targetUnit: string | undefined,
+): PlotInput[] {
+  if (!measured) return [];
+  const { metrics, columns, roc } = measured;
+  if ('accuracy' in metrics) {
+    const { accuracy } = metrics;
+    const counts = 'confusion' in metrics ? metrics.confusion : undefined;
+    return [
+      ...(counts ? [{ kind: 'confusion' as const, split, classes, counts, accuracy }] : []),
+      ...(roc ? [{ kind: 'roc' as const, split, positive: classes[1] ?? '1', ...roc }] : []),
+    ];
+  }
+  return columns.flatMap(({ name, actual, predicted }, index) => {
+    const isOnly = columns.length === 1;
+    const unit = targetUnit === undefined ? name : `${name} in ${targetUnit}`;
+    const shared = { split, unit, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
+    return [
+      { kind: 'predictedVsActual', ...shared, r2: isOnly ? metrics.r2 : undefined },
+      { kind: 'residuals', ...shared },
+    ] satisfies PlotInput[];
+  });
+}
+
+/** A plot's file name without extension. */
+export function plotName(input: PlotInput): string {
+  switch (input.kind) {
+    case 'lossCurves':
+      return 'loss-curves';
+    case 'predictedVsActual':
+      return `${input.split}-predicted-vs-actual${input.fileSuffix ?? ''}`;
+    case 'residuals':
+      return `${input.split}-residuals${input.fileSuffix ?? ''}`;
+    case 'confusion':
+      return `${input.split}-confusion`;
+    case 'roc':
+      return `${input.split}-roc`;
+    default:
+      return input satisfies never;
+  }
+}
+
+/** The Vega-Lite specification of a plot. */
+export function plotSpec(input: PlotInput): TopLevelSpec {
+  switch (input.kind) {
+    case 'lossCurves':
+      return lossCurves(input);
+    case 'predictedVsActual':
+      return predictedVsActual(input);
+    case 'residuals':
+      return residuals(input);
+    case 'confusion':
+      return confusion(input);
+    case 'roc':
+      return roc(input);
+    default:
+      return input satisfies never;
+  }
+}
+
+/** Settings of `renderPlots`. */
 export interface RenderOptions {
   readonly warn: (message: string) => void;
   /** Default 60 s; then the process that draws is killed. */
@@ -18,7 +118,7 @@ export interface RenderOptions {
   readonly program?: string | undefined;
 }
 
-/** Writes the specifications, and has another process draw them, for the sake of this one's memory. */
+/** Writes the specifications, and has another process draw them, to save this one's memory. */
 export async function renderPlots(
   directory: string,
   plots: readonly PlotInput[],
@@ -42,8 +142,8 @@ export async function renderPlots(
 }
 
 /**
- * Drawn letter by letter, escapes included: a plot is no data, and SVG cannot hold most control characters. Line feeds too
- * are shown, as in `price↵(USD)`: Excel makes headers of several lines.
+ * The specification as JSON, with control characters as escapes: SVG cannot hold most of them. Line
+ * feeds are shown too, as in `price↵(USD)`: Excel makes headers of several lines.
  */
 export function specText(plot: PlotInput): string {
   return JSON.stringify(plotSpec(plot), (_key, value: unknown) =>
@@ -51,7 +151,7 @@ export function specText(plot: PlotInput): string {
   );
 }
 
-/** Resolves with what the program has to say on stderr: empty if all went well. */
+/** Resolves with the program's text on stderr: empty if all went well. */
 function runProgram(program: string, args: readonly string[], deadlineMs: number): Promise<string> {
   return new Promise((resolve) => {
     execFile(

@@ -1,4 +1,4 @@
-// What a person watching sees of a run: one line an epoch, and below them, on a terminal, a bar.
+// Progress of a run for a person who watches: one line per epoch, and below them, on a terminal, a bar.
 // Text goes to stderr only; stdout is for data.
 import { Writable } from 'node:stream';
 import { SingleBar, type Params } from 'cli-progress';
@@ -20,17 +20,17 @@ export interface StepProgress {
 /** One finished epoch. */
 export interface EpochProgress {
   readonly epoch: number;
-  /** In the order to be shown, such as `train/loss`, `val/loss`, `val/r2`. */
+  /** Values by name, such as `train/loss`, `val/loss`, `val/r2`, in the order in which they are shown. */
   readonly metrics: Readonly<Record<string, number>>;
   readonly samplesPerSecond: number;
   readonly workers: number;
 }
 
-/** Shows how far a run is. */
+/** Shows how far a run has come. */
 export interface Progress {
   stepDone(step: StepProgress): void;
   epochDone(epoch: EpochProgress): void;
-  /** A line that is no log record, such as "waiting for workers". */
+  /** Shows a line that is not a log record, such as "waiting for workers". */
   note(message: string): void;
   /** Removes the bar. Without it the bar's timer keeps the process alive. */
   close(): void;
@@ -60,7 +60,7 @@ class LineProgress implements Progress {
   }
 
   stepDone(_step: StepProgress): void {
-    // Without a terminal a line a step would flood a log file.
+    // Without a terminal a line per step would flood a log file.
   }
 
   epochDone(epoch: EpochProgress): void {
@@ -107,8 +107,8 @@ class BarProgress extends LineProgress {
 }
 
 /**
- * Takes the bar's text and none of its cursor movements: cli-progress restores a saved cursor position when it
- * stops, which by then is among log lines that have scrolled past.
+ * Passes on the bar's text and none of its cursor movements: cli-progress restores a saved cursor
+ * position when it stops, which by then is among log lines that have scrolled past.
  */
 class BarStream extends Writable {
   readonly isTTY = true;

@@ -1,4 +1,5 @@
-// Files that a run is made for: where the disk refuses one, the run ends with words for it, not with a stack trace.
+// The files that a run exists to produce: if the disk refuses one, the run ends with an error, not
+// with a stack trace.
 import { writeFileDurably } from '../../src/durable-write.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
@@ -19,7 +20,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   ERR_INVALID_ARG_VALUE: 'the name holds a NUL',
 };
 
-/** What a failure of the disk is called. */
+/** The words for a failure of the disk. */
 export function causeInWords(cause: unknown): string {
   return (
     CAUSES[systemErrorCode(cause) ?? ''] ?? (cause instanceof UnreadableFile ? cause.message : String(cause))

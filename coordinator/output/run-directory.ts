@@ -1,5 +1,5 @@
-// The directory that holds everything one run leaves behind: its layout, and the checks that it can be written
-// before any training time is spent.
+// The directory that holds everything one run leaves behind: its layout, and the checks that it can
+// be written before any training time is spent.
 import { randomBytes } from 'node:crypto';
 import { existsSync, lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -15,7 +15,7 @@ import { UnreadableFile } from '../../src/regular-file.ts';
 import { causeInWords, writeResultFile } from './result-file.ts';
 import type { Summary } from './summary.ts';
 
-/** Where a run is to be kept. */
+/** The place of a run's results, and whether they are new. */
 export interface RunDirectoryOptions {
   /** The run's name, already checked by the config schema. */
   readonly name: string;
@@ -25,26 +25,29 @@ export interface RunDirectoryOptions {
   readonly parent?: string | undefined;
   /** Continue what `directory` holds instead of refusing it. */
   readonly isResuming?: boolean | undefined;
-  /** What model and records may take; refused when the disk has less. */
+  /** Bytes that model and records may take; refused when the disk has fewer. */
   readonly bytesNeeded?: number | undefined;
-  /** Default: the present. */
+  /** Default: now. */
   readonly startedAt?: Date | undefined;
 }
 
-/** Each is lost to a run that removed the directory: so many are lost to none. */
+/**
+ * An attempt fails when another run removes the directory at that moment, which does not happen
+ * this often.
+ */
 const ENTER_ATTEMPTS = 10;
 
-/** Of checkpoints, in a run's directory. */
+/** The folder of checkpoints in a run's directory. */
 export const CHECKPOINTS_FOLDER = 'checkpoints';
 
-/** How a run's directory came to be. */
+/** The directories that were made for a run, and its lock. */
 interface RunDirectoryOrigin {
   readonly lock: RunLock;
-  /** Made for it, the outermost first: the directory with those above it... */
+  /** Directories made for it, the outermost first: its own and those above it. */
   readonly made: readonly string[];
-  /** ...and its folders. */
+  /** Folders made inside it. */
   readonly folders: readonly string[];
-  /** Where `latest` is to lead to it; undefined for a directory of the user's choice. */
+  /** The folder whose link `latest` is to lead to it; undefined for a directory of the user's choice. */
   readonly parent: string | undefined;
 }
 
@@ -76,12 +79,18 @@ export class RunDirectory {
     this.checkpointsPath = path.join(directory, CHECKPOINTS_FOLDER);
   }
 
-  /** Removes what a killed process left half-written. Only for who holds the lock: others may be writing. */
+  /**
+   * Removes what a killed process left half-written. Only the holder of the lock may: others may be
+   * writing.
+   */
   async removeLeftovers(): Promise<void> {
     await Promise.all([this.path, this.modelPath].map(removeStaleTemporaries));
   }
 
-  /** Opens files of the directory that are appended to. @throws LockstepError (exit 1) for what cannot be written. */
+  /**
+   * Opens files of the directory that are appended to.
+   * @throws LockstepError (exit 1) for what cannot be written.
+   */
   openRecords<Records>(open: () => Records): Records {
     try {
       return open();
@@ -92,7 +101,7 @@ export class RunDirectory {
     }
   }
 
-  /** Has `runs/latest` lead here: now there is a checkpoint or a model that can be used. Warns once where it cannot. */
+  /** Makes `runs/latest` lead here, once there is a checkpoint or a model to use. Warns once if it cannot. */
   becomeLatest(warn: (message: string) => void): void {
     const parent = this.#origin?.parent;
     if (parent === undefined || this.#isLatest) return;
@@ -100,7 +109,7 @@ export class RunDirectory {
     linkLatest(parent, path.basename(this.path), warn);
   }
 
-  /** Gives the directory free; of a run that has not begun no trace is left. */
+  /** Releases the directory; a run that has not started leaves no trace. */
   async close(): Promise<void> {
     if (!this.#origin) return;
     if (await exists(this.logPath)) this.#origin.lock.release();
@@ -112,7 +121,10 @@ export class RunDirectory {
     await writeResultFile(this.configPath, yaml);
   }
 
-  /** Its presence marks the run as finished. @throws LockstepError (exit 4) if the disk refuses it. */
+  /**
+   * Writes the summary, whose presence marks the run as finished.
+   * @throws LockstepError (exit 4) if the disk refuses it.
+   */
   async writeSummary(summary: Summary): Promise<void> {
     await writeResultFile(this.summaryPath, `${stringifyRecord(summary, 2)}\n`);
   }
@@ -120,8 +132,8 @@ export class RunDirectory {
 
 /**
  * Makes (or, when resuming, enters) a run's directory, takes its lock, and makes its folders.
- * Throws E_RUN_EXISTS if it holds another run or files that a run would overwrite, E_RUN_IN_USE if another run has it,
- * E_RUN_DIR if it cannot be written.
+ * Throws E_RUN_EXISTS if it holds another run or files that a run would overwrite, E_RUN_IN_USE if
+ * another run has it, E_RUN_DIR if it cannot be written.
  */
 export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
@@ -134,7 +146,7 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
   const folders: string[] = [];
   const origin = { lock, made, folders, parent: directory === undefined ? parent : undefined };
   try {
-    // Another run may have been here, and ended, since.
+    // Another run may have been here, and ended, in the meantime.
     await requireFree();
     const run = new RunDirectory(place, origin);
     for (const folder of [run.plotsPath, run.modelPath, run.checkpointsPath]) {
@@ -150,7 +162,7 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
 
 type Entered = Pick<RunDirectoryOrigin, 'lock' | 'made'> & { readonly place: string };
 
-/** Makes the directory, if need be, and takes its lock. */
+/** Makes the directory, if necessary, and takes its lock. */
 async function enter(wanted: string, isFresh: boolean): Promise<Entered> {
   for (let attempt = 1; ; attempt++) {
     const made: string[] = [];
@@ -167,13 +179,19 @@ async function enter(wanted: string, isFresh: boolean): Promise<Entered> {
   }
 }
 
-/** Another run has made the directory too, and removes it in this moment: it is there, and then it is not. */
+/**
+ * True if another run made the directory too and is removing it just now: it exists, and then it
+ * does not.
+ */
 function hasVanished(error: unknown): boolean {
   const code = systemErrorCode(error instanceof LockstepError ? error.cause : error);
   return code === 'ENOENT' || code === 'EEXIST';
 }
 
-/** Only what this run has made and nobody has entered since: once the lock is gone, the folders may be another's. */
+/**
+ * Removes only what this run has made and nobody has entered since: without the lock, the folders
+ * may be another's.
+ */
 async function discard({ lock, made, folders }: RunDirectoryOrigin): Promise<void> {
   await removeEmpty(folders);
   lock.release();
@@ -195,7 +213,7 @@ async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.checkpointsPath)) return;
   // No run was ever here, so these are somebody else's.
   for (const file of [run.configPath, run.eventsPath, run.logPath, run.modelPath, run.plotsPath]) {
-    if (await exists(file)) throw occupied(run.path, `a ${path.basename(file)} that is no run's`);
+    if (await exists(file)) throw occupied(run.path, `a ${path.basename(file)} that no run wrote`);
   }
 }
 
@@ -212,7 +230,10 @@ function occupied(directory: string, what: string, elseHelp = ''): LockstepError
   });
 }
 
-/** Two runs of one name may start within a second: the later ones get -2, -3, ... Adds what it makes to `made`. */
+/**
+ * Two runs of one name may start within a second: the later ones get -2, -3, ... Adds what it makes
+ * to `made`.
+ */
 async function makeFreshDirectory(wanted: string, made: string[]): Promise<string> {
   made.push(...(await makeDirectory(path.dirname(wanted))));
   for (let attempt = 1; ; attempt++) {
@@ -227,7 +248,7 @@ async function makeFreshDirectory(wanted: string, made: string[]): Promise<strin
   }
 }
 
-/** mkdir succeeds on directories that exist but are read-only, so write something. */
+/** Writes something, since mkdir succeeds on directories that exist but are read-only. */
 async function probe(directory: string): Promise<void> {
   const file = path.join(directory, `.probe.${randomBytes(6).toString('hex')}`);
   await writeFileDurably(file, 'x');
@@ -256,12 +277,15 @@ function unwritable(directory: string, cause: unknown): LockstepError {
   });
 }
 
-/** What is not empty stays. */
+/** Removes directories as far as they are empty. */
 async function removeEmpty(made: readonly string[]): Promise<void> {
   for (const directory of made.toReversed()) await fs.rmdir(directory).catch(() => undefined);
 }
 
-/** `runs/latest`: a convenience, so a file system without links is no error. What is no link is the user's, and stays. */
+/**
+ * Makes `runs/latest`, a convenience: a file system without links is no error, and a file that is
+ * not a link stays.
+ */
 function linkLatest(parent: string, name: string, warn: (message: string) => void): void {
   const link = path.join(parent, 'latest');
   const temporary = path.join(parent, `.latest.${process.pid}`);
@@ -272,13 +296,13 @@ function linkLatest(parent: string, name: string, warn: (message: string) => voi
   } catch {
     rmSync(temporary, { force: true });
     const found = lstatSync(link, { throwIfNoEntry: false });
-    if (found && !found.isSymbolicLink()) warn(`${link} is no link, so it does not lead to this run`);
+    if (found && !found.isSymbolicLink()) warn(`${link} is not a link, so it does not lead to this run`);
   }
 }
 
 const TIMESTAMP = /^\d{8}-\d{6}(?=-)/;
 
-/** Whether the link leads to a run that began later than that of this name, and is there. */
+/** True if the link leads to an existing run that started later than the one of this name. */
 function leadsToLater(link: string, name: string): boolean {
   if (!existsSync(link)) return false;
   const [current, own] = [readlinkSync(link), name].map((target) => TIMESTAMP.exec(target)?.[0] ?? '');
@@ -292,7 +316,7 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-/** Local time, as the user's clock shows it: YYYYMMDD-HHMMSS. */
+/** Local time as YYYYMMDD-HHMMSS. */
 function timestamp(date: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;

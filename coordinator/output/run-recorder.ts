@@ -35,14 +35,14 @@ export type RunEvent =
       /** A checkpoint's file. */
       readonly from: string;
     }
-  /** Steps after this one were wrong, or may have been, and are taken again. */
+  /** Steps after this one are taken again, since they were wrong or may have been. */
   | { readonly type: 'runRolledBack'; readonly step: number; readonly from: string }
   | {
       readonly type: 'stepDone';
       readonly step: number;
-      /** Fingerprint of the weights that the step came to. */
+      /** Fingerprint of the weights after the step. */
       readonly weights: string;
-      /** Of all of them so far. */
+      /** Fingerprint of all fingerprints so far. */
       readonly chain: string;
     }
   | {
@@ -57,29 +57,29 @@ export type RunEvent =
       readonly step: number;
       readonly file: string;
       readonly isBest: boolean;
-      /** That writing it took. */
+      /** Time that writing it took. */
       readonly seconds: number;
     }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
   | { readonly type: 'runEnded' };
 
-/** What a recorder writes about, and where. */
+/** The run that a recorder writes about, and its destinations. */
 export interface RunRecorderOptions {
   readonly config: Config;
   readonly data: LoadedData;
   readonly directory: RunDirectory;
   readonly screen: Screen;
   readonly log: Logger;
-  /** Where the run goes on, if it was interrupted. */
+  /** The point that the run resumes from, if it was interrupted. */
   readonly resumed?: ResumePoint | undefined;
 }
 
-/** Where an interrupted run goes on. */
+/** The point from which an interrupted run resumes. */
 export interface ResumePoint {
   readonly step: number;
-  /** What the run goes on from: a checkpoint's file, or words. */
+  /** A checkpoint's file, or words for it. */
   readonly from: string;
-  /** Epochs that were over. */
+  /** Epochs that were finished. */
   readonly epochs: number;
   /** Time that the run had taken. */
   readonly wallSeconds: number;
@@ -93,7 +93,7 @@ export class RunRecorder implements TrainingObserver {
   readonly #log: Logger;
   #hasLostEvents = false;
   readonly #monitor: string | undefined;
-  /** Metrics of which the user knows that they are not finite. */
+  /** Metrics that the user has been warned of as not finite. */
   readonly #notFinite = new Set<string>();
   readonly #screen: Screen;
   readonly #progressSize: { epochs: number; steps: number };
@@ -131,7 +131,7 @@ export class RunRecorder implements TrainingObserver {
     });
   }
 
-  /** Appends to `events.jsonl`. A full disk is warned about once, and stops nothing. */
+  /** Appends to `events.jsonl`. A full disk causes one warning, and stops nothing. */
   readonly event = (event: RunEvent): void => {
     try {
       this.#events.append({ time: new Date().toISOString(), ...event });
@@ -141,12 +141,12 @@ export class RunRecorder implements TrainingObserver {
     }
   };
 
-  /** A checkpoint is on the disk. */
+  /** Records that a checkpoint is on the disk. */
   saved({ step, path: file, isBest, seconds }: SavedCheckpoint): void {
     this.event({ type: 'checkpointSaved', step, file: path.basename(file), isBest, seconds });
   }
 
-  /** Steps after this point are taken again: their metrics go. */
+  /** Drops the metrics of the steps after this point, which are taken again. */
   wentBack(point: ResumePoint): void {
     this.event({ type: 'runRolledBack', step: point.step, from: point.from });
     this.#metricsFile.keepLeading(wasLoggedBefore(point));
@@ -178,13 +178,13 @@ export class RunRecorder implements TrainingObserver {
     this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured, this.#monitor);
   }
 
-  /** Takes the progress bar away; may be called again. */
+  /** Removes the progress bar; may be called again. */
   endProgress(): void {
     this.#progress?.close();
     this.#progress = undefined;
   }
 
-  /** Ends all records; without a summary if the run did not finish. */
+  /** Closes all records; without a summary if the run did not finish. */
   async close(summary: Summary | undefined): Promise<void> {
     if (summary?.test) this.#warnOfNotFinite('the test', Object.entries(scalarMetrics(summary.test)));
     const end = summary
@@ -195,7 +195,10 @@ export class RunRecorder implements TrainingObserver {
     await this.#metrics.finish(summary);
   }
 
-  /** Once for each metric: the records have every value. `monitor` is the one that decides here which epoch is best. */
+  /**
+   * Warns once for each metric: the records have every value. `monitor` is the metric that decides
+   * the best epoch.
+   */
   #warnOfNotFinite(
     where: string,
     measured: readonly [name: string, value: number][],
@@ -217,7 +220,7 @@ export class RunRecorder implements TrainingObserver {
   }
 }
 
-/** Which records stay: the epoch under way has logged its steps, and is to log its end again. */
+/** Selects the records to keep: the epoch under way has logged its steps, and will log its end again. */
 function wasLoggedBefore({ step, epochs }: ResumePoint): (record: Record<string, unknown>) => boolean {
   return ({ epoch, _step, 'train/loss': trainLoss }) => {
     if (typeof epoch !== 'number' || typeof _step !== 'number') return false;

@@ -1,4 +1,4 @@
-// The result of a run: what `summary.json` holds (others read it, so its names are stable) and its table for people.
+// The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
 import Table from 'cli-table3';
 import type { Numerics } from '../../src/kernels/numerics.ts';
 import { metricNamed } from '../../src/metrics/definitions.ts';
@@ -6,7 +6,7 @@ import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
 
-/** `summary.json`. */
+/** The content of `summary.json`. */
 export interface Summary {
   readonly name: string;
   readonly seed: number;
@@ -24,15 +24,15 @@ export interface Summary {
   readonly samplesSeen: number;
   /** Most workers at one time. */
   readonly workers: number;
-  /** From start to end, data loading and testing included. */
+  /** Seconds from start to end, data loading and testing included. */
   readonly wallSeconds: number;
-  /** Spent in training steps. */
+  /** Seconds spent in training steps. */
   readonly trainSeconds: number;
-  /** samplesSeen / trainSeconds */
+  /** `samplesSeen / trainSeconds`. */
   readonly samplesPerSecond: number;
-  /** The last epoch's mean over its batches. */
+  /** The last epoch's mean loss over its batches. */
   readonly train: { readonly loss: number; readonly [name: string]: number };
-  /** Absent if the split is empty. */
+  /** Metrics of the best weights; absent if the split is empty. */
   readonly validation?: SplitMetrics | undefined;
   /** Measured once, on the best weights. Absent if the split is empty. */
   readonly test?: SplitMetrics | undefined;

@@ -1,5 +1,6 @@
-// Metrics to Weights & Biases, for those who asked for it. The service may be slow, wrong or away: every wait has
-// a deadline, every failure is one warning, and `metrics.jsonl` has everything anyway.
+// Metrics for Weights & Biases, if the user asked for it. The service may be slow, wrong or away:
+// every wait has a deadline, every failure is one warning, and `metrics.jsonl` has everything
+// anyway.
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
@@ -8,7 +9,7 @@ import { recordNumber } from '../../src/json.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';
 
-/** What a run is called at the service. */
+/** The names and labels of a run at the service. */
 export interface WandbRunOptions {
   readonly project: string;
   /** Default: the account's own. */
@@ -19,18 +20,18 @@ export interface WandbRunOptions {
   readonly tags: readonly string[];
 }
 
-/** As the service has them: what is not finite is a string. */
+/** Metrics in the form that the service takes: values that are not finite are strings. */
 type WandbValues = Readonly<Record<string, number | string>>;
 
-/** To the thread. */
+/** A message to the thread. */
 export type WandbMessage =
   | { readonly type: 'log'; readonly step: number; readonly values: WandbValues }
   | { readonly type: 'finish'; readonly exitCode: number };
 
-/** From the thread. */
+/** A message from the thread. */
 export type WandbStatus = { readonly type: 'started'; readonly url: string } | { readonly type: 'finished' };
 
-/** Whether, and under which name, the user wants a run recorded at the service. */
+/** The user's wish to have a run recorded at the service, and under which name. */
 export type WandbIntent =
   | { readonly kind: 'off' }
   | { readonly kind: 'disabled'; readonly reason: string }
@@ -38,7 +39,10 @@ export type WandbIntent =
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Reads `tracking.wandb` and WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE. The config wins over the environment. */
+/**
+ * Reads `tracking.wandb` and WANDB_PROJECT, WANDB_ENTITY, WANDB_MODE. The config wins over the
+ * environment.
+ */
 export function wandbIntent(config: Config, runName: string, env: Environment = process.env): WandbIntent {
   const settings = config.tracking.wandb;
   const project = settings?.project ?? env['WANDB_PROJECT'];
@@ -54,13 +58,13 @@ export function wandbIntent(config: Config, runName: string, env: Environment = 
   return { kind: 'on', run: { project, entity, name: runName, config, tags: settings?.tags ?? [] } };
 }
 
-/** How to reach the service, and whom to tell. */
+/** Settings of a `WandbLogger`. */
 export interface WandbLoggerOptions {
   readonly info: (message: string) => void;
   readonly warn: (message: string) => void;
-  /** For the start and for the end. Default 10 s. */
+  /** Longest wait for the service at the start, and again at the end. Default 10 s. */
   readonly deadlineMs?: number | undefined;
-  /** Default: the process's. The SDK reads WANDB_API_KEY and WANDB_BASE_URL. */
+  /** Default: the environment of the process. The SDK reads WANDB_API_KEY and WANDB_BASE_URL. */
   readonly env?: Environment | undefined;
   /** The thread's program; default: the built one beside this file. */
   readonly program?: URL | undefined;
@@ -74,7 +78,7 @@ export class WandbLogger implements MetricLogger {
   readonly #startTimer: NodeJS.Timeout;
   #state: 'starting' | 'started' | 'over' = 'starting';
   #lastStep = 0;
-  /** The SDK tells its reasons on the console only. */
+  /** Text that the SDK wrote to the console, the only place where it gives reasons. */
   #complaint = '';
   #onOver: () => void = () => undefined;
 
@@ -152,7 +156,7 @@ export class WandbLogger implements MetricLogger {
   }
 }
 
-/** The numbers of the result that the curves do not have, named like them. */
+/** The numbers of the result that are not in the curves, named in the same way. */
 function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
   const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
     Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);

@@ -1,12 +1,14 @@
-// What calls of a program take: in JavaScript, or by a cast, that may be anything, and is refused before any work is done.
+// Options of the API, which in JavaScript, or by a cast, may be anything: invalid ones are refused before any work is done.
+import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { evaluate, loadModel } from '../../api/model.ts';
 import { train } from '../../api/train.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
+import { ROOT } from '../helpers/cli.ts';
 
 type Call = (...args: unknown[]) => Promise<unknown>;
 
-/** Valid but for its data, which do not exist: options must be refused before they are missed. */
+/** A valid config except that its data do not exist: options must be refused before that is noticed. */
 const CONFIG = {
   name: 'options',
   data: { file: 'nowhere.csv', target: 'y' },
@@ -117,4 +119,13 @@ describe('a config that is none', () => {
   ])('is refused by train (%o)', async (config, message) => {
     expect(await refusal(train, config)).toMatch(message);
   });
+});
+
+it('importing the package sets no flag of V8, which would hold for the whole program', () => {
+  const program = `
+    import v8 from 'node:v8';
+    v8.setFlagsFromString = (flag) => console.log(flag);
+    await import('lockstep');`;
+  const args = ['--input-type=module', '--eval', program];
+  expect(execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' })).toBe('');
 });

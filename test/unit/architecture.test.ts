@@ -31,7 +31,8 @@ const LAYERS: readonly (readonly string[])[] = [
   ['src/checkpoint/', 'src/engine/', 'src/protocol/', 'src/data/'],
   ['src/predict/'],
   ['coordinator/', 'worker/'],
-  ['bin/', 'api/', 'examples/', 'bench/'],
+  ['bench/'],
+  ['bin/', 'api/', 'examples/'],
 ];
 
 /** The two ends of a socket know each other by the protocol alone. */
@@ -193,7 +194,7 @@ describe('the layers', () => {
     const text = "import type { A } from '../worker/a.ts';\nconst b = await import('../bin/b.ts');";
     expect(importsOf({ name: 'coordinator/c.ts', text }).flatMap(judgeImport)).toEqual([
       'coordinator/c.ts imports worker/a.ts, the other side of the socket',
-      'coordinator/c.ts (layer 6) imports bin/b.ts (layer 7)',
+      'coordinator/c.ts (layer 6) imports bin/b.ts (layer 8)',
     ]);
     const circle = [
       { from: 'a', to: 'b' },

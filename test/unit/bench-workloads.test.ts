@@ -1,4 +1,4 @@
-// The peers of the benchmark train the models that we train.
+// The benchmark's peers train the same models as Lockstep.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';

@@ -1,5 +1,5 @@
-// The pages that people read say what the program does: every field, default, command, flag, variable, exit code and
-// link, and the hash that the README promises.
+// The documentation says what the program does: every field, default, command, flag, variable, exit code and link, and
+// the hash that the README promises.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -15,6 +15,7 @@ const PAGES = [
 ];
 
 const readme = read('README.md');
+const commandLinePage = read('docs/cli.md');
 const configPage = read('docs/config.md');
 const commandLine = read('bin/lockstep.ts');
 
@@ -30,7 +31,7 @@ function listPages(folder: string, { recursive }: { readonly recursive: boolean 
     .sort();
 }
 
-/** Whether npm packs the file; it always does with the licence. */
+/** True if npm packs the file, which it always does with the licence. */
 function isPacked(file: string): boolean {
   const { files } = JSON.parse(read('package.json')) as { files: string[] };
   return ['LICENSE', ...files].some((name) => file === name || file.startsWith(`${name}/`));
@@ -40,7 +41,7 @@ function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Every key path below a schema, with its defaults, which may differ between kinds; `[]` stands for each item of a list. */
+/** Every key path of a schema with its defaults, which may differ by kind; `[]` stands for each item of a list. */
 function fieldsOf(schema: unknown): Map<string, Set<string>> {
   const fields = new Map<string, Set<string>>();
   for (const [key, value] of listFields(schema)) {
@@ -51,7 +52,7 @@ function fieldsOf(schema: unknown): Map<string, Set<string>> {
   return fields;
 }
 
-/** `outer` holds the references that the schema stands below: layers inside layers are not listed again. */
+/** The key paths of a schema. `outer` holds its enclosing references: layers inside layers are not listed again. */
 function listFields(schema: unknown, prefix = '', outer: readonly string[] = []): [string, unknown][] {
   if (!isSchema(schema)) return [];
   if (schema.$ref !== undefined) {
@@ -71,7 +72,7 @@ function listFields(schema: unknown, prefix = '', outer: readonly string[] = [])
   ];
 }
 
-/** The third cell, without its marks, of the row whose first cell is this key: `0.001; sgd: 0.01` has two defaults. */
+/** The defaults in the third cell of the row of a key: `0.001; sgd: 0.01` has two. */
 function documentedDefaults(key: string): string[] {
   const row = configPage.split('\n').find((line) => line.startsWith(`| \`${key}\` `));
   const cell = row?.split(' | ')[2]?.trim().replaceAll('`', '') ?? '';
@@ -82,7 +83,7 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...new Set([...text.matchAll(pattern)].map((match) => match[1] as string))];
 }
 
-/** As they are typed: `bench train` is not `train`. */
+/** The commands as they are typed: `bench train` is not `train`. */
 function listCommands(): string[] {
   return [...commandLine.matchAll(/\b(\w+)\s*\.command\('([a-z]+)'\)/g)].map(([, parent, name]) =>
     parent === 'program' ? `${name}` : `${parent} ${name}`,
@@ -113,9 +114,16 @@ describe('docs/config.md', () => {
       });
     }
   });
+
+  it('shows the house config as it is, comments aside', () => {
+    const shown = matches(configPage, /```yaml\n(name: house[^`]+)```/g).map((text) =>
+      text.replace(/ *#.*$/gm, ''),
+    );
+    expect(shown).toEqual([read('examples/house/house.yaml')]);
+  });
 });
 
-describe('the README', () => {
+describe('docs/cli.md', () => {
   it('names every command and every long flag', () => {
     const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
@@ -132,8 +140,10 @@ describe('the README', () => {
       'bench train',
     ]);
     expect(flags).toContain('--min-workers');
-    expect(commands.filter((name) => !new RegExp(`\`lockstep ${name}[ \`]`).test(readme))).toEqual([]);
-    expect(flags.filter((flag) => !readme.includes(`\`${flag}`))).toEqual([]);
+    expect(commands.filter((name) => !new RegExp(`\`lockstep ${name}[ \`]`).test(commandLinePage))).toEqual(
+      [],
+    );
+    expect(flags.filter((flag) => !commandLinePage.includes(`\`${flag}`))).toEqual([]);
   });
 
   it('names every environment variable of ours', () => {
@@ -145,14 +155,18 @@ describe('the README', () => {
     );
     const variables = matches(sources.join('\n'), /\b(LOCKSTEP_[A-Z_]+)\b/g);
     expect(variables).toContain('LOCKSTEP_TOKEN');
-    expect(variables.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
+    expect(variables.filter((name) => !commandLinePage.includes(`\`${name}\``))).toEqual([]);
   });
 
   it('lists the exit codes', () => {
-    const listed = matches(readme, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) => cell.split(', ').map(Number));
+    const listed = matches(commandLinePage, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) =>
+      cell.split(', ').map(Number),
+    );
     expect(listed).toEqual(Object.values(EXIT));
   });
+});
 
+describe('the README', () => {
   it('shows the hash that its command prints', { timeout: 60_000 }, async () => {
     const config = path.join(ROOT, 'examples/house/house.yaml');
     const args = ['train', config, '--workers', '0', '--set', 'epochs=3', '--json'];
@@ -162,17 +176,18 @@ describe('the README', () => {
       (JSON.parse(stdout) as { weightsSha256: string }).weightsSha256,
     ]);
   });
+});
 
-  it('shows the house config as it is, comments aside', () => {
-    const shown = matches(readme, /```yaml\n(name: house[^`]+)```/g).map((text) =>
-      text.replace(/ *#.*$/gm, ''),
-    );
-    expect(shown).toEqual([read('examples/house/house.yaml')]);
+describe('docs/reading-the-code.md', () => {
+  it('names files and folders that exist', () => {
+    const names = matches(read('docs/reading-the-code.md'), /`([\w-]+\/[\w./-]*)`/g);
+    expect(names).toContain('src/tree.ts');
+    expect(names.filter((name) => !fs.existsSync(path.join(ROOT, name)))).toEqual([]);
   });
 });
 
 describe('every page', () => {
-  it('is found', () => {
+  it('is found by this test', () => {
     expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'docs/faults.md']));
   });
 

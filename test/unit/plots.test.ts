@@ -2,10 +2,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { plotName, type PlotInput } from '../../coordinator/output/plot-input.ts';
 import { renderPng, renderSvg } from '../../coordinator/output/plot-render.ts';
-import { plotSpec } from '../../coordinator/output/plot-specs.ts';
-import { renderPlots, specText } from '../../coordinator/output/plots.ts';
+import type { PlotInput } from '../../coordinator/output/plot-specs.ts';
+import { plotName, plotSpec, renderPlots, specText } from '../../coordinator/output/plots.ts';
 import type { TopLevelSpec } from 'vega-lite';
 import { compileFiles, type Compiled } from '../helpers/compiled.ts';
 
@@ -42,7 +41,7 @@ const CONFUSION: PlotInput = {
   accuracy: 0.97083,
 };
 
-/** As the process that draws reads it. */
+/** The specification as the drawing process reads it. */
 function specOf(input: PlotInput): TopLevelSpec {
   return JSON.parse(specText(input)) as TopLevelSpec;
 }
@@ -52,7 +51,7 @@ function textsOf(svg: string): string[] {
   return [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map((match) => match[1]!);
 }
 
-/** How many marks of a kind an SVG has. */
+/** The number of marks of a kind in an SVG. */
 function countMarks(svg: string, description: string): number {
   return svg.split(`aria-roledescription="${description}"`).length - 1;
 }

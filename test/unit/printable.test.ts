@@ -1,20 +1,20 @@
-// Nothing that steers a terminal gets there: every such character, through every way that text takes to people.
+// No character that controls a terminal reaches it, on any of the ways that text takes to people.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { printBlocks } from '../../bin/data-output.ts';
 import { JsonlFile } from '../../coordinator/output/jsonl-file.ts';
-import type { PlotInput } from '../../coordinator/output/plot-input.ts';
+import type { PlotInput } from '../../coordinator/output/plot-specs.ts';
 import { renderPlots } from '../../coordinator/output/plots.ts';
 import { createProgress } from '../../coordinator/output/progress.ts';
+import { printBlocks } from '../../coordinator/output/stdout.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger, LogFile, Screen } from '../../src/log.ts';
 import { printable, shellWord } from '../../src/printable.ts';
 import { FakeTerminal } from '../helpers/text-stream.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-/** From the Unicode charts: C0 but for the line feed, DEL and C1, then what is invisible or reorders text, and what is no character. */
+/** C0 except the line feed, DEL and C1; characters that are invisible or reorder text; and noncharacters of Unicode. */
 const HOSTILE = [
   ...[range(0x00, 0x09), range(0x0b, 0x1f), range(0x7f, 0x9f)],
   ...[[0xad], [0x61c], [0x180e], range(0x200b, 0x200b), range(0x200e, 0x200f), range(0x2028, 0x202e)],

@@ -22,7 +22,7 @@ async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, '
   return { code: error.code, message: error.message, help: error.help };
 }
 
-/** Of the refusal, or "none". */
+/** The code of the refusal, or "none". */
 function codeOf(attempt: Promise<unknown>): Promise<string> {
   return attempt.then(
     () => 'none',
@@ -52,7 +52,7 @@ describe('openRunDirectory', () => {
     expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'lock', 'model', 'plots']);
   });
 
-  test('has a link lead to the run that began last, of those that have something to use', async () => {
+  test('makes a link lead to the latest run that has something to use', async () => {
     const open = (second: number) =>
       openRunDirectory({ name: 'house', parent: root, startedAt: new Date(2026, 10, 2, 9, 5, second) });
     const latest = (): string => fs.readlinkSync(path.join(root, 'latest'));
@@ -64,7 +64,7 @@ describe('openRunDirectory', () => {
     expect(latest()).toBe('20261102-090502-house');
     third.becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090503-house');
-    // A run that was thrown away stands in nobody's way.
+    // A run that was deleted is in nobody's way.
     fs.rmSync(third.path, { recursive: true });
     (await open(2)).becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090502-house-2');
@@ -114,13 +114,13 @@ describe('openRunDirectory', () => {
     expect(path.basename(second.path)).toBe('20261102-090507-house-2');
   });
 
-  test('does without the link where something else has its name, and warns once', async () => {
+  test('omits the link if something else has its name, and warns once', async () => {
     fs.mkdirSync(path.join(root, 'latest', 'mine'), { recursive: true });
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     const warnings: string[] = [];
     run.becomeLatest((message) => warnings.push(message));
     run.becomeLatest((message) => warnings.push(message));
-    expect(warnings).toEqual([`${path.join(root, 'latest')} is no link, so it does not lead to this run`]);
+    expect(warnings).toEqual([`${path.join(root, 'latest')} is not a link, so it does not lead to this run`]);
     expect(fs.readdirSync(root).sort()).toEqual(['20261102-090507-house', 'latest']);
     expect(fs.readdirSync(path.join(root, 'latest'))).toEqual(['mine']);
   });
@@ -163,7 +163,7 @@ describe('openRunDirectory', () => {
     expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
   });
 
-  test.each(['config.yaml', 'events.jsonl', 'model'])('leaves alone a %s that is no run’s', async (name) => {
+  test.each(['config.yaml', 'events.jsonl', 'model'])('leaves a %s alone that no run wrote', async (name) => {
     const directory = path.join(root, 'mine');
     fs.mkdirSync(directory);
     fs.writeFileSync(path.join(directory, 'table.csv'), '');
@@ -173,7 +173,7 @@ describe('openRunDirectory', () => {
     fs.writeFileSync(path.join(directory, name), 'mine');
     expect(await refusal(openRunDirectory({ name: 'house', directory }))).toEqual({
       code: 'E_RUN_EXISTS',
-      message: `${directory} holds a ${name} that is no run's`,
+      message: `${directory} holds a ${name} that no run wrote`,
       help: 'choose another --run-dir',
     });
     expect(fs.readFileSync(path.join(directory, name), 'utf8')).toBe('mine');
@@ -197,7 +197,7 @@ describe('openRunDirectory', () => {
     expect((await refusal(openRunDirectory({ name: 'house', directory: taken }))).message).toBe(
       `cannot write ${path.join(taken, 'checkpoints')}: what is there is no directory`,
     );
-    // What was made before the refusal is gone.
+    // Directories made before the refusal are gone.
     expect(fs.readdirSync(taken)).toEqual(['checkpoints']);
   });
 
@@ -291,7 +291,7 @@ describe('metric loggers', () => {
     expect([...readRecords(file)].map(({ step }) => step)).toEqual([0, 1, 2, 3, 9]);
   });
 
-  test('one that fails is warned about once and stops neither the others nor the run', async () => {
+  test('a logger that fails causes one warning and stops neither the others nor the run', async () => {
     const steps: number[] = [];
     const good: MetricLogger = {
       log: ({ _step }) => void steps.push(_step),
