@@ -3,7 +3,7 @@
 //   once a process:   weights, of two steps | packed weights | dataset
 //   once a thread:    targets | features and activations | two error blocks | scratch
 //                     | gradients, one flat vector a partial sum
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';
 import { mostRows } from '../model/shards.ts';
 import { CountingWorkspace } from './workspace.ts';

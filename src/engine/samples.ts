@@ -2,7 +2,7 @@
 import { blobByteLength, targetsByteOffset, weightsByteOffset, weightWidth } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Memory } from '../memory.ts';
 
 /** A dataset's rows and their address in a process's memory. */

@@ -2,8 +2,9 @@
 import { z } from 'zod';
 import { ACTIVATIONS, activationNumber, needsActivationInput } from './activation.ts';
 import type { Activation } from './activation.ts';
-import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerRunner, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 export const activationSchema = z.strictObject({
   kind: z.literal('activation'),

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
 import { activationNumber } from './activation.ts';
 import { initialValues } from './initializer.ts';
-import { formatShape } from './layer.ts';
+import { formatShape } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -16,9 +16,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
 export const attentionSchema = z.strictObject({

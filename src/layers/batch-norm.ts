@@ -3,7 +3,7 @@
 // ones, for evaluation, are sums over the shards that travel with the gradients.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   InitialValues,
   Layer,
@@ -13,9 +13,9 @@ import type {
   ParameterRole,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums, sumShards } from './shard-sums.ts';
 import type { ShardSums } from './shard-sums.ts';
 

@@ -7,16 +7,9 @@ import { ConvolutionRunner } from './convolution-runner.ts';
 import type { Convolution } from './convolution.ts';
 import { DepthwiseConvolution } from './depthwise-convolution.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
-import { formatShape } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import { formatShape } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackArguments, ParameterTensor, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { MatrixConvolution } from './matrix-convolution.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';

@@ -2,7 +2,7 @@
 // activation; backward, all of that for the gradients, which are summed shard by shard.
 import { BiasActivation } from './activation.ts';
 import type { Convolution, SampleConvolution } from './convolution.ts';
-import { sizeOf } from './layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { LayerRunner, Microbatch, Workspace } from './layer.ts';
 import { sumShards } from './shard-sums.ts';
 

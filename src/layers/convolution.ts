@@ -1,6 +1,7 @@
 // What a convolution's runner, and the two ways to convolve a sample, know of the layer and of each other.
 import type { Activation } from './activation.ts';
-import type { ParameterTensor, Shape, Workspace } from './layer.ts';
+import type { ParameterTensor, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums } from './shard-sums.ts';
 import type { Window } from './window.ts';
 

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { ACTIVATIONS, BiasActivation } from './activation.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -10,9 +10,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
 export const denseSchema = z.strictObject({

@@ -2,7 +2,7 @@
 // numbers, as bytes of text do that are gathered with scale 1.
 import { z } from 'zod';
 import { LockstepError } from '../errors.ts';
-import { formatShape } from './layer.ts';
+import { formatShape } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -10,9 +10,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums, sumShards } from './shard-sums.ts';
 import type { ShardSums } from './shard-sums.ts';
 

@@ -1,7 +1,7 @@
 // Layer normalization over the last axis: each vector, or each position of a sequence, gets mean 0 and variance 1, then
 // a learned gain and bias.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -9,9 +9,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums } from './shard-sums.ts';
 
 export const layerNormSchema = z.strictObject({

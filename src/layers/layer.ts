@@ -7,9 +7,7 @@
 import type { LockstepError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
-
-/** Sizes of one sample, outermost first: [features], [positions, features] or [channels, height, width]. */
-export type Shape = readonly number[];
+import type { Shape } from '../shape.ts';
 
 /** What a tensor is to the optimizer. Biases and the gains of norms are exempt from weight decay by default. */
 export type ParameterRole = 'weight' | 'bias' | 'norm' | 'statistic';
@@ -148,14 +146,4 @@ export interface LayerRunner {
   forward(microbatch: Microbatch, x: number): number;
   /** Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody needs it. May overwrite dY. */
   backward(microbatch: Microbatch, dY: number): number;
-}
-
-/** Values of one sample. */
-export function sizeOf(shape: Shape): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-/** `3x32x32`. */
-export function formatShape(shape: Shape): string {
-  return shape.join('x');
 }

@@ -1,16 +1,9 @@
 // Maximum and average pooling over windows of an image, as PyTorch's MaxPool2d and AvgPool2d with their defaults: the
 // border is never a maximum and counts as zeros in an average. Nothing to learn.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  Microbatch,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackArguments, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
 

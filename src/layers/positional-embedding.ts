@@ -1,7 +1,7 @@
 // A learned vector for each position of a sequence, added to what is there.
 import { z } from 'zod';
 import { EMBEDDING_DEVIATION } from './embedding.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -9,9 +9,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums } from './shard-sums.ts';
 
 export const positionalEmbeddingSchema = z.strictObject({

@@ -2,16 +2,9 @@
 // only the last position is wanted. Tensors, names and equations are PyTorch's (torch.nn.LSTM and GRU, one layer,
 // batch_first, from a state of zeros). Letters as in recurrent-cell.ts.
 import { TILE_COLUMNS, packedRightLength } from '../kernels/tile.ts';
-import { formatShape } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import { formatShape } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackArguments, ParameterTensor, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import type { Cell, RecurrentSizes, RecurrentSpec } from './recurrent-cell.ts';
 import { RecurrentRunner } from './recurrent-runner.ts';
 

@@ -3,7 +3,7 @@
 //   x --+--> body ------> (+) --> y         forward keeps y apart from the body's output, which its last layer needs;
 //       |                  ^                backward keeps dY there, while the body's layers use both error blocks
 //       +--> shortcut -----+
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
@@ -11,9 +11,9 @@ import type {
   PackArguments,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** A checked residual block of a config; its schema holds all others, and stands with them in registry.ts. */
 export interface ResidualSpec {

@@ -1,13 +1,6 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
-import type {
-  Layer,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Microbatch,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import type { Layer, LayerRunner, PackArguments, ParameterTensor, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** See the head of this file. */
 export class Stack implements Layer {

@@ -2,7 +2,8 @@
 // record in which the kernels read them (assembly/convolution-geometry.ts).
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
-import type { LayerBuilder, Shape } from './layer.ts';
+import type { LayerBuilder } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** Layers refuse windows whose sizes exceed this, far above all that is useful. */
 const MAX_SIZE = 4096;

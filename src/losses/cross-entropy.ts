@@ -2,7 +2,7 @@
 // over outputs that are each a yes or no. The softmax and the sigmoid are part of the loss.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Loss, LossArguments } from './loss.ts';
 
 export const crossEntropySchema = z.strictObject({

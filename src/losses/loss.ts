@@ -1,7 +1,7 @@
 // What a loss is to the engine: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
 // who has all sums divides once by the weights' total.
 import type { Kernels } from '../kernels/kernels.ts';
-import type { Shape } from '../layers/layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** Addresses of what a loss reads and writes, and the sizes of a microbatch. */
 export interface LossArguments {

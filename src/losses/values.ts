@@ -1,7 +1,7 @@
 // Losses of numbers against numbers: mse, mae and huber, each a mean over the outputs of a sample.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Loss, LossArguments } from './loss.ts';
 
 export const mseSchema = z.strictObject({ kind: z.literal('mse') });

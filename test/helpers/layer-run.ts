@@ -1,8 +1,9 @@
 // Runs one layer by itself, forward and backward, as a thread of a worker would, in memory for that layer alone. It stands
 // behind one with parameters, so that it has to give dX.
 import { CountingWorkspace, ThreadWorkspace } from '../../src/engine/workspace.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
-import type { Layer, ParameterTensor, Microbatch, Shape } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
+import type { Layer, ParameterTensor, Microbatch } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';

@@ -2,8 +2,8 @@
 // twins, by central differences, and whole models of them for any way to cut a batch.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
-import type { Shape } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
+import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';

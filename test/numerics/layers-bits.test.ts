@@ -3,8 +3,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import type { Shape } from '../../src/layers/layer.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
+import { sizeOf } from '../../src/shape.ts';
 import { runLayer } from '../helpers/layer-run.ts';
 import type { LayerResult } from '../helpers/layer-run.ts';
 import { single } from '../helpers/twins/arithmetic.ts';

@@ -1,7 +1,7 @@
 // LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into shards, by central differences in
 // float64, and refused where there is no sequence.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Shape } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
