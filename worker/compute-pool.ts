@@ -1,6 +1,6 @@
 // The compute threads of a worker, as one: divides a task of shards among them and adds up their sums.
 import { Worker } from 'node:worker_threads';
-import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
 import { ReductionTree, maximalNodes } from '../src/tree.ts';
@@ -24,7 +24,7 @@ export interface EvaluatedShard {
 
 /** Where a job's results go, as they come. */
 export interface PoolReports {
-  readonly onBucket: (bucket: GradientBucket) => void;
+  readonly onBucket: (bucket: PartialSum) => void;
   readonly onShard: (shard: EvaluatedShard) => void;
 }
 
@@ -168,13 +168,13 @@ export class ComputePool {
     }
   }
 
-  #takeBucket(active: ActiveTask, bucket: GradientBucket): void {
+  #takeBucket(active: ActiveTask, bucket: PartialSum): void {
     if (active.trees) this.#combine(active, bucket);
     else active.reports.onBucket(bucket);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
-  #combine(active: ActiveTask, sum: GradientBucket): void {
+  #combine(active: ActiveTask, sum: PartialSum): void {
     const lastBucket = this.#model.buckets.length - 1;
     const length = this.#model.buckets[sum.bucket]?.length ?? 0;
     const added = active.trees?.[sum.bucket]?.add(sum.node, sum.address);

@@ -2,7 +2,7 @@
 // go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { GradientBucket, TaskRows, TrainingRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows, TrainingRows } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
@@ -43,7 +43,7 @@ export interface ThreadTask {
 
 export type ThreadMessage =
   | { readonly type: 'started' }
-  | { readonly type: 'bucket'; readonly bucket: GradientBucket }
+  | { readonly type: 'bucket'; readonly bucket: PartialSum }
   | {
       readonly type: 'evaluated';
       readonly firstShard: number;
@@ -52,7 +52,7 @@ export type ThreadMessage =
       readonly outputs: Float32Array;
     }
   /** The last bucket comes with the end: waking the other thread costs as much as sending a small message. */
-  | { readonly type: 'done'; readonly computeMs: number; readonly lastBucket: GradientBucket | undefined }
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastBucket: PartialSum | undefined }
   | { readonly type: 'failed'; readonly message: string };
 
 /** Threads pack in milliseconds; one that has not by now is gone. */
@@ -75,7 +75,7 @@ function runTask(job: ThreadTask): void {
   const startedMs = performance.now();
   try {
     if (job.flatToPack !== undefined) packTogether(job.flatToPack);
-    let lastBucket: GradientBucket | undefined;
+    let lastBucket: PartialSum | undefined;
     if (job.task) meetFailpoint(job, job.task);
     if (job.task && job.kind === 'train') lastBucket = train({ ...job.task, step: job.step });
     if (job.task && job.kind === 'evaluate') evaluate(job.task);
@@ -92,8 +92,8 @@ function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void 
 }
 
 /** Posts all buckets but the last, which it returns. */
-function train(task: TrainingRows): GradientBucket | undefined {
-  let previous: GradientBucket | undefined;
+function train(task: TrainingRows): PartialSum | undefined {
+  let previous: PartialSum | undefined;
   engine.train(task, (bucket) => {
     if (previous) post({ type: 'bucket', bucket: previous });
     previous = bucket;

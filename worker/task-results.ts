@@ -1,6 +1,6 @@
 // What a worker sends back for one task: every sum or shard as it comes, as long as the coordinator reads, then the end or
 // the failure. Each message repeats the names of the work that it answers.
-import type { GradientBucket } from '../src/engine/engine.ts';
+import type { PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
@@ -27,7 +27,7 @@ export class TaskResults implements PoolReports {
   readonly facts: FailpointFacts;
   readonly #options: TaskResultsOptions;
   /** Sums that wait where they lie, for a copy of each in a message could be more than there is memory for. */
-  readonly #unsent: GradientBucket[] = [];
+  readonly #unsent: PartialSum[] = [];
   #sendMs = 0;
 
   constructor(options: TaskResultsOptions) {
@@ -41,7 +41,7 @@ export class TaskResults implements PoolReports {
     };
   }
 
-  readonly onBucket = (sum: GradientBucket): void => {
+  readonly onBucket = (sum: PartialSum): void => {
     this.#unsent.push(sum);
     this.sendSums();
   };
@@ -49,11 +49,11 @@ export class TaskResults implements PoolReports {
   /** Sends what the coordinator has room for; true once all is sent. What is not has to be before the next job begins. */
   sendSums(): boolean {
     while (this.#unsent.length > 0 && this.#options.isRead())
-      this.#sendSum(this.#unsent.shift() as GradientBucket);
+      this.#sendSum(this.#unsent.shift() as PartialSum);
     return this.#unsent.length === 0;
   }
 
-  #sendSum(sum: GradientBucket): void {
+  #sendSum(sum: PartialSum): void {
     const { work, replica } = this.#options;
     const { bucket, lossSum } = sum;
     const facts = { ...this.facts, bucket };

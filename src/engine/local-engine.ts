@@ -10,7 +10,7 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientBucket, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
+import type { PartialSum, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
@@ -66,7 +66,7 @@ export class LocalEngine {
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
-  train(indices: Uint32Array, step: number, report: (bucket: GradientBucket) => void): number {
+  train(indices: Uint32Array, step: number, report: (bucket: PartialSum) => void): number {
     let lossSum = Number.NaN;
     const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
     this.#engine.train({ ...task, step }, (bucket) => {
@@ -77,7 +77,7 @@ export class LocalEngine {
   }
 
   /** Sums gradients over a part of a batch: see `Engine`. */
-  trainTask(task: TrainingRows, report: (bucket: GradientBucket) => void): void {
+  trainTask(task: TrainingRows, report: (bucket: PartialSum) => void): void {
     this.#engine.train(task, report);
   }
 

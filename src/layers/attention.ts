@@ -13,7 +13,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -107,10 +107,10 @@ export class AttentionLayer implements Layer {
     return [...this.inProjection.packedLengths, ...this.outProjection.packedLengths];
   }
 
-  pack(job: PackArguments): void {
+  pack(options: PackOptions): void {
     const numBlocks = this.inProjection.packedLengths.length;
-    this.inProjection.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
-    this.outProjection.pack({ ...job, packed: job.packed.slice(numBlocks) });
+    this.inProjection.pack({ ...options, packed: options.packed.slice(0, numBlocks) });
+    this.outProjection.pack({ ...options, packed: options.packed.slice(numBlocks) });
   }
 
   createRunner(workspace: Workspace): LayerRunner {

@@ -9,7 +9,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterRole,
   ParameterTensor,
   Microbatch,
@@ -81,7 +81,7 @@ export class BatchNormLayer implements Layer {
     return this.tensors.map(({ length }) => length);
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     if (part > 0) return;
     this.tensors.forEach(({ offset, length }, index) => {
       const [from, to] = [flat + 4 * offset, packed[index] as number];

@@ -8,7 +8,7 @@ import type { Convolution } from './convolution.ts';
 import { DepthwiseConvolution } from './depthwise-convolution.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
 import { formatShape } from '../shape.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackArguments, ParameterTensor, Workspace } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from './layer.ts';
 import type { Shape } from '../shape.ts';
 import { MatrixConvolution } from './matrix-convolution.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
@@ -118,7 +118,7 @@ export class Conv2dLayer implements Layer, Convolution {
     return [GEOMETRY_LENGTH, spec.filters, ...weights];
   }
 
-  pack({ kernels, memory, flat, packed, part }: PackArguments): void {
+  pack({ kernels, memory, flat, packed, part }: PackOptions): void {
     if (part !== 0) return;
     const { spec, group, weight, bias, window, needsInputGradient } = this;
     const [geometry, biases, forward, backward] = packed as [number, number, number, number];

@@ -7,7 +7,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -95,8 +95,8 @@ export class DenseLayer implements Layer {
     return this.linear.packedLengths;
   }
 
-  pack(job: PackArguments): void {
-    this.linear.pack(job);
+  pack(options: PackOptions): void {
+    this.linear.pack(options);
   }
 
   createRunner(workspace: Workspace): LayerRunner {

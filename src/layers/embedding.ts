@@ -7,7 +7,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -69,7 +69,7 @@ export class EmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const { length, offset } = this.table;
     const start = Math.floor((length * part) / numParts);
     const end = Math.floor((length * (part + 1)) / numParts);

@@ -6,7 +6,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -57,7 +57,7 @@ export class LayerNormLayer implements Layer {
     return [this.columns, this.columns];
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     if (part > 0) return;
     this.tensors.forEach(({ offset, length }, index) => {
       kernels.copyValues(flat + 4 * offset, length, packed[index] as number);

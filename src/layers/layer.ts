@@ -78,13 +78,13 @@ export interface Layer {
   /** f32 lengths of the blocks that `pack` fills. */
   readonly packedLengths: readonly number[];
   /** Brings the weights into the form that the runners of all threads read. */
-  pack(job: PackArguments): void;
+  pack(options: PackOptions): void;
   /** Lays out the buffers of one thread. Called on a counting workspace first, to plan memory. */
   createRunner(workspace: Workspace): LayerRunner;
 }
 
 /** One thread's share of packing a layer. */
-export interface PackArguments {
+export interface PackOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
   /** Address of the model's flat vector; not read again once packed. */

@@ -10,7 +10,7 @@ import {
 import type {
   InitialValues,
   LayerBuilder,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -69,7 +69,7 @@ export class Linear {
     return [packedRightLength(inputs, outputs), backward, outputs];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const [forward, backward, biases] = packed as [number, number, number];
     const { inputs, outputs, needsInputGradient } = this.options;
     const { weight, bias } = this;

@@ -2,7 +2,7 @@
 // border is never a maximum and counts as zeros in an average. Nothing to learn.
 import { z } from 'zod';
 import { formatShape, sizeOf } from '../shape.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackArguments, Microbatch, Workspace } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, Microbatch, Workspace } from './layer.ts';
 import type { Shape } from '../shape.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
@@ -48,7 +48,7 @@ export class Pool2dLayer implements Layer {
     return `${this.spec.kind} ${formatShape(this.window.size)} ${shapes}`;
   }
 
-  pack({ memory, packed, part }: PackArguments): void {
+  pack({ memory, packed, part }: PackOptions): void {
     const [geometry] = packed as [number];
     if (part === 0) writeGeometry(memory, geometry, this.window);
   }

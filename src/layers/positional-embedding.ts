@@ -6,7 +6,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -52,7 +52,7 @@ export class PositionalEmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     const { length, offset } = this.table;
     if (part === 0) kernels.copyValues(flat + 4 * offset, length, packed[0] as number);
   }

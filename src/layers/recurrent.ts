@@ -3,7 +3,7 @@
 // batch_first, from a state of zeros). Letters as in recurrent-cell.ts.
 import { TILE_COLUMNS, packedRightLength } from '../kernels/tile.ts';
 import { formatShape } from '../shape.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackArguments, ParameterTensor, Workspace } from './layer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from './layer.ts';
 import type { Shape } from '../shape.ts';
 import type { Cell, RecurrentSizes, RecurrentSpec } from './recurrent-cell.ts';
 import { RecurrentRunner } from './recurrent-runner.ts';
@@ -75,7 +75,7 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
     ];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const [toGates, stateToGates, toInput, toState, bias] = packed as [
       number,
       number,

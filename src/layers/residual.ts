@@ -8,7 +8,7 @@ import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
@@ -65,10 +65,10 @@ export class ResidualLayer implements Layer {
     return [...this.body.packedLengths, ...(this.shortcut?.packedLengths ?? [])];
   }
 
-  pack(job: PackArguments): void {
+  pack(options: PackOptions): void {
     const numBlocks = this.body.packedLengths.length;
-    this.body.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
-    this.shortcut?.pack({ ...job, packed: job.packed.slice(numBlocks) });
+    this.body.pack({ ...options, packed: options.packed.slice(0, numBlocks) });
+    this.shortcut?.pack({ ...options, packed: options.packed.slice(numBlocks) });
   }
 
   createRunner(workspace: Workspace): LayerRunner {

@@ -1,5 +1,5 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
-import type { Layer, LayerRunner, PackArguments, ParameterTensor, Microbatch, Workspace } from './layer.ts';
+import type { Layer, LayerRunner, PackOptions, ParameterTensor, Microbatch, Workspace } from './layer.ts';
 import type { Shape } from '../shape.ts';
 
 /** See the head of this file. */
@@ -34,9 +34,9 @@ export class Stack implements Layer {
     return this.layers.flatMap((layer) => layer.packedLengths);
   }
 
-  pack(job: PackArguments): void {
-    const shares = divide(job.packed, this.layers);
-    this.layers.forEach((layer, index) => layer.pack({ ...job, packed: shares[index] ?? [] }));
+  pack(options: PackOptions): void {
+    const shares = divide(options.packed, this.layers);
+    this.layers.forEach((layer, index) => layer.pack({ ...options, packed: shares[index] ?? [] }));
   }
 
   createRunner(workspace: Workspace): LayerRunner {

@@ -4,13 +4,13 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { Shape } from '../shape.ts';
 
 /** Addresses of what a loss reads and writes, and the sizes of a microbatch. */
-export interface LossArguments {
+export interface LossOperands {
   /** f32 [rows, shape] */
   readonly outputs: number;
   /** f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
   readonly targets: number;
   /** f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
-  readonly weights: number;
+  readonly sampleWeights: number;
   readonly rows: number;
   /** Of one sample's outputs. */
   readonly shape: Shape;
@@ -22,5 +22,5 @@ export interface LossArguments {
 
 /** See the head of this file. */
 export interface Loss {
-  run(kernels: Kernels, job: LossArguments): void;
+  run(kernels: Kernels, operands: LossOperands): void;
 }

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../src/data/dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
-import type { GradientBucket } from '../../src/engine/engine.ts';
+import type { PartialSum } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -131,7 +131,7 @@ describe('the sums of a task', () => {
       },
       isRead: () => isRead,
     });
-    const sumOf = (bucket: number): GradientBucket => ({
+    const sumOf = (bucket: number): PartialSum => ({
       node: { level: 0, index: 0 },
       bucket,
       address: 0,
