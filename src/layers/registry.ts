@@ -1,22 +1,21 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
 import { MAX_LAYERS } from '../limits.ts';
-import { ActivationLayer, activationSchema } from './activation-layer.ts';
+import { ActivationLayer, activationSchema } from './activation.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
-import { Conv2dLayer, conv2dSchema } from './conv2d.ts';
+import { Conv2dLayer, conv2dSchema } from './conv2d/conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
 import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
 import { GlobalAvgPool2dLayer, globalAvgPool2dSchema } from './global-avg-pool-2d.ts';
-import { GRU, gruSchema } from './gru.ts';
 import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
 import type { Layer, LayerBuilder } from './layer.ts';
 import type { Shape } from '../shape.ts';
-import { LSTM, lstmSchema } from './lstm.ts';
 import { Pool2dLayer, avgPool2dSchema, maxPool2dSchema } from './pool-2d.ts';
 import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
-import { RecurrentLayer } from './recurrent.ts';
+import { GRU, LSTM } from './recurrent/cells.ts';
+import { RecurrentLayer, gruSchema, lstmSchema } from './recurrent/recurrent.ts';
 import { ReshapeLayer, flattenSchema, reshapeSchema } from './reshape.ts';
 import { ResidualLayer } from './residual.ts';
 

@@ -1,7 +1,7 @@
 // Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
 // twins, by central differences, and whole models of them for any way to cut a batch.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
+import type { Conv2dLayer } from '../../src/layers/conv2d/conv2d.ts';
 import { sizeOf } from '../../src/shape.ts';
 import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';

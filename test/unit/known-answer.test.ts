@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { KNOWN_CASES, knownAnswer } from '../../src/known-answer.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
-import { activationSchema } from '../../src/layers/activation-layer.ts';
+import { activationSchema } from '../../src/layers/activation.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { layerSchema, type LayerInput } from '../../src/layers/registry.ts';
 import { lossSchema, resolveLoss } from '../../src/losses/registry.ts';

@@ -1,4 +1,4 @@
-// One thread's run through the positions of a recurrent layer, forward and back. Letters as in recurrent-cell.ts.
+// One thread's run through the positions of a recurrent layer, forward and back. Letters as in cells.ts.
 //
 //   gates  [B, T, G]   x W, then the values of the gates, then the gradients of what went into them
 //   state  [B, T, H]   c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input
@@ -6,12 +6,12 @@
 //
 // All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a step reads and writes every
 // T-th row. What stands before the first position and behind the last is a row of zeros, read with stride 0.
-import { TREE_TILES_LENGTH, packedRightLength } from '../kernels/tile.ts';
-import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from './layer.ts';
-import { stackedSums } from './shard-sums.ts';
-import type { CellErrors, RecurrentSizes } from './recurrent-cell.ts';
-import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './recurrent-products.ts';
-import type { Product } from './recurrent-products.ts';
+import { TREE_TILES_LENGTH, packedRightLength } from '../../kernels/tile.ts';
+import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from '../layer.ts';
+import { stackedSums } from '../shard-sums.ts';
+import type { CellErrors, RecurrentSizes } from './cells.ts';
+import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './products.ts';
+import type { Product } from './products.ts';
 
 /** Addresses of what lasts from forward to backward. */
 interface Blocks {

@@ -1,8 +1,8 @@
 // What tells an LSTM from a GRU, and the sizes that both are run with.
 //
 // Letters: B samples, T positions, I features, H units, G = gates x H.
-import type { Kernels } from '../kernels/kernels.ts';
-import type { ParameterTensor, Microbatch } from './layer.ts';
+import type { Kernels } from '../../kernels/kernels.ts';
+import type { ParameterTensor, Microbatch } from '../layer.ts';
 
 /** What a recurrent layer's config says, beside its kind. */
 export interface RecurrentSpec {
@@ -73,3 +73,53 @@ export interface Cell {
   /** Turns `errors.gates` into gradients of what the gates got from the input. */
   turnToInput(kernels: Kernels, errors: CellErrors): void;
 }
+
+/** Gates i, f, g, o. Input and state meet in one sum, so both biases are one, and so are their gradients. */
+export const LSTM: Cell = {
+  kind: 'lstm',
+  numGates: 4,
+  forward: 'lstmForward',
+  backward: 'lstmBackward',
+  carries: 'state',
+
+  packBias(kernels, { input, recurrent }, to, units) {
+    kernels.copyRows(input, 0, 4 * units, 1, to, 0);
+    kernels.addInto(to, recurrent, 4 * units);
+  },
+
+  biasGradients(kernels, { input, recurrent }, { gates, units }, { microbatch, bounds, slots }) {
+    const columns = 4 * units;
+    kernels.columnSumTree(gates, columns, bounds, microbatch.bounds.length - 1, recurrent, slots);
+    kernels.copyRows(recurrent, 0, columns, 1, input, 0);
+  },
+
+  turnToInput() {
+    // The gates take input and state alike.
+  },
+};
+
+/** Gates r, z, n. The candidate n takes the state through r, bias included, so its biases stay apart. */
+export const GRU: Cell = {
+  kind: 'gru',
+  numGates: 3,
+  forward: 'gruForward',
+  backward: 'gruBackward',
+  carries: 'hidden',
+
+  packBias(kernels, { input, recurrent }, to, units) {
+    kernels.copyRows(input, 0, 3 * units, 1, to, 0);
+    kernels.addInto(to, recurrent, 2 * units);
+    kernels.copyRows(recurrent + 8 * units, 0, units, 1, to + 12 * units, 0);
+  },
+
+  biasGradients(kernels, { input, recurrent }, { gates, state, units }, { microbatch, bounds, slots }) {
+    const numShards = microbatch.bounds.length - 1;
+    kernels.columnSumTree(gates, 3 * units, bounds, numShards, recurrent, slots);
+    kernels.copyRows(recurrent, 0, 2 * units, 1, input, 0);
+    kernels.columnSumTree(state, units, bounds, numShards, input + 8 * units, slots);
+  },
+
+  turnToInput(kernels, { gates, state, units, rows }) {
+    kernels.copyRows(state, units, units, rows, gates + 8 * units, 3 * units);
+  },
+};

@@ -1,18 +1,17 @@
 // Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels / groups, height, width].
-// How it is computed stands in convolution-runner.ts, and of one sample in matrix- and depthwise-convolution.ts.
+// runner.ts takes a microbatch through it, and sample-convolutions.ts has the two ways to compute one sample.
 import { z } from 'zod';
-import { packedLeftLength } from '../kernels/tile.ts';
-import { ACTIVATIONS } from './activation.ts';
-import { ConvolutionRunner } from './convolution-runner.ts';
-import type { Convolution } from './convolution.ts';
-import { DepthwiseConvolution } from './depthwise-convolution.ts';
-import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
-import { formatShape } from '../shape.ts';
-import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from './layer.ts';
-import type { Shape } from '../shape.ts';
-import { MatrixConvolution } from './matrix-convolution.ts';
-import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
-import type { Window } from './window.ts';
+import { packedLeftLength } from '../../kernels/tile.ts';
+import { formatShape } from '../../shape.ts';
+import type { Shape } from '../../shape.ts';
+import { ACTIVATIONS } from '../activation.ts';
+import { INITIALIZERS, defaultInitializer, initialValues } from '../initializer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from '../layer.ts';
+import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from '../window.ts';
+import type { Window } from '../window.ts';
+import { ConvolutionRunner } from './runner.ts';
+import type { Convolution } from './runner.ts';
+import { DepthwiseConvolution, MatrixConvolution } from './sample-convolutions.ts';
 
 export const conv2dSchema = z.strictObject({
   kind: z.literal('conv2d'),
@@ -42,7 +41,7 @@ export const conv2dSchema = z.strictObject({
 
 export type Conv2dSpec = z.output<typeof conv2dSchema>;
 
-/** See the head of this file. */
+/** A convolution over images. */
 export class Conv2dLayer implements Layer, Convolution {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
@@ -141,7 +140,9 @@ export class Conv2dLayer implements Layer, Convolution {
   }
 
   createRunner(workspace: Workspace): LayerRunner {
-    const Way = this.isDepthwise ? DepthwiseConvolution : MatrixConvolution;
-    return new ConvolutionRunner(this, workspace, new Way(this, workspace));
+    const sample = this.isDepthwise
+      ? new DepthwiseConvolution(this, workspace)
+      : new MatrixConvolution(this, workspace);
+    return new ConvolutionRunner(this, workspace, sample);
   }
 }
