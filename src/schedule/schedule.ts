@@ -1,7 +1,7 @@
 // The learning rate of each step, as a function of the config and of step counts: in float64, with additions,
 // products and the kernels' cosine, exponential and logarithm, so that all machines take the same steps.
 import type { HostMath } from '../kernels/host-math.ts';
-import { integerPower, power } from '../optimizer/powers.ts';
+import { integerPower, power } from '../kernels/host-math.ts';
 import type { ScheduleConfig, ScheduleOf } from './schema.ts';
 
 /** How long a run is. */
