@@ -2,6 +2,7 @@
 //
 // Letters: B samples, T positions, I features, H units, G = gates x H.
 import type { Kernels } from '../../kernels/kernels.ts';
+import type { Memory } from '../../memory.ts';
 import type { ParameterTensor, Microbatch } from '../layer.ts';
 
 /** What a recurrent layer's config says, beside its kind. */
@@ -28,6 +29,30 @@ export interface RecurrentSizes {
   readonly inputBias: ParameterTensor;
   /** [G] */
   readonly recurrentBias: ParameterTensor;
+}
+
+/** The record that the kernels of a position take (assembly/recurrent.ts): sizes, and addresses of blocks. */
+export interface Recurrence {
+  readonly units: number;
+  readonly positions: number;
+  readonly gates: number;
+  readonly state: number;
+  readonly hidden: number;
+  readonly products: number;
+  readonly bias: number;
+  readonly zeros: number;
+  readonly dHidden: number;
+  readonly dState: number;
+}
+
+/** f32 of that record. */
+export const RECURRENCE_LENGTH = 10;
+
+/** Writes the record at `address`. */
+export function writeRecurrence(memory: Memory, address: number, recurrence: Recurrence): void {
+  const { units, positions, gates, state, hidden, products, bias, zeros, dHidden, dState } = recurrence;
+  const fields = [units, positions, gates, state, hidden, products, bias, zeros, dHidden, dState];
+  memory.u32(address, RECURRENCE_LENGTH).set(fields);
 }
 
 /** Addresses of both f32 [G] biases, or of their gradients. */
@@ -61,11 +86,9 @@ export interface Cell {
   readonly kind: 'lstm' | 'gru';
   /** G / H */
   readonly numGates: number;
-  /** The kernels of one position, which take the same arguments for both kinds. */
+  /** The kernels of one position, which take the same record for both kinds. */
   readonly forward: 'lstmForward' | 'gruForward';
   readonly backward: 'lstmBackward' | 'gruBackward';
-  /** The block from which the next position takes more than products. */
-  readonly carries: 'state' | 'hidden';
   /** Fills the f32 [4, H] that the forward kernel adds. */
   packBias(kernels: Kernels, biases: Biases, to: number, units: number): void;
   /** Sets the gradients of both biases. */
@@ -80,7 +103,6 @@ export const LSTM: Cell = {
   numGates: 4,
   forward: 'lstmForward',
   backward: 'lstmBackward',
-  carries: 'state',
 
   packBias(kernels, { input, recurrent }, to, units) {
     kernels.copyRows(input, 0, 4 * units, 1, to, 0);
@@ -104,7 +126,6 @@ export const GRU: Cell = {
   numGates: 3,
   forward: 'gruForward',
   backward: 'gruBackward',
-  carries: 'hidden',
 
   packBias(kernels, { input, recurrent }, to, units) {
     kernels.copyRows(input, 0, 3 * units, 1, to, 0);
