@@ -107,6 +107,20 @@ export function positionsOf(geometry: usize): u32 {
   return outHeightOf(geometry) * outWidthOf(geometry);
 }
 
+/** Bytes of an input plane. */
+// @ts-ignore: decorator
+@inline
+export function planeBytesOf(geometry: usize): usize {
+  return <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
+}
+
+/** Bytes of an output plane. */
+// @ts-ignore: decorator
+@inline
+export function outBytesOf(geometry: usize): usize {
+  return <usize>positionsOf(geometry) << 2;
+}
+
 /** Bytes of a padded plane. */
 // @ts-ignore: decorator
 @inline

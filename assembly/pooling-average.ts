@@ -4,11 +4,12 @@ import {
   heightOf,
   kernelHeightOf,
   kernelWidthOf,
+  outBytesOf,
   outHeightOf,
   outWidthOf,
   padLeftOf,
   padTopOf,
-  positionsOf,
+  planeBytesOf,
   strideXOf,
   strideYOf,
   tapsOf,
@@ -19,8 +20,8 @@ import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving'
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]: sums in scan order, from zero. */
 export function averagePoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) halvePlane(x, geometry, y);
     else poolPlane(x, geometry, y);
@@ -31,8 +32,8 @@ export function averagePoolForward(x: usize, geometry: usize, channels: u32, y: 
 
 /** dX[channels, height, width] from dY[channels, outHeight, outWidth]: windows in ascending order, from zero. */
 export function averagePoolBackward(dY: usize, geometry: usize, channels: u32, dX: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) spreadHalves(dY, geometry, dX);

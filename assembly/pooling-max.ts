@@ -5,11 +5,12 @@ import {
   heightOf,
   kernelHeightOf,
   kernelWidthOf,
+  outBytesOf,
   outHeightOf,
   outWidthOf,
   padLeftOf,
   padTopOf,
-  positionsOf,
+  planeBytesOf,
   strideXOf,
   strideYOf,
   widthOf,
@@ -18,8 +19,8 @@ import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving'
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]. */
 export function maxPoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) halvePlane(x, geometry, y);
     else poolPlane(x, geometry, y);
@@ -30,8 +31,8 @@ export function maxPoolForward(x: usize, geometry: usize, channels: u32, y: usiz
 
 /** dX[channels, height, width] from dY[channels, outHeight, outWidth] and x; windows in ascending order, from zero. */
 export function maxPoolBackward(dY: usize, x: usize, geometry: usize, channels: u32, dX: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) spreadHalves(dY, x, geometry, dX);
