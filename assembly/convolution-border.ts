@@ -1,4 +1,4 @@
-// Images with their border of zeros: laid around them once, so that no kernel behind has to look for edges.
+// Images with their border of zeros: laid around them once, so that no later kernel has to look for edges.
 import {
   heightOf,
   padLeftOf,

@@ -18,7 +18,7 @@ import {
 } from './convolution-geometry';
 import { copyRow } from './convolution-border';
 
-/** Whether the kernels of this file take a window. */
+/** True where the kernels of this file take a window. */
 // @ts-ignore: decorator
 @inline
 export function hasThreeByThree(geometry: usize): bool {
@@ -126,7 +126,7 @@ export function weightGradientThreeByThree(plane: usize, geometry: usize, dY: us
   storeSum(dW + 32, sumLanes(s8), accumulate);
 }
 
-/** Whether `inputGradientThreeByThree` takes a window: stride 1, and a border of at most two values. */
+/** True where `inputGradientThreeByThree` takes a window: stride 1, and a border of at most two values. */
 // @ts-ignore: decorator
 @inline
 export function hasGatheredGradient(geometry: usize): bool {

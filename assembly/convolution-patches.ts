@@ -60,7 +60,7 @@ function packPositions(padded: usize, geometry: usize, channels: u32, row: u32, 
   const aRun = width - column;
   const isNextRow = aRun <= 4;
   const bRun = isNextRow ? aRun + width - 4 : aRun - 4;
-  // Seen from a vector's first lane, the next row's windows begin where this row's windows would go on, a step away.
+  // Seen from a vector's first lane, the next row's windows begin where this row's windows would continue, a step away.
   const step = rowStep - (<usize>width << 2);
   const b = a + 16 + (isNextRow ? step : 0);
   if (aRun >= 4 && bRun >= 4) {
@@ -124,7 +124,7 @@ function packSplit(
   }
 }
 
-/** One position, or zeros behind the last one. */
+/** One position, or zeros after the last one. */
 function packPosition(padded: usize, geometry: usize, channels: u32, position: u32, to: usize): void {
   const exists = position < positionsOf(geometry);
   const from = padded + windowOffset(geometry, exists ? position : 0);
@@ -213,7 +213,7 @@ function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: us
   v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
 }
 
-/** One tap of every position, or zeros behind the last tap, `toStep` bytes apart. */
+/** One tap of every position, or zeros after the last tap, `toStep` bytes apart. */
 function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, toStep: usize): void {
   let row = padded + tapOffset(geometry, exists ? k : 0);
   const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);

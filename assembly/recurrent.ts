@@ -19,7 +19,7 @@ class Recurrence {
   hidden: usize;
   /** [B, G]: h' W', of the position before. */
   products: usize;
-  /** [4, H] */
+  /** [4, H]: as the formulas take it. */
   bias: usize;
   /** [4, H] zeros: what stands before the first position, and after the last, of every sample. */
   zeros: usize;

@@ -80,7 +80,7 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
   { kind: 'gru', units: 9 },
 ];
 
-/** What one step each is taken of; a dense layer of `NUM_CLASSES` units is put behind. */
+/** Models and losses that one step each is taken of; a dense layer of `NUM_CLASSES` units is added at the end. */
 export const KNOWN_CASES: readonly { readonly loss: LossInput; readonly layers: readonly LayerInput[] }[] = [
   ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
   ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),

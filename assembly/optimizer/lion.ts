@@ -5,7 +5,7 @@ import { OptimizerStep, bytesOf, clippedMean, mix, wideBytesOf } from './step';
 // @ts-ignore: decorator
 @unmanaged
 class LionStep extends OptimizerStep {
-  /** 1 - learningRate weightDecay */
+  /** Factor of the weights: 1 - learningRate weightDecay. */
   keep: f32;
   learningRate: f32;
   beta1: f32;

@@ -16,7 +16,7 @@ import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
 import type { PackedWeights } from './weights.ts';
 
-/** What a local engine is made from. */
+/** Everything that a local engine is made from. */
 export interface LocalEngineOptions {
   readonly kernelModule: KernelModule;
   readonly model: Model;
@@ -76,17 +76,17 @@ export class LocalEngine {
     return lossSum;
   }
 
-  /** Sums gradients over a part of a batch: see `Engine`. */
+  /** Sums gradients over a part of a batch, as `Engine.train` does. */
   trainTask(task: TrainingRows, report: (bucket: PartialSum) => void): void {
     this.#engine.train(task, report);
   }
 
-  /** Losses and outputs of a part of an evaluation: see `Engine`. */
+  /** Computes losses and outputs of a part of an evaluation, as `Engine.evaluate` does. */
   evaluateTask(task: TaskRows): EvaluatedRows {
     return this.#engine.evaluate(task);
   }
 
-  /** Loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
+  /** Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
   evaluate(indices: Uint32Array, shardRows: number): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
     const task = wholeTask(indices, evaluationBounds(indices.length, shardRows));
     const { lossSums, outputs } = this.#engine.evaluate(task);

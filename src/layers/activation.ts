@@ -4,7 +4,7 @@ import { formatShape, sizeOf } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { Layer, LayerRunner, Microbatch, Workspace } from './layer.ts';
 
-/** In the order of the numbers in assembly/activation.ts; `linear` is the identity. */
+/** Activations in the order of their numbers in assembly/activation.ts; `linear` is the identity. */
 export const ACTIVATIONS = [
   'linear',
   'relu',
@@ -23,7 +23,7 @@ export function activationNumber(activation: Activation): number {
   return ACTIVATIONS.indexOf(activation);
 }
 
-/** Whether the derivative is a function of the input alone; of all others it is one of the output. */
+/** True where the derivative is a function of the input alone; for all others it is one of the output. */
 export function needsActivationInput(activation: Activation): boolean {
   return activation === 'gelu' || activation === 'geluTanh' || activation === 'silu';
 }

@@ -30,7 +30,7 @@ export const attentionSchema = z.strictObject({
 
 export type AttentionSpec = z.output<typeof attentionSchema>;
 
-/** See the head of this file. */
+/** Multi-head self-attention over [positions, units]. */
 export class AttentionLayer implements Layer {
   readonly inputShape: Shape;
   readonly needsInputGradient: boolean;
@@ -92,7 +92,7 @@ export class AttentionLayer implements Layer {
   }
 
   /**
-   * Whether P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
+   * True where P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
    * computes it again, to the same bits.
    */
   get keepsProbabilities(): boolean {
@@ -119,7 +119,7 @@ export class AttentionLayer implements Layer {
   }
 }
 
-/** Addresses of what is kept from forward to backward. */
+/** Addresses of the blocks that are kept from forward to backward. */
 interface Kept {
   readonly qkv: number;
   readonly probabilities: number;
@@ -269,7 +269,7 @@ interface HeadAddresses {
   readonly q: number;
   readonly dQ: number;
   readonly probabilities: number;
-  /** From the start of o, in bytes. */
+  /** Bytes from the start of o. */
   readonly offset: number;
 }
 

@@ -35,7 +35,7 @@ export type BatchNormSpec = z.output<typeof batchNormSchema>;
 /** Place of the running variance among the tensors. */
 const RUNNING_VARIANCE = 3;
 
-/** See the head of this file. */
+/** Batch normalization. */
 export class BatchNormLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: BatchNormSpec;

@@ -28,7 +28,7 @@ export const denseSchema = z.strictObject({
 
 export type DenseSpec = z.output<typeof denseSchema>;
 
-/** See the head of this file. Of [positions, features] each position is a row; an image is taken as one flat row. */
+/** A dense layer. Each position of [positions, features] is a row; an image is taken as one flat row. */
 export class DenseLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

@@ -12,7 +12,7 @@ export const dropoutSchema = z.strictObject({
 
 export type DropoutSpec = z.output<typeof dropoutSchema>;
 
-/** See the head of this file. */
+/** Dropout, active in training only. */
 export class DropoutLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: DropoutSpec;
@@ -52,7 +52,7 @@ class DropoutRunner implements LayerRunner {
   readonly #workspace: Workspace;
   readonly #index: number;
   readonly #width: number;
-  /** Of 32 random bits: values below are dropped. */
+  /** Bound of 32 random bits: values below it are dropped. */
   readonly #threshold: number;
   readonly #scale: number;
   readonly #y: number;

@@ -27,7 +27,7 @@ export const embeddingSchema = z.strictObject({
 
 export type EmbeddingSpec = z.output<typeof embeddingSchema>;
 
-/** See the head of this file. */
+/** An embedding of token ids. */
 export class EmbeddingLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

@@ -7,7 +7,7 @@ import { imageShape } from './window.ts';
 
 export const globalAvgPool2dSchema = z.strictObject({ kind: z.literal('globalAvgPool2d') });
 
-/** See the head of this file. */
+/** The mean of each channel of an image. */
 export class GlobalAvgPool2dLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

@@ -21,7 +21,7 @@ export const layerNormSchema = z.strictObject({
 
 export type LayerNormSpec = z.output<typeof layerNormSchema>;
 
-/** See the head of this file. */
+/** Layer normalization. */
 export class LayerNormLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: LayerNormSpec;

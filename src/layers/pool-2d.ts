@@ -18,7 +18,7 @@ export const avgPool2dSchema = z.strictObject({ kind: z.literal('avgPool2d'), ..
 
 export type Pool2dSpec = z.output<typeof maxPool2dSchema> | z.output<typeof avgPool2dSchema>;
 
-/** See the head of this file. */
+/** Maximum or average pooling over windows of an image. */
 export class Pool2dLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

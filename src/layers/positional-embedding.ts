@@ -18,7 +18,7 @@ export const positionalEmbeddingSchema = z.strictObject({
   kind: z.literal('positionalEmbedding'),
 });
 
-/** See the head of this file. */
+/** A learned vector for each position. */
 export class PositionalEmbeddingLayer implements Layer {
   readonly inputShape: Shape;
   readonly table: ParameterTensor;

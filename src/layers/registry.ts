@@ -34,7 +34,7 @@ const residualSchema = z.strictObject({
   },
 });
 
-/** What a config's list of layers may hold. */
+/** A layer in a config's list. */
 export const layerSchema = z.discriminatedUnion('kind', [
   denseSchema,
   activationSchema,
@@ -60,7 +60,7 @@ export type LayerSpec = z.output<typeof layerSchema>;
 /** A layer as users write it: defaults may be left out. */
 export type LayerInput = z.input<typeof layerSchema>;
 
-/** Whether a layer, or one inside it, takes statistics of the samples of a shard. */
+/** True where a layer, or one inside it, takes statistics of the samples of a shard. */
 export function hasStatistics(layers: readonly LayerSpec[]): boolean {
   return layers.some((layer) => {
     if (layer.kind !== 'residual') return layer.kind === 'batchNorm';

@@ -17,7 +17,7 @@ export const reshapeSchema = z.strictObject({
     .describe('Of one sample: [features], [positions, features] or [channels, height, width]'),
 });
 
-/** See the head of this file. */
+/** The same values in another shape. */
 export class ReshapeLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

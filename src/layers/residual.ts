@@ -22,7 +22,7 @@ export interface ResidualSpec {
   readonly shortcut?: readonly { readonly kind: string }[] | undefined;
 }
 
-/** See the head of this file. */
+/** A residual block. */
 export class ResidualLayer implements Layer {
   readonly inputShape: Shape;
   readonly needsInputGradient: boolean;
@@ -85,7 +85,7 @@ class ResidualRunner implements LayerRunner {
   readonly #outputSize: number;
   /** y in forward, dY in backward, when nobody reads y any more. */
   readonly #y: number;
-  /** What goes back through the shortcut. */
+  /** Takes the error back through the shortcut. */
   readonly #shortcutError: number;
 
   constructor(

@@ -2,7 +2,7 @@
 import type { Layer, LayerRunner, PackOptions, ParameterTensor, Microbatch, Workspace } from './layer.ts';
 import type { Shape } from '../shape.ts';
 
-/** See the head of this file. */
+/** Layers one after the other. */
 export class Stack implements Layer {
   readonly inputShape: Shape;
   readonly layers: readonly Layer[];
@@ -50,7 +50,7 @@ export class Stack implements Layer {
 
 class StackRunner implements LayerRunner {
   readonly #runners: readonly LayerRunner[];
-  /** Where the tensors of each layer begin; undefined for a layer without any. */
+  /** Offsets of the first tensor of each layer; undefined for a layer without any. */
   readonly #offsets: readonly (number | undefined)[];
   /** Layers below this one have no parameters, and nobody needs their dX. */
   readonly #lowest: number;

@@ -32,7 +32,7 @@ export interface Model {
   readonly outputWidth: number;
   readonly numParameters: number;
   readonly tensors: readonly ParameterTensor[];
-  /** In the order in which the backward pass completes them: from the end of the flat vector to its start. */
+  /** Buckets in the order in which the backward pass completes them: from the end of the flat vector to its start. */
   readonly buckets: readonly Bucket[];
 }
 
@@ -41,7 +41,7 @@ const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
 
 /** f32 of the largest bucket: 4 MiB, the most that a message may carry. */
 export const MAX_BUCKET_LENGTH = 1_048_576;
-/** What a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
+/** f32 that a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
 const BUCKET_LENGTH = 131_072;
 /** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
 const MIN_BUCKET_LENGTH = 16_384;
@@ -68,13 +68,13 @@ export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
   };
 }
 
-/** Where a list of layers stands: in the names of tensors, and in the config. */
+/** The place of a list of layers: in the names of tensors, and in the config. */
 interface Place {
   readonly prefix: string;
   readonly path: string;
 }
 
-/** Where a layer stands. */
+/** The place of a layer. */
 interface LayerPlace extends Place {
   /** The number of its first module. */
   readonly module: number;

@@ -9,15 +9,15 @@ import type { OptimizerConfig } from './registry.ts';
 import { STEP_LENGTH, writeStep } from './rule.ts';
 import type { UpdateRule } from './rule.ts';
 
-/** What an optimizer needs to know of a model. */
+/** The part of a model that an optimizer needs to know. */
 export interface OptimizedModel {
   readonly numParameters: number;
-  /** In order of offset. */
+  /** Tensors in order of offset. */
   readonly tensors: readonly RangeTensor[];
   readonly buckets: readonly { readonly offset: number; readonly length: number }[];
 }
 
-/** What an optimizer is made from. */
+/** Everything that an optimizer is made from. */
 export interface OptimizerOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -31,11 +31,11 @@ export interface OptimizerOptions {
 export interface BucketGradient {
   /** Address of the sum over samples, f32. */
   readonly sum: number;
-  /** What the sum is divided by: the total weight of the samples, rounded to f32. */
+  /** Divisor of the sum: the total weight of the samples, rounded to f32. */
   readonly divisor: number;
-  /** What a sum of statistics is divided by: samples count alike there; default `divisor`. */
+  /** Divisor of a sum of statistics: samples count alike there; default `divisor`. */
   readonly numSamples?: number | undefined;
-  /** What the mean is multiplied by; default 1. */
+  /** Factor of the mean; default 1. */
   readonly scale?: number | undefined;
 }
 
@@ -47,7 +47,7 @@ export function optimizerBytes(numParameters: number, config: OptimizerConfig): 
 
 /** Any kind of optimizer; state starts at zero, steps count from 1. */
 export class Optimizer {
-  /** Of the step in progress. */
+  /** Learning rate of the step in progress. */
   learningRate: number;
   readonly #kernels: Kernels;
   readonly #memory: Memory;
@@ -111,7 +111,7 @@ export class Optimizer {
     );
   }
 
-  /** Goes on after so many steps, whose outcome the caller has put at `parameters` and `stateVectors`. */
+  /** Resumes after so many steps, whose outcome the caller has put at `parameters` and `stateVectors`. */
   resumeAfter(numSteps: number): void {
     this.#numSteps = numSteps;
   }

@@ -73,7 +73,7 @@ export class Arena {
     for (const [i, { end }] of this.#regions.entries()) {
       const next = this.#regions[i + 1]?.start ?? this.#top + GUARD_BYTES;
       const isIntact = this.memory.bytes(end, next - end).every((byte) => byte === GUARD);
-      if (!isIntact) throw new Error(`a kernel wrote behind region ${i}, which ends at byte ${end}`);
+      if (!isIntact) throw new Error(`a kernel wrote after region ${i}, which ends at byte ${end}`);
     }
     const [first] = this.#regions;
     if (first && !this.memory.bytes(this.#start, GUARD_BYTES).every((byte) => byte === GUARD)) {

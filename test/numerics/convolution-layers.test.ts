@@ -88,13 +88,13 @@ describe('conv2d', () => {
     const x = randomValues(4, 5 * sizeOf(layer.inputShape));
     const dY = randomValues(5, 5 * sizeOf(layer.outputShape));
     const twin = { arithmetic: single, layer, weights };
-    const job = { layer: layer.spec, inputShape: layer.inputShape, weights, x, dY, bounds };
-    const { y, gradient, dX } = runLayer(room, job);
+    const layerCase = { layer: layer.spec, inputShape: layer.inputShape, weights, x, dY, bounds };
+    const { y, gradient, dX } = runLayer(room, layerCase);
     expectSameBits(y, forward(twin, x), 'y');
     const expected = backward(twin, x, dY, bounds);
     expectSameBits(gradient, expected.gradient, 'gradient');
     expectSameBits(dX, expected.dX, 'dX');
-    const first = runLayer(room, { ...job, isBehindAnother: false });
+    const first = runLayer(room, { ...layerCase, isAfterAnother: false });
     expectSameBits(first.gradient, expected.gradient, 'gradient of a first layer');
     expect(first.dX).toHaveLength(0);
   });

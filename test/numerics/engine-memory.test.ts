@@ -34,7 +34,7 @@ const MODELS: readonly (readonly [name: string, shape: Shape, layers: readonly L
     ],
   ],
   [
-    'a transformer with an LSTM behind it',
+    'a transformer with an LSTM after it',
     [20],
     [
       { kind: 'embedding', vocabulary: 2, units: 16 },

@@ -32,7 +32,7 @@ export interface SampleConvolution {
   forward(y: number): void;
   /** Adds the sample's dW to that of its shard at `to`, or sets it for the first. */
   addWeightGradient(dY: number, to: number, isFirst: boolean): void;
-  /** Completes dW at `to` behind the last sample of a shard. */
+  /** Completes dW at `to` after the last sample of a shard. */
   finishWeightGradient(to: number): void;
   /** Sets dX[channels, height, width]. */
   inputGradient(dY: number, dX: number): void;

@@ -21,7 +21,7 @@ interface Scratch {
   readonly sums: number;
 }
 
-/** How far each product goes at once. */
+/** Lengths of the slices of each product. */
 interface Slices {
   /** Panels of positions, of K, and channels. */
   readonly forward: number;
@@ -44,7 +44,7 @@ export class MatrixConvolution implements SampleConvolution {
   readonly #workspace: Workspace;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
+  /** True where dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
 
   constructor(layer: Convolution, workspace: Workspace) {

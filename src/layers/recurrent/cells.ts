@@ -1,11 +1,11 @@
-// What tells an LSTM from a GRU, and the sizes that both are run with.
+// The differences between an LSTM and a GRU, and the sizes that both are run with.
 //
 // Letters: B samples, T positions, I features, H units, G = gates x H.
 import type { Kernels } from '../../kernels/kernels.ts';
 import type { Memory } from '../../memory.ts';
 import type { ParameterTensor, Microbatch } from '../layer.ts';
 
-/** What a recurrent layer's config says, beside its kind. */
+/** A recurrent layer's config, beside its kind. */
 export interface RecurrentSpec {
   readonly units: number;
   readonly returnSequences: boolean;
@@ -21,13 +21,13 @@ export interface RecurrentSizes {
   readonly units: number;
   /** G: columns of a block of gates. */
   readonly columns: number;
-  /** [G, I] */
+  /** Shape [G, I]. */
   readonly inputWeight: ParameterTensor;
-  /** [G, H] */
+  /** Shape [G, H]. */
   readonly recurrentWeight: ParameterTensor;
-  /** [G] */
+  /** Shape [G]. */
   readonly inputBias: ParameterTensor;
-  /** [G] */
+  /** Shape [G]. */
   readonly recurrentBias: ParameterTensor;
 }
 
@@ -61,18 +61,18 @@ export interface Biases {
   readonly recurrent: number;
 }
 
-/** Blocks of a microbatch after its backward kernels: what the gradients are made from. */
+/** Blocks of a microbatch after its backward kernels, from which the gradients are made. */
 export interface CellErrors {
   /** Address of [B, T, G]: gradients of what the gates got from the state. */
   readonly gates: number;
   /** Address of [B, T, H]; of a GRU: gradients of what the candidate got from the input. */
   readonly state: number;
   readonly units: number;
-  /** B * T */
+  /** B * T rows. */
   readonly rows: number;
 }
 
-/** How sums over the shards of a microbatch are made. */
+/** The shards of a microbatch, over which sums are made. */
 export interface ShardRows {
   readonly microbatch: Microbatch;
   /** Address of the shards' bounds in rows of B * T. */
@@ -81,10 +81,10 @@ export interface ShardRows {
   readonly slots: number;
 }
 
-/** See the head of this file. */
+/** The differences between an LSTM and a GRU. */
 export interface Cell {
   readonly kind: 'lstm' | 'gru';
-  /** G / H */
+  /** G / H. */
   readonly numGates: number;
   /** The kernels of one position, which take the same record for both kinds. */
   readonly forward: 'lstmForward' | 'gruForward';

@@ -13,7 +13,7 @@ import type { CellErrors, RecurrentSizes } from './cells.ts';
 import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './products.ts';
 import type { Product } from './products.ts';
 
-/** Addresses of what lasts from forward to backward. */
+/** Addresses of the blocks that last from forward to backward. */
 interface Blocks {
   readonly gates: number;
   readonly state: number;
@@ -22,7 +22,7 @@ interface Blocks {
   readonly last: number;
 }
 
-/** Addresses of what does not. */
+/** Addresses of the blocks that do not. */
 interface Scratch {
   readonly left: number;
   readonly right: number;
@@ -30,7 +30,7 @@ interface Scratch {
   readonly biasSums: number;
   /** [B, G]: products of the position before. */
   readonly products: number;
-  /** [B, H] each: errors from the position behind. */
+  /** [B, H] each: errors from the position after. */
   readonly dHidden: number;
   readonly dState: number;
   /** [B, T, H]: h of the position before. */
@@ -47,7 +47,7 @@ interface Weights {
   readonly zeros: number;
 }
 
-/** See the head of this file. */
+/** The buffers of one thread for a recurrent layer. */
 export class RecurrentRunner implements LayerRunner {
   readonly #layer: RecurrentSizes;
   readonly #workspace: Workspace;
@@ -137,7 +137,7 @@ export class RecurrentRunner implements LayerRunner {
     this.#multiply({ rows, depth: columns, columns: units, x, stride: positions * columns, panels, y });
   }
 
-  /** Where the layer above left the error of a position, and the f32 from sample to sample: 0 for zeros. */
+  /** Address of the error that the layer above left of a position, and the f32 from sample to sample: 0 for zeros. */
   #errorFromAbove(dY: number, position: number): [address: number, stride: number] {
     const { positions, spec, units } = this.#layer;
     if (spec.returnSequences) return [dY + 4 * position * units, positions * units];
