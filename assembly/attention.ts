@@ -46,8 +46,8 @@ function scaleOf(headSize: u32): f32 {
 }
 
 /** Sets probabilities[T, T] to the softmax over rows of q[T, H] k[T, H]^T / sqrt(H); exactly 0 after `reach`. */
-export function attentionProbabilities(attention: usize, q: usize, k: usize, probabilities: usize): void {
-  const a = changetype<Attention>(attention);
+export function attentionProbabilities(record: usize, q: usize, k: usize, probabilities: usize): void {
+  const a = changetype<Attention>(record);
   const positions = a.positions;
   packLeftRows(q, positions, a.headSize, a.stride, a.left);
   packRightRows(k, positions, a.headSize, a.stride, a.right, 0, panels(positions));
@@ -63,8 +63,8 @@ export function attentionProbabilities(attention: usize, q: usize, k: usize, pro
 }
 
 /** Sets out[T, H] to probabilities[T, T] v[T, H]. */
-export function attentionOutput(attention: usize, probabilities: usize, v: usize, out: usize): void {
-  const a = changetype<Attention>(attention);
+export function attentionOutput(record: usize, probabilities: usize, v: usize, out: usize): void {
+  const a = changetype<Attention>(record);
   const positions = a.positions;
   packLeftRows(probabilities, positions, positions, positions, a.left);
   packRightColumns(v, a.headSize, positions, a.stride, a.right, 0, panels(a.headSize));
@@ -76,13 +76,13 @@ export function attentionOutput(attention: usize, probabilities: usize, v: usize
  * probabilities (dP - sum over the row of dP probabilities) / sqrt(H).
  */
 export function attentionBackwardScores(
-  attention: usize,
+  record: usize,
   v: usize,
   dOut: usize,
   probabilities: usize,
   dV: usize,
 ): void {
-  const a = changetype<Attention>(attention);
+  const a = changetype<Attention>(record);
   const positions = a.positions;
   packLeftColumns(probabilities, positions, positions, positions, a.left);
   packRightColumns(dOut, a.headSize, positions, a.outStride, a.right, 0, panels(a.headSize));
@@ -103,8 +103,8 @@ export function attentionBackwardScores(
 }
 
 /** Sets dQ[T, H] to dScores k, and dK[T, H] to dScores^T q. */
-export function attentionBackwardInputs(attention: usize, q: usize, k: usize, dQ: usize, dK: usize): void {
-  const a = changetype<Attention>(attention);
+export function attentionBackwardInputs(record: usize, q: usize, k: usize, dQ: usize, dK: usize): void {
+  const a = changetype<Attention>(record);
   const positions = a.positions;
   packLeftRows(a.dScores, positions, positions, positions, a.left);
   packRightColumns(k, a.headSize, positions, a.stride, a.right, 0, panels(a.headSize));

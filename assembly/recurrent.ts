@@ -29,13 +29,13 @@ class Recurrence {
 }
 
 /** Sets state and hidden of the position, and its gates to their values. */
-export function lstmForward(recurrence: usize, rows: u32, position: u32): void {
-  forward(changetype<Recurrence>(recurrence), rows, position, true);
+export function lstmForward(record: usize, rows: u32, position: u32): void {
+  forward(changetype<Recurrence>(record), rows, position, true);
 }
 
 /** Sets state and hidden of the position, and its gates to their values. */
-export function gruForward(recurrence: usize, rows: u32, position: u32): void {
-  forward(changetype<Recurrence>(recurrence), rows, position, false);
+export function gruForward(record: usize, rows: u32, position: u32): void {
+  forward(changetype<Recurrence>(record), rows, position, false);
 }
 
 // @ts-ignore: decorator
@@ -57,12 +57,26 @@ function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      if (isLstm) lstmForwardUnits<v128>(gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes);
-      else gruForwardUnits<v128>(gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes);
+      if (isLstm) {
+        lstmForwardUnits<v128>(
+          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
+        );
+      } else {
+        gruForwardUnits<v128>(
+          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
+        );
+      }
     }
     for (; j < unitBytes; j += 4) {
-      if (isLstm) lstmForwardUnits<f32>(gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes);
-      else gruForwardUnits<f32>(gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes);
+      if (isLstm) {
+        lstmForwardUnits<f32>(
+          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
+        );
+      } else {
+        gruForwardUnits<f32>(
+          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
+        );
+      }
     }
     gates += gateStride;
     products += isFirst ? 0 : gateBytes;
@@ -76,13 +90,13 @@ function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
  * Sets the gates of the position to the gradients of what they got from the state, and dState for the position before. The
  * error from the layer above is at `dY`, whose rows lie `dYStride` f32 apart.
  */
-export function lstmBackward(recurrence: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
-  backward(changetype<Recurrence>(recurrence), rows, position, dY, <usize>dYStride << 2, true);
+export function lstmBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
+  backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, true);
 }
 
 /** Does the same as `lstmBackward`, and sets the state of the position to the gradient of what x Wn went into. */
-export function gruBackward(recurrence: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
-  backward(changetype<Recurrence>(recurrence), rows, position, dY, <usize>dYStride << 2, false);
+export function gruBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
+  backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, false);
 }
 
 // @ts-ignore: decorator
@@ -105,12 +119,26 @@ function backward(r: Recurrence, rows: u32, position: u32, dY: usize, dYBytes: u
   for (let row: u32 = 0; row < rows; row++) {
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
-      if (isLstm) lstmBackwardUnits<v128>(gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes);
-      else gruBackwardUnits<v128>(gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes);
+      if (isLstm) {
+        lstmBackwardUnits<v128>(
+          gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes,
+        );
+      } else {
+        gruBackwardUnits<v128>(
+          gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes,
+        );
+      }
     }
     for (; j < unitBytes; j += 4) {
-      if (isLstm) lstmBackwardUnits<f32>(gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes);
-      else gruBackwardUnits<f32>(gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes);
+      if (isLstm) {
+        lstmBackwardUnits<f32>(
+          gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes,
+        );
+      } else {
+        gruBackwardUnits<f32>(
+          gates + j, state + j, previous + j, dY + j, dHidden + j, dStateIn + j, dState + j, unitBytes,
+        );
+      }
     }
     gates += gateStride;
     state += stride;

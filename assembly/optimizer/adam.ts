@@ -27,10 +27,10 @@ class AdamStep extends OptimizerStep {
  *   p' = keep p - stepSize m' / (sqrt(v') / rootCorrection2 + epsilon)
  * where m and v are the first and second vector of state.
  */
-export function adamStep(step: usize): void {
-  const record = changetype<AdamStep>(step);
-  adam<v128>(record, 0, wideBytesOf(record));
-  adam<f32>(record, wideBytesOf(record), bytesOf(record));
+export function adamStep(record: usize): void {
+  const step = changetype<AdamStep>(record);
+  adam<v128>(step, 0, wideBytesOf(step));
+  adam<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
 function adam<T>(step: AdamStep, start: usize, end: usize): void {

@@ -20,10 +20,10 @@ class LionStep extends OptimizerStep {
  *   c = beta1 m + (1 - beta1) g      p' = keep p - learningRate sign(c)      m' = beta2 m + (1 - beta2) g
  * where m is the first vector of state, and sign(0) = 0.
  */
-export function lionStep(step: usize): void {
-  const record = changetype<LionStep>(step);
-  lion<v128>(record, 0, wideBytesOf(record));
-  lion<f32>(record, wideBytesOf(record), bytesOf(record));
+export function lionStep(record: usize): void {
+  const step = changetype<LionStep>(record);
+  lion<v128>(step, 0, wideBytesOf(step));
+  lion<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
 function lion<T>(step: LionStep, start: usize, end: usize): void {

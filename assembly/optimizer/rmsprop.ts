@@ -22,10 +22,10 @@ class RmspropStep extends OptimizerStep {
  * where v, a and b are the vectors of state. Without `a` it is not centered, without `b` it has no momentum. The max is
  * ours: rounding can take a variance below 0, of which PyTorch makes NaN.
  */
-export function rmspropStep(step: usize): void {
-  const record = changetype<RmspropStep>(step);
-  rmsprop<v128>(record, 0, wideBytesOf(record));
-  rmsprop<f32>(record, wideBytesOf(record), bytesOf(record));
+export function rmspropStep(record: usize): void {
+  const step = changetype<RmspropStep>(record);
+  rmsprop<v128>(step, 0, wideBytesOf(step));
+  rmsprop<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
 function rmsprop<T>(step: RmspropStep, start: usize, end: usize): void {

@@ -10,10 +10,10 @@ class SgdStep extends OptimizerStep {
 }
 
 /** Steps to p' = p - learningRate g on g = the clipped mean gradient + decay p. */
-export function sgdStep(step: usize): void {
-  const record = changetype<SgdStep>(step);
-  sgd<v128>(record, 0, wideBytesOf(record));
-  sgd<f32>(record, wideBytesOf(record), bytesOf(record));
+export function sgdStep(record: usize): void {
+  const step = changetype<SgdStep>(record);
+  sgd<v128>(step, 0, wideBytesOf(step));
+  sgd<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
 function sgd<T>(step: SgdStep, start: usize, end: usize): void {
@@ -48,10 +48,10 @@ class MomentumStep extends SgdStep {
  *   b' = momentum b + g      p' = p - learningRate d
  * where b is the first vector of state and d = b', or, by Nesterov's look ahead, d = g + momentum b'.
  */
-export function momentumStep(step: usize): void {
-  const record = changetype<MomentumStep>(step);
-  momentum<v128>(record, 0, wideBytesOf(record));
-  momentum<f32>(record, wideBytesOf(record), bytesOf(record));
+export function momentumStep(record: usize): void {
+  const step = changetype<MomentumStep>(record);
+  momentum<v128>(step, 0, wideBytesOf(step));
+  momentum<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
 function momentum<T>(step: MomentumStep, start: usize, end: usize): void {
