@@ -72,7 +72,8 @@ export function reciprocalDeviations(variance: usize, channels: u32, epsilon: f3
 }
 
 /**
- * What a shard adds to the sums of the running statistics: means[C] = B mean, variances[C] = B times the unbiased variance.
+ * Sets the share of a shard in the sums of the running statistics: means[C] = B mean, variances[C] = B times the
+ * unbiased variance.
  * Where m = 1 that is NaN, at which the step stops: one value has no variance.
  */
 export function weighMoments(

@@ -1,40 +1,34 @@
-// Images with their border of zeros: laid around them once, so that no kernel behind has to look for edges.
-import {
-  heightOf,
-  padLeftOf,
-  padTopOf,
-  paddedBytesOf,
-  paddedRowBytesOf,
-  widthOf,
-} from './convolution-geometry';
+// Images with their border of zeros: laid around them once, so that no later kernel has to look for edges.
+import { Geometry, paddedBytesOf, paddedRowBytesOf, planeBytesOf } from './convolution-geometry';
 
 /** padded[channels, paddedHeight, paddedWidth] = x[channels, height, width] in a border of zeros. */
-export function padImage(x: usize, geometry: usize, channels: u32, padded: usize): void {
+export function padImage(x: usize, record: usize, channels: u32, padded: usize): void {
+  const geometry = changetype<Geometry>(record);
   const planeBytes = paddedBytesOf(geometry);
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
+  const inputBytes = planeBytesOf(geometry);
   memory.fill(padded, 0, <usize>channels * planeBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    copyRows(x, padded + innerOffset(geometry), <usize>widthOf(geometry) << 2, paddedRowBytesOf(geometry), geometry);
+    copyRows(x, padded + innerOffset(geometry), <usize>geometry.width << 2, paddedRowBytesOf(geometry), geometry);
     x += inputBytes;
     padded += planeBytes;
   }
 }
 
 /** x[height, width] = the inside of a padded plane. */
-export function cropPlane(padded: usize, geometry: usize, x: usize): void {
-  copyRows(padded + innerOffset(geometry), x, paddedRowBytesOf(geometry), <usize>widthOf(geometry) << 2, geometry);
+export function cropPlane(padded: usize, geometry: Geometry, x: usize): void {
+  copyRows(padded + innerOffset(geometry), x, paddedRowBytesOf(geometry), <usize>geometry.width << 2, geometry);
 }
 
 // @ts-ignore: decorator
 @inline
-function innerOffset(geometry: usize): usize {
-  return <usize>padTopOf(geometry) * paddedRowBytesOf(geometry) + (<usize>padLeftOf(geometry) << 2);
+function innerOffset(geometry: Geometry): usize {
+  return <usize>geometry.padTop * paddedRowBytesOf(geometry) + (<usize>geometry.padLeft << 2);
 }
 
 /** Copies all rows of a plane between images whose rows are `fromStep` and `toStep` bytes apart. */
-function copyRows(from: usize, to: usize, fromStep: usize, toStep: usize, geometry: usize): void {
-  const width = widthOf(geometry);
-  for (let row = heightOf(geometry); row > 0; row--) {
+function copyRows(from: usize, to: usize, fromStep: usize, toStep: usize, geometry: Geometry): void {
+  const width = geometry.width;
+  for (let row = geometry.height; row > 0; row--) {
     copyRow(from, to, width);
     from += fromStep;
     to += toStep;

@@ -1,34 +1,19 @@
 // Depthwise convolution by windows of 3 x 3 without dilation, the size that most models use: nine weights, or nine sums,
 // stay in registers. The order of additions is that of convolution-depthwise.ts.
-import {
-  dilationXOf,
-  dilationYOf,
-  hasVectorRows,
-  heightOf,
-  highLanes,
-  kernelHeightOf,
-  kernelWidthOf,
-  outHeightOf,
-  outWidthOf,
-  padLeftOf,
-  padTopOf,
-  paddedRowBytesOf,
-  strideYOf,
-  widthOf,
-} from './convolution-geometry';
+import { Geometry, hasVectorRows, highLanes, paddedRowBytesOf } from './convolution-geometry';
 import { copyRow } from './convolution-border';
 
-/** Whether the kernels of this file take a window. */
+/** True where the kernels of this file take a window. */
 // @ts-ignore: decorator
 @inline
-export function hasThreeByThree(geometry: usize): bool {
-  const isThreeByThree = kernelHeightOf(geometry) == 3 && kernelWidthOf(geometry) == 3;
-  const isDense = dilationXOf(geometry) == 1 && dilationYOf(geometry) == 1;
+export function hasThreeByThree(geometry: Geometry): bool {
+  const isThreeByThree = geometry.kernelHeight == 3 && geometry.kernelWidth == 3;
+  const isDense = geometry.dilationX == 1 && geometry.dilationY == 1;
   return isThreeByThree && isDense && hasVectorRows(geometry);
 }
 
 /** y[P] of one plane. */
-export function forwardThreeByThree(plane: usize, geometry: usize, weights: usize, y: usize): void {
+export function forwardThreeByThree(plane: usize, geometry: Geometry, weights: usize, y: usize): void {
   const w0 = v128.load32_splat(weights);
   const w1 = v128.load32_splat(weights, 4);
   const w2 = v128.load32_splat(weights, 8);
@@ -39,10 +24,10 @@ export function forwardThreeByThree(plane: usize, geometry: usize, weights: usiz
   const w7 = v128.load32_splat(weights, 28);
   const w8 = v128.load32_splat(weights, 32);
   const rowBytes = paddedRowBytesOf(geometry);
-  const rowStep = <usize>strideYOf(geometry) * rowBytes;
-  const width = <usize>outWidthOf(geometry) << 2;
+  const rowStep = <usize>geometry.strideY * rowBytes;
+  const width = <usize>geometry.outWidth << 2;
   const last = width - 16;
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let at: usize = 0; ; at = min(at + 16, last)) {
       const top = plane + at;
       const middle = top + rowBytes;
@@ -78,10 +63,10 @@ export function sumLanes(sum: v128): f32 {
 }
 
 /** dW[9] of one plane, all sums at once: each dY is loaded once, and no addition waits for the one before it. */
-export function weightGradientThreeByThree(plane: usize, geometry: usize, dY: usize, dW: usize, accumulate: bool): void {
+export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY: usize, dW: usize, accumulate: bool): void {
   const rowBytes = paddedRowBytesOf(geometry);
-  const rowStep = <usize>strideYOf(geometry) * rowBytes;
-  const width = <usize>outWidthOf(geometry) << 2;
+  const rowStep = <usize>geometry.strideY * rowBytes;
+  const width = <usize>geometry.outWidth << 2;
   const whole = width & ~15;
   const rest = highLanes(<u32>(width - whole) >> 2);
   let s0 = f32x4.splat(0);
@@ -93,7 +78,7 @@ export function weightGradientThreeByThree(plane: usize, geometry: usize, dY: us
   let s6 = f32x4.splat(0);
   let s7 = f32x4.splat(0);
   let s8 = f32x4.splat(0);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let next: usize = 0; next < width; next += 16) {
       // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
       const isRest = next == whole;
@@ -126,14 +111,14 @@ export function weightGradientThreeByThree(plane: usize, geometry: usize, dY: us
   storeSum(dW + 32, sumLanes(s8), accumulate);
 }
 
-/** Whether `inputGradientThreeByThree` takes a window: stride 1, and a border of at most two values. */
+/** True where `inputGradientThreeByThree` takes a window: stride 1, and a border of at most two values. */
 // @ts-ignore: decorator
 @inline
-export function hasGatheredGradient(geometry: usize): bool {
-  const isThreeByThree = hasThreeByThree(geometry) && strideYOf(geometry) == 1 && widthOf(geometry) >= 4;
-  const hasThinBorder = padTopOf(geometry) <= 2 && padLeftOf(geometry) <= 2;
-  const hasRoom = outHeightOf(geometry) <= heightOf(geometry) + padTopOf(geometry);
-  return isThreeByThree && hasThinBorder && hasRoom && outWidthOf(geometry) <= widthOf(geometry) + padLeftOf(geometry);
+export function hasGatheredGradient(geometry: Geometry): bool {
+  const isThreeByThree = hasThreeByThree(geometry) && geometry.strideY == 1 && geometry.width >= 4;
+  const hasThinBorder = geometry.padTop <= 2 && geometry.padLeft <= 2;
+  const hasRoom = geometry.outHeight <= geometry.height + geometry.padTop;
+  return isThreeByThree && hasThinBorder && hasRoom && geometry.outWidth <= geometry.width + geometry.padLeft;
 }
 
 /**
@@ -143,7 +128,7 @@ export function hasGatheredGradient(geometry: usize): bool {
  */
 export function inputGradientThreeByThree(
   dY: usize,
-  geometry: usize,
+  geometry: Geometry,
   weights: usize,
   plane: usize,
   dX: usize,
@@ -158,11 +143,11 @@ export function inputGradientThreeByThree(
   const w6 = v128.load32_splat(weights, 24);
   const w7 = v128.load32_splat(weights, 28);
   const w8 = v128.load32_splat(weights, 32);
-  const width = <usize>widthOf(geometry) << 2;
+  const width = <usize>geometry.width << 2;
   const rowBytes = width + 8;
   const last = width - 16;
   surround(dY, geometry, plane, rowBytes);
-  for (let row = heightOf(geometry); row > 0; row--) {
+  for (let row = geometry.height; row > 0; row--) {
     // The last vector of a row overlaps the one before it, whose sums are not to be added twice.
     for (let next: usize = 0; next < width; next += 16) {
       const at = min(next, last);
@@ -188,12 +173,12 @@ export function inputGradientThreeByThree(
 }
 
 /** plane[height + 2, rowBytes / 4] = dY, two rows and columns further in than the border of x, in zeros. */
-function surround(dY: usize, geometry: usize, plane: usize, rowBytes: usize): void {
-  memory.fill(plane, 0, <usize>(heightOf(geometry) + 2) * rowBytes);
-  let to = plane + <usize>(2 - padTopOf(geometry)) * rowBytes + (<usize>(2 - padLeftOf(geometry)) << 2);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
-    copyRow(dY, to, outWidthOf(geometry));
-    dY += <usize>outWidthOf(geometry) << 2;
+function surround(dY: usize, geometry: Geometry, plane: usize, rowBytes: usize): void {
+  memory.fill(plane, 0, <usize>(geometry.height + 2) * rowBytes);
+  let to = plane + <usize>(2 - geometry.padTop) * rowBytes + (<usize>(2 - geometry.padLeft) << 2);
+  for (let row = geometry.outHeight; row > 0; row--) {
+    copyRow(dY, to, geometry.outWidth);
+    dY += <usize>geometry.outWidth << 2;
     to += rowBytes;
   }
 }

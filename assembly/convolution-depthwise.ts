@@ -12,42 +12,36 @@ import {
   weightGradientThreeByThree,
 } from './convolution-depthwise-3x3';
 import {
-  dilationXOf,
-  dilationYOf,
+  Geometry,
   hasVectorRows,
-  heightOf,
   highLanes,
-  kernelHeightOf,
-  kernelWidthOf,
-  outHeightOf,
-  outWidthOf,
+  outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
+  planeBytesOf,
   positionsOf,
-  strideXOf,
-  strideYOf,
   tapOffset,
   tapsOf,
-  widthOf,
   windowOffset,
 } from './convolution-geometry';
 
 /** y[C * M, P] from padded[C, ...] and weights[C * M, T]: taps in ascending order, from zero. */
 export function depthwiseForward(
   padded: usize,
-  geometry: usize,
+  record: usize,
   weights: usize,
   channels: u32,
   multiplier: u32,
   y: usize,
 ): void {
+  const geometry = changetype<Geometry>(record);
   const weightBytes = <usize>tapsOf(geometry) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
-  const hasBlocks = outWidthOf(geometry) >= 4 && outHeightOf(geometry) >= 4;
+  const outBytes = outBytesOf(geometry);
+  const hasBlocks = geometry.outWidth >= 4 && geometry.outHeight >= 4;
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
       if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
-      else if (hasBlocks && strideXOf(geometry) == 1) forwardPlane(true, padded, geometry, weights, y);
+      else if (hasBlocks && geometry.strideX == 1) forwardPlane(true, padded, geometry, weights, y);
       else if (hasBlocks) forwardPlane(false, padded, geometry, weights, y);
       else forwardSlowly(padded, geometry, weights, y);
       weights += weightBytes;
@@ -60,11 +54,11 @@ export function depthwiseForward(
 /** Blocks of 4 x 4 outputs; the last block of a row or column overlaps the one before it. */
 // @ts-ignore: decorator
 @inline
-function forwardPlane(isDense: bool, plane: usize, geometry: usize, weights: usize, y: usize): void {
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const step = <usize>strideXOf(geometry) << 2;
-  const width = outWidthOf(geometry);
-  const height = outHeightOf(geometry);
+function forwardPlane(isDense: bool, plane: usize, geometry: Geometry, weights: usize, y: usize): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  const width = geometry.outWidth;
+  const height = geometry.outHeight;
   for (let row: u32 = 0; ; row = min(row + 4, height - 4)) {
     const from = plane + <usize>row * rowStep;
     const to = y + (<usize>(row * width) << 2);
@@ -81,7 +75,7 @@ function forwardPlane(isDense: bool, plane: usize, geometry: usize, weights: usi
 function forwardBlock(
   isDense: bool,
   from: usize,
-  geometry: usize,
+  geometry: Geometry,
   rowStep: usize,
   step: usize,
   weights: usize,
@@ -91,13 +85,13 @@ function forwardBlock(
   let b = f32x4.splat(0);
   let c = f32x4.splat(0);
   let d = f32x4.splat(0);
-  const columnBytes = <usize>dilationXOf(geometry) << 2;
-  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const columnBytes = <usize>geometry.dilationX << 2;
+  const rowBytes = <usize>geometry.dilationY * paddedRowBytesOf(geometry);
   let weight = weights;
   let row = from;
-  for (let i = kernelHeightOf(geometry); i > 0; i--) {
+  for (let i = geometry.kernelHeight; i > 0; i--) {
     let at = row;
-    for (let j = kernelWidthOf(geometry); j > 0; j--) {
+    for (let j = geometry.kernelWidth; j > 0; j--) {
       const w = v128.load32_splat(weight);
       a = f32x4.add(a, f32x4.mul(w, loadFour(isDense, at, step)));
       b = f32x4.add(b, f32x4.mul(w, loadFour(isDense, at + rowStep, step)));
@@ -108,7 +102,7 @@ function forwardBlock(
     }
     row += rowBytes;
   }
-  const stride = <usize>outWidthOf(geometry) << 2;
+  const stride = <usize>geometry.outWidth << 2;
   v128.store(to, a);
   v128.store(to + stride, b);
   v128.store(to + 2 * stride, c);
@@ -125,17 +119,17 @@ function loadFour(isDense: bool, at: usize, step: usize): v128 {
 }
 
 /** Any stride and size. */
-function forwardSlowly(plane: usize, geometry: usize, weights: usize, y: usize): void {
+function forwardSlowly(plane: usize, geometry: Geometry, weights: usize, y: usize): void {
   const positions = positionsOf(geometry);
-  const columnBytes = <usize>dilationXOf(geometry) << 2;
-  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const columnBytes = <usize>geometry.dilationX << 2;
+  const rowBytes = <usize>geometry.dilationY * paddedRowBytesOf(geometry);
   for (let position: u32 = 0; position < positions; position++) {
     let row = plane + windowOffset(geometry, position);
     let weight = weights;
     let sum: f32 = 0;
-    for (let i = kernelHeightOf(geometry); i > 0; i--) {
+    for (let i = geometry.kernelHeight; i > 0; i--) {
       let at = row;
-      for (let j = kernelWidthOf(geometry); j > 0; j--) {
+      for (let j = geometry.kernelWidth; j > 0; j--) {
         sum += load<f32>(weight) * load<f32>(at);
         at += columnBytes;
         weight += 4;
@@ -153,52 +147,53 @@ function forwardSlowly(plane: usize, geometry: usize, weights: usize, y: usize):
  */
 export function depthwiseInputGradient(
   dY: usize,
-  geometry: usize,
+  record: usize,
   weights: usize,
   channels: u32,
   multiplier: u32,
   plane: usize,
   dX: usize,
 ): void {
+  const geometry = changetype<Geometry>(record);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (hasGatheredGradient(geometry)) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
     else scatterPlane(dY, geometry, weights, multiplier, plane, dX);
     weights += <usize>(multiplier * tapsOf(geometry)) << 2;
     dY += <usize>(multiplier * positionsOf(geometry)) << 2;
-    dX += <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
+    dX += planeBytesOf(geometry);
   }
 }
 
-function gatherPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+function gatherPlane(dY: usize, geometry: Geometry, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
   for (let m: u32 = 0; m < multiplier; m++) {
     inputGradientThreeByThree(dY, geometry, weights, plane, dX, m > 0);
     weights += <usize>tapsOf(geometry) << 2;
-    dY += <usize>positionsOf(geometry) << 2;
+    dY += outBytesOf(geometry);
   }
 }
 
-function scatterPlane(dY: usize, geometry: usize, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
+function scatterPlane(dY: usize, geometry: Geometry, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
   memory.fill(plane, 0, paddedBytesOf(geometry));
   for (let m: u32 = 0; m < multiplier; m++) {
     for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
       addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
       weights += 4;
     }
-    dY += <usize>positionsOf(geometry) << 2;
+    dY += outBytesOf(geometry);
   }
   cropPlane(plane, geometry, dX);
 }
 
 /** Adds weight x dY of every position to where one tap of its window lies. */
-function addScaledTap(to: usize, geometry: usize, from: usize, weight: f32): void {
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>outWidthOf(geometry) << 2;
-  const rows = outHeightOf(geometry);
+function addScaledTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const rowBytes = <usize>geometry.outWidth << 2;
+  const rows = geometry.outHeight;
   if (hasVectorRows(geometry)) {
     addScaledRows(to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
     return;
   }
-  const step = <usize>strideXOf(geometry) << 2;
+  const step = <usize>geometry.strideX << 2;
   for (let row: u32 = 0; row < rows; row++) {
     let at = to;
     for (const end = from + rowBytes; from < end; from += 4) {
@@ -235,51 +230,52 @@ function addScaledRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, 
  */
 export function depthwiseWeightGradient(
   padded: usize,
-  geometry: usize,
+  record: usize,
   dY: usize,
   channels: u32,
   multiplier: u32,
   dW: usize,
   accumulate: bool,
 ): void {
+  const geometry = changetype<Geometry>(record);
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
       if (hasThreeByThree(geometry)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
       else weightGradientPlane(padded, geometry, dY, dW, accumulate);
       dW += <usize>tapsOf(geometry) << 2;
-      dY += <usize>positionsOf(geometry) << 2;
+      dY += outBytesOf(geometry);
     }
     padded += paddedBytesOf(geometry);
   }
 }
 
-function weightGradientPlane(plane: usize, geometry: usize, dY: usize, dW: usize, accumulate: bool): void {
+function weightGradientPlane(plane: usize, geometry: Geometry, dY: usize, dW: usize, accumulate: bool): void {
   for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
     storeSum(dW, tapSum(plane + tapOffset(geometry, tap), geometry, dY), accumulate);
     dW += 4;
   }
 }
 
-function tapSum(from: usize, geometry: usize, dY: usize): f32 {
-  if (outWidthOf(geometry) < 4) return tapSumOfNarrow(from, geometry, dY);
-  if (strideXOf(geometry) == 1) return tapSumOfWide(true, from, geometry, dY);
+function tapSum(from: usize, geometry: Geometry, dY: usize): f32 {
+  if (geometry.outWidth < 4) return tapSumOfNarrow(from, geometry, dY);
+  if (geometry.strideX == 1) return tapSumOfWide(true, from, geometry, dY);
   return tapSumOfWide(false, from, geometry, dY);
 }
 
 // @ts-ignore: decorator
 @inline
-function tapSumOfWide(isDense: bool, from: usize, geometry: usize, dY: usize): f32 {
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const stride = strideXOf(geometry);
+function tapSumOfWide(isDense: bool, from: usize, geometry: Geometry, dY: usize): f32 {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const stride = geometry.strideX;
   const step = <usize>stride << 2;
-  const rowBytes = <usize>outWidthOf(geometry) << 2;
+  const rowBytes = <usize>geometry.outWidth << 2;
   const whole = rowBytes & ~15;
   const last = rowBytes - 16;
   const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
   let sum = f32x4.splat(0);
   let window = from;
   let d = dY;
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let at: usize = 0; at < whole; at += 16) {
       sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(isDense, window + at * stride, step)));
     }
@@ -294,14 +290,14 @@ function tapSumOfWide(isDense: bool, from: usize, geometry: usize, dY: usize): f
 }
 
 /** Rows of 1 to 3 positions: they are all in the highest lanes. */
-function tapSumOfNarrow(from: usize, geometry: usize, dY: usize): f32 {
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const step = <usize>strideXOf(geometry) << 2;
-  const width = outWidthOf(geometry);
+function tapSumOfNarrow(from: usize, geometry: Geometry, dY: usize): f32 {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  const width = geometry.outWidth;
   let lane1: f32 = 0;
   let lane2: f32 = 0;
   let lane3: f32 = 0;
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+  for (let row = geometry.outHeight; row > 0; row--) {
     const d = dY + (<usize>width << 2);
     const x = from + <usize>width * step;
     if (width == 3) lane1 += load<f32>(d - 12) * load<f32>(x - 3 * step);

@@ -2,28 +2,25 @@
 // Letters: P windows (positions), K = channels x taps.
 import { cropPlane } from './convolution-border';
 import {
+  Geometry,
   hasVectorRows,
-  heightOf,
   highLanes,
-  outHeightOf,
-  outWidthOf,
+  outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
-  positionsOf,
-  strideXOf,
-  strideYOf,
+  planeBytesOf,
   tapOffset,
   tapsOf,
-  widthOf,
 } from './convolution-geometry';
 
 /**
  * dX[channels, height, width] = the sum of all patches[K, P] that a value took part in: taps in ascending order,
  * from zero. `plane` is scratch for one padded plane.
  */
-export function foldPatches(patches: usize, geometry: usize, channels: u32, plane: usize, dX: usize): void {
-  const patchBytes = <usize>positionsOf(geometry) << 2;
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
+export function foldPatches(patches: usize, record: usize, channels: u32, plane: usize, dX: usize): void {
+  const geometry = changetype<Geometry>(record);
+  const patchBytes = outBytesOf(geometry);
+  const inputBytes = planeBytesOf(geometry);
   const taps = tapsOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     memory.fill(plane, 0, paddedBytesOf(geometry));
@@ -37,15 +34,15 @@ export function foldPatches(patches: usize, geometry: usize, channels: u32, plan
 }
 
 /** Adds one tap's value of every position. */
-function addTap(to: usize, geometry: usize, from: usize): void {
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>outWidthOf(geometry) << 2;
-  const rows = outHeightOf(geometry);
+function addTap(to: usize, geometry: Geometry, from: usize): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const rowBytes = <usize>geometry.outWidth << 2;
+  const rows = geometry.outHeight;
   if (hasVectorRows(geometry)) {
     addRows(to, rowStep, from, rowBytes, rows);
     return;
   }
-  const step = <usize>strideXOf(geometry) << 2;
+  const step = <usize>geometry.strideX << 2;
   for (let row: u32 = 0; row < rows; row++) {
     let at = to;
     for (const end = from + rowBytes; from < end; from += 4) {

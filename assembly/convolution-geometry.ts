@@ -1,152 +1,101 @@
-// The sizes of a convolution or of a pooling window: a record of u32 in memory, filled once, that its kernels take by
-// address. Images are planes of [height, width] f32, one a channel, rows from top to bottom.
-//
-//   0 height       1 width        of an input plane
-//   2 kernelHeight 3 kernelWidth  taps of the window
-//   4 strideY      5 strideX      distance between windows
-//   6 padTop       7 padLeft      zeros before the first row and column
-//   8 dilationY    9 dilationX    distance between taps
-//  10 outHeight   11 outWidth     windows, so the size of an output plane
-//  12 paddedHeight 13 paddedWidth what the windows cover: a plane with its border
+// The sizes of a convolution or of a pooling window, which its kernels take by address. Images are planes of [height, width]
+// f32, one a channel, rows from top to bottom.
 
+/** The record of a window, u32 in this order, filled once. src/layers/window.ts writes it. */
 // @ts-ignore: decorator
-@inline
-export function heightOf(geometry: usize): u32 {
-  return load<u32>(geometry);
-}
-
-// @ts-ignore: decorator
-@inline
-export function widthOf(geometry: usize): u32 {
-  return load<u32>(geometry, 4);
-}
-
-// @ts-ignore: decorator
-@inline
-export function kernelHeightOf(geometry: usize): u32 {
-  return load<u32>(geometry, 8);
-}
-
-// @ts-ignore: decorator
-@inline
-export function kernelWidthOf(geometry: usize): u32 {
-  return load<u32>(geometry, 12);
-}
-
-// @ts-ignore: decorator
-@inline
-export function strideYOf(geometry: usize): u32 {
-  return load<u32>(geometry, 16);
-}
-
-// @ts-ignore: decorator
-@inline
-export function strideXOf(geometry: usize): u32 {
-  return load<u32>(geometry, 20);
-}
-
-// @ts-ignore: decorator
-@inline
-export function padTopOf(geometry: usize): u32 {
-  return load<u32>(geometry, 24);
-}
-
-// @ts-ignore: decorator
-@inline
-export function padLeftOf(geometry: usize): u32 {
-  return load<u32>(geometry, 28);
-}
-
-// @ts-ignore: decorator
-@inline
-export function dilationYOf(geometry: usize): u32 {
-  return load<u32>(geometry, 32);
-}
-
-// @ts-ignore: decorator
-@inline
-export function dilationXOf(geometry: usize): u32 {
-  return load<u32>(geometry, 36);
-}
-
-// @ts-ignore: decorator
-@inline
-export function outHeightOf(geometry: usize): u32 {
-  return load<u32>(geometry, 40);
-}
-
-// @ts-ignore: decorator
-@inline
-export function outWidthOf(geometry: usize): u32 {
-  return load<u32>(geometry, 44);
-}
-
-// @ts-ignore: decorator
-@inline
-export function paddedHeightOf(geometry: usize): u32 {
-  return load<u32>(geometry, 48);
-}
-
-// @ts-ignore: decorator
-@inline
-export function paddedWidthOf(geometry: usize): u32 {
-  return load<u32>(geometry, 52);
+@unmanaged
+export class Geometry {
+  /** Sizes of an input plane. */
+  height: u32;
+  width: u32;
+  /** Taps of the window. */
+  kernelHeight: u32;
+  kernelWidth: u32;
+  /** Distances between windows. */
+  strideY: u32;
+  strideX: u32;
+  /** Zeros before the first row and column. */
+  padTop: u32;
+  padLeft: u32;
+  /** Distances between taps. */
+  dilationY: u32;
+  dilationX: u32;
+  /** Numbers of windows, so the sizes of an output plane. */
+  outHeight: u32;
+  outWidth: u32;
+  /** Sizes of a plane with the border that windows reach into. */
+  paddedHeight: u32;
+  paddedWidth: u32;
 }
 
 /** Taps of a window. */
 // @ts-ignore: decorator
 @inline
-export function tapsOf(geometry: usize): u32 {
-  return kernelHeightOf(geometry) * kernelWidthOf(geometry);
+export function tapsOf(geometry: Geometry): u32 {
+  return geometry.kernelHeight * geometry.kernelWidth;
 }
 
 /** Windows of a plane. */
 // @ts-ignore: decorator
 @inline
-export function positionsOf(geometry: usize): u32 {
-  return outHeightOf(geometry) * outWidthOf(geometry);
+export function positionsOf(geometry: Geometry): u32 {
+  return geometry.outHeight * geometry.outWidth;
+}
+
+/** Bytes of an input plane. */
+// @ts-ignore: decorator
+@inline
+export function planeBytesOf(geometry: Geometry): usize {
+  return <usize>(geometry.height * geometry.width) << 2;
+}
+
+/** Bytes of an output plane. */
+// @ts-ignore: decorator
+@inline
+export function outBytesOf(geometry: Geometry): usize {
+  return <usize>positionsOf(geometry) << 2;
 }
 
 /** Bytes of a padded plane. */
 // @ts-ignore: decorator
 @inline
-export function paddedBytesOf(geometry: usize): usize {
-  return <usize>(paddedHeightOf(geometry) * paddedWidthOf(geometry)) << 2;
+export function paddedBytesOf(geometry: Geometry): usize {
+  return <usize>(geometry.paddedHeight * geometry.paddedWidth) << 2;
 }
 
 /** Bytes from one padded row to the next. */
 // @ts-ignore: decorator
 @inline
-export function paddedRowBytesOf(geometry: usize): usize {
-  return <usize>paddedWidthOf(geometry) << 2;
+export function paddedRowBytesOf(geometry: Geometry): usize {
+  return <usize>geometry.paddedWidth << 2;
 }
 
 /** Bytes from the start of a padded image to where the first window has its tap `k`, channels one after the other. */
 // @ts-ignore: decorator
 @inline
-export function tapOffset(geometry: usize, k: u32): usize {
+export function tapOffset(geometry: Geometry, k: u32): usize {
   const taps = tapsOf(geometry);
   const tap = k % taps;
-  const row = (tap / kernelWidthOf(geometry)) * dilationYOf(geometry);
-  const column = (tap % kernelWidthOf(geometry)) * dilationXOf(geometry);
-  const offset = <usize>(row * paddedWidthOf(geometry) + column) << 2;
+  const row = (tap / geometry.kernelWidth) * geometry.dilationY;
+  const column = (tap % geometry.kernelWidth) * geometry.dilationX;
+  const offset = <usize>(row * geometry.paddedWidth + column) << 2;
   return <usize>(k / taps) * paddedBytesOf(geometry) + offset;
 }
 
 /** Bytes from the start of a padded plane to the first tap of window `position`. */
 // @ts-ignore: decorator
 @inline
-export function windowOffset(geometry: usize, position: u32): usize {
-  const row = (position / outWidthOf(geometry)) * strideYOf(geometry);
-  const column = (position % outWidthOf(geometry)) * strideXOf(geometry);
-  return <usize>(row * paddedWidthOf(geometry) + column) << 2;
+export function windowOffset(geometry: Geometry, position: u32): usize {
+  const row = (position / geometry.outWidth) * geometry.strideY;
+  const column = (position % geometry.outWidth) * geometry.strideX;
+  return <usize>(row * geometry.paddedWidth + column) << 2;
 }
 
 /** True where four neighbouring windows of a row are four neighbouring values, so that vectors serve. */
 // @ts-ignore: decorator
 @inline
-export function hasVectorRows(geometry: usize): bool {
-  return strideXOf(geometry) == 1 && outWidthOf(geometry) >= 4;
+export function hasVectorRows(geometry: Geometry): bool {
+  return geometry.strideX == 1 && geometry.outWidth >= 4;
 }
 
 /** Ones in the highest `count` (0 to 4) of four lanes. */

@@ -2,19 +2,12 @@
 // itself never exists.
 // Letters: P windows (positions), K = channels x taps, in the order of PyTorch's weights.
 import {
-  dilationXOf,
-  dilationYOf,
+  Geometry,
   hasVectorRows,
-  kernelHeightOf,
-  kernelWidthOf,
   lowLanes,
-  outHeightOf,
-  outWidthOf,
   paddedBytesOf,
   paddedRowBytesOf,
   positionsOf,
-  strideXOf,
-  strideYOf,
   tapOffset,
   tapsOf,
   windowOffset,
@@ -27,15 +20,16 @@ import { LEFT_STEP, MR, NR, RIGHT_STEP } from './tile';
  */
 export function packPatchColumns(
   padded: usize,
-  geometry: usize,
+  record: usize,
   channels: u32,
   packed: usize,
   firstPanel: u32,
   endPanel: u32,
 ): void {
+  const geometry = changetype<Geometry>(record);
   const positions = positionsOf(geometry);
   const panelBytes = <usize>(channels * tapsOf(geometry)) * RIGHT_STEP;
-  const width = outWidthOf(geometry);
+  const width = geometry.outWidth;
   let row = (firstPanel * NR) / width;
   let column = (firstPanel * NR) % width;
   for (let panel = firstPanel; panel < endPanel; panel++) {
@@ -53,14 +47,14 @@ export function packPatchColumns(
 }
 
 /** Eight positions with vectors: four of them lie in one row, or in the end of one and the start of the next. */
-function packPositions(padded: usize, geometry: usize, channels: u32, row: u32, column: u32, to: usize): void {
-  const width = outWidthOf(geometry);
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
+function packPositions(padded: usize, geometry: Geometry, channels: u32, row: u32, column: u32, to: usize): void {
+  const width = geometry.outWidth;
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
   const a = padded + <usize>row * rowStep + (<usize>column << 2);
   const aRun = width - column;
   const isNextRow = aRun <= 4;
   const bRun = isNextRow ? aRun + width - 4 : aRun - 4;
-  // Seen from a vector's first lane, the next row's windows begin where this row's windows would go on, a step away.
+  // Seen from a vector's first lane, the next row's windows begin where this row's windows would continue, a step away.
   const step = rowStep - (<usize>width << 2);
   const b = a + 16 + (isNextRow ? step : 0);
   if (aRun >= 4 && bRun >= 4) {
@@ -70,12 +64,12 @@ function packPositions(padded: usize, geometry: usize, channels: u32, row: u32, 
   }
 }
 
-function packWhole(geometry: usize, channels: u32, a: usize, b: usize, to: usize): void {
-  const columnBytes = <usize>dilationXOf(geometry) << 2;
-  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+function packWhole(geometry: Geometry, channels: u32, a: usize, b: usize, to: usize): void {
+  const columnBytes = <usize>geometry.dilationX << 2;
+  const rowBytes = <usize>geometry.dilationY * paddedRowBytesOf(geometry);
   const planeBytes = paddedBytesOf(geometry);
-  const kernelWidth = kernelWidthOf(geometry);
-  const kernelHeight = kernelHeightOf(geometry);
+  const kernelWidth = geometry.kernelWidth;
+  const kernelHeight = geometry.kernelHeight;
   for (let channel: u32 = 0; channel < channels; channel++) {
     let row = <usize>channel * planeBytes;
     for (let i: u32 = 0; i < kernelHeight; i++) {
@@ -92,7 +86,7 @@ function packWhole(geometry: usize, channels: u32, a: usize, b: usize, to: usize
 }
 
 function packSplit(
-  geometry: usize,
+  geometry: Geometry,
   channels: u32,
   a: usize,
   b: usize,
@@ -102,11 +96,11 @@ function packSplit(
   bLanes: v128,
   to: usize,
 ): void {
-  const columnBytes = <usize>dilationXOf(geometry) << 2;
-  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const columnBytes = <usize>geometry.dilationX << 2;
+  const rowBytes = <usize>geometry.dilationY * paddedRowBytesOf(geometry);
   const planeBytes = paddedBytesOf(geometry);
-  const kernelWidth = kernelWidthOf(geometry);
-  const kernelHeight = kernelHeightOf(geometry);
+  const kernelWidth = geometry.kernelWidth;
+  const kernelHeight = geometry.kernelHeight;
   const aNext = a + aStep;
   const bNext = b + bStep;
   for (let channel: u32 = 0; channel < channels; channel++) {
@@ -124,17 +118,17 @@ function packSplit(
   }
 }
 
-/** One position, or zeros behind the last one. */
-function packPosition(padded: usize, geometry: usize, channels: u32, position: u32, to: usize): void {
+/** One position, or zeros after the last one. */
+function packPosition(padded: usize, geometry: Geometry, channels: u32, position: u32, to: usize): void {
   const exists = position < positionsOf(geometry);
   const from = padded + windowOffset(geometry, exists ? position : 0);
-  const columnBytes = <usize>dilationXOf(geometry) << 2;
-  const rowBytes = <usize>dilationYOf(geometry) * paddedRowBytesOf(geometry);
+  const columnBytes = <usize>geometry.dilationX << 2;
+  const rowBytes = <usize>geometry.dilationY * paddedRowBytesOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     let row = from + <usize>channel * paddedBytesOf(geometry);
-    for (let i = kernelHeightOf(geometry); i > 0; i--) {
+    for (let i = geometry.kernelHeight; i > 0; i--) {
       let at = row;
-      for (let j = kernelWidthOf(geometry); j > 0; j--) {
+      for (let j = geometry.kernelWidth; j > 0; j--) {
         store<f32>(to, exists ? load<f32>(at) : 0);
         at += columnBytes;
         to += RIGHT_STEP;
@@ -150,12 +144,13 @@ function packPosition(padded: usize, geometry: usize, channels: u32, position: u
  */
 export function packPatchRows(
   padded: usize,
-  geometry: usize,
+  record: usize,
   channels: u32,
   packed: usize,
   firstPanel: u32,
   endPanel: u32,
 ): void {
+  const geometry = changetype<Geometry>(record);
   const depth = channels * tapsOf(geometry);
   const panelBytes = <usize>positionsOf(geometry) * RIGHT_STEP;
   for (let panel = firstPanel; panel < endPanel; panel++) {
@@ -171,21 +166,21 @@ export function packPatchRows(
   }
 }
 
-function transposeTaps(padded: usize, geometry: usize, k: u32, to: usize): void {
+function transposeTaps(padded: usize, geometry: Geometry, k: u32, to: usize): void {
   transposeFourTaps(padded, geometry, k, to);
   transposeFourTaps(padded, geometry, k + 4, to + 16);
 }
 
 /** Four taps of every position, four positions at a time; the last vector of a row overlaps the one before it. */
-function transposeFourTaps(padded: usize, geometry: usize, k: u32, to: usize): void {
+function transposeFourTaps(padded: usize, geometry: Geometry, k: u32, to: usize): void {
   let a = padded + tapOffset(geometry, k);
   let b = padded + tapOffset(geometry, k + 1);
   let c = padded + tapOffset(geometry, k + 2);
   let d = padded + tapOffset(geometry, k + 3);
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const width = <usize>outWidthOf(geometry);
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const width = <usize>geometry.outWidth;
   const last = (width - 4) << 2;
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let at: usize = 0; at < last; at += 16) transposeFourByFour(a + at, b + at, c + at, d + at, to + (at << 3));
     transposeFourByFour(a + last, b + last, c + last, d + last, to + (last << 3));
     a += rowStep;
@@ -213,14 +208,14 @@ function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: us
   v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
 }
 
-/** One tap of every position, or zeros behind the last tap, `toStep` bytes apart. */
-function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize, toStep: usize): void {
+/** One tap of every position, or zeros after the last tap, `toStep` bytes apart. */
+function packTap(padded: usize, geometry: Geometry, k: u32, exists: bool, to: usize, toStep: usize): void {
   let row = padded + tapOffset(geometry, exists ? k : 0);
-  const rowStep = <usize>strideYOf(geometry) * paddedRowBytesOf(geometry);
-  const step = <usize>strideXOf(geometry) << 2;
-  for (let y = outHeightOf(geometry); y > 0; y--) {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  for (let y = geometry.outHeight; y > 0; y--) {
     let at = row;
-    for (let x = outWidthOf(geometry); x > 0; x--) {
+    for (let x = geometry.outWidth; x > 0; x--) {
       store<f32>(to, exists ? load<f32>(at) : 0);
       at += step;
       to += toStep;
@@ -230,7 +225,8 @@ function packTap(padded: usize, geometry: usize, k: u32, exists: bool, to: usize
 }
 
 /** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5], better where K is small. */
-export function packPatchesLeft(padded: usize, geometry: usize, channels: u32, packed: usize): void {
+export function packPatchesLeft(padded: usize, record: usize, channels: u32, packed: usize): void {
+  const geometry = changetype<Geometry>(record);
   const depth = channels * tapsOf(geometry);
   const panelBytes = <usize>positionsOf(geometry) * LEFT_STEP;
   for (let k: u32 = 0; k < depth; k += MR) {

@@ -52,7 +52,7 @@ function drawMask(block: u32, sample: u32, step: u32, layer: u32, seed: u32, thr
   );
 }
 
-/** From a word of four blocks a vector to a block a vector. */
+/** Turns vectors of a word of four blocks each into vectors of one block each. */
 // @ts-ignore: decorator
 @inline
 function storeTransposed(a: v128, b: v128, c: v128, d: v128, to: usize): void {

@@ -46,7 +46,6 @@ export { peakMultiplyAdd, streamTriad } from './peak';
 export { averagePoolBackward, averagePoolForward, channelMeans, channelMeansBackward } from './pooling-average';
 export { maxPoolBackward, maxPoolForward } from './pooling-max';
 export { fillNormal, fillUniform, philox4x32 } from './random';
-export { gruBackward, gruForward } from './recurrent-gru';
-export { lstmBackward, lstmForward } from './recurrent-lstm';
+export { gruBackward, gruForward, lstmBackward, lstmForward } from './recurrent';
 export { softmaxBackward, softmaxForward } from './softmax';
 export { addToRows, copyRows, copyValues } from './vectors';

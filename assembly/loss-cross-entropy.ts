@@ -65,8 +65,8 @@ export function labelRanks(y: usize, labels: usize, positions: u32, classes: u32
     const offset = <usize>position << 2;
     const labelOffset = <usize>load<u32>(labels + offset) << 2;
     const value = load<f32>(y + labelOffset);
-    const behind = countBelow(y, y + labelOffset, value) + countUpTo(y + labelOffset + 4, y + bytes, value);
-    store<f32>(ranks + offset, <f32>(<i32>classes - 1 - behind));
+    const lower = countBelow(y, y + labelOffset, value) + countUpTo(y + labelOffset + 4, y + bytes, value);
+    store<f32>(ranks + offset, <f32>(<i32>classes - 1 - lower));
     y += bytes;
   }
 }

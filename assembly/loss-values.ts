@@ -93,7 +93,7 @@ function lossOf(kind: i32, d: f32, delta: f32): f64 {
   return within * (size - 0.5 * within);
 }
 
-/** Of mse without its factor 2. NaN stays NaN: the gradient of a diverged model must not look like one. */
+/** The slope of mse without its factor 2. NaN stays NaN: the gradient of a diverged model must not look like one. */
 // @ts-ignore: decorator
 @inline
 function slopeOf(kind: i32, d: f32, delta: f32): f32 {

@@ -2,7 +2,7 @@
 
 /**
  * a * b + c of f32x4. Fused it is `f32x4.relaxed_madd`: one rounding where the machine has a fused instruction, as
- * every machine does that passes the known-answer check (src/engine/known-answer.ts).
+ * every machine does that passes the known-answer check (src/known-answer.ts).
  */
 // @ts-ignore: decorator
 @inline

@@ -48,7 +48,7 @@ function copyFiveColumns(from: usize, strideBytes: usize, k: u32, to: usize): vo
   }
 }
 
-/** A panel of `width` lanes value by value: the first `used` from memory, zeros behind them. */
+/** A panel of `width` lanes value by value: the first `used` from memory, zeros after them. */
 function copyLanes(
   from: usize,
   laneBytes: usize,

@@ -1,26 +1,14 @@
 // Average pooling over planes of an image, forward and backward; geometry as in convolution-geometry.ts, without
 // dilation. The border counts as zeros, and every window is divided by all of its values, as PyTorch's default has it.
-import {
-  heightOf,
-  kernelHeightOf,
-  kernelWidthOf,
-  outHeightOf,
-  outWidthOf,
-  padLeftOf,
-  padTopOf,
-  positionsOf,
-  strideXOf,
-  strideYOf,
-  tapsOf,
-  widthOf,
-} from './convolution-geometry';
+import { Geometry, outBytesOf, planeBytesOf, tapsOf } from './convolution-geometry';
 import { channelSums } from './convolution-channels';
 import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]: sums in scan order, from zero. */
-export function averagePoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+export function averagePoolForward(x: usize, record: usize, channels: u32, y: usize): void {
+  const geometry = changetype<Geometry>(record);
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) halvePlane(x, geometry, y);
     else poolPlane(x, geometry, y);
@@ -30,9 +18,10 @@ export function averagePoolForward(x: usize, geometry: usize, channels: u32, y: 
 }
 
 /** dX[channels, height, width] from dY[channels, outHeight, outWidth]: windows in ascending order, from zero. */
-export function averagePoolBackward(dY: usize, geometry: usize, channels: u32, dX: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+export function averagePoolBackward(dY: usize, record: usize, channels: u32, dX: usize): void {
+  const geometry = changetype<Geometry>(record);
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) spreadHalves(dY, geometry, dX);
@@ -42,10 +31,10 @@ export function averagePoolBackward(dY: usize, geometry: usize, channels: u32, d
   }
 }
 
-function halvePlane(x: usize, geometry: usize, y: usize): void {
-  const rowBytes = <usize>widthOf(geometry) << 2;
-  const width = outWidthOf(geometry);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+function halvePlane(x: usize, geometry: Geometry, y: usize): void {
+  const rowBytes = <usize>geometry.width << 2;
+  const width = geometry.outWidth;
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
       const from = x + (<usize>column << 3);
       const first = f32x4.add(f32x4.splat(0), evenValues(from));
@@ -59,10 +48,10 @@ function halvePlane(x: usize, geometry: usize, y: usize): void {
   }
 }
 
-function spreadHalves(dY: usize, geometry: usize, dX: usize): void {
-  const rowBytes = <usize>widthOf(geometry) << 2;
-  const width = outWidthOf(geometry);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+function spreadHalves(dY: usize, geometry: Geometry, dX: usize): void {
+  const rowBytes = <usize>geometry.width << 2;
+  const width = geometry.outWidth;
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
       // Added to zero as other windows are: -0 becomes +0 here too.
       const share = f32x4.div(v128.load(dY + (<usize>column << 2)), f32x4.splat(4));
@@ -77,14 +66,14 @@ function spreadHalves(dY: usize, geometry: usize, dX: usize): void {
   }
 }
 
-function poolPlane(x: usize, geometry: usize, y: usize): void {
+function poolPlane(x: usize, geometry: Geometry, y: usize): void {
   const size = <f32>tapsOf(geometry);
-  for (let row: u32 = 0; row < outHeightOf(geometry); row++) {
-    for (let column: u32 = 0; column < outWidthOf(geometry); column++) {
+  for (let row: u32 = 0; row < geometry.outHeight; row++) {
+    for (let column: u32 = 0; column < geometry.outWidth; column++) {
       let sum: f32 = 0;
       for (let i = firstRow(geometry, row); i < endRow(geometry, row); i++) {
         for (let j = firstColumn(geometry, column); j < endColumn(geometry, column); j++) {
-          sum += load<f32>(x + (<usize>(i * widthOf(geometry) + j) << 2));
+          sum += load<f32>(x + (<usize>(i * geometry.width + j) << 2));
         }
       }
       store<f32>(y, sum / size);
@@ -93,14 +82,14 @@ function poolPlane(x: usize, geometry: usize, y: usize): void {
   }
 }
 
-function spreadPlane(dY: usize, geometry: usize, dX: usize): void {
+function spreadPlane(dY: usize, geometry: Geometry, dX: usize): void {
   const size = <f32>tapsOf(geometry);
-  for (let row: u32 = 0; row < outHeightOf(geometry); row++) {
-    for (let column: u32 = 0; column < outWidthOf(geometry); column++) {
+  for (let row: u32 = 0; row < geometry.outHeight; row++) {
+    for (let column: u32 = 0; column < geometry.outWidth; column++) {
       const share = load<f32>(dY) / size;
       for (let i = firstRow(geometry, row); i < endRow(geometry, row); i++) {
         for (let j = firstColumn(geometry, column); j < endColumn(geometry, column); j++) {
-          const at = dX + (<usize>(i * widthOf(geometry) + j) << 2);
+          const at = dX + (<usize>(i * geometry.width + j) << 2);
           store<f32>(at, load<f32>(at) + share);
         }
       }
@@ -113,26 +102,26 @@ function spreadPlane(dY: usize, geometry: usize, dX: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function firstRow(geometry: usize, row: u32): u32 {
-  return <u32>max(<i32>(row * strideYOf(geometry)) - <i32>padTopOf(geometry), 0);
+function firstRow(geometry: Geometry, row: u32): u32 {
+  return <u32>max(<i32>(row * geometry.strideY) - <i32>geometry.padTop, 0);
 }
 
 // @ts-ignore: decorator
 @inline
-function endRow(geometry: usize, row: u32): u32 {
-  return min(row * strideYOf(geometry) + kernelHeightOf(geometry) - padTopOf(geometry), heightOf(geometry));
+function endRow(geometry: Geometry, row: u32): u32 {
+  return min(row * geometry.strideY + geometry.kernelHeight - geometry.padTop, geometry.height);
 }
 
 // @ts-ignore: decorator
 @inline
-function firstColumn(geometry: usize, column: u32): u32 {
-  return <u32>max(<i32>(column * strideXOf(geometry)) - <i32>padLeftOf(geometry), 0);
+function firstColumn(geometry: Geometry, column: u32): u32 {
+  return <u32>max(<i32>(column * geometry.strideX) - <i32>geometry.padLeft, 0);
 }
 
 // @ts-ignore: decorator
 @inline
-function endColumn(geometry: usize, column: u32): u32 {
-  return min(column * strideXOf(geometry) + kernelWidthOf(geometry) - padLeftOf(geometry), widthOf(geometry));
+function endColumn(geometry: Geometry, column: u32): u32 {
+  return min(column * geometry.strideX + geometry.kernelWidth - geometry.padLeft, geometry.width);
 }
 
 /** y[channels] = the means of x[channels, positions]; sums as in channelSums. */

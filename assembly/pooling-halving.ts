@@ -1,23 +1,15 @@
 // What both kinds of pooling share where windows halve a plane: a vector of windows reads eight neighbours of a row at
 // once, those on even columns apart from those on odd ones.
-import {
-  kernelHeightOf,
-  kernelWidthOf,
-  outWidthOf,
-  padLeftOf,
-  padTopOf,
-  strideXOf,
-  strideYOf,
-} from './convolution-geometry';
+import { Geometry } from './convolution-geometry';
 
 /** Windows of 2 x 2 side by side, at least four a row: they have vectors. */
 // @ts-ignore: decorator
 @inline
-export function isHalving(geometry: usize): bool {
-  const hasShape = kernelHeightOf(geometry) == 2 && kernelWidthOf(geometry) == 2;
-  const hasStride = strideYOf(geometry) == 2 && strideXOf(geometry) == 2;
-  const hasNoBorder = padTopOf(geometry) == 0 && padLeftOf(geometry) == 0;
-  return hasShape && hasStride && hasNoBorder && outWidthOf(geometry) >= 4;
+export function isHalving(geometry: Geometry): bool {
+  const hasShape = geometry.kernelHeight == 2 && geometry.kernelWidth == 2;
+  const hasStride = geometry.strideY == 2 && geometry.strideX == 2;
+  const hasNoBorder = geometry.padTop == 0 && geometry.padLeft == 0;
+  return hasShape && hasStride && hasNoBorder && geometry.outWidth >= 4;
 }
 
 /** The first, third, fifth and seventh of eight values. */

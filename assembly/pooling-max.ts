@@ -1,25 +1,14 @@
 // Maximum pooling over planes of an image, forward and backward; geometry as in convolution-geometry.ts, without
 // dilation. A window takes its first largest value in scan order, or its last NaN, as PyTorch does; the border is never
 // taken. The backward pass finds that value again, which costs less than to store where it was.
-import {
-  heightOf,
-  kernelHeightOf,
-  kernelWidthOf,
-  outHeightOf,
-  outWidthOf,
-  padLeftOf,
-  padTopOf,
-  positionsOf,
-  strideXOf,
-  strideYOf,
-  widthOf,
-} from './convolution-geometry';
+import { Geometry, outBytesOf, planeBytesOf } from './convolution-geometry';
 import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
 
 /** y[channels, outHeight, outWidth] from x[channels, height, width]. */
-export function maxPoolForward(x: usize, geometry: usize, channels: u32, y: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+export function maxPoolForward(x: usize, record: usize, channels: u32, y: usize): void {
+  const geometry = changetype<Geometry>(record);
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) halvePlane(x, geometry, y);
     else poolPlane(x, geometry, y);
@@ -29,9 +18,10 @@ export function maxPoolForward(x: usize, geometry: usize, channels: u32, y: usiz
 }
 
 /** dX[channels, height, width] from dY[channels, outHeight, outWidth] and x; windows in ascending order, from zero. */
-export function maxPoolBackward(dY: usize, x: usize, geometry: usize, channels: u32, dX: usize): void {
-  const inputBytes = <usize>(heightOf(geometry) * widthOf(geometry)) << 2;
-  const outBytes = <usize>positionsOf(geometry) << 2;
+export function maxPoolBackward(dY: usize, x: usize, record: usize, channels: u32, dX: usize): void {
+  const geometry = changetype<Geometry>(record);
+  const inputBytes = planeBytesOf(geometry);
+  const outBytes = outBytesOf(geometry);
   memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
     if (isHalving(geometry)) spreadHalves(dY, x, geometry, dX);
@@ -49,10 +39,10 @@ function beats(value: v128, largest: v128): v128 {
   return v128.or(f32x4.gt(value, largest), f32x4.ne(value, value));
 }
 
-function halvePlane(x: usize, geometry: usize, y: usize): void {
-  const rowBytes = <usize>widthOf(geometry) << 2;
-  const width = outWidthOf(geometry);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+function halvePlane(x: usize, geometry: Geometry, y: usize): void {
+  const rowBytes = <usize>geometry.width << 2;
+  const width = geometry.outWidth;
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
       const from = x + (<usize>column << 3);
       let largest = evenValues(from);
@@ -70,10 +60,10 @@ function halvePlane(x: usize, geometry: usize, y: usize): void {
   }
 }
 
-function spreadHalves(dY: usize, x: usize, geometry: usize, dX: usize): void {
-  const rowBytes = <usize>widthOf(geometry) << 2;
-  const width = outWidthOf(geometry);
-  for (let row = outHeightOf(geometry); row > 0; row--) {
+function spreadHalves(dY: usize, x: usize, geometry: Geometry, dX: usize): void {
+  const rowBytes = <usize>geometry.width << 2;
+  const width = geometry.outWidth;
+  for (let row = geometry.outHeight; row > 0; row--) {
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
       const at = <usize>column << 3;
       // Added to zero, as where windows overlap: -0 becomes +0 here too.
@@ -104,18 +94,18 @@ function spreadFour(d: v128, x: usize, dX: usize, rowBytes: usize): void {
   storePairs(dX + rowBytes, v128.and(toThree, isThird), v128.and(d, isFourth));
 }
 
-function poolPlane(x: usize, geometry: usize, y: usize): void {
-  for (let row: u32 = 0; row < outHeightOf(geometry); row++) {
-    for (let column: u32 = 0; column < outWidthOf(geometry); column++) {
+function poolPlane(x: usize, geometry: Geometry, y: usize): void {
+  for (let row: u32 = 0; row < geometry.outHeight; row++) {
+    for (let column: u32 = 0; column < geometry.outWidth; column++) {
       store<f32>(y, load<f32>(findLargest(x, geometry, row, column)));
       y += 4;
     }
   }
 }
 
-function spreadPlane(dY: usize, x: usize, geometry: usize, dX: usize): void {
-  for (let row: u32 = 0; row < outHeightOf(geometry); row++) {
-    for (let column: u32 = 0; column < outWidthOf(geometry); column++) {
+function spreadPlane(dY: usize, x: usize, geometry: Geometry, dX: usize): void {
+  for (let row: u32 = 0; row < geometry.outHeight; row++) {
+    for (let column: u32 = 0; column < geometry.outWidth; column++) {
       const at = findLargest(x, geometry, row, column) - x + dX;
       store<f32>(at, load<f32>(at) + load<f32>(dY));
       dY += 4;
@@ -124,12 +114,12 @@ function spreadPlane(dY: usize, x: usize, geometry: usize, dX: usize): void {
 }
 
 /** Address of the value that window (row, column) takes. */
-function findLargest(x: usize, geometry: usize, row: u32, column: u32): usize {
-  const width = widthOf(geometry);
-  const top = <i32>(row * strideYOf(geometry)) - <i32>padTopOf(geometry);
-  const left = <i32>(column * strideXOf(geometry)) - <i32>padLeftOf(geometry);
-  const bottom = min(top + <i32>kernelHeightOf(geometry), <i32>heightOf(geometry));
-  const right = min(left + <i32>kernelWidthOf(geometry), <i32>width);
+function findLargest(x: usize, geometry: Geometry, row: u32, column: u32): usize {
+  const width = geometry.width;
+  const top = <i32>(row * geometry.strideY) - <i32>geometry.padTop;
+  const left = <i32>(column * geometry.strideX) - <i32>geometry.padLeft;
+  const bottom = min(top + <i32>geometry.kernelHeight, <i32>geometry.height);
+  const right = min(left + <i32>geometry.kernelWidth, <i32>width);
   const firstColumn = max(left, 0);
   let found: usize = x + (<usize>(max(top, 0) * <i32>width + firstColumn) << 2);
   let largest = load<f32>(found);

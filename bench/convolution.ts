@@ -3,8 +3,9 @@ import { planMicrobatches } from '../src/engine/plan.ts';
 import { ThreadWorkspace } from '../src/engine/workspace.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { layerSchema } from '../src/layers/registry.ts';
-import { sizeOf } from '../src/layers/layer.ts';
-import type { Layer, Microbatch, Shape } from '../src/layers/layer.ts';
+import { sizeOf } from '../src/shape.ts';
+import type { Layer, Microbatch } from '../src/layers/layer.ts';
+import type { Shape } from '../src/shape.ts';
 import type { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 

@@ -2,6 +2,9 @@
 import { activationNumber } from '../src/layers/activation.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Memory } from '../src/memory.ts';
+import { createRule, optimizerSchema } from '../src/optimizer/registry.ts';
+import { STEP_LENGTH, writeStep } from '../src/optimizer/rule.ts';
+import type { SliceStep } from '../src/optimizer/rule.ts';
 
 /** One pass over vectors. Bytes of an element include the reading of lines that are written whole. */
 export interface Stream {
@@ -10,12 +13,7 @@ export interface Stream {
   readonly run: () => void;
 }
 
-/** Divisor, scale and limit of the gradient. */
-const MEAN = [256, 1, Infinity] as const;
-/** Coefficients of an early step, from the decay of the weights to epsilon. */
-const COEFFICIENTS = [0, 1, 0.9, 0.1, 0.999, 0.001, 0.01, 0.1, 1e-8] as const;
-
-/** Number of f32 in each vector: 32 MiB. */
+/** f32 of each vector: 32 MiB. */
 const LENGTH = 2 ** 23;
 const COLUMNS = 1024;
 
@@ -27,6 +25,7 @@ export function streamsOf(kernels: Kernels, memory: Memory): { triad: Stream; ke
     return address;
   });
   const [a, b, c, d, e, f, g] = vectors as [number, number, number, number, number, number, number];
+  const adam = recordOfAdam(memory, { gradientSum: a, current: [b, c, d], next: [e, f, g] });
   const relu = activationNumber('relu');
   const stream = (name: string, bytesOfElement: number, run: () => void): Stream => ({
     name,
@@ -36,10 +35,23 @@ export function streamsOf(kernels: Kernels, memory: Memory): { triad: Stream; ke
   return {
     triad: stream('triad', 16, () => kernels.streamTriad(a, b, c, LENGTH)),
     kernels: [
-      stream('Adam step', 40, () => kernels.adamStep(LENGTH, a, ...MEAN, b, c, d, e, f, g, ...COEFFICIENTS)),
+      stream('Adam step', 40, () => kernels.adamStep(adam)),
       stream('sum of two gradients', 12, () => kernels.addInto(a, b, LENGTH)),
       stream('bias and relu', 8, () => kernels.biasActivationForward(relu, a, b, LENGTH / COLUMNS, COLUMNS)),
       stream('relu, backward', 12, () => kernels.activationBackward(relu, a, b, LENGTH)),
     ],
   };
+}
+
+/** The record of an early step of Adam. */
+function recordOfAdam(
+  memory: Memory,
+  addresses: Pick<SliceStep, 'gradientSum' | 'current' | 'next'>,
+): number {
+  const record = memory.allocate(4 * STEP_LENGTH, 'the benchmark');
+  const gradient = { length: LENGTH, divisor: 256, scale: 1, limit: Infinity };
+  const settings = { learningRate: 0.001, weightDecay: 0, step: 1 };
+  const rule = createRule(optimizerSchema.parse({ kind: 'adam' }));
+  writeStep(memory, record, rule, { ...gradient, ...addresses, ...settings });
+  return record;
 }

@@ -4,7 +4,7 @@ import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
-import { knownAnswer } from '../src/engine/known-answer.ts';
+import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { LimitedLog } from '../src/limited-log.ts';
 import { MAX_WORKERS } from '../src/limits.ts';

@@ -4,7 +4,7 @@ import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { targetView } from '../src/data/dataset.ts';
 import type { RowLayout } from '../src/data/dataset.ts';
-import { formatShape } from '../src/layers/layer.ts';
+import { formatShape } from '../src/shape.ts';
 import type { Model } from '../src/model/model.ts';
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../src/protocol/message-types.ts';

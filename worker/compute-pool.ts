@@ -1,6 +1,6 @@
 // The compute threads of a worker as one: divides the shards of a task among them, and adds up their partial sums.
 import { Worker } from 'node:worker_threads';
-import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
 import { ReductionTree, maximalNodes } from '../src/tree.ts';
@@ -24,7 +24,7 @@ export interface EvaluatedShard {
 
 /** The receivers of a task's results, as they are computed. */
 export interface TaskReports {
-  readonly onBucket: (bucket: GradientBucket) => void;
+  readonly onSum: (bucket: PartialSum) => void;
   readonly onShard: (shard: EvaluatedShard) => void;
 }
 
@@ -154,12 +154,12 @@ export class ComputePool {
     const active = this.#active;
     if (!active) return;
     switch (message.type) {
-      case 'bucket':
-        return this.#takeBucket(active, message.bucket);
+      case 'sum':
+        return this.#takeSum(active, message.sum);
       case 'evaluated':
         return this.#reportShards(active, message);
       case 'done':
-        if (message.lastBucket) this.#takeBucket(active, message.lastBucket);
+        if (message.lastSum) this.#takeSum(active, message.lastSum);
         active.computeMs = Math.max(active.computeMs, message.computeMs);
         active.numRunning--;
         if (active.numRunning > 0) return;
@@ -174,13 +174,13 @@ export class ComputePool {
     }
   }
 
-  #takeBucket(active: ActiveTask, bucket: GradientBucket): void {
+  #takeSum(active: ActiveTask, bucket: PartialSum): void {
     if (active.trees) this.#combine(active, bucket);
-    else active.reports.onBucket(bucket);
+    else active.reports.onSum(bucket);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
-  #combine(active: ActiveTask, sum: GradientBucket): void {
+  #combine(active: ActiveTask, sum: PartialSum): void {
     const lastBucket = this.#model.buckets.length - 1;
     const length = this.#model.buckets[sum.bucket]?.length ?? 0;
     const added = active.trees?.[sum.bucket]?.add(sum.node, sum.address);
@@ -194,7 +194,7 @@ export class ComputePool {
     const { node, slot: address } = added;
     if (!active.finalNodes.has(`${node.level}/${node.index}`)) return;
     const lossSum = sum.bucket === lastBucket ? lossOf(address) : undefined;
-    active.reports.onBucket({ node, bucket: sum.bucket, address, lossSum });
+    active.reports.onSum({ node, bucket: sum.bucket, address, lossSum });
   }
 
   #reportShards(active: ActiveTask, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {

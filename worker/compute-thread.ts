@@ -1,7 +1,7 @@
 // A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished partial sums go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { GradientBucket, TaskRows, TrainingRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows, TrainingRows } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { packWeights } from '../src/engine/weights.ts';
@@ -42,7 +42,7 @@ export interface ThreadTask {
 
 export type ThreadMessage =
   | { readonly type: 'started' }
-  | { readonly type: 'bucket'; readonly bucket: GradientBucket }
+  | { readonly type: 'sum'; readonly sum: PartialSum }
   | {
       readonly type: 'evaluated';
       readonly firstShard: number;
@@ -51,7 +51,7 @@ export type ThreadMessage =
       readonly outputs: Float32Array;
     }
   /** The last bucket comes with the end: waking the other thread costs as much as sending a small message. */
-  | { readonly type: 'done'; readonly computeMs: number; readonly lastBucket: GradientBucket | undefined }
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastSum: PartialSum | undefined }
   | { readonly type: 'failed'; readonly message: string };
 
 /** Threads pack in milliseconds; one that has not by now is gone. */
@@ -75,11 +75,11 @@ function runTask(task: ThreadTask): void {
   try {
     const { flatToPack, kind, rows, step } = task;
     if (flatToPack !== undefined) packTogether(flatToPack);
-    let lastBucket: GradientBucket | undefined;
+    let lastSum: PartialSum | undefined;
     if (rows) meetFailpoint(task, rows);
-    if (rows && kind === 'train') lastBucket = train({ ...rows, step });
+    if (rows && kind === 'train') lastSum = train({ ...rows, step });
     if (rows && kind === 'evaluate') evaluate(rows);
-    post({ type: 'done', computeMs: performance.now() - startedMs, lastBucket });
+    post({ type: 'done', computeMs: performance.now() - startedMs, lastSum });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
   }
@@ -92,10 +92,10 @@ function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void 
 }
 
 /** Posts the sums of all buckets but the last, which it returns. */
-function train(rows: TrainingRows): GradientBucket | undefined {
-  let previous: GradientBucket | undefined;
+function train(rows: TrainingRows): PartialSum | undefined {
+  let previous: PartialSum | undefined;
   engine.train(rows, (bucket) => {
-    if (previous) post({ type: 'bucket', bucket: previous });
+    if (previous) post({ type: 'sum', sum: previous });
     previous = bucket;
   });
   return previous;

@@ -1,5 +1,5 @@
 // The builds of the kernels that this worker can compute with, and the proof of each.
-import { knownAnswer } from '../src/engine/known-answer.ts';
+import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { loadKernelModule } from '../src/kernels/kernels.ts';
 import type { KernelModule } from '../src/kernels/kernels.ts';

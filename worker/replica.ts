@@ -3,7 +3,7 @@
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset.ts';
-import type { GradientBucket, TaskRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -189,14 +189,14 @@ export class Replica {
   }
 
   /** The bytes of a reported partial sum, and their fingerprint; a view, valid until the next task. */
-  bucketBytes({ bucket, address }: GradientBucket): { bytes: Uint8Array; fingerprint: string } {
+  sumBytes({ bucket, address }: PartialSum): { bytes: Uint8Array; fingerprint: string } {
     const length = this.#model.buckets[bucket]?.length ?? 0;
     const bytes = this.#memory.bytes(address, 4 * length);
     return { bytes, fingerprint: fingerprintOf(this.#kernels, address, length) };
   }
 
   /** The bytes of a shard's outputs, and their fingerprint. */
-  shardBytes({ outputs }: EvaluatedShard): { bytes: Uint8Array; fingerprint: string } {
+  outputBytes({ outputs }: EvaluatedShard): { bytes: Uint8Array; fingerprint: string } {
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
     return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
   }

@@ -1,6 +1,6 @@
 // The results of one task on their way to the coordinator: every partial sum or evaluated shard as it is computed, as long as
 // the coordinator reads, then the end or the failure. Each message repeats the name of the task.
-import type { GradientBucket } from '../src/engine/engine.ts';
+import type { PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
@@ -26,7 +26,7 @@ export class TaskResults implements TaskReports {
   readonly facts: FailpointFacts;
   readonly #options: TaskResultsOptions;
   /** Sums that wait where they lie: copies of them all in messages might not fit in memory. */
-  readonly #unsent: GradientBucket[] = [];
+  readonly #unsent: PartialSum[] = [];
   #sendMs = 0;
 
   constructor(options: TaskResultsOptions) {
@@ -40,7 +40,7 @@ export class TaskResults implements TaskReports {
     };
   }
 
-  readonly onBucket = (sum: GradientBucket): void => {
+  readonly onSum = (sum: PartialSum): void => {
     this.#unsent.push(sum);
     this.sendSums();
   };
@@ -48,21 +48,21 @@ export class TaskResults implements TaskReports {
   /** Sends as much as the coordinator reads; returns true once all is sent, as it must be before the next task begins. */
   sendSums(): boolean {
     while (this.#unsent.length > 0 && this.#options.isRead())
-      this.#sendSum(this.#unsent.shift() as GradientBucket);
+      this.#sendSum(this.#unsent.shift() as PartialSum);
     return this.#unsent.length === 0;
   }
 
-  #sendSum(sum: GradientBucket): void {
+  #sendSum(sum: PartialSum): void {
     const { task: message, replica } = this.#options;
     const { bucket, lossSum } = sum;
     const facts = { ...this.facts, bucket };
     failpoint('worker.afterCompute', facts);
     const action = failpoint('worker.gradient', facts);
-    if (action !== undefined) spoil(replica.bucketBytes(sum).bytes, action);
+    if (action !== undefined) spoil(replica.sumBytes(sum).bytes, action);
     const { run, round, task, weightsFingerprint } = message;
     const { level, index } = sum.node;
     const startedMs = performance.now();
-    const { bytes, fingerprint } = replica.bucketBytes(sum);
+    const { bytes, fingerprint } = replica.sumBytes(sum);
     const key = {
       type: 'gradient',
       run,
@@ -83,7 +83,7 @@ export class TaskResults implements TaskReports {
     const { run, round, task, weightsFingerprint } = message;
     const { shard, lossSum } = evaluated;
     const startedMs = performance.now();
-    const { bytes, fingerprint } = replica.shardBytes(evaluated);
+    const { bytes, fingerprint } = replica.outputBytes(evaluated);
     this.#send(
       { type: 'evaluation', run, round, task, shard, lossSum, weightsFingerprint, fingerprint },
       bytes,

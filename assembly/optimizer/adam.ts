@@ -1,85 +1,69 @@
-// Adam and AdamW. As all optimizer kernels: over a slice of the flat parameter vector, from one copy of the
-// state to another, so that a step can be abandoned as long as it is not committed.
+// Adam and AdamW; step.ts has the fields that all optimizers share.
 import { loadLanes, storeLanes } from '../lanes';
-import { addScaled, clippedMean, mix } from './formulas';
+import { OptimizerStep, addScaled, bytesOf, clippedMean, mix, wideBytesOf } from './step';
 
-/**
- * Adam (Kingma and Ba, 2015) as PyTorch computes it, on g = the clipped mean gradient + decay p:
- *   m' = beta1 m + (1 - beta1) g      v' = beta2 v + (1 - beta2) g^2
- *   p' = keep p - stepSize m' / (sqrt(v') / rootCorrection2 + epsilon)
- * with stepSize = learningRate / (1 - beta1^t) and rootCorrection2 = sqrt(1 - beta2^t). AdamW (Loshchilov and
- * Hutter, 2019) has keep = 1 - learningRate weightDecay and decay = 0; Adam keep = 1 and decay = weightDecay.
- */
-export function adamStep(
-  length: u32,
-  gradientSum: usize,
-  divisor: f32,
-  scale: f32,
-  limit: f32,
-  p: usize,
-  m: usize,
-  v: usize,
-  pNext: usize,
-  mNext: usize,
-  vNext: usize,
-  decay: f32,
-  keep: f32,
-  beta1: f32,
-  oneMinusBeta1: f32,
-  beta2: f32,
-  oneMinusBeta2: f32,
-  stepSize: f32,
-  rootCorrection2: f32,
-  epsilon: f32,
-): void {
-  const n = f32x4.splat(divisor);
-  const s = f32x4.splat(scale);
-  const clip = f32x4.splat(limit);
-  const l2 = f32x4.splat(decay);
-  const kept = f32x4.splat(keep);
-  const b1 = f32x4.splat(beta1);
-  const c1 = f32x4.splat(oneMinusBeta1);
-  const b2 = f32x4.splat(beta2);
-  const c2 = f32x4.splat(oneMinusBeta2);
-  const size = f32x4.splat(stepSize);
-  const root = f32x4.splat(rootCorrection2);
-  const eps = f32x4.splat(epsilon);
-  const end = <usize>length << 2;
-  let i: usize = 0;
-  for (; i + 16 <= end; i += 16) {
-    const g = clippedMean<v128>(gradientSum + i, n, s, clip);
-    const update = adamUpdate<v128>(g, p + i, m + i, v + i, mNext + i, vNext + i, l2, b1, c1, b2, c2, root, eps);
-    v128.store(pNext + i, f32x4.sub(f32x4.mul(kept, v128.load(p + i)), f32x4.mul(size, update)));
-  }
-  for (; i < end; i += 4) {
-    const g = clippedMean<f32>(gradientSum + i, n, s, clip);
-    const update = adamUpdate<f32>(g, p + i, m + i, v + i, mNext + i, vNext + i, l2, b1, c1, b2, c2, root, eps);
-    storeLanes<f32>(pNext + i, f32x4.sub(f32x4.mul(kept, loadLanes<f32>(p + i)), f32x4.mul(size, update)));
-  }
+// @ts-ignore: decorator
+@unmanaged
+class AdamStep extends OptimizerStep {
+  /** Adam: weightDecay. AdamW: 0. */
+  decay: f32;
+  /** Adam: 1. AdamW: 1 - learningRate weightDecay. */
+  keep: f32;
+  beta1: f32;
+  oneMinusBeta1: f32;
+  beta2: f32;
+  oneMinusBeta2: f32;
+  /** learningRate / (1 - beta1^t) */
+  stepSize: f32;
+  /** sqrt(1 - beta2^t) */
+  rootCorrection2: f32;
+  epsilon: f32;
 }
 
-/** m' / (sqrt(v') / rootCorrection2 + epsilon), from moments that it updates. */
-// @ts-ignore: decorator
-@inline
-function adamUpdate<T>(
-  g: v128,
-  p: usize,
-  m: usize,
-  v: usize,
-  mNext: usize,
-  vNext: usize,
-  decay: v128,
-  b1: v128,
-  c1: v128,
-  b2: v128,
-  c2: v128,
-  root: v128,
-  eps: v128,
-): v128 {
-  const d = addScaled(g, decay, loadLanes<T>(p));
-  const m1 = mix(b1, loadLanes<T>(m), c1, d);
-  const v1 = mix(b2, loadLanes<T>(v), c2, f32x4.mul(d, d));
-  storeLanes<T>(mNext, m1);
-  storeLanes<T>(vNext, v1);
-  return f32x4.div(m1, f32x4.add(f32x4.div(f32x4.sqrt(v1), root), eps));
+/**
+ * Steps by Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019) as PyTorch computes them, on g = the clipped
+ * mean gradient + decay p:
+ *   m' = beta1 m + (1 - beta1) g      v' = beta2 v + (1 - beta2) g^2
+ *   p' = keep p - stepSize m' / (sqrt(v') / rootCorrection2 + epsilon)
+ * where m and v are the first and second vector of state.
+ */
+export function adamStep(record: usize): void {
+  const step = changetype<AdamStep>(record);
+  adam<v128>(step, 0, wideBytesOf(step));
+  adam<f32>(step, wideBytesOf(step), bytesOf(step));
+}
+
+function adam<T>(step: AdamStep, start: usize, end: usize): void {
+  if (start == end) return;
+  const sum = step.gradientSum;
+  const divisor = f32x4.splat(step.divisor);
+  const scale = f32x4.splat(step.scale);
+  const limit = f32x4.splat(step.limit);
+  const decay = f32x4.splat(step.decay);
+  const keep = f32x4.splat(step.keep);
+  const b1 = f32x4.splat(step.beta1);
+  const c1 = f32x4.splat(step.oneMinusBeta1);
+  const b2 = f32x4.splat(step.beta2);
+  const c2 = f32x4.splat(step.oneMinusBeta2);
+  const size = f32x4.splat(step.stepSize);
+  const root = f32x4.splat(step.rootCorrection2);
+  const eps = f32x4.splat(step.epsilon);
+  const p = step.p;
+  const first = step.first;
+  const second = step.second;
+  const pNext = step.pNext;
+  const firstNext = step.firstNext;
+  const secondNext = step.secondNext;
+  let i = start;
+  do {
+    const p0 = loadLanes<T>(p + i);
+    const g = addScaled(clippedMean<T>(sum + i, divisor, scale, limit), decay, p0);
+    const m = mix(b1, loadLanes<T>(first + i), c1, g);
+    const v = mix(b2, loadLanes<T>(second + i), c2, f32x4.mul(g, g));
+    const update = f32x4.div(m, f32x4.add(f32x4.div(f32x4.sqrt(v), root), eps));
+    storeLanes<T>(firstNext + i, m);
+    storeLanes<T>(secondNext + i, v);
+    storeLanes<T>(pNext + i, f32x4.sub(f32x4.mul(keep, p0), f32x4.mul(size, update)));
+    i += sizeof<T>();
+  } while (i < end);
 }

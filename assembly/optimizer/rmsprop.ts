@@ -1,102 +1,71 @@
-// RMSprop in its four forms; see adam.ts for what all optimizer kernels have in common.
+// RMSprop in its four forms; step.ts has the fields that all optimizers share.
 import { loadLanes, storeLanes } from '../lanes';
-import { addScaled, clippedMean, mix } from './formulas';
+import { OptimizerStep, addScaled, bytesOf, clippedMean, mix, wideBytesOf } from './step';
+
+// @ts-ignore: decorator
+@unmanaged
+class RmspropStep extends OptimizerStep {
+  decay: f32;
+  learningRate: f32;
+  alpha: f32;
+  oneMinusAlpha: f32;
+  epsilon: f32;
+  momentum: f32;
+}
 
 /**
- * RMSprop (Hinton, 2012; centered: Graves, 2013) as PyTorch computes it, on g = the clipped mean
+ * Steps by RMSprop (Hinton, 2012; centered: Graves, 2013) as PyTorch computes it, on g = the clipped mean
  * gradient + decay p:
  *   v' = alpha v + (1 - alpha) g^2      a' = alpha a + (1 - alpha) g
  *   u = g / (sqrt(v') + epsilon), centered: g / (sqrt(max(v' - a'^2, 0)) + epsilon)
  *   p' = p - learningRate u, with momentum: b' = momentum b + u, p' = p - learningRate b'
- * An address `a` of 0 means not centered, `b` of 0 no momentum. The max is ours: rounding can take a variance
- * below 0, of which PyTorch makes NaN.
+ * where v, a and b are the vectors of state. Without `a` it is not centered, without `b` it has no momentum. The max is
+ * ours: rounding can take a variance below 0, of which PyTorch makes NaN.
  */
-export function rmspropStep(
-  length: u32,
-  gradientSum: usize,
-  divisor: f32,
-  scale: f32,
-  limit: f32,
-  p: usize,
-  v: usize,
-  a: usize,
-  b: usize,
-  pNext: usize,
-  vNext: usize,
-  aNext: usize,
-  bNext: usize,
-  decay: f32,
-  learningRate: f32,
-  alpha: f32,
-  oneMinusAlpha: f32,
-  epsilon: f32,
-  momentum: f32,
-): void {
-  const n = f32x4.splat(divisor);
-  const s = f32x4.splat(scale);
-  const clip = f32x4.splat(limit);
-  const l2 = f32x4.splat(decay);
-  const rate = f32x4.splat(learningRate);
-  const x = f32x4.splat(alpha);
-  const y = f32x4.splat(oneMinusAlpha);
-  const eps = f32x4.splat(epsilon);
-  const mu = f32x4.splat(momentum);
-  const end = <usize>length << 2;
-  let i: usize = 0;
-  for (; i + 16 <= end; i += 16) {
-    const g = clippedMean<v128>(gradientSum + i, n, s, clip);
-    const u = normalized<v128>(g, p + i, v + i, a ? a + i : 0, vNext + i, aNext + i, l2, x, y, eps);
-    moveLanes<v128>(u, p + i, b ? b + i : 0, pNext + i, bNext + i, rate, mu);
-  }
-  for (; i < end; i += 4) {
-    const g = clippedMean<f32>(gradientSum + i, n, s, clip);
-    const u = normalized<f32>(g, p + i, v + i, a ? a + i : 0, vNext + i, aNext + i, l2, x, y, eps);
-    moveLanes<f32>(u, p + i, b ? b + i : 0, pNext + i, bNext + i, rate, mu);
-  }
+export function rmspropStep(record: usize): void {
+  const step = changetype<RmspropStep>(record);
+  rmsprop<v128>(step, 0, wideBytesOf(step));
+  rmsprop<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
-/** u, from moments that it updates. */
-// @ts-ignore: decorator
-@inline
-function normalized<T>(
-  g: v128,
-  p: usize,
-  v: usize,
-  a: usize,
-  vNext: usize,
-  aNext: usize,
-  decay: v128,
-  alpha: v128,
-  oneMinusAlpha: v128,
-  eps: v128,
-): v128 {
-  const d = addScaled(g, decay, loadLanes<T>(p));
-  const v1 = mix(alpha, loadLanes<T>(v), oneMinusAlpha, f32x4.mul(d, d));
-  storeLanes<T>(vNext, v1);
-  let variance = v1;
-  if (a) {
-    const a1 = mix(alpha, loadLanes<T>(a), oneMinusAlpha, d);
-    storeLanes<T>(aNext, a1);
-    variance = f32x4.pmax(f32x4.sub(v1, f32x4.mul(a1, a1)), f32x4.splat(0));
-  }
-  return f32x4.div(d, f32x4.add(f32x4.sqrt(variance), eps));
-}
-
-// @ts-ignore: decorator
-@inline
-function moveLanes<T>(
-  u: v128,
-  p: usize,
-  b: usize,
-  pNext: usize,
-  bNext: usize,
-  rate: v128,
-  momentum: v128,
-): void {
-  let direction = u;
-  if (b) {
-    direction = f32x4.add(f32x4.mul(momentum, loadLanes<T>(b)), u);
-    storeLanes<T>(bNext, direction);
-  }
-  storeLanes<T>(pNext, f32x4.sub(loadLanes<T>(p), f32x4.mul(rate, direction)));
+function rmsprop<T>(step: RmspropStep, start: usize, end: usize): void {
+  if (start == end) return;
+  const sum = step.gradientSum;
+  const divisor = f32x4.splat(step.divisor);
+  const scale = f32x4.splat(step.scale);
+  const limit = f32x4.splat(step.limit);
+  const decay = f32x4.splat(step.decay);
+  const rate = f32x4.splat(step.learningRate);
+  const alpha = f32x4.splat(step.alpha);
+  const oneMinusAlpha = f32x4.splat(step.oneMinusAlpha);
+  const epsilon = f32x4.splat(step.epsilon);
+  const momentum = f32x4.splat(step.momentum);
+  const p = step.p;
+  const first = step.first;
+  const second = step.second;
+  const third = step.third;
+  const pNext = step.pNext;
+  const firstNext = step.firstNext;
+  const secondNext = step.secondNext;
+  const thirdNext = step.thirdNext;
+  let i = start;
+  do {
+    const p0 = loadLanes<T>(p + i);
+    const g = addScaled(clippedMean<T>(sum + i, divisor, scale, limit), decay, p0);
+    const v = mix(alpha, loadLanes<T>(first + i), oneMinusAlpha, f32x4.mul(g, g));
+    storeLanes<T>(firstNext + i, v);
+    let variance = v;
+    if (second) {
+      const a = mix(alpha, loadLanes<T>(second + i), oneMinusAlpha, g);
+      storeLanes<T>(secondNext + i, a);
+      variance = f32x4.pmax(f32x4.sub(v, f32x4.mul(a, a)), f32x4.splat(0));
+    }
+    let direction = f32x4.div(g, f32x4.add(f32x4.sqrt(variance), epsilon));
+    if (third) {
+      direction = f32x4.add(f32x4.mul(momentum, loadLanes<T>(third + i)), direction);
+      storeLanes<T>(thirdNext + i, direction);
+    }
+    storeLanes<T>(pNext + i, f32x4.sub(p0, f32x4.mul(rate, direction)));
+    i += sizeof<T>();
+  } while (i < end);
 }

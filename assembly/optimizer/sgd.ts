@@ -1,97 +1,81 @@
-// Gradient descent, plain and with momentum; see adam.ts for what all optimizer kernels have in common.
+// Gradient descent, plain and with momentum; step.ts has the fields that all optimizers share.
 import { loadLanes, storeLanes } from '../lanes';
-import { addScaled, clippedMean } from './formulas';
+import { OptimizerStep, addScaled, bytesOf, clippedMean, wideBytesOf } from './step';
 
-/** p' = p - learningRate g on g = the clipped mean gradient + decay p. */
-export function sgdStep(
-  length: u32,
-  gradientSum: usize,
-  divisor: f32,
-  scale: f32,
-  limit: f32,
-  p: usize,
-  pNext: usize,
-  decay: f32,
-  learningRate: f32,
-): void {
-  const n = f32x4.splat(divisor);
-  const s = f32x4.splat(scale);
-  const clip = f32x4.splat(limit);
-  const l2 = f32x4.splat(decay);
-  const rate = f32x4.splat(learningRate);
-  const end = <usize>length << 2;
-  let i: usize = 0;
-  for (; i + 16 <= end; i += 16) {
-    sgdLanes<v128>(clippedMean<v128>(gradientSum + i, n, s, clip), p + i, pNext + i, l2, rate);
-  }
-  for (; i < end; i += 4) {
-    sgdLanes<f32>(clippedMean<f32>(gradientSum + i, n, s, clip), p + i, pNext + i, l2, rate);
-  }
+// @ts-ignore: decorator
+@unmanaged
+class SgdStep extends OptimizerStep {
+  decay: f32;
+  learningRate: f32;
+}
+
+/** Steps to p' = p - learningRate g on g = the clipped mean gradient + decay p. */
+export function sgdStep(record: usize): void {
+  const step = changetype<SgdStep>(record);
+  sgd<v128>(step, 0, wideBytesOf(step));
+  sgd<f32>(step, wideBytesOf(step), bytesOf(step));
+}
+
+function sgd<T>(step: SgdStep, start: usize, end: usize): void {
+  if (start == end) return;
+  const sum = step.gradientSum;
+  const divisor = f32x4.splat(step.divisor);
+  const scale = f32x4.splat(step.scale);
+  const limit = f32x4.splat(step.limit);
+  const decay = f32x4.splat(step.decay);
+  const rate = f32x4.splat(step.learningRate);
+  const p = step.p;
+  const pNext = step.pNext;
+  let i = start;
+  do {
+    const p0 = loadLanes<T>(p + i);
+    const g = addScaled(clippedMean<T>(sum + i, divisor, scale, limit), decay, p0);
+    storeLanes<T>(pNext + i, f32x4.sub(p0, f32x4.mul(rate, g)));
+    i += sizeof<T>();
+  } while (i < end);
 }
 
 // @ts-ignore: decorator
-@inline
-function sgdLanes<T>(g: v128, p: usize, pNext: usize, decay: v128, rate: v128): void {
-  const p0 = loadLanes<T>(p);
-  storeLanes<T>(pNext, f32x4.sub(p0, f32x4.mul(rate, addScaled(g, decay, p0))));
+@unmanaged
+class MomentumStep extends SgdStep {
+  momentum: f32;
+  /** 1 for Nesterov's look ahead, otherwise 0. */
+  nesterov: f32;
 }
 
 /**
- * Momentum as PyTorch defines it (dampening 0), on g = the clipped mean gradient + decay p:
+ * Steps with momentum as PyTorch defines it (dampening 0), on g = the clipped mean gradient + decay p:
  *   b' = momentum b + g      p' = p - learningRate d
- * where d = b', or, by Nesterov's look ahead, d = g + momentum b'.
+ * where b is the first vector of state and d = b', or, by Nesterov's look ahead, d = g + momentum b'.
  */
-export function momentumStep(
-  length: u32,
-  gradientSum: usize,
-  divisor: f32,
-  scale: f32,
-  limit: f32,
-  p: usize,
-  b: usize,
-  pNext: usize,
-  bNext: usize,
-  decay: f32,
-  learningRate: f32,
-  momentum: f32,
-  isNesterov: bool,
-): void {
-  const n = f32x4.splat(divisor);
-  const s = f32x4.splat(scale);
-  const clip = f32x4.splat(limit);
-  const l2 = f32x4.splat(decay);
-  const rate = f32x4.splat(learningRate);
-  const mu = f32x4.splat(momentum);
-  const lookAhead = i32x4.splat(isNesterov ? -1 : 0);
-  const end = <usize>length << 2;
-  let i: usize = 0;
-  for (; i + 16 <= end; i += 16) {
-    const g = clippedMean<v128>(gradientSum + i, n, s, clip);
-    momentumLanes<v128>(g, p + i, b + i, pNext + i, bNext + i, l2, rate, mu, lookAhead);
-  }
-  for (; i < end; i += 4) {
-    const g = clippedMean<f32>(gradientSum + i, n, s, clip);
-    momentumLanes<f32>(g, p + i, b + i, pNext + i, bNext + i, l2, rate, mu, lookAhead);
-  }
+export function momentumStep(record: usize): void {
+  const step = changetype<MomentumStep>(record);
+  momentum<v128>(step, 0, wideBytesOf(step));
+  momentum<f32>(step, wideBytesOf(step), bytesOf(step));
 }
 
-// @ts-ignore: decorator
-@inline
-function momentumLanes<T>(
-  g: v128,
-  p: usize,
-  b: usize,
-  pNext: usize,
-  bNext: usize,
-  decay: v128,
-  rate: v128,
-  momentum: v128,
-  lookAhead: v128,
-): void {
-  const p0 = loadLanes<T>(p);
-  const d = addScaled(g, decay, p0);
-  const b1 = f32x4.add(f32x4.mul(momentum, loadLanes<T>(b)), d);
-  const direction = v128.bitselect(addScaled(d, momentum, b1), b1, lookAhead);
-  storeLanes<T>(bNext, b1);
-  storeLanes<T>(pNext, f32x4.sub(p0, f32x4.mul(rate, direction)));
+function momentum<T>(step: MomentumStep, start: usize, end: usize): void {
+  if (start == end) return;
+  const sum = step.gradientSum;
+  const divisor = f32x4.splat(step.divisor);
+  const scale = f32x4.splat(step.scale);
+  const limit = f32x4.splat(step.limit);
+  const decay = f32x4.splat(step.decay);
+  const rate = f32x4.splat(step.learningRate);
+  const mu = f32x4.splat(step.momentum);
+  const lookAhead = f32x4.ne(f32x4.splat(step.nesterov), f32x4.splat(0));
+  const p = step.p;
+  const first = step.first;
+  const pNext = step.pNext;
+  const firstNext = step.firstNext;
+  let i = start;
+  do {
+    const p0 = loadLanes<T>(p + i);
+    const g = addScaled(clippedMean<T>(sum + i, divisor, scale, limit), decay, p0);
+    const b = f32x4.add(f32x4.mul(mu, loadLanes<T>(first + i)), g);
+    const direction = v128.bitselect(addScaled(g, mu, b), b, lookAhead);
+    storeLanes<T>(firstNext + i, b);
+    storeLanes<T>(pNext + i, f32x4.sub(p0, f32x4.mul(rate, direction)));
+    i += sizeof<T>();
+  } while (i < end);
 }

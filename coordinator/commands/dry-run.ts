@@ -3,7 +3,7 @@ import type { Config } from '../../src/config/schema.ts';
 import { numBatches } from '../../src/data/batches.ts';
 import { countOf } from '../../src/data/data-error.ts';
 import { blobByteLength } from '../../src/data/dataset.ts';
-import { formatShape } from '../../src/layers/layer.ts';
+import { formatShape } from '../../src/shape.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { describeModel } from '../../src/model/model.ts';
 import { findResumeSource, readSource, restoreCheckpoint } from '../persistence/resume.ts';

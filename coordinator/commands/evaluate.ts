@@ -11,7 +11,7 @@ import type { SplitIndices } from '../../src/data/dataset.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { LockstepError } from '../../src/errors.ts';
-import { formatShape } from '../../src/layers/layer.ts';
+import { formatShape } from '../../src/shape.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { readModel, type SavedModel } from '../../src/predict/model-files.ts';
 import { evaluationShardRows } from '../training/compute.ts';

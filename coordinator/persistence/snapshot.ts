@@ -1,6 +1,6 @@
 // A training state as named tensors, the parameters under the names of the saved model: what a checkpoint holds.
 import { LockstepError, quoteValue } from '../../src/errors.ts';
-import { formatShape } from '../../src/layers/layer.ts';
+import { formatShape } from '../../src/shape.ts';
 import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
 import type { NamedTensor, TensorSource } from '../../src/safetensors.ts';
 import type { StateVectors, TrainingState } from '../training/training-state.ts';

@@ -6,7 +6,7 @@ import { loadConfig } from '../../dist/src/config/load.js';
 import { epochOrder } from '../../dist/src/data/batches.js';
 import { hostMath } from '../../dist/src/kernels/host-math.js';
 import { loadData } from '../../dist/src/data/load.js';
-import { drawWeights } from '../../dist/src/engine/initialize.js';
+import { drawWeights } from '../../dist/src/model/initialize.js';
 import { LocalEngine } from '../../dist/src/engine/local-engine.js';
 import { instantiateKernels, loadKernelModule } from '../../dist/src/kernels/kernels.js';
 import { Memory } from '../../dist/src/memory.js';

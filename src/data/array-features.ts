@@ -1,6 +1,6 @@
 // Features of samples from memory: fitted and applied value by value, by what does it for the columns of a table, so
 // that the same numbers get the same bits from either.
-import { formatShape, sizeOf } from '../layers/layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import { namePlace, type ArraySet } from './arrays.ts';
 import { configError, countOf, dataError } from './data-error.ts';
 import { PIXEL_SCALE } from './dataset.ts';

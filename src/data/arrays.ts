@@ -3,7 +3,7 @@
 import { didYouMean } from '../config/suggest.ts';
 import { quoteValue, type LockstepError } from '../errors.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
-import { sizeOf, type Shape } from '../layers/layer.ts';
+import { sizeOf, type Shape } from '../shape.ts';
 import { countOf, dataError } from './data-error.ts';
 import { hashBlocks } from './dataset.ts';
 import { nameIndex } from './encode.ts';

@@ -1,8 +1,8 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 import { createHash } from 'node:crypto';
-import { sizeOf } from '../layers/layer.ts';
-import type { Shape } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
+import type { Shape } from '../shape.ts';
 import { dataError, formatCount } from './data-error.ts';
 
 /** How one sample is stored. The blob holds features, then targets, then any weights, each block row-major. */

@@ -1,5 +1,5 @@
 // Counts rows that stand in both the training and the test split: the model has seen their answers.
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import { targetsByteOffset, type PackedDataset, type SplitIndices } from './dataset.ts';
 
 // Finaliser constants of MurmurHash3, and its 32-bit block constants as two unlike multipliers.

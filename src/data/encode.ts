@@ -1,6 +1,6 @@
 // Turns table columns into packed rows by fitted transforms: the same code for training data and, with
 // transforms read back from a saved model, for new data.
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { type SourceLocation, quoteName } from '../errors.ts';
 import type { Column } from './column.ts';

@@ -3,7 +3,7 @@
 import type { ArraySource } from '../config/data-kind.ts';
 import { targetColumns } from '../config/data-rules.ts';
 import type { DataConfig } from '../config/schema.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import { encodeArray, fitArray, requireFitting, type FittedArray } from './array-features.ts';
 import { arrayError, type ArraySet } from './arrays.ts';
 import type { Column } from './column.ts';

@@ -1,6 +1,6 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns.
 import type { Config } from '../config/schema.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import { assignColumnRoles, type ColumnRoles } from './column-roles.ts';
 import { blobByteLength, refuseTooLarge, type RowLayout, type SplitIndices } from './dataset.ts';
 import { encodeFeatures, nameFeatures, widthOf } from './encode.ts';

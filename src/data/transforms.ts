@@ -9,7 +9,7 @@ import { countOf, dataError, formatCount } from './data-error.ts';
 import { isDate } from './marked-numbers.ts';
 import { planMissing } from './missing-rules.ts';
 import type { HostMath } from '../kernels/host-math.ts';
-import type { Shape } from '../layers/layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** Stands for a missing cell among categories; no cell's own text is empty. */
 export const MISSING_CATEGORY = '';

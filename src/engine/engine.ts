@@ -1,24 +1,23 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
-import { weightWidth } from '../data/dataset.ts';
-import { sizeOf } from '../layers/layer.ts';
-import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import type { Loss } from '../losses/loss.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
-import type { Model, Bucket } from '../model/model.ts';
-import { ReductionTree, shardsUnder, maximalNodes, treeSum } from '../tree.ts';
+import type { Bucket, Model } from '../model/model.ts';
+import { sizeOf } from '../shape.ts';
+import { ReductionTree, maximalNodes, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence } from './evaluation.ts';
 import type { EnginePlan } from './plan.ts';
-import { gatherFeatures, gatherTargets, gatherWeights } from './samples.ts';
+import { SampleBuffers } from './samples.ts';
 import type { Samples } from './samples.ts';
-import { ThreadWorkspace } from './workspace.ts';
 import type { PackedWeights } from './weights.ts';
+import { ThreadWorkspace } from './workspace.ts';
 
-/** Rows to work through: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
+/** A task's rows: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
 export interface TaskRows {
   readonly numShards: number;
   readonly firstShard: number;
@@ -28,14 +27,14 @@ export interface TaskRows {
   readonly indices: Uint32Array;
 }
 
-/** A task of a batch that is trained on. */
+/** The rows of a task of a batch that is trained on. */
 export interface TrainingRows extends TaskRows {
   /** Optimizer steps taken before: keys random draws. */
   readonly step: number;
 }
 
-/** One bucket of a finished partial sum. */
-export interface GradientBucket {
+/** A finished partial sum of gradients: one bucket of it. */
+export interface PartialSum {
   readonly node: TreeNode;
   /** Index into the model's buckets. */
   readonly bucket: number;
@@ -45,15 +44,15 @@ export interface GradientBucket {
   readonly lossSum: number | undefined;
 }
 
-/** What `evaluate` gives for a task. */
+/** The losses and outputs of an evaluated task. */
 export interface EvaluatedRows {
   /** f64 sum of losses of each shard. */
   readonly lossSums: Float64Array;
-  /** f32 [rows, evaluationWidth]: what the model predicts, or how its sequences are met; a copy. */
+  /** f32 [rows, evaluationWidth]: the model's outputs, or the ranks of a sequence's labels; a copy. */
   readonly outputs: Float32Array;
 }
 
-/** What an engine is made from; `weights` and `samples` are shared by the threads of a process. */
+/** Everything that an engine is made from; `weights` and `samples` are shared by the threads of a process. */
 export interface EngineParts {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -65,9 +64,8 @@ export interface EngineParts {
   readonly samples: Samples;
 }
 
-/** A subtree of shards that goes through the layers at once. */
-interface TreeMicrobatch {
-  readonly node: TreeNode;
+/** A subtree of shards that goes through the layers as one microbatch, and the additions that it makes possible. */
+interface Subtree {
   readonly indices: Uint32Array;
   /** Shard i of the microbatch holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
@@ -78,11 +76,6 @@ interface TreeMicrobatch {
   readonly finished: { readonly node: TreeNode; readonly address: number } | undefined;
 }
 
-/** What differs between passes. */
-type MicrobatchOptions = Pick<Microbatch, 'bounds' | 'gradient' | 'isTraining' | 'step'> & {
-  readonly indices: Uint32Array;
-};
-
 /** Runs tasks of rows through the model. Weights must be packed first (`packWeights`). */
 export class Engine {
   readonly #parts: EngineParts;
@@ -91,18 +84,31 @@ export class Engine {
   readonly #logLoss: Loss | undefined;
   readonly #workspace: ThreadWorkspace;
   readonly #runner: LayerRunner;
-  readonly #buffers: Buffers;
+  readonly #samples: SampleBuffers;
+  /** Address of the first error block. */
+  readonly #lossGradient: number;
+  /** Address of the f64 [maxRows] losses of the rows. */
+  readonly #rowLosses: number;
   #gradients: number[] = [];
   #freeGradients: number[] = [];
   #lossSums = new Map<number, number>();
 
   constructor(parts: EngineParts) {
-    const { kernels, memory, model, plan, weights } = parts;
+    const { kernels, memory, model, plan, weights, samples } = parts;
     this.#parts = parts;
     this.#loss = createLoss(parts.loss);
     this.#logLoss = unsmoothedLoss(parts.loss);
     this.#workspace = ThreadWorkspace.allocate(kernels, memory, weights, plan);
-    this.#buffers = allocateBuffers(parts, this.#workspace);
+    const features = this.#workspace.activations(plan.maxRows * sizeOf(model.inputShape));
+    this.#samples = new SampleBuffers({
+      kernels,
+      memory,
+      maxRows: plan.maxRows,
+      layout: samples.layout,
+      features,
+    });
+    this.#lossGradient = this.#workspace.otherError(0);
+    this.#rowLosses = memory.allocate(8 * plan.maxRows, 'losses');
     this.#runner = model.stack.createRunner(this.#workspace);
   }
 
@@ -110,28 +116,32 @@ export class Engine {
    * Sums gradients and losses over a task, and reports each bucket of each maximal tree node as soon as
    * the backward pass has completed it: last layers first.
    */
-  train(task: TrainingRows, report: (bucket: GradientBucket) => void): void {
+  train(task: TrainingRows, report: (sum: PartialSum) => void): void {
+    const { model, samples } = this.#parts;
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
-    for (const treeMicrobatch of this.#microbatches(task)) {
-      const buckets = new BucketWatch(this.#parts.model.buckets, (bucket) =>
-        this.#finishBucket(treeMicrobatch, bucket, report),
-      );
-      const { indices, bounds, gradient } = treeMicrobatch;
-      const microbatch = this.#startMicrobatch(
-        { indices, bounds, gradient, isTraining: true, step: task.step },
-        buckets,
-      );
-      const outputs = this.#runner.forward(microbatch, this.#buffers.features);
-      this.#lossBackward(treeMicrobatch, outputs);
-      this.#runner.backward(microbatch, this.#buffers.lossGradient);
+    for (const subtree of this.#subtrees(task)) {
+      const { indices, bounds, gradient, merges } = subtree;
+      const buckets = new BucketWatch(model.buckets, (bucket) => this.#finishBucket(subtree, bucket, report));
+      const microbatch: Microbatch = {
+        ...this.#describeMicrobatch(bounds),
+        isTraining: true,
+        step: task.step,
+        gradient,
+        complete: (offset) => buckets.complete(offset),
+        bucketStart: (end) => buckets.bucketStart(end),
+      };
+      this.#samples.gather(samples, indices);
+      const outputs = this.#runner.forward(microbatch, this.#samples.features);
+      this.#lossBackward(subtree, outputs);
+      this.#runner.backward(microbatch, this.#lossGradient);
       buckets.complete(0);
       // A right side is spent once added to its left, so a later microbatch may overwrite it.
-      for (const { right } of treeMicrobatch.merges) this.#freeGradients.push(right);
+      for (const { right } of merges) this.#freeGradients.push(right);
     }
   }
 
-  /** Losses and outputs of a task; reads the weights only. */
+  /** Computes losses and outputs of a task; reads the weights only. */
   evaluate(task: TaskRows): EvaluatedRows {
     const { plan, model, memory, loss, samples } = this.#parts;
     const width = evaluationWidth(model, samples.layout, loss);
@@ -140,48 +150,35 @@ export class Engine {
     const rowLosses = new Float64Array(numRows);
     for (let start = 0; start < numRows; start += plan.maxRows) {
       const indices = task.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
-      const bounds = Uint32Array.of(0, indices.length);
-      const microbatch = this.#startMicrobatch({ indices, bounds, gradient: 0, isTraining: false, step: 0 });
-      const address = this.#runner.forward(microbatch, this.#buffers.features);
+      this.#samples.gather(samples, indices);
+      const address = this.#forward(indices.length);
       this.#runLoss(this.#loss, address, indices.length);
-      rowLosses.set(memory.f64(this.#buffers.rowLosses, indices.length), start);
+      rowLosses.set(memory.f64(this.#rowLosses, indices.length), start);
       const shown = outputs.subarray(start * width, (start + indices.length) * width);
       if (isSequence(samples.layout)) this.#describeSequences(address, shown, width);
       else shown.set(memory.f32(address, shown.length));
     }
-    const lossSums = new Float64Array(task.bounds.length - 1);
-    for (let shard = 0; shard < lossSums.length; shard++) {
-      lossSums[shard] = sumInOrder(rowLosses.subarray(task.bounds[shard], task.bounds[shard + 1]));
-    }
-    return { lossSums, outputs };
+    return { lossSums: Float64Array.from(shardLosses(rowLosses, task.bounds)), outputs };
   }
 
   /**
-   * f32 [rows, outputWidth] of rows of `samples`, which need no targets: what the last layer gives, also for sequences.
-   * `samples` may be another block than the engine was made for, of the same feature shape.
+   * Computes the outputs of the last layer, f32 [rows, outputWidth], also for sequences. The rows of `samples` need no
+   * targets, and it may be another block than the engine was made for, of the same feature shape.
    */
   predict(indices: Uint32Array, samples: Samples): Float32Array {
     const { plan, model, memory } = this.#parts;
     const outputs = new Float32Array(indices.length * model.outputWidth);
     for (let start = 0; start < indices.length; start += plan.maxRows) {
       const rows = indices.subarray(start, start + plan.maxRows);
-      const bounds = Uint32Array.of(0, rows.length);
-      this.#gatherInputs(rows, samples);
-      const microbatch = this.#describeMicrobatch({
-        indices: rows,
-        bounds,
-        gradient: 0,
-        isTraining: false,
-        step: 0,
-      });
-      const address = this.#runner.forward(microbatch, this.#buffers.features);
+      this.#samples.gatherFeatures(samples, rows);
+      const address = this.#forward(rows.length);
       outputs.set(memory.f32(address, rows.length * model.outputWidth), start * model.outputWidth);
     }
     return outputs;
   }
 
-  /** Cuts a task into passes, and works out which additions each microbatch makes possible. */
-  *#microbatches(task: TaskRows): Generator<TreeMicrobatch> {
+  /** Cuts a task into microbatches, and works out which additions each of them makes possible. */
+  *#subtrees(task: TaskRows): Generator<Subtree> {
     const { maxShards } = this.#parts.plan;
     const endShard = task.firstShard + task.bounds.length - 1;
     const tree = new ReductionTree<number>(task.numShards);
@@ -197,7 +194,6 @@ export class Engine {
         const firstRow = task.bounds[shard - task.firstShard] as number;
         const bounds = task.bounds.subarray(shard - task.firstShard, end - task.firstShard + 1);
         yield {
-          node,
           indices: task.indices.subarray(firstRow, bounds[bounds.length - 1]),
           bounds: bounds.map((bound) => bound - firstRow),
           gradient,
@@ -217,68 +213,58 @@ export class Engine {
     return fresh;
   }
 
-  /** Gathers the samples of a microbatch, and tells the layers about it. */
-  #startMicrobatch(options: MicrobatchOptions, buckets?: BucketWatch): Microbatch {
-    const { kernels, samples } = this.#parts;
-    const { sampleIndices, targets, weights } = this.#buffers;
-    const rows = options.indices.length;
-    this.#gatherInputs(options.indices, samples);
-    gatherTargets(kernels, samples, sampleIndices, rows, targets);
-    if (weights !== 0) gatherWeights(kernels, samples, sampleIndices, rows, weights);
-    return this.#describeMicrobatch(options, buckets);
+  /** Takes the gathered rows through the layers, without training; returns the address of the outputs. */
+  #forward(rows: number): number {
+    return this.#runner.forward(this.#describeMicrobatch(Uint32Array.of(0, rows)), this.#samples.features);
   }
 
-  #gatherInputs(indices: Uint32Array, samples: Samples): void {
-    const { kernels, memory } = this.#parts;
-    const { features, sampleIndices } = this.#buffers;
-    memory.u32(sampleIndices, indices.length).set(indices);
-    gatherFeatures(kernels, samples, sampleIndices, indices.length, features);
-  }
-
-  #describeMicrobatch({ indices, ...rest }: MicrobatchOptions, buckets?: BucketWatch): Microbatch {
-    this.#workspace.bounds.fill(rest.bounds);
+  /** A microbatch with these bounds of shards that is not trained on. */
+  #describeMicrobatch(bounds: Uint32Array): Microbatch {
+    this.#workspace.bounds.fill(bounds);
     return {
-      ...rest,
-      rows: indices.length,
+      rows: bounds[bounds.length - 1] as number,
+      isTraining: false,
       seed: this.#parts.seed,
-      sampleIndices: this.#buffers.sampleIndices,
-      complete: (offset) => buckets?.complete(offset),
-      bucketStart: (end) => buckets?.bucketStart(end) ?? 0,
+      step: 0,
+      sampleIndices: this.#samples.indices,
+      bounds,
+      gradient: 0,
+      complete: () => undefined,
+      bucketStart: () => 0,
     };
   }
 
-  /** Losses of the rows into `rowLosses`, and their gradient into the first error block. */
+  /** Sets `rowLosses` to the losses of the rows, and the first error block to their gradient. */
   #runLoss(loss: Loss, outputs: number, rows: number): void {
     const { kernels, model } = this.#parts;
-    const { targets, weights, lossGradient: dY, rowLosses } = this.#buffers;
-    loss.run(kernels, { outputs, targets, weights, rows, shape: model.outputShape, dY, rowLosses });
+    const { targets, sampleWeights } = this.#samples;
+    const [dY, rowLosses] = [this.#lossGradient, this.#rowLosses];
+    loss.run(kernels, { outputs, targets, sampleWeights, rows, shape: model.outputShape, dY, rowLosses });
   }
 
-  /** Fills `described` [rows, width] as `evaluation.ts` says. What is computed takes the place of the loss and its gradient. */
+  /**
+   * Fills `described` [rows, width] with ranks and log losses (`evaluation.ts`), which take the place of the loss and its
+   * gradient on the way.
+   */
   #describeSequences(outputs: number, described: Float32Array, width: number): void {
     const { kernels, memory, model, samples } = this.#parts;
-    const { lossGradient, rowLosses, targets } = this.#buffers;
     const positions = samples.layout.targetWidth;
     const rows = described.length / width;
+    const classes = model.outputShape.at(-1) as number;
     if (this.#logLoss) this.#runLoss(this.#logLoss, outputs, rows);
-    kernels.labelRanks(outputs, targets, rows * positions, model.outputShape.at(-1) as number, lossGradient);
-    const ranks = memory.f32(lossGradient, rows * positions);
-    const logLosses = memory.f64(rowLosses, rows);
+    kernels.labelRanks(outputs, this.#samples.targets, rows * positions, classes, this.#lossGradient);
+    const ranks = memory.f32(this.#lossGradient, rows * positions);
+    const logLosses = memory.f64(this.#rowLosses, rows);
     for (let row = 0; row < rows; row++) {
       described.set(ranks.subarray(row * positions, (row + 1) * positions), row * width);
       if (this.#logLoss) described[row * width + positions] = logLosses[row] as number;
     }
   }
 
-  #lossBackward({ bounds, gradient, indices, merges }: TreeMicrobatch, outputs: number): void {
-    const { memory } = this.#parts;
+  #lossBackward({ bounds, gradient, indices, merges }: Subtree, outputs: number): void {
     this.#runLoss(this.#loss, outputs, indices.length);
-    const rowLosses = memory.f64(this.#buffers.rowLosses, indices.length);
-    const shardSums: number[] = [];
-    for (let shard = 0; shard + 1 < bounds.length; shard++) {
-      shardSums.push(sumInOrder(rowLosses.subarray(bounds[shard], bounds[shard + 1])));
-    }
-    this.#lossSums.set(gradient, treeSum(shardSums));
+    const rowLosses = this.#parts.memory.f64(this.#rowLosses, indices.length);
+    this.#lossSums.set(gradient, treeSum(shardLosses(rowLosses, bounds)));
     for (const { left, right } of merges) {
       this.#lossSums.set(left, this.#lossSum(left) + this.#lossSum(right));
     }
@@ -288,14 +274,14 @@ export class Engine {
     return this.#lossSums.get(gradient) as number;
   }
 
-  /** Adds the bucket to its left neighbours where this microbatch makes that possible, and reports it if it is final. */
-  #finishBucket(microbatch: TreeMicrobatch, index: number, report: (bucket: GradientBucket) => void): void {
+  /** Adds the bucket to its left neighbours where this subtree makes that possible, and reports it if it is final. */
+  #finishBucket(subtree: Subtree, index: number, report: (sum: PartialSum) => void): void {
     const { kernels, model } = this.#parts;
     const { length, offset } = model.buckets[index] as Bucket;
     const at = 4 * offset;
-    for (const { left, right } of microbatch.merges) kernels.addInto(left + at, right + at, length);
-    if (!microbatch.finished) return;
-    const { node, address } = microbatch.finished;
+    for (const { left, right } of subtree.merges) kernels.addInto(left + at, right + at, length);
+    if (!subtree.finished) return;
+    const { node, address } = subtree.finished;
     const lossSum = index === model.buckets.length - 1 ? this.#lossSum(address) : undefined;
     report({ node, bucket: index, address: address + at, lossSum });
   }
@@ -317,43 +303,23 @@ class BucketWatch {
     for (; (this.#buckets[this.#next]?.offset ?? -1) >= offset; this.#next++) this.#onBucket(this.#next);
   }
 
-  /** See `Microbatch`. */
+  /** The first offset of the bucket that ends at or after `end`. */
   bucketStart(end: number): number {
     return this.#buckets.find((bucket) => bucket.offset < end)?.offset ?? 0;
   }
-}
-
-/** Addresses of one thread's buffers at both ends of the layers. */
-interface Buffers {
-  readonly sampleIndices: number;
-  readonly features: number;
-  readonly targets: number;
-  /** 0 where the dataset has none. */
-  readonly weights: number;
-  readonly lossGradient: number;
-  readonly rowLosses: number;
-}
-
-function allocateBuffers({ memory, model, plan, samples }: EngineParts, workspace: ThreadWorkspace): Buffers {
-  const { maxRows } = plan;
-  const { layout } = samples;
-  return {
-    sampleIndices: memory.allocate(4 * maxRows, 'sample indices'),
-    features: workspace.activations(maxRows * sizeOf(model.inputShape)),
-    targets: memory.allocate(4 * maxRows * layout.targetWidth, 'targets'),
-    weights: layout.hasWeights ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights') : 0,
-    lossGradient: workspace.otherError(0),
-    rowLosses: memory.allocate(8 * maxRows, 'losses'),
-  };
 }
 
 function sameNode(a: TreeNode, b: TreeNode): boolean {
   return a.level === b.level && a.index === b.index;
 }
 
-/** Rows of one shard add up one after the other: the order within a shard is part of the contract. */
-function sumInOrder(values: Float64Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum;
+/** Sums the losses of each shard, row after row: the order within a shard is part of the contract. */
+function shardLosses(rowLosses: Float64Array, bounds: Uint32Array): number[] {
+  const sums: number[] = [];
+  for (let shard = 0; shard + 1 < bounds.length; shard++) {
+    let sum = 0;
+    for (const loss of rowLosses.subarray(bounds[shard], bounds[shard + 1])) sum += loss;
+    sums.push(sum);
+  }
+  return sums;
 }

@@ -10,13 +10,13 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientBucket, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
+import type { PartialSum, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';
 import type { PackedWeights } from './weights.ts';
 
-/** What a local engine is made from. */
+/** Everything that a local engine is made from. */
 export interface LocalEngineOptions {
   readonly kernelModule: KernelModule;
   readonly model: Model;
@@ -66,7 +66,7 @@ export class LocalEngine {
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
-  train(indices: Uint32Array, step: number, report: (bucket: GradientBucket) => void): number {
+  train(indices: Uint32Array, step: number, report: (bucket: PartialSum) => void): number {
     let lossSum = Number.NaN;
     const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
     this.#engine.train({ ...task, step }, (bucket) => {
@@ -76,17 +76,17 @@ export class LocalEngine {
     return lossSum;
   }
 
-  /** Sums gradients over a part of a batch: see `Engine`. */
-  trainTask(task: TrainingRows, report: (bucket: GradientBucket) => void): void {
+  /** Sums gradients over a part of a batch, as `Engine.train` does. */
+  trainTask(task: TrainingRows, report: (bucket: PartialSum) => void): void {
     this.#engine.train(task, report);
   }
 
-  /** Losses and outputs of a part of an evaluation: see `Engine`. */
+  /** Computes losses and outputs of a part of an evaluation, as `Engine.evaluate` does. */
   evaluateTask(task: TaskRows): EvaluatedRows {
     return this.#engine.evaluate(task);
   }
 
-  /** Loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
+  /** Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
   evaluate(indices: Uint32Array, shardRows: number): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
     const task = wholeTask(indices, evaluationBounds(indices.length, shardRows));
     const { lossSums, outputs } = this.#engine.evaluate(task);

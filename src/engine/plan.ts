@@ -3,33 +3,33 @@
 //   once a process:   weights, of two steps | packed weights | dataset
 //   once a thread:    targets | features and activations | two error blocks | scratch
 //                     | gradients, one flat vector a partial sum
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';
 import { mostRows } from '../model/shards.ts';
 import { CountingWorkspace } from './workspace.ts';
 import type { MicrobatchLimits, WorkspaceLengths } from './workspace.ts';
 
-/** Activations of one pass are kept to about this size; larger tasks run in several passes. */
+/** Activations of one microbatch are kept to about this size; larger tasks run in several. */
 const ACTIVATION_BUDGET_BYTES = 32 * 2 ** 20;
-/** Rows that are predicted in one pass, where their activations are small. */
+/** Rows that are predicted in one microbatch, where their activations are small. */
 const MAX_PREDICTED_ROWS = 1024;
 
-/** Rows and shards of one pass, and the memory that follows from them. */
+/** Rows and shards of one microbatch, and the memory that follows from them. */
 export interface EnginePlan extends MicrobatchLimits {
-  /** Shards of the largest subtree computed in one pass: a power of two. */
+  /** Shards of the largest subtree computed in one microbatch: a power of two. */
   readonly maxShards: number;
   readonly lengths: WorkspaceLengths;
   readonly bytes: {
     readonly weights: number;
     readonly packedWeights: number;
-    /** Of one partial sum; an aligned task needs one. */
+    /** One partial sum; an aligned task needs no more. */
     readonly gradients: number;
     readonly activations: number;
     readonly scratch: number;
   };
 }
 
-/** Plans passes for batches of at most `batchSize` rows in at most `shards` shards. */
+/** Plans microbatches for batches of at most `batchSize` rows in at most `shards` shards. */
 export function planEngine(model: Model, batchSize: number, shards: number): EnginePlan {
   const sharding = { batchSize, shards, model: model.spec };
   const sizes: MicrobatchLimits[] = [];
@@ -39,7 +39,7 @@ export function planEngine(model: Model, batchSize: number, shards: number): Eng
   return planLargest(model, sizes);
 }
 
-/** Plans passes that only predict: their rows are of no batch. */
+/** Plans microbatches that only predict: their rows are of no batch. */
 export function planPredictions(model: Model): EnginePlan {
   const sizes: MicrobatchLimits[] = [];
   for (let maxRows = 1; maxRows <= MAX_PREDICTED_ROWS; maxRows *= 2) sizes.push({ maxRows, maxShards: 1 });
@@ -57,7 +57,7 @@ function planLargest(model: Model, [smallest, ...larger]: readonly MicrobatchLim
   return plan;
 }
 
-/** The plan for passes of a given size. */
+/** Plans microbatches of a given size. */
 export function planMicrobatches(model: Model, limits: MicrobatchLimits): EnginePlan {
   const { maxRows } = limits;
   const workspace = new CountingWorkspace(limits);

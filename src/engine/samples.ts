@@ -1,9 +1,9 @@
 // Where a packed dataset lies in memory, and how rows of it become a batch.
-import { blobByteLength, targetsByteOffset, weightsByteOffset, weightWidth } from '../data/dataset.ts';
+import { blobByteLength, targetsByteOffset, weightWidth, weightsByteOffset } from '../data/dataset.ts';
 import type { RowLayout } from '../data/dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
 import type { Memory } from '../memory.ts';
+import { sizeOf } from '../shape.ts';
 
 /** A dataset's rows and their address in a process's memory. */
 export interface Samples {
@@ -11,48 +11,66 @@ export interface Samples {
   readonly address: number;
 }
 
-/** Allocates room for a dataset, to be filled by the caller. */
+/** Allocates memory for a dataset, to be filled by the caller. */
 export function allocateSamples(memory: Memory, layout: RowLayout): Samples {
   return { layout, address: memory.allocate(blobByteLength(layout), 'the dataset') };
 }
 
-/** features[rows, featureWidth] = the rows that the u32 at `indices` name, scaled where they are bytes. */
-export function gatherFeatures(
-  kernels: Kernels,
-  samples: Samples,
-  indices: number,
-  rows: number,
-  features: number,
-): void {
-  const { featureType, featureShape, featureScale } = samples.layout;
-  const featureWidth = sizeOf(featureShape);
-  if (featureType === 'u8') {
-    kernels.gatherScaledBytes(samples.address, featureWidth, featureScale, indices, rows, features);
-  } else {
-    kernels.gatherRows(samples.address, 4 * featureWidth, indices, rows, features);
+/** Everything that sample buffers are made from. */
+export interface SampleBuffersOptions {
+  readonly kernels: Kernels;
+  readonly memory: Memory;
+  readonly maxRows: number;
+  /** The layout of the samples whose targets are gathered. */
+  readonly layout: RowLayout;
+  /** Address of the block that features are gathered into. */
+  readonly features: number;
+}
+
+/** One thread's buffers for the samples of a microbatch. */
+export class SampleBuffers {
+  /** Address of the u32 [rows] dataset rows. */
+  readonly indices: number;
+  /** Address of the f32 [rows, featureWidth] features. */
+  readonly features: number;
+  /** Address of the targets, [rows, targetWidth] f32 values or u32 labels. */
+  readonly targets: number;
+  /** Address of the f32 [rows, weightWidth] weights of the samples, or 0 where the dataset has none. */
+  readonly sampleWeights: number;
+  readonly #kernels: Kernels;
+  readonly #memory: Memory;
+
+  constructor({ kernels, memory, maxRows, layout, features }: SampleBuffersOptions) {
+    this.#kernels = kernels;
+    this.#memory = memory;
+    this.indices = memory.allocate(4 * maxRows, 'sample indices');
+    this.features = features;
+    this.targets = memory.allocate(4 * maxRows * layout.targetWidth, 'targets');
+    this.sampleWeights = layout.hasWeights
+      ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights')
+      : 0;
   }
-}
 
-/** targets[rows, targetWidth] of the same rows: f32 values or u32 labels. */
-export function gatherTargets(
-  kernels: Kernels,
-  samples: Samples,
-  indices: number,
-  rows: number,
-  targets: number,
-): void {
-  const source = samples.address + targetsByteOffset(samples.layout);
-  kernels.gatherRows(source, 4 * samples.layout.targetWidth, indices, rows, targets);
-}
+  /** Gathers the features, targets and weights of these rows. */
+  gather(samples: Samples, rows: Uint32Array): void {
+    const { layout, address } = samples;
+    this.gatherFeatures(samples, rows);
+    const gather = (source: number, width: number, to: number): void =>
+      this.#kernels.gatherRows(source, 4 * width, this.indices, rows.length, to);
+    gather(address + targetsByteOffset(layout), layout.targetWidth, this.targets);
+    if (this.sampleWeights === 0) return;
+    gather(address + weightsByteOffset(layout), weightWidth(layout), this.sampleWeights);
+  }
 
-/** weights[rows, weightWidth] of the same rows; the dataset must have some. */
-export function gatherWeights(
-  kernels: Kernels,
-  samples: Samples,
-  indices: number,
-  rows: number,
-  weights: number,
-): void {
-  const source = samples.address + weightsByteOffset(samples.layout);
-  kernels.gatherRows(source, 4 * weightWidth(samples.layout), indices, rows, weights);
+  /** Gathers the features of these rows, scaled where they are bytes. */
+  gatherFeatures({ layout, address }: Samples, rows: Uint32Array): void {
+    const { featureType, featureShape, featureScale } = layout;
+    const width = sizeOf(featureShape);
+    this.#memory.u32(this.indices, rows.length).set(rows);
+    if (featureType === 'u8') {
+      this.#kernels.gatherScaledBytes(address, width, featureScale, this.indices, rows.length, this.features);
+    } else {
+      this.#kernels.gatherRows(address, 4 * width, this.indices, rows.length, this.features);
+    }
+  }
 }

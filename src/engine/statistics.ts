@@ -27,7 +27,7 @@ export function requireStatistics(config: Sharding, trained: Trained, warn: (mes
   }
 }
 
-/** Whether every shard of every batch has more than one value, where a sample has `valuesPerSample`. */
+/** True where every shard of every batch has more than one value, where a sample has `valuesPerSample`. */
 function hasVariances(config: Sharding, numSamples: number, valuesPerSample: number): boolean {
   const { batchSize } = config;
   const lengths = [batchSize, numSamples % batchSize].filter((length) => length > 0);

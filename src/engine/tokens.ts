@@ -3,7 +3,7 @@
 import { featureView } from '../data/dataset.ts';
 import type { PackedDataset } from '../data/dataset.ts';
 import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';
 
 /** @throws LockstepError (exit 3) where the model begins with an embedding and a feature is no id of its vocabulary. */

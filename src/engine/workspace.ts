@@ -5,15 +5,15 @@ import type { Workspace } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 
-/** f32 lengths of what the layers of a thread take. */
+/** f32 lengths of the memory that the layers of a thread take. */
 export interface WorkspaceLengths {
   readonly activations: number;
   readonly scratch: number;
-  /** Of each of the two error blocks. */
+  /** Length of each of the two error blocks. */
   readonly error: number;
 }
 
-/** Most samples and shards of a microbatch. */
+/** The most samples and shards of a microbatch. */
 export interface MicrobatchLimits {
   readonly maxRows: number;
   readonly maxShards: number;
@@ -22,7 +22,7 @@ export interface MicrobatchLimits {
 /** Blocks begin at multiples of this many f32: 64 bytes. */
 const BLOCK = 16;
 
-/** What the blocks of a workspace are carved from. */
+/** Memory that the blocks of a workspace are carved from. */
 interface Room {
   readonly activations: number;
   readonly scratch: number;
@@ -35,11 +35,11 @@ interface Parts {
   readonly memory: Memory;
   readonly room: Room;
   readonly bounds: ShardBounds;
-  /** What was asked for so far. */
+  /** Lengths asked for so far. */
   readonly taken: { activations: number; scratch: number; error: number };
 }
 
-/** See the head of this file. */
+/** The memory of one compute thread, as its layers lay it out. */
 export class ThreadWorkspace implements Workspace {
   readonly packed: readonly number[];
   readonly #parts: Parts;

@@ -5,20 +5,21 @@
 //                                                    and its columns of o = P v
 //   y [B T, D] <--out_proj-- o [B T, D]
 import { z } from 'zod';
+import type { Memory } from '../memory.ts';
 import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
 import { activationNumber } from './activation.ts';
 import { initialValues } from './initializer.ts';
-import { formatShape } from './layer.ts';
+import { formatShape } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
 export const attentionSchema = z.strictObject({
@@ -29,7 +30,7 @@ export const attentionSchema = z.strictObject({
 
 export type AttentionSpec = z.output<typeof attentionSchema>;
 
-/** See the head of this file. */
+/** Multi-head self-attention over [positions, units]. */
 export class AttentionLayer implements Layer {
   readonly inputShape: Shape;
   readonly needsInputGradient: boolean;
@@ -91,7 +92,7 @@ export class AttentionLayer implements Layer {
   }
 
   /**
-   * Whether P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
+   * True where P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
    * computes it again, to the same bits.
    */
   get keepsProbabilities(): boolean {
@@ -107,10 +108,10 @@ export class AttentionLayer implements Layer {
     return [...this.inProjection.packedLengths, ...this.outProjection.packedLengths];
   }
 
-  pack(job: PackArguments): void {
+  pack(options: PackOptions): void {
     const numBlocks = this.inProjection.packedLengths.length;
-    this.inProjection.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
-    this.outProjection.pack({ ...job, packed: job.packed.slice(numBlocks) });
+    this.inProjection.pack({ ...options, packed: options.packed.slice(0, numBlocks) });
+    this.outProjection.pack({ ...options, packed: options.packed.slice(numBlocks) });
   }
 
   createRunner(workspace: Workspace): LayerRunner {
@@ -118,7 +119,7 @@ export class AttentionLayer implements Layer {
   }
 }
 
-/** Addresses of what is kept from forward to backward. */
+/** Addresses of the blocks that are kept from forward to backward. */
 interface Kept {
   readonly qkv: number;
   readonly probabilities: number;
@@ -133,6 +134,8 @@ class AttentionRunner implements LayerRunner {
   readonly #out: LinearRunner;
   readonly #kept: Kept;
   readonly #scratch: { dQkv: number; dScores: number; left: number; right: number; tile: number };
+  /** Address of the kernels' record. */
+  readonly #record: number;
   #x = 0;
 
   constructor(layer: AttentionLayer, workspace: Workspace) {
@@ -165,23 +168,22 @@ class AttentionRunner implements LayerRunner {
       heads: workspace.activations(rows * units),
       y: workspace.activations(rows * units),
     };
+    this.#record = workspace.activations(ATTENTION_LENGTH);
     workspace.reserveError(rows * units);
   }
 
   forward(microbatch: Microbatch, x: number): number {
-    const { positions, units, headSize } = this.#layer;
+    const { positions, units } = this.#layer;
     const { kernels } = this.#workspace;
     const { qkv, heads, y } = this.#kept;
-    const { left, right, tile } = this.#scratch;
     const rows = microbatch.rows * positions;
     this.#x = x;
+    this.#writeRecord();
     this.#in.forward(microbatch, x, qkv);
     kernels.biasActivationForward(LINEAR, qkv, this.#in.biases, rows, 3 * units);
     this.#eachHead(microbatch, (at) => {
       this.#computeProbabilities(at);
-      const v = at.q + 8 * units;
-      // prettier-ignore
-      kernels.attentionOutput(at.probabilities, v, positions, headSize, 3 * units, heads + at.offset, units, left, right, tile);
+      kernels.attentionOutput(this.#record, at.probabilities, at.q + 8 * units, heads + at.offset);
     });
     this.#out.forward(microbatch, heads, y);
     kernels.biasActivationForward(LINEAR, y, this.#out.biases, rows, units);
@@ -202,23 +204,23 @@ class AttentionRunner implements LayerRunner {
     return dY;
   }
 
-  #computeProbabilities({ q, probabilities }: HeadAddresses): void {
+  #writeRecord(): void {
     const { positions, units, headSize, spec } = this.#layer;
-    const { left, right, tile } = this.#scratch;
-    const k = q + 4 * units;
-    // prettier-ignore
-    this.#workspace.kernels.attentionProbabilities(q, k, positions, headSize, 3 * units, spec.causal, probabilities, left, right, tile);
+    const sizes = { positions, headSize, stride: 3 * units, outStride: units, isCausal: spec.causal };
+    writeAttention(this.#workspace.memory, this.#record, { ...sizes, ...this.#scratch });
+  }
+
+  #computeProbabilities({ q, probabilities }: HeadAddresses): void {
+    const k = q + 4 * this.#layer.units;
+    this.#workspace.kernels.attentionProbabilities(this.#record, q, k, probabilities);
   }
 
   #backwardHead({ q, dQ, probabilities }: HeadAddresses, dOut: number): void {
-    const { positions, units, headSize, spec } = this.#layer;
+    const { units } = this.#layer;
     const { kernels } = this.#workspace;
-    const { dScores, left, right, tile } = this.#scratch;
     const [k, v, dK, dV] = [q + 4 * units, q + 8 * units, dQ + 4 * units, dQ + 8 * units];
-    // prettier-ignore
-    kernels.attentionBackwardScores(v, dOut, positions, headSize, 3 * units, units, spec.causal, probabilities, dV, dScores, left, right, tile);
-    // prettier-ignore
-    kernels.attentionBackwardInputs(q, k, positions, headSize, 3 * units, dScores, dQ, dK, left, right, tile);
+    kernels.attentionBackwardScores(this.#record, v, dOut, probabilities, dV);
+    kernels.attentionBackwardInputs(this.#record, q, k, dQ, dK);
   }
 
   /** Visits every head of every sample. */
@@ -239,12 +241,35 @@ class AttentionRunner implements LayerRunner {
   }
 }
 
-/** Where one head of one sample lies; k and v (and their gradients) are D and 2D values behind q. */
+/** The record that the kernels of a head take (assembly/attention.ts): sizes, and addresses of scratch. */
+export interface Attention {
+  readonly positions: number;
+  readonly headSize: number;
+  readonly stride: number;
+  readonly outStride: number;
+  readonly isCausal: boolean;
+  readonly left: number;
+  readonly right: number;
+  readonly tile: number;
+  readonly dScores: number;
+}
+
+/** f32 of that record. */
+export const ATTENTION_LENGTH = 9;
+
+/** Writes the record at `address`. */
+export function writeAttention(memory: Memory, address: number, attention: Attention): void {
+  const { positions, headSize, stride, outStride, isCausal, left, right, tile, dScores } = attention;
+  const sizes = [positions, headSize, stride, outStride, isCausal ? 1 : 0];
+  memory.u32(address, ATTENTION_LENGTH).set([...sizes, left, right, tile, dScores]);
+}
+
+/** Addresses of one head of one sample; k and v (and their gradients) are D and 2D values after q. */
 interface HeadAddresses {
   readonly q: number;
   readonly dQ: number;
   readonly probabilities: number;
-  /** From the start of o, in bytes. */
+  /** Bytes from the start of o. */
   readonly offset: number;
 }
 

@@ -3,19 +3,19 @@
 // ones, for evaluation, are sums over the shards that travel with the gradients.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   InitialValues,
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterRole,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums, sumShards } from './shard-sums.ts';
 import type { ShardSums } from './shard-sums.ts';
 
@@ -35,7 +35,7 @@ export type BatchNormSpec = z.output<typeof batchNormSchema>;
 /** Place of the running variance among the tensors. */
 const RUNNING_VARIANCE = 3;
 
-/** See the head of this file. */
+/** Batch normalization. */
 export class BatchNormLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: BatchNormSpec;
@@ -81,7 +81,7 @@ export class BatchNormLayer implements Layer {
     return this.tensors.map(({ length }) => length);
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     if (part > 0) return;
     this.tensors.forEach(({ offset, length }, index) => {
       const [from, to] = [flat + 4 * offset, packed[index] as number];

@@ -2,17 +2,17 @@
 import { z } from 'zod';
 import { ACTIVATIONS, BiasActivation } from './activation.ts';
 import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { Linear, LinearRunner } from './linear.ts';
 
 export const denseSchema = z.strictObject({
@@ -28,7 +28,7 @@ export const denseSchema = z.strictObject({
 
 export type DenseSpec = z.output<typeof denseSchema>;
 
-/** See the head of this file. Of [positions, features] each position is a row; an image is taken as one flat row. */
+/** A dense layer. Each position of [positions, features] is a row; an image is taken as one flat row. */
 export class DenseLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
@@ -95,8 +95,8 @@ export class DenseLayer implements Layer {
     return this.linear.packedLengths;
   }
 
-  pack(job: PackArguments): void {
-    this.linear.pack(job);
+  pack(options: PackOptions): void {
+    this.linear.pack(options);
   }
 
   createRunner(workspace: Workspace): LayerRunner {

@@ -1,8 +1,9 @@
 // Dropout: in training each value is dropped with probability `rate`, and what is kept is scaled up so that its mean
 // stays; at evaluation the layer does nothing. Which values go depends on (seed, layer, step, sample, element) alone.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 export const dropoutSchema = z.strictObject({
   kind: z.literal('dropout'),
@@ -11,7 +12,7 @@ export const dropoutSchema = z.strictObject({
 
 export type DropoutSpec = z.output<typeof dropoutSchema>;
 
-/** See the head of this file. */
+/** Dropout, active in training only. */
 export class DropoutLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: DropoutSpec;
@@ -51,7 +52,7 @@ class DropoutRunner implements LayerRunner {
   readonly #workspace: Workspace;
   readonly #index: number;
   readonly #width: number;
-  /** Of 32 random bits: values below are dropped. */
+  /** Bound of 32 random bits: values below it are dropped. */
   readonly #threshold: number;
   readonly #scale: number;
   readonly #y: number;

@@ -2,17 +2,17 @@
 // numbers, as bytes of text do that are gathered with scale 1.
 import { z } from 'zod';
 import { LockstepError } from '../errors.ts';
-import { formatShape } from './layer.ts';
+import { formatShape } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums, sumShards } from './shard-sums.ts';
 import type { ShardSums } from './shard-sums.ts';
 
@@ -27,7 +27,7 @@ export const embeddingSchema = z.strictObject({
 
 export type EmbeddingSpec = z.output<typeof embeddingSchema>;
 
-/** See the head of this file. */
+/** An embedding of token ids. */
 export class EmbeddingLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
@@ -69,7 +69,7 @@ export class EmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const { length, offset } = this.table;
     const start = Math.floor((length * part) / numParts);
     const end = Math.floor((length * (part + 1)) / numParts);

@@ -1,12 +1,13 @@
 // The mean of each channel of an image: [channels, height, width] -> [channels]. Nothing to learn.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape, Workspace } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { imageShape } from './window.ts';
 
 export const globalAvgPool2dSchema = z.strictObject({ kind: z.literal('globalAvgPool2d') });
 
-/** See the head of this file. */
+/** The mean of each channel of an image. */
 export class GlobalAvgPool2dLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

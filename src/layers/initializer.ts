@@ -13,7 +13,7 @@ export interface Fans {
   readonly fanOut: number;
 }
 
-/** What the initializer draws for a weight of these fans. */
+/** The initial values that the initializer draws for a weight of these fans. */
 export function initialValues(initializer: Initializer, { fanIn, fanOut }: Fans): InitialValues {
   switch (initializer) {
     case 'heUniform':

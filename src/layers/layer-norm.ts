@@ -1,17 +1,17 @@
 // Layer normalization over the last axis: each vector, or each position of a sequence, gets mean 0 and variance 1, then
 // a learned gain and bias.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums } from './shard-sums.ts';
 
 export const layerNormSchema = z.strictObject({
@@ -21,7 +21,7 @@ export const layerNormSchema = z.strictObject({
 
 export type LayerNormSpec = z.output<typeof layerNormSchema>;
 
-/** See the head of this file. */
+/** Layer normalization. */
 export class LayerNormLayer implements Layer {
   readonly inputShape: Shape;
   readonly spec: LayerNormSpec;
@@ -57,7 +57,7 @@ export class LayerNormLayer implements Layer {
     return [this.columns, this.columns];
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     if (part > 0) return;
     this.tensors.forEach(({ offset, length }, index) => {
       kernels.copyValues(flat + 4 * offset, length, packed[index] as number);

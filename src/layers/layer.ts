@@ -7,11 +7,9 @@
 import type { LockstepError } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
+import type { Shape } from '../shape.ts';
 
-/** Sizes of one sample, outermost first: [features], [positions, features] or [channels, height, width]. */
-export type Shape = readonly number[];
-
-/** What a tensor is to the optimizer. Biases and the gains of norms are exempt from weight decay by default. */
+/** The role of a tensor for the optimizer. Biases and the gains of norms are exempt from weight decay by default. */
 export type ParameterRole = 'weight' | 'bias' | 'norm' | 'statistic';
 
 /** The values that a tensor starts from. A uniform draw lies within +-scale; a normal one has that deviation. */
@@ -29,23 +27,23 @@ export interface ParameterTensor {
   readonly role: ParameterRole;
   readonly initial: InitialValues;
   /**
-   * Of a statistic, which no gradient moves: what the layer adds to its gradient is the sum over samples of a batch
+   * Statistics only, which no gradient moves: the layer adds to its gradient the sum over samples of a batch
    * statistic, and a step takes the tensor this share of the way to the batch's mean.
    */
   readonly momentum?: number | undefined;
-  /** Of a statistic: values that a sample adds to each element's. A shard with a single one has no variance. */
+  /** Statistics only: values that a sample adds to each element's. A shard with a single one has no variance. */
   readonly valuesPerSample?: number | undefined;
 }
 
-/** What a layer says of a tensor. */
+/** A layer's description of a tensor. */
 export interface TensorOptions extends Omit<ParameterTensor, 'offset' | 'length'> {
-  /** Which of the layer's modules has it, from 0; default: the first. */
+  /** The one of the layer's modules that has it, from 0; default: the first. */
   readonly module?: number | undefined;
 }
 
 /** A list of layers inside a layer. */
 export interface StackOptions {
-  /** Begins the names of its tensors. */
+  /** Prefix of the names of its tensors. */
   readonly name: string;
   /** The field of the layer's config that lists it. */
   readonly field: string;
@@ -53,7 +51,7 @@ export interface StackOptions {
   readonly inputShape: Shape;
 }
 
-/** What a layer is made with. */
+/** The means by which a layer lays out its tensors and nested layers. */
 export interface LayerBuilder {
   /** Number of the layer among all of the model, nested ones included: keys its random draws. */
   readonly index: number;
@@ -71,22 +69,22 @@ export interface LayerBuilder {
 export interface Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
-  /** In the order of the flat vector. */
+  /** Tensors in the order of the flat vector. */
   readonly tensors: readonly ParameterTensor[];
-  /** Modules of a PyTorch Sequential that it stands for: an activation counts as one of its own. */
+  /** Modules of a PyTorch Sequential that the layer stands for: an activation counts as one of its own. */
   readonly numModules: number;
-  /** In words, without parameters: `dense 784 -> 256 relu`. */
+  /** Describes the layer without its parameters: `dense 784 -> 256 relu`. */
   describe(): string;
   /** f32 lengths of the blocks that `pack` fills. */
   readonly packedLengths: readonly number[];
   /** Brings the weights into the form that the runners of all threads read. */
-  pack(job: PackArguments): void;
+  pack(options: PackOptions): void;
   /** Lays out the buffers of one thread. Called on a counting workspace first, to plan memory. */
   createRunner(workspace: Workspace): LayerRunner;
 }
 
 /** One thread's share of packing a layer. */
-export interface PackArguments {
+export interface PackOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
   /** Address of the model's flat vector; not read again once packed. */
@@ -98,13 +96,13 @@ export interface PackArguments {
   readonly numParts: number;
 }
 
-/** Where one thread runs a layer: its memory, and the room in it. All lengths count f32. */
+/** The memory in which one thread runs a layer. All lengths count f32. */
 export interface Workspace {
   readonly kernels: Kernels;
   readonly memory: Memory;
-  /** Most samples of a microbatch. */
+  /** The most samples of a microbatch. */
   readonly maxRows: number;
-  /** Most shards of a microbatch. */
+  /** The most shards of a microbatch. */
   readonly maxShards: number;
   /** Addresses of the layer's packed weights. */
   readonly packed: readonly number[];
@@ -122,9 +120,9 @@ export interface Workspace {
   nested(packed: readonly number[]): Workspace;
 }
 
-/** Samples on their way through the layers, and where their gradients go. */
+/** Samples that go through the layers at once, and the place of their gradients. */
 export interface Microbatch {
-  /** Samples. */
+  /** Number of samples. */
   readonly rows: number;
   readonly isTraining: boolean;
   readonly seed: number;
@@ -136,9 +134,9 @@ export interface Microbatch {
   readonly bounds: Uint32Array;
   /** Address of the flat f32 vector of the microbatch's sums of gradients; a layer sets its tensors' parts. */
   readonly gradient: number;
-  /** Tells that the gradient is final from this offset of the flat vector up to where it was final before. */
+  /** Announces that the gradient is final from this offset of the flat vector up to where it was final before. */
   complete(offset: number): void;
-  /** The first offset of the bucket of the flat vector that ends at or behind `end`: a good place to complete next. */
+  /** The first offset of the bucket of the flat vector that ends at or after `end`: a good place to complete next. */
   bucketStart(end: number): number;
 }
 
@@ -148,14 +146,4 @@ export interface LayerRunner {
   forward(microbatch: Microbatch, x: number): number;
   /** Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody needs it. May overwrite dY. */
   backward(microbatch: Microbatch, dY: number): number;
-}
-
-/** Values of one sample. */
-export function sizeOf(shape: Shape): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-/** `3x32x32`. */
-export function formatShape(shape: Shape): string {
-  return shape.join('x');
 }

@@ -10,14 +10,14 @@ import {
 import type {
   InitialValues,
   LayerBuilder,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
   Workspace,
 } from './layer.ts';
 import { stackedSums } from './shard-sums.ts';
 
-/** What a map is made with. */
+/** Everything that a map is made from. */
 export interface LinearOptions {
   readonly inputs: number;
   readonly outputs: number;
@@ -27,11 +27,11 @@ export interface LinearOptions {
   readonly names: { readonly weight: string; readonly bias?: string | undefined };
   readonly initial: InitialValues;
   readonly needsInputGradient: boolean;
-  /** Which of the layer's modules has the tensors; default: the first. */
+  /** The one of the layer's modules that has the tensors; default: the first. */
   readonly module?: number | undefined;
 }
 
-/** See the head of this file. Its tensors follow each other in the flat vector. */
+/** A linear map of rows. Its tensors follow each other in the flat vector. */
 export class Linear {
   readonly options: LinearOptions;
   readonly weight: ParameterTensor;
@@ -69,7 +69,7 @@ export class Linear {
     return [packedRightLength(inputs, outputs), backward, outputs];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const [forward, backward, biases] = packed as [number, number, number];
     const { inputs, outputs, needsInputGradient } = this.options;
     const { weight, bias } = this;

@@ -1,16 +1,9 @@
 // Maximum and average pooling over windows of an image, as PyTorch's MaxPool2d and AvgPool2d with their defaults: the
 // border is never a maximum and counts as zeros in an average. Nothing to learn.
 import { z } from 'zod';
-import { formatShape, sizeOf } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  Microbatch,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
 import type { Window } from './window.ts';
 
@@ -25,7 +18,7 @@ export const avgPool2dSchema = z.strictObject({ kind: z.literal('avgPool2d'), ..
 
 export type Pool2dSpec = z.output<typeof maxPool2dSchema> | z.output<typeof avgPool2dSchema>;
 
-/** See the head of this file. */
+/** Maximum or average pooling over windows of an image. */
 export class Pool2dLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
@@ -55,7 +48,7 @@ export class Pool2dLayer implements Layer {
     return `${this.spec.kind} ${formatShape(this.window.size)} ${shapes}`;
   }
 
-  pack({ memory, packed, part }: PackArguments): void {
+  pack({ memory, packed, part }: PackOptions): void {
     const [geometry] = packed as [number];
     if (part === 0) writeGeometry(memory, geometry, this.window);
   }

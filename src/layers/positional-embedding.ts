@@ -1,24 +1,24 @@
 // A learned vector for each position of a sequence, added to what is there.
 import { z } from 'zod';
 import { EMBEDDING_DEVIATION } from './embedding.ts';
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { stackedSums } from './shard-sums.ts';
 
 export const positionalEmbeddingSchema = z.strictObject({
   kind: z.literal('positionalEmbedding'),
 });
 
-/** See the head of this file. */
+/** A learned vector for each position. */
 export class PositionalEmbeddingLayer implements Layer {
   readonly inputShape: Shape;
   readonly table: ParameterTensor;
@@ -52,7 +52,7 @@ export class PositionalEmbeddingLayer implements Layer {
     return [this.table.length];
   }
 
-  pack({ kernels, flat, packed, part }: PackArguments): void {
+  pack({ kernels, flat, packed, part }: PackOptions): void {
     const { length, offset } = this.table;
     if (part === 0) kernels.copyValues(flat + 4 * offset, length, packed[0] as number);
   }

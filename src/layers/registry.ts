@@ -1,21 +1,21 @@
 // Every kind of layer: the one place that knows them all.
 import { z } from 'zod';
 import { MAX_LAYERS } from '../limits.ts';
-import { ActivationLayer, activationSchema } from './activation-layer.ts';
+import { ActivationLayer, activationSchema } from './activation.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
-import { Conv2dLayer, conv2dSchema } from './conv2d.ts';
+import { Conv2dLayer, conv2dSchema } from './conv2d/conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
 import { EmbeddingLayer, embeddingSchema } from './embedding.ts';
 import { GlobalAvgPool2dLayer, globalAvgPool2dSchema } from './global-avg-pool-2d.ts';
-import { GRU, gruSchema } from './gru.ts';
 import { LayerNormLayer, layerNormSchema } from './layer-norm.ts';
-import type { Layer, LayerBuilder, Shape } from './layer.ts';
-import { LSTM, lstmSchema } from './lstm.ts';
+import type { Layer, LayerBuilder } from './layer.ts';
+import type { Shape } from '../shape.ts';
 import { Pool2dLayer, avgPool2dSchema, maxPool2dSchema } from './pool-2d.ts';
 import { PositionalEmbeddingLayer, positionalEmbeddingSchema } from './positional-embedding.ts';
-import { RecurrentLayer } from './recurrent.ts';
+import { GRU, LSTM } from './recurrent/cells.ts';
+import { RecurrentLayer, gruSchema, lstmSchema } from './recurrent/recurrent.ts';
 import { ReshapeLayer, flattenSchema, reshapeSchema } from './reshape.ts';
 import { ResidualLayer } from './residual.ts';
 
@@ -34,7 +34,7 @@ const residualSchema = z.strictObject({
   },
 });
 
-/** What a config's list of layers may hold. */
+/** A layer in a config's list. */
 export const layerSchema = z.discriminatedUnion('kind', [
   denseSchema,
   activationSchema,
@@ -60,7 +60,7 @@ export type LayerSpec = z.output<typeof layerSchema>;
 /** A layer as users write it: defaults may be left out. */
 export type LayerInput = z.input<typeof layerSchema>;
 
-/** Whether a layer, or one inside it, takes statistics of the samples of a shard. */
+/** True where a layer, or one inside it, takes statistics of the samples of a shard. */
 export function hasStatistics(layers: readonly LayerSpec[]): boolean {
   return layers.some((layer) => {
     if (layer.kind !== 'residual') return layer.kind === 'batchNorm';

@@ -2,8 +2,9 @@
 // samples lie one after the other with their last dimension innermost in every shape.
 import { z } from 'zod';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
-import { formatShape, sizeOf } from './layer.ts';
-import type { Layer, LayerBuilder, LayerRunner, Microbatch, Shape } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, Microbatch } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 export const flattenSchema = z.strictObject({ kind: z.literal('flatten') });
 
@@ -16,7 +17,7 @@ export const reshapeSchema = z.strictObject({
     .describe('Of one sample: [features], [positions, features] or [channels, height, width]'),
 });
 
-/** See the head of this file. */
+/** The same values in another shape. */
 export class ReshapeLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;

@@ -3,17 +3,17 @@
 //   x --+--> body ------> (+) --> y         forward keeps y apart from the body's output, which its last layer needs;
 //       |                  ^                backward keeps dY there, while the body's layers use both error blocks
 //       +--> shortcut -----+
-import { formatShape, sizeOf } from './layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,
   LayerBuilder,
   LayerRunner,
-  PackArguments,
+  PackOptions,
   ParameterTensor,
   Microbatch,
-  Shape,
   Workspace,
 } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** A checked residual block of a config; its schema holds all others, and stands with them in registry.ts. */
 export interface ResidualSpec {
@@ -22,7 +22,7 @@ export interface ResidualSpec {
   readonly shortcut?: readonly { readonly kind: string }[] | undefined;
 }
 
-/** See the head of this file. */
+/** A residual block. */
 export class ResidualLayer implements Layer {
   readonly inputShape: Shape;
   readonly needsInputGradient: boolean;
@@ -65,10 +65,10 @@ export class ResidualLayer implements Layer {
     return [...this.body.packedLengths, ...(this.shortcut?.packedLengths ?? [])];
   }
 
-  pack(job: PackArguments): void {
+  pack(options: PackOptions): void {
     const numBlocks = this.body.packedLengths.length;
-    this.body.pack({ ...job, packed: job.packed.slice(0, numBlocks) });
-    this.shortcut?.pack({ ...job, packed: job.packed.slice(numBlocks) });
+    this.body.pack({ ...options, packed: options.packed.slice(0, numBlocks) });
+    this.shortcut?.pack({ ...options, packed: options.packed.slice(numBlocks) });
   }
 
   createRunner(workspace: Workspace): LayerRunner {
@@ -85,7 +85,7 @@ class ResidualRunner implements LayerRunner {
   readonly #outputSize: number;
   /** y in forward, dY in backward, when nobody reads y any more. */
   readonly #y: number;
-  /** What goes back through the shortcut. */
+  /** Takes the error back through the shortcut. */
   readonly #shortcutError: number;
 
   constructor(

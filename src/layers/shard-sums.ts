@@ -3,7 +3,7 @@
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Microbatch } from './layer.ts';
 
-/** Where a tree sum goes, and the scratch of `stackedSums(maxShards) * length` f32 that it takes on the way. */
+/** The destination of a tree sum, and the scratch of `stackedSums(maxShards) * length` f32 that it takes. */
 export interface ShardSums {
   readonly destination: number;
   readonly slots: number;

@@ -1,15 +1,8 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
-import type {
-  Layer,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Microbatch,
-  Shape,
-  Workspace,
-} from './layer.ts';
+import type { Layer, LayerRunner, PackOptions, ParameterTensor, Microbatch, Workspace } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
-/** See the head of this file. */
+/** Layers one after the other. */
 export class Stack implements Layer {
   readonly inputShape: Shape;
   readonly layers: readonly Layer[];
@@ -41,9 +34,9 @@ export class Stack implements Layer {
     return this.layers.flatMap((layer) => layer.packedLengths);
   }
 
-  pack(job: PackArguments): void {
-    const shares = divide(job.packed, this.layers);
-    this.layers.forEach((layer, index) => layer.pack({ ...job, packed: shares[index] ?? [] }));
+  pack(options: PackOptions): void {
+    const shares = divide(options.packed, this.layers);
+    this.layers.forEach((layer, index) => layer.pack({ ...options, packed: shares[index] ?? [] }));
   }
 
   createRunner(workspace: Workspace): LayerRunner {
@@ -57,7 +50,7 @@ export class Stack implements Layer {
 
 class StackRunner implements LayerRunner {
   readonly #runners: readonly LayerRunner[];
-  /** Where the tensors of each layer begin; undefined for a layer without any. */
+  /** Offsets of the first tensor of each layer; undefined for a layer without any. */
   readonly #offsets: readonly (number | undefined)[];
   /** Layers below this one have no parameters, and nobody needs their dX. */
   readonly #lowest: number;

@@ -2,7 +2,8 @@
 // record in which the kernels read them (assembly/convolution-geometry.ts).
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
-import type { LayerBuilder, Shape } from './layer.ts';
+import type { LayerBuilder } from './layer.ts';
+import type { Shape } from '../shape.ts';
 
 /** Layers refuse windows whose sizes exceed this, far above all that is useful. */
 const MAX_SIZE = 4096;
@@ -16,7 +17,7 @@ export function pairSchema(minimum: 0 | 1): z.ZodType<PairInput, PairInput> {
 type PairInput = number | [number, number];
 type Pair = readonly [number, number];
 
-/** What a window is made from, as written in a config. */
+/** The options of a window, as written in a config. */
 export interface WindowOptions {
   readonly size: number | Pair;
   readonly stride: number | Pair;
@@ -116,7 +117,7 @@ function resolveSide(options: WindowOptions, side: 0 | 1, length: number): Side 
   return { stride, dilation, before, reach, span, out, padded };
 }
 
-/** `same` gives ceil(length / stride) windows, an odd zero behind: as PyTorch and TensorFlow for stride 1, as the latter for others. */
+/** `same` gives ceil(length / stride) windows, an odd zero at the end: as PyTorch and TensorFlow for stride 1, as the latter for others. */
 function resolvePadding(
   padding: WindowOptions['padding'],
   side: 0 | 1,

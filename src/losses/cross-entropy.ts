@@ -1,9 +1,8 @@
 // Losses of logits against probabilities: crossEntropy over classes that exclude each other, binaryCrossEntropy
 // over outputs that are each a yes or no. The softmax and the sigmoid are part of the loss.
 import { z } from 'zod';
-import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
-import type { Loss, LossArguments } from './loss.ts';
+import { sizeOf } from '../shape.ts';
+import type { Loss } from './loss.ts';
 
 export const crossEntropySchema = z.strictObject({
   kind: z.literal('crossEntropy'),
@@ -20,13 +19,13 @@ export const binaryCrossEntropySchema = z.strictObject({ kind: z.literal('binary
 /** PyTorch's CrossEntropyLoss; of outputs [positions, classes] the sum over positions. */
 export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntropySchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) => {
+    run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
       const classes = shape.at(-1) ?? 1;
       const positions = sizeOf(shape) / classes;
       kernels.softmaxCrossEntropyForwardBackward(
         outputs,
         targets,
-        weights,
+        sampleWeights,
         rows,
         positions,
         classes,
@@ -40,6 +39,15 @@ export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntrop
 
 /** PyTorch's BCEWithLogitsLoss. */
 export const binaryCrossEntropy: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.binaryCrossEntropyForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.binaryCrossEntropyForwardBackward(
+      outputs,
+      targets,
+      sampleWeights,
+      rows,
+      sizeOf(shape),
+      dY,
+      rowLosses,
+    );
+  },
 };

@@ -1,26 +1,26 @@
-// What a loss is to the engine: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
-// who has all sums divides once by the weights' total.
+// The interface of losses to the engine: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
+// whoever has all sums divides once by the weights' total.
 import type { Kernels } from '../kernels/kernels.ts';
-import type { Shape } from '../layers/layer.ts';
+import type { Shape } from '../shape.ts';
 
-/** Addresses of what a loss reads and writes, and the sizes of a microbatch. */
-export interface LossArguments {
-  /** f32 [rows, shape] */
+/** Addresses that a loss reads and writes, and the sizes of a microbatch. */
+export interface LossOperands {
+  /** Address of f32 [rows, shape]. */
   readonly outputs: number;
-  /** f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
+  /** Address of f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
   readonly targets: number;
-  /** f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
-  readonly weights: number;
+  /** Address of an f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
+  readonly sampleWeights: number;
   readonly rows: number;
-  /** Of one sample's outputs. */
+  /** Shape of one sample's outputs. */
   readonly shape: Shape;
-  /** f32 [rows, shape]: set to the gradient of each row's loss. May be `outputs`. */
+  /** Address of f32 [rows, shape]: set to the gradient of each row's loss. May be `outputs`. */
   readonly dY: number;
-  /** f64 [rows]: set to each row's loss, the sum over its positions. */
+  /** Address of f64 [rows]: set to each row's loss, the sum over its positions. */
   readonly rowLosses: number;
 }
 
-/** See the head of this file. */
+/** A loss: sums of weighted losses of samples, and their gradients. */
 export interface Loss {
-  run(kernels: Kernels, job: LossArguments): void;
+  run(kernels: Kernels, operands: LossOperands): void;
 }

@@ -29,7 +29,7 @@ export const lossSchema = z.discriminatedUnion('kind', [
   crossEntropySchema,
 ]);
 
-/** What a config's `loss` may be: a kind, or a mapping with the kind and its options; parsed to the latter. */
+/** A config's `loss`: a kind, or a mapping with the kind and its options; parsed to the latter. */
 export const lossInputSchema = z.union([z.enum(LOSS_KINDS), lossSchema]).transform(resolveLoss);
 
 /** A checked loss with all its options. */

@@ -1,8 +1,7 @@
 // Losses of numbers against numbers: mse, mae and huber, each a mean over the outputs of a sample.
 import { z } from 'zod';
-import type { Kernels } from '../kernels/kernels.ts';
-import { sizeOf } from '../layers/layer.ts';
-import type { Loss, LossArguments } from './loss.ts';
+import { sizeOf } from '../shape.ts';
+import type { Loss } from './loss.ts';
 
 export const mseSchema = z.strictObject({ kind: z.literal('mse') });
 
@@ -20,20 +19,32 @@ export const huberSchema = z.strictObject({
 
 /** PyTorch's MSELoss. */
 export const meanSquaredError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.mseForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.mseForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses);
+  },
 };
 
 /** PyTorch's L1Loss. */
 export const meanAbsoluteError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.maeForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.maeForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses);
+  },
 };
 
 /** PyTorch's HuberLoss. */
 export function huberLoss({ delta }: z.output<typeof huberSchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-      kernels.huberForwardBackward(outputs, targets, weights, rows, sizeOf(shape), delta, dY, rowLosses),
+    run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+      kernels.huberForwardBackward(
+        outputs,
+        targets,
+        sampleWeights,
+        rows,
+        sizeOf(shape),
+        delta,
+        dY,
+        rowLosses,
+      );
+    },
   };
 }

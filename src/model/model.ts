@@ -4,8 +4,9 @@
 // names and shapes are offsets into it.
 import { LockstepError } from '../errors.ts';
 import { MEMORY_LIMIT_BYTES } from '../memory.ts';
-import { formatShape, sizeOf } from '../layers/layer.ts';
-import type { Layer, LayerBuilder, ParameterTensor, Shape } from '../layers/layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
+import type { Layer, LayerBuilder, ParameterTensor } from '../layers/layer.ts';
+import type { Shape } from '../shape.ts';
 import { createLayer } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Stack } from '../layers/stack.ts';
@@ -31,7 +32,7 @@ export interface Model {
   readonly outputWidth: number;
   readonly numParameters: number;
   readonly tensors: readonly ParameterTensor[];
-  /** In the order in which the backward pass completes them: from the end of the flat vector to its start. */
+  /** Buckets in the order in which the backward pass completes them: from the end of the flat vector to its start. */
   readonly buckets: readonly Bucket[];
 }
 
@@ -39,11 +40,11 @@ export interface Model {
 const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
 
 /** f32 of the largest bucket: 4 MiB, the most that a message may carry. */
-export const MAX_PIECE_LENGTH = 1_048_576;
-/** What a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
-const PIECE_LENGTH = 131_072;
+export const MAX_BUCKET_LENGTH = 1_048_576;
+/** f32 that a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
+const BUCKET_LENGTH = 131_072;
 /** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
-const MIN_PIECE_LENGTH = 16_384;
+const MIN_BUCKET_LENGTH = 16_384;
 
 /**
  * Resolves sizes, parameter offsets and buckets for samples of `inputShape`.
@@ -67,13 +68,13 @@ export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
   };
 }
 
-/** Where a list of layers stands: in the names of tensors, and in the config. */
+/** The place of a list of layers: in the names of tensors, and in the config. */
 interface Place {
   readonly prefix: string;
   readonly path: string;
 }
 
-/** Where a layer stands. */
+/** The place of a layer. */
 interface LayerPlace extends Place {
   /** The number of its first module. */
   readonly module: number;
@@ -143,7 +144,7 @@ function tooManyParameters({ numParameters, tensors }: ModelBuilder): LockstepEr
 function cutBuckets(numParameters: number): Bucket[] {
   const buckets: Bucket[] = [];
   for (let end = numParameters; end > 0;) {
-    const start = end < PIECE_LENGTH + MIN_PIECE_LENGTH ? 0 : end - PIECE_LENGTH;
+    const start = end < BUCKET_LENGTH + MIN_BUCKET_LENGTH ? 0 : end - BUCKET_LENGTH;
     buckets.push({ offset: start, length: end - start });
     end = start;
   }

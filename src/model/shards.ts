@@ -55,7 +55,7 @@ function leastRows({ batchSize, shards, model }: Sharding): number {
   return Math.max(1, Math.min(SOUND_ROWS, Math.floor(batchSize / shards)));
 }
 
-/** Where shard `shard` of `numShards` begins. */
+/** The first row of shard `shard` of `numShards`. */
 function firstRow(shard: number, numRows: number, numShards: number): number {
   return shard * Math.floor(numRows / numShards) + Math.min(shard, numRows % numShards);
 }

@@ -3,7 +3,7 @@
 
 /** The numbers of modules in tensors' names, level by level. */
 export class ModuleNumbers {
-  /** In ascending order, by the path of the module they are in: '' for the outermost. */
+  /** Numbers in ascending order, by the path of the module they are in: '' for the outermost. */
   readonly #numbers = new Map<string, number[]>();
 
   constructor(names: Iterable<string>) {
@@ -43,7 +43,7 @@ export function translateName(name: string, own: ModuleNumbers, theirs: ModuleNu
 }
 
 interface NumberedModule {
-  /** Of the module that it is in. */
+  /** Path of the module that it is in. */
   readonly path: string;
   readonly number: number;
   /** Segments of the path. */

@@ -45,7 +45,7 @@ export class WeightAverage {
     for (const range of this.#ranges) this.#copy(range, parameters);
   }
 
-  /** Takes in the parameters (f32 at this address) that step `step` (from 1) came to. */
+  /** Takes in the parameters (f32 at this address) that step `step` (from 1) results in. */
   update(parameters: number, step: number): void {
     const share = 1 - emaDecay(this.#config, step);
     for (const range of this.#ranges) {

@@ -6,17 +6,18 @@ import { cutRanges } from './ranges.ts';
 import type { ParameterRange, RangeTensor } from './ranges.ts';
 import { createRule } from './registry.ts';
 import type { OptimizerConfig } from './registry.ts';
+import { STEP_LENGTH, writeStep } from './rule.ts';
 import type { UpdateRule } from './rule.ts';
 
-/** What an optimizer needs to know of a model. */
+/** The part of a model that an optimizer needs to know. */
 export interface OptimizedModel {
   readonly numParameters: number;
-  /** In order of offset. */
+  /** Tensors in order of offset. */
   readonly tensors: readonly RangeTensor[];
   readonly buckets: readonly { readonly offset: number; readonly length: number }[];
 }
 
-/** What an optimizer is made from. */
+/** Everything that an optimizer is made from. */
 export interface OptimizerOptions {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -30,29 +31,33 @@ export interface OptimizerOptions {
 export interface BucketGradient {
   /** Address of the sum over samples, f32. */
   readonly sum: number;
-  /** What the sum is divided by: the total weight of the samples, rounded to f32. */
+  /** Divisor of the sum: the total weight of the samples, rounded to f32. */
   readonly divisor: number;
-  /** What a sum of statistics is divided by: samples count alike there; default `divisor`. */
+  /** Divisor of a sum of statistics: samples count alike there; default `divisor`. */
   readonly numSamples?: number | undefined;
-  /** What the mean is multiplied by; default 1. */
+  /** Factor of the mean; default 1. */
   readonly scale?: number | undefined;
 }
 
 /** Bytes of parameters and optimizer state, both twice. */
 export function optimizerBytes(numParameters: number, config: OptimizerConfig): number {
-  return 2 * 4 * numParameters * (1 + createRule(config).vectorNames.length);
+  const numVectors = createRule(config).vectorNames.filter((name) => name !== undefined).length;
+  return 2 * 4 * numParameters * (1 + numVectors);
 }
 
 /** Any kind of optimizer; state starts at zero, steps count from 1. */
 export class Optimizer {
-  /** Of the step in progress. */
+  /** Learning rate of the step in progress. */
   learningRate: number;
   readonly #kernels: Kernels;
+  readonly #memory: Memory;
   readonly #rule: UpdateRule;
   readonly #weightDecay: number;
   readonly #limit: number;
   readonly #buckets: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
-  /** Addresses of the parameters and of each vector of state. */
+  /** Address of the record of a step. */
+  readonly #record: number;
+  /** Addresses of the parameters and of the rule's vectors of state, 0 for one that it does not keep. */
   #current: readonly number[];
   #next: readonly number[];
   #numSteps = 0;
@@ -60,6 +65,7 @@ export class Optimizer {
   constructor({ kernels, memory, model, config, clipValue }: OptimizerOptions) {
     this.learningRate = config.learningRate;
     this.#kernels = kernels;
+    this.#memory = memory;
     this.#rule = createRule(config);
     this.#weightDecay = config.weightDecay;
     this.#limit = clipValue ?? Infinity;
@@ -72,10 +78,13 @@ export class Optimizer {
     const bytes = 4 * model.numParameters;
     const allocate = (): number[] => [
       memory.allocate(bytes, 'weights'),
-      ...this.#rule.vectorNames.map(() => memory.allocate(bytes, 'optimizer state')),
+      ...this.#rule.vectorNames.map((name) =>
+        name === undefined ? 0 : memory.allocate(bytes, 'optimizer state'),
+      ),
     ];
     this.#current = allocate();
     this.#next = allocate();
+    this.#record = memory.allocate(4 * STEP_LENGTH, 'optimizer state');
   }
 
   /** Address of the committed parameters, f32 [numParameters]. */
@@ -95,10 +104,14 @@ export class Optimizer {
 
   /** Addresses of the committed vectors of state by name, f32 [numParameters] each. */
   get stateVectors(): ReadonlyMap<string, number> {
-    return new Map(this.#rule.vectorNames.map((name, index) => [name, this.#current[1 + index] as number]));
+    return new Map(
+      this.#rule.vectorNames.flatMap((name, index) =>
+        name === undefined ? [] : [[name, this.#current[1 + index] as number]],
+      ),
+    );
   }
 
-  /** Goes on after so many steps, whose outcome the caller has put at `parameters` and `stateVectors`. */
+  /** Resumes after so many steps, whose outcome the caller has put at `parameters` and `stateVectors`. */
   resumeAfter(numSteps: number): void {
     this.#numSteps = numSteps;
   }
@@ -138,8 +151,8 @@ export class Optimizer {
     { offset, length, isDecayed }: ParameterRange,
     { sum, divisor, scale = 1 }: BucketGradient,
   ): void {
-    const at = (address: number): number => address + 4 * offset;
-    this.#rule.apply(this.#kernels, {
+    const at = (address: number): number => (address === 0 ? 0 : address + 4 * offset);
+    writeStep(this.#memory, this.#record, this.#rule, {
       length,
       gradientSum: sum,
       divisor,
@@ -151,6 +164,7 @@ export class Optimizer {
       weightDecay: isDecayed ? this.#weightDecay : 0,
       step: this.#numSteps + 1,
     });
+    this.#kernels[this.#rule.kernel](this.#record);
   }
 
   /** Neither scaled nor clipped, and without state: the next copy of the state is not read for it. */

@@ -7,7 +7,8 @@ export interface ParameterRange {
   readonly offset: number;
   readonly length: number;
   readonly isDecayed: boolean;
-  /** Of a statistic: the share of the way that a step takes it to the batch's mean. Undefined for what gradients move. */
+  /** Statistics only: the share of the way that a step takes them to the batch's mean. Undefined for parameters that
+   * gradients move. */
   readonly momentum: number | undefined;
 }
 

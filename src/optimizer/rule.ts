@@ -1,23 +1,24 @@
-// What an optimizer is to the rest: which vectors of state it keeps, and how it moves a slice of the parameters.
-import type { Kernels } from '../kernels/kernels.ts';
+// The parts of an optimizer that its kind decides: which vectors of state it keeps, and the kernel that moves a slice of
+// the parameters.
+import type { Memory } from '../memory.ts';
 
 /** A slice of the flat vector at one step. All vectors are f32; the state is read from one copy and written to another. */
 export interface SliceStep {
   readonly length: number;
   /** Address of the sum of gradients. */
   readonly gradientSum: number;
-  /** What the sum is divided by. */
+  /** Number that the sum is divided by. */
   readonly divisor: number;
-  /** What the mean is multiplied by: below 1 where its norm is clipped. */
+  /** Factor of the mean: below 1 where its norm is clipped. */
   readonly scale: number;
   /** The largest magnitude of an element after that; others are clipped to it. */
   readonly limit: number;
-  /** Addresses of the committed copy: of the parameters, then of each vector of state. */
+  /** Addresses of the committed copy: of the parameters, then of the rule's vectors, 0 for one that it does not keep. */
   readonly current: readonly number[];
   /** Addresses of the copy to write, in the same order. */
   readonly next: readonly number[];
   readonly learningRate: number;
-  /** 0 for what is exempt. */
+  /** 0 for parameters that are exempt. */
   readonly weightDecay: number;
   /** Counts from 1. */
   readonly step: number;
@@ -25,8 +26,27 @@ export interface SliceStep {
 
 /** One kind of optimizer with its settings. */
 export interface UpdateRule {
-  /** Names of the vectors of state, each as long as the parameters. All start as zeros. */
-  readonly vectorNames: readonly string[];
-  /** Writes the next parameters and state of the slice. */
-  apply(kernels: Kernels, slice: SliceStep): void;
+  readonly kernel: 'adamStep' | 'sgdStep' | 'momentumStep' | 'rmspropStep' | 'lionStep';
+  /**
+   * Names of the kernel's vectors of state, each as long as the parameters; undefined for one that these settings do not
+   * keep. All start as zeros.
+   */
+  readonly vectorNames: readonly (string | undefined)[];
+  /** The kernel's own coefficients, in the order of its record. */
+  coefficients(slice: Pick<SliceStep, 'learningRate' | 'weightDecay' | 'step'>): readonly number[];
+}
+
+/** f32 of the longest record of a step. */
+export const STEP_LENGTH = 22;
+
+/** Writes the record of a step (assembly/optimizer/step.ts) for the rule's kernel. */
+export function writeStep(memory: Memory, record: number, rule: UpdateRule, slice: SliceStep): void {
+  const integers = memory.u32(record, STEP_LENGTH);
+  const floats = memory.f32(record, STEP_LENGTH);
+  integers.fill(0);
+  integers.set([slice.length, slice.gradientSum]);
+  floats.set([slice.divisor, slice.scale, slice.limit], 2);
+  integers.set(slice.current, 5);
+  integers.set(slice.next, 9);
+  floats.set(rule.coefficients(slice), 13);
 }

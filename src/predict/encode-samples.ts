@@ -4,7 +4,7 @@ import { flattenNumbers, refuseInfinite, type Numbers } from '../data/arrays.ts'
 import { countOf, dataError } from '../data/data-error.ts';
 import type { FittedFeature } from '../data/transforms.ts';
 import { quoteValue } from '../errors.ts';
-import { formatShape, sizeOf } from '../layers/layer.ts';
+import { formatShape, sizeOf } from '../shape.ts';
 import type { Row } from './encode-rows.ts';
 
 /** What is fed to a model: rows by column name or as lists of numbers, or samples one behind the other. */

@@ -10,7 +10,7 @@ import { parseJson } from '../json.ts';
 import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { layerSchema } from '../layers/registry.ts';
-import { formatShape } from '../layers/layer.ts';
+import { formatShape } from '../shape.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { formatBytes } from '../memory.ts';
 import { resolveModel, type Model } from '../model/model.ts';

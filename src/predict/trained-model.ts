@@ -14,7 +14,7 @@ import { planPredictions } from '../engine/plan.ts';
 import { allocateWeights, packWeights } from '../engine/weights.ts';
 import { hostMath, type HostMath } from '../kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule, type Kernels } from '../kernels/kernels.ts';
-import { formatShape, sizeOf, type Shape } from '../layers/layer.ts';
+import { formatShape, sizeOf, type Shape } from '../shape.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';

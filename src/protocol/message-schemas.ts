@@ -5,7 +5,7 @@ import { NUMERICS } from '../kernels/numerics.ts';
 import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SHARDS, MAX_SAMPLE_DIMENSIONS, MAX_THREADS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
-import { sizeOf } from '../layers/layer.ts';
+import { sizeOf } from '../shape.ts';
 import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';

@@ -3,9 +3,9 @@
 import { isBetter, LOSS } from '../metrics/definitions.ts';
 import type { ScheduleOf } from './schema.ts';
 
-/** What a run remembers between epochs. */
+/** The state of a plateau between epochs. */
 export interface PlateauState {
-  /** What the scheduled learning rate is multiplied by. */
+  /** Factor of the scheduled learning rate. */
   readonly factor: number;
   /** The least validation loss so far. */
   readonly best?: number | undefined;

@@ -1,16 +1,16 @@
 // The learning rate of each step, as a function of the config and of step counts: in float64, with additions,
 // products and the kernels' cosine, exponential and logarithm, so that all machines take the same steps.
 import type { HostMath } from '../kernels/host-math.ts';
-import { integerPower, power } from '../optimizer/powers.ts';
+import { integerPower, power } from '../kernels/host-math.ts';
 import type { ScheduleConfig, ScheduleOf } from './schema.ts';
 
-/** How long a run is. */
+/** The length of a run. */
 export interface RunLength {
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
 }
 
-/** What a schedule is a function of, besides the step. */
+/** Everything that a schedule is a function of, besides the step. */
 export interface ScheduleOptions extends RunLength {
   readonly schedule: ScheduleConfig;
   /** The optimizer's, which schedules start from; the highest of `oneCycle`. */
@@ -31,7 +31,7 @@ export function learningRateAt(step: number, options: ScheduleOptions): number {
   return scheduledRate(step - numWarmupSteps, numWarmupSteps, options);
 }
 
-/** Whether a longer run has other learning rates from its first steps on. */
+/** True where a longer run has other learning rates from its first steps on. */
 export function dependsOnLength(schedule: ScheduleConfig): boolean {
   if (schedule.kind === 'cosine') return schedule.period === undefined;
   return schedule.kind === 'oneCycle' || schedule.kind === 'polynomial';
@@ -70,7 +70,7 @@ function scheduledRate(step: number, numWarmupSteps: number, options: ScheduleOp
   }
 }
 
-/** How often the rate has been multiplied by gamma. */
+/** Number of times that the rate has been multiplied by gamma. */
 function countDrops({ every, milestones }: ScheduleOf<'step'>, epoch: number): number {
   if (every !== undefined) return Math.floor(epoch / every);
   return (milestones ?? []).filter((milestone) => milestone <= epoch).length;
@@ -117,7 +117,7 @@ function oneCycleRate(
   return between(learningRate, last, (step - peak) / (end - peak));
 }
 
-/** From one value to another along half a cosine. */
+/** Goes from one value to another along half a cosine. */
 function annealCos(from: number, to: number, share: number, math: HostMath): number {
   return to + ((from - to) / 2) * (1 + math.cos(Math.PI * share));
 }

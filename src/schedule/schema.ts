@@ -1,4 +1,4 @@
-// What the config's `schedule` may be: how the learning rate goes on, step by step. Lengths are in epochs.
+// The config's `schedule`: how the learning rate changes, step by step. Lengths are in epochs.
 import { z } from 'zod';
 
 const warmup = z

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { numBatches } from '../../src/data/batches.ts';
 import { totalWeight } from '../../src/data/dataset.ts';
 import type { PackedDataset } from '../../src/data/dataset.ts';
-import { loadWeights } from '../../src/engine/initialize.ts';
+import { loadWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { LossInput } from '../../src/losses/registry.ts';

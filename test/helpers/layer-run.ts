@@ -1,8 +1,9 @@
 // Runs one layer by itself, forward and backward, as a thread of a worker would, in memory for that layer alone. It stands
-// behind one with parameters, so that it has to give dX.
+// after one with parameters, so that it has to give dX.
 import { CountingWorkspace, ThreadWorkspace } from '../../src/engine/workspace.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
-import type { Layer, ParameterTensor, Microbatch, Shape } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
+import type { Layer, ParameterTensor, Microbatch } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -16,7 +17,7 @@ export interface LayerCase {
   readonly x: ArrayLike<number>;
   /** [rows, outputShape] */
   readonly dY: ArrayLike<number>;
-  /** By the layer's own names, or one behind the other. Default: what a tensor starts from if that is constant, or 0. */
+  /** By the layer's own names, or one after the other. Default: what a tensor starts from if that is constant, or 0. */
   readonly weights?: ReadonlyMap<string, ArrayLike<number>> | ArrayLike<number>;
   /** Shards: rows [bounds[i], bounds[i + 1]). Default: all rows in one. */
   readonly bounds?: ArrayLike<number>;
@@ -25,7 +26,7 @@ export interface LayerCase {
   readonly step?: number;
   readonly isTraining?: boolean;
   /** False lets the layer stand first. */
-  readonly isBehindAnother?: boolean;
+  readonly isAfterAnother?: boolean;
 }
 
 export interface LayerResult {
@@ -34,7 +35,7 @@ export interface LayerResult {
   readonly dX: Float32Array;
   /** Of all shards, by the layer's own names. */
   readonly gradients: ReadonlyMap<string, Float32Array>;
-  /** The same, one behind the other. */
+  /** The same, one after the other. */
   readonly gradient: Float32Array;
 }
 
@@ -66,13 +67,15 @@ function ownName({ name }: ParameterTensor): string {
   return name.replace(/^\d+\./, '');
 }
 
-/** Forward, and backward if it is a training, in one pass over all shards. @throws LockstepError as `resolveLayer` does. */
-export function runLayer({ kernels, memory }: EngineRoom, job: LayerCase): LayerResult {
-  const { inputShape, x, dY, isTraining = true, step = 0, isBehindAnother = true } = job;
+/** Forward, and backward when training, with all shards in one microbatch. @throws LockstepError as `resolveLayer` does. */
+export function runLayer({ kernels, memory }: EngineRoom, options: LayerCase): LayerResult {
+  const { inputShape, x, dY, isTraining = true, step = 0, isAfterAnother = true } = options;
   const rows = x.length / sizeOf(inputShape);
-  const bounds = Uint32Array.from(job.bounds ?? [0, rows]);
-  const sampleIndices = Uint32Array.from(job.sampleIndices ?? Array.from({ length: rows }, (_, row) => row));
-  const model = resolve(isBehindAnother ? [front(inputShape), job.layer] : [job.layer], inputShape);
+  const bounds = Uint32Array.from(options.bounds ?? [0, rows]);
+  const sampleIndices = Uint32Array.from(
+    options.sampleIndices ?? Array.from({ length: rows }, (_, row) => row),
+  );
+  const model = resolve(isAfterAnother ? [front(inputShape), options.layer] : [options.layer], inputShape);
   const layer = lastLayer(model);
   const start = model.numParameters - numParametersOf(layer);
   const put = (values: ArrayLike<number>): number => {
@@ -84,7 +87,7 @@ export function runLayer({ kernels, memory }: EngineRoom, job: LayerCase): Layer
     maxRows: rows,
     maxShards: bounds.length - 1,
   });
-  const flat = put(flatWeights(model, layer, start, job.weights));
+  const flat = put(flatWeights(model, layer, start, options.weights));
   layer.pack({ kernels, memory, flat, packed: workspace.packed, part: 0, numParts: 1 });
   const runner = layer.createRunner(workspace);
   workspace.bounds.fill(bounds);

@@ -19,14 +19,14 @@ interface Region {
 /** Kernels and memory that a test fills region by region and then `reset`s, which checks the guards. */
 export class Arena {
   readonly kernels: Kernels;
-  readonly #memory: Memory;
+  readonly memory: Memory;
   readonly #start: number;
   #top: number;
   #regions: Region[] = [];
 
   private constructor(kernels: Kernels, memory: Memory) {
     this.kernels = kernels;
-    this.#memory = memory;
+    this.memory = memory;
     this.#start = memory.allocate(ARENA_BYTES, 'tests');
     this.#top = this.#start;
   }
@@ -43,8 +43,8 @@ export class Arena {
     const end = start + byteLength;
     this.#top = Math.ceil(end / GUARD_BYTES) * GUARD_BYTES;
     expect(this.#top + GUARD_BYTES).toBeLessThan(this.#start + ARENA_BYTES);
-    this.#memory.bytes(start - GUARD_BYTES, this.#top + 2 * GUARD_BYTES - start).fill(GUARD);
-    this.#memory.bytes(start, byteLength).fill(0xff);
+    this.memory.bytes(start - GUARD_BYTES, this.#top + 2 * GUARD_BYTES - start).fill(GUARD);
+    this.memory.bytes(start, byteLength).fill(0xff);
     this.#regions.push({ start, end });
     return start;
   }
@@ -52,31 +52,31 @@ export class Arena {
   put(data: Data): number {
     const address = this.room(data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    this.#memory.bytes(address, data.byteLength).set(bytes);
+    this.memory.bytes(address, data.byteLength).set(bytes);
     return address;
   }
 
   f32(address: number, length: number): Float32Array {
-    return this.#memory.f32(address, length).slice();
+    return this.memory.f32(address, length).slice();
   }
 
   f64(address: number, length: number): Float64Array {
-    return this.#memory.f64(address, length).slice();
+    return this.memory.f64(address, length).slice();
   }
 
   u32(address: number, length: number): Uint32Array {
-    return this.#memory.u32(address, length).slice();
+    return this.memory.u32(address, length).slice();
   }
 
   /** Frees all regions, after a look at the bytes around each. */
   reset(): void {
     for (const [i, { end }] of this.#regions.entries()) {
       const next = this.#regions[i + 1]?.start ?? this.#top + GUARD_BYTES;
-      const isIntact = this.#memory.bytes(end, next - end).every((byte) => byte === GUARD);
-      if (!isIntact) throw new Error(`a kernel wrote behind region ${i}, which ends at byte ${end}`);
+      const isIntact = this.memory.bytes(end, next - end).every((byte) => byte === GUARD);
+      if (!isIntact) throw new Error(`a kernel wrote after region ${i}, which ends at byte ${end}`);
     }
     const [first] = this.#regions;
-    if (first && !this.#memory.bytes(this.#start, GUARD_BYTES).every((byte) => byte === GUARD)) {
+    if (first && !this.memory.bytes(this.#start, GUARD_BYTES).every((byte) => byte === GUARD)) {
       throw new Error('a kernel wrote before the first region');
     }
     this.#regions = [];

@@ -1,6 +1,7 @@
 // Attention of one head against its twin: to the bit in float32, by central differences in float64.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { packedLeftLength, packedRightLength } from '../../src/kernels/tile.ts';
+import { ATTENTION_LENGTH, writeAttention } from '../../src/layers/attention.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { attentionBackward, attentionOutput, attentionProbabilities } from '../helpers/twins/attention.ts';
 import type { Head, HeadSizes } from '../helpers/twins/attention.ts';
@@ -39,10 +40,11 @@ function runHead(sizes: HeadSizes): void {
   );
   const tile = arena.room(160);
   const out = arena.put(new Float32Array(positions * outStride));
-  // prettier-ignore
-  kernels.attentionProbabilities(q, k, positions, headSize, stride, isCausal, probabilities, left, right, tile);
-  // prettier-ignore
-  kernels.attentionOutput(probabilities, v, positions, headSize, stride, out, outStride, left, right, tile);
+  const dScores = arena.room(4 * positions * positions);
+  const record = arena.room(4 * ATTENTION_LENGTH);
+  writeAttention(arena.memory, record, { ...sizes, stride, outStride, left, right, tile, dScores });
+  kernels.attentionProbabilities(record, q, k, probabilities);
+  kernels.attentionOutput(record, probabilities, v, out);
   const head: Head = {
     q: columnsOf(rows, stride, 1, headSize),
     k: columnsOf(rows, stride, 1 + headSize, headSize),
@@ -60,11 +62,8 @@ function runHead(sizes: HeadSizes): void {
   const dOut = arena.put(dRows);
   const dAt = arena.put(new Float32Array(positions * stride));
   const [dQ, dK, dV] = [dAt + 4, dAt + 4 * (1 + headSize), dAt + 4 * (1 + 2 * headSize)] as const;
-  const dScores = arena.room(4 * positions * positions);
-  // prettier-ignore
-  kernels.attentionBackwardScores(v, dOut, positions, headSize, stride, outStride, isCausal, probabilities, dV, dScores, left, right, tile);
-  // prettier-ignore
-  kernels.attentionBackwardInputs(q, k, positions, headSize, stride, dScores, dQ, dK, left, right, tile);
+  kernels.attentionBackwardScores(record, v, dOut, probabilities, dV);
+  kernels.attentionBackwardInputs(record, q, k, dQ, dK);
   const gradients = attentionBackward(single, head, columnsOf(dRows, outStride, 0, headSize), sizes);
   const actual = arena.f32(dAt, positions * stride);
   expectSameBits(columnsOf(actual, stride, 1, headSize), gradients.q, `dQ of ${name}`);

@@ -1,9 +1,9 @@
 // Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
 // twins, by central differences, and whole models of them for any way to cut a batch.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Conv2dLayer } from '../../src/layers/conv2d.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
-import type { Shape } from '../../src/layers/layer.ts';
+import type { Conv2dLayer } from '../../src/layers/conv2d/conv2d.ts';
+import { sizeOf } from '../../src/shape.ts';
+import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -88,13 +88,13 @@ describe('conv2d', () => {
     const x = randomValues(4, 5 * sizeOf(layer.inputShape));
     const dY = randomValues(5, 5 * sizeOf(layer.outputShape));
     const twin = { arithmetic: single, layer, weights };
-    const job = { layer: layer.spec, inputShape: layer.inputShape, weights, x, dY, bounds };
-    const { y, gradient, dX } = runLayer(room, job);
+    const layerCase = { layer: layer.spec, inputShape: layer.inputShape, weights, x, dY, bounds };
+    const { y, gradient, dX } = runLayer(room, layerCase);
     expectSameBits(y, forward(twin, x), 'y');
     const expected = backward(twin, x, dY, bounds);
     expectSameBits(gradient, expected.gradient, 'gradient');
     expectSameBits(dX, expected.dX, 'dX');
-    const first = runLayer(room, { ...job, isBehindAnother: false });
+    const first = runLayer(room, { ...layerCase, isAfterAnother: false });
     expectSameBits(first.gradient, expected.gradient, 'gradient of a first layer');
     expect(first.dX).toHaveLength(0);
   });

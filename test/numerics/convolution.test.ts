@@ -42,7 +42,7 @@ function randomImage({ geometry: { height, width } }: WindowCase, channels: numb
   return randomValues(1000 * height + width, channels * height * width);
 }
 
-/** Panels of `columns` columns from source[depth, length], zeros behind the last. */
+/** Panels of `columns` columns from source[depth, length], zeros after the last. */
 function panelsOf(source: Values, depth: number, length: number, columns: number): Float32Array {
   const panels = Math.ceil(length / columns);
   return Float32Array.from({ length: panels * depth * columns }, (_, i) => {

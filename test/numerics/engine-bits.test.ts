@@ -1,5 +1,5 @@
 // The numerics contract of the engine: bits depend on weights and samples alone, not on who computed what,
-// in how many passes, or in which order the parts arrived.
+// in how many microbatches, or in which order the parts arrived.
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -26,14 +26,14 @@ beforeAll(async () => {
   room = await createEngineRoom();
 });
 
-interface Job {
+interface Batch {
   readonly options: EngineOptions;
   readonly model: Model;
   readonly bounds: Uint32Array;
   readonly indices: Uint32Array;
 }
 
-interface JobSpec {
+interface BatchSpec {
   readonly inputWidth: number;
   readonly layers: readonly LayerWords[];
   readonly loss: LossKind;
@@ -45,7 +45,16 @@ interface JobSpec {
   readonly seed: number;
 }
 
-function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed, hasWeights }: JobSpec): Job {
+function createBatch({
+  inputWidth,
+  layers,
+  loss,
+  numRows,
+  shards,
+  batchSize,
+  seed,
+  hasWeights,
+}: BatchSpec): Batch {
   const model = modelOf(inputWidth, layers);
   const isClassification = loss === 'crossEntropy';
   const shape = { numRows, featureWidth: inputWidth, outputWidth: model.outputWidth, isClassification };
@@ -56,8 +65,8 @@ function createJob({ inputWidth, layers, loss, numRows, shards, batchSize, seed,
   return { options, model, bounds: shardBounds(numRows, shards), indices };
 }
 
-/** Shards [from, to) of a job as the task that an engine is given. */
-function taskOf({ bounds, indices }: Job, from: number, to: number): TaskRows {
+/** Shards [from, to) of a batch as the task that an engine is given. */
+function taskOf({ bounds, indices }: Batch, from: number, to: number): TaskRows {
   const firstRow = bounds[from] as number;
   return {
     numShards: bounds.length - 1,
@@ -67,8 +76,8 @@ function taskOf({ bounds, indices }: Job, from: number, to: number): TaskRows {
   };
 }
 
-function wholeBatch(job: Job, engine: Engine): NodeSum {
-  const sums = sumsOfTask(room, job.model, engine, taskOf(job, 0, job.bounds.length - 1));
+function wholeBatch(batch: Batch, engine: Engine): NodeSum {
+  const sums = sumsOfTask(room, batch.model, engine, taskOf(batch, 0, batch.bounds.length - 1));
   expect(sums).toHaveLength(1);
   return sums[0] as NodeSum;
 }
@@ -101,7 +110,7 @@ const arrivalOrder = fc.array(fc.nat(), { minLength: 1, maxLength: 40 });
 
 const layer = fc.tuple(fc.integer({ min: 1, max: 20 }), fc.constantFrom(...ACTIVATIONS), fc.boolean());
 
-const jobSpec: fc.Arbitrary<JobSpec> = fc.record({
+const batchSpec: fc.Arbitrary<BatchSpec> = fc.record({
   inputWidth: fc.integer({ min: 1, max: 20 }),
   layers: fc
     .tuple(fc.array(layer, { maxLength: 3 }), layer)
@@ -115,19 +124,19 @@ const jobSpec: fc.Arbitrary<JobSpec> = fc.record({
 });
 
 describe('a batch cut into tasks', () => {
-  it('has the same bits for any partition, engines, passes, order of arrival and duplicates', () => {
+  it('has the same bits for any partition, engines, microbatches, order of arrival and duplicates', () => {
     fc.assert(
       fc.property(
-        jobSpec,
+        batchSpec,
         fc.uniqueArray(fc.nat({ max: 19 }), { maxLength: 6 }),
         fc.array(fc.constantFrom(1, 2, 4, 8, 32), { minLength: 2, maxLength: 3 }),
         arrivalOrder,
         (spec, cuts, shardsPerMicrobatch, order) => {
-          const job = createJob(spec);
-          const numShards = job.bounds.length - 1;
-          const expected = wholeBatch(job, createEngine(room, job.options));
+          const batch = createBatch(spec);
+          const numShards = batch.bounds.length - 1;
+          const expected = wholeBatch(batch, createEngine(room, batch.options));
           const engines = shardsPerMicrobatch.map((shards, i) =>
-            createEngine(room, { ...job.options, shardsPerMicrobatch: shards, numParts: i + 1 }),
+            createEngine(room, { ...batch.options, shardsPerMicrobatch: shards, numParts: i + 1 }),
           );
           const edges = [...new Set([0, ...cuts.filter((cut) => cut < numShards), numShards])].sort(
             (a, b) => a - b,
@@ -139,7 +148,7 @@ describe('a batch cut into tasks', () => {
             return [from, from + 1 + (n % (numShards - from))] as const;
           });
           const sums = [...partition, ...extra].flatMap(([from, to], i) =>
-            sumsOfTask(room, job.model, engines[i % engines.length] as Engine, taskOf(job, from, to)),
+            sumsOfTask(room, batch.model, engines[i % engines.length] as Engine, taskOf(batch, from, to)),
           );
           const arrivals = sums.map((sum, i) => ({ sum, key: order[i % order.length] as number }));
           arrivals.sort((a, b) => a.key - b.key);
@@ -156,35 +165,35 @@ describe('a batch cut into tasks', () => {
   });
 
   it('has the same bits from an engine that was used before, on other rows', () => {
-    const job = createJob({ ...MIXED, numRows: 40 });
-    const engine = createEngine(room, { ...job.options, shardsPerMicrobatch: 2 });
-    const expected = sha256(wholeBatch(job, engine).gradient);
+    const batch = createBatch({ ...MIXED, numRows: 40 });
+    const engine = createEngine(room, { ...batch.options, shardsPerMicrobatch: 2 });
+    const expected = sha256(wholeBatch(batch, engine).gradient);
     for (const [from, to] of [
       [3, 7],
       [0, 1],
       [5, 8],
     ] as const) {
-      sumsOfTask(room, job.model, engine, taskOf(job, from, to));
+      sumsOfTask(room, batch.model, engine, taskOf(batch, from, to));
     }
-    engine.evaluate(taskOf(job, 2, 6));
-    expect(sha256(wholeBatch(job, engine).gradient)).toBe(expected);
+    engine.evaluate(taskOf(batch, 2, 6));
+    expect(sha256(wholeBatch(batch, engine).gradient)).toBe(expected);
   });
 
   it('needs no more memory for its later tasks than for the first of a kind', () => {
-    const job = createJob({ ...MIXED, numRows: 40, shards: 32 });
-    const engine = createEngine(room, { ...job.options, shardsPerMicrobatch: 1 });
+    const batch = createBatch({ ...MIXED, numRows: 40, shards: 32 });
+    const engine = createEngine(room, { ...batch.options, shardsPerMicrobatch: 1 });
     const before = room.memory.usedBytes;
-    wholeBatch(job, engine);
-    const vectors = (room.memory.usedBytes - before) / (Math.ceil((4 * job.model.numParameters) / 64) * 64);
+    wholeBatch(batch, engine);
+    const vectors = (room.memory.usedBytes - before) / (Math.ceil((4 * batch.model.numParameters) / 64) * 64);
     // One partial sum a level of a tree of 32 shards, and the microbatch at work.
     expect(vectors).toBe(6);
     const after = room.memory.usedBytes;
-    wholeBatch(job, engine);
+    wholeBatch(batch, engine);
     expect(room.memory.usedBytes).toBe(after);
   });
 });
 
-const MIXED: JobSpec = {
+const MIXED: BatchSpec = {
   inputWidth: 9,
   layers: [
     [17, 'relu', true],
@@ -203,20 +212,20 @@ const MIXED: JobSpec = {
 describe('a short batch', () => {
   it('has the bits of an engine planned for just its rows', () => {
     for (const numRows of [1, 3, 7, 8, 9, 39]) {
-      const job = createJob({ ...MIXED, numRows });
-      const fitted = createEngine(room, { ...job.options, batchSize: numRows });
-      const expected = wholeBatch(job, fitted);
-      const actual = wholeBatch(job, createEngine(room, job.options));
+      const batch = createBatch({ ...MIXED, numRows });
+      const fitted = createEngine(room, { ...batch.options, batchSize: numRows });
+      const expected = wholeBatch(batch, fitted);
+      const actual = wholeBatch(batch, createEngine(room, batch.options));
       expectSameBits(actual.gradient, expected.gradient, `${numRows} rows`);
       expect(actual.lossSum).toBe(expected.lossSum);
     }
   });
 
   it('of fewer rows than shards has a shard a row, and no empty ones', () => {
-    const job = createJob({ ...MIXED, numRows: 3, shards: 8 });
-    expect([...job.bounds]).toEqual([0, 1, 2, 3]);
-    const { gradient } = wholeBatch(job, createEngine(room, job.options));
-    const rowByRow = createJob({ ...MIXED, numRows: 3, shards: 3 });
+    const batch = createBatch({ ...MIXED, numRows: 3, shards: 8 });
+    expect([...batch.bounds]).toEqual([0, 1, 2, 3]);
+    const { gradient } = wholeBatch(batch, createEngine(room, batch.options));
+    const rowByRow = createBatch({ ...MIXED, numRows: 3, shards: 3 });
     expectSameBits(
       gradient,
       wholeBatch(rowByRow, createEngine(room, rowByRow.options)).gradient,
@@ -226,40 +235,40 @@ describe('a short batch', () => {
 });
 
 describe('evaluate', () => {
-  const outputsOf = (job: Job, engine: Engine): Float32Array =>
-    engine.evaluate(taskOf(job, 0, job.bounds.length - 1)).outputs;
+  const outputsOf = (batch: Batch, engine: Engine): Float32Array =>
+    engine.evaluate(taskOf(batch, 0, batch.bounds.length - 1)).outputs;
 
   it('gives a row the same bits alone as in any batch', () => {
-    const job = createJob(MIXED);
-    const engine = createEngine(room, job.options);
-    const { outputWidth } = job.model;
-    const whole = outputsOf(job, engine);
+    const batch = createBatch(MIXED);
+    const engine = createEngine(room, batch.options);
+    const { outputWidth } = batch.model;
+    const whole = outputsOf(batch, engine);
     for (let row = 0; row < 40; row++) {
       const alone = engine.evaluate({
         numShards: 1,
         firstShard: 0,
         bounds: Uint32Array.of(0, 1),
-        indices: job.indices.subarray(row, row + 1),
+        indices: batch.indices.subarray(row, row + 1),
       });
       expectSameBits(alone.outputs, whole.subarray(row * outputWidth, (row + 1) * outputWidth), `row ${row}`);
     }
   });
 
   it('gives the same outputs and shard losses whatever the rows of a microbatch', () => {
-    const job = createJob(MIXED);
-    const task = taskOf(job, 0, 8);
-    const expected = createEngine(room, job.options).evaluate(task);
+    const batch = createBatch(MIXED);
+    const task = taskOf(batch, 0, 8);
+    const expected = createEngine(room, batch.options).evaluate(task);
     for (const shardsPerMicrobatch of [1, 2, 4]) {
-      expect(createEngine(room, { ...job.options, shardsPerMicrobatch }).evaluate(task)).toEqual(expected);
+      expect(createEngine(room, { ...batch.options, shardsPerMicrobatch }).evaluate(task)).toEqual(expected);
     }
   });
 
   it('gives the shard losses that training sums', () => {
-    const job = createJob(MIXED);
-    const engine = createEngine(room, job.options);
-    const { lossSums } = engine.evaluate(taskOf(job, 0, 8));
+    const batch = createBatch(MIXED);
+    const engine = createEngine(room, batch.options);
+    const { lossSums } = engine.evaluate(taskOf(batch, 0, 8));
     lossSums.forEach((lossSum, shard) => {
-      const [sum] = sumsOfTask(room, job.model, engine, taskOf(job, shard, shard + 1));
+      const [sum] = sumsOfTask(room, batch.model, engine, taskOf(batch, shard, shard + 1));
       expect(sum?.lossSum).toBe(lossSum);
     });
   });
@@ -267,7 +276,7 @@ describe('evaluate', () => {
 
 describe('samples stored as bytes', () => {
   it('train to the bits of the same samples stored as scaled float32', () => {
-    const job = createJob(MIXED);
+    const batch = createBatch(MIXED);
     const numValues = 40 * MIXED.inputWidth;
     const bytes = Uint8Array.from({ length: numValues }, (_, i) => (i * 37) % 256);
     const scale = 1 / 255;
@@ -284,7 +293,7 @@ describe('samples stored as bytes', () => {
     blob.set(bytes);
     blob.set(new Uint8Array(targets.buffer), Math.ceil(numValues / 16) * 16);
     const run = (dataset: typeof asFloats): NodeSum =>
-      wholeBatch(job, createEngine(room, { ...job.options, dataset }));
+      wholeBatch(batch, createEngine(room, { ...batch.options, dataset }));
     expectSameBits(run({ ...asFloats, layout, blob }).gradient, run(asFloats).gradient, 'gradient');
   });
 });

@@ -93,7 +93,7 @@ describe('a sequence of labels', () => {
     lossSums.forEach((sum, shard) => expect(sum / (rows.lossSums[shard] as number)).toBeCloseTo(1, 13));
   });
 
-  it('comes back with the sum of its log losses behind the ranks, where the loss is smoothed', () => {
+  it('comes back with the sum of its log losses after the ranks, where the loss is smoothed', () => {
     const smoothed = { kind: 'crossEntropy', labelSmoothing: 0.1 } as const;
     const setting = settingOf(POSITIONS, smoothed, true);
     const width = evaluationWidth(setting.model, setting.dataset.layout, smoothed);

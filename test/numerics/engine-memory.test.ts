@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { planEngine } from '../../src/engine/plan.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import type { Shape } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 import { createEngine, createEngineRoom } from '../helpers/twins/engines.ts';
@@ -34,7 +34,7 @@ const MODELS: readonly (readonly [name: string, shape: Shape, layers: readonly L
     ],
   ],
   [
-    'a transformer with an LSTM behind it',
+    'a transformer with an LSTM after it',
     [20],
     [
       { kind: 'embedding', vocabulary: 2, units: 16 },

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { epochOrder, numBatches } from '../../src/data/batches.ts';
-import { drawWeights } from '../../src/engine/initialize.ts';
+import { drawWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';

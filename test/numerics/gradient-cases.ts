@@ -136,7 +136,7 @@ export const CASES: readonly GradientCase[] = [
     shards: 3,
   },
   {
-    name: 'classes behind tanh',
+    name: 'classes after tanh',
     loss: 'crossEntropy',
     inputWidth: 6,
     layers: [

@@ -1,6 +1,6 @@
 // The weights a run starts from: each initialiser by its formula, and files of weights, fit and unfit.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
+import { drawWeights, loadWeights } from '../../src/model/initialize.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 import { layerSchema } from '../../src/layers/registry.ts';

@@ -3,8 +3,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import type { Shape } from '../../src/layers/layer.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
+import { sizeOf } from '../../src/shape.ts';
 import { runLayer } from '../helpers/layer-run.ts';
 import type { LayerResult } from '../helpers/layer-run.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
@@ -129,7 +129,7 @@ function run(
     bounds: BOUNDS.slice(from, to + 1).map((bound) => bound - start),
     sampleIndices: SAMPLES.slice(start, end),
     step: 7,
-    isBehindAnother: vocabulary === undefined,
+    isAfterAnother: vocabulary === undefined,
   });
 }
 
@@ -161,8 +161,8 @@ describe('a shard', () => {
     'of one value a channel has a variance of NaN, which no step applies: %s',
     (_, inputShape, rows) => {
       const x = randomValues(1, 4 * rows);
-      const job = { layer: { kind: 'batchNorm' } as const, inputShape, x, dY: randomValues(2, 4) };
-      const { gradients } = runLayer(room, job);
+      const layerCase = { layer: { kind: 'batchNorm' } as const, inputShape, x, dY: randomValues(2, 4) };
+      const { gradients } = runLayer(room, layerCase);
       expectSameBits(gradients.get('running_mean') as Float32Array, x, 'mean');
       expect(gradients.get('running_var')).toEqual(new Float32Array(4).fill(Number.NaN));
     },
@@ -172,10 +172,10 @@ describe('a shard', () => {
 describe('dropout', () => {
   const x = randomValues(1, 60);
   const dY = randomValues(2, 60);
-  const job = { layer: { kind: 'dropout', rate: 0.5 } as const, inputShape: [20], x, dY };
+  const layerCase = { layer: { kind: 'dropout', rate: 0.5 } as const, inputShape: [20], x, dY };
 
   it('sends errors back through the values that it kept, with their scale', () => {
-    const { y, dX } = runLayer(room, job);
+    const { y, dX } = runLayer(room, layerCase);
     expectSameBits(
       dX,
       dY.map((value, i) => (y[i] === 0 ? 0 : 2 * value)),
@@ -185,13 +185,13 @@ describe('dropout', () => {
   });
 
   it('draws another mask at every step', () => {
-    expect([...runLayer(room, { ...job, step: 1 }).y]).not.toEqual([
-      ...runLayer(room, { ...job, step: 2 }).y,
+    expect([...runLayer(room, { ...layerCase, step: 1 }).y]).not.toEqual([
+      ...runLayer(room, { ...layerCase, step: 2 }).y,
     ]);
   });
 
   it('changes nothing at evaluation', () => {
-    expectSameBits(runLayer(room, { ...job, isTraining: false }).y, x, 'y');
+    expectSameBits(runLayer(room, { ...layerCase, isTraining: false }).y, x, 'y');
   });
 });
 
@@ -254,9 +254,9 @@ describe('causal attention', () => {
 });
 
 describe('a layer refuses', () => {
-  const attempt = (layer: LayerInput, inputShape: Shape, isBehindAnother = true): void => {
+  const build = (layer: LayerInput, inputShape: Shape, isAfterAnother = true): void => {
     const x = new Float32Array(sizeOf(inputShape));
-    runLayer(room, { layer, inputShape, x, dY: x, isBehindAnother });
+    runLayer(room, { layer, inputShape, x, dY: x, isAfterAnother });
   };
 
   it.each([
@@ -285,12 +285,12 @@ describe('a layer refuses', () => {
       'model.layers.1.layers.1: attention on 5x6: 6 units do not divide into 4 heads',
     ],
   ] as [LayerInput, Shape, string][])('%j on %j', (layer, inputShape, message) => {
-    expect(() => attempt(layer, inputShape)).toThrow(message);
+    expect(() => build(layer, inputShape)).toThrow(message);
   });
 
   it('an embedding of anything but positions', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 2, units: 2 };
-    expect(() => attempt(layer, [3, 3], false)).toThrow(
+    expect(() => build(layer, [3, 3], false)).toThrow(
       'model.layers.0: embedding on 3x3: embedding takes [positions] of token ids',
     );
   });
@@ -299,7 +299,7 @@ describe('a layer refuses', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 3, units: 2 };
     const x = Float32Array.of(0, 2, 3);
     expect(() =>
-      runLayer(room, { layer, inputShape: [3], x, dY: new Float32Array(6), isBehindAnother: false }),
+      runLayer(room, { layer, inputShape: [3], x, dY: new Float32Array(6), isAfterAnother: false }),
     ).toThrow('3 is no token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
   });
 });

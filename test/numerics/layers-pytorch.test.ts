@@ -15,20 +15,20 @@ beforeAll(async () => {
 /** A few roundings of values of the order of the largest, on each side. */
 const TOLERANCE = 2e-6;
 
-function check(golden: Golden, name: string, layer: LayerInput, isBehindAnother = true): void {
+function check(golden: Golden, name: string, layer: LayerInput, isAfterAnother = true): void {
   const { values: x, shape } = golden.tensor(`${name}.x`);
   const weights = golden.under(`${name}.weights.`);
-  const job = {
+  const layerCase = {
     layer,
     inputShape: shape.slice(1),
     x,
     dY: golden.values(`${name}.dY`),
     weights,
-    isBehindAnother,
+    isAfterAnother,
   };
-  const { y, dX, gradients } = runLayer(room, job);
+  const { y, dX, gradients } = runLayer(room, layerCase);
   expectNear(y, golden.values(`${name}.y`), TOLERANCE, 'y');
-  if (isBehindAnother) expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
+  if (isAfterAnother) expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
   const expected = golden.under(`${name}.gradients.`);
   const statistics = ['running_mean', 'running_var'];
   expect([...gradients.keys()].filter((key) => !statistics.includes(key))).toEqual([...expected.keys()]);
@@ -78,8 +78,8 @@ describe('a norm agrees with PyTorch', () => {
       ['running_mean', golden.values(`${name}.runningMean`)],
       ['running_var', golden.values(`${name}.runningVar`)],
     ]);
-    const job = { inputShape: shape.slice(1), x, dY: x, weights, isTraining: false };
-    const { y } = runLayer(room, { ...job, layer: { kind: 'batchNorm' } });
+    const layerCase = { inputShape: shape.slice(1), x, dY: x, weights, isTraining: false };
+    const { y } = runLayer(room, { ...layerCase, layer: { kind: 'batchNorm' } });
     expectNear(y, golden.values(`${name}.evaluated`), TOLERANCE, 'y');
   });
 });

@@ -61,7 +61,7 @@ describe('losses agree with PyTorch', () => {
     createLoss(loss).run(arena.kernels, {
       outputs: arena.put(y),
       targets: arena.put(isLabels ? Uint32Array.from(target) : target),
-      weights: weights ? arena.put(weights) : 0,
+      sampleWeights: weights ? arena.put(weights) : 0,
       rows,
       shape: outputShape,
       dY,

@@ -2,6 +2,8 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRule, optimizerSchema } from '../../src/optimizer/registry.ts';
 import type { OptimizerConfig } from '../../src/optimizer/registry.ts';
+import { STEP_LENGTH, writeStep } from '../../src/optimizer/rule.ts';
+import type { UpdateRule } from '../../src/optimizer/rule.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { optimizerStep, towardsMean } from '../helpers/twins/optimizer.ts';
 import type { StepSettings } from '../helpers/twins/optimizer.ts';
@@ -43,6 +45,11 @@ afterEach(() => arena.reset());
 /** Parameters, then state. */
 type Vectors = readonly Float32Array[];
 
+/** Addresses of parameters and state as a record has them: 0 for a vector that is not kept. */
+function inRecord({ vectorNames }: UpdateRule, [parameters = 0, ...kept]: readonly number[]): number[] {
+  return [parameters, ...vectorNames.map((name) => (name === undefined ? 0 : (kept.shift() ?? 0)))];
+}
+
 /** Runs the kernel and asserts that it left the state it read untouched. */
 function runKernel(
   config: OptimizerConfig,
@@ -51,10 +58,19 @@ function runKernel(
   state: Vectors,
 ): Vectors {
   const { length } = sums;
+  const rule = createRule(config);
   const current = state.map((values) => arena.put(values));
   const next = state.map(() => arena.room(4 * length));
   const gradientSum = arena.put(sums);
-  createRule(config).apply(arena.kernels, { ...settings, length, gradientSum, current, next });
+  const record = arena.room(4 * STEP_LENGTH);
+  writeStep(arena.memory, record, rule, {
+    ...settings,
+    length,
+    gradientSum,
+    current: inRecord(rule, current),
+    next: inRecord(rule, next),
+  });
+  arena.kernels[rule.kernel](record);
   state.forEach((values, i) =>
     expectSameBits(arena.f32(current[i] as number, length), values, 'state before'),
   );
@@ -91,7 +107,7 @@ function checkStep(
 
 /** Means may have any sign, mean squares may not. */
 function randomState(config: OptimizerConfig, length: number): Float32Array[] {
-  const numVectors = createRule(config).vectorNames.length;
+  const numVectors = createRule(config).vectorNames.filter((name) => name !== undefined).length;
   const vectors = Array.from({ length: 1 + numVectors }, (_, vector) =>
     randomValues(length + vector, length),
   );
@@ -100,7 +116,7 @@ function randomState(config: OptimizerConfig, length: number): Float32Array[] {
 }
 
 function zeroState(config: OptimizerConfig, parameters: Float32Array): Float32Array[] {
-  const numVectors = createRule(config).vectorNames.length;
+  const numVectors = createRule(config).vectorNames.filter((name) => name !== undefined).length;
   return [parameters, ...Array.from({ length: numVectors }, () => new Float32Array(parameters.length))];
 }
 

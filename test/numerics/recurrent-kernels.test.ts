@@ -1,5 +1,6 @@
 // One position of LSTM and GRU, and the copying of rows: kernels against their float32 twins, to the bit.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { RECURRENCE_LENGTH, writeRecurrence } from '../../src/layers/recurrent/cells.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
 import { STEP_TWINS } from '../helpers/twins/recurrent-steps.ts';
 import { EXTREMES, randomValues } from '../helpers/twins/samples.ts';
@@ -62,54 +63,141 @@ function makeValues(
   return { gates, recurrent, bias: draw(3, 4 * units), previous, state, dY, dHidden, dState };
 }
 
-function checkForward(kind: Kind, units: number, values: Values): void {
-  const rows = values.previous.length / units;
+/** Positions of the blocks: the tests run the first, one in between and the last. */
+const POSITIONS = 3;
+
+/** A block [rows, POSITIONS, width] with values at some positions, all others filled with 42: kernels must leave those be. */
+function blockOf(rows: number, width: number, values: Readonly<Record<number, Float32Array>>): Float32Array {
+  const block = new Float32Array(rows * POSITIONS * width).fill(42);
+  for (const [position, dense] of Object.entries(values)) {
+    for (let row = 0; row < rows; row++) {
+      const from = dense.subarray(row * width, (row + 1) * width);
+      block.set(from, (row * POSITIONS + Number(position)) * width);
+    }
+  }
+  return block;
+}
+
+/** A position of a layer: its blocks before the kernel runs. */
+interface PositionRun {
+  readonly kind: Kind;
+  readonly rows: number;
+  readonly units: number;
+  readonly position: number;
+  readonly values: Values;
+}
+
+/** What stands at a position and, of the block that is carried, at the one before. */
+function carried(
+  { kind, position, values }: PositionRun,
+  block: 'state' | 'hidden',
+): Record<number, Float32Array> {
+  const isCarried = block === (kind === 'lstm' ? 'state' : 'hidden');
+  return isCarried && position > 0 ? { [position - 1]: values.previous } : {};
+}
+
+interface Blocks {
+  readonly gates: number;
+  readonly state: number;
+  readonly hidden: number;
+  /** Default: a copy of the values. */
+  readonly dState?: number;
+}
+
+function putRecord(run: PositionRun, blocks: Blocks): number {
+  const { units, values } = run;
+  const recurrence = arena.room(4 * RECURRENCE_LENGTH);
+  writeRecurrence(arena.memory, recurrence, {
+    ...blocks,
+    units,
+    positions: POSITIONS,
+    products: arena.put(values.recurrent),
+    bias: arena.put(values.bias),
+    zeros: arena.put(new Float32Array(4 * units)),
+    dHidden: arena.put(values.dHidden),
+    dState: blocks.dState ?? arena.put(values.dState),
+  });
+  return recurrence;
+}
+
+/** The values with zeros for what does not exist before the first position, or after the last. */
+function metBy({ position, values }: PositionRun): Values {
+  const zeros = ({ length }: Float32Array): Float32Array => new Float32Array(length);
+  const { recurrent, previous, dHidden, dState } = values;
+  return {
+    ...values,
+    ...(position === 0 ? { recurrent: zeros(recurrent), previous: zeros(previous) } : {}),
+    ...(position === POSITIONS - 1 ? { dHidden: zeros(dHidden), dState: zeros(dState) } : {}),
+  };
+}
+
+function checkForward(run: PositionRun): void {
+  const { kind, rows, units, position, values } = run;
   const columns = STEP_TWINS[kind].numGates * units;
-  const gates = arena.put(spread(values.gates, columns));
-  const state = arena.put(spread(values.state, units));
-  const hidden = arena.put(spread(values.state, units));
-  const recurrent = arena.put(spread(values.recurrent, columns));
-  const previous = arena.put(spread(values.previous, units));
-  const bias = arena.put(values.bias);
-  const [wide, narrow] = [columns + GAP, units + GAP];
-  // prettier-ignore
-  arena.kernels[`${kind}Forward`](rows, units, gates, wide, recurrent, wide, bias, previous, narrow, state, hidden, narrow);
-  const expected = STEP_TWINS[kind].forward(single, units, values);
-  const what = `${kind} of ${units} units, ${rows} rows`;
-  expectSameBits(readSpread(gates, values.gates.length, columns), expected.gates, `${what}: gates`);
-  expectSameBits(readSpread(state, values.state.length, units), expected.state, `${what}: state`);
-  expectSameBits(readSpread(hidden, values.state.length, units), expected.hidden, `${what}: hidden`);
+  const [stateBefore, hiddenBefore] = [carried(run, 'state'), carried(run, 'hidden')];
+  const blocks = {
+    gates: arena.put(blockOf(rows, columns, { [position]: values.gates })),
+    state: arena.put(blockOf(rows, units, stateBefore)),
+    hidden: arena.put(blockOf(rows, units, hiddenBefore)),
+  };
+  arena.kernels[`${kind}Forward`](putRecord(run, blocks), rows, position);
+  const expected = STEP_TWINS[kind].forward(single, units, metBy(run));
+  const { gates, state, hidden } = {
+    gates: blockOf(rows, columns, { [position]: Float32Array.from(expected.gates) }),
+    state: blockOf(rows, units, { ...stateBefore, [position]: Float32Array.from(expected.state) }),
+    hidden: blockOf(rows, units, { ...hiddenBefore, [position]: Float32Array.from(expected.hidden) }),
+  };
+  const what = `${kind} of ${units} units, ${rows} rows, position ${position}`;
+  expectSameBits(arena.f32(blocks.gates, gates.length), gates, `${what}: gates`);
+  expectSameBits(arena.f32(blocks.state, state.length), state, `${what}: state`);
+  expectSameBits(arena.f32(blocks.hidden, hidden.length), hidden, `${what}: hidden`);
   arena.reset();
 }
 
-function checkBackward(kind: Kind, units: number, values: Values): void {
-  const rows = values.previous.length / units;
+function checkBackward(run: PositionRun): void {
+  const { kind, rows, units, position, values } = run;
   const columns = STEP_TWINS[kind].numGates * units;
-  const gates = arena.put(spread(values.gates, columns));
-  const state = arena.put(spread(values.state, units));
-  const previous = arena.put(spread(values.previous, units));
-  const dY = arena.put(spread(values.dY, units));
-  const [dHidden, dState] = [arena.put(values.dHidden), arena.put(values.dState)];
-  const [wide, narrow] = [columns + GAP, units + GAP];
-  // prettier-ignore
-  arena.kernels[`${kind}Backward`](rows, units, gates, wide, state, narrow, previous, narrow, dY, narrow, dHidden, dState, units, dState);
-  const expected = STEP_TWINS[kind].backward(single, units, values);
-  const what = `${kind} of ${units} units, ${rows} rows`;
-  expectSameBits(readSpread(gates, values.gates.length, columns), expected.gates, `${what}: gates`);
-  expectSameBits(readSpread(state, values.state.length, units), expected.state, `${what}: state`);
-  expectSameBits(arena.f32(dState, values.state.length), expected.dState, `${what}: dState`);
+  const stateBefore = { ...carried(run, 'state'), [position]: values.state };
+  const blocks = {
+    gates: arena.put(blockOf(rows, columns, { [position]: values.gates })),
+    state: arena.put(blockOf(rows, units, stateBefore)),
+    hidden: arena.put(blockOf(rows, units, carried(run, 'hidden'))),
+  };
+  const dY = arena.put(blockOf(rows, units, { 0: values.dY }));
+  const dState = arena.put(values.dState);
+  arena.kernels[`${kind}Backward`](
+    putRecord(run, { ...blocks, dState }),
+    rows,
+    position,
+    dY,
+    POSITIONS * units,
+  );
+  const expected = STEP_TWINS[kind].backward(single, units, metBy(run));
+  const gates = blockOf(rows, columns, { [position]: Float32Array.from(expected.gates) });
+  const state = blockOf(rows, units, { ...stateBefore, [position]: Float32Array.from(expected.state) });
+  const what = `${kind} of ${units} units, ${rows} rows, position ${position}`;
+  expectSameBits(arena.f32(blocks.gates, gates.length), gates, `${what}: gates`);
+  expectSameBits(arena.f32(blocks.state, state.length), state, `${what}: state`);
+  expectSameBits(arena.f32(dState, values.dState.length), expected.dState, `${what}: dState`);
   arena.reset();
+}
+
+/** Checks the first position, one in between and the last. */
+function checkPositions(run: Omit<PositionRun, 'position'>): void {
+  for (let position = 0; position < POSITIONS; position++) {
+    checkForward({ ...run, position });
+    checkBackward({ ...run, position });
+  }
 }
 
 describe.each(KINDS)('a position of %s', (kind) => {
-  it('gives the bits of its twin at every width, and writes nothing between rows', () => {
+  it('gives the bits of its twin at every width, and writes to no other position', () => {
     for (const units of UNITS) {
       for (const rows of [1, 2, 5]) {
         const values = makeValues(kind, rows, units, (block, length) =>
           randomValues(100 * block + units, length).map((value) => 3 * value),
         );
-        checkForward(kind, units, values);
-        checkBackward(kind, units, values);
+        checkPositions({ kind, rows, units, values });
       }
     }
   });
@@ -123,29 +211,28 @@ describe.each(KINDS)('a position of %s', (kind) => {
           (_, i) => EXTREMES[(i * block + shift * (block % 3)) % EXTREMES.length] as number,
         ),
       );
-      checkForward(kind, units, values);
-      checkBackward(kind, units, values);
+      checkPositions({ kind, rows: 1, units, values });
     }
   });
 
-  it('reads one row for all samples where a stride is 0', () => {
-    const units = 6;
-    const values = makeValues(kind, 3, units, (block, length) => randomValues(block, length));
+  it('reads one row of errors for all samples where their stride is 0', () => {
+    const [rows, units, position] = [3, 6, 1];
+    const values = makeValues(kind, rows, units, (block, length) => randomValues(block, length));
+    const dY = values.dY.subarray(0, units);
+    const run = { kind, rows, units, position, values };
     const columns = STEP_TWINS[kind].numGates * units;
-    const repeated = (row: Float32Array): Float32Array => Float32Array.of(...row, ...row, ...row);
-    const recurrent = values.recurrent.slice(0, columns);
-    const previous = values.previous.slice(0, units);
-    const gates = arena.put(values.gates);
-    const [state, hidden] = [arena.room(4 * 3 * units), arena.room(4 * 3 * units)];
-    const bias = arena.put(values.bias);
-    const [u, before] = [arena.put(recurrent), arena.put(previous)];
-    arena.kernels[`${kind}Forward`](3, units, gates, columns, u, 0, bias, before, 0, state, hidden, units);
-    const expected = STEP_TWINS[kind].forward(single, units, {
+    const blocks = {
+      gates: arena.put(blockOf(rows, columns, { [position]: values.gates })),
+      state: arena.put(blockOf(rows, units, { ...carried(run, 'state'), [position]: values.state })),
+      hidden: arena.put(blockOf(rows, units, carried(run, 'hidden'))),
+    };
+    arena.kernels[`${kind}Backward`](putRecord(run, blocks), rows, position, arena.put(dY), 0);
+    const expected = STEP_TWINS[kind].backward(single, units, {
       ...values,
-      recurrent: repeated(recurrent),
-      previous: repeated(previous),
+      dY: Float32Array.of(...dY, ...dY, ...dY),
     });
-    expectSameBits(arena.f32(hidden, 3 * units), expected.hidden, 'hidden');
+    const gates = blockOf(rows, columns, { [position]: Float32Array.from(expected.gates) });
+    expectSameBits(arena.f32(blocks.gates, gates.length), gates, 'gates');
   });
 });
 

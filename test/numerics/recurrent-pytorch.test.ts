@@ -1,7 +1,7 @@
 // LSTM and GRU against PyTorch 1.13.1: outputs, all gradients, and 20 steps of Adam on a small model of each from PyTorch's
 // own initial weights. scripts/golden/recurrent.py wrote the values.
 import { describe, expect, it } from 'vitest';
-import { sizeOf } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';

@@ -1,7 +1,7 @@
 // LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into shards, by central differences in
 // float64, and refused where there is no sequence.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Shape } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -25,7 +25,7 @@ beforeAll(async () => {
   room = await createEngineRoom();
 });
 
-function jobOf(
+function caseOf(
   { kind, units, returnSequences, positions, inputs }: RecurrentCase,
   run: RecurrentRun,
 ): LayerCase {
@@ -46,7 +46,7 @@ function makeRun(layer: RecurrentCase, bounds: readonly number[], seed = 1): Rec
 
 function checkBits(layer: RecurrentCase, bounds: readonly number[]): void {
   const run = makeRun(layer, bounds);
-  const actual = runLayer(room, jobOf(layer, run));
+  const actual = runLayer(room, caseOf(layer, run));
   const expected = runRecurrent(single, layer, run);
   const what = `${JSON.stringify(layer)} in shards ${bounds.join(' ')}`;
   expectSameBits(actual.y, expected.y, `${what}: y`);
@@ -123,14 +123,14 @@ describe.each(KINDS)('%s', (kind) => {
 
   it('gives a shard the same sum of gradients alone and beside others', () => {
     const run = makeRun(base, [0, 3, 7]);
-    const { gradient } = runLayer(room, jobOf(base, run));
+    const { gradient } = runLayer(room, caseOf(base, run));
     const part = (from: number, to: number): Float32Array => {
       const cut = (values: ArrayLike<number>): number[] => {
         const width = values.length / 7;
         return Array.from(values).slice(from * width, to * width);
       };
       const bounds = Uint32Array.of(0, to - from);
-      return runLayer(room, jobOf(base, { ...run, x: cut(run.x), dY: cut(run.dY), bounds })).gradient;
+      return runLayer(room, caseOf(base, { ...run, x: cut(run.x), dY: cut(run.dY), bounds })).gradient;
     };
     const [left, right] = [part(0, 3), part(3, 7)];
     expectSameBits(
@@ -161,7 +161,7 @@ describe.each(KINDS)('%s', (kind) => {
   it('stays near float64 over 200 positions', () => {
     const layer = { ...base, positions: 200, returnSequences: false };
     const run = makeRun(layer, [0, 2]);
-    const actual = runLayer(room, jobOf(layer, run));
+    const actual = runLayer(room, caseOf(layer, run));
     const exact = runRecurrent(double, layer, run);
     const largest = Math.max(...Array.from(exact.gradient, Math.abs));
     // Each of 200 positions adds a few roundings of 2^-24 to a state that the gates keep contracting.
@@ -171,10 +171,10 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it('gives no error to a layer below where none is needed', () => {
-    const job = jobOf(base, makeRun(base, [0, 2]));
-    const first = runLayer(room, { ...job, isBehindAnother: false });
+    const layerCase = caseOf(base, makeRun(base, [0, 2]));
+    const first = runLayer(room, { ...layerCase, isAfterAnother: false });
     expect(first.dX).toHaveLength(0);
-    expectSameBits(first.gradient, runLayer(room, job).gradient, 'gradient');
+    expectSameBits(first.gradient, runLayer(room, layerCase).gradient, 'gradient');
   });
 
   it('starts from uniform values within 1 / sqrt(units), biases included, as PyTorch does', () => {

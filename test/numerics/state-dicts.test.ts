@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 import { expectNear, Golden, readRecorded } from '../helpers/golden.ts';

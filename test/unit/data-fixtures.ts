@@ -5,7 +5,7 @@ import { takeArrays, type TrainConfig, type TrainData } from '../../api/samples.
 import type { Config, ConfigInput } from '../../src/config/schema.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../src/data/load.ts';
-import { sizeOf } from '../../src/layers/layer.ts';
+import { sizeOf } from '../../src/shape.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import type { Shape } from '../../src/layers/layer.ts';
+import type { Shape } from '../../src/shape.ts';
 import { describeModel, resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 

@@ -1,9 +1,9 @@
 // What a worker must prove before it may join names all that it can be asked to compute: a kind that is added to a
 // registry and forgotten there would be trusted unproven.
 import { describe, expect, it } from 'vitest';
-import { KNOWN_CASES, knownAnswer } from '../../src/engine/known-answer.ts';
+import { KNOWN_CASES, knownAnswer } from '../../src/known-answer.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
-import { activationSchema } from '../../src/layers/activation-layer.ts';
+import { activationSchema } from '../../src/layers/activation.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { layerSchema, type LayerInput } from '../../src/layers/registry.ts';
 import { lossSchema, resolveLoss } from '../../src/losses/registry.ts';

@@ -9,6 +9,7 @@ import { WeightAverage, emaDecay } from '../../src/optimizer/average.ts';
 import { Optimizer, optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { cutRanges } from '../../src/optimizer/ranges.ts';
 import { optimizerSchema } from '../../src/optimizer/registry.ts';
+import { STEP_LENGTH } from '../../src/optimizer/rule.ts';
 import { flatModel } from '../helpers/flat-model.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
 import { optimizerStep, towardsMean } from '../helpers/twins/optimizer.ts';
@@ -119,11 +120,13 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     expect(vector(optimizer.parameters)).toEqual(expectedAfter([10, 11], config));
   });
 
-  it('allocates what optimizerBytes says, but for alignment', () => {
+  it('allocates what optimizerBytes says, and the record of a step', () => {
     const model = flatModel([{ name: '0.weight', role: 'weight', length: 1600 }], [1600]);
     const before = memory.usedBytes;
     new Optimizer({ kernels, memory, model, config });
-    expect(memory.usedBytes - before).toBe(optimizerBytes(1600, config));
+    const record = memory.allocate(4 * STEP_LENGTH, 'a test');
+    const recordBytes = memory.usedBytes - record;
+    expect(record - before).toBe(optimizerBytes(1600, config) + recordBytes);
   });
 });
 

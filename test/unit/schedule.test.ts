@@ -6,7 +6,7 @@ import { hostMath } from '../../src/kernels/host-math.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
-import { integerPower, power } from '../../src/optimizer/powers.ts';
+import { integerPower, power } from '../../src/kernels/host-math.ts';
 import { FIRST_PLATEAU, plateauAfter } from '../../src/schedule/plateau.ts';
 import { learningRateAt } from '../../src/schedule/schedule.ts';
 import { scheduleSchema } from '../../src/schedule/schema.ts';

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../src/data/dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
-import type { GradientBucket } from '../../src/engine/engine.ts';
+import type { PartialSum } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -120,7 +120,7 @@ describe('the sums of a task', () => {
   it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
     let isRead = true;
     const sent: unknown[] = [];
-    const replica = { bucketBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const replica = { sumBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
     const results = new TaskResults({
       task: task(),
       replica: replica as unknown as Replica,
@@ -131,16 +131,16 @@ describe('the sums of a task', () => {
       },
       isRead: () => isRead,
     });
-    const sumOf = (bucket: number): GradientBucket => ({
+    const sumOf = (bucket: number): PartialSum => ({
       node: { level: 0, index: 0 },
       bucket,
       address: 0,
       lossSum: undefined,
     });
-    results.onBucket(sumOf(0));
+    results.onSum(sumOf(0));
     isRead = false;
-    results.onBucket(sumOf(1));
-    results.onBucket(sumOf(2));
+    results.onSum(sumOf(1));
+    results.onSum(sumOf(2));
     expect([results.sendSums(), sent]).toEqual([false, [0]]);
     isRead = true;
     expect(results.sendSums()).toBe(true);

@@ -1,6 +1,6 @@
 // A convolution layer forward and backward, made from the other twins, in the order of additions of its runners.
-import type { Conv2dLayer } from '../../../src/layers/conv2d.ts';
-import { sizeOf } from '../../../src/layers/layer.ts';
+import type { Conv2dLayer } from '../../../src/layers/conv2d/conv2d.ts';
+import { sizeOf } from '../../../src/shape.ts';
 import { activate, slope } from './activation.ts';
 import type { Arithmetic, Values } from './arithmetic.ts';
 import * as image from './image.ts';

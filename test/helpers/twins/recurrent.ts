@@ -1,4 +1,4 @@
-// LSTM and GRU over sequences, in the order of operations of src/layers/recurrent-runner.ts.
+// LSTM and GRU over sequences, in the order of operations of src/layers/recurrent/runner.ts.
 // Letters: B samples, T positions, I features, H units, G = gates x H.
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { columnSum, multiply, multiplyTree, transpose } from './matrix.ts';

@@ -2,22 +2,22 @@
 // machines must share before they may work on one model. What else workers compute (fingerprints, ranks) is not rounded. Optimizers
 // run in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the weights.
 import { createHash } from 'node:crypto';
-import { blobByteLength, hashDataset, targetsByteOffset, weightView } from '../data/dataset.ts';
-import type { PackedDataset, RowLayout } from '../data/dataset.ts';
-import { ACTIVATIONS } from '../layers/activation.ts';
-import { layerSchema } from '../layers/registry.ts';
-import type { LayerInput } from '../layers/registry.ts';
-import type { KernelModule } from '../kernels/kernels.ts';
-import type { Memory } from '../memory.ts';
-import { resolveModel } from '../model/model.ts';
-import type { Model } from '../model/model.ts';
-import { resolveLoss } from '../losses/registry.ts';
-import type { LossInput, LossSpec } from '../losses/registry.ts';
-import { Optimizer } from '../optimizer/optimizer.ts';
-import { optimizerSchema } from '../optimizer/registry.ts';
-import { philox4x32 } from '../random.ts';
-import { drawWeights } from './initialize.ts';
-import { LocalEngine } from './local-engine.ts';
+import { blobByteLength, hashDataset, targetsByteOffset, weightView } from './data/dataset.ts';
+import type { PackedDataset, RowLayout } from './data/dataset.ts';
+import { ACTIVATIONS } from './layers/activation.ts';
+import { layerSchema } from './layers/registry.ts';
+import type { LayerInput } from './layers/registry.ts';
+import type { KernelModule } from './kernels/kernels.ts';
+import type { Memory } from './memory.ts';
+import { resolveModel } from './model/model.ts';
+import type { Model } from './model/model.ts';
+import { resolveLoss } from './losses/registry.ts';
+import type { LossInput, LossSpec } from './losses/registry.ts';
+import { Optimizer } from './optimizer/optimizer.ts';
+import { optimizerSchema } from './optimizer/registry.ts';
+import { philox4x32 } from './random.ts';
+import { drawWeights } from './model/initialize.ts';
+import { LocalEngine } from './engine/local-engine.ts';
 
 /** Odd sizes, so that full tiles, edges and tails all take part. */
 const NUM_ROWS = 37;
@@ -80,7 +80,7 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
   { kind: 'gru', units: 9 },
 ];
 
-/** What one step each is taken of; a dense layer of `NUM_CLASSES` units is put behind. */
+/** Models and losses that one step each is taken of; a dense layer of `NUM_CLASSES` units is added at the end. */
 export const KNOWN_CASES: readonly { readonly loss: LossInput; readonly layers: readonly LayerInput[] }[] = [
   ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
   ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),

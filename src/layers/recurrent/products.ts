@@ -1,8 +1,8 @@
 // The products of a recurrent layer, in slices: a left operand is packed to four times its size, and that of all
 // positions at once would be the largest block of a plan.
-import { TILE_COLUMNS, packedLeftLength } from '../kernels/tile.ts';
-import type { Kernels } from '../kernels/kernels.ts';
-import type { ParameterTensor, Microbatch } from './layer.ts';
+import { TILE_COLUMNS, packedLeftLength } from '../../kernels/tile.ts';
+import type { Kernels } from '../../kernels/kernels.ts';
+import type { ParameterTensor, Microbatch } from '../layer.ts';
 
 /** Rows of a slice: what the kernel takes at once from the second-level cache, a multiple of the tile. */
 const SLICE_ROWS = 60;

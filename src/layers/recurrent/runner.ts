@@ -1,19 +1,19 @@
-// One thread's run through the positions of a recurrent layer, forward and back. Letters as in recurrent-cell.ts.
+// One thread's run through the positions of a recurrent layer, forward and back. Letters as in cells.ts.
 //
 //   gates  [B, T, G]   x W, then the values of the gates, then the gradients of what went into them
 //   state  [B, T, H]   c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input
 //   hidden [B, T, H]   h
 //
-// All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a step reads and writes every
-// T-th row. What stands before the first position and behind the last is a row of zeros, read with stride 0.
-import { TREE_TILES_LENGTH, packedRightLength } from '../kernels/tile.ts';
-import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from './layer.ts';
-import { stackedSums } from './shard-sums.ts';
-import type { CellErrors, RecurrentSizes } from './recurrent-cell.ts';
-import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './recurrent-products.ts';
-import type { Product } from './recurrent-products.ts';
+// All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a position is every T-th row.
+import { TREE_TILES_LENGTH, packedRightLength } from '../../kernels/tile.ts';
+import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from '../layer.ts';
+import { stackedSums } from '../shard-sums.ts';
+import { RECURRENCE_LENGTH, writeRecurrence } from './cells.ts';
+import type { CellErrors, RecurrentSizes } from './cells.ts';
+import { gradientSliceLength, multiply, setWeightGradient, sliceLength } from './products.ts';
+import type { Product } from './products.ts';
 
-/** Addresses of what lasts from forward to backward. */
+/** Addresses of the blocks that last from forward to backward. */
 interface Blocks {
   readonly gates: number;
   readonly state: number;
@@ -22,7 +22,7 @@ interface Blocks {
   readonly last: number;
 }
 
-/** Addresses of what does not. */
+/** Addresses of the blocks that do not. */
 interface Scratch {
   readonly left: number;
   readonly right: number;
@@ -30,7 +30,7 @@ interface Scratch {
   readonly biasSums: number;
   /** [B, G]: products of the position before. */
   readonly products: number;
-  /** [B, H] each: errors from the position behind. */
+  /** [B, H] each: errors from the position after. */
   readonly dHidden: number;
   readonly dState: number;
   /** [B, T, H]: h of the position before. */
@@ -47,7 +47,7 @@ interface Weights {
   readonly zeros: number;
 }
 
-/** See the head of this file. */
+/** The buffers of one thread for a recurrent layer. */
 export class RecurrentRunner implements LayerRunner {
   readonly #layer: RecurrentSizes;
   readonly #workspace: Workspace;
@@ -55,6 +55,8 @@ export class RecurrentRunner implements LayerRunner {
   readonly #scratch: Scratch;
   readonly #weights: Weights;
   readonly #bounds: number;
+  /** Address of the kernels' record. */
+  readonly #recurrence: number;
   #x = 0;
 
   constructor(layer: RecurrentSizes, workspace: Workspace) {
@@ -65,6 +67,7 @@ export class RecurrentRunner implements LayerRunner {
     this.#scratch = allocateScratch(layer, workspace);
     this.#weights = nameWeights(workspace.packed);
     this.#bounds = workspace.shardBounds(positions);
+    this.#recurrence = workspace.activations(RECURRENCE_LENGTH);
     if (layer.needsInputGradient) workspace.reserveError(workspace.maxRows * positions * inputs);
   }
 
@@ -73,6 +76,7 @@ export class RecurrentRunner implements LayerRunner {
     const { kernels } = this.#workspace;
     const { gates, hidden, last } = this.#blocks;
     this.#x = x;
+    this.#writeRecord();
     const panels = this.#weights.toGates;
     this.#multiply({ rows: rows * positions, depth: inputs, columns, x, stride: inputs, panels, y: gates });
     for (let position = 0; position < positions; position++) this.#stepForward(rows, position);
@@ -81,32 +85,24 @@ export class RecurrentRunner implements LayerRunner {
     return last;
   }
 
+  #writeRecord(): void {
+    const { positions, units } = this.#layer;
+    const { gates, state, hidden } = this.#blocks;
+    const { products, dHidden, dState } = this.#scratch;
+    const { bias, zeros } = this.#weights;
+    const blocks = { gates, state, hidden, products, bias, zeros, dHidden, dState };
+    writeRecurrence(this.#workspace.memory, this.#recurrence, { units, positions, ...blocks });
+  }
+
   #stepForward(rows: number, position: number): void {
     const { cell, columns, positions, units } = this.#layer;
-    const { kernels } = this.#workspace;
-    const { products } = this.#scratch;
-    const { bias, stateToGates, zeros } = this.#weights;
-    const { gates, state, hidden } = this.#blocks;
-    const isFirst = position === 0;
-    const [at, stride] = [4 * position * units, positions * units];
-    if (!isFirst) {
-      const x = hidden + at - 4 * units;
-      this.#multiply({ rows, depth: units, columns, x, stride, panels: stateToGates, y: products });
+    if (position > 0) {
+      const x = this.#blocks.hidden + 4 * (position - 1) * units;
+      const panels = this.#weights.stateToGates;
+      const y = this.#scratch.products;
+      this.#multiply({ rows, depth: units, columns, x, stride: positions * units, panels, y });
     }
-    kernels[cell.forward](
-      rows,
-      units,
-      gates + 4 * position * columns,
-      positions * columns,
-      isFirst ? zeros : products,
-      isFirst ? 0 : columns,
-      bias,
-      isFirst ? zeros : this.#blocks[cell.carries] + at - 4 * units,
-      isFirst ? 0 : stride,
-      state + at,
-      hidden + at,
-      stride,
-    );
+    this.#workspace.kernels[cell.forward](this.#recurrence, rows, position);
   }
 
   backward(microbatch: Microbatch, dY: number): number {
@@ -131,47 +127,21 @@ export class RecurrentRunner implements LayerRunner {
   }
 
   #stepBackward(rows: number, position: number, dY: number): void {
-    const { cell, columns, positions, spec, units } = this.#layer;
-    const { dHidden, dState } = this.#scratch;
-    const { toState, zeros } = this.#weights;
-    const { gates, state } = this.#blocks;
-    const [isFirst, isLast] = [position === 0, position === positions - 1];
-    const [at, stride] = [4 * position * units, positions * units];
-    const gatesAt = gates + 4 * position * columns;
-    const above = this.#errorFromAbove(dY, at, isLast);
-    this.#workspace.kernels[cell.backward](
-      rows,
-      units,
-      gatesAt,
-      positions * columns,
-      state + at,
-      stride,
-      isFirst ? zeros : this.#blocks[cell.carries] + at - 4 * units,
-      isFirst ? 0 : stride,
-      above,
-      above === zeros ? 0 : spec.returnSequences ? stride : units,
-      isLast ? zeros : dHidden,
-      isLast ? zeros : dState,
-      isLast ? 0 : units,
-      dState,
-    );
-    if (isFirst) return;
-    const x = gatesAt;
-    this.#multiply({
-      rows,
-      depth: columns,
-      columns: units,
-      x,
-      stride: positions * columns,
-      panels: toState,
-      y: dHidden,
-    });
+    const { cell, columns, positions, units } = this.#layer;
+    const [above, aboveStride] = this.#errorFromAbove(dY, position);
+    this.#workspace.kernels[cell.backward](this.#recurrence, rows, position, above, aboveStride);
+    if (position === 0) return;
+    const x = this.#blocks.gates + 4 * position * columns;
+    const panels = this.#weights.toState;
+    const y = this.#scratch.dHidden;
+    this.#multiply({ rows, depth: columns, columns: units, x, stride: positions * columns, panels, y });
   }
 
-  /** Where the layer above left the error of a position. */
-  #errorFromAbove(dY: number, at: number, isLast: boolean): number {
-    if (this.#layer.spec.returnSequences) return dY + at;
-    return isLast ? dY : this.#weights.zeros;
+  /** Address of the error that the layer above left of a position, and the f32 from sample to sample: 0 for zeros. */
+  #errorFromAbove(dY: number, position: number): [address: number, stride: number] {
+    const { positions, spec, units } = this.#layer;
+    if (spec.returnSequences) return [dY + 4 * position * units, positions * units];
+    return position === positions - 1 ? [dY, units] : [this.#weights.zeros, 0];
   }
 
   #multiply(product: Product): void {

@@ -2,8 +2,8 @@
 import { LockstepError, quoteValue } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
-import type { Model } from '../model/model.ts';
-import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
+import type { Model } from './model.ts';
+import { ModuleNumbers, translateName } from './tensor-names.ts';
 import { PURPOSE } from '../random.ts';
 import type { SafetensorsFile } from '../safetensors.ts';
 

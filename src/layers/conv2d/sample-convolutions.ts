@@ -1,15 +1,8 @@
-// A convolution of a sample as matrix products, group by group:
-//
-//   y[F, P]   = W[F, K] patches[K, P]          forward
-//   dW[F, K] += dY[F, P] patches^T             or its transpose, where that packs less
-//   dX        = fold(W^T[K, F] dY[F, P])       adds what the windows of a value say
-//
-// Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
-// padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
-import type { Convolution, SampleConvolution } from './convolution.ts';
-import { sumsLength } from './convolution.ts';
-import type { Workspace } from './layer.ts';
+// The two ways to convolve a sample: as matrix products, group by group, or one channel at a time.
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../../kernels/tile.ts';
+import type { Workspace } from '../layer.ts';
+import { stackedSums } from '../shard-sums.ts';
+import type { Convolution, SampleConvolution } from './runner.ts';
 
 /** f32 of a slice of packed patches, or of their gradient: 128 KiB, a quarter of a common L2 cache. */
 const SLICE_LENGTH = 32_768;
@@ -28,7 +21,7 @@ interface Scratch {
   readonly sums: number;
 }
 
-/** How far each product goes at once. */
+/** Lengths of the slices of each product. */
 interface Slices {
   /** Panels of positions, of K, and channels. */
   readonly forward: number;
@@ -36,13 +29,22 @@ interface Slices {
   readonly inputGradient: number;
 }
 
-/** See the head of this file. */
+/**
+ * A convolution of a sample as matrix products, group by group:
+ *
+ *   y[F, P]   = W[F, K] patches[K, P]          forward
+ *   dW[F, K] += dY[F, P] patches^T             or its transpose, where that packs less
+ *   dX        = fold(W^T[K, F] dY[F, P])       adds the gradients of all windows that a value is in
+ *
+ * Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
+ * padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
+ */
 export class MatrixConvolution implements SampleConvolution {
   readonly #layer: Convolution;
   readonly #workspace: Workspace;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** Whether dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
+  /** True where dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
   readonly #isTransposed: boolean;
 
   constructor(layer: Convolution, workspace: Workspace) {
@@ -206,4 +208,56 @@ function layOutScratch(layer: Convolution, workspace: Workspace, slices: Slices)
       sumsLength(layer, workspace),
     );
   return { padded, left, right, product, transposed, plane, tile, sums };
+}
+
+/** A depthwise convolution of a sample: its kernels look at one channel at a time. */
+export class DepthwiseConvolution implements SampleConvolution {
+  readonly padded: number;
+  readonly sums: number;
+  readonly #layer: Convolution;
+  readonly #workspace: Workspace;
+  /** One padded plane. */
+  readonly #plane: number;
+
+  constructor(layer: Convolution, workspace: Workspace) {
+    const { window, inputShape } = layer;
+    const [, height = 0, width = 0] = inputShape;
+    this.#layer = layer;
+    this.#workspace = workspace;
+    [this.padded = 0, this.#plane = 0, this.sums = 0] = workspace.scratch(
+      window.channels * window.paddedLength,
+      Math.max(window.paddedLength, (height + 2) * (width + 2)),
+      sumsLength(layer, workspace),
+    );
+  }
+
+  forward(y: number): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#workspace;
+    const [geometry, , weights] = packed as [number, number, number];
+    kernels.depthwiseForward(this.padded, geometry, weights, window.channels, group.filters, y);
+  }
+
+  addWeightGradient(dY: number, to: number, isFirst: boolean): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#workspace;
+    const [geometry] = packed as [number];
+    kernels.depthwiseWeightGradient(this.padded, geometry, dY, window.channels, group.filters, to, !isFirst);
+  }
+
+  finishWeightGradient(): void {
+    // It is where it belongs.
+  }
+
+  inputGradient(dY: number, dX: number): void {
+    const { window, group } = this.#layer;
+    const { kernels, packed } = this.#workspace;
+    const [geometry, , weights] = packed as [number, number, number];
+    kernels.depthwiseInputGradient(dY, geometry, weights, window.channels, group.filters, this.#plane, dX);
+  }
+}
+
+/** f32 of scratch for the sums of weight and bias gradients that wait for other shards. */
+function sumsLength({ weight, bias }: Convolution, { maxShards }: Workspace): number {
+  return stackedSums(maxShards) * (weight.length + (bias?.length ?? 0));
 }

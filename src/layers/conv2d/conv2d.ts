@@ -1,25 +1,17 @@
 // Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels / groups, height, width].
-// How it is computed stands in convolution-runner.ts, and of one sample in matrix- and depthwise-convolution.ts.
+// runner.ts takes a microbatch through it, and sample-convolutions.ts has the two ways to compute one sample.
 import { z } from 'zod';
-import { packedLeftLength } from '../kernels/tile.ts';
-import { ACTIVATIONS } from './activation.ts';
-import { ConvolutionRunner } from './convolution-runner.ts';
-import type { Convolution } from './convolution.ts';
-import { DepthwiseConvolution } from './depthwise-convolution.ts';
-import { INITIALIZERS, defaultInitializer, initialValues } from './initializer.ts';
-import { formatShape } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Shape,
-  Workspace,
-} from './layer.ts';
-import { MatrixConvolution } from './matrix-convolution.ts';
-import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from './window.ts';
-import type { Window } from './window.ts';
+import { packedLeftLength } from '../../kernels/tile.ts';
+import { formatShape } from '../../shape.ts';
+import type { Shape } from '../../shape.ts';
+import { ACTIVATIONS } from '../activation.ts';
+import { INITIALIZERS, defaultInitializer, initialValues } from '../initializer.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from '../layer.ts';
+import { GEOMETRY_LENGTH, pairSchema, resolveWindow, writeGeometry } from '../window.ts';
+import type { Window } from '../window.ts';
+import { ConvolutionRunner } from './runner.ts';
+import type { Convolution } from './runner.ts';
+import { DepthwiseConvolution, MatrixConvolution } from './sample-convolutions.ts';
 
 export const conv2dSchema = z.strictObject({
   kind: z.literal('conv2d'),
@@ -49,7 +41,7 @@ export const conv2dSchema = z.strictObject({
 
 export type Conv2dSpec = z.output<typeof conv2dSchema>;
 
-/** See the head of this file. */
+/** A convolution over images. */
 export class Conv2dLayer implements Layer, Convolution {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
@@ -125,7 +117,7 @@ export class Conv2dLayer implements Layer, Convolution {
     return [GEOMETRY_LENGTH, spec.filters, ...weights];
   }
 
-  pack({ kernels, memory, flat, packed, part }: PackArguments): void {
+  pack({ kernels, memory, flat, packed, part }: PackOptions): void {
     if (part !== 0) return;
     const { spec, group, weight, bias, window, needsInputGradient } = this;
     const [geometry, biases, forward, backward] = packed as [number, number, number, number];
@@ -148,7 +140,9 @@ export class Conv2dLayer implements Layer, Convolution {
   }
 
   createRunner(workspace: Workspace): LayerRunner {
-    const Way = this.isDepthwise ? DepthwiseConvolution : MatrixConvolution;
-    return new ConvolutionRunner(this, workspace, new Way(this, workspace));
+    const sample = this.isDepthwise
+      ? new DepthwiseConvolution(this, workspace)
+      : new MatrixConvolution(this, workspace);
+    return new ConvolutionRunner(this, workspace, sample);
   }
 }

@@ -1,21 +1,26 @@
 // Layers that carry a state from position to position: [positions, features] -> [positions, units], or [units] where
 // only the last position is wanted. Tensors, names and equations are PyTorch's (torch.nn.LSTM and GRU, one layer,
-// batch_first, from a state of zeros). Letters as in recurrent-cell.ts.
-import { TILE_COLUMNS, packedRightLength } from '../kernels/tile.ts';
-import { formatShape } from './layer.ts';
-import type {
-  Layer,
-  LayerBuilder,
-  LayerRunner,
-  PackArguments,
-  ParameterTensor,
-  Shape,
-  Workspace,
-} from './layer.ts';
-import type { Cell, RecurrentSizes, RecurrentSpec } from './recurrent-cell.ts';
-import { RecurrentRunner } from './recurrent-runner.ts';
+// batch_first, from a state of zeros). Letters as in cells.ts.
+import { z } from 'zod';
+import { TILE_COLUMNS, packedRightLength } from '../../kernels/tile.ts';
+import { formatShape } from '../../shape.ts';
+import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from '../layer.ts';
+import type { Shape } from '../../shape.ts';
+import type { Cell, RecurrentSizes, RecurrentSpec } from './cells.ts';
+import { RecurrentRunner } from './runner.ts';
 
-/** See the head of this file. */
+const recurrentFields = {
+  units: z.int().min(1).max(1_048_576).describe('Outputs of the layer'),
+  returnSequences: z
+    .boolean()
+    .default(false)
+    .describe('Whether every position is an output, or only the last one'),
+};
+
+export const lstmSchema = z.strictObject({ kind: z.literal('lstm'), ...recurrentFields });
+export const gruSchema = z.strictObject({ kind: z.literal('gru'), ...recurrentFields });
+
+/** An LSTM or GRU layer. */
 export class RecurrentLayer implements Layer, RecurrentSizes {
   readonly cell: Cell;
   readonly spec: RecurrentSpec;
@@ -82,7 +87,7 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
     ];
   }
 
-  pack({ kernels, flat, packed, part, numParts }: PackArguments): void {
+  pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const [toGates, stateToGates, toInput, toState, bias] = packed as [
       number,
       number,

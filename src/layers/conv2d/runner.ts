@@ -1,12 +1,44 @@
-// What every convolution does with a microbatch, sample by sample: pads the image, convolves it, adds the bias and applies the
-// activation; backward, all of that for the gradients, which are summed shard by shard.
-import { BiasActivation } from './activation.ts';
-import type { Convolution, SampleConvolution } from './convolution.ts';
-import { sizeOf } from './layer.ts';
-import type { LayerRunner, Microbatch, Workspace } from './layer.ts';
-import { sumShards } from './shard-sums.ts';
+// One thread's run of a convolution over a microbatch, sample by sample: it pads the image, convolves it, adds the bias and
+// applies the activation; backward the same for the gradients, which are summed shard by shard.
+import { sizeOf } from '../../shape.ts';
+import type { Shape } from '../../shape.ts';
+import { BiasActivation } from '../activation.ts';
+import type { Activation } from '../activation.ts';
+import type { LayerRunner, Microbatch, ParameterTensor, Workspace } from '../layer.ts';
+import { sumShards } from '../shard-sums.ts';
+import type { Window } from '../window.ts';
 
-/** See the head of this file. */
+/** A convolution with all sizes known. */
+export interface Convolution {
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  readonly needsInputGradient: boolean;
+  readonly spec: { readonly filters: number; readonly groups: number; readonly activation: Activation };
+  readonly window: Window;
+  /** Channels and filters of one group, and the depth of its products: channels times taps. */
+  readonly group: { readonly channels: number; readonly filters: number; readonly depth: number };
+  /** [filters, channels of a group, height, width]; the bias follows it in the flat vector. */
+  readonly weight: ParameterTensor;
+  readonly bias: ParameterTensor | undefined;
+}
+
+/** One way to convolve a sample, which lies at `padded`. Addresses are of f32. */
+export interface SampleConvolution {
+  /** Scratch [channels, paddedLength] that the runner pads a sample into. */
+  readonly padded: number;
+  /** Scratch of `sumsLength`. */
+  readonly sums: number;
+  /** Sets y[filters, positions], without the bias. */
+  forward(y: number): void;
+  /** Adds the sample's dW to that of its shard at `to`, or sets it for the first. */
+  addWeightGradient(dY: number, to: number, isFirst: boolean): void;
+  /** Completes dW at `to` after the last sample of a shard. */
+  finishWeightGradient(to: number): void;
+  /** Sets dX[channels, height, width]. */
+  inputGradient(dY: number, dX: number): void;
+}
+
+/** The buffers of one thread for a convolution. */
 export class ConvolutionRunner implements LayerRunner {
   readonly #layer: Convolution;
   readonly #workspace: Workspace;
