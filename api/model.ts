@@ -5,7 +5,7 @@ import type { DataSource } from '../src/config/data-kind.ts';
 import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/options.ts';
 import { resolveSource } from '../src/config/paths.ts';
 import { dataSchema } from '../src/config/schema.ts';
-import { takeSamples, type Samples } from '../src/data/arrays.ts';
+import { takeSamples, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';

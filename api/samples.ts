@@ -2,7 +2,7 @@
 // beside a run's results says what it was trained on.
 import type { DataSource } from '../src/config/data-kind.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
-import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/arrays.ts';
+import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/array/arrays.ts';
 
 type DataInput = ConfigInput['data'];
 type Split = 'train' | 'validation' | 'test';

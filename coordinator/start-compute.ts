@@ -1,7 +1,7 @@
 // Gathers whoever computes: nobody else, child processes of this one, or workers that come over the network.
 import { randomInt } from 'node:crypto';
 import os from 'node:os';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { knownAnswer } from '../src/engine/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';

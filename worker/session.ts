@@ -2,7 +2,7 @@
 // one task after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';

@@ -1,6 +1,6 @@
 // Steps and evaluations on connected workers: carries out what the machine decides, and moves the bytes. A bucket of
 // the next weights goes out as soon as its gradient is complete, while others still come in.
-import { evaluationBounds } from '../../src/data/batches.ts';
+import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { LimitedLog } from '../../src/limited-log.ts';

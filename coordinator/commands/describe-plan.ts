@@ -1,7 +1,7 @@
 // What a run would take, in words: for `--dry-run`.
-import { numBatches } from '../../src/data/batches.ts';
-import { countOf } from '../../src/data/data-error.ts';
-import { blobByteLength } from '../../src/data/dataset.ts';
+import { countOf } from '../../src/data/dataset/data-error.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
+import { numBatches } from '../../src/data/dataset/split.ts';
 import { formatShape } from '../../src/layers/layer.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { describeModel } from '../../src/model/model.ts';

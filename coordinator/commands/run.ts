@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
 import { formatConfigYaml } from '../../src/config/format.ts';
-import type { ArraySets } from '../../src/data/arrays.ts';
-import type { Logger, LogFile, Screen } from '../../src/log.ts';
+import type { ArraySets } from '../../src/data/array/arrays.ts';
+import type { LogFile, Logger, Screen } from '../../src/log.ts';
 import path from 'node:path';
 import { LockstepError } from '../../src/errors.ts';
 import { shellWord } from '../../src/printable.ts';

@@ -1,10 +1,14 @@
 // Measures the current weights on a whole split: exact losses and metrics, and what plots need.
 import type { Config } from '../../src/config/schema.ts';
-import { targetView, totalWeight, weightWidth } from '../../src/data/dataset.ts';
-import type { SplitIndices } from '../../src/data/dataset.ts';
+import {
+  targetView,
+  totalWeight,
+  weightWidth,
+  type SplitIndices,
+} from '../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { inverseTarget } from '../../src/data/transforms.ts';
 import { isSequence } from '../../src/engine/evaluation.ts';
 import { unsmoothedLoss } from '../../src/losses/registry.ts';
 import { binaryMetrics, classificationMetrics } from '../../src/metrics/classification.ts';

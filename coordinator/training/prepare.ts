@@ -1,19 +1,18 @@
 // From a checked config to everything that training needs in this process: data, model, weights. All that
 // can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import { loadData } from '../../src/data/load.ts';
-import type { LoadedData } from '../../src/data/load.ts';
-import type { LoadRequest } from '../../src/data/packed-rows.ts';
+import type { LoadedData, LoadRequest } from '../../src/data/load.ts';
 import { drawWeights, loadWeights } from '../../src/engine/initialize.ts';
 import { evaluationWidth, isSequence } from '../../src/engine/evaluation.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { requireStatistics } from '../../src/engine/statistics.ts';
 import { requireTokens } from '../../src/engine/tokens.ts';
-import { LockstepError, listNames } from '../../src/errors.ts';
+import { listNames, LockstepError } from '../../src/errors.ts';
 import { formatShape } from '../../src/layers/layer.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../../src/kernels/kernels.ts';

@@ -6,7 +6,7 @@ import { formatConfigYaml } from '../../src/config/format.ts';
 import { MAX_CONFIG_BYTES } from '../../src/config/read-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { MISSING_TOKENS } from '../../src/data/cell.ts';
+import { MISSING_TOKENS } from '../../src/data/table/format.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';

@@ -1,8 +1,8 @@
 // The training loop: epochs of steps, a validation after each, one test on the best weights at the end. Everything that
 // it remembers from step to step is in its progress, so that it can go on from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../../src/config/schema.ts';
-import { epochOrder, numBatches } from '../../src/data/batches.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
+import { totalWeight } from '../../src/data/dataset/packed-dataset.ts';
+import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { LockstepError } from '../../src/errors.ts';

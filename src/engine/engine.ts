@@ -1,6 +1,6 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
-import { weightWidth } from '../data/dataset.ts';
+import { weightWidth } from '../data/dataset/packed-dataset.ts';
 import { sizeOf } from '../layers/layer.ts';
 import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
@@ -8,8 +8,8 @@ import type { Loss } from '../losses/loss.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
-import type { Model, Bucket } from '../model/model.ts';
-import { ReductionTree, shardsUnder, maximalNodes, treeSum } from '../tree.ts';
+import type { Bucket, Model } from '../model/model.ts';
+import { maximalNodes, ReductionTree, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence } from './evaluation.ts';
 import type { EnginePlan } from './plan.ts';

@@ -2,8 +2,14 @@
 // machines must share before they may work on one model. What else workers compute (fingerprints, ranks) is not rounded. Optimizers
 // run in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the weights.
 import { createHash } from 'node:crypto';
-import { blobByteLength, hashDataset, targetsByteOffset, weightView } from '../data/dataset.ts';
-import type { PackedDataset, RowLayout } from '../data/dataset.ts';
+import {
+  blobByteLength,
+  hashDataset,
+  targetsByteOffset,
+  weightView,
+  type PackedDataset,
+  type RowLayout,
+} from '../data/dataset/packed-dataset.ts';
 import { ACTIVATIONS } from '../layers/activation.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerInput } from '../layers/registry.ts';

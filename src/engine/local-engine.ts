@@ -1,6 +1,6 @@
 // One engine in this process: what trains without any network, and what checks the distributed one.
-import type { PackedDataset } from '../data/dataset.ts';
-import { evaluationBounds } from '../data/batches.ts';
+import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
+import { evaluationBounds } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
@@ -10,7 +10,7 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { GradientBucket, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
+import type { EvaluatedRows, GradientBucket, TaskRows, TrainingRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 import { allocateWeights, packWeights } from './weights.ts';

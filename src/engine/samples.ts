@@ -1,6 +1,11 @@
 // Where a packed dataset lies in memory, and how rows of it become a batch.
-import { blobByteLength, targetsByteOffset, weightsByteOffset, weightWidth } from '../data/dataset.ts';
-import type { RowLayout } from '../data/dataset.ts';
+import {
+  blobByteLength,
+  targetsByteOffset,
+  weightsByteOffset,
+  weightWidth,
+  type RowLayout,
+} from '../data/dataset/packed-dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { sizeOf } from '../layers/layer.ts';
 import type { Memory } from '../memory.ts';

@@ -1,15 +1,14 @@
 // Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
 // means here what it means there.
 import type { DataConfig } from '../config/schema.ts';
-import { CellReader } from '../data/cell.ts';
-import { ColumnBuilder } from '../data/column.ts';
-import { findColumnProblems, type CellProblem } from '../data/column-problems.ts';
-import { dataError } from '../data/data-error.ts';
-import { encodeFeatures, widthOf } from '../data/encode.ts';
-import { withoutDrops } from '../data/missing-rules.ts';
-import { planFeatures } from '../data/saved-columns.ts';
-import type { Table } from '../data/table.ts';
-import type { FittedFeature } from '../data/transforms.ts';
+import { dataError } from '../data/dataset/data-error.ts';
+import { widthOf, type FittedFeature } from '../data/dataset/transforms.ts';
+import { findColumnProblems, type CellProblem } from '../data/table/column-problems.ts';
+import { ColumnBuilder } from '../data/table/column.ts';
+import { encodeFeatures } from '../data/table/features.ts';
+import { CellReader } from '../data/table/format.ts';
+import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
+import type { Table } from '../data/table/table.ts';
 import { quoteName, quoteValue } from '../errors.ts';
 
 /** What a column of a row may hold; null stands for a missing value. */

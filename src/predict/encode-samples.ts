@@ -1,8 +1,8 @@
 // Samples as a program has them to samples as the layers see them, for a model that was trained on anything but a table.
-import { encodeArray } from '../data/array-features.ts';
-import { flattenNumbers, refuseInfinite, type Numbers } from '../data/arrays.ts';
-import { countOf, dataError } from '../data/data-error.ts';
-import type { FittedFeature } from '../data/transforms.ts';
+import { flattenNumbers, refuseInfinite, type Numbers } from '../data/array/arrays.ts';
+import { encodeArray } from '../data/array/load-arrays.ts';
+import { countOf, dataError } from '../data/dataset/data-error.ts';
+import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { quoteValue } from '../errors.ts';
 import { formatShape, sizeOf } from '../layers/layer.ts';
 import type { Row } from './encode-rows.ts';

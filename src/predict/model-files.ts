@@ -18,8 +18,7 @@ import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
-import { widthOf } from '../data/encode.ts';
-import type { FittedTransforms } from '../data/transforms.ts';
+import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
 
 /** The name of the description in a model's directory. */
 export const DESCRIPTION_FILE = 'config.json';

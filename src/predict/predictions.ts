@@ -1,8 +1,7 @@
 // From what the last layer gives to what a user asked for: values in the target's own unit, or classes and their
 // probabilities. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
-import { dataError } from '../data/data-error.ts';
-import type { FittedTransforms } from '../data/transforms.ts';
-import { inverseTarget } from '../data/transforms.ts';
+import { dataError } from '../data/dataset/data-error.ts';
+import { inverseTarget, type FittedTransforms } from '../data/dataset/transforms.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { LossSpec } from '../losses/registry.ts';
 

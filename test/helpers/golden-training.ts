@@ -1,8 +1,7 @@
 // Trains a model as the golden scripts train theirs in PyTorch, and compares what came of both.
 import { expect } from 'vitest';
-import { numBatches } from '../../src/data/batches.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import { totalWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
+import { numBatches } from '../../src/data/dataset/split.ts';
 import { loadWeights } from '../../src/engine/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';

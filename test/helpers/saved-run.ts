@@ -10,7 +10,7 @@ import { initialState, prepareRun, type PreparedRun } from '../../coordinator/tr
 import { saveModel } from '../../coordinator/persistence/save-model.ts';
 import { resolveConfigPaths } from '../../src/config/paths.ts';
 import { validateConfig } from '../../src/config/validate.ts';
-import type { SplitIndices } from '../../src/data/dataset.ts';
+import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { temporaryDirectory } from './temporary-directory.ts';

@@ -1,8 +1,7 @@
 // The engine on sequences and on weighted samples: the same numbers as on the positions by themselves, and as
 // without the samples that count nothing.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
+import { totalWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import type { LossInput } from '../../src/losses/registry.ts';

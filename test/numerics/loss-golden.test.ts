@@ -1,11 +1,11 @@
 // Every loss against PyTorch 1.13.1: values, gradients, and 20 steps of Adam on whole models with weights of samples
 // and classes, ignored labels and label smoothing. scripts/golden/losses.py wrote the values.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { createLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { NamedTensor } from '../../src/safetensors.ts';
-import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
+import { expectNear, Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import { modelOf } from '../helpers/twins/engines.ts';
 import { packSamples } from '../helpers/twins/samples.ts';

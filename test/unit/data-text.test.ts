@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { divideText } from '../../src/data/text/text-windows.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { divideText } from '../../src/data/text-windows.ts';
 import { configOf, directoryOf, errorOf, load, modelOf } from './data-fixtures.ts';
 
 const ALL_IN_TRAIN = { split: { validation: 0, test: 0 } };

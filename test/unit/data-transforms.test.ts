@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../src/data/dataset.ts';
-import { loadFeatures } from '../../src/data/load-features.ts';
-import { inverseTarget, type FittedTransforms } from '../../src/data/transforms.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget, type FittedTransforms } from '../../src/data/dataset/transforms.ts';
+import { loadFeatures } from '../../src/data/table/load-table.ts';
 import {
   configOf,
   directoryOf,

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { targetView, weightView } from '../../src/data/dataset.ts';
+import { targetView, weightView } from '../../src/data/dataset/packed-dataset.ts';
 import { configOf, directoryOf, errorOf, load, loadText, modelOf, NO_SPLIT } from './data-fixtures.ts';
 
 const toClasses = (units: number, rest: Partial<ConfigInput> = {}): Partial<ConfigInput> => ({

@@ -1,7 +1,6 @@
 // What a worker does for no coordinator, however sound its messages are by themselves.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { RowLayout } from '../../src/data/dataset.ts';
-import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
+import { blobByteLength, targetsByteOffset, type RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import type { GradientBucket } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';

@@ -1,6 +1,12 @@
 // Reproducible inputs for kernels and models, drawn by the host's Philox.
-import { hashDataset, targetsByteOffset, blobByteLength, weightView } from '../../../src/data/dataset.ts';
-import type { PackedDataset, RowLayout } from '../../../src/data/dataset.ts';
+import {
+  blobByteLength,
+  hashDataset,
+  targetsByteOffset,
+  weightView,
+  type PackedDataset,
+  type RowLayout,
+} from '../../../src/data/dataset/packed-dataset.ts';
 import { philox4x32 } from '../../../src/random.ts';
 
 /** Not a purpose of Lockstep's own, so no test reads a stream that a run reads. */
