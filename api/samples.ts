@@ -1,6 +1,6 @@
 // Samples in memory as a config has them: by their hashes. So a config stays what a config file can hold, and the one
 // beside a run's results says what it was trained on.
-import type { DataSource } from '../src/config/data-kind.ts';
+import type { DataSource } from '../src/config/data-sources.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/array/arrays.ts';
 

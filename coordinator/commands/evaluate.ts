@@ -2,7 +2,7 @@
 // figures for a split are those of the run, bit for bit.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { dataKind, kindOf, type DataSource } from '../../src/config/data-kind.ts';
+import { dataKind, kindOf, type DataSource } from '../../src/config/data-sources.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';

@@ -1,7 +1,7 @@
 // A whole training run: prepares it, gathers the workers, trains, and writes what is to be kept.
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
-import { formatConfigYaml } from '../../src/config/format.ts';
+import { formatConfigYaml } from '../../src/config/config-text.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';
 import type { LogFile, Logger, Screen } from '../../src/log.ts';
 import path from 'node:path';

@@ -1,9 +1,9 @@
 // Rules between the fields of the data section: which sources go together, what tables, images and texts need, the
 // split's sums, and the roles of columns. Whether files and columns exist is not known here.
-import { quoteValue } from '../errors.ts';
-import { dataKind, kindOf, NUM_BYTE_VALUES, type DataKind } from './data-kind.ts';
-import { type ConfigFinding, findAt } from './problem.ts';
+import { dataKind, kindOf, NUM_BYTE_VALUES, targetColumns, type DataKind } from './data-sources.ts';
+import { findAt, type ConfigFinding } from './problem.ts';
 import type { DataConfig } from './schema.ts';
+import { quoteValue } from '../errors.ts';
 
 const SPLIT_FILES = ['train', 'validation', 'test'] as const;
 /** Every run ends with a test, so without a word some rows are kept for it. */
@@ -21,11 +21,6 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkColumns(data),
     ...checkCells(data),
   ];
-}
-
-/** The columns to predict; none for images and texts. */
-export function targetColumns({ target }: DataConfig): readonly string[] {
-  return typeof target === 'string' ? [target] : (target ?? []);
 }
 
 function checkSources(data: DataConfig): ConfigFinding[] {

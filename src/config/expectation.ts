@@ -1,7 +1,20 @@
 // What the config may hold at a key path, in words for error messages. Read from the JSON Schema, so that every
 // message follows the schema and no second list of fields exists.
-import { configJsonSchema, type JsonSchema } from './json-schema.ts';
+import { z } from 'zod';
 import type { KeyPath } from './problem.ts';
+import { configSchema } from './schema.ts';
+
+/** A node of a JSON Schema, as zod prints it. */
+export type JsonSchema = z.core.JSONSchema.JSONSchema;
+
+/**
+ * JSON Schema (draft 2020-12) of the config file as users write it, before defaults. It allows one key more than
+ * the config has: `$schema`, by which a JSON file names its schema.
+ */
+export function configJsonSchema(): JsonSchema {
+  const { properties, ...rest } = z.toJSONSchema(configSchema, { io: 'input' });
+  return { ...rest, title: 'Lockstep config', properties: { $schema: { type: 'string' }, ...properties } };
+}
 
 let root: JsonSchema | undefined;
 

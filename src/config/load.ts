@@ -2,13 +2,12 @@
 // Precedence: defaults < file < environment < flags.
 import { dirname, resolve } from 'node:path';
 import type { SourceLocation } from '../errors.ts';
-import { type Assignment, applyAssignments, readOverrides } from './overrides.ts';
-import { type ParsedConfig, parseConfigText } from './parse.ts';
-import { resolveConfigPaths } from './paths.ts';
-import { configError, type ConfigProblem, type KeyPath } from './problem.ts';
-import { readConfigText } from './read-text.ts';
-import type { Config } from './schema.ts';
+import { applyAssignments, readOverrides, type Assignment } from './overrides.ts';
+import { parseConfigText, readConfigText, type ParsedConfig } from './config-text.ts';
+import { resolveConfigPaths } from './data-sources.ts';
 import { validateConfig } from './validate.ts';
+import { configError, type ConfigProblem, type KeyPath } from './problem.ts';
+import type { Config } from './schema.ts';
 
 // Ten problems are shown; to find the places of a hundred thousand would take minutes.
 const MAX_LOCATED = 100;

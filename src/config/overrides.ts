@@ -2,9 +2,8 @@
 // Both become assignments of a value to a key path, which remember where they came from.
 import { isCollection } from 'yaml';
 import { quoteName, shorten, type SourceLocation } from '../errors.ts';
-import { FORBIDDEN_KEY } from './check-nodes.ts';
-import { parseYaml } from './parse-yaml.ts';
-import { type ConfigProblem, formatKeyPath, type KeyPath } from './problem.ts';
+import { FORBIDDEN_KEY, parseYaml } from './yaml.ts';
+import { formatKeyPath, type ConfigProblem, type KeyPath } from './problem.ts';
 
 /** A value that replaces what the file has at a key path. */
 export interface Assignment {

@@ -4,6 +4,13 @@ import { formatLocation, LockstepError, MAX_NAME_LENGTH, shorten, type SourceLoc
 /** The way from the root of a config to a value: keys of mappings and indices of lists. */
 export type KeyPath = readonly (string | number)[];
 
+/** Something that the syntax does not allow, at an offset in UTF-16 units. */
+export interface SyntaxFlaw {
+  readonly offset: number;
+  readonly message: string;
+  readonly help?: string | undefined;
+}
+
 /** A broken rule at a key path; where that is in the user's files is not known yet. */
 export interface ConfigFinding {
   readonly path: KeyPath;

@@ -1,6 +1,6 @@
 // A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
 import { z } from 'zod';
-import { checkOptions, functionOption, pathArgument } from '../config/options.ts';
+import { checkOptions, functionOption, pathArgument } from '../config/validate.ts';
 import { encodeRows, type Row } from './encode-rows.ts';
 import { encodeSamples, takeValues, type PredictInput } from './encode-samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';

@@ -1,7 +1,6 @@
 // Arrays to packed rows. Features go straight to their block, value by value through the arithmetic of table columns,
 // so that the same numbers get the same bits from either. Targets and sample weights become columns of a table.
-import type { ArraySource } from '../../config/data-kind.ts';
-import { targetColumns } from '../../config/data-rules.ts';
+import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
 import { configError, countOf, dataError } from '../dataset/data-error.ts';

@@ -6,7 +6,7 @@ import {
   type DataSource,
   type ImageFiles,
   type TextFile,
-} from '../../config/data-kind.ts';
+} from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
 import type { RowLayout, SplitIndices } from './packed-dataset.ts';
 import type { SourceRows } from './split.ts';

@@ -1,5 +1,5 @@
 // Sets of IDX images to packed rows: pixels stay bytes; a kernel scales them when it gathers a batch.
-import type { ImageFiles } from '../../config/data-kind.ts';
+import type { ImageFiles } from '../../config/data-sources.ts';
 import {
   checkClasses,
   describeBadLabel,

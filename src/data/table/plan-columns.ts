@@ -1,6 +1,6 @@
 // Which columns of a table are read, and how: by the config in training, by the saved transforms for a trained model.
 // Columns that the config names twice, or for two uses, never come this far: src/config refuses them.
-import { targetColumns } from '../../config/data-rules.ts';
+import { targetColumns } from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { MAX_CLASSES } from '../dataset/class-labels.ts';

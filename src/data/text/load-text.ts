@@ -1,6 +1,6 @@
 // Texts to packed rows: each row is a window of bytes, with the next byte to predict at every position. Bytes are the
 // whole vocabulary, so there is no tokenizer to fit and none to lack a character: UTF-8 text is bytes too.
-import { NUM_BYTE_VALUES, type TextFile } from '../../config/data-kind.ts';
+import { NUM_BYTE_VALUES, type TextFile } from '../../config/data-sources.ts';
 import { indexNames } from '../dataset/class-labels.ts';
 import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
 import type { PackedRows, PackRequest, SplitFiles } from '../dataset/load-request.ts';
