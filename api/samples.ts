@@ -48,11 +48,11 @@ function isMapping(value: unknown): value is object {
 }
 
 /** What a table says by its header; and values of images or sequences, which belong together, keep their scale. */
-function defaultsFor({ features, shape, targetWidth, weights }: ArraySet): Partial<DataInput> {
+function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet): Partial<DataInput> {
   const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
   return {
     target: targetWidth === 1 ? 'target' : targets,
-    ...(weights && { weights: 'weight' }),
+    ...(sampleWeights && { weights: 'weight' }),
     standardize: shape.length === 1 && !(features instanceof Uint8Array),
   };
 }

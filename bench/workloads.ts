@@ -121,7 +121,7 @@ function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDatase
     targetKind: isRegression ? 'values' : 'labels',
     targetWidth: isRegression ? outputs : 1,
     numClasses: isRegression ? 0 : outputs,
-    hasWeights: false,
+    hasSampleWeights: false,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const features = new Float32Array(blob.buffer, 0, NUM_ROWS * inputs);

@@ -1,6 +1,6 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
-import { weightWidth } from '../data/dataset/packed-dataset.ts';
+import { sampleWeightWidth } from '../data/dataset/packed-dataset.ts';
 import { sizeOf } from '../layers/layer.ts';
 import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
@@ -13,7 +13,7 @@ import { maximalNodes, ReductionTree, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence } from './evaluation.ts';
 import type { EnginePlan } from './plan.ts';
-import { gatherFeatures, gatherTargets, gatherWeights } from './samples.ts';
+import { gatherFeatures, gatherTargets, gatherSampleWeights } from './samples.ts';
 import type { Samples } from './samples.ts';
 import { ThreadWorkspace } from './workspace.ts';
 import type { PackedWeights } from './weights.ts';
@@ -220,11 +220,11 @@ export class Engine {
   /** Gathers the samples of a microbatch, and tells the layers about it. */
   #startMicrobatch(options: MicrobatchOptions, buckets?: BucketWatch): Microbatch {
     const { kernels, samples } = this.#parts;
-    const { sampleIndices, targets, weights } = this.#buffers;
+    const { sampleIndices, targets, sampleWeights } = this.#buffers;
     const rows = options.indices.length;
     this.#gatherInputs(options.indices, samples);
     gatherTargets(kernels, samples, sampleIndices, rows, targets);
-    if (weights !== 0) gatherWeights(kernels, samples, sampleIndices, rows, weights);
+    if (sampleWeights !== 0) gatherSampleWeights(kernels, samples, sampleIndices, rows, sampleWeights);
     return this.#describeMicrobatch(options, buckets);
   }
 
@@ -250,8 +250,8 @@ export class Engine {
   /** Losses of the rows into `rowLosses`, and their gradient into the first error block. */
   #runLoss(loss: Loss, outputs: number, rows: number): void {
     const { kernels, model } = this.#parts;
-    const { targets, weights, lossGradient: dY, rowLosses } = this.#buffers;
-    loss.run(kernels, { outputs, targets, weights, rows, shape: model.outputShape, dY, rowLosses });
+    const { targets, sampleWeights, lossGradient: dY, rowLosses } = this.#buffers;
+    loss.run(kernels, { outputs, targets, sampleWeights, rows, shape: model.outputShape, dY, rowLosses });
   }
 
   /** Fills `described` [rows, width] as `evaluation.ts` says. What is computed takes the place of the loss and its gradient. */
@@ -329,7 +329,7 @@ interface Buffers {
   readonly features: number;
   readonly targets: number;
   /** 0 where the dataset has none. */
-  readonly weights: number;
+  readonly sampleWeights: number;
   readonly lossGradient: number;
   readonly rowLosses: number;
 }
@@ -341,7 +341,9 @@ function allocateBuffers({ memory, model, plan, samples }: EngineParts, workspac
     sampleIndices: memory.allocate(4 * maxRows, 'sample indices'),
     features: workspace.activations(maxRows * sizeOf(model.inputShape)),
     targets: memory.allocate(4 * maxRows * layout.targetWidth, 'targets'),
-    weights: layout.hasWeights ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights') : 0,
+    sampleWeights: layout.hasSampleWeights
+      ? memory.allocate(4 * maxRows * sampleWeightWidth(layout), 'sample weights')
+      : 0,
     lossGradient: workspace.otherError(0),
     rowLosses: memory.allocate(8 * maxRows, 'losses'),
   };

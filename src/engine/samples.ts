@@ -2,8 +2,8 @@
 import {
   blobByteLength,
   targetsByteOffset,
-  weightsByteOffset,
-  weightWidth,
+  sampleWeightsByteOffset,
+  sampleWeightWidth,
   type RowLayout,
 } from '../data/dataset/packed-dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
@@ -50,14 +50,14 @@ export function gatherTargets(
   kernels.gatherRows(source, 4 * samples.layout.targetWidth, indices, rows, targets);
 }
 
-/** weights[rows, weightWidth] of the same rows; the dataset must have some. */
-export function gatherWeights(
+/** Gathers sampleWeights[rows, sampleWeightWidth] of the same rows; the dataset must have some. */
+export function gatherSampleWeights(
   kernels: Kernels,
   samples: Samples,
   indices: number,
   rows: number,
-  weights: number,
+  sampleWeights: number,
 ): void {
-  const source = samples.address + weightsByteOffset(samples.layout);
-  kernels.gatherRows(source, 4 * weightWidth(samples.layout), indices, rows, weights);
+  const source = samples.address + sampleWeightsByteOffset(samples.layout);
+  kernels.gatherRows(source, 4 * sampleWeightWidth(samples.layout), indices, rows, sampleWeights);
 }

@@ -20,13 +20,16 @@ export const binaryCrossEntropySchema = z.strictObject({ kind: z.literal('binary
 /** PyTorch's CrossEntropyLoss; of outputs [positions, classes] the sum over positions. */
 export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntropySchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) => {
+    run: (
+      kernels: Kernels,
+      { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }: LossArguments,
+    ) => {
       const classes = shape.at(-1) ?? 1;
       const positions = sizeOf(shape) / classes;
       kernels.softmaxCrossEntropyForwardBackward(
         outputs,
         targets,
-        weights,
+        sampleWeights,
         rows,
         positions,
         classes,
@@ -40,6 +43,14 @@ export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntrop
 
 /** PyTorch's BCEWithLogitsLoss. */
 export const binaryCrossEntropy: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.binaryCrossEntropyForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run: (kernels: Kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }: LossArguments) =>
+    kernels.binaryCrossEntropyForwardBackward(
+      outputs,
+      targets,
+      sampleWeights,
+      rows,
+      sizeOf(shape),
+      dY,
+      rowLosses,
+    ),
 };

@@ -9,8 +9,8 @@ export interface LossArguments {
   readonly outputs: number;
   /** f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
   readonly targets: number;
-  /** f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
-  readonly weights: number;
+  /** Address of an f32 for each row, or each label where there are labels; 0 where all weigh 1. A weight of 0 leaves a row out. */
+  readonly sampleWeights: number;
   readonly rows: number;
   /** Of one sample's outputs. */
   readonly shape: Shape;

@@ -20,20 +20,29 @@ export const huberSchema = z.strictObject({
 
 /** PyTorch's MSELoss. */
 export const meanSquaredError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.mseForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run: (kernels: Kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }: LossArguments) =>
+    kernels.mseForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses),
 };
 
 /** PyTorch's L1Loss. */
 export const meanAbsoluteError: Loss = {
-  run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-    kernels.maeForwardBackward(outputs, targets, weights, rows, sizeOf(shape), dY, rowLosses),
+  run: (kernels: Kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }: LossArguments) =>
+    kernels.maeForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses),
 };
 
 /** PyTorch's HuberLoss. */
 export function huberLoss({ delta }: z.output<typeof huberSchema>): Loss {
   return {
-    run: (kernels: Kernels, { outputs, targets, weights, rows, shape, dY, rowLosses }: LossArguments) =>
-      kernels.huberForwardBackward(outputs, targets, weights, rows, sizeOf(shape), delta, dY, rowLosses),
+    run: (kernels: Kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }: LossArguments) =>
+      kernels.huberForwardBackward(
+        outputs,
+        targets,
+        sampleWeights,
+        rows,
+        sizeOf(shape),
+        delta,
+        dY,
+        rowLosses,
+      ),
   };
 }

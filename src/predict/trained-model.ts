@@ -206,6 +206,6 @@ function layoutOf(description: ModelDescription, featureType: 'f32' | 'u8', numR
     targetKind: 'values',
     targetWidth: 0,
     numClasses: 0,
-    hasWeights: false,
+    hasSampleWeights: false,
   };
 }

@@ -90,7 +90,7 @@ const layout = object<RowLayout>({
   targetKind: oneOf(['values', 'labels']),
   targetWidth: integer(1, MAX_INDEX),
   numClasses: index,
-  hasWeights: boolean,
+  hasSampleWeights: boolean,
 });
 
 const kernelIdentity = object<KernelIdentity>({ sha256, knownAnswer: sha256 });

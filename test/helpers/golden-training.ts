@@ -1,6 +1,6 @@
 // Trains a model as the golden scripts train theirs in PyTorch, and compares what came of both.
 import { expect } from 'vitest';
-import { totalWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
+import { totalSampleWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { numBatches } from '../../src/data/dataset/split.ts';
 import { loadWeights } from '../../src/engine/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
@@ -44,7 +44,7 @@ export async function trainGolden(training: GoldenTraining): Promise<TrainedMode
   const losses = Array.from({ length: numSteps }, (_, step) => {
     const start = (step % numBatches(numRows, batchSize)) * batchSize;
     const indices = Uint32Array.from({ length: Math.min(batchSize, numRows - start) }, (__, i) => start + i);
-    const divisor = totalWeight(dataset, indices);
+    const divisor = totalSampleWeight(dataset, indices);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ bucket, address }) => {
       adam.applyBucket(bucket, { sum: address, divisor, numSamples: indices.length });

@@ -38,7 +38,7 @@ const LAYOUT: RowLayout = {
   targetKind: 'values',
   targetWidth: 1,
   numClasses: 0,
-  hasWeights: false,
+  hasSampleWeights: false,
 };
 const DATASET = new Uint8Array(
   Float32Array.from({ length: NUM_ROWS * (NUM_FEATURES + 1) }, (_, index) => (index % 17) / 17).buffer,

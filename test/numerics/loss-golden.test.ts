@@ -55,19 +55,19 @@ describe('losses agree with PyTorch', () => {
     const { values: y, shape } = golden.tensor(`${name}.y`);
     const [rows, ...outputShape] = shape as [number, ...number[]];
     const target = golden.values(`${name}.target`);
-    const weights = weightsOf(name);
+    const sampleWeights = weightsOf(name);
     const isLabels = name.startsWith('crossEntropy') || name.startsWith('sequence');
     const [dY, rowLosses] = [arena.room(4 * y.length), arena.room(8 * rows)];
     createLoss(loss).run(arena.kernels, {
       outputs: arena.put(y),
       targets: arena.put(isLabels ? Uint32Array.from(target) : target),
-      weights: weights ? arena.put(weights) : 0,
+      sampleWeights: sampleWeights ? arena.put(sampleWeights) : 0,
       rows,
       shape: outputShape,
       dY,
       rowLosses,
     });
-    const total = weights ? weights.reduce((sum, weight) => sum + weight, 0) : rows;
+    const total = sampleWeights ? sampleWeights.reduce((sum, weight) => sum + weight, 0) : rows;
     const lossSum = arena.f64(rowLosses, rows).reduce((sum, loss) => sum + loss, 0);
     const expectedLoss = golden.values(`${name}.loss`)[0] as number;
     // float32 exponentials and sums, here and there.
@@ -99,7 +99,7 @@ function datasetOf({ name, numClasses }: Training): PackedDataset {
     features,
     targets: numClasses > 0 ? Uint32Array.from(targets) : targets,
     numClasses,
-    weights: weightsOf(name),
+    sampleWeights: weightsOf(name),
   });
 }
 

@@ -56,7 +56,7 @@ describe('IDX images', () => {
       targetKind: 'labels',
       targetWidth: 1,
       numClasses: 2,
-      hasWeights: false,
+      hasSampleWeights: false,
     });
     expect([...dataset.blob.subarray(0, 12)]).toEqual(PIXELS);
     expect([...targetView(dataset)]).toEqual([1, 0, 1]);

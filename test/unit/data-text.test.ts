@@ -51,7 +51,7 @@ describe('a text', () => {
       targetKind: 'labels',
       targetWidth: 4,
       numClasses: 256,
-      hasWeights: false,
+      hasSampleWeights: false,
     });
     expect(loaded.classNames).toHaveLength(256);
     expect(loaded.featureNames).toEqual(['byte[0]', 'byte[1]', 'byte[2]', 'byte[3]']);

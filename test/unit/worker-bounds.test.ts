@@ -26,7 +26,7 @@ const LAYOUT: RowLayout = {
   targetKind: 'labels',
   targetWidth: 1,
   numClasses: 3,
-  hasWeights: false,
+  hasSampleWeights: false,
 };
 const RUN: WelcomeMessage = {
   ...WELCOME,

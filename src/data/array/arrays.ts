@@ -37,7 +37,7 @@ export interface ArraySet {
   /** [numRows, targetWidth] */
   readonly targets: Float64Array;
   readonly targetWidth: number;
-  readonly weights: Float64Array | undefined;
+  readonly sampleWeights: Float64Array | undefined;
   readonly sha256: string;
 }
 
@@ -64,7 +64,7 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
     features: values.values,
     targets: labels,
     targetWidth: labels.length / numRows,
-    weights: weights && takeWeights(weights, numRows, `${name}.weights`),
+    sampleWeights: weights && takeSampleWeights(weights, numRows, `${name}.weights`),
   };
   return { ...set, sha256: hashSamples(set) };
 }
@@ -139,7 +139,7 @@ function takeTargets(targets: Numbers, numRows: number, name: string): Float64Ar
   throw arrayError(`${name} has ${counts} for ${countOf(numRows, 'sample')}`);
 }
 
-function takeWeights(weights: ArrayLike<number>, numRows: number, name: string): Float64Array {
+function takeSampleWeights(weights: ArrayLike<number>, numRows: number, name: string): Float64Array {
   const { values } = flattenNumbers(weights, name);
   if (values.length === numRows) return Float64Array.from(values);
   throw arrayError(`${name} has ${countOf(values.length, 'value')} for ${countOf(numRows, 'sample')}`);
@@ -184,9 +184,9 @@ export function namePlace(at: number, shape: Shape): string {
 }
 
 function hashSamples(set: Omit<ArraySet, 'sha256'>): string {
-  const { features, numRows, shape, targets, targetWidth, weights } = set;
-  const fields = [typeOf(features), numRows, shape, targetWidth, ...(weights ? ['weights'] : [])];
-  return hashBlocks(fields, [features, targets, ...(weights ? [weights] : [])]);
+  const { features, numRows, shape, targets, targetWidth, sampleWeights } = set;
+  const fields = [typeOf(features), numRows, shape, targetWidth, ...(sampleWeights ? ['weights'] : [])];
+  return hashBlocks(fields, [features, targets, ...(sampleWeights ? [sampleWeights] : [])]);
 }
 
 function typeOf(values: Flat['values']): 'u8' | 'f32' | 'f64' {

@@ -115,7 +115,7 @@ function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
     gatherColumn(name, numRows, sets, (set, row) => set.targets[row * names.length + at]),
   );
   if (data.weights !== undefined)
-    columns.push(gatherColumn(data.weights, numRows, sets, (set, row) => set.weights?.[row]));
+    columns.push(gatherColumn(data.weights, numRows, sets, (set, row) => set.sampleWeights?.[row]));
   return {
     parts,
     numRows,
@@ -138,12 +138,12 @@ function gatherColumn(
   return { name, kind: 'number', values, categories: [] };
 }
 
-function requireColumns(set: ArraySet, numTargets: number, weights: string | undefined): void {
+function requireColumns(set: ArraySet, numTargets: number, weightsName: string | undefined): void {
   if (set.targetWidth !== numTargets) {
     const counts = `${countOf(set.targetWidth, 'value')} a sample, data.target has ${countOf(numTargets, 'name')}`;
     throw arrayError(`${set.name}.targets has ${counts}`);
   }
-  if (weights === undefined || set.weights) return;
+  if (weightsName === undefined || set.sampleWeights) return;
   throw arrayError(
     `${set.name}.weights: missing; data.weights asks for them`,
     'give each sample a weight, such as 1',

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { dataError, formatCount } from './data-error.ts';
 import { sizeOf, type Shape } from '../../layers/layer.ts';
 
-/** How one sample is stored. The blob holds features, then targets, then any weights, each block row-major. */
+/** How samples are stored. The blob holds features, then targets, then any sample weights, each block row-major. */
 export interface RowLayout {
   readonly numRows: number;
   /** Of one sample: [features] of a table, [channels, height, width] of images. */
@@ -18,8 +18,8 @@ export interface RowLayout {
   readonly targetWidth: number;
   /** Number of classes for labels, 0 for values. */
   readonly numClasses: number;
-  /** Whether there is a block of f32 weights; without one everything weighs 1. */
-  readonly hasWeights: boolean;
+  /** Whether there is a block of f32 sample weights; without one, every sample weighs 1. */
+  readonly hasSampleWeights: boolean;
 }
 
 /** A dataset in memory, with the content hash that names it. */
@@ -51,20 +51,20 @@ export function targetsByteOffset(layout: RowLayout): number {
   return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
 }
 
-/** Where the weights begin; they are f32 [numRows, weightWidth]. */
-export function weightsByteOffset(layout: RowLayout): number {
+/** Byte offset of the sample weights, which are f32 [numRows, sampleWeightWidth]. */
+export function sampleWeightsByteOffset(layout: RowLayout): number {
   return targetsByteOffset(layout) + layout.numRows * layout.targetWidth * 4;
 }
 
-/** Weights of a sample: one for each label, or one for all its target values. */
-export function weightWidth({ targetKind, targetWidth }: RowLayout): number {
+/** Number of weights of a sample: one for each label, or one for all its target values. */
+export function sampleWeightWidth({ targetKind, targetWidth }: RowLayout): number {
   return targetKind === 'labels' ? targetWidth : 1;
 }
 
 /** Byte length of the whole blob. */
 export function blobByteLength(layout: RowLayout): number {
-  const weights = layout.hasWeights ? layout.numRows * weightWidth(layout) * 4 : 0;
-  return weightsByteOffset(layout) + weights;
+  const sampleWeights = layout.hasSampleWeights ? layout.numRows * sampleWeightWidth(layout) * 4 : 0;
+  return sampleWeightsByteOffset(layout) + sampleWeights;
 }
 
 /** @throws LockstepError if a blob of this layout is over the limit; `help` is the way out. */
@@ -99,27 +99,27 @@ export function targetView({
     : new Float32Array(blob.buffer, offset, length);
 }
 
-/** The blob's weights, f32 [numRows, weightWidth]; undefined if it has none. */
-export function weightView({
+/** The blob's sample weights, f32 [numRows, sampleWeightWidth]; undefined if it has none. */
+export function sampleWeightView({
   layout,
   blob,
 }: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | undefined {
-  if (!layout.hasWeights) return undefined;
-  const offset = blob.byteOffset + weightsByteOffset(layout);
-  return new Float32Array(blob.buffer, offset, layout.numRows * weightWidth(layout));
+  if (!layout.hasSampleWeights) return undefined;
+  const offset = blob.byteOffset + sampleWeightsByteOffset(layout);
+  return new Float32Array(blob.buffer, offset, layout.numRows * sampleWeightWidth(layout));
 }
 
 /**
- * What the sums of losses and gradients over some rows are divided by: the sum of their weights in the order of
- * `indices`, in f64; without weights the number of rows, or of labels where rows have several.
+ * Divisor of the sums of losses and gradients over some rows: the sum of their sample weights in the order of `indices`,
+ * in f64; without sample weights, the number of rows, or of labels where rows have several.
  */
-export function totalWeight(dataset: PackedDataset, indices: Uint32Array): number {
-  const weights = weightView(dataset);
-  const width = weightWidth(dataset.layout);
-  if (!weights) return indices.length * width;
+export function totalSampleWeight(dataset: PackedDataset, indices: Uint32Array): number {
+  const sampleWeights = sampleWeightView(dataset);
+  const width = sampleWeightWidth(dataset.layout);
+  if (!sampleWeights) return indices.length * width;
   let total = 0;
   for (const index of indices) {
-    for (let i = index * width; i < (index + 1) * width; i++) total += weights[i] as number;
+    for (let i = index * width; i < (index + 1) * width; i++) total += sampleWeights[i] as number;
   }
   return total;
 }
@@ -134,7 +134,7 @@ export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
     layout.targetKind,
     layout.targetWidth,
     layout.numClasses,
-    ...(layout.hasWeights ? ['weights'] : []),
+    ...(layout.hasSampleWeights ? ['weights'] : []),
   ];
   return hashBlocks(fields, [blob]);
 }

@@ -4,9 +4,9 @@ import { didYouMean } from '../../config/suggest.ts';
 import { IGNORED_LABEL } from './class-labels.ts';
 import { configError, countOf, dataError } from './data-error.ts';
 import {
-  totalWeight,
-  weightsByteOffset,
-  weightWidth,
+  sampleWeightsByteOffset,
+  sampleWeightWidth,
+  totalSampleWeight,
   type PackedDataset,
   type RowLayout,
   type SplitIndices,
@@ -14,12 +14,12 @@ import {
 import { listNames, quoteName } from '../../errors.ts';
 
 /** Whether a run's dataset has a block of weights. */
-export function wantsWeights({ data, classWeights }: Config): boolean {
+export function wantsSampleWeights({ data, classWeights }: Config): boolean {
   return data.weights !== undefined || data.ignoreIndex !== undefined || classWeights !== undefined;
 }
 
 /** Where a row's weight can come from. */
-export interface WeightSources {
+export interface SampleWeightSources {
   /** Of each row. */
   readonly rows?: Float64Array | undefined;
   /** [numRows, weightWidth]; ignored ones become class 0. */
@@ -32,16 +32,16 @@ export interface WeightSources {
  * Fills the block of weights of a blob, if its layout has one. Returns the weights by which metrics count, which those
  * of classes are no part of; undefined where all are 1.
  */
-export function foldWeights(
+export function foldSampleWeights(
   blob: Uint8Array,
   layout: RowLayout,
-  sources: WeightSources,
+  sources: SampleWeightSources,
 ): Float32Array | undefined {
-  if (!layout.hasWeights) return undefined;
+  if (!layout.hasSampleWeights) return undefined;
   const { rows, labels, classes } = sources;
-  const width = weightWidth(layout);
+  const width = sampleWeightWidth(layout);
   const samples = new Float32Array(layout.numRows * width);
-  const weights = new Float32Array(blob.buffer, weightsByteOffset(layout), samples.length);
+  const sampleWeights = new Float32Array(blob.buffer, sampleWeightsByteOffset(layout), samples.length);
   let hasIgnored = false;
   for (let i = 0; i < samples.length; i++) {
     const isIgnored = labels?.[i] === IGNORED_LABEL;
@@ -49,7 +49,7 @@ export function foldWeights(
     hasIgnored ||= isIgnored;
     samples[i] = isIgnored ? 0 : (rows?.[Math.floor(i / width)] ?? 1);
     const label = labels?.[i];
-    weights[i] = (samples[i] as number) * (label === undefined ? 1 : (classes?.[label] ?? 1));
+    sampleWeights[i] = (samples[i] as number) * (label === undefined ? 1 : (classes?.[label] ?? 1));
   }
   return rows || hasIgnored ? samples : undefined;
 }
@@ -101,7 +101,7 @@ function balance(counts: readonly number[]): number[] {
 /** @throws LockstepError for a split in which nothing counts: it has no mean loss. New rows of a model are all one split. */
 export function refuseWeightless(dataset: PackedDataset, splits: SplitIndices, isSaved: boolean): void {
   for (const [split, rows] of Object.entries(splits) as [string, Uint32Array][]) {
-    if (rows.length === 0 || totalWeight(dataset, rows) > 0) continue;
+    if (rows.length === 0 || totalSampleWeight(dataset, rows) > 0) continue;
     const found = `all ${countOf(rows.length, 'row')}`;
     const settings = 'data.weights, classWeights and data.ignoreIndex';
     throw isSaved

@@ -26,7 +26,7 @@ import {
   targetView,
   type RowLayout,
 } from '../dataset/packed-dataset.ts';
-import { classWeightsOf, foldWeights, wantsWeights } from '../dataset/sample-weights.ts';
+import { classWeightsOf, foldSampleWeights, wantsSampleWeights } from '../dataset/sample-weights.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
@@ -73,11 +73,11 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: PackReq
     targetKind: isBinary ? 'values' : 'labels',
     targetWidth: 1,
     numClasses: isBinary ? 0 : classNames.length,
-    hasWeights: wantsWeights(config),
+    hasSampleWeights: wantsSampleWeights(config),
   };
   refuseTooLarge(layout, 'use fewer images');
   const blob = await readImages(sets, layout);
-  const sampleWeights = foldWeights(blob, layout, { labels, classes: classWeights });
+  const sampleWeights = foldSampleWeights(blob, layout, { labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
   const targetNames = ['label'];
   return {

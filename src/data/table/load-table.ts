@@ -71,7 +71,7 @@ function fitTransforms(
 
 async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: PackRequest) {
   const { data } = config;
-  let roles: ColumnRoles = { features: [], targets: [], weights: [] };
+  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [] };
   const table = await readTable({
     paths: listFiles(files),
     format: { ...data, isSaved: fitted !== undefined },

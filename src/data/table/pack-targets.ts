@@ -5,7 +5,7 @@ import { checkClasses, IGNORED_LABEL } from '../dataset/class-labels.ts';
 import { configError, dataError } from '../dataset/data-error.ts';
 import type { PackedRows, PackRequest } from '../dataset/load-request.ts';
 import { targetView, type RowLayout, type SplitIndices } from '../dataset/packed-dataset.ts';
-import { classWeightsOf, foldWeights, wantsWeights } from '../dataset/sample-weights.ts';
+import { classWeightsOf, foldSampleWeights, wantsSampleWeights } from '../dataset/sample-weights.ts';
 import { applyStep, tooFar, type FittedTarget } from '../dataset/transforms.ts';
 import { categoryOf } from './column.ts';
 import { refuseNonPositive } from './fit-target.ts';
@@ -13,7 +13,7 @@ import { columnOf, locateRow, type Table } from './table.ts';
 import { quoteName } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 
-type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' | 'hasWeights'>;
+type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' | 'hasSampleWeights'>;
 
 /** How targets and weights are stored. */
 export function layOutTargets(target: FittedTarget, config: Config): TargetLayout {
@@ -23,7 +23,7 @@ export function layOutTargets(target: FittedTarget, config: Config): TargetLayou
     targetKind: isLabels ? 'labels' : 'values',
     targetWidth: target.kind === 'labels' ? 1 : target.columns.length,
     numClasses: isLabels ? target.classNames.length : 0,
-    hasWeights: wantsWeights(config),
+    hasSampleWeights: wantsSampleWeights(config),
   };
 }
 
@@ -40,13 +40,13 @@ export function packTargets(
 ): Pick<PackedRows, 'classWeights' | 'sampleWeights' | 'targetValues'> {
   const { table, layout, splits, target } = parts;
   const { config, fitted, math, warn } = parts.request;
-  const rows = rowWeights(table, config.data.weights);
+  const rows = readSampleWeights(table, config.data.weights);
   if (target.kind === 'values') {
     const out = targetView({ layout, blob }) as Float32Array;
     encodeTargetValues(table, target, { out, math, isSaved: fitted !== undefined });
     // Copies, for a column's own buffer may be twice as long.
     const targetValues = target.columns.map(({ column }) => columnOf(table, column).values.slice());
-    return { sampleWeights: foldWeights(blob, layout, { rows }), targetValues };
+    return { sampleWeights: foldSampleWeights(blob, layout, { rows }), targetValues };
   }
   const { classNames } = target;
   const labels = encodeLabels(table, target, config.data.ignoreIndex);
@@ -54,7 +54,7 @@ export function packTargets(
   const classWeights = fitted
     ? fitted.classWeights
     : classWeightsOf(config.classWeights, { classNames, labels, splits });
-  const sampleWeights = foldWeights(blob, layout, { rows, labels, classes: classWeights });
+  const sampleWeights = foldSampleWeights(blob, layout, { rows, labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
   return { classWeights, sampleWeights, targetValues: [] };
 }
@@ -107,7 +107,7 @@ function encodeLabels(
 const MAX_WEIGHT = 1e9;
 
 /** The column of weights, checked. @throws LockstepError naming the first row whose weight is none. */
-function rowWeights(table: Table, name: string | undefined): Float64Array | undefined {
+function readSampleWeights(table: Table, name: string | undefined): Float64Array | undefined {
   if (name === undefined) return undefined;
   const { kind, values } = columnOf(table, name);
   if (kind === 'text')

@@ -14,7 +14,7 @@ export interface ColumnRoles {
   readonly features: readonly string[];
   readonly targets: readonly string[];
   /** The column of sample weights, if there is one: in a list, as the others are. */
-  readonly weights: readonly string[];
+  readonly sampleWeights: readonly string[];
 }
 
 /**
@@ -24,23 +24,23 @@ export interface ColumnRoles {
  */
 export function assignColumnRoles(header: readonly string[], data: DataConfig): ColumnRoles {
   const targets = targetColumns(data);
-  const weights = data.weights === undefined ? [] : [data.weights];
+  const sampleWeights = data.weights === undefined ? [] : [data.weights];
   requireColumns(header, 'target', targets);
   requireColumns(header, 'features', data.features ?? []);
   requireColumns(header, 'drop', data.drop);
   requireColumns(header, 'categorical', data.categorical);
-  requireColumns(header, 'weights', weights);
+  requireColumns(header, 'weights', sampleWeights);
   const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
   requireColumns(header, 'missing.columns', ruled);
-  const unused = new Set([...targets, ...weights, ...data.drop]);
+  const unused = new Set([...targets, ...sampleWeights, ...data.drop]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
   requireUsed('categorical', 'which is no feature', { names: data.categorical, used: features });
-  const used = [...features, ...targets, ...weights];
+  const used = [...features, ...targets, ...sampleWeights];
   requireUsed('missing.columns', 'which is not read', { names: ruled, used });
-  return { features, targets, weights };
+  return { features, targets, sampleWeights };
 }
 
 function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {
@@ -68,7 +68,7 @@ function requireUsed(
 const MAX_CATEGORIES = 1000;
 
 export function planColumns(
-  { features, targets, weights }: ColumnRoles,
+  { features, targets, sampleWeights }: ColumnRoles,
   { data, loss }: Config,
 ): PlannedColumn[] {
   const categorical = new Set(data.categorical);
@@ -83,7 +83,7 @@ export function planColumns(
   });
   return [
     ...features.map((name) => plan(name, true)),
-    ...[...targets, ...weights].map((name) => plan(name, false)),
+    ...[...targets, ...sampleWeights].map((name) => plan(name, false)),
   ];
 }
 
@@ -142,7 +142,7 @@ export function savedRoles(
   return {
     features: features.flatMap((feature) => ('column' in feature ? [feature.column] : [])),
     targets: target.kind === 'labels' ? [target.column] : target.columns.map(({ column }) => column),
-    weights: weights === undefined ? [] : [weights],
+    sampleWeights: weights === undefined ? [] : [weights],
   };
 }
 
@@ -153,15 +153,15 @@ export function planSavedColumns(
   data: Pick<DataConfig, 'weights' | 'missing'>,
 ): PlannedColumn[] {
   const { target } = transforms;
-  const { targets, weights } = savedRoles(transforms, data);
+  const { targets, sampleWeights } = savedRoles(transforms, data);
   const isText = target.kind === 'labels' && target.cells === 'text';
   const kind = isText ? 'text' : 'number';
   const known = isText ? new Set(target.classNames) : undefined;
-  for (const name of [...targets, ...weights]) requireTrainedColumn(header, name);
+  for (const name of [...targets, ...sampleWeights]) requireTrainedColumn(header, name);
   return [
     ...planFeatures(header, transforms, data.missing),
     ...targets.map((name) => ({ ...planUnlimited(name, kind, data.missing), known })),
-    ...weights.map((name) => planUnlimited(name, 'number', data.missing)),
+    ...sampleWeights.map((name) => planUnlimited(name, 'number', data.missing)),
   ];
 }
 

@@ -107,7 +107,7 @@ function layOut(numRows: number, context: number): RowLayout {
     targetKind: 'labels',
     targetWidth: context,
     numClasses: NUM_BYTE_VALUES,
-    hasWeights: false,
+    hasSampleWeights: false,
   };
 }
 
