@@ -1,5 +1,5 @@
-// The process that owns a lock: described by what tells it from a later one that got its number, read back from a file,
-// and found to be alive or dead.
+// The process that owns a lock: described by what tells it from a later one that got its number, read back
+// from a file, and found to be alive or dead.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -14,17 +14,17 @@ export interface LockOwner {
   readonly bootId: string | null;
   /** The set of processes that `pid` counts in: a container has its own. Null as above. */
   readonly pidNamespace: string | null;
-  /** When the process started, in ticks since the machine did. Null as above. */
+  /** Start time of the process, in ticks since the machine started. Null as above. */
   readonly startTicks: string | null;
-  /** For people; no decision depends on a clock. */
+  /** Start time for people; no decision depends on a clock. */
   readonly startedAt: string;
-  /** Different for every lock. */
+  /** A token that differs for every lock. */
   readonly token: string;
 }
 
 const TOKEN = /^[0-9a-f]{24}$/;
 
-/** This process, with a new token. */
+/** Describes this process, with a new token. */
 export function describeSelf(): LockOwner {
   return {
     pid: process.pid,

@@ -1,9 +1,9 @@
-// One coordinator per run directory. The file `lock` names its owner. It is created only where no file is, so one
-// process has it; a lock whose owner is dead is removed first.
+// One coordinator per run directory. The file `lock` names its owner. It is created only where no file is,
+// so one process has it; a lock whose owner is dead is removed first.
 //
-// Removing by name could hit the live lock of a process that was faster, so only one process at a time may remove the
-// lock of a dead owner: the one that has `lock.TOKEN`, a lock of the same kind on that dead owner's token. If its holder
-// dies too, it is itself a lock to be removed in the same way.
+// Removing by name could hit the live lock of a process that was faster, so only one process at a time may
+// remove the lock of a dead owner: the one that has `lock.TOKEN`, a lock of the same kind on that dead
+// owner's token. If its holder dies too, it is itself a lock to be removed in the same way.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -20,12 +20,15 @@ export interface RunLock {
 }
 
 const REMOVAL_LOCK = /^lock\.[0-9a-f]{24}$/;
-/** Several times the size of an owner. */
+/** Maximum size of a lock: several times the size of an owner. */
 const MAX_LOCK_BYTES = 16 * 1024;
-/** On a file system without hard links, a lock is written after it is created: a reader may come in between. */
+/**
+ * Number of attempts to read a lock: on a file system without hard links, it is created before it is
+ * written.
+ */
 const READ_ATTEMPTS = 20;
 const READ_PAUSE_MS = 50;
-/** Each round is lost to another process that came first; this many are lost only to a bug. */
+/** Maximum number of rounds, each lost to a process that was faster; only a bug loses this many. */
 const MAX_ROUNDS = 100;
 
 /**
@@ -66,7 +69,10 @@ async function acquire(file: string, owner: LockOwner): Promise<void> {
   throw inUse(`${file} changes faster than it can be read`, 'try again');
 }
 
-/** Removes the lock of `dead`. Nobody else does so meanwhile: it cannot become another's between the check and the removal. */
+/**
+ * Removes the lock of `dead`. Nobody else does so meanwhile: it cannot become another's between the check
+ * and the removal.
+ */
 async function removeDead(file: string, dead: LockOwner, owner: LockOwner): Promise<void> {
   const removal = path.join(path.dirname(file), `lock.${dead.token}`);
   await acquire(removal, owner);
@@ -82,7 +88,10 @@ function removeIfOwned(file: string, owner: LockOwner): void {
   }
 }
 
-/** Removes locks on removal that dead processes left. A live process that has one finds that the run has an owner. */
+/**
+ * Removes locks on removal that dead processes left. A live process that has one finds that the run has an
+ * owner.
+ */
 function removeLeftovers(directory: string): void {
   const names = fs.readdirSync(directory).filter((name) => REMOVAL_LOCK.test(name));
   for (const name of names) fs.rmSync(path.join(directory, name), { force: true });
@@ -118,7 +127,10 @@ function publishInTwoSteps(file: string, owner: LockOwner): boolean {
   }
 }
 
-/** Writes a synced file, so that a power cut leaves no empty lock; its name is one that a start of the run removes. */
+/**
+ * Writes a synced file, so that a power cut leaves no empty lock; its name is one that a start of the run
+ * removes.
+ */
 function writeTemporary(file: string, owner: LockOwner): string {
   const name = `.${path.basename(file)}.${randomBytes(6).toString('hex')}.tmp`;
   const temporary = path.join(path.dirname(file), name);
@@ -166,7 +178,11 @@ function isLink(file: string): boolean {
   return fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
-/** @throws LockstepError unless it is certain that the owner is dead */
+/**
+ * Refuses the lock of an owner that may be alive.
+ *
+ * @throws LockstepError unless the owner is certain to be dead
+ */
 function refuseUnlessDead(file: string, owner: LockOwner, self: LockOwner): void {
   const who = `run is in use by pid ${owner.pid} on host ${owner.host}`;
   const since = `${path.dirname(file)}: ${who}, since ${owner.startedAt}`;

@@ -1,5 +1,5 @@
-// The text of a config file: read as UTF-8, or refused in words; parsed to a plain value whose places are known; and
-// printed from a resolved config.
+// The text of a config file: read as UTF-8, or refused in words; parsed to a plain value whose places are
+// known; and printed from a resolved config.
 import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -12,12 +12,13 @@ import { LockstepError, systemErrorCode, type SourceLocation } from '../errors.t
 import { shellWord } from '../printable.ts';
 import { readRegularFile, unreadable as reasonOf } from '../regular-file.ts';
 
-/** Of a config file, that beside a run's results included. */
+/** Maximum size of a config file, also of the one that is saved with a run. */
 export const MAX_CONFIG_BYTES = 1024 * 1024;
 const EXTENSIONS = ['.yaml', '.yml', '.json'];
 
 /**
  * The text of the config file at `path`, relative to `cwd`; a byte order mark is dropped.
+ *
  * @throws LockstepError E_CONFIG_NOT_FOUND or E_CONFIG_UNREADABLE
  */
 export async function readConfigText(path: string, cwd: string): Promise<string> {
@@ -93,7 +94,10 @@ function decodeText(path: string, bytes: Buffer): string {
   return text.replace(/^\uFEFF/, '');
 }
 
-/** Decoding replaces an invalid byte by U+FFFD, so encoding again first differs there. */
+/**
+ * Finds the first invalid byte: decoding replaces it by U+FFFD, so encoding the result first differs
+ * there.
+ */
 function firstInvalidByte(bytes: Buffer, decoded: string): number | undefined {
   const encoded = Buffer.from(decoded, 'utf8');
   if (encoded.equals(bytes)) return undefined;
@@ -108,7 +112,7 @@ function unreadable(message: string, help?: string): LockstepError {
   return new LockstepError({ category: 'usage', code: 'E_CONFIG_UNREADABLE', message, help });
 }
 
-/** A place in the file, and whether the file holds the whole key path or only its beginning. */
+/** A place in the file; `isWhole` tells whether the file has the whole key path, or only its beginning. */
 interface FoundPlace {
   readonly location: SourceLocation;
   readonly isWhole: boolean;
@@ -124,6 +128,7 @@ export interface ParsedConfig {
 
 /**
  * Parses YAML, or strict JSON if `file` ends in `.json`. `file` is what errors call it.
+ *
  * @throws LockstepError E_CONFIG_SYNTAX with every flaw found
  */
 export function parseConfigText(text: string, file: string): ParsedConfig {
@@ -141,7 +146,10 @@ export function parseConfigText(text: string, file: string): ParsedConfig {
   };
 }
 
-/** Filled here rather than by the YAML parser, which does not see a text that is refused before. */
+/**
+ * Counts the lines of a text. The YAML parser could do so, but does not see a text that is refused
+ * earlier.
+ */
 function countLines(text: string): LineCounter {
   const lineCounter = new LineCounter();
   lineCounter.addNewLine(0);
@@ -178,7 +186,10 @@ function findOffset(document: Document, path: KeyPath, at: 'key' | 'value') {
   return { offset, isWhole: true };
 }
 
-/** Block collections start on the line after their key; the key is where a reader looks for them. */
+/**
+ * The start of a value; that of its key for a block collection, which starts on the next line, where
+ * no reader looks for it.
+ */
 function startOfValue({ key, value }: Pair): number | undefined {
   return startOf(isCollection(value) && !value.flow ? key : value);
 }

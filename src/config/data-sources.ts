@@ -1,8 +1,9 @@
-// The sources of samples that a config names, by kind: tables, labelled images, texts, arrays; their paths and targets.
+// The sources of samples that a config names, by kind: tables, labelled images, texts, arrays; their paths
+// and targets.
 import { resolve } from 'node:path';
 import type { Config, DataConfig } from './schema.ts';
 
-/** One set of samples: the path of a table, or a mapping that names other files. */
+/** A set of samples: the path of a table, or a mapping that names other files. */
 export type DataSource = NonNullable<DataConfig['train']>;
 
 export type ImageFiles = Extract<DataSource, { readonly images: string }>;
@@ -11,7 +12,7 @@ export type TextFile = Extract<DataSource, { readonly text: string }>;
 
 export type ArraySource = Extract<DataSource, { readonly arrays: string }>;
 
-/** What samples can be. */
+/** The kinds of samples. */
 export type DataKind = 'table' | 'images' | 'text' | 'arrays';
 
 /** Classes of a text: one for each value that a byte can have. */

@@ -1,5 +1,5 @@
-// The place at which a config in a .json file is not JSON, with a reason in words. Everything else about such a file is
-// left to the YAML parser, which reads all of JSON.
+// The place at which a config in a .json file is not JSON, with a reason in words. Everything else about
+// such a file is left to the YAML parser, which reads all of JSON.
 import { CST, Lexer } from 'yaml';
 import type { SyntaxFlaw } from './problem.ts';
 import { shorten } from '../errors.ts';
@@ -26,7 +26,7 @@ interface Token {
   readonly offset: number;
 }
 
-/** Lexemes that stand for no character of the text. */
+/** Lexemes that represent no character of the text. */
 const MARKERS: ReadonlySet<string> = new Set([CST.DOCUMENT, CST.SCALAR, CST.FLOW_END]);
 
 const JSON_WORD = /^(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)$/;
@@ -71,7 +71,7 @@ function judgeToken({ source, offset }: Token, before: Token): SyntaxFlaw | unde
   }
 }
 
-/** A word of YAML reaches to the next bracket, comma or colon. */
+/** Judges a plain word of YAML, which reaches to the next bracket, comma or colon. */
 function judgeWord({ source, offset }: Token): SyntaxFlaw | undefined {
   const comment = source.search(/(?<!\S)\/[/*]/);
   if (comment >= 0) return { offset: offset + comment, message: 'JSON has no comments', help: YAML_HELP };

@@ -1,5 +1,5 @@
-// Rules between fields: those that tie loss, model and target together, and those of training. The rules of the data
-// section are in data-rules.ts.
+// Rules between fields: those that tie loss, model and target together, and those of training. The rules
+// of the data section are in data-rules.ts.
 import { checkData } from './data-rules.ts';
 import { dataKind, NUM_BYTE_VALUES, targetColumns } from './data-sources.ts';
 import { findAt, type ConfigFinding, type KeyPath } from './problem.ts';
@@ -34,7 +34,8 @@ function checkLoss(config: Config): ConfigFinding[] {
   if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {
     findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
   }
-  // A smoothed label has a share of every class, each with a weight of its own: no single weight of the row stands for it.
+  // A smoothed label has a share of every class, each with its own weight: no single weight of the row
+  // represents it.
   if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
     const text = 'does not go with classWeights, which weigh a row by its one class';
     findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
@@ -42,7 +43,7 @@ function checkLoss(config: Config): ConfigFinding[] {
   return findings;
 }
 
-/** The bytes of a text are classes, all of them alike. */
+/** Checks the loss of a text, whose bytes are classes of equal weight. */
 function checkTextLoss({ loss, classWeights }: Config): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (loss.kind !== 'crossEntropy') {
@@ -95,7 +96,7 @@ const FIELDS_OF_LOSSES: readonly {
   },
 ];
 
-/** They would do nothing, in silence. */
+/** Refuses fields that would silently do nothing. */
 function refuseIdleFields(config: Config): ConfigFinding[] {
   return FIELDS_OF_LOSSES.filter(
     ({ losses, isGiven }) => !losses.includes(config.loss.kind) && isGiven(config),
@@ -112,7 +113,10 @@ const INNER_FUNCTIONS: { readonly [Kind in LossKind]?: string } = {
   binaryCrossEntropy: 'the sigmoid',
 };
 
-/** Functions whose values are probabilities: a loss that takes logits has its own, also of sums and means of them. */
+/**
+ * Functions whose values are probabilities: a loss that takes logits has its own, also of sums and means
+ * of them.
+ */
 const PROBABILITIES: readonly string[] = ['softmax', 'sigmoid'];
 
 function checkLastLayer(config: Config): ConfigFinding[] {
@@ -136,7 +140,7 @@ function checkFunctions({ loss }: Config, functions: readonly LastFunction[]): C
     });
 }
 
-/** A function that the outputs of a model come through last. */
+/** A function that is applied last to the outputs of a model. */
 interface LastFunction {
   readonly name: string;
   readonly path: KeyPath;
@@ -144,7 +148,7 @@ interface LastFunction {
   readonly isWhole: boolean;
 }
 
-/** Behind the last layer with a function of its own stand at most layers that pass values on. */
+/** The functions that are applied last to the outputs, looking through layers that only pass values on. */
 function lastFunctions(layers: readonly LayerSpec[], path: KeyPath): LastFunction[] {
   let isWhole = true;
   for (const [index, layer] of [...layers.entries()].toReversed()) {
@@ -187,7 +191,10 @@ function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding
   return [findAt(path, text, `set units to ${needed.units}`)];
 }
 
-/** As many as classes, labels or target columns; undefined where the config alone cannot tell. */
+/**
+ * The number of units that the classes, labels or target columns need; undefined if the config alone
+ * cannot tell.
+ */
 function neededUnits({ loss, data }: Config): { units: number; reason: string } | undefined {
   const kind = dataKind(data);
   if (kind === 'text') return { units: NUM_BYTE_VALUES, reason: `a byte has ${NUM_BYTE_VALUES} values` };
@@ -244,7 +251,7 @@ function checkWarmup({ schedule: { warmup } }: Config): ConfigFinding[] {
   return [findAt(['schedule', 'warmup'], 'takes either steps or epochs', 'give one of them')];
 }
 
-/** What goes by validation metrics does nothing without any. */
+/** Refuses fields that depend on validation metrics where there are none. */
 function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFinding[] {
   if (data.validation !== undefined || data.split.validation > 0) return [];
   const help = 'give data.validation, or data.split.validation above 0';

@@ -1,5 +1,5 @@
-// A plain value to a config with all its defaults, or to findings about every rule it breaks: the key path, what was
-// expected, what is there, the way out. Options of a program's calls are checked likewise.
+// A plain value to a config with all its defaults, or to findings about every rule it breaks: the key
+// path, what was expected, what is there, the way out. Options of a program's calls are checked likewise.
 import { z } from 'zod';
 import { childValue, expectedAt, validKeys, type Expectation } from './expectation.ts';
 import {
@@ -38,7 +38,7 @@ function isDeeperThan(value: unknown, depth: number): boolean {
 
 type Issue = z.core.$ZodIssue;
 
-/** One finding for each thing that is wrong; `root` is the value that was checked. */
+/** Describes an issue, in one finding for each thing that is wrong; `root` is the value that was checked. */
 function describeIssue(issue: Issue, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
   switch (issue.code) {
@@ -66,12 +66,15 @@ function describeUnknownKey(parent: KeyPath, key: string, root: unknown): Config
   };
 }
 
-/** What an alternative says of a value that is not of its type, or not one of its words. */
+/**
+ * The codes by which an alternative rejects a value of another type, or a word that is not one of its
+ * own.
+ */
 const OTHER_TYPE: ReadonlySet<string | undefined> = new Set(['invalid_type', 'invalid_value']);
 
 /**
- * Looks into the one alternative that has the value's type and, of several mappings, some of its keys, if there is one:
- * its issues say more.
+ * Looks into the one alternative that has the value's type and, among several mappings, some of its
+ * keys, if there is one: its issues say more.
  */
 function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): ConfigFinding[] {
   const path = toKeyPath(issue.path);
@@ -84,7 +87,10 @@ function describeUnion(issue: z.core.$ZodIssueInvalidUnion, root: unknown): Conf
   return only.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, root));
 }
 
-/** Whether an alternative, judged by its issues with the mapping at `path`, has any of the mapping's keys. */
+/**
+ * Tells whether an alternative, judged by its issues with the mapping at `path`, has any of the
+ * mapping's keys.
+ */
 function knowsSomeKey(branch: readonly Issue[], path: KeyPath, root: unknown): boolean {
   const value = valueAt(root, path);
   if (typeof value !== 'object' || value === null) return false;
@@ -107,7 +113,7 @@ function describeMismatch(path: KeyPath, expected: Expectation, root: unknown): 
   };
 }
 
-/** A value of a type that is not allowed is shown with its type: `"10" (string)`. */
+/** Describes a value; one whose type is not allowed is shown with its type: `"10" (string)`. */
 function describeValue(value: unknown, { types }: Expectation): string {
   if (value === null) return 'nothing (null)';
   if (Array.isArray(value)) return `a list of ${value.length}`;
@@ -136,23 +142,24 @@ function toKeyPath(path: readonly PropertyKey[]): KeyPath {
   return path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
 }
 
-/** No file system takes a NUL in a name. */
+/** A path without NUL, which no file system takes. */
 const path = z.string().regex(/^[^\0]+$/);
 
 export const pathArgument = path.describe('a path');
 
 export const pathOption = path.optional().describe('a path');
 
-/** A function of the user's, which is told of something. */
+/** A callback of the user's. */
 export const functionOption = z
   .custom((value) => typeof value === 'function')
   .optional()
   .describe('a function');
 
 /**
- * Checks options by a schema whose fields describe what is expected of them; `place` is what errors call them.
+ * Checks options by a schema whose fields describe what is expected of them; `place` is what errors
+ * call them.
  *
- * @throws LockstepError (category `usage`) with all that is wrong
+ * @throws LockstepError (category `usage`) with everything that is wrong
  */
 export function checkOptions(schema: z.ZodObject, options: unknown, place: string): void {
   const { error } = schema.safeParse(options);

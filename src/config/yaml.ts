@@ -1,6 +1,7 @@
-// YAML text, of which JSON is a part, to a plain value and a document with positions. Safe on hostile text: nesting is
-// bounded before anything recurses, and aliases before they multiply. YAML that a config has no use for is refused:
-// duplicate and prototype keys, numbers that are not finite, text that is not Unicode.
+// YAML text, of which JSON is a part, to a plain value and a document with positions. Safe on hostile
+// text: nesting is bounded before anything recurses, and aliases before they multiply. YAML that a config
+// has no use for is refused: duplicate and prototype keys, numbers that are not finite, text that is not
+// Unicode.
 import {
   isScalar,
   Lexer,
@@ -19,7 +20,7 @@ import { findJsonFlaw } from './json-syntax.ts';
 import type { SyntaxFlaw } from './problem.ts';
 import { quoteValue, shorten } from '../errors.ts';
 
-/** Collections may stand inside each other this deep; a config needs five. */
+/** Maximum depth of nested collections; a config needs five. */
 export const MAX_DEPTH = 32;
 
 /** A parsed text: its plain value, the document that knows positions, and everything wrong with it. */
@@ -63,8 +64,8 @@ function findFlaws(
 }
 
 /**
- * Runs the tokenizer alone, which does not recurse: in the composer, a thousand open brackets exhaust the stack,
- * and V8 may then abort the process while it compiles a regular expression.
+ * Runs the tokenizer alone, which does not recurse: in the composer, a thousand open brackets exhaust the
+ * stack, and V8 may then abort the process while it compiles a regular expression.
  */
 function findDeepNesting(text: string): SyntaxFlaw | undefined {
   const parser = new Parser();
@@ -107,7 +108,10 @@ function describeError({ code, message, pos }: YAMLError): SyntaxFlaw {
   }
 }
 
-/** Aliases of aliases multiply, which only the conversion counts; its count includes the anchor. */
+/**
+ * Converts a document. Aliases of aliases multiply, which only the conversion counts; its count
+ * includes the anchor.
+ */
 function toPlainValue(document: Document.Parsed): Pick<ParsedYaml, 'value' | 'flaws'> {
   try {
     return { value: document.toJS({ maxAliasCount: MAX_ALIASES + 1 }), flaws: [] };
@@ -120,17 +124,24 @@ function toPlainValue(document: Document.Parsed): Pick<ParsedYaml, 'value' | 'fl
   }
 }
 
-/** Aliases in one document, those that aliases repeat included. */
+/** Maximum number of aliases in a document, including those that aliases repeat. */
 const MAX_ALIASES = 100;
 
-/** The key that an assignment takes for an object's prototype. No other name of a class or column is special. */
+/**
+ * The key that an assignment takes for an object's prototype; no other name of a class or column is
+ * special.
+ */
 export const FORBIDDEN_KEY = '__proto__';
-// A NUL ends a path early in the kernel; half a surrogate pair cannot be written to a UTF-8 file and read back.
+// A NUL ends a path early in the kernel; half a surrogate pair cannot be written to a UTF-8 file and read
+// back.
 const NOT_TEXT = /\0|\p{Surrogate}/u;
 
 type Report = (node: Node, message: string) => void;
 
-/** Every flaw in the nodes of a document. Without a `lineCounter`, places in messages count characters. */
+/**
+ * Finds every flaw in the nodes of a document. Without a `lineCounter`, places in messages count
+ * characters.
+ */
 function checkNodes(document: Document.Parsed, lineCounter?: LineCounter): SyntaxFlaw[] {
   const flaws: SyntaxFlaw[] = [];
   const report: Report = (node, message) => void flaws.push({ offset: startOfNode(node), message });
@@ -175,7 +186,7 @@ function checkAlias(alias: Alias, document: Document.Parsed, report: Report): vo
   if (!target) {
     report(alias, `alias *${name} has no anchor &${name} before it`);
   } else if (startOfNode(alias) < (target.range?.[1] ?? 0)) {
-    report(alias, `alias *${name} stands inside its own anchor`);
+    report(alias, `alias *${name} is inside its own anchor`);
   }
 }
 

@@ -60,7 +60,7 @@ function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRow
   }
 }
 
-/** Among as many classes as there are, every row is found. */
+/** Refuses a `topK` that every row would pass, since there are no more classes. */
 function refuseIdleTopK({ metrics }: Config, { numClasses }: RowLayout): void {
   if (metrics.topK === undefined || metrics.topK < numClasses) return;
   const message = `metrics.topK is ${metrics.topK}, the data has ${numClasses} classes`;

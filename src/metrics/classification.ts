@@ -1,6 +1,6 @@
-// Exact metrics of a classification over a whole split, from the outputs of its rows, in f64.
-// Rows count as scikit-learn's `sample_weight` has it; sums go over the rows in their order, so a value depends
-// on that order only, never on who computed the rows.
+// Exact metrics of a classification over a whole split, from the outputs of its rows, in f64. Rows count
+// by their weight as in scikit-learn's `sample_weight`; sums run over the rows in their order, so a value
+// depends on that order only, never on who computed the rows.
 import { treeSum } from '../tree.ts';
 import { rocCurve } from './roc.ts';
 import { ratio, requireRows, totalOf, weigh } from './weighting.ts';
@@ -13,7 +13,7 @@ export interface ClassRatios {
   readonly f1: number;
 }
 
-/** How one class fared. */
+/** The metrics of one class. */
 export interface ClassMetrics extends ClassRatios {
   /** Rows that truly are of this class and have a weight above 0. */
   readonly support: number;
@@ -35,7 +35,10 @@ export interface ClassificationMetrics {
   /** Means over the classes that occur among labels or predictions. */
   readonly macro: ClassRatios;
   readonly topK?: TopK | undefined;
-  /** Two classes only; the mean over labels where there are several. Absent where a class has no rows. */
+  /**
+   * Area under the ROC curve, for two classes only; the mean over labels where there are several. Absent
+   * where a class has no rows.
+   */
   readonly rocAuc?: number | undefined;
   /** Mean of -log of the right class's probability; present where the loss is something else. */
   readonly logLoss?: number | undefined;
@@ -46,7 +49,7 @@ export interface ClassificationMetrics {
 /** The confusion matrix grows with the square of the classes; above this it helps nobody. */
 export const MAX_CONFUSION_CLASSES = 1000;
 
-/** What `classificationMetrics` needs to know of a split. */
+/** A split as `classificationMetrics` needs it. */
 export interface ClassificationOutcome {
   /** Row-major [rows, classes]: logits. */
   readonly outputs: Float32Array;
@@ -60,13 +63,16 @@ export interface ClassificationOutcome {
   readonly math?: ClassMath | undefined;
 }
 
-/** What the host may not compute by its own functions. */
+/** The functions whose bits the host may not decide. */
 interface ClassMath {
   log(x: number): number;
   exp(x: number): number;
 }
 
-/** Metrics of a classification; the largest output of a row is its prediction, the lowest class winning a tie. */
+/**
+ * Metrics of a classification; the largest output of a row is its prediction, the lowest class winning a
+ * tie.
+ */
 export function classificationMetrics(outcome: ClassificationOutcome): ClassificationMetrics {
   const { outputs, labels, loss, sampleWeights, topK, math } = outcome;
   const numClasses = outputs.length / requireRows(labels.length);
@@ -84,7 +90,7 @@ export function classificationMetrics(outcome: ClassificationOutcome): Classific
   };
 }
 
-/** What `binaryMetrics` needs to know of a split. */
+/** A split as `binaryMetrics` needs it. */
 export interface BinaryOutcome {
   /** Row-major [rows, columns]: a logit above 0 predicts the label. */
   readonly outputs: Float32Array;
@@ -98,8 +104,9 @@ export interface BinaryOutcome {
 }
 
 /**
- * Metrics of labels that are there or not. Of one column they are those of a classification with classes 0 and 1;
- * of several each is a label of its own: the accuracy is over all cells, and `perClass` has one entry a column.
+ * Metrics of labels that are there or not. Of one column they are those of a classification with classes
+ * 0 and 1; of several each is a label of its own: the accuracy is over all cells, and `perClass` has one
+ * entry a column.
  */
 export function binaryMetrics(outcome: BinaryOutcome): ClassificationMetrics {
   const { outputs, targets, numColumns, loss, sampleWeights, math } = outcome;
@@ -244,7 +251,10 @@ function logLossOf(
   return treeSum(weigh(losses, sampleWeights)) / totalOf(sampleWeights, labels.length);
 }
 
-/** Of a row the mean over its labels: log(1 + e^-|y|) + max(y, 0) - y t. */
+/**
+ * The mean log loss of rows; that of a row is the mean over its labels of log(1 + e^-|y|) + max(y, 0)
+ * - y t.
+ */
 function binaryLogLoss(
   { outputs, targets, numColumns, sampleWeights }: BinaryOutcome,
   math: ClassMath,

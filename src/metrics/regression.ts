@@ -1,5 +1,5 @@
 // Exact metrics of a regression over a whole split, in f64.
-// Every sum goes along one fixed binary tree over the rows, so a value depends on the rows' order only,
+// Every sum follows one fixed binary tree over the rows, so a value depends on the rows' order only,
 // never on who computed them. Only + - * / and Math.sqrt: the other host functions are not bit-specified.
 import { treeSum } from '../tree.ts';
 import { requireRows, totalOf, weigh } from './weighting.ts';
@@ -27,13 +27,13 @@ export interface RegressionMetrics extends RegressionErrors {
   readonly transformed?: RegressionErrors | undefined;
 }
 
-/** What is predicted of one target, row by row. */
+/** Predictions of one target, row by row. */
 export interface TargetColumn {
   readonly predicted: Float64Array;
   readonly actual: Float64Array;
 }
 
-/** What `regressionMetrics` needs to know of a split. */
+/** A split as `regressionMetrics` needs it. */
 export interface RegressionOutcome {
   /** Every target column in its own unit. */
   readonly columns: readonly TargetColumn[];
@@ -41,7 +41,7 @@ export interface RegressionOutcome {
   readonly transformed?: readonly TargetColumn[] | undefined;
   /** Mean loss per row. */
   readonly loss: number;
-  /** Of each row; they count as scikit-learn's `sample_weight` does. */
+  /** A weight for each row; it counts like scikit-learn's `sample_weight`. */
   readonly sampleWeights?: SampleWeights;
 }
 
@@ -93,7 +93,7 @@ function determination(residualSquares: number, actual: Float64Array, sampleWeig
 }
 
 function squaresAboutMean(actual: Float64Array, sampleWeights: SampleWeights): number {
-  // Asked of the values themselves: a rounded mean would leave squares just above zero.
+  // Decided from the values themselves: a rounded mean would leave squares just above zero.
   if (isConstant(actual, sampleWeights)) return 0;
   const mean = treeSum(weigh(actual, sampleWeights)) / totalOf(sampleWeights, actual.length);
   return treeSum(

@@ -1,5 +1,5 @@
 // Exact metrics of a classification of every position of a sequence, from the rank of the right class at each
-// position: outputs themselves never leave the workers, being classes times as many.
+// position: outputs themselves never leave the workers: there is one for each class.
 import { topKAccuracy } from './classification.ts';
 import type { TopK } from './classification.ts';
 import { treeSum } from '../tree.ts';
@@ -19,12 +19,12 @@ export interface SequenceMetrics {
   readonly perplexity: number;
 }
 
-/** What `sequenceMetrics` needs to know of a split. */
+/** A split as `sequenceMetrics` needs it. */
 export interface SequenceOutcome {
   /** [rows, positions]: how many classes come before the right one. */
   readonly ranks: Float32Array;
   readonly loss: number;
-  /** [rows, positions] */
+  /** Weights, [rows, positions]. */
   readonly sampleWeights?: SampleWeights;
   readonly topK?: number | undefined;
   /** [rows]: sums over positions; given where the loss is not the log loss. */

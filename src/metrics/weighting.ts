@@ -1,10 +1,10 @@
-// Weights of rows in metrics. A weight of 1 changes no bit, and one of 0 leaves a row out.
+// Sample weights in metrics. A weight of 1 changes no bit, and one of 0 leaves a row out.
 import { treeSum } from '../tree.ts';
 
-/** One weight a row, at least 0; undefined where each row weighs 1. */
+/** A weight for each row, at least 0; undefined where every row weighs 1. */
 export type SampleWeights = Float32Array | undefined;
 
-/** Each value times its row's weight; 0 where that is 0, for 0 times infinity is not a number. */
+/** Multiplies each value by its row's weight; 0 where that is 0, for 0 times infinity is not a number. */
 export function weigh(values: Float64Array, sampleWeights: SampleWeights): Float64Array {
   return sampleWeights
     ? values.map((value, row) => (sampleWeights[row] === 0 ? 0 : value * sampleWeights[row]!))

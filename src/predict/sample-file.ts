@@ -1,4 +1,5 @@
-// Files of new samples for a trained model: tables read as the training table was, or IDX images. They need no targets.
+// Files of new samples for a trained model: tables read as the training table was, or IDX images. They
+// need no targets.
 import { resolve } from 'node:path';
 import { dataError } from '../data/dataset/data-error.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';

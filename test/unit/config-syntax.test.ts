@@ -119,7 +119,7 @@ describe('YAML', () => {
       'tags are not used in configs\n  --> c.yaml:1:4\n  help: remove the word that starts with "!"',
     ],
     ['a: *b', 'alias *b has no anchor &b before it\n  --> c.yaml:1:4'],
-    ['a: &a\n  b: *a', 'alias *a stands inside its own anchor\n  --> c.yaml:2:6'],
+    ['a: &a\n  b: *a', 'alias *a is inside its own anchor\n  --> c.yaml:2:6'],
     ['? [a]\n: b', 'keys must be words, not lists or mappings\n  --> c.yaml:1:3'],
     ['a: 1\nb: 2\na: 3', 'duplicate key "a"; first given at 1:1\n  --> c.yaml:3:1'],
     ['a: .nan', '.nan is not a finite number\n  --> c.yaml:1:4'],

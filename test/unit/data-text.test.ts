@@ -122,12 +122,12 @@ describe('a text', () => {
     [[{ train: gzipSync('') }], 'error[E_DATA_EMPTY]: train is gzip of an empty file'],
     [
       [{ train: 'abcd' }],
-      'error[E_DATA_TEXT]: train holds 4 bytes; a sample takes 5 (data.context 4, and the byte behind)\n' +
+      'error[E_DATA_TEXT]: train holds 4 bytes; a sample takes 5 (data.context 4, and the byte after them)\n' +
         '  help: lower data.context, or use a longer text',
     ],
     [
       [{ train: 'abcdefghi', test: 'a' }],
-      'error[E_DATA_TEXT]: test holds 1 byte; a sample takes 5 (data.context 4, and the byte behind)\n' +
+      'error[E_DATA_TEXT]: test holds 1 byte; a sample takes 5 (data.context 4, and the byte after them)\n' +
         '  help: lower data.context, or use a longer text',
     ],
     [

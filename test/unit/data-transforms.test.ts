@@ -272,7 +272,7 @@ describe('what a trained model is measured on is refused with advice that no con
       );
     const fitted = await load(configFor('text'));
     expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(
-      "error[E_DATA_TEXT]: new holds 2 bytes; a sample takes 5 (the model's 4, and the byte behind)\n" +
+      "error[E_DATA_TEXT]: new holds 2 bytes; a sample takes 5 (the model's 4, and the byte after them)\n" +
         '  help: use a longer text',
     );
   });

@@ -1,5 +1,5 @@
-// Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a config refers
-// to them. The hash is of the values as they were given, before anything is fitted to them.
+// Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a
+// config refers to them. The hash is of the values as they were given, before anything is fitted to them.
 import { didYouMean } from '../../config/suggest.ts';
 import { countOf, dataError } from '../dataset/data-error.ts';
 import { hashBlocks } from '../dataset/packed-dataset.ts';
@@ -8,46 +8,47 @@ import { quoteValue, type LockstepError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../layers/layer.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../../limits.ts';
 
-/** Numbers one behind the other, or a list of rows of equal length. */
+/** Numbers in one list, or a list of rows of equal length. */
 export type Numbers = ArrayLike<number> | readonly ArrayLike<number>[];
 
 /** Labelled samples in memory. They must stay as they are until the call that takes them has ended. */
 export interface Samples {
   /**
-   * The values of all samples. Bytes (`Uint8Array`) are scaled to 0..1, as those of images; all else are numbers, which
-   * are rounded to float32 once they are standardized.
+   * The values of all samples. Bytes (`Uint8Array`) are scaled to 0..1, like those of images; anything
+   * else is numbers, which are rounded to float32 after they are standardized.
    */
   readonly features: Numbers;
   /** [samples, 1 to 3 sizes of one sample]; a list of rows has its own: [rows, values of a row]. */
   readonly shape?: Shape | undefined;
   /** Numbers to predict, one or more for each sample, or a class index from 0 for each. */
   readonly targets: Numbers;
-  /** How much each sample counts, at least 0; default: all alike. */
+  /** The weight of each sample, at least 0; by default all count the same. */
   readonly weights?: ArrayLike<number> | undefined;
 }
 
 /** Samples after their checks. */
 export interface ArraySet {
-  /** What errors call it: `data.train`. */
+  /** The name that errors use: `data.train`. */
   readonly name: string;
   readonly numRows: number;
-  /** Of one sample. */
+  /** Shape of one sample. */
   readonly shape: Shape;
   readonly features: Uint8Array | Float32Array | Float64Array;
-  /** [numRows, targetWidth] */
+  /** Targets, [numRows, targetWidth]. */
   readonly targets: Float64Array;
   readonly targetWidth: number;
   readonly sampleWeights: Float64Array | undefined;
   readonly sha256: string;
 }
 
-/** By hash. */
+/** Checked samples by their hash. */
 export type ArraySets = ReadonlyMap<string, ArraySet>;
 
 /**
  * Checks samples; `name` is what errors call them.
  *
- * @throws LockstepError for lengths that do not fit, and for values that are no finite float32, naming argument and row
+ * @throws LockstepError for lengths that do not fit, and for values that are no finite float32, naming
+ * argument and row
  */
 export function takeSamples(samples: Samples, name: string): ArraySet {
   refuseUnknownFields(samples, name);
@@ -71,7 +72,7 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
 
 const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samples)[];
 
-/** A misspelt field would do nothing, in silence. */
+/** Refuses a misspelt field, which would silently do nothing. */
 function refuseUnknownFields(samples: Samples, name: string): void {
   const unknown = Object.keys(samples).find((key) => !FIELDS.some((field) => field === key));
   if (unknown === undefined) return;
@@ -81,16 +82,20 @@ function refuseUnknownFields(samples: Samples, name: string): void {
 
 interface Flat {
   readonly values: Uint8Array | Float32Array | Float64Array;
-  /** [rows, values of a row], of a list of rows. */
+  /** [rows, values of a row]; undefined unless the numbers were a list of rows. */
   readonly shape: readonly [number, number] | undefined;
 }
 
-/** Numbers one behind the other, bytes as they are. @throws LockstepError for what is no number, or rows of unequal length */
+/**
+ * Flattens numbers into one array; bytes stay bytes.
+ *
+ * @throws LockstepError for values that are no numbers, or rows of unequal length
+ */
 export function flattenNumbers(numbers: Numbers, name: string): Flat {
   if (numbers instanceof Uint8Array || numbers instanceof Float32Array) {
     return { values: numbers, shape: undefined };
   }
-  // What a canvas gives.
+  // A canvas gives clamped bytes.
   if (numbers instanceof Uint8ClampedArray) {
     const values = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.length);
     return { values, shape: undefined };
@@ -122,7 +127,7 @@ function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
   return { values, shape: [rows.length, width] };
 }
 
-/** `Float64Array.from` alone would take null for 0 and '5' for 5. */
+/** Copies numbers; `Float64Array.from` alone would take null for 0 and '5' for 5. */
 function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
   return Float64Array.from(numbers, (value: unknown, at) => {
     if (typeof value === 'number') return value;
@@ -164,7 +169,11 @@ function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [
   throw arrayError(`${name}.features has ${counts}`);
 }
 
-/** `shape` is that of a row of `values`. @throws LockstepError for a value that is no finite float32, naming row and place */
+/**
+ * Refuses values that are no finite float32; `shape` is that of a row of `values`.
+ *
+ * @throws LockstepError naming row and place
+ */
 export function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
   if (values instanceof Uint8Array) return;
   const at = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
@@ -194,7 +203,7 @@ function typeOf(values: Flat['values']): 'u8' | 'f32' | 'f64' {
   return values instanceof Float32Array ? 'f32' : 'f64';
 }
 
-/** What is wrong with the form of an argument. */
+/** An error in the form of an argument. */
 export function arrayError(message: string, help?: string): LockstepError {
   return dataError('E_DATA_ARRAYS', message, { help });
 }

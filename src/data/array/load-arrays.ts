@@ -1,5 +1,6 @@
-// Arrays to packed rows. Features go straight to their block, value by value through the arithmetic of table columns,
-// so that the same numbers get the same bits from either. Targets and sample weights become columns of a table.
+// Arrays to packed rows. Features go straight to their block, value by value through the arithmetic of
+// table columns, so that the same numbers get the same bits from either. Targets and sample weights become
+// columns of a table.
 import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
@@ -101,7 +102,7 @@ function findSet({ arrays: sha256 }: ArraySource, { arrays }: ArraysRequest): Ar
   );
 }
 
-/** Targets and weights under the names that the config has for them. */
+/** A table of targets and sample weights, under the names that the config has for them. */
 function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
   const names = targetColumns(data);
   const parts: TablePart[] = [];
@@ -163,7 +164,7 @@ function writeFeatures(
   }
 }
 
-/** What is learnt of the features of arrays. */
+/** The fitted features of arrays. */
 export type FittedArray = FittedFeature & { readonly kind: 'array' };
 
 /** Fits the features on the rows in `train`, all of which are rows of `set`. */
@@ -197,9 +198,10 @@ function describeEach(features: ArraySet['features'], width: number, train: Uint
 }
 
 /**
- * Fills `rows` [numRows, values of a sample], numbers or bytes as `fitted` has them; `name` is what errors call the features.
+ * Fills `rows` [numRows, values of a sample], numbers or bytes as `fitted` has them; `name` is what
+ * errors call the features.
  *
- * @throws LockstepError where float32 has no room for a standardized value
+ * @throws LockstepError where a standardized value does not fit float32
  */
 export function encodeArray(
   { name, features }: Pick<ArraySet, 'name' | 'features'>,
@@ -218,7 +220,12 @@ export function encodeArray(
   }
 }
 
-/** @throws LockstepError if samples are not of the shape and type of `others`, which were fitted */
+/**
+ * Checks samples against the fitted features.
+ *
+ * @throws LockstepError if they are not of the shape and type of `others`, on which the features were
+ * fitted
+ */
 function requireFitting({ name, shape, features }: ArraySet, fitted: FittedArray, others: string): void {
   const [found, needed] = [shape, fitted.shape].map((sides) => formatShape(sides));
   if (found !== needed) {

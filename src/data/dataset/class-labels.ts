@@ -3,10 +3,10 @@ import { dataError, formatCount } from './data-error.ts';
 import type { SplitIndices } from './packed-dataset.ts';
 import { listNames, quoteName } from '../../errors.ts';
 
-/** Stands for a label that counts nothing, until `foldWeights` gives it class 0 and weight 0. */
+/** Placeholder for a label that counts nothing, until `foldSampleWeights` gives it class 0 and weight 0. */
 export const IGNORED_LABEL = 0xffffffff;
 
-/** Most classes a softmax over them is meant for. */
+/** Maximum number of classes. */
 export const MAX_CLASSES = 65_536;
 
 /** `0`, `1`, ...: the names of classes that are known by index only. */
@@ -14,13 +14,13 @@ export function indexNames(classes: number): string[] {
   return Array.from({ length: classes }, (_, index) => String(index));
 }
 
-/** The least and the greatest label. */
+/** The lowest and the highest label. */
 export interface LabelRange {
   readonly lowest: number;
   readonly highest: number;
 }
 
-/** The least and the greatest of some labels; 0 and 0 of none. */
+/** The range of some labels; 0 to 0 if there are none. */
 export function rangeOf(labels: Iterable<number>): LabelRange {
   let [lowest, highest] = [Number.POSITIVE_INFINITY, 0];
   for (const label of labels) {
@@ -38,12 +38,12 @@ export function describeBadLabel(label: number, classes: number | undefined, ran
   return isFromOne(classes, range) ? `${found}; the labels run from 1 to ${classes}` : found;
 }
 
-/** Whether as many classes as there are were numbered from 1. */
+/** Tells whether the labels run from 1 to the number of classes. */
 export function isFromOne(classes: number | undefined, { lowest, highest }: LabelRange): classes is number {
   return lowest === 1 && highest === classes;
 }
 
-/** Two ways that both train: the second has a class that never occurs. */
+/** Help that offers two ways to train; the second has a class that never occurs. */
 export function helpForLabelsFromOne(numClasses: number): string {
   return (
     'number the classes from 0, or have one class more, which never occurs: ' +
@@ -52,8 +52,8 @@ export function helpForLabelsFromOne(numClasses: number): string {
 }
 
 /**
- * Checks that training has at least two classes; warns of those that only the other splits have, of those that none has,
- * and of a split of one.
+ * Checks that training has at least two classes; warns about classes that only the other splits have,
+ * about those that no row has, and about a split with one class.
  *
  * @throws LockstepError if there is only one class to learn.
  */
@@ -85,7 +85,10 @@ export function checkClasses(
   warnAboutGhosts(labels, classNames, warn);
 }
 
-/** Classes that no row has: numbers that were left out, labels from 1, or a single label that is far too high. */
+/**
+ * Warns about classes that no row has: numbers left out, labels from 1, or a single label that is far
+ * too high.
+ */
 function warnAboutGhosts(
   labels: Uint32Array,
   classNames: readonly string[],

@@ -2,7 +2,7 @@
 // cannot give (exit 2).
 import { LockstepError, type SourceLocation } from '../../errors.ts';
 
-/** Where a data error lies and what to do about it. */
+/** The location of a data error and what to do about it. */
 export interface DataErrorContext {
   readonly location?: SourceLocation | undefined;
   readonly help?: string | undefined;
@@ -17,7 +17,7 @@ export function dataError(
   return new LockstepError({ category: 'data', code, message, ...context });
 }
 
-/** An error in the config that only shows against the data. */
+/** An error in the config that only the data reveals. */
 export function configError(code: `E_CONFIG_${string}`, message: string, help?: string): LockstepError {
   return new LockstepError({ category: 'usage', code, message, help });
 }

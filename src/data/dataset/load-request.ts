@@ -13,7 +13,7 @@ import type { SourceRows } from './split.ts';
 import type { FittedTransforms } from './transforms.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 
-/** The files of each split, of one sort; a split without files is taken from train. */
+/** The files of each split, all of one kind; a split without files is taken from train. */
 export type DataSources =
   | { readonly kind: 'tables'; readonly files: SplitFiles<string> }
   | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> }
@@ -75,7 +75,7 @@ function isArrays(source: DataSource): source is ArraySource {
   return kindOf(source) === 'arrays';
 }
 
-/** What was learnt from a training split. */
+/** Everything learnt from a training split. */
 export interface FittedData {
   readonly transforms: FittedTransforms;
   /** Weights of classes in the loss, in their order; undefined where all weigh 1. */
@@ -87,29 +87,30 @@ export interface PackRequest {
   readonly config: Config;
   readonly math: HostMath;
   readonly warn: (message: string) => void;
-  /** Given, it is applied as it is, and nothing is fitted to the data or asked of it as training data. */
+  /** If given, it is applied as it is: nothing is fitted to the data, and it need not be fit for training. */
   readonly fitted?: FittedData | undefined;
 }
 
-/** Rows in memory, and how they came to be. */
+/** Rows in memory, with everything that describes them. */
 export interface PackedRows extends FittedData {
   readonly layout: RowLayout;
-  /** Backed by a buffer of its own. */
+  /** The packed rows, in a buffer of their own. */
   readonly blob: Uint8Array;
   readonly splits: SplitIndices;
-  /** One name for each value of a row. */
+  /** A name for each value of a row. */
   readonly featureNames: readonly string[];
   readonly targetNames: readonly string[];
-  /** Empty for regression. */
+  /** Class names; empty for regression. */
   readonly classNames: readonly string[];
   /**
-   * [numRows, labels of a row]: how much each counts in metrics; 0 where a label is ignored, and without the weights of
-   * classes. Undefined where all count alike.
+   * Weights by which metrics count, [numRows, labels of a row]: 0 where a label is ignored; weights of
+   * classes are no part of them. Undefined where all count the same.
    */
   readonly sampleWeights: Float32Array | undefined;
   /**
-   * Of each target column the numbers as they were read, for all rows: transforms and float32 have left less of them in
-   * the blob. Empty where targets are labels. Only the coordinator has them; they take 8 bytes each.
+   * The numbers of each target column as they were read, for all rows: transforms and float32 leave less
+   * of them in the blob. Empty where targets are labels. Only the coordinator has them; they take 8
+   * bytes each.
    */
   readonly targetValues: readonly Float64Array[];
 }

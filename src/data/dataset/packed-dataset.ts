@@ -4,10 +4,13 @@ import { createHash } from 'node:crypto';
 import { dataError, formatCount } from './data-error.ts';
 import { sizeOf, type Shape } from '../../layers/layer.ts';
 
-/** How samples are stored. The blob holds features, then targets, then any sample weights, each block row-major. */
+/**
+ * Layout of the stored samples. The blob holds features, then targets, then any sample weights, each
+ * block row-major.
+ */
 export interface RowLayout {
   readonly numRows: number;
-  /** Of one sample: [features] of a table, [channels, height, width] of images. */
+  /** Shape of one sample: [features] of a table, [channels, height, width] of images. */
   readonly featureShape: Shape;
   /** `f32`, or `u8` for images: a kernel multiplies by `featureScale` when it gathers a batch. */
   readonly featureType: 'f32' | 'u8';
@@ -18,7 +21,7 @@ export interface RowLayout {
   readonly targetWidth: number;
   /** Number of classes for labels, 0 for values. */
   readonly numClasses: number;
-  /** Whether there is a block of f32 sample weights; without one, every sample weighs 1. */
+  /** True if there is a block of f32 sample weights; without one, every sample weighs 1. */
   readonly hasSampleWeights: boolean;
 }
 
@@ -29,23 +32,26 @@ export interface PackedDataset {
   readonly sha256: string;
 }
 
-/** Which rows of the packed dataset belong to which split, in file order. */
+/** The rows of the packed dataset that belong to each split, in file order. */
 export interface SplitIndices {
   readonly train: Uint32Array;
   readonly validation: Uint32Array;
   readonly test: Uint32Array;
 }
 
-/** Brings a byte of an image to 0..1; rounded to float32 here so that every kernel multiplies by the same bits. */
+/**
+ * Brings a byte of an image to 0..1; rounded to float32 here so that every kernel multiplies by the same
+ * bits.
+ */
 export const PIXEL_SCALE = Math.fround(1 / 255);
 const BLOCK_ALIGNMENT = 16;
 
 /** Largest blob: half of what a 32-bit memory can address, so that a model fits beside it. */
 export const MAX_BLOB_BYTES = 2 ** 31;
-/** createHash takes less than 2 GiB at once. */
+/** Bytes hashed at once; createHash takes less than 2 GiB. */
 const HASHED_BYTES = 2 ** 26;
 
-/** Byte length of the feature block, padded so that the targets behind it are aligned. */
+/** Byte length of the feature block, padded so that the targets after it are aligned. */
 export function targetsByteOffset(layout: RowLayout): number {
   const bytes = layout.numRows * sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
   return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
@@ -67,7 +73,11 @@ export function blobByteLength(layout: RowLayout): number {
   return sampleWeightsByteOffset(layout) + sampleWeights;
 }
 
-/** @throws LockstepError if a blob of this layout is over the limit; `help` is the way out. */
+/**
+ * Refuses a layout whose blob would be over the limit; `help` is the way out.
+ *
+ * @throws LockstepError with the size
+ */
 export function refuseTooLarge(layout: RowLayout, help: string): void {
   const bytes = blobByteLength(layout);
   if (bytes <= MAX_BLOB_BYTES) return;
@@ -110,8 +120,9 @@ export function sampleWeightView({
 }
 
 /**
- * Divisor of the sums of losses and gradients over some rows: the sum of their sample weights in the order of `indices`,
- * in f64; without sample weights, the number of rows, or of labels where rows have several.
+ * Divisor of the sums of losses and gradients over some rows: the sum of their sample weights in the
+ * order of `indices`, in f64; without sample weights, the number of rows, or of labels where rows have
+ * several.
  */
 export function totalSampleWeight(dataset: PackedDataset, indices: Uint32Array): number {
   const sampleWeights = sampleWeightView(dataset);

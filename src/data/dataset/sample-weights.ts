@@ -1,4 +1,5 @@
-// Weights of rows, of classes and of ignored labels, folded into the one block of sample weights that workers see.
+// Weights of rows, of classes and of ignored labels, folded into the one block of sample weights that
+// workers see.
 import type { Config } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { IGNORED_LABEL } from './class-labels.ts';
@@ -13,24 +14,24 @@ import {
 } from './packed-dataset.ts';
 import { listNames, quoteName } from '../../errors.ts';
 
-/** Whether a run's dataset has a block of weights. */
+/** Tells whether a run's dataset has a block of sample weights. */
 export function wantsSampleWeights({ data, classWeights }: Config): boolean {
   return data.weights !== undefined || data.ignoreIndex !== undefined || classWeights !== undefined;
 }
 
-/** Where a row's weight can come from. */
+/** The sources of a row's weight. */
 export interface SampleWeightSources {
-  /** Of each row. */
+  /** A weight for each row. */
   readonly rows?: Float64Array | undefined;
-  /** [numRows, weightWidth]; ignored ones become class 0. */
+  /** Class labels, [numRows, sampleWeightWidth]; ignored ones become class 0. */
   readonly labels?: Uint32Array | undefined;
-  /** Of each class. */
+  /** A weight for each class. */
   readonly classes?: readonly number[] | undefined;
 }
 
 /**
- * Fills the block of weights of a blob, if its layout has one. Returns the weights by which metrics count, which those
- * of classes are no part of; undefined where all are 1.
+ * Fills the block of sample weights of a blob, if its layout has one. Returns the weights by which
+ * metrics count, without those of classes; undefined where all are 1.
  */
 export function foldSampleWeights(
   blob: Uint8Array,
@@ -55,14 +56,15 @@ export function foldSampleWeights(
 }
 
 /**
- * A weight for each class. `balanced` is scikit-learn's: rows / (classes x rows of the class), over the labels of the
- * training split that count; a class that it lacks weighs 1, as does one that a mapping leaves out.
+ * A weight for each class. `balanced` is scikit-learn's: rows / (classes x rows of the class), over the
+ * labels of the training split that count; a class that it lacks weighs 1, as does one that a mapping
+ * leaves out.
  */
 export function classWeightsOf(
   given: Config['classWeights'],
   data: {
     readonly classNames: readonly string[];
-    /** [numRows, labels of a row] */
+    /** Class labels, [numRows, labels of a row]. */
     readonly labels: Uint32Array;
     readonly splits: SplitIndices;
   },
@@ -98,7 +100,12 @@ function balance(counts: readonly number[]): number[] {
   return counts.map((count) => (count === 0 ? 1 : total / (present.length * count)));
 }
 
-/** @throws LockstepError for a split in which nothing counts: it has no mean loss. New rows of a model are all one split. */
+/**
+ * Refuses a split in which nothing counts: it has no mean loss. New rows for a model are all one
+ * split.
+ *
+ * @throws LockstepError naming the split
+ */
 export function refuseWeightless(dataset: PackedDataset, splits: SplitIndices, isSaved: boolean): void {
   for (const [split, rows] of Object.entries(splits) as [string, Uint32Array][]) {
     if (rows.length === 0 || totalSampleWeight(dataset, rows) > 0) continue;

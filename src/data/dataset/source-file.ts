@@ -8,11 +8,11 @@ import { LockstepError, systemErrorCode } from '../../errors.ts';
 import { shellWord } from '../../printable.ts';
 import { openRegularFile, UnreadableFile } from '../../regular-file.ts';
 
-/** Gzip expands a thousandfold at most; a file that grows beyond this is taken for a bomb. */
+/** Size beyond which an expanded gzip file is taken for a bomb; gzip expands a thousandfold at most. */
 const MAX_EXPANDED_BYTES = 16 * 2 ** 30;
 const READ_BYTES = 256 * 1024;
 const MAGIC_BYTES = 8;
-/** Often beside the data, and never meant. */
+/** Files that are often beside the data, and never the data. */
 const CONFIG_FILE = /\.(ya?ml|json)$/i;
 
 interface RefusedFormat {
@@ -55,7 +55,7 @@ export async function* readBytes(path: string): AsyncGenerator<Buffer, void, und
   const handle = await openForReading(path);
   try {
     const magic = await readMagic(handle);
-    // The size that the system has of a file may be 0 although it can be read, as in /proc.
+    // The system may report a size of 0 for a file that has content, as in /proc.
     if (magic === '') throw emptyFile(path);
     refuseOtherFormats(path, magic);
     const stream = handle.createReadStream({ start: 0, highWaterMark: READ_BYTES, autoClose: false });
@@ -92,7 +92,7 @@ async function readMagic(handle: FileHandle): Promise<string> {
   return buffer.toString('hex', 0, bytesRead);
 }
 
-/** A regular file; every access error gets its words here. */
+/** Opens a regular file; every access error gets its words here. */
 async function openForReading(path: string): Promise<FileHandle> {
   try {
     return (await openRegularFile(path)).handle;

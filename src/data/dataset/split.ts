@@ -10,7 +10,7 @@ const DEFAULT_TEST_SHARE = 0.1;
 /** Fractions such as 0.7 + 0.2 + 0.1 miss 1 by a rounding error. */
 const FRACTION_TOLERANCE = 1e-9;
 
-/** Rows of each source, which lie one after the other in the dataset; 0 where a split has no file of its own. */
+/** Number of rows of each source, in the order of the dataset; 0 where a split has no file of its own. */
 export interface SourceRows {
   /** Rows of the single file, or of the training file. */
   readonly train: number;
@@ -18,22 +18,23 @@ export interface SourceRows {
   readonly test: number;
 }
 
-/** What the split depends on besides the row counts. */
+/** Everything that the split depends on, besides the row counts. */
 export interface SplitOptions {
   readonly split: DataConfig['split'];
   readonly seed: number;
   readonly shuffle: boolean;
   readonly batchSize: number;
-  /** What messages call a row, where that is another word. */
+  /** The word for a row in messages, if it is another one. */
   readonly noun?: string;
 }
 
 /**
- * Assigns rows to splits. Splits without a file come out of the first source: its rows, in a seeded order
- * (file order if `shuffle` is off), are cut into train, validation, test and, if the fractions leave
- * some, unused rows. Each split lists its rows in ascending order.
+ * Assigns rows to splits. Splits without a file are taken from the first source: its rows, in a seeded
+ * order (file order if `shuffle` is off), are cut into train, validation, test and, if the fractions
+ * leave some, unused rows. Each split lists its rows in ascending order.
  *
- * @throws LockstepError if a fraction above 0 gives no rows, or a batch does not fit the training split.
+ * @throws LockstepError if a fraction above 0 gives no rows, or a batch does not fit the training
+ * split.
  */
 export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndices {
   const { train, validation, test } = sizesOf(sources, options);
@@ -52,7 +53,7 @@ export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndi
   return splits;
 }
 
-/** How many rows of the first source each split takes. */
+/** The number of rows of the first source that each split takes. */
 function sizesOf(sources: SourceRows, { split, noun = 'row' }: SplitOptions): SourceRows {
   const rows = sources.train;
   const validationShare = sources.validation > 0 ? 0 : split.validation;
@@ -83,7 +84,11 @@ export function range(from: number, length: number): Uint32Array {
   return Uint32Array.from({ length }, (_, index) => from + index);
 }
 
-/** @throws LockstepError if `numRows` training rows, which the split left of `numSource`, are fewer than a batch. */
+/**
+ * Refuses fewer training rows than a batch has: `numRows`, which the split left of `numSource`.
+ *
+ * @throws LockstepError with the largest possible batch size
+ */
 export function requireBatch(
   numRows: number,
   numSource: number,
@@ -105,12 +110,12 @@ export function epochOrder(
   return order.map((position) => train[position] as number);
 }
 
-/** Steps of an epoch; the last batch may be short and is used. */
+/** Number of steps of an epoch; the last batch may be short, and is used. */
 export function numBatches(numRows: number, batchSize: number): number {
   return Math.ceil(numRows / batchSize);
 }
 
-/** Bounds of the shards of an evaluation: `shardRows` rows each, the last shard what is left. */
+/** Bounds of the shards of an evaluation: `shardRows` rows each, and the rest in the last shard. */
 export function evaluationBounds(numRows: number, shardRows: number): Uint32Array {
   const numShards = Math.ceil(numRows / shardRows);
   return Uint32Array.from({ length: numShards + 1 }, (_, shard) => Math.min(shard * shardRows, numRows));

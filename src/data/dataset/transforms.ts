@@ -1,25 +1,25 @@
-// Everything learnt from the training split that turns data into numbers, as plain JSON that is saved with the
-// model, and the arithmetic that applies it to one value. Each kind of data fits and encodes its own.
+// Everything learnt from the training split that turns data into numbers, as plain JSON that is saved with
+// the model, and the arithmetic that applies it to one value. Each kind of data fits and encodes its own.
 import { dataError } from './data-error.ts';
 import type { SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 import { sizeOf, type Shape } from '../../layers/layer.ts';
 
-/** How one column becomes one or more features. */
+/** Describes how one column becomes one or more features. */
 export type FittedFeature =
   | {
       readonly kind: 'numeric';
       readonly column: string;
       readonly mean: number;
-      /** Divides; 0 marks a constant column, which becomes 0. */
+      /** Divisor; 0 marks a constant column, which becomes 0. */
       readonly scale: number;
-      /** Takes the place of a missing cell; null where none is allowed. */
+      /** Value for a missing cell; null where none is allowed. */
       readonly fill: number | null;
     }
   | {
       readonly kind: 'categorical';
       readonly column: string;
-      /** One feature each, 1 where the cell is that text; other texts give zeros. */
+      /** Texts that get a feature each, which is 1 where the cell is that text; other texts give zeros. */
       readonly categories: readonly string[];
     }
   | {
@@ -30,35 +30,41 @@ export type FittedFeature =
     }
   | {
       readonly kind: 'bytes';
-      /** Bytes of a sample. */
+      /** Number of bytes of a sample. */
       readonly context: number;
     }
   | {
       readonly kind: 'array';
-      /** Of a sample. */
+      /** Shape of a sample. */
       readonly shape: Shape;
-      /** Multiplies bytes; null where samples are numbers. */
+      /** Factor of bytes; null where samples are numbers. */
       readonly byteScale: number | null;
-      /** Of each value of a sample; null where values are taken as they are. */
+      /** Standardization of each value of a sample; null where values are taken as they are. */
       readonly standardized: readonly Standardization[] | null;
     };
 
-/** A value becomes (value - mean) / scale; scale 0 marks a value that is constant, which becomes 0. */
+/**
+ * A mean and a scale: a value becomes (value - mean) / scale. Scale 0 marks a constant value, which
+ * becomes 0.
+ */
 export interface Standardization {
   readonly mean: number;
   readonly scale: number;
 }
 
-/** One step of a target transform; a constant target is standardised with scale 0, to 0. */
+/** A step of a target transform; a constant target is standardized with scale 0, to 0. */
 export type TargetStep =
   { readonly kind: 'log' } | { readonly kind: 'standardize'; readonly mean: number; readonly scale: number };
 
-/** How the target columns become values to fit, or class indices. */
+/** Describes how the target columns become values to fit, or class indices. */
 export type FittedTarget =
   | {
       readonly kind: 'values';
       readonly columns: readonly { readonly column: string; readonly steps: readonly TargetStep[] }[];
-      /** Whether each number is a label that is there (1) or not (0), and not a probability: binaryCrossEntropy only. */
+      /**
+       * True if each number is a label, present (1) or absent (0), and not a probability: binaryCrossEntropy
+       * only.
+       */
       readonly isBinary?: true | undefined;
     }
   | {
@@ -75,7 +81,7 @@ export interface FittedTransforms {
   readonly target: FittedTarget;
 }
 
-/** Numbers a row takes, over all features. */
+/** Number of values of a row, over all features. */
 export function widthOf(features: readonly FittedFeature[]): number {
   return features.reduce((width, feature) => width + featureWidth(feature), 0);
 }
@@ -129,12 +135,12 @@ export function nameIndex(shape: readonly number[], at: number): string {
   return `[${indices.toReversed().join(',')}]`;
 }
 
-/** One step of a target transform, in float64. */
+/** Applies a step of a target transform, in float64. */
 export function applyStep(step: TargetStep, value: number, math: HostMath): number {
   return step.kind === 'log' ? math.log(value) : standardize(value, step);
 }
 
-/** (value - mean) / scale, and 0 where the scale is 0. */
+/** Returns (value - mean) / scale, and 0 where the scale is 0. */
 export function standardize(value: number, { mean, scale }: Standardization): number {
   return scale === 0 ? 0 : (value - mean) / scale;
 }
@@ -154,14 +160,15 @@ export function inverseTarget(
   );
 }
 
-/** Float64 holds 53 bits of a value: some hundred roundings cannot move it by more than this share. */
+/** Share of a value that some hundred roundings cannot exceed: float64 holds 53 bits. */
 const ROUNDING = 2 ** -44;
-/** The same of float32, whose 24 bits leave less room between rounding and meaning. */
+/** The same share for float32, whose 24 bits leave less room between rounding and meaning. */
 const ROUNDING_OF_FLOAT32 = 2 ** -22;
 
 /**
- * Mean and population deviation, summed in the order given. Values that differ by no more than the rounding of the largest
- * count as one value: its mean, and exactly 0. Held-out values would else be divided by noise.
+ * Mean and population deviation, summed in the order given. Values that differ by no more than the
+ * rounding of the largest count as one value: its mean, and exactly 0. Held-out values would else be
+ * divided by noise.
  */
 export function describeValues(values: Float64Array, areFloat32 = false): Standardization {
   const first = values[0] as number;
@@ -180,14 +187,14 @@ export function describeValues(values: Float64Array, areFloat32 = false): Standa
   return { mean, scale: Math.sqrt(squares / values.length) };
 }
 
-/** Held-out values can be so many deviations from the mean that float32 has no room for them. */
+/** The error for a held-out value that is too many deviations from the mean for float32. */
 export function tooFar(found: string, { mean, scale }: Standardization, location?: SourceLocation): Error {
   const range = `the training rows have mean ${mean}, deviation ${scale}`;
   const message = `${found}; standardized it does not fit float32 (max 3.4e38): ${range}`;
   return dataError('E_DATA_OVERFLOW', message, { location, help: 'correct the value, or leave its row out' });
 }
 
-/** The same order in every locale. */
+/** Compares texts in an order that is the same in every locale. */
 export function byCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }

@@ -11,16 +11,16 @@ const UNSIGNED_BYTE = 8;
 const MAGIC_BYTES = 4;
 const DIMENSION_BYTES = 4;
 
-/** What an IDX file says it holds. */
+/** The content of an IDX file, as its header states it. */
 export interface IdxHeader {
   readonly path: string;
-  /** The first is the number of images or labels. */
+  /** Sizes, of which the first is the number of images or labels. */
   readonly dimensions: readonly number[];
   readonly headerBytes: number;
   readonly dataBytes: number;
 }
 
-/** What a file holds, and what its dimensions mean. */
+/** The kind of content that a file must have, and the meaning of its dimensions. */
 interface Content {
   readonly what: string;
   readonly axes: readonly string[];
@@ -59,7 +59,10 @@ async function readHeader(path: string, content: Content): Promise<IdxHeader> {
   return { path, dimensions, headerBytes, dataBytes };
 }
 
-/** Channels are refused because files disagree on where they stand, and in the wrong place they would be taken for pixels. */
+/**
+ * Help for a wrong number of dimensions. Channels are refused because files disagree on their place,
+ * and in the wrong place they would be taken for pixels.
+ */
 function dimensionsHelp(found: number, { what }: Content): string | undefined {
   if (found === 1 || found === 3) return 'are images and labels exchanged in the config?';
   if (found !== 4 || what !== 'images') return undefined;

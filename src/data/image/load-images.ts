@@ -38,7 +38,7 @@ interface ImageSet {
   readonly labels: IdxHeader;
 }
 
-/** Reads all sets of images into one block of rows, with their labels behind it. */
+/** Reads all sets of images into one block of rows, with their labels after it. */
 export async function packImages(files: SplitFiles<ImageFiles>, request: PackRequest): Promise<PackedRows> {
   const { config, fitted, warn } = request;
   const sets = await readHeaders(files);
@@ -69,7 +69,7 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: PackReq
     featureShape: [1, ...shape],
     featureType: 'u8',
     featureScale: PIXEL_SCALE,
-    // One output tells two classes apart, so binary labels are values for it to meet.
+    // One output tells two classes apart, so binary labels are values to fit.
     targetKind: isBinary ? 'values' : 'labels',
     targetWidth: 1,
     numClasses: isBinary ? 0 : classNames.length,
@@ -144,7 +144,7 @@ interface LabelRules {
   readonly classes: number | undefined;
   readonly ignoreIndex: number | undefined;
   readonly isBinary: boolean;
-  /** The classes are those of a trained model. */
+  /** True if the classes are those of a trained model. */
   readonly isSaved: boolean;
 }
 
@@ -180,7 +180,7 @@ function highest(labels: Uint32Array): number {
   return rangeOf(labels.filter((label) => label !== IGNORED_LABEL)).highest;
 }
 
-/** A blob with its pixels, and room for all else. */
+/** Reads the pixels into a blob that has room for everything else. */
 async function readImages(sets: readonly ImageSet[], layout: RowLayout): Promise<Uint8Array> {
   const blob = new Uint8Array(blobByteLength(layout));
   let filled = 0;

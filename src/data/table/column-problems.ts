@@ -16,7 +16,7 @@ import {
   type SourceLocation,
 } from '../../errors.ts';
 
-/** What decides whether cells are problems; tables from files have a delimiter too. */
+/** The settings that decide whether cells are problems; tables from files have a delimiter too. */
 type CellRules = Pick<TableFormat, 'decimal' | 'thousands' | 'missingTokens' | 'isSaved'>;
 
 const MAX_REPORTED = 10;
@@ -24,7 +24,7 @@ const INFINITE = /^[+-]?inf(inity)?$/i;
 /** A column of fewer texts is read as one of kinds even if most of them look like numbers. */
 const MIN_MARKED_TEXTS = 3;
 
-/** One column's problem and the cell that shows it. */
+/** The problem of a column, and the cell that shows it. */
 export interface CellProblem {
   readonly column: string;
   readonly code: `E_DATA_${string}`;
@@ -63,7 +63,7 @@ function findOverflow(column: ColumnBuilder, context: Context): Finding {
   };
 }
 
-/** What to do about a number that is none that can be trained on. */
+/** Help for a number that cannot be trained on. */
 function helpForValue(column: ColumnBuilder, context: Context): string {
   const { plan } = column;
   if (context.isSaved) return 'correct the cell';
@@ -100,7 +100,7 @@ function helpForText(column: ColumnBuilder, context: Context): string {
   return `if it stands for no value, set ${listTokens(tokensWith(context))}; if not, ${ways}`;
 }
 
-/** Only a feature can be made categorical or left out. */
+/** Help for a text among numbers: only a feature can be made categorical or left out. */
 function waysForText({ plan }: ColumnBuilder): string {
   if (plan.isFeature) return `correct the cell, or ${asTexts(plan)}`;
   return plan.isClass
@@ -120,7 +120,10 @@ function tokensWith({ columns, missingTokens }: Context): string[] {
   return [...used, ...likely.flatMap(({ texts }) => texts)];
 }
 
-/** A column of nothing but `1,5` or `$10` would otherwise be taken for texts and encoded as classes. */
+/**
+ * Finds columns of nothing but `1,5` or `$10`, which would otherwise be taken for texts and encoded as
+ * classes.
+ */
 function findMarkedNumbers(column: ColumnBuilder, context: Context): Finding {
   const { plan, firstText, kind } = column;
   if (plan.kind === 'text' || plan.isClass || firstText === undefined || kind !== 'text') return undefined;
@@ -132,7 +135,7 @@ function markedNumbers(column: ColumnBuilder, cell: CellReference, context: Cont
   const numbers = fractionsOf([column]);
   const others = fractionsOf(context.columns.filter((other) => other !== column));
   const marked = describeMarkedNumbers(texts, { numbers, others }, context);
-  // Where groups of digits are read, a cell that breaks them is no hint at another format.
+  // If groups of digits are read, a cell with broken groups does not hint at another format.
   const breaksGroups = column.numNumbers > 0 && context.thousands !== undefined;
   if (marked === undefined || (breaksGroups && !marked.isPlain)) return undefined;
   const message = `column ${quoteName(plan.name)}: ${quoteValue(cell.cell)} ${marked.what}`;
@@ -181,12 +184,15 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
   return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }
 
-/** Whether a cell may be emptied. For new rows of a model that is no way out: they are to say what they are. */
+/** Tells whether a cell may be emptied. New rows for a model may not: they must state their values. */
 function mayBeEmpty({ plan }: ColumnBuilder, { isSaved }: CellRules): boolean {
   return !isSaved && plan.isFeature && (plan.missing === 'mean' || plan.missing === 'drop-row');
 }
 
-/** A prediction leaves no row out, since that would shift the lines of all behind it. */
+/**
+ * Help for missing cells. A prediction leaves no row out, since that would shift the lines of all
+ * later ones.
+ */
 function helpForMissing(column: ColumnBuilder, context: Context): string {
   const { isFeature } = column.plan;
   if (context.isSaved) {
@@ -205,7 +211,7 @@ function helpForMissing(column: ColumnBuilder, context: Context): string {
   return `${ways}; if ${JSON.stringify(first)} is a value, quote it, or set ${listTokens(list)}`;
 }
 
-/** Throws one error for all problems: a single one with its place, several as a list. */
+/** Throws one error for all problems: a single problem with its place, several as a list. */
 export async function throwCellProblems(
   problems: readonly CellProblem[],
   files: readonly CsvFile[],
@@ -234,7 +240,7 @@ async function locateCell(file: CsvFile, index: number, line: number): Promise<S
   return { file: displayPath(file.path), line, ...position };
 }
 
-/** Warns of what is not wrong but likely not meant. */
+/** Warns about cells that are not wrong but probably not meant. */
 export function warnAboutColumns(
   columns: readonly ColumnBuilder[],
   files: readonly CsvFile[],
@@ -256,7 +262,7 @@ export function warnAboutColumns(
   }
 }
 
-/** How texts that are categories look like numbers, if they do. */
+/** Describes how texts that are categories look like numbers, if they do. */
 function describeNumberlike(texts: readonly string[], format: CellRules): string | undefined {
   const unit = sharedUnit(texts);
   if (unit !== undefined)

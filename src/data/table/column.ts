@@ -3,12 +3,12 @@
 import type { MissingRule } from '../../config/schema.ts';
 import type { CellReader } from './format.ts';
 
-/** Longest cell, in characters; longer ones are a quote gone wrong or an attack, never a feature. */
+/** Maximum length of a cell in characters; a longer one is a stray quote or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
 const INITIAL_CAPACITY = 1024;
 const FLOAT32_EXACT_INTEGERS = 2 ** 24;
 
-/** Texts among numbers that are kept for messages. */
+/** Maximum number of texts among numbers that are kept for messages. */
 const MAX_KEPT_TEXTS = 1000;
 
 /** A finished column: numbers, or codes into `categories`; NaN where a cell is missing. */
@@ -27,17 +27,20 @@ export interface CellReference {
   readonly line: number;
 }
 
-/** How a column is to be read. */
+/** A column to read, and how to read it. */
 export interface PlannedColumn {
   readonly name: string;
-  /** A target or a weight if not: such a cell is never filled in. */
+  /** True for a feature; false for a target or a sample weight, whose cells are never filled in. */
   readonly isFeature: boolean;
   /** `text` takes numbers as texts too; undefined lets the first cell decide. */
   readonly kind: 'number' | 'text' | undefined;
   readonly maxCategories: number;
-  /** What becomes of a row without a value here. */
+  /** The rule for a row without a value here. */
   readonly missing: MissingRule;
-  /** Whether the rule is that of all columns: `mean` is then `category` among texts, and the other way round an error. */
+  /**
+   * True if the rule is that of all columns: `mean` then means `category` among texts, and the other way
+   * round is an error.
+   */
   readonly isDefaultRule?: boolean | undefined;
   /** The texts of a target that is a class: they may look like anything. */
   readonly isClass?: boolean | undefined;
@@ -47,7 +50,7 @@ export interface PlannedColumn {
   readonly known?: ReadonlySet<string> | undefined;
 }
 
-/** How a config leaves a feature out; `name` is what the message calls it. */
+/** Help on leaving a feature out; `name` is what the message calls it. */
 export function leaveOut(name: string, { isListed }: Pick<PlannedColumn, 'isListed'>): string {
   return isListed ? `take ${name} out of data.features` : `leave ${name} out with data.drop`;
 }
@@ -77,7 +80,7 @@ export class ColumnBuilder {
   #values = new Float64Array(INITIAL_CAPACITY);
   #length = 0;
 
-  /** `isQuoted` tells whether the cell that is being added stands in quotes. */
+  /** Starts an empty column; `isQuoted` tells whether the cell that is being added is quoted. */
   constructor(plan: PlannedColumn, cells: CellReader, isQuoted: () => boolean = () => false) {
     this.plan = plan;
     this.#cells = cells;
@@ -95,7 +98,7 @@ export class ColumnBuilder {
     return true;
   }
 
-  /** Whether a row has no value here, or one of the wrong kind. */
+  /** Tells whether a row has no value here, or one of the wrong kind. */
   lacksValue(row: number): boolean {
     return Number.isNaN(this.#values[row]);
   }
@@ -170,7 +173,7 @@ export class ColumnBuilder {
     this.firstMissing ??= reference;
   }
 
-  /** Gives the column its kind, and its undecided cells with it. */
+  /** Gives the column its kind, and settles its undecided cells. */
   #decide(kind: 'number' | 'text'): void {
     this.kind = kind;
     for (const { at, reference } of this.#undecided) {
@@ -185,7 +188,7 @@ export class ColumnBuilder {
     this.#undecided = [];
   }
 
-  /** Its place among the distinct texts; undefined where there is no room for one more. */
+  /** The place of a text among the distinct ones; undefined where there is no room for one more. */
   #codeOf(reference: CellReference): number | undefined {
     const { cell } = reference;
     const known = this.#codes.get(cell);
@@ -214,7 +217,7 @@ export class ColumnBuilder {
   }
 }
 
-/** Stands for a missing cell among categories; no cell's own text is empty. */
+/** The category of a missing cell; no cell's own text is empty. */
 export const MISSING_CATEGORY = '';
 
 /** The text of a cell in a text column. */

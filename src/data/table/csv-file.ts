@@ -1,5 +1,6 @@
-// The text of a CSV file: its bytes, checked to be UTF-8, and the place of a field, for error messages. The place is
-// found by reading the file again: the parser keeps no columns, and a load without errors should not pay for them.
+// The text of a CSV file: its bytes, checked to be UTF-8, and the place of a field, for error messages.
+// The place is found by reading the file again: the parser keeps no columns, and a load without errors
+// should not pay for them.
 import { isUtf8 } from 'node:buffer';
 import { displayPath, readBytes } from '../dataset/source-file.ts';
 import { LockstepError } from '../../errors.ts';
@@ -10,13 +11,13 @@ const RETURN = 0x0d;
 /** A field further into its record than this is reported by line alone. */
 const MAX_SEARCH_BYTES = 2 ** 20;
 
-/** One CSV file and the character between its fields. */
+/** A CSV file, and the character between its fields. */
 export interface CsvFile {
   readonly path: string;
   readonly delimiter: string;
-  /** Of a first line such as `sep=;`, which is no record. */
+  /** Length of a first line such as `sep=;`, which is not a record. */
   readonly bytesToSkip?: number | undefined;
-  /** Whether a trained model is to read it. */
+  /** True if the file is read for a trained model. */
   readonly isSaved?: boolean | undefined;
 }
 
@@ -32,7 +33,7 @@ export interface TextPosition {
   readonly column: number;
 }
 
-/** Where a field begins, or undefined where the search gives up. */
+/** The place where a field begins; undefined if the search gives up. */
 export async function locateField(file: CsvFile, field: FieldAddress): Promise<TextPosition | undefined> {
   const text = await readFromLine(file.path, field.line);
   const at = findField(text, field.index, file.delimiter);
@@ -53,7 +54,7 @@ export function findField(text: string, index: number, delimiter: string): numbe
     isRecordOpen = true;
     if (found === index) return at;
     if (isBreak) return undefined;
-    // A doubled quote toggles twice, which is the same as not at all.
+    // A doubled quote toggles twice, which is no change.
     if (character === '"') isQuoted = !isQuoted;
     else if (character === delimiter && !isQuoted) found += 1;
   }
@@ -86,7 +87,8 @@ export async function readFromLine(path: string, line: number): Promise<string> 
 const MAX_SEQUENCE_BYTES = 4;
 
 /**
- * Streams a file's bytes, checked to be UTF-8 without NUL; chunks end between characters.
+ * Streams a file's bytes, checked to be UTF-8 without NUL; chunks end between characters. A decoder
+ * would replace a wrong byte by U+FFFD, on which training would silently go ahead.
  *
  * @throws LockstepError naming the byte offset of the first wrong byte.
  */
@@ -109,7 +111,10 @@ export async function* readUtf8(path: string): AsyncGenerator<Buffer, void, unde
   refuseBadBytes(path, carried, offset);
 }
 
-/** Two zeros, a type and a number of dimensions: images in a table's place are no text in another encoding. */
+/**
+ * Refuses an IDX file by its first bytes (two zeros, a type, a number of dimensions): it is not text
+ * in another encoding.
+ */
 function refuseIdx(path: string, start: Buffer): void {
   if (!/^0000(08|09|0b|0c|0d|0e)0[1-9]/.test(start.toString('hex', 0, 4))) return;
   const message = `${displayPath(path)} is an IDX file, of images or labels, not a table`;
@@ -133,7 +138,7 @@ function refuseBadBytes(path: string, text: Buffer, offset: number): void {
   throw encodingError(path, `byte ${shown} at byte ${offset + bad}: not UTF-8`, 'latin1');
 }
 
-/** How many bytes at the end begin a character that the next chunk finishes. */
+/** Number of bytes at the end that begin a character, which the next chunk finishes. */
 function unfinishedTail(chunk: Buffer): number {
   for (let back = 1; back < MAX_SEQUENCE_BYTES && back <= chunk.length; back++) {
     const byte = chunk[chunk.length - back] as number;

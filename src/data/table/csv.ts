@@ -14,8 +14,8 @@ const MAX_SHOWN_FIELDS = 12;
 type TakeRecord = (fields: readonly string[], line: number, isQuoted: (index: number) => boolean) => void;
 
 /**
- * Calls `onRecord` with every record. Blank lines are left out, and spaces around a field are no part of it. Lines end
- * in LF, CR LF or CR, and need not agree. All records have as many fields as the first.
+ * Calls `onRecord` with every record. Blank lines are left out, and spaces around a field are no part of
+ * it. Lines end in LF, CR LF or CR, and need not agree. All records have as many fields as the first.
  *
  * @throws LockstepError for the first malformed record; what `onRecord` throws passes through.
  */
@@ -56,8 +56,9 @@ export async function readRecords(file: CsvFile, onRecord: TakeRecord): Promise<
 }
 
 /**
- * The bytes of a file on their way to the parser, kept as far back as the last record: whether a field stood in quotes is
- * known from them alone, since telling it of every field makes the parser ten times slower.
+ * Passes the bytes of a file to the parser and keeps them as far back as the last record. They alone
+ * tell whether a field was quoted: asking the parser for that, for every field, makes it ten times
+ * slower.
  */
 class RecordSource {
   readonly #file: CsvFile;
@@ -80,7 +81,7 @@ class RecordSource {
     }
   }
 
-  /** The parser is at a record that ends at an offset in the file. */
+  /** Moves to a record, which ends at an offset in the file. */
   moveTo(fields: readonly string[], end: number): void {
     this.#fields = fields;
     this.#recordStart = Math.max(this.#recordEnd, this.#file.bytesToSkip ?? 0);
@@ -163,7 +164,7 @@ async function explainCsvError(error: CsvError, file: CsvFile, progress: Progres
     case 'CSV_INVALID_CLOSING_QUOTE':
     case 'CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE':
     case 'INVALID_OPENING_QUOTE': {
-      const message = 'a quote stands in the middle of this field';
+      const message = 'a quote is in the middle of this field';
       const help = 'put the whole field in quotes and double each quote inside it';
       return new LockstepError({ ...details('E_DATA_QUOTE', message, help), ...located });
     }

@@ -1,5 +1,5 @@
-// Feature columns of a table: fitted on the training rows, and encoded as numbers by what was fitted, then or with
-// transforms read back from a saved model.
+// Feature columns of a table: fitted on the training rows, and encoded as numbers by the fitted
+// transforms, in training or when they are read back from a saved model.
 import type { DataConfig } from '../../config/schema.ts';
 import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
 import {
@@ -17,7 +17,10 @@ import { planMissing, type ColumnRoles } from './plan-columns.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { quoteName, quoteValue } from '../../errors.ts';
 
-/** Fits the features on the rows in `train`. Warns of columns that teach nothing: of one value, or of one a row. */
+/**
+ * Fits the features on the rows in `train`. Warns about columns that teach nothing: those with one
+ * value, or with a different one in each row.
+ */
 export function fitFeatures(
   table: Table,
   train: Uint32Array,
@@ -36,13 +39,13 @@ export function fitFeatures(
   return features;
 }
 
-/** A category of fewer than this share of rows says something about more than one of them. */
+/** Share of distinct texts among rows from which they are taken for identifiers. */
 const IDENTIFIER_SHARE = 0.9;
-/** Among fewer rows or dates nothing can be told. */
+/** Minimum number of distinct texts from which anything can be concluded. */
 const MIN_IDENTIFIERS = 10;
 const MAX_SHOWN_COLUMNS = 10;
 
-/** Warns, once for all columns, of texts that are another one in nearly every row, and of dates. */
+/** Warns, once for all columns, about texts that differ in nearly every row, and about dates. */
 function warnAboutIdentifiers(
   features: readonly FittedFeature[],
   numRows: number,
@@ -125,7 +128,7 @@ export function encodeFeatures(
   }
 }
 
-/** Where a column's numbers go: from `offset` in each row of `width`. */
+/** The place of a column's numbers: from `offset` in each row of `width`. */
 interface Slots {
   readonly rows: Float32Array;
   readonly width: number;
@@ -152,7 +155,7 @@ function fillIn(feature: FittedFeature & { kind: 'numeric' }): number {
   throw dataError('E_DATA_MISSING', message, { help: 'fill them in, or train with data.missing: mean' });
 }
 
-/** Returns the number of rows whose text has no slot. */
+/** Encodes a column of texts; returns the number of rows whose text has no slot. */
 function encodeCategories(column: Column, categories: readonly string[], slots: Slots): number {
   const { rows, width, offset } = slots;
   const slotOf = new Map(categories.map((category, slot) => [category, slot]));

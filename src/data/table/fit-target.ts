@@ -24,7 +24,7 @@ import { columnOf, locateRow, type Table } from './table.ts';
 import { listNames, quoteName, quoteValue, type SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 
-/** What fitting a target depends on. */
+/** Everything that fitting a target depends on. */
 interface TargetRequest extends PackRequest {
   readonly names: readonly string[];
   readonly splits: SplitIndices;
@@ -32,6 +32,7 @@ interface TargetRequest extends PackRequest {
 
 /**
  * Fits the target columns, or checks those of new rows against what was fitted.
+ *
  * @throws LockstepError if they are not what the loss takes, or what the model was trained on
  */
 export function fitTarget(table: Table, request: TargetRequest): FittedTarget {
@@ -68,7 +69,10 @@ function checkTarget(table: Table, target: FittedTarget, { loss, data }: Config)
   }
 }
 
-/** Two texts, the second in the order of their code units being the yes, or the numbers 0 and 1; else undefined. */
+/**
+ * Fits a target of two texts, the second of which in code-unit order is the yes, or of the numbers 0
+ * and 1; undefined for other numbers.
+ */
 function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'labels' }) | undefined {
   const column = columnOf(table, name);
   if (column.kind === 'number') {
@@ -84,14 +88,17 @@ function fitTwoClasses(table: Table, name: string): (FittedTarget & { kind: 'lab
   throw configError('E_CONFIG_CLASSES', message, 'set loss: crossEntropy for more classes');
 }
 
-/** They would weigh nothing, in silence. */
+/** Refuses class weights that would silently do nothing. */
 function refuseClassWeights({ classWeights }: Config, name: string): void {
   if (classWeights === undefined) return;
   const message = `classWeights weigh two classes; target ${quoteName(name)} holds other numbers than 0 and 1`;
   throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or weigh rows by data.weights');
 }
 
-/** `numTargets` are those of a config; new rows of a trained model have none to set a loss for. */
+/**
+ * Refuses numbers that are not probabilities. `numTargets` is undefined for a trained model, whose
+ * loss cannot be changed.
+ */
 function refuseImprobable(table: Table, name: string, numTargets?: number): void {
   const { kind, values } = columnOf(table, name);
   if (kind === 'text') return;
@@ -119,7 +126,10 @@ function refuseTextTargets(table: Table, targets: readonly string[], loss: strin
   throw configError('E_CONFIG_TARGET', message, 'set loss: crossEntropy to predict classes');
 }
 
-/** Fits each target column's steps on the rows in `train`, one after the other. Warns of targets that hold one value only. */
+/**
+ * Fits each target column's steps on the rows in `train`, one after another. Warns about targets with
+ * only one value.
+ */
 function fitTargetValues(
   table: Table,
   train: Uint32Array,
@@ -147,13 +157,17 @@ function fitTargetValues(
   return { kind: 'values', columns };
 }
 
-/** An array may have hundreds of targets. */
+/** Names the first target and counts the others: an array may have hundreds. */
 function listTargets(names: readonly string[]): string {
   const others = names.length > 1 ? ` and ${countOf(names.length - 1, 'other target')} have` : ' has';
   return `target ${quoteName(names[0] as string)}${others}`;
 }
 
-/** @throws LockstepError naming the first row whose value has no logarithm. */
+/**
+ * Refuses values without a logarithm.
+ *
+ * @throws LockstepError naming the first such row
+ */
 export function refuseNonPositive(
   table: Table,
   column: string,
@@ -229,7 +243,11 @@ function countIndexClasses(
   return classes ?? range.highest + 1;
 }
 
-/** @throws LockstepError naming the first row whose label is none of the classes. */
+/**
+ * Refuses labels that are none of the classes.
+ *
+ * @throws LockstepError naming the first such row
+ */
 function refuseUnknownLabels(
   table: Table,
   target: FittedTarget & { kind: 'labels' },

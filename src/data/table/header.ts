@@ -7,12 +7,15 @@ import { quoteName, shorten, type LockstepError, type SourceLocation } from '../
 import { shellWord } from '../../printable.ts';
 
 const DELIMITERS = [';', '\t', '|', ',', ' '] as const;
-/** Excel's word to itself: a first line such as `sep=;`. */
+/** A first line such as `sep=;`, which Excel writes for itself. */
 const SEPARATOR_LINE = /^\uFEFF?"?sep=(?<delimiter>.)"?[ \t]*(?:\r\n|\r|\n)/i;
 const SPACES = ' ';
 const AS_TRAINED = 'write the file as the training data were';
 
-/** How a file is to be split: as the config says, else as its own first line says, else by its name. */
+/**
+ * Chooses the delimiter of a file: the config's, else the one that its first line states, else by its
+ * name.
+ */
 export async function chooseDelimiter(
   path: string,
   { delimiter, isSaved }: Pick<TableFormat, 'delimiter' | 'isSaved'>,
@@ -44,7 +47,8 @@ export async function findWrongDelimiter(file: CsvFile, line: number): Promise<L
 }
 
 /**
- * Refuses a first row of one field that another delimiter would divide: a table of one column can never train.
+ * Refuses a first row of one field that another delimiter would divide: a table of one column can
+ * never train.
  *
  * @throws LockstepError naming the delimiter
  */
@@ -60,7 +64,7 @@ export function refuseOneColumn(fields: readonly string[], file: CsvFile, line: 
   throw dataError('E_DATA_DELIMITER', message, { location, help: helpFor(delimiter, file) });
 }
 
-/** What to do about another delimiter. */
+/** Help for another delimiter. */
 function helpFor(delimiter: string, { path, isSaved }: CsvFile): string {
   if (isSaved) return AS_TRAINED;
   const setting = `set data.delimiter: ${JSON.stringify(delimiter)}`;
@@ -159,7 +163,7 @@ function refuseBadNames(names: readonly string[], location: SourceLocation): voi
   }
 }
 
-/** A few names from where the interesting one stands. */
+/** A few names, from the interesting one on. */
 function listFrom(names: readonly string[], from = 0): string {
   const start = from + MAX_SHOWN_NAMES > names.length ? Math.max(0, names.length - MAX_SHOWN_NAMES) : from;
   const shown = names

@@ -1,5 +1,5 @@
-// Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of new rows, for
-// a trained model.
+// Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
+// new rows, for a trained model.
 import type { DataConfig } from '../../config/schema.ts';
 import {
   assignCounts,
@@ -88,7 +88,11 @@ async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitte
   return { table, roles };
 }
 
-/** @throws LockstepError if the packed rows would exceed what a worker can hold, before they are allocated. */
+/**
+ * Lays the rows out.
+ *
+ * @throws LockstepError if they would exceed what a worker can hold, before they are allocated
+ */
 function layOut(
   table: Table,
   { features, target }: FittedTransforms,
@@ -105,7 +109,7 @@ function layOut(
   return layout;
 }
 
-/** What to encode, and by which transforms. */
+/** The rows to encode, and the transforms to encode them by. */
 export interface FeaturesRequest {
   readonly path: string;
   readonly transforms: Pick<FittedTransforms, 'features'>;
@@ -121,7 +125,8 @@ export interface EncodedFeatures {
 }
 
 /**
- * Reads a table and encodes its features; columns that are no features are ignored.
+ * Reads a table of new rows and encodes its features as the training rows were; columns that are no
+ * features are ignored.
  *
  * @throws LockstepError if a feature column is absent or holds what the transforms do not cover.
  */

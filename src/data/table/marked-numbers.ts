@@ -1,19 +1,20 @@
-// Texts that a person reads as numbers although the format of the table does not: with digits in groups, a decimal comma,
-// a sign of currency or percent, a minus that is not the hyphen. For messages only; no cell is read by it.
+// Texts that a person reads as numbers although the format of the table does not: with digits in groups, a
+// decimal comma, a sign of currency or percent, a minus that is not the hyphen. For messages only; no cell
+// is read by it.
 import { THOUSANDS } from '../../config/schema.ts';
 import { CellReader, type CellFormat } from './format.ts';
 
-/** What texts hold besides a number. */
+/** Something that a text holds besides a number. */
 type Mark =
   'a sign of currency' | 'a sign of percent' | 'a minus that is no hyphen' | 'brackets' | 'other digits';
 
 /** Numbers in disguise. */
 export interface MarkedNumbers {
-  /** As a predicate of one of the texts: `looks like a decimal comma`. */
+  /** A predicate of one of the texts: `looks like a decimal comma`. */
   readonly what: string;
-  /** What makes them numbers. */
+  /** The way to make them numbers. */
   readonly help: string;
-  /** Whether no setting does: the cells themselves must change. */
+  /** True if no setting helps: the cells themselves must change. */
   readonly isPlain?: boolean | undefined;
 }
 
@@ -24,7 +25,10 @@ const CURRENCY = `(?:[A-Z]{0,3}\\p{Sc}|(?:${CODES})\\.?)`;
 const MINUS = '[\u2010\u2011\u2012\u2013\u2212\uff0d]';
 const SPACE = '[ \u00a0\u2009\u202f]?';
 
-/** Each takes its mark off a text. Order counts: brackets may stand around all else, a minus on either side of a currency. */
+/**
+ * Patterns that each take a mark off a text. Order counts: brackets may enclose everything else, and a
+ * minus may be on either side of a currency.
+ */
 const MARKS: readonly { readonly mark: Mark; readonly pattern: RegExp; readonly replacement: string }[] = [
   { mark: 'other digits', pattern: /(?![0-9])\p{Nd}/gu, replacement: '1' },
   { mark: 'brackets', pattern: /^\((.+)\)$/u, replacement: '-$1' },
@@ -50,13 +54,13 @@ const SEPARATORS = [undefined, ...THOUSANDS] as const;
 
 /** Cells with a decimal separator that are numbers as the format has it. */
 interface Fractions {
-  /** Of the column itself. */
+  /** Cells of the column itself. */
   readonly numbers: readonly string[];
-  /** Of other columns, which another format would make texts of. */
+  /** Cells of other columns, which would become texts in another format. */
   readonly others: readonly string[];
 }
 
-/** What the texts of a column look like, if all of them look like numbers of one kind. */
+/** Describes the texts of a column, if all of them look like numbers of one kind. */
 export function describeMarkedNumbers(
   texts: readonly string[],
   { numbers, others }: Fractions,
@@ -76,7 +80,7 @@ export function describeMarkedNumbers(
   const advice = isFixed(format, others) && `write ${nameDecimal(format)}, as other columns do`;
   if (second) return describeAmbiguity(sample, [first, second], advice);
   const isSame = first.decimal === format.decimal && first.thousands === format.thousands;
-  // Numbers of this very format are texts where they are quoted tokens.
+  // Numbers of the same format are texts if they are quoted tokens.
   if (isSame) return undefined;
   const isGrouped = first.thousands !== undefined && first.thousands !== format.thousands;
   return {
@@ -87,7 +91,10 @@ export function describeMarkedNumbers(
   };
 }
 
-/** Whether a cell of another column would be no number with the other decimal separator, not even one in groups. */
+/**
+ * Tells whether a cell of another column would be no number with the other decimal separator, not even
+ * a grouped one.
+ */
 function isFixed({ decimal }: CellFormat, others: readonly string[]): boolean {
   const swapped: CellFormat = { decimal: decimal === '.' ? ',' : '.', thousands: decimal };
   return others.some((cell) => valueIn(swapped, cell) === undefined);
@@ -99,7 +106,7 @@ function nameDecimal({ decimal }: CellFormat): string {
 
 const NO_FRACTIONS: Fractions = { numbers: [], others: [] };
 
-/** How many of the texts look like numbers, each by itself. */
+/** Counts the texts that look like numbers, each by itself. */
 export function countMarkedNumbers(texts: readonly string[], format: CellFormat): number {
   const candidates = candidatesOf(format);
   return texts.filter((text) => describeMarkedNumbers([text], NO_FRACTIONS, format, candidates) !== undefined)
@@ -116,7 +123,7 @@ function takeMarksOff(text: string, marks: Set<Mark>): string {
   return core.trim();
 }
 
-/** The formats nearest to the table's in which all texts are numbers; two, if they come to other numbers. */
+/** The formats nearest to the table's in which all texts are numbers; two if the numbers differ. */
 function findReadings(
   texts: readonly string[],
   format: CellFormat,
@@ -187,7 +194,7 @@ function describeThousands(thousands: string | undefined): string {
 }
 
 const UNIT = /^[+-]?\d+(?:[.,]\d+)?\s?(\p{L}[\p{L}²³/°]{0,5}|°\p{L}?)$/u;
-/** Fewer are a choice, such as 2wd and 4wd. */
+/** Minimum number of texts with a unit; fewer are a choice, such as 2wd and 4wd. */
 const MIN_MEASURES = 4;
 
 /** The unit that all texts of a column share, such as `kg` of `12 kg`. */
@@ -210,12 +217,15 @@ const DATE = new RegExp(
   'iu',
 );
 
-/** Whether a text is a date or a time of day. */
+/** Tells whether a text is a date or a time of day. */
 export function isDate(text: string): boolean {
   return DATE.test(text);
 }
 
-/** Texts that often stand for no value, and are no tokens by default: in a column of texts they may be values. */
+/**
+ * Texts that often stand for no value, but are not tokens by default: in a column of texts they may be
+ * values.
+ */
 const LIKELY_TOKENS: ReadonlySet<string> = new Set([
   ...[
     'none',
@@ -250,7 +260,7 @@ const LIKELY_TOKENS: ReadonlySet<string> = new Set([
   ...['na', 'n/a', 'nan', 'null', '?', '-'],
 ]);
 
-/** Whether texts look like more tokens for `data.missingTokens`. */
+/** Tells whether texts look like more tokens for `data.missingTokens`. */
 export function areLikelyTokens(texts: readonly string[]): boolean {
   return texts.every((text) => LIKELY_TOKENS.has(text.toLowerCase()));
 }

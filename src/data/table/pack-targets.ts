@@ -1,5 +1,5 @@
-// Targets and sample weights of a table, encoded into their blocks of the dataset: the same for tables from files and
-// for arrays.
+// Targets and sample weights of a table, encoded into their blocks of the dataset: the same for tables
+// from files and for arrays.
 import type { Config } from '../../config/schema.ts';
 import { checkClasses, IGNORED_LABEL } from '../dataset/class-labels.ts';
 import { configError, dataError } from '../dataset/data-error.ts';
@@ -15,9 +15,9 @@ import type { HostMath } from '../../kernels/host-math.ts';
 
 type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' | 'hasSampleWeights'>;
 
-/** How targets and weights are stored. */
+/** Lays out targets and sample weights. */
 export function layOutTargets(target: FittedTarget, config: Config): TargetLayout {
-  // One output tells two classes apart, so binary labels are values for it to meet.
+  // One output tells two classes apart, so binary labels are values to fit.
   const isLabels = config.loss.kind === 'crossEntropy' && target.kind === 'labels';
   return {
     targetKind: isLabels ? 'labels' : 'values',
@@ -27,7 +27,10 @@ export function layOutTargets(target: FittedTarget, config: Config): TargetLayou
   };
 }
 
-/** Fills the blocks of targets and weights; returns what metrics need of them besides, and the weights of classes. */
+/**
+ * Fills the blocks of targets and sample weights; returns what metrics need besides, and the weights
+ * of classes.
+ */
 export function packTargets(
   blob: Uint8Array,
   parts: {
@@ -86,7 +89,10 @@ function encodeTargetValues(
   }
 }
 
-/** The class index of every row, `IGNORED_LABEL` for `ignoreIndex`; `classNames` has every text that occurs. */
+/**
+ * The class index of every row, `IGNORED_LABEL` for `ignoreIndex`; `classNames` has every text that
+ * occurs.
+ */
 function encodeLabels(
   table: Table,
   target: FittedTarget & { kind: 'labels' },
@@ -103,10 +109,14 @@ function encodeLabels(
   );
 }
 
-/** Larger weights leave no room for the others in a float32 sum. */
+/** Maximum weight: larger ones leave no room for the others in a float32 sum. */
 const MAX_WEIGHT = 1e9;
 
-/** The column of weights, checked. @throws LockstepError naming the first row whose weight is none. */
+/**
+ * Reads and checks the column of sample weights.
+ *
+ * @throws LockstepError naming the first row whose cell is not a weight
+ */
 function readSampleWeights(table: Table, name: string | undefined): Float64Array | undefined {
   if (name === undefined) return undefined;
   const { kind, values } = columnOf(table, name);

@@ -1,5 +1,6 @@
-// Which columns of a table are read, and how: by the config in training, by the saved transforms for a trained model.
-// Columns that the config names twice, or for two uses, never come this far: src/config refuses them.
+// Which columns of a table are read, and how: by the config in training, by the saved transforms for a
+// trained model. Columns that the config names twice, or for two uses, never come this far: src/config
+// refuses them.
 import { targetColumns } from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
@@ -9,11 +10,11 @@ import type { FittedTransforms } from '../dataset/transforms.ts';
 import type { PlannedColumn } from './column.ts';
 import { listNames, quoteName } from '../../errors.ts';
 
-/** Column names by what they are used for; columns in neither list are not read. */
+/** Column names by their use; columns in none of the lists are not read. */
 export interface ColumnRoles {
   readonly features: readonly string[];
   readonly targets: readonly string[];
-  /** The column of sample weights, if there is one: in a list, as the others are. */
+  /** The column of sample weights, if there is one; a list like the others. */
   readonly sampleWeights: readonly string[];
 }
 
@@ -51,7 +52,7 @@ function requireColumns(header: readonly string[], field: string, names: readonl
   throw configError('E_CONFIG_COLUMN', message, didYouMean(unknown, header));
 }
 
-/** A setting for a column that is not read would do nothing, in silence. */
+/** Refuses a setting for a column that is not read, which would silently do nothing. */
 function requireUsed(
   field: string,
   why: string,
@@ -64,7 +65,7 @@ function requireUsed(
   throw configError('E_CONFIG_COLUMN', message, `take it out of data.${field}`);
 }
 
-/** More one-hot features than this from one column are an identifier. */
+/** Maximum number of one-hot features from one column; more of them are an identifier. */
 const MAX_CATEGORIES = 1000;
 
 export function planColumns(
@@ -87,7 +88,7 @@ export function planColumns(
   ];
 }
 
-/** The rule of a column. A target or a weight is never filled in: its row is left out instead. */
+/** The rule of a column. A target or a sample weight is never filled in: its row is left out instead. */
 export function planMissing(
   missing: DataConfig['missing'],
   name: string,
@@ -102,7 +103,10 @@ export function planMissing(
   };
 }
 
-/** The rules for rows to predict, none of which may be left out: that would shift the lines of all behind it. */
+/**
+ * The rules for rows to predict, none of which may be left out: that would shift the lines of all
+ * later ones.
+ */
 export function withoutDrops(missing: DataConfig['missing']): DataConfig['missing'] {
   const keep = <Rule extends string>(rule: Rule): Rule | 'error' => (rule === 'drop-row' ? 'error' : rule);
   if (typeof missing === 'string') return keep(missing);
@@ -134,7 +138,7 @@ export function planFeatures(
   });
 }
 
-/** The columns of the training table by what they are used for. */
+/** The columns of the training table by their use. */
 export function savedRoles(
   { features, target }: FittedTransforms,
   { weights }: Pick<DataConfig, 'weights'>,
@@ -146,7 +150,7 @@ export function savedRoles(
   };
 }
 
-/** The feature columns, then the targets, then the column of weights if the run has one. */
+/** The feature columns, then the targets, then the column of sample weights if the run has one. */
 export function planSavedColumns(
   header: readonly string[],
   transforms: FittedTransforms,
@@ -165,7 +169,7 @@ export function planSavedColumns(
   ];
 }
 
-/** Any number of texts: those that training never saw take no room. */
+/** Plans a column of any number of texts: those that training never saw take no room. */
 function planUnlimited(name: string, kind: 'number' | 'text', missing: DataConfig['missing']): PlannedColumn {
   return {
     name,

@@ -17,13 +17,13 @@ const MAX_SHOWN_COLUMNS = 10;
 
 /** The rows of a table that came from one file, or one argument of a call. */
 export interface TablePart {
-  /** As messages show it. */
+  /** The name that messages show. */
   readonly file: string;
   readonly firstRow: number;
   readonly numRows: number;
 }
 
-/** The columns that are kept, and where each row stood. */
+/** The columns that are kept, and the place of each row. */
 export interface Table {
   readonly parts: readonly TablePart[];
   readonly numRows: number;
@@ -32,7 +32,7 @@ export interface Table {
   readonly lines: Uint32Array | undefined;
 }
 
-/** What to read. */
+/** The files to read, and how to read them. */
 export interface TableRequest {
   readonly paths: readonly string[];
   readonly format: TableFormat;
@@ -62,7 +62,7 @@ export async function readTable(request: TableRequest): Promise<Table> {
   return builder.finish();
 }
 
-/** The column of that name; it is one the plan asked for. */
+/** The column of that name, which must be planned. */
 export function columnOf(table: Table, name: string): Column {
   const column = table.columns.get(name);
   if (column === undefined) throw new Error(`column ${name} was not planned`);
@@ -82,12 +82,12 @@ class TableBuilder {
   readonly #request: TableRequest;
   readonly #parts: TablePart[] = [];
   readonly #lines: number[] = [];
-  /** Where each kept column stands in a record. */
+  /** The place of each kept column in a record. */
   #fieldIndices: readonly number[] = [];
   #file: CsvFile = { path: '', delimiter: ',' };
   #numRecords = 0;
   #firstRow = 0;
-  /** Whether a field of the record that is being added stands in quotes. */
+  /** Tells whether a field of the record that is being added is quoted. */
   #isQuoted: (index: number) => boolean = () => false;
 
   constructor(request: TableRequest) {
@@ -140,7 +140,7 @@ class TableBuilder {
     };
   }
 
-  /** Says how many rows of a file are left out, and for which columns. */
+  /** Reports how many rows of a file are left out, and because of which columns. */
   #reportLeftOut(
     { file, firstRow, numRows }: TablePart,
     left: { readonly index: number; readonly numRows: number; readonly deciding: readonly ColumnBuilder[] },

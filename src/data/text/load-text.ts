@@ -1,5 +1,6 @@
-// Texts to packed rows: each row is a window of bytes, with the next byte to predict at every position. Bytes are the
-// whole vocabulary, so there is no tokenizer to fit and none to lack a character: UTF-8 text is bytes too.
+// Texts to packed rows: each row is a window of bytes, with the next byte to predict at every position.
+// Bytes are the whole vocabulary, so there is no tokenizer to fit and none to lack a character: UTF-8 text
+// is bytes too.
 import { NUM_BYTE_VALUES, type TextFile } from '../../config/data-sources.ts';
 import { indexNames } from '../dataset/class-labels.ts';
 import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
@@ -17,7 +18,7 @@ import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
 import { divideText, writeWindows, type Stretches } from './text-windows.ts';
 
 const TARGET_NAME = 'next byte';
-/** A byte of text takes one as a feature and four as a label. */
+/** Maximum size of a text: a byte of it takes one byte as a feature and four as a label. */
 const MAX_TEXT_BYTES = Math.floor(MAX_BLOB_BYTES / 5);
 const MAX_LISTED_VALUES = 10;
 
@@ -47,7 +48,7 @@ export async function packText(files: SplitFiles<TextFile>, request: PackRequest
   };
 }
 
-/** How long samples are, and whether a trained model takes them: it has that length for good. */
+/** The length of samples, and whether it is that of a trained model, which cannot change. */
 interface Windows {
   readonly context: number;
   readonly isSaved: boolean;
@@ -62,7 +63,11 @@ async function readTexts(files: SplitFiles<TextFile>, windows: Windows): Promise
   };
 }
 
-/** @throws LockstepError if the text is shorter than a window, or could not be packed. */
+/**
+ * Reads a text.
+ *
+ * @throws LockstepError if it is shorter than a window, or could not be packed
+ */
 async function readText(path: string, windows: Windows): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let numBytes = 0;
@@ -111,7 +116,7 @@ function layOut(numRows: number, context: number): RowLayout {
   };
 }
 
-/** Refuses a text of one byte value, and warns of values that training could not learn. */
+/** Refuses a text of one byte value, and warns about values that training could not learn. */
 function checkByteValues({ train, ...measured }: Stretches, warn: (message: string) => void): void {
   const trained = valuesIn(train.bytes);
   const [only] = trained;
@@ -140,7 +145,7 @@ function nameByte(value: number): string {
 }
 
 function textTooShort(path: string, numBytes: number, { context, isSaved }: Windows) {
-  const needed = `a sample takes ${formatCount(context + 1)} (${isSaved ? "the model's" : 'data.context'} ${context}, and the byte behind)`;
+  const needed = `a sample takes ${formatCount(context + 1)} (${isSaved ? "the model's" : 'data.context'} ${context}, and the byte after them)`;
   const message = `${displayPath(path)} holds ${countOf(numBytes, 'byte')}; ${needed}`;
   return dataError('E_DATA_TEXT', message, {
     help: isSaved ? 'use a longer text' : 'lower data.context, or use a longer text',

@@ -1,26 +1,26 @@
-// A text as samples: divided into training, validation and test, each cut into windows of `context` bytes, which have
-// the byte behind each of their bytes as labels.
+// A text as samples: divided into training, validation and test, each cut into windows of `context` bytes,
+// which have the byte after each of their bytes as labels.
 //
 //   text      F i r s t   C i t i z e n :        context 4: three windows, and a byte that is left out
 //   window 0  F i r s         labels i r s t
 //   window 1          t   C i     labels   C i t
 //   window 2                  t i z e     labels i z e n
 //
-// The parts are neighbouring stretches of the text, and their windows are not drawn at random: what a window says can
-// be told from its neighbours, and a test window would lie among those trained on. Parts meet between windows. The
-// byte at the cut is the last that the earlier part predicts and the first that the later one starts from, so
-// training never saw a byte that validation or test predict.
+// The parts are neighbouring stretches of the text, and their windows are not drawn at random: what a
+// window says can be told from its neighbours, and a test window would lie among those trained on. Parts
+// meet between windows. The byte at the cut is the last that the earlier part predicts and the first that
+// the later one starts from, so training never saw a byte that validation or test predict.
 import { assignCounts, listFiles, type SplitFiles } from '../dataset/load-request.ts';
 import type { SplitIndices } from '../dataset/packed-dataset.ts';
 import { requireBatch, splitRows, type SplitOptions } from '../dataset/split.ts';
 
-/** What messages call a row of a text. */
+/** The word for a row of a text in messages. */
 export const WINDOW = 'window';
 
 /** The text of one split, and how it is cut. */
 export interface Stretch {
   readonly bytes: Uint8Array;
-  /** From the start of a window to that of the next. */
+  /** Distance from the start of a window to that of the next. */
   readonly stride: number;
   readonly numWindows: number;
 }
@@ -28,18 +28,19 @@ export interface Stretch {
 /** The stretches of the splits; one without windows is empty. */
 export type Stretches = Readonly<Record<keyof SplitIndices, Stretch>>;
 
-/** What the division of texts depends on. */
+/** Everything that the division of texts depends on. */
 export interface WindowOptions extends Omit<SplitOptions, 'shuffle' | 'noun'> {
   readonly context: number;
-  /** Of training windows; those of validation and test lie end to end, so that a byte counts once. */
+  /** Stride of training windows; those of validation and test lie end to end, so that a byte counts once. */
   readonly stride: number;
 }
 
 /**
- * Gives each split its text: its own, or its share of the training text, counted in windows that lie end to end. Behind
- * the last window of a text fewer bytes than a context may be left out.
+ * Gives each split its text: its own, or its share of the training text, counted in windows that lie
+ * end to end. After the last window of a text, fewer bytes than a context may be left out.
  *
- * @throws LockstepError if a share above 0 gives no window, or a batch does not fit the training windows.
+ * @throws LockstepError if a share above 0 gives no window, or a batch does not fit the training
+ * windows.
  */
 export function divideText(texts: SplitFiles<Uint8Array>, options: WindowOptions): Stretches {
   const { context, stride, split, seed, batchSize } = options;
@@ -70,12 +71,15 @@ function stretchOf(bytes: Uint8Array, context: number, stride: number): Stretch 
   return { bytes, stride, numWindows: countWindows(bytes.length, context, stride) };
 }
 
-/** A window needs the byte behind its last one too. */
+/** Counts windows; each needs the byte after its last one too. */
 function countWindows(numBytes: number, context: number, stride: number): number {
   return Math.max(0, Math.floor((numBytes - 1 - context) / stride) + 1);
 }
 
-/** Writes a stretch's windows: `features` [numWindows, context], and as `labels` the same bytes one further on. */
+/**
+ * Writes a stretch's windows: `features` [numWindows, context], and as `labels` the same bytes shifted
+ * by one.
+ */
 export function writeWindows(
   { bytes, stride, numWindows }: Stretch,
   context: number,
