@@ -33,7 +33,7 @@ export type { PredictInput } from '../src/predict/encode-samples.ts';
 export type { Cell, Row } from '../src/predict/encode-rows.ts';
 export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
 export type { SplitMetrics } from '../src/metrics/split-metrics.ts';
-export type { Numbers, Samples } from '../src/data/arrays.ts';
+export type { Numbers, Samples } from '../src/data/array/arrays.ts';
 export type { TrainConfig, TrainData } from './samples.ts';
 export { train } from './train.ts';
 export type { TrainOptions } from './train.ts';

@@ -1,11 +1,10 @@
 // A trained model in a program: loaded to predict, or measured again.
 import path from 'node:path';
 import { z } from 'zod';
-import type { DataSource } from '../src/config/data-kind.ts';
-import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/options.ts';
-import { resolveSource } from '../src/config/paths.ts';
+import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
+import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/validate.ts';
 import { dataSchema } from '../src/config/schema.ts';
-import { takeSamples, type Samples } from '../src/data/arrays.ts';
+import { takeSamples, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';

@@ -1,8 +1,8 @@
-// Samples in memory, which a config names by their hashes. So a config remains something that a
-// config file can hold, and the one beside a run's results says what it was trained on.
-import type { DataSource } from '../src/config/data-kind.ts';
+// Samples in memory as a config has them: by their hashes. So a config stays what a config file can hold, and the one
+// beside a run's results says what it was trained on.
+import type { DataSource } from '../src/config/data-sources.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
-import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/arrays.ts';
+import { takeSamples, type ArraySet, type ArraySets, type Samples } from '../src/data/array/arrays.ts';
 
 type DataInput = ConfigInput['data'];
 type Split = 'train' | 'validation' | 'test';
@@ -50,15 +50,12 @@ function isMapping(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/**
- * Defaults for what a table's header would say; values of images or sequences, which belong
- * together, keep their scale.
- */
-function defaultsFor({ features, shape, targetWidth, weights }: ArraySet): Partial<DataInput> {
+/** Defaults for what a table says in its header; values of images or sequences, which belong together, keep their scale. */
+function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet): Partial<DataInput> {
   const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
   return {
     target: targetWidth === 1 ? 'target' : targets,
-    ...(weights && { weights: 'weight' }),
+    ...(sampleWeights && { weights: 'weight' }),
     standardize: shape.length === 1 && !(features instanceof Uint8Array),
   };
 }

@@ -1,11 +1,10 @@
 // Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { checkOptions, functionOption, pathOption } from '../src/config/options.ts';
-import { resolveConfigPaths } from '../src/config/paths.ts';
+import { resolveConfigPaths } from '../src/config/data-sources.ts';
+import { checkOptions, functionOption, pathOption, validateConfig } from '../src/config/validate.ts';
 import { configError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
-import { validateConfig } from '../src/config/validate.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { Logger, LogLevel } from '../src/log.ts';

@@ -4,8 +4,13 @@ import { planMemory } from '../coordinator/training/memory-plan.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
 import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
-import { blobByteLength, hashDataset, targetsByteOffset } from '../src/data/dataset.ts';
-import type { PackedDataset, RowLayout } from '../src/data/dataset.ts';
+import {
+  blobByteLength,
+  hashDataset,
+  targetsByteOffset,
+  type PackedDataset,
+  type RowLayout,
+} from '../src/data/dataset/packed-dataset.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -116,7 +121,7 @@ function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDatase
     targetKind: isRegression ? 'values' : 'labels',
     targetWidth: isRegression ? outputs : 1,
     numClasses: isRegression ? 0 : outputs,
-    hasWeights: false,
+    hasSampleWeights: false,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const features = new Float32Array(blob.buffer, 0, NUM_ROWS * inputs);

@@ -2,7 +2,7 @@
 // metrics. While they only read, a signal ends them at once.
 import fs from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { DataSource } from '../src/config/data-kind.ts';
+import type { DataSource } from '../src/config/data-sources.ts';
 import { LockstepError } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/split-metrics.ts';
 import { formatPredictions } from '../src/predict/prediction-csv.ts';

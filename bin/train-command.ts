@@ -1,6 +1,6 @@
 // `lockstep train` and `lockstep coordinator`: from arguments to a finished run.
 import { fileURLToPath } from 'node:url';
-import { formatConfigYaml } from '../src/config/format.ts';
+import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';

@@ -1,7 +1,7 @@
 // Gathers whoever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
 import os from 'node:os';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';

@@ -6,8 +6,8 @@ import path from 'node:path';
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
 
 /**
- * Big files are read and written in pieces of this size. Hashing one takes a fifth of a millisecond, or one where the
- * processor has no instructions for SHA-256; pieces of 1 MiB were no faster.
+ * Big files are read and written in pieces of this size. Hashing one takes a fifth of a millisecond, or
+ * one where the processor has no instructions for SHA-256; pieces of 1 MiB were no faster.
  */
 export const SLICE_BYTES = 262_144;
 
@@ -17,10 +17,10 @@ export interface FileSlice {
   readonly bytes: Uint8Array;
 }
 
-/** Where a durable write stands: about to write a slice, or to make one of the system calls. */
+/** The stage of a durable write: about to write a slice, or to make one of the system calls. */
 export type WriteStage = 'write' | 'fsync' | 'rename' | 'fsyncDirectory';
 
-/** How a durable write creates its file. */
+/** Options of a durable write. */
 export interface DurableWriteOptions {
   /** Default 0o644, less the process's umask. */
   readonly mode?: number | undefined;
@@ -29,12 +29,13 @@ export interface DurableWriteOptions {
 }
 
 /**
- * Writes `target` durably: a temporary file in the same directory, fsync, rename, fsync of the directory. Slices are
- * asked for one by one, each when the one before it is written, so that other work of the process goes on in between;
- * they may overwrite what earlier ones wrote. On failure the temporary file is removed and the system's error is
- * thrown; the old file is intact, unless it was the directory that could not be synced: then the new one is in its
- * place. A descriptor whose fsync failed is never synced again, since the second call may succeed without the data
- * being on the disk: to try again is to call this function again.
+ * Writes `target` durably: a temporary file in the same directory, fsync, rename, fsync of the directory.
+ * Slices are asked for one by one, each when the one before it is written, so that other work of the
+ * process goes on in between; they may overwrite what earlier ones wrote. On failure the temporary file
+ * is removed and the system's error is thrown; the old file is intact, unless it was the directory that
+ * could not be synced: then the new one is in its place. A descriptor whose fsync failed is never synced
+ * again, since the second call may succeed without the data being on the disk: to try again is to call
+ * this function again.
  */
 export async function writeFileDurably(
   target: string,
@@ -49,7 +50,7 @@ export async function writeFileDurably(
     onStage?.('rename');
     await fs.rename(temporary, target);
   } catch (error) {
-    // What cannot be removed now is removed at the next start; the error to tell is the first one.
+    // A file that cannot be removed now is removed at the next start; the first error is the one to report.
     await fs.rm(temporary, { force: true }).catch(() => undefined);
     throw error;
   }

@@ -1,19 +1,23 @@
 // JSON text from files that anybody may have written, and of records: metrics, events, summaries, figures.
 
-/** Objects and lists inside each other. A config has at most 32, and a checkpoint holds its config three levels down. */
+/**
+ * Maximum depth of nested objects and lists. A config has at most 32, and a checkpoint holds its
+ * config three levels down.
+ */
 export const MAX_JSON_DEPTH = 64;
 
 /**
- * As `JSON.parse`, but of bounded nesting: what walks the value afterwards recurses, and a few thousand brackets would
- * exhaust the stack.
- * @throws SyntaxError also for a text that is nested deeper than `MAX_JSON_DEPTH`.
+ * Parses like `JSON.parse`, with bounded nesting: callers walk the value recursively, and a few
+ * thousand brackets would exhaust the stack.
+ *
+ * @throws SyntaxError also for a text that is nested deeper than `MAX_JSON_DEPTH`
  */
 export function parseJson(text: string, reviver?: (key: string, value: unknown) => unknown): unknown {
   refuseDeepNesting(text);
   return JSON.parse(text, reviver);
 }
 
-/** Brackets in strings do not count; a string without an end is left to the parser. */
+/** Refuses deep nesting. Brackets in strings do not count; a string without an end is left to the parser. */
 function refuseDeepNesting(text: string): void {
   let depth = 0;
   const token = /["[\]{}]/g;
@@ -26,8 +30,8 @@ function refuseDeepNesting(text: string): void {
 }
 
 /**
- * The index after the quote that closes the string which opens at `start`; of the text's end if none does. A loop, since
- * a regular expression gives up on strings of some 10 MB.
+ * The index after the quote that closes the string which opens at `start`; of the text's end if none
+ * does. A loop, since a regular expression gives up on strings of some 10 MB.
  */
 export function endOfJsonString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at !== -1; at = text.indexOf('"', at + 1)) {
@@ -39,9 +43,10 @@ export function endOfJsonString(text: string, start: number): number {
 }
 
 /**
- * The number, or the string that stands for it in a record: JSON has no words for numbers that are not finite. "NaN",
- * "Infinity" and "-Infinity" are what Number() of JavaScript, float() of Python and to_numeric of pandas read back, and
- * what Weights & Biases takes. Checkpoints must keep strings apart from numbers: see `exact-json.ts`.
+ * The number, or the string that stands for it in a record: JSON has no words for numbers that are not
+ * finite. "NaN", "Infinity" and "-Infinity" are what Number() of JavaScript, float() of Python and
+ * to_numeric of pandas read back, and what Weights & Biases takes. Checkpoints must keep strings apart
+ * from numbers: see `exact-json.ts`.
  */
 export function recordNumber(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);

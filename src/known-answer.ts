@@ -2,8 +2,13 @@
 // machines must share before they may work on one model. What else workers compute (fingerprints, ranks) is not rounded. Optimizers
 // run in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the weights.
 import { createHash } from 'node:crypto';
-import { blobByteLength, hashDataset, targetsByteOffset, weightView } from './data/dataset.ts';
-import type { PackedDataset, RowLayout } from './data/dataset.ts';
+import {
+  blobByteLength,
+  hashDataset,
+  targetsByteOffset,
+  sampleWeightView,
+} from './data/dataset/packed-dataset.ts';
+import type { PackedDataset, RowLayout } from './data/dataset/packed-dataset.ts';
 import { ACTIVATIONS } from './layers/activation.ts';
 import { layerSchema } from './layers/registry.ts';
 import type { LayerInput } from './layers/registry.ts';
@@ -140,7 +145,7 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
   return memory.bytes(address, 4 * length).slice();
 }
 
-/** Bytes for features, targets of the kind that the loss wants, and weights from 0 to 1.5, all drawn by counter. */
+/** Bytes for features, targets of the kind that the loss wants, and sample weights from 0 to 1.5, all drawn by counter. */
 function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
   const isLabels = loss.kind === 'crossEntropy';
   const layout: RowLayout = {
@@ -151,7 +156,7 @@ function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
     targetKind: isLabels ? 'labels' : 'values',
     targetWidth: isLabels ? 1 : NUM_CLASSES,
     numClasses: isLabels ? NUM_CLASSES : 0,
-    hasWeights: true,
+    hasSampleWeights: true,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   const words = new Uint32Array(4);
@@ -166,8 +171,8 @@ function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
     if (isLabels) targets[i] = draw(100_000 + i) % NUM_CLASSES;
     else values[i] = (draw(100_000 + i) >>> 8) / 2 ** 24;
   });
-  weightView({ layout, blob })?.forEach(
-    (_, row, weights) => (weights[row] = (draw(200_000 + row) >>> 30) / 2),
+  sampleWeightView({ layout, blob })?.forEach(
+    (_, row, sampleWeights) => (sampleWeights[row] = (draw(200_000 + row) >>> 30) / 2),
   );
   return { layout, blob, sha256: hashDataset(layout, blob) };
 }

@@ -1,12 +1,12 @@
-// A text file that is appended to line by line, synchronously: a line is in the kernel's hands when `append` returns,
+// A text file that is appended to line by line, synchronously: the kernel has a line when `append` returns,
 // so a killed process loses none, and a full disk leaves no half of one.
 import fs from 'node:fs';
 
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = fs.constants;
-/** As `a`, but for a pipe that nobody reads, which would be waited for without end. Windows lacks some flags. */
+/** The flags of `a`, and not to wait for a pipe that nobody reads. Windows lacks some flags. */
 const FLAGS = O_APPEND | O_CREAT | O_WRONLY | (O_NOCTTY ?? 0) | (O_NONBLOCK ?? 0);
 
-/** See the head of this file. */
+/** A text file that is appended to line by line, synchronously. */
 export class LineFile {
   #descriptor: number | undefined;
   /** Bytes of whole lines. */
@@ -19,8 +19,8 @@ export class LineFile {
   }
 
   /**
-   * Writes a line, which ends in a line feed, or none of it. Throws the system's error, as of a full disk (the next
-   * line may find room again), or an `Error` after `close`.
+   * Writes a line, which ends in a line feed, or none of it. Throws the system's error, as of a full disk
+   * (the next line may find room again), or an `Error` after `close`.
    */
   append(line: string): void {
     const descriptor = this.#open();
@@ -50,12 +50,12 @@ export class LineFile {
     return this.#descriptor;
   }
 
-  /** Removes a line that found room for its beginning only. */
+  /** Removes a line of which only the beginning found room. */
   #removeTorn(descriptor: number): void {
     try {
       fs.ftruncateSync(descriptor, this.#byteLength);
     } catch {
-      // Not a regular file, or a disk that fails in every way: the error of the write says more.
+      // It is not a regular file, or the disk fails in every way: the error of the write says more.
     }
   }
 }

@@ -1,5 +1,5 @@
-// Opens files that a user named, or that lie where ours should. A pipe, a terminal or a device there would be waited for
-// without end, so only regular files are opened, and never more of them is read than was announced.
+// Opens files that a user named, or that have the names of ours. Reading a pipe, a terminal or a device
+// could block for ever, so only regular files are opened, and no more of them is read than they announce.
 import fs from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { systemErrorCode } from './errors.ts';
@@ -16,7 +16,10 @@ export class UnreadableFile extends Error {
   }
 }
 
-/** A pipe without a writer is not waited for, and no terminal becomes that of this process. Windows has neither flag. */
+/**
+ * A pipe without a writer is not waited for, and no terminal becomes that of this process. Windows has
+ * neither flag.
+ */
 const FLAGS = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0) | (fs.constants.O_NOCTTY ?? 0);
 
 const SLICE_BYTES = 16 * 2 ** 20;
@@ -34,7 +37,11 @@ const REASONS: Readonly<Record<string, string>> = {
   ERR_INVALID_ARG_VALUE: 'its name holds a NUL',
 };
 
-/** Opens a regular file to be read. The caller closes it. @throws UnreadableFile */
+/**
+ * Opens a regular file for reading. The caller closes it.
+ *
+ * @throws UnreadableFile if that is not possible
+ */
 export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stats: fs.Stats }> {
   const handle = await open(path, FLAGS).catch((error: unknown) => {
     throw unreadable(error);
@@ -49,7 +56,11 @@ export async function openRegularFile(path: string): Promise<{ handle: FileHandl
   }
 }
 
-/** The bytes of a regular file that has at most `maxBytes`. @throws UnreadableFile */
+/**
+ * Reads the bytes of a regular file that has at most `maxBytes`.
+ *
+ * @throws UnreadableFile if that is not possible
+ */
 export async function readRegularFile(path: string, maxBytes: number): Promise<Buffer> {
   const { handle, stats } = await openRegularFile(path);
   try {
@@ -71,7 +82,7 @@ export async function readRegularFile(path: string, maxBytes: number): Promise<B
   }
 }
 
-/** As `openRegularFile`, at once; returns the descriptor. */
+/** Opens like `openRegularFile`, synchronously; returns the descriptor. */
 export function openRegularFileSync(path: string): { descriptor: number; stats: fs.Stats } {
   let descriptor: number | undefined;
   try {
@@ -85,7 +96,10 @@ export function openRegularFileSync(path: string): { descriptor: number; stats: 
   }
 }
 
-/** As `readRegularFile`, at once: for small files, and locks that are looked at between two other calls. */
+/**
+ * Reads like `readRegularFile`, synchronously: for small files, and locks that are looked at between
+ * two other calls.
+ */
 export function readRegularFileSync(path: string, maxBytes: number): Buffer {
   const { descriptor, stats } = openRegularFileSync(path);
   try {
@@ -118,7 +132,7 @@ function allocate({ size }: fs.Stats, maxBytes: number): Buffer {
   }
 }
 
-/** Why a file cannot be read, in our words. */
+/** The reason why a file cannot be read, in our words. */
 export function unreadable(error: unknown): UnreadableFile {
   if (error instanceof UnreadableFile) return error;
   const code = systemErrorCode(error);

@@ -2,8 +2,8 @@
 // or a task that do not fit each other must not reach them.
 import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
-import { targetView } from '../src/data/dataset.ts';
-import type { RowLayout } from '../src/data/dataset.ts';
+import { targetView } from '../src/data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../src/shape.ts';
 import type { Model } from '../src/model/model.ts';
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';

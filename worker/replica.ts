@@ -2,7 +2,7 @@
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
-import { hashDataset } from '../src/data/dataset.ts';
+import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { evaluationWidth } from '../src/engine/evaluation.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
@@ -159,7 +159,7 @@ export class Replica {
   }
 
   /** True when the weights of the version are complete and are the ones named. */
-  hasWeights(version: number, fingerprint: string): boolean {
+  hasSampleWeights(version: number, fingerprint: string): boolean {
     const flat = this.#flatOf(version);
     const known = this.#model.buckets.map((_, bucket) => flat.fingerprints[bucket]);
     const isComplete = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);

@@ -2,7 +2,7 @@
 // it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { blobByteLength } from '../src/data/dataset.ts';
+import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
 import type { Connection } from '../src/protocol/connection.ts';
@@ -314,7 +314,7 @@ class Session {
     const isRead = (): boolean => this.#isRead;
     const results = new TaskResults({ task: message, replica, worker: this.#number, send, isRead });
     if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
-    if (!replica.hasWeights(version, weightsFingerprint)) {
+    if (!replica.hasSampleWeights(version, weightsFingerprint)) {
       const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }

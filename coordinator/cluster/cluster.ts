@@ -1,5 +1,5 @@
 // Connected workers as one `Compute`: steps and evaluations become rounds, and sessions that come and go reach the scheduler.
-import { evaluationBounds } from '../../src/data/batches.ts';
+import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { closeAll } from '../../src/close-all.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import { treeSum } from '../../src/tree.ts';

@@ -1,8 +1,8 @@
 // `--dry-run`: every check of a run that can be made before it takes any time or leaves a file behind.
 import type { Config } from '../../src/config/schema.ts';
-import { numBatches } from '../../src/data/batches.ts';
-import { countOf } from '../../src/data/data-error.ts';
-import { blobByteLength } from '../../src/data/dataset.ts';
+import { numBatches } from '../../src/data/dataset/split.ts';
+import { countOf } from '../../src/data/dataset/data-error.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../../src/shape.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { describeModel } from '../../src/model/model.ts';

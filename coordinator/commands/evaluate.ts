@@ -2,12 +2,12 @@
 // is fitted, so the figures for a split are those of the run, bit for bit.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { dataKind, kindOf, type DataSource } from '../../src/config/data-kind.ts';
+import { dataKind, kindOf, type DataSource } from '../../src/config/data-sources.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
-import type { ArraySets } from '../../src/data/arrays.ts';
-import { dataError } from '../../src/data/data-error.ts';
-import type { SplitIndices } from '../../src/data/dataset.ts';
+import type { ArraySets } from '../../src/data/array/arrays.ts';
+import { dataError } from '../../src/data/dataset/data-error.ts';
+import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { LockstepError } from '../../src/errors.ts';

@@ -1,9 +1,9 @@
 // `lockstep train` and `lockstep coordinator`: prepares a run, gathers the workers, trains, and writes the results.
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
-import { formatConfigYaml } from '../../src/config/format.ts';
-import type { ArraySets } from '../../src/data/arrays.ts';
-import type { Logger, LogFile, Screen } from '../../src/log.ts';
+import { formatConfigYaml } from '../../src/config/config-text.ts';
+import type { ArraySets } from '../../src/data/array/arrays.ts';
+import type { LogFile, Logger, Screen } from '../../src/log.ts';
 import path from 'node:path';
 import { LockstepError } from '../../src/errors.ts';
 import { shellWord } from '../../src/printable.ts';

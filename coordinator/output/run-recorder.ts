@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { numBatches } from '../../src/data/batches.ts';
+import { numBatches } from '../../src/data/dataset/split.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/numerics.ts';
 import type { Logger, Screen } from '../../src/log.ts';
@@ -17,7 +17,7 @@ import { createProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { Summary } from './summary.ts';
-import { WandbLogger, wandbIntent } from './wandb-logger.ts';
+import { wandbIntent, WandbLogger } from './wandb-logger.ts';
 
 /** A line of `events.jsonl`, without its time. */
 export type RunEvent =

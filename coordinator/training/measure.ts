@@ -1,10 +1,14 @@
 // Measures the current weights on a whole split: exact losses and metrics, and what plots need.
 import type { Config } from '../../src/config/schema.ts';
-import { targetView, totalWeight, weightWidth } from '../../src/data/dataset.ts';
-import type { SplitIndices } from '../../src/data/dataset.ts';
+import {
+  targetView,
+  totalSampleWeight,
+  sampleWeightWidth,
+  type SplitIndices,
+} from '../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { inverseTarget } from '../../src/data/transforms.ts';
 import { isSequence } from '../../src/engine/evaluation.ts';
 import { unsmoothedLoss } from '../../src/losses/registry.ts';
 import { binaryMetrics, classificationMetrics } from '../../src/metrics/classification.ts';
@@ -13,7 +17,7 @@ import { rocCurve } from '../../src/metrics/roc.ts';
 import type { RocCurve } from '../../src/metrics/roc.ts';
 import { sequenceMetrics } from '../../src/metrics/sequence.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
-import type { RowWeights } from '../../src/metrics/weighting.ts';
+import type { SampleWeights } from '../../src/metrics/weighting.ts';
 import type { Compute } from './compute.ts';
 
 /** A split as the model sees it. */
@@ -46,7 +50,7 @@ interface Outcome extends Omit<MeasureOptions, 'compute'> {
   readonly indices: Uint32Array;
   readonly outputs: Float32Array;
   readonly targets: Float32Array | Uint32Array;
-  readonly weights: RowWeights;
+  readonly sampleWeights: SampleWeights;
   /** Mean loss. */
   readonly loss: number;
 }
@@ -66,8 +70,8 @@ export async function measureSplit(
     indices,
     outputs,
     targets: pickRows(targetView(dataset), indices, dataset.layout.targetWidth),
-    weights: sampleWeights && pickRows(sampleWeights, indices, weightWidth(dataset.layout)),
-    loss: lossSum / totalWeight(dataset, indices),
+    sampleWeights: sampleWeights && pickRows(sampleWeights, indices, sampleWeightWidth(dataset.layout)),
+    loss: lossSum / totalSampleWeight(dataset, indices),
   };
   return MEASURES[taskOf(options)](outcome);
 }
@@ -99,24 +103,24 @@ function taskOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): Task
 }
 
 function measureClasses(outcome: Outcome): MeasuredSplit {
-  const { outputs, targets, weights, loss, math } = outcome;
+  const { outputs, targets, sampleWeights, loss, math } = outcome;
   const labels = targets as Uint32Array;
   const metrics = classificationMetrics({
     outputs,
     labels,
-    weights,
+    sampleWeights,
     loss,
     topK: topKOf(outcome),
     math: isLogLoss(outcome.config) ? undefined : math,
   });
   if (metrics.rocAuc === undefined) return { metrics, columns: [] };
   const scores = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
-  return { metrics, columns: [], roc: rocCurve(scores, labels, weights) };
+  return { metrics, columns: [], roc: rocCurve(scores, labels, sampleWeights) };
 }
 
 /** The log losses of rows, which follow the ranks of their positions. */
 function measureSequences(outcome: Outcome): MeasuredSplit {
-  const { config, data, indices, outputs, weights, loss, math } = outcome;
+  const { config, data, indices, outputs, sampleWeights, loss, math } = outcome;
   const positions = data.dataset.layout.targetWidth;
   const width = outputs.length / indices.length;
   const ranks = new Float32Array(indices.length * positions);
@@ -128,22 +132,22 @@ function measureSequences(outcome: Outcome): MeasuredSplit {
     : Float32Array.from(indices, (_, row) => outputs[row * width + positions]!);
   const exp = (x: number): number => math.exp(x);
   const topK = topKOf(outcome);
-  return { metrics: sequenceMetrics({ ranks, logLosses, weights, loss, topK, exp }), columns: [] };
+  return { metrics: sequenceMetrics({ ranks, logLosses, sampleWeights, loss, topK, exp }), columns: [] };
 }
 
 function measureLabels(outcome: Outcome): MeasuredSplit {
-  const { config, outputs, weights, loss, data } = outcome;
+  const { config, outputs, sampleWeights, loss, data } = outcome;
   const targets = outcome.targets as Float32Array;
   const numColumns = data.targetNames.length;
   const math = isLogLoss(config) ? undefined : outcome.math;
-  const metrics = binaryMetrics({ outputs, targets, numColumns, weights, loss, math });
-  const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, weights) : undefined;
+  const metrics = binaryMetrics({ outputs, targets, numColumns, sampleWeights, loss, math });
+  const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, sampleWeights) : undefined;
   return { metrics, columns: [], roc };
 }
 
 /** Predictions are [rows, target columns], in the units that were trained on. */
 function measureValues(outcome: Outcome, predictions: Float32Array | Float64Array): MeasuredSplit {
-  const { data, indices, loss, math, targets, weights } = outcome;
+  const { data, indices, loss, math, targets, sampleWeights } = outcome;
   const { targetNames, targetValues, transforms } = data;
   const isTransformed =
     transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
@@ -159,7 +163,7 @@ function measureValues(outcome: Outcome, predictions: Float32Array | Float64Arra
     actual: Float64Array.from(indices, (row) => targetValues[column]![row]!),
   }));
   const transformed = isTransformed ? trained : undefined;
-  return { metrics: regressionMetrics({ columns, transformed, loss, weights }), columns };
+  return { metrics: regressionMetrics({ columns, transformed, loss, sampleWeights }), columns };
 }
 
 function topKOf({ config, data }: Outcome): number | undefined {

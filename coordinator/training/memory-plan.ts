@@ -3,13 +3,13 @@
 import os from 'node:os';
 import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { countOf } from '../../src/data/data-error.ts';
-import { blobByteLength } from '../../src/data/dataset.ts';
+import { countOf } from '../../src/data/dataset/data-error.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
-import { MEMORY_LIMIT_BYTES, formatBytes } from '../../src/memory.ts';
+import { formatBytes, MEMORY_LIMIT_BYTES } from '../../src/memory.ts';
 import type { Model } from '../../src/model/model.ts';
 import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../../src/protocol/limits.ts';

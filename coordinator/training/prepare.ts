@@ -1,12 +1,11 @@
 // From a checked config to everything that training needs in this process: data, model, weights. Everything that
 // can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import { loadData } from '../../src/data/load.ts';
-import type { LoadedData } from '../../src/data/load.ts';
-import type { LoadRequest } from '../../src/data/packed-rows.ts';
+import type { LoadedData, LoadRequest } from '../../src/data/load.ts';
 import { drawWeights, loadWeights } from '../../src/model/initialize.ts';
 import { evaluationWidth, isSequence } from '../../src/engine/evaluation.ts';
 import { planEngine } from '../../src/engine/plan.ts';

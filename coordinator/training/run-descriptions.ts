@@ -1,12 +1,10 @@
 // What a run tells others of itself: workers in `welcome`, later commands in `model/config.json` and `config.yaml`. All of it
 // is put together before the run starts, and read by what will read it: a model that no worker can be told of, or results
 // that no later command can open, are refused while nothing is lost.
-import { parseConfigText } from '../../src/config/parse.ts';
-import { formatConfigYaml } from '../../src/config/format.ts';
-import { MAX_CONFIG_BYTES } from '../../src/config/read-text.ts';
+import { formatConfigYaml, MAX_CONFIG_BYTES, parseConfigText } from '../../src/config/config-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { MISSING_TOKENS } from '../../src/data/cell.ts';
+import { MISSING_TOKENS } from '../../src/data/table/format.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';

@@ -1,8 +1,8 @@
 // The training loop: epochs of steps, a validation after each, one test with the best weights at the end. Everything that it
 // remembers from step to step is in its progress, so that it can resume from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../../src/config/schema.ts';
-import { epochOrder, numBatches } from '../../src/data/batches.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
+import { totalSampleWeight } from '../../src/data/dataset/packed-dataset.ts';
+import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { LockstepError } from '../../src/errors.ts';
@@ -253,7 +253,7 @@ async function trainBatch(
       stepsPerEpoch: perEpoch,
       totalSteps: config.epochs * perEpoch,
     });
-  const weight = totalWeight(data.dataset, indices);
+  const weight = totalSampleWeight(data.dataset, indices);
   if (weight === 0) return undefined;
   const bounds = cutBatch(indices.length, config);
   return { ...(await compute.trainStep({ indices, bounds, weight })), weight };

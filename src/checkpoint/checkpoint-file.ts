@@ -1,5 +1,6 @@
-// A checkpoint as one file: safetensors, so that others can read its tensors, with the rest in the metadata. A SHA-256
-// over the whole file guards it. Its digits stand in the file itself, at a fixed place, and count as zeros:
+// A checkpoint as one file: safetensors, so that others can read its tensors, with the rest in the
+// metadata. A SHA-256 over the whole file guards it. Its digits are in the file itself, at a fixed place,
+// and count as zeros:
 //
 //   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>","step":...,"lockstep":...
 import { createHash } from 'node:crypto';
@@ -8,14 +9,14 @@ import { LockstepError } from '../errors.ts';
 import { copyTensors, encodeHeader, LENGTH_BYTES, type TensorSource } from '../safetensors.ts';
 import { stringifyExactly } from './exact-json.ts';
 
-/** What a checkpoint is made from. */
+/** Everything that a checkpoint is made from. */
 export interface CheckpointContent {
   /** Steps committed. */
   readonly step: number;
-  /** Whether no checkpoint of the run before this one was better. */
+  /** True if no earlier checkpoint of the run was better. */
   readonly isBest: boolean;
   readonly tensors: readonly TensorSource[];
-  /** Plain data; numbers keep their bits. Who reads it checks it. */
+  /** Plain data; numbers keep their bits. The reader checks it. */
   readonly manifest: unknown;
 }
 
@@ -24,9 +25,12 @@ export interface EncodedCheckpoint {
   readonly step: number;
   readonly isBest: boolean;
   readonly byteLength: number;
-  /** The tensors' bytes, in memory that the next checkpoint may use again once this one is written. */
+  /** The tensors' bytes, in memory that the next checkpoint may reuse once this one is written. */
   readonly data: Uint8Array;
-  /** The file in slices; the last one overwrites the zeros in the place of the hash. Can be asked for repeatedly. */
+  /**
+   * The file in slices; the last one overwrites the zeros in the place of the hash. Can be asked for
+   * repeatedly.
+   */
   slices(): Generator<FileSlice, void, void>;
 }
 
@@ -34,23 +38,26 @@ export interface EncodedCheckpoint {
 export const CHECKPOINT_VERSION = '1';
 
 /**
- * Header and manifest together. Other readers of safetensors refuse headers of 100 MB; half a million epochs of ten
- * metrics would fit, and take a second to encode: long histories belong into files that grow by lines.
+ * Header and manifest together. Other readers of safetensors refuse headers of 100 MB; half a million
+ * epochs of ten metrics would fit, and take a second to encode: long histories belong into files that
+ * grow by lines.
  */
 export const MAX_CHECKPOINT_HEADER_BYTES = 67_108_864;
 
-/** What a checkpoint's header begins with, up to the digits of the version. */
+/** The beginning of a checkpoint's header, up to the digits of the version. */
 export const BEFORE_VERSION = '{"__metadata__":{"format":"pt","checkpoint":"';
-/** Between the version and the digits of the hash. */
+/** The text between the version and the digits of the hash. */
 export const BEFORE_HASH = '","sha256":"';
-/** Counted in the hash in the place of its own digits. */
+/** The zeros that are hashed in the place of the hash's own digits. */
 export const NO_HASH = '0'.repeat(64);
-/** Where the digits of the hash begin in the file. */
+/** Offset of the digits of the hash in the file. */
 export const HASH_START =
   LENGTH_BYTES + BEFORE_VERSION.length + CHECKPOINT_VERSION.length + BEFORE_HASH.length;
 
 /**
- * Encodes the manifest, and copies the tensors into memory of at least their size, which `takeMemory` gives.
+ * Encodes the manifest, and copies the tensors into memory of at least their size, which `takeMemory`
+ * provides.
+ *
  * @throws LockstepError (exit 4) if the manifest is too long
  */
 export function encodeCheckpoint(
@@ -79,7 +86,7 @@ export function encodeCheckpoint(
   return { step, isBest, byteLength, data, slices: () => hashedSlices(header, data) };
 }
 
-/** The hash stands before what it covers, so it is written last. */
+/** The slices of a file, then its hash, which comes before the bytes that it covers. */
 function* hashedSlices(header: Uint8Array, data: Uint8Array): Generator<FileSlice, void, void> {
   const hash = createHash('sha256');
   for (const slices of [sliceBytes(header), sliceBytes(data, header.byteLength)]) {

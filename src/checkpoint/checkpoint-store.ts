@@ -1,4 +1,5 @@
-// The checkpoints of a run: a directory of files whose names say all, written while training goes on.
+// The checkpoints of a run: a directory of files whose names say everything, written while training
+// continues.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
@@ -13,11 +14,11 @@ import { abandon, findSuperseded, generationName } from './generations.ts';
 import { listAbandoned, listGenerations, type Generation } from './generations.ts';
 import { SaveQueue } from './save-queue.ts';
 
-/** What a store is made from. */
+/** Everything that a store is made from. */
 export interface CheckpointStoreOptions {
-  /** Made if missing. */
+  /** The directory, created if missing. */
   readonly directory: string;
-  /** How many of the newest checkpoints stay, 1 or more; the best one stays besides. */
+  /** Number of newest checkpoints to keep, 1 or more; the best one is kept besides. */
   readonly numKept: number;
   /** Bytes of tensors that a checkpoint of the run will have; before the first epoch is over it has fewer. */
   readonly byteLength?: number | undefined;
@@ -29,7 +30,7 @@ export interface CheckpointStoreOptions {
 /** A checkpoint that is on the disk. */
 export interface SavedCheckpoint extends Generation {
   readonly byteLength: number;
-  /** From the first system call to the last. */
+  /** Time from the first system call to the last. */
   readonly seconds: number;
 }
 
@@ -37,14 +38,20 @@ interface Save extends Generation {
   readonly encoded: EncodedCheckpoint;
 }
 
-/** What the last save of a run may take. */
+/** Time that the last save of a run may take. */
 const FLUSH_DEADLINE_MS = 60_000;
 
-/** Writes, lists, reads and retires the checkpoints of one run. One process at a time: see lockRunDirectory. */
+/**
+ * Writes, lists, reads and retires the checkpoints of one run. One process at a time: see
+ * lockRunDirectory.
+ */
 export class CheckpointStore {
   readonly #options: CheckpointStoreOptions;
   readonly #queue: SaveQueue<Save>;
-  /** Memory of checkpoints that are written or replaced, for the next ones: touching new pages takes longer than copying. */
+  /**
+   * Memory of checkpoints that are written or replaced, for the next ones: touching new pages takes longer
+   * than copying.
+   */
   readonly #spares: Uint8Array[] = [];
   readonly #irremovable = new Set<string>();
 
@@ -64,20 +71,19 @@ export class CheckpointStore {
     return new CheckpointStore(options);
   }
 
-  /** Why nothing is written any more, if so: the run should stop. */
+  /** The reason why nothing is written any more, if so: the run should stop. */
   get failure(): LockstepError | undefined {
     return this.#queue.failure;
   }
 
-  /** What is there by name, the newest first. */
+  /** Lists the checkpoints by name, newest first. */
   list(): Promise<Generation[]> {
     return listGenerations(this.#options.directory);
   }
 
   /**
-   * Tells the store that the run goes on from `step`: newer checkpoints, damaged or unwanted, are no longer listed.
-   * Their data stay, under names that end in `.abandoned`, until the next checkpoint is safe. To be called before
-   * anything else of the run is cut back.
+   * Tells the store that the run resumes from `step`: newer checkpoints, damaged or unwanted, are no
+   * longer listed.
    */
   async continueFrom(step: number): Promise<void> {
     const newer = (await this.list()).filter((generation) => generation.step > step);
@@ -86,8 +92,9 @@ export class CheckpointStore {
   }
 
   /**
-   * Queues a checkpoint and returns: tensors and manifest are copied at once and may change afterwards. One that still
-   * waits is replaced by a newer one, unless it is the best so far. `isBest`: no earlier one of the run is better.
+   * Queues a checkpoint and returns: tensors and manifest are copied at once and may change afterwards.
+   * One that still waits is replaced by a newer one, unless it is the best so far. `isBest`: no earlier
+   * one of the run is better.
    * @throws LockstepError (exit 4) if the manifest is too long, or the disk has failed for good
    */
   save(
@@ -109,8 +116,10 @@ export class CheckpointStore {
   }
 
   /**
-   * Waits until all that was queued is on the disk. @throws LockstepError (exit 4) if something could not be written, or
-   * was not within the deadline; it names the file
+   * Waits until everything queued is on the disk.
+   *
+   * @throws LockstepError (exit 4) if something could not be written, or was not within the deadline; it
+   * names the file
    */
   flush(deadlineMs = FLUSH_DEADLINE_MS): Promise<void> {
     return this.#queue.flush(deadlineMs);
@@ -142,7 +151,7 @@ export class CheckpointStore {
     }
   }
 
-  /** What stays is tried again after every save, and told once. */
+  /** Removes a file; a failure is retried after every save, and reported once. */
   async #remove(file: string): Promise<void> {
     try {
       await fs.rm(file, { force: true });

@@ -1,5 +1,5 @@
-// JSON that keeps every double. JSON itself keeps all finite ones but -0; NaN and the infinities it turns into null.
-// These four are written as an object with one key of its own: {"$number":"NaN"}.
+// JSON that keeps every double. JSON itself keeps all finite ones but -0, and turns NaN and the infinities
+// into null. These four are written as an object with a key of their own: {"$number":"NaN"}.
 import { parseJson } from '../json.ts';
 
 const MARK = '$number';
@@ -13,8 +13,8 @@ const SPECIAL: ReadonlyMap<string, number> = new Map([
 ]);
 
 /**
- * The JSON text of plain data. @throws TypeError if an object in it has the key `$number`, which would be taken for a
- * number when it is read.
+ * The JSON text of plain data. @throws TypeError if an object in it has the key `$number`, which would be
+ * taken for a number when it is read.
  */
 export function stringifyExactly(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) => {
@@ -26,7 +26,11 @@ export function stringifyExactly(value: unknown): string {
   });
 }
 
-/** Reads what {@link stringifyExactly} wrote. @throws SyntaxError if it is not JSON, or marks something else as a number */
+/**
+ * Reads the output of {@link stringifyExactly}.
+ *
+ * @throws SyntaxError if it is not JSON, or marks something else as a number
+ */
 export function parseExactly(text: string): unknown {
   return parseJson(text, (_key, part) => {
     if (typeof part !== 'object' || part === null || !Object.hasOwn(part, MARK)) return part;

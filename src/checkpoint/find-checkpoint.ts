@@ -1,9 +1,9 @@
-// Which of the checkpoints in a directory to go on from. Reads and changes nothing: the directory may be another run's.
+// Finds the checkpoint in a directory to resume from. Only reads: the directory may be another run's.
 import { LockstepError } from '../errors.ts';
 import { findBest, generationName, listGenerations, type Generation } from './generations.ts';
 import { readCheckpoint, type Checkpoint } from './read-checkpoint.ts';
 
-/** What to do about a newest checkpoint that is damaged. */
+/** The treatment of a newest checkpoint that is damaged. */
 export interface FindOptions {
   /** Take the newest whole one instead of refusing. */
   readonly allowOlder?: boolean | undefined;
@@ -12,8 +12,8 @@ export interface FindOptions {
 }
 
 /**
- * The newest checkpoint; undefined if there is none. Where it is damaged, the newest whole one is named or, with
- * `allowOlder`, read, with a warning. @throws LockstepError (exit 4)
+ * The newest checkpoint; undefined if there is none. Where it is damaged, the newest whole one is named
+ * or, with `allowOlder`, read, with a warning. @throws LockstepError (exit 4)
  */
 export async function readLast(
   directory: string,
@@ -35,7 +35,11 @@ export async function readLast(
   }
 }
 
-/** The best checkpoint of the run; undefined if there is none. @throws LockstepError (exit 4) if it is damaged */
+/**
+ * The best checkpoint of the run; undefined if there is none.
+ *
+ * @throws LockstepError (exit 4) if it is damaged
+ */
 export async function readBest(directory: string): Promise<Checkpoint | undefined> {
   const best = findBest(await listGenerations(directory));
   return best && readGeneration(best);

@@ -1,5 +1,6 @@
-// The names in a directory of checkpoints, and what they say. A name holds all that decides which file is the last one,
-// which is the best one and which may go: no second file could say otherwise after a crash.
+// The names in a directory of checkpoints, and what they say. A name holds everything that decides which
+// file is the last one, which is the best one and which may go: no second file could say otherwise after a
+// crash.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { LockstepError, systemErrorCode } from '../errors.ts';
@@ -16,15 +17,20 @@ const STEP_DIGITS = 9;
 
 const NAME = /^step-(\d{9,15})(-best)?\.safetensors$/;
 
-/** Ends the name of a checkpoint that a run has left behind by going on from an older one. */
+/** The end of the name of a checkpoint that a run abandoned by resuming from an older one. */
 const ABANDONED = '.abandoned';
 
-/** `step-000000120.safetensors`; `step-000000120-best.safetensors` where it was the best of the run so far. */
+/**
+ * `step-000000120.safetensors`; `step-000000120-best.safetensors` where it was the best of the run so far.
+ */
 export function generationName({ step, isBest }: Pick<Generation, 'step' | 'isBest'>): string {
   return `step-${String(step).padStart(STEP_DIGITS, '0')}${isBest ? '-best' : ''}.safetensors`;
 }
 
-/** The checkpoints in a directory, the newest first; none where there is no directory. @throws LockstepError (exit 4) */
+/**
+ * The checkpoints in a directory, the newest first; none where there is no directory. @throws
+ * LockstepError (exit 4)
+ */
 export async function listGenerations(directory: string): Promise<Generation[]> {
   const names = await fs.readdir(directory).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return [];
@@ -45,7 +51,10 @@ export function findBest(generations: readonly Generation[]): Generation | undef
   return generations.find(({ isBest }) => isBest);
 }
 
-/** Those that may go: neither among the `numKept` newest nor the best. `generations` come newest first. */
+/**
+ * The checkpoints that may go: neither among the `numKept` newest nor the best. `generations` come
+ * newest first.
+ */
 export function findSuperseded(generations: readonly Generation[], numKept: number): Generation[] {
   const best = findBest(generations);
   return generations.slice(numKept).filter((generation) => generation !== best);

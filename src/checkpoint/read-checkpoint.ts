@@ -1,5 +1,5 @@
-// Reads a checkpoint and trusts nothing in it: the hash is checked before a word of the header is believed, but for its
-// length and the hash itself.
+// Reads a checkpoint and trusts nothing in it: the hash is checked before a word of the header is
+// believed, except its length and the hash itself.
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { SLICE_BYTES } from '../durable-write.ts';
@@ -15,14 +15,14 @@ export interface Checkpoint {
   readonly path: string;
   /** Steps committed. */
   readonly step: number;
-  /** Whether no checkpoint of the run before this one was better. */
+  /** True if no earlier checkpoint of the run was better. */
   readonly isBest: boolean;
   readonly tensors: ReadonlyMap<string, NamedTensor>;
-  /** As it was given to the writer, by way of JSON. */
+  /** The manifest as the writer was given it, by way of JSON. */
   readonly manifest: unknown;
 }
 
-/** All of a wasm32 memory, which is where every tensor of ours lies. */
+/** Size of a whole wasm32 memory, which holds every tensor of ours. */
 const MAX_DATA_BYTES = 4_294_967_296;
 
 const HASH_END = HASH_START + NO_HASH.length;
@@ -30,8 +30,9 @@ const HASH_END = HASH_START + NO_HASH.length;
 type Refuse = (problem: string) => LockstepError;
 
 /**
- * Reads a checkpoint and checks all of it: sizes, version, hash, header. @throws LockstepError (exit 4) that names the
- * file and what is wrong with it
+ * Reads a checkpoint and checks all of it: sizes, version, hash, header.
+ *
+ * @throws LockstepError (exit 4) that names the file and what is wrong with it
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
   const refuse = (problem: string, cause?: unknown): LockstepError =>
@@ -74,7 +75,7 @@ async function readOpenFile(
   return decode(Buffer.concat([start.subarray(LENGTH_BYTES), rest]), data, path, refuse);
 }
 
-/** Returns where the data begin. */
+/** Checks the sizes; returns the offset of the data. */
 function checkSizes(start: Buffer, size: number, refuse: Refuse): number {
   const headerLength = Number(start.readBigUInt64LE(0));
   const dataStart = LENGTH_BYTES + headerLength;
@@ -111,7 +112,7 @@ interface Range {
   readonly onSlice?: (bytes: Uint8Array) => void;
 }
 
-/** In slices, so that hashing them leaves the event loop free in between. */
+/** Reads a range in slices, so that hashing them leaves the event loop free in between. */
 async function readRange(file: FileHandle, { start, length, refuse, onSlice }: Range): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length;) {
@@ -124,7 +125,7 @@ async function readRange(file: FileHandle, { start, length, refuse, onSlice }: R
   return bytes;
 }
 
-/** The hash is right: what is wrong now was written so. */
+/** Decodes a checkpoint whose hash is right: anything wrong in it was written like that. */
 function decode(header: Uint8Array, data: Uint8Array, path: string, refuse: Refuse): Checkpoint {
   const { places, metadata } = decodeHeader(header, data.byteLength, path);
   const { step = '', isBest = '', lockstep } = metadata;

@@ -1,32 +1,33 @@
-// Checkpoints that wait to be written while training goes on: one is written at a time, and what waits is replaced by
-// what is newer. The best one is not: it waits until it is written or a better one comes, beside the newest. What the
-// disk refuses for lack of space waits, too, for the next save. Any other failure is tried again, a few times.
+// Checkpoints that wait to be written while training continues. One is written at a time, and a waiting
+// one is replaced by a newer one; but the best one waits, beside the newest, until it is written or a
+// better one comes. One that the disk refuses for lack of space waits for the next save. Any other failure
+// is retried a few times.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-/** What the queue has to know of a checkpoint. */
+/** A checkpoint as the queue knows it. */
 export interface QueuedSave {
   readonly path: string;
   readonly step: number;
   readonly isBest: boolean;
 }
 
-/** What a queue is made from. */
+/** Everything that a queue is made from. */
 export interface SaveQueueOptions<Save extends QueuedSave> {
-  /** Makes it durable, or throws the system's error and leaves nothing behind. */
+  /** Makes the checkpoint durable, or throws the system's error and leaves nothing behind. */
   readonly write: (save: Save) => Promise<void>;
-  /** The queue is done with it: it is written, or replaced. */
+  /** Called when the queue is done with the checkpoint: it is written, or replaced. */
   readonly onReleased: (save: Save) => void;
   readonly logger: Pick<Logger, 'warn'>;
 }
 
 /** A disk that fails as often in a row is not trusted with the run any more. */
 const MAX_FAILURES = 3;
-/** Between attempts, times the number of failures: what passes by itself has the time to. */
+/** Pause between attempts, times the number of failures, in which a passing fault can pass. */
 const RETRY_PAUSE_MS = 100;
 
-/** The disk is full, or the quota used up: the user can help while training goes on. */
+/** Errors of a full disk or an exhausted quota, which the user can fix while training continues. */
 const OUT_OF_SPACE: Readonly<Record<string, string>> = {
   ENOSPC: 'no space left on the disk',
   EDQUOT: 'the disk quota is used up',
@@ -43,7 +44,7 @@ export class SaveQueue<Save extends QueuedSave> {
   #newest: Save | undefined;
   #isDraining = false;
   #drained = Promise.resolve();
-  /** Why the last attempt of what waits failed; cleared by the next one. */
+  /** The reason why the last attempt at the waiting checkpoint failed; cleared by the next one. */
   #refusal: string | undefined;
   #numFailures = 0;
   #failure: LockstepError | undefined;
@@ -52,7 +53,7 @@ export class SaveQueue<Save extends QueuedSave> {
     this.#options = options;
   }
 
-  /** Why nothing is written any more; undefined while all is well, or may become so. */
+  /** The reason why nothing is written any more; undefined while all is well, or may become so. */
   get failure(): LockstepError | undefined {
     return this.#failure;
   }
@@ -66,7 +67,11 @@ export class SaveQueue<Save extends QueuedSave> {
     this.#best = undefined;
   }
 
-  /** Queues a checkpoint that is newer than all before it. @throws LockstepError (exit 4), the failure, if there is one */
+  /**
+   * Queues a checkpoint that is newer than all before it.
+   *
+   * @throws LockstepError (exit 4), the failure, if there is one
+   */
   add(save: Save): void {
     if (this.#failure) throw this.#failure;
     this.makeRoom(save);
@@ -76,7 +81,8 @@ export class SaveQueue<Save extends QueuedSave> {
   }
 
   /**
-   * Waits until all is written; what was refused for lack of space is tried once more.
+   * Waits until everything is written; what was refused for lack of space is tried once more.
+   *
    * @throws LockstepError (exit 4) if something could not be written, or was not within the deadline
    */
   async flush(deadlineMs: number): Promise<void> {
@@ -95,7 +101,7 @@ export class SaveQueue<Save extends QueuedSave> {
     if (!this.#isDraining) this.#drained = this.#drain();
   }
 
-  /** The best one first: it is the older one. */
+  /** Writes what waits, the best one first: it is the older one. */
   async #drain(): Promise<void> {
     this.#isDraining = true;
     this.#refusal = undefined;
@@ -129,7 +135,7 @@ export class SaveQueue<Save extends QueuedSave> {
     }
   }
 
-  /** Back to where it waited, unless something newer has taken the place. */
+  /** Puts a checkpoint back where it waited, unless a newer one has taken its place. */
   #postpone(save: Save, refusal: string): void {
     this.#refusal = refusal;
     const { path, step } = save;

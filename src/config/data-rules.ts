@@ -1,12 +1,12 @@
-// Rules between the fields of the data section: which sources go together, what tables, images and texts need, the
-// split's sums, and the roles of columns. Whether files and columns exist is not known here.
-import { quoteValue } from '../errors.ts';
-import { dataKind, kindOf, NUM_BYTE_VALUES, type DataKind } from './data-kind.ts';
-import { type ConfigFinding, findAt } from './problem.ts';
+// Rules between the fields of the data section: which sources go together, what tables, images and texts
+// need, the split's sums, and the roles of columns. Whether files and columns exist is not known here.
+import { dataKind, kindOf, NUM_BYTE_VALUES, targetColumns, type DataKind } from './data-sources.ts';
+import { findAt, type ConfigFinding } from './problem.ts';
 import type { DataConfig } from './schema.ts';
+import { quoteValue } from '../errors.ts';
 
 const SPLIT_FILES = ['train', 'validation', 'test'] as const;
-/** Every run ends with a test, so without a word some rows are kept for it. */
+/** Share of rows kept for the test that every run ends with, unless the config says otherwise. */
 const DEFAULT_TEST_SHARE = 0.1;
 /** Decimal shares such as 0.7 + 0.2 + 0.1 need not sum to 1 exactly. */
 const SHARE_TOLERANCE = 1e-9;
@@ -23,11 +23,6 @@ export function checkData(data: DataConfig): ConfigFinding[] {
   ];
 }
 
-/** The columns to predict; none for images and texts. */
-export function targetColumns({ target }: DataConfig): readonly string[] {
-  return typeof target === 'string' ? [target] : (target ?? []);
-}
-
 function checkSources(data: DataConfig): ConfigFinding[] {
   if (data.file === undefined) {
     if (data.train !== undefined) return [];
@@ -39,7 +34,7 @@ function checkSources(data: DataConfig): ConfigFinding[] {
   );
 }
 
-/** In words, after "is". */
+/** The kinds of data in words, after "is". */
 const KIND_NAMES: Readonly<Record<DataKind, string>> = {
   table: 'a table',
   images: 'images',
@@ -47,7 +42,7 @@ const KIND_NAMES: Readonly<Record<DataKind, string>> = {
   arrays: 'arrays',
 };
 
-/** The splits must all be of one kind. */
+/** Checks that all splits are of one kind. */
 function checkKinds(data: DataConfig): ConfigFinding[] {
   if (data.train === undefined) return [];
   const trainKind = dataKind(data);
@@ -59,7 +54,7 @@ function checkKinds(data: DataConfig): ConfigFinding[] {
   });
 }
 
-/** What each kind of data needs, and the fields that would do nothing, in silence. */
+/** Checks that each kind of data has what it needs, and no fields that would silently do nothing. */
 function checkFields(data: DataConfig): ConfigFinding[] {
   const kind = dataKind(data);
   switch (kind) {
@@ -110,7 +105,7 @@ function checkText({ context, stride, classes, ignoreIndex }: DataConfig): Confi
   return findings;
 }
 
-/** Whether the fields that only tables have are given; the defaults of those that have one cannot be told from absence. */
+/** Tells which fields that only tables have are given; a default cannot be told from absence. */
 function tableFields(data: DataConfig): Record<string, boolean> {
   return {
     target: data.target !== undefined,
@@ -121,7 +116,7 @@ function tableFields(data: DataConfig): Record<string, boolean> {
   };
 }
 
-/** Of these, the fields that say how a file is read, and which of its columns. */
+/** Those of these fields that say how a file is read, and which of its columns. */
 function fileFields(data: DataConfig): Record<string, boolean> {
   return {
     features: data.features !== undefined,
@@ -152,7 +147,7 @@ function refuseFields(
     .map(([name]) => findAt(['data', name], text, 'remove it'));
 }
 
-/** A share only counts for a split that has no file of its own. */
+/** Checks the shares, which only count for splits without a file of their own. */
 function checkSplit({ validation, test, split }: DataConfig): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (test !== undefined && split.test !== undefined) {
@@ -192,7 +187,7 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
   ];
 }
 
-/** How cells are read: a text must not stand for two things, nor for nothing. */
+/** Checks how cells are read: a text must not stand for two things, nor for nothing. */
 function checkCells(data: DataConfig): ConfigFinding[] {
   const { decimal, thousands, missingTokens = [] } = data;
   const findings = checkRepeats('missingTokens', missingTokens);
@@ -209,7 +204,7 @@ function checkCells(data: DataConfig): ConfigFinding[] {
   return [...findings, ...checkMissing(data)];
 }
 
-/** A target or a weight that is filled in would be an invention. */
+/** Refuses to fill in a target or a sample weight, which would be an invention. */
 function checkMissing(data: Pick<DataConfig, 'missing' | 'target' | 'weights'>): ConfigFinding[] {
   const { missing, target, weights } = data;
   if (typeof missing === 'string') return [];
@@ -222,7 +217,7 @@ function checkMissing(data: Pick<DataConfig, 'missing' | 'target' | 'weights'>):
     });
 }
 
-/** The column of weights is for nothing else. */
+/** Checks that the column of sample weights is used for nothing else. */
 function checkWeights(data: DataConfig): ConfigFinding[] {
   const { weights, features = [], drop, categorical } = data;
   if (weights === undefined) return [];

@@ -1,19 +1,32 @@
-// What the config may hold at a key path, in words for error messages. Read from the JSON Schema, so that every
-// message follows the schema and no second list of fields exists.
-import { configJsonSchema, type JsonSchema } from './json-schema.ts';
+// What the config may hold at a key path, in words for error messages. Read from the JSON Schema, so that
+// every message follows the schema and no second list of fields exists.
+import { z } from 'zod';
 import type { KeyPath } from './problem.ts';
+import { configSchema } from './schema.ts';
+
+/** A node of a JSON Schema, as zod prints it. */
+export type JsonSchema = z.core.JSONSchema.JSONSchema;
+
+/**
+ * JSON Schema (draft 2020-12) of the config file as users write it, before defaults. It allows one key
+ * more than the config has: `$schema`, by which a JSON file names its schema.
+ */
+export function configJsonSchema(): JsonSchema {
+  const { properties, ...rest } = z.toJSONSchema(configSchema, { io: 'input' });
+  return { ...rest, title: 'Lockstep config', properties: { $schema: { type: 'string' }, ...properties } };
+}
 
 let root: JsonSchema | undefined;
 
-/** Made for the first error: it takes longer than reading a config. */
+/** The JSON Schema, made for the first error: that takes longer than reading a config. */
 function rootSchema(): JsonSchema {
   return (root ??= configJsonSchema());
 }
 
-/** The bound that a value breaks; it is the one that words name. */
+/** The bound that a value breaks, which the words then name. */
 type BrokenBound = 'lower' | 'upper';
 
-/** What may stand at a key path. */
+/** Everything that is allowed at a key path. */
 export interface Expectation {
   /** `integer >= 1`, `one of "mse", "crossEntropy"`, `non-empty string or list of at least 1`. */
   readonly words: string;
@@ -23,7 +36,7 @@ export interface Expectation {
   readonly options: readonly string[];
 }
 
-/** What the schema allows at `path`, which must be one that it knows, of the value `root`. */
+/** Everything that the schema allows at `path` of the value `root`; the schema must know that path. */
 export function expectedAt(path: KeyPath, broken: BrokenBound, root: unknown): Expectation {
   const schemas = schemasAt(path, root);
   return {
@@ -51,7 +64,7 @@ function schemasAt(path: KeyPath, config: unknown): JsonSchema[] {
   return schemas;
 }
 
-/** Of mappings that differ in `kind`, the one that the value names, or that stands for a value without a kind. */
+/** Selects, among mappings that differ in `kind`, the one that the value names, or the default one. */
 function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
   const kind = childValue(value, 'kind');
   const same = schemas.filter(({ properties }) => {
@@ -64,7 +77,7 @@ function ofSameKind(schemas: JsonSchema[], value: unknown): JsonSchema[] {
 
 function alternatives(schema: unknown): JsonSchema[] {
   if (!isSchema(schema)) return [];
-  // Layers hold layers, so their schema stands once and is referred to.
+  // Layers hold layers, so their schema is there once and referred to.
   if (schema.$ref !== undefined)
     return alternatives(rootSchema().$defs?.[schema.$ref.replace('#/$defs/', '')]);
   const options = schema.anyOf ?? schema.oneOf;
@@ -81,13 +94,16 @@ function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What a mapping or list holds under a key; undefined if there is nothing. */
+/** The value that a mapping or list holds under a key; undefined if there is none. */
 export function childValue(container: unknown, segment: string | number): unknown {
   if (typeof container !== 'object' || container === null) return undefined;
   return Object.hasOwn(container, segment) ? Reflect.get(container, segment) : undefined;
 }
 
-/** Words in one list, mappings by the keys that all of them need or, without any, one by one, and whatever else is allowed. */
+/**
+ * Describes alternatives: words in one list, mappings by the keys that all of them need or, without
+ * any, one by one, and everything else that is allowed.
+ */
 function describeAlternatives(schemas: readonly JsonSchema[], broken: BrokenBound): string {
   const words = schemas.filter((schema) => optionsOf(schema));
   const mappings = schemas.filter((schema) => schema.type === 'object');

@@ -2,18 +2,17 @@
 // Precedence: defaults < file < environment < flags.
 import { dirname, resolve } from 'node:path';
 import type { SourceLocation } from '../errors.ts';
-import { type Assignment, applyAssignments, readOverrides } from './overrides.ts';
-import { type ParsedConfig, parseConfigText } from './parse.ts';
-import { resolveConfigPaths } from './paths.ts';
-import { configError, type ConfigProblem, type KeyPath } from './problem.ts';
-import { readConfigText } from './read-text.ts';
-import type { Config } from './schema.ts';
+import { applyAssignments, readOverrides, type Assignment } from './overrides.ts';
+import { parseConfigText, readConfigText, type ParsedConfig } from './config-text.ts';
+import { resolveConfigPaths } from './data-sources.ts';
 import { validateConfig } from './validate.ts';
+import { configError, type ConfigProblem, type KeyPath } from './problem.ts';
+import type { Config } from './schema.ts';
 
 // Ten problems are shown; to find the places of a hundred thousand would take minutes.
 const MAX_LOCATED = 100;
 
-/** Where a config comes from. */
+/** The sources of a config. */
 export interface ConfigOrigin {
   /** The config file (.yaml, .yml or .json), relative to `cwd`. */
   readonly path: string;
@@ -25,9 +24,9 @@ export interface ConfigOrigin {
   readonly cwd?: string | undefined;
 }
 
-/** A checked config and where its values stand. */
+/** A checked config and the places of its values. */
 export interface LoadedConfig {
-  /** With all defaults; paths are absolute. */
+  /** The config with all defaults; paths are absolute. */
   readonly config: Config;
   /** The config file, absolute. */
   readonly path: string;
@@ -39,8 +38,9 @@ export interface LoadedConfig {
 
 /**
  * Loads a config.
- * @throws LockstepError E_CONFIG_NOT_FOUND, E_CONFIG_UNREADABLE, E_CONFIG_SYNTAX or E_CONFIG_INVALID, the last two
- * with all problems at once
+ *
+ * @throws LockstepError E_CONFIG_NOT_FOUND, E_CONFIG_UNREADABLE, E_CONFIG_SYNTAX or E_CONFIG_INVALID,
+ * the last two with all problems at once
  */
 export async function loadConfig(origin: ConfigOrigin): Promise<LoadedConfig> {
   const { path, overrides = [], env = process.env, cwd = process.cwd() } = origin;
@@ -76,7 +76,10 @@ function withoutSchemaKey(value: unknown): unknown {
 
 type Locator = (path: KeyPath, at: 'key' | 'value') => SourceLocation;
 
-/** An override that sets the value or holds it wins over the file; one inside it counts if the file has nothing. */
+/**
+ * Creates a locator. An override of the value, or of something that contains it, wins over the file;
+ * one inside the value counts if the file has nothing.
+ */
 function createLocator(parsed: ParsedConfig, assignments: readonly Assignment[]): Locator {
   return (path, at) => {
     const setter = assignments.findLast((assignment) => startsWith(path, assignment.path));

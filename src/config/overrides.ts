@@ -2,15 +2,14 @@
 // Both become assignments of a value to a key path, which remember where they came from.
 import { isCollection } from 'yaml';
 import { quoteName, shorten, type SourceLocation } from '../errors.ts';
-import { FORBIDDEN_KEY } from './check-nodes.ts';
-import { parseYaml } from './parse-yaml.ts';
-import { type ConfigProblem, formatKeyPath, type KeyPath } from './problem.ts';
+import { FORBIDDEN_KEY, parseYaml } from './yaml.ts';
+import { formatKeyPath, type ConfigProblem, type KeyPath } from './problem.ts';
 
 /** A value that replaces what the file has at a key path. */
 export interface Assignment {
   readonly path: KeyPath;
   readonly value: unknown;
-  /** The flag or variable itself stands where a file's name would. */
+  /** The flag or variable, in the place of a file's name. */
   readonly location: SourceLocation;
 }
 
@@ -23,7 +22,7 @@ const ENVIRONMENT_FIELDS = {
 
 const MAX_SHOWN = 80;
 
-/** Assignments in order of precedence, the later over the earlier, and the texts that are none. */
+/** Assignments in order of precedence, later ones over earlier ones, and the texts that are none. */
 interface Overrides {
   readonly assignments: readonly Assignment[];
   readonly problems: readonly ConfigProblem[];
@@ -77,8 +76,9 @@ function readValue(path: KeyPath, text: string, location: SourceLocation): Assig
 }
 
 /**
- * Applies assignments to a copy of `root`, which stays as it is; containers that YAML aliases share are copied
- * too, so that a value is set in one place only. Those with a path that leads nowhere become problems.
+ * Applies assignments to a copy of `root`, which stays as it is; containers that YAML aliases share are
+ * copied too, so that a value is set in one place only. Those with a path that leads nowhere become
+ * problems.
  */
 export function applyAssignments(
   root: unknown,
@@ -99,14 +99,17 @@ export function applyAssignments(
 
 class DeadEnd extends Error {}
 
-/** Where a value by itself stands for a mapping with one key: `loss: mse` for `loss: { kind: mse }`. */
+/**
+ * Fields in which a plain value is short for a mapping with one key: `loss: mse` for `loss: { kind:
+ * mse }`.
+ */
 const SHORT_FORMS: Readonly<Record<string, string>> = {
   audit: 'share',
   'data.missing': 'default',
   loss: 'kind',
 };
 
-/** The mapping that a short form stands for; all else as it is. */
+/** The mapping that a short form stands for; any other value as it is. */
 function expand(value: unknown, name: string): unknown {
   const key = Object.hasOwn(SHORT_FORMS, name) ? SHORT_FORMS[name] : undefined;
   const isShort = typeof value === 'string' || typeof value === 'number';

@@ -4,10 +4,17 @@ import { formatLocation, LockstepError, MAX_NAME_LENGTH, shorten, type SourceLoc
 /** The way from the root of a config to a value: keys of mappings and indices of lists. */
 export type KeyPath = readonly (string | number)[];
 
+/** Something that the syntax does not allow, at an offset in UTF-16 units. */
+export interface SyntaxFlaw {
+  readonly offset: number;
+  readonly message: string;
+  readonly help?: string | undefined;
+}
+
 /** A broken rule at a key path; where that is in the user's files is not known yet. */
 export interface ConfigFinding {
   readonly path: KeyPath;
-  /** Whether the key itself is wrong (unknown), or the value behind it. */
+  /** The part that is wrong: the key itself (unknown), or its value. */
   readonly at: 'key' | 'value';
   readonly message: string;
   readonly help?: string | undefined;
@@ -35,8 +42,8 @@ export function findAt(path: KeyPath, text: string, help?: string): ConfigFindin
 }
 
 /**
- * One error for all problems of a config. A single problem keeps its location and help; of several the first
- * ten are listed, each with its place, sorted by it.
+ * The one error for all problems of a config. A single problem keeps its location and help; of
+ * several, the first ten are listed, each with its place, sorted by it.
  */
 export function configError(
   code: 'E_CONFIG_SYNTAX' | 'E_CONFIG_INVALID' | 'E_OPTIONS',
@@ -56,7 +63,7 @@ function formatProblem({ location, message, help }: ConfigProblem): string {
   return `${formatLocation(location)}: ${message}${help === undefined ? '' : ` (${help})`}`;
 }
 
-/** Places without a line are flags and variables: they come last, in the order given. */
+/** Compares places; those without a line are flags and variables, which come last, in the order given. */
 function comparePlaces(a: ConfigProblem, b: ConfigProblem): number {
   const lastLine = Number.MAX_SAFE_INTEGER;
   const byLine = (a.location.line ?? lastLine) - (b.location.line ?? lastLine);

@@ -1,12 +1,11 @@
-// Rules that tie the config's loss, model and target together. Those of the data section stand in data-rules.ts,
-// those of training in training-rules.ts.
-import { dataKind, NUM_BYTE_VALUES } from './data-kind.ts';
-import { checkData, targetColumns } from './data-rules.ts';
+// Rules between fields: those that tie loss, model and target together, and those of training. The rules
+// of the data section are in data-rules.ts.
+import { checkData } from './data-rules.ts';
+import { dataKind, NUM_BYTE_VALUES, targetColumns } from './data-sources.ts';
+import { findAt, type ConfigFinding, type KeyPath } from './problem.ts';
+import type { Config } from './schema.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossKind } from '../losses/registry.ts';
-import { type ConfigFinding, findAt, type KeyPath } from './problem.ts';
-import type { Config } from './schema.ts';
-import { checkTraining } from './training-rules.ts';
 
 /** Everything that is wrong with a config whose fields are each right. */
 export function checkRules(config: Config): ConfigFinding[] {
@@ -35,7 +34,8 @@ function checkLoss(config: Config): ConfigFinding[] {
   if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {
     findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
   }
-  // A smoothed label has a share of every class, each with a weight of its own: no single weight of the row stands for it.
+  // A smoothed label has a share of every class, each with its own weight: no single weight of the row
+  // represents it.
   if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
     const text = 'does not go with classWeights, which weigh a row by its one class';
     findings.push(findAt(['loss', 'labelSmoothing'], text, 'remove one of them'));
@@ -43,7 +43,7 @@ function checkLoss(config: Config): ConfigFinding[] {
   return findings;
 }
 
-/** The bytes of a text are classes, all of them alike. */
+/** Checks the loss of a text, whose bytes are classes of equal weight. */
 function checkTextLoss({ loss, classWeights }: Config): ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   if (loss.kind !== 'crossEntropy') {
@@ -96,7 +96,7 @@ const FIELDS_OF_LOSSES: readonly {
   },
 ];
 
-/** They would do nothing, in silence. */
+/** Refuses fields that would silently do nothing. */
 function refuseIdleFields(config: Config): ConfigFinding[] {
   return FIELDS_OF_LOSSES.filter(
     ({ losses, isGiven }) => !losses.includes(config.loss.kind) && isGiven(config),
@@ -113,7 +113,10 @@ const INNER_FUNCTIONS: { readonly [Kind in LossKind]?: string } = {
   binaryCrossEntropy: 'the sigmoid',
 };
 
-/** Functions whose values are probabilities: a loss that takes logits has its own, also of sums and means of them. */
+/**
+ * Functions whose values are probabilities: a loss that takes logits has its own, also of sums and means
+ * of them.
+ */
 const PROBABILITIES: readonly string[] = ['softmax', 'sigmoid'];
 
 function checkLastLayer(config: Config): ConfigFinding[] {
@@ -137,7 +140,7 @@ function checkFunctions({ loss }: Config, functions: readonly LastFunction[]): C
     });
 }
 
-/** A function that the outputs of a model come through last. */
+/** A function that is applied last to the outputs of a model. */
 interface LastFunction {
   readonly name: string;
   readonly path: KeyPath;
@@ -145,7 +148,7 @@ interface LastFunction {
   readonly isWhole: boolean;
 }
 
-/** Behind the last layer with a function of its own stand at most layers that pass values on. */
+/** The functions that are applied last to the outputs, looking through layers that only pass values on. */
 function lastFunctions(layers: readonly LayerSpec[], path: KeyPath): LastFunction[] {
   let isWhole = true;
   for (const [index, layer] of [...layers.entries()].toReversed()) {
@@ -188,7 +191,10 @@ function checkUnits(config: Config, units: number, path: KeyPath): ConfigFinding
   return [findAt(path, text, `set units to ${needed.units}`)];
 }
 
-/** As many as classes, labels or target columns; undefined where the config alone cannot tell. */
+/**
+ * The number of units that the classes, labels or target columns need; undefined if the config alone
+ * cannot tell.
+ */
 function neededUnits({ loss, data }: Config): { units: number; reason: string } | undefined {
   const kind = dataKind(data);
   if (kind === 'text') return { units: NUM_BYTE_VALUES, reason: `a byte has ${NUM_BYTE_VALUES} values` };
@@ -205,4 +211,58 @@ function neededUnits({ loss, data }: Config): { units: number; reason: string } 
 
 function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** Everything that is wrong between the fields of training. */
+function checkTraining(config: Config): ConfigFinding[] {
+  return [
+    ...checkOptimizer(config),
+    ...checkSchedule(config),
+    ...checkWarmup(config),
+    ...checkValidation(config),
+  ];
+}
+
+function checkOptimizer({ optimizer }: Config): ConfigFinding[] {
+  if (optimizer.kind !== 'sgd' || !optimizer.nesterov || optimizer.momentum > 0) return [];
+  return [
+    findAt(['optimizer', 'nesterov'], 'needs a momentum above 0', 'set optimizer.momentum, such as 0.9'),
+  ];
+}
+
+function checkSchedule({ optimizer, schedule }: Config): ConfigFinding[] {
+  const findings: ConfigFinding[] = [];
+  if (schedule.kind === 'step' && (schedule.every === undefined) === (schedule.milestones === undefined)) {
+    findings.push(findAt(['schedule'], 'kind "step" takes either every or milestones', 'give one of them'));
+  }
+  if (schedule.kind === 'cosine' && schedule.period === undefined && schedule.multiplier > 1) {
+    const help = 'set schedule.period, the epochs of the first one';
+    findings.push(findAt(['schedule', 'multiplier'], 'needs periods that it can lengthen', help));
+  }
+  if ('min' in schedule && schedule.min > optimizer.learningRate) {
+    const text = `${schedule.min} is above optimizer.learningRate, ${optimizer.learningRate}`;
+    findings.push(findAt(['schedule', 'min'], text, 'it is where the learning rate comes down to'));
+  }
+  return findings;
+}
+
+function checkWarmup({ schedule: { warmup } }: Config): ConfigFinding[] {
+  if (!warmup || (warmup.steps === undefined) !== (warmup.epochs === undefined)) return [];
+  return [findAt(['schedule', 'warmup'], 'takes either steps or epochs', 'give one of them')];
+}
+
+/** Refuses fields that depend on validation metrics where there are none. */
+function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFinding[] {
+  if (data.validation !== undefined || data.split.validation > 0) return [];
+  const help = 'give data.validation, or data.split.validation above 0';
+  const findings: ConfigFinding[] = [];
+  if (schedule.kind === 'plateau') {
+    findings.push(
+      findAt(['schedule'], 'kind "plateau" goes by the validation loss, and there are no rows', help),
+    );
+  }
+  if (earlyStopping) {
+    findings.push(findAt(['earlyStopping'], 'goes by a validation metric, and there are no rows', help));
+  }
+  return findings;
 }

@@ -1,5 +1,5 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
-// Rules between fields stand in rules.ts and data-rules.ts; those that need the data stand with the data.
+// Rules between fields are in rules.ts and data-rules.ts; those that need the data are in src/data.
 import { z } from 'zod';
 import { NUMERICS } from '../kernels/numerics.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
@@ -36,7 +36,7 @@ const arraySource = z
 
 const source = z.union([path, imageSource, textSource, arraySource]);
 
-/** `mean` fills numbers in, `category` makes a category of its own among texts. */
+/** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
 
 const missingRules = z
@@ -56,7 +56,7 @@ const split = z
   })
   .describe('Shares of a seeded, disjoint split');
 
-/** What may stand between groups of digits. */
+/** The characters that may separate groups of digits. */
 export const THOUSANDS = [',', '.', ' ', "'", '_'] as const;
 
 /** The section `data`. */
@@ -178,10 +178,10 @@ const earlyStopping = z
   })
   .describe('Ends a training that no longer improves');
 
-/** What a run does about steps that a liar may have spoilt; the first is the default. */
+/** The ways to treat steps that a liar may have spoilt; the first is the default. */
 const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
 
-/** A number is the share. */
+/** Settings of the audit; a number by itself is the share. */
 const audit = z
   .union([
     fraction.transform((share) => ({ share, onLie: LIE_POLICIES[0] })),
@@ -221,7 +221,7 @@ const checkpoint = z
       .describe('Newest checkpoints that are kept, besides the best one'),
   })
   .describe(
-    'When a run saves all that it takes to go on after a crash; the epoch with the best weights is always saved',
+    'When a run saves everything needed to resume after a crash; the epoch with the best weights is always saved',
   );
 
 const wandb = z.strictObject({
@@ -267,7 +267,7 @@ const configFields = z
     ema: emaSchema
       .optional()
       .describe(
-        'Measures and keeps a moving average of the weights; training goes on with the weights themselves',
+        'Measures and keeps a moving average of the weights; training continues with the weights themselves',
       ),
     earlyStopping: earlyStopping.optional(),
     batchSize: z

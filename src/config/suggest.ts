@@ -6,8 +6,8 @@ import { quoteName } from '../errors.ts';
 const MAX_DISTANCE = 2;
 
 /**
- * The candidate nearest to `word`: equal but for case, `_` and `-` (`batch_size` for `batchSize`), or at most two
- * edits away. Undefined when nothing is that near.
+ * The candidate nearest to `word`: equal but for case, `_` and `-` (`batch_size` for `batchSize`), or at
+ * most two edits away. Undefined when nothing is that near.
  */
 export function suggest(word: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
@@ -31,12 +31,12 @@ function fold(word: string): string {
   return word.toLowerCase().replaceAll(/[_-]/g, '');
 }
 
-/** One edit in so many characters is a slip of the finger, and swapped letters are two; more of them make another name. */
+/** Minimum number of characters per edit: more edits make another name. Swapped letters are two edits. */
 const CHARACTERS_PER_EDIT = 2.5;
 
 /**
- * The file that a missing one most likely stands for: with nearly its name and the same extension, or with its name and
- * another one. Undefined when there is none.
+ * The file that a missing one most likely stands for: with nearly its name and the same extension, or
+ * with its name and another extension. Undefined if there is none.
  */
 export function suggestFile(missing: string, candidates: readonly string[]): string | undefined {
   const [stem, extension] = splitName(missing);

@@ -1,17 +1,28 @@
 // From config to memory: reads the data, splits it, fits the transforms and packs the rows.
-// The steps that the kinds of data do not share are in load-table.ts, load-images.ts, load-text.ts and load-arrays.ts.
+// Each kind of data has its folder: table, image, text and array. They share dataset; arrays also use table.
 import type { Config } from '../config/schema.ts';
-import { configError, countOf } from './data-error.ts';
-import { hashDataset, type PackedDataset, type RowLayout, type SplitIndices } from './dataset.ts';
-import { countSharedRows } from './duplicates.ts';
-import { refuseWeightless } from './fold-weights.ts';
-import { packArrays } from './load-arrays.ts';
-import { packImages } from './load-images.ts';
-import { packTable } from './load-table.ts';
-import { packText } from './load-text.ts';
-import type { LoadRequest, PackedRows } from './packed-rows.ts';
-import { findSources, type DataSources } from './sources.ts';
-import { WINDOW } from './text-windows.ts';
+import type { ArraySets } from './array/arrays.ts';
+import { packArrays } from './array/load-arrays.ts';
+import { configError, countOf } from './dataset/data-error.ts';
+import { findSources, type DataSources, type PackedRows, type PackRequest } from './dataset/load-request.ts';
+import {
+  hashDataset,
+  type PackedDataset,
+  type RowLayout,
+  type SplitIndices,
+} from './dataset/packed-dataset.ts';
+import { refuseWeightless } from './dataset/sample-weights.ts';
+import { countSharedRows } from './dataset/split.ts';
+import { packImages } from './image/load-images.ts';
+import { packTable } from './table/load-table.ts';
+import { packText } from './text/load-text.ts';
+import { WINDOW } from './text/text-windows.ts';
+
+/** A request to load the data of a run. */
+export interface LoadRequest extends PackRequest {
+  /** Samples that were handed in, by the hashes that the config names. */
+  readonly arrays?: ArraySets | undefined;
+}
 
 /** A dataset ready to train on. */
 export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
@@ -49,7 +60,7 @@ function packRows(sources: DataSources, request: LoadRequest): Promise<PackedRow
   }
 }
 
-/** Among as many classes as there are, every row is found. */
+/** Refuses a `topK` that every row would pass, since there are no more classes. */
 function refuseIdleTopK({ metrics }: Config, { numClasses }: RowLayout): void {
   if (metrics.topK === undefined || metrics.topK < numClasses) return;
   const message = `metrics.topK is ${metrics.topK}, the data has ${numClasses} classes`;

@@ -1,6 +1,6 @@
 // One engine in this process: what trains without any network, and what checks the distributed one.
-import type { PackedDataset } from '../data/dataset.ts';
-import { evaluationBounds } from '../data/batches.ts';
+import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
+import { evaluationBounds } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';

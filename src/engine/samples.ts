@@ -1,6 +1,11 @@
 // Where a packed dataset lies in memory, and how rows of it become a batch.
-import { blobByteLength, targetsByteOffset, weightWidth, weightsByteOffset } from '../data/dataset.ts';
-import type { RowLayout } from '../data/dataset.ts';
+import {
+  blobByteLength,
+  targetsByteOffset,
+  sampleWeightWidth,
+  sampleWeightsByteOffset,
+} from '../data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { sizeOf } from '../shape.ts';
@@ -35,7 +40,7 @@ export class SampleBuffers {
   readonly features: number;
   /** Address of the targets, [rows, targetWidth] f32 values or u32 labels. */
   readonly targets: number;
-  /** Address of the f32 [rows, weightWidth] weights of the samples, or 0 where the dataset has none. */
+  /** Address of the f32 [rows, sampleWeightWidth] weights of the samples, or 0 where the dataset has none. */
   readonly sampleWeights: number;
   readonly #kernels: Kernels;
   readonly #memory: Memory;
@@ -46,8 +51,8 @@ export class SampleBuffers {
     this.indices = memory.allocate(4 * maxRows, 'sample indices');
     this.features = features;
     this.targets = memory.allocate(4 * maxRows * layout.targetWidth, 'targets');
-    this.sampleWeights = layout.hasWeights
-      ? memory.allocate(4 * maxRows * weightWidth(layout), 'sample weights')
+    this.sampleWeights = layout.hasSampleWeights
+      ? memory.allocate(4 * maxRows * sampleWeightWidth(layout), 'sample weights')
       : 0;
   }
 
@@ -59,7 +64,7 @@ export class SampleBuffers {
       this.#kernels.gatherRows(source, 4 * width, this.indices, rows.length, to);
     gather(address + targetsByteOffset(layout), layout.targetWidth, this.targets);
     if (this.sampleWeights === 0) return;
-    gather(address + weightsByteOffset(layout), weightWidth(layout), this.sampleWeights);
+    gather(address + sampleWeightsByteOffset(layout), sampleWeightWidth(layout), this.sampleWeights);
   }
 
   /** Gathers the features of these rows, scaled where they are bytes. */

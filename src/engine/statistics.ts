@@ -1,6 +1,6 @@
 // Whether the shards of a training are large enough for layers that take mean and variance of a shard: known once data and
 // model are there. One value has no variance, and that of a few values is rough.
-import { configError, countOf, formatCount } from '../data/data-error.ts';
+import { configError, countOf, formatCount } from '../data/dataset/data-error.ts';
 import type { LockstepError } from '../errors.ts';
 import type { Model } from '../model/model.ts';
 import { cutBatch, defaultShards, SOUND_ROWS } from '../model/shards.ts';

@@ -1,7 +1,6 @@
 // Token ids come from the data, so whether an embedding has a row for each is known only when the data is there: better at
 // the start, with a place, than in a worker at some later step.
-import { featureView } from '../data/dataset.ts';
-import type { PackedDataset } from '../data/dataset.ts';
+import { featureView, type PackedDataset } from '../data/dataset/packed-dataset.ts';
 import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
 import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';

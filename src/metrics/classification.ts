@@ -1,10 +1,10 @@
-// Exact metrics of a classification over a whole split, from the outputs of its rows, in f64.
-// Rows count as scikit-learn's `sample_weight` has it; sums go over the rows in their order, so a value depends
-// on that order only, never on who computed the rows.
+// Exact metrics of a classification over a whole split, from the outputs of its rows, in f64. Rows count
+// by their weight as in scikit-learn's `sample_weight`; sums run over the rows in their order, so a value
+// depends on that order only, never on who computed the rows.
 import { treeSum } from '../tree.ts';
 import { rocCurve } from './roc.ts';
 import { ratio, requireRows, totalOf, weigh } from './weighting.ts';
-import type { RowWeights } from './weighting.ts';
+import type { SampleWeights } from './weighting.ts';
 
 /** Ratios of one class, or their mean over classes; a ratio of 0 to 0 counts as 0. */
 export interface ClassRatios {
@@ -13,7 +13,7 @@ export interface ClassRatios {
   readonly f1: number;
 }
 
-/** How one class fared. */
+/** The metrics of one class. */
 export interface ClassMetrics extends ClassRatios {
   /** Rows that truly are of this class and have a weight above 0. */
   readonly support: number;
@@ -35,7 +35,10 @@ export interface ClassificationMetrics {
   /** Means over the classes that occur among labels or predictions. */
   readonly macro: ClassRatios;
   readonly topK?: TopK | undefined;
-  /** Two classes only; the mean over labels where there are several. Absent where a class has no rows. */
+  /**
+   * Area under the ROC curve, for two classes only; the mean over labels where there are several. Absent
+   * where a class has no rows.
+   */
   readonly rocAuc?: number | undefined;
   /** Mean of -log of the right class's probability; present where the loss is something else. */
   readonly logLoss?: number | undefined;
@@ -46,44 +49,48 @@ export interface ClassificationMetrics {
 /** The confusion matrix grows with the square of the classes; above this it helps nobody. */
 export const MAX_CONFUSION_CLASSES = 1000;
 
-/** What `classificationMetrics` needs to know of a split. */
+/** A split as `classificationMetrics` needs it. */
 export interface ClassificationOutcome {
   /** Row-major [rows, classes]: logits. */
   readonly outputs: Float32Array;
   /** Actual class of each row. */
   readonly labels: Uint32Array;
   readonly loss: number;
-  readonly weights?: RowWeights;
+  readonly sampleWeights?: SampleWeights;
   /** Asks for the share of rows whose class is among the largest `topK` outputs. */
   readonly topK?: number | undefined;
   /** Asks for the log loss, where the loss is something else. */
   readonly math?: ClassMath | undefined;
 }
 
-/** What the host may not compute by its own functions. */
+/** The functions whose bits the host may not decide. */
 interface ClassMath {
   log(x: number): number;
   exp(x: number): number;
 }
 
-/** Metrics of a classification; the largest output of a row is its prediction, the lowest class winning a tie. */
+/**
+ * Metrics of a classification; the largest output of a row is its prediction, the lowest class winning a
+ * tie.
+ */
 export function classificationMetrics(outcome: ClassificationOutcome): ClassificationMetrics {
-  const { outputs, labels, loss, weights, topK, math } = outcome;
+  const { outputs, labels, loss, sampleWeights, topK, math } = outcome;
   const numClasses = outputs.length / requireRows(labels.length);
   const predicted = Uint32Array.from(labels, (_, row) => argmax(outputs, row * numClasses, numClasses));
-  const area = numClasses === 2 ? rocCurve(logitDifferences(outputs), labels, weights)?.area : undefined;
+  const area =
+    numClasses === 2 ? rocCurve(logitDifferences(outputs), labels, sampleWeights)?.area : undefined;
   return {
     loss,
-    ...compareClasses({ labels, predicted, numClasses, weights }),
+    ...compareClasses({ labels, predicted, numClasses, sampleWeights }),
     ...(topK !== undefined && {
-      topK: topKAccuracy(Float32Array.from(labels, rankIn(outputs, numClasses)), topK, weights),
+      topK: topKAccuracy(Float32Array.from(labels, rankIn(outputs, numClasses)), topK, sampleWeights),
     }),
     ...(area !== undefined && { rocAuc: area }),
     ...(math && { logLoss: logLossOf(outcome, numClasses, math) }),
   };
 }
 
-/** What `binaryMetrics` needs to know of a split. */
+/** A split as `binaryMetrics` needs it. */
 export interface BinaryOutcome {
   /** Row-major [rows, columns]: a logit above 0 predicts the label. */
   readonly outputs: Float32Array;
@@ -91,25 +98,26 @@ export interface BinaryOutcome {
   readonly targets: Float32Array;
   readonly numColumns: number;
   readonly loss: number;
-  readonly weights?: RowWeights;
+  readonly sampleWeights?: SampleWeights;
   /** Asks for the log loss, where the loss is something else. */
   readonly math?: ClassMath | undefined;
 }
 
 /**
- * Metrics of labels that are there or not. Of one column they are those of a classification with classes 0 and 1;
- * of several each is a label of its own: the accuracy is over all cells, and `perClass` has one entry a column.
+ * Metrics of labels that are there or not. Of one column they are those of a classification with classes
+ * 0 and 1; of several each is a label of its own: the accuracy is over all cells, and `perClass` has one
+ * entry a column.
  */
 export function binaryMetrics(outcome: BinaryOutcome): ClassificationMetrics {
-  const { outputs, targets, numColumns, loss, weights, math } = outcome;
+  const { outputs, targets, numColumns, loss, sampleWeights, math } = outcome;
   const numRows = requireRows(targets.length / numColumns);
   const columns = Array.from({ length: numColumns }, (_, column) => {
     const pick = (values: Float32Array, row: number): number => values[row * numColumns + column]!;
     const labels = Uint32Array.from({ length: numRows }, (_, row) => pick(targets, row));
     const scores = Float64Array.from({ length: numRows }, (_, row) => pick(outputs, row));
     const predicted = Uint32Array.from(scores, (score) => Number(score > 0));
-    const area = rocCurve(scores, labels, weights)?.area;
-    return { ...compareClasses({ labels, predicted, numClasses: 2, weights }), area };
+    const area = rocCurve(scores, labels, sampleWeights)?.area;
+    return { ...compareClasses({ labels, predicted, numClasses: 2, sampleWeights }), area };
   });
   const areas = columns.flatMap(({ area }) => area ?? []);
   const rest = {
@@ -127,22 +135,22 @@ export function binaryMetrics(outcome: BinaryOutcome): ClassificationMetrics {
 }
 
 /** Share of rows whose rank (0: the largest output) is below k. */
-export function topKAccuracy(ranks: Float32Array, k: number, weights: RowWeights): TopK {
-  const hits = Float64Array.from(ranks, (rank, row) => (rank < k ? (weights?.[row] ?? 1) : 0));
-  return { k, accuracy: treeSum(hits) / totalOf(weights, ranks.length) };
+export function topKAccuracy(ranks: Float32Array, k: number, sampleWeights: SampleWeights): TopK {
+  const hits = Float64Array.from(ranks, (rank, row) => (rank < k ? (sampleWeights?.[row] ?? 1) : 0));
+  return { k, accuracy: treeSum(hits) / totalOf(sampleWeights, ranks.length) };
 }
 
 interface Comparison {
   readonly labels: Uint32Array;
   readonly predicted: Uint32Array;
   readonly numClasses: number;
-  readonly weights: RowWeights;
+  readonly sampleWeights: SampleWeights;
 }
 
 type Compared = Pick<ClassificationMetrics, 'accuracy' | 'perClass' | 'macro' | 'confusion'>;
 
 function compareClasses(comparison: Comparison): Compared {
-  const { labels, numClasses, weights } = comparison;
+  const { labels, numClasses, sampleWeights } = comparison;
   const counts = countClasses(comparison);
   const perClass = Array.from({ length: numClasses }, (_, label) => {
     const [correct, guessed, actual] = [
@@ -159,14 +167,14 @@ function compareClasses(comparison: Comparison): Compared {
   });
   const occurring = perClass.filter((_, label) => counts.actual[label]! + counts.predicted[label]! > 0);
   return {
-    accuracy: treeSum(counts.correct) / totalOf(weights, labels.length),
+    accuracy: treeSum(counts.correct) / totalOf(sampleWeights, labels.length),
     perClass,
     macro: meanRatios(occurring),
     confusion: numClasses > MAX_CONFUSION_CLASSES ? undefined : confusionMatrix(comparison),
   };
 }
 
-function countClasses({ labels, predicted, numClasses, weights }: Comparison) {
+function countClasses({ labels, predicted, numClasses, sampleWeights }: Comparison) {
   const counts = {
     actual: new Float64Array(numClasses),
     predicted: new Float64Array(numClasses),
@@ -175,7 +183,7 @@ function countClasses({ labels, predicted, numClasses, weights }: Comparison) {
   };
   labels.forEach((label, row) => {
     const guess = predicted[row]!;
-    const weight = weights ? weights[row]! : 1;
+    const weight = sampleWeights ? sampleWeights[row]! : 1;
     counts.actual[label]! += weight;
     counts.predicted[guess]! += weight;
     if (guess === label) counts.correct[label]! += weight;
@@ -184,10 +192,10 @@ function countClasses({ labels, predicted, numClasses, weights }: Comparison) {
   return counts;
 }
 
-function confusionMatrix({ labels, predicted, numClasses, weights }: Comparison): number[][] {
+function confusionMatrix({ labels, predicted, numClasses, sampleWeights }: Comparison): number[][] {
   const matrix = Array.from({ length: numClasses }, () => new Array<number>(numClasses).fill(0));
   labels.forEach((label, row) => {
-    if (weights?.[row] !== 0) matrix[label]![predicted[row]!]! += 1;
+    if (sampleWeights?.[row] !== 0) matrix[label]![predicted[row]!]! += 1;
   });
   return matrix;
 }
@@ -230,7 +238,7 @@ function logitDifferences(outputs: Float32Array): Float64Array {
 }
 
 function logLossOf(
-  { outputs, labels, weights }: ClassificationOutcome,
+  { outputs, labels, sampleWeights }: ClassificationOutcome,
   numClasses: number,
   math: ClassMath,
 ): number {
@@ -240,11 +248,17 @@ function logLossOf(
     const sum = logits.reduce((total, value) => total + math.exp(value - max), 0);
     return math.log(sum) + max - logits[label]!;
   });
-  return treeSum(weigh(losses, weights)) / totalOf(weights, labels.length);
+  return treeSum(weigh(losses, sampleWeights)) / totalOf(sampleWeights, labels.length);
 }
 
-/** Of a row the mean over its labels: log(1 + e^-|y|) + max(y, 0) - y t. */
-function binaryLogLoss({ outputs, targets, numColumns, weights }: BinaryOutcome, math: ClassMath): number {
+/**
+ * The mean log loss of rows; that of a row is the mean over its labels of log(1 + e^-|y|) + max(y, 0)
+ * - y t.
+ */
+function binaryLogLoss(
+  { outputs, targets, numColumns, sampleWeights }: BinaryOutcome,
+  math: ClassMath,
+): number {
   const numRows = targets.length / numColumns;
   const losses = Float64Array.from({ length: numRows }, (_, row) => {
     let sum = 0;
@@ -254,5 +268,5 @@ function binaryLogLoss({ outputs, targets, numColumns, weights }: BinaryOutcome,
     }
     return sum / numColumns;
   });
-  return treeSum(weigh(losses, weights)) / totalOf(weights, numRows);
+  return treeSum(weigh(losses, sampleWeights)) / totalOf(sampleWeights, numRows);
 }

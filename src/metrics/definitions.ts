@@ -1,25 +1,25 @@
-// What each metric is, and which of two values is the better one: the one place that says so. Early stopping, the best
-// weights, the plateau schedule, plots, progress and docs/config.md all go by it.
+// The definition of each metric, and which of two values is better: the one place that says so. Early
+// stopping, the best weights, the plateau schedule, plots, progress and docs/config.md all follow it.
 
-/** Which of two values is better. */
+/** The better one of two values: the lower or the higher. */
 export type Direction = 'min' | 'max';
 
-/** What a value says of a model. */
+/** The meaning of a metric. */
 export interface MetricDefinition {
-  /** As in `metrics.jsonl` behind `val/`; the k of `topK` stands for a number. */
+  /** The name after `val/` in `metrics.jsonl`; the k of `topK` stands for a number. */
   readonly name: string;
-  /** Undefined for what says nothing of the model. */
+  /** The better direction; undefined for a number that says nothing about the model. */
   readonly better: Direction | undefined;
   readonly about: string;
-  /** What a split or a run may lack, and then has no such metric. */
+  /** A precondition that a split or a run may lack, and then has no such metric. */
   readonly needs?: string;
-  /** Whether an epoch's line on the screen has room for it. */
+  /** True if an epoch's line on the screen has room for it. */
   readonly isShown?: boolean;
-  /** Whether it is a number of things, and shown as one. */
+  /** True for a number of things, which is shown as one. */
   readonly isCount?: boolean;
 }
 
-/** What is minimized; without `earlyStopping` it decides which weights are the best. */
+/** The loss, which is minimized; without `earlyStopping` it decides which weights are the best. */
 export const LOSS = {
   name: 'loss',
   better: 'min',
@@ -103,8 +103,8 @@ export function metricNamed(name: string): MetricDefinition | undefined {
 }
 
 /**
- * Whether `value` is better than `other` by more than `margin`. What is not finite is never better, and any finite
- * value is better than that, or than none.
+ * Tells whether `value` is better than `other` by more than `margin`. A value that is not finite is
+ * never better, and any finite value is better than that, or than none.
  */
 export function isBetter(
   direction: Direction,

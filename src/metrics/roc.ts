@@ -1,8 +1,8 @@
-// The receiver operating characteristic of scores for two classes: how many positives and negatives lie above each
-// threshold. Exact: rows of equal score share one point, so a tie counts as half a win.
-import type { RowWeights } from './weighting.ts';
+// The receiver operating characteristic of scores for two classes: how many positives and negatives lie
+// above each threshold. Exact: rows of equal score share one point, so a tie counts as half a win.
+import type { SampleWeights } from './weighting.ts';
 
-/** From (0, 0) to (1, 1), by falling thresholds. */
+/** A ROC curve from (0, 0) to (1, 1), by falling thresholds. */
 export interface RocCurve {
   /** Share of negatives above the threshold. */
   readonly falsePositiveRates: readonly number[];
@@ -12,20 +12,23 @@ export interface RocCurve {
   readonly area: number;
 }
 
-/** The curve of scores for the class 1 of `labels` (0 or 1); undefined where one of the classes has no weight. */
+/**
+ * The curve of scores for the class 1 of `labels` (0 or 1); undefined where one of the classes has no
+ * weight.
+ */
 export function rocCurve(
   scores: Float64Array,
   labels: ArrayLike<number>,
-  weights?: RowWeights,
+  sampleWeights?: SampleWeights,
 ): RocCurve | undefined {
-  // Without rows of weight 0, whose scores may be no numbers that have an order.
+  // Rows of weight 0 are left out: their scores may be NaN, which has no order.
   const order = Uint32Array.from(scores, (_, row) => row)
-    .filter((row) => weights?.[row] !== 0)
+    .filter((row) => sampleWeights?.[row] !== 0)
     .sort((a, b) => scores[b]! - scores[a]!);
   const counts = [{ negatives: 0, positives: 0 }];
   let [negatives, positives] = [0, 0];
   order.forEach((row, place) => {
-    const weight = weights ? weights[row]! : 1;
+    const weight = sampleWeights ? sampleWeights[row]! : 1;
     if (labels[row] === 1) positives += weight;
     else negatives += weight;
     const isLastOfScore = place + 1 === order.length || scores[order[place + 1]!] !== scores[row];

@@ -1,10 +1,10 @@
 // Exact metrics of a classification of every position of a sequence, from the rank of the right class at each
-// position: outputs themselves never leave the workers, being classes times as many.
+// position: outputs themselves never leave the workers: there is one for each class.
 import { topKAccuracy } from './classification.ts';
 import type { TopK } from './classification.ts';
 import { treeSum } from '../tree.ts';
 import { requireRows, totalOf } from './weighting.ts';
-import type { RowWeights } from './weighting.ts';
+import type { SampleWeights } from './weighting.ts';
 
 /** Metrics of sequences; each position counts with its weight. */
 export interface SequenceMetrics {
@@ -19,13 +19,13 @@ export interface SequenceMetrics {
   readonly perplexity: number;
 }
 
-/** What `sequenceMetrics` needs to know of a split. */
+/** A split as `sequenceMetrics` needs it. */
 export interface SequenceOutcome {
   /** [rows, positions]: how many classes come before the right one. */
   readonly ranks: Float32Array;
   readonly loss: number;
-  /** [rows, positions] */
-  readonly weights?: RowWeights;
+  /** Weights, [rows, positions]. */
+  readonly sampleWeights?: SampleWeights;
   readonly topK?: number | undefined;
   /** [rows]: sums over positions; given where the loss is not the log loss. */
   readonly logLosses?: Float32Array | undefined;
@@ -35,13 +35,13 @@ export interface SequenceOutcome {
 
 /** Metrics of a split of sequences. */
 export function sequenceMetrics(outcome: SequenceOutcome): SequenceMetrics {
-  const { ranks, loss, logLosses, weights, topK, exp } = outcome;
+  const { ranks, loss, logLosses, sampleWeights, topK, exp } = outcome;
   requireRows(ranks.length);
-  const logLoss = logLosses && treeSum(logLosses) / totalOf(weights, ranks.length);
+  const logLoss = logLosses && treeSum(logLosses) / totalOf(sampleWeights, ranks.length);
   return {
     loss,
-    accuracy: topKAccuracy(ranks, 1, weights).accuracy,
-    ...(topK !== undefined && { topK: topKAccuracy(ranks, topK, weights) }),
+    accuracy: topKAccuracy(ranks, 1, sampleWeights).accuracy,
+    ...(topK !== undefined && { topK: topKAccuracy(ranks, topK, sampleWeights) }),
     ...(logLoss !== undefined && { logLoss }),
     perplexity: exp(logLoss ?? loss),
   };

@@ -1,4 +1,4 @@
-// The metrics of one split, of whatever task, and the numbers among them that fit one cell each.
+// The metrics of a split, for any task, and those of them that are single numbers.
 import type { ClassificationMetrics } from './classification.ts';
 import type { RegressionMetrics } from './regression.ts';
 import type { SequenceMetrics } from './sequence.ts';

@@ -1,17 +1,19 @@
-// Weights of rows in metrics. A weight of 1 changes no bit, and one of 0 leaves a row out.
+// Sample weights in metrics. A weight of 1 changes no bit, and one of 0 leaves a row out.
 import { treeSum } from '../tree.ts';
 
-/** One weight a row, at least 0; undefined where each row weighs 1. */
-export type RowWeights = Float32Array | undefined;
+/** A weight for each row, at least 0; undefined where every row weighs 1. */
+export type SampleWeights = Float32Array | undefined;
 
-/** Each value times its row's weight; 0 where that is 0, for 0 times infinity is not a number. */
-export function weigh(values: Float64Array, weights: RowWeights): Float64Array {
-  return weights ? values.map((value, row) => (weights[row] === 0 ? 0 : value * weights[row]!)) : values;
+/** Multiplies each value by its row's weight; 0 where that is 0, for 0 times infinity is not a number. */
+export function weigh(values: Float64Array, sampleWeights: SampleWeights): Float64Array {
+  return sampleWeights
+    ? values.map((value, row) => (sampleWeights[row] === 0 ? 0 : value * sampleWeights[row]!))
+    : values;
 }
 
 /** The sum of weights, along the tree. */
-export function totalOf(weights: RowWeights, numRows: number): number {
-  return weights ? treeSum(weights) : numRows;
+export function totalOf(sampleWeights: SampleWeights, numRows: number): number {
+  return sampleWeights ? treeSum(sampleWeights) : numRows;
 }
 
 /** @throws RangeError for no rows. */

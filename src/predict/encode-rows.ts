@@ -1,24 +1,23 @@
-// Rows as objects to rows as the model sees them: each value goes through what reads the cells of a file, so that a row
-// means here what it means there.
+// Rows as objects to rows as the model sees them: each value goes through the reader of cells in files, so
+// that a row means the same here as there.
 import type { DataConfig } from '../config/schema.ts';
-import { CellReader } from '../data/cell.ts';
-import { ColumnBuilder } from '../data/column.ts';
-import { findColumnProblems, type CellProblem } from '../data/column-problems.ts';
-import { dataError } from '../data/data-error.ts';
-import { encodeFeatures, widthOf } from '../data/encode.ts';
-import { withoutDrops } from '../data/missing-rules.ts';
-import { planFeatures } from '../data/saved-columns.ts';
-import type { Table } from '../data/table.ts';
-import type { FittedFeature } from '../data/transforms.ts';
+import { dataError } from '../data/dataset/data-error.ts';
+import { widthOf, type FittedFeature } from '../data/dataset/transforms.ts';
+import { findColumnProblems, type CellProblem } from '../data/table/column-problems.ts';
+import { ColumnBuilder } from '../data/table/column.ts';
+import { encodeFeatures } from '../data/table/features.ts';
+import { CellReader } from '../data/table/format.ts';
+import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
+import type { Table } from '../data/table/table.ts';
 import { quoteName, quoteValue } from '../errors.ts';
 
-/** What a column of a row may hold; null stands for a missing value. */
+/** A value of a row; null is a missing one. */
 export type Cell = number | string | boolean | null;
 
 /** A row by the names of its columns; those that are no features are passed over. */
 export type Row = Readonly<Record<string, Cell | undefined>>;
 
-/** How the table was read that the model was trained on. */
+/** The settings by which the model's training table was read. */
 type RowOptions = Pick<DataConfig, 'missing' | 'missingTokens'> & {
   readonly warn: (message: string) => void;
 };
@@ -38,7 +37,7 @@ export function encodeRows(
     const message = `the rows: expected a list of objects by column name, got ${quoteValue(rows)}`;
     throw dataError('E_DATA_FORMAT', message);
   }
-  // Numbers of a program have a point, whatever the table had; its texts are as good as quoted.
+  // Numbers of a program have a decimal point, whatever the table had; its texts count as quoted.
   const cells = { decimal: '.', missingTokens } as const;
   const reader = new CellReader(cells);
   const plans = planFeatures(columnsOf(features), { features }, withoutDrops(missing));
@@ -63,7 +62,10 @@ function columnsOf(features: readonly FittedFeature[]): string[] {
   return features.flatMap((feature) => ('column' in feature ? [feature.column] : []));
 }
 
-/** A number as the shortest text that reads back as the same number. A program in JavaScript may hand in anything. */
+/**
+ * A number as the shortest text that reads back as the same number. A program in JavaScript may hand in
+ * anything.
+ */
 function cellText(row: unknown, name: string, index: number): string {
   if (typeof row !== 'object' || row === null || Array.isArray(row)) {
     const message = `row ${index}: expected an object by column name, got ${quoteValue(row)}`;

@@ -1,19 +1,21 @@
-// Samples as a program has them to samples as the layers see them, for a model that was trained on anything but a table.
-import { encodeArray } from '../data/array-features.ts';
-import { flattenNumbers, refuseInfinite, type Numbers } from '../data/arrays.ts';
-import { countOf, dataError } from '../data/data-error.ts';
-import type { FittedFeature } from '../data/transforms.ts';
+// Samples as a program has them to samples as the layers see them, for a model that was trained on
+// anything but a table.
+import { flattenNumbers, refuseInfinite, type Numbers } from '../data/array/arrays.ts';
+import { encodeArray } from '../data/array/load-arrays.ts';
+import { countOf, dataError } from '../data/dataset/data-error.ts';
+import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { quoteValue } from '../errors.ts';
 import { formatShape, sizeOf } from '../shape.ts';
 import type { Row } from './encode-rows.ts';
 
-/** What is fed to a model: rows by column name or as lists of numbers, or samples one behind the other. */
+/** Input of a model: rows by column name or as lists of numbers, or the values of all samples in one list. */
 export type PredictInput = readonly Row[] | readonly ArrayLike<number>[] | Uint8Array | Float32Array;
 
 /**
- * Encodes samples, bytes or numbers, which go one behind the other or, where training had arrays, row by row.
+ * Encodes samples, bytes or numbers, all in one list or, where training had arrays, row by row.
  *
- * @throws LockstepError for rows of a table, rows of another length, and what is no number that fits float32
+ * @throws LockstepError for rows of a table, rows of another length, and values that are no numbers in
+ * float32
  */
 export function encodeSamples(input: PredictInput, fitted: FittedFeature): Float32Array | Uint8Array {
   if (fitted.kind !== 'array') return takeValues(input);
@@ -38,7 +40,10 @@ function isRow(row: unknown): boolean {
   return typeof row === 'object' && row !== null && !('length' in row);
 }
 
-/** Takes samples as the layers see them. Other types would leave open whether values are bytes, to be scaled, or not. */
+/**
+ * Takes samples as the layers see them. Other types would leave open whether values are bytes, to be
+ * scaled, or not.
+ */
 export function takeValues(input: unknown): Float32Array | Uint8Array {
   if (input instanceof Float32Array || input instanceof Uint8Array) return input;
   if (input instanceof Uint8ClampedArray) return new Uint8Array(input.buffer, input.byteOffset, input.length);

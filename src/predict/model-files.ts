@@ -1,5 +1,6 @@
-// The files of a trained model: `config.json` describes it, `model.safetensors` has its weights. The type of the
-// description is derived from the schema that reads it, and the writer takes that type, so the two cannot drift.
+// The files of a trained model: `config.json` describes it, `model.safetensors` has its weights. The type
+// of the description is derived from the schema that reads it, and the writer takes that type, so the two
+// cannot drift.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -18,8 +19,7 @@ import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
-import { widthOf } from '../data/encode.ts';
-import type { FittedTransforms } from '../data/transforms.ts';
+import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
 
 /** The name of the description in a model's directory. */
 export const DESCRIPTION_FILE = 'config.json';
@@ -28,7 +28,7 @@ export const WEIGHTS_FILE = 'model.safetensors';
 /** The model's directory in that of a run. */
 const MODEL_DIRECTORY = 'model';
 
-/** Of `config.json`: three times what 100,000 columns take. */
+/** Maximum size of `config.json`: three times what 100,000 columns take. */
 const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 
 const size = z.int().min(1).max(2_147_483_647);
@@ -88,7 +88,7 @@ const modelSchema = z.object({
   /** The version that wrote it. */
   lockstep: z.string(),
   name: z.string(),
-  /** Of the flat parameter vector, little-endian f32. */
+  /** SHA-256 of the flat parameter vector, little-endian f32. */
   weightsSha256: z.string().regex(/^[0-9a-f]{64}$/),
   loss: lossInputSchema,
   numerics: z.enum(NUMERICS),
@@ -99,7 +99,7 @@ const modelSchema = z.object({
   classNames: names,
   classWeights: z.array(z.number()).readonly().optional(),
   transforms,
-  /** How the training table was written; new tables are read so too. */
+  /** The format of the training table; new tables are read in it too. */
   table: dataSchema
     .pick({
       delimiter: true,
@@ -112,12 +112,12 @@ const modelSchema = z.object({
     .prefault({}),
 });
 
-/** What `config.json` says, checked and with all defaults. */
+/** The content of `config.json`, checked and with all defaults. */
 export type ModelDescription = z.output<typeof modelSchema>;
 
 /** A trained model as its files have it. */
 export interface SavedModel {
-  /** Absolute. */
+  /** The model's directory, absolute. */
   readonly directory: string;
   readonly description: ModelDescription;
   readonly model: Model;
@@ -131,7 +131,7 @@ export function encodeDescription(description: ModelDescription): Uint8Array {
   try {
     text = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
   } catch (error) {
-    // Longer than any string may be.
+    // The text is longer than any string may be.
     if (!(error instanceof RangeError)) throw error;
   }
   if (text && text.byteLength <= MAX_DESCRIPTION_BYTES) return text;
@@ -177,7 +177,7 @@ async function findModel(directory: string): Promise<string> {
   );
 }
 
-/** Of the directory of a run, in a help: not what was just tried. */
+/** An example of a run's directory for a help text, other than the one just tried. */
 export function exampleBeside(directory: string): string {
   return path.basename(directory) === 'latest' ? '' : ', such as runs/latest';
 }
@@ -201,7 +201,10 @@ async function readDescription(file: string): Promise<ModelDescription> {
   return parseDescription(await readFile(file, MAX_DESCRIPTION_BYTES), file);
 }
 
-/** Checks the text of a description, which errors call `file`. @throws LockstepError (exit 4) for what is none. */
+/**
+ * Checks the text of a description, which errors call `file`. @throws LockstepError (exit 4) for what is
+ * none.
+ */
 export function parseDescription(text: Uint8Array, file: string): ModelDescription {
   let value: unknown;
   try {
@@ -251,7 +254,7 @@ function resolveSaved(description: ModelDescription, file: string): Model {
   return model;
 }
 
-/** The tensors one behind the other, each where the model has it. */
+/** Joins the tensors, each at its place in the model. */
 function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array {
   const own = new ModuleNumbers(model.tensors.map(({ name }) => name));
   const theirs = new ModuleNumbers(tensors.keys());
@@ -267,7 +270,7 @@ function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Floa
     const message = `${file} holds ${tensors.size} tensors, the model has ${found.length}`;
     throw modelError('E_MODEL_WEIGHTS', message);
   }
-  // Only now, for the values are there: a description alone can ask for any size.
+  // Only now that the values have been read: a description alone can ask for any size.
   const weights = new Float32Array(model.numParameters);
   for (const { values, offset } of found) weights.set(values, offset);
   return weights;

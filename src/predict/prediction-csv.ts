@@ -1,13 +1,13 @@
-// Predictions as CSV (RFC 4180, with plain newlines): a header, then one line a row.
+// Predictions as CSV (RFC 4180, with plain newlines): a header, then one line per row.
 import type { ModelDescription } from './model-files.ts';
 import type { Prediction } from './predictions.ts';
 
-/** Lines that go out at once. */
+/** Number of lines in a block. */
 const LINES_PER_BLOCK = 1024;
 
 /**
- * Blocks of lines: the values under the names of the targets, or `class` and the probability of each class. Numbers are
- * the shortest texts that read back as the same number.
+ * Blocks of lines: the values under the names of the targets, or `class` and the probability of each
+ * class. Numbers are the shortest texts that read back as the same number.
  */
 export function* formatPredictions(
   predictions: Iterable<Prediction>,
@@ -28,7 +28,7 @@ export function* formatPredictions(
   yield lines.join('');
 }
 
-/** By name: an object lists names that look like integers first, whatever their order. */
+/** The cells of a prediction, looked up by name: an object lists names that look like integers first. */
 function cellsOf(prediction: Prediction, columns: readonly string[]): (string | number)[] {
   if (prediction.kind === 'class') return [prediction.class, ...prediction.probabilities];
   return columns.map((name) => prediction.values[name] as number);

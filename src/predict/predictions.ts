@@ -1,12 +1,14 @@
-// From what the last layer gives to what a user asked for: values in the target's own unit, or classes and their
+// Outputs of the last layer to predictions: values in the target's own unit, or classes and their
 // probabilities. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
-import { dataError } from '../data/data-error.ts';
-import type { FittedTransforms } from '../data/transforms.ts';
-import { inverseTarget } from '../data/transforms.ts';
+import { dataError } from '../data/dataset/data-error.ts';
+import { inverseTarget, type FittedTransforms } from '../data/dataset/transforms.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { LossSpec } from '../losses/registry.ts';
 
-/** A row's values by target column, in the targets' own units; probabilities where the loss is of yes or no. */
+/**
+ * A row's values by target column, in the targets' own units; probabilities where the loss is of yes or
+ * no.
+ */
 export interface ValuesPrediction {
   readonly kind: 'values';
   readonly values: Readonly<Record<string, number>>;
@@ -17,16 +19,16 @@ export interface ClassPrediction {
   readonly kind: 'class';
   readonly class: string;
   readonly index: number;
-  /** Of every class, in the order of `classNames`. */
+  /** Probabilities of all classes, in the order of `classNames`. */
   readonly probabilities: Float64Array;
 }
 
-/** What a model says of one row; for a text, of the byte behind it. */
+/** A model's prediction for one row; for a text, of the byte after it. */
 export type Prediction = ValuesPrediction | ClassPrediction;
 
-/** What outputs mean. */
+/** The meaning of a model's outputs. */
 export interface OutputMeaning {
-  /** What errors call the row, from 0. */
+  /** The number by which errors call the row, from 0. */
   readonly row: number;
   readonly loss: Pick<LossSpec, 'kind'>;
   readonly transforms: FittedTransforms;
@@ -45,7 +47,10 @@ export function readOutputs(outputs: Float32Array, { row, ...meaning }: OutputMe
   return prediction;
 }
 
-/** An evaluation has such rows in its figures, which then are not finite either; a prediction has nowhere to show it. */
+/**
+ * Refuses outputs that are not finite: unlike the figures of an evaluation, a prediction cannot show
+ * them.
+ */
 function requireFinite(values: ArrayLike<number>, row: number, what: string): void {
   const wrong = Array.prototype.find.call(values, (value) => !Number.isFinite(value)) as number | undefined;
   if (wrong === undefined) return;

@@ -1,8 +1,9 @@
-// Files of new samples for a trained model: tables read as the training table was, or IDX images. They need no targets.
+// Files of new samples for a trained model: tables read as the training table was, or IDX images. They
+// need no targets.
 import { resolve } from 'node:path';
-import { dataError } from '../data/data-error.ts';
-import { readIdxData, readImageHeader } from '../data/idx.ts';
-import { loadFeatures } from '../data/load-features.ts';
+import { dataError } from '../data/dataset/data-error.ts';
+import { readIdxData, readImageHeader } from '../data/image/idx.ts';
+import { loadFeatures } from '../data/table/load-table.ts';
 import { LockstepError } from '../errors.ts';
 import type { ModelDescription } from './model-files.ts';
 

@@ -1,14 +1,15 @@
-// A trained model, ready to be used: the saved weights in the build of the kernels that they were trained with.
+// A trained model, ready to be used: the saved weights in the build of the kernels that they were trained
+// with.
 import { z } from 'zod';
-import { checkOptions, functionOption, pathArgument } from '../config/options.ts';
+import { checkOptions, functionOption, pathArgument } from '../config/validate.ts';
 import { encodeRows, type Row } from './encode-rows.ts';
 import { encodeSamples, takeValues, type PredictInput } from './encode-samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
-import { refuseInfinite } from '../data/arrays.ts';
-import { dataError, formatCount } from '../data/data-error.ts';
-import type { RowLayout } from '../data/dataset.ts';
-import type { FittedFeature } from '../data/transforms.ts';
+import { refuseInfinite } from '../data/array/arrays.ts';
+import { dataError, formatCount } from '../data/dataset/data-error.ts';
+import type { RowLayout } from '../data/dataset/packed-dataset.ts';
+import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { Engine } from '../engine/engine.ts';
 import { planPredictions } from '../engine/plan.ts';
 import { allocateWeights, packWeights } from '../engine/weights.ts';
@@ -19,9 +20,9 @@ import type { LayerSpec } from '../layers/registry.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 
-/** How a model is loaded. */
+/** Options of loading a model. */
 export interface LoadModelOptions {
-  /** Told of texts that training never saw; default: a warning of the process. */
+  /** Called with warnings about texts that training never saw; default: a warning of the process. */
   readonly warn?: ((message: string) => void) | undefined;
 }
 
@@ -31,11 +32,11 @@ const optionsSchema = z.strictObject({
 
 const argumentsSchema = z.strictObject({ directory: pathArgument });
 
-/** A model that predicts. Each holds its weights and room for one block of samples. */
+/** A model that predicts. Each has its own weights and room for one block of samples. */
 export class TrainedModel {
-  /** Where its files are; absolute. */
+  /** The directory of its files; absolute. */
   readonly directory: string;
-  /** All that `config.json` says. */
+  /** The whole content of `config.json`. */
   readonly description: ModelDescription;
   readonly #model: Model;
   readonly #memory: Memory;
@@ -84,17 +85,17 @@ export class TrainedModel {
     return this.description.name;
   }
 
-  /** With all their fields. */
+  /** The layers, with all their fields. */
   get layers(): readonly LayerSpec[] {
     return this.description.layers;
   }
 
-  /** Of one sample: [features], [positions, features] or [channels, height, width]. */
+  /** Shape of one sample: [features], [positions, features] or [channels, height, width]. */
   get inputShape(): Shape {
     return this.#model.inputShape;
   }
 
-  /** Of one sample's raw outputs. */
+  /** Shape of one sample's raw outputs. */
   get outputShape(): Shape {
     return this.#model.outputShape;
   }
@@ -103,14 +104,15 @@ export class TrainedModel {
     return this.description.targetNames;
   }
 
-  /** In the order of probabilities; empty for regression. */
+  /** Names of the classes in the order of probabilities; empty for regression. */
   get classNames(): readonly string[] {
     return this.description.classNames;
   }
 
   /**
-   * What the last layer gives, f32 [samples, outputShape], for samples [samples, inputShape]: values as the layers are to
-   * see them, or bytes, which are scaled as in training. Logits stay logits.
+   * Computes the outputs of the last layer, f32 [samples, outputShape], for samples [samples,
+   * inputShape]: values as the layers are to see them, or bytes, which are scaled as in training. Logits
+   * stay logits.
    */
   outputs(input: Float32Array | Uint8Array): Float32Array {
     const samples = takeValues(input);
@@ -124,8 +126,8 @@ export class TrainedModel {
   }
 
   /**
-   * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts as bytes,
-   * `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
+   * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts
+   * as bytes, `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
    * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number, naming row and column,
    * and for a row of which the model has nothing finite to say.
    */
@@ -133,7 +135,10 @@ export class TrainedModel {
     return [...this.predictEach(input)];
   }
 
-  /** As `predict`, a block of rows at a time: for inputs whose predictions are not to be held all at once. */
+  /**
+   * Predicts like `predict`, a block of rows at a time: for inputs whose predictions should not be held
+   * all at once.
+   */
   *predictEach(input: PredictInput): Generator<Prediction, void, undefined> {
     const samples = this.#encode(input);
     const numSamples = this.#countSamples(samples);
@@ -182,13 +187,13 @@ export class TrainedModel {
       const counts = `${formatCount(samples.length)} values are no whole number of samples`;
       throw dataError('E_DATA_SHAPE', `${counts} of ${formatShape(this.inputShape)}`);
     }
-    // An activation can make a number of what is none.
+    // An activation can turn NaN into a number.
     refuseInfinite(samples, this.inputShape, 'samples');
     return samples.length / width;
   }
 }
 
-/** What a byte is multiplied by; undefined where samples are no bytes. */
+/** The factor of a byte; undefined where samples are not bytes. */
 function scaleOf({ transforms }: ModelDescription): number | undefined {
   const [first] = transforms.features;
   if (first?.kind === 'pixels') return first.scale;
@@ -206,6 +211,6 @@ function layoutOf(description: ModelDescription, featureType: 'f32' | 'u8', numR
     targetKind: 'values',
     targetWidth: 0,
     numClasses: 0,
-    hasWeights: false,
+    hasSampleWeights: false,
   };
 }

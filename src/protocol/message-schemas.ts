@@ -1,8 +1,8 @@
 // The schema of every message: a check for each field, the kind of its body, and how the two must agree.
-import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset.ts';
-import type { RowLayout } from '../data/dataset.ts';
+import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import { NUMERICS } from '../kernels/numerics.ts';
-import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SHARDS, MAX_SAMPLE_DIMENSIONS, MAX_THREADS } from '../limits.ts';
+import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SAMPLE_DIMENSIONS, MAX_SHARDS, MAX_THREADS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../shape.ts';
@@ -91,7 +91,7 @@ const layout = object<RowLayout>({
   targetKind: oneOf(['values', 'labels']),
   targetWidth: integer(1, MAX_INDEX),
   numClasses: index,
-  hasWeights: boolean,
+  hasSampleWeights: boolean,
 });
 
 const kernelIdentity = object<KernelIdentity>({ sha256, knownAnswer: sha256 });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { prepareRun } from '../../coordinator/training/prepare.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { epochOrder } from '../../src/data/batches.ts';
+import { epochOrder } from '../../src/data/dataset/split.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import { networkDirectory, startCoordinator, startWorker } from '../helpers/network-run.ts';
 import { TABLE_CONFIG } from '../helpers/table-run.ts';

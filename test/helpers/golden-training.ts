@@ -1,8 +1,8 @@
 // Trains a model as the golden scripts train theirs in PyTorch, and compares what came of both.
 import { expect } from 'vitest';
-import { numBatches } from '../../src/data/batches.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import { numBatches } from '../../src/data/dataset/split.ts';
+import { totalSampleWeight } from '../../src/data/dataset/packed-dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { loadWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -45,7 +45,7 @@ export async function trainGolden(training: GoldenTraining): Promise<TrainedMode
   const losses = Array.from({ length: numSteps }, (_, step) => {
     const start = (step % numBatches(numRows, batchSize)) * batchSize;
     const indices = Uint32Array.from({ length: Math.min(batchSize, numRows - start) }, (__, i) => start + i);
-    const divisor = totalWeight(dataset, indices);
+    const divisor = totalSampleWeight(dataset, indices);
     engine.setWeights(adam.parameters);
     const lossSum = engine.train(indices, step, ({ bucket, address }) => {
       adam.applyBucket(bucket, { sum: address, divisor, numSamples: indices.length });

@@ -90,7 +90,7 @@ const welcome = fc.record({
     targetKind: fc.constantFrom('values' as const, 'labels' as const),
     targetWidth: fc.integer({ min: 1, max: 10 }),
     numClasses: fc.nat(1000),
-    hasWeights: fc.boolean(),
+    hasSampleWeights: fc.boolean(),
   }),
   datasetSha256: hex(64),
 });
@@ -239,7 +239,7 @@ export const WELCOME = {
     targetKind: 'values',
     targetWidth: 1,
     numClasses: 0,
-    hasWeights: false,
+    hasSampleWeights: false,
   },
   datasetSha256: 'ab'.repeat(32),
 } as const satisfies Message;

@@ -8,9 +8,9 @@ import { InProcessCompute } from '../../coordinator/training/in-process-compute.
 import { measureSplit } from '../../coordinator/training/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/training/prepare.ts';
 import { saveModel } from '../../coordinator/persistence/save-model.ts';
-import { resolveConfigPaths } from '../../src/config/paths.ts';
+import { resolveConfigPaths } from '../../src/config/data-sources.ts';
 import { validateConfig } from '../../src/config/validate.ts';
-import type { SplitIndices } from '../../src/data/dataset.ts';
+import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { temporaryDirectory } from './temporary-directory.ts';

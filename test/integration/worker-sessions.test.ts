@@ -2,8 +2,7 @@
 // does not come back. And the coordinator's side: a worker that comes back, or pretends to.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { blobByteLength, hashDataset } from '../../src/data/dataset.ts';
-import type { RowLayout } from '../../src/data/dataset.ts';
+import { blobByteLength, hashDataset, type RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import { ByteFingerprinter, combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
@@ -39,7 +38,7 @@ const LAYOUT: RowLayout = {
   targetKind: 'values',
   targetWidth: 1,
   numClasses: 0,
-  hasWeights: false,
+  hasSampleWeights: false,
 };
 const DATASET = new Uint8Array(
   Float32Array.from({ length: NUM_ROWS * (NUM_FEATURES + 1) }, (_, index) => (index % 17) / 17).buffer,

@@ -37,7 +37,7 @@ interface BatchSpec {
   readonly inputWidth: number;
   readonly layers: readonly LayerWords[];
   readonly loss: LossKind;
-  readonly hasWeights: boolean;
+  readonly hasSampleWeights: boolean;
   readonly numRows: number;
   readonly shards: number;
   /** Rows of the batch that the engine is planned for; the batch itself may be shorter. */
@@ -53,12 +53,12 @@ function createBatch({
   shards,
   batchSize,
   seed,
-  hasWeights,
+  hasSampleWeights,
 }: BatchSpec): Batch {
   const model = modelOf(inputWidth, layers);
   const isClassification = loss === 'crossEntropy';
   const shape = { numRows, featureWidth: inputWidth, outputWidth: model.outputWidth, isClassification };
-  const dataset = packSamples(randomSamples(seed, { ...shape, hasWeights }));
+  const dataset = packSamples(randomSamples(seed, { ...shape, hasSampleWeights }));
   const options = { model, loss, dataset, weights: randomWeights(seed, model), batchSize, shards };
   // A batch in an order of its own, which need not be the dataset's.
   const indices = Uint32Array.from({ length: numRows }, (_, i) => (i * 7 + 3) % numRows);
@@ -116,7 +116,7 @@ const batchSpec: fc.Arbitrary<BatchSpec> = fc.record({
     .tuple(fc.array(layer, { maxLength: 3 }), layer)
     .map(([inner, [units, activation, bias]]) => [...inner, [units + 1, activation, bias] as LayerWords]),
   loss: fc.constantFrom(...LOSS_KINDS),
-  hasWeights: fc.boolean(),
+  hasSampleWeights: fc.boolean(),
   numRows: fc.integer({ min: 1, max: 40 }),
   shards: fc.integer({ min: 1, max: 20 }),
   batchSize: fc.integer({ min: 40, max: 50 }),
@@ -202,7 +202,7 @@ const MIXED: BatchSpec = {
     [5, 'leakyRelu', true],
   ],
   loss: 'crossEntropy',
-  hasWeights: false,
+  hasSampleWeights: false,
   numRows: 40,
   shards: 8,
   batchSize: 40,

@@ -1,8 +1,7 @@
 // The engine on sequences and on weighted samples: the same numbers as on the positions by themselves, and as
 // without the samples that count nothing.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
-import { totalWeight } from '../../src/data/dataset.ts';
+import { totalSampleWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { evaluationWidth } from '../../src/engine/evaluation.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
@@ -27,7 +26,7 @@ const LOSSES: readonly LossInput[] = ['crossEntropy', { kind: 'crossEntropy', la
 const features = randomValues(1, ROWS * POSITIONS * FEATURES);
 const labels = randomWords(2, ROWS * POSITIONS).map((word) => word % CLASSES);
 /** Of every label; every third is ignored. */
-const weights = Float32Array.from(labels, (label, i) => (i % 3 === 0 ? 0 : (label + 1) / 4));
+const sampleWeights = Float32Array.from(labels, (label, i) => (i % 3 === 0 ? 0 : (label + 1) / 4));
 
 let room: EngineRoom;
 beforeAll(async () => {
@@ -41,7 +40,7 @@ function samplesOf(positions: number, withWeights: boolean): PackedDataset {
     features,
     targets: labels,
     numClasses: CLASSES,
-    weights: withWeights ? weights : undefined,
+    sampleWeights: withWeights ? sampleWeights : undefined,
   });
   const featureShape = positions === 1 ? [FEATURES] : [positions, FEATURES];
   return { ...dataset, layout: { ...dataset.layout, featureShape } };
@@ -115,9 +114,9 @@ describe('a sequence of labels', () => {
 
   it('is divided by the weights of its positions, or by their number', () => {
     const indices = Uint32Array.of(4, 0);
-    expect(totalWeight(samplesOf(POSITIONS, false), indices)).toBe(2 * POSITIONS);
-    const counted = [12, 13, 14, 0, 1, 2].reduce((sum, at) => sum + (weights[at] as number), 0);
-    expect(totalWeight(samplesOf(POSITIONS, true), indices)).toBe(counted);
+    expect(totalSampleWeight(samplesOf(POSITIONS, false), indices)).toBe(2 * POSITIONS);
+    const counted = [12, 13, 14, 0, 1, 2].reduce((sum, at) => sum + (sampleWeights[at] as number), 0);
+    expect(totalSampleWeight(samplesOf(POSITIONS, true), indices)).toBe(counted);
   });
 });
 
@@ -136,7 +135,7 @@ describe('rows of weight 0', () => {
             kept.flatMap((row) => [...rowOf(targets, row, width)]),
           ),
           numClasses: isLabels ? CLASSES : 0,
-          weights: rowWeights,
+          sampleWeights: rowWeights,
         });
         const model = resolveModel({ layers: LAYERS }, [FEATURES]);
         const options = { model, loss, dataset, weights: randomWeights(5, model), shards: 1 };

@@ -2,7 +2,7 @@
 // every user gets, and must be meant. Draws, all activations, both losses, short batches, Adam.
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { epochOrder, numBatches } from '../../src/data/batches.ts';
+import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
 import { drawWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { loadKernelModule } from '../../src/kernels/kernels.ts';

@@ -13,7 +13,7 @@ export interface GradientCase {
   readonly name: string;
   readonly loss: LossInput;
   /** Whether rows have weights, some of them 0. */
-  readonly hasWeights?: boolean;
+  readonly hasSampleWeights?: boolean;
   readonly inputWidth: number;
   readonly layers: readonly LayerWords[];
   readonly rows: number;
@@ -149,7 +149,7 @@ export const CASES: readonly GradientCase[] = [
   {
     name: 'absolute errors of weighted rows',
     loss: 'mae',
-    hasWeights: true,
+    hasSampleWeights: true,
     inputWidth: 5,
     layers: [
       [7, 'relu', true],
@@ -161,7 +161,7 @@ export const CASES: readonly GradientCase[] = [
   {
     name: 'huber, with weighted rows',
     loss: { kind: 'huber', delta: 0.4 },
-    hasWeights: true,
+    hasSampleWeights: true,
     inputWidth: 5,
     layers: [
       [7, 'leakyRelu', true],
@@ -173,7 +173,7 @@ export const CASES: readonly GradientCase[] = [
   {
     name: 'binary cross-entropy, with weighted rows',
     loss: 'binaryCrossEntropy',
-    hasWeights: true,
+    hasSampleWeights: true,
     inputWidth: 5,
     layers: [
       [7, 'relu', true],
@@ -185,7 +185,7 @@ export const CASES: readonly GradientCase[] = [
   {
     name: 'smoothed labels of weighted rows',
     loss: { kind: 'crossEntropy', labelSmoothing: 0.2 },
-    hasWeights: true,
+    hasSampleWeights: true,
     inputWidth: 5,
     layers: [
       [7, 'relu', true],
@@ -208,7 +208,7 @@ export interface PreparedCase {
 
 /** Draws weights and samples, and has an engine in `room` sum up the gradients. */
 export function prepareCase(room: EngineRoom, testCase: Omit<GradientCase, 'name'>, seed = 1): PreparedCase {
-  const { loss, hasWeights = false, inputWidth, layers, rows, shards } = testCase;
+  const { loss, hasSampleWeights = false, inputWidth, layers, rows, shards } = testCase;
   const model = modelOf(inputWidth, layers);
   const { outputWidth } = model;
   const isClassification = resolveLoss(loss).kind === 'crossEntropy';
@@ -217,7 +217,7 @@ export function prepareCase(room: EngineRoom, testCase: Omit<GradientCase, 'name
     featureWidth: inputWidth,
     outputWidth,
     isClassification,
-    hasWeights,
+    hasSampleWeights,
   });
   const weights = randomWeights(seed, model);
   const bounds = shardBounds(rows, shards);

@@ -1,11 +1,11 @@
 // Every loss against PyTorch 1.13.1: values, gradients, and 20 steps of Adam on whole models with weights of samples
 // and classes, ignored labels and label smoothing. scripts/golden/losses.py wrote the values.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { createLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { NamedTensor } from '../../src/safetensors.ts';
-import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
+import { expectNear, Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import { modelOf } from '../helpers/twins/engines.ts';
 import { packSamples } from '../helpers/twins/samples.ts';
@@ -55,19 +55,19 @@ describe('losses agree with PyTorch', () => {
     const { values: y, shape } = golden.tensor(`${name}.y`);
     const [rows, ...outputShape] = shape as [number, ...number[]];
     const target = golden.values(`${name}.target`);
-    const weights = weightsOf(name);
+    const sampleWeights = weightsOf(name);
     const isLabels = name.startsWith('crossEntropy') || name.startsWith('sequence');
     const [dY, rowLosses] = [arena.room(4 * y.length), arena.room(8 * rows)];
     createLoss(loss).run(arena.kernels, {
       outputs: arena.put(y),
       targets: arena.put(isLabels ? Uint32Array.from(target) : target),
-      sampleWeights: weights ? arena.put(weights) : 0,
+      sampleWeights: sampleWeights ? arena.put(sampleWeights) : 0,
       rows,
       shape: outputShape,
       dY,
       rowLosses,
     });
-    const total = weights ? weights.reduce((sum, weight) => sum + weight, 0) : rows;
+    const total = sampleWeights ? sampleWeights.reduce((sum, weight) => sum + weight, 0) : rows;
     const lossSum = arena.f64(rowLosses, rows).reduce((sum, loss) => sum + loss, 0);
     const expectedLoss = golden.values(`${name}.loss`)[0] as number;
     // float32 exponentials and sums, here and there.
@@ -99,7 +99,7 @@ function datasetOf({ name, numClasses }: Training): PackedDataset {
     features,
     targets: numClasses > 0 ? Uint32Array.from(targets) : targets,
     numClasses,
-    weights: weightsOf(name),
+    sampleWeights: weightsOf(name),
   });
 }
 

@@ -28,21 +28,24 @@ afterEach(() => arena.reset());
 interface Batch {
   readonly y: Float32Array;
   readonly targets: Float32Array | Uint32Array;
-  readonly weights?: Weights;
+  readonly sampleWeights?: Weights;
   /** Default: a gradient of its own. */
   readonly isInPlace?: boolean;
 }
 
-type Call = (address: Record<'y' | 'targets' | 'weights' | 'dY' | 'losses', number>, rows: number) => void;
+type Call = (
+  address: Record<'y' | 'targets' | 'sampleWeights' | 'dY' | 'losses', number>,
+  rows: number,
+) => void;
 
 /** Runs a kernel on a batch of rows of `width` outputs. */
-function run({ y, targets, weights, isInPlace = false }: Batch, width: number, call: Call): RowLosses {
+function run({ y, targets, sampleWeights, isInPlace = false }: Batch, width: number, call: Call): RowLosses {
   const rows = y.length / width;
   const yPtr = arena.put(y);
   const dY = isInPlace ? yPtr : arena.room(4 * y.length);
   const losses = arena.room(8 * rows);
-  const weightsPtr = weights ? arena.put(Float32Array.from(weights)) : 0;
-  call({ y: yPtr, targets: arena.put(targets), weights: weightsPtr, dY, losses }, rows);
+  const weightsPtr = sampleWeights ? arena.put(Float32Array.from(sampleWeights)) : 0;
+  call({ y: yPtr, targets: arena.put(targets), sampleWeights: weightsPtr, dY, losses }, rows);
   return { losses: arena.f64(losses, rows), dY: arena.f32(dY, y.length) };
 }
 
@@ -52,43 +55,43 @@ const VALUE_LOSSES = [
     name: 'mseForwardBackward',
     twin: meanSquaredError,
     kernel: (batch: Batch, columns: number) =>
-      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
-        arena.kernels.mseForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      run(batch, columns, ({ y, targets, sampleWeights, dY, losses }, rows) =>
+        arena.kernels.mseForwardBackward(y, targets, sampleWeights, rows, columns, dY, losses),
       ),
   },
   {
     name: 'maeForwardBackward',
     twin: meanAbsoluteError,
     kernel: (batch: Batch, columns: number) =>
-      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
-        arena.kernels.maeForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      run(batch, columns, ({ y, targets, sampleWeights, dY, losses }, rows) =>
+        arena.kernels.maeForwardBackward(y, targets, sampleWeights, rows, columns, dY, losses),
       ),
   },
   {
     name: 'huberForwardBackward',
     twin: huber(0.625),
     kernel: (batch: Batch, columns: number) =>
-      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
-        arena.kernels.huberForwardBackward(y, targets, weights, rows, columns, 0.625, dY, losses),
+      run(batch, columns, ({ y, targets, sampleWeights, dY, losses }, rows) =>
+        arena.kernels.huberForwardBackward(y, targets, sampleWeights, rows, columns, 0.625, dY, losses),
       ),
   },
   {
     name: 'binaryCrossEntropyForwardBackward',
     twin: binaryCrossEntropy,
     kernel: (batch: Batch, columns: number) =>
-      run(batch, columns, ({ y, targets, weights, dY, losses }, rows) =>
-        arena.kernels.binaryCrossEntropyForwardBackward(y, targets, weights, rows, columns, dY, losses),
+      run(batch, columns, ({ y, targets, sampleWeights, dY, losses }, rows) =>
+        arena.kernels.binaryCrossEntropyForwardBackward(y, targets, sampleWeights, rows, columns, dY, losses),
       ),
   },
 ];
 
 function runCrossEntropy(batch: Batch, classes: number, options: CrossEntropyOptions = {}): RowLosses {
   const { positions = 1, smoothing = 0 } = options;
-  return run(batch, positions * classes, ({ y, targets, weights, dY, losses }, rows) =>
+  return run(batch, positions * classes, ({ y, targets, sampleWeights, dY, losses }, rows) =>
     arena.kernels.softmaxCrossEntropyForwardBackward(
       y,
       targets,
-      weights,
+      sampleWeights,
       rows,
       positions,
       classes,
@@ -132,9 +135,9 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     for (const columns of WIDTHS) {
       for (const rows of ROWS) {
         const { y, targets } = batchOf(columns, rows * columns);
-        for (const weights of [undefined, WEIGHTS.subarray(0, rows)]) {
-          const expected = twin(single, y, targets, columns, weights);
-          expectTwin(kernel({ y, targets, weights }, columns), expected, `${rows} x ${columns}`);
+        for (const sampleWeights of [undefined, WEIGHTS.subarray(0, rows)]) {
+          const expected = twin(single, y, targets, columns, sampleWeights);
+          expectTwin(kernel({ y, targets, sampleWeights }, columns), expected, `${rows} x ${columns}`);
           arena.reset();
         }
       }
@@ -152,17 +155,17 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
 
   it('has the gradient of its loss, by central differences', () => {
     const { y, targets } = batchOf(1, 15);
-    const weights = [0.5, 2, 1];
-    const expected = slopesOf((at) => twin(double, at, targets, 5, weights).losses, y);
+    const sampleWeights = [0.5, 2, 1];
+    const expected = slopesOf((at) => twin(double, at, targets, 5, sampleWeights).losses, y);
     // Cancellation leaves 2^-53 / h = 1e-10 of a loss of about 1 (12 for binary cross-entropy).
-    const { dY } = twin(double, y, targets, 5, weights);
+    const { dY } = twin(double, y, targets, 5, sampleWeights);
     expect(largestDifference(dY, expected)).toBeLessThan(2e-8);
   });
 
   it('gives a row of weight 1 the bits of no weights', () => {
     const { y, targets } = batchOf(3, 3 * 7);
     const plain = kernel({ y, targets }, 7);
-    const weighted = kernel({ y, targets, weights: [1, 1, 1] }, 7);
+    const weighted = kernel({ y, targets, sampleWeights: [1, 1, 1] }, 7);
     expectSameBits(weighted.dY as Float32Array, plain.dY, 'dY');
     expect(weighted.losses).toEqual(plain.losses);
   });
@@ -170,7 +173,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
   it('leaves a row of weight 0 out, even one that is not finite', () => {
     const y = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, 0.5, 0.25);
     const targets = Float32Array.of(0, 1, 0, 1);
-    const { losses, dY } = kernel({ y, targets, weights: [0, 1] }, 2);
+    const { losses, dY } = kernel({ y, targets, sampleWeights: [0, 1] }, 2);
     expect(losses[0]).toBe(0);
     expectSameBits((dY as Float32Array).subarray(0, 2), [0, 0], 'dY');
     expect(losses[1]).toBeGreaterThan(0);
@@ -222,11 +225,11 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     for (const classes of WIDTHS) {
       for (const rows of [1, 2]) {
         const batch = batchOf(rows, classes, positions);
-        for (const weights of [undefined, WEIGHTS.subarray(0, rows * positions)]) {
-          const actual = runCrossEntropy({ ...batch, weights }, classes, options);
+        for (const sampleWeights of [undefined, WEIGHTS.subarray(0, rows * positions)]) {
+          const actual = runCrossEntropy({ ...batch, sampleWeights }, classes, options);
           const expected = softmaxCrossEntropy(single, batch.y, batch.targets, classes, {
             ...options,
-            weights,
+            sampleWeights,
           });
           expectTwin(actual, expected, `${rows} x ${classes}`);
           arena.reset();
@@ -253,7 +256,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     const positions = options.positions ?? 1;
     const y = randomValues(1, 2 * positions * 5).map((value) => 3 * value);
     const labels = Uint32Array.of(0, 4, 2, 2, 1, 3).subarray(0, 2 * positions);
-    const weighted = { ...options, weights: WEIGHTS };
+    const weighted = { ...options, sampleWeights: WEIGHTS };
     const expected = slopesOf((at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses, y);
     const { dY } = softmaxCrossEntropy(double, y, labels, 5, weighted);
     expect(largestDifference(dY, expected)).toBeLessThan(1e-8);
@@ -262,15 +265,15 @@ describe('softmaxCrossEntropyForwardBackward', () => {
   it('gives a position of weight 1 the bits of no weights', () => {
     const batch = batchOf(2, 7, 2);
     const plain = runCrossEntropy(batch, 7, { positions: 2, smoothing: 0.1 });
-    const weights = [1, 1, 1, 1];
-    const weighted = runCrossEntropy({ ...batch, weights }, 7, { positions: 2, smoothing: 0.1 });
+    const sampleWeights = [1, 1, 1, 1];
+    const weighted = runCrossEntropy({ ...batch, sampleWeights }, 7, { positions: 2, smoothing: 0.1 });
     expectSameBits(weighted.dY as Float32Array, plain.dY, 'dY');
     expect(weighted.losses).toEqual(plain.losses);
   });
 
   it('leaves a position of weight 0 out, even one that is not finite', () => {
     const y = Float32Array.of(Number.NaN, 1, Number.POSITIVE_INFINITY, 1, 2, 3);
-    const batch = { y, targets: Uint32Array.of(0, 2), weights: [0, 1] };
+    const batch = { y, targets: Uint32Array.of(0, 2), sampleWeights: [0, 1] };
     const { losses, dY } = runCrossEntropy(batch, 3, { positions: 2 });
     expect([...losses]).toEqual([
       ...runCrossEntropy({ y: y.slice(3), targets: Uint32Array.of(2) }, 3).losses,

@@ -1,7 +1,7 @@
 // Whole models with norms, attention and residual blocks: 20 steps of Adam against PyTorch 1.13.1 (scripts/golden/attention.py
 // and normalization.py wrote the values), and the same bits however the shards of a batch are divided.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';

@@ -1,12 +1,12 @@
 // Against PyTorch 1.13.1: kernels forward and backward, and 50 steps of two models from PyTorch's own
 // initial weights. scripts/make-golden.py wrote the values.
 import { afterEach, beforeAll, describe, it } from 'vitest';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { packedLeftLength } from '../../src/kernels/tile.ts';
 import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
-import { Golden, expectNear, readRecorded } from '../helpers/golden.ts';
+import { expectNear, Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';
 import { createEngine, createEngineRoom, modelOf, sumsOfTask } from '../helpers/twins/engines.ts';
 import { packSamples } from '../helpers/twins/samples.ts';

@@ -254,7 +254,7 @@ export class SimulatedWorker {
     const isOver =
       order.round < this.#latestRound ||
       [...this.#weights.keys()].some((version) => version > order.version + 1);
-    if (!isOver && !this.#hasWeights(order)) {
+    if (!isOver && !this.#hasSampleWeights(order)) {
       return this.#world.complain(
         `worker ${this.pid} lacks weights ${order.version} for round ${order.round}`,
       );
@@ -268,7 +268,7 @@ export class SimulatedWorker {
     });
   }
 
-  #hasWeights({ version, weights }: TaskOrder): boolean {
+  #hasSampleWeights({ version, weights }: TaskOrder): boolean {
     const known = this.#weights.get(version);
     const buckets = Array.from({ length: this.#numBuckets }, (_, bucket) => known?.[bucket]);
     return !buckets.includes(undefined) && combine(buckets as Value[]) === weights;

@@ -1,11 +1,10 @@
 // A resolved config as YAML, which must load back to the same config.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatConfigYaml } from '../../src/config/format.ts';
-import { parseConfigText } from '../../src/config/parse.ts';
-import { resolveConfigPaths } from '../../src/config/paths.ts';
-import { configSchema, type ConfigInput } from '../../src/config/schema.ts';
+import { formatConfigYaml, parseConfigText } from '../../src/config/config-text.ts';
+import { resolveConfigPaths } from '../../src/config/data-sources.ts';
 import { validateConfig } from '../../src/config/validate.ts';
+import { configSchema, type ConfigInput } from '../../src/config/schema.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { INITIALIZERS } from '../../src/layers/initializer.ts';
 import { loadText } from '../helpers/config-directory.ts';

@@ -2,7 +2,7 @@
 import { chmod, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { configJsonSchema } from '../../src/config/json-schema.ts';
+import { configJsonSchema } from '../../src/config/expectation.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { configDirectory, errorText, loadText } from '../helpers/config-directory.ts';

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { takeArrays } from '../../api/samples.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { featureView, targetView } from '../../src/data/dataset.ts';
+import { featureView, targetView } from '../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from './data-fixtures.ts';
 

@@ -1,7 +1,7 @@
 // What the text of a cell is: a number, a number in disguise, no value, or a text; and which columns are worth a warning.
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../src/data/dataset.ts';
-import { loadFeatures } from '../../src/data/load-features.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { loadFeatures } from '../../src/data/table/load-table.ts';
 import {
   CLASSES,
   configOf,

@@ -4,7 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readRecords } from '../../src/data/csv.ts';
+import { readRecords } from '../../src/data/table/csv.ts';
 import { configOf, directoryOf, errorOf, featuresOf, load, loadText } from './data-fixtures.ts';
 
 const RAW = { standardize: false } as const;
@@ -202,13 +202,13 @@ describe('records', () => {
     [
       'a quote inside a field',
       'a,y\n5" pipe,3\n',
-      'error[E_DATA_QUOTE]: a quote stands in the middle of this field\n  --> a.csv:2:1\n' +
+      'error[E_DATA_QUOTE]: a quote is in the middle of this field\n  --> a.csv:2:1\n' +
         '  help: put the whole field in quotes and double each quote inside it',
     ],
     [
       'text behind a closing quote',
       'a,y\n1,2\n"5"x,3\n',
-      'error[E_DATA_QUOTE]: a quote stands in the middle of this field\n  --> a.csv:3:1\n' +
+      'error[E_DATA_QUOTE]: a quote is in the middle of this field\n  --> a.csv:3:1\n' +
         '  help: put the whole field in quotes and double each quote inside it',
     ],
     [

@@ -1,7 +1,7 @@
 // The data that is shipped: real files, checked once as a whole.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { configOf, load, modelOf } from './data-fixtures.ts';
 
 function example(name: string): string {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { configOf, directoryOf, errorOf, load, modelOf } from './data-fixtures.ts';
 
 /** An IDX file of unsigned bytes. */
@@ -56,7 +56,7 @@ describe('IDX images', () => {
       targetKind: 'labels',
       targetWidth: 1,
       numClasses: 2,
-      hasWeights: false,
+      hasSampleWeights: false,
     });
     expect([...dataset.blob.subarray(0, 12)]).toEqual(PIXELS);
     expect([...targetView(dataset)]).toEqual([1, 0, 1]);

@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { epochOrder, numBatches } from '../../src/data/batches.ts';
-import { splitRows, type SourceRows, type SplitOptions } from '../../src/data/split.ts';
+import {
+  epochOrder,
+  numBatches,
+  splitRows,
+  type SourceRows,
+  type SplitOptions,
+} from '../../src/data/dataset/split.ts';
 import { errorOf } from './data-fixtures.ts';
 
 const OPTIONS: SplitOptions = { split: { validation: 0.1 }, seed: 7, shuffle: true, batchSize: 1 };

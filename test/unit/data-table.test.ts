@@ -1,7 +1,7 @@
 // What cells may hold, and what becomes of them in packed rows.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import {
   CLASSES,
   configOf,

@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { targetView } from '../../src/data/dataset.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { divideText } from '../../src/data/text/text-windows.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { divideText } from '../../src/data/text-windows.ts';
 import { configOf, directoryOf, errorOf, load, modelOf } from './data-fixtures.ts';
 
 const ALL_IN_TRAIN = { split: { validation: 0, test: 0 } };
@@ -51,7 +51,7 @@ describe('a text', () => {
       targetKind: 'labels',
       targetWidth: 4,
       numClasses: 256,
-      hasWeights: false,
+      hasSampleWeights: false,
     });
     expect(loaded.classNames).toHaveLength(256);
     expect(loaded.featureNames).toEqual(['byte[0]', 'byte[1]', 'byte[2]', 'byte[3]']);
@@ -122,12 +122,12 @@ describe('a text', () => {
     [[{ train: gzipSync('') }], 'error[E_DATA_EMPTY]: train is gzip of an empty file'],
     [
       [{ train: 'abcd' }],
-      'error[E_DATA_TEXT]: train holds 4 bytes; a sample takes 5 (data.context 4, and the byte behind)\n' +
+      'error[E_DATA_TEXT]: train holds 4 bytes; a sample takes 5 (data.context 4, and the byte after them)\n' +
         '  help: lower data.context, or use a longer text',
     ],
     [
       [{ train: 'abcdefghi', test: 'a' }],
-      'error[E_DATA_TEXT]: test holds 1 byte; a sample takes 5 (data.context 4, and the byte behind)\n' +
+      'error[E_DATA_TEXT]: test holds 1 byte; a sample takes 5 (data.context 4, and the byte after them)\n' +
         '  help: lower data.context, or use a longer text',
     ],
     [

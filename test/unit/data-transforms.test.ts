@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../src/data/dataset.ts';
-import { loadFeatures } from '../../src/data/load-features.ts';
-import { inverseTarget, type FittedTransforms } from '../../src/data/transforms.ts';
+import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget, type FittedTransforms } from '../../src/data/dataset/transforms.ts';
+import { loadFeatures } from '../../src/data/table/load-table.ts';
 import {
   configOf,
   directoryOf,
@@ -272,7 +272,7 @@ describe('what a trained model is measured on is refused with advice that no con
       );
     const fitted = await load(configFor('text'));
     expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(
-      "error[E_DATA_TEXT]: new holds 2 bytes; a sample takes 5 (the model's 4, and the byte behind)\n" +
+      "error[E_DATA_TEXT]: new holds 2 bytes; a sample takes 5 (the model's 4, and the byte after them)\n" +
         '  help: use a longer text',
     );
   });

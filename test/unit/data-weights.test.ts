@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { targetView, weightView } from '../../src/data/dataset.ts';
+import { targetView, sampleWeightView } from '../../src/data/dataset/packed-dataset.ts';
 import { configOf, directoryOf, errorOf, load, loadText, modelOf, NO_SPLIT } from './data-fixtures.ts';
 
 const toClasses = (units: number, rest: Partial<ConfigInput> = {}): Partial<ConfigInput> => ({
@@ -16,15 +16,15 @@ describe('a column of weights', () => {
   test('is packed behind the targets and is no feature', async () => {
     const loaded = await loadText('x,y,w\n1,2,0.5\n3,4,0\n5,6,3\n', { weights: 'w' });
     expect(loaded.featureNames).toEqual(['x']);
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([0.5, 0, 3]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0.5, 0, 3]);
     expect([...(loaded.sampleWeights ?? [])]).toEqual([0.5, 0, 3]);
   });
 
   test('changes the hash that names the dataset', async () => {
     const text = 'x,y,w\n1,2,1\n3,4,1\n';
     const [plain, weighted] = [await loadText(text, { drop: ['w'] }), await loadText(text, { weights: 'w' })];
-    expect(plain.dataset.layout.hasWeights).toBe(false);
-    expect(weightView(plain.dataset)).toBeUndefined();
+    expect(plain.dataset.layout.hasSampleWeights).toBe(false);
+    expect(sampleWeightView(plain.dataset)).toBeUndefined();
     expect(weighted.dataset.sha256).not.toBe(plain.dataset.sha256);
   });
 
@@ -64,7 +64,7 @@ describe('weights of classes', () => {
   test('stand in the order of the classes, or by name with 1 for the others', async () => {
     for (const classWeights of [[2, 0.5, 1], { a: 2, b: 0.5 }]) {
       const loaded = await loadText(TEXT, {}, toClasses(3, { classWeights }));
-      expect([...(weightView(loaded.dataset) ?? [])]).toEqual([0.5, 2, 0.5, 1, 0.5, 0.5]);
+      expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0.5, 2, 0.5, 1, 0.5, 0.5]);
       expect(loaded.sampleWeights).toBeUndefined();
     }
   });
@@ -72,20 +72,20 @@ describe('weights of classes', () => {
   test('that are balanced give every class of the training split the same total, as in scikit-learn', async () => {
     const loaded = await loadText(TEXT, {}, toClasses(3, { classWeights: 'balanced' }));
     // rows / (classes x rows of the class): 6 / (3 x 4), 6 / (3 x 1).
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([0.5, 2, 0.5, 2, 0.5, 0.5]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0.5, 2, 0.5, 2, 0.5, 0.5]);
   });
 
   test('that are balanced count the training split alone, and weigh a class that it lacks with 1', async () => {
     const data = { split: { train: 0.5, validation: 0.5, test: 0 } };
     const loaded = await loadText(TEXT, data, toClasses(3, { classWeights: 'balanced' }));
     const rounded = Float32Array.of(3 / 4, 3 / 2, 3 / 4, 1, 3 / 4, 3 / 4);
-    expect(weightView(loaded.dataset)).toEqual(rounded);
+    expect(sampleWeightView(loaded.dataset)).toEqual(rounded);
   });
 
   test('multiply with those of rows, which alone count in metrics', async () => {
     const text = 'x,y,w\n1,b,3\n2,a,1\n3,b,0\n';
     const loaded = await loadText(text, { weights: 'w' }, toClasses(2, { classWeights: [4, 0.5] }));
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([1.5, 4, 0]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([1.5, 4, 0]);
     expect([...(loaded.sampleWeights ?? [])]).toEqual([3, 1, 0]);
   });
 
@@ -107,18 +107,18 @@ describe('an ignored label', () => {
     const loaded = await loadText(text, { ignoreIndex: -100 }, rest);
     expect([...targetView(loaded.dataset)]).toEqual([0, 0, 1, 1]);
     expect(loaded.classNames).toEqual(['0', '1']);
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([1.5, 0, 0.75, 0.75]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([1.5, 0, 0.75, 0.75]);
     expect([...(loaded.sampleWeights ?? [])]).toEqual([1, 0, 1, 1]);
   });
 
   test('may be one of the classes: a padding of 0', async () => {
     const loaded = await loadText('x,y\n1,0\n2,1\n3,2\n', { ignoreIndex: 0 }, toClasses(3));
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([0, 1, 1]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0, 1, 1]);
   });
 
   test('that does not occur leaves everything weighing 1', async () => {
     const loaded = await loadText('x,y\n1,0\n2,1\n', { ignoreIndex: 9 }, toClasses(2));
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([1, 1]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([1, 1]);
     expect(loaded.sampleWeights).toBeUndefined();
   });
 
@@ -142,7 +142,7 @@ describe('binary cross-entropy', () => {
     expect(loaded.classNames).toEqual(['no', 'yes']);
     expect(targetView(loaded.dataset)).toEqual(Float32Array.of(1, 0, 1));
     expect(loaded.dataset.layout).toMatchObject({ targetKind: 'values', targetWidth: 1, numClasses: 0 });
-    expect([...(weightView(loaded.dataset) ?? [])]).toEqual([3, 1, 3]);
+    expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([3, 1, 3]);
   });
 
   test('takes 0 and 1 for classes, and numbers between for probabilities', async () => {
@@ -212,7 +212,7 @@ describe('labels of images', () => {
     const rest = toClasses(2, { classWeights: [1, 5] });
     const { dataset } = await imagesWith([0, 255, 1, 0], rest, { ignoreIndex: 255 });
     expect([...targetView(dataset)]).toEqual([0, 0, 1, 0]);
-    expect([...(weightView(dataset) ?? [])]).toEqual([1, 0, 5, 1]);
+    expect([...(sampleWeightView(dataset) ?? [])]).toEqual([1, 0, 5, 1]);
   });
 
   test('of two classes are values for binary cross-entropy', async () => {

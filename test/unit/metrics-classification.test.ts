@@ -64,12 +64,12 @@ describe('classificationMetrics', () => {
 });
 
 describe('rows with weights', () => {
-  const weights = Float32Array.of(1, 0, 2);
+  const sampleWeights = Float32Array.of(1, 0, 2);
 
   test('count as often as they weigh in a classification, but once in counts of rows', () => {
     const outputs = Float32Array.of(1, 0, 0, 1, 1, 0);
     const labels = Uint32Array.of(0, 0, 1);
-    const { support, confusion, ...rest } = counted({ outputs, labels, weights, loss: 1 });
+    const { support, confusion, ...rest } = counted({ outputs, labels, sampleWeights, loss: 1 });
     const repeated = counted({
       outputs: Float32Array.of(1, 0, 1, 0, 1, 0),
       labels: Uint32Array.of(0, 1, 1),
@@ -123,9 +123,9 @@ describe('binaryMetrics', () => {
 
   test('have the log loss of a classification into two classes, beside a loss that is something else', () => {
     const scores = [-1, 2, 0.5, -3, 40];
-    const weights = Float32Array.of(1, 2, 0, 0.5, 1);
+    const sampleWeights = Float32Array.of(1, 2, 0, 0.5, 1);
     const [targets, labels] = [Float32Array.of(0, 1, 0, 1, 1), Uint32Array.of(0, 1, 0, 1, 1)];
-    const rest = { weights, loss: 0.7, math: Math };
+    const rest = { sampleWeights, loss: 0.7, math: Math };
     const binary = binaryMetrics({ outputs: Float32Array.from(scores), targets, numColumns: 1, ...rest });
     const outputs = Float32Array.from(scores.flatMap((score) => [0, score]));
     expect(binary.logLoss).toBeCloseTo(

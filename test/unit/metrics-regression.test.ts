@@ -74,12 +74,12 @@ describe('regressionMetrics', () => {
 });
 
 describe('rows with weights', () => {
-  const weights = Float32Array.of(1, 0, 2);
+  const sampleWeights = Float32Array.of(1, 0, 2);
 
   test.each([99, Infinity, NaN])('count as often as they weigh, and not at all at 0: %d', (prediction) => {
     const weighted = regressionMetrics({
       columns: [columnOf([1, prediction, 3], [2, 0, 0.5])],
-      weights,
+      sampleWeights,
       loss: 1,
     });
     const repeated = regressionMetrics({

@@ -46,7 +46,7 @@ describe('sequenceMetrics', () => {
   test('count positions by their ranks, and those of weight 0 not at all', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 4, 2, 0, 7, 1),
-      weights: Float32Array.of(1, 0, 1, 1, 1, 1),
+      sampleWeights: Float32Array.of(1, 0, 1, 1, 1, 1),
       loss: 2,
       topK: 3,
       exp: (x) => 10 * x,
@@ -57,7 +57,7 @@ describe('sequenceMetrics', () => {
   test('have the log loss and its perplexity beside a loss that is something else', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 1, 2, 0),
-      weights: Float32Array.of(1, 0.5, 0.5, 1),
+      sampleWeights: Float32Array.of(1, 0.5, 0.5, 1),
       logLosses: Float32Array.of(1.5, 3),
       loss: 2,
       exp: (x) => 10 * x,
@@ -94,25 +94,25 @@ describe('metrics agree with their definitions in numpy', () => {
   ) as Golden;
 
   test.each(['plain', 'weighted'] as const)('for %s rows', (kind) => {
-    const weights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
+    const sampleWeights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
     const { regression, classes, binary } = golden;
     const column = {
       predicted: Float64Array.from(regression.predicted),
       actual: Float64Array.from(regression.actual),
     };
-    const measured = regressionMetrics({ columns: [column], weights, loss: 0 });
+    const measured = regressionMetrics({ columns: [column], sampleWeights, loss: 0 });
     expectClose(scalarMetrics(measured), regression[kind]);
     const labels = Uint32Array.from(classes.label);
     const outputs = Float32Array.from(classes.logits);
     const { macro, topK, ...rest } = classificationMetrics({
-      ...{ outputs, labels, weights, loss: 0, topK: 3 },
+      ...{ outputs, labels, sampleWeights, loss: 0, topK: 3 },
       math: Math,
     });
     const { macro: expectedMacro, ...expected } = classes[kind];
     expectClose({ ...macro }, expectedMacro);
     expectClose({ accuracy: rest.accuracy, logLoss: rest.logLoss, top3: topK?.accuracy }, expected);
     const scores = Float64Array.from(binary.score);
-    expectClose({ rocAuc: rocCurve(scores, binary.label, weights)?.area }, binary[kind]);
+    expectClose({ rocAuc: rocCurve(scores, binary.label, sampleWeights)?.area }, binary[kind]);
   });
 
   /** Sums of 40 terms in another order. */

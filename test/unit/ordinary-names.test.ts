@@ -3,7 +3,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { monitoredValue } from '../../coordinator/training/early-stopping.ts';
 import { evaluateRun } from '../../coordinator/commands/evaluate.ts';
-import { parseConfigText } from '../../src/config/parse.ts';
+import { parseConfigText } from '../../src/config/config-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { formatPredictions } from '../../src/predict/prediction-csv.ts';
 import { readSamples } from '../../src/predict/sample-file.ts';

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../api/model.ts';
-import type { Samples } from '../../src/data/arrays.ts';
+import type { Samples } from '../../src/data/array/arrays.ts';
 import { scalarMetrics, type SplitMetrics } from '../../src/metrics/split-metrics.ts';
 import { encodeSafetensors } from '../../src/safetensors.ts';
 import { saveRun, type SavedRun } from '../helpers/saved-run.ts';

@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { JsonlFile, readRecords } from '../../coordinator/output/jsonl-file.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { readBytes } from '../../src/data/source-file.ts';
+import { readBytes } from '../../src/data/dataset/source-file.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { readModel } from '../../src/predict/model-files.ts';
 import { readToken } from '../../src/protocol/token.ts';

@@ -1,10 +1,11 @@
-// The lock of a run directory: who is refused, whose lock is taken over, and who may release it.
+// The lock of a run directory: which processes are refused, whose lock is taken over, and who may release it.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { lockRunDirectory, type LockOwner } from '../../src/checkpoint/run-lock.ts';
+import type { LockOwner } from '../../src/checkpoint/lock-owner.ts';
+import { lockRunDirectory } from '../../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
@@ -135,7 +136,7 @@ describe('the lock of a dead process is taken over', () => {
     await expectTakenOver();
   });
 
-  test.skipIf(!isLinux)(`where the machine has started anew since${needs}`, async () => {
+  test.skipIf(!isLinux)(`where the machine has restarted since${needs}`, async () => {
     await lockedBy({ bootId: 'before' });
     await expectTakenOver();
   });
@@ -168,16 +169,16 @@ describe('the lock of a dead process is taken over', () => {
     }
   });
 
-  test('through a chain of heirs that have died, too', async () => {
+  test('even if processes that were removing it have died, one after the other', async () => {
     const pid = pidOfEnded();
     const head = await lockedBy({ pid });
-    const heir = { ...head, token: 'cd'.repeat(12) };
-    fs.writeFileSync(`${file}.${head.token}`, JSON.stringify(heir));
-    fs.writeFileSync(`${file}.${heir.token}`, JSON.stringify({ ...head, token: 'ef'.repeat(12) }));
+    const remover = { ...head, token: 'cd'.repeat(12) };
+    fs.writeFileSync(`${file}.${head.token}`, JSON.stringify(remover));
+    fs.writeFileSync(`${file}.${remover.token}`, JSON.stringify({ ...head, token: 'ef'.repeat(12) }));
     await expectTakenOver();
   });
 
-  test('but not from an heir that lives', async () => {
+  test('but not while a live process is removing it', async () => {
     const { token } = await lockedBy({ pid: pidOfEnded() });
     const { owner, release } = await lockRunDirectory(fs.mkdtempSync(path.join(directory, 'other-')));
     fs.writeFileSync(`${file}.${token}`, JSON.stringify(owner));
@@ -185,7 +186,7 @@ describe('the lock of a dead process is taken over', () => {
     release();
   });
 
-  test('without regard to heirs of a lock that is no more', async () => {
+  test('and a lock on the removal of an earlier one is cleaned up', async () => {
     await lockedBy({ pid: pidOfEnded() });
     fs.writeFileSync(`${file}.${'00'.repeat(12)}`, '');
     await expectTakenOver();

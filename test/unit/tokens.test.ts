@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { requireTokens } from '../../src/engine/tokens.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
-import type { PackedDataset } from '../../src/data/dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { packSamples } from '../helpers/twins/samples.ts';
 
 const model: Model = resolveModel({ layers: [{ kind: 'embedding', vocabulary: 5, units: 2 }] }, [3]);

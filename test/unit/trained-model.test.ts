@@ -1,8 +1,8 @@
 // A trained model in use: exactly the saved weights, the outputs that a run measures, and clear words for wrong rows.
 import { describe, expect, it } from 'vitest';
-import type { Samples } from '../../src/data/arrays.ts';
-import { featureView } from '../../src/data/dataset.ts';
-import { inverseTarget } from '../../src/data/transforms.ts';
+import type { Samples } from '../../src/data/array/arrays.ts';
+import { featureView } from '../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
 import type { PredictInput } from '../../src/predict/encode-samples.ts';
 import { TrainedModel } from '../../src/predict/trained-model.ts';

@@ -1,7 +1,7 @@
 // What a worker does for no coordinator, however sound its messages are by themselves.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { RowLayout } from '../../src/data/dataset.ts';
-import { targetsByteOffset, blobByteLength } from '../../src/data/dataset.ts';
+import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
+import { targetsByteOffset, blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { PartialSum } from '../../src/engine/engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import { createLogger } from '../../src/log.ts';
@@ -27,7 +27,7 @@ const LAYOUT: RowLayout = {
   targetKind: 'labels',
   targetWidth: 1,
   numClasses: 3,
-  hasWeights: false,
+  hasSampleWeights: false,
 };
 const RUN: WelcomeMessage = {
   ...WELCOME,

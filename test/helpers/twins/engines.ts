@@ -1,5 +1,5 @@
 // Engines for tests: models in one line, engines with a plan of the test's choosing, results as plain arrays.
-import type { PackedDataset } from '../../../src/data/dataset.ts';
+import type { PackedDataset } from '../../../src/data/dataset/packed-dataset.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import type { TaskRows } from '../../../src/engine/engine.ts';
 import { planEngine, planMicrobatches } from '../../../src/engine/plan.ts';

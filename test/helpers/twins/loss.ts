@@ -42,16 +42,16 @@ type ValuesLoss = (
   y: ArrayLike<number>,
   targets: ArrayLike<number>,
   columns: number,
-  weights?: Weights,
+  sampleWeights?: Weights,
 ) => RowLosses;
 
 function valuesLoss({ numerator, loss, slope }: Elementwise): ValuesLoss {
-  return (arithmetic, y, targets, columns, weights) => {
+  return (arithmetic, y, targets, columns, sampleWeights) => {
     const { round } = arithmetic;
     const dY = arithmetic.zeros(y.length);
     const losses = new Float64Array(y.length / columns);
     for (let row = 0; row < losses.length; row++) {
-      const weight = weights ? at(weights, row) : 1;
+      const weight = sampleWeights ? at(sampleWeights, row) : 1;
       if (weight === 0) continue;
       const scale = round(round(numerator / columns) * weight);
       let sum = 0;
@@ -78,12 +78,12 @@ export function huber(delta: number): ValuesLoss {
 }
 
 /** Loss of a row: mean over O of -t log p - (1 - t) log(1 - p), p = sigmoid(y). */
-export const binaryCrossEntropy: ValuesLoss = (arithmetic, y, targets, columns, weights) => {
+export const binaryCrossEntropy: ValuesLoss = (arithmetic, y, targets, columns, sampleWeights) => {
   const { round } = arithmetic;
   const dY = arithmetic.zeros(y.length);
   const losses = new Float64Array(y.length / columns);
   for (let row = 0; row < losses.length; row++) {
-    const weight = weights ? at(weights, row) : 1;
+    const weight = sampleWeights ? at(sampleWeights, row) : 1;
     if (weight === 0) continue;
     const scale = round(weight / columns);
     let sum = 0;
@@ -105,7 +105,7 @@ export interface CrossEntropyOptions {
   /** Default 0. */
   readonly smoothing?: number;
   /** [B, P] */
-  readonly weights?: Weights;
+  readonly sampleWeights?: Weights;
 }
 
 /** Loss of a row: the sum over its positions of -sum_j q_j log softmax(y)_j, q = (1 - s) onehot(label) + s / C. */
@@ -114,7 +114,7 @@ export function softmaxCrossEntropy(
   y: ArrayLike<number>,
   labels: ArrayLike<number>,
   classes: number,
-  { positions = 1, smoothing = 0, weights }: CrossEntropyOptions = {},
+  { positions = 1, smoothing = 0, sampleWeights }: CrossEntropyOptions = {},
 ): RowLosses {
   const { round } = arithmetic;
   const dY = arithmetic.zeros(y.length);
@@ -122,7 +122,7 @@ export function softmaxCrossEntropy(
   const lower = round(smoothing / classes);
   const hit = round(1 - smoothing);
   for (let position = 0; position < losses.length * positions; position++) {
-    const weight = weights ? at(weights, position) : 1;
+    const weight = sampleWeights ? at(sampleWeights, position) : 1;
     if (weight === 0) continue;
     const logits = Array.from({ length: classes }, (_, j) => at(y, position * classes + j));
     const label = at(labels, position);
@@ -156,26 +156,26 @@ interface LossBatch {
   readonly targets: ArrayLike<number>;
   /** Outputs of a row. */
   readonly columns: number;
-  readonly weights?: Weights;
+  readonly sampleWeights?: Weights;
 }
 
 /** Any loss of a config, of rows with one label or one list of values each. */
 export function runLoss(arithmetic: Arithmetic, loss: LossInput, batch: LossBatch): RowLosses {
-  const { y, targets, columns, weights } = batch;
+  const { y, targets, columns, sampleWeights } = batch;
   const spec = resolveLoss(loss);
   switch (spec.kind) {
     case 'mse':
-      return meanSquaredError(arithmetic, y, targets, columns, weights);
+      return meanSquaredError(arithmetic, y, targets, columns, sampleWeights);
     case 'mae':
-      return meanAbsoluteError(arithmetic, y, targets, columns, weights);
+      return meanAbsoluteError(arithmetic, y, targets, columns, sampleWeights);
     case 'huber':
-      return huber(spec.delta)(arithmetic, y, targets, columns, weights);
+      return huber(spec.delta)(arithmetic, y, targets, columns, sampleWeights);
     case 'binaryCrossEntropy':
-      return binaryCrossEntropy(arithmetic, y, targets, columns, weights);
+      return binaryCrossEntropy(arithmetic, y, targets, columns, sampleWeights);
     case 'crossEntropy':
       return softmaxCrossEntropy(arithmetic, y, targets, columns, {
         smoothing: spec.labelSmoothing,
-        weights,
+        sampleWeights,
       });
     default:
       return spec satisfies never;

@@ -18,7 +18,7 @@ export interface TwinBatch {
   /** [B, outputWidth] values, or [B] class indices. */
   readonly targets: ArrayLike<number>;
   /** [B]; default all 1. */
-  readonly weights?: ArrayLike<number> | undefined;
+  readonly sampleWeights?: ArrayLike<number> | undefined;
   /** Shards: rows [bounds[i], bounds[i + 1]). */
   readonly bounds: ArrayLike<number>;
 }
@@ -53,7 +53,7 @@ export function runNetwork(twin: Twin, weights: ArrayLike<number>, batch: TwinBa
     y: outputs,
     targets: batch.targets,
     columns: model.outputWidth,
-    weights: batch.weights,
+    sampleWeights: batch.sampleWeights,
   });
   const gradient = arithmetic.zeros(model.numParameters);
   let error = dY;

@@ -1,6 +1,12 @@
 // Reproducible inputs for kernels and models, drawn by the host's Philox.
-import { hashDataset, targetsByteOffset, blobByteLength, weightView } from '../../../src/data/dataset.ts';
-import type { PackedDataset, RowLayout } from '../../../src/data/dataset.ts';
+import {
+  blobByteLength,
+  hashDataset,
+  targetsByteOffset,
+  sampleWeightView,
+  type PackedDataset,
+  type RowLayout,
+} from '../../../src/data/dataset/packed-dataset.ts';
 import { philox4x32 } from '../../../src/random.ts';
 
 /** Not a purpose of Lockstep's own, so no test reads a stream that a run reads. */
@@ -33,12 +39,12 @@ export interface SampleArrays {
   readonly targets: Float32Array | Uint32Array;
   readonly numClasses: number;
   /** Of each row of values, or each label; default none. */
-  readonly weights?: Float32Array | undefined;
+  readonly sampleWeights?: Float32Array | undefined;
 }
 
 /** Packs arrays as the data loaders do. */
 export function packSamples(arrays: SampleArrays): PackedDataset {
-  const { featureWidth, features, targets, numClasses, weights } = arrays;
+  const { featureWidth, features, targets, numClasses, sampleWeights } = arrays;
   const numRows = features.length / featureWidth;
   const layout: RowLayout = {
     numRows,
@@ -48,12 +54,12 @@ export function packSamples(arrays: SampleArrays): PackedDataset {
     targetKind: numClasses > 0 ? 'labels' : 'values',
     targetWidth: targets.length / numRows,
     numClasses,
-    hasWeights: weights !== undefined,
+    hasSampleWeights: sampleWeights !== undefined,
   };
   const blob = new Uint8Array(blobByteLength(layout));
   blob.set(new Uint8Array(features.buffer, features.byteOffset, features.byteLength));
   blob.set(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength), targetsByteOffset(layout));
-  if (weights) weightView({ layout, blob })?.set(weights);
+  if (sampleWeights) sampleWeightView({ layout, blob })?.set(sampleWeights);
   return { layout, blob, sha256: hashDataset(layout, blob) };
 }
 
@@ -65,25 +71,25 @@ export function randomSamples(
     featureWidth,
     outputWidth,
     isClassification,
-    hasWeights = false,
+    hasSampleWeights = false,
   }: {
     numRows: number;
     featureWidth: number;
     outputWidth: number;
     isClassification: boolean;
-    hasWeights?: boolean;
+    hasSampleWeights?: boolean;
   },
 ): SampleArrays {
   const features = randomValues(seed, numRows * featureWidth);
   const targets = isClassification
     ? randomWords(seed + 1, numRows).map((word) => word % outputWidth)
     : randomValues(seed + 1, numRows * outputWidth);
-  const weights = Float32Array.from(randomWords(seed + 2, numRows), (word) => (word % 5) / 3);
+  const sampleWeights = Float32Array.from(randomWords(seed + 2, numRows), (word) => (word % 5) / 3);
   return {
     featureWidth,
     features,
     targets,
     numClasses: isClassification ? outputWidth : 0,
-    ...(hasWeights && { weights }),
+    ...(hasSampleWeights && { sampleWeights }),
   };
 }

@@ -1,0 +1,107 @@
+// The process that owns a lock: described by what tells it from a later one that got its number, read back
+// from a file, and found to be alive or dead.
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import { systemErrorCode } from '../errors.ts';
+import { parseJson } from '../json.ts';
+
+/** The process that has a run directory. */
+export interface LockOwner {
+  readonly pid: number;
+  readonly host: string;
+  /** Identifies the last start of the machine; null where the system does not tell (only Linux does). */
+  readonly bootId: string | null;
+  /** The set of processes that `pid` counts in: a container has its own. Null as above. */
+  readonly pidNamespace: string | null;
+  /** Start time of the process, in ticks since the machine started. Null as above. */
+  readonly startTicks: string | null;
+  /** Start time for people; no decision depends on a clock. */
+  readonly startedAt: string;
+  /** A token that differs for every lock. */
+  readonly token: string;
+}
+
+const TOKEN = /^[0-9a-f]{24}$/;
+
+/** Describes this process, with a new token. */
+export function describeSelf(): LockOwner {
+  return {
+    pid: process.pid,
+    host: os.hostname(),
+    bootId: readText('/proc/sys/kernel/random/boot_id')?.trim() ?? null,
+    pidNamespace: readPidNamespace(),
+    startTicks: readProcess(process.pid)?.startTicks ?? null,
+    startedAt: new Date().toISOString(),
+    token: randomBytes(12).toString('hex'),
+  };
+}
+
+function readPidNamespace(): string | null {
+  try {
+    return fs.readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return null;
+  }
+}
+
+/** The owner in the text of a lock; undefined if it names none. */
+export function parseOwner(text: string | undefined): LockOwner | undefined {
+  try {
+    const value = parseJson(text ?? '') as Partial<Record<keyof LockOwner, unknown>>;
+    // It may be shown on a terminal.
+    const isText = (field: unknown): boolean => typeof field === 'string' && /^\P{Cc}{1,255}$/u.test(field);
+    const isTextOrNull = (field: unknown): boolean => field === null || isText(field);
+    const { pid, host, bootId, pidNamespace, startTicks, startedAt, token } = value;
+    const isWhole =
+      Number.isSafeInteger(pid) &&
+      (pid as number) > 0 &&
+      [host, startedAt, token].every(isText) &&
+      [bootId, pidNamespace, startTicks].every(isTextOrNull) &&
+      TOKEN.test(token as string);
+    return isWhole ? (value as LockOwner) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Tells whether an owner of this machine still runs. */
+export function isAlive({ pid, startTicks }: LockOwner): boolean {
+  if (startTicks === null) return answersToSignals(pid);
+  const found = readProcess(pid);
+  // A zombie has ended; another start time is another process.
+  return found !== undefined && found.startTicks === startTicks && !/[ZX]/.test(found.state);
+}
+
+function answersToSignals(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemErrorCode(error) === 'EPERM';
+  }
+}
+
+/** Reads /proc/PID/stat; undefined if there is no such process, or no such file system. */
+function readProcess(pid: number): { readonly state: string; readonly startTicks: string } | undefined {
+  // A process that ends while it is read gives ESRCH.
+  let stat: string | undefined;
+  try {
+    stat = readText(`/proc/${pid}/stat`);
+  } catch {
+    stat = undefined;
+  }
+  // pid (name) state ...; the name may hold anything. The start is field 22, the state field 3.
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [state, startTicks] = [fields?.[0], fields?.[19]];
+  return state !== undefined && startTicks !== undefined ? { state, startTicks } : undefined;
+}
+
+function readText(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

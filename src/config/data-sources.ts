@@ -1,0 +1,60 @@
+// The sources of samples that a config names, by kind: tables, labelled images, texts, arrays; their paths
+// and targets.
+import { resolve } from 'node:path';
+import type { Config, DataConfig } from './schema.ts';
+
+/** A set of samples: the path of a table, or a mapping that names other files. */
+export type DataSource = NonNullable<DataConfig['train']>;
+
+export type ImageFiles = Extract<DataSource, { readonly images: string }>;
+
+export type TextFile = Extract<DataSource, { readonly text: string }>;
+
+export type ArraySource = Extract<DataSource, { readonly arrays: string }>;
+
+/** The kinds of samples. */
+export type DataKind = 'table' | 'images' | 'text' | 'arrays';
+
+/** Classes of a text: one for each value that a byte can have. */
+export const NUM_BYTE_VALUES = 256;
+
+/** The kind of one source. */
+export function kindOf(source: DataSource): DataKind {
+  if (typeof source === 'string') return 'table';
+  if ('arrays' in source) return 'arrays';
+  return 'text' in source ? 'text' : 'images';
+}
+
+/** The kind of all samples, which is that of the training set. */
+export function dataKind({ train }: Pick<DataConfig, 'train'>): DataKind {
+  return train === undefined ? 'table' : kindOf(train);
+}
+
+/** The columns to predict; none for images and texts. */
+export function targetColumns({ target }: DataConfig): readonly string[] {
+  return typeof target === 'string' ? [target] : (target ?? []);
+}
+
+/** The config with every path absolute, resolved against `baseDirectory`. Absolute paths stay as they are. */
+export function resolveConfigPaths(config: Config, baseDirectory: string): Config {
+  const { data, model } = config;
+  return {
+    ...config,
+    data: {
+      ...data,
+      ...(data.file !== undefined && { file: resolve(baseDirectory, data.file) }),
+      ...(data.train !== undefined && { train: resolveSource(data.train, baseDirectory) }),
+      ...(data.validation !== undefined && { validation: resolveSource(data.validation, baseDirectory) }),
+      ...(data.test !== undefined && { test: resolveSource(data.test, baseDirectory) }),
+    },
+    model: { ...model, ...(model.init !== undefined && { init: resolve(baseDirectory, model.init) }) },
+  };
+}
+
+/** A source with its paths absolute. */
+export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
+  if (typeof source === 'string') return resolve(baseDirectory, source);
+  if ('arrays' in source) return source;
+  if ('text' in source) return { text: resolve(baseDirectory, source.text) };
+  return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
+}

@@ -1,0 +1,209 @@
+// Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a
+// config refers to them. The hash is of the values as they were given, before anything is fitted to them.
+import { didYouMean } from '../../config/suggest.ts';
+import { countOf, dataError } from '../dataset/data-error.ts';
+import { hashBlocks } from '../dataset/packed-dataset.ts';
+import { nameIndex } from '../dataset/transforms.ts';
+import { quoteValue, type LockstepError } from '../../errors.ts';
+import { sizeOf, type Shape } from '../../shape.ts';
+import { MAX_SAMPLE_DIMENSIONS } from '../../limits.ts';
+
+/** Numbers in one list, or a list of rows of equal length. */
+export type Numbers = ArrayLike<number> | readonly ArrayLike<number>[];
+
+/** Labelled samples in memory. They must stay as they are until the call that takes them has ended. */
+export interface Samples {
+  /**
+   * The values of all samples. Bytes (`Uint8Array`) are scaled to 0..1, like those of images; anything
+   * else is numbers, which are rounded to float32 after they are standardized.
+   */
+  readonly features: Numbers;
+  /** [samples, 1 to 3 sizes of one sample]; a list of rows has its own: [rows, values of a row]. */
+  readonly shape?: Shape | undefined;
+  /** Numbers to predict, one or more for each sample, or a class index from 0 for each. */
+  readonly targets: Numbers;
+  /** The weight of each sample, at least 0; by default all count the same. */
+  readonly weights?: ArrayLike<number> | undefined;
+}
+
+/** Samples after their checks. */
+export interface ArraySet {
+  /** The name that errors use: `data.train`. */
+  readonly name: string;
+  readonly numRows: number;
+  /** Shape of one sample. */
+  readonly shape: Shape;
+  readonly features: Uint8Array | Float32Array | Float64Array;
+  /** Targets, [numRows, targetWidth]. */
+  readonly targets: Float64Array;
+  readonly targetWidth: number;
+  readonly sampleWeights: Float64Array | undefined;
+  readonly sha256: string;
+}
+
+/** Checked samples by their hash. */
+export type ArraySets = ReadonlyMap<string, ArraySet>;
+
+/**
+ * Checks samples; `name` is what errors call them.
+ *
+ * @throws LockstepError for lengths that do not fit, and for values that are no finite float32, naming
+ * argument and row
+ */
+export function takeSamples(samples: Samples, name: string): ArraySet {
+  refuseUnknownFields(samples, name);
+  const { features, shape, targets, weights } = samples;
+  const values = flattenNumbers(features, `${name}.features`);
+  const [numRows, ...sampleShape] = checkShape(shape ?? values.shape, values, name);
+  const labels = takeTargets(targets, numRows, `${name}.targets`);
+  refuseInfinite(values.values, sampleShape, `${name}.features`);
+  refuseInfinite(labels, [labels.length / numRows], `${name}.targets`);
+  const set = {
+    name,
+    numRows,
+    shape: sampleShape,
+    features: values.values,
+    targets: labels,
+    targetWidth: labels.length / numRows,
+    sampleWeights: weights && takeSampleWeights(weights, numRows, `${name}.weights`),
+  };
+  return { ...set, sha256: hashSamples(set) };
+}
+
+const FIELDS = ['features', 'shape', 'targets', 'weights'] satisfies (keyof Samples)[];
+
+/** Refuses a misspelt field, which would silently do nothing. */
+function refuseUnknownFields(samples: Samples, name: string): void {
+  const unknown = Object.keys(samples).find((key) => !FIELDS.some((field) => field === key));
+  if (unknown === undefined) return;
+  const help = didYouMean(unknown, FIELDS) ?? `valid fields: ${FIELDS.join(', ')}`;
+  throw arrayError(`${name}: unknown field ${quoteValue(unknown)}`, help);
+}
+
+interface Flat {
+  readonly values: Uint8Array | Float32Array | Float64Array;
+  /** [rows, values of a row]; undefined unless the numbers were a list of rows. */
+  readonly shape: readonly [number, number] | undefined;
+}
+
+/**
+ * Flattens numbers into one array; bytes stay bytes.
+ *
+ * @throws LockstepError for values that are no numbers, or rows of unequal length
+ */
+export function flattenNumbers(numbers: Numbers, name: string): Flat {
+  if (numbers instanceof Uint8Array || numbers instanceof Float32Array) {
+    return { values: numbers, shape: undefined };
+  }
+  // A canvas gives clamped bytes.
+  if (numbers instanceof Uint8ClampedArray) {
+    const values = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.length);
+    return { values, shape: undefined };
+  }
+  if (typeof numbers !== 'object' || numbers === null || !Number.isInteger(numbers.length)) {
+    throw arrayError(`${name}: expected numbers or rows of numbers, got ${quoteValue(numbers)}`);
+  }
+  if (isRows(numbers)) return flattenRows(numbers, name);
+  return { values: copyNumbers(numbers, name), shape: undefined };
+}
+
+function isRows(numbers: Numbers): numbers is readonly ArrayLike<number>[] {
+  return Array.isArray(numbers) && typeof numbers[0] === 'object' && numbers[0] !== null;
+}
+
+function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
+  const width = rows[0]?.length ?? 0;
+  const isBytes = rows.every((row) => row instanceof Uint8Array);
+  const values = new (isBytes ? Uint8Array : Float64Array)(rows.length * width);
+  for (const [index, row] of rows.entries()) {
+    if (!Number.isInteger(row?.length)) {
+      throw arrayError(`${name}, row ${index}: expected numbers, got ${quoteValue(row)}`);
+    }
+    if (row.length !== width) {
+      throw arrayError(`${name}, row ${index} has ${countOf(row.length, 'value')}, row 0 has ${width}`);
+    }
+    values.set(isBytes ? row : copyNumbers(row, `${name}, row ${index}`), index * width);
+  }
+  return { values, shape: [rows.length, width] };
+}
+
+/** Copies numbers; `Float64Array.from` alone would take null for 0 and '5' for 5. */
+function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
+  return Float64Array.from(numbers, (value: unknown, at) => {
+    if (typeof value === 'number') return value;
+    const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
+    throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is no number: ${shown}`);
+  });
+}
+
+function takeTargets(targets: Numbers, numRows: number, name: string): Float64Array {
+  const { values, shape } = flattenNumbers(targets, name);
+  const isWhole = values.length > 0 && values.length % numRows === 0;
+  if (isWhole && (shape === undefined || shape[0] === numRows)) return Float64Array.from(values);
+  const counts = shape ? countOf(shape[0], 'row') : countOf(values.length, 'value');
+  throw arrayError(`${name} has ${counts} for ${countOf(numRows, 'sample')}`);
+}
+
+function takeSampleWeights(weights: ArrayLike<number>, numRows: number, name: string): Float64Array {
+  const { values } = flattenNumbers(weights, name);
+  if (values.length === numRows) return Float64Array.from(values);
+  throw arrayError(`${name} has ${countOf(values.length, 'value')} for ${countOf(numRows, 'sample')}`);
+}
+
+function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [number, ...number[]] {
+  if (shape === undefined) {
+    const help = 'such as shape: [1000, 8] for 1,000 samples of 8 values';
+    throw arrayError(`${name}.shape: missing, expected [samples, sizes of a sample]`, help);
+  }
+  const [numRows = 0, ...rest] = shape;
+  if (rest.length === 0 || !shape.every((side) => Number.isSafeInteger(side) && side > 0)) {
+    const message = `${name}.shape: expected [samples, sizes of a sample], each at least 1`;
+    throw arrayError(`${message}, got [${shape.join(', ')}]`);
+  }
+  if (rest.length > MAX_SAMPLE_DIMENSIONS) {
+    const message = `${name}.shape: a sample has at most ${MAX_SAMPLE_DIMENSIONS} dimensions, got [${rest.join(', ')}]`;
+    throw arrayError(message, 'an image is [channels, height, width], a sequence [positions, features]');
+  }
+  if (sizeOf(shape) === values.length) return [numRows, ...rest];
+  const counts = `${countOf(values.length, 'value')}, shape [${shape.join(', ')}] takes ${sizeOf(shape)}`;
+  throw arrayError(`${name}.features has ${counts}`);
+}
+
+/**
+ * Refuses values that are no finite float32; `shape` is that of a row of `values`.
+ *
+ * @throws LockstepError naming row and place
+ */
+export function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
+  if (values instanceof Uint8Array) return;
+  const at = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
+  if (at === -1) return;
+  const value = values[at] as number;
+  const message = `${name}, ${namePlace(at, shape)} is ${value}`;
+  throw Number.isNaN(value)
+    ? dataError('E_DATA_NOT_A_NUMBER', message, { help: 'fill it in, or leave the sample out' })
+    : dataError('E_DATA_OVERFLOW', `${message}, which does not fit float32 (max 3.4e38)`);
+}
+
+/** `row 3 at [0,1]`: the place of a value among rows of that shape. */
+export function namePlace(at: number, shape: Shape): string {
+  const width = sizeOf(shape);
+  const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
+  return `row ${Math.floor(at / width)}${place}`;
+}
+
+function hashSamples(set: Omit<ArraySet, 'sha256'>): string {
+  const { features, numRows, shape, targets, targetWidth, sampleWeights } = set;
+  const fields = [typeOf(features), numRows, shape, targetWidth, ...(sampleWeights ? ['weights'] : [])];
+  return hashBlocks(fields, [features, targets, ...(sampleWeights ? [sampleWeights] : [])]);
+}
+
+function typeOf(values: Flat['values']): 'u8' | 'f32' | 'f64' {
+  if (values instanceof Uint8Array) return 'u8';
+  return values instanceof Float32Array ? 'f32' : 'f64';
+}
+
+/** An error in the form of an argument. */
+export function arrayError(message: string, help?: string): LockstepError {
+  return dataError('E_DATA_ARRAYS', message, { help });
+}

@@ -1,0 +1,155 @@
+// The bytes of a data file that the user named, plain or gzip (told apart by content, not by name).
+import { readdir, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative } from 'node:path';
+import { pipeline, type Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { suggestFile } from '../../config/suggest.ts';
+import { LockstepError, systemErrorCode } from '../../errors.ts';
+import { shellWord } from '../../printable.ts';
+import { openRegularFile, UnreadableFile } from '../../regular-file.ts';
+
+/** Size beyond which an expanded gzip file is taken for a bomb; gzip expands a thousandfold at most. */
+const MAX_EXPANDED_BYTES = 16 * 2 ** 30;
+const READ_BYTES = 256 * 1024;
+const MAGIC_BYTES = 8;
+/** Files that are often beside the data, and never the data. */
+const CONFIG_FILE = /\.(ya?ml|json)$/i;
+
+interface RefusedFormat {
+  readonly format: string;
+  /** A pattern of hexadecimal digits. */
+  readonly magic: string;
+  readonly help: string;
+}
+
+/** Formats that tables are often kept in, by their first bytes, and how to turn each into one we read. */
+const REFUSED_FORMATS: readonly RefusedFormat[] = [
+  { format: 'a zip archive', magic: '504b0304', help: 'unpack it, or compress with gzip' },
+  { format: 'xz-compressed', magic: 'fd377a585a00', help: 'run xz -d, or compress with gzip' },
+  { format: 'zstd-compressed', magic: '28b52ffd', help: 'run zstd -d, or compress with gzip' },
+  { format: 'bzip2-compressed', magic: '425a68..31415926', help: 'run bunzip2, or compress with gzip' },
+  { format: 'a Parquet file', magic: '50415231', help: 'export it as CSV' },
+  { format: 'an Arrow file', magic: '4152524f5731', help: 'export it as CSV' },
+  { format: 'an HDF5 file', magic: '894844460d0a1a0a', help: 'export it as CSV' },
+  { format: 'a NumPy file', magic: '934e554d5059', help: 'export it as CSV' },
+];
+
+/** Gzip is expanded once. */
+const REFUSED_INSIDE_GZIP = [
+  ...REFUSED_FORMATS,
+  { format: 'gzip', magic: '1f8b', help: 'expand it once with gunzip' },
+].map((refused) => ({ ...refused, format: `${refused.format} inside gzip` }));
+
+/** A path as messages show it: relative to the working directory where it lies inside. */
+export function displayPath(path: string): string {
+  const fromHere = relative(process.cwd(), path);
+  return fromHere === '' || fromHere.startsWith('..') || isAbsolute(fromHere) ? path : fromHere;
+}
+
+/**
+ * Streams the bytes of a file, expanded where it is gzip.
+ *
+ * @throws LockstepError if the file is missing, unreadable, empty, damaged or of a format that is not read.
+ */
+export async function* readBytes(path: string): AsyncGenerator<Buffer, void, undefined> {
+  const handle = await openForReading(path);
+  try {
+    const magic = await readMagic(handle);
+    // The system may report a size of 0 for a file that has content, as in /proc.
+    if (magic === '') throw emptyFile(path);
+    refuseOtherFormats(path, magic);
+    const stream = handle.createReadStream({ start: 0, highWaterMark: READ_BYTES, autoClose: false });
+    if (magic.startsWith('1f8b')) yield* expandGzip(path, stream);
+    else yield* stream as AsyncIterable<Buffer>;
+  } finally {
+    await handle.close();
+  }
+}
+
+async function* expandGzip(path: string, stream: Readable): AsyncGenerator<Buffer, void, undefined> {
+  const gunzip = createGunzip({ chunkSize: READ_BYTES });
+  // A failure on either side reaches the loop below through `gunzip`, which pipeline() destroys with it.
+  pipeline(stream, gunzip, () => undefined);
+  let expandedBytes = 0;
+  try {
+    for await (const chunk of gunzip as AsyncIterable<Buffer>) {
+      if (expandedBytes === 0)
+        refuseOtherFormats(path, chunk.toString('hex', 0, MAGIC_BYTES), REFUSED_INSIDE_GZIP);
+      expandedBytes += chunk.length;
+      if (expandedBytes > MAX_EXPANDED_BYTES) throw expandsTooFar(path);
+      yield chunk;
+    }
+    if (expandedBytes === 0) throw emptyFile(path, 'is gzip of an empty file');
+  } catch (error) {
+    if (!systemErrorCode(error)?.startsWith('Z_')) throw error;
+    throw damagedGzip(path, error as Error);
+  }
+}
+
+/** The first bytes as hexadecimal digits. */
+async function readMagic(handle: FileHandle): Promise<string> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);
+  return buffer.toString('hex', 0, bytesRead);
+}
+
+/** Opens a regular file; every access error gets its words here. */
+async function openForReading(path: string): Promise<FileHandle> {
+  try {
+    return (await openRegularFile(path)).handle;
+  } catch (error) {
+    if (!(error instanceof UnreadableFile)) throw error;
+    const { message, code } = error;
+    switch (code) {
+      case 'ENOENT':
+      case 'ENOTDIR':
+        throw unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
+      case 'EACCES':
+        throw unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
+      case undefined:
+        throw unreadable(path, message, 'data are read more than once: write them to a file, and name that');
+      default:
+        throw unreadable(path, message);
+    }
+  }
+}
+
+/** The name in the same directory that a mistyped one may have meant. */
+async function suggestSibling(path: string): Promise<string | undefined> {
+  const siblings = await readdir(dirname(path), { withFileTypes: true }).catch(() => []);
+  const files = siblings.filter((entry) => !entry.isDirectory() && !CONFIG_FILE.test(entry.name));
+  const name = suggestFile(
+    basename(path),
+    files.map((entry) => entry.name),
+  );
+  return name && `did you mean ${displayPath(join(dirname(path), name))}?`;
+}
+
+function refuseOtherFormats(path: string, magic: string, formats = REFUSED_FORMATS): void {
+  for (const { format, magic: pattern, help } of formats) {
+    if (!new RegExp(`^${pattern}`).test(magic)) continue;
+    const message = `${displayPath(path)} is ${format}; only plain and gzip files are read`;
+    throw new LockstepError({ category: 'data', code: 'E_DATA_FORMAT', message, help });
+  }
+}
+
+/** The error of a file without content. */
+export function emptyFile(path: string, what = 'is empty (0 bytes)'): LockstepError {
+  const message = `${displayPath(path)} ${what}`;
+  return new LockstepError({ category: 'data', code: 'E_DATA_EMPTY', message });
+}
+
+function unreadable(path: string, reason: string, help?: string): LockstepError {
+  const message = `cannot read ${displayPath(path)}: ${reason}`;
+  return new LockstepError({ category: 'data', code: 'E_DATA_UNREADABLE', message, help });
+}
+
+function damagedGzip(path: string, cause: Error): LockstepError {
+  const message = `${displayPath(path)} is damaged gzip: ${cause.message}`;
+  const help = `run gzip -t ${shellWord(displayPath(path))}, or fetch the file again`;
+  return new LockstepError({ category: 'data', code: 'E_DATA_GZIP', message, help, cause });
+}
+
+function expandsTooFar(path: string): LockstepError {
+  const message = `${displayPath(path)} expands beyond ${MAX_EXPANDED_BYTES / 2 ** 30} GiB`;
+  return new LockstepError({ category: 'data', code: 'E_DATA_TOO_LARGE', message });
+}

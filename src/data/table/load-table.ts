@@ -1,0 +1,143 @@
+// Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
+// new rows, for a trained model.
+import type { DataConfig } from '../../config/schema.ts';
+import {
+  assignCounts,
+  listFiles,
+  type PackedRows,
+  type PackRequest,
+  type SplitFiles,
+} from '../dataset/load-request.ts';
+import {
+  blobByteLength,
+  refuseTooLarge,
+  type RowLayout,
+  type SplitIndices,
+} from '../dataset/packed-dataset.ts';
+import { splitRows } from '../dataset/split.ts';
+import { nameFeatures, widthOf, type FittedTransforms } from '../dataset/transforms.ts';
+import { encodeFeatures, fitFeatures } from './features.ts';
+import { fitTarget } from './fit-target.ts';
+import type { TableFormat } from './format.ts';
+import { layOutTargets, packTargets } from './pack-targets.ts';
+import {
+  assignColumnRoles,
+  planColumns,
+  planFeatures,
+  planSavedColumns,
+  savedRoles,
+  withoutDrops,
+  type ColumnRoles,
+} from './plan-columns.ts';
+import { readTable, type Table } from './table.ts';
+import { sizeOf } from '../../shape.ts';
+
+/** Reads the tables, fits their transforms on the training split and packs every row. */
+export async function packTable(files: SplitFiles<string>, request: PackRequest): Promise<PackedRows> {
+  const { config, warn } = request;
+  const { table, roles } = await readPlannedTable(files, request);
+  const rowCounts = table.parts.map(({ numRows }) => numRows);
+  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
+  const transforms = fitTransforms(table, roles, { ...request, splits });
+  const { features, target } = transforms;
+  const layout = layOut(table, transforms, request);
+  const blob = new Uint8Array(blobByteLength(layout));
+  const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
+  encodeFeatures(table, features, { rows, warn });
+  const weights = packTargets(blob, { table, layout, target, splits, request });
+  return {
+    layout,
+    blob,
+    splits,
+    transforms,
+    featureNames: nameFeatures(features),
+    targetNames: roles.targets,
+    classNames: target.kind === 'labels' ? target.classNames : [],
+    ...weights,
+  };
+}
+
+function fitTransforms(
+  table: Table,
+  roles: ColumnRoles,
+  { splits, fitted, ...request }: PackRequest & { readonly splits: SplitIndices },
+): FittedTransforms {
+  const { config, warn } = request;
+  const target = fitTarget(table, { ...request, fitted, names: roles.targets, splits });
+  if (fitted) return fitted.transforms;
+  const features = fitFeatures(table, splits.train, { names: roles.features, data: config.data, warn });
+  return { features, target };
+}
+
+async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: PackRequest) {
+  const { data } = config;
+  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [] };
+  const table = await readTable({
+    paths: listFiles(files),
+    format: { ...data, isSaved: fitted !== undefined },
+    plan: (header) => {
+      if (fitted) {
+        roles = savedRoles(fitted.transforms, data);
+        return planSavedColumns(header, fitted.transforms, data);
+      }
+      roles = assignColumnRoles(header, data);
+      return planColumns(roles, config);
+    },
+    warn,
+  });
+  return { table, roles };
+}
+
+/**
+ * Lays the rows out.
+ *
+ * @throws LockstepError if they would exceed what a worker can hold, before they are allocated
+ */
+function layOut(
+  table: Table,
+  { features, target }: FittedTransforms,
+  { config, fitted }: PackRequest,
+): RowLayout {
+  const layout: RowLayout = {
+    numRows: table.numRows,
+    featureShape: [widthOf(features)],
+    featureType: 'f32',
+    featureScale: 1,
+    ...layOutTargets(target, config),
+  };
+  refuseTooLarge(layout, fitted ? 'use fewer rows' : 'use fewer rows, or leave wide columns out');
+  return layout;
+}
+
+/** The rows to encode, and the transforms to encode them by. */
+export interface FeaturesRequest {
+  readonly path: string;
+  readonly transforms: Pick<FittedTransforms, 'features'>;
+  readonly format: Omit<TableFormat, 'isSaved'> & Pick<DataConfig, 'missing'>;
+  readonly warn: (message: string) => void;
+}
+
+/** Encoded rows [numRows, featureWidth]. */
+export interface EncodedFeatures {
+  readonly rows: Float32Array;
+  readonly numRows: number;
+  readonly featureWidth: number;
+}
+
+/**
+ * Reads a table of new rows and encodes its features as the training rows were; columns that are no
+ * features are ignored.
+ *
+ * @throws LockstepError if a feature column is absent or holds what the transforms do not cover.
+ */
+export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFeatures> {
+  const { features } = request.transforms;
+  const plan = (header: readonly string[]) =>
+    planFeatures(header, request.transforms, withoutDrops(request.format.missing));
+  const format = { ...request.format, isSaved: true };
+  const table = await readTable({ ...request, paths: [request.path], format, plan });
+  const featureWidth = widthOf(features);
+  const rows = new Float32Array(table.numRows * featureWidth);
+  encodeFeatures(table, features, { rows, warn: request.warn });
+  return { rows, numRows: table.numRows, featureWidth };
+}

@@ -1,0 +1,187 @@
+// Which columns of a table are read, and how: by the config in training, by the saved transforms for a
+// trained model. Columns that the config names twice, or for two uses, never come this far: src/config
+// refuses them.
+import { targetColumns } from '../../config/data-sources.ts';
+import type { Config, DataConfig } from '../../config/schema.ts';
+import { didYouMean } from '../../config/suggest.ts';
+import { MAX_CLASSES } from '../dataset/class-labels.ts';
+import { configError, dataError } from '../dataset/data-error.ts';
+import type { FittedTransforms } from '../dataset/transforms.ts';
+import type { PlannedColumn } from './column.ts';
+import { listNames, quoteName } from '../../errors.ts';
+
+/** Column names by their use; columns in none of the lists are not read. */
+export interface ColumnRoles {
+  readonly features: readonly string[];
+  readonly targets: readonly string[];
+  /** The column of sample weights, if there is one; a list like the others. */
+  readonly sampleWeights: readonly string[];
+}
+
+/**
+ * Divides the columns of a table.
+ *
+ * @throws LockstepError if the config names a column that the table lacks, or leaves no features.
+ */
+export function assignColumnRoles(header: readonly string[], data: DataConfig): ColumnRoles {
+  const targets = targetColumns(data);
+  const sampleWeights = data.weights === undefined ? [] : [data.weights];
+  requireColumns(header, 'target', targets);
+  requireColumns(header, 'features', data.features ?? []);
+  requireColumns(header, 'drop', data.drop);
+  requireColumns(header, 'categorical', data.categorical);
+  requireColumns(header, 'weights', sampleWeights);
+  const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
+  requireColumns(header, 'missing.columns', ruled);
+  const unused = new Set([...targets, ...sampleWeights, ...data.drop]);
+  const features = data.features ?? header.filter((name) => !unused.has(name));
+  if (features.length === 0) {
+    throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
+  }
+  requireUsed('categorical', 'which is no feature', { names: data.categorical, used: features });
+  const used = [...features, ...targets, ...sampleWeights];
+  requireUsed('missing.columns', 'which is not read', { names: ruled, used });
+  return { features, targets, sampleWeights };
+}
+
+function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {
+  const known = new Set(header);
+  const unknown = names.find((name) => !known.has(name));
+  if (unknown === undefined) return;
+  const message = `data.${field}: no column ${quoteName(unknown)}; columns: ${listNames(header)}`;
+  throw configError('E_CONFIG_COLUMN', message, didYouMean(unknown, header));
+}
+
+/** Refuses a setting for a column that is not read, which would silently do nothing. */
+function requireUsed(
+  field: string,
+  why: string,
+  { names, used }: { readonly names: readonly string[]; readonly used: readonly string[] },
+): void {
+  const isUsed = new Set(used);
+  const other = names.find((name) => !isUsed.has(name));
+  if (other === undefined) return;
+  const message = `data.${field} names ${quoteName(other)}, ${why}`;
+  throw configError('E_CONFIG_COLUMN', message, `take it out of data.${field}`);
+}
+
+/** Maximum number of one-hot features from one column; more of them are an identifier. */
+const MAX_CATEGORIES = 1000;
+
+export function planColumns(
+  { features, targets, sampleWeights }: ColumnRoles,
+  { data, loss }: Config,
+): PlannedColumn[] {
+  const categorical = new Set(data.categorical);
+  const plan = (name: string, isFeature: boolean): PlannedColumn => ({
+    name,
+    isFeature,
+    kind: categorical.has(name) ? ('text' as const) : undefined,
+    maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
+    isListed: isFeature && data.features !== undefined,
+    isClass: loss.kind === 'crossEntropy' && targets.includes(name),
+    ...planMissing(data.missing, name, isFeature),
+  });
+  return [
+    ...features.map((name) => plan(name, true)),
+    ...[...targets, ...sampleWeights].map((name) => plan(name, false)),
+  ];
+}
+
+/** The rule of a column. A target or a sample weight is never filled in: its row is left out instead. */
+export function planMissing(
+  missing: DataConfig['missing'],
+  name: string,
+  isFeature: boolean,
+): Pick<PlannedColumn, 'missing' | 'isDefaultRule'> {
+  const named =
+    typeof missing !== 'string' && Object.hasOwn(missing.columns, name) ? missing.columns[name] : undefined;
+  const rule = named ?? (typeof missing === 'string' ? missing : missing.default);
+  return {
+    missing: isFeature || rule === 'error' ? rule : 'drop-row',
+    isDefaultRule: named === undefined,
+  };
+}
+
+/**
+ * The rules for rows to predict, none of which may be left out: that would shift the lines of all
+ * later ones.
+ */
+export function withoutDrops(missing: DataConfig['missing']): DataConfig['missing'] {
+  const keep = <Rule extends string>(rule: Rule): Rule | 'error' => (rule === 'drop-row' ? 'error' : rule);
+  if (typeof missing === 'string') return keep(missing);
+  const columns = Object.entries(missing.columns).map(([name, rule]) => [name, keep(rule)] as const);
+  return { default: keep(missing.default), columns: Object.fromEntries(columns) };
+}
+
+/**
+ * The feature columns of a table with this header.
+ *
+ * @throws LockstepError if one is absent, or if the model takes no tables.
+ */
+export function planFeatures(
+  header: readonly string[],
+  { features }: Pick<FittedTransforms, 'features'>,
+  missing: DataConfig['missing'],
+): PlannedColumn[] {
+  return features.map((feature) => {
+    if (feature.kind === 'array') throw dataError('E_DATA_FORMAT', 'the model takes arrays, not a table');
+    if (feature.kind === 'pixels') throw dataError('E_DATA_FORMAT', 'the model takes images, not a table');
+    if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
+    requireTrainedColumn(header, feature.column);
+    return {
+      ...planUnlimited(feature.column, feature.kind === 'numeric' ? 'number' : 'text', missing),
+      ...planMissing(missing, feature.column, true),
+      isFeature: true,
+      known: feature.kind === 'categorical' ? new Set(feature.categories) : undefined,
+    };
+  });
+}
+
+/** The columns of the training table by their use. */
+export function savedRoles(
+  { features, target }: FittedTransforms,
+  { weights }: Pick<DataConfig, 'weights'>,
+): ColumnRoles {
+  return {
+    features: features.flatMap((feature) => ('column' in feature ? [feature.column] : [])),
+    targets: target.kind === 'labels' ? [target.column] : target.columns.map(({ column }) => column),
+    sampleWeights: weights === undefined ? [] : [weights],
+  };
+}
+
+/** The feature columns, then the targets, then the column of sample weights if the run has one. */
+export function planSavedColumns(
+  header: readonly string[],
+  transforms: FittedTransforms,
+  data: Pick<DataConfig, 'weights' | 'missing'>,
+): PlannedColumn[] {
+  const { target } = transforms;
+  const { targets, sampleWeights } = savedRoles(transforms, data);
+  const isText = target.kind === 'labels' && target.cells === 'text';
+  const kind = isText ? 'text' : 'number';
+  const known = isText ? new Set(target.classNames) : undefined;
+  for (const name of [...targets, ...sampleWeights]) requireTrainedColumn(header, name);
+  return [
+    ...planFeatures(header, transforms, data.missing),
+    ...targets.map((name) => ({ ...planUnlimited(name, kind, data.missing), known })),
+    ...sampleWeights.map((name) => planUnlimited(name, 'number', data.missing)),
+  ];
+}
+
+/** Plans a column of any number of texts: those that training never saw take no room. */
+function planUnlimited(name: string, kind: 'number' | 'text', missing: DataConfig['missing']): PlannedColumn {
+  return {
+    name,
+    isFeature: false,
+    kind,
+    maxCategories: Number.POSITIVE_INFINITY,
+    ...planMissing(missing, name, false),
+  };
+}
+
+function requireTrainedColumn(header: readonly string[], name: string): void {
+  if (header.includes(name)) return;
+  const message = `no column ${quoteName(name)}, which the model was trained on`;
+  throw dataError('E_DATA_COLUMNS', message, { help: 'give the table the columns of the training data' });
+}
