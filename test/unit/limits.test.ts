@@ -60,8 +60,8 @@ const FEWER = '\n  help: use fewer layers; those inside residual blocks count to
 describe('a model is refused while it is prepared', () => {
   it.each([
     [2, '2,971', 'message header has more than 16384 values'],
-    [6, '6,931', 'welcome: the header has 292423 bytes'],
-    [9, '9,901', 'welcome: the header has 426073 bytes'],
+    [6, '6,931', 'welcome: the header has 292429 bytes'],
+    [9, '9,901', 'welcome: the header has 426079 bytes'],
   ])('of 990 residual blocks of %i layers', async (size, layers, reason) => {
     expect(await refusal(blocks(990, size))).toMatch(
       new RegExp(`^error\\[E_TOO_LARGE\\]: the model has ${layers} layers, ${TOO_MANY}: ${reason}`),
