@@ -1,5 +1,5 @@
-// What comes back of an evaluated sample: its outputs, or for a sequence of labels one rank a position and, where the loss
-// is smoothed, the sum of its log losses after them. The outputs of a sequence are as many as its positions times its
+// The results of an evaluated sample: its outputs, or for a sequence of labels one rank a position and, where the loss is
+// smoothed, the sum of its log losses after them. The outputs of a sequence are as many as its positions times its
 // classes, and metrics need no more than that.
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import { unsmoothedLoss, type LossInput } from '../losses/registry.ts';

@@ -1,5 +1,5 @@
-// 64-bit fingerprints of tensors as 16 hexadecimal digits: what messages carry to prove that both sides
-// speak of the same bytes.
+// 64-bit fingerprints of tensors as 16 hexadecimal digits: messages carry them to prove that both sides
+// mean the same bytes.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 

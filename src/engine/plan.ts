@@ -1,4 +1,4 @@
-// How many rows a compute thread takes at once, and what memory that needs. Decided before anything runs.
+// The number of rows that a compute thread takes at once, and the memory that they need. Decided before anything runs.
 //
 //   once a process:   weights, of two steps | packed weights | dataset
 //   once a thread:    targets | features and activations | two error blocks | scratch

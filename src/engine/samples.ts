@@ -1,4 +1,4 @@
-// Where a packed dataset lies in memory, and how rows of it become a batch.
+// The packed dataset in memory, and the buffers into which a thread gathers rows of it.
 import {
   blobByteLength,
   targetsByteOffset,

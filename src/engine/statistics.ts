@@ -1,4 +1,4 @@
-// Whether the shards of a training are large enough for layers that take mean and variance of a shard: known once data and
+// Checks that the shards of a training are large enough for layers that take mean and variance of a shard, once data and
 // model are there. One value has no variance, and that of a few values is rough.
 import { configError, countOf, formatCount } from '../data/dataset/data-error.ts';
 import type { LockstepError } from '../errors.ts';

@@ -1,6 +1,7 @@
-// Token ids come from the data, so whether an embedding has a row for each is known only when the data is there: better at
-// the start, with a place, than in a worker at some later step.
-import { featureView, type PackedDataset } from '../data/dataset/packed-dataset.ts';
+// Checks that an embedding has a row for each token id of the data: better at the start, with a place, than in a worker at
+// some later step.
+import { featureView } from '../data/dataset/packed-dataset.ts';
+import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
 import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
 import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';

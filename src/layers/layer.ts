@@ -1,4 +1,4 @@
-// What a layer is: sizes and parameters, known before anything runs (`Layer`), and the buffers with which one
+// The interface of a layer: sizes and parameters, known before anything runs (`Layer`), and the buffers with which one
 // compute thread runs it (`LayerRunner`). docs/layers.md shows how to add one.
 //
 //   spec --create--> Layer --pack--> packed weights, shared by the threads of a process

@@ -1,5 +1,5 @@
-// A learned linear map of rows, z = x W^T, with its gradients: what dense and attention are made of. Its bias is packed
-// here too, and added by whoever comes next. Letters: B rows, I inputs, O outputs.
+// A learned linear map of rows, z = x W^T, with its gradients, of which dense and attention are made. Its bias is packed
+// here too, and added by the layer that uses it. Letters: B rows, I inputs, O outputs.
 import {
   TILE_COLUMNS,
   TILE_ROWS,

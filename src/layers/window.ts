@@ -1,5 +1,5 @@
-// A window that slides over the planes of an image: sizes of what a convolution or a pooling layer makes, and the
-// record in which the kernels read them (assembly/convolution-geometry.ts).
+// A window that slides over the planes of an image: output sizes of a convolution or a pooling layer, and the record
+// in which the kernels read them (assembly/convolution-geometry.ts).
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
 import type { LayerBuilder } from './layer.ts';

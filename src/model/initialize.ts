@@ -1,4 +1,4 @@
-// The weights a run starts from: drawn by counter, or read from a file.
+// The weights that a run starts from: drawn by counter, or read from a file.
 import { LockstepError, quoteValue } from '../errors.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';

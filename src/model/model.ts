@@ -1,4 +1,4 @@
-// From a list of layers and the shape of a sample to sizes, parameter layout and buckets.
+// The model: sizes, parameter layout and buckets, from a list of layers and the shape of a sample.
 //
 // The parameters are one flat f32 vector, layer after layer. That vector is what is hashed, sent and saved;
 // names and shapes are offsets into it.

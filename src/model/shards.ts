@@ -1,4 +1,4 @@
-// How a batch is cut into shards: by the config, the model and the number of rows alone, never by who computes them. Layers
+// The cut of a batch into shards: by the config, the model and the number of rows alone, never by who computes them. Layers
 // that take statistics of a shard make its size part of what a model learns, so their shards are kept large enough.
 import { hasStatistics } from '../layers/registry.ts';
 import type { ModelSpec } from './model.ts';

@@ -1,5 +1,5 @@
-// Whose tensor is whose, where files number modules in other ways: `3.weight` is the weight of a Sequential's module 3,
-// and what counts is which of its siblings that is. Whether activations are modules of their own then does not matter.
+// Matches tensors by name where files number modules in other ways: `3.weight` is the weight of a Sequential's module 3, and
+// what counts is which of its siblings that is. It then does not matter whether activations are modules of their own.
 
 /** The numbers of modules in tensors' names, level by level. */
 export class ModuleNumbers {

@@ -1,4 +1,4 @@
-// The moving average of the weights: what is measured, kept and saved in place of the weights that training moves.
+// The moving average of the weights, which is measured, kept and saved in place of the weights that training moves.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';

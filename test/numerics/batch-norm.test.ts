@@ -29,7 +29,7 @@ const CNN: LayerInput[] = [
 
 type Recorded = Readonly<Record<string, { readonly batchSize: number; readonly losses: readonly number[] }>>;
 
-describe('batchNorm agrees with PyTorch over 20 steps', () => {
+describe('20 steps with batchNorm', () => {
   const recorded = readRecorded<Recorded>('batch-norm');
 
   it.each([
@@ -41,34 +41,42 @@ describe('batchNorm agrees with PyTorch over 20 steps', () => {
     { what: 'with shards smaller than the default', name: 'small', layers: MLP, shards: 5 },
     // 3, 3 and 1 images of 5 by 7.
     { what: 'on images, of which the last batch has one', name: 'images', layers: CNN, shards: 1 },
-  ])('$what, in weights, running statistics and at evaluation', async ({ name, layers, shards }) => {
-    const golden = new Golden(`batch-norm-${name}`);
-    const { batchSize, losses } = recorded[name] ?? { batchSize: 0, losses: [] };
-    const { values: features, shape } = golden.tensor('features');
-    const [numRows = 0, ...featureShape] = shape;
-    const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, featureShape);
-    const featureWidth = features.length / numRows;
-    const packed = packSamples({ featureWidth, features, targets: golden.values('targets'), numClasses: 0 });
-    const trained = await trainGolden({
-      model,
-      loss: 'mse',
-      dataset: { ...packed, layout: { ...packed.layout, featureShape } },
-      initial: golden.file('initial.'),
-      batchSize,
-      shards,
-      learningRate: 1e-3,
-      numSteps: losses.length,
-    });
-    // Rounding differences feed back through the weights; a wrong formula shows at 1e-3, the size of one step.
-    expectLosses(trained, losses, 1e-5);
-    expectWeights(trained, golden.under('final.'), 2e-5);
-    const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
-    const { outputs } = trained.engine.evaluate(rows, numRows);
-    const worst = golden
-      .values('evaluated')
-      .reduce((most, value, i) => Math.max(most, Math.abs(value - (outputs[i] as number))), 0);
-    expect(worst).toBeLessThan(2e-5);
-  });
+  ])(
+    'agree with PyTorch in weights, running statistics and at evaluation: $what',
+    async ({ name, layers, shards }) => {
+      const golden = new Golden(`batch-norm-${name}`);
+      const { batchSize, losses } = recorded[name] ?? { batchSize: 0, losses: [] };
+      const { values: features, shape } = golden.tensor('features');
+      const [numRows = 0, ...featureShape] = shape;
+      const model = resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, featureShape);
+      const featureWidth = features.length / numRows;
+      const packed = packSamples({
+        featureWidth,
+        features,
+        targets: golden.values('targets'),
+        numClasses: 0,
+      });
+      const trained = await trainGolden({
+        model,
+        loss: 'mse',
+        dataset: { ...packed, layout: { ...packed.layout, featureShape } },
+        initial: golden.file('initial.'),
+        batchSize,
+        shards,
+        learningRate: 1e-3,
+        numSteps: losses.length,
+      });
+      // Rounding differences feed back through the weights; a wrong formula shows at 1e-3, the size of one step.
+      expectLosses(trained, losses, 1e-5);
+      expectWeights(trained, golden.under('final.'), 2e-5);
+      const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
+      const { outputs } = trained.engine.evaluate(rows, numRows);
+      const worst = golden
+        .values('evaluated')
+        .reduce((most, value, i) => Math.max(most, Math.abs(value - (outputs[i] as number))), 0);
+      expect(worst).toBeLessThan(2e-5);
+    },
+  );
 });
 
 describe('the one shard of a short batch', () => {

@@ -33,12 +33,12 @@ beforeAll(async () => {
   room = await createEngineRoom();
 });
 
-describe('a layer agrees with PyTorch', () => {
+describe('a layer on images', () => {
   const golden = new Golden('convolution');
   // Up to 33 x 9 = 297 products summed in another order: a walk of 2^-24 sqrt(297) = 1e-6.
   const TOLERANCE = 2e-6;
 
-  it.each(recorded.cases)('in $name, forward and backward', ({ name, spec, inputShape }) => {
+  it.each(recorded.cases)('agrees with PyTorch forward and backward: $name', ({ name, spec, inputShape }) => {
     const { values: dY, shape } = golden.tensor(`${name}.dY`);
     const { outputShape } = resolveLayer(spec, inputShape);
     expect(outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : shape.slice(1));

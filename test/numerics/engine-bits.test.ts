@@ -221,7 +221,7 @@ describe('a short batch', () => {
     }
   });
 
-  it('of fewer rows than shards has a shard a row, and no empty ones', () => {
+  it('has one shard a row, and no empty ones, where it has fewer rows than shards', () => {
     const batch = createBatch({ ...MIXED, numRows: 3, shards: 8 });
     expect([...batch.bounds]).toEqual([0, 1, 2, 3]);
     const { gradient } = wholeBatch(batch, createEngine(room, batch.options));

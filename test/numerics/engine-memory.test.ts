@@ -56,9 +56,9 @@ function modelOf(shape: Shape, layers: readonly LayerInput[]): Model {
   return resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, shape);
 }
 
-describe('the plan of', () => {
+describe('the plan of an engine', () => {
   it.each(MODELS)(
-    '%s is what its engine takes, but for some row numbers, losses and bounds',
+    'is the memory that it takes, but for some row numbers, losses and bounds: %s',
     (_, shape, layers) => {
       const model = modelOf(shape, layers);
       const width = shape.reduce((product, size) => product * size, 1);

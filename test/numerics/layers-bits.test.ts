@@ -253,7 +253,7 @@ describe('causal attention', () => {
   });
 });
 
-describe('a layer refuses', () => {
+describe('a layer that does not fit', () => {
   const build = (layer: LayerInput, inputShape: Shape, isAfterAnother = true): void => {
     const x = new Float32Array(sizeOf(inputShape));
     runLayer(room, { layer, inputShape, x, dY: x, isAfterAnother });
@@ -284,18 +284,18 @@ describe('a layer refuses', () => {
       [5, 6],
       'model.layers.1.layers.1: attention on 5x6: 6 units do not divide into 4 heads',
     ],
-  ] as [LayerInput, Shape, string][])('%j on %j', (layer, inputShape, message) => {
+  ] as [LayerInput, Shape, string][])('is refused: %j on %j', (layer, inputShape, message) => {
     expect(() => build(layer, inputShape)).toThrow(message);
   });
 
-  it('an embedding of anything but positions', () => {
+  it('is refused where an embedding is not given positions', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 2, units: 2 };
     expect(() => build(layer, [3, 3], false)).toThrow(
       'model.layers.0: embedding on 3x3: embedding takes [positions] of token ids',
     );
   });
 
-  it('an id that is no token, while it runs', () => {
+  it('is refused while it runs for an id that is no token', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 3, units: 2 };
     const x = Float32Array.of(0, 2, 3);
     expect(() =>

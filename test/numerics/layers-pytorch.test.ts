@@ -37,92 +37,98 @@ function check(golden: Golden, name: string, layer: LayerInput, isAfterAnother =
   }
 }
 
-describe('an activation layer agrees with PyTorch', () => {
+describe('an activation layer', () => {
   const golden = new Golden('activations');
 
   it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid', 'elu', 'gelu', 'geluTanh', 'silu', 'softmax'] as const)(
-    'in %s',
+    'agrees with PyTorch in %s',
     (name) => {
       check(golden, name, { kind: 'activation', function: name });
     },
   );
 });
 
-describe('a norm agrees with PyTorch', () => {
+describe('a norm', () => {
   const golden = new Golden('normalization');
 
-  it('over vectors and over the positions of sequences', () => {
+  it('agrees with PyTorch over vectors and over the positions of sequences', () => {
     check(golden, 'layerNorm', { kind: 'layerNorm' });
     check(golden, 'layerNormSequence', { kind: 'layerNorm' });
   });
 
-  it.each(['batchNorm', 'batchNormImage'])('over a batch in one shard: %s', (name) => {
+  it.each(['batchNorm', 'batchNormImage'])('agrees with PyTorch over a batch in one shard: %s', (name) => {
     check(golden, name, { kind: 'batchNorm' });
   });
 
-  it.each(['batchNorm', 'batchNormImage'])('in what one step makes of running statistics: %s', (name) => {
-    const { values: x, shape } = golden.tensor(`${name}.x`);
-    const [rows = 0, ...inputShape] = shape;
-    const dY = golden.values(`${name}.dY`);
-    const { gradients } = runLayer(room, { layer: { kind: 'batchNorm' }, inputShape, x, dY });
-    const moved = (key: string, initial: number): Float32Array =>
-      (gradients.get(key) as Float32Array).map((sum) => initial + 0.1 * (sum / rows - initial));
-    expectNear(moved('running_mean', 0), golden.values(`${name}.runningMean`), TOLERANCE, 'mean');
-    expectNear(moved('running_var', 1), golden.values(`${name}.runningVar`), TOLERANCE, 'variance');
-  });
+  it.each(['batchNorm', 'batchNormImage'])(
+    'agrees with PyTorch in its running statistics after one step: %s',
+    (name) => {
+      const { values: x, shape } = golden.tensor(`${name}.x`);
+      const [rows = 0, ...inputShape] = shape;
+      const dY = golden.values(`${name}.dY`);
+      const { gradients } = runLayer(room, { layer: { kind: 'batchNorm' }, inputShape, x, dY });
+      const moved = (key: string, initial: number): Float32Array =>
+        (gradients.get(key) as Float32Array).map((sum) => initial + 0.1 * (sum / rows - initial));
+      expectNear(moved('running_mean', 0), golden.values(`${name}.runningMean`), TOLERANCE, 'mean');
+      expectNear(moved('running_var', 1), golden.values(`${name}.runningVar`), TOLERANCE, 'variance');
+    },
+  );
 
-  it.each(['batchNorm', 'batchNormImage'])('at evaluation, with running statistics: %s', (name) => {
-    const { values: x, shape } = golden.tensor(`${name}.x`);
-    const weights = new Map([
-      ...golden.under(`${name}.weights.`),
-      ['running_mean', golden.values(`${name}.runningMean`)],
-      ['running_var', golden.values(`${name}.runningVar`)],
-    ]);
-    const layerCase = { inputShape: shape.slice(1), x, dY: x, weights, isTraining: false };
-    const { y } = runLayer(room, { ...layerCase, layer: { kind: 'batchNorm' } });
-    expectNear(y, golden.values(`${name}.evaluated`), TOLERANCE, 'y');
-  });
+  it.each(['batchNorm', 'batchNormImage'])(
+    'agrees with PyTorch at evaluation, with running statistics: %s',
+    (name) => {
+      const { values: x, shape } = golden.tensor(`${name}.x`);
+      const weights = new Map([
+        ...golden.under(`${name}.weights.`),
+        ['running_mean', golden.values(`${name}.runningMean`)],
+        ['running_var', golden.values(`${name}.runningVar`)],
+      ]);
+      const layerCase = { inputShape: shape.slice(1), x, dY: x, weights, isTraining: false };
+      const { y } = runLayer(room, { ...layerCase, layer: { kind: 'batchNorm' } });
+      expectNear(y, golden.values(`${name}.evaluated`), TOLERANCE, 'y');
+    },
+  );
 });
 
-describe('attention agrees with PyTorch', () => {
+describe('attention', () => {
   const golden = new Golden('attention');
 
-  it('of every position to every other', () => {
+  it('agrees with PyTorch of every position to every other', () => {
     check(golden, 'attention', { kind: 'attention', heads: 3 });
   });
 
-  it('of every position to those before it', () => {
+  it('agrees with PyTorch of every position to those before it', () => {
     check(golden, 'causalAttention', { kind: 'attention', heads: 2, causal: true });
   });
 
-  it('where backward computes the probabilities again', () => {
+  it('agrees with PyTorch where backward computes the probabilities again', () => {
     check(golden, 'longAttention', { kind: 'attention', heads: 2, causal: true });
   });
 });
 
-describe('an embedding agrees with PyTorch', () => {
+describe('an embedding', () => {
   const golden = new Golden('attention');
 
-  it('of tokens', () => {
+  it('of tokens agrees with PyTorch', () => {
     check(golden, 'embedding', { kind: 'embedding', vocabulary: 11, units: 5 }, false);
   });
 
-  it('of positions', () => {
+  it('of positions agrees with PyTorch', () => {
     check(golden, 'positionalEmbedding', { kind: 'positionalEmbedding' });
   });
 });
 
-describe('a residual block agrees with PyTorch', () => {
+describe('a residual block', () => {
   const golden = new Golden('attention');
 
-  it('whose input is added as it is', () => {
+  it('agrees with PyTorch where its input is added as it is', () => {
     check(golden, 'residual', {
       kind: 'residual',
       layers: [{ kind: 'dense', units: 9, activation: 'tanh' }],
     });
   });
 
-  it('whose input goes through layers of its own', () => {
+  it('agrees with PyTorch where its input goes through layers of its own', () => {
     check(golden, 'residualShortcut', {
       kind: 'residual',
       layers: [

@@ -50,8 +50,8 @@ const LOSSES: readonly (readonly [name: string, loss: LossInput])[] = [
   ['sequence.weighted', 'crossEntropy'],
 ];
 
-describe('losses agree with PyTorch', () => {
-  it.each(LOSSES)('in %s', (name, loss) => {
+describe('the losses', () => {
+  it.each(LOSSES)('agree with PyTorch in %s', (name, loss) => {
     const { values: y, shape } = golden.tensor(`${name}.y`);
     const [rows, ...outputShape] = shape as [number, ...number[]];
     const target = golden.values(`${name}.target`);
@@ -103,8 +103,8 @@ function datasetOf({ name, numClasses }: Training): PackedDataset {
   });
 }
 
-describe('20 steps of Adam agree with PyTorch', () => {
-  it.each(TRAININGS)('in $name', async (training) => {
+describe('20 steps of Adam', () => {
+  it.each(TRAININGS)('agree with PyTorch in $name', async (training) => {
     const { name, loss, numClasses } = training;
     const model = modelOf(6, [
       [9, 'tanh', true],

@@ -67,37 +67,40 @@ interface Recorded {
   readonly losses: readonly number[];
 }
 
-describe('20 steps of Adam agree with PyTorch', () => {
+describe('20 steps of Adam', () => {
   it.each([
     { name: 'transformer', json: 'attention', layers: TRANSFORMER, positions: 6, shards: 4 },
     { name: 'norm-mlp', json: 'normalization', layers: NORM_MLP, positions: 6, shards: 1 },
-  ])('in $name, and so does the model at evaluation', async ({ name, json, layers, positions, shards }) => {
-    const golden = new Golden(name);
-    const model = modelOf(layers, positions);
-    const { batchSize, losses } = readRecorded<Recorded>(json);
-    const { values: features, shape } = golden.tensor('features');
-    const [numRows = 0, featureWidth = 0] = shape;
-    const trained = await trainGolden({
-      model,
-      loss: 'mse',
-      dataset: packSamples({ featureWidth, features, targets: golden.values('targets'), numClasses: 0 }),
-      initial: golden.file('initial.'),
-      batchSize,
-      shards,
-      learningRate: 1e-3,
-      numSteps: losses.length,
-    });
-    expectLosses(trained, losses, 1e-5);
-    const final = golden.under('final.');
-    expect(model.tensors.map((tensor) => tensor.name)).toEqual([...final.keys()]);
-    ignoreKeyBiases(trained, final);
-    expectWeights(trained, final, 2e-5);
-    const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
-    const { outputs } = trained.engine.evaluate(rows, numRows);
-    const evaluated = golden.values('evaluated');
-    const worst = Math.max(...evaluated.map((value, i) => Math.abs(value - (outputs[i] as number))));
-    expect(worst).toBeLessThan(2e-5);
-  });
+  ])(
+    'agree with PyTorch in $name, and so does the model at evaluation',
+    async ({ name, json, layers, positions, shards }) => {
+      const golden = new Golden(name);
+      const model = modelOf(layers, positions);
+      const { batchSize, losses } = readRecorded<Recorded>(json);
+      const { values: features, shape } = golden.tensor('features');
+      const [numRows = 0, featureWidth = 0] = shape;
+      const trained = await trainGolden({
+        model,
+        loss: 'mse',
+        dataset: packSamples({ featureWidth, features, targets: golden.values('targets'), numClasses: 0 }),
+        initial: golden.file('initial.'),
+        batchSize,
+        shards,
+        learningRate: 1e-3,
+        numSteps: losses.length,
+      });
+      expectLosses(trained, losses, 1e-5);
+      const final = golden.under('final.');
+      expect(model.tensors.map((tensor) => tensor.name)).toEqual([...final.keys()]);
+      ignoreKeyBiases(trained, final);
+      expectWeights(trained, final, 2e-5);
+      const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
+      const { outputs } = trained.engine.evaluate(rows, numRows);
+      const evaluated = golden.values('evaluated');
+      const worst = Math.max(...evaluated.map((value, i) => Math.abs(value - (outputs[i] as number))));
+      expect(worst).toBeLessThan(2e-5);
+    },
+  );
 });
 
 /** The bias of keys shifts all scores of a row alike: its gradient is nothing but rounding, which Adam makes steps of. */
@@ -108,7 +111,7 @@ function ignoreKeyBiases({ model, weights }: TrainedModel, final: ReadonlyMap<st
   }
 }
 
-describe('a model of many layers has the same bits', () => {
+describe('a model of many layers', () => {
   const model = modelOf(EVERYTHING, 6);
   const [rows, shards] = [19, 7];
   const bounds = shardBounds(rows, shards);
@@ -137,7 +140,7 @@ describe('a model of many layers has the same bits', () => {
     return sumsOfTask(room, model, createEngine(room, all), taskOf(from, to));
   };
 
-  it('in any number of shards to a microbatch, and with any number of threads that pack', () => {
+  it('has the same bits for any number of shards in a microbatch, and of threads that pack', () => {
     const [expected] = sumsOf({});
     for (const options of [
       { shardsPerMicrobatch: 1 },
@@ -150,7 +153,7 @@ describe('a model of many layers has the same bits', () => {
     }
   });
 
-  it('shard by shard, added along the tree', () => {
+  it('has the same bits shard by shard, added along the tree', () => {
     const [expected] = sumsOf({});
     const sums = Array.from({ length: shards }, (_, shard) => sumsOf({}, shard, shard + 1)[0]?.gradient);
     const sum = combineAlongTree(sums as Float32Array[], (a, b) => addValues(single, a, b) as Float32Array);

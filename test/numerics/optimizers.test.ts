@@ -70,8 +70,8 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
   return { step, weights: () => memory.f32(state.parameters, MODEL.numParameters).slice(), state };
 }
 
-describe(`${STEPS} steps agree with PyTorch`, () => {
-  it.each(Object.entries(recorded.variants))('of %s', async (name, variant) => {
+describe(`${STEPS} steps`, () => {
+  it.each(Object.entries(recorded.variants))('of %s agree with PyTorch', async (name, variant) => {
     const { step, weights } = await start(variant);
     for (let index = 0; index < STEPS; index++) {
       const norm = step(index);
@@ -81,7 +81,7 @@ describe(`${STEPS} steps agree with PyTorch`, () => {
     expectNear(weights(), golden.values(`${name}.last`), TOLERANCE, 'last step');
   });
 
-  it('of the moving average of the weights', async () => {
+  it('of the moving average of the weights agree with PyTorch', async () => {
     const { step, weights, state } = await start(recorded.variants['sgd'] as Variant, {
       decay: 0.9,
       warmup: false,

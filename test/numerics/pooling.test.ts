@@ -99,7 +99,7 @@ describe('average pooling', () => {
     });
   });
 
-  it('of whole channels is their mean, and shares the error out', () => {
+  it('takes the mean of whole channels, and shares the error out', () => {
     for (const positions of [1, 3, 4, 5, 16, 17, 49]) {
       const x = randomValues(positions, PLANES * positions);
       const y = arena.room(4 * PLANES);

@@ -26,20 +26,23 @@ beforeAll(async () => {
 });
 afterEach(() => arena.reset());
 
-describe('kernels agree with PyTorch', () => {
-  it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid'] as const)('in %s, forward and backward', (kind) => {
-    const x = golden.values(`${kind}.x`);
-    const number = ACTIVATIONS.indexOf(kind);
-    const y = arena.put(x);
-    arena.kernels.biasActivationForward(number, y, arena.put(new Float32Array(x.length)), 1, x.length);
-    // A few ulp on each side; the gradient adds two products of them.
-    expectNear(arena.f32(y, x.length), golden.values(`${kind}.y`), 4 * 2 ** -24, 'y');
-    const dY = arena.put(golden.values(`${kind}.dY`));
-    arena.kernels.activationBackward(number, dY, y, x.length);
-    expectNear(arena.f32(dY, x.length), golden.values(`${kind}.dX`), 8 * 2 ** -24, 'dX');
-  });
+describe('the kernels', () => {
+  it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid'] as const)(
+    'agree with PyTorch in %s, forward and backward',
+    (kind) => {
+      const x = golden.values(`${kind}.x`);
+      const number = ACTIVATIONS.indexOf(kind);
+      const y = arena.put(x);
+      arena.kernels.biasActivationForward(number, y, arena.put(new Float32Array(x.length)), 1, x.length);
+      // A few ulp on each side; the gradient adds two products of them.
+      expectNear(arena.f32(y, x.length), golden.values(`${kind}.y`), 4 * 2 ** -24, 'y');
+      const dY = arena.put(golden.values(`${kind}.dY`));
+      arena.kernels.activationBackward(number, dY, y, x.length);
+      expectNear(arena.f32(dY, x.length), golden.values(`${kind}.dX`), 8 * 2 ** -24, 'dX');
+    },
+  );
 
-  it('in the mean squared error', () => {
+  it('agree with PyTorch in the mean squared error', () => {
     const { values: y, shape } = golden.tensor('mse.y');
     const [rows, columns] = shape as [number, number];
     const [dY, losses] = [arena.room(4 * y.length), arena.room(8 * rows)];
@@ -55,7 +58,7 @@ describe('kernels agree with PyTorch', () => {
     checkMeanLoss('mse', rows, losses, dY);
   });
 
-  it('in cross-entropy over logits', () => {
+  it('agree with PyTorch in cross-entropy over logits', () => {
     const { values: y, shape } = golden.tensor('crossEntropy.y');
     const [rows, classes] = shape as [number, number];
     const labels = arena.put(Uint32Array.from(golden.values('crossEntropy.label')));
@@ -75,10 +78,10 @@ describe('kernels agree with PyTorch', () => {
   }
 });
 
-describe('a dense layer agrees with PyTorch', () => {
+describe('a dense layer', () => {
   // y and dX come from other kernels' tests; here the engine makes dW and db from a given dY: with mse
   // and targets y - dY O / 2, the loss has just that gradient.
-  it.each(['linear', 'deepLinear'])('in the gradients of %s', async (name) => {
+  it.each(['linear', 'deepLinear'])('agrees with PyTorch in the gradients of %s', async (name) => {
     const room = await createEngineRoom();
     const { values: features, shape } = golden.tensor(`${name}.x`);
     const [rows, inputs] = shape as [number, number];
@@ -102,7 +105,7 @@ describe('a dense layer agrees with PyTorch', () => {
     expectNear(gradient.subarray(inputs * outputs), golden.values(`${name}.dBias`), 4e-6, 'dBias');
   });
 
-  it.each(['linear', 'deepLinear'])('in the gradient of its input, of %s', (name) => {
+  it.each(['linear', 'deepLinear'])('agrees with PyTorch in the gradient of its input: %s', (name) => {
     const { shape, values: dY } = golden.tensor(`${name}.dY`);
     const [rows, outputs] = shape as [number, number];
     const inputs = golden.tensor(`${name}.x`).shape[1] as number;
@@ -157,8 +160,8 @@ function readDataset({ name, loss }: Training): PackedDataset {
   });
 }
 
-describe('50 steps of Adam agree with PyTorch', () => {
-  it.each(TRAININGS)('in $name', async (training) => {
+describe('50 steps of Adam', () => {
+  it.each(TRAININGS)('agree with PyTorch in $name', async (training) => {
     const { name, loss, model } = training;
     const trained = await trainGolden({
       model,

@@ -26,28 +26,31 @@ interface Recorded {
 const recorded = readRecorded<Recorded>('recurrent');
 const golden = new Golden('recurrent');
 
-describe.each(KINDS)('%s agrees with PyTorch', (kind) => {
-  it.each(Object.entries(recorded.cases))('forward and in all gradients: %s', async (name, sizes) => {
-    const { positions, inputs, units, returnSequences } = sizes;
-    const prefix = `${kind}.${name}`;
-    const { y, dX, gradients } = runLayer(await createEngineRoom(), {
-      layer: { kind, units, returnSequences },
-      inputShape: [positions, inputs],
-      x: golden.values(`${prefix}.x`),
-      dY: golden.values(`${prefix}.dY`),
-      weights: golden.under(`${prefix}.`),
-    });
-    // Gates err by up to 2.5 ulp of 2^-24, and contract what they are given; measured 1.7e-7, and 5.4e-7 of gradients.
-    expectNear(y, golden.values(`${prefix}.y`), 5e-7, 'y');
-    expectNear(dX, golden.values(`${prefix}.dX`), 1.5e-6, 'dX');
-    const expected = golden.under(`${prefix}.d.`);
-    expect([...gradients.keys()]).toEqual([...expected.keys()]);
-    for (const [tensor, gradient] of gradients) {
-      expectNear(gradient, expected.get(tensor) as Float32Array, 1.5e-6, tensor);
-    }
-  });
+describe.each(KINDS)('%s', (kind) => {
+  it.each(Object.entries(recorded.cases))(
+    'agrees with PyTorch forward and in all gradients: %s',
+    async (name, sizes) => {
+      const { positions, inputs, units, returnSequences } = sizes;
+      const prefix = `${kind}.${name}`;
+      const { y, dX, gradients } = runLayer(await createEngineRoom(), {
+        layer: { kind, units, returnSequences },
+        inputShape: [positions, inputs],
+        x: golden.values(`${prefix}.x`),
+        dY: golden.values(`${prefix}.dY`),
+        weights: golden.under(`${prefix}.`),
+      });
+      // Gates err by up to 2.5 ulp of 2^-24, and contract what they are given; measured 1.7e-7, and 5.4e-7 of gradients.
+      expectNear(y, golden.values(`${prefix}.y`), 5e-7, 'y');
+      expectNear(dX, golden.values(`${prefix}.dX`), 1.5e-6, 'dX');
+      const expected = golden.under(`${prefix}.d.`);
+      expect([...gradients.keys()]).toEqual([...expected.keys()]);
+      for (const [tensor, gradient] of gradients) {
+        expectNear(gradient, expected.get(tensor) as Float32Array, 1.5e-6, tensor);
+      }
+    },
+  );
 
-  it('over 20 steps of Adam', async () => {
+  it('agrees with PyTorch over 20 steps of Adam', async () => {
     const trained = await train(kind);
     expectLosses(trained, recorded.losses[kind], 1e-6);
     // Measured 1.8e-7; a wrong formula shows at the size of a step, 1e-2.

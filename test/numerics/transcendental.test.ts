@@ -220,7 +220,7 @@ function sha256(values: Float32Array | Float64Array): string {
 }
 
 // Errors below 1 ulp leave room for other roundings, which would be other weights: the bits are pinned too.
-describe('bits', () => {
+describe('the bits', () => {
   it.each([
     ['exp', expOf, '4e5c56d34fe7409c6a61f9e7a8c761d4f4ebb153051591fb1eecf8ff078faafa'],
     ['tanh', activation('tanh'), '8786a741db9198b172d572e6063cf6f772c469c93ccadae03bd2ddbb3a9215cf'],

@@ -20,12 +20,12 @@ describe('a window', () => {
     [{ kernelSize: 1, padding: 'same', stride: 3 }, [2, 7, 9], [4, 3, 3]],
     [{ kernelSize: 3, padding: [1, 0], stride: [2, 3] }, [2, 9, 9], [4, 5, 3]],
     [{ kernelSize: 3, dilation: [1, 4] }, [2, 9, 9], [4, 7, 1]],
-  ] as const)('%j on %j gives %j', (options, inputShape, outputShape) => {
+  ] as const)('of %j on %j gives %j', (options, inputShape, outputShape) => {
     const model = modelOf(inputShape, { kind: 'conv2d', filters: 4, ...options } as LayerInput);
     expect(model.outputShape).toEqual(outputShape);
   });
 
-  it('of pooling moves by its own size', () => {
+  it('moves by its own size in pooling', () => {
     expect(modelOf([3, 9, 8], { kind: 'maxPool2d', size: [2, 3] }).outputShape).toEqual([3, 4, 2]);
     expect(modelOf([3, 9, 8], { kind: 'avgPool2d', size: 3, stride: 1, padding: 1 }).outputShape).toEqual([
       3, 9, 8,

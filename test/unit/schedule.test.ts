@@ -49,13 +49,13 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
   });
 }
 
-describe('the learning rate agrees with PyTorch', () => {
+describe('the learning rate', () => {
   it.each(
     recorded.schedules.map(({ schedule, rates }) => [JSON.stringify(schedule), schedule, rates] as const),
-  )('of %s', (_, schedule, rates) => expectNear(ratesOf(schedule), rates));
+  )('agrees with PyTorch for %s', (_, schedule, rates) => expectNear(ratesOf(schedule), rates));
 
   it.each(recorded.plateaus.map((entry) => [JSON.stringify(entry.schedule), entry] as const))(
-    'after each epoch of %s',
+    'agrees with PyTorch after each epoch of %s',
     (_, { schedule, losses, rates }) => {
       const config = scheduleSchema.parse(schedule) as ScheduleOf<'plateau'>;
       let state = FIRST_PLATEAU;
@@ -81,7 +81,7 @@ describe('a schedule', () => {
     expect([0.01, 0.5, 1, 1.5].map(countBelow)).toEqual([1, 4, 7, 11]);
   });
 
-  it('of one cycle has its peak at the end of the first phase and its lowest value at the last step', () => {
+  it('peaks at the end of the first phase of one cycle, and is lowest at its last step', () => {
     const rates = ratesOf({ kind: 'oneCycle', pctStart: 0.5 });
     expect(rates.indexOf(Math.max(...rates))).toBe(recorded.totalSteps / 2 - 1);
     expect(rates.at(-1)).toBeCloseTo(0.1 / 25 / 10_000, 15);
