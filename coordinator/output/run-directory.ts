@@ -1,7 +1,6 @@
 // The directory that holds everything one run leaves behind: its layout, and the checks that it can
 // be written before any training time is spent.
 import { randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { lockRunDirectory, type RunLock } from '../../src/checkpoint/run-lock.ts';
@@ -12,6 +11,7 @@ import { makeDirectory } from '../../src/make-directory.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 import { causeInWords, writeResultFile } from './result-file.ts';
+import { directoryName, linkLatest, makeFreshDirectory } from './run-names.ts';
 import type { Summary } from './summary.ts';
 
 /** The place of a run's results, and whether they are new. */
@@ -136,7 +136,7 @@ export class RunDirectory {
  */
 export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
-  const wanted = directory ?? path.join(parent, `${timestamp(startedAt)}-${options.name}`);
+  const wanted = directory ?? path.join(parent, directoryName(options.name, startedAt));
   const requireFree = async (): Promise<void> => {
     if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
   };
@@ -229,24 +229,6 @@ function occupied(directory: string, what: string, elseHelp = ''): LockstepError
   });
 }
 
-/**
- * Two runs of one name may start within a second: the later ones get -2, -3, ... Adds what it makes
- * to `made`.
- */
-async function makeFreshDirectory(wanted: string, made: string[]): Promise<string> {
-  made.push(...(await makeDirectory(path.dirname(wanted))));
-  for (let attempt = 1; ; attempt++) {
-    const candidate = attempt === 1 ? wanted : `${wanted}-${attempt}`;
-    try {
-      await fs.mkdir(candidate);
-      made.push(candidate);
-      return candidate;
-    } catch (error) {
-      if (systemErrorCode(error) !== 'EEXIST' || attempt === 1000) throw error;
-    }
-  }
-}
-
 /** Writes something, since mkdir succeeds on directories that exist but are read-only. */
 async function probe(directory: string): Promise<void> {
   const file = path.join(directory, `.probe.${randomBytes(6).toString('hex')}`);
@@ -281,43 +263,9 @@ async function removeEmpty(made: readonly string[]): Promise<void> {
   for (const directory of made.toReversed()) await fs.rmdir(directory).catch(() => undefined);
 }
 
-/**
- * Makes `runs/latest`, a convenience: a file system without links is no error, and a file that is
- * not a link stays.
- */
-function linkLatest(parent: string, name: string, warn: (message: string) => void): void {
-  const link = path.join(parent, 'latest');
-  const temporary = path.join(parent, `.latest.${process.pid}`);
-  try {
-    if (leadsToLater(link, name)) return;
-    symlinkSync(name, temporary, 'dir');
-    renameSync(temporary, link);
-  } catch {
-    rmSync(temporary, { force: true });
-    const found = lstatSync(link, { throwIfNoEntry: false });
-    if (found && !found.isSymbolicLink()) warn(`${link} is not a link, so it does not lead to this run`);
-  }
-}
-
-const TIMESTAMP = /^\d{8}-\d{6}(?=-)/;
-
-/** True if the link leads to an existing run that started later than the one of this name. */
-function leadsToLater(link: string, name: string): boolean {
-  if (!existsSync(link)) return false;
-  const [current, own] = [readlinkSync(link), name].map((target) => TIMESTAMP.exec(target)?.[0] ?? '');
-  return (current as string) > (own as string);
-}
-
 async function exists(file: string): Promise<boolean> {
   return fs.access(file).then(
     () => true,
     () => false,
   );
-}
-
-/** Local time as YYYYMMDD-HHMMSS. */
-function timestamp(date: Date): string {
-  const two = (value: number): string => String(value).padStart(2, '0');
-  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
-  return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
 }
