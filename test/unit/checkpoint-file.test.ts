@@ -78,13 +78,13 @@ describe('a checkpoint', () => {
     }
   });
 
-  it('is a safetensors file to others', async () => {
+  it('is a safetensors file that other programs read', async () => {
     const { tensors, metadata } = decodeSafetensors(await write(SMALL), file);
     expect(tensors.get('0.weight')?.shape).toEqual([2, 3]);
     expect(metadata).toMatchObject({ format: 'pt', checkpoint: '1', step: '120', isBest: 'true' });
   });
 
-  it('has the SHA-256 of its bytes, with zeros for the digits of it', async () => {
+  it('contains the SHA-256 of its bytes, with zeros in the place of the digits', async () => {
     const bytes = await write(SMALL);
     const stored = bytes.toString('latin1', HASH_START, HASH_START + 64);
     bytes.fill('0', HASH_START, HASH_START + 64);
@@ -134,7 +134,7 @@ describe('a checkpoint', () => {
 });
 
 describe('a damaged checkpoint', () => {
-  it('is refused whichever of its bits is flipped', async () => {
+  it('is refused, whichever bit is flipped', async () => {
     const bytes = await write(SMALL);
     for (let bit = 0; bit < 8 * bytes.length; bit++) {
       bytes.writeUInt8(bytes.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
@@ -160,7 +160,7 @@ describe('a damaged checkpoint', () => {
     expect(await refusalOf(Buffer.concat([bytes, Buffer.alloc(1)]))).toMatch(/^damaged/);
   });
 
-  it('is named, with what is wrong', async () => {
+  it('is named in the error, with what is wrong', async () => {
     const bytes = await write(SMALL);
     expect(await refusalOf(bytes.subarray(0, 20))).toBe('truncated: 20 bytes are too few for a checkpoint');
     expect(await refusalOf(bytes.subarray(0, 200))).toMatch(
@@ -177,7 +177,7 @@ describe('a damaged checkpoint', () => {
     await expect(readCheckpoint(directory)).rejects.toThrow(/: (cannot be read|truncated)/);
   });
 
-  it('is refused where the hash is right and the rest is not', async () => {
+  it('is refused even if its hash is right', async () => {
     const bytes = await write(SMALL);
     const changed = [
       withHeader(bytes, (text) => text.replace('"checkpoint":"1"', '"checkpoint":"2"')),
@@ -219,13 +219,13 @@ describe('exact JSON', () => {
     );
   });
 
-  it('is JSON that says what it is', () => {
+  it('is JSON that marks its special numbers', () => {
     expect(stringifyExactly({ loss: NaN, best: -Infinity, zero: -0, rate: 0.1 })).toBe(
       '{"loss":{"$number":"NaN"},"best":{"$number":"-Infinity"},"zero":{"$number":"-0"},"rate":0.1}',
     );
   });
 
-  it('refuses what would read as a number', () => {
+  it('refuses an object that would be read as a number', () => {
     expect(() => stringifyExactly({ a: { $number: 'NaN' } })).toThrow('the key $number is reserved');
     for (const text of ['{"$number":"1"}', '{"$number":null}', '{"$number":"NaN","a":1}']) {
       expect(() => parseExactly(text)).toThrow('$number without a number');

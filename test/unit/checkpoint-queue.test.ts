@@ -59,7 +59,7 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
   return error.message;
 }
 
-test('one is written at a time, and of those that wait only the newest', async () => {
+test('checkpoints are written one at a time, and of the waiting ones only the newest', async () => {
   const { queue, end, started, written, released } = queueOverDisk();
   for (const step of [1, 2, 3, 4]) queue.add(save(step));
   expect(started).toEqual([1]);
@@ -71,7 +71,7 @@ test('one is written at a time, and of those that wait only the newest', async (
   expect(released).toEqual([2, 3, 1, 4]);
 });
 
-test('the best one waits beside the newest, and is written before it', async () => {
+test('the best checkpoint waits beside the newest, and is written before it', async () => {
   const { queue, end, written } = queueOverDisk();
   for (const each of [save(1), save(2, true), save(3), save(4)]) queue.add(each);
   await end();
@@ -81,7 +81,7 @@ test('the best one waits beside the newest, and is written before it', async () 
   expect(written).toEqual([1, 2, 4]);
 });
 
-test('a new best one replaces all that waits', async () => {
+test('a new best checkpoint replaces all waiting ones', async () => {
   const { queue, end, written, released } = queueOverDisk();
   for (const each of [save(1), save(2, true), save(3), save(4, true)]) queue.add(each);
   expect(released).toEqual([3, 2]);
@@ -91,7 +91,7 @@ test('a new best one replaces all that waits', async () => {
   expect(written).toEqual([1, 4]);
 });
 
-test('a full disk is no failure: warned of every time, and the next save tries again, however often', async () => {
+test('a full disk is not a failure: each time there is a warning, and the next save tries again', async () => {
   const { queue, end, written, warnings } = queueOverDisk();
   for (let step = 1; step <= 20; step++) {
     queue.add(save(step));
@@ -108,7 +108,7 @@ test('a full disk is no failure: warned of every time, and the next save tries a
   expect(written).toEqual([21]);
 });
 
-test('a best one that found no space is tried again with the next save, which may not be the best', async () => {
+test('a best checkpoint that found no space is retried with the next save, even if that one is not the best', async () => {
   const { queue, end, written, started } = queueOverDisk();
   queue.add(save(1, true));
   await end('ENOSPC');
@@ -120,7 +120,7 @@ test('a best one that found no space is tried again with the next save, which ma
   expect(written).toEqual([1, 2]);
 });
 
-test('a best one that found no space does not come back after a better one', async () => {
+test('a best checkpoint that found no space is not retried after a better one', async () => {
   const { queue, end, written, released } = queueOverDisk();
   queue.add(save(1, true));
   queue.add(save(2, true));
@@ -132,7 +132,7 @@ test('a best one that found no space does not come back after a better one', asy
   expect(written).toEqual([2]);
 });
 
-test('a flush tries once more what found no space, and then names the file', async () => {
+test('a flush retries a checkpoint that found no space once, and then names the file', async () => {
   const { queue, end, written } = queueOverDisk();
   queue.add(save(1));
   await end('ENOSPC');
@@ -145,7 +145,7 @@ test('a flush tries once more what found no space, and then names the file', asy
   expect(written).toEqual([1]);
 });
 
-test('a failing disk gets three attempts in a row; then nothing is written any more', async () => {
+test('nothing is written any more after a disk has failed three times in a row', async () => {
   const { queue, end, started, warnings } = queueOverDisk();
   queue.add(save(1));
   await end('EIO');
@@ -160,7 +160,7 @@ test('a failing disk gets three attempts in a row; then nothing is written any m
   expect(warnings).toEqual(Array(2).fill('the checkpoint of step 1 is written anew: EIO: no'));
 });
 
-test('failures are counted in a row: a success in between forgives them', async () => {
+test('failures count only in a row: a success in between resets them', async () => {
   const { queue, end, written } = queueOverDisk();
   for (const step of [1, 2, 3]) {
     queue.add(save(step));
@@ -180,6 +180,6 @@ test('a flush gives up at its deadline and names the file', async () => {
   await queue.flush(DEADLINE_MS);
 });
 
-test('a flush of nothing is done at once', async () => {
+test('a flush of an empty queue ends at once', async () => {
   await queueOverDisk().queue.flush(DEADLINE_MS);
 });

@@ -74,7 +74,7 @@ describe('a store', () => {
     await store.flush();
   });
 
-  test('keeps the newest ones, and the best one besides', async () => {
+  test('keeps the newest checkpoints, and the best one besides', async () => {
     const store = await open(2);
     await save(store, 10, true);
     await save(store, 20);
@@ -90,7 +90,7 @@ describe('a store', () => {
     expect(await best()).toMatchObject({ step: 50, isBest: true, manifest: { progress: 50 } });
   });
 
-  test('tells of each that is safe', async () => {
+  test('reports each checkpoint that is safely on the disk', async () => {
     const store = await open();
     await save(store, 10, true);
     const file = path.join(directory, 'step-000000010-best.safetensors');
@@ -105,7 +105,7 @@ describe('a store', () => {
     ]);
   });
 
-  test('replaces a checkpoint of the same step, also where that makes it the best one, or no more', async () => {
+  test('replaces a checkpoint of the same step, even if it becomes or is no longer the best', async () => {
     const store = await open();
     await save(store, 10);
     await save(store, 10, true);
@@ -114,14 +114,14 @@ describe('a store', () => {
     expect(names()).toEqual(['step-000000010.safetensors']);
   });
 
-  test('sorts by number, also where a step has more digits than names are padded to', async () => {
+  test('sorts by number, even if a step has more digits than names are padded to', async () => {
     const store = await open(3);
     for (const step of [9, 999_999_999, 1_000_000_000]) await save(store, step);
     expect((await store.list()).map(({ step }) => step)).toEqual([1_000_000_000, 999_999_999, 9]);
     expect((await last())?.step).toBe(1_000_000_000);
   });
 
-  test('removes what a killed process left half-written, and leaves alone what is not its own', async () => {
+  test('removes half-written files of a killed process, and leaves other files alone', async () => {
     await save(await open(), 10);
     fs.writeFileSync(path.join(directory, '.step-000000020.safetensors.0123456789ab.tmp'), 'half');
     fs.writeFileSync(path.join(directory, 'notes.txt'), 'mine');
@@ -130,7 +130,7 @@ describe('a store', () => {
     expect((await last())?.step).toBe(10);
   });
 
-  test('uses memory again, and still copies what it is given', async () => {
+  test('reuses memory, and still copies what it is given', async () => {
     const store = await open(3);
     const values = new Float32Array(1000);
     for (const step of [1, 2, 3]) {
@@ -142,7 +142,7 @@ describe('a store', () => {
     expect((await last())?.tensors.get('x')?.values).toEqual(new Float32Array(1000).fill(3));
   });
 
-  test('has at most three copies in memory, however often and whatever is saved while one is written', async () => {
+  test('has at most three copies in memory, however much is saved while one is written', async () => {
     const byteLength = 2 ** 22;
     const store = await CheckpointStore.open({ directory, numKept: 3, byteLength, logger });
     const values = new Float32Array(2 ** 20);
@@ -164,7 +164,7 @@ describe('a store', () => {
     await store.flush();
   });
 
-  test('holds what its model says after any saves and reopenings', async () => {
+  test('contains what a simple model predicts after any saves and reopenings', async () => {
     const operation = fc.record({
       isBest: fc.boolean(),
       gap: fc.integer({ min: 1, max: 3 }),
@@ -215,7 +215,7 @@ describe('a store', () => {
 });
 
 describe('a damaged checkpoint', () => {
-  test('is refused where it is the last one, naming the next older one that is whole', async () => {
+  test('is refused if it is the last one, naming the next older one that is intact', async () => {
     const store = await open(3);
     for (const step of [10, 20, 30]) await save(store, step);
     damage('step-000000020.safetensors');
@@ -226,7 +226,7 @@ describe('a damaged checkpoint', () => {
     });
   });
 
-  test('gives way to an older one where that is allowed, with a warning that names both', async () => {
+  test('gives way to an older one if that is allowed, with a warning that names both', async () => {
     const store = await open();
     for (const step of [10, 20]) await save(store, step);
     const file = damage('step-000000020.safetensors');
@@ -236,7 +236,7 @@ describe('a damaged checkpoint', () => {
     ]);
   });
 
-  test('is the end where no other is whole', async () => {
+  test('is an error if no other one is intact', async () => {
     const store = await open();
     for (const step of [10, 20]) await save(store, step);
     for (const name of names()) damage(name);
@@ -245,7 +245,7 @@ describe('a damaged checkpoint', () => {
     );
   });
 
-  test('is refused where it is the best one', async () => {
+  test('is refused if it is the best one', async () => {
     const store = await open();
     await save(store, 10, true);
     await save(store, 20);
@@ -253,7 +253,7 @@ describe('a damaged checkpoint', () => {
     expect((await refusal(best())).message).toMatch(/damaged/);
   });
 
-  test('is what a renamed one is taken for', async () => {
+  test('is also one that was renamed', async () => {
     const store = await open();
     await save(store, 10);
     fs.renameSync(path.join(directory, names()[0] ?? ''), path.join(directory, 'step-000000090.safetensors'));
@@ -263,8 +263,8 @@ describe('a damaged checkpoint', () => {
   });
 });
 
-describe('a run that goes back', () => {
-  test('leaves newer checkpoints out at once, and removes them when the next one is safe', async () => {
+describe('a run that resumes from an older checkpoint', () => {
+  test('no longer lists newer checkpoints, and removes them when the next one is on the disk', async () => {
     const store = await open(2);
     await save(store, 10, true);
     for (const step of [20, 30]) await save(store, step);
@@ -280,7 +280,7 @@ describe('a run that goes back', () => {
     expect(names()).toEqual(['step-000000010-best.safetensors', 'step-000000015.safetensors']);
   });
 
-  test('goes on from the last one without a change', async () => {
+  test('changes nothing if it resumes from the last checkpoint', async () => {
     const store = await open();
     await save(store, 10);
     await store.continueFrom(10);
@@ -288,7 +288,7 @@ describe('a run that goes back', () => {
   });
 });
 
-test('what cannot be removed is named once, in our words, and keeps nothing else from going', async () => {
+test('a file that cannot be removed is named once, in our words, and does not keep others from being removed', async () => {
   const store = await open(1);
   const stray = path.join(directory, 'step-000000001.safetensors');
   fs.mkdirSync(stray);

@@ -204,7 +204,7 @@ describe('a field', () => {
     );
   });
 
-  it('that is missing is looked for at the start', async () => {
+  it('that is missing is reported at the start of the file', async () => {
     await expect(errorText(loadText(withFields({}).replace('loss: mse\n', '')))).resolves.toBe(
       'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind\n  --> house.yaml:1:1',
     );
@@ -216,7 +216,7 @@ describe('a config', () => {
     ['# nothing\n', 'got nothing (null)', '1:1'],
     ['just words', 'got "just words" (string)', '1:1'],
     ['- 1\n- 2', 'got a list of 2', '1:1'],
-  ])('that is no mapping is refused: %j', async (text, got, place) => {
+  ])('that is not a mapping is refused: %j', async (text, got, place) => {
     await expect(errorText(loadText(text))).resolves.toBe(
       `error[E_CONFIG_INVALID]: config: expected mapping with name, data, model, loss, ${got}\n  --> house.yaml:${place}`,
     );

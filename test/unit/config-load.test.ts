@@ -114,7 +114,7 @@ describe('a loaded config', () => {
     expect(config).toMatchObject({ seed: 13, epochs: 12, batchSize: 256, shards: 4 });
   });
 
-  it('knows where each value stands: a value, the key of a block, the nearest parent, a flag or a variable', async () => {
+  it('knows the place of each value: a value, the key of a block, the nearest parent, a flag or a variable', async () => {
     const env = { LOCKSTEP_EPOCHS: '12' };
     const { locate } = await loadText(HOUSE, { env, overrides: ['data.split={test: 0.2}'] });
     const file = 'house.yaml';
@@ -128,7 +128,7 @@ describe('a loaded config', () => {
     expect(locate(['optimizer'])).toEqual({ file, line: 1, column: 1 });
   });
 
-  it('is described by a JSON Schema that requires what has no default', () => {
+  it('is described by a JSON Schema that requires the fields without a default', () => {
     const schema = configJsonSchema();
     expect(schema.required).toEqual(['name', 'data', 'model', 'loss']);
     expect(Object.keys(schema.properties ?? {})).toContain('$schema');
@@ -196,7 +196,7 @@ describe('a config file that cannot be read', () => {
     await expect(errorText(loadText(content))).resolves.toBe(`error[E_CONFIG_UNREADABLE]: ${expected}`);
   });
 
-  it('is refused in our words if it is a link that leads back to itself', async () => {
+  it('is refused in our words if it is a link to itself', async () => {
     const cwd = await configDirectory({});
     await symlink('loop.yaml', join(cwd, 'loop.yaml'));
     await expect(errorText(loadConfig({ path: 'loop.yaml', cwd }))).resolves.toBe(

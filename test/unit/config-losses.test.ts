@@ -30,7 +30,7 @@ describe('a loss', () => {
     expect(config.loss).toEqual(resolved);
   });
 
-  it('of classes smooths no label unless told to', async () => {
+  it('for classes smooths no label by default', async () => {
     const { config } = await loadText(configText(classes));
     expect(config.loss).toEqual({ kind: 'crossEntropy', labelSmoothing: 0 });
   });
@@ -175,7 +175,7 @@ const DROPOUT = '{ kind: dropout, rate: 0.1 }';
 const RESHAPE = '{ kind: reshape, shape: [3] }';
 const CONVOLUTION = '{ kind: conv2d, filters: 3, kernelSize: 1, activation: sigmoid }';
 
-describe('a model whose outputs have gone through what is part of the loss', () => {
+describe('a model whose last function is part of the loss', () => {
   it.each([
     ['crossEntropy', [DENSE, SOFTMAX], '1.function', 'softmax'],
     ['crossEntropy', [DENSE, SIGMOID], '1.function', 'sigmoid'],
@@ -225,7 +225,7 @@ describe('a model whose outputs have gone through what is part of the loss', () 
     ],
     ['crossEntropy', [DENSE, '{ kind: residual, layers: [{ kind: dense, units: 3, activation: relu }] }']],
     ['crossEntropy', [DENSE, FLATTEN, DROPOUT]],
-  ])('is accepted where another layer or loss comes between: %s, %j', async (loss, layers) => {
+  ])('is accepted with another layer in between, or with another loss: %s, %j', async (loss, layers) => {
     await expect(loadText(modelText(layers.join(', '), loss))).resolves.toHaveProperty('config.name', 't');
   });
 });

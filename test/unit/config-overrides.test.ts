@@ -10,7 +10,7 @@ loss: mse
 `;
 
 describe('--set', () => {
-  it('reads values as YAML and creates the mappings on the way', async () => {
+  it('reads values as YAML and creates missing mappings', async () => {
     const overrides = [
       'optimizer.learningRate=1e-2',
       'data.target=[price]',
@@ -47,7 +47,7 @@ describe('--set', () => {
       ['data', 'missing', 'columns', 'a'],
       { data: { missing: { default: 'mean', columns: { a: 1 } } } },
     ],
-  ])('goes into the mapping that a value by itself stands for: %j', (root, keyPath, expected) => {
+  ])('sets a field of the mapping that a plain value is short for: %j', (root, keyPath, expected) => {
     const location = { file: '--set' };
     expect(applyAssignments(root, [{ path: keyPath, value: 1, location }])).toEqual({
       value: expected,
@@ -105,13 +105,13 @@ describe('--set', () => {
 });
 
 describe('environment variables', () => {
-  it('are named when their value is wrong', async () => {
+  it('are named if their value is wrong', async () => {
     await expect(errorText(loadText(HOUSE, { env: { LOCKSTEP_SEED: '-1' } }))).resolves.toBe(
       'error[E_CONFIG_INVALID]: seed: expected integer >= 0, got -1\n  --> LOCKSTEP_SEED=-1',
     );
   });
 
-  it('and flags come after the problems of the file', async () => {
+  it('are listed with flags, after the problems of the file', async () => {
     const loading = loadText(HOUSE.replace('mse', 'msee'), {
       env: { LOCKSTEP_BATCH_SIZE: 'big', LOCKSTEP_EPOCHS: '[' },
       overrides: ['shards=0', 'nothing'],

@@ -49,7 +49,7 @@ describe('JSON', () => {
     expect(errorOf(text, 'c.json')).toBe(expected);
   });
 
-  it('reads to the value that JSON.parse gives', () => {
+  it('gives the same value as JSON.parse', () => {
     const isPlain = (text: string) => !/\p{Surrogate}|__proto__|constructor|prototype|\\u0000/u.test(text);
     fc.assert(
       fc.property(fc.json({ maxDepth: 4 }).filter(isPlain), fc.constantFrom('', '\t'), (text, indent) => {
@@ -59,7 +59,7 @@ describe('JSON', () => {
     );
   });
 
-  it('is told from other text just as JSON.parse does', () => {
+  it('is accepted exactly if JSON.parse accepts it', () => {
     const fragment = fc.constantFrom(
       '{',
       '}',
@@ -131,7 +131,7 @@ describe('YAML', () => {
     expect(errorOf(text, 'c.yaml')).toBe(expected);
   });
 
-  it('may use an alias 100 times, and aliases of aliases no more than that', () => {
+  it('may use an alias 100 times, counting aliases of aliases', () => {
     expect(errorOf(`a: &a x\nb: [${'*a, '.repeat(100)}]`, 'c.yaml')).toBe('nothing was thrown');
     expect(errorOf(`a: &a x\nb: [${'*a, '.repeat(101)}]`, 'c.yaml')).toBe(
       'more than 100 aliases\n  --> c.yaml:2:405',

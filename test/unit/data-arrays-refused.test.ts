@@ -182,7 +182,7 @@ describe('samples in memory are refused', () => {
     expect(await errorOf(action())).toContain(message);
   });
 
-  it('where the fields of files go with them, or files', () => {
+  it('with files, or with fields that are for files', () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const check =
       (data: object): (() => unknown) =>
@@ -193,7 +193,7 @@ describe('samples in memory are refused', () => {
     expect(check({ test: 'a.csv' })).toThrow('data.test: is a table, but data.train is arrays');
   });
 
-  it('where no program hands them in', async () => {
+  it('if no program hands them in', async () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const { arrays } = config.data.train as { arrays: string };
     expect(await errorOf(load(configOf(config.data)))).toBe(

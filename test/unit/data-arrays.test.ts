@@ -64,7 +64,7 @@ describe('samples in memory', () => {
     expect(samples.warnings).toEqual([]);
   });
 
-  it('have sets of their own for validation and test, as tables have', async () => {
+  it('may have sets of their own for validation and test, as tables do', async () => {
     const parts = { train: ROWS.slice(0, 20), validation: ROWS.slice(20, 31), test: ROWS.slice(31) };
     const directory = await directoryOf(
       Object.fromEntries(Object.entries(parts).map(([name, rows]) => [`${name}.csv`, csvOf('level', rows)])),
@@ -95,7 +95,7 @@ describe('samples in memory', () => {
     expect(samples.classNames).toEqual(['0', '1', '2']);
   });
 
-  it('as bytes are packed as images are', async () => {
+  it('that are bytes are packed as images are', async () => {
     const pixels = Uint8Array.from({ length: 60 * 6 }, (_, at) => (at * 91) % 256);
     const labels = Uint8Array.from({ length: 60 }, (_, at) => (at * 5) % 3);
     const directory = await directoryOf({
@@ -121,7 +121,7 @@ describe('samples in memory', () => {
     );
   });
 
-  it('of more than one dimension stay as they are, unless they are to be standardized', async () => {
+  it('with more than one dimension stay as they are unless the config standardizes them', async () => {
     const features = Float32Array.from({ length: 12 }, (_, at) => at * at);
     const train = { features, shape: [3, 2, 2], targets: [1.5, 2, 4] };
     const data = { train, split: { validation: 0, test: 0 } };
@@ -138,7 +138,7 @@ describe('samples in memory', () => {
     expect(standardized.warnings).toEqual([]);
   });
 
-  it('may have several targets a sample, named by data.target or numbered', async () => {
+  it('may have several targets per sample, named by data.target or numbered', async () => {
     const train = { features: featuresOf(), targets: ROWS.map(({ price, level }) => [price, level]) };
     const model = { model: modelOf(2) };
     expect((await loadSamples({ train }, model)).targetNames).toEqual(['target1', 'target2']);
@@ -147,7 +147,7 @@ describe('samples in memory', () => {
     expect(targetView(named.dataset).subarray(0, 4)).toEqual(Float32Array.of(100, 1, 100.37, 2));
   });
 
-  it('warn of features that are constant in training', async () => {
+  it('cause a warning about features that are constant in training', async () => {
     const train = { features: ROWS.map((_, row) => [1, row, 7]), targets: ROWS.map((_, row) => row) };
     const { warnings } = await loadSamples({ train });
     expect(warnings).toEqual(['2 features of 3 with one value in the training split; standardised to 0']);

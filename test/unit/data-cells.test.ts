@@ -34,7 +34,7 @@ function notANumber(cell: string, what: string, help: string): string {
 }
 
 describe('digits in groups', () => {
-  test('of three may be a decimal comma: both readings are named, and each setting gives its own', async () => {
+  test('of three may follow a decimal comma: the error names both readings, and each setting gives one of them', async () => {
     const cells = ['1,100', '2,250'];
     expect(await errorOf(loadText(column(cells)))).toBe(
       notANumber(
@@ -62,7 +62,7 @@ describe('digits in groups', () => {
     expect(await valuesOf(cells, settings)).toEqual(values);
   });
 
-  test('beside a column of the other decimal separator are advised as that column is written', async () => {
+  test('beside a column with the other decimal separator get the advice to write them as that column is written', async () => {
     const german = 'x,y\n"1.100,50",0.5\n"3,5",1.5\n';
     expect(await errorOf(loadText(german))).toContain(
       '\n  help: write a decimal point, as other columns do, or name the column under data.categorical or data.drop',
@@ -76,20 +76,20 @@ describe('digits in groups', () => {
     expect(await errorOf(loadText('x,y\n"1,5",1.100\n'))).toMatch(/help: set data.decimal: ","$/);
   });
 
-  test('are complete groups, or no number', async () => {
+  test('form a number only if all groups are complete', async () => {
     for (const cell of ['11,00', '1,1000', ',100', '1,,100']) {
       const error = await errorOf(loadText(column(['1,100', cell]), { thousands: ',' }));
       expect(error).toContain(`column "a": "${cell}" is not a number (1 of 2 cells)`);
     }
   });
 
-  test('among plain numbers are told by those that have a point', async () => {
+  test('among plain numbers are recognized by those that have a point', async () => {
     expect(await errorOf(loadText(column(['0.5', '1,100'])))).toContain(
       '"1,100" looks like a number with its digits in groups\n  --> a.csv:3:1\n  help: set data.thousands: ","',
     );
   });
 
-  test('need a separator of their own', () => {
+  test('need a separator other than the decimal one', () => {
     const data = { file: 'a.csv', target: 'y', thousands: ',', decimal: ',' } as const;
     expect(() => configOf(data)).toThrow('is \\",\\", and so is data.decimal');
     expect(() => configOf({ ...data, thousands: '.', decimal: '.' })).toThrow('set data.decimal: \\",\\"');
@@ -110,12 +110,12 @@ describe('numbers and texts in one column', () => {
     );
   });
 
-  test('leave classes that are all names, as advised', async () => {
+  test('become classes if all are names, as the help advises', async () => {
     const { classNames } = await loadText('x,y\n1,b\n2,c1\n', {}, { ...CLASSES, model: modelOf(2) });
     expect(classNames).toEqual(['b', 'c1']);
   });
 
-  test('of a feature that is listed are not to be dropped as well', async () => {
+  test('of a listed feature get no advice to drop it', async () => {
     expect(await errorOf(loadText('x,y\n1,1\nb,2\n', { features: ['x'] }))).toMatch(
       /help: correct the cell, or name the column under data.categorical, or take it out of data.features$/,
     );
@@ -147,13 +147,13 @@ describe('numbers with signs', () => {
     expect(await errorOf(loadText(column([first, ...others])))).toBe(notANumber(first, what, PLAIN));
   });
 
-  test('are named where the first cell has none', async () => {
+  test('are reported even if the first cell has no sign', async () => {
     expect(await errorOf(loadText(column(['1\u00a0100', '−7'])))).toContain(
       'stands among numbers with a minus that is no hyphen',
     );
   });
 
-  test('are texts where the config says so, or where they are classes', async () => {
+  test('are texts if the config says so, or if they are classes', async () => {
     const cells = ['10%', '20%', '10%'];
     expect((await loadText(column(cells), { categorical: ['a'] })).featureNames).toEqual(['a=10%', 'a=20%']);
     const text = `x,y\n${cells.map((cell, row) => `${row},${cell}\n`).join('')}`;
@@ -163,7 +163,7 @@ describe('numbers with signs', () => {
   test.each([
     [['$10', '$11', '$12', 'free'], '3 of 4 texts look like numbers (such as "$10")'],
     [['1 kg', '2 kg', '2.5 kg', '7 kg'], '4 texts look like numbers with the unit "kg" (such as "1 kg")'],
-  ])('are warned of where not all cells are: %j', async (cells, found) => {
+  ])('cause a warning if not all cells have signs: %j', async (cells, found) => {
     expect((await loadText(column(cells))).warnings).toContain(
       `column "a": ${found}; each is a category of its own. If numbers are meant, write plain ones`,
     );
@@ -180,7 +180,7 @@ describe('numbers with signs', () => {
 describe('cells without a value', () => {
   const COUNTRIES = 'x,country,y\n1,ZA,1\n2,"NA",2\n3,BW,3\n';
 
-  test('do not include a token in quotes', async () => {
+  test('do not include a quoted token', async () => {
     expect((await loadText(COUNTRIES)).featureNames).toEqual(['x', 'country=BW', 'country=NA', 'country=ZA']);
     const first = 'x,country,y\n1,"NA",1\n2,ZA,2\n3,"-",3\n';
     expect((await loadText(first)).featureNames).toEqual(['x', 'country=-', 'country=NA', 'country=ZA']);
@@ -188,7 +188,7 @@ describe('cells without a value', () => {
     expect(only.featureNames).toEqual(['x', 'c=-', 'c=NA']);
   });
 
-  test('are told from quoted ones across reads, line breaks and byte-order marks', async () => {
+  test('are distinguished from quoted ones across reads, line breaks and byte-order marks', async () => {
     const pad = 'é'.repeat(200);
     const rows = Array.from({ length: 3000 }, (_, row) =>
       row % 3 === 0
@@ -205,7 +205,7 @@ describe('cells without a value', () => {
     expect(await errorOf(loadText(text))).toContain('column "c": 1,000 of 3,000 cells missing ("NA" 1,000)');
   });
 
-  test('do include an empty cell in quotes, and any token among numbers', async () => {
+  test('include a quoted empty cell, and any token among numbers', async () => {
     expect(await valuesOf(['1', '', '3', 'NA'], { missing: 'mean' })).toEqual([1, 2, 3, 2]);
     expect(await valuesOf(['NA', '2'], { missing: 'mean' })).toEqual([2, 2]);
   });
@@ -222,12 +222,12 @@ describe('cells without a value', () => {
     expect(loaded.featureNames).toEqual(['a', 'c=', 'c=-', 'c=NA']);
   });
 
-  test('may be numbers: in quotes these are texts', async () => {
+  test('may be numbers, which are texts if they are quoted', async () => {
     const loaded = await loadText(column(['-999', '-999']), { missingTokens: ['-999'] });
     expect(loaded.featureNames).toEqual(['a=-999']);
   });
 
-  test('are found among likely tokens, and the advice lists all that are in use', async () => {
+  test('may be likely tokens, and the help lists all tokens in use', async () => {
     const text = 'a,b,y\n1,1,1\nNone,NA,2\n3,#N/A,3\n';
     const advice = 'data.missingTokens: ["NA", "None", "#N/A"]';
     expect(await errorOf(loadText(text, { missing: 'mean' }))).toContain(
@@ -238,7 +238,7 @@ describe('cells without a value', () => {
     expect(featuresOf(loaded, 1)).toEqual([2, 1]);
   });
 
-  test('can be a class: the error says how, and the way leads to both classes', async () => {
+  test('can be a class: following the help of the error gives both classes', async () => {
     const text = 'x,y\n1,-\n2,+\n3,-\n';
     const classes = { ...CLASSES, model: modelOf(2) };
     expect(await errorOf(loadText(text, {}, classes))).toBe(
@@ -249,7 +249,7 @@ describe('cells without a value', () => {
     expect((await loadText(text.replaceAll('-', '"-"'), {}, classes)).classNames).toEqual(['+', '-']);
   });
 
-  test('have a rule by column', async () => {
+  test('are treated by the rule of their column', async () => {
     const missing = { default: 'mean', columns: { age: 'drop-row', city: 'category' } } as const;
     const text = 'age,city,size,y\n1,,2,1\n,Ulm,4,2\n3,Ulm,,3\n5,Bonn,6,\n';
     const loaded = await loadText(text, { missing, ...RAW });
@@ -275,7 +275,7 @@ describe('cells without a value', () => {
     );
   });
 
-  test('have no rule for a column that is not there or not read, nor one that invents a target', async () => {
+  test('may have no rule for an absent or unread column, nor one that invents a target', async () => {
     const withRule = (columns: Record<string, 'mean' | 'drop-row'>) => ({ missing: { columns } });
     expect(await errorOf(loadText('age,y\n1,1\n', withRule({ agee: 'mean' })))).toBe(
       'error[E_CONFIG_COLUMN]: data.missing.columns: no column "agee"; columns: age, y\n  help: did you mean "age"?',
@@ -291,7 +291,7 @@ describe('cells without a value', () => {
 });
 
 describe('columns that teach nothing', () => {
-  test('such as names and dates are warned of at once', async () => {
+  test('such as names and dates are listed in one warning', async () => {
     const rows = Array.from(
       { length: 20 },
       (_, row) => `N${row},2024-01-${10 + (row % 12)},${'ab'[row % 2]},${row}\n`,
@@ -304,14 +304,14 @@ describe('columns that teach nothing', () => {
     ]);
   });
 
-  test('are not those listed as categorical, of few rows, or of fewer texts', async () => {
+  test('do not include those listed as categorical, with few rows, or with fewer texts', async () => {
     const rows = Array.from({ length: 20 }, (_, row) => `N${row},T${row % 17},${row}\n`);
     const text = `name,team,y\n${rows.join('')}`;
     expect((await loadText(text, { categorical: ['name'] })).warnings).toEqual([]);
     expect((await loadText(column(['u', 'v', 'w'], ''))).warnings).toEqual([]);
   });
 
-  test('of more than 1,000 texts are refused at once', async () => {
+  test('with more than 1,000 texts are refused at once', async () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `n${row},t${row},${row}\n`);
     expect(await errorOf(loadText(`name,ticket,y\n${rows.join('')}`))).toBe(
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
@@ -351,7 +351,7 @@ describe('a column whose values differ by rounding only', () => {
     expect(warnings).toContain('1 feature of 1 with one value in the training split; standardised to 0');
   });
 
-  test('and one that nearly does leaves no room for a held-out value that is far away', async () => {
+  test('is not a column with a tiny spread, for which a distant held-out value is refused', async () => {
     const directory = await directoryOf({
       'train.csv': column(['0', '1e-30'], ''),
       'test.csv': column(['1', '1e10'], ''),
@@ -364,14 +364,14 @@ describe('a column whose values differ by rounding only', () => {
     );
   });
 
-  test('is not one of large values with a small spread', async () => {
+  test('is not a column of large values with a small spread', async () => {
     const loaded = await loadText(column(['1700000000.001', '1700000000.003'], ''));
     expect([0, 1].map((row) => Math.round(featuresOf(loaded, row)[0] ?? 0))).toEqual([-1, 1]);
   });
 });
 
 describe('labels', () => {
-  test('from 1 leave class 0 without rows, which is said', async () => {
+  test('that start from 1 leave class 0 without rows, which a warning says', async () => {
     const { warnings, classNames } = await loadText(
       'x,y\n1,1\n2,2\n3,3\n',
       {},
@@ -383,7 +383,7 @@ describe('labels', () => {
     ]);
   });
 
-  test('from 1 with as many classes: both ways out train', async () => {
+  test('that run from 1 to the number of classes are refused, and both ways out train', async () => {
     const text = 'x,y\n1,1\n2,2\n3,3\n';
     expect(await errorOf(loadText(text, { classes: 3 }, CLASSES))).toBe(
       'error[E_DATA_LABEL]: label 3; valid 0..2 (classes = 3); the labels run from 1 to 3\n  --> a.csv:4\n' +
@@ -394,7 +394,7 @@ describe('labels', () => {
     expect(larger.dataset.layout.numClasses).toBe(4);
   });
 
-  test('with gaps leave classes without rows, which are named', async () => {
+  test('with gaps leave classes without rows, which a warning names', async () => {
     const { warnings } = await loadText('x,y\n1,0\n2,1\n3,9\n', {}, { ...CLASSES, model: modelOf(10) });
     expect(warnings).toEqual(['classes 2, 3, 4, 5, 6, 7, 8 of 10 never occur in the data']);
   });

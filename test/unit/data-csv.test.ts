@@ -119,7 +119,7 @@ describe('files', () => {
   test.each([
     ['plain', (bytes: Uint8Array) => bytes],
     ['gzip', (bytes: Uint8Array) => gzipSync(bytes)],
-  ])('images in the place of a table are called so: %s', async (_, pack) => {
+  ])('images in the place of a table are recognized: %s', async (_, pack) => {
     const images = Uint8Array.of(...[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2], 7, 9);
     expect(await errorOf(loadText(pack(images)))).toBe(
       'error[E_DATA_FORMAT]: a.csv is an IDX file, of images or labels, not a table\n' +
@@ -127,7 +127,7 @@ describe('files', () => {
     );
   });
 
-  test('gzip is told by its content, not by its name', async () => {
+  test('gzip is recognized by its content, not by its name', async () => {
     const { dataset } = await loadText(gzipSync('x,y\n1,2\n3,4\n'));
     expect(dataset.layout.numRows).toBe(2);
   });
@@ -149,14 +149,14 @@ describe('encoding', () => {
       'byte C3 at byte 6: not UTF-8',
       'latin1',
     ],
-  ])('%s is refused by its offset', async (_, content, found, charset) => {
+  ])('%s is refused, naming its offset', async (_, content, found, charset) => {
     expect(await errorOf(loadText(content))).toBe(
       `error[E_DATA_ENCODING]: a.csv has ${found}\n` +
         `  help: convert it: iconv -f ${charset} -t utf-8 a.csv > utf8.csv`,
     );
   });
 
-  test('a command that is offered quotes the name of the file', async () => {
+  test('a suggested command quotes the name of the file', async () => {
     const name = "sp 4's $(touch pwn).csv";
     for (const content of [Buffer.from('x,y\n1,é\n', 'latin1'), 'x   y\n1   2\n']) {
       const directory = await directoryOf({ [name]: content });
@@ -165,17 +165,20 @@ describe('encoding', () => {
     }
   });
 
-  test.skipIf(process.platform !== 'linux')('a file of no size that can be read is read', async () => {
-    const error = await errorOf(load(configOf({ file: '/proc/self/status', target: 'y' })));
-    expect(error).not.toContain('E_DATA_EMPTY');
-  });
+  test.skipIf(process.platform !== 'linux')(
+    'a file that reports no size but has content is read',
+    async () => {
+      const error = await errorOf(load(configOf({ file: '/proc/self/status', target: 'y' })));
+      expect(error).not.toContain('E_DATA_EMPTY');
+    },
+  );
 
-  test('a byte-order mark is no part of the first name', async () => {
+  test('a byte-order mark is not part of the first column name', async () => {
     const { featureNames } = await loadText('\ufeffx,y\n1,2\n');
     expect(featureNames).toEqual(['x']);
   });
 
-  test('characters that lie across two reads are kept whole', async () => {
+  test('characters that are split between two reads are kept whole', async () => {
     const rows = Array.from({ length: 60_000 }, (_, row) => (row % 2 === 0 ? 'äöü€😀,1' : 'größe,2'));
     const { featureNames } = await loadText(`x,y\n${rows.join('\n')}\n`);
     expect(featureNames).toEqual(['x=größe', 'x=äöü€😀']);
@@ -260,7 +263,7 @@ describe('records', () => {
     expect(await errorOf(loadText(content))).toBe(message);
   });
 
-  test('a tab parts the fields of a .tsv file, and empty ones count', async () => {
+  test('tabs separate the fields of a .tsv file, and empty fields count', async () => {
     const directory = await directoryOf({ 'a.tsv': 'x\tz\ty\n1\t\t2\n\t5\t4\n' });
     const data = { file: join(directory, 'a.tsv'), target: 'y', missing: 'mean', ...RAW } as const;
     const loaded = await load(configOf({ ...data, split: { validation: 0, test: 0 } }));
@@ -270,18 +273,21 @@ describe('records', () => {
     ]);
   });
 
-  test('spaces around fields and blank lines are no data', async () => {
+  test('spaces around fields and blank lines are ignored', async () => {
     const loaded = await loadText('x , y\r\n 1, 2\r\n\r\n3 ,"4"\r\n\r\n', RAW);
     expect([featuresOf(loaded, 0), featuresOf(loaded, 1)]).toEqual([[1], [3]]);
   });
 
-  test.each(['x y\n1 2\n1  2\n', ' x y\n1 2\n'])('runs of spaces are no delimiter: %j', async (text) => {
-    const error = await errorOf(loadText(text, { delimiter: ' ' }));
-    expect(error).toMatch(
-      /^error\[E_DATA_DELIMITER\]: the columns are divided by several spaces; data\.delimiter " " is a single one\n/,
-    );
-    expect(error).toContain('a.csv > columns.csv, and leave data.delimiter out');
-  });
+  test.each(['x y\n1 2\n1  2\n', ' x y\n1 2\n'])(
+    'runs of spaces are refused as delimiters: %j',
+    async (text) => {
+      const error = await errorOf(loadText(text, { delimiter: ' ' }));
+      expect(error).toMatch(
+        /^error\[E_DATA_DELIMITER\]: the columns are divided by several spaces; data\.delimiter " " is a single one\n/,
+      );
+      expect(error).toContain('a.csv > columns.csv, and leave data.delimiter out');
+    },
+  );
 
   test.each(['x,c,y\r\n1,a,1\n2,"b\n",2\r3,c,3\r\n\n4,d,4\r', 'x,c,y\n1,a,1\r\n2,"b\n",2\n3,c,3\r\r\n4,d,4'])(
     'line endings need not agree: %j',

@@ -43,7 +43,7 @@ describe('the house sales', () => {
     expect(dataset.sha256).toBe('d5d80ef6e33ceeddf65ea1db1917d784d23b1e6fed04d65de07e8262d1551060');
   });
 
-  test('are standardised by log price', async () => {
+  test('have the standardized logarithm of the price as target', async () => {
     const { dataset, splits } = await load(configOf({ ...data, targetTransform: ['log', 'standardize'] }));
     const prices = targetView(dataset);
     const mean = splits.train.reduce((sum, row) => sum + (prices[row] as number), 0) / splits.train.length;

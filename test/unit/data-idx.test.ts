@@ -46,7 +46,7 @@ describe('IDX images', () => {
   test.each([
     ['plain', IMAGES, LABELS],
     ['gzip', gzipSync(IMAGES), gzipSync(LABELS)],
-  ])('that are %s keep their bytes, to be scaled by a kernel', async (_, images, labels) => {
+  ])('that are %s keep their bytes, which a kernel scales', async (_, images, labels) => {
     const { dataset, classNames, featureNames, transforms } = await loadImages({ images, labels });
     expect(dataset.layout).toEqual({
       numRows: 3,
@@ -73,7 +73,7 @@ describe('IDX images', () => {
     expect([...targetView(dataset)]).toEqual([1, 0, 1, 0]);
   });
 
-  test('that stand in train and in test are counted', async () => {
+  test('that are both in train and in test are counted', async () => {
     const { warnings } = await loadImages({
       test: [idx([2, 2, 2], [0, 1, 2, 3, 0, 1, 2, 3]), idx([2], [1, 0])],
     });
@@ -128,7 +128,7 @@ describe('IDX images', () => {
     expect(await errorOf(loadImages(files))).toBe(`error[E_DATA_IDX]: ${message}`);
   });
 
-  test('with labels from 1: the advice leads to a run, in either way', async () => {
+  test('with labels from 1 are refused, and either way out leads to a run', async () => {
     const labels = idx([3], [1, 2, 2]);
     expect(await errorOf(loadImages({ labels }, { classes: 2 }))).toBe(
       'error[E_DATA_LABEL]: labels [1]: label 2; valid 0..1 (classes = 2); the labels run from 1 to 2\n' +
@@ -150,7 +150,7 @@ describe('IDX images', () => {
   });
 });
 
-test('a label that a trained model has no class for is to be numbered as in training', async () => {
+test('a label without a class in a trained model is refused with the advice to number it as in training', async () => {
   const directory = await directoryOf({ images: IMAGES, labels: LABELS, new: idx([3], [1, 0, 9]) });
   const configFor = (labels: string) =>
     configOf(

@@ -40,7 +40,7 @@ describe('splitRows', () => {
     expect(sizes({ train: 10 }, { split: { train: 0.7, validation: 0.2, test: 0.1 } })).toEqual([7, 2, 1]);
   });
 
-  test('leaves rows unused where the fractions do', () => {
+  test('leaves rows unused if the fractions sum to less than 1', () => {
     expect(sizes({ train: 100 }, { split: { train: 0.5, validation: 0.1, test: 0.1 } })).toEqual([
       50, 10, 10,
     ]);
@@ -54,7 +54,7 @@ describe('splitRows', () => {
     });
   });
 
-  test('takes only what has no file of its own from train', () => {
+  test('takes from train only the splits without a file of their own', () => {
     const { train, validation, test: tested } = split({ train: 10, test: 3 });
     expect([train.length, validation.length]).toEqual([9, 1]);
     expect(tested).toEqual(Uint32Array.of(10, 11, 12));
@@ -98,7 +98,7 @@ describe('epochOrder', () => {
     expect(epochOrder(train, { seed: 7, epoch: 1, shuffle: true })).toEqual(orders[1]);
   });
 
-  test('is file order without shuffling', () => {
+  test('keeps file order without shuffling', () => {
     expect(epochOrder(train, { seed: 7, epoch: 4, shuffle: false })).toEqual(train);
   });
 });

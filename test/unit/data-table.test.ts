@@ -57,7 +57,7 @@ describe('numbers', () => {
     },
   );
 
-  test('only the row of a target that does not fit float32 can be left out', async () => {
+  test('a target that does not fit float32 can only be left out with its row', async () => {
     expect(await errorOf(loadText('x,y\n1,1e39\n'))).toMatch(
       /\n {2}help: correct the cell, or leave its row out$/,
     );
@@ -72,7 +72,7 @@ describe('numbers', () => {
     },
   );
 
-  test('decimal commas are read where the config says so', async () => {
+  test('decimal commas are read if the config says so', async () => {
     const data = { delimiter: ';', decimal: ',', ...RAW } as const;
     expect(featuresOf(await loadText('x;y\n-1,5e1;2\n', data), 0)).toEqual([-15]);
   });
@@ -115,7 +115,7 @@ describe('missing cells', () => {
     );
   });
 
-  test('of a target can only be filled in, or take their rows with them', async () => {
+  test('of a target can only be filled in by the user, or left out with their rows', async () => {
     expect(await errorOf(loadText('x,y\n1,1\n2,NA\n'))).toBe(
       'error[E_DATA_MISSING]: column "y": 1 of 2 cells missing ("NA" 1)\n  --> a.csv:3:3\n' +
         '  help: fill them in, or set data.missing: drop-row',
@@ -132,7 +132,7 @@ describe('missing cells', () => {
     ]);
   });
 
-  test('take their rows with them under drop-row, and later messages keep the lines', async () => {
+  test('are left out with their rows under drop-row, and later messages keep the line numbers', async () => {
     const data = { missing: 'drop-row', ...RAW } as const;
     const loaded = await loadText(TEXT, data);
     expect([...targetView(loaded.dataset)]).toEqual([1, 4]);
@@ -145,7 +145,7 @@ describe('missing cells', () => {
     );
   });
 
-  test('in every row leave nothing', async () => {
+  test('in every row leave no rows, which is refused', async () => {
     expect(await errorOf(loadText('x,y\n,1\n,2\n', { missing: 'drop-row' }))).toBe(
       'error[E_DATA_NO_ROWS]: a.csv: every row has a missing cell (column "x" 2)',
     );
@@ -155,7 +155,7 @@ describe('missing cells', () => {
     );
   });
 
-  test('are never filled in a target: under mean its row is left out, which is said', async () => {
+  test('of a target are never filled in: under mean their rows are left out, which a warning says', async () => {
     const loaded = await loadText('x,y\n1,1\n2,\n,3\n', { missing: 'mean', ...RAW });
     expect([...targetView(loaded.dataset)]).toEqual([1, 3]);
     expect([featuresOf(loaded, 0), featuresOf(loaded, 1)]).toEqual([[1], [1]]);
@@ -174,17 +174,17 @@ describe('columns', () => {
       { features: ['x'], categorical: ['label'] },
       'data.categorical names "label", which is no feature\n  help: take it out of data.categorical',
     ],
-  ])('%j is answered with the columns there are', async (data, message) => {
+  ])('%j is refused with a list of the columns', async (data, message) => {
     expect(await errorOf(loadText('x,label,y\n1,2,3\n', data))).toBe(`error[E_CONFIG_COLUMN]: ${message}`);
   });
 
-  test('features must be left', async () => {
+  test('must include at least one feature', async () => {
     expect(await errorOf(loadText('x,y\n1,2\n', { drop: ['x'] }))).toBe(
       'error[E_CONFIG_FEATURES]: no feature column is left of x, y',
     );
   });
 
-  test('are taken in the order of data.features, or of the file', async () => {
+  test('become features in the order of data.features, or of the file', async () => {
     expect((await loadText('b,a,y\n1,2,3\n')).featureNames).toEqual(['b', 'a']);
     expect((await loadText('b,a,y\n1,2,3\n', { features: ['a', 'b'] })).featureNames).toEqual(['a', 'b']);
   });
@@ -218,7 +218,7 @@ describe('columns', () => {
     );
   });
 
-  test('may be several targets', async () => {
+  test('may include several targets', async () => {
     const loaded = await loadText('x,y,z\n1,2,3\n4,5,6\n', { target: ['z', 'y'] }, { model: modelOf(2) });
     expect([...targetView(loaded.dataset)]).toEqual([3, 2, 6, 5]);
     expect(loaded.targetNames).toEqual(['z', 'y']);
@@ -302,7 +302,7 @@ describe('separate files', () => {
     );
   });
 
-  test('name the file of a bad cell', async () => {
+  test('have errors that name the file of a bad cell', async () => {
     const directory = await directoryOf({ 'train.csv': 'x,y\n1,2\n', 'test.csv': 'x,y\nlow,2\n' });
     const data = { train: join(directory, 'train.csv'), test: join(directory, 'test.csv'), target: 'y' };
     expect(await errorOf(load(configOf(data)), directory)).toBe(

@@ -40,7 +40,7 @@ describe('a text', () => {
   test.each([
     ['plain', Buffer.from('First Citizen:')],
     ['gzip', gzipSync('First Citizen:')],
-  ])('that is %s becomes windows of bytes, labelled with the bytes behind', async (_, text) => {
+  ])('that is %s becomes windows of bytes, labelled with the bytes after them', async (_, text) => {
     const loaded = await loadTexts({ train: text }, ALL_IN_TRAIN);
     expect(windowsOf(loaded, 'train')).toEqual(['Firs>irst', 't Ci> Cit', 'tize>izen']);
     expect(loaded.dataset.layout).toEqual({
@@ -99,7 +99,7 @@ describe('a text', () => {
     expect(windowsOf(loaded, 'test')).toEqual(['bcde>cdea']);
   });
 
-  test('that is trained and tested on is found out', async () => {
+  test('that is both trained and tested on causes a warning', async () => {
     const { warnings } = await loadTexts(
       { train: 'abcdefghi', test: 'abcdefghi' },
       { split: { validation: 0 } },
@@ -109,7 +109,7 @@ describe('a text', () => {
     ]);
   });
 
-  test('with bytes that training never saw is warned of', async () => {
+  test('with bytes that training never saw causes a warning', async () => {
     const texts = { train: 'abcdefghi', validation: 'abcd\u0001', test: 'ABCDEFGHIJKLM' };
     expect((await loadTexts(texts)).warnings).toEqual([
       '1 byte value of validation never in train: 0x01',
@@ -153,7 +153,7 @@ describe('a text', () => {
     expect(await errorOf(loadTexts(...parameters))).toBe(message);
   });
 
-  test('is refused where it is a directory', async () => {
+  test('is refused if it is a directory', async () => {
     const directory = await directoryOf({});
     const config = configOf(
       { train: { text: directory }, context: 4 },
@@ -164,7 +164,7 @@ describe('a text', () => {
     );
   });
 
-  test('is refused before it is packed, where its windows would be too large', async () => {
+  test('is refused before it is packed if its windows would be too large', async () => {
     const loading = loadTexts(
       { train: Buffer.from('ab'.repeat(60_000)) },
       { ...ALL_IN_TRAIN, context: 50_000, stride: 1 },

@@ -27,7 +27,7 @@ describe('numeric features', () => {
     expect([0, 1, 2, 3].map((row) => featuresOf(loaded, row))).toEqual([[-1], [1], [98], [-52]]);
   });
 
-  test('of one value become 0, also where 0.1 times n has rounding errors', async () => {
+  test('with one value become 0, even if n times 0.1 has rounding errors', async () => {
     const loaded = await loadText(`x,y\n${'0.1,1\n'.repeat(10)}`);
     expect(featuresOf(loaded, 3)).toEqual([0]);
     expect(loaded.warnings).toContain(
@@ -56,7 +56,7 @@ describe('targets', () => {
     expect(inverseTarget(loaded.transforms, 0, -1.5, Math)).toBe(-1.5);
   });
 
-  test('of one value are standardised to 0 and inverted to that value', async () => {
+  test('with one value are standardized to 0 and inverted to that value', async () => {
     const loaded = await loadText('x,y\n1,3\n2,3\n', { targetTransform: ['standardize'] });
     expect([...targetView(loaded.dataset)]).toEqual([0, 0]);
     expect(inverseTarget(loaded.transforms, 0, 0.7, Math)).toBe(3);
@@ -73,7 +73,7 @@ describe('targets', () => {
     expect(warnings.filter((text) => text.startsWith('target'))).toEqual([warning]);
   });
 
-  test('of no logarithm are errors in every split', async () => {
+  test('without a logarithm are errors in every split', async () => {
     const data = { targetTransform: ['log' as const], split: { validation: 0, test: 0.5 } };
     expect(await errorOf(loadText('x,y\n1,3\n2,-4\n', data))).toBe(
       'error[E_DATA_LOG]: target "y" is -4; targetTransform log needs values above 0\n  --> a.csv:3\n' +
@@ -103,7 +103,7 @@ describe('saved transforms', () => {
     expect([...rows]).toEqual([0, 1, 2].flatMap((row) => featuresOf(loaded, row)));
   });
 
-  test('encode texts they never saw as zeros, with a warning', async () => {
+  test('encode texts that training never saw as zeros, with a warning', async () => {
     const { encoded, warnings } = await encodeWith('x,wall\n2,stone\n');
     expect([...(await encoded).rows]).toEqual([0, 0, 0]);
     expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
@@ -191,19 +191,19 @@ describe('classes', () => {
     );
   });
 
-  test('must be two at least', async () => {
+  test('must be at least two', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n2,a\n', {}, toClasses(2)))).toBe(
       'error[E_DATA_ONE_CLASS]: every training row is class "a"; classification needs at least two',
     );
   });
 
-  test('that training lacks are named', async () => {
+  test('that training lacks are named in a warning', async () => {
     const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
     const { warnings } = await loadText('x,y\n1,a\n2,b\n3,a\n4,c\n', data, toClasses(3));
     expect(warnings).toContain('class c appears in test, never in train');
   });
 
-  test('that are all there is in a split are named, with what it will not measure', async () => {
+  test('that are the only one in a split are named in a warning, with the metric that is missing', async () => {
     const text = 'x,y\n1,a\n2,b\n3,a\n4,b\n5,b\n6,b\n7,a\n8,b\n';
     const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
     expect((await loadText(text, data, toClasses(2))).warnings).toEqual([
@@ -219,7 +219,7 @@ describe('classes', () => {
   });
 });
 
-test('the hash of packed rows tells one changed cell', async () => {
+test('the hash of packed rows reveals one changed cell', async () => {
   const hashes = await Promise.all(
     ['x,y\n1,2\n3,4\n', 'x,y\n1,2\n3,4\n', 'x,y\n1,2\n3,5\n'].map(async (text) => {
       const directory = await directoryOf({ 'a.csv': text });
@@ -231,7 +231,7 @@ test('the hash of packed rows tells one changed cell', async () => {
   expect(hashes[2]).not.toBe(hashes[0]);
 });
 
-describe('what a trained model is measured on is refused with advice that no config is needed for', () => {
+describe('new rows for a trained model are refused with advice that needs no config', () => {
   test.each([
     [
       'a target without a logarithm',
@@ -263,7 +263,7 @@ describe('what a trained model is measured on is refused with advice that no con
     expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(error);
   });
 
-  test('a text that is too short', async () => {
+  test('if they are a text that is too short', async () => {
     const directory = await directoryOf({ text: 'abcdefgh', new: 'ab' });
     const configFor = (file: string) =>
       configOf(
@@ -277,7 +277,7 @@ describe('what a trained model is measured on is refused with advice that no con
     );
   });
 
-  test('a header that may be data, in a warning', async () => {
+  test('and warned about if the header may be data', async () => {
     const directory = await directoryOf({ table: '1,2\n3,4\n5,6\n' });
     const config = configOf({ train: join(directory, 'table'), target: '2', ...NO_SPLIT });
     const { warnings } = await load(config, await load(config));

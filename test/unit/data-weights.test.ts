@@ -13,7 +13,7 @@ const toClasses = (units: number, rest: Partial<ConfigInput> = {}): Partial<Conf
 });
 
 describe('a column of weights', () => {
-  test('is packed behind the targets and is no feature', async () => {
+  test('is packed after the targets and is not a feature', async () => {
     const loaded = await loadText('x,y,w\n1,2,0.5\n3,4,0\n5,6,3\n', { weights: 'w' });
     expect(loaded.featureNames).toEqual(['x']);
     expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0.5, 0, 3]);
@@ -35,7 +35,7 @@ describe('a column of weights', () => {
     expect(await errorOf(loadText(`x,y,w\n1,2,1\n3,4,${weight}\n`, { weights: 'w' }))).toBe(message);
   });
 
-  test('holds numbers, all of them given', async () => {
+  test('must hold a number in every row', async () => {
     expect(await errorOf(loadText('x,y,w\n1,2,a\n3,4,b\n', { weights: 'w' }))).toBe(
       'error[E_CONFIG_COLUMN]: data.weights: column "w" holds texts',
     );
@@ -44,7 +44,7 @@ describe('a column of weights', () => {
     expect(loaded.warnings[0]).toMatch(/1 of 2 rows left out for missing cells \(column "w" 1\)$/);
   });
 
-  test('must exist, and leave every split something that counts', async () => {
+  test('must exist, and give every split a row that counts', async () => {
     expect(await errorOf(loadText('x,y,weight\n1,2,1\n', { weights: 'wieght' }))).toBe(
       'error[E_CONFIG_COLUMN]: data.weights: no column "wieght"; columns: x, y, weight\n' +
         '  help: did you mean "weight"?',
@@ -61,7 +61,7 @@ describe('a column of weights', () => {
 describe('weights of classes', () => {
   const TEXT = 'x,y\n1,b\n2,a\n3,b\n4,c\n5,b\n6,b\n';
 
-  test('stand in the order of the classes, or by name with 1 for the others', async () => {
+  test('are listed in the order of the classes, or by name with 1 for the others', async () => {
     for (const classWeights of [[2, 0.5, 1], { a: 2, b: 0.5 }]) {
       const loaded = await loadText(TEXT, {}, toClasses(3, { classWeights }));
       expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([0.5, 2, 0.5, 1, 0.5, 0.5]);
@@ -82,7 +82,7 @@ describe('weights of classes', () => {
     expect(sampleWeightView(loaded.dataset)).toEqual(rounded);
   });
 
-  test('multiply with those of rows, which alone count in metrics', async () => {
+  test('are multiplied by those of rows, which alone count in metrics', async () => {
     const text = 'x,y,w\n1,b,3\n2,a,1\n3,b,0\n';
     const loaded = await loadText(text, { weights: 'w' }, toClasses(2, { classWeights: [4, 0.5] }));
     expect([...(sampleWeightView(loaded.dataset) ?? [])]).toEqual([1.5, 4, 0]);
@@ -101,7 +101,7 @@ describe('weights of classes', () => {
 });
 
 describe('an ignored label', () => {
-  test('is no class, weighs 0, and counts neither in balance nor in metrics', async () => {
+  test('is not a class, weighs 0, and counts neither in the balance nor in metrics', async () => {
     const text = 'x,y\n1,0\n2,-100\n3,1\n4,1\n';
     const rest = toClasses(2, { classWeights: 'balanced' });
     const loaded = await loadText(text, { ignoreIndex: -100 }, rest);
@@ -122,7 +122,7 @@ describe('an ignored label', () => {
     expect(loaded.sampleWeights).toBeUndefined();
   });
 
-  test('is a number', async () => {
+  test('must be a number', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n2,b\n', { ignoreIndex: 0 }, toClasses(2)))).toBe(
       'error[E_CONFIG_CLASSES]: data.ignoreIndex is for numbered labels; target "y" holds texts\n' +
         '  help: give such rows a weight of 0 by data.weights',
@@ -152,7 +152,7 @@ describe('binary cross-entropy', () => {
     expect(targetView(soft.dataset)).toEqual(Float32Array.of(0.25, 1));
   });
 
-  test('takes no weights of classes where there are none', async () => {
+  test('takes no class weights if the target has no classes', async () => {
     const rest = binary(1, { classWeights: 'balanced' });
     expect(await errorOf(loadText('x,y\n1,0.25\n2,1\n', {}, rest))).toBe(
       'error[E_CONFIG_CLASS_WEIGHTS]: classWeights weigh two classes; target "y" holds other numbers than 0 and 1\n' +
@@ -189,7 +189,7 @@ describe('binary cross-entropy', () => {
   });
 });
 
-test('metrics.topK is below the number of classes', async () => {
+test('metrics.topK must be below the number of classes', async () => {
   const rest = toClasses(3, { metrics: { topK: 3 } });
   expect(await errorOf(loadText('x,y\n1,a\n2,b\n3,c\n', {}, rest))).toBe(
     'error[E_CONFIG_TOP_K]: metrics.topK is 3, the data has 3 classes\n' +

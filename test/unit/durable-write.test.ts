@@ -40,7 +40,7 @@ describe('writeFileDurably', () => {
     expect(fs.readdirSync(root)).toEqual(['taken']);
   });
 
-  test('asks for a slice when the one before it is in the file, and lets a later one overwrite it', async () => {
+  test('asks for a slice after the one before it is in the file, and lets a later one overwrite it', async () => {
     const sizes: number[] = [];
     const sizeNow = (): void => {
       const [name = ''] = fs.readdirSync(root);
@@ -59,7 +59,7 @@ describe('writeFileDurably', () => {
     expect(sizes).toEqual([4, 7, 7]);
   });
 
-  test('lets other work go on between the slices of a big file', async () => {
+  test('lets other work run between the slices of a big file', async () => {
     let numTurns = 0;
     const count = setInterval(() => numTurns++, 0);
     const bytes = new Uint8Array(40 * SLICE_BYTES + 1).fill(7);
@@ -69,7 +69,7 @@ describe('writeFileDurably', () => {
     expect(numTurns).toBeGreaterThan(1);
   });
 
-  test('tells its stages in order', async () => {
+  test('reports its stages in order', async () => {
     const stages: WriteStage[] = [];
     await writeFileDurably(path.join(root, 'file'), 'x', { onStage: (stage) => stages.push(stage) });
     expect(stages).toEqual(['write', 'fsync', 'rename', 'fsyncDirectory']);
@@ -105,7 +105,7 @@ test('bytes are cut into slices that join up', () => {
   expect([...sliceBytes('')]).toEqual([]);
 });
 
-test('stale temporaries go, files that only look alike stay', async () => {
+test('stale temporary files are removed, and files that only look alike stay', async () => {
   fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
   fs.writeFileSync(path.join(root, 'notes.tmp'), '');
   await removeStaleTemporaries(root);

@@ -5,7 +5,7 @@ import { MAX_JSON_DEPTH, parseJson } from '../../src/json.ts';
 
 const DEEP = `${'['.repeat(5000)}${']'.repeat(5000)}`;
 
-describe('JSON of others', () => {
+describe('JSON from other programs', () => {
   it('may be nested as deep as any file of ours, and no deeper', () => {
     const nested = (depth: number): string => `${'[{"a":'.repeat(depth / 2)}0${'}]'.repeat(depth / 2)}`;
     expect(JSON.stringify(parseJson(nested(MAX_JSON_DEPTH)))).toBe(nested(MAX_JSON_DEPTH));
@@ -19,11 +19,14 @@ describe('JSON of others', () => {
     expect(parseJson(wide)).toEqual(JSON.parse(wide));
   });
 
-  it.each(['', '[', '"', '"a', '"\\"', ']', '[}', '{"a":'])('that is none, %j, is a syntax error', (text) => {
-    expect(() => parseJson(text)).toThrow(SyntaxError);
-  });
+  it.each(['', '[', '"', '"a', '"\\"', ']', '[}', '{"a":'])(
+    'is refused with a syntax error if it is malformed: %j',
+    (text) => {
+      expect(() => parseJson(text)).toThrow(SyntaxError);
+    },
+  );
 
-  it('is read so wherever a file holds some', () => {
+  it('is read with these bounds in every file', () => {
     expect(() => parseExactly(DEEP)).toThrow('nested deeper than 64 levels');
     const header = Buffer.from(`{"a":${DEEP}}`);
     const length = Buffer.alloc(8);

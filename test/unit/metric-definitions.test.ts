@@ -53,7 +53,7 @@ function measureTasks(sureness: number): Record<string, number>[] {
 describe('the definition of a metric', () => {
   const [worse, better] = [measureTasks(2), measureTasks(8)];
 
-  it('exists for whatever is measured, and for nothing else', () => {
+  it('exists for every measured metric, and for nothing else', () => {
     const measured = worse.flatMap((metrics) => Object.keys(metrics));
     expect(measured.filter((name) => !metricNamed(name))).toEqual([]);
     const used = new Set(measured.map((name) => metricNamed(name)?.name));
@@ -73,7 +73,7 @@ describe('the definition of a metric', () => {
     }
   });
 
-  it('is what docs/config.md says', () => {
+  it('agrees with docs/config.md', () => {
     const page = fs.readFileSync(path.join(ROOT, 'docs/config.md'), 'utf8');
     const [, table = ''] = /\| Metric .*\n.*\n((?:\|.*\n)+)/.exec(page) ?? [];
     const cellsOf = (line: string): string[] =>

@@ -51,7 +51,7 @@ describe('classificationMetrics', () => {
     expect(metrics.accuracy).toBe(1);
   });
 
-  test('leaves out a confusion matrix too large to be read', () => {
+  test('leaves out a confusion matrix that is too large to read', () => {
     const numClasses = MAX_CONFUSION_CLASSES + 1;
     const metrics = classificationMetrics({
       outputs: outputsOf([numClasses - 1], numClasses),
@@ -97,7 +97,7 @@ describe('rocCurve', () => {
     expect([area([1, 2, 3, 4]), area([4, 3, 2, 1]), area([7, 7, 7, 7])]).toEqual([1, 0, 0.5]);
   });
 
-  test('gives rows of one score one point', () => {
+  test('gives rows of equal score one point', () => {
     const curve = rocCurve(Float64Array.of(3, 2, 2, 1), [1, 0, 1, 0]);
     expect(curve).toEqual({
       falsePositiveRates: [0, 0, 0.5, 1],
@@ -113,7 +113,7 @@ describe('rocCurve', () => {
 });
 
 describe('binaryMetrics', () => {
-  test('of one column are those of a classification into two classes', () => {
+  test('gives for one column the metrics of a classification into two classes', () => {
     const scores = [-1, 2, 0.5, -3];
     const [targets, labels] = [Float32Array.of(0, 1, 0, 1), Uint32Array.of(0, 1, 0, 1)];
     const binary = binaryMetrics({ outputs: Float32Array.from(scores), targets, numColumns: 1, loss: 0.7 });
@@ -121,7 +121,7 @@ describe('binaryMetrics', () => {
     expect(binary).toEqual(classificationMetrics({ outputs, labels, loss: 0.7 }));
   });
 
-  test('have the log loss of a classification into two classes, beside a loss that is something else', () => {
+  test('gives the log loss of a classification into two classes beside another loss', () => {
     const scores = [-1, 2, 0.5, -3, 40];
     const sampleWeights = Float32Array.of(1, 2, 0, 0.5, 1);
     const [targets, labels] = [Float32Array.of(0, 1, 0, 1, 1), Uint32Array.of(0, 1, 0, 1, 1)];
@@ -134,7 +134,7 @@ describe('binaryMetrics', () => {
     );
   });
 
-  test('of several columns take each as a label of its own', () => {
+  test('takes each of several columns as a label of its own', () => {
     const metrics = binaryMetrics({
       outputs: Float32Array.of(1, -1, 1, 1, -1, 1),
       targets: Float32Array.of(1, 0, 1, 1, 0, 0),

@@ -34,7 +34,7 @@ describe('regressionMetrics', () => {
     expect(metrics.r2).toBeCloseTo((1 - 1.25 / (217 / 6) + (1 - 3 / (98 / 3))) / 2, 14);
   });
 
-  test('reports a transformed target in its own units, and in the trained ones beside them', () => {
+  test('reports a transformed target in its own units and in the trained ones', () => {
     const metrics = regressionMetrics({
       columns: [columnOf([15, 25, 45], [15, 35, 45])],
       transformed: [columnOf([1, 2, 4], [1, 3, 4])],

@@ -15,7 +15,7 @@ describe('treeSum', () => {
     expect(treeSum([])).toBe(0);
   });
 
-  test('adds neighbours level by level, an odd one left waiting', () => {
+  test('adds neighbours level by level, and carries an odd one over', () => {
     // A lone 1 is lost beside 2^53, so each order of adding gives another sum.
     const [a, b, c, d, e] = [2 ** 53, 1, 1, 1, 2 ** 53] as const;
     expect(treeSum([a, b, c, d, e])).toBe(a + b + (c + d) + e);
@@ -43,7 +43,7 @@ describe('treeSum', () => {
 });
 
 describe('sequenceMetrics', () => {
-  test('count positions by their ranks, and those of weight 0 not at all', () => {
+  test('counts positions by their ranks, and ignores those of weight 0', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 4, 2, 0, 7, 1),
       sampleWeights: Float32Array.of(1, 0, 1, 1, 1, 1),
@@ -54,7 +54,7 @@ describe('sequenceMetrics', () => {
     expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
   });
 
-  test('have the log loss and its perplexity beside a loss that is something else', () => {
+  test('gives the log loss and its perplexity beside another loss', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 1, 2, 0),
       sampleWeights: Float32Array.of(1, 0.5, 0.5, 1),
@@ -67,7 +67,7 @@ describe('sequenceMetrics', () => {
 });
 
 describe('scalarMetrics', () => {
-  test('names every number that stands by itself, and those of a group by its name', () => {
+  test('names every single number, and those of a group by the name of the group', () => {
     expect(
       scalarMetrics({
         loss: 1,

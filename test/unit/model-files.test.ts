@@ -53,7 +53,7 @@ describe('a saved model', () => {
     await expect(readModel(run.directory)).resolves.toBeDefined();
   });
 
-  it('that is looked for in runs/latest is not to be looked for there again', async () => {
+  it('that is missing in runs/latest is reported without that path as an example', async () => {
     const { cwd } = await saveSmall();
     expect(await errorText(cwd, () => readModel(path.join(cwd, 'runs/latest')))).toBe(
       'error[E_MODEL_NOT_FOUND]: no trained model at runs/latest: no such directory\n' +

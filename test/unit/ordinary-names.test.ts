@@ -23,7 +23,7 @@ async function predictionsOf(directory: string, file: string): Promise<string[]>
 describe('names of classes', () => {
   const table = `x,y\n${Array.from({ length: 12 }, (_, row) => `${row},${NAMES[row % 4]}\n`).join('')}`;
 
-  it('go from the table to weights, metrics and predictions', async () => {
+  it('may be any words in the table, in class weights, metrics and predictions', async () => {
     const run = await saveRun(
       { 'table.csv': table },
       {
@@ -45,7 +45,7 @@ describe('names of classes', () => {
     expect(metrics).toEqual(await run.measure('train'));
   });
 
-  it('without a weight weigh 1, even if an object would have something under them', async () => {
+  it('without a weight weigh 1, even if every object has a property of that name', async () => {
     const { classWeights } = await loadText(
       table,
       {},
@@ -66,7 +66,7 @@ describe('names of columns', () => {
   );
   const table = `${NAMES.join()},2020\n${rows.join('')}`;
 
-  it('go from the config to predictions, of a file and of rows', async () => {
+  it('may be any words from the config to predictions, of a file and of rows', async () => {
     const run = await saveRun(
       { 'table.csv': table },
       {

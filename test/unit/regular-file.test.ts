@@ -53,7 +53,7 @@ describe('a file that is read whole', () => {
     expect((await readRegularFile(place('empty'), 0)).length).toBe(0);
   });
 
-  it('is refused in words where it is none, or too large', async () => {
+  it('is refused in words if it is not a file, or too large', async () => {
     fs.writeFileSync(place('file'), 'bytes');
     fs.symlinkSync('loop', place('loop'));
     fs.symlinkSync('nowhere', place('dangling'));

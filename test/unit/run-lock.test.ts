@@ -64,7 +64,7 @@ describe('a run directory', () => {
     await expectTakenOver();
   });
 
-  test('whose lock is no file is refused, and stays so for others', async () => {
+  test('whose lock is not a file is refused, also to others', async () => {
     const refused = (why: string) => ({
       message: `${file} does not say who uses the run: ${why}`,
       help: `if no coordinator runs in this directory, remove ${file}`,
@@ -86,7 +86,7 @@ describe('a run directory', () => {
     expect(fs.statSync(file).isDirectory()).toBe(true);
   });
 
-  test('is not given free by one who has lost it', async () => {
+  test('is not freed by a process that has lost it', async () => {
     const lost = await lockRunDirectory(directory);
     fs.rmSync(file);
     const { owner } = await lockRunDirectory(directory);
@@ -96,7 +96,7 @@ describe('a run directory', () => {
     lost.release();
   });
 
-  test('of another host is refused, with the way out', async () => {
+  test('locked by another host is refused, with the way out', async () => {
     await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
     expect(await refusal()).toEqual({
       message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
@@ -104,7 +104,7 @@ describe('a run directory', () => {
     });
   });
 
-  test.skipIf(!isLinux)(`of another container is refused, with the way out${needs}`, async () => {
+  test.skipIf(!isLinux)(`locked by another container is refused, with the way out${needs}`, async () => {
     await lockedBy({ pidNamespace: 'pid:[1]' });
     expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
   });
@@ -126,29 +126,29 @@ describe('a run directory', () => {
 });
 
 describe('the lock of a dead process is taken over', () => {
-  test('where no process has its number', async () => {
+  test('if no process has its number', async () => {
     await lockedBy({ pid: pidOfEnded() });
     await expectTakenOver();
   });
 
-  test.skipIf(!isLinux)(`where another process has got its number${needs}`, async () => {
+  test.skipIf(!isLinux)(`if another process has got its number${needs}`, async () => {
     await lockedBy({ pid: process.pid, startTicks: '1' });
     await expectTakenOver();
   });
 
-  test.skipIf(!isLinux)(`where the machine has restarted since${needs}`, async () => {
+  test.skipIf(!isLinux)(`if the machine has restarted since${needs}`, async () => {
     await lockedBy({ bootId: 'before' });
     await expectTakenOver();
   });
 
-  test('where the system does not tell when a process started, if its number is free', async () => {
+  test('if its number is free and the system does not tell when a process started', async () => {
     await lockedBy({ pid: pidOfEnded(), startTicks: null });
     await expectTakenOver();
     await lockedBy({ startTicks: null });
     await refusal();
   });
 
-  test.skipIf(!isLinux)(`where it has ended and its parent has not noticed${needs}`, async () => {
+  test.skipIf(!isLinux)(`if it has ended and its parent has not noticed${needs}`, async () => {
     // The shell's child ends, and the program that takes the shell's place never asks for it.
     const script = 'sleep 0.5 & echo $!; exec sleep 20';
     const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });

@@ -59,7 +59,7 @@ async function loadAndWarn(run: SavedRun): Promise<{ model: TrainedModel; warnin
 }
 
 describe('the outputs of a trained model', () => {
-  it('have the bits that an evaluation has, for any number of samples at once', async () => {
+  it('have the same bits as an evaluation, for any number of samples at once', async () => {
     const run = await saveTable();
     const { model } = await loadAndWarn(run);
     const features = featureView(run.prepared.data.dataset);
@@ -143,7 +143,7 @@ describe('rows of a table', () => {
     expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
   });
 
-  it('may lack values where training has learnt what stands for them', async () => {
+  it('may lack values if training has learnt a fill for them', async () => {
     const run = await saveTable({ missing: 'mean' });
     const { model } = await loadAndWarn(run);
     const mean = CELLS.reduce((sum, { area }) => sum + area, 0) / CELLS.length;
@@ -214,7 +214,7 @@ describe('rows of a table', () => {
   });
 });
 
-describe('samples as arrays had them', () => {
+describe('samples in the form of the training arrays', () => {
   const rows = CELLS.map(({ rooms, area }) => [rooms, area]);
   const saveArrays = (features: Samples['features'], shape: Samples['shape']): Promise<SavedRun> =>
     saveRun(
@@ -229,7 +229,7 @@ describe('samples as arrays had them', () => {
   const valuesOf = (outputs: Float32Array): unknown[] =>
     Array.from(outputs, (target) => ({ kind: 'values', values: { target } }));
 
-  it('are predicted by what training has fitted, as rows or one behind the other', async () => {
+  it('are predicted by the fitted transforms, as rows or in one list', async () => {
     const run = await saveArrays(rows, undefined);
     const { model } = await loadAndWarn(run);
     expect(model.inputShape).toEqual([2]);
@@ -238,7 +238,7 @@ describe('samples as arrays had them', () => {
     expect(model.outputs(featureView(run.prepared.data.dataset))).toEqual(run.outputs);
   });
 
-  it('are scaled where they are bytes', async () => {
+  it('are scaled if they are bytes', async () => {
     const bytes = Uint8Array.from(rows.flat());
     const run = await saveArrays(bytes, [60, 2]);
     const { model } = await loadAndWarn(run);
@@ -292,7 +292,7 @@ describe('samples as arrays had them', () => {
   });
 });
 
-describe('an answer that is not finite', () => {
+describe('a prediction that is not finite', () => {
   const rows = Array.from({ length: 60 }, (_, row) =>
     Array.from({ length: 64 }, (__, at) => ((row * 7 + at) % 11) / 1e3),
   );
@@ -330,7 +330,7 @@ describe('an answer that is not finite', () => {
     expect(model.predict(extreme.slice(0, 1))).toHaveLength(1);
   });
 
-  it('is one as well where only the inverse of a transform has no room', async () => {
+  it('is an error also if only the inverse of a transform overflows', async () => {
     const run = await saveTable();
     const { model } = await loadAndWarn(run);
     const [row] = CELLS;
@@ -344,7 +344,7 @@ describe('an answer that is not finite', () => {
     ).toMatch(/^error\[E_DATA_OVERFLOW\]: row [01]: the predictions are not finite \(Infinity\)\n/);
   });
 
-  it('does not come of a value that was standardized beyond float32, which is refused before', async () => {
+  it('does not result from a value that overflows when it is standardized, which is refused earlier', async () => {
     const run = await saveRun(
       {},
       {
@@ -384,7 +384,7 @@ describe('a yes or no', () => {
 });
 
 describe('a text', () => {
-  it('is told its next byte, from the outputs at its last position', async () => {
+  it('gets its next byte predicted from the outputs at its last position', async () => {
     const text = 'abcabdabe'.repeat(6);
     const run = await saveRun(
       { 'text.txt': text },
