@@ -163,22 +163,22 @@ export function activationBackwardFromInput(kind: u32, dY: usize, x: usize, leng
 }
 
 /**
- * Bias gradient: out[O] = the tree sum over segments of the column sums of dY[B, O], rows in ascending
- * order within a segment. `slots` is scratch for 11 rows of O (the stack of partial sums above `out`).
+ * Bias gradient: out[O] = the tree sum over shards of the column sums of dY[B, O], rows in ascending
+ * order within a shard. `slots` is scratch for 11 rows of O (the stack of partial sums above `out`).
  */
 export function columnSumTree(
   dY: usize,
   columns: u32,
-  segments: usize,
-  numSegments: u32,
+  bounds: usize,
+  numShards: u32,
   out: usize,
   slots: usize,
 ): void {
   const rowBytes: usize = <usize>columns << 2;
   let height: u32 = 0;
-  for (let s: u32 = 0; s < numSegments; s++) {
-    const start = load<u32>(segments + (<usize>s << 2));
-    const end = load<u32>(segments + (<usize>s << 2), 4);
+  for (let s: u32 = 0; s < numShards; s++) {
+    const start = load<u32>(bounds + (<usize>s << 2));
+    const end = load<u32>(bounds + (<usize>s << 2), 4);
     const slot = slotAddress(height, out, slots, rowBytes);
     memory.copy(slot, dY + <usize>start * rowBytes, rowBytes);
     for (let row = start + 1; row < end; row++) addInto(slot, dY + <usize>row * rowBytes, columns);

@@ -109,10 +109,10 @@ function multiply(
 }
 
 /**
- * C[M, N] = the tree sum over segments s of A_s B_s, each product over the depth rows
- * [segments[s], segments[s + 1]): the weight gradient of several shards at once, every tile of C
+ * C[M, N] = the tree sum over shards s of A_s B_s, each product over the depth rows
+ * [bounds[s], bounds[s + 1]): the weight gradient of several shards at once, every tile of C
  * written once. The tree is the one of the numerics contract: neighbours pair up, an odd last one rises.
- * `segments` points to u32 [numSegments + 1]; `tiles` is scratch for 12 register tiles (up to 2048 segments).
+ * `bounds` points to u32 [numShards + 1]; `tiles` is scratch for 12 register tiles (up to 2048 shards).
  */
 export function gemmPackedTree(
   m: u32,
@@ -122,8 +122,8 @@ export function gemmPackedTree(
   packedB: usize,
   c: usize,
   stride: u32,
-  segments: usize,
-  numSegments: u32,
+  bounds: usize,
+  numShards: u32,
   tiles: usize,
 ): void {
   const strideBytes: usize = <usize>stride << 2;
@@ -136,9 +136,9 @@ export function gemmPackedTree(
         const b = packedB + <usize>j * k * 4;
         const to = c + <usize>i * strideBytes + (<usize>j << 2);
         if (j + NR <= n && i + MR <= m) {
-          treeTile(a, b, segments, numSegments, to, strideBytes, tiles);
+          treeTile(a, b, bounds, numShards, to, strideBytes, tiles);
         } else {
-          treeTile(a, b, segments, numSegments, tiles, NR << 2, tiles + TILE_BYTES);
+          treeTile(a, b, bounds, numShards, tiles, NR << 2, tiles + TILE_BYTES);
           storeEdge(tiles, to, strideBytes, min(MR, m - i), min(NR, n - j), false);
         }
       }
@@ -150,16 +150,16 @@ export function gemmPackedTree(
 function treeTile(
   a: usize,
   b: usize,
-  segments: usize,
-  numSegments: u32,
+  bounds: usize,
+  numShards: u32,
   first: usize,
   firstStride: usize,
   tiles: usize,
 ): void {
   let height: u32 = 0;
-  for (let s: u32 = 0; s < numSegments; s++) {
-    const start = load<u32>(segments + (<usize>s << 2));
-    const depth = load<u32>(segments + (<usize>s << 2), 4) - start;
+  for (let s: u32 = 0; s < numShards; s++) {
+    const start = load<u32>(bounds + (<usize>s << 2));
+    const depth = load<u32>(bounds + (<usize>s << 2), 4) - start;
     const isRight = s & 1;
     const slot = height - isRight;
     const to = slot == 0 ? first : tiles + (slot - 1) * TILE_BYTES;

@@ -34,7 +34,7 @@ export interface ProductBuffers {
   readonly c: number;
   readonly packedA: number;
   readonly packedB: number;
-  readonly segments: number;
+  readonly bounds: number;
   readonly tiles: number;
 }
 
@@ -52,14 +52,14 @@ export function allocateProductBuffers(memory: Memory): ProductBuffers {
     c: room(({ m, n }) => m * n),
     packedA: room(({ m, k }) => packedLeftLength(m, k)),
     packedB: room(({ n, k }) => packedRightLength(k, n)),
-    segments: memory.allocate(8, 'the benchmark'),
+    bounds: memory.allocate(8, 'the benchmark'),
     tiles: memory.allocate(4 * TREE_TILES_LENGTH, 'the benchmark'),
   };
 }
 
 /**
  * A closure that packs both operands and multiplies; a weight gradient by the tree product of one
- * segment.
+ * shard.
  */
 export function productOf(
   kernels: Kernels,
@@ -67,7 +67,7 @@ export function productOf(
   buffers: ProductBuffers,
   { name, layout, m, n, k }: ProductShape,
 ): () => void {
-  const { a, b, c, packedA, packedB, segments, tiles } = buffers;
+  const { a, b, c, packedA, packedB, bounds, tiles } = buffers;
   const panels = Math.ceil(n / TILE_COLUMNS);
   const isTree = name.startsWith('weight gradient');
   return () => {
@@ -76,8 +76,8 @@ export function productOf(
     if (layout === 'NT') kernels.packRightRows(b, n, k, k, packedB, 0, panels);
     else kernels.packRightColumns(b, n, k, n, packedB, 0, panels);
     if (isTree) {
-      memory.u32(segments, 2).set([0, k]);
-      kernels.gemmPackedTree(m, n, k, packedA, packedB, c, n, segments, 1, tiles);
+      memory.u32(bounds, 2).set([0, k]);
+      kernels.gemmPackedTree(m, n, k, packedA, packedB, c, n, bounds, 1, tiles);
     } else kernels.gemmPacked(m, n, k, packedA, packedB, c, n, tiles);
   };
 }

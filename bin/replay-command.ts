@@ -23,7 +23,7 @@ export async function replay(run: string, { step, json }: ReplayArguments): Prom
   throw new LockstepError({
     category: 'failure',
     code: 'E_REPLAY_DIFFERS',
-    message: `step ${step}, taken again from ${start}, comes to weights ${recomputed}, not ${recorded}; the first step that differs is ${firstDifference}`,
+    message: `step ${step}, taken again from ${start}, results in weights ${recomputed}, not ${recorded}; the first step that differs is ${firstDifference}`,
     help: 'the run was disturbed there: by a worker that computed wrong (see audit), or by its records being changed',
   });
 }

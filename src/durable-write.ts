@@ -6,8 +6,8 @@ import path from 'node:path';
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
 
 /**
- * Big files are read and written in pieces of this size. Hashing one takes a fifth of a millisecond, or
- * one where the processor has no instructions for SHA-256; pieces of 1 MiB were no faster.
+ * Big files are read and written in blocks of this size. Hashing one takes a fifth of a millisecond, or
+ * one where the processor has no instructions for SHA-256; blocks of 1 MiB were no faster.
  */
 export const SLICE_BYTES = 262_144;
 

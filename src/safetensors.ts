@@ -10,7 +10,7 @@ export interface NamedTensor {
   readonly values: Float32Array;
 }
 
-/** What a file holds. */
+/** The contents of a file. */
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, NamedTensor>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -21,7 +21,7 @@ export interface TensorSource extends NamedTensor {
   readonly name: string;
 }
 
-/** Where a tensor lies in the data that follows the header. */
+/** The place of a tensor in the data that follows the header. */
 export interface TensorPlace {
   readonly shape: readonly number[];
   /** Bytes from the start of the data; a multiple of 4. */
@@ -38,15 +38,15 @@ export interface SafetensorsHeader {
 /** The size of the header comes first, as a little-endian integer of this many bytes. */
 export const LENGTH_BYTES = 8;
 
-/** Of a file of weights, which takes some 100 bytes a tensor: room for 10,000 of them. Writers and readers keep to it. */
+/** Longest header of a file of weights, which takes some 100 bytes a tensor: room for 10,000. Writers and readers keep to it. */
 export const MAX_HEADER_BYTES = 1_048_576;
 const MAX_DIMENSIONS = 8;
 
 /** A header, and weights that fill all of a wasm32 memory. */
 export const MAX_SAFETENSORS_BYTES = LENGTH_BYTES + MAX_HEADER_BYTES + 2 ** 32;
-/** How many batches a norm of PyTorch's has seen, in int64: only one without a momentum makes use of it. */
+/** The count of batches that a norm of PyTorch's has seen, in int64: only a norm without momentum uses it. */
 const BATCH_COUNTER = /(^|\.)num_batches_tracked$/;
-/** What a zip archive begins with: as a length it would be 64 MiB. */
+/** The first bytes of a zip archive: as a length they would be 64 MiB. */
 const ZIP_MAGIC = 0x04034b50;
 
 const SAVE_AS_SAFETENSORS =

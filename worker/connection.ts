@@ -78,7 +78,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 }
 
 /**
- * How long to wait after the failed attempt number `attempt` (from 0): between 250 ms and a ceiling that doubles up
+ * Time to wait after the failed attempt number `attempt` (from 0): between 250 ms and a ceiling that doubles up
  * to 10 s, at random, so that the workers of a coordinator that comes back do not arrive all at once.
  * @param random gives a number from 0 to 1.
  */

@@ -53,7 +53,7 @@ export function directionOf({ monitor, mode }: Watch = DEFAULT_WATCH): Direction
 }
 
 /**
- * What is remembered after an epoch, and whether its weights are to be kept: those of its best value so far, or the
+ * Updates the memory after an epoch, and decides whether its weights are to be kept: those of the best value so far, or the
  * latest while no value was finite.
  */
 export function afterEpoch(

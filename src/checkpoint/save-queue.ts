@@ -155,7 +155,7 @@ export class SaveQueue<Save extends QueuedSave> {
       this.#failure = saveError(`${path}: not written in ${MAX_FAILURES} attempts (${reason})`, cause);
       return;
     }
-    this.#options.logger.warn({ path, step }, `the checkpoint of step ${step} is written anew: ${reason}`);
+    this.#options.logger.warn({ path, step }, `the checkpoint of step ${step} is written again: ${reason}`);
     await sleep(RETRY_PAUSE_MS * this.#numFailures);
   }
 

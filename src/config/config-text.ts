@@ -168,16 +168,16 @@ function syntaxError(lineCounter: LineCounter, file: string, flaws: readonly Syn
 function findOffset(document: Document, path: KeyPath, at: 'key' | 'value') {
   let node: unknown = document.contents;
   let offset = startOf(node) ?? 0;
-  for (const [i, segment] of path.entries()) {
+  for (const [i, shard] of path.entries()) {
     const container = isAlias(node) ? node.resolve(document) : node;
     const isLast = i === path.length - 1;
     if (isMap(container)) {
-      const pair = container.items.find(({ key }) => isScalar(key) && key.value === segment);
+      const pair = container.items.find(({ key }) => isScalar(key) && key.value === shard);
       if (!pair) return { offset, isWhole: false };
       node = pair.value;
       offset = (isLast && at === 'key' ? startOf(pair.key) : startOfValue(pair)) ?? offset;
-    } else if (isSeq(container) && typeof segment === 'number' && segment < container.items.length) {
-      node = container.items[segment];
+    } else if (isSeq(container) && typeof shard === 'number' && shard < container.items.length) {
+      node = container.items[shard];
       offset = startOf(node) ?? offset;
     } else {
       return { offset, isWhole: false };

@@ -56,9 +56,9 @@ export function validKeys(path: KeyPath, root: unknown): string[] {
 function schemasAt(path: KeyPath, config: unknown): JsonSchema[] {
   let schemas = ofSameKind(alternatives(rootSchema()), config);
   let value = config;
-  for (const segment of path) {
-    value = childValue(value, segment);
-    const children = schemas.flatMap((schema) => alternatives(childOf(schema, segment)));
+  for (const shard of path) {
+    value = childValue(value, shard);
+    const children = schemas.flatMap((schema) => alternatives(childOf(schema, shard)));
     schemas = ofSameKind(children, value);
   }
   return schemas;
@@ -84,10 +84,10 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf(schema: JsonSchema, segment: string | number): unknown {
+function childOf(schema: JsonSchema, shard: string | number): unknown {
   const { properties, additionalProperties, prefixItems, items } = schema;
-  if (typeof segment === 'number') return prefixItems?.[segment] ?? items;
-  return properties && Object.hasOwn(properties, segment) ? properties[segment] : additionalProperties;
+  if (typeof shard === 'number') return prefixItems?.[shard] ?? items;
+  return properties && Object.hasOwn(properties, shard) ? properties[shard] : additionalProperties;
 }
 
 function isSchema(value: unknown): value is JsonSchema {
@@ -95,9 +95,9 @@ function isSchema(value: unknown): value is JsonSchema {
 }
 
 /** The value that a mapping or list holds under a key; undefined if there is none. */
-export function childValue(container: unknown, segment: string | number): unknown {
+export function childValue(container: unknown, shard: string | number): unknown {
   if (typeof container !== 'object' || container === null) return undefined;
-  return Object.hasOwn(container, segment) ? Reflect.get(container, segment) : undefined;
+  return Object.hasOwn(container, shard) ? Reflect.get(container, shard) : undefined;
 }
 
 /**

@@ -93,5 +93,5 @@ function createLocator(parsed: ParsedConfig, assignments: readonly Assignment[])
 }
 
 function startsWith(path: KeyPath, prefix: KeyPath): boolean {
-  return prefix.length <= path.length && prefix.every((segment, i) => segment === path[i]);
+  return prefix.length <= path.length && prefix.every((shard, i) => shard === path[i]);
 }

@@ -48,15 +48,15 @@ export function readOverrides(env: NodeJS.ProcessEnv, flags: readonly string[]):
 function readFlag(flag: string): Assignment | ConfigProblem {
   const location = { file: shorten(`--set ${flag}`, MAX_SHOWN) };
   const equals = flag.indexOf('=');
-  const segments = flag.slice(0, equals).split('.');
-  if (equals < 0 || segments.includes('')) {
+  const shards = flag.slice(0, equals).split('.');
+  if (equals < 0 || shards.includes('')) {
     return {
       message: 'expected key.path=value',
       help: 'such as --set optimizer.learningRate=0.01',
       location,
     };
   }
-  const path = segments.map((segment) => (/^\d{1,9}$/.test(segment) ? Number(segment) : segment));
+  const path = shards.map((shard) => (/^\d{1,9}$/.test(shard) ? Number(shard) : shard));
   return readValue(path, flag.slice(equals + 1), location);
 }
 
@@ -117,19 +117,19 @@ function expand(value: unknown, name: string): unknown {
 }
 
 function withValue(given: unknown, path: KeyPath, depth: number, value: unknown): unknown {
-  const segment = path[depth];
-  if (segment === undefined) return value;
+  const shard = path[depth];
+  if (shard === undefined) return value;
   if (Array.isArray(given)) return withItem(given, path, depth, value);
   const name = formatKeyPath(path.slice(0, depth));
   const container = expand(given, name);
-  if (typeof segment === 'number') throw new DeadEnd(`${name} is not a list and has no item ${segment}`);
-  if (segment === FORBIDDEN_KEY) throw new DeadEnd(`the key "${segment}" is not allowed`);
+  if (typeof shard === 'number') throw new DeadEnd(`${name} is not a list and has no item ${shard}`);
+  if (shard === FORBIDDEN_KEY) throw new DeadEnd(`the key "${shard}" is not allowed`);
   if (container !== undefined && container !== null && typeof container !== 'object') {
-    throw new DeadEnd(`${name} is not a mapping and has no key ${quoteName(segment)}`);
+    throw new DeadEnd(`${name} is not a mapping and has no key ${quoteName(shard)}`);
   }
   const entries: Record<string, unknown> = { ...container };
-  const previous = Object.hasOwn(entries, segment) ? entries[segment] : undefined;
-  entries[segment] = withValue(previous, path, depth + 1, value);
+  const previous = Object.hasOwn(entries, shard) ? entries[shard] : undefined;
+  entries[shard] = withValue(previous, path, depth + 1, value);
   return entries;
 }
 

@@ -33,7 +33,7 @@ const MAX_LISTED = 10;
 export function formatKeyPath(path: KeyPath): string {
   return path.length === 0
     ? 'config'
-    : path.map((segment) => shorten(String(segment), MAX_NAME_LENGTH)).join('.');
+    : path.map((shard) => shorten(String(shard), MAX_NAME_LENGTH)).join('.');
 }
 
 /** A finding about the value at `path`; `text` follows its name. */

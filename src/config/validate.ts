@@ -139,7 +139,7 @@ function valueAt(root: unknown, path: KeyPath): unknown {
 }
 
 function toKeyPath(path: readonly PropertyKey[]): KeyPath {
-  return path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
+  return path.map((shard) => (typeof shard === 'number' ? shard : String(shard)));
 }
 
 /** A path without NUL, which no file system takes. */

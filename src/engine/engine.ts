@@ -80,7 +80,7 @@ interface Subtree {
 export class Engine {
   readonly #parts: EngineParts;
   readonly #loss: Loss;
-  /** Beside a smoothed loss of sequences. */
+  /** The log loss, beside a smoothed loss of sequences. */
   readonly #logLoss: Loss | undefined;
   readonly #workspace: ThreadWorkspace;
   readonly #runner: LayerRunner;

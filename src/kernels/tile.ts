@@ -18,5 +18,5 @@ export function packedRightLength(depth: number, columns: number): number {
 /** f32 of one register tile, the scratch of a product. */
 export const TILE_LENGTH = TILE_ROWS * TILE_COLUMNS;
 
-/** f32 of scratch for the tree product's stack of register tiles: enough for 2048 segments. */
+/** f32 of scratch for the tree product's stack of register tiles: enough for 2048 shards. */
 export const TREE_TILES_LENGTH = 12 * TILE_LENGTH;

@@ -32,8 +32,8 @@ export class ModuleNumbers {
  * its number.
  */
 export function translateName(name: string, own: ModuleNumbers, theirs: ModuleNumbers): string {
-  const segments = name.split('.');
-  const translated = [...segments];
+  const shards = name.split('.');
+  const translated = [...shards];
   for (const { path, number, depth } of modulesOf(name)) {
     const place = own.in(path).indexOf(number);
     const other = theirs.in(translated.slice(0, depth).join('.'))[place];
@@ -46,17 +46,17 @@ interface NumberedModule {
   /** Path of the module that it is in. */
   readonly path: string;
   readonly number: number;
-  /** Segments of the path. */
+  /** Shards of the path. */
   readonly depth: number;
 }
 
 const NUMBER = /^(0|[1-9]\d{0,14})$/;
 
-/** The last segment is the tensor's own name. */
+/** The last shard is the tensor's own name. */
 function modulesOf(name: string): NumberedModule[] {
-  const segments = name.split('.');
-  return segments.slice(0, -1).flatMap((segment, depth) => {
-    if (!NUMBER.test(segment)) return [];
-    return [{ path: segments.slice(0, depth).join('.'), number: Number(segment), depth }];
+  const shards = name.split('.');
+  return shards.slice(0, -1).flatMap((shard, depth) => {
+    if (!NUMBER.test(shard)) return [];
+    return [{ path: shards.slice(0, depth).join('.'), number: Number(shard), depth }];
   });
 }

@@ -34,7 +34,7 @@ export class Instance {
   readonly #privateKey: KeyObject;
 
   constructor() {
-    // Not by `generateKeyPairSync`: in Node 20 the job behind it shares a lock with its keys. If it is collected while one of
+    // Not by `generateKeyPairSync`: in Node 20 the work behind it shares a lock with its keys. If it is collected while one of
     // them is exported, it waits for that lock in the thread that holds it, and so forever; about once in 10,000 keys.
     const key = Buffer.concat([PKCS8_HEAD, randomBytes(32)]);
     this.#privateKey = createPrivateKey({ key, format: 'der', type: 'pkcs8' });

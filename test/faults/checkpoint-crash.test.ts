@@ -181,7 +181,7 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
       'fsync:error=EIO:when=1',
     );
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '40\n' });
-    expect(stderr).toBe('the checkpoint of step 40 is written anew: EIO: i/o error, fsync\n');
+    expect(stderr).toBe('the checkpoint of step 40 is written again: EIO: i/o error, fsync\n');
     const files = synced(calls);
     expect(files).toHaveLength(2);
     expect(new Set(files).size).toBe(2);
@@ -209,7 +209,7 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
       const injection = call === 'openat' ? 'openat:error=EIO:when=2' : `${call}:error=EIO:when=1`;
       const { directory, exitCode, stdout, stderr } = await failing('await save(40);', injection);
       expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '40\n' });
-      expect(stderr).toMatch(/^the checkpoint of step 40 is written anew: EIO: i\/o error, \w+.*\n$/);
+      expect(stderr).toMatch(/^the checkpoint of step 40 is written again: EIO: i\/o error, \w+.*\n$/);
       expect(await expectWhole(directory)).toEqual([40, 30, 10]);
     });
   }

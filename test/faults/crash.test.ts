@@ -12,7 +12,7 @@ import { listCheckpoints, readEvents, readRecords, untilEpoch } from '../helpers
 import { tableRun } from '../helpers/table-run.ts';
 
 describe('a run whose coordinator is killed', () => {
-  it('again and again, with workers or without, comes to the same outcome', async () => {
+  it('again and again, with workers or without, ends with the same result', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainUntilKilled(cwd, 'coordinator.afterStep@step=13', ['--workers', '2']);
     await trainUntilKilled(cwd, 'coordinator.afterEpoch@epoch=2', ['--resume', 'last']);
@@ -135,7 +135,7 @@ describe('an error', () => {
     });
   }
 
-  it('of the program that watches ends the run between two steps, which it goes on from', async () => {
+  it('of the program that watches ends the run between two steps, from which it resumes', async () => {
     const cwd = tableRun(RESUMABLE);
     const config = parse(fs.readFileSync(path.join(cwd, 'table.yaml'), 'utf8')) as TrainConfig;
     const options = { baseDirectory: cwd, runDirectory: path.join(cwd, 'run'), logLevel: 'silent' } as const;

@@ -167,9 +167,9 @@ describe('a run whose disk fails otherwise', () => {
     const env = { LOCKSTEP_FAILPOINT: [SLOW.LOCKSTEP_FAILPOINT, ...failpoints].join() };
     return runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd, env });
   };
-  const attemptsOf = (stderr: string): number => stderr.match(/ is written anew: EIO/g)?.length ?? 0;
+  const attemptsOf = (stderr: string): number => stderr.match(/ is written again: EIO/g)?.length ?? 0;
 
-  test('now and then saves anew what was not saved, and comes to the same weights', async () => {
+  test('now and then saves again what was not saved, and results in the same weights', async () => {
     const cwd = longRun();
     const { exitCode, stderr } = await trainFailing(cwd, [
       ...['write#1', 'fsync#2', 'rename#3', 'fsyncDirectory#4'],
@@ -178,7 +178,7 @@ describe('a run whose disk fails otherwise', () => {
     await expectSameWeights(path.join(cwd, 'run'));
   });
 
-  test('three times in a row ends at the next save, and goes on from what was saved before', async () => {
+  test('three times in a row ends at the next save, and resumes from what was saved before', async () => {
     const cwd = longRun();
     const { exitCode, stderr } = await trainFailing(cwd, ['fsync#5', 'fsync#6', 'fsync#7']);
     expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 4, attempts: 2 });

@@ -60,7 +60,7 @@ describe('--resume', () => {
     await expectUndisturbed(cwd);
   });
 
-  it('goes on from the best epoch, from a file, and for more epochs', async () => {
+  it('resumes from the best epoch, from a file, and for more epochs', async () => {
     const cwd = tableRun(RESUMABLE);
     expect(await trainResumable(cwd, ['--set', 'epochs=2'])).toMatchObject({ exitCode: 0 });
     expect(await trainResumable(cwd, ['--resume', 'best'])).toMatchObject({ exitCode: 0 });
@@ -97,7 +97,7 @@ describe('--resume', () => {
     expect(replayed.stderr).toMatch(/step 21, taken again from the beginning: the same weights/);
   });
 
-  it('refuses a checkpoint that no run comes to, instead of going on from it without end', async () => {
+  it('refuses a checkpoint that no run can reach, instead of resuming from it without end', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 2 });
     await trainResumable(cwd);
     const newest = path.join(cwd, 'run/checkpoints', listCheckpoints(path.join(cwd, 'run')).at(-1) ?? '');
@@ -115,7 +115,7 @@ describe('--resume', () => {
       const args = ['train', 'table.yaml', '--dry-run', '--resume', 'made.safetensors'];
       const { exitCode, stdout, stderr } = await runCli(args, { cwd });
       expect([exitCode, stdout]).toEqual([4, '']);
-      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run comes to this/.exec(
+      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run can get this/.exec(
         stderr,
       )?.[1];
     };

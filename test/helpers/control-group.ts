@@ -31,7 +31,7 @@ export function missingForControlGroup(controller: Controller): string | undefin
   }
 }
 
-/** See the head of this file. Groups go when the test is over. */
+/** A control group with a limit on memory. Groups go when the test is over. */
 export class ControlGroup {
   readonly #directory: string;
 

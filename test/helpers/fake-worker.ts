@@ -40,7 +40,7 @@ export async function honestHello(): Promise<HelloMessage> {
 let honest: Promise<HelloMessage> | undefined;
 let lastPid = 0;
 
-/** See the head of this file. */
+/** A worker that speaks the protocol and says whatever a test wants. */
 export class FakeWorker {
   readonly #connection: Connection;
   readonly #inbox: Inbox<CoordinatorMessage>;

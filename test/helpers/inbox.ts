@@ -8,7 +8,7 @@ export interface Ending {
   readonly reason: string;
 }
 
-/** See the head of this file. */
+/** A queue of messages that a test waits for. */
 export class Inbox<Incoming extends Message> {
   readonly ended: Promise<Ending>;
   readonly #received: Received<Incoming>[] = [];

@@ -40,7 +40,7 @@ const SETUP_DEADLINE_MS = 5000;
 
 let numLinks = 0;
 
-/** See the head of this file. */
+/** Network namespaces of a test. */
 export class Link {
   readonly coordinator: End;
   readonly worker: End;

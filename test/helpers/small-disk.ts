@@ -15,7 +15,7 @@ export function missingForDisks(): string | undefined {
   return isMounted ? undefined : 'the right to mount a tmpfs';
 }
 
-/** See the head of this file. */
+/** A small file system of its own. */
 export class SmallDisk {
   /** Where it is mounted. */
   readonly path: string;

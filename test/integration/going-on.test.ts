@@ -24,7 +24,7 @@ function outcomeOf({ result, weightsSha256 }: Training): object {
 }
 
 describe('a training that goes on', () => {
-  it('after any step, and after any epoch, comes to the same weights and the same figures', async () => {
+  it('after any step, and after any epoch, results in the same weights and the same figures', async () => {
     const directory = tableRun(RUN);
     const whole = await trainInProcess(directory, { isSaving: true });
     const lossesOf = ({ steps }: Training): object[] =>

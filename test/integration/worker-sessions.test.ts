@@ -218,7 +218,7 @@ describe('a worker', () => {
     await next.next('finished');
   });
 
-  it('that is stuck in a task begins afresh when it is sent away for that', async () => {
+  it('that is stuck in a task starts over when it is sent away for that', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
     const { coordinator, session } = await busyWorker({ env });
     session.connection.close(4406, 'has been at 4096 rows for 600 s');

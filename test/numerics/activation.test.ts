@@ -178,20 +178,20 @@ describe('columnSumTree', () => {
     for (const columns of LENGTHS) checkColumnSum(columns, Uint32Array.of(0, 3, 5, 6, 10, 12, 13));
   });
 
-  it('sums 1 to 40 segments along the tree', () => {
-    for (let numSegments = 1; numSegments <= 40; numSegments++) {
+  it('sums 1 to 40 shards along the tree', () => {
+    for (let numShards = 1; numShards <= 40; numShards++) {
       checkColumnSum(
         5,
-        Uint32Array.from({ length: numSegments + 1 }, (_, s) => s + Math.floor(s / 3)),
+        Uint32Array.from({ length: numShards + 1 }, (_, s) => s + Math.floor(s / 3)),
       );
     }
   });
 
-  it('sums 1024 segments, the most that a batch may have', () => {
-    for (const numSegments of [1023, 1024]) {
+  it('sums 1024 bounds, the most that a batch may have', () => {
+    for (const numShards of [1023, 1024]) {
       checkColumnSum(
         3,
-        Uint32Array.from({ length: numSegments + 1 }, (_, s) => s),
+        Uint32Array.from({ length: numShards + 1 }, (_, s) => s),
       );
     }
   });

@@ -102,9 +102,19 @@ function runKernel(
   const stride = n + extra;
   const c = arena.put(new Float32Array(m * stride).fill(77));
   if (bounds) {
-    const segments = arena.put(bounds);
     const tiles = arena.room(4 * TREE_TILES_LENGTH);
-    arena.kernels.gemmPackedTree(m, n, k, packedA, packedB, c, stride, segments, bounds.length - 1, tiles);
+    arena.kernels.gemmPackedTree(
+      m,
+      n,
+      k,
+      packedA,
+      packedB,
+      c,
+      stride,
+      arena.put(bounds),
+      bounds.length - 1,
+      tiles,
+    );
   } else {
     arena.kernels.gemmPacked(m, n, k, packedA, packedB, c, stride, arena.room(4 * TILE_LENGTH));
   }
@@ -222,18 +232,18 @@ function checkInto(sizes: Sizes, extra = 0): void {
 }
 
 describe('gemmPackedTree', () => {
-  it('sums 1 to 40 segments along the tree', () => {
-    for (let numSegments = 1; numSegments <= 40; numSegments++) {
-      const bounds = Uint32Array.from({ length: numSegments + 1 }, (_, s) => s + Math.floor(s / 3));
-      checkTree({ m: 5, n: 9, k: bounds[numSegments] as number }, bounds);
+  it('sums 1 to 40 bounds along the tree', () => {
+    for (let numShards = 1; numShards <= 40; numShards++) {
+      const bounds = Uint32Array.from({ length: numShards + 1 }, (_, s) => s + Math.floor(s / 3));
+      checkTree({ m: 5, n: 9, k: bounds[numShards] as number }, bounds);
     }
   });
 
-  it('sums 1024 segments, the most that a batch may have', () => {
-    for (const numSegments of [1023, 1024]) {
-      const bounds = Uint32Array.from({ length: numSegments + 1 }, (_, s) => s);
-      checkTree({ m: 4, n: 8, k: numSegments }, bounds);
-      checkTree({ m: 3, n: 7, k: numSegments }, bounds);
+  it('sums 1024 bounds, the most that a batch may have', () => {
+    for (const numShards of [1023, 1024]) {
+      const bounds = Uint32Array.from({ length: numShards + 1 }, (_, s) => s);
+      checkTree({ m: 4, n: 8, k: numShards }, bounds);
+      checkTree({ m: 3, n: 7, k: numShards }, bounds);
     }
   });
 
@@ -241,7 +251,7 @@ describe('gemmPackedTree', () => {
     for (const n of SMALL) checkTree({ m, n, k: 23 }, Uint32Array.of(0, 4, 8, 12, 17, 20, 23));
   });
 
-  it('sums a segment deeper than a block of gemmPacked in one go', () => {
+  it('sums a shard deeper than a block of gemmPacked in one go', () => {
     checkTree({ m: 5, n: 9, k: 1200 }, Uint32Array.of(0, 401, 800, 1200));
   });
 
@@ -254,11 +264,11 @@ describe('gemmPackedTree', () => {
     checkTree({ m: 8, n: 8, k: 9 }, Uint32Array.of(0, 2, 5, 7, 9), 3);
   });
 
-  it('equals gemmPacked for one segment within a depth block', () => {
+  it('equals gemmPacked for one shard within a depth block', () => {
     const sizes = { m: 17, n: 19, k: 400 };
     const operands = randomOperands(sizes);
     const tree = runKernel(sizes, operands, 'TN', 0, Uint32Array.of(0, 400));
-    expectSameBits(tree, runKernel(sizes, operands, 'TN'), 'one segment');
+    expectSameBits(tree, runKernel(sizes, operands, 'TN'), 'one shard');
   });
 });
 

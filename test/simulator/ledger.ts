@@ -25,7 +25,7 @@ export interface WeightsBucket {
   readonly value: Value;
 }
 
-/** See the head of this file. */
+/** The values of one simulated coordinator. */
 export class Ledger {
   readonly #training: Training;
   readonly #complain: (what: string) => void;

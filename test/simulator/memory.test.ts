@@ -21,7 +21,7 @@ function crampedScenario(seed: number): Scenario {
   };
 }
 
-test('they come to the same results as without faults, and never take more room than there is', () => {
+test('they give the same results as without faults, and never take more room than there is', () => {
   const problems = Array.from({ length: 60 }, (_, seed) => simulate(crampedScenario(seed)).problems);
   expect(problems.flat()).toEqual([]);
 }, 60_000);

@@ -9,7 +9,7 @@ const [first = 1, last = first] = seeds.split('-').map(Number);
 const MS_PER_SEED = 100;
 
 test(
-  `trainings of seeds ${seeds} come to the same results as without faults`,
+  `trainings of seeds ${seeds} give the same results as without faults`,
   () => {
     const failed: string[] = [];
     for (let seed = first; seed <= last && failed.length < 10; seed++) {

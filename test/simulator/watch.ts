@@ -61,7 +61,7 @@ const MIN_STUCK_MS = 600_000;
 /** Between two notes about missing workers. */
 const MAX_SILENCE_MS = 30_000;
 
-/** See the head of this file. Times are those of the virtual clock. */
+/** The watch over one simulated coordinator. Times are those of the virtual clock. */
 export class Watch {
   readonly #options: WatchOptions;
   readonly #workers = new Map<number, Watched>();

@@ -68,7 +68,7 @@ const OVERHEAD_MS = 1;
 const RETRY_MS = 250;
 const MAX_RETRY_MS = 10_000;
 
-/** See the head of this file. */
+/** A simulated worker. */
 export class SimulatedWorker {
   readonly pid: number;
   readonly #world: World;

@@ -7,34 +7,21 @@ import { describe, expect, it } from 'vitest';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
-/** From the bottom up. A file may import from its own layer and from those below. A trailing slash is a folder. */
-const LAYERS: readonly (readonly string[])[] = [
-  [
-    'src/close-all.ts',
-    'src/durable-write.ts',
-    'src/errors.ts',
-    'src/failpoint.ts',
-    'src/json.ts',
-    'src/limited-log.ts',
-    'src/limits.ts',
-    'src/line-file.ts',
-    'src/log.ts',
-    'src/make-directory.ts',
-    'src/printable.ts',
-    'src/random.ts',
-    'src/regular-file.ts',
-    'src/shape.ts',
-    'src/version.ts',
-  ],
-  ['src/kernels/', 'src/memory.ts', 'src/metrics/', 'src/safetensors.ts', 'src/tree.ts'],
-  ['src/layers/', 'src/losses/', 'src/optimizer/', 'src/schedule/'],
-  ['src/model/', 'src/config/'],
-  ['src/checkpoint/', 'src/engine/', 'src/protocol/', 'src/data/'],
-  ['src/known-answer.ts', 'src/predict/'],
-  ['coordinator/', 'worker/'],
-  ['bench/'],
-  ['bin/', 'api/', 'examples/'],
-];
+/** A room: a folder, with a slash at its end, or a file of `src/` or `coordinator/` itself; and its floor in the house. */
+interface Room {
+  readonly name: string;
+  readonly floor: number;
+}
+
+/** The rooms that docs/architecture.md lists. */
+const ROOMS: readonly Room[] = fs
+  .readFileSync(path.join(ROOT, 'docs/architecture.md'), 'utf8')
+  .split('\n')
+  .flatMap((line) => {
+    const [, floor, names = ''] = /^\| (\d+) +\| ([^|]*)\|/.exec(line) ?? [];
+    if (floor === undefined) return [];
+    return [...names.matchAll(/`([^`]+)`/g)].map(([, name = '']) => ({ name, floor: Number(floor) }));
+  });
 
 /** The two ends of a socket know each other by the protocol alone. */
 const STRANGERS = ['coordinator/', 'worker/'];
@@ -97,28 +84,36 @@ function importsOf({ name, text }: SourceFile): Import[] {
     .map((specifier) => ({ from: name, to: path.posix.join(path.posix.dirname(name), specifier) }));
 }
 
-function isIn(name: string, place: string): boolean {
-  return place.endsWith('/') ? name.startsWith(place) : name === place;
+/** The room of a file: its folder, or itself where it stands beside folders. */
+function roomOf(file: string): string {
+  const isRoom = ROOMS.some(({ name }) => name === file);
+  return isRoom ? file : `${path.posix.dirname(file)}/`;
 }
 
-function layerOf(name: string): number {
-  return LAYERS.findIndex((places) => places.some((place) => isIn(name, place)));
+function floorOf(file: string): number {
+  return ROOMS.find(({ name }) => name === roomOf(file))?.floor ?? -1;
 }
 
-function sideOf(name: string): string | undefined {
-  return STRANGERS.find((place) => isIn(name, place));
+function sideOf(file: string): string | undefined {
+  return STRANGERS.find((place) => file.startsWith(place));
 }
 
 /** The complaint about an import, or nothing. */
 function judgeImport({ from, to }: Import): string[] {
-  if (layerOf(to) < 0) return [`${from} imports ${to}, which is in no layer`];
-  if (layerOf(to) > layerOf(from)) {
-    return [`${from} (layer ${layerOf(from)}) imports ${to} (layer ${layerOf(to)})`];
-  }
+  const [floor, floorBelow] = [floorOf(from), floorOf(to)];
+  if (floorBelow < 0) return [`${from} imports ${to}, which is in no room`];
+  if (floorBelow > floor) return [`${from} (floor ${floor}) imports ${to} (floor ${floorBelow})`];
   const [side, otherSide] = [sideOf(from), sideOf(to)];
   return side && otherSide && side !== otherSide
     ? [`${from} imports ${to}, the other side of the socket`]
     : [];
+}
+
+/** Imports between rooms. */
+function betweenRooms(imports: readonly Import[]): Import[] {
+  return imports
+    .map(({ from, to }) => ({ from: roomOf(from), to: roomOf(to) }))
+    .filter(({ from, to }) => from !== to);
 }
 
 /** Every import that closes a circle, with the whole circle. */
@@ -175,34 +170,39 @@ function isBarrelLine(node: ts.Statement): boolean {
   return ts.isExportDeclaration(node) && (!node.exportClause || ts.isNamespaceExport(node.exportClause));
 }
 
-const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench', 'examples']);
+const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench']);
 const imports = program.flatMap(importsOf);
 
-describe('the layers', () => {
-  it('have a place for every file', () => {
-    expect(program.map((file) => file.name).filter((name) => layerOf(name) < 0)).toEqual([]);
+describe('the rooms of the house', () => {
+  it('are those that docs/architecture.md lists', () => {
+    const found = new Set(program.map(({ name }) => roomOf(name)));
+    expect([...found].sort()).toEqual(ROOMS.map(({ name }) => name).sort());
   });
 
   it('import downward, and never from the other side of the socket', () => {
     expect(imports.flatMap(judgeImport)).toEqual([]);
   });
 
-  it('hold no circle of imports', () => {
+  it('hold no circle of files', () => {
     expect(findCycles(imports)).toEqual([]);
   });
 
-  it('are guarded by checks that find an upward import, a sideways one and a circle', () => {
-    const text = "import type { A } from '../worker/a.ts';\nconst b = await import('../bin/b.ts');";
-    expect(importsOf({ name: 'coordinator/c.ts', text }).flatMap(judgeImport)).toEqual([
-      'coordinator/c.ts imports worker/a.ts, the other side of the socket',
-      'coordinator/c.ts (layer 6) imports bin/b.ts (layer 8)',
+  it('stand in no circle of rooms', () => {
+    expect(findCycles(betweenRooms(imports))).toEqual([]);
+  });
+
+  it('are guarded by checks that find an upward import, a sideways one and circles', () => {
+    const text = "import type { A } from '../../worker/a.ts';\nconst b = await import('../../bin/b.ts');";
+    expect(importsOf({ name: 'coordinator/cluster/c.ts', text }).flatMap(judgeImport)).toEqual([
+      'coordinator/cluster/c.ts imports worker/a.ts, the other side of the socket',
+      'coordinator/cluster/c.ts (floor 8) imports bin/b.ts (floor 14)',
     ]);
     const circle = [
-      { from: 'a', to: 'b' },
-      { from: 'b', to: 'c' },
-      { from: 'c', to: 'b' },
+      { from: 'src/engine/a.ts', to: 'src/model/b.ts' },
+      { from: 'src/model/c.ts', to: 'src/engine/d.ts' },
     ];
-    expect(findCycles(circle)).toEqual(['b -> c -> b']);
+    expect(findCycles(circle)).toEqual([]);
+    expect(findCycles(betweenRooms(circle))).toEqual(['src/engine/ -> src/model/ -> src/engine/']);
   });
 });
 

@@ -157,7 +157,7 @@ test('nothing is written any more after a disk has failed three times in a row',
   expect(await refusal(queue.flush(DEADLINE_MS))).toBe(message);
   expect(() => queue.add(save(2))).toThrow(message);
   expect(started).toEqual([1, 1, 1]);
-  expect(warnings).toEqual(Array(2).fill('the checkpoint of step 1 is written anew: EIO: no'));
+  expect(warnings).toEqual(Array(2).fill('the checkpoint of step 1 is written again: EIO: no'));
 });
 
 test('failures count only in a row: a success in between resets them', async () => {

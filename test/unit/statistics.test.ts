@@ -14,7 +14,7 @@ import { tableRun } from '../helpers/table-run.ts';
 const ONE_UNIT: LayerInput = { kind: 'dense', units: 1 };
 const NORMED: LayerInput[] = [{ kind: 'batchNorm' }, ONE_UNIT];
 
-interface Job {
+interface Setting {
   /** All of them to train on. */
   readonly rows: number;
   readonly layers: LayerInput[];
@@ -22,7 +22,7 @@ interface Job {
   readonly shards?: number;
 }
 
-function writeRun({ rows, layers, batchSize, shards }: Job): string {
+function writeRun({ rows, layers, batchSize, shards }: Setting): string {
   const lines = Array.from({ length: rows }, (_, row) => `${row % 7},${row % 11},${row % 5},${row}`);
   const values: Partial<ConfigInput> = {
     data: { file: 'table.csv', target: 'y', split: { validation: 0, test: 0 } },
@@ -79,7 +79,7 @@ describe('a run with batchNorm', () => {
   const RULE =
     'error[E_CONFIG_BATCH_NORM]: batchNorm takes a variance, for which a shard needs more than 1 value of each feature or channel: ';
 
-  it.each<[string, Job, string]>([
+  it.each<[string, Setting, string]>([
     [
       'batches of one sample',
       { rows: 20, layers: NORMED, batchSize: 1 },
@@ -123,14 +123,14 @@ describe('a run with batchNorm', () => {
       },
       '33 training samples in batches of 16 leave 1 for the last batch of an epoch\n  help: set batchSize to 17',
     ],
-  ])('is refused with %s', async (_, job, message) => {
-    const cwd = writeRun(job);
+  ])('is refused with %s', async (_, setting, message) => {
+    const cwd = writeRun(setting);
     expect(await errorText(cwd, () => dry(cwd))).toBe(RULE + message);
-    const { rows, batchSize } = job;
+    const { rows, batchSize } = setting;
     const suggested = /set batchSize to (\d+)$/.exec(message)?.[1];
     if (suggested === undefined) return;
     expect(rows % batchSize).toBe(1);
-    expect((await dry(writeRun({ ...job, batchSize: Number(suggested) }))).warnings).toEqual([]);
+    expect((await dry(writeRun({ ...setting, batchSize: Number(suggested) }))).warnings).toEqual([]);
   });
 
   it('takes single images, whose channels have more than one value', async () => {

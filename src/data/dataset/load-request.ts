@@ -87,7 +87,7 @@ export interface PackRequest {
   readonly config: Config;
   readonly math: HostMath;
   readonly warn: (message: string) => void;
-  /** If given, it is applied as it is: nothing is fitted to the data, and it need not be fit for training. */
+  /** Transforms to apply as they are: nothing is fitted to the data then, and it need not be fit for training. */
   readonly fitted?: FittedData | undefined;
 }
 

@@ -33,10 +33,10 @@ export function multiply(arithmetic: Arithmetic, product: Product, into?: ArrayL
   return c;
 }
 
-/** C[M, N] = the tree sum over segments [bounds[s], bounds[s + 1]) of the depth. */
+/** C[M, N] = the tree sum over the parts [bounds[s], bounds[s + 1]) of the depth. */
 export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: ArrayLike<number>): Values {
   const { m, n } = product;
-  const segments = Array.from({ length: bounds.length - 1 }, (_, s) => {
+  const sums = Array.from({ length: bounds.length - 1 }, (_, s) => {
     const c = arithmetic.zeros(m * n);
     for (let i = 0; i < m; i++) {
       for (let j = 0; j < n; j++) {
@@ -45,7 +45,7 @@ export function multiplyTree(arithmetic: Arithmetic, product: Product, bounds: A
     }
     return c;
   });
-  return combineAlongTree(segments, (left, right) => addValues(arithmetic, left, right));
+  return combineAlongTree(sums, (left, right) => addValues(arithmetic, left, right));
 }
 
 function dot(
@@ -61,7 +61,7 @@ function dot(
   return sum;
 }
 
-/** out[N] = the tree sum over segments of the column sums of x[rows, N]. */
+/** out[N] = the tree sum over shards of the column sums of x[rows, N]. */
 export function columnSum(
   arithmetic: Arithmetic,
   x: ArrayLike<number>,
@@ -70,12 +70,12 @@ export function columnSum(
 ): Values {
   const row = (r: number): Values =>
     arithmetic.from(Array.from({ length: columns }, (_, j) => at(x, r * columns + j)));
-  const segments = Array.from({ length: bounds.length - 1 }, (_, s) => {
+  const sums = Array.from({ length: bounds.length - 1 }, (_, s) => {
     let sum = row(at(bounds, s));
     for (let r = at(bounds, s) + 1; r < at(bounds, s + 1); r++) sum = addValues(arithmetic, sum, row(r));
     return sum;
   });
-  return combineAlongTree(segments, (left, right) => addValues(arithmetic, left, right));
+  return combineAlongTree(sums, (left, right) => addValues(arithmetic, left, right));
 }
 
 /** The transpose of x[rows, columns]. */
