@@ -8,7 +8,7 @@ import { validateConfig } from '../../src/config/validate.ts';
 import { formatPredictions } from '../../src/predict/prediction-csv.ts';
 import { readSamples } from '../../src/predict/sample-file.ts';
 import { TrainedModel } from '../../src/predict/trained-model.ts';
-import { configOf, loadText, modelOf } from './data-fixtures.ts';
+import { configOf, loadText, modelOf } from './src/data/fixtures.ts';
 import { saveRun } from '../helpers/saved-run.ts';
 
 const NAMES = ['constructor', 'valueOf', '__proto__', 'toString'];

@@ -1,0 +1,299 @@
+// The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { WorkerSession } from '../../../../coordinator/cluster/worker-session.ts';
+import type { SessionEnd } from '../../../../coordinator/cluster/worker-session.ts';
+import type { Connection } from '../../../../src/protocol/connection.ts';
+import { encodeMessage } from '../../../../src/protocol/envelope.ts';
+import { Instance } from '../../../../src/protocol/instance.ts';
+import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../../../src/protocol/limits.ts';
+import type {
+  CoordinatorMessage,
+  HelloMessage,
+  WelcomeMessage,
+  WorkerMessage,
+} from '../../../../src/protocol/message-types.ts';
+import { parseCoordinatorMessage } from '../../../../src/protocol/messages.ts';
+import { WELCOME } from '../../../helpers/protocol-messages.ts';
+
+const KERNELS = { sha256: 'ab'.repeat(32), knownAnswer: 'cd'.repeat(32) };
+const INSTANCE = new Instance();
+const HELLO: HelloMessage = {
+  type: 'hello',
+  protocol: PROTOCOL_VERSION,
+  version: '9.9.9',
+  kernels: { strict: KERNELS },
+  threads: 1,
+  node: 'v20.0.0',
+  platform: 'test-x64',
+  host: 'fake',
+  pid: 1,
+  instance: INSTANCE.name,
+};
+const MAX_QUEUED_BYTES = 1000;
+const CHUNK = MAX_BODY_BYTES;
+/** Eleven chunks, the last of which is short. */
+const DATASET = new Uint8Array(10 * CHUNK + 100);
+
+/** One end of a connection whose other end is the test. */
+class MemoryConnection implements Connection {
+  readonly id = 1;
+  readonly remoteAddress = '10.0.0.1';
+  readonly bytesRead = 0;
+  bufferedBytes = 0;
+  readonly sent: CoordinatorMessage[] = [];
+  /** How the session has ended it. */
+  readonly calls: string[] = [];
+  #receive: (data: Buffer) => void = () => undefined;
+  #closed: (code: number, reason: string) => void = () => undefined;
+
+  /** Messages whose sender wants to know when they are taken. */
+  readonly untaken: ((isWhole: boolean) => void)[] = [];
+  readonly fragments: (readonly Buffer[])[] = [];
+
+  send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void {
+    const bytes = Buffer.isBuffer(data) ? data : Buffer.concat(data);
+    this.sent.push(parseCoordinatorMessage(bytes).message);
+    if (!Buffer.isBuffer(data)) this.fragments.push(data);
+    if (onTaken) this.untaken.push(onTaken);
+  }
+  /** The worker reads the oldest chunk that it has not, or a fragment of it. */
+  take(isWhole = true): void {
+    if (isWhole) this.untaken.shift()?.(true);
+    else this.untaken[0]?.(false);
+  }
+  dropQueued(): void {
+    this.calls.push('dropQueued');
+  }
+  close(code: number, reason: string): void {
+    this.calls.push(`close ${code} ${reason}`);
+  }
+  terminate(): void {
+    this.calls.push('terminate');
+  }
+  onMessage(listener: (data: Buffer) => void): void {
+    this.#receive = listener;
+  }
+  onClose(listener: (code: number, reason: string) => void): void {
+    this.#closed = listener;
+  }
+
+  hear(message: WorkerMessage): void {
+    this.#receive(encodeMessage(message));
+  }
+  lose(code: number, reason = ''): void {
+    this.#closed(code, reason);
+  }
+}
+
+let connection: MemoryConnection;
+let session: WorkerSession;
+let ends: SessionEnd[];
+let numReady: number;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  connection = new MemoryConnection();
+  ends = [];
+  numReady = 0;
+  const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
+  session = new WorkerSession(1, connection, {
+    kernels: KERNELS,
+    dataset: DATASET,
+    maxQueuedBytes: MAX_QUEUED_BYTES,
+    welcome: { type: 'welcome', ...welcome },
+    banOf: () => undefined,
+    onReady: () => numReady++,
+    onResult: () => undefined,
+    onGone: (_session, end) => ends.push(end),
+    guard: (work) => work(),
+  });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Says hello; returns the answer. */
+function greet(): WelcomeMessage {
+  connection.hear(HELLO);
+  const [welcome] = connection.sent;
+  if (welcome?.type !== 'welcome') throw new Error('there was no welcome');
+  return welcome;
+}
+
+/** Says hello, and that it is ready. */
+function join(): void {
+  connection.hear({ type: 'ready', proof: INSTANCE.prove(greet()) });
+}
+
+function fetch(chunk: number): void {
+  const offset = chunk * CHUNK;
+  const length = Math.min(CHUNK, DATASET.length - offset);
+  connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset, length });
+}
+
+describe('a session', () => {
+  it('ends for a worker that does not say hello for 30 s', async () => {
+    await vi.advanceTimersByTimeAsync(29_999);
+    expect(connection.calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(connection.calls).toEqual(['dropQueued', 'close 4403 did not say hello for 30 s']);
+    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', wasReady: false, isPolite: false }]);
+  });
+
+  it('gives a worker 120 s to ask for a chunk of the dataset, and for each part of it', async () => {
+    greet();
+    for (let chunk = 0; chunk < 3; chunk++) {
+      await vi.advanceTimersByTimeAsync(119_999);
+      fetch(chunk);
+      await vi.advanceTimersByTimeAsync(119_999);
+      connection.take(false);
+      await vi.advanceTimersByTimeAsync(119_999);
+      connection.take();
+    }
+    expect(connection.calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
+  });
+
+  it('sends chunks from the dataset itself, without a copy, in fragments of 256 KiB', () => {
+    greet();
+    for (let chunk = 0; chunk < 2; chunk++) fetch(chunk);
+    const [, second = []] = connection.fragments;
+    const [head, ...body] = second;
+    expect(head?.length).toBeLessThan(200);
+    expect(body.map(({ buffer, byteOffset, length }) => [buffer, byteOffset, length])).toEqual(
+      Array.from({ length: 16 }, (_, part) => [DATASET.buffer, CHUNK + part * 2 ** 18, 2 ** 18]),
+    );
+  });
+
+  it('ends for a worker that asks for a chunk and does not take it for 120 s, also once it says that it is ready', async () => {
+    const welcome = greet();
+    fetch(0);
+    fetch(1);
+    connection.hear({ type: 'ready', proof: INSTANCE.prove(welcome) });
+    await vi.advanceTimersByTimeAsync(119_999);
+    expect(connection.calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
+  });
+
+  it.each([
+    ['again', [0, 0], 'bytes 0 to 4194304', '4194304 to 8388608'],
+    ['out of order', [1], 'bytes 4194304 to 8388608', '0 to 4194304'],
+  ])('ends for a worker that asks for a chunk %s', (_, chunks, asked, expected) => {
+    greet();
+    for (const chunk of chunks) fetch(chunk);
+    const name = WELCOME.datasetSha256.slice(0, 12);
+    const reason = `asked for ${asked} of dataset ${name}, not for ${expected} of ${name}`;
+    expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
+  });
+
+  it('ends for a worker that asks for crumbs of the dataset', () => {
+    greet();
+    connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 1 });
+    expect(connection.calls.at(-1)).toMatch(
+      /^close 4402 asked for bytes 0 to 1 of dataset .*, not for 0 to 4194304 of/,
+    );
+  });
+
+  it('ends for a worker that waits for more than eight chunks at a time', () => {
+    greet();
+    for (let chunk = 0; chunk < 8; chunk++) fetch(chunk);
+    connection.take();
+    fetch(8);
+    connection.take(false);
+    expect(connection.calls).toEqual([]);
+    fetch(9);
+    expect(connection.calls.at(-1)).toBe('close 4402 asked for more than 8 chunks of the dataset ahead');
+  });
+
+  it('ends for a worker that asks for more than there is', () => {
+    greet();
+    for (let chunk = 0; chunk < 11; chunk++) {
+      fetch(chunk);
+      connection.take();
+    }
+    connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: DATASET.length, length: 1 });
+    expect(connection.calls.at(-1)).toMatch(/^close 4402 asked for bytes/);
+  });
+
+  it('has no deadline once its worker is ready', async () => {
+    join();
+    await vi.advanceTimersByTimeAsync(1_000_000);
+    expect({ numReady, calls: connection.calls }).toEqual({ numReady: 1, calls: [] });
+  });
+
+  it.each([
+    ['answers another welcome', (run: string) => INSTANCE.prove({ run, nonce: '0123456789abcdef' })],
+    [
+      'answers the welcome of another run',
+      (_: string, nonce: string) => INSTANCE.prove({ run: 'other', nonce }),
+    ],
+    ['is signed by another', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
+    ['is not signed', () => '00'.repeat(64)],
+  ])('refuses a "ready" that %s', async (_what, prove) => {
+    const { run, nonce } = greet();
+    expect(nonce).toMatch(/^[0-9a-f]{16}$/);
+    connection.hear({ type: 'ready', proof: prove(run, nonce) });
+    await Promise.resolve();
+    const reason = '"ready" does not prove the instance of "hello" on this connection';
+    expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
+    expect({ numReady, numEnds: ends.length }).toEqual({ numReady: 0, numEnds: 1 });
+  });
+
+  it('is over as soon as its worker is sent away, once, although the connection takes its time', async () => {
+    join();
+    session.evict(4402, 'sent nonsense');
+    // The caller may be in the middle of something.
+    expect(ends).toEqual([]);
+    await Promise.resolve();
+    expect(ends).toEqual([{ reason: 'sent nonsense', wasReady: true, isPolite: false }]);
+    session.evict(4402, 'sent more nonsense');
+    connection.hear({ type: 'leave' });
+    session.send(Buffer.alloc(10));
+    connection.lose(1006);
+    await Promise.resolve();
+    expect(ends).toHaveLength(1);
+    expect(connection.calls).toEqual(['dropQueued', 'close 4402 sent nonsense']);
+    expect(connection.sent).toHaveLength(1);
+  });
+
+  it('is over as soon as its worker says goodbye', async () => {
+    join();
+    connection.hear({ type: 'leave' });
+    await Promise.resolve();
+    expect(ends).toEqual([{ reason: 'it said goodbye', wasReady: true, isPolite: true }]);
+  });
+
+  it('cuts off a worker that does not read what is queued for it', async () => {
+    join();
+    const message = encodeMessage({ type: 'stop', reason: 'for its length' });
+    connection.bufferedBytes = MAX_QUEUED_BYTES + message.length;
+    session.send(message);
+    expect(connection.calls).toEqual([]);
+    connection.bufferedBytes++;
+    session.send(message);
+    await Promise.resolve();
+    expect(connection.calls).toEqual(['terminate']);
+    const reason = `does not read: ${connection.bufferedBytes} bytes are queued for it`;
+    expect(ends).toEqual([{ reason, wasReady: true, isPolite: false }]);
+  });
+
+  it('forgets weights on their way when it tells its worker that the run is over', () => {
+    join();
+    session.finish('the run is finished', true);
+    expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
+    expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
+    connection.lose(1000);
+    expect(ends).toEqual([{ reason: 'the run is finished', wasReady: true, isPolite: true }]);
+  });
+
+  it('sends its worker away without telling it to stop when the run can go on later', () => {
+    join();
+    const numSent = connection.sent.length;
+    session.finish('the run has ended early', false);
+    expect(connection.calls).toEqual(['dropQueued', 'close 1001 the run has ended early']);
+    expect(connection.sent).toHaveLength(numSent);
+  });
+});

@@ -1,0 +1,269 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { renderPng, renderSvg } from '../../../../coordinator/output/plot-render.ts';
+import type { PlotInput } from '../../../../coordinator/output/plot-specs.ts';
+import { plotName, plotSpec, renderPlots, specText } from '../../../../coordinator/output/plots.ts';
+import type { TopLevelSpec } from 'vega-lite';
+import { compileFiles, type Compiled } from '../../../helpers/compiled.ts';
+
+const ACTUAL = Array.from({ length: 5000 }, (_, row) => 1000 * row);
+const PREDICTED = ACTUAL.map((value, row) => value + (row % 7) * 5000);
+
+const LOSS: PlotInput = {
+  kind: 'lossCurves',
+  loss: 'mse',
+  epochs: [
+    { epoch: 1, train: 1, validation: 0.9 },
+    { epoch: 2, train: 0.5, validation: 0.6 },
+  ],
+  bestEpoch: 2,
+};
+const SCATTER: PlotInput = {
+  kind: 'predictedVsActual',
+  split: 'test',
+  unit: 'price',
+  actual: ACTUAL,
+  predicted: PREDICTED,
+  r2: 0.8123,
+};
+const RESIDUALS: PlotInput = { ...SCATTER, kind: 'residuals', split: 'validation' };
+const CONFUSION: PlotInput = {
+  kind: 'confusion',
+  split: 'test',
+  classes: ['no', 'yes', 'never seen'],
+  counts: [
+    [120, 13, 0],
+    [22, 1045, 0],
+    [0, 0, 0],
+  ],
+  accuracy: 0.97083,
+};
+
+/** The specification as the drawing process reads it. */
+function specOf(input: PlotInput): TopLevelSpec {
+  return JSON.parse(specText(input)) as TopLevelSpec;
+}
+
+/** The texts of an SVG, in drawing order. */
+function textsOf(svg: string): string[] {
+  return [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map((match) => match[1]!);
+}
+
+/** The number of marks of a kind in an SVG. */
+function countMarks(svg: string, description: string): number {
+  return svg.split(`aria-roledescription="${description}"`).length - 1;
+}
+
+describe('the plots of a run', () => {
+  test('have stable file names', () => {
+    expect([LOSS, SCATTER, RESIDUALS, CONFUSION].map(plotName)).toEqual([
+      'loss-curves',
+      'test-predicted-vs-actual',
+      'validation-residuals',
+      'test-confusion',
+    ]);
+    expect(plotName({ ...SCATTER, fileSuffix: '-y2' })).toBe('test-predicted-vs-actual-y2');
+  });
+
+  test('loss curves name both splits, the loss and the best epoch', async () => {
+    const texts = textsOf(await renderSvg(plotSpec(LOSS)));
+    expect(texts).toEqual(
+      expect.arrayContaining([
+        'Loss by epoch',
+        'Dashed: the best epoch, 2',
+        'epoch',
+        'mean loss (mse)',
+        'train',
+        'validation',
+      ]),
+    );
+  });
+
+  test('loss curves say what made an epoch the best, where that was not the loss', async () => {
+    const bestBy = 'greatest validation r2';
+    expect(textsOf(await renderSvg(plotSpec({ ...LOSS, bestBy })))).toContain(
+      'Dashed: the best epoch, 2 (greatest validation r2)',
+    );
+  });
+
+  test('loss curves of a run without validation, or with a loss that is not a number, are drawn', async () => {
+    const epochs = [
+      { epoch: 1, train: 1 },
+      { epoch: 2, train: Number.NaN },
+    ];
+    const texts = textsOf(await renderSvg(plotSpec({ kind: 'lossCurves', loss: 'mse', epochs })));
+    expect(texts).toContain('train');
+    expect(texts).not.toContain('validation');
+  });
+
+  test('predicted against actual has units, the line y = x and at most 2,000 points', async () => {
+    const svg = await renderSvg(plotSpec(SCATTER));
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining([
+        'Predicted against actual price (test)',
+        'R² 0.8123 over all rows; 2,000 of 5,000 rows shown',
+        'price (actual)',
+        'price (predicted)',
+        'y = x',
+        '1M',
+      ]),
+    );
+    expect(countMarks(svg, 'circle')).toBe(2000);
+    expect(countMarks(svg, 'line mark')).toBe(1);
+  });
+
+  test('a ROC curve names its area and the positive class, and stays small', async () => {
+    const rates = Array.from({ length: 5000 }, (_, i) => i / 4999);
+    const roc: PlotInput = {
+      kind: 'roc',
+      split: 'test',
+      positive: 'sick',
+      falsePositiveRates: rates,
+      truePositiveRates: rates.map(Math.sqrt),
+      area: 2 / 3,
+    };
+    expect(plotName(roc)).toBe('test-roc');
+    const svg = await renderSvg(plotSpec(roc));
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining([
+        'ROC curve (test)',
+        'Area under the curve 0.6667; positive: sick',
+        'false positive rate',
+        'true positive rate',
+        '100%',
+      ]),
+    );
+    expect(svg.length).toBeLessThan(100_000);
+  });
+
+  test.each([SCATTER, RESIDUALS])('axes have any text of the user as their titles ($kind)', async (input) => {
+    const unit = 'price\n(USD) \\ "\\u001b\u001b';
+    const svg = await renderSvg(specOf({ ...input, unit }));
+    const shown = 'price↵(USD) \\ "\\u001b\\u001b (predicted)';
+    expect(textsOf(svg).map((text) => text.replaceAll('&quot;', '"'))).toContain(shown);
+    expect(renderPng(svg).length).toBeGreaterThan(0);
+  });
+
+  test('classes may have any name, also one that no XML can hold', async () => {
+    const classes = ['a\ufffe', 'b\ud800', 'c\uffff', 'd\u0000\n\\'];
+    const counts = classes.map(() => classes.map(() => 7));
+    const svg = await renderSvg(specOf({ ...CONFUSION, classes, counts }));
+    const shown = ['a\\ufffe', 'b\\ud800', 'c\\uffff', 'd\\u0000↵\\'];
+    expect(textsOf(svg).filter((text) => shown.includes(text))).toEqual([...shown, ...shown]);
+    expect(renderPng(svg).length).toBeGreaterThan(0);
+  });
+
+  test('residuals have a zero line', async () => {
+    const svg = await renderSvg(plotSpec(RESIDUALS));
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining([
+        'Residuals of price (validation)',
+        'price (predicted)',
+        'price (actual − predicted)',
+      ]),
+    );
+    expect(countMarks(svg, 'rule mark')).toBe(1);
+  });
+
+  test('a scatter of no finite rows is drawn empty', async () => {
+    const input: PlotInput = { ...SCATTER, actual: [Number.NaN], predicted: [1] };
+    expect(countMarks(await renderSvg(plotSpec(input)), 'circle')).toBe(0);
+  });
+
+  test('a confusion matrix shows every count and class, in the given order', async () => {
+    const texts = textsOf(await renderSvg(plotSpec(CONFUSION)));
+    expect(texts).toEqual(
+      expect.arrayContaining([
+        'Confusion matrix (test)',
+        'Accuracy 97.08 %; colour: share of the actual class',
+      ]),
+    );
+    expect(texts.filter((text) => /^[\d,]+$/.test(text))).toEqual([
+      '120',
+      '13',
+      '0',
+      '22',
+      '1,045',
+      '0',
+      '0',
+      '0',
+      '0',
+    ]);
+    expect(texts.filter((text) => CONFUSION.classes.includes(text))).toEqual([
+      ...CONFUSION.classes,
+      ...CONFUSION.classes,
+    ]);
+  });
+
+  test('a confusion matrix of many classes leaves the counts out', async () => {
+    const classes = Array.from({ length: 30 }, (_, label) => `class ${label}`);
+    const counts = classes.map(() => classes.map(() => 7));
+    const svg = await renderSvg(
+      plotSpec({ kind: 'confusion', split: 'test', classes, counts, accuracy: 0.1 }),
+    );
+    expect(textsOf(svg)).not.toContain('7');
+    expect(countMarks(svg, 'rect mark')).toBe(900);
+  });
+
+  test('draws text without any font of the system', () => {
+    const svg = (content: string): string =>
+      `<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">${content}</svg>`;
+    const drawn = renderPng(svg('<text y="15" font-family="sans-serif">x</text>'));
+    expect(drawn).not.toEqual(renderPng(svg('')));
+  });
+});
+
+describe('renderPlots', () => {
+  let compiled: Compiled;
+  let directory: string;
+
+  beforeAll(() => {
+    directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-plots-'));
+    const files = ['coordinator/output/plot-process.ts', 'coordinator/output/plot-render.ts'];
+    compiled = compileFiles(files, { withPackages: true });
+  });
+  afterAll(() => {
+    fs.rmSync(directory, { recursive: true });
+    compiled.remove();
+  });
+
+  test('writes specification, SVG and PNG of each plot from a process of its own', async () => {
+    const warnings: string[] = [];
+    const plots = path.join(directory, 'plots');
+    await renderPlots(plots, [LOSS, CONFUSION], {
+      warn: (message) => warnings.push(message),
+      program: path.join(compiled.directory, 'plot-process.js'),
+    });
+    const extensions = ['png', 'svg', 'vl.json'];
+    expect(fs.readdirSync(plots).sort()).toEqual(
+      ['loss-curves', 'test-confusion'].flatMap((name) =>
+        extensions.map((extension) => `${name}.${extension}`),
+      ),
+    );
+    expect(warnings).toEqual([]);
+  });
+
+  test('is wide enough to be read, twice as sharp', async () => {
+    const png = Buffer.from(renderPng(await renderSvg(plotSpec(LOSS))));
+    expect(png.readUInt32BE(16)).toBeGreaterThan(1200);
+  });
+
+  test('warns of a process that is late, and of one that fails, and never throws', async () => {
+    const warnings: string[] = [];
+    const warn = (message: string): void => void warnings.push(message);
+    const late = path.join(directory, 'late.mjs');
+    fs.writeFileSync(late, 'setInterval(() => {}, 1000);');
+    const failing = path.join(directory, 'failing.mjs');
+    fs.writeFileSync(failing, 'console.error("loss-curves: no such mark"); process.exit(1);');
+    await renderPlots(directory, [LOSS], { warn, program: late, deadlineMs: 200 });
+    await renderPlots(directory, [LOSS], { warn, program: failing });
+    await renderPlots(path.join(late, 'below'), [LOSS], { warn, program: failing });
+    expect(warnings).toEqual([
+      'plots: not drawn within 0.2 s',
+      'plots: loss-curves: no such mark',
+      `plots: ENOTDIR: not a directory, mkdir '${path.join(late, 'below')}'`,
+    ]);
+  });
+});

@@ -1,0 +1,87 @@
+// What `--resume` and `replay` find, and that they make nothing where there is nothing.
+import fs from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { replayStep } from '../../../../coordinator/commands/replay.ts';
+import { findResumeSource } from '../../../../coordinator/persistence/resume.ts';
+import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
+
+const CHECKPOINT = 'checkpoints/step-000000010.safetensors';
+
+function directoryOf(...files: readonly string[]): string {
+  const root = temporaryDirectory();
+  for (const file of files) {
+    fs.mkdirSync(path.dirname(path.join(root, file)), { recursive: true });
+    fs.writeFileSync(path.join(root, file), '');
+  }
+  return root;
+}
+
+test('the last and the best checkpoint are those of the run', async () => {
+  const directory = directoryOf(CHECKPOINT);
+  for (const resume of ['last', 'best'] as const) {
+    const found = await findResumeSource({ resume, runDirectory: directory, name: 'house' });
+    expect(found).toEqual({ directory, checkpoint: resume });
+  }
+  const found = await findResumeSource({ resume: directory, runDirectory: undefined, name: 'house' });
+  expect(found).toEqual({ directory, checkpoint: 'last' });
+});
+
+test('the directory of checkpoints stands for its run', async () => {
+  const directory = directoryOf(CHECKPOINT);
+  const resume = path.join(directory, 'checkpoints');
+  const found = await findResumeSource({ resume, runDirectory: undefined, name: 'house' });
+  expect(found).toEqual({ directory, checkpoint: 'last' });
+});
+
+test('a run may itself have the name of its directory of checkpoints', async () => {
+  const directory = path.join(directoryOf(`checkpoints/${CHECKPOINT}`), 'checkpoints');
+  const found = await findResumeSource({ resume: directory, runDirectory: undefined, name: 'house' });
+  expect(found).toEqual({ directory, checkpoint: 'last' });
+});
+
+test('a file goes on in its run if it lies in one, else in a new directory', async () => {
+  const root = directoryOf(`run/${CHECKPOINT}`, 'run/config.yaml', CHECKPOINT, 'copy.safetensors');
+  const directoryFor = async (name: string): Promise<string | undefined> => {
+    const file = path.join(root, name);
+    const found = await findResumeSource({ resume: file, runDirectory: undefined, name: 'house' });
+    expect(found.checkpoint).toEqual({ file });
+    return found.directory;
+  };
+  expect(await directoryFor(`run/${CHECKPOINT}`)).toBe(path.join(root, 'run'));
+  expect(await directoryFor(CHECKPOINT)).toBeUndefined();
+  expect(await directoryFor('copy.safetensors')).toBeUndefined();
+});
+
+test.each([
+  { resume: 'last', runDirectory: 'nowhere' },
+  { resume: 'best', runDirectory: 'nowhere' },
+  { resume: 'nowhere', runDirectory: undefined },
+  { resume: 'empty', runDirectory: undefined },
+])('nothing is made where there is nothing to go on from: $resume', async ({ resume, runDirectory }) => {
+  const root = directoryOf('empty/notes.txt');
+  const inRoot = (name: string): string => path.join(root, name);
+  const request = {
+    resume: resume === 'last' || resume === 'best' ? resume : inRoot(resume),
+    runDirectory: runDirectory && inRoot(runDirectory),
+    name: 'house',
+  };
+  await expect(findResumeSource(request)).rejects.toMatchObject({
+    code: 'E_NO_CHECKPOINT',
+    exitCode: 4,
+    message: expect.stringMatching(/nowhere|empty/) as string,
+  });
+  expect(fs.readdirSync(root, { recursive: true }).sort()).toEqual(['empty', 'empty/notes.txt']);
+});
+
+test.each([
+  ['nowhere', 'no such directory'],
+  ['empty', 'no events.jsonl in it'],
+])('a step is not taken again in %s, which is no run', async (name, why) => {
+  const directory = path.join(directoryOf('empty/notes.txt'), name);
+  await expect(replayStep(directory, 1, () => undefined)).rejects.toMatchObject({
+    code: 'E_NO_RUN',
+    exitCode: 2,
+    message: `${directory} holds no run: ${why}`,
+  });
+});

@@ -1,0 +1,59 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { divideShards } from '../../../../coordinator/scheduler/divide-shards.ts';
+
+const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =>
+  divideShards(
+    from,
+    to,
+    speeds.map((speed, id) => ({ id, speed })),
+  ).map((task) => [task.worker, task.from, task.to]);
+
+describe('divideShards', () => {
+  test('gives equal workers equal subtrees', () => {
+    expect(cuts(0, 8, [1, 1])).toEqual([
+      [0, 0, 4],
+      [1, 4, 8],
+    ]);
+  });
+
+  test('takes speeds within 25 % for equal', () => {
+    expect(cuts(0, 8, [1.2, 1])).toEqual(cuts(0, 8, [1, 1]));
+  });
+
+  test('keeps the cut at a subtree where the ideal place is near', () => {
+    expect(cuts(0, 8, [1.4, 1])).toEqual([
+      [0, 0, 4],
+      [1, 4, 8],
+    ]);
+  });
+
+  test('gives a worker of three times the speed three times the shards', () => {
+    expect(cuts(0, 16, [3, 1])).toEqual([
+      [0, 0, 12],
+      [1, 12, 16],
+    ]);
+  });
+
+  test('gives the slowest worker nothing when there are too few shards', () => {
+    expect(cuts(3, 5, [2, 1, 3])).toEqual([
+      [0, 3, 4],
+      [2, 4, 5],
+    ]);
+  });
+
+  test('covers every shard once, with no empty task, for any speeds', () => {
+    const speeds = fc.array(fc.double({ min: 1e-3, max: 1e3, noNaN: true }), { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(fc.nat(50), fc.integer({ min: 1, max: 1024 }), speeds, (from, count, values) => {
+        let next = from;
+        for (const [, start, end] of cuts(from, from + count, values) as [number, number, number][]) {
+          expect(start).toBe(next);
+          expect(end).toBeGreaterThan(start);
+          next = end;
+        }
+        expect(next).toBe(from + count);
+      }),
+    );
+  });
+});

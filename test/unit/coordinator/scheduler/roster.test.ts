@@ -1,0 +1,257 @@
+// The roster: how many are there, who replaces itself, who has to wait, and who may not come back.
+import { describe, expect, test } from 'vitest';
+import { Outcome } from '../../../../coordinator/scheduler/outcome.ts';
+import { Roster } from '../../../../coordinator/scheduler/roster.ts';
+import { stepsOf } from '../../../helpers/round-driver.ts';
+import type { Step } from '../../../helpers/round-driver.ts';
+
+/** The steps of an outcome. */
+function listed(nowMs: number, event: (outcome: Outcome) => void): Step[] {
+  const outcome = new Outcome(nowMs);
+  event(outcome);
+  return stepsOf(outcome);
+}
+
+const STEADY = { address: '10.0.0.2' };
+
+/** A roster, and short ways to tell it things. */
+class Driver {
+  readonly roster: Roster;
+  #lastWorker = 0;
+
+  constructor({ minWorkers = 1, waitMs = 100_000 } = {}) {
+    this.roster = new Roster({ minWorkers, waitMs }, 0);
+  }
+
+  /** A session is ready; of a process of its own unless told otherwise. */
+  join(nowMs: number, who: { instance?: string; address?: string } = {}): Step[] {
+    const worker = ++this.#lastWorker;
+    const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
+    const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address };
+    return listed(nowMs, (outcome) => this.roster.greet(event, outcome));
+  }
+
+  ban(worker: number, nowMs: number, instance = `instance of ${worker}`): Step[] {
+    const offender = { worker, reason: 'lies', trustedSteps: 3 };
+    return listed(nowMs, (outcome) => this.roster.ban(instance, offender, outcome));
+  }
+
+  lose(worker: number, nowMs: number, how: { hasAnswered?: boolean } = {}): Step[] {
+    const { hasAnswered = false } = how;
+    return listed(nowMs, (outcome) => this.roster.lose(worker, hasAnswered, outcome));
+  }
+
+  require(count: number, nowMs: number): Step[] {
+    return listed(nowMs, (outcome) => this.roster.require(count, outcome));
+  }
+
+  tick(nowMs: number): Step[] {
+    return listed(nowMs, (outcome) => this.roster.tick(outcome));
+  }
+
+  /** Workers that come and vanish without an answer. */
+  visit(count: number, nowMs: number): void {
+    for (let visitor = 0; visitor < count; visitor++) {
+      this.join(nowMs);
+      this.lose(this.#lastWorker, nowMs);
+    }
+  }
+}
+
+describe('the number of workers', () => {
+  test('is waited for at the start, and has to be there in the middle', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    expect(driver.require(3, 0)).toEqual([]);
+    driver.join(1);
+    driver.join(2);
+    expect(driver.join(3)).toEqual([{ type: 'admit', worker: 3 }, { type: 'gathered' }]);
+    expect(driver.lose(1, 4)).toEqual([]);
+    expect(driver.roster.hasEnough).toBe(true);
+    expect(driver.lose(2, 5)).toEqual([{ type: 'waiting', have: 1, need: 2, waitedMs: 0 }]);
+    expect(driver.roster.hasEnough).toBe(false);
+  });
+
+  test('that is too small is mentioned now and then, and too long', () => {
+    const driver = new Driver({ minWorkers: 2, waitMs: 60_000 });
+    driver.join(0);
+    const told = [9_999, 10_000, 10_050, 40_000, 59_999, 60_000].map((nowMs) => driver.tick(nowMs));
+    const missing = { have: 1, need: 2 };
+    expect(told).toEqual([
+      [],
+      [{ type: 'waiting', ...missing, waitedMs: 10_000 }],
+      [],
+      [{ type: 'waiting', ...missing, waitedMs: 40_000 }],
+      [],
+      [{ type: 'starved', ...missing }],
+    ]);
+  });
+
+  test('has the whole time again once there were enough', () => {
+    const driver = new Driver({ waitMs: 60_000 });
+    driver.join(50_000);
+    driver.lose(1, 55_000);
+    expect(driver.tick(114_000)).not.toContainEqual({ type: 'starved', have: 0, need: 1 });
+    expect(driver.tick(115_000)).toContainEqual({ type: 'starved', have: 0, need: 1 });
+  });
+});
+
+describe('a worker that comes back', () => {
+  test('replaces what is left of it', () => {
+    const driver = new Driver();
+    driver.join(0, { instance: 'seven' });
+    expect(driver.join(1, { instance: 'seven' })).toEqual([
+      { type: 'supersede', worker: 1 },
+      { type: 'admit', worker: 2 },
+    ]);
+    expect(driver.lose(1, 2)).toEqual([]);
+    expect(driver.roster.hasEnough).toBe(true);
+  });
+
+  test('is not two workers', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    driver.join(0, { instance: 'seven' });
+    driver.join(1, { instance: 'seven' });
+    expect(driver.roster.hasEnough).toBe(false);
+  });
+
+  test('is refused if it was wrong, and nobody else is that has its host and process id', () => {
+    const driver = new Driver();
+    driver.join(0, { instance: 'seven' });
+    driver.lose(1, 1);
+    driver.join(2, { instance: 'seven' });
+    const banned = {
+      type: 'ban',
+      worker: 2,
+      name: 'worker 2 (host pid 1)',
+      reason: 'lies',
+      trustedSteps: 3,
+    };
+    expect(driver.ban(2, 3, 'seven')).toContainEqual(banned);
+    expect(driver.roster.banOf('seven')).toBe('lies');
+    expect(driver.roster.banOf('eight')).toBe(undefined);
+    expect(driver.join(4, { instance: 'seven' })).toEqual([{ type: 'refuse', worker: 3, reason: 'lies' }]);
+    expect(driver.ban(2, 5, 'seven')).toEqual([]);
+  });
+
+  test('is refused after a ban, though more workers have come since than are remembered', () => {
+    const driver = new Driver();
+    driver.join(0, { instance: 'old' });
+    for (let count = 0; count < 10_000; count++) driver.join(0);
+    expect(driver.ban(1, 1, 'old')).toMatchObject([{ type: 'ban', worker: 1, name: 'worker 1' }]);
+    expect(driver.roster.banOf('old')).toBe('lies');
+  });
+
+  test('counts no more once it is banned', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    driver.join(0);
+    driver.join(0);
+    driver.ban(2, 1);
+    expect(driver.roster.hasEnough).toBe(false);
+  });
+
+  test('is found out though its session is over', () => {
+    const driver = new Driver();
+    driver.join(0);
+    driver.lose(1, 1);
+    expect(driver.ban(1, 2)).toMatchObject([{ type: 'ban', worker: 1 }]);
+  });
+});
+
+describe('an address whose workers keep vanishing', () => {
+  test('has to wait from the fourth one on, and ever longer', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    driver.visit(3, 1);
+    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 5, restMs: 1_000, cause: 'vanishing' }]);
+    expect(driver.tick(1_001)).toEqual([]);
+    expect(driver.tick(1_002)).toEqual([{ type: 'admit', worker: 5 }]);
+    driver.lose(5, 1_003);
+    expect(driver.join(1_004)).toEqual([{ type: 'rest', worker: 6, restMs: 2_000, cause: 'vanishing' }]);
+    expect(driver.join(1_005, { address: '10.0.0.3' })).toEqual([{ type: 'admit', worker: 7 }]);
+  });
+
+  test('never waits for longer than 30 s, and is forgiven after a minute', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    driver.visit(40, 1);
+    expect(driver.join(2)).toEqual([{ type: 'rest', worker: 42, restMs: 30_000, cause: 'vanishing' }]);
+    expect(driver.join(60_002)).toEqual([{ type: 'admit', worker: 43 }]);
+  });
+
+  test('does not wait where it is needed', () => {
+    const driver = new Driver();
+    driver.visit(5, 0);
+    expect(driver.join(1)).toEqual([{ type: 'admit', worker: 6 }]);
+    driver.lose(6, 2);
+    driver.join(3, STEADY);
+    driver.join(4);
+    expect(driver.lose(7, 5)).toContainEqual({ type: 'admit', worker: 8 });
+  });
+
+  test('is not blamed for workers that have answered', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    for (let count = 0; count < 6; count++) {
+      const nowMs = count + 1;
+      driver.join(nowMs);
+      driver.lose(count + 2, nowMs, { hasAnswered: true });
+    }
+    expect(driver.join(9)).toEqual([{ type: 'admit', worker: 8 }]);
+  });
+});
+
+describe('an address of which a worker was banned', () => {
+  const rest = (worker: number, restMs: number): Step => ({
+    type: 'rest',
+    worker,
+    restMs,
+    cause: 'bans',
+  });
+  const admit = (worker: number): Step => ({ type: 'admit', worker });
+
+  test('has its newcomers wait, each time longer, for ten minutes at most', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    const waits = Array.from({ length: 12 }, (_, index) => {
+      const [worker, nowMs] = [index + 2, index * 700_000];
+      const [command] = driver.join(nowMs);
+      driver.tick(nowMs + 600_000);
+      driver.ban(worker, nowMs + 600_000);
+      return command?.type === 'rest' ? (command.restMs ?? 0) / 1_000 : 0;
+    });
+    expect(waits).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
+  });
+
+  test('keeps those who are there, and takes back those who have worked', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    for (const instance of ['liar', 'sound', 'steady']) driver.join(1, { instance });
+    driver.lose(3, 2, { hasAnswered: true });
+    expect(driver.ban(2, 3, 'liar')).toHaveLength(1);
+    expect(driver.join(4, { instance: 'sound' })).toEqual([admit(5)]);
+    expect(driver.join(5, { instance: 'steady' })).toEqual([{ type: 'supersede', worker: 4 }, admit(6)]);
+    expect(driver.join(6)).toEqual([rest(7, 1_000)]);
+    expect(driver.join(7, STEADY)).toEqual([admit(8)]);
+  });
+
+  test('waits for 10 s at most where it is needed', () => {
+    const driver = new Driver();
+    for (let worker = 1; worker <= 5; worker++) {
+      driver.join(0);
+      driver.tick(worker * 10_000);
+      driver.ban(worker, worker * 10_000);
+    }
+    expect(driver.join(50_000)).toEqual([rest(6, 16_000)]);
+    expect(driver.tick(59_999)).toEqual([]);
+    expect(driver.tick(60_000)).toContainEqual(admit(6));
+  });
+
+  test('is forgiven an hour after the last one', () => {
+    const driver = new Driver();
+    driver.join(0, STEADY);
+    driver.join(0);
+    driver.ban(2, 1_000);
+    expect(driver.join(3_601_000)).toEqual([rest(3, 1_000)]);
+    expect(driver.join(3_601_001)).toEqual([admit(4)]);
+  });
+});

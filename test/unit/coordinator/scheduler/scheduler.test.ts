@@ -1,0 +1,95 @@
+// Roster and rounds together: in what order the driver hears of what one event means to both.
+import { expect, test } from 'vitest';
+import { Scheduler } from '../../../../coordinator/scheduler/scheduler.ts';
+import { stepsOf } from '../../../helpers/round-driver.ts';
+import type { Step } from '../../../helpers/round-driver.ts';
+
+/** A scheduler, and short ways to tell it things. */
+class Driver {
+  readonly scheduler: Scheduler;
+  nowMs = 0;
+
+  constructor(minWorkers = 1) {
+    const audit = { share: 0, random: () => 0.5 };
+    this.scheduler = new Scheduler({ minWorkers, waitMs: 1_000_000, audit }, 0);
+  }
+
+  join(worker: number, pid = worker): Step[] {
+    const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address' };
+    return stepsOf(this.scheduler.addSession({ worker, ...who }, this.nowMs));
+  }
+
+  lose(worker: number): Step[] {
+    return stepsOf(this.scheduler.removeSession(worker, false, this.nowMs));
+  }
+
+  start(numShards: number): Step[] {
+    const plan = {
+      kind: 'train',
+      numBuckets: 1,
+      shardRows: Array<number>(numShards).fill(1),
+      step: 0,
+    } as const;
+    return stepsOf(this.scheduler.beginRound(plan, this.nowMs));
+  }
+
+  answer(worker: number, task: number, index: number, isFinite: boolean): Step[] {
+    const sum = { round: 1, task, node: { level: 0, index }, bucket: 0 };
+    const digest = { digest: String(isFinite), isFinite };
+    return stepsOf(this.scheduler.acceptSum(worker, sum, digest, this.nowMs));
+  }
+}
+
+/** What there is of commands, in order. */
+function named(commands: readonly Step[]): string[] {
+  return commands.map((command) =>
+    'worker' in command ? `${command.type} ${Number(command['worker'])}` : command.type,
+  );
+}
+
+test('a round waits for the minimum of workers, and begins with the one that completes it', () => {
+  const driver = new Driver(2);
+  driver.join(1);
+  expect(driver.start(2)).toEqual([]);
+  expect(named(driver.join(2))).toEqual(['admit 2', 'begin', 'assign 1', 'assign 2']);
+});
+
+test('a worker that joins a round gets its weights before its task', () => {
+  const driver = new Driver();
+  driver.join(1);
+  driver.start(2);
+  driver.lose(1);
+  expect(named(driver.join(2))).toEqual(['admit 2', 'assign 2']);
+});
+
+test('a worker that comes back has the shards of its old session to compute', () => {
+  const driver = new Driver();
+  driver.join(1, 7);
+  driver.start(2);
+  expect(named(driver.join(2, 7))).toEqual(['supersede 1', 'admit 2', 'assign 2']);
+});
+
+test('a liar that has come back goes before the round begins again, and gets nothing of it', () => {
+  const driver = new Driver();
+  driver.join(1);
+  driver.join(2);
+  driver.start(2);
+  driver.answer(1, 1, 0, false);
+  driver.lose(1);
+  driver.join(3, 1);
+  const settled = driver.scheduler.settle(1, { level: 0, index: 0 }, ['true'], 0);
+  expect(named(stepsOf(settled))).toEqual(['ban 1', 'refuse 3', 'begin', 'assign 2']);
+});
+
+test('a lost worker gets nothing more, though its loss ends the rest of another one', () => {
+  const driver = new Driver(2);
+  driver.join(1);
+  driver.join(2);
+  for (let visitor = 3; visitor <= 5; visitor++) {
+    driver.join(visitor);
+    driver.lose(visitor);
+  }
+  expect(named(driver.join(6))).toEqual(['rest 6']);
+  driver.start(4);
+  expect(named(driver.lose(2))).toEqual(['admit 6', 'assign 1']);
+});

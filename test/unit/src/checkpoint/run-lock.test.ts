@@ -1,0 +1,194 @@
+// The lock of a run directory: which processes are refused, whose lock is taken over, and who may release it.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { LockOwner } from '../../../../src/checkpoint/lock-owner.ts';
+import { lockRunDirectory } from '../../../../src/checkpoint/run-lock.ts';
+import { LockstepError } from '../../../../src/errors.ts';
+import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
+
+const isLinux = process.platform === 'linux';
+const needs = isLinux ? '' : ' (skipped: needs Linux)';
+
+let directory: string;
+let file: string;
+
+beforeEach(() => {
+  directory = temporaryDirectory();
+  file = path.join(directory, 'lock');
+});
+
+async function refusal(run = directory): Promise<Pick<LockstepError, 'message' | 'help'>> {
+  const error: unknown = await lockRunDirectory(run).catch((reason: unknown) => reason);
+  if (!(error instanceof LockstepError)) throw new Error(`no refusal but ${String(error)}`);
+  expect(error).toMatchObject({ code: 'E_RUN_IN_USE', exitCode: 2 });
+  return { message: error.message, help: error.help };
+}
+
+/** An owner like this process, but for what is given, in the lock file. */
+async function lockedBy(changes: Partial<LockOwner>): Promise<LockOwner> {
+  const { owner, release } = await lockRunDirectory(directory);
+  release();
+  const other = { ...owner, token: 'ab'.repeat(12), ...changes };
+  fs.writeFileSync(file, JSON.stringify(other));
+  return other;
+}
+
+function pidOfEnded(): number {
+  return spawnSync(process.execPath, ['-e', '']).pid;
+}
+
+async function expectTakenOver(): Promise<void> {
+  const { owner, release } = await lockRunDirectory(directory);
+  expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toEqual(owner);
+  expect(owner.pid).toBe(process.pid);
+  expect(fs.readdirSync(directory)).toEqual(['lock']);
+  release();
+  expect(fs.readdirSync(directory)).toEqual([]);
+}
+
+describe('a run directory', () => {
+  test('is locked once, by a file that names the process, until it is released', async () => {
+    const lock = await lockRunDirectory(directory);
+    expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toMatchObject({
+      pid: process.pid,
+      host: os.hostname(),
+    });
+    expect(await refusal()).toEqual({
+      message: `${directory}: run is in use by pid ${process.pid} on host ${os.hostname()}, since ${lock.owner.startedAt}`,
+      help: 'wait for it to end, or choose another --run-dir',
+    });
+    lock.release();
+    await expectTakenOver();
+  });
+
+  test('whose lock is not a file is refused, also to others', async () => {
+    const refused = (why: string) => ({
+      message: `${file} does not say who uses the run: ${why}`,
+      help: `if no coordinator runs in this directory, remove ${file}`,
+    });
+    fs.mkdirSync(file);
+    expect(await refusal()).toEqual(refused('it is a directory'));
+    fs.rmdirSync(file);
+    fs.symlinkSync('nowhere', file);
+    expect(await refusal()).toEqual(refused('it is a link'));
+    fs.rmSync(file);
+    spawnSync('mkfifo', [file]);
+    expect(await refusal()).toEqual(refused('it is a pipe, not a regular file'));
+    fs.rmSync(file);
+    const lock = await lockRunDirectory(directory);
+    fs.rmSync(file);
+    fs.mkdirSync(file);
+    // How the run ended must not be lost over this.
+    lock.release();
+    expect(fs.statSync(file).isDirectory()).toBe(true);
+  });
+
+  test('is not freed by a process that has lost it', async () => {
+    const lost = await lockRunDirectory(directory);
+    fs.rmSync(file);
+    const { owner } = await lockRunDirectory(directory);
+    lost.release();
+    expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toEqual(owner);
+    fs.rmSync(file);
+    lost.release();
+  });
+
+  test('locked by another host is refused, with the way out', async () => {
+    await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
+    expect(await refusal()).toEqual({
+      message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
+      help: `from here nobody can tell whether it still lives; if you know that it does not, remove ${file}`,
+    });
+  });
+
+  test.skipIf(!isLinux)(`locked by another container is refused, with the way out${needs}`, async () => {
+    await lockedBy({ pidNamespace: 'pid:[1]' });
+    expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
+  });
+
+  test('with a lock that names nobody is refused, with the way out', async () => {
+    const hostile = { ...(await lockedBy({})), host: '\u001b[2J' };
+    const texts = ['', 'null', '{"pid":1', JSON.stringify(hostile)];
+    const attempts = texts.map(async (text, index) => {
+      const other = path.join(directory, `${index}`);
+      fs.mkdirSync(other);
+      fs.writeFileSync(path.join(other, 'lock'), text);
+      expect(await refusal(other)).toEqual({
+        message: `${other}/lock does not say who uses the run`,
+        help: `if no coordinator runs in this directory, remove ${other}/lock`,
+      });
+    });
+    await Promise.all(attempts);
+  });
+});
+
+describe('the lock of a dead process is taken over', () => {
+  test('if no process has its number', async () => {
+    await lockedBy({ pid: pidOfEnded() });
+    await expectTakenOver();
+  });
+
+  test.skipIf(!isLinux)(`if another process has got its number${needs}`, async () => {
+    await lockedBy({ pid: process.pid, startTicks: '1' });
+    await expectTakenOver();
+  });
+
+  test.skipIf(!isLinux)(`if the machine has restarted since${needs}`, async () => {
+    await lockedBy({ bootId: 'before' });
+    await expectTakenOver();
+  });
+
+  test('if its number is free and the system does not tell when a process started', async () => {
+    await lockedBy({ pid: pidOfEnded(), startTicks: null });
+    await expectTakenOver();
+    await lockedBy({ startTicks: null });
+    await refusal();
+  });
+
+  test.skipIf(!isLinux)(`if it has ended and its parent has not noticed${needs}`, async () => {
+    // The shell's child ends, and the program that takes the shell's place never asks for it.
+    const script = 'sleep 0.5 & echo $!; exec sleep 20';
+    const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      const pid = await new Promise<number>((resolve) =>
+        parent.stdout?.once('data', (text: Buffer) => resolve(Number(text.toString()))),
+      );
+      const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+      const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+      await lockedBy({ pid, startTicks });
+      await refusal();
+      await expect
+        .poll(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'), { timeout: 5000 })
+        .toContain(') Z ');
+      await expectTakenOver();
+    } finally {
+      parent.kill('SIGKILL');
+    }
+  });
+
+  test('even if processes that were removing it have died, one after the other', async () => {
+    const pid = pidOfEnded();
+    const head = await lockedBy({ pid });
+    const remover = { ...head, token: 'cd'.repeat(12) };
+    fs.writeFileSync(`${file}.${head.token}`, JSON.stringify(remover));
+    fs.writeFileSync(`${file}.${remover.token}`, JSON.stringify({ ...head, token: 'ef'.repeat(12) }));
+    await expectTakenOver();
+  });
+
+  test('but not while a live process is removing it', async () => {
+    const { token } = await lockedBy({ pid: pidOfEnded() });
+    const { owner, release } = await lockRunDirectory(fs.mkdtempSync(path.join(directory, 'other-')));
+    fs.writeFileSync(`${file}.${token}`, JSON.stringify(owner));
+    expect((await refusal()).message).toContain(`in use by pid ${process.pid} `);
+    release();
+  });
+
+  test('and a lock on the removal of an earlier one is cleaned up', async () => {
+    await lockedBy({ pid: pidOfEnded() });
+    fs.writeFileSync(`${file}.${'00'.repeat(12)}`, '');
+    await expectTakenOver();
+  });
+});

@@ -1,0 +1,104 @@
+// What the data tests share: files in a temporary directory, configs from a few words, errors as text.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { takeArrays, type TrainConfig, type TrainData } from '../../../../api/samples.ts';
+import type { Config, ConfigInput } from '../../../../src/config/schema.ts';
+import { validateConfig } from '../../../../src/config/validate.ts';
+import { loadData, type LoadedData } from '../../../../src/data/load.ts';
+import { sizeOf } from '../../../../src/shape.ts';
+import { formatError, LockstepError } from '../../../../src/errors.ts';
+import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
+
+/** A new directory that holds the given files; removed after the test. */
+export async function directoryOf(files: Record<string, string | Uint8Array>): Promise<string> {
+  const directory = temporaryDirectory();
+  for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
+  return directory;
+}
+
+type DataInput = ConfigInput['data'];
+
+/** A config over `data` that keeps all rules: regression by one linear layer, unless told otherwise. */
+export function configOf(data: DataInput, rest: Partial<ConfigInput> = {}): Config {
+  const validation = validateConfig({
+    name: 'test',
+    seed: 7,
+    data,
+    model: { layers: [{ kind: 'dense', units: 1 }] },
+    loss: 'mse',
+    batchSize: 1,
+    ...rest,
+  });
+  if ('findings' in validation) throw new Error(JSON.stringify(validation.findings));
+  return validation.config;
+}
+
+/** A model whose output layer has `units`. */
+export function modelOf(units: number): ConfigInput['model'] {
+  return { layers: [{ kind: 'dense', units }] };
+}
+
+/** Everything in training: for tests that are not about the split. */
+export const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
+
+/** Loads data and collects the warnings. */
+export async function load(
+  config: Config,
+  fitted?: LoadedData,
+): Promise<LoadedData & { warnings: string[] }> {
+  const warnings: string[] = [];
+  const loaded = await loadData({ config, fitted, math: Math, warn: (message) => warnings.push(message) });
+  return { ...loaded, warnings };
+}
+
+/** Loads one CSV of the given text, its target column `y`, all rows for training. */
+export async function loadText(
+  text: string | Uint8Array,
+  data: Partial<DataInput> = {},
+  rest: Partial<ConfigInput> = {},
+): Promise<LoadedData & { warnings: string[]; directory: string }> {
+  const directory = await directoryOf({ 'a.csv': text });
+  try {
+    const config = configOf({ file: join(directory, 'a.csv'), target: 'y', ...NO_SPLIT, ...data }, rest);
+    return { ...(await load(config)), directory };
+  } catch (error) {
+    if (!(error instanceof LockstepError)) throw error;
+    throw new Error(formatError(error).replaceAll(`${directory}/`, ''), { cause: error });
+  }
+}
+
+/** The text a user would see for the error that `action` ends in, without the directory. */
+export async function errorOf(action: Promise<unknown>, directory = ''): Promise<string> {
+  try {
+    await action;
+  } catch (error) {
+    const text = error instanceof LockstepError ? formatError(error) : (error as Error).message;
+    return directory === '' ? text : text.replaceAll(`${directory}/`, '');
+  }
+  throw new Error('no error was thrown');
+}
+
+/** The packed features of row `row`. */
+export function featuresOf({ dataset }: LoadedData, row: number): number[] {
+  const featureWidth = sizeOf(dataset.layout.featureShape);
+  return [...new Float32Array(dataset.blob.buffer, row * featureWidth * 4, featureWidth)];
+}
+
+/** Loads the `data` of a program. */
+export async function loadSamples(
+  data: TrainData,
+  rest: Partial<ConfigInput> = {},
+): Promise<LoadedData & { warnings: string[] }> {
+  const { config, arrays } = takeArrays({ data, ...rest } as TrainConfig);
+  const warnings: string[] = [];
+  const request = {
+    config: configOf(config.data, rest),
+    arrays,
+    math: Math,
+    warn: (text: string) => warnings.push(text),
+  };
+  return { ...(await loadData(request)), warnings };
+}
+
+/** What samples of three classes are trained with. */
+export const CLASSES: Partial<ConfigInput> = { loss: 'crossEntropy', model: modelOf(3) };

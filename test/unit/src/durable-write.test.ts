@@ -1,0 +1,113 @@
+// Durable writes: the old file or the new one, in slices, with nothing left beside it.
+import fs from 'node:fs';
+import path from 'node:path';
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  removeStaleTemporaries,
+  SLICE_BYTES,
+  sliceBytes,
+  writeFileDurably,
+} from '../../../src/durable-write.ts';
+import type { FileSlice, WriteStage } from '../../../src/durable-write.ts';
+import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
+
+let root: string;
+
+beforeEach(() => {
+  root = temporaryDirectory();
+});
+
+describe('writeFileDurably', () => {
+  test('replaces a file whole and leaves nothing beside it', async () => {
+    const file = path.join(root, 'weights');
+    await writeFileDurably(file, 'old, and longer');
+    await writeFileDurably(file, Uint8Array.of(1, 2, 3));
+    expect([...fs.readFileSync(file)]).toEqual([1, 2, 3]);
+    expect(fs.readdirSync(root)).toEqual(['weights']);
+    expect(fs.statSync(file).mode & 0o777).toBe(0o644 & ~process.umask());
+  });
+
+  test('gives a file the mode that is asked for', async () => {
+    const file = path.join(root, 'token');
+    await writeFileDurably(file, 'secret', { mode: 0o600 });
+    expect(fs.statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  test('keeps the old file and no temporary one when it fails', async () => {
+    const target = path.join(root, 'taken');
+    fs.mkdirSync(path.join(target, 'full'), { recursive: true });
+    await expect(writeFileDurably(target, 'x')).rejects.toMatchObject({ syscall: 'rename' });
+    expect(fs.readdirSync(root)).toEqual(['taken']);
+  });
+
+  test('asks for a slice after the one before it is in the file, and lets a later one overwrite it', async () => {
+    const sizes: number[] = [];
+    const sizeNow = (): void => {
+      const [name = ''] = fs.readdirSync(root);
+      sizes.push(fs.statSync(path.join(root, name)).size);
+    };
+    function* slices(): Generator<FileSlice, void, void> {
+      yield { position: 0, bytes: Buffer.from('....') };
+      sizeNow();
+      yield { position: 4, bytes: Buffer.from('end') };
+      sizeNow();
+      yield { position: 0, bytes: Buffer.from('both') };
+      sizeNow();
+    }
+    await writeFileDurably(path.join(root, 'file'), slices());
+    expect(fs.readFileSync(path.join(root, 'file'), 'utf8')).toBe('bothend');
+    expect(sizes).toEqual([4, 7, 7]);
+  });
+
+  test('lets other work run between the slices of a big file', async () => {
+    let numTurns = 0;
+    const count = setInterval(() => numTurns++, 0);
+    const bytes = new Uint8Array(40 * SLICE_BYTES + 1).fill(7);
+    await writeFileDurably(path.join(root, 'big'), bytes);
+    clearInterval(count);
+    expect(Buffer.compare(fs.readFileSync(path.join(root, 'big')), bytes)).toBe(0);
+    expect(numTurns).toBeGreaterThan(1);
+  });
+
+  test('reports its stages in order', async () => {
+    const stages: WriteStage[] = [];
+    await writeFileDurably(path.join(root, 'file'), 'x', { onStage: (stage) => stages.push(stage) });
+    expect(stages).toEqual(['write', 'fsync', 'rename', 'fsyncDirectory']);
+  });
+
+  for (const [failing, content] of [
+    ['write', 'old'],
+    ['fsync', 'old'],
+    ['rename', 'old'],
+    ['fsyncDirectory', 'new'],
+  ] as const) {
+    test(`fails at ${failing} with the ${content} file in place and nothing beside it`, async () => {
+      const file = path.join(root, 'file');
+      await writeFileDurably(file, 'old');
+      const onStage = (stage: WriteStage): void => {
+        if (stage === failing) throw new Error(`no ${stage}`);
+      };
+      await expect(writeFileDurably(file, 'new', { onStage })).rejects.toThrow(`no ${failing}`);
+      expect(fs.readFileSync(file, 'utf8')).toBe(content);
+      expect(fs.readdirSync(root)).toEqual(['file']);
+    });
+  }
+});
+
+test('bytes are cut into slices that join up', () => {
+  const bytes = new Uint8Array(2 * SLICE_BYTES + 5);
+  const slices = [...sliceBytes(bytes, 100)].map((slice) => [slice.position, slice.bytes.byteLength]);
+  expect(slices).toEqual([
+    [100, SLICE_BYTES],
+    [100 + SLICE_BYTES, SLICE_BYTES],
+    [100 + 2 * SLICE_BYTES, 5],
+  ]);
+  expect([...sliceBytes('')]).toEqual([]);
+});
+
+test('stale temporary files are removed, and files that only look alike stay', async () => {
+  fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
+  fs.writeFileSync(path.join(root, 'notes.tmp'), '');
+  await removeStaleTemporaries(root);
+  expect(fs.readdirSync(root)).toEqual(['notes.tmp']);
+});

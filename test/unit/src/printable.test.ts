@@ -1,0 +1,193 @@
+// No character that controls a terminal reaches it, on any of the ways that text takes to people.
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { JsonlFile } from '../../../coordinator/output/jsonl-file.ts';
+import type { PlotInput } from '../../../coordinator/output/plot-specs.ts';
+import { renderPlots } from '../../../coordinator/output/plots.ts';
+import { createProgress } from '../../../coordinator/output/progress.ts';
+import { printBlocks } from '../../../coordinator/output/stdout.ts';
+import { formatError, LockstepError } from '../../../src/errors.ts';
+import { createLogger, LogFile, Screen } from '../../../src/log.ts';
+import { printable, shellWord } from '../../../src/printable.ts';
+import { FakeTerminal } from '../../helpers/text-stream.ts';
+import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
+
+/** C0 except the line feed, DEL and C1; characters that are invisible or reorder text; and noncharacters of Unicode. */
+const HOSTILE = [
+  ...[range(0x00, 0x09), range(0x0b, 0x1f), range(0x7f, 0x9f)],
+  ...[[0xad], [0x61c], [0x180e], range(0x200b, 0x200b), range(0x200e, 0x200f), range(0x2028, 0x202e)],
+  ...[range(0x2060, 0x2064), range(0x2066, 0x206f), [0xfeff], range(0xfff9, 0xfffb), [0xe0001]],
+  ...[range(0xfdd0, 0xfdef), [0xfffe, 0xffff, 0x1fffe, 0x10ffff]],
+].flat();
+const HOSTILE_TEXT = `a${String.fromCodePoint(...HOSTILE)}z`;
+const RAW = new RegExp(`[${HOSTILE.map((code) => `\\u{${code.toString(16)}}`).join('')}]`, 'u');
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+}
+
+function expectPrintable(shown: string): void {
+  expect(shown).not.toMatch(RAW);
+  expect(shown).toContain('\\u001b');
+  expect(shown).toContain('\\u202e');
+}
+
+describe('printable text', () => {
+  it('shows each character that steers a terminal as its escape', () => {
+    for (const code of HOSTILE) {
+      const character = String.fromCodePoint(code);
+      const shown = printable(`a${character}z`);
+      expect(shown).toMatch(/^a(\\u[0-9a-f]{4}){1,2}z$/);
+      expect(JSON.parse(`"${shown}"`)).toBe(`a${character}z`);
+    }
+  });
+
+  it('leaves letters, marks, emoji, joiners and our own line feeds as they are', () => {
+    const text =
+      'Größe 価格 نمی\u200cخواهم क्\u200dष 👩\u200d🔬 ❤\ufe0f 🏴\u{e0067}\u{e0062}\u{e007f} \u0600١\n  price,€';
+    expect(printable(text)).toBe(text);
+  });
+
+  it('leaves every character of Unicode that is no control, format, separator or noncharacter', () => {
+    for (let code = 0x20; code <= 0x10ffff; code += code < 0x3000 ? 1 : 257) {
+      const character = String.fromCodePoint(code);
+      if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{NChar}]/u.test(character))
+        expect(printable(character)).toBe(character);
+    }
+  });
+
+  it('is the same JSON', () => {
+    const value = { name: HOSTILE_TEXT, 'a\u202eb': ['\\', '"', '\n'] };
+    expect(JSON.parse(printable(JSON.stringify(value)))).toEqual(value);
+  });
+});
+
+describe('what steers a terminal does not get there raw', () => {
+  it.each([true, false])('from whole lines and the status line (terminal: %s)', (isTTY) => {
+    const terminal = new FakeTerminal({ isTTY });
+    const screen = new Screen(terminal);
+    screen.write(`${HOSTILE_TEXT}\n`);
+    expectPrintable(terminal.written);
+    terminal.written = '';
+    screen.drawStatus(HOSTILE_TEXT);
+    expectPrintable(terminal.written.replace('\r\x1b[K', ''));
+  });
+
+  it('from the log, whose colours stay, nor from its file, whose records stay exact', () => {
+    const terminal = new FakeTerminal({ isTTY: true });
+    const file = new LogFile();
+    const name = path.join(temporaryDirectory(), 'output.log');
+    file.open(name);
+    const log = createLogger({ screen: new Screen(terminal), file });
+    const error = new Error(HOSTILE_TEXT);
+    log.warn({ column: HOSTILE_TEXT, [HOSTILE_TEXT]: [{ deep: HOSTILE_TEXT }], err: error }, HOSTILE_TEXT);
+    // eslint-disable-next-line no-control-regex -- the styles of the log itself
+    expectPrintable(terminal.written.replace(/\x1b\[\d+m/g, ''));
+    const text = fs.readFileSync(name, 'utf8');
+    expectPrintable(text);
+    expect(JSON.parse(text)).toMatchObject({ msg: HOSTILE_TEXT, column: HOSTILE_TEXT });
+    file.close();
+  });
+
+  it('from a message of several lines, of which the later ones cannot pass for records', () => {
+    const terminal = new FakeTerminal({ isTTY: false });
+    createLogger({ screen: new Screen(terminal) }).warn('lost: bye\n[00:00:00] ERROR: forged');
+    expect(terminal.lines).toEqual([
+      expect.stringMatching(/WARN: lost: bye$/) as string,
+      '    [00:00:00] ERROR: forged',
+    ]);
+  });
+
+  it('from an error of several lines, of which none but our own begins at the margin', () => {
+    const error = new LockstepError({
+      category: 'data',
+      code: 'E_DATA_COLUMNS',
+      message: 'columns: a, b\nERROR: forged\n\r  help: forged\n      deep',
+      location: { file: 'x\n--> y.csv', line: 1 },
+      help: 'rename\n  help: forged',
+    });
+    expect(printable(formatError(error)).split('\n')).toEqual([
+      'error[E_DATA_COLUMNS]: columns: a, b',
+      '    ERROR: forged',
+      '    \\u000d  help: forged',
+      '      deep',
+      '  --> x',
+      '    --> y.csv:1',
+      '  help: rename',
+      '    help: forged',
+    ]);
+  });
+
+  it('from data on a terminal, while pipes and files have them as they are', async () => {
+    const { isTTY, write } = process.stdout;
+    onTestFinished(() => void Object.assign(process.stdout, { isTTY, write }));
+    let written = '';
+    process.stdout.write = ((block: string, done: () => void) => {
+      written += block;
+      done();
+    }) as typeof write;
+    process.stdout.isTTY = true;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expectPrintable(written);
+    written = '';
+    process.stdout.isTTY = false;
+    await printBlocks([`class\n${HOSTILE_TEXT}\n`]);
+    expect(written).toBe(`class\n${HOSTILE_TEXT}\n`);
+  });
+
+  it.each([true, false])('from progress (terminal: %s)', (isTTY) => {
+    const terminal = new FakeTerminal({ isTTY });
+    const progress = createProgress(new Screen(terminal), { epochs: 1, steps: 1 });
+    progress.note(HOSTILE_TEXT);
+    progress.epochDone({ epoch: 1, metrics: { [HOSTILE_TEXT]: 1 }, samplesPerSecond: 1, workers: 1 });
+    progress.close();
+    expectPrintable(terminal.written.replaceAll('\r\x1b[K', ''));
+  });
+
+  it('from records that are watched as they grow', () => {
+    const name = path.join(temporaryDirectory(), 'events.jsonl');
+    const file = new JsonlFile(name);
+    file.append({ reason: HOSTILE_TEXT });
+    file.close();
+    const text = fs.readFileSync(name, 'utf8');
+    expectPrintable(text);
+    expect(JSON.parse(text)).toEqual({ reason: HOSTILE_TEXT });
+  });
+
+  it('from the text of plots', async () => {
+    const directory = temporaryDirectory();
+    const program = path.join(directory, 'draws-nothing.js');
+    fs.writeFileSync(program, '');
+    const counts = [
+      [1, 0],
+      [0, 1],
+    ];
+    const classes = [HOSTILE_TEXT, 'other'];
+    const plot: PlotInput = { kind: 'confusion', split: 'test', classes, counts, accuracy: 1 };
+    await renderPlots(directory, [plot], { warn: (message) => expect.fail(message), program });
+    const [file = ''] = fs.readdirSync(directory).filter((name) => name.endsWith('.vl.json'));
+    const drawn = JSON.stringify(JSON.parse(fs.readFileSync(path.join(directory, file), 'utf8')));
+    expect(drawn).not.toMatch(RAW);
+    expect(drawn).toContain('\\\\u001b');
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('the name of a file in a command that is offered', () => {
+  it.each(["sp 4's $(touch pwn).csv", 'a;b.csv', '`id`', '"x"', '*', '~', 'größe', '#a', 'a\nb', ''])(
+    'is one word to a shell, and that name: %j',
+    (name) => {
+      const shown = execFileSync('sh', ['-c', `printf '%s|' ${shellWord(name)}`], { encoding: 'utf8' });
+      expect(shown).toBe(`${name}|`);
+    },
+  );
+
+  it('stays as it is where a shell reads it as it is, and is never an option', () => {
+    expect(['data/a-1.csv', '/tmp/b_2.csv.gz', '-rf'].map(shellWord)).toEqual([
+      'data/a-1.csv',
+      '/tmp/b_2.csv.gz',
+      './-rf',
+    ]);
+  });
+});

@@ -1,0 +1,142 @@
+// Files that are none: every reader says so at once, where it would have waited for a pipe's writer, or read for ever.
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { JsonlFile, readRecords } from '../../../coordinator/output/jsonl-file.ts';
+import { readCheckpoint } from '../../../src/checkpoint/read-checkpoint.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { readBytes } from '../../../src/data/dataset/source-file.ts';
+import { formatError, LockstepError } from '../../../src/errors.ts';
+import { readModel } from '../../../src/predict/model-files.ts';
+import { readToken } from '../../../src/protocol/token.ts';
+import { readRegularFile, readRegularFileSync, UnreadableFile } from '../../../src/regular-file.ts';
+import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
+
+let directory: string;
+
+beforeEach(() => {
+  directory = temporaryDirectory();
+});
+
+function place(name: string): string {
+  return path.join(directory, name);
+}
+
+function makePipe(name: string): string {
+  execFileSync('mkfifo', [place(name)]);
+  return place(name);
+}
+
+/** Why neither way of reading takes the file. */
+async function reasonsOf(file: string, maxBytes = 100): Promise<string> {
+  const late: unknown = await readRegularFile(file, maxBytes).catch((error: unknown) => error);
+  let early: unknown;
+  try {
+    readRegularFileSync(file, maxBytes);
+  } catch (error) {
+    early = error;
+  }
+  if (!(late instanceof UnreadableFile) || !(early instanceof UnreadableFile)) throw new Error('it was read');
+  expect(early.message).toBe(late.message);
+  return late.message;
+}
+
+describe('a file that is read whole', () => {
+  it('has the bytes that it holds', async () => {
+    fs.writeFileSync(place('file'), 'bytes');
+    expect((await readRegularFile(place('file'), 5)).toString()).toBe('bytes');
+    expect(readRegularFileSync(place('file'), 5).toString()).toBe('bytes');
+    fs.writeFileSync(place('empty'), '');
+    expect((await readRegularFile(place('empty'), 0)).length).toBe(0);
+  });
+
+  it('is refused in words if it is not a file, or too large', async () => {
+    fs.writeFileSync(place('file'), 'bytes');
+    fs.symlinkSync('loop', place('loop'));
+    fs.symlinkSync('nowhere', place('dangling'));
+    expect(await reasonsOf(place('file'), 4)).toBe('it has 5 bytes; at most 4 are read');
+    expect(await reasonsOf(directory)).toBe('it is a directory');
+    expect(await reasonsOf(place('dangling'))).toBe('no such file');
+    expect(await reasonsOf(place('file/below'))).toBe('no such file');
+    expect(await reasonsOf(place('loop'))).toBe('a link leads back to itself');
+    expect(await reasonsOf(place('x'.repeat(300)))).toBe('its name is too long');
+    expect(await reasonsOf(place('a\0b'))).toBe('its name holds a NUL');
+    expect(await reasonsOf(makePipe('pipe'))).toBe('it is a pipe, not a regular file');
+  });
+
+  it.skipIf(process.platform === 'win32')('is neither a socket nor a device', async () => {
+    const server = net.createServer().listen(place('socket'));
+    await once(server, 'listening');
+    expect(await reasonsOf(place('socket'))).toBe('it is a socket, or a device that is not there');
+    server.close();
+    expect(await reasonsOf('/dev/zero')).toBe('it is a device, not a regular file');
+  });
+});
+
+describe('a pipe without a writer is refused', () => {
+  async function refusalOf(attempt: () => unknown): Promise<string> {
+    const error: unknown = await Promise.resolve()
+      .then(attempt)
+      .catch((reason: unknown) => reason);
+    if (!(error instanceof LockstepError)) throw new Error(`no refusal but ${String(error)}`);
+    return formatError(error).replaceAll(`${directory}/`, '');
+  }
+
+  it('as a config', async () => {
+    const path = makePipe('pipe.yaml');
+    expect(await refusalOf(() => loadConfig({ path, env: {} }))).toBe(
+      'error[E_CONFIG_UNREADABLE]: cannot read pipe.yaml: it is not a regular file',
+    );
+  });
+
+  it('as data', async () => {
+    expect(await refusalOf(() => readBytes(makePipe('pipe')).next())).toBe(
+      'error[E_DATA_UNREADABLE]: cannot read pipe: it is a pipe, not a regular file\n' +
+        '  help: data are read more than once: write them to a file, and name that',
+    );
+  });
+
+  it('as a checkpoint', async () => {
+    expect(await refusalOf(() => readCheckpoint(makePipe('pipe')))).toBe(
+      'error[E_CHECKPOINT]: pipe: cannot be read (it is a pipe, not a regular file)',
+    );
+  });
+
+  it('as a token', async () => {
+    const file = makePipe('pipe');
+    expect(await refusalOf(() => readToken({ file, env: {}, warn: () => undefined }))).toBe(
+      'error[E_TOKEN_FILE]: cannot read token file pipe: it is a pipe, not a regular file\n' +
+        '  help: give the path of a readable file, or the token itself as LOCKSTEP_TOKEN',
+    );
+  });
+
+  it('as a model', async () => {
+    makePipe('config.json');
+    expect(await refusalOf(() => readModel(directory))).toBe(
+      'error[E_MODEL_NOT_FOUND]: cannot read config.json: it is a pipe, not a regular file',
+    );
+  });
+
+  it('as the records of a run, which are neither read nor written', () => {
+    const pipe = makePipe('events.jsonl');
+    expect(() => new JsonlFile(pipe)).toThrow(/^ENXIO: no such device or address, open /);
+    expect(() => [...readRecords(pipe)]).toThrow('it is a pipe, not a regular file');
+  });
+});
+
+describe('records that are read back', () => {
+  it('are whole lines, wherever slices of the file end, up to one that is too long', () => {
+    const lines = Array.from({ length: 3 }, (_, index) =>
+      JSON.stringify({ index, text: 'x'.repeat(700_000) }),
+    );
+    fs.writeFileSync(place('long'), `${lines.join('\n')}\n{"torn":`);
+    expect([...readRecords(place('long'))].map(({ index }) => index)).toEqual([0, 1, 2]);
+    fs.writeFileSync(place('endless'), '{"index":0}\n');
+    fs.truncateSync(place('endless'), 40 * 2 ** 20);
+    fs.appendFileSync(place('endless'), '\n{"index":1}\n');
+    expect([...readRecords(place('endless'))]).toEqual([{ index: 0 }]);
+  });
+});

@@ -1,0 +1,242 @@
+// What a worker does for no coordinator, however sound its messages are by themselves.
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { RowLayout } from '../../../src/data/dataset/packed-dataset.ts';
+import { targetsByteOffset, blobByteLength } from '../../../src/data/dataset/packed-dataset.ts';
+import type { PartialSum } from '../../../src/engine/engine.ts';
+import { planEngine } from '../../../src/engine/plan.ts';
+import { createLogger } from '../../../src/log.ts';
+import { resolveModel } from '../../../src/model/model.ts';
+import type { Connection } from '../../../src/protocol/connection.ts';
+import { Instance } from '../../../src/protocol/instance.ts';
+import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../../src/protocol/message-types.ts';
+import { parseWorkerMessage } from '../../../src/protocol/messages.ts';
+import { CLOSE, ProtocolError } from '../../../src/protocol/protocol-error.ts';
+import { requireAgreement, requireLabels, requireTask } from '../../../worker/bounds.ts';
+import { partsOf } from '../../../worker/compute-pool.ts';
+import { TaskResults } from '../../../worker/task-results.ts';
+import type { Replica } from '../../../worker/replica.ts';
+import { runSession } from '../../../worker/session.ts';
+import type { SessionEnd } from '../../../worker/session.ts';
+import { WELCOME } from '../../helpers/protocol-messages.ts';
+
+const LAYOUT: RowLayout = {
+  numRows: 1000,
+  featureShape: [4],
+  featureType: 'f32',
+  featureScale: 1,
+  targetKind: 'labels',
+  targetWidth: 1,
+  numClasses: 3,
+  hasSampleWeights: false,
+};
+const RUN: WelcomeMessage = {
+  ...WELCOME,
+  layers: [{ kind: 'dense', units: 3, activation: 'linear', bias: true }],
+  loss: { kind: 'crossEntropy', labelSmoothing: 0 },
+  batchSize: 32,
+  shards: 4,
+  layout: LAYOUT,
+};
+const MODEL = resolveModel({ layers: RUN.layers }, LAYOUT.featureShape);
+const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN.batchSize, RUN.shards) };
+
+function task(values: Partial<TrainMessage> = {}): TrainMessage {
+  const key = { run: RUN.run, round: 1, task: 1, version: 1, weightsFingerprint: '0'.repeat(16), step: 0 };
+  return { type: 'train', ...key, numShards: 4, firstShard: 0, bounds: [0, 8, 16, 24, 32], ...values };
+}
+
+const refusal = (message: string): ProtocolError =>
+  new ProtocolError('E_MESSAGE_FIELD', message, CLOSE.protocol);
+const rows = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, row) => row);
+
+describe('a task', () => {
+  it('that the run was planned for is computed', () => {
+    expect(() => requireTask(BOUNDS, task(), rows(32))).not.toThrow();
+    const shortBatch = task({ numShards: 2, bounds: [0, 1, 2] });
+    expect(() => requireTask(BOUNDS, shortBatch, rows(2))).not.toThrow();
+  });
+
+  it.each<[string, Partial<TrainMessage>, Uint32Array, string]>([
+    ['of another run', { run: 'another' }, rows(32), '"train" is of another run'],
+    [
+      'that names a row which the dataset does not have',
+      {},
+      rows(32).fill(1000, 31),
+      '"train" names row 1000, the dataset has 1000',
+    ],
+    [
+      'of more rows than a batch has',
+      { bounds: [0, 33] },
+      rows(33),
+      '"train" has 33 rows, "welcome" said batches of 32',
+    ],
+    ['of more shards than a batch has', { numShards: 5 }, rows(32), '"train" has 5 shards, "welcome" said 4'],
+  ])('%s is refused', (_, values, indices, message) => {
+    expect(() => requireTask(BOUNDS, task(values), indices)).toThrow(refusal(message));
+  });
+
+  it('whose shards have more rows than there is memory for is refused', () => {
+    const plan = { ...BOUNDS.plan, maxShards: 2, maxRows: 16 };
+    expect(() => requireTask({ ...BOUNDS, plan }, task(), rows(32))).not.toThrow();
+    // Shards 1 and 2 lie in two subtrees: 9 and 9 rows are two passes.
+    const apart = task({ firstShard: 1, bounds: [0, 9, 18] });
+    expect(() => requireTask({ ...BOUNDS, plan }, apart, rows(18))).not.toThrow();
+    const uneven = task({ firstShard: 2, bounds: [0, 9, 18] });
+    expect(() => requireTask({ ...BOUNDS, plan }, uneven, rows(18))).toThrow(
+      refusal('"train" has 18 rows in shards that were planned to have 16'),
+    );
+  });
+
+  it('to evaluate may have any number of rows, but no shard whose outputs no message holds', () => {
+    const { step: _step, ...key } = task();
+    const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds: [0, 400, 1000] };
+    expect(() => requireTask(BOUNDS, evaluate, rows(1000))).not.toThrow();
+    const most = (4 * 2 ** 20) / 12;
+    const large = { ...evaluate, bounds: [0, Math.ceil(most)] };
+    const indices = new Uint32Array(Math.ceil(most));
+    expect(() => requireTask(BOUNDS, large, indices)).toThrow(
+      refusal('"evaluate" has a shard of 349526 rows, whose outputs no message holds'),
+    );
+  });
+});
+
+describe('an evaluation', () => {
+  it('is computed in parts of whole shards, each with at most so many rows, or one shard', () => {
+    const bounds = Uint32Array.of(0, 2, 4, 6, 13, 14);
+    const whole = { numShards: 9, firstShard: 3, bounds, indices: rows(14).reverse() };
+    const parts = [...partsOf(whole, 5)];
+    expect(parts.map(({ firstShard, bounds: cut }) => [firstShard, ...cut])).toEqual([
+      [3, 0, 2, 4],
+      [5, 0, 2],
+      [6, 0, 7],
+      [7, 0, 1],
+    ]);
+    expect(parts.flatMap(({ indices }) => [...indices])).toEqual([...whole.indices]);
+    expect([...partsOf(whole, 14)]).toEqual([whole]);
+  });
+});
+
+describe('the sums of a task', () => {
+  it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
+    let isRead = true;
+    const sent: unknown[] = [];
+    const replica = { sumBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const results = new TaskResults({
+      task: task(),
+      replica: replica as unknown as Replica,
+      worker: 1,
+      send: (data) => {
+        const { message } = parseWorkerMessage(data);
+        sent.push(message.type === 'gradient' ? message.bucket : message.type);
+      },
+      isRead: () => isRead,
+    });
+    const sumOf = (bucket: number): PartialSum => ({
+      node: { level: 0, index: 0 },
+      bucket,
+      address: 0,
+      lossSum: undefined,
+    });
+    results.onSum(sumOf(0));
+    isRead = false;
+    results.onSum(sumOf(1));
+    results.onSum(sumOf(2));
+    expect([results.sendSums(), sent]).toEqual([false, [0]]);
+    isRead = true;
+    expect(results.sendSums()).toBe(true);
+    results.finish(1);
+    expect(sent).toEqual([0, 1, 2, 'finished']);
+  });
+});
+
+describe('a welcome', () => {
+  it('whose model, loss and targets go together is taken', () => {
+    expect(() => requireAgreement(RUN, MODEL)).not.toThrow();
+  });
+
+  it.each<[string, Partial<WelcomeMessage>, string]>([
+    [
+      'a loss of numbers for labels',
+      { loss: { kind: 'mse' } },
+      'welcome: mse does not go with targets that are labels',
+    ],
+    [
+      'classes for numbers',
+      { layout: { ...LAYOUT, targetKind: 'values', numClasses: 0 } },
+      'welcome: crossEntropy does not go with targets that are values',
+    ],
+    [
+      'more classes than the model has outputs',
+      { layout: { ...LAYOUT, numClasses: 4 } },
+      'welcome: the model gives 3, the targets want 4',
+    ],
+    [
+      'more targets than the model has outputs',
+      { loss: { kind: 'mse' }, layout: { ...LAYOUT, targetKind: 'values', targetWidth: 4, numClasses: 0 } },
+      'welcome: the model gives 3, the targets want 4',
+    ],
+  ])('with %s is refused', (_, values, message) => {
+    expect(() => requireAgreement({ ...RUN, ...values }, MODEL)).toThrow(refusal(message));
+  });
+});
+
+describe('a dataset', () => {
+  const blobWith = (label: number): Uint8Array => {
+    const blob = new Uint8Array(blobByteLength(LAYOUT));
+    new Uint32Array(blob.buffer, targetsByteOffset(LAYOUT), LAYOUT.numRows)[7] = label;
+    return blob;
+  };
+
+  it('whose labels are all of a class is taken', () => {
+    expect(() => requireLabels(LAYOUT, blobWith(2))).not.toThrow();
+  });
+
+  it.each([3, 0xffffffff])('with label %i of three classes is refused', (label) => {
+    const message = `the dataset has label ${label} in row 7, and 3 classes`;
+    expect(() => requireLabels(LAYOUT, blobWith(label))).toThrow(refusal(message));
+  });
+});
+
+describe('a coordinator', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it('that does not answer "hello" for 30 s is left, to be tried again', async () => {
+    const calls: (string | undefined)[] = [];
+    let end: SessionEnd | undefined;
+    let closed: (code: number, reason: string) => void = () => undefined;
+    const connection: Connection = {
+      id: 0,
+      remoteAddress: '10.0.0.1',
+      bufferedBytes: 0,
+      bytesRead: 0,
+      send: () => undefined,
+      dropQueued: () => undefined,
+      close: () => undefined,
+      terminate: (reason = '') => {
+        calls.push(reason);
+        closed(1006, reason);
+      },
+      onMessage: () => undefined,
+      onClose: (listener) => (closed = listener),
+    };
+    const identity = { sha256: '0'.repeat(64), knownAnswer: '0'.repeat(64) };
+    const kernelBuilds = { modules: new Map(), identities: { strict: identity } };
+    const log = createLogger({ level: 'silent' });
+    const options = {
+      connection,
+      kernelBuilds,
+      numThreads: 1,
+      replica: undefined,
+      instance: new Instance(),
+      log,
+    };
+    void runSession(options, new AbortController().signal).then((ended) => (end = ended));
+    await vi.advanceTimersByTimeAsync(29_999);
+    expect(calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    const reason = 'the coordinator has not answered "hello" for 30 s';
+    expect(calls).toEqual([reason]);
+    expect(end).toEqual({ kind: 'lost', reason, replica: undefined, tasksDone: 0 });
+  });
+});
