@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../dist/src/config/load.js';
-import { epochOrder } from '../../dist/src/data/batches.js';
+import { epochOrder } from '../../dist/src/data/dataset/split.js';
 import { hostMath } from '../../dist/src/kernels/host-math.js';
 import { loadData } from '../../dist/src/data/load.js';
 import { drawWeights } from '../../dist/src/model/initialize.js';
