@@ -87,6 +87,12 @@ export function untilSaved(command: CliProcess, directory: string): Promise<void
   return until(() => readEvents(directory).includes('checkpointSaved'), command, 'its first checkpoint');
 }
 
+/** Resolves to the process id of a worker once the records have that it joined. */
+export async function untilJoined(command: CliProcess, directory: string, worker: number): Promise<number> {
+  await until(() => workerPids(directory).has(worker), command, `worker ${worker} joined`);
+  return workerPids(directory).get(worker) as number;
+}
+
 async function until(isSo: () => boolean, command: CliProcess, what: string): Promise<void> {
   while (!isSo()) {
     if (command.hasEnded) throw new Error(`ended before ${what}:\n${command.stderr}`);

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { CliProcess } from '../helpers/cli.ts';
-import { readEvents, readRecords, readRosterEvents, untilEpoch, workerPids } from '../helpers/run-records.ts';
+import { readEvents, readRecords, readRosterEvents, untilEpoch, untilJoined, workerPids } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 import type { Run } from '../helpers/undisturbed.ts';
 
@@ -30,8 +30,7 @@ describe('the same weights come out', () => {
   it('when the only worker is killed, twice', async () => {
     const run = await startRun(1);
     process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
-    await run.command.untilStderr(/worker 2 .* joined/);
-    process.kill(workerPids(run.directory).get(2) as number, 'SIGKILL');
+    process.kill(await untilJoined(run.command, run.directory, 2), 'SIGKILL');
     await expectUndisturbedEnd(run);
     expect(run.command.stderr).toContain('0 of 1 workers, waiting');
     const joinedAndLeft = [1, 2].flatMap((worker) => [`workerJoined ${worker}`, `workerLeft ${worker}`]);
