@@ -4,11 +4,10 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { printText, printJson } from '../coordinator/output/stdout.ts';
-import { writeFileDurably } from '../src/durable-write.ts';
+import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
-import { makeDirectory } from '../src/make-directory.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';

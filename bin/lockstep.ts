@@ -12,10 +12,13 @@ import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
-import type { ReplayArguments } from './replay-command.ts';
+import type {
+  CoordinatorArguments,
+  ReplayArguments,
+  TrainArguments,
+  WorkerArguments,
+} from './run-commands.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
-import type { CoordinatorArguments, TrainArguments } from './train-command.ts';
-import type { WorkerArguments } from './worker-command.ts';
 
 const wholeNumber =
   (least: number, most: number) =>
@@ -67,7 +70,7 @@ function addTrainingCommands(program: Command): void {
     )
     .addOption(threadsOption())
     .action(async (config: string, options: TrainArguments) =>
-      (await import('./train-command.ts')).trainLocally(config, options),
+      (await import('./run-commands.ts')).trainLocally(config, options),
     );
 
   withConfig(program.command('coordinator'))
@@ -81,7 +84,7 @@ function addTrainingCommands(program: Command): void {
     .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, MAX_WORKERS), 1)
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .action(async (config: string, options: CoordinatorArguments) =>
-      (await import('./train-command.ts')).coordinate(config, options),
+      (await import('./run-commands.ts')).coordinate(config, options),
     );
 
   program
@@ -97,7 +100,7 @@ function addTrainingCommands(program: Command): void {
       filePath,
     )
     .action(async (url: string, options: WorkerArguments) =>
-      (await import('./worker-command.ts')).work(url, options),
+      (await import('./run-commands.ts')).work(url, options),
     );
 }
 
@@ -146,7 +149,7 @@ function addResultCommands(program: Command): void {
     .requiredOption('--step <number>', 'the step, from 1', wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .option('--json', 'print the comparison as JSON')
     .action(async (run: string, options: ReplayArguments) =>
-      (await import('./replay-command.ts')).replay(run, options),
+      (await import('./run-commands.ts')).replay(run, options),
     );
 }
 

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
-import { evaluationWidth } from '../src/engine/evaluation.ts';
+import { evaluationWidth } from '../src/engine/samples.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
@@ -13,7 +13,7 @@ import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
 import type { Compute } from './training/compute.ts';
-import { InProcessCompute } from './training/in-process-compute.ts';
+import { InProcessCompute } from './training/compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';

@@ -1,7 +1,8 @@
-// Replaces a file so that a crash or a power cut leaves the old bytes or the new ones, never a mixture.
+// Makes directories, and replaces a file so that a crash or a power cut leaves the old bytes or the new ones, never a mixture.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { systemErrorCode } from './errors.ts';
 
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
 
@@ -106,5 +107,29 @@ export async function syncDirectory(directory: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Makes what is missing of a directory's path; returns what it made, the outermost first. Throws the system's error. */
+export async function makeDirectory(directory: string): Promise<string[]> {
+  const parent = path.dirname(directory);
+  try {
+    return await makeOne(directory);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT' || parent === directory) throw error;
+  }
+  const above = await makeDirectory(parent);
+  return [...above, ...(await makeOne(directory))];
+}
+
+/** Returns the directory, or nothing if it is there already. */
+async function makeOne(directory: string): Promise<string[]> {
+  try {
+    await fs.mkdir(directory);
+    return [directory];
+  } catch (error) {
+    const stats = await fs.stat(directory).catch(() => undefined);
+    if (stats?.isDirectory()) return [];
+    throw error;
   }
 }

@@ -1,6 +1,6 @@
 // The checks that no coordinator gets around: kernels check neither addresses nor labels, so a dataset, a model
 // or a task that do not fit each other must not reach them.
-import { evaluationWidth, isSequence } from '../src/engine/evaluation.ts';
+import { evaluationWidth, isSequence } from '../src/engine/samples.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { targetView } from '../src/data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';

@@ -4,10 +4,9 @@
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
-import { evaluationWidth } from '../src/engine/evaluation.ts';
+import { allocateSamples, evaluationWidth } from '../src/engine/samples.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
-import { allocateSamples } from '../src/engine/samples.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { allocateWeights } from '../src/engine/weights.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';

@@ -8,7 +8,7 @@ import type { Config } from '../../src/config/schema.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';
 import { dataError } from '../../src/data/dataset/data-error.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
-import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import { evaluationWidth } from '../../src/engine/samples.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';

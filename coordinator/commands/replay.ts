@@ -1,13 +1,13 @@
 // `lockstep replay`: takes a step of a run again, in this process, from the newest checkpoint before the step or from the
 // beginning, and compares the weights with those that the run recorded.
 import fs from 'node:fs';
-import { listGenerations } from '../../src/checkpoint/generations.ts';
+import { listGenerations } from '../../src/checkpoint/find-checkpoint.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { exampleBeside } from '../../src/predict/model-files.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
-import { InProcessCompute } from '../training/in-process-compute.ts';
+import { InProcessCompute } from '../training/compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
 import { readRecords } from '../output/jsonl-file.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';

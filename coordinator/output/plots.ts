@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { TopLevelSpec } from 'vega-lite';
 import type { Config } from '../../src/config/schema.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { makeDirectory } from '../../src/make-directory.ts';
+import { makeDirectory } from '../../src/durable-write.ts';
 import { LOSS } from '../../src/metrics/definitions.ts';
 import { printable } from '../../src/printable.ts';
 import { directionOf } from '../training/early-stopping.ts';

@@ -4,7 +4,7 @@ import { existsSync, lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } 
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { systemErrorCode } from '../../src/errors.ts';
-import { makeDirectory } from '../../src/make-directory.ts';
+import { makeDirectory } from '../../src/durable-write.ts';
 
 /** Time at the beginning of a directory's name. */
 const TIMESTAMP = /^\d{8}-\d{6}(?=-)/;

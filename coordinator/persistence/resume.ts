@@ -1,9 +1,8 @@
 // Resuming from a checkpoint: finds the run and the file that are meant, and checks that the run may resume with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
+import { listGenerations, readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
 import type { FindOptions } from '../../src/checkpoint/find-checkpoint.ts';
-import { listGenerations } from '../../src/checkpoint/generations.ts';
 import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import type { Checkpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';

@@ -9,7 +9,7 @@ import {
 import { inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { isSequence } from '../../src/engine/evaluation.ts';
+import { isSequence } from '../../src/engine/samples.ts';
 import { unsmoothedLoss } from '../../src/losses/registry.ts';
 import { binaryMetrics, classificationMetrics } from '../../src/metrics/classification.ts';
 import { regressionMetrics } from '../../src/metrics/regression.ts';

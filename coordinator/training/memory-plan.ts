@@ -6,7 +6,7 @@ import type { Config } from '../../src/config/schema.ts';
 import { countOf } from '../../src/data/dataset/data-error.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import { evaluationWidth } from '../../src/engine/samples.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { formatBytes, MEMORY_LIMIT_BYTES } from '../../src/memory.ts';

@@ -1,7 +1,7 @@
 // The progress of a training between two steps: plain data that, with the training state, is everything needed to resume.
 import { z } from 'zod';
 import type { Config } from '../../src/config/schema.ts';
-import { FIRST_PLATEAU } from '../../src/schedule/plateau.ts';
+import { FIRST_PLATEAU } from '../../src/schedule/schedule.ts';
 import { NO_IMPROVEMENT } from './early-stopping.ts';
 
 const count = z.int().min(0);

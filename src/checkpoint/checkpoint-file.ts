@@ -4,10 +4,12 @@
 //
 //   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>","step":...,"lockstep":...
 import { createHash } from 'node:crypto';
-import { sliceBytes, type FileSlice } from '../durable-write.ts';
+import { sliceBytes } from '../durable-write.ts';
+import type { FileSlice } from '../durable-write.ts';
 import { LockstepError } from '../errors.ts';
-import { copyTensors, encodeHeader, LENGTH_BYTES, type TensorSource } from '../safetensors.ts';
-import { stringifyExactly } from './exact-json.ts';
+import { parseJson } from '../json.ts';
+import { copyTensors, encodeHeader, LENGTH_BYTES } from '../safetensors.ts';
+import type { TensorSource } from '../safetensors.ts';
 
 /** Everything that a checkpoint is made from. */
 export interface CheckpointContent {
@@ -96,4 +98,48 @@ function* hashedSlices(header: Uint8Array, data: Uint8Array): Generator<FileSlic
     }
   }
   yield { position: HASH_START, bytes: Buffer.from(hash.digest('hex'), 'latin1') };
+}
+
+const MARK = '$number';
+
+/** The numbers that JSON has no words for. */
+const SPECIAL: ReadonlyMap<string, number> = new Map([
+  ['NaN', NaN],
+  ['Infinity', Infinity],
+  ['-Infinity', -Infinity],
+  ['-0', -0],
+]);
+
+/**
+ * The JSON text of plain data. @throws TypeError if an object in it has the key `$number`, which would be
+ * taken for a number when it is read.
+ */
+export function stringifyExactly(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part === 'number') return markSpecial(part);
+    if (typeof part === 'object' && part !== null && Object.hasOwn(part, MARK)) {
+      throw new TypeError(`the key ${MARK} is reserved for numbers`);
+    }
+    return part;
+  });
+}
+
+/**
+ * Reads the output of {@link stringifyExactly}.
+ *
+ * @throws SyntaxError if it is not JSON, or marks something else as a number
+ */
+export function parseExactly(text: string): unknown {
+  return parseJson(text, (_key, part) => {
+    if (typeof part !== 'object' || part === null || !Object.hasOwn(part, MARK)) return part;
+    const number = SPECIAL.get(String((part as Record<string, unknown>)[MARK]));
+    if (number === undefined || Object.keys(part).length > 1)
+      throw new SyntaxError(`${MARK} without a number`);
+    return number;
+  });
+}
+
+function markSpecial(value: number): unknown {
+  const isPlain = Number.isFinite(value) && !Object.is(value, -0);
+  return isPlain ? value : { [MARK]: Object.is(value, -0) ? '-0' : String(value) };
 }

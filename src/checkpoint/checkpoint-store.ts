@@ -2,16 +2,21 @@
 // continues.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
+import { makeDirectory, removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
 import { type LockstepError } from '../errors.ts';
 import { failpoint } from '../failpoint.ts';
-import { makeDirectory } from '../make-directory.ts';
 import type { Logger } from '../log.ts';
 import { unreadable } from '../regular-file.ts';
 import type { TensorSource } from '../safetensors.ts';
 import { encodeCheckpoint, type EncodedCheckpoint } from './checkpoint-file.ts';
-import { abandon, findSuperseded, generationName } from './generations.ts';
-import { listAbandoned, listGenerations, type Generation } from './generations.ts';
+import {
+  abandon,
+  findSuperseded,
+  type Generation,
+  generationName,
+  listAbandoned,
+  listGenerations,
+} from './find-checkpoint.ts';
 import { SaveQueue } from './save-queue.ts';
 
 /** Everything that a store is made from. */

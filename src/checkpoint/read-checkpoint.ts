@@ -6,9 +6,15 @@ import { SLICE_BYTES } from '../durable-write.ts';
 import { LockstepError } from '../errors.ts';
 import { openRegularFile } from '../regular-file.ts';
 import { decodeHeader, LENGTH_BYTES, type NamedTensor } from '../safetensors.ts';
-import { BEFORE_HASH, BEFORE_VERSION, CHECKPOINT_VERSION, HASH_START } from './checkpoint-file.ts';
-import { MAX_CHECKPOINT_HEADER_BYTES, NO_HASH } from './checkpoint-file.ts';
-import { parseExactly } from './exact-json.ts';
+import {
+  BEFORE_HASH,
+  BEFORE_VERSION,
+  CHECKPOINT_VERSION,
+  HASH_START,
+  MAX_CHECKPOINT_HEADER_BYTES,
+  NO_HASH,
+  parseExactly,
+} from './checkpoint-file.ts';
 
 /** A checkpoint that was read, and found whole. */
 export interface Checkpoint {

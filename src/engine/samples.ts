@@ -1,13 +1,17 @@
-// The packed dataset in memory, and the buffers into which a thread gathers rows of it.
+// The packed dataset in memory, the buffers into which a thread gathers rows of it, and the width of what results from
+// evaluating a row.
 import {
   blobByteLength,
-  targetsByteOffset,
-  sampleWeightWidth,
   sampleWeightsByteOffset,
+  sampleWeightWidth,
+  targetsByteOffset,
 } from '../data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { unsmoothedLoss } from '../losses/registry.ts';
+import type { LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
+import type { Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';
 
 /** A dataset's rows and their address in a process's memory. */
@@ -78,4 +82,19 @@ export class SampleBuffers {
       this.#kernels.gatherRows(address, 4 * width, this.indices, rows.length, this.features);
     }
   }
+}
+
+/** True where samples have a label for each of several positions. */
+export function isSequence({ targetKind, targetWidth }: RowLayout): boolean {
+  return targetKind === 'labels' && targetWidth > 1;
+}
+
+/** f32 that come back for each evaluated sample. */
+export function evaluationWidth(
+  { outputWidth }: Pick<Model, 'outputWidth'>,
+  layout: RowLayout,
+  loss: LossInput,
+): number {
+  if (!isSequence(layout)) return outputWidth;
+  return layout.targetWidth + (unsmoothedLoss(loss) ? 1 : 0);
 }

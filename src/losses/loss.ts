@@ -1,7 +1,9 @@
-// The interface of losses to the engine: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
+// All losses: sums of weighted losses of samples, and their gradients. Nothing is averaged here;
 // whoever has all sums divides once by the weights' total.
+import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Shape } from '../shape.ts';
+import { sizeOf } from '../shape.ts';
 
 /** Addresses that a loss reads and writes, and the sizes of a microbatch. */
 export interface LossOperands {
@@ -24,3 +26,97 @@ export interface LossOperands {
 export interface Loss {
   run(kernels: Kernels, operands: LossOperands): void;
 }
+
+export const mseSchema = z.strictObject({ kind: z.literal('mse') });
+
+export const maeSchema = z.strictObject({ kind: z.literal('mae') });
+
+export const huberSchema = z.strictObject({
+  kind: z.literal('huber'),
+  delta: z
+    .number()
+    .positive()
+    .max(1e30)
+    .default(1)
+    .describe('Error from which on huber grows linearly, in units of the transformed target'),
+});
+
+/** PyTorch's MSELoss. */
+export const meanSquaredError: Loss = {
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.mseForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses);
+  },
+};
+
+/** PyTorch's L1Loss. */
+export const meanAbsoluteError: Loss = {
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.maeForwardBackward(outputs, targets, sampleWeights, rows, sizeOf(shape), dY, rowLosses);
+  },
+};
+
+/** PyTorch's HuberLoss. */
+export function huberLoss({ delta }: z.output<typeof huberSchema>): Loss {
+  return {
+    run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+      kernels.huberForwardBackward(
+        outputs,
+        targets,
+        sampleWeights,
+        rows,
+        sizeOf(shape),
+        delta,
+        dY,
+        rowLosses,
+      );
+    },
+  };
+}
+
+export const crossEntropySchema = z.strictObject({
+  kind: z.literal('crossEntropy'),
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0)
+    .describe('Share of the right class that is spread evenly over all classes'),
+});
+
+export const binaryCrossEntropySchema = z.strictObject({ kind: z.literal('binaryCrossEntropy') });
+
+/** PyTorch's CrossEntropyLoss; of outputs [positions, classes] the sum over positions. */
+export function crossEntropyLoss({ labelSmoothing }: z.output<typeof crossEntropySchema>): Loss {
+  return {
+    run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+      const classes = shape.at(-1) ?? 1;
+      const positions = sizeOf(shape) / classes;
+      kernels.softmaxCrossEntropyForwardBackward(
+        outputs,
+        targets,
+        sampleWeights,
+        rows,
+        positions,
+        classes,
+        labelSmoothing,
+        dY,
+        rowLosses,
+      );
+    },
+  };
+}
+
+/** PyTorch's BCEWithLogitsLoss. */
+export const binaryCrossEntropy: Loss = {
+  run(kernels, { outputs, targets, sampleWeights, rows, shape, dY, rowLosses }) {
+    kernels.binaryCrossEntropyForwardBackward(
+      outputs,
+      targets,
+      sampleWeights,
+      rows,
+      sizeOf(shape),
+      dY,
+      rowLosses,
+    );
+  },
+};

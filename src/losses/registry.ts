@@ -5,16 +5,14 @@ import {
   binaryCrossEntropySchema,
   crossEntropyLoss,
   crossEntropySchema,
-} from './cross-entropy.ts';
-import type { Loss } from './loss.ts';
-import {
   huberLoss,
   huberSchema,
   maeSchema,
   meanAbsoluteError,
   meanSquaredError,
   mseSchema,
-} from './values.ts';
+} from './loss.ts';
+import type { Loss } from './loss.ts';
 
 /** The kinds of losses; a kind alone stands for its options' defaults. */
 export const LOSS_KINDS = ['mse', 'mae', 'huber', 'binaryCrossEntropy', 'crossEntropy'] as const;

@@ -1,9 +1,11 @@
 // Outputs of the last layer to predictions: values in the target's own unit, or classes and their
-// probabilities. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
+// probabilities, and those as CSV. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
 import { dataError } from '../data/dataset/data-error.ts';
-import { inverseTarget, type FittedTransforms } from '../data/dataset/transforms.ts';
+import { inverseTarget } from '../data/dataset/transforms.ts';
+import type { FittedTransforms } from '../data/dataset/transforms.ts';
 import type { HostMath } from '../kernels/host-math.ts';
 import type { LossSpec } from '../losses/registry.ts';
+import type { ModelDescription } from './model-files.ts';
 
 /**
  * A row's values by target column, in the targets' own units; probabilities where the loss is of yes or
@@ -98,4 +100,44 @@ function indexOfLargest(values: Float32Array): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if ((values[i] as number) > (values[best] as number)) best = i;
   return best;
+}
+
+/** Number of lines in a block. */
+const LINES_PER_BLOCK = 1024;
+
+/**
+ * Blocks of lines: the values under the names of the targets, or `class` and the probability of each
+ * class. Numbers are the shortest texts that read back as the same number.
+ */
+export function* formatPredictions(
+  predictions: Iterable<Prediction>,
+  { transforms }: Pick<ModelDescription, 'transforms'>,
+): Generator<string, void, undefined> {
+  const { target } = transforms;
+  const columns =
+    target.kind === 'labels'
+      ? ['class', ...target.classNames.map((name) => `probability_${name}`)]
+      : target.columns.map(({ column }) => column);
+  let lines = [formatLine(columns)];
+  for (const prediction of predictions) {
+    lines.push(formatLine(cellsOf(prediction, columns)));
+    if (lines.length < LINES_PER_BLOCK) continue;
+    yield lines.join('');
+    lines = [];
+  }
+  yield lines.join('');
+}
+
+/** The cells of a prediction, looked up by name: an object lists names that look like integers first. */
+function cellsOf(prediction: Prediction, columns: readonly string[]): (string | number)[] {
+  if (prediction.kind === 'class') return [prediction.class, ...prediction.probabilities];
+  return columns.map((name) => prediction.values[name] as number);
+}
+
+function formatLine(cells: readonly (string | number)[]): string {
+  return `${cells.map((cell) => quoteCell(String(cell))).join(',')}\n`;
+}
+
+function quoteCell(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

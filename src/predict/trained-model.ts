@@ -2,8 +2,7 @@
 // with.
 import { z } from 'zod';
 import { checkOptions, functionOption, pathArgument } from '../config/validate.ts';
-import { encodeRows, type Row } from './encode-rows.ts';
-import { encodeSamples, takeValues, type PredictInput } from './encode-samples.ts';
+import { encodeRows, encodeSamples, type PredictInput, type Row, takeValues } from './samples.ts';
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
 import { refuseInfinite } from '../data/array/arrays.ts';

@@ -1,4 +1,6 @@
-// One end of a connection that carries whole binary messages. It knows nothing of what they mean.
+// One end of a connection that carries whole binary messages, and the options of its socket. It knows nothing of what the
+// messages mean.
+import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** An open connection to one peer, the same on both ends. */
 export interface Connection {
@@ -32,3 +34,21 @@ export interface Connection {
    */
   onClose(listener: (code: number, reason: string) => void): void;
 }
+
+/** Time for the peer to answer a goodbye; the default of 30 s would hold up the end of a run. */
+export const CLOSE_TIMEOUT_MS = 3000;
+
+/** Spread into the options of a server or a client. */
+export const SOCKET_OPTIONS = {
+  /** Tensors hardly compress, and 90 KB of zeros could become 90 MiB. A client of ws would ask for it by default. */
+  perMessageDeflate: false,
+  /** The default is 100 MiB a connection. */
+  maxPayload: MAX_MESSAGE_BYTES,
+  /** A million tiny ones cost far more memory than their bytes. */
+  maxFragments: MAX_FRAGMENTS,
+  /** `WebSocketConnection` answers pings itself, never more than one at a time. */
+  autoPong: false,
+  closeTimeout: CLOSE_TIMEOUT_MS,
+  /** Close reasons are text for our log. */
+  skipUTF8Validation: false,
+} as const;

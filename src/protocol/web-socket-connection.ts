@@ -4,7 +4,7 @@ import type { RawData, WebSocket } from 'ws';
 import { noteMessageBuffer } from './buffer-garbage.ts';
 import type { Connection } from './connection.ts';
 import { CLOSE } from './protocol-error.ts';
-import { CLOSE_TIMEOUT_MS } from './socket-options.ts';
+import { CLOSE_TIMEOUT_MS } from './connection.ts';
 
 /** A close frame has room for this many bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;

@@ -11,8 +11,7 @@ import type { ListenOptions } from '../../coordinator/cluster/listener.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
-import { ConnectError } from '../../worker/connect-error.ts';
-import { connect, retryDelayMs } from '../../worker/connection.ts';
+import { connect, ConnectError, retryDelayMs } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
 import { startTcpServer } from '../helpers/tcp-server.ts';
 

@@ -3,7 +3,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { totalSampleWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { Engine } from '../../src/engine/engine.ts';
-import { evaluationWidth } from '../../src/engine/evaluation.ts';
+import { evaluationWidth } from '../../src/engine/samples.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';

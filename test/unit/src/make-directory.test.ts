@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
-import { makeDirectory } from '../../../src/make-directory.ts';
+import { makeDirectory } from '../../../src/durable-write.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
 let root: string;

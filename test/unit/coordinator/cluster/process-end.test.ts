@@ -1,6 +1,6 @@
 // How the end of a worker process is read: what is for lack of memory, and what is not.
 import { describe, expect, it } from 'vitest';
-import { ProcessEnds } from '../../../../coordinator/cluster/process-end.ts';
+import { ProcessEnds } from '../../../../coordinator/cluster/local-workers.ts';
 
 describe('the end of a process', () => {
   it('is for lack of memory where V8 aborted it', () => {

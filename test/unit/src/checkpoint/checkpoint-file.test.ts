@@ -5,12 +5,14 @@ import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encodeCheckpoint, HASH_START } from '../../../../src/checkpoint/checkpoint-file.ts';
 import {
-  MAX_CHECKPOINT_HEADER_BYTES,
   type CheckpointContent,
+  encodeCheckpoint,
+  HASH_START,
+  MAX_CHECKPOINT_HEADER_BYTES,
+  parseExactly,
+  stringifyExactly,
 } from '../../../../src/checkpoint/checkpoint-file.ts';
-import { parseExactly, stringifyExactly } from '../../../../src/checkpoint/exact-json.ts';
 import { readCheckpoint } from '../../../../src/checkpoint/read-checkpoint.ts';
 import { SLICE_BYTES, writeFileDurably } from '../../../../src/durable-write.ts';
 import { LockstepError } from '../../../../src/errors.ts';

@@ -4,7 +4,7 @@ import type { Samples } from '../../../../src/data/array/arrays.ts';
 import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';
 import { inverseTarget } from '../../../../src/data/dataset/transforms.ts';
 import type { LossKind } from '../../../../src/losses/registry.ts';
-import type { PredictInput } from '../../../../src/predict/encode-samples.ts';
+import type { PredictInput } from '../../../../src/predict/samples.ts';
 import { TrainedModel } from '../../../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 

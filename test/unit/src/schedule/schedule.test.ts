@@ -2,13 +2,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { hostMath } from '../../../../src/kernels/host-math.ts';
+import { hostMath, integerPower, power } from '../../../../src/kernels/host-math.ts';
 import type { HostMath } from '../../../../src/kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
-import { integerPower, power } from '../../../../src/kernels/host-math.ts';
-import { FIRST_PLATEAU, plateauAfter } from '../../../../src/schedule/plateau.ts';
-import { learningRateAt } from '../../../../src/schedule/schedule.ts';
+import { FIRST_PLATEAU, learningRateAt, plateauAfter } from '../../../../src/schedule/schedule.ts';
 import { scheduleSchema } from '../../../../src/schedule/schema.ts';
 import type { ScheduleOf } from '../../../../src/schedule/schema.ts';
 

@@ -1,19 +1,22 @@
-// `lockstep train` and `lockstep coordinator`: from arguments to a finished run.
+// `lockstep train`, `coordinator`, `worker` and `replay`: from arguments to a finished run.
 import { fileURLToPath } from 'node:url';
+import { createOutput, createRuntime } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
+import { dryRun } from '../coordinator/commands/dry-run.ts';
+import { replayStep } from '../coordinator/commands/replay.ts';
+import { runTraining } from '../coordinator/commands/run.ts';
+import { printData, printJson, printText } from '../coordinator/output/stdout.ts';
+import { formatSummary } from '../coordinator/output/summary.ts';
+import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
+import type { Workforce } from '../coordinator/start-compute.ts';
+import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
+import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
-import { formatSummary } from '../coordinator/output/summary.ts';
-import { dryRun } from '../coordinator/commands/dry-run.ts';
-import { runTraining } from '../coordinator/commands/run.ts';
-import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
-import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
-import type { Workforce } from '../coordinator/start-compute.ts';
-import { printData, printJson, printText } from '../coordinator/output/stdout.ts';
-import { createRuntime } from './runtime.ts';
-import type { Runtime } from './runtime.ts';
+import { runWorker } from '../worker/run-worker.ts';
 
 interface RunArguments {
   readonly set: readonly string[];
@@ -108,4 +111,56 @@ function parseAddress(text: string): { host: string; port: number } {
     });
   }
   return { host: (match.groups['host'] as string).replace(/^\[|\]$/g, ''), port };
+}
+
+/** Arguments of `lockstep worker`. */
+export interface WorkerArguments {
+  readonly threads: number;
+  readonly tokenFile?: string;
+}
+
+/** Works for the coordinator at `url` until told to stop. */
+export async function work(url: string, { threads, tokenFile }: WorkerArguments): Promise<void> {
+  if (!/^wss?:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_WORKER_URL',
+      message: `${url} is not the address of a coordinator`,
+      help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
+    });
+  }
+  const { log, signal } = createRuntime();
+  const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  collectMessageBuffers();
+  const instance = new Instance();
+  // The coordinator that started this process knows it by that name from now on. If the coordinator
+  // is gone already, sending fails, which is no bug: the signal below says so.
+  process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
+  await runWorker({ url, token, numThreads: threads, instance, log, signal });
+  // If a signal made it leave, the exit code must say so, whatever the worker was doing.
+  signal.throwIfAborted();
+}
+
+/** Arguments of `lockstep replay`. */
+export interface ReplayArguments {
+  readonly step: number;
+  readonly json?: boolean;
+}
+
+/** Takes the step again and compares. @throws LockstepError (exit 1) if the weights differ. */
+export async function replay(run: string, { step, json }: ReplayArguments): Promise<void> {
+  const { log, screen } = createOutput();
+  const replayed = await replayStep(run, step, (message) => log.warn(message));
+  const { from, recorded, recomputed, firstDifference } = replayed;
+  if (json) await printJson(replayed);
+  const start = from === 0 ? 'the beginning' : `the checkpoint of step ${from}`;
+  if (firstDifference === undefined) {
+    return screen.write(`step ${step}, taken again from ${start}: the same weights, ${recorded}\n`);
+  }
+  throw new LockstepError({
+    category: 'failure',
+    code: 'E_REPLAY_DIFFERS',
+    message: `step ${step}, taken again from ${start}, results in weights ${recomputed}, not ${recorded}; the first step that differs is ${firstDifference}`,
+    help: 'the run was disturbed there: by a worker that computed wrong (see audit), or by its records being changed',
+  });
 }

@@ -1,10 +1,14 @@
-// Checks that the shards of a training are large enough for layers that take mean and variance of a shard, once data and
-// model are there. One value has no variance, and that of a few values is rough.
+// Checks of a model against its data, once both are there: shards that are large enough for layers that take mean and variance
+// of a shard (one value has no variance, and that of a few values is rough), and a row of the embedding for each token id.
 import { configError, countOf, formatCount } from '../data/dataset/data-error.ts';
+import { featureView } from '../data/dataset/packed-dataset.ts';
+import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
 import type { LockstepError } from '../errors.ts';
+import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
 import type { Model } from '../model/model.ts';
 import { cutBatch, defaultShards, SOUND_ROWS } from '../model/shards.ts';
 import type { Sharding } from '../model/shards.ts';
+import { sizeOf } from '../shape.ts';
 
 /** Samples to train on, and the model that takes statistics of them. */
 interface Trained {
@@ -81,4 +85,25 @@ function smallShards(config: Sharding, numSamples: number): string {
     `leave shards out (${defaultShards(config)} here)` +
     (needed <= numSamples ? `, or set batchSize to ${formatCount(needed)} or more` : '')
   );
+}
+
+/** @throws LockstepError (exit 3) where the model begins with an embedding and a feature is no id of its vocabulary. */
+export function requireTokens(dataset: PackedDataset, model: Model): void {
+  const [first] = model.stack.layers;
+  if (!(first instanceof EmbeddingLayer)) return;
+  const { vocabulary } = first.spec;
+  const { featureShape, featureType, featureScale } = dataset.layout;
+  const scale = featureType === 'u8' ? featureScale : 1;
+  const features = featureView(dataset);
+  for (let at = 0; at < features.length; at++) {
+    const value = (features[at] as number) * scale;
+    if (isToken(value, vocabulary)) continue;
+    const width = sizeOf(featureShape);
+    const place = `sample ${Math.floor(at / width)}, position ${at % width}`;
+    throw wrongToken(value, vocabulary, place);
+  }
+}
+
+function isToken(value: number, vocabulary: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value < vocabulary;
 }
