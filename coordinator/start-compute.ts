@@ -13,7 +13,7 @@ import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
 import type { Compute } from './training/compute.ts';
-import { InProcessCompute } from './training/compute.ts';
+import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';

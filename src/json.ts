@@ -46,7 +46,7 @@ export function endOfJsonString(text: string, start: number): number {
  * The number, or the string that stands for it in a record: JSON has no words for numbers that are not
  * finite. "NaN", "Infinity" and "-Infinity" are what Number() of JavaScript, float() of Python and
  * to_numeric of pandas read back, and what Weights & Biases takes. Checkpoints must keep strings apart
- * from numbers: see `exact-json.ts`.
+ * from numbers: see `checkpoint-file.ts`.
  */
 export function recordNumber(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);

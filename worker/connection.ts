@@ -120,7 +120,7 @@ export class ConnectError extends LockstepError {
 }
 
 /** The error for a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
-export function socketFailure(url: URL, error: Error): ConnectError {
+function socketFailure(url: URL, error: Error): ConnectError {
   const code = systemErrorCode(error) ?? '';
   if (code === 'ECONNREFUSED') {
     return retryable('E_CONNECTION_REFUSED', `nothing listens at ${url.host} (${code})`, {
@@ -149,7 +149,7 @@ export function socketFailure(url: URL, error: Error): ConnectError {
 }
 
 /** The error for an HTTP response where a WebSocket was asked for. */
-export function httpFailure(url: URL, status: number): ConnectError {
+function httpFailure(url: URL, status: number): ConnectError {
   switch (status) {
     case 401:
       return final('E_UNAUTHORIZED', `${url.host} does not accept this worker's token`, {
@@ -175,7 +175,7 @@ export function httpFailure(url: URL, status: number): ConnectError {
 }
 
 /** Nothing was heard for too long while the connection was made. */
-export function connectTimeout(url: URL, timeoutMs: number): ConnectError {
+function connectTimeout(url: URL, timeoutMs: number): ConnectError {
   return retryable('E_CONNECT_TIMEOUT', `${url.host} did not answer within ${timeoutMs / 1000} s`, {
     help: 'check host and port, and whether a firewall lies between',
   });

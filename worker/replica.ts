@@ -158,7 +158,7 @@ export class Replica {
   }
 
   /** True when the weights of the version are complete and are the ones named. */
-  hasSampleWeights(version: number, fingerprint: string): boolean {
+  hasWeights(version: number, fingerprint: string): boolean {
     const flat = this.#flatOf(version);
     const known = this.#model.buckets.map((_, bucket) => flat.fingerprints[bucket]);
     const isComplete = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);

@@ -57,7 +57,7 @@ interface QueuedTask {
 const NO_ROWS = new Uint32Array(0);
 /** Chunks of the dataset asked for ahead, so that the line is never idle. */
 const CHUNKS_IN_FLIGHT = 4;
-/** Time for the answer to `hello`, which takes a coordinator no time. */
+/** Deadline for the answer to `hello`; a healthy coordinator answers at once. */
 const WELCOME_DEADLINE_MS = 30_000;
 /** Time between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
@@ -90,7 +90,7 @@ class Session {
   #replica: Replica | undefined;
   #end: { kind: SessionEnd['kind']; reason: string } | undefined;
   #queue: QueuedTask[] = [];
-  /** Runs while the coordinator has to results. */
+  /** Runs while the coordinator has to answer. */
   #answerTimer: NodeJS.Timeout | undefined;
   #latestRound = 0;
   #isComputing = false;
@@ -137,7 +137,7 @@ class Session {
     this.#awaitAnswer('answered "hello"', WELCOME_DEADLINE_MS);
   }
 
-  /** Gives the coordinator up unless it does this in time. */
+  /** Gives up on the coordinator unless it does this in time. */
   #awaitAnswer(what: string, deadlineMs: number): void {
     clearTimeout(this.#answerTimer);
     const reason = `the coordinator has not ${what} for ${deadlineMs / 1000} s`;
@@ -314,8 +314,8 @@ class Session {
     const isRead = (): boolean => this.#isRead;
     const results = new TaskResults({ task: message, replica, worker: this.#number, send, isRead });
     if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
-    if (!replica.hasSampleWeights(version, weightsFingerprint)) {
-      const reason = `round ${round} wants weights version ${version}, which did not arrive as named`;
+    if (!replica.hasWeights(version, weightsFingerprint)) {
+      const reason = `round ${round} wants weights version ${version}, which is incomplete or has another fingerprint`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
     const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
@@ -345,7 +345,7 @@ class Session {
   }
 
   #closed(code: number, reason: string): void {
-    // Kept, for a replica that is still being made must know that nobody will use it.
+    // Kept so that a replica still being created can see that the session has ended.
     this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#queue = [];
     clearTimeout(this.#answerTimer);
@@ -357,7 +357,7 @@ class Session {
 function endOf(code: number): SessionEnd['kind'] {
   // A message that this side could not read, since the versions differ, may have said so before.
   if (code === CLOSE.incompatible) return 'refused';
-  // We sent what we should not have, or nothing: what made it is not to be trusted.
+  // We broke the protocol or hung, so our state cannot be trusted.
   if (code === CLOSE.malformed || code === CLOSE.protocol || code === CLOSE.stuck) return 'failed';
   return 'lost';
 }

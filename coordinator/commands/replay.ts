@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { exampleBeside } from '../../src/predict/model-files.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
-import { InProcessCompute } from '../training/compute.ts';
+import { InProcessCompute } from '../training/in-process-compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
 import { readRecords } from '../output/jsonl-file.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';

@@ -1,9 +1,4 @@
-// The interface between the training loop and whoever computes, and the simplest of them: this process, without workers or
-// sockets, with the same bits as a cluster.
-import type { PreparedRun } from './prepare.ts';
-import type { TrainingState } from './training-state.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { evaluationWidth } from '../../src/engine/samples.ts';
+// The interface between the training loop and whoever computes: this process, or a cluster of workers.
 import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
 
 /** Dataset rows in order, cut into shards. */
@@ -45,60 +40,14 @@ export interface Compute {
 }
 
 /** Rows of one shard of an evaluation's loss tree, where the outputs of that many fit one message. */
-const EVALUATION_LEAF_ROWS = 256;
+const EVALUATION_SHARD_ROWS = 256;
 /** Outputs, in f32, that fit in a message; 100,000 columns are far from it. */
-const MAX_OUTPUTS_PER_LEAF = MAX_BODY_BYTES / 4;
+const MAX_OUTPUTS_PER_SHARD = MAX_BODY_BYTES / 4;
 
 /**
  * The rows of an evaluation shard whose rows give `width` f32 each. They are part of the bits of a validation loss, so they
  * depend on the model alone.
  */
 export function evaluationShardRows(width: number): number {
-  return Math.max(1, Math.min(EVALUATION_LEAF_ROWS, Math.floor(MAX_OUTPUTS_PER_LEAF / width)));
-}
-
-/** A `Compute` without workers. */
-export class InProcessCompute implements Compute {
-  readonly numWorkers = 0;
-  readonly #state: TrainingState;
-  readonly #engine: LocalEngine;
-  readonly #evaluationWidth: number;
-
-  private constructor(state: TrainingState, engine: LocalEngine, width: number) {
-    this.#state = state;
-    this.#engine = engine;
-    this.#evaluationWidth = width;
-  }
-
-  /** The state lives in the memory of the run. */
-  static async create(prepared: PreparedRun, state: TrainingState): Promise<InProcessCompute> {
-    const { loss, seed, batchSize, shards } = prepared.config;
-    const { dataset } = prepared.data;
-    const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
-    return new InProcessCompute(state, engine, evaluationWidth(prepared.model, dataset.layout, loss));
-  }
-
-  async trainStep(batch: Batch): Promise<StepResult> {
-    const state = this.#state;
-    this.#engine.setWeights(state.parameters);
-    const lossSum = this.#engine.train(batch.indices, state.step, ({ bucket, address }) => {
-      state.finishBucket(bucket, address, batch.weight, batch.indices.length);
-    });
-    // Other work of the process (signals, output) gets its turn once a step.
-    await new Promise((resolve) => setImmediate(resolve));
-    return { lossSum, ...state.commit() };
-  }
-
-  evaluate(indices: Uint32Array): Promise<Evaluation> {
-    this.#engine.setWeights(this.#state.parameters);
-    return Promise.resolve(this.#engine.evaluate(indices, evaluationShardRows(this.#evaluationWidth)));
-  }
-
-  weightsReplaced(): void {
-    // Nobody else holds them.
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
+  return Math.max(1, Math.min(EVALUATION_SHARD_ROWS, Math.floor(MAX_OUTPUTS_PER_SHARD / width)));
 }

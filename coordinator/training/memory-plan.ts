@@ -138,7 +138,7 @@ export function checkpointBytes({
   return optimizerBytes(numParameters, config.optimizer) / 2 + (config.ema ? 2 : 1) * 4 * numParameters;
 }
 
-/** Memory for the messages of the largest batch. */
+/** The number of shards of the largest batch. */
 function shardsOf({ config }: PlannedRun): number {
   return Math.min(config.shards, config.batchSize);
 }

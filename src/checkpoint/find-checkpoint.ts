@@ -122,7 +122,7 @@ export async function listGenerations(directory: string): Promise<Generation[]> 
 }
 
 /** The best one: each best replaces the one before it. `generations` come newest first. */
-export function findBest(generations: readonly Generation[]): Generation | undefined {
+function findBest(generations: readonly Generation[]): Generation | undefined {
   return generations.find(({ isBest }) => isBest);
 }
 

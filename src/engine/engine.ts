@@ -242,7 +242,7 @@ export class Engine {
   }
 
   /**
-   * Fills `described` [rows, width] with ranks and log losses (`evaluation.ts`), which take the place of the loss and its
+   * Fills `described` [rows, width] with ranks and log losses (`evaluationWidth`), which take the place of the loss and its
    * gradient on the way.
    */
   #describeSequences(outputs: number, described: Float32Array, width: number): void {

@@ -28,7 +28,7 @@ describe('the same weights come out when a worker', () => {
     [
       'misses a bucket of the weights, and says so',
       'worker.stale@worker=1@version=7@bucket=1:skip',
-      /worker 1 .* left: round \d+ wants weights version 7, which did not arrive as named/,
+      /worker 1 .* left: round \d+ wants weights version 7, which is incomplete or has another fingerprint/,
     ],
     [
       'fails in the middle of sending a task',

@@ -1,6 +1,6 @@
 // A whole training in this very process, with all that it tells an observer.
 import path from 'node:path';
-import { InProcessCompute } from '../../coordinator/training/compute.ts';
+import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
 import { restoreSnapshot, snapshotOf } from '../../coordinator/persistence/snapshot.ts';
 import { train, trainUntil } from '../../coordinator/training/train.ts';

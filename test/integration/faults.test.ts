@@ -4,7 +4,14 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { CliProcess } from '../helpers/cli.ts';
-import { readEvents, readRecords, readRosterEvents, untilEpoch, untilJoined, workerPids } from '../helpers/run-records.ts';
+import {
+  readEvents,
+  readRecords,
+  readRosterEvents,
+  untilEpoch,
+  untilJoined,
+  workerPids,
+} from '../helpers/run-records.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 import type { Run } from '../helpers/undisturbed.ts';
 

@@ -7,7 +7,10 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 
 /** Retired words, and the word that took the place of each. */
 const RETIRED: readonly { readonly word: RegExp; readonly instead: string }[] = [
-  { word: /\bleaf\b|Leaf|\bleaves (of|that|under|in)\b|Leaves\b|LEAVES/, instead: 'shard' },
+  {
+    word: /\bleaf\b|Leaf|_LEAF(_ROWS)?\b(?!_SIG)|\bleaves (of|that|under|in)\b|Leaves\b|LEAVES/,
+    instead: 'shard',
+  },
   { word: /\b[Ss]egments?\b|[a-z]Segments?\b/, instead: 'shard' },
   { word: /\b[Pp]ieces?\b|[a-z]Pieces?\b|\bPiece[A-Z]/, instead: 'bucket' },
   { word: /\b[Jj]obs?\b|[a-z]Job\b|\bJob[A-Z]/, instead: 'task' },
