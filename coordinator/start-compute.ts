@@ -83,7 +83,7 @@ export interface StartOptions {
 const LOCAL_WAIT_MS = 60_000;
 /** Almost the largest range of `randomInt`. */
 const DRAW_RANGE = 2 ** 47;
-/** Most bytes queued for a worker that does not read, besides the two versions of the weights that a new one gets at once. */
+/** Most bytes queued for a worker that does not read, besides two versions of the weights. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Kinds of lines that are events too. */

@@ -1,4 +1,4 @@
-// The checks that no coordinator gets around: kernels check neither addresses nor labels, so a dataset, a model
+// Checks that apply to every coordinator: kernels check neither addresses nor labels, so a dataset, a model
 // or a task that do not fit each other must not reach them.
 import { evaluationWidth, isSequence } from '../src/engine/samples.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
@@ -71,7 +71,7 @@ function requireAnswersThatFit(bounds: readonly number[], width: number): void {
   for (let shard = 1; shard < bounds.length; shard++) {
     const rows = (bounds[shard] as number) - (bounds[shard - 1] as number);
     if (4 * rows * width <= MAX_BODY_BYTES) continue;
-    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs no message holds`);
+    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs do not fit in a message`);
   }
 }
 

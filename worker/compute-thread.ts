@@ -54,7 +54,7 @@ export type ThreadMessage =
   | { readonly type: 'done'; readonly computeMs: number; readonly lastSum: PartialSum | undefined }
   | { readonly type: 'failed'; readonly message: string };
 
-/** Threads pack in milliseconds; one that has not by now is gone. */
+/** Threads pack in milliseconds; one that has not finished by then is presumed dead. */
 const BARRIER_DEADLINE_MS = 60_000;
 
 if (!parentPort) throw new Error('this file is the body of a worker thread');
@@ -85,7 +85,7 @@ function runTask(task: ThreadTask): void {
   }
 }
 
-/** A trap is what a kernel with a fault in it, or on broken memory, runs into: an address where there is no memory. */
+/** Simulates a kernel bug, or faulty memory, by accessing an address where there is no memory. */
 function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void {
   const facts = { type: kind, step, row: indices, thread: setup.thread };
   if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);

@@ -116,7 +116,7 @@ export class Replica {
     this.#memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
   }
 
-  /** Tells whether it was made for the very same run, and need not load anything again. */
+  /** Tells whether it was made for the same run, so that nothing has to be loaded again. */
   isOf(welcome: WelcomeMessage): boolean {
     const what = ({ worker: _worker, nonce: _nonce, ...rest }: WelcomeMessage): string =>
       JSON.stringify(rest);

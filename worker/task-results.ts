@@ -9,7 +9,7 @@ import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protoc
 import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
 
-/** A task, and the ways of its results. */
+/** A task, and where its results go. */
 export interface TaskResultsOptions {
   readonly task: TrainMessage | EvaluateMessage;
   readonly replica: Replica;

@@ -1,4 +1,4 @@
-// Time as the coordinator lives it. While its process stands still (Ctrl-Z, a debugger, a machine that is overloaded) it
+// A clock that leaves out the time during which this process was stopped. While it stands still (Ctrl-Z, a debugger, a machine that is overloaded) it
 // hears nobody: what workers did meanwhile, it cannot know, and must not hold against them.
 
 /** Longer between two readings is taken for a standstill; a running process reads its clock every few milliseconds. */

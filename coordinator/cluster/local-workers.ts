@@ -28,7 +28,7 @@ export interface LocalWorkersOptions {
 const NODE_FLAGS = ['--single-threaded-gc'];
 /** Starts of one worker after its first, or after one that lived for long. */
 const MAX_RESTARTS = 3;
-/** Lifetime after which the cause of death is taken for another one than before. */
+/** Lifetime after which a crash no longer counts towards the limit on restarts. */
 const LONG_LIFE_MS = 60_000;
 /**
  * Share of all memory, in thousandths, that Linux adds to a worker's when it looks for a process to kill for lack of memory: a

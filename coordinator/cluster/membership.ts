@@ -15,7 +15,7 @@ import type {
 } from '../scheduler/outcome.ts';
 import type { WorkerSession } from './worker-session.ts';
 
-/** The people and logs that a membership tells. */
+/** The logs and listeners that a membership reports to. */
 export interface MembershipOptions {
   readonly log: Logger;
   /** Log for lines whose number workers decide. */

@@ -10,7 +10,7 @@ import type { DigestKind, SumDigest } from '../scheduler/outcome.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import type { Round } from './round.ts';
 
-/** A partial sum whose bytes are as its sender meant them. */
+/** A partial sum whose bytes match its sender's fingerprint. */
 export interface CheckedSum extends SumDigest {
   /** Keeps the sum in a slot, or drops it where there is none. */
   readonly keep: (slot: number | undefined) => void;

@@ -103,7 +103,7 @@ export class RoundRunner implements RoundDriver {
     });
   }
 
-  /** Puts an event to the scheduler and carries out its answer. A failure ends the run, and whoever waits hears of it. */
+  /** Passes an event to the scheduler and carries out its outcome. A failure ends the run, and rejects whoever is waiting. */
   decide(ask: (scheduler: Scheduler, nowMs: number) => Outcome): void {
     if (this.#fatal) return;
     try {

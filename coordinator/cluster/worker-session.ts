@@ -40,7 +40,7 @@ export interface SessionContext {
   /** Sent to workers from where it lies. */
   readonly dataset: Uint8Array;
   readonly welcome: CommonWelcome;
-  /** More is not queued for a worker that does not read. */
+  /** A worker with more unread bytes than this is disconnected. */
   readonly maxQueuedBytes: number;
   /** The reason why an instance may not take part; undefined if it may. */
   readonly banOf: (instance: string) => string | undefined;

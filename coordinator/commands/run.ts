@@ -200,7 +200,7 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
   }
 }
 
-/** Throws an error of closing, unless the run has failed before: what ended it is what the user must hear about. */
+/** Throws an error of closing, unless the run has failed before: its own failure is the one to report. */
 function logUnlessFirst(error: unknown, hasFailed: boolean, log: Logger): void {
   if (!hasFailed) throw error;
   log.error(`could not close what the run had open: ${(error as Error).message}`);

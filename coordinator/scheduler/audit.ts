@@ -228,7 +228,7 @@ export class TrackRecords {
     if (wasRolledBack(plan, next)) this.#rollBack(next.step);
   }
 
-  /** Forgets who made the steps after that many: they are undone. */
+  /** Forgets who contributed to steps after `steps`: they have been rolled back. */
   #rollBack(steps: number): void {
     for (const record of this.#records.values()) {
       if (record.trustedSteps !== undefined && record.trustedSteps >= steps) record.trustedSteps = undefined;

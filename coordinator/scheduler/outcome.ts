@@ -14,7 +14,7 @@ export interface RoundPlan {
   readonly step: number;
 }
 
-/** The coordinator itself, which computes what nobody else can, or says so. */
+/** The coordinator itself, which computes shards that no worker can, or claims it cannot. */
 export const COORDINATOR = { worker: 0, instance: 'coordinator' } as const;
 
 /** Partial sums of one bucket that fit in memory. */
@@ -51,7 +51,7 @@ export interface SumDigest {
 /** A session that is ready to take part. */
 export interface ReadySession {
   readonly worker: number;
-  /** The proven identity of its process: a worker that comes back has the same one, and nobody else has. */
+  /** The proven identity of its process: unique, and the same after it reconnects. */
   readonly instance: string;
   /** The name that people know it by. */
   readonly name: string;
@@ -151,7 +151,7 @@ export type RoundFailure =
 export class Outcome {
   /** The time of the event, in monotonic milliseconds. */
   readonly nowMs: number;
-  /** Sessions whose worker has come back in another one. */
+  /** Sessions that are replaced because their worker reconnected. */
   readonly superseded: number[] = [];
   readonly banned: BannedWorker[] = [];
   /** Sessions of processes that are banned already. */
@@ -211,7 +211,7 @@ export interface RoundDriver {
   endRound(failure: RoundFailure): void;
 }
 
-/** Carries out an outcome in the one order that is right: who goes, who comes, the sum at hand, the work that follows. */
+/** Carries out an outcome in the required order: who goes, who comes, the sum at hand, the work that follows. */
 export function carryOut(outcome: Outcome, members: MembershipDriver, round: RoundDriver): void {
   for (const worker of outcome.superseded) members.supersede(worker);
   for (const worker of outcome.banned) members.ban(worker);

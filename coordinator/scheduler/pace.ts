@@ -103,7 +103,7 @@ const OVERDUE_FLOOR_MS = 60_000;
 const STUCK_FACTOR = 100;
 /** ...but not before this: a machine may be busy with something else... */
 const STUCK_FLOOR_MS = 600_000;
-/** ...and after this where nobody knows what to expect: longer than any task takes that fits in memory. */
+/** ...and after this where nobody knows what to expect: longer than any task that fits in memory can take. */
 const STUCK_UNMEASURED_MS = 3_600_000;
 
 /** Finds slow and stuck workers among the tasks in `owed`, where the oldest task of each worker precedes its others. */

@@ -145,7 +145,7 @@ class Planner {
     return [...tasks, ...this.#tryUnproven([...unproven], tasks, shards), ...this.#tryLeftOut(tasks, shards)];
   }
 
-  /** Gives each a copy of another shard: a single bad shard must not meet all of them. */
+  /** Gives each a copy of another shard: so that one bad shard cannot take all of them down. */
   #tryUnproven(
     unproven: readonly number[],
     tasks: readonly PlannedTask[],
@@ -195,7 +195,7 @@ class Planner {
     return { tasks: [...chosen.values()].flat(), toJudge };
   }
 
-  /** Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: one after the other might hang. */
+  /** Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: a series of workers that hang would hold up the round. */
   #canWitness(worker: number, { node, instances }: Unwitnessed, isReplacement: boolean): boolean {
     const { beganMs, pace, plan, workers } = this.#now;
     const { from } = shardsUnder(node, plan.shardRows.length);

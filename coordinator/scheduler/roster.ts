@@ -180,7 +180,7 @@ export class Roster {
     this.#count(outcome);
   }
 
-  /** Stands in for what was known of a worker that has been here for longer than is remembered. */
+  /** Stands in for a worker whose record was dropped to make room. */
   #forgotten(worker: number): Instance {
     const address = this.#sessions.get(worker)?.address ?? 'a forgotten address';
     return { name: `worker ${worker}`, address, ban: undefined, hasWorked: true };

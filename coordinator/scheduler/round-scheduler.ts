@@ -186,7 +186,7 @@ export class RoundScheduler {
     this.#giveWork(outcome);
   }
 
-  /** Doubts all parts of a sum that is not finite, though they are: they may come from liars. */
+  /** Doubts every part of a sum that is not finite: the parts are finite, but some may be made up. */
   doubtRound(number: number, outcome: Outcome): void {
     const round = this.#round;
     if (round?.number !== number || round.audit.isSpoilt) return;

@@ -51,7 +51,7 @@ export class ShardFailures {
     );
   }
 
-  /** Notes that a worker left that had these shards, with a goodbye or without. */
+  /** Notes that a worker holding these shards left, politely or not. */
   lose(owed: readonly Shards[], instance: string): HopelessShards | undefined {
     this.#lost.set(instance, owed);
     for (const shards of owed) this.#forEach(shards, (record) => record.lost.add(instance));

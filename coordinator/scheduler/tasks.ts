@@ -1,4 +1,4 @@
-// The books of who was asked for what: tasks of the current round, delivered or not, and every task that its worker has not
+// The books of which worker owes which partial sums: tasks of the current round, delivered or not, and every task that its worker has not
 // reported on. A worker computes its tasks one after the other, in the order it got them, so the only task it may speak of is
 // the oldest of the latter. A worker that owes an earlier task is stuck or slow, and gets no new one.
 import { isLifted, lift, maximalNodes } from '../../src/tree.ts';

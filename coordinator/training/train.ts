@@ -60,14 +60,14 @@ export interface TrainingObserver {
   onEpoch(record: EpochRecord): unknown;
 }
 
-/** Taker of checkpoints: it hears of the progress between two steps, when the state may be copied. */
+/** Saves checkpoints: it hears of the progress between two steps, when the state may be copied. */
 export interface TrainingCheckpointer {
   afterStep(progress: TrainingProgress): void;
   /** Takes the progress after an epoch and its validation; `isBest` if its weights are the best so far. */
   afterEpoch(progress: TrainingProgress, isBest: boolean): void;
 }
 
-/** Undoer of steps that turn out to be wrong after they are taken. */
+/** Rolls back steps that turn out to be wrong after they are taken. */
 export interface TrainingRollback {
   readonly isNeeded: boolean;
   /** Restores an earlier state, and returns its progress. */

@@ -1,4 +1,4 @@
-// Every kind of loss: the one place that knows them all.
+// The registry of losses: every kind by its name in a config.
 import { z } from 'zod';
 import {
   binaryCrossEntropy,

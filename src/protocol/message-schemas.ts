@@ -61,7 +61,7 @@ const task: FieldsOf<EvaluateMessage> = {
   bounds: array(index, 2, MAX_BOUNDS),
 };
 
-/** A worker trusts no coordinator to have kept the limits of the config file. */
+/** A layer checked against the limits of configs once more: a worker does not trust its coordinator. */
 const plainLayer = parsed(layerSchema);
 
 /**
