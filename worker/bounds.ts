@@ -71,7 +71,7 @@ function requireAnswersThatFit(bounds: readonly number[], width: number): void {
   for (let shard = 1; shard < bounds.length; shard++) {
     const rows = (bounds[shard] as number) - (bounds[shard - 1] as number);
     if (4 * rows * width <= MAX_BODY_BYTES) continue;
-    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs do not fit in a message`);
+    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs no message holds`);
   }
 }
 
