@@ -1,5 +1,6 @@
 // The compute threads of a worker as one: divides the shards of a task among them, and adds up their partial sums.
 import { Worker } from 'node:worker_threads';
+import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
@@ -234,14 +235,6 @@ function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows | 
   const from = Math.floor((numShards * index) / numThreads);
   const to = Math.floor((numShards * (index + 1)) / numThreads);
   return from === to ? undefined : shardsBetween(rows, from, to);
-}
-
-/** The rows of shards [from, to). */
-function shardsBetween(rows: TaskRows, from: number, to: number): TaskRows {
-  const firstRow = rows.bounds[from] as number;
-  const bounds = rows.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
-  const indices = rows.indices.slice(firstRow, rows.bounds[to]);
-  return { numShards: rows.numShards, firstShard: rows.firstShard + from, bounds, indices };
 }
 
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {

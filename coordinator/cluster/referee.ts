@@ -104,17 +104,13 @@ export class Referee {
   }
 
   /** Computes a node with the current weights. Takes as long as a worker with one thread. */
-  #compute(bench: Bench, { batch, kind }: Round, node: TreeNode, report: (sum: SumAt) => void): void {
+  #compute(bench: Bench, round: Round, node: TreeNode, report: (sum: SumAt) => void): void {
     this.#takeWeights(bench);
     const { engine } = bench;
-    const numShards = batch.bounds.length - 1;
-    const { from, to } = shardsUnder(node, numShards);
-    const firstRow = batch.bounds[from] as number;
-    const bounds = batch.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
-    const indices = batch.indices.slice(firstRow, batch.bounds[to]);
-    const task = { numShards, firstShard: from, bounds, indices };
+    const { from, to } = shardsUnder(node, round.batch.bounds.length - 1);
+    const task = round.rows(from, to);
     const { model, step } = this.#options.state;
-    if (kind === 'train') {
+    if (round.kind === 'train') {
       return engine.trainTask({ ...task, step }, ({ bucket, address, lossSum }) =>
         report({ bucket, address, length: model.buckets[bucket]?.length ?? 0, lossSum }),
       );

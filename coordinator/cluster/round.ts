@@ -1,5 +1,7 @@
 // A round on the cluster: a batch to train on or to evaluate, the results so far, the message for each of its tasks, and the
 // error if it cannot end well.
+import { shardsBetween } from '../../src/engine/engine.ts';
+import type { TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { Assignment, GiveUpCause, HopelessShards, RoundPlan } from '../scheduler/outcome.ts';
@@ -47,21 +49,25 @@ export class Round {
     return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, step };
   }
 
+  /** The rows of shards [from, to). */
+  rows(from: number, to: number): TaskRows {
+    const { bounds } = this.batch;
+    return shardsBetween({ ...this.batch, numShards: bounds.length - 1, firstShard: 0 }, from, to);
+  }
+
   /** The encoded `train` or `evaluate` message of a task. */
   taskMessage(run: string, state: TrainingState, { task, from, to }: Assignment): Buffer {
-    const { batch, kind, number: round } = this;
-    const firstRow = batch.bounds[from] as number;
-    const bounds = Array.from(batch.bounds.subarray(from, to + 1), (bound) => bound - firstRow);
-    const indices = batch.indices.slice(firstRow, batch.bounds[to]);
+    const { kind, number: round } = this;
+    const { numShards, firstShard, bounds, indices } = this.rows(from, to);
     const fields = {
       run,
       round,
       task,
       version: state.version,
       weightsFingerprint: state.fingerprint,
-      numShards: batch.bounds.length - 1,
-      firstShard: from,
-      bounds,
+      numShards,
+      firstShard,
+      bounds: [...bounds],
     };
     const message =
       kind === 'train'

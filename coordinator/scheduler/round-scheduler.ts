@@ -248,8 +248,10 @@ export class RoundScheduler {
     const { worker, rows, givenMs } = task;
     const wasOpen = isOpen(task);
     const refusal = bookSum(task, node, bucket);
-    if (refusal !== undefined) outcome.evicted.push({ worker, reason: refusal });
-    if (refusal !== undefined) return undefined;
+    if (refusal !== undefined) {
+      outcome.evicted.push({ worker, reason: refusal });
+      return undefined;
+    }
     if (!wasOpen || isOpen(task)) return false;
     this.#pace.deliver(worker, rows, givenMs, outcome.nowMs);
     this.#records.deliver(this.#instanceOf(worker));

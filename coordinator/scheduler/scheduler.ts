@@ -93,51 +93,37 @@ export class Scheduler {
 
   /** Takes a partial sum that `inspect` found to be wanted. */
   acceptSum(worker: number, sum: SumName, digest: SumDigest, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.acceptSum(worker, sum, digest, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.acceptSum(worker, sum, digest, outcome));
   }
 
   /** Books a partial sum that nobody waits for. */
   dropSum(worker: number, sum: SumName, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.dropSum(worker, sum, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.dropSum(worker, sum, outcome));
   }
 
   /** Takes a worker's report that it is done with a task, or gives it up because its round is over. */
   finishTask(worker: number, task: TaskName, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.finishTask(worker, task, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.finishTask(worker, task, outcome));
   }
 
   /** Takes a worker's report that it cannot compute a task. */
   failTask(worker: number, task: TaskName, failure: TaskFailure, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.failTask(worker, task, failure, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.failTask(worker, task, failure, outcome));
   }
 
   /** Notes that the process of a worker, whose session may be over by now, ended for lack of memory. */
   noteOutOfMemory(instance: string, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.noteOutOfMemory(instance, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.noteOutOfMemory(instance, outcome));
   }
 
   /** Takes the digests, by bucket, that the referee found for a node in doubt. */
   settle(round: number, node: TreeNode, digests: readonly string[], nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.settle(round, node, digests, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.settle(round, node, digests, outcome));
   }
 
   /** Doubts all parts of a round's sum that is not finite, though they are. */
   doubtRound(round: number, nowMs: number): Outcome {
-    const outcome = new Outcome(nowMs);
-    this.#rounds.doubtRound(round, outcome);
-    return outcome;
+    return outcomeOf(nowMs, (outcome) => this.#rounds.doubtRound(round, outcome));
   }
 
   /** Looks at the clock: whose rest is over, who is late, what has been missing for too long. */
@@ -164,4 +150,10 @@ export class Scheduler {
     this.#rounds.begin(plan, outcome);
     return outcome;
   }
+}
+
+function outcomeOf(nowMs: number, decide: (outcome: Outcome) => void): Outcome {
+  const outcome = new Outcome(nowMs);
+  decide(outcome);
+  return outcome;
 }

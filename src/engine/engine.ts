@@ -322,3 +322,11 @@ function shardLosses(rowLosses: Float64Array, bounds: Uint32Array): number[] {
   }
   return sums;
 }
+
+/** Copies the rows of shards [from, to), counted from the first one of `rows`. */
+export function shardsBetween(rows: TaskRows, from: number, to: number): TaskRows {
+  const firstRow = rows.bounds[from] as number;
+  const bounds = rows.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
+  const indices = rows.indices.slice(firstRow, rows.bounds[to]);
+  return { numShards: rows.numShards, firstShard: rows.firstShard + from, bounds, indices };
+}
