@@ -1,7 +1,7 @@
 // The schema of every message: a check for each field, the kind of its body, and how the two must agree.
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
-import { NUMERICS } from '../kernels/numerics.ts';
+import { NUMERICS } from '../kernels/kernels.ts';
 import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SAMPLE_DIMENSIONS, MAX_SHARDS, MAX_THREADS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
