@@ -4,14 +4,14 @@
 // others may use it.
 import os from 'node:os';
 import Table from 'cli-table3';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { timedConvolutions } from './convolution.ts';
-import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
-import type { ProductShape } from './products.ts';
+import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './timed-kernels.ts';
+import type { ProductShape } from './timed-kernels.ts';
 import { median } from './statistics.ts';
 import { streamsOf } from './streams.ts';
 

@@ -6,7 +6,7 @@ import { Cluster } from '../coordinator/cluster/cluster.ts';
 import type { Batch } from '../coordinator/training/compute.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';

@@ -3,7 +3,7 @@
 // medians reported.
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';

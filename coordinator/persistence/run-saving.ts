@@ -1,7 +1,7 @@
 // The start of a run, from the beginning or a checkpoint, everything that lets it resume later or roll back,
 // and the model that it ends with.
 import path from 'node:path';
-import { writeResultFile } from '../output/result-file.ts';
+import { writeResultFile } from '../output/results.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
 import type { ResumePoint } from '../output/run-recorder.ts';
 import { Checkpointer } from './checkpointer.ts';
