@@ -34,6 +34,5 @@ export type { Cell, Row } from '../src/predict/samples.ts';
 export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
 export type { SplitMetrics } from '../src/metrics/definitions.ts';
 export type { Numbers, Samples } from '../src/data/array/arrays.ts';
-export type { TrainConfig, TrainData } from './samples.ts';
 export { train } from './train.ts';
-export type { TrainOptions } from './train.ts';
+export type { TrainConfig, TrainData, TrainOptions } from './train.ts';

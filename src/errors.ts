@@ -1,7 +1,7 @@
 // The one error type that reaches a user: what went wrong, where, and the next action.
 // Anything else that escapes is a bug of ours and exits with EXIT.bug and a stack trace.
 
-import { indentFurther } from './printable.ts';
+import { formatCount, indentFurther } from './printable.ts';
 
 /** Process exit codes, stable for scripts that call `lockstep`. */
 export const EXIT = {
@@ -107,7 +107,7 @@ export function listNames(names: readonly string[], maxListed = 20): string {
     .slice(0, maxListed)
     .map((name) => shorten(name))
     .join(', ');
-  return names.length > maxListed ? `${shown}, … (${names.length.toLocaleString('en-US')} in all)` : shown;
+  return names.length > maxListed ? `${shown}, … (${formatCount(names.length)} in all)` : shown;
 }
 
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`), or undefined. */

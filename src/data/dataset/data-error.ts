@@ -21,13 +21,3 @@ export function dataError(
 export function configError(code: `E_CONFIG_${string}`, message: string, help?: string): LockstepError {
   return new LockstepError({ category: 'usage', code, message, help });
 }
-
-/** A count as messages show it: `25,357`. */
-export function formatCount(count: number): string {
-  return count.toLocaleString('en-US');
-}
-
-/** `1 row`, `25,357 rows`. */
-export function countOf(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
-}

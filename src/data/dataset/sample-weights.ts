@@ -3,7 +3,7 @@
 import type { Config } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { IGNORED_LABEL } from './class-labels.ts';
-import { configError, countOf, dataError } from './data-error.ts';
+import { configError, dataError } from './data-error.ts';
 import {
   sampleWeightsByteOffset,
   sampleWeightWidth,
@@ -13,6 +13,7 @@ import {
   type SplitIndices,
 } from './packed-dataset.ts';
 import { listNames, quoteName } from '../../errors.ts';
+import { countOf } from '../../printable.ts';
 
 /** Tells whether a run's dataset has a block of sample weights. */
 export function wantsSampleWeights({ data, classWeights }: Config): boolean {

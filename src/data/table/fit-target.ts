@@ -8,7 +8,7 @@ import {
   MAX_CLASSES,
   rangeOf,
 } from '../dataset/class-labels.ts';
-import { configError, countOf, dataError } from '../dataset/data-error.ts';
+import { configError, dataError } from '../dataset/data-error.ts';
 import type { PackRequest } from '../dataset/load-request.ts';
 import type { SplitIndices } from '../dataset/packed-dataset.ts';
 import {
@@ -23,6 +23,7 @@ import type { ColumnRoles } from './plan-columns.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 import { listNames, quoteName, quoteValue, type SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
+import { countOf } from '../../printable.ts';
 
 /** Everything that fitting a target depends on. */
 interface TargetRequest extends PackRequest {
