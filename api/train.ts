@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';
 import type { DataSource } from '../src/config/data-sources.ts';
 import { checkOptions, functionOption, pathOption, validateConfig } from '../src/config/validate.ts';
-import { configError } from '../src/config/problem.ts';
+import { problemsError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
@@ -184,5 +184,5 @@ function checkConfig(value: ConfigInput, baseDirectory: string): Config {
     help,
     location: { file: 'config' },
   }));
-  throw configError('E_CONFIG_INVALID', 'config', problems);
+  throw problemsError('E_CONFIG_INVALID', 'config', problems);
 }

@@ -62,6 +62,20 @@ export class LockstepError extends Error {
   }
 }
 
+/** An error in a data file. */
+export function dataError(
+  code: `E_DATA_${string}`,
+  message: string,
+  context: Pick<ErrorDetails, 'location' | 'help'> = {},
+): LockstepError {
+  return new LockstepError({ category: 'data', code, message, ...context });
+}
+
+/** An error in the config that only the data reveals. */
+export function configError(code: `E_CONFIG_${string}`, message: string, help?: string): LockstepError {
+  return new LockstepError({ category: 'usage', code, message, help });
+}
+
 /** `file:line:column` with the parts that are known. */
 export function formatLocation(location: SourceLocation): string {
   return [location.file, location.line, location.column].filter((part) => part !== undefined).join(':');

@@ -3,7 +3,7 @@
 import type { Config } from '../config/schema.ts';
 import type { ArraySets } from './array/arrays.ts';
 import { packArrays } from './array/load-arrays.ts';
-import { configError } from './dataset/data-error.ts';
+import { configError } from '../errors.ts';
 import { findSources, type DataSources, type PackedRows, type PackRequest } from './dataset/load-request.ts';
 import {
   hashDataset,

@@ -1,8 +1,8 @@
 // Checks of a model against its data, once both are there: shards that are large enough for layers that take mean and variance
 // of a shard (one value has no variance, and that of a few values is rough), and a row of the embedding for each token id.
-import { configError } from '../data/dataset/data-error.ts';
 import { featureView } from '../data/dataset/packed-dataset.ts';
 import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
+import { configError } from '../errors.ts';
 import type { LockstepError } from '../errors.ts';
 import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
 import type { Model } from '../model/model.ts';

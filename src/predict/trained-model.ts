@@ -6,7 +6,7 @@ import { encodeRows, encodeSamples, type PredictInput, type Row, takeValues } fr
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
 import { refuseInfinite } from '../data/array/arrays.ts';
-import { dataError } from '../data/dataset/data-error.ts';
+import { dataError } from '../errors.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { Engine } from '../engine/engine.ts';

@@ -1,10 +1,9 @@
 // Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a
 // config refers to them. The hash is of the values as they were given, before anything is fitted to them.
 import { didYouMean } from '../../config/suggest.ts';
-import { dataError } from '../dataset/data-error.ts';
 import { hashBlocks } from '../dataset/packed-dataset.ts';
 import { nameIndex } from '../dataset/transforms.ts';
-import { quoteValue, type LockstepError } from '../../errors.ts';
+import { quoteValue, type LockstepError, dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../../limits.ts';
 import { countOf } from '../../printable.ts';

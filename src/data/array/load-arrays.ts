@@ -4,7 +4,7 @@
 import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
-import { configError, dataError } from '../dataset/data-error.ts';
+import { configError, dataError } from '../../errors.ts';
 import {
   assignCounts,
   listFiles,

@@ -1,7 +1,7 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 import { createHash } from 'node:crypto';
-import { dataError } from './data-error.ts';
+import { dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { formatCount } from '../../printable.ts';
 

@@ -10,7 +10,7 @@ import {
   rangeOf,
   type LabelRange,
 } from '../dataset/class-labels.ts';
-import { dataError } from '../dataset/data-error.ts';
+import { dataError } from '../../errors.ts';
 import {
   assignCounts,
   listFiles,

@@ -3,7 +3,7 @@
 // is bytes too.
 import { NUM_BYTE_VALUES, type TextFile } from '../../config/data-sources.ts';
 import { indexNames } from '../dataset/class-labels.ts';
-import { dataError } from '../dataset/data-error.ts';
+import { dataError } from '../../errors.ts';
 import { assignCounts, listFiles } from '../dataset/load-request.ts';
 import type { PackedRows, PackRequest, SplitFiles } from '../dataset/load-request.ts';
 import {
