@@ -1,5 +1,6 @@
-// The exports of the package `lockstep`; docs/api.md shows how to use them. Layers are typed calls: `dense({ units: 64,
-// activation: 'relu' })` is the mapping that a config file would hold, with its fields completed and checked by an editor.
+// The exports of the package `lockstep`; docs/api.md shows how to use them. Layers are typed calls:
+// `dense({ units: 64, activation: 'relu' })` is the mapping that a config file would hold, with its fields
+// completed and checked by an editor.
 import type { LayerInput } from '../src/layers/registry.ts';
 
 export { LockstepError } from '../src/errors.ts';

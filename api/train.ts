@@ -1,6 +1,6 @@
-// Training from a program: the same checks, the same run directory and the same bits as `lockstep train`. A config refers to
-// samples in memory by their hashes: so it stays what a config file can hold, and the one beside a run's results says what
-// it was trained on.
+// Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
+// A config refers to samples in memory by their hashes: so it stays what a config file can hold, and the
+// one beside a run's results says what it was trained on.
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';

@@ -1,6 +1,6 @@
-// The contenders of `bench train`: Lockstep itself, in process and as clusters of local workers; and its peers, other trainers
-// as programs of their own (bench/peers/), which print one line of JSON. None is a dependency: one that is not installed
-// says so, and does not take part.
+// The contenders of `bench train`: Lockstep itself, in process and as clusters of local workers; and its
+// peers, other trainers as programs of their own (bench/peers/), which print one line of JSON. None is a
+// dependency: one that is not installed says so, and does not take part.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';

@@ -1,5 +1,5 @@
-// Medians and tables of all benchmarks, and the figures of `lockstep bench train`, as they are stored and as a person
-// reads them.
+// Medians and tables of all benchmarks, and the figures of `lockstep bench train`, as they are stored and
+// as a person reads them.
 import os from 'node:os';
 import Table from 'cli-table3';
 import { formatCount } from '../src/printable.ts';

@@ -1,5 +1,6 @@
-// What `lockstep bench kernels` measures: matrix products, both operands packed each time; convolutions, forward and
-// backward of a layer as it runs in training; and elementwise kernels on vectors that no cache holds.
+// What `lockstep bench kernels` measures: matrix products, both operands packed each time; convolutions,
+// forward and backward of a layer as it runs in training; and elementwise kernels on vectors that no cache
+// holds.
 import { planMicrobatches } from '../src/engine/plan.ts';
 import { ThreadWorkspace } from '../src/engine/workspace.ts';
 import {
@@ -175,7 +176,7 @@ function microbatchInto(gradient: number): Microbatch {
   };
 }
 
-/** One pass over vectors that no cache holds. Bytes of an element include the reading of lines that are written whole. */
+/** One pass over vectors. Bytes of an element include the reading of lines that are written whole. */
 export interface Stream {
   readonly name: string;
   readonly bytes: number;

@@ -1,5 +1,5 @@
-// `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, to stdout or a file, and its metrics.
-// While they only read, a signal ends them at once.
+// `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, to stdout or a file,
+// and its metrics. While they only read, a signal ends them at once.
 import type { BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';

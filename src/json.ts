@@ -1,5 +1,5 @@
-// JSON text from files that anybody may have written; of records: metrics, events, summaries, figures; and of plain data
-// whose numbers keep their bits, for checkpoints.
+// JSON text from files that anybody may have written; of records: metrics, events, summaries, figures; and
+// of plain data whose numbers keep their bits, for checkpoints.
 
 /**
  * Maximum depth of nested objects and lists. A config has at most 32, and a checkpoint holds its
@@ -72,8 +72,9 @@ const SPECIAL: ReadonlyMap<string, number> = new Map([
 ]);
 
 /**
- * The JSON text of plain data, numbers that JSON has no words for included. @throws TypeError if an object in it has the key `$number`, which would be
- * taken for a number when it is read.
+ * The JSON text of plain data, numbers that JSON has no words for included.
+ *
+ * @throws TypeError if an object in it has the key `$number`, which would be taken for a number when it is read
  */
 export function stringifyExactly(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) => {

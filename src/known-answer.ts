@@ -1,7 +1,8 @@
-// The known-answer shard: small training steps through every kind of layer, activation and loss, whose result bytes two
-// machines must share before they may work on one model; and the builds of the kernels with this proof of each. What else
-// workers compute (fingerprints, ranks) is not rounded. Optimizers run in the coordinator alone, so no two machines need to
-// agree on them; Adam is here because it holds the weights.
+// The known-answer shard: small training steps through every kind of layer, activation and loss, whose
+// result bytes two machines must share before they may work on one model; and the builds of the kernels
+// with this proof of each. What else workers compute (fingerprints, ranks) is not rounded. Optimizers run
+// in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the
+// weights.
 import { createHash } from 'node:crypto';
 import {
   blobByteLength,

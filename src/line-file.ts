@@ -1,6 +1,6 @@
-// Files that grow by lines, written synchronously: the kernel has a line when `append` returns, so a killed process loses
-// none, and a full disk leaves no half of one. Those of one JSON object per line are read back line by line, and cut back
-// when a run resumes.
+// Files that grow by lines, written synchronously: the kernel has a line when `append` returns, so a
+// killed process loses none, and a full disk leaves no half of one. Those of one JSON object per line are
+// read back line by line, and cut back when a run resumes.
 import fs from 'node:fs';
 import { parseJson, stringifyRecord } from './json.ts';
 import { printable } from './printable.ts';

@@ -1,5 +1,6 @@
-// The log: human lines on stderr, the same records as ndjson in a file, both written synchronously,
-// so that nothing is left to flush when a process ends, however it ends; and a limit to lines that others cause.
+// The log: human lines on stderr, the same records as ndjson in a file, both written synchronously, so
+// that nothing is left to flush when a process ends, however it ends; and a limit to lines that others
+// cause.
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';

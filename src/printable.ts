@@ -1,6 +1,6 @@
-// Text for people. That of others on its way to a terminal: names of columns, files and workers, what peers and services say;
-// a control character in it could recolour, hide or overwrite what we say, or send keys to the shell. And numbers and
-// durations in words and digits.
+// Text for people. That of others on its way to a terminal: names of columns, files and workers, what
+// peers and services say; a control character in it could recolour, hide or overwrite what we say, or send
+// keys to the shell. And numbers and durations in words and digits.
 
 /**
  * Controls, and what is invisible or reorders the line: escape and its kin, bidirectional marks, line and paragraph
@@ -54,18 +54,22 @@ export function formatMetric(value: number): string {
 
 /** A duration in words, such as `4.2 s`, `1 m 05 s`, `2 h 03 m`. */
 export function formatDuration(seconds: number): string {
-  const two = (value: number): string => String(value).padStart(2, '0');
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${twoDigits(whole % 60)} s`;
   const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} m`;
+  return `${Math.floor(minutes / 60)} h ${twoDigits(minutes % 60)} m`;
 }
 
 /** A duration as a clock shows it, such as `0:04`, `1:05`, `2:03:00`. */
 export function formatClock(seconds: number): string {
-  const two = (value: number): string => String(value).padStart(2, '0');
   const whole = Math.round(seconds);
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
-  return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+  return hours > 0
+    ? `${hours}:${twoDigits(minutes)}:${twoDigits(whole % 60)}`
+    : `${minutes}:${twoDigits(whole % 60)}`;
+}
+
+function twoDigits(value: number): string {
+  return String(value).padStart(2, '0');
 }

@@ -1,5 +1,6 @@
-// The results of a command: data on stdout, which scripts read, and the files that a run exists to produce. If one cannot be
-// written, the command ends with an error, not with a stack trace. Text for people goes to stderr.
+// The results of a command: data on stdout, which scripts read, and the files that a run exists to
+// produce. If one cannot be written, the command ends with an error, not with a stack trace. Text for
+// people goes to stderr.
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { printable } from '../../src/printable.ts';

@@ -1,6 +1,6 @@
-// A config file, environment variables and `--set` flags to one checked config with absolute paths. Variables and flags
-// become assignments of a value to a key path, which remember where they came from. Precedence: defaults < file <
-// environment < flags.
+// A config file, environment variables and `--set` flags to one checked config with absolute paths.
+// Variables and flags become assignments of a value to a key path, which remember where they came from.
+// Precedence: defaults < file < environment < flags.
 import { dirname, resolve } from 'node:path';
 import { isCollection } from 'yaml';
 import { quoteName, shorten } from '../errors.ts';
@@ -117,7 +117,7 @@ const ENVIRONMENT_FIELDS = {
 
 const MAX_SHOWN = 80;
 
-/** Assignments from outside the file in order of precedence, later ones over earlier ones, and the texts that are none. */
+/** Assignments in order of precedence, later ones over earlier ones, and the texts that are none. */
 interface Overrides {
   readonly assignments: readonly Assignment[];
   readonly problems: readonly ConfigProblem[];

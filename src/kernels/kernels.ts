@@ -1,5 +1,5 @@
-// The compiled kernels: the two builds, their loading, and the sizes of packed operands. The typed interface comes from
-// the compiler's own bindings, which both builds share.
+// The compiled kernels: the two builds, their loading, and the sizes of packed operands. The typed
+// interface comes from the compiler's own bindings, which both builds share.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -65,7 +65,10 @@ export function instantiateKernels(module: WebAssembly.Module, memory: WebAssemb
   return instantiate(module, { env: { memory } });
 }
 
-/** Rows of C in the register tile of the GEMM kernel (assembly/tile.ts): the width of the panels of packed left operands. */
+/**
+ * Rows of C in the register tile of the GEMM kernel (assembly/tile.ts): the width of the panels of packed left
+ * operands.
+ */
 export const TILE_ROWS = 5;
 /** Columns of C in a tile: the width of the panels of packed right operands. */
 export const TILE_COLUMNS = 8;

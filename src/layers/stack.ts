@@ -35,7 +35,7 @@ export class Stack implements Layer {
     return this.layers.flatMap((layer) => layer.packedLengths);
   }
 
-  /** Allocates the blocks that `pack` fills once a step, by all threads of a process together, and that are then only read. */
+  /** Allocates the blocks that `pack` fills once a step, by all threads together; then they are only read. */
   allocatePacked(memory: Memory): number[] {
     return this.packedLengths.map((length) => memory.allocate(4 * length, 'packed weights'));
   }

@@ -1,5 +1,5 @@
-// The losses, every kind by its name in a config: sums of weighted losses of samples, and their gradients. Nothing is
-// averaged here; whoever has all sums divides once by the weights' total.
+// The losses, every kind by its name in a config: sums of weighted losses of samples, and their gradients.
+// Nothing is averaged here; whoever has all sums divides once by the weights' total.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import { sizeOf } from '../shape.ts';

@@ -1,5 +1,6 @@
-// The definition of each metric, which of two values is better, and the metrics of a split by these names: the one place
-// that says so. Early stopping, the best weights, the plateau schedule, plots, progress and docs/config.md all follow it.
+// The definition of each metric, which of two values is better, and the metrics of a split by these names:
+// the one place that says so. Early stopping, the best weights, the plateau schedule, plots, progress and
+// docs/config.md all follow it.
 import type { ClassificationMetrics } from './classification.ts';
 import type { RegressionMetrics } from './regression.ts';
 import type { SequenceMetrics } from './sequence.ts';

@@ -181,8 +181,8 @@ export class Optimizer {
   }
 }
 
-// Buckets are cut by size and may hold parts of several tensors; the optimizer treats tensors by their role. So each
-// bucket is cut once more, into ranges whose parameters are all treated alike.
+// Buckets are cut by size and may hold parts of several tensors; the optimizer treats tensors by their
+// role. So each bucket is cut once more, into ranges whose parameters are all treated alike.
 
 /** Parameters that are treated alike; offset and length count f32 of the flat vector. */
 export interface ParameterRange {

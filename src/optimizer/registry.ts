@@ -1,5 +1,6 @@
-// Every kind of optimizer: its part of the config, with PyTorch's defaults, and the rule by which it moves parameters:
-// which vectors of state it keeps, and the kernel that moves a slice. The formulas stand in assembly/optimizer/.
+// Every kind of optimizer: its part of the config, with PyTorch's defaults, and the rule by which it moves
+// parameters: which vectors of state it keeps, and the kernel that moves a slice. The formulas stand in
+// assembly/optimizer/.
 import { z } from 'zod';
 import { integerPower } from '../kernels/host-math.ts';
 import type { Memory } from '../memory.ts';

@@ -1,5 +1,5 @@
-// From received bytes to a message that keeps its schema, and the sender's role. The schemas: a check for each field, the kind
-// of the body, and how the two must agree.
+// From received bytes to a message that keeps its schema, and the sender's role. The schemas: a check for
+// each field, the kind of the body, and how the two must agree.
 import { decodeEnvelope } from './envelope.ts';
 import type {
   CoordinatorMessage,

@@ -1,6 +1,6 @@
-// The config's `schedule`, and the learning rate of each step that follows from it and from step counts: in float64, with
-// additions, products and the kernels' cosine, exponential and logarithm, so that all machines take the same steps.
-// Lengths in the config are in epochs.
+// The config's `schedule`, and the learning rate of each step that follows from it and from step counts:
+// in float64, with additions, products and the kernels' cosine, exponential and logarithm, so that all
+// machines take the same steps. Lengths in the config are in epochs.
 import { z } from 'zod';
 import type { HostMath } from '../kernels/host-math.ts';
 import { integerPower, power } from '../kernels/host-math.ts';
