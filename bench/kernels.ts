@@ -4,8 +4,7 @@
 // others may use it.
 import os from 'node:os';
 import { printText, printJson } from '../coordinator/output/results.ts';
-import { LockstepError } from '../src/errors.ts';
-import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
+import { instantiateKernels, loadFusedModule, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import {
@@ -63,7 +62,8 @@ export interface KernelsArguments {
 export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const memory = new Memory();
   const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
-  const fused = await loadFused(memory);
+  const fusedModule = await loadFusedModule();
+  const fused = fusedModule && (await instantiateKernels(fusedModule.module, memory.wasm));
   const { peakGflops, products } = measureProducts(memory, strict, fused);
   const convolutions = measureConvolutions(memory, strict);
   const { bandwidthGBs, streams } = measureStreams(strict, memory);
@@ -74,15 +74,6 @@ export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   };
   const report: Report = { machine, peakGflops, products, convolutions, bandwidthGBs, streams };
   await (json ? printJson(report) : printText(formatReport(report)));
-}
-
-async function loadFused(memory: Memory): Promise<Kernels | undefined> {
-  try {
-    return await instantiateKernels((await loadKernelModule('fused')).module, memory.wasm);
-  } catch (error) {
-    if (error instanceof LockstepError && error.code === 'E_NO_RELAXED_SIMD') return undefined;
-    throw error;
-  }
 }
 
 function measureProducts(

@@ -14,7 +14,7 @@ import type { PackedDataset, RowLayout } from './data/dataset/packed-dataset.ts'
 import { ACTIVATIONS } from './layers/activation.ts';
 import { layerSchema } from './layers/registry.ts';
 import type { LayerInput } from './layers/registry.ts';
-import { loadKernelModule } from './kernels/kernels.ts';
+import { loadFusedModule, loadKernelModule } from './kernels/kernels.ts';
 import type { KernelModule, Numerics } from './kernels/kernels.ts';
 import type { Memory } from './memory.ts';
 import { resolveModel } from './model/model.ts';
@@ -26,7 +26,6 @@ import { optimizerSchema } from './optimizer/registry.ts';
 import { philox4x32 } from './random.ts';
 import { drawWeights } from './model/initialize.ts';
 import { LocalEngine } from './engine/local-engine.ts';
-import { LockstepError } from './errors.ts';
 import type { KernelIdentities, KernelIdentity } from './protocol/message-types.ts';
 
 /** Odd sizes, so that full tiles, edges and tails all take part. */
@@ -114,16 +113,11 @@ export interface KernelBuilds {
 /** Loads the strict build, and the fused one where this Node.js can. @throws LockstepError without SIMD. */
 export async function loadKernelBuilds(): Promise<KernelBuilds> {
   const strict = await loadKernelModule('strict');
-  const fused = await loadKernelModule('fused').catch(absentWithoutRelaxedSimd);
+  const fused = await loadFusedModule();
   const modules = new Map<Numerics, KernelModule>([['strict', strict]]);
   if (!fused) return { modules, identities: { strict: await identify(strict) } };
   modules.set('fused', fused);
   return { modules, identities: { strict: await identify(strict), fused: await identify(fused) } };
-}
-
-function absentWithoutRelaxedSimd(error: unknown): undefined {
-  if (error instanceof LockstepError && error.code === 'E_NO_RELAXED_SIMD') return undefined;
-  throw error;
 }
 
 async function identify(kernelModule: KernelModule): Promise<KernelIdentity> {

@@ -47,6 +47,16 @@ export async function loadKernelModule(numerics: Numerics = 'strict'): Promise<K
   return { numerics, module: await WebAssembly.compile(bytes), sha256 };
 }
 
+/** Loads the fused build; undefined where this Node.js has no relaxed SIMD. */
+export async function loadFusedModule(): Promise<KernelModule | undefined> {
+  try {
+    return await loadKernelModule('fused');
+  } catch (error) {
+    if (error instanceof LockstepError && error.code === 'E_NO_RELAXED_SIMD') return undefined;
+    throw error;
+  }
+}
+
 /** Node.js 20 has relaxed SIMD behind a flag of V8 that only a running program can set. */
 function requireRelaxedSimd(fusedKernels: Uint8Array<ArrayBuffer>): void {
   if (WebAssembly.validate(fusedKernels)) return;
