@@ -4,7 +4,7 @@ import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
-import { ReductionTree, maximalNodes } from '../src/tree.ts';
+import { ReductionTree, maximalNodes, nodeKey } from '../src/tree.ts';
 import type { ThreadTask, ThreadMessage, ThreadSetup } from './compute-thread.ts';
 
 /** A task as a worker computes it. */
@@ -123,7 +123,7 @@ export class ComputePool {
         trees: hasNeighbours
           ? this.#model.buckets.map(() => new ReductionTree<number>(numShards))
           : undefined,
-        finalNodes: new Set(finalNodes.map((node) => `${node.level}/${node.index}`)),
+        finalNodes: new Set(finalNodes.map(nodeKey)),
         lossSums: new Map(),
         resolve,
         reject,
@@ -193,7 +193,7 @@ export class ComputePool {
       if (sum.bucket === lastBucket) active.lossSums.set(left, lossOf(left) + lossOf(right));
     }
     const { node, slot: address } = added;
-    if (!active.finalNodes.has(`${node.level}/${node.index}`)) return;
+    if (!active.finalNodes.has(nodeKey(node))) return;
     const lossSum = sum.bucket === lastBucket ? lossOf(address) : undefined;
     active.reports.onSum({ node, bucket: sum.bucket, address, lossSum });
   }

@@ -10,13 +10,13 @@ import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Merge } from '../../src/tree.ts';
 import { COORDINATOR, carryOut } from '../scheduler/outcome.ts';
 import type {
-  Assignment,
   DoubtedNode,
   Outcome,
   RoundDriver,
   RoundFailure,
   Shortage,
   SumName,
+  Task,
 } from '../scheduler/outcome.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
@@ -107,7 +107,10 @@ export class RoundRunner implements RoundDriver {
   decide(ask: (scheduler: Scheduler, nowMs: number) => Outcome): void {
     if (this.#fatal) return;
     try {
-      carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+      const isFinite = carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+      const round = this.#running?.round.number;
+      if (!isFinite && round !== undefined)
+        this.decide((scheduler, nowMs) => scheduler.doubtRound(round, nowMs));
     } catch (error) {
       this.fail(error);
     }
@@ -211,12 +214,11 @@ export class RoundRunner implements RoundDriver {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
       round.divergence ??= error;
-      this.decide((scheduler, nowMs) => scheduler.doubtRound(round.number, nowMs));
       return false;
     }
   }
 
-  sendTask(task: Assignment): void {
+  sendTask(task: Task): void {
     const { round } = this.#running as RunningRound;
     if (task.worker === COORDINATOR.worker) return void this.#computeHere(round, task);
     const session = this.#members.find(task.worker);
@@ -253,9 +255,9 @@ export class RoundRunner implements RoundDriver {
       case 'diverged':
         return this.#failRound(round?.divergence ?? new Error('a sum diverged that never arrived'));
       case 'hopeless':
-        throw round?.hopeless(failure) ?? new Error(failure.message);
+        return this.fail(round?.hopeless(failure) ?? new Error(failure.message));
       case 'starved':
-        throw this.#members.starved(failure);
+        return this.fail(this.#members.starved(failure));
       default:
         return failure satisfies never;
     }
@@ -279,7 +281,7 @@ export class RoundRunner implements RoundDriver {
   }
 
   /** Computes a shard that is given to the coordinator itself, as a worker would. Never rejects. */
-  async #computeHere(round: Round, { task, from: shard }: Assignment): Promise<void> {
+  async #computeHere(round: Round, { id: task, from: shard }: Task): Promise<void> {
     const { worker } = COORDINATOR;
     const name = { round: round.number, task };
     const evict = (reason: string): void => this.fail(new Error(`the coordinator ${reason}`));

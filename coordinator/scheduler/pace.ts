@@ -1,7 +1,7 @@
 // The speed of each worker, from what it has delivered, and so the time by which it should deliver more. No user has to guess
 // a timeout: all times here are multiples of measured ones.
 import type { Outcome } from './outcome.ts';
-import type { Task } from './tasks.ts';
+import type { OwedTask } from './tasks.ts';
 
 /** Weight of the newest measurement in a worker's speed. */
 const SMOOTHING = 0.3;
@@ -107,8 +107,8 @@ const STUCK_FLOOR_MS = 600_000;
 const STUCK_UNMEASURED_MS = 3_600_000;
 
 /** Finds slow and stuck workers among the tasks in `owed`, where the oldest task of each worker precedes its others. */
-export function findOverdue(owed: readonly Task[], pace: Pace, outcome: Outcome): void {
-  const oldest = new Map<number, Task>();
+export function findOverdue(owed: readonly OwedTask[], pace: Pace, outcome: Outcome): void {
+  const oldest = new Map<number, OwedTask>();
   for (const task of owed) if (!oldest.has(task.worker)) oldest.set(task.worker, task);
   for (const task of oldest.values()) {
     const { worker, rows, givenMs } = task;

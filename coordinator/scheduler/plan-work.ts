@@ -8,14 +8,14 @@
 //   smallest subtree that is present becomes one sum with it. So no round waits forever, if a single sum fits.
 // Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
 import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
-import type { ReductionTree, TreeNode } from '../../src/tree.ts';
+import type { ReductionTree, ShardRange, TreeNode } from '../../src/tree.ts';
 import type { Audit, Unwitnessed } from './audit.ts';
 import { sumKey } from './tasks.ts';
-import type { Task, Tasks } from './tasks.ts';
+import type { OwedTask, Tasks } from './tasks.ts';
 import { divideShards } from './divide-shards.ts';
 import type { Share } from './divide-shards.ts';
 import { COORDINATOR } from './outcome.ts';
-import type { RoundPlan, SumRoom } from './outcome.ts';
+import type { PlannedTask, RoundPlan, SumRoom } from './outcome.ts';
 import type { ShardFailures } from './shard-failures.ts';
 import type { Pace } from './pace.ts';
 
@@ -42,16 +42,6 @@ export interface Work {
   readonly toJudge: readonly TreeNode[];
 }
 
-/** Shards [from, to). */
-interface ShardRun {
-  readonly from: number;
-  readonly to: number;
-}
-
-interface PlannedTask extends ShardRun {
-  readonly worker: number;
-}
-
 /** A task is late after this many times the expected time... */
 const LATE_FACTOR = 3;
 /** ...but not before this: it is what a garbage collection or another program takes without being a fault. */
@@ -76,7 +66,7 @@ export function planWork(situation: WorkSituation): Work {
 
 class Planner {
   readonly #now: WorkSituation;
-  readonly #open: readonly Task[];
+  readonly #open: readonly OwedTask[];
   readonly #dependable: readonly number[];
   readonly #missing: readonly number[];
   readonly #unwitnessed: readonly Unwitnessed[];
@@ -207,7 +197,7 @@ class Planner {
   #askedFor({ node, instances }: Unwitnessed): number[] {
     const { plan, workers } = this.#now;
     const buckets = Array.from({ length: plan.numBuckets }, (_, bucket) => sumKey(node, bucket));
-    const isAsked = ({ worker, due }: Task): boolean =>
+    const isAsked = ({ worker, due }: OwedTask): boolean =>
       !instances.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
     return this.#open.filter(isAsked).map(({ worker }) => worker);
   }
@@ -218,7 +208,7 @@ class Planner {
    */
   copyLate(given: readonly PlannedTask[]): PlannedTask[] {
     if (this.idle.length === 0) return [];
-    const copiesOf = (shard: number): Task[] => this.#open.filter((task) => hasShard(task, shard));
+    const copiesOf = (shard: number): OwedTask[] => this.#open.filter((task) => hasShard(task, shard));
     const isLate = (shard: number): boolean => {
       const copies = copiesOf(shard);
       const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
@@ -272,7 +262,7 @@ class Planner {
    * Divides shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of
    * the next; where all have failed, they try again.
    */
-  #divideRun({ from, to }: ShardRun, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
+  #divideRun({ from, to }: ShardRange, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
     const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
     const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
     const workers = choices.find(({ length }) => length > 0) ?? [];
@@ -306,7 +296,7 @@ export function isLate(
     pace,
     beganMs,
     nowMs,
-  }: Pick<WorkSituation, 'pace' | 'beganMs' | 'nowMs'> & { readonly open: readonly Task[] },
+  }: Pick<WorkSituation, 'pace' | 'beganMs' | 'nowMs'> & { readonly open: readonly OwedTask[] },
   worker: number,
 ): boolean {
   if (worker === COORDINATOR.worker) return false;
@@ -318,7 +308,7 @@ export function isLate(
   return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
 }
 
-function hasShard({ from, to }: Task | PlannedTask, shard: number): boolean {
+function hasShard({ from, to }: ShardRange, shard: number): boolean {
   return from <= shard && shard < to;
 }
 
@@ -346,7 +336,7 @@ function extend(tasks: Map<number, PlannedTask[]>, task: PlannedTask, canJoin: b
   tasks.set(task.worker, own);
 }
 
-function contiguousRuns(shards: readonly number[]): ShardRun[] {
+function contiguousRuns(shards: readonly number[]): ShardRange[] {
   const runs: { from: number; to: number }[] = [];
   for (const shard of shards) {
     const last = runs[runs.length - 1];

@@ -47,7 +47,7 @@ export function stepsOf(outcome: Outcome): Step[] {
       note('applyBucket', { bucket, slot });
       return true;
     },
-    sendTask: (task) => note('assign', { ...task }),
+    sendTask: ({ id: task, worker, from, to }) => note('assign', { worker, task, from, to }),
     judge: (node) => note('judge', { ...node }),
     completeRound: () => note('complete'),
     warnShortage: (shortage) => note('waiting', { ...shortage }),

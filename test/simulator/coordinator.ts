@@ -2,7 +2,6 @@
 // checkpoint on, and may end at any event; another one then resumes from the newest checkpoint.
 import { COORDINATOR, carryOut } from '../../coordinator/scheduler/outcome.ts';
 import type {
-  Assignment,
   BannedWorker,
   DoubtedNode,
   EvictedWorker,
@@ -14,6 +13,7 @@ import type {
   SlowWorker,
   SumName,
   SumRoom,
+  Task,
 } from '../../coordinator/scheduler/outcome.ts';
 import { Scheduler } from '../../coordinator/scheduler/scheduler.ts';
 import type { Merge } from '../../src/tree.ts';
@@ -248,7 +248,9 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   #decide(ask: (nowMs: number) => Decision): void {
     if (this.#isOver) return;
     const decision = ask(this.#options.clock.nowMs);
-    carryOut(decision, this, this);
+    const isFinite = carryOut(decision, this, this);
+    const round = this.#ledger.active?.number;
+    if (!isFinite && round !== undefined) this.#decide((nowMs) => this.#scheduler.doubtRound(round, nowMs));
     if (decision.begun && !this.#isOver) this.#watch.givenOut();
   }
 
@@ -357,13 +359,13 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#ledger.forget(slot);
   }
 
-  sendTask(command: Assignment): void {
+  sendTask(given: Task): void {
     if (this.#isOver) return;
     const { active, version } = this.#ledger;
     if (!active) return this.#options.complain('a task of no round');
-    if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
-    this.#watch.assigned(command, this.#options.clock.nowMs);
-    const { worker, task, from, to } = command;
+    if (given.worker === COORDINATOR.worker) return this.#computeHere(given, active.number);
+    this.#watch.assigned(given, this.#options.clock.nowMs);
+    const { worker, id: task, from, to } = given;
     const rows = active.plan.shardRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const order = { round: active.number, task, from, to, rows, version };
     const session = this.#admitted.get(worker);
@@ -374,7 +376,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   }
 
   /** A shard that workers cannot compute, or say so. */
-  #computeHere({ task, from, to }: Assignment, round: number): void {
+  #computeHere({ id: task, from, to }: Task, round: number): void {
     const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
     if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
@@ -401,11 +403,9 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   }
 
   applyBucket(bucket: number, slot: number): boolean {
-    const { active } = this.#ledger;
-    if (!active) return false;
+    if (!this.#ledger.active) return false;
     const next = this.#ledger.completeBucket(bucket, slot);
     if (next) for (const session of this.#atWork) sendWeights(session, next);
-    else this.#decide((nowMs) => this.#scheduler.doubtRound(active.number, nowMs));
     return next !== undefined;
   }
 

@@ -1,6 +1,7 @@
 // The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and the sums of
 // the round under way in their slots. A slot that is not there when it is needed, or is still there at the end, is a bug.
 import type { RoundPlan, SumName } from '../../coordinator/scheduler/outcome.ts';
+import { nodeKey } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { add, combine, nextWeights, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
@@ -183,11 +184,10 @@ export class Ledger {
   }
 
   /** A node is to be judged: once is enough. */
-  doubt({ level, index }: TreeNode): void {
+  doubt(node: TreeNode): void {
     const { judged } = this.#active as ActiveRound;
-    const name = `${level}/${index}`;
-    if (judged.has(name)) this.#complain('a node is judged twice');
-    judged.add(name);
+    if (judged.has(nodeKey(node))) this.#complain('a node is judged twice');
+    judged.add(nodeKey(node));
   }
 
   /** What the coordinator finds when it computes a node itself, by bucket. */

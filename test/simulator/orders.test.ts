@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Outcome } from '../../coordinator/scheduler/outcome.ts';
-import type { Assignment } from '../../coordinator/scheduler/outcome.ts';
+import type { Task } from '../../coordinator/scheduler/outcome.ts';
 import { RoundScheduler } from '../../coordinator/scheduler/round-scheduler.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { HONEST, scenarioOf } from './scenarios.ts';
@@ -28,7 +28,7 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   const slots = new Map<number, Value>();
   let result: Value | undefined;
   for (const index of order) {
-    const { worker, task, from, to } = begun.tasks[index] as Assignment;
+    const { worker, id: task, from, to } = begun.tasks[index] as Task;
     for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
       const outcome = new Outcome(1);

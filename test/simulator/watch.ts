@@ -2,11 +2,11 @@
 // end, work for those who are free, no needless copies, a word when workers are missing. Right weights say nothing about
 // these.
 import type {
-  Assignment,
   RestingWorker,
   RoundPlan,
   SlowWorker,
   SumRoom,
+  Task,
 } from '../../coordinator/scheduler/outcome.ts';
 import { shardsUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
@@ -219,7 +219,7 @@ export class Watch {
     return free.filter(([, { freeSinceMs }]) => nowMs - freeSinceMs >= MAX_IDLE_MS).map(([id]) => id);
   }
 
-  assigned({ worker, task, from, to }: Assignment, nowMs: number): void {
+  assigned({ worker, id, from, to }: Task, nowMs: number): void {
     const { complain } = this.#options;
     const watched = this.#workers.get(worker);
     if (watched?.isAdmitted !== true) return complain(`a task for worker ${worker}, which takes no part`);
@@ -228,7 +228,7 @@ export class Watch {
     if (numSums > this.#options.room.ofTask) complain(`shards [${from}, ${to}) come back as ${numSums} sums`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
     this.#numGiven += to - from;
-    watched.owed.set(task, { round: this.#round, from, to, givenMs: nowMs });
+    watched.owed.set(id, { round: this.#round, from, to, givenMs: nowMs });
   }
 
   /** What others are at is copied once they are late with something; but for single shards, which try who was left out. */
