@@ -111,7 +111,7 @@ export class Referee {
     const task = round.rows(from, to);
     const { model, step } = this.#options.state;
     if (round.kind === 'train') {
-      return engine.trainTask({ ...task, step }, ({ bucket, address, lossSum }) =>
+      return engine.trainTask(task, step, ({ bucket, address, lossSum }) =>
         report({ bucket, address, length: model.buckets[bucket]?.length ?? 0, lossSum }),
       );
     }

@@ -85,9 +85,8 @@ describe('the plan of an engine', () => {
         firstShard: 0,
         bounds: Uint32Array.from({ length: SHARDS + 1 }, (_bound, shard) => (shard * ROWS) / SHARDS),
         indices: Uint32Array.from({ length: ROWS }, (_index, row) => row),
-        step: 0,
       };
-      engine.train(task, () => undefined);
+      engine.train(task, 0, () => undefined);
       const used = room.memory.usedBytes - before;
       // This engine packs from one flat vector, not two.
       const { activations, scratch, gradients, packedWeights } = bytes;
@@ -95,7 +94,7 @@ describe('the plan of an engine', () => {
         activations + scratch + gradients + packedWeights + bytes.weights / 2 + dataset.blob.byteLength;
       expect(used).toBeGreaterThanOrEqual(planned);
       expect(used - planned).toBeLessThan(4096);
-      engine.train(task, () => undefined);
+      engine.train(task, 0, () => undefined);
       engine.evaluate(task);
       expect(room.memory.usedBytes - before).toBe(used);
     },

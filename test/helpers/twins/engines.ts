@@ -117,7 +117,7 @@ export function sumsOfTask({ memory }: EngineRoom, model: Model, engine: Engine,
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;
-  engine.train({ ...task, step: 0 }, ({ node, bucket, address, lossSum }) => {
+  engine.train(task, 0, ({ node, bucket, address, lossSum }) => {
     if (bucket !== next) throw new Error(`bucket ${bucket} came where ${next} was due`);
     const { offset, length } = model.buckets[bucket] as (typeof model.buckets)[number];
     gradient.set(memory.f32(address, length), offset);
