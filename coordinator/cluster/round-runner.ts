@@ -22,7 +22,7 @@ import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import { AwakeClock } from './awake-clock.ts';
-import { EncodedWeights } from './encoded-weights.ts';
+import { WeightsSender } from './weights-sender.ts';
 import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
 import { Referee } from './referee.ts';
@@ -65,7 +65,7 @@ export class RoundRunner implements RoundDriver {
   readonly #state: TrainingState;
   readonly #clock = new AwakeClock();
   readonly #scheduler: Scheduler;
-  readonly #weights: EncodedWeights;
+  readonly #weights: WeightsSender;
   readonly #sums: PartialSums;
   readonly #referee: Referee;
   /** Sessions that were given work in this round, or in the last one. */
@@ -78,7 +78,7 @@ export class RoundRunner implements RoundDriver {
     this.#members = members;
     this.#state = options.state;
     this.#scheduler = new Scheduler(options, this.#clock.now());
-    this.#weights = new EncodedWeights(options.run, options.state);
+    this.#weights = new WeightsSender(options.run, options.state);
     this.#sums = new PartialSums(options.state, options.evaluationWidth);
     this.#referee = new Referee(options);
   }

@@ -23,8 +23,9 @@ import type {
   TaskFailure,
   TaskName,
 } from './outcome.ts';
-import { Pace, findOverdue } from './pace.ts';
-import { isLate, missingShards, planWork } from './plan-work.ts';
+import { findOverdue, isLate } from './lateness.ts';
+import { Pace } from './pace.ts';
+import { missingShards, planWork } from './plan-work.ts';
 import { ShardFailures } from './shard-failures.ts';
 import { Tasks, bookSum, isOpen, nodeOf, sumKey } from './tasks.ts';
 import type { OwedTask } from './tasks.ts';
@@ -122,8 +123,8 @@ export class RoundScheduler {
     const task = this.#owed(worker, sum);
     if (!round || !task || !this.#isWanted(task)) return;
     const node = nodeOf(task, sum);
-    const isDelivered = this.#book(task, node, sum.bucket, outcome);
-    if (isDelivered === undefined) return;
+    const wasOpen = isOpen(task);
+    if (!this.#book(task, node, sum.bucket, outcome)) return;
     const instance = this.#instanceOf(worker);
     const verdict = round.audit.examine(node, sum.bucket, { worker, instance, digest }, isFinite);
     if (verdict === 'false') return this.#punish(node, outcome);
@@ -131,15 +132,16 @@ export class RoundScheduler {
     this.#store(round, node, sum.bucket, outcome);
     if (verdict === 'doubtful') this.#doubt(node, outcome);
     this.#completeRound(outcome);
-    if (isDelivered) this.#giveWork(outcome);
+    if (wasOpen && !isOpen(task)) this.#giveWork(outcome);
   }
 
   /** Books a sum of a round that is over or was restarted: it is owed, and of no use. */
   dropSum(worker: number, sum: SumName, outcome: Outcome): void {
     const task = this.#owed(worker, sum);
-    if (task && this.#book(task, nodeOf(task, sum), sum.bucket, outcome) === true) {
-      this.#giveWork(outcome);
-    }
+    if (!task) return;
+    const wasOpen = isOpen(task);
+    this.#book(task, nodeOf(task, sum), sum.bucket, outcome);
+    if (wasOpen && !isOpen(task)) this.#giveWork(outcome);
   }
 
   /** Takes a worker's report that it is done with a task, or gives it up because its round is over. */
@@ -243,16 +245,16 @@ export class RoundScheduler {
     return this.#tasks.removeWorker(worker);
   }
 
-  /** Books a sum; returns whether its task is delivered by it, or undefined if its sender is evicted for it. */
-  #book(task: OwedTask, node: TreeNode, bucket: number, outcome: Outcome): boolean | undefined {
+  /** Books a sum, with which its task may be delivered; returns false if its sender is evicted for it. */
+  #book(task: OwedTask, node: TreeNode, bucket: number, outcome: Outcome): boolean {
     const { worker, rows, givenMs } = task;
     const wasOpen = isOpen(task);
     const refusal = bookSum(task, node, bucket);
     if (refusal !== undefined) {
       outcome.evicted.push({ worker, reason: refusal });
-      return undefined;
+      return false;
     }
-    if (!wasOpen || isOpen(task)) return false;
+    if (!wasOpen || isOpen(task)) return true;
     this.#pace.deliver(worker, rows, givenMs, outcome.nowMs);
     this.#records.deliver(this.#instanceOf(worker));
     const isTrying = this.#tasks.open().some((open) => open.worker === COORDINATOR.worker);
@@ -291,10 +293,8 @@ export class RoundScheduler {
 
   /** The instances that may still compute something: one that hangs is not waited for. */
   #notLate({ beganMs }: RoundState, nowMs: number): string[] {
-    const situation = { open: this.#tasks.open(), pace: this.#pace, beganMs, nowMs };
-    return [...this.#workers]
-      .filter(([worker]) => !isLate(situation, worker))
-      .map(([, instance]) => instance);
+    const times = { open: this.#tasks.open(), pace: this.#pace, beganMs, nowMs };
+    return [...this.#workers].filter(([worker]) => !isLate(worker, times)).map(([, instance]) => instance);
   }
 
   /** Notes that the worker is done with the task, and may speak of its next one. */

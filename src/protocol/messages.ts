@@ -3,18 +3,8 @@ import { decodeEnvelope } from './envelope.ts';
 import { SCHEMAS } from './message-schemas.ts';
 import type { BodyKind, Schema } from './message-schemas.ts';
 import type { CoordinatorMessage, Message, Received, WorkerMessage } from './message-types.ts';
+import { FIRST_COORDINATOR_CODE, TYPE_CODES } from './message-types.ts';
 import { CLOSE, ProtocolError } from './protocol-error.ts';
-
-const WORKER_TYPES: ReadonlySet<Message['type']> = new Set<WorkerMessage['type']>([
-  'hello',
-  'fetch',
-  'ready',
-  'gradient',
-  'evaluation',
-  'finished',
-  'failure',
-  'leave',
-]);
 
 /**
  * Reads a message that a worker sent.
@@ -58,7 +48,7 @@ function checkBody(type: Message['type'], kind: BodyKind, byteLength: number): v
 }
 
 function isFromWorker(message: Message): message is WorkerMessage {
-  return WORKER_TYPES.has(message.type);
+  return TYPE_CODES[message.type] < FIRST_COORDINATOR_CODE;
 }
 
 function wrongBody(message: string): ProtocolError {

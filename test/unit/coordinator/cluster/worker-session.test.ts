@@ -138,7 +138,7 @@ describe('a session', () => {
     expect(connection.calls).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
     expect(connection.calls).toEqual(['dropQueued', 'close 4403 did not say hello for 30 s']);
-    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', wasReady: false, isPolite: false }]);
+    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', isPolite: false }]);
   });
 
   it('gives a worker 120 s to ask for a chunk of the dataset, and for each part of it', async () => {
@@ -248,7 +248,7 @@ describe('a session', () => {
     // The caller may be in the middle of something.
     expect(ends).toEqual([]);
     await Promise.resolve();
-    expect(ends).toEqual([{ reason: 'sent nonsense', wasReady: true, isPolite: false }]);
+    expect(ends).toEqual([{ reason: 'sent nonsense', isPolite: false }]);
     session.evict(4402, 'sent more nonsense');
     connection.hear({ type: 'leave' });
     session.send(Buffer.alloc(10));
@@ -263,7 +263,7 @@ describe('a session', () => {
     join();
     connection.hear({ type: 'leave' });
     await Promise.resolve();
-    expect(ends).toEqual([{ reason: 'it said goodbye', wasReady: true, isPolite: true }]);
+    expect(ends).toEqual([{ reason: 'it said goodbye', isPolite: true }]);
   });
 
   it('cuts off a worker that does not read what is queued for it', async () => {
@@ -277,7 +277,7 @@ describe('a session', () => {
     await Promise.resolve();
     expect(connection.calls).toEqual(['terminate']);
     const reason = `does not read: ${connection.bufferedBytes} bytes are queued for it`;
-    expect(ends).toEqual([{ reason, wasReady: true, isPolite: false }]);
+    expect(ends).toEqual([{ reason, isPolite: false }]);
   });
 
   it('forgets weights on their way when it tells its worker that the run is over', () => {
@@ -286,7 +286,7 @@ describe('a session', () => {
     expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
     expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
     connection.lose(1000);
-    expect(ends).toEqual([{ reason: 'the run is finished', wasReady: true, isPolite: true }]);
+    expect(ends).toEqual([{ reason: 'the run is finished', isPolite: true }]);
   });
 
   it('sends its worker away without telling it to stop when the run can go on later', () => {
