@@ -7,7 +7,7 @@ import { takeArrays, type TrainConfig } from '../../api/samples.ts';
 import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { measureSplit } from '../../coordinator/training/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/training/prepare.ts';
-import { saveModel } from '../../coordinator/persistence/run-saving.ts';
+import { saveModel } from '../../coordinator/persistence/final-save.ts';
 import { resolveConfigPaths } from '../../src/config/data-sources.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
@@ -42,7 +42,7 @@ export async function saveRun(
   const directory = path.join(cwd, 'run');
   fs.mkdirSync(path.join(directory, 'model'), { recursive: true });
   fs.writeFileSync(path.join(directory, 'config.yaml'), stringify(config));
-  await saveModel(path.join(directory, 'model'), { ...prepared, state });
+  await saveModel(path.join(directory, 'model'), prepared, state);
   const compute = await InProcessCompute.create(prepared, state);
   const rows = Uint32Array.from({ length: prepared.data.dataset.layout.numRows }, (_, row) => row);
   const { outputs } = await compute.evaluate(rows);
