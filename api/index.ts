@@ -32,7 +32,7 @@ export type { LoadModelOptions } from '../src/predict/trained-model.ts';
 export type { PredictInput } from '../src/predict/samples.ts';
 export type { Cell, Row } from '../src/predict/samples.ts';
 export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
-export type { SplitMetrics } from '../src/metrics/split-metrics.ts';
+export type { SplitMetrics } from '../src/metrics/definitions.ts';
 export type { Numbers, Samples } from '../src/data/array/arrays.ts';
 export type { TrainConfig, TrainData } from './samples.ts';
 export { train } from './train.ts';

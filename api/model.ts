@@ -5,7 +5,7 @@ import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
 import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/validate.ts';
 import { dataSchema } from '../src/config/schema.ts';
 import { takeSamples, type Samples } from '../src/data/array/arrays.ts';
-import type { SplitMetrics } from '../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { isSamples } from './samples.ts';

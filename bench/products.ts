@@ -1,5 +1,10 @@
 // The matrix products of `lockstep bench kernels`, both operands packed each time.
-import { TILE_COLUMNS, TREE_TILES_LENGTH, packedLeftLength, packedRightLength } from '../src/kernels/tile.ts';
+import {
+  TILE_COLUMNS,
+  TREE_TILES_LENGTH,
+  packedLeftLength,
+  packedRightLength,
+} from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Memory } from '../src/memory.ts';
 

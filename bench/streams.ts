@@ -2,9 +2,8 @@
 import { activationNumber } from '../src/layers/activation.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Memory } from '../src/memory.ts';
-import { createRule, optimizerSchema } from '../src/optimizer/registry.ts';
-import { STEP_LENGTH, writeStep } from '../src/optimizer/rule.ts';
-import type { SliceStep } from '../src/optimizer/rule.ts';
+import { createRule, optimizerSchema, STEP_LENGTH, writeStep } from '../src/optimizer/registry.ts';
+import type { SliceStep } from '../src/optimizer/registry.ts';
 
 /** One pass over vectors. Bytes of an element include the reading of lines that are written whole. */
 export interface Stream {

@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
 import { LockstepError } from '../src/errors.ts';
-import { scalarMetrics } from '../src/metrics/split-metrics.ts';
+import { scalarMetrics } from '../src/metrics/definitions.ts';
 import { formatPredictions } from '../src/predict/predictions.ts';
 import { readSamples } from '../src/predict/samples.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';

@@ -2,8 +2,7 @@
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { loadKernelModule } from '../src/kernels/kernels.ts';
-import type { KernelModule } from '../src/kernels/kernels.ts';
-import type { Numerics } from '../src/kernels/numerics.ts';
+import type { KernelModule, Numerics } from '../src/kernels/kernels.ts';
 import type { KernelIdentities, KernelIdentity } from '../src/protocol/message-types.ts';
 
 /** Compiled builds, and what `hello` says of them. */

@@ -5,7 +5,7 @@ import { loadLanes } from '../lanes';
 
 /**
  * The record of a step, without padding: fields of 4 bytes, in this order. Each kernel's own coefficients follow, f32.
- * src/optimizer/rule.ts writes it. A vector that the kernel does not keep has the address 0.
+ * `writeStep` in src/optimizer/registry.ts writes it. A vector that the kernel does not keep has the address 0.
  */
 // @ts-ignore: decorator
 @unmanaged

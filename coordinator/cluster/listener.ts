@@ -6,7 +6,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { LimitedLog } from '../../src/limited-log.ts';
+import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';

@@ -1,8 +1,7 @@
 // The workers of a cluster: all sessions that are ready, and those of them that take part. Carries out what the scheduler
 // decides about a worker as such, whatever it computes, and tells the user.
 import { LockstepError } from '../../src/errors.ts';
-import type { LimitedLog } from '../../src/limited-log.ts';
-import type { Logger } from '../../src/log.ts';
+import type { Logger, LimitedLog } from '../../src/log.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type {
   BannedWorker,

@@ -2,8 +2,7 @@
 // weights goes out as soon as its gradient is complete, while others still arrive.
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
-import type { LimitedLog } from '../../src/limited-log.ts';
-import type { Logger } from '../../src/log.ts';
+import type { Logger, LimitedLog } from '../../src/log.ts';
 import { isOutOfMemory } from '../../src/memory.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';

@@ -12,7 +12,7 @@ import { evaluationWidth } from '../../src/engine/samples.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { readModel, type SavedModel } from '../../src/predict/model-files.ts';
 import { evaluationShardRows } from '../training/compute.ts';
 import { measureSplit } from '../training/measure.ts';

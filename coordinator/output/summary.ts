@@ -1,9 +1,8 @@
 // The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
 import Table from 'cli-table3';
-import type { Numerics } from '../../src/kernels/numerics.ts';
-import { metricNamed } from '../../src/metrics/definitions.ts';
-import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { Numerics } from '../../src/kernels/kernels.ts';
+import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
 
 /** The content of `summary.json`. */

@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
-import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
+import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import { recordNumber } from '../../src/json.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';

@@ -5,9 +5,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Config } from '../../src/config/schema.ts';
 import { LockstepError, quoteValue } from '../../src/errors.ts';
-import { NUMERICS } from '../../src/kernels/numerics.ts';
-import { dependsOnLength } from '../../src/schedule/schedule.ts';
-import { scheduleSchema } from '../../src/schedule/schema.ts';
+import { NUMERICS } from '../../src/kernels/kernels.ts';
+import { dependsOnLength, scheduleSchema } from '../../src/schedule/schedule.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -2,9 +2,14 @@
 // epochs is plain data, so that a checkpoint can hold it.
 import type { EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { LockstepError, quoteName } from '../../src/errors.ts';
-import { isBetter, LOSS, metricNamed, type Direction } from '../../src/metrics/definitions.ts';
-import { scalarMetrics } from '../../src/metrics/split-metrics.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import {
+  isBetter,
+  LOSS,
+  metricNamed,
+  type Direction,
+  scalarMetrics,
+  type SplitMetrics,
+} from '../../src/metrics/definitions.ts';
 
 /** The memory of the metric that a run watches. */
 export interface Improvement {

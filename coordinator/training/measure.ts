@@ -16,7 +16,7 @@ import { regressionMetrics } from '../../src/metrics/regression.ts';
 import { rocCurve } from '../../src/metrics/roc.ts';
 import type { RocCurve } from '../../src/metrics/roc.ts';
 import { sequenceMetrics } from '../../src/metrics/sequence.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import type { SampleWeights } from '../../src/metrics/weighting.ts';
 import type { Compute } from './compute.ts';
 

@@ -8,7 +8,7 @@ import { combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { cutBatch } from '../../src/model/shards.ts';
 import { learningRateAt, plateauAfter } from '../../src/schedule/schedule.ts';
 import type { PlateauState } from '../../src/schedule/schedule.ts';

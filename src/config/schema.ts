@@ -1,14 +1,14 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
 // Rules between fields are in rules.ts and data-rules.ts; those that need the data are in src/data.
 import { z } from 'zod';
-import { NUMERICS } from '../kernels/numerics.ts';
+import { NUMERICS } from '../kernels/kernels.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultShards } from '../model/shards.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
-import { scheduleSchema } from '../schedule/schema.ts';
+import { scheduleSchema } from '../schedule/schedule.ts';
 
 const fraction = z.number().min(0).max(1);
 const path = z.string().min(1).max(4096);

@@ -15,8 +15,7 @@ import { refuseWeightless } from './dataset/sample-weights.ts';
 import { countSharedRows } from './dataset/split.ts';
 import { packImages } from './image/load-images.ts';
 import { packTable } from './table/load-table.ts';
-import { packText } from './text/load-text.ts';
-import { WINDOW } from './text/text-windows.ts';
+import { packText, WINDOW } from './text/load-text.ts';
 
 /** A request to load the data of a run. */
 export interface LoadRequest extends PackRequest {

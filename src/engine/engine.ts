@@ -2,9 +2,8 @@
 // gradients along the tree. Knows no network, no optimizer and no epoch.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { LayerRunner, Microbatch } from '../layers/layer.ts';
-import type { Loss } from '../losses/loss.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
-import type { LossInput } from '../losses/registry.ts';
+import type { LossInput, Loss } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
 import type { Bucket, Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';

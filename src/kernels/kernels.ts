@@ -1,11 +1,17 @@
-// Loads the compiled kernels. The typed interface comes from the compiler's own bindings, which both builds share.
+// The compiled kernels: the two builds, their loading, and the sizes of packed operands. The typed interface comes from
+// the compiler's own bindings, which both builds share.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import v8 from 'node:v8';
 import { instantiate } from '#kernels';
 import { LockstepError } from '../errors.ts';
-import type { Numerics } from './numerics.ts';
+
+/** `strict` rounds a product before it is added, `fused` rounds once; see docs/numerics.md. */
+export const NUMERICS = ['strict', 'fused'] as const;
+
+/** One of `NUMERICS`. */
+export type Numerics = (typeof NUMERICS)[number];
 
 /** The kernels' functions, bound to one memory. */
 export type Kernels = Awaited<ReturnType<typeof instantiate>>;
@@ -58,3 +64,24 @@ function requireRelaxedSimd(fusedKernels: Uint8Array<ArrayBuffer>): void {
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Kernels> {
   return instantiate(module, { env: { memory } });
 }
+
+/** Rows of C in the register tile of the GEMM kernel (assembly/tile.ts): the width of the panels of packed left operands. */
+export const TILE_ROWS = 5;
+/** Columns of C in a tile: the width of the panels of packed right operands. */
+export const TILE_COLUMNS = 8;
+
+/** f32 of a packed left operand of `rows` rows and depth `depth`. */
+export function packedLeftLength(rows: number, depth: number): number {
+  return Math.ceil(rows / TILE_ROWS) * TILE_ROWS * depth;
+}
+
+/** f32 of a packed right operand of depth `depth` and `columns` columns. */
+export function packedRightLength(depth: number, columns: number): number {
+  return Math.ceil(columns / TILE_COLUMNS) * TILE_COLUMNS * depth;
+}
+
+/** f32 of one register tile, the scratch of a product. */
+export const TILE_LENGTH = TILE_ROWS * TILE_COLUMNS;
+
+/** f32 of scratch for the tree product's stack of register tiles: enough for 2048 shards. */
+export const TREE_TILES_LENGTH = 12 * TILE_LENGTH;

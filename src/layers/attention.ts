@@ -6,7 +6,7 @@
 //   y [B T, D] <--out_proj-- o [B T, D]
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/tile.ts';
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/kernels.ts';
 import { activationNumber } from './activation.ts';
 import { initialValues } from './initializer.ts';
 import { formatShape } from '../shape.ts';

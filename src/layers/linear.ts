@@ -6,7 +6,7 @@ import {
   TREE_TILES_LENGTH,
   packedLeftLength,
   packedRightLength,
-} from '../kernels/tile.ts';
+} from '../kernels/kernels.ts';
 import type {
   InitialValues,
   LayerBuilder,

@@ -1,5 +1,8 @@
-// The definition of each metric, and which of two values is better: the one place that says so. Early
-// stopping, the best weights, the plateau schedule, plots, progress and docs/config.md all follow it.
+// The definition of each metric, which of two values is better, and the metrics of a split by these names: the one place
+// that says so. Early stopping, the best weights, the plateau schedule, plots, progress and docs/config.md all follow it.
+import type { ClassificationMetrics } from './classification.ts';
+import type { RegressionMetrics } from './regression.ts';
+import type { SequenceMetrics } from './sequence.ts';
 
 /** The better one of two values: the lower or the higher. */
 export type Direction = 'min' | 'max';
@@ -115,4 +118,23 @@ export function isBetter(
   if (!Number.isFinite(value)) return false;
   if (other === undefined || !Number.isFinite(other)) return true;
   return (direction === 'min' ? other - value : value - other) > margin;
+}
+
+/** Metrics of one split, of any task. */
+export type SplitMetrics = RegressionMetrics | ClassificationMetrics | SequenceMetrics;
+
+/** The numbers of a split's metrics by name, such as `r2`, `transformed/r2`, `top5` and `macro/f1`. */
+export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
+  const scalars: Record<string, number> = {};
+  for (const [name, value] of Object.entries(metrics)) {
+    if (typeof value === 'number') scalars[name] = value;
+  }
+  if ('transformed' in metrics) addGroup(scalars, 'transformed', metrics.transformed);
+  if ('macro' in metrics) addGroup(scalars, 'macro', metrics.macro);
+  if ('topK' in metrics && metrics.topK) scalars[`top${metrics.topK.k}`] = metrics.topK.accuracy;
+  return scalars;
+}
+
+function addGroup(scalars: Record<string, number>, group: string, values: object | undefined): void {
+  for (const [name, value] of Object.entries(values ?? {})) scalars[`${group}/${name}`] = value as number;
 }

@@ -2,9 +2,8 @@
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
-import type { OptimizedModel } from './optimizer.ts';
-import { cutRanges } from './ranges.ts';
-import type { ParameterRange } from './ranges.ts';
+import { cutRanges } from './optimizer.ts';
+import type { OptimizedModel, ParameterRange } from './optimizer.ts';
 
 export const emaSchema = z.strictObject({
   decay: z.number().min(0).lt(1).default(0.999).describe('Share of the average that a step keeps'),

@@ -2,12 +2,9 @@
 // the other, and becomes real only at `commit`, so an abandoned step leaves no trace.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
-import { cutRanges } from './ranges.ts';
-import type { ParameterRange, RangeTensor } from './ranges.ts';
-import { createRule } from './registry.ts';
-import type { OptimizerConfig } from './registry.ts';
-import { STEP_LENGTH, writeStep } from './rule.ts';
-import type { UpdateRule } from './rule.ts';
+import { createRule, STEP_LENGTH, writeStep } from './registry.ts';
+import type { OptimizerConfig, UpdateRule } from './registry.ts';
+import type { ParameterTensor } from '../layers/layer.ts';
 
 /** The part of a model that an optimizer needs to know. */
 export interface OptimizedModel {
@@ -182,4 +179,47 @@ export class Optimizer {
     if (!bucket) throw new RangeError(`the model has no bucket ${index}`);
     return bucket;
   }
+}
+
+// Buckets are cut by size and may hold parts of several tensors; the optimizer treats tensors by their role. So each
+// bucket is cut once more, into ranges whose parameters are all treated alike.
+
+/** Parameters that are treated alike; offset and length count f32 of the flat vector. */
+export interface ParameterRange {
+  readonly offset: number;
+  readonly length: number;
+  readonly isDecayed: boolean;
+  /** Statistics only: the share of the way that a step takes them to the batch's mean. Undefined for parameters that
+   * gradients move. */
+  readonly momentum: number | undefined;
+}
+
+/** The part of a tensor that ranges depend on. */
+export type RangeTensor = Pick<ParameterTensor, 'offset' | 'length' | 'role' | 'momentum'>;
+
+/** Cuts a slice of the flat vector; neighbours that are treated alike stay together. `tensors` are in order of offset. */
+export function cutRanges(
+  bucket: { readonly offset: number; readonly length: number },
+  tensors: readonly RangeTensor[],
+  isDecayed: (role: ParameterTensor['role']) => boolean,
+): ParameterRange[] {
+  const end = bucket.offset + bucket.length;
+  const ranges: ParameterRange[] = [];
+  for (const tensor of tensors) {
+    const from = Math.max(tensor.offset, bucket.offset);
+    const to = Math.min(tensor.offset + tensor.length, end);
+    if (from >= to) continue;
+    const isStatistic = tensor.role === 'statistic';
+    const range = {
+      offset: from,
+      length: to - from,
+      isDecayed: !isStatistic && isDecayed(tensor.role),
+      momentum: isStatistic ? (tensor.momentum ?? 0) : undefined,
+    };
+    const last = ranges.at(-1);
+    if (last && last.isDecayed === range.isDecayed && last.momentum === range.momentum) {
+      ranges[ranges.length - 1] = { ...last, length: last.length + range.length };
+    } else ranges.push(range);
+  }
+  return ranges;
 }

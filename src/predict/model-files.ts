@@ -9,7 +9,7 @@ import { dataSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
-import { NUMERICS } from '../kernels/numerics.ts';
+import { NUMERICS } from '../kernels/kernels.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { formatShape } from '../shape.ts';
 import { lossInputSchema } from '../losses/registry.ts';

@@ -1,7 +1,7 @@
 // Every message, by direction. The contents of a body are described with its message; other messages have no body.
 // All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
-import type { Numerics } from '../kernels/numerics.ts';
+import type { Numerics } from '../kernels/kernels.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossSpec } from '../losses/registry.ts';
 

@@ -1,10 +1,31 @@
-// From received bytes to a message that keeps its schema, and the sender's role.
+// From received bytes to a message that keeps its schema, and the sender's role. The schemas: a check for each field, the kind
+// of the body, and how the two must agree.
 import { decodeEnvelope } from './envelope.ts';
-import { SCHEMAS } from './message-schemas.ts';
-import type { BodyKind, Schema } from './message-schemas.ts';
-import type { CoordinatorMessage, Message, Received, WorkerMessage } from './message-types.ts';
 import { FIRST_COORDINATOR_CODE, TYPE_CODES } from './message-types.ts';
+import type {
+  CoordinatorMessage,
+  Message,
+  Received,
+  WorkerMessage,
+  EvaluateMessage,
+  KernelIdentities,
+  KernelIdentity,
+  TaskKey,
+  TrainMessage,
+  WelcomeMessage,
+} from './message-types.ts';
 import { CLOSE, ProtocolError } from './protocol-error.ts';
+import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../data/dataset/packed-dataset.ts';
+import { NUMERICS } from '../kernels/kernels.ts';
+import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SAMPLE_DIMENSIONS, MAX_SHARDS, MAX_THREADS } from '../limits.ts';
+import { layerSchema } from '../layers/registry.ts';
+import type { LayerSpec } from '../layers/registry.ts';
+import { sizeOf } from '../shape.ts';
+import { lossSchema } from '../losses/registry.ts';
+import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
+import type { Field, FieldsOf } from './fields.ts';
+import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_REASON_LENGTH } from './limits.ts';
 
 /**
  * Reads a message that a worker sent.
@@ -49,6 +70,197 @@ function checkBody(type: Message['type'], kind: BodyKind, byteLength: number): v
 
 function isFromWorker(message: Message): message is WorkerMessage {
   return TYPE_CODES[message.type] < FIRST_COORDINATOR_CODE;
+}
+
+/** The kind of body after the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
+type BodyKind = 'none' | 'bytes' | 'f32' | 'u32';
+
+/** The checks of one message type. */
+interface Schema<M extends Message> {
+  readonly fields: Field<Omit<M, 'type'>>;
+  readonly body: BodyKind;
+  /** Throws a ProtocolError where fields contradict each other or the body. */
+  readonly agree?: ((message: M, body: Uint8Array) => void) | undefined;
+}
+
+type MessageOf<Type extends Message['type']> = Extract<Message, { readonly type: Type }>;
+
+/** The largest shard, row or bucket number: a dataset's bytes are counted in 31 bits. */
+const MAX_INDEX = 2 ** 31;
+/** Level of the root above `MAX_INDEX` shards. */
+const MAX_LEVEL = 31;
+const MAX_BOUNDS = MAX_SHARDS + 1;
+
+const count = integer(0);
+const index = integer(0, MAX_INDEX);
+const sha256 = hex(64);
+const fingerprint = hex(16);
+const finite = float({ isFinite: true });
+/** Some 30 years: sums of what workers report stay finite. */
+const milliseconds = float({ isFinite: true, min: 0, max: 1e12 });
+/** A diverged loss must reach the coordinator, which stops the run for it. */
+const lossSum = float({ isFinite: false });
+
+const taskKey: FieldsOf<TaskKey> = { run: text(128), round: count, task: count };
+
+const task: FieldsOf<EvaluateMessage> = {
+  ...taskKey,
+  version: count,
+  weightsFingerprint: fingerprint,
+  numShards: integer(1, MAX_INDEX),
+  firstShard: index,
+  bounds: array(index, 2, MAX_BOUNDS),
+};
+
+/** A layer checked against the limits of configs once more: a worker does not trust its coordinator. */
+const plainLayer = parsed(layerSchema);
+
+/**
+ * Layers inside layers are checked one by one, like all else. The schema would look at each of them after one was wrong,
+ * and carry thousands of complaints up through all levels: seconds for a header of 46 KB.
+ */
+const layer: Field<LayerSpec> = (value, path) => (isResidual(value) ? residual : plainLayer)(value, path);
+const layerList = array(layer, 1, MAX_LAYERS);
+const residual = object<Extract<LayerSpec, { readonly kind: 'residual' }>>({
+  kind: oneOf(['residual']),
+  layers: layerList,
+  shortcut: optional(layerList),
+});
+
+function isResidual(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'residual';
+}
+
+/** Sizes of a sample. */
+const shape = array(integer(1, MAX_INDEX), 1, MAX_SAMPLE_DIMENSIONS);
+
+const layout = object<RowLayout>({
+  numRows: integer(1, MAX_INDEX),
+  featureShape: shape,
+  featureType: oneOf(['f32', 'u8']),
+  featureScale: finite,
+  targetKind: oneOf(['values', 'labels']),
+  targetWidth: integer(1, MAX_INDEX),
+  numClasses: index,
+  hasSampleWeights: boolean,
+});
+
+const kernelIdentity = object<KernelIdentity>({ sha256, knownAnswer: sha256 });
+
+/** The schema of every message type. */
+const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } = {
+  hello: {
+    fields: object<MessageOf<'hello'>>({
+      protocol: integer(0, 65_535),
+      version: text(64),
+      kernels: object<KernelIdentities>({ strict: kernelIdentity, fused: optional(kernelIdentity) }),
+      threads: integer(1, MAX_THREADS),
+      node: text(64),
+      platform: text(64),
+      host: text(MAX_HOST_LENGTH),
+      pid: count,
+      instance: hex(64),
+    }),
+    body: 'none',
+  },
+  fetch: {
+    fields: object<MessageOf<'fetch'>>({ sha256, offset: index, length: integer(1, MAX_BODY_BYTES) }),
+    body: 'none',
+  },
+  ready: { fields: object<MessageOf<'ready'>>({ proof: hex(128) }), body: 'none' },
+  gradient: {
+    fields: object<MessageOf<'gradient'>>({
+      ...taskKey,
+      level: integer(0, MAX_LEVEL),
+      index,
+      bucket: index,
+      weightsFingerprint: fingerprint,
+      fingerprint,
+      lossSum: optional(lossSum),
+    }),
+    body: 'f32',
+  },
+  evaluation: {
+    fields: object<MessageOf<'evaluation'>>({
+      ...taskKey,
+      shard: index,
+      lossSum,
+      weightsFingerprint: fingerprint,
+      fingerprint,
+    }),
+    body: 'f32',
+  },
+  finished: {
+    fields: object<MessageOf<'finished'>>({
+      ...taskKey,
+      computeMs: milliseconds,
+      sendMs: milliseconds,
+      residentBytes: count,
+    }),
+    body: 'none',
+  },
+  failure: {
+    fields: object<MessageOf<'failure'>>({ ...taskKey, message: text(MAX_REASON_LENGTH) }),
+    body: 'none',
+  },
+  leave: { fields: object<MessageOf<'leave'>>({}), body: 'none' },
+  welcome: {
+    fields: object<MessageOf<'welcome'>>({
+      run: text(128),
+      worker: count,
+      nonce: hex(16),
+      layers: layerList,
+      seed: integer(0, 4_294_967_295),
+      numerics: oneOf(NUMERICS),
+      loss: parsed(lossSchema),
+      batchSize: integer(1, MAX_BATCH_SIZE),
+      shards: integer(1, MAX_SHARDS),
+      layout,
+      datasetSha256: sha256,
+    }),
+    body: 'none',
+    agree: refuseWrongLayout,
+  },
+  refuse: {
+    fields: object<MessageOf<'refuse'>>({ code: text(64), message: text(MAX_REASON_LENGTH) }),
+    body: 'none',
+  },
+  chunk: { fields: object<MessageOf<'chunk'>>({ sha256, offset: index }), body: 'bytes' },
+  weights: {
+    fields: object<MessageOf<'weights'>>({ run: text(128), version: count, bucket: index, fingerprint }),
+    body: 'f32',
+  },
+  train: { fields: object<TrainMessage>({ ...task, step: count }), body: 'u32', agree: refuseWrongBounds },
+  evaluate: { fields: object<EvaluateMessage>(task), body: 'u32', agree: refuseWrongBounds },
+  stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
+};
+
+function refuseWrongBounds(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
+  const { type, bounds, firstShard, numShards } = message;
+  const numRows = body.length / 4;
+  if (bounds[0] !== 0 || bounds.at(-1) !== numRows) {
+    throw contradiction(`${type}.bounds: ${bounds[0]} to ${bounds.at(-1)}, but the body has ${numRows} rows`);
+  }
+  for (let shard = 1; shard < bounds.length; shard++) {
+    const [start, end] = [bounds[shard - 1] as number, bounds[shard] as number];
+    if (start >= end) throw contradiction(`${type}.bounds: ${start} is followed by ${end}`);
+  }
+  const end = firstShard + bounds.length - 1;
+  if (end > numShards) throw contradiction(`${type}: shards ${firstShard} to ${end} of ${numShards}`);
+}
+
+function refuseWrongLayout({ layout: rows }: WelcomeMessage): void {
+  if (sizeOf(rows.featureShape) > MAX_INDEX) {
+    throw contradiction(`welcome: a sample of ${rows.featureShape.join('x')} values`);
+  }
+  const bytes = blobByteLength(rows);
+  if (bytes > MAX_BLOB_BYTES) {
+    throw contradiction(`welcome: a dataset of ${bytes} bytes, at most ${MAX_BLOB_BYTES} fit`);
+  }
+}
+
+function contradiction(message: string): ProtocolError {
+  return new ProtocolError('E_MESSAGE_FIELD', message);
 }
 
 function wrongBody(message: string): ProtocolError {

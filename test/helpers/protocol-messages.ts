@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
 import type { LossSpec } from '../../src/losses/registry.ts';
-import { NUMERICS } from '../../src/kernels/numerics.ts';
+import { NUMERICS } from '../../src/kernels/kernels.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { TYPE_CODES } from '../../src/protocol/message-types.ts';

@@ -12,7 +12,7 @@ import { resolveConfigPaths } from '../../src/config/data-sources.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
-import type { SplitMetrics } from '../../src/metrics/split-metrics.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface SavedRun {

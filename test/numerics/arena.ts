@@ -1,8 +1,7 @@
 // Memory for kernel tests: regions with guard bytes around them, so that a store outside is noticed.
 import { expect } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
-import type { Kernels } from '../../src/kernels/kernels.ts';
-import type { Numerics } from '../../src/kernels/numerics.ts';
+import type { Kernels, Numerics } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
 
 const ARENA_BYTES = 64 * 2 ** 20;

@@ -1,6 +1,6 @@
 // Attention of one head against its twin: to the bit in float32, by central differences in float64.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { packedLeftLength, packedRightLength } from '../../src/kernels/tile.ts';
+import { packedLeftLength, packedRightLength } from '../../src/kernels/kernels.ts';
 import { ATTENTION_LENGTH, writeAttention } from '../../src/layers/attention.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { attentionBackward, attentionOutput, attentionProbabilities } from '../helpers/twins/attention.ts';

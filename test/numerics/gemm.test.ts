@@ -3,14 +3,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { fused, single } from '../helpers/twins/arithmetic.ts';
 import type { Arithmetic, Values } from '../helpers/twins/arithmetic.ts';
 import { multiply, multiplyTree, transpose } from '../helpers/twins/matrix.ts';
-import type { Numerics } from '../../src/kernels/numerics.ts';
 import {
   TILE_COLUMNS,
   TILE_LENGTH,
   TREE_TILES_LENGTH,
   packedLeftLength,
   packedRightLength,
-} from '../../src/kernels/tile.ts';
+} from '../../src/kernels/kernels.ts';
+import type { Numerics } from '../../src/kernels/kernels.ts';
 import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 

@@ -1,9 +1,7 @@
 // The optimizer kernels against their twins: to the bit in float32, and the formulas themselves in float64.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createRule, optimizerSchema } from '../../src/optimizer/registry.ts';
-import type { OptimizerConfig } from '../../src/optimizer/registry.ts';
-import { STEP_LENGTH, writeStep } from '../../src/optimizer/rule.ts';
-import type { UpdateRule } from '../../src/optimizer/rule.ts';
+import { createRule, optimizerSchema, STEP_LENGTH, writeStep } from '../../src/optimizer/registry.ts';
+import type { OptimizerConfig, UpdateRule } from '../../src/optimizer/registry.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { optimizerStep, towardsMean } from '../helpers/twins/optimizer.ts';
 import type { StepSettings } from '../helpers/twins/optimizer.ts';

@@ -2,7 +2,7 @@
 // initial weights. scripts/make-golden.py wrote the values.
 import { afterEach, beforeAll, describe, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
-import { packedLeftLength } from '../../src/kernels/tile.ts';
+import { packedLeftLength } from '../../src/kernels/kernels.ts';
 import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LossKind } from '../../src/losses/registry.ts';

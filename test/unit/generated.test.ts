@@ -3,8 +3,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { NUMERICS } from '../../src/kernels/numerics.ts';
-import type { Numerics } from '../../src/kernels/numerics.ts';
+import { NUMERICS } from '../../src/kernels/kernels.ts';
+import type { Numerics } from '../../src/kernels/kernels.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');

@@ -1,7 +1,7 @@
 // Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels / groups, height, width].
 // runner.ts takes a microbatch through it, and sample-convolutions.ts has the two ways to compute one sample.
 import { z } from 'zod';
-import { packedLeftLength } from '../../kernels/tile.ts';
+import { packedLeftLength } from '../../kernels/kernels.ts';
 import { formatShape } from '../../shape.ts';
 import type { Shape } from '../../shape.ts';
 import { ACTIVATIONS } from '../activation.ts';

@@ -1,5 +1,5 @@
 // The two ways to convolve a sample: as matrix products, group by group, or one channel at a time.
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../../kernels/tile.ts';
+import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../../kernels/kernels.ts';
 import type { Workspace } from '../layer.ts';
 import { stackedSums } from '../shard-sums.ts';
 import type { Convolution, SampleConvolution } from './runner.ts';

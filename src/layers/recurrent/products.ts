@@ -1,6 +1,6 @@
 // The products of a recurrent layer, in slices: a left operand is packed to four times its size, and that of all
 // positions at once would be the largest block of a plan.
-import { TILE_COLUMNS, packedLeftLength } from '../../kernels/tile.ts';
+import { TILE_COLUMNS, packedLeftLength } from '../../kernels/kernels.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
 import type { ParameterTensor, Microbatch } from '../layer.ts';
 

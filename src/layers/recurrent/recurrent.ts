@@ -2,7 +2,7 @@
 // only the last position is wanted. Tensors, names and equations are PyTorch's (torch.nn.LSTM and GRU, one layer,
 // batch_first, from a state of zeros). Letters as in cells.ts.
 import { z } from 'zod';
-import { TILE_COLUMNS, packedRightLength } from '../../kernels/tile.ts';
+import { TILE_COLUMNS, packedRightLength } from '../../kernels/kernels.ts';
 import { formatShape } from '../../shape.ts';
 import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Workspace } from '../layer.ts';
 import type { Shape } from '../../shape.ts';

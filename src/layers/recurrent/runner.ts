@@ -5,7 +5,7 @@
 //   hidden [B, T, H]   h
 //
 // All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a position is every T-th row.
-import { TREE_TILES_LENGTH, packedRightLength } from '../../kernels/tile.ts';
+import { TREE_TILES_LENGTH, packedRightLength } from '../../kernels/kernels.ts';
 import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from '../layer.ts';
 import { stackedSums } from '../shard-sums.ts';
 import { RECURRENCE_LENGTH, writeRecurrence } from './cells.ts';

@@ -1,6 +1,5 @@
 // One step of each optimizer on one parameter, in the order of operations that assembly/optimizer/ promises.
-import type { OptimizerConfig } from '../../../src/optimizer/registry.ts';
-import type { SliceStep } from '../../../src/optimizer/rule.ts';
+import type { OptimizerConfig, SliceStep } from '../../../src/optimizer/registry.ts';
 import type { Arithmetic } from './arithmetic.ts';
 
 /** What a step depends on, besides gradient and state. */

@@ -1,7 +1,6 @@
 // Lines whose number strangers decide.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { LimitedLog } from '../../../src/limited-log.ts';
-import { createLogger, Screen } from '../../../src/log.ts';
+import { createLogger, Screen, LimitedLog } from '../../../src/log.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 
 const JOINED = 'workers that joined';

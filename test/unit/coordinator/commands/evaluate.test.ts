@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../../../api/model.ts';
-import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/split-metrics.ts';
+import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/definitions.ts';
 import type { ConfigInput } from '../../../../src/config/schema.ts';
 import { TrainedModel } from '../../../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';

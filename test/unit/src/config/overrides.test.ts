@@ -1,6 +1,6 @@
 // `--set` flags and environment variables: what they may say, and what errors name.
 import { describe, expect, it } from 'vitest';
-import { applyAssignments } from '../../../../src/config/overrides.ts';
+import { applyAssignments } from '../../../../src/config/load.ts';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
 
 const HOUSE = `name: house

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../../../src/config/schema.ts';
 import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { divideText } from '../../../../src/data/text/text-windows.ts';
+import { divideText } from '../../../../src/data/text/load-text.ts';
 import type { LoadedData } from '../../../../src/data/load.ts';
 import { configOf, directoryOf, errorOf, load, modelOf } from './fixtures.ts';
 

@@ -4,10 +4,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { binaryMetrics, classificationMetrics } from '../../../../src/metrics/classification.ts';
-import { isBetter, METRICS, metricNamed } from '../../../../src/metrics/definitions.ts';
+import { isBetter, METRICS, metricNamed, scalarMetrics } from '../../../../src/metrics/definitions.ts';
 import { regressionMetrics } from '../../../../src/metrics/regression.ts';
 import { sequenceMetrics } from '../../../../src/metrics/sequence.ts';
-import { scalarMetrics } from '../../../../src/metrics/split-metrics.ts';
 import { ROOT } from '../../../helpers/cli.ts';
 
 const LABELS = Uint32Array.from({ length: 24 }, (_, row) => row % 6);

@@ -7,7 +7,7 @@ import { classificationMetrics } from '../../../../src/metrics/classification.ts
 import { regressionMetrics } from '../../../../src/metrics/regression.ts';
 import { rocCurve } from '../../../../src/metrics/roc.ts';
 import { sequenceMetrics } from '../../../../src/metrics/sequence.ts';
-import { scalarMetrics } from '../../../../src/metrics/split-metrics.ts';
+import { scalarMetrics } from '../../../../src/metrics/definitions.ts';
 import { treeSum } from '../../../../src/tree.ts';
 
 describe('treeSum', () => {

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../../../api/model.ts';
 import type { Samples } from '../../../../src/data/array/arrays.ts';
-import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/split-metrics.ts';
+import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/definitions.ts';
 import { encodeSafetensors } from '../../../../src/safetensors.ts';
 import { saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 

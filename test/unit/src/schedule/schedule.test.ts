@@ -6,9 +6,13 @@ import { hostMath, integerPower, power } from '../../../../src/kernels/host-math
 import type { HostMath } from '../../../../src/kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
-import { FIRST_PLATEAU, learningRateAt, plateauAfter } from '../../../../src/schedule/schedule.ts';
-import { scheduleSchema } from '../../../../src/schedule/schema.ts';
-import type { ScheduleOf } from '../../../../src/schedule/schema.ts';
+import {
+  FIRST_PLATEAU,
+  learningRateAt,
+  plateauAfter,
+  scheduleSchema,
+} from '../../../../src/schedule/schedule.ts';
+import type { ScheduleOf } from '../../../../src/schedule/schedule.ts';
 
 interface Recorded {
   readonly learningRate: number;
