@@ -15,7 +15,7 @@ const ONE_UNIT: LayerInput = { kind: 'dense', units: 1 };
 const NORMED: LayerInput[] = [{ kind: 'batchNorm' }, ONE_UNIT];
 
 interface Setting {
-  /** A dataset whose rows are all for training. */
+  /** The number of rows, all of them for training. */
   readonly rows: number;
   readonly layers: LayerInput[];
   readonly batchSize: number;
