@@ -98,7 +98,7 @@ function sideOf(file: string): string | undefined {
   return STRANGERS.find((place) => file.startsWith(place));
 }
 
-/** The complaint about an import, or nothing. */
+/** The complaint about an import, or undefined if it is allowed. */
 function judgeImport({ from, to }: Import): string[] {
   const [floor, floorBelow] = [floorOf(from), floorOf(to)];
   if (floorBelow < 0) return [`${from} imports ${to}, which is in no room`];
@@ -139,7 +139,7 @@ function descendants(node: ts.Node): ts.Node[] {
   return [node, ...node.getChildren().flatMap(descendants)];
 }
 
-/** `Math.exp`, but also Math under another name; and powers, which hosts compute, but for those of two, which are exact. */
+/** `Math.exp`, but also Math under another name; and powers, which hosts compute, except those of two, which are exact. */
 function hostMathOf(node: ts.Node): string[] {
   if (ts.isIdentifier(node) && node.text === 'Math') {
     const { parent } = node;

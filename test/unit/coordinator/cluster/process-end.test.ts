@@ -1,4 +1,4 @@
-// Which ends of a worker process are put down to a lack of memory.
+// The ends of a worker process that count as a lack of memory.
 import { describe, expect, it } from 'vitest';
 import { ProcessEnds } from '../../../../coordinator/cluster/local-workers.ts';
 

@@ -41,12 +41,12 @@ class MemoryConnection implements Connection {
   readonly bytesRead = 0;
   bufferedBytes = 0;
   readonly sent: CoordinatorMessage[] = [];
-  /** How the session has ended it. */
+  /** The calls with which the session has ended the connection. */
   readonly calls: string[] = [];
   #receive: (data: Buffer) => void = () => undefined;
   #closed: (code: number, reason: string) => void = () => undefined;
 
-  /** Messages whose sender wants to know when they are taken. */
+  /** Callbacks of messages that the worker has not read yet. */
   readonly untaken: ((isWhole: boolean) => void)[] = [];
   readonly fragments: (readonly Buffer[])[] = [];
 
@@ -56,7 +56,7 @@ class MemoryConnection implements Connection {
     if (!Buffer.isBuffer(data)) this.fragments.push(data);
     if (onTaken) this.untaken.push(onTaken);
   }
-  /** The worker reads the oldest chunk that it has not, or a fragment of it. */
+  /** Has the worker read the oldest unread chunk, or a fragment of it. */
   take(isWhole = true): void {
     if (isWhole) this.untaken.shift()?.(true);
     else this.untaken[0]?.(false);
@@ -113,7 +113,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Says hello; returns the answer. */
+/** Says hello; returns the welcome. */
 function greet(): WelcomeMessage {
   connection.hear(HELLO);
   const [welcome] = connection.sent;
@@ -121,7 +121,7 @@ function greet(): WelcomeMessage {
   return welcome;
 }
 
-/** Says hello, and that it is ready. */
+/** Says hello and "ready". */
 function join(): void {
   connection.hear({ type: 'ready', proof: INSTANCE.prove(greet()) });
 }
@@ -245,7 +245,7 @@ describe('a worker session', () => {
   it('a session whose worker is evicted ends at once, and only once, even if the connection closes later', async () => {
     join();
     session.evict(4402, 'sent nonsense');
-    // The caller may be in the middle of something.
+    // The end is reported later, because the caller may be in the middle of something.
     expect(ends).toEqual([]);
     await Promise.resolve();
     expect(ends).toEqual([{ reason: 'sent nonsense', wasReady: true, isPolite: false }]);

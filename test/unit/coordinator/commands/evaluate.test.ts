@@ -224,7 +224,7 @@ describe('an evaluation', () => {
     const smoothed = scalarMetrics((await (await saveText(0.2)).measure('train')) as SplitMetrics);
     const exact = scalarMetrics((await (await saveText(0)).measure('train')) as SplitMetrics);
     expect(smoothed['loss']).not.toBe(exact['loss']);
-    // Each row's sum comes back in float32.
+    // The sum of each row is returned in float32.
     expect(smoothed['logLoss']).toBeCloseTo(exact['loss'] as number, 6);
     expect(smoothed['perplexity'] as number).toBeCloseTo(exact['perplexity'] as number, 3);
   });

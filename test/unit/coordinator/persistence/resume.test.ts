@@ -1,4 +1,4 @@
-// What `--resume` and `replay` find, and that they create nothing if there is nothing to find.
+// The checkpoints that `--resume` and `replay` find; neither creates anything if there are none.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-// Which tasks are given out if there is room for few sums: no situation that can arise is a dead end.
+// Tasks given out while there is room for few sums: no situation that can arise is a dead end.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Audit } from '../../../../coordinator/scheduler/audit.ts';

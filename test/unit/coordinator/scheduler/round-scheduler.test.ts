@@ -85,7 +85,7 @@ describe('assignment of tasks', () => {
     driver.nowMs = 30;
     driver.answer(1, 1, SHARD(0));
     driver.answer(2, 2, SHARD(1));
-    // 30 ms for a shard: late is 100 ms.
+    // A shard takes 30 ms, so its task is late after 100 ms.
     driver.nowMs = 90;
     expect(driver.tick()).toEqual([]);
     driver.nowMs = 110;
@@ -252,7 +252,7 @@ describe('assignment of tasks', () => {
     driver.answer(2, 3, SHARD(15));
     driver.nowMs = 32;
     expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'complete')).toHaveLength(1);
-    // The third one hangs.
+    // Worker 3 hangs.
     expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
 
@@ -354,7 +354,7 @@ describe('a worker that breaks the protocol', () => {
     driver.answer(1, 1, SHARD(0));
     driver.start(1);
     const owes = (round: number, task: number): boolean => driver.rounds.owes(1, { round, task });
-    // In the order in which it got them.
+    // The worker owes tasks in the order in which it got them.
     expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
     driver.finish(1, 1, 1);
     expect([owes(1, 1), owes(2, 2)]).toEqual([false, true]);

@@ -1,4 +1,4 @@
-// When an epoch is the best, and when improvement has stopped.
+// The choice of the best epoch, and the point at which improvement has stopped.
 import { describe, expect, it } from 'vitest';
 import {
   NO_IMPROVEMENT,
@@ -7,7 +7,7 @@ import {
 } from '../../../../coordinator/training/early-stopping.ts';
 import { LockstepError } from '../../../../src/errors.ts';
 
-/** For each epoch with these values, the flag that it is the best so far, and the epochs since the last improvement. */
+/** The verdict on each epoch with these values: best so far or not, and the epochs since the last improvement. */
 function judge(values: readonly number[], watch?: Parameters<typeof afterEpoch>[2]): [boolean, number][] {
   let state = NO_IMPROVEMENT;
   return values.map((value) => {

@@ -209,7 +209,7 @@ describe('exact JSON', () => {
   it('exact JSON preserves every double', () => {
     fc.assert(
       fc.property(fc.double(), (value) => {
-        // toEqual tells -0 from 0, and NaN is equal to itself.
+        // toEqual tells -0 from 0, and treats NaN as equal to itself.
         expect(parseExactly(stringifyExactly([value]))).toEqual([value]);
       }),
     );

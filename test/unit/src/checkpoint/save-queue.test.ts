@@ -9,9 +9,9 @@ const DEADLINE_MS = 5000;
 /** A queue over a disk whose writes end when the test ends them. */
 function queueOverDisk(): {
   queue: SaveQueue<QueuedSave>;
-  /** Ends the write in progress, well or with a system error. */
+  /** Ends the write in progress, with success or with a system error. */
   end: (code?: string) => Promise<void>;
-  /** Steps by what became of them. */
+  /** The steps whose writes have started; the next two lists hold those written and released. */
   started: number[];
   written: number[];
   released: number[];

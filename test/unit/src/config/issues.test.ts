@@ -1,4 +1,4 @@
-// Fields that are wrong by themselves: the message, the place and the way out.
+// Fields that are wrong by themselves: the message, the place and the advice.
 import { describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../../../src/layers/activation.ts';
 import { layerSchema } from '../../../../src/layers/registry.ts';

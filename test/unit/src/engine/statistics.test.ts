@@ -1,4 +1,4 @@
-// The shards of a run whose layers take statistics of them, and the warnings and refusals about their size.
+// The shards of a run whose layers take statistics of them, and the warnings and errors about their size.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { dryRun } from '../../../../coordinator/commands/dry-run.ts';

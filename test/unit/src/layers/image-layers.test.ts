@@ -34,7 +34,7 @@ describe('a window', () => {
 });
 
 describe('layers on images', () => {
-  it('layers on images describe themselves like modules of PyTorch', () => {
+  it('layers on images describe themselves on one line each, and their tensors are numbered as in PyTorch', () => {
     const model = modelOf(
       [4, 28, 28],
       { kind: 'conv2d', filters: 8, kernelSize: 3, padding: 'same', groups: 4, activation: 'relu' },
@@ -54,7 +54,7 @@ describe('layers on images', () => {
       'layer 5: reshape 4x2x2 -> 16 (0 parameters)',
       'layer 6: dense 16 -> 10 (170 parameters)',
     ]);
-    // As modules of PyTorch: two activations, and the pooling of channels with its Flatten.
+    // Numbered like modules of PyTorch: the activation is one, and the pooling of channels is two with its Flatten.
     expect(model.tensors.map(({ name }) => name)).toEqual([
       ...['0.weight', '0.bias', '3.weight', '8.weight', '8.bias'],
     ]);

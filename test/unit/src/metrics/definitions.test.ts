@@ -13,7 +13,7 @@ import { ROOT } from '../../../helpers/cli.ts';
 const LABELS = Uint32Array.from({ length: 24 }, (_, row) => row % 6);
 const TARGETS = Float32Array.from(LABELS, (label) => label % 2);
 
-/** Outputs of which the right one stands out, the more the surer; row 3 is met only by those who are sure. */
+/** Outputs whose right class stands out more the greater `sureness` is; row 3 is right only if it is great. */
 function logitsOf(sureness: number, numClasses: number): Float32Array {
   return Float32Array.from({ length: LABELS.length * numClasses }, (_, at) => {
     const row = Math.floor(at / numClasses);
@@ -22,7 +22,7 @@ function logitsOf(sureness: number, numClasses: number): Float32Array {
   });
 }
 
-/** All that is measured, by tasks, of predictions that are the better the greater `sureness` is. */
+/** Every measured metric, by task, of predictions that improve with `sureness`. */
 function measureTasks(sureness: number): Record<string, number>[] {
   const loss = 1 / sureness;
   const actual = Float64Array.from(LABELS);

@@ -16,7 +16,7 @@ describe('treeSum', () => {
   });
 
   test('treeSum adds neighbours level by level, and carries an odd one over', () => {
-    // A lone 1 is lost beside 2^53, so each order of adding gives another sum.
+    // A lone 1 is lost beside 2^53, so each order of additions gives another sum.
     const [a, b, c, d, e] = [2 ** 53, 1, 1, 1, 2 ** 53] as const;
     expect(treeSum([a, b, c, d, e])).toBe(a + b + (c + d) + e);
     expect(treeSum([a, b, c])).toBe(2 ** 53);

@@ -11,7 +11,7 @@ import { saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 
 interface GoldenTable {
   readonly x: readonly number[];
-  /** Column by column. */
+  /** The targets, column by column. */
   readonly y: readonly (readonly number[])[];
   readonly weight: readonly number[];
 }
@@ -80,7 +80,7 @@ function saveCase({ train, targetTransform, ...rest }: GoldenCase, isFromFiles: 
   );
 }
 
-/** Means, deviations and exponentials differ in their last bits; far less than float32 does. */
+/** Allows for last bits of means, deviations and exponentials, which is far less than float32 differs by. */
 function expectGolden(metrics: SplitMetrics | undefined, { expected }: GoldenCase): void {
   const scalars = metrics ? scalarMetrics(metrics) : {};
   const own = ['rmse', 'mae', 'r2', 'mape', 'mapeZeros'].filter((name) => name in scalars);

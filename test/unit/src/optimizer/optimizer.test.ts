@@ -27,7 +27,7 @@ const MODEL = flatModel(
   [10, 8, 6],
 );
 const LENGTH = MODEL.numParameters;
-/** Of the flat vector: the one tensor that no gradient moves. */
+/** The one tensor of the flat vector that no gradient moves. */
 const STATISTIC = [15, 18] as const;
 
 const KINDS = [
@@ -86,7 +86,7 @@ function expectedAfter(seeds: readonly number[], config = optimizerSchema.parse(
   return Float32Array.from(states, ([value]) => value as number);
 }
 
-describe.each(KINDS)('an optimizer, %s,', (_, config) => {
+describe.each(KINDS)('the optimizer %s', (_, config) => {
   it('an optimizer takes steps bucket by bucket, in any order, to the bits of its twin', () => {
     const optimizer = optimizerOf(config);
     for (const seed of [10, 11, 12]) {

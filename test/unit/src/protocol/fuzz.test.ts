@@ -85,7 +85,7 @@ describe('20,000 random headers', () => {
           return [below(128)];
       }
     };
-    // Most begin as headers do.
+    // Most of them begin like headers.
     const start = random() < 0.8 ? [0x80 + below(4), 0xa3, ...Buffer.from('run')] : [];
     return Buffer.from(
       [...start, ...Array.from({ length: below(60) }, part).flat()].slice(0, MAX_HEADER_BYTES),
