@@ -230,7 +230,7 @@ describe('a worker session', () => {
       'answers the welcome of another run',
       (_: string, nonce: string) => INSTANCE.prove({ run: 'other', nonce }),
     ],
-    ['is signed by another', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
+    ['is signed by another instance', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
     ['is not signed', () => '00'.repeat(64)],
   ])('a session refuses a "ready" that %s', async (_what, prove) => {
     const { run, nonce } = greet();

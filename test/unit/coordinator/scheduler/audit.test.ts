@@ -191,7 +191,7 @@ describe('a liar', () => {
     expect(ofType(driver.judged(SHARD(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
   });
 
-  test('the coordinator computes a round that 16 liars have restarted, even if another worker joins', () => {
+  test('the coordinator computes a round that 16 liars have spoilt, even if another worker joins', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(2);
     const lie = (worker: number): Step[] => {
@@ -207,7 +207,7 @@ describe('a liar', () => {
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(17, 19, 0, 2)]);
   });
 
-  test('a round that 16 liars have restarted ends the run only if the coordinator cannot compute it either', () => {
+  test('a round that 16 liars have spoilt ends the run only if the coordinator cannot compute it either', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(1);
     for (let worker = 1; worker <= 16; worker++) {

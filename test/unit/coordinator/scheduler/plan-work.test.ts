@@ -65,7 +65,7 @@ const situation = fc.integer({ min: 1, max: 24 }).chain((numShards) => {
   });
 });
 
-test('a round always ends with the room that its held sums need, whatever lost workers have sent', () => {
+test('a round ends with as much room as its held sums need, whatever lost workers have sent', () => {
   const complete = fc.property(situation, ({ numShards, sent, numWorkers, maxSumsOfTask, luck }) => {
     const trees = sent.map((nodes) => {
       const tree: Tree = new ReductionTree(numShards);

@@ -205,7 +205,7 @@ describe('assignment of tasks', () => {
     expect(roundOf(driver, 1)).toBe(24);
   });
 
-  test('unproven workers get tasks in the order in which they have waited', () => {
+  test('the unproven workers that have waited longest get tasks first', () => {
     const driver = new RoundDriver({ workers: 0 });
     for (const worker of [1, 2, 3]) driver.join(worker);
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 1, 0, 1), assign(2, 2, 1, 2)]);

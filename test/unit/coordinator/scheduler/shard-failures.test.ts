@@ -15,7 +15,7 @@ function fail(
   return failures.fail({ from, to }, { instance, others, message: 'trap', isOutOfMemory: false });
 }
 
-test('a single worker that fails repeatedly is to blame itself while another might succeed', () => {
+test('a single worker that fails repeatedly is blamed for it while another might succeed', () => {
   const failures = new ShardFailures();
   const verdicts = Array.from({ length: 10 }, () => fail(failures, [0, 1], 'a', ['a', 'b']));
   expect(verdicts).toEqual(Array(10).fill(undefined));

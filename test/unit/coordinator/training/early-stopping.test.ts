@@ -110,7 +110,7 @@ describe('the monitored value', () => {
       'watch one of loss, rmse, mae, r2, transformed/rmse, transformed/mae, transformed/r2',
     ],
   ])(
-    'the metric %s cannot be monitored if it was not measured or has no better direction',
+    'the metric %s cannot be monitored, because it was not measured or has no better direction',
     (monitor, message, help) => {
       const attempt = (): number => monitoredValue({ ...metrics, mapeZeros: 2 }, { monitor, minDelta: 0 });
       expect(attempt).toThrow(

@@ -75,7 +75,7 @@ describe('the memory plan of a worker', () => {
     expect(three).toHaveProperty(['30 sums of gradients']);
   });
 
-  it('the results of a worker that wait for the coordinator take what they need, or 64 MiB', async () => {
+  it('the results of a worker that wait for the coordinator take 64 MiB at most', async () => {
     expect((await workerOf({}, 1))['results to be sent']).toBe(4 * 4 * 641 + 2 * 4 * 100);
     expect((await workerOf(wide(7200), 1))['results to be sent']).toBe(64 * 2 ** 20 + 2 * 4 * 100);
   });
@@ -137,7 +137,7 @@ describe('a run that cannot fit', () => {
     });
   });
 
-  it('a run that needs workers to fit is refused if a single process is to do all of it', async () => {
+  it('a run that fits with workers is refused if a single process has to do all of it', async () => {
     await expect(planOf(wide(7800), HERE)).rejects.toMatchObject({
       code: 'E_TOO_LARGE',
       message: expect.stringMatching(

@@ -64,7 +64,7 @@ describe('the lock of a run directory', () => {
     await expectTakenOver();
   });
 
-  test('a run directory whose lock is not a file is refused, and a release leaves that lock alone', async () => {
+  test('a run directory whose lock is not a file is refused, and a release does not touch that lock', async () => {
     const refused = (why: string) => ({
       message: `${file} does not say who uses the run: ${why}`,
       help: `if no coordinator runs in this directory, remove ${file}`,

@@ -47,7 +47,7 @@ describe('weights of classes', () => {
   });
 });
 
-describe('a config of losses that is refused', () => {
+describe('a config with a loss that is refused', () => {
   it.each<[Parts, string, string, string?]>([
     [{ loss: '{ kind: huber, delta: 0 }' }, 'loss.delta: expected number > 0, got 0', '4:29'],
     [

@@ -104,7 +104,7 @@ describe('numbers and texts in one column', () => {
     ['a class', CLASSES, 'correct the cell, or give all classes names (such as c1 for 1), or numbers from 0'],
     ['a number', {}, 'correct the cell, or leave its row out'],
   ])(
-    'the advice for a mixed column is never to make it categorical if it is a target that is %s',
+    'the advice for a mixed target that is %s does not suggest making it categorical',
     async (_, rest, help) => {
       const model = modelOf(2);
       const error = await errorOf(
@@ -121,7 +121,7 @@ describe('numbers and texts in one column', () => {
     expect(classNames).toEqual(['b', 'c1']);
   });
 
-  test('the advice for a mixed column is not to drop it if it is a listed feature', async () => {
+  test('the advice for a mixed column that is a listed feature does not suggest dropping it', async () => {
     expect(await errorOf(loadText('x,y\n1,1\nb,2\n', { features: ['x'] }))).toMatch(
       /help: correct the cell, or name the column under data.categorical, or take it out of data.features$/,
     );
@@ -244,7 +244,7 @@ describe('cells without a value', () => {
     expect(featuresOf(loaded, 1)).toEqual([2, 1]);
   });
 
-  test('a missing token can be a class if the help of the error is followed', async () => {
+  test('a missing token becomes a class if the user follows the help of the error', async () => {
     const text = 'x,y\n1,-\n2,+\n3,-\n';
     const classes = { ...CLASSES, model: modelOf(2) };
     expect(await errorOf(loadText(text, {}, classes))).toBe(
@@ -313,7 +313,7 @@ describe('columns that teach nothing', () => {
     ]);
   });
 
-  test('a column causes no warning if it is listed as categorical, has few rows, or has fewer texts', async () => {
+  test('a column causes no warning if it is listed as categorical, or if its rows or distinct texts are few', async () => {
     const rows = Array.from({ length: 20 }, (_, row) => `N${row},T${row % 17},${row}\n`);
     const text = `name,team,y\n${rows.join('')}`;
     expect((await loadText(text, { categorical: ['name'] })).warnings).toEqual([]);

@@ -51,7 +51,7 @@ describe('regressionMetrics', () => {
     { predicted: 0.1, r2: 1 },
     { predicted: 0.2, r2: 0 },
   ])(
-    'a constant target of 0.1 scores as in scikit-learn when $predicted is predicted',
+    'a constant target of 0.1 scores the same as in scikit-learn when $predicted is predicted',
     ({ predicted, r2 }) => {
       const column = columnOf([predicted, predicted, predicted], [0.1, 0.1, 0.1]);
       expect(regressionMetrics({ columns: [column], loss: 0 }).r2).toBe(r2);

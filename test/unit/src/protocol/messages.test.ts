@@ -89,7 +89,7 @@ describe('a message', () => {
   });
 });
 
-describe('a broken rule of messages', () => {
+describe('a message that breaks a rule', () => {
   const { type: _gradient, ...gradient } = GRADIENT;
   const { type: _train, ...train } = TRAIN;
   const { step: _step, ...task } = train;
@@ -238,7 +238,7 @@ describe('a broken rule of messages', () => {
       ': a dataset of 34359738368 bytes, at most 2147483648 fit',
     ],
     ['welcome', { ...welcome, layout: [] }, undefined, '.layout: expected an object, got a list of 0'],
-  ])('a broken rule of %s is named', (type, fields, body, message) => {
+  ])('a broken rule of %s is named in the error', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, dropUndefined(fields), body ?? bodyOf(type)))).toBe(
       `E_MESSAGE_FIELD ${type}${message}`,
     );
@@ -250,7 +250,7 @@ describe('a broken rule of messages', () => {
     ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is no whole number of u32'],
     ['leave', {}, new Uint8Array(1), 'leave: a body of 1 bytes, expected none'],
     ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
-  ])('a broken rule about the body of %s is named', (type, fields, body, message) => {
+  ])('a broken rule about the body of %s is named in the error', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, fields, body))).toBe(`E_MESSAGE_BODY ${message}`);
   });
 
