@@ -10,7 +10,7 @@ beforeEach(() => {
   root = temporaryDirectory();
 });
 
-it('a directory is made with those above it that are missing, which are told from those that are there', async () => {
+it('makeDirectory makes a directory with its missing parents, and returns only those that it made', async () => {
   const [outer, inner] = [path.join(root, 'a'), path.join(root, 'a/b')];
   expect(await makeDirectory(inner)).toEqual([outer, inner]);
   expect(await makeDirectory(inner)).toEqual([]);
@@ -18,13 +18,13 @@ it('a directory is made with those above it that are missing, which are told fro
   expect(await makeDirectory(path.join(root, 'link/c'))).toEqual([path.join(root, 'link/c')]);
 });
 
-it('many may make the same directory at once', async () => {
+it('makeDirectory may make the same directory many times at once', async () => {
   const directory = path.join(root, 'a/b/c');
   const made = (await Promise.all(Array.from({ length: 20 }, () => makeDirectory(directory)))).flat();
   expect(made.toSorted()).toEqual(['a', 'a/b', 'a/b/c'].map((name) => path.join(root, name)));
 });
 
-it('what no directory can be made of is the system’s error, and not waited for', async () => {
+it('makeDirectory fails with the system’s error, without a delay, if the directory cannot be made', async () => {
   fs.writeFileSync(path.join(root, 'file'), '');
   fs.symlinkSync('nowhere', path.join(root, 'dangling'));
   fs.symlinkSync('loop', path.join(root, 'loop'));

@@ -1,4 +1,4 @@
-// Samples in memory that do not fit: clear words for each.
+// Samples in memory that do not fit: a clear error for each.
 import { describe, expect, it } from 'vitest';
 import { takeArrays, type TrainData } from '../../../../api/samples.ts';
 import type { ConfigInput } from '../../../../src/config/schema.ts';
@@ -14,7 +14,7 @@ const FOUR = {
   targets: [1, 2, 3, 5],
 };
 
-describe('samples in memory are refused', () => {
+describe('samples in memory that are refused', () => {
   it.each<[string, TrainData | object, string, Partial<ConfigInput>?]>([
     [
       'with a NaN among the features',
@@ -176,13 +176,13 @@ describe('samples in memory are refused', () => {
       'error[E_DATA_LOG]: target "target" is 0; targetTransform log needs values above 0\n' +
         '  --> data.train, row 1\n  help: leave log out of data.targetTransform',
     ],
-  ])('%s', async (_, data, message, rest = {}) => {
+  ])('samples in memory %s are refused', async (_, data, message, rest = {}) => {
     const action = async (): Promise<unknown> =>
       loadSamples({ split: { validation: 0, ...('test' in data ? {} : { test: 0 }) }, ...data }, rest);
     expect(await errorOf(action())).toContain(message);
   });
 
-  it('with files, or with fields that are for files', () => {
+  it('samples in memory are refused together with files, and with fields that are for files', () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const check =
       (data: object): (() => unknown) =>
@@ -193,7 +193,7 @@ describe('samples in memory are refused', () => {
     expect(check({ test: 'a.csv' })).toThrow('data.test: is a table, but data.train is arrays');
   });
 
-  it('if no program hands them in', async () => {
+  it('samples in memory are refused if no program hands them in', async () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const { arrays } = config.data.train as { arrays: string };
     expect(await errorOf(load(configOf(config.data)))).toBe(
