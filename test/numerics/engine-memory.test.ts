@@ -1,4 +1,4 @@
-// The memory that a plan promises is the memory that an engine takes, and steps take none.
+// The memory of an engine is what its plan says, and steps take no more.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planEngine } from '../../src/engine/plan.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
@@ -58,7 +58,7 @@ function modelOf(shape: Shape, layers: readonly LayerInput[]): Model {
 
 describe('the plan of an engine', () => {
   it.each(MODELS)(
-    'is the memory that it takes, but for some row numbers, losses and bounds: %s',
+    'the plan of %s is the memory that its engine takes, except for some row numbers, losses and bounds',
     (_, shape, layers) => {
       const model = modelOf(shape, layers);
       const width = shape.reduce((product, size) => product * size, 1);

@@ -1,5 +1,5 @@
-// A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It trains from a
-// checkpoint on, and may end at any event; another one then resumes from the newest checkpoint.
+// A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It
+// trains from a checkpoint, and may end at any event; another one then resumes from the newest checkpoint.
 import { COORDINATOR, carryOut } from '../../coordinator/scheduler/outcome.ts';
 import type {
   BannedWorker,
@@ -26,29 +26,29 @@ import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
 import type { Upward, Wire } from './wire.ts';
 
-/** What a coordinator is started with. */
+/** The options of a coordinator. */
 export interface CoordinatorOptions {
   readonly clock: VirtualClock;
   readonly chance: Chance;
   readonly training: Training;
   readonly from: Progress;
   readonly minWorkers: number;
-  /** Longest time with fewer. */
+  /** Longest time with fewer workers. */
   readonly waitMs: number;
   readonly auditShare: number;
   readonly room: SumRoom;
-  /** Longest time that a judgement takes. */
+  /** Longest time that a verdict takes. */
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
-  /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
+  /** The newest checkpoint after at most this many steps, or the start; it is the newest from then on. */
   readonly goBack: (steps: number) => Progress;
   /** It has computed a shard itself. */
   readonly onComputedHere: () => void;
-  /** What the coordinator cannot compute itself. */
+  /** Shards that the coordinator cannot compute itself. */
   readonly poisonedShard: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
-  /** A worker was sent away for an answer that it did not owe. */
+  /** A worker was disconnected for a result that it did not owe. */
   readonly onUnowed: (pid: number) => void;
   readonly onEnd: (outcome: Outcome, progress: Progress) => void;
   readonly complain: (what: string) => void;
@@ -61,10 +61,10 @@ interface Session {
   address: string;
   hasFailed: boolean;
   isReady: boolean;
-  /** It was sent away, and is not heard any more. */
+  /** It was disconnected, and its messages are ignored. */
   isLeaving: boolean;
   hasAnswered: boolean;
-  /** Weights that it has, or will have: of an even version, and of an odd one. */
+  /** Weights that it has or will have: of an even version and of an odd one. */
   readonly sent: WeightsBucket[][];
 }
 
@@ -80,11 +80,11 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
   readonly #admitted = new Map<number, Session>();
-  /** Who has been given work in this round, or in the last one. */
+  /** Workers that have been given tasks in this round, or in the last one. */
   readonly #atWork = new Set<Session>();
-  /** Of all sessions that were ready: a lie may be found when its session is over. */
+  /** Processes of all sessions that were ready: a lie may be found when its session is over. */
   readonly #pids = new Map<number, number>();
-  /** Steps that the run has to go back to. */
+  /** Steps that the run has to roll back to. */
   #trustedSteps: number | undefined;
   /** It computes one shard after the other. */
   #ownWorkEndsMs = 0;
@@ -109,7 +109,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     for (const { wire } of this.#sessions.values()) wire.drop();
   }
 
-  /** Whoever started the worker saw it end for lack of memory. */
+  /** The worker's parent process saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
     this.#decide((nowMs) => this.#scheduler.noteOutOfMemory(String(pid), nowMs));
   }
@@ -190,7 +190,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     }
   }
 
-  /** It was about a task that the worker does not owe. */
+  /** The message was about a task that the worker does not owe. */
   #refuseAnswer(session: Session): void {
     session.isLeaving = true;
     this.#options.onUnowed(session.pid ?? 0);
@@ -276,7 +276,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#watch.overdue(worker, this.#options.clock.nowMs);
   }
 
-  /** A stuck worker starts over; the scheduler hears of the end of its session, as of any other. */
+  /** A stuck worker starts over; the scheduler learns of the end of its session, as of any other. */
   evictStuck(slow: SlowWorker): void {
     this.#watch.stuck(slow, this.#options.clock.nowMs);
     const session = this.#sessions.get(slow.worker);
@@ -315,7 +315,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.refuse({ worker });
   }
 
-  /** Takes back what rests on the word of liars, and goes on from there. */
+  /** Rolls back the steps that rest on the word of liars alone, and resumes from there. */
   #goBack(): void {
     const { clock, goBack } = this.#options;
     const progress = goBack(this.#trustedSteps as number);
@@ -375,7 +375,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     session.wire.sendDown({ type: 'task', ...active.work, ...order });
   }
 
-  /** A shard that workers cannot compute, or say so. */
+  /** A shard that workers cannot compute, or claim that they cannot. */
   #computeHere({ id: task, from, to }: Task, round: number): void {
     const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
@@ -466,7 +466,7 @@ function sendWeights({ sent, wire }: Session, bucket: WeightsBucket): void {
   wire.sendDown({ type: 'weights', ...bucket });
 }
 
-/** Whether a ban is not for a lie. */
+/** True if a ban has another cause than a lie. */
 export function isUnfit(reason: string): boolean {
   return /^failed on \d+ tasks in a row/.test(reason);
 }
