@@ -19,8 +19,8 @@ export interface MembershipOptions {
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
-  /** Advice for a user who lacks workers; asked for when it is printed, because the port is known only then. */
-  readonly joinHint: () => string;
+  /** Advice for a user who lacks workers. */
+  readonly joinHint: string;
   /** Longest time that the run waits for workers. */
   readonly waitMs: number;
   /** Called when a worker takes part from now on. */
@@ -135,7 +135,7 @@ export class Membership implements MembershipDriver {
   warnShortage({ have, need, waitedMs }: Shortage & { readonly waitedMs: number }, hasBegun: boolean): void {
     const { log, joinHint } = this.#options;
     const who = `${have} of ${need} workers`;
-    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint()}`);
+    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint}`);
     else if (hasBegun) log.warn(`${who}, waiting`);
   }
 
@@ -152,7 +152,7 @@ export class Membership implements MembershipDriver {
       category: 'noWorkers',
       code: 'E_NO_WORKERS',
       message: `${who} joined within ${Math.round(waitMs / 1000)} s`,
-      help: joinHint(),
+      help: joinHint,
     });
   }
 }

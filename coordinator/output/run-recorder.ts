@@ -7,7 +7,7 @@ import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import type { Logger, Screen } from '../../src/log.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
-import type { RosterEvent } from '../start-compute.ts';
+import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from './jsonl-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
