@@ -1,4 +1,5 @@
-// Runs at the limits of messages and files: what is beyond is refused while the run is prepared, what is within works.
+// Runs at the limits of messages and files: what is beyond is refused while the run is prepared, what is
+// within works.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -54,7 +55,7 @@ function nest(depth: number, innermost: LayerInput): LayerInput {
   return depth === 0 ? innermost : { kind: 'residual', layers: [nest(depth - 1, innermost)] };
 }
 
-const TOO_MANY = 'too many to tell a worker of';
+const TOO_MANY = 'too many to describe to a worker';
 const FEWER = '\n  help: use fewer layers; those inside residual blocks count too';
 
 describe('a model is refused while it is prepared', () => {

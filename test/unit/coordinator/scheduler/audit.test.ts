@@ -1,10 +1,11 @@
-// What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and numbers overflow.
+// What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and
+// numbers overflow.
 import { describe, expect, test } from 'vitest';
 import { RoundDriver, SHARD, assign, ofType } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';
 
 /** Why a worker is banned that is wrong about shard 0. */
-const reason = 'its gradient of shards 0 to 0 is not what they give';
+const reason = 'its gradient of shards 0 to 0 is wrong';
 
 describe('an audit', () => {
   test('has another worker compute each sum before the round is complete', () => {

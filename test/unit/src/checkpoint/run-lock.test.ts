@@ -100,13 +100,15 @@ describe('a run directory', () => {
     await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
     expect(await refusal()).toEqual({
       message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
-      help: `from here nobody can tell whether it still lives; if you know that it does not, remove ${file}`,
+      help: `this host cannot tell whether it is still running; if you know that it is not, remove ${file}`,
     });
   });
 
   test.skipIf(!isLinux)(`locked by another container is refused, with the way out${needs}`, async () => {
     await lockedBy({ pidNamespace: 'pid:[1]' });
-    expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
+    expect((await refusal()).help).toMatch(
+      /^it is or was in another container, so this one cannot tell whether .* remove /,
+    );
   });
 
   test('with a lock that names nobody is refused, with the way out', async () => {

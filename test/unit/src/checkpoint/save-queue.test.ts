@@ -1,4 +1,5 @@
-// Checkpoints that wait: what replaces what, what a full or failing disk does to them, and when a flush gives up.
+// Checkpoints that wait: what replaces what, what a full or failing disk does to them, and when a flush
+// gives up.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { SaveQueue, type QueuedSave } from '../../../../src/checkpoint/save-queue.ts';
@@ -100,7 +101,7 @@ test('a full disk is not a failure: each time there is a warning, and the next s
   expect(queue.failure).toBeUndefined();
   expect(warnings).toHaveLength(20);
   expect(warnings[0]).toBe(
-    'the checkpoint of step 1 is NOT written: no space left on the disk. Training goes on; the next checkpoint tries again',
+    'the checkpoint of step 1 is NOT written: no space left on the disk. Training continues; the next checkpoint tries again',
   );
   queue.add(save(21));
   await end();

@@ -1,4 +1,5 @@
-// A trained model in use: exactly the saved weights, the outputs that a run measures, and clear words for wrong rows.
+// A trained model in use: exactly the saved weights, the outputs that a run measures, and clear words for
+// wrong rows.
 import { describe, expect, it } from 'vitest';
 import type { Samples } from '../../../../src/data/array/arrays.ts';
 import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';
@@ -109,7 +110,7 @@ describe('the outputs of a trained model', () => {
       await errorText(run.cwd, () => model.outputs(Float64Array.from(pixels) as object as Uint8Array)),
     ).toBe(`${wrongType}a Float64Array`);
     expect(await errorText(run.cwd, () => model.outputs(pixels.subarray(1)))).toBe(
-      'error[E_DATA_SHAPE]: 35 values are no whole number of samples of 1x2x3',
+      'error[E_DATA_SHAPE]: 35 values are not a whole number of samples of 1x2x3',
     );
   });
 });
