@@ -3,7 +3,7 @@ import type { OptimizerConfig } from '../../../src/optimizer/registry.ts';
 import type { SliceStep } from '../../../src/optimizer/rule.ts';
 import type { Arithmetic } from './arithmetic.ts';
 
-/** What a step depends on, besides gradient and state. */
+/** The inputs of a step besides gradient and state. */
 export type StepSettings = Pick<
   SliceStep,
   'divisor' | 'scale' | 'limit' | 'learningRate' | 'weightDecay' | 'step'
