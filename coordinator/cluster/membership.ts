@@ -29,8 +29,8 @@ export interface MembershipOptions {
 }
 
 const REST_REASONS: Readonly<Record<RestCause, string>> = {
-  vanishing: 'workers vanish again and again that come from',
-  bans: 'a worker was banned that came from',
+  vanishing: 'workers keep vanishing at the address',
+  bans: 'a worker was banned at the address',
 };
 
 /** The membership of one cluster. */
@@ -158,5 +158,5 @@ export class Membership implements MembershipDriver {
 }
 
 function takesLong({ rows, owedMs }: Omit<SlowWorker, 'worker'>): string {
-  return `has been at ${rows} rows for ${Math.round(owedMs / 1000)} s`;
+  return `has been computing ${rows} rows for ${Math.round(owedMs / 1000)} s`;
 }

@@ -143,7 +143,7 @@ export class Referee {
     const { engineBytes } = this.#options;
     const freeBytes = process.availableMemory();
     if (!this.#own && freeBytes < engineBytes) {
-      const message = `out of memory: it needs ${formatBytes(engineBytes)}, and ${formatBytes(freeBytes)} are free`;
+      const message = `out of memory: it needs ${formatBytes(engineBytes)}, but only ${formatBytes(freeBytes)} are free`;
       throw new LockstepError({ category: 'failure', code: 'E_MEMORY', message });
     }
     return (this.#own ??= this.#createEngine());

@@ -208,7 +208,7 @@ export class RunRecorder implements TrainingObserver {
     for (const [name] of found) this.#notFinite.add(name);
     const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
     const decides = found.some(([name]) => name === monitor)
-      ? `; an epoch whose ${monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
+      ? `; an epoch whose ${monitor} is not finite does not count as an improvement, and its weights are kept only until an epoch has a finite one`
       : '';
     this.#log.warn(`${where} gives ${list}${decides}`);
   }

@@ -355,7 +355,7 @@ export class RoundScheduler {
     const round = this.#round as RoundState;
     const { from, to } = shardsUnder(node, round.plan.shardRows.length);
     const what = round.plan.kind === 'train' ? 'gradient' : 'evaluation';
-    const reason = `its ${what} of shards ${from} to ${to - 1} is not what they give`;
+    const reason = `its ${what} of shards ${from} to ${to - 1} is wrong`;
     const liars = round.audit.liars(node);
     // Not only in the session in which it lied: the process may have come back since.
     for (const [worker, instance] of this.#workers) if (liars.has(instance)) this.#forgetWorker(worker);

@@ -64,7 +64,7 @@ function checkBody(type: Message['type'], kind: BodyKind, byteLength: number): v
   }
   if (byteLength === 0) throw wrongBody(`${type}: no body`);
   if (kind !== 'bytes' && byteLength % 4 !== 0) {
-    throw wrongBody(`${type}: a body of ${byteLength} bytes is no whole number of ${kind}`);
+    throw wrongBody(`${type}: a body of ${byteLength} bytes is not a whole number of ${kind}`);
   }
 }
 

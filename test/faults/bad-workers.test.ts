@@ -22,7 +22,7 @@ describe('a worker whose gradients are wrong by one ulp', () => {
     startWorker(run);
     expect(exitCode).toBe(5);
     expect(stderr).toMatch(
-      /refused this worker: banned from this run: its gradient of shards \d+ to \d+ is not what they give/,
+      /refused this worker: banned from this run: its gradient of shards \d+ to \d+ is wrong/,
     );
     await expectUndisturbedEnd(run);
     const [ban, ...others] = bansOf(run);
@@ -154,8 +154,8 @@ describe('a bad machine that keeps coming back', () => {
       expect((await liar.ended).code).toBe(4405);
     }
     const { stderr } = run.command;
-    expect(stderr).toMatch(/waits 1 s: a worker was banned that came from 127\.0\.0\.1/);
-    expect(stderr).toMatch(/waits 2 s: a worker was banned that came from 127\.0\.0\.1/);
+    expect(stderr).toMatch(/waits 1 s: a worker was banned at the address 127\.0\.0\.1/);
+    expect(stderr).toMatch(/waits 2 s: a worker was banned at the address 127\.0\.0\.1/);
     startWorker(run);
     await expectUndisturbedEnd(run);
     expect(bansOf(run)).toHaveLength(3);

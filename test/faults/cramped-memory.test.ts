@@ -15,7 +15,7 @@ import { tableRun } from '../helpers/table-run.ts';
 /** 8 steps of two buckets, in shards enough for eight sums to wait. */
 const RUN = { ...FAILPOINT_RUN, batchSize: 256, shards: 16, epochs: 2 };
 
-/** Trains with four workers, one of which is slow, and with room for so many sums. */
+/** Trains with four workers, one of which is slow, and with room for this many sums. */
 async function trainCramped(
   directory: string,
   numSums: number,

@@ -107,7 +107,7 @@ describe.skipIf(missing !== undefined)(`a disk that fills up during a run${needs
     const run = await startOnFullDisk();
     const { command, directory, checkpoints, before, disk } = run;
     const [, lost] = await command.untilStderr(
-      /WARN: the checkpoint of step (\d+) is NOT written.*Training goes/,
+      /WARN: the checkpoint of step (\d+) is NOT written.*Training continues/,
     );
     // Training continues meanwhile: a later checkpoint fails, too.
     await command.untilStderr(new RegExp(`step (?!${lost} )\\d+ is NOT written`));
@@ -214,7 +214,7 @@ test.skipIf(missing !== undefined)(
       exitCode: 4,
       message: `${disk.path}/step-000000002.safetensors: not written (no space left on the disk)`,
     });
-    expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training goes on');
+    expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training continues');
     expect(fs.readdirSync(disk.path).sort()).toEqual(['filler', 'step-000000001.safetensors']);
     expect((await readLast(disk.path, logger))?.step).toBe(1);
 

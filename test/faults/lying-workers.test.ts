@@ -28,7 +28,7 @@ describe('a worker that sends wrong results', () => {
       startWorker(run);
       expect(exitCode).toBe(5);
       expect(stderr).toMatch(
-        /refused this worker: banned from this run: its (gradient of shards|evaluation of shards) \d+ to \d+ is not what they give/,
+        /refused this worker: banned from this run: its (gradient of shards|evaluation of shards) \d+ to \d+ is wrong/,
       );
       await expectUndisturbedEnd(run);
       expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining(`pid ${liar.pid}`) as string }]);

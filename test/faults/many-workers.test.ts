@@ -55,7 +55,7 @@ describe('a coordinator', () => {
     const before = residentMegabytes(run.command.pid, 'now');
     stopped.signal('SIGSTOP');
     await run.command.untilStderr(
-      /left: (?:does not read: \d+ bytes are queued for it|not a byte came for 15 s)/,
+      /left: (?:does not read: \d+ bytes are queued for it|nothing was received for 15 s)/,
     );
     const growth = residentMegabytes(run.command.pid, 'peak') - before;
     stopped.signal('SIGCONT');

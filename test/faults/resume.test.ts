@@ -115,7 +115,7 @@ describe('--resume', () => {
       const args = ['train', 'table.yaml', '--dry-run', '--resume', 'made.safetensors'];
       const { exitCode, stdout, stderr } = await runCli(args, { cwd });
       expect([exitCode, stdout]).toEqual([4, '']);
-      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run can get there/.exec(
+      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run can reach this state/.exec(
         stderr,
       )?.[1];
     };

@@ -30,7 +30,7 @@ async function oneOfTwo(): Promise<void> {
   expect((await run.worker.finished).exitCode).toBe(143);
   await expectUndisturbedEnd(run);
   expect((await stopped.finished).exitCode).toBe(0);
-  expect(run.command.stderr).toMatch(/worker 2 .* left: not a byte came for 15 s/);
+  expect(run.command.stderr).toMatch(/worker 2 .* left: nothing was received for 15 s/);
   // It kept the dataset, and is one process.
   expect(workerPids(run.directory).get(3)).toBe(stopped.pid);
   expect(readRosterEvents(run.directory)).toEqual([

@@ -70,7 +70,7 @@ it('training on arrays gives the same bits as on the table in a file, for any nu
     exitCode: 3,
     stderr:
       `error[E_DATA_ARRAYS]: the samples with SHA-256 ${arrays} were arrays in a program; no file holds them\n` +
-      '  help: hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })\n',
+      '  help: pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })\n',
   });
   expect(await runCli(['evaluate', 'arrays', '--data', 'table.csv'], { cwd })).toMatchObject({ exitCode: 3 });
   expect(await runCli(['predict', 'arrays', 'table.csv'], { cwd })).toMatchObject({

@@ -74,7 +74,7 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
       what: 'a certificate for another name',
       names: 'DNS:elsewhere.example',
       code: /ERR_TLS_CERT_ALTNAME_INVALID/,
-      help: /use a host name that its certificate is made out to/,
+      help: /use a host name that its certificate is issued for/,
     },
     {
       what: 'an expired certificate',
@@ -86,7 +86,7 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
       what: 'a request for a client certificate',
       proxy: { requestCert: true, rejectUnauthorized: true },
       code: /ERR_SSL_\w*ALERT\w*/,
-      help: /localhost:\d+ wants a certificate from its clients, which a worker has not: let a tunnel/,
+      help: /localhost:\d+ requires a client certificate, which a worker does not have: let a tunnel/,
     },
   ])(
     'a worker reports $what and does not try again',

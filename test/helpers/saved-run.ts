@@ -1,5 +1,5 @@
-// A run directory as a training leaves it, made without one: the drawn weights are as good as trained ones where only
-// their way through files and predictions matters.
+// A run directory as a training leaves it, made without training: the drawn weights are as good as trained
+// ones where only files and predictions matter.
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
@@ -16,13 +16,13 @@ import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface SavedRun {
-  /** Holds the files that were given, and the run. */
+  /** The directory with the given files and the run. */
   readonly cwd: string;
   readonly directory: string;
   readonly prepared: PreparedRun;
-  /** What the engine gives for every sample of the dataset, with the saved weights. */
+  /** The engine's outputs for every sample of the dataset, with the saved weights. */
   readonly outputs: Float32Array;
-  /** Measures a split as the run would have done. */
+  /** Evaluates a split as the run would have done. */
   measure(split: keyof SplitIndices): Promise<SplitMetrics | undefined>;
 }
 

@@ -148,7 +148,7 @@ describe('the port', () => {
     expect(await errorOf({ host: '192.0.2.1' })).toEqual({
       text:
         'error[E_LISTEN]: cannot listen on port 0 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
-        '  help: give the address of an interface of this machine, and a port from 1024 on',
+        '  help: give the address of an interface of this machine, and a port of 1024 or above',
       exitCode: 5,
     });
   });

@@ -27,7 +27,7 @@ describe('the heartbeat', () => {
     const deadMs = await dead.untilClosed();
     expect(deadMs).toBeGreaterThan(250);
     await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'not a byte came for 0.3 s' }]);
+    expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'nothing was received for 0.3 s' }]);
   });
 
   it('the heartbeat cuts off a worker whose message trickles in for too long, but not one that floods it with pings', async () => {
@@ -43,7 +43,7 @@ describe('the heartbeat', () => {
       await sleep(20);
     }
     expect(pinging.socket.bytesWritten).toBeGreaterThan(2 * 65_536);
-    const reason = 'a message has not come whole for 0.6 s';
+    const reason = 'a message was still incomplete after 0.6 s';
     expect(quick.endings).toEqual([{ id: 1, code: 1006, reason }]);
   });
 

@@ -206,7 +206,7 @@ describe('a coordinator that cannot start', () => {
       exitCode: 5,
       stderr:
         'error[E_LISTEN]: cannot listen on port 7700 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
-        '  help: give the address of an interface of this machine, and a port from 1024 on\n',
+        '  help: give the address of an interface of this machine, and a port of 1024 or above\n',
     });
     expect(fs.readdirSync(cwd)).toEqual(before);
   });

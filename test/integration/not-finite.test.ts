@@ -8,7 +8,7 @@ import { INFINITE_RUN, infiniteTable, tableRun } from '../helpers/table-run.ts';
 
 const WARNING =
   'the validation of epoch 1 gives rmse Infinity, mae Infinity, r2 -Infinity, mape Infinity; an epoch whose rmse is ' +
-  'not finite is no improvement, and its weights are kept only until one has a finite one';
+  'not finite does not count as an improvement, and its weights are kept only until an epoch has a finite one';
 
 it('metrics that are not finite are recorded as they are, cause one warning, and do not prevent resuming', async () => {
   const cwd = tableRun(INFINITE_RUN, infiniteTable());

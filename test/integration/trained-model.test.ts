@@ -70,7 +70,7 @@ describe('lockstep evaluate', () => {
     const labels = await runCli(['evaluate', 'nowhere', '--labels', 'labels.idx'], { cwd });
     expect(labels).toMatchObject({
       exitCode: 2,
-      stderr: 'error[E_EVALUATE_LABELS]: --labels goes with --data, which has the images\n',
+      stderr: 'error[E_EVALUATE_LABELS]: --labels requires --data, which names the images\n',
     });
     expect(await runCli(['evaluate', 'nowhere', '--split', 'all'], { cwd })).toMatchObject({ exitCode: 2 });
   });

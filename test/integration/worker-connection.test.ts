@@ -155,7 +155,7 @@ describe('a connection that fails', () => {
     (await connect({ url, token: TOKEN })).onMessage(() => undefined);
     expect(await failureOf({ url, token: TOKEN })).toEqual({
       text:
-        'error[E_COORDINATOR_BUSY]: HOST takes no worker at the moment (HTTP 503)\n' +
+        'error[E_COORDINATOR_BUSY]: HOST accepts no workers at the moment (HTTP 503)\n' +
         '  help: it may be starting, or have all the workers it allows',
       exitCode: 5,
       isRetryable: true,
@@ -182,7 +182,7 @@ describe('a connection that fails', () => {
     expect(await failureOf({ url, timeoutMs: 300 })).toEqual({
       text:
         'error[E_CONNECT_TIMEOUT]: HOST did not answer within 0.3 s\n' +
-        '  help: check host and port, and whether a firewall lies between',
+        '  help: check host and port, and whether there is a firewall in between',
       exitCode: 5,
       isRetryable: true,
     });
@@ -230,7 +230,7 @@ describe('a connection that fails', () => {
   ])('a connection to %s is not retried', async (_, server, answer) => {
     expect(await failureOf({ url: await server() })).toEqual({
       text:
-        `error[E_NOT_A_COORDINATOR]: HOST is no Lockstep coordinator (it answered: ${answer})\n` +
+        `error[E_NOT_A_COORDINATOR]: HOST is not a Lockstep coordinator (it answered: ${answer})\n` +
         '  help: check host and port',
       exitCode: 5,
       isRetryable: false,
@@ -288,7 +288,7 @@ describe('an address that cannot be a coordinator', () => {
       expect(await failureOf({ url })).toEqual({
         text:
           "error[E_URL]: the coordinator's address at localhost:8080 has a password or parameters in it" +
-          `${HELP}, and the token by --token-file`,
+          `${HELP}, and the token with --token-file`,
         exitCode: 2,
         isRetryable: false,
       });

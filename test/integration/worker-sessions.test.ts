@@ -224,7 +224,7 @@ describe('a worker', () => {
   it('a worker that is disconnected for being stuck in a task starts over', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
     const { coordinator, session } = await busyWorker({ env });
-    session.connection.close(4406, 'has been at 4096 rows for 600 s');
+    session.connection.close(4406, 'has been computing 4096 rows for 600 s');
     const next = await coordinator.session(2);
     await admit(next, 'fedcba9876543210');
     await load(next);
@@ -301,7 +301,7 @@ describe('a worker', () => {
 
   it.each([
     [4402, 'sent a sum that does not exist'],
-    [4406, 'has been at 64 rows for 600 s'],
+    [4406, 'has been computing 64 rows for 600 s'],
   ])('a worker that is disconnected with %d three times gives up', async (code, reason) => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);

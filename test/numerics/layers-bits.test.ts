@@ -313,6 +313,6 @@ describe('a layer that does not fit', () => {
     const x = Float32Array.of(0, 2, 3);
     expect(() =>
       runLayer(room, { layer, inputShape: [3], x, dY: new Float32Array(6), isAfterAnother: false }),
-    ).toThrow('3 is no token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
+    ).toThrow('3 is not a token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
   });
 });

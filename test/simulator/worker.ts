@@ -15,7 +15,7 @@ export interface Character {
   /** Probability that a sum is a lie, and the kind of lie. */
   readonly lies: number;
   readonly lie: 'bit' | 'nan' | 'huge';
-  /** Share of tasks on which it fails with an exception. */
+  /** Number of tasks on which it still has to fail with an exception. */
   numFailures: number;
   /** Drops its connection this long after it has joined, again and again; undefined: never. */
   readonly flapMs: number | undefined;

@@ -54,7 +54,7 @@ function nest(depth: number, innermost: LayerInput): LayerInput {
   return depth === 0 ? innermost : { kind: 'residual', layers: [nest(depth - 1, innermost)] };
 }
 
-const TOO_MANY = 'too many to tell a worker of';
+const TOO_MANY = 'too many to describe to a worker';
 const FEWER = '\n  help: use fewer layers; those inside residual blocks count too';
 
 describe('a model beyond the limits', () => {

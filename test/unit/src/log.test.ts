@@ -65,7 +65,7 @@ test.skipIf(!fs.existsSync('/dev/full'))(
     logger.info('two');
     expect(terminal.lines).toEqual([
       expect.stringContaining('INFO: one'),
-      'the log file loses lines, the run goes on: Error: ENOSPC: no space left on device, write',
+      'the log file is losing lines, but the run continues: Error: ENOSPC: no space left on device, write',
       expect.stringContaining('INFO: two'),
     ]);
   },

@@ -243,7 +243,7 @@ describe('an evaluation', () => {
     [
       'a class that training never saw',
       [ROWS[0] as object, { ...ROWS[1], level: 'highest' }],
-      'error[E_DATA_LABEL]: target "level" is "highest", which is no class of the model\n' +
+      'error[E_DATA_LABEL]: target "level" is "highest", which is not a class of the model\n' +
         '  --> new.csv:3\n  help: its classes are: high, low, middle',
     ],
     [
@@ -277,7 +277,7 @@ describe('an evaluation', () => {
         '  help: leave the split out',
     );
     expect(await errorText(run.cwd, () => evaluate(run.directory, { data: { text: 'a.txt' } }))).toBe(
-      'error[E_DATA_FORMAT]: the run is of tables, the new data are texts\n  help: give data of the same kind',
+      'error[E_DATA_FORMAT]: the run was trained on tables, the new data are texts\n  help: give data of the same kind',
     );
     fs.rmSync(path.join(run.directory, 'config.yaml'));
     expect(await errorText(run.cwd, () => evaluate(run.directory))).toBe(
@@ -303,9 +303,9 @@ it('evaluating arrays other than those of the training is refused with both hash
   );
   const others = { features, targets: ROWS.map(({ x }) => x / 3) };
   expect(await errorText(run.cwd, () => evaluate(run.directory, { arrays: [others] }))).toMatch(
-    /^error\[E_DATA_ARRAYS\]: the samples with SHA-256 [0-9a-f]{64} are not among the arrays handed in: that of arrays\[0\] is [0-9a-f]{64}\n {2}help: hand in all that training had, .*; new samples go in as data$/,
+    /^error\[E_DATA_ARRAYS\]: the samples with SHA-256 [0-9a-f]{64} are not among the given arrays: that of arrays\[0\] is [0-9a-f]{64}\n {2}help: pass all arrays of the training, .*; give new samples as data$/,
   );
   expect(await errorText(run.cwd, () => evaluate(run.directory))).toMatch(
-    /no file holds them\n {2}help: hand them in/,
+    /no file holds them\n {2}help: pass them again/,
   );
 });

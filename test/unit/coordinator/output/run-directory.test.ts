@@ -191,7 +191,7 @@ describe('openRunDirectory', () => {
     fs.writeFileSync(file, '');
     expect(await refusal(openRunDirectory({ name: 'house', directory: file }))).toEqual({
       code: 'E_RUN_DIR',
-      message: `cannot write ${file}: what is there is no directory`,
+      message: `cannot write ${file}: the path exists and is not a directory`,
       help: 'choose another directory with --run-dir',
     });
     const below = path.join(file, 'run');
@@ -202,7 +202,7 @@ describe('openRunDirectory', () => {
     fs.mkdirSync(taken);
     fs.writeFileSync(path.join(taken, 'checkpoints'), '');
     expect((await refusal(openRunDirectory({ name: 'house', directory: taken }))).message).toBe(
-      `cannot write ${path.join(taken, 'checkpoints')}: what is there is no directory`,
+      `cannot write ${path.join(taken, 'checkpoints')}: the path exists and is not a directory`,
     );
     // Directories made before the refusal are gone.
     expect(fs.readdirSync(taken)).toEqual(['checkpoints']);

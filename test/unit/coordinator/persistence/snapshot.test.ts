@@ -46,7 +46,7 @@ it('a snapshot whose modules have the numbers of an earlier version is restored 
   expect(() => restoreSnapshot(state, stray, { step: 1, path: 'a.safetensors' })).toThrow(
     expect.objectContaining({
       code: 'E_CHECKPOINT_MISMATCH',
-      message: 'a.safetensors: "2.body.0.weight.more" is no tensor of this run',
+      message: 'a.safetensors: "2.body.0.weight.more" is not a tensor of this run',
     }),
   );
 });

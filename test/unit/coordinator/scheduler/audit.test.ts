@@ -5,7 +5,7 @@ import { RoundDriver, SHARD, assign, ofType } from '../../../helpers/round-drive
 import type { Step } from '../../../helpers/round-driver.ts';
 
 /** The reason for banning a worker that is wrong about shard 0. */
-const reason = 'its gradient of shards 0 to 0 is not what they give';
+const reason = 'its gradient of shards 0 to 0 is wrong';
 
 describe('an audit', () => {
   test('an audit has another worker compute each sum before the round is complete', () => {

@@ -174,7 +174,7 @@ describe('a damaged checkpoint', () => {
     expect(await refusalOf(bytes.subarray(0, -1))).toBe('damaged: its bytes do not match its SHA-256');
     const other = Buffer.from(bytes);
     other.write('{"x":', 8);
-    expect(await refusalOf(other)).toBe('damaged, or no checkpoint: its header begins otherwise');
+    expect(await refusalOf(other)).toBe('damaged, or not a checkpoint: its header starts differently');
     other.writeBigUInt64LE(2n ** 40n, 0);
     expect(await refusalOf(other)).toBe('damaged, or no checkpoint: a header of 1099511627776 bytes');
     fs.rmSync(file);
@@ -199,7 +199,7 @@ describe('a damaged checkpoint', () => {
       'it does not say its step',
       'it does not say whether it is the best',
       'it has no manifest',
-      expect.stringMatching(/^its manifest is no JSON \(SyntaxError: /),
+      expect.stringMatching(/^its manifest is not JSON \(SyntaxError: /),
       'the header has the key "0.weight" twice',
     ]);
   });

@@ -222,7 +222,7 @@ describe('a damaged checkpoint', () => {
     const file = damage('step-000000030.safetensors');
     expect(await refusal(last())).toEqual({
       message: `${file}: damaged: its bytes do not match its SHA-256`,
-      help: 'step 30 is lost; the checkpoint of step 10 is whole: add --allow-older to go on from it',
+      help: 'step 30 is lost; the checkpoint of step 10 is whole: add --allow-older to resume from it',
     });
   });
 
@@ -232,7 +232,7 @@ describe('a damaged checkpoint', () => {
     const file = damage('step-000000020.safetensors');
     expect((await last({ allowOlder: true }))?.step).toBe(10);
     expect(warnings).toEqual([
-      `the checkpoint of step 20 cannot be used (${file}: damaged: its bytes do not match its SHA-256): going on from that of step 10`,
+      `the checkpoint of step 20 cannot be used (${file}: damaged: its bytes do not match its SHA-256): resuming from that of step 10`,
     ]);
   });
 

@@ -100,7 +100,7 @@ describe('the lock of a run directory', () => {
     await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
     expect(await refusal()).toEqual({
       message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
-      help: `from here nobody can tell whether it still lives; if you know that it does not, remove ${file}`,
+      help: `this host cannot tell whether it is still running; if you know that it is not, remove ${file}`,
     });
   });
 
@@ -108,7 +108,9 @@ describe('the lock of a run directory', () => {
     `a run directory locked by another container is refused with advice on removing the lock${needs}`,
     async () => {
       await lockedBy({ pidNamespace: 'pid:[1]' });
-      expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
+      expect((await refusal()).help).toMatch(
+        /^it is or was in another container, so this one cannot tell whether .* remove /,
+      );
     },
   );
 

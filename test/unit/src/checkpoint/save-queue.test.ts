@@ -100,7 +100,7 @@ test('a full disk is not a failure: it causes a warning each time, and the next 
   expect(queue.failure).toBeUndefined();
   expect(warnings).toHaveLength(20);
   expect(warnings[0]).toBe(
-    'the checkpoint of step 1 is NOT written: no space left on the disk. Training goes on; the next checkpoint tries again',
+    'the checkpoint of step 1 is NOT written: no space left on the disk. Training continues; the next checkpoint tries again',
   );
   queue.add(save(21));
   await end();

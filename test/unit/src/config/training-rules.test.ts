@@ -57,14 +57,14 @@ describe('a config that is refused', () => {
     ],
     [
       'schedule: { kind: plateau }',
-      'schedule: kind "plateau" goes by the validation loss, and there are no rows',
+      'schedule: kind "plateau" needs the validation loss, but there are no validation rows',
       '5:11',
       'give data.validation, or data.split.validation above 0',
       NO_VALIDATION,
     ],
     [
       'earlyStopping: { patience: 3 }',
-      'earlyStopping: goes by a validation metric, and there are no rows',
+      'earlyStopping: needs a validation metric, but there are no validation rows',
       '5:16',
       'give data.validation, or data.split.validation above 0',
       NO_VALIDATION,

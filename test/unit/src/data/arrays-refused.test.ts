@@ -48,12 +48,12 @@ describe('samples in memory that are refused', () => {
           ],
         },
       },
-      'error[E_DATA_NOT_A_NUMBER]: data.train.features, row 1, value 1 is no number: "4" (string)',
+      'error[E_DATA_NOT_A_NUMBER]: data.train.features, row 1, value 1 is not a number: "4" (string)',
     ],
     [
       'with null for a number',
       { train: { ...FOUR, targets: [null, 1, 2, 3] } },
-      'error[E_DATA_NOT_A_NUMBER]: data.train.targets, value 0 is no number: null (null)',
+      'error[E_DATA_NOT_A_NUMBER]: data.train.targets, value 0 is not a number: null (null)',
     ],
     [
       'with rows of unequal length',
@@ -148,7 +148,7 @@ describe('samples in memory that are refused', () => {
       'with bytes among numbers',
       { train: FOUR, test: { ...FOUR, features: new Uint8Array(8), shape: [4, 2] } },
       'error[E_DATA_SHAPE]: data.test.features are bytes, those of data.train are numbers\n' +
-        '  help: give numbers: a Uint8Array is bytes, all else numbers',
+        '  help: give numbers: a Uint8Array is bytes, everything else numbers',
     ],
     [
       'with bytes to be standardized',
@@ -198,7 +198,7 @@ describe('samples in memory that are refused', () => {
     const { arrays } = config.data.train as { arrays: string };
     expect(await errorOf(load(configOf(config.data)))).toBe(
       `error[E_DATA_ARRAYS]: the samples with SHA-256 ${arrays} were arrays in a program; no file holds them\n` +
-        '  help: hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
+        '  help: pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
     );
   });
 });

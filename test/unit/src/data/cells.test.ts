@@ -139,13 +139,13 @@ describe('numbers and texts in one column', () => {
 
 describe('numbers with signs', () => {
   test.each([
-    ['$10.50', ['$11', '-$3', '($4)'], 'a sign of currency and brackets'],
-    ['10 €', ['11,5 €'], 'a sign of currency'],
-    ['USD 10', ['USD 1,100.5'], 'a sign of currency'],
-    ['US$ 5', ['R$ 6'], 'a sign of currency'],
-    ['0%', ['12.5 %'], 'a sign of percent'],
-    ['−7', ['−8.5'], 'a minus that is no hyphen'],
-    ['100-', ['7-'], 'a minus that is no hyphen'],
+    ['$10.50', ['$11', '-$3', '($4)'], 'a currency sign and brackets'],
+    ['10 €', ['11,5 €'], 'a currency sign'],
+    ['USD 10', ['USD 1,100.5'], 'a currency sign'],
+    ['US$ 5', ['R$ 6'], 'a currency sign'],
+    ['0%', ['12.5 %'], 'a percent sign'],
+    ['−7', ['−8.5'], 'a minus that is not a hyphen'],
+    ['100-', ['7-'], 'a minus that is not a hyphen'],
     ['１２', ['３'], 'other digits'],
     ['٣', ['٤٥'], 'other digits'],
   ])('numbers with signs such as %s are not categories', async (first, others, marks) => {
@@ -155,7 +155,7 @@ describe('numbers with signs', () => {
 
   test('numbers with signs are reported even if the first cell has no sign', async () => {
     expect(await errorOf(loadText(column(['1\u00a0100', '−7'])))).toContain(
-      'stands among numbers with a minus that is no hyphen',
+      'stands among numbers with a minus that is not a hyphen',
     );
   });
 

@@ -78,7 +78,7 @@ describe('IDX images', () => {
       test: [idx([2, 2, 2], [0, 1, 2, 3, 0, 1, 2, 3]), idx([2], [1, 0])],
     });
     expect(warnings).toEqual([
-      '1 row of the test split also stands in the training split: test results will look better than they are',
+      '1 row of the test split also appears in the training split: test results will look better than they are',
     ]);
   });
 

@@ -163,7 +163,7 @@ describe('columns', () => {
     [{ drop: ['zzzz'] }, 'data.drop: no column "zzzz"; columns: x, label, y'],
     [
       { features: ['x'], categorical: ['label'] },
-      'data.categorical names "label", which is no feature\n  help: take it out of data.categorical',
+      'data.categorical names "label", which is not a feature\n  help: take it out of data.categorical',
     ],
   ])('the columns %j are refused with a list of those that exist', async (data, message) => {
     expect(await errorOf(loadText('x,label,y\n1,2,3\n', data))).toBe(`error[E_CONFIG_COLUMN]: ${message}`);
@@ -277,7 +277,7 @@ describe('separate files', () => {
     ]);
     expect(loaded.warnings).toEqual([
       'column "c": 1 row with a value that training never saw; encoded as zeros',
-      '1 row of the test split also stands in the training split: test results will look better than they are',
+      '1 row of the test split also appears in the training split: test results will look better than they are',
     ]);
   });
 

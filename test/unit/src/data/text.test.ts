@@ -105,7 +105,7 @@ describe('a text', () => {
       { split: { validation: 0 } },
     );
     expect(warnings).toEqual([
-      '2 windows of the test split also stand in the training split: test results will look better than they are',
+      '2 windows of the test split also appear in the training split: test results will look better than they are',
     ]);
   });
 

@@ -33,7 +33,7 @@ describe('the features of an embedding', () => {
     [bytesOf([0, 1, 2], 0.25), 'sample 0, position 1: 0.25'],
   ])('an embedding refuses other features and says where they are', (dataset, start) => {
     expect(() => requireTokens(dataset, model)).toThrow(
-      `${start} is no token id of a vocabulary of 5: ids are whole numbers from 0 to 4`,
+      `${start} is not a token id of a vocabulary of 5: ids are whole numbers from 0 to 4`,
     );
   });
 

@@ -109,7 +109,7 @@ describe('the outputs of a trained model', () => {
       await errorText(run.cwd, () => model.outputs(Float64Array.from(pixels) as object as Uint8Array)),
     ).toBe(`${wrongType}a Float64Array`);
     expect(await errorText(run.cwd, () => model.outputs(pixels.subarray(1)))).toBe(
-      'error[E_DATA_SHAPE]: 35 values are no whole number of samples of 1x2x3',
+      'error[E_DATA_SHAPE]: 35 values are not a whole number of samples of 1x2x3',
     );
   });
 });

@@ -246,8 +246,8 @@ describe('a message that breaks a rule', () => {
 
   it.each<[Message['type'], object, Uint8Array, string]>([
     ['gradient', gradient, new Uint8Array(0), 'gradient: no body'],
-    ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is no whole number of f32'],
-    ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is no whole number of u32'],
+    ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is not a whole number of f32'],
+    ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is not a whole number of u32'],
     ['leave', {}, new Uint8Array(1), 'leave: a body of 1 bytes, expected none'],
     ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
   ])('a broken rule about the body of %s is named in the error', (type, fields, body, message) => {
