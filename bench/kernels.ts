@@ -3,17 +3,20 @@
 // after round, in processor time: the machine's speed may change from one second to the next, and
 // others may use it.
 import os from 'node:os';
-import Table from 'cli-table3';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
-import { timedConvolutions } from './convolution.ts';
-import { PRODUCT_SHAPES, allocateProductBuffers, productOf } from './products.ts';
-import type { ProductShape } from './products.ts';
-import { median } from './statistics.ts';
-import { streamsOf } from './streams.ts';
+import {
+  PRODUCT_SHAPES,
+  allocateProductBuffers,
+  productOf,
+  timedConvolutions,
+  streamsOf,
+} from './timed-kernels.ts';
+import type { ProductShape } from './timed-kernels.ts';
+import { median, newTable } from './report.ts';
 
 /** A speed, and its share of what the core can do: medians over the rounds. */
 interface Speed {
@@ -159,19 +162,16 @@ function billionsPerSecond({ work, run }: Task): number {
 
 function formatReport(report: Report): string {
   const { machine, peakGflops, products, convolutions, bandwidthGBs, streams } = report;
-  const style = { head: [], border: [] };
   const cells = (speed: Speed | undefined): string[] =>
     speed ? [speed.rate.toFixed(1), `${(100 * speed.share).toFixed(0)} %`] : ['', ''];
-  const productTable = new Table({
-    head: ['product', 'layout', 'm', 'n', 'k', 'strict GFLOP/s', 'of peak', 'fused GFLOP/s', 'of peak'],
-    style,
-  });
+  const builds = ['strict GFLOP/s', 'of peak', 'fused GFLOP/s', 'of peak'];
+  const productTable = newTable(['product', 'layout', 'm', 'n', 'k', ...builds]);
   for (const { name, layout, m, n, k, strict, fused } of products) {
     productTable.push([name, layout, m, n, k, ...cells(strict), ...cells(fused)]);
   }
-  const convolutionTable = new Table({ head: ['layer, forward and backward', 'GFLOP/s', 'of peak'], style });
+  const convolutionTable = newTable(['layer, forward and backward', 'GFLOP/s', 'of peak']);
   for (const convolution of convolutions) convolutionTable.push([convolution.name, ...cells(convolution)]);
-  const streamTable = new Table({ head: ['elementwise kernel', 'GB/s', 'of bandwidth'], style });
+  const streamTable = newTable(['elementwise kernel', 'GB/s', 'of bandwidth']);
   for (const stream of streams) streamTable.push([stream.name, ...cells(stream)]);
   return [
     `${machine.cpu}, Node.js ${machine.node}; medians of ${ROUNDS} rounds, each beside its own measure`,

@@ -1,16 +1,16 @@
 // `lockstep bench scale`: the same training on 1, 2, ... workers of a local cluster.
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
-import Table from 'cli-table3';
 import { Cluster } from '../coordinator/cluster/cluster.ts';
 import type { Batch } from '../coordinator/training/compute.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
+import { newTable } from './report.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
 
 /** Arguments of `lockstep bench scale`. */
@@ -156,7 +156,7 @@ function formatReport({
     'coordinator peak',
     'worker peak',
   ];
-  const table = new Table({ head, style: { head: [], border: [] } });
+  const table = newTable(head);
   for (const row of results) {
     const share = 100 * row.computeShare;
     table.push([

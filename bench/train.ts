@@ -3,18 +3,16 @@
 // medians reported.
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { printText, printJson } from '../coordinator/output/stdout.ts';
+import { printText, printJson } from '../coordinator/output/results.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
 import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { OwnContender, ownName } from './contender.ts';
+import { findPeers, OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
-import { findPeers } from './peer.ts';
-import { median } from './statistics.ts';
-import { describeMachine, fileName, formatReport } from './train-report.ts';
-import type { Ratio, Speed, TrainReport, WorkloadReport } from './train-report.ts';
+import { describeMachine, fileName, formatReport, median } from './report.ts';
+import type { Ratio, Speed, TrainReport, WorkloadReport } from './report.ts';
 import { WORKLOADS } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';
 

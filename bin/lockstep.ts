@@ -7,7 +7,7 @@ import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
-import { printData } from '../coordinator/output/stdout.ts';
+import { printData } from '../coordinator/output/results.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';

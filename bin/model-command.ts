@@ -1,18 +1,20 @@
-// `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, and its
-// metrics. While they only read, a signal ends them at once.
+// `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, to stdout or a file, and its metrics.
+// While they only read, a signal ends them at once.
+import type { BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
-import { LockstepError } from '../src/errors.ts';
+import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/definitions.ts';
 import { formatPredictions } from '../src/predict/predictions.ts';
 import { readSamples } from '../src/predict/samples.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
-import { printBlocks, printJson } from '../coordinator/output/stdout.ts';
-import { isSameFile, writeBlocks } from './output-file.ts';
-import { createOutput } from './runtime.ts';
+import { cannotWrite, printBlocks, printJson } from '../coordinator/output/results.ts';
+import { createOutput, createRuntime } from './runtime.ts';
+import { writeFileDurably } from '../src/durable-write.ts';
+import type { FileSlice } from '../src/durable-write.ts';
 
 /** Arguments of `lockstep predict`. */
 export interface PredictArguments {
@@ -43,7 +45,7 @@ export async function predict(run: string, file: string, { output }: PredictArgu
 async function refuseToOverwrite(output: string, input: string, model: string): Promise<void> {
   if (await isSameFile(output, input)) throw wouldOverwrite(output, 'the file to predict');
   for (const name of await fs.readdir(model)) {
-    if (await isSameFile(output, join(model, name))) throw wouldOverwrite(output, 'a file of the model');
+    if (await isSameFile(output, path.join(model, name))) throw wouldOverwrite(output, 'a file of the model');
   }
 }
 
@@ -76,6 +78,82 @@ function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
     });
   }
   if (data === undefined) return undefined;
-  if (labels !== undefined) return { images: resolve(data), labels: resolve(labels) };
-  return resolve(data);
+  if (labels !== undefined) return { images: path.resolve(data), labels: path.resolve(labels) };
+  return path.resolve(data);
+}
+
+/** Names of stdout: a socket cannot be opened by them, and a file behind `>>` would be emptied. */
+const STDOUT = /^\/(dev\/stdout|dev\/fd\/1|proc\/self\/fd\/1)$/;
+/**
+ * Names of files that are open already: a rename would replace the file, and its holder would write
+ * to the old one.
+ */
+const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
+
+/**
+ * Writes a file block by block. An existing file stays as it is until the new one is complete;
+ * anything but a regular file, such as a pipe, takes the blocks as they come.
+ * @throws LockstepError (exit 1) if it cannot be written; errors of `blocks` pass through.
+ */
+async function writeBlocks(blocks: Iterable<string>, file: string): Promise<void> {
+  if (STDOUT.test(path.resolve(file))) return printBlocks(blocks);
+  // The system's errors come from the file alone: blocks are made in memory.
+  try {
+    const place = await findReplaceable(file);
+    if (place === undefined) await writeInPlace(blocks, file);
+    else await writeFileDurably(place.path, slicesOf(blocks, createRuntime().signal), { mode: place.mode });
+  } catch (error) {
+    throw systemErrorCode(error) === undefined || error instanceof LockstepError
+      ? error
+      : cannotWrite(file, error);
+  }
+}
+
+/** True if two names belong to one file, however they are written. */
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([statOf(one), statOf(other)]);
+  return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
+}
+
+// Numbers of 64 bits, as Windows has them, are not exact in float64.
+function statOf(file: string): Promise<BigIntStats | undefined> {
+  return fs.stat(file, { bigint: true }).catch(() => undefined);
+}
+
+/**
+ * The path that a rename must target, links followed, and the mode; undefined if the file may not
+ * be replaced.
+ */
+async function findReplaceable(file: string): Promise<{ path: string; mode: number } | undefined> {
+  if (OPEN_ALREADY.test(path.resolve(file))) return undefined;
+  const target = await fs.realpath(file).catch(() => file);
+  const found = await fs.lstat(target).catch(() => undefined);
+  if (found === undefined) return { path: target, mode: 0o666 };
+  if (!found.isFile()) return undefined;
+  // A rename checks the directory only, but a write-protected file must stay.
+  await fs.access(target, fs.constants.W_OK);
+  return { path: target, mode: found.mode & 0o777 };
+}
+
+async function writeInPlace(blocks: Iterable<string>, file: string): Promise<void> {
+  const handle = await fs.open(file, 'w');
+  try {
+    for (const block of blocks) await handle.appendFile(block);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Slices for a durable write. A signal ends them with its reason, so that no temporary file is left
+ * behind.
+ */
+function* slicesOf(blocks: Iterable<string>, signal: AbortSignal): Generator<FileSlice, void, undefined> {
+  let position = 0;
+  for (const block of blocks) {
+    signal.throwIfAborted();
+    const bytes = Buffer.from(block);
+    yield { position, bytes };
+    position += bytes.byteLength;
+  }
 }

@@ -5,7 +5,7 @@ import type { Runtime } from './runtime.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
-import { printData, printJson, printText } from '../coordinator/output/stdout.ts';
+import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
 import type { Workforce } from '../coordinator/start-compute.ts';

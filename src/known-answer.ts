@@ -1,6 +1,7 @@
 // The known-answer shard: small training steps through every kind of layer, activation and loss, whose result bytes two
-// machines must share before they may work on one model. What else workers compute (fingerprints, ranks) is not rounded. Optimizers
-// run in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the weights.
+// machines must share before they may work on one model; and the builds of the kernels with this proof of each. What else
+// workers compute (fingerprints, ranks) is not rounded. Optimizers run in the coordinator alone, so no two machines need to
+// agree on them; Adam is here because it holds the weights.
 import { createHash } from 'node:crypto';
 import {
   blobByteLength,
@@ -12,7 +13,8 @@ import type { PackedDataset, RowLayout } from './data/dataset/packed-dataset.ts'
 import { ACTIVATIONS } from './layers/activation.ts';
 import { layerSchema } from './layers/registry.ts';
 import type { LayerInput } from './layers/registry.ts';
-import type { KernelModule } from './kernels/kernels.ts';
+import { loadKernelModule } from './kernels/kernels.ts';
+import type { KernelModule, Numerics } from './kernels/kernels.ts';
 import type { Memory } from './memory.ts';
 import { resolveModel } from './model/model.ts';
 import type { Model } from './model/model.ts';
@@ -23,6 +25,8 @@ import { optimizerSchema } from './optimizer/registry.ts';
 import { philox4x32 } from './random.ts';
 import { drawWeights } from './model/initialize.ts';
 import { LocalEngine } from './engine/local-engine.ts';
+import { LockstepError } from './errors.ts';
+import type { KernelIdentities, KernelIdentity } from './protocol/message-types.ts';
 
 /** Odd sizes, so that full tiles, edges and tails all take part. */
 const NUM_ROWS = 37;
@@ -98,6 +102,31 @@ export async function knownAnswer(kernelModule: KernelModule): Promise<string> {
     for (const bytes of await answer(kernelModule, resolveLoss(loss), layers)) hash.update(bytes);
   }
   return hash.digest('hex');
+}
+
+/** The compiled builds of the kernels that a worker can compute with, and what its `hello` says of them. */
+export interface KernelBuilds {
+  readonly modules: ReadonlyMap<Numerics, KernelModule>;
+  readonly identities: KernelIdentities;
+}
+
+/** Loads the strict build, and the fused one where this Node.js can. @throws LockstepError without SIMD. */
+export async function loadKernelBuilds(): Promise<KernelBuilds> {
+  const strict = await loadKernelModule('strict');
+  const fused = await loadKernelModule('fused').catch(absentWithoutRelaxedSimd);
+  const modules = new Map<Numerics, KernelModule>([['strict', strict]]);
+  if (!fused) return { modules, identities: { strict: await identify(strict) } };
+  modules.set('fused', fused);
+  return { modules, identities: { strict: await identify(strict), fused: await identify(fused) } };
+}
+
+function absentWithoutRelaxedSimd(error: unknown): undefined {
+  if (error instanceof LockstepError && error.code === 'E_NO_RELAXED_SIMD') return undefined;
+  throw error;
+}
+
+async function identify(kernelModule: KernelModule): Promise<KernelIdentity> {
+  return { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) };
 }
 
 async function answer(

@@ -1,10 +1,19 @@
-// A text file that is appended to line by line, synchronously: the kernel has a line when `append` returns,
-// so a killed process loses none, and a full disk leaves no half of one.
+// Files that grow by lines, written synchronously: the kernel has a line when `append` returns, so a killed process loses
+// none, and a full disk leaves no half of one. Those of one JSON object per line are read back line by line, and cut back
+// when a run resumes.
 import fs from 'node:fs';
+import { parseJson, stringifyRecord } from './json.ts';
+import { printable } from './printable.ts';
+import { openRegularFileSync } from './regular-file.ts';
 
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = fs.constants;
 /** The flags of `a`, and not to wait for a pipe that nobody reads. Windows lacks some flags. */
 const FLAGS = O_APPEND | O_CREAT | O_WRONLY | (O_NOCTTY ?? 0) | (O_NONBLOCK ?? 0);
+
+/** A record takes some hundred bytes, or MiB with thousands of classes; a longer line is not a record. */
+const MAX_LINE_BYTES = 2 ** 25;
+/** Bytes read at a time: a long run records more than a string or a buffer can hold. */
+const SLICE_BYTES = 2 ** 20;
 
 /** A text file that is appended to line by line, synchronously. */
 export class LineFile {
@@ -57,5 +66,85 @@ export class LineFile {
     } catch {
       // It is not a regular file, or the disk fails in every way: the error of the write says more.
     }
+  }
+}
+
+/** Appends records to a JSONL file. */
+export class JsonlFile {
+  readonly #path: string;
+  readonly #file: LineFile;
+
+  /** Opens for appending; throws the system's error if that fails. */
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = new LineFile(path);
+  }
+
+  /** Writes one line, or none of it, and throws as `LineFile.append` does. */
+  append(record: object): void {
+    // Such files are watched in terminals; escaped, the values are the same.
+    this.#file.append(`${printable(stringifyRecord(record))}\n`);
+  }
+
+  /**
+   * Keeps the leading whole lines whose record passes `isKept`, and drops the rest, a torn last
+   * line included.
+   */
+  keepLeading(isKept: (record: Record<string, unknown>) => boolean): void {
+    let keptBytes = 0;
+    for (const { text, end } of readLines(this.#path)) {
+      const record = parseRecord(text);
+      if (!record || !isKept(record)) break;
+      keptBytes = end;
+    }
+    this.#file.cutTo(keptBytes);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** The records of whole lines; a torn last line is left out. @throws UnreadableFile */
+export function* readRecords(path: string): Generator<Record<string, unknown>, void, undefined> {
+  for (const { text } of readLines(path)) {
+    const record = parseRecord(text);
+    if (record) yield record;
+  }
+}
+
+/**
+ * The whole lines of a file, up to one that is too long, and where each ends. All lines of a long
+ * run fit no string.
+ */
+function* readLines(path: string): Generator<{ text: string; end: number }, void, undefined> {
+  const { descriptor } = openRegularFileSync(path);
+  try {
+    const slice = Buffer.allocUnsafe(SLICE_BYTES);
+    let position = 0;
+    let torn = Buffer.alloc(0);
+    while (torn.length <= MAX_LINE_BYTES) {
+      const numBytes = fs.readSync(descriptor, slice, 0, slice.length, position + torn.length);
+      if (numBytes === 0) return;
+      const bytes = Buffer.concat([torn, slice.subarray(0, numBytes)]);
+      let start = 0;
+      for (let feed = bytes.indexOf(0x0a); feed !== -1; feed = bytes.indexOf(0x0a, start)) {
+        yield { text: bytes.toString('utf8', start, feed), end: position + feed + 1 };
+        start = feed + 1;
+      }
+      position += start;
+      torn = bytes.subarray(start);
+    }
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
+function parseRecord(line: string): Record<string, unknown> | undefined {
+  try {
+    const value = parseJson(line);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
   }
 }

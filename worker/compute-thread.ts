@@ -4,8 +4,6 @@ import { Engine } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
-import { packWeights } from '../src/engine/weights.ts';
-import type { PackedWeights } from '../src/engine/weights.ts';
 import { failpoint } from '../src/failpoint.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
@@ -21,7 +19,8 @@ export interface ThreadSetup {
   readonly loss: LossInput;
   readonly seed: number;
   readonly plan: EnginePlan;
-  readonly weights: PackedWeights;
+  /** Addresses of the packed weights. */
+  readonly weights: readonly number[];
   readonly samples: Samples;
   readonly thread: number;
   readonly numThreads: number;
@@ -109,7 +108,8 @@ function evaluate(rows: TaskRows): void {
 
 /** Packs this thread's share of the panels, and waits until the others have packed theirs. */
 function packTogether(flat: number): void {
-  packWeights(kernels, memory, model, setup.weights, flat, setup.thread, setup.numThreads);
+  const { thread: part, numThreads: numParts, weights: packed } = setup;
+  model.stack.pack({ kernels, memory, flat, packed, part, numParts });
   const words = new Int32Array(setup.memory.buffer, setup.barrier, 2);
   const generation = Atomics.load(words, 1);
   if (Atomics.add(words, 0, 1) === setup.numThreads - 1) {

@@ -8,7 +8,6 @@ import { allocateSamples, evaluationWidth } from '../src/engine/samples.ts';
 import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
-import { allocateWeights } from '../src/engine/weights.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
@@ -98,7 +97,7 @@ export class Replica {
       loss: welcome.loss,
       seed: welcome.seed,
       plan,
-      weights: allocateWeights(memory, model),
+      weights: model.stack.allocatePacked(memory),
       samples,
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),

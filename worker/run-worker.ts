@@ -5,7 +5,7 @@ import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import type { Instance } from '../src/protocol/instance.ts';
 import { connect, ConnectError, retryDelayMs } from './connection.ts';
-import { loadKernelBuilds } from './kernel-builds.ts';
+import { loadKernelBuilds } from '../src/known-answer.ts';
 import type { Replica } from './replica.ts';
 import { runSession } from './session.ts';
 import type { SessionEnd } from './session.ts';

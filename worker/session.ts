@@ -26,7 +26,7 @@ import type {
 import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { VERSION } from '../src/version.ts';
-import type { KernelBuilds } from './kernel-builds.ts';
+import type { KernelBuilds } from '../src/known-answer.ts';
 import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
 

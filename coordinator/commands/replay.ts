@@ -2,14 +2,14 @@
 // beginning, and compares the weights with those that the run recorded.
 import fs from 'node:fs';
 import { listGenerations } from '../../src/checkpoint/find-checkpoint.ts';
-import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { exampleBeside } from '../../src/predict/model-files.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 import { InProcessCompute } from '../training/in-process-compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
-import { readRecords } from '../output/jsonl-file.ts';
+import { readRecords } from '../../src/line-file.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { restoreCheckpoint } from '../persistence/resume.ts';

@@ -1,5 +1,5 @@
 // Destinations of metrics during a run: always `metrics.jsonl`, and whatever else the user asked for.
-import { JsonlFile } from './jsonl-file.ts';
+import { JsonlFile } from '../../src/line-file.ts';
 import type { Summary } from './summary.ts';
 
 /**

@@ -9,7 +9,7 @@ import { makeDirectory, removeStaleTemporaries, writeFileDurably } from '../../s
 import { formatBytes } from '../../src/memory.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
-import { causeInWords, writeResultFile } from './result-file.ts';
+import { causeInWords, writeResultFile } from './results.ts';
 import { directoryName, linkLatest, makeFreshDirectory } from './run-names.ts';
 import type { Summary } from './summary.ts';
 

@@ -9,7 +9,7 @@ import type { Logger, Screen } from '../../src/log.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
-import { JsonlFile } from './jsonl-file.ts';
+import { JsonlFile } from '../../src/line-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
 import type { MetricLogger } from './metric-logger.ts';
 import { createProgress } from './progress.ts';

@@ -1,6 +1,6 @@
 // Everything that a run saves at its end: the model and the last checkpoint or, of a run that ends early, what it has reached.
 import path from 'node:path';
-import { writeResultFile } from '../output/result-file.ts';
+import { writeResultFile } from '../output/results.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { describeSaved } from '../training/run-descriptions.ts';

@@ -2,7 +2,7 @@
 // and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old enough, the
 // run starts over.
 import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
-import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';

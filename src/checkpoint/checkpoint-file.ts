@@ -1,15 +1,18 @@
 // A checkpoint as one file: safetensors, so that others can read its tensors, with the rest in the
 // metadata. A SHA-256 over the whole file guards it. Its digits are in the file itself, at a fixed place,
-// and count as zeros:
+// and count as zeros. The reader trusts nothing: it checks the hash before it believes a word of the header,
+// except its length and the hash itself.
 //
 //   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>","step":...,"lockstep":...
 import { createHash } from 'node:crypto';
-import { sliceBytes } from '../durable-write.ts';
+import type { FileHandle } from 'node:fs/promises';
+import { sliceBytes, SLICE_BYTES } from '../durable-write.ts';
 import type { FileSlice } from '../durable-write.ts';
 import { LockstepError } from '../errors.ts';
-import { parseJson } from '../json.ts';
-import { copyTensors, encodeHeader, LENGTH_BYTES } from '../safetensors.ts';
-import type { TensorSource } from '../safetensors.ts';
+import { parseExactly, stringifyExactly } from '../json.ts';
+import { copyTensors, decodeHeader, encodeHeader, LENGTH_BYTES } from '../safetensors.ts';
+import type { NamedTensor, TensorSource } from '../safetensors.ts';
+import { openRegularFile } from '../regular-file.ts';
 
 /** Everything that a checkpoint is made from. */
 export interface CheckpointContent {
@@ -37,7 +40,7 @@ export interface EncodedCheckpoint {
 }
 
 /** Raised whenever older programs could not read what newer ones write, or the reverse. */
-export const CHECKPOINT_VERSION = '1';
+const CHECKPOINT_VERSION = '1';
 
 /**
  * Header and manifest together. Other readers of safetensors refuse headers of 100 MB; half a million
@@ -47,14 +50,18 @@ export const CHECKPOINT_VERSION = '1';
 export const MAX_CHECKPOINT_HEADER_BYTES = 67_108_864;
 
 /** The beginning of a checkpoint's header, up to the digits of the version. */
-export const BEFORE_VERSION = '{"__metadata__":{"format":"pt","checkpoint":"';
+const BEFORE_VERSION = '{"__metadata__":{"format":"pt","checkpoint":"';
 /** The text between the version and the digits of the hash. */
-export const BEFORE_HASH = '","sha256":"';
+const BEFORE_HASH = '","sha256":"';
 /** The zeros that are hashed in the place of the hash's own digits. */
-export const NO_HASH = '0'.repeat(64);
+const NO_HASH = '0'.repeat(64);
+/** Size of a whole wasm32 memory, which holds every tensor of ours. */
+const MAX_DATA_BYTES = 4_294_967_296;
+
 /** Offset of the digits of the hash in the file. */
 export const HASH_START =
   LENGTH_BYTES + BEFORE_VERSION.length + CHECKPOINT_VERSION.length + BEFORE_HASH.length;
+const HASH_END = HASH_START + NO_HASH.length;
 
 /**
  * Encodes the manifest, and copies the tensors into memory of at least their size, which `takeMemory`
@@ -100,46 +107,130 @@ function* hashedSlices(header: Uint8Array, data: Uint8Array): Generator<FileSlic
   yield { position: HASH_START, bytes: Buffer.from(hash.digest('hex'), 'latin1') };
 }
 
-const MARK = '$number';
-
-/** The numbers that JSON has no words for. */
-const SPECIAL: ReadonlyMap<string, number> = new Map([
-  ['NaN', NaN],
-  ['Infinity', Infinity],
-  ['-Infinity', -Infinity],
-  ['-0', -0],
-]);
-
-/**
- * The JSON text of plain data. @throws TypeError if an object in it has the key `$number`, which would be
- * taken for a number when it is read.
- */
-export function stringifyExactly(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) => {
-    if (typeof part === 'number') return markSpecial(part);
-    if (typeof part === 'object' && part !== null && Object.hasOwn(part, MARK)) {
-      throw new TypeError(`the key ${MARK} is reserved for numbers`);
-    }
-    return part;
-  });
+/** A checkpoint that was read, and found whole. */
+export interface Checkpoint {
+  readonly path: string;
+  /** Steps committed. */
+  readonly step: number;
+  /** True if no earlier checkpoint of the run was better. */
+  readonly isBest: boolean;
+  readonly tensors: ReadonlyMap<string, NamedTensor>;
+  /** The manifest as the writer was given it, by way of JSON. */
+  readonly manifest: unknown;
 }
 
+type Refuse = (problem: string) => LockstepError;
+
 /**
- * Reads the output of {@link stringifyExactly}.
+ * Reads a checkpoint and checks all of it: sizes, version, hash, header.
  *
- * @throws SyntaxError if it is not JSON, or marks something else as a number
+ * @throws LockstepError (exit 4) that names the file and what is wrong with it
  */
-export function parseExactly(text: string): unknown {
-  return parseJson(text, (_key, part) => {
-    if (typeof part !== 'object' || part === null || !Object.hasOwn(part, MARK)) return part;
-    const number = SPECIAL.get(String((part as Record<string, unknown>)[MARK]));
-    if (number === undefined || Object.keys(part).length > 1)
-      throw new SyntaxError(`${MARK} without a number`);
-    return number;
-  });
+export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  const refuse = (problem: string, cause?: unknown): LockstepError =>
+    new LockstepError({
+      category: 'checkpoint',
+      code: 'E_CHECKPOINT',
+      message: `${path}: ${problem}`,
+      cause,
+    });
+  let file: FileHandle | undefined;
+  try {
+    const opened = await openRegularFile(path);
+    file = opened.handle;
+    return await readOpenFile(file, opened.stats.size, path, refuse);
+  } catch (error) {
+    if (error instanceof LockstepError) throw error;
+    throw refuse(`cannot be read (${error instanceof Error ? error.message : String(error)})`, error);
+  } finally {
+    await file?.close();
+  }
 }
 
-function markSpecial(value: number): unknown {
-  const isPlain = Number.isFinite(value) && !Object.is(value, -0);
-  return isPlain ? value : { [MARK]: Object.is(value, -0) ? '-0' : String(value) };
+async function readOpenFile(
+  file: FileHandle,
+  size: number,
+  path: string,
+  refuse: Refuse,
+): Promise<Checkpoint> {
+  if (size < HASH_END) throw refuse(`truncated: ${size} bytes are too few for a checkpoint`);
+  const start = Buffer.from(await readRange(file, { start: 0, length: HASH_END, refuse }));
+  const dataStart = checkSizes(start, size, refuse);
+  const storedHash = checkStart(start.toString('latin1', LENGTH_BYTES), refuse);
+
+  const hash = createHash('sha256');
+  const onSlice = (bytes: Uint8Array): void => void hash.update(bytes);
+  onSlice(start.fill(NO_HASH, HASH_START));
+  const rest = await readRange(file, { start: HASH_END, length: dataStart - HASH_END, refuse, onSlice });
+  const data = await readRange(file, { start: dataStart, length: size - dataStart, refuse, onSlice });
+  if (hash.digest('hex') !== storedHash) throw refuse('damaged: its bytes do not match its SHA-256');
+  return decode(Buffer.concat([start.subarray(LENGTH_BYTES), rest]), data, path, refuse);
+}
+
+/** Checks the sizes; returns the offset of the data. */
+function checkSizes(start: Buffer, size: number, refuse: Refuse): number {
+  const headerLength = Number(start.readBigUInt64LE(0));
+  const dataStart = LENGTH_BYTES + headerLength;
+  if (headerLength > MAX_CHECKPOINT_HEADER_BYTES || dataStart < HASH_END) {
+    throw refuse(`damaged, or no checkpoint: a header of ${headerLength} bytes`);
+  }
+  if (dataStart > size) {
+    throw refuse(`truncated: the header ends at byte ${dataStart}, the file at ${size}`);
+  }
+  if (size - dataStart > MAX_DATA_BYTES) {
+    throw refuse(`${size - dataStart} bytes of tensors; at most ${MAX_DATA_BYTES}`);
+  }
+  return dataStart;
+}
+
+/** Checks the start of the header, up to the end of the hash, which is returned. */
+function checkStart(text: string, refuse: Refuse): string {
+  if (!text.startsWith(BEFORE_VERSION))
+    throw refuse('damaged, or not a checkpoint: its header starts differently');
+  const version = /^\d+/.exec(text.slice(BEFORE_VERSION.length))?.[0];
+  if (version !== undefined && version !== CHECKPOINT_VERSION) {
+    throw refuse(`a checkpoint of version ${version}; this program reads version ${CHECKPOINT_VERSION}`);
+  }
+  if (!text.startsWith(BEFORE_VERSION + CHECKPOINT_VERSION + BEFORE_HASH)) {
+    throw refuse('damaged, or not a checkpoint: its header starts differently');
+  }
+  return text.slice(-NO_HASH.length);
+}
+
+interface Range {
+  readonly start: number;
+  readonly length: number;
+  readonly refuse: Refuse;
+  readonly onSlice?: (bytes: Uint8Array) => void;
+}
+
+/** Reads a range in slices, so that hashing them leaves the event loop free in between. */
+async function readRange(file: FileHandle, { start, length, refuse, onSlice }: Range): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length;) {
+    const wanted = Math.min(SLICE_BYTES, length - done);
+    const { bytesRead } = await file.read(bytes, done, wanted, start + done);
+    if (bytesRead === 0) throw refuse(`truncated while it was read, at byte ${start + done}`);
+    onSlice?.(bytes.subarray(done, done + bytesRead));
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+/** Decodes a checkpoint whose hash is right: anything wrong in it was written like that. */
+function decode(header: Uint8Array, data: Uint8Array, path: string, refuse: Refuse): Checkpoint {
+  const { places, metadata } = decodeHeader(header, data.byteLength, path);
+  const { step = '', isBest = '', lockstep } = metadata;
+  if (!/^\d{1,15}$/.test(step)) throw refuse('it does not say its step');
+  if (isBest !== 'true' && isBest !== 'false') throw refuse('it does not say whether it is the best');
+  if (lockstep === undefined) throw refuse('it has no manifest');
+  const tensors = new Map<string, NamedTensor>();
+  for (const [name, { shape, start, end }] of places) {
+    tensors.set(name, { shape, values: new Float32Array(data.buffer, start, (end - start) / 4) });
+  }
+  try {
+    return { path, step: Number(step), isBest: isBest === 'true', tensors, manifest: parseExactly(lockstep) };
+  } catch (error) {
+    throw refuse(`its manifest is not JSON (${String(error)})`);
+  }
 }

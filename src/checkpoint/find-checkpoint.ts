@@ -1,8 +1,8 @@
 // The checkpoints in a directory, and the one of them to resume from. Only reads: the directory may be another run's.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { readCheckpoint } from './read-checkpoint.ts';
-import type { Checkpoint } from './read-checkpoint.ts';
+import { readCheckpoint } from './checkpoint-file.ts';
+import type { Checkpoint } from './checkpoint-file.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 
 /** The treatment of a newest checkpoint that is damaged. */

@@ -12,7 +12,6 @@ import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
 import type { EnginePlan } from './plan.ts';
 import type { Samples } from './samples.ts';
-import type { PackedWeights } from './weights.ts';
 import { ThreadWorkspace } from './workspace.ts';
 
 /** A task's rows: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
@@ -52,7 +51,8 @@ export interface EngineParts {
   readonly loss: LossInput;
   readonly seed: number;
   readonly plan: EnginePlan;
-  readonly weights: PackedWeights;
+  /** Addresses of the packed weights, in the order of the model's `packedLengths`. */
+  readonly weights: readonly number[];
   readonly samples: Samples;
 }
 
@@ -68,7 +68,7 @@ interface Subtree {
   readonly finished: { readonly node: TreeNode; readonly address: number } | undefined;
 }
 
-/** Runs tasks of rows through the model. Weights must be packed first (`packWeights`). */
+/** Runs tasks of rows through the model. Weights must be packed first (`Stack.pack`). */
 export class Engine {
   readonly #parts: EngineParts;
   readonly #loss: Loss;

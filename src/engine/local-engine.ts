@@ -13,8 +13,6 @@ import { Engine } from './engine.ts';
 import type { PartialSum, EvaluatedRows, TaskRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
-import { allocateWeights, packWeights } from './weights.ts';
-import type { PackedWeights } from './weights.ts';
 
 /** Everything that a local engine is made from. */
 export interface LocalEngineOptions {
@@ -35,7 +33,8 @@ export class LocalEngine {
   readonly memory: Memory;
   readonly model: Model;
   readonly #engine: Engine;
-  readonly #weights: PackedWeights;
+  /** Addresses of the packed weights. */
+  readonly #weights: readonly number[];
   readonly #sharding: Sharding;
 
   private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
@@ -44,7 +43,7 @@ export class LocalEngine {
     this.memory = memory;
     this.model = model;
     this.#sharding = { batchSize, shards, model: model.spec };
-    this.#weights = allocateWeights(memory, model);
+    this.#weights = model.stack.allocatePacked(memory);
     const samples = allocateSamples(memory, dataset.layout);
     memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
     const plan = planEngine(model, batchSize, shards);
@@ -62,7 +61,8 @@ export class LocalEngine {
 
   /** Takes the weights to compute with: the flat f32 vector at `address` of this engine's memory. */
   setWeights(address: number): void {
-    packWeights(this.kernels, this.memory, this.model, this.#weights, address);
+    const { kernels, memory } = this;
+    this.model.stack.pack({ kernels, memory, flat: address, packed: this.#weights, part: 0, numParts: 1 });
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */

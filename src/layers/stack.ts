@@ -1,5 +1,6 @@
 // Layers one after the other: a whole model, or the list inside a nested layer.
 import type { Layer, LayerRunner, PackOptions, ParameterTensor, Microbatch, Workspace } from './layer.ts';
+import type { Memory } from '../memory.ts';
 import type { Shape } from '../shape.ts';
 
 /** Layers one after the other. */
@@ -32,6 +33,11 @@ export class Stack implements Layer {
 
   get packedLengths(): number[] {
     return this.layers.flatMap((layer) => layer.packedLengths);
+  }
+
+  /** Allocates the blocks that `pack` fills once a step, by all threads of a process together, and that are then only read. */
+  allocatePacked(memory: Memory): number[] {
+    return this.packedLengths.map((length) => memory.allocate(4 * length, 'packed weights'));
   }
 
   pack(options: PackOptions): void {

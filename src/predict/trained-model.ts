@@ -11,7 +11,6 @@ import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { Engine } from '../engine/engine.ts';
 import { planPredictions } from '../engine/plan.ts';
-import { allocateWeights, packWeights } from '../engine/weights.ts';
 import { hostMath, type HostMath } from '../kernels/host-math.ts';
 import { instantiateKernels, loadKernelModule, type Kernels } from '../kernels/kernels.ts';
 import { formatShape, sizeOf, type Shape } from '../shape.ts';
@@ -57,13 +56,13 @@ export class TrainedModel {
     const plan = planPredictions(model);
     this.#maxRows = plan.maxRows;
     this.#samples = memory.allocate(4 * plan.maxRows * sizeOf(model.inputShape), 'samples');
-    const packed = allocateWeights(memory, model);
+    const packed = model.stack.allocatePacked(memory);
     const samples = { layout: layoutOf(description, 'f32', plan.maxRows), address: this.#samples };
     const { loss } = description;
     this.#engine = new Engine({ kernels, memory, model, loss, seed: 0, plan, weights: packed, samples });
     const flat = memory.allocate(weights.byteLength, 'weights');
     memory.f32(flat, weights.length).set(weights);
-    packWeights(kernels, memory, model, packed, flat);
+    model.stack.pack({ kernels, memory, flat, packed, part: 0, numParts: 1 });
   }
 
   /**

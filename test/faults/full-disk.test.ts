@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { readLast } from '../../src/checkpoint/find-checkpoint.ts';
-import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
+import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import type { CliResult } from '../helpers/cli.ts';

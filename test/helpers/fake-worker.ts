@@ -13,7 +13,7 @@ import type {
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
-import { loadKernelBuilds } from '../../worker/kernel-builds.ts';
+import { loadKernelBuilds } from '../../src/known-answer.ts';
 import { Inbox } from './inbox.ts';
 import type { Ending } from './inbox.ts';
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { trainingProgressSchema } from '../../coordinator/training/training-progress.ts';
 import type { TrainingProgress } from '../../coordinator/training/training-progress.ts';
-import { parseExactly, stringifyExactly } from '../../src/checkpoint/checkpoint-file.ts';
+import { parseExactly, stringifyExactly } from '../../src/json.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
 import type { Training } from '../helpers/in-process-training.ts';
 import { INFINITE_RUN, infiniteTable, tableRun } from '../helpers/table-run.ts';

@@ -6,9 +6,12 @@ import { snapshotOf } from '../../coordinator/persistence/snapshot.ts';
 import { initialState } from '../../coordinator/training/prepare.ts';
 import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
 import type { TrainConfig } from '../../api/samples.ts';
-import { encodeCheckpoint, MAX_CHECKPOINT_HEADER_BYTES } from '../../src/checkpoint/checkpoint-file.ts';
+import {
+  encodeCheckpoint,
+  MAX_CHECKPOINT_HEADER_BYTES,
+  readCheckpoint,
+} from '../../src/checkpoint/checkpoint-file.ts';
 import { MAX_CONFIG_BYTES } from '../../src/config/config-text.ts';
-import { readCheckpoint } from '../../src/checkpoint/read-checkpoint.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../../src/limits.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';

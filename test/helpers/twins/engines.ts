@@ -4,7 +4,6 @@ import { Engine } from '../../../src/engine/engine.ts';
 import type { TaskRows } from '../../../src/engine/engine.ts';
 import { planEngine, planMicrobatches } from '../../../src/engine/plan.ts';
 import { allocateSamples } from '../../../src/engine/samples.ts';
-import { allocateWeights, packWeights } from '../../../src/engine/weights.ts';
 import { DenseLayer } from '../../../src/layers/dense.ts';
 import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
 import type { Kernels } from '../../../src/kernels/kernels.ts';
@@ -77,11 +76,11 @@ export interface EngineOptions {
 
 export function createEngine({ kernels, memory }: EngineRoom, options: EngineOptions): Engine {
   const { model, loss, dataset, weights: values, batchSize, shards, numParts = 1 } = options;
-  const weights = allocateWeights(memory, model);
+  const weights = model.stack.allocatePacked(memory);
   const flat = memory.allocate(values.byteLength, 'weights');
   memory.f32(flat, values.length).set(values);
   for (let part = 0; part < numParts; part++)
-    packWeights(kernels, memory, model, weights, flat, part, numParts);
+    model.stack.pack({ kernels, memory, flat, packed: weights, part, numParts });
   const samples = allocateSamples(memory, dataset.layout);
   memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
   const { shardsPerMicrobatch } = options;

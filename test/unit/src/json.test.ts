@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { decodeSafetensors } from '../../../src/safetensors.ts';
-import { parseExactly } from '../../../src/checkpoint/checkpoint-file.ts';
-import { MAX_JSON_DEPTH, parseJson } from '../../../src/json.ts';
+import { MAX_JSON_DEPTH, parseExactly, parseJson } from '../../../src/json.ts';
 
 const DEEP = `${'['.repeat(5000)}${']'.repeat(5000)}`;
 

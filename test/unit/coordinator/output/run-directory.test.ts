@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LockstepError } from '../../../../src/errors.ts';
-import { JsonlFile, readRecords } from '../../../../coordinator/output/jsonl-file.ts';
+import { JsonlFile, readRecords } from '../../../../src/line-file.ts';
 import {
   JsonlMetricLogger,
   MultiLogger,

@@ -10,12 +10,11 @@ import {
   encodeCheckpoint,
   HASH_START,
   MAX_CHECKPOINT_HEADER_BYTES,
-  parseExactly,
-  stringifyExactly,
+  readCheckpoint,
 } from '../../../../src/checkpoint/checkpoint-file.ts';
-import { readCheckpoint } from '../../../../src/checkpoint/read-checkpoint.ts';
 import { SLICE_BYTES, writeFileDurably } from '../../../../src/durable-write.ts';
 import { LockstepError } from '../../../../src/errors.ts';
+import { parseExactly, stringifyExactly } from '../../../../src/json.ts';
 import { shuffledIndices } from '../../../../src/random.ts';
 import { decodeSafetensors } from '../../../../src/safetensors.ts';
 

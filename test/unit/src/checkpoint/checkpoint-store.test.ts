@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CheckpointStore, type SavedCheckpoint } from '../../../../src/checkpoint/checkpoint-store.ts';
 import { readBest, readLast } from '../../../../src/checkpoint/find-checkpoint.ts';
-import type { Checkpoint } from '../../../../src/checkpoint/read-checkpoint.ts';
+import type { Checkpoint } from '../../../../src/checkpoint/checkpoint-file.ts';
 import { MAX_QUEUED_SAVES } from '../../../../src/checkpoint/save-queue.ts';
 import { LockstepError } from '../../../../src/errors.ts';
 import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';

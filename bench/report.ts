@@ -1,7 +1,23 @@
-// The figures of `lockstep bench train`, as they are stored and as a person reads them.
+// Medians and tables of all benchmarks, and the figures of `lockstep bench train`, as they are stored and as a person
+// reads them.
 import os from 'node:os';
 import Table from 'cli-table3';
 import { VERSION } from '../src/version.ts';
+
+/**
+ * The middle value; for an even number of values the upper one of the middle two.
+ * @throws RangeError without values.
+ */
+export function median(values: readonly number[]): number {
+  const middle = [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+  if (middle === undefined) throw new RangeError('nothing has no median');
+  return middle;
+}
+
+/** A plain table with this head, one row a `push`. */
+export function newTable(head: string[]): Table.Table {
+  return new Table({ head, style: { head: [], border: [] } });
+}
 
 /** The speed of one contender. */
 export interface Speed {
@@ -104,8 +120,4 @@ function formatWorkload({ workload, speeds, failed, ratios }: WorkloadReport): s
   }
   const failures = failed.map(({ name, reason }) => `${name} cannot train ${workload}: ${reason}`);
   return ['', speedTable.toString(), ratioTable.toString(), ...failures];
-}
-
-function newTable(head: string[]): Table.Table {
-  return new Table({ head, style: { head: [], border: [] } });
 }

@@ -1,8 +1,10 @@
-// The data of a command on stdout, which scripts read. Text for people goes to stderr.
+// The results of a command: data on stdout, which scripts read, and the files that a run exists to produce. If one cannot be
+// written, the command ends with an error, not with a stack trace. Text for people goes to stderr.
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { printable } from '../../src/printable.ts';
-import { causeInWords } from './result-file.ts';
+import { writeFileDurably } from '../../src/durable-write.ts';
+import { UnreadableFile } from '../../src/regular-file.ts';
 
 /**
  * Writes text to stdout. A reader that leaves (`| head`) is no error: there is nothing more to do.
@@ -38,6 +40,22 @@ export async function printBlocks(blocks: Iterable<string>): Promise<void> {
   }
 }
 
+/** Writes the file durably. @throws LockstepError (exit 4) if the disk refuses it. */
+export async function writeResultFile(file: string, content: Uint8Array | string): Promise<void> {
+  try {
+    await writeFileDurably(file, content);
+  } catch (cause) {
+    if (systemErrorCode(cause) === undefined) throw cause;
+    throw new LockstepError({
+      category: 'checkpoint',
+      code: 'E_RESULT_SAVE',
+      message: `${file}: not written (${causeInWords(cause)})`,
+      help: 'make room on the disk or repair it, and resume from the last checkpoint with --resume last',
+      cause,
+    });
+  }
+}
+
 /** The error for data that cannot be written to a place. */
 export function cannotWrite(where: string, cause: unknown): LockstepError {
   const isNowhere = ['ENOENT', 'ENOTDIR'].includes(systemErrorCode(cause) ?? '');
@@ -50,4 +68,27 @@ export function cannotWrite(where: string, cause: unknown): LockstepError {
       : 'make room there, or name a place that can be written',
     cause,
   });
+}
+
+const CAUSES: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space left',
+  EDQUOT: 'the disk quota is used up',
+  ENOENT: 'no such directory',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of the path is a file',
+  EEXIST: 'the path exists and is not a directory',
+  ELOOP: 'a link leads back to itself',
+  ENAMETOOLONG: 'the name is too long',
+  ENXIO: 'it is a pipe without a reader, or a socket',
+  ERR_INVALID_ARG_VALUE: 'the name holds a NUL',
+};
+
+/** The words for a failure of the disk. */
+export function causeInWords(cause: unknown): string {
+  return (
+    CAUSES[systemErrorCode(cause) ?? ''] ?? (cause instanceof UnreadableFile ? cause.message : String(cause))
+  );
 }
