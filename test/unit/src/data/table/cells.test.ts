@@ -1,7 +1,7 @@
 // The kinds of cells: a number, a number in disguise, no value, or a text; and the columns that are worth a warning.
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { loadFeatures } from '../../../../src/data/table/load-table.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
 import {
   CLASSES,
   configOf,
@@ -12,7 +12,7 @@ import {
   loadSamples,
   loadText,
   modelOf,
-} from './fixtures.ts';
+} from '../fixtures.ts';
 import { join } from 'node:path';
 
 const RAW = { standardize: false } as const;

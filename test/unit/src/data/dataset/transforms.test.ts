@@ -1,9 +1,18 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { inverseTarget, type FittedTransforms } from '../../../../src/data/dataset/transforms.ts';
-import { loadFeatures } from '../../../../src/data/table/load-table.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf, NO_SPLIT } from './fixtures.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget, type FittedTransforms } from '../../../../../src/data/dataset/transforms.ts';
+import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
+import {
+  configOf,
+  directoryOf,
+  errorOf,
+  featuresOf,
+  load,
+  loadText,
+  modelOf,
+  NO_SPLIT,
+} from '../fixtures.ts';
 
 const FORMAT = { decimal: '.', header: true, missing: 'error' } as const;
 

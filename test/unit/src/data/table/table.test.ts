@@ -1,8 +1,8 @@
 // The values that cells may hold, and their form in packed rows.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { CLASSES, configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from './fixtures.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { CLASSES, configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from '../fixtures.ts';
 
 const RAW = { standardize: false } as const;
 const ASK_FOR_NUMBER = 'correct the cell, or name the column under data.categorical or data.drop';

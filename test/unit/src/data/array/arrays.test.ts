@@ -1,11 +1,11 @@
 // Samples in memory, which give the same rows as the same values in a file.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { takeArrays } from '../../../../api/samples.ts';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { featureView, targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import type { LoadedData } from '../../../../src/data/load.ts';
-import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from './fixtures.ts';
+import { takeArrays } from '../../../../../api/samples.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { featureView, targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import type { LoadedData } from '../../../../../src/data/load.ts';
+import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from '../fixtures.ts';
 
 /** 40 rows of two features, a number, a class and a weight; the features are exact in float32 and in decimal digits. */
 const ROWS = Array.from({ length: 40 }, (_, row) => ({

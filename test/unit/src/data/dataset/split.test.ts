@@ -6,8 +6,8 @@ import {
   splitRows,
   type SourceRows,
   type SplitOptions,
-} from '../../../../src/data/dataset/split.ts';
-import { errorOf } from './fixtures.ts';
+} from '../../../../../src/data/dataset/split.ts';
+import { errorOf } from '../fixtures.ts';
 
 const OPTIONS: SplitOptions = { split: { validation: 0.1 }, seed: 7, shuffle: true, batchSize: 1 };
 

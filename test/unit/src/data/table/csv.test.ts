@@ -4,8 +4,8 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readRecords } from '../../../../src/data/table/csv.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText } from './fixtures.ts';
+import { readRecords } from '../../../../../src/data/table/csv.ts';
+import { configOf, directoryOf, errorOf, featuresOf, load, loadText } from '../fixtures.ts';
 
 const RAW = { standardize: false } as const;
 

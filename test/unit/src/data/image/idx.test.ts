@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { configOf, directoryOf, errorOf, load, modelOf } from './fixtures.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { configOf, directoryOf, errorOf, load, modelOf } from '../fixtures.ts';
 
 /** An IDX file of unsigned bytes. */
 function idx(dimensions: readonly number[], data: readonly number[]): Buffer {

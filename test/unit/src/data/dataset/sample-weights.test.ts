@@ -2,9 +2,9 @@
 // binary cross-entropy takes.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { targetView, sampleWeightView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { configOf, directoryOf, errorOf, load, loadText, modelOf, NO_SPLIT } from './fixtures.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { targetView, sampleWeightView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { configOf, directoryOf, errorOf, load, loadText, modelOf, NO_SPLIT } from '../fixtures.ts';
 
 const toClasses = (units: number, rest: Partial<ConfigInput> = {}): Partial<ConfigInput> => ({
   loss: 'crossEntropy',

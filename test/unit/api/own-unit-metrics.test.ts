@@ -3,11 +3,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { evaluate } from '../../../../api/model.ts';
-import type { Samples } from '../../../../src/data/array/arrays.ts';
-import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/definitions.ts';
-import { encodeSafetensors } from '../../../../src/safetensors.ts';
-import { saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
+import { evaluate } from '../../../api/model.ts';
+import type { Samples } from '../../../src/data/array/arrays.ts';
+import { scalarMetrics, type SplitMetrics } from '../../../src/metrics/definitions.ts';
+import { encodeSafetensors } from '../../../src/safetensors.ts';
+import { saveRun, type SavedRun } from '../../helpers/saved-run.ts';
 
 interface GoldenTable {
   readonly x: readonly number[];
@@ -26,7 +26,7 @@ interface GoldenCase {
 }
 
 const golden = JSON.parse(
-  fs.readFileSync(path.resolve(import.meta.dirname, '../../../golden/own-unit-metrics.json'), 'utf8'),
+  fs.readFileSync(path.resolve(import.meta.dirname, '../../golden/own-unit-metrics.json'), 'utf8'),
 ) as { readonly bias: number; readonly cases: readonly GoldenCase[] };
 
 function csvOf({ x, y, weight }: GoldenTable): string {

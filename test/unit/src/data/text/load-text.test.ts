@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { divideText } from '../../../../src/data/text/load-text.ts';
-import type { LoadedData } from '../../../../src/data/load.ts';
-import { configOf, directoryOf, errorOf, load, modelOf } from './fixtures.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { divideText } from '../../../../../src/data/text/load-text.ts';
+import type { LoadedData } from '../../../../../src/data/load.ts';
+import { configOf, directoryOf, errorOf, load, modelOf } from '../fixtures.ts';
 
 const ALL_IN_TRAIN = { split: { validation: 0, test: 0 } };
 
