@@ -4,11 +4,10 @@ import { z } from 'zod';
 import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
 import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/validate.ts';
 import { dataSchema } from '../src/config/schema.ts';
-import { takeSamples, type Samples } from '../src/data/array/arrays.ts';
+import { isSamples, takeSamples, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
-import { isSamples } from './samples.ts';
 
 /**
  * Loads the model in the directory of a run, or in its `model` directory.

@@ -1,10 +1,15 @@
-// Training from a program: the same checks, the same run directory and the same bits as `lockstep train`.
+// Training from a program: the same checks, the same run directory and the same bits as `lockstep train`. A config refers to
+// samples in memory by their hashes: so it stays what a config file can hold, and the one beside a run's results says what
+// it was trained on.
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';
+import type { DataSource } from '../src/config/data-sources.ts';
 import { checkOptions, functionOption, pathOption, validateConfig } from '../src/config/validate.ts';
-import { configError } from '../src/config/problem.ts';
+import { problemsError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
+import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
+import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { Logger, LogLevel } from '../src/log.ts';
@@ -12,7 +17,17 @@ import { runTraining } from '../coordinator/commands/run.ts';
 import type { FinishedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { TrainingObserver } from '../coordinator/training/train.ts';
-import { takeArrays, type TrainConfig } from './samples.ts';
+
+type DataInput = ConfigInput['data'];
+type Split = 'train' | 'validation' | 'test';
+
+/** The `data` of a config; samples may stand where a file would. */
+export type TrainData = Omit<DataInput, Split> & {
+  readonly [Key in Split]?: DataSource | Samples | undefined;
+};
+
+/** A config as a program writes it: the fields of a config file, or samples in memory as its `data`. */
+export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
 
 /** Options of `train`: workers, directories, resuming, and callbacks. */
 export interface TrainOptions extends Partial<TrainingObserver> {
@@ -121,6 +136,46 @@ function isShown(level: LogLevel): boolean {
   return level === 'info' || level === 'debug' || level === 'trace';
 }
 
+/**
+ * Checks the samples of a config, and replaces them by their hashes.
+ * @throws LockstepError if they are invalid.
+ */
+export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: ArraySets } {
+  // A program in JavaScript may pass in anything, which the checks of the config will report.
+  if (!isMapping(input) || !isMapping(input.data)) return { config: input as ConfigInput, arrays: new Map() };
+  const { data, ...rest } = input;
+  const sets = new Map<string, ArraySet>();
+  const take = (source: DataSource | Samples, name: string): DataSource => {
+    if (!isSamples(source)) return source;
+    const set = takeSamples(source, name);
+    if (!sets.has(set.sha256)) sets.set(set.sha256, set);
+    return { arrays: set.sha256 };
+  };
+  const { train, validation, test, ...fields } = data;
+  const sources = {
+    ...(train && { train: take(train, 'data.train') }),
+    ...(validation && { validation: take(validation, 'data.validation') }),
+    ...(test && { test: take(test, 'data.test') }),
+  };
+  const first = train && isSamples(train) ? [...sets.values()][0] : undefined;
+  const defaults = first && defaultsFor(first);
+  return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
+}
+
+function isMapping(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Defaults for what a table says in its header; values of images or sequences, which belong together, keep their scale. */
+function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet): Partial<DataInput> {
+  const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
+  return {
+    target: targetWidth === 1 ? 'target' : targets,
+    ...(sampleWeights && { weights: 'weight' }),
+    standardize: shape.length === 1 && !(features instanceof Uint8Array),
+  };
+}
+
 function checkConfig(value: ConfigInput, baseDirectory: string): Config {
   const validation = validateConfig(value);
   if ('config' in validation) return resolveConfigPaths(validation.config, baseDirectory);
@@ -129,5 +184,5 @@ function checkConfig(value: ConfigInput, baseDirectory: string): Config {
     help,
     location: { file: 'config' },
   }));
-  throw configError('E_CONFIG_INVALID', 'config', problems);
+  throw problemsError('E_CONFIG_INVALID', 'config', problems);
 }

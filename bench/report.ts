@@ -2,6 +2,7 @@
 // reads them.
 import os from 'node:os';
 import Table from 'cli-table3';
+import { formatCount } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 
 /**
@@ -112,7 +113,7 @@ export function formatReport({
 function formatWorkload({ workload, speeds, failed, ratios }: WorkloadReport): string[] {
   const speedTable = newTable([workload, 'version', 'samples/s']);
   for (const { name, version, samplesPerSecond } of speeds) {
-    speedTable.push([name, version, Math.round(samplesPerSecond).toLocaleString('en-US')]);
+    speedTable.push([name, version, formatCount(samplesPerSecond)]);
   }
   const ratioTable = newTable(['ratio', 'median', 'range']);
   for (const { ours, other, median, least, most } of ratios) {

@@ -9,6 +9,7 @@ import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { formatCount } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { newTable } from './report.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
@@ -161,7 +162,7 @@ function formatReport({
     const share = 100 * row.computeShare;
     table.push([
       row.workers,
-      Math.round(row.samplesPerSecond).toLocaleString('en-US'),
+      formatCount(row.samplesPerSecond),
       `${(100 * row.efficiency).toFixed(0)} %`,
       formatBytes(Math.round(row.bytesPerStep)),
       `${share.toFixed(0)} %`,

@@ -1,7 +1,7 @@
 // The one error type that reaches a user: what went wrong, where, and the next action.
 // Anything else that escapes is a bug of ours and exits with EXIT.bug and a stack trace.
 
-import { indentFurther } from './printable.ts';
+import { formatCount, indentFurther } from './printable.ts';
 
 /** Process exit codes, stable for scripts that call `lockstep`. */
 export const EXIT = {
@@ -62,6 +62,20 @@ export class LockstepError extends Error {
   }
 }
 
+/** An error in a data file. */
+export function dataError(
+  code: `E_DATA_${string}`,
+  message: string,
+  context: Pick<ErrorDetails, 'location' | 'help'> = {},
+): LockstepError {
+  return new LockstepError({ category: 'data', code, message, ...context });
+}
+
+/** An error in the config that only the data reveals. */
+export function configError(code: `E_CONFIG_${string}`, message: string, help?: string): LockstepError {
+  return new LockstepError({ category: 'usage', code, message, help });
+}
+
 /** `file:line:column` with the parts that are known. */
 export function formatLocation(location: SourceLocation): string {
   return [location.file, location.line, location.column].filter((part) => part !== undefined).join(':');
@@ -107,7 +121,7 @@ export function listNames(names: readonly string[], maxListed = 20): string {
     .slice(0, maxListed)
     .map((name) => shorten(name))
     .join(', ');
-  return names.length > maxListed ? `${shown}, … (${names.length.toLocaleString('en-US')} in all)` : shown;
+  return names.length > maxListed ? `${shown}, … (${formatCount(names.length)} in all)` : shown;
 }
 
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`), or undefined. */

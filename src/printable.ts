@@ -1,5 +1,6 @@
-// Text of others on its way to a terminal: names of columns, files and workers, what peers and services say. A control
-// character in it could recolour, hide or overwrite what we say, or send keys to the shell.
+// Text for people. That of others on its way to a terminal: names of columns, files and workers, what peers and services say;
+// a control character in it could recolour, hide or overwrite what we say, or send keys to the shell. And numbers and
+// durations in words and digits.
 
 /**
  * Controls, and what is invisible or reorders the line: escape and its kin, bidirectional marks, line and paragraph
@@ -30,4 +31,41 @@ export function shellWord(text: string): string {
 /** The text with its further lines indented by four, so that none of them can pass for the beginning of a message. */
 export function indentFurther(text: string): string {
   return text.replace(/\n {0,4}(?=[^\n])/g, '\n    ');
+}
+
+/** A count with separators, such as `12,345`. */
+export function formatCount(count: number): string {
+  return Math.round(count).toLocaleString('en-US');
+}
+
+/** A count with its noun, such as `1 worker`, `2 workers`. */
+export function countOf(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** A number with four significant digits: `0.2134`, `23,457`, `1.200e-7`. */
+export function formatMetric(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size >= 1e12 || (size < 1e-4 && size > 0)) return value.toExponential(3);
+  // From here on toPrecision would round up into an exponent.
+  return size >= 9999.5 ? formatCount(value) : value.toPrecision(4);
+}
+
+/** A duration in words, such as `4.2 s`, `1 m 05 s`, `2 h 03 m`. */
+export function formatDuration(seconds: number): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
+  const minutes = Math.round(seconds / 60);
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} m`;
+}
+
+/** A duration as a clock shows it, such as `0:04`, `1:05`, `2:03:00`. */
+export function formatClock(seconds: number): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const whole = Math.round(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }

@@ -1,7 +1,6 @@
 // `--dry-run`: every check of a run that can be made before it takes any time or leaves a file behind.
 import type { Config } from '../../src/config/schema.ts';
 import { numBatches } from '../../src/data/dataset/split.ts';
-import { countOf } from '../../src/data/dataset/data-error.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../../src/shape.ts';
 import { formatBytes } from '../../src/memory.ts';
@@ -15,6 +14,7 @@ import type { PreparedRun } from '../training/prepare.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import { stepsPerEpoch } from '../training/train.ts';
 import { stepsDone } from '../training/training-progress.ts';
+import { countOf } from '../../src/printable.ts';
 
 /** The settings of a dry run: those of the run. */
 export interface DryRunOptions {

@@ -6,11 +6,10 @@ import { dataKind, kindOf, type DataSource } from '../../src/config/data-sources
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';
-import { dataError } from '../../src/data/dataset/data-error.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../../src/engine/samples.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { LockstepError } from '../../src/errors.ts';
+import { LockstepError, dataError } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { readModel, type SavedModel } from '../../src/predict/model-files.ts';

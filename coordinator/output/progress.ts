@@ -3,7 +3,7 @@
 import { Writable } from 'node:stream';
 import { SingleBar, type Params } from 'cli-progress';
 import type { Screen } from '../../src/log.ts';
-import { formatClock, formatCount, formatMetric, pluralize } from './format.ts';
+import { countOf, formatClock, formatCount, formatMetric } from '../../src/printable.ts';
 
 /** One optimizer step. */
 export interface StepProgress {
@@ -132,7 +132,7 @@ class BarStream extends Writable {
 function epochLine({ epoch, metrics, samplesPerSecond, workers }: EpochProgress, epochs: number): string {
   const position = `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}`;
   const values = Object.entries(metrics).map(([name, value]) => `${name} ${formatMetric(value)}`);
-  const pace = [`${formatCount(samplesPerSecond)} samples/s`, pluralize(workers, 'worker')];
+  const pace = [`${formatCount(samplesPerSecond)} samples/s`, countOf(workers, 'worker')];
   return [position, ...values, ...pace].join('  ');
 }
 
@@ -146,7 +146,7 @@ function barLine(params: Params, step: Partial<StepProgress>, epochs: number): s
   if (samplesPerSecond !== undefined) {
     texts.push(`${formatCount(samplesPerSecond)}${isWide ? ' samples/s' : '/s'}`);
   }
-  if (workers !== undefined) texts.push(pluralize(workers, 'worker'));
+  if (workers !== undefined) texts.push(countOf(workers, 'worker'));
   if (Number.isFinite(params.eta) && params.value > 0) texts.push(`ETA ${formatClock(params.eta)}`);
   const head = `epoch ${epoch}/${epochs}`;
   const tail = texts.join('  ');

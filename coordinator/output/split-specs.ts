@@ -1,7 +1,7 @@
 // Vega-Lite specifications of the plots of a measured split: a point for each row of a regression,
 // in the target's own unit; counts and a curve of a classification.
 import type { TopLevelSpec } from 'vega-lite';
-import { formatMetric } from './format.ts';
+import { formatCount, formatMetric } from '../../src/printable.ts';
 import { BASE, BLUE, GREY, ORANGE } from './plot-specs.ts';
 import type { ConfusionPlot, RegressionPlot, RocPlot } from './plot-specs.ts';
 
@@ -46,7 +46,7 @@ function samplePoints({ actual, predicted }: RegressionPlot): Point[] {
 }
 
 function pointsSubtitle(shown: number, { actual, r2 }: RegressionPlot): string {
-  const rows = `${shown.toLocaleString('en-US')} of ${actual.length.toLocaleString('en-US')} rows`;
+  const rows = `${formatCount(shown)} of ${formatCount(actual.length)} rows`;
   return r2 === undefined ? rows : `R² ${formatMetric(r2)} over all rows; ${rows} shown`;
 }
 

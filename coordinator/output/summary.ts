@@ -3,7 +3,7 @@ import Table from 'cli-table3';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
-import { formatCount, formatDuration, formatMetric, pluralize } from './format.ts';
+import { countOf, formatCount, formatDuration, formatMetric } from '../../src/printable.ts';
 
 /** The content of `summary.json`. */
 export interface Summary {
@@ -43,8 +43,8 @@ export interface Summary {
 export function formatSummary(summary: Summary): string {
   const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, workers, best } =
     summary;
-  const work = `${pluralize(epochs, 'epoch')}, ${pluralize(steps, 'step')}, ${pluralize(samplesSeen, 'sample')}`;
-  const speed = `${formatCount(samplesPerSecond)} samples/s, ${pluralize(workers, 'worker')}`;
+  const work = `${countOf(epochs, 'epoch')}, ${countOf(steps, 'step')}, ${countOf(samplesSeen, 'sample')}`;
+  const speed = `${formatCount(samplesPerSecond)} samples/s, ${countOf(workers, 'worker')}`;
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
     `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,

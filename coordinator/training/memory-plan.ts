@@ -3,7 +3,6 @@
 import os from 'node:os';
 import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { countOf } from '../../src/data/dataset/data-error.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { evaluationWidth } from '../../src/engine/samples.ts';
@@ -15,6 +14,7 @@ import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES, OUTPUT_BYTES_OF_THREAD } from '../../src/protocol/limits.ts';
 import { heightOf, mostEverHeld } from '../../src/tree.ts';
 import type { SumRoom } from '../scheduler/outcome.ts';
+import { countOf } from '../../src/printable.ts';
 
 /** The parts of a run that the plan depends on. */
 export interface PlannedRun {

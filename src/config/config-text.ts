@@ -4,7 +4,7 @@ import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { Document, isAlias, isCollection, isMap, isScalar, isSeq, LineCounter, visit, type Pair } from 'yaml';
-import { configError, type KeyPath, type SyntaxFlaw } from './problem.ts';
+import { problemsError, type KeyPath, type SyntaxFlaw } from './problem.ts';
 import type { Config } from './schema.ts';
 import { suggestFile } from './suggest.ts';
 import { parseYaml } from './yaml.ts';
@@ -162,7 +162,7 @@ function syntaxError(lineCounter: LineCounter, file: string, flaws: readonly Syn
     const { line, col } = lineCounter.linePos(offset);
     return { message, help, location: { file, line, column: col } };
   });
-  return configError('E_CONFIG_SYNTAX', file, problems);
+  return problemsError('E_CONFIG_SYNTAX', file, problems);
 }
 
 function findOffset(document: Document, path: KeyPath, at: 'key' | 'value') {

@@ -8,7 +8,7 @@ import type { SourceLocation } from '../errors.ts';
 import { parseConfigText, readConfigText, type ParsedConfig } from './config-text.ts';
 import { resolveConfigPaths } from './data-sources.ts';
 import { validateConfig } from './validate.ts';
-import { configError, type ConfigProblem, type KeyPath, formatKeyPath } from './problem.ts';
+import { problemsError, type ConfigProblem, type KeyPath, formatKeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
 import { FORBIDDEN_KEY, parseYaml } from './yaml.ts';
 
@@ -59,7 +59,8 @@ export async function loadConfig(origin: ConfigOrigin): Promise<LoadedConfig> {
     location: i < MAX_LOCATED ? locate(finding.path, finding.at) : { file: path },
   }));
   const problems = [...invalid, ...unreadable, ...misplaced];
-  if (problems.length > 0 || !('config' in validation)) throw configError('E_CONFIG_INVALID', path, problems);
+  if (problems.length > 0 || !('config' in validation))
+    throw problemsError('E_CONFIG_INVALID', path, problems);
   const file = resolve(cwd, path);
   const baseDirectory = dirname(file);
   return {

@@ -45,7 +45,7 @@ export function findAt(path: KeyPath, text: string, help?: string): ConfigFindin
  * The one error for all problems of a config. A single problem keeps its location and help; of
  * several, the first ten are listed, each with its place, sorted by it.
  */
-export function configError(
+export function problemsError(
   code: 'E_CONFIG_SYNTAX' | 'E_CONFIG_INVALID' | 'E_OPTIONS',
   file: string,
   problems: readonly ConfigProblem[],

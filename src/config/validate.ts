@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { childValue, expectedAt, validKeys, type Expectation } from './expectation.ts';
 import {
-  configError,
+  problemsError,
   formatKeyPath,
   type ConfigFinding,
   type ConfigProblem,
@@ -166,7 +166,7 @@ export function checkOptions(schema: z.ZodObject, options: unknown, place: strin
   if (!error) return;
   const problems = error.issues.flatMap((issue) => describeOptionIssue(issue, schema, options));
   const unique = new Map(problems.map((problem) => [problem.message, problem]));
-  throw configError(
+  throw problemsError(
     'E_OPTIONS',
     place,
     [...unique.values()].map((problem) => ({ ...problem, location: { file: place } })),

@@ -3,7 +3,7 @@
 import type { Config } from '../config/schema.ts';
 import type { ArraySets } from './array/arrays.ts';
 import { packArrays } from './array/load-arrays.ts';
-import { configError, countOf } from './dataset/data-error.ts';
+import { configError } from '../errors.ts';
 import { findSources, type DataSources, type PackedRows, type PackRequest } from './dataset/load-request.ts';
 import {
   hashDataset,
@@ -16,6 +16,7 @@ import { countSharedRows } from './dataset/split.ts';
 import { packImages } from './image/load-images.ts';
 import { packTable } from './table/load-table.ts';
 import { packText, WINDOW } from './text/load-text.ts';
+import { countOf } from '../printable.ts';
 
 /** A request to load the data of a run. */
 export interface LoadRequest extends PackRequest {

@@ -4,6 +4,7 @@
 // names and shapes are offsets into it.
 import { LockstepError } from '../errors.ts';
 import { MEMORY_LIMIT_BYTES } from '../memory.ts';
+import { formatCount } from '../printable.ts';
 import { formatShape, sizeOf } from '../shape.ts';
 import type { Layer, LayerBuilder, ParameterTensor } from '../layers/layer.ts';
 import type { Shape } from '../shape.ts';
@@ -131,11 +132,10 @@ class ModelBuilder {
 
 function tooManyParameters({ numParameters, tensors }: ModelBuilder): LockstepError {
   const largest = tensors.reduce((one, other) => (other.length > one.length ? other : one));
-  const count = (value: number): string => value.toLocaleString('en-US');
   return new LockstepError({
     category: 'usage',
     code: 'E_TOO_LARGE',
-    message: `the model has ${count(numParameters)} parameters; WebAssembly can address ${count(MAX_PARAMETERS)}`,
+    message: `the model has ${formatCount(numParameters)} parameters; WebAssembly can address ${formatCount(MAX_PARAMETERS)}`,
     help: `use fewer units; the largest tensor is ${largest.name}, ${formatShape(largest.shape)}`,
   });
 }
@@ -155,6 +155,6 @@ function cutBuckets(numParameters: number): Bucket[] {
 export function describeModel(model: Model): string[] {
   return model.stack.layers.map((layer, index) => {
     const parameters = layer.tensors.reduce((total, tensor) => total + tensor.length, 0);
-    return `layer ${index}: ${layer.describe()} (${parameters.toLocaleString('en-US')} parameters)`;
+    return `layer ${index}: ${layer.describe()} (${formatCount(parameters)} parameters)`;
   });
 }

@@ -5,7 +5,6 @@ import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
 import type { Numbers } from '../data/array/arrays.ts';
 import { encodeArray } from '../data/array/load-arrays.ts';
-import { countOf, dataError } from '../data/dataset/data-error.ts';
 import { widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';
@@ -17,9 +16,10 @@ import { CellReader } from '../data/table/format.ts';
 import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
 import type { Table } from '../data/table/table.ts';
-import { LockstepError, quoteName, quoteValue } from '../errors.ts';
+import { LockstepError, quoteName, quoteValue, dataError } from '../errors.ts';
 import type { ModelDescription } from './model-files.ts';
 import { formatShape, sizeOf } from '../shape.ts';
+import { countOf } from '../printable.ts';
 
 /** A value of a row; null is a missing one. */
 export type Cell = number | string | boolean | null;

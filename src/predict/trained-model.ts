@@ -6,7 +6,7 @@ import { encodeRows, encodeSamples, type PredictInput, type Row, takeValues } fr
 import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
 import { refuseInfinite } from '../data/array/arrays.ts';
-import { dataError, formatCount } from '../data/dataset/data-error.ts';
+import { dataError } from '../errors.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { Engine } from '../engine/engine.ts';
@@ -17,6 +17,7 @@ import { formatShape, sizeOf, type Shape } from '../shape.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
+import { formatCount } from '../printable.ts';
 
 /** Options of loading a model. */
 export interface LoadModelOptions {

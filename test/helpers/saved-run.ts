@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { takeArrays, type TrainConfig } from '../../api/samples.ts';
+import { takeArrays, type TrainConfig } from '../../api/train.ts';
 import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { measureSplit } from '../../coordinator/training/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/training/prepare.ts';

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { snapshotOf } from '../../coordinator/persistence/snapshot.ts';
 import { initialState } from '../../coordinator/training/prepare.ts';
 import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
-import type { TrainConfig } from '../../api/samples.ts';
+import type { TrainConfig } from '../../api/train.ts';
 import {
   encodeCheckpoint,
   MAX_CHECKPOINT_HEADER_BYTES,

@@ -1,12 +1,12 @@
 // Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a
 // config refers to them. The hash is of the values as they were given, before anything is fitted to them.
 import { didYouMean } from '../../config/suggest.ts';
-import { countOf, dataError } from '../dataset/data-error.ts';
 import { hashBlocks } from '../dataset/packed-dataset.ts';
 import { nameIndex } from '../dataset/transforms.ts';
-import { quoteValue, type LockstepError } from '../../errors.ts';
+import { quoteValue, type LockstepError, dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../../limits.ts';
+import { countOf } from '../../printable.ts';
 
 /** Numbers in one list, or a list of rows of equal length. */
 export type Numbers = ArrayLike<number> | readonly ArrayLike<number>[];
@@ -43,6 +43,11 @@ export interface ArraySet {
 
 /** Checked samples by their hash. */
 export type ArraySets = ReadonlyMap<string, ArraySet>;
+
+/** True for samples, even invalid ones. */
+export function isSamples(source: unknown): source is Samples {
+  return typeof source === 'object' && source !== null && ('features' in source || 'targets' in source);
+}
 
 /**
  * Checks samples; `name` is what errors call them.

@@ -4,7 +4,7 @@
 import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
-import { configError, countOf, dataError } from '../dataset/data-error.ts';
+import { configError, dataError } from '../../errors.ts';
 import {
   assignCounts,
   listFiles,
@@ -34,6 +34,7 @@ import { fitTarget } from '../table/fit-target.ts';
 import { layOutTargets, packTargets } from '../table/pack-targets.ts';
 import type { Table, TablePart } from '../table/table.ts';
 import { formatShape, sizeOf } from '../../shape.ts';
+import { countOf } from '../../printable.ts';
 
 interface ArraysRequest extends PackRequest {
   readonly arrays?: ArraySets | undefined;

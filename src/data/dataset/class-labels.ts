@@ -1,7 +1,7 @@
 // Class labels, of tables and images alike: their range, and which classes are missing where.
-import { dataError, formatCount } from './data-error.ts';
 import type { SplitIndices } from './packed-dataset.ts';
-import { listNames, quoteName } from '../../errors.ts';
+import { listNames, quoteName, dataError } from '../../errors.ts';
+import { formatCount } from '../../printable.ts';
 
 /** Placeholder for a label that counts nothing, until `foldSampleWeights` gives it class 0 and weight 0. */
 export const IGNORED_LABEL = 0xffffffff;

@@ -1,8 +1,9 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 import { createHash } from 'node:crypto';
-import { dataError, formatCount } from './data-error.ts';
+import { dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
+import { formatCount } from '../../printable.ts';
 
 /**
  * Layout of the stored samples. The blob holds features, then targets, then any sample weights, each

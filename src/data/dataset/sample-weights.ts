@@ -3,7 +3,6 @@
 import type { Config } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { IGNORED_LABEL } from './class-labels.ts';
-import { configError, countOf, dataError } from './data-error.ts';
 import {
   sampleWeightsByteOffset,
   sampleWeightWidth,
@@ -12,7 +11,8 @@ import {
   type RowLayout,
   type SplitIndices,
 } from './packed-dataset.ts';
-import { listNames, quoteName } from '../../errors.ts';
+import { listNames, quoteName, configError, dataError } from '../../errors.ts';
+import { countOf } from '../../printable.ts';
 
 /** Tells whether a run's dataset has a block of sample weights. */
 export function wantsSampleWeights({ data, classWeights }: Config): boolean {

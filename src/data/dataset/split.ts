@@ -1,10 +1,11 @@
 // Which rows belong to training, validation and test, by seed and fractions or by file; the order in which an
 // epoch visits the training rows, and its batches. All are functions of config, seed and row counts alone.
 import type { DataConfig } from '../../config/schema.ts';
-import { configError, countOf } from './data-error.ts';
+import { configError } from '../../errors.ts';
 import { targetsByteOffset, type PackedDataset, type SplitIndices } from './packed-dataset.ts';
 import { sizeOf } from '../../shape.ts';
 import { shuffledIndices } from '../../random.ts';
+import { countOf } from '../../printable.ts';
 
 const DEFAULT_TEST_SHARE = 0.1;
 /** Fractions such as 0.7 + 0.2 + 0.1 miss 1 by a rounding error. */

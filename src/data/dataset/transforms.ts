@@ -1,6 +1,6 @@
 // Everything learnt from the training split that turns data into numbers, as plain JSON that is saved with
 // the model, and the arithmetic that applies it to one value. Each kind of data fits and encodes its own.
-import { dataError } from './data-error.ts';
+import { dataError } from '../../errors.ts';
 import type { SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 import { sizeOf, type Shape } from '../../shape.ts';

@@ -3,9 +3,10 @@
 //   00 00 08 D | D dimensions as u32 | data          D: 3 for images, 1 for labels; 08: unsigned bytes
 //
 // Source: http://yann.lecun.com/exdb/mnist (the format's only specification).
-import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
+import { dataError } from '../../errors.ts';
 import { MAX_BLOB_BYTES } from '../dataset/packed-dataset.ts';
 import { displayPath, readBytes } from '../dataset/source-file.ts';
+import { countOf, formatCount } from '../../printable.ts';
 
 const UNSIGNED_BYTE = 8;
 const MAGIC_BYTES = 4;

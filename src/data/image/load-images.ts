@@ -10,7 +10,7 @@ import {
   rangeOf,
   type LabelRange,
 } from '../dataset/class-labels.ts';
-import { countOf, dataError } from '../dataset/data-error.ts';
+import { dataError } from '../../errors.ts';
 import {
   assignCounts,
   listFiles,
@@ -31,6 +31,7 @@ import { displayPath } from '../dataset/source-file.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
 import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
+import { countOf } from '../../printable.ts';
 
 /** The two files of one set, after their headers agreed. */
 interface ImageSet {

@@ -1,7 +1,6 @@
 // Problems in the cells of a table, column by column: decided after all cells are read, so that counts are
 // known and a user sees every column at once.
 import { formatKeyPath } from '../../config/problem.ts';
-import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
 import { locateField, type CsvFile } from './csv-file.ts';
@@ -14,7 +13,9 @@ import {
   quoteValue,
   shorten,
   type SourceLocation,
+  dataError,
 } from '../../errors.ts';
+import { countOf, formatCount } from '../../printable.ts';
 
 /** The settings that decide whether cells are problems; tables from files have a delimiter too. */
 type CellRules = Pick<TableFormat, 'decimal' | 'thousands' | 'missingTokens' | 'isSaved'>;

@@ -1,11 +1,11 @@
 // Records of a CSV or TSV file, streamed: csv-parse splits them; its errors get a place and our words.
 import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
-import { countOf } from '../dataset/data-error.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { findField, locateField, readUtf8, type CsvFile } from './csv-file.ts';
 import { findWrongDelimiter, runsOfSpaces } from './header.ts';
 import { LockstepError, quoteValue, type ErrorDetails } from '../../errors.ts';
+import { countOf } from '../../printable.ts';
 
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const MAX_SHOWN_FIELDS = 12;

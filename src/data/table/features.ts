@@ -1,7 +1,6 @@
 // Feature columns of a table: fitted on the training rows, and encoded as numbers by the fitted
 // transforms, in training or when they are read back from a saved model.
 import type { DataConfig } from '../../config/schema.ts';
-import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
 import {
   byCodeUnits,
   describeValues,
@@ -15,7 +14,8 @@ import { categoryOf, leaveOut, MISSING_CATEGORY, type Column } from './column.ts
 import { isDate } from './marked-numbers.ts';
 import { planMissing, type ColumnRoles } from './plan-columns.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import { quoteName, quoteValue } from '../../errors.ts';
+import { quoteName, quoteValue, dataError } from '../../errors.ts';
+import { countOf, formatCount } from '../../printable.ts';
 
 /**
  * Fits the features on the rows in `train`. Warns about columns that teach nothing: those with one

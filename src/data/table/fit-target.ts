@@ -8,7 +8,6 @@ import {
   MAX_CLASSES,
   rangeOf,
 } from '../dataset/class-labels.ts';
-import { configError, countOf, dataError } from '../dataset/data-error.ts';
 import type { PackRequest } from '../dataset/load-request.ts';
 import type { SplitIndices } from '../dataset/packed-dataset.ts';
 import {
@@ -21,8 +20,16 @@ import {
 import type { Column } from './column.ts';
 import type { ColumnRoles } from './plan-columns.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import { listNames, quoteName, quoteValue, type SourceLocation } from '../../errors.ts';
+import {
+  listNames,
+  quoteName,
+  quoteValue,
+  type SourceLocation,
+  configError,
+  dataError,
+} from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
+import { countOf } from '../../printable.ts';
 
 /** Everything that fitting a target depends on. */
 interface TargetRequest extends PackRequest {

@@ -1,10 +1,9 @@
 // The first record of a file: the character that delimits it, and the names of the columns.
-import { countOf, dataError } from '../dataset/data-error.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { readFromLine, readUtf8, type CsvFile } from './csv-file.ts';
 import type { TableFormat } from './format.ts';
-import { quoteName, shorten, type LockstepError, type SourceLocation } from '../../errors.ts';
-import { shellWord } from '../../printable.ts';
+import { quoteName, shorten, type LockstepError, type SourceLocation, dataError } from '../../errors.ts';
+import { countOf, shellWord } from '../../printable.ts';
 
 const DELIMITERS = [';', '\t', '|', ',', ' '] as const;
 /** A first line such as `sep=;`, which Excel writes for itself. */

@@ -2,7 +2,6 @@
 // from files and for arrays.
 import type { Config } from '../../config/schema.ts';
 import { checkClasses, IGNORED_LABEL } from '../dataset/class-labels.ts';
-import { configError, dataError } from '../dataset/data-error.ts';
 import type { PackedRows, PackRequest } from '../dataset/load-request.ts';
 import { targetView, type RowLayout, type SplitIndices } from '../dataset/packed-dataset.ts';
 import { classWeightsOf, foldSampleWeights, wantsSampleWeights } from '../dataset/sample-weights.ts';
@@ -10,7 +9,7 @@ import { applyStep, tooFar, type FittedTarget } from '../dataset/transforms.ts';
 import { categoryOf } from './column.ts';
 import { refuseNonPositive } from './fit-target.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
-import { quoteName } from '../../errors.ts';
+import { quoteName, configError, dataError } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 
 type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' | 'hasSampleWeights'>;

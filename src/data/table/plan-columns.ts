@@ -5,10 +5,9 @@ import { targetColumns } from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { MAX_CLASSES } from '../dataset/class-labels.ts';
-import { configError, dataError } from '../dataset/data-error.ts';
 import type { FittedTransforms } from '../dataset/transforms.ts';
 import type { PlannedColumn } from './column.ts';
-import { listNames, quoteName } from '../../errors.ts';
+import { listNames, quoteName, configError, dataError } from '../../errors.ts';
 
 /** Column names by their use; columns in none of the lists are not read. */
 export interface ColumnRoles {

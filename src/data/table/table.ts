@@ -1,6 +1,5 @@
 // Tables as columns in memory: one or more files of equal columns, read as a stream, cell by cell.
 // Rows are numbered across all files; `parts` tells which file a row came from.
-import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
 import { MAX_BLOB_BYTES } from '../dataset/packed-dataset.ts';
 import { displayPath, emptyFile } from '../dataset/source-file.ts';
 import { range } from '../dataset/split.ts';
@@ -10,7 +9,8 @@ import type { CsvFile } from './csv-file.ts';
 import { readRecords } from './csv.ts';
 import { CellReader, type TableFormat } from './format.ts';
 import { chooseDelimiter, readHeader, refuseOneColumn, requireSameHeader, suspectHeader } from './header.ts';
-import { quoteName, quoteValue, type SourceLocation } from '../../errors.ts';
+import { quoteName, quoteValue, type SourceLocation, dataError } from '../../errors.ts';
+import { countOf, formatCount } from '../../printable.ts';
 
 const BYTES_PER_VALUE = 4;
 const MAX_SHOWN_COLUMNS = 10;

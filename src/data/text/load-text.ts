@@ -3,7 +3,7 @@
 // is bytes too.
 import { NUM_BYTE_VALUES, type TextFile } from '../../config/data-sources.ts';
 import { indexNames } from '../dataset/class-labels.ts';
-import { countOf, dataError, formatCount } from '../dataset/data-error.ts';
+import { dataError } from '../../errors.ts';
 import { assignCounts, listFiles } from '../dataset/load-request.ts';
 import type { PackedRows, PackRequest, SplitFiles } from '../dataset/load-request.ts';
 import {
@@ -17,6 +17,7 @@ import {
 import { displayPath, emptyFile, readBytes } from '../dataset/source-file.ts';
 import { range, requireBatch, splitRows, type SplitOptions } from '../dataset/split.ts';
 import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
+import { countOf, formatCount } from '../../printable.ts';
 
 /** The word for a row of a text in messages. */
 export const WINDOW = 'window';

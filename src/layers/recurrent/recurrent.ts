@@ -21,21 +21,11 @@ export const lstmSchema = z.strictObject({ kind: z.literal('lstm'), ...recurrent
 export const gruSchema = z.strictObject({ kind: z.literal('gru'), ...recurrentFields });
 
 /** An LSTM or GRU layer. */
-export class RecurrentLayer implements Layer, RecurrentSizes {
-  readonly cell: Cell;
-  readonly spec: RecurrentSpec;
+export class RecurrentLayer implements Layer {
   readonly inputShape: Shape;
   readonly outputShape: Shape;
-  readonly needsInputGradient: boolean;
-  readonly positions: number;
-  readonly inputs: number;
-  readonly units: number;
-  readonly columns: number;
-  readonly inputWeight: ParameterTensor;
-  readonly recurrentWeight: ParameterTensor;
-  readonly inputBias: ParameterTensor;
-  readonly recurrentBias: ParameterTensor;
   readonly numModules = 1;
+  readonly #sizes: RecurrentSizes;
 
   constructor(cell: Cell, spec: RecurrentSpec, inputShape: Shape, builder: LayerBuilder) {
     const [positions, inputs] = inputShape;
@@ -46,37 +36,36 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
       );
     }
     const { units, returnSequences } = spec;
-    this.cell = cell;
-    this.spec = spec;
     this.inputShape = inputShape;
     this.outputShape = returnSequences ? [positions, units] : [units];
-    this.needsInputGradient = builder.needsInputGradient;
-    this.positions = positions;
-    this.inputs = inputs;
-    this.units = units;
-    this.columns = cell.numGates * units;
+    const { needsInputGradient } = builder;
+    const columns = cell.numGates * units;
     const initial = { kind: 'uniform', scale: 1 / Math.sqrt(units) } as const;
     const weight = (name: string, width: number): ParameterTensor =>
-      builder.tensor({ name, shape: [this.columns, width], role: 'weight', initial });
+      builder.tensor({ name, shape: [columns, width], role: 'weight', initial });
     const bias = (name: string): ParameterTensor =>
-      builder.tensor({ name, shape: [this.columns], role: 'bias', initial });
-    this.inputWeight = weight('weight_ih_l0', inputs);
-    this.recurrentWeight = weight('weight_hh_l0', units);
-    this.inputBias = bias('bias_ih_l0');
-    this.recurrentBias = bias('bias_hh_l0');
+      builder.tensor({ name, shape: [columns], role: 'bias', initial });
+    const sizes = { cell, spec, needsInputGradient, positions, inputs, units, columns };
+    // In the order of the flat vector.
+    const inputWeight = weight('weight_ih_l0', inputs);
+    const recurrentWeight = weight('weight_hh_l0', units);
+    const inputBias = bias('bias_ih_l0');
+    const recurrentBias = bias('bias_hh_l0');
+    this.#sizes = { ...sizes, inputWeight, recurrentWeight, inputBias, recurrentBias };
   }
 
   get tensors(): ParameterTensor[] {
-    return [this.inputWeight, this.recurrentWeight, this.inputBias, this.recurrentBias];
+    const { inputWeight, recurrentWeight, inputBias, recurrentBias } = this.#sizes;
+    return [inputWeight, recurrentWeight, inputBias, recurrentBias];
   }
 
   describe(): string {
-    return `${this.cell.kind} ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
+    return `${this.#sizes.cell.kind} ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
   }
 
   /** Panels of both weights for the gates, of both for the way back, the bias, and zeros that nobody writes. */
   get packedLengths(): number[] {
-    const { inputs, units, columns, needsInputGradient } = this;
+    const { inputs, units, columns, needsInputGradient } = this.#sizes;
     return [
       packedRightLength(inputs, columns),
       packedRightLength(units, columns),
@@ -95,24 +84,25 @@ export class RecurrentLayer implements Layer, RecurrentSizes {
       number,
       number,
     ];
-    const { inputs, units, columns } = this;
+    const { cell, inputs, units, columns, needsInputGradient } = this.#sizes;
     const share = (length: number): [number, number] => {
       const panels = Math.ceil(length / TILE_COLUMNS);
       return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
     };
+    const { inputWeight, recurrentWeight, inputBias, recurrentBias } = this.#sizes;
     const addressOf = ({ offset }: ParameterTensor): number => flat + 4 * offset;
-    const input = addressOf(this.inputWeight);
-    const recurrent = addressOf(this.recurrentWeight);
+    const input = addressOf(inputWeight);
+    const recurrent = addressOf(recurrentWeight);
     kernels.packRightRows(input, columns, inputs, inputs, toGates, ...share(columns));
     kernels.packRightRows(recurrent, columns, units, units, stateToGates, ...share(columns));
-    if (this.needsInputGradient)
+    if (needsInputGradient)
       kernels.packRightColumns(input, inputs, columns, inputs, toInput, ...share(inputs));
     kernels.packRightColumns(recurrent, units, columns, units, toState, ...share(units));
-    const biases = { input: addressOf(this.inputBias), recurrent: addressOf(this.recurrentBias) };
-    if (part === 0) this.cell.packBias(kernels, biases, bias, units);
+    const biases = { input: addressOf(inputBias), recurrent: addressOf(recurrentBias) };
+    if (part === 0) cell.packBias(kernels, biases, bias, units);
   }
 
   createRunner(workspace: Workspace): LayerRunner {
-    return new RecurrentRunner(this, workspace);
+    return new RecurrentRunner(this.#sizes, workspace);
   }
 }

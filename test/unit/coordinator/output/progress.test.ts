@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { createProgress, type EpochProgress } from '../../../../coordinator/output/progress.ts';
-import { formatClock, formatDuration, formatMetric } from '../../../../coordinator/output/format.ts';
+import { formatClock, formatDuration, formatMetric } from '../../../../src/printable.ts';
 import { createLogger, Screen } from '../../../../src/log.ts';
 import { FakeTerminal } from '../../../helpers/text-stream.ts';
 

@@ -1,7 +1,7 @@
 // Helpers of the data tests: files in a temporary directory, configs from a few fields, errors as text.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { takeArrays, type TrainConfig, type TrainData } from '../../../../api/samples.ts';
+import { takeArrays, type TrainConfig, type TrainData } from '../../../../api/train.ts';
 import type { Config, ConfigInput } from '../../../../src/config/schema.ts';
 import { validateConfig } from '../../../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../../../src/data/load.ts';

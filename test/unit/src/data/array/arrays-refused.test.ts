@@ -1,6 +1,6 @@
 // Samples in memory that do not fit: a clear error for each.
 import { describe, expect, it } from 'vitest';
-import { takeArrays, type TrainData } from '../../../../../api/samples.ts';
+import { takeArrays, type TrainData } from '../../../../../api/train.ts';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
 import { CLASSES, configOf, errorOf, load, loadSamples } from '../fixtures.ts';
 

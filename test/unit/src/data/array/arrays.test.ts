@@ -1,7 +1,7 @@
 // Samples in memory, which give the same rows as the same values in a file.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { takeArrays } from '../../../../../api/samples.ts';
+import { takeArrays } from '../../../../../api/train.ts';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
 import { featureView, targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../../../../src/data/load.ts';
