@@ -81,7 +81,12 @@ function addTrainingCommands(program: Command): void {
       'file with the secret that workers must show (or LOCKSTEP_TOKEN)',
       filePath,
     )
-    .option('--min-workers <count>', 'workers without which no step begins', wholeNumber(1, MAX_WORKERS), 1)
+    .option(
+      '--min-workers <count>',
+      'smallest number of workers with which a step begins',
+      wholeNumber(1, MAX_WORKERS),
+      1,
+    )
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./run-commands.ts')).coordinate(config, options),
@@ -122,7 +127,7 @@ function addResultCommands(program: Command): void {
 
   program
     .command('evaluate')
-    .description('measure the model of a run again, by the metrics of the run')
+    .description('evaluate the model of a run again, with the metrics of the run')
     .argument('<run>', 'directory of the run', filePath)
     .addOption(
       new Option('--split <name>', "split of the run's data (default: test)").choices([
@@ -144,7 +149,7 @@ function addResultCommands(program: Command): void {
 
   program
     .command('replay')
-    .description('compute a step of a run again, and compare the weights with those it recorded')
+    .description('compute a step of a run again, and compare the weights with the recorded ones')
     .argument('<run>', 'directory of the run', filePath)
     .requiredOption('--step <number>', 'the step, from 1', wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .option('--json', 'print the comparison as JSON')

@@ -74,7 +74,7 @@ function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
     throw new LockstepError({
       category: 'usage',
       code: 'E_EVALUATE_LABELS',
-      message: '--labels goes with --data, which has the images',
+      message: '--labels requires --data, which names the images',
     });
   }
   if (data === undefined) return undefined;

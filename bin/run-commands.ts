@@ -95,7 +95,7 @@ function olderThanWhat(): LockstepError {
   return new LockstepError({
     category: 'usage',
     code: 'E_ALLOW_OLDER',
-    message: '--allow-older goes with --resume, which names what to go on from',
+    message: '--allow-older requires --resume, which names the checkpoint to resume from',
   });
 }
 
@@ -161,6 +161,6 @@ export async function replay(run: string, { step, json }: ReplayArguments): Prom
     category: 'failure',
     code: 'E_REPLAY_DIFFERS',
     message: `step ${step}, taken again from ${start}, results in weights ${recomputed}, not ${recorded}; the first step that differs is ${firstDifference}`,
-    help: 'the run was disturbed there: by a worker that computed wrong (see audit), or by its records being changed',
+    help: 'the run was disturbed there: a worker sent wrong results (see audit), or the records were changed',
   });
 }

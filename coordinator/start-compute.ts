@@ -7,7 +7,6 @@ import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
-import { LimitedLog } from '../src/log.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';
@@ -17,11 +16,12 @@ import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';
+import { RosterLog } from './cluster/roster-log.ts';
+import type { RosterEvent } from './cluster/roster-log.ts';
 import type { LocalCompute } from './training/memory-plan.ts';
 import type { PreparedRun } from './training/prepare.ts';
 import type { TrainingState } from './training/training-state.ts';
 import { welcomeOf } from './training/run-descriptions.ts';
-import type { BannedWorker } from './scheduler/outcome.ts';
 import { WorkerSession } from './cluster/worker-session.ts';
 import type { SessionContext } from './cluster/worker-session.ts';
 
@@ -53,18 +53,6 @@ export function localComputeOf(workforce: Workforce): LocalCompute | undefined {
   return workforce.kind === 'local' ? workforce : { workers: 0, threads: 1 };
 }
 
-/** A change of the roster, for `events.jsonl`. */
-export type RosterEvent =
-  | {
-      readonly type: 'workerJoined' | 'workerLeft';
-      readonly worker: number;
-      readonly name: string;
-      readonly reason?: string;
-    }
-  /** Workers of which there were too many to be named. */
-  | { readonly type: 'workersCameAndWent'; readonly joined: number; readonly left: number }
-  | ({ readonly type: 'workerBanned' } & BannedWorker);
-
 /** The parts that computing starts from. */
 export interface StartOptions {
   /** Names the run to workers. */
@@ -86,16 +74,22 @@ const DRAW_RANGE = 2 ** 47;
 /** Most bytes queued for a worker that does not read, besides two versions of the weights. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
-/** Kinds of lines that are events too. */
-const JOINED = 'workers that joined';
-const LEFT = 'workers that left';
-
 /**
  * Opens the port to which workers of the network are to come, before anything is made for the run; undefined where none
  * come. @throws LockstepError if it cannot be opened
  */
 export async function openPort(workforce: Workforce, log: Logger): Promise<Listener | undefined> {
   return workforce.kind === 'network' ? listen({ ...workforce, maxWorkers: MAX_WORKERS, log }) : undefined;
+}
+
+type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
+
+/** The start of worker processes that connect to a port of this machine. */
+interface LocalStart extends LocalCompute {
+  readonly program: string;
+  readonly port: number;
+  readonly token: string | undefined;
+  readonly log: Logger;
 }
 
 /** Resolves once enough workers are ready. */
@@ -105,75 +99,81 @@ export async function startCompute(options: StartOptions): Promise<Compute> {
   return InProcessCompute.create(prepared, state);
 }
 
-async function startCluster(
-  options: StartOptions,
-  workforce: Exclude<Workforce, { kind: 'inProcess' }>,
-): Promise<Compute> {
-  const { prepared, run, state, log, signal } = options;
+async function startCluster(options: StartOptions, workforce: ClusterWorkforce): Promise<Compute> {
+  const { log, signal } = options;
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
-  let hint = 'what the worker processes say is above';
-  const joined = new Set<WorkerSession>();
-  const churn = new LimitedLog(log, (leftOut) =>
-    options.onEvent({
-      type: 'workersCameAndWent',
-      joined: leftOut.get(JOINED) ?? 0,
-      left: leftOut.get(LEFT) ?? 0,
-    }),
-  );
-  const cluster = new Cluster({
-    run,
-    state,
-    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
-    log,
-    churn,
-    minWorkers: isLocal ? 1 : workforce.minWorkers,
-    waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
-    ownsWorkers: isLocal,
-    audit: { share: prepared.config.audit.share, random: secretDraw },
-    room: prepared.memoryPlan.room,
-    joinHint: () => hint,
-    createEngine: () => createRefereeEngine(prepared),
-    engineBytes: refereeBytes(prepared),
-    onJoined: (session) => {
-      joined.add(session);
-      const line = `${session.name} joined with ${session.threads} threads`;
-      if (!churn.write('info', JOINED, line)) return;
-      options.onEvent({ type: 'workerJoined', worker: session.id, name: session.name });
-    },
-    onBanned: (banned) => options.onEvent({ type: 'workerBanned', ...banned }),
-  });
+  const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
+  const listener = options.listener ?? (await listen(loopback));
+  const roster = new RosterLog(log, options.onEvent);
+  const joinHint = isLocal ? 'what the worker processes say is above' : hintOf(workforce, listener.port);
+  const cluster = createCluster(options, { workforce, roster, joinHint });
   const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, { cluster, joined, churn });
+    const context = await sessionContext(options, cluster, roster);
     let numSessions = 0;
-    const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
-    const listener = options.listener ?? (await listen(loopback));
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
     );
-    if (isLocal) {
-      const { workers: count, threads, program } = workforce;
-      const url = `ws://127.0.0.1:${listener.port}`;
-      const onAllGone = (reason: string): void => cluster.fail(workersDied(reason));
-      const onOutOfMemory = (instance: string): void => cluster.noteOutOfMemory(instance);
-      const told = { onAllGone, onOutOfMemory, guard: cluster.guard };
-      const workers = new LocalWorkers({ count, threads, url, token: token ?? '', program, log, ...told });
-      cluster.onClose(() => workers.stop());
-    } else {
-      hint = joinHint(workforce, listener.port);
-      log.info(`listening on ${listener.host}:${listener.port}; ${hint}`);
-    }
+    if (isLocal) startWorkers(cluster, { ...workforce, port: listener.port, token, log });
+    else log.info(`listening on ${listener.host}:${listener.port}; ${joinHint}`);
     cluster.onClose(() => listener.close());
-    cluster.onClose(() => Promise.resolve(churn.flush()));
+    cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
     return cluster;
   } catch (error) {
     await cluster.close('the run could not start', false);
     throw error;
   }
+}
+
+function createCluster(
+  { log, prepared, run, state }: StartOptions,
+  {
+    workforce,
+    roster,
+    joinHint,
+  }: { readonly workforce: ClusterWorkforce; readonly roster: RosterLog; readonly joinHint: string },
+): Cluster {
+  const isLocal = workforce.kind === 'local';
+  return new Cluster({
+    run,
+    state,
+    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
+    log,
+    churn: roster.churn,
+    minWorkers: isLocal ? 1 : workforce.minWorkers,
+    waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
+    ownsWorkers: isLocal,
+    audit: { share: prepared.config.audit.share, random: secretDraw },
+    room: prepared.memoryPlan.room,
+    joinHint,
+    createEngine: () => createRefereeEngine(prepared),
+    engineBytes: refereeBytes(prepared),
+    onJoined: roster.joined,
+    onBanned: roster.banned,
+  });
+}
+
+/** Starts the workers of this machine, which end with the cluster. */
+function startWorkers(
+  cluster: Cluster,
+  { workers: count, threads, program, port, token, log }: LocalStart,
+): void {
+  const workers = new LocalWorkers({
+    count,
+    threads,
+    url: `ws://127.0.0.1:${port}`,
+    token,
+    program,
+    log,
+    onAllGone: (reason) => cluster.fail(workersDied(reason)),
+    onOutOfMemory: (instance) => cluster.noteOutOfMemory(instance),
+    guard: cluster.guard,
+  });
+  cluster.onClose(() => workers.stop());
 }
 
 /** Draws from 2^47 numbers that no worker can know. */
@@ -195,14 +195,10 @@ function refereeBytes({ data, plan: { bytes } }: PreparedRun): number {
   );
 }
 
-/** `joined`: who has taken part and not left yet. */
 async function sessionContext(
-  { run, prepared, log, onEvent }: StartOptions,
-  {
-    cluster,
-    joined,
-    churn,
-  }: { readonly cluster: Cluster; readonly joined: Set<WorkerSession>; readonly churn: LimitedLog },
+  { run, prepared, log }: StartOptions,
+  cluster: Cluster,
+  roster: RosterLog,
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
   const { layout, blob } = data.dataset;
@@ -219,22 +215,14 @@ async function sessionContext(
     onReady: (session) => cluster.addWorker(session),
     onResult: (session, message, body) => cluster.receive(session, message, body),
     onGone: (session, end) => {
-      const { reason, isPolite } = end;
-      const hadJoined = joined.delete(session);
-      const line = `${session.name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`;
-      const isTold = churn.write(
-        isPolite ? 'info' : 'warn',
-        hadJoined ? LEFT : 'workers that did not join',
-        line,
-      );
-      if (hadJoined && isTold)
-        onEvent({ type: 'workerLeft', worker: session.id, name: session.name, reason });
+      roster.gone(session, end);
       cluster.removeWorker(session);
     },
   };
 }
 
-function joinHint({ host, token }: { host: string; token: string | undefined }, port: number): string {
+/** Advice for a user who lacks workers. */
+function hintOf({ host, token }: { host: string; token: string | undefined }, port: number): string {
   const flag = token === undefined ? '' : ' --token-file FILE';
   return `start workers with: lockstep worker ws://${host === '0.0.0.0' ? 'THIS_MACHINE' : host}:${port}${flag}`;
 }

@@ -9,7 +9,7 @@ import { LockstepError } from './errors.ts';
 
 /** Every place there is, with what has just happened or is about to happen there. */
 export const FAILPOINTS = {
-  'coordinator.receive': 'when a result of a worker has come, before anything is made of it',
+  'coordinator.receive': 'when a result of a worker has arrived, before it is used',
   'coordinator.afterStep': 'after a step is committed, and its checkpoint begun if one is due',
   'coordinator.afterEpoch': 'after an epoch is validated, and its checkpoint begun',
   'coordinator.compute': 'before it computes a shard itself',

@@ -174,7 +174,7 @@ export function createLogger(options: LoggerOptions = {}): Logger {
       try {
         file?.write(printable(line));
       } catch (error) {
-        screen.write(`the log file loses lines, the run goes on: ${String(error)}\n`);
+        screen.write(`the log file is losing lines, but the run continues: ${String(error)}\n`);
       }
     },
   };

@@ -17,8 +17,19 @@ export interface TreeNode {
   readonly index: number;
 }
 
-/** The shards [from, to) under a node of a tree with `numShards` shards. */
-export function shardsUnder(node: TreeNode, numShards: number): { from: number; to: number } {
+/** Neighbouring shards [from, to). */
+export interface ShardRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The name of a node, as a key of maps and sets. */
+export function nodeKey({ level, index }: TreeNode): string {
+  return `${level}/${index}`;
+}
+
+/** The shards under a node of a tree with `numShards` shards. */
+export function shardsUnder(node: TreeNode, numShards: number): ShardRange {
   const width = 2 ** node.level;
   return { from: node.index * width, to: Math.min((node.index + 1) * width, numShards) };
 }
@@ -138,7 +149,7 @@ export class ReductionTree<Slot> {
   }
 
   /** The shard ranges that no held sum contains yet, in order. */
-  missing(): { from: number; to: number }[] {
+  missing(): ShardRange[] {
     const gaps: { from: number; to: number }[] = [];
     let next = 0;
     for (const held of this.#held) {
@@ -207,10 +218,10 @@ export function mostHeld(
   isPresent: (shard: number) => boolean,
   expected: readonly TreeNode[],
 ): number {
-  const names = new Set(expected.map(({ level, index }) => `${level}/${index}`));
+  const names = new Set(expected.map(nodeKey));
   const prospect = (level: number, index: number): Prospect => {
     const below = level === 0 ? (isPresent(index) ? PRESENT : MISSING) : together(level - 1, 2 * index);
-    return names.has(`${level}/${index}`) && below !== PRESENT ? { ...below, whole: 1 } : below;
+    return names.has(nodeKey({ level, index })) && below !== PRESENT ? { ...below, whole: 1 } : below;
   };
   const together = (level: number, leftIndex: number): Prospect => {
     const left = prospect(level, leftIndex);

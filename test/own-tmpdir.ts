@@ -1,5 +1,5 @@
-// Gives the tests a directory for temporary files of their own, and fails when something is left in it: a test, or a
-// process that it started, did not tidy up.
+// Gives the tests their own directory for temporary files, and fails when something is left in it: a test,
+// or a process that it started, did not clean up.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,7 +11,7 @@ export function setup(): () => void {
     const left = fs.readdirSync(directory);
     fs.rmSync(directory, { recursive: true });
     if (left.length === 0) return;
-    // What is thrown here fails no run of vitest.
+    // An error that is thrown here does not fail a run of vitest.
     console.error(`FAIL  temporary files left behind: ${left.join(', ')}`);
     process.exitCode = 1;
   };

@@ -4,16 +4,8 @@ import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import type { Model } from '../src/model/model.ts';
-import { ReductionTree, maximalNodes } from '../src/tree.ts';
-import type { ThreadTask, ThreadMessage, ThreadSetup } from './compute-thread.ts';
-
-/** A task as a worker computes it. */
-export interface WorkerTask {
-  readonly kind: 'train' | 'evaluate';
-  /** Optimizer steps taken before; 0 for an evaluation. */
-  readonly step: number;
-  readonly rows: TaskRows;
-}
+import { ReductionTree, maximalNodes, nodeKey } from '../src/tree.ts';
+import type { ThreadMessage, ThreadSetup, WorkerTask } from './compute-thread.ts';
 
 /** The result of one evaluation shard. */
 export interface EvaluatedShard {
@@ -25,7 +17,7 @@ export interface EvaluatedShard {
 
 /** The receivers of a task's results, as they are computed. */
 export interface TaskReports {
-  readonly onSum: (bucket: PartialSum) => void;
+  readonly onSum: (sum: PartialSum) => void;
   readonly onShard: (shard: EvaluatedShard) => void;
 }
 
@@ -89,12 +81,9 @@ export class ComputePool {
     return this.#threads.length;
   }
 
-  /**
-   * Runs a task, for which all threads first pack the flat weights at `flatToPack` unless the packed ones are current.
-   * Resolves with the milliseconds of the slowest thread; rejects if a thread failed.
-   */
-  run(task: WorkerTask, flatToPack: number | undefined, reports: TaskReports): Promise<number> {
-    const computeMs = this.#start(task, flatToPack, reports);
+  /** Runs a task. Resolves with the milliseconds of the slowest thread; rejects if a thread failed. */
+  run(task: WorkerTask, reports: TaskReports): Promise<number> {
+    const computeMs = this.#start(task, reports);
     this.#lastTask = computeMs.then(
       () => undefined,
       () => undefined,
@@ -107,23 +96,19 @@ export class ComputePool {
     return this.#lastTask;
   }
 
-  #start(
-    { kind, rows, step }: WorkerTask,
-    flatToPack: number | undefined,
-    reports: TaskReports,
-  ): Promise<number> {
+  #start(task: WorkerTask, reports: TaskReports): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#active) return Promise.reject(new Error('a task was given before the last one was done'));
-    const { numShards, firstShard, bounds } = rows;
+    const { numShards, firstShard, bounds } = task.rows;
     const finalNodes = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
-    const hasNeighbours = this.#threads.length > 1 && kind === 'train';
+    const hasNeighbours = this.#threads.length > 1 && task.kind === 'train';
     return new Promise((resolve, reject) => {
       this.#active = {
         reports,
         trees: hasNeighbours
           ? this.#model.buckets.map(() => new ReductionTree<number>(numShards))
           : undefined,
-        finalNodes: new Set(finalNodes.map((node) => `${node.level}/${node.index}`)),
+        finalNodes: new Set(finalNodes.map(nodeKey)),
         lossSums: new Map(),
         resolve,
         reject,
@@ -131,8 +116,8 @@ export class ComputePool {
         computeMs: 0,
       };
       this.#threads.forEach((thread, index) => {
-        const share = shareOf(rows, index, this.#threads.length);
-        thread.postMessage({ kind, step, flatToPack, rows: share } satisfies ThreadTask);
+        const rows = shareOf(task.rows, index, this.#threads.length);
+        thread.postMessage({ ...task, rows } satisfies WorkerTask);
       });
     });
   }
@@ -175,9 +160,9 @@ export class ComputePool {
     }
   }
 
-  #takeSum(active: ActiveTask, bucket: PartialSum): void {
-    if (active.trees) this.#combine(active, bucket);
-    else active.reports.onSum(bucket);
+  #takeSum(active: ActiveTask, sum: PartialSum): void {
+    if (active.trees) this.#combine(active, sum);
+    else active.reports.onSum(sum);
   }
 
   /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
@@ -193,7 +178,7 @@ export class ComputePool {
       if (sum.bucket === lastBucket) active.lossSums.set(left, lossOf(left) + lossOf(right));
     }
     const { node, slot: address } = added;
-    if (!active.finalNodes.has(`${node.level}/${node.index}`)) return;
+    if (!active.finalNodes.has(nodeKey(node))) return;
     const lossSum = sum.bucket === lastBucket ? lossOf(address) : undefined;
     active.reports.onSum({ node, bucket: sum.bucket, address, lossSum });
   }
@@ -229,12 +214,12 @@ export function* partsOf(rows: TaskRows, maxRows: number): Generator<TaskRows> {
   }
 }
 
-/** The shards of thread `index`: a contiguous run, as even as whole shards allow; undefined for none. */
-function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows | undefined {
+/** The shards of thread `index`: neighbours, as even as whole shards allow, and perhaps none. */
+function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows {
   const numShards = rows.bounds.length - 1;
   const from = Math.floor((numShards * index) / numThreads);
   const to = Math.floor((numShards * (index + 1)) / numThreads);
-  return from === to ? undefined : shardsBetween(rows, from, to);
+  return shardsBetween(rows, from, to);
 }
 
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {

@@ -1,7 +1,7 @@
 // A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished partial sums go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
-import type { PartialSum, TaskRows, TrainingRows } from '../src/engine/engine.ts';
+import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { failpoint } from '../src/failpoint.ts';
@@ -28,15 +28,15 @@ export interface ThreadSetup {
   readonly barrier: number;
 }
 
-/** The share of one thread in a task. */
-export interface ThreadTask {
+/** A task of a worker, or the share of one thread in it. */
+export interface WorkerTask {
   readonly kind: 'train' | 'evaluate';
   /** Optimizer steps taken before; 0 for an evaluation. */
   readonly step: number;
   /** Flat weights to pack first, all threads together; undefined if the packed ones are current. */
   readonly flatToPack: number | undefined;
-  /** Undefined where there are fewer shards than threads: such a thread only helps to pack. */
-  readonly rows: TaskRows | undefined;
+  /** No rows where there are fewer shards than threads: such a thread only helps to pack. */
+  readonly rows: TaskRows;
 }
 
 export type ThreadMessage =
@@ -69,15 +69,15 @@ const engine = new Engine({ ...setup, kernels, memory, model });
 port.on('message', runTask);
 post({ type: 'started' });
 
-function runTask(task: ThreadTask): void {
+function runTask(task: WorkerTask): void {
   const startedMs = performance.now();
   try {
     const { flatToPack, kind, rows, step } = task;
     if (flatToPack !== undefined) packTogether(flatToPack);
-    let lastSum: PartialSum | undefined;
-    if (rows) meetFailpoint(task, rows);
-    if (rows && kind === 'train') lastSum = train({ ...rows, step });
-    if (rows && kind === 'evaluate') evaluate(rows);
+    const hasRows = rows.indices.length > 0;
+    if (hasRows) meetFailpoint(task);
+    const lastSum = hasRows && kind === 'train' ? train(rows, step) : undefined;
+    if (hasRows && kind === 'evaluate') evaluate(rows);
     post({ type: 'done', computeMs: performance.now() - startedMs, lastSum });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
@@ -85,17 +85,17 @@ function runTask(task: ThreadTask): void {
 }
 
 /** Simulates a kernel bug, or faulty memory, by accessing an address where there is no memory. */
-function meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void {
-  const facts = { type: kind, step, row: indices, thread: setup.thread };
+function meetFailpoint({ kind, rows, step }: WorkerTask): void {
+  const facts = { type: kind, step, row: rows.indices, thread: setup.thread };
   if (failpoint('worker.thread', facts) === 'trap') kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
 }
 
 /** Posts the sums of all buckets but the last, which it returns. */
-function train(rows: TrainingRows): PartialSum | undefined {
+function train(rows: TaskRows, step: number): PartialSum | undefined {
   let previous: PartialSum | undefined;
-  engine.train(rows, (bucket) => {
+  engine.train(rows, step, (sum) => {
     if (previous) post({ type: 'sum', sum: previous });
-    previous = bucket;
+    previous = sum;
   });
   return previous;
 }

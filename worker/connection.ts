@@ -101,7 +101,7 @@ function parseUrl(text: string): URL {
       category: 'usage',
       code: 'E_URL',
       message,
-      help: `${help}, and the token by --token-file`,
+      help: `${help}, and the token with --token-file`,
     });
   }
   return url;
@@ -166,9 +166,13 @@ function httpFailure(url: URL, status: number): ConnectError {
     case 502:
     case 503:
     case 504:
-      return retryable('E_COORDINATOR_BUSY', `${url.host} takes no worker at the moment (HTTP ${status})`, {
-        help: 'it may be starting, or have all the workers it allows',
-      });
+      return retryable(
+        'E_COORDINATOR_BUSY',
+        `${url.host} accepts no workers at the moment (HTTP ${status})`,
+        {
+          help: 'it may be starting, or have all the workers it allows',
+        },
+      );
     default:
       return notCoordinator(url, `HTTP ${status}`);
   }
@@ -177,12 +181,12 @@ function httpFailure(url: URL, status: number): ConnectError {
 /** Nothing was heard for too long while the connection was made. */
 function connectTimeout(url: URL, timeoutMs: number): ConnectError {
   return retryable('E_CONNECT_TIMEOUT', `${url.host} did not answer within ${timeoutMs / 1000} s`, {
-    help: 'check host and port, and whether a firewall lies between',
+    help: 'check host and port, and whether there is a firewall in between',
   });
 }
 
 function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
-  return final('E_NOT_A_COORDINATOR', `${url.host} is no Lockstep coordinator (it answered: ${answer})`, {
+  return final('E_NOT_A_COORDINATOR', `${url.host} is not a Lockstep coordinator (it answered: ${answer})`, {
     help: 'check host and port',
     cause,
   });
@@ -191,12 +195,12 @@ function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
 /** Advice about a certificate. Both sides may want one, and each has its own reasons to reject the other's. */
 function certificateHelp(code: string, url: URL): string {
   if (code.includes('ALERT')) {
-    return `${url.host} wants a certificate from its clients, which a worker has not: let a tunnel on this machine show one`;
+    return `${url.host} requires a client certificate, which a worker does not have: let a tunnel on this machine present one`;
   }
   if (code.endsWith('EXPIRED') || code.endsWith('NOT_YET_VALID')) {
     return 'renew its certificate, or set the clock of this machine';
   }
-  if (code.includes('ALTNAME')) return 'use a host name that its certificate is made out to';
+  if (code.includes('ALTNAME')) return 'use a host name that its certificate is issued for';
   if (/SELF_SIGNED|ISSUER|VERIFY/.test(code)) {
     return 'name the authority that signed its certificate: NODE_EXTRA_CA_CERTS=ca.pem lockstep worker ...';
   }

@@ -24,7 +24,8 @@ import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
+import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
+import type { WorkerTask } from './compute-thread.ts';
 
 interface FlatWeights {
   readonly address: number;
@@ -175,10 +176,10 @@ export class Replica {
   }
 
   /** Computes a task with one version of the weights; resolves with the milliseconds of the slowest thread. */
-  compute(task: WorkerTask, version: number, reports: TaskReports): Promise<number> {
+  compute(task: Omit<WorkerTask, 'flatToPack'>, version: number, reports: TaskReports): Promise<number> {
     const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
     this.#packedVersion = version;
-    return this.#pool.run(task, flatToPack, reports);
+    return this.#pool.run({ ...task, flatToPack }, reports);
   }
 
   /** Resolves once nothing is being computed: a session that was lost may have left a task running. */

@@ -199,7 +199,7 @@ function listenError(error: Error, host: string, port: number): LockstepError {
     category: 'network',
     code: 'E_LISTEN',
     message: `cannot listen on port ${port} of ${host} (${code ?? error.message})`,
-    help: 'give the address of an interface of this machine, and a port from 1024 on',
+    help: 'give the address of an interface of this machine, and a port of 1024 or above',
     cause: error,
   });
 }

@@ -12,7 +12,7 @@ export interface LocalWorkersOptions {
   readonly count: number;
   readonly threads: number;
   readonly url: string;
-  readonly token: string;
+  readonly token: string | undefined;
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;

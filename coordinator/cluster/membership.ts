@@ -19,8 +19,8 @@ export interface MembershipOptions {
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
-  /** Advice for a user who lacks workers; asked for when it is printed, because the port is known only then. */
-  readonly joinHint: () => string;
+  /** Advice for a user who lacks workers. */
+  readonly joinHint: string;
   /** Longest time that the run waits for workers. */
   readonly waitMs: number;
   /** Called when a worker takes part from now on. */
@@ -29,8 +29,8 @@ export interface MembershipOptions {
 }
 
 const REST_REASONS: Readonly<Record<RestCause, string>> = {
-  vanishing: 'workers vanish again and again that come from',
-  bans: 'a worker was banned that came from',
+  vanishing: 'workers keep vanishing at the address',
+  bans: 'a worker was banned at the address',
 };
 
 /** The membership of one cluster. */
@@ -135,7 +135,7 @@ export class Membership implements MembershipDriver {
   warnShortage({ have, need, waitedMs }: Shortage & { readonly waitedMs: number }, hasBegun: boolean): void {
     const { log, joinHint } = this.#options;
     const who = `${have} of ${need} workers`;
-    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint()}`);
+    if (waitedMs > 0) log.warn(`${who}, waiting for ${Math.round(waitedMs / 1000)} s: ${joinHint}`);
     else if (hasBegun) log.warn(`${who}, waiting`);
   }
 
@@ -152,11 +152,11 @@ export class Membership implements MembershipDriver {
       category: 'noWorkers',
       code: 'E_NO_WORKERS',
       message: `${who} joined within ${Math.round(waitMs / 1000)} s`,
-      help: joinHint(),
+      help: joinHint,
     });
   }
 }
 
 function takesLong({ rows, owedMs }: Omit<SlowWorker, 'worker'>): string {
-  return `has been at ${rows} rows for ${Math.round(owedMs / 1000)} s`;
+  return `has been computing ${rows} rows for ${Math.round(owedMs / 1000)} s`;
 }

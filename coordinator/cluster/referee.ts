@@ -34,7 +34,8 @@ interface SumAt {
   readonly lossSum: number | undefined;
 }
 
-interface Bench {
+/** The engine, and what it holds of the run. */
+interface EngineState {
   readonly engine: LocalEngine;
   /** Address of the weights in the engine's memory. */
   readonly weights: number;
@@ -45,7 +46,7 @@ interface Bench {
 /** The referee of one run. Messages that have arrived already are handled before it computes anything. */
 export class Referee {
   readonly #options: RefereeOptions;
-  #bench: Promise<Bench> | undefined;
+  #own: Promise<EngineState> | undefined;
 
   constructor(options: RefereeOptions) {
     this.#options = options;
@@ -58,12 +59,12 @@ export class Referee {
     kind: DigestKind,
     isCurrent: () => boolean,
   ): Promise<string[] | undefined> {
-    const bench = await (this.#bench ??= this.#createBench());
+    const own = await (this.#own ??= this.#createEngine());
     await new Promise((resolve) => setImmediate(resolve));
     if (!isCurrent()) return undefined;
-    const { kernels, memory } = bench.engine;
+    const { kernels, memory } = own.engine;
     const digests: string[] = [];
-    this.#compute(bench, round, node, ({ bucket, address, length, lossSum = 0 }) => {
+    this.#compute(own, round, node, ({ bucket, address, length, lossSum = 0 }) => {
       const fingerprint = fingerprintOf(kernels, address, length);
       digests[bucket] = digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }).digest;
     });
@@ -78,7 +79,7 @@ export class Referee {
     isCurrent: () => boolean,
   ): Promise<Received<GradientMessage | EvaluationMessage>[]> {
     const { run, state, log } = this.#options;
-    const bench = await this.#benchThatFits();
+    const own = await this.#engineThatFits();
     await new Promise((resolve) => setImmediate(resolve));
     if (!isCurrent()) return [];
     const { batch, kind, number } = round;
@@ -88,9 +89,9 @@ export class Referee {
     const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
     const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];
-    this.#compute(bench, round, node, ({ bucket, address, length, lossSum }) => {
-      const body = bench.engine.memory.bytes(address, 4 * length).slice();
-      const fingerprint = fingerprintOf(bench.engine.kernels, address, length);
+    this.#compute(own, round, node, ({ bucket, address, length, lossSum }) => {
+      const body = own.engine.memory.bytes(address, 4 * length).slice();
+      const fingerprint = fingerprintOf(own.engine.kernels, address, length);
       messages.push(
         kind === 'train'
           ? { message: { type: 'gradient', ...key, ...node, bucket, fingerprint, lossSum }, body }
@@ -104,32 +105,32 @@ export class Referee {
   }
 
   /** Computes a node with the current weights. Takes as long as a worker with one thread. */
-  #compute(bench: Bench, round: Round, node: TreeNode, report: (sum: SumAt) => void): void {
-    this.#takeWeights(bench);
-    const { engine } = bench;
+  #compute(own: EngineState, round: Round, node: TreeNode, report: (sum: SumAt) => void): void {
+    this.#takeWeights(own);
+    const { engine } = own;
     const { from, to } = shardsUnder(node, round.batch.bounds.length - 1);
     const task = round.rows(from, to);
     const { model, step } = this.#options.state;
     if (round.kind === 'train') {
-      return engine.trainTask({ ...task, step }, ({ bucket, address, lossSum }) =>
+      return engine.trainTask(task, step, ({ bucket, address, lossSum }) =>
         report({ bucket, address, length: model.buckets[bucket]?.length ?? 0, lossSum }),
       );
     }
     const { outputs, lossSums } = engine.evaluateTask(task);
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
-    report({ bucket: 0, address: bench.outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
+    report({ bucket: 0, address: own.outputs.copy(bytes), length: outputs.length, lossSum: lossSums[0] });
   }
 
-  #takeWeights(bench: Bench): void {
+  #takeWeights(own: EngineState): void {
     const { memory, model, parameters, version } = this.#options.state;
-    if (bench.packedVersion === version) return;
+    if (own.packedVersion === version) return;
     const byteLength = 4 * model.numParameters;
-    bench.engine.memory.bytes(bench.weights, byteLength).set(memory.bytes(parameters, byteLength));
-    bench.engine.setWeights(bench.weights);
-    bench.packedVersion = version;
+    own.engine.memory.bytes(own.weights, byteLength).set(memory.bytes(parameters, byteLength));
+    own.engine.setWeights(own.weights);
+    own.packedVersion = version;
   }
 
-  async #createBench(): Promise<Bench> {
+  async #createEngine(): Promise<EngineState> {
     const { createEngine, state } = this.#options;
     const engine = await createEngine();
     const weights = engine.memory.allocate(4 * state.model.numParameters, 'weights of the referee');
@@ -138,13 +139,13 @@ export class Referee {
   }
 
   /** Makes the engine where memory suffices. @throws LockstepError: workers may have run out of it, and this process must not */
-  #benchThatFits(): Promise<Bench> {
+  #engineThatFits(): Promise<EngineState> {
     const { engineBytes } = this.#options;
     const freeBytes = process.availableMemory();
-    if (!this.#bench && freeBytes < engineBytes) {
-      const message = `out of memory: it needs ${formatBytes(engineBytes)}, and ${formatBytes(freeBytes)} are free`;
+    if (!this.#own && freeBytes < engineBytes) {
+      const message = `out of memory: it needs ${formatBytes(engineBytes)}, but only ${formatBytes(freeBytes)} are free`;
       throw new LockstepError({ category: 'failure', code: 'E_MEMORY', message });
     }
-    return (this.#bench ??= this.#createBench());
+    return (this.#own ??= this.#createEngine());
   }
 }

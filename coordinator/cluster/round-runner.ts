@@ -9,19 +9,19 @@ import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Merge } from '../../src/tree.ts';
 import { COORDINATOR, carryOut } from '../scheduler/outcome.ts';
 import type {
-  Assignment,
   DoubtedNode,
   Outcome,
   RoundDriver,
   RoundFailure,
   Shortage,
   SumName,
+  Task,
 } from '../scheduler/outcome.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import { AwakeClock } from './awake-clock.ts';
-import { EncodedWeights } from './encoded-weights.ts';
+import { WeightsSender } from './weights-sender.ts';
 import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
 import { Referee } from './referee.ts';
@@ -64,7 +64,7 @@ export class RoundRunner implements RoundDriver {
   readonly #state: TrainingState;
   readonly #clock = new AwakeClock();
   readonly #scheduler: Scheduler;
-  readonly #weights: EncodedWeights;
+  readonly #weights: WeightsSender;
   readonly #sums: PartialSums;
   readonly #referee: Referee;
   /** Sessions that were given work in this round, or in the last one. */
@@ -77,7 +77,7 @@ export class RoundRunner implements RoundDriver {
     this.#members = members;
     this.#state = options.state;
     this.#scheduler = new Scheduler(options, this.#clock.now());
-    this.#weights = new EncodedWeights(options.run, options.state);
+    this.#weights = new WeightsSender(options.run, options.state);
     this.#sums = new PartialSums(options.state, options.evaluationWidth);
     this.#referee = new Referee(options);
   }
@@ -106,7 +106,10 @@ export class RoundRunner implements RoundDriver {
   decide(ask: (scheduler: Scheduler, nowMs: number) => Outcome): void {
     if (this.#fatal) return;
     try {
-      carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+      const isFinite = carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+      const round = this.#running?.round.number;
+      if (!isFinite && round !== undefined)
+        this.decide((scheduler, nowMs) => scheduler.doubtRound(round, nowMs));
     } catch (error) {
       this.fail(error);
     }
@@ -210,12 +213,11 @@ export class RoundRunner implements RoundDriver {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
       // All its parts were finite: either they are too large to be added, or some of them were made up.
       round.divergence ??= error;
-      this.decide((scheduler, nowMs) => scheduler.doubtRound(round.number, nowMs));
       return false;
     }
   }
 
-  sendTask(task: Assignment): void {
+  sendTask(task: Task): void {
     const { round } = this.#running as RunningRound;
     if (task.worker === COORDINATOR.worker) return void this.#computeHere(round, task);
     const session = this.#members.find(task.worker);
@@ -252,9 +254,9 @@ export class RoundRunner implements RoundDriver {
       case 'diverged':
         return this.#failRound(round?.divergence ?? new Error('a sum diverged that never arrived'));
       case 'hopeless':
-        throw round?.hopeless(failure) ?? new Error(failure.message);
+        return this.fail(round?.hopeless(failure) ?? new Error(failure.message));
       case 'starved':
-        throw this.#members.starved(failure);
+        return this.fail(this.#members.starved(failure));
       default:
         return failure satisfies never;
     }
@@ -278,7 +280,7 @@ export class RoundRunner implements RoundDriver {
   }
 
   /** Computes a shard that is given to the coordinator itself, as a worker would. Never rejects. */
-  async #computeHere(round: Round, { task, from: shard }: Assignment): Promise<void> {
+  async #computeHere(round: Round, { id: task, from: shard }: Task): Promise<void> {
     const { worker } = COORDINATOR;
     const name = { round: round.number, task };
     const evict = (reason: string): void => this.fail(new Error(`the coordinator ${reason}`));

@@ -4,7 +4,7 @@ import { shardsBetween } from '../../src/engine/engine.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
-import type { Assignment, GiveUpCause, HopelessShards, RoundPlan } from '../scheduler/outcome.ts';
+import type { GiveUpCause, HopelessShards, RoundPlan, Task } from '../scheduler/outcome.ts';
 import type { Batch } from '../training/compute.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
@@ -56,7 +56,7 @@ export class Round {
   }
 
   /** The encoded `train` or `evaluate` message of a task. */
-  taskMessage(run: string, state: TrainingState, { task, from, to }: Assignment): Buffer {
+  taskMessage(run: string, state: TrainingState, { id: task, from, to }: Task): Buffer {
     const { kind, number: round } = this;
     const { numShards, firstShard, bounds, indices } = this.rows(from, to);
     const fields = {

@@ -27,8 +27,6 @@ export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessag
 /** The end of a session. */
 export interface SessionEnd {
   readonly reason: string;
-  /** True if the worker took part; false if it never got that far. */
-  readonly wasReady: boolean;
   /** True if we told it to stop, or it said goodbye. */
   readonly isPolite: boolean;
 }
@@ -313,10 +311,9 @@ export class WorkerSession {
 
   #end(reason: string): void {
     if (this.#state === 'gone') return;
-    const wasReady = this.#state === 'ready';
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
-    this.#context.onGone(this, { reason, wasReady, isPolite: this.#isPolite });
+    this.#context.onGone(this, { reason, isPolite: this.#isPolite });
   }
 }
 

@@ -87,7 +87,7 @@ function withNewData(config: Config, data: DataSource, split: EvaluateOptions['s
   const needed = dataKind(config.data);
   const source = needed === 'text' && typeof data === 'string' ? { text: data } : data;
   if (kindOf(source) !== needed) {
-    const message = `the run is of ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
+    const message = `the run was trained on ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
     throw dataError('E_DATA_FORMAT', message, { help: HELP_BY_KIND[needed] });
   }
   return { ...config, batchSize: 1, shards: 1, data: onlySource(config.data, source) };

@@ -5,15 +5,14 @@ import { formatConfigYaml } from '../../src/config/config-text.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';
 import type { LogFile, Logger, Screen } from '../../src/log.ts';
 import path from 'node:path';
-import { LockstepError } from '../../src/errors.ts';
-import { shellWord } from '../../src/printable.ts';
-import { type Checkpointer } from '../persistence/checkpointer.ts';
+import { saveFinished, saveUnfinished } from '../persistence/final-save.ts';
 import { closeAll } from '../../src/close-all.ts';
 import type { Compute } from '../training/compute.ts';
 import type { Listener } from '../cluster/listener.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
-import type { RosterEvent, Workforce } from '../start-compute.ts';
+import type { RosterEvent } from '../cluster/roster-log.ts';
+import type { Workforce } from '../start-compute.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
@@ -23,7 +22,7 @@ import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
-import { openSaving, saveModel } from '../persistence/run-saving.ts';
+import { openSaving } from '../persistence/run-saving.ts';
 import type { RunSaving } from '../persistence/run-saving.ts';
 import { train } from '../training/train.ts';
 import type { TrainingObserver, TrainingResult } from '../training/train.ts';
@@ -62,39 +61,63 @@ const RECORD_BYTES = 16 * 2 ** 20;
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   const startedMs = performance.now();
-  const listener = await openPort(options.workforce, options.log);
+  const { log, workforce } = options;
+  /** Closes everything that is open, the newest first. */
+  const closers: (() => unknown)[] = [];
+  let summary: Summary | undefined;
+  let hasFailed = false;
   try {
-    return await runOn(listener, options, startedMs);
+    const listener = await openPort(workforce, log);
+    closers.unshift(() => listener?.close());
+    const run = await prepare(options);
+    const directory = await openDirectory(run);
+    closers.unshift(() => directory.close());
+    const open = await openRun({ ...run, directory, listener, startedMs });
+    closers.unshift(
+      () => open.recorder.close(summary),
+      () => options.logFile.close(),
+    );
+    const trained = await trainAndSave(open);
+    summary = trained.summary;
+    if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
+    await directory.writeSummary(summary);
+    return { summary, directory: directory.path };
+  } catch (error) {
+    hasFailed = true;
+    throw error;
   } finally {
-    await listener?.close();
+    await closeAll(closers).catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
   }
 }
 
-async function runOn(
-  listener: Listener | undefined,
-  options: RunOptions,
-  startedMs: number,
-): Promise<FinishedRun> {
+/** The parts of a run before its directory is open. */
+interface PreparedTraining {
+  readonly options: RunOptions;
+  readonly prepared: PreparedRun;
+  readonly state: TrainingState;
+  /** The checkpoints to resume from; undefined for a run that begins. */
+  readonly source: ResumeSource | undefined;
+}
+
+/** Loads the data, makes the initial weights, and finds the checkpoints to resume from. */
+async function prepare(options: RunOptions): Promise<PreparedTraining> {
   const { arrays, config, log, resume, signal, workforce } = options;
-  const prepared = await prepareRun(config, (message) => log.warn(message), {
-    arrays,
-    local: localComputeOf(workforce),
-  });
+  const local = localComputeOf(workforce);
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
   signal.throwIfAborted();
-  const directory = await openRunDirectory({
-    name: config.name,
+  return { options, prepared, state, source };
+}
+
+function openDirectory({ options, prepared, source }: PreparedTraining): Promise<RunDirectory> {
+  return openRunDirectory({
+    name: options.config.name,
     directory: options.runDirectory ?? source?.directory,
     isResuming: source?.directory !== undefined && isSamePath(options.runDirectory, source.directory),
     bytesNeeded: bytesNeeded(prepared),
   });
-  try {
-    return await runIn(directory, { options, listener, prepared, state, source, startedMs });
-  } finally {
-    await directory.close();
-  }
 }
 
 /** Tells whether the user chose the directory, perhaps by a relative path, or left it open. */
@@ -108,50 +131,26 @@ function bytesNeeded(prepared: PreparedRun): number {
   return RECORD_BYTES + model + (prepared.config.checkpoint ? 2 * checkpointBytes(prepared) : 0);
 }
 
-/** The parts of a run before its directory is open. */
-interface RunStart {
-  readonly options: RunOptions;
+/** The parts that a run opens before it trains. */
+interface OpenParts {
+  readonly directory: RunDirectory;
   readonly listener: Listener | undefined;
-  readonly prepared: PreparedRun;
-  readonly state: TrainingState;
-  readonly source: ResumeSource | undefined;
+  /** `performance.now()` of the run's start. */
   readonly startedMs: number;
 }
 
-/** The parts of a run that trains. */
-interface OpenRun extends RunStart {
-  readonly directory: RunDirectory;
+/** A run that is ready to train. */
+interface OpenRun extends PreparedTraining, OpenParts {
   readonly saving: RunSaving;
   readonly recorder: RunRecorder;
 }
 
-async function runIn(directory: RunDirectory, start: RunStart): Promise<FinishedRun> {
-  const { options, prepared } = start;
-  const { config, log, logFile } = options;
-  const run = await openRun(directory, start);
-  let summary: Summary | undefined;
-  let hasFailed = false;
-  try {
-    const trained = await trainAndSave(run);
-    summary = trained.summary;
-    if (config.plots) await drawPlots(directory, prepared, trained.result, log);
-    await directory.writeSummary(summary);
-    return { summary, directory: directory.path };
-  } catch (error) {
-    hasFailed = true;
-    throw error;
-  } finally {
-    const close = closeAll([() => run.recorder.close(summary), () => logFile.close()]);
-    await close.catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
-  }
-}
-
 /** Restores the state that the run starts from, and opens its records. */
-async function openRun(directory: RunDirectory, start: RunStart): Promise<OpenRun> {
-  const { options, prepared } = start;
-  const { config, log, logFile, screen } = options;
+async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
+  const { directory, options, prepared } = run;
+  const { allowOlder, config, log, logFile, screen } = options;
   await directory.removeLeftovers();
-  const saving = await openSaving({ ...start, directory, log, allowOlder: options.allowOlder });
+  const saving = await openSaving({ ...run, log, allowOlder });
   const { resumed } = saving;
   directory.openRecords(() => logFile.open(directory.logPath));
   await directory.writeConfig(formatConfigYaml(config));
@@ -164,14 +163,15 @@ async function openRun(directory: RunDirectory, start: RunStart): Promise<OpenRu
     recorder.saved(saved);
   };
   saving.onRolledBack = (point) => recorder.wentBack(point);
-  return { ...start, directory, saving, recorder };
+  return { ...run, saving, recorder };
 }
 
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
-  const { directory, listener, options, prepared, recorder, saving, state } = run;
+  const { listener, options, prepared, recorder, saving, state } = run;
   const { config, log, observer, signal, workforce } = options;
   const { checkpointer, rollback } = saving;
+  const ending = { ...run, checkpointer, log };
   const onEvent = (event: RosterEvent): void => {
     recorder.event(event);
     if (event.type !== 'workerBanned' || event.trustedSteps === undefined) return;
@@ -186,12 +186,11 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const training = { ...prepared, state, compute, checkpointer, rollback, signal };
     const result = await train({ ...training, observer: both(recorder, observer) }, saving.progress);
     recorder.endProgress();
-    await saveLast(checkpointer, () => saveModel(directory.modelPath, { ...prepared, state }));
-    directory.becomeLatest((message) => log.warn(message));
+    await saveFinished(ending);
     return { summary: summarize(config, result, state.weightsSha256(), saving.wallSeconds()), result };
   } catch (error) {
     hasFailed = true;
-    canResume = await salvage(error, { checkpointer, directory, prepared, state, log });
+    canResume = await saveUnfinished(ending, error);
     throw error;
   } finally {
     recorder.endProgress();
@@ -227,64 +226,6 @@ function drawPlots(
   log: Logger,
 ): Promise<void> {
   return renderPlots(plotsPath, runPlots(config, data, result), { warn: (message) => log.warn(message) });
-}
-
-interface Unfinished {
-  readonly checkpointer: Checkpointer | undefined;
-  readonly directory: RunDirectory;
-  readonly prepared: PreparedRun;
-  readonly state: TrainingState;
-  readonly log: Logger;
-}
-
-/**
- * Saves the model, even if the last checkpoint cannot be saved; and after it, since a checkpoint in flight takes the space
- * that the model needs. @throws LockstepError (exit 4) if one of them could not be saved
- */
-async function saveLast(checkpointer: Checkpointer | undefined, save: () => Promise<void>): Promise<void> {
-  const [checkpoint] = await Promise.allSettled([checkpointer?.finish()]);
-  await save();
-  if (checkpoint.status === 'rejected') throw checkpoint.reason;
-}
-
-/**
- * Saves what a run that ends early has reached: its progress, and the best weights of its finished epochs. Resolves to
- * whether the run can resume later.
- */
-async function salvage(
-  reason: unknown,
-  { checkpointer, directory, prepared, state, log }: Unfinished,
-): Promise<boolean> {
-  const isSaved = async (save: () => Promise<void>): Promise<boolean> => {
-    try {
-      await save();
-      return true;
-    } catch (error) {
-      // What ended the run is what the user must hear about; this comes on top, unless it is the same.
-      const { message } = error as Error;
-      const isNew = message !== (reason as Error | undefined)?.message;
-      if (isNew) log.error(`could not save what the run had reached: ${message}`);
-      return false;
-    }
-  };
-  // Nobody wants to resume from weights that diverge.
-  const canResume = checkpointer && !(reason instanceof LockstepError && reason.category === 'diverged');
-  if (
-    canResume &&
-    (await isSaved(() => checkpointer.finish())) &&
-    (await checkpointer.hasSaved().catch(() => false))
-  ) {
-    log.info(`to resume, give the same command with --resume last --run-dir ${shellWord(directory.path)}`);
-  }
-  if (state.hasBest) {
-    state.setCurrent('best');
-    const isKept = await isSaved(() => saveModel(directory.modelPath, { ...prepared, state }));
-    if (isKept) {
-      directory.becomeLatest((message) => log.warn(message));
-      log.info(`the best weights so far are in ${directory.modelPath}`);
-    }
-  }
-  return canResume ?? false;
 }
 
 function summarize(

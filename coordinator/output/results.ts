@@ -51,7 +51,7 @@ export async function writeResultFile(file: string, content: Uint8Array | string
       category: 'checkpoint',
       code: 'E_RESULT_SAVE',
       message: `${file}: not written (${causeInWords(cause)})`,
-      help: 'make room on the disk, or mend it, and go on from the last checkpoint with --resume last',
+      help: 'make room on the disk or repair it, and resume from the last checkpoint with --resume last',
       cause,
     });
   }
@@ -80,10 +80,10 @@ const CAUSES: Readonly<Record<string, string>> = {
   ENOENT: 'no such directory',
   EISDIR: 'it is a directory',
   ENOTDIR: 'a part of the path is a file',
-  EEXIST: 'what is there is no directory',
+  EEXIST: 'the path exists and is not a directory',
   ELOOP: 'a link leads back to itself',
   ENAMETOOLONG: 'the name is too long',
-  ENXIO: 'it is a pipe that nobody reads, or a socket',
+  ENXIO: 'it is a pipe without a reader, or a socket',
   ERR_INVALID_ARG_VALUE: 'the name holds a NUL',
 };
 

@@ -207,7 +207,7 @@ async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
   // A run that ended before its first step left an empty file, and nothing to lose.
   if (await hasContent(run.metricsPath))
-    throw occupied(run.path, 'an unfinished run', ', or go on with it: --resume last');
+    throw occupied(run.path, 'an unfinished run', ', or resume it: --resume last');
   if (await exists(run.checkpointsPath)) return;
   // No run was ever here, so these are somebody else's.
   for (const file of [run.configPath, run.eventsPath, run.logPath, run.modelPath, run.plotsPath]) {

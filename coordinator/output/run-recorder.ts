@@ -7,7 +7,7 @@ import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import type { Logger, Screen } from '../../src/log.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
-import type { RosterEvent } from '../start-compute.ts';
+import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from '../../src/line-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
@@ -208,7 +208,7 @@ export class RunRecorder implements TrainingObserver {
     for (const [name] of found) this.#notFinite.add(name);
     const list = found.map(([name, value]) => `${name} ${value}`).join(', ');
     const decides = found.some(([name]) => name === monitor)
-      ? `; an epoch whose ${monitor} is not finite is no improvement, and its weights are kept only until one has a finite one`
+      ? `; an epoch whose ${monitor} is not finite does not count as an improvement, and its weights are kept only until an epoch has a finite one`
       : '';
     this.#log.warn(`${where} gives ${list}${decides}`);
   }

@@ -108,7 +108,7 @@ function requireReachable(
       category: 'checkpoint',
       code: 'E_CHECKPOINT_FORMAT',
       message: `${path}: ${problem}`,
-      help: 'no run can get there: resume from another checkpoint',
+      help: 'no run can reach this state: resume from another checkpoint',
     });
   if (batchesDone > stepsPerEpoch) {
     throw refuse(`progress.batchesDone is ${batchesDone}, an epoch has ${stepsPerEpoch} steps`);

@@ -77,7 +77,7 @@ export class Rollback implements TrainingRollback {
     const { progress, from } = (await this.#readBefore(numTrusted)) ?? (await this.#beginAgain());
     const names = liars.map(({ name }) => name).join(', ');
     log.warn(
-      `rolling back to ${from}: what came after step ${Math.max(0, numTrusted)} rests on the word of ${names}`,
+      `rolling back to ${from}: the steps after step ${Math.max(0, numTrusted)} rest on unchecked results of ${names}`,
     );
     onDone(progress, from);
     return progress;
@@ -116,7 +116,7 @@ function stopped({ name, reason, trustedSteps }: Liar): LockstepError {
   return new LockstepError({
     category: 'failure',
     code: 'E_WORKER_LIED',
-    message: `${name} computed wrong (${reason}), and what it gave for the steps after step ${Math.max(0, trustedSteps)} was not all checked`,
-    help: 'mend or remove that machine, and start again; audit.onLie says what a run does about it',
+    message: `${name} sent wrong results (${reason}), and not all of its results after step ${Math.max(0, trustedSteps)} were checked`,
+    help: 'repair or remove that machine and start again; audit.onLie sets what a run does in this case',
   });
 }

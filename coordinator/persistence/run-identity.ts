@@ -61,7 +61,7 @@ export function requireSameRun(saved: RunIdentity, current: RunIdentity, path: s
   throw new LockstepError({
     category: 'checkpoint',
     code: 'E_RESUME_MISMATCH',
-    message: `${path} is of a run that results in other bits: ${differences.slice(0, MAX_NAMED).join('; ')}`,
+    message: `${path} belongs to a run that results in other bits: ${differences.slice(0, MAX_NAMED).join('; ')}`,
     help: 'resume with the config, data and version of Lockstep that the run began with, or start a new run',
   });
 }

@@ -1,7 +1,4 @@
-// The start of a run, from the beginning or a checkpoint, everything that lets it resume later or roll back,
-// and the model that it ends with.
-import path from 'node:path';
-import { writeResultFile } from '../output/results.ts';
+// The start of a run, from the beginning or a checkpoint, and everything that lets it resume later or roll back.
 import type { RunDirectory } from '../output/run-directory.ts';
 import type { ResumePoint } from '../output/run-recorder.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -12,21 +9,16 @@ import { runIdentity } from './run-identity.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { initialState } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
-import { describeSaved } from '../training/run-descriptions.ts';
 import { stepsPerEpoch } from '../training/train.ts';
 import { FIRST_PROGRESS, stepsDone } from '../training/training-progress.ts';
 import type { TrainingProgress } from '../training/training-progress.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import type { SavedCheckpoint } from '../../src/checkpoint/checkpoint-store.ts';
-import type { Config } from '../../src/config/schema.ts';
-import type { LoadedData } from '../../src/data/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { instantiateKernels } from '../../src/kernels/kernels.ts';
 import type { Logger } from '../../src/log.ts';
 import { Memory } from '../../src/memory.ts';
-import { DESCRIPTION_FILE, encodeDescription, WEIGHTS_FILE } from '../../src/predict/model-files.ts';
-import { encodeSafetensors } from '../../src/safetensors.ts';
 
 /** The parts that saving works with. */
 export interface RunSavingOptions {
@@ -125,29 +117,4 @@ async function recreateInitial(prepared: PreparedRun, fingerprint: string): Prom
     message: `model.init ${prepared.config.model.init} has changed since the run began, and the run has to start over`,
     help: 'start a new run',
   });
-}
-
-/**
- * Writes `model.safetensors` (PyTorch's layout and names of a Sequential) and `config.json` (layers, fitted
- * transforms, names of features, targets and classes) into `directory`.
- * @throws LockstepError (exit 4) if the disk refuses one of them.
- */
-export async function saveModel(
-  directory: string,
-  {
-    config,
-    data,
-    state,
-  }: { readonly config: Config; readonly data: LoadedData; readonly state: TrainingState },
-): Promise<void> {
-  const { model, memory, parameters } = state;
-  const weightsSha256 = state.weightsSha256();
-  const tensors = model.tensors.map(({ name, shape, offset, length }) => ({
-    name,
-    shape,
-    values: memory.f32(parameters + 4 * offset, length),
-  }));
-  await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
-  const description = encodeDescription(describeSaved({ config, data, model }, weightsSha256));
-  await writeResultFile(path.join(directory, DESCRIPTION_FILE), description);
 }

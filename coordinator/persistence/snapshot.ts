@@ -38,7 +38,7 @@ export function restoreSnapshot(
   const savedName = (name: string): string => translateName(name, own, theirs);
   const known = new Set(layout.map(({ name }) => savedName(name)));
   const unknown = [...tensors.keys()].find((name) => !known.has(name));
-  if (unknown !== undefined) throw unfit(path, `${quoteValue(unknown)} is no tensor of this run`);
+  if (unknown !== undefined) throw unfit(path, `${quoteValue(unknown)} is not a tensor of this run`);
   for (const { name, shape } of layout) {
     const found = tensors.get(savedName(name));
     if (!found) throw unfit(path, `${name} is missing`);

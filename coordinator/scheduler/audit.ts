@@ -1,7 +1,7 @@
 // The audit of a round: all sums that workers sent, side by side. Equal shards give equal bytes, so two sums of one node that
 // differ prove a lie, or a broken machine; and two equal ones from different processes are what an audited node needs. Beside
 // it, the track records of processes: what of the run rests on whose word alone.
-import { shardsUnder } from '../../src/tree.ts';
+import { nodeKey, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { COORDINATOR } from './outcome.ts';
 import type { DigestKind, RoundPlan } from './outcome.ts';
@@ -154,7 +154,7 @@ export class Audit {
   }
 
   #record(node: TreeNode): NodeRecord {
-    const name = `${node.level}/${node.index}`;
+    const name = nodeKey(node);
     const known = this.#nodes.get(name);
     if (known) return known;
     const isAudited = this.#policy.share > 0 && this.#policy.random() < this.#policy.share;

@@ -1,5 +1,6 @@
 // Divides a run of shards among workers by their speed, so that all end at about the same time, with the cuts at
 // subtrees where that costs little: a task of whole subtrees comes back as fewer sums.
+import type { PlannedTask } from './outcome.ts';
 
 /** Speeds closer than this count as equal: noise must not move the cuts. */
 const EQUAL_SPEED_RATIO = 1.25;
@@ -19,11 +20,7 @@ export interface Share {
  * Cuts shards [from, to) into contiguous tasks, at most one a worker and in their order, about proportional to
  * speed. A worker for which a single shard would take longer than all of them take without it gets none.
  */
-export function divideShards(
-  from: number,
-  to: number,
-  workers: readonly Share[],
-): { worker: number; from: number; to: number }[] {
+export function divideShards(from: number, to: number, workers: readonly Share[]): PlannedTask[] {
   const numShards = to - from;
   const { counts: wanted } = countShards(numShards, workers);
   const useful = workers.filter((_, index) => (wanted[index] as number) > 0);
@@ -33,7 +30,7 @@ export function divideShards(
     speeds.map((speed, id) => ({ id, speed })),
   );
   const longest = time * (1 + ALIGNMENT_COST);
-  const tasks: { worker: number; from: number; to: number }[] = [];
+  const tasks: PlannedTask[] = [];
   let start = from;
   let ideal = from;
   useful.forEach((worker, index) => {

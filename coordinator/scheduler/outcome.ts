@@ -1,7 +1,7 @@
 // The vocabulary of the scheduler: the facts that it is told about a round, and the outcome with which it answers every event. Plain
 // data: nothing here holds a socket, a clock or a tensor. Workers are named by the numbers of their sessions, values by
 // slots that the driver keeps.
-import type { Merge, TreeNode } from '../../src/tree.ts';
+import type { Merge, ShardRange, TreeNode } from '../../src/tree.ts';
 
 /** The shape of a round. */
 export interface RoundPlan {
@@ -64,13 +64,14 @@ export interface TaskFailure {
   readonly isOutOfMemory: boolean;
 }
 
-/** Shards [from, to), given to a worker or, as worker 0, to the coordinator itself. */
-export interface Assignment {
+/** Neighbouring shards that are given to a worker or, as worker 0, to the coordinator itself. */
+export interface Task extends ShardRange {
+  readonly id: number;
   readonly worker: number;
-  readonly task: number;
-  readonly from: number;
-  readonly to: number;
 }
+
+/** A task that is not given out yet. */
+export type PlannedTask = Omit<Task, 'id'>;
 
 /** A node for the referee to compute, with digests of this kind. */
 export interface DoubtedNode {
@@ -132,10 +133,8 @@ export interface Shortage {
 /** The reason why nobody can compute some shards. */
 export type GiveUpCause = 'failed' | 'outOfMemory' | 'lost' | 'dishonest';
 
-/** Shards [from, to) that no worker can compute, nor the coordinator. */
-export interface HopelessShards {
-  readonly from: number;
-  readonly to: number;
+/** Shards that no worker can compute, nor the coordinator. */
+export interface HopelessShards extends ShardRange {
   readonly cause: GiveUpCause;
   readonly message: string;
 }
@@ -168,7 +167,7 @@ export class Outcome {
   begun: { readonly round: number; readonly again: string | undefined } | undefined;
   /** The place of the sum just received; undefined if it is of no use. */
   sum: StoredSum | undefined;
-  readonly tasks: Assignment[] = [];
+  readonly tasks: Task[] = [];
   readonly doubted: DoubtedNode[] = [];
   /** All buckets are complete, and every audit agrees. */
   isComplete = false;
@@ -201,9 +200,9 @@ export interface RoundDriver {
   begin(round: number, again: string | undefined): void;
   merge(bucket: number, merge: Merge<number>): void;
   forget(slot: number): void;
-  /** Takes a complete bucket through the optimizer; returns false, having doubted the round, if it is not finite. */
+  /** Takes a complete bucket through the optimizer; returns false if the bucket is not finite. */
   applyBucket(bucket: number, slot: number): boolean;
-  sendTask(task: Assignment): void;
+  sendTask(task: Task): void;
   judge(node: DoubtedNode): void;
   completeRound(): void;
   warnShortage(shortage: Shortage & { readonly waitedMs: number }): void;
@@ -211,8 +210,11 @@ export interface RoundDriver {
   endRound(failure: RoundFailure): void;
 }
 
-/** Carries out an outcome in the required order: who goes, who comes, the sum at hand, the work that follows. */
-export function carryOut(outcome: Outcome, members: MembershipDriver, round: RoundDriver): void {
+/**
+ * Carries out an outcome in the required order: who goes, who comes, the sum at hand, the work that follows. Returns false if
+ * that completed a bucket which is not finite: then the caller must have the scheduler doubt the round.
+ */
+export function carryOut(outcome: Outcome, members: MembershipDriver, round: RoundDriver): boolean {
   for (const worker of outcome.superseded) members.supersede(worker);
   for (const worker of outcome.banned) members.ban(worker);
   for (const worker of outcome.refused) members.refuse(worker);
@@ -229,6 +231,7 @@ export function carryOut(outcome: Outcome, members: MembershipDriver, round: Rou
   if (outcome.isGathered) members.finishGathering();
   if (outcome.isComplete && isFinite) round.completeRound();
   if (outcome.failure) round.endRound(outcome.failure);
+  return isFinite;
 }
 
 /** Adds the sum just stored to its neighbours; returns false if that completed a bucket that is not finite. */

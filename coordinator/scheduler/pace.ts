@@ -1,7 +1,5 @@
 // The speed of each worker, from what it has delivered, and so the time by which it should deliver more. No user has to guess
 // a timeout: all times here are multiples of measured ones.
-import type { Outcome } from './outcome.ts';
-import type { Task } from './tasks.ts';
 
 /** Weight of the newest measurement in a worker's speed. */
 const SMOOTHING = 0.3;
@@ -90,39 +88,4 @@ export class Pace {
     const speeds = [...this.#workers.values()].flatMap(({ speed }) => speed ?? []);
     return speeds.length === 0 ? undefined : speeds.reduce((sum, speed) => sum + speed) / speeds.length;
   }
-}
-
-// Workers that have been at one task for too long although their connections live: an engine that hangs, a machine that does
-// nothing but swap. Others have long computed copies of their tasks, but where nobody else is left, the run would wait forever.
-
-/** A user is told after this many times the expected time... */
-const OVERDUE_FACTOR = 20;
-/** ...but not before this. */
-const OVERDUE_FLOOR_MS = 60_000;
-/** The worker is sent away, to start over, after this many times the expected time... */
-const STUCK_FACTOR = 100;
-/** ...but not before this: a machine may be busy with something else... */
-const STUCK_FLOOR_MS = 600_000;
-/** ...and after this where nobody knows what to expect: longer than any task that fits in memory can take. */
-const STUCK_UNMEASURED_MS = 3_600_000;
-
-/** Finds slow and stuck workers among the tasks in `owed`, where the oldest task of each worker precedes its others. */
-export function findOverdue(owed: readonly Task[], pace: Pace, outcome: Outcome): void {
-  const oldest = new Map<number, Task>();
-  for (const task of owed) if (!oldest.has(task.worker)) oldest.set(task.worker, task);
-  for (const task of oldest.values()) {
-    const { worker, rows, givenMs } = task;
-    const expectedMs = pace.expectedMs(worker, rows);
-    const owedMs = outcome.nowMs - pace.beganMs(worker, givenMs);
-    const isOverdue = owedMs >= Math.max(OVERDUE_FACTOR * (expectedMs ?? 0), OVERDUE_FLOOR_MS);
-    if (owedMs >= stuckAfterMs(expectedMs)) outcome.stuck.push({ worker, rows, owedMs });
-    else if (isOverdue && !task.isToldOf) {
-      task.isToldOf = true;
-      outcome.overdue.push({ worker, rows, owedMs });
-    }
-  }
-}
-
-function stuckAfterMs(expectedMs: number | undefined): number {
-  return expectedMs === undefined ? STUCK_UNMEASURED_MS : Math.max(STUCK_FACTOR * expectedMs, STUCK_FLOOR_MS);
 }

@@ -8,15 +8,15 @@
 //   smallest subtree that is present becomes one sum with it. So no round waits forever, if a single sum fits.
 // Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
 import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
-import type { ReductionTree, TreeNode } from '../../src/tree.ts';
+import type { ReductionTree, ShardRange, TreeNode } from '../../src/tree.ts';
 import type { Audit, Unwitnessed } from './audit.ts';
 import { sumKey } from './tasks.ts';
-import type { Task, Tasks } from './tasks.ts';
+import type { OwedTask, Tasks } from './tasks.ts';
 import { divideShards } from './divide-shards.ts';
 import type { Share } from './divide-shards.ts';
-import { COORDINATOR } from './outcome.ts';
-import type { RoundPlan, SumRoom } from './outcome.ts';
+import type { PlannedTask, RoundPlan, SumRoom } from './outcome.ts';
 import type { ShardFailures } from './shard-failures.ts';
+import { isLate } from './lateness.ts';
 import type { Pace } from './pace.ts';
 
 /** A round, and the workers present for it. */
@@ -42,25 +42,6 @@ export interface Work {
   readonly toJudge: readonly TreeNode[];
 }
 
-/** Shards [from, to). */
-interface ShardRun {
-  readonly from: number;
-  readonly to: number;
-}
-
-interface PlannedTask extends ShardRun {
-  readonly worker: number;
-}
-
-/** A task is late after this many times the expected time... */
-const LATE_FACTOR = 3;
-/** ...but not before this: it is what a garbage collection or another program takes without being a fault. */
-const LATE_FLOOR_MS = 100;
-/**
- * While no worker has delivered anything, nothing is late before the round is this old: compiling and first touches
- * included. Who gets a copy then has no such time of its own, for one after the other who hangs would cost it again.
- */
-const UNMEASURED_LATE_MS = 15_000;
 /** Time for which a measured speed counts. */
 const SPEED_VALID_MS = 2_000;
 
@@ -75,8 +56,8 @@ export function planWork(situation: WorkSituation): Work {
 }
 
 class Planner {
-  readonly #now: WorkSituation;
-  readonly #open: readonly Task[];
+  readonly #situation: WorkSituation;
+  readonly #open: readonly OwedTask[];
   readonly #dependable: readonly number[];
   readonly #missing: readonly number[];
   readonly #unwitnessed: readonly Unwitnessed[];
@@ -86,7 +67,7 @@ class Planner {
   idle: number[];
 
   constructor(situation: WorkSituation) {
-    this.#now = situation;
+    this.#situation = situation;
     this.#open = situation.tasks.open();
     const workers = [...situation.workers.keys()];
     const free = workers.filter((worker) => !situation.tasks.owesEarlier(worker));
@@ -99,7 +80,7 @@ class Planner {
   }
 
   #findExpected(): readonly TreeNode[] | undefined {
-    const { room, plan, trees } = this.#now;
+    const { room, plan, trees } = this.#situation;
     const numShards = plan.shardRows.length;
     if (plan.kind === 'evaluate' || room.here >= mostEverHeld(numShards)) return undefined;
     const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
@@ -109,7 +90,7 @@ class Planner {
 
   /** Counts the tasks as given out if their sums will fit; returns false if they will not. */
   #admit(tasks: readonly PlannedTask[]): boolean {
-    const { room, plan } = this.#now;
+    const { room, plan } = this.#situation;
     if (plan.kind === 'evaluate') return true;
     const numShards = plan.shardRows.length;
     const asked = tasks.map(({ from, to }) => maximalNodes(from, to, numShards));
@@ -135,7 +116,7 @@ class Planner {
    */
   divideOpen(): PlannedTask[] {
     const shards = this.#missing.filter((shard) => !this.#open.some((task) => hasShard(task, shard)));
-    const isProven = (worker: number): boolean => this.#now.pace.isProven(worker);
+    const isProven = (worker: number): boolean => this.#situation.pace.isProven(worker);
     const unproven = new Set(this.idle.filter((worker) => !isProven(worker)));
     if (!this.#dependable.some(isProven)) unproven.clear();
     const isKnown = (worker: number): boolean => !unproven.has(worker);
@@ -161,7 +142,7 @@ class Planner {
 
   /** Gives a copy of the last shard to the worker idle for longest: to one only, or a bad shard would meet all. */
   #tryLeftOut(tasks: readonly PlannedTask[], shards: readonly number[]): PlannedTask[] {
-    const { nowMs, pace } = this.#now;
+    const { nowMs, pace } = this.#situation;
     const shard = shards[shards.length - 1] as number;
     const isLeftOut = (worker: number): boolean =>
       pace.isProven(worker) &&
@@ -175,7 +156,7 @@ class Planner {
 
   /** Gives each sum that needs one a second witness, or the referee if no worker is able. */
   findWitnesses(): Work {
-    const { plan } = this.#now;
+    const { plan } = this.#situation;
     const loads = new Map(this.idle.map((worker) => [worker, 0]));
     const chosen = new Map<number, PlannedTask[]>();
     const toJudge: TreeNode[] = [];
@@ -187,7 +168,7 @@ class Planner {
       const { from, to } = shardsUnder(sum.node, plan.shardRows.length);
       if (worker !== undefined) {
         if (!this.#admit([{ worker, from, to }])) continue;
-        loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#now.pace.speedOf(worker));
+        loads.set(worker, (loads.get(worker) as number) + (to - from) / this.#situation.pace.speedOf(worker));
         extend(chosen, { worker, from, to }, plan.kind === 'evaluate');
       } else if (able.every((busy) => this.#isLate(busy))) toJudge.push(sum.node);
     }
@@ -197,7 +178,7 @@ class Planner {
 
   /** Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: a series of workers that hang would hold up the round. */
   #canWitness(worker: number, { node, instances }: Unwitnessed, isReplacement: boolean): boolean {
-    const { beganMs, pace, plan, workers } = this.#now;
+    const { beganMs, pace, plan, workers } = this.#situation;
     const { from } = shardsUnder(node, plan.shardRows.length);
     const mayHang = pace.isLateJoiner(worker, beganMs) || (isReplacement && !pace.isProven(worker));
     return !mayHang && !instances.has(workers.get(worker) as string) && !this.#hasFailed(from, worker);
@@ -205,9 +186,9 @@ class Planner {
 
   /** Workers of other processes that have been asked for the sum. */
   #askedFor({ node, instances }: Unwitnessed): number[] {
-    const { plan, workers } = this.#now;
+    const { plan, workers } = this.#situation;
     const buckets = Array.from({ length: plan.numBuckets }, (_, bucket) => sumKey(node, bucket));
-    const isAsked = ({ worker, due }: Task): boolean =>
+    const isAsked = ({ worker, due }: OwedTask): boolean =>
       !instances.has(workers.get(worker) as string) && buckets.some((key) => due.has(key));
     return this.#open.filter(isAsked).map(({ worker }) => worker);
   }
@@ -218,14 +199,14 @@ class Planner {
    */
   copyLate(given: readonly PlannedTask[]): PlannedTask[] {
     if (this.idle.length === 0) return [];
-    const copiesOf = (shard: number): Task[] => this.#open.filter((task) => hasShard(task, shard));
+    const copiesOf = (shard: number): OwedTask[] => this.#open.filter((task) => hasShard(task, shard));
     const isLate = (shard: number): boolean => {
       const copies = copiesOf(shard);
       const isWithAll = copies.length > 0 && copies.every(({ worker }) => this.#isLate(worker));
       return isWithAll && !given.some((task) => hasShard(task, shard));
     };
     const late = this.#missing.filter(isLate);
-    const proven = this.idle.filter((worker) => this.#now.pace.isProven(worker));
+    const proven = this.idle.filter((worker) => this.#situation.pace.isProven(worker));
     if (proven.length > 0) return this.#divide(late, [proven]);
     const tasks: PlannedTask[] = [];
     const numCopies = Math.max(0, ...late.map((shard) => copiesOf(shard).length));
@@ -238,11 +219,11 @@ class Planner {
   }
 
   #isLate(worker: number): boolean {
-    return isLate({ ...this.#now, open: this.#open }, worker);
+    return isLate(worker, { ...this.#situation, open: this.#open });
   }
 
   #hasFailed(shard: number, worker: number): boolean {
-    return this.#now.failures.hasFailed(shard, this.#now.workers.get(worker) as string);
+    return this.#situation.failures.hasFailed(shard, this.#situation.workers.get(worker) as string);
   }
 
   /**
@@ -250,7 +231,7 @@ class Planner {
    * choose from, the best ones first.
    */
   #divide(shards: readonly number[], groups: readonly (readonly number[])[]): PlannedTask[] {
-    const numShards = this.#now.plan.shardRows.length;
+    const numShards = this.#situation.plan.shardRows.length;
     const runs = contiguousRuns(shards);
     for (let block = 1; block < 2 * numShards; block *= 2) {
       const tasks = runs.flatMap((run) => this.#divideRun(run, block, groups));
@@ -272,7 +253,7 @@ class Planner {
    * Divides shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of
    * the next; where all have failed, they try again.
    */
-  #divideRun({ from, to }: ShardRun, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
+  #divideRun({ from, to }: ShardRange, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
     const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
     const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
     const workers = choices.find(({ length }) => length > 0) ?? [];
@@ -286,7 +267,7 @@ class Planner {
 
   /** The best `count` workers, who can have a shard each: those who have delivered come first, then the fastest. */
   #bestOf(workers: readonly number[], count: number): Share[] {
-    const { pace } = this.#now;
+    const { pace } = this.#situation;
     const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
     if (shares.length <= count) return shares;
     const rank = ({ id }: Share): number => (pace.isProven(id) ? 0 : 1);
@@ -296,29 +277,7 @@ class Planner {
   }
 }
 
-/**
- * Tells whether the oldest task that a worker owes in the round is late; those after it wait for their turn. The coordinator
- * itself never is: nobody could replace it, and it computes what others failed on.
- */
-export function isLate(
-  {
-    open,
-    pace,
-    beganMs,
-    nowMs,
-  }: Pick<WorkSituation, 'pace' | 'beganMs' | 'nowMs'> & { readonly open: readonly Task[] },
-  worker: number,
-): boolean {
-  if (worker === COORDINATOR.worker) return false;
-  const oldest = open.find((task) => task.worker === worker);
-  if (!oldest) return false;
-  const expectedMs = pace.expectedMs(worker, oldest.rows);
-  const isFirst = expectedMs === undefined && nowMs - beganMs < UNMEASURED_LATE_MS;
-  const lateMs = Math.max(LATE_FACTOR * (expectedMs ?? 0), LATE_FLOOR_MS);
-  return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
-}
-
-function hasShard({ from, to }: Task | PlannedTask, shard: number): boolean {
+function hasShard({ from, to }: ShardRange, shard: number): boolean {
   return from <= shard && shard < to;
 }
 
@@ -346,7 +305,7 @@ function extend(tasks: Map<number, PlannedTask[]>, task: PlannedTask, canJoin: b
   tasks.set(task.worker, own);
 }
 
-function contiguousRuns(shards: readonly number[]): ShardRun[] {
+function contiguousRuns(shards: readonly number[]): ShardRange[] {
   const runs: { from: number; to: number }[] = [];
   for (const shard of shards) {
     const last = runs[runs.length - 1];

@@ -10,12 +10,12 @@ import { Audit, TrackRecords } from './audit.ts';
 import type { AuditPolicy } from './audit.ts';
 import { COORDINATOR } from './outcome.ts';
 import type {
-  Assignment,
   BannedWorker,
   DigestKind,
   DoubtedNode,
   HopelessShards,
   Outcome,
+  PlannedTask,
   RoundPlan,
   SumDigest,
   SumName,
@@ -23,13 +23,14 @@ import type {
   TaskFailure,
   TaskName,
 } from './outcome.ts';
-import { Pace, findOverdue } from './pace.ts';
-import { isLate, missingShards, planWork } from './plan-work.ts';
+import { findOverdue, isLate } from './lateness.ts';
+import { Pace } from './pace.ts';
+import { missingShards, planWork } from './plan-work.ts';
 import { ShardFailures } from './shard-failures.ts';
 import { Tasks, bookSum, isOpen, nodeOf, sumKey } from './tasks.ts';
-import type { Task } from './tasks.ts';
+import type { OwedTask } from './tasks.ts';
 
-interface Round {
+interface RoundState {
   readonly number: number;
   readonly plan: RoundPlan;
   /** Trees of partial sums, one for each bucket. */
@@ -66,7 +67,7 @@ export class RoundScheduler {
   /** The instance of each worker. */
   readonly #workers = new Map<number, string>();
   readonly #records = new TrackRecords();
-  #round: Round | undefined;
+  #round: RoundState | undefined;
   #numRounds = 0;
   #nextSlot = 1;
 
@@ -122,8 +123,8 @@ export class RoundScheduler {
     const task = this.#owed(worker, sum);
     if (!round || !task || !this.#isWanted(task)) return;
     const node = nodeOf(task, sum);
-    const isDelivered = this.#book(task, node, sum.bucket, outcome);
-    if (isDelivered === undefined) return;
+    const wasOpen = isOpen(task);
+    if (!this.#book(task, node, sum.bucket, outcome)) return;
     const instance = this.#instanceOf(worker);
     const verdict = round.audit.examine(node, sum.bucket, { worker, instance, digest }, isFinite);
     if (verdict === 'false') return this.#punish(node, outcome);
@@ -131,15 +132,16 @@ export class RoundScheduler {
     this.#store(round, node, sum.bucket, outcome);
     if (verdict === 'doubtful') this.#doubt(node, outcome);
     this.#completeRound(outcome);
-    if (isDelivered) this.#giveWork(outcome);
+    if (wasOpen && !isOpen(task)) this.#giveWork(outcome);
   }
 
   /** Books a sum of a round that is over or was restarted: it is owed, and of no use. */
   dropSum(worker: number, sum: SumName, outcome: Outcome): void {
     const task = this.#owed(worker, sum);
-    if (task && this.#book(task, nodeOf(task, sum), sum.bucket, outcome) === true) {
-      this.#giveWork(outcome);
-    }
+    if (!task) return;
+    const wasOpen = isOpen(task);
+    this.#book(task, nodeOf(task, sum), sum.bucket, outcome);
+    if (wasOpen && !isOpen(task)) this.#giveWork(outcome);
   }
 
   /** Takes a worker's report that it is done with a task, or gives it up because its round is over. */
@@ -202,7 +204,7 @@ export class RoundScheduler {
     this.#giveWork(outcome);
   }
 
-  #start(plan: RoundPlan, outcome: Outcome, before?: Round, again?: string): void {
+  #start(plan: RoundPlan, outcome: Outcome, before?: RoundState, again?: string): void {
     const number = ++this.#numRounds;
     this.#tasks.begin(number);
     const numShards = plan.shardRows.length;
@@ -223,13 +225,13 @@ export class RoundScheduler {
     this.#tryHere({ from: 0, to: numShards, cause: 'dishonest', message }, outcome);
   }
 
-  #owed(worker: number, { round, task }: TaskName): Task | undefined {
+  #owed(worker: number, { round, task }: TaskName): OwedTask | undefined {
     const next = this.#tasks.nextOf(worker);
     return next?.round === round && next.id === task ? next : undefined;
   }
 
   /** Tells whether somebody waits for the task: its round is neither over nor restarted. */
-  #isWanted({ round }: Task): boolean {
+  #isWanted({ round }: OwedTask): boolean {
     return this.#round?.number === round && !this.#round.isOver;
   }
 
@@ -237,22 +239,22 @@ export class RoundScheduler {
     return worker === COORDINATOR.worker ? COORDINATOR.instance : (this.#workers.get(worker) as string);
   }
 
-  #forgetWorker(worker: number): Task[] {
+  #forgetWorker(worker: number): OwedTask[] {
     this.#workers.delete(worker);
     this.#pace.leave(worker);
     return this.#tasks.removeWorker(worker);
   }
 
-  /** Books a sum; returns whether its task is delivered by it, or undefined if its sender is evicted for it. */
-  #book(task: Task, node: TreeNode, bucket: number, outcome: Outcome): boolean | undefined {
+  /** Books a sum, with which its task may be delivered; returns false if its sender is evicted for it. */
+  #book(task: OwedTask, node: TreeNode, bucket: number, outcome: Outcome): boolean {
     const { worker, rows, givenMs } = task;
     const wasOpen = isOpen(task);
     const refusal = bookSum(task, node, bucket);
     if (refusal !== undefined) {
       outcome.evicted.push({ worker, reason: refusal });
-      return undefined;
+      return false;
     }
-    if (!wasOpen || isOpen(task)) return false;
+    if (!wasOpen || isOpen(task)) return true;
     this.#pace.deliver(worker, rows, givenMs, outcome.nowMs);
     this.#records.deliver(this.#instanceOf(worker));
     const isTrying = this.#tasks.open().some((open) => open.worker === COORDINATOR.worker);
@@ -263,7 +265,7 @@ export class RoundScheduler {
   }
 
   /** Adds a sum to the tree of its bucket, unless its shards are in it already. */
-  #store(round: Round, node: TreeNode, bucket: number, outcome: Outcome): void {
+  #store(round: RoundState, node: TreeNode, bucket: number, outcome: Outcome): void {
     const slot = this.#nextSlot++;
     const tree = round.trees[bucket] as ReductionTree<number>;
     const added = tree.add(node, slot);
@@ -290,15 +292,13 @@ export class RoundScheduler {
   }
 
   /** The instances that may still compute something: one that hangs is not waited for. */
-  #notLate({ beganMs }: Round, nowMs: number): string[] {
-    const situation = { open: this.#tasks.open(), pace: this.#pace, beganMs, nowMs };
-    return [...this.#workers]
-      .filter(([worker]) => !isLate(situation, worker))
-      .map(([, instance]) => instance);
+  #notLate({ beganMs }: RoundState, nowMs: number): string[] {
+    const times = { open: this.#tasks.open(), pace: this.#pace, beganMs, nowMs };
+    return [...this.#workers].filter(([worker]) => !isLate(worker, times)).map(([, instance]) => instance);
   }
 
   /** Notes that the worker is done with the task, and may speak of its next one. */
-  #report(task: Task): void {
+  #report(task: OwedTask): void {
     this.#tasks.report(task.worker);
     if (isOpen(task)) this.#tasks.remove(task);
   }
@@ -337,14 +337,14 @@ export class RoundScheduler {
 
   /** Has the referee compute a node, unless it does already or has done so. */
   #doubt(node: TreeNode, outcome: Outcome): void {
-    const { audit, number } = this.#round as Round;
+    const { audit, number } = this.#round as RoundState;
     if (!audit.doubt(node)) return;
     const doubted: DoubtedNode = { round: number, node, digest: audit.digestKind(node) };
     outcome.doubted.push(doubted);
   }
 
   /** Ends a spoilt round once everything in doubt has turned out to be right: then its sum really is not finite. */
-  #endSpoilt(round: Round, outcome: Outcome): void {
+  #endSpoilt(round: RoundState, outcome: Outcome): void {
     if (!round.audit.isSpoilt || round.audit.isInDoubt) return;
     round.isOver = true;
     outcome.failure = { type: 'diverged' };
@@ -352,10 +352,10 @@ export class RoundScheduler {
 
   /** Bans whoever was wrong about a node, and restarts the round: other sums of theirs are part of it. */
   #punish(node: TreeNode, outcome: Outcome): void {
-    const round = this.#round as Round;
+    const round = this.#round as RoundState;
     const { from, to } = shardsUnder(node, round.plan.shardRows.length);
     const what = round.plan.kind === 'train' ? 'gradient' : 'evaluation';
-    const reason = `its ${what} of shards ${from} to ${to - 1} is not what they give`;
+    const reason = `its ${what} of shards ${from} to ${to - 1} is wrong`;
     const liars = round.audit.liars(node);
     // Not only in the session in which it lied: the process may have come back since.
     for (const [worker, instance] of this.#workers) if (liars.has(instance)) this.#forgetWorker(worker);
@@ -377,7 +377,7 @@ export class RoundScheduler {
     for (const node of work.toJudge) this.#doubt(node, outcome);
   }
 
-  #assign(shards: Pick<Assignment, 'worker' | 'from' | 'to'>, outcome: Outcome): void {
-    outcome.tasks.push(this.#tasks.start(shards, (this.#round as Round).plan, outcome.nowMs));
+  #assign(task: PlannedTask, outcome: Outcome): void {
+    outcome.tasks.push(this.#tasks.start(task, (this.#round as RoundState).plan, outcome.nowMs));
   }
 }

@@ -1,5 +1,6 @@
 // Failures by shard of a batch, and when the shard is to blame for them. They outlive a round that restarts, for the shards
 // stay the same. Every count has a limit, so no shard is given out forever.
+import type { ShardRange } from '../../src/tree.ts';
 import type { HopelessShards, TaskFailure } from './outcome.ts';
 
 /** Different workers that must fail on a shard before the shard is to blame. */
@@ -8,12 +9,6 @@ const MAX_FAILED_WORKERS = 3;
 const MAX_OUT_OF_MEMORY = 2;
 /** Workers that may be lost, for whatever reason, while they have the shard. */
 const MAX_LOST_WORKERS = 8;
-
-/** Shards [from, to). */
-interface Shards {
-  readonly from: number;
-  readonly to: number;
-}
 
 /** A failure, and who else might do better. */
 export interface Failure extends TaskFailure {
@@ -33,11 +28,14 @@ interface ShardRecord {
 /** The failures of one batch's shards. */
 export class ShardFailures {
   readonly #shards = new Map<number, ShardRecord>();
-  /** Shards that lost workers had: news of how a worker ended may come after its loss. */
-  readonly #lost = new Map<string, readonly Shards[]>();
+  /** ShardRange that lost workers had: news of how a worker ended may come after its loss. */
+  readonly #lost = new Map<string, readonly ShardRange[]>();
 
   /** Notes that a worker cannot compute these shards. */
-  fail(shards: Shards, { instance, others, message, isOutOfMemory }: Failure): HopelessShards | undefined {
+  fail(
+    shards: ShardRange,
+    { instance, others, message, isOutOfMemory }: Failure,
+  ): HopelessShards | undefined {
     this.#forEach(shards, (record) => {
       record.failed.add(instance);
       record.numFailed++;
@@ -52,7 +50,7 @@ export class ShardFailures {
   }
 
   /** Notes that a worker holding these shards left, politely or not. */
-  lose(owed: readonly Shards[], instance: string): HopelessShards | undefined {
+  lose(owed: readonly ShardRange[], instance: string): HopelessShards | undefined {
     this.#lost.set(instance, owed);
     for (const shards of owed) this.#forEach(shards, (record) => record.lost.add(instance));
     const isHopeless = ({ lost }: ShardRecord): boolean => lost.size >= MAX_LOST_WORKERS;
@@ -61,7 +59,7 @@ export class ShardFailures {
   }
 
   /** Notes that a process ended for lack of memory, with these shards or those that it had when it was lost. */
-  runOutOfMemory(owed: readonly Shards[], instance: string): HopelessShards | undefined {
+  runOutOfMemory(owed: readonly ShardRange[], instance: string): HopelessShards | undefined {
     const all = [...owed, ...(this.#lost.get(instance) ?? [])];
     for (const shards of all) this.#forEach(shards, (record) => record.numOutOfMemory++);
     const message = 'the worker process ended for lack of memory';
@@ -73,14 +71,14 @@ export class ShardFailures {
     return this.#shards.get(shard)?.failed.has(instance) ?? false;
   }
 
-  #outOfMemory(shards: Shards, message: string): HopelessShards | undefined {
+  #outOfMemory(shards: ShardRange, message: string): HopelessShards | undefined {
     const isHopeless = ({ numOutOfMemory }: ShardRecord): boolean => numOutOfMemory >= MAX_OUT_OF_MEMORY;
     return this.#verdict(shards, isHopeless, { cause: 'outOfMemory', message });
   }
 
   /** The first run of hopeless shards, if there is one. */
   #verdict(
-    { from, to }: Shards,
+    { from, to }: ShardRange,
     isHopeless: (record: ShardRecord) => boolean,
     why: Pick<HopelessShards, 'cause' | 'message'>,
   ): HopelessShards | undefined {
@@ -92,7 +90,7 @@ export class ShardFailures {
     return first === end ? undefined : { from: first, to: end, ...why };
   }
 
-  #forEach({ from, to }: Shards, change: (record: ShardRecord) => void): void {
+  #forEach({ from, to }: ShardRange, change: (record: ShardRecord) => void): void {
     for (let shard = from; shard < to; shard++) change(this.#record(shard));
   }
 
@@ -105,7 +103,10 @@ export class ShardFailures {
   }
 }
 
-function firstOf<T>(shards: readonly Shards[], find: (shards: Shards) => T | undefined): T | undefined {
+function firstOf<T>(
+  shards: readonly ShardRange[],
+  find: (shards: ShardRange) => T | undefined,
+): T | undefined {
   for (const each of shards) {
     const found = find(each);
     if (found !== undefined) return found;

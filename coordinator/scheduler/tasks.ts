@@ -1,20 +1,15 @@
 // The books of which worker owes which partial sums: tasks of the current round, delivered or not, and every task that its worker has not
 // reported on. A worker computes its tasks one after the other, in the order it got them, so the only task it may speak of is
 // the oldest of the latter. A worker that owes an earlier task is stuck or slow, and gets no new one.
-import { isLifted, lift, maximalNodes } from '../../src/tree.ts';
+import { isLifted, lift, maximalNodes, nodeKey } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
-import type { Assignment, RoundPlan, SumName } from './outcome.ts';
+import type { PlannedTask, RoundPlan, SumName, Task } from './outcome.ts';
 
-/** Shards given to one worker. */
-export interface Task {
-  readonly id: number;
+/** A task that its worker has not reported on, and the sums that it results in. */
+export interface OwedTask extends Task {
   readonly round: number;
   /** The plan of that round. */
   readonly plan: RoundPlan;
-  readonly worker: number;
-  /** Shards [from, to). */
-  readonly from: number;
-  readonly to: number;
   readonly rows: number;
   readonly givenMs: number;
   /** All sums that the worker was asked for, by `sumKey`. */
@@ -28,22 +23,22 @@ export interface Task {
 }
 
 /** The name of a node's bucket within a round. */
-export function sumKey({ level, index }: TreeNode, bucket: number): string {
-  return `${level}/${index}/${bucket}`;
+export function sumKey(node: TreeNode, bucket: number): string {
+  return `${nodeKey(node)}/${bucket}`;
 }
 
 /** Tells whether the task still owes a sum. */
-export function isOpen(task: Task): boolean {
+export function isOpen(task: OwedTask): boolean {
   return task.due.size > 0;
 }
 
 /** The node that a sum is about: workers name the shards of an evaluation, not the nodes that they equal. */
-export function nodeOf({ plan }: Task, { node }: SumName): TreeNode {
+export function nodeOf({ plan }: OwedTask, { node }: SumName): TreeNode {
   return plan.kind === 'evaluate' ? lift(node, plan.shardRows.length) : node;
 }
 
 /** Notes that a sum has arrived; returns the reason to evict its sender, if there is one. */
-export function bookSum(task: Task, node: TreeNode, bucket: number): string | undefined {
+export function bookSum(task: OwedTask, node: TreeNode, bucket: number): string | undefined {
   const { numBuckets, shardRows } = task.plan;
   const key = sumKey(node, bucket);
   if (!task.asked.has(key)) {
@@ -72,9 +67,9 @@ function sumsOf({ kind, numBuckets, shardRows }: RoundPlan, from: number, to: nu
 /** All tasks of a run that somebody may still answer. */
 export class Tasks {
   #round = 0;
-  #current = new Map<number, Task>();
+  #current = new Map<number, OwedTask>();
   /** Tasks that each worker has not reported on, oldest first. */
-  readonly #unreported = new Map<number, Task[]>();
+  readonly #unreported = new Map<number, OwedTask[]>();
   #lastId = 0;
 
   /** Begins a round: tasks of earlier ones are still owed, but nobody waits for them. */
@@ -83,20 +78,16 @@ export class Tasks {
     this.#current = new Map();
   }
 
-  /** Gives shards [from, to) to a worker. */
-  start(
-    { worker, from, to }: Pick<Task, 'worker' | 'from' | 'to'>,
-    plan: RoundPlan,
-    nowMs: number,
-  ): Assignment {
+  /** Gives shards to a worker. */
+  start({ worker, from, to }: PlannedTask, plan: RoundPlan, nowMs: number): Task {
     const asked = sumsOf(plan, from, to);
-    const task: Task = {
+    const task: OwedTask = {
       id: ++this.#lastId,
-      round: this.#round,
-      plan,
       worker,
       from,
       to,
+      round: this.#round,
+      plan,
       rows: rowsIn(plan, from, to),
       givenMs: nowMs,
       asked,
@@ -108,11 +99,11 @@ export class Tasks {
     const unreported = this.#unreported.get(worker);
     if (unreported) unreported.push(task);
     else this.#unreported.set(worker, [task]);
-    return { worker, task: task.id, from, to };
+    return task;
   }
 
   /** The only task that the worker may speak of; undefined if it has reported on all of them. */
-  nextOf(worker: number): Task | undefined {
+  nextOf(worker: number): OwedTask | undefined {
     return this.#unreported.get(worker)?.[0];
   }
 
@@ -124,22 +115,22 @@ export class Tasks {
   }
 
   /** Tasks of the current round that still owe a sum, oldest first. */
-  open(): Task[] {
+  open(): OwedTask[] {
     return [...this.#current.values()].filter(isOpen);
   }
 
   /** All tasks that still owe a sum, each worker's oldest first. */
-  owed(): Task[] {
+  owed(): OwedTask[] {
     return [...this.#unreported.values()].flat().filter(isOpen);
   }
 
   /** Gives a task up: its shards are open again. */
-  remove(task: Task): void {
+  remove(task: OwedTask): void {
     this.#current.delete(task.id);
   }
 
   /** Forgets a worker; returns the tasks that it owed in the current round. */
-  removeWorker(worker: number): Task[] {
+  removeWorker(worker: number): OwedTask[] {
     const unreported = this.#unreported.get(worker) ?? [];
     this.#unreported.delete(worker);
     const owed = unreported.filter((task) => isOpen(task) && this.#current.delete(task.id));

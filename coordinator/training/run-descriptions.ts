@@ -78,7 +78,10 @@ function requireWelcome(run: Run): void {
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof ProtocolError)) throw error;
     const layers = `${count(countLayers(run.config.model.layers))} layers`;
-    throw tooLarge(`the model has ${layers}, too many to tell a worker of: ${error.message}`, FEWER_LAYERS);
+    throw tooLarge(
+      `the model has ${layers}, too many to describe to a worker: ${error.message}`,
+      FEWER_LAYERS,
+    );
   }
 }
 
@@ -106,11 +109,11 @@ function requireConfigFile({ config }: Run): void {
   const length = Buffer.byteLength(text);
   if (length > MAX_CONFIG_BYTES) {
     const message = `the config with all its defaults has ${count(length)} bytes; a config may have ${count(MAX_CONFIG_BYTES)}`;
-    throw tooLarge(message, 'let data, not the config, list what is many');
+    throw tooLarge(message, 'move long lists from the config to the data');
   }
   const validation = validateConfig(parseConfigText(text, 'config.yaml').value);
   if (!('findings' in validation)) return;
-  const message = `the config reads back from config.yaml as another one: ${validation.findings[0]?.message ?? ''}`;
+  const message = `the config changes when it is read back from config.yaml: ${validation.findings[0]?.message ?? ''}`;
   throw new LockstepError({ category: 'usage', code: 'E_CONFIG_INVALID', message });
 }
 

@@ -186,13 +186,13 @@ function checkSizes(start: Buffer, size: number, refuse: Refuse): number {
 /** Checks the start of the header, up to the end of the hash, which is returned. */
 function checkStart(text: string, refuse: Refuse): string {
   if (!text.startsWith(BEFORE_VERSION))
-    throw refuse('damaged, or no checkpoint: its header begins otherwise');
+    throw refuse('damaged, or not a checkpoint: its header starts differently');
   const version = /^\d+/.exec(text.slice(BEFORE_VERSION.length))?.[0];
   if (version !== undefined && version !== CHECKPOINT_VERSION) {
     throw refuse(`a checkpoint of version ${version}; this program reads version ${CHECKPOINT_VERSION}`);
   }
   if (!text.startsWith(BEFORE_VERSION + CHECKPOINT_VERSION + BEFORE_HASH)) {
-    throw refuse('damaged, or no checkpoint: its header begins otherwise');
+    throw refuse('damaged, or not a checkpoint: its header starts differently');
   }
   return text.slice(-NO_HASH.length);
 }
@@ -231,6 +231,6 @@ function decode(header: Uint8Array, data: Uint8Array, path: string, refuse: Refu
   try {
     return { path, step: Number(step), isBest: isBest === 'true', tensors, manifest: parseExactly(lockstep) };
   } catch (error) {
-    throw refuse(`its manifest is no JSON (${String(error)})`);
+    throw refuse(`its manifest is not JSON (${String(error)})`);
   }
 }

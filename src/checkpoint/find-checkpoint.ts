@@ -31,7 +31,7 @@ export async function readLast(
     if (!whole || !allowOlder) throw damaged(newest, whole, error);
     warn(
       { damaged: newest.step, step: whole.step },
-      `the checkpoint of step ${newest.step} cannot be used (${error.message}): going on from that of step ${whole.step}`,
+      `the checkpoint of step ${newest.step} cannot be used (${error.message}): resuming from that of step ${whole.step}`,
     );
     return whole;
   }
@@ -75,7 +75,7 @@ function damaged(
   { message, cause }: LockstepError,
 ): LockstepError {
   const help = older
-    ? `step ${newest.step} is lost; the checkpoint of step ${older.step} is whole: add --allow-older to go on from it`
+    ? `step ${newest.step} is lost; the checkpoint of step ${older.step} is whole: add --allow-older to resume from it`
     : `step ${newest.step} is lost, and there is no older checkpoint that is whole`;
   return new LockstepError({ category: 'checkpoint', code: 'E_CHECKPOINT', message, help, cause });
 }

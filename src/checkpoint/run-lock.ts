@@ -186,17 +186,17 @@ function isLink(file: string): boolean {
 function refuseUnlessDead(file: string, owner: LockOwner, self: LockOwner): void {
   const who = `run is in use by pid ${owner.pid} on host ${owner.host}`;
   const since = `${path.dirname(file)}: ${who}, since ${owner.startedAt}`;
-  if (owner.host !== self.host) throw inUse(since, ifItIsGone(file, 'from here nobody can tell'));
+  if (owner.host !== self.host) throw inUse(since, ifItIsGone(file, 'this host cannot tell'));
   // The machine has restarted since: no earlier process is left.
   if (owner.bootId !== self.bootId) return;
   if (owner.pidNamespace !== self.pidNamespace) {
-    throw inUse(since, ifItIsGone(file, 'it runs, or ran, in another container'));
+    throw inUse(since, ifItIsGone(file, 'it is or was in another container, so this one cannot tell'));
   }
   if (isAlive(owner)) throw inUse(since, 'wait for it to end, or choose another --run-dir');
 }
 
 function ifItIsGone(file: string, cause: string): string {
-  return `${cause} whether it still lives; if you know that it does not, remove ${file}`;
+  return `${cause} whether it is still running; if you know that it is not, remove ${file}`;
 }
 
 function inUse(message: string, help: string): LockstepError {

@@ -141,7 +141,7 @@ export class SaveQueue<Save extends QueuedSave> {
     const { path, step } = save;
     this.#options.logger.warn(
       { path, step },
-      `the checkpoint of step ${step} is NOT written: ${refusal}. Training goes on; the next checkpoint tries again`,
+      `the checkpoint of step ${step} is NOT written: ${refusal}. Training continues; the next checkpoint tries again`,
     );
     if (save.isBest && !this.#best) this.#best = save;
     else if (!save.isBest && !this.#best && !this.#newest) this.#newest = save;
@@ -169,7 +169,7 @@ function saveError(message: string, cause?: unknown): LockstepError {
     category: 'checkpoint',
     code: 'E_CHECKPOINT_SAVE',
     message,
-    help: 'the checkpoints written before are intact; mend the disk and add --resume last',
+    help: 'earlier checkpoints are intact; repair the disk and add --resume last',
     cause,
   });
 }

@@ -258,11 +258,17 @@ function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFindi
   const findings: ConfigFinding[] = [];
   if (schedule.kind === 'plateau') {
     findings.push(
-      findAt(['schedule'], 'kind "plateau" goes by the validation loss, and there are no rows', help),
+      findAt(
+        ['schedule'],
+        'kind "plateau" needs the validation loss, but there are no validation rows',
+        help,
+      ),
     );
   }
   if (earlyStopping) {
-    findings.push(findAt(['earlyStopping'], 'goes by a validation metric, and there are no rows', help));
+    findings.push(
+      findAt(['earlyStopping'], 'needs a validation metric, but there are no validation rows', help),
+    );
   }
   return findings;
 }

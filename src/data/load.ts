@@ -74,7 +74,7 @@ function warnAboutLeaks(
 ): void {
   const numShared = countSharedRows(dataset, splits);
   if (numShared === 0) return;
-  const verb = numShared === 1 ? 'stands' : 'stand';
+  const verb = numShared === 1 ? 'appears' : 'appear';
   const found = `${countOf(numShared, noun)} of the test split also ${verb} in the training split`;
   warn(`${found}: test results will look better than they are`);
 }

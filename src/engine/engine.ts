@@ -24,12 +24,6 @@ export interface TaskRows {
   readonly indices: Uint32Array;
 }
 
-/** The rows of a task of a batch that is trained on. */
-export interface TrainingRows extends TaskRows {
-  /** Optimizer steps taken before: keys random draws. */
-  readonly step: number;
-}
-
 /** A finished partial sum of gradients: one bucket of it. */
 export interface PartialSum {
   readonly node: TreeNode;
@@ -112,9 +106,9 @@ export class Engine {
 
   /**
    * Sums gradients and losses over a task, and reports each bucket of each maximal tree node as soon as
-   * the backward pass has completed it: last layers first.
+   * the backward pass has completed it: last layers first. `step` counts the optimizer steps before, and keys random draws.
    */
-  train(task: TrainingRows, report: (sum: PartialSum) => void): void {
+  train(task: TaskRows, step: number, report: (sum: PartialSum) => void): void {
     const { model, samples } = this.#parts;
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
@@ -124,7 +118,7 @@ export class Engine {
       const microbatch: Microbatch = {
         ...this.#describeMicrobatch(bounds),
         isTraining: true,
-        step: task.step,
+        step,
         gradient,
         complete: (offset) => buckets.complete(offset),
         bucketStart: (end) => buckets.bucketStart(end),

@@ -10,7 +10,7 @@ import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine } from './engine.ts';
-import type { PartialSum, EvaluatedRows, TaskRows, TrainingRows } from './engine.ts';
+import type { PartialSum, EvaluatedRows, TaskRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
 
@@ -66,19 +66,19 @@ export class LocalEngine {
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
-  train(indices: Uint32Array, step: number, report: (bucket: PartialSum) => void): number {
+  train(indices: Uint32Array, step: number, report: (sum: PartialSum) => void): number {
     let lossSum = Number.NaN;
     const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
-    this.#engine.train({ ...task, step }, (bucket) => {
-      lossSum = bucket.lossSum ?? lossSum;
-      report(bucket);
+    this.#engine.train(task, step, (sum) => {
+      lossSum = sum.lossSum ?? lossSum;
+      report(sum);
     });
     return lossSum;
   }
 
   /** Sums gradients over a part of a batch, as `Engine.train` does. */
-  trainTask(task: TrainingRows, report: (bucket: PartialSum) => void): void {
-    this.#engine.train(task, report);
+  trainTask(task: TaskRows, step: number, report: (sum: PartialSum) => void): void {
+    this.#engine.train(task, step, report);
   }
 
   /** Computes losses and outputs of a part of an evaluation, as `Engine.evaluate` does. */

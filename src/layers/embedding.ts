@@ -143,7 +143,7 @@ export function wrongToken(id: number, vocabulary: number, place?: string): Lock
   return new LockstepError({
     category: 'data',
     code: 'E_TOKEN_ID',
-    message: `${where}${id} is no token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
+    message: `${where}${id} is not a token id of a vocabulary of ${vocabulary}: ids are whole numbers from 0 to ${vocabulary - 1}`,
     help: 'let the embedding have a larger vocabulary, and leave features of tokens unscaled',
   });
 }

@@ -57,7 +57,7 @@ function requireFinite(values: ArrayLike<number>, row: number, what: string): vo
   const wrong = Array.prototype.find.call(values, (value) => !Number.isFinite(value)) as number | undefined;
   if (wrong === undefined) return;
   throw dataError('E_DATA_OVERFLOW', `row ${row}: ${what} are not finite (${wrong})`, {
-    help: 'leave the row out if its values are extreme; if all rows are so, the weights are: train with a smaller learning rate',
+    help: 'leave the row out if its values are extreme; if all rows are affected, the weights are extreme: train with a smaller learning rate',
   });
 }
 

@@ -183,7 +183,7 @@ export class TrainedModel {
       throw dataError('E_DATA_FORMAT', `the model takes ${what}, not bytes`, { help });
     }
     if (samples.length % width !== 0) {
-      const counts = `${formatCount(samples.length)} values are no whole number of samples`;
+      const counts = `${formatCount(samples.length)} values are not a whole number of samples`;
       throw dataError('E_DATA_SHAPE', `${counts} of ${formatShape(this.inputShape)}`);
     }
     // An activation can turn NaN into a number.

@@ -210,6 +210,9 @@ export interface Received<M> {
   readonly body: Uint8Array;
 }
 
+/** The numbers of the types that a coordinator sends begin here; those of a worker's are below. */
+export const FIRST_COORDINATOR_CODE = 101;
+
 /** The number of each type in the envelope; numbers are never reused. */
 export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   hello: 1,

@@ -1,6 +1,7 @@
 // From received bytes to a message that keeps its schema, and the sender's role. The schemas: a check for
 // each field, the kind of the body, and how the two must agree.
 import { decodeEnvelope } from './envelope.ts';
+import { FIRST_COORDINATOR_CODE, TYPE_CODES } from './message-types.ts';
 import type {
   CoordinatorMessage,
   Message,
@@ -25,17 +26,6 @@ import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_REASON_LENGTH } from './limits.ts';
-
-const WORKER_TYPES: ReadonlySet<Message['type']> = new Set<WorkerMessage['type']>([
-  'hello',
-  'fetch',
-  'ready',
-  'gradient',
-  'evaluation',
-  'finished',
-  'failure',
-  'leave',
-]);
 
 /**
  * Reads a message that a worker sent.
@@ -74,12 +64,12 @@ function checkBody(type: Message['type'], kind: BodyKind, byteLength: number): v
   }
   if (byteLength === 0) throw wrongBody(`${type}: no body`);
   if (kind !== 'bytes' && byteLength % 4 !== 0) {
-    throw wrongBody(`${type}: a body of ${byteLength} bytes is no whole number of ${kind}`);
+    throw wrongBody(`${type}: a body of ${byteLength} bytes is not a whole number of ${kind}`);
   }
 }
 
 function isFromWorker(message: Message): message is WorkerMessage {
-  return WORKER_TYPES.has(message.type);
+  return TYPE_CODES[message.type] < FIRST_COORDINATOR_CODE;
 }
 
 /** The kind of body after the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */

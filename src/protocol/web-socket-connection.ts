@@ -217,9 +217,9 @@ export class WebSocketConnection implements Connection {
     const isAmidMessage = this.bytesRead - this.#bytesExplained > READ_BYTES;
     this.#messageIntervals = isAmidMessage ? this.#messageIntervals + 1 : 0;
     if (this.#messageIntervals > maxMessageIntervals) {
-      this.terminate(`a message has not come whole for ${(intervalMs * maxMessageIntervals) / 1000} s`);
+      this.terminate(`a message was still incomplete after ${(intervalMs * maxMessageIntervals) / 1000} s`);
     } else if (this.#silentIntervals >= maxSilentIntervals) {
-      this.terminate(`not a byte came for ${(intervalMs * maxSilentIntervals) / 1000} s`);
+      this.terminate(`nothing was received for ${(intervalMs * maxSilentIntervals) / 1000} s`);
     } else if (this.#isOpen) {
       this.#webSocket.ping();
     }

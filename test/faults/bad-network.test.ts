@@ -1,5 +1,5 @@
 // A worker behind a line that is slow and loses packets: whole runs in network namespaces. The weights
-// are those of a run without a network, and nobody is sent away who is only slow.
+// are those of a run without a network, and a worker that is merely slow is not disconnected.
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { startOver, workerAt } from '../helpers/linked-run.ts';
@@ -35,7 +35,7 @@ const ONE_MESSAGE: Partial<ConfigInput> = {
 describe.skipIf(ethernet !== undefined)(
   `over a virtual Ethernet${ethernet === undefined ? '' : ` (not here: ${ethernet} missing)`}`,
   () => {
-    it('of 10 Mbit/s that loses 1 % of its packets, a slow and a fast worker train, and neither is sent away', async () => {
+    it('a link of 10 Mbit/s that loses 1 % of its packets lets a slow and a fast worker finish without disconnecting either', async () => {
       const config = { ...MEGABYTE, epochs: 1 };
       const run = await startOver(Link.ethernet({ rate: '10mbit', lossPercent: 1 }), config);
       const slow = workerAt(run, 'worker');
@@ -49,7 +49,7 @@ describe.skipIf(ethernet !== undefined)(
       expect((await fast.finished).exitCode).toBe(0);
     });
 
-    it('of 0.4 Mbit/s, where one message takes ten seconds, the only worker is not sent away', async () => {
+    it('a link of 0.4 Mbit/s, where one message takes ten seconds, does not get the only worker disconnected', async () => {
       const config = { ...ONE_MESSAGE, batchSize: 900, epochs: 1 };
       const run = await startOver(Link.ethernet({ rate: '400kbit', lossPercent: 0 }), config);
       const worker = workerAt(run, 'worker');
@@ -63,7 +63,7 @@ describe.skipIf(ethernet !== undefined)(
 describe.skipIf(tunnel !== undefined)(
   `over a tunnel${tunnel === undefined ? '' : ` (not here: ${tunnel} missing)`}`,
   () => {
-    it('of 10 Mbit/s with 50 ms each way that loses 1 % of its packets, nobody is sent away', async () => {
+    it('a tunnel of 10 Mbit/s with 50 ms each way and 1 % packet loss does not get any worker disconnected', async () => {
       const config = { ...MEGABYTE, epochs: 1 };
       const line = { delayMs: 50, loss: 0.01, bitsPerSecond: 10e6, seed: 1 };
       const run = await startOver(await Link.tunnel(line), config);

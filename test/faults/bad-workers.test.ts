@@ -1,5 +1,5 @@
-// Workers whose results look right and are not, who claim to be others, or who say that they cannot compute: each harms only
-// itself. More is in test/faults.
+// Workers whose results look right but are wrong, that pretend to be others, or that report that they cannot
+// compute: each harms only itself.
 import { describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { Instance } from '../../src/protocol/instance.ts';
@@ -13,8 +13,8 @@ import { startRelay } from '../helpers/relay.ts';
 import { readRecords, readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
-describe('a worker that is wrong about one ulp of its gradients', () => {
-  it('is banned before the step is taken, where all sums are audited', async () => {
+describe('a worker whose gradients are wrong by one ulp', () => {
+  it('a worker whose gradients are wrong by one ulp is banned before the step is taken where all sums are audited', async () => {
     const run = await startCoordinator({ flags: ['--set', 'audit=1', '--min-workers', '2'] });
     const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
     startWorker(run);
@@ -22,7 +22,7 @@ describe('a worker that is wrong about one ulp of its gradients', () => {
     startWorker(run);
     expect(exitCode).toBe(5);
     expect(stderr).toMatch(
-      /refused this worker: banned from this run: its gradient of shards \d+ to \d+ is not what they give/,
+      /refused this worker: banned from this run: its gradient of shards \d+ to \d+ is wrong/,
     );
     await expectUndisturbedEnd(run);
     const [ban, ...others] = bansOf(run);
@@ -35,10 +35,12 @@ describe('a worker that is wrong about one ulp of its gradients', () => {
 
 /** 90 steps. */
 const SHORT = { epochs: 6 };
-/** What a worker says that has too little memory. */
+/** The failure of a worker that has too little memory. */
 const NO_MEMORY = 'WebAssembly.Memory.grow(): Unable to grow instance memory';
 
-/** A worker that has too little memory for its first task of a step, or says so; resolves to why it was sent away. */
+/**
+ * A worker that reports too little memory for its first task of a step; resolves to why it was disconnected.
+ */
 async function failOnce(run: NetworkRun, instance = new Instance()): Promise<string> {
   const small = await FakeWorker.join({ url: run.url, token: TOKEN }, {}, instance);
   const { message } = await small.next('train');
@@ -47,8 +49,8 @@ async function failOnce(run: NetworkRun, instance = new Instance()): Promise<str
   return (await small.ended).reason;
 }
 
-describe('shards for which two workers have not the memory', () => {
-  it('are computed by those who have, the coordinator if there are no others', async () => {
+describe('shards for which two workers lack the memory', () => {
+  it('shards for which two workers lack the memory are computed by the coordinator until another worker joins', async () => {
     const run = await startCoordinator({ config: SHORT });
     expect(await failOnce(run)).toBe('failed on a task');
     expect(await failOnce(run)).toBe('failed on a task');
@@ -58,7 +60,7 @@ describe('shards for which two workers have not the memory', () => {
     expect(bansOf(run)).toEqual([]);
   });
 
-  it('end the run and are named if the coordinator cannot compute one either', async () => {
+  it('shards for which two workers and the coordinator lack the memory end the run and are named', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'coordinator.compute:throw' };
     const run = await startCoordinator({ config: SHORT, cli: { env } });
     await failOnce(run);
@@ -71,7 +73,7 @@ describe('shards for which two workers have not the memory', () => {
   });
 });
 
-it('a worker that fails on every task is kept out after five in a row, and another one finishes the run', async () => {
+it('a worker that fails on five tasks in a row is banned, and another one finishes the run', async () => {
   const run = await startCoordinator({ config: SHORT });
   const instance = new Instance();
   for (let count = 1; count <= 4; count++) expect(await failOnce(run, instance)).toBe('failed on a task');
@@ -84,10 +86,10 @@ it('a worker that fails on every task is kept out after five in a row, and anoth
   expect(bansOf(run)).toHaveLength(1);
 });
 
-describe('workers of containers, which share host name and process id', () => {
+describe('workers in containers that share a host name and process id', () => {
   const twins = { host: 'container', pid: 1 };
 
-  it('are not banned for what one of them sends', async () => {
+  it('workers with the same host name and process id are not banned for what one of them sends', async () => {
     const run = await startCoordinator({ config: SHORT, flags: ['--min-workers', '3'] });
     const rename = ({ message, body }: Received<WorkerMessage>, data: Buffer): Buffer[] =>
       message.type === 'hello' ? [encodeMessage({ ...message, ...twins }, body)] : [data];
@@ -110,7 +112,7 @@ describe('workers of containers, which share host name and process id', () => {
     expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining('(container pid 1)') as string }]);
   });
 
-  it('cannot be taken for one another by whoever claims the name of an instance', async () => {
+  it('a worker cannot take the place of another by claiming the name of its instance', async () => {
     const run = await startCoordinator();
     let instance = '';
     const relay = await startRelay(run.url, TOKEN, ({ message }, data) => {
@@ -130,7 +132,7 @@ describe('workers of containers, which share host name and process id', () => {
   });
 });
 
-it('a loss of an evaluation that no samples can have has its sender banned', async () => {
+it('a worker that sends an impossible loss of an evaluation is banned', async () => {
   const run = await startCoordinator({ config: SHORT });
   const lie = await startRelay(run.url, TOKEN, ({ message, body }, data) =>
     message.type === 'evaluation' ? [encodeMessage({ ...message, lossSum: -1e200 }, body)] : [data],
@@ -141,8 +143,8 @@ it('a loss of an evaluation that no samples can have has its sender banned', asy
   expect(bansOf(run)).toHaveLength(1);
 });
 
-describe('a bad machine that comes back again and again', () => {
-  it('costs no step that is taken, and waits longer each time, though it is needed', async () => {
+describe('a bad machine that keeps coming back', () => {
+  it('a bad machine that keeps coming back undoes no step and waits longer each time, even though it is needed', async () => {
     const run = await startTraining();
     run.worker.signal('SIGKILL');
     for (let visit = 0; visit < 3; visit++) {
@@ -152,8 +154,8 @@ describe('a bad machine that comes back again and again', () => {
       expect((await liar.ended).code).toBe(4405);
     }
     const { stderr } = run.command;
-    expect(stderr).toMatch(/waits 1 s: a worker was banned that came from 127\.0\.0\.1/);
-    expect(stderr).toMatch(/waits 2 s: a worker was banned that came from 127\.0\.0\.1/);
+    expect(stderr).toMatch(/waits 1 s: a worker was banned at the address 127\.0\.0\.1/);
+    expect(stderr).toMatch(/waits 2 s: a worker was banned at the address 127\.0\.0\.1/);
     startWorker(run);
     await expectUndisturbedEnd(run);
     expect(bansOf(run)).toHaveLength(3);

@@ -1,5 +1,5 @@
-// Checkpoints when the process dies at any system call, or the disk fails at any: the store then opens with the old or
-// the new checkpoint, whole, and holds nothing half-written.
+// Checkpoints when the process dies or the disk fails at any system call: the store then opens with the old
+// or the new checkpoint, whole, and holds nothing half-written.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -59,7 +59,7 @@ function programOf(directory: string, work: string): { imports: string; body: st
   };
 }
 
-/** Opens the store and reads all that is in it. Returns the steps, the newest first. */
+/** Opens the store and reads everything in it. Returns the steps, the newest first. */
 async function expectWhole(directory: string): Promise<number[]> {
   const store = await open(directory);
   expect(fs.readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([]);
@@ -77,7 +77,9 @@ async function expectWhole(directory: string): Promise<number[]> {
   return generations.map(({ step }) => step);
 }
 
-/** Kills a program at its first, second, ... call of one kind, until it runs through. Returns how often it died. */
+/**
+ * Kills a program at its first, second, ... call of one kind, until it survives. Returns how often it died.
+ */
 async function sweepKills(
   call: string,
   run: (options: readonly string[], round: number) => Promise<TracedResult>,
@@ -95,7 +97,7 @@ async function sweepKills(
 }
 
 describe.skipIf(missing !== undefined)(`the system calls of a save${needs}`, () => {
-  test('come in the order that makes it durable, and old files go last', async () => {
+  test('the system calls of a save come in the order that makes it durable and delete old files last', async () => {
     const directory = await oldCheckpoints('order');
     const { calls, stdout } = await runTraced(programOf(directory, 'await save(40, true);'), [
       '-e',
@@ -104,7 +106,7 @@ describe.skipIf(missing !== undefined)(`the system calls of a save${needs}`, () 
     expect(stdout).toBe('40\n');
     const steps = calls
       .filter((line) => line.includes(directory) && !line.includes('O_RDONLY'))
-      // The second half of a call during which another thread called: its first half says what is called.
+      // The second half of a call during which another thread made one: its first half names the call.
       .filter((line) => !line.includes(' resumed>'))
       .map((line) => line.replace(/^\d+ +/, '').replace(/AT_FDCWD<[^>]*>, |\d+</g, ''))
       .map((line) => line.replaceAll(directory, 'DIR').replace(/\.[0-9a-f]{12}\.tmp/, '.tmp'))
@@ -123,30 +125,34 @@ describe.skipIf(missing !== undefined)(`the system calls of a save${needs}`, () 
   });
 });
 
-describe.skipIf(missing !== undefined)(`a process killed at any system call${needs}`, () => {
+describe.skipIf(missing !== undefined)(`a process that is killed at a system call${needs}`, () => {
   for (const call of ['openat', 'pwrite64', 'fsync', 'rename', 'unlink']) {
-    test(`of ${call} leaves the old checkpoints or the new ones, whole`, { timeout: SWEEP_MS }, async () => {
-      const numKills = await sweepKills(call, async (options, round) => {
-        const directory = await oldCheckpoints(`${round}`);
-        const result = await runTraced(
-          programOf(directory, 'await save(40); await save(50, true);'),
-          options,
-        );
-        const steps = await expectWhole(directory);
-        const last = (await readLast(directory, silent))?.step ?? 0;
-        // What was called safe is there; what is there is the best of its moment.
-        const safe = Math.max(30, ...result.stdout.trim().split('\n').map(Number));
-        expect([30, 40, 50].filter((step) => step >= safe)).toContain(last);
-        expect((await readBest(directory))?.step).toBe(steps.includes(50) ? 50 : 10);
-        expect(steps.length).toBeLessThanOrEqual(4);
-        return result;
-      });
-      expect(numKills).toBeGreaterThanOrEqual(2);
-    });
+    test(
+      `a process killed at any ${call} leaves the old checkpoints or the new ones, whole`,
+      { timeout: SWEEP_MS },
+      async () => {
+        const numKills = await sweepKills(call, async (options, round) => {
+          const directory = await oldCheckpoints(`${round}`);
+          const result = await runTraced(
+            programOf(directory, 'await save(40); await save(50, true);'),
+            options,
+          );
+          const steps = await expectWhole(directory);
+          const last = (await readLast(directory, silent))?.step ?? 0;
+          // Checkpoints that were reported as saved are there, and the best one is the best of its moment.
+          const safe = Math.max(30, ...result.stdout.trim().split('\n').map(Number));
+          expect([30, 40, 50].filter((step) => step >= safe)).toContain(last);
+          expect((await readBest(directory))?.step).toBe(steps.includes(50) ? 50 : 10);
+          expect(steps.length).toBeLessThanOrEqual(4);
+          return result;
+        });
+        expect(numKills).toBeGreaterThanOrEqual(2);
+      },
+    );
   }
 
   test(
-    'of rename while the run goes back leaves a checkpoint to go on from',
+    'a process killed at any rename during a rollback leaves a checkpoint to resume from',
     { timeout: SWEEP_MS },
     async () => {
       const numKills = await sweepKills('rename', async (options, round) => {
@@ -175,7 +181,7 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
   const synced = (calls: readonly string[]): string[] =>
     calls.flatMap((line) => / fsync\(\d+<[^>]*(\.[0-9a-f]{12})\.tmp>/.exec(line)?.[1] ?? []);
 
-  test('at the first fsync gets a new file, and no second fsync of the old one', async () => {
+  test('a disk that fails at the first fsync gets a new file instead of a second fsync of the old one', async () => {
     const { directory, exitCode, stdout, stderr, calls } = await failing(
       'await save(40);',
       'fsync:error=EIO:when=1',
@@ -188,7 +194,7 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
     expect(await expectWhole(directory)).toEqual([40, 30, 10]);
   });
 
-  test('at every fsync ends the run after three files, and leaves the old checkpoints', async () => {
+  test('a disk that fails at every fsync ends the run after three files and keeps the old checkpoints', async () => {
     const { directory, exitCode, stderr, calls } = await failing(
       'await save(40);',
       'fsync:error=EIO:when=1+',
@@ -204,8 +210,8 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
   });
 
   for (const call of ['pwrite64', 'rename', 'openat']) {
-    test(`once, at ${call}, costs one attempt`, async () => {
-      // The store's directory is opened first, to look for what is stale.
+    test(`a disk that fails once at ${call} costs one attempt`, async () => {
+      // The store's directory is opened first, to look for stale files.
       const injection = call === 'openat' ? 'openat:error=EIO:when=2' : `${call}:error=EIO:when=1`;
       const { directory, exitCode, stdout, stderr } = await failing('await save(40);', injection);
       expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '40\n' });
@@ -215,14 +221,14 @@ describe.skipIf(missing !== undefined)(`a disk that fails${needs}`, () => {
   }
 });
 
-describe('a failpoint', () => {
+describe('the failpoints of a checkpoint', () => {
   for (const [stage, last] of [
     ['write', 35],
     ['fsync', 35],
     ['rename', 35],
     ['fsyncDirectory', 40],
   ] as const) {
-    test(`stands before each ${stage} of a checkpoint`, async () => {
+    test(`a failpoint stands before each ${stage} of a checkpoint`, async () => {
       const directory = await oldCheckpoints('failpoint');
       const { imports, body } = programOf(directory, 'await save(35); await save(40);');
       const program = ['--input-type=module', '-e', `${imports}${body}`];

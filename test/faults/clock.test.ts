@@ -1,4 +1,4 @@
-// Clocks that jump while a run is under way: nothing of a run is decided by the time of day.
+// Clocks that jump during a run: nothing in a run depends on the time of day.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ const CONFIG = { epochs: 300 };
 describe.skipIf(LIBRARY === undefined)(
   `the time of day${LIBRARY === undefined ? ' (not here: faketime missing)' : ''}`,
   () => {
-    it('may jump an hour back and 400 days ahead, for the coordinator and for a worker', async () => {
+    it('a run is not disturbed when the clocks of the coordinator and a worker jump an hour back and 400 days ahead', async () => {
       const file = path.join(temporaryDirectory(), 'time');
       fs.writeFileSync(file, '+0');
       const env = {
@@ -37,7 +37,7 @@ describe.skipIf(LIBRARY === undefined)(
       expect(readRosterEvents(run.directory).map((event) => event.split(' ')[0])).toEqual([
         ...['workerJoined', 'workerJoined', 'workerLeft', 'workerLeft'],
       ]);
-      // The clock did jump, in what is only shown.
+      // The clock did jump, in records that are only shown.
       const times = readRecords(run.directory, 'metrics.jsonl').map((record) => Number(record['_timestamp']));
       expect(Math.min(...times)).toBeLessThan(Date.now() / 1000 - 3000);
       expect(Math.max(...times)).toBeGreaterThan(Date.now() / 1000 + 399 * 86_400);

@@ -1,5 +1,5 @@
-// A coordinator that has room for few sums of gradients, as that of a very large model: fewer tasks are under way, and
-// the weights are the same bits.
+// A coordinator that has room for only a few sums of gradients, as with a very large model: fewer tasks are
+// in flight, and the weights are the same bits.
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
@@ -15,7 +15,7 @@ import { tableRun } from '../helpers/table-run.ts';
 /** 8 steps of two buckets, in shards enough for eight sums to wait. */
 const RUN = { ...FAILPOINT_RUN, batchSize: 256, shards: 16, epochs: 2 };
 
-/** Trains with four workers, one of which is slow, and with room for so many sums. */
+/** Trains with four workers, one of which is slow, and with room for this many sums. */
 async function trainCramped(
   directory: string,
   numSums: number,
@@ -25,7 +25,7 @@ async function trainCramped(
   const memoryPlan = { ...prepared.memoryPlan, room: { here: numSums, ofTask: 2 } };
   const state = await initialState(prepared);
   const bytesBefore = state.memory.usedBytes;
-  // Read by the workers alone: this process has looked already.
+  // Only the workers read it: this process has done so already.
   process.env['LOCKSTEP_FAILPOINT'] = 'worker.beforeCompute@worker=2:sleep=20';
   onTestFinished(() => void delete process.env['LOCKSTEP_FAILPOINT']);
   const signal = new AbortController().signal;
@@ -49,12 +49,12 @@ async function trainCramped(
 }
 
 describe('a coordinator with room for one sum', () => {
-  it('trains to the same bits, and takes no more', async () => {
+  it('a coordinator with room for one sum trains to the same bits and takes no more memory', async () => {
     const directory = tableRun(RUN);
     const { weightsSha256 } = await trainInProcess(directory);
     const cramped = await trainCramped(directory, 1);
     expect(cramped.weightsSha256).toBe(weightsSha256);
-    // And a bucket of each length that has just come: the model's two buckets differ in theirs.
+    // Besides, a bucket of each length that has just arrived: the model's two buckets differ in theirs.
     expect(cramped.sums).toBeLessThan(1 + 1.1);
   });
 });

@@ -1,5 +1,5 @@
-// A coordinator that is killed, interrupted or ended by an error, and goes on: to the weights, the optimizer state and
-// the records of a run to which nothing happened.
+// A coordinator that is killed, interrupted or ended by an error, and resumes to the weights, the optimizer
+// state and the records of an undisturbed run.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import { listCheckpoints, readEvents, readRecords, untilEpoch } from '../helpers
 import { tableRun } from '../helpers/table-run.ts';
 
 describe('a run whose coordinator is killed', () => {
-  it('again and again, with workers or without, ends with the same result', async () => {
+  it('a run whose coordinator is killed again and again, with workers or without, ends with the same result', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainUntilKilled(cwd, 'coordinator.afterStep@step=13', ['--workers', '2']);
     await trainUntilKilled(cwd, 'coordinator.afterEpoch@epoch=2', ['--resume', 'last']);
@@ -24,11 +24,11 @@ describe('a run whose coordinator is killed', () => {
   });
 });
 
-describe('one wish to end that arrives several times', () => {
+describe('repeated signals for one request to stop', () => {
   const LONG = { ...RESUMABLE, epochs: 400, checkpoint: { everyEpochs: 1000 } };
   const ARGS = ['train', 'table.yaml', '--run-dir', 'run', '--workers'];
 
-  /** The checkpoint is there, nobody has the run, and it goes on. */
+  /** Asserts that the checkpoint is there, that no process holds the run, and that it resumes. */
   async function expectOrderlyEnd(
     command: CliProcess,
     cwd: string,
@@ -38,7 +38,7 @@ describe('one wish to end that arrives several times', () => {
     expect(exitCodes).toContain(result.exitCode);
     await command.untilTreeIsGone();
     expect(result.stderr.match(/stopping; once more to stop at once/g)).toHaveLength(1);
-    // Local workers do not take it for a wish that they should go by themselves.
+    // Local workers do not take it for a request to leave on their own.
     expect(result.stderr).not.toContain('WARN: worker');
     const directory = path.join(cwd, 'run');
     const lastStep = readRecords(directory, 'events.jsonl').findLast(({ type }) => type === 'stepDone')?.[
@@ -51,19 +51,22 @@ describe('one wish to end that arrives several times', () => {
     expect(resumed.stdout).toContain(`after step ${lastStep?.toLocaleString('en-US')}, from`);
   }
 
-  it.each([0, 2])('ends a run in an orderly way, once (%i workers)', async (workers) => {
-    const cwd = tableRun(LONG);
-    const command = CliProcess.start([...ARGS, String(workers)], { cwd });
-    await untilEpoch(command, path.join(cwd, 'run'), 2);
-    command.signalTree('SIGINT');
-    command.signal('SIGINT');
-    await sleep(50);
-    command.signalTree('SIGTERM');
-    // Alone it may be over by then: a signal ends a process that is ending already, and has nothing left to lose.
-    await expectOrderlyEnd(command, cwd, 130, ...(workers === 0 ? [null] : []));
-  });
+  it.each([0, 2])(
+    'several signals within a moment end a run once, in an orderly way (%i workers)',
+    async (workers) => {
+      const cwd = tableRun(LONG);
+      const command = CliProcess.start([...ARGS, String(workers)], { cwd });
+      await untilEpoch(command, path.join(cwd, 'run'), 2);
+      command.signalTree('SIGINT');
+      command.signal('SIGINT');
+      await sleep(50);
+      command.signalTree('SIGTERM');
+      // Without workers the run may be over by then: a signal then kills a process that is ending anyway.
+      await expectOrderlyEnd(command, cwd, 130, ...(workers === 0 ? [null] : []));
+    },
+  );
 
-  it('from timeout, which signals the command and its group', async () => {
+  it('timeout, which signals the command and its group, ends a run once, in an orderly way', async () => {
     const cwd = tableRun(LONG);
     const through = ['timeout', '--preserve-status', '100'];
     const command = CliProcess.start([...ARGS, '2'], { cwd, through });
@@ -72,7 +75,7 @@ describe('one wish to end that arrives several times', () => {
     await expectOrderlyEnd(command, cwd, 143);
   });
 
-  it('from npm, which passes on what the terminal sends to all', async () => {
+  it('npm, which passes on a signal that the terminal sends to the whole group, ends a run once, in an orderly way', async () => {
     const cwd = tableRun(LONG);
     fs.writeFileSync(
       path.join(cwd, 'package.json'),
@@ -82,13 +85,13 @@ describe('one wish to end that arrives several times', () => {
     const command = CliProcess.start([...ARGS, '1'], { cwd, through, node: [] });
     await untilEpoch(command, path.join(cwd, 'run'), 2);
     command.signalTree('SIGINT');
-    // npm ends as its command did, or by the signal.
+    // npm exits as its command did, or by the signal.
     await expectOrderlyEnd(command, cwd, 130, null);
   });
 });
 
 describe('Ctrl-C', () => {
-  it('saves a checkpoint, says how to go on, and ends with 130', async () => {
+  it('Ctrl-C saves a checkpoint, says how to resume, and exits with 130', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 400, checkpoint: { everyEpochs: 1000 } });
     const directory = path.join(cwd, 'run');
     const args = ['train', 'table.yaml', '--run-dir', 'run'];
@@ -98,7 +101,7 @@ describe('Ctrl-C', () => {
     const { exitCode, stderr } = await command.finished;
     expect(exitCode).toBe(130);
     expect(stderr).toContain('to resume, give the same command with --resume last --run-dir run');
-    // Workers that are told to go are not blamed for it.
+    // Workers that are told to leave are not blamed for it.
     expect(stderr).not.toContain('WARN: worker');
     await command.untilTreeIsGone();
     const other = CliProcess.start([...args, '--workers', '0', '--resume', 'last'], { cwd });
@@ -108,16 +111,16 @@ describe('Ctrl-C', () => {
   });
 });
 
-/** Where nobody waits for what is thrown. */
+/** Places where no caller awaits the error. */
 const UNAWAITED = {
-  'while a message of a worker is handled': ['coordinator.receive@type=gradient@step=13#2:throw', '2'],
-  'behind the back of a run with workers': ['coordinator.afterStep@step=13:uncaught', '2'],
-  'behind the back of a run without': ['coordinator.afterStep@step=13:uncaught', '0'],
+  'thrown while a message of a worker is handled': ['coordinator.receive@type=gradient@step=13#2:throw', '2'],
+  'that nothing catches in a run with workers': ['coordinator.afterStep@step=13:uncaught', '2'],
+  'that nothing catches in a run without workers': ['coordinator.afterStep@step=13:uncaught', '0'],
 } as const;
 
 describe('an error', () => {
   for (const [where, [failpoint, workers]] of Object.entries(UNAWAITED)) {
-    it(`${where} ends the run with its checkpoint, its records and its stack`, async () => {
+    it(`an error ${where} ends the run with its checkpoint, its records and its stack`, async () => {
       const cwd = tableRun(RESUMABLE);
       const directory = path.join(cwd, 'run');
       const env = { LOCKSTEP_FAILPOINT: failpoint };
@@ -128,14 +131,14 @@ describe('an error', () => {
       expect(stderr).toContain('to resume, give the same command with --resume last --run-dir run');
       expect(fs.existsSync(path.join(directory, 'lock'))).toBe(false);
       expect(readEvents(directory).at(-1)).toBe('runEnded');
-      // None was due there.
+      // No checkpoint was due there.
       expect(listCheckpoints(directory).at(-1)).toMatch(/step-0+1[34]\./);
       expect(await trainResumable(cwd, ['--resume', 'last'])).toMatchObject({ exitCode: 0 });
       await expectUndisturbed(cwd);
     });
   }
 
-  it('of the program that watches ends the run between two steps, from which it resumes', async () => {
+  it('an error in a listener ends the run between two steps, from which it resumes', async () => {
     const cwd = tableRun(RESUMABLE);
     const config = parse(fs.readFileSync(path.join(cwd, 'table.yaml'), 'utf8')) as TrainConfig;
     const options = { baseDirectory: cwd, runDirectory: path.join(cwd, 'run'), logLevel: 'silent' } as const;
@@ -147,7 +150,7 @@ describe('an error', () => {
     await expectUndisturbed(cwd);
   });
 
-  it('of a worker that nobody caught costs its task, and the run nothing', async () => {
+  it('an uncaught error in a worker costs only its task', async () => {
     const cwd = tableRun(RESUMABLE);
     const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1@step=13:uncaught' };
     const { exitCode, stderr } = await trainResumable(cwd, ['--workers', '2'], env);

@@ -1,4 +1,4 @@
-// A worker behind a line that passes nothing on, without a word to either end: it is given up in time, and comes back.
+// A worker behind a line that silently drops everything: the worker is given up in time, and comes back.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { startOver, workerAt } from '../helpers/linked-run.ts';
@@ -13,7 +13,7 @@ describe.skipIf(missing !== undefined)(
   `over a virtual Ethernet${missing === undefined ? '' : ` (not here: ${missing} missing)`}`,
   () => {
     it.each<Cut>(['both ways', 'towards the coordinator', 'towards the worker'])(
-      'that is cut %s, the worker is given up, and comes back when it is mended',
+      'a worker whose link is cut %s is given up and comes back when the link is restored',
       async (how) => {
         const run = await startOver(Link.ethernet({ rate: '100mbit', lossPercent: 0 }), {});
         const worker = workerAt(run, 'worker');
@@ -34,7 +34,7 @@ describe.skipIf(missing !== undefined)(
       },
     );
 
-    it('that is cut and mended before anybody has missed the other, nothing happens', async () => {
+    it('a link that is cut and restored before either end notices does not disturb the run', async () => {
       const run = await startOver(Link.ethernet({ rate: '100mbit', lossPercent: 0 }), {});
       const worker = workerAt(run, 'worker');
       await run.command.untilStderr(/worker 1 .* joined/);

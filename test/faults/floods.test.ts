@@ -1,5 +1,5 @@
-// Workers that do nothing but harm: that never answer, ask and do not read, answer what nobody asked, or come and go. The
-// run ends as if they were not there, and neither its memory nor its log is theirs to fill.
+// Workers that do nothing but harm: that never answer, ask and do not read, send results that nobody asked
+// for, or come and go. The run ends as if they were not there, and they fill neither its memory nor its log.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -57,7 +57,7 @@ function imagesDirectory(): string {
   return cwd;
 }
 
-/** A worker that asks for the dataset as fast as it may, and reads nothing of it. */
+/** A worker that asks for the dataset as fast as it may, and reads none of it. */
 async function askAndNotRead({ url }: NetworkRun, hello: HelloMessage, sha256: string): Promise<RawClient> {
   const client = await RawClient.openWebSocket(Number(new URL(url).port), authorization);
   onTestFinished(() => void client.socket.destroy());
@@ -76,19 +76,19 @@ async function askAndNotRead({ url }: NetworkRun, hello: HelloMessage, sha256: s
 const CROWD = 50;
 
 describe('many workers', () => {
-  it('that never answer, forty of which are there before the only honest one, cost the run one wait and not one each', async () => {
+  it('forty workers that never answer and join before the only honest one delay the run by one wait in total', async () => {
     const run = await startCoordinator({ config: LONG, cli: { deadlineMs } });
     const startedMs = performance.now();
     await Promise.all(Array.from({ length: 40 }, () => FakeWorker.join(optionsOf(run))));
     startWorker(run, run.url, { deadlineMs });
     await untilEpoch(run.command, run.directory, 1);
     const waitedMs = performance.now() - startedMs;
-    // 15 s until anything is late in a run in which nobody has delivered; 40 in turns of 8 took 74 s.
+    // 15 s until anything is late in a run without any result yet; 40 workers in groups of 8 took 74 s.
     expect(waitedMs).toBeLessThan(40_000);
     await expectUndisturbedEnd(run, LONG);
   });
 
-  it('that ask for the dataset and do not read it fill no memory, and hold up nobody else', async () => {
+  it('workers that ask for the dataset and do not read it neither fill memory nor delay others', async () => {
     const run = await startCoordinator({ cwd: imagesDirectory(), cli: { deadlineMs } });
     const hello = await honestHello();
     const first = await FakeWorker.greet(optionsOf(run), hello);
@@ -98,13 +98,13 @@ describe('many workers', () => {
       await Promise.all(Array.from({ length: CROWD }, () => askAndNotRead(run, hello, datasetSha256)));
     }
     await sleep(1000);
-    // None was turned away: all of them wait for what they asked for.
+    // None was rejected: all of them wait for what they asked for.
     expect(run.command.stderr).not.toMatch(/did not join/);
     const growth = residentMegabytes(run.command.pid, 'peak') - before;
     const startedMs = performance.now();
     startWorker(run, run.url, { deadlineMs });
     await untilEpoch(run.command, run.directory, 1);
-    // It would be minutes if there were places for some of them, to be waited for.
+    // It would take minutes if the run waited for some of them.
     expect(performance.now() - startedMs).toBeLessThan(20_000);
     expect((await run.command.finished).exitCode).toBe(0);
     // Copies of eight chunks for each would be 6.4 GB.
@@ -113,7 +113,7 @@ describe('many workers', () => {
 });
 
 describe('a worker', () => {
-  it('that says again and again that it failed is sent away at the first word, and logged once', async () => {
+  it('a worker that floods the coordinator with failures is disconnected at the first one and logged once', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const flood = await FakeWorker.join(optionsOf(run));
     const { run: name, round, task } = (await flood.next('train', 'evaluate')).message;
@@ -127,9 +127,9 @@ describe('a worker', () => {
   });
 
   it.each<[string, (key: { run: string; round: number; task: number }) => WorkerMessage]>([
-    ['that it finished', (key) => ({ type: 'finished', ...key, computeMs: 1, sendMs: 1, residentBytes: 1 })],
-    ['that it failed', (key) => ({ type: 'failure', ...key, message: 'no' })],
-  ])('that was given nothing and says %s is sent away', async (_, messageOf) => {
+    ['finished', (key) => ({ type: 'finished', ...key, computeMs: 1, sendMs: 1, residentBytes: 1 })],
+    ['failed', (key) => ({ type: 'failure', ...key, message: 'no' })],
+  ])('a worker that claims to have %s a task it was never given is disconnected', async (_, messageOf) => {
     const run = await startTraining({ config: { epochs: 60 }, cli: { deadlineMs } });
     const stranger = await FakeWorker.join(optionsOf(run));
     const { run: name } = (await stranger.next('train', 'evaluate')).message;
@@ -140,7 +140,7 @@ describe('a worker', () => {
     await expectUndisturbedEnd(run, { epochs: 60 });
   });
 
-  it('that comes and goes by the hundred, and strangers with wrong tokens, are summed up in the log', async () => {
+  it('hundreds of workers that come and go and strangers with wrong tokens are summed up in the log', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     for (let visit = 0; visit < 300; visit++) {
       const visitor = await FakeWorker.join(optionsOf(run));

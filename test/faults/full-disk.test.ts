@@ -1,6 +1,6 @@
-// A disk that is full in the middle of a run: the run goes on without records and checkpoints, says so, and takes both up
-// again when there is room. Only a last save that fails ends it with an error. A disk that fails otherwise gets three
-// attempts.
+// A disk that fills up in the middle of a run: the run continues without records and checkpoints, says so,
+// and resumes both when there is room. Only a last save that fails ends it with an error. A disk that fails
+// in other ways gets three attempts.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +23,7 @@ const needs = missing === undefined ? '' : ` (skipped: needs ${missing})`;
 
 /** A run wants 16 MiB for its records before it begins. */
 const DISK_BYTES = 24 * 2 ** 20;
-/** 450 steps in 30 epochs, slow enough for what happens to the disk to happen in its middle. */
+/** 450 steps in 30 epochs, slow enough for the disk to fail in the middle. */
 const SLOW = { LOCKSTEP_FAILPOINT: 'coordinator.afterStep:sleep=10' };
 
 interface DiskRun {
@@ -55,7 +55,7 @@ async function startOnFullDisk(config: Partial<ConfigInput> = {}, spare = 0): Pr
   return { cwd, disk, command, directory, checkpoints, before };
 }
 
-/** Does something while the process stands still and writes no checkpoint. */
+/** Runs `action` while the process is stopped and no checkpoint is being written. */
 async function stopBetweenSaves<Result>(
   command: CliProcess,
   checkpoints: string,
@@ -86,7 +86,7 @@ function readFiles(folder: string): ReadonlyMap<string, Buffer> {
   return new Map(fs.readdirSync(folder).map((name) => [name, fs.readFileSync(path.join(folder, name))]));
 }
 
-/** Steps of the checkpoints that the run has told of. */
+/** Steps of the checkpoints that the run has reported. */
 function savedSteps(directory: string): number[] {
   const events = readRecords(directory, 'events.jsonl').filter(({ type }) => type === 'checkpointSaved');
   return events.map(({ step }) => Number(step));
@@ -102,14 +102,14 @@ async function expectSameWeights(directory: string): Promise<void> {
 
 let undisturbed: Promise<Training> | undefined;
 
-describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a run${needs}`, () => {
-  test('and has room again costs nothing but records: the weights are the same, and all is saved', async () => {
+describe.skipIf(missing !== undefined)(`a disk that fills up during a run${needs}`, () => {
+  test('a disk that is full for a while costs only records: the weights are the same, and later saves succeed', async () => {
     const run = await startOnFullDisk();
     const { command, directory, checkpoints, before, disk } = run;
     const [, lost] = await command.untilStderr(
-      /WARN: the checkpoint of step (\d+) is NOT written.*Training goes/,
+      /WARN: the checkpoint of step (\d+) is NOT written.*Training continues/,
     );
-    // Training goes on meanwhile: a later checkpoint is refused, too.
+    // Training continues meanwhile: a later checkpoint fails, too.
     await command.untilStderr(new RegExp(`step (?!${lost} )\\d+ is NOT written`));
     await stopBetweenSaves(command, checkpoints, () => expect(readFiles(checkpoints)).toEqual(before));
     disk.makeRoom();
@@ -126,7 +126,7 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
     }
   });
 
-  test('and stays so ends the run at its last save, in words; it goes on once there is room', async () => {
+  test('a disk that stays full ends the run at its last save with an error; the run resumes once there is room', async () => {
     const { cwd, command, directory, checkpoints, before, disk } = await startOnFullDisk();
     const { exitCode, stdout, stderr } = await command.finished;
     expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 4, stdout: '' });
@@ -144,8 +144,9 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
     await expectSameWeights(directory);
   });
 
-  test('with room for the model, but not for the last checkpoint, ends the run with its name', async () => {
-    // The model has 282 KB and the records 0.2 MB, a checkpoint with its optimizer state and averages 1.4 MB.
+  test('a disk with room for the model but not for the last checkpoint ends the run and names the checkpoint', async () => {
+    // The model takes 282 KB, the records 0.2 MB, and a checkpoint with its optimizer state and averages 1.4
+    // MB.
     const layers = [
       { kind: 'dense', units: 512 },
       { kind: 'dense', units: 128 },
@@ -161,7 +162,7 @@ describe.skipIf(missing !== undefined)(`a disk that is full in the middle of a r
   });
 });
 
-describe('a run whose disk fails otherwise', () => {
+describe('a run whose disk fails in other ways', () => {
   const trainFailing = (cwd: string, calls: readonly string[]): Promise<CliResult> => {
     const failpoints = calls.map((call) => `checkpoint.${call}:throw=EIO`);
     const env = { LOCKSTEP_FAILPOINT: [SLOW.LOCKSTEP_FAILPOINT, ...failpoints].join() };
@@ -169,7 +170,7 @@ describe('a run whose disk fails otherwise', () => {
   };
   const attemptsOf = (stderr: string): number => stderr.match(/ is written again: EIO/g)?.length ?? 0;
 
-  test('now and then saves again what was not saved, and results in the same weights', async () => {
+  test('a run whose disk fails now and then repeats failed saves and results in the same weights', async () => {
     const cwd = longRun();
     const { exitCode, stderr } = await trainFailing(cwd, [
       ...['write#1', 'fsync#2', 'rename#3', 'fsyncDirectory#4'],
@@ -178,7 +179,7 @@ describe('a run whose disk fails otherwise', () => {
     await expectSameWeights(path.join(cwd, 'run'));
   });
 
-  test('three times in a row ends at the next save, and resumes from what was saved before', async () => {
+  test('a run whose disk fails three times in a row ends at the next save and resumes from an earlier checkpoint', async () => {
     const cwd = longRun();
     const { exitCode, stderr } = await trainFailing(cwd, ['fsync#5', 'fsync#6', 'fsync#7']);
     expect({ exitCode, attempts: attemptsOf(stderr) }, stderr).toEqual({ exitCode: 4, attempts: 2 });
@@ -192,7 +193,7 @@ describe('a run whose disk fails otherwise', () => {
 });
 
 test.skipIf(missing !== undefined)(
-  `a store whose disk is full keeps what it holds, warns, and takes the next checkpoint once it has room${needs}`,
+  `a checkpoint store whose disk is full keeps its files, warns, and saves the next checkpoint once there is room${needs}`,
   async () => {
     const disk = new SmallDisk(256 * 1024);
     const warnings: string[] = [];
@@ -213,7 +214,7 @@ test.skipIf(missing !== undefined)(
       exitCode: 4,
       message: `${disk.path}/step-000000002.safetensors: not written (no space left on the disk)`,
     });
-    expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training goes on');
+    expect(warnings[0]).toContain('step 2 is NOT written: no space left on the disk. Training continues');
     expect(fs.readdirSync(disk.path).sort()).toEqual(['filler', 'step-000000001.safetensors']);
     expect((await readLast(disk.path, logger))?.step).toBe(1);
 

@@ -1,5 +1,5 @@
-// Workers whose results look right and are not: they are found, named and sent away before a step with their results
-// happens, and the weights stay the same bits.
+// Workers whose results look right but are wrong: they are found, named and disconnected before a step uses
+// their results, and the weights stay the same bits.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
@@ -13,31 +13,34 @@ import { readRecords } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 
 const LIES = [
-  { what: 'one ulp of its outputs', type: 'evaluation', change: oneUlp, flags: ['--set', 'audit=1'] },
-  { what: 'NaN in its gradients', type: 'gradient', change: notANumber, flags: [] },
+  { what: 'outputs off by one ulp', type: 'evaluation', change: oneUlp, flags: ['--set', 'audit=1'] },
+  { what: 'NaN in its gradient', type: 'gradient', change: notANumber, flags: [] },
 ] as const;
 
-describe('a worker that is wrong about', () => {
-  it.each(LIES)('$what is banned, and the weights are the same', async ({ type, change, flags }) => {
-    const run = await startCoordinator({ flags: [...flags, '--min-workers', '2'] });
-    const liar = startWorker(run, await startLyingRelay(run, type, change));
-    startWorker(run);
-    const { exitCode, stderr } = await liar.finished;
-    startWorker(run);
-    expect(exitCode).toBe(5);
-    expect(stderr).toMatch(
-      /refused this worker: banned from this run: its (gradient of shards|evaluation of shards) \d+ to \d+ is not what they give/,
-    );
-    await expectUndisturbedEnd(run);
-    expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining(`pid ${liar.pid}`) as string }]);
-    expect(run.command.stderr).toMatch(/(step \d+|the evaluation) restarts: a worker was wrong/);
-  });
+describe('a worker that sends wrong results', () => {
+  it.each(LIES)(
+    'a worker that sends $what is banned and does not change the weights',
+    async ({ type, change, flags }) => {
+      const run = await startCoordinator({ flags: [...flags, '--min-workers', '2'] });
+      const liar = startWorker(run, await startLyingRelay(run, type, change));
+      startWorker(run);
+      const { exitCode, stderr } = await liar.finished;
+      startWorker(run);
+      expect(exitCode).toBe(5);
+      expect(stderr).toMatch(
+        /refused this worker: banned from this run: its (gradient of shards|evaluation of shards) \d+ to \d+ is wrong/,
+      );
+      await expectUndisturbedEnd(run);
+      expect(bansOf(run)).toMatchObject([{ name: expect.stringContaining(`pid ${liar.pid}`) as string }]);
+      expect(run.command.stderr).toMatch(/(step \d+|the evaluation) restarts: a worker was wrong/);
+    },
+  );
 
   it.each([
     ['all its sums are', 1],
     ['a twentieth of its sums is', 0.05],
   ])(
-    'one ulp, alone with the coordinator, is found by the coordinator where %s checked',
+    'the only worker is found out by the coordinator for an error of one ulp where %s checked',
     async (_, share) => {
       const run = await startCoordinator({ flags: ['--set', `audit=${share}`] });
       const liar = startWorker(run, await startLyingRelay(run, 'gradient', oneUlp));
@@ -48,7 +51,7 @@ describe('a worker that is wrong about', () => {
     },
   );
 
-  it('a shard, and comes back, is refused at its hello', async () => {
+  it('a banned worker that comes back is refused at its hello', async () => {
     const run = await startCoordinator({ flags: ['--set', 'audit=1', '--min-workers', '2'] });
     let instance = '';
     const relay = await startRelay(
@@ -74,8 +77,8 @@ describe('a worker that is wrong about', () => {
   });
 });
 
-describe('a local worker that is banned', () => {
-  it('is not started again, and the others go on', async () => {
+describe('a banned local worker', () => {
+  it('a banned local worker is not restarted, and the others continue', async () => {
     const cwd = longRun();
     const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', 'run', '--set', 'audit=1'];
     const env = { LOCKSTEP_FAILPOINT: 'worker.gradient@worker=1:flip' };
@@ -87,16 +90,16 @@ describe('a local worker that is banned', () => {
   });
 });
 
-describe('a worker that lies for a while before a lie of it is checked', () => {
+describe('a worker that lies before one of its lies is checked', () => {
   const flags = ['--set', 'checkpoint.everySteps=20'];
 
-  /** Alone, so that its sums count. Without audits no lie of one ulp is checked; what is not a number always is. */
+  /** Alone, so that its sums count. Without audits no lie of one ulp is checked, but NaN always is. */
   function startLiar(run: NetworkRun): Promise<string> {
     let numLies = 0;
     return startLyingRelay(run, 'gradient', (bits) => (++numLies <= 30 ? oneUlp(bits) : notANumber()));
   }
 
-  it('has all its steps taken again', async () => {
+  it('the steps of a worker that lied before it was caught are all taken again', async () => {
     const run = await startCoordinator({ flags });
     expect((await startWorker(run, await startLiar(run)).finished).exitCode).toBe(5);
     startWorker(run);
@@ -106,12 +109,12 @@ describe('a worker that lies for a while before a lie of it is checked', () => {
       ({ type }) => type === 'runRolledBack',
     );
     expect(wentBack).toMatchObject([{ step: 0 }]);
-    // The metrics read as if nothing had happened.
+    // The metrics look as if nothing had happened.
     const steps = readRecords(run.directory, 'metrics.jsonl').filter((record) => 'lr' in record);
     expect(steps.map(({ _step }) => _step)).toEqual(steps.map((_, index) => index + 1));
   });
 
-  it('ends the run where that is the policy', async () => {
+  it('a worker that lied before it was caught ends the run where audit.onLie is stop', async () => {
     const run = await startCoordinator({ flags: [...flags, '--set', 'audit.onLie=stop'] });
     startWorker(run, await startLiar(run));
     const { exitCode, stderr } = await run.command.finished;
@@ -120,7 +123,7 @@ describe('a worker that lies for a while before a lie of it is checked', () => {
   });
 });
 
-it('a worker that is found to lie only when the result is measured has all its steps taken again', async () => {
+it('the steps of a worker whose lie is found only in the final evaluation are all taken again', async () => {
   const config = { epochs: 2 };
   const run = await startCoordinator({ config });
   let numEvaluations = 0;

@@ -1,5 +1,5 @@
-// Workers that come in crowds, that come and go, and that stop reading: the coordinator keeps its memory, and the weights
-// their bits.
+// Workers that join in crowds, that come and go, and that stop reading: the coordinator's memory stays
+// bounded, and the weights stay the same bits.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
@@ -28,7 +28,7 @@ const LONG: Partial<ConfigInput> = { epochs: 300 };
 const deadlineMs = 120_000;
 
 describe('a coordinator', () => {
-  it('gives 50 workers that come at once their weights from one buffer', async () => {
+  it('a coordinator sends the weights to 50 workers that join at once from one buffer', async () => {
     const run = await startCoordinator({ config: LARGE, cli: { deadlineMs } });
     startWorker(run, run.url, { deadlineMs });
     await run.command.untilStderr(/worker 1 .* joined/);
@@ -37,15 +37,15 @@ describe('a coordinator', () => {
     const crowd = await Promise.all(Array.from({ length: 50 }, () => FakeWorker.join(options)));
     await run.command.untilStderr(/worker 51 .* joined/);
     const growth = residentMegabytes(run.command.pid, 'peak') - before;
-    // Work is given out to all of them; nobody does any.
+    // All of them are given tasks; none computes any.
     await Promise.race(crowd.map((worker) => worker.next('train')));
     await Promise.all(crowd.map((worker) => worker.leave()));
     await expectUndisturbedEnd(run, LARGE);
-    // A copy for each would be 800 MB; the heap may be between two collections.
+    // A copy for each would be 800 MB; the heap may be due for a collection.
     expect(growth).toBeLessThan(20 * MODEL_MEGABYTES);
   });
 
-  it('drops a stopped worker before what is queued for it fills the memory, and takes it back', async () => {
+  it('a coordinator drops a stopped worker before its queued messages fill the memory, and accepts it again', async () => {
     // Long enough for 15 s of silence.
     const config = { ...LARGE, epochs: 14 };
     const run = await startCoordinator({ config, cli: { deadlineMs } });
@@ -55,7 +55,7 @@ describe('a coordinator', () => {
     const before = residentMegabytes(run.command.pid, 'now');
     stopped.signal('SIGSTOP');
     await run.command.untilStderr(
-      /left: (?:does not read: \d+ bytes are queued for it|not a byte came for 15 s)/,
+      /left: (?:does not read: \d+ bytes are queued for it|nothing was received for 15 s)/,
     );
     const growth = residentMegabytes(run.command.pid, 'peak') - before;
     stopped.signal('SIGCONT');
@@ -66,7 +66,7 @@ describe('a coordinator', () => {
     expect([0, 143]).toContain((await stopped.finished).exitCode);
   });
 
-  it('lets no worker that comes and goes every second hold up the others', async () => {
+  it('a worker that comes and goes every second does not delay the others', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const options = { url: run.url, token: TOKEN };
     for (let visit = 0; visit < 6; visit++) {
@@ -77,7 +77,7 @@ describe('a coordinator', () => {
     await expectUndisturbedEnd(run, LONG);
   });
 
-  it('gives workers that join at any moment the weights of that moment', async () => {
+  it('a worker that joins at any moment receives the weights of that moment', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const workers = [];
     for (const waitMs of [130, 710, 290]) {
@@ -90,7 +90,7 @@ describe('a coordinator', () => {
     for (const worker of workers) expect((await worker.finished).exitCode).toBe(0);
   });
 
-  it('takes part of a message for nothing: connections may break after any byte', async () => {
+  it('a coordinator ignores partial messages of connections that break after any byte', async () => {
     const config = { ...LONG, epochs: 60 };
     const run = await startTraining({ config, cli: { deadlineMs } });
     // Within the HTTP request, within "hello", between messages, within gradients of 2,724 bytes.
@@ -108,7 +108,7 @@ describe('a coordinator', () => {
 });
 
 describe('workers that are all killed at once', () => {
-  it('are waited for, and new ones go on where they stopped', async () => {
+  it('a run whose workers are all killed at once waits for new ones, which continue where the others stopped', async () => {
     const run = await startTraining({ config: LONG, cli: { deadlineMs } });
     const second = startWorker(run, run.url, { deadlineMs });
     await run.command.untilStderr(/worker 2 .* joined/);

@@ -1,5 +1,6 @@
-// Rows that no worker can compute: real processes whose kernels trap, or whose threads fail, whenever they are given one
-// of them. The fault is the row's where the coordinator cannot compute it either, and theirs where it can.
+// Rows that no worker can compute: real processes whose kernels trap, or whose threads fail, whenever they
+// are given one of them. The row is to blame where the coordinator cannot compute it either, and the workers
+// where it can.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { prepareRun } from '../../coordinator/training/prepare.ts';
@@ -25,7 +26,7 @@ async function orderOf(cwd: string): Promise<Uint32Array> {
   return epochOrder(data.splits.train, { seed: config.seed, epoch: 0, shuffle: true });
 }
 
-/** Where the row is met first. */
+/** The first position of the row. */
 const POSITION = STEP * batchSize + SHARD * rowsPerShard + 2;
 
 /** Asserts that the run ends for the shard with the row, and names all rows of the shards that it names. */
@@ -46,7 +47,7 @@ async function expectNamed({ command }: Run, order: Uint32Array, why: string): P
 }
 
 describe('a row on which kernels trap', () => {
-  it('in three workers and the coordinator ends the run, and its shard is named', async () => {
+  it('a row on which three workers and the coordinator fail ends the run with the name of its shard', async () => {
     const cwd = networkDirectory(CONFIG);
     const order = await orderOf(cwd);
     const failpoint = `coordinator.compute@row=${order[POSITION]}:throw`;
@@ -58,14 +59,14 @@ describe('a row on which kernels trap', () => {
     const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:trap` };
     const workers = [1, 2, 3].map(() => startWorker(run, run.url, { env }));
     await expectNamed(run, order, 'memory access out of bounds');
-    // The run can be gone on with once the row is mended: they wait for that.
+    // The run can be resumed once the row is repaired: the workers wait for that.
     for (const worker of workers) {
       worker.signal('SIGTERM');
       expect((await worker.finished).exitCode).toBe(143);
     }
   });
 
-  it('in three workers, and not in the coordinator, changes nothing', async () => {
+  it('a row on which three workers fail, but not the coordinator, does not change the weights', async () => {
     const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
     const order = await orderOf(run.cwd);
     const env = { LOCKSTEP_FAILPOINT: `worker.thread@type=train@row=${order[POSITION]}:trap` };
@@ -75,7 +76,7 @@ describe('a row on which kernels trap', () => {
     for (const worker of workers) expect((await worker.finished).exitCode).toBe(0);
   });
 
-  it('in one worker of three alone changes nothing', async () => {
+  it('a row on which one worker of three fails does not change the weights', async () => {
     const run = await startCoordinator({ config: CONFIG, flags: ['--min-workers', '3'] });
     const order = await orderOf(run.cwd);
     // One of each shard of the first step, of which every worker gets some.
@@ -91,7 +92,7 @@ describe('a row on which kernels trap', () => {
   });
 });
 
-it('an evaluation that no worker can compute is computed by the coordinator, to the last bit', async () => {
+it('the coordinator computes an evaluation that no worker can compute, to the last bit', async () => {
   const cwd = longRun(CONFIG);
   const directory = path.join(cwd, 'run');
   const env = { LOCKSTEP_FAILPOINT: 'worker.thread@type=evaluate:throw' };
@@ -101,7 +102,7 @@ it('an evaluation that no worker can compute is computed by the coordinator, to 
   expect(command.stderr).toMatch(/the coordinator computes evaluation shard 0 itself/);
 });
 
-it('a row on which the threads of two local workers and the coordinator fail ends the run, and its shard is named', async () => {
+it('a row on which the threads of two local workers and the coordinator fail ends the run with the name of its shard', async () => {
   const cwd = longRun(CONFIG);
   const order = await orderOf(cwd);
   const directory = path.join(cwd, 'run');

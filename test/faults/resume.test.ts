@@ -1,4 +1,4 @@
-// What `--resume` finds, what it refuses, and what `replay` makes of the run afterwards.
+// What `--resume` finds and refuses, and how `replay` checks a run afterwards.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -19,7 +19,7 @@ import { listCheckpoints, readBits, untilEpoch } from '../helpers/run-records.ts
 import { tableRun } from '../helpers/table-run.ts';
 
 describe('--resume', () => {
-  it('refuses what would change the bits, by name, and leaves the run as it was', async () => {
+  it('--resume refuses and names every change that would change the bits, and leaves the run as it was', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainResumable(cwd);
     const before = readFiles(cwd);
@@ -41,7 +41,7 @@ describe('--resume', () => {
     expect(await refused([])).toMatch(/E_RESUME_MISMATCH.*data: "\w{12}" now, "\w{12}" then/);
   });
 
-  it('takes a damaged checkpoint for lost, and an older one only if told so', async () => {
+  it('--resume refuses a damaged checkpoint and takes an older one only with --allow-older', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainResumable(cwd);
     const folder = path.join(cwd, 'run/checkpoints');
@@ -59,7 +59,7 @@ describe('--resume', () => {
     await expectUndisturbed(cwd);
   });
 
-  it('resumes from the best epoch, from a file, and for more epochs', async () => {
+  it('--resume starts from the best epoch, from a file, and for more epochs', async () => {
     const cwd = tableRun(RESUMABLE);
     expect(await trainResumable(cwd, ['--set', 'epochs=2'])).toMatchObject({ exitCode: 0 });
     expect(await trainResumable(cwd, ['--resume', 'best'])).toMatchObject({ exitCode: 0 });
@@ -73,7 +73,7 @@ describe('--resume', () => {
     expect(whole?.metrics.slice(-(rest?.metrics.length ?? 0))).toEqual(rest?.metrics);
   });
 
-  it('goes on in another directory from a run, and from a file that lies in none', async () => {
+  it('--resume continues a run, or a file outside any run, in another directory', async () => {
     const cwd = tableRun(RESUMABLE);
     expect(await trainResumable(cwd, ['--set', 'epochs=2'])).toMatchObject({ exitCode: 0 });
     const before = readFiles(cwd);
@@ -91,12 +91,12 @@ describe('--resume', () => {
     expect(planned.stdout).toMatch(/\nresume {3}after step 20, from .*backup/);
     const refused = await train('--resume', `backup/${newest}`, '--dry-run', '--set', 'seed=9');
     expect(refused).toMatchObject({ exitCode: 4, stdout: '' });
-    // Of the steps before, the new directory has no record.
+    // The new directory has no records of the steps before.
     const replayed = await runCli(['replay', 'branch', '--step', '21'], { cwd });
     expect(replayed.stderr).toMatch(/step 21, taken again from the beginning: the same weights/);
   });
 
-  it('refuses a checkpoint that no run can reach, instead of resuming from it without end', async () => {
+  it('--resume refuses a checkpoint that no run can reach', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 2 });
     await trainResumable(cwd);
     const newest = path.join(cwd, 'run/checkpoints', listCheckpoints(path.join(cwd, 'run')).at(-1) ?? '');
@@ -114,7 +114,7 @@ describe('--resume', () => {
       const args = ['train', 'table.yaml', '--dry-run', '--resume', 'made.safetensors'];
       const { exitCode, stdout, stderr } = await runCli(args, { cwd });
       expect([exitCode, stdout]).toEqual([4, '']);
-      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run can get there/.exec(
+      return /^error\[E_CHECKPOINT_FORMAT\]: .*made\.safetensors: (.*)\n {2}help: no run can reach this state/.exec(
         stderr,
       )?.[1];
     };
@@ -133,14 +133,14 @@ describe('--resume', () => {
     );
   });
 
-  it('goes with --allow-older, which is refused without it', async () => {
+  it('--allow-older is refused without --resume', async () => {
     const args = ['train', 'table.yaml', '--allow-older'];
     const { exitCode, stderr } = await runCli(args, { cwd: tableRun(RESUMABLE) });
     expect(exitCode).toBe(2);
     expect(stderr).toContain('E_ALLOW_OLDER');
   });
 
-  it('finds the newest run of the name, or says that there is none', async () => {
+  it('--resume finds the newest run of the name, or says that there is none', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 1 });
     const train = (...args: readonly string[]): Promise<CliResult> =>
       runCli(['train', 'table.yaml', '--workers', '0', ...args], { cwd });
@@ -154,8 +154,8 @@ describe('--resume', () => {
   });
 });
 
-describe('a second coordinator in the directory of a run', () => {
-  it('is refused while the first one lives', async () => {
+describe('a second coordinator in a run directory', () => {
+  it('a second coordinator in a run directory is refused while the first one is alive', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 1000 });
     const args = ['train', 'table.yaml', '--run-dir', 'run', '--workers', '0'];
     const first = CliProcess.start(args, { cwd });
@@ -169,7 +169,7 @@ describe('a second coordinator in the directory of a run', () => {
 });
 
 describe('replay', () => {
-  it('takes a step again to the same weights, and notices a record that was changed', async () => {
+  it('replay takes a step again to the same weights and notices a changed record', async () => {
     const cwd = tableRun(RESUMABLE);
     await trainResumable(cwd, ['--workers', '2']);
     const replay = (step: number): Promise<CliResult> =>

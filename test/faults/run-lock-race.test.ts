@@ -1,4 +1,5 @@
-// Many processes at one run directory at once, and processes that die while they lock it: one has it, at most.
+// Many processes that lock one run directory at once, and processes that die while they lock it: at most one
+// holds it.
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -12,7 +13,7 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 const NUM_PROCESSES = 8;
 const NUM_ROUNDS = 40;
 const MAX_CALLS = 40;
-/** No process has this number: Linux gives none above 2^22. */
+/** A process id that does not exist: Linux gives none above 2^22. */
 const NO_PID = 4_194_305;
 
 const IMPORTS = importBuilt('lockRunDirectory', 'src/checkpoint/run-lock.js');
@@ -26,7 +27,7 @@ beforeEach(() => {
   root = temporaryDirectory();
 });
 
-/** A directory whose lock, with the locks on its removal, was left by processes that are dead. */
+/** A directory whose lock, with the locks on its removal, was left by dead processes. */
 async function staleDirectory(name: string, numRemovers: number): Promise<string> {
   const directory = path.join(root, name);
   fs.mkdirSync(directory);
@@ -41,7 +42,10 @@ async function staleDirectory(name: string, numRemovers: number): Promise<string
   return directory;
 }
 
-/** A process that tries to lock each directory it is told, and keeps what it gets until it is told the next one. */
+/**
+ * A process that tries to lock each directory it is told, and keeps what it gets until it is told the next
+ * one.
+ */
 class Contender {
   readonly child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #answers: AsyncIterator<string>;
@@ -74,7 +78,7 @@ class Contender {
   }
 }
 
-test('of many processes that start at once, one gets the directory and is named to the others', async () => {
+test('one of many processes that start at once gets the directory, and the others name its owner', async () => {
   const contenders = Array.from({ length: NUM_PROCESSES }, () => new Contender());
   const tellAll = (directory: string): Promise<string[]> => {
     for (const contender of contenders) contender.tell(directory);
@@ -83,7 +87,7 @@ test('of many processes that start at once, one gets the directory and is named 
   try {
     await Promise.all(contenders.map((contender) => contender.answer()));
     for (let round = 0; round < NUM_ROUNDS; round++) {
-      // Free ones, too, where nobody was before.
+      // Directories that were never locked, too.
       const directory = await staleDirectory(`${round}`, round % 3);
       if (round % 4 === 0) fs.rmSync(path.join(directory, 'lock'));
       const answers = await tellAll(directory);
@@ -103,44 +107,51 @@ test('of many processes that start at once, one gets the directory and is named 
   }
 });
 
-describe.skipIf(missing !== undefined)(`a process killed at any system call of locking${needs}`, () => {
+describe.skipIf(missing !== undefined)(`a process that is killed while it locks a run${needs}`, () => {
   for (const call of ['openat', 'write', 'fsync', 'link', 'unlink']) {
-    test(`of ${call} leaves a directory that the next one gets`, { timeout: 120_000 }, async () => {
-      let numKills = 0;
-      for (let round = 1; ; round++) {
-        expect(round).toBeLessThan(MAX_CALLS);
-        const directory = await staleDirectory(`${round}`, 1);
-        const body = `(await lockRunDirectory(${JSON.stringify(directory)})).release();`;
-        const { signal, exitCode } = await runTraced({ imports: IMPORTS, body }, [
-          '-e',
-          `trace=${call}`,
-          '-e',
-          `inject=${call}:signal=SIGKILL:when=${round}`,
-        ]);
-        const lock = await lockRunDirectory(directory);
-        const names = fs.readdirSync(directory).filter((name) => !name.endsWith('.tmp'));
-        expect(names).toEqual(['lock']);
-        lock.release();
-        if (signal === null) {
-          expect(exitCode).toBe(0);
-          break;
+    test(
+      `a process killed at any ${call} of locking leaves a directory that the next process can lock`,
+      { timeout: 120_000 },
+      async () => {
+        let numKills = 0;
+        for (let round = 1; ; round++) {
+          expect(round).toBeLessThan(MAX_CALLS);
+          const directory = await staleDirectory(`${round}`, 1);
+          const body = `(await lockRunDirectory(${JSON.stringify(directory)})).release();`;
+          const { signal, exitCode } = await runTraced({ imports: IMPORTS, body }, [
+            '-e',
+            `trace=${call}`,
+            '-e',
+            `inject=${call}:signal=SIGKILL:when=${round}`,
+          ]);
+          const lock = await lockRunDirectory(directory);
+          const names = fs.readdirSync(directory).filter((name) => !name.endsWith('.tmp'));
+          expect(names).toEqual(['lock']);
+          lock.release();
+          if (signal === null) {
+            expect(exitCode).toBe(0);
+            break;
+          }
+          numKills++;
         }
-        numKills++;
-      }
-      expect(numKills).toBeGreaterThanOrEqual(1);
-    });
+        expect(numKills).toBeGreaterThanOrEqual(1);
+      },
+    );
   }
 });
 
-test.skipIf(missing !== undefined)(`a file system without hard links serves, too${needs}`, async () => {
-  const directory = await staleDirectory('links', 1);
-  const body = `
+test.skipIf(missing !== undefined)(
+  `a run can be locked on a file system without hard links${needs}`,
+  async () => {
+    const directory = await staleDirectory('links', 1);
+    const body = `
     const lock = await lockRunDirectory(${JSON.stringify(directory)});
     const error = await lockRunDirectory(${JSON.stringify(directory)}).catch((reason) => reason);
     lock.release();
     console.log(error.code);`;
-  const injection = ['-e', 'trace=link', '-e', 'inject=link:error=EPERM:when=1+'];
-  const { exitCode, stdout, stderr } = await runTraced({ imports: IMPORTS, body }, injection);
-  expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 0, stdout: 'E_RUN_IN_USE\n', stderr: '' });
-  expect(fs.readdirSync(directory)).toEqual([]);
-});
+    const injection = ['-e', 'trace=link', '-e', 'inject=link:error=EPERM:when=1+'];
+    const { exitCode, stdout, stderr } = await runTraced({ imports: IMPORTS, body }, injection);
+    expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 0, stdout: 'E_RUN_IN_USE\n', stderr: '' });
+    expect(fs.readdirSync(directory)).toEqual([]);
+  },
+);

@@ -1,5 +1,5 @@
-// Workers that stand still for half a minute: what they had is computed by others, what they send late counts for
-// nothing, and they come back as soon as they can.
+// Workers that are stopped for half a minute: others compute their tasks, their late results are ignored,
+// and they come back as soon as they can.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { startTraining, startWorker } from '../helpers/network-run.ts';
@@ -25,12 +25,12 @@ async function oneOfTwo(): Promise<void> {
   const stepsMeanwhile = countSteps(run.directory) - stepsBefore;
   stopped.signal('SIGCONT');
   await run.command.untilStderr(/worker 3 .* joined/);
-  // From here on it is alone.
+  // It is alone from here on.
   run.worker.signal('SIGTERM');
   expect((await run.worker.finished).exitCode).toBe(143);
   await expectUndisturbedEnd(run);
   expect((await stopped.finished).exitCode).toBe(0);
-  expect(run.command.stderr).toMatch(/worker 2 .* left: not a byte came for 15 s/);
+  expect(run.command.stderr).toMatch(/worker 2 .* left: nothing was received for 15 s/);
   // It kept the dataset, and is one process.
   expect(workerPids(run.directory).get(3)).toBe(stopped.pid);
   expect(readRosterEvents(run.directory)).toEqual([
@@ -52,6 +52,6 @@ async function theOnlyOne(): Promise<void> {
   ]);
 }
 
-it('a worker that is stopped for 30 s comes back and takes part, beside another one or alone', async () => {
+it('a worker that is stopped for 30 s comes back and takes part again, with another one or alone', async () => {
   await Promise.all([oneOfTwo(), theOnlyOne()]);
 });

@@ -1,5 +1,5 @@
-// A worker that becomes ten times slower than the others in the middle of a run, and fast again, over and over: it gets as
-// much as it can do in time, and steps take about as long as before.
+// A worker that becomes ten times slower than the others in the middle of a run, and fast again, over and
+// over: it gets as much as it can compute in time, and steps take about as long as before.
 import { describe, expect, it } from 'vitest';
 import { ControlGroup, missingForControlGroup } from '../helpers/control-group.ts';
 import { FAILPOINT_RUN } from '../helpers/failpoint-run.ts';
@@ -12,15 +12,18 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 const CONFIG = { ...FAILPOINT_RUN, epochs: 48, batchSize: 300, shards: 32 };
 const STEPS_PER_EPOCH = 3;
 const PHASE_EPOCHS = 8;
-/** Of a core: at most a tenth of what another worker gets on two cores that others use as well, less on idle ones. */
+/** Share of a core: at most a tenth of another worker's on two busy cores, and less on idle ones. */
 const SLOW_SHARE = 0.02;
-/** Of steps with a straggler and without one: measured 0.9 to 1.3; 6.4 if all wait for an equal share of it. */
+/**
+ * Ratio of step times with and without a straggler: measured 0.9 to 1.3; 6.4 if all wait for an equal share
+ * of it.
+ */
 const MAX_RATIO = 3;
 const deadlineMs = 170_000;
 
 const missing = missingForControlGroup('cpu');
 
-/** Milliseconds of the steps that ended in epochs [from, to), but for the first of each epoch, before which there was a validation. */
+/** Milliseconds of the steps in epochs [from, to), without the first of each, which follows a validation. */
 function stepTimes({ directory }: NetworkRun, from: number, to: number): number[] {
   const ends = readRecords(directory, 'events.jsonl')
     .filter(({ type }) => type === 'stepDone')
@@ -35,9 +38,9 @@ function median(values: readonly number[]): number {
 }
 
 describe.skipIf(missing !== undefined)(
-  `a worker that is slow now and then${missing === undefined ? '' : ` (not here: ${missing} missing)`}`,
+  `a worker that becomes slow now and then${missing === undefined ? '' : ` (not here: ${missing} missing)`}`,
   () => {
-    it('does not hold up the two others, and the weights are the same', async () => {
+    it('a worker that becomes slow now and then does not delay the two others or change the weights', async () => {
       const run = await startCoordinator({
         config: CONFIG,
         flags: ['--min-workers', '3'],

@@ -1,4 +1,4 @@
-// Workers that die, fail or err at a chosen place of a chosen step: the weights stay the same bits.
+// Workers that die, fail or make errors at a chosen place of a chosen step: the weights stay the same bits.
 import { describe, expect, it } from 'vitest';
 import { FAILPOINT_RUN, expectSurvived, startFailing } from '../helpers/failpoint-run.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
@@ -6,11 +6,11 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/;
 
-describe('the same weights come out when a worker', () => {
+describe('a worker that fails during a run', () => {
   it.each<[string, string, RegExp]>([
     ['is killed before it computes a task', 'worker.beforeCompute@worker=1@step=7:kill', KILLED],
     [
-      'is killed when it has sent some buckets of a sum and not others',
+      'is killed when it has sent only some buckets of a sum',
       'worker.afterCompute@worker=1@step=7@bucket=1:kill',
       KILLED,
     ],
@@ -26,7 +26,7 @@ describe('the same weights come out when a worker', () => {
       /worker 1 .* failed on a task: error made by failpoint worker\.beforeCompute/,
     ],
     [
-      'misses a bucket of the weights, and says so',
+      'misses a bucket of the weights and says so',
       'worker.stale@worker=1@version=7@bucket=1:skip',
       /worker 1 .* left: round \d+ wants weights version 7, which is incomplete or has another fingerprint/,
     ],
@@ -40,12 +40,12 @@ describe('the same weights come out when a worker', () => {
       `worker.afterCompute@worker=1#${message}:kill`,
       KILLED,
     ]),
-  ])('%s', async (_, failpoint, told) => {
+  ])('a worker that %s does not change the weights', async (_, failpoint, told) => {
     await expectSurvived(failpoint, told);
   });
 });
 
-it('a run whose workers all die at the same step again and again ends, and says how to go on', async () => {
+it('a run whose workers keep dying at the same step ends and says how to resume', async () => {
   const { command } = startFailing('worker.beforeCompute@step=7:kill');
   const { exitCode, stderr } = await command.finished;
   expect(exitCode).toBe(7);
@@ -56,7 +56,7 @@ it('a run whose workers all die at the same step again and again ends, and says 
   );
 });
 
-it('a worker that thinks about every task for ten times as long as it takes to compute is waited for', async () => {
+it('the run waits for a worker that pauses before every task for ten times its compute time', async () => {
   const run = startFailing('worker.beforeCompute@worker=1:sleep=100');
   await expectUndisturbedEnd(run, FAILPOINT_RUN);
   const events = readRosterEvents(run.directory);

@@ -1,5 +1,5 @@
-// Workers that run out of memory, killed by the kernel or aborted by V8: one small one among others changes nothing, and
-// shards that nobody has the memory for end the run with their names.
+// Workers that run out of memory, killed by the kernel or aborted by V8: a single one does not change the
+// weights, and shards for which no worker has the memory end the run with their names.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CliProcess } from '../helpers/cli.ts';
@@ -11,7 +11,7 @@ import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
 import type { Run } from '../helpers/undisturbed.ts';
 
 const CONFIG = { epochs: 4 };
-/** 60 steps that take 6 s, so that a worker comes to its end before the run does. */
+/** 60 steps that take 6 s, so that a worker dies before the run ends. */
 const SLOWLY = 'coordinator.afterStep:sleep=100';
 /** More than any process here may have. */
 const FILL = 'fill=512';
@@ -45,20 +45,20 @@ async function expectNamedShards({ command }: Run, killed: RegExp): Promise<void
 }
 
 describe('a local worker whose heap is full', () => {
-  it('is aborted, and the weights are the same', async () => {
+  it('a local worker whose heap is full is aborted and does not change the weights', async () => {
     const run = startLocal(`worker.beforeCompute@worker=2@type=train#1:${FILL}`, SMALL_HEAP);
     await expectUndisturbedEnd(run, CONFIG);
     expect(run.command.stderr).toMatch(ABORTED);
     expect(readRosterEvents(run.directory)).toContain('workerLeft 2');
   });
 
-  it('ends the run, as another one that gets the same shards does, and they are named', async () => {
+  it('two local workers that fill their heaps with the same shards end the run with the names of those', async () => {
     await expectNamedShards(startLocal(`worker.beforeCompute@step=7:${FILL}`, SMALL_HEAP), ABORTED);
   });
 });
 
 describe.skipIf(missing !== undefined)(`a worker in a small control group${where}`, () => {
-  it('with its coordinator is killed by the kernel before that, which is larger, and the weights are the same', async () => {
+  it('the kernel kills a worker before the larger coordinator in its group, and the weights are the same', async () => {
     const large = 'coordinator.afterStep@step=1:fill=250';
     const failpoint = `${large},worker.beforeCompute@worker=2@type=train#2:${FILL}`;
     const run = startLocal(failpoint, LARGE_HEAP, ControlGroup.ofMemory(GROUP_MEBIBYTES + 150).through);
@@ -67,7 +67,7 @@ describe.skipIf(missing !== undefined)(`a worker in a small control group${where
     expect(readRosterEvents(run.directory)).toContain('workerLeft 2');
   });
 
-  it('ends the run, as another one there that gets the same shards does, and they are named', async () => {
+  it('two workers that the kernel kills over the same shards end the run with the names of those', async () => {
     const failpoint = `worker.beforeCompute@step=7:${FILL}`;
     await expectNamedShards(
       startLocal(failpoint, LARGE_HEAP, ControlGroup.ofMemory(GROUP_MEBIBYTES).through),
@@ -75,7 +75,7 @@ describe.skipIf(missing !== undefined)(`a worker in a small control group${where
     );
   });
 
-  it('of its own is killed by the kernel, and the others go on to the same weights', async () => {
+  it('the kernel kills a worker in a group of its own, and the others continue to the same weights', async () => {
     const run = await startCoordinator({
       config: CONFIG,
       flags: ['--min-workers', '3'],
@@ -84,7 +84,7 @@ describe.skipIf(missing !== undefined)(`a worker in a small control group${where
     const env = { NODE_OPTIONS: LARGE_HEAP, LOCKSTEP_FAILPOINT: `worker.beforeCompute@type=train#1:${FILL}` };
     const small = startWorker(run, run.url, { env, through: ControlGroup.ofMemory(256).through });
     const sound = [1, 2].map(() => startWorker(run));
-    // The shell's 137.
+    // The shell would say 137.
     expect((await small.finished).exitCode).toBe(null);
     sound.push(startWorker(run));
     await expectUndisturbedEnd(run, CONFIG);

@@ -1,4 +1,5 @@
-// All workers killed at once, and none that comes: the run saves where it stood, ends with 7, and goes on from there.
+// All workers killed at once, and none that joins: the run saves its state, exits with 7, and resumes from
+// there.
 import { expect, it } from 'vitest';
 import { inPairs } from '../helpers/cli.ts';
 import { FAILPOINT_RUN } from '../helpers/failpoint-run.ts';
@@ -6,16 +7,16 @@ import { startCoordinator, startWorker } from '../helpers/network-run.ts';
 import { listCheckpoints, readRecords } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
-/** Where two workers are killed, and the steps that are done by then. */
+/** Moments at which two workers are killed, and the steps that are done by then. */
 const DEATHS = [
-  // The last of three buckets is there, and its part of the next weights: neither may be saved.
+  // The last of three buckets is there, and so is its part of the next weights: neither may be saved.
   { failpoint: 'worker.afterCompute@step=22@bucket=1:kill', steps: 22 },
   // Averaged weights have taken the place of those that training moves.
   { failpoint: 'worker.beforeCompute@type=evaluate:kill', steps: 15 },
 ];
 
 async function expectSavedAt({ failpoint, steps }: (typeof DEATHS)[number]): Promise<void> {
-  // As long as two workers may take to start, too.
+  // Two workers may take that long to start, too.
   const flags = ['--min-workers', '2', '--wait-for-workers', '10'];
   const run = await startCoordinator({ config: FAILPOINT_RUN, flags });
   const env = { LOCKSTEP_FAILPOINT: failpoint };
@@ -34,6 +35,6 @@ async function expectSavedAt({ failpoint, steps }: (typeof DEATHS)[number]): Pro
   expect(resumed).toMatchObject([{ step: steps }]);
 }
 
-it('a run whose workers are all killed, in a step or in a validation, is saved there, and goes on to the same weights', async () => {
+it('a run whose workers are all killed, in a step or in a validation, is saved there and resumes to the same weights', async () => {
   await inPairs(DEATHS, expectSavedAt);
 });

@@ -1,4 +1,4 @@
-// What docs/api.md shows is a program that runs, and prints what the page says.
+// The programs in docs/api.md, which run and print what the page says.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { ROOT } from '../helpers/cli.ts';
 import { runProgram } from '../helpers/program.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-it('programs run as docs/api.md shows them', async () => {
+it('the programs in docs/api.md print what the page says', async () => {
   const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
   const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
   expect(blocks).toHaveLength(5);

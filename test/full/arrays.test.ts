@@ -1,4 +1,5 @@
-// A training on arrays in memory, by a program as users write them: the bits of the same table in a file, whoever computes.
+// A training on arrays in memory, by a program as users write them: the same bits as from the table in a
+// file.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
@@ -8,7 +9,7 @@ import { runProgram } from '../helpers/program.ts';
 import { readBits } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun } from '../helpers/table-run.ts';
 
-/** Trains on the file, on its arrays, and on them with two workers; then measures and predicts. */
+/** Trains on the file, on its arrays, and on its arrays with two workers; then evaluates and predicts. */
 const PROGRAM = `
 import fs from 'node:fs';
 import { evaluate, loadModel, LockstepError, train } from 'lockstep';
@@ -45,7 +46,7 @@ console.log(JSON.stringify({
 }));
 `;
 
-it('training on arrays gives the bits of the same table in a file, for any number of workers', async () => {
+it('training on arrays gives the same bits as on the table in a file, for any number of workers', async () => {
   const cwd = tableRun();
   const found: unknown = JSON.parse(await runProgram(PROGRAM, cwd));
   expect(found).toEqual({
@@ -69,7 +70,7 @@ it('training on arrays gives the bits of the same table in a file, for any numbe
     exitCode: 3,
     stderr:
       `error[E_DATA_ARRAYS]: the samples with SHA-256 ${arrays} were arrays in a program; no file holds them\n` +
-      '  help: hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })\n',
+      '  help: pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })\n',
   });
   expect(await runCli(['evaluate', 'arrays', '--data', 'table.csv'], { cwd })).toMatchObject({ exitCode: 3 });
   expect(await runCli(['predict', 'arrays', 'table.csv'], { cwd })).toMatchObject({

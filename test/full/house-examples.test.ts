@@ -1,4 +1,4 @@
-// The programs in examples/ that train on the houses come to the weights of the command line.
+// The programs in examples/ that train on the houses, which result in the weights of the command line.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -8,7 +8,7 @@ import { ROOT, runCli } from '../helpers/cli.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-/** What the program says of one epoch, and the summary of the same training by the command line. */
+/** The program's output for one epoch, and the summary of the same training by the command line. */
 async function trainBoth(program: string): Promise<{ stdout: string; summary: Summary }> {
   const cwd = temporaryDirectory();
   const { stdout } = await promisify(execFile)(process.execPath, [path.join(ROOT, program), '1'], { cwd });
@@ -19,7 +19,7 @@ async function trainBoth(program: string): Promise<{ stdout: string; summary: Su
   return { stdout, summary: readSummary(path.join(cwd, 'run')) };
 }
 
-it('examples/api/train.mjs, by the typed API', async () => {
+it('examples/api/train.mjs results in the weights of the command line by the typed API', async () => {
   const { stdout, summary } = await trainBoth('examples/api/train.mjs');
   expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
   expect(stdout).toContain(`weights sha256 ${summary.weightsSha256}\n`);
@@ -28,7 +28,7 @@ it('examples/api/train.mjs, by the typed API', async () => {
   expect(stdout).toContain(`test/r2 ${r2}; equal to the run's: true\n`);
 });
 
-it('examples/in-process/train.mjs, by the engine alone', async () => {
+it('examples/in-process/train.mjs results in the weights of the command line by the engine alone', async () => {
   const { stdout, summary } = await trainBoth('examples/in-process/train.mjs');
   expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
   expect(stdout).toContain(`\nweights sha256 ${summary.weightsSha256}\n`);

@@ -1,4 +1,4 @@
-// The same bits, whoever computes them, for what takes more time than `npm test` has.
+// The same bits for any workforce, in trainings that take longer than `npm test` may.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,8 +10,8 @@ import type { Workforce } from '../helpers/same-bits.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-describe('weights, losses and metrics are the same bits', () => {
-  it('of a table with texts, whose targets are transformed', async () => {
+describe('weights, losses and metrics for any workforce', () => {
+  it('a table with texts and transformed targets gives the same bits', async () => {
     const config = path.join(ROOT, 'examples/house/house.yaml');
     const settings = ['epochs=3', 'data.split.validation=0.02', 'data.split.test=0'];
     const workforces: Workforce[] = ['workers 2', 'workers 2 --threads 2'];
@@ -20,7 +20,7 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.55);
   });
 
-  it('of a text, through embeddings, attention and dropout', async () => {
+  it('a text gives the same bits through embeddings, attention and dropout', async () => {
     // 209 windows of 16 bytes: 16 batches of 13, in shards of 2 and 3, and a last one of a single window.
     const config = path.join(ROOT, 'examples/text/text.yaml');
     const layers = `[
@@ -41,7 +41,7 @@ describe('weights, losses and metrics are the same bits', () => {
     );
   });
 
-  it('with dropout, batch normalization and its running statistics, and residual blocks', async () => {
+  it('dropout, batch normalization with its running statistics, and residual blocks give the same bits', async () => {
     const layers: ConfigInput['model']['layers'] = [
       { kind: 'dense', units: 24, bias: false },
       { kind: 'batchNorm' },
@@ -57,7 +57,7 @@ describe('weights, losses and metrics are the same bits', () => {
       },
       { kind: 'dense', units: 1 },
     ];
-    // 900 rows: 13 batches of 65 in shards of 33 and 32, and the 55 that are left in one, larger shard.
+    // 900 rows: 13 batches of 65 in shards of 33 and 32, and the remaining 55 in one, larger shard.
     const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, batchSize: 65, shards: undefined });
     const workforces: Workforce[] = ['workers 1', 'workers 3', 'workers 2 --threads 2'];
     const { metrics } = await expectSameBits('table.yaml', [], cwd, workforces);
@@ -65,7 +65,7 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(readSummary(runDirectory(cwd, 'workers 3')).shards).toBe(2);
   });
 
-  it('with clipping by norm, a schedule, averaged weights and an early end', async () => {
+  it('clipping by norm, a schedule, averaged weights and early stopping give the same bits', async () => {
     // Some 183,000 parameters: two buckets, of which the first to arrive waits for the other's norm.
     const layers = [300, 600, 1].map((units) => ({
       kind: 'dense' as const,
@@ -90,13 +90,14 @@ describe('weights, losses and metrics are the same bits', () => {
     const warmup = [0, 1, 2, 3, 4, 5].map((step) => (0.0001 + 0.00198 * step).toFixed(6));
     expect(rates.slice(0, 6).map((rate) => rate.toFixed(6))).toEqual(warmup);
     expect(new Set(rates).size).toBeGreaterThan(20);
-    // What was measured after the last epoch is what is kept, or a better one before it: averaged weights both times.
+    // The kept weights were measured after the last epoch or a better earlier one: averaged weights either
+    // way.
     const r2 = metrics.flatMap((record) => (typeof record['val/r2'] === 'number' ? [record['val/r2']] : []));
     expect(summary.validation).toMatchObject({ r2: Math.max(...r2) });
   });
 });
 
-it('a saved model is where a run with model.init starts, whoever computes', async () => {
+it('a run with model.init starts from the saved model with any workforce', async () => {
   const cwd = tableRun({ epochs: 1 });
   const train = async (into: string, ...flags: string[]): Promise<string> => {
     const args = ['train', 'table.yaml', '--run-dir', into, ...flags];

@@ -1,4 +1,4 @@
-// What becomes of a command whose stdout nobody reads or stores.
+// Commands whose stdout cannot be written or is no longer read.
 import { spawnSync } from 'node:child_process';
 import type { SpawnSyncReturns } from 'node:child_process';
 import fs from 'node:fs';
@@ -18,7 +18,7 @@ describe('stdout', () => {
   }
 
   it.skipIf(!fs.existsSync('/dev/full'))(
-    'that cannot be written is an error in words, and one whose reader has left is none',
+    'a command reports a stdout that cannot be written, but not one whose reader has left',
     async () => {
       const cwd = tableRun();
       const trained = await runCli(['train', 'table.yaml', '--workers', '0', '--run-dir', 'run'], { cwd });

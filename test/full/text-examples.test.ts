@@ -1,4 +1,4 @@
-// The text example's programs and its second config, in small: the full trainings are in test/full/.
+// The programs of the text example and its second config, on little data.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -20,7 +20,7 @@ async function write(run: string, ...flags: readonly string[]): Promise<Buffer> 
   return stdout;
 }
 
-/** The likeliest byte, again and again: each by the outputs at the last place of its window. */
+/** The likeliest byte, again and again: each by the outputs at the last position of its window. */
 function likeliestBytes(model: TrainedModel): Buffer {
   const text = [...Buffer.from(PROMPT)];
   for (let written = 0; written < NUM_BYTES; written++) {
@@ -32,7 +32,7 @@ function likeliestBytes(model: TrainedModel): Buffer {
   return Buffer.from([...text, 10]);
 }
 
-it('write.mjs goes on from a prompt by what the model gives, the same for one seed', async () => {
+it('write.mjs continues a prompt by the outputs of the model, the same for one seed', async () => {
   const text = 'To be, or not to be, that is the question. '.repeat(8);
   const { directory } = await saveRun(
     { 'play.txt': text },
@@ -60,7 +60,7 @@ it('write.mjs goes on from a prompt by what the model gives, the same for one se
   expect(await write(directory, '--seed', '4', '--temperature', '1.5')).not.toEqual(drawn);
 });
 
-it('text-lstm.yaml learns from a fiftieth of the text already', async () => {
+it('text-lstm.yaml learns even from a fiftieth of the text', async () => {
   const config = path.join(ROOT, 'examples/text/text-lstm.yaml');
   const cwd = temporaryDirectory();
   const settings = [
@@ -75,6 +75,6 @@ it('text-lstm.yaml learns from a fiftieth of the text already', async () => {
   ) as number[];
   expect(losses).toHaveLength(3);
   expect(losses).toEqual(losses.toSorted((a, b) => b - a));
-  // The frequencies of the bytes alone come down to 3.3.
+  // The frequencies of the bytes alone reach 3.3.
   expect(losses.at(-1)).toBeLessThan(3.2);
 });

@@ -11,7 +11,7 @@ test.each([
   ['the causal transformer', 'text.yaml'],
   ['the LSTM', 'text-lstm.yaml'],
 ])(
-  '%s comes below 2.0 nats a byte on text that it never saw',
+  '%s reaches less than 2.0 nats per byte on text that it never saw',
   async (_, name) => {
     const config = path.join(ROOT, 'examples/text', name);
     const cwd = temporaryDirectory();

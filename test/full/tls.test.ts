@@ -1,5 +1,5 @@
-// A coordinator behind a proxy that adds TLS, as `wss://` expects: what works, and what a worker says of each certificate
-// that does not. None of these mends itself, so a worker does not try again.
+// A coordinator behind a proxy that adds TLS, as `wss://` expects: what works, and how a worker reports each
+// certificate that does not. None of these errors fixes itself, so a worker does not try again.
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -44,7 +44,7 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
     return () => fs.rmSync(directory, { recursive: true });
   });
 
-  it('carries a whole run', async () => {
+  it('a worker trains a whole run over wss://', async () => {
     const run = await startCoordinator({ config: { epochs: 2 } });
     const port = await startProxy(authority.sign('DNS:localhost'), {}, Number(new URL(run.url).port));
     const env = { NODE_EXTRA_CA_CERTS: authority.file };
@@ -65,31 +65,31 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
 
   it.each<Trouble>([
     {
-      what: 'an authority that this machine does not know',
+      what: 'a certificate of an unknown authority',
       isTrusted: false,
       code: /UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN/,
       help: /name the authority that signed its certificate: NODE_EXTRA_CA_CERTS=ca\.pem lockstep worker/,
     },
     {
-      what: 'another name',
+      what: 'a certificate for another name',
       names: 'DNS:elsewhere.example',
       code: /ERR_TLS_CERT_ALTNAME_INVALID/,
-      help: /use a host name that its certificate is made out to/,
+      help: /use a host name that its certificate is issued for/,
     },
     {
-      what: 'a date that is past',
+      what: 'an expired certificate',
       days: -1,
       code: /CERT_HAS_EXPIRED/,
       help: /renew its certificate, or set the clock of this machine/,
     },
     {
-      what: 'a wish for one of ours',
+      what: 'a request for a client certificate',
       proxy: { requestCert: true, rejectUnauthorized: true },
       code: /ERR_SSL_\w*ALERT\w*/,
-      help: /localhost:\d+ wants a certificate from its clients, which a worker has not: let a tunnel/,
+      help: /localhost:\d+ requires a client certificate, which a worker does not have: let a tunnel/,
     },
   ])(
-    'with $what is refused in words, and not tried again',
+    'a worker reports $what and does not try again',
     async ({ names = 'DNS:localhost', days, isTrusted = true, proxy, code, help }) => {
       const port = await startProxy(authority.sign(names, days), proxy);
       const env = isTrusted ? { NODE_EXTRA_CA_CERTS: authority.file } : {};
@@ -107,7 +107,7 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
     },
   );
 
-  it('is what a worker is told to use where ws:// meets TLS', async () => {
+  it('a worker that uses ws:// for a TLS port is told to use wss://', async () => {
     const port = await startProxy(authority.sign('DNS:localhost'));
     const worker = CliProcess.start(['worker', `ws://localhost:${port}`], { cwd: temporaryDirectory() });
     await worker.untilStderr(

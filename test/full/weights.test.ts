@@ -1,4 +1,5 @@
-// Whole runs with weights of rows and classes: the same bits whoever computes, and rows that count nothing.
+// Whole runs with weights of rows and classes: the same bits for any workforce, and rows that count for
+// nothing.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -42,7 +43,7 @@ const CLASSES: Partial<ConfigInput> = {
 };
 
 describe('a run with weights', () => {
-  it('has the same bits for any number of workers, and measures by the weights of rows alone', async () => {
+  it('a run with weights has the same bits for any number of workers and measures by the weights of rows alone', async () => {
     const cwd = tableRun(
       CLASSES,
       weightedTable((row) => (row % 7) / 2),
@@ -53,7 +54,7 @@ describe('a run with weights', () => {
     expect(validation).toMatchObject({ topK: { k: 2 }, macro: {}, logLoss: expect.any(Number) as number });
   });
 
-  it('does not take the step of a batch in which nothing counts', async () => {
+  it('a run with weights skips the step of a batch in which all rows have weight 0', async () => {
     const data = { file: 'table.csv', target: 'y', drop: ['class'], weights: 'w' };
     const alike = { standardize: false, shuffle: false, split: { validation: 0, test: 0 } } as const;
     const isCounted = (row: number): boolean => row < 64 || row >= 128;
@@ -73,7 +74,7 @@ describe('a run with weights', () => {
 });
 
 describe('a run with binary cross-entropy', () => {
-  it('has the same bits for any number of workers, and draws a ROC curve', async () => {
+  it('a run with binary cross-entropy has the same bits for any number of workers and draws a ROC curve', async () => {
     const cwd = tableRun(
       {
         data: { file: 'table.csv', target: 'class', drop: ['y', 'w'], split: { test: 0 } },

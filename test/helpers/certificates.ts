@@ -15,7 +15,7 @@ const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-n
 
 /** An authority whose certificates lie in `directory`. */
 export class Authority {
-  /** The file that makes a client trust it. */
+  /** The file that makes a client trust the authority. */
   readonly file: string;
   readonly #directory: string;
   #numSigned = 0;
@@ -27,7 +27,9 @@ export class Authority {
     this.#openssl('req', '-x509', ...EC_KEY, ...target, '-subj', '/CN=an authority', '-days', '2');
   }
 
-  /** Signs a certificate for some names, such as `DNS:localhost`; a negative number of days makes it expired. */
+  /**
+   * Signs a certificate for some names, such as `DNS:localhost`; a negative number of days makes it expired.
+   */
   sign(names: string, days = 2): Certificate {
     const name = `signed-${++this.#numSigned}`;
     const file = (extension: string): string => `${name}.${extension}`;

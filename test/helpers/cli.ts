@@ -1,5 +1,6 @@
-// Runs the built command line as a user would: a process of its own, in a temporary directory, with a deadline.
-// Whatever it starts shares its process group, so the whole tree can be looked at, signalled and cleaned up.
+// Runs the built command line as a user would: in its own process, in a temporary directory, with a
+// deadline. All processes that it starts share its process group, so the whole tree can be inspected,
+// signalled and cleaned up.
 import { spawn } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
 import fs from 'node:fs';
@@ -14,20 +15,20 @@ export const ROOT = path.resolve(import.meta.dirname, '../..');
 export const PROGRAM = path.join(ROOT, 'dist/bin/lockstep.js');
 const POLL_MS = 10;
 
-/** How a command is run. */
+/** Options for running a command. */
 export interface CliOptions {
   readonly cwd: string;
   /** Added to PATH; nothing else is passed on. */
   readonly env?: Readonly<Record<string, string>>;
   /** A command that runs the rest of its arguments, such as `ip netns exec NAME`. */
   readonly through?: readonly string[];
-  /** The command that is Node.js; default: the one that runs the tests. */
+  /** The command for Node.js; default: the one that runs the tests. */
   readonly node?: readonly string[];
   /** Default 40 s; then the whole tree is killed and `finished` rejects. */
   readonly deadlineMs?: number;
 }
 
-/** How a command ended. */
+/** The outcome of a command. */
 export interface CliResult {
   /** Null if a signal killed it. */
   readonly exitCode: number | null;
@@ -65,7 +66,7 @@ export class CliProcess {
     this.finished.catch(() => undefined);
   }
 
-  /** Starts a command; what is left of its tree is killed when the test is over. */
+  /** Starts a command; the rest of its tree is killed when the test is over. */
   static start(args: readonly string[], options: CliOptions): CliProcess {
     const command = new CliProcess(args, options);
     onTestFinished(() => command.signalTree('SIGKILL'));
@@ -81,7 +82,7 @@ export class CliProcess {
     this.#child.kill(name);
   }
 
-  /** Signals the command and all it has started, as Ctrl-C in a terminal does. */
+  /** Signals the command and all processes that it has started, as Ctrl-C in a terminal does. */
   signalTree(name: NodeJS.Signals): void {
     try {
       process.kill(-this.pid, name);
@@ -90,7 +91,7 @@ export class CliProcess {
     }
   }
 
-  /** Resolves to the first match in what the command has said on stderr. */
+  /** Resolves to the first match in the stderr of the command. */
   async untilStderr(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.stderr);
@@ -122,12 +123,15 @@ export class CliProcess {
   }
 }
 
-/** Runs a command to its end. */
+/** Runs a command until it ends. */
 export function runCli(args: readonly string[], options: CliOptions): Promise<CliResult> {
   return CliProcess.start(args, options).finished;
 }
 
-/** Runs `task` for each item, two at a time, as a machine with two cores likes it; gives the results in order. */
+/**
+ * Runs `task` for each item, two at a time, which suits a machine with two cores; returns the results in
+ * order.
+ */
 export async function inPairs<Item, Result>(
   items: readonly Item[],
   task: (item: Item) => Promise<Result>,
@@ -141,7 +145,9 @@ export async function inPairs<Item, Result>(
   return results;
 }
 
-/** The processes of a group, but for those that have ended and wait for their parent to notice (Linux only). */
+/**
+ * The processes of a group, except those that have ended and wait for their parent to notice (Linux only).
+ */
 function runningProcesses(group: number): string[] {
   return fs.readdirSync('/proc').filter((entry) => {
     if (!/^\d+$/.test(entry)) return false;

@@ -1,5 +1,6 @@
-// Runs a source file of ours as a process or thread of its own, where vitest's loader does not reach and Node 20
-// reads no TypeScript: compiles files of one folder, types merely removed, to a temporary folder.
+// Runs a source file of the project in a separate process or thread, where vitest's loader does not reach
+// and Node 20 reads no TypeScript: compiles files of one folder, types merely removed, to a temporary
+// folder.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -12,7 +13,7 @@ export interface Compiled {
   remove(): void;
 }
 
-/** `withPackages: false` leaves the files alone with Node's own modules. */
+/** Compiles the files; with `withPackages: false` they can import only Node's own modules. */
 export function compileFiles(files: readonly string[], options: { withPackages: boolean }): Compiled {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-compiled-'));
   for (const file of files) {

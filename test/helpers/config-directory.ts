@@ -22,7 +22,7 @@ export async function loadText(
   return loadConfig({ path: name, env: {}, cwd, ...origin });
 }
 
-/** The text a user would read, or a failure of the test if nothing is thrown. */
+/** The text that a user would read; fails the test if nothing is thrown. */
 export async function errorText(loading: Promise<unknown>): Promise<string> {
   const error = await loading.then(
     () => new Error('nothing was thrown'),

@@ -1,21 +1,22 @@
-// Control groups of Linux, of either version: a limit on the memory of the processes in one, or on their share of a core.
+// Control groups of Linux, of either version: a limit on the memory of the processes in one, or on their
+// share of a core.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 
-/** What a group limits. */
+/** The resource that a group limits. */
 export type Controller = 'memory' | 'cpu';
 
 const ROOT = '/sys/fs/cgroup';
-/** The shorter, the more evenly a share of a core comes; Linux takes no quota of less than 1 ms. */
+/** Shorter periods spread a share of a core more evenly; Linux accepts no quota below 1 ms. */
 const PERIOD_US = 50_000;
 /** Processes that were killed leave their group in milliseconds. */
 const REMOVAL_DEADLINE_MS = 5_000;
 
 let numGroups = 0;
 
-/** What this machine lacks for a group that limits something; undefined if nothing. */
+/** The requirement for a group with a limit that this machine lacks; undefined if none. */
 export function missingForControlGroup(controller: Controller): string | undefined {
   if (process.getuid?.() !== 0) return 'root';
   const probe = path.join(parentOf(controller), `lockstep-probe-${process.pid}`);
@@ -31,30 +32,30 @@ export function missingForControlGroup(controller: Controller): string | undefin
   }
 }
 
-/** A control group with a limit on memory. Groups go when the test is over. */
+/** A control group with a limit. It is removed when the test is over. */
 export class ControlGroup {
   readonly #directory: string;
 
   private constructor(controller: Controller) {
     this.#directory = path.join(parentOf(controller), `lockstep-${process.pid}-${++numGroups}`);
     makeGroup(this.#directory, controller);
-    // Processes of the test end before: hooks run in reverse order.
+    // Processes of the test end earlier: hooks run in reverse order.
     onTestFinished(() => removeGroup(this.#directory));
   }
 
-  /** Of so much memory; who needs more in it is killed. */
+  /** A group with this much memory; a process that needs more is killed. */
   static ofMemory(mebibytes: number): ControlGroup {
     const group = new ControlGroup('memory');
     limitMemory(group.#directory, mebibytes);
     return group;
   }
 
-  /** With all of a core at first. */
+  /** A group that has a whole core at first. */
   static ofCpu(): ControlGroup {
     return new ControlGroup('cpu');
   }
 
-  /** From now on processes get this share of one core: 1 for no limit. */
+  /** Limits the processes to this share of one core from now on: 1 for no limit. */
   limitCpu(share: number): void {
     limitShare(this.#directory, share);
   }
@@ -91,7 +92,7 @@ async function removeGroup(directory: string): Promise<void> {
   }
 }
 
-/** Swap included, where it is counted. */
+/** The limit includes swap where it is counted. */
 function limitMemory(directory: string, mebibytes: number): void {
   const bytes = String(mebibytes * 2 ** 20);
   const [limit, swap, rest] = isUnified()

@@ -1,5 +1,5 @@
-// The coordinator's port under test: it echoes every message, and a worker that behaves goes on exchanging messages with it
-// whatever a test does meanwhile.
+// The coordinator's port under test: it echoes every message, and a worker that behaves keeps exchanging
+// messages with it whatever a test does meanwhile.
 import { afterEach, beforeEach, expect } from 'vitest';
 import { listen } from '../../coordinator/cluster/listener.ts';
 import type { Listener, ListenOptions } from '../../coordinator/cluster/listener.ts';
@@ -17,7 +17,7 @@ export interface Ending {
   readonly reason: string;
 }
 
-/** A listener and what became of its connections, in order. */
+/** A listener and the endings of its connections, in order. */
 export interface Port extends Listener {
   readonly accepted: Connection[];
   readonly endings: Ending[];

@@ -1,4 +1,4 @@
-// A small training, on images, that goes through every kind of layer but `embedding`: for tests of bits.
+// A small training on images that uses every kind of layer except `embedding`: for tests of bits.
 import path from 'node:path';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { ROOT } from './cli.ts';

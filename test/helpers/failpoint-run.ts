@@ -1,4 +1,4 @@
-// A run with two workers of its own that meet a failpoint, short enough to be repeated for many of them.
+// A run with two local workers that meet a failpoint, short enough to be repeated for many failpoints.
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
@@ -19,7 +19,7 @@ export const FAILPOINT_RUN: Partial<ConfigInput> = {
   },
 };
 
-/** Starts it; `failpoint` holds for every process of the run. */
+/** Starts the run; `failpoint` applies to every process of it. */
 export function startFailing(failpoint: string): Run {
   const cwd = longRun(FAILPOINT_RUN);
   const directory = path.join(cwd, 'run');
@@ -27,7 +27,10 @@ export function startFailing(failpoint: string): Run {
   return { command: CliProcess.start(args, { cwd, env: { LOCKSTEP_FAILPOINT: failpoint } }), directory };
 }
 
-/** Asserts that a worker is lost to the failpoint, as `told` on stderr, and that the run ends as if it had not been. */
+/**
+ * Asserts that a worker is lost to the failpoint, as `told` on stderr, and that the run ends as if it had not
+ * been.
+ */
 export async function expectSurvived(failpoint: string, told: RegExp): Promise<void> {
   const run = startFailing(failpoint);
   await expectUndisturbedEnd(run, FAILPOINT_RUN);

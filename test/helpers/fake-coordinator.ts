@@ -1,4 +1,5 @@
-// A coordinator that says what a test tells it to, in our protocol: workers connect to it as to an honest one.
+// A coordinator that sends whatever a test tells it to, in the Lockstep protocol: workers connect to it as
+// to an honest one.
 import { onTestFinished } from 'vitest';
 import { listen } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
@@ -70,7 +71,7 @@ export class FakeCoordinator {
     return new FakeCoordinator(`ws://127.0.0.1:${listener.port}`, sessions, wait);
   }
 
-  /** The connection of this number, from 1, as soon as it is there. */
+  /** Resolves to the connection with this number, from 1, once it exists. */
   async session(number: number): Promise<FakeSession> {
     await this.#wait(number);
     return this.sessions[number - 1] as FakeSession;

@@ -1,5 +1,5 @@
-// A stand-in for the Weights & Biases service on a free local port: the GraphQL calls and the file stream that
-// @wandb/sdk makes, kept for the test to look at.
+// A stand-in for the Weights & Biases service on a free local port: the GraphQL calls and the file stream
+// that @wandb/sdk makes, recorded for the test.
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -19,7 +19,7 @@ export interface FakeWandb {
   close(): Promise<void>;
 }
 
-/** `answer`: as the service does; `refuse`: 401 to everything; `hang`: take requests and never answer. */
+/** Behaviour: `answer` as the service does; `refuse` with 401; `hang`: accept requests and never answer. */
 export type FakeBehaviour = 'answer' | 'refuse' | 'hang';
 
 interface StreamBody {

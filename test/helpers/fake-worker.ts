@@ -1,4 +1,5 @@
-// A worker that says what a test tells it to, in our protocol: it joins like an honest one, and computes nothing.
+// A worker that sends whatever a test tells it to, in the Lockstep protocol: it joins like an honest one,
+// and computes nothing.
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { Instance } from '../../src/protocol/instance.ts';
@@ -20,7 +21,7 @@ type ReceivedOf<Type extends CoordinatorMessage['type']> = Received<
   Extract<CoordinatorMessage, { type: Type }>
 >;
 
-/** What an honest worker of this machine says first. */
+/** The first message of an honest worker on this machine. */
 export async function honestHello(): Promise<HelloMessage> {
   const { identities } = await loadKernelBuilds();
   return {
@@ -40,7 +41,7 @@ export async function honestHello(): Promise<HelloMessage> {
 let honest: Promise<HelloMessage> | undefined;
 let lastPid = 0;
 
-/** A worker that speaks the protocol and says whatever a test wants. */
+/** A worker that speaks the protocol and sends whatever a test wants. */
 export class FakeWorker {
   readonly #connection: Connection;
   readonly #inbox: Inbox<CoordinatorMessage>;
@@ -50,7 +51,7 @@ export class FakeWorker {
     this.#inbox = new Inbox(connection, parseCoordinatorMessage);
   }
 
-  /** Connects, and says nothing. */
+  /** Connects without sending anything. */
   static async connect(options: ConnectOptions): Promise<FakeWorker> {
     return new FakeWorker(await connect(options));
   }
@@ -88,7 +89,7 @@ export class FakeWorker {
     this.#connection.send(data);
   }
 
-  /** Vanishes without a word. */
+  /** Vanishes without notice. */
   terminate(): void {
     this.#connection.terminate();
   }
@@ -98,7 +99,7 @@ export class FakeWorker {
     return this.ended;
   }
 
-  /** Resolves to the next message of one of these types; what comes before it is dropped. */
+  /** Resolves to the next message of one of these types; earlier ones are dropped. */
   async next<Type extends CoordinatorMessage['type']>(...types: Type[]): Promise<ReceivedOf<Type>> {
     for (;;) {
       const received = await this.#inbox.take(types.join('" or "'));

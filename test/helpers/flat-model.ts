@@ -1,4 +1,5 @@
-// A model that is nothing but a flat vector, its tensors and its buckets: what optimizers and the training state look at.
+// A model that consists of a flat vector, its tensors and its buckets: all that optimizers and the training
+// state use.
 import type { ParameterRole } from '../../src/layers/layer.ts';
 import type { Model, Bucket } from '../../src/model/model.ts';
 
@@ -9,7 +10,7 @@ export interface FlatTensor {
   readonly momentum?: number;
 }
 
-/** Cut into buckets behind these lengths, counted from the end of the vector as the backward pass completes it. */
+/** Buckets of these lengths, counted from the end of the vector as the backward pass completes it. */
 export function flatModel(tensors: readonly FlatTensor[], bucketLengths: readonly number[]): Model {
   let numParameters = 0;
   const placed = tensors.map((tensor) => {

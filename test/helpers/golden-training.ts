@@ -1,4 +1,4 @@
-// Trains a model as the golden scripts train theirs in PyTorch, and compares what came of both.
+// Trains a model as the golden scripts do in PyTorch, and compares the results.
 import { expect } from 'vitest';
 import { numBatches } from '../../src/data/dataset/split.ts';
 import { totalSampleWeight } from '../../src/data/dataset/packed-dataset.ts';
@@ -25,11 +25,11 @@ export interface GoldenTraining {
 
 export interface TrainedModel {
   readonly model: Model;
-  /** Mean of each step. */
+  /** Mean loss of each step. */
   readonly losses: readonly number[];
-  /** The flat vector. */
+  /** The flat vector of weights. */
   readonly weights: Float32Array;
-  /** Holds the weights too. */
+  /** The engine with the trained weights. */
   readonly engine: LocalEngine;
 }
 
@@ -69,7 +69,9 @@ export function expectLosses(
   });
 }
 
-/** Asserts that each weight is within `tolerance` of the one that PyTorch ended with, by the names of tensors. */
+/**
+ * Asserts that each weight is within `tolerance` of the one that PyTorch ended with, by the names of tensors.
+ */
 export function expectWeights(
   { model, weights }: TrainedModel,
   final: ReadonlyMap<string, Float32Array>,

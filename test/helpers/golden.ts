@@ -1,4 +1,4 @@
-// The committed values of PyTorch, and how near to them a result must be.
+// The committed values of PyTorch, and the comparison of results with them.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
@@ -31,7 +31,7 @@ export class Golden {
     return this.#file.tensors.has(name);
   }
 
-  /** Tensors whose names begin with `prefix`, without it; all by default. */
+  /** Tensors whose names begin with `prefix`, which is removed; all by default. */
   under(prefix = ''): Map<string, Float32Array> {
     const found = [...this.#file.tensors].filter(([name]) => name.startsWith(prefix));
     return new Map(found.map(([name, { values }]) => [name.slice(prefix.length), values]));

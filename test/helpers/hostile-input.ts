@@ -1,24 +1,24 @@
-// What must hold for any bytes at all that a peer sends: they are parsed or refused, in time, and change nothing that all
+// Checks for arbitrary bytes from a peer: they are parsed or refused in time, and change nothing that all
 // objects share.
 import { expect } from 'vitest';
 import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { ProtocolError } from '../../src/protocol/protocol-error.ts';
 
-/** Longer than this no message keeps a process from its other connections. */
+/** The longest time that a message may keep a process from its other connections. */
 const MAX_STALL_MS = 50;
 /** A busy machine makes an input slow once, or three times, but hardly six times in a row. */
 const NUM_ATTEMPTS = 6;
 
 const SHARED = [Object, Array, String, Number, Boolean, Function, Map, Set, RegExp, Uint8Array, Buffer];
 
-/** Everything that all objects share, by name. */
+/** All properties that objects share, by name. */
 export function sharedProperties(): string[][] {
   return SHARED.flatMap((type) => [type, type.prototype as object]).map((owner) =>
     Reflect.ownKeys(owner).map(String),
   );
 }
 
-/** What both sides make of it: the side that may not get it, too. */
+/** The results of both sides, including the side that never receives such a message. */
 function outcomesOf(data: Buffer): ('parsed' | ProtocolError)[] {
   return [parseWorkerMessage, parseCoordinatorMessage].map((parse) => {
     try {
@@ -31,7 +31,10 @@ function outcomesOf(data: Buffer): ('parsed' | ProtocolError)[] {
   });
 }
 
-/** Whether both sides refuse it. Asserts that they do so within 50 ms, in words that a terminal can bear. */
+/**
+ * True if both sides refuse the bytes. Asserts that they do so within 50 ms, in text that is safe for a
+ * terminal.
+ */
 export function isRefused(data: Buffer): boolean {
   let outcomes: ('parsed' | ProtocolError)[] = [];
   let quickestMs = Infinity;

@@ -1,4 +1,4 @@
-// A whole training in this very process, with all that it tells an observer.
+// A whole training in this process, with everything that it reports to an observer.
 import path from 'node:path';
 import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { initialState, prepareRun } from '../../coordinator/training/prepare.ts';
@@ -20,19 +20,19 @@ export interface Training {
   readonly result: TrainingResult;
   readonly steps: readonly StepRecord[];
   readonly epochs: readonly EpochRecord[];
-  /** After every step and every epoch, if it was asked for. */
+  /** Saved states after every step and epoch, if requested. */
   readonly saved: readonly Saved[];
   readonly weightsSha256: string;
 }
 
-/** All that it takes to go on, as a checkpoint would hold it. */
+/** Everything needed to resume, as a checkpoint would hold it. */
 export interface Saved {
   readonly progress: TrainingProgress;
   readonly optimizerSteps: number;
   readonly tensors: ReadonlyMap<string, NamedTensor>;
 }
 
-/** Trains what `table.yaml` in the directory describes, from the beginning or from what was saved. */
+/** Trains the config `table.yaml` in the directory, from the beginning or from a saved state. */
 export async function trainInProcess(
   directory: string,
   { from, isSaving = false }: { readonly from?: Saved; readonly isSaving?: boolean } = {},
@@ -55,7 +55,7 @@ export async function trainInProcess(
   return { result, steps, epochs, saved, weightsSha256: state.weightsSha256() };
 }
 
-/** The chain of fingerprints after step `step` of what `table.yaml` describes, were it to train for ever. */
+/** The chain of fingerprints after step `step` of `table.yaml`, as if it trained without end. */
 export async function chainAfter(directory: string, step: number): Promise<string> {
   const overrides = ['epochs=500000'];
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {}, overrides });

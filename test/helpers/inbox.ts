@@ -1,8 +1,8 @@
-// What has come over a connection, for a test to take out in order, and how the connection ended.
+// The messages received over a connection, for a test to take out in order, and the ending of the connection.
 import type { Connection } from '../../src/protocol/connection.ts';
 import type { Message, Received } from '../../src/protocol/message-types.ts';
 
-/** How a connection ended. */
+/** The ending of a connection. */
 export interface Ending {
   readonly code: number;
   readonly reason: string;

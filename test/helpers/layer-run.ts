@@ -1,5 +1,5 @@
-// Runs one layer by itself, forward and backward, as a thread of a worker would, in memory for that layer alone. It stands
-// after one with parameters, so that it has to give dX.
+// Runs a single layer, forward and backward, as a thread of a worker would, in memory for that layer alone.
+// It follows a layer with parameters, so that it has to compute dX.
 import { CountingWorkspace, ThreadWorkspace } from '../../src/engine/workspace.ts';
 import { sizeOf } from '../../src/shape.ts';
 import type { Layer, ParameterTensor, Microbatch } from '../../src/layers/layer.ts';
@@ -17,7 +17,10 @@ export interface LayerCase {
   readonly x: ArrayLike<number>;
   /** [rows, outputShape] */
   readonly dY: ArrayLike<number>;
-  /** By the layer's own names, or one after the other. Default: what a tensor starts from if that is constant, or 0. */
+  /**
+   * By the layer's own names, or concatenated. Default: the initial value of a tensor if it is constant, else
+   * 0.
+   */
   readonly weights?: ReadonlyMap<string, ArrayLike<number>> | ArrayLike<number>;
   /** Shards: rows [bounds[i], bounds[i + 1]). Default: all rows in one. */
   readonly bounds?: ArrayLike<number>;
@@ -25,21 +28,24 @@ export interface LayerCase {
   readonly sampleIndices?: readonly number[];
   readonly step?: number;
   readonly isTraining?: boolean;
-  /** False lets the layer stand first. */
+  /** False makes the layer the first one. */
   readonly isAfterAnother?: boolean;
 }
 
 export interface LayerResult {
   readonly y: Float32Array;
-  /** Empty where the layer gives none. */
+  /** Empty where the layer computes none. */
   readonly dX: Float32Array;
-  /** Of all shards, by the layer's own names. */
+  /** Sums over all shards, by the layer's own names. */
   readonly gradients: ReadonlyMap<string, Float32Array>;
-  /** The same, one after the other. */
+  /** The same sums, concatenated. */
   readonly gradient: Float32Array;
 }
 
-/** A layer that stands alone: its tensors begin at offset 0. @throws LockstepError where it does not fit its input. */
+/**
+ * A layer that stands alone: its tensors begin at offset 0. @throws LockstepError where it does not fit its
+ * input.
+ */
 export function resolveLayer(layer: LayerInput, inputShape: Shape): Layer {
   return lastLayer(resolve([layer], inputShape));
 }
@@ -67,7 +73,10 @@ function ownName({ name }: ParameterTensor): string {
   return name.replace(/^\d+\./, '');
 }
 
-/** Forward, and backward when training, with all shards in one microbatch. @throws LockstepError as `resolveLayer` does. */
+/**
+ * Forward, and backward when training, with all shards in one microbatch. @throws LockstepError as
+ * `resolveLayer` does.
+ */
 export function runLayer({ kernels, memory }: EngineRoom, options: LayerCase): LayerResult {
   const { inputShape, x, dY, isTraining = true, step = 0, isAfterAnother = true } = options;
   const rows = x.length / sizeOf(inputShape);
@@ -123,7 +132,7 @@ export function runLayer({ kernels, memory }: EngineRoom, options: LayerCase): L
   };
 }
 
-/** Room for what the layer asks for and its errors, and no more. */
+/** Room for exactly the layer's requirements and its errors. */
 function createWorkspace(
   { kernels, memory }: EngineRoom,
   layer: Layer,

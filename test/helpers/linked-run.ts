@@ -1,4 +1,4 @@
-// A run whose coordinator stands at one end of a bad link: for tests that may make network namespaces.
+// A run whose coordinator is at one end of a bad link: for tests that may create network namespaces.
 import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
 import type { Link } from './namespaces.ts';

@@ -1,4 +1,5 @@
-// A worker that lies: a relay changes a number in what an honest process sends, so that all but that number is real.
+// A worker that lies: a relay changes one number in the messages of an honest process; everything else is
+// real.
 import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
@@ -13,7 +14,7 @@ const { module } = await loadKernelModule();
 const memory = new Memory();
 const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
 
-/** The message with a number of its body changed, and the fingerprint that belongs to the new bytes. */
+/** The message with a number of its body changed, and the fingerprint of the new bytes. */
 function changed(
   message: GradientMessage | EvaluationMessage,
   body: Uint8Array,
@@ -25,11 +26,11 @@ function changed(
   return encodeMessage({ ...message, fingerprint: fingerprinter.fingerprint(bytes) }, bytes);
 }
 
-/** The next number, as a bit that has flipped in memory would make it. */
+/** The next number, as a bit flip in memory could produce it. */
 export const oneUlp = (bits: number): number => bits + 1;
 export const notANumber = (): number => 0x7fc00000;
 
-/** A relay that lies in its first message of a type, and in all after it: a copy that nobody waits for is not looked at. */
+/** A relay that lies in every message of a type, since a copy that is not waited for is not checked. */
 export function startLyingRelay(
   run: NetworkRun,
   type: 'gradient' | 'evaluation',

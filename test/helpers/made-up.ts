@@ -1,4 +1,4 @@
-// A gradient that a fake worker makes up: all of it is as the coordinator expects it, but for its value.
+// A gradient that a fake worker makes up: everything except its value is as the coordinator expects.
 import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import { Memory } from '../../src/memory.ts';
@@ -12,7 +12,7 @@ const { module } = await loadKernelModule();
 const memory = new Memory();
 const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
 
-/** A gradient that answers `work`, as the coordinator expects it but for its value, which is made up. */
+/** A gradient for the task `work`, as the coordinator expects it, except for its value, which is made up. */
 export function madeUp(
   work: TrainMessage,
   lie: Partial<GradientMessage> = {},

@@ -1,5 +1,5 @@
-// Two network namespaces with a link between them that can be made slow, lossy, or cut: as root on Linux alone. What a
-// test sets up here touches nothing outside, and is gone with the namespaces.
+// Two network namespaces with a link between them that can be made slow, lossy, or cut: only as root on
+// Linux. The setup affects nothing outside, and disappears with the namespaces.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -8,7 +8,7 @@ import { onTestFinished } from 'vitest';
 import { openUdpRelay } from './udp-relay.ts';
 import type { Impairments, RelayPort } from './udp-relay.ts';
 
-/** What this machine lacks for namespaces with the given programs; undefined if nothing. */
+/** The requirement for namespaces with the given programs that this machine lacks; undefined if none. */
 export function missingForNamespaces(programs: readonly string[]): string | undefined {
   if (process.getuid?.() !== 0) return 'root';
   const missing = ['ip', ...programs].filter((program) => !isInstalled(program));
@@ -31,10 +31,10 @@ export interface End {
   readonly through: readonly string[];
 }
 
-/** Which packets do not arrive. */
+/** The direction in which packets do not arrive. */
 export type Cut = 'both ways' | 'towards the coordinator' | 'towards the worker';
 
-/** What both ends call their card. */
+/** The name of the card at both ends. */
 const CARD = 'wire';
 const SETUP_DEADLINE_MS = 5000;
 
@@ -55,7 +55,7 @@ export class Link {
     });
     this.coordinator = end(this.#names[0], 1);
     this.worker = end(this.#names[1], 2);
-    // Processes of the test end before: hooks run in reverse order.
+    // Processes of the test end earlier: hooks run in reverse order.
     onTestFinished(() => this.#names.forEach((name) => spawnSync('ip', ['netns', 'del', name])));
     for (const name of this.#names) {
       run('ip', 'netns', 'add', name);
@@ -63,7 +63,9 @@ export class Link {
     }
   }
 
-  /** A pair of virtual Ethernet cards, each limited to `rate`, which lose `lossPercent` of all TCP packets. */
+  /**
+   * A pair of virtual Ethernet cards, each limited to `rate`, which lose `lossPercent` of all TCP packets.
+   */
   static ethernet({ rate, lossPercent }: { rate: string; lossPercent: number }): Link {
     const link = new Link();
     const [first, second] = link.#names;
@@ -83,7 +85,7 @@ export class Link {
     const ports = await openUdpRelay(impairments);
     const link = new Link();
     for (const [index, [name, { address }]] of link.#ends().entries()) {
-      // Made here, where the relay is, and then moved. Names of cards have room for 15 characters.
+      // Created here, where the relay is, and then moved. Names of cards have at most 15 characters.
       const card = `lk${process.pid}${index}`;
       const { relay, own } = ports[index] as RelayPort;
       const tunnel = spawn(
@@ -100,7 +102,7 @@ export class Link {
     return link;
   }
 
-  /** Packets stop arriving, without a word to either end. */
+  /** Stops packets without notice to either end. */
   cut(how: Cut): void {
     if (how !== 'towards the worker') this.#drop(this.#names[0]);
     if (how !== 'towards the coordinator') this.#drop(this.#names[1]);

@@ -16,11 +16,11 @@ export interface NetworkRun extends Run {
   readonly url: string;
 }
 
-/** How a coordinator is started. */
+/** Options for starting a coordinator. */
 export interface CoordinatorSettings {
-  /** Values of `longRun`. */
+  /** Config values that override those of `longRun`. */
   readonly config?: Partial<ConfigInput>;
-  /** Of an earlier coordinator, whose run goes on; default: a new one. */
+  /** Directory of an earlier coordinator, whose run is resumed; default: a new one. */
   readonly cwd?: string;
   /** Address to listen on; default 127.0.0.1. */
   readonly host?: string;

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { ROOT } from './cli.ts';
 
-/** Runs `text` in `cwd`, and gives what it wrote to stdout. */
+/** Runs `text` in `cwd`, and returns its stdout. */
 export async function runProgram(text: string, cwd: string): Promise<string> {
   fs.mkdirSync(path.join(cwd, 'node_modules'));
   fs.symlinkSync(ROOT, path.join(cwd, 'node_modules/lockstep'), 'dir');

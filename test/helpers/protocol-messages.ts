@@ -1,4 +1,5 @@
-// Valid messages for protocol tests: arbitrary ones with the body each needs, and bytes with one thing changed.
+// Valid messages for protocol tests: arbitrary ones with the body each needs, and bytes with one thing
+// changed.
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { Packr } from 'msgpackr';
@@ -192,7 +193,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
   bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),
 );
 
-/** A `gradient` that is in order; tests change one thing about it. */
+/** A valid `gradient`; tests change one thing about it. */
 export const GRADIENT = {
   type: 'gradient',
   run: 'r1',
@@ -205,7 +206,7 @@ export const GRADIENT = {
   fingerprint: 'fedcba9876543210',
 } as const satisfies Message;
 
-/** A `train` that is in order with a body of 5 rows. */
+/** A valid `train` with a body of 5 rows. */
 export const TRAIN = {
   type: 'train',
   run: 'r1',
@@ -219,7 +220,7 @@ export const TRAIN = {
   step: 2,
 } as const satisfies Message;
 
-/** A `welcome` that is in order. */
+/** A valid `welcome`. */
 export const WELCOME = {
   type: 'welcome',
   run: 'r1',
@@ -268,7 +269,7 @@ export function messageWith(type: Message['type'], fields: object, body?: Uint8A
   return envelopeAround(packr.pack(fields), type, body);
 }
 
-/** The same bytes with the checksum that belongs to them. */
+/** The same bytes with a correct checksum. */
 export function withChecksum(data: Buffer): Buffer {
   const headerEnd = Math.min(data.length, 16 + data.readUInt32LE(8));
   data.writeUInt32LE(crc32(data.subarray(16, headerEnd), crc32(data.subarray(0, 12))), 12);

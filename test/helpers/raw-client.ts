@@ -1,4 +1,4 @@
-// A client that speaks no better than it is told to: raw bytes over TCP, and a WebSocket handshake by hand.
+// A client that sends exactly what it is told to: raw bytes over TCP, and a WebSocket handshake by hand.
 import { once } from 'node:events';
 import net from 'node:net';
 import { onTestFinished } from 'vitest';
@@ -44,7 +44,7 @@ export class RawClient {
     return this.#received.toString('latin1').split('\r\n', 1)[0] ?? '';
   }
 
-  /** What follows the empty line of the answer. */
+  /** The part of the answer after the empty line. */
   get afterHead(): Buffer {
     return this.#received.subarray(this.#received.indexOf('\r\n\r\n') + 4);
   }
@@ -53,7 +53,7 @@ export class RawClient {
     while (!this.#received.includes(text)) await once(this.socket, 'data');
   }
 
-  /** Resolves to the milliseconds until the other side had ended the connection. */
+  /** Resolves to the milliseconds until the other side ended the connection. */
   async untilClosed(): Promise<number> {
     const start = performance.now();
     this.socket.resume();
@@ -77,7 +77,7 @@ export function upgradeRequest(headers: Readonly<Record<string, string>> = {}): 
   return `GET / HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`;
 }
 
-/** What a frame may have wrong. */
+/** Flaws that a frame may have. */
 export interface FrameOptions {
   readonly isFinal?: boolean;
   readonly isMasked?: boolean;

@@ -1,4 +1,4 @@
-// Stands between real workers and their coordinator, and passes on what a test wants to arrive.
+// A relay between real workers and their coordinator that passes on what a test wants to arrive.
 import { onTestFinished } from 'vitest';
 import { listen } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
@@ -7,10 +7,13 @@ import { parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { connect } from '../../worker/connection.ts';
 
-/** Given a worker's message and its bytes, what the coordinator gets instead, in order. */
+/** Maps a worker's message and its bytes to the messages that the coordinator gets instead, in order. */
 export type Tamper = (received: Received<WorkerMessage>, data: Buffer) => readonly Buffer[];
 
-/** Opens a port that relays to `url`, for one worker, and closes it when the test is over. Resolves to its address. */
+/**
+ * Opens a port that relays to `url`, for one worker, and closes it when the test is over. Resolves to its
+ * address.
+ */
 export async function startRelay(url: string, token: string, tamper: Tamper): Promise<string> {
   const listener = await listen({
     host: '127.0.0.1',
@@ -27,7 +30,7 @@ export async function startRelay(url: string, token: string, tamper: Tamper): Pr
       worker.onClose(() => void toCoordinator.then((coordinator) => coordinator.terminate()));
       void toCoordinator.then((coordinator) => {
         coordinator.onMessage((data) => worker.send(data));
-        // What came before is still delivered; a code of 1006 cannot be sent.
+        // Earlier messages are still delivered; a code of 1006 cannot be sent.
         coordinator.onClose((code, reason) => worker.close(code === 1006 ? CLOSE.goingAway : code, reason));
       });
     },

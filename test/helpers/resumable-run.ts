@@ -1,4 +1,4 @@
-// A run that saves often, for tests of going on, and all that must be equal when it does.
+// A run that saves often, for tests of resuming, and everything that must be equal afterwards.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
@@ -25,7 +25,7 @@ export function trainResumable(
   return runCli(['train', 'table.yaml', '--run-dir', 'run', '--workers', '0', ...args], { cwd, env });
 }
 
-/** As `trainResumable`, but the process kills itself at the failpoint. */
+/** Trains like `trainResumable`, but the process kills itself at the failpoint. */
 export async function trainUntilKilled(
   cwd: string,
   failpoint: string,
@@ -39,13 +39,13 @@ type Outcome = ReturnType<typeof outcomeOf>;
 
 let undisturbed: Promise<Outcome> | undefined;
 
-/** Asserts that weights, optimizer state and records in `cwd` are those of a run to which nothing happened. */
+/** Asserts that weights, optimizer state and records in `cwd` are those of an undisturbed run. */
 export async function expectUndisturbed(cwd: string): Promise<void> {
   undisturbed ??= trainUndisturbed();
   expect(outcomeOf(cwd)).toEqual(await undisturbed);
 }
 
-/** As `expectUndisturbed`, of the run in `directory`, whose records begin where it went on. */
+/** Like `expectUndisturbed`, for the run in `directory`, whose records begin where it resumed. */
 export async function expectUndisturbedState(directory: string): Promise<void> {
   undisturbed ??= trainUndisturbed();
   expect(hashTrainingState(directory)).toBe((await undisturbed).state);
@@ -62,7 +62,7 @@ function outcomeOf(cwd: string): ReturnType<typeof readBits> & { readonly state:
   return { ...readBits(directory), state: hashTrainingState(directory) };
 }
 
-/** All that is kept of the run, by name of the file. */
+/** All files that are kept of the run, by name. */
 export function readFiles(cwd: string): ReadonlyMap<string, string> {
   const directory = path.join(cwd, 'run');
   const names = fs.readdirSync(directory, { recursive: true, encoding: 'utf8' });
@@ -72,7 +72,7 @@ export function readFiles(cwd: string): ReadonlyMap<string, string> {
   return new Map(files.map((name) => [name, fs.readFileSync(path.join(directory, name), 'latin1')]));
 }
 
-/** The log, the lock, and what a killed process left half-written. */
+/** The log, the lock, and half-written files of a killed process. */
 function isOfOneProcess(name: string): boolean {
   return name === 'output.log' || name === 'lock' || path.basename(name).startsWith('.');
 }

@@ -1,4 +1,5 @@
-// Drives a round scheduler through its events, without a socket or a clock, and lists what it wants done.
+// Drives a round scheduler through its events, without a socket or a clock, and lists the actions that it
+// requests.
 import { Outcome, carryOut } from '../../coordinator/scheduler/outcome.ts';
 import type {
   BannedWorker,
@@ -14,7 +15,7 @@ import type { TreeNode } from '../../src/tree.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** One thing that an outcome wants done; the type is its name. */
+/** One action that an outcome requests; the type is its name. */
 export interface Step extends Fields {
   readonly type: string;
   readonly worker?: number;
@@ -47,7 +48,7 @@ export function stepsOf(outcome: Outcome): Step[] {
       note('applyBucket', { bucket, slot });
       return true;
     },
-    sendTask: (task) => note('assign', { ...task }),
+    sendTask: ({ id: task, worker, from, to }) => note('assign', { worker, task, from, to }),
     judge: (node) => note('judge', { ...node }),
     completeRound: () => note('complete'),
     warnShortage: (shortage) => note('waiting', { ...shortage }),
@@ -58,12 +59,12 @@ export function stepsOf(outcome: Outcome): Step[] {
   return steps;
 }
 
-/** A round scheduler with workers, and short ways to tell it things. */
+/** A round scheduler with workers, and short methods for its events. */
 export class RoundDriver {
   readonly rounds: RoundScheduler;
   nowMs = 0;
   round = 0;
-  /** The task that each worker spoke of last. */
+  /** The last task that each worker mentioned. */
   readonly #last = new Map<number, TaskName>();
   /** Steps that have begun. */
   step = 0;
@@ -97,7 +98,7 @@ export class RoundDriver {
     return this.#tell((outcome) => this.rounds.tick(outcome));
   }
 
-  /** A worker sends a sum, once it has reported on the task that it was at before. */
+  /** A worker sends a sum, once it has reported on its previous task. */
   answer(worker: number, task: number, node: TreeNode, digest = 'right', isFinite = true): Step[] {
     const reported = this.#reportLast(worker, task);
     this.#last.set(worker, { round: this.round, task });
@@ -135,7 +136,10 @@ export class RoundDriver {
     return this.#tell((outcome) => this.rounds.noteOutOfMemory(instance, outcome));
   }
 
-  /** The first step, of two shards: worker 1 computes that of worker 2 as well, which owes its task 2 from then on. */
+  /**
+   * The first step, of two shards: worker 1 computes that of worker 2 as well, which owes its task 2 from
+   * then on.
+   */
   endWithoutSecond(): void {
     this.start(2);
     this.nowMs = 10;
@@ -179,7 +183,7 @@ export function assign(worker: number, task: number, from: number, to: number): 
   return { type: 'assign', worker, task, from, to };
 }
 
-/** Those steps that are of a type. */
+/** The steps of one type. */
 export const ofType = (steps: readonly Step[], type: string): Step[] =>
   steps.filter((step) => step.type === type);
 

@@ -1,4 +1,4 @@
-// What a run leaves behind, read back: for tests of the command line.
+// The files of a run, read back: for tests of the command line.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -12,7 +12,7 @@ export type LoggedRecord = Readonly<Record<string, string | number | null>>;
 
 const POLL_MS = 10;
 
-/** What differs between two runs of one config. */
+/** Records that differ between two runs of one config. */
 const OF_ONE_RUN = new Set(['_runtime', '_timestamp', 'samplesPerSecond', 'workers']);
 
 export function readSummary(directory: string): Summary {
@@ -27,19 +27,21 @@ export function readRecords(directory: string, name: 'metrics.jsonl' | 'events.j
   return lines.map((line) => JSON.parse(line) as LoggedRecord);
 }
 
-/** Types of the events so far, with the worker's number where there is one: `workerJoined 1`. */
+/** Types of the events so far, with the worker's number if any: `workerJoined 1`. */
 export function readEvents(directory: string): string[] {
   return readRecords(directory, 'events.jsonl').map(({ type, worker }) =>
     worker === undefined ? String(type) : `${String(type)} ${String(worker)}`,
   );
 }
 
-/** Comings and goings of workers so far. */
+/** Events of workers that joined or left so far. */
 export function readRosterEvents(directory: string): string[] {
   return readEvents(directory).filter((event) => event.startsWith('worker'));
 }
 
-/** All that must be equal between runs of one config: the hash of the weights, and every value logged. */
+/**
+ * Everything that must be equal between runs of one config: the hash of the weights, and every logged value.
+ */
 export function readBits(directory: string): { weightsSha256: string; metrics: LoggedRecord[] } {
   const metrics = readRecords(directory, 'metrics.jsonl').map((record) =>
     Object.fromEntries(Object.entries(record).filter(([name]) => !OF_ONE_RUN.has(name))),
@@ -82,12 +84,12 @@ export function untilEpoch(command: CliProcess, directory: string, epoch: number
   return until(() => countEpochs(directory) >= epoch, command, `epoch ${epoch}`);
 }
 
-/** Resolves once a checkpoint of the run in `directory` is safe. */
+/** Resolves once a checkpoint of the run in `directory` is saved. */
 export function untilSaved(command: CliProcess, directory: string): Promise<void> {
   return until(() => readEvents(directory).includes('checkpointSaved'), command, 'its first checkpoint');
 }
 
-/** Resolves to the process id of a worker once the records have that it joined. */
+/** Resolves to the process id of a worker once the records say that it joined. */
 export async function untilJoined(command: CliProcess, directory: string, worker: number): Promise<number> {
   await until(() => workerPids(directory).has(worker), command, `worker ${worker} joined`);
   return workerPids(directory).get(worker) as number;

@@ -1,19 +1,19 @@
-// Runs of one config by different workforces, and the comparison of all that must be the same bits.
+// Runs of one config by different workforces, and the comparison of everything that must be the same bits.
 import path from 'node:path';
 import { expect } from 'vitest';
 import { inPairs, runCli } from './cli.ts';
 import { readBits } from './run-records.ts';
 import { TABLE_CONFIG } from './table-run.ts';
 
-/** The flags of `lockstep train` that say who computes, `--` left out. */
+/** The flags of `lockstep train` that set the workforce, without `--`. */
 export type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;
 type Bits = ReturnType<typeof readBits>;
 
 const IN_PROCESS: Workforce = 'workers 0';
-/** Plots take longer than the training here, and the less is measured, the less is plotted. */
+/** Plots take longer than the training here, and fewer metrics mean fewer plots. */
 export const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
-/** Where the workforce trains. */
+/** The directory in which the workforce trains. */
 export function runDirectory(cwd: string, workforce: Workforce): string {
   return path.join(cwd, workforce.replaceAll(' ', ''));
 }

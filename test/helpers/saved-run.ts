@@ -1,5 +1,5 @@
-// A run directory as a training leaves it, made without one: the drawn weights are as good as trained ones where only
-// their way through files and predictions matters.
+// A run directory as a training leaves it, made without training: the drawn weights are as good as trained
+// ones where only files and predictions matter.
 import fs from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
@@ -7,7 +7,7 @@ import { takeArrays, type TrainConfig } from '../../api/train.ts';
 import { InProcessCompute } from '../../coordinator/training/in-process-compute.ts';
 import { measureSplit } from '../../coordinator/training/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/training/prepare.ts';
-import { saveModel } from '../../coordinator/persistence/run-saving.ts';
+import { saveModel } from '../../coordinator/persistence/final-save.ts';
 import { resolveConfigPaths } from '../../src/config/data-sources.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
@@ -16,13 +16,13 @@ import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface SavedRun {
-  /** Holds the files that were given, and the run. */
+  /** The directory with the given files and the run. */
   readonly cwd: string;
   readonly directory: string;
   readonly prepared: PreparedRun;
-  /** What the engine gives for every sample of the dataset, with the saved weights. */
+  /** The engine's outputs for every sample of the dataset, with the saved weights. */
   readonly outputs: Float32Array;
-  /** Measures a split as the run would have done. */
+  /** Evaluates a split as the run would have done. */
   measure(split: keyof SplitIndices): Promise<SplitMetrics | undefined>;
 }
 
@@ -42,7 +42,7 @@ export async function saveRun(
   const directory = path.join(cwd, 'run');
   fs.mkdirSync(path.join(directory, 'model'), { recursive: true });
   fs.writeFileSync(path.join(directory, 'config.yaml'), stringify(config));
-  await saveModel(path.join(directory, 'model'), { ...prepared, state });
+  await saveModel(path.join(directory, 'model'), prepared, state);
   const compute = await InProcessCompute.create(prepared, state);
   const rows = Uint32Array.from({ length: prepared.data.dataset.layout.numRows }, (_, row) => row);
   const { outputs } = await compute.evaluate(rows);

@@ -1,6 +1,6 @@
-// Random numbers of tests: from a seed, so that what failed can be run again.
+// Random numbers for tests: from a seed, so that a failure can be reproduced.
 
-/** Numbers from 0 to 1, without 1. Mulberry32: small, and good enough to choose faults by. */
+/** Numbers from 0 to 1, excluding 1. Mulberry32: small, and good enough for choosing faults. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,11 +1,11 @@
-// A disk of a few megabytes that a test may fill: a tmpfs, as root on Linux alone.
+// A disk of a few megabytes that a test may fill: a tmpfs, only as root on Linux.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** What this machine lacks for such disks; undefined if nothing. */
+/** The requirement for small disks that this machine lacks; undefined if none. */
 export function missingForDisks(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'root on Linux';
   const probe = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-probe-'));
@@ -17,11 +17,11 @@ export function missingForDisks(): string | undefined {
 
 /** A small file system of its own. */
 export class SmallDisk {
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly path: string;
   readonly #filler: string;
 
-  /** Gone when the test is over; processes of the test that are started later end before. */
+  /** Mounts the disk until the test is over; processes that the test starts later end earlier. */
   constructor(byteLength: number) {
     this.path = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-disk-'));
     this.#filler = path.join(this.path, 'filler');
@@ -33,19 +33,19 @@ export class SmallDisk {
     });
   }
 
-  /** Takes what is free, but for `spare` bytes. */
+  /** Fills the free space, except for `spare` bytes. */
   fill(spare = 0): void {
     const { bavail, bsize } = fs.statfsSync(this.path);
     fs.writeFileSync(this.#filler, Buffer.alloc(Math.max(0, bavail * bsize - spare)));
   }
 
-  /** Gives back what was taken. */
+  /** Frees the filled space. */
   makeRoom(): void {
     fs.rmSync(this.#filler);
   }
 }
 
-/** The reason for which it failed, or nothing. */
+/** The reason for a failure; empty if none. */
 function mount(directory: string, byteLength: number): string {
   const { status, stderr, error } = spawnSync(
     'mount',
@@ -55,7 +55,7 @@ function mount(directory: string, byteLength: number): string {
   return status === 0 ? '' : (error?.message ?? stderr.trim());
 }
 
-/** At once, or as soon as the last process that dies has let go of its files. */
+/** Unmounts at once, or as soon as the last dying process has released its files. */
 function unmount(directory: string): void {
   spawnSync('umount', ['--lazy', directory]);
 }

@@ -35,7 +35,7 @@ export const TABLE_CONFIG = {
   batchSize: 64,
   shards: 8,
   epochs: 2,
-  // They take longer to draw than such a run takes.
+  // Drawing them takes longer than the run.
   plots: false,
 } satisfies ConfigInput;
 
@@ -46,7 +46,7 @@ export function tableRun(values: Partial<ConfigInput> = {}, table = tableText())
   return directory;
 }
 
-/** As `tableRun`, into a directory that exists. */
+/** Writes the files of `tableRun` into an existing directory. */
 export function writeTableRun(
   directory: string,
   values: Partial<ConfigInput> = {},
@@ -56,7 +56,7 @@ export function writeTableRun(
   fs.writeFileSync(path.join(directory, 'table.yaml'), stringify({ ...TABLE_CONFIG, ...values }));
 }
 
-/** 48 rows, of which 12 have a feature that takes what is predicted of a logarithm beyond every number. */
+/** 48 rows, of which 12 have a feature with which the prediction of a logarithmic target overflows. */
 export function infiniteTable(): string {
   const rows = Array.from({ length: 48 }, (_, row) => {
     const [a, b] = [((row * 7) % 13) / 13, row % 4 === 3 ? 1e5 : (row % 5) / 5];
@@ -65,9 +65,9 @@ export function infiniteTable(): string {
   return `a,b,y\n${rows.join('\n')}\n`;
 }
 
-/** A training on `infiniteTable` that goes by an error in the target's own unit, which is infinite. */
+/** A training on `infiniteTable` that monitors an error in the target's own unit, which is infinite. */
 export const INFINITE_RUN = {
-  // One that draws weights of which predictions are large, not small.
+  // A seed that draws weights with large predictions, not small ones.
   seed: 1,
   model: {
     layers: [

@@ -4,7 +4,7 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 
-/** Resolves to its address, as of a coordinator. */
+/** Starts the server; resolves to its address as a coordinator's URL. */
 export async function startTcpServer(onSocket: (socket: net.Socket) => void): Promise<string> {
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {

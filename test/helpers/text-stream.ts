@@ -1,11 +1,11 @@
-// A terminal stand-in: keeps what is written and shows the screen a person would see.
+// A stand-in for a terminal: records the output and shows the screen that a person would see.
 import type { TextStream } from '../../src/log.ts';
 
 export class FakeTerminal implements TextStream {
   readonly isTTY: boolean;
   readonly columns: number;
   written = '';
-  /** Bytes that nobody has read. */
+  /** Number of bytes that have not been read. */
   writableLength = 0;
 
   constructor(options: { isTTY: boolean; columns?: number }) {

@@ -1,6 +1,6 @@
-// A small program of ours under strace, which shows its system calls and makes chosen ones fail or kill it. strace is
-// attached once the program is loaded, so that counting begins with the first call that matters; one thread makes all
-// calls, so that the count is the same every time (strace counts by thread).
+// A small program under strace, which shows its system calls and makes chosen ones fail or kill it. strace
+// is attached once the program is loaded, so that counting begins with the first call that matters; one
+// thread makes all calls, so that the count is the same every time (strace counts by thread).
 import { spawn, spawnSync, type ChildProcessByStdio } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -21,13 +21,13 @@ export interface TracedResult {
   readonly calls: readonly string[];
 }
 
-/** What is missing on this machine, for the name of a skipped test; undefined if nothing is. */
+/** The requirement that this machine lacks, for the name of a skipped test; undefined if none. */
 export function missingForTracing(): string | undefined {
   if (process.getuid?.() !== 0) return 'root';
   return spawnSync('strace', ['-f', 'true']).status === 0 ? undefined : 'strace';
 }
 
-/** An import of a built file of ours, for a program's text. */
+/** An import of a built file of the project, for a program's text. */
 export function importBuilt(names: string, file: string): string {
   return `import { ${names} } from ${JSON.stringify(path.join(ROOT, 'dist', file))};`;
 }

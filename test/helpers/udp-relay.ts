@@ -1,11 +1,11 @@
-// Stands between the two ends of a tunnel and passes packets on as a bad line would: late, at a limited rate, and not all
-// of them; decided by a seeded generator.
+// A relay between the two ends of a tunnel that treats packets as a bad line would: it delays them, limits
+// their rate and drops some; a seeded generator decides.
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { onTestFinished } from 'vitest';
 import { seededRandom } from './seeded-random.ts';
 
-/** What the line does to packets, in each direction. */
+/** The effects of the line on packets, in each direction. */
 export interface Impairments {
   readonly delayMs: number;
   /** 0 to 1. */
@@ -14,7 +14,7 @@ export interface Impairments {
   readonly seed: number;
 }
 
-/** Where one end of the tunnel sends its packets to, and the port it must send them from. */
+/** The port to which one end of the tunnel sends its packets, and the port from which it must send them. */
 export interface RelayPort {
   readonly relay: number;
   readonly own: number;
@@ -50,7 +50,7 @@ function passOn(
   random: () => number,
 ): void {
   let lineFreeMs = 0;
-  /** On the line when the test ends. */
+  /** Packets on the line when the test ends. */
   const underWay = new Set<NodeJS.Timeout>();
   to.once('close', () => underWay.forEach((arrival) => clearTimeout(arrival)));
   from.on('message', (packet) => {

@@ -1,5 +1,5 @@
-// What a run must come to whatever happens to it: a run long enough for something to happen in its middle, and the
-// hash of its weights when nothing does.
+// The required result of a run that is disturbed: a run long enough for faults in the middle, and the hash
+// of its weights without any.
 import { expect } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
@@ -8,7 +8,7 @@ import type { Training } from './in-process-training.ts';
 import { readRecords, readSummary } from './run-records.ts';
 import { TABLE_CONFIG, tableRun } from './table-run.ts';
 
-/** A command that trains what `longRun` holds, and where it puts its results. */
+/** A command that trains `longRun`, and the directory of its results. */
 export interface Run {
   readonly command: CliProcess;
   readonly directory: string;

@@ -1,4 +1,5 @@
-// What people get wrong: one clear message on stderr, the exit code of its kind, and no trace of a run.
+// Mistakes that users make: each gets one clear message on stderr and its exit code, and leaves no trace of
+// a run.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +8,7 @@ import { inPairs, runCli } from '../helpers/cli.ts';
 import { readEvents } from '../helpers/run-records.ts';
 import { tableRun, tableText } from '../helpers/table-run.ts';
 
-/** A mistake, and all that is said of it; `CWD` stands for the directory of the command. */
+/** A mistake and the whole message about it; `CWD` stands for the directory of the command. */
 interface Mistake {
   /** Default: `train table.yaml`. */
   readonly args?: readonly string[];
@@ -233,7 +234,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
   },
 };
 
-/** What comes of a mistake. */
+/** The outcome of a mistake. */
 async function commit({ args = ['train', 'table.yaml'], config, table, env }: Mistake): Promise<object> {
   const cwd = tableRun(config, table);
   const { exitCode, stdout, stderr } = await runCli(args, { cwd, ...(env && { env }) });
@@ -241,7 +242,7 @@ async function commit({ args = ['train', 'table.yaml'], config, table, env }: Mi
   return { exitCode, stdout, stderr: said, files: fs.readdirSync(cwd).sort() };
 }
 
-it('explains a mistake in one message, and starts nothing', async () => {
+it('the command line explains a mistake in one message and starts nothing', async () => {
   const names = Object.keys(MISTAKES);
   const outcomes = await inPairs(Object.values(MISTAKES), commit);
   expect(Object.fromEntries(outcomes.map((outcome, index) => [names[index], outcome]))).toEqual(
@@ -254,19 +255,22 @@ it('explains a mistake in one message, and starts nothing', async () => {
   );
 });
 
-describe('a learning rate that is far too high', () => {
-  it.each([0, 1])('ends the run, and leaves no weights behind (%i workers)', async (workers) => {
-    const cwd = tableRun({ optimizer: { learningRate: 1e30 } });
-    const args = ['train', 'table.yaml', '--workers', String(workers), '--run-dir', 'run'];
-    const { exitCode, stderr } = await runCli(args, { cwd });
-    expect(exitCode).toBe(6);
-    expect(stderr).toMatch(
-      /\nerror\[E_DIVERGED\]: diverged at step 2: the gradient of \d\.\w+ is not finite\n {2}help: lower optimizer\.learningRate \(now 1e\+30\), or scale the target: data\.targetTransform: \[standardize\]\n$/,
-    );
-    expect(stderr).not.toMatch(/^ {4}at /m);
-    const directory = path.join(cwd, 'run');
-    expect(fs.readdirSync(path.join(directory, 'model'))).toEqual([]);
-    expect(fs.existsSync(path.join(directory, 'summary.json'))).toBe(false);
-    expect(readEvents(directory).at(-1)).toBe('runEnded');
-  });
+describe('divergence', () => {
+  it.each([0, 1])(
+    'a learning rate that is far too high ends the run without saved weights (%i workers)',
+    async (workers) => {
+      const cwd = tableRun({ optimizer: { learningRate: 1e30 } });
+      const args = ['train', 'table.yaml', '--workers', String(workers), '--run-dir', 'run'];
+      const { exitCode, stderr } = await runCli(args, { cwd });
+      expect(exitCode).toBe(6);
+      expect(stderr).toMatch(
+        /\nerror\[E_DIVERGED\]: diverged at step 2: the gradient of \d\.\w+ is not finite\n {2}help: lower optimizer\.learningRate \(now 1e\+30\), or scale the target: data\.targetTransform: \[standardize\]\n$/,
+      );
+      expect(stderr).not.toMatch(/^ {4}at /m);
+      const directory = path.join(cwd, 'run');
+      expect(fs.readdirSync(path.join(directory, 'model'))).toEqual([]);
+      expect(fs.existsSync(path.join(directory, 'summary.json'))).toBe(false);
+      expect(readEvents(directory).at(-1)).toBe('runEnded');
+    },
+  );
 });

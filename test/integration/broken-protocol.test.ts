@@ -1,5 +1,5 @@
-// Workers that send what is late, twice, damaged or made up: the weights stay the same bits, and who breaks the
-// protocol is sent away.
+// Workers that send late, duplicate, damaged or made-up messages: the weights stay the same bits, and a
+// worker that breaks the protocol is disconnected.
 import { describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { TrainMessage } from '../../src/protocol/message-types.ts';
@@ -10,7 +10,7 @@ import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
-/** What a worker may answer to the first task it is given, and why it is then sent away. */
+/** Invalid replies to a worker's first task, and the reason for which each gets the worker disconnected. */
 const LIES: Readonly<
   Record<string, { readonly answer: (work: TrainMessage) => Buffer; readonly reason: RegExp }>
 > = {
@@ -70,13 +70,15 @@ function encoded({ message, body }: ReturnType<typeof madeUp>): Buffer {
   return encodeMessage(message, body);
 }
 
-/** The next task of a training step; others compute an evaluation in its place, once it is late. */
+/**
+ * The next task of a training step; an evaluation is left to other workers, which compute it once it is late.
+ */
 async function nextWork(worker: FakeWorker): Promise<TrainMessage> {
   return (await worker.next('train')).message;
 }
 
-describe('the same weights come out', () => {
-  it('when every sum comes twice', async () => {
+describe('a run with misbehaving workers', () => {
+  it('duplicates of every sum do not change the weights', async () => {
     const run = await startCoordinator();
     const relay = await startRelay(run.url, TOKEN, ({ message }, data) =>
       message.type === 'gradient' || message.type === 'evaluation' ? [data, data] : [data],
@@ -84,14 +86,14 @@ describe('the same weights come out', () => {
     startWorker(run, relay);
     startWorker(run);
     await expectUndisturbedEnd(run);
-    // Neither was sent away before the end.
+    // Neither was disconnected before the end.
     expect(readRosterEvents(run.directory).map((event) => event.split(' ')[0])).toEqual([
       ...['workerJoined', 'workerJoined', 'workerLeft', 'workerLeft'],
     ]);
   });
 
   it.each(['gradient', 'finished'] as const)(
-    'when a "%s" comes again in a later round, for which its worker is sent away',
+    'a "%s" repeated in a later round gets its worker disconnected and does not change the weights',
     async (type) => {
       const run = await startCoordinator({ flags: ['--min-workers', '2'] });
       const seen: Buffer[] = [];
@@ -105,13 +107,13 @@ describe('the same weights come out', () => {
     },
   );
 
-  it('when workers lie, and each is sent away for its lie, or cannot compute what they are given', async () => {
-    // Whoever is needed need not wait, though others of its address were sent away.
+  it('workers that lie or fail on a task are disconnected and do not change the weights', async () => {
+    // A worker that is needed need not wait, although others from its address were disconnected.
     const run = await startCoordinator({ flags: ['--min-workers', '2'] });
     const honest = startWorker(run);
     const another = startWorker(run);
     await untilEpoch(run.command, run.directory, 1);
-    // Answers of theirs would end rounds before the lies about them are there.
+    // Their results would end rounds before the lies arrive.
     honest.signal('SIGSTOP');
     another.signal('SIGTERM');
     await another.finished;

@@ -1,5 +1,5 @@
-// Processes that are killed, stopped and interrupted in the middle of a run: the weights stay the same bits, the
-// exit code says what happened, and no process is left.
+// Processes that are killed, stopped and interrupted in the middle of a run: the weights stay the same bits,
+// the exit code says what happened, and no process is left behind.
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -25,8 +25,8 @@ async function startRun(workers: number): Promise<Run> {
   return { command, directory };
 }
 
-describe('the same weights come out', () => {
-  it('when one of two workers is killed', async () => {
+describe('a run whose workers fail', () => {
+  it('killing one of two workers does not change the weights', async () => {
     const run = await startRun(2);
     process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
     await expectUndisturbedEnd(run);
@@ -34,7 +34,7 @@ describe('the same weights come out', () => {
     expect(readRosterEvents(run.directory)[2]).toBe('workerLeft 1');
   });
 
-  it('when the only worker is killed, twice', async () => {
+  it('killing the only worker twice does not change the weights', async () => {
     const run = await startRun(1);
     process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
     process.kill(await untilJoined(run.command, run.directory, 2), 'SIGKILL');
@@ -44,7 +44,7 @@ describe('the same weights come out', () => {
     expect(readRosterEvents(run.directory).slice(0, 5)).toEqual([...joinedAndLeft, 'workerJoined 3']);
   });
 
-  it('when one of two workers is stopped for a while, whose tasks go to the other', async () => {
+  it('a worker that is stopped for a while loses its tasks to the other, and the weights do not change', async () => {
     const run = await startRun(2);
     const numSteps = (): number => readRecords(run.directory, 'metrics.jsonl').length;
     const pid = workerPids(run.directory).get(2) as number;
@@ -55,14 +55,14 @@ describe('the same weights come out', () => {
     process.kill(pid, 'SIGCONT');
     await expectUndisturbedEnd(run);
     expect(stepsMeanwhile).toBeGreaterThan(1);
-    // Neither was sent away before the end.
+    // Neither was disconnected before the end.
     const events = readEvents(run.directory);
     expect(events.indexOf('workerLeft 2')).toBeGreaterThan(events.lastIndexOf('epochDone'));
   });
 });
 
-describe('a run that is ended from outside', () => {
-  it('by Ctrl-C exits with 130, its workers gone', async () => {
+describe('a run that a signal ends', () => {
+  it('Ctrl-C ends a run and its workers with exit code 130', async () => {
     const { command, directory } = await startRun(2);
     command.signalTree('SIGINT');
     const { exitCode, stderr } = await command.finished;
@@ -72,13 +72,13 @@ describe('a run that is ended from outside', () => {
     expect(readEvents(directory).at(-1)).toBe('runEnded');
   });
 
-  it('by SIGTERM to the coordinator exits with 143, its workers gone', async () => {
+  it('SIGTERM to the coordinator ends a run and its workers with exit code 143', async () => {
     const { command } = await startRun(2);
     command.signal('SIGTERM');
     expect(await command.finished).toMatchObject({ exitCode: 143, stdout: '' });
   });
 
-  it('by SIGKILL to the coordinator leaves no worker behind', async () => {
+  it('SIGKILL to the coordinator leaves no worker running', async () => {
     const { command } = await startRun(2);
     command.signal('SIGKILL');
     expect((await command.finished).exitCode).toBe(null);

@@ -1,4 +1,5 @@
-// Who gets into the coordinator's port, who is turned away before a WebSocket is made, and which ports cannot be opened.
+// Clients that the coordinator's port admits, those that it rejects before a WebSocket exists, and ports
+// that cannot be opened.
 import net from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { ListenOptions } from '../../coordinator/cluster/listener.ts';
@@ -18,30 +19,40 @@ import { RawClient, upgradeRequest } from '../helpers/raw-client.ts';
 
 const echo = useEchoListener();
 
-describe('a client that is turned away before it is a WebSocket', () => {
+describe('the admission of clients', () => {
   it.each([
-    ['no token', {}, 'HTTP/1.1 401 Unauthorized', 'a token is required\n'],
-    ['a wrong token', { Authorization: `Bearer ${TOKEN}x` }, 'HTTP/1.1 401 Unauthorized', 'wrong token\n'],
-    ['another scheme', { Authorization: `Basic ${TOKEN}` }, 'HTTP/1.1 401 Unauthorized', 'wrong token\n'],
+    ['without a token', {}, 'HTTP/1.1 401 Unauthorized', 'a token is required\n'],
     [
-      'a browser',
+      'with a wrong token',
+      { Authorization: `Bearer ${TOKEN}x` },
+      'HTTP/1.1 401 Unauthorized',
+      'wrong token\n',
+    ],
+    [
+      'with another authorization scheme',
+      { Authorization: `Basic ${TOKEN}` },
+      'HTTP/1.1 401 Unauthorized',
+      'wrong token\n',
+    ],
+    [
+      'in a browser',
       { ...AUTHORIZATION, Origin: 'https://example.org' },
       'HTTP/1.1 403 Forbidden',
       'browsers cannot be workers\n',
     ],
     [
-      'no subprotocol',
+      'without a subprotocol',
       { ...AUTHORIZATION, 'Sec-WebSocket-Protocol': '' },
       'HTTP/1.1 426 Upgrade Required',
       'only lockstep.v1 is spoken here\n',
     ],
     [
-      'another subprotocol',
+      'with another subprotocol',
       { ...AUTHORIZATION, 'Sec-WebSocket-Protocol': 'lockstep.v2' },
       'HTTP/1.1 426 Upgrade Required',
       'only lockstep.v1 is spoken here\n',
     ],
-  ])('because of %s', async (_, headers, statusLine, body) => {
+  ])('a client %s is rejected before the handshake', async (_, headers, statusLine, body) => {
     const client = await RawClient.open(echo.port.port);
     client.socket.write(upgradeRequest(headers));
     await client.untilClosed();
@@ -50,7 +61,7 @@ describe('a client that is turned away before it is a WebSocket', () => {
     expect(echo.port.accepted).toHaveLength(1);
   });
 
-  it('because all places are taken', async () => {
+  it('a client is rejected while all places are taken', async () => {
     for (let worker = 1; worker < 4; worker++) listenersOf(await connectGood(echo.port));
     const client = await RawClient.open(echo.port.port);
     client.socket.write(upgradeRequest(AUTHORIZATION));
@@ -59,28 +70,28 @@ describe('a client that is turned away before it is a WebSocket', () => {
     expect(client.afterHead.toString()).toBe('all 4 places for workers are taken\n');
   });
 
-  it('because its handshake is broken', async () => {
+  it('a client with a broken handshake is rejected', async () => {
     const client = await RawClient.open(echo.port.port);
     client.socket.write(upgradeRequest({ ...AUTHORIZATION, 'Sec-WebSocket-Key': 'short' }));
     await client.untilClosed();
     expect(client.statusLine).toBe('HTTP/1.1 400 Bad Request');
   });
 
-  it('because it sends garbage', async () => {
+  it('a client that sends garbage is rejected', async () => {
     const client = await RawClient.open(echo.port.port);
     client.socket.write(Buffer.from(Array.from({ length: 2000 }, (_, index) => (index * 167) & 255)));
     await client.untilClosed();
     expect(client.statusLine).toBe('HTTP/1.1 400 Bad Request');
   });
 
-  it('because its headers are too long', async () => {
+  it('a client with too long headers is rejected', async () => {
     const client = await RawClient.open(echo.port.port);
     client.socket.write(upgradeRequest({ ...AUTHORIZATION, 'X-Long': 'x'.repeat(9000) }));
     await client.untilClosed();
     expect(client.statusLine).toBe('HTTP/1.1 431 Request Header Fields Too Large');
   });
 
-  it('because it says nothing, or says it drop by drop, within 5 s', async () => {
+  it('a client that sends no complete handshake within 5 s is cut off', async () => {
     const silent = await RawClient.open(echo.port.port);
     const dripping = await RawClient.open(echo.port.port);
     const request = upgradeRequest(AUTHORIZATION);
@@ -92,7 +103,7 @@ describe('a client that is turned away before it is a WebSocket', () => {
     expect(echo.port.accepted).toHaveLength(1);
   });
 
-  it('because its address has too many sockets without a token', async () => {
+  it('a client is rejected while its address has too many sockets without a token', async () => {
     const crowd = Array.from({ length: 66 }, () => net.connect(echo.port.port, '127.0.0.1'));
     const closed = new Set<net.Socket>();
     for (const socket of crowd) {
@@ -110,7 +121,7 @@ describe('a client that is turned away before it is a WebSocket', () => {
 });
 
 describe('the port', () => {
-  it('answers a health check, and nothing else', async () => {
+  it('the port answers a health check and no other request', async () => {
     const healthy = await fetch(`http://127.0.0.1:${echo.port.port}/healthz`);
     expect([healthy.status, await healthy.text()]).toEqual([200, 'ok']);
     const other = await fetch(`http://127.0.0.1:${echo.port.port}/`);
@@ -126,39 +137,42 @@ describe('the port', () => {
     return { text: formatError(error), exitCode: error.exitCode };
   }
 
-  it('that is in use is refused', async () => {
+  it('a port that is in use is refused', async () => {
     expect(await errorOf({ port: echo.port.port })).toEqual({
       text: `error[E_PORT_IN_USE]: port ${echo.port.port} on 127.0.0.1 is in use\n  help: port 0 picks a free one`,
       exitCode: 5,
     });
   });
 
-  it('of an address that is not ours is refused', async () => {
+  it('an address of another machine is refused', async () => {
     expect(await errorOf({ host: '192.0.2.1' })).toEqual({
       text:
         'error[E_LISTEN]: cannot listen on port 0 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
-        '  help: give the address of an interface of this machine, and a port from 1024 on',
+        '  help: give the address of an interface of this machine, and a port of 1024 or above',
       exitCode: 5,
     });
   });
 
-  it.each(['0.0.0.0', '::', '10.0.0.1', 'example.org'])('on %s is refused without a token', async (host) => {
-    expect(await errorOf({ host, token: undefined })).toEqual({
-      text:
-        `error[E_TOKEN_REQUIRED]: listening on ${host} without a token would let anyone join who reaches the port\n` +
-        '  help: give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127.0.0.1',
-      exitCode: 2,
-    });
-  });
+  it.each(['0.0.0.0', '::', '10.0.0.1', 'example.org'])(
+    'a port on %s is refused without a token',
+    async (host) => {
+      expect(await errorOf({ host, token: undefined })).toEqual({
+        text:
+          `error[E_TOKEN_REQUIRED]: listening on ${host} without a token would let anyone join who reaches the port\n` +
+          '  help: give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127.0.0.1',
+        exitCode: 2,
+      });
+    },
+  );
 
-  it.each(['127.0.0.1', 'localhost'])('on %s needs no token', async (host) => {
+  it.each(['127.0.0.1', 'localhost'])('a port on %s needs no token', async (host) => {
     const open = await listenEchoing({ host, token: undefined });
     const worker = await connect({ url: `ws://${host}:${open.port}` });
     expect(await exchange(worker, Buffer.from('x'))).toEqual(Buffer.from('x'));
     await open.close();
   });
 
-  it('takes 50 workers that come at once', async () => {
+  it('the port admits 50 workers that connect at once', async () => {
     const large = await listenEchoing({ maxWorkers: 50 });
     const workers = await Promise.all(Array.from({ length: 50 }, () => connectGood(large)));
     for (const worker of workers) expect((await exchange(worker, Buffer.from('x'))).length).toBe(1);

@@ -1,4 +1,4 @@
-// How the coordinator's port tells a worker that is gone without a word from one that is slow.
+// The heartbeat of the coordinator's port, which tells a worker that has vanished from one that is slow.
 import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,7 +18,7 @@ import { frame, OPCODE, RawClient } from '../helpers/raw-client.ts';
 useEchoListener();
 
 describe('the heartbeat', () => {
-  it('cuts off a worker that is silent for three intervals, and no other', async () => {
+  it('the heartbeat cuts off only a worker that is silent for three intervals', async () => {
     const quick = await listenEchoing({ heartbeatMs: 100 });
     onTestFinished(() => quick.close());
     const alive = await connectGood(quick);
@@ -27,10 +27,10 @@ describe('the heartbeat', () => {
     const deadMs = await dead.untilClosed();
     expect(deadMs).toBeGreaterThan(250);
     await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'not a byte came for 0.3 s' }]);
+    expect(quick.endings).toEqual([{ id: 2, code: 1006, reason: 'nothing was received for 0.3 s' }]);
   });
 
-  it('cuts off a worker whose message never ends, though bytes of it keep coming, and none between whose messages pings come', async () => {
+  it('the heartbeat cuts off a worker whose message trickles in for too long, but not one that floods it with pings', async () => {
     const quick = await listenEchoing({ heartbeatMs: 50 });
     onTestFinished(() => quick.close());
     const dripping = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
@@ -43,11 +43,11 @@ describe('the heartbeat', () => {
       await sleep(20);
     }
     expect(pinging.socket.bytesWritten).toBeGreaterThan(2 * 65_536);
-    const reason = 'a message has not come whole for 0.6 s';
+    const reason = 'a message was still incomplete after 0.6 s';
     expect(quick.endings).toEqual([{ id: 1, code: 1006, reason }]);
   });
 
-  it('leaves a worker alone whose large messages follow each other for longer than one may take', async () => {
+  it('the heartbeat tolerates a stream of large messages that lasts longer than one message may take', async () => {
     const quick = await listenEchoing({ heartbeatMs: 50 });
     onTestFinished(() => quick.close());
     const busy = await connectGood(quick);
@@ -59,7 +59,7 @@ describe('the heartbeat', () => {
     expect(quick.endings).toEqual([]);
   });
 
-  it('leaves a worker alone that reads a backlog slowly and has nothing to say', async () => {
+  it('the heartbeat tolerates a silent worker that reads its backlog slowly', async () => {
     const quick = await listenEchoing({ heartbeatMs: 200 });
     onTestFinished(() => quick.close());
     const slow = await RawClient.openWebSocket(quick.port, AUTHORIZATION);
@@ -78,7 +78,7 @@ describe('the heartbeat', () => {
     slow.socket.destroy();
   });
 
-  it('leaves a worker alone that takes long to receive what is in the hands of the network already', async () => {
+  it('the heartbeat tolerates a worker that takes a long time to receive data already in flight', async () => {
     const quick = await listenEchoing({ heartbeatMs: 200 });
     onTestFinished(() => quick.close());
     const url = await startSlowLine(quick.port, 65_536, 40);
@@ -86,7 +86,7 @@ describe('the heartbeat', () => {
     const received = new Promise<Buffer>((resolve) => worker.onMessage(resolve));
     await until(() => quick.accepted.length > 0);
     const start = performance.now();
-    // Pings come behind it.
+    // Pings queue up after it.
     quick.accepted[0]?.send(Buffer.alloc(2_500_000));
     expect((await received).length).toBe(2_500_000);
     expect(performance.now() - start).toBeGreaterThan(2 * 3 * 200);
@@ -94,7 +94,10 @@ describe('the heartbeat', () => {
     worker.terminate();
   });
 
-  /** A line to the port that brings `numBytes` every `intervalMs` to the worker, and takes what comes from there at once. */
+  /**
+   * A line to the port that delivers `numBytes` every `intervalMs` to the worker, and passes on its bytes at
+   * once.
+   */
   async function startSlowLine(target: number, numBytes: number, intervalMs: number): Promise<string> {
     const server = net.createServer((client) => {
       const upstream = net.connect(target, '127.0.0.1');

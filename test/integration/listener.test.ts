@@ -1,5 +1,5 @@
-// The coordinator's port and those who got in: workers that behave, and clients that lie, stall, flood and talk nonsense.
-// In each case a worker that behaves goes on exchanging messages meanwhile.
+// The coordinator's port and its connections: workers that behave, and clients that lie, stall, flood and
+// send garbage. In each case a worker that behaves keeps exchanging messages meanwhile.
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -27,14 +27,14 @@ async function endingOfIntruder(): Promise<Omit<Ending, 'id'>> {
 }
 
 describe('a worker that behaves', () => {
-  it('exchanges messages from one byte to the largest, unchanged', async () => {
+  it('messages from one byte to the largest size arrive unchanged', async () => {
     for (const length of [1, 125, 126, 65_535, 65_536, 1_000_000, MAX_MESSAGE_BYTES]) {
       const data = Buffer.alloc(length, 'abc');
       expect(Buffer.compare(await exchange(echo.good, data), data)).toBe(0);
     }
   });
 
-  it('is told when the coordinator shuts down', async () => {
+  it('a worker is told when the coordinator shuts down', async () => {
     const other = await listenEchoing();
     const worker = await connectGood(other);
     const workerEnded = new Promise((resolve) => worker.onClose((...ending) => resolve(ending)));
@@ -43,21 +43,21 @@ describe('a worker that behaves', () => {
     expect(await workerEnded).toEqual([1001, 'the coordinator is shutting down']);
   });
 
-  it('is seen by address, and its bytes are counted', async () => {
+  it('the port knows the address of a worker and counts its bytes', async () => {
     const before = echo.port.accepted[0]?.bytesRead ?? 0;
     await exchange(echo.good, Buffer.alloc(1000));
     expect(echo.port.accepted[0]?.remoteAddress).toBe('127.0.0.1');
     expect((echo.port.accepted[0]?.bytesRead ?? 0) - before).toBeGreaterThanOrEqual(1000);
   });
 
-  it('leaves with its own code and reason', async () => {
+  it('a worker that leaves gives its own code and reason', async () => {
     const worker = await connectGood(echo.port);
     worker.onMessage(() => undefined);
     worker.close(1000, 'é'.repeat(100));
     expect(await endingOfIntruder()).toEqual({ code: 1000, reason: 'é'.repeat(61) });
   });
 
-  it('gets nothing after it was sent away, although it goes on sending', async () => {
+  it('a worker that was disconnected receives nothing more, although it keeps sending', async () => {
     const worker = await connectGood(echo.port);
     await exchange(worker, Buffer.from('hello'));
     echo.port.accepted[1]?.close(4400, 'malformed');
@@ -76,7 +76,7 @@ describe('a worker that misbehaves on its WebSocket', () => {
     return client;
   }
 
-  it('by a text message is sent away with 1003', async () => {
+  it('a worker that sends a text message is disconnected with 1003', async () => {
     await intrude(frame(OPCODE.text, Buffer.from('hello')));
     expect(await endingOfIntruder()).toEqual({ code: 1003, reason: 'only binary messages are spoken here' });
   });
@@ -109,12 +109,12 @@ describe('a worker that misbehaves on its WebSocket', () => {
       'Invalid WebSocket frame: invalid payload length 127',
     ],
     [
-      'text that is no UTF-8',
+      'text that is not UTF-8',
       frame(OPCODE.text, Buffer.from([0xff])),
       'Invalid WebSocket frame: invalid UTF-8 sequence',
     ],
     [
-      'a close code of nobody',
+      'an invalid close code',
       frame(OPCODE.close, Buffer.from([0, 1])),
       'Invalid WebSocket frame: invalid status code 1',
     ],
@@ -127,13 +127,13 @@ describe('a worker that misbehaves on its WebSocket', () => {
       ),
       'Too many message fragments',
     ],
-  ])('by %s is cut off', async (_, bytes, reason) => {
+  ])('a worker that sends %s is cut off', async (_, bytes, reason) => {
     const client = await intrude(bytes);
     expect(await endingOfIntruder()).toEqual({ code: 1006, reason });
     await client.untilClosed();
   });
 
-  it('by garbage after the handshake is cut off', async () => {
+  it('a worker that sends garbage after the handshake is cut off', async () => {
     await intrude(Buffer.alloc(100_000, 0xff));
     expect(await endingOfIntruder()).toEqual({
       code: 1006,
@@ -141,13 +141,13 @@ describe('a worker that misbehaves on its WebSocket', () => {
     });
   });
 
-  it('by vanishing in the middle of a message is forgotten', async () => {
+  it('a worker that vanishes in the middle of a message is forgotten', async () => {
     const client = await intrude(frame(OPCODE.binary, Buffer.alloc(1000), { announced: 100_000 }));
     client.socket.resetAndDestroy();
     expect(await endingOfIntruder()).toEqual({ code: 1006, reason: '' });
   });
 
-  it('by a flood of pings that it never reads the answers of costs no memory', async () => {
+  it('a flood of pings whose answers are never read takes no memory', async () => {
     const client = await intrude();
     client.socket.pause();
     const pings = Buffer.concat(Array.from({ length: 10_000 }, () => frame(OPCODE.ping, Buffer.alloc(125))));
@@ -157,7 +157,7 @@ describe('a worker that misbehaves on its WebSocket', () => {
     expect(echo.port.accepted[1]?.bufferedBytes).toBeLessThan(1000);
   });
 
-  it('by not reading is handed one fragment of a message and no more, and gets all of it once it reads', async () => {
+  it('a worker that does not read is sent only one fragment of a message, and the rest once it reads', async () => {
     const client = await intrude();
     client.socket.pause();
     const fragments = Array.from({ length: 64 }, (_, index) => Buffer.alloc(2 ** 18, index));
@@ -168,7 +168,7 @@ describe('a worker that misbehaves on its WebSocket', () => {
       isWhole = whole;
     });
     await sleep(300);
-    // The buffers of the system on both sides hold a few MB; what is left is queued, and not handed over.
+    // The system's buffers on both sides hold a few MB; the rest stays queued in the process.
     expect(numTaken).toBeGreaterThan(0);
     expect(isWhole).toBe(false);
     const before = connection?.bufferedBytes;
@@ -186,7 +186,7 @@ describe('a worker that misbehaves on its WebSocket', () => {
     });
   });
 
-  it('by not reading is seen in the bytes that pile up, and can be cut off', async () => {
+  it('a worker that does not read shows in the bytes that pile up and can be cut off', async () => {
     const client = await intrude();
     client.socket.pause();
     const large = Buffer.alloc(4_000_000);

@@ -1,5 +1,5 @@
-// Functions that a program hands in to be told of a training: their promises are awaited, and their failures end the run
-// as an interruption does, with nothing lost and nobody left behind.
+// Functions that a program passes in to follow a training: their promises are awaited, and their failures
+// end the run as an interruption does, with nothing lost and no process left behind.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { runProgram } from '../helpers/program.ts';
 import { readBits, readEvents } from '../helpers/run-records.ts';
 import { TABLE_CONFIG, tableRun, tableText } from '../helpers/table-run.ts';
 
-/** Trains, to the end or until a listener fails; then goes on. */
+/** Trains to the end or until a listener fails; then resumes. */
 const PROGRAM = `
 import { setTimeout as sleep } from 'node:timers/promises';
 import { evaluate, train } from 'lockstep';
@@ -54,9 +54,9 @@ const unheard = await evaluate('whole', { data: 'odd.csv', warn: () => Promise.r
 console.log(JSON.stringify({ told, failures, again, aborted, unheard }));
 `;
 
-it('listeners are awaited, and one that fails ends a run that can go on to the same bits', async () => {
+it('listeners are awaited, and one that fails ends a run, which then resumes to the same bits', async () => {
   const cwd = tableRun();
-  // An integer that float32 does not hold is warned of.
+  // An integer that float32 cannot represent causes a warning.
   const [header = '', row = ''] = tableText().split('\n');
   fs.writeFileSync(path.join(cwd, 'odd.csv'), `${header}\n${row.replace(/^[^,]+/, '16777217')}\n`);
   const found = JSON.parse(await runProgram(PROGRAM, cwd)) as { told: string[] };

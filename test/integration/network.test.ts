@@ -1,4 +1,5 @@
-// Runs whose workers come over the network: who may join, who may leave, and what a port gets to see besides.
+// Runs whose workers connect over the network: workers that join, leave or are refused, and strangers at the
+// port.
 import fs from 'node:fs';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -23,9 +24,9 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 const AUTHORIZATION = { Authorization: `Bearer ${TOKEN}` };
 
 describe('a run over the network', () => {
-  it('takes workers that join in the middle, and does without those that leave', async () => {
+  it('a run accepts workers that join in the middle and continues without those that leave', async () => {
     const run = await startTraining();
-    // While its only worker stands still, the run cannot end before the second one is there.
+    // While its only worker is stopped, the run cannot end before the second one is there.
     run.worker.signal('SIGSTOP');
     const second = startWorker(run);
     await run.command.untilStderr(/worker 2 .* joined/);
@@ -46,7 +47,7 @@ describe('a run over the network', () => {
     expect(readSummary(run.directory).workers).toBe(2);
   });
 
-  it('turns away a worker with another token', async () => {
+  it('a worker with another token is rejected', async () => {
     const run = await startCoordinator();
     const env = { LOCKSTEP_TOKEN: 'quite-another-token-than-theirs' };
     const { exitCode, stderr } = await runCli(['worker', run.url], { cwd: run.cwd, env });
@@ -61,9 +62,9 @@ describe('a run over the network', () => {
     expect(readRosterEvents(run.directory)).toEqual([]);
   });
 
-  it('is not disturbed by strangers at its port', async () => {
+  it('a run is not disturbed by strangers at its port', async () => {
     const run = await startTraining();
-    // While its only worker stands still, the run cannot end before the strangers are there.
+    // While its only worker is stopped, the run cannot end before the strangers are there.
     run.worker.signal('SIGSTOP');
     const port = Number(new URL(run.url).port);
     const shakeHands = () => RawClient.openWebSocket(port, AUTHORIZATION);
@@ -86,7 +87,7 @@ describe('a run over the network', () => {
     }
   });
 
-  it('is not disturbed by messages of 20,000 fragments of one byte, nor does it gather them', async () => {
+  it('messages of 20,000 one-byte fragments neither disturb a run nor take up memory', async () => {
     const run = await startTraining();
     run.worker.signal('SIGSTOP');
     const megabytesBefore = residentMegabytes(run.command.pid, 'now');
@@ -99,7 +100,7 @@ describe('a run over the network', () => {
       client.socket.write(message);
       await client.untilClosed();
     }
-    // A run of this size grows by about 10 MB by itself.
+    // A run of this size grows by about 10 MB anyway.
     expect(residentMegabytes(run.command.pid, 'now') - megabytesBefore).toBeLessThan(32);
     run.worker.signal('SIGCONT');
     await expectUndisturbedEnd(run);
@@ -107,7 +108,7 @@ describe('a run over the network', () => {
     expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
   });
 
-  it('refuses workers that would compute other bits, and says what differs', async () => {
+  it('workers that would compute other bits are refused with the reason', async () => {
     const run = await startCoordinator();
     const honest = await honestHello();
     const { strict } = honest.kernels;
@@ -145,7 +146,7 @@ describe('a run over the network', () => {
 });
 
 describe('a run with numerics: fused', () => {
-  it('refuses a worker without fused kernels by name, and a worker whose fused kernels give other bits', async () => {
+  it('a fused run refuses workers without fused kernels and those whose fused kernels compute other bits', async () => {
     const run = await startCoordinator({ flags: ['--set', 'numerics=fused'] });
     const honest = await honestHello();
     const { strict, fused } = honest.kernels;
@@ -181,7 +182,7 @@ it('a worker without fused kernels joins a strict run', async () => {
 describe('a coordinator that cannot start', () => {
   const coordinator = ['coordinator', 'table.yaml'];
 
-  it('because its port is taken says so', async () => {
+  it('a coordinator whose port is taken says so', async () => {
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -196,21 +197,21 @@ describe('a coordinator that cannot start', () => {
     expect(fs.readdirSync(cwd)).toEqual(before);
   });
 
-  it('because the address is another machine’s says so, and leaves nothing behind', async () => {
+  it('a coordinator that is given the address of another machine says so and leaves no files', async () => {
     const cwd = networkDirectory();
     const before = fs.readdirSync(cwd);
     const env = { LOCKSTEP_TOKEN: TOKEN };
-    // From a block that is given to nobody (RFC 5737).
+    // An address from a block reserved for documentation (RFC 5737).
     expect(await runCli([...coordinator, '--listen', '192.0.2.1:7700'], { cwd, env })).toMatchObject({
       exitCode: 5,
       stderr:
         'error[E_LISTEN]: cannot listen on port 7700 of 192.0.2.1 (EADDRNOTAVAIL)\n' +
-        '  help: give the address of an interface of this machine, and a port from 1024 on\n',
+        '  help: give the address of an interface of this machine, and a port of 1024 or above\n',
     });
     expect(fs.readdirSync(cwd)).toEqual(before);
   });
 
-  it('because others could reach its port without a token says so', async () => {
+  it('a coordinator whose port others could reach without a token refuses to start', async () => {
     const cwd = networkDirectory();
     const { exitCode, stderr } = await runCli([...coordinator, '--listen', '0.0.0.0:0'], { cwd });
     expect(exitCode).toBe(2);
@@ -220,12 +221,12 @@ describe('a coordinator that cannot start', () => {
     );
   });
 
-  it('because no worker comes in time says how to start one', async () => {
+  it('a coordinator that no worker joins in time says how to start one', async () => {
     const args = [...coordinator, '--listen', '127.0.0.1:0', '--wait-for-workers', '1'];
     const cwd = networkDirectory();
     const { exitCode, stderr } = await runCli(args, { cwd });
     expect(exitCode).toBe(7);
-    // The log says what happened; there is no result that `latest` could lead to.
+    // The log says what happened; there is no result for `latest` to point to.
     expect(fs.readdirSync(`${cwd}/runs`)).toEqual([expect.stringMatching(/^\d{8}-\d{6}-table$/)]);
     expect(stderr).toMatch(
       /error\[E_NO_WORKERS\]: no worker joined within 1 s\n {2}help: start workers with: lockstep worker ws:\/\/127\.0\.0\.1:[1-9]\d*\n$/,

@@ -1,4 +1,4 @@
-// A run whose metrics are beyond every number: it says so, in its records too, and can go on.
+// A run whose metrics overflow: it says so, in its records too, and can be resumed.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
@@ -8,9 +8,9 @@ import { INFINITE_RUN, infiniteTable, tableRun } from '../helpers/table-run.ts';
 
 const WARNING =
   'the validation of epoch 1 gives rmse Infinity, mae Infinity, r2 -Infinity, mape Infinity; an epoch whose rmse is ' +
-  'not finite is no improvement, and its weights are kept only until one has a finite one';
+  'not finite does not count as an improvement, and its weights are kept only until an epoch has a finite one';
 
-it('metrics that are not finite are recorded as they are, warned of once, and no obstacle to going on', async () => {
+it('metrics that are not finite are recorded as they are, cause one warning, and do not prevent resuming', async () => {
   const cwd = tableRun(INFINITE_RUN, infiniteTable());
   const train = (...args: string[]) => runCli(['train', 'table.yaml', '--workers', '0', ...args], { cwd });
   const whole = await train('--run-dir', 'whole', '--json');
@@ -38,7 +38,7 @@ it('metrics that are not finite are recorded as they are, warned of once, and no
 
   expect(await train('--run-dir', 'resumed', '--set', 'epochs=2')).toMatchObject({ exitCode: 0 });
   expect(await train('--run-dir', 'resumed', '--resume', 'last')).toMatchObject({ exitCode: 0 });
-  // Nothing is left to do but the test, which decides nothing.
+  // Only the evaluation of the test split is left, which decides nothing.
   const tested = await train('--run-dir', 'resumed', '--resume', 'last');
   expect(tested.stderr).toMatch(
     /WARN: the test gives rmse Infinity, mae Infinity, r2 -Infinity, mape Infinity\n/,

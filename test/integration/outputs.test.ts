@@ -1,4 +1,4 @@
-// What a run leaves behind and prints: files that others read, under names and in forms that must not change.
+// What a run saves and prints: files that others read, whose names and formats must not change.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -11,7 +11,7 @@ const WITH_TRANSFORM = {
   plots: true,
 };
 
-/** Trains into `run`; gives what was printed. */
+/** Trains into `run`; returns what was printed. */
 async function train(
   cwd: string,
   ...flags: readonly string[]
@@ -35,7 +35,7 @@ function filesUnder(directory: string): string[] {
 }
 
 describe('the directory of a run', () => {
-  it('holds the config, the records, the model and the plots', async () => {
+  it('a run directory holds the config, the records, the model and the plots', async () => {
     const cwd = tableRun(WITH_TRANSFORM);
     const { stdout, directory } = await train(cwd, '--workers', '2', '--json', '--set', 'name=renamed');
 
@@ -89,7 +89,7 @@ describe('the directory of a run', () => {
     expectRecords(directory, summary.weightsSha256);
   });
 
-  it('is named by time and name under runs/, and found by runs/latest', async () => {
+  it('a run directory under runs/ is named after its time and name, and runs/latest points to it', async () => {
     const cwd = tableRun({ epochs: 1 });
     const { exitCode } = await runCli(['train', 'table.yaml', '--workers', '0'], { cwd });
     expect(exitCode).toBe(0);
@@ -176,7 +176,7 @@ function expectRecords(directory: string, weightsSha256: string): void {
 }
 
 describe('a config', () => {
-  it('is printed in full, as it lies in the directory of its run, and reads back as it is', async () => {
+  it('a config is printed in full as it is saved in the run directory, and reads back unchanged', async () => {
     const cwd = tableRun();
     const flags = ['--set', 'epochs=1', '--set', 'data.split.test=0'];
     const print = async (file: string, ...args: string[]): Promise<string> => {
@@ -193,7 +193,7 @@ describe('a config', () => {
     expect(readSummary(directory)).not.toHaveProperty('test');
   });
 
-  it('is checked by --dry-run, which says what the run would take and leaves nothing behind', async () => {
+  it('--dry-run checks a config, says what the run would take, and leaves no files', async () => {
     const cwd = tableRun();
     const { exitCode, stdout, stderr } = await runCli(['train', 'table.yaml', '--dry-run'], { cwd });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });

@@ -1,4 +1,4 @@
-// Going on from any step of a training: the same weights as without an interruption, and the same way there.
+// Resuming from any step of a training: the same weights and the same records as without an interruption.
 import { describe, expect, it } from 'vitest';
 import { trainingProgressSchema } from '../../coordinator/training/training-progress.ts';
 import type { TrainingProgress } from '../../coordinator/training/training-progress.ts';
@@ -7,7 +7,10 @@ import { trainInProcess } from '../helpers/in-process-training.ts';
 import type { Training } from '../helpers/in-process-training.ts';
 import { INFINITE_RUN, infiniteTable, tableRun } from '../helpers/table-run.ts';
 
-/** Up to 20 epochs of 4 steps: averages, patience and learning rates that depend on what validation said before. */
+/**
+ * Up to 20 epochs of 4 steps: averages, patience and learning rates that depend on earlier validation
+ * results.
+ */
 const RUN = {
   batchSize: 256,
   epochs: 20,
@@ -23,8 +26,8 @@ function outcomeOf({ result, weightsSha256 }: Training): object {
   return { history, best, stoppedEarly, steps, samplesSeen, test, validation, weightsSha256 };
 }
 
-describe('a training that goes on', () => {
-  it('after any step, and after any epoch, results in the same weights and the same figures', async () => {
+describe('a resumed training', () => {
+  it('a training resumed after any step or epoch results in the same weights and metrics', async () => {
     const directory = tableRun(RUN);
     const whole = await trainInProcess(directory, { isSaving: true });
     const lossesOf = ({ steps }: Training): object[] =>
@@ -46,7 +49,7 @@ describe('a training that goes on', () => {
     }
   });
 
-  it('after any step does so where the metric that it goes by is infinite', async () => {
+  it('a training resumed after any step results in the same weights where the monitored metric is infinite', async () => {
     const directory = tableRun(INFINITE_RUN, infiniteTable());
     const whole = await trainInProcess(directory, { isSaving: true });
     expect(whole.epochs.map(({ validation }) => validation)).toMatchObject([
@@ -65,8 +68,8 @@ describe('a training that goes on', () => {
   });
 });
 
-describe('the progress of a training', () => {
-  it.each([NaN, Infinity, -Infinity, -0])('keeps every number in a checkpoint, such as %d', (value) => {
+describe('the progress in a checkpoint', () => {
+  it.each([NaN, Infinity, -Infinity, -0])('a checkpoint keeps the number %d of the progress', (value) => {
     const losses = { epoch: 1, trainLoss: value, validationLoss: value };
     const progress: TrainingProgress = {
       history: [losses],
@@ -85,7 +88,7 @@ describe('the progress of a training', () => {
   });
 });
 
-/** As a checkpoint gives it back. */
+/** The value as a checkpoint returns it. */
 function throughFile(progress: TrainingProgress): TrainingProgress {
   return trainingProgressSchema.parse(parseExactly(stringifyExactly(progress)));
 }

@@ -1,4 +1,4 @@
-// The promise of the whole: one config gives the same bits, whoever computes them.
+// The promise of the project: one config gives the same bits for any workers that compute them.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -10,8 +10,8 @@ import type { Workforce } from '../helpers/same-bits.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-describe('weights, losses and metrics are the same bits', () => {
-  it('of images, where batches and shards differ in size', async () => {
+describe('weights, losses and metrics for any workforce', () => {
+  it('a training on images gives the same bits where batches and shards differ in size', async () => {
     // 9,000 rows: 22 batches of 400 and one of 200, in shards of 57 or 58, and of 28 or 29.
     const layers = '[{kind: dense, units: 32, activation: relu}, {kind: dense, units: 10}]';
     const settings = ['epochs=1', `model.layers=${layers}`, 'batchSize=400', 'shards=7'];
@@ -22,7 +22,7 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(readSummary(runDirectory(cwd, 'workers 3')).test).toHaveProperty('accuracy');
   });
 
-  it('with fewer and more workers and threads than shards', async () => {
+  it('fewer and more workers and threads than shards give the same bits', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, shards: 3 });
     const workforces: Workforce[] = ['workers 1', 'workers 5', 'workers 1 --threads 2'];
     await expectSameBits('table.yaml', [], cwd, workforces);
@@ -30,7 +30,7 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(numWorkers).toEqual([1, 5, 1]);
   });
 
-  it('of fused kernels, which are other bits than those of strict ones', async () => {
+  it('fused kernels give the same bits for any workforce, but not those of strict kernels', async () => {
     const strict = await expectSameBits('table.yaml', [], tableRun({ data: FEW_PLOTS }), []);
     const cwd = tableRun({ data: FEW_PLOTS });
     const fused = await expectSameBits('table.yaml', ['numerics=fused'], cwd, [
@@ -44,8 +44,8 @@ describe('weights, losses and metrics are the same bits', () => {
     expect(model).toMatchObject({ numerics: 'fused' });
   });
 
-  it('of a model with every kind of layer on images and sequences', async () => {
-    // Only `embedding` stands at the beginning of a model: it is in the test of texts.
+  it('every kind of layer on images and sequences gives the same bits', async () => {
+    // `embedding` can only be the first layer of a model: the test of texts covers it.
     const used = new Set(JSON.stringify(EVERY_LAYER).match(/(?<="kind":")\w+/g));
     const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
     expect([...used, 'embedding'].sort()).toEqual(kinds.toSorted());
@@ -53,7 +53,7 @@ describe('weights, losses and metrics are the same bits', () => {
     await expectSameBits(FASHION_CONFIG, EVERY_LAYER_SETTINGS, temporaryDirectory(), workforces);
   });
 
-  it('where a batch has fewer samples than shards', async () => {
+  it('a batch with fewer samples than shards gives the same bits', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, batchSize: 7, shards: 16, epochs: 1 });
     await expectSameBits('table.yaml', [], cwd, ['workers 2']);
   });

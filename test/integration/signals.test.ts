@@ -1,4 +1,4 @@
-// What a command makes of signals: a real process, with the built runtime of the command line.
+// How a command handles signals: a real process, with the built runtime of the command line.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
@@ -9,7 +9,9 @@ import { PROGRAM, ROOT } from '../helpers/cli.ts';
 
 const RUNTIME = pathToFileURL(path.join(ROOT, 'dist/bin/runtime.js')).href;
 
-/** A command that holds up its event loop for a while once it is told to stop, and ends only if it is made to. */
+/**
+ * A command that holds up its event loop for a while once it is told to stop, and ends only if it is made to.
+ */
 async function startStubborn(busyMs: number) {
   const program = `
     import { createRuntime } from '${RUNTIME}';
@@ -35,7 +37,7 @@ async function startStubborn(busyMs: number) {
   return { child, exited: once(child, 'exit'), until, said: () => said };
 }
 
-it('signals that come within a second are one, and a later one ends the process at once', async () => {
+it('signals within one second count as one, and a later one ends the process at once', async () => {
   const { child, exited, until, said } = await startStubborn(0);
   child.kill('SIGTERM');
   await until('idle again');
@@ -50,7 +52,7 @@ it('signals that come within a second are one, and a later one ends the process 
   expect(await exited).toEqual([130, null]);
 });
 
-it('a signal that waited while the process was busy is still the same one', async () => {
+it('a repeated signal that waited while the process was busy still counts as the same one', async () => {
   const { child, exited, until } = await startStubborn(1500);
   child.kill('SIGINT');
   await until('interrupted by SIGINT');

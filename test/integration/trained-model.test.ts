@@ -1,5 +1,5 @@
-// From a training to what it is for: the saved model predicts and is measured again, from the command line and from
-// programs as users write them.
+// The use of a trained model: it predicts and is evaluated again, from the command line and from programs as
+// users write them.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -46,7 +46,7 @@ async function trainTable(numerics: 'strict' | 'fused'): Promise<string> {
 
 describe('lockstep evaluate', () => {
   it.each(['strict', 'fused'] as const)(
-    'gives the figures of the summary, bit for bit (%s kernels)',
+    'lockstep evaluate gives the metrics of the summary bit for bit (%s kernels)',
     async (numerics) => {
       const cwd = await trainedTable(numerics);
       const summary = readSummary(path.join(cwd, 'run'));
@@ -58,7 +58,7 @@ describe('lockstep evaluate', () => {
     },
   );
 
-  it('says what is wrong in one line, and exits by its kind', async () => {
+  it('lockstep evaluate describes an error in one message and exits with its code', async () => {
     const cwd = tableRun();
     expect(await runCli(['evaluate', 'nowhere'], { cwd })).toMatchObject({
       exitCode: 4,
@@ -70,14 +70,14 @@ describe('lockstep evaluate', () => {
     const labels = await runCli(['evaluate', 'nowhere', '--labels', 'labels.idx'], { cwd });
     expect(labels).toMatchObject({
       exitCode: 2,
-      stderr: 'error[E_EVALUATE_LABELS]: --labels goes with --data, which has the images\n',
+      stderr: 'error[E_EVALUATE_LABELS]: --labels requires --data, which names the images\n',
     });
     expect(await runCli(['evaluate', 'nowhere', '--split', 'all'], { cwd })).toMatchObject({ exitCode: 2 });
   });
 });
 
 describe('lockstep predict', () => {
-  it('gives a line a row, from which the mean absolute error of an evaluation follows', async () => {
+  it('lockstep predict gives one line per row, which agrees with the mean absolute error of an evaluation', async () => {
     const cwd = await trainedTable();
     const { exitCode, stdout, stderr } = await runCli(['predict', 'run', 'table.csv'], { cwd });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
@@ -92,7 +92,7 @@ describe('lockstep predict', () => {
     const error = actual.reduce((sum, y, row) => sum + Math.abs(y - Number(predicted[row])), 0);
     const evaluated = await runCli(['evaluate', 'run', '--data', 'table.csv', '--json'], { cwd });
     const { mae } = JSON.parse(evaluated.stdout) as { mae: number };
-    // Targets went through float32.
+    // Targets were rounded to float32.
     expect(error / actual.length).toBeCloseTo(mae, 6);
 
     await runCli(['predict', 'run', 'table.csv', '--output', 'predicted.csv'], { cwd });
@@ -109,7 +109,7 @@ describe('lockstep predict', () => {
     ['linked.csv', 'the file to predict'],
     ['run/../table.csv', 'the file to predict'],
     ['run/model/model.safetensors', 'a file of the model'],
-  ])('does not write to %s, %s', async (output, what) => {
+  ])('lockstep predict does not overwrite %s, %s', async (output, what) => {
     const cwd = await trainedTable();
     if (!fs.existsSync(path.join(cwd, 'linked.csv')))
       fs.symlinkSync('table.csv', path.join(cwd, 'linked.csv'));
@@ -121,7 +121,7 @@ describe('lockstep predict', () => {
     expect(fs.readFileSync(path.join(cwd, output)).equals(before)).toBe(true);
   });
 
-  it('replaces a file, keeps its mode and a link to it, and leaves nothing beside it', async () => {
+  it('lockstep predict replaces a file through a link, keeps its mode, and leaves no temporary file', async () => {
     const cwd = await trainedTable();
     const directory = temporaryDirectory();
     const [file, link] = [path.join(directory, 'old.csv'), path.join(directory, 'link.csv')];
@@ -136,7 +136,7 @@ describe('lockstep predict', () => {
     expect(fs.readdirSync(directory).sort()).toEqual(['link.csv', 'old.csv']);
   });
 
-  it.each(['/dev/stdout', 'pipe'])('writes to %s as it is', async (output) => {
+  it.each(['/dev/stdout', 'pipe'])('lockstep predict writes to %s without replacing it', async (output) => {
     const cwd = await trainedTable();
     const directory = temporaryDirectory();
     const [table, run, pipe] = [
@@ -157,7 +157,7 @@ describe('lockstep predict', () => {
     expect(fs.statSync(pipe).isFIFO()).toBe(true);
   });
 
-  it.skipIf(!fs.existsSync('/dev/full'))('says what a full disk is', async () => {
+  it.skipIf(!fs.existsSync('/dev/full'))('lockstep predict reports a full disk', async () => {
     const cwd = await trainedTable();
     expect(await runCli(['predict', 'run', 'table.csv', '--output', '/dev/full'], { cwd })).toMatchObject({
       exitCode: 1,
@@ -167,7 +167,7 @@ describe('lockstep predict', () => {
     });
   });
 
-  it('refuses a table without a column, a row without a value, and images', async () => {
+  it('lockstep predict refuses a table without a column, a row without a value, and images', async () => {
     const cwd = await trainedTable();
     const [header, first] = tableText().split('\n') as [string, string];
     fs.writeFileSync(path.join(cwd, 'few.csv'), 'x0,x1\n1,2\n');
@@ -194,7 +194,7 @@ describe('lockstep predict', () => {
     });
   });
 
-  it('ends well when its reader has seen enough', async () => {
+  it('lockstep predict exits normally when its reader stops reading', async () => {
     const cwd = await trainedTable();
     const [header = '', ...rows] = tableText().trimEnd().split('\n');
     const many = Array.from({ length: 100 }, () => rows.join('\n')).join('\n');

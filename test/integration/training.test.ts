@@ -1,4 +1,4 @@
-// What schedules, averages and early stopping do to a whole training, in this process.
+// The effect of schedules, averages and early stopping on a whole training, in this process.
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
@@ -9,11 +9,11 @@ function trainTable(values: Partial<ConfigInput>): Promise<Training> {
   return trainInProcess(tableRun(values));
 }
 
-/** Steps of one size, so large that the loss soon gets no better. */
+/** Steps of one size, so large that the loss soon stops improving. */
 const RESTLESS = { kind: 'lion' as const, learningRate: 0.02 };
 
 describe('a training', () => {
-  it('takes each step with the learning rate of its schedule', async () => {
+  it('each step uses the learning rate of the schedule', async () => {
     const { steps } = await trainTable({
       epochs: 3,
       optimizer: { kind: 'sgd', learningRate: 0.1 },
@@ -25,7 +25,7 @@ describe('a training', () => {
     expect(rates.slice(13)).toEqual([...Array<number>(13).fill(0.1), ...Array<number>(13).fill(0.05)]);
   });
 
-  it('that stands still goes on with a lower learning rate, where the schedule is a plateau', async () => {
+  it('a plateau schedule lowers the learning rate when the loss stops improving', async () => {
     const { steps, epochs } = await trainTable({
       epochs: 8,
       optimizer: RESTLESS,
@@ -47,7 +47,7 @@ describe('a training', () => {
     expect(new Set(rates).size).toBeGreaterThan(2);
   });
 
-  it('ends when patience is over, with the best weights or, if told so, the last', async () => {
+  it('early stopping ends a training with the best weights or, if told to, with the last', async () => {
     const values = { epochs: 50, optimizer: RESTLESS };
     const stopping = { patience: 2, minDelta: 1e-3 };
     const best = await trainTable({ ...values, earlyStopping: stopping });
@@ -63,13 +63,13 @@ describe('a training', () => {
     expect(last.result.best.epoch).toBe(epochs.length);
   });
 
-  it('is not told to end early where it is not', async () => {
+  it('a training that runs to its end is not reported as stopped early', async () => {
     const { result } = await trainTable({ earlyStopping: { patience: 2 } });
     expect(result.stoppedEarly).toBeUndefined();
     expect(result.history.length).toBe(2);
   });
 
-  it('measures and keeps averaged weights, while the same steps are taken', async () => {
+  it('averaged weights are measured and saved without changing the steps', async () => {
     const averaged = await trainTable({ ema: { decay: 0.9 } });
     const plain = await trainTable({});
     const lossesOf = ({ steps }: Training): number[] => steps.map(({ loss }) => loss);
@@ -79,7 +79,7 @@ describe('a training', () => {
     expect(averaged.weightsSha256).not.toBe(plain.weightsSha256);
   });
 
-  it('with a metric to watch that validation lacks ends before its first epoch', async () => {
+  it('a training that monitors a metric which validation lacks ends before its first epoch', async () => {
     const steps = trainTable({ earlyStopping: { monitor: 'accuracy' } });
     await expect(steps).rejects.toMatchObject({
       code: 'E_MONITOR',

@@ -1,4 +1,5 @@
-// A worker's way to its coordinator: what goes wrong on it, in words, and when trying again makes sense.
+// A worker's connection to its coordinator: what can go wrong, how it is reported, and when another try
+// makes sense.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { RequestListener } from 'node:http';
@@ -62,7 +63,7 @@ async function failureOf(
 }
 
 describe('a connection', () => {
-  it('carries messages that came before anyone listened', async () => {
+  it('a connection delivers messages that arrived before anyone listened', async () => {
     const { url } = await coordinator({
       onConnection: (connection) => connection.send(Buffer.from('first')),
     });
@@ -73,7 +74,7 @@ describe('a connection', () => {
     connection.terminate();
   });
 
-  it('keeps the order of messages through a backlog, and counts it', async () => {
+  it('a connection keeps the order of messages through a backlog and counts its bytes', async () => {
     const received: number[] = [];
     const numMessages = 200;
     const done = new Promise<void>((resolve) => {
@@ -98,7 +99,7 @@ describe('a connection', () => {
     expect(received).toEqual(Array.from({ length: numMessages }, (_, index) => index));
   });
 
-  it('delivers what was queued before it is closed', async () => {
+  it('a connection delivers queued messages before it closes', async () => {
     const received: number[] = [];
     const { url, connections } = await coordinator({
       onConnection: (connection) => connection.onMessage((data) => received.push(data.length)),
@@ -114,7 +115,7 @@ describe('a connection', () => {
     expect(connections).toHaveLength(0);
   });
 
-  it('names the reason for which the coordinator ended it', async () => {
+  it('a connection gives the reason for which the coordinator ended it', async () => {
     const { url, connections } = await coordinator();
     const worker = await connect({ url, token: TOKEN });
     const ended = new Promise((resolve) => worker.onClose((...ending) => resolve(ending)));
@@ -125,7 +126,7 @@ describe('a connection', () => {
 });
 
 describe('a connection that fails', () => {
-  it('because nothing listens is worth another try', async () => {
+  it('a connection to a port where nothing listens is retried', async () => {
     const server = net.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -140,7 +141,7 @@ describe('a connection that fails', () => {
     });
   });
 
-  it('because its name has no address is worth another try', async () => {
+  it('a connection to a host name without an address is retried', async () => {
     const { text, ...rest } = await failureOf({ url: 'ws://coordinator.invalid:8080' });
     expect(text.replace('EAI_AGAIN', 'ENOTFOUND')).toBe(
       'error[E_DNS]: cannot find the address of coordinator.invalid (ENOTFOUND)\n' +
@@ -149,19 +150,19 @@ describe('a connection that fails', () => {
     expect(rest).toEqual({ exitCode: 5, isRetryable: true });
   });
 
-  it('because all places are taken is worth another try', async () => {
+  it('a connection to a coordinator without a free place is retried', async () => {
     const { url } = await coordinator();
     (await connect({ url, token: TOKEN })).onMessage(() => undefined);
     expect(await failureOf({ url, token: TOKEN })).toEqual({
       text:
-        'error[E_COORDINATOR_BUSY]: HOST takes no worker at the moment (HTTP 503)\n' +
+        'error[E_COORDINATOR_BUSY]: HOST accepts no workers at the moment (HTTP 503)\n' +
         '  help: it may be starting, or have all the workers it allows',
       exitCode: 5,
       isRetryable: true,
     });
   });
 
-  it('because the peer hangs up is worth another try', async () => {
+  it('a connection that the peer resets is retried', async () => {
     const url = await startTcpServer((socket) => socket.resetAndDestroy());
     expect(await failureOf({ url })).toEqual({
       text:
@@ -172,7 +173,7 @@ describe('a connection that fails', () => {
     });
   });
 
-  it('because the peer drips an answer for ever is given up in time, and worth another try', async () => {
+  it('a connection whose peer never completes its answer times out and is retried', async () => {
     const url = await startTcpServer((socket) => {
       const drip = setInterval(() => socket.write('H'), 20);
       socket.on('close', () => clearInterval(drip));
@@ -181,24 +182,27 @@ describe('a connection that fails', () => {
     expect(await failureOf({ url, timeoutMs: 300 })).toEqual({
       text:
         'error[E_CONNECT_TIMEOUT]: HOST did not answer within 0.3 s\n' +
-        '  help: check host and port, and whether a firewall lies between',
+        '  help: check host and port, and whether there is a firewall in between',
       exitCode: 5,
       isRetryable: true,
     });
   });
 
-  it.each([undefined, 'not-the-same-token'])('because of the token %s is final', async (token) => {
-    const { url } = await coordinator();
-    expect(await failureOf({ url, token })).toEqual({
-      text:
-        "error[E_UNAUTHORIZED]: HOST does not accept this worker's token\n" +
-        '  help: give the coordinator and its workers the same --token-file or LOCKSTEP_TOKEN',
-      exitCode: 5,
-      isRetryable: false,
-    });
-  });
+  it.each([undefined, 'not-the-same-token'])(
+    'a connection with the token %s is not retried',
+    async (token) => {
+      const { url } = await coordinator();
+      expect(await failureOf({ url, token })).toEqual({
+        text:
+          "error[E_UNAUTHORIZED]: HOST does not accept this worker's token\n" +
+          '  help: give the coordinator and its workers the same --token-file or LOCKSTEP_TOKEN',
+        exitCode: 5,
+        isRetryable: false,
+      });
+    },
+  );
 
-  it('because the coordinator speaks another version is final', async () => {
+  it('a connection to a coordinator of another version is not retried', async () => {
     const url = await httpServer((_request, response) => response.writeHead(426).end());
     expect(await failureOf({ url })).toEqual({
       text:
@@ -223,10 +227,10 @@ describe('a connection that fails', () => {
       'not in HTTP',
     ],
     ['another WebSocket server', otherWebSocketServer, 'Server sent no subprotocol'],
-  ])('because it reached %s is final', async (_, server, answer) => {
+  ])('a connection to %s is not retried', async (_, server, answer) => {
     expect(await failureOf({ url: await server() })).toEqual({
       text:
-        `error[E_NOT_A_COORDINATOR]: HOST is no Lockstep coordinator (it answered: ${answer})\n` +
+        `error[E_NOT_A_COORDINATOR]: HOST is not a Lockstep coordinator (it answered: ${answer})\n` +
         '  help: check host and port',
       exitCode: 5,
       isRetryable: false,
@@ -241,7 +245,7 @@ describe('a connection that fails', () => {
     return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   }
 
-  it('because TLS was expected of a port without it is final', async () => {
+  it('a TLS connection to a port without TLS is not retried', async () => {
     const { url } = await coordinator();
     const { text, ...rest } = await failureOf({ url: url.replace('ws:', 'wss:'), token: TOKEN });
     expect(text).toMatch(
@@ -250,7 +254,7 @@ describe('a connection that fails', () => {
     expect(rest).toEqual({ exitCode: 5, isRetryable: false });
   });
 
-  it('because it was aborted fails with the reason given', async () => {
+  it('a connection that is aborted fails with the given reason', async () => {
     const url = await startTcpServer(() => undefined);
     const controller = new AbortController();
     const failing = connect({ url, signal: controller.signal });
@@ -269,7 +273,7 @@ describe('an address that cannot be a coordinator', () => {
     'ws://',
     'ws://localhost:99999',
     'ws://localhost/#x',
-  ])('is refused: %j', async (url) => {
+  ])('the address %j is refused', async (url) => {
     const error: unknown = await connect({ url }).catch((thrown: unknown) => thrown);
     if (!(error instanceof LockstepError)) throw error;
     expect(formatError(error)).toBe(
@@ -279,12 +283,12 @@ describe('an address that cannot be a coordinator', () => {
   });
 
   it.each(['ws://user:secret@localhost:8080', 'ws://localhost:8080?token=secret'])(
-    'is refused without repeating its secret: %j',
+    'the address %j is refused without repeating its secret',
     async (url) => {
       expect(await failureOf({ url })).toEqual({
         text:
           "error[E_URL]: the coordinator's address at localhost:8080 has a password or parameters in it" +
-          `${HELP}, and the token by --token-file`,
+          `${HELP}, and the token with --token-file`,
         exitCode: 2,
         isRetryable: false,
       });
@@ -293,7 +297,7 @@ describe('an address that cannot be a coordinator', () => {
 });
 
 describe('the wait before another try', () => {
-  it('lies between 250 ms and a ceiling that doubles up to 10 s', () => {
+  it('the wait lies between 250 ms and a ceiling that doubles up to 10 s', () => {
     const ceilings = [0, 1, 2, 3, 4, 5, 6, 1000, 1_000_000].map((attempt) => retryDelayMs(attempt, () => 1));
     expect(ceilings).toEqual([500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000, 10_000]);
     expect(retryDelayMs(0, () => 0)).toBe(250);

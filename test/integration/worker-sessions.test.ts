@@ -1,5 +1,5 @@
-// A worker process over several connections: what it keeps of one for the next, how long it waits in between, and when it
-// does not come back. And the coordinator's side: a worker that comes back, or pretends to.
+// A worker process over several connections: what it keeps from one to the next, how long it waits in
+// between, and when it gives up. And the coordinator's side: a worker that comes back, or pretends to.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { blobByteLength, hashDataset, type RowLayout } from '../../src/data/dataset/packed-dataset.ts';
@@ -24,7 +24,7 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const NUM_ROWS = 4096;
 const NUM_FEATURES = 64;
-/** All rows through these layers take a second or two. */
+/** Layers through which all rows take a second or two. */
 const LAYERS = [
   { kind: 'dense', units: 1024, activation: 'relu', bias: true },
   { kind: 'dense', units: 1024, activation: 'relu', bias: true },
@@ -107,7 +107,10 @@ function sendTask(
   session.send(message, new Uint8Array(rows.buffer));
 }
 
-/** A million classes, so that the outputs of a row fill a message, and an engine for 200 rows more than a quarter of a memory. */
+/**
+ * A million classes, so that the outputs of a row fill a message, and an engine for 200 rows more than a
+ * quarter of a memory.
+ */
 const WIDE: Omit<WelcomeMessage, 'nonce'> = {
   ...WELCOME,
   layers: [{ kind: 'dense', units: 2 ** 20, activation: 'linear', bias: false }],
@@ -125,7 +128,7 @@ const WIDE_WELCOME = {
   nonce: '0'.repeat(16),
 };
 
-/** A worker at work on a task that takes it a second or more. */
+/** A worker that is computing a task of a second or more. */
 async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
   coordinator: FakeCoordinator;
   worker: CliProcess;
@@ -145,7 +148,7 @@ async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
 }
 
 describe('a worker', () => {
-  it('one of whose threads cannot start has none of them, and ends after the third time', async () => {
+  it('a worker with a thread that cannot start stops the others and gives up after three attempts', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = CliProcess.start(['worker', coordinator.url, '--threads', '2'], {
       cwd: temporaryDirectory(),
@@ -166,7 +169,7 @@ describe('a worker', () => {
     });
   });
 
-  it('evaluates a task of any outputs in bounded memory, and sends all of them', async () => {
+  it('a worker evaluates a task with large outputs in bounded memory and sends all of them', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
@@ -192,13 +195,13 @@ describe('a worker', () => {
       expect([message.shard, body.byteLength]).toEqual([shard, 4 * 2 ** 20]);
     }
     await session.next('finished');
-    // All outputs together are 512 MiB, and as much again in messages.
+    // All outputs together take 512 MiB, and their messages as much again.
     expect(residentMegabytes(worker.pid, 'peak')).toBeLessThan(400);
     session.send({ type: 'stop', reason: 'done' });
     expect((await worker.finished).exitCode).toBe(0);
   });
 
-  it('that lost its connection in the middle of a task is ready when the task is through, and mixes up nothing', async () => {
+  it('a worker that lost its connection during a task is ready once the task is done, and confuses no results', async () => {
     const { coordinator, session, instance } = await busyWorker();
     session.connection.terminate();
     const next = await coordinator.session(2);
@@ -218,10 +221,10 @@ describe('a worker', () => {
     await next.next('finished');
   });
 
-  it('that is stuck in a task starts over when it is sent away for that', async () => {
+  it('a worker that is disconnected for being stuck in a task starts over', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
     const { coordinator, session } = await busyWorker({ env });
-    session.connection.close(4406, 'has been at 4096 rows for 600 s');
+    session.connection.close(4406, 'has been computing 4096 rows for 600 s');
     const next = await coordinator.session(2);
     await admit(next, 'fedcba9876543210');
     await load(next);
@@ -230,7 +233,7 @@ describe('a worker', () => {
     await next.next('gradient');
   });
 
-  it('that is told to stop gives its task back at once, and exits with 143', async () => {
+  it('a worker that is told to stop returns its task at once and exits with 143', async () => {
     const { worker, session } = await busyWorker();
     worker.signal('SIGTERM');
     const toldMs = performance.now();
@@ -240,7 +243,7 @@ describe('a worker', () => {
     expect(await session.ended).toEqual({ code: 1000, reason: 'leaving' });
   });
 
-  it('whose connection broke while it prepared itself leaves nothing behind that keeps it from ending', async () => {
+  it('a worker whose connection broke while it was preparing can still exit', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url, { deadlineMs: 15_000 });
     const session = await coordinator.session(1);
@@ -251,7 +254,7 @@ describe('a worker', () => {
     expect((await worker.finished).exitCode).toBe(143);
   });
 
-  it('whose connection keeps breaking waits longer and longer', async () => {
+  it('a worker whose connection keeps breaking waits longer and longer', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const waits: number[] = [];
@@ -268,7 +271,7 @@ describe('a worker', () => {
     expect((await worker.finished).exitCode).toBe(143);
   });
 
-  it('that is told of a model too large for any memory says so by its count of parameters, and gives up', async () => {
+  it('a worker that is given a model too large for any memory names its number of parameters and gives up', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const layers = Array.from({ length: 20 }, () => ({ ...LAYERS[0], units: 1_048_576 }));
@@ -284,7 +287,7 @@ describe('a worker', () => {
     expect(stderr).toContain(`3 sessions in a row failed: ${reason}`);
   });
 
-  it('of another version is told so, and does not come back', async () => {
+  it('a worker of another version is told so and does not come back', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
@@ -298,8 +301,8 @@ describe('a worker', () => {
 
   it.each([
     [4402, 'sent a sum that does not exist'],
-    [4406, 'has been at 64 rows for 600 s'],
-  ])('that is sent away with %d gives up after three times', async (code, reason) => {
+    [4406, 'has been computing 64 rows for 600 s'],
+  ])('a worker that is disconnected with %d three times gives up', async (code, reason) => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     for (const number of [1, 2, 3]) {
@@ -315,7 +318,7 @@ describe('a worker', () => {
   it.each([
     ['SIGKILL', null],
     ['SIGINT', 130],
-  ] as const)('finds the way back to a coordinator that goes on after %s', async (signal, exitCode) => {
+  ] as const)('a worker rejoins a coordinator that resumes after %s', async (signal, exitCode) => {
     const first = await startTraining();
     await untilSaved(first.command, first.directory);
     first.command.signal(signal);
@@ -333,9 +336,9 @@ describe('a worker', () => {
 });
 
 describe('a coordinator', () => {
-  it('lets a worker that comes back take the place of its own earlier connection', async () => {
+  it('a worker that comes back replaces its own earlier connection', async () => {
     const run = await startTraining();
-    // While its only honest worker stands still, the run cannot end before the other one has come back.
+    // While its only honest worker is stopped, the run cannot end before the other one has come back.
     run.worker.signal('SIGSTOP');
     const options = { url: run.url, token: TOKEN };
     const instance = new Instance();
@@ -349,7 +352,7 @@ describe('a coordinator', () => {
     await expectUndisturbedEnd(run);
   });
 
-  it('is not taken in by a recording of another connection', async () => {
+  it('a coordinator rejects a recording of another connection', async () => {
     const run = await startCoordinator();
     const recorded: Buffer[] = [];
     const relay = await startRelay(run.url, TOKEN, (_received, data) => {
@@ -368,7 +371,7 @@ describe('a coordinator', () => {
     expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
   });
 
-  it('names both versions to a worker whose messages it cannot read', async () => {
+  it('a coordinator names both versions to a worker whose messages it cannot read', async () => {
     const run = await startCoordinator();
     const stranger = await FakeWorker.connect({ url: run.url, token: TOKEN });
     const data = encodeMessage({ type: 'leave' });
@@ -382,7 +385,7 @@ describe('a coordinator', () => {
     expect((await run.command.finished).exitCode).toBe(143);
   });
 
-  it('without a worker in the middle of a run gives up after the time it was told to wait, with exit code 7', async () => {
+  it('a coordinator that loses its last worker gives up after the configured wait with exit code 7', async () => {
     const run = await startTraining({ flags: ['--wait-for-workers', '5'] });
     run.worker.signal('SIGKILL');
     const { exitCode, stderr } = await run.command.finished;

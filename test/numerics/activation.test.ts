@@ -1,5 +1,5 @@
-// Bias, activations and their slopes, bias gradients and vector addition against their twins, to the bit. How near the
-// curved ones are to the exact functions is measured in transcendental.test.ts.
+// Bias, activations and their slopes, bias gradients and vector addition against their twins, to the bit.
+// The distance of the curved ones from the exact functions is measured in transcendental.test.ts.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS, needsActivationInput } from '../../src/layers/activation.ts';
 import type { Activation } from '../../src/layers/activation.ts';
@@ -49,11 +49,11 @@ function twinForward(
   );
 }
 
-/** Each extreme beside each other one. */
+/** Each extreme value next to each other one. */
 const PAIRS = EXTREMES.flatMap((a) => EXTREMES.map((b) => [a, b] as const));
 
 describe('biasActivationForward', () => {
-  it.each(IN_PLACE)('gives the bits of its twin for %s at every width', (kind) => {
+  it.each(IN_PLACE)('biasActivationForward matches its twin bit for bit for %s at every width', (kind) => {
     for (const columns of LENGTHS) {
       for (const rows of [1, 2, 5]) {
         const x = randomValues(columns, rows * columns);
@@ -64,21 +64,25 @@ describe('biasActivationForward', () => {
     }
   });
 
-  it.each(IN_PLACE)('treats extreme values as its twin does for %s', (kind) => {
+  it.each(IN_PLACE)('biasActivationForward treats extreme values as its twin does for %s', (kind) => {
     const x = Float32Array.from(PAIRS, ([a]) => a);
     const bias = Float32Array.from(PAIRS, ([, b]) => b);
     expectSameBits(forward(kind, x, bias), twinForward(single, kind, x, bias), 'extremes');
   });
 
-  // The vector body and the scalar tail of one row must not differ: a value's bits would depend on its column.
-  it.each(IN_PLACE)('gives a value the same bits in the wide loop and in the tail for %s', (kind) => {
-    const x = randomValues(3, 256).map((value) => 8 * value);
-    const whole = forward(kind, x, new Float32Array(256));
-    for (let i = 0; i < 256; i++) {
-      const alone = forward(kind, x.slice(i, i + 1), new Float32Array(1));
-      expectSameBits(alone, whole.slice(i, i + 1), `value ${i}`);
-    }
-  });
+  // The vector body and the scalar tail of one row must not differ: a value's bits would depend on its
+  // column.
+  it.each(IN_PLACE)(
+    'biasActivationForward gives a value the same bits in the wide loop and in the tail for %s',
+    (kind) => {
+      const x = randomValues(3, 256).map((value) => 8 * value);
+      const whole = forward(kind, x, new Float32Array(256));
+      for (let i = 0; i < 256; i++) {
+        const alone = forward(kind, x.slice(i, i + 1), new Float32Array(1));
+        expectSameBits(alone, whole.slice(i, i + 1), `value ${i}`);
+      }
+    },
+  );
 });
 
 function forwardApart(kind: Activation, x: Float32Array): Float32Array {
@@ -88,7 +92,7 @@ function forwardApart(kind: Activation, x: Float32Array): Float32Array {
 }
 
 describe('activationForward', () => {
-  it.each(ACTIVATIONS)('gives the bits of its twin for %s at every length', (kind) => {
+  it.each(ACTIVATIONS)('activationForward matches its twin bit for bit for %s at every length', (kind) => {
     for (const length of LENGTHS) {
       const x = randomValues(length, length).map((value) => 16 * value);
       const expected = x.map((value) => activate(single, kind, value));
@@ -97,7 +101,7 @@ describe('activationForward', () => {
     }
   });
 
-  it.each(ACTIVATIONS)('treats extreme values as its twin does for %s', (kind) => {
+  it.each(ACTIVATIONS)('activationForward treats extreme values as its twin does for %s', (kind) => {
     const x = Float32Array.from([...EXTREMES, -0.34, -0.35, 14, -14, 13.2, -13.2, 100, -100, 1e20, -1e20]);
     expectSameBits(
       forwardApart(kind, x),
@@ -106,7 +110,7 @@ describe('activationForward', () => {
     );
   });
 
-  it('may work in place', () => {
+  it('activationForward can work in place', () => {
     const x = randomValues(1, 9);
     const address = arena.put(x);
     arena.kernels.activationForward(ACTIVATIONS.indexOf('gelu'), address, address, 9);
@@ -120,7 +124,7 @@ function slopeAt(kind: Activation, saved: number): number {
 }
 
 describe('activationBackward', () => {
-  it.each(ACTIVATIONS)('gives the bits of its twin for %s at every length', (kind) => {
+  it.each(ACTIVATIONS)('activationBackward matches its twin bit for bit for %s at every length', (kind) => {
     for (const length of LENGTHS) {
       const dY = randomValues(length, length);
       const x = randomValues(length + 1, length).map((value) => 4 * value);
@@ -131,25 +135,28 @@ describe('activationBackward', () => {
     }
   });
 
-  it.each(ACTIVATIONS)('treats extreme values as its twin does for %s', (kind) => {
+  it.each(ACTIVATIONS)('activationBackward treats extreme values as its twin does for %s', (kind) => {
     const dY = Float32Array.from(PAIRS, ([d]) => d);
     const saved = Float32Array.from(PAIRS, ([, value]) => value);
     const expected = dY.map((d, i) => d * slopeAt(kind, saved[i] as number));
     expectSameBits(backward(kind, dY, saved), expected, 'extremes');
   });
 
-  it.each(ACTIVATIONS)('is the derivative of the forward pass for %s, by central differences', (kind) => {
-    const h = 1e-6;
-    for (let x = -6.005; x < 6; x += 0.01) {
-      const difference = activate(double, kind, x + h) - activate(double, kind, x - h);
-      // h^2 f''' / 6 is below 1e-12, and cancellation leaves 2^-53 / h = 1e-10. Of the forms of gelu, constants are
-      // float32 in float64 too: 2^-25 of their part.
-      const tolerance = FROM_INPUT.includes(kind) ? 1e-7 : 1e-9;
-      expect(Math.abs(difference / (2 * h) - slopeFromInput(double, kind, x))).toBeLessThan(tolerance);
-    }
-  });
+  it.each(ACTIVATIONS)(
+    'activationBackward is the derivative of the forward pass for %s by central differences',
+    (kind) => {
+      const h = 1e-6;
+      for (let x = -6.005; x < 6; x += 0.01) {
+        const difference = activate(double, kind, x + h) - activate(double, kind, x - h);
+        // h^2 f''' / 6 is below 1e-12, and cancellation leaves 2^-53 / h = 1e-10. The constants of both
+        // forms of gelu are float32 in float64 too: 2^-25 of their part.
+        const tolerance = FROM_INPUT.includes(kind) ? 1e-7 : 1e-9;
+        expect(Math.abs(difference / (2 * h) - slopeFromInput(double, kind, x))).toBeLessThan(tolerance);
+      }
+    },
+  );
 
-  it('has the slope at zero that PyTorch has', () => {
+  it('activationBackward has the same slope at zero as PyTorch', () => {
     const dY = Float32Array.of(1, 1);
     const zeros = Float32Array.of(0, -0);
     expectSameBits(backward('relu', dY, zeros), [0, 0], 'relu');
@@ -174,11 +181,11 @@ describe('columnSumTree', () => {
     arena.reset();
   }
 
-  it('gives the bits of its twin at every width', () => {
+  it('columnSumTree matches its twin bit for bit at every width', () => {
     for (const columns of LENGTHS) checkColumnSum(columns, Uint32Array.of(0, 3, 5, 6, 10, 12, 13));
   });
 
-  it('sums 1 to 40 shards along the tree', () => {
+  it('columnSumTree sums 1 to 40 shards along the tree', () => {
     for (let numShards = 1; numShards <= 40; numShards++) {
       checkColumnSum(
         5,
@@ -187,7 +194,7 @@ describe('columnSumTree', () => {
     }
   });
 
-  it('sums 1024 bounds, the most that a batch may have', () => {
+  it('columnSumTree sums 1024 shards, the most that a batch may have', () => {
     for (const numShards of [1023, 1024]) {
       checkColumnSum(
         3,
@@ -196,7 +203,7 @@ describe('columnSumTree', () => {
     }
   });
 
-  it('keeps the sign of zero in a column of -0: nothing is added to the first row', () => {
+  it('columnSumTree keeps the sign of zero in a column of -0, since nothing is added to the first row', () => {
     const out = arena.room(4);
     arena.kernels.columnSumTree(
       arena.put(Float32Array.of(-0)),
@@ -211,7 +218,7 @@ describe('columnSumTree', () => {
 });
 
 describe('addInto', () => {
-  it('gives the bits of its twin at every length', () => {
+  it('addInto matches its twin bit for bit at every length', () => {
     for (const length of LENGTHS) {
       const left = randomValues(length, length);
       const right = randomValues(length + 1, length);
@@ -226,7 +233,7 @@ describe('addInto', () => {
     }
   });
 
-  it('treats extreme values as its twin does', () => {
+  it('addInto treats extreme values as its twin does', () => {
     const address = arena.put(Float32Array.from(PAIRS, ([a]) => a));
     arena.kernels.addInto(address, arena.put(Float32Array.from(PAIRS, ([, b]) => b)), PAIRS.length);
     expectSameBits(
@@ -236,7 +243,7 @@ describe('addInto', () => {
     );
   });
 
-  it('does not flush denormals', () => {
+  it('addInto does not flush denormals', () => {
     const address = arena.put(new Float32Array(17).fill(LEAST_NORMAL / 4));
     arena.kernels.addInto(address, arena.put(new Float32Array(17).fill(LEAST_NORMAL / 8)), 17);
     expectSameBits(arena.f32(address, 17), new Float32Array(17).fill((3 * LEAST_NORMAL) / 8), 'denormals');

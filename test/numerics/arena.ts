@@ -36,7 +36,7 @@ export class Arena {
     return new Arena(await instantiateKernels(module, memory.wasm), memory);
   }
 
-  /** The address of `byteLength` guarded bytes that hold NaN, so that reading before writing shows. */
+  /** The address of `byteLength` guarded bytes that hold NaN, so that a read before a write shows. */
   room(byteLength: number): number {
     const start = this.#top + GUARD_BYTES;
     const end = start + byteLength;
@@ -67,7 +67,7 @@ export class Arena {
     return this.memory.u32(address, length).slice();
   }
 
-  /** Frees all regions, after a look at the bytes around each. */
+  /** Frees all regions after checking the bytes around each. */
   reset(): void {
     for (const [i, { end }] of this.#regions.entries()) {
       const next = this.#regions[i + 1]?.start ?? this.#top + GUARD_BYTES;
@@ -83,7 +83,7 @@ export class Arena {
   }
 }
 
-/** Asserts equal bits: tells -0 from 0, and takes any NaN for any other. */
+/** Asserts equal bits: distinguishes -0 from 0, and treats all NaN values as equal. */
 export function expectSameBits(actual: Float32Array, expected: ArrayLike<number>, what: string): void {
   const wanted = Float32Array.from(expected);
   expect(actual.length, what).toBe(wanted.length);

@@ -22,7 +22,9 @@ function columnsOf(matrix: Float32Array, stride: number, offset: number, width: 
   });
 }
 
-/** q, k and v side by side in rows of 3D + 1, with the head in the middle: strides are not the head's width. */
+/**
+ * q, k and v side by side in rows of 3D + 1, with the head in the middle: strides are not the head's width.
+ */
 function runHead(sizes: HeadSizes): void {
   const { positions, headSize, isCausal } = sizes;
   const name = `${positions} x ${headSize}${isCausal ? ' causal' : ''}`;
@@ -72,19 +74,19 @@ function runHead(sizes: HeadSizes): void {
   arena.reset();
 }
 
-describe.each([false, true])('attention, causal: %s', (isCausal) => {
-  it('gives the bits of its twin at every size, forward and backward', () => {
+describe.each([false, true])('attention (causal: %s)', (isCausal) => {
+  it('attention matches its twin bit for bit at every size, forward and backward', () => {
     for (const positions of [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33]) {
       for (const headSize of [1, 3, 4, 5, 8, 9, 16, 17]) runHead({ positions, headSize, isCausal });
     }
   });
 
-  it('gives the bits of its twin beyond the blocks of the matrix product', () => {
+  it('attention matches its twin bit for bit beyond the blocks of the matrix product', () => {
     runHead({ positions: 259, headSize: 3, isCausal });
     runHead({ positions: 3, headSize: 259, isCausal });
   });
 
-  it('has the gradients of central differences', () => {
+  it('attention has the gradients of central differences', () => {
     const sizes: HeadSizes = { positions: 4, headSize: 3, isCausal };
     const [q, k, v, dOut] = [1, 2, 3, 4].map((seed) => Float64Array.from(randomValues(seed, 12))) as [
       Float64Array,

@@ -1,5 +1,5 @@
-// Batch normalization over batches that shards do not divide, and epochs that batches do not: 20 steps against PyTorch 1.13.1
-// (scripts/golden/batch_norm.py wrote the values).
+// Batch normalization over batches that do not divide into shards, and epochs that do not divide into
+// batches: 20 steps against PyTorch 1.13.1 (scripts/golden/batch_norm.py wrote the values).
 import { describe, expect, it } from 'vitest';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
@@ -36,13 +36,13 @@ describe('20 steps with batchNorm', () => {
     // 16, 16, 16 and 2 rows.
     { what: 'with one shard', name: 'one', layers: MLP, shards: 1 },
     // 34, 33 and 33 rows, twice; then 45 rows in one shard.
-    { what: 'with shards that each count by their rows', name: 'several', layers: MLP, shards: 3 },
+    { what: 'with shards weighted by their rows', name: 'several', layers: MLP, shards: 3 },
     // 4, 3, 3, 3 and 3 rows, twice; then 4, 4 and 3.
     { what: 'with shards smaller than the default', name: 'small', layers: MLP, shards: 5 },
     // 3, 3 and 1 images of 5 by 7.
-    { what: 'on images, of which the last batch has one', name: 'images', layers: CNN, shards: 1 },
+    { what: 'on images, with a last batch of one', name: 'images', layers: CNN, shards: 1 },
   ])(
-    'agree with PyTorch in weights, running statistics and at evaluation: $what',
+    '20 steps with batchNorm agree with PyTorch in weights, running statistics and evaluation $what',
     async ({ name, layers, shards }) => {
       const golden = new Golden(`batch-norm-${name}`);
       const { batchSize, losses } = recorded[name] ?? { batchSize: 0, losses: [] };
@@ -66,7 +66,8 @@ describe('20 steps with batchNorm', () => {
         learningRate: 1e-3,
         numSteps: losses.length,
       });
-      // Rounding differences feed back through the weights; a wrong formula shows at 1e-3, the size of one step.
+      // Rounding differences feed back through the weights; a wrong formula shows at 1e-3, the size of one
+      // step.
       expectLosses(trained, losses, 1e-5);
       expectWeights(trained, golden.under('final.'), 2e-5);
       const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
@@ -79,9 +80,9 @@ describe('20 steps with batchNorm', () => {
   );
 });
 
-describe('the one shard of a short batch', () => {
+describe('a short batch with a single shard', () => {
   const ROWS = 63;
-  // So wide that a microbatch has room for one full shard, and not for two.
+  // So wide that a microbatch has room for one full shard but not for two.
   const layers: LayerInput[] = [
     { kind: 'dense', units: 40_000, bias: false },
     { kind: 'batchNorm' },
@@ -116,7 +117,7 @@ describe('the one shard of a short batch', () => {
     return sums;
   }
 
-  it('has room where it is larger than those of a full one', async () => {
+  it('a short batch with a single shard that is larger than those of a full batch fits in the engine', async () => {
     expect(planEngine(model, 64, 2)).toMatchObject({ maxShards: 1, maxRows: ROWS });
     const expected = await sumsOf(ROWS, 1);
     expectSameBits(await sumsOf(64, 2), expected, 'two shards of 32');

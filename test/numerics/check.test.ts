@@ -16,12 +16,12 @@ afterEach(() => arena.reset());
 describe('allFinite', () => {
   const isFinite = (x: Float32Array): boolean => arena.kernels.allFinite(arena.put(x), x.length);
 
-  it('is true for finite values of every kind and length', () => {
+  it('allFinite is true for finite values of every kind and length', () => {
     for (const length of LENGTHS) expect(isFinite(randomValues(length, length))).toBe(true);
     for (const value of FINITE_EXTREMES) expect(isFinite(new Float32Array(7).fill(value))).toBe(true);
   });
 
-  it('finds a single NaN or infinity at any place', () => {
+  it('allFinite finds a single NaN or infinity at any position', () => {
     const bad = EXTREMES.filter((value) => !Number.isFinite(value));
     for (const length of LENGTHS.filter((n) => n <= 33)) {
       for (let i = 0; i < length; i++) {
@@ -37,7 +37,7 @@ describe('allFinite', () => {
 });
 
 describe('sumSquares', () => {
-  it('gives the bits of its twin: four lanes, then the tail', () => {
+  it('sumSquares matches its twin bit for bit, which sums four lanes and then the tail', () => {
     for (const length of LENGTHS) {
       const x = randomValues(length, length);
       const lanes = [0, 0, 0, 0];
@@ -49,7 +49,7 @@ describe('sumSquares', () => {
     }
   });
 
-  it('does not overflow where float32 would, and is not finite where a value is not', () => {
+  it('sumSquares does not overflow where float32 would, and is not finite where a value is not', () => {
     const huge = new Float32Array(5).fill(3e38);
     expect(arena.kernels.sumSquares(arena.put(huge), 5)).toBe(5 * Math.fround(3e38) ** 2);
     huge[4] = Number.NaN;
@@ -64,21 +64,21 @@ describe('fingerprint64', () => {
     return result;
   };
 
-  it('equals its twin at every length', () => {
+  it('fingerprint64 equals its twin at every length', () => {
     for (const length of LENGTHS) {
       const words = randomWords(length, length);
       expect(kernel(words)).toBe(fingerprint(words));
     }
   });
 
-  it('equals its twin for words of all ones and all zeros, whose products are the largest', () => {
+  it('fingerprint64 equals its twin for words of all ones and all zeros, whose products are the largest', () => {
     for (const word of [0, 0xffffffff]) {
       const words = new Uint32Array(800).fill(word);
       expect(kernel(words)).toBe(fingerprint(words));
     }
   });
 
-  it('changes with any single bit', () => {
+  it('fingerprint64 changes with any single bit', () => {
     const vector = fc.uint32Array({ minLength: 1, maxLength: 40 });
     fc.assert(
       fc.property(vector, fc.nat(), fc.integer({ min: 0, max: 31 }), (words, place, bit) => {
@@ -91,7 +91,7 @@ describe('fingerprint64', () => {
     );
   });
 
-  it('changes with the length, and when two words change places', () => {
+  it('fingerprint64 changes with the length and when two words are swapped', () => {
     const words = randomWords(1, 24);
     expect(kernel(words)).not.toBe(kernel(words.subarray(0, 23)));
     expect(kernel(new Uint32Array(8))).not.toBe(kernel(new Uint32Array(16)));
@@ -102,9 +102,9 @@ describe('fingerprint64', () => {
     }
   });
 
-  // What it does not promise: a word that cancels its key hides its partner, which random data meets once
+  // A known limit: a word that cancels its key hides its partner, which happens in random data once
   // in 2^32 pairs.
-  it('is blind to the partner of a word that cancels its key', () => {
+  it('fingerprint64 is blind to the partner of a word that cancels its key', () => {
     const words = randomWords(1, 8);
     words[0] = -fingerprintKey('a', 0, 0);
     const changed = words.slice();
@@ -114,7 +114,7 @@ describe('fingerprint64', () => {
 });
 
 describe('peakMultiplyAdd', () => {
-  it('computes what it says: each chain x/2 + 1/2, then the sum of all', () => {
+  it('peakMultiplyAdd computes each chain x/2 + 1/2, then the sum of all', () => {
     let chains = Array.from({ length: 12 }, (_, i) => Math.fround(i / 10));
     for (let n = 0; n < 5; n++) chains = chains.map((x) => Math.fround(Math.fround(x * 0.5) + 0.5));
     const total = chains.reduce((sum, x) => sum + x, 0);

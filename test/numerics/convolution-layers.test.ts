@@ -1,5 +1,5 @@
-// Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit against their
-// twins, by central differences, and whole models of them for any way to cut a batch.
+// Convolution and pooling as layers: against PyTorch 1.13.1 (scripts/golden/convolution.py), to the bit
+// against their twins, by central differences, and whole models of them for any division of a batch.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Conv2dLayer } from '../../src/layers/conv2d/conv2d.ts';
 import { sizeOf } from '../../src/shape.ts';
@@ -38,31 +38,37 @@ describe('a layer on images', () => {
   // Up to 33 x 9 = 297 products summed in another order: a walk of 2^-24 sqrt(297) = 1e-6.
   const TOLERANCE = 2e-6;
 
-  it.each(recorded.cases)('agrees with PyTorch forward and backward: $name', ({ name, spec, inputShape }) => {
-    const { values: dY, shape } = golden.tensor(`${name}.dY`);
-    const { outputShape } = resolveLayer(spec, inputShape);
-    expect(outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : shape.slice(1));
-    const { y, dX, gradients } = runLayer(room, {
-      layer: spec,
-      inputShape,
-      x: golden.values(`${name}.x`),
-      dY,
-      weights: golden.under(`${name}.`),
-      bounds: [0, 2, 3],
-    });
-    expectNear(y, golden.values(`${name}.y`), TOLERANCE, 'y');
-    expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
-    const expected = golden.under(`${name}.d.`);
-    expect([...gradients.keys()]).toEqual([...expected.keys()]);
-    for (const [tensor, gradient] of gradients) {
-      expectNear(gradient, expected.get(tensor) as Float32Array, TOLERANCE, tensor);
-    }
-  });
+  it.each(recorded.cases)(
+    'the layer $name agrees with PyTorch forward and backward',
+    ({ name, spec, inputShape }) => {
+      const { values: dY, shape } = golden.tensor(`${name}.dY`);
+      const { outputShape } = resolveLayer(spec, inputShape);
+      expect(outputShape).toEqual(spec.kind === 'globalAvgPool2d' ? [5] : shape.slice(1));
+      const { y, dX, gradients } = runLayer(room, {
+        layer: spec,
+        inputShape,
+        x: golden.values(`${name}.x`),
+        dY,
+        weights: golden.under(`${name}.`),
+        bounds: [0, 2, 3],
+      });
+      expectNear(y, golden.values(`${name}.y`), TOLERANCE, 'y');
+      expectNear(dX, golden.values(`${name}.dX`), TOLERANCE, 'dX');
+      const expected = golden.under(`${name}.d.`);
+      expect([...gradients.keys()]).toEqual([...expected.keys()]);
+      for (const [tensor, gradient] of gradients) {
+        expectNear(gradient, expected.get(tensor) as Float32Array, TOLERANCE, tensor);
+      }
+    },
+  );
 });
 
 type ConvolutionCase = readonly [spec: Partial<LayerInput>, inputShape: Shape];
 
-/** Around tiles and vectors; both sides of the weight gradient, slices of all three products, groups, every option. */
+/**
+ * Sizes around tiles and vectors; both sides of the weight gradient, slices of all three products, groups,
+ * every option.
+ */
 const CONVOLUTIONS: readonly ConvolutionCase[] = [
   [{ filters: 5, kernelSize: 3, padding: 'same', activation: 'relu' }, [3, 7, 9]],
   [{ filters: 9, kernelSize: [2, 3], stride: [2, 1], bias: false }, [4, 9, 8]],
@@ -81,7 +87,7 @@ function convolution([spec, inputShape]: ConvolutionCase): Conv2dLayer {
 }
 
 describe('conv2d', () => {
-  it.each(CONVOLUTIONS)('gives the bits of its float32 twin: %o on %o', (...testCase) => {
+  it.each(CONVOLUTIONS)('conv2d matches its float32 twin bit for bit for %o on %o', (...testCase) => {
     const layer = convolution(testCase);
     const bounds = Uint32Array.of(0, 2, 3, 5);
     const weights = randomValues(3, numParametersOf(layer));
@@ -99,28 +105,31 @@ describe('conv2d', () => {
     expect(first.dX).toHaveLength(0);
   });
 
-  it.each(CONVOLUTIONS.slice(0, 7))('has its gradients by central differences: %o on %o', (spec, shape) => {
-    // A smooth function: the others' slopes jump.
-    const layer = convolution([{ ...spec, activation: 'tanh' }, shape]);
-    const weights = Float64Array.from(randomValues(3, numParametersOf(layer)));
-    const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
-    const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));
-    const twin = { arithmetic: double, layer, weights };
-    const objective = (): number => inner(forward(twin, x), dY);
-    const exact = backward(twin, x, dY, [0, 1, 2]);
-    // Some of each, since every one takes two forward passes.
-    for (const [values, gradient] of [
-      [weights, exact.gradient],
-      [x, exact.dX],
-    ] as const) {
-      const largest = Math.max(...gradient.map(Math.abs));
-      for (let i = 0; i < values.length; i += Math.ceil(values.length / 15)) {
-        const difference = centralDifference(values, i, objective);
-        // h^2 f''' / 6 is about 1e-10 here, cancellation 2^-53 f / h about 1e-9.
-        expect(Math.abs((gradient[i] as number) - difference) / largest).toBeLessThan(1e-7);
+  it.each(CONVOLUTIONS.slice(0, 7))(
+    'conv2d has the gradients of central differences for %o on %o',
+    (spec, shape) => {
+      // A smooth function: the slopes of the others jump.
+      const layer = convolution([{ ...spec, activation: 'tanh' }, shape]);
+      const weights = Float64Array.from(randomValues(3, numParametersOf(layer)));
+      const x = Float64Array.from(randomValues(4, 2 * sizeOf(layer.inputShape)));
+      const dY = Float64Array.from(randomValues(5, 2 * sizeOf(layer.outputShape)));
+      const twin = { arithmetic: double, layer, weights };
+      const objective = (): number => inner(forward(twin, x), dY);
+      const exact = backward(twin, x, dY, [0, 1, 2]);
+      // Only some of each, since every one takes two forward passes.
+      for (const [values, gradient] of [
+        [weights, exact.gradient],
+        [x, exact.dX],
+      ] as const) {
+        const largest = Math.max(...gradient.map(Math.abs));
+        for (let i = 0; i < values.length; i += Math.ceil(values.length / 15)) {
+          const difference = centralDifference(values, i, objective);
+          // h^2 f''' / 6 is about 1e-10 here, cancellation 2^-53 f / h about 1e-9.
+          expect(Math.abs((gradient[i] as number) - difference) / largest).toBeLessThan(1e-7);
+        }
       }
-    }
-  });
+    },
+  );
 });
 
 /** The model of scripts/golden/convolution.py: every layer of the topic. */
@@ -139,7 +148,7 @@ function goldenModel(): Model {
 }
 
 describe('20 steps of Adam', () => {
-  it('agree with PyTorch on a CNN', async () => {
+  it('20 steps of Adam agree with PyTorch on a CNN', async () => {
     const model = goldenModel();
     const data = new Golden('convolution-data');
     const trained = await trainGolden({
@@ -167,7 +176,7 @@ describe('20 steps of Adam', () => {
 describe('a model of images', () => {
   const ROWS = 23;
 
-  it('has the same bits for any number of shards in a microbatch, and for any cut', () => {
+  it('a model of images has the same bits for any number of shards in a microbatch and any division into tasks', () => {
     const model = goldenModel();
     const shape = { numRows: ROWS, featureWidth: 288, outputWidth: 4, isClassification: true };
     const dataset = packSamples(randomSamples(5, shape));
@@ -178,7 +187,7 @@ describe('a model of images', () => {
     const sums = [1, 2, 4, 8].map((shardsPerMicrobatch, i) => {
       const engine = createEngine(room, { ...options, shardsPerMicrobatch, numParts: i + 1 });
       const [sum] = sumsOfTask(room, model, engine, { numShards: 8, firstShard: 0, bounds, indices });
-      // A right half by itself, as another worker would be given it.
+      // The right half alone, as another worker would be given it.
       const firstRow = bounds[4] as number;
       const half = bounds.subarray(4).map((bound) => bound - firstRow);
       const task = { numShards: 8, firstShard: 4, bounds: half, indices: indices.subarray(firstRow) };
@@ -194,7 +203,7 @@ describe('a model of images', () => {
     }
   });
 
-  it('may take images out of rows of numbers, and rows out of images', () => {
+  it('a model can reshape rows of numbers into images and images into rows', () => {
     const layers = [
       { kind: 'reshape', shape: [2, 4, 4] },
       { kind: 'conv2d', filters: 3, kernelSize: 3 },

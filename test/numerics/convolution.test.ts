@@ -62,7 +62,7 @@ function forEachCase(check: (window: WindowCase, channels: number) => void): voi
 }
 
 describe('padImage', () => {
-  it('surrounds each plane with zeros', () => {
+  it('padImage surrounds each plane with zeros', () => {
     forEachCase((window, channels) => {
       const { height, width, padTop, padLeft } = window.geometry;
       const x = randomImage(window, channels);
@@ -83,7 +83,7 @@ describe('padImage', () => {
 });
 
 describe('packed patches', () => {
-  it('are right panels over positions', () => {
+  it('patches are packed as right panels over positions', () => {
     forEachCase((window, channels) => {
       const depth = channels * tapsOf(window.geometry);
       const positions = positionsOf(window.geometry);
@@ -110,7 +110,7 @@ describe('packed patches', () => {
     });
   });
 
-  it('are right panels over taps', () => {
+  it('patches are packed as right panels over taps', () => {
     forEachCase((window, channels) => {
       const depth = channels * tapsOf(window.geometry);
       const positions = positionsOf(window.geometry);
@@ -133,7 +133,7 @@ describe('packed patches', () => {
     });
   });
 
-  it('are left panels over taps', () => {
+  it('patches are packed as left panels over taps', () => {
     forEachCase((window, channels) => {
       const depth = channels * tapsOf(window.geometry);
       const positions = positionsOf(window.geometry);
@@ -149,7 +149,7 @@ describe('packed patches', () => {
 });
 
 describe('foldPatches', () => {
-  it('adds each patch to the values that it came from', () => {
+  it('foldPatches adds each patch to the values that it came from', () => {
     forEachCase((window, channels) => {
       const { height, width } = window.geometry;
       const patches = randomValues(7, channels * tapsOf(window.geometry) * positionsOf(window.geometry));
@@ -161,7 +161,7 @@ describe('foldPatches', () => {
     });
   });
 
-  it('carries NaN, infinities and zeros of both signs to their own values only', () => {
+  it('foldPatches carries NaN, infinities and zeros of both signs to their own values only', () => {
     for (const window of WINDOWS) {
       const { height, width } = window.geometry;
       const length = tapsOf(window.geometry) * positionsOf(window.geometry);
@@ -189,7 +189,7 @@ describe('depthwise convolution', () => {
     return randomValues(outputs + 99, outputs * tapsOf(geometry));
   }
 
-  it('gives the bits of its twin forward', () => {
+  it('depthwise convolution matches its twin bit for bit forward', () => {
     forEachMultiplier((window, channels, multiplier) => {
       const x = randomImage(window, channels);
       const weights = randomWeights(window, channels * multiplier);
@@ -202,7 +202,7 @@ describe('depthwise convolution', () => {
     });
   });
 
-  it('gives the bits of its twin for the input', () => {
+  it('depthwise convolution matches its twin bit for bit in the gradient of the input', () => {
     forEachMultiplier((window, channels, multiplier) => {
       const { height, width } = window.geometry;
       const weights = randomWeights(window, channels * multiplier);
@@ -218,7 +218,7 @@ describe('depthwise convolution', () => {
     });
   });
 
-  it('gives the bits of its twin for the weights, and adds to them where told', () => {
+  it('depthwise convolution matches its twin bit for bit in the gradient of the weights, and can add to a sum', () => {
     forEachMultiplier((window, channels, multiplier) => {
       const x = randomImage(window, channels);
       const dY = randomValues(6, channels * multiplier * positionsOf(window.geometry));
@@ -242,7 +242,7 @@ describe('depthwise convolution', () => {
 describe('channels', () => {
   const LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 31, 33, 64, 196];
 
-  it('get their own bias, then the activation', () => {
+  it('each channel gets its own bias, then the activation', () => {
     const channels = 3;
     for (const activation of ['linear', 'relu', 'leakyRelu'] as const) {
       for (const positions of LENGTHS) {
@@ -260,7 +260,7 @@ describe('channels', () => {
     }
   });
 
-  it('get the same bits for every activation as rows of a dense layer', () => {
+  it('channels get the same bits from every activation as rows of a dense layer', () => {
     for (const activation of ACTIVATIONS) {
       const kind = activationNumber(activation);
       const y = randomValues(3, 33);
@@ -272,7 +272,7 @@ describe('channels', () => {
     }
   });
 
-  it('are summed in sixteen lanes, and added to a sum where told', () => {
+  it('channels are summed in sixteen lanes and optionally added to a sum', () => {
     for (const positions of LENGTHS) {
       const x = randomValues(positions, 3 * positions);
       const expected = channelSums(single, 3, positions, x);
@@ -292,7 +292,7 @@ describe('channels', () => {
 });
 
 describe('transpose', () => {
-  it('turns rows into columns', () => {
+  it('transpose turns rows into columns', () => {
     for (const [rows, columns] of [
       [1, 1],
       [1, 9],

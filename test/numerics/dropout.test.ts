@@ -1,4 +1,5 @@
-// Dropout: masks of the twin's generator to the bit, the rate that was asked for, and no memory of who drew them.
+// Dropout: masks of the twin's generator to the bit, the configured rate, and no dependence on who draws
+// them.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { PURPOSE } from '../../src/random.ts';
 import { philox } from '../helpers/twins/random.ts';
@@ -65,7 +66,7 @@ function twin(
 }
 
 describe('dropout', () => {
-  it('gives the bits of its twin at every width and rate', () => {
+  it('dropout matches its twin bit for bit at every width and rate', () => {
     for (const width of WIDTHS) {
       for (const rate of [0, 0.1, 0.5, 0.9]) {
         const x = randomValues(width, 3 * width);
@@ -75,14 +76,14 @@ describe('dropout', () => {
     }
   });
 
-  it('drops what is asked for: 0.3 of 1,000,000 within five deviations', () => {
+  it('dropout drops the configured share: 0.3 of 1,000,000 values within five deviations', () => {
     const length = 1_000_000;
     const y = drop(new Float32Array(length).fill(1), 0.3, [5]);
     const numDropped = y.filter((value) => value === 0).length;
     expect(Math.abs(numDropped - 0.3 * length)).toBeLessThan(5 * Math.sqrt(length * 0.3 * 0.7));
   });
 
-  it('draws masks that do not agree beyond chance between samples, steps, layers and seeds', () => {
+  it('dropout draws masks that agree only by chance between samples, steps, layers and seeds', () => {
     const length = 100_000;
     const ones = new Float32Array(length).fill(1);
     const base = drop(ones, 0.5, [5]);
@@ -98,7 +99,7 @@ describe('dropout', () => {
     }
   });
 
-  it('gives a sample the same mask in whatever row and company it is', () => {
+  it('dropout gives a sample the same mask in any row of any batch', () => {
     const [a, b] = [randomValues(1, 37), randomValues(2, 37)];
     const together = drop(Float32Array.of(...a, ...b), 0.4, [11, 12]);
     expectSameBits(drop(b, 0.4, [12]), together.slice(37), 'second row');
@@ -109,7 +110,7 @@ describe('dropout', () => {
     );
   });
 
-  it('keeps nothing of a dropped value, not even NaN, and may work in place', () => {
+  it('dropout keeps nothing of a dropped value, not even NaN, and can work in place', () => {
     const x = new Float32Array(64).fill(Number.NaN);
     const y = drop(x, 0.5, [1]);
     expect(y.some((value) => value === 0)).toBe(true);

@@ -1,5 +1,5 @@
-// Tables of vectors: rows found and summed to the bit, ids that are none reported, nothing written outside; and whole
-// vectors moved and added.
+// Tables of vectors: rows are copied and summed to the bit, invalid ids are reported, nothing is written
+// outside; and whole vectors are moved and added.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
@@ -18,7 +18,7 @@ function randomIds(seed: number, length: number): Float32Array {
 }
 
 describe('embeddingForward', () => {
-  it('copies the rows of its ids at every width', () => {
+  it('embeddingForward copies the rows of its ids at every width', () => {
     for (const units of UNITS) {
       const ids = randomIds(units, 13);
       const table = randomValues(units, VOCABULARY * units);
@@ -39,7 +39,7 @@ describe('embeddingForward', () => {
   });
 
   it.each([VOCABULARY, -1, 0.5, 1e10, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
-    'tells where it met the id %d, and writes nothing from there on',
+    'embeddingForward returns the position of the id %d and writes nothing from there on',
     (id) => {
       const table = arena.put(randomValues(1, VOCABULARY * 2));
       const y = arena.put(new Float32Array(8));
@@ -49,7 +49,7 @@ describe('embeddingForward', () => {
     },
   );
 
-  it('takes -0 for 0', () => {
+  it('embeddingForward treats -0 as 0', () => {
     const y = arena.room(4);
     const table = arena.put(Float32Array.of(7, 8));
     expect(arena.kernels.embeddingForward(arena.put(Float32Array.of(-0)), 1, table, 2, 1, y)).toBe(0);
@@ -58,7 +58,7 @@ describe('embeddingForward', () => {
 });
 
 describe('embeddingBackward', () => {
-  it('adds the errors of each id in ascending order of positions, and zeros for ids that do not occur', () => {
+  it('embeddingBackward adds the errors of each id in ascending order of positions, and zeros for absent ids', () => {
     for (const units of UNITS) {
       const ids = randomIds(units, 29).map((id) => (id === 5 ? 6 : id));
       const dY = randomValues(units, 29 * units);
@@ -77,7 +77,7 @@ describe('embeddingBackward', () => {
 });
 
 describe('addToRows', () => {
-  it('adds one vector to every row at every width, in place too', () => {
+  it('addToRows adds one vector to every row at every width, also in place', () => {
     for (const columns of UNITS) {
       const x = randomValues(columns, 3 * columns);
       const vector = randomValues(columns + 1, columns);
@@ -93,7 +93,7 @@ describe('addToRows', () => {
 });
 
 describe('copyValues', () => {
-  it('copies just the values that it is told to', () => {
+  it('copyValues copies only the given number of values', () => {
     const x = randomValues(1, 9);
     const y = arena.put(new Float32Array(9));
     arena.kernels.copyValues(arena.put(x), 7, y);

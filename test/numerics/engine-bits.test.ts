@@ -1,5 +1,5 @@
-// The numerics contract of the engine: bits depend on weights and samples alone, not on who computed what,
-// in how many microbatches, or in which order the parts arrived.
+// The numerics contract of the engine: bits depend on weights and samples alone, not on which engine
+// computed what, in how many microbatches, or in which order the parts arrived.
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -82,7 +82,7 @@ function wholeBatch(batch: Batch, engine: Engine): NodeSum {
   return sums[0] as NodeSum;
 }
 
-/** What the coordinator does with sums as they arrive, on plain arrays. */
+/** Adds up sums as they arrive, as the coordinator does, on plain arrays. */
 function combine(
   numShards: number,
   arrivals: readonly NodeSum[],
@@ -124,7 +124,7 @@ const batchSpec: fc.Arbitrary<BatchSpec> = fc.record({
 });
 
 describe('a batch cut into tasks', () => {
-  it('has the same bits for any partition, engines, microbatches, order of arrival and duplicates', () => {
+  it('a batch has the same bits for any tasks, engines, microbatches, order of arrival and duplicates', () => {
     fc.assert(
       fc.property(
         batchSpec,
@@ -142,7 +142,7 @@ describe('a batch cut into tasks', () => {
             (a, b) => a - b,
           );
           const partition = edges.slice(1).map((to, i) => [edges[i] as number, to] as const);
-          // Beside the partition, tasks that overlap it: what backups and late answers bring.
+          // Besides the partition, tasks that overlap it, as copies of late tasks do.
           const extra = order.slice(0, 3).map((n) => {
             const from = n % numShards;
             return [from, from + 1 + (n % (numShards - from))] as const;
@@ -164,7 +164,7 @@ describe('a batch cut into tasks', () => {
     );
   });
 
-  it('has the same bits from an engine that was used before, on other rows', () => {
+  it('a batch has the same bits from an engine that was used before on other rows', () => {
     const batch = createBatch({ ...MIXED, numRows: 40 });
     const engine = createEngine(room, { ...batch.options, shardsPerMicrobatch: 2 });
     const expected = sha256(wholeBatch(batch, engine).gradient);
@@ -179,7 +179,7 @@ describe('a batch cut into tasks', () => {
     expect(sha256(wholeBatch(batch, engine).gradient)).toBe(expected);
   });
 
-  it('needs no more memory for its later tasks than for the first of a kind', () => {
+  it('an engine needs no more memory for later tasks than for the first of each kind', () => {
     const batch = createBatch({ ...MIXED, numRows: 40, shards: 32 });
     const engine = createEngine(room, { ...batch.options, shardsPerMicrobatch: 1 });
     const before = room.memory.usedBytes;
@@ -210,7 +210,7 @@ const MIXED: BatchSpec = {
 };
 
 describe('a short batch', () => {
-  it('has the bits of an engine planned for just its rows', () => {
+  it('a short batch has the same bits as with an engine planned for exactly its rows', () => {
     for (const numRows of [1, 3, 7, 8, 9, 39]) {
       const batch = createBatch({ ...MIXED, numRows });
       const fitted = createEngine(room, { ...batch.options, batchSize: numRows });
@@ -221,7 +221,7 @@ describe('a short batch', () => {
     }
   });
 
-  it('has one shard a row, and no empty ones, where it has fewer rows than shards', () => {
+  it('a batch with fewer rows than shards has one shard per row and no empty ones', () => {
     const batch = createBatch({ ...MIXED, numRows: 3, shards: 8 });
     expect([...batch.bounds]).toEqual([0, 1, 2, 3]);
     const { gradient } = wholeBatch(batch, createEngine(room, batch.options));
@@ -238,7 +238,7 @@ describe('evaluate', () => {
   const outputsOf = (batch: Batch, engine: Engine): Float32Array =>
     engine.evaluate(taskOf(batch, 0, batch.bounds.length - 1)).outputs;
 
-  it('gives a row the same bits alone as in any batch', () => {
+  it('evaluate gives a row the same bits alone as in any batch', () => {
     const batch = createBatch(MIXED);
     const engine = createEngine(room, batch.options);
     const { outputWidth } = batch.model;
@@ -254,7 +254,7 @@ describe('evaluate', () => {
     }
   });
 
-  it('gives the same outputs and shard losses whatever the rows of a microbatch', () => {
+  it('evaluate gives the same outputs and shard losses for any size of microbatch', () => {
     const batch = createBatch(MIXED);
     const task = taskOf(batch, 0, 8);
     const expected = createEngine(room, batch.options).evaluate(task);
@@ -263,7 +263,7 @@ describe('evaluate', () => {
     }
   });
 
-  it('gives the shard losses that training sums', () => {
+  it('evaluate gives the shard losses that training sums', () => {
     const batch = createBatch(MIXED);
     const engine = createEngine(room, batch.options);
     const { lossSums } = engine.evaluate(taskOf(batch, 0, 8));
@@ -275,7 +275,7 @@ describe('evaluate', () => {
 });
 
 describe('samples stored as bytes', () => {
-  it('train to the bits of the same samples stored as scaled float32', () => {
+  it('samples stored as bytes train to the same bits as when stored as scaled float32', () => {
     const batch = createBatch(MIXED);
     const numValues = 40 * MIXED.inputWidth;
     const bytes = Uint8Array.from({ length: numValues }, (_, i) => (i * 37) % 256);

@@ -1,5 +1,5 @@
 // The engine on sequences and on weighted samples: the same numbers as on the positions by themselves, and as
-// without the samples that count nothing.
+// without the samples of weight 0.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { totalSampleWeight, type PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { Engine } from '../../src/engine/engine.ts';
@@ -25,7 +25,7 @@ const LOSSES: readonly LossInput[] = ['crossEntropy', { kind: 'crossEntropy', la
 
 const features = randomValues(1, ROWS * POSITIONS * FEATURES);
 const labels = randomWords(2, ROWS * POSITIONS).map((word) => word % CLASSES);
-/** Of every label; every third is ignored. */
+/** One weight per label; every third is ignored. */
 const sampleWeights = Float32Array.from(labels, (label, i) => (i % 3 === 0 ? 0 : (label + 1) / 4));
 
 let room: EngineRoom;
@@ -73,17 +73,20 @@ function trainOn({ model, engine }: Setting, scale: number): NodeSum {
 }
 
 describe('a sequence of labels', () => {
-  it.each([false, true])('has the gradient of its positions as rows, with weights: %s', (withWeights) => {
-    for (const loss of LOSSES) {
-      const sequence = trainOn(settingOf(POSITIONS, loss, withWeights), 1);
-      const rows = trainOn(settingOf(1, loss, withWeights), POSITIONS);
-      expectSameBits(sequence.gradient, rows.gradient, 'gradient');
-      // A row's loss is the sum over its positions, so the losses are added in another order.
-      expect(sequence.lossSum / rows.lossSum).toBeCloseTo(1, 13);
-    }
-  });
+  it.each([false, true])(
+    'a sequence of labels has the same gradient as its positions as rows (with weights: %s)',
+    (withWeights) => {
+      for (const loss of LOSSES) {
+        const sequence = trainOn(settingOf(POSITIONS, loss, withWeights), 1);
+        const rows = trainOn(settingOf(1, loss, withWeights), POSITIONS);
+        expectSameBits(sequence.gradient, rows.gradient, 'gradient');
+        // A row's loss is the sum over its positions, so the losses are added in another order.
+        expect(sequence.lossSum / rows.lossSum).toBeCloseTo(1, 13);
+      }
+    },
+  );
 
-  it('comes back as the ranks of its labels', () => {
+  it('a sequence of labels is evaluated to the ranks of its labels', () => {
     const setting = settingOf(POSITIONS, 'crossEntropy', true);
     const { outputs, lossSums } = setting.engine.evaluate(taskOf(1));
     const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(taskOf(POSITIONS));
@@ -92,7 +95,7 @@ describe('a sequence of labels', () => {
     lossSums.forEach((sum, shard) => expect(sum / (rows.lossSums[shard] as number)).toBeCloseTo(1, 13));
   });
 
-  it('comes back with the sum of its log losses after the ranks, where the loss is smoothed', () => {
+  it('a sequence of labels is evaluated to ranks and the sum of its log losses where the loss is smoothed', () => {
     const smoothed = { kind: 'crossEntropy', labelSmoothing: 0.1 } as const;
     const setting = settingOf(POSITIONS, smoothed, true);
     const width = evaluationWidth(setting.model, setting.dataset.layout, smoothed);
@@ -112,7 +115,7 @@ describe('a sequence of labels', () => {
     }
   });
 
-  it('is divided by the weights of its positions, or by their number', () => {
+  it('the loss of sequences is divided by the weights of their positions or by their number', () => {
     const indices = Uint32Array.of(4, 0);
     expect(totalSampleWeight(samplesOf(POSITIONS, false), indices)).toBe(2 * POSITIONS);
     const counted = [12, 13, 14, 0, 1, 2].reduce((sum, at) => sum + (sampleWeights[at] as number), 0);
@@ -122,7 +125,7 @@ describe('a sequence of labels', () => {
 
 describe('rows of weight 0', () => {
   it.each(['mse', 'mae', 'huber', 'binaryCrossEntropy', 'crossEntropy'] as const)(
-    'leave gradient and loss as if they were not there, in %s',
+    'rows of weight 0 change neither the gradient nor the loss of %s',
     (loss) => {
       const isLabels = loss === 'crossEntropy';
       const targets = isLabels ? labels.subarray(0, ROWS) : randomValues(4, ROWS * CLASSES).map(Math.abs);

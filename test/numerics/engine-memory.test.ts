@@ -1,4 +1,4 @@
-// The memory that a plan promises is the memory that an engine takes, and steps take none.
+// The memory of an engine is what its plan says, and steps take no more.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { planEngine } from '../../src/engine/plan.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
@@ -58,7 +58,7 @@ function modelOf(shape: Shape, layers: readonly LayerInput[]): Model {
 
 describe('the plan of an engine', () => {
   it.each(MODELS)(
-    'is the memory that it takes, but for some row numbers, losses and bounds: %s',
+    'the plan of %s is the memory that its engine takes, except for some row numbers, losses and bounds',
     (_, shape, layers) => {
       const model = modelOf(shape, layers);
       const width = shape.reduce((product, size) => product * size, 1);
@@ -85,9 +85,8 @@ describe('the plan of an engine', () => {
         firstShard: 0,
         bounds: Uint32Array.from({ length: SHARDS + 1 }, (_bound, shard) => (shard * ROWS) / SHARDS),
         indices: Uint32Array.from({ length: ROWS }, (_index, row) => row),
-        step: 0,
       };
-      engine.train(task, () => undefined);
+      engine.train(task, 0, () => undefined);
       const used = room.memory.usedBytes - before;
       // This engine packs from one flat vector, not two.
       const { activations, scratch, gradients, packedWeights } = bytes;
@@ -95,7 +94,7 @@ describe('the plan of an engine', () => {
         activations + scratch + gradients + packedWeights + bytes.weights / 2 + dataset.blob.byteLength;
       expect(used).toBeGreaterThanOrEqual(planned);
       expect(used - planned).toBeLessThan(4096);
-      engine.train(task, () => undefined);
+      engine.train(task, 0, () => undefined);
       engine.evaluate(task);
       expect(room.memory.usedBytes - before).toBe(used);
     },

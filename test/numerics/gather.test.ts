@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterEach(() => arena.reset());
 
 describe('gatherRows', () => {
-  it('copies the named rows at every width', () => {
+  it('gatherRows copies the given rows at every width', () => {
     for (const width of WIDTHS) {
       const source = randomValues(width, NUM_ROWS * width);
       const out = arena.room(4 * INDICES.length * width);
@@ -26,7 +26,7 @@ describe('gatherRows', () => {
     }
   });
 
-  it('copies bits it does not understand: labels and NaN payloads', () => {
+  it('gatherRows copies any bits unchanged, such as labels and NaN payloads', () => {
     const source = Uint32Array.of(0, 0xffffffff, 0x7fc01234, 9);
     const out = arena.room(16);
     arena.kernels.gatherRows(arena.put(source), 4, arena.put(Uint32Array.of(3, 2, 1, 0)), 4, out);
@@ -35,7 +35,7 @@ describe('gatherRows', () => {
 });
 
 describe('gatherScaledBytes', () => {
-  it('gives the bits of byte * scale at every width', () => {
+  it('gatherScaledBytes gives the bits of byte * scale at every width', () => {
     for (const width of WIDTHS) {
       const source = Uint8Array.from(randomWords(width, NUM_ROWS * width));
       const scale = 1 / 255;
@@ -58,7 +58,7 @@ describe('gatherScaledBytes', () => {
     }
   });
 
-  it('reads all 256 bytes as unsigned', () => {
+  it('gatherScaledBytes reads all 256 bytes as unsigned', () => {
     const source = Uint8Array.from({ length: 256 }, (_, i) => i);
     const out = arena.room(4 * 256);
     arena.kernels.gatherScaledBytes(arena.put(source), 256, 1, arena.put(Uint32Array.of(0)), 1, out);

@@ -14,8 +14,8 @@ import type { Numerics } from '../../src/kernels/kernels.ts';
 import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
-// Below, at, above and at a multiple of the tile (5 x 8), of the four steps of a loop, of a depth block (400), and
-// past the columns of B that a block of depth 400 holds (160).
+// Below, at, above and at a multiple of the tile (5 x 8), of the four steps of a loop, of a depth block
+// (400), and past the columns of B that a block of depth 400 holds (160).
 const SMALL = [1, 3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 17, 31, 33];
 const LARGE = [59, 60, 61, 120, 399, 400, 401, 800, 801];
 
@@ -121,7 +121,7 @@ function runKernel(
   return withoutStride(arena.f32(c, m * stride), m, n, extra);
 }
 
-/** The used columns, once it is certain that the others were left alone. */
+/** The used columns, after a check that the others were left alone. */
 function withoutStride(wide: Float32Array, rows: number, columns: number, extra: number): Float32Array {
   const stride = columns + extra;
   expect(wide.every((value, i) => i % stride < columns || value === 77)).toBe(true);
@@ -139,11 +139,14 @@ function checkProduct(sizes: Sizes, products: readonly Product[], extra = 0): vo
 }
 
 describe('gemmPacked', () => {
-  it.each(SMALL)('gives the bits of its twin for %i rows and every width and depth around a tile', (m) => {
-    for (const n of SMALL) for (const k of SMALL) checkProduct({ m, n, k }, ['NN', 'NT', 'TN', 'TT']);
-  });
+  it.each(SMALL)(
+    'gemmPacked matches its twin bit for bit for %i rows and every width and depth around a tile',
+    (m) => {
+      for (const n of SMALL) for (const k of SMALL) checkProduct({ m, n, k }, ['NN', 'NT', 'TN', 'TT']);
+    },
+  );
 
-  it.each(LARGE)('gives the bits of its twin where one size is %i', (large) => {
+  it.each(LARGE)('gemmPacked matches its twin bit for bit where one size is %i', (large) => {
     for (const other of [1, 5, 9]) {
       checkProduct({ m: large, n: other, k: other }, ['NN', 'TN']);
       checkProduct({ m: other, n: large, k: other }, ['NN', 'NT']);
@@ -151,7 +154,7 @@ describe('gemmPacked', () => {
     }
   });
 
-  it('gives the bits of its twin where several sizes cross a block', () => {
+  it('gemmPacked matches its twin bit for bit where several sizes cross a block', () => {
     for (const [m, n, k] of [
       [61, 33, 401],
       [6, 161, 400],
@@ -163,11 +166,11 @@ describe('gemmPacked', () => {
     }
   });
 
-  it('reads and writes rows of any stride', () => {
+  it('gemmPacked reads and writes rows of any stride', () => {
     for (const n of [1, 7, 8, 9]) checkProduct({ m: 5, n, k: 500 }, ['NN', 'NT', 'TN', 'TT'], 3);
   });
 
-  it('gives an element the same bits wherever its tile lies', () => {
+  it('gemmPacked gives an element the same bits wherever its tile lies', () => {
     const operands = randomOperands({ m: 9, n: 17, k: 500 });
     const whole = runKernel({ m: 9, n: 17, k: 500 }, operands, 'NN');
     for (let i = 0; i < 9; i++) {
@@ -184,7 +187,7 @@ describe('gemmPacked', () => {
     }
   });
 
-  it('carries NaN, infinities and denormals as its twin does', () => {
+  it('gemmPacked carries NaN, infinities and denormals as its twin does', () => {
     const sizes = { m: 10, n: 10, k: 10 };
     const choose = (word: number): number => EXTREMES[word % EXTREMES.length] as number;
     for (let seed = 0; seed < 20; seed++) {
@@ -207,11 +210,11 @@ describe('gemmPacked', () => {
 });
 
 describe('gemmPackedInto', () => {
-  it.each([1, 5, 9, 61])('adds the product to what %i rows of C hold', (m) => {
+  it.each([1, 5, 9, 61])('gemmPackedInto adds the product to the values of %i rows of C', (m) => {
     for (const n of [1, 8, 17]) for (const k of [1, 9, 400, 500, 801]) checkInto({ m, n, k });
   });
 
-  it('leaves what lies between the rows of C alone', () => {
+  it('gemmPackedInto leaves the gaps between the rows of C alone', () => {
     for (const n of [7, 8, 9]) checkInto({ m: 6, n, k: 20 }, 3);
   });
 });
@@ -232,14 +235,14 @@ function checkInto(sizes: Sizes, extra = 0): void {
 }
 
 describe('gemmPackedTree', () => {
-  it('sums 1 to 40 bounds along the tree', () => {
+  it('gemmPackedTree sums 1 to 40 shards along the tree', () => {
     for (let numShards = 1; numShards <= 40; numShards++) {
       const bounds = Uint32Array.from({ length: numShards + 1 }, (_, s) => s + Math.floor(s / 3));
       checkTree({ m: 5, n: 9, k: bounds[numShards] as number }, bounds);
     }
   });
 
-  it('sums 1024 bounds, the most that a batch may have', () => {
+  it('gemmPackedTree sums 1024 shards, the most that a batch may have', () => {
     for (const numShards of [1023, 1024]) {
       const bounds = Uint32Array.from({ length: numShards + 1 }, (_, s) => s);
       checkTree({ m: 4, n: 8, k: numShards }, bounds);
@@ -247,24 +250,24 @@ describe('gemmPackedTree', () => {
     }
   });
 
-  it.each(SMALL)('gives the bits of its twin for %i rows of C', (m) => {
+  it.each(SMALL)('gemmPackedTree matches its twin bit for bit for %i rows of C', (m) => {
     for (const n of SMALL) checkTree({ m, n, k: 23 }, Uint32Array.of(0, 4, 8, 12, 17, 20, 23));
   });
 
-  it('sums a shard deeper than a block of gemmPacked in one go', () => {
+  it('gemmPackedTree sums a shard deeper than a block of gemmPacked in one go', () => {
     checkTree({ m: 5, n: 9, k: 1200 }, Uint32Array.of(0, 401, 800, 1200));
   });
 
-  it('sums blocks of columns as it sums one', () => {
+  it('gemmPackedTree sums several blocks of columns as it sums one', () => {
     checkTree({ m: 6, n: 130, k: 500 }, Uint32Array.of(0, 100, 300, 500));
   });
 
-  it('writes rows of any stride', () => {
+  it('gemmPackedTree writes rows of any stride', () => {
     checkTree({ m: 5, n: 8, k: 9 }, Uint32Array.of(0, 2, 5, 9), 3);
     checkTree({ m: 8, n: 8, k: 9 }, Uint32Array.of(0, 2, 5, 7, 9), 3);
   });
 
-  it('equals gemmPacked for one shard within a depth block', () => {
+  it('gemmPackedTree equals gemmPacked for one shard within a depth block', () => {
     const sizes = { m: 17, n: 19, k: 400 };
     const operands = randomOperands(sizes);
     const tree = runKernel(sizes, operands, 'TN', 0, Uint32Array.of(0, 400));
@@ -284,19 +287,19 @@ describe('the fused build', () => {
   beforeAll(() => useBuild('fused'));
   afterAll(() => useBuild('strict'));
 
-  it('rounds each a * b + c once, at every size around a tile', () => {
+  it('the fused build rounds each a * b + c once at every size around a tile', () => {
     for (const m of [1, 4, 5, 6, 11]) {
       for (const n of [1, 7, 8, 9, 17])
         for (const k of [1, 2, 3, 4, 5, 401]) checkProduct({ m, n, k }, ['NN', 'NT']);
     }
   });
 
-  it('rounds once in sums along the tree and in products that are added to C', () => {
+  it('the fused build rounds once in sums along the tree and in products that are added to C', () => {
     checkTree({ m: 6, n: 9, k: 23 }, Uint32Array.of(0, 4, 8, 12, 17, 20, 23));
     checkInto({ m: 6, n: 9, k: 401 });
   });
 
-  it('has other bits than the strict one', () => {
+  it('the fused build gives other bits than the strict one', () => {
     const operands = randomOperands({ m: 5, n: 8, k: 50 });
     const strict = multiply(single, { m: 5, n: 8, k: 50, ...operands });
     expect(runKernel({ m: 5, n: 8, k: 50 }, operands, 'NN')).not.toEqual(strict);

@@ -1,5 +1,5 @@
 // A tiny seeded run of our own at full precision: any change of these numbers is a change of the bits that
-// every user gets, and must be meant. Draws, all activations, both losses, short batches, Adam.
+// every user gets, and must be intended. Covers draws, all activations, both losses, short batches and Adam.
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
@@ -68,9 +68,12 @@ async function run(loss: LossKind): Promise<Outcome> {
 }
 
 describe('a tiny seeded run', () => {
-  // Where a change of the bits is meant: `npx vitest run -u` writes the new ones.
-  it.each(['mse', 'crossEntropy'] as const)('gives the recorded losses and weights with %s', async (loss) => {
-    const outcome = `${JSON.stringify(await run(loss), null, 2)}\n`;
-    await expect(outcome).toMatchFileSnapshot(`../golden/tiny-run-${loss}.json`);
-  });
+  // After an intended change of the bits, `npx vitest run -u` writes the new ones.
+  it.each(['mse', 'crossEntropy'] as const)(
+    'a tiny seeded run gives the recorded losses and weights with %s',
+    async (loss) => {
+      const outcome = `${JSON.stringify(await run(loss), null, 2)}\n`;
+      await expect(outcome).toMatchFileSnapshot(`../golden/tiny-run-${loss}.json`);
+    },
+  );
 });

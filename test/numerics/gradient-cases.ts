@@ -1,4 +1,4 @@
-// Small models of every activation and loss, and what one engine makes of a batch of each.
+// Small models of every activation and loss, and the gradients of one engine on a batch of each.
 import { resolveLoss } from '../../src/losses/registry.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { Model } from '../../src/model/model.ts';
@@ -20,7 +20,10 @@ export interface GradientCase {
   readonly shards: number;
 }
 
-/** Every activation as the last and as an inner layer, both losses, with and without bias, one and more shards. */
+/**
+ * Every activation as the last and as an inner layer, both losses, with and without bias, one and more
+ * shards.
+ */
 export const CASES: readonly GradientCase[] = [
   {
     name: 'linear regression',

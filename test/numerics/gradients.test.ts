@@ -28,35 +28,38 @@ function tensorsOf(model: Model, values: Values): { name: string; values: Values
 }
 
 describe('the float64 twin', () => {
-  it.each(CASES)('has the gradient of its loss by central differences: $name', (testCase) => {
-    const { model, loss, weights, batch } = prepareCase(room, testCase);
-    const at = Float64Array.from(weights);
-    const { gradient } = runNetwork({ arithmetic: double, model, loss }, at, batch);
-    const lossAt = (): number => runNetwork({ arithmetic: double, model, loss }, at, batch).lossSum;
-    const differences = centralDifferences(at, lossAt, 1e-6);
-    // The truncation h^2 f''' / 6 is about 1e-12; cancellation leaves 2^-53 x loss / h, about 1e-9.
-    expect(relativeError(gradient, differences)).toBeLessThan(1e-7);
-  });
+  it.each(CASES)(
+    'the float64 twin has the gradient of its loss by central differences: $name',
+    (testCase) => {
+      const { model, loss, weights, batch } = prepareCase(room, testCase);
+      const at = Float64Array.from(weights);
+      const { gradient } = runNetwork({ arithmetic: double, model, loss }, at, batch);
+      const lossAt = (): number => runNetwork({ arithmetic: double, model, loss }, at, batch).lossSum;
+      const differences = centralDifferences(at, lossAt, 1e-6);
+      // The truncation h^2 f''' / 6 is about 1e-12; cancellation leaves 2^-53 x loss / h, about 1e-9.
+      expect(relativeError(gradient, differences)).toBeLessThan(1e-7);
+    },
+  );
 });
 
 describe('the engine', () => {
-  it.each(CASES)('agrees with float64: $name', (testCase) => {
+  it.each(CASES)('the engine agrees with the float64 twin: $name', (testCase) => {
     const { model, loss, weights, batch, engineSum } = prepareCase(room, testCase);
     const exact = runNetwork({ arithmetic: double, model, loss }, weights, batch);
     expect(Math.abs(engineSum.lossSum / exact.lossSum - 1)).toBeLessThan(1e-5);
     const exactTensors = tensorsOf(model, exact.gradient);
     tensorsOf(model, engineSum.gradient).forEach(({ name, values }, i) => {
-      // Each value passes through 5 layers of sums of up to 17 terms, forward and back: at most about
-      // 2 x 5 x 17 roundings of 2^-24 = 1e-5, against the largest value since small ones come from cancellation.
+      // Each value passes through 5 layers of sums of up to 17 terms, forward and back: at most about 2 x 5
+      // x 17 roundings of 2^-24 = 1e-5, against the largest value since small ones come from cancellation.
       expect(relativeError(values, (exactTensors[i] as { values: Values }).values), name).toBeLessThan(1e-5);
     });
   });
 
-  it.each(CASES.filter(isExact))('gives the bits of its float32 twin: $name', (testCase) => {
+  it.each(CASES.filter(isExact))('the engine matches its float32 twin bit for bit: $name', (testCase) => {
     checkBits(testCase);
   });
 
-  it('gives the bits of its float32 twin where sizes cross tiles and blocks', () => {
+  it('the engine matches its float32 twin bit for bit where sizes cross tiles and blocks', () => {
     for (const [rows, shards] of [
       [97, 8],
       [33, 5],
@@ -79,7 +82,7 @@ describe('the engine', () => {
     }
   });
 
-  it('reports buckets of 512 KiB whatever layers they belong to, with the same bits', () => {
+  it('the engine reports buckets of 512 KiB across the boundaries of layers with the same bits', () => {
     const layers: LayerWords[] = [
       [1050, 'relu', true],
       [20, 'relu', true],
@@ -94,7 +97,7 @@ describe('the engine', () => {
     checkBits({ loss: 'mse', inputWidth: 1010, layers, rows: 3, shards: 2 });
   });
 
-  it('reports a layer whose rows are longer than a bucket, with the same bits', () => {
+  it('the engine reports a layer whose rows are longer than a bucket with the same bits', () => {
     const layers: LayerWords[] = [[6, 'linear', true]];
     const lengths = modelOf(200_000, layers).buckets.map(({ length }) => length);
     expect(lengths).toEqual([...Array<number>(9).fill(131_072), 1_200_006 - 9 * 131_072]);
@@ -102,7 +105,7 @@ describe('the engine', () => {
   });
 });
 
-/** Logarithms are the host's functions in the twin: near, but not the same bits. */
+/** The twin takes logarithms from the host: close, but not the same bits. */
 function isExact({ loss }: GradientCase): boolean {
   return EXACT_LOSSES.has(resolveLoss(loss).kind);
 }
@@ -117,7 +120,7 @@ function checkBits(testCase: Omit<GradientCase, 'name'>): void {
 }
 
 describe('a layer of the float64 twin', () => {
-  it('has its bias gradient in the column sums of dY', () => {
+  it('a layer of the float64 twin has the column sums of dY as its bias gradient', () => {
     const { model, loss, weights, batch } = prepareCase(room, CASES[0] as GradientCase);
     const { gradient, outputs } = runNetwork({ arithmetic: double, model, loss }, weights, batch);
     const { bias } = denseLayers(model)[0] as DenseLayer;

@@ -1,4 +1,5 @@
-// Windows of every sort for the tests of convolution and pooling: around the widths of vectors, with every option.
+// Windows of every kind for the tests of convolution and pooling: around the widths of vectors, with every
+// option.
 import type { Geometry } from '../helpers/twins/image.ts';
 import { resolveWindow } from '../../src/layers/window.ts';
 import type { WindowOptions } from '../../src/layers/window.ts';
@@ -33,7 +34,9 @@ export function windowCase({ height, width, ...options }: Sizes): WindowCase {
   };
 }
 
-/** Widths below, at and above one and two vectors, with and without a border; strides, dilations, odd windows. */
+/**
+ * Widths below, at and above one and two vectors, with and without a border; strides, dilations, odd windows.
+ */
 export const WINDOWS: readonly WindowCase[] = [
   ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15, 16, 17].map((width) =>
     windowCase({ height: 5, width, padding: 1 }),

@@ -1,4 +1,5 @@
-// The weights a run starts from: each initialiser by its formula, and files of weights, fit and unfit.
+// The weights that a run starts from: each initializer by its formula, and weight files, both valid and
+// invalid.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { drawWeights, loadWeights } from '../../src/model/initialize.ts';
 import { resolveModel } from '../../src/model/model.ts';
@@ -37,37 +38,42 @@ const VARIANCE: Record<Initializer, (inputs: number, outputs: number) => number>
 };
 
 describe('drawWeights', () => {
-  it.each(INITIALIZERS)('draws %s by its formula, a stream a tensor, and biases of zero', (initializer) => {
-    const spec = { kind: 'dense' as const, activation: 'linear' as const, bias: true, initializer };
-    const model = resolveModel(
-      {
-        layers: [
-          { ...spec, units: 9 },
-          { ...spec, units: 6 },
-        ],
-      },
-      [7],
-    );
-    const weights = draw(model, 12);
-    denseLayers(model).forEach(({ inputs, outputs, weight, bias }) => {
-      const stream = model.tensors.indexOf(weight);
-      const variance = VARIANCE[initializer](inputs, outputs);
-      const key = { seed: 12, purpose: PURPOSE.init, stream };
-      for (let i = 0; i < weight.length; i++) {
-        const actual = weights[weight.offset + i] as number;
-        if (initializer.endsWith('Uniform')) {
-          expect(actual).toBe(uniformElement(single, i, Math.sqrt(3 * variance), key));
-        } else {
-          const expected = normalElement(double, i, Math.fround(Math.sqrt(variance)), key);
-          expect(Math.abs(actual - expected)).toBeLessThanOrEqual(Math.abs(expected) * (2 ** -24 + 2 ** -40));
+  it.each(INITIALIZERS)(
+    'drawWeights draws %s by its formula from one stream per tensor, and sets biases to zero',
+    (initializer) => {
+      const spec = { kind: 'dense' as const, activation: 'linear' as const, bias: true, initializer };
+      const model = resolveModel(
+        {
+          layers: [
+            { ...spec, units: 9 },
+            { ...spec, units: 6 },
+          ],
+        },
+        [7],
+      );
+      const weights = draw(model, 12);
+      denseLayers(model).forEach(({ inputs, outputs, weight, bias }) => {
+        const stream = model.tensors.indexOf(weight);
+        const variance = VARIANCE[initializer](inputs, outputs);
+        const key = { seed: 12, purpose: PURPOSE.init, stream };
+        for (let i = 0; i < weight.length; i++) {
+          const actual = weights[weight.offset + i] as number;
+          if (initializer.endsWith('Uniform')) {
+            expect(actual).toBe(uniformElement(single, i, Math.sqrt(3 * variance), key));
+          } else {
+            const expected = normalElement(double, i, Math.fround(Math.sqrt(variance)), key);
+            expect(Math.abs(actual - expected)).toBeLessThanOrEqual(
+              Math.abs(expected) * (2 ** -24 + 2 ** -40),
+            );
+          }
         }
-      }
-      const biases = weights.subarray(bias?.offset, (bias?.offset as number) + outputs);
-      expect(biases.every((value) => Object.is(value, 0))).toBe(true);
-    });
-  });
+        const biases = weights.subarray(bias?.offset, (bias?.offset as number) + outputs);
+        expect(biases.every((value) => Object.is(value, 0))).toBe(true);
+      });
+    },
+  );
 
-  it('draws the same bits for the same seed, others for another', () => {
+  it('drawWeights draws the same bits for the same seed and others for another', () => {
     const model = modelOf(5, [[4, 'relu', true]]);
     expect(draw(model, 3)).toEqual(draw(model, 3));
     expect(draw(model, 3)).not.toEqual(draw(model, 4));
@@ -107,7 +113,7 @@ function load(file: SafetensorsFile, model = MODEL): number[] {
 }
 
 describe('loadWeights', () => {
-  it('takes modules in numerical order, whether activations count as modules or not', () => {
+  it('loadWeights takes modules in numerical order, whether activations count as modules or not', () => {
     const expected = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
     expect(load(fileOf({ '0.weight': [3, 2], '2.weight': [1, 3], '2.bias': [1] }))).toEqual(expected);
     expect(load(fileOf({ '0.weight': [3, 2], '1.weight': [1, 3], '1.bias': [1] }))).toEqual(expected);
@@ -116,7 +122,7 @@ describe('loadWeights', () => {
     expect(load({ tensors: new Map([...tensors].toReversed()), metadata })).toEqual(expected);
   });
 
-  it('takes the modules of a residual block in numerical order too', () => {
+  it('loadWeights takes the modules of a residual block in numerical order too', () => {
     const block = residualModel();
     const [first, second] = block.tensors.map(({ name }) => name);
     expect([first, second]).toEqual(['0.body.0.weight', '0.body.2.weight']);
@@ -147,11 +153,14 @@ describe('loadWeights', () => {
       '"net.2.weight" is not named <number>.<tensor>, such as 0.weight',
     ],
     [{ '0.weight': [3, 2], '2.weight': [1, 3], '2.running_mean': [3] }, 'has no tensor "2.bias"'],
-  ] as [Record<string, number[]>, string][])('refuses %j', (shapes, message) => {
-    expectRefused(fileOf(shapes), message);
-  });
+  ] as [Record<string, number[]>, string][])(
+    'loadWeights refuses tensors of shapes %j',
+    (shapes, message) => {
+      expectRefused(fileOf(shapes), message);
+    },
+  );
 
-  it('refuses values that are not finite', () => {
+  it('loadWeights refuses values that are not finite', () => {
     const file = fileOf({ '0.weight': [3, 2], '2.weight': [1, 3], '2.bias': [1] });
     file.tensors.get('2.weight')?.values.fill(Number.NaN, 1, 2);
     expectRefused(file, '"2.weight" holds NaN or infinite values');

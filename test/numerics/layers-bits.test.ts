@@ -1,5 +1,5 @@
-// Layers by themselves: the bits of a shard do not depend on the company it is computed in, backward takes back what forward
-// did, and what cannot be is refused.
+// Single layers: the bits of a shard do not depend on the shards computed with it, backward inverts the
+// choices of forward, and layers that do not fit are refused.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
@@ -134,7 +134,7 @@ function run(
 }
 
 describe('a shard', () => {
-  it.each(CASES)('has the same bits alone and among others: $name', (testCase) => {
+  it.each(CASES)('a shard has the same bits alone and among others: $name', (testCase) => {
     const together = run(testCase, 0, 5);
     const alone = [0, 1, 2, 3, 4].map((shard) => run(testCase, shard, shard + 1));
     const joined = (key: 'y' | 'dX'): number[] => alone.flatMap((result) => [...result[key]]);
@@ -158,7 +158,7 @@ describe('a shard', () => {
     ['vectors', [4], 1],
     ['images of one pixel', [4, 1, 1], 1],
   ] as const)(
-    'of one value a channel has a variance of NaN, which no step applies: %s',
+    'a shard with one value per channel has a variance of NaN, which no step applies: %s',
     (_, inputShape, rows) => {
       const x = randomValues(1, 4 * rows);
       const layerCase = { layer: { kind: 'batchNorm' } as const, inputShape, x, dY: randomValues(2, 4) };
@@ -174,7 +174,7 @@ describe('dropout', () => {
   const dY = randomValues(2, 60);
   const layerCase = { layer: { kind: 'dropout', rate: 0.5 } as const, inputShape: [20], x, dY };
 
-  it('sends errors back through the values that it kept, with their scale', () => {
+  it('dropout sends errors back through the values that it kept, with their scale', () => {
     const { y, dX } = runLayer(room, layerCase);
     expectSameBits(
       dX,
@@ -184,13 +184,13 @@ describe('dropout', () => {
     expect(y.filter((value) => value === 0).length).toBeGreaterThan(10);
   });
 
-  it('draws another mask at every step', () => {
+  it('dropout draws another mask at every step', () => {
     expect([...runLayer(room, { ...layerCase, step: 1 }).y]).not.toEqual([
       ...runLayer(room, { ...layerCase, step: 2 }).y,
     ]);
   });
 
-  it('changes nothing at evaluation', () => {
+  it('dropout changes nothing at evaluation', () => {
     expectSameBits(runLayer(room, { ...layerCase, isTraining: false }).y, x, 'y');
   });
 });
@@ -198,40 +198,50 @@ describe('dropout', () => {
 describe('an activation of a layer', () => {
   const elsewhere = ACTIVATIONS.filter((name) => name !== 'linear');
 
-  it.each(elsewhere)('has the bits of a layer of its own: %s', (activation) => {
-    const layers: [
-      Extract<LayerInput, { kind: 'dense' | 'conv2d' }>,
-      Shape,
-      number,
-      Record<string, number>,
-    ][] = [
-      [{ kind: 'dense', units: 6 }, [7], 6, { weight: 42, bias: 6 }],
-      [{ kind: 'conv2d', filters: 4, kernelSize: 3, padding: 1 }, [2, 3, 3], 36, { weight: 72, bias: 4 }],
-      [{ kind: 'conv2d', filters: 4, kernelSize: 2, groups: 2 }, [2, 3, 3], 16, { weight: 16, bias: 4 }],
-    ];
-    for (const [layer, inputShape, outputs, sizes] of layers) {
-      const weights = new Map(
-        Object.entries(sizes).map(([name, size], i) => [name, randomValues(3 + i, size)]),
-      );
-      const x = randomValues(1, 5 * sizeOf(inputShape)).map((value) => 3 * value);
-      const dY = randomValues(2, 5 * outputs);
-      const bounds = [0, 2, 5];
-      const inside = runLayer(room, { layer: { ...layer, activation }, inputShape, x, dY, weights, bounds });
-      const linear = runLayer(room, { layer, inputShape, x, dY, weights, bounds });
-      const apart: LayerInput = { kind: 'activation', function: activation };
-      const end = runLayer(room, { layer: apart, inputShape: [outputs], x: linear.y, dY });
-      const start = runLayer(room, { layer, inputShape, x, dY: end.dX, weights, bounds });
-      expectSameBits(inside.y, end.y, 'y');
-      expectSameBits(inside.dX, start.dX, 'dX');
-      for (const [name, values] of inside.gradients) {
-        expectSameBits(values, start.gradients.get(name) as Float32Array, name);
+  it.each(elsewhere)(
+    'an activation of a layer gives the same bits as an activation layer: %s',
+    (activation) => {
+      const layers: [
+        Extract<LayerInput, { kind: 'dense' | 'conv2d' }>,
+        Shape,
+        number,
+        Record<string, number>,
+      ][] = [
+        [{ kind: 'dense', units: 6 }, [7], 6, { weight: 42, bias: 6 }],
+        [{ kind: 'conv2d', filters: 4, kernelSize: 3, padding: 1 }, [2, 3, 3], 36, { weight: 72, bias: 4 }],
+        [{ kind: 'conv2d', filters: 4, kernelSize: 2, groups: 2 }, [2, 3, 3], 16, { weight: 16, bias: 4 }],
+      ];
+      for (const [layer, inputShape, outputs, sizes] of layers) {
+        const weights = new Map(
+          Object.entries(sizes).map(([name, size], i) => [name, randomValues(3 + i, size)]),
+        );
+        const x = randomValues(1, 5 * sizeOf(inputShape)).map((value) => 3 * value);
+        const dY = randomValues(2, 5 * outputs);
+        const bounds = [0, 2, 5];
+        const inside = runLayer(room, {
+          layer: { ...layer, activation },
+          inputShape,
+          x,
+          dY,
+          weights,
+          bounds,
+        });
+        const linear = runLayer(room, { layer, inputShape, x, dY, weights, bounds });
+        const apart: LayerInput = { kind: 'activation', function: activation };
+        const end = runLayer(room, { layer: apart, inputShape: [outputs], x: linear.y, dY });
+        const start = runLayer(room, { layer, inputShape, x, dY: end.dX, weights, bounds });
+        expectSameBits(inside.y, end.y, 'y');
+        expectSameBits(inside.dX, start.dX, 'dX');
+        for (const [name, values] of inside.gradients) {
+          expectSameBits(values, start.gradients.get(name) as Float32Array, name);
+        }
       }
-    }
-  });
+    },
+  );
 });
 
 describe('causal attention', () => {
-  it('gives a position the bits that it has in a sequence that ends there', () => {
+  it('causal attention gives a position the same bits as in a sequence that ends there', () => {
     const x = randomValues(1, 5 * 6);
     const weights = new Map([
       ['in_proj_weight', randomValues(2, 108)],
@@ -284,22 +294,25 @@ describe('a layer that does not fit', () => {
       [5, 6],
       'model.layers.1.layers.1: attention on 5x6: 6 units do not divide into 4 heads',
     ],
-  ] as [LayerInput, Shape, string][])('is refused: %j on %j', (layer, inputShape, message) => {
-    expect(() => build(layer, inputShape)).toThrow(message);
-  });
+  ] as [LayerInput, Shape, string][])(
+    'a layer that does not fit is refused: %j on %j',
+    (layer, inputShape, message) => {
+      expect(() => build(layer, inputShape)).toThrow(message);
+    },
+  );
 
-  it('is refused where an embedding is not given positions', () => {
+  it('an embedding is refused where its input is not a vector of positions', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 2, units: 2 };
     expect(() => build(layer, [3, 3], false)).toThrow(
       'model.layers.0: embedding on 3x3: embedding takes [positions] of token ids',
     );
   });
 
-  it('is refused while it runs for an id that is no token', () => {
+  it('an embedding refuses an id outside its vocabulary when it runs', () => {
     const layer: LayerInput = { kind: 'embedding', vocabulary: 3, units: 2 };
     const x = Float32Array.of(0, 2, 3);
     expect(() =>
       runLayer(room, { layer, inputShape: [3], x, dY: new Float32Array(6), isAfterAnother: false }),
-    ).toThrow('3 is no token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
+    ).toThrow('3 is not a token id of a vocabulary of 3: ids are whole numbers from 0 to 2');
   });
 });

@@ -1,5 +1,5 @@
-// Layers against PyTorch 1.13.1: y, dX and the gradient of every tensor. scripts/golden/activations.py, normalization.py and
-// attention.py wrote the values.
+// Layers against PyTorch 1.13.1: y, dX and the gradient of every tensor. scripts/golden/activations.py,
+// normalization.py and attention.py wrote the values.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { Golden, expectNear } from '../helpers/golden.ts';
@@ -12,7 +12,7 @@ beforeAll(async () => {
   room = await createEngineRoom();
 });
 
-/** A few roundings of values of the order of the largest, on each side. */
+/** A few roundings on each side of values of the order of the largest. */
 const TOLERANCE = 2e-6;
 
 function check(golden: Golden, name: string, layer: LayerInput, isAfterAnother = true): void {
@@ -41,7 +41,7 @@ describe('an activation layer', () => {
   const golden = new Golden('activations');
 
   it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid', 'elu', 'gelu', 'geluTanh', 'silu', 'softmax'] as const)(
-    'agrees with PyTorch in %s',
+    'an activation layer agrees with PyTorch for %s',
     (name) => {
       check(golden, name, { kind: 'activation', function: name });
     },
@@ -51,17 +51,17 @@ describe('an activation layer', () => {
 describe('a norm', () => {
   const golden = new Golden('normalization');
 
-  it('agrees with PyTorch over vectors and over the positions of sequences', () => {
+  it('layerNorm agrees with PyTorch over vectors and over the positions of sequences', () => {
     check(golden, 'layerNorm', { kind: 'layerNorm' });
     check(golden, 'layerNormSequence', { kind: 'layerNorm' });
   });
 
-  it.each(['batchNorm', 'batchNormImage'])('agrees with PyTorch over a batch in one shard: %s', (name) => {
+  it.each(['batchNorm', 'batchNormImage'])('%s agrees with PyTorch over a batch in one shard', (name) => {
     check(golden, name, { kind: 'batchNorm' });
   });
 
   it.each(['batchNorm', 'batchNormImage'])(
-    'agrees with PyTorch in its running statistics after one step: %s',
+    '%s agrees with PyTorch in its running statistics after one step',
     (name) => {
       const { values: x, shape } = golden.tensor(`${name}.x`);
       const [rows = 0, ...inputShape] = shape;
@@ -75,7 +75,7 @@ describe('a norm', () => {
   );
 
   it.each(['batchNorm', 'batchNormImage'])(
-    'agrees with PyTorch at evaluation, with running statistics: %s',
+    '%s agrees with PyTorch at evaluation with running statistics',
     (name) => {
       const { values: x, shape } = golden.tensor(`${name}.x`);
       const weights = new Map([
@@ -93,15 +93,15 @@ describe('a norm', () => {
 describe('attention', () => {
   const golden = new Golden('attention');
 
-  it('agrees with PyTorch of every position to every other', () => {
+  it('attention of every position to every other agrees with PyTorch', () => {
     check(golden, 'attention', { kind: 'attention', heads: 3 });
   });
 
-  it('agrees with PyTorch of every position to those before it', () => {
+  it('causal attention agrees with PyTorch', () => {
     check(golden, 'causalAttention', { kind: 'attention', heads: 2, causal: true });
   });
 
-  it('agrees with PyTorch where backward computes the probabilities again', () => {
+  it('attention agrees with PyTorch where backward recomputes the probabilities', () => {
     check(golden, 'longAttention', { kind: 'attention', heads: 2, causal: true });
   });
 });
@@ -109,11 +109,11 @@ describe('attention', () => {
 describe('an embedding', () => {
   const golden = new Golden('attention');
 
-  it('of tokens agrees with PyTorch', () => {
+  it('an embedding of tokens agrees with PyTorch', () => {
     check(golden, 'embedding', { kind: 'embedding', vocabulary: 11, units: 5 }, false);
   });
 
-  it('of positions agrees with PyTorch', () => {
+  it('an embedding of positions agrees with PyTorch', () => {
     check(golden, 'positionalEmbedding', { kind: 'positionalEmbedding' });
   });
 });
@@ -121,14 +121,14 @@ describe('an embedding', () => {
 describe('a residual block', () => {
   const golden = new Golden('attention');
 
-  it('agrees with PyTorch where its input is added as it is', () => {
+  it('a residual block with an identity shortcut agrees with PyTorch', () => {
     check(golden, 'residual', {
       kind: 'residual',
       layers: [{ kind: 'dense', units: 9, activation: 'tanh' }],
     });
   });
 
-  it('agrees with PyTorch where its input goes through layers of its own', () => {
+  it('a residual block with layers in its shortcut agrees with PyTorch', () => {
     check(golden, 'residualShortcut', {
       kind: 'residual',
       layers: [

@@ -1,5 +1,5 @@
-// Every loss against PyTorch 1.13.1: values, gradients, and 20 steps of Adam on whole models with weights of samples
-// and classes, ignored labels and label smoothing. scripts/golden/losses.py wrote the values.
+// Every loss against PyTorch 1.13.1: values, gradients, and 20 steps of Adam on whole models with weights of
+// samples and classes, ignored labels and label smoothing. scripts/golden/losses.py wrote the values.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { createLoss } from '../../src/losses/registry.ts';
@@ -32,7 +32,7 @@ afterEach(() => arena.reset());
 const SMOOTHED = { kind: 'crossEntropy', labelSmoothing: 0.15 } as const;
 const HUBER = { kind: 'huber', delta: 0.625 } as const;
 
-/** Each with the name of its golden values. */
+/** Losses with the names of their golden values. */
 const LOSSES: readonly (readonly [name: string, loss: LossInput])[] = [
   ['mse', 'mse'],
   ['mse.weighted', 'mse'],
@@ -51,7 +51,7 @@ const LOSSES: readonly (readonly [name: string, loss: LossInput])[] = [
 ];
 
 describe('the losses', () => {
-  it.each(LOSSES)('agree with PyTorch in %s', (name, loss) => {
+  it.each(LOSSES)('the loss %s agrees with PyTorch', (name, loss) => {
     const { values: y, shape } = golden.tensor(`${name}.y`);
     const [rows, ...outputShape] = shape as [number, ...number[]];
     const target = golden.values(`${name}.target`);
@@ -104,7 +104,7 @@ function datasetOf({ name, numClasses }: Training): PackedDataset {
 }
 
 describe('20 steps of Adam', () => {
-  it.each(TRAININGS)('agree with PyTorch in $name', async (training) => {
+  it.each(TRAININGS)('20 steps of Adam agree with PyTorch for $name', async (training) => {
     const { name, loss, numClasses } = training;
     const model = modelOf(6, [
       [9, 'tanh', true],

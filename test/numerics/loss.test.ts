@@ -1,4 +1,5 @@
-// Losses and their gradients against their twins: gradients to the bit, losses to the last bits of a logarithm.
+// Losses and their gradients against their twins: gradients to the bit, losses to within the last bits of a
+// logarithm.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { centralDifferences } from '../helpers/twins/central-differences.ts';
@@ -131,7 +132,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     targets: randomValues(seed + 1, length).map((value) => (isBinary ? Math.abs(value) : value)),
   });
 
-  it('gives the bits of its twin at every width, with weights and without', () => {
+  it(`${name} matches its twin bit for bit at every width, with weights and without`, () => {
     for (const columns of WIDTHS) {
       for (const rows of ROWS) {
         const { y, targets } = batchOf(columns, rows * columns);
@@ -144,7 +145,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     }
   });
 
-  it('treats extreme values as its twin does', () => {
+  it(`${name} treats extreme values as its twin does`, () => {
     const targets = isBinary ? [0, 1, 0.5] : EXTREMES;
     const y = Float32Array.from(EXTREMES.flatMap((a) => targets.map(() => a)));
     const batch = { y, targets: Float32Array.from(EXTREMES.flatMap(() => targets)) };
@@ -153,7 +154,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     }
   });
 
-  it('has the gradient of its loss, by central differences', () => {
+  it(`${name} has the gradient of its loss by central differences`, () => {
     const { y, targets } = batchOf(1, 15);
     const sampleWeights = [0.5, 2, 1];
     const expected = slopesOf((at) => twin(double, at, targets, 5, sampleWeights).losses, y);
@@ -162,7 +163,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     expect(largestDifference(dY, expected)).toBeLessThan(2e-8);
   });
 
-  it('gives a row of weight 1 the bits of no weights', () => {
+  it(`${name} gives a row of weight 1 the same bits as without weights`, () => {
     const { y, targets } = batchOf(3, 3 * 7);
     const plain = kernel({ y, targets }, 7);
     const weighted = kernel({ y, targets, sampleWeights: [1, 1, 1] }, 7);
@@ -170,7 +171,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     expect(weighted.losses).toEqual(plain.losses);
   });
 
-  it('leaves a row of weight 0 out, even one that is not finite', () => {
+  it(`${name} leaves out a row of weight 0, even one that is not finite`, () => {
     const y = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, 0.5, 0.25);
     const targets = Float32Array.of(0, 1, 0, 1);
     const { losses, dY } = kernel({ y, targets, sampleWeights: [0, 1] }, 2);
@@ -179,7 +180,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
     expect(losses[1]).toBeGreaterThan(0);
   });
 
-  it('may write its gradient over the outputs', () => {
+  it(`${name} can write its gradient over the outputs`, () => {
     const batch = batchOf(5, 14);
     const expected = kernel(batch, 7);
     const actual = kernel({ ...batch, isInPlace: true }, 7);
@@ -189,7 +190,7 @@ describe.each(VALUE_LOSSES)('$name', ({ name, kernel, twin }) => {
 });
 
 describe('maeForwardBackward', () => {
-  it('has no slope where the target is met', () => {
+  it('maeForwardBackward has no slope where the target is met', () => {
     const [, mae] = VALUE_LOSSES;
     const { dY } = mae!.kernel({ y: Float32Array.of(2, 0, -0), targets: Float32Array.of(2, -0, 0) }, 1);
     expectSameBits(dY as Float32Array, [0, 0, 0], 'dY');
@@ -197,7 +198,7 @@ describe('maeForwardBackward', () => {
 });
 
 describe('binaryCrossEntropyForwardBackward', () => {
-  it('neither overflows nor cancels for large logits', () => {
+  it('binaryCrossEntropyForwardBackward neither overflows nor cancels for large logits', () => {
     const y = Float32Array.of(3e38, -3e38, 3e38, -3e38, 100, -100);
     const targets = Float32Array.of(1, 0, 0, 1, 1, 0);
     const { losses, dY } = VALUE_LOSSES[3]!.kernel({ y, targets }, 1);
@@ -220,25 +221,28 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     targets: randomWords(classes, rows * positions).map((word) => word % classes),
   });
 
-  it.each(OPTIONS)('gives the bits of its twin at every width, with %o', (options) => {
-    const { positions = 1 } = options;
-    for (const classes of WIDTHS) {
-      for (const rows of [1, 2]) {
-        const batch = batchOf(rows, classes, positions);
-        for (const sampleWeights of [undefined, WEIGHTS.subarray(0, rows * positions)]) {
-          const actual = runCrossEntropy({ ...batch, sampleWeights }, classes, options);
-          const expected = softmaxCrossEntropy(single, batch.y, batch.targets, classes, {
-            ...options,
-            sampleWeights,
-          });
-          expectTwin(actual, expected, `${rows} x ${classes}`);
-          arena.reset();
+  it.each(OPTIONS)(
+    'softmaxCrossEntropyForwardBackward matches its twin bit for bit at every width with %o',
+    (options) => {
+      const { positions = 1 } = options;
+      for (const classes of WIDTHS) {
+        for (const rows of [1, 2]) {
+          const batch = batchOf(rows, classes, positions);
+          for (const sampleWeights of [undefined, WEIGHTS.subarray(0, rows * positions)]) {
+            const actual = runCrossEntropy({ ...batch, sampleWeights }, classes, options);
+            const expected = softmaxCrossEntropy(single, batch.y, batch.targets, classes, {
+              ...options,
+              sampleWeights,
+            });
+            expectTwin(actual, expected, `${rows} x ${classes}`);
+            arena.reset();
+          }
         }
       }
-    }
-  });
+    },
+  );
 
-  it('agrees with its float64 twin at every width', () => {
+  it('softmaxCrossEntropyForwardBackward agrees with its float64 twin at every width', () => {
     for (const classes of WIDTHS) {
       const batch = batchOf(5, classes);
       const actual = runCrossEntropy(batch, classes);
@@ -252,17 +256,20 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     }
   });
 
-  it.each(OPTIONS)('has the gradient of its loss, by central differences, with %o', (options) => {
-    const positions = options.positions ?? 1;
-    const y = randomValues(1, 2 * positions * 5).map((value) => 3 * value);
-    const labels = Uint32Array.of(0, 4, 2, 2, 1, 3).subarray(0, 2 * positions);
-    const weighted = { ...options, sampleWeights: WEIGHTS };
-    const expected = slopesOf((at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses, y);
-    const { dY } = softmaxCrossEntropy(double, y, labels, 5, weighted);
-    expect(largestDifference(dY, expected)).toBeLessThan(1e-8);
-  });
+  it.each(OPTIONS)(
+    'softmaxCrossEntropyForwardBackward has the gradient of its loss by central differences with %o',
+    (options) => {
+      const positions = options.positions ?? 1;
+      const y = randomValues(1, 2 * positions * 5).map((value) => 3 * value);
+      const labels = Uint32Array.of(0, 4, 2, 2, 1, 3).subarray(0, 2 * positions);
+      const weighted = { ...options, sampleWeights: WEIGHTS };
+      const expected = slopesOf((at) => softmaxCrossEntropy(double, at, labels, 5, weighted).losses, y);
+      const { dY } = softmaxCrossEntropy(double, y, labels, 5, weighted);
+      expect(largestDifference(dY, expected)).toBeLessThan(1e-8);
+    },
+  );
 
-  it('gives a position of weight 1 the bits of no weights', () => {
+  it('softmaxCrossEntropyForwardBackward gives a position of weight 1 the same bits as without weights', () => {
     const batch = batchOf(2, 7, 2);
     const plain = runCrossEntropy(batch, 7, { positions: 2, smoothing: 0.1 });
     const sampleWeights = [1, 1, 1, 1];
@@ -271,7 +278,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     expect(weighted.losses).toEqual(plain.losses);
   });
 
-  it('leaves a position of weight 0 out, even one that is not finite', () => {
+  it('softmaxCrossEntropyForwardBackward leaves out a position of weight 0, even one that is not finite', () => {
     const y = Float32Array.of(Number.NaN, 1, Number.POSITIVE_INFINITY, 1, 2, 3);
     const batch = { y, targets: Uint32Array.of(0, 2), sampleWeights: [0, 1] };
     const { losses, dY } = runCrossEntropy(batch, 3, { positions: 2 });
@@ -281,7 +288,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     expectSameBits((dY as Float32Array).subarray(0, 3), [0, 0, 0], 'dY');
   });
 
-  it('does not overflow for large logits, and its loss then is their difference', () => {
+  it('softmaxCrossEntropyForwardBackward does not overflow for large logits, whose difference is the loss', () => {
     const { losses, dY } = runCrossEntropy(
       { y: Float32Array.of(3e38, -3e38), targets: Uint32Array.of(1) },
       2,
@@ -290,7 +297,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     expectSameBits(dY as Float32Array, [1, -1], 'dY');
   });
 
-  it('gives NaN, never a plausible loss, for a row with NaN or +Infinity', () => {
+  it('softmaxCrossEntropyForwardBackward gives NaN, never a plausible loss, for a row with NaN or +Infinity', () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
       for (let column = 0; column < 7; column++) {
         const y = randomValues(1, 7);
@@ -303,7 +310,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     }
   });
 
-  it('counts a logit of -Infinity as impossible', () => {
+  it('softmaxCrossEntropyForwardBackward treats a logit of -Infinity as impossible', () => {
     const y = Float32Array.of(0, Number.NEGATIVE_INFINITY, 0);
     const possible = runCrossEntropy({ y, targets: Uint32Array.of(0) }, 3);
     expect(possible.losses[0]).toBeCloseTo(Math.LN2, 7);
@@ -312,7 +319,7 @@ describe('softmaxCrossEntropyForwardBackward', () => {
     expect(impossible.losses[0]).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it('may write its gradient over the outputs', () => {
+  it('softmaxCrossEntropyForwardBackward can write its gradient over the outputs', () => {
     const batch = batchOf(2, 7);
     const expected = runCrossEntropy(batch, 7, { smoothing: 0.1 });
     const actual = runCrossEntropy({ ...batch, isInPlace: true }, 7, { smoothing: 0.1 });
@@ -328,7 +335,7 @@ describe('labelRanks', () => {
     return arena.f32(ranks, labels.length);
   }
 
-  it('gives the ranks of its twin at every width, equal logits included', () => {
+  it('labelRanks gives the ranks of its twin at every width, including equal logits', () => {
     for (const classes of WIDTHS) {
       // Few distinct values, so that many are equal.
       const y = randomValues(classes, 9 * classes).map((value) => Math.round(3 * value));
@@ -338,13 +345,13 @@ describe('labelRanks', () => {
     }
   });
 
-  it('lets the lowest class win a tie', () => {
+  it('labelRanks lets the lowest class win a tie', () => {
     const y = Float32Array.of(3, 3, 3, 3, 3, 3, 3, 3, 3);
     expectSameBits(ranksOf(y, Uint32Array.of(0), 9), [0], 'first');
     expectSameBits(ranksOf(y, Uint32Array.of(8), 9), [8], 'last');
   });
 
-  it('never counts a label as right beside NaN, nor as NaN', () => {
+  it('labelRanks never counts a label as right when it or another logit is NaN', () => {
     const y = Float32Array.of(1, Number.NaN, 0, 0, 0, Number.NaN, 1, 1, 1, 1);
     expectSameBits(ranksOf(y, Uint32Array.of(0, 0), 5), [1, 4], 'ranks');
   });

@@ -1,5 +1,6 @@
-// Whole models with norms, attention and residual blocks: 20 steps of Adam against PyTorch 1.13.1 (scripts/golden/attention.py
-// and normalization.py wrote the values), and the same bits however the shards of a batch are divided.
+// Whole models with norms, attention and residual blocks: 20 steps of Adam against PyTorch 1.13.1
+// (scripts/golden/attention.py and normalization.py wrote the values), and the same bits however the shards
+// of a batch are divided.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
@@ -72,7 +73,7 @@ describe('20 steps of Adam', () => {
     { name: 'transformer', json: 'attention', layers: TRANSFORMER, positions: 6, shards: 4 },
     { name: 'norm-mlp', json: 'normalization', layers: NORM_MLP, positions: 6, shards: 1 },
   ])(
-    'agree with PyTorch in $name, and so does the model at evaluation',
+    '20 steps of Adam on $name agree with PyTorch, and so does the model at evaluation',
     async ({ name, json, layers, positions, shards }) => {
       const golden = new Golden(name);
       const model = modelOf(layers, positions);
@@ -103,7 +104,10 @@ describe('20 steps of Adam', () => {
   );
 });
 
-/** The bias of keys shifts all scores of a row alike: its gradient is nothing but rounding, which Adam makes steps of. */
+/**
+ * The bias of keys shifts all scores of a row alike: its gradient is pure rounding, which Adam turns into
+ * steps.
+ */
 function ignoreKeyBiases({ model, weights }: TrainedModel, final: ReadonlyMap<string, Float32Array>): void {
   for (const { name, offset, length } of model.tensors) {
     if (!name.endsWith('in_proj_bias')) continue;
@@ -140,7 +144,7 @@ describe('a model of many layers', () => {
     return sumsOfTask(room, model, createEngine(room, all), taskOf(from, to));
   };
 
-  it('has the same bits for any number of shards in a microbatch, and of threads that pack', () => {
+  it('a model of many layers has the same bits for any number of shards in a microbatch and of packing threads', () => {
     const [expected] = sumsOf({});
     for (const options of [
       { shardsPerMicrobatch: 1 },
@@ -153,7 +157,7 @@ describe('a model of many layers', () => {
     }
   });
 
-  it('has the same bits shard by shard, added along the tree', () => {
+  it('a model of many layers has the same bits shard by shard, added along the tree', () => {
     const [expected] = sumsOf({});
     const sums = Array.from({ length: shards }, (_, shard) => sumsOf({}, shard, shard + 1)[0]?.gradient);
     const sum = combineAlongTree(sums as Float32Array[], (a, b) => addValues(single, a, b) as Float32Array);

@@ -1,4 +1,5 @@
-// Softmax, layer and batch normalization against their twins: to the bit in float32, by central differences in float64.
+// Softmax, layer and batch normalization against their twins: to the bit in float32, by central differences
+// in float64.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import type { Arithmetic, Values } from '../helpers/twins/arithmetic.ts';
@@ -34,13 +35,13 @@ function flatten(rows: readonly ArrayLike<number>[]): number[] {
   return rows.flatMap((row) => Array.from(row));
 }
 
-/** Values around 3: a mean that is not small against the deviation. */
+/** Values around 3: a mean that is not small compared with the deviation. */
 function shifted(seed: number, length: number): Float32Array {
   return randomValues(seed, length).map((value) => 2 * value + 3);
 }
 
 describe('softmax', () => {
-  it('gives the bits of its twin at every width, forward and backward', () => {
+  it('softmax matches its twin bit for bit at every width, forward and backward', () => {
     for (const columns of WIDTHS) {
       const x = randomValues(columns, 3 * columns).map((value) => 20 * value);
       const dY = randomValues(columns + 1, 3 * columns);
@@ -58,7 +59,7 @@ describe('softmax', () => {
     }
   });
 
-  it('is exact where one value is far above the others, and NaN where one is', () => {
+  it('softmax is exact where one value is far above the others, and NaN where one is NaN', () => {
     const y = arena.room(20);
     arena.kernels.softmaxForward(arena.put(Float32Array.of(-3e38, 3e38, 0, -1, 1)), 1, 5, y);
     expectSameBits(arena.f32(y, 5), [0, 1, 0, 0, 0], 'one above all');
@@ -66,7 +67,7 @@ describe('softmax', () => {
     expect([...arena.f32(y, 5)]).toEqual(new Array(5).fill(Number.NaN));
   });
 
-  it('has the gradient of central differences', () => {
+  it('softmax has the gradient of central differences', () => {
     const x = Float64Array.from(randomValues(1, 7), (value) => 3 * value);
     const dY = Float64Array.from(randomValues(2, 7));
     const expected = centralDifferences(x, () => inner(softmax(double, x), dY));
@@ -75,7 +76,7 @@ describe('softmax', () => {
 });
 
 describe('layer normalization', () => {
-  it('gives the bits of its twin at every width, forward and backward', () => {
+  it('layer normalization matches its twin bit for bit at every width, forward and backward', () => {
     for (const columns of WIDTHS) {
       const rows = 3;
       const x = shifted(columns, rows * columns);
@@ -105,7 +106,7 @@ describe('layer normalization', () => {
     }
   });
 
-  it('loses nothing to a mean that is 10,000 times the deviation', () => {
+  it('layer normalization stays exact for a mean that is 10,000 times the deviation', () => {
     const columns = 100;
     const x = randomValues(1, columns).map((value) => 10_000 + value);
     const ones = arena.put(new Float32Array(columns).fill(1));
@@ -118,7 +119,7 @@ describe('layer normalization', () => {
     expect(relativeError(arena.f32(y, columns), exact)).toBeLessThan(3e-3);
   });
 
-  it('has the gradients of central differences', () => {
+  it('layer normalization has the gradients of central differences', () => {
     const columns = 9;
     const [x, gain, bias, dY] = [1, 2, 3, 4].map((seed) =>
       Float64Array.from(randomValues(seed, columns)),
@@ -158,7 +159,7 @@ function channelCase(arithmetic: Arithmetic, { rows, channels, size }: ChannelSi
 }
 
 describe('batch normalization', () => {
-  it('gives the bits of its twin for vectors and planes of every size, forward and backward', () => {
+  it('batch normalization matches its twin bit for bit for vectors and planes of every size, forward and backward', () => {
     for (const sizes of SIZES) {
       checkBatchNorm(sizes);
       arena.reset();
@@ -193,7 +194,7 @@ describe('batch normalization', () => {
     expectSameBits(arena.f32(dAt, x.length), gradients.dX, `dX of ${name}`);
   }
 
-  it('weighs moments by the samples of a shard, its variance unbiased', () => {
+  it('weighMoments weights moments by the samples of a shard and makes its variance unbiased', () => {
     const [means, variances] = [arena.room(8), arena.room(8)];
     const [mean, variance] = [arena.put(Float32Array.of(0.5, -2)), arena.put(Float32Array.of(6, 0))];
     arena.kernels.weighMoments(mean, variance, 4, 2, 1, means, variances);
@@ -208,7 +209,7 @@ describe('batch normalization', () => {
   it.each([
     { rows: 5, channels: 3, size: 1 },
     { rows: 2, channels: 2, size: 5 },
-  ])('has the gradients of central differences: $rows x $channels x $size', (sizes) => {
+  ])('batch normalization of $rows x $channels x $size has the gradients of central differences', (sizes) => {
     const { x, dY, gain, bias } = channelCase(double, sizes) as Record<keyof ChannelCase, Float64Array>;
     const momentsNow = (): { means: Values; reciprocals: Values } => {
       const { means, variances } = channelMoments(double, x, sizes);

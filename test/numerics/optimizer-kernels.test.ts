@@ -31,7 +31,7 @@ const PLAIN: StepSettings = {
   weightDecay: 0,
   step: 3,
 };
-/** Every setting at work: a divisor that is no whole number, clipping, decay. */
+/** Every setting in use: a divisor that is not an integer, clipping, decay. */
 const FULL: StepSettings = { ...PLAIN, divisor: 36.7, scale: 0.81, limit: 0.6, weightDecay: 0.04, step: 7 };
 
 let arena: Arena;
@@ -122,24 +122,24 @@ function gradientSums(seed: number, length: number): Float32Array {
   return randomValues(seed, length).map((value) => 100 * value);
 }
 
-describe.each(CASES)('the kernel of %s', (_, config) => {
+describe.each(CASES)('the kernel of %s', (optimizer, config) => {
   it.each([
-    ['plain', PLAIN],
-    ['clipped and with decay', FULL],
-  ])('gives the bits of its twin at every length, %s', (_name, settings) => {
+    ['without options', PLAIN],
+    ['with clipping and decay', FULL],
+  ])(`the kernel of ${optimizer} matches its twin bit for bit at every length %s`, (_name, settings) => {
     for (const length of LENGTHS) {
       checkStep(config, settings, gradientSums(99, length), randomState(config, length));
     }
   });
 
-  it('gives the bits of its twin over 50 steps from a state of zeros', () => {
+  it(`the kernel of ${optimizer} matches its twin bit for bit over 50 steps from a state of zeros`, () => {
     let state: Vectors = zeroState(config, randomValues(1, 37));
     for (let step = 1; step <= 50; step++) {
       state = checkStep(config, { ...FULL, step }, gradientSums(100 + step, 37), state);
     }
   });
 
-  it('gives every element the same bits wherever it lies', () => {
+  it(`the kernel of ${optimizer} gives every element the same bits wherever it lies`, () => {
     const sums = gradientSums(5, 23);
     const state = randomState(config, 23);
     const whole = runKernel(config, FULL, sums, state);
@@ -156,19 +156,19 @@ describe.each(CASES)('the kernel of %s', (_, config) => {
     }
   });
 
-  it('treats extreme gradients as its twin does', () => {
+  it(`the kernel of ${optimizer} treats extreme gradients as its twin does`, () => {
     const sums = Float32Array.from(FINITE_EXTREMES);
     checkStep(config, { ...PLAIN, divisor: 1 }, sums, zeroState(config, new Float32Array(sums.length)));
   });
 
-  it('leaves parameters without gradient, state and decay as they are', () => {
+  it(`the kernel of ${optimizer} leaves parameters without gradient, state and decay unchanged`, () => {
     const parameters = Float32Array.from([...randomValues(1, 9), 0, -0, 2 ** -149]);
     const zeros = new Float32Array(parameters.length);
     const [next] = runKernel(config, PLAIN, zeros, zeroState(config, parameters));
     expectSameBits(next as Float32Array, parameters, 'parameters');
   });
 
-  it('follows the float64 formula over 100 steps', () => {
+  it(`the kernel of ${optimizer} follows the float64 formula over 100 steps`, () => {
     const parameters = randomValues(1, 16);
     let state: Vectors = zeroState(config, parameters);
     let exact = Array.from(parameters, (_value, i) => state.map((values) => values[i] as number));
@@ -187,7 +187,7 @@ describe.each(CASES)('the kernel of %s', (_, config) => {
 });
 
 describe('adam', () => {
-  it('moves each parameter by the learning rate in the first step, whatever the gradient', () => {
+  it('adam moves each parameter by the learning rate in the first step, whatever the gradient', () => {
     const sums = Float32Array.of(1e-3, -1, 1e3, -1e10, 5);
     const config = optimizerSchema.parse({});
     const settings = { ...PLAIN, divisor: 1, step: 1 };
@@ -201,7 +201,7 @@ describe('adam', () => {
 });
 
 describe('rmsprop, centered', () => {
-  it('gives finite weights for a gradient that never changes, whose variance rounding takes below 0', () => {
+  it('centered rmsprop gives finite weights for a constant gradient, whose variance rounds to below 0', () => {
     const config = optimizerSchema.parse({ kind: 'rmsprop', centered: true, alpha: 0.5 });
     const sums = randomValues(3, 64);
     let state: Vectors = zeroState(config, randomValues(1, 64));
@@ -215,7 +215,7 @@ describe('rmsprop, centered', () => {
 });
 
 describe('moveTowardsMean', () => {
-  it('gives the bits of its twin at every length, in place or not', () => {
+  it('moveTowardsMean matches its twin bit for bit at every length, in place or not', () => {
     for (const length of LENGTHS) {
       const [x, sums] = [randomValues(1, length), gradientSums(2, length)];
       const expected = Array.from(x, (value, i) => towardsMean(single, value, sums[i] as number, 12.5, 0.1));

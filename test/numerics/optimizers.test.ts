@@ -1,5 +1,5 @@
-// 20 steps of every optimizer, with decay and clipping, against PyTorch 1.13.1. scripts/golden/optimizers.py wrote
-// the values; Lion's are from the paper's formula in float64.
+// 20 steps of every optimizer, with decay and clipping, against PyTorch 1.13.1. scripts/golden/optimizers.py
+// wrote the values; Lion's are from the paper's formula in float64.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TrainingState } from '../../coordinator/training/training-state.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -19,7 +19,7 @@ interface Variant {
 interface Recorded {
   readonly divisor: number;
   readonly tensors: readonly FlatTensor[];
-  /** Of each step's mean gradient. */
+  /** Norm of each step's mean gradient. */
   readonly norms: readonly number[];
   readonly variants: Readonly<Record<string, Variant>>;
 }
@@ -71,7 +71,7 @@ async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promis
 }
 
 describe(`${STEPS} steps`, () => {
-  it.each(Object.entries(recorded.variants))('of %s agree with PyTorch', async (name, variant) => {
+  it.each(Object.entries(recorded.variants))('the steps of %s agree with PyTorch', async (name, variant) => {
     const { step, weights } = await start(variant);
     for (let index = 0; index < STEPS; index++) {
       const norm = step(index);
@@ -81,7 +81,7 @@ describe(`${STEPS} steps`, () => {
     expectNear(weights(), golden.values(`${name}.last`), TOLERANCE, 'last step');
   });
 
-  it('of the moving average of the weights agree with PyTorch', async () => {
+  it('the moving average of the weights agrees with PyTorch', async () => {
     const { step, weights, state } = await start(recorded.variants['sgd'] as Variant, {
       decay: 0.9,
       warmup: false,

@@ -16,7 +16,7 @@ import type { WindowCase } from './image-geometry.ts';
 
 const PLANES = 3;
 
-/** Windows of 2 x 2 side by side, which have vectors of their own, at widths around these; and others. */
+/** Adjacent windows of 2 x 2, which have a vector path of their own, at widths around it; and others. */
 const POOLS: readonly WindowCase[] = [
   ...[2, 3, 7, 8, 9, 10, 15, 16, 17, 18, 28, 33].map((width) =>
     windowCase({ height: 6, width, size: 2, stride: 2 }),
@@ -36,7 +36,9 @@ beforeAll(async () => {
 });
 afterEach(() => arena.reset());
 
-/** Few different values, so that most windows have ties; among them zeros of both signs, NaN and infinities. */
+/**
+ * Few different values, so that most windows have ties; among them zeros of both signs, NaN and infinities.
+ */
 function images({ geometry: { height, width } }: WindowCase): Float32Array[] {
   const length = PLANES * height * width;
   const pick = (values: readonly number[]) => (word: number) => values[word % values.length] as number;
@@ -65,7 +67,7 @@ function forEachPool(check: (pool: WindowCase, x: Float32Array, dY: Float32Array
 }
 
 describe('max pooling', () => {
-  it('takes the first largest value of a window, or its last NaN', () => {
+  it('max pooling takes the first largest value of a window, or its last NaN', () => {
     forEachPool((pool, x, dY, put) => {
       const y = arena.room(4 * dY.length);
       arena.kernels.maxPoolForward(put.x, put.geometry, PLANES, y);
@@ -73,7 +75,7 @@ describe('max pooling', () => {
     });
   });
 
-  it('gives the error to that value', () => {
+  it('max pooling gives the error to the value that was taken', () => {
     forEachPool((pool, x, dY, put) => {
       const dX = arena.room(4 * x.length);
       arena.kernels.maxPoolBackward(put.dY, put.x, put.geometry, PLANES, dX);
@@ -83,7 +85,7 @@ describe('max pooling', () => {
 });
 
 describe('average pooling', () => {
-  it('divides sums in scan order by the whole window', () => {
+  it('average pooling divides sums in scan order by the whole window', () => {
     forEachPool((pool, x, dY, put) => {
       const y = arena.room(4 * dY.length);
       arena.kernels.averagePoolForward(put.x, put.geometry, PLANES, y);
@@ -91,7 +93,7 @@ describe('average pooling', () => {
     });
   });
 
-  it('shares the error out', () => {
+  it('average pooling distributes the error over the window', () => {
     forEachPool((pool, x, dY, put) => {
       const dX = arena.room(4 * x.length);
       arena.kernels.averagePoolBackward(put.dY, put.geometry, PLANES, dX);
@@ -99,7 +101,7 @@ describe('average pooling', () => {
     });
   });
 
-  it('takes the mean of whole channels, and shares the error out', () => {
+  it('average pooling takes the mean of whole channels and distributes their error', () => {
     for (const positions of [1, 3, 4, 5, 16, 17, 49]) {
       const x = randomValues(positions, PLANES * positions);
       const y = arena.room(4 * PLANES);

@@ -28,7 +28,7 @@ afterEach(() => arena.reset());
 
 describe('the kernels', () => {
   it.each(['relu', 'leakyRelu', 'tanh', 'sigmoid'] as const)(
-    'agree with PyTorch in %s, forward and backward',
+    'the kernels of %s agree with PyTorch forward and backward',
     (kind) => {
       const x = golden.values(`${kind}.x`);
       const number = ACTIVATIONS.indexOf(kind);
@@ -42,7 +42,7 @@ describe('the kernels', () => {
     },
   );
 
-  it('agree with PyTorch in the mean squared error', () => {
+  it('the kernels agree with PyTorch in the mean squared error', () => {
     const { values: y, shape } = golden.tensor('mse.y');
     const [rows, columns] = shape as [number, number];
     const [dY, losses] = [arena.room(4 * y.length), arena.room(8 * rows)];
@@ -58,7 +58,7 @@ describe('the kernels', () => {
     checkMeanLoss('mse', rows, losses, dY);
   });
 
-  it('agree with PyTorch in cross-entropy over logits', () => {
+  it('the kernels agree with PyTorch in cross-entropy over logits', () => {
     const { values: y, shape } = golden.tensor('crossEntropy.y');
     const [rows, classes] = shape as [number, number];
     const labels = arena.put(Uint32Array.from(golden.values('crossEntropy.label')));
@@ -79,45 +79,51 @@ describe('the kernels', () => {
 });
 
 describe('a dense layer', () => {
-  // y and dX come from other kernels' tests; here the engine makes dW and db from a given dY: with mse
+  // Other tests cover y and dX; here the engine computes dW and db from a given dY: with mse
   // and targets y - dY O / 2, the loss has just that gradient.
-  it.each(['linear', 'deepLinear'])('agrees with PyTorch in the gradients of %s', async (name) => {
-    const room = await createEngineRoom();
-    const { values: features, shape } = golden.tensor(`${name}.x`);
-    const [rows, inputs] = shape as [number, number];
-    const { values: y, shape: outputShape } = golden.tensor(`${name}.y`);
-    const outputs = outputShape[1] as number;
-    const dY = golden.values(`${name}.dY`);
-    const targets = y.map((value, i) => value - ((dY[i] as number) * outputs) / 2);
-    const model = modelOf(inputs, [[outputs, 'linear', true]]);
-    const weights = Float32Array.of(...golden.values(`${name}.weight`), ...golden.values(`${name}.bias`));
-    const dataset = packSamples({ featureWidth: inputs, features, targets, numClasses: 0 });
-    const engine = createEngine(room, { model, loss: 'mse', dataset, weights, batchSize: rows, shards: 4 });
-    const indices = Uint32Array.from({ length: rows }, (_, i) => i);
-    const bounds = Uint32Array.of(0, 1, 2, 3, rows);
-    const task = { numShards: 4, firstShard: 0, bounds, indices };
-    // Up to 700 products summed in another order, a walk of 2^-24 sqrt(700) = 1.6e-6; dY besides went
-    // through targets and back, at outputs / 2 its size.
-    expectNear(engine.evaluate(task).outputs, golden.values(`${name}.y`), 4e-6, 'y');
-    const [sum] = sumsOfTask(room, model, engine, task);
-    const gradient = sum?.gradient as Float32Array;
-    expectNear(gradient.subarray(0, inputs * outputs), golden.values(`${name}.dWeight`), 4e-6, 'dWeight');
-    expectNear(gradient.subarray(inputs * outputs), golden.values(`${name}.dBias`), 4e-6, 'dBias');
-  });
+  it.each(['linear', 'deepLinear'])(
+    'a dense layer agrees with PyTorch in the gradients of its weights: %s',
+    async (name) => {
+      const room = await createEngineRoom();
+      const { values: features, shape } = golden.tensor(`${name}.x`);
+      const [rows, inputs] = shape as [number, number];
+      const { values: y, shape: outputShape } = golden.tensor(`${name}.y`);
+      const outputs = outputShape[1] as number;
+      const dY = golden.values(`${name}.dY`);
+      const targets = y.map((value, i) => value - ((dY[i] as number) * outputs) / 2);
+      const model = modelOf(inputs, [[outputs, 'linear', true]]);
+      const weights = Float32Array.of(...golden.values(`${name}.weight`), ...golden.values(`${name}.bias`));
+      const dataset = packSamples({ featureWidth: inputs, features, targets, numClasses: 0 });
+      const engine = createEngine(room, { model, loss: 'mse', dataset, weights, batchSize: rows, shards: 4 });
+      const indices = Uint32Array.from({ length: rows }, (_, i) => i);
+      const bounds = Uint32Array.of(0, 1, 2, 3, rows);
+      const task = { numShards: 4, firstShard: 0, bounds, indices };
+      // Up to 700 products summed in another order, a walk of 2^-24 sqrt(700) = 1.6e-6; dY moreover went
+      // through targets and back, at outputs / 2 its size.
+      expectNear(engine.evaluate(task).outputs, golden.values(`${name}.y`), 4e-6, 'y');
+      const [sum] = sumsOfTask(room, model, engine, task);
+      const gradient = sum?.gradient as Float32Array;
+      expectNear(gradient.subarray(0, inputs * outputs), golden.values(`${name}.dWeight`), 4e-6, 'dWeight');
+      expectNear(gradient.subarray(inputs * outputs), golden.values(`${name}.dBias`), 4e-6, 'dBias');
+    },
+  );
 
-  it.each(['linear', 'deepLinear'])('agrees with PyTorch in the gradient of its input: %s', (name) => {
-    const { shape, values: dY } = golden.tensor(`${name}.dY`);
-    const [rows, outputs] = shape as [number, number];
-    const inputs = golden.tensor(`${name}.x`).shape[1] as number;
-    const packedA = arena.room(4 * packedLeftLength(rows, outputs));
-    const packedB = arena.room(4 * Math.ceil(inputs / 8) * 8 * outputs);
-    arena.kernels.packLeftRows(arena.put(dY), rows, outputs, outputs, packedA);
-    const weight = arena.put(golden.values(`${name}.weight`));
-    arena.kernels.packRightColumns(weight, inputs, outputs, inputs, packedB, 0, Math.ceil(inputs / 8));
-    const dX = arena.room(4 * rows * inputs);
-    arena.kernels.gemmPacked(rows, inputs, outputs, packedA, packedB, dX, inputs, arena.room(160));
-    expectNear(arena.f32(dX, rows * inputs), golden.values(`${name}.dX`), 1e-6, 'dX');
-  });
+  it.each(['linear', 'deepLinear'])(
+    'a dense layer agrees with PyTorch in the gradient of its input: %s',
+    (name) => {
+      const { shape, values: dY } = golden.tensor(`${name}.dY`);
+      const [rows, outputs] = shape as [number, number];
+      const inputs = golden.tensor(`${name}.x`).shape[1] as number;
+      const packedA = arena.room(4 * packedLeftLength(rows, outputs));
+      const packedB = arena.room(4 * Math.ceil(inputs / 8) * 8 * outputs);
+      arena.kernels.packLeftRows(arena.put(dY), rows, outputs, outputs, packedA);
+      const weight = arena.put(golden.values(`${name}.weight`));
+      arena.kernels.packRightColumns(weight, inputs, outputs, inputs, packedB, 0, Math.ceil(inputs / 8));
+      const dX = arena.room(4 * rows * inputs);
+      arena.kernels.gemmPacked(rows, inputs, outputs, packedA, packedB, dX, inputs, arena.room(160));
+      expectNear(arena.f32(dX, rows * inputs), golden.values(`${name}.dX`), 1e-6, 'dX');
+    },
+  );
 });
 
 interface Training {
@@ -161,7 +167,7 @@ function readDataset({ name, loss }: Training): PackedDataset {
 }
 
 describe('50 steps of Adam', () => {
-  it.each(TRAININGS)('agree with PyTorch in $name', async (training) => {
+  it.each(TRAININGS)('50 steps of Adam agree with PyTorch for $name', async (training) => {
     const { name, loss, model } = training;
     const trained = await trainGolden({
       model,

@@ -57,7 +57,7 @@ describe('philox4x32', () => {
       [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
     ],
   ] as [Words, [number, number], number[]][])(
-    'gives the known answer for counter %j',
+    'philox4x32 gives the known answer for counter %j',
     (counter, key, expected) => {
       expect(kernelPhilox(counter, key)).toEqual(expected);
       expect(hostPhilox(counter, key)).toEqual(expected);
@@ -65,7 +65,7 @@ describe('philox4x32', () => {
     },
   );
 
-  it('is one function in the kernels, on the host and in BigInt', () => {
+  it('philox4x32 is the same function in the kernels, on the host and in BigInt', () => {
     const word = fc.integer({ min: 0, max: 0xffffffff });
     fc.assert(
       fc.property(fc.tuple(word, word, word, word), fc.tuple(word, word), (counter, key) => {
@@ -84,7 +84,7 @@ const KEYS: DrawKey[] = [
 ];
 
 describe('fillUniform', () => {
-  it.each(KEYS)('gives the bits of its twin at every length for %j', (key) => {
+  it.each(KEYS)('fillUniform matches its twin bit for bit at every length for %j', (key) => {
     for (const length of LENGTHS) {
       const expected = Array.from({ length }, (_, i) => uniformElement(single, i, 0.3, key));
       expectSameBits(fill('fillUniform', length, 0.3, key), expected, `length ${length}`);
@@ -92,7 +92,7 @@ describe('fillUniform', () => {
     }
   });
 
-  it('has the mean and variance of [-1, 1) and stays inside', () => {
+  it('fillUniform has the mean and variance of [-1, 1) and stays inside', () => {
     const length = 200_000;
     const x = fill('fillUniform', length, 1, { seed: 1, purpose: 3, stream: 2 });
     expect(x.every((value) => value >= -1 && value < 1)).toBe(true);
@@ -106,7 +106,7 @@ describe('fillUniform', () => {
 describe('fillNormal', () => {
   // The kernel computes in float64 with functions of its own, good to 1 ulp of float64, and rounds once:
   // it can differ from the twin only where that falls on either side of a rounding boundary of float32.
-  it.each(KEYS)('is within one float32 rounding of its twin at every length for %j', (key) => {
+  it.each(KEYS)('fillNormal is within one float32 rounding of its twin at every length for %j', (key) => {
     for (const length of LENGTHS) {
       const actual = fill('fillNormal', length, 0.7, key);
       actual.forEach((value, i) => {
@@ -117,7 +117,7 @@ describe('fillNormal', () => {
     }
   });
 
-  it('has mean 0, variance 1, no skew and the kurtosis of a normal distribution', () => {
+  it('fillNormal has mean 0, variance 1, no skew and the kurtosis of a normal distribution', () => {
     const length = 200_000;
     const x = fill('fillNormal', length, 1, { seed: 1, purpose: 3, stream: 2 });
     const { mean, variance, skewness, kurtosis } = moments(x);

@@ -10,7 +10,7 @@ const UNITS = [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33];
 const KINDS = ['lstm', 'gru'] as const;
 type Kind = (typeof KINDS)[number];
 
-/** Rows stand this much further apart than they are wide: gaps must keep what they hold. */
+/** The gap between rows, whose values must not change. */
 const GAP = 3;
 
 let arena: Arena;
@@ -48,7 +48,7 @@ interface Values {
   readonly dState: Float32Array;
 }
 
-/** `draw` makes a block of so many values; each block has a number of its own. */
+/** Makes the blocks: `draw` returns one of a given number of values; each block has its own number. */
 function makeValues(
   kind: Kind,
   rows: number,
@@ -66,7 +66,10 @@ function makeValues(
 /** Positions of the blocks: the tests run the first, one in between and the last. */
 const POSITIONS = 3;
 
-/** A block [rows, POSITIONS, width] with values at some positions, all others filled with 42: kernels must leave those be. */
+/**
+ * A block [rows, POSITIONS, width] with values at some positions; the others hold 42, which kernels must not
+ * change.
+ */
 function blockOf(rows: number, width: number, values: Readonly<Record<number, Float32Array>>): Float32Array {
   const block = new Float32Array(rows * POSITIONS * width).fill(42);
   for (const [position, dense] of Object.entries(values)) {
@@ -87,7 +90,7 @@ interface PositionRun {
   readonly values: Values;
 }
 
-/** What stands at a position and, of the block that is carried, at the one before. */
+/** The values at a position and, for the block that is carried over, at the one before. */
 function carried(
   { kind, position, values }: PositionRun,
   block: 'state' | 'hidden',
@@ -191,7 +194,7 @@ function checkPositions(run: Omit<PositionRun, 'position'>): void {
 }
 
 describe.each(KINDS)('a position of %s', (kind) => {
-  it('gives the bits of its twin at every width, and writes to no other position', () => {
+  it(`a position of ${kind} matches its twin bit for bit at every width and writes to no other position`, () => {
     for (const units of UNITS) {
       for (const rows of [1, 2, 5]) {
         const values = makeValues(kind, rows, units, (block, length) =>
@@ -202,7 +205,7 @@ describe.each(KINDS)('a position of %s', (kind) => {
     }
   });
 
-  it('treats extreme values as its twin does', () => {
+  it(`a position of ${kind} treats extreme values as its twin does`, () => {
     const units = 5 * EXTREMES.length;
     for (let shift = 0; shift < EXTREMES.length; shift++) {
       const values = makeValues(kind, 1, units, (block, length) =>
@@ -215,7 +218,7 @@ describe.each(KINDS)('a position of %s', (kind) => {
     }
   });
 
-  it('reads one row of errors for all samples where their stride is 0', () => {
+  it(`a position of ${kind} reads one row of errors for all samples where their stride is 0`, () => {
     const [rows, units, position] = [3, 6, 1];
     const values = makeValues(kind, rows, units, (block, length) => randomValues(block, length));
     const dY = values.dY.subarray(0, units);
@@ -237,7 +240,7 @@ describe.each(KINDS)('a position of %s', (kind) => {
 });
 
 describe('copyRows', () => {
-  it('moves rows between blocks of other widths, and writes nothing between them', () => {
+  it('copyRows moves rows between blocks of different widths and writes nothing between them', () => {
     for (const width of UNITS) {
       const values = randomValues(width, 4 * width);
       const to = arena.put(spread(new Float32Array(4 * width), width));
@@ -247,7 +250,7 @@ describe('copyRows', () => {
     }
   });
 
-  it('repeats one row where the stride of the source is 0', () => {
+  it('copyRows repeats one row where the stride of the source is 0', () => {
     const to = arena.room(4 * 6);
     arena.kernels.copyRows(arena.put(Float32Array.of(1, 2)), 0, 2, 3, to, 2);
     expect([...arena.f32(to, 6)]).toEqual([1, 2, 1, 2, 1, 2]);

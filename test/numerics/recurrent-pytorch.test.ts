@@ -1,5 +1,5 @@
-// LSTM and GRU against PyTorch 1.13.1: outputs, all gradients, and 20 steps of Adam on a small model of each from PyTorch's
-// own initial weights. scripts/golden/recurrent.py wrote the values.
+// LSTM and GRU against PyTorch 1.13.1: outputs, all gradients, and 20 steps of Adam on a small model of each
+// from PyTorch's own initial weights. scripts/golden/recurrent.py wrote the values.
 import { describe, expect, it } from 'vitest';
 import { sizeOf } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
@@ -28,7 +28,7 @@ const golden = new Golden('recurrent');
 
 describe.each(KINDS)('%s', (kind) => {
   it.each(Object.entries(recorded.cases))(
-    'agrees with PyTorch forward and in all gradients: %s',
+    `a layer of ${kind} agrees with PyTorch forward and in all gradients: %s`,
     async (name, sizes) => {
       const { positions, inputs, units, returnSequences } = sizes;
       const prefix = `${kind}.${name}`;
@@ -39,7 +39,8 @@ describe.each(KINDS)('%s', (kind) => {
         dY: golden.values(`${prefix}.dY`),
         weights: golden.under(`${prefix}.`),
       });
-      // Gates err by up to 2.5 ulp of 2^-24, and contract what they are given; measured 1.7e-7, and 5.4e-7 of gradients.
+      // Gates err by up to 2.5 ulp of 2^-24, and contract their inputs; measured 1.7e-7, and 5.4e-7 for
+      // gradients.
       expectNear(y, golden.values(`${prefix}.y`), 5e-7, 'y');
       expectNear(dX, golden.values(`${prefix}.dX`), 1.5e-6, 'dX');
       const expected = golden.under(`${prefix}.d.`);
@@ -50,7 +51,7 @@ describe.each(KINDS)('%s', (kind) => {
     },
   );
 
-  it('agrees with PyTorch over 20 steps of Adam', async () => {
+  it(`a model with ${kind} agrees with PyTorch over 20 steps of Adam`, async () => {
     const trained = await train(kind);
     expectLosses(trained, recorded.losses[kind], 1e-6);
     // Measured 1.8e-7; a wrong formula shows at the size of a step, 1e-2.

@@ -1,5 +1,5 @@
-// LSTM and GRU as layers: to the bit of their float32 twin however samples are cut into shards, by central differences in
-// float64, and refused where there is no sequence.
+// LSTM and GRU as layers: the same bits as their float32 twin for any shards, central differences in
+// float64, and samples that are not sequences.
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Shape } from '../../src/shape.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
@@ -55,7 +55,7 @@ function checkBits(layer: RecurrentCase, bounds: readonly number[]): void {
 }
 
 describe.each(KINDS)('a model with %s', (kind) => {
-  it('gives the same bits however many shards a microbatch takes, and its buckets in order', () => {
+  it(`a model with ${kind} gives the same bits for any number of shards in a microbatch, and its buckets in order`, () => {
     const layers: LayerInput[] = [
       { kind, units: 190, returnSequences: true },
       { kind, units: 9 },
@@ -91,26 +91,26 @@ describe.each(KINDS)('a model with %s', (kind) => {
 describe.each(KINDS)('%s', (kind) => {
   const base = { kind, positions: 4, inputs: 3, units: 6, returnSequences: true };
 
-  it('gives the bits of its float32 twin at every width', () => {
+  it(`${kind} matches its float32 twin bit for bit at every width`, () => {
     for (const units of [1, 3, 4, 5, 8, 9, 16, 17]) {
       for (const inputs of [1, 7, 8, 9]) checkBits({ ...base, units, inputs }, [0, 2, 3]);
     }
   });
 
-  it('gives the bits of its float32 twin for one position and for many, for all outputs and for the last', () => {
+  it(`${kind} matches its float32 twin bit for bit for one position and many, all outputs and the last`, () => {
     for (const positions of [1, 2, 33]) {
       checkBits({ ...base, positions }, [0, 2, 5]);
       checkBits({ ...base, positions, returnSequences: false }, [0, 2, 5]);
     }
   });
 
-  it('gives the bits of its float32 twin across slices and blocks of the products', () => {
-    // 65 samples are more than a slice of rows, and 280 columns of an LSTM's gates deeper than a block.
+  it(`${kind} matches its float32 twin bit for bit across slices and blocks of the products`, () => {
+    // 65 samples exceed a slice of rows, and 280 columns of an LSTM's gates the depth of a block.
     checkBits({ ...base, positions: 3, inputs: 5, units: 7 }, [0, 20, 41, 65]);
     checkBits({ ...base, positions: 2, inputs: 2, units: 70, returnSequences: false }, [0, 1, 3]);
   });
 
-  it('gives the bits of its float32 twin for one shard, a shard a sample, and an odd number of shards', () => {
+  it(`${kind} matches its float32 twin bit for bit for one shard, one per sample, and an odd number of shards`, () => {
     for (const bounds of [
       [0, 7],
       [0, 1, 2, 3, 4, 5, 6, 7],
@@ -121,7 +121,7 @@ describe.each(KINDS)('%s', (kind) => {
     }
   });
 
-  it('gives a shard the same sum of gradients alone and beside others', () => {
+  it(`${kind} gives a shard the same sum of gradients alone and among others`, () => {
     const run = makeRun(base, [0, 3, 7]);
     const { gradient } = runLayer(room, caseOf(base, run));
     const part = (from: number, to: number): Float32Array => {
@@ -141,7 +141,7 @@ describe.each(KINDS)('%s', (kind) => {
   });
 
   it.each([true, false])(
-    'has the gradient of its outputs by central differences, sequences: %s',
+    `${kind} has the gradient of its outputs by central differences (returnSequences: %s)`,
     (returnSequences) => {
       const layer = { ...base, positions: 3, units: 5, returnSequences };
       const run = makeRun(layer, [0, 1, 3]);
@@ -158,7 +158,7 @@ describe.each(KINDS)('%s', (kind) => {
     },
   );
 
-  it('stays near float64 over 200 positions', () => {
+  it(`${kind} stays close to float64 over 200 positions`, () => {
     const layer = { ...base, positions: 200, returnSequences: false };
     const run = makeRun(layer, [0, 2]);
     const actual = runLayer(room, caseOf(layer, run));
@@ -170,14 +170,14 @@ describe.each(KINDS)('%s', (kind) => {
     });
   });
 
-  it('gives no error to a layer below where none is needed', () => {
+  it(`${kind} gives no error to the layer below where none is needed`, () => {
     const layerCase = caseOf(base, makeRun(base, [0, 2]));
     const first = runLayer(room, { ...layerCase, isAfterAnother: false });
     expect(first.dX).toHaveLength(0);
     expectSameBits(first.gradient, runLayer(room, layerCase).gradient, 'gradient');
   });
 
-  it('starts from uniform values within 1 / sqrt(units), biases included, as PyTorch does', () => {
+  it(`${kind} starts from uniform values within 1 / sqrt(units), including biases, as in PyTorch`, () => {
     const layer = resolveLayer({ kind, units: 16 }, [5, 3]);
     const columns = STEP_TWINS[kind].numGates * 16;
     expect(layer.tensors.map(({ name, shape, role, initial }) => ({ name, shape, role, initial }))).toEqual(
@@ -193,7 +193,7 @@ describe.each(KINDS)('%s', (kind) => {
     expect(layer.describe()).toBe(`${kind} 5x3 -> 16`);
   });
 
-  it.each<Shape>([[12], [3, 8, 8]])('refuses samples that are no sequence: %j', (...shape) => {
+  it.each<Shape>([[12], [3, 8, 8]])(`${kind} refuses samples that are not sequences: %j`, (...shape) => {
     expect(() => resolveLayer({ kind, units: 4 }, shape)).toThrow(
       'expected samples of [positions, features]',
     );

@@ -1,5 +1,5 @@
-// Tensors are called as in the nn.Sequential that one writes for a model: names and shapes of every kind of layer, and a
-// whole state_dict, against PyTorch 1.13.1 (scripts/golden/state_dicts.py wrote both).
+// Tensors are named as in the nn.Sequential that one writes for a model: names and shapes of every kind of
+// layer, and a whole state_dict, against PyTorch 1.13.1 (scripts/golden/state_dicts.py wrote both).
 import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
@@ -13,7 +13,7 @@ import { packSamples } from '../helpers/twins/samples.ts';
 const IMAGE = [1, 8, 8];
 const OUTPUT: LayerInput = { kind: 'dense', units: 2 };
 
-/** By the names that the script gives them. */
+/** Models by the names that the script gives them. */
 const MODELS: Readonly<Record<string, { readonly shape: readonly number[]; readonly layers: LayerInput[] }>> =
   {
     dense: {
@@ -147,7 +147,7 @@ function modelOf(layers: readonly LayerInput[], shape: readonly number[]): Model
   return resolveModel({ layers: layers.map((layer) => layerSchema.parse(layer)) }, shape);
 }
 
-/** The kinds of layers, those inside others too. */
+/** The kinds of layers, including nested ones. */
 function kindsOf(layers: readonly LayerInput[]): LayerInput['kind'][] {
   return layers.flatMap((layer) =>
     layer.kind === 'residual'
@@ -159,13 +159,16 @@ function kindsOf(layers: readonly LayerInput[]): LayerInput['kind'][] {
 describe('the tensors of a model', () => {
   const recorded = readRecorded<Record<string, Record<string, number[]>>>('state-dicts');
 
-  it.each(Object.keys(recorded))('have the names, shapes and order of a Sequential: %s', (name) => {
-    const { shape, layers } = MODELS[name] ?? { shape: [], layers: [] };
-    const tensors = modelOf(layers, shape).tensors.map((tensor) => [tensor.name, tensor.shape]);
-    expect(tensors).toEqual(Object.entries(recorded[name] ?? {}));
-  });
+  it.each(Object.keys(recorded))(
+    'the tensors of the model %s have the names, shapes and order of a Sequential',
+    (name) => {
+      const { shape, layers } = MODELS[name] ?? { shape: [], layers: [] };
+      const tensors = modelOf(layers, shape).tensors.map((tensor) => [tensor.name, tensor.shape]);
+      expect(tensors).toEqual(Object.entries(recorded[name] ?? {}));
+    },
+  );
 
-  it('are compared for every kind of layer', () => {
+  it('the compared models contain every kind of layer', () => {
     const compared = new Set(Object.keys(recorded).flatMap((name) => kindsOf(MODELS[name]?.layers ?? [])));
     const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
     expect([...compared].sort()).toEqual([...kinds].sort());
@@ -173,7 +176,7 @@ describe('the tensors of a model', () => {
 });
 
 describe('a state_dict with the counters of its norms', () => {
-  it('gives the outputs that its model has in PyTorch', async () => {
+  it('a state_dict with the counters of its norms gives the same outputs as its model in PyTorch', async () => {
     const data = new Golden('state-dict-data');
     const layers: LayerInput[] = [
       { kind: 'conv2d', filters: 3, kernelSize: 3, bias: false },

@@ -84,13 +84,13 @@ function largestError(
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 describe('exp', () => {
-  it('is below 1 ulp wherever the result is normal', () => {
+  it('the error of exp is below 1 ulp wherever the result is normal', () => {
     expect(largestError(expOf, Math.exp, sweep(2 ** -149, 87.33654))).toBeLessThan(1);
     expect(largestError(expOf, Math.exp, sweep(0.25, 87.33654))).toBeLessThan(1);
     expect(largestError(expOf, Math.exp, Float32Array.of(88, 88.5, 88.7, 88.72283))).toBeLessThan(1);
   });
 
-  it('is 1 at zero, and out of range 0 below, infinity above, NaN for NaN', () => {
+  it('exp is 1 at zero, 0 below its range, infinity above it, and NaN for NaN', () => {
     const x = Float32Array.of(
       0,
       -0,
@@ -112,7 +112,7 @@ describe('exp', () => {
     );
   });
 
-  it('neither overflows nor flushes one step inside its range', () => {
+  it('exp neither overflows nor flushes one step inside its range', () => {
     expect(single(expOf, 88.72283)).toBeGreaterThan(3.4e38);
     expect(single(expOf, 88.72283)).toBeLessThan(INFINITY);
     expect(single(expOf, -87.33654)).toBeGreaterThan(LEAST_NORMAL);
@@ -122,12 +122,12 @@ describe('exp', () => {
 describe('tanh', () => {
   const tanh = activation('tanh');
 
-  it('is below 1.5 ulp everywhere', () => {
+  it('the error of tanh is below 1.5 ulp everywhere', () => {
     expect(largestError(tanh, Math.tanh, sweep(2 ** -149, 3e38), 0)).toBeLessThan(1.5);
     expect(largestError(tanh, Math.tanh, sweep(2 ** -13, 10), 0)).toBeLessThan(1.5);
   });
 
-  it('is odd to the bit, never beyond 1, and 1 far out', () => {
+  it('tanh is odd to the bit, never beyond 1, and 1 far from zero', () => {
     const x = sweep(2 ** -149, 100);
     const y = tanh(x);
     expectSameBits(
@@ -139,7 +139,7 @@ describe('tanh', () => {
     expect(single(tanh, 10)).toBe(1);
   });
 
-  it('keeps zeros, denormals, infinities and NaN', () => {
+  it('tanh keeps zeros and denormals, and has its limits at infinities and NaN', () => {
     const denormal = 2 ** -140;
     const x = Float32Array.of(0, -0, denormal, -denormal, INFINITY, -INFINITY, Number.NaN, 0);
     expectSameBits(tanh(x), [0, -0, denormal, -denormal, 1, -1, Number.NaN, 0], 'special values');
@@ -149,19 +149,19 @@ describe('tanh', () => {
 describe('sigmoid', () => {
   const kernel = activation('sigmoid');
 
-  it('is below 2.5 ulp where the result is normal', () => {
+  it('the error of sigmoid is below 2.5 ulp where the result is normal', () => {
     expect(largestError(kernel, sigmoid, sweep(2 ** -149, 87.3))).toBeLessThan(2.5);
     expect(largestError(kernel, sigmoid, sweep(2 ** -6, 87.3))).toBeLessThan(2.5);
   });
 
-  it('stays within [0, 1] and off by less than the least normal number where the result is smaller', () => {
+  it('sigmoid stays within [0, 1] and is off by less than the least normal number where the result is smaller', () => {
     const x = sweep(80, 200);
     const y = kernel(x);
     expect(y.every((value) => value >= 0 && value <= 1)).toBe(true);
     expect(y.every((value, i) => Math.abs(value - sigmoid(x[i] as number)) < 2 ** -126)).toBe(true);
   });
 
-  it('is 1/2 at zero, 0 and 1 at the infinities, NaN for NaN', () => {
+  it('sigmoid is 1/2 at zero, 0 and 1 at the infinities, and NaN for NaN', () => {
     const x = Float32Array.of(0, -0, INFINITY, -INFINITY, Number.NaN, 0, 0, 0);
     expectSameBits(kernel(x), [0.5, 0.5, 1, 0, Number.NaN, 0.5, 0.5, 0.5], 'special values');
   });
@@ -179,27 +179,28 @@ function slopes(kind: Activation): Function {
 }
 
 describe('elu', () => {
-  it('is below 1.75 ulp everywhere: nothing cancels near zero', () => {
+  it('the error of elu is below 1.75 ulp everywhere, since nothing cancels near zero', () => {
     const elu = (x: number): number => (x > 0 ? x : Math.expm1(x));
     expect(largestError(activation('elu'), elu, sweep(2 ** -149, 3e38), 0)).toBeLessThan(1.75);
     expect(largestError(activation('elu'), elu, sweep(2 ** -4, 4), 0)).toBeLessThan(1.75);
   });
 });
 
-// The gates of geluTanh and silu are sigmoids, which the kernels flush where they are not normal: the sweeps end before.
+// The gates of geluTanh and silu are sigmoids, which the kernels flush where they are not normal: the sweeps
+// end earlier.
 describe.each([
   { kind: 'gelu', end: 13, ulps: 8, slopeError: 4e-7 },
-  // Of an exponent 2u of up to 67, with a relative error of 2^-23.
+  // From an exponent 2u of up to 67, with a relative error of 2^-23.
   { kind: 'geluTanh', end: 9, ulps: 140, slopeError: 2.5e-6 },
   { kind: 'silu', end: 87, ulps: 3, slopeError: 1.2e-6 },
 ] as const)('$kind', ({ kind, end, ulps, slopeError }) => {
-  it(`is below ${ulps} ulp, far into its tail`, () => {
+  it(`the error of ${kind} is below ${ulps} ulp, far into its tail`, () => {
     const exact = (x: number): number => activate(double, kind, x);
     expect(largestError(activation(kind), exact, sweep(2 ** -20, end))).toBeLessThan(ulps);
   });
 
   // 1 - s of a gate s near 1 has an error of 2^-25, which x (or x times the cubic's slope) multiplies.
-  it(`has a slope within ${slopeError} of the exact one`, () => {
+  it(`the slope of ${kind} is within ${slopeError} of the exact one`, () => {
     const x = sweep(2 ** -20, end);
     const worst = slopes(kind)(x).reduce(
       (largest, value, i) =>
@@ -209,7 +210,7 @@ describe.each([
     expect(worst).toBeLessThan(slopeError);
   });
 
-  it('is the identity far above zero and -0 far below', () => {
+  it(`${kind} is the identity far above zero and -0 far below`, () => {
     const f = activation(kind);
     expectSameBits(f(Float32Array.of(100, -100, 1e6, -1e6)), [100, -0, 1e6, -0], 'far out');
   });
@@ -219,7 +220,7 @@ function sha256(values: Float32Array | Float64Array): string {
   return createHash('sha256').update(new Uint8Array(values.buffer)).digest('hex');
 }
 
-// Errors below 1 ulp leave room for other roundings, which would be other weights: the bits are pinned too.
+// Errors below 1 ulp leave room for other roundings, which would change the weights: the bits are pinned too.
 describe('the bits', () => {
   it.each([
     ['exp', expOf, '4e5c56d34fe7409c6a61f9e7a8c761d4f4ebb153051591fb1eecf8ff078faafa'],
@@ -229,11 +230,11 @@ describe('the bits', () => {
     ['gelu', activation('gelu'), '2d1ea7df124a44c938a2f392e731998ca304fb9adb1349272b9cb72d83321b30'],
     ['geluTanh', activation('geluTanh'), 'e2123d36f8f0ec48687e8bc18fae33099ceda24d8a0fc6a7c08c440f18362f3f'],
     ['silu', activation('silu'), 'fa51318d1ab0b0f18cb1557c78b775aaf14342973ccd9a13f7485b8b88a54667'],
-  ] as const)('of %s are the recorded ones over the sweep', (_, f, expected) => {
+  ] as const)('the bits of %s over the sweep are the recorded ones', (_, f, expected) => {
     expect(sha256(f(sweep(2 ** -20, 87)))).toBe(expected);
   });
 
-  it('of logF64 and expF64 are the recorded ones', () => {
+  it('the bits of logF64 and expF64 are the recorded ones', () => {
     const x = Float64Array.from({ length: 20_000 }, (_, i) => (i + 1) / 64);
     expect(sha256(x.map((value) => arena.kernels.logF64(value)))).toBe(
       '1986bf7f25468070abe89b3de42ed768394bf176bcb61a3ad2559a422f3cb1d3',
@@ -247,7 +248,7 @@ describe('the bits', () => {
 describe('logF64 and expF64', () => {
   const values = Float64Array.from({ length: 20_000 }, (_, i) => 10 ** (i / 1000 - 10));
 
-  it('are within 1 ulp of the host in float64', () => {
+  it('logF64 and expF64 are within 1 ulp of the host in float64', () => {
     const ulp64 = (x: number): number => 2 ** (Math.floor(Math.log2(Math.abs(x) || 1)) - 52);
     for (const x of values) {
       expect(Math.abs(arena.kernels.logF64(x) - Math.log(x))).toBeLessThanOrEqual(ulp64(Math.log(x)));
@@ -256,7 +257,7 @@ describe('logF64 and expF64', () => {
     }
   });
 
-  it('have the limits of IEEE 754', () => {
+  it('logF64 and expF64 have the limits of IEEE 754', () => {
     const { logF64, expF64 } = arena.kernels;
     expect([logF64(0), logF64(-1), logF64(1), logF64(INFINITY)]).toEqual([
       -INFINITY,

@@ -1,5 +1,5 @@
-// The promise across machines: other versions of Node.js, and another processor, come to the same bits, by themselves
-// and in one run with this one.
+// The promise across machines: other versions of Node.js and another processor give the same bits, both on
+// their own and in one run with this one.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -62,30 +62,36 @@ describe.each(platforms)('$name', ({ node }) => {
   const obstacle = obstacleTo(node);
   const needs = obstacle === undefined ? '' : ` (skipped: ${obstacle})`;
 
-  it.skipIf(obstacle)(`trains every kind of layer to the same weights and metrics${needs}`, async () => {
-    const args = [FASHION_CONFIG, ...EVERY_LAYER_SETTINGS.flatMap((setting) => ['--set', setting])];
-    const cwd = temporaryDirectory();
-    expect(await bitsOf(args, cwd, node)).toEqual(await bitsOf(args, cwd));
-  });
+  it.skipIf(obstacle)(
+    `another platform trains every kind of layer to the same weights and metrics${needs}`,
+    async () => {
+      const args = [FASHION_CONFIG, ...EVERY_LAYER_SETTINGS.flatMap((setting) => ['--set', setting])];
+      const cwd = temporaryDirectory();
+      expect(await bitsOf(args, cwd, node)).toEqual(await bitsOf(args, cwd));
+    },
+  );
 
-  it.skipIf(obstacle)(`rounds fused products the same way${needs}`, async () => {
+  it.skipIf(obstacle)(`another platform rounds fused products the same way${needs}`, async () => {
     const cwd = tableRun();
     const args = ['table.yaml', '--set', 'numerics=fused'];
     expect(await bitsOf(args, cwd, node)).toEqual(await bitsOf(args, cwd));
   });
 
-  it.skipIf(obstacle)(`computes every sum that a worker here computes, to the byte${needs}`, async () => {
-    const config = { audit: 1, epochs: 2 };
-    const run = await startCoordinator({
-      config,
-      flags: ['--min-workers', '2'],
-      cli: { deadlineMs: DEADLINE_MS },
-    });
-    const here = startWorker(run, run.url, { deadlineMs: DEADLINE_MS });
-    const there = startWorker(run, run.url, { node, deadlineMs: DEADLINE_MS });
-    await expectUndisturbedEnd(run, config);
-    for (const worker of [here, there]) expect((await worker.finished).exitCode).toBe(0);
-    const types = readRosterEvents(run.directory).map((event) => event.split(' ')[0]);
-    expect(types).toEqual(['workerJoined', 'workerJoined', 'workerLeft', 'workerLeft']);
-  });
+  it.skipIf(obstacle)(
+    `a worker on another platform computes the same sums as one on this machine, byte for byte${needs}`,
+    async () => {
+      const config = { audit: 1, epochs: 2 };
+      const run = await startCoordinator({
+        config,
+        flags: ['--min-workers', '2'],
+        cli: { deadlineMs: DEADLINE_MS },
+      });
+      const here = startWorker(run, run.url, { deadlineMs: DEADLINE_MS });
+      const there = startWorker(run, run.url, { node, deadlineMs: DEADLINE_MS });
+      await expectUndisturbedEnd(run, config);
+      for (const worker of [here, there]) expect((await worker.finished).exitCode).toBe(0);
+      const types = readRosterEvents(run.directory).map((event) => event.split(' ')[0]);
+      expect(types).toEqual(['workerJoined', 'workerJoined', 'workerLeft', 'workerLeft']);
+    },
+  );
 });

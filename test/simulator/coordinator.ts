@@ -1,8 +1,7 @@
-// A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It trains from a
-// checkpoint on, and may end at any event; another one then resumes from the newest checkpoint.
+// A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It
+// trains from a checkpoint, and may end at any event; another one then resumes from the newest checkpoint.
 import { COORDINATOR, carryOut } from '../../coordinator/scheduler/outcome.ts';
 import type {
-  Assignment,
   BannedWorker,
   DoubtedNode,
   EvictedWorker,
@@ -14,6 +13,7 @@ import type {
   SlowWorker,
   SumName,
   SumRoom,
+  Task,
 } from '../../coordinator/scheduler/outcome.ts';
 import { Scheduler } from '../../coordinator/scheduler/scheduler.ts';
 import type { Merge } from '../../src/tree.ts';
@@ -26,29 +26,29 @@ import type { Chance, VirtualClock } from './virtual-time.ts';
 import { Watch } from './watch.ts';
 import type { Upward, Wire } from './wire.ts';
 
-/** What a coordinator is started with. */
+/** The options of a coordinator. */
 export interface CoordinatorOptions {
   readonly clock: VirtualClock;
   readonly chance: Chance;
   readonly training: Training;
   readonly from: Progress;
   readonly minWorkers: number;
-  /** Longest time with fewer. */
+  /** Longest time with fewer workers. */
   readonly waitMs: number;
   readonly auditShare: number;
   readonly room: SumRoom;
-  /** Longest time that a judgement takes. */
+  /** Longest time that a verdict takes. */
   readonly judgeMs: number;
   readonly checkpointEvery: number;
   readonly onCheckpoint: (progress: Progress) => void;
-  /** The newest checkpoint after at most so many steps, or the start; it is the newest from then on. */
+  /** The newest checkpoint after at most this many steps, or the start; it is the newest from then on. */
   readonly goBack: (steps: number) => Progress;
   /** It has computed a shard itself. */
   readonly onComputedHere: () => void;
-  /** What the coordinator cannot compute itself. */
+  /** Shards that the coordinator cannot compute itself. */
   readonly poisonedShard: number | undefined;
   readonly onBanned: (pid: number, reason: string) => void;
-  /** A worker was sent away for an answer that it did not owe. */
+  /** A worker was disconnected for a result that it did not owe. */
   readonly onUnowed: (pid: number) => void;
   readonly onEnd: (outcome: Outcome, progress: Progress) => void;
   readonly complain: (what: string) => void;
@@ -61,10 +61,10 @@ interface Session {
   address: string;
   hasFailed: boolean;
   isReady: boolean;
-  /** It was sent away, and is not heard any more. */
+  /** It was disconnected, and its messages are ignored. */
   isLeaving: boolean;
   hasAnswered: boolean;
-  /** Weights that it has, or will have: of an even version, and of an odd one. */
+  /** Weights that it has or will have: of an even version and of an odd one. */
   readonly sent: WeightsBucket[][];
 }
 
@@ -80,11 +80,11 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   readonly #watch: Watch;
   readonly #sessions = new Map<number, Session>();
   readonly #admitted = new Map<number, Session>();
-  /** Who has been given work in this round, or in the last one. */
+  /** Workers that have been given tasks in this round, or in the last one. */
   readonly #atWork = new Set<Session>();
-  /** Of all sessions that were ready: a lie may be found when its session is over. */
+  /** Processes of all sessions that were ready: a lie may be found when its session is over. */
   readonly #pids = new Map<number, number>();
-  /** Steps that the run has to go back to. */
+  /** Steps that the run has to roll back to. */
   #trustedSteps: number | undefined;
   /** It computes one shard after the other. */
   #ownWorkEndsMs = 0;
@@ -109,7 +109,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     for (const { wire } of this.#sessions.values()) wire.drop();
   }
 
-  /** Whoever started the worker saw it end for lack of memory. */
+  /** The worker's parent process saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
     this.#decide((nowMs) => this.#scheduler.noteOutOfMemory(String(pid), nowMs));
   }
@@ -190,7 +190,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     }
   }
 
-  /** It was about a task that the worker does not owe. */
+  /** The message was about a task that the worker does not owe. */
   #refuseAnswer(session: Session): void {
     session.isLeaving = true;
     this.#options.onUnowed(session.pid ?? 0);
@@ -248,7 +248,9 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   #decide(ask: (nowMs: number) => Decision): void {
     if (this.#isOver) return;
     const decision = ask(this.#options.clock.nowMs);
-    carryOut(decision, this, this);
+    const isFinite = carryOut(decision, this, this);
+    const round = this.#ledger.active?.number;
+    if (!isFinite && round !== undefined) this.#decide((nowMs) => this.#scheduler.doubtRound(round, nowMs));
     if (decision.begun && !this.#isOver) this.#watch.givenOut();
   }
 
@@ -274,7 +276,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#watch.overdue(worker, this.#options.clock.nowMs);
   }
 
-  /** A stuck worker starts over; the scheduler hears of the end of its session, as of any other. */
+  /** A stuck worker starts over; the scheduler learns of the end of its session, as of any other. */
   evictStuck(slow: SlowWorker): void {
     this.#watch.stuck(slow, this.#options.clock.nowMs);
     const session = this.#sessions.get(slow.worker);
@@ -313,7 +315,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.refuse({ worker });
   }
 
-  /** Takes back what rests on the word of liars, and goes on from there. */
+  /** Rolls back the steps that rest on the word of liars alone, and resumes from there. */
   #goBack(): void {
     const { clock, goBack } = this.#options;
     const progress = goBack(this.#trustedSteps as number);
@@ -357,13 +359,13 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#ledger.forget(slot);
   }
 
-  sendTask(command: Assignment): void {
+  sendTask(given: Task): void {
     if (this.#isOver) return;
     const { active, version } = this.#ledger;
     if (!active) return this.#options.complain('a task of no round');
-    if (command.worker === COORDINATOR.worker) return this.#computeHere(command, active.number);
-    this.#watch.assigned(command, this.#options.clock.nowMs);
-    const { worker, task, from, to } = command;
+    if (given.worker === COORDINATOR.worker) return this.#computeHere(given, active.number);
+    this.#watch.assigned(given, this.#options.clock.nowMs);
+    const { worker, id: task, from, to } = given;
     const rows = active.plan.shardRows.slice(from, to).reduce((sum, count) => sum + count, 0);
     const order = { round: active.number, task, from, to, rows, version };
     const session = this.#admitted.get(worker);
@@ -373,8 +375,8 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     session.wire.sendDown({ type: 'task', ...active.work, ...order });
   }
 
-  /** A shard that workers cannot compute, or say so. */
-  #computeHere({ task, from, to }: Assignment, round: number): void {
+  /** A shard that workers cannot compute, or claim that they cannot. */
+  #computeHere({ id: task, from, to }: Task, round: number): void {
     const { chance, clock, judgeMs, poisonedShard } = this.#options;
     this.#watch.takenOver(from);
     if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
@@ -401,11 +403,9 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   }
 
   applyBucket(bucket: number, slot: number): boolean {
-    const { active } = this.#ledger;
-    if (!active) return false;
+    if (!this.#ledger.active) return false;
     const next = this.#ledger.completeBucket(bucket, slot);
     if (next) for (const session of this.#atWork) sendWeights(session, next);
-    else this.#decide((nowMs) => this.#scheduler.doubtRound(active.number, nowMs));
     return next !== undefined;
   }
 
@@ -466,7 +466,7 @@ function sendWeights({ sent, wire }: Session, bucket: WeightsBucket): void {
   wire.sendDown({ type: 'weights', ...bucket });
 }
 
-/** Whether a ban is not for a lie. */
+/** True if a ban has another cause than a lie. */
 export function isUnfit(reason: string): boolean {
   return /^failed on \d+ tasks in a row/.test(reason);
 }

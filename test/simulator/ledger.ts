@@ -1,6 +1,8 @@
-// The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and the sums of
-// the round under way in their slots. A slot that is not there when it is needed, or is still there at the end, is a bug.
+// The values that a simulated coordinator holds: the weights, the next ones as far as they are known, and
+// the sums of the round under way in their slots. A slot that is not there when it is needed, or is still
+// there at the end, is a bug.
 import type { RoundPlan, SumName } from '../../coordinator/scheduler/outcome.ts';
+import { nodeKey } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { add, combine, nextWeights, sumUnder } from './symbols.ts';
 import type { Value, Work } from './symbols.ts';
@@ -18,7 +20,7 @@ interface ActiveRound {
   readonly judged: Set<string>;
 }
 
-/** Weights of one bucket, and which they are. */
+/** Weights of one bucket, and their version. */
 export interface WeightsBucket {
   readonly version: number;
   readonly bucket: number;
@@ -53,12 +55,12 @@ export class Ledger {
     return this.#version;
   }
 
-  /** Names the weights of now. */
+  /** Version of the current weights. */
   get weights(): Value {
     return combine(this.#weights);
   }
 
-  /** The round under way, if one has been planned. */
+  /** The current round, if one has been planned. */
   get active(): Readonly<ActiveRound> | undefined {
     return this.#active;
   }
@@ -72,12 +74,12 @@ export class Ledger {
     return { step: this.#step, weights: [...this.#weights], chain: [...this.#chain] };
   }
 
-  /** The weights of now. */
+  /** The current weights. */
   buckets(): WeightsBucket[] {
     return this.#weights.map((value, bucket) => ({ version: this.#version, bucket, value }));
   }
 
-  /** Plans the next round: a step, or the evaluation behind an epoch. */
+  /** Plans the next round: a step, or the evaluation after an epoch. */
   plan(): RoundPlan {
     if (this.#active) this.#complain('a round was wanted while another one is under way');
     const { training, step } = { training: this.#training, step: this.#step };
@@ -99,7 +101,7 @@ export class Ledger {
     return plan;
   }
 
-  /** The round begins, or begins again. */
+  /** The round begins or restarts. */
   begin(number: number): void {
     const active = this.#active as ActiveRound;
     active.number = number;
@@ -109,7 +111,7 @@ export class Ledger {
     this.#next = [];
   }
 
-  /** Of the bucket that has the most in memory. */
+  /** Number of sums of the bucket that has the most in memory. */
   get mostSums(): number {
     const counts = new Map<number, number>();
     for (const { bucket } of this.#active?.slots.values() ?? [])
@@ -172,7 +174,7 @@ export class Ledger {
     this.#step++;
   }
 
-  /** The weights and results are those of an earlier time, as a new version. */
+  /** Returns to the weights and results of an earlier step, as a new version. */
   goBack({ step, weights, chain }: Progress): void {
     this.#step = step;
     this.#weights = weights;
@@ -182,15 +184,14 @@ export class Ledger {
     this.#version++;
   }
 
-  /** A node is to be judged: once is enough. */
-  doubt({ level, index }: TreeNode): void {
+  /** Notes that a node is to be judged: once is enough. */
+  doubt(node: TreeNode): void {
     const { judged } = this.#active as ActiveRound;
-    const name = `${level}/${index}`;
-    if (judged.has(name)) this.#complain('a node is judged twice');
-    judged.add(name);
+    if (judged.has(nodeKey(node))) this.#complain('a node is judged twice');
+    judged.add(nodeKey(node));
   }
 
-  /** What the coordinator finds when it computes a node itself, by bucket. */
+  /** The values of a node that the coordinator computes itself, by bucket. */
   truth(node: TreeNode): Value[] {
     const { plan, work } = this.#active as ActiveRound;
     return Array.from({ length: plan.numBuckets }, (_, bucket) => sumUnder(work, node, bucket));

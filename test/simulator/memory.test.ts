@@ -1,4 +1,5 @@
-// Rounds whose sums do not all find room: with many shards, and workers that are lost in the middle of their tasks.
+// Rounds whose sums do not all fit in memory: with many shards, and workers that are lost in the middle of
+// their tasks.
 import { expect, test } from 'vitest';
 import { scenarioOf } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -21,7 +22,7 @@ function crampedScenario(seed: number): Scenario {
   };
 }
 
-test('they give the same results as without faults, and never take more room than there is', () => {
+test('rounds in cramped memory give the same results as without faults and never exceed their room', () => {
   const problems = Array.from({ length: 60 }, (_, seed) => simulate(crampedScenario(seed)).problems);
   expect(problems.flat()).toEqual([]);
 }, 60_000);

@@ -1,8 +1,9 @@
-// What seeds might miss: every order in which few answers can come, and the end of a worker at every single message.
+// Cases that seeds might miss: every order in which few results can arrive, and the end of a worker at every
+// message.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Outcome } from '../../coordinator/scheduler/outcome.ts';
-import type { Assignment } from '../../coordinator/scheduler/outcome.ts';
+import type { Task } from '../../coordinator/scheduler/outcome.ts';
 import { RoundScheduler } from '../../coordinator/scheduler/round-scheduler.ts';
 import { maximalNodes } from '../../src/tree.ts';
 import { HONEST, scenarioOf } from './scenarios.ts';
@@ -15,7 +16,7 @@ import type { Value, Work } from './symbols.ts';
 const WORK = { kind: 'train', step: 0, weights: 1, divergesAt: undefined } as const;
 const MAX_SHARDS = 6;
 
-/** The sum of a round whose shards are one worker's each, and whose answers come in this order. */
+/** The sum of a round in which each worker has one shard, and whose results arrive in this order. */
 function sumInOrder(order: readonly number[]): Value | undefined {
   const numShards = order.length;
   const work: Work = { ...WORK, numShards };
@@ -28,7 +29,7 @@ function sumInOrder(order: readonly number[]): Value | undefined {
   const slots = new Map<number, Value>();
   let result: Value | undefined;
   for (const index of order) {
-    const { worker, task, from, to } = begun.tasks[index] as Assignment;
+    const { worker, id: task, from, to } = begun.tasks[index] as Task;
     for (const node of maximalNodes(from, to, numShards)) {
       const value = sumUnder(work, node, 0);
       const outcome = new Outcome(1);
@@ -59,21 +60,21 @@ function permutations(items: readonly number[]): number[][] {
 }
 
 for (let numShards = 1; numShards <= MAX_SHARDS; numShards++) {
-  test(`${numShards} answers give the one right sum in every order`, () => {
+  test(`the results of ${numShards} shards add up to the right sum in every order`, () => {
     const expected = expectedSum(numShards);
     const orders = permutations(Array.from({ length: numShards }, (_, index) => index));
     expect(orders.filter((order) => sumInOrder(order) !== expected)).toEqual([]);
   });
 }
 
-test('up to 64 answers give the one right sum in any order', () => {
+test('the results of up to 64 shards add up to the right sum in any order', () => {
   const order = fc
     .integer({ min: MAX_SHARDS + 1, max: 64 })
     .chain((length) => fc.shuffledSubarray([...Array(length).keys()], { minLength: length }));
   fc.assert(fc.property(order, (indices) => sumInOrder(indices) === expectedSum(indices.length)));
 });
 
-/** Two workers without faults, of which the first ends after so many messages; or never. */
+/** Two workers without faults, of which the first ends after this many messages, or never. */
 function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario {
   const rows = [3, 4, 4, 4, 2];
   const training = {
@@ -99,7 +100,7 @@ function twoWorkers(diesAfter: number | undefined, auditShare: number): Scenario
 }
 
 for (const auditShare of [0, 1]) {
-  test(`a worker may be killed after any of its messages, with audit ${auditShare}`, () => {
+  test(`killing a worker after any of its messages does not change the result (audit ${auditShare})`, () => {
     const { numSent } = simulate(twoWorkers(undefined, auditShare));
     expect(numSent[0]).toBeGreaterThan(30);
     const results = Array.from({ length: numSent[0] as number }, (_, index) =>
@@ -124,7 +125,7 @@ function millisecondsOf(workers: readonly Character[]): number {
   return endMs;
 }
 
-test('a worker of a tenth of the speed does not hold up three others', () => {
+test('a worker at a tenth of the speed does not delay three others', () => {
   const healthy = millisecondsOf(Array<Character>(4).fill(HONEST));
   const withStraggler = millisecondsOf([
     ...Array<Character>(3).fill(HONEST),
@@ -133,16 +134,16 @@ test('a worker of a tenth of the speed does not hold up three others', () => {
   expect(withStraggler / healthy).toBeLessThan(1.5);
 });
 
-test('a worker that stops for ten seconds in the middle holds up the others for half a second at most', () => {
+test('a worker that stops for ten seconds in the middle delays the others for half a second at most', () => {
   const others = Array<Character>(3).fill(HONEST);
   const whole = millisecondsOf([...others, HONEST]);
   const stopped = millisecondsOf([...others, { ...HONEST, stops: { afterMs: whole / 2, forMs: 10_000 } }]);
-  // From the stop on three do the work of four.
+  // After the stop three workers do the work of four.
   expect(stopped).toBeLessThan(whole + whole / 4 + 500);
 });
 
 test.each([40, 1000])(
-  '%i workers that never answer, before the only honest one, cost one wait',
+  '%i workers that never answer and join before the only honest one delay the run by one wait in total',
   (numIdle) => {
     const idle = Array<Character>(numIdle).fill({ ...HONEST, isIdle: true });
     // 15 s, in which a first task might be computed, and copies that double every tick of 0.1 s.
@@ -150,14 +151,14 @@ test.each([40, 1000])(
   },
 );
 
-test('a worker that joins while others hang gets their shards, and newcomers that hang get them after it', () => {
+test('hanging newcomers do not keep shards from the worker that has delivered results', () => {
   const idle = Array<Character>(40).fill({ ...HONEST, isIdle: true });
   const alone = millisecondsOf([HONEST]);
-  // They join when the first has delivered: nothing is late for longer than three times what it takes.
+  // They join when the first has delivered: nothing is late for longer than three times its usual duration.
   expect(millisecondsOf([HONEST, ...idle]) / alone).toBeLessThan(6);
 });
 
-/** A training of 1,600 steps by two workers, into which a bad machine comes again and again. */
+/** A training of 1,600 steps by two workers, which a bad machine keeps joining. */
 function underAttack(bad: Partial<Character>, auditShare: number): Scenario {
   const base = twoWorkers(undefined, auditShare);
   const shardRows = Array<number[]>(1_600).fill([3, 3, 3, 3]);
@@ -167,22 +168,22 @@ function underAttack(bad: Partial<Character>, auditShare: number): Scenario {
   return { ...base, training, workers: [HONEST, HONEST, attacker], checkpointEvery: 100 };
 }
 
-test('a bad machine that rejoins every 1.2 s, and is caught in its first task each time, has no step taken twice', () => {
+test('a bad machine that rejoins every 1.2 s and is caught in its first task each time causes no step to be taken twice', () => {
   const { numBanned, numWentBack, problems } = simulate(underAttack({ lies: 1, lie: 'nan' }, 0));
   expect({ problems, numWentBack }).toEqual({ problems: [], numWentBack: 0 });
-  // One for each doubling of its wait.
+  // One ban for each doubling of its wait.
   expect(numBanned).toBeGreaterThan(2);
   expect(numBanned).toBeLessThan(12);
 });
 
 const UNFIT = ['failure', 'outOfMemory', 'vanishing'] as const;
-test.each(UNFIT)('workers of a bad machine that show nothing but %s do not end a run', (unfit) => {
+test.each(UNFIT)('workers of a bad machine that show nothing but "%s" do not end a run', (unfit) => {
   const { endMs, problems } = simulate(underAttack({ unfit }, 0));
   expect(problems).toEqual([]);
   expect(endMs).toBeLessThan(2 * simulate(underAttack({}, 0)).endMs);
 });
 
-test('a bad machine whose lies an audit finds sooner or later costs steps that are taken again, and the run ends', () => {
+test('a run with a bad machine whose lies audits find sooner or later repeats steps and finishes', () => {
   const results = Array.from({ length: 4 }, (_, seed) =>
     simulate({ ...underAttack({ lies: 1, lie: 'bit' }, 0.3), seed }),
   );
@@ -190,7 +191,7 @@ test('a bad machine whose lies an audit finds sooner or later costs steps that a
   expect(results.some(({ numWentBack }) => numWentBack > 0)).toBe(true);
 });
 
-test('seeds bring faults of every kind', () => {
+test('the seeded scenarios contain faults of every kind', () => {
   const results = Array.from({ length: 100 }, (_, seed) => simulate(scenarioOf(seed)));
   const total = (count: (result: (typeof results)[number]) => number): number =>
     results.reduce((sum, result) => sum + count(result), 0);

@@ -1,10 +1,11 @@
-// What a seed makes of a simulation: who takes part, over which links, what goes wrong, and how it must end.
+// The scenario of a simulation, drawn from a seed: its workers, their links, the faults, and the expected
+// end.
 import type { SumRoom } from '../../coordinator/scheduler/outcome.ts';
 import type { Outcome, Training } from './training.ts';
 import { Chance } from './virtual-time.ts';
 import type { Character, Poison } from './worker.ts';
 
-/** What a seed, or a test, makes of a simulation. */
+/** The scenario of a simulation, made by a seed or a test. */
 export interface Scenario {
   readonly seed: number;
   readonly training: Training;
@@ -19,11 +20,11 @@ export interface Scenario {
   /** Mean time between two faults of workers and networks; undefined for none. */
   readonly faultEveryMs: number | undefined;
   readonly poison: Poison | undefined;
-  /** Once so many steps are saved everyone leaves for good; undefined: never. */
+  /** Once this many steps are saved all workers leave for good; undefined: never. */
   readonly desertedAtStep: number | undefined;
   /** Longest time with fewer workers than the minimum. */
   readonly waitMs: number;
-  /** How it must end. */
+  /** The expected end. */
   readonly expected: Outcome;
 }
 
@@ -62,12 +63,12 @@ export function scenarioOf(seed: number): Scenario {
   if (isFlapping) workers.push({ ...randomCharacter(chance, 0), flapMs: chance.between(300, 2_000) });
   if (chance.isLucky(0.15)) workers.push({ ...randomCharacter(chance, 0), unowed: chance.pick([0.1, 1]) });
   const ending = chance.pick(ENDINGS);
-  // What it says of shards that are to blame would be as true as what others say.
+  // Its claims about bad shards would be as true as those of others.
   const isPoisoned = ending === 'failed' || ending === 'outOfMemory' || ending === 'lost';
   const troublemaker = !isPoisoned && chance.isLucky(0.1) ? randomTroublemaker(chance) : undefined;
   if (troublemaker) workers.push(troublemaker);
   const training = troublemaker ? longTraining(randomTraining(chance)) : randomTraining(chance);
-  // Before all others: they get the first tasks.
+  // They join before all others and get the first tasks.
   const numIdle = chance.isLucky(0.1) ? chance.integer(1, 40) : 0;
   workers.unshift(...Array.from({ length: numIdle }, () => ({ ...HONEST, isIdle: true })));
   const totalSteps = training.numEpochs * training.stepsPerEpoch;
@@ -82,7 +83,7 @@ export function scenarioOf(seed: number): Scenario {
     auditShare,
     judgeMs: chance.pick([1, 300]),
     checkpointEvery: ending === 'starved' ? 1 : chance.integer(1, 3),
-    // Whoever was believed before a crash still is after it.
+    // A worker that was trusted before a crash still is after it.
     coordinatorCrashes: mayLieUnseen ? 0 : chance.pick([0, 0, 0.002, 0.01]),
     faultEveryMs: chance.pick([undefined, 100, 400, 2_000]),
     poison: randomPoison(chance, training, ending),
@@ -94,7 +95,7 @@ export function scenarioOf(seed: number): Scenario {
 }
 
 const LIES = ['bit', 'bit', 'nan', 'huge'] as const;
-/** Found without an audit. */
+/** Lies that are found without an audit. */
 const LOUD_LIES = ['nan', 'huge'] as const;
 const ENDINGS: readonly Outcome[] = [
   ...Array<Outcome>(17).fill('finished'),
@@ -119,7 +120,7 @@ function randomTraining(chance: Chance): Training {
   };
 }
 
-/** A worker over a random link, that may fail on some tasks. */
+/** A worker over a random link that may fail on some tasks. */
 export function randomCharacter(chance: Chance, maxFailures: number): Character {
   return {
     ...HONEST,
@@ -138,7 +139,7 @@ function randomLiar(chance: Chance, lie: Character['lie']): Character {
   return { ...randomCharacter(chance, 0), lies, lie, numReturns: chance.integer(0, 2) };
 }
 
-/** One that never is of use, and comes back as another process for as long as there is a run. */
+/** A worker that is never of use, and comes back as another process for as long as there is a run. */
 function randomTroublemaker(chance: Chance): Character {
   const lie = chance.pick([...LOUD_LIES, undefined]);
   const unfit = lie ? undefined : chance.pick(['failure', 'outOfMemory', 'vanishing'] as const);
@@ -147,7 +148,7 @@ function randomTroublemaker(chance: Chance): Character {
   return { ...randomCharacter(chance, 0), ...lies, unfit, rejoinMs, address: 'a bad place' };
 }
 
-/** Of enough steps for a troublemaker to come back. */
+/** A training with enough steps for a troublemaker to come back. */
 function longTraining(training: Training): Training {
   const stepsPerEpoch = 30;
   const shardRows = Array.from(

@@ -1,5 +1,5 @@
-// One simulated training with everything that a seed does to it, and the oracle: whatever happens, the result of every
-// round is the one of a training to which nothing happened, nobody honest is banned, and the training ends.
+// One simulated training with all faults of a seed, and the oracle: whatever happens, every round has the
+// result of an undisturbed training, no honest worker is banned, and the training ends.
 import { SimulatedCoordinator, isUnfit } from './coordinator.ts';
 import { HONEST, randomCharacter } from './scenarios.ts';
 import type { Scenario } from './scenarios.ts';
@@ -9,7 +9,7 @@ import { Chance, VirtualClock } from './virtual-time.ts';
 import { SimulatedWorker } from './worker.ts';
 import type { Character, World } from './worker.ts';
 
-/** What came of a simulation. */
+/** The outcome of a simulation. */
 export interface Result {
   readonly outcome: Outcome | undefined;
   /** Empty if all is well. */
@@ -18,13 +18,13 @@ export interface Result {
   readonly numEvents: number;
   readonly numFaults: number;
   readonly numBanned: number;
-  /** Workers sent away for answers that they did not owe. */
+  /** Workers disconnected for results that they did not owe. */
   readonly numUnowed: number;
-  /** How often the training went back for a liar. */
+  /** How often the training was rolled back because of a liar. */
   readonly numWentBack: number;
   /** Shards that a coordinator computed itself. */
   readonly numComputedHere: number;
-  /** Messages that each worker has sent. */
+  /** Number of messages that each worker has sent. */
   readonly numSent: readonly number[];
 }
 
@@ -33,9 +33,9 @@ const DEADLINE_MS = 1_800_000;
 /** After this no new faults happen. */
 const FAULTS_END_MS = 300_000;
 const MAX_CRASHES = 3;
-/** Workers that may be lost for one result of the training: eight are what the coordinator takes for a poisonous shard. */
+/** Workers that may be lost for one result of the training: at eight the coordinator blames the shard. */
 const MAX_LOSSES = 5;
-/** How soon it is known why a process ended: long before eight of them have. */
+/** Delay until it is known why a process ended: long before eight of them have. */
 const NEWS_MS = 20;
 const MAX_EVENTS = 400_000;
 
@@ -189,7 +189,7 @@ class Simulation {
     else this.#problems.push('an answer that was owed was taken for one that was not');
   }
 
-  /** The process ends; whoever started it says why, sooner or later than the connection is lost. */
+  /** The process ends; its parent reports why, before or after the connection is lost. */
   #poisoned(worker: SimulatedWorker): void {
     this.#replace(() => worker.kill());
     if (this.#scenario.poison?.isOutOfMemory !== true) return;
@@ -216,7 +216,7 @@ class Simulation {
     });
   }
 
-  /** One fault of one worker or its network. Whatever ends a process has another one start. */
+  /** One fault of one worker or its network. A process that ends is replaced by another one. */
   #inject(): void {
     const chance = this.#chance;
     const alive = this.#workers.filter(({ isGone }) => !isGone);
@@ -260,7 +260,7 @@ class Simulation {
     const chain = this.#final?.chain ?? [];
     const right = faultFree(training);
     const wrong = chain.findIndex((value, index) => value !== right[index]);
-    // A lie that no audit has met is not known of.
+    // A lie that no audit has checked remains unknown.
     const isUnseen = this.#workers.some((worker) => worker.hasLied && !this.#isBanned.has(worker));
     if (wrong >= 0 && !(isUnseen && this.#scenario.auditShare < 1))
       this.#problems.push(`the result of round ${wrong} is wrong`);

@@ -1,15 +1,16 @@
-// Values of a simulated training: hashes in place of tensors. Adding two sums hashes both in order, so any other
-// grouping, any other shard and any other weights give another value; and the right one is known without any worker.
+// Values of a simulated training: hashes in place of tensors. Adding two sums hashes both in order, so any
+// other grouping, any other shard and any other weights give another value; and the right one is known
+// without any worker.
 import { shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 
-/** A hash of 53 bits; NaN for what is not finite. */
+/** A hash of 53 bits; NaN for a value that is not finite. */
 export type Value = number;
 
 /** Finite, but too large to be added to anything: only a liar sends it. */
 export const HUGE: Value = -1;
 
-/** What a round computes with: all of it decides about every shard's value. */
+/** The inputs of a round: all of them affect every shard's value. */
 export interface Work {
   readonly kind: 'train' | 'evaluate';
   readonly step: number;
@@ -40,7 +41,7 @@ export function add(left: Value, right: Value): Value {
   return hashOf(1, left, right);
 }
 
-/** What a shard gives for a bucket. */
+/** The value of a shard for a bucket. */
 function shardValue(work: Work, shard: number, bucket: number): Value {
   if (work.kind === 'train' && work.divergesAt === work.step && shard === 0) return Number.NaN;
   return hashOf(work.kind === 'train' ? 2 : 3, work.step, work.weights, shard, bucket);

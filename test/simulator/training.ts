@@ -1,9 +1,9 @@
-// What is trained, and what it comes to when nothing happens to it: the oracle of every simulation.
+// The training, and its results when it is not disturbed: the oracle of every simulation.
 import type { GiveUpCause } from '../../coordinator/scheduler/outcome.ts';
 import { combine, hashOf, nextWeights, sumUnder } from './symbols.ts';
 import type { Value } from './symbols.ts';
 
-/** What is trained. */
+/** The shape of a training. */
 export interface Training {
   readonly numEpochs: number;
   readonly stepsPerEpoch: number;
@@ -15,7 +15,7 @@ export interface Training {
   readonly divergesAt: number | undefined;
 }
 
-/** Where a training is; what a checkpoint holds. */
+/** The position of a training; the content of a checkpoint. */
 export interface Progress {
   /** Steps taken. */
   readonly step: number;
@@ -36,7 +36,7 @@ export function startOf({ numBuckets }: Training): Progress {
   };
 }
 
-/** Whether the round after so many results is the evaluation behind an epoch. */
+/** True if the round after this many results is the evaluation after an epoch. */
 export function isEvaluation({ stepsPerEpoch }: Training, numResults: number): boolean {
   return numResults % (stepsPerEpoch + 1) === stepsPerEpoch;
 }

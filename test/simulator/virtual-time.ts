@@ -1,19 +1,20 @@
-// Time and chance of a simulation: events in the order of a virtual clock, and one seeded stream that all draws come from.
+// Time and chance in a simulation: events in the order of a virtual clock, and one seeded stream of all
+// random draws.
 
 interface Scheduled {
   readonly atMs: number;
-  /** Of two events at one time the one that was scheduled first happens first. */
+  /** Position in the order of scheduling, which decides between two events at the same time. */
   readonly order: number;
   readonly action: () => void;
 }
 
-/** A binary heap of what is to happen. */
+/** A binary heap of future events. */
 export class VirtualClock {
   nowMs = 0;
   #heap: Scheduled[] = [];
   #numScheduled = 0;
 
-  /** Has `action` happen after `delayMs`. */
+  /** Schedules `action` after `delayMs`. */
   after(delayMs: number, action: () => void): void {
     const heap = this.#heap;
     const added = { atMs: this.nowMs + delayMs, order: this.#numScheduled++, action };
@@ -27,7 +28,7 @@ export class VirtualClock {
     heap[at] = added;
   }
 
-  /** Lets the next event happen; false if there is none. */
+  /** Runs the next event; false if there is none. */
   step(): boolean {
     const heap = this.#heap;
     const [first] = heap;

@@ -1,18 +1,18 @@
-// The scheduler's duties to its workers and its user, checked from outside at every step: a minimum that is held, rests that
-// end, work for those who are free, no needless copies, a word when workers are missing. Right weights say nothing about
-// these.
+// The scheduler's duties to its workers and its user, checked from outside at every step: it keeps the
+// minimum of workers, ends rests, gives work to free workers, makes no needless copies, and reports missing
+// workers. Right weights say nothing about these.
 import type {
-  Assignment,
   RestingWorker,
   RoundPlan,
   SlowWorker,
   SumRoom,
+  Task,
 } from '../../coordinator/scheduler/outcome.ts';
 import { shardsUnder, maximalNodes } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { Upward } from './wire.ts';
 
-/** The settings of the scheduler that is watched. */
+/** The settings of the watched scheduler. */
 export interface WatchOptions {
   readonly minWorkers: number;
   readonly waitMs: number;
@@ -32,33 +32,33 @@ interface Given {
 
 interface Watched {
   readonly pid: number;
-  /** When it takes part at the latest, and at the earliest unless it is needed. */
+  /** Time at which it takes part at the latest, and at the earliest unless it is needed. */
   dueMs: number;
   /** The same where it is needed. */
   neededMs: number;
   isAdmitted: boolean;
-  /** What it has not reported on, by task. */
+  /** Tasks that it has not reported on, by number. */
   readonly owed: Map<number, Given>;
-  /** Since when it has nothing to do. */
+  /** Time since which it has nothing to do. */
   freeSinceMs: number;
 }
 
 type Answer = Extract<Upward, { readonly type: 'sum' }>;
 type Report = Extract<Upward, { readonly type: 'finished' | 'failure' }>;
 
-/** The longest rests, and of those who are needed. */
+/** The longest rests, of workers in general and of those that are needed. */
 const MAX_REST_MS = { vanishing: 30_000, bans: 600_000 } as const;
 const MAX_NEEDED_REST_MS = 10_000;
-/** Of those who have had nothing to do for so long one is tried in the next round. */
+/** One of the workers that have had nothing to do for this long is tried in the next round. */
 const MAX_IDLE_MS = 2_000;
 /** Among processes: the coordinator's own engine. */
 const COORDINATOR = 0;
-/** Nothing is late before. */
+/** Nothing is late before this time. */
 const MIN_LATE_MS = 100;
-/** Nobody is told of a late task, and nobody is sent away for it, before. */
+/** A late task is not reported, and no worker is disconnected for it, before this time. */
 const MIN_OVERDUE_MS = 60_000;
 const MIN_STUCK_MS = 600_000;
-/** Between two notes about missing workers. */
+/** Time between two notes about missing workers. */
 const MAX_SILENCE_MS = 30_000;
 
 /** The watch over one simulated coordinator. Times are those of the virtual clock. */
@@ -68,20 +68,23 @@ export class Watch {
   readonly #banned = new Set<number>();
   /** Processes that failed on a shard, and need not be asked again. */
   readonly #failed = new Set<number>();
-  /** By process, the step of the first round that it had a part in, and of the first one that rests on its word alone. */
+  /**
+   * By process, the step of the first round that it took part in, and of the first one that rests on its word
+   * alone.
+   */
   readonly #touchedFrom = new Map<number, number>();
   readonly #believedFrom = new Map<number, number>();
   /** Shards of this round that the coordinator computes itself. */
   readonly #own = new Set<number>();
   #step = 0;
   #round = 0;
-  /** Workers that had had nothing to do for long when the round began. */
+  /** Workers that had been idle for a long time when the round began. */
   #idle: readonly number[] = [];
   #numShards = 0;
   #isSum = false;
-  /** Shards of this round that were given out, those given twice counted twice. */
+  /** Number of shards of this round that were given out, counting repeats. */
   #numGiven = 0;
-  /** By shard and bucket, the processes from which it has come: a copy of such a shard may be a witness. */
+  /** By shard and bucket, the processes that have sent it: a copy of such a shard may be a witness. */
   readonly #witnesses = new Map<string, Set<number>>();
   #numBuckets = 0;
   #belowSinceMs: number | undefined = 0;
@@ -137,7 +140,7 @@ export class Watch {
     watched.neededMs = nowMs + (isForBans ? Math.min(restMs, MAX_NEEDED_REST_MS) : 0);
   }
 
-  /** What rests on a liar's word alone is taken back; what it cannot have touched stays. */
+  /** Steps that rest on a liar's word alone are rolled back; those that it cannot have touched stay. */
   lied(worker: number, pid: number, trustedSteps: number | undefined, nowMs: number): void {
     const [touched, believed] = [this.#touchedFrom.get(pid), this.#believedFrom.get(pid)];
     const isEnough = believed === undefined || (trustedSteps !== undefined && trustedSteps <= believed);
@@ -212,14 +215,14 @@ export class Watch {
     this.#own.add(shard);
   }
 
-  /** Workers that have had nothing to do for long; none if the scheduler may have its reasons. */
+  /** Workers that have been idle for a long time; none if the scheduler may have its reasons. */
   #longIdle(nowMs: number): number[] {
     const free = [...this.#workers].filter(([, { isAdmitted, owed }]) => isAdmitted && owed.size === 0);
     if (free.some(([, { pid }]) => this.#failed.has(pid))) return [];
     return free.filter(([, { freeSinceMs }]) => nowMs - freeSinceMs >= MAX_IDLE_MS).map(([id]) => id);
   }
 
-  assigned({ worker, task, from, to }: Assignment, nowMs: number): void {
+  assigned({ worker, id, from, to }: Task, nowMs: number): void {
     const { complain } = this.#options;
     const watched = this.#workers.get(worker);
     if (watched?.isAdmitted !== true) return complain(`a task for worker ${worker}, which takes no part`);
@@ -228,10 +231,13 @@ export class Watch {
     if (numSums > this.#options.room.ofTask) complain(`shards [${from}, ${to}) come back as ${numSums} sums`);
     if (to - from > 1) this.#checkCopies(from, to, nowMs);
     this.#numGiven += to - from;
-    watched.owed.set(task, { round: this.#round, from, to, givenMs: nowMs });
+    watched.owed.set(id, { round: this.#round, from, to, givenMs: nowMs });
   }
 
-  /** What others are at is copied once they are late with something; but for single shards, which try who was left out. */
+  /**
+   * Tasks of others are copied once they are late; except single shards, which try a worker that was left
+   * out.
+   */
   #checkCopies(from: number, to: number, nowMs: number): void {
     if (this.#hasWitness(from, to, nowMs))
       this.#options.complain(`shards [${from}, ${to}) get two witnesses`);
@@ -241,9 +247,11 @@ export class Watch {
     }
   }
 
-  /** Whether a process that has not answered is in time with the very same shards, of which an answer waits for it. */
+  /**
+   * True if a process without a result is in time with exactly these shards, of which a result waits for it.
+   */
   #hasWitness(from: number, to: number, nowMs: number): boolean {
-    // Copies of what has come in part are of use for the rest.
+    // Copies of shards that have arrived in part are of use for the rest.
     if (!this.#buckets().every((bucket) => this.#witnesses.has(`${from}/${bucket}`))) return false;
     const pids = this.#buckets().flatMap((bucket) => [...(this.#witnesses.get(`${from}/${bucket}`) ?? [])]);
     return [...this.#workers.values()].some(({ pid, owed }) => {
@@ -253,7 +261,7 @@ export class Watch {
     });
   }
 
-  /** Since when somebody who has the shard owes anything in this round; -Infinity if nobody has it. */
+  /** Time since which a worker with the shard owes anything in this round; -Infinity if no worker has it. */
   #underWaySinceMs(shard: number): number {
     const tasks = [...this.#workers.values()].map(({ owed }) =>
       [...owed.values()].filter(({ round }) => round === this.#round),
@@ -271,7 +279,7 @@ export class Watch {
     return Array.from({ length: this.#numBuckets }, (_, bucket) => bucket);
   }
 
-  /** A sum has come that somebody waits for. */
+  /** A sum has arrived that is waited for. */
   answered(worker: number, { node, bucket }: Answer, nowMs: number): void {
     const watched = this.#workers.get(worker);
     if (!watched) return;
@@ -292,10 +300,10 @@ export class Watch {
     }
   }
 
-  /** So many sums of a bucket are in memory. */
+  /** This many sums of a bucket are in memory. */
   holds(numSums: number): void {
     const { room, complain } = this.#options;
-    // Shards that the coordinator tries come on top.
+    // Shards that the coordinator tries come in addition.
     if (this.#own.size > 0) return;
     if (numSums > room.here)
       complain(`${numSums} sums of a bucket are in memory, with room for ${room.here}`);
@@ -319,7 +327,7 @@ export class Watch {
     this.#checkOwed(worker, Math.max(owedMs, MIN_OVERDUE_MS), nowMs);
   }
 
-  /** A worker is sent away for what it owes. */
+  /** A worker is disconnected for a task that it owes. */
   stuck({ worker, owedMs }: SlowWorker, nowMs: number): void {
     this.#checkOwed(worker, Math.max(owedMs, MIN_STUCK_MS), nowMs);
   }
@@ -327,12 +335,12 @@ export class Watch {
   #checkOwed(worker: number, owedMs: number, nowMs: number): void {
     const owed = [...(this.#workers.get(worker)?.owed.values() ?? [])];
     const longestMs = nowMs - Math.min(...owed.map(({ givenMs }) => givenMs));
-    // What a worker was given before it was done with something else, it has been at for less.
+    // A task that a worker was given before it was done with another one has been computed for less time.
     if (longestMs < owedMs)
       this.#options.complain(`worker ${worker} is said to be late after ${longestMs} ms`);
   }
 
-  /** A worker is done with a task, for good or bad. */
+  /** A worker is done with a task, successfully or not. */
   reported(worker: number, { type, task }: Report, nowMs: number): void {
     const watched = this.#workers.get(worker);
     if (!watched) return;
@@ -341,7 +349,7 @@ export class Watch {
     if (type === 'failure') this.#failed.add(watched.pid);
   }
 
-  /** Takes note that the scheduler has just been told the time. */
+  /** Notes that the scheduler has just been told the time. */
   ticked(nowMs: number): void {
     const { minWorkers, waitMs, tickMs, complain } = this.#options;
     const isShort = this.#numAdmitted() < minWorkers;

@@ -1,10 +1,10 @@
-// What simulated workers and coordinators say to each other, and the connection that carries it: ordered in each
-// direction, late by as much as its link is, and lost as a whole.
+// The messages of simulated workers and coordinators, and the connection that carries them: ordered in each
+// direction, delayed by its link, and lost as a whole.
 import type { TreeNode } from '../../src/tree.ts';
 import type { Value } from './symbols.ts';
 import type { Chance, VirtualClock } from './virtual-time.ts';
 
-/** From a worker. */
+/** A message from a worker. */
 export type Upward =
   | { readonly type: 'hello'; readonly pid: number; readonly address: string }
   | { readonly type: 'ready' }
@@ -43,11 +43,11 @@ export interface TaskOrder {
   readonly numShards: number;
   readonly step: number;
   readonly version: number;
-  /** Names the weights to use. */
+  /** Version of the weights to use. */
   readonly weights: Value;
 }
 
-/** From the coordinator. */
+/** A message from the coordinator. */
 export type Downward =
   | { readonly type: 'welcome'; readonly run: number; readonly numBuckets: number }
   | { readonly type: 'weights'; readonly version: number; readonly bucket: number; readonly value: Value }
@@ -58,15 +58,15 @@ export type Downward =
 /** An end of a connection. */
 export interface End<Incoming> {
   receive: (message: Incoming) => void;
-  /** Once, when the end notices. */
+  /** Called once, when this end notices the loss. */
   closed: () => void;
 }
 
-/** How a link treats what it carries. */
+/** The delays and duplicates of a link. */
 export interface LinkQuality {
   readonly latencyMs: number;
   readonly jitterMs: number;
-  /** Probability that a message of a worker comes twice. */
+  /** Probability that a message of a worker arrives twice. */
   readonly duplicates: number;
 }
 
@@ -75,7 +75,7 @@ const SILENCE_MS = { coordinator: 15_000, worker: 30_000 } as const;
 
 class Direction<Message> {
   isDead = false;
-  /** Nothing arrives before. */
+  /** Nothing arrives before this time. */
   earliestMs = 0;
   end: End<Message> | undefined;
 }
@@ -109,35 +109,35 @@ export class Wire {
     this.#carry(this.#down, message);
   }
 
-  /** Both ends notice at once, but for the latency; messages under way are lost or not. */
+  /** Both ends notice at once, except for the latency; messages in flight may be lost. */
   break(): void {
     this.#endOf(this.#up, this.#quality.latencyMs);
     this.#endOf(this.#down, this.#quality.latencyMs);
   }
 
-  /** The worker's process is gone: what it has sent arrives up to some message, then the end. */
+  /** The worker's process is gone: its messages arrive up to some point, then the end. */
   hangUp(): void {
     this.#down.isDead = true;
     this.#down.end = undefined;
     this.#endOf(this.#up, this.#quality.latencyMs);
   }
 
-  /** The coordinator has had enough. */
+  /** The coordinator disconnects the worker. */
   drop(): void {
     this.#up.end = undefined;
     this.#endOf(this.#down, this.#quality.latencyMs);
   }
 
-  /** Nothing arrives any more, and nobody is told: each end finds out by the silence. */
+  /** Nothing arrives any more, without notice: each end finds out by the silence. */
   fallSilent(directions: 'both' | 'up' | 'down'): void {
     if (directions !== 'down') this.#up.isDead = true;
     if (directions !== 'up') this.#down.isDead = true;
-    // Without pings no pongs: either way the coordinator hears nothing.
+    // Without pings there are no pongs: either way the coordinator hears nothing.
     this.#endOf(this.#up, SILENCE_MS.coordinator);
     this.#endOf(this.#down, SILENCE_MS.worker);
   }
 
-  /** Everything is late by so much, once. */
+  /** Delays everything by this much, once. */
   stall(ms: number): void {
     for (const direction of [this.#up, this.#down]) {
       direction.earliestMs = Math.max(direction.earliestMs, this.#clock.nowMs + ms);

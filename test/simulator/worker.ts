@@ -1,5 +1,5 @@
-// A simulated worker process: joins, computes what it is told, comes back when the connection is lost; and fails, lies,
-// dawdles or dies as its character says.
+// A simulated worker process: it joins, computes its tasks, and comes back when the connection is lost; and
+// it fails, lies, stalls or dies according to its character.
 import { isRoot, lift, maximalNodes } from '../../src/tree.ts';
 import { HUGE, combine, hashOf, sumUnder } from './symbols.ts';
 import type { Value } from './symbols.ts';
@@ -7,48 +7,50 @@ import type { Chance, VirtualClock } from './virtual-time.ts';
 import type { Downward, LinkQuality, TaskOrder, Upward } from './wire.ts';
 import { Wire } from './wire.ts';
 
-/** What a worker is like. */
+/** The behaviour of a worker. */
 export interface Character {
   readonly link: LinkQuality;
-  /** Rows a millisecond. */
+  /** Rows per millisecond. */
   readonly speed: number;
-  /** Probability that a sum is a lie, and what it then is. */
+  /** Probability that a sum is a lie, and the kind of lie. */
   readonly lies: number;
   readonly lie: 'bit' | 'nan' | 'huge';
-  /** Tasks that it fails on by exception. */
+  /** Number of tasks on which it still has to fail with an exception. */
   numFailures: number;
   /** Drops its connection this long after it has joined, again and again; undefined: never. */
   readonly flapMs: number | undefined;
   /** SIGSTOP and SIGCONT; undefined: never. */
   readonly stops: { readonly afterMs: number; readonly forMs: number } | undefined;
-  /** The process ends right after it has sent so many messages; undefined: never. */
+  /** The process ends right after it has sent this many messages; undefined: never. */
   readonly diesAfter: number | undefined;
   /** Joins, and never answers. */
   readonly isIdle: boolean;
-  /** Probability that it speaks of a task that it does not owe when it has answered one. */
+  /** Probability that it sends messages about a task that it does not owe when it has finished one. */
   readonly unowed: number;
-  /** How often it comes back though it was refused. */
+  /** How often it comes back although it was refused. */
   numReturns: number;
-  /** What it says, or does, instead of computing any task; undefined: it computes. */
+  /** Its message or action instead of computing a task; undefined: it computes. */
   readonly unfit: 'failure' | 'outOfMemory' | 'vanishing' | undefined;
-  /** Comes back as another process so long after it was banned or has vanished; undefined: by chance, or never. */
+  /**
+   * Time after which it returns as another process once banned or vanished; undefined: by chance, or never.
+   */
   readonly rejoinMs: number | undefined;
-  /** Where it comes from; undefined: one of two places. */
+  /** Its address; undefined: one of two places. */
   readonly address: string | undefined;
 }
 
-/** A shard that nobody can compute, and what becomes of those who try: they say so, or their process ends. */
+/** A shard that no worker can compute: one that tries reports a failure, or its process ends. */
 export interface Poison {
   readonly shard: number;
   readonly isOutOfMemory: boolean;
   readonly isFatal: boolean;
-  /** The coordinator can. */
+  /** True if the coordinator can compute it. */
   readonly sparesCoordinator: boolean;
-  /** The only step at which it is so; undefined: at each. */
+  /** The only step at which it is poisonous; undefined: every step. */
   readonly step: number | undefined;
 }
 
-/** What workers share. */
+/** The surroundings that workers share. */
 export interface World {
   readonly clock: VirtualClock;
   readonly chance: Chance;
@@ -56,11 +58,11 @@ export interface World {
   readonly poison: Poison | undefined;
   /** A worker died of the poison. */
   readonly onPoisoned: (worker: SimulatedWorker) => void;
-  /** A worker is gone with a task that it was given. */
+  /** A worker is gone with a task that it had been given. */
   readonly onVanished: (worker: SimulatedWorker) => void;
   /** The coordinator's end of a new connection; undefined while it is down. */
   readonly accept: (wire: Wire) => { receive: (message: Upward) => void; closed: () => void } | undefined;
-  /** An honest worker was sent what no coordinator may send. */
+  /** An honest worker was sent a message that no coordinator may send. */
   readonly complain: (what: string) => void;
 }
 
@@ -112,12 +114,12 @@ export class SimulatedWorker {
     return this.character.lies > 0;
   }
 
-  /** Whether it may fail on any task. */
+  /** True if it may fail on any task. */
   get isUnfit(): boolean {
     return this.character.unfit !== undefined || this.#world.poison !== undefined;
   }
 
-  /** Whether it has sent a wrong sum that looks right. */
+  /** True if it has sent a wrong sum that looks right. */
   get hasLied(): boolean {
     return this.#hasLied;
   }
@@ -135,7 +137,7 @@ export class SimulatedWorker {
     this.#wire?.stall(ms);
   }
 
-  /** The engine is stuck, and the connection is not: pings are answered as if nothing were. */
+  /** The engine is stuck, but the connection is not: pings are answered as usual. */
   hang(ms: number): void {
     this.#stoppedUntilMs = Math.max(this.#stoppedUntilMs, this.#world.clock.nowMs + ms);
   }
@@ -303,7 +305,7 @@ export class SimulatedWorker {
     if (this.#world.chance.isLucky(this.character.unowed)) this.#flood(order);
   }
 
-  /** Answers of every kind that nobody waits for: to what it has answered, and to what it was never asked. */
+  /** Unexpected results of every kind: for tasks that it has finished, and for tasks that it never had. */
   #flood(order: TaskOrder): void {
     const { round, task } = order;
     const isOld = this.#world.chance.isLucky(0.5);

@@ -1,5 +1,5 @@
-// A long run to whose workers something happens every other second, by a seed: they are killed, stopped for a while,
-// sent home, and new ones come. Its steps are those of a run in one process to which nothing happened.
+// A long run whose workers suffer a seeded fault every other second: they are killed, stopped for a while or
+// told to leave, and new ones join. Its steps are those of an undisturbed run in one process.
 //
 //   LOCKSTEP_SOAK_MINUTES (default 10)   how long it lasts
 //   LOCKSTEP_SOAK_SEED (default: drawn)  which faults come when
@@ -18,7 +18,7 @@ const MINUTES = Number(process.env['LOCKSTEP_SOAK_MINUTES'] ?? 10);
 const SEED = Number(process.env['LOCKSTEP_SOAK_SEED'] ?? Date.now() % 1_000_000);
 const NUM_WORKERS = 3;
 const STOP_MS = 5_000;
-/** After a stopped worker has come back, at the latest. */
+/** Longest time until a stopped worker has come back. */
 const MAX_RECOVERY_MS = 30_000;
 
 const FAULTS = ['kill', 'stop', 'leave', 'join'] as const;
@@ -29,7 +29,7 @@ interface Injected {
   readonly atMs: number;
 }
 
-/** Workers of a run, and what is done to them. */
+/** The workers of a run, and the faults that befall them. */
 class Tormentor {
   readonly injected: Injected[] = [];
   readonly #run: NetworkRun;
@@ -43,7 +43,7 @@ class Tormentor {
     for (let index = 0; index < NUM_WORKERS; index++) this.#join();
   }
 
-  /** Does one thing, at random; workers come back up to their number in time. */
+  /** Injects one random fault; lost workers are replaced in time. */
   strike(): void {
     for (const worker of this.#workers) if (worker.hasEnded) this.#workers.delete(worker);
     const awake = [...this.#workers].filter((worker) => !this.#stopped.has(worker));
@@ -57,7 +57,7 @@ class Tormentor {
     else this.#stop(victim);
   }
 
-  /** Wakes who sleeps, and sends all home. */
+  /** Wakes stopped workers, and tells all to leave. */
   async end(): Promise<void> {
     for (const worker of this.#stopped) worker.signal('SIGCONT');
     for (const worker of this.#workers) worker.signal('SIGTERM');
@@ -92,7 +92,7 @@ function usageOf(pid: number): { readonly bytes: number; readonly files: number 
   return { bytes, files: fs.readdirSync(`/proc/${pid}/fd`).length };
 }
 
-/** From each fault until two steps are done that ended after it: the second of them began after it. */
+/** Time from each fault until two steps have ended after it: the second of them began after it. */
 function recoveriesMs(injected: readonly Injected[], stepTimes: readonly number[]): number[] {
   return injected.flatMap(({ fault, atMs }) => {
     if (fault === 'join') return [];
@@ -106,9 +106,9 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
-describe('a run whose workers are killed, stopped, sent home and joined at random', () => {
+describe('a run whose workers come, go and fail at random', () => {
   it.skipIf(process.platform !== 'linux')(
-    `for ${MINUTES} minutes, seed ${SEED}, takes the steps of an undisturbed one, in flat memory`,
+    `a run with random faults takes the steps of an undisturbed one, in flat memory (${MINUTES} minutes, seed ${SEED})`,
     { timeout: (2 * MINUTES + 5) * 60_000 },
     async () => {
       const random = seededRandom(SEED);

@@ -1,5 +1,5 @@
-// What it costs to lose a worker: one of two is killed in the middle of a step, again and again. The steps are those of a
-// run in one process, and the figures are printed: how much longer the step took that was hit.
+// The cost of losing a worker: one of two is killed in the middle of a step, again and again. The steps are
+// those of a run in one process, and the test prints how much longer each step took that was hit.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
@@ -44,36 +44,40 @@ function hitSteps(
 }
 
 describe('a worker that is killed in the middle of a step', () => {
-  it('costs the time of its unfinished shards', { timeout: 5 * 60_000 }, async () => {
-    const random = seededRandom(1);
-    const cli = { deadlineMs: 4 * 60_000 };
-    const run = await startCoordinator({ config: WIDE, flags: ['--set', 'epochs=1000000'], cli });
-    const kills: number[] = [];
-    startWorker(run, run.url, cli);
-    for (let count = 1; count <= NUM_KILLS; count++) {
-      const victim = startWorker(run, run.url, cli);
-      await run.command.untilStderr(new RegExp(`worker ${count + 1} .* joined`));
-      await sleep(2_000 + 200 * random());
-      kills.push(Date.now());
-      victim.signal('SIGKILL');
-      // The next one starts when this is over: its start takes the processor, too.
-      await sleep(1_000);
-    }
-    run.command.signal('SIGINT');
-    expect(await run.command.finished).toMatchObject({ exitCode: 130 });
+  it(
+    'a worker that is killed in the middle of a step costs the time of its unfinished shards',
+    { timeout: 5 * 60_000 },
+    async () => {
+      const random = seededRandom(1);
+      const cli = { deadlineMs: 4 * 60_000 };
+      const run = await startCoordinator({ config: WIDE, flags: ['--set', 'epochs=1000000'], cli });
+      const kills: number[] = [];
+      startWorker(run, run.url, cli);
+      for (let count = 1; count <= NUM_KILLS; count++) {
+        const victim = startWorker(run, run.url, cli);
+        await run.command.untilStderr(new RegExp(`worker ${count + 1} .* joined`));
+        await sleep(2_000 + 200 * random());
+        kills.push(Date.now());
+        victim.signal('SIGKILL');
+        // The next one starts when this is over: its start takes the processor, too.
+        await sleep(1_000);
+      }
+      run.command.signal('SIGINT');
+      expect(await run.command.finished).toMatchObject({ exitCode: 130 });
 
-    const steps = readRecords(run.directory, 'events.jsonl').filter(({ type }) => type === 'stepDone');
-    const last = steps.at(-1);
-    expect(last?.['chain']).toBe(await chainAfter(run.cwd, Number(last?.['step'])));
-    const hits = hitSteps(
-      kills,
-      steps.map(({ time }) => Date.parse(String(time))),
-    );
-    const extraMs = hits.map(({ hitMs, quietMs }) => hitMs - quietMs);
-    expect(extraMs.every(Number.isFinite)).toBe(true);
-    process.stderr.write(
-      `${NUM_KILLS} kills: a step takes ${median(hits.map(({ quietMs }) => quietMs))} ms; ` +
-        `one that is hit, with the half of the lost worker, ${median(extraMs)} ms more (median), ${Math.max(...extraMs)} ms (worst)\n`,
-    );
-  });
+      const steps = readRecords(run.directory, 'events.jsonl').filter(({ type }) => type === 'stepDone');
+      const last = steps.at(-1);
+      expect(last?.['chain']).toBe(await chainAfter(run.cwd, Number(last?.['step'])));
+      const hits = hitSteps(
+        kills,
+        steps.map(({ time }) => Date.parse(String(time))),
+      );
+      const extraMs = hits.map(({ hitMs, quietMs }) => hitMs - quietMs);
+      expect(extraMs.every(Number.isFinite)).toBe(true);
+      process.stderr.write(
+        `${NUM_KILLS} kills: a step takes ${median(hits.map(({ quietMs }) => quietMs))} ms; ` +
+          `one that is hit, with the half of the lost worker, ${median(extraMs)} ms more (median), ${Math.max(...extraMs)} ms (worst)\n`,
+      );
+    },
+  );
 });

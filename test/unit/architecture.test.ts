@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
-/** A room: a folder, with a slash at its end, or a file of `src/` or `coordinator/` itself; and its floor in the house. */
+/** A room: a folder, with a slash at its end, or a file of `src/` or `coordinator/` itself; and its floor. */
 interface Room {
   readonly name: string;
   readonly floor: number;
@@ -26,7 +26,7 @@ const ROOMS: readonly Room[] = fs
 /** The two ends of a socket know each other by the protocol alone. */
 const STRANGERS = ['coordinator/', 'worker/'];
 
-/** What IEEE 754 or ECMAScript specifies to the last bit. Every other function of Math differs between hosts. */
+/** Functions that IEEE 754 or ECMAScript specifies to the last bit. Every other function of Math differs between hosts. */
 const EXACT_MATH = new Set(
   'PI abs ceil clz32 floor fround imul max min round sign sqrt trunc'
     .split(' ')
@@ -56,7 +56,7 @@ interface Import {
   readonly to: string;
 }
 
-/** Every file below the folders, by its name relative to the root, but for what tools put there. */
+/** Every file below the folders, by its name relative to the root, except for those that tools put there. */
 function filesUnder(folders: readonly string[]): string[] {
   const ignored = new Set(['node_modules', 'dist', 'runs', 'coverage', '.git']);
   const filesIn = (folder: string): string[] =>
@@ -84,7 +84,7 @@ function importsOf({ name, text }: SourceFile): Import[] {
     .map((specifier) => ({ from: name, to: path.posix.join(path.posix.dirname(name), specifier) }));
 }
 
-/** The room of a file: its folder, or itself where it stands beside folders. */
+/** The room of a file: its folder, or the file itself if it stands beside folders. */
 function roomOf(file: string): string {
   const isRoom = ROOMS.some(({ name }) => name === file);
   return isRoom ? file : `${path.posix.dirname(file)}/`;
@@ -98,7 +98,7 @@ function sideOf(file: string): string | undefined {
   return STRANGERS.find((place) => file.startsWith(place));
 }
 
-/** The complaint about an import, or nothing. */
+/** The complaint about an import, or undefined if it is allowed. */
 function judgeImport({ from, to }: Import): string[] {
   const [floor, floorBelow] = [floorOf(from), floorOf(to)];
   if (floorBelow < 0) return [`${from} imports ${to}, which is in no room`];
@@ -139,7 +139,7 @@ function descendants(node: ts.Node): ts.Node[] {
   return [node, ...node.getChildren().flatMap(descendants)];
 }
 
-/** `Math.exp`, but also Math under another name; and powers, which hosts compute, but for those of two, which are exact. */
+/** `Math.exp`, but also Math under another name; and powers, which hosts compute, except those of two, which are exact. */
 function hostMathOf(node: ts.Node): string[] {
   if (ts.isIdentifier(node) && node.text === 'Math') {
     const { parent } = node;
@@ -173,25 +173,25 @@ function isBarrelLine(node: ts.Statement): boolean {
 const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench']);
 const imports = program.flatMap(importsOf);
 
-describe('the rooms of the house', () => {
-  it('are those that docs/architecture.md lists', () => {
+describe('the rooms of the source tree', () => {
+  it('the rooms of the source tree are those that docs/architecture.md lists', () => {
     const found = new Set(program.map(({ name }) => roomOf(name)));
     expect([...found].sort()).toEqual(ROOMS.map(({ name }) => name).sort());
   });
 
-  it('import downward, and never from the other side of the socket', () => {
+  it('a room imports only from lower floors, and never from the other side of the socket', () => {
     expect(imports.flatMap(judgeImport)).toEqual([]);
   });
 
-  it('hold no circle of files', () => {
+  it('no files import each other in a circle', () => {
     expect(findCycles(imports)).toEqual([]);
   });
 
-  it('stand in no circle of rooms', () => {
+  it('no rooms import each other in a circle', () => {
     expect(findCycles(betweenRooms(imports))).toEqual([]);
   });
 
-  it('are guarded by checks that find an upward import, a sideways one and circles', () => {
+  it('the check of imports finds upward imports, sideways imports and circles', () => {
     const text = "import type { A } from '../../worker/a.ts';\nconst b = await import('../../bin/b.ts');";
     expect(importsOf({ name: 'coordinator/cluster/c.ts', text }).flatMap(judgeImport)).toEqual([
       'coordinator/cluster/c.ts imports worker/a.ts, the other side of the socket',
@@ -206,13 +206,13 @@ describe('the rooms of the house', () => {
   });
 });
 
-describe('files', () => {
-  it('are no barrels: whoever imports a thing names the file that defines it', () => {
+describe('source files', () => {
+  it('no file is a barrel: an import names the file that defines the thing', () => {
     const barrels = program.filter((file) => parse(file).statements.some(isBarrelLine));
     expect(barrels.map((file) => file.name)).toEqual([]);
   });
 
-  it('name no place outside the repository', () => {
+  it('no file names a place outside the repository', () => {
     // Put together here, so that this file does not find itself.
     const places = [['', 'work', ''].join('/'), ['..', 'shared'].join('/')];
     const found = filesUnder(['.'])
@@ -225,12 +225,12 @@ describe('files', () => {
   });
 });
 
-describe('arithmetic', () => {
-  it('takes from Math only what has the same bits on every host', () => {
+describe('arithmetic near the weights', () => {
+  it('source files use only those functions of Math that have the same bits on every host', () => {
     expect(readSources(['src', 'coordinator', 'worker']).flatMap(findHostMath)).toEqual([]);
   });
 
-  it('is guarded by a check that finds inexact functions, aliases of Math and powers', () => {
+  it('the check of arithmetic finds inexact functions, aliases of Math and powers', () => {
     const text = [
       'const a = Math.sqrt(x) + 2 ** level + 10 ** 9; // exact; Math.exp in a comment is no use',
       'const b = Math.exp(x) * x ** 2;',
@@ -245,7 +245,7 @@ describe('arithmetic', () => {
     ]);
   });
 
-  it('is excepted only where the exception is used', () => {
+  it('every exception for inexact Math is still in use', () => {
     const unused = HOST_MATH_ALLOWED.filter(({ file, use }) => {
       const text = fs.readFileSync(path.join(ROOT, file), 'utf8');
       return !descendants(parse({ name: file, text }))

@@ -93,18 +93,18 @@ function listCommands(): string[] {
 const fields = fieldsOf(configJsonSchema());
 
 describe('docs/config.md', () => {
-  it('names every key path of the config', () => {
+  it('docs/config.md names every key path of the config', () => {
     expect([...fields.keys()]).toContain('model.layers[].units');
     expect([...fields.keys()].filter((key) => !configPage.includes(`\`${key}\``))).toEqual([]);
   });
 
-  it('has no row for a key that the config lacks', () => {
+  it('docs/config.md has no row for a key that the config lacks', () => {
     const documented = matches(configPage, /^\| `([\w$]+\.[\w.[\]]+)`/gm);
     expect(documented.length).toBeGreaterThan(20);
     expect(documented.filter((key) => !fields.has(key))).toEqual([]);
   });
 
-  it('gives the defaults of the schema', () => {
+  it('docs/config.md gives the defaults of the schema', () => {
     const withDefaults = [...fields].filter(([, values]) => values.size > 0);
     expect(withDefaults.length).toBeGreaterThan(10);
     for (const [key, values] of withDefaults) {
@@ -115,7 +115,7 @@ describe('docs/config.md', () => {
     }
   });
 
-  it('shows the house config as it is, comments aside', () => {
+  it('docs/config.md shows the house config as it is, except for comments', () => {
     const shown = matches(configPage, /```yaml\n(name: house[^`]+)```/g).map((text) =>
       text.replace(/ *#.*$/gm, ''),
     );
@@ -124,7 +124,7 @@ describe('docs/config.md', () => {
 });
 
 describe('docs/cli.md', () => {
-  it('names every command and every long flag', () => {
+  it('docs/cli.md names every command and every long flag', () => {
     const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
     expect(commands).toEqual([
@@ -146,7 +146,7 @@ describe('docs/cli.md', () => {
     expect(flags.filter((flag) => !commandLinePage.includes(`\`${flag}`))).toEqual([]);
   });
 
-  it('names every environment variable of ours', () => {
+  it('docs/cli.md names every environment variable of ours', () => {
     const sources = ['bin', 'src', 'coordinator', 'worker'].flatMap((folder) =>
       fs
         .readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
@@ -158,7 +158,7 @@ describe('docs/cli.md', () => {
     expect(variables.filter((name) => !commandLinePage.includes(`\`${name}\``))).toEqual([]);
   });
 
-  it('lists the exit codes', () => {
+  it('docs/cli.md lists the exit codes', () => {
     const listed = matches(commandLinePage, /^\| ([\d, ]+?) +\|/gm).flatMap((cell) =>
       cell.split(', ').map(Number),
     );
@@ -167,7 +167,7 @@ describe('docs/cli.md', () => {
 });
 
 describe('the README', () => {
-  it('shows the hash that its command prints', { timeout: 60_000 }, async () => {
+  it('the README shows the hash that its command prints', { timeout: 60_000 }, async () => {
     const config = path.join(ROOT, 'examples/house/house.yaml');
     const args = ['train', config, '--workers', '0', '--set', 'epochs=3', '--json'];
     const { exitCode, stdout } = await runCli(args, { cwd: temporaryDirectory() });
@@ -179,19 +179,19 @@ describe('the README', () => {
 });
 
 describe('docs/reading-the-code.md', () => {
-  it('names files and folders that exist', () => {
+  it('docs/reading-the-code.md names only files and folders that exist', () => {
     const names = matches(read('docs/reading-the-code.md'), /`([\w-]+\/[\w./-]*)`/g);
     expect(names).toContain('src/tree.ts');
     expect(names.filter((name) => !fs.existsSync(path.join(ROOT, name)))).toEqual([]);
   });
 });
 
-describe('every page', () => {
-  it('is found by this test', () => {
+describe('pages of the documentation', () => {
+  it('the test of links finds every page', () => {
     expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'CHANGELOG.md', 'docs/faults.md']));
   });
 
-  it.each(PAGES)('%s links to files that exist, and that the package has', (page) => {
+  it.each(PAGES)('%s links only to files that exist and are part of the package', (page) => {
     const links = matches(read(page), /\]\((?!https?:|#)([^)#]+)/g);
     const targets = links.map((link) => path.join(path.dirname(page), link));
     expect(targets.filter((target) => !fs.existsSync(path.join(ROOT, target)))).toEqual([]);

@@ -1,4 +1,4 @@
-// What tools generate is what its sources say, and stays out of git.
+// Generated files agree with their sources, and stay out of git.
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -40,9 +40,9 @@ it('both builds have the interface of the strict one, which types them', () => {
   expect(interfaceOf('fused')).toBe(interfaceOf('strict'));
 });
 
-it('git has no build products', () => {
+it('git tracks no build products', () => {
   expect(fs.readFileSync(path.join(ROOT, '.gitignore'), 'utf8').split('\n')).toContain('dist/');
-  // Prints nothing where there is no git or no repository, as in an unpacked archive: then nothing is committed.
+  // Prints nothing without git or a repository, as in an unpacked archive: then nothing is committed.
   const tracked = spawnSync('git', ['-c', 'safe.directory=*', 'ls-files', 'dist'], {
     cwd: ROOT,
     encoding: 'utf8',

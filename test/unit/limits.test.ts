@@ -1,4 +1,4 @@
-// Runs at the limits of messages and files: what is beyond is refused while the run is prepared, what is within works.
+// Runs at the limits of messages and files: a run beyond them is refused while it is prepared, one within them works.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -27,7 +27,7 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 const OUTPUT: LayerInput = { kind: 'dense', units: 1 };
 
-/** Four samples of three numbers through `layers`; other fields as told. */
+/** Saves a run of four samples of three numbers through `layers`; `rest` sets other fields. */
 function save(layers: readonly LayerInput[], rest: Partial<TrainConfig> = {}): Promise<SavedRun> {
   const samples = { features: [...Array(4).keys()].map((row) => [row, row % 3, 1]), targets: [1, 2, 3, 4] };
   return saveRun(
@@ -57,21 +57,24 @@ function nest(depth: number, innermost: LayerInput): LayerInput {
   return depth === 0 ? innermost : { kind: 'residual', layers: [nest(depth - 1, innermost)] };
 }
 
-const TOO_MANY = 'too many to tell a worker of';
+const TOO_MANY = 'too many to describe to a worker';
 const FEWER = '\n  help: use fewer layers; those inside residual blocks count too';
 
-describe('a model is refused while it is prepared', () => {
+describe('a model beyond the limits', () => {
   it.each([
     [2, '2,971', 'message header has more than 16384 values'],
     [6, '6,931', 'welcome: the header has 292429 bytes'],
     [9, '9,901', 'welcome: the header has 426079 bytes'],
-  ])('of 990 residual blocks of %i layers', async (size, layers, reason) => {
-    expect(await refusal(blocks(990, size))).toMatch(
-      new RegExp(`^error\\[E_TOO_LARGE\\]: the model has ${layers} layers, ${TOO_MANY}: ${reason}`),
-    );
-  });
+  ])(
+    'a model of 990 residual blocks of %i layers is refused while it is prepared',
+    async (size, layers, reason) => {
+      expect(await refusal(blocks(990, size))).toMatch(
+        new RegExp(`^error\\[E_TOO_LARGE\\]: the model has ${layers} layers, ${TOO_MANY}: ${reason}`),
+      );
+    },
+  );
 
-  it('of which a worker can be told, but whose weights have too long a header', async () => {
+  it('a model that fits into a message is refused if the header of its weights would be too long', async () => {
     const inner = Array.from({ length: 975 }, (): LayerInput => ({
       kind: 'gru',
       units: 1,
@@ -90,14 +93,14 @@ describe('a model is refused while it is prepared', () => {
     );
   });
 
-  it('in a config that its run could not read again', async () => {
+  it('a config that its run could not read again is refused', async () => {
     const tags = Array.from({ length: 20 }, () => 'x'.repeat(60_000));
     expect(await refusal([OUTPUT], { tracking: { wandb: { project: 'p', tags } } })).toMatch(
       /^error\[E_TOO_LARGE\]: the config with all its defaults has 1,\d{3},\d{3} bytes; a config may have 1,048,576\n/,
     );
   });
 
-  it('of more parameters than any memory holds, before anything is made of them', () => {
+  it('a model of more parameters than any memory holds is refused before anything is allocated', () => {
     const dense = layerSchema.parse({ kind: 'dense', units: 1_048_576 });
     const layers = Array.from({ length: 20 }, () => dense);
     expect(() => resolveModel({ layers }, [2])).toThrow(TOO_LARGE);
@@ -117,7 +120,7 @@ const TOO_LARGE = expect.objectContaining({
 }) as Error;
 
 describe('the files of a trained model', () => {
-  it('are refused for a count of parameters, and for a description longer than any that is written', async () => {
+  it('the files of a model are refused if they describe too many parameters, or are longer than any that is written', async () => {
     const run = await save([OUTPUT]);
     const file = path.join(run.directory, 'model/config.json');
     const description = JSON.parse(fs.readFileSync(file, 'utf8')) as ModelDescription;
@@ -148,7 +151,7 @@ describe('the files of a trained model', () => {
 });
 
 describe('a model at the limits', () => {
-  it('has messages, weights and checkpoints that are read', async () => {
+  it('the weights and checkpoints of a model at the limits can be read', async () => {
     const zeros: LayerInput = { kind: 'dense', units: 3, initializer: 'zeros' };
     const layers: LayerInput[] = Array.from({ length: MAX_LAYERS - 2 }, () => ({
       kind: 'residual',
@@ -170,7 +173,7 @@ describe('a model at the limits', () => {
     expect(tensors.get(first?.name ?? '')?.values).toEqual(weights.subarray(0, first?.length));
   });
 
-  it('has a batch, a task of shards, and as many epochs as a checkpoint can tell of', () => {
+  it('a message holds the largest batch and task, and a checkpoint holds the largest number of epochs', () => {
     const bounds = Uint32Array.from(
       { length: MAX_SHARDS + 1 },
       (_, shard) => (MAX_BATCH_SIZE / MAX_SHARDS) * shard,
@@ -190,7 +193,7 @@ describe('a model at the limits', () => {
     const headerOf = (manifest: unknown): number =>
       encodeCheckpoint({ step: 1, isBest: true, tensors: [], manifest }).byteLength;
     const perEpoch = (headerOf({ history }) - headerOf({ history: [] })) / history.length;
-    // Beside the epochs: the names of tensors, and the config, every quotation mark of which is escaped.
+    // Besides the epochs, a header holds the names of tensors, and the config with every quotation mark escaped.
     expect(MAX_EPOCHS * perEpoch + MAX_HEADER_BYTES + 2 * MAX_CONFIG_BYTES).toBeLessThan(
       MAX_CHECKPOINT_HEADER_BYTES,
     );

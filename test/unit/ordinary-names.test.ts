@@ -1,4 +1,4 @@
-// Names that every object has by birth are names as any other: of columns, of classes, and in a config.
+// Names that every JavaScript object inherits are ordinary names: of columns, of classes, and in a config.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { monitoredValue } from '../../coordinator/training/early-stopping.ts';
@@ -23,7 +23,7 @@ async function predictionsOf(directory: string, file: string): Promise<string[]>
 describe('names of classes', () => {
   const table = `x,y\n${Array.from({ length: 12 }, (_, row) => `${row},${NAMES[row % 4]}\n`).join('')}`;
 
-  it('may be any words in the table, in class weights, metrics and predictions', async () => {
+  it('the names of classes may be any words in the table, in class weights, metrics and predictions', async () => {
     const run = await saveRun(
       { 'table.csv': table },
       {
@@ -45,7 +45,7 @@ describe('names of classes', () => {
     expect(metrics).toEqual(await run.measure('train'));
   });
 
-  it('without a weight weigh 1, even if every object has a property of that name', async () => {
+  it('a class without a weight weighs 1, even if every object has a property of its name', async () => {
     const { classWeights } = await loadText(
       table,
       {},
@@ -66,7 +66,7 @@ describe('names of columns', () => {
   );
   const table = `${NAMES.join()},2020\n${rows.join('')}`;
 
-  it('may be any words from the config to predictions, of a file and of rows', async () => {
+  it('the names of columns may be any words from the config to predictions, of a file and of rows', async () => {
     const run = await saveRun(
       { 'table.csv': table },
       {
@@ -98,7 +98,7 @@ describe('names of columns', () => {
     );
   });
 
-  it('have no rule for missing cells that the config does not give them', async () => {
+  it('a column has no rule for missing cells unless the config gives it one', async () => {
     const config = configOf({
       file: 'a.csv',
       target: 'y',
@@ -112,7 +112,7 @@ describe('names of columns', () => {
 
 describe('keys of a config', () => {
   it.each(['constructor', 'valueOf', 'toString', 'hasOwnProperty', 'prototype'])(
-    '%s is unknown as any other',
+    'the key %s is unknown like any other',
     (key) => {
       const { value } = parseConfigText(
         `name: a\n${key}: 1\ndata: {file: a, target: y, ${key}: 1}`,
@@ -125,7 +125,7 @@ describe('keys of a config', () => {
     },
   );
 
-  it('name no metric', () => {
+  it("the name of an object's property is not a metric", () => {
     expect(() => monitoredValue({ loss: 1 } as never, { monitor: 'constructor', minDelta: 0 })).toThrow(
       'earlyStopping.monitor: validation measures no "constructor"',
     );

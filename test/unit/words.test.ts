@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
-/** Retired words, and the word that took the place of each. */
+/** The retired words, and the word that has replaced each. */
 const RETIRED: readonly { readonly word: RegExp; readonly instead: string }[] = [
   {
     word: /\bleaf\b|Leaf|_LEAF(_ROWS)?\b(?!_SIG)|\bleaves (of|that|under|in)\b|Leaves\b|LEAVES/,
@@ -22,7 +22,7 @@ const RETIRED: readonly { readonly word: RegExp; readonly instead: string }[] = 
   { word: /See the head of this file/, instead: 'a sentence about the thing' },
 ];
 
-/** Text that people wrote and that is in the repository; the changelog tells of the past. */
+/** The files that people wrote, except for the changelog, which tells of the past. */
 function writtenFiles(): string[] {
   const folders = [
     'api',
@@ -57,7 +57,7 @@ function findRetired(name: string, text: string): string[] {
     );
 }
 
-test('no file uses a word that another one has replaced', () => {
+test('no file uses a retired word', () => {
   const files = writtenFiles().filter((name) => name !== 'test/unit/words.test.ts');
   const found = files.flatMap((name) => findRetired(name, fs.readFileSync(path.join(ROOT, name), 'utf8')));
   expect(found).toEqual([]);

@@ -137,7 +137,7 @@ function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
   return Float64Array.from(numbers, (value: unknown, at) => {
     if (typeof value === 'number') return value;
     const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
-    throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is no number: ${shown}`);
+    throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is not a number: ${shown}`);
   });
 }
 

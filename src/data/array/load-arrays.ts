@@ -93,13 +93,13 @@ function findSet({ arrays: sha256 }: ArraySource, { arrays }: ArraysRequest): Ar
   const given = [...(arrays?.values() ?? [])].map(({ name, sha256: other }) => `that of ${name} is ${other}`);
   if (given.length > 0) {
     throw arrayError(
-      `the samples with SHA-256 ${sha256} are not among the arrays handed in: ${given.join(', ')}`,
-      'hand in all that training had, with the same values, types and shapes; new samples go in as data',
+      `the samples with SHA-256 ${sha256} are not among the given arrays: ${given.join(', ')}`,
+      'pass all arrays of the training, with the same values, types and shapes; give new samples as data',
     );
   }
   throw arrayError(
     `the samples with SHA-256 ${sha256} were arrays in a program; no file holds them`,
-    'hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
+    'pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
   );
 }
 
@@ -236,6 +236,6 @@ function requireFitting({ name, shape, features }: ArraySet, fitted: FittedArray
   const [type, other] = fitted.byteScale === null ? ['bytes', 'numbers'] : ['numbers', 'bytes'];
   const message = `${name}.features are ${type}, those of ${others} are ${other}`;
   throw dataError('E_DATA_SHAPE', message, {
-    help: `give ${other}: a Uint8Array is bytes, all else numbers`,
+    help: `give ${other}: a Uint8Array is bytes, everything else numbers`,
   });
 }

@@ -270,7 +270,7 @@ function refuseUnknownLabels(
   if (bad === -1) return;
   const cell = column.values[bad] as number;
   const shown = cells === 'text' ? quoteValue(column.categories[cell]) : cell;
-  const message = `target ${quoteName(name)} is ${shown}, which is no class of the model`;
+  const message = `target ${quoteName(name)} is ${shown}, which is not a class of the model`;
   throw dataError('E_DATA_LABEL', message, {
     location: locateRow(table, bad),
     help: `its classes are: ${listNames(classNames)}`,

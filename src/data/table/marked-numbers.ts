@@ -6,7 +6,7 @@ import { CellReader, type CellFormat } from './format.ts';
 
 /** Something that a text holds besides a number. */
 type Mark =
-  'a sign of currency' | 'a sign of percent' | 'a minus that is no hyphen' | 'brackets' | 'other digits';
+  'a currency sign' | 'a percent sign' | 'a minus that is not a hyphen' | 'brackets' | 'other digits';
 
 /** Numbers in disguise. */
 export interface MarkedNumbers {
@@ -32,19 +32,19 @@ const SPACE = '[ \u00a0\u2009\u202f]?';
 const MARKS: readonly { readonly mark: Mark; readonly pattern: RegExp; readonly replacement: string }[] = [
   { mark: 'other digits', pattern: /(?![0-9])\p{Nd}/gu, replacement: '1' },
   { mark: 'brackets', pattern: /^\((.+)\)$/u, replacement: '-$1' },
-  { mark: 'a minus that is no hyphen', pattern: new RegExp(`^${MINUS}(?=.*\\d)`, 'u'), replacement: '-' },
-  { mark: 'a sign of percent', pattern: new RegExp(`${SPACE}[%‰％]$|^[%‰％]${SPACE}`, 'u'), replacement: '' },
+  { mark: 'a minus that is not a hyphen', pattern: new RegExp(`^${MINUS}(?=.*\\d)`, 'u'), replacement: '-' },
+  { mark: 'a percent sign', pattern: new RegExp(`${SPACE}[%‰％]$|^[%‰％]${SPACE}`, 'u'), replacement: '' },
   {
-    mark: 'a sign of currency',
+    mark: 'a currency sign',
     pattern: new RegExp(
       `(?<=^[+-]?)${CURRENCY}${SPACE}(?=[-+.,\\d${MINUS.slice(1)})|${SPACE}${CURRENCY}$`,
       'u',
     ),
     replacement: '',
   },
-  { mark: 'a minus that is no hyphen', pattern: new RegExp(`^${MINUS}(?=.*\\d)`, 'u'), replacement: '-' },
+  { mark: 'a minus that is not a hyphen', pattern: new RegExp(`^${MINUS}(?=.*\\d)`, 'u'), replacement: '-' },
   {
-    mark: 'a minus that is no hyphen',
+    mark: 'a minus that is not a hyphen',
     pattern: new RegExp(`^([.,\\d].*)(?:-|${MINUS})$`, 'u'),
     replacement: '-$1',
   },

@@ -37,7 +37,7 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
-  requireUsed('categorical', 'which is no feature', { names: data.categorical, used: features });
+  requireUsed('categorical', 'which is not a feature', { names: data.categorical, used: features });
   const used = [...features, ...targets, ...sampleWeights];
   requireUsed('missing.columns', 'which is not read', { names: ruled, used });
   return { features, targets, sampleWeights };

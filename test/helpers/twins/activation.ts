@@ -9,7 +9,7 @@ const GATE_LINEAR = Math.fround(1.5957691216);
 const GATE_CUBIC = Math.fround(0.0713548163);
 const GATE_SLOPE = Math.fround(3 * GATE_CUBIC);
 
-/** Beyond it the kernels take the normal distribution's tail for 0. */
+/** Beyond this the kernels treat the normal distribution's tail as 0. */
 const TAIL_END = 14;
 
 export function activate(arithmetic: Arithmetic, kind: Activation, x: number): number {

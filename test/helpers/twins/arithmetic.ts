@@ -2,7 +2,10 @@
 
 export type Values = Float32Array | Float64Array;
 
-/** How a twin rounds and stores. `round` of a float64 sum, product, quotient or root of float32 is exact float32. */
+/**
+ * The rounding and storage of a twin. `round` of a float64 sum, product, quotient or root of float32 is exact
+ * float32.
+ */
 export interface Arithmetic {
   readonly name: string;
   round(value: number): number;
@@ -41,7 +44,7 @@ function fusedMultiplyAdd(a: number, b: number, c: number): number {
   const product = a * b;
   const sum = product + c;
   if (!Number.isFinite(sum)) return Math.fround(sum);
-  // What the sum left out, exactly (Knuth's TwoSum).
+  // The exact error of the sum (Knuth's TwoSum).
   const cPart = sum - product;
   const error = product - (sum - cPart) + (c - cPart);
   if (error === 0) return Math.fround(sum);

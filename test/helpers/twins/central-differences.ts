@@ -11,7 +11,7 @@ export function centralDifference(x: Float64Array, i: number, f: () => number, h
   return (above - below) / (2 * h);
 }
 
-/** The same for every i. */
+/** The central differences for every i. */
 export function centralDifferences(x: Float64Array, f: () => number, h?: number): Float64Array {
   return x.map((_, i) => centralDifference(x, i, f, h));
 }

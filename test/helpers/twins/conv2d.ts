@@ -1,4 +1,5 @@
-// A convolution layer forward and backward, made from the other twins, in the order of additions of its runners.
+// A convolution layer forward and backward, made from the other twins, in the order of additions of its
+// runners.
 import type { Conv2dLayer } from '../../../src/layers/conv2d/conv2d.ts';
 import { sizeOf } from '../../../src/shape.ts';
 import { activate, slope } from './activation.ts';
@@ -14,7 +15,7 @@ export interface Conv2dTwin {
   readonly weights: ArrayLike<number>;
 }
 
-/** The kernels' record by names. */
+/** The kernels' record with named fields. */
 function geometryOf({ window }: Conv2dLayer): image.Geometry {
   const [height = 0, width = 0, kernelHeight = 0, kernelWidth = 0, strideY = 0, strideX = 0] =
     window.geometry;
@@ -66,7 +67,7 @@ function linear({ arithmetic, layer, weights }: Conv2dTwin, x: Values): Values {
   return arithmetic.from(outputs.flat());
 }
 
-/** Gradients of a batch; `bounds` are those of its shards. */
+/** Gradients of a batch; `bounds` are the bounds of its shards. */
 export function backward(
   twin: Conv2dTwin,
   x: ArrayLike<number>,

@@ -15,7 +15,7 @@ import type { LossInput } from '../../../src/losses/registry.ts';
 import type { TreeNode } from '../../../src/tree.ts';
 import { randomValues } from './samples.ts';
 
-/** Units, activation and whether there is a bias. */
+/** Units, activation and presence of a bias. */
 export type LayerWords = readonly [units: number, activation: Activation, bias: boolean];
 
 export function modelOf(inputWidth: number, layers: readonly LayerWords[]): Model {
@@ -46,10 +46,10 @@ export function randomWeights(seed: number, model: Model): Float32Array {
   return values;
 }
 
-/** Of the engines of tests. */
+/** The seed of the engines in tests. */
 const SEED = 1;
 
-/** Where engines live: one memory for all, since each shared memory reserves 4 GiB of address space. */
+/** The memory of all engines: a single one, since each shared memory reserves 4 GiB of address space. */
 export interface EngineRoom {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -68,7 +68,7 @@ export interface EngineOptions {
   readonly weights: Float32Array;
   readonly batchSize: number;
   readonly shards: number;
-  /** Default: what the plan says. */
+  /** Default: the plan's value. */
   readonly shardsPerMicrobatch?: number;
   /** Threads that share the packing of weights; default 1. */
   readonly numParts?: number;
@@ -116,7 +116,7 @@ export function sumsOfTask({ memory }: EngineRoom, model: Model, engine: Engine,
   const sums: NodeSum[] = [];
   let gradient = new Float32Array(model.numParameters);
   let next = 0;
-  engine.train({ ...task, step: 0 }, ({ node, bucket, address, lossSum }) => {
+  engine.train(task, 0, ({ node, bucket, address, lossSum }) => {
     if (bucket !== next) throw new Error(`bucket ${bucket} came where ${next} was due`);
     const { offset, length } = model.buckets[bucket] as (typeof model.buckets)[number];
     gradient.set(memory.f32(address, length), offset);

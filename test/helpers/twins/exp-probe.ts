@@ -1,4 +1,4 @@
-// The kernels' vector exp by itself: it is inlined into activations and softmax and not exported, so a module
+// The kernels' vector exp alone: it is inlined into activations and softmax and not exported, so a module
 // of its own is compiled around it.
 import fs from 'node:fs';
 import path from 'node:path';

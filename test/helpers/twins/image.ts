@@ -1,5 +1,5 @@
-// Convolution and pooling, a window at a time, in the order of additions that the kernels promise. Images are planes
-// of [height, width], one a channel; the border is zeros that take part in no sum of pooling's.
+// Convolution and pooling, a window at a time, in the order of additions that the kernels promise. Images
+// are planes of [height, width], one a channel; the border is zeros that take part in no sum of pooling's.
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { at } from './tree.ts';
 
@@ -173,7 +173,7 @@ function insideOf(g: Geometry, position: number): number[] {
   );
 }
 
-/** Index of the value that a window takes: the first largest, or the last NaN. */
+/** Index of the value that max pooling takes from a window: the first largest, or the last NaN. */
 function largestOf(g: Geometry, plane: ArrayLike<number>, position: number): number {
   const isLarger = (value: number, largest: number): boolean => value > largest || Number.isNaN(value);
   return insideOf(g, position).reduce((best, index) =>

@@ -1,5 +1,5 @@
-// Losses and their gradients, row by row: nothing is averaged over rows. In float32 gradients are the kernels' bits;
-// logarithms are the host's, so a loss with one may differ in the last bit of float64.
+// Losses and their gradients, row by row: nothing is averaged over rows. In float32 gradients are the
+// kernels' bits; logarithms are the host's, so a loss with one may differ in the last bit of float64.
 // Letters: B rows, O outputs, P positions, C classes.
 import { resolveLoss } from '../../../src/losses/registry.ts';
 import type { LossInput } from '../../../src/losses/registry.ts';
@@ -108,7 +108,10 @@ export interface CrossEntropyOptions {
   readonly sampleWeights?: Weights;
 }
 
-/** Loss of a row: the sum over its positions of -sum_j q_j log softmax(y)_j, q = (1 - s) onehot(label) + s / C. */
+/**
+ * Loss of a row: the sum over its positions of -sum_j q_j log softmax(y)_j, q = (1 - s) onehot(label) + s /
+ * C.
+ */
 export function softmaxCrossEntropy(
   arithmetic: Arithmetic,
   y: ArrayLike<number>,
@@ -182,7 +185,7 @@ export function runLoss(arithmetic: Arithmetic, loss: LossInput, batch: LossBatc
   }
 }
 
-/** How many classes come before the label: larger logits, equal ones of a lower class, and whatever is not a number. */
+/** Number of classes that rank before the label: larger logits, equal ones of a lower class, and NaN. */
 export function labelRanks(y: ArrayLike<number>, labels: ArrayLike<number>, classes: number): number[] {
   return Array.from(labels, (label, position) => {
     const value = at(y, position * classes + label);

@@ -2,7 +2,7 @@
 import type { OptimizerConfig, SliceStep } from '../../../src/optimizer/registry.ts';
 import type { Arithmetic } from './arithmetic.ts';
 
-/** What a step depends on, besides gradient and state. */
+/** The inputs of a step besides gradient and state. */
 export type StepSettings = Pick<
   SliceStep,
   'divisor' | 'scale' | 'limit' | 'learningRate' | 'weightDecay' | 'step'

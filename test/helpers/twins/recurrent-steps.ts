@@ -1,12 +1,12 @@
-// One position of LSTM and GRU, in the order of operations of assembly/recurrent-lstm.ts and recurrent-gru.ts.
-// Letters: B samples, H units, G = gates x H.
+// One position of LSTM and GRU, in the order of operations of assembly/recurrent-lstm.ts and
+// recurrent-gru.ts. Letters: B samples, H units, G = gates x H.
 import type { Arithmetic, Values } from './arithmetic.ts';
 import { hyperbolicTangent, sigmoid } from './transcendental.ts';
 import { at } from './tree.ts';
 
 type Numbers = ArrayLike<number>;
 
-/** What goes into one position; [B, G] of gates, [B, H] of the others, bias [4, H]. */
+/** The inputs of one position; [B, G] for gates, [B, H] for the others, bias [4, H]. */
 export interface StepInput {
   readonly gates: Numbers;
   readonly recurrent: Numbers;
@@ -30,9 +30,9 @@ export interface StepErrors {
 }
 
 export interface StepGradients {
-  /** Of what the gates got from the state. */
+  /** Gradient of the part that the gates got from the state. */
   readonly gates: Values;
-  /** As the kernel leaves the state block. */
+  /** The state block as the kernel leaves it. */
   readonly state: Values;
   readonly dState: Values;
 }

@@ -91,7 +91,7 @@ interface Blocks {
   readonly previous: Sequence;
 }
 
-/** What a position takes over beside the products. */
+/** The values that a position takes over besides the products. */
 function carriedInto({ kind, samples, units }: Sizes, { state, hidden }: Blocks, t: number): Numbers {
   if (t === 0) return new Float32Array(samples * units);
   return (kind === 'lstm' ? state : hidden).at(t - 1);
@@ -128,7 +128,7 @@ function runForward(arithmetic: Arithmetic, sizes: Sizes, weights: Weights, x: V
   return blocks;
 }
 
-/** Shards in gates and state what the kernels leave there. */
+/** Stores in gates and state the values that the kernels leave there. */
 function runBackward(
   arithmetic: Arithmetic,
   sizes: Sizes,
@@ -173,7 +173,7 @@ function gradientsOf(
   const recurrentBias = columnSum(arithmetic, gates.values, columns, shards);
   const recurrent = weightGradient(previous.values, units);
   if (kind === 'gru') {
-    // What the candidate got from the input takes the place of what it got from the state.
+    // The candidate's part from the input replaces its part from the state.
     state.values.forEach((value, i) => {
       gates.values[Math.floor(i / units) * columns + 2 * units + (i % units)] = value;
     });

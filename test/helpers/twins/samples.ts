@@ -9,7 +9,7 @@ import {
 } from '../../../src/data/dataset/packed-dataset.ts';
 import { philox4x32 } from '../../../src/random.ts';
 
-/** Not a purpose of Lockstep's own, so no test reads a stream that a run reads. */
+/** A purpose that Lockstep itself does not use, so that no test reads a stream that a run reads. */
 const TEST_PURPOSE = 0x7e57;
 
 /** `length` words, all bits random. */
@@ -38,7 +38,7 @@ export interface SampleArrays {
   /** f32 values or u32 class indices, [rows, targetWidth]. */
   readonly targets: Float32Array | Uint32Array;
   readonly numClasses: number;
-  /** Of each row of values, or each label; default none. */
+  /** Weights of each row of values or each label; default none. */
   readonly sampleWeights?: Float32Array | undefined;
 }
 

@@ -1,4 +1,5 @@
-// Options of the API, which in JavaScript, or by a cast, may be anything: invalid ones are refused before any work is done.
+// Options of the API, which may be anything in JavaScript or after a cast: invalid ones are refused before any work
+// is done.
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { evaluate, loadModel } from '../../../api/model.ts';
@@ -8,7 +9,7 @@ import { ROOT } from '../../helpers/cli.ts';
 
 type Call = (...args: unknown[]) => Promise<unknown>;
 
-/** A valid config except that its data do not exist: options must be refused before that is noticed. */
+/** A config that is valid but for data that do not exist: options must be refused before that is noticed. */
 const CONFIG = {
   name: 'options',
   data: { file: 'nowhere.csv', target: 'y' },
@@ -32,7 +33,7 @@ async function refusal(call: unknown, ...args: unknown[]): Promise<string> {
 const ofTrain = '\n  --> options of train';
 const ofEvaluate = '\n  --> options of evaluate';
 
-describe('options that are none', () => {
+describe('invalid options of the API', () => {
   it.each<[unknown, string]>([
     [{ workers: -1 }, `workers: expected a whole number from 0 to 1024, or "auto", got -1${ofTrain}`],
     [{ workers: NaN }, `workers: expected a whole number from 0 to 1024, or "auto", got NaN${ofTrain}`],
@@ -58,7 +59,7 @@ describe('options that are none', () => {
         '    options of train: workers: expected a whole number from 0 to 1024, or "auto", got -1\n' +
         '    options of train: unknown option "onEpcoh" (did you mean "onEpoch"?)',
     ],
-  ])('are refused by train (%o)', async (options, message) => {
+  ])('train refuses the options %o', async (options, message) => {
     expect(await refusal(train, CONFIG, options)).toBe(message);
   });
 
@@ -82,11 +83,11 @@ describe('options that are none', () => {
     ],
     [{ baseDirectory: 5 }, `baseDirectory: expected a path, got 5${ofEvaluate}`],
     [{ warn: true }, `warn: expected a function, got true${ofEvaluate}`],
-  ])('are refused by evaluate (%o)', async (options, message) => {
+  ])('evaluate refuses the options %o', async (options, message) => {
     expect(await refusal(evaluate, 'nowhere', options)).toBe(message);
   });
 
-  it('are refused by loadModel, and so are directories that are none', async () => {
+  it('loadModel and evaluate refuse invalid options, and directories of the wrong type', async () => {
     expect(await refusal(loadModel, 'nowhere', { warn: 1 })).toBe(
       'warn: expected a function, got 1\n  --> options of loadModel',
     );
@@ -99,7 +100,7 @@ describe('options that are none', () => {
     );
   });
 
-  it('may be undefined, as if they were left out', async () => {
+  it('an option that is undefined counts as left out', async () => {
     await expect(train(CONFIG as never, { workers: undefined, onEpoch: undefined } as never)).rejects.toThrow(
       'nowhere.csv',
     );
@@ -109,14 +110,14 @@ describe('options that are none', () => {
   });
 });
 
-describe('a config that is none', () => {
+describe('an invalid config given to the API', () => {
   it.each<[unknown, RegExp]>([
     [undefined, /^config: missing, expected mapping with .*\n {2}--> config$/],
     ['x.yaml', /^config: expected mapping with .*, got "x.yaml" \(string\)\n {2}--> config$/],
     [[], /^config: expected mapping with .*, got a list of 0\n {2}--> config$/],
     [{ ...CONFIG, data: 'x.csv' }, /^data: expected mapping, got "x.csv" \(string\)\n {2}--> config$/],
     [{ ...CONFIG, data: null }, /^data: expected mapping, got nothing \(null\)\n {2}--> config$/],
-  ])('is refused by train (%o)', async (config, message) => {
+  ])('train refuses %o as its config', async (config, message) => {
     expect(await refusal(train, config)).toMatch(message);
   });
 });

@@ -11,10 +11,13 @@ const peers = JSON.parse(fs.readFileSync(path.join(ROOT, 'bench/peers/workloads.
   unknown
 >;
 
-it.each(Object.entries(WORKLOADS))('the peers are given %s as we train it', (name, workload) => {
-  const { inputShape, layers, loss, batchSize } = workload;
-  expect(peers[name]).toEqual({ inputShape, layers, loss, batchSize });
-});
+it.each(Object.entries(WORKLOADS))(
+  'the benchmark gives its peers %s as Lockstep trains it',
+  (name, workload) => {
+    const { inputShape, layers, loss, batchSize } = workload;
+    expect(peers[name]).toEqual({ inputShape, layers, loss, batchSize });
+  },
+);
 
 it('the median of an even number of figures is one of them', () => {
   expect(median([4, 1, 3, 2])).toBe(3);

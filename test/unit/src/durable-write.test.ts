@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
+  makeDirectory,
   removeStaleTemporaries,
   SLICE_BYTES,
   sliceBytes,
@@ -18,7 +19,7 @@ beforeEach(() => {
 });
 
 describe('writeFileDurably', () => {
-  test('replaces a file whole and leaves nothing beside it', async () => {
+  test('writeFileDurably replaces a whole file and leaves nothing beside it', async () => {
     const file = path.join(root, 'weights');
     await writeFileDurably(file, 'old, and longer');
     await writeFileDurably(file, Uint8Array.of(1, 2, 3));
@@ -27,20 +28,20 @@ describe('writeFileDurably', () => {
     expect(fs.statSync(file).mode & 0o777).toBe(0o644 & ~process.umask());
   });
 
-  test('gives a file the mode that is asked for', async () => {
+  test('writeFileDurably gives a file the mode that is asked for', async () => {
     const file = path.join(root, 'token');
     await writeFileDurably(file, 'secret', { mode: 0o600 });
     expect(fs.statSync(file).mode & 0o777).toBe(0o600);
   });
 
-  test('keeps the old file and no temporary one when it fails', async () => {
+  test('writeFileDurably keeps the old file and no temporary one when it fails', async () => {
     const target = path.join(root, 'taken');
     fs.mkdirSync(path.join(target, 'full'), { recursive: true });
     await expect(writeFileDurably(target, 'x')).rejects.toMatchObject({ syscall: 'rename' });
     expect(fs.readdirSync(root)).toEqual(['taken']);
   });
 
-  test('asks for a slice after the one before it is in the file, and lets a later one overwrite it', async () => {
+  test('writeFileDurably asks for a slice once the previous one is in the file, and lets a later one overwrite it', async () => {
     const sizes: number[] = [];
     const sizeNow = (): void => {
       const [name = ''] = fs.readdirSync(root);
@@ -59,7 +60,7 @@ describe('writeFileDurably', () => {
     expect(sizes).toEqual([4, 7, 7]);
   });
 
-  test('lets other work run between the slices of a big file', async () => {
+  test('writeFileDurably lets other work run between the slices of a big file', async () => {
     let numTurns = 0;
     const count = setInterval(() => numTurns++, 0);
     const bytes = new Uint8Array(40 * SLICE_BYTES + 1).fill(7);
@@ -69,7 +70,7 @@ describe('writeFileDurably', () => {
     expect(numTurns).toBeGreaterThan(1);
   });
 
-  test('reports its stages in order', async () => {
+  test('writeFileDurably reports its stages in order', async () => {
     const stages: WriteStage[] = [];
     await writeFileDurably(path.join(root, 'file'), 'x', { onStage: (stage) => stages.push(stage) });
     expect(stages).toEqual(['write', 'fsync', 'rename', 'fsyncDirectory']);
@@ -81,7 +82,7 @@ describe('writeFileDurably', () => {
     ['rename', 'old'],
     ['fsyncDirectory', 'new'],
   ] as const) {
-    test(`fails at ${failing} with the ${content} file in place and nothing beside it`, async () => {
+    test(`a failure at ${failing} leaves the ${content} file in place and nothing beside it`, async () => {
       const file = path.join(root, 'file');
       await writeFileDurably(file, 'old');
       const onStage = (stage: WriteStage): void => {
@@ -105,9 +106,37 @@ test('bytes are cut into slices that join up', () => {
   expect([...sliceBytes('')]).toEqual([]);
 });
 
-test('stale temporary files are removed, and files that only look alike stay', async () => {
+test('stale temporary files are removed, and files with similar names stay', async () => {
   fs.writeFileSync(path.join(root, '.weights.0123456789ab.tmp'), '');
   fs.writeFileSync(path.join(root, 'notes.tmp'), '');
   await removeStaleTemporaries(root);
   expect(fs.readdirSync(root)).toEqual(['notes.tmp']);
+});
+
+test('makeDirectory makes a directory with its missing parents, and returns only those that it made', async () => {
+  const [outer, inner] = [path.join(root, 'a'), path.join(root, 'a/b')];
+  expect(await makeDirectory(inner)).toEqual([outer, inner]);
+  expect(await makeDirectory(inner)).toEqual([]);
+  fs.symlinkSync('a', path.join(root, 'link'));
+  expect(await makeDirectory(path.join(root, 'link/c'))).toEqual([path.join(root, 'link/c')]);
+});
+
+test('makeDirectory may make the same directory many times at once', async () => {
+  const directory = path.join(root, 'a/b/c');
+  const made = (await Promise.all(Array.from({ length: 20 }, () => makeDirectory(directory)))).flat();
+  expect(made.toSorted()).toEqual(['a', 'a/b', 'a/b/c'].map((name) => path.join(root, name)));
+});
+
+test('makeDirectory fails with the system’s error, without a delay, if the directory cannot be made', async () => {
+  fs.writeFileSync(path.join(root, 'file'), '');
+  fs.symlinkSync('nowhere', path.join(root, 'dangling'));
+  fs.symlinkSync('loop', path.join(root, 'loop'));
+  const codeOf = async (directory: string): Promise<unknown> =>
+    makeDirectory(directory).catch((error: NodeJS.ErrnoException) => error.code);
+  expect(await codeOf(path.join(root, 'file'))).toBe('EEXIST');
+  expect(await codeOf(path.join(root, 'file/a/b'))).toBe('ENOTDIR');
+  expect(await codeOf(path.join(root, 'dangling'))).toBe('EEXIST');
+  expect(await codeOf(path.join(root, 'loop/a'))).toBe('ELOOP');
+  expect(await codeOf(path.join(root, 'x'.repeat(300), 'a'))).toBe('ENAMETOOLONG');
+  if (process.platform === 'linux') expect(await codeOf('/proc/a/b')).toBe('ENOENT');
 });

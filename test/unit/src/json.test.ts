@@ -5,7 +5,7 @@ import { MAX_JSON_DEPTH, parseExactly, parseJson } from '../../../src/json.ts';
 const DEEP = `${'['.repeat(5000)}${']'.repeat(5000)}`;
 
 describe('JSON from other programs', () => {
-  it('may be nested as deep as any file of ours, and no deeper', () => {
+  it('JSON from other programs may be nested as deep as any file of ours, and no deeper', () => {
     const nested = (depth: number): string => `${'[{"a":'.repeat(depth / 2)}0${'}]'.repeat(depth / 2)}`;
     expect(JSON.stringify(parseJson(nested(MAX_JSON_DEPTH)))).toBe(nested(MAX_JSON_DEPTH));
     expect(() => parseJson(nested(MAX_JSON_DEPTH + 2))).toThrow(
@@ -13,19 +13,19 @@ describe('JSON from other programs', () => {
     );
   });
 
-  it('may have any number of values beside each other, and brackets in its strings', () => {
+  it('JSON from other programs may have any number of sibling values, and brackets in its strings', () => {
     const wide = `[${'[],'.repeat(10_000)}"${'[{'.repeat(1000)}","\\\\","\\"[[","]"]`;
     expect(parseJson(wide)).toEqual(JSON.parse(wide));
   });
 
   it.each(['', '[', '"', '"a', '"\\"', ']', '[}', '{"a":'])(
-    'is refused with a syntax error if it is malformed: %j',
+    'malformed JSON is refused with a syntax error: %j',
     (text) => {
       expect(() => parseJson(text)).toThrow(SyntaxError);
     },
   );
 
-  it('is read with these bounds in every file', () => {
+  it('every file of JSON is read within these bounds', () => {
     expect(() => parseExactly(DEEP)).toThrow('nested deeper than 64 levels');
     const header = Buffer.from(`{"a":${DEEP}}`);
     const length = Buffer.alloc(8);

@@ -1,5 +1,5 @@
-// What a worker must prove before it may join names all that it can be asked to compute: a kind that is added to a
-// registry and forgotten there would be trusted unproven.
+// The proof that a worker must give before it may join covers everything that it can be asked to compute: a kind that
+// is added to a registry and forgotten there would be trusted unproven.
 import { describe, expect, it } from 'vitest';
 import { KNOWN_CASES, knownAnswer } from '../../../src/known-answer.ts';
 import { loadKernelModule } from '../../../src/kernels/kernels.ts';
@@ -8,7 +8,7 @@ import { ACTIVATIONS } from '../../../src/layers/activation.ts';
 import { layerSchema, type LayerInput } from '../../../src/layers/registry.ts';
 import { lossSchema, resolveLoss } from '../../../src/losses/registry.ts';
 
-/** These layers and those inside them. */
+/** The layers, with those inside them. */
 function withInner(layers: readonly LayerInput[]): LayerInput[] {
   return layers.flatMap((layer) =>
     layer.kind === 'residual'
@@ -17,7 +17,7 @@ function withInner(layers: readonly LayerInput[]): LayerInput[] {
   );
 }
 
-/** What the layer applies to its values. */
+/** The activation that a layer applies. */
 function functionOf(layer: LayerInput): string {
   if (layer.kind === 'activation') return layer.function;
   return ('activation' in layer && layer.activation) || 'linear';
@@ -30,7 +30,7 @@ function absent(found: readonly string[], needed: readonly string[]): string[] {
 }
 
 describe('the known answer', () => {
-  it('goes through every kind of layer', () => {
+  it('the known answer covers every kind of layer', () => {
     const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
     expect(kinds).toContain('dense');
     expect(
@@ -41,20 +41,20 @@ describe('the known answer', () => {
     ).toEqual([]);
   });
 
-  it('goes through every activation', () => {
+  it('the known answer covers every activation', () => {
     const functions = activationSchema.shape.function.options;
     expect(functions).toContain('softmax');
     expect(absent(layers.map(functionOf), [...ACTIVATIONS, ...functions])).toEqual([]);
   });
 
-  it('goes through every loss', () => {
+  it('the known answer covers every loss', () => {
     const kinds = lossSchema.options.map(({ shape }) => shape.kind.value);
     expect(kinds).toContain('mse');
     const found = KNOWN_CASES.map(({ loss }) => resolveLoss(loss).kind);
     expect(absent(found, kinds)).toEqual([]);
   });
 
-  it('is the same each time, and not for other kernels', async () => {
+  it('the known answer is the same each time, and differs for other kernels', async () => {
     const [strict, fused] = await Promise.all([loadKernelModule('strict'), loadKernelModule('fused')]);
     const answer = await knownAnswer(strict);
     expect(await knownAnswer(strict)).toBe(answer);

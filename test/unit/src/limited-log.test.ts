@@ -1,4 +1,4 @@
-// Lines whose number strangers decide.
+// Log lines whose number other machines decide.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createLogger, Screen, LimitedLog } from '../../../src/log.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
@@ -20,7 +20,7 @@ function open(onLeftOut?: (counts: ReadonlyMap<string, number>) => void): Limite
   return new LimitedLog(createLogger({ screen: new Screen(terminal) }), onLeftOut);
 }
 
-test('the first 64 of a kind are written, then one a second, and the others are summed up every 10 s', () => {
+test('the first 64 lines of a kind are written, then one a second, and the others are summed up every 10 s', () => {
   const counted: object[] = [];
   const log = open((counts) => counted.push(Object.fromEntries(counts)));
   // Ten of each kind a second, for 20 s.
@@ -42,14 +42,14 @@ test('the first 64 of a kind are written, then one a second, and the others are 
   expect(numJoined + total).toBe(200);
 });
 
-test('a kind that floods leaves the lines of others alone', () => {
+test('a kind that floods the log does not suppress lines of other kinds', () => {
   const log = open();
   for (let line = 0; line < 1000; line++)
     log.write('warn', 'tasks that workers failed on', `failure ${line}`);
   expect(log.write('warn', LEFT, 'worker 3 left')).toBe(true);
 });
 
-test('a log that left nothing out has nothing to sum up', () => {
+test('a log that left nothing out writes no summary', () => {
   const log = open();
   log.write('info', JOINED, 'worker 1 joined');
   vi.advanceTimersByTime(60_000);

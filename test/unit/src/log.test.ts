@@ -14,14 +14,14 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-test('a line says when, how grave, what, and its fields', () => {
+test('a line has the time, the level, the message and its fields', () => {
   const terminal = new FakeTerminal({ isTTY: false });
   const logger = createLogger({ screen: new Screen(terminal) });
   logger.child({ worker: 3 }).warn({ ms: 12 }, 'late');
   expect(terminal.written).toMatch(/^\[\d\d:\d\d:\d\d\] WARN: late \{"worker":3,"ms":12\}\n$/);
 });
 
-test('colours are for terminals, and NO_COLOR turns them off', () => {
+test('lines are coloured only on a terminal, and NO_COLOR turns colours off', () => {
   const colored = (isTTY: boolean): boolean => {
     const terminal = new FakeTerminal({ isTTY });
     createLogger({ screen: new Screen(terminal) }).info('hello');
@@ -39,13 +39,13 @@ test('lines below the level are dropped', () => {
   expect(terminal.written).toBe('');
 });
 
-test('the file gets every line as JSON, those logged before it was opened too', () => {
+test('the file gets every line as JSON, including those logged before it was opened', () => {
   const file = new LogFile();
   const logger = createLogger({ screen: new Screen(new FakeTerminal({ isTTY: false })), file });
   logger.info('before');
   file.open(path.join(directory, 'output.log'));
   logger.child({ worker: 3 }).error('after');
-  // Nothing is closed or awaited: what is logged is on disk.
+  // Nothing is closed or awaited first: a logged line is already on disk.
   const lines = fs.readFileSync(path.join(directory, 'output.log'), 'utf8').trimEnd().split('\n');
   expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
     { level: 'info', time: expect.stringMatching(/^\d{4}-.+Z$/) as string, msg: 'before' },
@@ -55,7 +55,7 @@ test('the file gets every line as JSON, those logged before it was opened too', 
 });
 
 test.skipIf(!fs.existsSync('/dev/full'))(
-  'a full disk costs the file lines, with one notice, and the log goes on',
+  'a full disk loses lines of the file with a single notice, and logging continues',
   () => {
     const terminal = new FakeTerminal({ isTTY: false });
     const file = new LogFile();
@@ -65,19 +65,19 @@ test.skipIf(!fs.existsSync('/dev/full'))(
     logger.info('two');
     expect(terminal.lines).toEqual([
       expect.stringContaining('INFO: one'),
-      'the log file loses lines, the run goes on: Error: ENOSPC: no space left on device, write',
+      'the log file is losing lines, but the run continues: Error: ENOSPC: no space left on device, write',
       expect.stringContaining('INFO: two'),
     ]);
   },
 );
 
-test('the file has all that found room, in whole lines', () => {
+test('the file has every line for which there was room, each of them whole', () => {
   const file = new LogFile();
   const name = path.join(directory, 'output.log');
   file.open(name);
   file.write('one\n');
   const write = fs.writeSync;
-  // As where the disk has room for two bytes more.
+  // The disk has room for two more bytes.
   const full = vi.spyOn(fs, 'writeSync').mockImplementationOnce((descriptor) => write(descriptor, 'tw'));
   full.mockImplementation(() => {
     throw new Error('ENOSPC');

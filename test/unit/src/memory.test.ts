@@ -1,10 +1,10 @@
-// Laying out one linear memory.
+// The layout of one linear memory.
 import { describe, expect, it } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes, isOutOfMemory } from '../../../src/memory.ts';
 
 describe('Memory', () => {
-  it('gives aligned, zeroed regions one after the other', () => {
+  it('Memory allocates aligned, zeroed regions one after the other', () => {
     const memory = new Memory();
     const start = memory.usedBytes;
     const addresses = [1, 64, 65, 4].map((byteLength) => memory.allocate(byteLength, 'tests'));
@@ -14,7 +14,7 @@ describe('Memory', () => {
     expect(memory.bytes(start, 320).every((byte) => byte === 0)).toBe(true);
   });
 
-  it('grows by whole pages, and only as needed', () => {
+  it('Memory grows by whole pages, and only as needed', () => {
     const memory = new Memory();
     expect(memory.wasm.buffer.byteLength).toBe(65_536);
     const address = memory.allocate(100_000, 'tests');
@@ -23,7 +23,7 @@ describe('Memory', () => {
     expect(memory.allocate(8, 'tests')).toBe(address + 100_032);
   });
 
-  it('keeps what was written when it grows', () => {
+  it('Memory keeps its contents when it grows', () => {
     const memory = new Memory();
     const address = memory.allocate(16, 'tests');
     memory.f32(address, 4).set([1, 2, 3, 4]);
@@ -31,7 +31,7 @@ describe('Memory', () => {
     expect([...memory.f32(address, 4)]).toEqual([1, 2, 3, 4]);
   });
 
-  it('reads the same bytes as f32, f64, u32 and bytes', () => {
+  it('Memory reads the same bytes as f32, f64, u32 and bytes', () => {
     const memory = new Memory();
     const address = memory.allocate(16, 'tests');
     memory.u32(address, 2).set([0, 0x3ff00000]);
@@ -40,7 +40,7 @@ describe('Memory', () => {
     expect([...memory.bytes(address, 8)]).toEqual([0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
   });
 
-  it('continues the layout of a memory that another thread began', () => {
+  it('Memory continues the layout of a memory that another thread began', () => {
     const first = new Memory();
     const address = first.allocate(100, 'tests');
     const second = new Memory(first.wasm);
@@ -49,7 +49,7 @@ describe('Memory', () => {
     expect(first.allocate(100, 'tests')).toBe(address + 256);
   });
 
-  it('leaves room for the tables that the kernels bring along', async () => {
+  it('Memory leaves room for the tables that the kernels bring along', async () => {
     const memory = new Memory();
     const { module } = await loadKernelModule();
     const kernels = await instantiateKernels(module, memory.wasm);
@@ -64,7 +64,7 @@ describe('Memory', () => {
     expect(kernels.logF64(Math.E)).toBe(1);
   });
 
-  it('refuses what does not fit, names it, and stays usable', () => {
+  it('Memory refuses an allocation that does not fit, names it, and stays usable', () => {
     const memory = new Memory();
     const used = formatBytes(memory.usedBytes);
     expect(() => memory.allocate(MEMORY_LIMIT_BYTES, 'the dataset')).toThrow(
@@ -79,7 +79,7 @@ describe('Memory', () => {
     expect(memory.allocate(8, 'tests')).toBe(memory.usedBytes - 64);
   });
 
-  it('says so where the system has no more to give, in words that mean a lack of memory', () => {
+  it('Memory reports that the system has no more to give in words that are recognized as a lack of memory', () => {
     const memory = new Memory(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }));
     const message =
       'out of memory: 64.0 KiB for gradients do not fit: the system gives no more than the 0 B in use';
@@ -91,7 +91,7 @@ describe('Memory', () => {
 });
 
 describe('formatBytes', () => {
-  it('chooses the largest unit that leaves at least 1', () => {
+  it('formatBytes chooses the largest unit that leaves at least 1', () => {
     const sizes = [0, 1023, 1024, 1536, 1_048_576, 2 ** 32, 1.5 * 2 ** 50];
     expect(sizes.map(formatBytes)).toEqual([
       '0 B',

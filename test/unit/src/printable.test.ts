@@ -1,4 +1,4 @@
-// No character that controls a terminal reaches it, on any of the ways that text takes to people.
+// Control characters in text that people read: none reaches a terminal, whichever way the text takes.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -35,7 +35,7 @@ function expectPrintable(shown: string): void {
 }
 
 describe('printable text', () => {
-  it('shows each character that steers a terminal as its escape', () => {
+  it('printable text shows each character that controls a terminal as its escape', () => {
     for (const code of HOSTILE) {
       const character = String.fromCodePoint(code);
       const shown = printable(`a${character}z`);
@@ -44,13 +44,13 @@ describe('printable text', () => {
     }
   });
 
-  it('leaves letters, marks, emoji, joiners and our own line feeds as they are', () => {
+  it('printable text leaves letters, marks, emoji, joiners and our own line feeds unchanged', () => {
     const text =
       'Größe 価格 نمی\u200cخواهم क्\u200dष 👩\u200d🔬 ❤\ufe0f 🏴\u{e0067}\u{e0062}\u{e007f} \u0600١\n  price,€';
     expect(printable(text)).toBe(text);
   });
 
-  it('leaves every character of Unicode that is no control, format, separator or noncharacter', () => {
+  it('printable text leaves every character unchanged that is no control, format, separator or noncharacter', () => {
     for (let code = 0x20; code <= 0x10ffff; code += code < 0x3000 ? 1 : 257) {
       const character = String.fromCodePoint(code);
       if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{NChar}]/u.test(character))
@@ -58,24 +58,27 @@ describe('printable text', () => {
     }
   });
 
-  it('is the same JSON', () => {
+  it('printable text of JSON is the same JSON', () => {
     const value = { name: HOSTILE_TEXT, 'a\u202eb': ['\\', '"', '\n'] };
     expect(JSON.parse(printable(JSON.stringify(value)))).toEqual(value);
   });
 });
 
-describe('what steers a terminal does not get there raw', () => {
-  it.each([true, false])('from whole lines and the status line (terminal: %s)', (isTTY) => {
-    const terminal = new FakeTerminal({ isTTY });
-    const screen = new Screen(terminal);
-    screen.write(`${HOSTILE_TEXT}\n`);
-    expectPrintable(terminal.written);
-    terminal.written = '';
-    screen.drawStatus(HOSTILE_TEXT);
-    expectPrintable(terminal.written.replace('\r\x1b[K', ''));
-  });
+describe('text on its way to a terminal', () => {
+  it.each([true, false])(
+    'whole lines and the status line reach the terminal with control characters escaped (terminal: %s)',
+    (isTTY) => {
+      const terminal = new FakeTerminal({ isTTY });
+      const screen = new Screen(terminal);
+      screen.write(`${HOSTILE_TEXT}\n`);
+      expectPrintable(terminal.written);
+      terminal.written = '';
+      screen.drawStatus(HOSTILE_TEXT);
+      expectPrintable(terminal.written.replace('\r\x1b[K', ''));
+    },
+  );
 
-  it('from the log, whose colours stay, nor from its file, whose records stay exact', () => {
+  it('the log escapes control characters, keeps its colours, and writes exact records to its file', () => {
     const terminal = new FakeTerminal({ isTTY: true });
     const file = new LogFile();
     const name = path.join(temporaryDirectory(), 'output.log');
@@ -91,7 +94,7 @@ describe('what steers a terminal does not get there raw', () => {
     file.close();
   });
 
-  it('from a message of several lines, of which the later ones cannot pass for records', () => {
+  it('later lines of a message cannot pass for records of the log', () => {
     const terminal = new FakeTerminal({ isTTY: false });
     createLogger({ screen: new Screen(terminal) }).warn('lost: bye\n[00:00:00] ERROR: forged');
     expect(terminal.lines).toEqual([
@@ -100,7 +103,7 @@ describe('what steers a terminal does not get there raw', () => {
     ]);
   });
 
-  it('from an error of several lines, of which none but our own begins at the margin', () => {
+  it('only our own lines of an error begin at the margin', () => {
     const error = new LockstepError({
       category: 'data',
       code: 'E_DATA_COLUMNS',
@@ -120,7 +123,7 @@ describe('what steers a terminal does not get there raw', () => {
     ]);
   });
 
-  it('from data on a terminal, while pipes and files have them as they are', async () => {
+  it('data are escaped on a terminal, and written unchanged to pipes and files', async () => {
     const { isTTY, write } = process.stdout;
     onTestFinished(() => void Object.assign(process.stdout, { isTTY, write }));
     let written = '';
@@ -137,7 +140,7 @@ describe('what steers a terminal does not get there raw', () => {
     expect(written).toBe(`class\n${HOSTILE_TEXT}\n`);
   });
 
-  it.each([true, false])('from progress (terminal: %s)', (isTTY) => {
+  it.each([true, false])('progress is shown with control characters escaped (terminal: %s)', (isTTY) => {
     const terminal = new FakeTerminal({ isTTY });
     const progress = createProgress(new Screen(terminal), { epochs: 1, steps: 1 });
     progress.note(HOSTILE_TEXT);
@@ -146,7 +149,7 @@ describe('what steers a terminal does not get there raw', () => {
     expectPrintable(terminal.written.replaceAll('\r\x1b[K', ''));
   });
 
-  it('from records that are watched as they grow', () => {
+  it('records are written with control characters escaped, because they are watched as they grow', () => {
     const name = path.join(temporaryDirectory(), 'events.jsonl');
     const file = new JsonlFile(name);
     file.append({ reason: HOSTILE_TEXT });
@@ -156,7 +159,7 @@ describe('what steers a terminal does not get there raw', () => {
     expect(JSON.parse(text)).toEqual({ reason: HOSTILE_TEXT });
   });
 
-  it('from the text of plots', async () => {
+  it('the text of plots has control characters escaped', async () => {
     const directory = temporaryDirectory();
     const program = path.join(directory, 'draws-nothing.js');
     fs.writeFileSync(program, '');
@@ -174,16 +177,16 @@ describe('what steers a terminal does not get there raw', () => {
   });
 });
 
-describe.skipIf(process.platform === 'win32')('the name of a file in a command that is offered', () => {
+describe.skipIf(process.platform === 'win32')('shellWord', () => {
   it.each(["sp 4's $(touch pwn).csv", 'a;b.csv', '`id`', '"x"', '*', '~', 'größe', '#a', 'a\nb', ''])(
-    'is one word to a shell, and that name: %j',
+    'a file name in a suggested command is one word to a shell, and still that name: %j',
     (name) => {
       const shown = execFileSync('sh', ['-c', `printf '%s|' ${shellWord(name)}`], { encoding: 'utf8' });
       expect(shown).toBe(`${name}|`);
     },
   );
 
-  it('stays as it is where a shell reads it as it is, and is never an option', () => {
+  it('a file name stays unquoted if a shell reads it unchanged, and never becomes an option', () => {
     expect(['data/a-1.csv', '/tmp/b_2.csv.gz', '-rf'].map(shellWord)).toEqual([
       'data/a-1.csv',
       '/tmp/b_2.csv.gz',

@@ -22,13 +22,13 @@ describe('philox4x32', () => {
       key: [0xa4093822, 0x299f31d0],
       words: 'd16cfe09 94fdcceb 5001e420 24126ea1',
     },
-  ] as const)('gives the published words for counter $counter', ({ counter, key, words }) => {
+  ] as const)('philox4x32 gives the published words for counter $counter', ({ counter, key, words }) => {
     expect(blockOf([...counter], [...key])).toBe(words);
   });
 });
 
 describe('shuffledIndices', () => {
-  test('is a permutation for every length, seed and epoch', () => {
+  test('shuffledIndices gives a permutation for every length, seed and epoch', () => {
     const lengths = fc.integer({ min: 0, max: 500 });
     const words = fc.integer({ min: 0, max: 0xffffffff });
     fc.assert(
@@ -39,7 +39,7 @@ describe('shuffledIndices', () => {
     );
   });
 
-  test('gives the same order for the same key and another for another seed, purpose or epoch', () => {
+  test('shuffledIndices gives the same order for the same key, and another for another seed, purpose or epoch', () => {
     const key = { seed: 7, purpose: 'order', epoch: 3 } as const;
     const order = shuffledIndices(100, key);
     expect(shuffledIndices(100, key)).toEqual(order);
@@ -49,13 +49,13 @@ describe('shuffledIndices', () => {
   });
 
   // From an independent implementation, in Python's integers.
-  test('keeps its golden order: a change would silently change every trained model', () => {
+  test('shuffledIndices keeps its golden order: a change would silently change every trained model', () => {
     expect([...shuffledIndices(10, { seed: 7, purpose: 'order', epoch: 0 })]).toEqual([
       4, 5, 9, 8, 6, 2, 1, 7, 3, 0,
     ]);
   });
 
-  test('puts every value in every place equally often', () => {
+  test('shuffledIndices puts every value in every place equally often', () => {
     const counts = Array.from({ length: 5 }, () => new Array<number>(5).fill(0));
     const numShuffles = 5000;
     for (let epoch = 0; epoch < numShuffles; epoch++) {

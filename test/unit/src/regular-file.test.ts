@@ -1,4 +1,5 @@
-// Files that are none: every reader says so at once, where it would have waited for a pipe's writer, or read for ever.
+// Paths that are no regular files: every reader refuses them at once, rather than wait for a pipe's writer or read
+// for ever.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
@@ -30,7 +31,7 @@ function makePipe(name: string): string {
   return place(name);
 }
 
-/** Why neither way of reading takes the file. */
+/** The reason for which both ways of reading refuse the file. */
 async function reasonsOf(file: string, maxBytes = 100): Promise<string> {
   const late: unknown = await readRegularFile(file, maxBytes).catch((error: unknown) => error);
   let early: unknown;
@@ -45,7 +46,7 @@ async function reasonsOf(file: string, maxBytes = 100): Promise<string> {
 }
 
 describe('a file that is read whole', () => {
-  it('has the bytes that it holds', async () => {
+  it('a regular file is read whole, within a limit', async () => {
     fs.writeFileSync(place('file'), 'bytes');
     expect((await readRegularFile(place('file'), 5)).toString()).toBe('bytes');
     expect(readRegularFileSync(place('file'), 5).toString()).toBe('bytes');
@@ -53,7 +54,7 @@ describe('a file that is read whole', () => {
     expect((await readRegularFile(place('empty'), 0)).length).toBe(0);
   });
 
-  it('is refused in words if it is not a file, or too large', async () => {
+  it('a path that is no regular file, or one that is too large, is refused with its reason', async () => {
     fs.writeFileSync(place('file'), 'bytes');
     fs.symlinkSync('loop', place('loop'));
     fs.symlinkSync('nowhere', place('dangling'));
@@ -67,7 +68,7 @@ describe('a file that is read whole', () => {
     expect(await reasonsOf(makePipe('pipe'))).toBe('it is a pipe, not a regular file');
   });
 
-  it.skipIf(process.platform === 'win32')('is neither a socket nor a device', async () => {
+  it.skipIf(process.platform === 'win32')('a socket or a device is refused with its reason', async () => {
     const server = net.createServer().listen(place('socket'));
     await once(server, 'listening');
     expect(await reasonsOf(place('socket'))).toBe('it is a socket, or a device that is not there');
@@ -76,7 +77,7 @@ describe('a file that is read whole', () => {
   });
 });
 
-describe('a pipe without a writer is refused', () => {
+describe('a pipe without a writer', () => {
   async function refusalOf(attempt: () => unknown): Promise<string> {
     const error: unknown = await Promise.resolve()
       .then(attempt)
@@ -85,27 +86,27 @@ describe('a pipe without a writer is refused', () => {
     return formatError(error).replaceAll(`${directory}/`, '');
   }
 
-  it('as a config', async () => {
+  it('a pipe is refused as a config', async () => {
     const path = makePipe('pipe.yaml');
     expect(await refusalOf(() => loadConfig({ path, env: {} }))).toBe(
       'error[E_CONFIG_UNREADABLE]: cannot read pipe.yaml: it is not a regular file',
     );
   });
 
-  it('as data', async () => {
+  it('a pipe is refused as data', async () => {
     expect(await refusalOf(() => readBytes(makePipe('pipe')).next())).toBe(
       'error[E_DATA_UNREADABLE]: cannot read pipe: it is a pipe, not a regular file\n' +
         '  help: data are read more than once: write them to a file, and name that',
     );
   });
 
-  it('as a checkpoint', async () => {
+  it('a pipe is refused as a checkpoint', async () => {
     expect(await refusalOf(() => readCheckpoint(makePipe('pipe')))).toBe(
       'error[E_CHECKPOINT]: pipe: cannot be read (it is a pipe, not a regular file)',
     );
   });
 
-  it('as a token', async () => {
+  it('a pipe is refused as a token', async () => {
     const file = makePipe('pipe');
     expect(await refusalOf(() => readToken({ file, env: {}, warn: () => undefined }))).toBe(
       'error[E_TOKEN_FILE]: cannot read token file pipe: it is a pipe, not a regular file\n' +
@@ -113,22 +114,22 @@ describe('a pipe without a writer is refused', () => {
     );
   });
 
-  it('as a model', async () => {
+  it('a pipe is refused as a model', async () => {
     makePipe('config.json');
     expect(await refusalOf(() => readModel(directory))).toBe(
       'error[E_MODEL_NOT_FOUND]: cannot read config.json: it is a pipe, not a regular file',
     );
   });
 
-  it('as the records of a run, which are neither read nor written', () => {
+  it('a pipe is refused as the records of a run, for reading and for writing', () => {
     const pipe = makePipe('events.jsonl');
     expect(() => new JsonlFile(pipe)).toThrow(/^ENXIO: no such device or address, open /);
     expect(() => [...readRecords(pipe)]).toThrow('it is a pipe, not a regular file');
   });
 });
 
-describe('records that are read back', () => {
-  it('are whole lines, wherever slices of the file end, up to one that is too long', () => {
+describe('readRecords', () => {
+  it('readRecords returns whole lines across slices of the file, and stops at a line that is too long', () => {
     const lines = Array.from({ length: 3 }, (_, index) =>
       JSON.stringify({ index, text: 'x'.repeat(700_000) }),
     );

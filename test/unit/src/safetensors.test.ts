@@ -1,11 +1,11 @@
-// Safetensors: what we write can be read by the format's rules, and hostile files are refused in words.
+// Safetensors: files that we write follow the format's rules, and hostile files are refused with clear errors.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeSafetensors, encodeSafetensors } from '../../../src/safetensors.ts';
 
 type Header = Record<string, unknown>;
 
-/** A file by hand: any header text, any data. */
+/** A file made by hand, of any header text and any data. */
 function fileOf(header: Header | string, dataLength: number): Uint8Array {
   const text = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
   const length = Buffer.alloc(8);
@@ -53,7 +53,7 @@ const tensorsArbitrary = fc
   .map((tensors) => Object.entries(tensors).map(([name, value]) => ({ name, ...value })));
 
 describe('encodeSafetensors', () => {
-  it('is read back whole, whatever the names, shapes, values and metadata', () => {
+  it('encodeSafetensors writes a file that reads back whole, for any names, shapes, values and metadata', () => {
     const metadata = fc.dictionary(
       fc.string().filter((key) => key !== '__proto__'),
       fc.string({ unit: 'grapheme' }),
@@ -69,7 +69,7 @@ describe('encodeSafetensors', () => {
     );
   });
 
-  it('follows the format: length, JSON padded with spaces to 8 bytes, then the tensors without holes', () => {
+  it('encodeSafetensors follows the format: length, JSON padded with spaces to 8 bytes, then the tensors without holes', () => {
     const file = encodeSafetensors(
       [
         { name: '0.weight', shape: [2, 1], values: Float32Array.of(1, -2) },
@@ -92,14 +92,14 @@ describe('encodeSafetensors', () => {
     expect(file.byteLength).toBe(8 + headerLength + 12);
   });
 
-  it('pads to 8 bytes for names of any length in bytes', () => {
+  it('encodeSafetensors pads to 8 bytes for names of any length in bytes', () => {
     for (const name of ['a', 'ab', 'abc', 'é', 'éé', '日本', '日本語', '😀']) {
       const file = encodeSafetensors([{ name, shape: [], values: Float32Array.of(1) }]);
       expect(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true) % 8n).toBe(0n);
     }
   });
 
-  it('writes a view of a larger buffer, not the buffer', () => {
+  it('encodeSafetensors writes a view of a larger buffer, not the buffer', () => {
     const values = Float32Array.of(1, 2, 3, 4).subarray(1, 3);
     const { tensors } = decodeSafetensors(
       encodeSafetensors([{ name: 'x', shape: [2], values }]),
@@ -110,7 +110,7 @@ describe('encodeSafetensors', () => {
 });
 
 describe('decodeSafetensors', () => {
-  it('reads at any alignment, from a view of a larger buffer, and shares no memory with it', () => {
+  it('decodeSafetensors reads at any alignment, from a view of a larger buffer, and shares no memory with it', () => {
     const file = encodeSafetensors([{ name: 'x', shape: [2], values: Float32Array.of(1, 2) }]);
     for (let shift = 0; shift < 8; shift++) {
       for (const larger of [new Uint8Array(file.length + 20), Buffer.alloc(file.length + 20)]) {
@@ -122,7 +122,7 @@ describe('decodeSafetensors', () => {
     }
   });
 
-  it('reads tensors in any order, scalars and empty tensors', () => {
+  it('decodeSafetensors reads tensors in any order, scalars and empty tensors', () => {
     const header = { b: tensor([2], 4, 12), empty: tensor([3, 0], 4, 4), a: tensor([], 0, 4) };
     const { tensors } = decodeSafetensors(fileOf(header, 12), 'w.safetensors');
     expect([...tensors].map(([name, { values }]) => [name, values.length])).toEqual([
@@ -132,28 +132,28 @@ describe('decodeSafetensors', () => {
     ]);
   });
 
-  it('ignores metadata that is not of strings', () => {
+  it('decodeSafetensors ignores metadata that is not of strings', () => {
     expect(decodeSafetensors(fileOf({ __metadata__: { step: 1 } }, 0), 'w.safetensors').metadata).toEqual({});
     expect(decodeSafetensors(fileOf('{}', 0), 'w.safetensors').metadata).toEqual({});
   });
 
-  it('refuses a file too short to hold a length', () => {
+  it('decodeSafetensors refuses a file too short to hold a length', () => {
     expectRefused(new Uint8Array(7), '7 bytes are too few for a safetensors file');
   });
 
-  it('refuses a header longer than 1 MiB before reading it', () => {
+  it('decodeSafetensors refuses a header longer than 1 MiB before reading it', () => {
     expectRefused(Buffer.alloc(16, 0xff), 'header of 18446744073709552000 bytes; at most 1048576');
     const file = Buffer.alloc(16);
     file.writeBigUInt64LE(1_048_577n);
     expectRefused(file, 'header of 1048577 bytes; at most 1048576');
   });
 
-  it('refuses what torch.save writes, and tells the way to safetensors', () => {
+  it('decodeSafetensors refuses the output of torch.save with advice on safetensors', () => {
     const archive = Buffer.concat([Buffer.from('PK\x03\x04'), Buffer.alloc(100)]);
     expectRefused(archive, 'a zip archive, as torch.save writes it, and no safetensors file', SAVE_HELP);
   });
 
-  it('passes over the counters of batches that norms of PyTorch keep, in int64 or float32', () => {
+  it('decodeSafetensors skips the counters of batches that norms of PyTorch keep, in int64 or float32', () => {
     const counter = { ...tensor([], 0, 8), dtype: 'I64' };
     const header = {
       '1.num_batches_tracked': counter,
@@ -168,23 +168,26 @@ describe('decodeSafetensors', () => {
     );
   });
 
-  it.each(['F16', 'BF16', 'F64', 'I64', 'I32', 'BOOL', 'Q4'])('refuses weights of type %s', (dtype) => {
-    const header = { '0.weight': { ...tensor([2], 0, 8), dtype } };
-    expectRefused(fileOf(header, 8), `"0.weight" has dtype "${dtype}"; only F32 is read`, SAVE_HELP);
-  });
+  it.each(['F16', 'BF16', 'F64', 'I64', 'I32', 'BOOL', 'Q4'])(
+    'decodeSafetensors refuses weights of type %s',
+    (dtype) => {
+      const header = { '0.weight': { ...tensor([2], 0, 8), dtype } };
+      expectRefused(fileOf(header, 8), `"0.weight" has dtype "${dtype}"; only F32 is read`, SAVE_HELP);
+    },
+  );
 
-  it('refuses a truncated header', () => {
+  it('decodeSafetensors refuses a truncated header', () => {
     expectRefused(fileOf('{}', 0).subarray(0, 9), 'truncated: the header ends at byte 10, the file at 9');
   });
 
   it.each(['', ' {}', '[]', 'null', '"x"'])(
-    'refuses the header %j, which does not start with a brace',
+    'decodeSafetensors refuses the header %j, which does not start with a brace',
     (header) => {
       expectRefused(fileOf(header, 0), 'the header does not start with "{"');
     },
   );
 
-  it('refuses a header that is not JSON, or not UTF-8', () => {
+  it('decodeSafetensors refuses a header that is not JSON or not UTF-8', () => {
     expect(() => decodeSafetensors(fileOf('{"a":', 0), 'w.safetensors')).toThrow(
       /^w\.safetensors: the header is not JSON \(.*JSON.*\)$/,
     );
@@ -195,7 +198,7 @@ describe('decodeSafetensors', () => {
     );
   });
 
-  it('refuses a key that occurs twice, however it is written', () => {
+  it('decodeSafetensors refuses a key that occurs twice, however it is written', () => {
     const a = JSON.stringify(tensor([1], 0, 4));
     expectRefused(fileOf(`{"a":${a},"a":${a}}`, 4), 'the header has the key "a" twice');
     expectRefused(fileOf(`{"a":${a}, "\\u0061" :${a}}`, 4), 'the header has the key "a" twice');
@@ -203,7 +206,7 @@ describe('decodeSafetensors', () => {
     expectRefused(fileOf(inner, 8), 'the header has the key "shape" twice');
   });
 
-  it('takes equal keys of different objects, and braces and colons within strings', () => {
+  it('decodeSafetensors accepts equal keys of different objects, and braces and colons within strings', () => {
     const header = {
       '{"a":': tensor([1], 0, 4),
       a: tensor([1], 4, 8),
@@ -248,11 +251,14 @@ describe('decodeSafetensors', () => {
     [{ a: tensor([2], 0, 8), b: tensor([2], 4, 12) }, 12, 'tensors overlap at byte 4'],
     [{ a: tensor([1], 0, 4), b: tensor([1], 8, 12) }, 12, 'hole at byte 4'],
     [{ a: tensor([1], 0, 4) }, 6, '2 bytes after the last tensor'],
-  ] as [Header, number, string][])('refuses %j with %i bytes of data', (header, dataLength, message) => {
-    expectRefused(fileOf(header, dataLength), message);
-  });
+  ] as [Header, number, string][])(
+    'decodeSafetensors refuses %j with %i bytes of data',
+    (header, dataLength, message) => {
+      expectRefused(fileOf(header, dataLength), message);
+    },
+  );
 
-  it('takes "__proto__" for a name like any other', () => {
+  it('decodeSafetensors treats "__proto__" as a name like any other', () => {
     const file = fileOf(`{"__proto__":${JSON.stringify(tensor([1], 0, 4))}}`, 4);
     expect([...decodeSafetensors(file, 'w.safetensors').tensors.keys()]).toEqual(['__proto__']);
   });

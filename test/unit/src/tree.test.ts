@@ -1,5 +1,5 @@
 // The reduction tree against its definition: names of nodes, covers of ranges, and the bookkeeping of a
-// reduction whose parts come in any order.
+// reduction whose parts arrive in any order.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -35,7 +35,7 @@ function highestNodes(numShards: number): Map<string, TreeNode> {
 }
 
 describe('the drawing for 5 shards', () => {
-  it('names shard 4 after its lifted node, and the root (3, 0)', () => {
+  it('the tree of 5 shards names shard 4 after its lifted node, and has the root (3, 0)', () => {
     expect(lift({ level: 0, index: 4 }, 5)).toEqual({ level: 2, index: 1 });
     expect(maximalNodes(0, 5, 5)).toEqual([{ level: 3, index: 0 }]);
     expect(maximalNodes(1, 5, 5)).toEqual([
@@ -48,7 +48,7 @@ describe('the drawing for 5 shards', () => {
 });
 
 describe('lift', () => {
-  it('gives every node the highest name of its sum, in trees of 1 to 70 shards', () => {
+  it('lift gives every node the highest name of its sum, in trees of 1 to 70 shards', () => {
     for (let numShards = 1; numShards <= 70; numShards++) {
       const highest = highestNodes(numShards);
       for (const node of allNodes(numShards)) {
@@ -59,7 +59,7 @@ describe('lift', () => {
 });
 
 describe('isLifted', () => {
-  it('is true for the highest names alone, and false for nodes outside the tree', () => {
+  it('isLifted is true for the highest names alone, and false for nodes outside the tree', () => {
     for (let numShards = 1; numShards <= 40; numShards++) {
       const lifted = new Set(
         [...highestNodes(numShards).values()].map(({ level, index }) => `${level},${index}`),
@@ -75,7 +75,7 @@ describe('isLifted', () => {
 });
 
 describe('isRoot', () => {
-  it('is true for the node over all shards, under each of its names', () => {
+  it('isRoot is true for the node over all shards, under each of its names', () => {
     for (let numShards = 1; numShards <= 20; numShards++) {
       for (const node of allNodes(numShards)) {
         const { from, to } = shardsUnder(node, numShards);
@@ -86,7 +86,7 @@ describe('isRoot', () => {
 });
 
 describe('maximalNodes', () => {
-  it('covers every range in order, with lifted nodes, and the fewest possible', () => {
+  it('maximalNodes covers every range in order, with as few lifted nodes as possible', () => {
     for (let numShards = 1; numShards <= 17; numShards++) {
       const ranges = [...highestNodes(numShards).values()].map((node) => shardsUnder(node, numShards));
       for (let from = 0; from < numShards; from++) {
@@ -105,18 +105,18 @@ describe('maximalNodes', () => {
     }
   });
 
-  it('is empty for an empty range', () => {
+  it('maximalNodes is empty for an empty range', () => {
     expect(maximalNodes(3, 3, 8)).toEqual([]);
   });
 });
 
 describe('treeSum', () => {
-  it('adds along the tree, which is not from left to right', () => {
+  it('treeSum adds along the tree, which is not from left to right', () => {
     expect(treeSum([1e16, 1, 1, 1])).toBe(1e16 + 2);
     expect([1e16, 1, 1, 1].reduce((sum, value) => sum + value, 0)).toBe(1e16);
   });
 
-  it('equals the definition for any values', () => {
+  it('treeSum equals the definition for any values', () => {
     fc.assert(
       fc.property(fc.array(fc.double(), { minLength: 1, maxLength: 70 }), (values) => {
         expect(treeSum(values)).toBe(combineAlongTree(values, (left, right) => left + right));
@@ -124,13 +124,13 @@ describe('treeSum', () => {
     );
   });
 
-  it('of nothing is 0, and of one value that value, -0 too', () => {
+  it('treeSum is 0 for no values, and for one value that value, even -0', () => {
     expect(treeSum([])).toBe(0);
     expect(treeSum([-0])).toBe(-0);
   });
 });
 
-// A slot that writes down what was added to it, so that the order of additions shows.
+// A slot that records its additions, so that their order shows.
 interface Slot {
   sum: string;
 }
@@ -143,7 +143,7 @@ function expressionOf(from: number, to: number, numShards: number): string {
   return combineAlongTree(shards, plus);
 }
 
-/** Shard by shard what a tree should know. */
+/** A simple model of the tree, which keeps track shard by shard. */
 class Model {
   readonly tree: ReductionTree<Slot>;
   readonly #covered: boolean[];
@@ -158,7 +158,7 @@ class Model {
     return this.#covered.every(Boolean);
   }
 
-  /** Offers a node to the tree and checks all that can be seen of it. */
+  /** Offers a node to the tree and checks everything that can be observed of it. */
   offer(node: TreeNode): void {
     const { tree } = this;
     const { from, to } = shardsUnder(node, tree.numShards);
@@ -216,7 +216,10 @@ const numShardsAndOffers = fc.integer({ min: 1, max: 70 }).chain((numShards) =>
   }),
 );
 
-/** By trying: sums of `there` are held, and any of `expected` come, each set of them in one order, for the order changes nothing. */
+/**
+ * The most held by trial: sums of `there` are held, and any of `expected` arrive, each set of them in one order,
+ * because the order changes nothing.
+ */
 function mostHeldByTrying(
   numShards: number,
   there: readonly TreeNode[],
@@ -234,7 +237,7 @@ function mostHeldByTrying(
 }
 
 describe('mostHeld', () => {
-  it('is what is held at most, whichever of the expected sums have come', () => {
+  it('mostHeld gives the most sums held at once, whichever of the expected sums have arrived', () => {
     const situation = fc.integer({ min: 1, max: 21 }).chain((numShards) => {
       const nodes = [...highestNodes(numShards).values()];
       return fc.record({
@@ -254,14 +257,14 @@ describe('mostHeld', () => {
     );
   });
 
-  it('is one of every two shards where each may come by itself', () => {
+  it('mostHeld is one for every two shards if each shard may arrive by itself', () => {
     for (let numShards = 1; numShards <= 40; numShards++) {
       const shards = Array.from({ length: numShards }, (_, index) => lift({ level: 0, index }, numShards));
       expect(mostHeld(numShards, () => false, shards)).toBe(mostEverHeld(numShards));
     }
   });
 
-  it('is one for two halves, and for all shards as one range', () => {
+  it('mostHeld is one for two halves, and for all shards as one range', () => {
     expect(mostHeld(8, () => false, maximalNodes(0, 8, 8))).toBe(1);
     expect(mostHeld(8, () => false, [...maximalNodes(0, 4, 8), ...maximalNodes(4, 8, 8)])).toBe(1);
     expect(mostHeld(8, () => false, [...maximalNodes(0, 3, 8), ...maximalNodes(3, 8, 8)])).toBe(3);
@@ -269,7 +272,7 @@ describe('mostHeld', () => {
 });
 
 describe('ReductionTree', () => {
-  it('completes exactly once, with the tree sum, for any partition, order and overlap', () => {
+  it('ReductionTree completes exactly once, with the tree sum, for any partition, order and overlap', () => {
     fc.assert(
       fc.property(numShardsAndOffers, ({ numShards, cuts, extra, keys }) => {
         const edges = [...new Set([0, ...cuts.filter((cut) => cut < numShards), numShards])].sort(
@@ -288,7 +291,7 @@ describe('ReductionTree', () => {
     );
   });
 
-  it('completes from single shards in either order, for 1 to 70 shards', () => {
+  it('ReductionTree completes from single shards in either order, for 1 to 70 shards', () => {
     for (let numShards = 1; numShards <= 70; numShards++) {
       const shards = Array.from({ length: numShards }, (_, index) => lift({ level: 0, index }, numShards));
       for (const order of [shards, shards.toReversed()]) {
@@ -299,7 +302,7 @@ describe('ReductionTree', () => {
     }
   });
 
-  it('drops the held parts of a larger sum that arrives whole', () => {
+  it('ReductionTree drops the held parts of a larger sum that arrives whole', () => {
     const tree = new ReductionTree<string>(4);
     tree.add({ level: 0, index: 0 }, 'shard 0');
     tree.add({ level: 0, index: 3 }, 'shard 3');
@@ -312,7 +315,7 @@ describe('ReductionTree', () => {
     expect(tree.missing()).toEqual([{ from: 2, to: 3 }]);
   });
 
-  it('merges a chain at once, and says in which slots', () => {
+  it('ReductionTree merges a chain at once, and reports the slots', () => {
     const tree = new ReductionTree<string>(4);
     tree.add({ level: 1, index: 0 }, 'a');
     tree.add({ level: 0, index: 3 }, 'c');
@@ -328,7 +331,7 @@ describe('ReductionTree', () => {
     expect(tree.root).toBe('a');
   });
 
-  it('changes nothing for a duplicate', () => {
+  it('ReductionTree changes nothing for a duplicate', () => {
     const tree = new ReductionTree<string>(3);
     tree.add({ level: 1, index: 0 }, 'a');
     expect(tree.add({ level: 0, index: 1 }, 'late')).toBeUndefined();

@@ -1,4 +1,4 @@
-// What a worker does for no coordinator, however sound its messages are by themselves.
+// Requests that a worker refuses any coordinator, however valid the messages are by themselves.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../../src/data/dataset/packed-dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../../src/data/dataset/packed-dataset.ts';
@@ -50,7 +50,7 @@ const refusal = (message: string): ProtocolError =>
 const rows = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, row) => row);
 
 describe('a task', () => {
-  it('that the run was planned for is computed', () => {
+  it('a task that the run was planned for is accepted', () => {
     expect(() => requireTask(BOUNDS, task(), rows(32))).not.toThrow();
     const shortBatch = task({ numShards: 2, bounds: [0, 1, 2] });
     expect(() => requireTask(BOUNDS, shortBatch, rows(2))).not.toThrow();
@@ -71,14 +71,14 @@ describe('a task', () => {
       '"train" has 33 rows, "welcome" said batches of 32',
     ],
     ['of more shards than a batch has', { numShards: 5 }, rows(32), '"train" has 5 shards, "welcome" said 4'],
-  ])('%s is refused', (_, values, indices, message) => {
+  ])('a task %s is refused', (_, values, indices, message) => {
     expect(() => requireTask(BOUNDS, task(values), indices)).toThrow(refusal(message));
   });
 
-  it('whose shards have more rows than there is memory for is refused', () => {
+  it('a task whose shards have more rows than there is memory for is refused', () => {
     const plan = { ...BOUNDS.plan, maxShards: 2, maxRows: 16 };
     expect(() => requireTask({ ...BOUNDS, plan }, task(), rows(32))).not.toThrow();
-    // Shards 1 and 2 lie in two subtrees: 9 and 9 rows are two passes.
+    // Shards 1 and 2 lie in two subtrees, so their 9 and 9 rows are two microbatches.
     const apart = task({ firstShard: 1, bounds: [0, 9, 18] });
     expect(() => requireTask({ ...BOUNDS, plan }, apart, rows(18))).not.toThrow();
     const uneven = task({ firstShard: 2, bounds: [0, 9, 18] });
@@ -87,7 +87,7 @@ describe('a task', () => {
     );
   });
 
-  it('to evaluate may have any number of rows, but no shard whose outputs no message holds', () => {
+  it('an evaluation may have any number of rows, but no shard whose outputs no message holds', () => {
     const { step: _step, ...key } = task();
     const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds: [0, 400, 1000] };
     expect(() => requireTask(BOUNDS, evaluate, rows(1000))).not.toThrow();
@@ -101,7 +101,7 @@ describe('a task', () => {
 });
 
 describe('an evaluation', () => {
-  it('is computed in parts of whole shards, each with at most so many rows, or one shard', () => {
+  it('an evaluation is computed in parts of whole shards, each within the limit of rows unless it is a single shard', () => {
     const bounds = Uint32Array.of(0, 2, 4, 6, 13, 14);
     const whole = { numShards: 9, firstShard: 3, bounds, indices: rows(14).reverse() };
     const parts = [...partsOf(whole, 5)];
@@ -117,7 +117,7 @@ describe('an evaluation', () => {
 });
 
 describe('the sums of a task', () => {
-  it('wait where they lie while the coordinator does not read, and then go out in their order', () => {
+  it('the sums of a task stay in place while the coordinator does not read, and are then sent in order', () => {
     let isRead = true;
     const sent: unknown[] = [];
     const replica = { sumBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
@@ -150,7 +150,7 @@ describe('the sums of a task', () => {
 });
 
 describe('a welcome', () => {
-  it('whose model, loss and targets go together is taken', () => {
+  it('a welcome whose model, loss and targets go together is accepted', () => {
     expect(() => requireAgreement(RUN, MODEL)).not.toThrow();
   });
 
@@ -175,7 +175,7 @@ describe('a welcome', () => {
       { loss: { kind: 'mse' }, layout: { ...LAYOUT, targetKind: 'values', targetWidth: 4, numClasses: 0 } },
       'welcome: the model gives 3, the targets want 4',
     ],
-  ])('with %s is refused', (_, values, message) => {
+  ])('a welcome with %s is refused', (_, values, message) => {
     expect(() => requireAgreement({ ...RUN, ...values }, MODEL)).toThrow(refusal(message));
   });
 });
@@ -187,11 +187,11 @@ describe('a dataset', () => {
     return blob;
   };
 
-  it('whose labels are all of a class is taken', () => {
+  it('a dataset whose labels are all valid classes is accepted', () => {
     expect(() => requireLabels(LAYOUT, blobWith(2))).not.toThrow();
   });
 
-  it.each([3, 0xffffffff])('with label %i of three classes is refused', (label) => {
+  it.each([3, 0xffffffff])('a dataset with label %i of three classes is refused', (label) => {
     const message = `the dataset has label ${label} in row 7, and 3 classes`;
     expect(() => requireLabels(LAYOUT, blobWith(label))).toThrow(refusal(message));
   });
@@ -201,7 +201,7 @@ describe('a coordinator', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it('that does not answer "hello" for 30 s is left, to be tried again', async () => {
+  it('a coordinator that does not answer "hello" for 30 s is left, and counts as lost', async () => {
     const calls: (string | undefined)[] = [];
     let end: SessionEnd | undefined;
     let closed: (code: number, reason: string) => void = () => undefined;

@@ -1,4 +1,4 @@
-// The coordinator's side of one worker, on a connection that lies in memory: deadlines, goodbyes, and what is queued.
+// The coordinator's side of one worker, on an in-memory connection: deadlines, goodbyes, and what is queued.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WorkerSession } from '../../../../coordinator/cluster/worker-session.ts';
 import type { SessionEnd } from '../../../../coordinator/cluster/worker-session.ts';
@@ -41,12 +41,12 @@ class MemoryConnection implements Connection {
   readonly bytesRead = 0;
   bufferedBytes = 0;
   readonly sent: CoordinatorMessage[] = [];
-  /** How the session has ended it. */
+  /** The calls with which the session has ended the connection. */
   readonly calls: string[] = [];
   #receive: (data: Buffer) => void = () => undefined;
   #closed: (code: number, reason: string) => void = () => undefined;
 
-  /** Messages whose sender wants to know when they are taken. */
+  /** Callbacks of messages that the worker has not read yet. */
   readonly untaken: ((isWhole: boolean) => void)[] = [];
   readonly fragments: (readonly Buffer[])[] = [];
 
@@ -56,7 +56,7 @@ class MemoryConnection implements Connection {
     if (!Buffer.isBuffer(data)) this.fragments.push(data);
     if (onTaken) this.untaken.push(onTaken);
   }
-  /** The worker reads the oldest chunk that it has not, or a fragment of it. */
+  /** Has the worker read the oldest unread chunk, or a fragment of it. */
   take(isWhole = true): void {
     if (isWhole) this.untaken.shift()?.(true);
     else this.untaken[0]?.(false);
@@ -113,7 +113,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Says hello; returns the answer. */
+/** Says hello; returns the welcome. */
 function greet(): WelcomeMessage {
   connection.hear(HELLO);
   const [welcome] = connection.sent;
@@ -121,7 +121,7 @@ function greet(): WelcomeMessage {
   return welcome;
 }
 
-/** Says hello, and that it is ready. */
+/** Says hello and "ready". */
 function join(): void {
   connection.hear({ type: 'ready', proof: INSTANCE.prove(greet()) });
 }
@@ -132,16 +132,16 @@ function fetch(chunk: number): void {
   connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset, length });
 }
 
-describe('a session', () => {
-  it('ends for a worker that does not say hello for 30 s', async () => {
+describe('a worker session', () => {
+  it('a session ends when its worker does not say hello within 30 s', async () => {
     await vi.advanceTimersByTimeAsync(29_999);
     expect(connection.calls).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
     expect(connection.calls).toEqual(['dropQueued', 'close 4403 did not say hello for 30 s']);
-    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', wasReady: false, isPolite: false }]);
+    expect(ends).toEqual([{ reason: 'did not say hello for 30 s', isPolite: false }]);
   });
 
-  it('gives a worker 120 s to ask for a chunk of the dataset, and for each part of it', async () => {
+  it('a worker has 120 s to ask for a chunk of the dataset, and 120 s for each part of it', async () => {
     greet();
     for (let chunk = 0; chunk < 3; chunk++) {
       await vi.advanceTimersByTimeAsync(119_999);
@@ -156,7 +156,7 @@ describe('a session', () => {
     expect(connection.calls.at(-1)).toBe('close 4403 stopped loading the dataset for 120 s');
   });
 
-  it('sends chunks from the dataset itself, without a copy, in fragments of 256 KiB', () => {
+  it('a session sends chunks from the dataset itself, without a copy, in fragments of 256 KiB', () => {
     greet();
     for (let chunk = 0; chunk < 2; chunk++) fetch(chunk);
     const [, second = []] = connection.fragments;
@@ -167,7 +167,7 @@ describe('a session', () => {
     );
   });
 
-  it('ends for a worker that asks for a chunk and does not take it for 120 s, also once it says that it is ready', async () => {
+  it('a session ends when its worker does not read a chunk for 120 s, even after it has said that it is ready', async () => {
     const welcome = greet();
     fetch(0);
     fetch(1);
@@ -181,7 +181,7 @@ describe('a session', () => {
   it.each([
     ['again', [0, 0], 'bytes 0 to 4194304', '4194304 to 8388608'],
     ['out of order', [1], 'bytes 4194304 to 8388608', '0 to 4194304'],
-  ])('ends for a worker that asks for a chunk %s', (_, chunks, asked, expected) => {
+  ])('a session ends when its worker asks for a chunk %s', (_, chunks, asked, expected) => {
     greet();
     for (const chunk of chunks) fetch(chunk);
     const name = WELCOME.datasetSha256.slice(0, 12);
@@ -189,7 +189,7 @@ describe('a session', () => {
     expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
   });
 
-  it('ends for a worker that asks for crumbs of the dataset', () => {
+  it('a session ends when its worker asks for crumbs of the dataset', () => {
     greet();
     connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 1 });
     expect(connection.calls.at(-1)).toMatch(
@@ -197,7 +197,7 @@ describe('a session', () => {
     );
   });
 
-  it('ends for a worker that waits for more than eight chunks at a time', () => {
+  it('a session ends when its worker waits for more than eight chunks at a time', () => {
     greet();
     for (let chunk = 0; chunk < 8; chunk++) fetch(chunk);
     connection.take();
@@ -208,7 +208,7 @@ describe('a session', () => {
     expect(connection.calls.at(-1)).toBe('close 4402 asked for more than 8 chunks of the dataset ahead');
   });
 
-  it('ends for a worker that asks for more than there is', () => {
+  it('a session ends when its worker asks for bytes beyond the end of the dataset', () => {
     greet();
     for (let chunk = 0; chunk < 11; chunk++) {
       fetch(chunk);
@@ -218,7 +218,7 @@ describe('a session', () => {
     expect(connection.calls.at(-1)).toMatch(/^close 4402 asked for bytes/);
   });
 
-  it('has no deadline once its worker is ready', async () => {
+  it('a session has no deadline once its worker is ready', async () => {
     join();
     await vi.advanceTimersByTimeAsync(1_000_000);
     expect({ numReady, calls: connection.calls }).toEqual({ numReady: 1, calls: [] });
@@ -230,9 +230,9 @@ describe('a session', () => {
       'answers the welcome of another run',
       (_: string, nonce: string) => INSTANCE.prove({ run: 'other', nonce }),
     ],
-    ['is signed by another', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
+    ['is signed by another instance', (run: string, nonce: string) => new Instance().prove({ run, nonce })],
     ['is not signed', () => '00'.repeat(64)],
-  ])('refuses a "ready" that %s', async (_what, prove) => {
+  ])('a session refuses a "ready" that %s', async (_what, prove) => {
     const { run, nonce } = greet();
     expect(nonce).toMatch(/^[0-9a-f]{16}$/);
     connection.hear({ type: 'ready', proof: prove(run, nonce) });
@@ -242,13 +242,13 @@ describe('a session', () => {
     expect({ numReady, numEnds: ends.length }).toEqual({ numReady: 0, numEnds: 1 });
   });
 
-  it('is over as soon as its worker is sent away, once, although the connection takes its time', async () => {
+  it('a session whose worker is evicted ends at once, and only once, even if the connection closes later', async () => {
     join();
     session.evict(4402, 'sent nonsense');
-    // The caller may be in the middle of something.
+    // The end is reported later, because the caller may be in the middle of something.
     expect(ends).toEqual([]);
     await Promise.resolve();
-    expect(ends).toEqual([{ reason: 'sent nonsense', wasReady: true, isPolite: false }]);
+    expect(ends).toEqual([{ reason: 'sent nonsense', isPolite: false }]);
     session.evict(4402, 'sent more nonsense');
     connection.hear({ type: 'leave' });
     session.send(Buffer.alloc(10));
@@ -259,14 +259,14 @@ describe('a session', () => {
     expect(connection.sent).toHaveLength(1);
   });
 
-  it('is over as soon as its worker says goodbye', async () => {
+  it('a session ends as soon as its worker says goodbye', async () => {
     join();
     connection.hear({ type: 'leave' });
     await Promise.resolve();
-    expect(ends).toEqual([{ reason: 'it said goodbye', wasReady: true, isPolite: true }]);
+    expect(ends).toEqual([{ reason: 'it said goodbye', isPolite: true }]);
   });
 
-  it('cuts off a worker that does not read what is queued for it', async () => {
+  it('a session cuts off a worker that does not read what is queued for it', async () => {
     join();
     const message = encodeMessage({ type: 'stop', reason: 'for its length' });
     connection.bufferedBytes = MAX_QUEUED_BYTES + message.length;
@@ -277,19 +277,19 @@ describe('a session', () => {
     await Promise.resolve();
     expect(connection.calls).toEqual(['terminate']);
     const reason = `does not read: ${connection.bufferedBytes} bytes are queued for it`;
-    expect(ends).toEqual([{ reason, wasReady: true, isPolite: false }]);
+    expect(ends).toEqual([{ reason, isPolite: false }]);
   });
 
-  it('forgets weights on their way when it tells its worker that the run is over', () => {
+  it('a session drops the weights still queued when it tells its worker that the run is over', () => {
     join();
     session.finish('the run is finished', true);
     expect(connection.calls).toEqual(['dropQueued', 'close 1000 the run is finished']);
     expect(connection.sent.at(-1)).toEqual({ type: 'stop', reason: 'the run is finished' });
     connection.lose(1000);
-    expect(ends).toEqual([{ reason: 'the run is finished', wasReady: true, isPolite: true }]);
+    expect(ends).toEqual([{ reason: 'the run is finished', isPolite: true }]);
   });
 
-  it('sends its worker away without telling it to stop when the run can go on later', () => {
+  it('a session does not tell its worker to stop if the run can be resumed later', () => {
     join();
     const numSent = connection.sent.length;
     session.finish('the run has ended early', false);

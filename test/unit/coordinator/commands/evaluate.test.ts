@@ -1,4 +1,4 @@
-// A finished run measured again: nothing is fitted to what it is measured on, whatever that is.
+// A finished run measured again: nothing is fitted to the data that it is measured on.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -35,7 +35,7 @@ function saveClasses(classWeights?: 'balanced'): Promise<SavedRun> {
   );
 }
 
-/** Measures new rows. */
+/** Evaluates a run on new rows. */
 function evaluateRows(run: SavedRun, rows: readonly object[]): ReturnType<typeof evaluate> {
   fs.writeFileSync(path.join(run.cwd, 'new.csv'), tableOf(rows));
   return evaluate(run.directory, { data: 'new.csv', baseDirectory: run.cwd, warn: () => undefined });
@@ -77,7 +77,7 @@ describe('an evaluation', () => {
         loss: 'binaryCrossEntropy',
       },
     ],
-  ])('of a split has the bits of the run, with %s', async (_, { data, ...rest }) => {
+  ])('evaluating a split gives the bits of the run, with %s', async (_, { data, ...rest }) => {
     const rows = ROWS.map((row, at) => ({
       ...row,
       rank: (at % 4) - 1,
@@ -100,7 +100,7 @@ describe('an evaluation', () => {
     }
   });
 
-  it('of new rows of one class finds what the model predicts for them', async () => {
+  it('evaluating new rows of a single class agrees with what the model predicts for them', async () => {
     const run = await saveClasses();
     const rows = ROWS.filter(({ level }) => level === 'high').map((row) => ({ extra: 1, ...row }));
     const metrics = await evaluateRows(run, rows);
@@ -109,7 +109,7 @@ describe('an evaluation', () => {
     expect(metrics).toMatchObject({ accuracy: found.length / rows.length });
   });
 
-  it('of a single new row takes the running statistics of batchNorm, which such a batch could not train', async () => {
+  it('evaluating a single new row uses the running statistics of batchNorm, although such a batch could not train it', async () => {
     const run = await saveRun(
       { 'table.csv': tableOf(ROWS) },
       {
@@ -128,7 +128,7 @@ describe('an evaluation', () => {
     expect(loss).toBeCloseTo((value - row.x) ** 2, 5);
   });
 
-  it('weighs classes as training did, not by the new rows', async () => {
+  it('an evaluation weighs classes as training did, not by the new rows', async () => {
     const run = await saveClasses('balanced');
     const { classWeights, classNames } = run.prepared.data;
     expect(classNames).toEqual(['high', 'low', 'middle']);
@@ -146,7 +146,7 @@ describe('an evaluation', () => {
     expect(metrics.loss).toBeCloseTo(loss / total, 5);
   });
 
-  it('takes the texts of features that training never saw for zeros', async () => {
+  it('an evaluation encodes texts of features that training never saw as zeros, with a warning', async () => {
     const run = await saveClasses();
     const warnings: string[] = [];
     fs.writeFileSync(path.join(run.cwd, 'new.csv'), tableOf([{ ...ROWS[0], kind: 'c' }]));
@@ -159,7 +159,7 @@ describe('an evaluation', () => {
     expect(warnings).toEqual(['column "kind": 1 row with a value that training never saw; encoded as zeros']);
   });
 
-  it('measures new rows as labels or as probabilities, whichever the run was trained on', async () => {
+  it('an evaluation treats new targets as labels or as probabilities, whichever the run was trained on', async () => {
     const rows = ROWS.map(({ x }, row) => ({
       x,
       y1: row % 2,
@@ -191,7 +191,7 @@ describe('an evaluation', () => {
     expect(measured).toMatchObject({ mae: 1 - (predicted.values['share'] as number) });
   });
 
-  it('has the log loss beside the weighted loss of a yes or no, and the smoothed loss of a text', async () => {
+  it('an evaluation reports the log loss beside a weighted binary loss, and beside the smoothed loss of a text', async () => {
     const weighted = await saveRun(
       { 'table.csv': tableOf(ROWS) },
       {
@@ -224,12 +224,12 @@ describe('an evaluation', () => {
     const smoothed = scalarMetrics((await (await saveText(0.2)).measure('train')) as SplitMetrics);
     const exact = scalarMetrics((await (await saveText(0)).measure('train')) as SplitMetrics);
     expect(smoothed['loss']).not.toBe(exact['loss']);
-    // Each row's sum comes back in float32.
+    // The sum of each row is returned in float32.
     expect(smoothed['logLoss']).toBeCloseTo(exact['loss'] as number, 6);
     expect(smoothed['perplexity'] as number).toBeCloseTo(exact['perplexity'] as number, 3);
   });
 
-  /** Over the rows of training, of the probabilities of what is right. */
+  /** The mean log loss over the training rows. */
   function meanLogLoss({ prepared, outputs }: SavedRun): number {
     const { classNames, splits } = prepared.data;
     const losses = Array.from(splits.train, (row) => {
@@ -243,7 +243,7 @@ describe('an evaluation', () => {
     [
       'a class that training never saw',
       [ROWS[0] as object, { ...ROWS[1], level: 'highest' }],
-      'error[E_DATA_LABEL]: target "level" is "highest", which is no class of the model\n' +
+      'error[E_DATA_LABEL]: target "level" is "highest", which is not a class of the model\n' +
         '  --> new.csv:3\n  help: its classes are: high, low, middle',
     ],
     [
@@ -264,12 +264,12 @@ describe('an evaluation', () => {
       'error[E_DATA_COLUMNS]: no column "kind", which the model was trained on\n' +
         '  help: give the table the columns of the training data',
     ],
-  ])('refuses new rows with %s', async (_, rows, message) => {
+  ])('an evaluation refuses new rows with %s', async (_, rows, message) => {
     const run = await saveClasses();
     expect(await errorText(run.cwd, () => evaluateRows(run, rows))).toBe(message);
   });
 
-  it('refuses a split of new data, data of another kind, and a model without its run', async () => {
+  it('an evaluation refuses a split of new data, data of another kind, and a model without its run', async () => {
     const run = await saveClasses();
     const table = { data: path.join(run.cwd, 'table.csv') };
     expect(await errorText(run.cwd, () => evaluate(run.directory, { ...table, split: 'test' }))).toBe(
@@ -277,7 +277,7 @@ describe('an evaluation', () => {
         '  help: leave the split out',
     );
     expect(await errorText(run.cwd, () => evaluate(run.directory, { data: { text: 'a.txt' } }))).toBe(
-      'error[E_DATA_FORMAT]: the run is of tables, the new data are texts\n  help: give data of the same kind',
+      'error[E_DATA_FORMAT]: the run was trained on tables, the new data are texts\n  help: give data of the same kind',
     );
     fs.rmSync(path.join(run.directory, 'config.yaml'));
     expect(await errorText(run.cwd, () => evaluate(run.directory))).toBe(
@@ -287,7 +287,7 @@ describe('an evaluation', () => {
   });
 });
 
-it('of arrays that are not those of the training says so, with both hashes', async () => {
+it('evaluating arrays other than those of the training is refused with both hashes', async () => {
   const features = ROWS.map(({ x }) => [x]);
   const run = await saveRun(
     {},
@@ -303,9 +303,9 @@ it('of arrays that are not those of the training says so, with both hashes', asy
   );
   const others = { features, targets: ROWS.map(({ x }) => x / 3) };
   expect(await errorText(run.cwd, () => evaluate(run.directory, { arrays: [others] }))).toMatch(
-    /^error\[E_DATA_ARRAYS\]: the samples with SHA-256 [0-9a-f]{64} are not among the arrays handed in: that of arrays\[0\] is [0-9a-f]{64}\n {2}help: hand in all that training had, .*; new samples go in as data$/,
+    /^error\[E_DATA_ARRAYS\]: the samples with SHA-256 [0-9a-f]{64} are not among the given arrays: that of arrays\[0\] is [0-9a-f]{64}\n {2}help: pass all arrays of the training, .*; give new samples as data$/,
   );
   expect(await errorText(run.cwd, () => evaluate(run.directory))).toMatch(
-    /no file holds them\n {2}help: hand them in/,
+    /no file holds them\n {2}help: pass them again/,
   );
 });

@@ -41,7 +41,7 @@ const CONFUSION: PlotInput = {
   accuracy: 0.97083,
 };
 
-/** The specification as the drawing process reads it. */
+/** The specification that the drawing process reads. */
 function specOf(input: PlotInput): TopLevelSpec {
   return JSON.parse(specText(input)) as TopLevelSpec;
 }
@@ -57,7 +57,7 @@ function countMarks(svg: string, description: string): number {
 }
 
 describe('the plots of a run', () => {
-  test('have stable file names', () => {
+  test('plots have stable file names', () => {
     expect([LOSS, SCATTER, RESIDUALS, CONFUSION].map(plotName)).toEqual([
       'loss-curves',
       'test-predicted-vs-actual',
@@ -81,7 +81,7 @@ describe('the plots of a run', () => {
     );
   });
 
-  test('loss curves say what made an epoch the best, where that was not the loss', async () => {
+  test('loss curves name the metric that made an epoch the best, if that was not the loss', async () => {
     const bestBy = 'greatest validation r2';
     expect(textsOf(await renderSvg(plotSpec({ ...LOSS, bestBy })))).toContain(
       'Dashed: the best epoch, 2 (greatest validation r2)',
@@ -98,7 +98,7 @@ describe('the plots of a run', () => {
     expect(texts).not.toContain('validation');
   });
 
-  test('predicted against actual has units, the line y = x and at most 2,000 points', async () => {
+  test('the plot of predicted against actual values has units, the line y = x and at most 2,000 points', async () => {
     const svg = await renderSvg(plotSpec(SCATTER));
     expect(textsOf(svg)).toEqual(
       expect.arrayContaining([
@@ -138,15 +138,18 @@ describe('the plots of a run', () => {
     expect(svg.length).toBeLessThan(100_000);
   });
 
-  test.each([SCATTER, RESIDUALS])('axes have any text of the user as their titles ($kind)', async (input) => {
-    const unit = 'price\n(USD) \\ "\\u001b\u001b';
-    const svg = await renderSvg(specOf({ ...input, unit }));
-    const shown = 'price↵(USD) \\ "\\u001b\\u001b (predicted)';
-    expect(textsOf(svg).map((text) => text.replaceAll('&quot;', '"'))).toContain(shown);
-    expect(renderPng(svg).length).toBeGreaterThan(0);
-  });
+  test.each([SCATTER, RESIDUALS])(
+    'axes can have any text of the user in their titles ($kind)',
+    async (input) => {
+      const unit = 'price\n(USD) \\ "\\u001b\u001b';
+      const svg = await renderSvg(specOf({ ...input, unit }));
+      const shown = 'price↵(USD) \\ "\\u001b\\u001b (predicted)';
+      expect(textsOf(svg).map((text) => text.replaceAll('&quot;', '"'))).toContain(shown);
+      expect(renderPng(svg).length).toBeGreaterThan(0);
+    },
+  );
 
-  test('classes may have any name, also one that no XML can hold', async () => {
+  test('classes can have any name, even one that XML cannot hold', async () => {
     const classes = ['a\ufffe', 'b\ud800', 'c\uffff', 'd\u0000\n\\'];
     const counts = classes.map(() => classes.map(() => 7));
     const svg = await renderSvg(specOf({ ...CONFUSION, classes, counts }));
@@ -155,7 +158,7 @@ describe('the plots of a run', () => {
     expect(renderPng(svg).length).toBeGreaterThan(0);
   });
 
-  test('residuals have a zero line', async () => {
+  test('a plot of residuals has a zero line', async () => {
     const svg = await renderSvg(plotSpec(RESIDUALS));
     expect(textsOf(svg)).toEqual(
       expect.arrayContaining([
@@ -167,7 +170,7 @@ describe('the plots of a run', () => {
     expect(countMarks(svg, 'rule mark')).toBe(1);
   });
 
-  test('a scatter of no finite rows is drawn empty', async () => {
+  test('a scatter plot without a finite row is drawn empty', async () => {
     const input: PlotInput = { ...SCATTER, actual: [Number.NaN], predicted: [1] };
     expect(countMarks(await renderSvg(plotSpec(input)), 'circle')).toBe(0);
   });
@@ -207,7 +210,7 @@ describe('the plots of a run', () => {
     expect(countMarks(svg, 'rect mark')).toBe(900);
   });
 
-  test('draws text without any font of the system', () => {
+  test('text is drawn without any font of the system', () => {
     const svg = (content: string): string =>
       `<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">${content}</svg>`;
     const drawn = renderPng(svg('<text y="15" font-family="sans-serif">x</text>'));
@@ -229,7 +232,7 @@ describe('renderPlots', () => {
     compiled.remove();
   });
 
-  test('writes specification, SVG and PNG of each plot from a process of its own', async () => {
+  test('renderPlots writes the specification, SVG and PNG of each plot from a process of its own', async () => {
     const warnings: string[] = [];
     const plots = path.join(directory, 'plots');
     await renderPlots(plots, [LOSS, CONFUSION], {
@@ -245,12 +248,12 @@ describe('renderPlots', () => {
     expect(warnings).toEqual([]);
   });
 
-  test('is wide enough to be read, twice as sharp', async () => {
+  test('a PNG is drawn at twice the size of the plot', async () => {
     const png = Buffer.from(renderPng(await renderSvg(plotSpec(LOSS))));
     expect(png.readUInt32BE(16)).toBeGreaterThan(1200);
   });
 
-  test('warns of a process that is late, and of one that fails, and never throws', async () => {
+  test('renderPlots warns of a process that is late and of one that fails, and never throws', async () => {
     const warnings: string[] = [];
     const warn = (message: string): void => void warnings.push(message);
     const late = path.join(directory, 'late.mjs');

@@ -14,7 +14,7 @@ const EPOCH: EpochProgress = {
 const EPOCH_LINE =
   'epoch  3/30  train/loss 0.2134  val/loss 0.2410  val/rmse 25,123  12,345 samples/s  2 workers';
 
-test('off a terminal there is one plain line an epoch, and none a step', () => {
+test('off a terminal each epoch prints one plain line, and a step prints nothing', () => {
   const terminal = new FakeTerminal({ isTTY: false });
   const progress = createProgress(new Screen(terminal), { epochs: 30, steps: 300 });
   progress.stepDone({ epoch: 3, step: 30, loss: 0.2, samplesPerSecond: 1, workers: 2 });
@@ -31,7 +31,7 @@ test.each([
   ],
   [80, /^epoch 16\/30 {2}█+░+ {2}1,185\/2,370 {2}loss 0\.2134 {2}12,345\/s {2}1 worker {2}ETA [\d:]+$/],
   [40, /^epoch 16\/30 {2}1,185\/2,370 {2}loss 0\.2134$/],
-])('on a terminal of %d columns a bar shows where the run is', async (columns, expected) => {
+])('on a terminal of %d columns a bar shows the progress of the run', async (columns, expected) => {
   const terminal = new FakeTerminal({ isTTY: true, columns });
   const progress = createProgress(new Screen(terminal), { epochs: 30, steps: 2370 });
   await delay(20);
@@ -43,7 +43,7 @@ test.each([
   expect(bar.length).toBeLessThan(columns);
 });
 
-test('log and epoch lines stand above the bar, which comes back', async () => {
+test('log and epoch lines are printed above the bar, which is redrawn below them', async () => {
   const terminal = new FakeTerminal({ isTTY: true });
   const screen = new Screen(terminal);
   const progress = createProgress(screen, { epochs: 30, steps: 300 });
@@ -76,7 +76,7 @@ test.each([
   [0.0000123, '1.230e-5'],
   [-3.5, '-3.500'],
   [Number.NaN, 'NaN'],
-])('a metric of %d reads %s', (value, text) => {
+])('a metric of %d is shown as %s', (value, text) => {
   expect(formatMetric(value)).toBe(text);
 });
 
@@ -85,7 +85,7 @@ test.each([
   [59.96, '1 m 00 s'],
   [65, '1 m 05 s'],
   [7380, '2 h 03 m'],
-])('%d seconds read %s', (seconds, text) => {
+])('a duration of %d seconds is shown as %s', (seconds, text) => {
   expect(formatDuration(seconds)).toBe(text);
 });
 
@@ -93,6 +93,6 @@ test.each([
   [4, '0:04'],
   [65.4, '1:05'],
   [7380, '2:03:00'],
-])('%d seconds to go read %s', (seconds, text) => {
+])('a remaining time of %d seconds is shown as %s', (seconds, text) => {
   expect(formatClock(seconds)).toBe(text);
 });

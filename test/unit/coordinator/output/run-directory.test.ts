@@ -36,7 +36,7 @@ function codeOf(attempt: Promise<unknown>): Promise<string> {
 
 describe('openRunDirectory', () => {
   test.each(['output.log', 'metrics.jsonl', 'events.jsonl'])(
-    'says so where a %s is no file',
+    'a directory in the place of %s is refused by name',
     async (name) => {
       const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
       const file = path.join(run.path, name);
@@ -50,13 +50,13 @@ describe('openRunDirectory', () => {
     },
   );
 
-  test('names a directory by time and run, with its folders', async () => {
+  test('a run directory is named by time and run, and has its subdirectories', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     expect(run.path).toBe(path.join(root, '20261102-090507-house'));
     expect(fs.readdirSync(run.path).sort()).toEqual(['checkpoints', 'lock', 'model', 'plots']);
   });
 
-  test('makes a link lead to the latest run that has something to use', async () => {
+  test('the link "latest" points to the latest run that has produced something useful', async () => {
     const open = (second: number) =>
       openRunDirectory({ name: 'house', parent: root, startedAt: new Date(2026, 10, 2, 9, 5, second) });
     const latest = (): string => fs.readlinkSync(path.join(root, 'latest'));
@@ -68,13 +68,13 @@ describe('openRunDirectory', () => {
     expect(latest()).toBe('20261102-090502-house');
     third.becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090503-house');
-    // A run that was deleted is in nobody's way.
+    // A deleted run blocks no later link.
     fs.rmSync(third.path, { recursive: true });
     (await open(2)).becomeLatest(expect.fail);
     expect(latest()).toBe('20261102-090502-house-2');
   });
 
-  test('leaves no trace when it is closed, unless the run has begun or the user has put something there', async () => {
+  test('a closed run directory leaves no trace, unless the run has begun or the user has put something there', async () => {
     const directory = path.join(root, 'deep', 'mine');
     await (await openRunDirectory({ name: 'house', directory })).close();
     expect(fs.readdirSync(root)).toEqual([]);
@@ -88,7 +88,7 @@ describe('openRunDirectory', () => {
     expect(fs.readdirSync(directory)).toEqual(['plots']);
   });
 
-  test('gives a directory that several want at once to one, whose folders stay, and tells the others', async () => {
+  test('a directory that several runs open at once goes to one of them, and the others are refused', async () => {
     for (let round = 0; round < 30; round++) {
       const directory = path.join(root, `deep-${round}`, 'mine');
       const attempts = Array.from({ length: 4 }, () => openRunDirectory({ name: 'house', directory }));
@@ -98,7 +98,7 @@ describe('openRunDirectory', () => {
     }
   });
 
-  test('takes a directory that another run, which fails, removes meanwhile', async () => {
+  test('a directory can be opened while another run fails and removes it', async () => {
     for (let round = 0; round < 30; round++) {
       const directory = path.join(root, `deep-${round}`, 'mine');
       const failing = openRunDirectory({ name: 'house', directory, bytesNeeded: 1e18 });
@@ -111,14 +111,14 @@ describe('openRunDirectory', () => {
     }
   });
 
-  test('keeps runs of the same second apart', async () => {
+  test('runs that start in the same second get different directories', async () => {
     const options = { name: 'house', parent: root, startedAt: STARTED_AT };
     await openRunDirectory(options);
     const second = await openRunDirectory(options);
     expect(path.basename(second.path)).toBe('20261102-090507-house-2');
   });
 
-  test('omits the link if something else has its name, and warns once', async () => {
+  test('a run omits the link "latest" if something else has its name, and warns once', async () => {
     fs.mkdirSync(path.join(root, 'latest', 'mine'), { recursive: true });
     const run = await openRunDirectory({ name: 'house', parent: root, startedAt: STARTED_AT });
     const warnings: string[] = [];
@@ -129,7 +129,7 @@ describe('openRunDirectory', () => {
     expect(fs.readdirSync(path.join(root, 'latest'))).toEqual(['mine']);
   });
 
-  test('uses a directory of the user, made if missing', async () => {
+  test('a directory chosen by the user is used, and made if it is missing', async () => {
     const directory = path.join(root, 'deep', 'mine');
     const run = await openRunDirectory({ name: 'house', directory });
     expect(run.path).toBe(directory);
@@ -137,7 +137,7 @@ describe('openRunDirectory', () => {
     expect(fs.existsSync(path.join(root, 'deep', 'latest'))).toBe(false);
   });
 
-  test('refuses a directory that holds a finished run, unless it is resumed', async () => {
+  test('a directory that holds a finished run is refused, unless that run is resumed', async () => {
     const run = await openRunDirectory({ name: 'house', directory: path.join(root, 'a') });
     await run.writeSummary(HOUSE_SUMMARY);
     await run.close();
@@ -150,7 +150,7 @@ describe('openRunDirectory', () => {
     expect(resumed.path).toBe(run.path);
   });
 
-  test('refuses a directory that holds an unfinished run', async () => {
+  test('a directory that holds an unfinished run is refused', async () => {
     const directory = path.join(root, 'a');
     const run = await openRunDirectory({ name: 'house', directory });
     fs.writeFileSync(run.metricsPath, '{"_step":1}\n');
@@ -159,7 +159,7 @@ describe('openRunDirectory', () => {
     );
   });
 
-  test('takes a directory whose run ended before its first step', async () => {
+  test('a directory whose run ended before its first step is reused', async () => {
     const directory = path.join(root, 'b');
     const first = await openRunDirectory({ name: 'house', directory });
     fs.writeFileSync(first.metricsPath, '');
@@ -167,28 +167,31 @@ describe('openRunDirectory', () => {
     expect((await openRunDirectory({ name: 'house', directory })).path).toBe(directory);
   });
 
-  test.each(['config.yaml', 'events.jsonl', 'model'])('leaves a %s alone that no run wrote', async (name) => {
-    const directory = path.join(root, 'mine');
-    fs.mkdirSync(directory);
-    fs.writeFileSync(path.join(directory, 'table.csv'), '');
-    const run = await openRunDirectory({ name: 'house', directory });
-    expect(run.path).toBe(directory);
-    await run.close();
-    fs.writeFileSync(path.join(directory, name), 'mine');
-    expect(await refusal(openRunDirectory({ name: 'house', directory }))).toEqual({
-      code: 'E_RUN_EXISTS',
-      message: `${directory} holds a ${name} that no run wrote`,
-      help: 'choose another --run-dir',
-    });
-    expect(fs.readFileSync(path.join(directory, name), 'utf8')).toBe('mine');
-  });
+  test.each(['config.yaml', 'events.jsonl', 'model'])(
+    'a %s that no run wrote is left alone, and its directory is refused',
+    async (name) => {
+      const directory = path.join(root, 'mine');
+      fs.mkdirSync(directory);
+      fs.writeFileSync(path.join(directory, 'table.csv'), '');
+      const run = await openRunDirectory({ name: 'house', directory });
+      expect(run.path).toBe(directory);
+      await run.close();
+      fs.writeFileSync(path.join(directory, name), 'mine');
+      expect(await refusal(openRunDirectory({ name: 'house', directory }))).toEqual({
+        code: 'E_RUN_EXISTS',
+        message: `${directory} holds a ${name} that no run wrote`,
+        help: 'choose another --run-dir',
+      });
+      expect(fs.readFileSync(path.join(directory, name), 'utf8')).toBe('mine');
+    },
+  );
 
-  test('says why a directory cannot be written', async () => {
+  test('the refusal of a directory that cannot be written says why', async () => {
     const file = path.join(root, 'file');
     fs.writeFileSync(file, '');
     expect(await refusal(openRunDirectory({ name: 'house', directory: file }))).toEqual({
       code: 'E_RUN_DIR',
-      message: `cannot write ${file}: what is there is no directory`,
+      message: `cannot write ${file}: the path exists and is not a directory`,
       help: 'choose another directory with --run-dir',
     });
     const below = path.join(file, 'run');
@@ -199,13 +202,13 @@ describe('openRunDirectory', () => {
     fs.mkdirSync(taken);
     fs.writeFileSync(path.join(taken, 'checkpoints'), '');
     expect((await refusal(openRunDirectory({ name: 'house', directory: taken }))).message).toBe(
-      `cannot write ${path.join(taken, 'checkpoints')}: what is there is no directory`,
+      `cannot write ${path.join(taken, 'checkpoints')}: the path exists and is not a directory`,
     );
     // Directories made before the refusal are gone.
     expect(fs.readdirSync(taken)).toEqual(['checkpoints']);
   });
 
-  test('says how much space is missing', async () => {
+  test('a lack of disk space is refused with the amount that is missing', async () => {
     const directory = path.join(root, 'a');
     const { message } = await refusal(openRunDirectory({ name: 'house', directory, bytesNeeded: 1e18 }));
     expect(message).toMatch(/: no space left \(need 909494.7 TiB, free \d+(\.\d)? ([KMGT]i)?B\)$/);
@@ -222,7 +225,7 @@ describe('openRunDirectory', () => {
     expect(fs.existsSync(leftover)).toBe(false);
   });
 
-  test('writes config and summary as others read them', async () => {
+  test('the config and the summary are written in formats that other programs read', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root });
     await run.writeConfig('name: house\n');
     await run.writeSummary(HOUSE_SUMMARY);
@@ -230,7 +233,7 @@ describe('openRunDirectory', () => {
     expect(JSON.parse(fs.readFileSync(run.summaryPath, 'utf8'))).toEqual(HOUSE_SUMMARY);
   });
 
-  test('says in words which result cannot be written', async () => {
+  test('a result that cannot be written is named in the error', async () => {
     const run = await openRunDirectory({ name: 'house', parent: root });
     fs.mkdirSync(run.summaryPath);
     const error: unknown = await run.writeSummary(HOUSE_SUMMARY).catch((reason: unknown) => reason);
@@ -282,7 +285,7 @@ describe('metric loggers', () => {
     expect(read(file)).toEqual([1, 2, 3]);
   });
 
-  test('records are read whole where they cross the slices that a file is read in, and so are long ones', () => {
+  test('records are read whole even if they are long or cross the slices that a file is read in', () => {
     const file = path.join(root, 'metrics.jsonl');
     const jsonl = new JsonlFile(file);
     const lengths = [10, 2 ** 20 - 40, 60, 3 * 2 ** 20, 5, 2 ** 20 - 12];

@@ -3,7 +3,7 @@ import { formatMetricsTable, formatSummary } from '../../../../coordinator/outpu
 import { HOUSE_SUMMARY } from '../../../helpers/house-summary.ts';
 
 describe('formatSummary', () => {
-  test('shows a regression by split, in both units', () => {
+  test('the summary of a regression shows each split, in both units', () => {
     expect(formatSummary(HOUSE_SUMMARY)).toBe(
       `house: 30 epochs, 2,370 steps, 608,550 samples in 12.3 s (49,476 samples/s, 2 workers)
                     train   validation     test
@@ -19,13 +19,13 @@ best epoch 27, weights sha256 ${'ab'.repeat(32)}
     );
   });
 
-  test('tells of an early end', () => {
+  test('the summary reports that a run ended early', () => {
     expect(formatSummary({ ...HOUSE_SUMMARY, stoppedEarly: 30 })).toContain(
       '\nbest epoch 27, stopped early after epoch 30, weights sha256 ',
     );
   });
 
-  test('shows a classification of sequences, and no split that is absent', () => {
+  test('the summary of a sequence classification leaves out absent splits', () => {
     const test = { loss: 0.3, accuracy: 0.89, perplexity: 1.35 };
     const lines = formatSummary({ ...HOUSE_SUMMARY, validation: undefined, test }).split('\n');
     expect(lines.slice(1, 5).map((line) => line.trim().split(/\s+/))).toEqual([
@@ -37,7 +37,7 @@ best epoch 27, weights sha256 ${'ab'.repeat(32)}
   });
 });
 
-test('a count among the metrics is shown as a whole number', () => {
+test('the summary shows a count among the metrics as a whole number', () => {
   const table = formatMetricsTable([['data', { mape: 0.5, mapeZeros: 8 }]]);
   expect(table).toMatch(/mape +0\.5000\nmapeZeros +8$/);
 });

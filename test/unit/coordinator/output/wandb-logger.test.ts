@@ -41,12 +41,12 @@ function parseConfig(tracking?: ConfigInput['tracking']) {
 }
 
 describe('wandbIntent', () => {
-  test('is off unless the user asked for it', () => {
+  test('logging to W&B is off unless the user asked for it', () => {
     expect(wandbIntent(parseConfig(), 'run', {})).toEqual({ kind: 'off' });
     expect(wandbIntent(parseConfig(), 'run', { WANDB_API_KEY: 'key' })).toEqual({ kind: 'off' });
   });
 
-  test('takes the project from the environment', () => {
+  test('the W&B project is taken from the environment', () => {
     const intent = wandbIntent(parseConfig(), 'run', { WANDB_PROJECT: 'homes', WANDB_ENTITY: 'us' });
     expect(intent).toMatchObject({
       kind: 'on',
@@ -54,13 +54,13 @@ describe('wandbIntent', () => {
     });
   });
 
-  test('prefers the config over the environment', () => {
+  test('the config takes precedence over the environment for W&B', () => {
     const config = parseConfig({ wandb: { project: 'ours', tags: ['a'] } });
     const intent = wandbIntent(config, 'run', { WANDB_PROJECT: 'homes' });
     expect(intent).toMatchObject({ kind: 'on', run: { project: 'ours', entity: undefined, tags: ['a'] } });
   });
 
-  test.each(['offline', 'disabled'])('says that WANDB_MODE=%s sends nothing', (mode) => {
+  test.each(['offline', 'disabled'])('WANDB_MODE=%s sends nothing, and the log says so', (mode) => {
     expect(wandbIntent(parseConfig({ wandb: { project: 'ours' } }), 'run', { WANDB_MODE: mode })).toEqual({
       kind: 'disabled',
       reason: `WANDB_MODE=${mode}: nothing is sent, metrics are in the run directory`,
@@ -105,7 +105,7 @@ describe('WandbLogger', () => {
     return pathToFileURL(path.join(directory, 'wandb-thread.js'));
   }
 
-  test('records config, tags, every metric, the result and the exit code', async () => {
+  test('WandbLogger records config, tags, every metric, the result and the exit code', async () => {
     const { fake, logger, infos, warnings } = await startLogger('answer');
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5, 'val/loss': 0.6 });
     logger.log({ _step: 20, _runtime: 2, _timestamp: 2, 'train/loss': 0.2, 'val/loss': 0.3 });
@@ -129,7 +129,7 @@ describe('WandbLogger', () => {
     expect(fake.exitCode).toBe(0);
   });
 
-  test('sends what is not finite as the words that the service has for it', async () => {
+  test('WandbLogger sends numbers that are not finite as the words that the service has for them', async () => {
     const { fake, logger } = await startLogger('answer');
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'val/r2': -Infinity, 'val/rmse': NaN });
     await logger.finish({ ...SUMMARY, test: { loss: 1, rmse: Infinity, mae: 1, r2: 0 } });
@@ -139,7 +139,7 @@ describe('WandbLogger', () => {
     ]);
   });
 
-  test('tells the service that a run without a summary failed', async () => {
+  test('WandbLogger tells the service that a run without a summary failed', async () => {
     const { fake, logger, warnings } = await startLogger('answer');
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5 });
     await logger.finish(undefined);
@@ -147,7 +147,7 @@ describe('WandbLogger', () => {
     expect(fake.exitCode).toBe(1);
   });
 
-  test('warns once when the service refuses, and takes further metrics in silence', async () => {
+  test('WandbLogger warns once when the service refuses, and drops further metrics silently', async () => {
     const { logger, warnings } = await startLogger('refuse');
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5 });
     await logger.finish(SUMMARY);
@@ -158,7 +158,7 @@ describe('WandbLogger', () => {
     ]);
   });
 
-  test('gives up at the deadline when the service never answers', async () => {
+  test('WandbLogger gives up at the deadline when the service never answers', async () => {
     const { logger, warnings } = await startLogger('hang', { deadlineMs: 1000 });
     const started = performance.now();
     logger.log({ _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5 });
@@ -167,7 +167,7 @@ describe('WandbLogger', () => {
     expect(warnings).toEqual(['W&B: no answer within 1 s; metrics are in the run directory only']);
   });
 
-  test('warns once when the optional package is missing', async () => {
+  test('WandbLogger warns once when the optional package is missing', async () => {
     const alone = compileFiles(['coordinator/output/wandb-thread.ts'], { withPackages: false });
     closers.push(() => alone.remove());
     const { fake, logger, warnings } = await startLogger('answer', { program: threadProgram(alone) });
@@ -178,7 +178,7 @@ describe('WandbLogger', () => {
     expect(fake.numRequests).toBe(0);
   });
 
-  test('asks for a key instead of prompting when there is none', async () => {
+  test('WandbLogger asks for a key in its message, and never prompts, when there is none', async () => {
     const { fake, logger, warnings } = await startLogger('answer', {
       env: { WANDB_BASE_URL: 'http://127.0.0.1:9', HOME: '/nonexistent' },
     });

@@ -1,4 +1,4 @@
-// What `--resume` and `replay` find, and that they make nothing where there is nothing.
+// The checkpoints that `--resume` and `replay` find; neither creates anything if there are none.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -17,7 +17,7 @@ function directoryOf(...files: readonly string[]): string {
   return root;
 }
 
-test('the last and the best checkpoint are those of the run', async () => {
+test('a run directory given to --resume stands for its last checkpoint', async () => {
   const directory = directoryOf(CHECKPOINT);
   for (const resume of ['last', 'best'] as const) {
     const found = await findResumeSource({ resume, runDirectory: directory, name: 'house' });
@@ -27,20 +27,20 @@ test('the last and the best checkpoint are those of the run', async () => {
   expect(found).toEqual({ directory, checkpoint: 'last' });
 });
 
-test('the directory of checkpoints stands for its run', async () => {
+test('the directory of checkpoints given to --resume stands for its run', async () => {
   const directory = directoryOf(CHECKPOINT);
   const resume = path.join(directory, 'checkpoints');
   const found = await findResumeSource({ resume, runDirectory: undefined, name: 'house' });
   expect(found).toEqual({ directory, checkpoint: 'last' });
 });
 
-test('a run may itself have the name of its directory of checkpoints', async () => {
+test('a run directory may itself be named "checkpoints"', async () => {
   const directory = path.join(directoryOf(`checkpoints/${CHECKPOINT}`), 'checkpoints');
   const found = await findResumeSource({ resume: directory, runDirectory: undefined, name: 'house' });
   expect(found).toEqual({ directory, checkpoint: 'last' });
 });
 
-test('a file goes on in its run if it lies in one, else in a new directory', async () => {
+test('a checkpoint file inside a run resumes that run, and any other file starts a new directory', async () => {
   const root = directoryOf(`run/${CHECKPOINT}`, 'run/config.yaml', CHECKPOINT, 'copy.safetensors');
   const directoryFor = async (name: string): Promise<string | undefined> => {
     const file = path.join(root, name);
@@ -58,7 +58,7 @@ test.each([
   { resume: 'best', runDirectory: 'nowhere' },
   { resume: 'nowhere', runDirectory: undefined },
   { resume: 'empty', runDirectory: undefined },
-])('nothing is made where there is nothing to go on from: $resume', async ({ resume, runDirectory }) => {
+])('resuming from $resume creates nothing if there is no checkpoint', async ({ resume, runDirectory }) => {
   const root = directoryOf('empty/notes.txt');
   const inRoot = (name: string): string => path.join(root, name);
   const request = {
@@ -77,7 +77,7 @@ test.each([
 test.each([
   ['nowhere', 'no such directory'],
   ['empty', 'no events.jsonl in it'],
-])('a step is not taken again in %s, which is no run', async (name, why) => {
+])('replaying a step in %s, which is no run, is refused', async (name, why) => {
   const directory = path.join(directoryOf('empty/notes.txt'), name);
   await expect(replayStep(directory, 1, () => undefined)).rejects.toMatchObject({
     code: 'E_NO_RUN',

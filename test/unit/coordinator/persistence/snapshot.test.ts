@@ -1,4 +1,4 @@
-// A training state that is put back to where its tensors were taken.
+// A training state restored from the tensors of a snapshot.
 import { expect, it } from 'vitest';
 import { restoreSnapshot, snapshotOf } from '../../../../coordinator/persistence/snapshot.ts';
 import { TrainingState } from '../../../../coordinator/training/training-state.ts';
@@ -30,7 +30,7 @@ async function stateOf(values: readonly number[]): Promise<TrainingState> {
 
 const VALUES = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
-it('A snapshot whose modules have the numbers of an earlier version is restored by their order', async () => {
+it('a snapshot whose modules have the numbers of an earlier version is restored by their order', async () => {
   const earlier: Record<string, string> = {
     '3.body.0.weight': '2.body.0.weight',
     '3.body.3.weight': '2.body.2.weight',
@@ -46,7 +46,7 @@ it('A snapshot whose modules have the numbers of an earlier version is restored 
   expect(() => restoreSnapshot(state, stray, { step: 1, path: 'a.safetensors' })).toThrow(
     expect.objectContaining({
       code: 'E_CHECKPOINT_MISMATCH',
-      message: 'a.safetensors: "2.body.0.weight.more" is no tensor of this run',
+      message: 'a.safetensors: "2.body.0.weight.more" is not a tensor of this run',
     }),
   );
 });

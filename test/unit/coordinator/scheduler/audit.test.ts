@@ -1,13 +1,14 @@
-// What the round machine does to be sure of sums: second witnesses, judgements, bans. Workers lie, and numbers overflow.
+// The measures by which the round scheduler makes sure of sums: second witnesses, judgements, bans. Workers lie, and
+// numbers overflow.
 import { describe, expect, test } from 'vitest';
 import { RoundDriver, SHARD, assign, ofType } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';
 
-/** Why a worker is banned that is wrong about shard 0. */
-const reason = 'its gradient of shards 0 to 0 is not what they give';
+/** The reason for banning a worker that is wrong about shard 0. */
+const reason = 'its gradient of shards 0 to 0 is wrong';
 
 describe('an audit', () => {
-  test('has another worker compute each sum before the round is complete', () => {
+  test('an audit has another worker compute each sum before the round is complete', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(2);
     const first = driver.answer(1, 1, SHARD(0));
@@ -19,7 +20,7 @@ describe('an audit', () => {
     expect(driver.answer(1, 4, SHARD(1))).toEqual([{ type: 'complete' }]);
   });
 
-  test('asks for strong digests of what it looks at, and of nothing else', () => {
+  test('an audit asks for strong digests of the sums that it inspects, and of no others', () => {
     const inspect = (share: number): unknown => {
       const driver = new RoundDriver({ workers: 1, share });
       driver.start(1);
@@ -28,7 +29,7 @@ describe('an audit', () => {
     expect([0, 0.4, 0.6, 1].map(inspect)).toEqual(['fast', 'fast', 'strong', 'strong']);
   });
 
-  test('is done by the coordinator where there is no other process', () => {
+  test('the coordinator does the audit if there is no other process', () => {
     const driver = new RoundDriver({ workers: 0, share: 1 });
     driver.join(1, 'same');
     driver.join(2, 'same');
@@ -38,7 +39,7 @@ describe('an audit', () => {
     expect(driver.judged(SHARD(0))).toEqual([{ type: 'complete' }]);
   });
 
-  test('does not take a sum that comes twice for two witnesses', () => {
+  test('a sum that one worker sends twice does not count as two witnesses', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     driver.answer(1, 1, SHARD(0));
@@ -46,7 +47,7 @@ describe('an audit', () => {
     expect(driver.answer(2, 2, SHARD(0))).toEqual([{ type: 'complete' }]);
   });
 
-  test('does not ask a worker that failed on the shards', () => {
+  test('an audit never asks a worker that failed on the shards', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     driver.fail(1, 1);
@@ -55,7 +56,7 @@ describe('an audit', () => {
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
 
-  test('is done by the coordinator where all others joined after the first answer, one after the other of which might hang', () => {
+  test('the coordinator does the audit if every other worker joined after the first sum and is unproven', () => {
     const driver = new RoundDriver({ workers: 1, share: 1 });
     driver.start(1);
     driver.answer(1, 1, SHARD(0));
@@ -68,7 +69,7 @@ describe('an audit', () => {
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
 
-  test('is done by the coordinator where the witness is late and no other has ever answered', () => {
+  test('the coordinator does the audit if the witness is late and no other worker has ever delivered', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(1);
     expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(2, 2, 0, 1));
@@ -78,13 +79,13 @@ describe('an audit', () => {
     expect(ofType(commands, 'judge')).toHaveLength(1);
   });
 
-  test('waits for a witness that is busy and in time', () => {
+  test('an audit waits for a witness that is busy but in time', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(2);
     expect(ofType(driver.answer(1, 1, SHARD(0)), 'judge')).toEqual([]);
   });
 
-  test('is done by the coordinator where the other worker is late', () => {
+  test('the coordinator does the audit if the only other worker is late', () => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(2, 2, 0, 1));
@@ -93,19 +94,19 @@ describe('an audit', () => {
   });
 });
 
-describe('two answers that differ', () => {
+describe('two sums that differ', () => {
   const disagree = (): { driver: RoundDriver; commands: Step[] } => {
     const driver = new RoundDriver({ share: 1 });
     driver.start(1);
     driver.answer(1, 1, SHARD(0), 'one');
     return { driver, commands: driver.answer(2, 2, SHARD(0), 'other') };
   };
-  test('are judged by the coordinator', () => {
+  test('the coordinator judges two sums that differ', () => {
     const { commands } = disagree();
     expect(commands).toEqual([{ type: 'judge', round: 1, node: SHARD(0), digest: 'strong' }]);
   });
 
-  test('cost the liar its place, and the round begins again without it', () => {
+  test('the liar of two differing sums is banned, and the round restarts without it', () => {
     const { driver } = disagree();
     expect(driver.judged(SHARD(0), 'other')).toEqual([
       { type: 'ban', worker: 1, name: 'process 1', reason, trustedSteps: undefined },
@@ -114,13 +115,13 @@ describe('two answers that differ', () => {
     ]);
   });
 
-  test('may both be wrong', () => {
+  test('both workers are banned if both of two differing sums are wrong', () => {
     const { driver } = disagree();
     const bans = ofType(driver.judged(SHARD(0), 'truth'), 'ban');
     expect(bans.map((ban) => 'worker' in ban && ban.worker)).toEqual([1, 2]);
   });
 
-  test('are found among copies too, without an audit', () => {
+  test('differing sums are found among copies too, without an audit', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.answer(2, 2, SHARD(1));
@@ -131,7 +132,7 @@ describe('two answers that differ', () => {
     expect(driver.answer(1, 1, SHARD(0), 'other')).toContainEqual(judge);
   });
 
-  test('may come from one worker', () => {
+  test('differing sums from one worker are judged as well', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.answer(1, 1, SHARD(0), 'one');
@@ -141,7 +142,7 @@ describe('two answers that differ', () => {
 });
 
 describe('a liar', () => {
-  test('loses every session of its process', () => {
+  test('a liar loses every session of its process', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.answer(1, 1, SHARD(0), 'NaN', false);
@@ -152,7 +153,7 @@ describe('a liar', () => {
     expect(ofType(commands, 'assign').map((task) => 'worker' in task && task.worker)).toEqual([2, 3]);
   });
 
-  test('is found when it answers after the judgement, too', () => {
+  test('a liar is also found when its sum arrives after the judgement', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(2);
     expect(driver.answer(1, 1, SHARD(0))).toContainEqual(assign(3, 3, 0, 1));
@@ -168,14 +169,14 @@ describe('a liar', () => {
     });
   });
 
-  test('is not found by a judgement on another round', () => {
+  test('a judgement of another round finds no liar', () => {
     const driver = new RoundDriver();
     driver.start(1);
     driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(driver.judged(SHARD(0), 'right', driver.round - 1)).toEqual([]);
   });
 
-  test('does not have it forgotten who failed on which shards', () => {
+  test('a restart after a lie does not forget which workers failed on which shards', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
     driver.fail(1, 1);
@@ -183,14 +184,14 @@ describe('a liar', () => {
     expect(ofType(driver.judged(SHARD(0)), 'assign')).toEqual([assign(3, 3, 0, 1)]);
   });
 
-  test('leaves its work to the others, though all of them owe tasks of the round that is over', () => {
+  test('the tasks of a liar are given to the other workers, even if they still owe tasks of the round that is over', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(ofType(driver.judged(SHARD(0)), 'assign')).toEqual([assign(2, 4, 0, 2), assign(3, 5, 2, 3)]);
   });
 
-  test('after 15 others leaves the round to the coordinator, whoever else is there', () => {
+  test('the coordinator computes a round that 16 liars have spoilt, even if another worker joins', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(2);
     const lie = (worker: number): Step[] => {
@@ -206,7 +207,7 @@ describe('a liar', () => {
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(17, 19, 0, 2)]);
   });
 
-  test('ends the run only if the coordinator cannot compute that round either', () => {
+  test('a round that 16 liars have spoilt ends the run only if the coordinator cannot compute it either', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(1);
     for (let worker = 1; worker <= 16; worker++) {
@@ -219,23 +220,23 @@ describe('a liar', () => {
   });
 });
 
-describe('what a liar may have touched', () => {
+describe('trusted steps of a liar', () => {
   const trustedSteps = (commands: readonly Step[]): unknown =>
     ofType(commands, 'ban').map((ban) => 'trustedSteps' in ban && ban.trustedSteps);
-  /** A step of one shard, which a worker answers. */
+  /** A step of one shard, whose sum a worker sends. */
   const step = (driver: RoundDriver, worker: number): Step[] => {
     const [given] = ofType(driver.start(1), 'assign');
     expect(given?.worker).toBe(worker);
     return driver.answer(worker, given?.task ?? 0, SHARD(0));
   };
-  /** The same, and it is a lie. */
+  /** A step of one shard, about which a worker lies. */
   const lie = (driver: RoundDriver, worker: number): Step[] => {
     const [given] = ofType(driver.start(1), 'assign');
     driver.answer(worker, given?.task ?? 0, SHARD(0), 'NaN', false);
     return driver.judged(SHARD(0));
   };
 
-  test('is nothing if it is caught in its first task, however many steps there were before it', () => {
+  test('no step is in doubt if the liar is caught in its first task, however many steps came before', () => {
     const driver = new RoundDriver({ workers: 1 });
     for (let count = 0; count < 5; count++) step(driver, 1);
     driver.lose(1);
@@ -243,7 +244,7 @@ describe('what a liar may have touched', () => {
     expect(trustedSteps(lie(driver, 2))).toEqual([undefined]);
   });
 
-  test('begins with its first sum, not with its joining', () => {
+  test('the steps in doubt begin with the first sum of the liar, not with its joining', () => {
     const driver = new RoundDriver({ workers: 1 });
     for (let count = 0; count < 3; count++) step(driver, 1);
     driver.lose(1);
@@ -252,7 +253,7 @@ describe('what a liar may have touched', () => {
     expect(trustedSteps(lie(driver, 2))).toEqual([3]);
   });
 
-  test('is nothing where others have computed the same', () => {
+  test('no step is in doubt if other workers have computed the same sums', () => {
     const driver = new RoundDriver({ share: 1 });
     for (let count = 0; count < 3; count++) {
       const [first] = ofType(driver.start(1), 'assign') as [Step];
@@ -264,7 +265,7 @@ describe('what a liar may have touched', () => {
     expect(trustedSteps(driver.judged(SHARD(0)))).toEqual([undefined]);
   });
 
-  test('is nothing where the coordinator has computed the same', () => {
+  test('no step is in doubt if the coordinator has computed the same sums', () => {
     const driver = new RoundDriver({ workers: 1, share: 1 });
     for (let count = 0; count < 3; count++) {
       step(driver, 1);
@@ -273,7 +274,7 @@ describe('what a liar may have touched', () => {
     expect(trustedSteps(lie(driver, 1))).toEqual([undefined]);
   });
 
-  test('includes what came of an evaluation, which a checkpoint of the same step may hold', () => {
+  test('a sum of an evaluation puts its step in doubt, because a checkpoint of that step may hold the result', () => {
     const driver = new RoundDriver({ workers: 1 });
     for (let count = 0; count < 4; count++) step(driver, 1);
     driver.lose(1);
@@ -283,7 +284,7 @@ describe('what a liar may have touched', () => {
     expect(trustedSteps(lie(driver, 2))).toEqual([3]);
   });
 
-  test('is what it gave since the run went back, once the rest is undone', () => {
+  test('only sums that still stand are in doubt after a run has gone back to an earlier step', () => {
     const driver = new RoundDriver({ workers: 1 });
     for (let count = 0; count < 5; count++) step(driver, 1);
     driver.step = 2;
@@ -293,34 +294,34 @@ describe('what a liar may have touched', () => {
     driver.lose(2);
     driver.join(3, 'process 1');
     step(driver, 3);
-    // Its sums of steps 1 and 2 stand, those of steps 3 to 5 are gone.
+    // Its sums of the first two steps stand; those of the next three are undone.
     expect(trustedSteps(lie(driver, 3))).toEqual([0]);
   });
 });
 
 describe('a sum that is not finite', () => {
-  test('is judged before anything is done with it', () => {
+  test('a sum that is not finite is judged before anything is done with it', () => {
     const driver = new RoundDriver();
     driver.start(1);
     const commands = driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(commands.map(({ type }) => type)).toEqual(['store', 'judge']);
   });
 
-  test('is a real divergence if the coordinator finds it too', () => {
+  test('a sum that is not finite is a real divergence if the coordinator also finds it', () => {
     const driver = new RoundDriver();
     driver.start(1);
     driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(driver.judged(SHARD(0), 'NaN')).toEqual([{ type: 'diverged' }]);
   });
 
-  test('bans its worker if the coordinator does not', () => {
+  test('a sum that is not finite bans its worker if the coordinator finds a finite one', () => {
     const driver = new RoundDriver();
     driver.start(1);
     driver.answer(1, 1, SHARD(0), 'NaN', false);
     expect(ofType(driver.judged(SHARD(0)), 'ban')).toHaveLength(1);
   });
 
-  test('puts all of its parts in doubt if those are finite', () => {
+  test('every finite part of a sum that is not finite is judged', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.answer(1, 1, SHARD(0), 'huge');

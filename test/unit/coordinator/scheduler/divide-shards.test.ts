@@ -10,39 +10,39 @@ const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =
   ).map((task) => [task.worker, task.from, task.to]);
 
 describe('divideShards', () => {
-  test('gives equal workers equal subtrees', () => {
+  test('workers of equal speed get equal subtrees', () => {
     expect(cuts(0, 8, [1, 1])).toEqual([
       [0, 0, 4],
       [1, 4, 8],
     ]);
   });
 
-  test('takes speeds within 25 % for equal', () => {
+  test('speeds within 25 % of each other count as equal', () => {
     expect(cuts(0, 8, [1.2, 1])).toEqual(cuts(0, 8, [1, 1]));
   });
 
-  test('keeps the cut at a subtree where the ideal place is near', () => {
+  test('the cut stays at a subtree if the ideal place is near', () => {
     expect(cuts(0, 8, [1.4, 1])).toEqual([
       [0, 0, 4],
       [1, 4, 8],
     ]);
   });
 
-  test('gives a worker of three times the speed three times the shards', () => {
+  test('a worker with three times the speed gets three times the shards', () => {
     expect(cuts(0, 16, [3, 1])).toEqual([
       [0, 0, 12],
       [1, 12, 16],
     ]);
   });
 
-  test('gives the slowest worker nothing when there are too few shards', () => {
+  test('the slowest worker gets nothing if there are too few shards', () => {
     expect(cuts(3, 5, [2, 1, 3])).toEqual([
       [0, 3, 4],
       [2, 4, 5],
     ]);
   });
 
-  test('covers every shard once, with no empty task, for any speeds', () => {
+  test('the tasks cover every shard once, and none is empty, for any speeds', () => {
     const speeds = fc.array(fc.double({ min: 1e-3, max: 1e3, noNaN: true }), { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(fc.nat(50), fc.integer({ min: 1, max: 1024 }), speeds, (from, count, values) => {

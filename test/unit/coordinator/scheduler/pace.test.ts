@@ -8,17 +8,17 @@ beforeEach(() => {
 });
 
 describe('the speed of a worker', () => {
-  test('is what it delivered in the time that it had for it, not in the time that it waited in its queue', () => {
+  test('the speed of a worker counts the time that it computed, not the time that a task waited in its queue', () => {
     pace.join(1, 0);
     pace.deliver(1, 100, 0, 100);
-    // Given at the same time, begun when the first one was through.
+    // Given at the same time, begun when the first one was done.
     pace.deliver(1, 200, 0, 150);
     expect(pace.speedOf(1)).toBe(4);
     expect(pace.beganMs(1, 20)).toBe(150);
     expect(pace.beganMs(1, 170)).toBe(170);
   });
 
-  test('forgets the first task, and follows later ones slowly', () => {
+  test('the speed of a worker forgets the first task, and follows later ones slowly', () => {
     pace.join(1, 0);
     pace.deliver(1, 10, 0, 1_000);
     expect(pace.speedOf(1)).toBe(0.01);
@@ -30,7 +30,7 @@ describe('the speed of a worker', () => {
     expect(pace.speedOf(1)).toBeCloseTo(0.94, 12);
   });
 
-  test('is the mean of the others until it has delivered something', () => {
+  test('the speed of a worker that has delivered nothing is the mean of the others', () => {
     for (const worker of [1, 2, 3]) pace.join(worker, 0);
     expect(pace.expectedMs(3, 12)).toBe(undefined);
     expect(pace.speedOf(3)).toBe(pace.speedOf(1));
@@ -42,7 +42,7 @@ describe('the speed of a worker', () => {
     expect(pace.speedOf(3)).toBe(4);
   });
 
-  test('falls where it gives up what it would have delivered at that speed, and else stays', () => {
+  test('the speed of a worker falls only if it gives up a task after the time in which it would have delivered it', () => {
     pace.join(1, 0);
     pace.deliver(1, 100, 0, 10);
     pace.giveUp(1, 100, 10, 15);
@@ -53,21 +53,21 @@ describe('the speed of a worker', () => {
     expect(pace.beganMs(1, 0)).toBe(115);
   });
 
-  test('is not that of a worker that has delivered nothing, whatever it gives up', () => {
+  test('a worker that gives up a task before it has delivered any remains unproven', () => {
     pace.join(1, 0);
     pace.giveUp(1, 100, 0, 10);
     expect(pace.isProven(1)).toBe(false);
   });
 
-  test('is finite where the clock did not move', () => {
+  test('the speed of a worker is finite even if the clock did not move', () => {
     pace.join(1, 5);
     pace.deliver(1, 10, 5, 5);
     expect(pace.speedOf(1)).toBe(1_000);
   });
 });
 
-describe('a newcomer', () => {
-  test('has delivered nothing, though somebody had when it joined, or when the round began', () => {
+describe('a late joiner', () => {
+  test('a worker that has delivered nothing is a late joiner if another had delivered when it joined or when the round began', () => {
     for (const worker of [1, 2]) pace.join(worker, 0);
     pace.deliver(1, 1, 0, 1);
     pace.join(3, 2);

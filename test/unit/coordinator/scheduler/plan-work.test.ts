@@ -1,4 +1,4 @@
-// What is given out where there is room for few sums: from any situation that may arise there is a way on.
+// Tasks given out while there is room for few sums: no situation that can arise is a dead end.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Audit } from '../../../../coordinator/scheduler/audit.ts';
@@ -12,7 +12,7 @@ import type { TreeNode } from '../../../../src/tree.ts';
 
 type Tree = ReductionTree<number>;
 
-/** All sums that there may be. */
+/** Every sum that a worker may send. */
 function sumsOf(numShards: number): TreeNode[] {
   const nodes: TreeNode[] = [];
   for (let level = 0; 2 ** level < 2 * numShards; level++) {
@@ -21,7 +21,7 @@ function sumsOf(numShards: number): TreeNode[] {
   return nodes.filter((node) => isLifted(node, numShards));
 }
 
-/** What idle workers get, where nobody is at anything. */
+/** The plan for idle workers while no task is in flight. */
 function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, maxSumsOfTask: number): Work {
   const pace = new Pace();
   const workers = Array.from({ length: numWorkers }, (_, index) => index + 1);
@@ -41,7 +41,7 @@ function planFor(trees: readonly Tree[], numWorkers: number, maxSums: number, ma
   });
 }
 
-/** Sums that may be held at most, of any bucket, once some of those expected have come. */
+/** The most sums of any bucket that may be held at once, whichever of those expected arrive first. */
 function mostOf(trees: readonly Tree[], expected: readonly TreeNode[] = []): number {
   const { numShards } = trees[0] as Tree;
   const isPresent = (shard: number): boolean => trees.every((tree) => !isMissing(tree, shard));
@@ -56,16 +56,16 @@ const situation = fc.integer({ min: 1, max: 24 }).chain((numShards) => {
   const sums = fc.shuffledSubarray(sumsOf(numShards));
   return fc.record({
     numShards: fc.constant(numShards),
-    /** By bucket, those that a lost worker sent. */
+    /** The sums of each bucket that a lost worker sent. */
     sent: fc.array(sums, { minLength: 1, maxLength: 3 }),
     numWorkers: fc.integer({ min: 1, max: 5 }),
     maxSumsOfTask: fc.constantFrom(1, 2, Infinity),
-    /** Which sums of the tasks come before their workers are lost, too. */
+    /** Decides which sums of the tasks arrive before their workers are lost, too. */
     luck: fc.infiniteStream(fc.boolean()),
   });
 });
 
-test('whatever lost workers have left behind, a round ends with as much room as that takes', () => {
+test('a round ends with as much room as its held sums need, whatever lost workers have sent', () => {
   const complete = fc.property(situation, ({ numShards, sent, numWorkers, maxSumsOfTask, luck }) => {
     const trees = sent.map((nodes) => {
       const tree: Tree = new ReductionTree(numShards);

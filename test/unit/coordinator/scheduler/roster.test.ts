@@ -1,4 +1,4 @@
-// The roster: how many are there, who replaces itself, who has to wait, and who may not come back.
+// The roster: how many workers there are, which supersede an old session, which have to wait, and which are banned.
 import { describe, expect, test } from 'vitest';
 import { Outcome } from '../../../../coordinator/scheduler/outcome.ts';
 import { Roster } from '../../../../coordinator/scheduler/roster.ts';
@@ -14,7 +14,7 @@ function listed(nowMs: number, event: (outcome: Outcome) => void): Step[] {
 
 const STEADY = { address: '10.0.0.2' };
 
-/** A roster, and short ways to tell it things. */
+/** A roster with shorthands for its events. */
 class Driver {
   readonly roster: Roster;
   #lastWorker = 0;
@@ -23,7 +23,7 @@ class Driver {
     this.roster = new Roster({ minWorkers, waitMs }, 0);
   }
 
-  /** A session is ready; of a process of its own unless told otherwise. */
+  /** Adds a session, with a process of its own unless told otherwise. */
   join(nowMs: number, who: { instance?: string; address?: string } = {}): Step[] {
     const worker = ++this.#lastWorker;
     const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
@@ -49,7 +49,7 @@ class Driver {
     return listed(nowMs, (outcome) => this.roster.tick(outcome));
   }
 
-  /** Workers that come and vanish without an answer. */
+  /** Adds workers that vanish without delivering anything. */
   visit(count: number, nowMs: number): void {
     for (let visitor = 0; visitor < count; visitor++) {
       this.join(nowMs);
@@ -59,7 +59,7 @@ class Driver {
 }
 
 describe('the number of workers', () => {
-  test('is waited for at the start, and has to be there in the middle', () => {
+  test('a run starts with all the workers that it asks for, and continues with the minimum', () => {
     const driver = new Driver({ minWorkers: 2 });
     expect(driver.require(3, 0)).toEqual([]);
     driver.join(1);
@@ -71,7 +71,7 @@ describe('the number of workers', () => {
     expect(driver.roster.hasEnough).toBe(false);
   });
 
-  test('that is too small is mentioned now and then, and too long', () => {
+  test('a lack of workers is mentioned now and then, and starves the run when it lasts too long', () => {
     const driver = new Driver({ minWorkers: 2, waitMs: 60_000 });
     driver.join(0);
     const told = [9_999, 10_000, 10_050, 40_000, 59_999, 60_000].map((nowMs) => driver.tick(nowMs));
@@ -86,7 +86,7 @@ describe('the number of workers', () => {
     ]);
   });
 
-  test('has the whole time again once there were enough', () => {
+  test('the waiting time starts over each time there were enough workers', () => {
     const driver = new Driver({ waitMs: 60_000 });
     driver.join(50_000);
     driver.lose(1, 55_000);
@@ -95,8 +95,8 @@ describe('the number of workers', () => {
   });
 });
 
-describe('a worker that comes back', () => {
-  test('replaces what is left of it', () => {
+describe('a worker that reconnects', () => {
+  test('a worker that reconnects supersedes its old session', () => {
     const driver = new Driver();
     driver.join(0, { instance: 'seven' });
     expect(driver.join(1, { instance: 'seven' })).toEqual([
@@ -107,14 +107,14 @@ describe('a worker that comes back', () => {
     expect(driver.roster.hasEnough).toBe(true);
   });
 
-  test('is not two workers', () => {
+  test('a worker that reconnects does not count as two workers', () => {
     const driver = new Driver({ minWorkers: 2 });
     driver.join(0, { instance: 'seven' });
     driver.join(1, { instance: 'seven' });
     expect(driver.roster.hasEnough).toBe(false);
   });
 
-  test('is refused if it was wrong, and nobody else is that has its host and process id', () => {
+  test('a worker that was banned is refused when it reconnects, and another with its host and process id is not', () => {
     const driver = new Driver();
     driver.join(0, { instance: 'seven' });
     driver.lose(1, 1);
@@ -133,7 +133,7 @@ describe('a worker that comes back', () => {
     expect(driver.ban(2, 5, 'seven')).toEqual([]);
   });
 
-  test('is refused after a ban, though more workers have come since than are remembered', () => {
+  test('a worker is refused after a ban even if more workers have joined since than are remembered', () => {
     const driver = new Driver();
     driver.join(0, { instance: 'old' });
     for (let count = 0; count < 10_000; count++) driver.join(0);
@@ -141,7 +141,7 @@ describe('a worker that comes back', () => {
     expect(driver.roster.banOf('old')).toBe('lies');
   });
 
-  test('counts no more once it is banned', () => {
+  test('a banned worker no longer counts toward the minimum', () => {
     const driver = new Driver({ minWorkers: 2 });
     driver.join(0);
     driver.join(0);
@@ -149,7 +149,7 @@ describe('a worker that comes back', () => {
     expect(driver.roster.hasEnough).toBe(false);
   });
 
-  test('is found out though its session is over', () => {
+  test('a worker can be banned after its session has ended', () => {
     const driver = new Driver();
     driver.join(0);
     driver.lose(1, 1);
@@ -158,7 +158,7 @@ describe('a worker that comes back', () => {
 });
 
 describe('an address whose workers keep vanishing', () => {
-  test('has to wait from the fourth one on, and ever longer', () => {
+  test('an address has to wait from the fourth vanished worker on, longer each time', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     driver.visit(3, 1);
@@ -170,7 +170,7 @@ describe('an address whose workers keep vanishing', () => {
     expect(driver.join(1_005, { address: '10.0.0.3' })).toEqual([{ type: 'admit', worker: 7 }]);
   });
 
-  test('never waits for longer than 30 s, and is forgiven after a minute', () => {
+  test('an address whose workers vanish never waits longer than 30 s, and is forgiven after a minute', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     driver.visit(40, 1);
@@ -178,7 +178,7 @@ describe('an address whose workers keep vanishing', () => {
     expect(driver.join(60_002)).toEqual([{ type: 'admit', worker: 43 }]);
   });
 
-  test('does not wait where it is needed', () => {
+  test('an address whose workers vanish does not wait if its worker is needed', () => {
     const driver = new Driver();
     driver.visit(5, 0);
     expect(driver.join(1)).toEqual([{ type: 'admit', worker: 6 }]);
@@ -188,7 +188,7 @@ describe('an address whose workers keep vanishing', () => {
     expect(driver.lose(7, 5)).toContainEqual({ type: 'admit', worker: 8 });
   });
 
-  test('is not blamed for workers that have answered', () => {
+  test('an address is not blamed for lost workers that had delivered something', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     for (let count = 0; count < 6; count++) {
@@ -200,7 +200,7 @@ describe('an address whose workers keep vanishing', () => {
   });
 });
 
-describe('an address of which a worker was banned', () => {
+describe('an address with a banned worker', () => {
   const rest = (worker: number, restMs: number): Step => ({
     type: 'rest',
     worker,
@@ -209,7 +209,7 @@ describe('an address of which a worker was banned', () => {
   });
   const admit = (worker: number): Step => ({ type: 'admit', worker });
 
-  test('has its newcomers wait, each time longer, for ten minutes at most', () => {
+  test('new workers from an address with a ban wait longer each time, but ten minutes at most', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     const waits = Array.from({ length: 12 }, (_, index) => {
@@ -222,7 +222,7 @@ describe('an address of which a worker was banned', () => {
     expect(waits).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
   });
 
-  test('keeps those who are there, and takes back those who have worked', () => {
+  test('an address with a ban keeps its present workers, and readmits those that have delivered something', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     for (const instance of ['liar', 'sound', 'steady']) driver.join(1, { instance });
@@ -234,7 +234,7 @@ describe('an address of which a worker was banned', () => {
     expect(driver.join(7, STEADY)).toEqual([admit(8)]);
   });
 
-  test('waits for 10 s at most where it is needed', () => {
+  test('new workers from an address with a ban wait 10 s at most if they are needed', () => {
     const driver = new Driver();
     for (let worker = 1; worker <= 5; worker++) {
       driver.join(0);
@@ -246,7 +246,7 @@ describe('an address of which a worker was banned', () => {
     expect(driver.tick(60_000)).toContainEqual(admit(6));
   });
 
-  test('is forgiven an hour after the last one', () => {
+  test('an address is forgiven an hour after its last ban', () => {
     const driver = new Driver();
     driver.join(0, STEADY);
     driver.join(0);

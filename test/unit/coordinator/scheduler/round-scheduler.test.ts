@@ -9,8 +9,8 @@ const tasksOf = (commands: readonly Step[]): unknown[][] =>
     command.type === 'assign' ? [[command.worker, command.from, command.to]] : [],
   );
 
-describe('where memory is short', () => {
-  test('shards are given out in as few tasks as there is room for their sums', () => {
+describe('tasks under a memory limit', () => {
+  test('shards are given out in tasks just large enough that there is room for their sums', () => {
     const tasksFor = (maxSums: number): number[][] =>
       tasksOf(new RoundDriver({ workers: 8, maxSums }).start(8)).map(([, from, to]) => [
         from as number,
@@ -26,7 +26,7 @@ describe('where memory is short', () => {
     ]);
   });
 
-  test('the cut between two workers of different speed is at a subtree', () => {
+  test('the cut between two workers is at a subtree if memory is short', () => {
     const driver = new RoundDriver({ workers: 3, maxSums: 1 });
     expect(tasksOf(driver.start(6))).toEqual([
       [1, 0, 4],
@@ -34,7 +34,7 @@ describe('where memory is short', () => {
     ]);
   });
 
-  test('a task comes back as no more sums than its worker has room for', () => {
+  test('a task results in no more sums than its worker has room for', () => {
     const tasksFor = (maxSumsOfTask: number): number[][] =>
       tasksOf(new RoundDriver({ workers: 3, maxSumsOfTask }).start(8)).map(([, from, to]) => [
         from as number,
@@ -52,7 +52,7 @@ describe('where memory is short', () => {
     ]);
   });
 
-  test('a part of a lost task that came by itself waits for its neighbours, not for more', () => {
+  test('an arrived part of a lost task waits for its neighbours, and is not computed again', () => {
     const driver = new RoundDriver({ workers: 3, maxSums: 3 });
     expect(tasksOf(driver.start(8))).toEqual([
       [1, 0, 3],
@@ -63,13 +63,13 @@ describe('where memory is short', () => {
     expect(tasksOf(driver.lose(2))).toEqual([[1, 4, 6]]);
   });
 
-  test('an evaluation, of which nothing waits for its neighbour, is given out as ever', () => {
+  test('an evaluation, whose sums wait for no neighbours, is given out regardless of the memory limit', () => {
     expect(tasksOf(new RoundDriver({ workers: 4, maxSums: 1 }).start(4, 'evaluate'))).toHaveLength(4);
   });
 });
 
-describe('who computes what', () => {
-  test('shards of a lost worker go to the others at once', () => {
+describe('assignment of tasks', () => {
+  test('shards of a lost worker are given to the others at once', () => {
     const driver = new RoundDriver();
     expect(driver.start(4)).toEqual([
       { type: 'begin', round: 1, again: undefined },
@@ -79,13 +79,13 @@ describe('who computes what', () => {
     expect(driver.lose(2)).toEqual([assign(1, 3, 2, 4)]);
   });
 
-  test('a late task goes to an idle worker too, and to one only', () => {
+  test('a late task is also given to an idle worker, and to only one', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
     driver.answer(1, 1, SHARD(0));
     driver.answer(2, 2, SHARD(1));
-    // 30 ms for a shard: late is 100 ms.
+    // A shard takes 30 ms, so its task is late after 100 ms.
     driver.nowMs = 90;
     expect(driver.tick()).toEqual([]);
     driver.nowMs = 110;
@@ -93,7 +93,7 @@ describe('who computes what', () => {
     expect(driver.tick()).toEqual([]);
     const node = { level: 1, index: 1 };
     expect(ofType(driver.answer(1, 4, node), 'complete')).toHaveLength(1);
-    // The straggler's answer comes after all: nothing is to be done with it.
+    // The straggler's sum arrives after all, and is ignored.
     expect(driver.answer(3, 3, node)).toEqual([]);
   });
 
@@ -110,7 +110,7 @@ describe('who computes what', () => {
     expect(driver.start(2)).toContainEqual(assign(2, 5, 0, 2));
   });
 
-  test('a worker that reports on a late copy between two rounds is asked again in the next', () => {
+  test('a worker that reports on a late copy between two rounds gets a task in the next', () => {
     const driver = new RoundDriver();
     driver.endWithoutSecond();
     driver.answer(2, 2, SHARD(1));
@@ -122,7 +122,7 @@ describe('who computes what', () => {
     expect(driver.lose(1)).toContainEqual(assign(2, 5, 0, 8));
   });
 
-  test('a shard whose copy is late too goes to a third worker', () => {
+  test('a shard whose copy is late too is given to a third worker', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 30;
@@ -136,7 +136,7 @@ describe('who computes what', () => {
     expect(ofType(driver.tick(), 'assign')).toEqual([assign(4, 5, 1, 3)]);
   });
 
-  test('a worker is late with all it has once it is late with the oldest of it', () => {
+  test('a worker counts as late with all its tasks once it is late with the oldest', () => {
     const driver = new RoundDriver({ workers: 4 });
     driver.start(8);
     driver.nowMs = 10;
@@ -151,7 +151,7 @@ describe('who computes what', () => {
     expect(driver.tick()).toEqual([assign(2, 8, 0, 2), assign(2, 9, 4, 5)]);
   });
 
-  /** A round of 64 shards for two workers; returns how many the second one got. */
+  /** Runs a round of 64 shards on two workers; returns how many the second one got. */
   const roundOf = (driver: RoundDriver, msPerShard: number): number => {
     const given = ofType(driver.start(64), 'assign');
     const startMs = driver.nowMs;
@@ -166,14 +166,14 @@ describe('who computes what', () => {
       .reduce((sum, { from = 0, to = 0 }) => sum + to - from, 0);
   };
 
-  test('a worker of a tenth of the speed gets a tenth of the shards', () => {
+  test('a worker with a tenth of the speed gets a tenth of the shards', () => {
     const driver = new RoundDriver();
     for (let warmUp = 0; warmUp < 4; warmUp++) roundOf(driver, 10);
     expect(roundOf(driver, 10)).toBeGreaterThanOrEqual(4);
     expect(roundOf(driver, 10)).toBeLessThanOrEqual(7);
   });
 
-  test('a worker that turns slow gets less, and all of its share once it is fast again', () => {
+  test('a worker that turns slow gets less, and its full share again once it is fast', () => {
     const driver = new RoundDriver();
     for (let round = 0; round < 4; round++) roundOf(driver, 1);
     expect(roundOf(driver, 1)).toBe(32);
@@ -183,7 +183,7 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(32);
   });
 
-  test('the first task of a worker, which pays for its start, does not count once there is a second', () => {
+  test('the first task of a worker, which includes its start, does not count once there is a second', () => {
     const driver = new RoundDriver();
     roundOf(driver, 4);
     roundOf(driver, 1);
@@ -205,7 +205,7 @@ describe('who computes what', () => {
     expect(roundOf(driver, 1)).toBe(24);
   });
 
-  test('of workers that have delivered nothing those get work that have waited longest', () => {
+  test('the unproven workers that have waited longest get tasks first', () => {
     const driver = new RoundDriver({ workers: 0 });
     for (const worker of [1, 2, 3]) driver.join(worker);
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 1, 0, 1), assign(2, 2, 1, 2)]);
@@ -214,7 +214,7 @@ describe('who computes what', () => {
     expect(driver.lose(2)).toEqual([assign(4, 4, 1, 2)]);
   });
 
-  test('a shard that eight workers had when they left is tried by the coordinator', () => {
+  test('the coordinator tries a shard that eight workers had when they left', () => {
     const driver = new RoundDriver({ workers: 8 });
     driver.start(1);
     for (let worker = 1; worker < 8; worker++)
@@ -222,14 +222,14 @@ describe('who computes what', () => {
     expect(driver.lose(8)).toEqual([assign(COORDINATOR.worker, 9, 0, 1)]);
   });
 
-  test('a shard is tried by the coordinator where all fail on it but those that hang', () => {
+  test('the coordinator tries a shard if every worker that does not hang has failed on it', () => {
     const driver = new RoundDriver({ workers: 2 });
     driver.start(2);
     driver.nowMs = 1;
     driver.answer(1, 1, SHARD(0));
     driver.finish(1, 1);
     driver.nowMs = 20_000;
-    // Worker 2 hangs with shard 1, and worker 1 fails on it, as often as it comes back.
+    // Worker 2 hangs with shard 1, and worker 1 fails on it each time it reconnects.
     let commands = driver.tick();
     for (const worker of [1, 3, 4]) {
       const [copy] = ofType(commands, 'assign');
@@ -240,7 +240,7 @@ describe('who computes what', () => {
     expect(commands).toContainEqual(expect.objectContaining({ type: 'assign', worker: COORDINATOR.worker }));
   });
 
-  test('a newcomer proves itself on a copy of a shard, where others have delivered, and gets its share after that', () => {
+  test('a worker that joins late proves itself on a copy of a shard, and gets its share after that', () => {
     const driver = new RoundDriver({ workers: 1 });
     const [alone] = ofType(driver.start(16), 'assign') as [Step];
     driver.nowMs = 16;
@@ -252,7 +252,7 @@ describe('who computes what', () => {
     driver.answer(2, 3, SHARD(15));
     driver.nowMs = 32;
     expect(ofType(driver.answer(1, 2, { level: 4, index: 0 }), 'complete')).toHaveLength(1);
-    // The third one hangs.
+    // Worker 3 hangs.
     expect(ofType(driver.start(16), 'assign')).toEqual([assign(1, 5, 0, 8), assign(2, 6, 8, 16)]);
   });
 
@@ -269,7 +269,7 @@ describe('who computes what', () => {
     expect(driver.start(2)).toContainEqual(assign(2, 5, 1, 2));
   });
 
-  test('of many that are too slow one at a time gets a copy, and each in its turn', () => {
+  test('workers that are too slow for a single shard get copies in turn, one at a time', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(3);
     driver.nowMs = 1;
@@ -289,15 +289,15 @@ describe('who computes what', () => {
 
 const EVICT: unknown = expect.objectContaining({ type: 'evict' });
 
-describe('who breaks the protocol', () => {
-  test('is evicted for finishing a task without its sums', () => {
+describe('a worker that breaks the protocol', () => {
+  test('a worker is evicted for finishing a task without its sums', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     const reason = 'finished a task without sending all of its sums';
     expect(driver.report(1, { round: 1, task: 1 })).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
-  test('is evicted for a sum outside its task, or of no tree', () => {
+  test('a worker is evicted for a sum outside its task, or outside the tree', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const evict = (reason: string): Step[] => [{ type: 'evict', worker: 1, reason }];
@@ -305,7 +305,7 @@ describe('who breaks the protocol', () => {
     expect(driver.answer(1, 1, { level: 5, index: 7 })).toEqual(evict('sent a sum that does not exist'));
   });
 
-  test('answers for nobody else', () => {
+  test('a sum that a worker sends for the task of another is ignored', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const sum = { round: 1, task: 2, node: SHARD(1), bucket: 0 };
@@ -314,7 +314,7 @@ describe('who breaks the protocol', () => {
     expect(driver.rounds.inspect(2, sum)).toBe('fast');
   });
 
-  test('answers for no round but its own', () => {
+  test('a sum that names another round is ignored', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const sum = { round: 2, task: 1, node: SHARD(0), bucket: 0 };
@@ -322,7 +322,7 @@ describe('who breaks the protocol', () => {
     expect(driver.accept(1, sum)).toEqual([]);
   });
 
-  test('answers to nobody once the round is over', () => {
+  test('a sum that arrives after its round is over is ignored', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     driver.answer(1, 1, SHARD(0));
@@ -330,7 +330,7 @@ describe('who breaks the protocol', () => {
     expect(driver.answer(1, 1, SHARD(0), 'other')).toEqual([]);
   });
 
-  test('speaks of nothing that it does not owe: no other round, nobody else’s task, none that it has reported on', () => {
+  test('a worker owes only tasks of its own and of their round, and only until it has reported on them', () => {
     const driver = new RoundDriver();
     driver.start(2);
     const owes = (worker: number, round: number, task: number): boolean =>
@@ -348,19 +348,19 @@ describe('who breaks the protocol', () => {
     expect(owes(1, 1, 1)).toBe(false);
   });
 
-  test('owes a task until it has reported on it, though its round is over', () => {
+  test('a worker owes a task until it has reported on it, even if its round is over', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     driver.answer(1, 1, SHARD(0));
     driver.start(1);
     const owes = (round: number, task: number): boolean => driver.rounds.owes(1, { round, task });
-    // In the order in which it got them.
+    // The worker owes tasks in the order in which it got them.
     expect([owes(1, 1), owes(2, 2)]).toEqual([true, false]);
     driver.finish(1, 1, 1);
     expect([owes(1, 1), owes(2, 2)]).toEqual([false, true]);
   });
 
-  test('may send a sum three times, and is evicted for the fourth', () => {
+  test('a worker may send a sum three times, and is evicted for the fourth', () => {
     const driver = new RoundDriver();
     driver.start(2);
     for (let time = 0; time < 3; time++) expect(driver.answer(1, 1, SHARD(0))).not.toContainEqual(EVICT);
@@ -368,7 +368,7 @@ describe('who breaks the protocol', () => {
     expect(driver.answer(1, 1, SHARD(0))).toEqual([{ type: 'evict', worker: 1, reason }]);
   });
 
-  test('is evicted for a sum of an earlier round that it was not asked for', () => {
+  test('a worker is evicted for a sum of an earlier round that it was not asked for', () => {
     const driver = new RoundDriver();
     driver.start(2);
     driver.answer(1, 1, SHARD(0));
@@ -382,7 +382,7 @@ describe('who breaks the protocol', () => {
     expect(driver.drop(2, sum)).toEqual([{ type: 'evict', worker: 2, reason }]);
   });
 
-  test('reports for nobody else', () => {
+  test('a report that a worker makes for another is ignored', () => {
     const driver = new RoundDriver();
     driver.endWithoutSecond();
     driver.start(2);
@@ -391,7 +391,7 @@ describe('who breaks the protocol', () => {
     expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 5, 0, 2)]);
   });
 
-  test('is not evicted for sending a sum twice', () => {
+  test('a worker is not evicted for sending a sum twice', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(3);
     driver.answer(1, 1, { level: 2, index: 0 });

@@ -1,10 +1,10 @@
-// Roster and rounds together: in what order the driver hears of what one event means to both.
+// Roster and rounds together: the order of commands when one event concerns both.
 import { expect, test } from 'vitest';
 import { Scheduler } from '../../../../coordinator/scheduler/scheduler.ts';
 import { stepsOf } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';
 
-/** A scheduler, and short ways to tell it things. */
+/** A scheduler with shorthands for its events. */
 class Driver {
   readonly scheduler: Scheduler;
   nowMs = 0;
@@ -40,7 +40,7 @@ class Driver {
   }
 }
 
-/** What there is of commands, in order. */
+/** The types of commands, with their workers. */
 function named(commands: readonly Step[]): string[] {
   return commands.map((command) =>
     'worker' in command ? `${command.type} ${Number(command['worker'])}` : command.type,
@@ -62,14 +62,14 @@ test('a worker that joins a round gets its weights before its task', () => {
   expect(named(driver.join(2))).toEqual(['admit 2', 'assign 2']);
 });
 
-test('a worker that comes back has the shards of its old session to compute', () => {
+test('a worker that reconnects gets the shards of its old session', () => {
   const driver = new Driver();
   driver.join(1, 7);
   driver.start(2);
   expect(named(driver.join(2, 7))).toEqual(['supersede 1', 'admit 2', 'assign 2']);
 });
 
-test('a liar that has come back goes before the round begins again, and gets nothing of it', () => {
+test('a liar that has reconnected is refused before the round restarts, and gets no task of it', () => {
   const driver = new Driver();
   driver.join(1);
   driver.join(2);
@@ -81,7 +81,7 @@ test('a liar that has come back goes before the round begins again, and gets not
   expect(named(stepsOf(settled))).toEqual(['ban 1', 'refuse 3', 'begin', 'assign 2']);
 });
 
-test('a lost worker gets nothing more, though its loss ends the rest of another one', () => {
+test('a lost worker gets nothing more, even if its loss ends the wait of another', () => {
   const driver = new Driver(2);
   driver.join(1);
   driver.join(2);

@@ -1,11 +1,11 @@
-// Whose fault it is that a shard cannot be computed.
+// The blame for a shard that cannot be computed: the worker's or its own.
 import { describe, expect, test } from 'vitest';
 import { ShardFailures } from '../../../../coordinator/scheduler/shard-failures.ts';
 import type { HopelessShards } from '../../../../coordinator/scheduler/outcome.ts';
 import { SHARD, RoundDriver, assign, ofType } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';
 
-/** A process fails on shards while these are there. */
+/** Reports that a process failed on shards while `others` were present. */
 function fail(
   failures: ShardFailures,
   [from, to]: readonly [number, number],
@@ -15,21 +15,21 @@ function fail(
   return failures.fail({ from, to }, { instance, others, message: 'trap', isOutOfMemory: false });
 }
 
-test('one worker that fails again and again is to blame itself while another one might not', () => {
+test('a single worker that fails repeatedly is blamed for it while another might succeed', () => {
   const failures = new ShardFailures();
   const verdicts = Array.from({ length: 10 }, () => fail(failures, [0, 1], 'a', ['a', 'b']));
   expect(verdicts).toEqual(Array(10).fill(undefined));
 });
 
-test('only the shards are named that all failed on', () => {
+test('only the shards that every worker failed on are named', () => {
   const failures = new ShardFailures();
   expect(fail(failures, [0, 4], 'a', ['a', 'b', 'c'])).toBe(undefined);
   expect(fail(failures, [2, 6], 'b', ['a', 'b', 'c'])).toBe(undefined);
   expect(fail(failures, [1, 3], 'c', ['a', 'b', 'c'])).toMatchObject({ from: 2, to: 3, cause: 'failed' });
 });
 
-describe('shards that nobody can compute', () => {
-  /** A worker fails on its task, and comes back. */
+describe('shards that no worker can compute', () => {
+  /** Has a worker fail on its task, and reconnect. */
   const failAndReturn = (driver: RoundDriver, worker: number, task: number): Step[] => {
     const commands = driver.fail(worker, task);
     expect(commands).toContainEqual({ type: 'evict', worker, reason: 'failed on a task' });
@@ -38,7 +38,7 @@ describe('shards that nobody can compute', () => {
   const hopeless = { type: 'hopeless', from: 0, to: 1 };
   const message = 'trap; nor can the coordinator: trap';
 
-  test('are tried by the coordinator when three different workers failed on them, and then given up', () => {
+  test('the coordinator tries shards that three different workers failed on, and then gives them up', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(1);
     expect(driver.fail(1, 1)).toContainEqual(assign(2, 2, 0, 1));
@@ -47,19 +47,19 @@ describe('shards that nobody can compute', () => {
     expect(driver.fail(0, 4)).toEqual([{ ...hopeless, cause: 'failed', message }]);
   });
 
-  test('are tried when the only worker failed three times', () => {
+  test('the coordinator tries shards that the only worker failed on three times', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(1);
     expect(failAndReturn(driver, 1, 1)).toContainEqual(assign(1, 2, 0, 1));
     expect(failAndReturn(driver, 1, 2)).toContainEqual(assign(1, 3, 0, 1));
     expect(failAndReturn(driver, 1, 3)).toContainEqual(assign(0, 4, 0, 1));
-    // Whoever has failed on it is not asked again, however long that takes.
+    // A worker that has failed on the shard is not asked again, however long that takes.
     driver.nowMs = 30_000;
     expect(driver.tick()).toEqual([]);
     expect(ofType(driver.fail(0, 4), 'hopeless')).toHaveLength(1);
   });
 
-  test('are given up at once when two processes were seen to end for lack of memory, which could end the coordinator too', () => {
+  test('shards are given up at once when two processes ran out of memory, which could end the coordinator too', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
     driver.lose(1);
@@ -70,7 +70,7 @@ describe('shards that nobody can compute', () => {
     ]);
   });
 
-  test('are tried at the second word of a lack of memory', () => {
+  test('the coordinator tries shards at the second report of a lack of memory', () => {
     const driver = new RoundDriver({ workers: 3 });
     driver.start(6);
     driver.fail(1, 1, { isOutOfMemory: true });
@@ -80,7 +80,7 @@ describe('shards that nobody can compute', () => {
     expect(driver.fail(0, 6)).toEqual([{ ...hopeless, cause: 'outOfMemory', message }]);
   });
 
-  test('are tried when eight processes were lost with them, but not for one that comes and goes', () => {
+  test('the coordinator tries shards that eight processes were lost with, but not those of one that reconnects', () => {
     const driver = new RoundDriver({ workers: 0 });
     driver.start(1);
     for (let worker = 1; worker <= 20; worker++) {
@@ -97,7 +97,7 @@ describe('shards that nobody can compute', () => {
     expect(driver.fail(0, 28)).toEqual([{ ...hopeless, cause: 'lost', message: lost }]);
   });
 
-  test('are part of the round if the coordinator can compute them, and are held against nobody', () => {
+  test('shards that the coordinator can compute complete the round', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(3);
     driver.fail(1, 1, { isOutOfMemory: true });
@@ -111,7 +111,7 @@ describe('shards that nobody can compute', () => {
     expect(ofType(driver.answer(0, 5, { level: 1, index: 1 }), 'complete')).toHaveLength(1);
   });
 
-  test('are named as the one that the coordinator cannot compute', () => {
+  test('the error names the very shards that the coordinator cannot compute', () => {
     const driver = new RoundDriver({ workers: 1 });
     driver.start(3);
     driver.fail(1, 1, { isOutOfMemory: true });
@@ -122,7 +122,7 @@ describe('shards that nobody can compute', () => {
     expect(driver.fail(0, 4)).toEqual([{ type: 'hopeless', from: 1, to: 2, cause: 'outOfMemory', message }]);
   });
 
-  test('are not tried where they have come from somebody', () => {
+  test('the coordinator does not try shards that a worker has delivered', () => {
     const driver = new RoundDriver({ workers: 3, share: 1 });
     driver.start(2);
     driver.answer(1, 1, SHARD(0));
@@ -136,14 +136,14 @@ describe('shards that nobody can compute', () => {
 });
 
 describe('a process that fails on every task', () => {
-  /** The process joins a round that waits for it, and fails on the task that it gets. */
+  /** Has the process join a round that waits for it, and fail on the task that it gets. */
   const failOnce = (driver: RoundDriver, worker: number, instance: string): Step[] => {
     driver.start(1);
     const [given] = ofType(driver.join(worker, instance), 'assign');
     return driver.fail(worker, given?.task ?? 0);
   };
 
-  test('is sent away at each, and at the fifth in a row for good, without the run going back', () => {
+  test('a process that fails is evicted each time, and banned at the fifth failure in a row without the run going back', () => {
     const driver = new RoundDriver({ workers: 0 });
     for (let worker = 1; worker <= 4; worker++) {
       const sentAway = { type: 'evict', worker, reason: 'failed on a task' };
@@ -155,7 +155,7 @@ describe('a process that fails on every task', () => {
     ]);
   });
 
-  test('is not the same as one that fails now and then', () => {
+  test('a process that fails only now and then is not banned', () => {
     const driver = new RoundDriver({ workers: 0 });
     for (let worker = 1; worker <= 12; worker++) {
       expect(ofType(failOnce(driver, worker, 'fit'), 'ban')).toEqual([]);
@@ -165,7 +165,7 @@ describe('a process that fails on every task', () => {
     }
   });
 
-  test('gets nothing more, although it stays and says that it failed on what it owed from an earlier round', () => {
+  test('a worker that reports a failure on a task of an earlier round is evicted, and gets no more tasks', () => {
     const driver = new RoundDriver();
     driver.endWithoutSecond();
     driver.start(2);

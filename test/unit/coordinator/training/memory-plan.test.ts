@@ -1,4 +1,4 @@
-// What a run may take of memory: counted at most, refused where it is too much, and cut to what finds room.
+// The memory that a run may take: counted at its highest, cut to what there is room for, refused if it is too much.
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { planMemory, totalOf, warnOfMemory } from '../../../../coordinator/training/memory-plan.ts';
@@ -29,13 +29,13 @@ function wide(width: number): Pick<ConfigInput, 'model'> {
   return { model: { layers: [hidden, hidden, hidden, { kind: 'dense', units: 1 }] } };
 }
 
-describe('the memory plan', () => {
-  it('has room for every sum that may wait, where the model is small', async () => {
+describe('the memory plan of the coordinator', () => {
+  it('the plan of a small model has room for every sum that may wait', async () => {
     const { room, wantedSums } = await planOf({ shards: 64 });
     expect({ room, wantedSums }).toEqual({ room: { here: 32, ofTask: 10 }, wantedSums: 32 });
   });
 
-  it('counts a large model at most: sums, copies for checkpoints, and messages', async () => {
+  it('the plan of a large model counts the most that sums, copies for checkpoints and messages may take', async () => {
     // 7200 wide: 103,766,401 parameters, of 0.387 GiB.
     const { here, beside, worker, room, wantedSums } = await planOf(wide(7200));
     expect({ room, wantedSums }).toEqual({ room: { here: 3, ofTask: 4 }, wantedSums: 4 });
@@ -47,14 +47,14 @@ describe('the memory plan', () => {
     expect(vectors(worker?.['4 sums of gradients'] ?? 0)).toBe(4);
   });
 
-  it('counts averaged weights, and no copies where nothing is saved', async () => {
+  it('the plan counts averaged weights, and no copies if no checkpoint is saved', async () => {
     const plain = await planOf({});
     const { here, beside } = await planOf({ ema: { decay: 0.9 }, checkpoint: false });
     expect(totalOf(here) - totalOf(plain.here)).toBe(4 * 641);
     expect(beside['3 copies for checkpoints']).toBe(0);
   });
 
-  it('counts the engine of a run without workers, which needs no sums of others', async () => {
+  it('the plan of a run without workers counts its own engine, and no sums of workers', async () => {
     const { here, worker, room } = await planOf(wide(7200), HERE);
     expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofTask: 0 } });
     expect(here).toHaveProperty(['packed weights']);
@@ -62,11 +62,11 @@ describe('the memory plan', () => {
   });
 });
 
-describe('a worker', () => {
+describe('the memory plan of a worker', () => {
   const workerOf = async (values: Partial<ConfigInput>, threads: number): Promise<MemoryUses> =>
     (await planOf(values, { workers: 1, threads })).worker as MemoryUses;
 
-  it('has activations, scratch and sums for each of its threads', async () => {
+  it('a worker has activations, scratch and sums for each of its threads', async () => {
     const [one, three] = [await workerOf({ shards: 64 }, 1), await workerOf({ shards: 64 }, 3)];
     for (const use of ['activations', 'scratch']) expect(three[use]).toBe(3 * (one[use] as number));
     expect(three['packed weights']).toBe(one['packed weights']);
@@ -75,12 +75,12 @@ describe('a worker', () => {
     expect(three).toHaveProperty(['30 sums of gradients']);
   });
 
-  it('has results that wait for its coordinator: all there are, or 64 MiB', async () => {
+  it('the results of a worker that wait for the coordinator take 64 MiB at most', async () => {
     expect((await workerOf({}, 1))['results to be sent']).toBe(4 * 4 * 641 + 2 * 4 * 100);
     expect((await workerOf(wide(7200), 1))['results to be sent']).toBe(64 * 2 ** 20 + 2 * 4 * 100);
   });
 
-  it('whose threads do not fit is refused, though one of them would', async () => {
+  it('a worker whose threads do not fit is refused, even if one of them would fit', async () => {
     const values: Partial<ConfigInput> = {
       shards: 1,
       batchSize: 200,
@@ -112,7 +112,7 @@ describe('a run that may take more memory than the machine has', () => {
     return warnings;
   };
 
-  it('is warned of, with what each process may take', () => {
+  it('a run that may take more memory than the machine has causes a warning that lists each process', () => {
     expect(warningsOf(8000, GIB)).toEqual([
       expect.stringMatching(
         /^the run may need up to 7.8 TiB of memory \(2.0 GiB here, 1.0 GiB in each of 8,000 workers\), but this machine has [\d.]+ GiB: .* fewer --workers or fewer units would need less$/,
@@ -121,13 +121,13 @@ describe('a run that may take more memory than the machine has', () => {
     expect(warningsOf(0, os.totalmem())).toEqual([expect.not.stringContaining('workers')]);
   });
 
-  it('is not warned of where it fits', () => {
+  it('a run that fits into the memory of the machine causes no warning', () => {
     expect(warningsOf(0, 0)).toEqual([]);
   });
 });
 
-describe('a run that does not fit', () => {
-  it('with a single sum is refused with the figures of the coordinator', async () => {
+describe('a run that cannot fit', () => {
+  it('a run that does not fit with a single sum is refused with the figures of the coordinator', async () => {
     const refused = planOf(wide(8700));
     await expect(refused).rejects.toMatchObject({ code: 'E_TOO_LARGE', category: 'usage' });
     await expect(refused).rejects.toMatchObject({
@@ -137,7 +137,7 @@ describe('a run that does not fit', () => {
     });
   });
 
-  it('in one process, which computes too, is refused there alone', async () => {
+  it('a run that fits with workers is refused if a single process has to do all of it', async () => {
     await expect(planOf(wide(7800), HERE)).rejects.toMatchObject({
       code: 'E_TOO_LARGE',
       message: expect.stringMatching(

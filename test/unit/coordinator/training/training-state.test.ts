@@ -1,4 +1,4 @@
-// What a step, clipping, averages and the best weights do to the weights that everybody sees.
+// The effect of steps, clipping, averages and the best weights on the current weights.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TrainingState } from '../../../../coordinator/training/training-state.ts';
 import type { TrainingStateOptions } from '../../../../coordinator/training/training-state.ts';
@@ -19,7 +19,7 @@ beforeAll(async () => {
 
 interface Training {
   readonly state: TrainingState;
-  /** Hands in buckets of a gradient of these values; returns what each call said is ready. */
+  /** Finishes buckets of a gradient of these values; returns the buckets that each call reported ready. */
   finish(buckets: readonly number[], gradient: Float32Array, weight?: number): (readonly number[])[];
   weights(): number[];
 }
@@ -53,14 +53,14 @@ async function start(config: Partial<TrainingStateOptions['config']> = {}): Prom
 const ONES = new Float32Array(LENGTH).fill(1);
 
 describe('a bucket', () => {
-  it('is ready as soon as its gradient is there', async () => {
+  it('a bucket is ready as soon as its gradient has arrived', async () => {
     const { state, finish } = await start();
     expect(finish([1, 0], ONES)).toEqual([[1], [0]]);
     expect(state.nextBucket(2)).toBeUndefined();
     expect(state.nextBucket(1)?.bytes.byteLength).toBe(16);
   });
 
-  it('waits for the last one where the norm is clipped, which makes all ready', async () => {
+  it('every bucket waits for the last one if the norm is clipped', async () => {
     const { state, finish } = await start({ clip: { norm: 1 } });
     expect(finish([1, 0], ONES)).toEqual([[], []]);
     expect(state.nextBucket(1)).toBeUndefined();
@@ -70,7 +70,7 @@ describe('a bucket', () => {
 });
 
 describe('a step', () => {
-  it('is the same bits in whatever order its buckets come', async () => {
+  it('a step gives the same bits in whatever order its buckets arrive', async () => {
     const gradient = randomValues(9, LENGTH);
     const results = [
       [0, 1, 2],
@@ -85,7 +85,7 @@ describe('a step', () => {
     expect(others).toEqual([first, first]);
   });
 
-  it('tells the norm of the mean gradient before clipping, and clips to the norm asked for', async () => {
+  it('a step reports the norm of the mean gradient before clipping, and clips to the norm asked for', async () => {
     const { state, finish, weights } = await start({ clip: { norm: 0.5 } });
     const before = weights();
     finish([0, 1, 2], ONES, 2);
@@ -96,7 +96,7 @@ describe('a step', () => {
     expect(Math.abs(moved - 0.5)).toBeLessThan(2e-6);
   });
 
-  it('is not clipped below the norm asked for', async () => {
+  it('a step with a norm below the limit is not clipped', async () => {
     const clipped = await start({ clip: { norm: 100 } });
     const free = await start();
     for (const { state, finish } of [clipped, free]) {
@@ -106,7 +106,7 @@ describe('a step', () => {
     expect(clipped.weights()).toEqual(free.weights());
   });
 
-  it('divides by a weight that is no whole number', async () => {
+  it('a step divides the gradient by a weight that is no whole number', async () => {
     const { state, finish, weights } = await start();
     const before = weights();
     finish([0, 1, 2], ONES, 2.5);
@@ -114,7 +114,7 @@ describe('a step', () => {
     expect(weights()).toEqual(before.map((value) => Math.fround(value - Math.fround(0.4))));
   });
 
-  it.each([{ norm: 1 }, {}])('that is not finite leaves no trace, with clip %j', async (clip) => {
+  it.each([{ norm: 1 }, {}])('a step that is not finite leaves no trace, with clip %j', async (clip) => {
     const broken = await start({ clip });
     const undisturbed = await start({ clip });
     const gradient = ONES.with(0, Number.NaN);
@@ -138,7 +138,7 @@ describe('a step', () => {
 describe('averaged weights', () => {
   const ema = { decay: 0.5, warmup: false };
 
-  it('are shown as a version of their own, and training goes on with the live ones', async () => {
+  it('averaged weights are shown as a version of their own, and training continues with the live ones', async () => {
     const averaged = await start({ ema });
     const plain = await start();
     const first = averaged.weights();
@@ -165,7 +165,7 @@ describe('averaged weights', () => {
     }
   });
 
-  it('are what is kept as the best, and what comes back', async () => {
+  it('averaged weights are kept as the best, and can be restored', async () => {
     const { state, finish, weights } = await start({ ema });
     finish([0, 1, 2], ONES);
     state.commit();
@@ -182,7 +182,7 @@ describe('averaged weights', () => {
     expect(weights()).toEqual(live);
   });
 
-  it('are not there unless asked for', async () => {
+  it('averaged weights do not exist unless asked for', async () => {
     const { state } = await start();
     expect(state.setCurrent('average')).toBe(false);
     expect(state.version).toBe(0);

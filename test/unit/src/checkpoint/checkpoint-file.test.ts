@@ -1,4 +1,4 @@
-// Checkpoint files: what is written is read back to the bit, by others too, and nothing that differs by a bit is read.
+// Checkpoint files: they are read back to the bit, by other programs too, and refused if a single bit differs.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -37,13 +37,13 @@ beforeAll(() => {
 });
 afterAll(() => fs.rmSync(directory, { recursive: true }));
 
-/** The bytes of a file, by way of the disk. */
+/** Writes a checkpoint to the disk and returns the bytes of its file. */
 async function write(content: CheckpointContent): Promise<Buffer> {
   await writeFileDurably(file, encodeCheckpoint(content).slices());
   return fs.readFileSync(file);
 }
 
-/** Why `bytes` are no checkpoint. */
+/** The reason for which `bytes` are refused as a checkpoint. */
 async function refusalOf(bytes: Uint8Array): Promise<string> {
   fs.writeFileSync(file, bytes);
   const error: unknown = await readCheckpoint(file).catch((reason: unknown) => reason);
@@ -68,7 +68,7 @@ function sha256(values: Float32Array = new Float32Array()): string {
 }
 
 describe('a checkpoint', () => {
-  it('is read back to the bit, whatever is in it', async () => {
+  it('a checkpoint is read back to the bit, whatever its tensors hold', async () => {
     await write(SMALL);
     const { tensors, ...rest } = await readCheckpoint(file);
     expect(rest).toEqual({ path: file, step: 120, isBest: true, manifest: SMALL.manifest });
@@ -82,20 +82,20 @@ describe('a checkpoint', () => {
     }
   });
 
-  it('is a safetensors file that other programs read', async () => {
+  it('a checkpoint is a safetensors file that other programs can read', async () => {
     const { tensors, metadata } = decodeSafetensors(await write(SMALL), file);
     expect(tensors.get('0.weight')?.shape).toEqual([2, 3]);
     expect(metadata).toMatchObject({ format: 'pt', checkpoint: '1', step: '120', isBest: 'true' });
   });
 
-  it('contains the SHA-256 of its bytes, with zeros in the place of the digits', async () => {
+  it('a checkpoint contains the SHA-256 of its bytes, computed with zeros in place of the digits', async () => {
     const bytes = await write(SMALL);
     const stored = bytes.toString('latin1', HASH_START, HASH_START + 64);
     bytes.fill('0', HASH_START, HASH_START + 64);
     expect(createHash('sha256').update(bytes).digest('hex')).toBe(stored);
   });
 
-  it('may hold no tensor, and tensors of several slices', async () => {
+  it('a checkpoint may hold no tensors, or tensors of several slices', async () => {
     await write({ ...SMALL, tensors: [] });
     expect((await readCheckpoint(file)).tensors.size).toBe(0);
     const values = Float32Array.from({ length: SLICE_BYTES }, (_, index) => index);
@@ -104,7 +104,7 @@ describe('a checkpoint', () => {
     expect(sha256(tensors.get('x')?.values)).toBe(sha256(values));
   });
 
-  it('is a copy: what it was made from may change before it is written', async () => {
+  it('a checkpoint is a copy, so its sources may change before it is written', async () => {
     const values = Float32Array.of(1, 2);
     const manifest = { loss: 1 };
     const encoded = encodeCheckpoint({ ...SMALL, tensors: [{ name: 'x', shape: [2], values }], manifest });
@@ -116,21 +116,21 @@ describe('a checkpoint', () => {
     expect(read.tensors.get('x')?.values).toEqual(Float32Array.of(1, 2));
   });
 
-  it('uses the memory it is given, which may be larger', () => {
+  it('a checkpoint is encoded into the memory it is given, which may be larger', () => {
     const { data } = encodeCheckpoint(SMALL);
     const memory = new Uint8Array(data.byteLength + 4);
     expect(encodeCheckpoint(SMALL, () => memory).data).toEqual(data);
     expect(new Uint8Array(memory.buffer, 0, data.byteLength)).toEqual(data);
   });
 
-  it('refuses a manifest beyond the limit', () => {
+  it('a manifest beyond the limit is refused', () => {
     const manifest = 'x'.repeat(MAX_CHECKPOINT_HEADER_BYTES);
     expect(() => encodeCheckpoint({ ...SMALL, manifest })).toThrow(
       expect.objectContaining({ code: 'E_CHECKPOINT_SIZE', exitCode: 4 }),
     );
   });
 
-  it('reads a long manifest full of quotation marks', async () => {
+  it('a long manifest full of quotation marks can be read', async () => {
     const manifest = '"'.repeat(4_000_000);
     await write({ ...SMALL, manifest });
     expect((await readCheckpoint(file)).manifest === manifest).toBe(true);
@@ -138,7 +138,7 @@ describe('a checkpoint', () => {
 });
 
 describe('a damaged checkpoint', () => {
-  it('is refused, whichever bit is flipped', async () => {
+  it('a checkpoint is refused after any single bit has been flipped', async () => {
     const bytes = await write(SMALL);
     for (let bit = 0; bit < 8 * bytes.length; bit++) {
       bytes.writeUInt8(bytes.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
@@ -147,7 +147,7 @@ describe('a damaged checkpoint', () => {
     }
   });
 
-  it('is refused for any of 1,000 random bits of several slices', async () => {
+  it('a checkpoint of several slices is refused after any of 1,000 random bits has been flipped', async () => {
     const values = Float32Array.from({ length: SLICE_BYTES / 3 }, (_, index) => 1 / index);
     const bytes = await write({ ...SMALL, tensors: [{ name: 'x', shape: [values.length], values }] });
     const key = { seed: 1, purpose: 'order', epoch: 0 } as const;
@@ -158,13 +158,13 @@ describe('a damaged checkpoint', () => {
     }
   });
 
-  it('is refused at every length it can be cut to, and with a byte more', async () => {
+  it('a checkpoint is refused when cut to any length, and with an extra byte', async () => {
     const bytes = await write(SMALL);
     for (let length = 0; length < bytes.length; length++) await refusalOf(bytes.subarray(0, length));
     expect(await refusalOf(Buffer.concat([bytes, Buffer.alloc(1)]))).toMatch(/^damaged/);
   });
 
-  it('is named in the error, with what is wrong', async () => {
+  it('the refusal of a damaged checkpoint names the file and what is wrong', async () => {
     const bytes = await write(SMALL);
     expect(await refusalOf(bytes.subarray(0, 20))).toBe('truncated: 20 bytes are too few for a checkpoint');
     expect(await refusalOf(bytes.subarray(0, 200))).toMatch(
@@ -173,7 +173,7 @@ describe('a damaged checkpoint', () => {
     expect(await refusalOf(bytes.subarray(0, -1))).toBe('damaged: its bytes do not match its SHA-256');
     const other = Buffer.from(bytes);
     other.write('{"x":', 8);
-    expect(await refusalOf(other)).toBe('damaged, or no checkpoint: its header begins otherwise');
+    expect(await refusalOf(other)).toBe('damaged, or not a checkpoint: its header starts differently');
     other.writeBigUInt64LE(2n ** 40n, 0);
     expect(await refusalOf(other)).toBe('damaged, or no checkpoint: a header of 1099511627776 bytes');
     fs.rmSync(file);
@@ -181,7 +181,7 @@ describe('a damaged checkpoint', () => {
     await expect(readCheckpoint(directory)).rejects.toThrow(/: (cannot be read|truncated)/);
   });
 
-  it('is refused even if its hash is right', async () => {
+  it('an invalid checkpoint is refused even if its hash is right', async () => {
     const bytes = await write(SMALL);
     const changed = [
       withHeader(bytes, (text) => text.replace('"checkpoint":"1"', '"checkpoint":"2"')),
@@ -198,23 +198,23 @@ describe('a damaged checkpoint', () => {
       'it does not say its step',
       'it does not say whether it is the best',
       'it has no manifest',
-      expect.stringMatching(/^its manifest is no JSON \(SyntaxError: /),
+      expect.stringMatching(/^its manifest is not JSON \(SyntaxError: /),
       'the header has the key "0.weight" twice',
     ]);
   });
 });
 
 describe('exact JSON', () => {
-  it('keeps every double', () => {
+  it('exact JSON preserves every double', () => {
     fc.assert(
       fc.property(fc.double(), (value) => {
-        // toEqual tells -0 from 0, and NaN is equal to itself.
+        // toEqual tells -0 from 0, and treats NaN as equal to itself.
         expect(parseExactly(stringifyExactly([value]))).toEqual([value]);
       }),
     );
   });
 
-  it('keeps plain data', () => {
+  it('exact JSON preserves plain data', () => {
     const data = fc.jsonValue().filter((value) => !JSON.stringify(value).includes('$number'));
     fc.assert(
       fc.property(data, (value) => {
@@ -223,13 +223,13 @@ describe('exact JSON', () => {
     );
   });
 
-  it('is JSON that marks its special numbers', () => {
+  it('exact JSON is JSON that marks its special numbers', () => {
     expect(stringifyExactly({ loss: NaN, best: -Infinity, zero: -0, rate: 0.1 })).toBe(
       '{"loss":{"$number":"NaN"},"best":{"$number":"-Infinity"},"zero":{"$number":"-0"},"rate":0.1}',
     );
   });
 
-  it('refuses an object that would be read as a number', () => {
+  it('exact JSON refuses an object that would be read as a number', () => {
     expect(() => stringifyExactly({ a: { $number: 'NaN' } })).toThrow('the key $number is reserved');
     for (const text of ['{"$number":"1"}', '{"$number":null}', '{"$number":"NaN","a":1}']) {
       expect(() => parseExactly(text)).toThrow('$number without a number');

@@ -1,4 +1,4 @@
-// The directory of checkpoints: what stays, what goes, which one is the last and which the best, also when one is
+// The directory of checkpoints: which are kept and removed, and which one is the last or the best, even when one is
 // damaged or the run goes back.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -37,7 +37,7 @@ function open(numKept = 2): Promise<CheckpointStore> {
   return CheckpointStore.open({ directory, numKept, logger, onSaved: (each) => saved.push(each) });
 }
 
-/** Saves one and waits for it; its only tensor holds the step. */
+/** Saves a checkpoint and waits for it; its only tensor holds the step. */
 async function save(store: CheckpointStore, step: number, isBest = false): Promise<void> {
   const tensors = [{ name: 'step', shape: [1], values: Float32Array.of(step) }];
   store.save(step, tensors, { progress: step }, { isBest });
@@ -65,8 +65,8 @@ async function refusal(attempt: Promise<unknown>): Promise<Pick<LockstepError, '
   return { message: error.message, help: error.help };
 }
 
-describe('a store', () => {
-  test('is empty at first', async () => {
+describe('a checkpoint store', () => {
+  test('a checkpoint store is empty at first', async () => {
     const store = await open();
     expect(await store.list()).toEqual([]);
     expect(await last()).toBeUndefined();
@@ -74,7 +74,7 @@ describe('a store', () => {
     await store.flush();
   });
 
-  test('keeps the newest checkpoints, and the best one besides', async () => {
+  test('a checkpoint store keeps the newest checkpoints, and also the best one', async () => {
     const store = await open(2);
     await save(store, 10, true);
     await save(store, 20);
@@ -90,7 +90,7 @@ describe('a store', () => {
     expect(await best()).toMatchObject({ step: 50, isBest: true, manifest: { progress: 50 } });
   });
 
-  test('reports each checkpoint that is safely on the disk', async () => {
+  test('a checkpoint store reports each checkpoint that is safely on the disk', async () => {
     const store = await open();
     await save(store, 10, true);
     const file = path.join(directory, 'step-000000010-best.safetensors');
@@ -105,7 +105,7 @@ describe('a store', () => {
     ]);
   });
 
-  test('replaces a checkpoint of the same step, even if it becomes or is no longer the best', async () => {
+  test('a checkpoint replaces another of the same step, even if it becomes or is no longer the best', async () => {
     const store = await open();
     await save(store, 10);
     await save(store, 10, true);
@@ -114,14 +114,14 @@ describe('a store', () => {
     expect(names()).toEqual(['step-000000010.safetensors']);
   });
 
-  test('sorts by number, even if a step has more digits than names are padded to', async () => {
+  test('checkpoints are sorted by number, even if a step has more digits than names are padded to', async () => {
     const store = await open(3);
     for (const step of [9, 999_999_999, 1_000_000_000]) await save(store, step);
     expect((await store.list()).map(({ step }) => step)).toEqual([1_000_000_000, 999_999_999, 9]);
     expect((await last())?.step).toBe(1_000_000_000);
   });
 
-  test('removes half-written files of a killed process, and leaves other files alone', async () => {
+  test('opening a store removes half-written files of a killed process, and leaves other files alone', async () => {
     await save(await open(), 10);
     fs.writeFileSync(path.join(directory, '.step-000000020.safetensors.0123456789ab.tmp'), 'half');
     fs.writeFileSync(path.join(directory, 'notes.txt'), 'mine');
@@ -130,7 +130,7 @@ describe('a store', () => {
     expect((await last())?.step).toBe(10);
   });
 
-  test('reuses memory, and still copies what it is given', async () => {
+  test('a checkpoint store reuses memory, and still copies what it is given', async () => {
     const store = await open(3);
     const values = new Float32Array(1000);
     for (const step of [1, 2, 3]) {
@@ -142,12 +142,12 @@ describe('a store', () => {
     expect((await last())?.tensors.get('x')?.values).toEqual(new Float32Array(1000).fill(3));
   });
 
-  test('has at most three copies in memory, however much is saved while one is written', async () => {
+  test('a checkpoint store has at most three copies in memory, however much is saved while one is written', async () => {
     const byteLength = 2 ** 22;
     const store = await CheckpointStore.open({ directory, numKept: 3, byteLength, logger });
     const values = new Float32Array(2 ** 20);
     const before = process.memoryUsage().arrayBuffers;
-    // The first ones lack a tensor.
+    // The first checkpoint is smaller than the others.
     store.save(0, [{ name: 'x', shape: [2 ** 19], values: values.subarray(0, 2 ** 19) }], {});
     const saveAll = (): void => {
       for (let step = 1; step <= 12; step++) {
@@ -155,7 +155,7 @@ describe('a store', () => {
       }
     };
     saveAll();
-    // Garbage included, for nothing has given the collector a reason to run.
+    // This includes garbage: nothing has given the collector a reason to run.
     const numCopies = (process.memoryUsage().arrayBuffers - before) / values.byteLength;
     expect(numCopies).toBeLessThan(MAX_QUEUED_SAVES + 0.5);
     await store.flush();
@@ -164,7 +164,7 @@ describe('a store', () => {
     await store.flush();
   });
 
-  test('contains what a simple model predicts after any saves and reopenings', async () => {
+  test('a checkpoint store contains what a simple model predicts, after any saves and reopenings', async () => {
     const operation = fc.record({
       isBest: fc.boolean(),
       gap: fc.integer({ min: 1, max: 3 }),
@@ -198,7 +198,7 @@ describe('a store', () => {
     );
   });
 
-  test('never loses the best one, however fast checkpoints come', async () => {
+  test('a checkpoint store never loses the best checkpoint, however fast others are saved', async () => {
     const store = await open(1);
     for (let step = 1; step <= 50; step++) {
       store.save(
@@ -215,28 +215,28 @@ describe('a store', () => {
 });
 
 describe('a damaged checkpoint', () => {
-  test('is refused if it is the last one, naming the next older one that is intact', async () => {
+  test('a damaged last checkpoint is refused, and the error names the newest intact one', async () => {
     const store = await open(3);
     for (const step of [10, 20, 30]) await save(store, step);
     damage('step-000000020.safetensors');
     const file = damage('step-000000030.safetensors');
     expect(await refusal(last())).toEqual({
       message: `${file}: damaged: its bytes do not match its SHA-256`,
-      help: 'step 30 is lost; the checkpoint of step 10 is whole: add --allow-older to go on from it',
+      help: 'step 30 is lost; the checkpoint of step 10 is whole: add --allow-older to resume from it',
     });
   });
 
-  test('gives way to an older one if that is allowed, with a warning that names both', async () => {
+  test('an older checkpoint replaces a damaged one if that is allowed, with a warning that names both', async () => {
     const store = await open();
     for (const step of [10, 20]) await save(store, step);
     const file = damage('step-000000020.safetensors');
     expect((await last({ allowOlder: true }))?.step).toBe(10);
     expect(warnings).toEqual([
-      `the checkpoint of step 20 cannot be used (${file}: damaged: its bytes do not match its SHA-256): going on from that of step 10`,
+      `the checkpoint of step 20 cannot be used (${file}: damaged: its bytes do not match its SHA-256): resuming from that of step 10`,
     ]);
   });
 
-  test('is an error if no other one is intact', async () => {
+  test('a damaged checkpoint is an error if no other is intact', async () => {
     const store = await open();
     for (const step of [10, 20]) await save(store, step);
     for (const name of names()) damage(name);
@@ -245,7 +245,7 @@ describe('a damaged checkpoint', () => {
     );
   });
 
-  test('is refused if it is the best one', async () => {
+  test('a damaged best checkpoint is refused', async () => {
     const store = await open();
     await save(store, 10, true);
     await save(store, 20);
@@ -253,7 +253,7 @@ describe('a damaged checkpoint', () => {
     expect((await refusal(best())).message).toMatch(/damaged/);
   });
 
-  test('is also one that was renamed', async () => {
+  test('a checkpoint that was renamed is refused', async () => {
     const store = await open();
     await save(store, 10);
     fs.renameSync(path.join(directory, names()[0] ?? ''), path.join(directory, 'step-000000090.safetensors'));
@@ -264,7 +264,7 @@ describe('a damaged checkpoint', () => {
 });
 
 describe('a run that resumes from an older checkpoint', () => {
-  test('no longer lists newer checkpoints, and removes them when the next one is on the disk', async () => {
+  test('resuming from an older checkpoint hides newer ones, and removes them when the next one is on the disk', async () => {
     const store = await open(2);
     await save(store, 10, true);
     for (const step of [20, 30]) await save(store, step);
@@ -280,7 +280,7 @@ describe('a run that resumes from an older checkpoint', () => {
     expect(names()).toEqual(['step-000000010-best.safetensors', 'step-000000015.safetensors']);
   });
 
-  test('changes nothing if it resumes from the last checkpoint', async () => {
+  test('resuming from the last checkpoint changes nothing in the store', async () => {
     const store = await open();
     await save(store, 10);
     await store.continueFrom(10);
@@ -288,7 +288,7 @@ describe('a run that resumes from an older checkpoint', () => {
   });
 });
 
-test('a file that cannot be removed is named once, in our words, and does not keep others from being removed', async () => {
+test('a checkpoint that cannot be removed is named once, and does not keep others from being removed', async () => {
   const store = await open(1);
   const stray = path.join(directory, 'step-000000001.safetensors');
   fs.mkdirSync(stray);

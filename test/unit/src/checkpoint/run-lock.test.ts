@@ -27,7 +27,7 @@ async function refusal(run = directory): Promise<Pick<LockstepError, 'message' |
   return { message: error.message, help: error.help };
 }
 
-/** An owner like this process, but for what is given, in the lock file. */
+/** Writes a lock file whose owner differs from this process in the given fields. */
 async function lockedBy(changes: Partial<LockOwner>): Promise<LockOwner> {
   const { owner, release } = await lockRunDirectory(directory);
   release();
@@ -49,8 +49,8 @@ async function expectTakenOver(): Promise<void> {
   expect(fs.readdirSync(directory)).toEqual([]);
 }
 
-describe('a run directory', () => {
-  test('is locked once, by a file that names the process, until it is released', async () => {
+describe('the lock of a run directory', () => {
+  test('a run directory is locked once, by a file that names the process, until it is released', async () => {
     const lock = await lockRunDirectory(directory);
     expect(JSON.parse(fs.readFileSync(file, 'utf8'))).toMatchObject({
       pid: process.pid,
@@ -64,7 +64,7 @@ describe('a run directory', () => {
     await expectTakenOver();
   });
 
-  test('whose lock is not a file is refused, also to others', async () => {
+  test('a run directory whose lock is not a file is refused, and a release does not touch that lock', async () => {
     const refused = (why: string) => ({
       message: `${file} does not say who uses the run: ${why}`,
       help: `if no coordinator runs in this directory, remove ${file}`,
@@ -81,12 +81,12 @@ describe('a run directory', () => {
     const lock = await lockRunDirectory(directory);
     fs.rmSync(file);
     fs.mkdirSync(file);
-    // How the run ended must not be lost over this.
+    // A throw from here would hide how the run ended.
     lock.release();
     expect(fs.statSync(file).isDirectory()).toBe(true);
   });
 
-  test('is not freed by a process that has lost it', async () => {
+  test('a process that has lost its lock does not release the lock of another', async () => {
     const lost = await lockRunDirectory(directory);
     fs.rmSync(file);
     const { owner } = await lockRunDirectory(directory);
@@ -96,20 +96,25 @@ describe('a run directory', () => {
     lost.release();
   });
 
-  test('locked by another host is refused, with the way out', async () => {
+  test('a run directory locked by another host is refused with advice on removing the lock', async () => {
     await lockedBy({ host: 'far', pid: 17, startedAt: 'yesterday' });
     expect(await refusal()).toEqual({
       message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
-      help: `from here nobody can tell whether it still lives; if you know that it does not, remove ${file}`,
+      help: `this host cannot tell whether it is still running; if you know that it is not, remove ${file}`,
     });
   });
 
-  test.skipIf(!isLinux)(`locked by another container is refused, with the way out${needs}`, async () => {
-    await lockedBy({ pidNamespace: 'pid:[1]' });
-    expect((await refusal()).help).toMatch(/^it runs, or ran, in another container whether .* remove /);
-  });
+  test.skipIf(!isLinux)(
+    `a run directory locked by another container is refused with advice on removing the lock${needs}`,
+    async () => {
+      await lockedBy({ pidNamespace: 'pid:[1]' });
+      expect((await refusal()).help).toMatch(
+        /^it is or was in another container, so this one cannot tell whether .* remove /,
+      );
+    },
+  );
 
-  test('with a lock that names nobody is refused, with the way out', async () => {
+  test('a run directory whose lock names no process is refused with advice on removing the lock', async () => {
     const hostile = { ...(await lockedBy({})), host: '\u001b[2J' };
     const texts = ['', 'null', '{"pid":1', JSON.stringify(hostile)];
     const attempts = texts.map(async (text, index) => {
@@ -125,51 +130,54 @@ describe('a run directory', () => {
   });
 });
 
-describe('the lock of a dead process is taken over', () => {
-  test('if no process has its number', async () => {
+describe('the lock of a dead process', () => {
+  test('a lock is taken over if no process has its number', async () => {
     await lockedBy({ pid: pidOfEnded() });
     await expectTakenOver();
   });
 
-  test.skipIf(!isLinux)(`if another process has got its number${needs}`, async () => {
+  test.skipIf(!isLinux)(`a lock is taken over if another process has got its number${needs}`, async () => {
     await lockedBy({ pid: process.pid, startTicks: '1' });
     await expectTakenOver();
   });
 
-  test.skipIf(!isLinux)(`if the machine has restarted since${needs}`, async () => {
+  test.skipIf(!isLinux)(`a lock is taken over if the machine has restarted since${needs}`, async () => {
     await lockedBy({ bootId: 'before' });
     await expectTakenOver();
   });
 
-  test('if its number is free and the system does not tell when a process started', async () => {
+  test('a lock is taken over if its number is free and the system does not tell when a process started', async () => {
     await lockedBy({ pid: pidOfEnded(), startTicks: null });
     await expectTakenOver();
     await lockedBy({ startTicks: null });
     await refusal();
   });
 
-  test.skipIf(!isLinux)(`if it has ended and its parent has not noticed${needs}`, async () => {
-    // The shell's child ends, and the program that takes the shell's place never asks for it.
-    const script = 'sleep 0.5 & echo $!; exec sleep 20';
-    const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
-    try {
-      const pid = await new Promise<number>((resolve) =>
-        parent.stdout?.once('data', (text: Buffer) => resolve(Number(text.toString()))),
-      );
-      const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-      const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-      await lockedBy({ pid, startTicks });
-      await refusal();
-      await expect
-        .poll(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'), { timeout: 5000 })
-        .toContain(') Z ');
-      await expectTakenOver();
-    } finally {
-      parent.kill('SIGKILL');
-    }
-  });
+  test.skipIf(!isLinux)(
+    `a lock is taken over if its process has ended and its parent has not noticed${needs}`,
+    async () => {
+      // The shell's child ends, and the program that takes the shell's place never waits for it.
+      const script = 'sleep 0.5 & echo $!; exec sleep 20';
+      const parent: ChildProcess = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+      try {
+        const pid = await new Promise<number>((resolve) =>
+          parent.stdout?.once('data', (text: Buffer) => resolve(Number(text.toString()))),
+        );
+        const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+        const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+        await lockedBy({ pid, startTicks });
+        await refusal();
+        await expect
+          .poll(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'), { timeout: 5000 })
+          .toContain(') Z ');
+        await expectTakenOver();
+      } finally {
+        parent.kill('SIGKILL');
+      }
+    },
+  );
 
-  test('even if processes that were removing it have died, one after the other', async () => {
+  test('a lock is taken over even if several processes died one after the other while removing it', async () => {
     const pid = pidOfEnded();
     const head = await lockedBy({ pid });
     const remover = { ...head, token: 'cd'.repeat(12) };
@@ -178,7 +186,7 @@ describe('the lock of a dead process is taken over', () => {
     await expectTakenOver();
   });
 
-  test('but not while a live process is removing it', async () => {
+  test('a lock is not taken over while a live process is removing it', async () => {
     const { token } = await lockedBy({ pid: pidOfEnded() });
     const { owner, release } = await lockRunDirectory(fs.mkdtempSync(path.join(directory, 'other-')));
     fs.writeFileSync(`${file}.${token}`, JSON.stringify(owner));
@@ -186,7 +194,7 @@ describe('the lock of a dead process is taken over', () => {
     release();
   });
 
-  test('and a lock on the removal of an earlier one is cleaned up', async () => {
+  test('a leftover lock on the removal of an earlier lock is cleaned up', async () => {
     await lockedBy({ pid: pidOfEnded() });
     fs.writeFileSync(`${file}.${'00'.repeat(12)}`, '');
     await expectTakenOver();

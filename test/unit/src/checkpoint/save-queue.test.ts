@@ -1,4 +1,4 @@
-// Checkpoints that wait: what replaces what, what a full or failing disk does to them, and when a flush gives up.
+// Checkpoints that wait: which replaces which, what a full or failing disk does to them, and when a flush gives up.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { SaveQueue, type QueuedSave } from '../../../../src/checkpoint/save-queue.ts';
@@ -6,12 +6,12 @@ import { LockstepError } from '../../../../src/errors.ts';
 
 const DEADLINE_MS = 5000;
 
-/** A queue over a disk whose writes end when, and how, the test says. */
+/** A queue over a disk whose writes end when the test ends them. */
 function queueOverDisk(): {
   queue: SaveQueue<QueuedSave>;
-  /** Ends the write in progress, well or with a system error. */
+  /** Ends the write in progress, with success or with a system error. */
   end: (code?: string) => Promise<void>;
-  /** Steps by what became of them. */
+  /** The steps whose writes have started; the next two lists hold those written and released. */
   started: number[];
   written: number[];
   released: number[];
@@ -59,7 +59,7 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
   return error.message;
 }
 
-test('checkpoints are written one at a time, and of the waiting ones only the newest', async () => {
+test('checkpoints are written one at a time, and only the newest of those waiting', async () => {
   const { queue, end, started, written, released } = queueOverDisk();
   for (const step of [1, 2, 3, 4]) queue.add(save(step));
   expect(started).toEqual([1]);
@@ -91,7 +91,7 @@ test('a new best checkpoint replaces all waiting ones', async () => {
   expect(written).toEqual([1, 4]);
 });
 
-test('a full disk is not a failure: each time there is a warning, and the next save tries again', async () => {
+test('a full disk is not a failure: it causes a warning each time, and the next save tries again', async () => {
   const { queue, end, written, warnings } = queueOverDisk();
   for (let step = 1; step <= 20; step++) {
     queue.add(save(step));
@@ -100,7 +100,7 @@ test('a full disk is not a failure: each time there is a warning, and the next s
   expect(queue.failure).toBeUndefined();
   expect(warnings).toHaveLength(20);
   expect(warnings[0]).toBe(
-    'the checkpoint of step 1 is NOT written: no space left on the disk. Training goes on; the next checkpoint tries again',
+    'the checkpoint of step 1 is NOT written: no space left on the disk. Training continues; the next checkpoint tries again',
   );
   queue.add(save(21));
   await end();
@@ -145,7 +145,7 @@ test('a flush retries a checkpoint that found no space once, and then names the 
   expect(written).toEqual([1]);
 });
 
-test('nothing is written any more after a disk has failed three times in a row', async () => {
+test('nothing more is written after a disk has failed three times in a row', async () => {
   const { queue, end, started, warnings } = queueOverDisk();
   queue.add(save(1));
   await end('EIO');
@@ -160,7 +160,7 @@ test('nothing is written any more after a disk has failed three times in a row',
   expect(warnings).toEqual(Array(2).fill('the checkpoint of step 1 is written again: EIO: no'));
 });
 
-test('failures count only in a row: a success in between resets them', async () => {
+test('a success between failures resets their count', async () => {
   const { queue, end, written } = queueOverDisk();
   for (const step of [1, 2, 3]) {
     queue.add(save(step));

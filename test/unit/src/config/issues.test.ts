@@ -1,4 +1,4 @@
-// Fields that are wrong by themselves: the message, the place and the way out.
+// Fields that are wrong by themselves: the message, the place and the advice.
 import { describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../../../src/layers/activation.ts';
 import { layerSchema } from '../../../../src/layers/registry.ts';
@@ -25,7 +25,7 @@ function withFields(fields: Readonly<Record<string, string>>): string {
     .join('');
 }
 
-describe('a field', () => {
+describe('a field of a config', () => {
   it.each([
     [{ epochs: '"10"' }, 'epochs: expected integer >= 1, got "10" (string)', '5:9', 'remove the quotes'],
     [{ epochs: 'ten' }, 'epochs: expected integer >= 1, got "ten" (string)', '5:9'],
@@ -196,7 +196,7 @@ describe('a field', () => {
       'did you mean "stride"?',
     ],
     [{ tracking: '{ wandb: {} }' }, 'tracking.wandb.project: missing, expected non-empty string', '5:20'],
-  ])('that is wrong has its own message: %j', async (fields, message, place, help?: string) => {
+  ])('a field with a wrong value has its own message: %j', async (fields, message, place, help?: string) => {
     const lines = [`error[E_CONFIG_INVALID]: ${message}`, `  --> house.yaml:${place}`];
     if (help !== undefined) lines.push(`  help: ${help}`);
     await expect(errorText(loadText(withFields(fields as Record<string, string>)))).resolves.toBe(
@@ -204,7 +204,7 @@ describe('a field', () => {
     );
   });
 
-  it('that is missing is reported at the start of the file', async () => {
+  it('a missing field is reported at the start of the file', async () => {
     await expect(errorText(loadText(withFields({}).replace('loss: mse\n', '')))).resolves.toBe(
       'error[E_CONFIG_INVALID]: loss: missing, expected one of "mse", "mae", "huber", "binaryCrossEntropy", "crossEntropy" or mapping with kind\n  --> house.yaml:1:1',
     );
@@ -216,13 +216,13 @@ describe('a config', () => {
     ['# nothing\n', 'got nothing (null)', '1:1'],
     ['just words', 'got "just words" (string)', '1:1'],
     ['- 1\n- 2', 'got a list of 2', '1:1'],
-  ])('that is not a mapping is refused: %j', async (text, got, place) => {
+  ])('a config that is not a mapping is refused: %j', async (text, got, place) => {
     await expect(errorText(loadText(text))).resolves.toBe(
       `error[E_CONFIG_INVALID]: config: expected mapping with name, data, model, loss, ${got}\n  --> house.yaml:${place}`,
     );
   });
 
-  it('shows its first ten problems in order of place, and counts the others', async () => {
+  it('a refused config shows its first ten problems in order of place, and counts the others', async () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
     const training =
@@ -252,7 +252,7 @@ describe('suggest', () => {
     ['lr', undefined],
     ['x', undefined],
     ['', undefined],
-  ])('maps %j to %j', (word, expected) => {
+  ])('suggest maps %j to %j', (word, expected) => {
     expect(suggest(word, ['epochs', 'batchSize', 'a', 'bb'])).toBe(expected);
   });
 });

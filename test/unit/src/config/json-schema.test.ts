@@ -1,4 +1,4 @@
-// The schema that editors read: built from the one that configs are checked by.
+// The schema that editors read, built from the one that configs are checked against.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
@@ -17,7 +17,7 @@ function readExample(name: string): object {
   return parse(fs.readFileSync(path.join(ROOT, 'examples', name), 'utf8')) as object;
 }
 
-test.each(examples)('the schema for editors takes examples/%s', (name) => {
+test.each(examples)('the schema for editors accepts examples/%s', (name) => {
   expect(schema.safeParse(readExample(name)).error).toBeUndefined();
 });
 

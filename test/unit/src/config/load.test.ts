@@ -30,7 +30,7 @@ const DIGITS = {
 };
 
 describe('a loaded config', () => {
-  it('has every default, and paths resolved against the config file rather than the working directory', async () => {
+  it('a loaded config has every default, and paths resolved against the config file rather than the working directory', async () => {
     const cwd = await configDirectory({ 'other.yaml': '' });
     const directory = await configDirectory({ 'house.yaml': HOUSE });
     const loaded = await loadConfig({ path: join(directory, 'house.yaml'), env: {}, cwd });
@@ -83,7 +83,7 @@ describe('a loaded config', () => {
     });
   });
 
-  it('may be JSON that names its schema, and resolves the paths of images', async () => {
+  it('a config may be JSON that names its schema, and has the paths of images resolved', async () => {
     const text = JSON.stringify({ $schema: './lockstep.schema.json', ...DIGITS }, null, '\t');
     const { config, baseDirectory } = await loadText(text, {}, 'digits.json');
     expect(config.data.train).toEqual({
@@ -97,7 +97,7 @@ describe('a loaded config', () => {
     expect('$schema' in config).toBe(false);
   });
 
-  it('may start with a byte order mark and hold aliases', async () => {
+  it('a config may start with a byte order mark and hold aliases', async () => {
     const text = `\uFEFF${HOUSE}`
       .replace('- { kind', '- &hidden { kind')
       .replace('- kind', '- *hidden\n    - kind');
@@ -105,7 +105,7 @@ describe('a loaded config', () => {
     expect(config.model.layers).toMatchObject([{ units: 8 }, { units: 8 }, { units: 1 }]);
   });
 
-  it('takes flags over the environment over the file over defaults', async () => {
+  it('flags take precedence over the environment, the environment over the file, and the file over defaults', async () => {
     const env = { LOCKSTEP_SEED: '11', LOCKSTEP_EPOCHS: '12', LOCKSTEP_BATCH_SIZE: '', LOCKSTEP_OTHER: 'x' };
     const { config } = await loadText(`${HOUSE}epochs: 2\n`, {
       env,
@@ -114,7 +114,7 @@ describe('a loaded config', () => {
     expect(config).toMatchObject({ seed: 13, epochs: 12, batchSize: 256, shards: 4 });
   });
 
-  it('knows the place of each value: a value, the key of a block, the nearest parent, a flag or a variable', async () => {
+  it('a loaded config locates each value: at a value, the key of a block, the nearest parent, a flag or a variable', async () => {
     const env = { LOCKSTEP_EPOCHS: '12' };
     const { locate } = await loadText(HOUSE, { env, overrides: ['data.split={test: 0.2}'] });
     const file = 'house.yaml';
@@ -128,7 +128,7 @@ describe('a loaded config', () => {
     expect(locate(['optimizer'])).toEqual({ file, line: 1, column: 1 });
   });
 
-  it('is described by a JSON Schema that requires the fields without a default', () => {
+  it('the JSON Schema of a config requires the fields without a default', () => {
     const schema = configJsonSchema();
     expect(schema.required).toEqual(['name', 'data', 'model', 'loss']);
     expect(Object.keys(schema.properties ?? {})).toContain('$schema');
@@ -137,7 +137,7 @@ describe('a loaded config', () => {
 });
 
 describe('a config file that cannot be read', () => {
-  it('names a missing file, the working directory and a similar file', async () => {
+  it('the refusal of a missing file names the working directory and a similar file', async () => {
     const cwd = await configDirectory({ 'house.yaml': HOUSE, 'house.csv': 'a\n' });
     await expect(errorText(loadConfig({ path: 'hause.yaml', cwd }))).resolves.toBe(
       `error[E_CONFIG_NOT_FOUND]: cannot read hause.yaml: no such file (cwd ${cwd})\n  help: did you mean house.yaml?`,
@@ -150,7 +150,7 @@ describe('a config file that cannot be read', () => {
     );
   });
 
-  it('refuses a directory and other kinds of file', async () => {
+  it('a directory or another kind of file is refused as a config', async () => {
     const cwd = await configDirectory({ 'house.csv': 'a,b\n' });
     await mkdir(join(cwd, 'runs.yaml'));
     await expect(errorText(loadConfig({ path: 'runs.yaml', cwd }))).resolves.toBe(
@@ -161,13 +161,16 @@ describe('a config file that cannot be read', () => {
     );
   });
 
-  it.skipIf(process.getuid?.() === 0)('names the owner and mode of a forbidden file', async () => {
-    const cwd = await configDirectory({ 'house.yaml': HOUSE });
-    await chmod(join(cwd, 'house.yaml'), 0o000);
-    await expect(errorText(loadConfig({ path: 'house.yaml', cwd }))).resolves.toBe(
-      `error[E_CONFIG_UNREADABLE]: cannot read house.yaml: permission denied (owner uid ${process.getuid?.()}, mode 0000)`,
-    );
-  });
+  it.skipIf(process.getuid?.() === 0)(
+    'the refusal of a forbidden file names its owner and mode',
+    async () => {
+      const cwd = await configDirectory({ 'house.yaml': HOUSE });
+      await chmod(join(cwd, 'house.yaml'), 0o000);
+      await expect(errorText(loadConfig({ path: 'house.yaml', cwd }))).resolves.toBe(
+        `error[E_CONFIG_UNREADABLE]: cannot read house.yaml: permission denied (owner uid ${process.getuid?.()}, mode 0000)`,
+      );
+    },
+  );
 
   const latin1 = Buffer.from('name: h\u00e4user\n', 'latin1');
   it.each([
@@ -192,11 +195,11 @@ describe('a config file that cannot be read', () => {
       'house.yaml has a NUL byte at offset 6, expected UTF-8 text\n  help: iconv -f utf-16 -t utf-8 house.yaml',
     ],
     ['is Latin-1', latin1, 'house.yaml has byte E4 at offset 7: not UTF-8\n  help: save the file as UTF-8'],
-  ])('is refused if it %s', async (_, content, expected) => {
+  ])('a config file is refused if it %s', async (_, content, expected) => {
     await expect(errorText(loadText(content))).resolves.toBe(`error[E_CONFIG_UNREADABLE]: ${expected}`);
   });
 
-  it('is refused in our words if it is a link to itself', async () => {
+  it('a config file that is a link to itself is refused with an error of our own', async () => {
     const cwd = await configDirectory({});
     await symlink('loop.yaml', join(cwd, 'loop.yaml'));
     await expect(errorText(loadConfig({ path: 'loop.yaml', cwd }))).resolves.toBe(
@@ -204,7 +207,7 @@ describe('a config file that cannot be read', () => {
     );
   });
 
-  it('counts as wrong usage', async () => {
+  it('a config file that cannot be read is an error of usage', async () => {
     const error = await loadText('').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(LockstepError);
     expect(error).toMatchObject({ category: 'usage', exitCode: 2 });

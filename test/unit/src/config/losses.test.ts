@@ -1,4 +1,4 @@
-// Losses, weights and metrics in the config: their forms, and what goes with what.
+// Losses, weights and metrics in the config: their forms, and which go together.
 import { describe, expect, it } from 'vitest';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
 
@@ -9,7 +9,7 @@ interface Parts {
   readonly rest?: string;
 }
 
-/** Line 2 is data, line 3 the one layer, line 4 the loss, line 5 what else there is. */
+/** A config in which line 2 is data, line 3 the one layer, line 4 the loss, and line 5 everything else. */
 function configText(parts: Parts): string {
   const { data = 'file: a.csv, target: y', layer = 'units: 1', loss = 'mse', rest = 'epochs: 1' } = parts;
   return `name: t\ndata: { ${data} }\nmodel: { layers: [{ kind: dense, ${layer} }] }\nloss: ${loss}\n${rest}\n`;
@@ -25,12 +25,12 @@ describe('a loss', () => {
     ['huber', { kind: 'huber', delta: 1 }],
     ['{ kind: huber, delta: 2.5 }', { kind: 'huber', delta: 2.5 }],
     ['binaryCrossEntropy', { kind: 'binaryCrossEntropy' }],
-  ])('may be written %s', async (loss, resolved) => {
+  ])('a loss may be written %s', async (loss, resolved) => {
     const { config } = await loadText(configText({ loss }));
     expect(config.loss).toEqual(resolved);
   });
 
-  it('for classes smooths no label by default', async () => {
+  it('a loss for classes smooths no labels by default', async () => {
     const { config } = await loadText(configText(classes));
     expect(config.loss).toEqual({ kind: 'crossEntropy', labelSmoothing: 0 });
   });
@@ -41,13 +41,13 @@ describe('weights of classes', () => {
     ['balanced', 'balanced'],
     ['[1, 2, 0.5]', [1, 2, 0.5]],
     ['{ cat: 2, dog: 0 }', { cat: 2, dog: 0 }],
-  ])('may be %s', async (text, expected) => {
+  ])('the weights of classes may be %s', async (text, expected) => {
     const { config } = await loadText(configText({ ...classes, rest: `classWeights: ${text}` }));
     expect(config.classWeights).toEqual(expected);
   });
 });
 
-describe('a config that is refused', () => {
+describe('a config with a loss that is refused', () => {
   it.each<[Parts, string, string, string?]>([
     [{ loss: '{ kind: huber, delta: 0 }' }, 'loss.delta: expected number > 0, got 0', '4:29'],
     [
@@ -149,20 +149,20 @@ describe('a config that is refused', () => {
       'data.weights: "w" is also in data.categorical',
       '2:56',
     ],
-  ])('has its own message: %j', async (parts, message, place, help) => {
+  ])('a broken rule of losses has its own message: %j', async (parts, message, place, help) => {
     const expected = `error[E_CONFIG_INVALID]: ${message}\n  --> house.yaml:${place}`;
     const text = await errorText(loadText(configText(parts)));
     expect(text).toBe(help === undefined ? expected : `${expected}\n  help: ${help}`);
   });
 
-  it('names an option of another loss as unknown', async () => {
+  it('an option of another loss is reported as an unknown key', async () => {
     expect(await errorText(loadText(configText({ loss: '{ kind: mae, delta: 2 }' })))).toMatch(
       /^error\[E_CONFIG_INVALID\]: unknown key "delta" in loss\n/,
     );
   });
 });
 
-/** Line 3 has the layers. */
+/** A config with its layers on line 3. */
 function modelText(layers: string, loss: string): string {
   return `name: t\ndata: { file: a.csv, target: y }\nmodel: { layers: [${layers}] }\nloss: ${loss}\n`;
 }
@@ -175,7 +175,7 @@ const DROPOUT = '{ kind: dropout, rate: 0.1 }';
 const RESHAPE = '{ kind: reshape, shape: [3] }';
 const CONVOLUTION = '{ kind: conv2d, filters: 3, kernelSize: 1, activation: sigmoid }';
 
-describe('a model whose last function is part of the loss', () => {
+describe('a model whose last activation is part of the loss', () => {
   it.each([
     ['crossEntropy', [DENSE, SOFTMAX], '1.function', 'softmax'],
     ['crossEntropy', [DENSE, SIGMOID], '1.function', 'sigmoid'],
@@ -204,16 +204,19 @@ describe('a model whose last function is part of the loss', () => {
       '1.shortcut.1.function',
       'softmax',
     ],
-  ])('is refused, under %s: %j', async (loss, layers, place, name) => {
-    const kind = /\w*[cC]rossEntropy/.exec(loss)?.[0] ?? '';
-    const inner = kind === 'crossEntropy' ? 'softmax' : 'the sigmoid';
-    const change = place.endsWith('activation') ? 'set it to linear' : 'remove the layer';
-    const text = await errorText(loadText(modelText(layers.join(', '), loss)));
-    expect(text.replace(/\n {2}--> .*/, '')).toBe(
-      `error[E_CONFIG_INVALID]: model.layers.${place}: ${kind} takes the last layer's outputs as they are, ` +
-        `not through ${name}\n  help: ${change}; ${inner} is part of the loss`,
-    );
-  });
+  ])(
+    'a model whose last activation is part of the loss is refused, under %s: %j',
+    async (loss, layers, place, name) => {
+      const kind = /\w*[cC]rossEntropy/.exec(loss)?.[0] ?? '';
+      const inner = kind === 'crossEntropy' ? 'softmax' : 'the sigmoid';
+      const change = place.endsWith('activation') ? 'set it to linear' : 'remove the layer';
+      const text = await errorText(loadText(modelText(layers.join(', '), loss)));
+      expect(text.replace(/\n {2}--> .*/, '')).toBe(
+        `error[E_CONFIG_INVALID]: model.layers.${place}: ${kind} takes the last layer's outputs as they are, ` +
+          `not through ${name}\n  help: ${change}; ${inner} is part of the loss`,
+      );
+    },
+  );
 
   it.each([
     ['mse', ['{ kind: dense, units: 1 }', SIGMOID]],
@@ -225,7 +228,10 @@ describe('a model whose last function is part of the loss', () => {
     ],
     ['crossEntropy', [DENSE, '{ kind: residual, layers: [{ kind: dense, units: 3, activation: relu }] }']],
     ['crossEntropy', [DENSE, FLATTEN, DROPOUT]],
-  ])('is accepted with another layer in between, or with another loss: %s, %j', async (loss, layers) => {
-    await expect(loadText(modelText(layers.join(', '), loss))).resolves.toHaveProperty('config.name', 't');
-  });
+  ])(
+    'a model is accepted with another layer in between, or with another loss: %s, %j',
+    async (loss, layers) => {
+      await expect(loadText(modelText(layers.join(', '), loss))).resolves.toHaveProperty('config.name', 't');
+    },
+  );
 });

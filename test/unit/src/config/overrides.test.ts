@@ -1,4 +1,4 @@
-// `--set` flags and environment variables: what they may say, and what errors name.
+// `--set` flags and environment variables: their syntax, and the places that errors name.
 import { describe, expect, it } from 'vitest';
 import { applyAssignments } from '../../../../src/config/load.ts';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
@@ -10,7 +10,7 @@ loss: mse
 `;
 
 describe('--set', () => {
-  it('reads values as YAML and creates missing mappings', async () => {
+  it('--set reads values as YAML and creates missing mappings', async () => {
     const overrides = [
       'optimizer.learningRate=1e-2',
       'data.target=[price]',
@@ -30,7 +30,7 @@ describe('--set', () => {
     expect(config.tracking).toEqual({ wandb: { project: 'houses', tags: [] } });
   });
 
-  it('sets one item of a list, even where an alias shares it', async () => {
+  it('--set changes one item of a list, even if an alias shares it', async () => {
     const { config } = await loadText(HOUSE, { overrides: ['model.layers.0.units=32'] });
     expect(config.model.layers).toMatchObject([{ units: 32 }, { units: 8 }, { units: 1 }]);
   });
@@ -47,7 +47,7 @@ describe('--set', () => {
       ['data', 'missing', 'columns', 'a'],
       { data: { missing: { default: 'mean', columns: { a: 1 } } } },
     ],
-  ])('sets a field of the mapping that a plain value is short for: %j', (root, keyPath, expected) => {
+  ])('--set expands a plain value into the mapping that it abbreviates: %j', (root, keyPath, expected) => {
     const location = { file: '--set' };
     expect(applyAssignments(root, [{ path: keyPath, value: 1, location }])).toEqual({
       value: expected,
@@ -55,7 +55,7 @@ describe('--set', () => {
     });
   });
 
-  it('leaves the value it is applied to as it was', () => {
+  it('applying assignments leaves the original value unchanged', () => {
     const root = { a: [{ b: 1 }] };
     const { value } = applyAssignments(root, [
       { path: ['a', 0, 'b'], value: 2, location: { file: '--set' } },
@@ -94,7 +94,7 @@ describe('--set', () => {
       'unknown key "toString" in data',
       'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, missing, missingTokens, standardize, delimiter, decimal, thousands, header, classes, context, stride, weights, ignoreIndex, split, shuffle',
     ],
-  ])('%s is refused, naming the flag', async (flag, message, help) => {
+  ])('the flag --set %s is refused by name', async (flag, message, help) => {
     await expect(loadText(HOUSE, { overrides: [flag] })).rejects.toMatchObject({
       code: 'E_CONFIG_INVALID',
       message,
@@ -105,13 +105,13 @@ describe('--set', () => {
 });
 
 describe('environment variables', () => {
-  it('are named if their value is wrong', async () => {
+  it('an environment variable is named if its value is wrong', async () => {
     await expect(errorText(loadText(HOUSE, { env: { LOCKSTEP_SEED: '-1' } }))).resolves.toBe(
       'error[E_CONFIG_INVALID]: seed: expected integer >= 0, got -1\n  --> LOCKSTEP_SEED=-1',
     );
   });
 
-  it('are listed with flags, after the problems of the file', async () => {
+  it('problems of environment variables and flags are listed after those of the file', async () => {
     const loading = loadText(HOUSE.replace('mse', 'msee'), {
       env: { LOCKSTEP_BATCH_SIZE: 'big', LOCKSTEP_EPOCHS: '[' },
       overrides: ['shards=0', 'nothing'],

@@ -1,4 +1,4 @@
-// Rules between fields, on configs whose fields are each right.
+// Rules between fields, on configs whose fields are each valid.
 import { describe, expect, it } from 'vitest';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
 
@@ -8,7 +8,7 @@ interface Parts {
   readonly loss?: string;
 }
 
-/** Line 2 is data, line 3 the one layer, line 4 the loss. */
+/** A config in which line 2 is data, line 3 the one layer, and line 4 the loss. */
 function configText({ data = 'file: a.csv, target: y', layer = 'units: 1', loss = 'mse' }: Parts): string {
   return `name: t\ndata: { ${data} }\nmodel: { layers: [{ kind: dense, ${layer} }] }\nloss: ${loss}\n`;
 }
@@ -205,13 +205,13 @@ describe('a config that is refused', () => {
       'data.categorical.0: "a" is also in data.drop',
       '2:54',
     ],
-  ])('has its own message: %j', async (parts, message, place, help) => {
+  ])('a broken rule between fields has its own message: %j', async (parts, message, place, help) => {
     const lines = [`error[E_CONFIG_INVALID]: ${message}`, `  --> house.yaml:${place}`];
     if (help !== undefined) lines.push(`  help: ${help}`);
     await expect(errorText(loadText(configText(parts)))).resolves.toBe(lines.join('\n'));
   });
 
-  it('shows all broken rules at once', async () => {
+  it('the error shows all broken rules at once', async () => {
     const text = configText({ data: `${IMAGES}, target: y, classes: 2`, layer: 'units: 2' });
     await expect(errorText(loadText(text))).resolves.toBe(
       [
@@ -246,11 +246,11 @@ describe('a config that is accepted', () => {
       'categorical columns among the features',
       { data: 'file: a, target: y, features: [a, b], categorical: [b]' },
     ],
-  ])('may have %s', async (_, parts) => {
+  ])('a config may have %s', async (_, parts) => {
     await expect(loadText(configText(parts))).resolves.toHaveProperty('config.name', 't');
   });
 
-  it('may have more shards than samples in a batch', async () => {
+  it('a config may have more shards than samples in a batch', async () => {
     const text = `${configText({})}batchSize: 4\nshards: 8\n`;
     await expect(loadText(text)).resolves.toHaveProperty('config.shards', 8);
   });

@@ -1,4 +1,4 @@
-// Texts that are not YAML or JSON, or use more of it than a config may.
+// Texts that are not YAML or JSON, or use features of these that a config may not.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseConfigText } from '../../../../src/config/config-text.ts';
@@ -16,7 +16,7 @@ function errorOf(text: string, file: string): string {
 
 const YAML_HELP = '  help: a .yaml file may have comments, trailing commas and unquoted words';
 
-describe('JSON', () => {
+describe('a config in JSON', () => {
   it.each([
     ['{"a": 1,}', `expected no ',' before '}': JSON has no trailing commas\n  --> c.json:1:8\n${YAML_HELP}`],
     [
@@ -45,11 +45,11 @@ describe('JSON', () => {
     ['{"a":: 1}', 'unexpected : in flow map\n  --> c.json:1:6'],
     ['{"a": 1, "b": 2, "a": 3}', 'duplicate key "a"; first given at 1:2\n  --> c.json:1:18'],
     ['{"a": {"__proto__": 1}}', 'the key "__proto__" is not allowed\n  --> c.json:1:8'],
-  ])('%j is refused at its place', (text, expected) => {
+  ])('the invalid JSON %j is refused at its place', (text, expected) => {
     expect(errorOf(text, 'c.json')).toBe(expected);
   });
 
-  it('gives the same value as JSON.parse', () => {
+  it('a config in JSON has the same value as from JSON.parse', () => {
     const isPlain = (text: string) => !/\p{Surrogate}|__proto__|constructor|prototype|\\u0000/u.test(text);
     fc.assert(
       fc.property(fc.json({ maxDepth: 4 }).filter(isPlain), fc.constantFrom('', '\t'), (text, indent) => {
@@ -59,7 +59,7 @@ describe('JSON', () => {
     );
   });
 
-  it('is accepted exactly if JSON.parse accepts it', () => {
+  it('a config in JSON is accepted exactly if JSON.parse accepts it', () => {
     const fragment = fc.constantFrom(
       '{',
       '}',
@@ -88,7 +88,7 @@ describe('JSON', () => {
   });
 });
 
-/** JSON may hold numbers that are Infinity once they are read, which a config may not. */
+/** True if a number of the JSON text becomes Infinity when read, which a config does not allow. */
 function isTooLarge(text: string): boolean {
   return /1e1{3,}/.test(text);
 }
@@ -102,7 +102,7 @@ function isJson(text: string): boolean {
   }
 }
 
-describe('YAML', () => {
+describe('a config in YAML', () => {
   it.each([
     ['a: 1\n\tb: 2', 'tabs are not allowed as indentation\n  --> c.yaml:2:1\n  help: indent with spaces'],
     [
@@ -127,11 +127,11 @@ describe('YAML', () => {
     ['a: "\\0"', 'text with a NUL or half a surrogate pair\n  --> c.yaml:1:4'],
     ['a: "\\ud800"', 'text with a NUL or half a surrogate pair\n  --> c.yaml:1:4'],
     ['__proto__: 1', 'the key "__proto__" is not allowed\n  --> c.yaml:1:1'],
-  ])('%j is refused at its place', (text, expected) => {
+  ])('the invalid YAML %j is refused at its place', (text, expected) => {
     expect(errorOf(text, 'c.yaml')).toBe(expected);
   });
 
-  it('may use an alias 100 times, counting aliases of aliases', () => {
+  it('a config may use an alias 100 times, counting aliases of aliases', () => {
     expect(errorOf(`a: &a x\nb: [${'*a, '.repeat(100)}]`, 'c.yaml')).toBe('nothing was thrown');
     expect(errorOf(`a: &a x\nb: [${'*a, '.repeat(101)}]`, 'c.yaml')).toBe(
       'more than 100 aliases\n  --> c.yaml:2:405',
@@ -142,7 +142,7 @@ describe('YAML', () => {
     );
   });
 
-  it('may nest 32 levels', () => {
+  it('a config may be nested 32 levels deep', () => {
     expect(errorOf('['.repeat(32) + ']'.repeat(32), 'c.yaml')).toBe('nothing was thrown');
     expect(errorOf('- '.repeat(31) + '- x', 'c.yaml')).toBe('nothing was thrown');
   });
@@ -153,13 +153,13 @@ describe('YAML', () => {
     ['mappings in braces', '{a: ', 'c.yaml', 129],
     ['lists in JSON', '[', 'c.json', 33],
     ['mappings in JSON', '{"a":', 'c.json', 161],
-  ])('may not nest 100,000 %s, which would exhaust the stack', (_, opening, file, column) => {
+  ])('a config may not nest 100,000 %s, which would exhaust the stack', (_, opening, file, column) => {
     expect(errorOf(opening.repeat(100_000), file)).toBe(
       `nested deeper than 32 levels\n  --> ${file}:1:${column}`,
     );
   });
 
-  it('shows all flaws of a text at once', () => {
+  it('the error shows all flaws of a text at once', () => {
     expect(errorOf('a: 1\nb: .inf\na: 2\nc: *d', 'c.yaml')).toBe(
       [
         '3 problems in c.yaml',

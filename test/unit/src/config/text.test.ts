@@ -1,4 +1,4 @@
-// What a config of a text may say: its fields, their rules, and what messages call them.
+// Configs whose data is a text: their fields, the rules of these, and their names in messages.
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
@@ -9,7 +9,7 @@ interface Parts {
   readonly loss?: string;
 }
 
-/** Line 2 is data, line 3 the last layer, line 4 the loss. */
+/** A config in which line 2 is data, line 3 the last layer, and line 4 the loss. */
 function configText({ data = '', units = 256, loss = 'crossEntropy' }: Parts): string {
   return `name: t\ndata: { ${data} }\nmodel: { layers: [{ kind: dense, units: ${units} }] }\nloss: ${loss}\n`;
 }
@@ -18,7 +18,7 @@ const TEXT = 'train: { text: a }, context: 8';
 const IMAGES = 'train: { images: i, labels: l }';
 
 describe('a config of a text', () => {
-  it('has its paths resolved', async () => {
+  it('a config of a text has its paths resolved', async () => {
     const data = 'train: { text: a.txt }, test: { text: /abs/b.txt }, context: 8, stride: 4';
     const { config, baseDirectory } = await loadText(configText({ data }));
     expect(config.data).toMatchObject({
@@ -113,7 +113,7 @@ describe('a config of a text', () => {
       'data.train: expected non-empty string or mapping with images, labels or mapping with text or mapping with arrays, got a mapping',
       '2:16',
     ],
-  ])('is refused: %#', async (parts, message, place, help) => {
+  ])('an invalid config of a text is refused: %#', async (parts, message, place, help) => {
     const helpLine = help === undefined ? '' : `\n  help: ${help}`;
     const expected = `error[E_CONFIG_INVALID]: ${message}\n  --> house.yaml:${place}${helpLine}`;
     expect(await errorText(loadText(configText(parts)))).toBe(expected);

@@ -1,4 +1,4 @@
-// Rules between the fields of training, on configs whose fields are each right.
+// Rules between the fields of training, on configs whose fields are each valid.
 import { describe, expect, it } from 'vitest';
 import { errorText, loadText } from '../../../helpers/config-directory.ts';
 
@@ -6,7 +6,7 @@ const HEAD = 'name: t\nmodel: { layers: [{ kind: dense, units: 1 }] }\nloss: mse
 const DATA = 'data: { file: a.csv, target: y }\n';
 const NO_VALIDATION = 'data: { file: a.csv, target: y, split: { validation: 0 } }\n';
 
-/** Line 4 is data, line 5 what follows. */
+/** A config in which line 4 is data and line 5 the field under test. */
 function configText(lines: string, data = DATA): string {
   return `${HEAD}${data}${lines}\n`;
 }
@@ -57,19 +57,19 @@ describe('a config that is refused', () => {
     ],
     [
       'schedule: { kind: plateau }',
-      'schedule: kind "plateau" goes by the validation loss, and there are no rows',
+      'schedule: kind "plateau" needs the validation loss, but there are no validation rows',
       '5:11',
       'give data.validation, or data.split.validation above 0',
       NO_VALIDATION,
     ],
     [
       'earlyStopping: { patience: 3 }',
-      'earlyStopping: goes by a validation metric, and there are no rows',
+      'earlyStopping: needs a validation metric, but there are no validation rows',
       '5:16',
       'give data.validation, or data.split.validation above 0',
       NO_VALIDATION,
     ],
-  ])('has its own message: %s', async (lines, message, place, help, data) => {
+  ])('a broken rule of training has its own message: %s', async (lines, message, place, help, data) => {
     await expect(errorText(loadText(configText(lines, data)))).resolves.toBe(
       `error[E_CONFIG_INVALID]: ${message}\n  --> house.yaml:${place}\n  help: ${help}`,
     );
@@ -86,7 +86,7 @@ describe('a config that is accepted', () => {
       'a plateau and early stopping on the validation split',
       'schedule: { kind: plateau }\nearlyStopping: {}',
     ],
-  ])('may have %s', async (_, lines) => {
+  ])('a config may have %s', async (_, lines) => {
     await expect(loadText(configText(lines))).resolves.toHaveProperty('config.name', 't');
   });
 });

@@ -1,4 +1,4 @@
-// The data that is shipped: real files, checked once as a whole.
+// The data of the examples: real files, checked once as a whole.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
@@ -12,7 +12,7 @@ describe('the house sales', () => {
   const SPLIT = { train: 0.8, validation: 0.1, test: 0.1 };
   const data = { file: example('house/house.csv.gz'), target: 'price', split: SPLIT };
 
-  test('are 25,357 rows of 14 numbers and 3 texts, 18 kinds together', async () => {
+  test('the house sales are 25,357 rows of 14 numbers and 3 texts, which have 18 kinds together', async () => {
     const { dataset, splits, featureNames, targetNames, warnings } = await load(configOf(data));
     expect(dataset.layout).toMatchObject({ numRows: 25_357, featureShape: [32], targetWidth: 1 });
     expect([splits.train, splits.validation, splits.test].map((rows) => rows.length)).toEqual([
@@ -25,7 +25,7 @@ describe('the house sales', () => {
     ]);
   });
 
-  test('are standardised on the training rows only', async () => {
+  test('the house sales are standardised on the training rows only', async () => {
     const { dataset, splits, featureNames } = await load(configOf(data));
     const { featureShape, numRows } = dataset.layout;
     const [featureWidth = 0] = featureShape;
@@ -37,13 +37,13 @@ describe('the house sales', () => {
     expect(Math.abs(meanOf(splits.test))).toBeGreaterThan(1e-4);
   });
 
-  test('pack to the same bytes on every machine', async () => {
+  test('the house sales are packed to the same bytes on every machine', async () => {
     // Without log, which the tests take from the host. The hash agrees with a separate program in Python.
     const { dataset } = await load(configOf({ ...data, targetTransform: ['standardize'] }));
     expect(dataset.sha256).toBe('d5d80ef6e33ceeddf65ea1db1917d784d23b1e6fed04d65de07e8262d1551060');
   });
 
-  test('have the standardized logarithm of the price as target', async () => {
+  test('the house sales have the standardized logarithm of the price as their target', async () => {
     const { dataset, splits } = await load(configOf({ ...data, targetTransform: ['log', 'standardize'] }));
     const prices = targetView(dataset);
     const mean = splits.train.reduce((sum, row) => sum + (prices[row] as number), 0) / splits.train.length;

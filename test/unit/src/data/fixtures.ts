@@ -1,4 +1,4 @@
-// What the data tests share: files in a temporary directory, configs from a few words, errors as text.
+// Helpers of the data tests: files in a temporary directory, configs from a few fields, errors as text.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { takeArrays, type TrainConfig, type TrainData } from '../../../../api/train.ts';
@@ -18,7 +18,7 @@ export async function directoryOf(files: Record<string, string | Uint8Array>): P
 
 type DataInput = ConfigInput['data'];
 
-/** A config over `data` that keeps all rules: regression by one linear layer, unless told otherwise. */
+/** A valid config over `data`: regression by one linear layer, unless told otherwise. */
 export function configOf(data: DataInput, rest: Partial<ConfigInput> = {}): Config {
   const validation = validateConfig({
     name: 'test',
@@ -38,7 +38,7 @@ export function modelOf(units: number): ConfigInput['model'] {
   return { layers: [{ kind: 'dense', units }] };
 }
 
-/** Everything in training: for tests that are not about the split. */
+/** A split with every row in training, for tests that are not about the split. */
 export const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
 
 /** Loads data and collects the warnings. */
@@ -67,7 +67,7 @@ export async function loadText(
   }
 }
 
-/** The text a user would see for the error that `action` ends in, without the directory. */
+/** The text that a user would see for the error of `action`, without the directory. */
 export async function errorOf(action: Promise<unknown>, directory = ''): Promise<string> {
   try {
     await action;
@@ -84,7 +84,7 @@ export function featuresOf({ dataset }: LoadedData, row: number): number[] {
   return [...new Float32Array(dataset.blob.buffer, row * featureWidth * 4, featureWidth)];
 }
 
-/** Loads the `data` of a program. */
+/** Loads samples that a program hands in. */
 export async function loadSamples(
   data: TrainData,
   rest: Partial<ConfigInput> = {},
@@ -100,5 +100,5 @@ export async function loadSamples(
   return { ...(await loadData(request)), warnings };
 }
 
-/** What samples of three classes are trained with. */
+/** The loss and the model for samples of three classes. */
 export const CLASSES: Partial<ConfigInput> = { loss: 'crossEntropy', model: modelOf(3) };

@@ -1,4 +1,4 @@
-// What is said where a Node.js cannot run a build of the kernels, and what a worker offers there.
+// Builds of the kernels that a Node.js cannot run: the error, and what a worker offers there.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -12,7 +12,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** The Node.js that runs the tests has all of SIMD: it is made to refuse modules as one without would. */
+/** The Node.js that runs the tests has all of SIMD, so it is made to refuse modules like one without. */
 function refuseModules(isRefused: (bytes: Buffer) => boolean): void {
   const validate = WebAssembly.validate.bind(WebAssembly);
   vi.spyOn(WebAssembly, 'validate').mockImplementation(
@@ -26,7 +26,7 @@ function refuseRelaxedSimd(): void {
 }
 
 describe('a Node.js without relaxed SIMD', () => {
-  it('cannot load the fused kernels, and is told what to do', async () => {
+  it('the fused kernels are refused with advice on a Node.js without relaxed SIMD', async () => {
     refuseRelaxedSimd();
     await expect(loadKernelModule('fused')).rejects.toMatchObject({
       category: 'failure',
@@ -36,7 +36,7 @@ describe('a Node.js without relaxed SIMD', () => {
     });
   });
 
-  it('makes a worker that offers the strict kernels alone', async () => {
+  it('a worker on a Node.js without relaxed SIMD offers only the strict kernels', async () => {
     const both = await loadKernelBuilds();
     expect([...both.modules.keys()]).toEqual(['strict', 'fused']);
     refuseRelaxedSimd();
@@ -47,7 +47,7 @@ describe('a Node.js without relaxed SIMD', () => {
 });
 
 describe('a Node.js without SIMD', () => {
-  it('can load no kernels, and is told what to do', async () => {
+  it('all kernels are refused with advice on a Node.js without SIMD', async () => {
     refuseModules(() => true);
     await expect(loadKernelModule()).rejects.toMatchObject({
       category: 'failure',

@@ -1,4 +1,4 @@
-// Sizes of layers on images, and what is said where a layer does not fit its input.
+// Sizes of layers on images, and the errors of layers that do not fit their input.
 import { describe, expect, it } from 'vitest';
 import { layerSchema } from '../../../../src/layers/registry.ts';
 import type { LayerInput } from '../../../../src/layers/registry.ts';
@@ -20,12 +20,12 @@ describe('a window', () => {
     [{ kernelSize: 1, padding: 'same', stride: 3 }, [2, 7, 9], [4, 3, 3]],
     [{ kernelSize: 3, padding: [1, 0], stride: [2, 3] }, [2, 9, 9], [4, 5, 3]],
     [{ kernelSize: 3, dilation: [1, 4] }, [2, 9, 9], [4, 7, 1]],
-  ] as const)('of %j on %j gives %j', (options, inputShape, outputShape) => {
+  ] as const)('a window of %j on %j gives %j', (options, inputShape, outputShape) => {
     const model = modelOf(inputShape, { kind: 'conv2d', filters: 4, ...options } as LayerInput);
     expect(model.outputShape).toEqual(outputShape);
   });
 
-  it('moves by its own size in pooling', () => {
+  it('a pooling window moves by its own size by default', () => {
     expect(modelOf([3, 9, 8], { kind: 'maxPool2d', size: [2, 3] }).outputShape).toEqual([3, 4, 2]);
     expect(modelOf([3, 9, 8], { kind: 'avgPool2d', size: 3, stride: 1, padding: 1 }).outputShape).toEqual([
       3, 9, 8,
@@ -34,7 +34,7 @@ describe('a window', () => {
 });
 
 describe('layers on images', () => {
-  it('describe themselves', () => {
+  it('layers on images describe themselves on one line each, and their tensors are numbered as in PyTorch', () => {
     const model = modelOf(
       [4, 28, 28],
       { kind: 'conv2d', filters: 8, kernelSize: 3, padding: 'same', groups: 4, activation: 'relu' },
@@ -54,7 +54,7 @@ describe('layers on images', () => {
       'layer 5: reshape 4x2x2 -> 16 (0 parameters)',
       'layer 6: dense 16 -> 10 (170 parameters)',
     ]);
-    // As modules of PyTorch: two activations, and the pooling of channels with its Flatten.
+    // Numbered like modules of PyTorch: the activation is one, and the pooling of channels is two with its Flatten.
     expect(model.tensors.map(({ name }) => name)).toEqual([
       ...['0.weight', '0.bias', '3.weight', '8.weight', '8.bias'],
     ]);
@@ -86,10 +86,13 @@ describe('a layer that does not fit', () => {
       'a border of 2x2 is more than half a window of 2x3',
     ],
     [[12], { kind: 'reshape', shape: [1, 3, 5] }, '12 values do not fill 1x3x5, which takes 15'],
-  ] as const)('on %j says why: %j', (inputShape, layer, reason) => {
-    const on = inputShape.join('x');
-    expect(() => modelOf(inputShape, layer as LayerInput)).toThrow(
-      `model.layers.0: ${layer.kind} on ${on}: ${reason}`,
-    );
-  });
+  ] as const)(
+    'a layer that does not fit on %j is refused with the reason: %j',
+    (inputShape, layer, reason) => {
+      const on = inputShape.join('x');
+      expect(() => modelOf(inputShape, layer as LayerInput)).toThrow(
+        `model.layers.0: ${layer.kind} on ${on}: ${reason}`,
+      );
+    },
+  );
 });

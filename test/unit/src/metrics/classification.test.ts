@@ -16,7 +16,7 @@ describe('classificationMetrics', () => {
     return outputs;
   }
 
-  test('agrees with scikit-learn, 0 / 0 counting as 0', () => {
+  test('classificationMetrics agrees with scikit-learn, 0 / 0 counting as 0', () => {
     const metrics = classificationMetrics({
       outputs: outputsOf([0, 0, 2, 2, 1], 4),
       labels: Uint32Array.of(0, 1, 2, 2, 2),
@@ -42,7 +42,7 @@ describe('classificationMetrics', () => {
     });
   });
 
-  test('lets the lowest class win a tie', () => {
+  test('classificationMetrics lets the lowest class win a tie', () => {
     const metrics = classificationMetrics({
       outputs: Float32Array.of(0, 3, 3, -1, -1, -1),
       labels: Uint32Array.of(1, 0),
@@ -51,7 +51,7 @@ describe('classificationMetrics', () => {
     expect(metrics.accuracy).toBe(1);
   });
 
-  test('leaves out a confusion matrix that is too large to read', () => {
+  test('classificationMetrics leaves out a confusion matrix that is too large to read', () => {
     const numClasses = MAX_CONFUSION_CLASSES + 1;
     const metrics = classificationMetrics({
       outputs: outputsOf([numClasses - 1], numClasses),
@@ -66,7 +66,7 @@ describe('classificationMetrics', () => {
 describe('rows with weights', () => {
   const sampleWeights = Float32Array.of(1, 0, 2);
 
-  test('count as often as they weigh in a classification, but once in counts of rows', () => {
+  test('a row counts as often as it weighs in a classification, but once in counts of rows', () => {
     const outputs = Float32Array.of(1, 0, 0, 1, 1, 0);
     const labels = Uint32Array.of(0, 0, 1);
     const { support, confusion, ...rest } = counted({ outputs, labels, sampleWeights, loss: 1 });
@@ -83,7 +83,7 @@ describe('rows with weights', () => {
     ]);
   });
 
-  /** Ratios and counts of rows apart. */
+  /** Splits metrics into ratios and counts of rows. */
   function counted(outcome: Parameters<typeof classificationMetrics>[0]) {
     const { perClass, confusion, ...rest } = classificationMetrics(outcome);
     const ratios = perClass.map(({ precision, recall, f1 }) => ({ precision, recall, f1 }));
@@ -92,12 +92,12 @@ describe('rows with weights', () => {
 });
 
 describe('rocCurve', () => {
-  test('has an area of 1 for a perfect order, 0 for its reverse and a half where all scores are equal', () => {
+  test('a ROC curve has an area of 1 for a perfect order, 0 for its reverse and a half for equal scores', () => {
     const area = (scores: number[]) => rocCurve(Float64Array.from(scores), [0, 0, 1, 1])?.area;
     expect([area([1, 2, 3, 4]), area([4, 3, 2, 1]), area([7, 7, 7, 7])]).toEqual([1, 0, 0.5]);
   });
 
-  test('gives rows of equal score one point', () => {
+  test('a ROC curve gives rows of equal score one point', () => {
     const curve = rocCurve(Float64Array.of(3, 2, 2, 1), [1, 0, 1, 0]);
     expect(curve).toEqual({
       falsePositiveRates: [0, 0, 0.5, 1],
@@ -106,14 +106,14 @@ describe('rocCurve', () => {
     });
   });
 
-  test('does not exist where only one class has weight', () => {
+  test('a ROC curve does not exist if only one class has weight', () => {
     expect(rocCurve(Float64Array.of(1, 2), [1, 1])).toBeUndefined();
     expect(rocCurve(Float64Array.of(1, 2), [0, 1], Float32Array.of(0, 1))).toBeUndefined();
   });
 });
 
 describe('binaryMetrics', () => {
-  test('gives for one column the metrics of a classification into two classes', () => {
+  test('binaryMetrics treats one column as a classification into two classes', () => {
     const scores = [-1, 2, 0.5, -3];
     const [targets, labels] = [Float32Array.of(0, 1, 0, 1), Uint32Array.of(0, 1, 0, 1)];
     const binary = binaryMetrics({ outputs: Float32Array.from(scores), targets, numColumns: 1, loss: 0.7 });
@@ -121,7 +121,7 @@ describe('binaryMetrics', () => {
     expect(binary).toEqual(classificationMetrics({ outputs, labels, loss: 0.7 }));
   });
 
-  test('gives the log loss of a classification into two classes beside another loss', () => {
+  test('binaryMetrics reports the log loss of two classes beside another loss', () => {
     const scores = [-1, 2, 0.5, -3, 40];
     const sampleWeights = Float32Array.of(1, 2, 0, 0.5, 1);
     const [targets, labels] = [Float32Array.of(0, 1, 0, 1, 1), Uint32Array.of(0, 1, 0, 1, 1)];
@@ -134,7 +134,7 @@ describe('binaryMetrics', () => {
     );
   });
 
-  test('takes each of several columns as a label of its own', () => {
+  test('binaryMetrics treats each of several columns as a label of its own', () => {
     const metrics = binaryMetrics({
       outputs: Float32Array.of(1, -1, 1, 1, -1, 1),
       targets: Float32Array.of(1, 0, 1, 1, 0, 0),

@@ -1,5 +1,5 @@
-// Every metric that is measured has a definition, whose better direction is that of better predictions, and which the
-// page for users tells as it is.
+// Every measured metric has a definition, whose better direction is that of better predictions, and with which the page
+// for users agrees.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -12,7 +12,7 @@ import { ROOT } from '../../../helpers/cli.ts';
 const LABELS = Uint32Array.from({ length: 24 }, (_, row) => row % 6);
 const TARGETS = Float32Array.from(LABELS, (label) => label % 2);
 
-/** Outputs of which the right one stands out, the more the surer; row 3 is met only by those who are sure. */
+/** Outputs whose right class stands out more the greater `sureness` is; row 3 is right only if it is great. */
 function logitsOf(sureness: number, numClasses: number): Float32Array {
   return Float32Array.from({ length: LABELS.length * numClasses }, (_, at) => {
     const row = Math.floor(at / numClasses);
@@ -21,7 +21,7 @@ function logitsOf(sureness: number, numClasses: number): Float32Array {
   });
 }
 
-/** All that is measured, by tasks, of predictions that are the better the greater `sureness` is. */
+/** Every measured metric, by task, of predictions that improve with `sureness`. */
 function measureTasks(sureness: number): Record<string, number>[] {
   const loss = 1 / sureness;
   const actual = Float64Array.from(LABELS);
@@ -52,14 +52,14 @@ function measureTasks(sureness: number): Record<string, number>[] {
 describe('the definition of a metric', () => {
   const [worse, better] = [measureTasks(2), measureTasks(8)];
 
-  it('exists for every measured metric, and for nothing else', () => {
+  it('exactly the measured metrics have definitions', () => {
     const measured = worse.flatMap((metrics) => Object.keys(metrics));
     expect(measured.filter((name) => !metricNamed(name))).toEqual([]);
     const used = new Set(measured.map((name) => metricNamed(name)?.name));
     expect(METRICS.map(({ name }) => name).filter((name) => !used.has(name))).toEqual([]);
   });
 
-  it.each(METRICS)('$name: $better is better', ({ name, better: direction }) => {
+  it.each(METRICS)('the metric $name is better when it is $better', ({ name, better: direction }) => {
     const pairs = worse.flatMap((metrics, task) =>
       Object.keys(metrics)
         .filter((measured) => metricNamed(measured)?.name === name)
@@ -72,7 +72,7 @@ describe('the definition of a metric', () => {
     }
   });
 
-  it('agrees with docs/config.md', () => {
+  it('the definitions of metrics agree with docs/config.md', () => {
     const page = fs.readFileSync(path.join(ROOT, 'docs/config.md'), 'utf8');
     const [, table = ''] = /\| Metric .*\n.*\n((?:\|.*\n)+)/.exec(page) ?? [];
     const cellsOf = (line: string): string[] =>

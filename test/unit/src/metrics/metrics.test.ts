@@ -1,4 +1,4 @@
-// What all metrics share: the order of their sums, the names of their numbers, and values by numpy; metrics of sequences.
+// The common parts of all metrics: the order of sums, names of numbers, and values by numpy; and metrics of sequences.
 import fs from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
@@ -11,19 +11,19 @@ import { scalarMetrics } from '../../../../src/metrics/definitions.ts';
 import { treeSum } from '../../../../src/tree.ts';
 
 describe('treeSum', () => {
-  test('is 0 for nothing', () => {
+  test('treeSum is 0 for no values', () => {
     expect(treeSum([])).toBe(0);
   });
 
-  test('adds neighbours level by level, and carries an odd one over', () => {
-    // A lone 1 is lost beside 2^53, so each order of adding gives another sum.
+  test('treeSum adds neighbours level by level, and carries an odd one over', () => {
+    // A lone 1 is lost beside 2^53, so each order of additions gives another sum.
     const [a, b, c, d, e] = [2 ** 53, 1, 1, 1, 2 ** 53] as const;
     expect(treeSum([a, b, c, d, e])).toBe(a + b + (c + d) + e);
     expect(treeSum([a, b, c])).toBe(2 ** 53);
     expect(treeSum([b, c, a])).toBe(2 ** 53 + 2);
   });
 
-  test('sums of aligned halves combine to the sum of the whole', () => {
+  test('treeSum of the whole equals the combined sums of aligned halves', () => {
     fc.assert(
       fc.property(
         fc.array(fc.double({ noNaN: true, min: -1e9, max: 1e9 }), { minLength: 9, maxLength: 16 }),
@@ -35,7 +35,7 @@ describe('treeSum', () => {
     );
   });
 
-  test('leaves its argument alone', () => {
+  test('treeSum leaves its argument unchanged', () => {
     const values = Float64Array.of(1, 2, 3);
     treeSum(values);
     expect([...values]).toEqual([1, 2, 3]);
@@ -43,7 +43,7 @@ describe('treeSum', () => {
 });
 
 describe('sequenceMetrics', () => {
-  test('counts positions by their ranks, and ignores those of weight 0', () => {
+  test('sequenceMetrics counts positions by their ranks, and ignores those of weight 0', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 4, 2, 0, 7, 1),
       sampleWeights: Float32Array.of(1, 0, 1, 1, 1, 1),
@@ -54,7 +54,7 @@ describe('sequenceMetrics', () => {
     expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
   });
 
-  test('gives the log loss and its perplexity beside another loss', () => {
+  test('sequenceMetrics reports the log loss and its perplexity beside another loss', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 1, 2, 0),
       sampleWeights: Float32Array.of(1, 0.5, 0.5, 1),
@@ -67,7 +67,7 @@ describe('sequenceMetrics', () => {
 });
 
 describe('scalarMetrics', () => {
-  test('names every single number, and those of a group by the name of the group', () => {
+  test('scalarMetrics names every single number, and prefixes those of a group with the name of the group', () => {
     expect(
       scalarMetrics({
         loss: 1,
@@ -88,32 +88,35 @@ describe('scalarMetrics', () => {
   });
 });
 
-describe('metrics agree with their definitions in numpy', () => {
+describe('metrics by numpy', () => {
   const golden = JSON.parse(
     fs.readFileSync(path.resolve(import.meta.dirname, '../../../golden/metrics.json'), 'utf8'),
   ) as Golden;
 
-  test.each(['plain', 'weighted'] as const)('for %s rows', (kind) => {
-    const sampleWeights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
-    const { regression, classes, binary } = golden;
-    const column = {
-      predicted: Float64Array.from(regression.predicted),
-      actual: Float64Array.from(regression.actual),
-    };
-    const measured = regressionMetrics({ columns: [column], sampleWeights, loss: 0 });
-    expectClose(scalarMetrics(measured), regression[kind]);
-    const labels = Uint32Array.from(classes.label);
-    const outputs = Float32Array.from(classes.logits);
-    const { macro, topK, ...rest } = classificationMetrics({
-      ...{ outputs, labels, sampleWeights, loss: 0, topK: 3 },
-      math: Math,
-    });
-    const { macro: expectedMacro, ...expected } = classes[kind];
-    expectClose({ ...macro }, expectedMacro);
-    expectClose({ accuracy: rest.accuracy, logLoss: rest.logLoss, top3: topK?.accuracy }, expected);
-    const scores = Float64Array.from(binary.score);
-    expectClose({ rocAuc: rocCurve(scores, binary.label, sampleWeights)?.area }, binary[kind]);
-  });
+  test.each(['plain', 'weighted'] as const)(
+    'metrics of %s rows agree with their definitions in numpy',
+    (kind) => {
+      const sampleWeights = kind === 'weighted' ? Float32Array.from(golden.weight) : undefined;
+      const { regression, classes, binary } = golden;
+      const column = {
+        predicted: Float64Array.from(regression.predicted),
+        actual: Float64Array.from(regression.actual),
+      };
+      const measured = regressionMetrics({ columns: [column], sampleWeights, loss: 0 });
+      expectClose(scalarMetrics(measured), regression[kind]);
+      const labels = Uint32Array.from(classes.label);
+      const outputs = Float32Array.from(classes.logits);
+      const { macro, topK, ...rest } = classificationMetrics({
+        ...{ outputs, labels, sampleWeights, loss: 0, topK: 3 },
+        math: Math,
+      });
+      const { macro: expectedMacro, ...expected } = classes[kind];
+      expectClose({ ...macro }, expectedMacro);
+      expectClose({ accuracy: rest.accuracy, logLoss: rest.logLoss, top3: topK?.accuracy }, expected);
+      const scores = Float64Array.from(binary.score);
+      expectClose({ rocAuc: rocCurve(scores, binary.label, sampleWeights)?.area }, binary[kind]);
+    },
+  );
 
   /** Sums of 40 terms in another order. */
   function expectClose(actual: Record<string, number | undefined>, expected: Record<string, number>): void {

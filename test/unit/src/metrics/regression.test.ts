@@ -9,7 +9,7 @@ function columnOf(predicted: readonly number[], actual: readonly number[]): Targ
 }
 
 describe('regressionMetrics', () => {
-  test('agrees with scikit-learn for one target', () => {
+  test('regressionMetrics agrees with scikit-learn for one target', () => {
     const metrics = regressionMetrics({
       columns: [columnOf([2.5, 0, 2, 8], [3, -0.5, 2, 7])],
       loss: 0.375,
@@ -23,7 +23,7 @@ describe('regressionMetrics', () => {
     });
   });
 
-  test('averages several targets uniformly, as scikit-learn does', () => {
+  test('regressionMetrics averages several targets uniformly, as scikit-learn does', () => {
     const metrics = regressionMetrics({
       columns: [columnOf([0, -1, 8], [0.5, -1, 7]), columnOf([2, 2, -5], [1, 1, -6])],
       loss: 0.7,
@@ -34,7 +34,7 @@ describe('regressionMetrics', () => {
     expect(metrics.r2).toBeCloseTo((1 - 1.25 / (217 / 6) + (1 - 3 / (98 / 3))) / 2, 14);
   });
 
-  test('reports a transformed target in its own units and in the trained ones', () => {
+  test('regressionMetrics reports a transformed target in its own units and in the trained ones', () => {
     const metrics = regressionMetrics({
       columns: [columnOf([15, 25, 45], [15, 35, 45])],
       transformed: [columnOf([1, 2, 4], [1, 3, 4])],
@@ -51,19 +51,19 @@ describe('regressionMetrics', () => {
     { predicted: 0.1, r2: 1 },
     { predicted: 0.2, r2: 0 },
   ])(
-    'a constant target of 0.1 scores as scikit-learn has it when $predicted is predicted',
+    'a constant target of 0.1 scores the same as in scikit-learn when $predicted is predicted',
     ({ predicted, r2 }) => {
       const column = columnOf([predicted, predicted, predicted], [0.1, 0.1, 0.1]);
       expect(regressionMetrics({ columns: [column], loss: 0 }).r2).toBe(r2);
     },
   );
 
-  test('targets whose squares about their mean are too small for a number count as constant', () => {
+  test('targets whose squares about their mean underflow count as constant', () => {
     const column = columnOf([0, 0, 1e-200], [0, 1e-200, 0]);
     expect(regressionMetrics({ columns: [column], loss: 0 }).r2).toBe(1);
   });
 
-  test('refuses an empty split and unequal lengths', () => {
+  test('regressionMetrics refuses an empty split and unequal lengths', () => {
     expect(() => regressionMetrics({ columns: [columnOf([], [])], loss: 0 })).toThrow(
       new RangeError('metrics of 0 rows are undefined'),
     );
@@ -76,22 +76,25 @@ describe('regressionMetrics', () => {
 describe('rows with weights', () => {
   const sampleWeights = Float32Array.of(1, 0, 2);
 
-  test.each([99, Infinity, NaN])('count as often as they weigh, and not at all at 0: %d', (prediction) => {
-    const weighted = regressionMetrics({
-      columns: [columnOf([1, prediction, 3], [2, 0, 0.5])],
-      sampleWeights,
-      loss: 1,
-    });
-    const repeated = regressionMetrics({
-      columns: [columnOf([1, 3, 3], [2, 0.5, 0.5])],
-      loss: 1,
-    });
-    expect(weighted).toEqual(repeated);
-  });
+  test.each([99, Infinity, NaN])(
+    'a row counts as often as it weighs, and a row of weight 0 not at all: %d',
+    (prediction) => {
+      const weighted = regressionMetrics({
+        columns: [columnOf([1, prediction, 3], [2, 0, 0.5])],
+        sampleWeights,
+        loss: 1,
+      });
+      const repeated = regressionMetrics({
+        columns: [columnOf([1, 3, 3], [2, 0.5, 0.5])],
+        loss: 1,
+      });
+      expect(weighted).toEqual(repeated);
+    },
+  );
 });
 
 describe('the mean absolute percentage error', () => {
-  test('leaves targets of 0 out and counts them', () => {
+  test('the mean absolute percentage error leaves targets of 0 out and counts them', () => {
     const { mape, mapeZeros } = regressionMetrics({
       columns: [columnOf([3, 1, 1], [2, 0, -0])],
       loss: 0,
@@ -99,7 +102,7 @@ describe('the mean absolute percentage error', () => {
     expect({ mape, mapeZeros }).toEqual({ mape: 0.5, mapeZeros: 2 });
   });
 
-  test('is absent where every target is 0', () => {
+  test('the mean absolute percentage error is absent if every target is 0', () => {
     const metrics = regressionMetrics({ columns: [columnOf([0, 0], [0, 0])], loss: 0 });
     expect(metrics).toEqual({ loss: 0, rmse: 0, mae: 0, r2: 1, mapeZeros: 2 });
   });

@@ -1,4 +1,4 @@
-// How batches are cut: the same for every model but those whose layers take statistics of a shard.
+// Batches cut into shards, in the same way for every model except those whose layers take statistics of a shard.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LayerInput } from '../../../../src/layers/registry.ts';
@@ -27,17 +27,17 @@ const batches = fc
   );
 
 describe('shardBounds', () => {
-  test('gives the first shards one row more', () => {
+  test('shardBounds gives the first shards one row more', () => {
     expect(shardBounds(10, 4)).toEqual(Uint32Array.of(0, 3, 6, 8, 10));
     expect(shardBounds(8, 4)).toEqual(Uint32Array.of(0, 2, 4, 6, 8));
   });
 
-  test('leaves out empty shards', () => {
+  test('shardBounds leaves out empty shards', () => {
     expect(shardBounds(3, 8)).toEqual(Uint32Array.of(0, 1, 2, 3));
     expect(shardBounds(0, 8)).toEqual(Uint32Array.of(0));
   });
 
-  test('covers all rows without an empty shard', () => {
+  test('shardBounds covers all rows without an empty shard', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 1024 }), (rows, shards) => {
         const bounds = shardBounds(rows, shards);
@@ -51,7 +51,7 @@ describe('shardBounds', () => {
 });
 
 describe('the default number of shards', () => {
-  test('is 8 without batchNorm, for any batch', () => {
+  test('the default number of shards is 8 without batchNorm, for any batch', () => {
     expect([1, 16, 256, 1_048_576].map((batchSize) => defaultShards({ batchSize, model: PLAIN }))).toEqual([
       8, 8, 8, 8,
     ]);
@@ -67,11 +67,11 @@ describe('the default number of shards', () => {
     [255, 7],
     [256, 8],
     [100_000, 8],
-  ])('with batchNorm gives a batch of %i samples %i shards', (batchSize, expected) => {
+  ])('a batch of %i samples with batchNorm has %i shards by default', (batchSize, expected) => {
     expect(defaultShards({ batchSize, model: NORMED })).toBe(expected);
   });
 
-  test('finds batchNorm inside residual blocks and in their shortcuts', () => {
+  test('the default number of shards takes account of batchNorm inside residual blocks and their shortcuts', () => {
     const inBody = modelOf([
       { kind: 'residual', layers: [{ kind: 'residual', layers: [{ kind: 'batchNorm' }] }] },
     ]);
@@ -82,8 +82,8 @@ describe('the default number of shards', () => {
   });
 });
 
-describe('a batch', () => {
-  test('of a model without batchNorm is cut into as many shards as the config says, down to single rows', () => {
+describe('the shards of a batch', () => {
+  test('a batch without batchNorm is cut into as many shards as the config says, down to single rows', () => {
     fc.assert(
       fc.property(batches, ({ config, rows }) => {
         expect(cutBatch(rows, { ...config, model: PLAIN })).toEqual(shardBounds(rows, config.shards));
@@ -91,7 +91,7 @@ describe('a batch', () => {
     );
   });
 
-  test('of full size has as many shards with batchNorm as without', () => {
+  test('a full batch has as many shards with batchNorm as without', () => {
     fc.assert(
       fc.property(batches, ({ config }) => {
         const { batchSize, shards } = config;
@@ -101,21 +101,21 @@ describe('a batch', () => {
   });
 
   test.each([
-    // 208 rows in batches of 100: eight are left.
+    // 208 rows in batches of 100 leave eight.
     [8, { batchSize: 100, shards: 3 }, [8]],
     [8, { batchSize: 100, shards: 8 }, [8]],
     [63, { batchSize: 256, shards: 8 }, [63]],
     [64, { batchSize: 256, shards: 8 }, [32, 32]],
     [100, { batchSize: 256, shards: 8 }, [34, 33, 33]],
     [300, { batchSize: 1024, shards: 8 }, [38, 38, 38, 38, 37, 37, 37, 37]],
-    // Shards of two are what this config asks for.
+    // This config asks for shards of two.
     [7, { batchSize: 16, shards: 8 }, [3, 2, 2]],
     [1, { batchSize: 16, shards: 8 }, [1]],
-  ])('of %i rows with batchNorm, the last of an epoch of %j, has shards of %j', (rows, config, expected) => {
+  ])('a short batch of %i rows with batchNorm, under %j, has shards of %j', (rows, config, expected) => {
     expect(sizes(cutBatch(rows, { ...config, model: NORMED }))).toEqual(expected);
   });
 
-  test('with batchNorm has no shard smaller than 32 rows, a full shard, or itself', () => {
+  test('a batch with batchNorm has no shard smaller than 32 rows, a full shard, or itself', () => {
     fc.assert(
       fc.property(batches, ({ config, rows }) => {
         const { batchSize, shards } = config;
@@ -123,7 +123,7 @@ describe('a batch', () => {
         const least = Math.min(rows, 32, Math.max(1, Math.floor(batchSize / shards)));
         expect(Math.min(...lengths)).toBeGreaterThanOrEqual(least);
         expect(lengths.reduce((sum, length) => sum + length)).toBe(rows);
-        // Cut into one more, some shard would have been too small.
+        // With one shard more, some shard would be too small.
         if (lengths.length < Math.min(shards, rows)) expect(rows).toBeLessThan((lengths.length + 1) * least);
       }),
     );
@@ -132,7 +132,7 @@ describe('a batch', () => {
 
 describe('mostRows', () => {
   test.each([PLAIN, NORMED])(
-    'is what that many shards have at most, in a batch of any length (%#)',
+    'mostRows gives the most rows of that many shards, in a batch of any length (%#)',
     (model) => {
       const small = fc.record({
         batchSize: fc.integer({ min: 1, max: 400 }),

@@ -1,4 +1,4 @@
-// The life of a step: bucket by bucket, committed or abandoned, and what it does with parameters of each role. The
+// The life of a step: bucket by bucket, committed or abandoned, and its treatment of parameters of each role. The
 // arithmetic is tested with the kernels.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
@@ -25,7 +25,7 @@ const MODEL = flatModel(
   [10, 8, 6],
 );
 const LENGTH = MODEL.numParameters;
-/** Of the flat vector: the one tensor that no gradient moves. */
+/** The one tensor of the flat vector that no gradient moves. */
 const STATISTIC = [15, 18] as const;
 
 const KINDS = [
@@ -66,7 +66,7 @@ function vector(address: number): Float32Array {
   return memory.f32(address, LENGTH).slice();
 }
 
-/** What the twins make of gradients drawn from `seeds`, a step each. */
+/** The result of the twins for gradients drawn from `seeds`, a step each. */
 function expectedAfter(seeds: readonly number[], config = optimizerSchema.parse({})): Float32Array {
   const roles = MODEL.tensors.flatMap(({ role, length }) => Array.from({ length }, () => role));
   let states = Array.from(randomValues(1, LENGTH), (value): number[] => [value, 0, 0, 0]);
@@ -84,8 +84,8 @@ function expectedAfter(seeds: readonly number[], config = optimizerSchema.parse(
   return Float32Array.from(states, ([value]) => value as number);
 }
 
-describe.each(KINDS)('an optimizer, %s,', (_, config) => {
-  it('takes steps bucket by bucket, in any order, each parameter by its role, to the bits of its twin', () => {
+describe.each(KINDS)('the optimizer %s', (_, config) => {
+  it('an optimizer takes steps bucket by bucket, in any order, to the bits of its twin', () => {
     const optimizer = optimizerOf(config);
     for (const seed of [10, 11, 12]) {
       apply(optimizer, seed, seed === 11 ? [2, 0, 1] : [0, 1, 2]);
@@ -95,7 +95,7 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     expect(optimizer.numSteps).toBe(3);
   });
 
-  it('shows the next parameters of the buckets applied, and keeps the committed ones until commit', () => {
+  it('an optimizer shows the next parameters of the buckets applied, and keeps the committed ones until commit', () => {
     const optimizer = optimizerOf(config);
     const before = vector(optimizer.parameters);
     apply(optimizer, 10);
@@ -105,7 +105,7 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     expect(vector(optimizer.parameters)).toEqual(next);
   });
 
-  it('forgets an abandoned step, in whole or in part, of numbers or of NaN', () => {
+  it('an optimizer forgets an abandoned step, in whole or in part, of numbers or of NaN', () => {
     const optimizer = optimizerOf(config);
     apply(optimizer, 10);
     optimizer.commit();
@@ -118,7 +118,7 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
     expect(vector(optimizer.parameters)).toEqual(expectedAfter([10, 11], config));
   });
 
-  it('allocates what optimizerBytes says, and the record of a step', () => {
+  it('an optimizer allocates the memory that optimizerBytes gives, and the record of a step', () => {
     const model = flatModel([{ name: '0.weight', role: 'weight', length: 1600 }], [1600]);
     const before = memory.usedBytes;
     new Optimizer({ kernels, memory, model, config });
@@ -128,8 +128,8 @@ describe.each(KINDS)('an optimizer, %s,', (_, config) => {
   });
 });
 
-describe('an optimizer', () => {
-  it('neither clips nor scales a statistic', () => {
+describe('an optimizer with statistics', () => {
+  it('an optimizer neither clips nor scales a statistic', () => {
     const config = optimizerSchema.parse({ kind: 'sgd', learningRate: 1 });
     const optimizer = new Optimizer({ kernels, memory, model: MODEL, config, clipValue: 0.001 });
     memory.f32(gradient, LENGTH).fill(8);
@@ -141,7 +141,7 @@ describe('an optimizer', () => {
     expect(next[0]).toBe(Math.fround(-0.001));
   });
 
-  it('divides a statistic by the number of samples, whatever they weigh', () => {
+  it('an optimizer divides a statistic by the number of samples, whatever they weigh', () => {
     const optimizer = new Optimizer({ kernels, memory, model: MODEL, config: optimizerSchema.parse({}) });
     memory.f32(gradient, LENGTH).fill(8);
     for (const [bucket, { offset }] of MODEL.buckets.entries()) {
@@ -151,7 +151,7 @@ describe('an optimizer', () => {
     expect([...next.subarray(...STATISTIC)]).toEqual(Array(3).fill(Math.fround(Math.fround(0.1) * 2)));
   });
 
-  it('leaves statistics out of the sum of squares, but not out of the search for NaN', () => {
+  it('an optimizer leaves statistics out of the sum of squares, but not out of the search for NaN', () => {
     const optimizer = optimizerOf();
     const values = memory.f32(gradient, LENGTH).fill(2);
     const sumOf = (bucket: number): number | undefined =>
@@ -163,7 +163,7 @@ describe('an optimizer', () => {
 });
 
 describe('cutRanges', () => {
-  it('cuts where treatment changes, and keeps together what is treated alike', () => {
+  it('cutRanges cuts where treatment changes, and keeps together parameters that are treated alike', () => {
     const ranges = (isDecayed: (role: string) => boolean): object[] =>
       MODEL.buckets.flatMap((bucket) => cutRanges(bucket, MODEL.tensors, isDecayed));
     const plain = { isDecayed: false, momentum: undefined };
@@ -184,7 +184,7 @@ describe('cutRanges', () => {
 });
 
 describe('the average of the weights', () => {
-  it('follows the weights by the decay of each step, and copies statistics', () => {
+  it('the average follows the weights by the decay of each step, and copies statistics', () => {
     const config = { decay: 0.9, warmup: true };
     const average = new WeightAverage(kernels, memory, MODEL, config);
     const weights = memory.allocate(4 * LENGTH, 'weights');
@@ -205,7 +205,7 @@ describe('the average of the weights', () => {
     expect(vector(average.parameters)).toEqual(expected);
   });
 
-  it('keeps less in its first steps, unless told not to', () => {
+  it('the average keeps less of its past in its first steps, unless told not to', () => {
     const keeps = (warmup: boolean): number[] =>
       [1, 8, 890, 1e6].map((step) => emaDecay({ decay: 0.999, warmup }, step));
     expect(keeps(true)).toEqual([2 / 11, 0.5, 891 / 900, 0.999]);

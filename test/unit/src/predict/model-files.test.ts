@@ -1,4 +1,4 @@
-// The files of a trained model: what is not exactly what a training wrote is refused, with its name and the reason.
+// The files of a trained model: any file that differs from what a training wrote is refused, with the reason.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -18,7 +18,7 @@ function saveSmall(): Promise<SavedRun> {
   );
 }
 
-/** Changes a field of `config.json`. */
+/** Applies a change to the description in `config.json`. */
 function describeAs(run: SavedRun, change: (description: Record<string, unknown>) => void): void {
   const file = path.join(run.directory, 'model/config.json');
   const description = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, unknown>;
@@ -29,7 +29,7 @@ function describeAs(run: SavedRun, change: (description: Record<string, unknown>
 const NO_MODEL_HELP = '\n  help: name the directory of a run that has finished an epoch, such as runs/latest';
 
 describe('a saved model', () => {
-  it('is read from the directory of its run and from its own', async () => {
+  it('a saved model is read from the directory of its run and from its own', async () => {
     const run = await saveSmall();
     const own = path.join(run.directory, 'model');
     const saved = await readModel(run.directory);
@@ -47,13 +47,13 @@ describe('a saved model', () => {
     });
   });
 
-  it('may have fields that a later version added', async () => {
+  it('a saved model may have fields that a later version added', async () => {
     const run = await saveSmall();
     describeAs(run, (description) => (description['novelty'] = 1));
     await expect(readModel(run.directory)).resolves.toBeDefined();
   });
 
-  it('that is missing in runs/latest is reported without that path as an example', async () => {
+  it('a model that is missing in runs/latest is reported without that path as an example', async () => {
     const { cwd } = await saveSmall();
     expect(await errorText(cwd, () => readModel(path.join(cwd, 'runs/latest')))).toBe(
       'error[E_MODEL_NOT_FOUND]: no trained model at runs/latest: no such directory\n' +
@@ -135,7 +135,7 @@ describe('a saved model', () => {
       },
       'error[E_MODEL_WEIGHTS]: run/model/model.safetensors: the weights have SHA-256 ',
     ],
-  ])('%s is refused', async (_, spoil, message) => {
+  ])('a saved model %s is refused', async (_, spoil, message) => {
     const run = await saveSmall();
     spoil(run);
     expect(await errorText(run.cwd, () => readModel(run.directory))).toContain(message);

@@ -1,4 +1,4 @@
-// A trained model in use: exactly the saved weights, the outputs that a run measures, and clear words for wrong rows.
+// A trained model in use: exactly the saved weights, the outputs that a run measures, and clear errors for wrong rows.
 import { describe, expect, it } from 'vitest';
 import type { Samples } from '../../../../src/data/array/arrays.ts';
 import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';
@@ -59,7 +59,7 @@ async function loadAndWarn(run: SavedRun): Promise<{ model: TrainedModel; warnin
 }
 
 describe('the outputs of a trained model', () => {
-  it('have the same bits as an evaluation, for any number of samples at once', async () => {
+  it('the outputs have the same bits as an evaluation, for any number of samples at once', async () => {
     const run = await saveTable();
     const { model } = await loadAndWarn(run);
     const features = featureView(run.prepared.data.dataset);
@@ -71,7 +71,7 @@ describe('the outputs of a trained model', () => {
     expect(model.outputs(new Float32Array(0))).toEqual(new Float32Array(0));
   });
 
-  it('are the same for bytes of images and for their scaled values, and of a length that fits', async () => {
+  it('the outputs are the same for bytes of images and for their scaled values, of a length that fits', async () => {
     const pixels = Uint8Array.from({ length: 6 * 6 }, (_, at) => (at * 91) % 256);
     const run = await saveRun(
       {
@@ -109,13 +109,13 @@ describe('the outputs of a trained model', () => {
       await errorText(run.cwd, () => model.outputs(Float64Array.from(pixels) as object as Uint8Array)),
     ).toBe(`${wrongType}a Float64Array`);
     expect(await errorText(run.cwd, () => model.outputs(pixels.subarray(1)))).toBe(
-      'error[E_DATA_SHAPE]: 35 values are no whole number of samples of 1x2x3',
+      'error[E_DATA_SHAPE]: 35 values are not a whole number of samples of 1x2x3',
     );
   });
 });
 
 describe('rows of a table', () => {
-  it('are predicted as the training data were, in the unit of the target', async () => {
+  it('rows of a table are predicted as the training data were, in the unit of the target', async () => {
     const run = await saveTable();
     const { model, warnings } = await loadAndWarn(run);
     const { data, math } = run.prepared;
@@ -128,13 +128,13 @@ describe('rows of a table', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('may have texts that training never saw, which are zeros and a warning', async () => {
+  it('texts that training never saw are encoded as zeros, with a warning', async () => {
     const run = await saveTable();
     const { model, warnings } = await loadAndWarn(run);
     const [first] = CELLS;
     const [prediction] = model.predict([{ ...first, wall: 'glass' }]);
     const features = featureView(run.prepared.data.dataset).slice(0, 5);
-    // rooms, then the three walls in the order of their code units, then area.
+    // The order is rooms, the three walls in the order of their code units, and area.
     expect([...features.subarray(1, 4)]).toEqual([0, 1, 0]);
     features.fill(0, 1, 4);
     const { data, math } = run.prepared;
@@ -143,7 +143,7 @@ describe('rows of a table', () => {
     expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
   });
 
-  it('may lack values if training has learnt a fill for them', async () => {
+  it('rows may lack values if training has learnt a fill for them', async () => {
     const run = await saveTable({ missing: 'mean' });
     const { model } = await loadAndWarn(run);
     const mean = CELLS.reduce((sum, { area }) => sum + area, 0) / CELLS.length;
@@ -176,17 +176,17 @@ describe('rows of a table', () => {
       'error[E_DATA_NOT_A_NUMBER]: row 0: column "rooms": "many" is not a number (1 of 1 cell)',
     ],
     [
-      'that are one row and no list',
+      'that are a single row instead of a list',
       CELLS[0] as object as PredictInput,
       'error[E_DATA_FORMAT]: the rows: expected a list of objects by column name, got an object',
     ],
     [
-      'that are none',
+      'that are null',
       null as unknown as PredictInput,
       'error[E_DATA_FORMAT]: the rows: expected a list of objects by column name, got null',
     ],
     [
-      'that are nothing',
+      'with null among them',
       [null] as object as PredictInput,
       'error[E_DATA_FORMAT]: row 0: expected an object by column name, got null',
     ],
@@ -196,7 +196,7 @@ describe('rows of a table', () => {
       'error[E_DATA_FORMAT]: row 0: column "wall": expected a number, a text, true, false or null, got a Date',
     ],
     [
-      'encoded, with a value that is none',
+      'that are encoded and hold a NaN',
       Float32Array.of(1, 0, 0, 1, 2, 1, 0, 0, NaN, 2),
       'error[E_DATA_NOT_A_NUMBER]: samples, row 1 at [3] is NaN\n' +
         '  help: fill it in, or leave the sample out',
@@ -207,7 +207,7 @@ describe('rows of a table', () => {
       'error[E_DATA_FORMAT]: the model takes rows of a table, not bytes\n' +
         '  help: give rows as objects by column name, or encoded features as a Float32Array',
     ],
-  ])('%s are refused', async (_, input, message) => {
+  ])('rows of a table %s are refused', async (_, input, message) => {
     const run = await saveTable();
     const { model } = await loadAndWarn(run);
     expect(await errorText(run.cwd, () => model.predict(input))).toBe(message);
@@ -229,7 +229,7 @@ describe('samples in the form of the training arrays', () => {
   const valuesOf = (outputs: Float32Array): unknown[] =>
     Array.from(outputs, (target) => ({ kind: 'values', values: { target } }));
 
-  it('are predicted by the fitted transforms, as rows or in one list', async () => {
+  it('samples are predicted by the fitted transforms, as rows or in one list', async () => {
     const run = await saveArrays(rows, undefined);
     const { model } = await loadAndWarn(run);
     expect(model.inputShape).toEqual([2]);
@@ -238,7 +238,7 @@ describe('samples in the form of the training arrays', () => {
     expect(model.outputs(featureView(run.prepared.data.dataset))).toEqual(run.outputs);
   });
 
-  it('are scaled if they are bytes', async () => {
+  it('samples of bytes are scaled before they are predicted', async () => {
     const bytes = Uint8Array.from(rows.flat());
     const run = await saveArrays(bytes, [60, 2]);
     const { model } = await loadAndWarn(run);
@@ -255,7 +255,7 @@ describe('samples in the form of the training arrays', () => {
         '  help: give a Float32Array, or rows of numbers, with the values of a sample in their order',
     ],
     [
-      'with a value that is none',
+      'with a NaN',
       [
         [1, 2],
         [3, NaN],
@@ -274,18 +274,22 @@ describe('samples in the form of the training arrays', () => {
       'error[E_DATA_OVERFLOW]: samples, row 0 at [0] is 1e+300, which does not fit float32 (max 3.4e38)',
     ],
     [
-      'as nothing',
+      'that are null instead of numbers',
       null as unknown as PredictInput,
       'error[E_DATA_ARRAYS]: samples: expected numbers or rows of numbers, got null',
     ],
-    ['too long', [[1, 2, 3, 4]], 'error[E_DATA_SHAPE]: the samples have 4 values, the model takes 2'],
+    [
+      'of too many values',
+      [[1, 2, 3, 4]],
+      'error[E_DATA_SHAPE]: the samples have 4 values, the model takes 2',
+    ],
     [
       'as bytes',
       new Uint8Array(4),
       'error[E_DATA_FORMAT]: the model takes numbers, not bytes\n' +
         '  help: give a Float32Array, or rows of numbers',
     ],
-  ])('are refused %s', async (_, input, message) => {
+  ])('samples %s are refused', async (_, input, message) => {
     const run = await saveArrays(rows, undefined);
     const { model } = await loadAndWarn(run);
     expect(await errorText(run.cwd, () => model.predict(input))).toBe(message);
@@ -320,7 +324,7 @@ describe('a prediction that is not finite', () => {
   it.each<[LossKind, number]>([
     ['mse', 1],
     ['crossEntropy', 3],
-  ])('is an error that names the row (%s)', async (loss, numClasses) => {
+  ])('a prediction that is not finite is an error that names the row (%s)', async (loss, numClasses) => {
     const run = await saveWide(loss, numClasses);
     const { model } = await loadAndWarn(run);
     const extreme = [rows[0] as number[], Array.from({ length: 64 }, () => 3.4e38)];
@@ -330,7 +334,7 @@ describe('a prediction that is not finite', () => {
     expect(model.predict(extreme.slice(0, 1))).toHaveLength(1);
   });
 
-  it('is an error also if only the inverse of a transform overflows', async () => {
+  it('a prediction is also an error if only the inverse of a transform overflows', async () => {
     const run = await saveTable();
     const { model } = await loadAndWarn(run);
     const [row] = CELLS;
@@ -344,7 +348,7 @@ describe('a prediction that is not finite', () => {
     ).toMatch(/^error\[E_DATA_OVERFLOW\]: row [01]: the predictions are not finite \(Infinity\)\n/);
   });
 
-  it('does not result from a value that overflows when it is standardized, which is refused earlier', async () => {
+  it('a value that overflows when it is standardized is refused before it is predicted', async () => {
     const run = await saveRun(
       {},
       {
@@ -365,8 +369,8 @@ describe('a prediction that is not finite', () => {
   });
 });
 
-describe('a yes or no', () => {
-  it('is a class with two probabilities', async () => {
+describe('a binary prediction', () => {
+  it('a binary prediction is a class with two probabilities', async () => {
     const rows = CELLS.map(({ price, ...rest }) => ({ ...rest, price: price > 1000 ? 'dear' : 'cheap' }));
     const run = await saveTable({ targetTransform: [] }, { loss: 'binaryCrossEntropy', rows });
     const { model } = await loadAndWarn(run);
@@ -383,8 +387,8 @@ describe('a yes or no', () => {
   });
 });
 
-describe('a text', () => {
-  it('gets its next byte predicted from the outputs at its last position', async () => {
+describe('the prediction of a text', () => {
+  it('the next byte of a text is predicted from the outputs at its last position', async () => {
     const text = 'abcabdabe'.repeat(6);
     const run = await saveRun(
       { 'text.txt': text },
@@ -409,7 +413,7 @@ describe('a text', () => {
     const [first, second] = model.predict(bytes);
     if (first?.kind !== 'class' || second?.kind !== 'class') throw new Error('no class was predicted');
     expect(first.index).toBe(last.indexOf(Math.max(...last)));
-    // The embedding sees one byte at a time, and both texts end in the same.
+    // The embedding sees one byte at a time, and both texts end in the same byte.
     expect(second).toEqual(first);
   });
 });

@@ -1,4 +1,4 @@
-// The envelope and the restricted msgpack inside it: what goes through unchanged, and every way to be malformed.
+// The envelope and the restricted msgpack inside it: messages that pass unchanged, and every way to be malformed.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -28,7 +28,7 @@ function refusalOf(data: Buffer): { code: string; closeCode: number; message: st
 }
 
 describe('an encoded message', () => {
-  it('decodes to the same header and body', () => {
+  it('an encoded message decodes to the same header and body', () => {
     fc.assert(
       fc.property(anyMessage, ({ message, body }) => {
         const { type, ...fields } = message;
@@ -41,7 +41,7 @@ describe('an encoded message', () => {
     );
   });
 
-  it('starts its body at a multiple of 8 bytes', () => {
+  it('the body of an encoded message starts at a multiple of 8 bytes', () => {
     for (let length = 0; length < 20; length++) {
       const data = encodeMessage({ type: 'stop', reason: 'x'.repeat(length) }, new Uint8Array(8).fill(255));
       expect((data.length - 8) % 8).toBe(0);
@@ -49,7 +49,7 @@ describe('an encoded message', () => {
     }
   });
 
-  it('takes its body from shared memory at any alignment', () => {
+  it('an encoded message can take its body from shared memory at any alignment', () => {
     const shared = new Uint8Array(new SharedArrayBuffer(64)).map((_, index) => index);
     for (let offset = 0; offset < 8; offset++) {
       const { body } = decodeEnvelope(encodeMessage(GRADIENT, shared.subarray(offset, offset + 12)));
@@ -57,7 +57,7 @@ describe('an encoded message', () => {
     }
   });
 
-  it('has the bytes that the documentation shows', () => {
+  it('an encoded message has the bytes that the documentation shows', () => {
     const documentation = readFileSync(new URL('../../../../docs/protocol.md', import.meta.url), 'utf8');
     const shown = /```hex\n([^`]*)```/.exec(documentation)?.[1] ?? '';
     const bytes = shown
@@ -67,26 +67,26 @@ describe('an encoded message', () => {
     expect(encodeMessage({ type: 'stop', reason: 'done' }).toString('hex')).toBe(bytes);
   });
 
-  it('leaves out properties that are undefined', () => {
+  it('an encoded message leaves out properties that are undefined', () => {
     expect(decodeEnvelope(encodeMessage({ ...GRADIENT, lossSum: undefined })).header).not.toHaveProperty(
       'lossSum',
     );
   });
 
-  it('has room for the largest bucket of a model', () => {
+  it('an encoded message has room for the largest bucket of a model', () => {
     expect(4 * MAX_BUCKET_LENGTH).toBe(MAX_BODY_BYTES);
     const data = encodeMessage(GRADIENT, new Uint8Array(MAX_BODY_BYTES));
     expect(decodeEnvelope(data).body.length).toBe(MAX_BODY_BYTES);
     expect(data.length).toBeLessThan(MAX_MESSAGE_BYTES);
   });
 
-  it('cannot be made of a body over the limit', () => {
+  it('a message with a body over the limit cannot be encoded', () => {
     expect(() => encodeMessage(GRADIENT, new Uint8Array(MAX_BODY_BYTES + 1))).toThrow(
       new RangeError('gradient: the body has 4194305 bytes'),
     );
   });
 
-  it('cannot be made of a header over the limit', () => {
+  it('a message with a header over the limit cannot be encoded', () => {
     expect(() => encodeMessage({ type: 'stop', reason: 'x'.repeat(MAX_HEADER_BYTES) })).toThrow(
       new RangeError('stop: the header has 131087 bytes'),
     );
@@ -99,14 +99,14 @@ describe('an encoded message', () => {
     ['Date', new Date(0)],
     ['bigint', 1n],
     ['function', () => 1],
-  ])('cannot be made of a %s in the header', (name, value) => {
+  ])('a message with a %s in its header cannot be encoded', (name, value) => {
     const message = { type: 'stop', reason: value } as unknown as Parameters<typeof encodeMessage>[0];
     expect(() => encodeMessage(message)).toThrow(
       new TypeError(`a message header cannot hold a value of type ${name}`),
     );
   });
 
-  it('never goes through native code of the msgpack library', () => {
+  it('a message is encoded without the native code of the msgpack library', () => {
     const names = ['limits', 'protocol-error', 'msgpackr-environment', 'msgpack'];
     const files = names.map((name) => `src/protocol/${name}.ts`);
     const { directory, remove } = compileFiles(files, { withPackages: true });
@@ -118,7 +118,7 @@ describe('an encoded message', () => {
     expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], options)).toBe('false\n');
   });
 
-  it('has a type code of its own', () => {
+  it('each type of message has a type code of its own', () => {
     expect(new Set(Object.values(TYPE_CODES)).size).toBe(Object.keys(TYPE_CODES).length);
   });
 });
@@ -183,11 +183,11 @@ describe('a malformed envelope', () => {
       'E_MESSAGE_TYPE',
       'unknown message type 99',
     ],
-  ])('is refused: %s', (_, data, code, message) => {
+  ])('a malformed envelope is refused: %s', (_, data, code, message) => {
     expect(refusalOf(data)).toEqual({ code, message, closeCode: 4400 });
   });
 
-  it('of another protocol version is refused with both versions and a close code of its own', () => {
+  it('an envelope of another protocol version is refused with both versions and a close code of its own', () => {
     expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(1, 4))))).toEqual({
       code: 'E_PROTOCOL_VERSION',
       message: 'message of protocol 1, this side speaks 6: install the same version on both',
@@ -245,7 +245,7 @@ describe('a header that is not plain msgpack', () => {
     ['a number', bytes(0x07), 'message header is not a map'],
     ['nil', bytes(0xc0), 'message header is not a map'],
     ['a binary', bytes(0xc4, 0x01, 0x00), 'message header is not a map'],
-  ])('is refused: %s', (_, header, message) => {
+  ])('a header that is not plain msgpack is refused: %s', (_, header, message) => {
     expect(refusalOf(envelopeAround(header))).toEqual({
       code: 'E_HEADER_ENCODING',
       message,
@@ -253,12 +253,12 @@ describe('a header that is not plain msgpack', () => {
     });
   });
 
-  it('is decoded up to 32 containers deep', () => {
+  it('a header is decoded up to 32 containers deep', () => {
     const { header } = decodeEnvelope(envelopeAround(nested(31)));
     expect(JSON.stringify(header['a'])).toBe(`${'['.repeat(31)}null${']'.repeat(31)}`);
   });
 
-  it('cannot reach a prototype', () => {
+  it('a header cannot reach a prototype', () => {
     const { header } = decodeEnvelope(
       messageWith('ready', JSON.parse('{"__proto__": {"polluted": 1}}') as object),
     );

@@ -1,4 +1,4 @@
-// Random messages, from a seed: mutated ones, and headers of all that msgpack knows. Each is parsed or refused, in time.
+// Random messages from a seed: mutated ones, and headers of everything in msgpack. Each is parsed or refused in time.
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../../../src/protocol/envelope.ts';
@@ -15,7 +15,7 @@ afterAll(() => {
 });
 
 describe('20,000 random and mutated messages', () => {
-  it('are each parsed or refused within 50 ms', () => {
+  it('random and mutated messages are each parsed or refused within 50 ms', () => {
     const samples = fc
       .sample(anyMessage, { numRuns: 200, seed: 3 })
       .map(({ message, body }) => encodeMessage(message, body));
@@ -27,7 +27,7 @@ describe('20,000 random and mutated messages', () => {
     expect(numRefused).toBeGreaterThan(10_000);
   });
 
-  /** One of: noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which reach the header's decoder. */
+  /** Noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which reach the header's decoder. */
   function mutate(data: Buffer, random: () => number): Buffer {
     const kind = Math.floor(4 * random());
     if (kind === 0) return Buffer.from(Array.from({ length: 200 * random() }, () => 256 * random()));
@@ -46,7 +46,7 @@ describe('20,000 random and mutated messages', () => {
 describe('20,000 random headers', () => {
   const types = Object.keys(TYPE_CODES) as Message['type'][];
 
-  it('of bytes that msgpack gives a meaning are refused within 50 ms, whatever the type', () => {
+  it('random headers of bytes with a meaning in msgpack are refused within 50 ms, whatever the type', () => {
     const random = seededRandom(5);
     let numParsed = 0;
     for (let round = 0; round < 20_000; round++) {
@@ -85,7 +85,7 @@ describe('20,000 random headers', () => {
           return [below(128)];
       }
     };
-    // Most begin as headers do.
+    // Most of them begin like headers.
     const start = random() < 0.8 ? [0x80 + below(4), 0xa3, ...Buffer.from('run')] : [];
     return Buffer.from(
       [...start, ...Array.from({ length: below(60) }, part).flat()].slice(0, MAX_HEADER_BYTES),

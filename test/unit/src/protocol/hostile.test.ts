@@ -1,4 +1,4 @@
-// Headers of a peer that means harm, each made to cost as much as its bytes can: all are refused, and none of them takes long.
+// Headers of a hostile peer, each made to cost as much as its bytes can: all are refused, and none takes long.
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { MAX_HEADER_BYTES, MAX_HEADER_ITEMS, MAX_MAP_KEYS } from '../../../../src/protocol/limits.ts';
@@ -7,7 +7,7 @@ import { envelopeAround, messageWith, WELCOME } from '../../../helpers/protocol-
 
 const sharedBefore = sharedProperties();
 
-describe('a header that is made to be costly', () => {
+describe('a header made to be costly', () => {
   const { type: _type, ...welcome } = WELCOME;
   const packr = new Packr({ useRecords: false });
   const welcomeWith = (layers: unknown): Buffer => messageWith('welcome', { ...welcome, layers });
@@ -17,7 +17,7 @@ describe('a header that is made to be costly', () => {
     Array.from({ length: depth }).reduce((inside) => [block(inside)], layers);
   const keys = (number: number, name: (index: number) => string): object =>
     Object.fromEntries(Array.from({ length: number }, (_, index) => [name(index), 0]));
-  /** A tag with a length of 32 bits, and what is there of what it announces. */
+  /** A tag with a length of 32 bits, and the part of its announced bytes that is there. */
   const announced = (tag: number, length: number, rest: Uint8Array = new Uint8Array()): Buffer => {
     const head = Buffer.alloc(5, tag);
     head.writeUInt32BE(length, 1);
@@ -175,7 +175,7 @@ describe('a header that is made to be costly', () => {
         }),
     ],
     ['16,000 bounds', () => messageWith('train', { bounds: list(16_000, 0) }, new Uint8Array(8))],
-  ])('is refused within 50 ms, and changes nothing that objects share: %s', (_, make) => {
+  ])('a costly header is refused within 50 ms, and changes nothing that objects share: %s', (_, make) => {
     expect(isRefused(make())).toBe(true);
     expect(sharedProperties()).toEqual(sharedBefore);
   });

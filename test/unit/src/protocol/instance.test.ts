@@ -1,4 +1,4 @@
-// The name of a worker process: only whoever drew it can prove it.
+// The name of a worker process, which only the process that drew it can prove.
 import { describe, expect, it } from 'vitest';
 import { Instance, isProof } from '../../../../src/protocol/instance.ts';
 
@@ -8,7 +8,7 @@ const challengeOf = (number: number): { run: string; nonce: string } => ({
 });
 const CHALLENGE = challengeOf(0);
 
-/** y of the points of small order: 0, 1, two of order 8, and -1; then 0 and 1 again, as p and p + 1. */
+/** The y of the points of small order: 0, 1, two of order 8, and -1; then 0 and 1 again, as p and p + 1. */
 const SMALL_ORDER = [
   '00'.repeat(32),
   `01${'00'.repeat(31)}`,
@@ -19,15 +19,15 @@ const SMALL_ORDER = [
   `ee${'ff'.repeat(30)}7f`,
 ];
 
-/** The same with the other sign of x. */
+/** The point with the other sign of x. */
 function mirrored(point: string): string {
   const bytes = Buffer.from(point, 'hex');
   bytes[31] = (bytes[31] as number) ^ 0x80;
   return bytes.toString('hex');
 }
 
-describe('a proof', () => {
-  it('is taken from the instance that has the name, for the challenge that it has signed', () => {
+describe('the proof of an instance', () => {
+  it('a proof is accepted only from the instance of that name, for the challenge that it has signed', () => {
     const [own, other] = [new Instance(), new Instance()];
     const proof = own.prove(CHALLENGE);
     expect(own.name).toMatch(/^[0-9a-f]{64}$/);
@@ -38,7 +38,7 @@ describe('a proof', () => {
     expect(isProof(proof, own.name, { ...CHALLENGE, run: 'another' })).toBe(false);
   });
 
-  it('of a key of small order, which needs no private key, is not taken', () => {
+  it('a proof with a key of small order, which needs no private key, is refused', () => {
     const points = SMALL_ORDER.flatMap((point) => [point, mirrored(point)]);
     for (const name of points) {
       for (const commitment of points) {

@@ -1,4 +1,4 @@
-// Messages from bytes: all valid ones pass, and each broken rule is named.
+// Messages from bytes: every valid one passes, and each broken rule is named.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ACTIVATIONS } from '../../../../src/layers/activation.ts';
@@ -29,7 +29,7 @@ function refusalOf(type: Message['type'], data: Buffer): string {
 }
 
 describe('a message', () => {
-  it('comes out as it went in, whatever its type', () => {
+  it('a message of any type is received as it was sent', () => {
     fc.assert(
       fc.property(anyMessage, ({ message, body }) => {
         const received = parse(message.type, encodeMessage(message, body));
@@ -40,12 +40,12 @@ describe('a message', () => {
     );
   });
 
-  it.each([NaN, Infinity, -Infinity])('carries a diverged loss of %s', (lossSum) => {
+  it.each([NaN, Infinity, -Infinity])('a message can carry a diverged loss of %s', (lossSum) => {
     const { message } = parseWorkerMessage(encodeMessage({ ...GRADIENT, lossSum }, new Uint8Array(4)));
     expect(message).toEqual({ ...GRADIENT, lossSum });
   });
 
-  it('carries a model of 1,000 layers with every field given', () => {
+  it('a message can carry a model of 1,000 layers with every field given', () => {
     const layer: LayerSpec = {
       kind: 'dense',
       units: 1_048_576,
@@ -57,7 +57,7 @@ describe('a message', () => {
     expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
   });
 
-  it('carries layers inside layers', () => {
+  it('a message can carry layers inside layers', () => {
     const inner: LayerSpec = { kind: 'dense', units: 3, activation: 'linear', bias: true };
     const block: LayerSpec = { kind: 'residual', layers: [inner, inner], shortcut: [inner] };
     const outer: LayerSpec = { kind: 'residual', layers: [block, inner] };
@@ -65,19 +65,19 @@ describe('a message', () => {
     expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
   });
 
-  it('carries a task of 1,024 shards', () => {
+  it('a message can carry a task of 1,024 shards', () => {
     const bounds = Array.from({ length: 1025 }, (_, shard) => 1024 * shard);
     const message = { ...TRAIN, numShards: 1024, firstShard: 0, bounds };
     const body = new Uint8Array(4 * 1024 * 1024);
     expect(parseCoordinatorMessage(encodeMessage(message, body)).message).toEqual(message);
   });
 
-  it('brings no control characters to a terminal', () => {
+  it('a message brings no control characters to a terminal', () => {
     const data = encodeMessage({ type: 'stop', reason: 'red \u001b[31m\nalarm' });
     expect(parseCoordinatorMessage(data).message).toEqual({ type: 'stop', reason: 'red  [31m alarm' });
   });
 
-  it('is refused from the wrong side', () => {
+  it('a message is refused from the wrong side', () => {
     const wrongWorker = () => parseWorkerMessage(encodeMessage({ type: 'stop', reason: '' }));
     const wrongCoordinator = () => parseCoordinatorMessage(encodeMessage({ type: 'leave' }));
     expect(wrongWorker).toThrow(
@@ -89,7 +89,7 @@ describe('a message', () => {
   });
 });
 
-describe('a broken rule', () => {
+describe('a message that breaks a rule', () => {
   const { type: _gradient, ...gradient } = GRADIENT;
   const { type: _train, ...train } = TRAIN;
   const { step: _step, ...task } = train;
@@ -238,7 +238,7 @@ describe('a broken rule', () => {
       ': a dataset of 34359738368 bytes, at most 2147483648 fit',
     ],
     ['welcome', { ...welcome, layout: [] }, undefined, '.layout: expected an object, got a list of 0'],
-  ])('of %s is named', (type, fields, body, message) => {
+  ])('a broken rule of %s is named in the error', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, dropUndefined(fields), body ?? bodyOf(type)))).toBe(
       `E_MESSAGE_FIELD ${type}${message}`,
     );
@@ -246,11 +246,11 @@ describe('a broken rule', () => {
 
   it.each<[Message['type'], object, Uint8Array, string]>([
     ['gradient', gradient, new Uint8Array(0), 'gradient: no body'],
-    ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is no whole number of f32'],
-    ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is no whole number of u32'],
+    ['gradient', gradient, new Uint8Array(7), 'gradient: a body of 7 bytes is not a whole number of f32'],
+    ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is not a whole number of u32'],
     ['leave', {}, new Uint8Array(1), 'leave: a body of 1 bytes, expected none'],
     ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
-  ])('about the body of %s is named', (type, fields, body, message) => {
+  ])('a broken rule about the body of %s is named in the error', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, fields, body))).toBe(`E_MESSAGE_BODY ${message}`);
   });
 

@@ -1,4 +1,4 @@
-// Where a token comes from, and which are refused.
+// The sources of a token, and the tokens that are refused.
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -35,30 +35,30 @@ function errorText(origin: Partial<TokenOrigin>): string {
 }
 
 describe('a token', () => {
-  it('is read from a file without the white space around it', () => {
+  it('a token is read from a file without the white space around it', () => {
     expect(read({ file: tokenFile(`  ${TOKEN}\n`) })).toEqual({ token: TOKEN, warnings: [] });
   });
 
-  it('is read from the environment where no file is given', () => {
+  it('a token is read from the environment if no file is given', () => {
     expect(read({ env: { LOCKSTEP_TOKEN: TOKEN } }).token).toBe(TOKEN);
     expect(read({ file: tokenFile(TOKEN), env: { LOCKSTEP_TOKEN: 'another-one-of-these' } }).token).toBe(
       TOKEN,
     );
   });
 
-  it('may be absent', () => {
+  it('a token may be absent', () => {
     expect(read({}).token).toBeUndefined();
     expect(read({ env: { LOCKSTEP_TOKEN: '' } }).token).toBeUndefined();
   });
 
-  it('is generated anew each time, and can be read again', () => {
+  it('a new token is generated each time, and can be read back', () => {
     const token = generateToken();
     expect(token).toMatch(/^[A-Za-z0-9_-]{43}$/);
     expect(generateToken()).not.toBe(token);
     expect(read({ env: { LOCKSTEP_TOKEN: token } }).token).toBe(token);
   });
 
-  it.each([0o640, 0o604, 0o666])('in a file of mode %o comes with a warning', (mode) => {
+  it.each([0o640, 0o604, 0o666])('a token in a file of mode %o causes a warning', (mode) => {
     const file = tokenFile(TOKEN, mode);
     const warning = `token file ${file} is open to other users (mode 0${mode.toString(8)}): chmod 600 ${file}`;
     expect(read({ file })).toEqual({ token: TOKEN, warnings: [warning] });
@@ -66,27 +66,27 @@ describe('a token', () => {
 });
 
 describe('a token that is refused', () => {
-  it('is too short', () => {
+  it('a token is refused if it is too short', () => {
     expect(errorText({ env: { LOCKSTEP_TOKEN: 'short' } })).toBe(
       `error[E_TOKEN]: LOCKSTEP_TOKEN: 5 characters, expected at least 16${HELP}`,
     );
   });
 
-  it('is empty', () => {
+  it('a token is refused if it is empty', () => {
     const file = tokenFile('\n');
     expect(errorText({ file })).toBe(
       `error[E_TOKEN]: token file ${file}: 0 characters, expected at least 16${HELP}`,
     );
   });
 
-  it('is too long', () => {
+  it('a token is refused if it is too long', () => {
     expect(errorText({ env: { LOCKSTEP_TOKEN: 'x'.repeat(513) } })).toBe(
       `error[E_TOKEN]: LOCKSTEP_TOKEN: 513 characters, expected at most 512${HELP}`,
     );
   });
 
   it.each(['two words of a token', 'line one of it\nline two', 'schlüssel-mit-umlaut'])(
-    'cannot stand in a header: %j',
+    'a token is refused if it cannot stand in a header: %j',
     (token) => {
       expect(errorText({ env: { LOCKSTEP_TOKEN: token } })).toBe(
         `error[E_TOKEN]: LOCKSTEP_TOKEN: holds white space or characters outside ASCII${HELP}`,
@@ -94,13 +94,13 @@ describe('a token that is refused', () => {
     },
   );
 
-  it('is in a file that does not exist', () => {
+  it('a token is refused if its file does not exist', () => {
     expect(errorText({ file: '/no/such/token' })).toBe(
       'error[E_TOKEN_FILE]: cannot read token file /no/such/token: no such file\n  help: give the path of a readable file, or the token itself as LOCKSTEP_TOKEN',
     );
   });
 
-  it('is in a directory', () => {
+  it('a token is refused if its file is a directory', () => {
     const directory = temporaryDirectory();
     expect(errorText({ file: directory })).toBe(
       `error[E_TOKEN_FILE]: cannot read token file ${directory}: it is a directory\n  help: give the path of a readable file, or the token itself as LOCKSTEP_TOKEN`,

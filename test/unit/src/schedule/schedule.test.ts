@@ -28,7 +28,7 @@ interface Recorded {
 
 const GOLDEN = path.resolve(import.meta.dirname, '../../../golden/schedules.json');
 const recorded = JSON.parse(fs.readFileSync(GOLDEN, 'utf8')) as Recorded;
-/** PyTorch multiplies from step to step, some 84 times, where Lockstep computes each rate by itself. */
+/** PyTorch multiplies from step to step, some 84 times, while Lockstep computes each rate by itself. */
 const TOLERANCE = 1e-12;
 
 let math: HostMath;
@@ -54,10 +54,12 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
 describe('the learning rate', () => {
   it.each(
     recorded.schedules.map(({ schedule, rates }) => [JSON.stringify(schedule), schedule, rates] as const),
-  )('agrees with PyTorch for %s', (_, schedule, rates) => expectNear(ratesOf(schedule), rates));
+  )('the learning rate agrees with PyTorch for %s', (_, schedule, rates) =>
+    expectNear(ratesOf(schedule), rates),
+  );
 
   it.each(recorded.plateaus.map((entry) => [JSON.stringify(entry.schedule), entry] as const))(
-    'agrees with PyTorch after each epoch of %s',
+    'the learning rate agrees with PyTorch after each epoch of %s',
     (_, { schedule, losses, rates }) => {
       const config = scheduleSchema.parse(schedule) as ScheduleOf<'plateau'>;
       let state = FIRST_PLATEAU;
@@ -72,25 +74,25 @@ describe('the learning rate', () => {
 });
 
 describe('a schedule', () => {
-  it('starts at the share that the warm-up names, and reaches the learning rate right after it', () => {
+  it('a schedule starts at the share that the warm-up names, and reaches the learning rate right after it', () => {
     const rates = ratesOf({ warmup: { steps: 4, from: 0 } });
     expect(rates.slice(0, 6)).toEqual([0, 0.1 * 0.25, 0.1 * 0.5, 0.1 * 0.75, 0.1, 0.1]);
   });
 
-  it('rounds a warm-up of epochs to whole steps, at least one', () => {
+  it('a schedule rounds a warm-up of epochs to whole steps, at least one', () => {
     const countBelow = (epochs: number): number =>
       ratesOf({ warmup: { epochs } }).filter((rate) => rate < 0.1).length;
     expect([0.01, 0.5, 1, 1.5].map(countBelow)).toEqual([1, 4, 7, 11]);
   });
 
-  it('peaks at the end of the first phase of one cycle, and is lowest at its last step', () => {
+  it('a schedule of one cycle peaks at the end of its first phase, and is lowest at its last step', () => {
     const rates = ratesOf({ kind: 'oneCycle', pctStart: 0.5 });
     expect(rates.indexOf(Math.max(...rates))).toBe(recorded.totalSteps / 2 - 1);
     expect(rates.at(-1)).toBeCloseTo(0.1 / 25 / 10_000, 15);
   });
 
   it.each(['cosine', 'oneCycle', 'polynomial', 'step', 'exponential'])(
-    'of kind %s has finite rates above 0 in a run of one step, of two, and of nothing but warm-up',
+    'a schedule of kind %s has finite rates above 0 in a run of one step, of two, and of nothing but warm-up',
     (kind) => {
       const settings = kind === 'step' ? { kind, every: 1 } : { kind };
       for (const totalSteps of [1, 2, 3]) {
@@ -104,7 +106,7 @@ describe('a schedule', () => {
 });
 
 describe('integerPower', () => {
-  it('agrees with a product of factors within its rounding, for every exponent to 3000', () => {
+  it('integerPower agrees with a product of factors within its rounding, for every exponent to 3000', () => {
     let product = 1;
     for (let exponent = 0; exponent <= 3000; exponent++) {
       expect(Math.abs(integerPower(0.999, exponent) / product - 1)).toBeLessThan(3000 * 2 ** -52);
@@ -112,7 +114,7 @@ describe('integerPower', () => {
     }
   });
 
-  it('is exact for powers of two, and reaches 0 for huge exponents', () => {
+  it('integerPower is exact for powers of two, and reaches 0 for huge exponents', () => {
     expect(integerPower(2, 1000)).toBe(2 ** 1000);
     expect(integerPower(0.9, 2 ** 52)).toBe(0);
     expect(integerPower(0, 0)).toBe(1);
@@ -121,7 +123,7 @@ describe('integerPower', () => {
 });
 
 describe('power', () => {
-  it('agrees with the host within a few ulp for broken exponents, and is 0 for a base of 0', () => {
+  it('power agrees with the host within a few ulp for fractional exponents, and is 0 for a base of 0', () => {
     for (const base of [1e-6, 0.1, 0.5, 0.99, 1, 3]) {
       for (const exponent of [0.5, 1.5, 2.7]) {
         expect(Math.abs(power(base, exponent, math) / base ** exponent - 1)).toBeLessThan(64 * 2 ** -53);

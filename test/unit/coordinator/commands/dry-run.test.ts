@@ -1,4 +1,4 @@
-// What a run is told of its shards before it begins, where layers take statistics of them.
+// The shards of a run whose layers take statistics of them, and the warnings and errors about their size.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { dryRun } from '../../../../coordinator/commands/dry-run.ts';
@@ -15,7 +15,7 @@ const ONE_UNIT: LayerInput = { kind: 'dense', units: 1 };
 const NORMED: LayerInput[] = [{ kind: 'batchNorm' }, ONE_UNIT];
 
 interface Setting {
-  /** All of them to train on. */
+  /** The number of rows, all of them for training. */
   readonly rows: number;
   readonly layers: LayerInput[];
   readonly batchSize: number;
@@ -33,7 +33,7 @@ function writeRun({ rows, layers, batchSize, shards }: Setting): string {
   return tableRun(values, `${['a,b,c,y', ...lines].join('\n')}\n`);
 }
 
-/** The plan of a run, and what it warns of. */
+/** The plan of a run, and its warnings. */
 async function dry(cwd: string): Promise<{ plan: string; warnings: string[]; shards: number }> {
   const { config } = await loadConfig({ path: path.join(cwd, 'table.yaml'), env: {} });
   const warnings: string[] = [];
@@ -52,26 +52,32 @@ describe('a run with batchNorm', () => {
     [16, 'batch 16 in 1 shard\n'],
     [64, 'batch 64 in 2 shards\n'],
     [256, 'batch 256 in 8 shards\n'],
-  ])('has shards of 32 samples or more where none are asked for: a batch of %i', async (batchSize, line) => {
-    const { plan, warnings } = await dry(writeRun({ rows: 300, layers: NORMED, batchSize }));
-    expect(plan).toContain(line);
-    expect(warnings).toEqual([]);
-  });
+  ])(
+    'a run with batchNorm has shards of 32 samples or more by default: a batch of %i',
+    async (batchSize, line) => {
+      const { plan, warnings } = await dry(writeRun({ rows: 300, layers: NORMED, batchSize }));
+      expect(plan).toContain(line);
+      expect(warnings).toEqual([]);
+    },
+  );
 
   it.each([
     [400, ', or set batchSize to 256 or more'],
     [200, ''],
-  ])('is warned of small shards that it asks for, and has them: of %d rows', async (rows, larger) => {
-    const { shards, warnings } = await dry(writeRun({ rows, layers: NORMED, batchSize: 100, shards: 8 }));
-    expect(shards).toBe(8);
-    expect(warnings).toEqual([
-      'shards 8 cuts a batch of 100 into shards of 12 samples, and batchNorm normalizes a shard by its own mean and ' +
-        'variance, which are rough with fewer than 32: accuracy suffers; leave shards out (3 here)' +
-        larger,
-    ]);
-  });
+  ])(
+    'a run with batchNorm gets the small shards that it asks for, with a warning: of %d rows',
+    async (rows, larger) => {
+      const { shards, warnings } = await dry(writeRun({ rows, layers: NORMED, batchSize: 100, shards: 8 }));
+      expect(shards).toBe(8);
+      expect(warnings).toEqual([
+        'shards 8 cuts a batch of 100 into shards of 12 samples, and batchNorm normalizes a shard by its own mean and ' +
+          'variance, which are rough with fewer than 32: accuracy suffers; leave shards out (3 here)' +
+          larger,
+      ]);
+    },
+  );
 
-  it('is not warned of the one shard of a small batch', async () => {
+  it('a run with batchNorm is not warned of the single shard of a small batch', async () => {
     const { warnings } = await dry(writeRun({ rows: 300, layers: NORMED, batchSize: 16, shards: 1 }));
     expect(warnings).toEqual([]);
   });
@@ -123,7 +129,7 @@ describe('a run with batchNorm', () => {
       },
       '33 training samples in batches of 16 leave 1 for the last batch of an epoch\n  help: set batchSize to 17',
     ],
-  ])('is refused with %s', async (_, setting, message) => {
+  ])('a run with batchNorm is refused with %s', async (_, setting, message) => {
     const cwd = writeRun(setting);
     expect(await errorText(cwd, () => dry(cwd))).toBe(RULE + message);
     const { rows, batchSize } = setting;
@@ -133,7 +139,7 @@ describe('a run with batchNorm', () => {
     expect((await dry(writeRun({ ...setting, batchSize: Number(suggested) }))).warnings).toEqual([]);
   });
 
-  it('takes single images, whose channels have more than one value', async () => {
+  it('a run with batchNorm accepts single images, whose channels have more than one value', async () => {
     const layers: LayerInput[] = [{ kind: 'reshape', shape: [1, 1, 3] }, { kind: 'batchNorm' }, ONE_UNIT];
     const { warnings } = await dry(writeRun({ rows: 33, layers, batchSize: 32 }));
     expect(warnings).toEqual([]);
@@ -142,7 +148,7 @@ describe('a run with batchNorm', () => {
 });
 
 describe('a run without batchNorm', () => {
-  it('has 8 shards of any batch, and may have shards of one sample', async () => {
+  it('a run without batchNorm has 8 shards for any batch, and may have shards of one sample', async () => {
     const { plan, warnings } = await dry(
       writeRun({ rows: 33, layers: [{ kind: 'layerNorm' }, ONE_UNIT], batchSize: 16 }),
     );
@@ -152,7 +158,7 @@ describe('a run without batchNorm', () => {
 });
 
 describe('hasStatistics', () => {
-  it('knows every kind of layer that has tensors of statistics', () => {
+  it('hasStatistics knows every kind of layer that has tensors of statistics', () => {
     const layers = EVERY_LAYER.map((layer) => layerSchema.parse(layer));
     const { stack } = resolveModel({ layers }, [1, 28, 28]);
     const withTensors = stack.layers.map(({ tensors }) => tensors.some(({ role }) => role === 'statistic'));

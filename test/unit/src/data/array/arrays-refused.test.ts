@@ -1,8 +1,8 @@
-// Samples in memory that do not fit: clear words for each.
+// Samples in memory that do not fit: a clear error for each.
 import { describe, expect, it } from 'vitest';
-import { takeArrays, type TrainData } from '../../../../api/train.ts';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { CLASSES, configOf, errorOf, load, loadSamples } from './fixtures.ts';
+import { takeArrays, type TrainData } from '../../../../../api/train.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { CLASSES, configOf, errorOf, load, loadSamples } from '../fixtures.ts';
 
 const FOUR = {
   features: [
@@ -14,7 +14,7 @@ const FOUR = {
   targets: [1, 2, 3, 5],
 };
 
-describe('samples in memory are refused', () => {
+describe('samples in memory that are refused', () => {
   it.each<[string, TrainData | object, string, Partial<ConfigInput>?]>([
     [
       'with a NaN among the features',
@@ -48,12 +48,12 @@ describe('samples in memory are refused', () => {
           ],
         },
       },
-      'error[E_DATA_NOT_A_NUMBER]: data.train.features, row 1, value 1 is no number: "4" (string)',
+      'error[E_DATA_NOT_A_NUMBER]: data.train.features, row 1, value 1 is not a number: "4" (string)',
     ],
     [
       'with null for a number',
       { train: { ...FOUR, targets: [null, 1, 2, 3] } },
-      'error[E_DATA_NOT_A_NUMBER]: data.train.targets, value 0 is no number: null (null)',
+      'error[E_DATA_NOT_A_NUMBER]: data.train.targets, value 0 is not a number: null (null)',
     ],
     [
       'with rows of unequal length',
@@ -148,7 +148,7 @@ describe('samples in memory are refused', () => {
       'with bytes among numbers',
       { train: FOUR, test: { ...FOUR, features: new Uint8Array(8), shape: [4, 2] } },
       'error[E_DATA_SHAPE]: data.test.features are bytes, those of data.train are numbers\n' +
-        '  help: give numbers: a Uint8Array is bytes, all else numbers',
+        '  help: give numbers: a Uint8Array is bytes, everything else numbers',
     ],
     [
       'with bytes to be standardized',
@@ -176,13 +176,13 @@ describe('samples in memory are refused', () => {
       'error[E_DATA_LOG]: target "target" is 0; targetTransform log needs values above 0\n' +
         '  --> data.train, row 1\n  help: leave log out of data.targetTransform',
     ],
-  ])('%s', async (_, data, message, rest = {}) => {
+  ])('samples in memory %s are refused', async (_, data, message, rest = {}) => {
     const action = async (): Promise<unknown> =>
       loadSamples({ split: { validation: 0, ...('test' in data ? {} : { test: 0 }) }, ...data }, rest);
     expect(await errorOf(action())).toContain(message);
   });
 
-  it('with files, or with fields that are for files', () => {
+  it('samples in memory are refused together with files, and with fields that are for files', () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const check =
       (data: object): (() => unknown) =>
@@ -193,12 +193,12 @@ describe('samples in memory are refused', () => {
     expect(check({ test: 'a.csv' })).toThrow('data.test: is a table, but data.train is arrays');
   });
 
-  it('if no program hands them in', async () => {
+  it('samples in memory are refused if no program hands them in', async () => {
     const { config } = takeArrays({ data: { train: FOUR } } as never);
     const { arrays } = config.data.train as { arrays: string };
     expect(await errorOf(load(configOf(config.data)))).toBe(
       `error[E_DATA_ARRAYS]: the samples with SHA-256 ${arrays} were arrays in a program; no file holds them\n` +
-        '  help: hand them in again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
+        '  help: pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
     );
   });
 });

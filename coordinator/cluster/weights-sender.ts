@@ -23,7 +23,7 @@ interface SentVersion {
 }
 
 /** The sender of a run's weights. */
-export class EncodedWeights {
+export class WeightsSender {
   readonly #run: string;
   readonly #state: TrainingState;
   /** Messages by bucket. */

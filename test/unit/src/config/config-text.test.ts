@@ -43,7 +43,7 @@ const layer = fc.record(
   { requiredKeys: ['kind', 'units'] },
 );
 
-/** Tables with targets, transforms and columns that keep every rule. */
+/** Tables with targets, transforms and columns that break no rule. */
 const config: fc.Arbitrary<ConfigInput> = fc
   .record({
     names: columns,
@@ -66,7 +66,7 @@ const config: fc.Arbitrary<ConfigInput> = fc
   }));
 
 describe('formatConfigYaml', () => {
-  it('prints any config such that it reads back to the same config', () => {
+  it('formatConfigYaml prints any config such that it reads back to the same config', () => {
     fc.assert(
       fc.property(config, (input) => {
         const resolved = resolveConfigPaths(configSchema.parse(input), '/base');
@@ -77,7 +77,7 @@ describe('formatConfigYaml', () => {
     );
   });
 
-  it('prints every default, lists and layers on one line each', async () => {
+  it('formatConfigYaml prints every default, and lists and layers on one line each', async () => {
     const text =
       'name: t\ndata: { file: /d/a.csv, target: [y] }\nmodel: { layers: [{ kind: dense, units: 1 }] }\nloss: mse\n';
     const { config } = await loadText(text);

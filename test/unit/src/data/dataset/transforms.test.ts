@@ -1,14 +1,23 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { inverseTarget, type FittedTransforms } from '../../../../src/data/dataset/transforms.ts';
-import { loadFeatures } from '../../../../src/data/table/load-table.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf, NO_SPLIT } from './fixtures.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { inverseTarget, type FittedTransforms } from '../../../../../src/data/dataset/transforms.ts';
+import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
+import {
+  configOf,
+  directoryOf,
+  errorOf,
+  featuresOf,
+  load,
+  loadText,
+  modelOf,
+  NO_SPLIT,
+} from '../fixtures.ts';
 
 const FORMAT = { decimal: '.', header: true, missing: 'error' } as const;
 
 describe('numeric features', () => {
-  test('are standardised by the population deviation of the training rows alone', async () => {
+  test('numeric features are standardised by the population deviation of the training rows alone', async () => {
     const data = { split: { train: 0.5, validation: 0, test: 0.5 } };
     const loaded = await loadText('x,y\n1,1\n3,2\n100,3\n-50,4\n', data);
     expect(loaded.splits.train).toEqual(Uint32Array.of(0, 1));
@@ -18,7 +27,7 @@ describe('numeric features', () => {
     expect([0, 1, 2, 3].map((row) => featuresOf(loaded, row))).toEqual([[-1], [1], [98], [-52]]);
   });
 
-  test('with one value become 0, even if n times 0.1 has rounding errors', async () => {
+  test('numeric features with one value become 0, even if n times 0.1 has rounding errors', async () => {
     const loaded = await loadText(`x,y\n${'0.1,1\n'.repeat(10)}`);
     expect(featuresOf(loaded, 3)).toEqual([0]);
     expect(loaded.warnings).toContain(
@@ -26,13 +35,13 @@ describe('numeric features', () => {
     );
   });
 
-  test('stay as they are without standardisation', async () => {
+  test('numeric features stay unchanged without standardisation', async () => {
     expect(featuresOf(await loadText('x,y\n7.5,1\n', { standardize: false }), 0)).toEqual([7.5]);
   });
 });
 
 describe('targets', () => {
-  test('go through log and standardize in order, and back', async () => {
+  test('targets go through log and standardize in order, and back', async () => {
     const loaded = await loadText('x,y\n1,1\n2,100\n', { targetTransform: ['log', 'standardize'] });
     expect([...targetView(loaded.dataset)]).toEqual([-1, 1]);
     const back = [-1, 0, 1].map((value) => inverseTarget(loaded.transforms, 0, value, Math));
@@ -41,13 +50,13 @@ describe('targets', () => {
     expect(back[2]).toBeCloseTo(100, 12);
   });
 
-  test('without transforms are packed as they are', async () => {
+  test('targets without transforms are packed unchanged', async () => {
     const loaded = await loadText('x,y\n1,-1.5\n2,3\n');
     expect([...targetView(loaded.dataset)]).toEqual([-1.5, 3]);
     expect(inverseTarget(loaded.transforms, 0, -1.5, Math)).toBe(-1.5);
   });
 
-  test('with one value are standardized to 0 and inverted to that value', async () => {
+  test('targets with one value are standardized to 0 and inverted to that value', async () => {
     const loaded = await loadText('x,y\n1,3\n2,3\n', { targetTransform: ['standardize'] });
     expect([...targetView(loaded.dataset)]).toEqual([0, 0]);
     expect(inverseTarget(loaded.transforms, 0, 0.7, Math)).toBe(3);
@@ -58,13 +67,13 @@ describe('targets', () => {
     [['y'], [], 'target "y" has one value in the training split'],
     [['y'], ['log', 'standardize'], 'target "y" has one value in the training split'],
     [['y', 'z'], ['standardize'], 'target "y" and 1 other target have one value in the training split'],
-  ] as const)('of one value are warned of once: %j, %j', async (target, steps, warning) => {
+  ] as const)('targets of one value cause a single warning: %j, %j', async (target, steps, warning) => {
     const data = { target: [...target], targetTransform: [...steps] };
     const { warnings } = await loadText('x,y,z\n1,3,4\n2,3,4\n', data, { model: modelOf(target.length) });
     expect(warnings.filter((text) => text.startsWith('target'))).toEqual([warning]);
   });
 
-  test('without a logarithm are errors in every split', async () => {
+  test('targets without a logarithm are errors in every split', async () => {
     const data = { targetTransform: ['log' as const], split: { validation: 0, test: 0.5 } };
     expect(await errorOf(loadText('x,y\n1,3\n2,-4\n', data))).toBe(
       'error[E_DATA_LOG]: target "y" is -4; targetTransform log needs values above 0\n  --> a.csv:3\n' +
@@ -87,25 +96,25 @@ describe('saved transforms', () => {
     return { loaded, warnings, directory, encoded };
   }
 
-  test('encode the training rows to the same bits after a trip through JSON', async () => {
+  test('saved transforms encode the training rows to the same bits after a trip through JSON', async () => {
     const { loaded, encoded } = await encodeWith('y,wall,x\n1,wood,1\n2,brick,3\n3,wood,2\n');
     const { rows, numRows, featureWidth } = await encoded;
     expect({ numRows, featureWidth }).toEqual({ numRows: 3, featureWidth: 3 });
     expect([...rows]).toEqual([0, 1, 2].flatMap((row) => featuresOf(loaded, row)));
   });
 
-  test('encode texts that training never saw as zeros, with a warning', async () => {
+  test('saved transforms encode texts that training never saw as zeros, with a warning', async () => {
     const { encoded, warnings } = await encodeWith('x,wall\n2,stone\n');
     expect([...(await encoded).rows]).toEqual([0, 0, 0]);
     expect(warnings).toEqual(['column "wall": 1 row with a value that training never saw; encoded as zeros']);
   });
 
-  test('fill a missing cell with the training mean', async () => {
+  test('saved transforms fill a missing cell with the training mean', async () => {
     const { encoded } = await encodeWith('x,wall\n,wood\n', 'mean');
     expect([...(await encoded).rows]).toEqual([0, 0, 1]);
   });
 
-  test('refuse a table that lacks a column', async () => {
+  test('saved transforms refuse a table that lacks a column', async () => {
     const { encoded, directory } = await encodeWith('x\n2\n');
     expect(await errorOf(encoded, directory)).toBe(
       'error[E_DATA_COLUMNS]: no column "wall", which the model was trained on\n' +
@@ -113,7 +122,7 @@ describe('saved transforms', () => {
     );
   });
 
-  test('refuse another delimiter', async () => {
+  test('saved transforms refuse another delimiter', async () => {
     const { encoded, directory } = await encodeWith('x;wall\n2;wood\n');
     expect(await errorOf(encoded, directory)).toBe(
       'error[E_DATA_DELIMITER]: only 1 column found, and the first row contains ";"\n  --> new.csv:1\n' +
@@ -121,7 +130,7 @@ describe('saved transforms', () => {
     );
   });
 
-  // A help that names a field of a config would be of no use: the model has read its columns already.
+  // Help that names a field of a config would be of no use: the model has read its columns already.
   test.each([
     [
       'low,wood',
@@ -148,7 +157,7 @@ describe('saved transforms', () => {
       'error[E_DATA_MISSING]: column "x": 1 of 1 cell missing ("-" 1)',
       'fill them in, or train with data.missing: mean',
     ],
-  ])('refuse %s where training had numbers', async (row, message, help) => {
+  ])('saved transforms refuse the row %s, because training had numbers', async (row, message, help) => {
     const { encoded, directory } = await encodeWith(`x,wall\n${row}\n`);
     expect(await errorOf(encoded, directory)).toBe(`${message}\n  --> new.csv:2:1\n  help: ${help}`);
   });
@@ -157,14 +166,14 @@ describe('saved transforms', () => {
 describe('classes', () => {
   const toClasses = (units: number) => ({ loss: 'crossEntropy' as const, model: modelOf(units) });
 
-  test('are the texts of the target in code-unit order', async () => {
+  test('classes are the texts of the target in code-unit order', async () => {
     const loaded = await loadText('x,y\n1,b\n2,a\n3,B\n', {}, toClasses(3));
     expect(loaded.classNames).toEqual(['B', 'a', 'b']);
     expect([...targetView(loaded.dataset)]).toEqual([2, 1, 0]);
     expect(loaded.dataset.layout).toMatchObject({ targetKind: 'labels', targetWidth: 1, numClasses: 3 });
   });
 
-  test('are the integers up to the highest, or up to data.classes', async () => {
+  test('classes are the integers up to the highest, or up to data.classes', async () => {
     const text = 'x,y\n1,0\n2,2\n3,2\n';
     expect((await loadText(text, {}, toClasses(3))).classNames).toEqual(['0', '1', '2']);
     expect((await loadText(text, { classes: 4 }, toClasses(4))).classNames).toHaveLength(4);
@@ -174,7 +183,7 @@ describe('classes', () => {
     ['2.5', 10, 'label 2.5 is not an integer'],
     ['10', 10, 'label 10; valid 0..9 (classes = 10)'],
     ['-1', undefined, 'label -1; valid 0..65535 (at most 65,536 classes)'],
-  ])('do not include %s', async (label, classes, message) => {
+  ])('the label %s is refused as a class', async (label, classes, message) => {
     const data = classes === undefined ? {} : { classes };
     expect(await errorOf(loadText(`x,y\n1,0\n2,${label}\n`, data, toClasses(10)))).toBe(
       `error[E_DATA_LABEL]: ${message}\n  --> a.csv:3\n` +
@@ -182,19 +191,19 @@ describe('classes', () => {
     );
   });
 
-  test('must be at least two', async () => {
+  test('the number of classes must be at least two', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n2,a\n', {}, toClasses(2)))).toBe(
       'error[E_DATA_ONE_CLASS]: every training row is class "a"; classification needs at least two',
     );
   });
 
-  test('that training lacks are named in a warning', async () => {
+  test('classes that training lacks are named in a warning', async () => {
     const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
     const { warnings } = await loadText('x,y\n1,a\n2,b\n3,a\n4,c\n', data, toClasses(3));
     expect(warnings).toContain('class c appears in test, never in train');
   });
 
-  test('that are the only one in a split are named in a warning, with the metric that is missing', async () => {
+  test('the only class of a split is named in a warning, with the metric that is missing', async () => {
     const text = 'x,y\n1,a\n2,b\n3,a\n4,b\n5,b\n6,b\n7,a\n8,b\n';
     const data = { split: { train: 0.5, validation: 0.25, test: 0.25 } };
     expect((await loadText(text, data, toClasses(2))).warnings).toEqual([
@@ -202,7 +211,7 @@ describe('classes', () => {
     ]);
   });
 
-  test('must be as many as data.classes says', async () => {
+  test('the number of classes must be the one in data.classes', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n2,b\n', { classes: 3 }, toClasses(3)))).toBe(
       'error[E_CONFIG_CLASSES]: data.classes is 3, target "y" has 2 distinct texts\n' +
         '  help: leave data.classes out to have them counted',
@@ -222,7 +231,7 @@ test('the hash of packed rows reveals one changed cell', async () => {
   expect(hashes[2]).not.toBe(hashes[0]);
 });
 
-describe('new rows for a trained model are refused with advice that needs no config', () => {
+describe('new rows for a trained model', () => {
   test.each([
     [
       'a target without a logarithm',
@@ -245,7 +254,7 @@ describe('new rows for a trained model are refused with advice that needs no con
       'error[E_DATA_DELIMITER]: the columns are divided by several spaces; data.delimiter " " is a single one\n' +
         '  --> new:1\n  help: write the file as the training data were',
     ],
-  ] as const)('%s', async (_, data, rows, error) => {
+  ] as const)('new rows are refused with advice that needs no config: %s', async (_, data, rows, error) => {
     const table = 'x,y,z\n1,2,3\n2,3,4\n'.replaceAll(',', 'delimiter' in data ? data.delimiter : ',');
     const directory = await directoryOf({ table, new: rows });
     const configFor = (file: string) =>
@@ -254,7 +263,7 @@ describe('new rows for a trained model are refused with advice that needs no con
     expect(await errorOf(load(configFor('new'), fitted), directory)).toBe(error);
   });
 
-  test('if they are a text that is too short', async () => {
+  test('a new text that is too short is refused with advice that needs no config', async () => {
     const directory = await directoryOf({ text: 'abcdefgh', new: 'ab' });
     const configFor = (file: string) =>
       configOf(
@@ -268,7 +277,7 @@ describe('new rows for a trained model are refused with advice that needs no con
     );
   });
 
-  test('and warned about if the header may be data', async () => {
+  test('the warning about a header of new rows that may be data needs no config', async () => {
     const directory = await directoryOf({ table: '1,2\n3,4\n5,6\n' });
     const config = configOf({ train: join(directory, 'table'), target: '2', ...NO_SPLIT });
     const { warnings } = await load(config, await load(config));

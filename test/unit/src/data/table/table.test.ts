@@ -1,14 +1,14 @@
-// What cells may hold, and what becomes of them in packed rows.
+// The values that cells may hold, and their form in packed rows.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { CLASSES, configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from './fixtures.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { CLASSES, configOf, directoryOf, errorOf, featuresOf, load, loadText, modelOf } from '../fixtures.ts';
 
 const RAW = { standardize: false } as const;
 const ASK_FOR_NUMBER = 'correct the cell, or name the column under data.categorical or data.drop';
 
 describe('numbers', () => {
-  test.each(['0x10', '12abc', '1e', '1 2', '--1', '1.2.3'])('%s is not a number', async (cell) => {
+  test.each(['0x10', '12abc', '1e', '1 2', '--1', '1.2.3'])('the text %s is not a number', async (cell) => {
     expect(await errorOf(loadText(`age,y\n1,2\n3,4\n${cell},6\n`))).toBe(
       `error[E_DATA_NOT_A_NUMBER]: column "age": "${cell}" is not a number (1 of 3 cells)\n` +
         `  --> a.csv:4:1\n  help: ${ASK_FOR_NUMBER}`,
@@ -21,11 +21,11 @@ describe('numbers', () => {
     ['5.', 5],
     ['1e3', 1000],
     ['2.5E-1', 0.25],
-  ])('%s is the number %d', async (cell, value) => {
+  ])('the text %s is the number %d', async (cell, value) => {
     expect(featuresOf(await loadText(`x,y\n${cell},2\n`, RAW), 0)).toEqual([value]);
   });
 
-  test.each(['1e999', '-3.5e38'])('%s does not fit float32', async (cell) => {
+  test.each(['1e999', '-3.5e38'])('the number %s does not fit float32', async (cell) => {
     expect(await errorOf(loadText(`x,y\n1,2\n${cell},4\n`))).toBe(
       `error[E_DATA_OVERFLOW]: column "x": "${cell}" does not fit float32 (max 3.4e38)\n` +
         '  --> a.csv:3:1\n  help: correct the cell, or leave the column out with data.drop',
@@ -99,21 +99,21 @@ describe('numbers', () => {
 describe('missing cells', () => {
   const TEXT = 'x,wall,y\n1,wood,1\nNA,,2\n?,brick,3\n5,wood,4\n';
 
-  test('are errors by default, with the tokens seen', async () => {
+  test('missing cells are errors by default, with the tokens that were seen', async () => {
     expect(await errorOf(loadText('x,y\n1,1\nNA,2\n,3\n\n?,4\nNA,5\n'))).toBe(
       'error[E_DATA_MISSING]: column "x": 4 of 5 cells missing ("NA" 2, "" 1, "?" 1)\n  --> a.csv:3:1\n' +
         '  help: fill them in, or set data.missing: mean, or data.missing: drop-row',
     );
   });
 
-  test('of a target can only be filled in by the user, or left out with their rows', async () => {
+  test('missing cells of a target can only be filled in by the user, or left out with their rows', async () => {
     expect(await errorOf(loadText('x,y\n1,1\n2,NA\n'))).toBe(
       'error[E_DATA_MISSING]: column "y": 1 of 2 cells missing ("NA" 1)\n  --> a.csv:3:3\n' +
         '  help: fill them in, or set data.missing: drop-row',
     );
   });
 
-  test('become the training mean, or a category of their own', async () => {
+  test('missing cells become the training mean, or a category of their own', async () => {
     const loaded = await loadText(TEXT, { missing: 'mean', ...RAW });
     expect(loaded.featureNames).toEqual(['x', 'wall=', 'wall=brick', 'wall=wood']);
     expect([0, 1, 2].map((row) => featuresOf(loaded, row))).toEqual([
@@ -123,7 +123,7 @@ describe('missing cells', () => {
     ]);
   });
 
-  test('are left out with their rows under drop-row, and later messages keep the line numbers', async () => {
+  test('missing cells are left out with their rows under drop-row, and later messages keep the line numbers', async () => {
     const data = { missing: 'drop-row', ...RAW } as const;
     const loaded = await loadText(TEXT, data);
     expect([...targetView(loaded.dataset)]).toEqual([1, 4]);
@@ -136,7 +136,7 @@ describe('missing cells', () => {
     );
   });
 
-  test('in every row leave no rows, which is refused', async () => {
+  test('missing cells in every row are refused', async () => {
     expect(await errorOf(loadText('x,y\n,1\n,2\n', { missing: 'drop-row' }))).toBe(
       'error[E_DATA_NO_ROWS]: a.csv: every row has a missing cell (column "x" 2)',
     );
@@ -146,7 +146,7 @@ describe('missing cells', () => {
     );
   });
 
-  test('of a target are never filled in: under mean their rows are left out, which a warning says', async () => {
+  test('missing cells of a target are never filled in: their rows are left out, with a warning', async () => {
     const loaded = await loadText('x,y\n1,1\n2,\n,3\n', { missing: 'mean', ...RAW });
     expect([...targetView(loaded.dataset)]).toEqual([1, 3]);
     expect([featuresOf(loaded, 0), featuresOf(loaded, 1)]).toEqual([[1], [1]]);
@@ -163,29 +163,29 @@ describe('columns', () => {
     [{ drop: ['zzzz'] }, 'data.drop: no column "zzzz"; columns: x, label, y'],
     [
       { features: ['x'], categorical: ['label'] },
-      'data.categorical names "label", which is no feature\n  help: take it out of data.categorical',
+      'data.categorical names "label", which is not a feature\n  help: take it out of data.categorical',
     ],
-  ])('%j is refused with a list of the columns', async (data, message) => {
+  ])('the columns %j are refused with a list of those that exist', async (data, message) => {
     expect(await errorOf(loadText('x,label,y\n1,2,3\n', data))).toBe(`error[E_CONFIG_COLUMN]: ${message}`);
   });
 
-  test('must include at least one feature', async () => {
+  test('the columns must include at least one feature', async () => {
     expect(await errorOf(loadText('x,y\n1,2\n', { drop: ['x'] }))).toBe(
       'error[E_CONFIG_FEATURES]: no feature column is left of x, y',
     );
   });
 
-  test('become features in the order of data.features, or of the file', async () => {
+  test('columns become features in the order of data.features, or of the file', async () => {
     expect((await loadText('b,a,y\n1,2,3\n')).featureNames).toEqual(['b', 'a']);
     expect((await loadText('b,a,y\n1,2,3\n', { features: ['a', 'b'] })).featureNames).toEqual(['a', 'b']);
   });
 
-  test('that are dropped may hold anything', async () => {
+  test('dropped columns may hold anything', async () => {
     const loaded = await loadText('x,note,y\n1,1e999,2\n2,abc,3\n', { drop: ['note'] });
     expect(loaded.featureNames).toEqual(['x']);
   });
 
-  test('of numbers are one-hot encoded when listed as categorical', async () => {
+  test('columns of numbers are one-hot encoded when listed as categorical', async () => {
     const loaded = await loadText('x,y\n10,1\n9,2\n10,3\n', { categorical: ['x'] });
     expect(loaded.featureNames).toEqual(['x=10', 'x=9']);
     expect([0, 1].map((row) => featuresOf(loaded, row))).toEqual([
@@ -194,7 +194,7 @@ describe('columns', () => {
     ]);
   });
 
-  test('of more than 1,000 texts are taken for identifiers', async () => {
+  test('columns of more than 1,000 texts are refused as identifiers', async () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `id${row},${row}\n`).join('');
     expect(await errorOf(loadText(`id,y\n${rows}`))).toBe(
       'error[E_DATA_CATEGORIES]: column "id" has more than 1,000 distinct texts\n  --> a.csv:1002:1\n' +
@@ -202,14 +202,14 @@ describe('columns', () => {
     );
   });
 
-  test('of texts cannot be the target of a regression', async () => {
+  test('a column of texts cannot be the target of a regression', async () => {
     expect(await errorOf(loadText('x,y\n1,a\n'))).toBe(
       'error[E_CONFIG_TARGET]: target "y" holds texts; loss mse needs numbers\n' +
         '  help: set loss: crossEntropy to predict classes',
     );
   });
 
-  test('may include several targets', async () => {
+  test('several columns may be targets', async () => {
     const loaded = await loadText('x,y,z\n1,2,3\n4,5,6\n', { target: ['z', 'y'] }, { model: modelOf(2) });
     expect([...targetView(loaded.dataset)]).toEqual([3, 2, 6, 5]);
     expect(loaded.targetNames).toEqual(['z', 'y']);
@@ -235,7 +235,7 @@ describe('long names', () => {
       {},
       { ...CLASSES, classWeights: { [LONG]: 1 } },
     ],
-  ] as const)('are cut in messages: %s', async (_, text, data, rest) => {
+  ] as const)('long names are cut in messages: %s', async (_, text, data, rest) => {
     const error = await errorOf(
       loadText(text, data as Parameters<typeof loadText>[1], {
         ...rest,
@@ -246,7 +246,7 @@ describe('long names', () => {
     expect(error.length).toBeLessThan(600);
   });
 
-  test('are cut in warnings', async () => {
+  test('long names are cut in warnings', async () => {
     const { warnings } = await loadText(lines(`${LONG},y`, '1,1', '1,2'));
     expect(warnings).toEqual([
       `column "${'n'.repeat(79)}…" has one value (1) in the training split; standardised to 0`,
@@ -255,7 +255,7 @@ describe('long names', () => {
 });
 
 describe('separate files', () => {
-  test('keep their rows apart and share what was fitted on train', async () => {
+  test('separate files keep their rows apart and share what was fitted on train', async () => {
     const directory = await directoryOf({
       'train.csv': 'x,c,y\n1,a,1\n3,b,2\n',
       'validation.csv': 'x,c,y\n5,c,3\n',
@@ -277,14 +277,14 @@ describe('separate files', () => {
     ]);
     expect(loaded.warnings).toEqual([
       'column "c": 1 row with a value that training never saw; encoded as zeros',
-      '1 row of the test split also stands in the training split: test results will look better than they are',
+      '1 row of the test split also appears in the training split: test results will look better than they are',
     ]);
   });
 
   test.each([
     ['y,x\n1,2\n', 'columns are reordered: expected x,y; got y,x'],
     ['x,z,y\n1,2,3\n', 'columns differ from the first file: expected x,y; got x,z,y'],
-  ])('must have the same columns as %j', async (text, message) => {
+  ])('separate files must have the same columns, unlike %j', async (text, message) => {
     const directory = await directoryOf({ 'train.csv': 'x,y\n1,2\n', 'test.csv': text });
     const data = { train: join(directory, 'train.csv'), test: join(directory, 'test.csv'), target: 'y' };
     expect(await errorOf(load(configOf(data)), directory)).toBe(
@@ -293,7 +293,7 @@ describe('separate files', () => {
     );
   });
 
-  test('have errors that name the file of a bad cell', async () => {
+  test('an error in one of separate files names the file of the bad cell', async () => {
     const directory = await directoryOf({ 'train.csv': 'x,y\n1,2\n', 'test.csv': 'x,y\nlow,2\n' });
     const data = { train: join(directory, 'train.csv'), test: join(directory, 'test.csv'), target: 'y' };
     expect(await errorOf(load(configOf(data)), directory)).toBe(

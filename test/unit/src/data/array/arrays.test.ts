@@ -1,11 +1,11 @@
-// Samples in memory: the rows that the same values have from a file.
+// Samples in memory, which give the same rows as the same values in a file.
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { takeArrays } from '../../../../api/train.ts';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { featureView, targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import type { LoadedData } from '../../../../src/data/load.ts';
-import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from './fixtures.ts';
+import { takeArrays } from '../../../../../api/train.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { featureView, targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import type { LoadedData } from '../../../../../src/data/load.ts';
+import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from '../fixtures.ts';
 
 /** 40 rows of two features, a number, a class and a weight; the features are exact in float32 and in decimal digits. */
 const ROWS = Array.from({ length: 40 }, (_, row) => ({
@@ -36,7 +36,7 @@ describe('samples in memory', () => {
     ['rows of Float32Array', (rows) => ({ features: rows.map((row) => Float32Array.from(row)) })],
     ['a Float32Array', (rows) => ({ features: Float32Array.from(rows.flat()), shape: [rows.length, 2] })],
     ['a Float64Array', (rows) => ({ features: Float64Array.from(rows.flat()), shape: [rows.length, 2] })],
-  ])('as %s are packed to the bytes of the same table', async (_, take) => {
+  ])('samples in memory, as %s, are packed to the bytes of the same table', async (_, take) => {
     const directory = await directoryOf({ 'a.csv': csvOf('price') });
     const data: Pick<ConfigInput['data'], 'split' | 'targetTransform'> = {
       split: { train: 0.6, validation: 0.2, test: 0.1 },
@@ -64,7 +64,7 @@ describe('samples in memory', () => {
     expect(samples.warnings).toEqual([]);
   });
 
-  it('may have sets of their own for validation and test, as tables do', async () => {
+  it('samples in memory may have sets of their own for validation and test, as tables do', async () => {
     const parts = { train: ROWS.slice(0, 20), validation: ROWS.slice(20, 31), test: ROWS.slice(31) };
     const directory = await directoryOf(
       Object.fromEntries(Object.entries(parts).map(([name, rows]) => [`${name}.csv`, csvOf('level', rows)])),
@@ -95,7 +95,7 @@ describe('samples in memory', () => {
     expect(samples.classNames).toEqual(['0', '1', '2']);
   });
 
-  it('that are bytes are packed as images are', async () => {
+  it('samples that are bytes are packed as images are', async () => {
     const pixels = Uint8Array.from({ length: 60 * 6 }, (_, at) => (at * 91) % 256);
     const labels = Uint8Array.from({ length: 60 }, (_, at) => (at * 5) % 3);
     const directory = await directoryOf({
@@ -121,7 +121,7 @@ describe('samples in memory', () => {
     );
   });
 
-  it('with more than one dimension stay as they are unless the config standardizes them', async () => {
+  it('samples with more than one dimension stay unchanged unless the config standardizes them', async () => {
     const features = Float32Array.from({ length: 12 }, (_, at) => at * at);
     const train = { features, shape: [3, 2, 2], targets: [1.5, 2, 4] };
     const data = { train, split: { validation: 0, test: 0 } };
@@ -138,7 +138,7 @@ describe('samples in memory', () => {
     expect(standardized.warnings).toEqual([]);
   });
 
-  it('may have several targets per sample, named by data.target or numbered', async () => {
+  it('samples may have several targets each, named by data.target or numbered', async () => {
     const train = { features: featuresOf(), targets: ROWS.map(({ price, level }) => [price, level]) };
     const model = { model: modelOf(2) };
     expect((await loadSamples({ train }, model)).targetNames).toEqual(['target1', 'target2']);
@@ -147,13 +147,13 @@ describe('samples in memory', () => {
     expect(targetView(named.dataset).subarray(0, 4)).toEqual(Float32Array.of(100, 1, 100.37, 2));
   });
 
-  it('cause a warning about features that are constant in training', async () => {
+  it('samples with features that are constant in training cause a warning', async () => {
     const train = { features: ROWS.map((_, row) => [1, row, 7]), targets: ROWS.map((_, row) => row) };
     const { warnings } = await loadSamples({ train });
     expect(warnings).toEqual(['2 features of 3 with one value in the training split; standardised to 0']);
   });
 
-  it('are named in the config by a hash of values, shape, targets and weights', () => {
+  it('samples are named in the config by a hash of values, shape, targets and weights', () => {
     const samples = { features: Float32Array.of(1, 2, 3, 4), shape: [2, 2], targets: [0, 1] };
     const nameOf = (train: object): unknown => takeArrays({ data: { train } } as never).config.data.train;
     const name = nameOf(samples);

@@ -6,8 +6,8 @@ import {
   splitRows,
   type SourceRows,
   type SplitOptions,
-} from '../../../../src/data/dataset/split.ts';
-import { errorOf } from './fixtures.ts';
+} from '../../../../../src/data/dataset/split.ts';
+import { errorOf } from '../fixtures.ts';
 
 const OPTIONS: SplitOptions = { split: { validation: 0.1 }, seed: 7, shuffle: true, batchSize: 1 };
 
@@ -21,7 +21,7 @@ function sizes(rows: Partial<SourceRows> & { train: number }, options: Partial<S
 }
 
 describe('splitRows', () => {
-  test('gives every row to one split, in ascending order', () => {
+  test('splitRows gives every row to one split, in ascending order', () => {
     fc.assert(
       fc.property(fc.integer({ min: 20, max: 300 }), fc.integer({ min: 0, max: 99 }), (rows, seed) => {
         const { train, validation, test: tested } = split({ train: rows }, { seed });
@@ -32,7 +32,7 @@ describe('splitRows', () => {
     );
   });
 
-  test('rounds half up and leaves the rest to train', () => {
+  test('splitRows rounds half up and leaves the rest to train', () => {
     expect(sizes({ train: 15 })).toEqual([11, 2, 2]);
     expect(sizes({ train: 25_357 }, { split: { train: 0.8, validation: 0.1, test: 0.1 } })).toEqual([
       20_285, 2536, 2536,
@@ -40,13 +40,13 @@ describe('splitRows', () => {
     expect(sizes({ train: 10 }, { split: { train: 0.7, validation: 0.2, test: 0.1 } })).toEqual([7, 2, 1]);
   });
 
-  test('leaves rows unused if the fractions sum to less than 1', () => {
+  test('splitRows leaves rows unused if the fractions sum to less than 1', () => {
     expect(sizes({ train: 100 }, { split: { train: 0.5, validation: 0.1, test: 0.1 } })).toEqual([
       50, 10, 10,
     ]);
   });
 
-  test('keeps file order without shuffling: train, validation, test', () => {
+  test('splitRows keeps file order without shuffling: train, validation, test', () => {
     expect(split({ train: 10 }, { shuffle: false, split: { validation: 0.2, test: 0.1 } })).toEqual({
       train: Uint32Array.of(0, 1, 2, 3, 4, 5, 6),
       validation: Uint32Array.of(7, 8),
@@ -54,7 +54,7 @@ describe('splitRows', () => {
     });
   });
 
-  test('takes from train only the splits without a file of their own', () => {
+  test('splitRows takes from train only the splits without a file of their own', () => {
     const { train, validation, test: tested } = split({ train: 10, test: 3 });
     expect([train.length, validation.length]).toEqual([9, 1]);
     expect(tested).toEqual(Uint32Array.of(10, 11, 12));
@@ -83,7 +83,7 @@ describe('splitRows', () => {
       { batchSize: 6 },
       'error[E_CONFIG_BATCH_SIZE]: batchSize 6 > 5 training rows\n  help: set batchSize to 5 or less',
     ],
-  ])('of %j with %j is refused', async (rows, options, message) => {
+  ])('splitRows refuses to split %j with %j', async (rows, options, message) => {
     expect(await errorOf(Promise.resolve().then(() => split(rows, options)))).toBe(message);
   });
 });
@@ -91,20 +91,20 @@ describe('splitRows', () => {
 describe('epochOrder', () => {
   const train = Uint32Array.of(3, 5, 8, 13, 21, 34);
 
-  test('visits every training row once, in another order each epoch', () => {
+  test('epochOrder visits every training row once, in another order each epoch', () => {
     const orders = [0, 1].map((epoch) => epochOrder(train, { seed: 7, epoch, shuffle: true }));
     for (const order of orders) expect(order.slice().sort()).toEqual(train);
     expect(orders[0]).not.toEqual(orders[1]);
     expect(epochOrder(train, { seed: 7, epoch: 1, shuffle: true })).toEqual(orders[1]);
   });
 
-  test('keeps file order without shuffling', () => {
+  test('epochOrder keeps file order without shuffling', () => {
     expect(epochOrder(train, { seed: 7, epoch: 4, shuffle: false })).toEqual(train);
   });
 });
 
 describe('numBatches', () => {
-  test('counts a short last batch', () => {
+  test('numBatches counts a short last batch', () => {
     expect([0, 1, 255, 256, 257].map((rows) => numBatches(rows, 256))).toEqual([0, 1, 1, 1, 2]);
   });
 });

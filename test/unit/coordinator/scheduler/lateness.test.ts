@@ -16,8 +16,8 @@ function tickAt(nowMs: number): Step[] {
 const overdue = (owedMs: number): Step => ({ type: 'overdue', worker: 1, rows: 4, owedMs });
 const stuck = (owedMs: number): Step => ({ type: 'stuck', worker: 1, rows: 4, owedMs });
 
-describe('a worker that is at a task for too long', () => {
-  test('is told of once, and sent away after an hour where nobody knows what to expect', () => {
+describe('a worker that takes too long for a task', () => {
+  test('an overdue worker is reported once, and reported stuck after an hour if no time has been measured', () => {
     driver.start(1);
     expect(tickAt(59_999)).toEqual([]);
     expect(tickAt(60_000)).toEqual([overdue(60_000)]);
@@ -26,7 +26,7 @@ describe('a worker that is at a task for too long', () => {
     expect(tickAt(3_600_000)).toEqual([stuck(3_600_000)]);
   });
 
-  test('is sent away after ten minutes where its tasks take milliseconds', () => {
+  test('a worker is reported stuck after ten minutes if its tasks take milliseconds', () => {
     driver.start(1);
     driver.nowMs = 10;
     driver.answer(1, 1, SHARD(0));
@@ -37,7 +37,7 @@ describe('a worker that is at a task for too long', () => {
     expect(tickAt(600_060)).toEqual([stuck(600_050)]);
   });
 
-  test('has a hundred times the measured time where its tasks take minutes', () => {
+  test('a worker has a hundred times the measured time if its tasks take minutes', () => {
     driver.start(1);
     driver.nowMs = 100_000;
     driver.answer(1, 1, SHARD(0));
@@ -48,7 +48,7 @@ describe('a worker that is at a task for too long', () => {
     expect(tickAt(100_000 + 10_000_000)).toEqual([stuck(10_000_000)]);
   });
 
-  test('is so for a task of an earlier round, too', () => {
+  test('a worker is also reported overdue and stuck for a task of an earlier round', () => {
     driver.join(2);
     expect(driver.start(2)).toContainEqual(assign(1, 1, 0, 1));
     driver.nowMs = 100;
@@ -65,7 +65,7 @@ describe('a worker that is at a task for too long', () => {
 });
 
 describe('shards on which every idle worker has failed', () => {
-  test('wait for a busy one that has not', () => {
+  test('shards on which every idle worker has failed go to a busy one that has not', () => {
     driver.join(2);
     driver.start(2);
     expect(driver.fail(1, 1)).toContainEqual(assign(2, 3, 0, 1));

@@ -1,11 +1,11 @@
-// How bad files are answered: whole messages, as on the terminal.
+// Bad files and the errors that they cause, as whole messages on the terminal.
 import { join } from 'node:path';
 import { chmod, mkdir } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readRecords } from '../../../../src/data/table/csv.ts';
-import { configOf, directoryOf, errorOf, featuresOf, load, loadText } from './fixtures.ts';
+import { readRecords } from '../../../../../src/data/table/csv.ts';
+import { configOf, directoryOf, errorOf, featuresOf, load, loadText } from '../fixtures.ts';
 
 const RAW = { standardize: false } as const;
 
@@ -36,13 +36,13 @@ describe('files', () => {
     ['house.tsv', 'house.csv'],
     ['House.csv', 'house.csv'],
     ['prices-2024.csv', 'prices-2042.csv'],
-  ])('a missing %s may be %s', async (missing, there) => {
+  ])('the error for a missing %s suggests %s', async (missing, there) => {
     const directory = await directoryOf({ [there]: 'x,y\n1,2\n' });
     const config = configOf({ file: join(directory, missing), target: 'y' });
     expect(await errorOf(load(config), directory)).toContain(`help: did you mean ${there}?`);
   });
 
-  test('a directory is not a file', async () => {
+  test('a directory is refused as a table', async () => {
     const directory = await directoryOf({});
     await mkdir(join(directory, 'd'));
     const config = configOf({ file: join(directory, 'd'), target: 'y' });
@@ -112,7 +112,7 @@ describe('files', () => {
       'error[E_DATA_GZIP]: a.csv is damaged gzip: unexpected end of file\n' +
         '  help: run gzip -t a.csv, or fetch the file again',
     ],
-  ])('%s is refused', async (_, content, message) => {
+  ])('a file of data is refused: %s', async (_, content, message) => {
     expect(await errorOf(loadText(content))).toBe(message);
   });
 
@@ -149,7 +149,7 @@ describe('encoding', () => {
       'byte C3 at byte 6: not UTF-8',
       'latin1',
     ],
-  ])('%s is refused, naming its offset', async (_, content, found, charset) => {
+  ])('a file that is not UTF-8 is refused with the offset: %s', async (_, content, found, charset) => {
     expect(await errorOf(loadText(content))).toBe(
       `error[E_DATA_ENCODING]: a.csv has ${found}\n` +
         `  help: convert it: iconv -f ${charset} -t utf-8 a.csv > utf8.csv`,
@@ -209,7 +209,7 @@ describe('records', () => {
         '  help: put the whole field in quotes and double each quote inside it',
     ],
     [
-      'text behind a closing quote',
+      'text after a closing quote',
       'a,y\n1,2\n"5"x,3\n',
       'error[E_DATA_QUOTE]: a quote is in the middle of this field\n  --> a.csv:3:1\n' +
         '  help: put the whole field in quotes and double each quote inside it',
@@ -259,7 +259,7 @@ describe('records', () => {
       `${'x,'.repeat(100_000)}y\n`,
       'error[E_DATA_COLUMNS]: 100,001 columns; at most 100,000 columns are read\n  --> a.csv:1',
     ],
-  ])('%s is an error', async (_, content, message) => {
+  ])('a table is refused: %s', async (_, content, message) => {
     expect(await errorOf(loadText(content))).toBe(message);
   });
 
@@ -290,7 +290,7 @@ describe('records', () => {
   );
 
   test.each(['x,c,y\r\n1,a,1\n2,"b\n",2\r3,c,3\r\n\n4,d,4\r', 'x,c,y\n1,a,1\r\n2,"b\n",2\n3,c,3\r\r\n4,d,4'])(
-    'line endings need not agree: %j',
+    'line endings may be mixed: %j',
     async (text) => {
       const loaded = await loadText(text, RAW);
       expect(loaded.featureNames).toEqual(['x', 'c=a', 'c=b\n', 'c=c', 'c=d']);
@@ -300,7 +300,7 @@ describe('records', () => {
   );
 
   test.each(['sep=;\n', '\ufeffsep=;\r\n', '"sep=;"\r'])(
-    'a first line %j tells the delimiter',
+    'the first line %j sets the delimiter',
     async (line) => {
       const loaded = await loadText(`${line}a;b;y\n0;"1;5";2\n`, { ...RAW, decimal: ',', drop: ['b'] });
       expect(loaded.featureNames).toEqual(['a']);
@@ -311,20 +311,20 @@ describe('records', () => {
     },
   );
 
-  test('without a header the columns are c1, c2, ...', async () => {
+  test('columns are named c1, c2, ... without a header', async () => {
     const loaded = await loadText('1,2\n3,4\n', { header: false, target: 'c2', ...RAW });
     expect(loaded.featureNames).toEqual(['c1']);
     expect(featuresOf(loaded, 1)).toEqual([3]);
   });
 
-  test('a header of numbers is suspicious', async () => {
+  test('a header of numbers causes a warning', async () => {
     const { warnings } = await loadText('5.1,3.5\n1,2\n', { target: '3.5' });
     expect(warnings[0]).toMatch(
       /\/a\.csv: header row is all numeric \(5\.1,3\.5\); if it is data, set data\.header: false$/,
     );
   });
 
-  test('any cells that are quoted come back as they were, with the line they start on', async () => {
+  test('quoted cells of any text are read back unchanged, with the line that they start on', async () => {
     const cell = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', '\r\n', 'é', '😀', ';') });
     const records = fc.array(fc.tuple(cell, cell), { minLength: 1, maxLength: 8 });
     await fc.assert(

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { configOf, directoryOf, errorOf, load, modelOf } from './fixtures.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { configOf, directoryOf, errorOf, load, modelOf } from '../fixtures.ts';
 
 /** An IDX file of unsigned bytes. */
 function idx(dimensions: readonly number[], data: readonly number[]): Buffer {
@@ -46,7 +46,7 @@ describe('IDX images', () => {
   test.each([
     ['plain', IMAGES, LABELS],
     ['gzip', gzipSync(IMAGES), gzipSync(LABELS)],
-  ])('that are %s keep their bytes, which a kernel scales', async (_, images, labels) => {
+  ])('images that are %s keep their bytes, which a kernel scales', async (_, images, labels) => {
     const { dataset, classNames, featureNames, transforms } = await loadImages({ images, labels });
     expect(dataset.layout).toEqual({
       numRows: 3,
@@ -65,7 +65,7 @@ describe('IDX images', () => {
     expect(transforms.features).toEqual([{ kind: 'pixels', shape: [2, 2], scale: Math.fround(1 / 255) }]);
   });
 
-  test('of a test set follow those of the training set', async () => {
+  test('images of a test set follow those of the training set', async () => {
     const { splits, dataset } = await loadImages({ test: [idx([1, 2, 2], [5, 5, 5, 5]), idx([1], [0])] });
     expect(splits.train).toEqual(Uint32Array.of(0, 1, 2));
     expect(splits.test).toEqual(Uint32Array.of(3));
@@ -73,12 +73,12 @@ describe('IDX images', () => {
     expect([...targetView(dataset)]).toEqual([1, 0, 1, 0]);
   });
 
-  test('that are both in train and in test are counted', async () => {
+  test('images that are both in train and in test are counted in a warning', async () => {
     const { warnings } = await loadImages({
       test: [idx([2, 2, 2], [0, 1, 2, 3, 0, 1, 2, 3]), idx([2], [1, 0])],
     });
     expect(warnings).toEqual([
-      '1 row of the test split also stands in the training split: test results will look better than they are',
+      '1 row of the test split also appears in the training split: test results will look better than they are',
     ]);
   });
 
@@ -124,11 +124,11 @@ describe('IDX images', () => {
       { test: [idx([1, 1, 4], [5, 5, 5, 5]), idx([1], [0])] as [Buffer, Buffer] },
       'test-images has images of 1x4, images of 2x2',
     ],
-  ])('are checked: %#', async (files, message) => {
+  ])('malformed files of images and labels are refused: %#', async (files, message) => {
     expect(await errorOf(loadImages(files))).toBe(`error[E_DATA_IDX]: ${message}`);
   });
 
-  test('with labels from 1 are refused, and either way out leads to a run', async () => {
+  test('images with labels from 1 are refused, and following either advice leads to a run', async () => {
     const labels = idx([3], [1, 2, 2]);
     expect(await errorOf(loadImages({ labels }, { classes: 2 }))).toBe(
       'error[E_DATA_LABEL]: labels [1]: label 2; valid 0..1 (classes = 2); the labels run from 1 to 2\n' +
@@ -142,7 +142,7 @@ describe('IDX images', () => {
     expect((await loadImages({ labels: idx([3], [0, 1, 1]) })).classNames).toEqual(['0', '1']);
   });
 
-  test('need labels below data.classes', async () => {
+  test('images need labels below data.classes', async () => {
     expect(await errorOf(loadImages({ labels: idx([3], [0, 1, 10]) }, { classes: 10 }))).toBe(
       'error[E_DATA_LABEL]: labels [2]: label 10; valid 0..9 (classes = 10)\n' +
         '  help: correct the label, or set data.classes: 11, and let the last layer give 11',

@@ -1,17 +1,17 @@
-// Metrics in the target's own unit against scikit-learn's, by every way that leads to them. Targets there are numbers as
-// they were read: those of the dataset have been through a transform and float32.
+// Metrics in the target's own unit against scikit-learn's, by every way that leads to them. The targets are numbers as
+// read: those of the dataset have been through a transform and float32.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { evaluate } from '../../../../api/model.ts';
-import type { Samples } from '../../../../src/data/array/arrays.ts';
-import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/definitions.ts';
-import { encodeSafetensors } from '../../../../src/safetensors.ts';
-import { saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
+import { evaluate } from '../../../api/model.ts';
+import type { Samples } from '../../../src/data/array/arrays.ts';
+import { scalarMetrics, type SplitMetrics } from '../../../src/metrics/definitions.ts';
+import { encodeSafetensors } from '../../../src/safetensors.ts';
+import { saveRun, type SavedRun } from '../../helpers/saved-run.ts';
 
 interface GoldenTable {
   readonly x: readonly number[];
-  /** Column by column. */
+  /** The targets, column by column. */
   readonly y: readonly (readonly number[])[];
   readonly weight: readonly number[];
 }
@@ -26,7 +26,7 @@ interface GoldenCase {
 }
 
 const golden = JSON.parse(
-  fs.readFileSync(path.resolve(import.meta.dirname, '../../../golden/own-unit-metrics.json'), 'utf8'),
+  fs.readFileSync(path.resolve(import.meta.dirname, '../../golden/own-unit-metrics.json'), 'utf8'),
 ) as { readonly bias: number; readonly cases: readonly GoldenCase[] };
 
 function csvOf({ x, y, weight }: GoldenTable): string {
@@ -43,7 +43,7 @@ function samplesOf({ x, y, weight }: GoldenTable, isWeighted: boolean): Samples 
   };
 }
 
-/** What the script measured: every column of the transformed target predicted as x + bias. */
+/** The setting of the script that measured: every column of the transformed target is predicted as x + bias. */
 function initialWeights(numColumns: number): Uint8Array {
   const values = (value: number): Float32Array => new Float32Array(numColumns).fill(value);
   return encodeSafetensors([
@@ -80,7 +80,7 @@ function saveCase({ train, targetTransform, ...rest }: GoldenCase, isFromFiles: 
   );
 }
 
-/** Means, deviations and exponentials differ in their last bits; far less than float32 does. */
+/** Allows for last bits of means, deviations and exponentials, which is far less than float32 differs by. */
 function expectGolden(metrics: SplitMetrics | undefined, { expected }: GoldenCase): void {
   const scalars = metrics ? scalarMetrics(metrics) : {};
   const own = ['rmse', 'mae', 'r2', 'mape', 'mapeZeros'].filter((name) => name in scalars);
@@ -90,21 +90,27 @@ function expectGolden(metrics: SplitMetrics | undefined, { expected }: GoldenCas
   }
 }
 
-describe('metrics in the own unit of a target are those of scikit-learn', () => {
+describe("metrics in the target's own unit", () => {
   const warn = (): void => undefined;
 
-  it.each(golden.cases)('for $name: of a run, and of its evaluation, from files', async (golden) => {
-    const run = await saveCase(golden, true);
-    expectGolden(await run.measure('validation'), golden);
-    expectGolden(await evaluate(run.directory, { split: 'validation', warn }), golden);
-    const data = path.join(run.cwd, 'validation.csv');
-    expectGolden(await evaluate(run.directory, { data, warn }), golden);
-  });
+  it.each(golden.cases)(
+    "metrics in the target's own unit agree with scikit-learn for $name: of a run and its evaluation, from files",
+    async (golden) => {
+      const run = await saveCase(golden, true);
+      expectGolden(await run.measure('validation'), golden);
+      expectGolden(await evaluate(run.directory, { split: 'validation', warn }), golden);
+      const data = path.join(run.cwd, 'validation.csv');
+      expectGolden(await evaluate(run.directory, { data, warn }), golden);
+    },
+  );
 
-  it.each(golden.cases)('for $name: of samples in memory', async (golden) => {
-    const run = await saveCase(golden, false);
-    expectGolden(await run.measure('validation'), golden);
-    const data = samplesOf(golden.validation, golden.isWeighted);
-    expectGolden(await evaluate(run.directory, { data, warn }), golden);
-  });
+  it.each(golden.cases)(
+    "metrics in the target's own unit agree with scikit-learn for $name: of samples in memory",
+    async (golden) => {
+      const run = await saveCase(golden, false);
+      expectGolden(await run.measure('validation'), golden);
+      const data = samplesOf(golden.validation, golden.isWeighted);
+      expectGolden(await evaluate(run.directory, { data, warn }), golden);
+    },
+  );
 });

@@ -1,4 +1,4 @@
-// Data for models that begin with an embedding: what is no token id is refused before anything runs.
+// Data for models that begin with an embedding: features that are no token ids are refused before anything runs.
 import { describe, expect, it } from 'vitest';
 import { requireTokens } from '../../../../src/engine/requirements.ts';
 import { resolveModel } from '../../../../src/model/model.ts';
@@ -18,8 +18,8 @@ function bytesOf(features: readonly number[], featureScale: number): PackedDatas
   return { layout: { ...layout, featureType: 'u8', featureScale }, blob: Uint8Array.from(features), sha256 };
 }
 
-describe('an embedding', () => {
-  it('takes whole numbers below its vocabulary', () => {
+describe('the features of an embedding', () => {
+  it('an embedding takes whole numbers below its vocabulary', () => {
     expect(() => requireTokens(datasetOf([0, 1, 2, 3, 4, 0]), model)).not.toThrow();
     expect(() => requireTokens(bytesOf([0, 1, 2, 3, 4, 0], 1), model)).not.toThrow();
   });
@@ -31,13 +31,13 @@ describe('an embedding', () => {
     [datasetOf([0, Number.NaN, 1]), 'sample 0, position 1: NaN'],
     [bytesOf([0, 1, 200], 1), 'sample 0, position 2: 200'],
     [bytesOf([0, 1, 2], 0.25), 'sample 0, position 1: 0.25'],
-  ])('refuses other features and says where they stand', (dataset, start) => {
+  ])('an embedding refuses other features and says where they are', (dataset, start) => {
     expect(() => requireTokens(dataset, model)).toThrow(
-      `${start} is no token id of a vocabulary of 5: ids are whole numbers from 0 to 4`,
+      `${start} is not a token id of a vocabulary of 5: ids are whole numbers from 0 to 4`,
     );
   });
 
-  it('is not looked for where the model has none', () => {
+  it('a model without an embedding takes features that are no token ids', () => {
     const dense = resolveModel(
       { layers: [{ kind: 'dense', units: 1, activation: 'linear', bias: true }] },
       [3],

@@ -1,9 +1,9 @@
-// How the end of a worker process is read: what is for lack of memory, and what is not.
+// The ends of a worker process that count as a lack of memory.
 import { describe, expect, it } from 'vitest';
 import { ProcessEnds } from '../../../../coordinator/cluster/local-workers.ts';
 
-describe('the end of a process', () => {
-  it('is for lack of memory where V8 aborted it', () => {
+describe('ProcessEnds', () => {
+  it('a worker process that V8 aborted counts as out of memory', () => {
     const ends = new ProcessEnds(() => 0);
     expect(ends.isOutOfMemory(null, 'SIGABRT')).toBe(true);
     expect(ends.isOutOfMemory(134, null)).toBe(true);
@@ -11,7 +11,7 @@ describe('the end of a process', () => {
     expect(ends.isOutOfMemory(null, 'SIGTERM')).toBe(false);
   });
 
-  it('by SIGKILL is so where the kernel has counted one more, and no other end has been told for it', () => {
+  it('a SIGKILL counts as out of memory only while the kernel has counted more such kills than were reported', () => {
     let numKilled = 5;
     const ends = new ProcessEnds(() => numKilled);
     expect(ends.isOutOfMemory(null, 'SIGKILL')).toBe(false);

@@ -2,15 +2,15 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { targetView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { divideText } from '../../../../src/data/text/load-text.ts';
-import type { LoadedData } from '../../../../src/data/load.ts';
-import { configOf, directoryOf, errorOf, load, modelOf } from './fixtures.ts';
+import type { ConfigInput } from '../../../../../src/config/schema.ts';
+import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { divideText } from '../../../../../src/data/text/load-text.ts';
+import type { LoadedData } from '../../../../../src/data/load.ts';
+import { configOf, directoryOf, errorOf, load, modelOf } from '../fixtures.ts';
 
 const ALL_IN_TRAIN = { split: { validation: 0, test: 0 } };
 
-/** Loads texts that lie in files named by their splits. */
+/** Loads texts from files named after their splits. */
 async function loadTexts(
   texts: Partial<Record<'train' | 'validation' | 'test', string | Uint8Array>>,
   data: Partial<ConfigInput['data']> = {},
@@ -40,7 +40,7 @@ describe('a text', () => {
   test.each([
     ['plain', Buffer.from('First Citizen:')],
     ['gzip', gzipSync('First Citizen:')],
-  ])('that is %s becomes windows of bytes, labelled with the bytes after them', async (_, text) => {
+  ])('a text that is %s becomes windows of bytes, labelled with the bytes after them', async (_, text) => {
     const loaded = await loadTexts({ train: text }, ALL_IN_TRAIN);
     expect(windowsOf(loaded, 'train')).toEqual(['Firs>irst', 't Ci> Cit', 'tize>izen']);
     expect(loaded.dataset.layout).toEqual({
@@ -62,17 +62,17 @@ describe('a text', () => {
     expect(loaded.warnings).toEqual([]);
   });
 
-  test('may hold any bytes, of UTF-8 or not', async () => {
+  test('a text may hold any bytes, of UTF-8 or not', async () => {
     const { dataset } = await loadTexts({ train: Uint8Array.of(0xff, 0xfe, 0, 0xc3, 0xa9) }, ALL_IN_TRAIN);
     expect([...dataset.blob.subarray(0, 4)]).toEqual([0xff, 0xfe, 0, 0xc3]);
     expect([...targetView(dataset)]).toEqual([0xfe, 0, 0xc3, 0xa9]);
   });
 
-  test('needs no more bytes than a window has', async () => {
+  test('a text needs only one byte more than a window has', async () => {
     expect(windowsOf(await loadTexts({ train: 'abcde' }, ALL_IN_TRAIN), 'train')).toEqual(['abcd>bcde']);
   });
 
-  test('is divided into neighbouring parts that meet between windows, whatever the seed', async () => {
+  test('a text is divided into neighbouring parts that meet between windows, whatever the seed', async () => {
     const split = { validation: 0.2, test: 0.2 };
     const text = 'abcdefghijklmnopqrstuvwxyz';
     for (const seed of [1, 2]) {
@@ -83,7 +83,7 @@ describe('a text', () => {
     }
   });
 
-  test('overlaps by data.stride in training only', async () => {
+  test('the windows of a text overlap by data.stride in training only', async () => {
     const loaded = await loadTexts(
       { train: 'abcdefghijklm' },
       { stride: 2, split: { validation: 0, test: 0.34 } },
@@ -92,24 +92,24 @@ describe('a text', () => {
     expect(windowsOf(loaded, 'test')).toEqual(['ijkl>jklm']);
   });
 
-  test('of each split may be a file of its own', async () => {
+  test('the text of each split may be a file of its own', async () => {
     const loaded = await loadTexts({ train: 'abcdefghi', validation: 'efghabcdabc', test: 'bcdea' });
     expect(windowsOf(loaded, 'train')).toEqual(['abcd>bcde', 'efgh>fghi']);
     expect(windowsOf(loaded, 'validation')).toEqual(['efgh>fgha', 'abcd>bcda']);
     expect(windowsOf(loaded, 'test')).toEqual(['bcde>cdea']);
   });
 
-  test('that is both trained and tested on causes a warning', async () => {
+  test('a text that is both trained and tested on causes a warning', async () => {
     const { warnings } = await loadTexts(
       { train: 'abcdefghi', test: 'abcdefghi' },
       { split: { validation: 0 } },
     );
     expect(warnings).toEqual([
-      '2 windows of the test split also stand in the training split: test results will look better than they are',
+      '2 windows of the test split also appear in the training split: test results will look better than they are',
     ]);
   });
 
-  test('with bytes that training never saw causes a warning', async () => {
+  test('a text with bytes that training never saw causes a warning', async () => {
     const texts = { train: 'abcdefghi', validation: 'abcd\u0001', test: 'ABCDEFGHIJKLM' };
     expect((await loadTexts(texts)).warnings).toEqual([
       '1 byte value of validation never in train: 0x01',
@@ -149,11 +149,11 @@ describe('a text', () => {
       [{ train: 'aaaaaaaaa' }, ALL_IN_TRAIN],
       'error[E_DATA_ONE_CLASS]: every byte of the training text is 0x61; there is nothing to learn',
     ],
-  ])('is refused: %#', async (parameters, message) => {
+  ])('an unusable text is refused: %#', async (parameters, message) => {
     expect(await errorOf(loadTexts(...parameters))).toBe(message);
   });
 
-  test('is refused if it is a directory', async () => {
+  test('a text is refused if it is a directory', async () => {
     const directory = await directoryOf({});
     const config = configOf(
       { train: { text: directory }, context: 4 },
@@ -164,7 +164,7 @@ describe('a text', () => {
     );
   });
 
-  test('is refused before it is packed if its windows would be too large', async () => {
+  test('a text is refused before it is packed if its windows would be too large', async () => {
     const loading = loadTexts(
       { train: Buffer.from('ab'.repeat(60_000)) },
       { ...ALL_IN_TRAIN, context: 50_000, stride: 1 },
@@ -177,7 +177,7 @@ describe('a text', () => {
 });
 
 describe('divideText', () => {
-  test('keeps every byte that validation and test predict out of training, and predicts it once', () => {
+  test('divideText keeps every byte that validation and test predict out of training, and predicts it once', () => {
     const sizes = { numBytes: fc.integer({ min: 200, max: 2000 }), context: fc.integer({ min: 2, max: 9 }) };
     fc.assert(
       fc.property(
