@@ -101,7 +101,7 @@ export interface Added<Slot> {
   /** Additions to make, in order. */
   readonly merges: readonly Merge<Slot>[];
   /** Slots of partial sums that the offered node made superfluous. */
-  readonly dropped: readonly Slot[];
+  readonly freed: readonly Slot[];
 }
 
 interface Held<Slot> {
@@ -169,7 +169,7 @@ export class ReductionTree<Slot> {
       const shards = shardsUnder(held.node, this.numShards);
       return shards.from >= from && shards.to <= to;
     };
-    const dropped = this.#held.filter(isInside).map((held) => held.slot);
+    const freed = this.#held.filter(isInside).map((held) => held.slot);
     this.#held = this.#held.filter((held) => !isInside(held));
     const merges: Merge<Slot>[] = [];
     let current: Held<Slot> = { node, slot };
@@ -182,7 +182,7 @@ export class ReductionTree<Slot> {
     this.#held.sort(
       (a, b) => shardsUnder(a.node, this.numShards).from - shardsUnder(b.node, this.numShards).from,
     );
-    return { node: current.node, slot: current.slot, merges, dropped };
+    return { node: current.node, slot: current.slot, merges, freed };
   }
 
   #takeSibling(node: TreeNode): Held<Slot> | undefined {

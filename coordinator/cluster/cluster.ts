@@ -33,7 +33,7 @@ export class Cluster implements Compute {
     this.#options = options;
     this.#members = new Membership(options);
     this.#runner = new RoundRunner(options, this.#members);
-    const tick = (): void => this.#runner.decide((scheduler, nowMs) => scheduler.tick(nowMs));
+    const tick = (): void => this.#runner.decide((scheduler, outcome) => scheduler.tick(outcome));
     this.#ticker = setInterval(() => this.guard(tick), TICK_MS);
   }
 
@@ -49,7 +49,7 @@ export class Cluster implements Compute {
   waitForWorkers(count: number): Promise<void> {
     if (this.#runner.fatal) return Promise.reject(this.#runner.fatal);
     return this.#members.gather(() =>
-      this.#runner.decide((scheduler, nowMs) => scheduler.requireWorkers(count, nowMs)),
+      this.#runner.decide((scheduler, outcome) => scheduler.requireWorkers(count, outcome)),
     );
   }
 
@@ -62,8 +62,8 @@ export class Cluster implements Compute {
   addWorker(session: WorkerSession): void {
     const { id: worker, instance, name, remoteAddress: address } = session;
     this.#members.add(session);
-    this.#runner.decide((scheduler, nowMs) =>
-      scheduler.addSession({ worker, instance, name, address }, nowMs),
+    this.#runner.decide((scheduler, outcome) =>
+      scheduler.addSession({ worker, instance, name, address }, outcome),
     );
   }
 
@@ -72,12 +72,12 @@ export class Cluster implements Compute {
     if (!this.#members.remove(session)) return;
     this.#runner.dismiss(session);
     const { id: worker, hasAnswered } = session;
-    this.#runner.decide((scheduler, nowMs) => scheduler.removeSession(worker, hasAnswered, nowMs));
+    this.#runner.decide((scheduler, outcome) => scheduler.removeSession(worker, hasAnswered, outcome));
   }
 
   /** Notes that the process of a worker ended for lack of memory. */
   noteOutOfMemory(instance: string): void {
-    this.#runner.decide((scheduler, nowMs) => scheduler.noteOutOfMemory(instance, nowMs));
+    this.#runner.decide((scheduler, outcome) => scheduler.rounds.noteOutOfMemory(instance, outcome));
   }
 
   /** Handles a message about a task. */

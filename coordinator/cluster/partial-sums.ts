@@ -103,12 +103,12 @@ export class PartialSums {
     return { ...digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }), keep };
   }
 
-  /** Adds the right sum to the left one, and forgets the right one. */
+  /** Adds the right sum to the left one, and frees the right one. */
   merge(bucket: number, { left, right }: Merge<number>): void {
     const [leftSum, rightSum] = [this.get(left), this.get(right)];
     this.#state.kernels.addInto(leftSum.address, rightSum.address, this.#lengthOf(bucket));
     leftSum.lossSum += rightSum.lossSum;
-    this.forget(right);
+    this.free(right);
   }
 
   /** The sum in a slot. @throws RangeError where there is none */
@@ -119,15 +119,15 @@ export class PartialSums {
   }
 
   /** Frees a slot; one of an evaluation, whose outputs are kept elsewhere, holds nothing. */
-  forget(slot: number): void {
+  free(slot: number): void {
     const found = this.#slots.get(slot);
     if (!found) return;
     this.#slots.delete(slot);
     this.#release(found.bucket, found.address);
   }
 
-  forgetAll(): void {
-    for (const slot of [...this.#slots.keys()]) this.forget(slot);
+  freeAll(): void {
+    for (const slot of [...this.#slots.keys()]) this.free(slot);
   }
 
   #release(bucket: number, address: number): void {

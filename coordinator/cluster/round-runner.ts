@@ -7,10 +7,9 @@ import { isOutOfMemory } from '../../src/memory.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Merge } from '../../src/tree.ts';
-import { COORDINATOR, carryOut } from '../scheduler/outcome.ts';
+import { COORDINATOR, Outcome, carryOut } from '../scheduler/outcome.ts';
 import type {
   DoubtedNode,
-  Outcome,
   RoundDriver,
   RoundFailure,
   Shortage,
@@ -98,18 +97,20 @@ export class RoundRunner implements RoundDriver {
     const plan = round.plan(this.#state.model.buckets.length, this.#state.step);
     return new Promise((resolve, reject) => {
       this.#running = { round, resolve, reject };
-      this.decide((scheduler, nowMs) => scheduler.beginRound(plan, nowMs));
+      this.decide((scheduler, outcome) => scheduler.beginRound(plan, outcome));
     });
   }
 
   /** Passes an event to the scheduler and carries out its outcome. A failure ends the run, and rejects whoever is waiting. */
-  decide(ask: (scheduler: Scheduler, nowMs: number) => Outcome): void {
+  decide(ask: (scheduler: Scheduler, outcome: Outcome) => void): void {
     if (this.#fatal) return;
     try {
-      const isFinite = carryOut(ask(this.#scheduler, this.#clock.now()), this.#members, this);
+      const outcome = new Outcome(this.#clock.now());
+      ask(this.#scheduler, outcome);
+      const isFinite = carryOut(outcome, this.#members, this);
       const round = this.#running?.round.number;
       if (!isFinite && round !== undefined)
-        this.decide((scheduler, nowMs) => scheduler.doubtRound(round, nowMs));
+        this.decide((scheduler, outcome) => scheduler.rounds.doubtRound(round, outcome));
     } catch (error) {
       this.fail(error);
     }
@@ -131,7 +132,7 @@ export class RoundRunner implements RoundDriver {
     const { id: worker } = session;
     if (message.run !== this.#options.run)
       return evict(`answered for another run, ${quoteValue(message.run)}`);
-    if (!this.#scheduler.owes(worker, message))
+    if (!this.#scheduler.rounds.owes(worker, message))
       return evict(`sent "${message.type}" about a task that it does not owe`);
     switch (message.type) {
       case 'gradient':
@@ -143,7 +144,7 @@ export class RoundRunner implements RoundDriver {
           this.counters.workerResidentBytes,
           message.residentBytes,
         );
-        return this.decide((scheduler, nowMs) => scheduler.finishTask(worker, message, nowMs));
+        return this.decide((scheduler, outcome) => scheduler.rounds.finishTask(worker, message, outcome));
       case 'failure': {
         const line = `${session.name} failed on a task: ${message.message}`;
         this.#options.churn.write('warn', 'tasks that workers failed on', line);
@@ -162,21 +163,20 @@ export class RoundRunner implements RoundDriver {
     evict: (reason: string) => void,
   ): void {
     const name = sumNameOf(message);
-    const digestKind = this.#scheduler.inspect(worker, name);
+    const digestKind = this.#scheduler.rounds.inspect(worker, name);
     if (!digestKind || !this.#running)
-      return this.decide((scheduler, nowMs) => scheduler.dropSum(worker, name, nowMs));
+      return this.decide((scheduler, outcome) => scheduler.rounds.dropSum(worker, name, outcome));
     const sum = this.#sums.check(this.#running.round, message, body, digestKind);
     if ('refusal' in sum) return evict(sum.refusal);
-    this.decide((scheduler, nowMs) => {
-      const outcome = scheduler.acceptSum(worker, name, sum, nowMs);
+    this.decide((scheduler, outcome) => {
+      scheduler.rounds.acceptSum(worker, name, sum, outcome);
       sum.keep(outcome.sum?.slot);
-      return outcome;
     });
   }
 
   #failTask(worker: number, { round, task }: { round: number; task: number }, message: string): void {
     const failure = { message, isOutOfMemory: isOutOfMemory(message) };
-    this.decide((scheduler, nowMs) => scheduler.failTask(worker, { round, task }, failure, nowMs));
+    this.decide((scheduler, outcome) => scheduler.rounds.failTask(worker, { round, task }, failure, outcome));
   }
 
   begin(number: number, again: string | undefined): void {
@@ -187,7 +187,7 @@ export class RoundRunner implements RoundDriver {
       this.#options.log.warn(`${what} restarts: ${again}`);
       if (round.kind === 'train') this.#state.abandonStep();
     }
-    this.#sums.forgetAll();
+    this.#sums.freeAll();
     this.#atWork.clear();
     round.begin(number);
   }
@@ -196,8 +196,8 @@ export class RoundRunner implements RoundDriver {
     this.#sums.merge(bucket, merge);
   }
 
-  forget(slot: number): void {
-    this.#sums.forget(slot);
+  free(slot: number): void {
+    this.#sums.free(slot);
   }
 
   applyBucket(bucket: number, slot: number): boolean {
@@ -229,12 +229,13 @@ export class RoundRunner implements RoundDriver {
   }
 
   /** Has the referee compute a node, after the messages that have arrived already. */
-  judge({ round: number, node, digest }: DoubtedNode): void {
+  judge({ round: number, node, digestKind }: DoubtedNode): void {
     const { round } = this.#running as RunningRound;
     this.#referee
-      .judge(round, node, digest, () => this.#isCurrent(number))
+      .judge(round, node, digestKind, () => this.#isCurrent(number))
       .then((digests) => {
-        if (digests) this.decide((scheduler, nowMs) => scheduler.settle(number, node, digests, nowMs));
+        if (digests)
+          this.decide((scheduler, outcome) => scheduler.rounds.settle(number, node, digests, outcome));
       })
       .catch((error: unknown) => this.fail(error));
   }
@@ -288,7 +289,7 @@ export class RoundRunner implements RoundDriver {
       const isCurrent = (): boolean => this.#isCurrent(name.round);
       const sums = await this.#referee.compute(round, task, shard, isCurrent);
       for (const { message, body } of sums) this.#receiveSum(worker, message, body, evict);
-      this.decide((scheduler, nowMs) => scheduler.finishTask(worker, name, nowMs));
+      this.decide((scheduler, outcome) => scheduler.rounds.finishTask(worker, name, outcome));
     } catch (error) {
       this.#failTask(worker, name, error instanceof Error ? error.message : String(error));
     }

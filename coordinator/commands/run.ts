@@ -22,8 +22,8 @@ import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
-import { openSaving } from '../persistence/run-saving.ts';
-import type { RunSaving } from '../persistence/run-saving.ts';
+import { startOrResume } from '../persistence/run-start.ts';
+import type { RunStart } from '../persistence/run-start.ts';
 import { train } from '../training/train.ts';
 import type { TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
@@ -141,7 +141,7 @@ interface OpenParts {
 
 /** A run that is ready to train. */
 interface OpenRun extends PreparedTraining, OpenParts {
-  readonly saving: RunSaving;
+  readonly start: RunStart;
   readonly recorder: RunRecorder;
 }
 
@@ -150,27 +150,27 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
   const { directory, options, prepared } = run;
   const { allowOlder, config, log, logFile, screen } = options;
   await directory.removeLeftovers();
-  const saving = await openSaving({ ...run, log, allowOlder });
-  const { resumed } = saving;
+  const start = await startOrResume({ ...run, log, allowOlder });
+  const { resumed } = start;
   directory.openRecords(() => logFile.open(directory.logPath));
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
   if (resumed) log.info(`resuming after step ${resumed.step}, from ${resumed.from}`);
   const records = { config, data: prepared.data, directory, screen, log, resumed };
   const recorder = directory.openRecords(() => new RunRecorder(records));
-  saving.onSaved = (saved) => {
+  start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
     recorder.saved(saved);
   };
-  saving.onRolledBack = (point) => recorder.wentBack(point);
-  return { ...run, saving, recorder };
+  start.onRolledBack = (point) => recorder.wentBack(point);
+  return { ...run, start, recorder };
 }
 
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
-  const { listener, options, prepared, recorder, saving, state } = run;
+  const { listener, options, prepared, recorder, start, state } = run;
   const { config, log, observer, signal, workforce } = options;
-  const { checkpointer, rollback } = saving;
+  const { checkpointer, rollback } = start;
   const ending = { ...run, checkpointer, log };
   const onEvent = (event: RosterEvent): void => {
     recorder.event(event);
@@ -184,10 +184,10 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const name = `${config.name}-${randomBytes(4).toString('hex')}`;
     compute = await startCompute({ run: name, prepared, state, workforce, listener, log, signal, onEvent });
     const training = { ...prepared, state, compute, checkpointer, rollback, signal };
-    const result = await train({ ...training, observer: both(recorder, observer) }, saving.progress);
+    const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
     await saveFinished(ending);
-    return { summary: summarize(config, result, state.weightsSha256(), saving.wallSeconds()), result };
+    return { summary: summarize(config, result, state.weightsSha256(), start.wallSeconds()), result };
   } catch (error) {
     hasFailed = true;
     canResume = await saveUnfinished(ending, error);

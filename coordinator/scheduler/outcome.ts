@@ -77,15 +77,15 @@ export type PlannedTask = Omit<Task, 'id'>;
 export interface DoubtedNode {
   readonly round: number;
   readonly node: TreeNode;
-  readonly digest: DigestKind;
+  readonly digestKind: DigestKind;
 }
 
 /** The place of an accepted sum, and the additions that it makes possible. */
 export interface StoredSum {
   readonly slot: number;
   /** Slots that the sum made superfluous. */
-  readonly forgotten: readonly number[];
-  /** Additions, in order: left += right, then right is forgotten. */
+  readonly freed: readonly number[];
+  /** Additions, in order: left += right, then right is freed. */
   readonly merges: readonly Merge<number>[];
   readonly bucket: number;
   /** The slot that now holds the bucket's sum over all shards; undefined while shards are missing. */
@@ -199,7 +199,7 @@ export interface MembershipDriver {
 export interface RoundDriver {
   begin(round: number, again: string | undefined): void;
   merge(bucket: number, merge: Merge<number>): void;
-  forget(slot: number): void;
+  free(slot: number): void;
   /** Takes a complete bucket through the optimizer; returns false if the bucket is not finite. */
   applyBucket(bucket: number, slot: number): boolean;
   sendTask(task: Task): void;
@@ -235,8 +235,8 @@ export function carryOut(outcome: Outcome, members: MembershipDriver, round: Rou
 }
 
 /** Adds the sum just stored to its neighbours; returns false if that completed a bucket that is not finite. */
-function keepSum({ bucket, completed, forgotten, merges }: StoredSum, round: RoundDriver): boolean {
-  for (const slot of forgotten) round.forget(slot);
+function keepSum({ bucket, completed, freed, merges }: StoredSum, round: RoundDriver): boolean {
+  for (const slot of freed) round.free(slot);
   for (const merge of merges) round.merge(bucket, merge);
   return completed === undefined || round.applyBucket(bucket, completed);
 }

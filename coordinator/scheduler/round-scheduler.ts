@@ -278,7 +278,7 @@ export class RoundScheduler {
       slot,
       bucket,
       completed,
-      forgotten: added.dropped,
+      freed: added.freed,
       merges: isTraining ? added.merges : [],
     };
   }
@@ -339,7 +339,7 @@ export class RoundScheduler {
   #doubt(node: TreeNode, outcome: Outcome): void {
     const { audit, number } = this.#round as RoundState;
     if (!audit.doubt(node)) return;
-    const doubted: DoubtedNode = { round: number, node, digest: audit.digestKind(node) };
+    const doubted: DoubtedNode = { round: number, node, digestKind: audit.digestKind(node) };
     outcome.doubted.push(doubted);
   }
 

@@ -28,7 +28,7 @@ interface ShardRecord {
 /** The failures of one batch's shards. */
 export class ShardFailures {
   readonly #shards = new Map<number, ShardRecord>();
-  /** ShardRange that lost workers had: news of how a worker ended may come after its loss. */
+  /** Shards that lost workers had, by instance: how a worker ended may be reported only later. */
   readonly #lost = new Map<string, readonly ShardRange[]>();
 
   /** Notes that a worker cannot compute these shards. */

@@ -43,7 +43,7 @@ export function stepsOf(outcome: Outcome): Step[] {
   const round: Driver = {
     begin: (number, again) => note('begin', { round: number, again }),
     merge: (bucket, merge) => note('merge', { bucket, ...merge }),
-    forget: (slot) => note('forget', { slot }),
+    free: (slot) => note('free', { slot }),
     applyBucket: (bucket, slot) => {
       note('applyBucket', { bucket, slot });
       return true;

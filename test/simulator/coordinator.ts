@@ -1,12 +1,11 @@
 // A simulated coordinator: the real scheduler, driven as the cluster drives it, with hashes for tensors. It
 // trains from a checkpoint, and may end at any event; another one then resumes from the newest checkpoint.
-import { COORDINATOR, carryOut } from '../../coordinator/scheduler/outcome.ts';
+import { COORDINATOR, Outcome as Decision, carryOut } from '../../coordinator/scheduler/outcome.ts';
 import type {
   BannedWorker,
   DoubtedNode,
   EvictedWorker,
   MembershipDriver,
-  Outcome as Decision,
   RestingWorker,
   RoundDriver,
   RoundFailure,
@@ -99,7 +98,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#watch = new Watch(watched, clock.nowMs);
     const audit = { share, random: chance.draw };
     this.#scheduler = new Scheduler({ minWorkers, waitMs, audit, room }, clock.nowMs);
-    this.#decide((nowMs) => this.#scheduler.requireWorkers(minWorkers, nowMs));
+    this.#decide((outcome) => this.#scheduler.requireWorkers(minWorkers, outcome));
     clock.after(TICK_MS, () => this.#tick());
   }
 
@@ -111,7 +110,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
 
   /** The worker's parent process saw it end for lack of memory. */
   ranOutOfMemory(pid: number): void {
-    this.#decide((nowMs) => this.#scheduler.noteOutOfMemory(String(pid), nowMs));
+    this.#decide((outcome) => this.#scheduler.rounds.noteOutOfMemory(String(pid), outcome));
   }
 
   accept(wire: Wire): { receive: (message: Upward) => void; closed: () => void } {
@@ -137,7 +136,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   #tick(): void {
     if (this.#isOver) return;
     const { clock } = this.#options;
-    this.#decide((nowMs) => this.#scheduler.tick(nowMs));
+    this.#decide((outcome) => this.#scheduler.tick(outcome));
     if (!this.#isOver) this.#watch.ticked(clock.nowMs);
     clock.after(TICK_MS, () => this.#tick());
   }
@@ -149,7 +148,8 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#atWork.delete(session);
     this.#watch.gone(session.id, this.#options.clock.nowMs);
     const { id: worker, hasAnswered } = session;
-    if (session.isReady) this.#decide((nowMs) => this.#scheduler.removeSession(worker, hasAnswered, nowMs));
+    if (session.isReady)
+      this.#decide((outcome) => this.#scheduler.removeSession(worker, hasAnswered, outcome));
   }
 
   #receive(session: Session, message: Upward): void {
@@ -166,7 +166,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
       case 'sum':
       case 'finished':
       case 'failure':
-        if (!this.#scheduler.owes(worker, message)) return this.#refuseAnswer(session);
+        if (!this.#scheduler.rounds.owes(worker, message)) return this.#refuseAnswer(session);
         if (message.type === 'failure') session.hasFailed = true;
         else session.hasAnswered = true;
         return this.#receiveAnswer(worker, message);
@@ -183,7 +183,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
       case 'failure':
         this.#watch.reported(worker, message, this.#options.clock.nowMs);
         return message.type === 'finished'
-          ? this.#decide((nowMs) => this.#scheduler.finishTask(worker, message, nowMs))
+          ? this.#decide((outcome) => this.#scheduler.rounds.finishTask(worker, message, outcome))
           : this.#failTask(worker, message, { message: 'failed', isOutOfMemory: message.isOutOfMemory });
       default:
         return message satisfies never;
@@ -211,14 +211,14 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#watch.ready(worker, pid, this.#options.clock.nowMs);
     // The names of containers are all the same.
     const who = { instance: String(pid), name: 'worker (host pid 1)', address: session.address };
-    this.#decide((nowMs) => this.#scheduler.addSession({ worker, ...who }, nowMs));
+    this.#decide((outcome) => this.#scheduler.addSession({ worker, ...who }, outcome));
   }
 
   #receiveSum(worker: number, message: Extract<Upward, { readonly type: 'sum' }>): void {
     const { round, task, node, bucket, value, weights } = message;
     const name = { round, task, node, bucket };
-    if (!this.#scheduler.inspect(worker, name) || !this.#ledger.active) {
-      return this.#decide((nowMs) => this.#scheduler.dropSum(worker, name, nowMs));
+    if (!this.#scheduler.rounds.inspect(worker, name) || !this.#ledger.active) {
+      return this.#decide((outcome) => this.#scheduler.rounds.dropSum(worker, name, outcome));
     }
     if (weights !== this.#ledger.weights)
       this.#options.complain(`worker ${worker} computed with other weights`);
@@ -227,12 +227,11 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
   }
 
   #acceptSum(worker: number, name: SumName, value: Value): void {
-    const kind = this.#scheduler.inspect(worker, name);
+    const kind = this.#scheduler.rounds.inspect(worker, name);
     const digest = { digest: `${kind} ${value}`, isFinite: !Number.isNaN(value) };
-    this.#decide((nowMs) => {
-      const decision = this.#scheduler.acceptSum(worker, name, digest, nowMs);
-      if (decision.sum) this.#ledger.store(name, decision.sum.slot, value);
-      return decision;
+    this.#decide((outcome) => {
+      this.#scheduler.rounds.acceptSum(worker, name, digest, outcome);
+      if (outcome.sum) this.#ledger.store(name, outcome.sum.slot, value);
     });
     this.#watch.holds(this.#ledger.mostSums);
   }
@@ -242,15 +241,17 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     { round, task }: { readonly round: number; readonly task: number },
     failure: { readonly message: string; readonly isOutOfMemory: boolean },
   ): void {
-    this.#decide((nowMs) => this.#scheduler.failTask(worker, { round, task }, failure, nowMs));
+    this.#decide((outcome) => this.#scheduler.rounds.failTask(worker, { round, task }, failure, outcome));
   }
 
-  #decide(ask: (nowMs: number) => Decision): void {
+  #decide(ask: (outcome: Decision) => void): void {
     if (this.#isOver) return;
-    const decision = ask(this.#options.clock.nowMs);
+    const decision = new Decision(this.#options.clock.nowMs);
+    ask(decision);
     const isFinite = carryOut(decision, this, this);
     const round = this.#ledger.active?.number;
-    if (!isFinite && round !== undefined) this.#decide((nowMs) => this.#scheduler.doubtRound(round, nowMs));
+    if (!isFinite && round !== undefined)
+      this.#decide((outcome) => this.#scheduler.rounds.doubtRound(round, outcome));
     if (decision.begun && !this.#isOver) this.#watch.givenOut();
   }
 
@@ -268,7 +269,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
 
   /** The scheduler has forgotten the session; its end is heard of after the event at hand. */
   supersede(worker: number): void {
-    const session = this.#forget(worker);
+    const session = this.#free(worker);
     if (session) this.#options.clock.after(0, () => this.#lose(session));
   }
 
@@ -287,16 +288,16 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
 
   /** Only for failures: nobody here breaks the protocol. */
   evict({ worker, reason }: EvictedWorker): void {
-    const session = this.#forget(worker);
+    const session = this.#free(worker);
     if (session?.hasFailed !== true) return this.#options.complain(`worker ${worker} was evicted: ${reason}`);
     this.#options.clock.after(0, () => this.#lose(session));
   }
 
   refuse({ worker }: Pick<EvictedWorker, 'worker'>): void {
-    this.#forget(worker)?.wire.sendDown({ type: 'refuse' });
+    this.#free(worker)?.wire.sendDown({ type: 'refuse' });
   }
 
-  #forget(worker: number): Session | undefined {
+  #free(worker: number): Session | undefined {
     this.#admitted.delete(worker);
     this.#watch.gone(worker, this.#options.clock.nowMs);
     const session = this.#sessions.get(worker);
@@ -332,7 +333,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
 
   #startRound(): void {
     const plan = this.#ledger.plan();
-    this.#decide((nowMs) => this.#scheduler.beginRound(plan, nowMs));
+    this.#decide((outcome) => this.#scheduler.beginRound(plan, outcome));
   }
 
   finishGathering(): void {
@@ -355,8 +356,8 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     this.#ledger.merge(left, right);
   }
 
-  forget(slot: number): void {
-    this.#ledger.forget(slot);
+  free(slot: number): void {
+    this.#ledger.free(slot);
   }
 
   sendTask(given: Task): void {
@@ -382,7 +383,8 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     if (to !== from + 1) this.#options.complain(`the coordinator computes shards [${from}, ${to}) at once`);
     const { worker } = COORDINATOR;
     const name = { round, task };
-    const finish = (): void => this.#decide((nowMs) => this.#scheduler.finishTask(worker, name, nowMs));
+    const finish = (): void =>
+      this.#decide((outcome) => this.#scheduler.rounds.finishTask(worker, name, outcome));
     this.#ownWorkEndsMs = Math.max(this.#ownWorkEndsMs, clock.nowMs) + chance.between(0, judgeMs);
     clock.after(this.#ownWorkEndsMs - clock.nowMs, () => {
       const { active } = this.#ledger;
@@ -396,7 +398,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
       this.#options.onComputedHere();
       this.#ledger.truth(node).forEach((value, bucket) => {
         const sum = { ...name, node, bucket };
-        if (this.#scheduler.inspect(worker, sum)) this.#acceptSum(worker, sum, value);
+        if (this.#scheduler.rounds.inspect(worker, sum)) this.#acceptSum(worker, sum, value);
       });
       finish();
     });
@@ -423,15 +425,15 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     });
   }
 
-  judge({ round, node, digest }: DoubtedNode): void {
+  judge({ round, node, digestKind }: DoubtedNode): void {
     if (this.#isOver) return;
     const { chance, clock, judgeMs } = this.#options;
     this.#ledger.doubt(node);
     clock.after(chance.between(0, judgeMs), () => {
       if (this.#isOver || this.#ledger.active?.number !== round) return;
-      const digests = this.#ledger.truth(node).map((value) => `${digest} ${value}`);
+      const digests = this.#ledger.truth(node).map((value) => `${digestKind} ${value}`);
       this.#watch.judged(node);
-      this.#decide((nowMs) => this.#scheduler.settle(round, node, digests, nowMs));
+      this.#decide((outcome) => this.#scheduler.rounds.settle(round, node, digests, outcome));
     });
   }
 

@@ -125,7 +125,7 @@ export class Ledger {
     else results[node.level === 0 ? node.index : plan.shardRows.length - 1] = value;
   }
 
-  forget(slot: number): void {
+  free(slot: number): void {
     this.#active?.slots.delete(slot);
   }
 

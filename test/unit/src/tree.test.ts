@@ -169,7 +169,7 @@ class Model {
     expect(added === undefined).toBe(isDuplicate);
     if (!added) return;
     this.#live.add(slot);
-    for (const dropped of added.dropped) expect(this.#live.delete(dropped)).toBe(true);
+    for (const freed of added.freed) expect(this.#live.delete(freed)).toBe(true);
     for (const { left, right } of added.merges) {
       expect(this.#live.has(left)).toBe(true);
       expect(this.#live.delete(right)).toBe(true);
@@ -310,7 +310,7 @@ describe('ReductionTree', () => {
       node: { level: 1, index: 0 },
       slot: 'shards 0 and 1',
       merges: [],
-      dropped: ['shard 0'],
+      freed: ['shard 0'],
     });
     expect(tree.missing()).toEqual([{ from: 2, to: 3 }]);
   });
@@ -326,7 +326,7 @@ describe('ReductionTree', () => {
         { left: 'b', right: 'c' },
         { left: 'a', right: 'b' },
       ],
-      dropped: [],
+      freed: [],
     });
     expect(tree.root).toBe('a');
   });

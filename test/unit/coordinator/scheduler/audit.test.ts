@@ -34,7 +34,7 @@ describe('an audit', () => {
     driver.join(1, 'same');
     driver.join(2, 'same');
     driver.start(1);
-    const judge = { type: 'judge', round: 1, node: SHARD(0), digest: 'strong' } as const;
+    const judge = { type: 'judge', round: 1, node: SHARD(0), digestKind: 'strong' } as const;
     expect(driver.answer(1, 1, SHARD(0))).toContainEqual(judge);
     expect(driver.judged(SHARD(0))).toEqual([{ type: 'complete' }]);
   });
@@ -103,7 +103,7 @@ describe('two sums that differ', () => {
   };
   test('the coordinator judges two sums that differ', () => {
     const { commands } = disagree();
-    expect(commands).toEqual([{ type: 'judge', round: 1, node: SHARD(0), digest: 'strong' }]);
+    expect(commands).toEqual([{ type: 'judge', round: 1, node: SHARD(0), digestKind: 'strong' }]);
   });
 
   test('the liar of two differing sums is banned, and the round restarts without it', () => {
@@ -128,7 +128,7 @@ describe('two sums that differ', () => {
     driver.nowMs = 10_000;
     expect(driver.tick()).toEqual([assign(2, 4, 0, 1), assign(2, 5, 2, 3)]);
     driver.answer(2, 4, SHARD(0), 'one');
-    const judge = { type: 'judge', round: 1, node: SHARD(0), digest: 'fast' };
+    const judge = { type: 'judge', round: 1, node: SHARD(0), digestKind: 'fast' };
     expect(driver.answer(1, 1, SHARD(0), 'other')).toContainEqual(judge);
   });
 

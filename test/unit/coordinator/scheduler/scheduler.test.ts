@@ -1,5 +1,6 @@
 // Roster and rounds together: the order of commands when one event concerns both.
 import { expect, test } from 'vitest';
+import { Outcome } from '../../../../coordinator/scheduler/outcome.ts';
 import { Scheduler } from '../../../../coordinator/scheduler/scheduler.ts';
 import { stepsOf } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';
@@ -16,11 +17,11 @@ class Driver {
 
   join(worker: number, pid = worker): Step[] {
     const who = { instance: `instance ${pid}`, name: `worker ${worker}`, address: 'address' };
-    return stepsOf(this.scheduler.addSession({ worker, ...who }, this.nowMs));
+    return this.tell((outcome) => this.scheduler.addSession({ worker, ...who }, outcome));
   }
 
   lose(worker: number): Step[] {
-    return stepsOf(this.scheduler.removeSession(worker, false, this.nowMs));
+    return this.tell((outcome) => this.scheduler.removeSession(worker, false, outcome));
   }
 
   start(numShards: number): Step[] {
@@ -30,13 +31,19 @@ class Driver {
       shardRows: Array<number>(numShards).fill(1),
       step: 0,
     } as const;
-    return stepsOf(this.scheduler.beginRound(plan, this.nowMs));
+    return this.tell((outcome) => this.scheduler.beginRound(plan, outcome));
   }
 
   answer(worker: number, task: number, index: number, isFinite: boolean): Step[] {
     const sum = { round: 1, task, node: { level: 0, index }, bucket: 0 };
     const digest = { digest: String(isFinite), isFinite };
-    return stepsOf(this.scheduler.acceptSum(worker, sum, digest, this.nowMs));
+    return this.tell((outcome) => this.scheduler.rounds.acceptSum(worker, sum, digest, outcome));
+  }
+
+  tell(event: (outcome: Outcome) => void): Step[] {
+    const outcome = new Outcome(this.nowMs);
+    event(outcome);
+    return stepsOf(outcome);
   }
 }
 
@@ -77,8 +84,10 @@ test('a liar that has reconnected is refused before the round restarts, and gets
   driver.answer(1, 1, 0, false);
   driver.lose(1);
   driver.join(3, 1);
-  const settled = driver.scheduler.settle(1, { level: 0, index: 0 }, ['true'], 0);
-  expect(named(stepsOf(settled))).toEqual(['ban 1', 'refuse 3', 'begin', 'assign 2']);
+  const settled = driver.tell((outcome) =>
+    driver.scheduler.rounds.settle(1, { level: 0, index: 0 }, ['true'], outcome),
+  );
+  expect(named(settled)).toEqual(['ban 1', 'refuse 3', 'begin', 'assign 2']);
 });
 
 test('a lost worker gets nothing more, even if its loss ends the wait of another', () => {

@@ -20,8 +20,8 @@ import { instantiateKernels } from '../../src/kernels/kernels.ts';
 import type { Logger } from '../../src/log.ts';
 import { Memory } from '../../src/memory.ts';
 
-/** The parts that saving works with. */
-export interface RunSavingOptions {
+/** The parts that a run starts with. */
+export interface RunStartOptions {
   readonly directory: RunDirectory;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
@@ -33,8 +33,8 @@ export interface RunSavingOptions {
   readonly log: Logger;
 }
 
-/** The start of a run, and the means to save it and to roll it back. */
-export interface RunSaving {
+/** The point at which a run starts, and the means to save it and to roll it back. */
+export interface RunStart {
   readonly progress: TrainingProgress;
   /** The point that the run resumes from; undefined for a run that begins. */
   readonly resumed: ResumePoint | undefined;
@@ -49,7 +49,7 @@ export interface RunSaving {
 }
 
 /** Restores the state that the run starts from. @throws LockstepError (exit 4) for a source that it cannot resume from. */
-export async function openSaving(options: RunSavingOptions): Promise<RunSaving> {
+export async function startOrResume(options: RunStartOptions): Promise<RunStart> {
   const { directory, prepared, state, source, allowOlder, startedMs, log } = options;
   const { audit, checkpoint, name } = prepared.config;
   const store = await CheckpointStore.open({
@@ -57,7 +57,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     numKept: checkpoint ? checkpoint.keep : 1,
     byteLength: checkpointBytes(prepared),
     logger: log,
-    onSaved: (written) => saving.onSaved(written),
+    onSaved: (written) => start.onSaved(written),
   });
   const identity = runIdentity(prepared);
   const initialFingerprint = state.fingerprint;
@@ -65,22 +65,22 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
   const found =
     source && (await readSource(source, { allowOlder, warn: (fields, text) => log.warn(fields, text) }));
   const manifest = found && restoreCheckpoint(found, state, { identity, stepsPerEpoch: perEpoch });
-  const start = manifest?.progress ?? FIRST_PROGRESS;
+  const progress = manifest?.progress ?? FIRST_PROGRESS;
   const secondsBefore = manifest?.wallSeconds ?? 0;
   const wallSeconds = (): number => secondsBefore + (performance.now() - startedMs) / 1000;
-  const pointAt = (progress: TrainingProgress, from: string): ResumePoint => ({
-    step: stepsDone(progress, perEpoch),
-    epochs: progress.history.length,
+  const pointAt = (reached: TrainingProgress, from: string): ResumePoint => ({
+    step: stepsDone(reached, perEpoch),
+    epochs: reached.history.length,
     from,
     wallSeconds: wallSeconds(),
   });
-  const resumed = found && pointAt(start, found.path);
+  const resumed = found && pointAt(progress, found.path);
   if (resumed) await store.continueFrom(resumed.step);
-  const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start, wallSeconds };
+  const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start: progress, wallSeconds };
   const checkpointer = checkpoint ? new Checkpointer({ config: checkpoint, ...saved }) : undefined;
-  const onDone = (progress: TrainingProgress, from: string): void => {
-    checkpointer?.wentBack(progress);
-    saving.onRolledBack(pointAt(progress, from));
+  const onDone = (reached: TrainingProgress, from: string): void => {
+    checkpointer?.wentBack(reached);
+    start.onRolledBack(pointAt(reached, from));
   };
   const rollback = new Rollback({
     policy: audit.onLie,
@@ -93,8 +93,8 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     log,
     onDone,
   });
-  const saving: RunSaving = {
-    progress: start,
+  const start: RunStart = {
+    progress,
     resumed,
     checkpointer,
     rollback,
@@ -102,7 +102,7 @@ export async function openSaving(options: RunSavingOptions): Promise<RunSaving> 
     onSaved: () => undefined,
     onRolledBack: () => undefined,
   };
-  return saving;
+  return start;
 }
 
 /** Makes the initial state once more, in a memory that nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
