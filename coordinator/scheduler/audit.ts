@@ -50,7 +50,7 @@ export class Audit {
   readonly #policy: AuditPolicy;
   readonly #numShards: number;
   readonly #nodes = new Map<string, NodeRecord>();
-  #isSpoilt = false;
+  #isNotFinite = false;
 
   constructor(policy: AuditPolicy, numShards: number) {
     this.#policy = policy;
@@ -78,12 +78,12 @@ export class Audit {
   }
 
   /** Notes that the round's sum is not finite: it can only end with a ban, or as diverged. */
-  spoil(): void {
-    this.#isSpoilt = true;
+  markNotFinite(): void {
+    this.#isNotFinite = true;
   }
 
-  get isSpoilt(): boolean {
-    return this.#isSpoilt;
+  get isNotFinite(): boolean {
+    return this.#isNotFinite;
   }
 
   /** Puts a node in doubt until the truth is known; returns false if it is, or if the truth is known. */
@@ -118,7 +118,7 @@ export class Audit {
 
   /** True when every sum taken is finite, out of doubt and, if audited, confirmed: a whole round may then end. */
   get isSettled(): boolean {
-    return !this.#isSpoilt && !this.isInDoubt && this.unwitnessed().length === 0;
+    return !this.#isNotFinite && !this.isInDoubt && this.unwitnessed().length === 0;
   }
 
   /** Nodes that are part of the round's sum. */
@@ -137,9 +137,9 @@ export class Audit {
       .map(({ node, buckets }) => ({ node, instances: soleWitnesses(buckets) }));
   }
 
-  /** Processes on whose word alone some sum is part of the round's; none of a spoilt round, which has no sum. */
-  believed(): ReadonlySet<string> {
-    if (this.#isSpoilt) return new Set();
+  /** Processes on whose word alone some sum is part of the round's; none of a round that is not finite, which has no sum. */
+  soleWitnesses(): ReadonlySet<string> {
+    if (this.#isNotFinite) return new Set();
     const unsettled = [...this.#nodes.values()].filter(({ truth }) => !truth);
     return new Set(unsettled.flatMap(({ buckets }) => [...soleWitnesses(buckets)]));
   }
@@ -218,10 +218,10 @@ export class TrackRecords {
   }
 
   /** Notes whose word the last round rests on: its result is part of the run by now, unless the run was rolled back. */
-  follow({ plan, audit }: LastRound, next: RoundPlan): void {
+  recordRound({ plan, audit }: LastRound, next: RoundPlan): void {
     // A checkpoint of the state that was evaluated may hold what the evaluation resulted in.
     const trustedSteps = plan.kind === 'train' ? plan.step : plan.step - 1;
-    for (const instance of audit.believed()) {
+    for (const instance of audit.soleWitnesses()) {
       const record = this.#of(instance);
       record.trustedSteps = Math.min(record.trustedSteps ?? trustedSteps, trustedSteps);
     }

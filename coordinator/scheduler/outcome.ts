@@ -101,6 +101,9 @@ export interface BannedWorker {
   readonly trustedSteps: number | undefined;
 }
 
+/** A worker that takes part from now on. */
+export type AdmittedWorker = Pick<ReadySession, 'worker' | 'instance'>;
+
 /** The reason why the next worker of an address has to wait. */
 export type RestCause = 'vanishing' | 'bans';
 
@@ -161,7 +164,7 @@ export class Outcome {
   /** Workers that a user should hear of, once for a task. */
   readonly overdue: SlowWorker[] = [];
   /** Workers that take part from now on. */
-  readonly admitted: number[] = [];
+  readonly admitted: AdmittedWorker[] = [];
   readonly resting: RestingWorker[] = [];
   /** A round begins, or restarts for the reason `again`: then all its sums and buckets so far are void. */
   begun: { readonly round: number; readonly again: string | undefined } | undefined;
@@ -221,7 +224,7 @@ export function carryOut(outcome: Outcome, members: MembershipDriver, round: Rou
   for (const worker of outcome.evicted) members.evict(worker);
   for (const worker of outcome.stuck) members.evictStuck(worker);
   for (const worker of outcome.overdue) members.warnOverdue(worker);
-  for (const worker of outcome.admitted) members.admit(worker);
+  for (const { worker } of outcome.admitted) members.admit(worker);
   for (const worker of outcome.resting) members.rest(worker);
   if (outcome.begun) round.begin(outcome.begun.round, outcome.begun.again);
   const isFinite = outcome.sum ? keepSum(outcome.sum, round) : true;

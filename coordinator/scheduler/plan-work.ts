@@ -7,7 +7,7 @@
 // - where the sums present leave no way for that, work goes out subtree by subtree. One always fits: the sibling of a
 //   smallest subtree that is present becomes one sum with it. So no round waits forever, if a single sum fits.
 // Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
-import { shardsUnder, maximalNodes, mostEverHeld, mostHeld } from '../../src/tree.ts';
+import { maximalNodes, mostEverHeld, mostHeld, nodeKey, shardsUnder } from '../../src/tree.ts';
 import type { ReductionTree, ShardRange, TreeNode } from '../../src/tree.ts';
 import type { Audit, Unwitnessed } from './audit.ts';
 import { sumKey } from './tasks.ts';
@@ -85,7 +85,7 @@ class Planner {
     if (plan.kind === 'evaluate' || room.here >= mostEverHeld(numShards)) return undefined;
     const asked = this.#open.flatMap(({ from, to }) => maximalNodes(from, to, numShards));
     const nodes = [...trees.flatMap((tree) => tree.nodes), ...asked];
-    return [...new Map(nodes.map((node) => [`${node.level}/${node.index}`, node])).values()];
+    return [...new Map(nodes.map((node) => [nodeKey(node), node])).values()];
   }
 
   /** Counts the tasks as given out if their sums will fit; returns false if they will not. */

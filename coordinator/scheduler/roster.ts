@@ -118,7 +118,7 @@ export class Roster {
   }
 
   /** Admits a ready session, or makes it rest first, or refuses it. */
-  greet(session: ReadySession, outcome: Outcome): void {
+  addSession(session: ReadySession, outcome: Outcome): void {
     const { worker, instance } = session;
     const { ban, address, hasWorked } = this.#remember(session);
     if (ban === undefined) {
@@ -129,7 +129,7 @@ export class Roster {
       const rest = this.#restOf(address, isNew, outcome.nowMs);
       const isActive = this.#isRested(rest, outcome.nowMs);
       this.#sessions.set(worker, { instance, address, rest, isActive });
-      if (isActive) outcome.admitted.push(worker);
+      if (isActive) outcome.admitted.push({ worker, instance });
       else outcome.resting.push({ worker, restMs: rest.restMs, cause: rest.cause });
     } else outcome.refused.push({ worker, reason: ban });
     this.#count(outcome);
@@ -240,7 +240,7 @@ export class Roster {
     for (const [worker, session] of this.#sessions) {
       if (session.isActive || !this.#isRested(session.rest, outcome.nowMs)) continue;
       session.isActive = true;
-      outcome.admitted.push(worker);
+      outcome.admitted.push({ worker, instance: session.instance });
     }
   }
 

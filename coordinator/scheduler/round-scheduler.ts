@@ -93,7 +93,7 @@ export class RoundScheduler {
 
   /** Begins the next round. */
   begin(plan: RoundPlan, outcome: Outcome): void {
-    if (this.#round) this.#records.follow(this.#round, plan);
+    if (this.#round) this.#records.recordRound(this.#round, plan);
     this.#start(plan, outcome);
   }
 
@@ -128,7 +128,7 @@ export class RoundScheduler {
     const instance = this.#instanceOf(worker);
     const verdict = round.audit.examine(node, sum.bucket, { worker, instance, digest }, isFinite);
     if (verdict === 'false') return this.#punish(node, outcome);
-    if (!isFinite && round.plan.kind === 'train') round.audit.spoil();
+    if (!isFinite && round.plan.kind === 'train') round.audit.markNotFinite();
     this.#store(round, node, sum.bucket, outcome);
     if (verdict === 'doubtful') this.#doubt(node, outcome);
     this.#completeRound(outcome);
@@ -183,7 +183,7 @@ export class RoundScheduler {
     const round = this.#round;
     if (round?.number !== number || round.isOver) return;
     if (round.audit.settle(node, digests).size > 0) return this.#punish(node, outcome);
-    this.#endSpoilt(round, outcome);
+    this.#endNotFinite(round, outcome);
     this.#completeRound(outcome);
     this.#giveWork(outcome);
   }
@@ -191,11 +191,11 @@ export class RoundScheduler {
   /** Doubts every part of a sum that is not finite: the parts are finite, but some may be made up. */
   doubtRound(number: number, outcome: Outcome): void {
     const round = this.#round;
-    if (round?.number !== number || round.audit.isSpoilt) return;
-    round.audit.spoil();
+    if (round?.number !== number || round.audit.isNotFinite) return;
+    round.audit.markNotFinite();
     round.isOver = false;
     for (const node of round.audit.taken()) this.#doubt(node, outcome);
-    this.#endSpoilt(round, outcome);
+    this.#endNotFinite(round, outcome);
   }
 
   /** Finds workers that are late, and gives out what is open. */
@@ -273,7 +273,7 @@ export class RoundScheduler {
     round.audit.take(node, bucket);
     const isTraining = round.plan.kind === 'train';
     // A complete bucket goes to the optimizer at once; if an audit finds a lie later, the round restarts.
-    const completed = isTraining && !round.audit.isSpoilt ? tree.root : undefined;
+    const completed = isTraining && !round.audit.isNotFinite ? tree.root : undefined;
     outcome.sum = {
       slot,
       bucket,
@@ -343,9 +343,9 @@ export class RoundScheduler {
     outcome.doubted.push(doubted);
   }
 
-  /** Ends a spoilt round once everything in doubt has turned out to be right: then its sum really is not finite. */
-  #endSpoilt(round: RoundState, outcome: Outcome): void {
-    if (!round.audit.isSpoilt || round.audit.isInDoubt) return;
+  /** Ends a round whose sum is not finite once everything in doubt has turned out to be right: then it really is not. */
+  #endNotFinite(round: RoundState, outcome: Outcome): void {
+    if (!round.audit.isNotFinite || round.audit.isInDoubt) return;
     round.isOver = true;
     outcome.failure = { type: 'diverged' };
   }
@@ -369,7 +369,7 @@ export class RoundScheduler {
   /** Gives out open shards, sums to be confirmed, and copies of what is late. */
   #giveWork(outcome: Outcome): void {
     const round = this.#round;
-    if (!round || round.isOver || round.audit.isSpoilt || this.#workers.size === 0) return;
+    if (!round || round.isOver || round.audit.isNotFinite || this.#workers.size === 0) return;
     if (round.lastHope?.cause === 'dishonest') return;
     const [tasks, pace, workers, room] = [this.#tasks, this.#pace, this.#workers, this.#room];
     const work = planWork({ ...round, tasks, pace, workers, room, nowMs: outcome.nowMs });

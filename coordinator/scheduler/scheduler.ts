@@ -22,8 +22,6 @@ export class Scheduler {
   /** Decisions on partial sums and tasks. */
   readonly rounds: RoundScheduler;
   readonly #roster: Roster;
-  /** The instance of each session that is ready, whether it takes part or rests. */
-  readonly #ready = new Map<number, string>();
   /** The round that waits for workers. */
   #held: RoundPlan | undefined;
 
@@ -46,15 +44,13 @@ export class Scheduler {
   }
 
   addSession(session: ReadySession, outcome: Outcome): void {
-    this.#ready.set(session.worker, session.instance);
-    this.#roster.greet(session, outcome);
+    this.#roster.addSession(session, outcome);
     this.#seat(outcome);
     this.#beginHeld(outcome);
   }
 
   /** Removes a session that ended; `hasAnswered` tells whether anything but failures came from it. */
   removeSession(worker: number, hasAnswered: boolean, outcome: Outcome): void {
-    this.#ready.delete(worker);
     // The rounds first: a worker admitted in its place brings them to give out work, which is not for the lost one.
     this.rounds.removeWorker(worker, outcome);
     this.#roster.lose(worker, hasAnswered, outcome);
@@ -79,9 +75,7 @@ export class Scheduler {
   /** Tells the rounds who has gone and who has come. */
   #seat(outcome: Outcome): void {
     for (const worker of outcome.superseded) this.rounds.removeWorker(worker, outcome);
-    for (const worker of outcome.admitted) {
-      this.rounds.addWorker(worker, this.#ready.get(worker) as string, outcome);
-    }
+    for (const { worker, instance } of outcome.admitted) this.rounds.addWorker(worker, instance, outcome);
   }
 
   #beginHeld(outcome: Outcome): void {

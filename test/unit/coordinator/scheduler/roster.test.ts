@@ -28,7 +28,7 @@ class Driver {
     const worker = ++this.#lastWorker;
     const { instance = `instance of ${worker}`, address = '10.0.0.1' } = who;
     const event = { worker, instance, name: `worker ${worker} (host pid 1)`, address };
-    return listed(nowMs, (outcome) => this.roster.greet(event, outcome));
+    return listed(nowMs, (outcome) => this.roster.addSession(event, outcome));
   }
 
   ban(worker: number, nowMs: number, instance = `instance of ${worker}`): Step[] {
