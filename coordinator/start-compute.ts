@@ -106,7 +106,9 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
   const listener = options.listener ?? (await listen(loopback));
   const roster = new RosterLog(log, options.onEvent);
-  const joinHint = isLocal ? 'what the worker processes say is above' : hintOf(workforce, listener.port);
+  const joinHint = isLocal
+    ? 'see the output of the worker processes above'
+    : hintOf(workforce, listener.port);
   const cluster = createCluster(options, { workforce, roster, joinHint });
   const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -232,6 +234,6 @@ function workersDied(reason: string): LockstepError {
     category: 'noWorkers',
     code: 'E_NO_WORKERS',
     message: reason,
-    help: 'the lines of the worker processes above say why',
+    help: 'see the output of the worker processes above',
   });
 }

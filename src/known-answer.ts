@@ -153,13 +153,13 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
   const results: Uint8Array[] = [];
-  const lossSum = engine.train(indices, 0, ({ bucket, address }) => {
+  const lossSum = engine.trainBatch(indices, 0, ({ bucket, address }) => {
     const { length } = model.buckets[bucket] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
     adam.applyBucket(bucket, { sum: address, divisor: NUM_ROWS });
   });
   adam.commit();
-  const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);
+  const { outputs, lossSum: evaluated } = engine.evaluateRows(indices, NUM_ROWS);
   results.push(copyBytes(memory, adam.parameters, model.numParameters), new Uint8Array(outputs.buffer));
   results.push(new Uint8Array(Float64Array.of(lossSum, evaluated).buffer));
   return results;

@@ -97,7 +97,7 @@ export class Replica {
       loss: welcome.loss,
       seed: welcome.seed,
       plan,
-      weights: model.stack.allocatePacked(memory),
+      packedWeights: model.stack.allocatePacked(memory),
       samples,
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),

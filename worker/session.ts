@@ -287,15 +287,22 @@ class Session {
     this.#isComputing = false;
   }
 
-  get #isRead(): boolean {
+  /** True while the coordinator reads about as fast as results are sent. */
+  get #isKeepingUp(): boolean {
     return this.#connection.bufferedBytes <= MAX_UNREAD_BYTES;
   }
 
+  /** Sends the sums that still wait, as fast as the coordinator reads; gives up when the session ends. */
+  async #sendRest(results: TaskResults): Promise<void> {
+    await this.#untilDrained();
+    while (!results.sendSums() && !this.#end) await this.#untilDrained();
+  }
+
   /** Waits while the coordinator lags behind in reading. */
-  async #untilRead(): Promise<void> {
+  async #untilDrained(): Promise<void> {
     let least = Infinity;
     let sinceMs = performance.now();
-    while (!this.#isRead && !this.#end) {
+    while (!this.#isKeepingUp && !this.#end) {
       const { bufferedBytes } = this.#connection;
       if (bufferedBytes < least) sinceMs = performance.now();
       least = Math.min(least, bufferedBytes);
@@ -311,8 +318,8 @@ class Session {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
-    const isRead = (): boolean => this.#isRead;
-    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isRead });
+    const isKeepingUp = (): boolean => this.#isKeepingUp;
+    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isKeepingUp });
     if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
     if (!replica.hasWeights(version, weightsFingerprint)) {
       const reason = `round ${round} wants weights version ${version}, which is incomplete or has another fingerprint`;
@@ -325,8 +332,7 @@ class Session {
       let computeMs = 0;
       for (const part of replica.partsOf(kind, rows)) {
         computeMs += await replica.compute({ kind, step, rows: part }, version, results);
-        do await this.#untilRead();
-        while (!results.sendSums() && !this.#end);
+        await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
       }

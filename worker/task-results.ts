@@ -17,7 +17,7 @@ export interface TaskResultsOptions {
   readonly worker: number;
   readonly send: (data: Buffer) => void;
   /** Tells whether the coordinator keeps up with reading. */
-  readonly isRead: () => boolean;
+  readonly isKeepingUp: () => boolean;
 }
 
 /** The sender of one task's results. */
@@ -47,7 +47,7 @@ export class TaskResults implements TaskReports {
 
   /** Sends as much as the coordinator reads; returns true once all is sent, as it must be before the next task begins. */
   sendSums(): boolean {
-    while (this.#unsent.length > 0 && this.#options.isRead())
+    while (this.#unsent.length > 0 && this.#options.isKeepingUp())
       this.#sendSum(this.#unsent.shift() as PartialSum);
     return this.#unsent.length === 0;
   }

@@ -78,7 +78,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const admission = new Admission(options);
   const server = createServer(HTTP_LIMITS, answerRequest);
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
-  server.on('connection', (socket) => admission.greet(socket));
+  server.on('connection', (socket) => admission.track(socket));
   server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
@@ -115,7 +115,7 @@ class Admission {
     this.#log = new LimitedLog(options.log);
   }
 
-  greet(socket: Socket): void {
+  track(socket: Socket): void {
     const address = plainAddress(socket.remoteAddress);
     // Without a listener a reset by the peer would end this process.
     socket.on('error', (error) =>

@@ -84,8 +84,8 @@ export class Referee {
     if (!isCurrent()) return [];
     const { batch, kind, number } = round;
     log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
-    const row = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
-    failpoint('coordinator.compute', { type: kind, step: state.step, row });
+    const rows = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
+    failpoint('coordinator.compute', { type: kind, step: state.step, row: rows });
     const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
     const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];

@@ -190,7 +190,7 @@ export class WorkerSession {
     switch (message.type) {
       case 'hello':
         this.#requireState('greeting', message.type);
-        return this.#greet(message);
+        return this.#answerHello(message);
       case 'fetch':
         this.#requireState('loading', message.type);
         return this.#takeFetch(message);
@@ -218,7 +218,7 @@ export class WorkerSession {
     throw unexpected(`"${type}" came while ${this.#state}`);
   }
 
-  #greet(hello: HelloMessage): void {
+  #answerHello(hello: HelloMessage): void {
     this.#hello = hello;
     const mismatch = this.#findMismatch(hello);
     const ban = this.#context.banOf(hello.instance);

@@ -57,7 +57,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   const engine = await createEngine(saved, prepared, runConfig);
   const width = evaluationWidth(prepared.model, prepared.data.dataset.layout, runConfig.loss);
   const shardRows = evaluationShardRows(width);
-  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, shardRows) };
+  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluateRows(indices, shardRows) };
   // New samples are all in the first split: there is nothing to keep from them.
   const split = options.data === undefined ? (options.split ?? 'test') : 'train';
   const measured = await measureSplit(split, { ...prepared, compute });

@@ -60,7 +60,7 @@ export async function replayStep(
   };
   const observer = { onStep, onEpoch: () => undefined };
   const { signal } = new AbortController();
-  await trainUntil(step, { ...prepared, state, compute, observer, signal }, progress);
+  await trainUntil({ ...prepared, state, compute, observer, signal }, progress, step);
   const from = stepsDone(progress, stepsPerEpoch(prepared));
   return { step, from, recorded: wanted, recomputed, firstDifference };
 }

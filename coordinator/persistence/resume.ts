@@ -79,7 +79,7 @@ export interface ExpectedRun {
 }
 
 /**
- * Puts the state to where the checkpoint was taken, and tells what it says besides.
+ * Restores the state and returns the manifest.
  * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have reached; the state is then
  * as before.
  */

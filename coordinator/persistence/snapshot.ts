@@ -5,8 +5,8 @@ import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
 import type { NamedTensor, TensorSource } from '../../src/safetensors.ts';
 import type { StateVectors, TrainingState } from '../training/training-state.ts';
 
-/** The step that a snapshot was taken after, and its file. */
-interface SnapshotLayout {
+/** A tensor of a snapshot: its name, shape and place in memory. */
+interface TensorPlace {
   readonly name: string;
   readonly shape: readonly number[];
   readonly address: number;
@@ -55,7 +55,7 @@ export function restoreSnapshot(
 
 const BEST = 'best';
 
-function layoutOf(state: TrainingState, vectors: StateVectors): SnapshotLayout[] {
+function layoutOf(state: TrainingState, vectors: StateVectors): TensorPlace[] {
   const { tensors, numParameters } = state.model;
   const parameters = tensors.map(({ name, shape, offset, length }) => ({
     name,
@@ -63,7 +63,7 @@ function layoutOf(state: TrainingState, vectors: StateVectors): SnapshotLayout[]
     address: vectors.parameters + 4 * offset,
     length,
   }));
-  const flat = (name: string, address: number | undefined): SnapshotLayout[] =>
+  const flat = (name: string, address: number | undefined): TensorPlace[] =>
     address === undefined ? [] : [{ name, shape: [numParameters], address, length: numParameters }];
   return [
     ...parameters,

@@ -6,7 +6,7 @@ export interface Batch {
   readonly indices: Uint32Array;
   /** Shard i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
-  /** The divisor of the sum of gradients: the rows' `totalWeight`, above 0. An evaluation, which has none, says 1. */
+  /** The divisor of the sum of gradients: the rows' `totalSampleWeight`, above 0. An evaluation, which has none, says 1. */
   readonly weight: number;
 }
 

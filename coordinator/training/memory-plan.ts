@@ -52,7 +52,7 @@ export interface MemoryPlan {
 const QUEUED_VERSIONS = 3;
 /** Memory of Node.js with this program, garbage included. */
 const PROGRAM_BYTES = 224 * 2 ** 20;
-/** Tables of kernels, ends of regions, rows of a pass, shards of an evaluation while they are looked at. */
+/** Tables of kernels, ends of regions, rows of a microbatch, shards of an evaluation while they are looked at. */
 const SMALL_BYTES = 8 * 2 ** 20;
 
 /**
@@ -67,7 +67,7 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const engine = engineUses(run, threads);
   if (local?.workers === 0) {
     // Its task is always the whole batch, which is one sum, besides those that wait between microbatches.
-    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numShards)) };
+    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenMicrobatches(run, numShards)) };
     requireFit(
       'training in this process',
       here,
@@ -199,11 +199,11 @@ function roomBeside({ plan }: PlannedRun, uses: MemoryUses): number {
 
 /**
  * Sums that a worker has at once: what the shares of its threads in a task come back as, all of which stay until it is
- * done, and those between passes.
+ * done, and those between microbatches.
  */
 function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums: number; ofTask: number } {
   const numShards = shardsOf(run);
-  const waiting = sumsBetweenPasses(run, numShards);
+  const waiting = sumsBetweenMicrobatches(run, numShards);
   const numSharing = Math.min(threads, numShards);
   const roomOfThread = Math.floor(roomBeside(run, uses) / numSharing);
   // From the second shard to the last but one: two sums of each level below the two highest.
@@ -213,8 +213,8 @@ function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums:
   return { sums: numSharing * Math.max(1, Math.min(ofTask + waiting, roomOfThread)), ofTask };
 }
 
-/** Partial sums that wait for their neighbours while a subtree takes more passes than one. */
-function sumsBetweenPasses({ plan }: PlannedRun, numShards: number): number {
+/** Partial sums that wait for their neighbours while a subtree takes more than one microbatch. */
+function sumsBetweenMicrobatches({ plan }: PlannedRun, numShards: number): number {
   return Math.max(0, heightOf(numShards) - heightOf(plan.maxShards));
 }
 

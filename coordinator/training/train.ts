@@ -113,7 +113,7 @@ export async function train(
 ): Promise<TrainingResult> {
   let progress = start;
   for (;;) {
-    progress = await trainUntil(Infinity, run, progress);
+    progress = await trainUntil(run, progress, Infinity);
     const result = await measureResult(run, progress);
     // The rounds of that, too, may reveal that steps were wrong.
     if (run.rollback?.isNeeded !== true) return result;
@@ -122,9 +122,9 @@ export async function train(
 
 /** Takes the steps from `start` until the training is over or has taken `lastStep`, and returns the progress there. */
 export async function trainUntil(
-  lastStep: number,
   run: TrainingRun,
   start: TrainingProgress,
+  lastStep: number,
 ): Promise<TrainingProgress> {
   const perEpoch = stepsPerEpoch(run);
   let progress = start;

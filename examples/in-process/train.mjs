@@ -44,7 +44,7 @@ for (let epoch = 0; epoch < numEpochs; epoch++) {
     const batch = order.subarray(start, start + batchSize);
     engine.setWeights(optimizer.parameters);
     // Each bucket of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
-    lossSum += engine.train(batch, optimizer.numSteps, ({ bucket, address }) =>
+    lossSum += engine.trainBatch(batch, optimizer.numSteps, ({ bucket, address }) =>
       optimizer.applyBucket(bucket, { sum: address, divisor: batch.length }),
     );
     optimizer.commit();

@@ -43,7 +43,7 @@ export interface EvaluatedRows {
   readonly outputs: Float32Array;
 }
 
-/** Everything that an engine is made from; `weights` and `samples` are shared by the threads of a process. */
+/** Everything that an engine is made from; `packedWeights` and `samples` are shared by the threads of a process. */
 export interface EngineParts {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -52,7 +52,7 @@ export interface EngineParts {
   readonly seed: number;
   readonly plan: EnginePlan;
   /** Addresses of the packed weights, in the order of the model's `packedLengths`. */
-  readonly weights: readonly number[];
+  readonly packedWeights: readonly number[];
   readonly samples: Samples;
 }
 
@@ -86,11 +86,11 @@ export class Engine {
   #lossSums = new Map<number, number>();
 
   constructor(parts: EngineParts) {
-    const { kernels, memory, model, plan, weights, samples } = parts;
+    const { kernels, memory, model, plan, packedWeights, samples } = parts;
     this.#parts = parts;
     this.#loss = createLoss(parts.loss);
     this.#logLoss = unsmoothedLoss(parts.loss);
-    this.#workspace = ThreadWorkspace.allocate(kernels, memory, weights, plan);
+    this.#workspace = ThreadWorkspace.allocate(kernels, memory, packedWeights, plan);
     const features = this.#workspace.activations(plan.maxRows * sizeOf(model.inputShape));
     this.#samples = new SampleBuffers({
       kernels,

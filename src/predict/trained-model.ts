@@ -60,7 +60,16 @@ export class TrainedModel {
     const packed = model.stack.allocatePacked(memory);
     const samples = { layout: layoutOf(description, 'f32', plan.maxRows), address: this.#samples };
     const { loss } = description;
-    this.#engine = new Engine({ kernels, memory, model, loss, seed: 0, plan, weights: packed, samples });
+    this.#engine = new Engine({
+      kernels,
+      memory,
+      model,
+      loss,
+      seed: 0,
+      plan,
+      packedWeights: packed,
+      samples,
+    });
     const flat = memory.allocate(weights.byteLength, 'weights');
     memory.f32(flat, weights.length).set(weights);
     model.stack.pack({ kernels, memory, flat, packed, part: 0, numParts: 1 });

@@ -1,5 +1,5 @@
 // Every message, by direction. The contents of a body are described with its message; other messages have no body.
-// All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
+// All integers are safe integers. `HexN` stands for N lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { Numerics } from '../kernels/kernels.ts';
 import type { LayerSpec } from '../layers/registry.ts';

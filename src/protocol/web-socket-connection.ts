@@ -138,7 +138,7 @@ export class WebSocketConnection implements Connection {
       this.#bytesExplained = this.bytesRead;
       this.#messageIntervals = 0;
       if (this.#ending) return;
-      if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
+      if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are accepted');
       listener(data as Buffer);
       noteMessageBuffer((data as Buffer).length);
     });

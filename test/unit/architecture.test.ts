@@ -179,7 +179,7 @@ describe('the rooms of the source tree', () => {
     expect([...found].sort()).toEqual(ROOMS.map(({ name }) => name).sort());
   });
 
-  it('a room imports only from lower floors, and never from the other side of the socket', () => {
+  it('a file imports only from its own floor and lower ones, and never from the other side of the socket', () => {
     expect(imports.flatMap(judgeImport)).toEqual([]);
   });
 
