@@ -10,7 +10,7 @@ import { drawWeights, loadWeights } from '../../src/model/initialize.ts';
 import { evaluationWidth, isSequence } from '../../src/engine/samples.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
-import { requireStatistics, requireTokens } from '../../src/engine/requirements.ts';
+import { requireStatistics, requireTokens } from './data-requirements.ts';
 import { LockstepError, listNames } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
