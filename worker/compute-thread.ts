@@ -1,4 +1,5 @@
-// A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished partial sums go out; the socket lives in another thread, so a long kernel never delays it.
+// A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished
+// partial sums go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';

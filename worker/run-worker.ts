@@ -24,7 +24,10 @@ export interface WorkerOptions {
 
 /** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
-/** A connection that held this long was sound: the next wait starts over. If it keeps breaking, the back-off keeps growing. */
+/**
+ * A connection that held this long was sound: the next wait starts over. If it keeps breaking,
+ * the back-off keeps growing.
+ */
 const SOUND_SESSION_MS = 10_000;
 
 /**
@@ -88,7 +91,10 @@ async function connectOrWait(
   }
 }
 
-/** Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy that lost it for a while. */
+/**
+ * Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy
+ * that lost it for a while.
+ */
 function isWorthRetrying(error: unknown, hasConnected: boolean): error is ConnectError {
   if (!(error instanceof ConnectError)) return false;
   return error.isRetryable || (hasConnected && error.code === 'E_NOT_A_COORDINATOR');

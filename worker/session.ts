@@ -1,5 +1,5 @@
-// A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks one after the other, until
-// it is told to stop or the connection ends.
+// A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks
+// one after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
@@ -61,9 +61,15 @@ const CHUNKS_IN_FLIGHT = 4;
 const WELCOME_DEADLINE_MS = 30_000;
 /** Time between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
-/** Most tasks that wait, of a round of at most 1,024 shards: each may come as a task of its own, and again as a copy. */
+/**
+ * Most tasks that wait, of a round of at most 1,024 shards: each may come as a task of its
+ * own, and again as a copy.
+ */
 const MAX_QUEUED_TASKS = 4096;
-/** Most rows of them all: two of the largest batches. Rows of earlier rounds, which are given up, do not count. */
+/**
+ * Most rows of them all: two of the largest batches. Rows of earlier rounds, which
+ * are given up, do not count.
+ */
 const MAX_QUEUED_ROWS = 2 ** 21;
 /** Time for a coordinator to read some of the results that wait for it; 4 MiB take 34 s at 1 Mbit/s. */
 const READING_DEADLINE_MS = 60_000;

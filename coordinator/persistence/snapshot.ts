@@ -1,4 +1,5 @@
-// A training state as named tensors, the parameters under the names of the saved model: what a checkpoint holds.
+// A training state as named tensors, the parameters under the names of the saved model:
+// what a checkpoint holds.
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
@@ -24,7 +25,8 @@ export function snapshotOf(state: TrainingState): TensorSource[] {
 
 /**
  * Puts the state back to where the snapshot was taken, after `step` steps.
- * @throws LockstepError (exit 4) if the tensors are not those of this model and optimizer; the state is then as before.
+ * @throws LockstepError (exit 4) if the tensors are not those of this model and optimizer; the
+ * state is then as before.
  */
 export function restoreSnapshot(
   state: TrainingState,

@@ -1,5 +1,6 @@
-// Checks of a model against its data, once both are there: shards that are large enough for layers that take mean and variance
-// of a shard (one value has no variance, and that of a few values is rough), and a row of the embedding for each token id.
+// Checks of a model against its data, once both are there: shards that are large enough for layers
+// that take mean and variance of a shard (one value has no variance, and that of a few values is
+// rough), and a row of the embedding for each token id.
 import { featureView } from '../../src/data/dataset/packed-dataset.ts';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { configError } from '../../src/errors.ts';
@@ -19,7 +20,8 @@ interface Trained {
 
 /**
  * Looks at the shards of every batch, and warns where they are small because `shards` is large.
- * @throws LockstepError (exit 2) where a layer would have to take a variance of one value, which PyTorch refuses too.
+ * @throws LockstepError (exit 2) where a layer would have to take a variance of one value,
+ * which PyTorch refuses too.
  */
 export function requireStatistics(config: Sharding, trained: Trained, warn: (message: string) => void): void {
   const numTaken = trained.model.tensors.flatMap(({ valuesPerSample = [] }) => valuesPerSample);
@@ -88,7 +90,10 @@ function smallShards(config: Sharding, numSamples: number): string {
   );
 }
 
-/** @throws LockstepError (exit 3) where the model begins with an embedding and a feature is no id of its vocabulary. */
+/**
+ * @throws LockstepError (exit 3) where the model begins with an embedding and a feature is
+ * no id of its vocabulary.
+ */
 export function requireTokens(dataset: PackedDataset, model: Model): void {
   const [first] = model.stack.layers;
   if (!(first instanceof EmbeddingLayer)) return;

@@ -1,4 +1,5 @@
-// One engine in this process, which trains without any network, and against which the distributed one is checked.
+// One engine in this process, which trains without any network, and against which the
+// distributed one is checked.
 import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
 import { evaluationBounds } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';

@@ -92,8 +92,8 @@ export class AttentionLayer implements Layer {
   }
 
   /**
-   * True where P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
-   * computes it again, to the same bits.
+   * True where P lasts from forward to backward: while it is no more than four times q, k and v.
+   * Beyond that backward computes it again, to the same bits.
    */
   get keepsProbabilities(): boolean {
     return this.spec.heads * this.positions <= 12 * this.units;

@@ -1,5 +1,6 @@
-// Matches tensors by name where files number modules in other ways: `3.weight` is the weight of a Sequential's module 3, and
-// what counts is which of its siblings that is. It then does not matter whether activations are modules of their own.
+// Matches tensors by name where files number modules in other ways: `3.weight` is the weight of a
+// Sequential's module 3, and what counts is which of its siblings that is. It then does not matter
+// whether activations are modules of their own.
 
 /** The numbers of modules in tensors' names, level by level. */
 export class ModuleNumbers {
@@ -28,8 +29,8 @@ export class ModuleNumbers {
 }
 
 /**
- * The name that `name` has in `theirs`: at every level the k-th of its siblings there. A module that `theirs` lacks keeps
- * its number.
+ * The name that `name` has in `theirs`: at every level the k-th of its siblings there. A module
+ * that `theirs` lacks keeps its number.
  */
 export function translateName(name: string, own: ModuleNumbers, theirs: ModuleNumbers): string {
   const components = name.split('.');

@@ -136,8 +136,8 @@ export class TrainedModel {
   /**
    * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts
    * as bytes, `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
-   * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number, naming row and column,
-   * and for a row of which the model has nothing finite to say.
+   * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number,
+   * naming row and column, and for a row of which the model has nothing finite to say.
    */
   predict(input: PredictInput): Prediction[] {
     return [...this.predictEach(input)];

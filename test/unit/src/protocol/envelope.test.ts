@@ -1,4 +1,5 @@
-// The envelope and the restricted msgpack inside it: messages that pass unchanged, and every way to be malformed.
+// The envelope and the restricted msgpack inside it: messages that pass unchanged, and
+// every way to be malformed.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
