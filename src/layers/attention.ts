@@ -1,8 +1,9 @@
 // Multi-head self-attention over [positions, units] (Vaswani et al., 2017), with the tensors of
 // torch.nn.MultiheadAttention. Letters: B samples, T positions, D units, H units of a head.
 //
-//   x [B T, D] --in_proj--> q | k | v [B T, 3D]      of each sample and head: P = softmax(q k^T / sqrt(H)) [T, T]
-//                                                    and its columns of o = P v
+//   x [B T, D] --in_proj--> q | k | v [B T, 3D]
+//                             |   of each sample and head: P = softmax(q k^T / sqrt(H)) [T, T]
+//                             v   and its columns of o = P v
 //   y [B T, D] <--out_proj-- o [B T, D]
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
