@@ -1,5 +1,6 @@
-// Lint rules for everything that tsc compiles. Few, and each beyond the presets with its cause. Layout is prettier's
-// affair; import direction and cycles are checked by test/unit/architecture.test.ts.
+// Lint rules for everything that tsc compiles. Few, and each beyond the presets with its cause.
+// Layout is prettier's affair; import direction and cycles are checked by
+// test/unit/architecture.test.ts.
 import js from '@eslint/js';
 import { defineConfig, globalIgnores } from 'eslint/config';
 import tseslint from 'typescript-eslint';
@@ -37,7 +38,8 @@ export default defineConfig([
     extends: [tseslint.configs.recommendedTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
-      // Unions are closed by `satisfies never`, or by naming every case; a new message type must not pass in silence.
+      // Unions are closed by `satisfies never`, or by naming every case; a new message type
+      // must not pass in silence.
       '@typescript-eslint/switch-exhaustiveness-check': [
         'error',
         { considerDefaultExhaustiveForUnions: true, requireDefaultForNonUnion: true },

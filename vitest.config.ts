@@ -1,7 +1,8 @@
-// Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes; and what `npm test`
-// leaves out and CI runs: faults that take root or patience (`npm run test:faults`), other versions of Node.js and
-// other processors (`test:platforms`), trainings at full size, examples and more runs for equal bits (`test:full`).
-// `#kernels` resolves through package.json to dist/, so `npm run build` comes first.
+// Tiers of tests, by folder: units, kernels against slow references, whole clusters of processes;
+// and what `npm test` leaves out and CI runs: faults that take root or patience
+// (`npm run test:faults`), other versions of Node.js and other processors (`test:platforms`),
+// trainings at full size, examples and more runs for equal bits (`test:full`). `#kernels` resolves
+// through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
 
 /** Tests that measure deadlines: two files at a time, which mostly wait, after the others. */
@@ -16,8 +17,8 @@ const TIMED = [
   'worker-sessions',
 ].map((name) => `test/integration/${name}.test.ts`);
 
-// Files of the tiers of `npm test` share loaded modules: loading them again for each file takes a third of the time. Of two
-// cores vitest would leave one to itself, which has nothing to do.
+// Files of the tiers of `npm test` share loaded modules: loading them again for each file takes a
+// third of the time. Of two cores vitest would leave one to itself, which has nothing to do.
 export default defineConfig({
   test: {
     globalSetup: ['test/own-tmpdir.ts'],

@@ -166,7 +166,10 @@ function isMapping(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Defaults for what a table says in its header; values of images or sequences, which belong together, keep their scale. */
+/**
+ * Defaults for what a table says in its header; values of images or sequences, which belong
+ * together, keep their scale.
+ */
 function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet): Partial<DataInput> {
   const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
   return {

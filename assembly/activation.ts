@@ -62,8 +62,8 @@ function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32):
 }
 
 /**
- * y[B, O] = f(y + bias[O]) in place, for activations up to elu: the others' backward needs what this overwrites. A
- * layer without bias passes a vector of zeros.
+ * y[B, O] = f(y + bias[O]) in place, for activations whose slope is a function of y: the others'
+ * backward needs what this overwrites. A layer without bias passes a vector of zeros.
  */
 export function biasActivationForward(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
   // One call a kind, so that each inlined loop holds one activation and no branch.
@@ -121,7 +121,10 @@ function backwardValues(kind: u32, dY: usize, y: usize, length: u32): void {
   }
 }
 
-/** dY[length] *= f'(x) in place, where y = f(x), for activations up to elu. Linear: nothing to do. */
+/**
+ * dY[length] *= f'(x) in place, where y = f(x), for activations whose slope is a function of
+ * y. Linear: nothing to do.
+ */
 export function activationBackward(kind: u32, dY: usize, y: usize, length: u32): void {
   if (kind == RELU) backwardValues(RELU, dY, y, length);
   else if (kind == LEAKY_RELU) backwardValues(LEAKY_RELU, dY, y, length);

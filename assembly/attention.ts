@@ -1,5 +1,5 @@
-// Scaled dot-product attention of one head over one sample (Vaswani et al., 2017), on the packed matrix products.
-// Letters: T positions, H values of a head.
+// Scaled dot-product attention of one head over one sample (Vaswani et al., 2017), on the packed
+// matrix products. Letters: T positions, H values of a head.
 import { gemmPacked } from './gemm';
 import { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 import { softmaxRow, softmaxRowBackward } from './softmax';
@@ -12,7 +12,10 @@ class Attention {
   /** T and H. */
   positions: u32;
   headSize: u32;
-  /** f32 between rows of q, k, v and their gradients: they are columns of one product that holds all heads. */
+  /**
+   * f32 between rows of q, k, v and their gradients: they are columns of one
+   * product that holds all heads.
+   */
   stride: u32;
   /** f32 between rows of the output and its gradient. */
   outStride: u32;
@@ -45,7 +48,10 @@ function scaleOf(headSize: u32): f32 {
   return 1 / Mathf.sqrt(<f32>headSize);
 }
 
-/** Sets probabilities[T, T] to the softmax over rows of q[T, H] k[T, H]^T / sqrt(H); exactly 0 after `reach`. */
+/**
+ * Sets probabilities[T, T] to the softmax over rows of q[T, H] k[T, H]^T / sqrt(H);
+ * exactly 0 after `reach`.
+ */
 export function attentionProbabilities(record: usize, q: usize, k: usize, probabilities: usize): void {
   const a = changetype<Attention>(record);
   const positions = a.positions;
@@ -72,8 +78,8 @@ export function attentionOutput(record: usize, probabilities: usize, v: usize, o
 }
 
 /**
- * Sets dV[T, H] to probabilities^T dOut, and dScores[T, T] to the gradient of q k^T: with dP = dOut v^T, it is
- * probabilities (dP - sum over the row of dP probabilities) / sqrt(H).
+ * Sets dV[T, H] to probabilities^T dOut, and dScores[T, T] to the gradient of q k^T: with dP = dOut
+ * v^T, it is probabilities (dP - sum over the row of dP probabilities) / sqrt(H).
  */
 export function attentionBackwardScores(
   record: usize,

@@ -1,10 +1,13 @@
-// Batch normalization (Ioffe and Szegedy, 2015) of one shard, forward and backward. Letters: B samples of the shard,
-// C channels, S values of a channel in a sample (1 of a vector), m = B S. A channel's sums run over the samples in
-// order; where S > 1 a sample's plane is summed first.
+// Batch normalization (Ioffe and Szegedy, 2015) of one shard, forward and backward. Letters: B
+// samples of the shard, C channels, S values of a channel in a sample (1 of a vector), m = B S. A
+// channel's sums run over the samples in order; where S > 1 a sample's plane is summed first.
 import { sumOf, sumOfSquaredDistances } from './layer-norm';
 import { sumOfLanes } from './softmax';
 
-/** mean[C] and biased variance[C] of x[B, C, S], in two passes: a single one would cancel where the mean is large. */
+/**
+ * mean[C] and biased variance[C] of x[B, C, S], in two passes: a single one would cancel
+ * where the mean is large.
+ */
 export function channelMoments(x: usize, rows: u32, channels: u32, size: u32, mean: usize, variance: usize): void {
   const bytes: usize = <usize>channels << 2;
   const count = <f32>rows * <f32>size;
@@ -72,9 +75,9 @@ export function reciprocalDeviations(variance: usize, channels: u32, epsilon: f3
 }
 
 /**
- * Sets the share of a shard in the sums of the running statistics: means[C] = B mean, variances[C] = B times the
- * unbiased variance.
- * Where m = 1 that is NaN, at which the step stops: one value has no variance.
+ * Sets the share of a shard in the sums of the running statistics: means[C] = B mean,
+ * variances[C] = B times the unbiased variance. Where m = 1 that is NaN, at which the step stops:
+ * one value has no variance.
  */
 export function weighMoments(
   mean: usize,

@@ -1,5 +1,6 @@
-// What a convolution does with whole channels: bias and activation, sums for the bias gradient, and the transpose
-// that a weight gradient needs when it was computed from its other side. Letters: C channels, P positions.
+// What a convolution does with whole channels: bias and activation, sums for the bias gradient,
+// and the transpose that a weight gradient needs when it was computed from its other side.
+// Letters: C channels, P positions.
 import { activate, ELU, LEAKY_RELU, LINEAR, RELU, SIGMOID, TANH } from './activation';
 
 // @ts-ignore: decorator
@@ -36,8 +37,9 @@ export function channelBiasActivation(kind: u32, y: usize, bias: usize, channels
 /**
  * sums[C] = the sums of x[C, P] over its positions; added to sums where `accumulate`.
  *
- * Position p goes to lane p mod 16 of sixteen sums a, each in ascending order from zero. Then b[l] = (a[l] + a[l + 4])
- * + (a[l + 8] + a[l + 12]) for l < 4, and the sum is (b[0] + b[1]) + (b[2] + b[3]).
+ * Position p goes to lane p mod 16 of sixteen sums a, each in ascending order from zero.
+ * Then b[l] = (a[l] + a[l + 4]) + (a[l + 8] + a[l + 12]) for l < 4, and the sum is (b[0]
+ * + b[1]) + (b[2] + b[3]).
  */
 export function channelSums(x: usize, channels: u32, positions: u32, sums: usize, accumulate: bool): void {
   for (let channel: u32 = 0; channel < channels; channel++) {
@@ -61,7 +63,8 @@ function sumValues(x: usize, length: u32): f32 {
     d = f32x4.add(d, v128.load(x, 48));
     x += 64;
   }
-  // The rest fills a, b, c and d in turn; lanes without a value add zero, which changes no sum that began at +0.
+  // The rest fills a, b, c and d in turn; lanes without a value add zero, which changes
+  // no sum that began at +0.
   if (i < length) a = f32x4.add(a, loadFirst(x, length - i));
   if (i + 4 < length) b = f32x4.add(b, loadFirst(x + 16, length - i - 4));
   if (i + 8 < length) c = f32x4.add(c, loadFirst(x + 32, length - i - 8));

@@ -1,5 +1,6 @@
-// Depthwise convolution by windows of 3 x 3 without dilation, the size that most models use: nine weights, or nine sums,
-// stay in registers. The order of additions is that of convolution-depthwise.ts.
+// Depthwise convolution by windows of 3 x 3 without dilation, the size that most models use: nine
+// weights, or nine sums, stay in registers. The order of additions is that of
+// convolution-depthwise.ts.
 import { Geometry, hasVectorRows, highLanes, paddedRowBytesOf } from './convolution-geometry';
 import { copyRow } from './convolution-border';
 
@@ -62,7 +63,10 @@ export function sumLanes(sum: v128): f32 {
   return low + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3));
 }
 
-/** dW[9] of one plane, all sums at once: each dY is loaded once, and no addition waits for the one before it. */
+/**
+ * dW[9] of one plane, all sums at once: each dY is loaded once, and no addition
+ * waits for the one before it.
+ */
 export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY: usize, dW: usize, accumulate: bool): void {
   const rowBytes = paddedRowBytesOf(geometry);
   const rowStep = <usize>geometry.strideY * rowBytes;
@@ -122,9 +126,9 @@ export function hasGatheredGradient(geometry: Geometry): bool {
 }
 
 /**
- * dX[height, width] of one plane, or dX + it where `accumulate`: each value looks at the windows that it took part in,
- * where the general kernel adds to nine places for each window. The zeros around dY change no sum that began at +0.
- * `plane` is scratch for [height + 2, width + 2].
+ * dX[height, width] of one plane, or dX + it where `accumulate`: each value looks at the windows
+ * that it took part in, where the general kernel adds to nine places for each window. The zeros
+ * around dY change no sum that began at +0. `plane` is scratch for [height + 2, width + 2].
  */
 export function inputGradientThreeByThree(
   dY: usize,

@@ -1,6 +1,7 @@
-// Depthwise convolution: a window per channel, with no sum over channels, which a matrix product would compute with
-// one row of each tile in use. Padded images and geometry as in convolution-geometry.ts.
-// Letters: C channels, M windows a channel (so C x M outputs), T taps, P positions.
+// Depthwise convolution: a window per channel, with no sum over channels, which a matrix
+// product would compute with one row of each tile in use. Padded images and geometry as
+// in convolution-geometry.ts. Letters: C channels, M windows a channel (so C x M
+// outputs), T taps, P positions.
 import { cropPlane } from './convolution-border';
 import {
   forwardThreeByThree,
@@ -142,8 +143,8 @@ function forwardSlowly(plane: usize, geometry: Geometry, weights: usize, y: usiz
 }
 
 /**
- * dX[C, height, width] from dY[C * M, P] and weights[C * M, T]: windows, then taps, in ascending order, from zero.
- * `plane` is scratch for one padded plane, and for [height + 2, width + 2].
+ * dX[C, height, width] from dY[C * M, P] and weights[C * M, T]: windows, then taps, in ascending
+ * order, from zero. `plane` is scratch for one padded plane, and for [height + 2, width + 2].
  */
 export function depthwiseInputGradient(
   dY: usize,
@@ -225,8 +226,9 @@ function addScaledRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, 
 /**
  * dW[C * M, T] of one sample from padded[C, ...] and dY[C * M, P]; added to dW where `accumulate`.
  *
- * A weight's sum has four lanes. In each row position x goes to lane x mod 4, but the last (width mod 4) positions go
- * to the highest lanes; a lane adds in ascending order, and the lanes are added as (0 + 1) + (2 + 3).
+ * A weight's sum has four lanes. In each row position x goes to lane x mod 4, but the last (width
+ * mod 4) positions go to the highest lanes; a lane adds in ascending order, and the lanes are
+ * added as (0 + 1) + (2 + 3).
  */
 export function depthwiseWeightGradient(
   padded: usize,

@@ -14,8 +14,8 @@ import {
 } from './convolution-geometry';
 
 /**
- * dX[channels, height, width] = the sum of all patches[K, P] that a value took part in: taps in ascending order,
- * from zero. `plane` is scratch for one padded plane.
+ * dX[channels, height, width] = the sum of all patches[K, P] that a value took part in: taps in
+ * ascending order, from zero. `plane` is scratch for one padded plane.
  */
 export function foldPatches(patches: usize, record: usize, channels: u32, plane: usize, dX: usize): void {
   const geometry = changetype<Geometry>(record);
@@ -56,8 +56,8 @@ function addTap(to: usize, geometry: Geometry, from: usize): void {
 function addRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32): void {
   const whole = rowBytes & ~15;
   const last = rowBytes - 16;
-  // A row's last values as the high lanes of a vector whose low lanes, counted already, add zero. That changes
-  // nothing: sums that started at +0 are never -0.
+  // A row's last values as the high lanes of a vector whose low lanes, counted already, add zero.
+  // That changes nothing: sums that started at +0 are never -0.
   const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
   for (let row: u32 = 0; row < rows; row++) {
     for (let at: usize = 0; at < whole; at += 16) {

@@ -1,5 +1,5 @@
-// The sizes of a convolution or of a pooling window, which its kernels take by address. Images are planes of [height, width]
-// f32, one a channel, rows from top to bottom.
+// The sizes of a convolution or of a pooling window, which its kernels take by address. Images are
+// planes of [height, width] f32, one a channel, rows from top to bottom.
 
 /** The record of a window, u32 in this order, filled once. src/layers/window.ts writes it. */
 // @ts-ignore: decorator
@@ -70,7 +70,10 @@ export function paddedRowBytesOf(geometry: Geometry): usize {
   return <usize>geometry.paddedWidth << 2;
 }
 
-/** Bytes from the start of a padded image to where the first window has its tap `k`, channels one after the other. */
+/**
+ * Bytes from the start of a padded image to where the first window has its tap `k`,
+ * channels one after the other.
+ */
 // @ts-ignore: decorator
 @inline
 export function tapOffset(geometry: Geometry, k: u32): usize {

@@ -1,6 +1,6 @@
-// Patches, the operand that makes a convolution a matrix product, packed straight from a padded image: the matrix
-// itself never exists.
-// Letters: P windows (positions), K = channels x taps, in the order of PyTorch's weights.
+// Patches, the operand that makes a convolution a matrix product, packed straight from a padded
+// image: the matrix itself never exists. Letters: P windows (positions), K = channels x taps, in
+// the order of PyTorch's weights.
 import {
   Geometry,
   hasVectorRows,
@@ -46,7 +46,10 @@ export function packPatchColumns(
   }
 }
 
-/** Eight positions with vectors: four of them lie in one row, or in the end of one and the start of the next. */
+/**
+ * Eight positions with vectors: four of them lie in one row, or in the end of one
+ * and the start of the next.
+ */
 function packPositions(padded: usize, geometry: Geometry, channels: u32, row: u32, column: u32, to: usize): void {
   const width = geometry.outWidth;
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
@@ -54,7 +57,8 @@ function packPositions(padded: usize, geometry: Geometry, channels: u32, row: u3
   const aRun = width - column;
   const isNextRow = aRun <= 4;
   const bRun = isNextRow ? aRun + width - 4 : aRun - 4;
-  // Seen from a vector's first lane, the next row's windows begin where this row's windows would continue, a step away.
+  // Seen from a vector's first lane, the next row's windows begin where this row's windows
+  // would continue, a step away.
   const step = rowStep - (<usize>width << 2);
   const b = a + 16 + (isNextRow ? step : 0);
   if (aRun >= 4 && bRun >= 4) {
@@ -171,7 +175,10 @@ function transposeTaps(padded: usize, geometry: Geometry, k: u32, to: usize): vo
   transposeFourTaps(padded, geometry, k + 4, to + 16);
 }
 
-/** Four taps of every position, four positions at a time; the last vector of a row overlaps the one before it. */
+/**
+ * Four taps of every position, four positions at a time; the last vector of a row
+ * overlaps the one before it.
+ */
 function transposeFourTaps(padded: usize, geometry: Geometry, k: u32, to: usize): void {
   let a = padded + tapOffset(geometry, k);
   let b = padded + tapOffset(geometry, k + 1);

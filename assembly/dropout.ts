@@ -1,5 +1,5 @@
-// Dropout: the mask is a function of (seed, layer, step, sample, element), so it does not matter who draws it, and
-// backward draws it again rather than keep it.
+// Dropout: the mask is a function of (seed, layer, step, sample, element), so it does not matter
+// who draws it, and backward draws it again rather than keep it.
 
 const MULTIPLIER_0: u32 = 0xd2511f53;
 const MULTIPLIER_1: u32 = 0xcd9e8d57;
@@ -16,9 +16,10 @@ function multiplyHigh(a: v128, b: v128): v128 {
 }
 
 /**
- * Draws the mask of 16 elements of one sample: 64 bytes at `mask`, all bits set where the element is kept. Four blocks
- * of Philox4x32-10 (random.ts) at once, one a lane: counter (block, sample, step, layer), key (seed, purpose). Element
- * e takes word e % 4 of block e / 4, and is dropped where that is below `threshold`.
+ * Draws the mask of 16 elements of one sample: 64 bytes at `mask`, all bits set where the element
+ * is kept. Four blocks of Philox4x32-10 (random.ts) at once, one a lane: counter (block, sample,
+ * step, layer), key (seed, purpose). Element e takes word e % 4 of block e / 4, and is dropped
+ * where that is below `threshold`.
  */
 // @ts-ignore: decorator
 @inline
@@ -67,8 +68,8 @@ function storeTransposed(a: v128, b: v128, c: v128, d: v128, to: usize): void {
 }
 
 /**
- * y[B, width] = scale x where kept, 0 elsewhere: forward, and with dY for x backward. `samples` are the u32 [B] keys of
- * the rows; `mask` is 64 bytes of scratch; `y` may be `x`.
+ * y[B, width] = scale x where kept, 0 elsewhere: forward, and with dY for x backward. `samples` are
+ * the u32 [B] keys of the rows; `mask` is 64 bytes of scratch; `y` may be `x`.
  */
 export function dropout(
   x: usize,

@@ -2,8 +2,8 @@
 // U units.
 
 /**
- * y[N, U] = table[ids[N]]. `ids` are f32 that hold integers in [0, V). Returns 0, or 1 + the place of the first id that
- * is none: nothing outside the table is read, and y is not whole.
+ * y[N, U] = table[ids[N]]. `ids` are f32 that hold integers in [0, V). Returns 0, or 1 + the place
+ * of the first id that is none: nothing outside the table is read, and y is not whole.
  */
 export function embeddingForward(ids: usize, length: u32, table: usize, vocabulary: u32, units: u32, y: usize): u32 {
   const rowBytes: usize = <usize>units << 2;
@@ -17,7 +17,10 @@ export function embeddingForward(ids: usize, length: u32, table: usize, vocabula
   return 0;
 }
 
-/** dTable[V, U] = the sum over positions, in ascending order, of dY[N, U] at the rows of their ids, all in range. */
+/**
+ * dTable[V, U] = the sum over positions, in ascending order, of dY[N, U] at the rows of
+ * their ids, all in range.
+ */
 export function embeddingBackward(
   dY: usize,
   ids: usize,

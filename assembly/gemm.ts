@@ -1,6 +1,6 @@
-// Matrix products from packed panels (tile.ts, pack.ts): one micro-kernel serves NN, NT and TN, because packing
-// transposes. Every element of C is one sum over k in ascending order, in blocks of KC, so its bits depend neither
-// on M and N nor on where its tile lies.
+// Matrix products from packed panels (tile.ts, pack.ts): one micro-kernel serves NN, NT and TN,
+// because packing transposes. Every element of C is one sum over k in ascending order, in blocks of
+// KC, so its bits depend neither on M and N nor on where its tile lies.
 import { microKernel } from './micro-kernel';
 import { LEFT_STEP, MR, NR, RIGHT_STEP, min } from './tile';
 
@@ -72,7 +72,10 @@ export function gemmPackedInto(
   multiply(m, n, k, packedA, packedB, c, stride, tile, true);
 }
 
-/** Blocks of K outermost; C is added to from the second on. Rows of C are written along N, as the cache likes it. */
+/**
+ * Blocks of K outermost; C is added to from the second on. Rows of C are written along
+ * N, as the cache likes it.
+ */
 function multiply(
   m: u32,
   n: u32,

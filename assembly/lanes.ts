@@ -1,5 +1,5 @@
-// Access by four values or by one, so that a formula is written once for the wide loop and the tail, and both have the
-// same bits.
+// Access by four values or by one, so that a formula is written once for the wide loop and the
+// tail, and both have the same bits.
 
 /** The four values at `address` where T is v128; one value and three zeros where it is f32. */
 // @ts-ignore: decorator

@@ -1,10 +1,10 @@
-// Layer normalization (Ba, Kiros and Hinton, 2016), forward and backward. Letters: B rows, C columns, over which each
-// row is normalized.
+// Layer normalization (Ba, Kiros and Hinton, 2016), forward and backward. Letters: B rows, C
+// columns, over which each row is normalized.
 import { sumOfLanes } from './softmax';
 
 /**
- * y[B, C] = (x - mean) / sqrt(variance + epsilon) gain[C] + bias[C], mean and biased variance of each row. Keeps
- * [B][2] in `statistics`: the mean and the reciprocal of the root.
+ * y[B, C] = (x - mean) / sqrt(variance + epsilon) gain[C] + bias[C], mean and biased variance of
+ * each row. Keeps [B][2] in `statistics`: the mean and the reciprocal of the root.
  */
 export function layerNormForward(
   x: usize,

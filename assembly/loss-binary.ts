@@ -1,10 +1,11 @@
-// Binary cross-entropy over logits, in the form that neither overflows nor cancels. Letters: B rows, O outputs.
-// Rows and weights as in loss-values.ts.
+// Binary cross-entropy over logits, in the form that neither overflows nor cancels. Letters: B
+// rows, O outputs. Rows and weights as in loss-values.ts.
 import { expVector } from './math';
 
 /**
- * A row's loss = mean over O of max(y, 0) - y t + log(1 + e^-|y|), which is -t log p - (1 - t) log(1 - p) with
- * p = sigmoid(y); dY[B, O] = (p - t) / O. `target` is f32 in [0, 1]; `weights` f32 [B] or 0; `dY` may be `y`.
+ * A row's loss = mean over O of max(y, 0) - y t + log(1 + e^-|y|), which is -t log p - (1 - t)
+ * log(1 - p) with p = sigmoid(y); dY[B, O] = (p - t) / O. `target` is f32 in [0, 1]; `weights` f32
+ * [B] or 0; `dY` may be `y`.
  */
 export function binaryCrossEntropyForwardBackward(
   y: usize,

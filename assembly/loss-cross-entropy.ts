@@ -1,13 +1,16 @@
-// Softmax and cross-entropy over class logits, for one label a row or one a position of a sequence, and the ranks
-// that labels have among the logits. Letters: B rows, P positions of a row, C classes.
+// Softmax and cross-entropy over class logits, for one label a row or one a position of
+// a sequence, and the ranks that labels have among the logits. Letters: B rows, P
+// positions of a row, C classes.
 import { exponentials, maxOf } from './softmax';
 
 /**
- * Loss of a position = log(sum_j e^(y_j - max)) + max - sum_j q_j y_j with q = (1 - s) onehot(label) + s / C, where s is
- * the label smoothing; a row's loss is the sum over its positions. dY[B, P, C] = softmax(y) - q.
+ * Loss of a position = log(sum_j e^(y_j - max)) + max - sum_j q_j y_j with q = (1 - s)
+ * onehot(label) + s / C, where s is the label smoothing; a row's loss is the sum over its
+ * positions. dY[B, P, C] = softmax(y) - q.
  *
- * `labels` are u32 [B, P] below C; `weights` f32 [B, P], or 0 where each position weighs 1; a position of weight 0 gives
- * zeros. Writes one f64 a row to `rowLoss`. `dY` may be `y`; it holds the exponentials meanwhile, so it is needed.
+ * `labels` are u32 [B, P] below C; `weights` f32 [B, P], or 0 where each position weighs 1; a
+ * position of weight 0 gives zeros. Writes one f64 a row to `rowLoss`. `dY` may be `y`; it holds
+ * the exponentials meanwhile, so it is needed.
  */
 export function softmaxCrossEntropyForwardBackward(
   y: usize,
@@ -47,7 +50,8 @@ function positionForwardBackward(
   const labelOffset = <usize>label << 2;
   const labelValue = <f64>load<f32>(y + labelOffset);
   const max = maxOf(y, classes);
-  // Before dY, which may be y, is written. The mean is not asked for without smoothing: 0 times infinity is NaN.
+  // Before dY, which may be y, is written. The mean is not asked for without smoothing:
+  // 0 times infinity is NaN.
   const smoothed: f64 = smoothing > 0 ? smoothing * (labelValue - meanOf(y, classes)) : 0;
   const sum = exponentials(y, classes, max, 1, dY);
   scaleAndLower(dY, classes, weight / sum, weight * <f32>(smoothing / <f64>classes));
@@ -56,8 +60,9 @@ function positionForwardBackward(
 }
 
 /**
- * ranks[P] = how many classes come before the label in the order of falling logits, equal logits in the order of the
- * classes: 0 where the label is the argmax. A logit of NaN comes before every other. `y` is [P, C], `ranks` f32.
+ * ranks[P] = how many classes come before the label in the order of falling logits, equal logits in
+ * the order of the classes: 0 where the label is the argmax. A logit of NaN comes before every
+ * other. `y` is [P, C], `ranks` f32.
  */
 export function labelRanks(y: usize, labels: usize, positions: u32, classes: u32, ranks: usize): void {
   const bytes: usize = <usize>classes << 2;

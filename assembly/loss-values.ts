@@ -1,12 +1,16 @@
-// Losses of values against values, each with its gradient in one pass. Letters: B rows, O outputs.
-// Loss and gradient of a row depend on that row alone, and nothing is averaged over rows. `weights` is f32 [B], or 0
-// where each row weighs 1; a row of weight 0 gives zeros, whatever its values are. `dY` may be `y`.
+// Losses of values against values, each with its gradient in one pass. Letters: B rows, O
+// outputs. Loss and gradient of a row depend on that row alone, and nothing is averaged over
+// rows. `weights` is f32 [B], or 0 where each row weighs 1; a row of weight 0 gives zeros,
+// whatever its values are. `dY` may be `y`.
 
 const SQUARED = 0;
 const ABSOLUTE = 1;
 const HUBER = 2;
 
-/** Mean squared error: a row's loss = mean over O of d^2 with d = y - t, dY[B, O] = 2 d / O. `rowLoss` is f64 [B]. */
+/**
+ * Mean squared error: a row's loss = mean over O of d^2 with d = y - t, dY[B, O] = 2 d /
+ * O. `rowLoss` is f64 [B].
+ */
 export function mseForwardBackward(
   y: usize,
   target: usize,
@@ -32,7 +36,10 @@ export function maeForwardBackward(
   valuesForwardBackward(ABSOLUTE, y, target, weights, rows, columns, 0, dY, rowLoss);
 }
 
-/** Huber (1964): d^2 / 2 up to |d| = delta, a line of slope delta beyond; dY[B, O] = clamp(d, -delta, delta) / O. */
+/**
+ * Huber (1964): d^2 / 2 up to |d| = delta, a line of slope delta beyond; dY[B, O] =
+ * clamp(d, -delta, delta) / O.
+ */
 export function huberForwardBackward(
   y: usize,
   target: usize,
@@ -93,7 +100,10 @@ function lossOf(kind: i32, d: f32, delta: f32): f64 {
   return within * (size - 0.5 * within);
 }
 
-/** The slope of mse without its factor 2. NaN stays NaN: the gradient of a diverged model must not look like one. */
+/**
+ * The slope of mse without its factor 2. NaN stays NaN: the gradient of a diverged
+ * model must not look like one.
+ */
 // @ts-ignore: decorator
 @inline
 function slopeOf(kind: i32, d: f32, delta: f32): f32 {

@@ -1,8 +1,8 @@
 // The one place where the two builds differ (asconfig.json): strict rounds the product, fused does not.
 
 /**
- * a * b + c of f32x4. Fused it is `f32x4.relaxed_madd`: one rounding where the machine has a fused instruction, as
- * every machine does that passes the known-answer check (src/known-answer.ts).
+ * a * b + c of f32x4. Fused it is `f32x4.relaxed_madd`: one rounding where the machine has a fused
+ * instruction, as every machine does that passes the known-answer check (src/known-answer.ts).
  */
 // @ts-ignore: decorator
 @inline

@@ -1,6 +1,7 @@
-// Vector exp, tanh and sigmoid as fixed polynomials, so that every machine gives the same bits.
-// Coefficients: Cephes single-precision expf and tanhf (Moshier). Errors, measured over a dense sweep where the
-// result is normal: exp below 1 ulp, tanh below 1.5, e^x - 1 below 1.75, sigmoid below 2.5.
+// Vector exp, tanh and sigmoid as fixed polynomials, so that every machine gives the same
+// bits. Coefficients: Cephes single-precision expf and tanhf (Moshier). Errors, measured over
+// a dense sweep where the result is normal: exp below 1 ulp, tanh below 1.5, e^x - 1 below
+// 1.75, sigmoid below 2.5.
 
 // @ts-ignore: decorator
 @inline
@@ -17,8 +18,8 @@ export function expVector(x: v128): v128 {
   let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
   const p = f32x4.add(expMinusOneNearZero(r), f32x4.splat(1));
-  // n becomes an integer in the low bits of n + 1.5 x 2^23, and goes straight into the exponent of p. Out of range that
-  // gives anything, which is not used.
+  // n becomes an integer in the low bits of n + 1.5 x 2^23, and goes straight into the exponent of
+  // p. Out of range that gives anything, which is not used.
   const exponent = i32x4.shl(f32x4.add(n, f32x4.splat(12582912)), 23);
   const power = v128.andnot(i32x4.add(p, exponent), f32x4.lt(x, f32x4.splat(-87.33654)));
   const beyond = f32x4.add(x, f32x4.splat(f32.POSITIVE_INFINITY));
@@ -71,7 +72,10 @@ export function tanhVector(x: v128): v128 {
   return v128.bitselect(x, result, i32x4.splat(i32.MIN_VALUE));
 }
 
-/** Natural logarithm in f64 (musl's algorithm, compiled into this module): for target transforms and losses. */
+/**
+ * Natural logarithm in f64 (musl's algorithm, compiled into this module): for
+ * target transforms and losses.
+ */
 export function logF64(x: f64): f64 {
   return Math.log(x);
 }

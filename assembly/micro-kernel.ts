@@ -3,9 +3,10 @@
 // Its form is what V8's compiler wants to see; docs/performance.md has the figures.
 // - Four steps of depth share one loop test and V8's stack check, which cost as much as a fifth of a step.
 // - A condition parts the steps. Without it V8 schedules them as one and spills a third of the tile.
-// - At a join V8 emits the additions in the reverse order of their variables, so the steps before a join are written
-//   backwards: then each load stands beside its use.
-// - `a` moves with every step, so that all steps share five offsets: a load that splats has its address in a register.
+// - At a join V8 emits the additions in the reverse order of their variables, so the steps before
+//   a join are written backwards: then each load stands beside its use.
+// - `a` moves with every step, so that all steps share five offsets: a load that splats has
+//   its address in a register.
 // - Both pointers come out of a subtraction: V8 zero-extends a parameter at every use, but not a difference.
 import { madd } from './madd';
 import { LEFT_STEP, RIGHT_STEP } from './tile';

@@ -1,9 +1,10 @@
 // What a core can do at most, measured beside the kernels that are held against it: arithmetic and memory.
 
 /**
- * Runs `iterations` of 12 independent multiply-then-add chains on registers alone: 96 floating-point
- * operations each. Twelve chains cover the latency of both units (3 cycles each, two of each a core); one shared constant leaves V8 enough
- * registers to spill none, which two did not. Returns a sum of the chains, so that none is removed.
+ * Runs `iterations` of 12 independent multiply-then-add chains on registers alone: 96
+ * floating-point operations each. Twelve chains cover the latency of both units (3 cycles each, two
+ * of each a core); one shared constant leaves V8 enough registers to spill none, which two did not.
+ * Returns a sum of the chains, so that none is removed.
  */
 export function peakMultiplyAdd(iterations: u32): f32 {
   const half = f32x4.splat(0.5);
@@ -38,7 +39,10 @@ export function peakMultiplyAdd(iterations: u32): f32 {
   return f32x4.extract_lane(f32x4.add(low, high), 0);
 }
 
-/** The STREAM triad (McCalpin, 1995), a = b + c / 2 over `length` f32, a multiple of 16: the memory bandwidth that one core reaches. */
+/**
+ * The STREAM triad (McCalpin, 1995), a = b + c / 2 over `length` f32, a multiple of 16: the memory
+ * bandwidth that one core reaches.
+ */
 export function streamTriad(a: usize, b: usize, c: usize, length: u32): void {
   const half = f32x4.splat(0.5);
   const end = a + (<usize>length << 2);

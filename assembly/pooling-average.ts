@@ -1,5 +1,6 @@
-// Average pooling over planes of an image, forward and backward; geometry as in convolution-geometry.ts, without
-// dilation. The border counts as zeros, and every window is divided by all of its values, as PyTorch's default has it.
+// Average pooling over planes of an image, forward and backward; geometry as in
+// convolution-geometry.ts, without dilation. The border counts as zeros, and every window is
+// divided by all of its values, as PyTorch's default has it.
 import { Geometry, outBytesOf, planeBytesOf, tapsOf } from './convolution-geometry';
 import { channelSums } from './convolution-channels';
 import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
@@ -17,7 +18,10 @@ export function averagePoolForward(x: usize, record: usize, channels: u32, y: us
   }
 }
 
-/** dX[channels, height, width] from dY[channels, outHeight, outWidth]: windows in ascending order, from zero. */
+/**
+ * dX[channels, height, width] from dY[channels, outHeight, outWidth]: windows in
+ * ascending order, from zero.
+ */
 export function averagePoolBackward(dY: usize, record: usize, channels: u32, dX: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);

@@ -1,5 +1,5 @@
-// What both kinds of pooling share where windows halve a plane: a vector of windows reads eight neighbours of a row at
-// once, those on even columns apart from those on odd ones.
+// What both kinds of pooling share where windows halve a plane: a vector of windows reads eight
+// neighbours of a row at once, those on even columns apart from those on odd ones.
 import { Geometry } from './convolution-geometry';
 
 /** Windows of 2 x 2 side by side, at least four a row: they have vectors. */

@@ -1,6 +1,7 @@
-// Maximum pooling over planes of an image, forward and backward; geometry as in convolution-geometry.ts, without
-// dilation. A window takes its first largest value in scan order, or its last NaN, as PyTorch does; the border is never
-// taken. The backward pass finds that value again, which costs less than to store where it was.
+// Maximum pooling over planes of an image, forward and backward; geometry as in
+// convolution-geometry.ts, without dilation. A window takes its first largest value in scan order,
+// or its last NaN, as PyTorch does; the border is never taken. The backward pass finds that value
+// again, which costs less than to store where it was.
 import { Geometry, outBytesOf, planeBytesOf } from './convolution-geometry';
 import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
 
@@ -17,7 +18,10 @@ export function maxPoolForward(x: usize, record: usize, channels: u32, y: usize)
   }
 }
 
-/** dX[channels, height, width] from dY[channels, outHeight, outWidth] and x; windows in ascending order, from zero. */
+/**
+ * dX[channels, height, width] from dY[channels, outHeight, outWidth] and x; windows in
+ * ascending order, from zero.
+ */
 export function maxPoolBackward(dY: usize, x: usize, record: usize, channels: u32, dX: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);

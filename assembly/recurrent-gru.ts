@@ -1,5 +1,5 @@
-// The formulas of a GRU (Cho et al., 2014) in PyTorch's form for four units of a sample, or one. Rows of gates are [3, H]
-// in PyTorch's order r, z, n.
+// The formulas of a GRU (Cho et al., 2014) in PyTorch's form for four units of a sample, or one.
+// Rows of gates are [3, H] in PyTorch's order r, z, n.
 //
 //   r, z = sigmoid(x W + h' W' + bias)   q = h' Wn' + bn'   n = tanh(x Wn + bn + r q)   h = n + z (h' - n)
 //
@@ -40,9 +40,10 @@ export function gruForwardUnits<T>(
 }
 
 /**
- * Sets gates, which hold their values, to the gradients of what h' W' went into (r, z, q), and candidate, which holds q, to
- * the gradient of what x Wn went into. dY comes from the layer above; from the position after come dHidden, by way of the
- * gates, and dDirectIn, by way of z. dDirect is for the position before, and may be dDirectIn.
+ * Sets gates, which hold their values, to the gradients of what h' W' went into (r, z, q), and
+ * candidate, which holds q, to the gradient of what x Wn went into. dY comes from the layer above;
+ * from the position after come dHidden, by way of the gates, and dDirectIn, by way of z. dDirect is
+ * for the position before, and may be dDirectIn.
  */
 // @ts-ignore: decorator
 @inline

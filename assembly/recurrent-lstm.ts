@@ -1,5 +1,5 @@
-// The formulas of an LSTM (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000) for four units of a
-// sample, or one. Rows of gates are [4, H] in PyTorch's order i, f, g, o.
+// The formulas of an LSTM (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al.,
+// 2000) for four units of a sample, or one. Rows of gates are [4, H] in PyTorch's order i, f, g, o.
 //
 //   i, f, o = sigmoid(.)   g = tanh(.)   of   x W + h' W' + bias
 //   c = f c' + i g         h = o tanh(c)          h', c': of the position before
@@ -42,8 +42,9 @@ export function lstmForwardUnits<T>(
 }
 
 /**
- * Sets gates, which hold their values, to the gradients of what went into them. dY comes from the layer above, dHidden and
- * dCellIn from the position after; dCell is for the one before, and may be dCellIn.
+ * Sets gates, which hold their values, to the gradients of what went into them. dY comes
+ * from the layer above, dHidden and dCellIn from the position after; dCell is for the one
+ * before, and may be dCellIn.
  */
 // @ts-ignore: decorator
 @inline

@@ -1,11 +1,14 @@
-// One position of a recurrent layer for all samples of a microbatch, forward and backward: rows and columns of the blocks
-// that recurrent-lstm.ts and recurrent-gru.ts have the formulas for.
+// One position of a recurrent layer for all samples of a microbatch, forward and backward: rows and
+// columns of the blocks that recurrent-lstm.ts and recurrent-gru.ts have the formulas for.
 //
 // Letters: B samples, T positions, H units, G = gates x H, 4 gates of an LSTM and 3 of a GRU.
 import { gruBackwardUnits, gruForwardUnits } from './recurrent-gru';
 import { lstmBackwardUnits, lstmForwardUnits } from './recurrent-lstm';
 
-/** The record of a layer's run, u32 in this order. src/layers/recurrent/cells.ts writes it. Blocks are addresses of f32. */
+/**
+ * The record of a layer's run, u32 in this order. src/layers/recurrent/cells.ts writes it.
+ * Blocks are addresses of f32.
+ */
 // @ts-ignore: decorator
 @unmanaged
 class Recurrence {
@@ -87,14 +90,18 @@ function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
 }
 
 /**
- * Sets the gates of the position to the gradients of what they got from the state, and dState for the position before. The
- * error from the layer above is at `dY`, whose rows lie `dYStride` f32 apart.
+ * Sets the gates of the position to the gradients of what they got from the state, and
+ * dState for the position before. The error from the layer above is at `dY`, whose rows
+ * lie `dYStride` f32 apart.
  */
 export function lstmBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
   backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, true);
 }
 
-/** Does the same as `lstmBackward`, and sets the state of the position to the gradient of what x Wn went into. */
+/**
+ * Does the same as `lstmBackward`, and sets the state of the position to the
+ * gradient of what x Wn went into.
+ */
 export function gruBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
   backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, false);
 }

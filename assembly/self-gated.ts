@@ -6,7 +6,10 @@ const DENSITY_AT_ZERO: f32 = 0.3989422804;
 /** Beyond this many deviations the normal distribution's tail is 0 in float32. */
 const TAIL_END: f32 = 14;
 
-/** e^(-a^2 / 2) for 0 <= a <= 14. The square is taken exactly, in two parts: its rounding error would grow with a^2. */
+/**
+ * e^(-a^2 / 2) for 0 <= a <= 14. The square is taken exactly, in two parts: its rounding
+ * error would grow with a^2.
+ */
 // @ts-ignore: decorator
 @inline
 function bell(a: v128): v128 {
@@ -22,9 +25,10 @@ function bell(a: v128): v128 {
 }
 
 /**
- * Share of the normal distribution below -a for 0 <= a <= 14, given `density` = e^(-a^2 / 2): that times a Mills
- * ratio (Mills, 1926), as a polynomial in s = (a - 4) / (a + 4) over a + 4. No cancellation, unlike 1 - erf. The
- * coefficients minimise the largest relative error (7e-9) over [0, 13.3]: scripts/fit-normal-tail.py.
+ * Share of the normal distribution below -a for 0 <= a <= 14, given `density` = e^(-a^2 / 2): that
+ * times a Mills ratio (Mills, 1926), as a polynomial in s = (a - 4) / (a + 4) over a + 4. No
+ * cancellation, unlike 1 - erf. The coefficients minimise the largest relative error (7e-9) over
+ * [0, 13.3]: scripts/fit-normal-tail.py.
  */
 // @ts-ignore: decorator
 @inline

@@ -1,5 +1,6 @@
-// Softmax over rows, forward and backward, and the passes over one row that attention and cross-entropy share. Letters: B rows,
-// C columns. Sums over a row add up in four lanes, which are joined in one order, and then the tail.
+// Softmax over rows, forward and backward, and the passes over one row that attention and
+// cross-entropy share. Letters: B rows, C columns. Sums over a row add up in four lanes, which are
+// joined in one order, and then the tail.
 import { expVector } from './math';
 
 /** y[B, C] = e^(x - max) / sum over the row. `y` may be `x`. */

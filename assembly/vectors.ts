@@ -1,11 +1,15 @@
-// Whole vectors moved and added. Views of shared memory would copy value by value, each an atomic access of its own.
+// Whole vectors moved and added. Views of shared memory would copy value by value, each an
+// atomic access of its own.
 
 /** y[length] = x, f32 each. */
 export function copyValues(x: usize, length: u32, y: usize): void {
   memory.copy(y, x, <usize>length << 2);
 }
 
-/** Copies `rows` rows of `width` f32; strides are the distances between rows in f32, and 0 repeats one row. */
+/**
+ * Copies `rows` rows of `width` f32; strides are the distances between rows in
+ * f32, and 0 repeats one row.
+ */
 export function copyRows(
   source: usize,
   sourceStride: u32,

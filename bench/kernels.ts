@@ -44,7 +44,7 @@ interface Report {
 }
 
 /** Something to measure: `work` is FLOP or bytes of one run. */
-interface Task {
+interface Timed {
   readonly work: number;
   readonly run: () => void;
 }
@@ -87,8 +87,8 @@ function measureProducts(
   const products = PRODUCT_SHAPES.map((shape) => {
     const work = 2 * shape.m * shape.n * shape.k;
     const builds = fused ? [strict, fused] : [strict];
-    const tasks = builds.map((kernels) => repeated(work, productOf(kernels, memory, buffers, shape)));
-    const { measure, speeds } = measureBeside(peak, tasks);
+    const candidates = builds.map((kernels) => repeated(work, productOf(kernels, memory, buffers, shape)));
+    const { measure, speeds } = measureBeside(peak, candidates);
     peaks.push(measure);
     return { ...shape, strict: speeds[0] as Speed, fused: speeds[1] };
   });
@@ -102,21 +102,21 @@ function measureConvolutions(memory: Memory, kernels: Kernels): NamedSpeed[] {
   });
 }
 
-function peakOf(kernels: Kernels): Task {
+function peakOf(kernels: Kernels): Timed {
   const iterations = Math.round(FLOP_PER_ROUND / PEAK_FLOP_PER_ITERATION);
   return { work: FLOP_PER_ROUND, run: () => kernels.peakMultiplyAdd(iterations) };
 }
 
 function measureStreams(kernels: Kernels, memory: Memory): Pick<Report, 'bandwidthGBs' | 'streams'> {
   const streams = streamsOf(kernels, memory);
-  const toTask = ({ bytes, run }: { bytes: number; run: () => void }): Task => ({ work: bytes, run });
-  const { measure, speeds } = measureBeside(toTask(streams.triad), streams.kernels.map(toTask));
+  const toTimed = ({ bytes, run }: { bytes: number; run: () => void }): Timed => ({ work: bytes, run });
+  const { measure, speeds } = measureBeside(toTimed(streams.triad), streams.kernels.map(toTimed));
   const named = streams.kernels.map(({ name }, i) => ({ name, ...(speeds[i] as Speed) }));
   return { bandwidthGBs: measure, streams: named };
 }
 
-/** A task that repeats `run` until a round is long enough for the clock. */
-function repeated(work: number, run: () => void): Task {
+/** A measurement that repeats `run` until a round is long enough for the clock. */
+function repeated(work: number, run: () => void): Timed {
   const repeats = Math.ceil(FLOP_PER_ROUND / work);
   return {
     work: work * repeats,
@@ -127,24 +127,24 @@ function repeated(work: number, run: () => void): Task {
 }
 
 /**
- * Medians over rounds, in each of which every task runs beside the measure. The first round only
+ * Medians over rounds, in each of which every candidate runs beside the measure. The first round only
  * warms up.
  */
-function measureBeside(measure: Task, tasks: readonly Task[]): { measure: number; speeds: Speed[] } {
+function measureBeside(measure: Timed, candidates: readonly Timed[]): { measure: number; speeds: Speed[] } {
   const round = (): { measured: number; rates: number[] } => ({
     measured: billionsPerSecond(measure),
-    rates: tasks.map(billionsPerSecond),
+    rates: candidates.map(billionsPerSecond),
   });
   round();
   const rounds = Array.from({ length: ROUNDS }, round);
-  const speeds = tasks.map((_, i) => ({
+  const speeds = candidates.map((_, i) => ({
     rate: median(rounds.map(({ rates }) => rates[i] as number)),
     share: median(rounds.map(({ rates, measured }) => (rates[i] as number) / measured)),
   }));
   return { measure: median(rounds.map(({ measured }) => measured)), speeds };
 }
 
-function billionsPerSecond({ work, run }: Task): number {
+function billionsPerSecond({ work, run }: Timed): number {
   const before = process.cpuUsage();
   run();
   const { user, system } = process.cpuUsage(before);

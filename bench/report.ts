@@ -11,7 +11,7 @@ import { VERSION } from '../src/version.ts';
  */
 export function median(values: readonly number[]): number {
   const middle = [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-  if (middle === undefined) throw new RangeError('nothing has no median');
+  if (middle === undefined) throw new RangeError('the median of an empty list');
   return middle;
 }
 
@@ -105,7 +105,7 @@ export function formatReport({
     `lockstep ${lockstep}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${platform}, Node.js ${node}, ${date}`,
     `samples/s, medians of ${rounds} rounds of ${seconds} s by turns; ratios are medians of each round's, with their range`,
     ...workloads.flatMap(formatWorkload),
-    ...absent.map(({ name, skipped }) => `${name} took no part: ${skipped}`),
+    ...absent.map(({ name, skipped }) => `${name} skipped: ${skipped}`),
     '',
   ].join('\n');
 }

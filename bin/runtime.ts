@@ -35,7 +35,7 @@ export interface Runtime extends Output {
  * Time after the first signal within which further ones count as the same: shells, npm and
  * `timeout` signal a process and its whole group, so one Ctrl-C may arrive several times.
  */
-const SAME_WISH_MS = 1000;
+const REPEAT_WINDOW_MS = 1000;
 
 /** Longest time that an orderly end takes: the last checkpoint has a minute. */
 const ORDERLY_END_MS = 120_000;
@@ -70,15 +70,15 @@ function readLogLevel(wanted: string): LogLevel {
 export function createRuntime(): Runtime {
   const { log, ...output } = createOutput();
   const controller = new AbortController();
-  let isMeantAgain = false;
+  let isSecondSignal = false;
   const stop = (name: NodeJS.Signals): void => {
     const interrupted = new Interrupted(name);
-    if (isMeantAgain) process.exit(interrupted.exitCode);
+    if (isSecondSignal) process.exit(interrupted.exitCode);
     if (controller.signal.aborted) return;
     // A signal that arrived while a step held up the event loop is read between the timer and the
     // immediate, and still counts as the same.
-    setTimeout(() => setImmediate(() => (isMeantAgain = true)), SAME_WISH_MS).unref();
-    log.warn(`${name}: stopping; once more to stop at once`);
+    setTimeout(() => setImmediate(() => (isSecondSignal = true)), REPEAT_WINDOW_MS).unref();
+    log.warn(`${name}: stopping; press Ctrl-C again to stop at once`);
     controller.abort(interrupted);
   };
   // Ctrl-C and `timeout` reach a local worker as well as its coordinator, which alone decides what they mean.
@@ -98,25 +98,25 @@ export function createRuntime(): Runtime {
  */
 export async function orUncaught(command: () => Promise<void>): Promise<void> {
   let first: Error | undefined;
-  const deserted = new Promise<never>((_, reject) => {
+  const abandoned = new Promise<never>((_, reject) => {
     process.on('uncaughtException', (error) => {
       // Later errors are consequences of the first.
       if (first) return;
       const cause = error instanceof Error ? error : new Error(String(error));
       first = cause;
-      const desert = (): void => {
+      const abandon = (): void => {
         reject(cause);
         setImmediate(() => process.exit());
       };
-      if (!abortCommand) return desert();
+      if (!abortCommand) return abandon();
       abortCommand(cause);
       // The command may wait for something that will never happen, or take too long.
-      process.once('beforeExit', desert);
-      setTimeout(desert, ORDERLY_END_MS).unref();
+      process.once('beforeExit', abandon);
+      setTimeout(abandon, ORDERLY_END_MS).unref();
     });
   });
   try {
-    await Promise.race([command(), deserted]);
+    await Promise.race([command(), abandoned]);
   } catch (error) {
     throw first ?? error;
   }

@@ -39,8 +39,8 @@ export type Workforce =
     };
 
 /**
- * This process, or worker processes of `program` (the command line's file); `auto` is one worker for every `threads`
- * cores.
+ * This process, or worker processes of `program` (the command line's file); `auto` is one worker
+ * for every `threads` cores.
  */
 export function localWorkforce(workers: number | 'auto', threads: number, program: string): Workforce {
   const count = workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : workers;
@@ -75,8 +75,9 @@ const DRAW_RANGE = 2 ** 47;
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /**
- * Opens the port to which workers of the network are to come, before anything is made for the run; undefined where none
- * come. @throws LockstepError if it cannot be opened
+ * Opens the port to which workers of the network are to come, before anything is made for the run;
+ * undefined where none come.
+ * @throws LockstepError if it cannot be opened
  */
 export async function openPort(workforce: Workforce, log: Logger): Promise<Listener | undefined> {
   return workforce.kind === 'network' ? listen({ ...workforce, maxWorkers: MAX_WORKERS, log }) : undefined;
@@ -106,7 +107,9 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
   const listener = options.listener ?? (await listen(loopback));
   const roster = new RosterLog(log, options.onEvent);
-  const joinHint = isLocal ? 'what the worker processes say is above' : hintOf(workforce, listener.port);
+  const joinHint = isLocal
+    ? 'see the output of the worker processes above'
+    : hintOf(workforce, listener.port);
   const cluster = createCluster(options, { workforce, roster, joinHint });
   const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -232,6 +235,6 @@ function workersDied(reason: string): LockstepError {
     category: 'noWorkers',
     code: 'E_NO_WORKERS',
     message: reason,
-    help: 'the lines of the worker processes above say why',
+    help: 'see the output of the worker processes above',
   });
 }

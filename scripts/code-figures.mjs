@@ -1,5 +1,6 @@
-// Figures of the product code, for judging a change of its structure: `node scripts/code-figures.mjs`. With `--batch` it also
-// trains the house example twice and counts the functions and files that a batch passes, in all processes and threads.
+// Figures of the product code, for judging a change of its structure:
+// `node scripts/code-figures.mjs`. With `--batch` it also trains the house example twice and counts
+// the functions and files that a batch passes, in all processes and threads.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -9,7 +10,10 @@ import ts from 'typescript';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const FOLDERS = ['api', 'assembly', 'bench', 'bin', 'coordinator', 'src', 'worker'];
-/** Words with which no doc comment should begin: it then hangs on something that an editor's tooltip does not show. */
+/**
+ * Words with which no doc comment should begin: it then hangs on something that an
+ * editor's tooltip does not show.
+ */
 const DANGLING =
   /^(Of|As|What|Who|Whose|Whether|How|See|In|For|To|By|With|From|Where|When|Why|On|At|Behind|Before|After|Between|Until|If)\b/;
 /** Shorter functions are accessors and callbacks, which a reader passes without a halt. */
@@ -111,7 +115,10 @@ function callsOf(batchSize, folder) {
   return calls;
 }
 
-/** A function is on the path of a batch if twice as many batches call it more often by at least their number. */
+/**
+ * A function is on the path of a batch if twice as many batches call it more often
+ * by at least their number.
+ */
 function printBatchFigures() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-figures-'));
   try {

@@ -22,7 +22,7 @@ const PALETTE = [
   ...['#fde2a7', '#f9c74f', '#f8961e', '#f3722c', '#e05780', '#b5179e', '#7209b7', '#480ca8'],
 ];
 /** One colour for each bucket, from the last layer to the first. */
-const BUCKETS = ['#f3722c', '#f9c74f', '#43aa8b', '#90a9c7'];
+const BUCKETS = ['#f3722c', '#f9c74f', '#43aa8b', '#b8a1e3'];
 
 const SANS = "-apple-system, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif";
 const MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
@@ -36,10 +36,11 @@ function rect(x, y, width, height, fill, rest = '') {
 }
 
 /** A card with its own background, so that it can be read on white and on dark pages. */
-function card(width, height, title, parts) {
+function card(width, height, { title, desc }, parts) {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
     `<title>${title}</title>`,
+    `<desc>${desc}</desc>`,
     rect(0.5, 0.5, width - 1, height - 1, '#ffffff', `rx="12" stroke="${LINE}"`),
     ...parts.flat(Infinity),
     '</svg>\n',
@@ -65,15 +66,22 @@ function barcode(y, hashes) {
   );
 }
 
+function cross(x, y) {
+  const d = 4;
+  return `<path d="M${x - d} ${y - d}l${2 * d} ${2 * d}m0 ${-2 * d}l${-2 * d} ${2 * d}" stroke="${RED}" stroke-width="2.5" stroke-linecap="round"/>`;
+}
+
+function workerLine(from, to, y) {
+  return `<path d="M${from} ${y}H${to}" stroke="${GREY}" stroke-width="2.5" stroke-linecap="round"/>`;
+}
+
 /** A line for each worker while it takes part, with a cross where it was killed. */
 function workerLines(y, workers, numSteps) {
   const xOf = (step) => Math.round(BARCODE.x + (step / numSteps) * (BARCODE.width - 1.5));
   return workers.map(({ from, to, killed }, i) => {
     const lineY = y - 6 - 6 * i;
-    const line = `<path d="M${xOf(from)} ${lineY}H${xOf(to)}" stroke="${GREY}" stroke-width="2.5" stroke-linecap="round"/>`;
-    const [x, d] = [xOf(to), 4];
-    const cross = `<path d="M${x - d} ${lineY - d}l${2 * d} ${2 * d}m0 ${-2 * d}l${-2 * d} ${2 * d}" stroke="${RED}" stroke-width="2.5" stroke-linecap="round"/>`;
-    return killed ? [line, cross] : [line];
+    const line = workerLine(xOf(from), xOf(to), lineY);
+    return killed ? [line, cross(xOf(to), lineY)] : [line];
   });
 }
 
@@ -97,21 +105,25 @@ function drawEqualBits() {
   const { runs, stepsPerEpoch } = JSON.parse(readFileSync(join(HOME, 'equal-bits.json'), 'utf8'));
   const reference = runs[0].weightsSha256;
   const numSteps = stepsPerEpoch * runs[0].epochs.split(' ').length;
-  const height = FIRST_ROW + ROW * runs.length;
-  return card(820, height, 'The same weights after every epoch, for any number of workers', [
+  const height = FIRST_ROW + ROW * runs.length + 14;
+  const title = 'The same weights after every epoch, for any number of workers';
+  const desc =
+    'Five rows of thirty coloured cells, one for each epoch of a run. The rows of the runs with no workers, with two, ' +
+    'with four, and with workers that come and go are the same, and so is the hash beside them. The row of the run ' +
+    'with another seed differs.';
+  return card(820, height, { title, desc }, [
     text(28, 40, 'One config, any workers, the same bits', { size: 19, weight: 700 }),
-    text(
-      28,
-      62,
-      'Each cell is the SHA-256 of all weights after an epoch, as a colour. Grey lines are workers.',
-      {
-        fill: GREY,
-      },
-    ),
+    text(28, 62, 'Each cell is the first digit of the SHA-256 of all weights after an epoch, as a colour.', {
+      fill: GREY,
+    }),
     runs.map((run, i) => equalBitsRow(run, i, reference, numSteps)),
     text(BARCODE.x, height - 22, 'epoch 1', { fill: GREY, size: 12 }),
-    text(BARCODE.x + BARCODE.width, height - 22, '30', { fill: GREY, size: 12, anchor: 'end' }),
-    text(BARCODE.x + BARCODE.width + 18, height - 22, 'SHA-256 of the result', { fill: GREY, size: 12 }),
+    text(BARCODE.x + BARCODE.width, height - 22, 'epoch 30', { fill: GREY, size: 12, anchor: 'end' }),
+    text(BARCODE.x + BARCODE.width + 18, height - 22, 'SHA-256, best epoch', { fill: GREY, size: 12 }),
+    workerLine(28, 50, height - 26),
+    text(58, height - 22, 'a worker', { fill: GREY, size: 12 }),
+    cross(128, height - 26),
+    text(138, height - 22, 'killed', { fill: GREY, size: 12 }),
   ]);
 }
 
@@ -152,6 +164,7 @@ function workerLane({ name, shards, y, start, forward, bucket: bucketWidth, next
   const middle = LANES.coordinator + (isAbove ? 0 : LANES.height);
   const away = isAbove ? 2 : -2;
   const backward = start + forward;
+  const train = (to) => arrow(to - 12, middle - away, to + 4, near + away, INK, false);
   return [
     text(28, y + 17, name, { size: 15, weight: 600 }),
     text(28, y + 34, shards, { size: 12.5, fill: GREY }),
@@ -170,6 +183,10 @@ function workerLane({ name, shards, y, start, forward, bucket: bucketWidth, next
       arrow(appliedFrom(i) + 28, middle - away, appliedFrom(i) + 60, near + away, color, true),
     ]),
     block(next, y, 792 - next, '#1d4e89', 'forward, next step'),
+    train(start),
+    train(next),
+    text(start + 6, (near + middle) / 2 + 4, 'train', { size: 12, fill: INK }),
+    text(next + 6, (near + middle) / 2 + 4, 'train', { size: 12, fill: INK }),
   ];
 }
 
@@ -179,7 +196,13 @@ function workerLane({ name, shards, y, start, forward, bucket: bucketWidth, next
  */
 function drawStep() {
   const y = LANES.coordinator;
-  return card(820, 428, 'One step in time between a coordinator and two workers', [
+  const title = 'One step in time between a coordinator and two workers';
+  const desc =
+    'The coordinator sends each worker a train message. Each worker computes forward, then backward in four buckets. ' +
+    'Each bucket of the gradient travels to the coordinator while the next is computed. The coordinator adds those of ' +
+    'both workers, takes the optimizer step for that bucket, and sends the new weights back. Then it sends the train ' +
+    'messages of the next step.';
+  return card(820, 428, { title, desc }, [
     text(28, 40, 'One step in time', { size: 19, weight: 700 }),
     text(
       28,

@@ -1,6 +1,9 @@
 // Closing several things of which each must be closed, whatever becomes of the others.
 
-/** Calls them in order, each once the one before it is done. Rejects with the first failure, after the last call. */
+/**
+ * Calls them in order, each once the one before it is done. Rejects with the first
+ * failure, after the last call.
+ */
 export async function closeAll(closers: readonly (() => unknown)[]): Promise<void> {
   const failures: unknown[] = [];
   for (const close of closers) {

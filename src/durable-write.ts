@@ -1,4 +1,5 @@
-// Makes directories, and replaces a file so that a crash or a power cut leaves the old bytes or the new ones, never a mixture.
+// Makes directories, and replaces a file so that a crash or a power cut leaves the old bytes or the
+// new ones, never a mixture.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -110,7 +111,10 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Makes what is missing of a directory's path; returns what it made, the outermost first. Throws the system's error. */
+/**
+ * Makes what is missing of a directory's path; returns what it made, the outermost first.
+ * Throws the system's error.
+ */
 export async function makeDirectory(directory: string): Promise<string[]> {
   const parent = path.dirname(directory);
   try {

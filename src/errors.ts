@@ -82,8 +82,8 @@ export function formatLocation(location: SourceLocation): string {
 }
 
 /**
- * The text a user sees on stderr: `error[E_CODE]: what`, `--> file:line:col`, `help: next action`. Names of columns or files
- * may have line breaks: what follows one is indented more than these.
+ * The text a user sees on stderr: `error[E_CODE]: what`, `--> file:line:col`, `help: next action`.
+ * Names of columns or files may have line breaks: what follows one is indented more than these.
  */
 export function formatError(error: LockstepError): string {
   const parts = [`error[${error.code}]: ${error.message}`];
@@ -97,7 +97,10 @@ export function shorten(text: string, maxLength = 40): string {
   return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
 }
 
-/** Shows a value in an error message, cut at 40 characters; of objects the type: `a list of 2`, `a Promise`. */
+/**
+ * Shows a value in an error message, cut at 40 characters; of objects the type:
+ * `a list of 2`, `a Promise`.
+ */
 export function quoteValue(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) {

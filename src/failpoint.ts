@@ -3,8 +3,8 @@
 //
 //   failpoint(name: FailpointName, facts?: FailpointFacts): string | undefined
 //
-// gives the text of an action that the caller carries out itself (`flip`), and undefined where nothing is to be done.
-// A new place is one line in FAILPOINTS.
+// gives the text of an action that the caller carries out itself (`flip`), and undefined where
+// nothing is to be done. A new place is one line in FAILPOINTS.
 import { LockstepError } from './errors.ts';
 
 /** Every place there is, with what has just happened or is about to happen there. */
@@ -28,7 +28,10 @@ export const FAILPOINTS = {
 /** A name that LOCKSTEP_FAILPOINT may hold. */
 export type FailpointName = keyof typeof FAILPOINTS;
 
-/** Facts that a place knows about itself; conditions are compared with them as text, with each member of a list. */
+/**
+ * Facts that a place knows about itself; conditions are compared with them as text,
+ * with each member of a list.
+ */
 export type FailpointFacts = Readonly<Record<string, string | number | Uint32Array>>;
 
 interface Rule {
@@ -49,16 +52,20 @@ const SYNTAX = /^([\w.]+)((?:@\w+=[^@#:,]+)*)(?:#([1-9]\d{0,8}))?:([A-Za-z]\w*)(
 export class Failpoints {
   readonly #rules: readonly { readonly rule: Rule; numHits: number }[];
 
-  /** @throws LockstepError (exit 2) for text that does not follow the syntax, or that names no place there is. */
+  /**
+   * @throws LockstepError (exit 2) for text that does not follow the syntax, or that
+   * names no place there is.
+   */
   constructor(text: string) {
     this.#rules = text.split(',').map((part) => ({ rule: parseRule(part.trim()), numHits: 0 }));
   }
 
   /**
-   * Carries out what the rules say for this place: `kill` (SIGKILL to this process), `exit=CODE` (of a thread: ends the
-   * thread), `throw` or `throw=EIO` (an error, with that code), `uncaught` (an error out of everybody's reach), `sleep=MS` (blocks the thread, as a stalled one is
-   * blocked), `fill=MIB` (takes so much of the heap, and keeps it). Any other action is returned, with its argument, as
-   * it was written: `nan`, `add=1`.
+   * Carries out what the rules say for this place: `kill` (SIGKILL to this process), `exit=CODE`
+   * (of a thread: ends the thread), `throw` or `throw=EIO` (an error, with that code), `uncaught`
+   * (an error out of everybody's reach), `sleep=MS` (blocks the thread, as a stalled one is
+   * blocked), `fill=MIB` (takes so much of the heap, and keeps it). Any other action is returned,
+   * with its argument, as it was written: `nan`, `add=1`.
    */
   reach(name: FailpointName, facts: FailpointFacts = {}): string | undefined {
     const met = this.#rules.filter(({ rule }) => isMet(rule, name, facts));
@@ -155,7 +162,10 @@ function refuse(problem: string): LockstepError {
 const configured = process.env[VARIABLE];
 let fromEnvironment: Failpoints | undefined;
 
-/** Reads LOCKSTEP_FAILPOINT now, so that a mistake in it ends a command at its start. @throws LockstepError (exit 2) */
+/**
+ * Reads LOCKSTEP_FAILPOINT now, so that a mistake in it ends a command at its start.
+ * @throws LockstepError (exit 2)
+ */
 export function checkFailpoints(): void {
   if (configured !== undefined) fromEnvironment ??= new Failpoints(configured);
 }

@@ -74,7 +74,8 @@ const SPECIAL: ReadonlyMap<string, number> = new Map([
 /**
  * The JSON text of plain data, numbers that JSON has no words for included.
  *
- * @throws TypeError if an object in it has the key `$number`, which would be taken for a number when it is read
+ * @throws TypeError if an object in it has the key `$number`, which would be taken for
+ * a number when it is read
  */
 export function stringifyExactly(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) => {

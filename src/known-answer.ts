@@ -89,7 +89,10 @@ const SEQUENCE_LAYERS: readonly LayerInput[] = [
   { kind: 'gru', units: 9 },
 ];
 
-/** Models and losses that one step each is taken of; a dense layer of `NUM_CLASSES` units is added at the end. */
+/**
+ * Models and losses that one step each is taken of; a dense layer of `NUM_CLASSES`
+ * units is added at the end.
+ */
 export const KNOWN_CASES: readonly { readonly loss: LossInput; readonly layers: readonly LayerInput[] }[] = [
   ...LOSSES.map((loss) => ({ loss, layers: VECTOR_LAYERS })),
   ...[IMAGE_LAYERS, SEQUENCE_LAYERS].map((layers) => ({ loss: 'crossEntropy' as const, layers })),
@@ -153,13 +156,13 @@ function runStep(engine: LocalEngine, model: Model): Uint8Array[] {
   engine.setWeights(adam.parameters);
   const indices = Uint32Array.from({ length: NUM_ROWS }, (_, row) => (row * 11) % NUM_ROWS);
   const results: Uint8Array[] = [];
-  const lossSum = engine.train(indices, 0, ({ bucket, address }) => {
+  const lossSum = engine.trainBatch(indices, 0, ({ bucket, address }) => {
     const { length } = model.buckets[bucket] ?? { length: 0 };
     results.push(copyBytes(memory, address, length));
     adam.applyBucket(bucket, { sum: address, divisor: NUM_ROWS });
   });
   adam.commit();
-  const { outputs, lossSum: evaluated } = engine.evaluate(indices, NUM_ROWS);
+  const { outputs, lossSum: evaluated } = engine.evaluateRows(indices, NUM_ROWS);
   results.push(copyBytes(memory, adam.parameters, model.numParameters), new Uint8Array(outputs.buffer));
   results.push(new Uint8Array(Float64Array.of(lossSum, evaluated).buffer));
   return results;
@@ -169,7 +172,10 @@ function copyBytes(memory: Memory, address: number, length: number): Uint8Array 
   return memory.bytes(address, 4 * length).slice();
 }
 
-/** Bytes for features, targets of the kind that the loss wants, and sample weights from 0 to 1.5, all drawn by counter. */
+/**
+ * Bytes for features, targets of the kind that the loss wants, and sample weights from 0 to
+ * 1.5, all drawn by counter.
+ */
 function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
   const isLabels = loss.kind === 'crossEntropy';
   const layout: RowLayout = {

@@ -1,5 +1,5 @@
-// Numbers that a config, the messages to workers and the files of a run share: whoever writes keeps to what readers take.
-// Those of the envelope alone stand in protocol/limits.ts.
+// Numbers that a config, the messages to workers and the files of a run share: whoever writes keeps
+// to what readers take. Those of the envelope alone stand in protocol/limits.ts.
 
 /** Layers of one list; a residual block holds lists of its own. */
 export const MAX_LAYERS = 1000;

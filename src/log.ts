@@ -71,7 +71,10 @@ export class Screen {
     this.writeStyled(printable(text));
   }
 
-  /** Writes lines that are printable except for styles of our own; counts them while too much waits for a reader. */
+  /**
+   * Writes lines that are printable except for styles of our own; counts them while too
+   * much waits for a reader.
+   */
   writeStyled(text: string): void {
     if ((this.#stream.writableLength ?? 0) > MAX_UNREAD_BYTES) {
       this.#numLinesLost += text.split('\n').length - 1;
@@ -216,7 +219,10 @@ export class LimitedLog {
     this.#onLeftOut = onLeftOut;
   }
 
-  /** Writes the line unless there were too many of its kind, a plural such as `workers that left`; returns whether it did. */
+  /**
+   * Writes the line unless there were too many of its kind, a plural such as
+   * `workers that left`; returns whether it did.
+   */
   write(level: 'info' | 'warn', kind: string, line: string): boolean {
     if (this.#take(kind)) {
       this.#log[level](line);

@@ -1,6 +1,6 @@
-// Safetensors: an 8-byte little-endian header length, a JSON header, then raw tensor bytes.
-// Reads and writes F32 only, and passes over PyTorch's counters of batches. Every size in the header is checked before it
-// is used.
+// Safetensors: an 8-byte little-endian header length, a JSON header, then raw tensor bytes. Reads
+// and writes F32 only, and passes over PyTorch's counters of batches. Every size in the header is
+// checked before it is used.
 import { LockstepError, quoteValue } from './errors.ts';
 import { endOfJsonString, parseJson } from './json.ts';
 
@@ -38,7 +38,10 @@ export interface SafetensorsHeader {
 /** The size of the header comes first, as a little-endian integer of this many bytes. */
 export const LENGTH_BYTES = 8;
 
-/** Longest header of a file of weights, which takes some 100 bytes a tensor: room for 10,000. Writers and readers keep to it. */
+/**
+ * Longest header of a file of weights, which takes some 100 bytes a tensor: room for 10,000.
+ * Writers and readers keep to it.
+ */
 export const MAX_HEADER_BYTES = 1_048_576;
 const MAX_DIMENSIONS = 8;
 
@@ -66,14 +69,15 @@ export function encodeSafetensors(
 }
 
 /**
- * All that comes before the data: the header's length, and the header, which begins with `__metadata__` and its
- * entries in the given order, whatever the names of tensors.
+ * All that comes before the data: the header's length, and the header, which begins with
+ * `__metadata__` and its entries in the given order, whatever the names of tensors.
  */
 export function encodeHeader(
   tensors: readonly Pick<TensorSource, 'name' | 'shape'>[],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
-  // Put together as text: an object would move names that look like numbers to the front, and lose `__proto__`.
+  // Put together as text: an object would move names that look like numbers to the
+  // front, and lose `__proto__`.
   const entries = [`"__metadata__":${JSON.stringify({ format: 'pt', ...metadata })}`];
   let end = 0;
   for (const { name, shape } of tensors) {
@@ -101,8 +105,10 @@ export function copyTensors(tensors: readonly TensorSource[], target: Uint8Array
 }
 
 /**
- * Decodes a file. @throws LockstepError (exit 4) for a header that is too long, is not JSON, repeats a
- * key, names tensors outside the file, overlapping, with holes between them, or whose shape and length disagree.
+ * Decodes a file.
+ * @throws LockstepError (exit 4) for a header that is too long, is not JSON, repeats a
+ * key, names tensors outside the file, overlapping, with holes between them, or whose
+ * shape and length disagree.
  */
 export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFile {
   const refuse = refusalOf(path);
@@ -131,7 +137,10 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
   return { tensors, metadata };
 }
 
-/** Decodes a header (without its length) that `dataLength` bytes of tensors follow. @throws as decodeSafetensors */
+/**
+ * Decodes a header (without its length) that `dataLength` bytes of tensors follow.
+ * @throws as decodeSafetensors
+ */
 export function decodeHeader(bytes: Uint8Array, dataLength: number, path: string): SafetensorsHeader {
   const refuse = refusalOf(path);
   const header = parseHeader(bytes, refuse);

@@ -210,8 +210,9 @@ const MISSING: Prospect = { apart: 0, whole: -Infinity };
 const PRESENT: Prospect = { apart: -Infinity, whole: 1 };
 
 /**
- * The most sums that a tree of `numShards` may have to hold at once: the shards for which `isPresent` are in held sums,
- * and of the lifted nodes `expected` any may come, in any order, or never. A sum that has just come is not counted.
+ * The most sums that a tree of `numShards` may have to hold at once: the shards for which
+ * `isPresent` are in held sums, and of the lifted nodes `expected` any may come, in any order, or
+ * never. A sum that has just come is not counted.
  */
 export function mostHeld(
   numShards: number,

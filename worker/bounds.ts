@@ -44,7 +44,10 @@ export function requireLabels(layout: RowLayout, blob: Uint8Array): void {
   throw refused(`the dataset has label ${labels[bad]} in row ${row}, and ${numClasses} classes`);
 }
 
-/** @throws ProtocolError if the task is not of this run, or has more or other rows than the run was planned for. */
+/**
+ * @throws ProtocolError if the task is not of this run, or has more or other rows than
+ * the run was planned for.
+ */
 export function requireTask(
   { welcome, model, plan }: RunBounds,
   message: TrainMessage | EvaluateMessage,

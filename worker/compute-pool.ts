@@ -1,4 +1,5 @@
-// The compute threads of a worker as one: divides the shards of a task among them, and adds up their partial sums.
+// The compute threads of a worker as one: divides the shards of a task among them, and
+// adds up their partial sums.
 import { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
@@ -55,8 +56,9 @@ export class ComputePool {
   }
 
   /**
-   * Starts all threads, or none: `kernels` is this thread's own instance, for additions between threads. @throws Error
-   * where one of them cannot start
+   * Starts all threads, or none: `kernels` is this thread's own instance, for
+   * additions between threads.
+   * @throws Error where one of them cannot start
    */
   static async start(
     setup: Omit<ThreadSetup, 'thread'>,
@@ -91,7 +93,10 @@ export class ComputePool {
     return computeMs;
   }
 
-  /** Resolves once no task is running. None can be interrupted: its threads' reports would be taken for the next one's. */
+  /**
+   * Resolves once no task is running. None can be interrupted: its threads' reports would be
+   * taken for the next one's.
+   */
   whenIdle(): Promise<void> {
     return this.#lastTask;
   }

@@ -1,4 +1,5 @@
-// A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished partial sums go out; the socket lives in another thread, so a long kernel never delays it.
+// A compute thread: one engine on the process's shared memory. Tasks come in, addresses of finished
+// partial sums go out; the socket lives in another thread, so a long kernel never delays it.
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
@@ -20,7 +21,7 @@ export interface ThreadSetup {
   readonly seed: number;
   readonly plan: EnginePlan;
   /** Addresses of the packed weights. */
-  readonly weights: readonly number[];
+  readonly packedWeights: readonly number[];
   readonly samples: Samples;
   readonly thread: number;
   readonly numThreads: number;
@@ -108,7 +109,7 @@ function evaluate(rows: TaskRows): void {
 
 /** Packs this thread's share of the panels, and waits until the others have packed theirs. */
 function packTogether(flat: number): void {
-  const { thread: part, numThreads: numParts, weights: packed } = setup;
+  const { thread: part, numThreads: numParts, packedWeights: packed } = setup;
   model.stack.pack({ kernels, memory, flat, packed, part, numParts });
   const words = new Int32Array(setup.memory.buffer, setup.barrier, 2);
   const generation = Atomics.load(words, 1);

@@ -33,8 +33,8 @@ const MAX_RETRY_MS = 10_000;
 
 /**
  * Connects to a coordinator.
- * @throws LockstepError for a URL that cannot be one, `ConnectError` if the connection fails, and the signal's
- * reason if that is aborted.
+ * @throws LockstepError for a URL that cannot be one, `ConnectError` if the connection fails, and
+ * the signal's reason if that is aborted.
  */
 export async function connect(options: ConnectOptions): Promise<Connection> {
   const { token, signal, timeoutMs = TIMEOUT_MS, heartbeatMs: intervalMs = HEARTBEAT_MS } = options;
@@ -44,8 +44,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     ...SOCKET_OPTIONS,
     followRedirects: false,
     headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },
-    // A zero mask is left out by ws on both sides, which makes a message three times as fast. Masks keep web pages
-    // from planting HTTP in a proxy's cache; a worker sends no bytes of a web page's choosing.
+    // A zero mask is left out by ws on both sides, which makes a message three times as
+    // fast. Masks keep web pages from planting HTTP in a proxy's cache; a worker sends no
+    // bytes of a web page's choosing.
     generateMask: (mask) => mask.fill(0),
   });
   return new Promise((resolve, reject) => {
@@ -78,8 +79,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 }
 
 /**
- * Time to wait after the failed attempt number `attempt` (from 0): between 250 ms and a ceiling that doubles up
- * to 10 s, at random, so that the workers of a coordinator that comes back do not arrive all at once.
+ * Time to wait after the failed attempt number `attempt` (from 0): between 250 ms and a
+ * ceiling that doubles up to 10 s, at random, so that the workers of a coordinator that comes
+ * back do not arrive all at once.
  * @param random gives a number from 0 to 1.
  */
 export function retryDelayMs(attempt: number, random: () => number): number {
@@ -192,7 +194,10 @@ function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
   });
 }
 
-/** Advice about a certificate. Both sides may want one, and each has its own reasons to reject the other's. */
+/**
+ * Advice about a certificate. Both sides may want one, and each has its own
+ * reasons to reject the other's.
+ */
 function certificateHelp(code: string, url: URL): string {
   if (code.includes('ALERT')) {
     return `${url.host} requires a client certificate, which a worker does not have: let a tunnel on this machine present one`;

@@ -72,7 +72,10 @@ export class Replica {
     this.#outputsFingerprinter = new ByteFingerprinter(parts.kernels, parts.memory);
   }
 
-  /** Lays out memory and, last of all, starts the threads. @throws LockstepError where 4 GiB do not suffice. */
+  /**
+   * Lays out memory and, last of all, starts the threads.
+   * @throws LockstepError where 4 GiB do not suffice.
+   */
   static async create(
     welcome: WelcomeMessage,
     kernelModule: KernelModule,
@@ -97,7 +100,7 @@ export class Replica {
       loss: welcome.loss,
       seed: welcome.seed,
       plan,
-      weights: model.stack.allocatePacked(memory),
+      packedWeights: model.stack.allocatePacked(memory),
       samples,
       numThreads,
       barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
@@ -123,7 +126,10 @@ export class Replica {
     return this.#isLoaded && what(welcome) === what(this.#bounds.welcome);
   }
 
-  /** Checks the whole dataset. @throws ProtocolError if it is not the one that was named, or holds what no kernel takes. */
+  /**
+   * Checks the whole dataset.
+   * @throws ProtocolError if it is not the one that was named, or holds what no kernel takes.
+   */
   finishLoading(byteLength: number): void {
     const blob = this.#memory.bytes(this.#samples.address, byteLength);
     if (hashDataset(this.#samples.layout, blob) !== this.#bounds.welcome.datasetSha256) {
@@ -170,12 +176,18 @@ export class Replica {
     return this.#flatOf(version).version > version;
   }
 
-  /** Cuts an evaluation into parts whose outputs fit in memory; the memory for sums of gradients is laid out already. */
+  /**
+   * Cuts an evaluation into parts whose outputs fit in memory; the memory for sums of
+   * gradients is laid out already.
+   */
   partsOf(kind: WorkerTask['kind'], rows: TaskRows): Iterable<TaskRows> {
     return kind === 'train' ? [rows] : partsOf(rows, this.#rowsOfPart);
   }
 
-  /** Computes a task with one version of the weights; resolves with the milliseconds of the slowest thread. */
+  /**
+   * Computes a task with one version of the weights; resolves with the
+   * milliseconds of the slowest thread.
+   */
   compute(task: Omit<WorkerTask, 'flatToPack'>, version: number, reports: TaskReports): Promise<number> {
     const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
     this.#packedVersion = version;

@@ -24,7 +24,10 @@ export interface WorkerOptions {
 
 /** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
-/** A connection that held this long was sound: the next wait starts over. If it keeps breaking, the back-off keeps growing. */
+/**
+ * A connection that held this long was sound: the next wait starts over. If it keeps breaking,
+ * the back-off keeps growing.
+ */
 const SOUND_SESSION_MS = 10_000;
 
 /**
@@ -37,15 +40,15 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
-  let hasBeenThere = false;
+  let hasConnected = false;
   try {
     while (!signal.aborted) {
-      const connection = await connectOrWait(options, attempt, hasBeenThere);
+      const connection = await connectOrWait(options, attempt, hasConnected);
       if (!connection) {
         attempt++;
         continue;
       }
-      hasBeenThere = true;
+      hasConnected = true;
       const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
       const session = { connection, instance, kernelBuilds, numThreads, replica, log };
@@ -73,12 +76,12 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 async function connectOrWait(
   { url, token, log, signal }: WorkerOptions,
   attempt: number,
-  hasBeenThere: boolean,
+  hasConnected: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
     return await connect({ url, token, signal });
   } catch (error) {
-    if (signal.aborted || !isWorthRetrying(error, hasBeenThere)) throw error;
+    if (signal.aborted || !isWorthRetrying(error, hasConnected)) throw error;
     const delayMs = retryDelayMs(attempt, Math.random);
     const { message, help } = error;
     const hint = attempt === 0 ? ` (${help})` : '';
@@ -88,10 +91,13 @@ async function connectOrWait(
   }
 }
 
-/** Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy that lost it for a while. */
-function isWorthRetrying(error: unknown, hasBeenThere: boolean): error is ConnectError {
+/**
+ * Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy
+ * that lost it for a while.
+ */
+function isWorthRetrying(error: unknown, hasConnected: boolean): error is ConnectError {
   if (!(error instanceof ConnectError)) return false;
-  return error.isRetryable || (hasBeenThere && error.code === 'E_NOT_A_COORDINATOR');
+  return error.isRetryable || (hasConnected && error.code === 'E_NOT_A_COORDINATOR');
 }
 
 /** Waits, but not longer than until `signal` aborts. */

@@ -1,5 +1,5 @@
-// A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks one after the other, until
-// it is told to stop or the connection ends.
+// A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks
+// one after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
@@ -61,9 +61,15 @@ const CHUNKS_IN_FLIGHT = 4;
 const WELCOME_DEADLINE_MS = 30_000;
 /** Time between two chunks of the dataset: others may be served first. */
 const CHUNK_DEADLINE_MS = 300_000;
-/** Most tasks that wait, of a round of at most 1,024 shards: each may come as a task of its own, and again as a copy. */
+/**
+ * Most tasks that wait, of a round of at most 1,024 shards: each may come as a task of its
+ * own, and again as a copy.
+ */
 const MAX_QUEUED_TASKS = 4096;
-/** Most rows of them all: two of the largest batches. Rows of earlier rounds, which are given up, do not count. */
+/**
+ * Most rows of them all: two of the largest batches. Rows of earlier rounds, which
+ * are given up, do not count.
+ */
 const MAX_QUEUED_ROWS = 2 ** 21;
 /** Time for a coordinator to read some of the results that wait for it; 4 MiB take 34 s at 1 Mbit/s. */
 const READING_DEADLINE_MS = 60_000;
@@ -287,15 +293,22 @@ class Session {
     this.#isComputing = false;
   }
 
-  get #isRead(): boolean {
+  /** True while the coordinator reads about as fast as results are sent. */
+  get #isKeepingUp(): boolean {
     return this.#connection.bufferedBytes <= MAX_UNREAD_BYTES;
   }
 
+  /** Sends the sums that still wait, as fast as the coordinator reads; gives up when the session ends. */
+  async #sendRest(results: TaskResults): Promise<void> {
+    await this.#untilDrained();
+    while (!results.sendSums() && !this.#end) await this.#untilDrained();
+  }
+
   /** Waits while the coordinator lags behind in reading. */
-  async #untilRead(): Promise<void> {
+  async #untilDrained(): Promise<void> {
     let least = Infinity;
     let sinceMs = performance.now();
-    while (!this.#isRead && !this.#end) {
+    while (!this.#isKeepingUp && !this.#end) {
       const { bufferedBytes } = this.#connection;
       if (bufferedBytes < least) sinceMs = performance.now();
       least = Math.min(least, bufferedBytes);
@@ -311,8 +324,8 @@ class Session {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
-    const isRead = (): boolean => this.#isRead;
-    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isRead });
+    const isKeepingUp = (): boolean => this.#isKeepingUp;
+    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isKeepingUp });
     if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
     if (!replica.hasWeights(version, weightsFingerprint)) {
       const reason = `round ${round} wants weights version ${version}, which is incomplete or has another fingerprint`;
@@ -325,8 +338,7 @@ class Session {
       let computeMs = 0;
       for (const part of replica.partsOf(kind, rows)) {
         computeMs += await replica.compute({ kind, step, rows: part }, version, results);
-        do await this.#untilRead();
-        while (!results.sendSums() && !this.#end);
+        await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
       }

@@ -1,5 +1,6 @@
-// The results of one task on their way to the coordinator: every partial sum or evaluated shard as it is computed, as long as
-// the coordinator reads, then the end or the failure. Each message repeats the name of the task.
+// The results of one task on their way to the coordinator: every partial sum or evaluated shard as
+// it is computed, as long as the coordinator reads, then the end or the failure. Each message
+// repeats the name of the task.
 import type { PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
@@ -17,7 +18,7 @@ export interface TaskResultsOptions {
   readonly worker: number;
   readonly send: (data: Buffer) => void;
   /** Tells whether the coordinator keeps up with reading. */
-  readonly isRead: () => boolean;
+  readonly isKeepingUp: () => boolean;
 }
 
 /** The sender of one task's results. */
@@ -45,9 +46,12 @@ export class TaskResults implements TaskReports {
     this.sendSums();
   };
 
-  /** Sends as much as the coordinator reads; returns true once all is sent, as it must be before the next task begins. */
+  /**
+   * Sends as much as the coordinator reads; returns true once all is sent, as it must be
+   * before the next task begins.
+   */
   sendSums(): boolean {
-    while (this.#unsent.length > 0 && this.#options.isRead())
+    while (this.#unsent.length > 0 && this.#options.isKeepingUp())
       this.#sendSum(this.#unsent.shift() as PartialSum);
     return this.#unsent.length === 0;
   }
@@ -110,8 +114,9 @@ export class TaskResults implements TaskReports {
 }
 
 /**
- * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken memory would: `flip` changes one
- * value by one unit in its last place, `nan` makes it NaN. `bytes` are f32, at least one.
+ * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken
+ * memory would: `flip` changes one value by one unit in its last place, `nan` makes it NaN.
+ * `bytes` are f32, at least one.
  */
 function spoil(bytes: Uint8Array, action: string): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

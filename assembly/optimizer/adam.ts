@@ -21,8 +21,8 @@ class AdamStep extends OptimizerStep {
 }
 
 /**
- * Steps by Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019) as PyTorch computes them, on g = the clipped
- * mean gradient + decay p:
+ * Steps by Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019) as PyTorch computes
+ * them, on g = the clipped mean gradient + decay p:
  *   m' = beta1 m + (1 - beta1) g      v' = beta2 v + (1 - beta2) g^2
  *   p' = keep p - stepSize m' / (sqrt(v') / rootCorrection2 + epsilon)
  * where m and v are the first and second vector of state.

@@ -1,7 +1,10 @@
 // Moving averages: of the weights, and of the statistics that batches leave in a model.
 import { loadLanes, storeLanes } from '../lanes';
 
-/** next[length] = x + share (sum / divisor - x): x goes this share of the way to a mean. `next` may be `x`. */
+/**
+ * next[length] = x + share (sum / divisor - x): x goes this share of the way to a
+ * mean. `next` may be `x`.
+ */
 export function moveTowardsMean(
   length: u32,
   x: usize,

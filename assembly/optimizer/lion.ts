@@ -15,8 +15,8 @@ class LionStep extends OptimizerStep {
 }
 
 /**
- * Steps by Lion (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2), on g = the clipped
- * mean gradient:
+ * Steps by Lion (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2),
+ * on g = the clipped mean gradient:
  *   c = beta1 m + (1 - beta1) g      p' = keep p - learningRate sign(c)      m' = beta2 m + (1 - beta2) g
  * where m is the first vector of state, and sign(0) = 0.
  */

@@ -19,8 +19,8 @@ class RmspropStep extends OptimizerStep {
  *   v' = alpha v + (1 - alpha) g^2      a' = alpha a + (1 - alpha) g
  *   u = g / (sqrt(v') + epsilon), centered: g / (sqrt(max(v' - a'^2, 0)) + epsilon)
  *   p' = p - learningRate u, with momentum: b' = momentum b + u, p' = p - learningRate b'
- * where v, a and b are the vectors of state. Without `a` it is not centered, without `b` it has no momentum. The max is
- * ours: rounding can take a variance below 0, of which PyTorch makes NaN.
+ * where v, a and b are the vectors of state. Without `a` it is not centered, without `b` it has no
+ * momentum. The max is ours: rounding can take a variance below 0, of which PyTorch makes NaN.
  */
 export function rmspropStep(record: usize): void {
   const step = changetype<RmspropStep>(record);

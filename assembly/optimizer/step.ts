@@ -1,11 +1,13 @@
-// One step of an optimizer over a slice of the flat parameter vector, from one copy of the state to another, so that a
-// step can be abandoned as long as it is not committed. Its kernels take the record of a step by address. Their loops test
-// at the end: V8 keeps the splats of coefficients out of no others (sgdStep: 0.25 ns a parameter against 0.32).
+// One step of an optimizer over a slice of the flat parameter vector, from one copy of the state to
+// another, so that a step can be abandoned as long as it is not committed. Its kernels take the
+// record of a step by address. Their loops test at the end: V8 keeps the splats of coefficients out
+// of no others (sgdStep: 0.25 ns a parameter against 0.32).
 import { loadLanes } from '../lanes';
 
 /**
- * The record of a step, without padding: fields of 4 bytes, in this order. Each kernel's own coefficients follow, f32.
- * `writeStep` in src/optimizer/registry.ts writes it. A vector that the kernel does not keep has the address 0.
+ * The record of a step, without padding: fields of 4 bytes, in this order. Each kernel's own
+ * coefficients follow, f32. `writeStep` in src/optimizer/registry.ts writes it. A vector that the
+ * kernel does not keep has the address 0.
  */
 // @ts-ignore: decorator
 @unmanaged

@@ -1,5 +1,6 @@
-// Times one workload in jax-js on its WebAssembly device; the whole step, Adam included, is one compiled function.
-// `node jax-js.mjs WORKLOAD [--seconds 2]` or `node jax-js.mjs --version`; prints one line of JSON.
+// Times one workload in jax-js on its WebAssembly device; the whole step, Adam included, is one
+// compiled function. `node jax-js.mjs WORKLOAD [--seconds 2]` or `node jax-js.mjs --version`;
+// prints one line of JSON.
 import { NUM_ROWS, loadPackage, runPeer, syntheticValues } from './peer.mjs';
 
 const [RATE, BETA1, BETA2, EPSILON] = [0.001, 0.9, 0.999, 1e-8];
@@ -13,7 +14,10 @@ await runPeer('jax-js-wasm', async () => {
   return { version: found.version, prepare: (workload) => prepare(jax, workload) };
 });
 
-/** An async function that takes the next optimizer step. jax-js counts references: a use beyond the first is `.ref`. */
+/**
+ * An async function that takes the next optimizer step. jax-js counts references: a use
+ * beyond the first is `.ref`.
+ */
 function prepare(jax, workload) {
   const { numpy: np, tree } = jax;
   let params = initialParameters(np, workload);

@@ -22,8 +22,9 @@ export function loadPackage(name) {
 }
 
 /**
- * A peer's whole program: reads the arguments, times one workload and prints one line of JSON.
- * `load` returns {version, prepare} or {skipped}; `prepare(workload)` returns an async function that takes a step.
+ * A peer's whole program: reads the arguments, times one workload and prints one line of
+ * JSON. `load` returns {version, prepare} or {skipped}; `prepare(workload)` returns an async
+ * function that takes a step.
  */
 export async function runPeer(name, load) {
   const options = { seconds: { type: 'string', default: '2' }, version: { type: 'boolean', default: false } };

@@ -1,14 +1,17 @@
-// A clock that leaves out the time during which this process was stopped. While it stands still (Ctrl-Z, a debugger, a machine that is overloaded) it
-// hears nobody: what workers did meanwhile, it cannot know, and must not hold against them.
+// A clock that leaves out the time during which this process was suspended (Ctrl-Z, a debugger, an
+// overloaded machine): it heard nobody then, so that time does not count against workers.
 
-/** Longer between two readings is taken for a standstill; a running process reads its clock every few milliseconds. */
-const STANDSTILL_MS = 1_000;
+/**
+ * A longer gap between two readings counts as a suspension: a running process reads its clock every
+ * few milliseconds.
+ */
+const SUSPENSION_MS = 1_000;
 
-/** Monotonic milliseconds without standstills. To be read at least every `STANDSTILL_MS`. */
+/** Monotonic milliseconds without suspensions, to be read at least every `SUSPENSION_MS`. */
 export class AwakeClock {
   readonly #read: () => number;
   #lastMs: number;
-  #stoodStillMs = 0;
+  #suspendedMs = 0;
 
   /** `read`: monotonic milliseconds. */
   constructor(read = (): number => performance.now()) {
@@ -19,8 +22,8 @@ export class AwakeClock {
   now(): number {
     const readMs = this.#read();
     const gapMs = readMs - this.#lastMs;
-    if (gapMs > STANDSTILL_MS) this.#stoodStillMs += gapMs;
+    if (gapMs > SUSPENSION_MS) this.#suspendedMs += gapMs;
     this.#lastMs = readMs;
-    return readMs - this.#stoodStillMs;
+    return readMs - this.#suspendedMs;
   }
 }

@@ -1,5 +1,5 @@
-// The port that workers connect to. Hands over connections that have shown the token and speak our subprotocol;
-// knows nothing of messages.
+// The port that workers connect to. Hands over connections that have shown the token and speak our
+// subprotocol; knows nothing of messages.
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -34,7 +34,10 @@ export interface ListenOptions {
   readonly token?: string | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
-  /** The receiver of connections, like `Listener.admit`; until either is given, workers are asked to come back. */
+  /**
+   * The receiver of connections, like `Listener.admit`; until either is given,
+   * workers are asked to come back.
+   */
   readonly onConnection?: OnConnection | undefined;
   readonly log: Logger;
   /** Time between two pings; default 5000. */
@@ -57,7 +60,10 @@ const MAX_SILENT_INTERVALS = 3;
 /** Time for a message to arrive whole, since its beginning fills memory: 4 MiB take 34 s at 1 Mbit/s. */
 const MAX_MESSAGE_INTERVALS = 12;
 
-/** Sockets that are no worker's yet: all of an address, and beyond those of the workers. 50 may join at once. */
+/**
+ * Sockets that are no worker's yet: all of an address, and beyond those of the
+ * workers. 50 may join at once.
+ */
 const MAX_UNADMITTED = 64;
 
 /** A request is 10 lines sent at once. Node's defaults leave a silent or dripping client 90 s. */
@@ -78,7 +84,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const admission = new Admission(options);
   const server = createServer(HTTP_LIMITS, answerRequest);
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
-  server.on('connection', (socket) => admission.greet(socket));
+  server.on('connection', (socket) => admission.track(socket));
   server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
@@ -115,7 +121,7 @@ class Admission {
     this.#log = new LimitedLog(options.log);
   }
 
-  greet(socket: Socket): void {
+  track(socket: Socket): void {
     const address = plainAddress(socket.remoteAddress);
     // Without a listener a reset by the peer would end this process.
     socket.on('error', (error) =>

@@ -1,5 +1,5 @@
-// The workers of a local cluster: child processes of the coordinator, which are restarted a few times if they die, and end when
-// it ends.
+// The workers of a local cluster: child processes of the coordinator, which are restarted a few
+// times if they die, and end when it ends.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
@@ -24,15 +24,18 @@ export interface LocalWorkersOptions {
   readonly guard: (work: () => void) => void;
 }
 
-/** Every core computes, so a worker's garbage collector gets no helper threads: they cost more than they save. */
+/**
+ * Every core computes, so a worker's garbage collector gets no helper threads: they
+ * cost more than they save.
+ */
 const NODE_FLAGS = ['--single-threaded-gc'];
 /** Starts of one worker after its first, or after one that lived for long. */
 const MAX_RESTARTS = 3;
 /** Lifetime after which a crash no longer counts towards the limit on restarts. */
 const LONG_LIFE_MS = 60_000;
 /**
- * Share of all memory, in thousandths, that Linux adds to a worker's when it looks for a process to kill for lack of memory: a
- * worker is restarted, the coordinator is not.
+ * Share of all memory, in thousandths, that Linux adds to a worker's when it looks for a process to
+ * kill for lack of memory: a worker is restarted, the coordinator is not.
  */
 const OOM_SCORE_ADJUSTMENT = 500;
 /** Longest wait for a worker to end after it was told to. */
@@ -141,7 +144,10 @@ const ABORTED = 134;
 /** Watches a series of ends of processes that share the control group of this one. */
 export class ProcessEnds {
   readonly #countKilled: () => number;
-  /** Kills in the kernel's count that are accounted for: those before this object was made, and those reported since. */
+  /**
+   * Kills in the kernel's count that are accounted for: those before this object was made,
+   * and those reported since.
+   */
   #numKnown: number;
 
   constructor(count: () => number = countKilled) {
@@ -160,7 +166,10 @@ export class ProcessEnds {
   }
 }
 
-/** Processes that the kernel has killed in this control group for lack of memory; 0 where it does not tell (not Linux). */
+/**
+ * Processes that the kernel has killed in this control group for lack of memory; 0 where it
+ * does not tell (not Linux).
+ */
 function countKilled(): number {
   for (const file of counterFiles()) {
     try {
@@ -173,7 +182,10 @@ function countKilled(): number {
   return 0;
 }
 
-/** Files of both versions of control groups where they are usually mounted; the last is a container's view of its own group. */
+/**
+ * Files of both versions of control groups where they are usually mounted; the last is a
+ * container's view of its own group.
+ */
 function counterFiles(): string[] {
   try {
     const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');

@@ -1,5 +1,5 @@
-// The workers of a cluster: all sessions that are ready, and those of them that take part. Carries out what the scheduler
-// decides about a worker as such, whatever it computes, and tells the user.
+// The workers of a cluster: all sessions that are ready, and those of them that take part. Carries
+// out what the scheduler decides about a worker as such, whatever it computes, and tells the user.
 import { LockstepError } from '../../src/errors.ts';
 import type { Logger, LimitedLog } from '../../src/log.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
@@ -64,7 +64,10 @@ export class Membership implements MembershipDriver {
     return this.#admitted.get(worker);
   }
 
-  /** Resolves when the scheduler says that the workers it requires are there; `ask` tells it to require them. */
+  /**
+   * Resolves when the scheduler says that the workers it requires are there; `ask`
+   * tells it to require them.
+   */
   gather(ask: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#gathering = { resolve, reject };
@@ -131,7 +134,10 @@ export class Membership implements MembershipDriver {
     this.#options.churn.write('warn', 'workers that have to wait', line);
   }
 
-  /** Says that the run waits for workers. Before its first round that is no news until it has taken a while. */
+  /**
+   * Says that the run waits for workers. Before its first round that is no news
+   * until it has taken a while.
+   */
   warnShortage({ have, need, waitedMs }: Shortage & { readonly waitedMs: number }, hasBegun: boolean): void {
     const { log, joinHint } = this.#options;
     const who = `${have} of ${need} workers`;

@@ -1,5 +1,6 @@
-// The coordinator's own engine, whose results define what shards give: it computes nodes on which sums differ, and shards that
-// no worker computes, or says so. The engine is made when it is first needed, which for most runs is never.
+// The coordinator's own engine, whose results define what shards give: it computes nodes on which
+// sums differ, and shards that no worker computes, or says so. The engine is made when it is first
+// needed, which for most runs is never.
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
 import type { LocalEngine } from '../../src/engine/local-engine.ts';
 import { LockstepError } from '../../src/errors.ts';
@@ -84,8 +85,8 @@ export class Referee {
     if (!isCurrent()) return [];
     const { batch, kind, number } = round;
     log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
-    const row = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
-    failpoint('coordinator.compute', { type: kind, step: state.step, row });
+    const rows = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
+    failpoint('coordinator.compute', { type: kind, step: state.step, row: rows });
     const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
     const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];
@@ -138,7 +139,10 @@ export class Referee {
     return { engine, weights, outputs, packedVersion: -1 };
   }
 
-  /** Makes the engine where memory suffices. @throws LockstepError: workers may have run out of it, and this process must not */
+  /**
+   * Makes the engine where memory suffices.
+   * @throws LockstepError: workers may have run out of it, and this process must not
+   */
   #engineThatFits(): Promise<EngineState> {
     const { engineBytes } = this.#options;
     const freeBytes = process.availableMemory();

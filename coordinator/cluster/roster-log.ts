@@ -1,4 +1,5 @@
-// What a user hears of workers that come and go: a line of the log and an event for each, as long as there are few.
+// What a user hears of workers that come and go: a line of the log and an event for each,
+// as long as there are few.
 import type { Logger } from '../../src/log.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { BannedWorker } from '../scheduler/outcome.ts';

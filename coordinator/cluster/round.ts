@@ -1,5 +1,5 @@
-// A round on the cluster: a batch to train on or to evaluate, the results so far, the message for each of its tasks, and the
-// error if it cannot end well.
+// A round on the cluster: a batch to train on or to evaluate, the results so far, the message for
+// each of its tasks, and the error if it cannot end well.
 import { shardsBetween } from '../../src/engine/engine.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';

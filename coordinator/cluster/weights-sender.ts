@@ -1,5 +1,6 @@
-// Messages with buckets of the weights: the same bytes for all workers, encoded once for as long as somebody waits for them. A
-// worker gets those that it lacks with its task; whoever is at work gets the next ones as they are made.
+// Messages with buckets of the weights: the same bytes for all workers, encoded once for as long as
+// somebody waits for them. A worker gets those that it lacks with its task; whoever is at work gets
+// the next ones as they are made.
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { TrainingState, WeightsBucket } from '../training/training-state.ts';
 

@@ -1,5 +1,5 @@
-// One connected worker, from hello to goodbye: checks that it may take part, sends it the dataset, then passes its results on.
-// Knows nothing of rounds.
+// One connected worker, from hello to goodbye: checks that it may take part, sends it the dataset,
+// then passes its results on. Knows nothing of rounds.
 import { randomBytes } from 'node:crypto';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeHead, encodeMessage } from '../../src/protocol/envelope.ts';
@@ -44,7 +44,10 @@ export interface SessionContext {
   readonly banOf: (instance: string) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
-  /** Once, whatever the reason: from then on the worker is not heard, though its connection may take a moment to end. */
+  /**
+   * Once, whatever the reason: from then on the worker is not heard, though its connection
+   * may take a moment to end.
+   */
   readonly onGone: (session: WorkerSession, end: SessionEnd) => void;
   /** Runs handlers of sockets and timers, as `Cluster.guard` does. */
   readonly guard: (work: () => void) => void;
@@ -53,8 +56,9 @@ export interface SessionContext {
 /** A worker greets at once. */
 const GREETING_DEADLINE_MS = 30_000;
 /**
- * Time between two steps of loading: the welcome, a request for a chunk, a chunk taken. Nobody waits for the worker meanwhile;
- * and where 1,000 share a line of 20 Mbit/s, 256 KiB for each take 105 s.
+ * Time between two steps of loading: the welcome, a request for a chunk, a chunk taken.
+ * Nobody waits for the worker meanwhile; and where 1,000 share a line of 20 Mbit/s, 256
+ * KiB for each take 105 s.
  */
 const LOADING_DEADLINE_MS = 120_000;
 /** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
@@ -125,8 +129,8 @@ export class WorkerSession {
   }
 
   /**
-   * Ends the session: its work is free at once, however long the goodbye takes. `onGone` is called only after the caller is done
-   * with what it is doing.
+   * Ends the session: its work is free at once, however long the goodbye takes. `onGone` is called
+   * only after the caller is done with what it is doing.
    */
   evict(code: number, reason: string): void {
     if (this.#isLeaving) return;
@@ -145,8 +149,8 @@ export class WorkerSession {
   }
 
   /**
-   * Says goodbye: for good if the run is over, else until the coordinator is there again. Weights that the worker has
-   * not got yet, nobody needs any more.
+   * Says goodbye: for good if the run is over, else until the coordinator is there again. Weights
+   * that the worker has not got yet, nobody needs any more.
    */
   finish(reason: string, isOver: boolean): void {
     if (this.#isLeaving) return;
@@ -190,7 +194,7 @@ export class WorkerSession {
     switch (message.type) {
       case 'hello':
         this.#requireState('greeting', message.type);
-        return this.#greet(message);
+        return this.#answerHello(message);
       case 'fetch':
         this.#requireState('loading', message.type);
         return this.#takeFetch(message);
@@ -218,7 +222,7 @@ export class WorkerSession {
     throw unexpected(`"${type}" came while ${this.#state}`);
   }
 
-  #greet(hello: HelloMessage): void {
+  #answerHello(hello: HelloMessage): void {
     this.#hello = hello;
     const mismatch = this.#findMismatch(hello);
     const ban = this.#context.banOf(hello.instance);
@@ -256,7 +260,10 @@ export class WorkerSession {
     return undefined;
   }
 
-  /** Serves a request. Each byte is served once: a worker asks for the chunks in their order, and for none again. */
+  /**
+   * Serves a request. Each byte is served once: a worker asks for the chunks in their
+   * order, and for none again.
+   */
   #takeFetch({ sha256, offset, length }: FetchMessage): void {
     const { welcome, dataset } = this.#context;
     const expected = Math.min(MAX_BODY_BYTES, dataset.byteLength - this.#bytesAsked);
@@ -276,8 +283,8 @@ export class WorkerSession {
   }
 
   /**
-   * Sends a chunk in fragments, one in flight at a time: so all workers load at once, however many of them do not read, and none
-   * waits for another.
+   * Sends a chunk in fragments, one in flight at a time: so all workers load at once, however many
+   * of them do not read, and none waits for another.
    */
   #sendChunk(sha256: string, offset: number, length: number): void {
     const { buffer, byteOffset } = this.#context.dataset;

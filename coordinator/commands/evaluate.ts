@@ -1,5 +1,6 @@
-// `lockstep evaluate`: measures a finished run again, with its saved weights, on one of its splits or on new samples. Nothing
-// is fitted, so the figures for a split are those of the run, bit for bit.
+// `lockstep evaluate`: measures a finished run again, with its saved weights, on one of
+// its splits or on new samples. Nothing is fitted, so the figures for a split are those
+// of the run, bit for bit.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { dataKind, kindOf, type DataSource } from '../../src/config/data-sources.ts';
@@ -21,7 +22,10 @@ import { prepareRun, type PreparedRun } from '../training/prepare.ts';
 export interface EvaluateOptions {
   /** A split of the run's own data; default `test`. */
   readonly split?: keyof SplitIndices | undefined;
-  /** New labelled samples of the same kind, all of which are measured: absolute paths; that of a text may stand alone. */
+  /**
+   * New labelled samples of the same kind, all of which are measured: absolute paths; that
+   * of a text may stand alone.
+   */
   readonly data?: DataSource | undefined;
   /** Samples that the run's config or `data` name by their hashes. */
   readonly arrays?: ArraySets | undefined;
@@ -57,7 +61,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   const engine = await createEngine(saved, prepared, runConfig);
   const width = evaluationWidth(prepared.model, prepared.data.dataset.layout, runConfig.loss);
   const shardRows = evaluationShardRows(width);
-  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluate(indices, shardRows) };
+  const compute = { evaluate: async (indices: Uint32Array) => engine.evaluateRows(indices, shardRows) };
   // New samples are all in the first split: there is nothing to keep from them.
   const split = options.data === undefined ? (options.split ?? 'test') : 'train';
   const measured = await measureSplit(split, { ...prepared, compute });
@@ -119,7 +123,10 @@ function requireSameShape({ description }: SavedModel, { data }: PreparedRun): v
   throw dataError('E_DATA_SHAPE', `the samples are ${String(shape)}, the model takes ${String(needed)}`);
 }
 
-/** Makes an engine with microbatches of the run's size; how many rows go through at once does not change the bits. */
+/**
+ * Makes an engine with microbatches of the run's size; how many rows go through at once
+ * does not change the bits.
+ */
 async function createEngine(
   { weights }: SavedModel,
   prepared: PreparedRun,

@@ -1,5 +1,5 @@
-// `lockstep replay`: takes a step of a run again, in this process, from the newest checkpoint before the step or from the
-// beginning, and compares the weights with those that the run recorded.
+// `lockstep replay`: takes a step of a run again, in this process, from the newest checkpoint
+// before the step or from the beginning, and compares the weights with those that the run recorded.
 import fs from 'node:fs';
 import { listGenerations } from '../../src/checkpoint/find-checkpoint.ts';
 import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
@@ -60,14 +60,14 @@ export async function replayStep(
   };
   const observer = { onStep, onEpoch: () => undefined };
   const { signal } = new AbortController();
-  await trainUntil(step, { ...prepared, state, compute, observer, signal }, progress);
+  await trainUntil({ ...prepared, state, compute, observer, signal }, progress, step);
   const from = stepsDone(progress, stepsPerEpoch(prepared));
   return { step, from, recorded: wanted, recomputed, firstDifference };
 }
 
 /**
- * Reads the recorded fingerprints by step. Of a step that was taken several times, because the run was resumed, the last
- * one counts.
+ * Reads the recorded fingerprints by step. Of a step that was taken several times, because the run
+ * was resumed, the last one counts.
  * @throws LockstepError where no run has recorded anything
  */
 function readFingerprints({ path, eventsPath }: RunDirectory): Map<number, string> {

@@ -1,4 +1,5 @@
-// Decides when a training is saved, and hands copies of it to the store, which writes them while training continues.
+// Decides when a training is saved, and hands copies of it to the store, which writes them
+// while training continues.
 import { z } from 'zod';
 import type { CheckpointConfig } from '../../src/config/schema.ts';
 import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
@@ -76,8 +77,9 @@ export class Checkpointer implements TrainingCheckpointer {
   }
 
   /**
-   * Saves the progress, unless that is saved already, and waits until it is on the disk. A state that was being rolled back when
-   * the run ended is not saved: the checkpoints that exist are the ones to resume from.
+   * Saves the progress, unless that is saved already, and waits until it is on the disk. A state
+   * that was being rolled back when the run ended is not saved: the checkpoints that exist are
+   * the ones to resume from.
    */
   async finish(): Promise<void> {
     const isThere = this.#options.state.step === this.#optimizerSteps;
@@ -85,7 +87,10 @@ export class Checkpointer implements TrainingCheckpointer {
     await this.#options.store.flush();
   }
 
-  /** Tells whether there is a checkpoint to resume from: there is none if the run ended before its first step. */
+  /**
+   * Tells whether there is a checkpoint to resume from: there is none if the run
+   * ended before its first step.
+   */
   async hasSaved(): Promise<boolean> {
     return (await this.#options.store.list()).length > 0;
   }

@@ -1,4 +1,5 @@
-// Everything that a run saves at its end: the model and the last checkpoint or, of a run that ends early, what it has reached.
+// Everything that a run saves at its end: the model and the last checkpoint or, of a run that ends
+// early, what it has reached.
 import path from 'node:path';
 import { writeResultFile } from '../output/results.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
@@ -23,8 +24,9 @@ export interface EndingRun {
 }
 
 /**
- * Saves a finished run: the model, even if the last checkpoint cannot be saved; and after it, since a checkpoint in flight
- * takes the space that the model needs. @throws LockstepError (exit 4) if one of them could not be saved
+ * Saves a finished run: the model, even if the last checkpoint cannot be saved; and after it, since
+ * a checkpoint in flight takes the space that the model needs.
+ * @throws LockstepError (exit 4) if one of them could not be saved
  */
 export async function saveFinished(run: EndingRun): Promise<void> {
   const [checkpoint] = await Promise.allSettled([run.checkpointer?.finish()]);
@@ -33,8 +35,9 @@ export async function saveFinished(run: EndingRun): Promise<void> {
 }
 
 /**
- * Saves what a run that ends early has reached: its progress, and the best weights of its finished epochs. Resolves to
- * whether the run can resume later. @param reason the error that ended the run
+ * Saves what a run that ends early has reached: its progress, and the best weights of its finished
+ * epochs. Resolves to whether the run can resume later.
+ * @param reason the error that ended the run
  */
 export async function saveUnfinished(run: EndingRun, reason: unknown): Promise<boolean> {
   const { checkpointer, directory, log, state } = run;

@@ -1,4 +1,5 @@
-// Resuming from a checkpoint: finds the run and the file that are meant, and checks that the run may resume with this config.
+// Resuming from a checkpoint: finds the run and the file that are meant, and checks that the run
+// may resume with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { listGenerations, readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
@@ -25,8 +26,9 @@ export type ResumeSource =
     };
 
 /**
- * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one, of the newest run of
- * that name under `parent`; anything else is the path of a checkpoint, or of a run whose last one is meant.
+ * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one,
+ * of the newest run of that name under `parent`; anything else is the path of a checkpoint, or of a
+ * run whose last one is meant.
  * @throws LockstepError (exit 4) where there is none.
  */
 export async function findResumeSource({
@@ -79,9 +81,9 @@ export interface ExpectedRun {
 }
 
 /**
- * Puts the state to where the checkpoint was taken, and tells what it says besides.
- * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have reached; the state is then
- * as before.
+ * Restores the state and returns the manifest.
+ * @throws LockstepError (exit 4) for a checkpoint of another run, or one that no run can have
+ * reached; the state is then as before.
  */
 export function restoreCheckpoint(
   checkpoint: Checkpoint,
@@ -122,7 +124,10 @@ function requireReachable(
     throw refuse(`progress.history.${wrong}.epoch is ${history[wrong]?.epoch}, not ${wrong + 1}`);
 }
 
-/** Parses the manifest of a checkpoint. @throws LockstepError (exit 4) if this version writes another format. */
+/**
+ * Parses the manifest of a checkpoint.
+ * @throws LockstepError (exit 4) if this version writes another format.
+ */
 export function manifestOf({ manifest, path }: Pick<Checkpoint, 'manifest' | 'path'>): CheckpointManifest {
   const parsed = checkpointManifestSchema.safeParse(manifest);
   if (parsed.success) return parsed.data;
@@ -163,7 +168,10 @@ async function requireCheckpoints(directory: string): Promise<void> {
   if (isEmpty) throw notFound(`${checkpointsPath} holds no checkpoint to resume from`);
 }
 
-/** The run's directory, if the file lies where a run keeps its checkpoints: one that was copied elsewhere does not. */
+/**
+ * The run's directory, if the file lies where a run keeps its checkpoints: one that was
+ * copied elsewhere does not.
+ */
 async function runOf(file: string): Promise<string | undefined> {
   const folder = path.dirname(file);
   if (path.basename(folder) !== CHECKPOINTS_FOLDER) return undefined;

@@ -1,6 +1,6 @@
-// Undoing the work of a worker that was found to lie: the run is rolled back to a state that does not rest on its word alone,
-// and takes the steps since then again. Nothing is kept for this besides checkpoints: where no checkpoint is old enough, the
-// run starts over.
+// Undoing the work of a worker that was found to lie: the run is rolled back to a state that does
+// not rest on its word alone, and takes the steps since then again. Nothing is kept for this
+// besides checkpoints: where no checkpoint is old enough, the run starts over.
 import type { CheckpointStore } from '../../src/checkpoint/checkpoint-store.ts';
 import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import type { Config } from '../../src/config/schema.ts';
@@ -53,8 +53,9 @@ export class Rollback implements TrainingRollback {
   }
 
   /**
-   * Steps after those that can be trusted may be wrong. @throws LockstepError (exit 1) where the policy is to stop: at once, for the
-   * current step may wait for other workers to join
+   * Steps after those that can be trusted may be wrong.
+   * @throws LockstepError (exit 1) where the policy is to stop: at once, for the current step may
+   * wait for other workers to join
    */
   distrust(liar: Liar): void {
     const { policy } = this.#options;

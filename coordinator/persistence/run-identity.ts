@@ -1,5 +1,5 @@
-// Everything that the bits of a run depend on, besides its steps. A checkpoint holds it, so that a run which would result in
-// other bits is refused before it resumes, by the name of what differs.
+// Everything that the bits of a run depend on, besides its steps. A checkpoint holds it, so that a
+// run which would result in other bits is refused before it resumes, by the name of what differs.
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
@@ -45,8 +45,9 @@ export function runIdentity({ config, data, kernelModule }: PreparedRun): RunIde
 }
 
 /**
- * Refuses a run that would not result in the bits of the one that left `saved` in the file at `path`. More epochs than it was
- * to have are fine, unless its learning rates depend on their number.
+ * Refuses a run that would not result in the bits of the one that left `saved` in
+ * the file at `path`. More epochs than it was to have are fine, unless its learning
+ * rates depend on their number.
  * @throws LockstepError (exit 4) that names what differs.
  */
 export function requireSameRun(saved: RunIdentity, current: RunIdentity, path: string): void {
@@ -69,7 +70,10 @@ export function requireSameRun(saved: RunIdentity, current: RunIdentity, path: s
 /** Differences that an error names; the first ones tell enough. */
 const MAX_NAMED = 5;
 
-/** Names, paths, records and checkpoints are left out: a run may move house, and be watched in another way. */
+/**
+ * Names, paths, records and checkpoints are left out: a run may move house, and
+ * be watched in another way.
+ */
 function fieldsOf(config: Config): Partial<Config> & { readonly shuffle: boolean; readonly layers: unknown } {
   const { seed, loss, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, epochs } = config;
   const { layers } = config.model;

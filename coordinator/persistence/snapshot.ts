@@ -1,12 +1,13 @@
-// A training state as named tensors, the parameters under the names of the saved model: what a checkpoint holds.
+// A training state as named tensors, the parameters under the names of the saved model:
+// what a checkpoint holds.
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
 import type { NamedTensor, TensorSource } from '../../src/safetensors.ts';
 import type { StateVectors, TrainingState } from '../training/training-state.ts';
 
-/** The step that a snapshot was taken after, and its file. */
-interface SnapshotLayout {
+/** A tensor of a snapshot: its name, shape and place in memory. */
+interface TensorPlace {
   readonly name: string;
   readonly shape: readonly number[];
   readonly address: number;
@@ -24,7 +25,8 @@ export function snapshotOf(state: TrainingState): TensorSource[] {
 
 /**
  * Puts the state back to where the snapshot was taken, after `step` steps.
- * @throws LockstepError (exit 4) if the tensors are not those of this model and optimizer; the state is then as before.
+ * @throws LockstepError (exit 4) if the tensors are not those of this model and optimizer; the
+ * state is then as before.
  */
 export function restoreSnapshot(
   state: TrainingState,
@@ -55,7 +57,7 @@ export function restoreSnapshot(
 
 const BEST = 'best';
 
-function layoutOf(state: TrainingState, vectors: StateVectors): SnapshotLayout[] {
+function layoutOf(state: TrainingState, vectors: StateVectors): TensorPlace[] {
   const { tensors, numParameters } = state.model;
   const parameters = tensors.map(({ name, shape, offset, length }) => ({
     name,
@@ -63,7 +65,7 @@ function layoutOf(state: TrainingState, vectors: StateVectors): SnapshotLayout[]
     address: vectors.parameters + 4 * offset,
     length,
   }));
-  const flat = (name: string, address: number | undefined): SnapshotLayout[] =>
+  const flat = (name: string, address: number | undefined): TensorPlace[] =>
     address === undefined ? [] : [{ name, shape: [numParameters], address, length: numParameters }];
   return [
     ...parameters,

@@ -6,7 +6,10 @@ export interface Batch {
   readonly indices: Uint32Array;
   /** Shard i holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
-  /** The divisor of the sum of gradients: the rows' `totalWeight`, above 0. An evaluation, which has none, says 1. */
+  /**
+   * The divisor of the sum of gradients: the rows' `totalSampleWeight`, above 0. An
+   * evaluation, which has none, says 1.
+   */
   readonly weight: number;
 }
 
@@ -45,8 +48,8 @@ const EVALUATION_SHARD_ROWS = 256;
 const MAX_OUTPUTS_PER_SHARD = MAX_BODY_BYTES / 4;
 
 /**
- * The rows of an evaluation shard whose rows give `width` f32 each. They are part of the bits of a validation loss, so they
- * depend on the model alone.
+ * The rows of an evaluation shard whose rows give `width` f32 each. They are part of the bits of a
+ * validation loss, so they depend on the model alone.
  */
 export function evaluationShardRows(width: number): number {
   return Math.max(1, Math.min(EVALUATION_SHARD_ROWS, Math.floor(MAX_OUTPUTS_PER_SHARD / width)));

@@ -1,5 +1,5 @@
-// Early stopping: when a training that no longer improves ends, and which epoch's weights are the best. Its memory between
-// epochs is plain data, so that a checkpoint can hold it.
+// Early stopping: when a training that no longer improves ends, and which epoch's weights are the
+// best. Its memory between epochs is plain data, so that a checkpoint can hold it.
 import type { EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { LockstepError, quoteName } from '../../src/errors.ts';
 import {
@@ -30,7 +30,10 @@ type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
   readonly mode?: Direction | undefined;
 };
 
-/** The value that decides. @throws LockstepError (exit 2) if the split has no such metric, or if it decides nothing. */
+/**
+ * The value that decides.
+ * @throws LockstepError (exit 2) if the split has no such metric, or if it decides nothing.
+ */
 export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAULT_WATCH): number {
   const values = scalarMetrics(metrics);
   const value = Object.hasOwn(values, monitor) ? values[monitor] : undefined;
@@ -58,8 +61,8 @@ export function directionOf({ monitor, mode }: Watch = DEFAULT_WATCH): Direction
 }
 
 /**
- * Updates the memory after an epoch, and decides whether its weights are to be kept: those of the best value so far, or the
- * latest while no value was finite.
+ * Updates the memory after an epoch, and decides whether its weights are to be kept: those of the
+ * best value so far, or the latest while no value was finite.
  */
 export function afterEpoch(
   state: Improvement,

@@ -30,7 +30,7 @@ export class InProcessCompute implements Compute {
   async trainStep(batch: Batch): Promise<StepResult> {
     const state = this.#state;
     this.#engine.setWeights(state.parameters);
-    const lossSum = this.#engine.train(batch.indices, state.step, ({ bucket, address }) => {
+    const lossSum = this.#engine.trainBatch(batch.indices, state.step, ({ bucket, address }) => {
       state.finishBucket(bucket, address, batch.weight, batch.indices.length);
     });
     // Other work of the process (signals, output) gets its turn once a step.
@@ -40,7 +40,7 @@ export class InProcessCompute implements Compute {
 
   evaluate(indices: Uint32Array): Promise<Evaluation> {
     this.#engine.setWeights(this.#state.parameters);
-    return Promise.resolve(this.#engine.evaluate(indices, evaluationShardRows(this.#evaluationWidth)));
+    return Promise.resolve(this.#engine.evaluateRows(indices, evaluationShardRows(this.#evaluationWidth)));
   }
 
   weightsReplaced(): void {

@@ -73,13 +73,13 @@ export async function measureSplit(
     sampleWeights: sampleWeights && pickRows(sampleWeights, indices, sampleWeightWidth(dataset.layout)),
     loss: lossSum / totalSampleWeight(dataset, indices),
   };
-  return MEASURES[taskOf(options)](outcome);
+  return MEASURES[predictionKindOf(options)](outcome);
 }
 
 /** The kind of prediction: a class, a class at each position, labels that apply or not, or numbers. */
-type Task = 'classes' | 'sequences' | 'labels' | 'probabilities' | 'values';
+type PredictionKind = 'classes' | 'sequences' | 'labels' | 'probabilities' | 'values';
 
-const MEASURES: Readonly<Record<Task, (outcome: Outcome) => MeasuredSplit>> = {
+const MEASURES: Readonly<Record<PredictionKind, (outcome: Outcome) => MeasuredSplit>> = {
   classes: measureClasses,
   sequences: measureSequences,
   labels: measureLabels,
@@ -93,8 +93,8 @@ const MEASURES: Readonly<Record<Task, (outcome: Outcome) => MeasuredSplit>> = {
   values: (outcome) => measureValues(outcome, outcome.outputs),
 };
 
-/** The task of the training, which new data do not change: they may lack what made it so. */
-function taskOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): Task {
+/** The kind of prediction that was trained, which new data do not change: they may lack what made it so. */
+function predictionKindOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): PredictionKind {
   if (isSequence(data.dataset.layout)) return 'sequences';
   if (config.loss.kind === 'crossEntropy') return 'classes';
   if (config.loss.kind !== 'binaryCrossEntropy') return 'values';

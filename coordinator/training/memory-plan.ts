@@ -1,5 +1,6 @@
-// What a run takes of the memory of its processes, at most, and for how many sums of gradients that leaves room: said by
-// --dry-run, refused while preparing where it is too much, and kept to by who hands out tasks.
+// What a run takes of the memory of its processes, at most, and for how many sums of gradients
+// that leaves room: said by --dry-run, refused while preparing where it is too much, and kept
+// to by who hands out tasks.
 import os from 'node:os';
 import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
 import type { Config } from '../../src/config/schema.ts';
@@ -48,16 +49,22 @@ export interface MemoryPlan {
   readonly wantedSums: number;
 }
 
-/** Versions of the weights that wait for sockets: the current one, the next, and what a slow worker has not read. */
+/**
+ * Versions of the weights that wait for sockets: the current one, the next, and what a
+ * slow worker has not read.
+ */
 const QUEUED_VERSIONS = 3;
 /** Memory of Node.js with this program, garbage included. */
 const PROGRAM_BYTES = 224 * 2 ** 20;
-/** Tables of kernels, ends of regions, rows of a pass, shards of an evaluation while they are looked at. */
+/**
+ * Tables of kernels, ends of regions, rows of a microbatch, shards of an evaluation
+ * while they are looked at.
+ */
 const SMALL_BYTES = 8 * 2 ** 20;
 
 /**
- * Plans the memory of a run; workers that join over the network are taken to have one thread. @throws LockstepError
- * (exit 2) where one process needs more than WebAssembly can address
+ * Plans the memory of a run; workers that join over the network are taken to have one thread.
+ * @throws LockstepError (exit 2) where one process needs more than WebAssembly can address
  */
 export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const threads = local?.threads ?? 1;
@@ -67,7 +74,7 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const engine = engineUses(run, threads);
   if (local?.workers === 0) {
     // Its task is always the whole batch, which is one sum, besides those that wait between microbatches.
-    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenPasses(run, numShards)) };
+    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenMicrobatches(run, numShards)) };
     requireFit(
       'training in this process',
       here,
@@ -99,7 +106,10 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   };
 }
 
-/** Warns where the processes on this machine may take more memory than it has: the system would end one of them. */
+/**
+ * Warns where the processes on this machine may take more memory than it has: the
+ * system would end one of them.
+ */
 export function warnOfMemory(
   { worker, here, beside }: MemoryPlan,
   localWorkers: number,
@@ -119,7 +129,10 @@ export function warnOfMemory(
   );
 }
 
-/** The memory that this process and its children may use: all of the machine's, or what its container is given. */
+/**
+ * The memory that this process and its children may use: all of the machine's, or
+ * what its container is given.
+ */
 function machineBytes(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem();
@@ -130,7 +143,10 @@ export function totalOf(uses: MemoryUses): number {
   return Object.values(uses).reduce((total, bytes) => total + bytes, 0);
 }
 
-/** Bytes of a checkpoint's tensors: the optimizer has parameters and state twice, a checkpoint once; and the best weights, and averaged ones. */
+/**
+ * Bytes of a checkpoint's tensors: the optimizer has parameters and state twice, a checkpoint once;
+ * and the best weights, and averaged ones.
+ */
 export function checkpointBytes({
   config,
   model: { numParameters },
@@ -170,7 +186,10 @@ function outputBytes({ config, data, model }: PlannedRun): number {
   return 4 * rows * evaluationWidth(model, dataset.layout, config.loss);
 }
 
-/** Memory for results that wait for a coordinator slow to read, and for outputs copied into messages meanwhile. */
+/**
+ * Memory for results that wait for a coordinator slow to read, and for outputs copied
+ * into messages meanwhile.
+ */
 function resultBytes(run: PlannedRun, threads: number, numSums: number): number {
   const outputs = outputBytes(run);
   const waiting = Math.min(MAX_UNREAD_BYTES, Math.max(outputs, numSums * run.plan.bytes.gradients));
@@ -198,12 +217,12 @@ function roomBeside({ plan }: PlannedRun, uses: MemoryUses): number {
 }
 
 /**
- * Sums that a worker has at once: what the shares of its threads in a task come back as, all of which stay until it is
- * done, and those between passes.
+ * Sums that a worker has at once: what the shares of its threads in a task come back as, all of
+ * which stay until it is done, and those between microbatches.
  */
 function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums: number; ofTask: number } {
   const numShards = shardsOf(run);
-  const waiting = sumsBetweenPasses(run, numShards);
+  const waiting = sumsBetweenMicrobatches(run, numShards);
   const numSharing = Math.min(threads, numShards);
   const roomOfThread = Math.floor(roomBeside(run, uses) / numSharing);
   // From the second shard to the last but one: two sums of each level below the two highest.
@@ -213,8 +232,8 @@ function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums:
   return { sums: numSharing * Math.max(1, Math.min(ofTask + waiting, roomOfThread)), ofTask };
 }
 
-/** Partial sums that wait for their neighbours while a subtree takes more passes than one. */
-function sumsBetweenPasses({ plan }: PlannedRun, numShards: number): number {
+/** Partial sums that wait for their neighbours while a subtree takes more than one microbatch. */
+function sumsBetweenMicrobatches({ plan }: PlannedRun, numShards: number): number {
   return Math.max(0, heightOf(numShards) - heightOf(plan.maxShards));
 }
 

@@ -1,5 +1,5 @@
-// From a checked config to everything that training needs in this process: data, model, weights. Everything that
-// can be wrong with a run is found here, before any process starts.
+// From a checked config to everything that training needs in this process: data, model, weights.
+// Everything that can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
 import { targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
@@ -10,7 +10,7 @@ import { drawWeights, loadWeights } from '../../src/model/initialize.ts';
 import { evaluationWidth, isSequence } from '../../src/engine/samples.ts';
 import { planEngine } from '../../src/engine/plan.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
-import { requireStatistics, requireTokens } from '../../src/engine/requirements.ts';
+import { requireStatistics, requireTokens } from './data-requirements.ts';
 import { LockstepError, listNames } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -49,8 +49,8 @@ export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
 }
 
 /**
- * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt of its data, `arrays`
- * are samples that are in no file.
+ * Loads kernels and data, and resolves the model; `fitted` is what a finished training has learnt
+ * of its data, `arrays` are samples that are in no file.
  * @throws LockstepError for everything that does not fit together.
  */
 export async function prepareRun(
@@ -108,7 +108,10 @@ async function readInitFile(file: string): Promise<Uint8Array> {
   }
 }
 
-/** Refuses outputs that do not match the targets: numbers in any shape; for labels the classes, after the positions of a sequence. */
+/**
+ * Refuses outputs that do not match the targets: numbers in any shape; for labels the classes,
+ * after the positions of a sequence.
+ */
 function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
   const { targetWidth, numClasses } = layout;
@@ -128,7 +131,10 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
   });
 }
 
-/** Refuses a metric to watch that validation will not have: which there are depends on its rows, not on the weights. */
+/**
+ * Refuses a metric to watch that validation will not have: which there are depends on its
+ * rows, not on the weights.
+ */
 async function requireMonitor({ config, data, math, model }: PreparedRun): Promise<void> {
   const { earlyStopping } = config;
   if (!earlyStopping || earlyStopping.monitor === LOSS.name) return;

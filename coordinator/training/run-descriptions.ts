@@ -1,6 +1,7 @@
-// What a run tells others of itself: workers in `welcome`, later commands in `model/config.json` and `config.yaml`. All of it
-// is put together before the run starts, and read by what will read it: a model that no worker can be told of, or results
-// that no later command can open, are refused while nothing is lost.
+// What a run tells others of itself: workers in `welcome`, later commands in `model/config.json`
+// and `config.yaml`. All of it is put together before the run starts, and read by what will read
+// it: a model that no worker can be told of, or results that no later command can open, are
+// refused while nothing is lost.
 import { formatConfigYaml, MAX_CONFIG_BYTES, parseConfigText } from '../../src/config/config-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { Config } from '../../src/config/schema.ts';

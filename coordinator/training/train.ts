@@ -1,5 +1,6 @@
-// The training loop: epochs of steps, a validation after each, one test with the best weights at the end. Everything that it
-// remembers from step to step is in its progress, so that it can resume from a checkpoint.
+// The training loop: epochs of steps, a validation after each, one test with the best weights at
+// the end. Everything that it remembers from step to step is in its progress, so that it can
+// resume from a checkpoint.
 import type { Config, EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { totalSampleWeight } from '../../src/data/dataset/packed-dataset.ts';
 import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
@@ -54,7 +55,10 @@ export interface EpochRecord {
   readonly weightsSha256: string;
 }
 
-/** Observer of a training. A promise that it returns is awaited before the next step; a rejection ends the training. */
+/**
+ * Observer of a training. A promise that it returns is awaited before the next step; a
+ * rejection ends the training.
+ */
 export interface TrainingObserver {
   onStep(record: StepRecord): unknown;
   onEpoch(record: EpochRecord): unknown;
@@ -113,18 +117,21 @@ export async function train(
 ): Promise<TrainingResult> {
   let progress = start;
   for (;;) {
-    progress = await trainUntil(Infinity, run, progress);
+    progress = await trainUntil(run, progress, Infinity);
     const result = await measureResult(run, progress);
     // The rounds of that, too, may reveal that steps were wrong.
     if (run.rollback?.isNeeded !== true) return result;
   }
 }
 
-/** Takes the steps from `start` until the training is over or has taken `lastStep`, and returns the progress there. */
+/**
+ * Takes the steps from `start` until the training is over or has taken `lastStep`, and
+ * returns the progress there.
+ */
 export async function trainUntil(
-  lastStep: number,
   run: TrainingRun,
   start: TrainingProgress,
+  lastStep: number,
 ): Promise<TrainingProgress> {
   const perEpoch = stepsPerEpoch(run);
   let progress = start;
@@ -142,7 +149,10 @@ function isOver({ config }: TrainingRun, progress: TrainingProgress): boolean {
   return progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined;
 }
 
-/** Finishes the current epoch. A divergence in a run to be rolled back means nothing: its weights may be a liar's. */
+/**
+ * Finishes the current epoch. A divergence in a run to be rolled back means nothing: its
+ * weights may be a liar's.
+ */
 async function advance(
   run: TrainingRun,
   start: TrainingProgress,
@@ -182,7 +192,10 @@ export function stepsPerEpoch({ config, data }: Pick<TrainingRun, 'config' | 'da
   return numBatches(data.splits.train.length, config.batchSize);
 }
 
-/** Takes the remaining steps of the current epoch; fewer if some turn out to be wrong, or `lastStep` is among them. */
+/**
+ * Takes the remaining steps of the current epoch; fewer if some turn out to be wrong, or
+ * `lastStep` is among them.
+ */
 async function trainEpoch(
   run: TrainingRun,
   start: TrainingProgress,
@@ -235,7 +248,10 @@ interface TrainedBatch extends StepResult {
   readonly weight: number;
 }
 
-/** Takes the step of one batch; undefined if nothing in it counts, for then there is nothing to learn, and no mean. */
+/**
+ * Takes the step of one batch; undefined if nothing in it counts, for then there is
+ * nothing to learn, and no mean.
+ */
 async function trainBatch(
   run: TrainingRun,
   indices: Uint32Array,
@@ -322,7 +338,10 @@ function setCurrent({ state, compute }: TrainingRun, weights: CurrentWeights): v
   if (state.setCurrent(weights)) compute.weightsReplaced();
 }
 
-/** Decides whether an epoch is the best so far. Without validation, or `restoreBest`, the latest always is. */
+/**
+ * Decides whether an epoch is the best so far. Without validation, or
+ * `restoreBest`, the latest always is.
+ */
 function updateBest(
   improvement: Improvement,
   validation: SplitMetrics | undefined,

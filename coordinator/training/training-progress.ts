@@ -1,4 +1,5 @@
-// The progress of a training between two steps: plain data that, with the training state, is everything needed to resume.
+// The progress of a training between two steps: plain data that, with the training state, is
+// everything needed to resume.
 import { z } from 'zod';
 import type { Config } from '../../src/config/schema.ts';
 import { FIRST_PLATEAU } from '../../src/schedule/schedule.ts';
@@ -41,7 +42,10 @@ export const trainingProgressSchema = z.strictObject({
     numBad: count,
     cooldown: count,
   }),
-  /** Fingerprint of the fingerprints of the weights after each step so far, in order, as `combineFingerprints` gives it. */
+  /**
+   * Fingerprint of the fingerprints of the weights after each step so far, in order, as
+   * `combineFingerprints` gives it.
+   */
   chain: z.string().regex(/^[0-9a-f]{16}$/),
   /** The epoch whose weights are the best so far. */
   best: epochLosses.optional(),

@@ -1,6 +1,7 @@
-// The weights and everything that changes them: the coordinator is their only writer. A step reaches them
-// bucket by bucket, as reductions finish, and becomes real when all buckets have; a bucket that is not finite
-// stops it before anything is kept. With clipping by norm the buckets wait for the last one, whose squares it needs.
+// The weights and everything that changes them: the coordinator is their only writer. A step
+// reaches them bucket by bucket, as reductions finish, and becomes real when all buckets have; a
+// bucket that is not finite stops it before anything is kept. With clipping by norm the buckets
+// wait for the last one, whose squares it needs.
 import { createHash } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
 import { combineFingerprints, fingerprintOf } from '../../src/engine/fingerprint.ts';
@@ -130,9 +131,10 @@ export class TrainingState {
   }
 
   /**
-   * Takes the sum of gradients for one bucket (f32 at `gradientSum`), of samples with this total weight (their number
-   * divides statistics), and returns the buckets of the next weights that are finished now: this one or, where the norm is
-   * clipped, none before the last one has arrived, and then all. Until then the sum must stay where it is.
+   * Takes the sum of gradients for one bucket (f32 at `gradientSum`), of samples with this total
+   * weight (their number divides statistics), and returns the buckets of the next weights that are
+   * finished now: this one or, where the norm is clipped, none before the last one has arrived, and
+   * then all. Until then the sum must stay where it is.
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
   finishBucket(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
@@ -188,8 +190,9 @@ export class TrainingState {
   }
 
   /**
-   * Makes other weights the current ones, as a new version: those that training moves, their average (if there is one)
-   * or the best. Returns whether that changed anything. Steps are taken only while the live ones are current.
+   * Makes other weights the current ones, as a new version: those that training moves, their
+   * average (if there is one) or the best. Returns whether that changed anything. Steps are taken
+   * only while the live ones are current.
    */
   setCurrent(weights: CurrentWeights): boolean {
     const wanted = weights === 'average' && !this.#average ? 'live' : weights;
@@ -210,8 +213,8 @@ export class TrainingState {
   }
 
   /**
-   * Resumes after `step` steps, whose results `write` puts into the vectors; the best weights are among them if `hasBest`. A
-   * step in progress is forgotten.
+   * Resumes after `step` steps, whose results `write` puts into the vectors; the best weights are
+   * among them if `hasBest`. A step in progress is forgotten.
    */
   resumeAfter(step: number, hasBest: boolean, write: (vectors: StateVectors) => void): void {
     this.abandonStep();
@@ -250,7 +253,10 @@ export class TrainingState {
     return indices;
   }
 
-  /** The norm of the mean gradient: the root of the buckets' sums of squares, added in the order of buckets. */
+  /**
+   * The norm of the mean gradient: the root of the buckets' sums of squares, added
+   * in the order of buckets.
+   */
   #gradientNorm(): number {
     return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
   }
@@ -280,7 +286,10 @@ export class TrainingState {
   }
 }
 
-/** Advice for smaller steps: a lower learning rate or, where the scale of the target makes them large, a standardized target. */
+/**
+ * Advice for smaller steps: a lower learning rate or, where the scale of the target makes them
+ * large, a standardized target.
+ */
 export function helpForDivergence({ data, loss, optimizer }: TrainingStateOptions['config']): string {
   const rate = `lower optimizer.learningRate (now ${optimizer.learningRate})`;
   const hasValues = loss?.kind === 'mse' || loss?.kind === 'mae' || loss?.kind === 'huber';

@@ -1,5 +1,6 @@
-// Trains, predicts and measures from a program: house prices again, but the config is an object, and the model that comes
-// out is used at once. Copy it: in a package that depends on Lockstep only `baseDirectory`, where the data is, must change.
+// Trains, predicts and measures from a program: house prices again, but the config is an object,
+// and the model that comes out is used at once. Copy it: in a package that depends on Lockstep only
+// `baseDirectory`, where the data is, must change.
 //   node examples/api/train.mjs [EPOCHS]
 import { fileURLToPath } from 'node:url';
 import { dense, evaluate, loadModel, sequential, train } from 'lockstep';

@@ -1,5 +1,6 @@
-// Trains the house example in this one process, with the engine alone: no coordinator, no worker, no socket.
-// The same config gives the same weights as `lockstep train`, bit for bit.  node examples/in-process/train.mjs [EPOCHS]
+// Trains the house example in this one process, with the engine alone: no coordinator, no worker,
+// no socket. The same config gives the same weights as `lockstep train`, bit for bit. node
+// examples/in-process/train.mjs [EPOCHS]
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../dist/src/config/load.js';
@@ -43,8 +44,9 @@ for (let epoch = 0; epoch < numEpochs; epoch++) {
   for (let start = 0; start < order.length; start += batchSize) {
     const batch = order.subarray(start, start + batchSize);
     engine.setWeights(optimizer.parameters);
-    // Each bucket of the gradient is summed over the batch, and goes through the optimizer as soon as it is there.
-    lossSum += engine.train(batch, optimizer.numSteps, ({ bucket, address }) =>
+    // Each bucket of the gradient is summed over the batch, and goes through the
+    // optimizer as soon as it is there.
+    lossSum += engine.trainBatch(batch, optimizer.numSteps, ({ bucket, address }) =>
       optimizer.applyBucket(bucket, { sum: address, divisor: batch.length }),
     );
     optimizer.commit();

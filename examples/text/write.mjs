@@ -1,5 +1,6 @@
-// Lets a model of a text write on from a prompt, byte by byte: each is drawn from the probabilities that the model gives
-// for what stands before it.   node examples/text/write.mjs RUN [PROMPT] [--bytes 500] [--temperature 0.8] [--seed 1]
+// Lets a model of a text write on from a prompt, byte by byte: each is drawn from the probabilities
+// that the model gives for what stands before it. node examples/text/write.mjs RUN [PROMPT]
+// [--bytes 500] [--temperature 0.8] [--seed 1]
 import { parseArgs, TextDecoder } from 'node:util';
 import { loadModel } from 'lockstep';
 
@@ -39,7 +40,10 @@ function show(bytes) {
     );
 }
 
-/** The outputs behind the last of these bytes, at most `context`. What fills the window up stands behind it, where a causal model does not look. */
+/**
+ * The outputs behind the last of these bytes, at most `context`. What fills the window up stands
+ * behind it, where a causal model does not look.
+ */
 function nextLogits(bytes) {
   const window = new Uint8Array(context);
   window.set(bytes);

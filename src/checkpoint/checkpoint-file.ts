@@ -3,7 +3,7 @@
 // and count as zeros. The reader trusts nothing: it checks the hash before it believes a word of the header,
 // except its length and the hash itself.
 //
-//   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>","step":...,"lockstep":...
+//   length of header | {"__metadata__":{"format":"pt","checkpoint":"1","sha256":"<64 digits>",...
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { sliceBytes, SLICE_BYTES } from '../durable-write.ts';

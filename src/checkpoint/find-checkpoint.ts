@@ -1,4 +1,5 @@
-// The checkpoints in a directory, and the one of them to resume from. Only reads: the directory may be another run's.
+// The checkpoints in a directory, and the one of them to resume from. Only reads: the
+// directory may be another run's.
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { readCheckpoint } from './checkpoint-file.ts';

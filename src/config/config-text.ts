@@ -168,16 +168,16 @@ function syntaxError(lineCounter: LineCounter, file: string, flaws: readonly Syn
 function findOffset(document: Document, path: KeyPath, at: 'key' | 'value') {
   let node: unknown = document.contents;
   let offset = startOf(node) ?? 0;
-  for (const [i, shard] of path.entries()) {
+  for (const [i, key] of path.entries()) {
     const container = isAlias(node) ? node.resolve(document) : node;
     const isLast = i === path.length - 1;
     if (isMap(container)) {
-      const pair = container.items.find(({ key }) => isScalar(key) && key.value === shard);
+      const pair = container.items.find((entry) => isScalar(entry.key) && entry.key.value === key);
       if (!pair) return { offset, isWhole: false };
       node = pair.value;
       offset = (isLast && at === 'key' ? startOf(pair.key) : startOfValue(pair)) ?? offset;
-    } else if (isSeq(container) && typeof shard === 'number' && shard < container.items.length) {
-      node = container.items[shard];
+    } else if (isSeq(container) && typeof key === 'number' && key < container.items.length) {
+      node = container.items[key];
       offset = startOf(node) ?? offset;
     } else {
       return { offset, isWhole: false };

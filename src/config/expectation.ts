@@ -56,9 +56,9 @@ export function validKeys(path: KeyPath, root: unknown): string[] {
 function schemasAt(path: KeyPath, config: unknown): JsonSchema[] {
   let schemas = ofSameKind(alternatives(rootSchema()), config);
   let value = config;
-  for (const shard of path) {
-    value = childValue(value, shard);
-    const children = schemas.flatMap((schema) => alternatives(childOf(schema, shard)));
+  for (const key of path) {
+    value = childValue(value, key);
+    const children = schemas.flatMap((schema) => alternatives(childOf(schema, key)));
     schemas = ofSameKind(children, value);
   }
   return schemas;
@@ -84,10 +84,10 @@ function alternatives(schema: unknown): JsonSchema[] {
   return options ? options.flatMap(alternatives) : [schema];
 }
 
-function childOf(schema: JsonSchema, shard: string | number): unknown {
+function childOf(schema: JsonSchema, key: string | number): unknown {
   const { properties, additionalProperties, prefixItems, items } = schema;
-  if (typeof shard === 'number') return prefixItems?.[shard] ?? items;
-  return properties && Object.hasOwn(properties, shard) ? properties[shard] : additionalProperties;
+  if (typeof key === 'number') return prefixItems?.[key] ?? items;
+  return properties && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
 }
 
 function isSchema(value: unknown): value is JsonSchema {
@@ -95,9 +95,9 @@ function isSchema(value: unknown): value is JsonSchema {
 }
 
 /** The value that a mapping or list holds under a key; undefined if there is none. */
-export function childValue(container: unknown, shard: string | number): unknown {
+export function childValue(container: unknown, key: string | number): unknown {
   if (typeof container !== 'object' || container === null) return undefined;
-  return Object.hasOwn(container, shard) ? Reflect.get(container, shard) : undefined;
+  return Object.hasOwn(container, key) ? Reflect.get(container, key) : undefined;
 }
 
 /**

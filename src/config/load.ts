@@ -97,7 +97,7 @@ function createLocator(parsed: ParsedConfig, assignments: readonly Assignment[])
 }
 
 function startsWith(path: KeyPath, prefix: KeyPath): boolean {
-  return prefix.length <= path.length && prefix.every((shard, i) => shard === path[i]);
+  return prefix.length <= path.length && prefix.every((key, i) => key === path[i]);
 }
 
 /** A value that replaces what the file has at a key path. */
@@ -143,15 +143,15 @@ function readOverrides(env: NodeJS.ProcessEnv, flags: readonly string[]): Overri
 function readFlag(flag: string): Assignment | ConfigProblem {
   const location = { file: shorten(`--set ${flag}`, MAX_SHOWN) };
   const equals = flag.indexOf('=');
-  const shards = flag.slice(0, equals).split('.');
-  if (equals < 0 || shards.includes('')) {
+  const keys = flag.slice(0, equals).split('.');
+  if (equals < 0 || keys.includes('')) {
     return {
       message: 'expected key.path=value',
       help: 'such as --set optimizer.learningRate=0.01',
       location,
     };
   }
-  const path = shards.map((shard) => (/^\d{1,9}$/.test(shard) ? Number(shard) : shard));
+  const path = keys.map((key) => (/^\d{1,9}$/.test(key) ? Number(key) : key));
   return readValue(path, flag.slice(equals + 1), location);
 }
 
@@ -212,19 +212,19 @@ function expand(value: unknown, name: string): unknown {
 }
 
 function withValue(given: unknown, path: KeyPath, depth: number, value: unknown): unknown {
-  const shard = path[depth];
-  if (shard === undefined) return value;
+  const key = path[depth];
+  if (key === undefined) return value;
   if (Array.isArray(given)) return withItem(given, path, depth, value);
   const name = formatKeyPath(path.slice(0, depth));
   const container = expand(given, name);
-  if (typeof shard === 'number') throw new DeadEnd(`${name} is not a list and has no item ${shard}`);
-  if (shard === FORBIDDEN_KEY) throw new DeadEnd(`the key "${shard}" is not allowed`);
+  if (typeof key === 'number') throw new DeadEnd(`${name} is not a list and has no item ${key}`);
+  if (key === FORBIDDEN_KEY) throw new DeadEnd(`the key "${key}" is not allowed`);
   if (container !== undefined && container !== null && typeof container !== 'object') {
-    throw new DeadEnd(`${name} is not a mapping and has no key ${quoteName(shard)}`);
+    throw new DeadEnd(`${name} is not a mapping and has no key ${quoteName(key)}`);
   }
   const entries: Record<string, unknown> = { ...container };
-  const previous = Object.hasOwn(entries, shard) ? entries[shard] : undefined;
-  entries[shard] = withValue(previous, path, depth + 1, value);
+  const previous = Object.hasOwn(entries, key) ? entries[key] : undefined;
+  entries[key] = withValue(previous, path, depth + 1, value);
   return entries;
 }
 

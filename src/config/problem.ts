@@ -31,9 +31,7 @@ const MAX_LISTED = 10;
 
 /** `model.layers.0.units`: the form that `--set` takes. The root is called `config`. */
 export function formatKeyPath(path: KeyPath): string {
-  return path.length === 0
-    ? 'config'
-    : path.map((shard) => shorten(String(shard), MAX_NAME_LENGTH)).join('.');
+  return path.length === 0 ? 'config' : path.map((key) => shorten(String(key), MAX_NAME_LENGTH)).join('.');
 }
 
 /** A finding about the value at `path`; `text` follows its name. */

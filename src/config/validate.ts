@@ -139,7 +139,7 @@ function valueAt(root: unknown, path: KeyPath): unknown {
 }
 
 function toKeyPath(path: readonly PropertyKey[]): KeyPath {
-  return path.map((shard) => (typeof shard === 'number' ? shard : String(shard)));
+  return path.map((key) => (typeof key === 'number' ? key : String(key)));
 }
 
 /** A path without NUL, which no file system takes. */

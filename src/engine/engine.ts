@@ -43,7 +43,10 @@ export interface EvaluatedRows {
   readonly outputs: Float32Array;
 }
 
-/** Everything that an engine is made from; `weights` and `samples` are shared by the threads of a process. */
+/**
+ * Everything that an engine is made from; `packedWeights` and `samples` are shared by
+ * the threads of a process.
+ */
 export interface EngineParts {
   readonly kernels: Kernels;
   readonly memory: Memory;
@@ -52,11 +55,14 @@ export interface EngineParts {
   readonly seed: number;
   readonly plan: EnginePlan;
   /** Addresses of the packed weights, in the order of the model's `packedLengths`. */
-  readonly weights: readonly number[];
+  readonly packedWeights: readonly number[];
   readonly samples: Samples;
 }
 
-/** A subtree of shards that goes through the layers as one microbatch, and the additions that it makes possible. */
+/**
+ * A subtree of shards that goes through the layers as one microbatch, and the
+ * additions that it makes possible.
+ */
 interface Subtree {
   readonly indices: Uint32Array;
   /** Shard i of the microbatch holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
@@ -86,11 +92,11 @@ export class Engine {
   #lossSums = new Map<number, number>();
 
   constructor(parts: EngineParts) {
-    const { kernels, memory, model, plan, weights, samples } = parts;
+    const { kernels, memory, model, plan, packedWeights, samples } = parts;
     this.#parts = parts;
     this.#loss = createLoss(parts.loss);
     this.#logLoss = unsmoothedLoss(parts.loss);
-    this.#workspace = ThreadWorkspace.allocate(kernels, memory, weights, plan);
+    this.#workspace = ThreadWorkspace.allocate(kernels, memory, packedWeights, plan);
     const features = this.#workspace.activations(plan.maxRows * sizeOf(model.inputShape));
     this.#samples = new SampleBuffers({
       kernels,
@@ -105,8 +111,9 @@ export class Engine {
   }
 
   /**
-   * Sums gradients and losses over a task, and reports each bucket of each maximal tree node as soon as
-   * the backward pass has completed it: last layers first. `step` counts the optimizer steps before, and keys random draws.
+   * Sums gradients and losses over a task, and reports each bucket of each maximal tree node as
+   * soon as the backward pass has completed it: last layers first. `step` counts the optimizer
+   * steps before, and keys random draws.
    */
   train(task: TaskRows, step: number, report: (sum: PartialSum) => void): void {
     const { model, samples } = this.#parts;
@@ -154,8 +161,9 @@ export class Engine {
   }
 
   /**
-   * Computes the outputs of the last layer, f32 [rows, outputWidth], also for sequences. The rows of `samples` need no
-   * targets, and it may be another block than the engine was made for, of the same feature shape.
+   * Computes the outputs of the last layer, f32 [rows, outputWidth], also for sequences. The
+   * rows of `samples` need no targets, and it may be another block than the engine was made
+   * for, of the same feature shape.
    */
   predict(indices: Uint32Array, samples: Samples): Float32Array {
     const { plan, model, memory } = this.#parts;
@@ -235,8 +243,8 @@ export class Engine {
   }
 
   /**
-   * Fills `described` [rows, width] with ranks and log losses (`evaluationWidth`), which take the place of the loss and its
-   * gradient on the way.
+   * Fills `described` [rows, width] with ranks and log losses (`evaluationWidth`), which take the
+   * place of the loss and its gradient on the way.
    */
   #describeSequences(outputs: number, described: Float32Array, width: number): void {
     const { kernels, memory, model, samples } = this.#parts;
@@ -266,7 +274,10 @@ export class Engine {
     return this.#lossSums.get(gradient) as number;
   }
 
-  /** Adds the bucket to its left neighbours where this subtree makes that possible, and reports it if it is final. */
+  /**
+   * Adds the bucket to its left neighbours where this subtree makes that possible, and
+   * reports it if it is final.
+   */
   #finishBucket(subtree: Subtree, index: number, report: (sum: PartialSum) => void): void {
     const { kernels, model } = this.#parts;
     const { length, offset } = model.buckets[index] as Bucket;
@@ -279,7 +290,10 @@ export class Engine {
   }
 }
 
-/** Tells which buckets a backward pass has completed: it goes from the end of the flat vector to its start. */
+/**
+ * Tells which buckets a backward pass has completed: it goes from the end of the
+ * flat vector to its start.
+ */
 class BucketWatch {
   readonly #buckets: readonly Bucket[];
   readonly #onBucket: (index: number) => void;

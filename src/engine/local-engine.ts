@@ -1,4 +1,5 @@
-// One engine in this process, which trains without any network, and against which the distributed one is checked.
+// One engine in this process, which trains without any network, and against which the
+// distributed one is checked.
 import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
 import { evaluationBounds } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
@@ -34,7 +35,7 @@ export class LocalEngine {
   readonly model: Model;
   readonly #engine: Engine;
   /** Addresses of the packed weights. */
-  readonly #weights: readonly number[];
+  readonly #packedWeights: readonly number[];
   readonly #sharding: Sharding;
 
   private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
@@ -43,11 +44,20 @@ export class LocalEngine {
     this.memory = memory;
     this.model = model;
     this.#sharding = { batchSize, shards, model: model.spec };
-    this.#weights = model.stack.allocatePacked(memory);
+    this.#packedWeights = model.stack.allocatePacked(memory);
     const samples = allocateSamples(memory, dataset.layout);
     memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
     const plan = planEngine(model, batchSize, shards);
-    this.#engine = new Engine({ kernels, memory, model, loss, seed, plan, weights: this.#weights, samples });
+    this.#engine = new Engine({
+      kernels,
+      memory,
+      model,
+      loss,
+      seed,
+      plan,
+      packedWeights: this.#packedWeights,
+      samples,
+    });
   }
 
   static async create(options: LocalEngineOptions): Promise<LocalEngine> {
@@ -62,11 +72,18 @@ export class LocalEngine {
   /** Takes the weights to compute with: the flat f32 vector at `address` of this engine's memory. */
   setWeights(address: number): void {
     const { kernels, memory } = this;
-    this.model.stack.pack({ kernels, memory, flat: address, packed: this.#weights, part: 0, numParts: 1 });
+    this.model.stack.pack({
+      kernels,
+      memory,
+      flat: address,
+      packed: this.#packedWeights,
+      part: 0,
+      numParts: 1,
+    });
   }
 
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
-  train(indices: Uint32Array, step: number, report: (sum: PartialSum) => void): number {
+  trainBatch(indices: Uint32Array, step: number, report: (sum: PartialSum) => void): number {
     let lossSum = Number.NaN;
     const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
     this.#engine.train(task, step, (sum) => {
@@ -87,7 +104,10 @@ export class LocalEngine {
   }
 
   /** Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
-  evaluate(indices: Uint32Array, shardRows: number): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
+  evaluateRows(
+    indices: Uint32Array,
+    shardRows: number,
+  ): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
     const task = wholeTask(indices, evaluationBounds(indices.length, shardRows));
     const { lossSums, outputs } = this.#engine.evaluate(task);
     return { lossSum: treeSum(lossSums), outputs };

@@ -1,4 +1,5 @@
-// The number of rows that a compute thread takes at once, and the memory that they need. Decided before anything runs.
+// The number of rows that a compute thread takes at once, and the memory that they need.
+// Decided before anything runs.
 //
 //   once a process:   weights, of two steps | packed weights | dataset
 //   once a thread:    targets | features and activations | two error blocks | scratch
@@ -46,7 +47,10 @@ export function planPredictions(model: Model): EnginePlan {
   return planLargest(model, sizes);
 }
 
-/** The largest of these ascending sizes whose activations are within the budget; the first one in any case. */
+/**
+ * The largest of these ascending sizes whose activations are within the budget;
+ * the first one in any case.
+ */
 function planLargest(model: Model, [smallest, ...larger]: readonly MicrobatchLimits[]): EnginePlan {
   let plan = planMicrobatches(model, smallest as MicrobatchLimits);
   for (const limits of larger) {

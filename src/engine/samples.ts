@@ -1,5 +1,5 @@
-// The packed dataset in memory, the buffers into which a thread gathers rows of it, and the width of what results from
-// evaluating a row.
+// The packed dataset in memory, the buffers into which a thread gathers rows of it, and the width
+// of what results from evaluating a row.
 import {
   blobByteLength,
   sampleWeightsByteOffset,

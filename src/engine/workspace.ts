@@ -1,6 +1,7 @@
-// The memory of one compute thread, as its layers lay it out: blocks that last through a microbatch, scratch that all
-// layers share, and two error blocks that they use in turn. A workspace without memory only adds up what would be taken,
-// so that a plan is exactly what is used.
+// The memory of one compute thread, as its layers lay it out: blocks that last
+// through a microbatch, scratch that all layers share, and two error blocks that they
+// use in turn. A workspace without memory only adds up what would be taken, so that a
+// plan is exactly what is used.
 import type { Workspace } from '../layers/layer.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
@@ -123,7 +124,10 @@ export class ThreadWorkspace implements Workspace {
   }
 }
 
-/** Finds the lengths that layers take, without any memory: all addresses are 0, and nothing may be run on them. */
+/**
+ * Finds the lengths that layers take, without any memory: all addresses are 0, and
+ * nothing may be run on them.
+ */
 export class CountingWorkspace implements Workspace {
   readonly packed: readonly number[] = [];
   readonly maxRows: number;

@@ -1,5 +1,6 @@
-// The functions that transforms, schedules and optimizers need and that a host may not compute: the bits of `**`, Math.log
-// and its kin differ between engines, so the caller passes kernels that do not.
+// The functions that transforms, schedules and optimizers need and that a host may not
+// compute: the bits of `**`, Math.log and its kin differ between engines, so the caller
+// passes kernels that do not.
 import type { Kernels } from './kernels.ts';
 
 /** Natural logarithm, exponential and cosine, in f64, with the same bits everywhere. */

@@ -76,8 +76,8 @@ export function instantiateKernels(module: WebAssembly.Module, memory: WebAssemb
 }
 
 /**
- * Rows of C in the register tile of the GEMM kernel (assembly/tile.ts): the width of the panels of packed left
- * operands.
+ * Rows of C in the register tile of the GEMM kernel (assembly/tile.ts): the width of the panels
+ * of packed left operands.
  */
 export const TILE_ROWS = 5;
 /** Columns of C in a tile: the width of the panels of packed right operands. */

@@ -1,4 +1,5 @@
-// The elementwise functions that layers end with, by their numbers in the kernels; and an activation as a layer of its own.
+// The elementwise functions that layers end with, by their numbers in the kernels; and an
+// activation as a layer of its own.
 import { z } from 'zod';
 import { formatShape, sizeOf } from '../shape.ts';
 import type { Shape } from '../shape.ts';
@@ -29,8 +30,9 @@ export function needsActivationInput(activation: Activation): boolean {
 }
 
 /**
- * The end of a layer: y = f(z + bias) of the sums z that the layer has computed. It owns their block: y overwrites z
- * where the derivative is a function of y, and has a block of its own where backward needs z.
+ * The end of a layer: y = f(z + bias) of the sums z that the layer has computed. It owns
+ * their block: y overwrites z where the derivative is a function of y, and has a block of its
+ * own where backward needs z.
  */
 export class BiasActivation {
   /** Address that the layer writes its sums to, f32 [length]. */

@@ -1,8 +1,9 @@
 // Multi-head self-attention over [positions, units] (Vaswani et al., 2017), with the tensors of
 // torch.nn.MultiheadAttention. Letters: B samples, T positions, D units, H units of a head.
 //
-//   x [B T, D] --in_proj--> q | k | v [B T, 3D]      of each sample and head: P = softmax(q k^T / sqrt(H)) [T, T]
-//                                                    and its columns of o = P v
+//   x [B T, D] --in_proj--> q | k | v [B T, 3D]
+//                             |   of each sample and head: P = softmax(q k^T / sqrt(H)) [T, T]
+//                             v   and its columns of o = P v
 //   y [B T, D] <--out_proj-- o [B T, D]
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
@@ -92,8 +93,8 @@ export class AttentionLayer implements Layer {
   }
 
   /**
-   * True where P lasts from forward to backward: while it is no more than four times q, k and v. Beyond that backward
-   * computes it again, to the same bits.
+   * True where P lasts from forward to backward: while it is no more than four times q, k and v.
+   * Beyond that backward computes it again, to the same bits.
    */
   get keepsProbabilities(): boolean {
     return this.spec.heads * this.positions <= 12 * this.units;

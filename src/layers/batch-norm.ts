@@ -1,6 +1,7 @@
-// Batch normalization: each feature of a vector, or each channel of an image, gets mean 0 and variance 1, then a learned
-// gain and bias. In training the statistics are those of one shard, so that no shard needs another; the running
-// ones, for evaluation, are sums over the shards that travel with the gradients.
+// Batch normalization: each feature of a vector, or each channel of an image, gets mean 0 and
+// variance 1, then a learned gain and bias. In training the statistics are those of one shard, so
+// that no shard needs another; the running ones, for evaluation, are sums over the shards that
+// travel with the gradients.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import { formatShape, sizeOf } from '../shape.ts';

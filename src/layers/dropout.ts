@@ -1,5 +1,6 @@
-// Dropout: in training each value is dropped with probability `rate`, and what is kept is scaled up so that its mean
-// stays; at evaluation the layer does nothing. Which values go depends on (seed, layer, step, sample, element) alone.
+// Dropout: in training each value is dropped with probability `rate`, and what is kept is scaled up
+// so that its mean stays; at evaluation the layer does nothing. Which values go depends on (seed,
+// layer, step, sample, element) alone.
 import { z } from 'zod';
 import { formatShape, sizeOf } from '../shape.ts';
 import type { Layer, LayerBuilder, LayerRunner, Microbatch, Workspace } from './layer.ts';

@@ -1,5 +1,5 @@
-// A learned vector for each token: ids [positions] become vectors [positions, units]. Ids come as f32 that hold whole
-// numbers, as bytes of text do that are gathered with scale 1.
+// A learned vector for each token: ids [positions] become vectors [positions, units]. Ids come as
+// f32 that hold whole numbers, as bytes of text do that are gathered with scale 1.
 import { z } from 'zod';
 import { LockstepError } from '../errors.ts';
 import { formatShape } from '../shape.ts';

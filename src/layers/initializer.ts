@@ -1,5 +1,5 @@
-// Initial weights by their names in the config. Limits and deviations: He et al., 2015 (fan-in, gain sqrt 2) and
-// Glorot and Bengio, 2010.
+// Initial weights by their names in the config. Limits and deviations: He et al., 2015 (fan-in,
+// gain sqrt 2) and Glorot and Bengio, 2010.
 import type { Activation } from './activation.ts';
 import type { InitialValues } from './layer.ts';
 
@@ -31,7 +31,10 @@ export function initialValues(initializer: Initializer, { fanIn, fanOut }: Fans)
   }
 }
 
-/** The initializer for a layer that names none: relu and its smooth kin halve what they let through, which He makes up for. */
+/**
+ * The initializer for a layer that names none: relu and its smooth kin halve what they let
+ * through, which He makes up for.
+ */
 export function defaultInitializer(activation: Activation): Initializer {
   const isBalanced = activation === 'linear' || activation === 'tanh' || activation === 'sigmoid';
   return isBalanced ? 'glorotUniform' : 'heUniform';

@@ -1,5 +1,5 @@
-// Layer normalization over the last axis: each vector, or each position of a sequence, gets mean 0 and variance 1, then
-// a learned gain and bias.
+// Layer normalization over the last axis: each vector, or each position of a sequence, gets mean 0
+// and variance 1, then a learned gain and bias.
 import { z } from 'zod';
 import { formatShape, sizeOf } from '../shape.ts';
 import type {

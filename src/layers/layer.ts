@@ -1,5 +1,6 @@
-// The interface of a layer: sizes and parameters, known before anything runs (`Layer`), and the buffers with which one
-// compute thread runs it (`LayerRunner`). docs/layers.md shows how to add one.
+// The interface of a layer: sizes and parameters, known before anything runs
+// (`Layer`), and the buffers with which one compute thread runs it (`LayerRunner`).
+// docs/layers.md shows how to add one.
 //
 //   spec --create--> Layer --pack--> packed weights, shared by the threads of a process
 //                      |
@@ -9,10 +10,16 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import type { Shape } from '../shape.ts';
 
-/** The role of a tensor for the optimizer. Biases and the gains of norms are exempt from weight decay by default. */
+/**
+ * The role of a tensor for the optimizer. Biases and the gains of norms are exempt from
+ * weight decay by default.
+ */
 export type ParameterRole = 'weight' | 'bias' | 'norm' | 'statistic';
 
-/** The values that a tensor starts from. A uniform draw lies within +-scale; a normal one has that deviation. */
+/**
+ * The values that a tensor starts from. A uniform draw lies within +-scale; a
+ * normal one has that deviation.
+ */
 export type InitialValues =
   | { readonly kind: 'uniform' | 'normal'; readonly scale: number }
   | { readonly kind: 'constant'; readonly value: number };
@@ -31,7 +38,10 @@ export interface ParameterTensor {
    * statistic, and a step takes the tensor this share of the way to the batch's mean.
    */
   readonly momentum?: number | undefined;
-  /** Statistics only: values that a sample adds to each element's. A shard with a single one has no variance. */
+  /**
+   * Statistics only: values that a sample adds to each element's. A shard with a
+   * single one has no variance.
+   */
   readonly valuesPerSample?: number | undefined;
 }
 
@@ -108,13 +118,19 @@ export interface Workspace {
   readonly packed: readonly number[];
   /** Memory that lasts from forward to backward. */
   activations(length: number): number;
-  /** Blocks that are the layer's until its forward or backward returns; every call hands out the same memory again. */
+  /**
+   * Blocks that are the layer's until its forward or backward returns; every call hands
+   * out the same memory again.
+   */
   scratch(...lengths: readonly number[]): number[];
   /** Announces that an error (dX) of this length will be asked for. */
   reserveError(length: number): void;
   /** The error block that does not hold `dY`: there are two, which layers use in turn. */
   otherError(dY: number): number;
-  /** Address of the u32 bounds of the microbatch's shards, each times `scale`: filled before each microbatch. */
+  /**
+   * Address of the u32 bounds of the microbatch's shards, each times `scale`:
+   * filled before each microbatch.
+   */
   shardBounds(scale: number): number;
   /** The same workspace for a nested layer. */
   nested(packed: readonly number[]): Workspace;
@@ -132,11 +148,20 @@ export interface Microbatch {
   readonly sampleIndices: number;
   /** Shard i holds the samples [bounds[i], bounds[i + 1]). */
   readonly bounds: Uint32Array;
-  /** Address of the flat f32 vector of the microbatch's sums of gradients; a layer sets its tensors' parts. */
+  /**
+   * Address of the flat f32 vector of the microbatch's sums of gradients; a layer
+   * sets its tensors' parts.
+   */
   readonly gradient: number;
-  /** Announces that the gradient is final from this offset of the flat vector up to where it was final before. */
+  /**
+   * Announces that the gradient is final from this offset of the flat vector up to
+   * where it was final before.
+   */
   complete(offset: number): void;
-  /** The first offset of the bucket of the flat vector that ends at or after `end`: a good place to complete next. */
+  /**
+   * The first offset of the bucket of the flat vector that ends at or after `end`: a
+   * good place to complete next.
+   */
   bucketStart(end: number): number;
 }
 
@@ -144,6 +169,9 @@ export interface Microbatch {
 export interface LayerRunner {
   /** Computes y [rows, outputShape] from x [rows, inputShape]; returns its address, which may be x. */
   forward(microbatch: Microbatch, x: number): number;
-  /** Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody needs it. May overwrite dY. */
+  /**
+   * Sets the gradients of the layer's tensors; returns the address of dX, or 0 where nobody
+   * needs it. May overwrite dY.
+   */
   backward(microbatch: Microbatch, dY: number): number;
 }

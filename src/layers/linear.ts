@@ -1,5 +1,6 @@
-// A learned linear map of rows, z = x W^T, with its gradients, of which dense and attention are made. Its bias is packed
-// here too, and added by the layer that uses it. Letters: B rows, I inputs, O outputs.
+// A learned linear map of rows, z = x W^T, with its gradients, of which dense and attention
+// are made. Its bias is packed here too, and added by the layer that uses it. Letters: B
+// rows, I inputs, O outputs.
 import {
   TILE_COLUMNS,
   TILE_ROWS,
@@ -84,7 +85,10 @@ export class Linear {
     if (bias && part === 0) kernels.copyValues(flat + 4 * bias.offset, outputs, biases);
   }
 
-  /** f32 of scratch that a runner takes: packed operands, register tiles of the tree product, partial sums of the bias. */
+  /**
+   * f32 of scratch that a runner takes: packed operands, register tiles of the tree product,
+   * partial sums of the bias.
+   */
   scratchLengths({ maxRows, maxShards }: Workspace): number[] {
     const { inputs, outputs, rowsPerSample } = this.options;
     const rows = maxRows * rowsPerSample;
@@ -140,7 +144,10 @@ export class LinearRunner {
     this.#weightGradient(microbatch, x, dZ);
   }
 
-  /** dW[O, I] = dZ^T x, the last rows first, a bucket of the flat vector at a time: it can travel while the rest is computed. */
+  /**
+   * dW[O, I] = dZ^T x, the last rows first, a bucket of the flat vector at a time: it can travel
+   * while the rest is computed.
+   */
   #weightGradient(microbatch: Microbatch, x: number, dZ: number): void {
     const { inputs, outputs, rowsPerSample } = this.#linear.options;
     const { weight } = this.#linear;

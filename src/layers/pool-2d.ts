@@ -1,5 +1,6 @@
-// Maximum and average pooling over windows of an image, as PyTorch's MaxPool2d and AvgPool2d with their defaults: the
-// border is never a maximum and counts as zeros in an average. Nothing to learn.
+// Maximum and average pooling over windows of an image, as PyTorch's MaxPool2d and
+// AvgPool2d with their defaults: the border is never a maximum and counts as zeros in an
+// average. Nothing to learn.
 import { z } from 'zod';
 import { formatShape, sizeOf } from '../shape.ts';
 import type { Layer, LayerBuilder, LayerRunner, PackOptions, Microbatch, Workspace } from './layer.ts';

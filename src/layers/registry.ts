@@ -68,7 +68,10 @@ export function hasStatistics(layers: readonly LayerSpec[]): boolean {
   });
 }
 
-/** Resolves sizes and parameters of one layer. @throws LockstepError (exit 2) where the layer does not fit its input. */
+/**
+ * Resolves sizes and parameters of one layer.
+ * @throws LockstepError (exit 2) where the layer does not fit its input.
+ */
 export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBuilder): Layer {
   switch (spec.kind) {
     case 'dense':

@@ -1,5 +1,5 @@
-// Another shape for the same values: flatten to one row, or any shape of the same size. Nothing is copied, since
-// samples lie one after the other with their last dimension innermost in every shape.
+// Another shape for the same values: flatten to one row, or any shape of the same size. Nothing is
+// copied, since samples lie one after the other with their last dimension innermost in every shape.
 import { z } from 'zod';
 import { MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { formatShape, sizeOf } from '../shape.ts';

@@ -1,8 +1,9 @@
-// A residual block (He et al., 2016): y = body(x) + shortcut(x), where the shortcut is x itself unless it has layers.
+// A residual block (He et al., 2016): y = body(x) + shortcut(x), where the shortcut is x
+// itself unless it has layers.
 //
-//   x --+--> body ------> (+) --> y         forward keeps y apart from the body's output, which its last layer needs;
-//       |                  ^                backward keeps dY there, while the body's layers use both error blocks
-//       +--> shortcut -----+
+//   x --+--> body ------> (+) --> y     forward keeps y apart from the body's output, which its
+//       |                  ^            last layer needs; backward keeps dY there, while the body's
+//       +--> shortcut -----+            layers use both error blocks
 import { formatShape, sizeOf } from '../shape.ts';
 import type {
   Layer,

@@ -1,5 +1,6 @@
-// Sums over the samples of a microbatch along the tree of its shards, for gradients that no tree kernel computes: each
-// shard is summed by itself, and neighbours are added as soon as both are there.
+// Sums over the samples of a microbatch along the tree of its shards, for gradients
+// that no tree kernel computes: each shard is summed by itself, and neighbours are
+// added as soon as both are there.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Microbatch } from './layer.ts';
 
@@ -16,8 +17,8 @@ export function stackedSums(maxShards: number): number {
 }
 
 /**
- * Sets `destination` to the tree sum over the microbatch's shards of what `sumShard` writes to `to` for the samples
- * [start, end) of one shard.
+ * Sets `destination` to the tree sum over the microbatch's shards of what `sumShard` writes to `to`
+ * for the samples [start, end) of one shard.
  */
 export function sumShards(
   kernels: Kernels,

@@ -1,5 +1,5 @@
-// A window that slides over the planes of an image: output sizes of a convolution or a pooling layer, and the record
-// in which the kernels read them (assembly/convolution-geometry.ts).
+// A window that slides over the planes of an image: output sizes of a convolution or a pooling
+// layer, and the record in which the kernels read them (assembly/convolution-geometry.ts).
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
 import type { LayerBuilder } from './layer.ts';
@@ -117,7 +117,10 @@ function resolveSide(options: WindowOptions, side: 0 | 1, length: number): Side 
   return { stride, dilation, before, reach, span, out, padded };
 }
 
-/** `same` gives ceil(length / stride) windows, an odd zero at the end: as PyTorch and TensorFlow for stride 1, as the latter for others. */
+/**
+ * `same` gives ceil(length / stride) windows, an odd zero at the end: as PyTorch and TensorFlow for
+ * stride 1, as the latter for others.
+ */
 function resolvePadding(
   padding: WindowOptions['padding'],
   side: 0 | 1,

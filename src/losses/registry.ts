@@ -9,9 +9,15 @@ import type { Shape } from '../shape.ts';
 export interface LossOperands {
   /** Address of f32 [rows, shape]. */
   readonly outputs: number;
-  /** Address of f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for outputs [positions, classes]. */
+  /**
+   * Address of f32 [rows, shape], or u32 class indices: [rows], or [rows, positions] for
+   * outputs [positions, classes].
+   */
   readonly targets: number;
-  /** Address of an f32 of each row, or of each label where there are labels; 0 where all weigh 1. A weight of 0 leaves out. */
+  /**
+   * Address of an f32 of each row, or of each label where there are labels; 0 where all weigh 1.
+   * A weight of 0 leaves out.
+   */
   readonly sampleWeights: number;
   readonly rows: number;
   /** Shape of one sample's outputs. */

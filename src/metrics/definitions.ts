@@ -121,7 +121,7 @@ export function isBetter(
   return (direction === 'min' ? other - value : value - other) > margin;
 }
 
-/** Metrics of one split, of any task. */
+/** Metrics of one split, of any kind of prediction. */
 export type SplitMetrics = RegressionMetrics | ClassificationMetrics | SequenceMetrics;
 
 /** The numbers of a split's metrics by name, such as `r2`, `transformed/r2`, `top5` and `macro/f1`. */

@@ -7,7 +7,10 @@ import { ModuleNumbers, translateName } from './tensor-names.ts';
 import { PURPOSE } from '../random.ts';
 import type { SafetensorsFile } from '../safetensors.ts';
 
-/** Fills the flat vector at `address` with what each tensor starts from; draws are keyed by the tensor's number. */
+/**
+ * Fills the flat vector at `address` with what each tensor starts from; draws are
+ * keyed by the tensor's number.
+ */
 export function drawWeights(
   kernels: Kernels,
   memory: Memory,
@@ -25,9 +28,9 @@ export function drawWeights(
 }
 
 /**
- * Copies weights from a safetensors file into the flat vector at `address`. The k-th numbered module of the file, or of a
- * module in it, is the k-th of the model's that has tensors: files that count activations as modules and files that do
- * not both fit.
+ * Copies weights from a safetensors file into the flat vector at `address`. The k-th numbered
+ * module of the file, or of a module in it, is the k-th of the model's that has tensors: files that
+ * count activations as modules and files that do not both fit.
  * @throws LockstepError naming the first tensor that does not fit, or is not finite.
  */
 export function loadWeights(

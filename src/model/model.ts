@@ -33,16 +33,20 @@ export interface Model {
   readonly outputWidth: number;
   readonly numParameters: number;
   readonly tensors: readonly ParameterTensor[];
-  /** Buckets in the order in which the backward pass completes them: from the end of the flat vector to its start. */
+  /**
+   * Buckets in the order in which the backward pass completes them: from the end of the
+   * flat vector to its start.
+   */
   readonly buckets: readonly Bucket[];
 }
 
 /** A flat vector fills all of a wasm32 memory with this many f32. */
 const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
 
-/** f32 of the largest bucket: 4 MiB, the most that a message may carry. */
-export const MAX_BUCKET_LENGTH = 1_048_576;
-/** f32 that a bucket is cut to: 512 KiB, so that one bucket is computed while another travels. */
+/**
+ * f32 that a bucket is cut to: 512 KiB, far below what a message may carry, so that one bucket is
+ * computed while another travels.
+ */
 const BUCKET_LENGTH = 131_072;
 /** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
 const MIN_BUCKET_LENGTH = 16_384;

@@ -1,5 +1,6 @@
-// The cut of a batch into shards: by the config, the model and the number of rows alone, never by who computes them. Layers
-// that take statistics of a shard make its size part of what a model learns, so their shards are kept large enough.
+// The cut of a batch into shards: by the config, the model and the number of rows alone, never by
+// who computes them. Layers that take statistics of a shard make its size part of what a model
+// learns, so their shards are kept large enough.
 import { hasStatistics } from '../layers/registry.ts';
 import type { ModelSpec } from './model.ts';
 
@@ -22,8 +23,9 @@ export function defaultShards({ batchSize, model }: Omit<Sharding, 'shards'>): n
 }
 
 /**
- * Bounds of the k shards of a batch, k + 1 numbers: shard i is rows `[bounds[i], bounds[i + 1])`. A batch has `shards` shards,
- * none of them empty. Of a model with statistics, a short batch has fewer of them rather than smaller ones than `leastRows`.
+ * Bounds of the k shards of a batch, k + 1 numbers: shard i is rows `[bounds[i], bounds[i + 1])`. A
+ * batch has `shards` shards, none of them empty. Of a model with statistics, a short batch has
+ * fewer of them rather than smaller ones than `leastRows`.
  */
 export function cutBatch(numRows: number, sharding: Sharding): Uint32Array {
   const fitting = Math.max(1, Math.floor(numRows / leastRows(sharding)));
@@ -36,7 +38,10 @@ export function shardBounds(numRows: number, shards: number): Uint32Array {
   return Uint32Array.from({ length: numShards + 1 }, (_, shard) => firstRow(shard, numRows, numShards));
 }
 
-/** Most rows that so many neighbouring shards have in any batch: shards of a short one may be larger than those of a full one. */
+/**
+ * Most rows that so many neighbouring shards have in any batch: shards of a short one may be larger
+ * than those of a full one.
+ */
 export function mostRows(numShards: number, sharding: Sharding): number {
   const { batchSize, shards } = sharding;
   const least = leastRows(sharding);
@@ -49,7 +54,10 @@ export function mostRows(numShards: number, sharding: Sharding): number {
   return most;
 }
 
-/** Rows below which no shard of a model with statistics falls: those of a full batch's, or `SOUND_ROWS` where these are larger. */
+/**
+ * Rows below which no shard of a model with statistics falls: those of a full batch's, or
+ * `SOUND_ROWS` where these are larger.
+ */
 function leastRows({ batchSize, shards, model }: Sharding): number {
   if (!hasStatistics(model.layers)) return 1;
   return Math.max(1, Math.min(SOUND_ROWS, Math.floor(batchSize / shards)));

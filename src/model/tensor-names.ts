@@ -1,5 +1,6 @@
-// Matches tensors by name where files number modules in other ways: `3.weight` is the weight of a Sequential's module 3, and
-// what counts is which of its siblings that is. It then does not matter whether activations are modules of their own.
+// Matches tensors by name where files number modules in other ways: `3.weight` is the weight of a
+// Sequential's module 3, and what counts is which of its siblings that is. It then does not matter
+// whether activations are modules of their own.
 
 /** The numbers of modules in tensors' names, level by level. */
 export class ModuleNumbers {
@@ -28,12 +29,12 @@ export class ModuleNumbers {
 }
 
 /**
- * The name that `name` has in `theirs`: at every level the k-th of its siblings there. A module that `theirs` lacks keeps
- * its number.
+ * The name that `name` has in `theirs`: at every level the k-th of its siblings there. A module
+ * that `theirs` lacks keeps its number.
  */
 export function translateName(name: string, own: ModuleNumbers, theirs: ModuleNumbers): string {
-  const shards = name.split('.');
-  const translated = [...shards];
+  const components = name.split('.');
+  const translated = [...components];
   for (const { path, number, depth } of modulesOf(name)) {
     const place = own.in(path).indexOf(number);
     const other = theirs.in(translated.slice(0, depth).join('.'))[place];
@@ -46,17 +47,17 @@ interface NumberedModule {
   /** Path of the module that it is in. */
   readonly path: string;
   readonly number: number;
-  /** Shards of the path. */
+  /** Number of path components above it. */
   readonly depth: number;
 }
 
 const NUMBER = /^(0|[1-9]\d{0,14})$/;
 
-/** The last shard is the tensor's own name. */
+/** The last component is the tensor's own name. */
 function modulesOf(name: string): NumberedModule[] {
-  const shards = name.split('.');
-  return shards.slice(0, -1).flatMap((shard, depth) => {
-    if (!NUMBER.test(shard)) return [];
-    return [{ path: shards.slice(0, depth).join('.'), number: Number(shard), depth }];
+  const components = name.split('.');
+  return components.slice(0, -1).flatMap((component, depth) => {
+    if (!NUMBER.test(component)) return [];
+    return [{ path: components.slice(0, depth).join('.'), number: Number(component), depth }];
   });
 }

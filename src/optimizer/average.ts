@@ -1,4 +1,5 @@
-// The moving average of the weights, which is measured, kept and saved in place of the weights that training moves.
+// The moving average of the weights, which is measured, kept and saved in place of the
+// weights that training moves.
 import { z } from 'zod';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
@@ -17,7 +18,10 @@ export const emaSchema = z.strictObject({
 
 export type EmaConfig = z.output<typeof emaSchema>;
 
-/** Share of the average that step `step` (from 1) keeps. The warm-up is that of TensorFlow's ExponentialMovingAverage. */
+/**
+ * Share of the average that step `step` (from 1) keeps. The warm-up is that of TensorFlow's
+ * ExponentialMovingAverage.
+ */
 export function emaDecay({ decay, warmup }: EmaConfig, step: number): number {
   return warmup ? Math.min(decay, (1 + step) / (10 + step)) : decay;
 }

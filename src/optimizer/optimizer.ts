@@ -1,5 +1,6 @@
-// Steps over the flat parameter vector, bucket by bucket. The state exists twice: a step reads one copy and writes
-// the other, and becomes real only at `commit`, so an abandoned step leaves no trace.
+// Steps over the flat parameter vector, bucket by bucket. The state exists twice: a
+// step reads one copy and writes the other, and becomes real only at `commit`, so an
+// abandoned step leaves no trace.
 import type { Kernels } from '../kernels/kernels.ts';
 import type { Memory } from '../memory.ts';
 import { createRule, STEP_LENGTH, writeStep } from './registry.ts';
@@ -189,15 +190,20 @@ export interface ParameterRange {
   readonly offset: number;
   readonly length: number;
   readonly isDecayed: boolean;
-  /** Statistics only: the share of the way that a step takes them to the batch's mean. Undefined for parameters that
-   * gradients move. */
+  /**
+   * Statistics only: the share of the way that a step takes them to the batch's mean. Undefined for
+   * parameters that gradients move.
+   */
   readonly momentum: number | undefined;
 }
 
 /** The part of a tensor that ranges depend on. */
 export type RangeTensor = Pick<ParameterTensor, 'offset' | 'length' | 'role' | 'momentum'>;
 
-/** Cuts a slice of the flat vector; neighbours that are treated alike stay together. `tensors` are in order of offset. */
+/**
+ * Cuts a slice of the flat vector; neighbours that are treated alike stay together.
+ * `tensors` are in order of offset.
+ */
 export function cutRanges(
   bucket: { readonly offset: number; readonly length: number },
   tensors: readonly RangeTensor[],

@@ -97,7 +97,10 @@ export type OptimizerConfig = z.output<typeof optimizerSchema>;
 
 type ConfigOf<Kind extends OptimizerConfig['kind']> = Extract<OptimizerConfig, { kind: Kind }>;
 
-/** A slice of the flat vector at one step. All vectors are f32; the state is read from one copy and written to another. */
+/**
+ * A slice of the flat vector at one step. All vectors are f32; the state is read from one
+ * copy and written to another.
+ */
 export interface SliceStep {
   readonly length: number;
   /** Address of the sum of gradients. */
@@ -108,7 +111,10 @@ export interface SliceStep {
   readonly scale: number;
   /** The largest magnitude of an element after that; others are clipped to it. */
   readonly limit: number;
-  /** Addresses of the committed copy: of the parameters, then of the rule's vectors, 0 for one that it does not keep. */
+  /**
+   * Addresses of the committed copy: of the parameters, then of the rule's vectors, 0 for
+   * one that it does not keep.
+   */
   readonly current: readonly number[];
   /** Addresses of the copy to write, in the same order. */
   readonly next: readonly number[];
@@ -123,8 +129,8 @@ export interface SliceStep {
 export interface UpdateRule {
   readonly kernel: 'adamStep' | 'sgdStep' | 'momentumStep' | 'rmspropStep' | 'lionStep';
   /**
-   * Names of the kernel's vectors of state, each as long as the parameters; undefined for one that these settings do not
-   * keep. All start as zeros.
+   * Names of the kernel's vectors of state, each as long as the parameters; undefined for one that
+   * these settings do not keep. All start as zeros.
    */
   readonly vectorNames: readonly (string | undefined)[];
   /** The kernel's own coefficients, in the order of its record. */

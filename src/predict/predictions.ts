@@ -1,5 +1,6 @@
 // Outputs of the last layer to predictions: values in the target's own unit, or classes and their
-// probabilities, and those as CSV. Exponentials are the kernels' own, so a prediction has the same bits on every machine.
+// probabilities, and those as CSV. Exponentials are the kernels' own, so a prediction has the
+// same bits on every machine.
 import { dataError } from '../errors.ts';
 import { inverseTarget } from '../data/dataset/transforms.ts';
 import type { FittedTransforms } from '../data/dataset/transforms.ts';

@@ -1,5 +1,6 @@
-// Samples to rows as the model sees them. Each value of a row, given as an object, goes through the reader of cells in files,
-// so that a row means the same here as there; images and texts are taken as bytes or a Float32Array.
+// Samples to rows as the model sees them. Each value of a row, given as an object, goes through the
+// reader of cells in files, so that a row means the same here as there; images and texts are taken
+// as bytes or a Float32Array.
 import { resolve } from 'node:path';
 import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
@@ -35,8 +36,8 @@ type RowOptions = Pick<DataConfig, 'missing' | 'missingTokens'> & {
 /**
  * Encodes rows: f32 [rows, features].
  *
- * @throws LockstepError naming row (from 0) and column where a value is absent, is missing although training had none
- * missing, or is no number where training had numbers.
+ * @throws LockstepError naming row (from 0) and column where a value is absent, is missing although
+ * training had none missing, or is no number where training had numbers.
  */
 export function encodeRows(
   rows: readonly Row[],
@@ -148,7 +149,8 @@ export function takeValues(input: unknown): Float32Array | Uint8Array {
 /**
  * Reads samples as `TrainedModel.outputs` takes them, in the order of the file, none left out.
  *
- * @throws LockstepError where the file is not of the model's kind, lacks a column, or has a cell that training had not.
+ * @throws LockstepError where the file is not of the model's kind, lacks a column, or has a
+ * cell that training had not.
  */
 export async function readSamples(
   { transforms, table }: ModelDescription,

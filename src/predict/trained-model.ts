@@ -60,7 +60,16 @@ export class TrainedModel {
     const packed = model.stack.allocatePacked(memory);
     const samples = { layout: layoutOf(description, 'f32', plan.maxRows), address: this.#samples };
     const { loss } = description;
-    this.#engine = new Engine({ kernels, memory, model, loss, seed: 0, plan, weights: packed, samples });
+    this.#engine = new Engine({
+      kernels,
+      memory,
+      model,
+      loss,
+      seed: 0,
+      plan,
+      packedWeights: packed,
+      samples,
+    });
     const flat = memory.allocate(weights.byteLength, 'weights');
     memory.f32(flat, weights.length).set(weights);
     model.stack.pack({ kernels, memory, flat, packed, part: 0, numParts: 1 });
@@ -127,8 +136,8 @@ export class TrainedModel {
   /**
    * Predicts rows of a table as objects by column name, images as bytes or as values from 0 to 1, texts
    * as bytes, `inputShape` bytes each, or samples as the arrays had them that the model was trained on.
-   * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number, naming row and column,
-   * and for a row of which the model has nothing finite to say.
+   * @throws LockstepError (exit 3) for input that is not of this model's kind or no finite number,
+   * naming row and column, and for a row of which the model has nothing finite to say.
    */
   predict(input: PredictInput): Prediction[] {
     return [...this.predictEach(input)];

@@ -1,6 +1,7 @@
-// Keeps the garbage collector out of the way of messages by freeing their buffers while they are young. Megabytes pass
-// through a connection each step while hardly any JavaScript object is made, so V8 seldom collects the young generation
-// by itself; it then sees external memory pile up, and answers with full collections of 10 ms and more, every few steps.
+// Keeps the garbage collector out of the way of messages by freeing their buffers while they are
+// young. Megabytes pass through a connection each step while hardly any JavaScript object is made,
+// so V8 seldom collects the young generation by itself; it then sees external memory pile up, and
+// answers with full collections of 10 ms and more, every few steps.
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
@@ -11,12 +12,13 @@ let collectYoung: ((options: { type: 'minor' }) => void) | undefined;
 let bytesSinceCollection = 0;
 
 /**
- * Collects the buffers of messages from now on. It sets flags of V8, which hold for the whole process, so only programs
- * of our own call it.
+ * Collects the buffers of messages from now on. It sets flags of V8, which hold for the whole
+ * process, so only programs of our own call it.
  */
 export function collectMessageBuffers(): void {
-  // Helper threads of the collector cost more than they save where every core computes: a coordinator of two workers on
-  // two cores took 11.7 ms of processor time a step with them, 6.5 ms without.
+  // Helper threads of the collector cost more than they save where every core computes:
+  // a coordinator of two workers on two cores took 11.7 ms of processor time a step
+  // with them, 6.5 ms without.
   v8.setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   v8.setFlagsFromString('--no-concurrent-marking');
   v8.setFlagsFromString('--expose-gc');

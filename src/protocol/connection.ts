@@ -1,5 +1,5 @@
-// One end of a connection that carries whole binary messages, and the options of its socket. It knows nothing of what the
-// messages mean.
+// One end of a connection that carries whole binary messages, and the options of its socket. It
+// knows nothing of what the messages mean.
 import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** An open connection to one peer, the same on both ends. */
@@ -15,8 +15,8 @@ export interface Connection {
   /**
    * Queues a message, without a limit: the sender watches `bufferedBytes`. The bytes must not change until
    * they are sent. Does nothing on a connection that is closing.
-   * @param data one buffer, or the fragments that make the message: none of them is copied, and each is handed to the
-   * system when that has taken all before it.
+   * @param data one buffer, or the fragments that make the message: none of them is copied, and
+   * each is handed to the system when that has taken all before it.
    * @param onTaken called whenever the system has taken a fragment; never for a message that is dropped.
    */
   send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void;
@@ -29,8 +29,8 @@ export interface Connection {
   /** Sets the listener, once. Nothing is read from the network before; the listener may keep what it gets. */
   onMessage(listener: (data: Buffer) => void): void;
   /**
-   * Adds a listener for the end, which comes once. Code and reason are those of the side that ended it first; 1006
-   * where nobody said goodbye.
+   * Adds a listener for the end, which comes once. Code and reason are those of the side that ended
+   * it first; 1006 where nobody said goodbye.
    */
   onClose(listener: (code: number, reason: string) => void): void;
 }
@@ -40,7 +40,10 @@ export const CLOSE_TIMEOUT_MS = 3000;
 
 /** Spread into the options of a server or a client. */
 export const SOCKET_OPTIONS = {
-  /** Tensors hardly compress, and 90 KB of zeros could become 90 MiB. A client of ws would ask for it by default. */
+  /**
+   * Tensors hardly compress, and 90 KB of zeros could become 90 MiB. A client of ws
+   * would ask for it by default.
+   */
   perMessageDeflate: false,
   /** The default is 100 MiB a connection. */
   maxPayload: MAX_MESSAGE_BYTES,

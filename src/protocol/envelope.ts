@@ -4,8 +4,8 @@
 //   | magic | version | type | header length | crc32 | header (msgpack) | zero padding | body |
 //   | u32   | u16     | u16  | u32           | u32   | <= 128 KiB       | 0 to 7 bytes | <= 4 MiB
 //
-// The checksum is over bytes 0 to 12 and the header. Bodies are tensors at memory speed: they stay outside msgpack,
-// carry a fingerprint of their own, and are the only part whose size matters.
+// The checksum is over bytes 0 to 12 and the header. Bodies are tensors at memory speed: they stay
+// outside msgpack, carry a fingerprint of their own, and are the only part whose size matters.
 import { crc32 } from 'node:zlib';
 import { FIXED_BYTES, MAX_BODY_BYTES, MAX_HEADER_BYTES, PROTOCOL_VERSION } from './limits.ts';
 import { TYPE_CODES } from './message-types.ts';
@@ -46,7 +46,8 @@ export function encodeMessage(message: Message, body: Uint8Array = NO_BODY): Buf
 }
 
 /**
- * Writes all of a message but its body, which is then sent from where it lies: as the further fragments of the message.
+ * Writes all of a message but its body, which is then sent from where it lies: as the further
+ * fragments of the message.
  * @throws as `encodeMessage` does.
  */
 export function encodeHead(message: Message): Buffer {

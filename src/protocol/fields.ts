@@ -1,5 +1,5 @@
-// Checks for the fields of a decoded header. Each takes an untrusted value and the path to name it by, and returns
-// the value with its type, or throws a ProtocolError that says what was expected.
+// Checks for the fields of a decoded header. Each takes an untrusted value and the path to name it
+// by, and returns the value with its type, or throws a ProtocolError that says what was expected.
 import type { z } from 'zod';
 import { quoteValue } from '../errors.ts';
 import { ProtocolError } from './protocol-error.ts';
@@ -36,7 +36,10 @@ export function float({ isFinite, min, max }: FloatRange): Field<number> {
   };
 }
 
-/** Text of at most `maxLength` UTF-16 units. It may end up on a terminal, so control characters become spaces. */
+/**
+ * Text of at most `maxLength` UTF-16 units. It may end up on a terminal, so control
+ * characters become spaces.
+ */
 export function text(maxLength: number): Field<string> {
   return (value, path) => {
     if (typeof value === 'string' && value.length <= maxLength) return value.replace(/\p{Cc}/gu, ' ');

@@ -1,10 +1,14 @@
-// Who a worker process is, over all its connections: a key pair that it draws when it starts. The public key is its name,
-// and only a signature shows that a name is one's own, so that nobody is taken for another: not for its host and process
-// id, which containers share, nor for having heard the name.
+// Who a worker process is, over all its connections: a key pair that it draws when it starts.
+// The public key is its name, and only a signature shows that a name is one's own, so that
+// nobody is taken for another: not for its host and process id, which containers share, nor
+// for having heard the name.
 import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
-/** The challenge that a worker signs, drawn for one connection, so that a recorded signature fits no other. */
+/**
+ * The challenge that a worker signs, drawn for one connection, so that a recorded
+ * signature fits no other.
+ */
 export interface Challenge {
   readonly run: string;
   readonly nonce: string;
@@ -14,8 +18,9 @@ export interface Challenge {
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex');
 
 /**
- * The encodings of all points of small order, without the bit for the sign: libsodium's list (`ge25519_has_small_order`).
- * For such a key anyone can make up signatures, which fit every challenge or at least an eighth of them.
+ * The encodings of all points of small order, without the bit for the sign: libsodium's list
+ * (`ge25519_has_small_order`). For such a key anyone can make up signatures, which fit every
+ * challenge or at least an eighth of them.
  */
 const SMALL_ORDER = new Set([
   '0000000000000000000000000000000000000000000000000000000000000000',
@@ -34,8 +39,9 @@ export class Instance {
   readonly #privateKey: KeyObject;
 
   constructor() {
-    // Not by `generateKeyPairSync`: in Node 20 the work behind it shares a lock with its keys. If it is collected while one of
-    // them is exported, it waits for that lock in the thread that holds it, and so forever; about once in 10,000 keys.
+    // Not by `generateKeyPairSync`: in Node 20 the work behind it shares a lock with its keys. If
+    // it is collected while one of them is exported, it waits for that lock in the thread that
+    // holds it, and so forever; about once in 10,000 keys.
     const key = Buffer.concat([PKCS8_HEAD, randomBytes(32)]);
     this.#privateKey = createPrivateKey({ key, format: 'der', type: 'pkcs8' });
     const { x = '' } = createPublicKey(this.#privateKey).export({ format: 'jwk' });

@@ -3,7 +3,10 @@
 /** Raised with every change of the envelope or of a message; both sides must have the same. */
 export const PROTOCOL_VERSION = 6;
 
-/** Asked for and granted in the WebSocket handshake, so that a stranger is turned away before any byte is parsed. */
+/**
+ * Asked for and granted in the WebSocket handshake, so that a stranger is turned away
+ * before any byte is parsed.
+ */
 export const SUBPROTOCOL = 'lockstep.v1';
 
 /** Magic, version, type, header length and checksum. */
@@ -15,7 +18,10 @@ export const MAX_HEADER_BYTES = 128 * 1024;
 /** Values in one header, keys counted: 11 for each of 1,000 layers, and a task's 1,025 bounds. */
 export const MAX_HEADER_ITEMS = 16_384;
 
-/** Keys of one map: `hello`, `welcome` and the longest layers have about a dozen. An object of thousands takes 10 ms. */
+/**
+ * Keys of one map: `hello`, `welcome` and the longest layers have about a dozen. An object
+ * of thousands takes 10 ms.
+ */
 export const MAX_MAP_KEYS = 64;
 
 /** Containers inside containers: `welcome` needs 3, and 2 more for each level of nested layers. */
@@ -33,7 +39,10 @@ export const MAX_FRAGMENTS = 1 + MAX_BODY_BYTES / CHUNK_FRAGMENT_BYTES;
 /** A worker makes no more results while more of them than this waits for its coordinator to read. */
 export const MAX_UNREAD_BYTES = 64 * 2 ** 20;
 
-/** Outputs that each thread of a worker has at a time: two of the largest shards, since shares of whole shards are uneven. */
+/**
+ * Outputs that each thread of a worker has at a time: two of the largest shards, since shares of
+ * whole shards are uneven.
+ */
 export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
 
 /** UTF-16 units of what a worker says went wrong, and of why it is refused: senders cut it. */

@@ -1,5 +1,6 @@
-// Every message, by direction. The contents of a body are described with its message; other messages have no body.
-// All integers are safe integers, `Hex16` and `Hex64` are lower-case hexadecimal digits.
+// Every message, by direction. The contents of a body are described with its message;
+// other messages have no body. All integers are safe integers. `HexN` stands for N
+// lower-case hexadecimal digits.
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { Numerics } from '../kernels/kernels.ts';
 import type { LayerSpec } from '../layers/registry.ts';
@@ -8,7 +9,10 @@ import type { LossSpec } from '../losses/registry.ts';
 /** The task that a result belongs to. A result of a round that is over is late, and is dropped. */
 export interface TaskKey {
   readonly run: string;
-  /** Number of the round: training steps and parts of evaluations, restarts included, counted over the run. */
+  /**
+   * Number of the round: training steps and parts of evaluations, restarts
+   * included, counted over the run.
+   */
   readonly round: number;
   /** Number of the task, counted over the run. */
   readonly task: number;
@@ -22,7 +26,10 @@ export interface KernelIdentity {
   readonly knownAnswer: string;
 }
 
-/** The builds that a worker has: without relaxed SIMD it lacks the fused one, and may still join strict runs. */
+/**
+ * The builds that a worker has: without relaxed SIMD it lacks the fused one, and
+ * may still join strict runs.
+ */
 export interface KernelIdentities {
   readonly strict: KernelIdentity;
   readonly fused?: KernelIdentity | undefined;
@@ -148,7 +155,10 @@ export interface WeightsMessage {
   readonly fingerprint: string;
 }
 
-/** A contiguous task of shards to compute. Body: u32, the rows of all its shards, one shard after the other. */
+/**
+ * A contiguous task of shards to compute. Body: u32, the rows of all its shards,
+ * one shard after the other.
+ */
 interface TaskMessage extends TaskKey {
   /** Version of the weights to use, which were sent before. */
   readonly version: number;

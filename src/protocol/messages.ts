@@ -72,7 +72,10 @@ function isFromWorker(message: Message): message is WorkerMessage {
   return TYPE_CODES[message.type] < FIRST_COORDINATOR_CODE;
 }
 
-/** The kind of body after the header. Numbers come in whole elements of 4 bytes, and a body is never empty. */
+/**
+ * The kind of body after the header. Numbers come in whole elements of 4 bytes,
+ * and a body is never empty.
+ */
 type BodyKind = 'none' | 'bytes' | 'f32' | 'u32';
 
 /** The checks of one message type. */
@@ -116,8 +119,9 @@ const task: FieldsOf<EvaluateMessage> = {
 const plainLayer = parsed(layerSchema);
 
 /**
- * Layers inside layers are checked one by one, like all else. The schema would look at each of them after one was wrong,
- * and carry thousands of complaints up through all levels: seconds for a header of 46 KB.
+ * Layers inside layers are checked one by one, like all else. The schema would look at each
+ * of them after one was wrong, and carry thousands of complaints up through all levels:
+ * seconds for a header of 46 KB.
  */
 const layer: Field<LayerSpec> = (value, path) => (isResidual(value) ? residual : plainLayer)(value, path);
 const layerList = array(layer, 1, MAX_LAYERS);

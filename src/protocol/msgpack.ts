@@ -1,6 +1,7 @@
-// Headers to msgpack and back, restricted to plain values both ways. A header that arrives is scanned before it is decoded,
-// because the decoder is too obliging: it builds regular expressions, sets and record classes from extension types,
-// recurses as deep as it is asked to, and allocates an array of any announced length.
+// Headers to msgpack and back, restricted to plain values both ways. A header that arrives is
+// scanned before it is decoded, because the decoder is too obliging: it builds regular expressions,
+// sets and record classes from extension types, recurses as deep as it is asked to, and allocates
+// an array of any announced length.
 import './msgpackr-environment.ts';
 import { Packr, Unpackr } from 'msgpackr';
 import { MAX_HEADER_DEPTH, MAX_HEADER_ITEMS, MAX_MAP_KEYS } from './limits.ts';
@@ -83,7 +84,10 @@ const FIXED_SIZES: ReadonlyMap<number, number> = new Map([
   [0xd3, 8],
 ]);
 
-/** Tags followed by a length of 1, 2 or 4 bytes; `each` is the bytes or the values per unit of that length. */
+/**
+ * Tags followed by a length of 1, 2 or 4 bytes; `each` is the bytes or the values
+ * per unit of that length.
+ */
 const SIZED: ReadonlyMap<number, { lengthBytes: 1 | 2 | 4; kind: 'bytes' | 'values'; each: number }> =
   new Map([
     [0xc4, { lengthBytes: 1, kind: 'bytes', each: 1 }], // binary
@@ -106,8 +110,9 @@ interface Extent {
 }
 
 /**
- * Checks that `bytes` are exactly one msgpack value of numbers, strings, booleans, nil, binaries, arrays and maps,
- * at most `MAX_HEADER_DEPTH` containers deep, of at most `MAX_HEADER_ITEMS` values and `MAX_MAP_KEYS` keys a map.
+ * Checks that `bytes` are exactly one msgpack value of numbers, strings, booleans, nil, binaries,
+ * arrays and maps, at most `MAX_HEADER_DEPTH` containers deep, of at most `MAX_HEADER_ITEMS` values
+ * and `MAX_MAP_KEYS` keys a map.
  * @throws ProtocolError otherwise.
  */
 function scanMsgpack(bytes: Uint8Array): void {

@@ -1,5 +1,5 @@
-// The shared secret that lets a worker in: from a file or the environment, never from an argument, which other
-// users of the machine could list.
+// The shared secret that lets a worker in: from a file or the environment, never from an argument,
+// which other users of the machine could list.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { LockstepError } from '../errors.ts';

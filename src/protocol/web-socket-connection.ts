@@ -9,11 +9,15 @@ import { CLOSE_TIMEOUT_MS } from './connection.ts';
 /** A close frame has room for this many bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;
 /**
- * More is not handed to the WebSocket at once. Node hands everything that waits for a socket to the kernel as one write, and
- * neither reports progress nor lets a ping pass before its end; at 10 Mbit/s that of a 100 MB model takes 80 s.
+ * More is not handed to the WebSocket at once. Node hands everything that waits for a socket to the
+ * kernel as one write, and neither reports progress nor lets a ping pass before its end; at 10
+ * Mbit/s that of a 100 MB model takes 80 s.
  */
 const WINDOW_BYTES = 2 ** 20;
-/** Bytes since the last whole message that are the beginning of the next one: more than a read of the socket. */
+/**
+ * Bytes since the last whole message that are the beginning of the next one: more
+ * than a read of the socket.
+ */
 const READ_BYTES = 64 * 1024;
 /** Bytes of a frame from a client, without its payload. */
 const CONTROL_FRAME_BYTES = 6;
@@ -138,7 +142,7 @@ export class WebSocketConnection implements Connection {
       this.#bytesExplained = this.bytesRead;
       this.#messageIntervals = 0;
       if (this.#ending) return;
-      if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are spoken here');
+      if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are accepted');
       listener(data as Buffer);
       noteMessageBuffer((data as Buffer).length);
     });
@@ -163,7 +167,10 @@ export class WebSocketConnection implements Connection {
     this.#queuedBytes = 0;
   }
 
-  /** Hands over messages while less than a window is in flight to the kernel, and the goodbye after the last. */
+  /**
+   * Hands over messages while less than a window is in flight to the kernel, and
+   * the goodbye after the last.
+   */
   #transmit(): void {
     for (let next = this.#queue[0]; next && this.#hasRoomFor(next); next = this.#queue[0]) {
       this.#queue.shift();
@@ -208,8 +215,8 @@ export class WebSocketConnection implements Connection {
   }
 
   /**
-   * Silence is counted in intervals and not read from a clock: when our own process was stopped for a minute, one
-   * interval has passed, and what the peer sent meanwhile is still unread.
+   * Silence is counted in intervals and not read from a clock: when our own process was stopped for
+   * a minute, one interval has passed, and what the peer sent meanwhile is still unread.
    */
   #beat(): void {
     this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
@@ -226,9 +233,10 @@ export class WebSocketConnection implements Connection {
   }
 
   /**
-   * True if bytes came since the last interval, or if a backlog shrank: on a slow link our ping waits behind the
-   * megabytes in the kernel's buffers, and their going out is the first sign of life to be had. Both ends ping, so
-   * that one which only receives is heard although it has nothing to answer before those megabytes are through.
+   * True if bytes came since the last interval, or if a backlog shrank: on a slow link our ping
+   * waits behind the megabytes in the kernel's buffers, and their going out is the first sign of
+   * life to be had. Both ends ping, so that one which only receives is heard although it has
+   * nothing to answer before those megabytes are through.
    */
   #hasProgress(): boolean {
     const isSending = this.#wasBacklogged && this.#bytesFlushed > this.#lastBytesFlushed;

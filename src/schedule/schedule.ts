@@ -122,8 +122,9 @@ export interface ScheduleOptions extends RunLength {
 }
 
 /**
- * Learning rate of step `step` (from 0). The warm-up comes first; what follows begins, and counts its steps and
- * epochs, after it, as in PyTorch's SequentialLR. Of `plateau` it is the part that does not depend on losses.
+ * Learning rate of step `step` (from 0). The warm-up comes first; what follows begins, and counts
+ * its steps and epochs, after it, as in PyTorch's SequentialLR. Of `plateau` it is the part that
+ * does not depend on losses.
  */
 export function learningRateAt(step: number, options: ScheduleOptions): number {
   const numWarmupSteps = warmupSteps(options.schedule, options);
@@ -202,8 +203,9 @@ function cosineRate(
 }
 
 /**
- * Smith and Topin, "Super-convergence", 2018, as PyTorch's OneCycleLR computes it: up to the highest rate at the
- * end of the first phase, and down to the lowest at the last step. Momentum is left as it is.
+ * Smith and Topin, "Super-convergence", 2018, as PyTorch's OneCycleLR computes it: up to the
+ * highest rate at the end of the first phase, and down to the lowest at the last step.
+ * Momentum is left as it is.
  */
 function oneCycleRate(
   { pctStart, divFactor, finalDivFactor, anneal }: ScheduleOf<'oneCycle'>,
@@ -239,7 +241,10 @@ export interface PlateauState {
 
 export const FIRST_PLATEAU: PlateauState = { factor: 1, numBad: 0, cooldown: 0 };
 
-/** The state after an epoch with this validation loss. `learningRate`, the optimizer's, tells how far `min` is. */
+/**
+ * The state after an epoch with this validation loss. `learningRate`, the
+ * optimizer's, tells how far `min` is.
+ */
 export function plateauAfter(
   config: ScheduleOf<'plateau'>,
   learningRate: number,

@@ -37,7 +37,7 @@ describe('repeated signals for one request to stop', () => {
     const result = await command.finished;
     expect(exitCodes).toContain(result.exitCode);
     await command.untilTreeIsGone();
-    expect(result.stderr.match(/stopping; once more to stop at once/g)).toHaveLength(1);
+    expect(result.stderr.match(/stopping; press Ctrl-C again to stop at once/g)).toHaveLength(1);
     // Local workers do not take it for a request to leave on their own.
     expect(result.stderr).not.toContain('WARN: worker');
     const directory = path.join(cwd, 'run');

@@ -47,7 +47,7 @@ export async function trainGolden(training: GoldenTraining): Promise<TrainedMode
     const indices = Uint32Array.from({ length: Math.min(batchSize, numRows - start) }, (__, i) => start + i);
     const divisor = totalSampleWeight(dataset, indices);
     engine.setWeights(adam.parameters);
-    const lossSum = engine.train(indices, step, ({ bucket, address }) => {
+    const lossSum = engine.trainBatch(indices, step, ({ bucket, address }) => {
       adam.applyBucket(bucket, { sum: address, divisor, numSamples: indices.length });
     });
     adam.commit();

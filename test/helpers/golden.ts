@@ -53,8 +53,8 @@ export function readRecorded<T>(name: string): T {
 }
 
 /**
- * Asserts that the largest difference, relative to the largest expected value, is below `tolerance`; where all are 0,
- * that there is none.
+ * Asserts that the largest difference, relative to the largest expected value, is below
+ * `tolerance`; where all are 0, that there is none.
  */
 export function expectNear(
   actual: ArrayLike<number>,

@@ -65,7 +65,7 @@ export async function chainAfter(directory: string, step: number): Promise<strin
   let chain = '';
   const observer = { onStep: (record: StepRecord) => (chain = record.chain), onEpoch: () => undefined };
   const { signal } = new AbortController();
-  await trainUntil(step, { ...prepared, state, compute, observer, signal }, FIRST_PROGRESS);
+  await trainUntil({ ...prepared, state, compute, observer, signal }, FIRST_PROGRESS, step);
   return chain;
 }
 

@@ -6,7 +6,7 @@ import type { GradientMessage, TrainMessage } from '../../src/protocol/message-t
 import { maximalNodes } from '../../src/tree.ts';
 
 /** f32 of the model's only bucket: 8 x 64 + 64 weights, 64 + 1 biases. */
-export const PIECE_LENGTH = 641;
+export const BUCKET_LENGTH = 641;
 
 const { module } = await loadKernelModule();
 const memory = new Memory();
@@ -16,7 +16,7 @@ const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, mem
 export function madeUp(
   work: TrainMessage,
   lie: Partial<GradientMessage> = {},
-  length = PIECE_LENGTH,
+  length = BUCKET_LENGTH,
 ): { message: GradientMessage; body: Uint8Array } {
   const { run, round, task, weightsFingerprint, firstShard, bounds, numShards } = work;
   const body = new Uint8Array(new Float32Array(length).fill(0.5).buffer);

@@ -15,8 +15,9 @@ export interface Run {
 }
 
 /**
- * A directory with `table.yaml` and `table.csv`: 450 steps unless told otherwise, of which 15 make an epoch. After each
- * epoch averaged weights take the place of those that training moves, which then come back: versions that no step made.
+ * A directory with `table.yaml` and `table.csv`: 450 steps unless told otherwise, of which 15 make
+ * an epoch. After each epoch averaged weights take the place of those that training moves, which
+ * then come back: versions that no step made.
  */
 export function longRun(values: Partial<ConfigInput> = {}): string {
   const data = { ...TABLE_CONFIG.data, split: { test: 0 } };
@@ -24,8 +25,8 @@ export function longRun(values: Partial<ConfigInput> = {}): string {
 }
 
 /**
- * Asserts that the run ends well, with the weights of a run to which nothing happened, and the loss of every step of it.
- * `values` are those of `longRun`.
+ * Asserts that the run ends well, with the weights of a run to which nothing happened, and the loss
+ * of every step of it. `values` are those of `longRun`.
  */
 export async function expectUndisturbedEnd(
   { command, directory }: Run,

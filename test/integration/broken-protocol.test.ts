@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { TrainMessage } from '../../src/protocol/message-types.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
-import { madeUp, PIECE_LENGTH } from '../helpers/made-up.ts';
+import { madeUp, BUCKET_LENGTH } from '../helpers/made-up.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import { startRelay } from '../helpers/relay.ts';
 import { readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
@@ -23,7 +23,7 @@ const LIES: Readonly<
     reason: /sent a damaged bucket 0/,
   },
   'a gradient that is too short': {
-    answer: (work) => encoded(madeUp(work, {}, PIECE_LENGTH - 1)),
+    answer: (work) => encoded(madeUp(work, {}, BUCKET_LENGTH - 1)),
     reason: /sent 2560 bytes for bucket 0/,
   },
   'a gradient without its loss': {

@@ -67,7 +67,7 @@ describe('a run that a signal ends', () => {
     command.signalTree('SIGINT');
     const { exitCode, stderr } = await command.finished;
     expect(exitCode).toBe(130);
-    expect(stderr).toContain('SIGINT: stopping; once more to stop at once');
+    expect(stderr).toContain('SIGINT: stopping; press Ctrl-C again to stop at once');
     expect(stderr).not.toContain('\n    at ');
     expect(readEvents(directory).at(-1)).toBe('runEnded');
   });

@@ -78,7 +78,7 @@ describe('a worker that misbehaves on its WebSocket', () => {
 
   it('a worker that sends a text message is disconnected with 1003', async () => {
     await intrude(frame(OPCODE.text, Buffer.from('hello')));
-    expect(await endingOfIntruder()).toEqual({ code: 1003, reason: 'only binary messages are spoken here' });
+    expect(await endingOfIntruder()).toEqual({ code: 1003, reason: 'only binary messages are accepted' });
   });
 
   it.each([

@@ -82,7 +82,7 @@ describe('a run over the network', () => {
     await expectUndisturbedEnd(run);
     expect(readRosterEvents(run.directory).slice(0, 2)).toEqual(['workerJoined 1', 'workerLeft 1']);
     await untilGone;
-    for (const reason of ['only binary messages are spoken here', 'not a Lockstep message']) {
+    for (const reason of ['only binary messages are accepted', 'not a Lockstep message']) {
       expect(run.command.stderr).toContain(`did not join: ${reason}`);
     }
   });

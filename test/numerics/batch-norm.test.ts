@@ -71,7 +71,7 @@ describe('20 steps with batchNorm', () => {
       expectLosses(trained, losses, 1e-5);
       expectWeights(trained, golden.under('final.'), 2e-5);
       const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
-      const { outputs } = trained.engine.evaluate(rows, numRows);
+      const { outputs } = trained.engine.evaluateRows(rows, numRows);
       const worst = golden
         .values('evaluated')
         .reduce((most, value, i) => Math.max(most, Math.abs(value - (outputs[i] as number))), 0);
@@ -110,7 +110,7 @@ describe('a short batch with a single shard', () => {
     engine.setWeights(flat);
     const sums = new Float32Array(model.numParameters);
     const indices = Uint32Array.from({ length: ROWS }, (_, row) => row);
-    engine.train(indices, 0, ({ bucket, address }) => {
+    engine.trainBatch(indices, 0, ({ bucket, address }) => {
       const { offset, length } = model.buckets[bucket] ?? { offset: 0, length: 0 };
       sums.set(memory.f32(address, length), offset);
     });

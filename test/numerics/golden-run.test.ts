@@ -56,7 +56,7 @@ async function run(loss: LossKind): Promise<Outcome> {
     for (let batch = 0; batch < numBatches(NUM_ROWS, BATCH_SIZE); batch++) {
       const indices = order.subarray(batch * BATCH_SIZE, (batch + 1) * BATCH_SIZE);
       engine.setWeights(adam.parameters);
-      const lossSum = engine.train(indices, adam.numSteps, ({ bucket, address }) => {
+      const lossSum = engine.trainBatch(indices, adam.numSteps, ({ bucket, address }) => {
         adam.applyBucket(bucket, { sum: address, divisor: indices.length });
       });
       adam.commit();

@@ -96,7 +96,7 @@ describe('20 steps of Adam', () => {
       ignoreKeyBiases(trained, final);
       expectWeights(trained, final, 2e-5);
       const rows = Uint32Array.from({ length: numRows }, (_, i) => i);
-      const { outputs } = trained.engine.evaluate(rows, numRows);
+      const { outputs } = trained.engine.evaluateRows(rows, numRows);
       const evaluated = golden.values('evaluated');
       const worst = Math.max(...evaluated.map((value, i) => Math.abs(value - (outputs[i] as number))));
       expect(worst).toBeLessThan(2e-5);

@@ -203,6 +203,6 @@ describe('a state_dict with the counters of its norms', () => {
     });
     const rows = Uint32Array.from({ length: numRows }, (_, row) => row);
     // The same arithmetic in another order: a few units in the last place of sums of some hundred products.
-    expectNear(engine.evaluate(rows, numRows).outputs, outputs, 2e-6, 'outputs');
+    expectNear(engine.evaluateRows(rows, numRows).outputs, outputs, 2e-6, 'outputs');
   });
 });

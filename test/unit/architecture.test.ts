@@ -1,5 +1,5 @@
-// Rules of the source tree that no compiler checks: imports point downward and never in circles, and no arithmetic
-// whose bits the host chooses comes near a weight.
+// Rules of the source tree that no compiler checks: imports point downward and never in circles,
+// and no arithmetic whose bits the host chooses comes near a weight.
 import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
@@ -26,7 +26,10 @@ const ROOMS: readonly Room[] = fs
 /** The two ends of a socket know each other by the protocol alone. */
 const STRANGERS = ['coordinator/', 'worker/'];
 
-/** Functions that IEEE 754 or ECMAScript specifies to the last bit. Every other function of Math differs between hosts. */
+/**
+ * Functions that IEEE 754 or ECMAScript specifies to the last bit. Every other function of
+ * Math differs between hosts.
+ */
 const EXACT_MATH = new Set(
   'PI abs ceil clz32 floor fround imul max min round sign sqrt trunc'
     .split(' ')
@@ -139,7 +142,10 @@ function descendants(node: ts.Node): ts.Node[] {
   return [node, ...node.getChildren().flatMap(descendants)];
 }
 
-/** `Math.exp`, but also Math under another name; and powers, which hosts compute, except those of two, which are exact. */
+/**
+ * `Math.exp`, but also Math under another name; and powers, which hosts compute, except those
+ * of two, which are exact.
+ */
 function hostMathOf(node: ts.Node): string[] {
   if (ts.isIdentifier(node) && node.text === 'Math') {
     const { parent } = node;
@@ -179,7 +185,7 @@ describe('the rooms of the source tree', () => {
     expect([...found].sort()).toEqual(ROOMS.map(({ name }) => name).sort());
   });
 
-  it('a room imports only from lower floors, and never from the other side of the socket', () => {
+  it('a file imports only from its own floor and lower ones, and never from the other side of the socket', () => {
     expect(imports.flatMap(judgeImport)).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
-// The documentation says what the program does: every field, default, command, flag, variable, exit code and link, and
-// the hash that the README promises.
+// The documentation says what the program does: every field, default, command, flag, variable, exit
+// code and link, and the hash that the README promises.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -41,7 +41,10 @@ function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Every key path of a schema with its defaults, which may differ by kind; `[]` stands for each item of a list. */
+/**
+ * Every key path of a schema with its defaults, which may differ by kind; `[]` stands
+ * for each item of a list.
+ */
 function fieldsOf(schema: unknown): Map<string, Set<string>> {
   const fields = new Map<string, Set<string>>();
   for (const [key, value] of listFields(schema)) {
@@ -52,7 +55,10 @@ function fieldsOf(schema: unknown): Map<string, Set<string>> {
   return fields;
 }
 
-/** The key paths of a schema. `outer` holds its enclosing references: layers inside layers are not listed again. */
+/**
+ * The key paths of a schema. `outer` holds its enclosing references: layers inside
+ * layers are not listed again.
+ */
 function listFields(schema: unknown, prefix = '', outer: readonly string[] = []): [string, unknown][] {
   if (!isSchema(schema)) return [];
   if (schema.$ref !== undefined) {

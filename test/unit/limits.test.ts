@@ -1,4 +1,5 @@
-// Runs at the limits of messages and files: a run beyond them is refused while it is prepared, one within them works.
+// Runs at the limits of messages and files: a run beyond them is refused while it is
+// prepared, one within them works.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -193,7 +194,8 @@ describe('a model at the limits', () => {
     const headerOf = (manifest: unknown): number =>
       encodeCheckpoint({ step: 1, isBest: true, tensors: [], manifest }).byteLength;
     const perEpoch = (headerOf({ history }) - headerOf({ history: [] })) / history.length;
-    // Besides the epochs, a header holds the names of tensors, and the config with every quotation mark escaped.
+    // Besides the epochs, a header holds the names of tensors, and the config with
+    // every quotation mark escaped.
     expect(MAX_EPOCHS * perEpoch + MAX_HEADER_BYTES + 2 * MAX_CONFIG_BYTES).toBeLessThan(
       MAX_CHECKPOINT_HEADER_BYTES,
     );

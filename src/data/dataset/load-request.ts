@@ -87,7 +87,10 @@ export interface PackRequest {
   readonly config: Config;
   readonly math: HostMath;
   readonly warn: (message: string) => void;
-  /** Transforms to apply as they are: nothing is fitted to the data then, and it need not be fit for training. */
+  /**
+   * Transforms to apply as they are: nothing is fitted to the data then, and it need
+   * not be fit for training.
+   */
   readonly fitted?: FittedData | undefined;
 }
 

@@ -1,5 +1,6 @@
-// Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels / groups, height, width].
-// runner.ts takes a microbatch through it, and sample-convolutions.ts has the two ways to compute one sample.
+// Convolution over images: y = f(W * x + b), weights as PyTorch has them: [filters, channels /
+// groups, height, width]. runner.ts takes a microbatch through it, and sample-convolutions.ts has
+// the two ways to compute one sample.
 import { z } from 'zod';
 import { packedLeftLength } from '../../kernels/kernels.ts';
 import { formatShape } from '../../shape.ts';
@@ -105,7 +106,10 @@ export class Conv2dLayer implements Layer, Convolution {
     return `conv2d ${formatShape(this.window.size)} ${shapes}${activation}`;
   }
 
-  /** Geometry, bias (zeros without one), then panels of W and of W^T, group after group, or the depthwise weights. */
+  /**
+   * Geometry, bias (zeros without one), then panels of W and of W^T, group after group,
+   * or the depthwise weights.
+   */
   get packedLengths(): number[] {
     const { spec, group, needsInputGradient } = this;
     const weights = this.isDepthwise

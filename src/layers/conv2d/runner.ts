@@ -1,5 +1,6 @@
-// One thread's run of a convolution over a microbatch, sample by sample: it pads the image, convolves it, adds the bias and
-// applies the activation; backward the same for the gradients, which are summed shard by shard.
+// One thread's run of a convolution over a microbatch, sample by sample: it pads the image,
+// convolves it, adds the bias and applies the activation; backward the same for the gradients,
+// which are summed shard by shard.
 import { sizeOf } from '../../shape.ts';
 import type { Shape } from '../../shape.ts';
 import { BiasActivation } from '../activation.ts';

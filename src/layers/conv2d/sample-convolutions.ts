@@ -36,15 +36,19 @@ interface Slices {
  *   dW[F, K] += dY[F, P] patches^T             or its transpose, where that packs less
  *   dX        = fold(W^T[K, F] dY[F, P])       adds the gradients of all windows that a value is in
  *
- * Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are packed straight from a
- * padded copy of the sample, a slice of the product at a time, so that they stay in the L2 cache.
+ * Letters: F filters, C channels, K = C x taps, P positions, all of one group. Patches are
+ * packed straight from a padded copy of the sample, a slice of the product at a time, so that
+ * they stay in the L2 cache.
  */
 export class MatrixConvolution implements SampleConvolution {
   readonly #layer: Convolution;
   readonly #workspace: Workspace;
   readonly #scratch: Scratch;
   readonly #slices: Slices;
-  /** True where dW^T = patches dY^T is computed: tiles are narrower on the left, so the smaller side goes there. */
+  /**
+   * True where dW^T = patches dY^T is computed: tiles are narrower on the left, so the
+   * smaller side goes there.
+   */
   readonly #isTransposed: boolean;
 
   constructor(layer: Convolution, workspace: Workspace) {

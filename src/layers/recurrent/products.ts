@@ -1,5 +1,5 @@
-// The products of a recurrent layer, in slices: a left operand is packed to four times its size, and that of all
-// positions at once would be the largest block of a plan.
+// The products of a recurrent layer, in slices: a left operand is packed to four times its size,
+// and that of all positions at once would be the largest block of a plan.
 import { TILE_COLUMNS, packedLeftLength } from '../../kernels/kernels.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
 import type { ParameterTensor, Microbatch } from '../layer.ts';
@@ -7,8 +7,9 @@ import type { ParameterTensor, Microbatch } from '../layer.ts';
 /** Rows of a slice: what the kernel takes at once from the second-level cache, a multiple of the tile. */
 const SLICE_ROWS = 60;
 /**
- * Rows of a weight's gradient at a time, whose sums run over all positions: the left panels of more would not stay in
- * the second-level cache (6,400 positions, 512 x 128: 23.6 GFLOP/s with 10 rows, 19.7 with 60, in one run).
+ * Rows of a weight's gradient at a time, whose sums run over all positions: the left panels of more
+ * would not stay in the second-level cache (6,400 positions, 512 x 128: 23.6 GFLOP/s with 10 rows,
+ * 19.7 with 60, in one run).
  */
 const GRADIENT_ROWS = 10;
 
@@ -63,7 +64,10 @@ export interface WeightProduct {
   readonly tiles: number;
 }
 
-/** Sets the weight's gradient along the tree of shards, its last rows first: finished buckets travel while others are computed. */
+/**
+ * Sets the weight's gradient along the tree of shards, its last rows first: finished buckets travel
+ * while others are computed.
+ */
 export function setWeightGradient(kernels: Kernels, microbatch: Microbatch, product: WeightProduct): void {
   const { weight, outputs, inputs, rows, dY, x, bounds, left, right, tiles } = product;
   const numShards = microbatch.bounds.length - 1;

@@ -1,6 +1,6 @@
-// Layers that carry a state from position to position: [positions, features] -> [positions, units], or [units] where
-// only the last position is wanted. Tensors, names and equations are PyTorch's (torch.nn.LSTM and GRU, one layer,
-// batch_first, from a state of zeros). Letters as in cells.ts.
+// Layers that carry a state from position to position: [positions, features] -> [positions, units],
+// or [units] where only the last position is wanted. Tensors, names and equations are PyTorch's
+// (torch.nn.LSTM and GRU, one layer, batch_first, from a state of zeros). Letters as in cells.ts.
 import { z } from 'zod';
 import { TILE_COLUMNS, packedRightLength } from '../../kernels/kernels.ts';
 import { formatShape } from '../../shape.ts';
@@ -63,7 +63,10 @@ export class RecurrentLayer implements Layer {
     return `${this.#sizes.cell.kind} ${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
   }
 
-  /** Panels of both weights for the gates, of both for the way back, the bias, and zeros that nobody writes. */
+  /**
+   * Panels of both weights for the gates, of both for the way back, the bias, and
+   * zeros that nobody writes.
+   */
   get packedLengths(): number[] {
     const { inputs, units, columns, needsInputGradient } = this.#sizes;
     return [

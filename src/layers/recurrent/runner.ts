@@ -4,7 +4,8 @@
 //   state  [B, T, H]   c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input
 //   hidden [B, T, H]   h
 //
-// All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a position is every T-th row.
+// All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a
+// position is every T-th row.
 import { TREE_TILES_LENGTH, packedRightLength } from '../../kernels/kernels.ts';
 import type { LayerRunner, ParameterTensor, Microbatch, Workspace } from '../layer.ts';
 import { stackedSums } from '../shard-sums.ts';
@@ -137,7 +138,10 @@ export class RecurrentRunner implements LayerRunner {
     this.#multiply({ rows, depth: columns, columns: units, x, stride: positions * columns, panels, y });
   }
 
-  /** Address of the error that the layer above left of a position, and the f32 from sample to sample: 0 for zeros. */
+  /**
+   * Address of the error that the layer above left of a position, and the f32 from
+   * sample to sample: 0 for zeros.
+   */
   #errorFromAbove(dY: number, position: number): [address: number, stride: number] {
     const { positions, spec, units } = this.#layer;
     if (spec.returnSequences) return [dY + 4 * position * units, positions * units];
@@ -159,7 +163,10 @@ export class RecurrentRunner implements LayerRunner {
     microbatch.complete(inputBias.offset);
   }
 
-  /** `previous` = h of the position before each, and zeros before the first: what the recurrent weight has met. */
+  /**
+   * `previous` = h of the position before each, and zeros before the first: what the
+   * recurrent weight has met.
+   */
   #shiftHidden(rows: number): void {
     const { positions, units } = this.#layer;
     const { kernels } = this.#workspace;

@@ -37,8 +37,9 @@ export const double: Arithmetic = {
 const bits = new DataView(new ArrayBuffer(8));
 
 /**
- * a * b + c of float32 with one rounding. The product is exact in float64; the sum is rounded to odd there, which
- * leaves the second rounding, to float32, the one that counts (Boldo and Melquiond, 2008).
+ * a * b + c of float32 with one rounding. The product is exact in float64; the sum is
+ * rounded to odd there, which leaves the second rounding, to float32, the one that counts
+ * (Boldo and Melquiond, 2008).
  */
 function fusedMultiplyAdd(a: number, b: number, c: number): number {
   const product = a * b;

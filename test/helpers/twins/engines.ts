@@ -75,12 +75,12 @@ export interface EngineOptions {
 }
 
 export function createEngine({ kernels, memory }: EngineRoom, options: EngineOptions): Engine {
-  const { model, loss, dataset, weights: values, batchSize, shards, numParts = 1 } = options;
-  const weights = model.stack.allocatePacked(memory);
-  const flat = memory.allocate(values.byteLength, 'weights');
-  memory.f32(flat, values.length).set(values);
+  const { model, loss, dataset, weights, batchSize, shards, numParts = 1 } = options;
+  const packedWeights = model.stack.allocatePacked(memory);
+  const flat = memory.allocate(weights.byteLength, 'weights');
+  memory.f32(flat, weights.length).set(weights);
   for (let part = 0; part < numParts; part++)
-    model.stack.pack({ kernels, memory, flat, packed: weights, part, numParts });
+    model.stack.pack({ kernels, memory, flat, packed: packedWeights, part, numParts });
   const samples = allocateSamples(memory, dataset.layout);
   memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
   const { shardsPerMicrobatch } = options;
@@ -98,7 +98,7 @@ export function createEngine({ kernels, memory }: EngineRoom, options: EngineOpt
     loss,
     seed: SEED,
     plan,
-    weights,
+    packedWeights,
     samples,
   });
 }

@@ -1,6 +1,6 @@
-// A whole model of dense layers forward and backward, made from the other twins. In float32 with mse its gradients are
-// the engine's bits; in float64 it is the exact answer.
-// Letters: B rows, I inputs and O outputs of a layer.
+// A whole model of dense layers forward and backward, made from the other twins. In float32 with
+// mse its gradients are the engine's bits; in float64 it is the exact answer. Letters: B rows, I
+// inputs and O outputs of a layer.
 import type { DenseLayer } from '../../../src/layers/dense.ts';
 import type { Model } from '../../../src/model/model.ts';
 import type { LossInput } from '../../../src/losses/registry.ts';

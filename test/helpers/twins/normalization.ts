@@ -5,8 +5,8 @@ import { exponential } from './transcendental.ts';
 import { at } from './tree.ts';
 
 /**
- * The sum of `term(i)` as the kernels take it over a row: blocks of 4 `vectors` lanes, then of 4 in the first lanes, the
- * lanes in pairs, and the rest one by one.
+ * The sum of `term(i)` as the kernels take it over a row: blocks of 4 `vectors` lanes, then of 4 in
+ * the first lanes, the lanes in pairs, and the rest one by one.
  */
 function sumInLanes(
   { round }: Arithmetic,

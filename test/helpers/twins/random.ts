@@ -35,7 +35,10 @@ export function uniformElement({ round }: Arithmetic, i: number, limit: number, 
   return round(round(round(u + u) - 1) * round(limit));
 }
 
-/** Element i, normal by Box and Muller: even elements take the cosine of a pair of words, odd ones the sine. */
+/**
+ * Element i, normal by Box and Muller: even elements take the cosine of a pair of
+ * words, odd ones the sine.
+ */
 export function normalElement({ round }: Arithmetic, i: number, deviation: number, key: DrawKey): number {
   const first = i - (i % 2);
   const radius = Math.sqrt(-2 * Math.log((word(first, key) + 1) / 2 ** 32));

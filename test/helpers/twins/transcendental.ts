@@ -1,5 +1,6 @@
-// exp and the functions made from it: in float32 the polynomials of assembly/math.ts and self-gated.ts, one value at a
-// time and to the bit; in float64 the host's functions, or series that converge.
+// exp and the functions made from it: in float32 the polynomials of assembly/math.ts
+// and self-gated.ts, one value at a time and to the bit; in float64 the host's
+// functions, or series that converge.
 import type { Arithmetic } from './arithmetic.ts';
 
 const f = Math.fround;

@@ -1,5 +1,5 @@
-// Options of the API, which may be anything in JavaScript or after a cast: invalid ones are refused before any work
-// is done.
+// Options of the API, which may be anything in JavaScript or after a cast: invalid ones are refused
+// before any work is done.
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { evaluate, loadModel } from '../../../api/model.ts';

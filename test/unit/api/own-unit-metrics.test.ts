@@ -1,5 +1,5 @@
-// Metrics in the target's own unit against scikit-learn's, by every way that leads to them. The targets are numbers as
-// read: those of the dataset have been through a transform and float32.
+// Metrics in the target's own unit against scikit-learn's, by every way that leads to them. The
+// targets are numbers as read: those of the dataset have been through a transform and float32.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -43,7 +43,10 @@ function samplesOf({ x, y, weight }: GoldenTable, isWeighted: boolean): Samples 
   };
 }
 
-/** The setting of the script that measured: every column of the transformed target is predicted as x + bias. */
+/**
+ * The setting of the script that measured: every column of the transformed target
+ * is predicted as x + bias.
+ */
 function initialWeights(numColumns: number): Uint8Array {
   const values = (value: number): Float32Array => new Float32Array(numColumns).fill(value);
   return encodeSafetensors([

@@ -1,5 +1,5 @@
-// The proof that a worker must give before it may join covers everything that it can be asked to compute: a kind that
-// is added to a registry and forgotten there would be trusted unproven.
+// The proof that a worker must give before it may join covers everything that it can be asked to
+// compute: a kind that is added to a registry and forgotten there would be trusted unproven.
 import { describe, expect, it } from 'vitest';
 import { KNOWN_CASES, knownAnswer } from '../../../src/known-answer.ts';
 import { loadKernelModule } from '../../../src/kernels/kernels.ts';

@@ -14,7 +14,10 @@ import { printable, shellWord } from '../../../src/printable.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
-/** C0 except the line feed, DEL and C1; characters that are invisible or reorder text; and noncharacters of Unicode. */
+/**
+ * C0 except the line feed, DEL and C1; characters that are invisible or reorder text; and
+ * noncharacters of Unicode.
+ */
 const HOSTILE = [
   ...[range(0x00, 0x09), range(0x0b, 0x1f), range(0x7f, 0x9f)],
   ...[[0xad], [0x61c], [0x180e], range(0x200b, 0x200b), range(0x200e, 0x200f), range(0x2028, 0x202e)],

@@ -1,5 +1,5 @@
-// Paths that are no regular files: every reader refuses them at once, rather than wait for a pipe's writer or read
-// for ever.
+// Paths that are no regular files: every reader refuses them at once, rather than wait for a pipe's
+// writer or read for ever.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';

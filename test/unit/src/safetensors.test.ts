@@ -1,4 +1,5 @@
-// Safetensors: files that we write follow the format's rules, and hostile files are refused with clear errors.
+// Safetensors: files that we write follow the format's rules, and hostile files are
+// refused with clear errors.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeSafetensors, encodeSafetensors } from '../../../src/safetensors.ts';

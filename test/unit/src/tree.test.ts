@@ -217,8 +217,8 @@ const numShardsAndOffers = fc.integer({ min: 1, max: 70 }).chain((numShards) =>
 );
 
 /**
- * The most held by trial: sums of `there` are held, and any of `expected` arrive, each set of them in one order,
- * because the order changes nothing.
+ * The most held by trial: sums of `there` are held, and any of `expected` arrive, each set of them
+ * in one order, because the order changes nothing.
  */
 function mostHeldByTrying(
   numShards: number,

@@ -118,7 +118,7 @@ describe('an evaluation', () => {
 
 describe('the sums of a task', () => {
   it('the sums of a task stay in place while the coordinator does not read, and are then sent in order', () => {
-    let isRead = true;
+    let isKeepingUp = true;
     const sent: unknown[] = [];
     const replica = { sumBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
     const results = new TaskResults({
@@ -129,7 +129,7 @@ describe('the sums of a task', () => {
         const { message } = parseWorkerMessage(data);
         sent.push(message.type === 'gradient' ? message.bucket : message.type);
       },
-      isRead: () => isRead,
+      isKeepingUp: () => isKeepingUp,
     });
     const sumOf = (bucket: number): PartialSum => ({
       node: { level: 0, index: 0 },
@@ -138,11 +138,11 @@ describe('the sums of a task', () => {
       lossSum: undefined,
     });
     results.onSum(sumOf(0));
-    isRead = false;
+    isKeepingUp = false;
     results.onSum(sumOf(1));
     results.onSum(sumOf(2));
     expect([results.sendSums(), sent]).toEqual([false, [0]]);
-    isRead = true;
+    isKeepingUp = true;
     expect(results.sendSums()).toBe(true);
     results.finish(1);
     expect(sent).toEqual([0, 1, 2, 'finished']);

@@ -189,7 +189,7 @@ describe('a worker session', () => {
     expect(connection.calls.at(-1)).toBe(`close 4402 ${reason}`);
   });
 
-  it('a session ends when its worker asks for crumbs of the dataset', () => {
+  it('a session ends when its worker asks for chunks of the dataset that are too small', () => {
     greet();
     connection.hear({ type: 'fetch', sha256: WELCOME.datasetSha256, offset: 0, length: 1 });
     expect(connection.calls.at(-1)).toMatch(

@@ -1,5 +1,5 @@
-// The measures by which the round scheduler makes sure of sums: second witnesses, judgements, bans. Workers lie, and
-// numbers overflow.
+// The measures by which the round scheduler makes sure of sums: second witnesses, judgements, bans.
+// Workers lie, and numbers overflow.
 import { describe, expect, test } from 'vitest';
 import { RoundDriver, SHARD, assign, ofType } from '../../../helpers/round-driver.ts';
 import type { Step } from '../../../helpers/round-driver.ts';

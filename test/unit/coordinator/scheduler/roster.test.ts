@@ -1,4 +1,5 @@
-// The roster: how many workers there are, which supersede an old session, which have to wait, and which are banned.
+// The roster: how many workers there are, which supersede an old session, which have to
+// wait, and which are banned.
 import { describe, expect, test } from 'vitest';
 import { Outcome } from '../../../../coordinator/scheduler/outcome.ts';
 import { Roster } from '../../../../coordinator/scheduler/roster.ts';

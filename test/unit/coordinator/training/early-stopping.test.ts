@@ -7,7 +7,10 @@ import {
 } from '../../../../coordinator/training/early-stopping.ts';
 import { LockstepError } from '../../../../src/errors.ts';
 
-/** The verdict on each epoch with these values: best so far or not, and the epochs since the last improvement. */
+/**
+ * The verdict on each epoch with these values: best so far or not, and the epochs
+ * since the last improvement.
+ */
 function judge(values: readonly number[], watch?: Parameters<typeof afterEpoch>[2]): [boolean, number][] {
   let state = NO_IMPROVEMENT;
   return values.map((value) => {

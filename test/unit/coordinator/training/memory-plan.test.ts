@@ -1,4 +1,5 @@
-// The memory that a run may take: counted at its highest, cut to what there is room for, refused if it is too much.
+// The memory that a run may take: counted at its highest, cut to what there is room for,
+// refused if it is too much.
 import os from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { planMemory, totalOf, warnOfMemory } from '../../../../coordinator/training/memory-plan.ts';

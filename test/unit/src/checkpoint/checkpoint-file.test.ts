@@ -1,4 +1,5 @@
-// Checkpoint files: they are read back to the bit, by other programs too, and refused if a single bit differs.
+// Checkpoint files: they are read back to the bit, by other programs too, and refused
+// if a single bit differs.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';

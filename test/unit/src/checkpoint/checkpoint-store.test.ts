@@ -1,5 +1,5 @@
-// The directory of checkpoints: which are kept and removed, and which one is the last or the best, even when one is
-// damaged or the run goes back.
+// The directory of checkpoints: which are kept and removed, and which one is the last or the best,
+// even when one is damaged or the run goes back.
 import fs from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';

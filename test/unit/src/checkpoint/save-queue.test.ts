@@ -1,4 +1,5 @@
-// Checkpoints that wait: which replaces which, what a full or failing disk does to them, and when a flush gives up.
+// Checkpoints that wait: which replaces which, what a full or failing disk does to them,
+// and when a flush gives up.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { SaveQueue, type QueuedSave } from '../../../../src/checkpoint/save-queue.ts';

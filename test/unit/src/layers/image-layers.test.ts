@@ -54,7 +54,8 @@ describe('layers on images', () => {
       'layer 5: reshape 4x2x2 -> 16 (0 parameters)',
       'layer 6: dense 16 -> 10 (170 parameters)',
     ]);
-    // Numbered like modules of PyTorch: the activation is one, and the pooling of channels is two with its Flatten.
+    // Numbered like modules of PyTorch: the activation is one, and the pooling of channels
+    // is two with its Flatten.
     expect(model.tensors.map(({ name }) => name)).toEqual([
       ...['0.weight', '0.bias', '3.weight', '8.weight', '8.bias'],
     ]);

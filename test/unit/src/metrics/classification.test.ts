@@ -1,5 +1,5 @@
-// Expected values: the worked example of classification_report in scikit-learn's own documentation, extended to full
-// precision by hand; the fractions stand beside them.
+// Expected values: the worked example of classification_report in scikit-learn's own documentation,
+// extended to full precision by hand; the fractions stand beside them.
 import { describe, expect, test } from 'vitest';
 import {
   binaryMetrics,

@@ -1,5 +1,5 @@
-// Every measured metric has a definition, whose better direction is that of better predictions, and with which the page
-// for users agrees.
+// Every measured metric has a definition, whose better direction is that of better predictions, and
+// with which the page for users agrees.
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -12,7 +12,10 @@ import { ROOT } from '../../../helpers/cli.ts';
 const LABELS = Uint32Array.from({ length: 24 }, (_, row) => row % 6);
 const TARGETS = Float32Array.from(LABELS, (label) => label % 2);
 
-/** Outputs whose right class stands out more the greater `sureness` is; row 3 is right only if it is great. */
+/**
+ * Outputs whose right class stands out more the greater `sureness` is; row 3 is
+ * right only if it is great.
+ */
 function logitsOf(sureness: number, numClasses: number): Float32Array {
   return Float32Array.from({ length: LABELS.length * numClasses }, (_, at) => {
     const row = Math.floor(at / numClasses);

@@ -1,4 +1,5 @@
-// The common parts of all metrics: the order of sums, names of numbers, and values by numpy; and metrics of sequences.
+// The common parts of all metrics: the order of sums, names of numbers, and values by numpy;
+// and metrics of sequences.
 import fs from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';

@@ -1,5 +1,6 @@
-// Expected values: the worked examples in scikit-learn's own documentation (r2_score, root_mean_squared_error,
-// mean_absolute_error), extended to full precision by hand; the fractions stand beside them.
+// Expected values: the worked examples in scikit-learn's own documentation (r2_score,
+// root_mean_squared_error, mean_absolute_error), extended to full precision by hand; the
+// fractions stand beside them.
 import { describe, expect, test } from 'vitest';
 import { regressionMetrics, type TargetColumn } from '../../../../src/metrics/regression.ts';
 

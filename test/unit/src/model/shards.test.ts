@@ -1,4 +1,5 @@
-// Batches cut into shards, in the same way for every model except those whose layers take statistics of a shard.
+// Batches cut into shards, in the same way for every model except those whose layers
+// take statistics of a shard.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LayerInput } from '../../../../src/layers/registry.ts';

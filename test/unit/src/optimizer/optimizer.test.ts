@@ -1,5 +1,5 @@
-// The life of a step: bucket by bucket, committed or abandoned, and its treatment of parameters of each role. The
-// arithmetic is tested with the kernels.
+// The life of a step: bucket by bucket, committed or abandoned, and its treatment of parameters of
+// each role. The arithmetic is tested with the kernels.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
 import type { Kernels } from '../../../../src/kernels/kernels.ts';

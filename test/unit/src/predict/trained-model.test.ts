@@ -1,4 +1,5 @@
-// A trained model in use: exactly the saved weights, the outputs that a run measures, and clear errors for wrong rows.
+// A trained model in use: exactly the saved weights, the outputs that a run measures, and
+// clear errors for wrong rows.
 import { describe, expect, it } from 'vitest';
 import type { Samples } from '../../../../src/data/array/arrays.ts';
 import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';

@@ -1,4 +1,5 @@
-// Random messages from a seed: mutated ones, and headers of everything in msgpack. Each is parsed or refused in time.
+// Random messages from a seed: mutated ones, and headers of everything in msgpack. Each is
+// parsed or refused in time.
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../../../src/protocol/envelope.ts';
@@ -27,7 +28,10 @@ describe('20,000 random and mutated messages', () => {
     expect(numRefused).toBeGreaterThan(10_000);
   });
 
-  /** Noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which reach the header's decoder. */
+  /**
+   * Noise, a cut, flipped bytes, or flipped bytes with a valid checksum, which
+   * reach the header's decoder.
+   */
   function mutate(data: Buffer, random: () => number): Buffer {
     const kind = Math.floor(4 * random());
     if (kind === 0) return Buffer.from(Array.from({ length: 200 * random() }, () => 256 * random()));

@@ -1,4 +1,5 @@
-// Headers of a hostile peer, each made to cost as much as its bytes can: all are refused, and none takes long.
+// Headers of a hostile peer, each made to cost as much as its bytes can: all are
+// refused, and none takes long.
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { MAX_HEADER_BYTES, MAX_HEADER_ITEMS, MAX_MAP_KEYS } from '../../../../src/protocol/limits.ts';

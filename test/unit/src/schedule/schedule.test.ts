@@ -1,4 +1,5 @@
-// Learning rates against those of PyTorch 1.13.1, which scripts/golden/optimizers.py wrote, and at the ends of runs.
+// Learning rates against those of PyTorch 1.13.1, which scripts/golden/optimizers.py wrote,
+// and at the ends of runs.
 import fs from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';

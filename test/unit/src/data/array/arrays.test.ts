@@ -7,7 +7,10 @@ import { featureView, targetView } from '../../../../../src/data/dataset/packed-
 import type { LoadedData } from '../../../../../src/data/load.ts';
 import { CLASSES, configOf, directoryOf, load, loadSamples, modelOf } from '../fixtures.ts';
 
-/** 40 rows of two features, a number, a class and a weight; the features are exact in float32 and in decimal digits. */
+/**
+ * 40 rows of two features, a number, a class and a weight; the features are exact in
+ * float32 and in decimal digits.
+ */
 const ROWS = Array.from({ length: 40 }, (_, row) => ({
   features: [((row * 7) % 13) / 8, row === 3 ? -0.5 : ((row * 11) % 17) / 4],
   price: 100 + row * row * 0.37,

@@ -1,5 +1,5 @@
-// Weights of rows, of classes and of ignored labels, which share one block of the packed rows; and the targets that
-// binary cross-entropy takes.
+// Weights of rows, of classes and of ignored labels, which share one block of the packed rows; and
+// the targets that binary cross-entropy takes.
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';

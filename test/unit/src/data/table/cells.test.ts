@@ -1,4 +1,5 @@
-// The kinds of cells: a number, a number in disguise, no value, or a text; and the columns that are worth a warning.
+// The kinds of cells: a number, a number in disguise, no value, or a text; and the columns
+// that are worth a warning.
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
 import { loadFeatures } from '../../../../../src/data/table/load-table.ts';

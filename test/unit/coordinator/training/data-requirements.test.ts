@@ -1,6 +1,7 @@
-// Data for models that begin with an embedding: features that are no token ids are refused before anything runs.
+// Data for models that begin with an embedding: features that are no token ids are
+// refused before anything runs.
 import { describe, expect, it } from 'vitest';
-import { requireTokens } from '../../../../src/engine/requirements.ts';
+import { requireTokens } from '../../../../coordinator/training/data-requirements.ts';
 import { resolveModel } from '../../../../src/model/model.ts';
 import type { Model } from '../../../../src/model/model.ts';
 import type { PackedDataset } from '../../../../src/data/dataset/packed-dataset.ts';

@@ -1,15 +1,16 @@
-// Checks of a model against its data, once both are there: shards that are large enough for layers that take mean and variance
-// of a shard (one value has no variance, and that of a few values is rough), and a row of the embedding for each token id.
-import { featureView } from '../data/dataset/packed-dataset.ts';
-import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
-import { configError } from '../errors.ts';
-import type { LockstepError } from '../errors.ts';
-import { EmbeddingLayer, wrongToken } from '../layers/embedding.ts';
-import type { Model } from '../model/model.ts';
-import { cutBatch, defaultShards, SOUND_ROWS } from '../model/shards.ts';
-import type { Sharding } from '../model/shards.ts';
-import { sizeOf } from '../shape.ts';
-import { countOf, formatCount } from '../printable.ts';
+// Checks of a model against its data, once both are there: shards that are large enough for layers
+// that take mean and variance of a shard (one value has no variance, and that of a few values is
+// rough), and a row of the embedding for each token id.
+import { featureView } from '../../src/data/dataset/packed-dataset.ts';
+import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
+import { configError } from '../../src/errors.ts';
+import type { LockstepError } from '../../src/errors.ts';
+import { EmbeddingLayer, wrongToken } from '../../src/layers/embedding.ts';
+import type { Model } from '../../src/model/model.ts';
+import { cutBatch, defaultShards, SOUND_ROWS } from '../../src/model/shards.ts';
+import type { Sharding } from '../../src/model/shards.ts';
+import { sizeOf } from '../../src/shape.ts';
+import { countOf, formatCount } from '../../src/printable.ts';
 
 /** Samples to train on, and the model that takes statistics of them. */
 interface Trained {
@@ -19,7 +20,8 @@ interface Trained {
 
 /**
  * Looks at the shards of every batch, and warns where they are small because `shards` is large.
- * @throws LockstepError (exit 2) where a layer would have to take a variance of one value, which PyTorch refuses too.
+ * @throws LockstepError (exit 2) where a layer would have to take a variance of one value,
+ * which PyTorch refuses too.
  */
 export function requireStatistics(config: Sharding, trained: Trained, warn: (message: string) => void): void {
   const numTaken = trained.model.tensors.flatMap(({ valuesPerSample = [] }) => valuesPerSample);
@@ -88,7 +90,10 @@ function smallShards(config: Sharding, numSamples: number): string {
   );
 }
 
-/** @throws LockstepError (exit 3) where the model begins with an embedding and a feature is no id of its vocabulary. */
+/**
+ * @throws LockstepError (exit 3) where the model begins with an embedding and a feature is
+ * no id of its vocabulary.
+ */
 export function requireTokens(dataset: PackedDataset, model: Model): void {
   const [first] = model.stack.layers;
   if (!(first instanceof EmbeddingLayer)) return;
