@@ -1,4 +1,5 @@
-// Connected workers as one `Compute`: steps and evaluations become rounds, and sessions that come and go reach the scheduler.
+// Connected workers as one `Compute`: steps and evaluations become rounds, and sessions that come
+// and go reach the scheduler.
 import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { closeAll } from '../../src/close-all.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
@@ -45,7 +46,10 @@ export class Cluster implements Compute {
     return this.#members.size;
   }
 
-  /** Resolves once `count` workers take part. @throws LockstepError (exit 7) when they do not come in time. */
+  /**
+   * Resolves once `count` workers take part.
+   * @throws LockstepError (exit 7) when they do not come in time.
+   */
   waitForWorkers(count: number): Promise<void> {
     if (this.#runner.fatal) return Promise.reject(this.#runner.fatal);
     return this.#members.gather(() =>
@@ -86,8 +90,8 @@ export class Cluster implements Compute {
   }
 
   /**
-   * Runs the handler of a socket, a timer or a process. Nobody there waits for what it throws, so the current round fails
-   * with it, and the run ends as it does for any other reason.
+   * Runs the handler of a socket, a timer or a process. Nobody there waits for what it throws, so
+   * the current round fails with it, and the run ends as it does for any other reason.
    */
   readonly guard = (handle: () => void): void => {
     try {

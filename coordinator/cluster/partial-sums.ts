@@ -1,5 +1,6 @@
-// Partial sums in the coordinator's memory. One that arrives is checked against the model and the fingerprint it came with,
-// copied, and digested for the scheduler; one that is kept waits in its slot until its neighbour is added to it.
+// Partial sums in the coordinator's memory. One that arrives is checked against the model and the
+// fingerprint it came with, copied, and digested for the scheduler; one that is kept waits in its
+// slot until its neighbour is added to it.
 import { createHash } from 'node:crypto';
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
@@ -154,14 +155,16 @@ interface SumBytes {
 }
 
 /**
- * The largest sum of losses. A row's loss is at most a squared f32 times a weight that is one, 4e115, and there are at most
- * 2^31 rows. A larger value is no loss, and would make the sum over some steps infinite.
+ * The largest sum of losses. A row's loss is at most a squared f32 times a weight that is one,
+ * 4e115, and there are at most 2^31 rows. A larger value is no loss, and would make the sum
+ * over some steps infinite.
  */
 const MAX_LOSS_SUM = 1e125;
 
 /**
- * The digest of a sum, by which the scheduler tells equal from different ones. The processor decides which NaN an operation
- * gives, so sums that are not finite are compared with every NaN made the same.
+ * The digest of a sum, by which the scheduler tells equal from different ones. The
+ * processor decides which NaN an operation gives, so sums that are not finite are compared
+ * with every NaN made the same.
  */
 export function digestSum(kernels: Kernels, memory: Memory, kind: DigestKind, sum: SumBytes): SumDigest {
   const { address, length, fingerprint, lossSum } = sum;

@@ -1,5 +1,6 @@
-// Runs rounds on the workers: takes their messages, asks the scheduler, and carries out its answers. A bucket of the next
-// weights goes out as soon as its gradient is complete, while others still arrive.
+// Runs rounds on the workers: takes their messages, asks the scheduler, and carries out
+// its answers. A bucket of the next weights goes out as soon as its gradient is complete,
+// while others still arrive.
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger, LimitedLog } from '../../src/log.ts';
@@ -101,7 +102,10 @@ export class RoundRunner implements RoundDriver {
     });
   }
 
-  /** Passes an event to the scheduler and carries out its outcome. A failure ends the run, and rejects whoever is waiting. */
+  /**
+   * Passes an event to the scheduler and carries out its outcome. A failure ends the run, and
+   * rejects whoever is waiting.
+   */
   decide(ask: (scheduler: Scheduler, outcome: Outcome) => void): void {
     if (this.#fatal) return;
     try {
@@ -155,7 +159,10 @@ export class RoundRunner implements RoundDriver {
     }
   }
 
-  /** Takes a partial sum: checks it, has the scheduler accept it, keeps it; merging and new work follow from the outcome. */
+  /**
+   * Takes a partial sum: checks it, has the scheduler accept it, keeps it; merging and new work
+   * follow from the outcome.
+   */
   #receiveSum(
     worker: number,
     message: GradientMessage | EvaluationMessage,

@@ -1,4 +1,5 @@
-// `lockstep train` and `lockstep coordinator`: prepares a run, gathers the workers, trains, and writes the results.
+// `lockstep train` and `lockstep coordinator`: prepares a run, gathers the workers,
+// trains, and writes the results.
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
 import { formatConfigYaml } from '../../src/config/config-text.ts';
@@ -125,7 +126,10 @@ function isSamePath(chosen: string | undefined, directory: string): boolean {
   return chosen === undefined || path.resolve(chosen) === directory;
 }
 
-/** Disk space for records, the model and two checkpoints, if there are to be any: one stays while the next is written. */
+/**
+ * Disk space for records, the model and two checkpoints, if there are to be any: one stays
+ * while the next is written.
+ */
 function bytesNeeded(prepared: PreparedRun): number {
   const model = 4 * prepared.model.numParameters;
   return RECORD_BYTES + model + (prepared.config.checkpoint ? 2 * checkpointBytes(prepared) : 0);

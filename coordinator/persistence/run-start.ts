@@ -1,4 +1,5 @@
-// The start of a run, from the beginning or a checkpoint, and everything that lets it resume later or roll back.
+// The start of a run, from the beginning or a checkpoint, and everything that lets it
+// resume later or roll back.
 import type { RunDirectory } from '../output/run-directory.ts';
 import type { ResumePoint } from '../output/run-recorder.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -43,12 +44,18 @@ export interface RunStart {
   readonly rollback: Rollback;
   /** Time that the run has taken so far, in all sessions. */
   readonly wallSeconds: () => number;
-  /** Called when a checkpoint is on the disk, and when the run was rolled back; both do nothing until they are set. */
+  /**
+   * Called when a checkpoint is on the disk, and when the run was rolled back; both do
+   * nothing until they are set.
+   */
   onSaved: (saved: SavedCheckpoint) => void;
   onRolledBack: (point: ResumePoint) => void;
 }
 
-/** Restores the state that the run starts from. @throws LockstepError (exit 4) for a source that it cannot resume from. */
+/**
+ * Restores the state that the run starts from.
+ * @throws LockstepError (exit 4) for a source that it cannot resume from.
+ */
 export async function startOrResume(options: RunStartOptions): Promise<RunStart> {
   const { directory, prepared, state, source, allowOlder, startedMs, log } = options;
   const { audit, checkpoint, name } = prepared.config;
@@ -105,7 +112,10 @@ export async function startOrResume(options: RunStartOptions): Promise<RunStart>
   return start;
 }
 
-/** Makes the initial state once more, in a memory that nobody keeps. @throws LockstepError (exit 4) if `model.init` has changed meanwhile */
+/**
+ * Makes the initial state once more, in a memory that nobody keeps.
+ * @throws LockstepError (exit 4) if `model.init` has changed meanwhile
+ */
 async function recreateInitial(prepared: PreparedRun, fingerprint: string): Promise<TrainingState> {
   const memory = new Memory();
   const kernels = await instantiateKernels(prepared.kernelModule.module, memory.wasm);

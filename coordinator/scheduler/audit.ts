@@ -1,6 +1,7 @@
-// The audit of a round: all sums that workers sent, side by side. Equal shards give equal bytes, so two sums of one node that
-// differ prove a lie, or a broken machine; and two equal ones from different processes are what an audited node needs. Beside
-// it, the track records of processes: what of the run rests on whose word alone.
+// The audit of a round: all sums that workers sent, side by side. Equal shards give equal bytes, so
+// two sums of one node that differ prove a lie, or a broken machine; and two equal ones from
+// different processes are what an audited node needs. Beside it, the track records of processes:
+// what of the run rests on whose word alone.
 import { nodeKey, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { COORDINATOR } from './outcome.ts';
@@ -57,12 +58,18 @@ export class Audit {
     this.#numShards = numShards;
   }
 
-  /** The kind of digest for sums of a node. An audited one is drawn when first asked for, after a worker computed it. */
+  /**
+   * The kind of digest for sums of a node. An audited one is drawn when first asked for,
+   * after a worker computed it.
+   */
   digestKind(node: TreeNode): DigestKind {
     return this.#record(node).isAudited ? 'strong' : 'fast';
   }
 
-  /** Notes a sum; it is false if it, or an earlier one of the bucket, contradicts the truth about its node. */
+  /**
+   * Notes a sum; it is false if it, or an earlier one of the bucket, contradicts
+   * the truth about its node.
+   */
   examine(node: TreeNode, bucket: number, witness: Witness, isFinite: boolean): Verdict {
     const { truth } = this.#record(node);
     const { witnesses } = this.#bucket(node, bucket);
@@ -116,7 +123,10 @@ export class Audit {
     return [...this.#nodes.values()].some((record) => record.isInDoubt);
   }
 
-  /** True when every sum taken is finite, out of doubt and, if audited, confirmed: a whole round may then end. */
+  /**
+   * True when every sum taken is finite, out of doubt and, if audited, confirmed: a
+   * whole round may then end.
+   */
   get isSettled(): boolean {
     return !this.#isNotFinite && !this.isInDoubt && this.unwitnessed().length === 0;
   }
@@ -137,7 +147,10 @@ export class Audit {
       .map(({ node, buckets }) => ({ node, instances: soleWitnesses(buckets) }));
   }
 
-  /** Processes on whose word alone some sum is part of the round's; none of a round that is not finite, which has no sum. */
+  /**
+   * Processes on whose word alone some sum is part of the round's; none of a round that is not
+   * finite, which has no sum.
+   */
   soleWitnesses(): ReadonlySet<string> {
     if (this.#isNotFinite) return new Set();
     const unsettled = [...this.#nodes.values()].filter(({ truth }) => !truth);
@@ -217,7 +230,10 @@ export class TrackRecords {
     return record ? record.trustedSteps : this.#forgottenSteps;
   }
 
-  /** Notes whose word the last round rests on: its result is part of the run by now, unless the run was rolled back. */
+  /**
+   * Notes whose word the last round rests on: its result is part of the run by now, unless
+   * the run was rolled back.
+   */
   recordRound({ plan, audit }: LastRound, next: RoundPlan): void {
     // A checkpoint of the state that was evaluated may hold what the evaluation resulted in.
     const trustedSteps = plan.kind === 'train' ? plan.step : plan.step - 1;
@@ -255,7 +271,10 @@ export class TrackRecords {
   }
 }
 
-/** Tells whether the run was rolled back between two rounds: steps ascend, and evaluations stand between them. */
+/**
+ * Tells whether the run was rolled back between two rounds: steps ascend, and
+ * evaluations stand between them.
+ */
 function wasRolledBack(last: RoundPlan, next: RoundPlan): boolean {
   return next.step < last.step || (next.step === last.step && last.kind === 'train' && next.kind === 'train');
 }

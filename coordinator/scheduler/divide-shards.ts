@@ -1,5 +1,6 @@
-// Divides a run of shards among workers by their speed, so that all end at about the same time, with the cuts at
-// subtrees where that costs little: a task of whole subtrees comes back as fewer sums.
+// Divides a run of shards among workers by their speed, so that all end at about the
+// same time, with the cuts at subtrees where that costs little: a task of whole
+// subtrees comes back as fewer sums.
 import type { PlannedTask } from './outcome.ts';
 
 /** Speeds closer than this count as equal: noise must not move the cuts. */
@@ -17,8 +18,9 @@ export interface Share {
 }
 
 /**
- * Cuts shards [from, to) into contiguous tasks, at most one a worker and in their order, about proportional to
- * speed. A worker for which a single shard would take longer than all of them take without it gets none.
+ * Cuts shards [from, to) into contiguous tasks, at most one a worker and in their order, about
+ * proportional to speed. A worker for which a single shard would take longer than all of them
+ * take without it gets none.
  */
 export function divideShards(from: number, to: number, workers: readonly Share[]): PlannedTask[] {
   const numShards = to - from;
@@ -59,7 +61,10 @@ function alignedCut(ideal: number, isCheap: (cut: number) => boolean): number {
   return ideal;
 }
 
-/** Counts the shards for each worker so that the last one is done as early as possible, and says when that is. */
+/**
+ * Counts the shards for each worker so that the last one is done as early as
+ * possible, and says when that is.
+ */
 function countShards(numShards: number, workers: readonly Share[]): { counts: number[]; time: number } {
   const countsAt = (time: number): number[] => workers.map(({ speed }) => Math.floor(time * speed));
   const total = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);

@@ -1,6 +1,7 @@
-// Lateness of tasks. One that is late goes to an idle worker too; a worker that has been at one task for too long although its
-// connection lives, since its engine hangs or its machine does nothing but swap, is reported, and at last sent away: where
-// nobody else is left, the run would wait for it forever.
+// Lateness of tasks. One that is late goes to an idle worker too; a worker that has been at one
+// task for too long although its connection lives, since its engine hangs or its machine does
+// nothing but swap, is reported, and at last sent away: where nobody else is left, the run
+// would wait for it forever.
 import { COORDINATOR } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
 import type { Pace } from './pace.ts';
@@ -11,8 +12,9 @@ const LATE_FACTOR = 3;
 /** ...but not before this: it is what a garbage collection or another program takes without being a fault. */
 const LATE_FLOOR_MS = 100;
 /**
- * While no worker has delivered anything, nothing is late before the round is this old: compiling and first touches
- * included. Who gets a copy then has no such time of its own, for one after the other who hangs would cost it again.
+ * While no worker has delivered anything, nothing is late before the round is this old: compiling
+ * and first touches included. Who gets a copy then has no such time of its own, for one after the
+ * other who hangs would cost it again.
  */
 const UNMEASURED_LATE_MS = 15_000;
 /** A user is told after this many times the expected time... */
@@ -37,8 +39,9 @@ export interface RoundTimes {
 }
 
 /**
- * Tells whether the oldest task that a worker owes in the round is late; those after it wait for their turn. The coordinator
- * itself never is: nobody could replace it, and it computes what others failed on.
+ * Tells whether the oldest task that a worker owes in the round is late; those after it
+ * wait for their turn. The coordinator itself never is: nobody could replace it, and it
+ * computes what others failed on.
  */
 export function isLate(worker: number, { open, pace, beganMs, nowMs }: RoundTimes): boolean {
   if (worker === COORDINATOR.worker) return false;
@@ -50,7 +53,10 @@ export function isLate(worker: number, { open, pace, beganMs, nowMs }: RoundTime
   return !isFirst && nowMs - pace.beganMs(worker, oldest.givenMs) >= lateMs;
 }
 
-/** Finds slow and stuck workers among the tasks in `owed`, where the oldest task of each worker precedes its others. */
+/**
+ * Finds slow and stuck workers among the tasks in `owed`, where the oldest task of each
+ * worker precedes its others.
+ */
 export function findOverdue(owed: readonly OwedTask[], pace: Pace, outcome: Outcome): void {
   const oldest = new Map<number, OwedTask>();
   for (const task of owed) if (!oldest.has(task.worker)) oldest.set(task.worker, task);

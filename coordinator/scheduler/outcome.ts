@@ -1,6 +1,6 @@
-// The vocabulary of the scheduler: the facts that it is told about a round, and the outcome with which it answers every event. Plain
-// data: nothing here holds a socket, a clock or a tensor. Workers are named by the numbers of their sessions, values by
-// slots that the driver keeps.
+// The vocabulary of the scheduler: the facts that it is told about a round, and the outcome with
+// which it answers every event. Plain data: nothing here holds a socket, a clock or a tensor.
+// Workers are named by the numbers of their sessions, values by slots that the driver keeps.
 import type { Merge, ShardRange, TreeNode } from '../../src/tree.ts';
 
 /** The shape of a round. */
@@ -37,7 +37,10 @@ export interface SumName extends TaskName {
   readonly bucket: number;
 }
 
-/** `fast` guards against accidents; `strong` against a worker that searches for a second sum of the same digest. */
+/**
+ * `fast` guards against accidents; `strong` against a worker that searches for a
+ * second sum of the same digest.
+ */
 export type DigestKind = 'fast' | 'strong';
 
 /** The facts about a sum's values that the scheduler needs. */
@@ -97,7 +100,10 @@ export interface BannedWorker {
   readonly worker: number;
   readonly name: string;
   readonly reason: string;
-  /** Optimizer steps of the newest state that does not rest on its word alone; undefined if all states qualify. */
+  /**
+   * Optimizer steps of the newest state that does not rest on its word alone;
+   * undefined if all states qualify.
+   */
   readonly trustedSteps: number | undefined;
 }
 
@@ -107,7 +113,10 @@ export type AdmittedWorker = Pick<ReadySession, 'worker' | 'instance'>;
 /** The reason why the next worker of an address has to wait. */
 export type RestCause = 'vanishing' | 'bans';
 
-/** A worker that takes part only later, because workers of its address vanished without a result or were banned. */
+/**
+ * A worker that takes part only later, because workers of its address vanished without
+ * a result or were banned.
+ */
 export interface RestingWorker {
   readonly worker: number;
   readonly restMs: number;
@@ -214,8 +223,9 @@ export interface RoundDriver {
 }
 
 /**
- * Carries out an outcome in the required order: who goes, who comes, the sum at hand, the work that follows. Returns false if
- * that completed a bucket which is not finite: then the caller must have the scheduler doubt the round.
+ * Carries out an outcome in the required order: who goes, who comes, the sum at hand, the work that
+ * follows. Returns false if that completed a bucket which is not finite: then the caller must have
+ * the scheduler doubt the round.
  */
 export function carryOut(outcome: Outcome, members: MembershipDriver, round: RoundDriver): boolean {
   for (const worker of outcome.superseded) members.supersede(worker);
@@ -237,7 +247,10 @@ export function carryOut(outcome: Outcome, members: MembershipDriver, round: Rou
   return isFinite;
 }
 
-/** Adds the sum just stored to its neighbours; returns false if that completed a bucket that is not finite. */
+/**
+ * Adds the sum just stored to its neighbours; returns false if that completed a
+ * bucket that is not finite.
+ */
 function keepSum({ bucket, completed, freed, merges }: StoredSum, round: RoundDriver): boolean {
   for (const slot of freed) round.free(slot);
   for (const merge of merges) round.merge(bucket, merge);

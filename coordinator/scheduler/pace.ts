@@ -1,5 +1,5 @@
-// The speed of each worker, from what it has delivered, and so the time by which it should deliver more. No user has to guess
-// a timeout: all times here are multiples of measured ones.
+// The speed of each worker, from what it has delivered, and so the time by which it should deliver
+// more. No user has to guess a timeout: all times here are multiples of measured ones.
 
 /** Weight of the newest measurement in a worker's speed. */
 const SMOOTHING = 0.3;
@@ -46,8 +46,9 @@ export class Pace {
   }
 
   /**
-   * Measures a worker that gives a task up because its round is over: it was no faster than that. Without this, a worker
-   * that delivers once and then never again would have the largest share of each round.
+   * Measures a worker that gives a task up because its round is over: it was no faster than
+   * that. Without this, a worker that delivers once and then never again would have the
+   * largest share of each round.
    */
   giveUp(worker: number, rows: number, givenMs: number, nowMs: number): void {
     const found = this.#workers.get(worker);
@@ -63,18 +64,27 @@ export class Pace {
     return this.#workers.get(worker)?.speed !== undefined;
   }
 
-  /** Tells whether the worker has delivered nothing, though somebody had when it joined, or when the round began. */
+  /**
+   * Tells whether the worker has delivered nothing, though somebody had when it joined,
+   * or when the round began.
+   */
   isLateJoiner(worker: number, roundBeganMs: number): boolean {
     const { speed, freeSinceMs = 0 } = this.#workers.get(worker) ?? {};
     return speed === undefined && this.#firstDeliveryMs < Math.max(roundBeganMs, freeSinceMs);
   }
 
-  /** The time when the worker began, or will have begun, a task given at `givenMs` that it has not delivered. */
+  /**
+   * The time when the worker began, or will have begun, a task given at `givenMs`
+   * that it has not delivered.
+   */
   beganMs(worker: number, givenMs: number): number {
     return Math.max(givenMs, this.#workers.get(worker)?.freeSinceMs ?? givenMs);
   }
 
-  /** Measured speed in rows a millisecond, or the mean of the others. A worker's own claims count for nothing. */
+  /**
+   * Measured speed in rows a millisecond, or the mean of the others. A worker's own
+   * claims count for nothing.
+   */
   speedOf(worker: number): number {
     return this.#workers.get(worker)?.speed ?? this.#meanSpeed ?? 1;
   }

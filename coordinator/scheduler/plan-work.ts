@@ -1,12 +1,15 @@
-// The work to do next: shards that nobody has, sums that need a second witness, copies of late tasks, and now and then a
-// shard for a worker that was too slow to get one, to see whether it still is. A copy costs only processor time.
+// The work to do next: shards that nobody has, sums that need a second witness, copies of late
+// tasks, and now and then a shard for a worker that was too slow to get one, to see whether it
+// still is. A copy costs only processor time.
 //
-// Sums wait in memory for their neighbours, and memory is limited. So no task is given out whose sums, together with
-// all those present or in flight, might not fit, in whatever order they arrive:
-// - fewer and larger tasks of whole subtrees result in few sums: 2n subtrees of equal size hold n sums at most;
-// - where the sums present leave no way for that, work goes out subtree by subtree. One always fits: the sibling of a
-//   smallest subtree that is present becomes one sum with it. So no round waits forever, if a single sum fits.
-// Only shards that the coordinator tries itself, because nobody else can compute them, may take more.
+// Sums wait in memory for their neighbours, and memory is limited. So no task is given out whose
+// sums, together with all those present or in flight, might not fit, in whatever order they arrive:
+// - fewer and larger tasks of whole subtrees result in few sums: 2n subtrees of equal
+//   size hold n sums at most;
+// - where the sums present leave no way for that, work goes out subtree by subtree. One always
+//   fits: the sibling of a smallest subtree that is present becomes one sum with it. So no round
+//   waits forever, if a single sum fits. Only shards that the coordinator tries itself, because
+//   nobody else can compute them, may take more.
 import { maximalNodes, mostEverHeld, mostHeld, nodeKey, shardsUnder } from '../../src/tree.ts';
 import type { ReductionTree, ShardRange, TreeNode } from '../../src/tree.ts';
 import type { Audit, Unwitnessed } from './audit.ts';
@@ -110,9 +113,10 @@ class Planner {
   }
 
   /**
-   * Divides missing shards that nobody computes among idle workers or, where none of them is able, among all: a worker queues
-   * its tasks. Divides none where their sums do not fit now. Unproven workers prove themselves on copies once others have
-   * delivered: one that hangs then holds up nobody.
+   * Divides missing shards that nobody computes among idle workers or, where none of them
+   * is able, among all: a worker queues its tasks. Divides none where their sums do not fit
+   * now. Unproven workers prove themselves on copies once others have delivered: one that
+   * hangs then holds up nobody.
    */
   divideOpen(): PlannedTask[] {
     const shards = this.#missing.filter((shard) => !this.#open.some((task) => hasShard(task, shard)));
@@ -140,7 +144,10 @@ class Planner {
     });
   }
 
-  /** Gives a copy of the last shard to the worker idle for longest: to one only, or a bad shard would meet all. */
+  /**
+   * Gives a copy of the last shard to the worker idle for longest: to one only, or a
+   * bad shard would meet all.
+   */
   #tryLeftOut(tasks: readonly PlannedTask[], shards: readonly number[]): PlannedTask[] {
     const { nowMs, pace } = this.#situation;
     const shard = shards[shards.length - 1] as number;
@@ -176,7 +183,10 @@ class Planner {
     return { tasks: [...chosen.values()].flat(), toJudge };
   }
 
-  /** Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: a series of workers that hang would hold up the round. */
+  /**
+   * Tells whether a worker may confirm a sum. Late joiners and replacements must have delivered: a
+   * series of workers that hang would hold up the round.
+   */
   #canWitness(worker: number, { node, instances }: Unwitnessed, isReplacement: boolean): boolean {
     const { beganMs, pace, plan, workers } = this.#situation;
     const { from } = shardsUnder(node, plan.shardRows.length);
@@ -194,8 +204,9 @@ class Planner {
   }
 
   /**
-   * Copies each shard that everyone who has it is late with, for they may be stuck for good: once, to a worker that has
-   * delivered before. Others may be stuck like those who are late, so among them the copies double each time.
+   * Copies each shard that everyone who has it is late with, for they may be stuck for good: once,
+   * to a worker that has delivered before. Others may be stuck like those who are late, so among
+   * them the copies double each time.
    */
   copyLate(given: readonly PlannedTask[]): PlannedTask[] {
     if (this.idle.length === 0) return [];
@@ -227,8 +238,8 @@ class Planner {
   }
 
   /**
-   * Divides all of the shards in blocks as small as there is room for, or as many of them as fit. `groups` are the workers to
-   * choose from, the best ones first.
+   * Divides all of the shards in blocks as small as there is room for, or as many of them as fit.
+   * `groups` are the workers to choose from, the best ones first.
    */
   #divide(shards: readonly number[], groups: readonly (readonly number[])[]): PlannedTask[] {
     const numShards = this.#situation.plan.shardRows.length;
@@ -250,8 +261,8 @@ class Planner {
   }
 
   /**
-   * Divides shards in a row, cut at multiples of `block`, among those of the first group who have not failed on them, else of
-   * the next; where all have failed, they try again.
+   * Divides shards in a row, cut at multiples of `block`, among those of the first group who have
+   * not failed on them, else of the next; where all have failed, they try again.
    */
   #divideRun({ from, to }: ShardRange, block: number, groups: readonly (readonly number[])[]): PlannedTask[] {
     const isWilling = (worker: number): boolean => !this.#hasFailed(from, worker);
@@ -265,7 +276,10 @@ class Planner {
     }));
   }
 
-  /** The best `count` workers, who can have a shard each: those who have delivered come first, then the fastest. */
+  /**
+   * The best `count` workers, who can have a shard each: those who have delivered come
+   * first, then the fastest.
+   */
   #bestOf(workers: readonly number[], count: number): Share[] {
     const { pace } = this.#situation;
     const shares = workers.map((id) => ({ id, speed: pace.speedOf(id) }));
@@ -296,7 +310,10 @@ function leastOf(workers: readonly number[], loads: ReadonlyMap<number, number>)
   return idle.find((worker) => loads.get(worker) === least);
 }
 
-/** Adds a task to its worker's; shards in a row can be one task only where each results in a sum of its own. */
+/**
+ * Adds a task to its worker's; shards in a row can be one task only where each
+ * results in a sum of its own.
+ */
 function extend(tasks: Map<number, PlannedTask[]>, task: PlannedTask, canJoin: boolean): void {
   const own = tasks.get(task.worker) ?? [];
   const last = own[own.length - 1];

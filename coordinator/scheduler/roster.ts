@@ -1,7 +1,8 @@
-// The workers that take part. The roster counts them against the number that the run needs, and keeps banned processes out. A
-// worker that comes back replaces its old session. Where workers keep vanishing without a result, or were banned, the next
-// new worker of their address has to wait: each costs the run a late task, or a step that restarts, and a process gets a
-// new identity by being started again.
+// The workers that take part. The roster counts them against the number that the run needs, and
+// keeps banned processes out. A worker that comes back replaces its old session. Where workers
+// keep vanishing without a result, or were banned, the next new worker of their address has to
+// wait: each costs the run a late task, or a step that restarts, and a process gets a new
+// identity by being started again.
 import type { BannedWorker, Outcome, ReadySession, RestCause } from './outcome.ts';
 
 /** The numbers that a roster keeps to. */
@@ -44,7 +45,10 @@ interface Trouble {
   readonly lastMs: number;
 }
 
-/** The rule by which each trouble doubles the wait of the next new worker, up to a limit, until there has been none for long. */
+/**
+ * The rule by which each trouble doubles the wait of the next new worker, up to a limit, until
+ * there has been none for long.
+ */
 interface Patience {
   /** Troubles that count as bad luck. */
   readonly numFree: number;
@@ -63,7 +67,8 @@ const PATIENCE: Readonly<Record<RestCause, Patience>> = {
     forgetMs: 60_000,
     maxNeededRestMs: 0,
   },
-  // Twice the time between two checkpoints: whatever has to be taken back for the next liar, some of it is kept.
+  // Twice the time between two checkpoints: whatever has to be taken back for the next
+  // liar, some of it is kept.
   bans: {
     numFree: 0,
     firstRestMs: 1_000,
@@ -148,7 +153,10 @@ export class Roster {
     this.#count(outcome);
   }
 
-  /** Admits those who have rested; says that workers are missing, or that they have been missing for too long. */
+  /**
+   * Admits those who have rested; says that workers are missing, or that they have
+   * been missing for too long.
+   */
   tick(outcome: Outcome): void {
     this.#admitRested(outcome);
     this.#count(outcome);

@@ -1,9 +1,11 @@
-// Decisions on rounds. A round is one distributed sum: the gradient of a batch, or the evaluation of a slice of a split. Its
-// shards are given out as tasks, and each task results in partial sums of maximal tree nodes, bucket by bucket. Because
-// equal shards give equal bits, it does not matter which task a sum belongs to: a lost worker's shards go out again, a late
-// task goes to an idle worker too, and the first sum of a node is taken. For the same reason a sum that differs from another
-// is a lie: the coordinator then computes the node itself, whoever was wrong is banned, and the round restarts without it.
-// Before it believes workers that say nobody can compute some shards, it tries those itself.
+// Decisions on rounds. A round is one distributed sum: the gradient of a batch, or the evaluation
+// of a slice of a split. Its shards are given out as tasks, and each task results in partial sums
+// of maximal tree nodes, bucket by bucket. Because equal shards give equal bits, it does not matter
+// which task a sum belongs to: a lost worker's shards go out again, a late task goes to an idle
+// worker too, and the first sum of a node is taken. For the same reason a sum that differs from
+// another is a lie: the coordinator then computes the node itself, whoever was wrong is banned, and
+// the round restarts without it. Before it believes workers that say nobody can compute some
+// shards, it tries those itself.
 import { ReductionTree, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import { Audit, TrackRecords } from './audit.ts';
@@ -50,7 +52,10 @@ export interface Offender extends Omit<BannedWorker, 'name'> {
   readonly instance: string;
 }
 
-/** Starts of one round with workers; each but the first costs a process its place. Then the coordinator takes over. */
+/**
+ * Starts of one round with workers; each but the first costs a process its place. Then
+ * the coordinator takes over.
+ */
 const MAX_STARTS = 16;
 /** Characters of a worker's own words that go into a reason. */
 const MAX_QUOTED = 200;
@@ -117,7 +122,10 @@ export class RoundScheduler {
     this.#giveUp(this.#round?.failures.runOutOfMemory(owed, instance), outcome);
   }
 
-  /** Takes a partial sum that `inspect` found to be wanted: compares it with others, and stores it if it is new. */
+  /**
+   * Takes a partial sum that `inspect` found to be wanted: compares it with others,
+   * and stores it if it is new.
+   */
   acceptSum(worker: number, sum: SumName, { digest, isFinite }: SumDigest, outcome: Outcome): void {
     const round = this.#round;
     const task = this.#owed(worker, sum);
@@ -157,7 +165,10 @@ export class RoundScheduler {
     this.#giveWork(outcome);
   }
 
-  /** Takes a worker's report that it cannot compute a task: its shards go to others, or the coordinator tries them. */
+  /**
+   * Takes a worker's report that it cannot compute a task: its shards go to others, or
+   * the coordinator tries them.
+   */
   failTask(worker: number, name: TaskName, failure: TaskFailure, outcome: Outcome): void {
     const task = this.#owed(worker, name);
     if (!task) return;
@@ -327,7 +338,10 @@ export class RoundScheduler {
     this.#giveWork(outcome);
   }
 
-  /** Ends the run for hopeless shards; `own` is the reason why the coordinator cannot compute them, if it has tried. */
+  /**
+   * Ends the run for hopeless shards; `own` is the reason why the coordinator cannot
+   * compute them, if it has tried.
+   */
   #giveUp(hopeless: HopelessShards | undefined, outcome: Outcome, own?: string): void {
     if (!this.#round || this.#round.isOver || !hopeless) return;
     this.#round.isOver = true;
@@ -343,7 +357,10 @@ export class RoundScheduler {
     outcome.doubted.push(doubted);
   }
 
-  /** Ends a round whose sum is not finite once everything in doubt has turned out to be right: then it really is not. */
+  /**
+   * Ends a round whose sum is not finite once everything in doubt has turned out to be
+   * right: then it really is not.
+   */
   #endNotFinite(round: RoundState, outcome: Outcome): void {
     if (!round.audit.isNotFinite || round.audit.isInDoubt) return;
     round.isOver = true;

@@ -1,6 +1,7 @@
-// All decisions of a coordinator about its workers: the roster says who takes part, the round scheduler what they do. A round
-// waits for the roster to be large enough; whoever is found wrong in a round leaves the roster. Pure: every method takes an
-// outcome, which knows the time, and adds what the caller is to carry out. The cluster does so with sockets and a clock, the
+// All decisions of a coordinator about its workers: the roster says who takes part, the round
+// scheduler what they do. A round waits for the roster to be large enough; whoever is found wrong
+// in a round leaves the roster. Pure: every method takes an outcome, which knows the time, and
+// adds what the caller is to carry out. The cluster does so with sockets and a clock, the
 // simulator of the tests with neither.
 import type { AuditPolicy } from './audit.ts';
 import type { Outcome, ReadySession, RoundPlan, SumRoom } from './outcome.ts';
@@ -51,7 +52,8 @@ export class Scheduler {
 
   /** Removes a session that ended; `hasAnswered` tells whether anything but failures came from it. */
   removeSession(worker: number, hasAnswered: boolean, outcome: Outcome): void {
-    // The rounds first: a worker admitted in its place brings them to give out work, which is not for the lost one.
+    // The rounds first: a worker admitted in its place brings them to give out work, which
+    // is not for the lost one.
     this.rounds.removeWorker(worker, outcome);
     this.#roster.lose(worker, hasAnswered, outcome);
     this.#seat(outcome);

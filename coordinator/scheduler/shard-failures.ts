@@ -1,5 +1,6 @@
-// Failures by shard of a batch, and when the shard is to blame for them. They outlive a round that restarts, for the shards
-// stay the same. Every count has a limit, so no shard is given out forever.
+// Failures by shard of a batch, and when the shard is to blame for them. They outlive a
+// round that restarts, for the shards stay the same. Every count has a limit, so no
+// shard is given out forever.
 import type { ShardRange } from '../../src/tree.ts';
 import type { HopelessShards, TaskFailure } from './outcome.ts';
 
@@ -58,7 +59,10 @@ export class ShardFailures {
     return firstOf(owed, (shards) => this.#verdict(shards, isHopeless, { cause: 'lost', message }));
   }
 
-  /** Notes that a process ended for lack of memory, with these shards or those that it had when it was lost. */
+  /**
+   * Notes that a process ended for lack of memory, with these shards or those that
+   * it had when it was lost.
+   */
   runOutOfMemory(owed: readonly ShardRange[], instance: string): HopelessShards | undefined {
     const all = [...owed, ...(this.#lost.get(instance) ?? [])];
     for (const shards of all) this.#forEach(shards, (record) => record.numOutOfMemory++);

@@ -1,6 +1,7 @@
-// The books of which worker owes which partial sums: tasks of the current round, delivered or not, and every task that its worker has not
-// reported on. A worker computes its tasks one after the other, in the order it got them, so the only task it may speak of is
-// the oldest of the latter. A worker that owes an earlier task is stuck or slow, and gets no new one.
+// The books of which worker owes which partial sums: tasks of the current round, delivered or not,
+// and every task that its worker has not reported on. A worker computes its tasks one after the
+// other, in the order it got them, so the only task it may speak of is the oldest of the latter. A
+// worker that owes an earlier task is stuck or slow, and gets no new one.
 import { isLifted, lift, maximalNodes, nodeKey } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { PlannedTask, RoundPlan, SumName, Task } from './outcome.ts';

@@ -1,5 +1,5 @@
-// The coordinator's decisions under thousands of seeded disasters. `npm run simulate -- --seed N` runs one seed again,
-// `npm run simulate -- --seeds N` the first N.
+// The coordinator's decisions under thousands of seeded disasters. `npm run simulate -- --seed N`
+// runs one seed again, `npm run simulate -- --seeds N` the first N.
 import { expect, test } from 'vitest';
 import { scenarioOf } from './scenarios.ts';
 import { simulate } from './simulate.ts';
