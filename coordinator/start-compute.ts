@@ -27,7 +27,7 @@ import type { SessionContext } from './cluster/worker-session.ts';
 
 /** The workers that are to compute. */
 export type Workforce =
-  | { readonly kind: 'inProcess' }
+  | { readonly kind: 'inProcess'; readonly threads: number }
   | { readonly kind: 'local'; readonly workers: number; readonly threads: number; readonly program: string }
   | {
       readonly kind: 'network';
@@ -44,13 +44,13 @@ export type Workforce =
  */
 export function localWorkforce(workers: number | 'auto', threads: number, program: string): Workforce {
   const count = workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : workers;
-  return count === 0 ? { kind: 'inProcess' } : { kind: 'local', workers: count, threads, program };
+  return count === 0 ? { kind: 'inProcess', threads } : { kind: 'local', workers: count, threads, program };
 }
 
 /** The workers on this machine; undefined where workers join over the network. */
 export function localComputeOf(workforce: Workforce): LocalCompute | undefined {
   if (workforce.kind === 'network') return undefined;
-  return workforce.kind === 'local' ? workforce : { workers: 0, threads: 1 };
+  return workforce.kind === 'local' ? workforce : { workers: 0, threads: workforce.threads };
 }
 
 /** The parts that computing starts from. */
@@ -97,7 +97,7 @@ interface LocalStart extends LocalCompute {
 export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
-  return InProcessCompute.create(prepared, state);
+  return InProcessCompute.create(prepared, state, workforce.threads);
 }
 
 async function startCluster(options: StartOptions, workforce: ClusterWorkforce): Promise<Compute> {

@@ -1,53 +1,115 @@
-// Computing in the coordinator's own process: no workers, no sockets, the same bits.
-import { evaluationWidth } from '../../src/engine/samples.ts';
-import { LocalEngine } from '../../src/engine/local-engine.ts';
+// Computing in the coordinator's own process, on one or more threads: no workers, no sockets, the
+// same bits.
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
+import { evaluationBounds } from '../../src/data/dataset/split.ts';
+import { MAX_SHARDS } from '../../src/limits.ts';
+import { ComputeThread, reduceSums } from '../../src/threads/compute-thread.ts';
+import type { ThreadMessage } from '../../src/threads/thread-entry.ts';
+import type { ThreadTask } from '../../src/threads/shared-task.ts';
+import { evaluatedRows, layOutTeam, startThreads } from '../../src/threads/team.ts';
+import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
 import type { PreparedRun } from './prepare.ts';
 import type { TrainingState } from './training-state.ts';
 
-/** A `Compute` without workers. */
+/** Time for the message of a thread that failed to arrive. */
+const REPORT_MS = 200;
+
+/** A `Compute` without workers. Its own thread computes too, and blocks while it does. */
 export class InProcessCompute implements Compute {
   readonly numWorkers = 0;
   readonly #state: TrainingState;
-  readonly #engine: LocalEngine;
-  readonly #evaluationWidth: number;
+  readonly #own: ComputeThread;
+  readonly #threads: readonly Worker[];
+  /** f32 that result from each evaluated row. */
+  readonly #width: number;
+  #packedVersion = -1;
+  #failure: Error | undefined;
 
-  private constructor(state: TrainingState, engine: LocalEngine, width: number) {
+  private constructor(state: TrainingState, own: ComputeThread, threads: readonly Worker[]) {
     this.#state = state;
-    this.#engine = engine;
-    this.#evaluationWidth = width;
+    this.#own = own;
+    this.#threads = threads;
+    this.#width = own.setup.sizes.evaluationWidth;
+    for (const thread of threads) {
+      thread.on('message', (message: ThreadMessage) => {
+        if (message.type === 'failed') this.#failure ??= new Error(message.message);
+      });
+      thread.on('error', (error) => (this.#failure ??= error));
+    }
   }
 
-  /** The state lives in the memory of the run. */
-  static async create(prepared: PreparedRun, state: TrainingState): Promise<InProcessCompute> {
-    const { loss, seed, batchSize, shards } = prepared.config;
-    const { dataset } = prepared.data;
-    const engine = await LocalEngine.create({ ...prepared, loss, seed, batchSize, shards, dataset });
-    return new InProcessCompute(state, engine, evaluationWidth(prepared.model, dataset.layout, loss));
+  /** Starts `numThreads` - 1 threads. The state lives in the memory of the run. */
+  static async create(
+    prepared: PreparedRun,
+    state: TrainingState,
+    numThreads: number,
+  ): Promise<InProcessCompute> {
+    const { loss, seed, batchSize } = prepared.config;
+    const { layout, blob } = prepared.data.dataset;
+    const optimizer = state.threadOptimizer;
+    const setup = layOutTeam({ ...prepared, loss, seed, batchSize, layout, numThreads, optimizer });
+    prepared.memory.bytes(setup.samples.address, blob.byteLength).set(blob);
+    const own = await ComputeThread.create(setup, 0);
+    return new InProcessCompute(state, own, await startThreads(setup, 1));
   }
 
-  async trainStep(batch: Batch): Promise<StepResult> {
+  async trainStep({ indices, bounds, weight }: Batch): Promise<StepResult> {
     const state = this.#state;
-    this.#engine.setWeights(state.parameters);
-    const lossSum = this.#engine.trainBatch(batch.indices, state.step, ({ bucket, address }) => {
-      state.finishBucket(bucket, address, batch.weight, batch.indices.length);
-    });
+    const { parameters, learningRate, step } = state;
+    const rows = { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
+    const update = { parameters, learningRate, divisor: weight, numSamples: indices.length };
+    await this.#run({ kind: 'train', step, rows, update });
+    const [whole] = reduceSums(this.#own.shared.sums(), rows.numShards).sums;
+    if (!whole) throw new Error('the threads computed no sum');
+    state.takeStep(this.#own.shared.squares, whole.address);
     // Other work of the process (signals, output) gets its turn once a step.
-    await new Promise((resolve) => setImmediate(resolve));
-    return { lossSum, ...state.commit() };
+    await setImmediate();
+    return { lossSum: whole.lossSum, ...state.commit() };
   }
 
-  evaluate(indices: Uint32Array): Promise<Evaluation> {
-    this.#engine.setWeights(this.#state.parameters);
-    return Promise.resolve(this.#engine.evaluateRows(indices, evaluationShardRows(this.#evaluationWidth)));
+  async evaluate(indices: Uint32Array): Promise<Evaluation> {
+    const width = this.#width;
+    const shardRows = evaluationShardRows(width);
+    const { shared, setup } = this.#own;
+    const numShards = Math.floor(evaluatedRows(setup.sizes.numThreads, width) / shardRows);
+    const maxRows = shardRows * Math.min(numShards, MAX_SHARDS);
+    const outputs = new Float32Array(indices.length * width);
+    const lossSums: number[] = [];
+    for (let start = 0; start < indices.length; start += maxRows) {
+      const slice = indices.subarray(start, start + maxRows);
+      const bounds = evaluationBounds(slice.length, shardRows);
+      const rows = { numShards: bounds.length - 1, firstShard: 0, bounds, indices: slice };
+      await this.#run({ kind: 'evaluate', step: 0, rows, update: undefined });
+      outputs.set(shared.outputs.subarray(0, slice.length * width), start * width);
+      lossSums.push(...shared.lossSums.subarray(0, rows.numShards));
+    }
+    return { lossSum: treeSum(lossSums), outputs };
   }
 
   weightsReplaced(): void {
     // Nobody else holds them.
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  async close(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  /** Runs a task on all threads. @throws Error, by the thread that failed first */
+  async #run(task: Omit<ThreadTask, 'flatToPack'>): Promise<void> {
+    const { parameters, version } = this.#state;
+    const flatToPack = this.#packedVersion === version ? 0 : parameters;
+    this.#packedVersion = version;
+    const whole = { ...task, flatToPack };
+    try {
+      this.#own.shared.give(whole);
+      this.#own.run(whole);
+    } catch (error) {
+      // The message of another thread is on its way.
+      await setTimeout(REPORT_MS);
+      throw this.#failure ?? error;
+    }
   }
 }

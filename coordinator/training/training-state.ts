@@ -10,7 +10,8 @@ import type { Kernels } from '../../src/kernels/kernels.ts';
 import type { Memory } from '../../src/memory.ts';
 import type { Model, Bucket } from '../../src/model/model.ts';
 import { WeightAverage } from '../../src/optimizer/average.ts';
-import { Optimizer } from '../../src/optimizer/optimizer.ts';
+import { clipScale, normOf, Optimizer } from '../../src/optimizer/optimizer.ts';
+import type { ThreadOptimizer } from '../../src/threads/compute-thread.ts';
 
 /** The parts of a training state; `initialize` fills the flat vector at the given address. */
 export interface TrainingStateOptions {
@@ -47,12 +48,7 @@ interface ArrivedBucket {
   readonly sum: number;
   readonly divisor: number;
   readonly numSamples: number;
-  /** Sum of squares of the mean gradient. */
-  readonly squares: number;
 }
-
-/** The term that PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
-const NORM_EPSILON = 1e-6;
 
 /** Weights, optimizer state, their moving average if there is one, and the best weights so far. */
 export class TrainingState {
@@ -64,12 +60,15 @@ export class TrainingState {
   readonly #average: WeightAverage | undefined;
   readonly #best: number;
   #current: CurrentWeights = 'live';
-  #fingerprints: string[];
+  /** Fingerprints of the current version by bucket, where somebody has asked for them. */
+  #fingerprints: (string | undefined)[] = [];
   /** The fingerprint of all `#fingerprints`, once somebody has asked for it. */
   #fingerprint: string | undefined;
   #nextFingerprints: string[] = [];
   /** Gradients of the step in progress, by bucket. */
   #arrived: ArrivedBucket[] = [];
+  /** Sums of squares of the mean gradient of the step in progress, by bucket. */
+  #squares: number[] = [];
   #version = 0;
   #hasBest = false;
 
@@ -84,7 +83,6 @@ export class TrainingState {
     this.#best = memory.allocate(4 * model.numParameters, 'best weights');
     initialize(this.#optimizer.parameters);
     this.#average?.start(this.#optimizer.parameters);
-    this.#fingerprints = this.#fingerprintAll();
   }
 
   /** Number of changes of the weights so far: the name of the weights that a worker computes with. */
@@ -99,7 +97,9 @@ export class TrainingState {
 
   /** Fingerprint of the whole vector of the current version. */
   get fingerprint(): string {
-    return (this.#fingerprint ??= combineFingerprints(this.#fingerprints));
+    return (this.#fingerprint ??= combineFingerprints(
+      this.model.buckets.map((_, index) => this.#fingerprintOf(index)),
+    ));
   }
 
   /** Address of the flat f32 vector of the current version. */
@@ -121,13 +121,13 @@ export class TrainingState {
 
   /** A bucket of the current version. */
   currentBucket(index: number): WeightsBucket {
-    return this.#weightsBucket(this.parameters, index, this.#fingerprints);
+    return this.#weightsBucket(this.parameters, index, this.#fingerprintOf(index));
   }
 
   /** A bucket of the version that the step in progress makes; undefined until it is finished. */
   nextBucket(index: number): WeightsBucket | undefined {
-    if (this.#nextFingerprints[index] === undefined) return undefined;
-    return this.#weightsBucket(this.#optimizer.nextParameters, index, this.#nextFingerprints);
+    const fingerprint = this.#nextFingerprints[index];
+    return fingerprint && this.#weightsBucket(this.#optimizer.nextParameters, index, fingerprint);
   }
 
   /**
@@ -147,19 +147,43 @@ export class TrainingState {
       sum: gradientSum,
       divisor: weight,
       numSamples,
-      squares: squares / (weight * weight),
     };
+    this.#squares[index] = squares / (weight * weight);
     const maxNorm = this.#config.clip.norm;
     if (maxNorm === undefined) return this.#applyBuckets([index], 1);
     const all = Object.keys(this.#arrived).map(Number);
     if (all.length < this.model.buckets.length) return [];
-    return this.#applyBuckets(all, Math.min(1, maxNorm / (this.#gradientNorm() + NORM_EPSILON)));
+    return this.#applyBuckets(all, clipScale(this.#gradientNorm(), maxNorm));
+  }
+
+  /** The optimizer, for threads that take its steps in place of `finishBucket`. */
+  get threadOptimizer(): ThreadOptimizer {
+    const { optimizer: config, clip } = this.#config;
+    return { config, clipValue: clip.value, clipNorm: clip.norm, vectors: this.#optimizer.vectors };
+  }
+
+  /**
+   * Takes note of a step that threads have taken: the sums of squares of the mean gradient, by
+   * bucket, whose flat sum is f32 at `gradientSum`.
+   * @throws LockstepError (exit 6) where one is not finite; the step is then abandoned.
+   */
+  takeStep(squares: ArrayLike<number>, gradientSum: number): void {
+    this.model.buckets.forEach(({ offset }, index) => {
+      const own = squares[index] as number;
+      if (Number.isFinite(own)) {
+        this.#squares[index] = own;
+        return;
+      }
+      this.abandonStep();
+      throw this.divergence(index, gradientSum + 4 * offset);
+    });
   }
 
   /** Forgets the buckets of the step in progress: it may restart, or never happen. */
   abandonStep(): void {
     this.#nextFingerprints = [];
     this.#arrived = [];
+    this.#squares = [];
   }
 
   /** The error for a bucket's sum of gradients (f32 at `gradientSum`), or its loss, that is not finite. */
@@ -198,7 +222,7 @@ export class TrainingState {
     const wanted = weights === 'average' && !this.#average ? 'live' : weights;
     if (wanted === this.#current) return false;
     this.#current = wanted;
-    this.#replaced(this.#fingerprintAll());
+    this.#replaced([]);
     return true;
   }
 
@@ -222,7 +246,7 @@ export class TrainingState {
     this.#optimizer.resumeAfter(step);
     write(this.vectors);
     this.#current = 'live';
-    this.#replaced(this.#fingerprintAll());
+    this.#replaced([]);
   }
 
   /** True once `keepBest` was called: an epoch is done. */
@@ -258,19 +282,19 @@ export class TrainingState {
    * in the order of buckets.
    */
   #gradientNorm(): number {
-    return Math.sqrt(this.#arrived.reduce((sum, { squares }) => sum + squares, 0));
+    return normOf(this.#squares);
   }
 
-  #replaced(fingerprints: string[]): void {
+  #replaced(fingerprints: (string | undefined)[]): void {
     this.#fingerprints = fingerprints;
     this.#fingerprint = undefined;
     this.#version++;
   }
 
-  #weightsBucket(base: number, index: number, fingerprints: readonly string[]): WeightsBucket {
+  #weightsBucket(base: number, index: number, fingerprint: string): WeightsBucket {
     const bucket = this.#bucket(index);
     const bytes = this.memory.bytes(base + 4 * bucket.offset, 4 * bucket.length);
-    return { bytes, fingerprint: fingerprints[index] as string };
+    return { bytes, fingerprint };
   }
 
   #bucket(index: number): Bucket {
@@ -279,10 +303,9 @@ export class TrainingState {
     return bucket;
   }
 
-  #fingerprintAll(): string[] {
-    return this.model.buckets.map((bucket) =>
-      fingerprintOf(this.kernels, this.parameters + 4 * bucket.offset, bucket.length),
-    );
+  #fingerprintOf(index: number): string {
+    const { offset, length } = this.#bucket(index);
+    return (this.#fingerprints[index] ??= fingerprintOf(this.kernels, this.parameters + 4 * offset, length));
   }
 }
 

@@ -23,6 +23,14 @@ export interface OptimizerOptions {
   readonly config: OptimizerConfig;
   /** The largest magnitude of an element of the mean gradient; default: none. */
   readonly clipValue?: number | undefined;
+  /** Vectors of another optimizer of the same kind, which this one moves too; default: its own. */
+  readonly vectors?: OptimizerVectors | undefined;
+}
+
+/** Addresses of the parameters and of the rule's vectors of state, 0 for one that it does not keep. */
+export interface OptimizerVectors {
+  readonly current: readonly number[];
+  readonly next: readonly number[];
 }
 
 /** The gradient of a bucket. */
@@ -43,6 +51,23 @@ export function optimizerBytes(numParameters: number, config: OptimizerConfig): 
   return 2 * 4 * numParameters * (1 + numVectors);
 }
 
+/** The term that PyTorch's clip_grad_norm_ adds to the norm before it divides by it. */
+const NORM_EPSILON = 1e-6;
+/** f32 of a slice: a multiple of every vector's width, and small enough for a share of each thread. */
+const SLICE_LENGTH = 8_192;
+
+/** The norm of a gradient: the root of its buckets' sums of squares, added in the order of buckets. */
+export function normOf(squares: Iterable<number>): number {
+  let total = 0;
+  for (const own of squares) total += own;
+  return Math.sqrt(total);
+}
+
+/** The scale by which a gradient of this norm is clipped, as PyTorch's clip_grad_norm_ computes it. */
+export function clipScale(norm: number, maxNorm: number | undefined): number {
+  return maxNorm === undefined ? 1 : Math.min(1, maxNorm / (norm + NORM_EPSILON));
+}
+
 /** Any kind of optimizer; state starts at zero, steps count from 1. */
 export class Optimizer {
   /** Learning rate of the step in progress. */
@@ -53,14 +78,14 @@ export class Optimizer {
   readonly #weightDecay: number;
   readonly #limit: number;
   readonly #buckets: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
+  readonly #slices: readonly ParameterRange[];
   /** Address of the record of a step. */
   readonly #record: number;
-  /** Addresses of the parameters and of the rule's vectors of state, 0 for one that it does not keep. */
-  #current: readonly number[];
-  #next: readonly number[];
+  #current: OptimizerVectors['current'];
+  #next: OptimizerVectors['next'];
   #numSteps = 0;
 
-  constructor({ kernels, memory, model, config, clipValue }: OptimizerOptions) {
+  constructor({ kernels, memory, model, config, clipValue, vectors }: OptimizerOptions) {
     this.learningRate = config.learningRate;
     this.#kernels = kernels;
     this.#memory = memory;
@@ -73,6 +98,7 @@ export class Optimizer {
       offset: bucket.offset,
       ranges: cutRanges(bucket, model.tensors, isDecayed),
     }));
+    this.#slices = this.#buckets.flatMap(({ ranges }) => ranges.flatMap(cutSlices));
     const bytes = 4 * model.numParameters;
     const allocate = (): number[] => [
       memory.allocate(bytes, 'weights'),
@@ -80,14 +106,18 @@ export class Optimizer {
         name === undefined ? 0 : memory.allocate(bytes, 'optimizer state'),
       ),
     ];
-    this.#current = allocate();
-    this.#next = allocate();
+    this.#current = vectors?.current ?? allocate();
+    this.#next = vectors?.next ?? allocate();
     this.#record = memory.allocate(4 * STEP_LENGTH, 'optimizer state');
   }
 
   /** Address of the committed parameters, f32 [numParameters]. */
   get parameters(): number {
     return this.#current[0] as number;
+  }
+
+  get vectors(): OptimizerVectors {
+    return { current: this.#current, next: this.#next };
   }
 
   /** Address of the parameters of the step in progress: valid for the buckets applied so far. */
@@ -132,17 +162,37 @@ export class Optimizer {
   /** Updates one bucket. Every bucket, once a step, in any order. */
   applyBucket(index: number, gradient: BucketGradient): void {
     const { offset, ranges } = this.#bucket(index);
-    for (const range of ranges) {
-      const sum = gradient.sum + 4 * (range.offset - offset);
-      if (range.momentum === undefined) this.#moveRange(range, { ...gradient, sum });
-      else this.#moveStatistic(range, range.momentum, { ...gradient, sum });
-    }
+    for (const range of ranges) this.#apply(range, { ...gradient, sum: gradient.sum - 4 * offset });
+  }
+
+  /** Slices of the parameters that threads can move at the same time. */
+  get numSlices(): number {
+    return this.#slices.length;
+  }
+
+  /** Updates one slice; `gradient.sum` is the address of the whole flat sum. */
+  applySlice(index: number, gradient: BucketGradient): void {
+    this.#apply(this.#slices[index] as ParameterRange, gradient);
+  }
+
+  /** Prepares to move the parameters at this address, after `numSteps` steps that others have committed. */
+  follow(parameters: number, numSteps: number, learningRate: number): void {
+    if (this.parameters !== parameters) [this.#current, this.#next] = [this.#next, this.#current];
+    this.#numSteps = numSteps;
+    this.learningRate = learningRate;
   }
 
   /** Makes the step real, once all buckets are applied. */
   commit(): void {
     [this.#current, this.#next] = [this.#next, this.#current];
     this.#numSteps++;
+  }
+
+  /** Updates a range; `gradient.sum` is the address at which the flat sum would start. */
+  #apply(range: ParameterRange, gradient: BucketGradient): void {
+    const sum = gradient.sum + 4 * range.offset;
+    if (range.momentum === undefined) this.#moveRange(range, { ...gradient, sum });
+    else this.#moveStatistic(range, range.momentum, { ...gradient, sum });
   }
 
   #moveRange(
@@ -228,4 +278,13 @@ export function cutRanges(
     } else ranges.push(range);
   }
   return ranges;
+}
+
+/** Cuts a range into slices. */
+function cutSlices(range: ParameterRange): ParameterRange[] {
+  return Array.from({ length: Math.ceil(range.length / SLICE_LENGTH) }, (_, index) => {
+    const from = index * SLICE_LENGTH;
+    const length = Math.min(SLICE_LENGTH, range.length - from);
+    return { ...range, offset: range.offset + from, length };
+  });
 }

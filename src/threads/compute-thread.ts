@@ -1,0 +1,208 @@
+// One of the threads that compute a task together: it packs its share of the weights, takes its
+// shards through the model, adds up its slice of the gradients and moves its slices of the
+// parameters. No result depends on the number of threads.
+import { Engine, shardsBetween } from '../engine/engine.ts';
+import type { PartialSum, TaskRows } from '../engine/engine.ts';
+import type { EnginePlan } from '../engine/plan.ts';
+import type { Samples } from '../engine/samples.ts';
+import { failpoint } from '../failpoint.ts';
+import { instantiateKernels } from '../kernels/kernels.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import type { LossInput } from '../losses/registry.ts';
+import { Memory, MEMORY_LIMIT_BYTES } from '../memory.ts';
+import { resolveModel } from '../model/model.ts';
+import type { Model, ModelSpec } from '../model/model.ts';
+import { clipScale, normOf, Optimizer } from '../optimizer/optimizer.ts';
+import type { OptimizerVectors } from '../optimizer/optimizer.ts';
+import type { OptimizerConfig } from '../optimizer/registry.ts';
+import { ReductionTree } from '../tree.ts';
+import type { Merge } from '../tree.ts';
+import { SharedTask } from './shared-task.ts';
+import type { NodeSum, SharedStep, SharedTaskSizes, ThreadTask } from './shared-task.ts';
+
+/** Everything that the threads of a process start from: what a message can carry. */
+export interface TeamSetup {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly modelSpec: ModelSpec;
+  readonly loss: LossInput;
+  readonly seed: number;
+  readonly plan: EnginePlan;
+  readonly packedWeights: readonly number[];
+  readonly samples: Samples;
+  /** Where the threads meet, and its address. */
+  readonly sizes: SharedTaskSizes;
+  readonly address: number;
+  /** The optimizer whose steps the threads take; undefined where somebody else takes them. */
+  readonly optimizer: ThreadOptimizer | undefined;
+}
+
+/** An optimizer whose vectors all threads see. */
+export interface ThreadOptimizer {
+  readonly config: OptimizerConfig;
+  readonly clipValue: number | undefined;
+  readonly clipNorm: number | undefined;
+  readonly vectors: OptimizerVectors;
+}
+
+/** f32 of a cache line: slices of vectors begin at multiples of it. */
+const LINE_LENGTH = 16;
+
+/** One thread of a team. */
+export class ComputeThread {
+  readonly shared: SharedTask;
+  readonly setup: TeamSetup;
+  readonly #thread: number;
+  readonly #kernels: Kernels;
+  readonly #memory: Memory;
+  readonly #model: Model;
+  readonly #engine: Engine;
+  readonly #optimizer: Optimizer | undefined;
+
+  private constructor(setup: TeamSetup, thread: number, kernels: Kernels) {
+    const { optimizer, sizes } = setup;
+    this.setup = setup;
+    this.#thread = thread;
+    this.#kernels = kernels;
+    const memory = new Memory(setup.memory);
+    const model = resolveModel(setup.modelSpec, setup.samples.layout.featureShape);
+    this.#memory = memory;
+    this.#model = model;
+    this.shared = new SharedTask(memory, setup.address, sizes);
+    this.#engine = new Engine({ ...setup, kernels, memory, model });
+    this.#optimizer = optimizer && new Optimizer({ kernels, memory, model, ...optimizer });
+  }
+
+  static async create(setup: TeamSetup, thread: number): Promise<ComputeThread> {
+    return new ComputeThread(setup, thread, await instantiateKernels(setup.module, setup.memory));
+  }
+
+  /**
+   * Does this thread's share of a task, together with the others: returns once all are done. A
+   * thread that computes alone reports the sums of buckets while it computes. @throws Error if one
+   * of the threads fails
+   */
+  run(task: ThreadTask, report?: (sum: PartialSum) => void): void {
+    try {
+      if (task.flatToPack !== 0) this.#pack(task.flatToPack);
+      const share = shareOf(task.rows, this.#thread, this.setup.sizes.numThreads);
+      if (share.indices.length > 0) this.#meetFailpoint(task, share);
+      if (task.kind === 'train') this.#train(task, share, report);
+      else this.#evaluate(task, share);
+      this.shared.meet();
+    } catch (error) {
+      this.shared.fail(this.#thread);
+      throw error;
+    }
+  }
+
+  #pack(flat: number): void {
+    const { packedWeights: packed, sizes } = this.setup;
+    const [kernels, memory] = [this.#kernels, this.#memory];
+    this.#model.stack.pack({ kernels, memory, flat, packed, part: this.#thread, numParts: sizes.numThreads });
+    this.shared.meet();
+  }
+
+  /** Simulates a kernel bug, or faulty memory, by accessing an address where there is no memory. */
+  #meetFailpoint({ kind, step }: ThreadTask, { indices }: TaskRows): void {
+    const facts = { type: kind, step, row: indices, thread: this.#thread };
+    if (failpoint('worker.thread', facts) === 'trap') this.#kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
+  }
+
+  #train({ rows, step, update }: ThreadTask, share: TaskRows, report?: (sum: PartialSum) => void): void {
+    const sums: NodeSum[] = [];
+    this.#engine.train(share, step, (sum) => {
+      report?.(sum);
+      // The last bucket lies at the start of the flat vector, and brings the loss.
+      if (sum.lossSum !== undefined) sums.push({ ...sum, lossSum: sum.lossSum });
+    });
+    this.shared.setSums(this.#thread, sums);
+    this.shared.meet();
+    const {
+      merges,
+      sums: [whole],
+    } = reduceSums(this.shared.sums(), rows.numShards);
+    this.#addSlice(merges);
+    if (!update || !this.#optimizer || !whole) return;
+    this.shared.meet();
+    this.#update(this.#optimizer, update, { step, sum: whole.address });
+  }
+
+  /** Adds up this thread's slice of the sums. */
+  #addSlice(merges: readonly Merge<number>[]): void {
+    if (merges.length === 0) return;
+    const { numThreads } = this.setup.sizes;
+    const lines = Math.ceil(this.#model.numParameters / LINE_LENGTH);
+    const cut = (thread: number): number =>
+      Math.min(LINE_LENGTH * Math.floor((lines * thread) / numThreads), this.#model.numParameters);
+    const [from, to] = [cut(this.#thread), cut(this.#thread + 1)];
+    for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
+  }
+
+  /** Takes pieces of the optimizer step while there are any: first norms of buckets, then slices of parameters. */
+  #update(
+    optimizer: Optimizer,
+    { parameters, learningRate, divisor, numSamples }: SharedStep,
+    { step, sum }: { readonly step: number; readonly sum: number },
+  ): void {
+    const { shared } = this;
+    const { buckets } = this.#model;
+    const { clipNorm } = this.setup.optimizer as ThreadOptimizer;
+    let piece = shared.next();
+    for (; piece < buckets.length; piece = shared.next()) {
+      const squares = optimizer.sumSquares(piece, sum + 4 * (buckets[piece]?.offset ?? 0));
+      shared.squares[piece] = squares === undefined ? Number.NaN : squares / (divisor * divisor);
+    }
+    let scale = 1;
+    let first = buckets.length;
+    if (clipNorm !== undefined) {
+      shared.meet();
+      scale = clipScale(normOf(shared.squares), clipNorm);
+      [piece, first] = [shared.next(), 0];
+    }
+    optimizer.follow(parameters, step, learningRate);
+    for (; piece - first < optimizer.numSlices; piece = shared.next()) {
+      optimizer.applySlice(piece - first, { sum, divisor, numSamples, scale });
+    }
+  }
+
+  #evaluate({ rows }: ThreadTask, share: TaskRows): void {
+    if (share.indices.length === 0) return;
+    const { lossSums, outputs } = this.#engine.evaluate(share);
+    const firstShard = share.firstShard - rows.firstShard;
+    this.shared.lossSums.set(lossSums, firstShard);
+    const firstRow = rows.bounds[firstShard] as number;
+    this.shared.outputs.set(outputs, firstRow * this.setup.sizes.evaluationWidth);
+  }
+}
+
+/** The additions that make a task's sums of those of its threads, and what they result in. */
+export function reduceSums(
+  sums: readonly NodeSum[],
+  numShards: number,
+): { readonly merges: readonly Merge<number>[]; readonly sums: readonly NodeSum[] } {
+  const tree = new ReductionTree<number>(numShards);
+  const merges: Merge<number>[] = [];
+  const bySlot = new Map<number, NodeSum>();
+  for (const sum of sums) {
+    bySlot.set(sum.address, sum);
+    const added = tree.add(sum.node, sum.address);
+    if (!added) throw new Error('two threads computed the same shards');
+    for (const { left, right } of added.merges) {
+      const [leftSum, rightSum] = [bySlot.get(left) as NodeSum, bySlot.get(right) as NodeSum];
+      bySlot.set(left, { ...leftSum, lossSum: leftSum.lossSum + rightSum.lossSum });
+      bySlot.delete(right);
+      merges.push({ left, right });
+    }
+    bySlot.set(added.slot, { ...(bySlot.get(added.slot) as NodeSum), node: added.node });
+  }
+  return { merges, sums: [...bySlot.values()] };
+}
+
+/** The shards of thread `index`: neighbours, as even as whole shards allow, and perhaps none. */
+function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows {
+  const numShards = rows.bounds.length - 1;
+  const from = Math.floor((numShards * index) / numThreads);
+  const to = Math.floor((numShards * (index + 1)) / numThreads);
+  return shardsBetween(rows, from, to);
+}

@@ -1,0 +1,88 @@
+// The start of the threads that compute together in one process: their memory, and the threads.
+import { Worker } from 'node:worker_threads';
+import type { RowLayout } from '../data/dataset/packed-dataset.ts';
+import type { EnginePlan } from '../engine/plan.ts';
+import { allocateSamples, evaluationWidth } from '../engine/samples.ts';
+import type { KernelModule } from '../kernels/kernels.ts';
+import type { LossInput } from '../losses/registry.ts';
+import { MAX_SHARDS } from '../limits.ts';
+import type { Memory } from '../memory.ts';
+import type { Model } from '../model/model.ts';
+import type { TeamSetup, ThreadOptimizer } from './compute-thread.ts';
+import { SharedTask } from './shared-task.ts';
+import type { ThreadStart } from './thread-entry.ts';
+
+/** Everything that a team is laid out from. */
+export interface TeamOptions {
+  readonly kernelModule: KernelModule;
+  readonly memory: Memory;
+  readonly model: Model;
+  readonly loss: LossInput;
+  readonly seed: number;
+  readonly batchSize: number;
+  readonly plan: EnginePlan;
+  readonly layout: RowLayout;
+  readonly numThreads: number;
+  readonly optimizer?: ThreadOptimizer | undefined;
+}
+
+/** Evaluated rows of each thread in one task: enough that meeting costs little. */
+const EVALUATED_ROWS = 2_048;
+/** Outputs of each thread in one task: two of the largest shards, since shares of whole shards are uneven. */
+export const OUTPUT_BYTES_OF_THREAD = 8 * 2 ** 20;
+
+/** Most rows of an evaluation that a team takes at a time; never less than one shard. */
+export function evaluatedRows(numThreads: number, width: number): number {
+  return numThreads * Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width)));
+}
+
+/** Lays out the memory that the threads share; the caller fills `samples`. */
+export function layOutTeam(options: TeamOptions): TeamSetup {
+  const { kernelModule, memory, model, loss, seed, batchSize, plan, layout, numThreads, optimizer } = options;
+  const width = evaluationWidth(model, layout, loss);
+  const sizes = {
+    numThreads,
+    maxRows: Math.max(batchSize, evaluatedRows(numThreads, width)),
+    maxOutputs: evaluatedRows(numThreads, width) * width,
+    maxShards: MAX_SHARDS,
+    numBuckets: model.buckets.length,
+    evaluationWidth: width,
+  };
+  return {
+    module: kernelModule.module,
+    memory: memory.wasm,
+    modelSpec: model.spec,
+    loss,
+    seed,
+    plan,
+    packedWeights: model.stack.allocatePacked(memory),
+    samples: allocateSamples(memory, layout),
+    sizes,
+    address: memory.allocate(SharedTask.byteLength(sizes), 'tasks of threads'),
+    optimizer,
+  };
+}
+
+/** Starts the threads from `first` on: all of them, or none. @throws Error where one cannot start */
+export async function startThreads(setup: TeamSetup, first: number): Promise<Worker[]> {
+  const program = new URL('./thread-entry.js', import.meta.url);
+  const threads = Array.from({ length: setup.sizes.numThreads - first }, (_, index) => {
+    const start: ThreadStart = { setup, thread: first + index, isReporter: first + index === 0 };
+    return new Worker(program, { workerData: start });
+  });
+  try {
+    await Promise.all(threads.map(started));
+  } catch (error) {
+    await Promise.all(threads.map((thread) => thread.terminate()));
+    throw error;
+  }
+  return threads;
+}
+
+function started(thread: Worker): Promise<void> {
+  return new Promise((resolve, reject) => {
+    thread.once('message', () => resolve());
+    thread.once('error', reject);
+    thread.once('exit', (code) => reject(new Error(`a compute thread ended with code ${code}`)));
+  });
+}

@@ -1,0 +1,48 @@
+// The body of a worker thread that computes with the others of its process: it blocks while it waits
+// for tasks, and writes to its port only what somebody waits for.
+import { parentPort, workerData } from 'node:worker_threads';
+import type { PartialSum } from '../engine/engine.ts';
+import { ComputeThread } from './compute-thread.ts';
+import type { TeamSetup } from './compute-thread.ts';
+
+/** The start data of a worker thread. */
+export interface ThreadStart {
+  readonly setup: TeamSetup;
+  readonly thread: number;
+  /** True for the thread that reports for all of them, where the thread that gives tasks does not compute. */
+  readonly isReporter: boolean;
+}
+
+export type ThreadMessage =
+  | { readonly type: 'started' }
+  /** A bucket of a sum, from a thread that computes alone. */
+  | { readonly type: 'sum'; readonly sum: PartialSum }
+  /** The last bucket comes with the end: waking the other thread costs as much as sending a small message. */
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastSum: PartialSum | undefined }
+  | { readonly type: 'failed'; readonly message: string };
+
+if (!parentPort) throw new Error('this file is the body of a worker thread');
+const port = parentPort;
+const { setup, thread, isReporter } = workerData as ThreadStart;
+const post = (message: ThreadMessage): void => port.postMessage(message);
+
+const computeThread = await ComputeThread.create(setup, thread);
+const reports = isReporter && setup.sizes.numThreads === 1;
+post({ type: 'started' });
+for (let numTasks = 0; ; numTasks++) runTask(numTasks);
+
+function runTask(numTasks: number): void {
+  const task = computeThread.shared.awaitTask(numTasks);
+  const startedMs = performance.now();
+  let lastSum: PartialSum | undefined;
+  const report = (sum: PartialSum): void => {
+    if (lastSum) post({ type: 'sum', sum: lastSum });
+    lastSum = sum;
+  };
+  try {
+    computeThread.run(task, reports ? report : undefined);
+    if (isReporter) post({ type: 'done', computeMs: performance.now() - startedMs, lastSum });
+  } catch (error) {
+    post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
