@@ -1,4 +1,4 @@
-// Gathers whoever computes: this process alone, child processes of it, or workers that join over the network.
+// Starts whatever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
 import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';

@@ -30,7 +30,7 @@ const arraySource = z
     arrays: z
       .string()
       .regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits')
-      .describe('SHA-256 of samples that a program handed in: the config of such a run names them so'),
+      .describe('SHA-256 of samples that a program passed in: the config of its run names them by it'),
   })
   .describe('Arrays in memory');
 
@@ -41,14 +41,14 @@ const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
 
 const missingRules = z
   .strictObject({
-    default: missingRule.default('error').describe('The rule of all other columns'),
-    columns: z.record(z.string(), missingRule).default({}).describe('Rules of columns, by their names'),
+    default: missingRule.default('error').describe('The rule for all other columns'),
+    columns: z.record(z.string(), missingRule).default({}).describe('Rules for columns, by their names'),
   })
   .describe('A rule for each column');
 
 const split = z
   .strictObject({
-    train: fraction.optional().describe('Share of rows to train on; default: what the others leave'),
+    train: fraction.optional().describe('Share of rows to train on; default: what the other shares leave'),
     validation: fraction.default(0.1).describe('Share of rows measured after every epoch'),
     test: fraction
       .optional()
@@ -96,7 +96,7 @@ export const dataSchema = z.strictObject({
     .union([missingRule, missingRules])
     .default('error')
     .describe(
-      'What becomes of a cell without a value: error, mean (of the column; among texts a category of its own), category, ' +
+      'What happens to a cell without a value: error, mean (of the column; among texts a category of its own), category, ' +
         'drop-row; or a mapping of rules by column. Rows without a target are left out, unless it is error',
     ),
   missingTokens: z
@@ -104,7 +104,7 @@ export const dataSchema = z.strictObject({
     .max(1000)
     .optional()
     .describe(
-      'Cells without a value, besides empty ones, unless they are quoted; default: ?, -, NA, N/A, NaN, null and their like',
+      'Cells without a value, besides empty ones, unless they are quoted; default: ?, -, NA, N/A, NaN, null and similar',
     ),
   standardize: z
     .boolean()
@@ -112,10 +112,7 @@ export const dataSchema = z.strictObject({
     .describe('Scale numeric features to mean 0 and deviation 1 of the training split'),
   delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
-  thousands: z
-    .enum(THOUSANDS)
-    .optional()
-    .describe('What stands between groups of three digits; default: nothing does'),
+  thousands: z.enum(THOUSANDS).optional().describe('Separator of groups of three digits; default: none'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
   classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
   context: z
@@ -142,7 +139,7 @@ export const dataSchema = z.strictObject({
     .min(-2_147_483_648)
     .max(2_147_483_647)
     .optional()
-    .describe('Label that counts nothing, in losses and metrics'),
+    .describe('Label that does not count in losses and metrics'),
   split: split.prefault({}),
   shuffle: z.boolean().default(true).describe('Draw a new sample order each epoch; false keeps file order'),
 });
@@ -167,16 +164,16 @@ const earlyStopping = z
       .string()
       .min(1)
       .default('loss')
-      .describe('The validation metric that decides, also over which weights are the best'),
+      .describe('The validation metric that decides when to stop and which weights are the best'),
     mode: z
       .enum(['min', 'max'])
       .optional()
       .describe(
-        'Whether less or more of it is better; default: as the metric is defined (docs/config.md, Metrics)',
+        'Whether lower or higher is better; default: as the metric is defined (docs/config.md, Metrics)',
       ),
     restoreBest: z.boolean().default(true).describe('Keep the best weights; false: those of the last epoch'),
   })
-  .describe('Ends a training that no longer improves');
+  .describe('Ends training once it no longer improves');
 
 /** The ways to treat steps that a liar may have spoilt; the first is the default. */
 const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
@@ -193,7 +190,7 @@ const audit = z
         .enum(LIE_POLICIES)
         .default(LIE_POLICIES[0])
         .describe(
-          'What happens to steps that a liar took part in and nobody checked: rollback takes them again, repair keeps them, stop ends the run',
+          'What happens to unchecked steps in which a lying worker took part: rollback takes them again, repair keeps them, stop ends the run',
         ),
     }),
   ])
@@ -283,13 +280,13 @@ const configFields = z
       .optional()
       .describe(
         'Fixed slices of a batch: part of the identity of the result, like the seed; ' +
-          'default 8, with batchNorm as many of them as have 32 samples',
+          'default 8, with batchNorm as many, up to 8, as can have 32 samples each',
       ),
     numerics: z
       .enum(NUMERICS)
       .default('strict')
       .describe(
-        'Rounding of products: fused is faster, where relaxed SIMD is at hand; part of the identity of the result',
+        'Rounding of products: fused is faster, where relaxed SIMD is available; part of the identity of the result',
       ),
     audit: audit.prefault({}),
     epochs: z.int().min(1).max(MAX_EPOCHS).default(10).describe('Passes over the training split'),

@@ -25,7 +25,7 @@ import { Linear, LinearRunner } from './linear.ts';
 
 export const attentionSchema = z.strictObject({
   kind: z.literal('attention'),
-  heads: z.int().min(1).max(1024).describe('Parts of the units that attend by themselves'),
+  heads: z.int().min(1).max(1024).describe('Parts of the units that attend independently'),
   causal: z.boolean().default(false).describe('Whether a position sees only itself and those before it'),
 });
 

@@ -44,7 +44,7 @@ const huberSchema = z.strictObject({
     .positive()
     .max(1e30)
     .default(1)
-    .describe('Error from which on huber grows linearly, in units of the transformed target'),
+    .describe('Error from which huber grows linearly, in units of the transformed target'),
 });
 
 /** PyTorch's MSELoss. */

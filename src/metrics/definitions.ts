@@ -63,7 +63,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'accuracy',
     better: 'max',
-    about: 'share of rows, labels or positions that are met',
+    about: 'share of rows, labels or positions that are predicted correctly',
     needs: 'classes',
     isShown: true,
   },

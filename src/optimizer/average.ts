@@ -12,7 +12,7 @@ export const emaSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe(
-      'Step t keeps (1 + t) / (10 + t) as long as that is less, so that the first weights are soon forgotten',
+      'Step t keeps (1 + t) / (10 + t) as long as that is smaller, so that the first weights are soon forgotten',
     ),
 });
 

@@ -21,7 +21,7 @@ const warmupSchema = z
   .describe('Raises the learning rate in a straight line, before the schedule begins; give steps or epochs');
 
 const gammaSchema = z.number().positive().max(1).default(0.1);
-const lowestSchema = z.number().min(0).default(0).describe('The learning rate that it comes down to');
+const lowestSchema = z.number().min(0).default(0).describe('The learning rate that it falls to');
 
 const constantSchema = z.strictObject({
   // Optional inside, so that a schedule without a kind is found to be this one.
@@ -31,12 +31,12 @@ const constantSchema = z.strictObject({
 
 const stepSchema = z.strictObject({
   kind: z.literal('step'),
-  every: z.int().min(1).optional().describe('Multiplies by gamma each time so many epochs have passed'),
+  every: z.int().min(1).optional().describe('Multiplies by gamma each time this many epochs have passed'),
   milestones: z
     .array(z.int().min(1))
     .min(1)
     .optional()
-    .describe('Multiplies by gamma when so many epochs have passed, for each; or give every'),
+    .describe('Multiplies by gamma after each of these epochs; or give every'),
   gamma: gammaSchema.describe('What the learning rate is multiplied by'),
   warmup: warmupSchema,
 });
@@ -48,13 +48,13 @@ const exponentialSchema = z.strictObject({
     .positive()
     .max(1)
     .default(0.95)
-    .describe('What each epoch multiplies the learning rate by'),
+    .describe('What the learning rate is multiplied by after each epoch'),
   warmup: warmupSchema,
 });
 
 const cosineSchema = z.strictObject({
   kind: z.literal('cosine'),
-  period: z.int().min(1).optional().describe('Epochs until it starts again at the top; default: never'),
+  period: z.int().min(1).optional().describe('Epochs until it restarts at the top; default: never'),
   multiplier: z.int().min(1).default(1).describe('How many times as long each further period is'),
   min: lowestSchema,
   warmup: warmupSchema,
@@ -62,10 +62,15 @@ const cosineSchema = z.strictObject({
 
 const oneCycleSchema = z.strictObject({
   kind: z.literal('oneCycle'),
-  pctStart: z.number().gt(0).lt(1).default(0.3).describe('Share of the steps on the way up'),
+  pctStart: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .default(0.3)
+    .describe('Share of the steps in which the learning rate rises'),
   divFactor: z.number().min(1).default(25).describe('The first learning rate is the highest divided by this'),
   finalDivFactor: z.number().min(1).default(10_000).describe('The last one is the first divided by this'),
-  anneal: z.enum(['cos', 'linear']).default('cos').describe('The form of both ways'),
+  anneal: z.enum(['cos', 'linear']).default('cos').describe('Shape of both phases'),
   warmup: warmupSchema,
 });
 
@@ -79,13 +84,17 @@ const polynomialSchema = z.strictObject({
 const plateauSchema = z.strictObject({
   kind: z.literal('plateau'),
   factor: z.number().positive().lt(1).default(0.1).describe('What the learning rate is multiplied by'),
-  patience: z.int().min(0).default(10).describe('Epochs without a better validation loss that it waits'),
+  patience: z
+    .int()
+    .min(0)
+    .default(10)
+    .describe('Epochs without a better validation loss before it reduces the learning rate'),
   threshold: z
     .number()
     .min(0)
     .lt(1)
     .default(1e-4)
-    .describe('Share by which a loss must be less to be better'),
+    .describe('Share by which a loss must be lower to count as better'),
   cooldown: z.int().min(0).default(0).describe('Epochs after a reduction that do not count'),
   min: lowestSchema,
   warmup: warmupSchema,

@@ -16,7 +16,7 @@ import { DepthwiseConvolution, MatrixConvolution } from './sample-convolutions.t
 
 export const conv2dSchema = z.strictObject({
   kind: z.literal('conv2d'),
-  filters: z.int().min(1).max(65_536).describe('Channels that the layer makes'),
+  filters: z.int().min(1).max(65_536).describe('Output channels of the layer'),
   kernelSize: pairSchema(1).describe('Height and width of a filter: n or [height, width]'),
   stride: pairSchema(1).default(1).describe('Distance between windows: n or [vertical, horizontal]'),
   padding: z
@@ -31,7 +31,7 @@ export const conv2dSchema = z.strictObject({
     .min(1)
     .max(65_536)
     .default(1)
-    .describe('Parts of the channels that do not see each other; as many as channels: depthwise'),
+    .describe('Groups of channels that are convolved independently; as many as channels: depthwise'),
   activation: z.enum(ACTIVATIONS).default('linear').describe('Applied to every output of the layer'),
   bias: z.boolean().default(true).describe('Whether each filter adds a learned constant'),
   initializer: z
