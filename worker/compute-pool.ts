@@ -1,18 +1,24 @@
-// The compute threads of a worker as one: divides the shards of a task among them, and
-// adds up their partial sums.
-import { Worker } from 'node:worker_threads';
+// The compute threads of a worker as one: gives them a task, and reports what they result in.
+import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
-import type { Kernels } from '../src/kernels/kernels.ts';
+import { Memory } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
-import { ReductionTree, maximalNodes, nodeKey } from '../src/tree.ts';
-import type { ThreadMessage, ThreadSetup, WorkerTask } from './compute-thread.ts';
+import { reduceSums } from '../src/threads/compute-thread.ts';
+import type { TeamSetup } from '../src/threads/compute-thread.ts';
+import { SharedTask } from '../src/threads/shared-task.ts';
+import type { ThreadTask } from '../src/threads/shared-task.ts';
+import { startThreads } from '../src/threads/team.ts';
+import type { ThreadMessage } from '../src/threads/thread-entry.ts';
+
+/** A task of a worker, whose coordinator takes the optimizer step. */
+export type WorkerTask = Omit<ThreadTask, 'update'>;
 
 /** The result of one evaluation shard. */
 export interface EvaluatedShard {
   readonly shard: number;
   readonly lossSum: number;
-  /** Outputs, f32 [rows of the shard, evaluationWidth]. */
+  /** Outputs, f32 [rows of the shard, evaluationWidth]: a view, valid until the next task. */
   readonly outputs: Float32Array;
 }
 
@@ -23,30 +29,27 @@ export interface TaskReports {
 }
 
 interface ActiveTask {
+  readonly task: WorkerTask;
   readonly reports: TaskReports;
-  /** Sums of threads that wait for a neighbour, a tree for each bucket; one thread needs none. */
-  readonly trees: readonly ReductionTree<number>[] | undefined;
-  readonly finalNodes: ReadonlySet<string>;
-  readonly lossSums: Map<number, number>;
   readonly resolve: (computeMs: number) => void;
   readonly reject: (error: Error) => void;
-  numRunning: number;
-  computeMs: number;
 }
 
 /** The compute threads of one worker. They run one task at a time. */
 export class ComputePool {
   readonly #model: Model;
-  readonly #kernels: Kernels;
-  readonly #threads: Worker[];
+  readonly #shared: SharedTask;
+  readonly #evaluationWidth: number;
+  readonly #threads: readonly Worker[];
   #active: ActiveTask | undefined;
   /** Settles with the task that was given last. */
   #lastTask: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
-  private constructor(model: Model, kernels: Kernels, threads: Worker[]) {
+  private constructor(setup: TeamSetup, model: Model, threads: readonly Worker[]) {
     this.#model = model;
-    this.#kernels = kernels;
+    this.#shared = new SharedTask(new Memory(setup.memory), setup.address, setup.sizes);
+    this.#evaluationWidth = setup.sizes.evaluationWidth;
     this.#threads = threads;
     for (const thread of threads) {
       thread.on('message', (message: ThreadMessage) => this.#receiveOrFail(message));
@@ -55,35 +58,16 @@ export class ComputePool {
     }
   }
 
-  /**
-   * Starts all threads, or none: `kernels` is this thread's own instance, for
-   * additions between threads.
-   * @throws Error where one of them cannot start
-   */
-  static async start(
-    setup: Omit<ThreadSetup, 'thread'>,
-    model: Model,
-    kernels: Kernels,
-  ): Promise<ComputePool> {
-    const program = new URL('./compute-thread.js', import.meta.url);
-    const threads = Array.from(
-      { length: setup.numThreads },
-      (_, thread) => new Worker(program, { workerData: { ...setup, thread } satisfies ThreadSetup }),
-    );
-    try {
-      await Promise.all(threads.map(started));
-    } catch (error) {
-      await Promise.all(threads.map((thread) => thread.terminate()));
-      throw error;
-    }
-    return new ComputePool(model, kernels, threads);
+  /** Starts all threads, or none. @throws Error where one of them cannot start */
+  static async start(setup: TeamSetup, model: Model): Promise<ComputePool> {
+    return new ComputePool(setup, model, await startThreads(setup, 0));
   }
 
   get numThreads(): number {
     return this.#threads.length;
   }
 
-  /** Runs a task. Resolves with the milliseconds of the slowest thread; rejects if a thread failed. */
+  /** Runs a task. Resolves with the milliseconds that it took; rejects if a thread failed. */
   run(task: WorkerTask, reports: TaskReports): Promise<number> {
     const computeMs = this.#start(task, reports);
     this.#lastTask = computeMs.then(
@@ -104,26 +88,9 @@ export class ComputePool {
   #start(task: WorkerTask, reports: TaskReports): Promise<number> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#active) return Promise.reject(new Error('a task was given before the last one was done'));
-    const { numShards, firstShard, bounds } = task.rows;
-    const finalNodes = maximalNodes(firstShard, firstShard + bounds.length - 1, numShards);
-    const hasNeighbours = this.#threads.length > 1 && task.kind === 'train';
     return new Promise((resolve, reject) => {
-      this.#active = {
-        reports,
-        trees: hasNeighbours
-          ? this.#model.buckets.map(() => new ReductionTree<number>(numShards))
-          : undefined,
-        finalNodes: new Set(finalNodes.map(nodeKey)),
-        lossSums: new Map(),
-        resolve,
-        reject,
-        numRunning: this.#threads.length,
-        computeMs: 0,
-      };
-      this.#threads.forEach((thread, index) => {
-        const rows = shareOf(task.rows, index, this.#threads.length);
-        thread.postMessage({ ...task, rows } satisfies WorkerTask);
-      });
+      this.#active = { task, reports, resolve, reject };
+      this.#shared.give({ ...task, update: undefined });
     });
   }
 
@@ -146,16 +113,13 @@ export class ComputePool {
     if (!active) return;
     switch (message.type) {
       case 'sum':
-        return this.#takeSum(active, message.sum);
-      case 'evaluated':
-        return this.#reportShards(active, message);
+        return active.reports.onSum(message.sum);
       case 'done':
-        if (message.lastSum) this.#takeSum(active, message.lastSum);
-        active.computeMs = Math.max(active.computeMs, message.computeMs);
-        active.numRunning--;
-        if (active.numRunning > 0) return;
+        if (message.lastSum) active.reports.onSum(message.lastSum);
+        else if (active.task.kind === 'train') this.#reportSums(active);
+        else this.#reportShards(active);
         this.#active = undefined;
-        return active.resolve(active.computeMs);
+        return active.resolve(message.computeMs);
       case 'failed':
         return this.#fail(new Error(message.message));
       case 'started':
@@ -165,40 +129,27 @@ export class ComputePool {
     }
   }
 
-  #takeSum(active: ActiveTask, sum: PartialSum): void {
-    if (active.trees) this.#combine(active, sum);
-    else active.reports.onSum(sum);
-  }
-
-  /** Adds a thread's sum to its neighbours', and reports what no other thread can add to. */
-  #combine(active: ActiveTask, sum: PartialSum): void {
-    const lastBucket = this.#model.buckets.length - 1;
-    const length = this.#model.buckets[sum.bucket]?.length ?? 0;
-    const added = active.trees?.[sum.bucket]?.add(sum.node, sum.address);
-    if (!added) throw new Error('two threads computed the same shards');
-    if (sum.lossSum !== undefined) active.lossSums.set(sum.address, sum.lossSum);
-    const lossOf = (address: number): number => active.lossSums.get(address) as number;
-    for (const { left, right } of added.merges) {
-      this.#kernels.addInto(left, right, length);
-      if (sum.bucket === lastBucket) active.lossSums.set(left, lossOf(left) + lossOf(right));
-    }
-    const { node, slot: address } = added;
-    if (!active.finalNodes.has(nodeKey(node))) return;
-    const lossSum = sum.bucket === lastBucket ? lossOf(address) : undefined;
-    active.reports.onSum({ node, bucket: sum.bucket, address, lossSum });
-  }
-
-  #reportShards(active: ActiveTask, message: Extract<ThreadMessage, { type: 'evaluated' }>): void {
-    const { firstShard, bounds, lossSums, outputs } = message;
-    const width = outputs.length / (bounds[bounds.length - 1] as number);
-    lossSums.forEach((lossSum, index) => {
-      const [start, end] = [bounds[index] as number, bounds[index + 1] as number];
-      active.reports.onShard({
-        shard: firstShard + index,
-        lossSum,
-        outputs: outputs.subarray(start * width, end * width),
+  /** Reports the sums of several threads, which they have added up: last layers first. */
+  #reportSums({ task, reports }: ActiveTask): void {
+    const { buckets } = this.#model;
+    for (const { node, address, lossSum } of reduceSums(this.#shared.sums(), task.rows.numShards).sums) {
+      buckets.forEach(({ offset }, bucket) => {
+        const isLast = bucket === buckets.length - 1;
+        const sum = { node, bucket, address: address + 4 * offset, lossSum: isLast ? lossSum : undefined };
+        reports.onSum(sum);
       });
-    });
+    }
+  }
+
+  #reportShards({ task, reports }: ActiveTask): void {
+    const { firstShard, bounds } = task.rows;
+    for (let shard = 0; shard + 1 < bounds.length; shard++) {
+      const [start, end] = [bounds[shard] as number, bounds[shard + 1] as number];
+      const width = this.#evaluationWidth;
+      const outputs = this.#shared.outputs.subarray(start * width, end * width);
+      const lossSum = this.#shared.lossSums[shard] as number;
+      reports.onShard({ shard: firstShard + shard, lossSum, outputs });
+    }
   }
 
   #fail(error: Error): void {
@@ -219,22 +170,6 @@ export function* partsOf(rows: TaskRows, maxRows: number): Generator<TaskRows> {
   }
 }
 
-/** The shards of thread `index`: neighbours, as even as whole shards allow, and perhaps none. */
-function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows {
-  const numShards = rows.bounds.length - 1;
-  const from = Math.floor((numShards * index) / numThreads);
-  const to = Math.floor((numShards * (index + 1)) / numThreads);
-  return shardsBetween(rows, from, to);
-}
-
 function rowsBetween(bounds: Uint32Array, from: number, to: number): number {
   return (bounds[to] as number) - (bounds[from] as number);
-}
-
-function started(thread: Worker): Promise<void> {
-  return new Promise((resolve, reject) => {
-    thread.once('message', () => resolve());
-    thread.once('error', reject);
-    thread.once('exit', (code) => reject(new Error(`a compute thread ended with code ${code}`)));
-  });
 }

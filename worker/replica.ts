@@ -4,8 +4,8 @@
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
-import { allocateSamples, evaluationWidth } from '../src/engine/samples.ts';
-import { ByteFingerprinter, combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
+import { evaluationWidth } from '../src/engine/samples.ts';
+import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
@@ -13,7 +13,6 @@ import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 import type { Model } from '../src/model/model.ts';
-import { OUTPUT_BYTES_OF_THREAD } from '../src/protocol/limits.ts';
 import type {
   EvaluateMessage,
   TrainMessage,
@@ -24,16 +23,14 @@ import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
-import type { WorkerTask } from './compute-thread.ts';
+import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
+import { evaluatedRows, layOutTeam } from '../src/threads/team.ts';
 
 interface FlatWeights {
   readonly address: number;
   version: number;
   readonly fingerprints: (string | undefined)[];
 }
-
-const BARRIER_BYTES = 8;
 
 /** The dataset, weights and threads of a worker for one run. */
 export class Replica {
@@ -46,7 +43,6 @@ export class Replica {
   readonly #pool: ComputePool;
   /** Rows of an evaluation whose outputs fit in memory together. */
   readonly #rowsOfPart: number;
-  readonly #outputsFingerprinter: ByteFingerprinter;
   #packedVersion = -1;
   #isLoaded = false;
 
@@ -67,9 +63,8 @@ export class Replica {
     this.#samples = parts.samples;
     this.#flats = parts.flats;
     this.#pool = parts.pool;
-    const outputBytes = 4 * evaluationWidth(parts.model, welcome.layout, welcome.loss);
-    this.#rowsOfPart = Math.floor((OUTPUT_BYTES_OF_THREAD * parts.pool.numThreads) / outputBytes);
-    this.#outputsFingerprinter = new ByteFingerprinter(parts.kernels, parts.memory);
+    const width = evaluationWidth(parts.model, welcome.layout, welcome.loss);
+    this.#rowsOfPart = evaluatedRows(parts.pool.numThreads, width);
   }
 
   /**
@@ -83,31 +78,18 @@ export class Replica {
   ): Promise<Replica> {
     const memory = new Memory();
     const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
-    const modelSpec = { layers: welcome.layers };
-    const model = resolveModel(modelSpec, welcome.layout.featureShape);
+    const model = resolveModel({ layers: welcome.layers }, welcome.layout.featureShape);
     requireAgreement(welcome, model);
     const plan = planEngine(model, welcome.batchSize, welcome.shards);
-    const samples = allocateSamples(memory, welcome.layout);
     const flat = (): FlatWeights => ({
       address: memory.allocate(4 * model.numParameters, 'weights'),
       version: -1,
       fingerprints: [],
     });
-    const setup = {
-      module: kernelModule.module,
-      memory: memory.wasm,
-      modelSpec,
-      loss: welcome.loss,
-      seed: welcome.seed,
-      plan,
-      packedWeights: model.stack.allocatePacked(memory),
-      samples,
-      numThreads,
-      barrier: memory.allocate(BARRIER_BYTES, 'the barrier'),
-    };
+    const setup = layOutTeam({ ...welcome, kernelModule, memory, model, plan, numThreads });
     const flats = [flat(), flat()] as const;
-    const pool = await ComputePool.start(setup, model, kernels);
-    return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool });
+    const pool = await ComputePool.start(setup, model);
+    return new Replica(welcome, { memory, kernels, model, plan, samples: setup.samples, flats, pool });
   }
 
   get isLoaded(): boolean {
@@ -189,7 +171,7 @@ export class Replica {
    * milliseconds of the slowest thread.
    */
   compute(task: Omit<WorkerTask, 'flatToPack'>, version: number, reports: TaskReports): Promise<number> {
-    const flatToPack = this.#packedVersion === version ? undefined : this.#flatOf(version).address;
+    const flatToPack = this.#packedVersion === version ? 0 : this.#flatOf(version).address;
     this.#packedVersion = version;
     return this.#pool.run({ ...task, flatToPack }, reports);
   }
@@ -209,7 +191,7 @@ export class Replica {
   /** The bytes of a shard's outputs, and their fingerprint. */
   outputBytes({ outputs }: EvaluatedShard): { bytes: Uint8Array; fingerprint: string } {
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
-    return { bytes, fingerprint: this.#outputsFingerprinter.fingerprint(bytes) };
+    return { bytes, fingerprint: fingerprintOf(this.#kernels, outputs.byteOffset, outputs.length) };
   }
 
   /** @throws ProtocolError for a task that the run was not planned for: kernels do not check. */

@@ -38,6 +38,7 @@ export class InProcessCompute implements Compute {
         if (message.type === 'failed') this.#failure ??= new Error(message.message);
       });
       thread.on('error', (error) => (this.#failure ??= error));
+      thread.on('exit', (code) => (this.#failure ??= new Error(`a compute thread ended with code ${code}`)));
     }
   }
 
@@ -45,7 +46,7 @@ export class InProcessCompute implements Compute {
   static async create(
     prepared: PreparedRun,
     state: TrainingState,
-    numThreads: number,
+    numThreads = 1,
   ): Promise<InProcessCompute> {
     const { loss, seed, batchSize } = prepared.config;
     const { layout, blob } = prepared.data.dataset;
@@ -64,7 +65,7 @@ export class InProcessCompute implements Compute {
     await this.#run({ kind: 'train', step, rows, update });
     const [whole] = reduceSums(this.#own.shared.sums(), rows.numShards).sums;
     if (!whole) throw new Error('the threads computed no sum');
-    state.takeStep(this.#own.shared.squares, whole.address);
+    state.takeStep(this.#own.shared, whole.address);
     // Other work of the process (signals, output) gets its turn once a step.
     await setImmediate();
     return { lossSum: whole.lossSum, ...state.commit() };
@@ -99,6 +100,7 @@ export class InProcessCompute implements Compute {
 
   /** Runs a task on all threads. @throws Error, by the thread that failed first */
   async #run(task: Omit<ThreadTask, 'flatToPack'>): Promise<void> {
+    if (this.#failure) throw this.#failure;
     const { parameters, version } = this.#state;
     const flatToPack = this.#packedVersion === version ? 0 : parameters;
     this.#packedVersion = version;
@@ -107,7 +109,7 @@ export class InProcessCompute implements Compute {
       this.#own.shared.give(whole);
       this.#own.run(whole);
     } catch (error) {
-      // The message of another thread is on its way.
+      // The message of another thread is still in flight.
       await setTimeout(REPORT_MS);
       throw this.#failure ?? error;
     }

@@ -4,7 +4,7 @@
 // wait for the last one, whose squares it needs.
 import { createHash } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
-import { combineFingerprints, fingerprintOf } from '../../src/engine/fingerprint.ts';
+import { combineFingerprints, fingerprintOf, formatFingerprint } from '../../src/engine/fingerprint.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
 import type { Memory } from '../../src/memory.ts';
@@ -12,6 +12,7 @@ import type { Model, Bucket } from '../../src/model/model.ts';
 import { WeightAverage } from '../../src/optimizer/average.ts';
 import { clipScale, normOf, Optimizer } from '../../src/optimizer/optimizer.ts';
 import type { ThreadOptimizer } from '../../src/threads/compute-thread.ts';
+import type { SharedTask } from '../../src/threads/shared-task.ts';
 
 /** The parts of a training state; `initialize` fills the flat vector at the given address. */
 export interface TrainingStateOptions {
@@ -127,7 +128,9 @@ export class TrainingState {
   /** A bucket of the version that the step in progress makes; undefined until it is finished. */
   nextBucket(index: number): WeightsBucket | undefined {
     const fingerprint = this.#nextFingerprints[index];
-    return fingerprint && this.#weightsBucket(this.#optimizer.nextParameters, index, fingerprint);
+    return fingerprint === undefined
+      ? undefined
+      : this.#weightsBucket(this.#optimizer.nextParameters, index, fingerprint);
   }
 
   /**
@@ -163,15 +166,16 @@ export class TrainingState {
   }
 
   /**
-   * Takes note of a step that threads have taken: the sums of squares of the mean gradient, by
-   * bucket, whose flat sum is f32 at `gradientSum`.
+   * Takes note of a step that threads have taken: by bucket, the sums of squares of the mean
+   * gradient and the fingerprints of the next parameters. The flat sum is f32 at `gradientSum`.
    * @throws LockstepError (exit 6) where one is not finite; the step is then abandoned.
    */
-  takeStep(squares: ArrayLike<number>, gradientSum: number): void {
+  takeStep({ squares, fingerprints }: SharedTask, gradientSum: number): void {
     this.model.buckets.forEach(({ offset }, index) => {
       const own = squares[index] as number;
       if (Number.isFinite(own)) {
         this.#squares[index] = own;
+        this.#nextFingerprints[index] = formatFingerprint(fingerprints[index] as bigint);
         return;
       }
       this.abandonStep();

@@ -5,7 +5,12 @@ import type { Memory } from '../memory.ts';
 
 /** Fingerprint of `length` f32 at `address`, at memory speed. */
 export function fingerprintOf(kernels: Kernels, address: number, length: number): string {
-  return kernels.fingerprint64(address, length).toString(16).padStart(16, '0');
+  return formatFingerprint(kernels.fingerprint64(address, length));
+}
+
+/** A fingerprint as 16 hexadecimal digits. */
+export function formatFingerprint(fingerprint: bigint): string {
+  return fingerprint.toString(16).padStart(16, '0');
 }
 
 /** Fingerprints bytes that are not in WebAssembly memory, through a copy that is. */
@@ -41,5 +46,5 @@ export class ByteFingerprinter {
 export function combineFingerprints(buckets: readonly string[]): string {
   let hash = 0xcbf29ce484222325n;
   for (const bucket of buckets) hash = BigInt.asUintN(64, (hash ^ BigInt(`0x${bucket}`)) * 0x100000001b3n);
-  return hash.toString(16).padStart(16, '0');
+  return formatFingerprint(hash);
 }

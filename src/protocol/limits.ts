@@ -39,12 +39,6 @@ export const MAX_FRAGMENTS = 1 + MAX_BODY_BYTES / CHUNK_FRAGMENT_BYTES;
 /** A worker makes no more results while more of them than this waits for its coordinator to read. */
 export const MAX_UNREAD_BYTES = 64 * 2 ** 20;
 
-/**
- * Outputs that each thread of a worker has at a time: two of the largest shards, since shares of
- * whole shards are uneven.
- */
-export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
-
 /** UTF-16 units of what a worker says went wrong, and of why it is refused: senders cut it. */
 export const MAX_REASON_LENGTH = 1000;
 

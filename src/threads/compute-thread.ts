@@ -11,7 +11,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
-import type { Model, ModelSpec } from '../model/model.ts';
+import type { Bucket, Model, ModelSpec } from '../model/model.ts';
 import { clipScale, normOf, Optimizer } from '../optimizer/optimizer.ts';
 import type { OptimizerVectors } from '../optimizer/optimizer.ts';
 import type { OptimizerConfig } from '../optimizer/registry.ts';
@@ -163,6 +163,11 @@ export class ComputeThread {
     optimizer.follow(parameters, step, learningRate);
     for (; piece - first < optimizer.numSlices; piece = shared.next()) {
       optimizer.applySlice(piece - first, { sum, divisor, numSamples, scale });
+    }
+    shared.meet();
+    for (piece = shared.next(); piece < buckets.length; piece = shared.next()) {
+      const { offset, length } = buckets[piece] as Bucket;
+      shared.fingerprints[piece] = this.#kernels.fingerprint64(optimizer.nextParameters + 4 * offset, length);
     }
   }
 

@@ -71,6 +71,8 @@ export class SharedTask {
   readonly #indices: Uint32Array;
   /** Sums of squares of a training task's gradient, by bucket; NaN where it is not finite. */
   readonly squares: Float64Array;
+  /** Fingerprints of the next parameters, by bucket. */
+  readonly fingerprints: BigUint64Array;
   /** f64 sums of losses of an evaluation's shards. */
   readonly lossSums: Float64Array;
   /** f32 [rows, evaluationWidth] of an evaluation. */
@@ -88,6 +90,7 @@ export class SharedTask {
     this.#fields = new Float64Array(buffer, take(8 * NUM_FIELDS), NUM_FIELDS);
     this.#sums = new Float64Array(buffer, take(8 * numSums), numSums);
     this.squares = new Float64Array(buffer, take(8 * numBuckets), numBuckets);
+    this.fingerprints = new BigUint64Array(buffer, take(8 * numBuckets), numBuckets);
     this.lossSums = new Float64Array(buffer, take(8 * maxShards), maxShards);
     this.#bounds = new Uint32Array(buffer, take(4 * (maxShards + 1)), maxShards + 1);
     this.#indices = new Uint32Array(buffer, take(4 * maxRows), maxRows);
@@ -95,7 +98,7 @@ export class SharedTask {
   }
 
   static byteLength({ numThreads, maxRows, maxOutputs, maxShards, numBuckets }: SharedTaskSizes): number {
-    const numbers = NUM_FIELDS + numThreads * (1 + MAX_SUMS * SUM_FIELDS) + numBuckets + maxShards;
+    const numbers = NUM_FIELDS + numThreads * (1 + MAX_SUMS * SUM_FIELDS) + 2 * numBuckets + maxShards;
     return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + maxOutputs);
   }
 
