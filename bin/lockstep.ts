@@ -36,7 +36,7 @@ const filePath = (text: string): string => {
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
 
 const threadsOption = (): Option =>
-  new Option('--threads <count>', 'compute threads of each worker')
+  new Option('--threads <count>', 'compute threads of each worker, or of this process')
     .argParser(wholeNumber(1, MAX_THREADS))
     .default(1)
     .env('LOCKSTEP_THREADS');

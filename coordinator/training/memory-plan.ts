@@ -13,8 +13,9 @@ import { formatBytes, MEMORY_LIMIT_BYTES } from '../../src/memory.ts';
 import type { Model } from '../../src/model/model.ts';
 import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES } from '../../src/protocol/limits.ts';
-import { OUTPUT_BYTES_OF_THREAD } from '../../src/threads/team.ts';
-import { heightOf, mostEverHeld } from '../../src/tree.ts';
+import { SharedTask } from '../../src/threads/shared-task.ts';
+import { OUTPUT_BYTES_OF_THREAD, taskSizes } from '../../src/threads/team.ts';
+import { heightOf, maximalNodes, mostEverHeld } from '../../src/tree.ts';
 import type { SumRoom } from '../scheduler/outcome.ts';
 import { countOf } from '../../src/printable.ts';
 
@@ -74,12 +75,11 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const numShards = shardsOf(run);
   const engine = engineUses(run, threads);
   if (local?.workers === 0) {
-    // Its task is always the whole batch, which is one sum, besides those that wait between microbatches.
-    const here = { ...state, ...engine, ...sumUses(run, 1 + sumsBetweenMicrobatches(run, numShards)) };
+    const here = { ...state, ...engine, ...sumUses(run, sumsOfThreads(run, numShards, threads)) };
     requireFit(
-      'training in this process',
+      threads === 1 ? 'training in this process' : `training with ${threads} threads in this process`,
       here,
-      'use fewer units or more shards, or give the work to workers',
+      `use ${threads === 1 ? '' : 'fewer --threads, '}fewer units or more shards, or give the work to workers`,
     );
     return { worker: undefined, threads, here, beside, room: { here: 0, ofTask: 0 }, wantedSums: 0 };
   }
@@ -198,13 +198,16 @@ function resultBytes(run: PlannedRun, threads: number, numSums: number): number 
 }
 
 /** Memory of the engines of a process, without their weights and sums. */
-function engineUses({ plan, data }: PlannedRun, threads: number): MemoryUses {
+function engineUses({ config, model, plan, data }: PlannedRun, threads: number): MemoryUses {
   const { packedWeights, activations, scratch } = plan.bytes;
+  const { layout } = data.dataset;
+  const sizes = taskSizes({ ...config, model, layout, numThreads: threads });
   return {
     'packed weights': packedWeights,
     activations: threads * activations,
     scratch: threads * scratch,
-    dataset: blobByteLength(data.dataset.layout),
+    'the task of the threads': SharedTask.byteLength(sizes),
+    dataset: blobByteLength(layout),
   };
 }
 
@@ -231,6 +234,18 @@ function workerSums(run: PlannedRun, threads: number, uses: MemoryUses): { sums:
   const ofTask = Math.max(1, Math.min(most, roomOfThread - waiting));
   // A task of one sum is given out in any case; one of a single shard has none that wait.
   return { sums: numSharing * Math.max(1, Math.min(ofTask + waiting, roomOfThread)), ofTask };
+}
+
+/** Sums that threads have at once which share a whole batch: those of their shares, and those between microbatches. */
+function sumsOfThreads(run: PlannedRun, numShards: number, threads: number): number {
+  const waiting = sumsBetweenMicrobatches(run, numShards);
+  let sums = 0;
+  for (let thread = 0; thread < threads; thread++) {
+    const from = Math.floor((numShards * thread) / threads);
+    const to = Math.floor((numShards * (thread + 1)) / threads);
+    if (from < to) sums += maximalNodes(from, to, numShards).length + waiting;
+  }
+  return sums;
 }
 
 /** Partial sums that wait for their neighbours while a subtree takes more than one microbatch. */

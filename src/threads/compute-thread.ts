@@ -139,7 +139,7 @@ export class ComputeThread {
     for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
   }
 
-  /** Takes pieces of the optimizer step while there are any: first norms of buckets, then slices of parameters. */
+  /** Takes items of the optimizer step while there are any: first norms of buckets, then slices of parameters. */
   #update(
     optimizer: Optimizer,
     { parameters, learningRate, divisor, numSamples }: SharedStep,
@@ -148,26 +148,26 @@ export class ComputeThread {
     const { shared } = this;
     const { buckets } = this.#model;
     const { clipNorm } = this.setup.optimizer as ThreadOptimizer;
-    let piece = shared.next();
-    for (; piece < buckets.length; piece = shared.next()) {
-      const squares = optimizer.sumSquares(piece, sum + 4 * (buckets[piece]?.offset ?? 0));
-      shared.squares[piece] = squares === undefined ? Number.NaN : squares / (divisor * divisor);
+    let item = shared.next();
+    for (; item < buckets.length; item = shared.next()) {
+      const squares = optimizer.sumSquares(item, sum + 4 * (buckets[item]?.offset ?? 0));
+      shared.squares[item] = squares === undefined ? Number.NaN : squares / (divisor * divisor);
     }
     let scale = 1;
     let first = buckets.length;
     if (clipNorm !== undefined) {
       shared.meet();
       scale = clipScale(normOf(shared.squares), clipNorm);
-      [piece, first] = [shared.next(), 0];
+      [item, first] = [shared.next(), 0];
     }
     optimizer.follow(parameters, step, learningRate);
-    for (; piece - first < optimizer.numSlices; piece = shared.next()) {
-      optimizer.applySlice(piece - first, { sum, divisor, numSamples, scale });
+    for (; item - first < optimizer.numSlices; item = shared.next()) {
+      optimizer.applySlice(item - first, { sum, divisor, numSamples, scale });
     }
     shared.meet();
-    for (piece = shared.next(); piece < buckets.length; piece = shared.next()) {
-      const { offset, length } = buckets[piece] as Bucket;
-      shared.fingerprints[piece] = this.#kernels.fingerprint64(optimizer.nextParameters + 4 * offset, length);
+    for (item = shared.next(); item < buckets.length; item = shared.next()) {
+      const { offset, length } = buckets[item] as Bucket;
+      shared.fingerprints[item] = this.#kernels.fingerprint64(optimizer.nextParameters + 4 * offset, length);
     }
   }
 

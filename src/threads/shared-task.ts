@@ -173,7 +173,7 @@ export class SharedTask {
     Atomics.notify(this.#words, MEETINGS);
   }
 
-  /** Takes the next piece of work of those that the threads share since they last met, counted from 0. */
+  /** Takes the next item of work of those that the threads share since they last met, counted from 0. */
   next(): number {
     return Atomics.add(this.#words, NEXT, 1);
   }

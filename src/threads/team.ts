@@ -10,6 +10,7 @@ import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 import type { TeamSetup, ThreadOptimizer } from './compute-thread.ts';
 import { SharedTask } from './shared-task.ts';
+import type { SharedTaskSizes } from './shared-task.ts';
 import type { ThreadStart } from './thread-entry.ts';
 
 /** Everything that a team is laid out from. */
@@ -36,18 +37,30 @@ export function evaluatedRows(numThreads: number, width: number): number {
   return numThreads * Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width)));
 }
 
-/** Lays out the memory that the threads share; the caller fills `samples`. */
-export function layOutTeam(options: TeamOptions): TeamSetup {
-  const { kernelModule, memory, model, loss, seed, batchSize, plan, layout, numThreads, optimizer } = options;
+/** The sizes of the largest task of a team. */
+export function taskSizes({
+  model,
+  layout,
+  loss,
+  batchSize,
+  numThreads,
+}: Pick<TeamOptions, 'model' | 'layout' | 'loss' | 'batchSize' | 'numThreads'>): SharedTaskSizes {
   const width = evaluationWidth(model, layout, loss);
-  const sizes = {
+  const numEvaluated = evaluatedRows(numThreads, width);
+  return {
     numThreads,
-    maxRows: Math.max(batchSize, evaluatedRows(numThreads, width)),
-    maxOutputs: evaluatedRows(numThreads, width) * width,
+    maxRows: Math.max(batchSize, numEvaluated),
+    maxOutputs: numEvaluated * width,
     maxShards: MAX_SHARDS,
     numBuckets: model.buckets.length,
     evaluationWidth: width,
   };
+}
+
+/** Lays out the memory that the threads share; the caller fills `samples`. */
+export function layOutTeam(options: TeamOptions): TeamSetup {
+  const { kernelModule, memory, model, loss, seed, plan, layout, optimizer } = options;
+  const sizes = taskSizes(options);
   return {
     module: kernelModule.module,
     memory: memory.wasm,

@@ -24,10 +24,15 @@ describe('weights, losses and metrics for any workforce', () => {
 
   it('fewer and more workers and threads than shards give the same bits', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, shards: 3 });
-    const workforces: Workforce[] = ['workers 1', 'workers 5', 'workers 1 --threads 2'];
+    const workforces: Workforce[] = [
+      'workers 1',
+      'workers 5',
+      'workers 1 --threads 2',
+      'workers 0 --threads 4',
+    ];
     await expectSameBits('table.yaml', [], cwd, workforces);
     const numWorkers = workforces.map((workforce) => readSummary(runDirectory(cwd, workforce)).workers);
-    expect(numWorkers).toEqual([1, 5, 1]);
+    expect(numWorkers).toEqual([1, 5, 1, 0]);
   });
 
   it('fused kernels give the same bits for any workforce, but not those of strict kernels', async () => {
@@ -36,6 +41,7 @@ describe('weights, losses and metrics for any workforce', () => {
     const fused = await expectSameBits('table.yaml', ['numerics=fused'], cwd, [
       'workers 2',
       'workers 1 --threads 2',
+      'workers 0 --threads 2',
     ]);
     expect(fused.weightsSha256).not.toBe(strict.weightsSha256);
     const directory = runDirectory(cwd, 'workers 2');
@@ -49,7 +55,7 @@ describe('weights, losses and metrics for any workforce', () => {
     const used = new Set(JSON.stringify(EVERY_LAYER).match(/(?<="kind":")\w+/g));
     const kinds = layerSchema.options.map(({ shape }) => shape.kind.value);
     expect([...used, 'embedding'].sort()).toEqual(kinds.toSorted());
-    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2'];
+    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2', 'workers 0 --threads 3'];
     await expectSameBits(FASHION_CONFIG, EVERY_LAYER_SETTINGS, temporaryDirectory(), workforces);
   });
 
