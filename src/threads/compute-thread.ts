@@ -30,7 +30,7 @@ export interface TeamSetup {
   readonly plan: EnginePlan;
   readonly packedWeights: readonly number[];
   readonly samples: Samples;
-  /** Where the threads meet, and its address. */
+  /** Sizes and address of the task that the threads share. */
   readonly sizes: SharedTaskSizes;
   readonly address: number;
   /** The optimizer whose steps the threads take; undefined where somebody else takes them. */
