@@ -25,6 +25,17 @@ async function startRun(workers: number): Promise<Run> {
   return { command, directory };
 }
 
+describe('a run with threads in one process', () => {
+  it('a compute thread that fails ends the run with its own error', async () => {
+    const cwd = longRun();
+    const env = { LOCKSTEP_FAILPOINT: 'worker.thread@thread=1@step=50:trap' };
+    const args = ['train', 'table.yaml', '--workers', '0', '--threads', '2', '--run-dir', 'run'];
+    const { exitCode, stderr } = await CliProcess.start(args, { cwd, env }).finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('memory access out of bounds');
+  });
+});
+
 describe('a run whose workers fail', () => {
   it('killing one of two workers does not change the weights', async () => {
     const run = await startRun(2);

@@ -59,6 +59,17 @@ describe('weights, losses and metrics for any workforce', () => {
     await expectSameBits(FASHION_CONFIG, EVERY_LAYER_SETTINGS, temporaryDirectory(), workforces);
   });
 
+  it('clipping by norm, averaged weights and statistics give the same bits on threads of one process', async () => {
+    const layers = [
+      { kind: 'dense' as const, units: 48, activation: 'relu' as const },
+      { kind: 'batchNorm' as const },
+      { kind: 'dense' as const, units: 1 },
+    ];
+    const settings = { clip: { norm: 0.5, value: 0.1 }, ema: {}, optimizer: { kind: 'adamW' as const } };
+    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, shards: 2, ...settings });
+    await expectSameBits('table.yaml', [], cwd, ['workers 0 --threads 2', 'workers 2']);
+  });
+
   it('a batch with fewer samples than shards gives the same bits', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, batchSize: 7, shards: 16, epochs: 1 });
     await expectSameBits('table.yaml', [], cwd, ['workers 2']);
