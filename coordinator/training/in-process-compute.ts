@@ -4,9 +4,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
-import { ComputeThread, reduceSums } from '../../src/threads/compute-thread.ts';
+import { ComputeThread } from '../../src/threads/compute-thread.ts';
 import type { ThreadMessage } from '../../src/threads/thread-entry.ts';
-import type { ThreadTask } from '../../src/threads/shared-task.ts';
+import type { NodeSum, ThreadTask } from '../../src/threads/shared-task.ts';
 import { evaluatedRows, layOutTeam, startThreads } from '../../src/threads/team.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
@@ -62,8 +62,7 @@ export class InProcessCompute implements Compute {
     const { parameters, learningRate, step } = state;
     const rows = { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
     const update = { parameters, learningRate, divisor: weight, numSamples: indices.length };
-    await this.#run({ kind: 'train', step, rows, update });
-    const [whole] = reduceSums(this.#own.shared.sums(), rows.numShards).sums;
+    const [whole] = await this.#run({ kind: 'train', step, rows, update });
     if (!whole) throw new Error('the threads computed no sum');
     state.takeStep(this.#own.shared, whole.address);
     // Other work of the process (signals, output) gets its turn once a step.
@@ -99,15 +98,15 @@ export class InProcessCompute implements Compute {
   }
 
   /** Runs a task on all threads. @throws Error, by the thread that failed first */
-  async #run(task: Omit<ThreadTask, 'flatToPack'>): Promise<void> {
+  async #run(task: Omit<ThreadTask, 'flatToPack'>): Promise<readonly NodeSum[]> {
     if (this.#failure) throw this.#failure;
     const { parameters, version } = this.#state;
     const flatToPack = this.#packedVersion === version ? 0 : parameters;
     this.#packedVersion = version;
     const whole = { ...task, flatToPack };
     try {
-      this.#own.shared.give(whole);
-      this.#own.run(whole);
+      if (this.#threads.length > 0) this.#own.shared.give(whole);
+      return this.#own.run(whole);
     } catch (error) {
       // The message of another thread is still in flight.
       await setTimeout(REPORT_MS);

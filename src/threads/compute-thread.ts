@@ -78,18 +78,19 @@ export class ComputeThread {
   }
 
   /**
-   * Does this thread's share of a task, together with the others: returns once all are done. A
-   * thread that computes alone reports the sums of buckets while it computes. @throws Error if one
-   * of the threads fails
+   * Does this thread's share of a task, together with the others: returns the sums of a training
+   * task once all are done. A thread that computes alone reports the sums of buckets while it
+   * computes.
+   * @throws Error if one of the threads fails
    */
-  run(task: ThreadTask, report?: (sum: PartialSum) => void): void {
+  run(task: ThreadTask, report?: (sum: PartialSum) => void): readonly NodeSum[] {
     try {
       if (task.flatToPack !== 0) this.#pack(task.flatToPack);
       const share = shareOf(task.rows, this.#thread, this.setup.sizes.numThreads);
       if (share.indices.length > 0) this.#meetFailpoint(task, share);
-      if (task.kind === 'train') this.#train(task, share, report);
-      else this.#evaluate(task, share);
+      const sums = task.kind === 'train' ? this.#train(task, share, report) : this.#evaluate(task, share);
       this.shared.meet();
+      return sums;
     } catch (error) {
       this.shared.fail(this.#thread);
       throw error;
@@ -109,34 +110,38 @@ export class ComputeThread {
     if (failpoint('worker.thread', facts) === 'trap') this.#kernels.addInto(MEMORY_LIMIT_BYTES - 4, 0, 1);
   }
 
-  #train({ rows, step, update }: ThreadTask, share: TaskRows, report?: (sum: PartialSum) => void): void {
-    const sums: NodeSum[] = [];
+  #train(
+    { rows, step, update }: ThreadTask,
+    share: TaskRows,
+    report?: (sum: PartialSum) => void,
+  ): readonly NodeSum[] {
+    const own: NodeSum[] = [];
     this.#engine.train(share, step, (sum) => {
       report?.(sum);
       // The last bucket lies at the start of the flat vector, and brings the loss.
-      if (sum.lossSum !== undefined) sums.push({ ...sum, lossSum: sum.lossSum });
+      if (sum.lossSum !== undefined) own.push({ ...sum, lossSum: sum.lossSum });
     });
-    this.shared.setSums(this.#thread, sums);
-    this.shared.meet();
-    const {
-      merges,
-      sums: [whole],
-    } = reduceSums(this.shared.sums(), rows.numShards);
-    this.#addSlice(merges);
-    if (!update || !this.#optimizer || !whole) return;
-    this.shared.meet();
-    this.#update(this.#optimizer, update, { step, sum: whole.address });
+    const sums = this.setup.sizes.numThreads === 1 ? own : this.#addUp(own, rows.numShards);
+    const [whole] = sums;
+    if (update && this.#optimizer && whole) {
+      this.shared.meet();
+      this.#update(this.#optimizer, update, { step, sum: whole.address });
+    }
+    return sums;
   }
 
-  /** Adds up this thread's slice of the sums. */
-  #addSlice(merges: readonly Merge<number>[]): void {
-    if (merges.length === 0) return;
+  /** Adds up this thread's slice of all threads' sums; returns what they result in. */
+  #addUp(own: readonly NodeSum[], numShards: number): readonly NodeSum[] {
+    this.shared.setSums(this.#thread, own);
+    this.shared.meet();
+    const { merges, sums } = reduceSums(this.shared.sums(), numShards);
     const { numThreads } = this.setup.sizes;
     const lines = Math.ceil(this.#model.numParameters / LINE_LENGTH);
     const cut = (thread: number): number =>
       Math.min(LINE_LENGTH * Math.floor((lines * thread) / numThreads), this.#model.numParameters);
     const [from, to] = [cut(this.#thread), cut(this.#thread + 1)];
     for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
+    return sums;
   }
 
   /** Takes items of the optimizer step while there are any: first norms of buckets, then slices of parameters. */
@@ -171,13 +176,14 @@ export class ComputeThread {
     }
   }
 
-  #evaluate({ rows }: ThreadTask, share: TaskRows): void {
-    if (share.indices.length === 0) return;
+  #evaluate({ rows }: ThreadTask, share: TaskRows): readonly NodeSum[] {
+    if (share.indices.length === 0) return [];
     const { lossSums, outputs } = this.#engine.evaluate(share);
     const firstShard = share.firstShard - rows.firstShard;
     this.shared.lossSums.set(lossSums, firstShard);
     const firstRow = rows.bounds[firstShard] as number;
     this.shared.outputs.set(outputs, firstRow * this.setup.sizes.evaluationWidth);
+    return [];
   }
 }
 
@@ -206,6 +212,7 @@ export function reduceSums(
 
 /** The shards of thread `index`: neighbours, as even as whole shards allow, and perhaps none. */
 function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows {
+  if (numThreads === 1) return rows;
   const numShards = rows.bounds.length - 1;
   const from = Math.floor((numShards * index) / numThreads);
   const to = Math.floor((numShards * (index + 1)) / numThreads);
