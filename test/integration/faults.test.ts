@@ -31,7 +31,7 @@ describe('a run with threads in one process', () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@thread=1@step=50:trap' };
     const args = ['train', 'table.yaml', '--workers', '0', '--threads', '2', '--run-dir', 'run'];
     const { exitCode, stderr } = await CliProcess.start(args, { cwd, env }).finished;
-    expect(exitCode).toBe(1);
+    expect(exitCode).toBe(70);
     expect(stderr).toContain('memory access out of bounds');
   });
 });
