@@ -17,10 +17,16 @@ export interface TreeNode {
   readonly index: number;
 }
 
-/** Neighbouring shards [from, to). */
+/** Neighbouring shards, or other things that are counted, [from, to). */
 export interface ShardRange {
   readonly from: number;
   readonly to: number;
+}
+
+/** The share of part `part` of `numParts` in `count` things: neighbours, as even as whole things allow, and perhaps none. */
+export function shareOf(count: number, part: number, numParts: number): ShardRange {
+  const cut = (index: number): number => Math.floor((count * index) / numParts);
+  return { from: cut(part), to: cut(part + 1) };
 }
 
 /** The name of a node, as a key of maps and sets. */

@@ -15,7 +15,7 @@ import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES } from '../../src/protocol/limits.ts';
 import { SharedTask } from '../../src/threads/shared-task.ts';
 import { OUTPUT_BYTES_OF_THREAD, taskSizes } from '../../src/threads/team.ts';
-import { heightOf, maximalNodes, mostEverHeld } from '../../src/tree.ts';
+import { heightOf, maximalNodes, mostEverHeld, shareOf } from '../../src/tree.ts';
 import type { SumRoom } from '../scheduler/outcome.ts';
 import { countOf } from '../../src/printable.ts';
 
@@ -241,8 +241,7 @@ function sumsOfThreads(run: PlannedRun, numShards: number, threads: number): num
   const waiting = sumsBetweenMicrobatches(run, numShards);
   let sums = 0;
   for (let thread = 0; thread < threads; thread++) {
-    const from = Math.floor((numShards * thread) / threads);
-    const to = Math.floor((numShards * (thread + 1)) / threads);
+    const { from, to } = shareOf(numShards, thread, threads);
     if (from < to) sums += maximalNodes(from, to, numShards).length + waiting;
   }
   return sums;

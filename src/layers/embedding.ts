@@ -15,6 +15,7 @@ import type {
 import type { Shape } from '../shape.ts';
 import { stackedSums, sumShards } from './shard-sums.ts';
 import type { ShardSums } from './shard-sums.ts';
+import { shareOf } from '../tree.ts';
 
 /** Deviation of a table's first values: that of GPT-2 (Radford et al., 2019). */
 export const EMBEDDING_DEVIATION = 0.02;
@@ -71,9 +72,8 @@ export class EmbeddingLayer implements Layer {
 
   pack({ kernels, flat, packed, part, numParts }: PackOptions): void {
     const { length, offset } = this.table;
-    const start = Math.floor((length * part) / numParts);
-    const end = Math.floor((length * (part + 1)) / numParts);
-    kernels.copyValues(flat + 4 * (offset + start), end - start, (packed[0] as number) + 4 * start);
+    const { from, to } = shareOf(length, part, numParts);
+    kernels.copyValues(flat + 4 * (offset + from), to - from, (packed[0] as number) + 4 * from);
   }
 
   createRunner(workspace: Workspace): LayerRunner {

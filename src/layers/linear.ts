@@ -17,6 +17,7 @@ import type {
   Workspace,
 } from './layer.ts';
 import { stackedSums } from './shard-sums.ts';
+import { shareOf } from '../tree.ts';
 
 /** Everything that a map is made from. */
 export interface LinearOptions {
@@ -76,8 +77,8 @@ export class Linear {
     const { weight, bias } = this;
     const source = flat + 4 * weight.offset;
     const share = (length: number): [number, number] => {
-      const panels = Math.ceil(length / TILE_COLUMNS);
-      return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
+      const { from, to } = shareOf(Math.ceil(length / TILE_COLUMNS), part, numParts);
+      return [from, to];
     };
     kernels.packRightRows(source, outputs, inputs, inputs, forward, ...share(outputs));
     if (needsInputGradient)

@@ -15,7 +15,7 @@ import type { Bucket, Model, ModelSpec } from '../model/model.ts';
 import { clipScale, normOf, Optimizer } from '../optimizer/optimizer.ts';
 import type { OptimizerVectors } from '../optimizer/optimizer.ts';
 import type { OptimizerConfig } from '../optimizer/registry.ts';
-import { ReductionTree } from '../tree.ts';
+import { ReductionTree, shareOf } from '../tree.ts';
 import type { Merge } from '../tree.ts';
 import { SharedTask } from './shared-task.ts';
 import type { NodeSum, SharedStep, SharedTaskSizes, ThreadTask } from './shared-task.ts';
@@ -86,7 +86,7 @@ export class ComputeThread {
   run(task: ThreadTask, report?: (sum: PartialSum) => void): readonly NodeSum[] {
     try {
       if (task.flatToPack !== 0) this.#pack(task.flatToPack);
-      const share = shareOf(task.rows, this.#thread, this.setup.sizes.numThreads);
+      const share = rowsOf(task.rows, this.#thread, this.setup.sizes.numThreads);
       if (share.indices.length > 0) this.#meetFailpoint(task, share);
       const sums = task.kind === 'train' ? this.#train(task, share, report) : this.#evaluate(task, share);
       this.shared.meet();
@@ -135,11 +135,10 @@ export class ComputeThread {
     this.shared.setSums(this.#thread, own);
     this.shared.meet();
     const { merges, sums } = reduceSums(this.shared.sums(), numShards);
-    const { numThreads } = this.setup.sizes;
-    const lines = Math.ceil(this.#model.numParameters / LINE_LENGTH);
-    const cut = (thread: number): number =>
-      Math.min(LINE_LENGTH * Math.floor((lines * thread) / numThreads), this.#model.numParameters);
-    const [from, to] = [cut(this.#thread), cut(this.#thread + 1)];
+    const { numParameters } = this.#model;
+    const lines = shareOf(Math.ceil(numParameters / LINE_LENGTH), this.#thread, this.setup.sizes.numThreads);
+    const from = LINE_LENGTH * lines.from;
+    const to = Math.min(LINE_LENGTH * lines.to, numParameters);
     for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
     return sums;
   }
@@ -210,11 +209,9 @@ export function reduceSums(
   return { merges, sums: [...bySlot.values()] };
 }
 
-/** The shards of thread `index`: neighbours, as even as whole shards allow, and perhaps none. */
-function shareOf(rows: TaskRows, index: number, numThreads: number): TaskRows {
+/** The rows of a thread's share of the shards. */
+function rowsOf(rows: TaskRows, thread: number, numThreads: number): TaskRows {
   if (numThreads === 1) return rows;
-  const numShards = rows.bounds.length - 1;
-  const from = Math.floor((numShards * index) / numThreads);
-  const to = Math.floor((numShards * (index + 1)) / numThreads);
+  const { from, to } = shareOf(rows.bounds.length - 1, thread, numThreads);
   return shardsBetween(rows, from, to);
 }

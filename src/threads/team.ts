@@ -8,6 +8,7 @@ import type { LossInput } from '../losses/registry.ts';
 import { MAX_SHARDS } from '../limits.ts';
 import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
+import { MAX_BODY_BYTES } from '../protocol/limits.ts';
 import type { TeamSetup, ThreadOptimizer } from './compute-thread.ts';
 import { SharedTask } from './shared-task.ts';
 import type { SharedTaskSizes } from './shared-task.ts';
@@ -30,11 +31,11 @@ export interface TeamOptions {
 /** Evaluated rows of each thread in one task: enough that meeting costs little. */
 const EVALUATED_ROWS = 2_048;
 /** Outputs of each thread in one task: two of the largest shards, since shares of whole shards are uneven. */
-export const OUTPUT_BYTES_OF_THREAD = 8 * 2 ** 20;
+export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
 
 /** Most rows of an evaluation that a team takes at a time; never less than one shard. */
 export function evaluatedRows(numThreads: number, width: number): number {
-  return numThreads * Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width)));
+  return numThreads * Math.max(1, Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width))));
 }
 
 /** The sizes of the largest task of a team. */
@@ -80,8 +81,7 @@ export function layOutTeam(options: TeamOptions): TeamSetup {
 export async function startThreads(setup: TeamSetup, first: number): Promise<Worker[]> {
   const program = new URL('./thread-entry.js', import.meta.url);
   const threads = Array.from({ length: setup.sizes.numThreads - first }, (_, index) => {
-    const start: ThreadStart = { setup, thread: first + index, isReporter: first + index === 0 };
-    return new Worker(program, { workerData: start });
+    return new Worker(program, { workerData: { setup, thread: first + index } satisfies ThreadStart });
   });
   try {
     await Promise.all(threads.map(started));

@@ -9,8 +9,6 @@ import type { TeamSetup } from './compute-thread.ts';
 export interface ThreadStart {
   readonly setup: TeamSetup;
   readonly thread: number;
-  /** True for the thread that reports for all of them, where the thread that gives tasks does not compute. */
-  readonly isReporter: boolean;
 }
 
 export type ThreadMessage =
@@ -23,11 +21,13 @@ export type ThreadMessage =
 
 if (!parentPort) throw new Error('this file is the body of a worker thread');
 const port = parentPort;
-const { setup, thread, isReporter } = workerData as ThreadStart;
+const { setup, thread } = workerData as ThreadStart;
 const post = (message: ThreadMessage): void => port.postMessage(message);
 
 const computeThread = await ComputeThread.create(setup, thread);
-const reports = isReporter && setup.sizes.numThreads === 1;
+/** The first thread reports for all of them; where it is the one that gives tasks, it is not started here. */
+const isReporter = thread === 0;
+const isAlone = setup.sizes.numThreads === 1;
 post({ type: 'started' });
 for (let numTasks = 0; ; numTasks++) runTask(numTasks);
 
@@ -40,7 +40,7 @@ function runTask(numTasks: number): void {
     lastSum = sum;
   };
   try {
-    computeThread.run(task, reports ? report : undefined);
+    computeThread.run(task, isAlone ? report : undefined);
     if (isReporter) post({ type: 'done', computeMs: performance.now() - startedMs, lastSum });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });

@@ -8,6 +8,7 @@ import type { Layer, LayerBuilder, LayerRunner, PackOptions, ParameterTensor, Wo
 import type { Shape } from '../../shape.ts';
 import type { Cell, RecurrentSizes, RecurrentSpec } from './cells.ts';
 import { RecurrentRunner } from './runner.ts';
+import { shareOf } from '../../tree.ts';
 
 const recurrentFields = {
   units: z.int().min(1).max(1_048_576).describe('Outputs of the layer'),
@@ -89,8 +90,8 @@ export class RecurrentLayer implements Layer {
     ];
     const { cell, inputs, units, columns, needsInputGradient } = this.#sizes;
     const share = (length: number): [number, number] => {
-      const panels = Math.ceil(length / TILE_COLUMNS);
-      return [Math.floor((panels * part) / numParts), Math.floor((panels * (part + 1)) / numParts)];
+      const { from, to } = shareOf(Math.ceil(length / TILE_COLUMNS), part, numParts);
+      return [from, to];
     };
     const { inputWeight, recurrentWeight, inputBias, recurrentBias } = this.#sizes;
     const addressOf = ({ offset }: ParameterTensor): number => flat + 4 * offset;
