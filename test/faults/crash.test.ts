@@ -14,7 +14,8 @@ import { tableRun } from '../helpers/table-run.ts';
 describe('a run whose coordinator is killed', () => {
   it('a run whose coordinator is killed again and again, with workers or without, ends with the same result', async () => {
     const cwd = tableRun(RESUMABLE);
-    await trainUntilKilled(cwd, 'coordinator.afterStep@step=13', ['--workers', '2']);
+    // By then the first checkpoint is on the disk, however slow that is.
+    await trainUntilKilled(cwd, 'checkpoint.rename#2', ['--workers', '2']);
     await trainUntilKilled(cwd, 'coordinator.afterEpoch@epoch=2', ['--resume', 'last']);
     await trainUntilKilled(cwd, 'coordinator.afterStep@step=37', ['--resume', 'last', '--workers', '1']);
     const last = await trainResumable(cwd, ['--resume', 'last', '--workers', '2']);
