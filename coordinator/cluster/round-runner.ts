@@ -128,8 +128,9 @@ export class RoundRunner implements RoundDriver {
     this.#members.fail(error);
   }
 
-  /** Handles a message about a task. */
+  /** Handles a message about a task; after a failure nobody keeps the books it would be judged by. */
   receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
+    if (this.#fatal) return;
     this.counters.bytesReceived += body.byteLength;
     failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
     const evict = (reason: string): void => session.evict(CLOSE.protocol, reason);
