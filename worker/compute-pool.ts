@@ -8,8 +8,8 @@ import { reduceSums } from '../src/threads/compute-thread.ts';
 import type { TeamSetup } from '../src/threads/compute-thread.ts';
 import { SharedTask } from '../src/threads/shared-task.ts';
 import type { ThreadTask } from '../src/threads/shared-task.ts';
-import { startThreads } from '../src/threads/team.ts';
-import type { ThreadMessage } from '../src/threads/thread-entry.ts';
+import { startThreads, watchThreads } from '../src/threads/team.ts';
+import type { ThreadResult } from '../src/threads/thread-entry.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
 export type WorkerTask = Omit<ThreadTask, 'update'>;
@@ -51,20 +51,16 @@ export class ComputePool {
     this.#shared = new SharedTask(new Memory(setup.memory), setup.address, setup.sizes);
     this.#evaluationWidth = setup.sizes.evaluationWidth;
     this.#threads = threads;
-    for (const thread of threads) {
-      thread.on('message', (message: ThreadMessage) => this.#receiveOrFail(message));
-      thread.on('error', (error) => this.#fail(error));
-      thread.on('exit', (code) => this.#fail(new Error(`a compute thread ended with code ${code}`)));
-    }
+    watchThreads(
+      threads,
+      (error) => this.#fail(error),
+      (result) => this.#receiveOrFail(result),
+    );
   }
 
   /** Starts all threads, or none. @throws Error where one of them cannot start */
   static async start(setup: TeamSetup, model: Model): Promise<ComputePool> {
     return new ComputePool(setup, model, await startThreads(setup, 0));
-  }
-
-  get numThreads(): number {
-    return this.#threads.length;
   }
 
   /** Runs a task. Resolves with the milliseconds that it took; rejects if a thread failed. */
@@ -100,33 +96,23 @@ export class ComputePool {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  #receiveOrFail(message: ThreadMessage): void {
+  #receiveOrFail(result: ThreadResult): void {
     try {
-      this.#receive(message);
+      this.#receive(result);
     } catch (error) {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
-  #receive(message: ThreadMessage): void {
+  #receive(result: ThreadResult): void {
     const active = this.#active;
     if (!active) return;
-    switch (message.type) {
-      case 'sum':
-        return active.reports.onSum(message.sum);
-      case 'done':
-        if (message.lastSum) active.reports.onSum(message.lastSum);
-        else if (active.task.kind === 'train') this.#reportSums(active);
-        else this.#reportShards(active);
-        this.#active = undefined;
-        return active.resolve(message.computeMs);
-      case 'failed':
-        return this.#fail(new Error(message.message));
-      case 'started':
-        return;
-      default:
-        return message satisfies never;
-    }
+    if (result.type === 'sum') return active.reports.onSum(result.sum);
+    if (result.lastSum) active.reports.onSum(result.lastSum);
+    else if (active.task.kind === 'train') this.#reportSums(active);
+    else this.#reportShards(active);
+    this.#active = undefined;
+    active.resolve(result.computeMs);
   }
 
   /** Reports the sums of several threads, which they have added up: last layers first. */

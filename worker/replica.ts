@@ -4,7 +4,6 @@
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
-import { evaluationWidth } from '../src/engine/samples.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
@@ -24,7 +23,7 @@ import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
 import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
-import { evaluatedRows, layOutTeam } from '../src/threads/team.ts';
+import { layOutTeam } from '../src/threads/team.ts';
 
 interface FlatWeights {
   readonly address: number;
@@ -54,6 +53,7 @@ export class Replica {
       samples: Samples;
       flats: readonly [FlatWeights, FlatWeights];
       pool: ComputePool;
+      rowsOfPart: number;
     },
   ) {
     this.#bounds = { welcome, model: parts.model, plan: parts.plan };
@@ -63,8 +63,7 @@ export class Replica {
     this.#samples = parts.samples;
     this.#flats = parts.flats;
     this.#pool = parts.pool;
-    const width = evaluationWidth(parts.model, welcome.layout, welcome.loss);
-    this.#rowsOfPart = evaluatedRows(parts.pool.numThreads, width);
+    this.#rowsOfPart = parts.rowsOfPart;
   }
 
   /**
@@ -89,7 +88,9 @@ export class Replica {
     const setup = layOutTeam({ ...welcome, kernelModule, memory, model, plan, numThreads });
     const flats = [flat(), flat()] as const;
     const pool = await ComputePool.start(setup, model);
-    return new Replica(welcome, { memory, kernels, model, plan, samples: setup.samples, flats, pool });
+    const { samples, sizes } = setup;
+    const rowsOfPart = sizes.maxEvaluatedRows;
+    return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool, rowsOfPart });
   }
 
   get isLoaded(): boolean {

@@ -5,9 +5,8 @@ import type { Worker } from 'node:worker_threads';
 import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import { ComputeThread } from '../../src/threads/compute-thread.ts';
-import type { ThreadMessage } from '../../src/threads/thread-entry.ts';
 import type { NodeSum, ThreadTask } from '../../src/threads/shared-task.ts';
-import { evaluatedRows, layOutTeam, startThreads } from '../../src/threads/team.ts';
+import { layOutTeam, startThreads, watchThreads } from '../../src/threads/team.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
@@ -23,8 +22,6 @@ export class InProcessCompute implements Compute {
   readonly #state: TrainingState;
   readonly #own: ComputeThread;
   readonly #threads: readonly Worker[];
-  /** f32 that result from each evaluated row. */
-  readonly #width: number;
   #packedVersion = -1;
   #failure: Error | undefined;
 
@@ -32,14 +29,7 @@ export class InProcessCompute implements Compute {
     this.#state = state;
     this.#own = own;
     this.#threads = threads;
-    this.#width = own.setup.sizes.evaluationWidth;
-    for (const thread of threads) {
-      thread.on('message', (message: ThreadMessage) => {
-        if (message.type === 'failed') this.#failure ??= new Error(message.message);
-      });
-      thread.on('error', (error) => (this.#failure ??= error));
-      thread.on('exit', (code) => (this.#failure ??= new Error(`a compute thread ended with code ${code}`)));
-    }
+    watchThreads(threads, (error) => (this.#failure ??= error));
   }
 
   /** Starts `numThreads` - 1 threads. The state lives in the memory of the run. */
@@ -71,10 +61,10 @@ export class InProcessCompute implements Compute {
   }
 
   async evaluate(indices: Uint32Array): Promise<Evaluation> {
-    const width = this.#width;
-    const shardRows = evaluationShardRows(width);
     const { shared, setup } = this.#own;
-    const numShards = Math.floor(evaluatedRows(setup.sizes.numThreads, width) / shardRows);
+    const { evaluationWidth: width, maxEvaluatedRows } = setup.sizes;
+    const shardRows = evaluationShardRows(width);
+    const numShards = Math.floor(maxEvaluatedRows / shardRows);
     const maxRows = shardRows * Math.min(numShards, MAX_SHARDS);
     const outputs = new Float32Array(indices.length * width);
     const lossSums: number[] = [];

@@ -9,8 +9,8 @@ import type { TreeNode } from '../tree.ts';
 export interface SharedTaskSizes {
   readonly numThreads: number;
   readonly maxRows: number;
-  /** f32 that an evaluation results in. */
-  readonly maxOutputs: number;
+  /** Most of those rows if they are evaluated. */
+  readonly maxEvaluatedRows: number;
   readonly maxShards: number;
   readonly numBuckets: number;
   /** f32 that result from each evaluated row. */
@@ -80,7 +80,7 @@ export class SharedTask {
 
   /** Takes `byteLength(sizes)` bytes at `address`, which were zero when the first thread came. */
   constructor(memory: Memory, address: number, sizes: SharedTaskSizes) {
-    const { numThreads, maxRows, maxOutputs, maxShards, numBuckets } = sizes;
+    const { numThreads, maxRows, maxShards, numBuckets } = sizes;
     const { buffer } = memory.wasm;
     this.#numThreads = numThreads;
     this.#words = new Int32Array(buffer, address, NUM_WORDS);
@@ -94,17 +94,13 @@ export class SharedTask {
     this.lossSums = new Float64Array(buffer, take(8 * maxShards), maxShards);
     this.#bounds = new Uint32Array(buffer, take(4 * (maxShards + 1)), maxShards + 1);
     this.#indices = new Uint32Array(buffer, take(4 * maxRows), maxRows);
-    this.outputs = new Float32Array(buffer, take(4 * maxOutputs), maxOutputs);
+    this.outputs = new Float32Array(buffer, end, numOutputs(sizes));
   }
 
-  static byteLength({ numThreads, maxRows, maxOutputs, maxShards, numBuckets }: SharedTaskSizes): number {
+  static byteLength(sizes: SharedTaskSizes): number {
+    const { numThreads, maxRows, maxShards, numBuckets } = sizes;
     const numbers = NUM_FIELDS + numThreads * (1 + MAX_SUMS * SUM_FIELDS) + 2 * numBuckets + maxShards;
-    return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + maxOutputs);
-  }
-
-  /** Most rows of one task. */
-  get maxRows(): number {
-    return this.#indices.length;
+    return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + numOutputs(sizes));
   }
 
   /** Gives all threads a task; the last one must be done. */
@@ -206,4 +202,9 @@ export class SharedTask {
     }
     return Atomics.wait(this.#words, word, value, deadlineMs) !== 'timed-out';
   }
+}
+
+/** Number of f32 that the largest evaluation results in. */
+function numOutputs({ maxEvaluatedRows, evaluationWidth }: SharedTaskSizes): number {
+  return maxEvaluatedRows * evaluationWidth;
 }

@@ -12,7 +12,7 @@ import { MAX_BODY_BYTES } from '../protocol/limits.ts';
 import type { TeamSetup, ThreadOptimizer } from './compute-thread.ts';
 import { SharedTask } from './shared-task.ts';
 import type { SharedTaskSizes } from './shared-task.ts';
-import type { ThreadStart } from './thread-entry.ts';
+import type { ThreadMessage, ThreadResult, ThreadStart } from './thread-entry.ts';
 
 /** Everything that a team is laid out from. */
 export interface TeamOptions {
@@ -34,7 +34,7 @@ const EVALUATED_ROWS = 2_048;
 export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
 
 /** Most rows of an evaluation that a team takes at a time; never less than one shard. */
-export function evaluatedRows(numThreads: number, width: number): number {
+function evaluatedRows(numThreads: number, width: number): number {
   return numThreads * Math.max(1, Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width))));
 }
 
@@ -47,11 +47,11 @@ export function taskSizes({
   numThreads,
 }: Pick<TeamOptions, 'model' | 'layout' | 'loss' | 'batchSize' | 'numThreads'>): SharedTaskSizes {
   const width = evaluationWidth(model, layout, loss);
-  const numEvaluated = evaluatedRows(numThreads, width);
+  const maxEvaluatedRows = evaluatedRows(numThreads, width);
   return {
     numThreads,
-    maxRows: Math.max(batchSize, numEvaluated),
-    maxOutputs: numEvaluated * width,
+    maxRows: Math.max(batchSize, maxEvaluatedRows),
+    maxEvaluatedRows,
     maxShards: MAX_SHARDS,
     numBuckets: model.buckets.length,
     evaluationWidth: width,
@@ -95,7 +95,26 @@ export async function startThreads(setup: TeamSetup, first: number): Promise<Wor
 function started(thread: Worker): Promise<void> {
   return new Promise((resolve, reject) => {
     thread.once('message', () => resolve());
-    thread.once('error', reject);
-    thread.once('exit', (code) => reject(new Error(`a compute thread ended with code ${code}`)));
+    onEnd(thread, reject);
   });
+}
+
+/** Tells of every failure of started threads, and of everything else that they say. */
+export function watchThreads(
+  threads: readonly Worker[],
+  onFailure: (error: Error) => void,
+  onResult?: (result: ThreadResult) => void,
+): void {
+  for (const thread of threads) {
+    thread.on('message', (message: ThreadMessage) => {
+      if (message.type === 'failed') onFailure(new Error(message.message));
+      else if (message.type !== 'started') onResult?.(message);
+    });
+    onEnd(thread, onFailure);
+  }
+}
+
+function onEnd(thread: Worker, onFailure: (error: Error) => void): void {
+  thread.on('error', onFailure);
+  thread.on('exit', (code) => onFailure(new Error(`a compute thread ended with code ${code}`)));
 }

@@ -12,12 +12,13 @@ export interface ThreadStart {
 }
 
 export type ThreadMessage =
-  | { readonly type: 'started' }
+  { readonly type: 'started' } | ThreadResult | { readonly type: 'failed'; readonly message: string };
+
+export type ThreadResult =
   /** A bucket of a sum, from a thread that computes alone. */
   | { readonly type: 'sum'; readonly sum: PartialSum }
   /** The last bucket comes with the end: waking the other thread costs as much as sending a small message. */
-  | { readonly type: 'done'; readonly computeMs: number; readonly lastSum: PartialSum | undefined }
-  | { readonly type: 'failed'; readonly message: string };
+  | { readonly type: 'done'; readonly computeMs: number; readonly lastSum: PartialSum | undefined };
 
 if (!parentPort) throw new Error('this file is the body of a worker thread');
 const port = parentPort;

@@ -5,7 +5,14 @@ import { Memory } from '../../../../src/memory.ts';
 import { SharedTask } from '../../../../src/threads/shared-task.ts';
 import type { ThreadTask } from '../../../../src/threads/shared-task.ts';
 
-const SIZES = { numThreads: 2, maxRows: 8, maxOutputs: 16, maxShards: 4, numBuckets: 3, evaluationWidth: 2 };
+const SIZES = {
+  numThreads: 2,
+  maxRows: 8,
+  maxEvaluatedRows: 8,
+  maxShards: 4,
+  numBuckets: 3,
+  evaluationWidth: 2,
+};
 
 function shared(
   memory = new Memory(),
