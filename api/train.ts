@@ -31,10 +31,13 @@ export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData
 
 /** Options of `train`: workers, directories, resuming, and callbacks. */
 export interface TrainOptions extends Partial<TrainingObserver> {
-  /** Worker processes; 0 (the default) computes in this one, `auto` takes one for each core. */
+  /** Worker processes; 0 (the default) and `auto` compute in this one. */
   readonly workers?: number | 'auto' | undefined;
-  /** Compute threads of a worker; default 1. */
-  readonly threads?: number | undefined;
+  /**
+   * Compute threads of this process or of each worker. The default, `auto`, is as many as prove
+   * to be fastest, and one in a worker.
+   */
+  readonly threads?: number | 'auto' | undefined;
   /** Directory of records, plots and the model; default: a new one under `runs/`. */
   readonly runDirectory?: string | undefined;
   /**
@@ -57,7 +60,10 @@ const optionsSchema = z.strictObject({
     .union([z.literal('auto'), z.int().min(0).max(MAX_WORKERS)])
     .optional()
     .describe(`a whole number from 0 to ${MAX_WORKERS}, or "auto"`),
-  threads: z.int().min(1).max(MAX_THREADS).optional().describe(`a whole number from 1 to ${MAX_THREADS}`),
+  threads: z
+    .union([z.literal('auto'), z.int().min(1).max(MAX_THREADS)])
+    .optional()
+    .describe(`a whole number from 1 to ${MAX_THREADS}, or "auto"`),
   runDirectory: pathOption,
   resume: pathOption.describe('"last", "best" or a path'),
   allowOlder: z.boolean().optional().describe('true or false'),
@@ -77,7 +83,7 @@ const optionsSchema = z.strictObject({
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
   checkOptions(optionsSchema, options, 'options of train');
-  const { logLevel = 'warn', threads = 1, onEpoch, onStep } = options;
+  const { logLevel = 'warn', threads = 'auto', onEpoch, onStep } = options;
   const { config: input, arrays } = takeArrays(config);
   const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);

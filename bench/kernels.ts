@@ -15,7 +15,8 @@ import {
   streamsOf,
 } from './timed-kernels.ts';
 import type { ProductShape } from './timed-kernels.ts';
-import { median, newTable } from './report.ts';
+import { median } from '../coordinator/training/measure-threads.ts';
+import { newTable } from './report.ts';
 
 /** A speed, and its share of what the core can do: medians over the rounds. */
 interface Speed {

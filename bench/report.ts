@@ -5,16 +5,6 @@ import Table from 'cli-table3';
 import { formatCount } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 
-/**
- * The middle value; for an even number of values the upper one of the middle two.
- * @throws RangeError without values.
- */
-export function median(values: readonly number[]): number {
-  const middle = [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-  if (middle === undefined) throw new RangeError('the median of an empty list');
-  return middle;
-}
-
 /** A plain table with this head, one row a `push`. */
 export function newTable(head: string[]): Table.Table {
   return new Table({ head, style: { head: [], border: [] } });

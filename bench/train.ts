@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { printText, printJson } from '../coordinator/output/results.ts';
+import { median } from '../coordinator/training/measure-threads.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
@@ -11,7 +12,7 @@ import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { findPeers, OwnContender, ownName } from './contender.ts';
 import type { Contender } from './contender.ts';
-import { describeMachine, fileName, formatReport, median } from './report.ts';
+import { describeMachine, fileName, formatReport } from './report.ts';
 import type { Ratio, Speed, TrainReport, WorkloadReport } from './report.ts';
 import { WORKLOADS } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';

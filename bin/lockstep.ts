@@ -35,11 +35,13 @@ const filePath = (text: string): string => {
 
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
 
-const threadsOption = (): Option =>
-  new Option('--threads <count>', 'compute threads of each worker, or of this process')
-    .argParser(wholeNumber(1, MAX_THREADS))
-    .default(1)
-    .env('LOCKSTEP_THREADS');
+const orAuto =
+  (parse: (text: string) => number) =>
+  (text: string): number | 'auto' =>
+    text === 'auto' ? 'auto' : parse(text);
+
+const threadsOption = (description: string): Option =>
+  new Option('--threads <count>', description).argParser(wholeNumber(1, MAX_THREADS)).env('LOCKSTEP_THREADS');
 
 /** Adds the options of all commands that read a config. */
 function withConfig(command: Command): Command {
@@ -63,12 +65,18 @@ function addTrainingCommands(program: Command): void {
   withConfig(program.command('train'))
     .description('train on this machine: starts the workers, trains, validates, tests')
     .addOption(
-      new Option('--workers <count>', 'worker processes; auto: cores / threads; 0: compute in this process')
-        .argParser((text) => (text === 'auto' ? 'auto' : wholeNumber(0, MAX_WORKERS)(text)))
+      new Option('--workers <count>', 'worker processes; auto or 0: compute in this process')
+        .argParser(orAuto(wholeNumber(0, MAX_WORKERS)))
         .default('auto')
         .env('LOCKSTEP_WORKERS'),
     )
-    .addOption(threadsOption())
+    .addOption(
+      threadsOption(
+        'compute threads of this process, or of each worker; auto: as many as prove to be fastest, 1 in a worker',
+      )
+        .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
+        .default('auto'),
+    )
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).trainLocally(config, options),
     );
@@ -98,7 +106,7 @@ function addTrainingCommands(program: Command): void {
       'work for a coordinator, and reconnect if the connection is lost, until the run is over; told to stop, give the task back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
     .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// of a proxy or tunnel to it')
-    .addOption(threadsOption())
+    .addOption(threadsOption('compute threads').default(1))
     .option(
       '--token-file <file>',
       'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)',
@@ -170,7 +178,7 @@ function addBenchmarks(program: Command): void {
     .command('scale')
     .description('samples/s, efficiency and bytes for 1, 2, ... workers on the mlp-mnist workload')
     .option('--workers <list>', 'worker counts, separated by commas', '1,2')
-    .addOption(threadsOption())
+    .addOption(threadsOption('compute threads of each worker').default(1))
     .option('--steps <count>', 'steps measured for each count', wholeNumber(10, 100_000), 300)
     .option('--json', 'print the figures as JSON')
     .action(async (options: ScaleArguments) => (await import('../bench/scale.ts')).benchScale(options));

@@ -31,7 +31,7 @@ interface RunArguments {
 /** Arguments of `lockstep train`. */
 export interface TrainArguments extends RunArguments {
   readonly workers: number | 'auto';
-  readonly threads: number;
+  readonly threads: number | 'auto';
 }
 
 /** Arguments of `lockstep coordinator`. */
@@ -42,7 +42,7 @@ export interface CoordinatorArguments extends RunArguments {
   readonly waitForWorkers: number;
 }
 
-/** Trains with worker processes of its own. */
+/** Trains on this machine. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
   const workforce = localWorkforce(args.workers, args.threads, program);

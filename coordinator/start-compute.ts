@@ -1,6 +1,5 @@
 // Starts whatever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
-import os from 'node:os';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../src/engine/samples.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
@@ -27,7 +26,7 @@ import type { SessionContext } from './cluster/worker-session.ts';
 
 /** The workers that are to compute. */
 export type Workforce =
-  | { readonly kind: 'inProcess'; readonly threads: number }
+  | { readonly kind: 'inProcess'; readonly threads: number | 'auto' }
   | { readonly kind: 'local'; readonly workers: number; readonly threads: number; readonly program: string }
   | {
       readonly kind: 'network';
@@ -39,12 +38,17 @@ export type Workforce =
     };
 
 /**
- * This process, or worker processes of `program` (the command line's file); `auto` is one worker
- * for every `threads` cores.
+ * Worker processes of `program` (the command line's file), or this process where their number is 0
+ * or `auto`: threads that share memory need no messages, so no processes are faster. `auto` threads
+ * are one in a worker, and in this process as many as prove to be fastest.
  */
-export function localWorkforce(workers: number | 'auto', threads: number, program: string): Workforce {
-  const count = workers === 'auto' ? Math.max(1, Math.floor(os.availableParallelism() / threads)) : workers;
-  return count === 0 ? { kind: 'inProcess', threads } : { kind: 'local', workers: count, threads, program };
+export function localWorkforce(
+  workers: number | 'auto',
+  threads: number | 'auto',
+  program: string,
+): Workforce {
+  if (workers === 'auto' || workers === 0) return { kind: 'inProcess', threads };
+  return { kind: 'local', workers, threads: threads === 'auto' ? 1 : threads, program };
 }
 
 /** The workers on this machine; undefined where workers join over the network. */
@@ -86,7 +90,7 @@ export async function openPort(workforce: Workforce, log: Logger): Promise<Liste
 type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
 
 /** The start of worker processes that connect to a port of this machine. */
-interface LocalStart extends LocalCompute {
+interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'workers' | 'threads'> {
   readonly program: string;
   readonly port: number;
   readonly token: string | undefined;
@@ -97,7 +101,7 @@ interface LocalStart extends LocalCompute {
 export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
-  return InProcessCompute.create(prepared, state, workforce.threads);
+  return InProcessCompute.create(prepared, state, { ...workforce, log: options.log });
 }
 
 async function startCluster(options: StartOptions, workforce: ClusterWorkforce): Promise<Compute> {

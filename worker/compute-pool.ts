@@ -12,7 +12,7 @@ import { startThreads, watchThreads } from '../src/threads/team.ts';
 import type { ThreadResult } from '../src/threads/thread-entry.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
-export type WorkerTask = Omit<ThreadTask, 'update'>;
+export type WorkerTask = Omit<ThreadTask, 'update' | 'numThreads'>;
 
 /** The result of one evaluation shard. */
 export interface EvaluatedShard {
@@ -86,7 +86,7 @@ export class ComputePool {
     if (this.#active) return Promise.reject(new Error('a task was given before the last one was done'));
     return new Promise((resolve, reject) => {
       this.#active = { task, reports, resolve, reject };
-      this.#shared.give({ ...task, update: undefined });
+      this.#shared.give({ ...task, numThreads: this.#threads.length, update: undefined });
     });
   }
 

@@ -51,15 +51,14 @@ function describePlan({ config, data, model, memoryPlan }: PreparedRun): string 
   const steps = numBatches(train.length, config.batchSize);
   const count = (value: number): string => value.toLocaleString('en-US');
   const { worker, threads, here, beside, room, wantedSums } = memoryPlan;
+  const withThreads = `with ${threads === 1 ? 'one thread' : `${threads} threads`}`;
   return [
     `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
     `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(blobByteLength(dataset.layout))}, sha256 ${dataset.sha256.slice(0, 16)}`,
     ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : MARGIN}${line}`),
     `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${countOf(config.shards, 'shard')}`,
-    ...(worker
-      ? describeUses('worker', `with ${threads === 1 ? 'one thread' : `${threads} threads`}`, worker)
-      : []),
-    ...describeUses('here', 'in all', { ...here, ...beside }),
+    ...(worker ? describeUses('worker', withThreads, worker) : []),
+    ...describeUses('here', worker ? 'in all' : withThreads, { ...here, ...beside }),
     ...(room.here < wantedSums
       ? [
           `${MARGIN}(of ${wantedSums} sums that may wait for their neighbours: so fewer tasks go out at a time)`,

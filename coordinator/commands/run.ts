@@ -191,7 +191,9 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
     await saveFinished(ending);
-    return { summary: summarize(config, result, state.weightsSha256(), start.wallSeconds()), result };
+    const { numThreads } = compute;
+    const facts = { weightsSha256: state.weightsSha256(), wallSeconds: start.wallSeconds(), numThreads };
+    return { summary: summarize(config, result, facts), result };
   } catch (error) {
     hasFailed = true;
     canResume = await saveUnfinished(ending, error);
@@ -235,8 +237,15 @@ function drawPlots(
 function summarize(
   config: Config,
   result: TrainingResult,
-  weightsSha256: string,
-  wallSeconds: number,
+  {
+    weightsSha256,
+    wallSeconds,
+    numThreads,
+  }: {
+    readonly weightsSha256: string;
+    readonly wallSeconds: number;
+    readonly numThreads: number | undefined;
+  },
 ): Summary {
   const { best, history, samplesSeen, steps, stoppedEarly, trainSeconds, workers } = result;
   return {
@@ -250,6 +259,7 @@ function summarize(
     steps,
     samplesSeen,
     workers,
+    ...(numThreads === undefined ? {} : { threads: numThreads }),
     wallSeconds,
     trainSeconds,
     samplesPerSecond: samplesSeen / trainSeconds,

@@ -132,8 +132,13 @@ class BarStream extends Writable {
 function epochLine({ epoch, metrics, samplesPerSecond, workers }: EpochProgress, epochs: number): string {
   const position = `epoch ${String(epoch).padStart(String(epochs).length)}/${epochs}`;
   const values = Object.entries(metrics).map(([name, value]) => `${name} ${formatMetric(value)}`);
-  const pace = [`${formatCount(samplesPerSecond)} samples/s`, countOf(workers, 'worker')];
-  return [position, ...values, ...pace].join('  ');
+  const pace = `${formatCount(samplesPerSecond)} samples/s`;
+  return [position, ...values, pace, ...countWorkers(workers)].join('  ');
+}
+
+/** The workers, unless the run has none. */
+function countWorkers(workers = 0): string[] {
+  return workers === 0 ? [] : [countOf(workers, 'worker')];
 }
 
 function barLine(params: Params, step: Partial<StepProgress>, epochs: number): string {
@@ -146,7 +151,7 @@ function barLine(params: Params, step: Partial<StepProgress>, epochs: number): s
   if (samplesPerSecond !== undefined) {
     texts.push(`${formatCount(samplesPerSecond)}${isWide ? ' samples/s' : '/s'}`);
   }
-  if (workers !== undefined) texts.push(countOf(workers, 'worker'));
+  texts.push(...countWorkers(workers));
   if (Number.isFinite(params.eta) && params.value > 0) texts.push(`ETA ${formatClock(params.eta)}`);
   const head = `epoch ${epoch}/${epochs}`;
   const tail = texts.join('  ');

@@ -23,6 +23,8 @@ export interface Summary {
   readonly samplesSeen: number;
   /** Most workers at one time. */
   readonly workers: number;
+  /** Threads that computed in the run's own process; absent where workers did. */
+  readonly threads?: number | undefined;
   /** Seconds from start to end, data loading and testing included. */
   readonly wallSeconds: number;
   /** Seconds spent in training steps. */
@@ -41,10 +43,11 @@ export interface Summary {
 
 /** A table of the run's losses and test metrics, ending in a newline. */
 export function formatSummary(summary: Summary): string {
-  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, workers, best } =
-    summary;
+  const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, best } = summary;
   const work = `${countOf(epochs, 'epoch')}, ${countOf(steps, 'step')}, ${countOf(samplesSeen, 'sample')}`;
-  const speed = `${formatCount(samplesPerSecond)} samples/s, ${countOf(workers, 'worker')}`;
+  const { threads, workers } = summary;
+  const computers = threads === undefined ? countOf(workers, 'worker') : countOf(threads, 'thread');
+  const speed = `${formatCount(samplesPerSecond)} samples/s, ${computers}`;
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
     `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,

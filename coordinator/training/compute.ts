@@ -32,6 +32,8 @@ export interface Evaluation {
 export interface Compute {
   /** Number of workers that take part now; 0 for this process alone. */
   readonly numWorkers: number;
+  /** Threads of this process that compute; undefined where workers do. */
+  readonly numThreads?: number | undefined;
   /** Computes the batch's gradient, takes the optimizer step and commits it. */
   trainStep(batch: Batch): Promise<StepResult>;
   /** Computes losses and outputs of dataset rows, with the current weights. */

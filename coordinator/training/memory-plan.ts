@@ -9,6 +9,7 @@ import type { LoadedData } from '../../src/data/load.ts';
 import { evaluationWidth } from '../../src/engine/samples.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
+import { MAX_THREADS } from '../../src/limits.ts';
 import { formatBytes, MEMORY_LIMIT_BYTES } from '../../src/memory.ts';
 import type { Model } from '../../src/model/model.ts';
 import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
@@ -30,8 +31,8 @@ export interface PlannedRun {
 /** The workers on this machine; 0 for this process alone. */
 export interface LocalCompute {
   readonly workers: number;
-  /** Compute threads of each worker. */
-  readonly threads: number;
+  /** Compute threads of each worker; in this process `auto` is as many as may pay and fit. */
+  readonly threads: number | 'auto';
 }
 
 /** Bytes by what they are for. */
@@ -69,20 +70,11 @@ const SMALL_BYTES = 8 * 2 ** 20;
  * @throws LockstepError (exit 2) where one process needs more than WebAssembly can address
  */
 export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
-  const threads = local?.threads ?? 1;
+  if (local?.workers === 0) return planHere(run, local.threads);
+  const threads = local && local.threads !== 'auto' ? local.threads : 1;
   const state = stateUses(run);
-  const beside = usesBeside(run);
   const numShards = shardsOf(run);
   const engine = engineUses(run, threads);
-  if (local?.workers === 0) {
-    const here = { ...state, ...engine, ...sumUses(run, sumsOfThreads(run, numShards, threads)) };
-    requireFit(
-      threads === 1 ? 'training in this process' : `training with ${threads} threads in this process`,
-      here,
-      `use ${threads === 1 ? '' : 'fewer --threads, '}fewer units or more shards, or give the work to workers`,
-    );
-    return { worker: undefined, threads, here, beside, room: { here: 0, ofTask: 0 }, wantedSums: 0 };
-  }
   const weights = { 'weights of two versions': run.plan.bytes.weights };
   const { sums, ofTask } = workerSums(run, threads, { ...weights, ...engine });
   const worker = { ...weights, ...engine, ...sumUses(run, sums) };
@@ -101,10 +93,36 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
     worker: { ...worker, 'results to be sent': resultBytes(run, threads, sums), 'Node.js': PROGRAM_BYTES },
     threads,
     here,
-    beside: { ...beside, ...toBeSent },
+    beside: { ...usesBeside(run), ...toBeSent },
     room: { here: numSums, ofTask },
     wantedSums,
   };
+}
+
+/** The plan of a run that computes in this process; `auto` threads are as many as there are cores, if they fit. */
+function planHere(run: PlannedRun, threads: number | 'auto'): MemoryPlan {
+  const beside = usesBeside(run);
+  const most = threads === 'auto' ? Math.min(os.availableParallelism(), MAX_THREADS, shardsOf(run)) : threads;
+  const planOf = (count: number): MemoryPlan => {
+    const sums = sumUses(run, sumsOfThreads(run, shardsOf(run), count));
+    const here = { ...stateUses(run), ...engineUses(run, count), ...sums };
+    const room = { here: 0, ofTask: 0 };
+    return { worker: undefined, threads: count, here, beside, room, wantedSums: 0 };
+  };
+  let plan = planOf(most);
+  while (threads === 'auto' && plan.threads > 1 && !fitsHere(plan)) plan = planOf(plan.threads - 1);
+  requireFit(
+    plan.threads === 1 ? 'training in this process' : `training with ${most} threads in this process`,
+    plan.here,
+    `use ${plan.threads === 1 ? '' : 'fewer --threads, '}fewer units or more shards, or give the work to workers`,
+  );
+  return plan;
+}
+
+/** Tells whether WebAssembly can address a plan's memory, and the machine has it. */
+function fitsHere({ here, beside }: MemoryPlan): boolean {
+  const total = totalOf(here);
+  return total + SMALL_BYTES <= MEMORY_LIMIT_BYTES && total + totalOf(beside) <= machineBytes();
 }
 
 /**

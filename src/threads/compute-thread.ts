@@ -86,7 +86,7 @@ export class ComputeThread {
   run(task: ThreadTask, report?: (sum: PartialSum) => void): readonly NodeSum[] {
     try {
       if (task.flatToPack !== 0) this.#pack(task.flatToPack);
-      const share = rowsOf(task.rows, this.#thread, this.setup.sizes.numThreads);
+      const share = rowsOf(task.rows, this.#thread, task.numThreads);
       if (share.indices.length > 0) this.#meetFailpoint(task, share);
       const sums = task.kind === 'train' ? this.#train(task, share, report) : this.#evaluate(task, share);
       this.shared.meet();
@@ -98,9 +98,9 @@ export class ComputeThread {
   }
 
   #pack(flat: number): void {
-    const { packedWeights: packed, sizes } = this.setup;
     const [kernels, memory] = [this.#kernels, this.#memory];
-    this.#model.stack.pack({ kernels, memory, flat, packed, part: this.#thread, numParts: sizes.numThreads });
+    const [packed, part, numParts] = [this.setup.packedWeights, this.#thread, this.shared.numThreads];
+    this.#model.stack.pack({ kernels, memory, flat, packed, part, numParts });
     this.shared.meet();
   }
 
@@ -121,7 +121,7 @@ export class ComputeThread {
       // The last bucket lies at the start of the flat vector, and brings the loss.
       if (sum.lossSum !== undefined) own.push({ ...sum, lossSum: sum.lossSum });
     });
-    const sums = this.setup.sizes.numThreads === 1 ? own : this.#addUp(own, rows.numShards);
+    const sums = this.shared.numThreads === 1 ? own : this.#addUp(own, rows.numShards);
     const [whole] = sums;
     if (update && this.#optimizer && whole) {
       this.shared.meet();
@@ -136,7 +136,7 @@ export class ComputeThread {
     this.shared.meet();
     const { merges, sums } = reduceSums(this.shared.sums(), numShards);
     const { numParameters } = this.#model;
-    const lines = shareOf(Math.ceil(numParameters / LINE_LENGTH), this.#thread, this.setup.sizes.numThreads);
+    const lines = shareOf(Math.ceil(numParameters / LINE_LENGTH), this.#thread, this.shared.numThreads);
     const from = LINE_LENGTH * lines.from;
     const to = Math.min(LINE_LENGTH * lines.to, numParameters);
     for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);

@@ -28,9 +28,10 @@ export interface SharedStep {
   readonly numSamples: number;
 }
 
-/** A task for all threads of a process. */
+/** A task for the first `numThreads` threads of a process. */
 export interface ThreadTask {
   readonly kind: 'train' | 'evaluate';
+  readonly numThreads: number;
   /** Optimizer steps taken before; 0 for an evaluation. */
   readonly step: number;
   /** Address of the flat weights to pack first; 0 if the packed ones are current. */
@@ -49,7 +50,13 @@ export interface NodeSum {
 }
 
 /** Indices of words, each of which has a cache line of 64 bytes to itself. */
-const [TASKS, ARRIVED, MEETINGS, FAILED, NEXT] = [0, 16, 32, 48, 64] as const;
+const [TASK, ARRIVED, MEETINGS, FAILED, NEXT] = [0, 16, 32, 48, 64] as const;
+/**
+ * The lowest bits of the word TASK hold the number of threads less one, at most `MAX_THREADS`; those
+ * above count tasks. So a thread that is left out looks at nothing that the next task may change.
+ */
+const THREAD_BITS = 8;
+const THREAD_MASK = 2 ** THREAD_BITS - 1;
 const NUM_WORDS = 80;
 const NUM_FIELDS = 11;
 /** Numbers of a sum: level, index, address, loss. */
@@ -61,14 +68,16 @@ const NUM_SPINS = 4_000;
 /** Longest time that one thread may take for its share while the others wait. */
 const MEETING_DEADLINE_MS = 600_000;
 
-/** The task that the threads of one process share. Methods that wait block their thread. */
+/** One thread's view of the task that the threads of a process share. Methods that wait block it. */
 export class SharedTask {
-  readonly #numThreads: number;
+  #numThreads: number;
   readonly #words: Int32Array;
   readonly #fields: Float64Array;
   readonly #sums: Float64Array;
   readonly #bounds: Uint32Array;
   readonly #indices: Uint32Array;
+  /** The word TASK when this thread looked at it last. */
+  #seen = 0;
   /** Sums of squares of a training task's gradient, by bucket; NaN where it is not finite. */
   readonly squares: Float64Array;
   /** Fingerprints of the next parameters, by bucket. */
@@ -97,14 +106,19 @@ export class SharedTask {
     this.outputs = new Float32Array(buffer, end, numOutputs(sizes));
   }
 
+  /** Threads of the task that this thread was given, or gave, last; at first all. */
+  get numThreads(): number {
+    return this.#numThreads;
+  }
+
   static byteLength(sizes: SharedTaskSizes): number {
     const { numThreads, maxRows, maxShards, numBuckets } = sizes;
     const numbers = NUM_FIELDS + numThreads * (1 + MAX_SUMS * SUM_FIELDS) + 2 * numBuckets + maxShards;
     return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + numOutputs(sizes));
   }
 
-  /** Gives all threads a task; the last one must be done. */
-  give({ kind, step, flatToPack, rows, update }: ThreadTask): void {
+  /** Gives the threads a task; the last one must be done. */
+  give({ kind, numThreads, step, flatToPack, rows, update }: ThreadTask): void {
     const { numShards, firstShard, bounds, indices } = rows;
     const isUpdate = update ? 1 : 0;
     const { parameters = 0, learningRate = 0, divisor = 0, numSamples = 0 } = update ?? {};
@@ -112,14 +126,19 @@ export class SharedTask {
     this.#fields.set([bounds.length, isUpdate, parameters, learningRate, divisor, numSamples], 5);
     this.#bounds.set(bounds);
     this.#indices.set(indices);
-    Atomics.store(this.#words, NEXT, 0);
-    Atomics.add(this.#words, TASKS, 1);
-    Atomics.notify(this.#words, TASKS);
+    this.#numThreads = numThreads;
+    const numTasks = (Atomics.load(this.#words, TASK) >> THREAD_BITS) + 1;
+    Atomics.store(this.#words, TASK, (numTasks << THREAD_BITS) | (numThreads - 1));
+    Atomics.notify(this.#words, TASK);
   }
 
-  /** Waits for the task after `numTasks` earlier ones. Without a deadline: the thread has nothing else to do. */
-  awaitTask(numTasks: number): ThreadTask {
-    this.#await(TASKS, numTasks, Infinity);
+  /** Waits for the next task of this thread. Without a deadline: it has nothing else to do. */
+  awaitTask(thread: number): ThreadTask {
+    do {
+      this.#await(TASK, this.#seen, Infinity);
+      this.#seen = Atomics.load(this.#words, TASK);
+    } while (thread > (this.#seen & THREAD_MASK));
+    this.#numThreads = (this.#seen & THREAD_MASK) + 1;
     return this.#task();
   }
 
@@ -134,6 +153,7 @@ export class SharedTask {
     const update = { parameters, learningRate, divisor, numSamples } as SharedStep;
     return {
       kind: train ? 'train' : 'evaluate',
+      numThreads: this.#numThreads,
       step: step as number,
       flatToPack: flatToPack as number,
       rows,
@@ -141,7 +161,7 @@ export class SharedTask {
     };
   }
 
-  /** Waits until all threads have come here. @throws Error if one of them failed, or has not come in time */
+  /** Waits until all threads of the task have come here. @throws Error if one of them failed, or has not come in time */
   meet(): void {
     const words = this.#words;
     const numMeetings = Atomics.load(words, MEETINGS);
@@ -180,7 +200,7 @@ export class SharedTask {
     this.#sums.set([sums.length, ...numbers], at);
   }
 
-  /** The sums of all threads, in the order of their shards. */
+  /** The sums of all threads of the task, in the order of their shards. */
   sums(): NodeSum[] {
     const sums: NodeSum[] = [];
     for (let thread = 0; thread < this.#numThreads; thread++) {

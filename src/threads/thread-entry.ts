@@ -4,6 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { PartialSum } from '../engine/engine.ts';
 import { ComputeThread } from './compute-thread.ts';
 import type { TeamSetup } from './compute-thread.ts';
+import type { ThreadTask } from './shared-task.ts';
 
 /** The start data of a worker thread. */
 export interface ThreadStart {
@@ -30,10 +31,9 @@ const computeThread = await ComputeThread.create(setup, thread);
 const isReporter = thread === 0;
 const isAlone = setup.sizes.numThreads === 1;
 post({ type: 'started' });
-for (let numTasks = 0; ; numTasks++) runTask(numTasks);
+for (;;) runTask(computeThread.shared.awaitTask(thread));
 
-function runTask(numTasks: number): void {
-  const task = computeThread.shared.awaitTask(numTasks);
+function runTask(task: ThreadTask): void {
   const startedMs = performance.now();
   let lastSum: PartialSum | undefined;
   const report = (sum: PartialSum): void => {

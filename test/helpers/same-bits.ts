@@ -6,10 +6,10 @@ import { readBits } from './run-records.ts';
 import { TABLE_CONFIG } from './table-run.ts';
 
 /** The flags of `lockstep train` that set the workforce, without `--`. */
-export type Workforce = `workers ${number}` | `workers ${number} --threads ${number}`;
+export type Workforce = 'workers auto' | `workers ${number}` | `workers ${number} --threads ${number}`;
 type Bits = ReturnType<typeof readBits>;
 
-const IN_PROCESS: Workforce = 'workers 0';
+const ALONE: Workforce = 'workers 0 --threads 1';
 /** Plots take longer than the training here, and fewer metrics mean fewer plots. */
 export const FEW_PLOTS = { ...TABLE_CONFIG.data, split: { test: 0 } };
 
@@ -18,14 +18,14 @@ export function runDirectory(cwd: string, workforce: Workforce): string {
   return path.join(cwd, workforce.replaceAll(' ', ''));
 }
 
-/** Trains in one process and with each other workforce, and compares weights and metrics. */
+/** Trains on one thread and with each other workforce, and compares weights and metrics. */
 export async function expectSameBits(
   config: string,
   settings: readonly string[],
   cwd: string,
   workforces: readonly Workforce[],
 ): Promise<Bits> {
-  const all = await inPairs([IN_PROCESS, ...workforces], async (workforce) => {
+  const all = await inPairs([ALONE, ...workforces], async (workforce) => {
     const directory = runDirectory(cwd, workforce);
     // Drawing plots takes longer than such a run.
     const values = ['plots=false', ...settings].flatMap((setting) => ['--set', setting]);

@@ -195,13 +195,17 @@ describe('a config', () => {
 
   it('--dry-run checks a config, says what the run would take, and leaves no files', async () => {
     const cwd = tableRun();
-    const { exitCode, stdout, stderr } = await runCli(['train', 'table.yaml', '--dry-run'], { cwd });
+    const args = ['train', 'table.yaml', '--dry-run'];
+    const { exitCode, stdout, stderr } = await runCli([...args, '--workers', '2'], { cwd });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     expect(stdout).toContain('data     800 training, 100 validation, 100 test rows\n');
     expect(stdout).toContain('model    layer 0: dense 8 -> 64 relu (576 parameters)\n');
     expect(stdout).toContain('steps    13 an epoch, 2 epochs, batch 64 in 8 shards\n');
     expect(stdout).toMatch(/^worker {3}up to \d+\.\d MiB with one thread: /m);
     expect(stdout).toMatch(/^here {5}up to \d+\.\d MiB in all: Node\.js 224\.0 MiB, /m);
+    const alone = await runCli([...args, '--threads', '3'], { cwd });
+    expect(alone.stdout).toMatch(/^here {5}up to \d+\.\d MiB with 3 threads: Node\.js 224\.0 MiB, /m);
+    expect(alone.stdout).not.toMatch(/^worker/m);
     expect(fs.readdirSync(cwd).sort()).toEqual(['table.csv', 'table.yaml']);
   });
 });

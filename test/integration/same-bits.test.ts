@@ -35,6 +35,16 @@ describe('weights, losses and metrics for any workforce', () => {
     expect(numWorkers).toEqual([1, 5, 1, 0]);
   });
 
+  it('steps that are tried before a run, to find the fastest number of threads, leave no trace', async () => {
+    const cwd = tableRun({ data: FEW_PLOTS, ema: { decay: 0.9 }, clip: { norm: 0.5 } });
+    // Enough steps that trying some of them pays.
+    await expectSameBits('table.yaml', ['epochs=200'], cwd, ['workers auto']);
+    const directory = runDirectory(cwd, 'workers auto');
+    const { threads = 0 } = readSummary(directory);
+    const log = fs.readFileSync(path.join(directory, 'output.log'), 'utf8');
+    expect(log).toMatch(new RegExp(`computing in this process on ${threads} threads?: [\\d.]+ ms a step`));
+  });
+
   it('fused kernels give the same bits for any workforce, but not those of strict kernels', async () => {
     const strict = await expectSameBits('table.yaml', [], tableRun({ data: FEW_PLOTS }), []);
     const cwd = tableRun({ data: FEW_PLOTS });

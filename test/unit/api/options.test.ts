@@ -38,7 +38,7 @@ describe('invalid options of the API', () => {
     [{ workers: -1 }, `workers: expected a whole number from 0 to 1024, or "auto", got -1${ofTrain}`],
     [{ workers: NaN }, `workers: expected a whole number from 0 to 1024, or "auto", got NaN${ofTrain}`],
     [{ workers: '2' }, `workers: expected a whole number from 0 to 1024, or "auto", got "2"${ofTrain}`],
-    [{ threads: 1.5 }, `threads: expected a whole number from 1 to 256, got 1.5${ofTrain}`],
+    [{ threads: 1.5 }, `threads: expected a whole number from 1 to 256, or "auto", got 1.5${ofTrain}`],
     [{ runDirectory: '' }, `runDirectory: expected a path, got ""${ofTrain}`],
     [{ runDirectory: 'a\0b' }, `runDirectory: expected a path, got "a\\u0000b"${ofTrain}`],
     [{ resume: 5 }, `resume: expected "last", "best" or a path, got 5${ofTrain}`],

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { WORKLOADS } from '../../../bench/workloads.ts';
-import { median } from '../../../bench/report.ts';
+import { median } from '../../../coordinator/training/measure-threads.ts';
 import { ROOT } from '../../helpers/cli.ts';
 
 const peers = JSON.parse(fs.readFileSync(path.join(ROOT, 'bench/peers/workloads.json'), 'utf8')) as Record<

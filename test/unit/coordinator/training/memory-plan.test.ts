@@ -1,7 +1,7 @@
 // The memory that a run may take: counted at its highest, cut to what there is room for,
 // refused if it is too much.
 import os from 'node:os';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { planMemory, totalOf, warnOfMemory } from '../../../../coordinator/training/memory-plan.ts';
 import type { LocalCompute, MemoryPlan, MemoryUses } from '../../../../coordinator/training/memory-plan.ts';
 import { prepareRun } from '../../../../coordinator/training/prepare.ts';
@@ -60,6 +60,29 @@ describe('the memory plan of the coordinator', () => {
     expect({ worker, room }).toEqual({ worker: undefined, room: { here: 0, ofTask: 0 } });
     expect(here).toHaveProperty(['packed weights']);
     expect(here).toHaveProperty(['1 sum of gradients']);
+  });
+});
+
+describe('the memory plan of a run in this process', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  const threadsOf = async (values: Partial<ConfigInput>, cores: number): Promise<number> => {
+    vi.spyOn(os, 'availableParallelism').mockReturnValue(cores);
+    return (await planOf(values, { workers: 0, threads: 'auto' })).threads;
+  };
+
+  it('as many threads are planned as there are cores and shards', async () => {
+    expect(await threadsOf({ shards: 64 }, 3)).toBe(3);
+    expect(await threadsOf({ shards: 2 }, 64)).toBe(2);
+  });
+
+  it('no more threads are planned than fit beside the weights', async () => {
+    // Four equal shares of 64 shards are a sum of 275 MiB each, and five unequal ones are more.
+    expect(await threadsOf({ ...wide(6000), shards: 64 }, 64)).toBe(4);
+  });
+
+  it('a model that leaves no room for a second thread is planned with one', async () => {
+    expect(await threadsOf(wide(7200), 2)).toBe(1);
   });
 });
 

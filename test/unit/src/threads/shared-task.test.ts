@@ -29,6 +29,7 @@ function shared(
 
 const TASK: ThreadTask = {
   kind: 'train',
+  numThreads: 2,
   step: 7,
   flatToPack: 64,
   rows: {
@@ -43,9 +44,10 @@ const TASK: ThreadTask = {
 it('a task reads as it was given, whatever the task before it was', () => {
   const { first, second } = shared();
   first.give(TASK);
-  expect(second.awaitTask(0)).toEqual(TASK);
+  expect(second.awaitTask(1)).toEqual(TASK);
   const evaluation = {
     kind: 'evaluate',
+    numThreads: 2,
     step: 0,
     flatToPack: 0,
     rows: { numShards: 1, firstShard: 0, bounds: Uint32Array.of(0, 1), indices: Uint32Array.of(3) },
@@ -53,6 +55,21 @@ it('a task reads as it was given, whatever the task before it was', () => {
   } as const;
   first.give(evaluation);
   expect(second.awaitTask(1)).toEqual(evaluation);
+});
+
+it('a thread that a task leaves out waits for the next task that needs it', () => {
+  const { first, second } = shared();
+  first.give({ ...TASK, numThreads: 1, step: 8 });
+  first.give({ ...TASK, step: 9 });
+  expect(second.awaitTask(1)).toEqual({ ...TASK, step: 9 });
+  expect(second.numThreads).toBe(2);
+});
+
+it('one thread meets nobody where a task is its alone', () => {
+  const { first } = shared();
+  first.give({ ...TASK, numThreads: 1 });
+  first.meet();
+  expect(first.numThreads).toBe(1);
 });
 
 it('a task with more rows than the memory holds is refused', () => {
