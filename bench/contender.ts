@@ -11,6 +11,7 @@ import type { Compute } from '../coordinator/training/compute.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
+import type { Numerics } from '../src/kernels/kernels.ts';
 import { createLogger } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
 import { syntheticBatch, syntheticRun } from './workloads.ts';
@@ -28,20 +29,23 @@ export interface Contender {
   close(): Promise<void>;
 }
 
-/**
- * Lockstep with a number of local workers of one thread; 0 computes in this process. Stays up
- * between rounds.
- */
+/** Threads of this process, or local workers of one thread. */
+export const OWN_NAMES = ['1 thread', '2 threads', '1 worker', '2 workers'] as const;
+
+/** One of `OWN_NAMES`. */
+export type OwnName = (typeof OWN_NAMES)[number];
+
+/** Lockstep itself. Stays up between rounds. */
 export class OwnContender implements Contender {
-  readonly name: string;
+  readonly name: OwnName;
   readonly version = VERSION;
-  readonly #numWorkers: number;
+  readonly #numerics: Numerics;
   #started: { workload: WorkloadName; prepared: PreparedRun; compute: Compute } | undefined;
   #numSteps = 0;
 
-  constructor(numWorkers: number) {
-    this.#numWorkers = numWorkers;
-    this.name = ownName(numWorkers);
+  constructor(name: OwnName, numerics: Numerics) {
+    this.name = name;
+    this.#numerics = numerics;
   }
 
   async measure(workload: WorkloadName, seconds: number): Promise<number> {
@@ -52,14 +56,15 @@ export class OwnContender implements Contender {
 
   async #start(workload: WorkloadName): Promise<void> {
     await this.close();
-    const prepared = await syntheticRun(workload);
+    const prepared = await syntheticRun(workload, this.#numerics);
     const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-    const workers = this.#numWorkers;
+    const count = Number.parseInt(this.name);
+    const [workers, threads] = this.name.includes('thread') ? [0, count] : [count, 1];
     const compute = await startCompute({
       run: `bench-${workload}`,
       prepared,
       state: await initialState(prepared),
-      workforce: localWorkforce(workers, 1, program),
+      workforce: localWorkforce(workers, threads, program),
       log: createLogger({ level: 'error' }),
       signal: new AbortController().signal,
       onEvent: () => undefined,
@@ -89,12 +94,6 @@ export class OwnContender implements Contender {
   }
 }
 
-/** The name of a contender: `in-process`, `1 worker`, `2 workers`. */
-export function ownName(numWorkers: number): string {
-  if (numWorkers === 0) return 'in-process';
-  return numWorkers === 1 ? '1 worker' : `${numWorkers} workers`;
-}
-
 /** The longest that one measurement of a peer may take. Compiling a model takes some peers a minute. */
 const DEADLINE_MS = 180_000;
 
@@ -106,9 +105,12 @@ const answerSchema = z.object({
   samplesPerSecond: z.number().positive().optional(),
 });
 
+/** Trainers that Lockstep is compared with. */
+export type PeerName = 'pytorch' | 'pytorch-ddp' | 'tfjs-wasm' | 'jax-js-wasm';
+
 /** Ways to start a peer, tried in turn: the program and its first arguments. */
 interface Recipe {
-  readonly name: string;
+  readonly name: PeerName;
   readonly commands: readonly (readonly [program: string, ...args: readonly string[]])[];
 }
 

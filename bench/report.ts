@@ -2,6 +2,7 @@
 // as a person reads them.
 import os from 'node:os';
 import Table from 'cli-table3';
+import type { Numerics } from '../src/kernels/kernels.ts';
 import { formatCount } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 
@@ -52,6 +53,8 @@ interface MachineReport {
 
 /** The report that `--json` prints and `--save` stores. */
 export interface TrainReport extends MachineReport {
+  /** The build of our kernels. */
+  readonly numerics: Numerics;
   readonly rounds: number;
   readonly seconds: number;
   /** Peers that are not installed. */
@@ -74,9 +77,11 @@ export function describeMachine(): MachineReport {
   };
 }
 
-/** A name like `2026-11-22-amd-epyc-2-cores.json`, with the workload if only one was run. */
-export function fileName({ date, machine }: MachineReport, workload: string | undefined): string {
-  const words = `${machine.cpu} ${machine.cores} cores ${workload ?? ''}`.toLowerCase();
+/** A name like `2026-11-22-amd-epyc-2-cores-node-20-strict.json`, with the workload if only one was run. */
+export function fileName({ date, machine, numerics }: TrainReport, workload: string | undefined): string {
+  const { cpu, cores, node } = machine;
+  const [version] = node.split('.');
+  const words = `${cpu} ${cores} cores node ${version?.slice(1)} ${numerics} ${workload ?? ''}`.toLowerCase();
   return `${date.slice(0, 10)}-${words.match(/[a-z0-9]+/g)?.join('-')}.json`;
 }
 
@@ -85,6 +90,7 @@ export function formatReport({
   date,
   lockstep,
   machine,
+  numerics,
   rounds,
   seconds,
   absent,
@@ -93,7 +99,7 @@ export function formatReport({
   const { cpu, cores, memoryGiB, platform, node } = machine;
   return [
     `lockstep ${lockstep}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${platform}, Node.js ${node}, ${date}`,
-    `samples/s, medians of ${rounds} rounds of ${seconds} s by turns; ratios are medians of each round's, with their range`,
+    `samples/s with ${numerics} kernels, medians of ${rounds} rounds of ${seconds} s by turns; ratios are medians of each round's, with their range`,
     ...workloads.flatMap(formatWorkload),
     ...absent.map(({ name, skipped }) => `${name} skipped: ${skipped}`),
     '',

@@ -8,10 +8,11 @@ import { median } from '../coordinator/training/measure-threads.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { Numerics } from '../src/kernels/kernels.ts';
 import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { findPeers, OwnContender, ownName } from './contender.ts';
-import type { Contender } from './contender.ts';
+import { findPeers, OWN_NAMES, OwnContender } from './contender.ts';
+import type { Contender, OwnName, PeerName } from './contender.ts';
 import { describeMachine, fileName, formatReport } from './report.ts';
 import type { Ratio, Speed, TrainReport, WorkloadReport } from './report.ts';
 import { WORKLOADS } from './workloads.ts';
@@ -20,6 +21,7 @@ import type { WorkloadName } from './workloads.ts';
 /** Arguments of `lockstep bench train`. */
 export interface TrainBenchArguments {
   readonly workload?: string;
+  readonly numerics: Numerics;
   readonly rounds: number;
   readonly quick?: boolean;
   readonly json?: boolean;
@@ -32,18 +34,16 @@ const screen = new Screen();
 const SECONDS = 2;
 const QUICK = { rounds: 2, seconds: 0.5 };
 
-const WORKER_COUNTS = [0, 1, 2] as const;
-const [IN_PROCESS, ONE_WORKER, TWO_WORKERS] = WORKER_COUNTS.map(ownName) as [string, string, string];
-
 /** Pairs of contenders whose speeds are divided, each with one of its kind. */
-const COMPARISONS: readonly (readonly [ours: string, other: string])[] = [
-  [IN_PROCESS, 'pytorch'],
-  [ONE_WORKER, 'pytorch'],
-  [TWO_WORKERS, 'pytorch-ddp'],
-  [ONE_WORKER, 'tfjs-wasm'],
-  [ONE_WORKER, 'jax-js-wasm'],
-  [ONE_WORKER, IN_PROCESS],
-  [TWO_WORKERS, ONE_WORKER],
+const COMPARISONS: readonly (readonly [ours: OwnName, other: OwnName | PeerName])[] = [
+  ['1 thread', 'pytorch'],
+  ['2 threads', 'pytorch-ddp'],
+  ['2 workers', 'pytorch-ddp'],
+  ['1 thread', 'tfjs-wasm'],
+  ['1 thread', 'jax-js-wasm'],
+  ['2 threads', '1 thread'],
+  ['2 workers', '1 thread'],
+  ['1 worker', '1 thread'],
 ];
 
 /** Measures the workloads and prints the figures. */
@@ -58,10 +58,17 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
   const absent = candidates.flatMap((candidate) => ('skipped' in candidate ? [candidate] : []));
   const workloads: WorkloadReport[] = [];
   for (const name of names) {
-    const own = WORKER_COUNTS.map((count) => new OwnContender(count));
+    const own = OWN_NAMES.map((own) => new OwnContender(own, args.numerics));
     workloads.push(await measureWorkload(name, [...own, ...peers], { rounds, seconds }));
   }
-  const report: TrainReport = { ...describeMachine(), rounds, seconds, absent, workloads };
+  const report: TrainReport = {
+    ...describeMachine(),
+    numerics: args.numerics,
+    rounds,
+    seconds,
+    absent,
+    workloads,
+  };
   if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
   await (args.json ? printJson(report) : printText(formatReport(report)));
 }

@@ -18,6 +18,7 @@ import { sizeOf } from '../src/shape.ts';
 import type { Shape } from '../src/shape.ts';
 import type { LayerInput } from '../src/layers/registry.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
+import type { Numerics } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { resolveModel } from '../src/model/model.ts';
 import { cutBatch } from '../src/model/shards.ts';
@@ -80,11 +81,11 @@ function mlp(...units: readonly number[]): LayerInput[] {
 const NUM_ROWS = 8192;
 
 /** A run of a workload, ready to train. */
-export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
+export async function syntheticRun(name: WorkloadName, numerics: Numerics = 'strict'): Promise<PreparedRun> {
   const workload: Workload = WORKLOADS[name];
-  const config = configOf(name, workload);
+  const config = configOf(name, workload, numerics);
   const dataset = syntheticDataset(workload);
-  const kernelModule = await loadKernelModule();
+  const kernelModule = await loadKernelModule(numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
   const model = resolveModel(config.model, workload.inputShape);
@@ -103,9 +104,9 @@ export function syntheticBatch({ config, data }: PreparedRun, step: number): Bat
   return { indices, bounds: cutBatch(batchSize, config), weight: batchSize };
 }
 
-function configOf(name: string, { layers, loss, batchSize }: Workload): Config {
+function configOf(name: string, { layers, loss, batchSize }: Workload, numerics: Numerics): Config {
   const data = loss === 'mse' ? { file: 'none', target: 'y' } : { train: { images: 'none', labels: 'none' } };
-  const result = validateConfig({ name, data, model: { layers }, loss, batchSize, epochs: 1 });
+  const result = validateConfig({ name, data, model: { layers }, loss, batchSize, numerics, epochs: 1 });
   if ('config' in result) return result.config;
   throw new Error(`the workload ${name} is not a valid config: ${JSON.stringify(result.findings)}`);
 }

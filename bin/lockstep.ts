@@ -3,6 +3,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
+import { NUMERICS } from '../src/kernels/kernels.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
@@ -186,6 +187,7 @@ function addBenchmarks(program: Command): void {
     .command('train')
     .description('samples/s of whole trainings against PyTorch, TensorFlow.js and jax-js, where installed')
     .option('--workload <name>', 'only this workload (default: all)')
+    .addOption(new Option('--numerics <build>', 'build of the kernels').choices(NUMERICS).default('strict'))
     .option('--rounds <count>', 'rounds in which all take turns, 2 s each', wholeNumber(1, 1000), 7)
     .option('--quick', 'two short rounds: whether it works, not how fast')
     .option('--save', 'store the figures in bench/results')
