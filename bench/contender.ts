@@ -14,7 +14,7 @@ import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { createLogger } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
-import { syntheticBatch, syntheticRun } from './workloads.ts';
+import { batchOf, syntheticRun } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';
 
 /** Something that trains a workload for some seconds, again and again. */
@@ -81,7 +81,7 @@ export class OwnContender implements Contender {
     let count = 0;
     let elapsedMs = 0;
     while (elapsedMs < 1000 * seconds) {
-      await compute.trainStep(syntheticBatch(prepared, this.#numSteps++));
+      await compute.trainStep(batchOf(prepared, this.#numSteps++));
       count++;
       elapsedMs = performance.now() - startedMs;
     }

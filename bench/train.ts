@@ -7,7 +7,6 @@ import { printText, printJson } from '../coordinator/output/results.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
-import { LockstepError } from '../src/errors.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
@@ -15,7 +14,7 @@ import { findPeers, OWN_NAMES, OwnContender } from './contender.ts';
 import type { Contender, OwnName, PeerName } from './contender.ts';
 import { describeMachine, fileName, formatReport } from './report.ts';
 import type { Ratio, Speed, TrainReport, WorkloadReport } from './report.ts';
-import { WORKLOADS } from './workloads.ts';
+import { selectWorkload, WORKLOADS } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';
 
 /** Arguments of `lockstep bench train`. */
@@ -48,7 +47,10 @@ const COMPARISONS: readonly (readonly [ours: OwnName, other: OwnName | PeerName]
 
 /** Measures the workloads and prints the figures. */
 export async function benchTrain(args: TrainBenchArguments): Promise<void> {
-  const names = selectWorkloads(args.workload);
+  const names =
+    args.workload === undefined
+      ? (Object.keys(WORKLOADS) as WorkloadName[])
+      : [selectWorkload(args.workload)];
   collectMessageBuffers();
   const root = path.dirname(createRequire(import.meta.url).resolve('#package.json'));
   const rounds = args.quick ? QUICK.rounds : args.rounds;
@@ -71,19 +73,6 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
   };
   if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
   await (args.json ? printJson(report) : printText(formatReport(report)));
-}
-
-function selectWorkloads(selected: string | undefined): WorkloadName[] {
-  const names = Object.keys(WORKLOADS) as WorkloadName[];
-  if (selected === undefined) return names;
-  const found = names.find((name) => name === selected);
-  if (found) return [found];
-  throw new LockstepError({
-    category: 'usage',
-    code: 'E_BENCH_WORKLOAD',
-    message: `--workload ${selected}: there is no such workload`,
-    help: `choose one of ${names.join(', ')}`,
-  });
 }
 
 /** All rounds of one workload. A contender that fails is left out of the rounds that follow. */

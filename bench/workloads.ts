@@ -8,9 +8,11 @@ import {
   blobByteLength,
   hashDataset,
   targetsByteOffset,
+  totalSampleWeight,
   type PackedDataset,
   type RowLayout,
 } from '../src/data/dataset/packed-dataset.ts';
+import { LockstepError } from '../src/errors.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -96,12 +98,27 @@ export async function syntheticRun(name: WorkloadName, numerics: Numerics = 'str
   return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
 }
 
-/** Rows [step * batchSize, ...) of a synthetic run, wrapping around at its end. */
-export function syntheticBatch({ config, data }: PreparedRun, step: number): Batch {
-  const { batchSize } = config;
-  const { numRows } = data.dataset.layout;
-  const indices = Uint32Array.from({ length: batchSize }, (_, row) => (step * batchSize + row) % numRows);
-  return { indices, bounds: cutBatch(batchSize, config), weight: batchSize };
+/** The batch of a step: the next rows of the training split, and after its last row its first ones again. */
+export function batchOf({ config, data }: PreparedRun, step: number): Batch {
+  const { train } = data.splits;
+  const length = Math.min(config.batchSize, train.length);
+  const indices = Uint32Array.from({ length }, (_, row) => train[(step * length + row) % train.length] ?? 0);
+  // Rows that all weigh nothing are no step in a training; here they take the same time.
+  const weight = totalSampleWeight(data.dataset, indices) || 1;
+  return { indices, bounds: cutBatch(length, config), weight };
+}
+
+/** The workload of this name. @throws LockstepError if there is none */
+export function selectWorkload(name: string): WorkloadName {
+  const names = Object.keys(WORKLOADS) as WorkloadName[];
+  const found = names.find((known) => known === name);
+  if (found) return found;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_BENCH_WORKLOAD',
+    message: `--workload ${name}: there is no such workload`,
+    help: `choose one of ${names.join(', ')}`,
+  });
 }
 
 function configOf(name: string, { layers, loss, batchSize }: Workload, numerics: Numerics): Config {

@@ -177,12 +177,25 @@ function addBenchmarks(program: Command): void {
     .action(async (options: KernelsArguments) => (await import('../bench/kernels.ts')).benchKernels(options));
   bench
     .command('scale')
-    .description('samples/s, efficiency and bytes for 1, 2, ... workers on the mlp-mnist workload')
-    .option('--workers <list>', 'worker counts, separated by commas', '1,2')
-    .addOption(threadsOption('compute threads of each worker').default(1))
-    .option('--steps <count>', 'steps measured for each count', wholeNumber(10, 100_000), 300)
+    .description(
+      'what a step takes with threads, with workers and with both, where its time goes, and the fastest command',
+    )
+    .argument('[config]', 'YAML or JSON file that describes a run (default: a built-in workload)', filePath)
+    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
+    .option('--workload <name>', 'the built-in workload', 'mlp-mnist')
+    .option('--workers <list>', 'worker counts, separated by commas; 0: this process')
+    .option('--threads <list>', 'thread counts, separated by commas')
+    .option(
+      '--steps <count>',
+      'steps of each round (default: as many as take 1.5 s)',
+      wholeNumber(1, 100_000),
+    )
+    .option('--rounds <count>', 'rounds in which all settings take turns', wholeNumber(1, 1000), 5)
+    .option('--svg <file>', 'draw the figures', filePath)
     .option('--json', 'print the figures as JSON')
-    .action(async (options: ScaleArguments) => (await import('../bench/scale.ts')).benchScale(options));
+    .action(async (config: string | undefined, options: ScaleArguments) =>
+      (await import('../bench/scale.ts')).benchScale(config, options),
+    );
   bench
     .command('train')
     .description('samples/s of whole trainings against PyTorch, TensorFlow.js and jax-js, where installed')

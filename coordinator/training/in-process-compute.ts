@@ -8,7 +8,7 @@ import type { Logger } from '../../src/log.ts';
 import { cutBatch } from '../../src/model/shards.ts';
 import { countOf } from '../../src/printable.ts';
 import { ComputeThread } from '../../src/threads/compute-thread.ts';
-import type { NodeSum, ThreadTask } from '../../src/threads/shared-task.ts';
+import type { NodeSum, ThreadTask, ThreadTimes } from '../../src/threads/shared-task.ts';
 import { layOutTeam, startThreads, watchThreads } from '../../src/threads/team.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
@@ -63,6 +63,11 @@ export class InProcessCompute implements Compute {
   /** Threads that compute. */
   get numThreads(): number {
     return 1 + this.#threads.length;
+  }
+
+  /** Milliseconds of all threads so far. */
+  get times(): readonly ThreadTimes[] {
+    return this.#own.shared.times();
   }
 
   async #startThreads(): Promise<void> {

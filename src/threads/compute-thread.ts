@@ -58,6 +58,8 @@ export class ComputeThread {
   readonly #model: Model;
   readonly #engine: Engine;
   readonly #optimizer: Optimizer | undefined;
+  /** Milliseconds of the current task on sums and on the optimizer's step. */
+  #updatingMs = 0;
 
   private constructor(setup: TeamSetup, thread: number, kernels: Kernels) {
     const { optimizer, sizes } = setup;
@@ -84,17 +86,29 @@ export class ComputeThread {
    * @throws Error if one of the threads fails
    */
   run(task: ThreadTask, report?: (sum: PartialSum) => void): readonly NodeSum[] {
+    const [busyMs, waitingMs] = [this.#busyMs(), this.shared.waitingMs];
+    this.#updatingMs = 0;
     try {
       if (task.flatToPack !== 0) this.#pack(task.flatToPack);
       const share = rowsOf(task.rows, this.#thread, task.numThreads);
       if (share.indices.length > 0) this.#meetFailpoint(task, share);
       const sums = task.kind === 'train' ? this.#train(task, share, report) : this.#evaluate(task, share);
       this.shared.meet();
+      this.shared.addTimes(this.#thread, {
+        computing: this.#busyMs() - busyMs - this.#updatingMs,
+        updating: this.#updatingMs,
+        waiting: this.shared.waitingMs - waitingMs,
+      });
       return sums;
     } catch (error) {
       this.shared.fail(this.#thread);
       throw error;
     }
+  }
+
+  /** A clock that stands still while this thread waits for the others. */
+  #busyMs(): number {
+    return performance.now() - this.shared.waitingMs;
   }
 
   #pack(flat: number): void {
@@ -121,12 +135,14 @@ export class ComputeThread {
       // The last bucket lies at the start of the flat vector, and brings the loss.
       if (sum.lossSum !== undefined) own.push({ ...sum, lossSum: sum.lossSum });
     });
+    const computedMs = this.#busyMs();
     const sums = this.shared.numThreads === 1 ? own : this.#addUp(own, rows.numShards);
     const [whole] = sums;
     if (update && this.#optimizer && whole) {
       this.shared.meet();
       this.#update(this.#optimizer, update, { step, sum: whole.address });
     }
+    this.#updatingMs = this.#busyMs() - computedMs;
     return sums;
   }
 

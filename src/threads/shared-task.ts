@@ -49,6 +49,16 @@ export interface NodeSum {
   readonly lossSum: number;
 }
 
+/** Milliseconds that a thread has spent on tasks so far. */
+export interface ThreadTimes {
+  /** Packing weights; forward and backward passes. */
+  readonly computing: number;
+  /** Adding up gradients, and taking the optimizer's steps. */
+  readonly updating: number;
+  /** Waiting for the other threads. */
+  readonly waiting: number;
+}
+
 /** Indices of words, each of which has a cache line of 64 bytes to itself. */
 const [TASK, ARRIVED, MEETINGS, FAILED, NEXT] = [0, 16, 32, 48, 64] as const;
 /**
@@ -61,6 +71,8 @@ const NUM_WORDS = 80;
 const NUM_FIELDS = 11;
 /** Numbers of a sum: level, index, address, loss. */
 const SUM_FIELDS = 4;
+/** Numbers of a `ThreadTimes`. */
+const TIME_FIELDS = 3;
 /** Maximal nodes of neighbouring shards: at most two of each level of a tree of 1,024. */
 const MAX_SUMS = 22;
 /** Looks at a word before a thread sleeps: about as long as waking it takes. */
@@ -74,10 +86,12 @@ export class SharedTask {
   readonly #words: Int32Array;
   readonly #fields: Float64Array;
   readonly #sums: Float64Array;
+  readonly #times: Float64Array;
   readonly #bounds: Uint32Array;
   readonly #indices: Uint32Array;
   /** The word TASK when this thread looked at it last. */
   #seen = 0;
+  #waitingMs = 0;
   /** Sums of squares of a training task's gradient, by bucket; NaN where it is not finite. */
   readonly squares: Float64Array;
   /** Fingerprints of the next parameters, by bucket. */
@@ -96,8 +110,10 @@ export class SharedTask {
     let end = address + 4 * NUM_WORDS;
     const take = (byteLength: number): number => (end += byteLength) - byteLength;
     const numSums = numThreads * (1 + MAX_SUMS * SUM_FIELDS);
+    const numTimes = numThreads * TIME_FIELDS;
     this.#fields = new Float64Array(buffer, take(8 * NUM_FIELDS), NUM_FIELDS);
     this.#sums = new Float64Array(buffer, take(8 * numSums), numSums);
+    this.#times = new Float64Array(buffer, take(8 * numTimes), numTimes);
     this.squares = new Float64Array(buffer, take(8 * numBuckets), numBuckets);
     this.fingerprints = new BigUint64Array(buffer, take(8 * numBuckets), numBuckets);
     this.lossSums = new Float64Array(buffer, take(8 * maxShards), maxShards);
@@ -113,7 +129,8 @@ export class SharedTask {
 
   static byteLength(sizes: SharedTaskSizes): number {
     const { numThreads, maxRows, maxShards, numBuckets } = sizes;
-    const numbers = NUM_FIELDS + numThreads * (1 + MAX_SUMS * SUM_FIELDS) + 2 * numBuckets + maxShards;
+    const ofThread = 1 + MAX_SUMS * SUM_FIELDS + TIME_FIELDS;
+    const numbers = NUM_FIELDS + numThreads * ofThread + 2 * numBuckets + maxShards;
     return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + numOutputs(sizes));
   }
 
@@ -171,10 +188,19 @@ export class SharedTask {
       Atomics.store(words, NEXT, 0);
       Atomics.add(words, MEETINGS, 1);
       Atomics.notify(words, MEETINGS);
-    } else if (!this.#await(MEETINGS, numMeetings, MEETING_DEADLINE_MS)) {
-      throw new Error(`a compute thread has not done its share within ${MEETING_DEADLINE_MS / 1000} s`);
+    } else {
+      const sinceMs = performance.now();
+      if (!this.#await(MEETINGS, numMeetings, MEETING_DEADLINE_MS)) {
+        throw new Error(`a compute thread has not done its share within ${MEETING_DEADLINE_MS / 1000} s`);
+      }
+      this.#waitingMs += performance.now() - sinceMs;
     }
     this.#requireSound();
+  }
+
+  /** Milliseconds that this thread has waited for the others so far. */
+  get waitingMs(): number {
+    return this.#waitingMs;
   }
 
   #requireSound(): void {
@@ -213,6 +239,22 @@ export class SharedTask {
       }
     }
     return sums;
+  }
+
+  addTimes(thread: number, { computing, updating, waiting }: ThreadTimes): void {
+    const at = thread * TIME_FIELDS;
+    for (const [index, ms] of [computing, updating, waiting].entries()) {
+      this.#times[at + index] = (this.#times[at + index] as number) + ms;
+    }
+  }
+
+  /** The times of all threads of the task. */
+  times(): ThreadTimes[] {
+    return Array.from({ length: this.#numThreads }, (_, thread) => {
+      const from = thread * TIME_FIELDS;
+      const [computing = 0, updating = 0, waiting = 0] = this.#times.subarray(from, from + TIME_FIELDS);
+      return { computing, updating, waiting };
+    });
   }
 
   /** Waits until a word is no longer `value`; returns false if it still is after so long. */
