@@ -13,12 +13,8 @@ import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
-import type {
-  CoordinatorArguments,
-  ReplayArguments,
-  TrainArguments,
-  WorkerArguments,
-} from './run-commands.ts';
+import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
+import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
 const wholeNumber =
@@ -114,7 +110,7 @@ function addTrainingCommands(program: Command): void {
       filePath,
     )
     .action(async (url: string, options: WorkerArguments) =>
-      (await import('./run-commands.ts')).work(url, options),
+      (await import('./worker-command.ts')).work(url, options),
     );
 }
 
