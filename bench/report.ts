@@ -8,7 +8,7 @@ import { VERSION } from '../src/version.ts';
 
 /** A plain table with this head, one row a `push`. */
 export function newTable(head: string[]): Table.Table {
-  return new Table({ head, style: { head: [], border: [] } });
+  return new Table({ head, style: { head: [], border: [], compact: true } });
 }
 
 /** The speed of one contender. */

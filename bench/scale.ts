@@ -134,9 +134,9 @@ function parseCounts(flag: string, text: string, least: number, most: number): n
 }
 
 /** Makes a run for each setting: of the config, or of a built-in workload. */
-async function preparerOf(
+export async function preparerOf(
   path: string | undefined,
-  { set, workload }: ScaleArguments,
+  { set, workload }: Pick<ScaleArguments, 'set' | 'workload'>,
 ): Promise<(setting: Setting) => Promise<PreparedRun>> {
   if (path === undefined) {
     const name = selectWorkload(workload);
@@ -147,7 +147,7 @@ async function preparerOf(
 }
 
 /** One setting, which stays up while others take their turns. */
-class Contestant {
+export class Contestant {
   readonly setting: Setting;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;

@@ -11,6 +11,7 @@ import { VERSION } from '../src/version.ts';
 import { printData } from '../coordinator/output/results.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
+import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
@@ -191,6 +192,20 @@ function addBenchmarks(program: Command): void {
     .option('--json', 'print the figures as JSON')
     .action(async (config: string | undefined, options: ScaleArguments) =>
       (await import('../bench/scale.ts')).benchScale(config, options),
+    );
+  bench
+    .command('step')
+    .description('a timeline of a few steps, of all processes and threads, and what they spend their time on')
+    .argument('[config]', 'YAML or JSON file that describes a run (default: a built-in workload)', filePath)
+    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
+    .option('--workload <name>', 'the built-in workload', 'mlp-mnist')
+    .option('--workers <count>', 'worker processes; 0: this process', wholeNumber(0, MAX_WORKERS), 0)
+    .addOption(threadsOption('compute threads of this process, or of each worker').default(1))
+    .option('--steps <count>', 'steps to record', wholeNumber(1, 10_000), 20)
+    .option('--output <file>', "the timeline, in Chrome's trace format", filePath, 'step-trace.json')
+    .option('--json', 'print the figures as JSON')
+    .action(async (config: string | undefined, options: StepArguments) =>
+      (await import('../bench/step.ts')).benchStep(config, options),
     );
   bench
     .command('train')

@@ -10,6 +10,7 @@ import { countOf } from '../../src/printable.ts';
 import { ComputeThread } from '../../src/threads/compute-thread.ts';
 import type { NodeSum, ThreadTask, ThreadTimes } from '../../src/threads/shared-task.ts';
 import { layOutTeam, startThreads, watchThreads } from '../../src/threads/team.ts';
+import { span } from '../../src/trace.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
@@ -112,10 +113,13 @@ export class InProcessCompute implements Compute {
   async trainStep(batch: Batch): Promise<StepResult> {
     const state = this.#state;
     const { lossSum, address } = await this.#takeStep(batch, this.numThreads);
+    const end = span('commit');
     state.takeStep(this.#own.shared, address);
+    const committed = state.commit();
+    end();
     // Other work of the process (signals, output) gets its turn once a step.
     await setImmediate();
-    return { lossSum, ...state.commit() };
+    return { lossSum, ...committed };
   }
 
   /** Computes the next weights and their fingerprints; nothing is committed. Returns the sum of gradients. */

@@ -7,6 +7,7 @@ import type { LossInput, Loss } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
 import type { Bucket, Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';
+import { span } from '../trace.ts';
 import { ReductionTree, maximalNodes, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
@@ -130,9 +131,13 @@ export class Engine {
         complete: (offset) => buckets.complete(offset),
         bucketStart: (end) => buckets.bucketStart(end),
       };
+      const endGather = span('gather samples');
       this.#samples.gather(samples, indices);
+      endGather();
       const outputs = this.#runner.forward(microbatch, this.#samples.features);
+      const endLoss = span('loss');
       this.#lossBackward(subtree, outputs);
+      endLoss();
       this.#runner.backward(microbatch, this.#lossGradient);
       buckets.complete(0);
       // A right side is spent once added to its left, so a later microbatch may overwrite it.

@@ -2,6 +2,7 @@
 import type { Layer, LayerRunner, PackOptions, ParameterTensor, Microbatch, Workspace } from './layer.ts';
 import type { Memory } from '../memory.ts';
 import type { Shape } from '../shape.ts';
+import { span } from '../trace.ts';
 
 /** Layers one after the other. */
 export class Stack implements Layer {
@@ -56,6 +57,7 @@ export class Stack implements Layer {
 
 class StackRunner implements LayerRunner {
   readonly #runners: readonly LayerRunner[];
+  readonly #spans: readonly { readonly forward: string; readonly backward: string }[];
   /** Offsets of the first tensor of each layer; undefined for a layer without any. */
   readonly #offsets: readonly (number | undefined)[];
   /** Layers below this one have no parameters, and nobody needs their dX. */
@@ -63,19 +65,31 @@ class StackRunner implements LayerRunner {
 
   constructor(stack: Stack, runners: readonly LayerRunner[]) {
     this.#runners = runners;
+    this.#spans = stack.layers.map((layer, index) => {
+      const name = `layer ${index}: ${layer.describe()}`;
+      return { forward: `forward ${name}`, backward: `backward ${name}` };
+    });
     this.#offsets = stack.layers.map(({ tensors: [first] }) => first?.offset);
     const first = this.#offsets.findIndex((offset) => offset !== undefined);
     this.#lowest = stack.needsInputGradient ? 0 : Math.max(first, 0);
   }
 
   forward(microbatch: Microbatch, x: number): number {
-    return this.#runners.reduce((input, runner) => runner.forward(microbatch, input), x);
+    let output = x;
+    this.#runners.forEach((runner, index) => {
+      const end = span(this.#spans[index]?.forward);
+      output = runner.forward(microbatch, output);
+      end();
+    });
+    return output;
   }
 
   backward(microbatch: Microbatch, dY: number): number {
     let error = dY;
     for (let index = this.#runners.length - 1; index >= this.#lowest; index--) {
+      const end = span(this.#spans[index]?.backward);
       error = (this.#runners[index] as LayerRunner).backward(microbatch, error);
+      end();
       const offset = this.#offsets[index];
       if (offset !== undefined) microbatch.complete(offset);
     }

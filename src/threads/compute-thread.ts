@@ -15,6 +15,7 @@ import type { Bucket, Model, ModelSpec } from '../model/model.ts';
 import { clipScale, normOf, Optimizer } from '../optimizer/optimizer.ts';
 import type { OptimizerVectors } from '../optimizer/optimizer.ts';
 import type { OptimizerConfig } from '../optimizer/registry.ts';
+import { span } from '../trace.ts';
 import { ReductionTree, shareOf } from '../tree.ts';
 import type { Merge } from '../tree.ts';
 import { SharedTask } from './shared-task.ts';
@@ -114,7 +115,9 @@ export class ComputeThread {
   #pack(flat: number): void {
     const [kernels, memory] = [this.#kernels, this.#memory];
     const [packed, part, numParts] = [this.setup.packedWeights, this.#thread, this.shared.numThreads];
+    const end = span('pack weights');
     this.#model.stack.pack({ kernels, memory, flat, packed, part, numParts });
+    end();
     this.shared.meet();
   }
 
@@ -155,7 +158,9 @@ export class ComputeThread {
     const lines = shareOf(Math.ceil(numParameters / LINE_LENGTH), this.#thread, this.shared.numThreads);
     const from = LINE_LENGTH * lines.from;
     const to = Math.min(LINE_LENGTH * lines.to, numParameters);
+    const end = span('add up gradients');
     for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
+    end();
     return sums;
   }
 
@@ -168,6 +173,7 @@ export class ComputeThread {
     const { shared } = this;
     const { buckets } = this.#model;
     const { clipNorm } = this.setup.optimizer as ThreadOptimizer;
+    const endStep = span('optimizer step');
     let item = shared.next();
     for (; item < buckets.length; item = shared.next()) {
       const squares = optimizer.sumSquares(item, sum + 4 * (buckets[item]?.offset ?? 0));
@@ -184,11 +190,14 @@ export class ComputeThread {
     for (; item - first < optimizer.numSlices; item = shared.next()) {
       optimizer.applySlice(item - first, { sum, divisor, numSamples, scale });
     }
+    endStep();
     shared.meet();
+    const endFingerprints = span('fingerprints');
     for (item = shared.next(); item < buckets.length; item = shared.next()) {
       const { offset, length } = buckets[item] as Bucket;
       shared.fingerprints[item] = this.#kernels.fingerprint64(optimizer.nextParameters + 4 * offset, length);
     }
+    endFingerprints();
   }
 
   #evaluate({ rows }: ThreadTask, share: TaskRows): readonly NodeSum[] {

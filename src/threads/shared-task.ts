@@ -3,6 +3,7 @@
 // task costs no message.
 import type { TaskRows } from '../engine/engine.ts';
 import type { Memory } from '../memory.ts';
+import { span } from '../trace.ts';
 import type { TreeNode } from '../tree.ts';
 
 /** The largest task, and the threads that share it. */
@@ -190,9 +191,11 @@ export class SharedTask {
       Atomics.notify(words, MEETINGS);
     } else {
       const sinceMs = performance.now();
+      const end = span('wait for other threads');
       if (!this.#await(MEETINGS, numMeetings, MEETING_DEADLINE_MS)) {
         throw new Error(`a compute thread has not done its share within ${MEETING_DEADLINE_MS / 1000} s`);
       }
+      end();
       this.#waitingMs += performance.now() - sinceMs;
     }
     this.#requireSound();

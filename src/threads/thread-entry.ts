@@ -2,6 +2,7 @@
 // for tasks, and writes to its port only what somebody waits for.
 import { parentPort, workerData } from 'node:worker_threads';
 import type { PartialSum } from '../engine/engine.ts';
+import { flushTrace, nameInTrace } from '../trace.ts';
 import { ComputeThread } from './compute-thread.ts';
 import type { TeamSetup } from './compute-thread.ts';
 import type { ThreadTask } from './shared-task.ts';
@@ -30,6 +31,7 @@ const computeThread = await ComputeThread.create(setup, thread);
 /** The first thread reports for all of them; where it is the one that gives tasks, it is not started here. */
 const isReporter = thread === 0;
 const isAlone = setup.sizes.numThreads === 1;
+nameInTrace('thread', `compute thread ${thread}`);
 post({ type: 'started' });
 for (;;) runTask(computeThread.shared.awaitTask(thread));
 
@@ -42,6 +44,7 @@ function runTask(task: ThreadTask): void {
   };
   try {
     computeThread.run(task, isAlone ? report : undefined);
+    flushTrace();
     if (isReporter) post({ type: 'done', computeMs: performance.now() - startedMs, lastSum });
   } catch (error) {
     post({ type: 'failed', message: error instanceof Error ? error.message : String(error) });

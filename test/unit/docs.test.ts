@@ -143,6 +143,7 @@ describe('docs/cli.md', () => {
       'bench',
       'bench kernels',
       'bench scale',
+      'bench step',
       'bench train',
     ]);
     expect(flags).toContain('--min-workers');
