@@ -15,7 +15,7 @@ test.each([
   async (_, name) => {
     const config = path.join(ROOT, 'examples/text', name);
     const cwd = temporaryDirectory();
-    const command = CliProcess.start(['train', config, '--workers', '2', '--json'], {
+    const command = CliProcess.start(['train', config, '--json'], {
       cwd,
       deadlineMs: DEADLINE_MS,
     });
