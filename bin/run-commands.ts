@@ -26,6 +26,7 @@ interface RunArguments {
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
+  readonly sharedMemory: boolean;
 }
 
 /** Arguments of `lockstep train`. */
@@ -85,6 +86,7 @@ async function runCommand(
     ...runtime,
     config,
     workforce,
+    sharedMemory: args.sharedMemory,
     ...resuming,
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);

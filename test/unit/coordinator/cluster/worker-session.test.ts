@@ -100,6 +100,7 @@ beforeEach(() => {
     kernels: KERNELS,
     dataset: DATASET,
     maxQueuedBytes: MAX_QUEUED_BYTES,
+    weightsFile: undefined,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
     onReady: () => numReady++,
