@@ -54,6 +54,7 @@ function withConfig(command: Command): Command {
     )
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
+    .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }

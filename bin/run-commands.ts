@@ -24,6 +24,7 @@ interface RunArguments {
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
+  readonly sharedMemory: boolean;
 }
 
 /** Arguments of `lockstep train`. */
@@ -83,6 +84,7 @@ async function runCommand(
     ...runtime,
     config,
     workforce,
+    sharedMemory: args.sharedMemory,
     ...resuming,
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);

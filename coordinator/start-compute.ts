@@ -8,6 +8,7 @@ import { LockstepError } from '../src/errors.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { SharedFile } from '../src/protocol/shared-file.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
 import type { Compute } from './training/compute.ts';
@@ -64,6 +65,8 @@ export interface StartOptions {
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
   readonly workforce: Workforce;
+  /** False where workers of this machine, too, get and send all by their sockets. */
+  readonly sharedMemory?: boolean | undefined;
   /** The port of a workforce on the network. */
   readonly listener?: Listener | undefined;
   readonly log: Logger;
@@ -114,12 +117,13 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   const joinHint = isLocal
     ? 'see the output of the worker processes above'
     : hintOf(workforce, listener.port);
-  const cluster = createCluster(options, { workforce, roster, joinHint });
+  const weightsFile = createWeightsFile(options);
+  const cluster = createCluster(options, { workforce, roster, joinHint, weightsFile });
   const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster, roster);
+    const context = await sessionContext(options, cluster, { roster, weightsFile });
     let numSessions = 0;
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
@@ -128,26 +132,47 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     else log.info(`listening on ${listener.host}:${listener.port}; ${joinHint}`);
     cluster.onClose(() => listener.close());
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
+    cluster.onClose(() => Promise.resolve(weightsFile?.close()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
     return cluster;
   } catch (error) {
     await cluster.close('the run could not start', false);
+    weightsFile?.close();
     throw error;
   }
 }
 
+/**
+ * Makes the file of two versions of the weights that workers of this machine read; undefined where
+ * the user wants none, or the system has none.
+ */
+function createWeightsFile({ log, sharedMemory = true, state }: StartOptions): SharedFile | undefined {
+  if (!sharedMemory) return undefined;
+  try {
+    return SharedFile.create(2 * 4 * state.model.numParameters);
+  } catch (error) {
+    log.debug(`there is no shared memory, so all goes through sockets: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/** The parts of a cluster besides the options of the start. */
+interface ClusterParts {
+  readonly workforce: ClusterWorkforce;
+  readonly roster: RosterLog;
+  readonly joinHint: string;
+  readonly weightsFile: SharedFile | undefined;
+}
+
 function createCluster(
   { log, prepared, run, state }: StartOptions,
-  {
-    workforce,
-    roster,
-    joinHint,
-  }: { readonly workforce: ClusterWorkforce; readonly roster: RosterLog; readonly joinHint: string },
+  { workforce, roster, joinHint, weightsFile }: ClusterParts,
 ): Cluster {
   const isLocal = workforce.kind === 'local';
   return new Cluster({
     run,
     state,
+    weightsFile,
     evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
     log,
     churn: roster.churn,
@@ -205,21 +230,31 @@ function refereeBytes({ data, plan: { bytes } }: PreparedRun): number {
 async function sessionContext(
   { run, prepared, log }: StartOptions,
   cluster: Cluster,
-  roster: RosterLog,
+  { roster, weightsFile }: Pick<ClusterParts, 'roster' | 'weightsFile'>,
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
   const { layout, blob } = data.dataset;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
+  let sharingIsKnown = false;
+  const sayHowBodiesTravel = ({ name, sharesMemory }: WorkerSession): void => {
+    if (!sharesMemory) return log.debug(`${name} gets and sends all through its socket`);
+    if (!sharingIsKnown) log.info('workers of this machine get weights and leave results in shared memory');
+    sharingIsKnown = true;
+  };
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     dataset: blob,
     maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
     welcome: welcomeOf(run, prepared),
+    weightsFile,
     guard: cluster.guard,
     banOf: (instance) => cluster.banOf(instance),
-    onReady: (session) => cluster.addWorker(session),
+    onReady: (session) => {
+      sayHowBodiesTravel(session);
+      cluster.addWorker(session);
+    },
     onResult: (session, message, body) => cluster.receive(session, message, body),
     onGone: (session, end) => {
       roster.gone(session, end);

@@ -19,6 +19,8 @@ import type {
   WelcomeMessage,
 } from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import { copyBody, FileBody } from '../src/protocol/shared-file.ts';
+import type { Body } from '../src/protocol/shared-file.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
@@ -29,6 +31,8 @@ interface FlatWeights {
   readonly address: number;
   version: number;
   readonly fingerprints: (string | undefined)[];
+  /** Buckets in whose place in the file there were other bytes already. */
+  readonly overwritten: Set<number>;
 }
 
 /** The dataset, weights and threads of a worker for one run. */
@@ -84,6 +88,7 @@ export class Replica {
       address: memory.allocate(4 * model.numParameters, 'weights'),
       version: -1,
       fingerprints: [],
+      overwritten: new Set(),
     });
     const setup = layOutTeam({ ...welcome, kernelModule, memory, model, plan, numThreads });
     const flats = [flat(), flat()] as const;
@@ -104,8 +109,12 @@ export class Replica {
 
   /** Tells whether it was made for the same run, so that nothing has to be loaded again. */
   isOf(welcome: WelcomeMessage): boolean {
-    const what = ({ worker: _worker, nonce: _nonce, ...rest }: WelcomeMessage): string =>
-      JSON.stringify(rest);
+    const what = ({
+      worker: _worker,
+      nonce: _nonce,
+      sharedMemory: _files,
+      ...rest
+    }: WelcomeMessage): string => JSON.stringify(rest);
     return this.#isLoaded && what(welcome) === what(this.#bounds.welcome);
   }
 
@@ -122,28 +131,36 @@ export class Replica {
     this.#isLoaded = true;
   }
 
-  /** Stores a bucket of a version's weights. @throws ProtocolError if its bytes are not the ones named. */
-  storeWeights(message: WeightsMessage, bytes: Uint8Array): void {
+  /**
+   * Stores a bucket of a version's weights. Other bytes in a file are those of a newer version,
+   * and no error: this one is superseded.
+   * @throws ProtocolError if the bytes of the message are not the ones named
+   */
+  storeWeights(message: WeightsMessage, body: Body): void {
     if (message.run !== this.#bounds.welcome.run)
       throw new ProtocolError('E_MESSAGE_FIELD', 'the weights are of another run', CLOSE.protocol);
     const bucket = this.#model.buckets[message.bucket];
-    if (!bucket || bytes.byteLength !== 4 * bucket.length) {
+    if (!bucket || body.byteLength !== 4 * bucket.length) {
       throw new ProtocolError(
         'E_MESSAGE_BODY',
-        `weights bucket ${message.bucket} has ${bytes.byteLength} bytes`,
+        `weights bucket ${message.bucket} has ${body.byteLength} bytes`,
       );
     }
     const flat = this.#flatOf(message.version);
     if (flat.version !== message.version) {
       flat.version = message.version;
       flat.fingerprints.length = 0;
+      flat.overwritten.clear();
     }
     const address = flat.address + 4 * bucket.offset;
-    this.#memory.bytes(address, bytes.byteLength).set(bytes);
-    if (fingerprintOf(this.#kernels, address, bucket.length) !== message.fingerprint) {
+    copyBody(body, this.#memory.bytes(address, body.byteLength));
+    const isIntact = fingerprintOf(this.#kernels, address, bucket.length) === message.fingerprint;
+    if (!isIntact && !(body instanceof FileBody)) {
       throw new ProtocolError('E_MESSAGE_BODY', `weights bucket ${message.bucket} arrived damaged`);
     }
-    flat.fingerprints[message.bucket] = message.fingerprint;
+    flat.fingerprints[message.bucket] = isIntact ? message.fingerprint : undefined;
+    if (isIntact) flat.overwritten.delete(message.bucket);
+    else flat.overwritten.add(message.bucket);
   }
 
   /** True when the weights of the version are complete and are the ones named. */
@@ -156,7 +173,8 @@ export class Replica {
 
   /** True when newer weights have taken the place of the version's: its round is over. */
   isSuperseded(version: number): boolean {
-    return this.#flatOf(version).version > version;
+    const flat = this.#flatOf(version);
+    return flat.version > version || (flat.version === version && flat.overwritten.size > 0);
   }
 
   /**

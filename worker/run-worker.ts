@@ -51,7 +51,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       hasConnected = true;
       const connectedMs = performance.now();
       log.info(`connected to ${options.url}`);
-      const session = { connection, instance, kernelBuilds, numThreads, replica, log };
+      const takesFiles = numFailures === 0;
+      const session = { connection, instance, kernelBuilds, numThreads, replica, takesFiles, log };
       const end = await runSession(session, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);

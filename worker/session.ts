@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { Logger } from '../src/log.ts';
+import { isLoopback } from '../src/protocol/connection.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { Instance } from '../src/protocol/instance.ts';
@@ -25,10 +26,12 @@ import type {
 } from '../src/protocol/message-types.ts';
 import { parseCoordinatorMessage } from '../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import type { Extent, FileBody } from '../src/protocol/shared-file.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from '../src/known-answer.ts';
 import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
+import { SharedMemory } from './shared-memory.ts';
 
 /** The parts of a session. `replica` is left from an earlier session of the same run. */
 export interface SessionOptions {
@@ -37,6 +40,8 @@ export interface SessionOptions {
   readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
   readonly replica: Replica | undefined;
+  /** Takes the offer of files: not after a session that failed, since they may be why. */
+  readonly takesFiles: boolean;
   readonly log: Logger;
 }
 
@@ -101,6 +106,7 @@ class Session {
   #latestRound = 0;
   #isComputing = false;
   #welcome: WelcomeMessage | undefined;
+  #files: SharedMemory | undefined;
   #bytesAsked = 0;
   #bytesLoaded = 0;
   #tasksDone = 0;
@@ -200,7 +206,16 @@ class Session {
     const replica = this.#requireReplica(message.type);
     const { version, bucket } = message;
     if (failpoint('worker.stale', { worker: this.#number, version, bucket }) === 'skip') return;
-    replica.storeWeights(message, body);
+    replica.storeWeights(message, message.extent ? this.#weightsAt(message.extent) : body);
+  }
+
+  #weightsAt(extent: Extent): FileBody {
+    if (this.#files) return this.#files.weightsAt(extent);
+    throw new ProtocolError(
+      'E_UNEXPECTED_MESSAGE',
+      '"weights" names a file that is not shared',
+      CLOSE.protocol,
+    );
   }
 
   #requireReplica(type: string): Replica {
@@ -214,6 +229,7 @@ class Session {
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', 'a second "welcome" came', CLOSE.protocol);
     this.#welcome = welcome;
     clearTimeout(this.#answerTimer);
+    this.#openFiles(welcome);
     const kept = this.#replica;
     if (kept?.isOf(welcome)) {
       await kept.whenIdle();
@@ -232,6 +248,16 @@ class Session {
     this.#replica = replica;
     for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#askForChunk(welcome);
     this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
+  }
+
+  /** Opens the files that a coordinator on this machine offers; without them all comes by the socket. */
+  #openFiles({ sharedMemory }: WelcomeMessage): void {
+    if (!sharedMemory || !this.#options.takesFiles || !isLoopback(this.#connection.remoteAddress)) return;
+    try {
+      this.#files = new SharedMemory(sharedMemory);
+    } catch (error) {
+      this.#options.log.debug(`cannot share memory with the coordinator: ${(error as Error).message}`);
+    }
   }
 
   #askForChunk({ layout, datasetSha256 }: WelcomeMessage): void {
@@ -266,7 +292,11 @@ class Session {
   }
 
   #sayReady(welcome: WelcomeMessage): void {
-    this.#send({ type: 'ready', proof: this.#options.instance.prove(welcome) });
+    this.#send({
+      type: 'ready',
+      proof: this.#options.instance.prove(welcome),
+      sharedNonce: this.#files?.nonce,
+    });
   }
 
   /** Queues a task. Tasks of earlier rounds, which are over, are given up when their turn comes. */
@@ -325,7 +355,15 @@ class Session {
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
     const send = (data: Buffer): void => this.#connection.send(data);
     const isKeepingUp = (): boolean => this.#isKeepingUp;
-    const results = new TaskResults({ task: message, replica, worker: this.#number, send, isKeepingUp });
+    const store = (bytes: Uint8Array): Extent | undefined => this.#files?.store(bytes);
+    const results = new TaskResults({
+      task: message,
+      replica,
+      worker: this.#number,
+      send,
+      store,
+      isKeepingUp,
+    });
     if (round < this.#latestRound || replica.isSuperseded(version)) return results.finish(0);
     if (!replica.hasWeights(version, weightsFingerprint)) {
       const reason = `round ${round} wants weights version ${version}, which is incomplete or has another fingerprint`;
@@ -361,6 +399,7 @@ class Session {
     this.#end ??= { kind: endOf(code), reason: reason || `connection closed (code ${code})` };
     this.#queue = [];
     clearTimeout(this.#answerTimer);
+    this.#files?.close();
     this.#onEnd({ ...this.#end, replica: this.#replica, tasksDone: this.#tasksDone });
   }
 }

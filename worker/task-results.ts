@@ -6,7 +6,14 @@ import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
-import type { EvaluateMessage, TrainMessage, WorkerMessage } from '../src/protocol/message-types.ts';
+import type {
+  EvaluateMessage,
+  EvaluationMessage,
+  GradientMessage,
+  TrainMessage,
+  WorkerMessage,
+} from '../src/protocol/message-types.ts';
+import type { Extent } from '../src/protocol/shared-file.ts';
 import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
 
@@ -17,6 +24,8 @@ export interface TaskResultsOptions {
   /** The coordinator's number for this worker. */
   readonly worker: number;
   readonly send: (data: Buffer) => void;
+  /** Stores bytes in shared memory; undefined where the message has to bring them. */
+  readonly store: (bytes: Uint8Array) => Extent | undefined;
   /** Tells whether the coordinator keeps up with reading. */
   readonly isKeepingUp: () => boolean;
 }
@@ -78,7 +87,7 @@ export class TaskResults implements TaskReports {
       weightsFingerprint,
       fingerprint,
     } as const;
-    this.#send(lossSum === undefined ? key : { ...key, lossSum }, bytes);
+    this.#sendResult(lossSum === undefined ? key : { ...key, lossSum }, bytes);
     this.#sendMs += performance.now() - startedMs;
   }
 
@@ -88,7 +97,7 @@ export class TaskResults implements TaskReports {
     const { shard, lossSum } = evaluated;
     const startedMs = performance.now();
     const { bytes, fingerprint } = replica.outputBytes(evaluated);
-    this.#send(
+    this.#sendResult(
       { type: 'evaluation', run, round, task, shard, lossSum, weightsFingerprint, fingerprint },
       bytes,
     );
@@ -106,6 +115,12 @@ export class TaskResults implements TaskReports {
   fail(reason: string): void {
     const { run, round, task } = this.#options.task;
     this.#send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
+  }
+
+  #sendResult(message: GradientMessage | EvaluationMessage, bytes: Uint8Array): void {
+    const extent = this.#options.store(bytes);
+    if (extent) this.#send({ ...message, extent });
+    else this.#send(message, bytes);
   }
 
   #send(message: WorkerMessage, body?: Uint8Array): void {

@@ -3,6 +3,7 @@
 import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { closeAll } from '../../src/close-all.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
+import type { Body } from '../../src/protocol/shared-file.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from '../training/compute.ts';
 import type { Batch, Compute, Evaluation, StepResult } from '../training/compute.ts';
@@ -85,7 +86,7 @@ export class Cluster implements Compute {
   }
 
   /** Handles a message about a task. */
-  receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
+  receive(session: WorkerSession, message: ResultMessage, body: Body): void {
     this.#runner.receive(session, message, body);
   }
 

@@ -2,10 +2,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage } from 'node:http';
-import { isIPv4 } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
+import { isLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 
 /** The reason for turning a request away: an HTTP status and one line of text. */
@@ -60,11 +60,6 @@ export function requireTokenBeyondLoopback(host: string, token: string | undefin
     message: `listening on ${host} without a token would let anyone join who reaches the port`,
     help: 'give --token-file FILE or set LOCKSTEP_TOKEN, or listen on 127.0.0.1',
   });
-}
-
-/** Tells whether an address to listen on can be reached from this machine only. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
 
 /**

@@ -11,10 +11,9 @@ import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
-import { SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
+import { isLoopback, SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
 import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
 import {
-  isLoopback,
   refusalOf,
   refuseUpgrade,
   requireTokenBeyondLoopback,

@@ -6,6 +6,8 @@ import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.t
 import type { Kernels } from '../../src/kernels/kernels.ts';
 import type { Memory } from '../../src/memory.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
+import { copyBody } from '../../src/protocol/shared-file.ts';
+import type { Body } from '../../src/protocol/shared-file.ts';
 import type { Merge } from '../../src/tree.ts';
 import type { DigestKind, SumDigest } from '../scheduler/outcome.ts';
 import type { TrainingState } from '../training/training-state.ts';
@@ -43,12 +45,7 @@ export class PartialSums {
   }
 
   /** Checks a sum that the scheduler wants, and digests it. */
-  check(
-    round: Round,
-    message: GradientMessage | EvaluationMessage,
-    body: Uint8Array,
-    kind: DigestKind,
-  ): Receipt {
+  check(round: Round, message: GradientMessage | EvaluationMessage, body: Body, kind: DigestKind): Receipt {
     if (message.weightsFingerprint !== this.#state.fingerprint) {
       return { refusal: `computed round ${message.round} with other weights` };
     }
@@ -56,7 +53,7 @@ export class PartialSums {
     return this.#checkEvaluation(round, message, body, kind);
   }
 
-  #checkGradient(round: Round, message: GradientMessage, body: Uint8Array, kind: DigestKind): Receipt {
+  #checkGradient(round: Round, message: GradientMessage, body: Body, kind: DigestKind): Receipt {
     const { bucket, fingerprint, lossSum } = message;
     const { kernels, memory, model } = this.#state;
     if (round.kind !== 'train') return { refusal: 'sent a gradient of rows that it was to evaluate' };
@@ -66,7 +63,7 @@ export class PartialSums {
       return { refusal: `sent ${body.byteLength} bytes for bucket ${bucket}` };
     }
     const address = this.#free.get(length)?.pop() ?? memory.allocate(4 * length, 'sums of gradients');
-    memory.bytes(address, body.byteLength).set(body);
+    copyBody(body, memory.bytes(address, body.byteLength));
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
       this.#release(bucket, address);
       return { refusal: `sent a damaged bucket ${bucket}` };
@@ -81,7 +78,7 @@ export class PartialSums {
     return { ...digest, keep };
   }
 
-  #checkEvaluation(round: Round, message: EvaluationMessage, body: Uint8Array, kind: DigestKind): Receipt {
+  #checkEvaluation(round: Round, message: EvaluationMessage, body: Body, kind: DigestKind): Receipt {
     const { shard, lossSum, fingerprint } = message;
     const width = this.#evaluationWidth;
     if (round.kind !== 'evaluate') return { refusal: 'sent an evaluation of rows that it was to train on' };
@@ -91,7 +88,9 @@ export class PartialSums {
       return { refusal: `sent ${body.byteLength} bytes for evaluation shard ${shard}` };
     }
     const { kernels, memory } = this.#state;
-    const [address, length] = [this.#outputs.copy(body), body.byteLength / 4];
+    const { byteLength } = body;
+    const [address, length] = [this.#outputs.reserve(byteLength), byteLength / 4];
+    copyBody(body, memory.bytes(address, byteLength));
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
       return { refusal: `sent damaged outputs of evaluation shard ${shard}` };
     }
@@ -99,7 +98,7 @@ export class PartialSums {
       if (slot === undefined) return;
       round.shardLosses[shard] = lossSum;
       const target = round.outputs.subarray(start * width, end * width);
-      new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(body);
+      target.set(memory.f32(address, length));
     };
     return { ...digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }), keep };
   }

@@ -7,6 +7,7 @@ import type { Logger, LimitedLog } from '../../src/log.ts';
 import { isOutOfMemory } from '../../src/memory.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
+import type { Body } from '../../src/protocol/shared-file.ts';
 import type { Merge } from '../../src/tree.ts';
 import { COORDINATOR, Outcome, carryOut } from '../scheduler/outcome.ts';
 import type {
@@ -22,6 +23,7 @@ import type { SchedulerOptions } from '../scheduler/scheduler.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import { AwakeClock } from './awake-clock.ts';
 import { WeightsSender } from './weights-sender.ts';
+import type { WeightsSenderOptions } from './weights-sender.ts';
 import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
 import { Referee } from './referee.ts';
@@ -30,7 +32,7 @@ import type { Round } from './round.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
 /** The parts and settings that rounds run with. */
-export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions {
+export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions, WeightsSenderOptions {
   readonly run: string;
   readonly state: TrainingState;
   readonly log: Logger;
@@ -77,7 +79,7 @@ export class RoundRunner implements RoundDriver {
     this.#members = members;
     this.#state = options.state;
     this.#scheduler = new Scheduler(options, this.#clock.now());
-    this.#weights = new WeightsSender(options.run, options.state);
+    this.#weights = new WeightsSender(options);
     this.#sums = new PartialSums(options.state, options.evaluationWidth);
     this.#referee = new Referee(options);
   }
@@ -129,7 +131,7 @@ export class RoundRunner implements RoundDriver {
   }
 
   /** Handles a message about a task; after a failure nobody keeps the books it would be judged by. */
-  receive(session: WorkerSession, message: ResultMessage, body: Uint8Array): void {
+  receive(session: WorkerSession, message: ResultMessage, body: Body): void {
     if (this.#fatal) return;
     this.counters.bytesReceived += body.byteLength;
     failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
@@ -167,7 +169,7 @@ export class RoundRunner implements RoundDriver {
   #receiveSum(
     worker: number,
     message: GradientMessage | EvaluationMessage,
-    body: Uint8Array,
+    body: Body,
     evict: (reason: string) => void,
   ): void {
     const name = sumNameOf(message);

@@ -1,6 +1,7 @@
 // One connected worker, from hello to goodbye: checks that it may take part, sends it the dataset,
 // then passes its results on. Knows nothing of rounds.
 import { randomBytes } from 'node:crypto';
+import { isLoopback } from '../../src/protocol/connection.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { encodeHead, encodeMessage } from '../../src/protocol/envelope.ts';
 import { isProof } from '../../src/protocol/instance.ts';
@@ -14,12 +15,16 @@ import type {
   GradientMessage,
   HelloMessage,
   KernelIdentity,
+  ReadyMessage,
+  SharedMemoryOffer,
   WorkerMessage,
 } from '../../src/protocol/message-types.ts';
 import { parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
+import type { Body, SharedFile } from '../../src/protocol/shared-file.ts';
 import { VERSION } from '../../src/version.ts';
 import type { CommonWelcome } from '../training/run-descriptions.ts';
+import { SharedResults } from './shared-results.ts';
 
 /** Messages about tasks, which the cluster handles. */
 export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
@@ -38,12 +43,14 @@ export interface SessionContext {
   /** Sent to workers from where it lies. */
   readonly dataset: Uint8Array;
   readonly welcome: CommonWelcome;
+  /** The file of weights that is offered to workers of this machine. */
+  readonly weightsFile: SharedFile | undefined;
   /** A worker with more unread bytes than this is disconnected. */
   readonly maxQueuedBytes: number;
   /** The reason why an instance may not take part; undefined if it may. */
   readonly banOf: (instance: string) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
-  readonly onResult: (session: WorkerSession, message: ResultMessage, body: Uint8Array) => void;
+  readonly onResult: (session: WorkerSession, message: ResultMessage, body: Body) => void;
   /**
    * Once, whatever the reason: from then on the worker is not heard, though its connection
    * may take a moment to end.
@@ -75,6 +82,8 @@ export class WorkerSession {
   /** Chunks that it has asked for and not taken yet. */
   #numChunksAhead = 0;
   readonly #nonce = randomBytes(8).toString('hex');
+  #results: SharedResults | undefined;
+  #sharesMemory = false;
   #hello: HelloMessage | undefined;
   #goodbye: string | undefined;
   #isPolite = false;
@@ -108,6 +117,11 @@ export class WorkerSession {
   /** Threads it computes with. */
   get threads(): number {
     return this.#hello?.threads ?? 1;
+  }
+
+  /** True if weights and results travel in files, where these have room. */
+  get sharesMemory(): boolean {
+    return this.#sharesMemory;
   }
 
   /** The worker as people know it; by what it says itself, which may be true of several. */
@@ -200,7 +214,7 @@ export class WorkerSession {
         return this.#takeFetch(message);
       case 'ready':
         this.#requireState('loading', message.type);
-        return this.#becomeReady(message.proof);
+        return this.#becomeReady(message);
       case 'leave':
         this.#isPolite = true;
         return this.evict(CLOSE.normal, 'it said goodbye');
@@ -209,12 +223,18 @@ export class WorkerSession {
       case 'finished':
       case 'failure':
         this.#requireState('ready', message.type);
-        this.#context.onResult(this, message, body);
-        this.#hasAnswered ||= message.type !== 'failure' && !this.#isLeaving;
-        return;
+        return this.#takeResult(message, body);
       default:
         return message satisfies never;
     }
+  }
+
+  #takeResult(message: ResultMessage, body: Uint8Array): void {
+    const extent = 'extent' in message ? message.extent : undefined;
+    if (extent && !this.#sharesMemory) throw unexpected(`"${message.type}" names a file that is not shared`);
+    this.#context.onResult(this, message, (extent && this.#results?.at(extent)) ?? body);
+    if (extent) this.#results?.noteTaken();
+    this.#hasAnswered ||= message.type !== 'failure' && !this.#isLeaving;
   }
 
   #requireState(state: 'greeting' | 'loading' | 'ready', type: string): void {
@@ -233,7 +253,20 @@ export class WorkerSession {
     }
     this.#state = 'loading';
     this.#awaitLoading();
-    this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce });
+    const sharedMemory = this.#offerFiles();
+    this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce, sharedMemory });
+  }
+
+  /** Makes a file for the results of a worker that may be of this machine. */
+  #offerFiles(): SharedMemoryOffer | undefined {
+    const { weightsFile } = this.#context;
+    if (!weightsFile || !isLoopback(this.remoteAddress)) return undefined;
+    try {
+      this.#results = new SharedResults(weightsFile);
+    } catch {
+      // There is no memory, or no descriptor, for one more file.
+    }
+    return this.#results?.offer;
   }
 
   /** Compares the builds of both sides: equal bits need equal kernels that compute equal results. */
@@ -307,10 +340,14 @@ export class WorkerSession {
     this.#joinTimer = this.#startTimer(LOADING_DEADLINE_MS, 'stopped loading the dataset');
   }
 
-  #becomeReady(proof: string): void {
+  #becomeReady({ proof, sharedNonce }: ReadyMessage): void {
     if (!isProof(proof, this.instance, { run: this.#context.welcome.run, nonce: this.#nonce })) {
       throw unexpected('"ready" does not prove the instance of "hello" on this connection');
     }
+    if (sharedNonce !== undefined && !this.#results?.isProvenBy(sharedNonce)) {
+      throw unexpected('"ready" does not prove that it has the file of results');
+    }
+    this.#sharesMemory = sharedNonce !== undefined;
     this.#state = 'ready';
     this.#awaitLoading();
     this.#context.onReady(this);
@@ -320,6 +357,7 @@ export class WorkerSession {
     if (this.#state === 'gone') return;
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
+    this.#results?.close();
     this.#context.onGone(this, { reason, isPolite: this.#isPolite });
   }
 }

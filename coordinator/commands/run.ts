@@ -35,6 +35,8 @@ export interface RunOptions {
   /** Samples that the config names by their hashes. */
   readonly arrays?: ArraySets | undefined;
   readonly workforce: Workforce;
+  /** False where workers of this machine, too, get and send all by their sockets. */
+  readonly sharedMemory?: boolean | undefined;
   /** Default: a new directory under `runs/`. */
   readonly runDirectory: string | undefined;
   /** Checkpoint to resume from: `last`, `best` or a path. */
@@ -173,7 +175,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
   const { listener, options, prepared, recorder, start, state } = run;
-  const { config, log, observer, signal, workforce } = options;
+  const { config, log, observer, sharedMemory, signal, workforce } = options;
   const { checkpointer, rollback } = start;
   const ending = { ...run, checkpointer, log };
   const onEvent = (event: RosterEvent): void => {
@@ -186,7 +188,8 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
   let canResume = false;
   try {
     const name = `${config.name}-${randomBytes(4).toString('hex')}`;
-    compute = await startCompute({ run: name, prepared, state, workforce, listener, log, signal, onEvent });
+    const cluster = { run: name, workforce, sharedMemory, listener };
+    compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
     const training = { ...prepared, state, compute, checkpointer, rollback, signal };
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();

@@ -88,9 +88,12 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const numSums = Math.max(1, Math.min(wantedSums, roomBeside(run, state)));
   const here = { ...state, ...sumUses(run, numSums) };
   requireFit('the coordinator', here, 'use fewer units, or an optimizer that keeps less');
-  const toBeSent = { 'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients };
+  const toBeSent = {
+    'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients,
+    'weights in shared memory': run.plan.bytes.weights,
+  };
   return {
-    worker: { ...worker, 'results to be sent': resultBytes(run, threads, sums), 'Node.js': PROGRAM_BYTES },
+    worker: { ...worker, ...resultUses(run, threads, sums), 'Node.js': PROGRAM_BYTES },
     threads,
     here,
     beside: { ...usesBeside(run), ...toBeSent },
@@ -206,13 +209,16 @@ function outputBytes({ config, data, model }: PlannedRun): number {
 }
 
 /**
- * Memory for results that wait for a coordinator slow to read, and for outputs copied
- * into messages meanwhile.
+ * Memory for results that wait for a coordinator slow to read, in files and in messages, and for
+ * outputs copied into messages meanwhile.
  */
-function resultBytes(run: PlannedRun, threads: number, numSums: number): number {
+function resultUses(run: PlannedRun, threads: number, numSums: number): MemoryUses {
   const outputs = outputBytes(run);
   const waiting = Math.min(MAX_UNREAD_BYTES, Math.max(outputs, numSums * run.plan.bytes.gradients));
-  return waiting + 2 * Math.min(outputs, threads * OUTPUT_BYTES_OF_THREAD);
+  return {
+    'results in shared memory': waiting,
+    'results to be sent': waiting + 2 * Math.min(outputs, threads * OUTPUT_BYTES_OF_THREAD),
+  };
 }
 
 /** Memory of the engines of a process, without their weights and sums. */

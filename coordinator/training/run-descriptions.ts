@@ -20,7 +20,7 @@ import type { ModelDescription } from '../../src/predict/model-files.ts';
 import { VERSION } from '../../src/version.ts';
 
 /** The fields of `welcome` that are the same for every worker. */
-export type CommonWelcome = Omit<WelcomeMessage, 'worker' | 'nonce'>;
+export type CommonWelcome = Omit<WelcomeMessage, 'worker' | 'nonce' | 'sharedMemory'>;
 
 /** A run whose data are loaded. */
 interface Run {
@@ -74,7 +74,10 @@ const FEWER_LAYERS = 'use fewer layers; those inside residual blocks count too';
 function requireWelcome(run: Run): void {
   const welcome = welcomeOf(`${run.config.name}-00000000`, run);
   try {
-    const data = encodeMessage({ ...welcome, worker: Number.MAX_SAFE_INTEGER, nonce: '0'.repeat(16) });
+    const most = 2 ** 31 - 1;
+    const sharedMemory = { pid: most, weights: most, results: most, sha256: NO_HASH };
+    const own = { worker: Number.MAX_SAFE_INTEGER, nonce: '0'.repeat(16), sharedMemory };
+    const data = encodeMessage({ ...welcome, ...own });
     parseCoordinatorMessage(data);
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof ProtocolError)) throw error;

@@ -31,13 +31,18 @@ export class ByteFingerprinter {
 
   /** Address of a copy of the bytes, valid until the next call. */
   copy(bytes: Uint8Array): number {
-    const { byteLength } = bytes;
+    const address = this.reserve(bytes.byteLength);
+    this.#memory.bytes(address, bytes.byteLength).set(bytes);
+    return address;
+  }
+
+  /** Address of room for a copy, which the caller makes; valid until the next call. */
+  reserve(byteLength: number): number {
     if (byteLength > this.#copy.byteLength) {
       // Doubled, since what it was before is never free again.
       const room = Math.max(byteLength, 2 * this.#copy.byteLength);
       this.#copy = { address: this.#memory.allocate(room, 'fingerprints'), byteLength: room };
     }
-    this.#memory.bytes(this.#copy.address, byteLength).set(bytes);
     return this.#copy.address;
   }
 }

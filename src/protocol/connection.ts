@@ -1,5 +1,6 @@
 // One end of a connection that carries whole binary messages, and the options of its socket. It
 // knows nothing of what the messages mean.
+import { isIPv4 } from 'node:net';
 import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** An open connection to one peer, the same on both ends. */
@@ -37,6 +38,11 @@ export interface Connection {
 
 /** Time for the peer to answer a goodbye; the default of 30 s would hold up the end of a run. */
 export const CLOSE_TIMEOUT_MS = 3000;
+
+/** Tells whether an address, to listen on or of a peer, is of this machine only. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
 
 /** Spread into the options of a server or a client. */
 export const SOCKET_OPTIONS = {

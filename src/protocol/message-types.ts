@@ -5,6 +5,7 @@ import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { Numerics } from '../kernels/kernels.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossSpec } from '../losses/registry.ts';
+import type { Extent } from './shared-file.ts';
 
 /** The task that a result belongs to. A result of a round that is over is late, and is dropped. */
 export interface TaskKey {
@@ -66,10 +67,17 @@ export interface ReadyMessage {
   readonly type: 'ready';
   /** `Hex128`: the instance of `hello` has signed the run and the nonce of `welcome`. */
   readonly proof: string;
+  /** `Hex64`, read in the file of results that `welcome` offered: from now on both sides use the files. */
+  readonly sharedNonce?: string | undefined;
+}
+
+/** A body that lies in a file which both sides have open, and so does not come with its message. */
+interface SharedBody {
+  readonly extent?: Extent | undefined;
 }
 
 /** One bucket of the sum of gradients under one node of the tree. Body: f32. */
-export interface GradientMessage extends TaskKey {
+export interface GradientMessage extends TaskKey, SharedBody {
   readonly type: 'gradient';
   readonly level: number;
   readonly index: number;
@@ -83,7 +91,7 @@ export interface GradientMessage extends TaskKey {
 }
 
 /** Model outputs for the rows of one shard of an evaluation. Body: f32. */
-export interface EvaluationMessage extends TaskKey {
+export interface EvaluationMessage extends TaskKey, SharedBody {
   readonly type: 'evaluation';
   readonly shard: number;
   /** May be NaN or infinite. */
@@ -111,6 +119,18 @@ export interface LeaveMessage {
   readonly type: 'leave';
 }
 
+/**
+ * Files in memory by which a worker on the coordinator's machine may get weights and leave results,
+ * by their descriptors in the coordinator's process.
+ */
+export interface SharedMemoryOffer {
+  readonly pid: number;
+  readonly weights: number;
+  readonly results: number;
+  /** SHA-256 of the nonce at the start of the file of results. */
+  readonly sha256: string;
+}
+
 /** Answers `hello`: the run, the model and the dataset. Weights follow with the first work. */
 export interface WelcomeMessage {
   readonly type: 'welcome';
@@ -128,6 +148,7 @@ export interface WelcomeMessage {
   readonly numerics: Numerics;
   readonly layout: RowLayout;
   readonly datasetSha256: string;
+  readonly sharedMemory?: SharedMemoryOffer | undefined;
 }
 
 /** Answers `hello` of a worker that cannot take part; the connection is closed after it. */
@@ -145,7 +166,7 @@ export interface ChunkMessage {
 }
 
 /** One bucket of the weights. Encoded once and sent to all. Body: f32. */
-export interface WeightsMessage {
+export interface WeightsMessage extends SharedBody {
   readonly type: 'weights';
   readonly run: string;
   /** Number of changes of the weights so far: optimizer steps and replacements by other weights. */

@@ -6,6 +6,7 @@ import type {
   CoordinatorMessage,
   Message,
   Received,
+  SharedMemoryOffer,
   WorkerMessage,
   EvaluateMessage,
   KernelIdentities,
@@ -26,6 +27,7 @@ import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_REASON_LENGTH } from './limits.ts';
+import type { Extent } from './shared-file.ts';
 
 /**
  * Reads a message that a worker sent.
@@ -52,7 +54,8 @@ function parseMessage(data: Buffer): Received<Message> {
   // The table pairs each type with its own schema; TypeScript cannot follow that through a lookup.
   const schema = SCHEMAS[type] as Schema<Message>;
   const message = { type, ...schema.fields(header, type) } as Message;
-  checkBody(type, schema.body, body.length);
+  if ('extent' in message) checkSharedBody(message, body.length);
+  else checkBody(type, schema.body, body.length);
   schema.agree?.(message, body);
   return { message, body };
 }
@@ -66,6 +69,12 @@ function checkBody(type: Message['type'], kind: BodyKind, byteLength: number): v
   if (kind !== 'bytes' && byteLength % 4 !== 0) {
     throw wrongBody(`${type}: a body of ${byteLength} bytes is not a whole number of ${kind}`);
   }
+}
+
+/** All that have an extent are f32. */
+function checkSharedBody({ type, extent }: Extract<Message, { extent?: unknown }>, byteLength: number): void {
+  checkBody(type, 'none', byteLength);
+  checkBody(type, 'f32', extent?.length ?? 0);
 }
 
 function isFromWorker(message: Message): message is WorkerMessage {
@@ -103,6 +112,11 @@ const finite = float({ isFinite: true });
 const milliseconds = float({ isFinite: true, min: 0, max: 1e12 });
 /** A diverged loss must reach the coordinator, which stops the run for it. */
 const lossSum = float({ isFinite: false });
+
+const extent = optional(object<Extent>({ offset: count, length: integer(1, MAX_BODY_BYTES) }));
+
+/** Process ids and descriptors are C's `int`. */
+const systemNumber = integer(0, 2 ** 31 - 1);
 
 const taskKey: FieldsOf<TaskKey> = { run: text(128), round: count, task: count };
 
@@ -171,7 +185,10 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
     fields: object<MessageOf<'fetch'>>({ sha256, offset: index, length: integer(1, MAX_BODY_BYTES) }),
     body: 'none',
   },
-  ready: { fields: object<MessageOf<'ready'>>({ proof: hex(128) }), body: 'none' },
+  ready: {
+    fields: object<MessageOf<'ready'>>({ proof: hex(128), sharedNonce: optional(hex(64)) }),
+    body: 'none',
+  },
   gradient: {
     fields: object<MessageOf<'gradient'>>({
       ...taskKey,
@@ -181,6 +198,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       weightsFingerprint: fingerprint,
       fingerprint,
       lossSum: optional(lossSum),
+      extent,
     }),
     body: 'f32',
   },
@@ -191,6 +209,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       lossSum,
       weightsFingerprint: fingerprint,
       fingerprint,
+      extent,
     }),
     body: 'f32',
   },
@@ -221,6 +240,14 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       shards: integer(1, MAX_SHARDS),
       layout,
       datasetSha256: sha256,
+      sharedMemory: optional(
+        object<SharedMemoryOffer>({
+          pid: systemNumber,
+          weights: systemNumber,
+          results: systemNumber,
+          sha256,
+        }),
+      ),
     }),
     body: 'none',
     agree: refuseWrongLayout,
@@ -231,7 +258,13 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
   },
   chunk: { fields: object<MessageOf<'chunk'>>({ sha256, offset: index }), body: 'bytes' },
   weights: {
-    fields: object<MessageOf<'weights'>>({ run: text(128), version: count, bucket: index, fingerprint }),
+    fields: object<MessageOf<'weights'>>({
+      run: text(128),
+      version: count,
+      bucket: index,
+      fingerprint,
+      extent,
+    }),
     body: 'f32',
   },
   train: { fields: object<TrainMessage>({ ...task, step: count }), body: 'u32', agree: refuseWrongBounds },

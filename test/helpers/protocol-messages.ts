@@ -29,6 +29,10 @@ const floats = fc
   .uint8Array({ minLength: 4, maxLength: 400 })
   .map((bytes) => bytes.slice(0, bytes.length & ~3));
 const key = { run: text(128), round: count, task: count };
+const extent = fc.record({
+  offset: count,
+  length: fc.integer({ min: 1, max: 2 ** 20 }).map((words) => 4 * words),
+});
 
 const layer: fc.Arbitrary<LayerSpec> = fc.record(
   {
@@ -94,6 +98,12 @@ const welcome = fc.record({
     hasSampleWeights: fc.boolean(),
   }),
   datasetSha256: hex(64),
+  sharedMemory: fc.record({
+    pid: fc.nat(2 ** 31 - 1),
+    weights: fc.nat(2 ** 31 - 1),
+    results: fc.nat(2 ** 31 - 1),
+    sha256: hex(64),
+  }),
 });
 
 const gradient = fc.record(
@@ -148,9 +158,15 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
       length: fc.integer({ min: 1, max: 2 ** 22 }),
     }),
   ),
-  bare(fc.record({ type: fc.constant('ready' as const), proof: hex(128) })),
+  bare(
+    fc.record(
+      { type: fc.constant('ready' as const), proof: hex(128), sharedNonce: hex(64) },
+      { requiredKeys: ['type', 'proof'] },
+    ),
+  ),
   bare(fc.constant<Message>({ type: 'leave' })),
   withBody(gradient, floats),
+  bare(fc.tuple(gradient, extent).map(([message, place]) => ({ ...message, extent: place }) as Message)),
   withBody(
     fc.record({
       type: fc.constant('evaluation' as const),

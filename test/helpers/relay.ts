@@ -1,9 +1,11 @@
-// A relay between real workers and their coordinator that passes on what a test wants to arrive.
+// A relay between real workers and their coordinator that passes on what a test wants to arrive. It keeps
+// back the offer of files, so that all bodies come by it.
 import { onTestFinished } from 'vitest';
 import { listen } from '../../coordinator/cluster/listener.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Received, WorkerMessage } from '../../src/protocol/message-types.ts';
-import { parseWorkerMessage } from '../../src/protocol/messages.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { connect } from '../../worker/connection.ts';
 
@@ -29,7 +31,7 @@ export async function startRelay(url: string, token: string, tamper: Tamper): Pr
       });
       worker.onClose(() => void toCoordinator.then((coordinator) => coordinator.terminate()));
       void toCoordinator.then((coordinator) => {
-        coordinator.onMessage((data) => worker.send(data));
+        coordinator.onMessage((data) => worker.send(withoutFiles(data)));
         // Earlier messages are still delivered; a code of 1006 cannot be sent.
         coordinator.onClose((code, reason) => worker.close(code === 1006 ? CLOSE.goingAway : code, reason));
       });
@@ -37,4 +39,11 @@ export async function startRelay(url: string, token: string, tamper: Tamper): Pr
   });
   onTestFinished(() => listener.close());
   return `ws://127.0.0.1:${listener.port}`;
+}
+
+function withoutFiles(data: Buffer): Buffer {
+  const { message } = parseCoordinatorMessage(data);
+  if (message.type !== 'welcome') return data;
+  const { sharedMemory: _files, ...welcome } = message;
+  return encodeMessage(welcome);
 }

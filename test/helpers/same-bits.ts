@@ -6,7 +6,11 @@ import { readBits } from './run-records.ts';
 import { TABLE_CONFIG } from './table-run.ts';
 
 /** The flags of `lockstep train` that set the workforce, without `--`. */
-export type Workforce = 'workers auto' | `workers ${number}` | `workers ${number} --threads ${number}`;
+export type Workforce =
+  | 'workers auto'
+  | `workers ${number}`
+  | `workers ${number} --threads ${number}`
+  | `workers ${number} --no-shared-memory`;
 type Bits = ReturnType<typeof readBits>;
 
 const ALONE: Workforce = 'workers 0 --threads 1';

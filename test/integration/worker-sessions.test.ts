@@ -1,7 +1,8 @@
 // A worker process over several connections: what it keeps from one to the next, how long it waits in
 // between, and when it gives up. And the coordinator's side: a worker that comes back, or pretends to.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { SharedResults } from '../../coordinator/cluster/shared-results.ts';
 import { blobByteLength, hashDataset, type RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import { ByteFingerprinter, combineFingerprints } from '../../src/engine/fingerprint.ts';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
@@ -9,6 +10,7 @@ import { Memory } from '../../src/memory.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { Instance, isProof } from '../../src/protocol/instance.ts';
+import { copyBody, SharedFile } from '../../src/protocol/shared-file.ts';
 import type { TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import type { CliOptions } from '../helpers/cli.ts';
@@ -56,7 +58,7 @@ const WELCOME: Omit<WelcomeMessage, 'nonce'> = {
   layout: LAYOUT,
   datasetSha256: hashDataset(LAYOUT, DATASET),
 };
-const { buckets } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
+const { buckets, numParameters } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
 
 let fingerprinter: ByteFingerprinter;
 
@@ -89,6 +91,24 @@ function sendWeights(session: FakeSession, version: number, value: number, cut =
     const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
     const fingerprint = fingerprinter.fingerprint(bytes);
     session.send({ type: 'weights', run: WELCOME.run, version, bucket, fingerprint }, bytes);
+    return fingerprint;
+  });
+  return combineFingerprints(names);
+}
+
+/** Names weights that are all `value`, where the file has other ones already if they are superseded. */
+function shareWeights(
+  session: FakeSession,
+  file: SharedFile,
+  version: number,
+  { value, isSuperseded }: { readonly value: number; readonly isSuperseded: boolean },
+): string {
+  const names = buckets.map(({ offset: first, length }, bucket) => {
+    const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
+    const fingerprint = fingerprinter.fingerprint(bytes);
+    const extent = { offset: 4 * ((version % 2) * numParameters + first), length: bytes.length };
+    file.write(isSuperseded ? bytes.map((byte) => byte + 1) : bytes, extent.offset);
+    session.send({ type: 'weights', run: WELCOME.run, version, bucket, fingerprint, extent });
     return fingerprint;
   });
   return combineFingerprints(names);
@@ -221,6 +241,45 @@ describe('a worker', () => {
     await next.next('finished');
   });
 
+  it.skipIf(process.platform !== 'linux')(
+    'a worker that finds newer weights in a file than those it was told of gives up their task, and computes the next',
+    async () => {
+      const coordinator = await FakeCoordinator.open();
+      startWorkerAt(coordinator.url);
+      const weights = SharedFile.create(8 * numParameters);
+      const results = new SharedResults(weights);
+      onTestFinished(() => [weights, results].forEach((file) => file.close()));
+      const welcome = { ...WELCOME, nonce: '0123456789abcdef', sharedMemory: results.offer };
+      const session = await coordinator.session(1);
+      await session.next('hello');
+      session.send(welcome);
+      await load(session);
+      const { sharedNonce } = (await session.next('ready')).message;
+      expect(results.isProvenBy(sharedNonce as string)).toBe(true);
+      const old = shareWeights(session, weights, 1, { value: 0.01, isSuperseded: true });
+      sendTask(session, 1, old, [0, 8]);
+      expect((await session.next('finished')).message).toMatchObject({ task: 1, computeMs: 0 });
+      sendTask(session, 2, shareWeights(session, weights, 2, { value: 0, isSuperseded: false }), [0, 8]);
+      let numNonzero = 0;
+      for (const { length } of buckets) {
+        const { extent } = (await session.next('gradient')).message;
+        const sum = new Float32Array(length);
+        if (extent) copyBody(results.at(extent), new Uint8Array(sum.buffer));
+        numNonzero += sum.filter((value) => value !== 0).length;
+      }
+      // Where all weights are zero only the last bias has a gradient.
+      expect(numNonzero).toBe(1);
+      await session.next('finished');
+      // Files may be why a session failed, so the worker does not take another offer.
+      session.connection.close(4402, 'for a test');
+      const next = await coordinator.session(2);
+      await next.next('hello');
+      next.send(welcome);
+      await load(next);
+      expect((await next.next('ready')).message.sharedNonce).toBeUndefined();
+    },
+  );
+
   it('a worker that is disconnected for being stuck in a task starts over', async () => {
     const env = { LOCKSTEP_FAILPOINT: 'worker.thread@step=1:sleep=600000' };
     const { coordinator, session } = await busyWorker({ env });
@@ -291,7 +350,7 @@ describe('a worker', () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
-    const reason = 'message of protocol 3, this side speaks 6: install the same version on both';
+    const reason = 'message of protocol 3, this side speaks 7: install the same version on both';
     session.connection.close(4401, reason);
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(5);
@@ -379,7 +438,7 @@ describe('a coordinator', () => {
     stranger.sendBytes(data);
     expect(await stranger.ended).toEqual({
       code: 4401,
-      reason: 'message of protocol 3, this side speaks 6: install the same version on both',
+      reason: 'message of protocol 3, this side speaks 7: install the same version on both',
     });
     run.command.signal('SIGTERM');
     expect((await run.command.finished).exitCode).toBe(143);

@@ -125,6 +125,7 @@ describe('the sums of a task', () => {
       task: task(),
       replica: replica as unknown as Replica,
       worker: 1,
+      store: () => undefined,
       send: (data) => {
         const { message } = parseWorkerMessage(data);
         sent.push(message.type === 'gradient' ? message.bucket : message.type);
@@ -228,6 +229,7 @@ describe('a coordinator', () => {
       kernelBuilds,
       numThreads: 1,
       replica: undefined,
+      takesFiles: true,
       instance: new Instance(),
       log,
     };

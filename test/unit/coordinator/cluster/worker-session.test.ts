@@ -1,5 +1,6 @@
 // The coordinator's side of one worker, on an in-memory connection: deadlines, goodbyes, and what is queued.
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import fs from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { WorkerSession } from '../../../../coordinator/cluster/worker-session.ts';
 import type { SessionEnd } from '../../../../coordinator/cluster/worker-session.ts';
 import type { Connection } from '../../../../src/protocol/connection.ts';
@@ -9,11 +10,15 @@ import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../../../src/protocol/limit
 import type {
   CoordinatorMessage,
   HelloMessage,
+  SharedMemoryOffer,
   WelcomeMessage,
   WorkerMessage,
 } from '../../../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage } from '../../../../src/protocol/messages.ts';
-import { WELCOME } from '../../../helpers/protocol-messages.ts';
+import { FileBody, SharedFile } from '../../../../src/protocol/shared-file.ts';
+import type { Body } from '../../../../src/protocol/shared-file.ts';
+import { SharedMemory } from '../../../../worker/shared-memory.ts';
+import { GRADIENT, WELCOME } from '../../../helpers/protocol-messages.ts';
 
 const KERNELS = { sha256: 'ab'.repeat(32), knownAnswer: 'cd'.repeat(32) };
 const INSTANCE = new Instance();
@@ -37,7 +42,7 @@ const DATASET = new Uint8Array(10 * CHUNK + 100);
 /** One end of a connection whose other end is the test. */
 class MemoryConnection implements Connection {
   readonly id = 1;
-  readonly remoteAddress = '10.0.0.1';
+  remoteAddress = '10.0.0.1';
   readonly bytesRead = 0;
   bufferedBytes = 0;
   readonly sent: CoordinatorMessage[] = [];
@@ -89,25 +94,32 @@ let connection: MemoryConnection;
 let session: WorkerSession;
 let ends: SessionEnd[];
 let numReady: number;
+let results: Body[];
 
 beforeEach(() => {
   vi.useFakeTimers();
   connection = new MemoryConnection();
   ends = [];
   numReady = 0;
+  results = [];
+  session = createSession(undefined);
+});
+
+function createSession(weightsFile: SharedFile | undefined): WorkerSession {
   const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
-  session = new WorkerSession(1, connection, {
+  return new WorkerSession(1, connection, {
     kernels: KERNELS,
     dataset: DATASET,
     maxQueuedBytes: MAX_QUEUED_BYTES,
+    weightsFile,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
     onReady: () => numReady++,
-    onResult: () => undefined,
+    onResult: (_session, _message, body) => results.push(body),
     onGone: (_session, end) => ends.push(end),
     guard: (work) => work(),
   });
-});
+}
 
 afterEach(() => {
   vi.useRealTimers();
@@ -295,5 +307,81 @@ describe('a worker session', () => {
     session.finish('the run has ended early', false);
     expect(connection.calls).toEqual(['dropQueued', 'close 1001 the run has ended early']);
     expect(connection.sent).toHaveLength(numSent);
+  });
+});
+
+describe.skipIf(process.platform !== 'linux')('the files of a worker session', () => {
+  /** Says hello from an address, where files are to be had; returns the welcome. */
+  function greetFrom(address: string): WelcomeMessage {
+    const weights = SharedFile.create(64);
+    onTestFinished(() => weights.close());
+    connection = new MemoryConnection();
+    connection.remoteAddress = address;
+    session = createSession(weights);
+    onTestFinished(() => connection.lose(1006));
+    return greet();
+  }
+
+  /** Joins with files or without; `sharedNonce` is what it makes of the true nonce. */
+  function joinWith(makeNonce: (nonce: string) => string | undefined): SharedMemory {
+    const welcome = greetFrom('127.0.0.1');
+    if (!welcome.sharedMemory) throw new Error('there was no offer');
+    const memory = new SharedMemory(welcome.sharedMemory);
+    onTestFinished(() => memory.close());
+    const sharedNonce = makeNonce(memory.nonce);
+    connection.hear({ type: 'ready', proof: INSTANCE.prove(welcome), sharedNonce });
+    return memory;
+  }
+
+  it.each([
+    ['127.0.0.1', true],
+    ['::1', true],
+    ['192.168.0.7', false],
+    ['unknown', false],
+  ])('a worker at %s is offered files: %s', (address, isOffered) => {
+    expect(greetFrom(address).sharedMemory !== undefined).toBe(isOffered);
+  });
+
+  it('a result in the file is passed on as one, and its room is free once it has been taken', () => {
+    const memory = joinWith((nonce) => nonce);
+    expect(session.sharesMemory).toBe(true);
+    const extents = [1, 2].map((value) => {
+      const extent = memory.store(Uint8Array.of(value, 0, 0, 0));
+      connection.hear({ ...GRADIENT, extent });
+      return extent;
+    });
+    expect(results.every((body) => body instanceof FileBody && body.byteLength === 4)).toBe(true);
+    expect(extents[1]?.offset).toBe(extents[0]?.offset);
+  });
+
+  it('a worker that does not take the offer cannot name a body in the file', async () => {
+    joinWith(() => undefined);
+    expect({ sharesMemory: session.sharesMemory, numReady }).toEqual({ sharesMemory: false, numReady: 1 });
+    connection.hear({ ...GRADIENT, extent: { offset: 64, length: 4 } });
+    await Promise.resolve();
+    expect(connection.calls.at(-1)).toBe('close 4402 "gradient" names a file that is not shared');
+  });
+
+  it('a worker that gives another nonce back is turned away', async () => {
+    joinWith(() => '00'.repeat(32));
+    await Promise.resolve();
+    expect(connection.calls.at(-1)).toBe('close 4402 "ready" does not prove that it has the file of results');
+    expect(numReady).toBe(0);
+  });
+
+  it('a body outside the file gets its sender turned away', async () => {
+    joinWith((nonce) => nonce);
+    connection.hear({ ...GRADIENT, extent: { offset: 64 * 2 ** 20 + 64, length: 4 } });
+    await Promise.resolve();
+    expect(connection.calls.at(-1)).toMatch(/^close 4400 4 bytes at \d+ of a file of \d+ cannot be a body$/);
+  });
+
+  it('a session that ends closes its file', async () => {
+    const welcome = greetFrom('127.0.0.1');
+    const { results: descriptor } = welcome.sharedMemory as SharedMemoryOffer;
+    expect(fs.fstatSync(descriptor).isFile()).toBe(true);
+    connection.lose(1006);
+    await Promise.resolve();
+    expect(() => SharedFile.open(process.pid, descriptor, 'read')).toThrow();
   });
 });

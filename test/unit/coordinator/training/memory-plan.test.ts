@@ -45,6 +45,7 @@ describe('the memory plan of the coordinator', () => {
     expect(totalOf(here)).toBeLessThan(4 * GIB);
     expect(vectors(beside['3 copies for checkpoints'] ?? 0)).toBe(3 * (1 + 2 + 1));
     expect(vectors(beside['weights to be sent'] ?? 0)).toBe(3);
+    expect(vectors(beside['weights in shared memory'] ?? 0)).toBe(2);
     expect(vectors(worker?.['4 sums of gradients'] ?? 0)).toBe(4);
   });
 
@@ -100,8 +101,11 @@ describe('the memory plan of a worker', () => {
   });
 
   it('the results of a worker that wait for the coordinator take 64 MiB at most', async () => {
-    expect((await workerOf({}, 1))['results to be sent']).toBe(4 * 4 * 641 + 2 * 4 * 100);
-    expect((await workerOf(wide(7200), 1))['results to be sent']).toBe(64 * 2 ** 20 + 2 * 4 * 100);
+    const [small, large] = [await workerOf({}, 1), await workerOf(wide(7200), 1)];
+    expect(small['results to be sent']).toBe(4 * 4 * 641 + 2 * 4 * 100);
+    expect(large['results to be sent']).toBe(64 * 2 ** 20 + 2 * 4 * 100);
+    expect(small['results in shared memory']).toBe(4 * 4 * 641);
+    expect(large['results in shared memory']).toBe(64 * 2 ** 20);
   });
 
   it('a worker whose threads do not fit is refused, even if one of them would fit', async () => {
