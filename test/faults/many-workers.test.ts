@@ -41,8 +41,9 @@ describe('a coordinator', () => {
     await Promise.race(crowd.map((worker) => worker.next('train')));
     await Promise.all(crowd.map((worker) => worker.leave()));
     await expectUndisturbedEnd(run, LARGE);
-    // A copy for each would be 800 MB; the heap may be due for a collection.
-    expect(growth).toBeLessThan(20 * MODEL_MEGABYTES);
+    // A copy for each would be 50. Some versions are made while they join, and the heap may be due for a
+    // collection.
+    expect(growth).toBeLessThan(30 * MODEL_MEGABYTES);
   });
 
   it('a coordinator drops a stopped worker before its queued messages fill the memory, and accepts it again', async () => {
