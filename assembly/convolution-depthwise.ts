@@ -12,6 +12,7 @@ import {
   sumLanes,
   weightGradientThreeByThree,
 } from './convolution-depthwise-3x3';
+import { addTap } from './convolution-fold';
 import {
   Geometry,
   hasVectorRows,
@@ -177,50 +178,12 @@ function scatterPlane(dY: usize, geometry: Geometry, weights: usize, multiplier:
   memory.fill(plane, 0, paddedBytesOf(geometry));
   for (let m: u32 = 0; m < multiplier; m++) {
     for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
-      addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
+      addTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
       weights += 4;
     }
     dY += outBytesOf(geometry);
   }
   cropPlane(plane, geometry, dX);
-}
-
-/** Adds weight x dY of every position to where one tap of its window lies. */
-function addScaledTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
-  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>geometry.outWidth << 2;
-  const rows = geometry.outHeight;
-  if (hasVectorRows(geometry)) {
-    addScaledRows(to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
-    return;
-  }
-  const step = <usize>geometry.strideX << 2;
-  for (let row: u32 = 0; row < rows; row++) {
-    let at = to;
-    for (const end = from + rowBytes; from < end; from += 4) {
-      store<f32>(at, load<f32>(at) + weight * load<f32>(from));
-      at += step;
-    }
-    to += rowStep;
-  }
-}
-
-/** The tail of a row as in addRows of convolution-fold.ts. */
-function addScaledRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32, weight: v128): void {
-  const whole = rowBytes & ~15;
-  const last = rowBytes - 16;
-  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
-  for (let row: u32 = 0; row < rows; row++) {
-    for (let at: usize = 0; at < whole; at += 16) {
-      v128.store(to + at, f32x4.add(v128.load(to + at), f32x4.mul(weight, v128.load(from + at))));
-    }
-    if (whole < rowBytes) {
-      const product = v128.and(f32x4.mul(weight, v128.load(from + last)), lanes);
-      v128.store(to + last, f32x4.add(v128.load(to + last), product));
-    }
-    from += rowBytes;
-    to += rowStep;
-  }
 }
 
 /**

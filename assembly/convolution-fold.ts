@@ -3,7 +3,6 @@
 import { cropPlane } from './convolution-border';
 import {
   Geometry,
-  hasVectorRows,
   highLanes,
   outBytesOf,
   paddedBytesOf,
@@ -25,7 +24,7 @@ export function foldPatches(patches: usize, record: usize, channels: u32, plane:
   for (let channel: u32 = 0; channel < channels; channel++) {
     memory.fill(plane, 0, paddedBytesOf(geometry));
     for (let tap: u32 = 0; tap < taps; tap++) {
-      addTap(plane + tapOffset(geometry, tap), geometry, patches);
+      addTap(plane + tapOffset(geometry, tap), geometry, patches, 1);
       patches += patchBytes;
     }
     cropPlane(plane, geometry, dX);
@@ -33,27 +32,38 @@ export function foldPatches(patches: usize, record: usize, channels: u32, plane:
   }
 }
 
-/** Adds one tap's value of every position. */
-function addTap(to: usize, geometry: Geometry, from: usize): void {
+/** Adds weight x the value of every position to where one tap of its window lies. */
+export function addTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
   const rowBytes = <usize>geometry.outWidth << 2;
   const rows = geometry.outHeight;
-  if (hasVectorRows(geometry)) {
-    addRows(to, rowStep, from, rowBytes, rows);
+  if (geometry.outWidth >= 4 && geometry.strideX <= 2) {
+    if (geometry.strideX == 1) addRows(true, to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
+    else addRows(false, to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
     return;
   }
   const step = <usize>geometry.strideX << 2;
   for (let row: u32 = 0; row < rows; row++) {
     let at = to;
     for (const end = from + rowBytes; from < end; from += 4) {
-      store<f32>(at, load<f32>(at) + load<f32>(from));
+      store<f32>(at, load<f32>(at) + weight * load<f32>(from));
       at += step;
     }
     to += rowStep;
   }
 }
 
-function addRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32): void {
+// @ts-ignore: decorator
+@inline
+function addRows(
+  isDense: bool,
+  to: usize,
+  rowStep: usize,
+  from: usize,
+  rowBytes: usize,
+  rows: u32,
+  weight: v128,
+): void {
   const whole = rowBytes & ~15;
   const last = rowBytes - 16;
   // A row's last values as the high lanes of a vector whose low lanes, counted already, add zero.
@@ -61,12 +71,26 @@ function addRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: 
   const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
   for (let row: u32 = 0; row < rows; row++) {
     for (let at: usize = 0; at < whole; at += 16) {
-      v128.store(to + at, f32x4.add(v128.load(to + at), v128.load(from + at)));
+      addFour(isDense, to, at, f32x4.mul(weight, v128.load(from + at)));
     }
     if (whole < rowBytes) {
-      v128.store(to + last, f32x4.add(v128.load(to + last), v128.and(v128.load(from + last), lanes)));
+      addFour(isDense, to, last, v128.and(f32x4.mul(weight, v128.load(from + last)), lanes));
     }
     from += rowBytes;
     to += rowStep;
   }
+}
+
+/** Adds to four neighbours, or to every second of seven: the others add zero. */
+// @ts-ignore: decorator
+@inline
+function addFour(isDense: bool, row: usize, at: usize, values: v128): void {
+  if (isDense) {
+    v128.store(row + at, f32x4.add(v128.load(row + at), values));
+    return;
+  }
+  const to = row + 2 * at;
+  const zero = f32x4.splat(0);
+  v128.store(to, f32x4.add(v128.load(to), v128.shuffle<f32>(values, zero, 0, 4, 1, 4)));
+  v128.store(to, f32x4.add(v128.load(to, 12), v128.shuffle<f32>(values, zero, 4, 2, 4, 3)), 12);
 }
