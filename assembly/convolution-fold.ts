@@ -3,7 +3,6 @@
 import { cropPlane } from './convolution-border';
 import {
   Geometry,
-  highLanes,
   outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
@@ -34,63 +33,40 @@ export function foldPatches(patches: usize, record: usize, channels: u32, plane:
 
 /** Adds weight x the value of every position to where one tap of its window lies. */
 export function addTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
-  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>geometry.outWidth << 2;
-  const rows = geometry.outHeight;
-  if (geometry.outWidth >= 4 && geometry.strideX <= 2) {
-    if (geometry.strideX == 1) addRows(true, to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
-    else addRows(false, to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
-    return;
-  }
-  const step = <usize>geometry.strideX << 2;
-  for (let row: u32 = 0; row < rows; row++) {
-    let at = to;
-    for (const end = from + rowBytes; from < end; from += 4) {
-      store<f32>(at, load<f32>(at) + weight * load<f32>(from));
-      at += step;
-    }
-    to += rowStep;
-  }
+  if (geometry.strideX == 1) addRows(1, to, geometry, from, weight);
+  else if (geometry.strideX == 2) addRows(2, to, geometry, from, weight);
+  else addRows(geometry.strideX, to, geometry, from, weight);
 }
 
 // @ts-ignore: decorator
 @inline
-function addRows(
-  isDense: bool,
-  to: usize,
-  rowStep: usize,
-  from: usize,
-  rowBytes: usize,
-  rows: u32,
-  weight: v128,
-): void {
-  const whole = rowBytes & ~15;
-  const last = rowBytes - 16;
-  // A row's last values as the high lanes of a vector whose low lanes, counted already, add zero.
-  // That changes nothing: sums that started at +0 are never -0.
-  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
-  for (let row: u32 = 0; row < rows; row++) {
-    for (let at: usize = 0; at < whole; at += 16) {
-      addFour(isDense, to, at, f32x4.mul(weight, v128.load(from + at)));
-    }
-    if (whole < rowBytes) {
-      addFour(isDense, to, last, v128.and(f32x4.mul(weight, v128.load(from + last)), lanes));
+function addRows(strideX: u32, to: usize, geometry: Geometry, from: usize, weight: f32): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const rowBytes = <usize>geometry.outWidth << 2;
+  // The eighth value that a vector with stride 2 adds zero to is in the row if another window follows.
+  const vectorBytes: usize = strideX > 2 ? 0 : strideX == 1 ? rowBytes & ~15 : (rowBytes - 4) & ~15;
+  const scale = f32x4.splat(weight);
+  for (let row = geometry.outHeight; row > 0; row--) {
+    let at: usize = 0;
+    for (; at < vectorBytes; at += 16) addFour(strideX, to + at * strideX, f32x4.mul(scale, v128.load(from + at)));
+    for (; at < rowBytes; at += 4) {
+      const value = to + at * strideX;
+      store<f32>(value, load<f32>(value) + weight * load<f32>(from + at));
     }
     from += rowBytes;
     to += rowStep;
   }
 }
 
-/** Adds to four neighbours, or to every second of seven: the others add zero. */
+/** Adds to four neighbours, or to every second of eight: the others add zero, which changes no sum that began at +0. */
 // @ts-ignore: decorator
 @inline
-function addFour(isDense: bool, row: usize, at: usize, values: v128): void {
-  if (isDense) {
-    v128.store(row + at, f32x4.add(v128.load(row + at), values));
+function addFour(strideX: u32, to: usize, values: v128): void {
+  if (strideX == 1) {
+    v128.store(to, f32x4.add(v128.load(to), values));
     return;
   }
-  const to = row + 2 * at;
   const zero = f32x4.splat(0);
   v128.store(to, f32x4.add(v128.load(to), v128.shuffle<f32>(values, zero, 0, 4, 1, 4)));
-  v128.store(to, f32x4.add(v128.load(to, 12), v128.shuffle<f32>(values, zero, 4, 2, 4, 3)), 12);
+  v128.store(to, f32x4.add(v128.load(to, 16), v128.shuffle<f32>(values, zero, 2, 4, 3, 4)), 16);
 }
