@@ -83,23 +83,31 @@ export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY:
   let s7 = f32x4.splat(0);
   let s8 = f32x4.splat(0);
   for (let row = geometry.outHeight; row > 0; row--) {
-    for (let next: usize = 0; next < width; next += 16) {
-      // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
-      const isRest = next == whole;
-      const at = isRest ? width - 16 : next;
-      const d = isRest ? v128.and(v128.load(dY + at), rest) : v128.load(dY + at);
+    let at: usize = 0;
+    let d = v128.load(dY);
+    for (;;) {
       const top = plane + at;
       const middle = top + rowBytes;
       const bottom = middle + rowBytes;
-      s0 = f32x4.add(s0, f32x4.mul(d, v128.load(top)));
-      s1 = f32x4.add(s1, f32x4.mul(d, v128.load(top, 4)));
-      s2 = f32x4.add(s2, f32x4.mul(d, v128.load(top, 8)));
-      s3 = f32x4.add(s3, f32x4.mul(d, v128.load(middle)));
-      s4 = f32x4.add(s4, f32x4.mul(d, v128.load(middle, 4)));
-      s5 = f32x4.add(s5, f32x4.mul(d, v128.load(middle, 8)));
-      s6 = f32x4.add(s6, f32x4.mul(d, v128.load(bottom)));
-      s7 = f32x4.add(s7, f32x4.mul(d, v128.load(bottom, 4)));
+      // Backwards, and with a join after them, so that V8 keeps loads beside their uses: micro-kernel.ts.
       s8 = f32x4.add(s8, f32x4.mul(d, v128.load(bottom, 8)));
+      s7 = f32x4.add(s7, f32x4.mul(d, v128.load(bottom, 4)));
+      s6 = f32x4.add(s6, f32x4.mul(d, v128.load(bottom)));
+      s5 = f32x4.add(s5, f32x4.mul(d, v128.load(middle, 8)));
+      s4 = f32x4.add(s4, f32x4.mul(d, v128.load(middle, 4)));
+      s3 = f32x4.add(s3, f32x4.mul(d, v128.load(middle)));
+      s2 = f32x4.add(s2, f32x4.mul(d, v128.load(top, 8)));
+      s1 = f32x4.add(s1, f32x4.mul(d, v128.load(top, 4)));
+      s0 = f32x4.add(s0, f32x4.mul(d, v128.load(top)));
+      at += 16;
+      if (at + 16 <= width) {
+        d = v128.load(dY + at);
+      } else {
+        if (at != whole || whole == width) break;
+        // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
+        at = width - 16;
+        d = v128.and(v128.load(dY + at), rest);
+      }
     }
     dY += width;
     plane += rowStep;
@@ -127,16 +135,17 @@ export function hasGatheredGradient(geometry: Geometry): bool {
 
 /**
  * dX[height, width] of one plane, or dX + it where `accumulate`: each value looks at the windows
- * that it took part in, where the general kernel adds to nine places for each window. The zeros
- * around dY change no sum that began at +0. `plane` is scratch for [height + 2, width + 2].
+ * that it took part in, where the general kernel adds to nine places for each window. `plane` is a
+ * copy of dY that `surround` has made.
  */
+// @ts-ignore: decorator
+@inline
 export function inputGradientThreeByThree(
-  dY: usize,
+  accumulate: bool,
+  plane: usize,
   geometry: Geometry,
   weights: usize,
-  plane: usize,
   dX: usize,
-  accumulate: bool,
 ): void {
   const w0 = v128.load32_splat(weights);
   const w1 = v128.load32_splat(weights, 4);
@@ -150,7 +159,6 @@ export function inputGradientThreeByThree(
   const width = <usize>geometry.width << 2;
   const rowBytes = width + 8;
   const last = width - 16;
-  surround(dY, geometry, plane, rowBytes);
   for (let row = geometry.height; row > 0; row--) {
     // The last vector of a row overlaps the one before it, whose sums are not to be added twice.
     for (let next: usize = 0; next < width; next += 16) {
@@ -176,9 +184,12 @@ export function inputGradientThreeByThree(
   }
 }
 
-/** plane[height + 2, rowBytes / 4] = dY, two rows and columns further in than the border of x, in zeros. */
-function surround(dY: usize, geometry: Geometry, plane: usize, rowBytes: usize): void {
-  memory.fill(plane, 0, <usize>(geometry.height + 2) * rowBytes);
+/**
+ * Sets the inside of plane[height + 2, width + 2] to dY, two rows and columns further in than the border
+ * of x. The zeros around it change no sum that began at +0.
+ */
+export function surround(dY: usize, geometry: Geometry, plane: usize): void {
+  const rowBytes = <usize>(geometry.width + 2) << 2;
   let to = plane + <usize>(2 - geometry.padTop) * rowBytes + (<usize>(2 - geometry.padLeft) << 2);
   for (let row = geometry.outHeight; row > 0; row--) {
     copyRow(dY, to, geometry.outWidth);

@@ -10,6 +10,7 @@ import {
   inputGradientThreeByThree,
   storeSum,
   sumLanes,
+  surround,
   weightGradientThreeByThree,
 } from './convolution-depthwise-3x3';
 import { addTap } from './convolution-fold';
@@ -157,8 +158,10 @@ export function depthwiseInputGradient(
   dX: usize,
 ): void {
   const geometry = changetype<Geometry>(record);
+  const isGathered = hasGatheredGradient(geometry);
+  if (isGathered) memory.fill(plane, 0, <usize>((geometry.height + 2) * (geometry.width + 2)) << 2);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (hasGatheredGradient(geometry)) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
+    if (isGathered) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
     else scatterPlane(dY, geometry, weights, multiplier, plane, dX);
     weights += <usize>(multiplier * tapsOf(geometry)) << 2;
     dY += <usize>(multiplier * positionsOf(geometry)) << 2;
@@ -168,7 +171,9 @@ export function depthwiseInputGradient(
 
 function gatherPlane(dY: usize, geometry: Geometry, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
   for (let m: u32 = 0; m < multiplier; m++) {
-    inputGradientThreeByThree(dY, geometry, weights, plane, dX, m > 0);
+    surround(dY, geometry, plane);
+    if (m == 0) inputGradientThreeByThree(false, plane, geometry, weights, dX);
+    else inputGradientThreeByThree(true, plane, geometry, weights, dX);
     weights += <usize>tapsOf(geometry) << 2;
     dY += outBytesOf(geometry);
   }
