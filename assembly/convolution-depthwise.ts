@@ -18,6 +18,7 @@ import {
   Geometry,
   hasVectorRows,
   highLanes,
+  loadFour,
   outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
@@ -44,8 +45,9 @@ export function depthwiseForward(
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
       if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
-      else if (hasBlocks && geometry.strideX == 1) forwardPlane(true, padded, geometry, weights, y);
-      else if (hasBlocks) forwardPlane(false, padded, geometry, weights, y);
+      else if (hasBlocks && geometry.strideX == 1) forwardPlane(1, padded, geometry, weights, y);
+      else if (hasBlocks && geometry.strideX == 2) forwardPlane(2, padded, geometry, weights, y);
+      else if (hasBlocks) forwardPlane(geometry.strideX, padded, geometry, weights, y);
       else forwardSlowly(padded, geometry, weights, y);
       weights += weightBytes;
       y += outBytes;
@@ -57,16 +59,15 @@ export function depthwiseForward(
 /** Blocks of 4 x 4 outputs; the last block of a row or column overlaps the one before it. */
 // @ts-ignore: decorator
 @inline
-function forwardPlane(isDense: bool, plane: usize, geometry: Geometry, weights: usize, y: usize): void {
+function forwardPlane(stride: u32, plane: usize, geometry: Geometry, weights: usize, y: usize): void {
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const step = <usize>geometry.strideX << 2;
   const width = geometry.outWidth;
   const height = geometry.outHeight;
   for (let row: u32 = 0; ; row = min(row + 4, height - 4)) {
     const from = plane + <usize>row * rowStep;
     const to = y + (<usize>(row * width) << 2);
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
-      forwardBlock(isDense, from + <usize>column * step, geometry, rowStep, step, weights, to + (<usize>column << 2));
+      forwardBlock(stride, from + ((<usize>column * stride) << 2), geometry, rowStep, weights, to + (<usize>column << 2));
       if (column + 4 == width) break;
     }
     if (row + 4 == height) break;
@@ -76,11 +77,10 @@ function forwardPlane(isDense: bool, plane: usize, geometry: Geometry, weights: 
 // @ts-ignore: decorator
 @inline
 function forwardBlock(
-  isDense: bool,
+  stride: u32,
   from: usize,
   geometry: Geometry,
   rowStep: usize,
-  step: usize,
   weights: usize,
   to: usize,
 ): void {
@@ -96,29 +96,20 @@ function forwardBlock(
     let at = row;
     for (let j = geometry.kernelWidth; j > 0; j--) {
       const w = v128.load32_splat(weight);
-      a = f32x4.add(a, f32x4.mul(w, loadFour(isDense, at, step)));
-      b = f32x4.add(b, f32x4.mul(w, loadFour(isDense, at + rowStep, step)));
-      c = f32x4.add(c, f32x4.mul(w, loadFour(isDense, at + 2 * rowStep, step)));
-      d = f32x4.add(d, f32x4.mul(w, loadFour(isDense, at + 3 * rowStep, step)));
+      a = f32x4.add(a, f32x4.mul(w, loadFour(at, stride)));
+      b = f32x4.add(b, f32x4.mul(w, loadFour(at + rowStep, stride)));
+      c = f32x4.add(c, f32x4.mul(w, loadFour(at + 2 * rowStep, stride)));
+      d = f32x4.add(d, f32x4.mul(w, loadFour(at + 3 * rowStep, stride)));
       at += columnBytes;
       weight += 4;
     }
     row += rowBytes;
   }
-  const stride = <usize>geometry.outWidth << 2;
+  const width = <usize>geometry.outWidth << 2;
   v128.store(to, a);
-  v128.store(to + stride, b);
-  v128.store(to + 2 * stride, c);
-  v128.store(to + 3 * stride, d);
-}
-
-/** Four values `step` bytes apart; dense ones are neighbours. */
-// @ts-ignore: decorator
-@inline
-function loadFour(isDense: bool, at: usize, step: usize): v128 {
-  if (isDense) return v128.load(at);
-  const pair = v128.load32_lane(at + step, v128.load32_zero(at), 1);
-  return v128.load32_lane(at + 3 * step, v128.load32_lane(at + 2 * step, pair, 2), 3);
+  v128.store(to + width, b);
+  v128.store(to + 2 * width, c);
+  v128.store(to + 3 * width, d);
 }
 
 /** Any stride and size. */
@@ -228,16 +219,15 @@ function weightGradientPlane(plane: usize, geometry: Geometry, dY: usize, dW: us
 
 function tapSum(from: usize, geometry: Geometry, dY: usize): f32 {
   if (geometry.outWidth < 4) return tapSumOfNarrow(from, geometry, dY);
-  if (geometry.strideX == 1) return tapSumOfWide(true, from, geometry, dY);
-  return tapSumOfWide(false, from, geometry, dY);
+  if (geometry.strideX == 1) return tapSumOfWide(1, from, geometry, dY);
+  if (geometry.strideX == 2) return tapSumOfWide(2, from, geometry, dY);
+  return tapSumOfWide(geometry.strideX, from, geometry, dY);
 }
 
 // @ts-ignore: decorator
 @inline
-function tapSumOfWide(isDense: bool, from: usize, geometry: Geometry, dY: usize): f32 {
+function tapSumOfWide(stride: u32, from: usize, geometry: Geometry, dY: usize): f32 {
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const stride = geometry.strideX;
-  const step = <usize>stride << 2;
   const rowBytes = <usize>geometry.outWidth << 2;
   const whole = rowBytes & ~15;
   const last = rowBytes - 16;
@@ -247,10 +237,10 @@ function tapSumOfWide(isDense: bool, from: usize, geometry: Geometry, dY: usize)
   let d = dY;
   for (let row = geometry.outHeight; row > 0; row--) {
     for (let at: usize = 0; at < whole; at += 16) {
-      sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(isDense, window + at * stride, step)));
+      sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(window + at * stride, stride)));
     }
     if (whole < rowBytes) {
-      const product = f32x4.mul(v128.load(d + last), loadFour(isDense, window + last * stride, step));
+      const product = f32x4.mul(v128.load(d + last), loadFour(window + last * stride, stride));
       sum = f32x4.add(sum, v128.and(product, lanes));
     }
     d += rowBytes;
