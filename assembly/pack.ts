@@ -27,7 +27,7 @@ export function packLeftColumns(source: usize, m: u32, k: u32, stride: u32, pack
 function transposeFiveRows(from: usize, strideBytes: usize, k: u32, to: usize): void {
   let p: u32 = 0;
   for (; p + 4 <= k; p += 4) {
-    transposeFourByFour(from, strideBytes, to, LEFT_STEP);
+    transposeFourByFour(from, from + strideBytes, from + 2 * strideBytes, from + 3 * strideBytes, to, LEFT_STEP);
     const fifth = v128.load(from + 4 * strideBytes);
     v128.store_lane<f32>(to, fifth, 0, 16);
     v128.store_lane<f32>(to, fifth, 1, LEFT_STEP + 16);
@@ -67,13 +67,14 @@ function copyLanes(
   }
 }
 
+/** Four rows of four values, each at an address, into columns `step` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function transposeFourByFour(from: usize, strideBytes: usize, to: usize, step: usize): void {
-  const a = v128.load(from);
-  const b = v128.load(from + strideBytes);
-  const c = v128.load(from + 2 * strideBytes);
-  const d = v128.load(from + 3 * strideBytes);
+export function transposeFourByFour(row0: usize, row1: usize, row2: usize, row3: usize, to: usize, step: usize): void {
+  const a = v128.load(row0);
+  const b = v128.load(row1);
+  const c = v128.load(row2);
+  const d = v128.load(row3);
   const abLow = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
   const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
   const cdLow = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
@@ -111,8 +112,9 @@ function transposeEightRows(from: usize, strideBytes: usize, k: u32, to: usize):
   let p: u32 = 0;
   // Both halves of a right step are written together: a cache line is touched once.
   for (; p + 4 <= k; p += 4) {
-    transposeFourByFour(from, strideBytes, to, RIGHT_STEP);
-    transposeFourByFour(from + 4 * strideBytes, strideBytes, to + 16, RIGHT_STEP);
+    const fifth = from + 4 * strideBytes;
+    transposeFourByFour(from, from + strideBytes, from + 2 * strideBytes, from + 3 * strideBytes, to, RIGHT_STEP);
+    transposeFourByFour(fifth, fifth + strideBytes, fifth + 2 * strideBytes, fifth + 3 * strideBytes, to + 16, RIGHT_STEP);
     from += 16;
     to += 4 * RIGHT_STEP;
   }
