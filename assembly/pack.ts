@@ -16,11 +16,19 @@ export function packLeftRows(source: usize, m: u32, k: u32, stride: u32, packed:
 /** Packs A stored [K, M] with `stride` f32 between rows. */
 export function packLeftColumns(source: usize, m: u32, k: u32, stride: u32, packed: usize): void {
   const strideBytes = <usize>stride << 2;
-  for (let column: u32 = 0; column < m; column += MR) {
+  const panelBytes = <usize>k * LEFT_STEP;
+  let column: u32 = 0;
+  // Two panels at once, as on the right.
+  for (; column + 2 * MR <= m; column += 2 * MR) {
+    copyTenColumns(source, strideBytes, k, packed, panelBytes);
+    source += 2 * LEFT_STEP;
+    packed += 2 * panelBytes;
+  }
+  for (; column < m; column += MR) {
     if (column + MR <= m) copyFiveColumns(source, strideBytes, k, packed);
     else copyLanes(source, 4, strideBytes, m - column, MR, k, packed);
-    source += MR * 4;
-    packed += <usize>k * LEFT_STEP;
+    source += LEFT_STEP;
+    packed += panelBytes;
   }
 }
 
@@ -36,7 +44,20 @@ function transposeFiveRows(from: usize, strideBytes: usize, k: u32, to: usize): 
     from += 16;
     to += 4 * LEFT_STEP;
   }
-  copyLanes(from, strideBytes, 4, MR, MR, k - p, to);
+  if (p < k) copyLanes(from, strideBytes, 4, MR, MR, k - p, to);
+}
+
+function copyTenColumns(from: usize, strideBytes: usize, k: u32, to: usize, panelBytes: usize): void {
+  let next = to + panelBytes;
+  for (let p: u32 = 0; p < k; p++) {
+    v128.store(to, v128.load(from));
+    store<f32>(to, load<f32>(from, 16), 16);
+    v128.store(next, v128.load(from, 20));
+    store<f32>(next, load<f32>(from, 36), 16);
+    from += strideBytes;
+    to += LEFT_STEP;
+    next += LEFT_STEP;
+  }
 }
 
 function copyFiveColumns(from: usize, strideBytes: usize, k: u32, to: usize): void {
@@ -48,7 +69,7 @@ function copyFiveColumns(from: usize, strideBytes: usize, k: u32, to: usize): vo
   }
 }
 
-/** A panel of `width` lanes value by value: the first `used` from memory, zeros after them. */
+/** A panel of `width` lanes, lane by lane: the first `used` from memory, zeros after them. */
 function copyLanes(
   from: usize,
   laneBytes: usize,
@@ -58,12 +79,18 @@ function copyLanes(
   k: u32,
   to: usize,
 ): void {
-  for (let p: u32 = 0; p < k; p++) {
-    for (let lane: u32 = 0; lane < width; lane++) {
-      store<f32>(to + (<usize>lane << 2), lane < used ? load<f32>(from + <usize>lane * laneBytes) : 0);
+  const step = <usize>width << 2;
+  if (used < width) memory.fill(to, 0, <usize>k * step);
+  for (let lane: u32 = 0; lane < used; lane++) {
+    let at = from;
+    let lanes = to;
+    for (let p: u32 = 0; p < k; p++) {
+      store<f32>(lanes, load<f32>(at));
+      at += depthBytes;
+      lanes += step;
     }
-    from += depthBytes;
-    to += <usize>width << 2;
+    from += laneBytes;
+    to += 4;
   }
 }
 
@@ -118,7 +145,7 @@ function transposeEightRows(from: usize, strideBytes: usize, k: u32, to: usize):
     from += 16;
     to += 4 * RIGHT_STEP;
   }
-  copyLanes(from, strideBytes, 4, NR, NR, k - p, to);
+  if (p < k) copyLanes(from, strideBytes, 4, NR, NR, k - p, to);
 }
 
 /** Packs B stored [K, N] with `stride` f32 between rows: panels [firstPanel, endPanel). */
