@@ -3,27 +3,42 @@
 // convolution-depthwise.ts.
 import { Geometry, hasVectorRows, highLanes, paddedRowBytesOf } from './convolution-geometry';
 import { copyRow } from './convolution-border';
+import { madd } from './madd';
 
 /** True where the kernels of this file take a window. */
-// @ts-ignore: decorator
-@inline
-export function hasThreeByThree(geometry: Geometry): bool {
+export function hasThreeByThree(record: usize): bool {
+  const geometry = changetype<Geometry>(record);
   const isThreeByThree = geometry.kernelHeight == 3 && geometry.kernelWidth == 3;
   const isDense = geometry.dilationX == 1 && geometry.dilationY == 1;
   return isThreeByThree && isDense && hasVectorRows(geometry);
 }
 
-/** y[P] of one plane. */
-export function forwardThreeByThree(plane: usize, geometry: Geometry, weights: usize, y: usize): void {
+// @ts-ignore: decorator
+@inline
+function multiplyAdd(isProduct: bool, a: v128, b: v128, c: v128): v128 {
+  return isProduct ? madd(a, b, c) : f32x4.add(c, f32x4.mul(a, b));
+}
+
+/** y[P] of one plane, from weights `weightStep` bytes apart; a matrix product where `isProduct` (madd.ts). */
+// @ts-ignore: decorator
+@inline
+export function forwardThreeByThree(
+  isProduct: bool,
+  plane: usize,
+  geometry: Geometry,
+  weights: usize,
+  weightStep: usize,
+  y: usize,
+): void {
   const w0 = v128.load32_splat(weights);
-  const w1 = v128.load32_splat(weights, 4);
-  const w2 = v128.load32_splat(weights, 8);
-  const w3 = v128.load32_splat(weights, 12);
-  const w4 = v128.load32_splat(weights, 16);
-  const w5 = v128.load32_splat(weights, 20);
-  const w6 = v128.load32_splat(weights, 24);
-  const w7 = v128.load32_splat(weights, 28);
-  const w8 = v128.load32_splat(weights, 32);
+  const w1 = v128.load32_splat(weights + weightStep);
+  const w2 = v128.load32_splat(weights + 2 * weightStep);
+  const w3 = v128.load32_splat(weights + 3 * weightStep);
+  const w4 = v128.load32_splat(weights + 4 * weightStep);
+  const w5 = v128.load32_splat(weights + 5 * weightStep);
+  const w6 = v128.load32_splat(weights + 6 * weightStep);
+  const w7 = v128.load32_splat(weights + 7 * weightStep);
+  const w8 = v128.load32_splat(weights + 8 * weightStep);
   const rowBytes = paddedRowBytesOf(geometry);
   const rowStep = <usize>geometry.strideY * rowBytes;
   const width = <usize>geometry.outWidth << 2;
@@ -33,15 +48,15 @@ export function forwardThreeByThree(plane: usize, geometry: Geometry, weights: u
       const top = plane + at;
       const middle = top + rowBytes;
       const bottom = middle + rowBytes;
-      let sum = f32x4.add(f32x4.splat(0), f32x4.mul(w0, v128.load(top)));
-      sum = f32x4.add(sum, f32x4.mul(w1, v128.load(top, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w2, v128.load(top, 8)));
-      sum = f32x4.add(sum, f32x4.mul(w3, v128.load(middle)));
-      sum = f32x4.add(sum, f32x4.mul(w4, v128.load(middle, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w5, v128.load(middle, 8)));
-      sum = f32x4.add(sum, f32x4.mul(w6, v128.load(bottom)));
-      sum = f32x4.add(sum, f32x4.mul(w7, v128.load(bottom, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w8, v128.load(bottom, 8)));
+      let sum = multiplyAdd(isProduct, w0, v128.load(top), f32x4.splat(0));
+      sum = multiplyAdd(isProduct, w1, v128.load(top, 4), sum);
+      sum = multiplyAdd(isProduct, w2, v128.load(top, 8), sum);
+      sum = multiplyAdd(isProduct, w3, v128.load(middle), sum);
+      sum = multiplyAdd(isProduct, w4, v128.load(middle, 4), sum);
+      sum = multiplyAdd(isProduct, w5, v128.load(middle, 8), sum);
+      sum = multiplyAdd(isProduct, w6, v128.load(bottom), sum);
+      sum = multiplyAdd(isProduct, w7, v128.load(bottom, 4), sum);
+      sum = multiplyAdd(isProduct, w8, v128.load(bottom, 8), sum);
       v128.store(y + at, sum);
       if (at == last) break;
     }
@@ -127,7 +142,7 @@ export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY:
 // @ts-ignore: decorator
 @inline
 export function hasGatheredGradient(geometry: Geometry): bool {
-  const isThreeByThree = hasThreeByThree(geometry) && geometry.strideY == 1 && geometry.width >= 4;
+  const isThreeByThree = hasThreeByThree(changetype<usize>(geometry)) && geometry.strideY == 1 && geometry.width >= 4;
   const hasThinBorder = geometry.padTop <= 2 && geometry.padLeft <= 2;
   const hasRoom = geometry.outHeight <= geometry.height + geometry.padTop;
   return isThreeByThree && hasThinBorder && hasRoom && geometry.outWidth <= geometry.width + geometry.padLeft;

@@ -3,6 +3,7 @@
 // in convolution-geometry.ts. Letters: C channels, M windows a channel (so C x M
 // outputs), T taps, P positions.
 import { cropPlane } from './convolution-border';
+import { channelBiasActivation } from './convolution-channels';
 import {
   forwardThreeByThree,
   hasGatheredGradient,
@@ -28,12 +29,18 @@ import {
   tapsOf,
   windowOffset,
 } from './convolution-geometry';
+import { LEFT_STEP, MR } from './tile';
 
-/** y[C * M, P] from padded[C, ...] and weights[C * M, T]: taps in ascending order, from zero. */
+/**
+ * y[C * M, P] = f(sums + bias[C * M]) from padded[C, ...] and weights[C * M, T]: taps in ascending order, from
+ * zero. Each plane gets its bias and activation, as in channelBiasActivation, while it is in the L1 cache.
+ */
 export function depthwiseForward(
+  kind: u32,
   padded: usize,
   record: usize,
   weights: usize,
+  bias: usize,
   channels: u32,
   multiplier: u32,
   y: usize,
@@ -41,18 +48,44 @@ export function depthwiseForward(
   const geometry = changetype<Geometry>(record);
   const weightBytes = <usize>tapsOf(geometry) << 2;
   const outBytes = outBytesOf(geometry);
+  const positions = positionsOf(geometry);
   const hasBlocks = geometry.outWidth >= 4 && geometry.outHeight >= 4;
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
+      if (hasThreeByThree(record)) forwardThreeByThree(false, padded, geometry, weights, 4, y);
       else if (hasBlocks && geometry.strideX == 1) forwardPlane(1, padded, geometry, weights, y);
       else if (hasBlocks && geometry.strideX == 2) forwardPlane(2, padded, geometry, weights, y);
       else if (hasBlocks) forwardPlane(geometry.strideX, padded, geometry, weights, y);
       else forwardSlowly(padded, geometry, weights, y);
+      channelBiasActivation(kind, y, bias, 1, positions);
       weights += weightBytes;
+      bias += 4;
       y += outBytes;
     }
     padded += paddedBytesOf(geometry);
+  }
+}
+
+/**
+ * The same for a matrix product over the 3 x 3 taps of a single channel, from its left panels: a tile would be
+ * stored after nine steps.
+ */
+export function singleChannelForward(
+  kind: u32,
+  padded: usize,
+  record: usize,
+  panels: usize,
+  bias: usize,
+  filters: u32,
+  y: usize,
+): void {
+  const geometry = changetype<Geometry>(record);
+  for (let filter: u32 = 0; filter < filters; filter++) {
+    const weights = panels + <usize>(filter / MR) * (9 * LEFT_STEP) + <usize>((filter % MR) << 2);
+    forwardThreeByThree(true, padded, geometry, weights, LEFT_STEP, y);
+    channelBiasActivation(kind, y, bias, 1, positionsOf(geometry));
+    bias += 4;
+    y += outBytesOf(geometry);
   }
 }
 
@@ -201,7 +234,7 @@ export function depthwiseWeightGradient(
   const geometry = changetype<Geometry>(record);
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      if (hasThreeByThree(geometry)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
+      if (hasThreeByThree(record)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
       else weightGradientPlane(padded, geometry, dY, dW, accumulate);
       dW += <usize>tapsOf(geometry) << 2;
       dY += outBytesOf(geometry);
