@@ -70,7 +70,7 @@ class Pool2dRunner implements LayerRunner {
     this.#layer = layer;
     this.#workspace = workspace;
     this.#y = workspace.activations(workspace.maxRows * sizeOf(layer.outputShape));
-    [this.#scratch = 0] = workspace.scratch(scratchLength(layer.window));
+    [this.#scratch = 0] = workspace.scratch(poolScratchLength(layer.window));
     workspace.reserveError(workspace.maxRows * sizeOf(layer.inputShape));
   }
 
@@ -98,7 +98,7 @@ class Pool2dRunner implements LayerRunner {
 }
 
 /** f32 of the kernels' scratch, as assembly/pooling-window.ts lays it out. */
-function scratchLength({ paddedLength, geometry, positions }: Window): number {
+export function poolScratchLength({ paddedLength, geometry, positions }: Window): number {
   const [, , , , , strideX = 0] = geometry;
   return paddedLength + 4 * strideX + positions + 4;
 }
