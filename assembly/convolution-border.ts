@@ -8,10 +8,15 @@ export function padImage(x: usize, record: usize, channels: u32, padded: usize):
   const inputBytes = planeBytesOf(geometry);
   memory.fill(padded, 0, <usize>channels * planeBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    copyRows(x, padded + innerOffset(geometry), <usize>geometry.width << 2, paddedRowBytesOf(geometry), geometry);
+    copyInside(x, geometry, padded);
     x += inputBytes;
     padded += planeBytes;
   }
+}
+
+/** Sets the inside of a padded plane to x[height, width]. */
+export function copyInside(x: usize, geometry: Geometry, padded: usize): void {
+  copyRows(x, padded + innerOffset(geometry), <usize>geometry.width << 2, paddedRowBytesOf(geometry), geometry);
 }
 
 /** x[height, width] = the inside of a padded plane. */

@@ -23,15 +23,41 @@ function forwardChannels(kind: u32, y: usize, bias: usize, channels: u32, positi
   }
 }
 
+// A function a kind, so that each loop holds one activation and no branch: inlined side by side, Binaryen would
+// fold them into a single loop that looks at the kind for every vector.
+
+function linearChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(LINEAR, y, bias, channels, positions);
+}
+
+function reluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(RELU, y, bias, channels, positions);
+}
+
+function leakyReluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(LEAKY_RELU, y, bias, channels, positions);
+}
+
+function tanhChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(TANH, y, bias, channels, positions);
+}
+
+function sigmoidChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(SIGMOID, y, bias, channels, positions);
+}
+
+function eluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
+  forwardChannels(ELU, y, bias, channels, positions);
+}
+
 /** y[C, P] = f(y + bias[C]) in place, for the activations that biasActivationForward takes. */
 export function channelBiasActivation(kind: u32, y: usize, bias: usize, channels: u32, positions: u32): void {
-  // One call a kind, so that each inlined loop holds one activation and no branch.
-  if (kind == LINEAR) forwardChannels(LINEAR, y, bias, channels, positions);
-  else if (kind == RELU) forwardChannels(RELU, y, bias, channels, positions);
-  else if (kind == LEAKY_RELU) forwardChannels(LEAKY_RELU, y, bias, channels, positions);
-  else if (kind == TANH) forwardChannels(TANH, y, bias, channels, positions);
-  else if (kind == SIGMOID) forwardChannels(SIGMOID, y, bias, channels, positions);
-  else forwardChannels(ELU, y, bias, channels, positions);
+  if (kind == LINEAR) linearChannels(y, bias, channels, positions);
+  else if (kind == RELU) reluChannels(y, bias, channels, positions);
+  else if (kind == LEAKY_RELU) leakyReluChannels(y, bias, channels, positions);
+  else if (kind == TANH) tanhChannels(y, bias, channels, positions);
+  else if (kind == SIGMOID) sigmoidChannels(y, bias, channels, positions);
+  else eluChannels(y, bias, channels, positions);
 }
 
 /**

@@ -3,27 +3,42 @@
 // convolution-depthwise.ts.
 import { Geometry, hasVectorRows, highLanes, paddedRowBytesOf } from './convolution-geometry';
 import { copyRow } from './convolution-border';
+import { madd } from './madd';
 
 /** True where the kernels of this file take a window. */
-// @ts-ignore: decorator
-@inline
-export function hasThreeByThree(geometry: Geometry): bool {
+export function hasThreeByThree(record: usize): bool {
+  const geometry = changetype<Geometry>(record);
   const isThreeByThree = geometry.kernelHeight == 3 && geometry.kernelWidth == 3;
   const isDense = geometry.dilationX == 1 && geometry.dilationY == 1;
   return isThreeByThree && isDense && hasVectorRows(geometry);
 }
 
-/** y[P] of one plane. */
-export function forwardThreeByThree(plane: usize, geometry: Geometry, weights: usize, y: usize): void {
+// @ts-ignore: decorator
+@inline
+function multiplyAdd(isProduct: bool, a: v128, b: v128, c: v128): v128 {
+  return isProduct ? madd(a, b, c) : f32x4.add(c, f32x4.mul(a, b));
+}
+
+/** y[P] of one plane, from weights `weightStep` bytes apart; a matrix product where `isProduct` (madd.ts). */
+// @ts-ignore: decorator
+@inline
+export function forwardThreeByThree(
+  isProduct: bool,
+  plane: usize,
+  geometry: Geometry,
+  weights: usize,
+  weightStep: usize,
+  y: usize,
+): void {
   const w0 = v128.load32_splat(weights);
-  const w1 = v128.load32_splat(weights, 4);
-  const w2 = v128.load32_splat(weights, 8);
-  const w3 = v128.load32_splat(weights, 12);
-  const w4 = v128.load32_splat(weights, 16);
-  const w5 = v128.load32_splat(weights, 20);
-  const w6 = v128.load32_splat(weights, 24);
-  const w7 = v128.load32_splat(weights, 28);
-  const w8 = v128.load32_splat(weights, 32);
+  const w1 = v128.load32_splat(weights + weightStep);
+  const w2 = v128.load32_splat(weights + 2 * weightStep);
+  const w3 = v128.load32_splat(weights + 3 * weightStep);
+  const w4 = v128.load32_splat(weights + 4 * weightStep);
+  const w5 = v128.load32_splat(weights + 5 * weightStep);
+  const w6 = v128.load32_splat(weights + 6 * weightStep);
+  const w7 = v128.load32_splat(weights + 7 * weightStep);
+  const w8 = v128.load32_splat(weights + 8 * weightStep);
   const rowBytes = paddedRowBytesOf(geometry);
   const rowStep = <usize>geometry.strideY * rowBytes;
   const width = <usize>geometry.outWidth << 2;
@@ -33,15 +48,15 @@ export function forwardThreeByThree(plane: usize, geometry: Geometry, weights: u
       const top = plane + at;
       const middle = top + rowBytes;
       const bottom = middle + rowBytes;
-      let sum = f32x4.add(f32x4.splat(0), f32x4.mul(w0, v128.load(top)));
-      sum = f32x4.add(sum, f32x4.mul(w1, v128.load(top, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w2, v128.load(top, 8)));
-      sum = f32x4.add(sum, f32x4.mul(w3, v128.load(middle)));
-      sum = f32x4.add(sum, f32x4.mul(w4, v128.load(middle, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w5, v128.load(middle, 8)));
-      sum = f32x4.add(sum, f32x4.mul(w6, v128.load(bottom)));
-      sum = f32x4.add(sum, f32x4.mul(w7, v128.load(bottom, 4)));
-      sum = f32x4.add(sum, f32x4.mul(w8, v128.load(bottom, 8)));
+      let sum = multiplyAdd(isProduct, w0, v128.load(top), f32x4.splat(0));
+      sum = multiplyAdd(isProduct, w1, v128.load(top, 4), sum);
+      sum = multiplyAdd(isProduct, w2, v128.load(top, 8), sum);
+      sum = multiplyAdd(isProduct, w3, v128.load(middle), sum);
+      sum = multiplyAdd(isProduct, w4, v128.load(middle, 4), sum);
+      sum = multiplyAdd(isProduct, w5, v128.load(middle, 8), sum);
+      sum = multiplyAdd(isProduct, w6, v128.load(bottom), sum);
+      sum = multiplyAdd(isProduct, w7, v128.load(bottom, 4), sum);
+      sum = multiplyAdd(isProduct, w8, v128.load(bottom, 8), sum);
       v128.store(y + at, sum);
       if (at == last) break;
     }
@@ -83,23 +98,31 @@ export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY:
   let s7 = f32x4.splat(0);
   let s8 = f32x4.splat(0);
   for (let row = geometry.outHeight; row > 0; row--) {
-    for (let next: usize = 0; next < width; next += 16) {
-      // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
-      const isRest = next == whole;
-      const at = isRest ? width - 16 : next;
-      const d = isRest ? v128.and(v128.load(dY + at), rest) : v128.load(dY + at);
+    let at: usize = 0;
+    let d = v128.load(dY);
+    for (;;) {
       const top = plane + at;
       const middle = top + rowBytes;
       const bottom = middle + rowBytes;
-      s0 = f32x4.add(s0, f32x4.mul(d, v128.load(top)));
-      s1 = f32x4.add(s1, f32x4.mul(d, v128.load(top, 4)));
-      s2 = f32x4.add(s2, f32x4.mul(d, v128.load(top, 8)));
-      s3 = f32x4.add(s3, f32x4.mul(d, v128.load(middle)));
-      s4 = f32x4.add(s4, f32x4.mul(d, v128.load(middle, 4)));
-      s5 = f32x4.add(s5, f32x4.mul(d, v128.load(middle, 8)));
-      s6 = f32x4.add(s6, f32x4.mul(d, v128.load(bottom)));
-      s7 = f32x4.add(s7, f32x4.mul(d, v128.load(bottom, 4)));
+      // Backwards, and with a join after them, so that V8 keeps loads beside their uses: micro-kernel.ts.
       s8 = f32x4.add(s8, f32x4.mul(d, v128.load(bottom, 8)));
+      s7 = f32x4.add(s7, f32x4.mul(d, v128.load(bottom, 4)));
+      s6 = f32x4.add(s6, f32x4.mul(d, v128.load(bottom)));
+      s5 = f32x4.add(s5, f32x4.mul(d, v128.load(middle, 8)));
+      s4 = f32x4.add(s4, f32x4.mul(d, v128.load(middle, 4)));
+      s3 = f32x4.add(s3, f32x4.mul(d, v128.load(middle)));
+      s2 = f32x4.add(s2, f32x4.mul(d, v128.load(top, 8)));
+      s1 = f32x4.add(s1, f32x4.mul(d, v128.load(top, 4)));
+      s0 = f32x4.add(s0, f32x4.mul(d, v128.load(top)));
+      at += 16;
+      if (at + 16 <= width) {
+        d = v128.load(dY + at);
+      } else {
+        if (at != whole || whole == width) break;
+        // The rest of a row as the high lanes of its last vector: elsewhere dY, and so the product, is zero.
+        at = width - 16;
+        d = v128.and(v128.load(dY + at), rest);
+      }
     }
     dY += width;
     plane += rowStep;
@@ -119,7 +142,7 @@ export function weightGradientThreeByThree(plane: usize, geometry: Geometry, dY:
 // @ts-ignore: decorator
 @inline
 export function hasGatheredGradient(geometry: Geometry): bool {
-  const isThreeByThree = hasThreeByThree(geometry) && geometry.strideY == 1 && geometry.width >= 4;
+  const isThreeByThree = hasThreeByThree(changetype<usize>(geometry)) && geometry.strideY == 1 && geometry.width >= 4;
   const hasThinBorder = geometry.padTop <= 2 && geometry.padLeft <= 2;
   const hasRoom = geometry.outHeight <= geometry.height + geometry.padTop;
   return isThreeByThree && hasThinBorder && hasRoom && geometry.outWidth <= geometry.width + geometry.padLeft;
@@ -127,16 +150,17 @@ export function hasGatheredGradient(geometry: Geometry): bool {
 
 /**
  * dX[height, width] of one plane, or dX + it where `accumulate`: each value looks at the windows
- * that it took part in, where the general kernel adds to nine places for each window. The zeros
- * around dY change no sum that began at +0. `plane` is scratch for [height + 2, width + 2].
+ * that it took part in, where the general kernel adds to nine places for each window. `plane` is a
+ * copy of dY that `surround` has made.
  */
+// @ts-ignore: decorator
+@inline
 export function inputGradientThreeByThree(
-  dY: usize,
+  accumulate: bool,
+  plane: usize,
   geometry: Geometry,
   weights: usize,
-  plane: usize,
   dX: usize,
-  accumulate: bool,
 ): void {
   const w0 = v128.load32_splat(weights);
   const w1 = v128.load32_splat(weights, 4);
@@ -150,7 +174,6 @@ export function inputGradientThreeByThree(
   const width = <usize>geometry.width << 2;
   const rowBytes = width + 8;
   const last = width - 16;
-  surround(dY, geometry, plane, rowBytes);
   for (let row = geometry.height; row > 0; row--) {
     // The last vector of a row overlaps the one before it, whose sums are not to be added twice.
     for (let next: usize = 0; next < width; next += 16) {
@@ -176,9 +199,12 @@ export function inputGradientThreeByThree(
   }
 }
 
-/** plane[height + 2, rowBytes / 4] = dY, two rows and columns further in than the border of x, in zeros. */
-function surround(dY: usize, geometry: Geometry, plane: usize, rowBytes: usize): void {
-  memory.fill(plane, 0, <usize>(geometry.height + 2) * rowBytes);
+/**
+ * Sets the inside of plane[height + 2, width + 2] to dY, two rows and columns further in than the border
+ * of x. The zeros around it change no sum that began at +0.
+ */
+export function surround(dY: usize, geometry: Geometry, plane: usize): void {
+  const rowBytes = <usize>(geometry.width + 2) << 2;
   let to = plane + <usize>(2 - geometry.padTop) * rowBytes + (<usize>(2 - geometry.padLeft) << 2);
   for (let row = geometry.outHeight; row > 0; row--) {
     copyRow(dY, to, geometry.outWidth);

@@ -3,6 +3,7 @@
 // in convolution-geometry.ts. Letters: C channels, M windows a channel (so C x M
 // outputs), T taps, P positions.
 import { cropPlane } from './convolution-border';
+import { channelBiasActivation } from './convolution-channels';
 import {
   forwardThreeByThree,
   hasGatheredGradient,
@@ -10,12 +11,15 @@ import {
   inputGradientThreeByThree,
   storeSum,
   sumLanes,
+  surround,
   weightGradientThreeByThree,
 } from './convolution-depthwise-3x3';
+import { addTap } from './convolution-fold';
 import {
   Geometry,
   hasVectorRows,
   highLanes,
+  loadFour,
   outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
@@ -25,12 +29,18 @@ import {
   tapsOf,
   windowOffset,
 } from './convolution-geometry';
+import { LEFT_STEP, MR } from './tile';
 
-/** y[C * M, P] from padded[C, ...] and weights[C * M, T]: taps in ascending order, from zero. */
+/**
+ * y[C * M, P] = f(sums + bias[C * M]) from padded[C, ...] and weights[C * M, T]: taps in ascending order, from
+ * zero. Each plane gets its bias and activation, as in channelBiasActivation, while it is in the L1 cache.
+ */
 export function depthwiseForward(
+  kind: u32,
   padded: usize,
   record: usize,
   weights: usize,
+  bias: usize,
   channels: u32,
   multiplier: u32,
   y: usize,
@@ -38,33 +48,59 @@ export function depthwiseForward(
   const geometry = changetype<Geometry>(record);
   const weightBytes = <usize>tapsOf(geometry) << 2;
   const outBytes = outBytesOf(geometry);
+  const positions = positionsOf(geometry);
   const hasBlocks = geometry.outWidth >= 4 && geometry.outHeight >= 4;
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      if (hasThreeByThree(geometry)) forwardThreeByThree(padded, geometry, weights, y);
-      else if (hasBlocks && geometry.strideX == 1) forwardPlane(true, padded, geometry, weights, y);
-      else if (hasBlocks) forwardPlane(false, padded, geometry, weights, y);
+      if (hasThreeByThree(record)) forwardThreeByThree(false, padded, geometry, weights, 4, y);
+      else if (hasBlocks && geometry.strideX == 1) forwardPlane(1, padded, geometry, weights, y);
+      else if (hasBlocks && geometry.strideX == 2) forwardPlane(2, padded, geometry, weights, y);
+      else if (hasBlocks) forwardPlane(geometry.strideX, padded, geometry, weights, y);
       else forwardSlowly(padded, geometry, weights, y);
+      channelBiasActivation(kind, y, bias, 1, positions);
       weights += weightBytes;
+      bias += 4;
       y += outBytes;
     }
     padded += paddedBytesOf(geometry);
   }
 }
 
+/**
+ * The same for a matrix product over the 3 x 3 taps of a single channel, from its left panels: a tile would be
+ * stored after nine steps.
+ */
+export function singleChannelForward(
+  kind: u32,
+  padded: usize,
+  record: usize,
+  panels: usize,
+  bias: usize,
+  filters: u32,
+  y: usize,
+): void {
+  const geometry = changetype<Geometry>(record);
+  for (let filter: u32 = 0; filter < filters; filter++) {
+    const weights = panels + <usize>(filter / MR) * (9 * LEFT_STEP) + <usize>((filter % MR) << 2);
+    forwardThreeByThree(true, padded, geometry, weights, LEFT_STEP, y);
+    channelBiasActivation(kind, y, bias, 1, positionsOf(geometry));
+    bias += 4;
+    y += outBytesOf(geometry);
+  }
+}
+
 /** Blocks of 4 x 4 outputs; the last block of a row or column overlaps the one before it. */
 // @ts-ignore: decorator
 @inline
-function forwardPlane(isDense: bool, plane: usize, geometry: Geometry, weights: usize, y: usize): void {
+function forwardPlane(stride: u32, plane: usize, geometry: Geometry, weights: usize, y: usize): void {
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const step = <usize>geometry.strideX << 2;
   const width = geometry.outWidth;
   const height = geometry.outHeight;
   for (let row: u32 = 0; ; row = min(row + 4, height - 4)) {
     const from = plane + <usize>row * rowStep;
     const to = y + (<usize>(row * width) << 2);
     for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
-      forwardBlock(isDense, from + <usize>column * step, geometry, rowStep, step, weights, to + (<usize>column << 2));
+      forwardBlock(stride, from + ((<usize>column * stride) << 2), geometry, rowStep, weights, to + (<usize>column << 2));
       if (column + 4 == width) break;
     }
     if (row + 4 == height) break;
@@ -74,11 +110,10 @@ function forwardPlane(isDense: bool, plane: usize, geometry: Geometry, weights: 
 // @ts-ignore: decorator
 @inline
 function forwardBlock(
-  isDense: bool,
+  stride: u32,
   from: usize,
   geometry: Geometry,
   rowStep: usize,
-  step: usize,
   weights: usize,
   to: usize,
 ): void {
@@ -94,29 +129,20 @@ function forwardBlock(
     let at = row;
     for (let j = geometry.kernelWidth; j > 0; j--) {
       const w = v128.load32_splat(weight);
-      a = f32x4.add(a, f32x4.mul(w, loadFour(isDense, at, step)));
-      b = f32x4.add(b, f32x4.mul(w, loadFour(isDense, at + rowStep, step)));
-      c = f32x4.add(c, f32x4.mul(w, loadFour(isDense, at + 2 * rowStep, step)));
-      d = f32x4.add(d, f32x4.mul(w, loadFour(isDense, at + 3 * rowStep, step)));
+      a = f32x4.add(a, f32x4.mul(w, loadFour(at, stride)));
+      b = f32x4.add(b, f32x4.mul(w, loadFour(at + rowStep, stride)));
+      c = f32x4.add(c, f32x4.mul(w, loadFour(at + 2 * rowStep, stride)));
+      d = f32x4.add(d, f32x4.mul(w, loadFour(at + 3 * rowStep, stride)));
       at += columnBytes;
       weight += 4;
     }
     row += rowBytes;
   }
-  const stride = <usize>geometry.outWidth << 2;
+  const width = <usize>geometry.outWidth << 2;
   v128.store(to, a);
-  v128.store(to + stride, b);
-  v128.store(to + 2 * stride, c);
-  v128.store(to + 3 * stride, d);
-}
-
-/** Four values `step` bytes apart; dense ones are neighbours. */
-// @ts-ignore: decorator
-@inline
-function loadFour(isDense: bool, at: usize, step: usize): v128 {
-  if (isDense) return v128.load(at);
-  const pair = v128.load32_lane(at + step, v128.load32_zero(at), 1);
-  return v128.load32_lane(at + 3 * step, v128.load32_lane(at + 2 * step, pair, 2), 3);
+  v128.store(to + width, b);
+  v128.store(to + 2 * width, c);
+  v128.store(to + 3 * width, d);
 }
 
 /** Any stride and size. */
@@ -156,8 +182,10 @@ export function depthwiseInputGradient(
   dX: usize,
 ): void {
   const geometry = changetype<Geometry>(record);
+  const isGathered = hasGatheredGradient(geometry);
+  if (isGathered) memory.fill(plane, 0, <usize>((geometry.height + 2) * (geometry.width + 2)) << 2);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (hasGatheredGradient(geometry)) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
+    if (isGathered) gatherPlane(dY, geometry, weights, multiplier, plane, dX);
     else scatterPlane(dY, geometry, weights, multiplier, plane, dX);
     weights += <usize>(multiplier * tapsOf(geometry)) << 2;
     dY += <usize>(multiplier * positionsOf(geometry)) << 2;
@@ -167,7 +195,9 @@ export function depthwiseInputGradient(
 
 function gatherPlane(dY: usize, geometry: Geometry, weights: usize, multiplier: u32, plane: usize, dX: usize): void {
   for (let m: u32 = 0; m < multiplier; m++) {
-    inputGradientThreeByThree(dY, geometry, weights, plane, dX, m > 0);
+    surround(dY, geometry, plane);
+    if (m == 0) inputGradientThreeByThree(false, plane, geometry, weights, dX);
+    else inputGradientThreeByThree(true, plane, geometry, weights, dX);
     weights += <usize>tapsOf(geometry) << 2;
     dY += outBytesOf(geometry);
   }
@@ -177,50 +207,12 @@ function scatterPlane(dY: usize, geometry: Geometry, weights: usize, multiplier:
   memory.fill(plane, 0, paddedBytesOf(geometry));
   for (let m: u32 = 0; m < multiplier; m++) {
     for (let tap: u32 = 0; tap < tapsOf(geometry); tap++) {
-      addScaledTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
+      addTap(plane + tapOffset(geometry, tap), geometry, dY, load<f32>(weights));
       weights += 4;
     }
     dY += outBytesOf(geometry);
   }
   cropPlane(plane, geometry, dX);
-}
-
-/** Adds weight x dY of every position to where one tap of its window lies. */
-function addScaledTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
-  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>geometry.outWidth << 2;
-  const rows = geometry.outHeight;
-  if (hasVectorRows(geometry)) {
-    addScaledRows(to, rowStep, from, rowBytes, rows, f32x4.splat(weight));
-    return;
-  }
-  const step = <usize>geometry.strideX << 2;
-  for (let row: u32 = 0; row < rows; row++) {
-    let at = to;
-    for (const end = from + rowBytes; from < end; from += 4) {
-      store<f32>(at, load<f32>(at) + weight * load<f32>(from));
-      at += step;
-    }
-    to += rowStep;
-  }
-}
-
-/** The tail of a row as in addRows of convolution-fold.ts. */
-function addScaledRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32, weight: v128): void {
-  const whole = rowBytes & ~15;
-  const last = rowBytes - 16;
-  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
-  for (let row: u32 = 0; row < rows; row++) {
-    for (let at: usize = 0; at < whole; at += 16) {
-      v128.store(to + at, f32x4.add(v128.load(to + at), f32x4.mul(weight, v128.load(from + at))));
-    }
-    if (whole < rowBytes) {
-      const product = v128.and(f32x4.mul(weight, v128.load(from + last)), lanes);
-      v128.store(to + last, f32x4.add(v128.load(to + last), product));
-    }
-    from += rowBytes;
-    to += rowStep;
-  }
 }
 
 /**
@@ -242,7 +234,7 @@ export function depthwiseWeightGradient(
   const geometry = changetype<Geometry>(record);
   for (let channel: u32 = 0; channel < channels; channel++) {
     for (let m: u32 = 0; m < multiplier; m++) {
-      if (hasThreeByThree(geometry)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
+      if (hasThreeByThree(record)) weightGradientThreeByThree(padded, geometry, dY, dW, accumulate);
       else weightGradientPlane(padded, geometry, dY, dW, accumulate);
       dW += <usize>tapsOf(geometry) << 2;
       dY += outBytesOf(geometry);
@@ -260,16 +252,15 @@ function weightGradientPlane(plane: usize, geometry: Geometry, dY: usize, dW: us
 
 function tapSum(from: usize, geometry: Geometry, dY: usize): f32 {
   if (geometry.outWidth < 4) return tapSumOfNarrow(from, geometry, dY);
-  if (geometry.strideX == 1) return tapSumOfWide(true, from, geometry, dY);
-  return tapSumOfWide(false, from, geometry, dY);
+  if (geometry.strideX == 1) return tapSumOfWide(1, from, geometry, dY);
+  if (geometry.strideX == 2) return tapSumOfWide(2, from, geometry, dY);
+  return tapSumOfWide(geometry.strideX, from, geometry, dY);
 }
 
 // @ts-ignore: decorator
 @inline
-function tapSumOfWide(isDense: bool, from: usize, geometry: Geometry, dY: usize): f32 {
+function tapSumOfWide(stride: u32, from: usize, geometry: Geometry, dY: usize): f32 {
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const stride = geometry.strideX;
-  const step = <usize>stride << 2;
   const rowBytes = <usize>geometry.outWidth << 2;
   const whole = rowBytes & ~15;
   const last = rowBytes - 16;
@@ -279,10 +270,10 @@ function tapSumOfWide(isDense: bool, from: usize, geometry: Geometry, dY: usize)
   let d = dY;
   for (let row = geometry.outHeight; row > 0; row--) {
     for (let at: usize = 0; at < whole; at += 16) {
-      sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(isDense, window + at * stride, step)));
+      sum = f32x4.add(sum, f32x4.mul(v128.load(d + at), loadFour(window + at * stride, stride)));
     }
     if (whole < rowBytes) {
-      const product = f32x4.mul(v128.load(d + last), loadFour(isDense, window + last * stride, step));
+      const product = f32x4.mul(v128.load(d + last), loadFour(window + last * stride, stride));
       sum = f32x4.add(sum, v128.and(product, lanes));
     }
     d += rowBytes;

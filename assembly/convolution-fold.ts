@@ -3,8 +3,6 @@
 import { cropPlane } from './convolution-border';
 import {
   Geometry,
-  hasVectorRows,
-  highLanes,
   outBytesOf,
   paddedBytesOf,
   paddedRowBytesOf,
@@ -25,7 +23,7 @@ export function foldPatches(patches: usize, record: usize, channels: u32, plane:
   for (let channel: u32 = 0; channel < channels; channel++) {
     memory.fill(plane, 0, paddedBytesOf(geometry));
     for (let tap: u32 = 0; tap < taps; tap++) {
-      addTap(plane + tapOffset(geometry, tap), geometry, patches);
+      addTap(plane + tapOffset(geometry, tap), geometry, patches, 1);
       patches += patchBytes;
     }
     cropPlane(plane, geometry, dX);
@@ -33,40 +31,42 @@ export function foldPatches(patches: usize, record: usize, channels: u32, plane:
   }
 }
 
-/** Adds one tap's value of every position. */
-function addTap(to: usize, geometry: Geometry, from: usize): void {
-  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
-  const rowBytes = <usize>geometry.outWidth << 2;
-  const rows = geometry.outHeight;
-  if (hasVectorRows(geometry)) {
-    addRows(to, rowStep, from, rowBytes, rows);
-    return;
-  }
-  const step = <usize>geometry.strideX << 2;
-  for (let row: u32 = 0; row < rows; row++) {
-    let at = to;
-    for (const end = from + rowBytes; from < end; from += 4) {
-      store<f32>(at, load<f32>(at) + load<f32>(from));
-      at += step;
-    }
-    to += rowStep;
-  }
+/** Adds weight x the value of every position to where one tap of its window lies. */
+export function addTap(to: usize, geometry: Geometry, from: usize, weight: f32): void {
+  if (geometry.strideX == 1) addRows(1, to, geometry, from, weight);
+  else if (geometry.strideX == 2) addRows(2, to, geometry, from, weight);
+  else addRows(geometry.strideX, to, geometry, from, weight);
 }
 
-function addRows(to: usize, rowStep: usize, from: usize, rowBytes: usize, rows: u32): void {
-  const whole = rowBytes & ~15;
-  const last = rowBytes - 16;
-  // A row's last values as the high lanes of a vector whose low lanes, counted already, add zero.
-  // That changes nothing: sums that started at +0 are never -0.
-  const lanes = highLanes(<u32>(rowBytes - whole) >> 2);
-  for (let row: u32 = 0; row < rows; row++) {
-    for (let at: usize = 0; at < whole; at += 16) {
-      v128.store(to + at, f32x4.add(v128.load(to + at), v128.load(from + at)));
-    }
-    if (whole < rowBytes) {
-      v128.store(to + last, f32x4.add(v128.load(to + last), v128.and(v128.load(from + last), lanes)));
+// @ts-ignore: decorator
+@inline
+function addRows(strideX: u32, to: usize, geometry: Geometry, from: usize, weight: f32): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const rowBytes = <usize>geometry.outWidth << 2;
+  // The eighth value that a vector with stride 2 adds zero to is in the row if another window follows.
+  const vectorBytes: usize = strideX > 2 ? 0 : strideX == 1 ? rowBytes & ~15 : (rowBytes - 4) & ~15;
+  const scale = f32x4.splat(weight);
+  for (let row = geometry.outHeight; row > 0; row--) {
+    let at: usize = 0;
+    for (; at < vectorBytes; at += 16) addFour(strideX, to + at * strideX, f32x4.mul(scale, v128.load(from + at)));
+    for (; at < rowBytes; at += 4) {
+      const value = to + at * strideX;
+      store<f32>(value, load<f32>(value) + weight * load<f32>(from + at));
     }
     from += rowBytes;
     to += rowStep;
   }
+}
+
+/** Adds to four neighbours, or to every second of eight: the others add zero, which changes no sum that began at +0. */
+// @ts-ignore: decorator
+@inline
+function addFour(strideX: u32, to: usize, values: v128): void {
+  if (strideX == 1) {
+    v128.store(to, f32x4.add(v128.load(to), values));
+    return;
+  }
+  const zero = f32x4.splat(0);
+  v128.store(to, f32x4.add(v128.load(to), v128.shuffle<f32>(values, zero, 0, 4, 1, 4)));
+  v128.store(to, f32x4.add(v128.load(to, 16), v128.shuffle<f32>(values, zero, 2, 4, 3, 4)), 16);
 }

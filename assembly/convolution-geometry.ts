@@ -101,6 +101,18 @@ export function hasVectorRows(geometry: Geometry): bool {
   return geometry.strideX == 1 && geometry.outWidth >= 4;
 }
 
+/** Four values of a row, `stride` apart. */
+// @ts-ignore: decorator
+@inline
+export function loadFour(at: usize, stride: u32): v128 {
+  if (stride == 1) return v128.load(at);
+  // The second vector begins at the fourth value: nothing beyond the last one is read.
+  if (stride == 2) return v128.shuffle<f32>(v128.load(at), v128.load(at, 12), 0, 2, 5, 7);
+  const step = <usize>stride << 2;
+  const pair = v128.load32_lane(at + step, v128.load32_zero(at), 1);
+  return v128.load32_lane(at + 3 * step, v128.load32_lane(at + 2 * step, pair, 2), 3);
+}
+
 /** Ones in the highest `count` (0 to 4) of four lanes. */
 // @ts-ignore: decorator
 @inline

@@ -12,7 +12,8 @@ import {
   tapsOf,
   windowOffset,
 } from './convolution-geometry';
-import { LEFT_STEP, MR, NR, RIGHT_STEP } from './tile';
+import { transposeFourByFour } from './pack';
+import { MR, NR, RIGHT_STEP, min } from './tile';
 
 /**
  * Right panels over positions, for y = W patches: packed[endPanel - firstPanel][K][8] from
@@ -155,31 +156,55 @@ export function packPatchRows(
   endPanel: u32,
 ): void {
   const geometry = changetype<Geometry>(record);
+  packTaps(NR, padded, geometry, channels, packed, firstPanel, endPanel);
+}
+
+/** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5], better where K is small. */
+export function packPatchesLeft(padded: usize, record: usize, channels: u32, packed: usize): void {
+  const geometry = changetype<Geometry>(record);
+  packTaps(MR, padded, geometry, channels, packed, 0, (channels * tapsOf(geometry) + MR - 1) / MR);
+}
+
+/** Panels of `lanes` taps of every position: four taps at a time, the rest one by one, zeros after the last. */
+// @ts-ignore: decorator
+@inline
+function packTaps(
+  lanes: u32,
+  padded: usize,
+  geometry: Geometry,
+  channels: u32,
+  packed: usize,
+  firstPanel: u32,
+  endPanel: u32,
+): void {
   const depth = channels * tapsOf(geometry);
-  const panelBytes = <usize>positionsOf(geometry) * RIGHT_STEP;
+  const step = <usize>lanes << 2;
+  const panelBytes = <usize>positionsOf(geometry) * step;
   for (let panel = firstPanel; panel < endPanel; panel++) {
-    const k = panel * NR;
-    if (hasVectorRows(geometry) && k + NR <= depth) {
-      transposeTaps(padded, geometry, k, packed);
-    } else {
-      for (let lane: u32 = 0; lane < NR; lane++) {
-        packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), RIGHT_STEP);
-      }
+    const first = panel * lanes;
+    const end = min(first + lanes, depth);
+    let k = first;
+    let to = packed;
+    if (end < first + lanes) memory.fill(packed, 0, panelBytes);
+    for (; hasVectorRows(geometry) && k + 4 <= end; k += 4) {
+      transposeFourTaps(padded, geometry, k, to, step);
+      to += 16;
+    }
+    for (; k < end; k++) {
+      packTap(padded, geometry, k, to, step);
+      to += 4;
     }
     packed += panelBytes;
   }
 }
 
-function transposeTaps(padded: usize, geometry: Geometry, k: u32, to: usize): void {
-  transposeFourTaps(padded, geometry, k, to);
-  transposeFourTaps(padded, geometry, k + 4, to + 16);
-}
-
 /**
- * Four taps of every position, four positions at a time; the last vector of a row
+ * Four taps of every position, `step` bytes apart, four positions at a time; the last vector of a row
  * overlaps the one before it.
  */
-function transposeFourTaps(padded: usize, geometry: Geometry, k: u32, to: usize): void {
+// @ts-ignore: decorator
+@inline
+function transposeFourTaps(padded: usize, geometry: Geometry, k: u32, to: usize, step: usize): void {
   let a = padded + tapOffset(geometry, k);
   let b = padded + tapOffset(geometry, k + 1);
   let c = padded + tapOffset(geometry, k + 2);
@@ -188,58 +213,30 @@ function transposeFourTaps(padded: usize, geometry: Geometry, k: u32, to: usize)
   const width = <usize>geometry.outWidth;
   const last = (width - 4) << 2;
   for (let row = geometry.outHeight; row > 0; row--) {
-    for (let at: usize = 0; at < last; at += 16) transposeFourByFour(a + at, b + at, c + at, d + at, to + (at << 3));
-    transposeFourByFour(a + last, b + last, c + last, d + last, to + (last << 3));
+    for (let at: usize = 0; at < last; at += 16) {
+      transposeFourByFour(a + at, b + at, c + at, d + at, to + (at >> 2) * step, step);
+    }
+    transposeFourByFour(a + last, b + last, c + last, d + last, to + (last >> 2) * step, step);
     a += rowStep;
     b += rowStep;
     c += rowStep;
     d += rowStep;
-    to += width * RIGHT_STEP;
+    to += width * step;
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function transposeFourByFour(aFrom: usize, bFrom: usize, cFrom: usize, dFrom: usize, to: usize): void {
-  const a = v128.load(aFrom);
-  const b = v128.load(bFrom);
-  const c = v128.load(cFrom);
-  const d = v128.load(dFrom);
-  const abLow = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
-  const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
-  const cdLow = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
-  const cdHigh = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
-  v128.store(to, v128.shuffle<f32>(abLow, cdLow, 0, 1, 4, 5));
-  v128.store(to, v128.shuffle<f32>(abLow, cdLow, 2, 3, 6, 7), RIGHT_STEP);
-  v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 0, 1, 4, 5), 2 * RIGHT_STEP);
-  v128.store(to, v128.shuffle<f32>(abHigh, cdHigh, 2, 3, 6, 7), 3 * RIGHT_STEP);
-}
-
-/** One tap of every position, or zeros after the last tap, `toStep` bytes apart. */
-function packTap(padded: usize, geometry: Geometry, k: u32, exists: bool, to: usize, toStep: usize): void {
-  let row = padded + tapOffset(geometry, exists ? k : 0);
+/** One tap of every position, `toStep` bytes apart. */
+function packTap(padded: usize, geometry: Geometry, k: u32, to: usize, toStep: usize): void {
+  let row = padded + tapOffset(geometry, k);
   const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
   const step = <usize>geometry.strideX << 2;
   for (let y = geometry.outHeight; y > 0; y--) {
     let at = row;
     for (let x = geometry.outWidth; x > 0; x--) {
-      store<f32>(to, exists ? load<f32>(at) : 0);
+      store<f32>(to, load<f32>(at));
       at += step;
       to += toStep;
     }
     row += rowStep;
-  }
-}
-
-/** Left panels over K, for dW^T = patches dY^T: packed[ceil(K / 5)][P][5], better where K is small. */
-export function packPatchesLeft(padded: usize, record: usize, channels: u32, packed: usize): void {
-  const geometry = changetype<Geometry>(record);
-  const depth = channels * tapsOf(geometry);
-  const panelBytes = <usize>positionsOf(geometry) * LEFT_STEP;
-  for (let k: u32 = 0; k < depth; k += MR) {
-    for (let lane: u32 = 0; lane < MR; lane++) {
-      packTap(padded, geometry, k + lane, k + lane < depth, packed + (<usize>lane << 2), LEFT_STEP);
-    }
-    packed += panelBytes;
   }
 }

@@ -24,7 +24,13 @@ export {
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { padImage } from './convolution-border';
 export { channelBiasActivation, channelSums, transpose } from './convolution-channels';
-export { depthwiseForward, depthwiseInputGradient, depthwiseWeightGradient } from './convolution-depthwise';
+export {
+  depthwiseForward,
+  depthwiseInputGradient,
+  depthwiseWeightGradient,
+  singleChannelForward,
+} from './convolution-depthwise';
+export { hasThreeByThree } from './convolution-depthwise-3x3';
 export { foldPatches } from './convolution-fold';
 export { packPatchColumns, packPatchRows, packPatchesLeft } from './convolution-patches';
 export { dropout } from './dropout';

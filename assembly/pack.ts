@@ -16,18 +16,26 @@ export function packLeftRows(source: usize, m: u32, k: u32, stride: u32, packed:
 /** Packs A stored [K, M] with `stride` f32 between rows. */
 export function packLeftColumns(source: usize, m: u32, k: u32, stride: u32, packed: usize): void {
   const strideBytes = <usize>stride << 2;
-  for (let column: u32 = 0; column < m; column += MR) {
+  const panelBytes = <usize>k * LEFT_STEP;
+  let column: u32 = 0;
+  // Two panels at once, as on the right.
+  for (; column + 2 * MR <= m; column += 2 * MR) {
+    copyTenColumns(source, strideBytes, k, packed, panelBytes);
+    source += 2 * LEFT_STEP;
+    packed += 2 * panelBytes;
+  }
+  for (; column < m; column += MR) {
     if (column + MR <= m) copyFiveColumns(source, strideBytes, k, packed);
     else copyLanes(source, 4, strideBytes, m - column, MR, k, packed);
-    source += MR * 4;
-    packed += <usize>k * LEFT_STEP;
+    source += LEFT_STEP;
+    packed += panelBytes;
   }
 }
 
 function transposeFiveRows(from: usize, strideBytes: usize, k: u32, to: usize): void {
   let p: u32 = 0;
   for (; p + 4 <= k; p += 4) {
-    transposeFourByFour(from, strideBytes, to, LEFT_STEP);
+    transposeFourByFour(from, from + strideBytes, from + 2 * strideBytes, from + 3 * strideBytes, to, LEFT_STEP);
     const fifth = v128.load(from + 4 * strideBytes);
     v128.store_lane<f32>(to, fifth, 0, 16);
     v128.store_lane<f32>(to, fifth, 1, LEFT_STEP + 16);
@@ -36,7 +44,20 @@ function transposeFiveRows(from: usize, strideBytes: usize, k: u32, to: usize): 
     from += 16;
     to += 4 * LEFT_STEP;
   }
-  copyLanes(from, strideBytes, 4, MR, MR, k - p, to);
+  if (p < k) copyLanes(from, strideBytes, 4, MR, MR, k - p, to);
+}
+
+function copyTenColumns(from: usize, strideBytes: usize, k: u32, to: usize, panelBytes: usize): void {
+  let next = to + panelBytes;
+  for (let p: u32 = 0; p < k; p++) {
+    v128.store(to, v128.load(from));
+    store<f32>(to, load<f32>(from, 16), 16);
+    v128.store(next, v128.load(from, 20));
+    store<f32>(next, load<f32>(from, 36), 16);
+    from += strideBytes;
+    to += LEFT_STEP;
+    next += LEFT_STEP;
+  }
 }
 
 function copyFiveColumns(from: usize, strideBytes: usize, k: u32, to: usize): void {
@@ -48,7 +69,7 @@ function copyFiveColumns(from: usize, strideBytes: usize, k: u32, to: usize): vo
   }
 }
 
-/** A panel of `width` lanes value by value: the first `used` from memory, zeros after them. */
+/** A panel of `width` lanes, lane by lane: the first `used` from memory, zeros after them. */
 function copyLanes(
   from: usize,
   laneBytes: usize,
@@ -58,22 +79,29 @@ function copyLanes(
   k: u32,
   to: usize,
 ): void {
-  for (let p: u32 = 0; p < k; p++) {
-    for (let lane: u32 = 0; lane < width; lane++) {
-      store<f32>(to + (<usize>lane << 2), lane < used ? load<f32>(from + <usize>lane * laneBytes) : 0);
+  const step = <usize>width << 2;
+  if (used < width) memory.fill(to, 0, <usize>k * step);
+  for (let lane: u32 = 0; lane < used; lane++) {
+    let at = from;
+    let lanes = to;
+    for (let p: u32 = 0; p < k; p++) {
+      store<f32>(lanes, load<f32>(at));
+      at += depthBytes;
+      lanes += step;
     }
-    from += depthBytes;
-    to += <usize>width << 2;
+    from += laneBytes;
+    to += 4;
   }
 }
 
+/** Four rows of four values, each at an address, into columns `step` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function transposeFourByFour(from: usize, strideBytes: usize, to: usize, step: usize): void {
-  const a = v128.load(from);
-  const b = v128.load(from + strideBytes);
-  const c = v128.load(from + 2 * strideBytes);
-  const d = v128.load(from + 3 * strideBytes);
+export function transposeFourByFour(row0: usize, row1: usize, row2: usize, row3: usize, to: usize, step: usize): void {
+  const a = v128.load(row0);
+  const b = v128.load(row1);
+  const c = v128.load(row2);
+  const d = v128.load(row3);
   const abLow = v128.shuffle<f32>(a, b, 0, 4, 1, 5);
   const abHigh = v128.shuffle<f32>(a, b, 2, 6, 3, 7);
   const cdLow = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
@@ -111,12 +139,13 @@ function transposeEightRows(from: usize, strideBytes: usize, k: u32, to: usize):
   let p: u32 = 0;
   // Both halves of a right step are written together: a cache line is touched once.
   for (; p + 4 <= k; p += 4) {
-    transposeFourByFour(from, strideBytes, to, RIGHT_STEP);
-    transposeFourByFour(from + 4 * strideBytes, strideBytes, to + 16, RIGHT_STEP);
+    const fifth = from + 4 * strideBytes;
+    transposeFourByFour(from, from + strideBytes, from + 2 * strideBytes, from + 3 * strideBytes, to, RIGHT_STEP);
+    transposeFourByFour(fifth, fifth + strideBytes, fifth + 2 * strideBytes, fifth + 3 * strideBytes, to + 16, RIGHT_STEP);
     from += 16;
     to += 4 * RIGHT_STEP;
   }
-  copyLanes(from, strideBytes, 4, NR, NR, k - p, to);
+  if (p < k) copyLanes(from, strideBytes, 4, NR, NR, k - p, to);
 }
 
 /** Packs B stored [K, N] with `stride` f32 between rows: panels [firstPanel, endPanel). */

@@ -1,18 +1,34 @@
 // Average pooling over planes of an image, forward and backward; geometry as in
 // convolution-geometry.ts, without dilation. The border counts as zeros, and every window is
 // divided by all of its values, as PyTorch's default has it.
-import { Geometry, outBytesOf, planeBytesOf, tapsOf } from './convolution-geometry';
+import { cropPlane } from './convolution-border';
 import { channelSums } from './convolution-channels';
-import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
+import { addTap } from './convolution-fold';
+import {
+  Geometry,
+  loadFour,
+  outBytesOf,
+  paddedBytesOf,
+  paddedRowBytesOf,
+  planeBytesOf,
+  tapOffset,
+  tapsOf,
+} from './convolution-geometry';
+import { afterPlane, evenValues, fillPlane, isHalving, oddValues, planeWithBorder, storePairs } from './pooling-window';
 
-/** y[channels, outHeight, outWidth] from x[channels, height, width]: sums in scan order, from zero. */
-export function averagePoolForward(x: usize, record: usize, channels: u32, y: usize): void {
+/**
+ * y[channels, outHeight, outWidth] from x[channels, height, width]: sums in scan order, from zero. Scratch as in
+ * pooling-window.ts.
+ */
+export function averagePoolForward(x: usize, record: usize, channels: u32, scratch: usize, y: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);
   const outBytes = outBytesOf(geometry);
+  const isHalved = isHalving(geometry);
+  if (!isHalved) fillPlane(geometry, scratch, 0);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (isHalving(geometry)) halvePlane(x, geometry, y);
-    else poolPlane(x, geometry, y);
+    if (isHalved) halvePlane(x, geometry, y);
+    else poolPlane(planeWithBorder(x, geometry, scratch), geometry, afterPlane(geometry, scratch), y);
     x += inputBytes;
     y += outBytes;
   }
@@ -20,16 +36,17 @@ export function averagePoolForward(x: usize, record: usize, channels: u32, y: us
 
 /**
  * dX[channels, height, width] from dY[channels, outHeight, outWidth]: windows in
- * ascending order, from zero.
+ * ascending order, from zero. Scratch as in pooling-window.ts.
  */
-export function averagePoolBackward(dY: usize, record: usize, channels: u32, dX: usize): void {
+export function averagePoolBackward(dY: usize, record: usize, channels: u32, scratch: usize, dX: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);
   const outBytes = outBytesOf(geometry);
-  memory.fill(dX, 0, <usize>channels * inputBytes);
+  const isHalved = isHalving(geometry);
+  if (isHalved) memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (isHalving(geometry)) spreadHalves(dY, geometry, dX);
-    else spreadPlane(dY, geometry, dX);
+    if (isHalved) spreadHalves(dY, geometry, dX);
+    else spreadPlane(dY, geometry, scratch, afterPlane(geometry, scratch), dX);
     dY += outBytes;
     dX += inputBytes;
   }
@@ -70,62 +87,52 @@ function spreadHalves(dY: usize, geometry: Geometry, dX: usize): void {
   }
 }
 
-function poolPlane(x: usize, geometry: Geometry, y: usize): void {
-  const size = <f32>tapsOf(geometry);
-  for (let row: u32 = 0; row < geometry.outHeight; row++) {
-    for (let column: u32 = 0; column < geometry.outWidth; column++) {
-      let sum: f32 = 0;
-      for (let i = firstRow(geometry, row); i < endRow(geometry, row); i++) {
-        for (let j = firstColumn(geometry, column); j < endColumn(geometry, column); j++) {
-          sum += load<f32>(x + (<usize>(i * geometry.width + j) << 2));
-        }
-      }
-      store<f32>(y, sum / size);
-      y += 4;
+function poolPlane(plane: usize, geometry: Geometry, narrow: usize, y: usize): void {
+  const size = f32x4.splat(<f32>tapsOf(geometry));
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  const width = geometry.outWidth;
+  const isNarrow = width < 4;
+  for (let row = geometry.outHeight; row > 0; row--) {
+    const to = isNarrow ? narrow : y;
+    for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
+      v128.store(to + (<usize>column << 2), f32x4.div(sumFour(plane + <usize>column * step, geometry), size));
+      if (column + 4 >= width) break;
     }
+    if (isNarrow) memory.copy(y, narrow, <usize>width << 2);
+    plane += rowStep;
+    y += <usize>width << 2;
   }
 }
 
-function spreadPlane(dY: usize, geometry: Geometry, dX: usize): void {
-  const size = <f32>tapsOf(geometry);
-  for (let row: u32 = 0; row < geometry.outHeight; row++) {
-    for (let column: u32 = 0; column < geometry.outWidth; column++) {
-      const share = load<f32>(dY) / size;
-      for (let i = firstRow(geometry, row); i < endRow(geometry, row); i++) {
-        for (let j = firstColumn(geometry, column); j < endColumn(geometry, column); j++) {
-          const at = dX + (<usize>(i * geometry.width + j) << 2);
-          store<f32>(at, load<f32>(at) + share);
-        }
-      }
-      dY += 4;
+/** Sums of four windows. The border adds zeros, which change no sum that began at +0. */
+// @ts-ignore: decorator
+@inline
+function sumFour(from: usize, geometry: Geometry): v128 {
+  let sum = f32x4.splat(0);
+  const strideX = geometry.strideX;
+  const columns = geometry.kernelWidth;
+  const rowStep = paddedRowBytesOf(geometry) - (<usize>columns << 2);
+  for (let i = geometry.kernelHeight; i > 0; i--) {
+    for (let j = columns; j > 0; j--) {
+      sum = f32x4.add(sum, loadFour(from, strideX));
+      from += 4;
     }
+    from += rowStep;
   }
+  return sum;
 }
 
-// The part of a window that lies inside the plane.
-
-// @ts-ignore: decorator
-@inline
-function firstRow(geometry: Geometry, row: u32): u32 {
-  return <u32>max(<i32>(row * geometry.strideY) - <i32>geometry.padTop, 0);
-}
-
-// @ts-ignore: decorator
-@inline
-function endRow(geometry: Geometry, row: u32): u32 {
-  return min(row * geometry.strideY + geometry.kernelHeight - geometry.padTop, geometry.height);
-}
-
-// @ts-ignore: decorator
-@inline
-function firstColumn(geometry: Geometry, column: u32): u32 {
-  return <u32>max(<i32>(column * geometry.strideX) - <i32>geometry.padLeft, 0);
-}
-
-// @ts-ignore: decorator
-@inline
-function endColumn(geometry: Geometry, column: u32): u32 {
-  return min(column * geometry.strideX + geometry.kernelWidth - geometry.padLeft, geometry.width);
+/** Taps in descending order: that is windows in ascending order for each value of dX. */
+function spreadPlane(dY: usize, geometry: Geometry, plane: usize, shares: usize, dX: usize): void {
+  const size = <f32>tapsOf(geometry);
+  const bytes = outBytesOf(geometry);
+  for (let at: usize = 0; at < bytes; at += 4) store<f32>(shares + at, load<f32>(dY + at) / size);
+  memory.fill(plane, 0, paddedBytesOf(geometry));
+  for (let tap = tapsOf(geometry); tap > 0; tap--) {
+    addTap(plane + tapOffset(geometry, tap - 1), geometry, shares, 1);
+  }
+  cropPlane(plane, geometry, dX);
 }
 
 /** y[channels] = the means of x[channels, positions]; sums as in channelSums. */

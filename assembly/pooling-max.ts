@@ -2,17 +2,19 @@
 // convolution-geometry.ts, without dilation. A window takes its first largest value in scan order,
 // or its last NaN, as PyTorch does; the border is never taken. The backward pass finds that value
 // again, which costs less than to store where it was.
-import { Geometry, outBytesOf, planeBytesOf } from './convolution-geometry';
-import { evenValues, isHalving, oddValues, storePairs } from './pooling-halving';
+import { Geometry, loadFour, outBytesOf, paddedRowBytesOf, planeBytesOf } from './convolution-geometry';
+import { afterPlane, evenValues, fillPlane, isHalving, oddValues, planeWithBorder, storePairs } from './pooling-window';
 
-/** y[channels, outHeight, outWidth] from x[channels, height, width]. */
-export function maxPoolForward(x: usize, record: usize, channels: u32, y: usize): void {
+/** y[channels, outHeight, outWidth] from x[channels, height, width]; scratch as in pooling-window.ts. */
+export function maxPoolForward(x: usize, record: usize, channels: u32, scratch: usize, y: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);
   const outBytes = outBytesOf(geometry);
+  const isHalved = isHalving(geometry);
+  if (!isHalved) fillPlane(geometry, scratch, f32.NEGATIVE_INFINITY);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (isHalving(geometry)) halvePlane(x, geometry, y);
-    else poolPlane(x, geometry, y);
+    if (isHalved) halvePlane(x, geometry, y);
+    else poolPlane(planeWithBorder(x, geometry, scratch), geometry, afterPlane(geometry, scratch), y);
     x += inputBytes;
     y += outBytes;
   }
@@ -20,16 +22,18 @@ export function maxPoolForward(x: usize, record: usize, channels: u32, y: usize)
 
 /**
  * dX[channels, height, width] from dY[channels, outHeight, outWidth] and x; windows in
- * ascending order, from zero.
+ * ascending order, from zero. Scratch as in pooling-window.ts.
  */
-export function maxPoolBackward(dY: usize, x: usize, record: usize, channels: u32, dX: usize): void {
+export function maxPoolBackward(dY: usize, x: usize, record: usize, channels: u32, scratch: usize, dX: usize): void {
   const geometry = changetype<Geometry>(record);
   const inputBytes = planeBytesOf(geometry);
   const outBytes = outBytesOf(geometry);
+  const isHalved = isHalving(geometry);
+  if (!isHalved) fillPlane(geometry, scratch, f32.NEGATIVE_INFINITY);
   memory.fill(dX, 0, <usize>channels * inputBytes);
   for (let channel: u32 = 0; channel < channels; channel++) {
-    if (isHalving(geometry)) spreadHalves(dY, x, geometry, dX);
-    else spreadPlane(dY, x, geometry, dX);
+    if (isHalved) spreadHalves(dY, x, geometry, dX);
+    else spreadPlane(dY, planeWithBorder(x, geometry, scratch), geometry, afterPlane(geometry, scratch), dX);
     dY += outBytes;
     x += inputBytes;
     dX += inputBytes;
@@ -98,45 +102,76 @@ function spreadFour(d: v128, x: usize, dX: usize, rowBytes: usize): void {
   storePairs(dX + rowBytes, v128.and(toThree, isThird), v128.and(d, isFourth));
 }
 
-function poolPlane(x: usize, geometry: Geometry, y: usize): void {
-  for (let row: u32 = 0; row < geometry.outHeight; row++) {
-    for (let column: u32 = 0; column < geometry.outWidth; column++) {
-      store<f32>(y, load<f32>(findLargest(x, geometry, row, column)));
-      y += 4;
+function poolPlane(plane: usize, geometry: Geometry, narrow: usize, y: usize): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  const width = geometry.outWidth;
+  const isNarrow = width < 4;
+  for (let row = geometry.outHeight; row > 0; row--) {
+    const to = isNarrow ? narrow : y;
+    for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
+      v128.store(to + (<usize>column << 2), scanFour(false, plane + <usize>column * step, geometry, 0, i32x4.splat(0)));
+      if (column + 4 >= width) break;
     }
+    if (isNarrow) memory.copy(y, narrow, <usize>width << 2);
+    plane += rowStep;
+    y += <usize>width << 2;
   }
 }
 
-function spreadPlane(dY: usize, x: usize, geometry: Geometry, dX: usize): void {
+/** Finds the places of a row's largest values first, as offsets into dX, then adds its errors there. */
+function spreadPlane(dY: usize, plane: usize, geometry: Geometry, places: usize, dX: usize): void {
+  const rowStep = <usize>geometry.strideY * paddedRowBytesOf(geometry);
+  const step = <usize>geometry.strideX << 2;
+  const width = geometry.outWidth;
+  const steps = i32x4.mul(i32x4(0, 1, 2, 3), i32x4.splat(<i32>step));
+  const firstLeft = i32x4.sub(steps, i32x4.splat(<i32>geometry.padLeft << 2));
   for (let row: u32 = 0; row < geometry.outHeight; row++) {
-    for (let column: u32 = 0; column < geometry.outWidth; column++) {
-      const at = findLargest(x, geometry, row, column) - x + dX;
-      store<f32>(at, load<f32>(at) + load<f32>(dY));
+    const top = <i32>(row * geometry.strideY) - <i32>geometry.padTop;
+    for (let column: u32 = 0; ; column = min(column + 4, width - 4)) {
+      const at = <usize>column * step;
+      const left = i32x4.add(firstLeft, i32x4.splat(<i32>at));
+      v128.store(places + (<usize>column << 2), scanFour(true, plane + at, geometry, top, left));
+      if (column + 4 >= width) break;
+    }
+    for (let column: u32 = 0; column < width; column++) {
+      const to = dX + load<u32>(places + (<usize>column << 2));
+      store<f32>(to, load<f32>(to) + load<f32>(dY));
       dY += 4;
     }
+    plane += rowStep;
   }
 }
 
-/** Address of the value that window (row, column) takes. */
-function findLargest(x: usize, geometry: Geometry, row: u32, column: u32): usize {
-  const width = geometry.width;
-  const top = <i32>(row * geometry.strideY) - <i32>geometry.padTop;
-  const left = <i32>(column * geometry.strideX) - <i32>geometry.padLeft;
-  const bottom = min(top + <i32>geometry.kernelHeight, <i32>geometry.height);
-  const right = min(left + <i32>geometry.kernelWidth, <i32>width);
-  const firstColumn = max(left, 0);
-  let found: usize = x + (<usize>(max(top, 0) * <i32>width + firstColumn) << 2);
-  let largest = load<f32>(found);
-  for (let i = max(top, 0); i < bottom; i++) {
-    let at = x + (<usize>(i * <i32>width + firstColumn) << 2);
-    for (let j = firstColumn; j < right; j++) {
-      const value = load<f32>(at);
-      if (value > largest || value != value) {
-        largest = value;
-        found = at;
+/**
+ * The largest values of four windows, or their places: bytes from the start of the unpadded plane, in which
+ * the windows begin in row `top` at the bytes `left` of it.
+ */
+// @ts-ignore: decorator
+@inline
+function scanFour(isPlace: bool, from: usize, geometry: Geometry, top: i32, left: v128): v128 {
+  const rowBytes = <i32>geometry.width << 2;
+  let largest = f32x4.splat(f32.NEGATIVE_INFINITY);
+  // Nothing is above the border where all of a window is -Infinity. Then it takes its first value.
+  let place = i32x4.add(i32x4.max_s(left, i32x4.splat(0)), i32x4.splat(max(top, 0) * rowBytes));
+  let next = i32x4.add(left, i32x4.splat(top * rowBytes));
+  const strideX = geometry.strideX;
+  const columns = geometry.kernelWidth;
+  const paddedStep = paddedRowBytesOf(geometry) - (<usize>columns << 2);
+  const rowStep = i32x4.splat(rowBytes - <i32>(columns << 2));
+  for (let i = geometry.kernelHeight; i > 0; i--) {
+    for (let j = columns; j > 0; j--) {
+      const value = loadFour(from, strideX);
+      const isLarger = beats(value, largest);
+      largest = v128.bitselect(value, largest, isLarger);
+      if (isPlace) {
+        place = v128.bitselect(next, place, isLarger);
+        next = i32x4.add(next, i32x4.splat(4));
       }
-      at += 4;
+      from += 4;
     }
+    if (isPlace) next = i32x4.add(next, rowStep);
+    from += paddedStep;
   }
-  return found;
+  return isPlace ? place : largest;
 }

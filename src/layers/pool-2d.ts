@@ -63,12 +63,14 @@ class Pool2dRunner implements LayerRunner {
   readonly #layer: Pool2dLayer;
   readonly #workspace: Workspace;
   readonly #y: number;
+  readonly #scratch: number;
   #x = 0;
 
   constructor(layer: Pool2dLayer, workspace: Workspace) {
     this.#layer = layer;
     this.#workspace = workspace;
     this.#y = workspace.activations(workspace.maxRows * sizeOf(layer.outputShape));
+    [this.#scratch = 0] = workspace.scratch(poolScratchLength(layer.window));
     workspace.reserveError(workspace.maxRows * sizeOf(layer.inputShape));
   }
 
@@ -78,8 +80,8 @@ class Pool2dRunner implements LayerRunner {
     const [geometry] = packed as [number];
     const planes = microbatch.rows * window.channels;
     this.#x = x;
-    if (spec.kind === 'maxPool2d') kernels.maxPoolForward(x, geometry, planes, this.#y);
-    else kernels.averagePoolForward(x, geometry, planes, this.#y);
+    if (spec.kind === 'maxPool2d') kernels.maxPoolForward(x, geometry, planes, this.#scratch, this.#y);
+    else kernels.averagePoolForward(x, geometry, planes, this.#scratch, this.#y);
     return this.#y;
   }
 
@@ -89,8 +91,14 @@ class Pool2dRunner implements LayerRunner {
     const [geometry] = packed as [number];
     const dX = this.#workspace.otherError(dY);
     const planes = microbatch.rows * window.channels;
-    if (spec.kind === 'maxPool2d') kernels.maxPoolBackward(dY, this.#x, geometry, planes, dX);
-    else kernels.averagePoolBackward(dY, geometry, planes, dX);
+    if (spec.kind === 'maxPool2d') kernels.maxPoolBackward(dY, this.#x, geometry, planes, this.#scratch, dX);
+    else kernels.averagePoolBackward(dY, geometry, planes, this.#scratch, dX);
     return dX;
   }
+}
+
+/** f32 of the kernels' scratch, as assembly/pooling-window.ts lays it out. */
+export function poolScratchLength({ paddedLength, geometry, positions }: Window): number {
+  const [, , , , , strideX = 0] = geometry;
+  return paddedLength + 4 * strideX + positions + 4;
 }

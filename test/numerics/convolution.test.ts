@@ -1,9 +1,11 @@
 // The kernels of convolution against their twins, to the bit.
 import { afterEach, beforeAll, describe, it } from 'vitest';
 import { ACTIVATIONS, activationNumber } from '../../src/layers/activation.ts';
+import type { Activation } from '../../src/layers/activation.ts';
+import type { Numerics } from '../../src/kernels/kernels.ts';
 import { activate } from '../helpers/twins/activation.ts';
-import { single } from '../helpers/twins/arithmetic.ts';
-import type { Values } from '../helpers/twins/arithmetic.ts';
+import { fused, single } from '../helpers/twins/arithmetic.ts';
+import type { Arithmetic, Values } from '../helpers/twins/arithmetic.ts';
 import {
   channelSums,
   depthwise,
@@ -14,7 +16,7 @@ import {
   positionsOf,
   tapsOf,
 } from '../helpers/twins/image.ts';
-import { transpose } from '../helpers/twins/matrix.ts';
+import { multiply, transpose } from '../helpers/twins/matrix.ts';
 import { EXTREMES, randomValues } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 import { WINDOWS } from './image-geometry.ts';
@@ -50,6 +52,14 @@ function panelsOf(source: Values, depth: number, length: number, columns: number
     const row = Math.floor(i / columns) % depth;
     return column < length ? (source[row * length + column] as number) : 0;
   });
+}
+
+/** The activation of y[channels, positions] + bias[channels]. */
+function withBias(y: Values, bias: Values, activation: Activation): Values {
+  const positions = y.length / bias.length;
+  return y.map((sum, i) =>
+    activate(single, activation, Math.fround(sum + (bias[Math.floor(i / positions)] as number))),
+  );
 }
 
 function forEachCase(check: (window: WindowCase, channels: number) => void): void {
@@ -189,16 +199,19 @@ describe('depthwise convolution', () => {
     return randomValues(outputs + 99, outputs * tapsOf(geometry));
   }
 
-  it('depthwise convolution matches its twin bit for bit forward', () => {
+  it('depthwise convolution matches its twin bit for bit forward, with bias and activation', () => {
     forEachMultiplier((window, channels, multiplier) => {
       const x = randomImage(window, channels);
       const weights = randomWeights(window, channels * multiplier);
+      const bias = randomValues(8, channels * multiplier);
       const { geometry, padded } = putPadded(window, channels, x);
-      const length = channels * multiplier * positionsOf(window.geometry);
-      const y = arena.room(4 * length);
-      arena.kernels.depthwiseForward(padded, geometry, arena.put(weights), channels, multiplier, y);
-      const expected = depthwise(single, { geometry: window.geometry, channels, multiplier, weights }, x);
-      expectSameBits(arena.f32(y, length), expected, window.name);
+      const positions = positionsOf(window.geometry);
+      const y = arena.room(4 * bias.length * positions);
+      const [w, b] = [arena.put(weights), arena.put(bias)];
+      const relu = activationNumber('relu');
+      arena.kernels.depthwiseForward(relu, padded, geometry, w, b, channels, multiplier, y);
+      const sums = depthwise(single, { geometry: window.geometry, channels, multiplier, weights }, x);
+      expectSameBits(arena.f32(y, sums.length), withBias(sums, bias, 'relu'), window.name);
     });
   });
 
@@ -239,6 +252,35 @@ describe('depthwise convolution', () => {
   });
 });
 
+describe('a single channel', () => {
+  async function expectProducts(numerics: Numerics, arithmetic: Arithmetic): Promise<void> {
+    arena = await Arena.create(numerics);
+    const filters = 7;
+    for (const window of WINDOWS) {
+      const geometry = arena.put(window.record);
+      if (!arena.kernels.hasThreeByThree(geometry)) continue;
+      const x = randomImage(window, 1);
+      const weights = randomValues(9, filters * 9);
+      const bias = randomValues(8, filters);
+      const positions = positionsOf(window.geometry);
+      const y = arena.room(4 * filters * positions);
+      const panels = arena.put(panelsOf(transpose(weights, filters, 9), 9, filters, TILE_ROWS));
+      const { padded } = putPadded(window, 1, x);
+      const kind = activationNumber('leakyRelu');
+      arena.kernels.singleChannelForward(kind, padded, geometry, panels, arena.put(bias), filters, y);
+      const patches = patchesOf(arithmetic, window.geometry, 1, x);
+      const product = { m: filters, n: positions, k: 9, a: weights, b: patches };
+      const expected = withBias(multiply(arithmetic, product), bias, 'leakyRelu');
+      expectSameBits(arena.f32(y, expected.length), expected, window.name);
+      arena.reset();
+    }
+  }
+
+  it('a single channel gets the bits of the matrix product', () => expectProducts('strict', single));
+
+  it('a single channel gets the bits of the fused matrix product', () => expectProducts('fused', fused));
+});
+
 describe('channels', () => {
   const LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 31, 33, 64, 196];
 
@@ -251,10 +293,11 @@ describe('channels', () => {
         const address = arena.put(y);
         const kind = activationNumber(activation);
         arena.kernels.channelBiasActivation(kind, address, arena.put(bias), channels, positions);
-        const expected = y.map((value, i) =>
-          activate(single, activation, Math.fround(value + (bias[Math.floor(i / positions)] as number))),
+        expectSameBits(
+          arena.f32(address, y.length),
+          withBias(y, bias, activation),
+          `${activation}, ${positions}`,
         );
-        expectSameBits(arena.f32(address, y.length), expected, `${activation}, ${positions}`);
         arena.reset();
       }
     }

@@ -1,6 +1,7 @@
 // Windows of every kind for the tests of convolution and pooling: around the widths of vectors, with every
 // option.
 import type { Geometry } from '../helpers/twins/image.ts';
+import { poolScratchLength } from '../../src/layers/pool-2d.ts';
 import { resolveWindow } from '../../src/layers/window.ts';
 import type { WindowOptions } from '../../src/layers/window.ts';
 import type { LayerBuilder } from '../../src/layers/layer.ts';
@@ -12,6 +13,8 @@ export interface WindowCase {
   readonly record: Uint32Array;
   /** Values of a plane with its border. */
   readonly paddedLength: number;
+  /** Values of the scratch of a pooling kernel. */
+  readonly scratchLength: number;
 }
 
 type Sizes = Partial<WindowOptions> & { readonly height: number; readonly width: number };
@@ -20,7 +23,8 @@ type Sizes = Partial<WindowOptions> & { readonly height: number; readonly width:
 export function windowCase({ height, width, ...options }: Sizes): WindowCase {
   const window = { size: 3, stride: 1, padding: 0, dilation: 1, ...options };
   // No case is refused, so nothing of a builder is used.
-  const { geometry, paddedLength } = resolveWindow(window, [1, height, width], {} as LayerBuilder);
+  const resolved = resolveWindow(window, [1, height, width], {} as LayerBuilder);
+  const { geometry, paddedLength } = resolved;
   const [, , kernelHeight = 0, kernelWidth = 0, strideY = 0, strideX = 0, padTop = 0, padLeft = 0] = geometry;
   const [dilationY = 0, dilationX = 0, outHeight = 0, outWidth = 0] = geometry.slice(8);
   return {
@@ -31,6 +35,7 @@ export function windowCase({ height, width, ...options }: Sizes): WindowCase {
     },
     record: Uint32Array.from(geometry),
     paddedLength,
+    scratchLength: poolScratchLength(resolved),
   };
 }
 

@@ -16,7 +16,10 @@ import type { WindowCase } from './image-geometry.ts';
 
 const PLANES = 3;
 
-/** Adjacent windows of 2 x 2, which have a vector path of their own, at widths around it; and others. */
+/**
+ * Adjacent windows of 2 x 2, which have a vector path of their own, at widths around it; and others, at every
+ * distance, where rows of windows are narrower than a vector, and at widths around one.
+ */
 const POOLS: readonly WindowCase[] = [
   ...[2, 3, 7, 8, 9, 10, 15, 16, 17, 18, 28, 33].map((width) =>
     windowCase({ height: 6, width, size: 2, stride: 2 }),
@@ -28,6 +31,13 @@ const POOLS: readonly WindowCase[] = [
   windowCase({ height: 9, width: 12, size: 3, stride: 3 }),
   windowCase({ height: 9, width: 12, size: [1, 4], stride: [2, 3], padding: [0, 2] }),
   windowCase({ height: 5, width: 5, size: 5 }),
+  windowCase({ height: 3, width: 3, size: 1, stride: 2 }),
+  windowCase({ height: 4, width: 5, size: 3, stride: 3, padding: 1 }),
+  ...[3, 4, 7, 8, 9, 10, 14].flatMap((width) => [
+    windowCase({ height: 6, width, size: 3, stride: 1, padding: 1 }),
+    windowCase({ height: 6, width: 2 * width, size: 3, stride: 2, padding: 1 }),
+    windowCase({ height: 6, width: 4 * width, size: [2, 4], stride: [1, 4], padding: [0, 2] }),
+  ]),
 ];
 
 let arena: Arena;
@@ -37,7 +47,8 @@ beforeAll(async () => {
 afterEach(() => arena.reset());
 
 /**
- * Few different values, so that most windows have ties; among them zeros of both signs, NaN and infinities.
+ * Few different values, so that most windows have ties; among them zeros of both signs, NaN and infinities,
+ * and windows of nothing but -Infinity, which a border must not win.
  */
 function images({ geometry: { height, width } }: WindowCase): Float32Array[] {
   const length = PLANES * height * width;
@@ -46,6 +57,7 @@ function images({ geometry: { height, width } }: WindowCase): Float32Array[] {
     randomValues(height, length),
     Float32Array.from(randomWords(width, length), pick([0, -0, 1, -1])),
     Float32Array.from(randomWords(width, length), pick(EXTREMES)),
+    Float32Array.from(randomWords(height, length), (word) => (word % 16 === 0 ? 1 : -Infinity)),
   ];
 }
 
@@ -53,6 +65,7 @@ interface Put {
   readonly x: number;
   readonly geometry: number;
   readonly dY: number;
+  readonly scratch: number;
 }
 
 function forEachPool(check: (pool: WindowCase, x: Float32Array, dY: Float32Array, put: Put) => void): void {
@@ -60,7 +73,8 @@ function forEachPool(check: (pool: WindowCase, x: Float32Array, dY: Float32Array
     for (const x of images(pool)) {
       const dY = randomValues(2, PLANES * positionsOf(pool.geometry));
       dY[0] = -0;
-      check(pool, x, dY, { x: arena.put(x), geometry: arena.put(pool.record), dY: arena.put(dY) });
+      const scratch = arena.room(4 * pool.scratchLength);
+      check(pool, x, dY, { x: arena.put(x), geometry: arena.put(pool.record), dY: arena.put(dY), scratch });
       arena.reset();
     }
   }
@@ -70,7 +84,7 @@ describe('max pooling', () => {
   it('max pooling takes the first largest value of a window, or its last NaN', () => {
     forEachPool((pool, x, dY, put) => {
       const y = arena.room(4 * dY.length);
-      arena.kernels.maxPoolForward(put.x, put.geometry, PLANES, y);
+      arena.kernels.maxPoolForward(put.x, put.geometry, PLANES, put.scratch, y);
       expectSameBits(arena.f32(y, dY.length), maxPool(single, pool.geometry, x), pool.name);
     });
   });
@@ -78,7 +92,7 @@ describe('max pooling', () => {
   it('max pooling gives the error to the value that was taken', () => {
     forEachPool((pool, x, dY, put) => {
       const dX = arena.room(4 * x.length);
-      arena.kernels.maxPoolBackward(put.dY, put.x, put.geometry, PLANES, dX);
+      arena.kernels.maxPoolBackward(put.dY, put.x, put.geometry, PLANES, put.scratch, dX);
       expectSameBits(arena.f32(dX, x.length), maxPoolBackward(single, pool.geometry, x, dY), pool.name);
     });
   });
@@ -88,7 +102,7 @@ describe('average pooling', () => {
   it('average pooling divides sums in scan order by the whole window', () => {
     forEachPool((pool, x, dY, put) => {
       const y = arena.room(4 * dY.length);
-      arena.kernels.averagePoolForward(put.x, put.geometry, PLANES, y);
+      arena.kernels.averagePoolForward(put.x, put.geometry, PLANES, put.scratch, y);
       expectSameBits(arena.f32(y, dY.length), averagePool(single, pool.geometry, x), pool.name);
     });
   });
@@ -96,7 +110,7 @@ describe('average pooling', () => {
   it('average pooling distributes the error over the window', () => {
     forEachPool((pool, x, dY, put) => {
       const dX = arena.room(4 * x.length);
-      arena.kernels.averagePoolBackward(put.dY, put.geometry, PLANES, dX);
+      arena.kernels.averagePoolBackward(put.dY, put.geometry, PLANES, put.scratch, dX);
       expectSameBits(arena.f32(dX, x.length), averagePoolBackward(single, pool.geometry, dY), pool.name);
     });
   });

@@ -29,8 +29,8 @@ export interface SampleConvolution {
   readonly padded: number;
   /** Scratch of `sumsLength`. */
   readonly sums: number;
-  /** Sets y[filters, positions], without the bias. */
-  forward(y: number): void;
+  /** Sets y[filters, positions] with the bias and the activation of this number. */
+  forward(y: number, activation: number): void;
   /** Adds the sample's dW to that of its shard at `to`, or sets it for the first. */
   addWeightGradient(dY: number, to: number, isFirst: boolean): void;
   /** Completes dW at `to` after the last sample of a shard. */
@@ -62,15 +62,10 @@ export class ConvolutionRunner implements LayerRunner {
   }
 
   forward(microbatch: Microbatch, x: number): number {
-    const { window, spec } = this.#layer;
-    const { kernels, packed } = this.#workspace;
-    const [, biases] = packed as [number, number];
     this.#x = x;
     for (let row = 0; row < microbatch.rows; row++) {
-      const y = this.#end.sums + 4 * row * this.#outputLength;
       this.#pad(row);
-      this.#sample.forward(y);
-      kernels.channelBiasActivation(this.#end.withBias, y, biases, spec.filters, window.positions);
+      this.#sample.forward(this.#end.sums + 4 * row * this.#outputLength, this.#end.withBias);
     }
     this.#end.finish(microbatch.rows * this.#outputLength);
     return this.#end.outputs;

@@ -67,8 +67,16 @@ export class MatrixConvolution implements SampleConvolution {
     return this.#scratch.sums;
   }
 
-  forward(y: number): void {
-    for (let group = 0; group < this.#layer.spec.groups; group++) this.#forwardGroup(group, y);
+  forward(y: number, activation: number): void {
+    const { spec, window } = this.#layer;
+    const { kernels, packed } = this.#workspace;
+    const [geometry, biases, panels] = packed as [number, number, number];
+    if (window.channels === 1 && kernels.hasThreeByThree(geometry)) {
+      kernels.singleChannelForward(activation, this.padded, geometry, panels, biases, spec.filters, y);
+      return;
+    }
+    for (let group = 0; group < spec.groups; group++) this.#forwardGroup(group, y);
+    kernels.channelBiasActivation(activation, y, biases, spec.filters, window.positions);
   }
 
   #forwardGroup(index: number, y: number): void {
@@ -235,11 +243,13 @@ export class DepthwiseConvolution implements SampleConvolution {
     );
   }
 
-  forward(y: number): void {
+  forward(y: number, activation: number): void {
     const { window, group } = this.#layer;
     const { kernels, packed } = this.#workspace;
-    const [geometry, , weights] = packed as [number, number, number];
-    kernels.depthwiseForward(this.padded, geometry, weights, window.channels, group.filters, y);
+    const [geometry, biases, weights] = packed as [number, number, number];
+    const { channels } = window;
+    // prettier-ignore
+    kernels.depthwiseForward(activation, this.padded, geometry, weights, biases, channels, group.filters, y);
   }
 
   addWeightGradient(dY: number, to: number, isFirst: boolean): void {
