@@ -61,9 +61,9 @@ export interface KernelsArguments {
 /** Measures the kernels and prints the figures. */
 export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const memory = new Memory();
-  const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
+  const strict = await instantiateKernels(await loadKernelModule('strict'), memory.wasm);
   const fusedModule = await loadFusedModule();
-  const fused = fusedModule && (await instantiateKernels(fusedModule.module, memory.wasm));
+  const fused = fusedModule && (await instantiateKernels(fusedModule, memory.wasm));
   const { peakGflops, products } = measureProducts(memory, strict, fused);
   const convolutions = measureConvolutions(memory, strict);
   const { bandwidthGBs, streams } = measureStreams(strict, memory);

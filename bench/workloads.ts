@@ -86,7 +86,7 @@ export async function syntheticRun(name: WorkloadName): Promise<PreparedRun> {
   const dataset = syntheticDataset(workload);
   const kernelModule = await loadKernelModule();
   const memory = new Memory();
-  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const model = resolveModel(config.model, workload.inputShape);
   const math = hostMath(kernels);
   const plan = planEngine(model, config.batchSize, config.shards);

@@ -63,7 +63,7 @@ export class LocalEngine {
   static async create(options: LocalEngineOptions): Promise<LocalEngine> {
     const memory = options.memory ?? new Memory();
     return new LocalEngine(
-      await instantiateKernels(options.kernelModule.module, memory.wasm),
+      await instantiateKernels(options.kernelModule, memory.wasm),
       memory,
       options,
     );
