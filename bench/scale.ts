@@ -7,6 +7,8 @@ import { initialState } from '../coordinator/training/prepare.ts';
 import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { KernelWidth } from '../src/kernels/kernel-width.ts';
+import { loadKernelModule } from '../src/kernels/kernels.ts';
 import { createLogger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { formatCount } from '../src/printable.ts';
@@ -59,6 +61,7 @@ export async function benchScale(args: ScaleArguments): Promise<void> {
     cpu: os.cpus()[0]?.model ?? 'unknown',
     cores: os.availableParallelism(),
     node: process.version,
+    kernelWidth: (await loadKernelModule()).width,
   };
   const report = {
     workload: 'mlp-mnist',
@@ -142,7 +145,7 @@ function formatReport({
   isSameHash,
   threads,
 }: {
-  readonly machine: { cpu: string; cores: number; node: string };
+  readonly machine: { cpu: string; cores: number; node: string; kernelWidth: KernelWidth };
   readonly results: readonly Scaled[];
   readonly isSameHash: boolean;
   readonly threads: number;
@@ -174,5 +177,5 @@ function formatReport({
   const hash = isSameHash
     ? `same weights everywhere: sha256 ${results[0]?.weightsSha256}`
     : 'DIFFERENT WEIGHTS';
-  return `mlp-mnist (784-256-128-10, batch 256), ${threads} thread(s) a worker, medians of ${ROUNDS} runs\n${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}\n${table.toString()}\n${hash}\n`;
+  return `mlp-mnist (784-256-128-10, batch 256), ${threads} thread(s) a worker, medians of ${ROUNDS} runs\n${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}, ${machine.kernelWidth}-bit vectors\n${table.toString()}\n${hash}\n`;
 }

@@ -7,6 +7,7 @@ import { printText, printJson } from '../coordinator/output/results.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { LockstepError } from '../src/errors.ts';
+import { loadKernelModule } from '../src/kernels/kernels.ts';
 import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { findPeers, OwnContender, ownName } from './contender.ts';
@@ -60,7 +61,8 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
     const own = WORKER_COUNTS.map((count) => new OwnContender(count));
     workloads.push(await measureWorkload(name, [...own, ...peers], { rounds, seconds }));
   }
-  const report: TrainReport = { ...describeMachine(), rounds, seconds, absent, workloads };
+  const { width } = await loadKernelModule();
+  const report: TrainReport = { ...describeMachine(width), rounds, seconds, absent, workloads };
   if (args.save) await save(path.join(root, 'bench/results'), fileName(report, args.workload), report);
   await (args.json ? printJson(report) : printText(formatReport(report)));
 }

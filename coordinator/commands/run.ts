@@ -191,7 +191,7 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
     await saveFinished(ending);
-    return { summary: summarize(config, result, state.weightsSha256(), start.wallSeconds()), result };
+    return { summary: summarize(prepared, result, state.weightsSha256(), start.wallSeconds()), result };
   } catch (error) {
     hasFailed = true;
     canResume = await saveUnfinished(ending, error);
@@ -233,7 +233,7 @@ function drawPlots(
 }
 
 function summarize(
-  config: Config,
+  { config, kernelModule }: PreparedRun,
   result: TrainingResult,
   weightsSha256: string,
   wallSeconds: number,
@@ -243,6 +243,7 @@ function summarize(
     name: config.name,
     seed: config.seed,
     numerics: config.numerics,
+    kernelWidth: kernelModule.width,
     shards: config.shards,
     weightsSha256,
     epochs: history.length,

@@ -42,7 +42,7 @@ export function pairVectors(isOn: boolean): void {
 
 /** The result of a trial of both widths. */
 export interface WidthTrial {
-  /** Whether both gave the same bits. */
+  /** True if both gave the same bits. */
   readonly isExact: boolean;
   /** Time of 128 bits over that of 256. */
   readonly speedup: number;
@@ -50,8 +50,8 @@ export interface WidthTrial {
 
 /** One wide tile of C over two blocks of depth, so that a tile is both set and added to. */
 const [ROWS, COLUMNS, DEPTH] = [5, 16, 800] as const;
-/** Calls after which V8 has compiled the kernels for speed: three times as many as its budget takes. */
-const WARM_UP_CALLS = 200;
+/** Calls after which V8 has compiled both micro-kernels for speed: twice as many as its budget takes. */
+const WARM_UP_CALLS = 100;
 const TRIES = 9;
 const CALLS_OF_TRY = 10;
 
@@ -64,8 +64,8 @@ export function trialMemory(): WebAssembly.Memory {
 export function tryWidths(narrow: Kernels, wide: Kernels, { buffer }: WebAssembly.Memory): WidthTrial {
   const [left, right] = [1024, 1024 + 4 * ROWS * DEPTH];
   const [first, second, tile] = [0, 1, 2].map((index) => right + 4 * COLUMNS * (DEPTH + index * ROWS));
-  const operands = new Float32Array(buffer, left, (ROWS + COLUMNS) * DEPTH);
-  operands.forEach((_, i) => (operands[i] = ((i * 0.6180339887498949) % 1) - 0.5));
+  const operands = new Float32Array((ROWS + COLUMNS) * DEPTH).map((_, i) => ((i * 7919) % 1009) / 1009 - 0.5);
+  new Float32Array(buffer, left, operands.length).set(operands);
   const multiply = (kernels: Kernels, c: number | undefined): void =>
     kernels.gemmPacked(ROWS, COLUMNS, DEPTH, left, right, c as number, COLUMNS, tile as number);
   const timed = (kernels: Kernels, c: number | undefined): number => {

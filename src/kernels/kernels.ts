@@ -25,7 +25,7 @@ export interface KernelModule {
   readonly module: WebAssembly.Module;
   /** Bits of the vectors that its instances compute with. No result depends on it. */
   readonly width: KernelWidth;
-  /** Whether 256-bit vectors were given up because they gave other bits: a fault of V8 or the processor. */
+  /** True if 256-bit vectors were given up because they gave other bits: a fault of V8 or the processor. */
   readonly isInexactAt256: boolean;
   readonly sha256: string;
 }
@@ -65,7 +65,7 @@ async function compileForWidth(
   if (wanted !== 128 && !failedTrial) {
     pairVectors(true);
     // An empty section keeps V8 from reusing this code where the same bytes are compiled without pairs.
-    const module = await WebAssembly.compile(Uint8Array.of(...bytes, 0, 2, 1, 0x77));
+    const module = await WebAssembly.compile(Buffer.concat([bytes, Uint8Array.of(0, 2, 1, 0x77)]));
     const trial = await tryModule(module);
     if (trial.isExact && (trial.speedup > 1 || wanted === 256))
       return { module, width: 256, isInexactAt256: false };
