@@ -48,6 +48,8 @@ export interface WidthTrial {
   readonly speedup: number;
 }
 
+/** The kernels' own tables lie below. */
+const FIRST_BYTE = 8192;
 /** One wide tile of C over two blocks of depth, so that a tile is both set and added to. */
 const [ROWS, COLUMNS, DEPTH] = [5, 16, 800] as const;
 /** Calls after which V8 has compiled both micro-kernels for speed: twice as many as its budget takes. */
@@ -62,7 +64,7 @@ export function trialMemory(): WebAssembly.Memory {
 
 /** Multiplies with two instances over a `trialMemory`, one of each width: a few milliseconds. */
 export function tryWidths(narrow: Kernels, wide: Kernels, { buffer }: WebAssembly.Memory): WidthTrial {
-  const [left, right] = [1024, 1024 + 4 * ROWS * DEPTH];
+  const [left, right] = [FIRST_BYTE, FIRST_BYTE + 4 * ROWS * DEPTH];
   const [first, second, tile] = [0, 1, 2].map((index) => right + 4 * COLUMNS * (DEPTH + index * ROWS));
   const operands = new Float32Array((ROWS + COLUMNS) * DEPTH).map((_, i) => ((i * 7919) % 1009) / 1009 - 0.5);
   new Float32Array(buffer, left, operands.length).set(operands);
