@@ -3,7 +3,6 @@
 // whether it works, and is faster, is tried where it is used.
 import v8 from 'node:v8';
 import { LockstepError, quoteValue } from '../errors.ts';
-import type { Kernels } from './kernels.ts';
 
 /** Bits of the vectors that a process computes with. */
 export type KernelWidth = (typeof KERNEL_WIDTHS)[number];
@@ -40,6 +39,20 @@ export function pairVectors(isOn: boolean): void {
   v8.setFlagsFromString(`--${isOn ? '' : 'no-'}experimental-wasm-revectorize`);
 }
 
+/** What a trial needs of the kernels. */
+interface Multiplier {
+  gemmPacked(
+    m: number,
+    n: number,
+    k: number,
+    a: number,
+    b: number,
+    c: number,
+    stride: number,
+    tile: number,
+  ): void;
+}
+
 /** The result of a trial of both widths. */
 export interface WidthTrial {
   /** True if both gave the same bits. */
@@ -63,14 +76,14 @@ export function trialMemory(): WebAssembly.Memory {
 }
 
 /** Multiplies with two instances over a `trialMemory`, one of each width: a few milliseconds. */
-export function tryWidths(narrow: Kernels, wide: Kernels, { buffer }: WebAssembly.Memory): WidthTrial {
+export function tryWidths(narrow: Multiplier, wide: Multiplier, { buffer }: WebAssembly.Memory): WidthTrial {
   const [left, right] = [FIRST_BYTE, FIRST_BYTE + 4 * ROWS * DEPTH];
   const [first, second, tile] = [0, 1, 2].map((index) => right + 4 * COLUMNS * (DEPTH + index * ROWS));
   const operands = new Float32Array((ROWS + COLUMNS) * DEPTH).map((_, i) => ((i * 7919) % 1009) / 1009 - 0.5);
   new Float32Array(buffer, left, operands.length).set(operands);
-  const multiply = (kernels: Kernels, c: number | undefined): void =>
+  const multiply = (kernels: Multiplier, c: number | undefined): void =>
     kernels.gemmPacked(ROWS, COLUMNS, DEPTH, left, right, c as number, COLUMNS, tile as number);
-  const timed = (kernels: Kernels, c: number | undefined): number => {
+  const timed = (kernels: Multiplier, c: number | undefined): number => {
     const startedMs = performance.now();
     for (let call = 0; call < CALLS_OF_TRY; call++) multiply(kernels, c);
     return performance.now() - startedMs;
