@@ -39,7 +39,7 @@ export function pairVectors(isOn: boolean): void {
   v8.setFlagsFromString(`--${isOn ? '' : 'no-'}experimental-wasm-revectorize`);
 }
 
-/** What a trial needs of the kernels. */
+/** The kernel that a trial runs. */
 interface Multiplier {
   gemmPacked(
     m: number,
