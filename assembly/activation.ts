@@ -1,11 +1,12 @@
 // Bias and activation, forward and backward. Letters: B rows, O columns.
 // Backward passes take the output y where f'(x) is a function of f(x), so that f may work in place; those of
-// self-gated.ts take the input.
-import { expMinusOneVector, sigmoidSlope, sigmoidVector, tanhSlope, tanhVector } from './math';
+// self-gated.ts take the input. Loops take two vectors at a time, which V8 may pair.
+import { storePair } from './lanes';
+import { ONE, constant, expMinusOneVector, sigmoidSlope, sigmoidVector, tanhSlope, tanhVector } from './math';
 import { gelu, geluSlope, geluTanh, geluTanhSlope, silu, siluSlope } from './self-gated';
 
 /** Slope of leakyRelu below zero, as in PyTorch. */
-const LEAK: f32 = 0.01;
+const LEAK: usize = memory.data<f32>([0.01]);
 
 // Numbers of the activations, in the order of ACTIVATIONS in src/layers/activation.ts.
 export const LINEAR: u32 = 0;
@@ -22,7 +23,7 @@ export const SILU: u32 = 8;
 @inline
 export function activate(kind: u32, x: v128): v128 {
   if (kind == RELU) return f32x4.max(x, f32x4.splat(0));
-  if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, f32x4.splat(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
+  if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, constant(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
   if (kind == TANH) return tanhVector(x);
   if (kind == SIGMOID) return sigmoidVector(x);
   if (kind == ELU) return v128.bitselect(x, expMinusOneVector(x), f32x4.gt(x, f32x4.splat(0)));
@@ -35,9 +36,9 @@ export function activate(kind: u32, x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function slope(kind: u32, y: v128): v128 {
-  const one = f32x4.splat(1);
+  const one = constant(ONE);
   if (kind == RELU) return v128.and(one, f32x4.gt(y, f32x4.splat(0)));
-  if (kind == LEAKY_RELU) return v128.bitselect(one, f32x4.splat(LEAK), f32x4.gt(y, f32x4.splat(0)));
+  if (kind == LEAKY_RELU) return v128.bitselect(one, constant(LEAK), f32x4.gt(y, f32x4.splat(0)));
   if (kind == TANH) return tanhSlope(y);
   if (kind == ELU) return v128.bitselect(one, f32x4.add(y, one), f32x4.gt(y, f32x4.splat(0)));
   return sigmoidSlope(y);
@@ -48,9 +49,16 @@ function slope(kind: u32, y: v128): v128 {
 function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
   for (let row: u32 = 0; row < rows; row++) {
     let j: u32 = 0;
-    for (; j + 4 <= columns; j += 4) {
+    for (; j + 8 <= columns; j += 8) {
+      const x0 = f32x4.add(v128.load(y), v128.load(bias + (<usize>j << 2)));
+      const x1 = f32x4.add(v128.load(y, 16), v128.load(bias + (<usize>j << 2), 16));
+      storePair(y, activate(kind, x0), activate(kind, x1));
+      y += 32;
+    }
+    if (j + 4 <= columns) {
       const x = f32x4.add(v128.load(y), v128.load(bias + (<usize>j << 2)));
       v128.store(y, activate(kind, x));
+      j += 4;
       y += 16;
     }
     for (; j < columns; j++) {
@@ -79,8 +87,14 @@ export function biasActivationForward(kind: u32, y: usize, bias: usize, rows: u3
 @inline
 function forwardValues(kind: u32, x: usize, y: usize, length: u32): void {
   let i: u32 = 0;
-  for (; i + 4 <= length; i += 4) {
+  for (; i + 8 <= length; i += 8) {
+    storePair(y, activate(kind, v128.load(x)), activate(kind, v128.load(x, 16)));
+    x += 32;
+    y += 32;
+  }
+  if (i + 4 <= length) {
     v128.store(y, activate(kind, v128.load(x)));
+    i += 4;
     x += 16;
     y += 16;
   }
@@ -108,8 +122,16 @@ export function activationForward(kind: u32, x: usize, y: usize, length: u32): v
 @inline
 function backwardValues(kind: u32, dY: usize, y: usize, length: u32): void {
   let i: u32 = 0;
-  for (; i + 4 <= length; i += 4) {
+  for (; i + 8 <= length; i += 8) {
+    const d0 = f32x4.mul(v128.load(dY), slope(kind, v128.load(y)));
+    const d1 = f32x4.mul(v128.load(dY, 16), slope(kind, v128.load(y, 16)));
+    storePair(dY, d0, d1);
+    dY += 32;
+    y += 32;
+  }
+  if (i + 4 <= length) {
     v128.store(dY, f32x4.mul(v128.load(dY), slope(kind, v128.load(y))));
+    i += 4;
     dY += 16;
     y += 16;
   }
@@ -145,8 +167,16 @@ function slopeFromInput(kind: u32, x: v128): v128 {
 @inline
 function backwardValuesFromInput(kind: u32, dY: usize, x: usize, length: u32): void {
   let i: u32 = 0;
-  for (; i + 4 <= length; i += 4) {
+  for (; i + 8 <= length; i += 8) {
+    const d0 = f32x4.mul(v128.load(dY), slopeFromInput(kind, v128.load(x)));
+    const d1 = f32x4.mul(v128.load(dY, 16), slopeFromInput(kind, v128.load(x, 16)));
+    storePair(dY, d0, d1);
+    dY += 32;
+    x += 32;
+  }
+  if (i + 4 <= length) {
     v128.store(dY, f32x4.mul(v128.load(dY), slopeFromInput(kind, v128.load(x))));
+    i += 4;
     dY += 16;
     x += 16;
   }

@@ -1,21 +1,50 @@
 // Matrix products from packed panels (tile.ts, pack.ts): one micro-kernel serves NN, NT and TN,
 // because packing transposes. Every element of C is one sum over k in ascending order, in blocks of
 // KC, so its bits depend neither on M and N nor on where its tile lies.
+import { addInto } from './activation';
 import { microKernel } from './micro-kernel';
-import { LEFT_STEP, MR, NR, RIGHT_STEP, min } from './tile';
+import { addWide, setWide } from './micro-kernel-wide';
+import { LEFT_STEP, MR, NR, RIGHT_STEP, WIDE, min } from './tile';
 
 /** Depth of one pass: panels of A (8 KB) and B (13 KB) lie in the L1 cache together. Part of the bits. */
 const KC: u32 = 400;
 /** Bytes of B that stay in the L2 cache while the rows of A go by. */
 const BLOCK_BYTES: u32 = 256 << 10;
 
-const TILE_BYTES: u32 = MR * NR * 4;
+/** Bytes of a row of a scratch tile, and of a whole one: the wide tile has two panels of columns. */
+const TILE_STRIDE: usize = 2 * NR * 4;
+const TILE_BYTES: u32 = MR * <u32>TILE_STRIDE;
 
-/** Columns of B in a block of `depth`, a multiple of NR. */
+/** Columns of B in a block of `depth`, a multiple of two panels. */
 // @ts-ignore: decorator
 @inline
 function blockColumns(depth: u32): u32 {
-  return max(BLOCK_BYTES / (depth * <u32>RIGHT_STEP), 1) * NR;
+  return max(BLOCK_BYTES / (2 * depth * <u32>RIGHT_STEP), 1) * 2 * NR;
+}
+
+/** Columns of the tile at column `j`: two panels where vectors are wide, but for a last odd one. */
+// @ts-ignore: decorator
+@inline
+function tileColumns(j: u32, n: u32): u32 {
+  return WIDE && j + NR < n ? 2 * NR : NR;
+}
+
+/** One tile of `columns` columns: C = A B over `depth`, or C + A B. Panels of B are `panel` bytes apart. */
+// @ts-ignore: decorator
+@inline
+function multiplyTile(
+  columns: u32,
+  depth: u32,
+  a: usize,
+  b: usize,
+  panel: usize,
+  c: usize,
+  strideBytes: usize,
+  accumulate: bool,
+): void {
+  if (columns == NR) microKernel(depth, a, b, c, strideBytes, accumulate);
+  else if (accumulate) addWide(depth, a, b, panel, c, strideBytes);
+  else setWide(depth, a, b, panel, c, strideBytes);
 }
 
 /** Copies the used part of a scratch tile into C, or adds it. */
@@ -36,14 +65,14 @@ function storeEdge(tile: usize, c: usize, strideBytes: usize, rows: u32, columns
       from += 4;
       to += 4;
     }
-    tile += NR << 2;
+    tile += TILE_STRIDE;
     c += strideBytes;
   }
 }
 
 /**
  * C[M, N] = A B from packed panels; `stride` is the distance between rows of C in f32.
- * `tile` is scratch for one register tile (160 bytes).
+ * `tile` is scratch for one wide tile (320 bytes).
  */
 export function gemmPacked(
   m: u32,
@@ -88,6 +117,7 @@ function multiply(
   into: bool,
 ): void {
   const strideBytes: usize = <usize>stride << 2;
+  const panel = <usize>k * RIGHT_STEP;
   for (let kStart: u32 = 0; kStart < k; kStart += KC) {
     const depth = min(KC, k - kStart);
     const accumulate = into || kStart > 0;
@@ -96,14 +126,15 @@ function multiply(
       const nEnd = min(n, nStart + width);
       for (let i: u32 = 0; i < m; i += MR) {
         const a = packedA + <usize>i * k * 4 + <usize>kStart * LEFT_STEP;
-        for (let j = nStart; j < nEnd; j += NR) {
+        for (let j = nStart; j < nEnd; j += tileColumns(j, n)) {
+          const columns = tileColumns(j, n);
           const b = packedB + <usize>j * k * 4 + <usize>kStart * RIGHT_STEP;
           const to = c + <usize>i * strideBytes + (<usize>j << 2);
-          if (j + NR <= n && i + MR <= m) {
-            microKernel(depth, a, b, to, strideBytes, accumulate);
+          if (j + columns <= n && i + MR <= m) {
+            multiplyTile(columns, depth, a, b, panel, to, strideBytes, accumulate);
           } else {
-            microKernel(depth, a, b, tile, NR << 2, false);
-            storeEdge(tile, to, strideBytes, min(MR, m - i), min(NR, n - j), accumulate);
+            multiplyTile(columns, depth, a, b, panel, tile, TILE_STRIDE, false);
+            storeEdge(tile, to, strideBytes, min(MR, m - i), min(columns, n - j), accumulate);
           }
         }
       }
@@ -130,19 +161,21 @@ export function gemmPackedTree(
   tiles: usize,
 ): void {
   const strideBytes: usize = <usize>stride << 2;
+  const panel = <usize>k * RIGHT_STEP;
   const width = blockColumns(k);
   for (let nStart: u32 = 0; nStart < n; nStart += width) {
     const nEnd = min(n, nStart + width);
     for (let i: u32 = 0; i < m; i += MR) {
       const a = packedA + <usize>i * k * 4;
-      for (let j = nStart; j < nEnd; j += NR) {
+      for (let j = nStart; j < nEnd; j += tileColumns(j, n)) {
+        const columns = tileColumns(j, n);
         const b = packedB + <usize>j * k * 4;
         const to = c + <usize>i * strideBytes + (<usize>j << 2);
-        if (j + NR <= n && i + MR <= m) {
-          treeTile(a, b, bounds, numShards, to, strideBytes, tiles);
+        if (j + columns <= n && i + MR <= m) {
+          treeTile(columns, a, b, panel, bounds, numShards, to, strideBytes, tiles);
         } else {
-          treeTile(a, b, bounds, numShards, tiles, NR << 2, tiles + TILE_BYTES);
-          storeEdge(tiles, to, strideBytes, min(MR, m - i), min(NR, n - j), false);
+          treeTile(columns, a, b, panel, bounds, numShards, tiles, TILE_STRIDE, tiles + TILE_BYTES);
+          storeEdge(tiles, to, strideBytes, min(MR, m - i), min(columns, n - j), false);
         }
       }
     }
@@ -151,8 +184,10 @@ export function gemmPackedTree(
 
 /** One tile of `gemmPackedTree`: a stack of partial sums whose bottom is `first`, the others in `tiles`. */
 function treeTile(
+  columns: u32,
   a: usize,
   b: usize,
+  panel: usize,
   bounds: usize,
   numShards: u32,
   first: usize,
@@ -166,29 +201,30 @@ function treeTile(
     const isRight = s & 1;
     const slot = height - isRight;
     const to = slot == 0 ? first : tiles + (slot - 1) * TILE_BYTES;
-    const stride: usize = slot == 0 ? firstStride : NR << 2;
-    microKernel(depth, a + <usize>start * LEFT_STEP, b + <usize>start * RIGHT_STEP, to, stride, <bool>isRight);
+    const stride = slot == 0 ? firstStride : TILE_STRIDE;
+    const aStart = a + <usize>start * LEFT_STEP;
+    const bStart = b + <usize>start * RIGHT_STEP;
+    multiplyTile(columns, depth, aStart, bStart, panel, to, stride, <bool>isRight);
     height = slot + 1;
     for (let level = s >> 1; isRight && level & 1; level >>= 1) {
       height--;
-      mergeTile(height, first, firstStride, tiles);
+      mergeTile(columns, height, first, firstStride, tiles);
     }
   }
   while (height > 1) {
     height--;
-    mergeTile(height, first, firstStride, tiles);
+    mergeTile(columns, height, first, firstStride, tiles);
   }
 }
 
 /** Adds the stack's slot `right` to the slot below it. */
-function mergeTile(right: u32, first: usize, firstStride: usize, tiles: usize): void {
+function mergeTile(columns: u32, right: u32, first: usize, firstStride: usize, tiles: usize): void {
   let from = tiles + (right - 1) * TILE_BYTES;
   let to = right == 1 ? first : from - TILE_BYTES;
-  const stride: usize = right == 1 ? firstStride : NR << 2;
+  const stride = right == 1 ? firstStride : TILE_STRIDE;
   for (let r: u32 = 0; r < MR; r++) {
-    v128.store(to, f32x4.add(v128.load(to), v128.load(from)));
-    v128.store(to, f32x4.add(v128.load(to, 16), v128.load(from, 16)), 16);
-    from += NR << 2;
+    addInto(to, from, columns);
+    from += TILE_STRIDE;
     to += stride;
   }
 }

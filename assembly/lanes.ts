@@ -15,3 +15,11 @@ export function storeLanes<T>(address: usize, values: v128): void {
   if (sizeof<T>() == 16) v128.store(address, values);
   else v128.store32_lane(address, values, 0);
 }
+
+/** Writes two neighbouring vectors after both were computed, so that V8 may pair all that led to them. */
+// @ts-ignore: decorator
+@inline
+export function storePair(address: usize, low: v128, high: v128): void {
+  v128.store(address, low);
+  v128.store(address, high, 16);
+}

@@ -1,42 +1,137 @@
 // What a core can do at most, measured beside the kernels that are held against it: arithmetic and memory.
+import { WIDE } from './tile';
 
 /**
- * Runs `iterations` of 12 independent multiply-then-add chains on registers alone: 96
- * floating-point operations each. Twelve chains cover the latency of both units (3 cycles each, two
- * of each a core); one shared constant leaves V8 enough registers to spill none, which two did not.
- * Returns a sum of the chains, so that none is removed.
+ * Runs `iterations` of 12 independent multiply-then-add chains on registers of the kernels' width
+ * alone: 96 or 192 floating-point operations each. Twelve chains cover the latency of both units (3
+ * cycles each, two of each a core). The one constant, 0.5, is a parameter: V8 from 24 on
+ * builds others anew in every iteration. `values` points to f32 [96], which the chains change.
  */
-export function peakMultiplyAdd(iterations: u32): f32 {
-  const half = f32x4.splat(0.5);
-  let a = f32x4.splat(0.0);
-  let b = f32x4.splat(0.1);
-  let c = f32x4.splat(0.2);
-  let d = f32x4.splat(0.3);
-  let e = f32x4.splat(0.4);
-  let f = f32x4.splat(0.5);
-  let g = f32x4.splat(0.6);
-  let h = f32x4.splat(0.7);
-  let i = f32x4.splat(0.8);
-  let j = f32x4.splat(0.9);
-  let k = f32x4.splat(1.0);
-  let l = f32x4.splat(1.1);
-  for (let n: u32 = 0; n < iterations; n++) {
-    a = f32x4.add(f32x4.mul(a, half), half);
-    b = f32x4.add(f32x4.mul(b, half), half);
-    c = f32x4.add(f32x4.mul(c, half), half);
-    d = f32x4.add(f32x4.mul(d, half), half);
-    e = f32x4.add(f32x4.mul(e, half), half);
-    f = f32x4.add(f32x4.mul(f, half), half);
-    g = f32x4.add(f32x4.mul(g, half), half);
-    h = f32x4.add(f32x4.mul(h, half), half);
-    i = f32x4.add(f32x4.mul(i, half), half);
-    j = f32x4.add(f32x4.mul(j, half), half);
-    k = f32x4.add(f32x4.mul(k, half), half);
-    l = f32x4.add(f32x4.mul(l, half), half);
-  }
-  const low = f32x4.add(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), f32x4.add(e, f));
-  const high = f32x4.add(f32x4.add(f32x4.add(g, h), f32x4.add(i, j)), f32x4.add(k, l));
-  return f32x4.extract_lane(f32x4.add(low, high), 0);
+export function peakMultiplyAdd(iterations: u32, half: f32, values: usize): void {
+  if (WIDE) wideChains(iterations, half, values);
+  else narrowChains(iterations, half, values);
+}
+
+/** Chains of 128 bits. */
+function narrowChains(iterations: u32, half: f32, values: usize): void {
+  const halves = f32x4.splat(half);
+  let x0 = v128.load(values);
+  let x1 = v128.load(values, 16);
+  let x2 = v128.load(values, 32);
+  let x3 = v128.load(values, 48);
+  let x4 = v128.load(values, 64);
+  let x5 = v128.load(values, 80);
+  let x6 = v128.load(values, 96);
+  let x7 = v128.load(values, 112);
+  let x8 = v128.load(values, 128);
+  let x9 = v128.load(values, 144);
+  let x10 = v128.load(values, 160);
+  let x11 = v128.load(values, 176);
+  do {
+    x0 = f32x4.add(f32x4.mul(x0, halves), halves);
+    x1 = f32x4.add(f32x4.mul(x1, halves), halves);
+    x2 = f32x4.add(f32x4.mul(x2, halves), halves);
+    x3 = f32x4.add(f32x4.mul(x3, halves), halves);
+    x4 = f32x4.add(f32x4.mul(x4, halves), halves);
+    x5 = f32x4.add(f32x4.mul(x5, halves), halves);
+    x6 = f32x4.add(f32x4.mul(x6, halves), halves);
+    x7 = f32x4.add(f32x4.mul(x7, halves), halves);
+    x8 = f32x4.add(f32x4.mul(x8, halves), halves);
+    x9 = f32x4.add(f32x4.mul(x9, halves), halves);
+    x10 = f32x4.add(f32x4.mul(x10, halves), halves);
+    x11 = f32x4.add(f32x4.mul(x11, halves), halves);
+  } while (--iterations);
+  v128.store(values, x0);
+  v128.store(values, x1, 16);
+  v128.store(values, x2, 32);
+  v128.store(values, x3, 48);
+  v128.store(values, x4, 64);
+  v128.store(values, x5, 80);
+  v128.store(values, x6, 96);
+  v128.store(values, x7, 112);
+  v128.store(values, x8, 128);
+  v128.store(values, x9, 144);
+  v128.store(values, x10, 160);
+  v128.store(values, x11, 176);
+}
+
+/** Chains of two neighbouring vectors, which V8 pairs. */
+function wideChains(iterations: u32, half: f32, values: usize): void {
+  const halves = f32x4.splat(half);
+  let x0 = v128.load(values);
+  let x1 = v128.load(values, 16);
+  let x2 = v128.load(values, 32);
+  let x3 = v128.load(values, 48);
+  let x4 = v128.load(values, 64);
+  let x5 = v128.load(values, 80);
+  let x6 = v128.load(values, 96);
+  let x7 = v128.load(values, 112);
+  let x8 = v128.load(values, 128);
+  let x9 = v128.load(values, 144);
+  let x10 = v128.load(values, 160);
+  let x11 = v128.load(values, 176);
+  let x12 = v128.load(values, 192);
+  let x13 = v128.load(values, 208);
+  let x14 = v128.load(values, 224);
+  let x15 = v128.load(values, 240);
+  let x16 = v128.load(values, 256);
+  let x17 = v128.load(values, 272);
+  let x18 = v128.load(values, 288);
+  let x19 = v128.load(values, 304);
+  let x20 = v128.load(values, 320);
+  let x21 = v128.load(values, 336);
+  let x22 = v128.load(values, 352);
+  let x23 = v128.load(values, 368);
+  do {
+    x0 = f32x4.add(f32x4.mul(x0, halves), halves);
+    x1 = f32x4.add(f32x4.mul(x1, halves), halves);
+    x2 = f32x4.add(f32x4.mul(x2, halves), halves);
+    x3 = f32x4.add(f32x4.mul(x3, halves), halves);
+    x4 = f32x4.add(f32x4.mul(x4, halves), halves);
+    x5 = f32x4.add(f32x4.mul(x5, halves), halves);
+    x6 = f32x4.add(f32x4.mul(x6, halves), halves);
+    x7 = f32x4.add(f32x4.mul(x7, halves), halves);
+    x8 = f32x4.add(f32x4.mul(x8, halves), halves);
+    x9 = f32x4.add(f32x4.mul(x9, halves), halves);
+    x10 = f32x4.add(f32x4.mul(x10, halves), halves);
+    x11 = f32x4.add(f32x4.mul(x11, halves), halves);
+    x12 = f32x4.add(f32x4.mul(x12, halves), halves);
+    x13 = f32x4.add(f32x4.mul(x13, halves), halves);
+    x14 = f32x4.add(f32x4.mul(x14, halves), halves);
+    x15 = f32x4.add(f32x4.mul(x15, halves), halves);
+    x16 = f32x4.add(f32x4.mul(x16, halves), halves);
+    x17 = f32x4.add(f32x4.mul(x17, halves), halves);
+    x18 = f32x4.add(f32x4.mul(x18, halves), halves);
+    x19 = f32x4.add(f32x4.mul(x19, halves), halves);
+    x20 = f32x4.add(f32x4.mul(x20, halves), halves);
+    x21 = f32x4.add(f32x4.mul(x21, halves), halves);
+    x22 = f32x4.add(f32x4.mul(x22, halves), halves);
+    x23 = f32x4.add(f32x4.mul(x23, halves), halves);
+  } while (--iterations);
+  v128.store(values, x0);
+  v128.store(values, x1, 16);
+  v128.store(values, x2, 32);
+  v128.store(values, x3, 48);
+  v128.store(values, x4, 64);
+  v128.store(values, x5, 80);
+  v128.store(values, x6, 96);
+  v128.store(values, x7, 112);
+  v128.store(values, x8, 128);
+  v128.store(values, x9, 144);
+  v128.store(values, x10, 160);
+  v128.store(values, x11, 176);
+  v128.store(values, x12, 192);
+  v128.store(values, x13, 208);
+  v128.store(values, x14, 224);
+  v128.store(values, x15, 240);
+  v128.store(values, x16, 256);
+  v128.store(values, x17, 272);
+  v128.store(values, x18, 288);
+  v128.store(values, x19, 304);
+  v128.store(values, x20, 320);
+  v128.store(values, x21, 336);
+  v128.store(values, x22, 352);
+  v128.store(values, x23, 368);
 }
 
 /**

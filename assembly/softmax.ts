@@ -1,6 +1,7 @@
 // Softmax over rows, forward and backward, and the passes over one row that attention and
 // cross-entropy share. Letters: B rows, C columns. Sums over a row add up in four lanes, which are
 // joined in one order, and then the tail.
+import { storePair } from './lanes';
 import { expVector } from './math';
 
 /** y[B, C] = e^(x - max) / sum over the row. `y` may be `x`. */
@@ -81,10 +82,19 @@ export function exponentials(x: usize, length: u32, max: f32, scale: f32, y: usi
   const scales = f32x4.splat(scale);
   let lanes = f32x4.splat(0);
   let j: u32 = 0;
-  for (; j + 4 <= length; j += 4) {
+  for (; j + 8 <= length; j += 8) {
+    const e0 = expVector(f32x4.mul(f32x4.sub(v128.load(x), shift), scales));
+    const e1 = expVector(f32x4.mul(f32x4.sub(v128.load(x, 16), shift), scales));
+    storePair(y, e0, e1);
+    lanes = f32x4.add(f32x4.add(lanes, e0), e1);
+    x += 32;
+    y += 32;
+  }
+  if (j + 4 <= length) {
     const e = expVector(f32x4.mul(f32x4.sub(v128.load(x), shift), scales));
     v128.store(y, e);
     lanes = f32x4.add(lanes, e);
+    j += 4;
     x += 16;
     y += 16;
   }

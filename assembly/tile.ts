@@ -16,6 +16,11 @@ export const LEFT_STEP: usize = MR * 4;
 /** Bytes of one depth step in a right panel. */
 export const RIGHT_STEP: usize = NR * 4;
 
+/** Whether V8 makes pairs of vectors of this instance one of 256 bits: then a tile has two panels of columns. */
+// @ts-ignore: decorator
+@external("env", "wide")
+export declare const WIDE: i32;
+
 // @ts-ignore: decorator
 @inline
 export function min(a: u32, b: u32): u32 {

@@ -4,6 +4,7 @@
 // others may use it.
 import os from 'node:os';
 import { printText, printJson } from '../coordinator/output/results.ts';
+import type { KernelWidth } from '../src/kernels/kernel-width.ts';
 import { instantiateKernels, loadFusedModule, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
@@ -35,7 +36,12 @@ interface ProductSpeed extends ProductShape {
 type NamedSpeed = Speed & { readonly name: string };
 
 interface Report {
-  readonly machine: { readonly cpu: string; readonly node: string; readonly date: string };
+  readonly machine: {
+    readonly cpu: string;
+    readonly node: string;
+    readonly kernelWidth: KernelWidth;
+    readonly date: string;
+  };
   readonly peakGflops: number;
   readonly products: readonly ProductSpeed[];
   /** Forward and backward of a layer, strict. */
@@ -52,7 +58,9 @@ interface Timed {
 
 const ROUNDS = 15;
 const FLOP_PER_ROUND = 2e8;
-const PEAK_FLOP_PER_ITERATION = 96;
+const PEAK_CHAINS = 12;
+/** f32 of the chains of the widest vectors. */
+const PEAK_LENGTH = (PEAK_CHAINS * 256) / 32;
 
 /** Arguments of `lockstep bench kernels`. */
 export interface KernelsArguments {
@@ -62,15 +70,22 @@ export interface KernelsArguments {
 /** Measures the kernels and prints the figures. */
 export async function benchKernels({ json }: KernelsArguments): Promise<void> {
   const memory = new Memory();
-  const strict = await instantiateKernels((await loadKernelModule('strict')).module, memory.wasm);
+  const strictModule = await loadKernelModule('strict');
+  const kernelWidth = strictModule.width;
+  const strict = await instantiateKernels(strictModule, memory.wasm);
   const fusedModule = await loadFusedModule();
-  const fused = fusedModule && (await instantiateKernels(fusedModule.module, memory.wasm));
-  const { peakGflops, products } = measureProducts(memory, strict, fused);
-  const convolutions = measureConvolutions(memory, strict);
+  const fused = fusedModule && (await instantiateKernels(fusedModule, memory.wasm));
+  const peak = peakOf(strict, kernelWidth, memory);
+  const { peakGflops, products } = measureProducts(peak, memory, fused ? [strict, fused] : [strict]);
+  const convolutions = timedConvolutions(strict, memory).map(({ name, work, run }) => {
+    const { speeds } = measureBeside(peak, [repeated(work, run)]);
+    return { name, ...(speeds[0] as Speed) };
+  });
   const { bandwidthGBs, streams } = measureStreams(strict, memory);
   const machine = {
     cpu: os.cpus()[0]?.model ?? 'unknown',
     node: process.version,
+    kernelWidth,
     date: new Date().toISOString(),
   };
   const report: Report = { machine, peakGflops, products, convolutions, bandwidthGBs, streams };
@@ -78,16 +93,14 @@ export async function benchKernels({ json }: KernelsArguments): Promise<void> {
 }
 
 function measureProducts(
+  peak: Timed,
   memory: Memory,
-  strict: Kernels,
-  fused: Kernels | undefined,
+  builds: readonly Kernels[],
 ): Pick<Report, 'peakGflops' | 'products'> {
   const buffers = allocateProductBuffers(memory);
-  const peak = peakOf(strict);
   const peaks: number[] = [];
   const products = PRODUCT_SHAPES.map((shape) => {
     const work = 2 * shape.m * shape.n * shape.k;
-    const builds = fused ? [strict, fused] : [strict];
     const candidates = builds.map((kernels) => repeated(work, productOf(kernels, memory, buffers, shape)));
     const { measure, speeds } = measureBeside(peak, candidates);
     peaks.push(measure);
@@ -96,16 +109,11 @@ function measureProducts(
   return { peakGflops: median(peaks), products };
 }
 
-function measureConvolutions(memory: Memory, kernels: Kernels): NamedSpeed[] {
-  return timedConvolutions(kernels, memory).map(({ name, work, run }) => {
-    const { speeds } = measureBeside(peakOf(kernels), [repeated(work, run)]);
-    return { name, ...(speeds[0] as Speed) };
-  });
-}
-
-function peakOf(kernels: Kernels): Timed {
-  const iterations = Math.round(FLOP_PER_ROUND / PEAK_FLOP_PER_ITERATION);
-  return { work: FLOP_PER_ROUND, run: () => kernels.peakMultiplyAdd(iterations) };
+function peakOf(kernels: Kernels, width: KernelWidth, memory: Memory): Timed {
+  const chains = memory.allocate(4 * PEAK_LENGTH, 'the benchmark');
+  memory.f32(chains, PEAK_LENGTH).fill(0.5);
+  const iterations = Math.round(FLOP_PER_ROUND / PEAK_CHAINS / 2 / (width / 32));
+  return { work: FLOP_PER_ROUND, run: () => kernels.peakMultiplyAdd(iterations, 0.5, chains) };
 }
 
 function measureStreams(kernels: Kernels, memory: Memory): Pick<Report, 'bandwidthGBs' | 'streams'> {
@@ -167,7 +175,7 @@ function formatReport(report: Report): string {
   for (const stream of streams) streamTable.push([stream.name, ...cells(stream)]);
   return [
     `${machine.cpu}, Node.js ${machine.node}; medians of ${ROUNDS} rounds, each beside its own measure`,
-    `128-bit multiply-and-add peak of one core: ${peakGflops.toFixed(1)} GFLOP/s; packing included`,
+    `${machine.kernelWidth}-bit multiply-and-add peak of one core: ${peakGflops.toFixed(1)} GFLOP/s; packing included`,
     productTable.toString(),
     convolutionTable.toString(),
     `memory bandwidth of one core: ${bandwidthGBs.toFixed(1)} GB/s`,

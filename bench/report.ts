@@ -2,6 +2,7 @@
 // as a person reads them.
 import os from 'node:os';
 import Table from 'cli-table3';
+import type { KernelWidth } from '../src/kernels/kernel-width.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { formatCount } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
@@ -48,6 +49,7 @@ interface MachineReport {
     readonly memoryGiB: number;
     readonly platform: string;
     readonly node: string;
+    readonly kernelWidth: KernelWidth;
   };
 }
 
@@ -63,7 +65,7 @@ export interface TrainReport extends MachineReport {
 }
 
 /** The date and the machine of the figures. */
-export function describeMachine(): MachineReport {
+export function describeMachine(kernelWidth: KernelWidth): MachineReport {
   return {
     date: new Date().toISOString(),
     lockstep: VERSION,
@@ -73,6 +75,7 @@ export function describeMachine(): MachineReport {
       memoryGiB: Math.round(os.totalmem() / 2 ** 30),
       platform: `${process.platform} ${process.arch}`,
       node: process.version,
+      kernelWidth,
     },
   };
 }
@@ -96,9 +99,9 @@ export function formatReport({
   absent,
   workloads,
 }: TrainReport): string {
-  const { cpu, cores, memoryGiB, platform, node } = machine;
+  const { cpu, cores, memoryGiB, platform, node, kernelWidth } = machine;
   return [
-    `lockstep ${lockstep}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${platform}, Node.js ${node}, ${date}`,
+    `lockstep ${lockstep}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${platform}, Node.js ${node}, ${kernelWidth}-bit vectors, ${date}`,
     `samples/s with ${numerics} kernels, medians of ${rounds} rounds of ${seconds} s by turns; ratios are medians of each round's, with their range`,
     ...workloads.flatMap(formatWorkload),
     ...absent.map(({ name, skipped }) => `${name} skipped: ${skipped}`),

@@ -92,7 +92,9 @@ export async function benchScale(config: string | undefined, args: ScaleArgument
     const results = scaledBy(contestants);
     const name = config ?? args.workload;
     const isSameHash = new Set(results.map((row) => row.weightsSha256)).size === 1;
-    const report = { ...describeMachine(), workload: name, steps, rounds: args.rounds, results, isSameHash };
+    const { width } = (contestants[0] as Contestant).prepared.kernelModule;
+    const { rounds } = args;
+    const report = { ...describeMachine(width), workload: name, steps, rounds, results, isSameHash };
     await (args.json ? printJson(report) : printText(formatReport(report, config)));
     if (args.svg !== undefined) await writeSvg(args.svg, name, results);
     if (!isSameHash) throw differentWeights();
@@ -305,7 +307,7 @@ function formatReport(report: ScaleReport, config: string | undefined): string {
   const fastest = results.reduce((best, row) => (row.wallMs < best.wallMs ? row : best));
   const flags = `--workers ${fastest.workers} --threads ${fastest.threads}`;
   return [
-    `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}; medians of ${rounds} rounds of ${countOf(steps, 'step')}`,
+    `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}, ${machine.kernelWidth}-bit vectors; medians of ${rounds} rounds of ${countOf(steps, 'step')}`,
     'computing: forward and backward passes, the mean of all threads; updating: sums of gradients and the',
     "optimizer or, with workers, processor time of the coordinator's process; waiting: the rest of the step",
     table.toString(),

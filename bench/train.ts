@@ -7,6 +7,7 @@ import { printText, printJson } from '../coordinator/output/results.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
+import { loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { Screen } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
@@ -63,8 +64,9 @@ export async function benchTrain(args: TrainBenchArguments): Promise<void> {
     const own = OWN_NAMES.map((own) => new OwnContender(own, args.numerics));
     workloads.push(await measureWorkload(name, [...own, ...peers], { rounds, seconds }));
   }
+  const { width } = await loadKernelModule(args.numerics);
   const report: TrainReport = {
-    ...describeMachine(),
+    ...describeMachine(width),
     numerics: args.numerics,
     rounds,
     seconds,

@@ -6,6 +6,7 @@ import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
+import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { SharedFile } from '../src/protocol/shared-file.ts';
@@ -103,6 +104,7 @@ interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'worker
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
   const { prepared, state, workforce } = options;
+  reportWidth(prepared.kernelModule, options.log);
   if (workforce.kind !== 'inProcess') return startCluster(options, workforce);
   return InProcessCompute.create(prepared, state, { ...workforce, log: options.log });
 }

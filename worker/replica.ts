@@ -80,7 +80,7 @@ export class Replica {
     numThreads: number,
   ): Promise<Replica> {
     const memory = new Memory();
-    const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+    const kernels = await instantiateKernels(kernelModule, memory.wasm);
     const model = resolveModel({ layers: welcome.layers }, welcome.layout.featureShape);
     requireAgreement(welcome, model);
     const plan = planEngine(model, welcome.batchSize, welcome.shards);

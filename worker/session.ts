@@ -4,6 +4,7 @@ import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
+import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import type { Connection } from '../src/protocol/connection.ts';
@@ -237,12 +238,13 @@ class Session {
     }
     this.#replica = undefined;
     await kept?.close();
-    const { kernelBuilds, numThreads } = this.#options;
+    const { kernelBuilds, log, numThreads } = this.#options;
     const kernelModule = kernelBuilds.modules.get(welcome.numerics);
     if (!kernelModule) {
       const reason = `the run wants ${welcome.numerics} kernels, which "hello" did not name`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
+    reportWidth(kernelModule, log);
     const replica = await Replica.create(welcome, kernelModule, numThreads);
     if (this.#end) return void (await replica.close());
     this.#replica = replica;

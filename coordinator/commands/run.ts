@@ -196,7 +196,7 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     await saveFinished(ending);
     const { numThreads } = compute;
     const facts = { weightsSha256: state.weightsSha256(), wallSeconds: start.wallSeconds(), numThreads };
-    return { summary: summarize(config, result, facts), result };
+    return { summary: summarize(prepared, result, facts), result };
   } catch (error) {
     hasFailed = true;
     canResume = await saveUnfinished(ending, error);
@@ -238,7 +238,7 @@ function drawPlots(
 }
 
 function summarize(
-  config: Config,
+  { config, kernelModule }: PreparedRun,
   result: TrainingResult,
   {
     weightsSha256,
@@ -255,6 +255,7 @@ function summarize(
     name: config.name,
     seed: config.seed,
     numerics: config.numerics,
+    kernelWidth: kernelModule.width,
     shards: config.shards,
     weightsSha256,
     epochs: history.length,

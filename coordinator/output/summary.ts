@@ -1,5 +1,6 @@
 // The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
 import Table from 'cli-table3';
+import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
@@ -10,6 +11,8 @@ export interface Summary {
   readonly name: string;
   readonly seed: number;
   readonly numerics: Numerics;
+  /** Bits of the coordinator's vectors, on which no other figure but the times depends. */
+  readonly kernelWidth: KernelWidth;
   /** Slices of a full batch. */
   readonly shards: number;
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */

@@ -118,7 +118,7 @@ export async function startOrResume(options: RunStartOptions): Promise<RunStart>
  */
 async function recreateInitial(prepared: PreparedRun, fingerprint: string): Promise<TrainingState> {
   const memory = new Memory();
-  const kernels = await instantiateKernels(prepared.kernelModule.module, memory.wasm);
+  const kernels = await instantiateKernels(prepared.kernelModule, memory.wasm);
   const state = await initialState({ ...prepared, kernels, memory });
   if (state.fingerprint === fingerprint) return state;
   throw new LockstepError({

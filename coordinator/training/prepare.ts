@@ -60,7 +60,7 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
-  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn, fitted, arrays });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);

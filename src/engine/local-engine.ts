@@ -62,11 +62,7 @@ export class LocalEngine {
 
   static async create(options: LocalEngineOptions): Promise<LocalEngine> {
     const memory = options.memory ?? new Memory();
-    return new LocalEngine(
-      await instantiateKernels(options.kernelModule.module, memory.wasm),
-      memory,
-      options,
-    );
+    return new LocalEngine(await instantiateKernels(options.kernelModule, memory.wasm), memory, options);
   }
 
   /** Takes the weights to compute with: the flat f32 vector at `address` of this engine's memory. */

@@ -6,6 +6,9 @@ import { createRequire } from 'node:module';
 import v8 from 'node:v8';
 import { instantiate } from '#kernels';
 import { LockstepError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { pairVectors, trialMemory, tryWidths, wantedWidth } from './kernel-width.ts';
+import type { KernelWidth, WidthTrial } from './kernel-width.ts';
 
 /** `strict` rounds a product before it is added, `fused` rounds once; see docs/numerics.md. */
 export const NUMERICS = ['strict', 'fused'] as const;
@@ -20,6 +23,10 @@ export type Kernels = Awaited<ReturnType<typeof instantiate>>;
 export interface KernelModule {
   readonly numerics: Numerics;
   readonly module: WebAssembly.Module;
+  /** Bits of the vectors that its instances compute with. No result depends on it. */
+  readonly width: KernelWidth;
+  /** True if 256-bit vectors were given up because they gave other bits: a fault of V8 or the processor. */
+  readonly isInexactAt256: boolean;
   readonly sha256: string;
 }
 
@@ -44,7 +51,47 @@ export async function loadKernelModule(numerics: Numerics = 'strict'): Promise<K
   const bytes = await readFile(createRequire(import.meta.url).resolve(`#kernels-${numerics}.wasm`));
   if (numerics === 'fused') requireRelaxedSimd(bytes);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  return { numerics, module: await WebAssembly.compile(bytes), sha256 };
+  return { numerics, ...(await compileForWidth(bytes)), sha256 };
+}
+
+/** The trial that 256-bit vectors failed in this process: V8's flag is one for all modules. */
+let failedTrial: WidthTrial | undefined;
+
+/** Compiles for 256-bit vectors where they are wanted and pass their trial, else for 128. */
+async function compileForWidth(
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Pick<KernelModule, 'module' | 'width' | 'isInexactAt256'>> {
+  const wanted = wantedWidth(process.env, process);
+  if (wanted !== 128 && !failedTrial) {
+    pairVectors(true);
+    // An empty section keeps V8 from reusing this code where the same bytes are compiled without pairs.
+    const module = await WebAssembly.compile(Buffer.concat([bytes, Uint8Array.of(0, 2, 1, 0x77)]));
+    const trial = await tryModule(module);
+    if (trial.isExact && (trial.speedup > 1 || wanted === 256))
+      return { module, width: 256, isInexactAt256: false };
+    pairVectors(false);
+    failedTrial = trial;
+  }
+  const isInexactAt256 = failedTrial?.isExact === false;
+  return { module: await WebAssembly.compile(bytes), width: 128, isInexactAt256 };
+}
+
+async function tryModule(module: WebAssembly.Module): Promise<WidthTrial> {
+  const memory = trialMemory();
+  const [narrow, wide] = await Promise.all(
+    ([128, 256] as const).map((width) => instantiateKernels({ module, width }, memory)),
+  );
+  return tryWidths(narrow as Kernels, wide as Kernels, memory);
+}
+
+/** Logs what the kernels compute with. */
+export function reportWidth({ numerics, width, isInexactAt256 }: KernelModule, log: Logger): void {
+  log.info(`${numerics} kernels with ${width}-bit vectors`);
+  if (isInexactAt256) {
+    log.warn(
+      '256-bit vectors are not used, because they gave other bits here: please report the processor and the version of Node.js',
+    );
+  }
 }
 
 /** Loads the fused build; undefined where this Node.js has no relaxed SIMD. */
@@ -71,8 +118,11 @@ function requireRelaxedSimd(fusedKernels: Uint8Array<ArrayBuffer>): void {
 }
 
 /** Binds the kernels to a memory; every thread of a process binds its own instance to the shared one. */
-export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Kernels> {
-  return instantiate(module, { env: { memory } });
+export function instantiateKernels(
+  { module, width }: Pick<KernelModule, 'module' | 'width'>,
+  memory: WebAssembly.Memory,
+): Promise<Kernels> {
+  return instantiate(module, { env: { memory, wide: width === 256 ? 1 : 0 } });
 }
 
 /**
@@ -93,8 +143,8 @@ export function packedRightLength(depth: number, columns: number): number {
   return Math.ceil(columns / TILE_COLUMNS) * TILE_COLUMNS * depth;
 }
 
-/** f32 of one register tile, the scratch of a product. */
-export const TILE_LENGTH = TILE_ROWS * TILE_COLUMNS;
+/** f32 of one register tile of two panels, the scratch of a product. */
+export const TILE_LENGTH = 2 * TILE_ROWS * TILE_COLUMNS;
 
 /** f32 of scratch for the tree product's stack of register tiles: enough for 2048 shards. */
 export const TREE_TILES_LENGTH = 12 * TILE_LENGTH;

@@ -7,7 +7,7 @@
 //   y [B T, D] <--out_proj-- o [B T, D]
 import { z } from 'zod';
 import type { Memory } from '../memory.ts';
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../kernels/kernels.ts';
+import { TILE_LENGTH, packedLeftLength, packedRightLength } from '../kernels/kernels.ts';
 import { activationNumber } from './activation.ts';
 import { initialValues } from './initializer.ts';
 import { formatShape } from '../shape.ts';
@@ -155,7 +155,7 @@ class AttentionRunner implements LayerRunner {
       square,
       packedLeftLength(positions, Math.max(positions, headSize)),
       Math.max(packedRightLength(headSize, positions), packedRightLength(positions, headSize)),
-      TILE_ROWS * TILE_COLUMNS,
+      TILE_LENGTH,
       ...inScratch.map((length, index) => Math.max(length, outScratch[index] ?? 0)),
     );
     this.#scratch = { dQkv, dScores, left, right, tile };

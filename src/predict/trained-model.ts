@@ -83,9 +83,9 @@ export class TrainedModel {
     checkOptions(argumentsSchema, { directory }, 'arguments of loadModel');
     checkOptions(optionsSchema, options, 'options of loadModel');
     const saved = await readModel(directory);
-    const { module } = await loadKernelModule(saved.description.numerics);
+    const kernelModule = await loadKernelModule(saved.description.numerics);
     const memory = new Memory();
-    return new TrainedModel(saved, await instantiateKernels(module, memory.wasm), memory, options);
+    return new TrainedModel(saved, await instantiateKernels(kernelModule, memory.wasm), memory, options);
   }
 
   /** The run's name. */

@@ -7,7 +7,7 @@ import type { EnginePlan } from '../engine/plan.ts';
 import type { Samples } from '../engine/samples.ts';
 import { failpoint } from '../failpoint.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
-import type { Kernels } from '../kernels/kernels.ts';
+import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../memory.ts';
 import { resolveModel } from '../model/model.ts';
@@ -23,7 +23,7 @@ import type { NodeSum, SharedStep, SharedTaskSizes, ThreadTask } from './shared-
 
 /** Everything that the threads of a process start from: what a message can carry. */
 export interface TeamSetup {
-  readonly module: WebAssembly.Module;
+  readonly kernelModule: KernelModule;
   readonly memory: WebAssembly.Memory;
   readonly modelSpec: ModelSpec;
   readonly loss: LossInput;
@@ -77,7 +77,7 @@ export class ComputeThread {
   }
 
   static async create(setup: TeamSetup, thread: number): Promise<ComputeThread> {
-    return new ComputeThread(setup, thread, await instantiateKernels(setup.module, setup.memory));
+    return new ComputeThread(setup, thread, await instantiateKernels(setup.kernelModule, setup.memory));
   }
 
   /**

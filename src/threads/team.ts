@@ -63,7 +63,7 @@ export function layOutTeam(options: TeamOptions): TeamSetup {
   const { kernelModule, memory, model, loss, seed, plan, layout, optimizer } = options;
   const sizes = taskSizes(options);
   return {
-    module: kernelModule.module,
+    kernelModule,
     memory: memory.wasm,
     modelSpec: model.spec,
     loss,

@@ -5,6 +5,7 @@ export const HOUSE_SUMMARY: Summary = {
   name: 'house',
   seed: 7,
   numerics: 'strict',
+  kernelWidth: 128,
   shards: 8,
   weightsSha256: 'ab'.repeat(32),
   epochs: 30,

@@ -10,9 +10,9 @@ import type { NetworkRun } from './network-run.ts';
 import { startRelay } from './relay.ts';
 import { readRecords } from './run-records.ts';
 
-const { module } = await loadKernelModule();
+const kernelModule = await loadKernelModule();
 const memory = new Memory();
-const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+const fingerprinter = new ByteFingerprinter(await instantiateKernels(kernelModule, memory.wasm), memory);
 
 /** The message with a number of its body changed, and the fingerprint of the new bytes. */
 function changed(

@@ -8,9 +8,9 @@ import { maximalNodes } from '../../src/tree.ts';
 /** f32 of the model's only bucket: 8 x 64 + 64 weights, 64 + 1 biases. */
 export const BUCKET_LENGTH = 641;
 
-const { module } = await loadKernelModule();
+const kernelModule = await loadKernelModule();
 const memory = new Memory();
-const fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+const fingerprinter = new ByteFingerprinter(await instantiateKernels(kernelModule, memory.wasm), memory);
 
 /** A gradient for the task `work`, as the coordinator expects it, except for its value, which is made up. */
 export function madeUp(

@@ -61,6 +61,7 @@ describe('the directory of a run', () => {
       seed: 7,
       shards: 8,
       numerics: 'strict',
+      kernelWidth: number(),
       weightsSha256: hashSavedWeights(directory),
       epochs: 2,
       steps: 26,

@@ -63,9 +63,9 @@ const { buckets, numParameters } = resolveModel({ layers: LAYERS }, LAYOUT.featu
 let fingerprinter: ByteFingerprinter;
 
 beforeAll(async () => {
-  const { module } = await loadKernelModule();
+  const kernelModule = await loadKernelModule();
   const memory = new Memory();
-  fingerprinter = new ByteFingerprinter(await instantiateKernels(module, memory.wasm), memory);
+  fingerprinter = new ByteFingerprinter(await instantiateKernels(kernelModule, memory.wasm), memory);
 });
 
 function startWorkerAt(url: string, options: Partial<CliOptions> = {}): CliProcess {

@@ -2,6 +2,7 @@
 import { expect } from 'vitest';
 import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
 import type { Kernels, Numerics } from '../../src/kernels/kernels.ts';
+import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import { Memory } from '../../src/memory.ts';
 
 const ARENA_BYTES = 64 * 2 ** 20;
@@ -30,10 +31,10 @@ export class Arena {
     this.#top = this.#start;
   }
 
-  static async create(numerics?: Numerics): Promise<Arena> {
+  static async create(numerics?: Numerics, width: KernelWidth = 128): Promise<Arena> {
     const memory = new Memory();
     const { module } = await loadKernelModule(numerics);
-    return new Arena(await instantiateKernels(module, memory.wasm), memory);
+    return new Arena(await instantiateKernels({ module, width }, memory.wasm), memory);
   }
 
   /** The address of `byteLength` guarded bytes that hold NaN, so that a read before a write shows. */

@@ -1,6 +1,6 @@
 // Attention of one head against its twin: to the bit in float32, by central differences in float64.
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { packedLeftLength, packedRightLength } from '../../src/kernels/kernels.ts';
+import { TILE_LENGTH, packedLeftLength, packedRightLength } from '../../src/kernels/kernels.ts';
 import { ATTENTION_LENGTH, writeAttention } from '../../src/layers/attention.ts';
 import { double, single } from '../helpers/twins/arithmetic.ts';
 import { attentionBackward, attentionOutput, attentionProbabilities } from '../helpers/twins/attention.ts';
@@ -40,7 +40,7 @@ function runHead(sizes: HeadSizes): void {
   const right = arena.room(
     4 * Math.max(packedRightLength(headSize, positions), packedRightLength(positions, headSize)),
   );
-  const tile = arena.room(160);
+  const tile = arena.room(4 * TILE_LENGTH);
   const out = arena.put(new Float32Array(positions * outStride));
   const dScores = arena.room(4 * positions * positions);
   const record = arena.room(4 * ATTENTION_LENGTH);

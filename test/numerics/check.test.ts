@@ -114,11 +114,20 @@ describe('fingerprint64', () => {
 });
 
 describe('peakMultiplyAdd', () => {
-  it('peakMultiplyAdd computes each chain x/2 + 1/2, then the sum of all', () => {
-    let chains = Array.from({ length: 12 }, (_, i) => Math.fround(i / 10));
-    for (let n = 0; n < 5; n++) chains = chains.map((x) => Math.fround(Math.fround(x * 0.5) + 0.5));
-    const total = chains.reduce((sum, x) => sum + x, 0);
-    // 11 additions of at most 12 in float32.
-    expect(Math.abs(arena.kernels.peakMultiplyAdd(5) - total)).toBeLessThan(11 * 12 * 2 ** -24);
+  it.each([
+    { width: 128, length: 48 },
+    { width: 256, length: 96 },
+  ] as const)('peakMultiplyAdd of $width-bit vectors computes x/2 + 1/2 in 12 chains', async (wanted) => {
+    const { width, length } = wanted;
+    const { kernels, memory } = await Arena.create('strict', width);
+    const values = memory.allocate(4 * 96, 'values');
+    memory.f32(values, 96).set(Float32Array.from({ length: 96 }, (_, i) => i / 10));
+    kernels.peakMultiplyAdd(5, 0.5, values);
+    const chain = (x: number): number => Math.fround(Math.fround(x * 0.5) + 0.5);
+    const expected = Float32Array.from({ length: 96 }, (_, i) => {
+      const first = Math.fround(i / 10);
+      return i < length ? chain(chain(chain(chain(chain(first))))) : first;
+    });
+    expect(memory.f32(values, 96)).toEqual(expected);
   });
 });

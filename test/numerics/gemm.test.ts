@@ -1,5 +1,5 @@
 // Packing and matrix products of both builds against their twins, to the bit.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { fused, single } from '../helpers/twins/arithmetic.ts';
 import type { Arithmetic, Values } from '../helpers/twins/arithmetic.ts';
 import { multiply, multiplyTree, transpose } from '../helpers/twins/matrix.ts';
@@ -11,20 +11,22 @@ import {
   packedRightLength,
 } from '../../src/kernels/kernels.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
+import { KERNEL_WIDTHS } from '../../src/kernels/kernel-width.ts';
+import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import { EXTREMES, randomValues, randomWords } from '../helpers/twins/samples.ts';
 import { Arena, expectSameBits } from './arena.ts';
 
-// Below, at, above and at a multiple of the tile (5 x 8), of the four steps of a loop, of a depth block
+// Below, at, above and at a multiple of the tile (5 x 8; 5 x 16 where vectors are wide), of the four steps of a loop, of a depth block
 // (400), and past the columns of B that a block of depth 400 holds (160).
 const SMALL = [1, 3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 17, 31, 33];
 const LARGE = [59, 60, 61, 120, 399, 400, 401, 800, 801];
 
 let arena: Arena;
 let arithmetic: Arithmetic;
-beforeAll(() => useBuild('strict'));
+beforeAll(() => useBuild('strict', 128));
 
-async function useBuild(numerics: Numerics): Promise<void> {
-  arena = await Arena.create(numerics);
+async function useBuild(numerics: Numerics, width: KernelWidth): Promise<void> {
+  arena = await Arena.create(numerics, width);
   arithmetic = numerics === 'fused' ? fused : single;
 }
 afterEach(() => arena.reset());
@@ -138,7 +140,9 @@ function checkProduct(sizes: Sizes, products: readonly Product[], extra = 0): vo
   }
 }
 
-describe('gemmPacked', () => {
+describe.each(KERNEL_WIDTHS)('gemmPacked with %i-bit vectors', (width) => {
+  beforeAll(() => useBuild('strict', width));
+
   it.each(SMALL)(
     'gemmPacked matches its twin bit for bit for %i rows and every width and depth around a tile',
     (m) => {
@@ -209,7 +213,9 @@ describe('gemmPacked', () => {
   });
 });
 
-describe('gemmPackedInto', () => {
+describe.each(KERNEL_WIDTHS)('gemmPackedInto with %i-bit vectors', (width) => {
+  beforeAll(() => useBuild('strict', width));
+
   it.each([1, 5, 9, 61])('gemmPackedInto adds the product to the values of %i rows of C', (m) => {
     for (const n of [1, 8, 17]) for (const k of [1, 9, 400, 500, 801]) checkInto({ m, n, k });
   });
@@ -234,7 +240,9 @@ function checkInto(sizes: Sizes, extra = 0): void {
   arena.reset();
 }
 
-describe('gemmPackedTree', () => {
+describe.each(KERNEL_WIDTHS)('gemmPackedTree with %i-bit vectors', (width) => {
+  beforeAll(() => useBuild('strict', width));
+
   it('gemmPackedTree sums 1 to 40 shards along the tree', () => {
     for (let numShards = 1; numShards <= 40; numShards++) {
       const bounds = Uint32Array.from({ length: numShards + 1 }, (_, s) => s + Math.floor(s / 3));
@@ -283,9 +291,8 @@ function checkTree(sizes: Sizes, bounds: Uint32Array, extra = 0): void {
   arena.reset();
 }
 
-describe('the fused build', () => {
-  beforeAll(() => useBuild('fused'));
-  afterAll(() => useBuild('strict'));
+describe.each(KERNEL_WIDTHS)('the fused build with %i-bit vectors', (width) => {
+  beforeAll(() => useBuild('fused', width));
 
   it('the fused build rounds each a * b + c once at every size around a tile', () => {
     for (const m of [1, 4, 5, 6, 11]) {

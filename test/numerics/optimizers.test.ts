@@ -48,7 +48,7 @@ interface Training {
 
 async function start({ optimizer, clip = {} }: Variant, ema?: EmaConfig): Promise<Training> {
   const memory = new Memory();
-  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const state = new TrainingState({
     kernels,
     memory,

@@ -2,7 +2,7 @@
 // initial weights. scripts/make-golden.py wrote the values.
 import { afterEach, beforeAll, describe, it } from 'vitest';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
-import { packedLeftLength } from '../../src/kernels/kernels.ts';
+import { TILE_LENGTH, packedLeftLength } from '../../src/kernels/kernels.ts';
 import type { Model } from '../../src/model/model.ts';
 import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
@@ -120,7 +120,16 @@ describe('a dense layer', () => {
       const weight = arena.put(golden.values(`${name}.weight`));
       arena.kernels.packRightColumns(weight, inputs, outputs, inputs, packedB, 0, Math.ceil(inputs / 8));
       const dX = arena.room(4 * rows * inputs);
-      arena.kernels.gemmPacked(rows, inputs, outputs, packedA, packedB, dX, inputs, arena.room(160));
+      arena.kernels.gemmPacked(
+        rows,
+        inputs,
+        outputs,
+        packedA,
+        packedB,
+        dX,
+        inputs,
+        arena.room(4 * TILE_LENGTH),
+      );
       expectNear(arena.f32(dX, rows * inputs), golden.values(`${name}.dX`), 1e-6, 'dX');
     },
   );

@@ -21,10 +21,21 @@ const ARM_EMULATOR = [
 ];
 const DEADLINE_MS = 150_000;
 
-const platforms = [
+interface Platform {
+  readonly name: string;
+  /** The command for Node.js. */
+  readonly node: readonly string[];
+  readonly width?: string;
+}
+
+const platforms: readonly Platform[] = [
   { name: 'Node.js 20.15.0 on x86-64', node: [binary('node-20')] },
   { name: 'Node.js 22.2.0 on x86-64', node: [binary('node-22')] },
-  { name: 'Node.js 26.10.0 on x86-64', node: [binary('node-26')] },
+  // From 24 on V8 can make vectors of 256 bits.
+  ...['128', '256'].flatMap((width) => [
+    { name: `Node.js 24.21.0 on x86-64, ${width} bits`, node: [binary('node-24')], width },
+    { name: `Node.js 26.10.0 on x86-64, ${width} bits`, node: [binary('node-26')], width },
+  ]),
   {
     name: 'Node.js 26.10.0 on Arm',
     node: [...(process.arch === 'arm64' ? [] : ARM_EMULATOR), binary('node-26-arm64')],
@@ -45,20 +56,21 @@ function obstacleTo(node: readonly string[]): string | undefined {
 async function bitsOf(
   args: readonly string[],
   cwd: string,
-  node: readonly string[] = [process.execPath],
+  { node, width = '' }: Pick<Platform, 'node' | 'width'> = { node: [process.execPath] },
 ): Promise<ReturnType<typeof readBits>> {
   const directory = path.join(temporaryDirectory(), 'run');
   const flags = ['--set', 'plots=false', '--workers', '0', '--run-dir', directory];
   const { exitCode, stderr } = await runCli(['train', ...args, ...flags], {
     cwd,
     node,
+    env: { LOCKSTEP_KERNEL_WIDTH: width },
     deadlineMs: DEADLINE_MS,
   });
   expect(exitCode, stderr).toBe(0);
   return readBits(directory);
 }
 
-describe.each(platforms)('$name', ({ node }) => {
+describe.each(platforms)('$name', ({ node, width = '' }) => {
   const obstacle = obstacleTo(node);
   const needs = obstacle === undefined ? '' : ` (skipped: ${obstacle})`;
 
@@ -67,14 +79,14 @@ describe.each(platforms)('$name', ({ node }) => {
     async () => {
       const args = [FASHION_CONFIG, ...EVERY_LAYER_SETTINGS.flatMap((setting) => ['--set', setting])];
       const cwd = temporaryDirectory();
-      expect(await bitsOf(args, cwd, node)).toEqual(await bitsOf(args, cwd));
+      expect(await bitsOf(args, cwd, { node, width })).toEqual(await bitsOf(args, cwd));
     },
   );
 
   it.skipIf(obstacle)(`another platform rounds fused products the same way${needs}`, async () => {
     const cwd = tableRun();
     const args = ['table.yaml', '--set', 'numerics=fused'];
-    expect(await bitsOf(args, cwd, node)).toEqual(await bitsOf(args, cwd));
+    expect(await bitsOf(args, cwd, { node, width })).toEqual(await bitsOf(args, cwd));
   });
 
   it.skipIf(obstacle)(
@@ -87,7 +99,11 @@ describe.each(platforms)('$name', ({ node }) => {
         cli: { deadlineMs: DEADLINE_MS },
       });
       const here = startWorker(run, run.url, { deadlineMs: DEADLINE_MS });
-      const there = startWorker(run, run.url, { node, deadlineMs: DEADLINE_MS });
+      const there = startWorker(run, run.url, {
+        node,
+        env: { LOCKSTEP_KERNEL_WIDTH: width },
+        deadlineMs: DEADLINE_MS,
+      });
       await expectUndisturbedEnd(run, config);
       for (const worker of [here, there]) expect((await worker.finished).exitCode).toBe(0);
       const types = readRosterEvents(run.directory).map((event) => event.split(' ')[0]);

@@ -1,5 +1,11 @@
 // The two ways to convolve a sample: as matrix products, group by group, or one channel at a time.
-import { TILE_COLUMNS, TILE_ROWS, packedLeftLength, packedRightLength } from '../../kernels/kernels.ts';
+import {
+  TILE_COLUMNS,
+  TILE_LENGTH,
+  TILE_ROWS,
+  packedLeftLength,
+  packedRightLength,
+} from '../../kernels/kernels.ts';
 import type { Workspace } from '../layer.ts';
 import { stackedSums } from '../shard-sums.ts';
 import type { Convolution, SampleConvolution } from './runner.ts';
@@ -216,7 +222,7 @@ function layOutScratch(layer: Convolution, workspace: Workspace, slices: Slices)
       folded,
       isTransposed ? weight.length : 0,
       needsInputGradient ? window.paddedLength : 0,
-      TILE_ROWS * TILE_COLUMNS,
+      TILE_LENGTH,
       sumsLength(layer, workspace),
     );
   return { padded, left, right, product, transposed, plane, tile, sums };

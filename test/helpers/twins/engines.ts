@@ -57,8 +57,8 @@ export interface EngineRoom {
 
 export async function createEngineRoom(): Promise<EngineRoom> {
   const memory = new Memory();
-  const { module } = await loadKernelModule();
-  return { kernels: await instantiateKernels(module, memory.wasm), memory };
+  const kernelModule = await loadKernelModule();
+  return { kernels: await instantiateKernels(kernelModule, memory.wasm), memory };
 }
 
 export interface EngineOptions {

@@ -51,15 +51,15 @@ describe('Memory', () => {
 
   it('Memory leaves room for the tables that the kernels bring along', async () => {
     const memory = new Memory();
-    const { module } = await loadKernelModule();
-    const kernels = await instantiateKernels(module, memory.wasm);
+    const kernelModule = await loadKernelModule();
+    const kernels = await instantiateKernels(kernelModule, memory.wasm);
     const start = memory.usedBytes;
     const tables = memory.bytes(0, start).slice();
     expect(tables.some((byte, i) => i >= 1024 && byte !== 0)).toBe(true);
     expect(memory.bytes(start, 65_536 - start).every((byte) => byte === 0)).toBe(true);
     const address = memory.allocate(60_000, 'tests');
     memory.bytes(address, 60_000).fill(0xff);
-    await instantiateKernels(module, memory.wasm);
+    await instantiateKernels(kernelModule, memory.wasm);
     expect(memory.bytes(address, 60_000).every((byte) => byte === 0xff)).toBe(true);
     expect(kernels.logF64(Math.E)).toBe(1);
   });

@@ -22,6 +22,7 @@ const SUMMARY: Summary = {
   name: 'house',
   seed: 7,
   numerics: 'strict',
+  kernelWidth: 128,
   shards: 8,
   weightsSha256: 'ab'.repeat(32),
   epochs: 2,

@@ -18,9 +18,9 @@ const MODEL = flatModel(
 
 async function stateOf(values: readonly number[]): Promise<TrainingState> {
   const memory = new Memory();
-  const { module } = await loadKernelModule();
+  const kernelModule = await loadKernelModule();
   return new TrainingState({
-    kernels: await instantiateKernels(module, memory.wasm),
+    kernels: await instantiateKernels(kernelModule, memory.wasm),
     memory,
     model: MODEL,
     config: { optimizer: optimizerSchema.parse({}), clip: {}, ema: undefined },

@@ -26,7 +26,7 @@ interface Training {
 
 async function start(config: Partial<TrainingStateOptions['config']> = {}): Promise<Training> {
   const memory = new Memory();
-  const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+  const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const optimizer = optimizerSchema.parse({ kind: 'sgd', learningRate: 1 });
   const initialize = (address: number): void => memory.f32(address, LENGTH).set(randomValues(1, LENGTH));
   const state = new TrainingState({

@@ -43,7 +43,7 @@ let gradient: number;
 
 beforeEach(async () => {
   memory = new Memory();
-  kernels = await instantiateKernels((await loadKernelModule()).module, memory.wasm);
+  kernels = await instantiateKernels(await loadKernelModule(), memory.wasm);
   gradient = memory.allocate(4 * LENGTH, 'gradients');
 });
 

@@ -34,8 +34,8 @@ const TOLERANCE = 1e-12;
 
 let math: HostMath;
 beforeAll(async () => {
-  const { module } = await loadKernelModule();
-  math = hostMath(await instantiateKernels(module, new Memory().wasm));
+  const kernelModule = await loadKernelModule();
+  math = hostMath(await instantiateKernels(kernelModule, new Memory().wasm));
 });
 
 function ratesOf(schedule: object, run: Partial<Recorded> = {}): number[] {
