@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { MAX_MESSAGE_BYTES } from '../../src/protocol/limits.ts';
+import { MAX_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import type { HelloMessage } from '../../src/protocol/message-types.ts';
 import { runCli } from '../helpers/cli.ts';
 import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
@@ -116,7 +116,7 @@ describe('a run over the network', () => {
     const short = (sha256: string): string => sha256.slice(0, 12);
     const install = /install the same version on both \(worker 9\.9\.9, coordinator \d+\.\d+\.\d+\)/.source;
     const lies: [Partial<HelloMessage>, string, string][] = [
-      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator 6: ${install}`],
+      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator ${PROTOCOL_VERSION}: ${install}`],
       [
         { kernels: { strict: { ...strict, sha256: wrong } } },
         'E_KERNEL_MISMATCH',
