@@ -116,7 +116,11 @@ describe('a run over the network', () => {
     const short = (sha256: string): string => sha256.slice(0, 12);
     const install = /install the same version on both \(worker 9\.9\.9, coordinator \d+\.\d+\.\d+\)/.source;
     const lies: [Partial<HelloMessage>, string, string][] = [
-      [{ protocol: 77 }, 'E_PROTOCOL_VERSION', `worker speaks protocol 77, coordinator ${PROTOCOL_VERSION}: ${install}`],
+      [
+        { protocol: 77 },
+        'E_PROTOCOL_VERSION',
+        `worker speaks protocol 77, coordinator ${PROTOCOL_VERSION}: ${install}`,
+      ],
       [
         { kernels: { strict: { ...strict, sha256: wrong } } },
         'E_KERNEL_MISMATCH',

@@ -8,9 +8,12 @@ import type { Kernels } from '../../../../src/kernels/kernels.ts';
 
 const { trialMemory, tryWidths, wantedWidth } = kernelWidth;
 
-// The Node.js that runs the tests may not know the flags, and prints so.
+// The Node.js that runs the tests may not know the flags of this file, and prints so.
 beforeEach(() => {
-  vi.spyOn(v8, 'setFlagsFromString').mockImplementation(() => undefined);
+  const setFlags = v8.setFlagsFromString.bind(v8);
+  vi.spyOn(v8, 'setFlagsFromString').mockImplementation((flag) => {
+    if (flag.endsWith('relaxed-simd')) setFlags(flag);
+  });
 });
 
 afterEach(() => {
