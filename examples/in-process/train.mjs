@@ -20,7 +20,7 @@ const numEpochs = Number(process.argv[2] ?? config.epochs);
 
 const kernelModule = await loadKernelModule();
 const memory = new Memory();
-const kernels = await instantiateKernels(kernelModule.module, memory.wasm);
+const kernels = await instantiateKernels(kernelModule, memory.wasm);
 const math = hostMath(kernels);
 const { dataset, splits } = await loadData({ config, math, warn: console.warn });
 
