@@ -265,7 +265,11 @@ export class SharedTask {
     for (let spin = 0; spin < NUM_SPINS; spin++) {
       if (Atomics.load(this.#words, word) !== value) return true;
     }
-    return Atomics.wait(this.#words, word, value, deadlineMs) !== 'timed-out';
+    // A thread may be woken without reason: who changed the word before may notify only now.
+    while (Atomics.load(this.#words, word) === value) {
+      if (Atomics.wait(this.#words, word, value, deadlineMs) === 'timed-out') return false;
+    }
+    return true;
   }
 }
 

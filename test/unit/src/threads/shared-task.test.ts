@@ -1,4 +1,5 @@
 // The task that threads share in memory: what one thread writes, the others read; and how they meet.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { expect, it } from 'vitest';
 import { Memory } from '../../../../src/memory.ts';
@@ -102,6 +103,42 @@ it('a thread that fails ends the meetings of the others with an error that names
   const { first, second } = shared();
   second.fail(1);
   expect(() => first.meet()).toThrow('compute thread 1 failed');
+});
+
+it('a thread that is woken without reason waits on, for a task as at a meeting', async () => {
+  const memory = new Memory();
+  const { address, first } = shared(memory);
+  // The words of tasks and meetings, as shared-task.ts lays them out.
+  const [tasks, meetings] = [0, 128].map((at) => new Int32Array(memory.wasm.buffer, address + at, 1)) as [
+    Int32Array,
+    Int32Array,
+  ];
+  const progress = new Int32Array(new SharedArrayBuffer(4));
+  const code = `
+    const { workerData: { module, wasm, address, sizes, progress } } = require('node:worker_threads');
+    import(module).then(({ SharedTask }) => {
+      const second = new SharedTask({ wasm }, address, sizes);
+      second.awaitTask(1);
+      Atomics.add(progress, 0, 1);
+      second.meet();
+      Atomics.add(progress, 0, 1);
+    });
+  `;
+  const module = new URL('../../../../dist/src/threads/shared-task.js', import.meta.url).href;
+  const workerData = { module, wasm: memory.wasm, address, sizes: SIZES, progress };
+  const worker = new Worker(code, { eval: true, workerData });
+  const wakeWithoutReason = async (word: Int32Array): Promise<void> => {
+    while (Atomics.notify(word, 0) === 0) await sleep(1);
+    await sleep(20);
+  };
+  await wakeWithoutReason(tasks);
+  expect(Atomics.load(progress, 0)).toBe(0);
+  first.give(TASK);
+  await wakeWithoutReason(meetings);
+  expect(Atomics.load(progress, 0)).toBe(1);
+  first.meet();
+  while (Atomics.load(progress, 0) < 2) await sleep(1);
+  await worker.terminate();
 });
 
 it('a thread waits at a meeting until the other thread has come', async () => {
