@@ -4,17 +4,13 @@
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import type { Compute } from '../coordinator/training/compute.ts';
-import { initialState } from '../coordinator/training/prepare.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
-import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
-import { createLogger } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
-import { batchOf, syntheticRun } from './workloads.ts';
+import { batchOf, startSteps, syntheticRun } from './workloads.ts';
 import type { WorkloadName } from './workloads.ts';
 
 /** Something that trains a workload for some seconds, again and again. */
@@ -57,18 +53,10 @@ export class OwnContender implements Contender {
   async #start(workload: WorkloadName): Promise<void> {
     await this.close();
     const prepared = await syntheticRun(workload, this.#numerics);
-    const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
     const count = Number.parseInt(this.name);
-    const [workers, threads] = this.name.includes('thread') ? [0, count] : [count, 1];
-    const compute = await startCompute({
-      run: `bench-${workload}`,
-      prepared,
-      state: await initialState(prepared),
-      workforce: localWorkforce(workers, threads, program),
-      log: createLogger({ level: 'error' }),
-      signal: new AbortController().signal,
-      onEvent: () => undefined,
-    });
+    const isThreads = this.name.includes('thread');
+    const setting = isThreads ? { workers: 0, threads: count } : { workers: count, threads: 1 };
+    const { compute } = await startSteps(prepared, setting);
     this.#started = { workload, prepared, compute };
   }
 

@@ -2,28 +2,26 @@
 // a step takes and where its time goes, and which command is the fastest here.
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { TopLevelSpec } from 'vega-lite';
 import { Cluster } from '../coordinator/cluster/cluster.ts';
 import { BASE, BLUE, GREY, ORANGE } from '../coordinator/output/plot-specs.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
-import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
 import type { Compute } from '../coordinator/training/compute.ts';
 import { InProcessCompute } from '../coordinator/training/in-process-compute.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
-import { initialState, prepareRun } from '../coordinator/training/prepare.ts';
+import { prepareRun } from '../coordinator/training/prepare.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
 import type { TrainingState } from '../coordinator/training/training-state.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
-import { createLogger, Screen } from '../src/log.ts';
+import { Screen } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount, shellWord } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { describeMachine, newTable } from './report.ts';
-import { batchOf, selectWorkload, syntheticRun } from './workloads.ts';
+import { batchOf, selectWorkload, startSteps, syntheticRun } from './workloads.ts';
 
 /** Arguments of `lockstep bench scale`. */
 export interface ScaleArguments {
@@ -167,17 +165,7 @@ export class Contestant {
   }
 
   static async start(setting: Setting, prepared: PreparedRun): Promise<Contestant> {
-    const state = await initialState(prepared);
-    const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-    const compute = await startCompute({
-      run: 'bench-scale',
-      prepared,
-      state,
-      workforce: localWorkforce(setting.workers, setting.threads, program),
-      log: createLogger({ level: 'error', screen }),
-      signal: new AbortController().signal,
-      onEvent: () => undefined,
-    });
+    const { state, compute } = await startSteps(prepared, setting);
     const contestant = new Contestant(setting, prepared, state, compute);
     await contestant.#takeSteps(WARM_UP_STEPS);
     contestant.warmMs = await contestant.#takeSteps(WARM_UP_STEPS);

@@ -75,12 +75,7 @@ function totalsOf(events: readonly TraceEvent[], steps: number): SpanTotal[] {
     const msPerStep = (totals.get(key)?.msPerStep ?? 0) + dur / 1000 / steps;
     totals.set(key, { where, name, msPerStep });
   }
-  return [...totals.values()].sort((a, b) => compare(a.where, b.where) || b.msPerStep - a.msPerStep);
-}
-
-function compare(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+  return [...totals.values()].sort((a, b) => a.where.localeCompare(b.where) || b.msPerStep - a.msPerStep);
 }
 
 function formatTotals(totals: readonly SpanTotal[], steps: number): string {

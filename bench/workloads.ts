@@ -1,7 +1,12 @@
-// The benchmark workloads: common models and batch sizes, on synthetic data of the same shape.
-import type { Batch } from '../coordinator/training/compute.ts';
+// The benchmark workloads: common models and batch sizes, on synthetic data of the same shape; and the
+// start of what computes their steps.
+import { fileURLToPath } from 'node:url';
+import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
+import type { Batch, Compute } from '../coordinator/training/compute.ts';
 import { planMemory } from '../coordinator/training/memory-plan.ts';
+import { initialState } from '../coordinator/training/prepare.ts';
 import type { PreparedRun } from '../coordinator/training/prepare.ts';
+import type { TrainingState } from '../coordinator/training/training-state.ts';
 import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
 import {
@@ -13,6 +18,7 @@ import {
   type RowLayout,
 } from '../src/data/dataset/packed-dataset.ts';
 import { LockstepError } from '../src/errors.ts';
+import { createLogger } from '../src/log.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
 import type { LoadedData } from '../src/data/load.ts';
 import { planEngine } from '../src/engine/plan.ts';
@@ -106,6 +112,25 @@ export function batchOf({ config, data }: PreparedRun, step: number): Batch {
   // Rows that all weigh nothing are no step in a training; here they take the same time.
   const weight = totalSampleWeight(data.dataset, indices) || 1;
   return { indices, bounds: cutBatch(length, config), weight };
+}
+
+/** Starts what computes the steps of a run: threads of this process or, of several workers, of each. */
+export async function startSteps(
+  prepared: PreparedRun,
+  { workers, threads }: { readonly workers: number; readonly threads: number },
+): Promise<{ readonly state: TrainingState; readonly compute: Compute }> {
+  const state = await initialState(prepared);
+  const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
+  const compute = await startCompute({
+    run: 'bench',
+    prepared,
+    state,
+    workforce: localWorkforce(workers, threads, program),
+    log: createLogger({ level: 'error' }),
+    signal: new AbortController().signal,
+    onEvent: () => undefined,
+  });
+  return { state, compute };
 }
 
 /** The workload of this name. @throws LockstepError if there is none */

@@ -165,6 +165,14 @@ function addResultCommands(program: Command): void {
     );
 }
 
+/** Adds what selects the run of a benchmark. */
+function withWorkload(command: Command): Command {
+  return command
+    .argument('[config]', 'YAML or JSON file that describes a run (default: a built-in workload)', filePath)
+    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
+    .option('--workload <name>', 'the built-in workload', 'mlp-mnist');
+}
+
 /** Adds the benchmarks. */
 function addBenchmarks(program: Command): void {
   const bench = program.command('bench').description('measure this machine');
@@ -173,14 +181,10 @@ function addBenchmarks(program: Command): void {
     .description('GFLOP/s of matrix products against the 128-bit multiply-and-add peak')
     .option('--json', 'print the figures as JSON')
     .action(async (options: KernelsArguments) => (await import('../bench/kernels.ts')).benchKernels(options));
-  bench
-    .command('scale')
+  withWorkload(bench.command('scale'))
     .description(
       'what a step takes with threads, with workers and with both, where its time goes, and the fastest command',
     )
-    .argument('[config]', 'YAML or JSON file that describes a run (default: a built-in workload)', filePath)
-    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
-    .option('--workload <name>', 'the built-in workload', 'mlp-mnist')
     .option('--workers <list>', 'worker counts, separated by commas; 0: this process')
     .option('--threads <list>', 'thread counts, separated by commas')
     .option(
@@ -194,12 +198,8 @@ function addBenchmarks(program: Command): void {
     .action(async (config: string | undefined, options: ScaleArguments) =>
       (await import('../bench/scale.ts')).benchScale(config, options),
     );
-  bench
-    .command('step')
+  withWorkload(bench.command('step'))
     .description('a timeline of a few steps, of all processes and threads, and what they spend their time on')
-    .argument('[config]', 'YAML or JSON file that describes a run (default: a built-in workload)', filePath)
-    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
-    .option('--workload <name>', 'the built-in workload', 'mlp-mnist')
     .option('--workers <count>', 'worker processes; 0: this process', wholeNumber(0, MAX_WORKERS), 0)
     .addOption(threadsOption('compute threads of this process, or of each worker').default(1))
     .option('--steps <count>', 'steps to record', wholeNumber(1, 10_000), 20)

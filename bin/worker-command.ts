@@ -1,5 +1,5 @@
 // `lockstep worker`. Apart from the other commands, so that a worker does not load what only they need:
-// that would take half of its start.
+// two files of every five.
 import { createRuntime } from './runtime.ts';
 import { LockstepError } from '../src/errors.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
