@@ -12,6 +12,7 @@ import { formatBytes } from '../src/memory.ts';
 import { SharedFile } from '../src/protocol/shared-file.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
+import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
@@ -136,7 +137,7 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     cluster.onClose(() => Promise.resolve(weightsFile?.close()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
-    return cluster;
+    return new ClusterCompute({ cluster, state: options.state, evaluationWidth: widthOf(options) });
   } catch (error) {
     await cluster.close('the run could not start', false);
     weightsFile?.close();
@@ -166,16 +167,21 @@ interface ClusterParts {
   readonly weightsFile: SharedFile | undefined;
 }
 
+function widthOf({ prepared: { config, data }, state }: StartOptions): number {
+  return evaluationWidth(state.model, data.dataset.layout, config.loss);
+}
+
 function createCluster(
-  { log, prepared, run, state }: StartOptions,
+  options: StartOptions,
   { workforce, roster, joinHint, weightsFile }: ClusterParts,
 ): Cluster {
+  const { log, prepared, run, state } = options;
   const isLocal = workforce.kind === 'local';
   return new Cluster({
     run,
     state,
     weightsFile,
-    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
+    evaluationWidth: widthOf(options),
     log,
     churn: roster.churn,
     minWorkers: isLocal ? 1 : workforce.minWorkers,

@@ -1,7 +1,7 @@
 // The compute threads of a worker as one: gives them a task, and reports what they result in.
 import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
-import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { Memory } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import { reduceSums } from '../src/threads/compute-thread.ts';
@@ -13,14 +13,6 @@ import type { ThreadResult } from '../src/threads/thread-entry.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
 export type WorkerTask = Omit<ThreadTask, 'update' | 'numThreads'>;
-
-/** The result of one evaluation shard. */
-export interface EvaluatedShard {
-  readonly shard: number;
-  readonly lossSum: number;
-  /** Outputs, f32 [rows of the shard, evaluationWidth]: a view, valid until the next task. */
-  readonly outputs: Float32Array;
-}
 
 /** The receivers of a task's results, as they are computed. */
 export interface TaskReports {

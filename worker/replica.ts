@@ -3,7 +3,7 @@
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
-import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
@@ -24,7 +24,7 @@ import type { Body } from '../src/protocol/shared-file.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
+import type { TaskReports, WorkerTask } from './compute-pool.ts';
 import { layOutTeam } from '../src/threads/team.ts';
 
 interface FlatWeights {

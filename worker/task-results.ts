@@ -1,7 +1,7 @@
 // The results of one task on their way to the coordinator: every partial sum or evaluated shard as
 // it is computed, as long as the coordinator reads, then the end or the failure. Each message
 // repeats the name of the task.
-import type { PartialSum } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
@@ -14,7 +14,7 @@ import type {
   WorkerMessage,
 } from '../src/protocol/message-types.ts';
 import type { Extent } from '../src/protocol/shared-file.ts';
-import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
+import type { TaskReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
 
 /** A task, and where its results go. */

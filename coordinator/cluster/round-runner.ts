@@ -8,7 +8,7 @@ import { isOutOfMemory } from '../../src/memory.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
-import type { Merge } from '../../src/tree.ts';
+import type { Merge, TreeNode } from '../../src/tree.ts';
 import { COORDINATOR, Outcome, carryOut } from '../scheduler/outcome.ts';
 import type {
   DoubtedNode,
@@ -20,7 +20,6 @@ import type {
 } from '../scheduler/outcome.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
-import type { TrainingState } from '../training/training-state.ts';
 import { AwakeClock } from './awake-clock.ts';
 import { WeightsSender } from './weights-sender.ts';
 import type { WeightsSenderOptions } from './weights-sender.ts';
@@ -28,13 +27,13 @@ import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
 import { Referee } from './referee.ts';
 import type { RefereeOptions } from './referee.ts';
-import type { Round } from './round.ts';
+import type { Round, RoundState } from './round.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
 /** The parts and settings that rounds run with. */
 export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions, WeightsSenderOptions {
   readonly run: string;
-  readonly state: TrainingState;
+  readonly state: RoundState;
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
@@ -63,7 +62,7 @@ export class RoundRunner implements RoundDriver {
   readonly counters: RoundCounters = { bytesSent: 0, bytesReceived: 0, computeMs: 0, workerResidentBytes: 0 };
   readonly #options: RoundRunnerOptions;
   readonly #members: Membership;
-  readonly #state: TrainingState;
+  readonly #state: RoundState;
   readonly #clock = new AwakeClock();
   readonly #scheduler: Scheduler;
   readonly #weights: WeightsSender;
@@ -195,11 +194,10 @@ export class RoundRunner implements RoundDriver {
     if (again !== undefined) {
       const what = round.kind === 'train' ? `step ${this.#state.step + 1}` : 'the evaluation';
       this.#options.log.warn(`${what} restarts: ${again}`);
-      if (round.kind === 'train') this.#state.abandonStep();
     }
     this.#sums.freeAll();
     this.#atWork.clear();
-    round.begin(number);
+    round.begin(number, again !== undefined);
   }
 
   merge(bucket: number, merge: Merge<number>): void {
@@ -210,14 +208,13 @@ export class RoundRunner implements RoundDriver {
     this.#sums.free(slot);
   }
 
-  applyBucket(bucket: number, slot: number): boolean {
+  passOn(bucket: number, slot: number, node: TreeNode): boolean {
     const { round } = this.#running as RunningRound;
     const { address, lossSum } = this.#sums.get(slot);
-    if (bucket === this.#state.model.buckets.length - 1) round.lossSum = lossSum;
+    const isLast = bucket === this.#state.model.buckets.length - 1;
     try {
-      const { weight, indices } = round.batch;
-      const finished = this.#state.finishBucket(bucket, address, weight, indices.length);
-      for (const next of finished) this.#sendWeights(next, 'next');
+      const sum = { node, bucket, address, lossSum: isLast ? lossSum : undefined };
+      for (const next of round.results.takeSum(sum)) this.sendNextWeights(next);
       return true;
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
@@ -283,6 +280,11 @@ export class RoundRunner implements RoundDriver {
     for (let bucket = 0; bucket < this.#state.model.buckets.length; bucket++) {
       this.#sendWeights(bucket, 'current');
     }
+  }
+
+  /** Sends a bucket of the next weights to the workers that are at work. */
+  sendNextWeights(bucket: number): void {
+    this.#sendWeights(bucket, 'next');
   }
 
   /** Sends a bucket to those who will most likely get work again; all others get it with their next task. */

@@ -222,7 +222,7 @@ export class RoundScheduler {
     this.#round = {
       number,
       plan,
-      trees: Array.from({ length: plan.numBuckets }, () => new ReductionTree<number>(numShards)),
+      trees: Array.from({ length: plan.numBuckets }, () => new ReductionTree<number>(numShards, plan.shards)),
       audit: new Audit(this.#policy, numShards),
       failures: before?.failures ?? new ShardFailures(),
       numStarts: (before?.numStarts ?? 0) + 1,
@@ -284,11 +284,11 @@ export class RoundScheduler {
     round.audit.take(node, bucket);
     const isTraining = round.plan.kind === 'train';
     // A complete bucket goes to the optimizer at once; if an audit finds a lie later, the round restarts.
-    const completed = isTraining && !round.audit.isNotFinite ? tree.root : undefined;
+    const isPassedOn = isTraining && !round.audit.isNotFinite && tree.isMaximal(added.node);
     outcome.sum = {
       slot,
       bucket,
-      completed,
+      completed: isPassedOn ? { slot: added.slot, node: added.node } : undefined,
       freed: added.freed,
       merges: isTraining ? added.merges : [],
     };

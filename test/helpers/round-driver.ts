@@ -44,8 +44,8 @@ export function stepsOf(outcome: Outcome): Step[] {
     begin: (number, again) => note('begin', { round: number, again }),
     merge: (bucket, merge) => note('merge', { bucket, ...merge }),
     free: (slot) => note('free', { slot }),
-    applyBucket: (bucket, slot) => {
-      note('applyBucket', { bucket, slot });
+    passOn: (bucket, slot) => {
+      note('passOn', { bucket, slot });
       return true;
     },
     sendTask: ({ id: task, worker, from, to }) => note('assign', { worker, task, from, to }),
