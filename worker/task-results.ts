@@ -4,14 +4,14 @@
 import type { EvaluatedShard, PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
-import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type {
   EvaluateMessage,
   EvaluationMessage,
+  FailureMessage,
+  FinishedMessage,
   GradientMessage,
   TrainMessage,
-  WorkerMessage,
 } from '../src/protocol/message-types.ts';
 import type { Extent } from '../src/protocol/shared-file.ts';
 import type { TaskReports } from './compute-pool.ts';
@@ -23,12 +23,18 @@ export interface TaskResultsOptions {
   readonly replica: Replica;
   /** The coordinator's number for this worker. */
   readonly worker: number;
-  readonly send: (data: Buffer) => void;
+  readonly send: SendResult;
   /** Stores bytes in shared memory; undefined where the message has to bring them. */
   readonly store: (bytes: Uint8Array) => Extent | undefined;
   /** Tells whether the coordinator keeps up with reading. */
   readonly isKeepingUp: () => boolean;
 }
+
+/** Sends a message about a task, and its body. */
+type SendResult = (
+  message: GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage,
+  body?: Uint8Array,
+) => void;
 
 /** The sender of one task's results. */
 export class TaskResults implements TaskReports {
@@ -108,23 +114,27 @@ export class TaskResults implements TaskReports {
   finish(computeMs: number): void {
     const { run, round, task } = this.#options.task;
     const residentBytes = process.memoryUsage.rss();
-    this.#send({ type: 'finished', run, round, task, computeMs, sendMs: this.#sendMs, residentBytes });
+    this.#options.send({
+      type: 'finished',
+      run,
+      round,
+      task,
+      computeMs,
+      sendMs: this.#sendMs,
+      residentBytes,
+    });
   }
 
   /** Reports that the task failed. */
   fail(reason: string): void {
     const { run, round, task } = this.#options.task;
-    this.#send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
+    this.#options.send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
   #sendResult(message: GradientMessage | EvaluationMessage, bytes: Uint8Array): void {
     const extent = this.#options.store(bytes);
-    if (extent) this.#send({ ...message, extent });
-    else this.#send(message, bytes);
-  }
-
-  #send(message: WorkerMessage, body?: Uint8Array): void {
-    this.#options.send(encodeMessage(message, body));
+    if (extent) this.#options.send({ ...message, extent });
+    else this.#options.send(message, bytes);
   }
 }
 

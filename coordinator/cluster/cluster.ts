@@ -5,7 +5,7 @@ import type { Body } from '../../src/protocol/shared-file.ts';
 import { Membership } from './membership.ts';
 import type { MembershipOptions } from './membership.ts';
 import type { Round } from './round.ts';
-import { RoundRunner } from './round-runner.ts';
+import { OWN_WORKER, RoundRunner } from './round-runner.ts';
 import type { RoundCounters, RoundRunnerOptions } from './round-runner.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
@@ -39,7 +39,7 @@ export class Cluster {
   }
 
   get numWorkers(): number {
-    return this.#members.size;
+    return this.#runner.numWorkers;
   }
 
   /**
@@ -56,6 +56,23 @@ export class Cluster {
   /** The reason why the instance may not take part; undefined if it may. */
   banOf(instance: string): string | undefined {
     return this.#runner.banOf(instance);
+  }
+
+  /** True for a process that is to work alone, neither as an aggregator nor below one. */
+  isDistrusted(instance: string): boolean {
+    return this.#runner.isDistrusted(instance);
+  }
+
+  /** Notes the workers, by instance, that are below an aggregator now. */
+  setMembers({ id: worker }: WorkerSession, members: readonly string[]): void {
+    this.#runner.decide((scheduler, outcome) => scheduler.setMembers(worker, members, outcome));
+  }
+
+  /** Makes this process one of its own workers: `RoundRunnerOptions.own`. */
+  addOwn(instance: string): void {
+    this.#runner.decide((scheduler, outcome) =>
+      scheduler.addSession({ worker: OWN_WORKER, instance, name: 'this worker', address: 'here' }, outcome),
+    );
   }
 
   /** Takes a session that is ready. */
@@ -109,7 +126,7 @@ export class Cluster {
 
   /** Gives up the round that is running, which then resolves: nobody waits for its results. */
   abandon(): void {
-    this.#runner.completeRound();
+    this.#runner.abandonRound();
   }
 
   /** Sends all current weights to the workers that are at work. */

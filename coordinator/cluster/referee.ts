@@ -2,7 +2,10 @@
 // sums differ, and shards that no worker computes, or says so. The engine is made when it is first
 // needed, which for most runs is never.
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import type { LocalEngine } from '../../src/engine/local-engine.ts';
+import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger } from '../../src/log.ts';
@@ -32,6 +35,12 @@ interface SumAt {
   /** Number of f32. */
   readonly length: number;
   readonly lossSum: number | undefined;
+}
+
+/** Memory of a referee's engine: of one thread, with one version of the weights. */
+export function refereeBytes({ bytes }: EnginePlan, layout: RowLayout): number {
+  const { weights, packedWeights, gradients, activations, scratch } = bytes;
+  return weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(layout);
 }
 
 /** The engine, and what it holds of the run. */

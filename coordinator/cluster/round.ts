@@ -3,7 +3,7 @@
 import { shardsBetween } from '../../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
-import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { EvaluateMessage, TrainMessage } from '../../src/protocol/message-types.ts';
 import type { GiveUpCause, HopelessShards, RoundPlan, Task } from '../scheduler/outcome.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
@@ -19,6 +19,12 @@ export interface RoundState extends Pick<
   nextBucket(index: number): ReturnType<TrainingState['nextBucket']>;
   /** The error for a sum that is not finite; undefined where others are to judge that. */
   divergence(bucket: number, address: number): LockstepError | undefined;
+}
+
+/** A task as its worker is told of it. */
+interface GivenTask {
+  readonly message: TrainMessage | EvaluateMessage;
+  readonly rows: TaskRows;
 }
 
 /** The receiver of a round's results. */
@@ -78,10 +84,11 @@ export class Round {
     return shardsBetween(this.rows, from - firstShard, to - firstShard);
   }
 
-  /** The encoded `train` or `evaluate` message of a task. */
-  taskMessage(run: string, state: RoundState, { id: task, from, to }: Task): Buffer {
+  /** The message of a task, and its rows, which are to be the body. */
+  task(run: string, state: RoundState, { id: task, from, to }: Task): GivenTask {
     const { kind, number: round } = this;
-    const { numShards, firstShard, bounds, indices } = this.part(from, to);
+    const rows = this.part(from, to);
+    const { numShards, firstShard, bounds } = rows;
     const fields = {
       run,
       round,
@@ -96,7 +103,7 @@ export class Round {
       kind === 'train'
         ? ({ type: kind, ...fields, step: state.step } as const)
         : ({ type: kind, ...fields } as const);
-    return encodeMessage(message, new Uint8Array(indices.buffer));
+    return { message, rows };
   }
 
   /** The error that ends the run because nobody can compute some shards. */

@@ -107,6 +107,11 @@ export interface BannedWorker {
    * undefined if all states qualify.
    */
   readonly trustedSteps: number | undefined;
+  /**
+   * True for an aggregator, which may have been told wrong: it may come back, and it and those that
+   * were below it are to work alone.
+   */
+  readonly mayReturn: boolean;
 }
 
 /** A worker that takes part from now on. */

@@ -48,7 +48,7 @@ interface RoundState {
 }
 
 /** A process to be kept out, and one of its workers. */
-export interface Offender extends Omit<BannedWorker, 'name'> {
+export interface Offender extends Omit<BannedWorker, 'name' | 'mayReturn'> {
   readonly instance: string;
 }
 
@@ -100,6 +100,11 @@ export class RoundScheduler {
   begin(plan: RoundPlan, outcome: Outcome): void {
     if (this.#round) this.#records.recordRound(this.#round, plan);
     this.#start(plan, outcome);
+  }
+
+  /** Gives up the round: nobody waits for its results. */
+  abandon(): void {
+    if (this.#round) this.#round.isOver = true;
   }
 
   addWorker(worker: number, instance: string, outcome: Outcome): void {

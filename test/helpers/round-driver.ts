@@ -73,7 +73,7 @@ export class RoundDriver {
     const room = { here: maxSums, ofTask: maxSumsOfTask };
     const policy = { share, random: () => 0.5 };
     this.rounds = new RoundScheduler(policy, room, ({ instance, ...offender }, outcome) =>
-      outcome.banned.push({ ...offender, name: instance }),
+      outcome.banned.push({ ...offender, name: instance, mayReturn: false }),
     );
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }
