@@ -140,12 +140,13 @@ export class TaskResults implements TaskReports {
 
 /**
  * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken
- * memory would: `flip` changes one value by one unit in its last place, `nan` makes it NaN.
+ * memory would: `flip` changes one value by one unit in its last place, `one` makes it 1, `nan` NaN.
  * `bytes` are f32, at least one.
  */
 function spoil(bytes: Uint8Array, action: string): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (action === 'flip') view.setUint32(0, view.getUint32(0, true) ^ 1, true);
+  else if (action === 'one') view.setFloat32(0, 1, true);
   else if (action === 'nan') view.setFloat32(0, Number.NaN, true);
   else throw new Error(`failpoint worker.gradient: there is no action ${action}`);
 }
