@@ -55,7 +55,7 @@ export interface SessionOptions {
 /** The end of a session, and what the next one may use. */
 export interface SessionEnd {
   readonly kind: 'stopped' | 'refused' | 'redirected' | 'lost' | 'failed';
-  /** In words; the address to connect to, where it was redirected. */
+  /** The reason in words, or the address to which it was redirected. */
   readonly reason: string;
   readonly replica: Replica | undefined;
   readonly tasksDone: number;

@@ -104,6 +104,7 @@ const welcome = fc.record({
     results: fc.nat(2 ** 31 - 1),
     sha256: hex(64),
   }),
+  fanIn: fc.integer({ min: 1, max: 64 }),
 });
 
 const gradient = fc.record(
@@ -134,20 +135,30 @@ const gradient = fc.record(
 
 const kernelIdentity = fc.record({ sha256: hex(64), knownAnswer: hex(64) });
 
+const HELLO = {
+  type: fc.constant('hello' as const),
+  protocol: fc.nat(65_535),
+  version: text(64),
+  kernels: fc.record({ strict: kernelIdentity, fused: kernelIdentity }, { requiredKeys: ['strict'] }),
+  threads: fc.integer({ min: 1, max: 256 }),
+  node: text(64),
+  platform: text(64),
+  host: text(255),
+  pid: count,
+  instance: hex(64),
+};
+
 /** Any message, of any type. */
 export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
+  bare(fc.record(HELLO)),
   bare(
     fc.record({
-      type: fc.constant('hello' as const),
-      protocol: fc.nat(65_535),
-      version: text(64),
-      kernels: fc.record({ strict: kernelIdentity, fused: kernelIdentity }, { requiredKeys: ['strict'] }),
-      threads: fc.integer({ min: 1, max: 256 }),
-      node: text(64),
-      platform: text(64),
-      host: text(255),
-      pid: count,
-      instance: hex(64),
+      ...HELLO,
+      listen: fc.record(
+        { host: text(255), port: fc.integer({ min: 1, max: 65_535 }) },
+        { requiredKeys: ['port'] },
+      ),
+      unreachable: text(271),
     }),
   ),
   bare(
@@ -165,6 +176,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     ),
   ),
   bare(fc.constant<Message>({ type: 'leave' })),
+  bare(fc.record({ type: fc.constant('members' as const), instances: fc.array(hex(64), { maxLength: 20 }) })),
   withBody(gradient, floats),
   bare(fc.tuple(gradient, extent).map(([message, place]) => ({ ...message, extent: place }) as Message)),
   withBody(
@@ -189,6 +201,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
   ),
   bare(fc.record({ type: fc.constant('failure' as const), ...key, message: text(1000) })),
   bare(welcome),
+  bare(fc.record({ type: fc.constant('redirect' as const), url: text(271) })),
   bare(fc.record({ type: fc.constant('refuse' as const), code: text(64), message: text(1000) })),
   withBody(
     fc.record({ type: fc.constant('chunk' as const), sha256: hex(64), offset: index }),

@@ -11,7 +11,7 @@ import type {
 } from '../../coordinator/scheduler/outcome.ts';
 import { RoundScheduler } from '../../coordinator/scheduler/round-scheduler.ts';
 import { maximalNodes } from '../../src/tree.ts';
-import type { TreeNode } from '../../src/tree.ts';
+import type { ShardRange, TreeNode } from '../../src/tree.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -44,8 +44,8 @@ export function stepsOf(outcome: Outcome): Step[] {
     begin: (number, again) => note('begin', { round: number, again }),
     merge: (bucket, merge) => note('merge', { bucket, ...merge }),
     free: (slot) => note('free', { slot }),
-    passOn: (bucket, slot) => {
-      note('passOn', { bucket, slot });
+    passOn: (bucket, slot, { level, index }) => {
+      note('passOn', { bucket, slot, level, index });
       return true;
     },
     sendTask: ({ id: task, worker, from, to }) => note('assign', { worker, task, from, to }),
@@ -83,11 +83,15 @@ export class RoundDriver {
   }
 
   /** Begins the next step, or an evaluation after it. */
-  start(numShards: number, kind: 'train' | 'evaluate' = 'train'): Step[] {
+  start(numShards: number, kind: 'train' | 'evaluate' = 'train', shards?: ShardRange): Step[] {
     const shardRows = Array<number>(numShards).fill(4);
     const step = kind === 'train' ? this.step++ : this.step;
-    const plan = { kind, numBuckets: 1, shardRows, step };
+    const plan = { kind, numBuckets: 1, shardRows, shards, step };
     return this.#tell((outcome) => this.rounds.begin(plan, outcome));
+  }
+
+  abandon(): void {
+    this.rounds.abandon();
   }
 
   lose(worker: number): Step[] {

@@ -176,7 +176,7 @@ function isBarrelLine(node: ts.Statement): boolean {
   return ts.isExportDeclaration(node) && (!node.exportClause || ts.isNamespaceExport(node.exportClause));
 }
 
-const program = readSources(['src', 'coordinator', 'worker', 'bin', 'api', 'bench']);
+const program = readSources(['src', 'coordinator', 'worker', 'aggregator', 'bin', 'api', 'bench']);
 const imports = program.flatMap(importsOf);
 
 describe('the rooms of the source tree', () => {
@@ -233,7 +233,7 @@ describe('source files', () => {
 
 describe('arithmetic near the weights', () => {
   it('source files use only those functions of Math that have the same bits on every host', () => {
-    expect(readSources(['src', 'coordinator', 'worker']).flatMap(findHostMath)).toEqual([]);
+    expect(readSources(['src', 'coordinator', 'worker', 'aggregator']).flatMap(findHostMath)).toEqual([]);
   });
 
   it('the check of arithmetic finds inexact functions, aliases of Math and powers', () => {

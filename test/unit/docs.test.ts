@@ -154,7 +154,7 @@ describe('docs/cli.md', () => {
   });
 
   it('docs/cli.md names every environment variable of ours', () => {
-    const sources = ['bin', 'src', 'coordinator', 'worker'].flatMap((folder) =>
+    const sources = ['bin', 'src', 'coordinator', 'worker', 'aggregator'].flatMap((folder) =>
       fs
         .readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
         .filter((name) => name.endsWith('.ts'))

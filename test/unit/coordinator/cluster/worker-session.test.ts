@@ -390,3 +390,48 @@ describe.skipIf(process.platform !== 'linux')('the files of a worker session', (
     expect(() => SharedFile.open(process.pid, descriptor, 'read')).toThrow();
   });
 });
+
+describe('a worker session in a tree', () => {
+  const LISTENING = { ...HELLO, listen: { port: 7701 } };
+
+  it('a session is told the fan-in, and sends a worker without a place on to the one that it has', () => {
+    const placement = new Placement(1, () => false);
+    session = createSession(undefined, placement);
+    connection.hear(LISTENING);
+    expect(connection.sent[0]).toMatchObject({ type: 'welcome', fanIn: 1 });
+    connection = new MemoryConnection();
+    session = createSession(undefined, placement);
+    connection.hear({ ...HELLO, instance: 'ab'.repeat(32) });
+    expect(connection.sent).toEqual([{ type: 'redirect', url: 'ws://10.0.0.1:7701' }]);
+    expect(connection.calls.at(-1)).toBe('close 1000 sent on to ws://10.0.0.1:7701');
+  });
+
+  it('the place of a worker that is gone is free for the next one', async () => {
+    const placement = new Placement(1, () => false);
+    session = createSession(undefined, placement);
+    connection.hear(LISTENING);
+    connection.lose(1006);
+    connection = new MemoryConnection();
+    session = createSession(undefined, placement);
+    connection.hear({ ...HELLO, instance: 'ab'.repeat(32) });
+    expect(connection.sent).toMatchObject([{ type: 'welcome' }]);
+  });
+
+  it('a session passes on the workers below an aggregator', () => {
+    session = createSession(undefined, new Placement(2, () => false));
+    join();
+    connection.hear({ type: 'members', instances: ['ab'.repeat(32)] });
+    expect(members).toEqual([['ab'.repeat(32)]]);
+  });
+
+  it.each([
+    ['of a star', undefined],
+    ['that has to work alone', new Placement(2, () => true)],
+  ])('a worker %s is told no fan-in, and is disconnected if it tells of workers below it', (_, placement) => {
+    session = createSession(undefined, placement);
+    join();
+    expect(connection.sent[0]).not.toHaveProperty('fanIn');
+    connection.hear({ type: 'members', instances: [] });
+    expect(connection.calls.at(-1)).toBe('close 4402 "members" came from a worker that is to take none');
+  });
+});

@@ -109,7 +109,7 @@ describe('two sums that differ', () => {
   test('the liar of two differing sums is banned, and the round restarts without it', () => {
     const { driver } = disagree();
     expect(driver.judged(SHARD(0), 'other')).toEqual([
-      { type: 'ban', worker: 1, name: 'process 1', reason, trustedSteps: undefined },
+      { type: 'ban', worker: 1, name: 'process 1', reason, trustedSteps: undefined, mayReturn: false },
       { type: 'begin', round: 2, again: 'a worker was wrong' },
       assign(2, 3, 0, 1),
     ]);
@@ -166,6 +166,7 @@ describe('a liar', () => {
       name: 'process 3',
       reason,
       trustedSteps: undefined,
+      mayReturn: false,
     });
   });
 

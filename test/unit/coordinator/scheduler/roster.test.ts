@@ -42,6 +42,10 @@ class Driver {
     return listed(nowMs, (outcome) => this.roster.lose(worker, hasAnswered, outcome));
   }
 
+  tell(worker: number, members: readonly string[], nowMs: number): Step[] {
+    return listed(nowMs, (outcome) => this.roster.setMembers(worker, members, outcome));
+  }
+
   require(count: number, nowMs: number): Step[] {
     return listed(nowMs, (outcome) => this.roster.require(count, outcome));
   }
@@ -96,6 +100,46 @@ describe('the number of workers', () => {
   });
 });
 
+describe('an aggregator', () => {
+  test('the workers below an aggregator count as long as it takes part', () => {
+    const driver = new Driver({ minWorkers: 2 });
+    driver.require(4, 0);
+    driver.join(1);
+    expect(driver.tell(1, ['b', 'c'], 2)).toEqual([]);
+    expect(driver.tell(1, ['b', 'c', 'd'], 3)).toEqual([{ type: 'gathered' }]);
+    expect(driver.roster.numActive).toBe(4);
+    expect(driver.tell(1, [], 4)).toEqual([{ type: 'waiting', have: 1, need: 2, waitedMs: 0 }]);
+    driver.tell(1, ['b'], 5);
+    expect(driver.lose(1, 6, { hasAnswered: true })).toEqual([
+      { type: 'waiting', have: 0, need: 2, waitedMs: 0 },
+    ]);
+  });
+
+  test('an aggregator that was wrong may return, to work alone like all that have been below it', () => {
+    const driver = new Driver();
+    driver.join(0, { instance: 'a' });
+    driver.join(0, { instance: 'other' });
+    driver.tell(1, ['b', 'c'], 1);
+    driver.tell(1, ['c'], 2);
+    expect(driver.ban(1, 3, 'a')).toEqual([
+      {
+        type: 'ban',
+        worker: 1,
+        name: 'worker 1 (host pid 1)',
+        reason: 'lies',
+        trustedSteps: 3,
+        mayReturn: true,
+      },
+    ]);
+    expect(driver.roster.banOf('a')).toBeUndefined();
+    const names = ['a', 'b', 'c', 'other'];
+    expect(names.map((name) => driver.roster.isDistrusted(name))).toEqual([true, true, true, false]);
+    expect(driver.join(4, { instance: 'a' })).toEqual([{ type: 'admit', worker: 3 }]);
+    expect(driver.ban(3, 5, 'a')).toMatchObject([{ type: 'ban', worker: 3, mayReturn: false }]);
+    expect(driver.roster.banOf('a')).toBe('lies');
+  });
+});
+
 describe('a worker that reconnects', () => {
   test('a worker that reconnects supersedes its old session', () => {
     const driver = new Driver();
@@ -126,6 +170,7 @@ describe('a worker that reconnects', () => {
       name: 'worker 2 (host pid 1)',
       reason: 'lies',
       trustedSteps: 3,
+      mayReturn: false,
     };
     expect(driver.ban(2, 3, 'seven')).toContainEqual(banned);
     expect(driver.roster.banOf('seven')).toBe('lies');

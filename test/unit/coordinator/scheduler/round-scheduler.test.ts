@@ -398,3 +398,30 @@ describe('a worker that breaks the protocol', () => {
     expect(driver.answer(1, 1, { level: 2, index: 0 })).toEqual([]);
   });
 });
+
+describe('a round of some of the shards', () => {
+  test('its shards alone are given out, and the sums of their maximal nodes are passed on', () => {
+    const driver = new RoundDriver({ workers: 2 });
+    expect(driver.start(8, 'train', { from: 1, to: 4 })).toEqual([
+      { type: 'begin', round: 1, again: undefined },
+      assign(1, 1, 1, 3),
+      assign(2, 2, 3, 4),
+    ]);
+    expect(ofType(driver.answer(1, 1, SHARD(1)), 'passOn')).toMatchObject([{ level: 0, index: 1 }]);
+    expect(ofType(driver.answer(2, 2, SHARD(3)), 'passOn')).toEqual([]);
+    const last = driver.answer(1, 1, SHARD(2));
+    expect(ofType(last, 'passOn')).toMatchObject([{ level: 1, index: 1 }]);
+    expect(ofType(last, 'complete')).toHaveLength(1);
+  });
+
+  test('a round that is abandoned gives out nothing more, and its tasks are still reported on', () => {
+    const driver = new RoundDriver({ workers: 2 });
+    driver.start(2);
+    driver.abandon();
+    driver.nowMs = 1e6;
+    expect(ofType(driver.tick(), 'assign')).toEqual([]);
+    expect(ofType(driver.lose(2), 'assign')).toEqual([]);
+    expect(driver.finish(1, 1)).toEqual([]);
+    expect(ofType(driver.start(2), 'assign')).toEqual([assign(1, 3, 0, 2)]);
+  });
+});

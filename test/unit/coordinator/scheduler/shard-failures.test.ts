@@ -151,7 +151,7 @@ describe('a process that fails on every task', () => {
     }
     const reason = 'failed on 5 tasks in a row: trap';
     expect(failOnce(driver, 5, 'unfit')).toEqual([
-      { type: 'ban', worker: 5, name: 'unfit', reason, trustedSteps: undefined },
+      { type: 'ban', worker: 5, name: 'unfit', reason, trustedSteps: undefined, mayReturn: false },
     ]);
   });
 

@@ -10,7 +10,7 @@ import { parseCoordinatorMessage, parseWorkerMessage } from '../../../../src/pro
 import { ProtocolError } from '../../../../src/protocol/protocol-error.ts';
 import { anyMessage, GRADIENT, messageWith, TRAIN, WELCOME } from '../../../helpers/protocol-messages.ts';
 
-const WORKER_TYPES = ['hello', 'fetch', 'ready', 'gradient', 'evaluation', 'finished', 'failure', 'leave'];
+const WORKER_TYPES = 'hello fetch ready gradient evaluation finished failure members leave'.split(' ');
 const ROWS = new Uint8Array(20);
 const LAYER_KINDS = layerSchema.options.map(({ shape }) => `'${shape.kind.value}'`).join(' | ');
 
