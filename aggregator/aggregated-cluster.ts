@@ -10,7 +10,6 @@ import { MAX_MEMBERS } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage } from '../src/protocol/message-types.ts';
 import type { SharedFile } from '../src/protocol/shared-file.ts';
 import { Cluster } from '../coordinator/cluster/cluster.ts';
-import { Placement } from '../coordinator/cluster/placement.ts';
 import { refereeBytes } from '../coordinator/cluster/referee.ts';
 import { RosterLog } from '../coordinator/cluster/roster-log.ts';
 import { Round } from '../coordinator/cluster/round.ts';
@@ -147,7 +146,7 @@ export class AggregatedCluster {
       dataset: replica.dataset.blob,
       welcome,
       weightsFile: this.#weightsFile,
-      placement: new Placement(fanIn, (instance) => cluster.isDistrusted(instance)),
+      placement: cluster.createPlacement(fanIn),
       maxQueuedBytes: maxQueuedBytes(replica.model.numParameters),
       guard: cluster.guard,
       banOf: (instance) => cluster.banOf(instance),

@@ -60,7 +60,11 @@ function withConfig(command: Command): Command {
         .choices(['star', 'tree'])
         .default('star'),
     )
-    .option('--fan-in <count>', 'workers of each place in a tree', wholeNumber(2, MAX_FAN_IN), 8)
+    .option(
+      '--fan-in <count>',
+      'workers that each place of a tree serves itself (default: 8)',
+      wholeNumber(2, MAX_FAN_IN),
+    )
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }

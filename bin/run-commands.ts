@@ -26,11 +26,20 @@ interface RunArguments {
   readonly json?: boolean;
   readonly sharedMemory: boolean;
   readonly topology: 'star' | 'tree';
-  readonly fanIn: number;
+  readonly fanIn?: number;
 }
 
-function topologyOf({ fanIn, topology }: RunArguments): Topology {
-  return topology === 'tree' ? { fanIn } : {};
+/** Workers of each place in a tree, where nothing else is said. */
+const FAN_IN = 8;
+
+/** @throws LockstepError (exit 2) for flags that contradict each other */
+function topologyOf({ fanIn, topology }: RunArguments, hasWorkers = true): Topology {
+  const refuse = (message: string, help: string): LockstepError =>
+    new LockstepError({ category: 'usage', code: 'E_TOPOLOGY', message, help });
+  if (topology === 'star' && fanIn === undefined) return {};
+  if (topology === 'star') throw refuse('--fan-in is for trees', 'add --topology tree');
+  if (!hasWorkers) throw refuse('--topology tree is for workers, and there are none', 'add --workers COUNT');
+  return { fanIn: fanIn ?? FAN_IN };
 }
 
 /** Arguments of `lockstep train`. */
@@ -50,7 +59,9 @@ export interface CoordinatorArguments extends RunArguments {
 /** Trains on this machine. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
-  const workforce = localWorkforce(args.workers, args.threads, { program, ...topologyOf(args) });
+  const hasWorkers = args.workers !== 'auto' && args.workers > 0;
+  const topology = topologyOf(args, hasWorkers);
+  const workforce = localWorkforce(args.workers, args.threads, { program, ...topology });
   await runCommand(config, args, () => workforce, localComputeOf(workforce));
 }
 

@@ -18,7 +18,6 @@ import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';
-import { Placement } from './cluster/placement.ts';
 import { refereeBytes } from './cluster/referee.ts';
 import { RosterLog } from './cluster/roster-log.ts';
 import type { RosterEvent } from './cluster/roster-log.ts';
@@ -248,7 +247,7 @@ async function sessionContext(
     maxQueuedBytes: maxQueuedBytes(model.numParameters),
     welcome: welcomeOf(run, prepared),
     weightsFile,
-    placement: fanIn === undefined ? undefined : new Placement(fanIn, (name) => cluster.isDistrusted(name)),
+    placement: fanIn === undefined ? undefined : cluster.createPlacement(fanIn),
     guard: cluster.guard,
     banOf: (instance) => cluster.banOf(instance),
     onReady: (session) => {
@@ -265,9 +264,10 @@ async function sessionContext(
 }
 
 /** Advice for a user who lacks workers. */
-function hintOf({ host, token }: { host: string; token: string | undefined }, port: number): string {
+function hintOf({ fanIn, host, token }: Extract<Workforce, { kind: 'network' }>, port: number): string {
   const flag = token === undefined ? '' : ' --token-file FILE';
-  return `start workers with: lockstep worker ws://${host === '0.0.0.0' ? 'THIS_MACHINE' : host}:${port}${flag}`;
+  const listen = fanIn === undefined ? '' : ' --listen HOST:PORT';
+  return `start workers with: lockstep worker ws://${host === '0.0.0.0' ? 'THIS_MACHINE' : host}:${port}${flag}${listen}`;
 }
 
 function workersDied(reason: string): LockstepError {

@@ -1,10 +1,12 @@
 // Connected workers, of a coordinator or of a relay: sessions that come and go reach the scheduler,
 // and rounds run on them.
+import { countOf } from '../../src/printable.ts';
 import { closeAll } from '../../src/close-all.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
 import { Membership } from './membership.ts';
 import type { MembershipOptions } from './membership.ts';
 import type { Round } from './round.ts';
+import { Placement } from './placement.ts';
 import { OWN_WORKER, RoundRunner } from './round-runner.ts';
 import type { RoundCounters, RoundRunnerOptions } from './round-runner.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
@@ -58,9 +60,16 @@ export class Cluster {
     return this.#runner.banOf(instance);
   }
 
-  /** True for a process that is to work alone, neither as an aggregator nor below one. */
-  isDistrusted(instance: string): boolean {
-    return this.#runner.isDistrusted(instance);
+  /** Makes the rules for the places of workers here. */
+  createPlacement(fanIn: number): Placement {
+    return new Placement({
+      fanIn,
+      isDistrusted: (instance) => this.#runner.isDistrusted(instance),
+      onBeyond: () => {
+        const line = `more than ${countOf(fanIn, 'worker')} connect here: none of them takes others (--listen)`;
+        this.#options.churn.write('warn', 'workers beyond the fan-in', line);
+      },
+    });
   }
 
   /** Notes the workers, by instance, that are below an aggregator now. */

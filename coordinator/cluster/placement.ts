@@ -17,21 +17,28 @@ interface Place {
   numMembers: number;
 }
 
+/** The rules of one place in the tree. */
+export interface PlacementOptions {
+  readonly fanIn: number;
+  /** Tells whether a process is to work alone: neither below another worker nor above one. */
+  readonly isDistrusted: (instance: string) => boolean;
+  /** Called for a worker that is taken beyond the fan-in because no other takes it. */
+  readonly onBeyond: () => void;
+}
+
 /** The workers of one place in the tree. */
 export class Placement {
-  readonly #fanIn: number;
-  readonly #isDistrusted: (instance: string) => boolean;
+  readonly #options: PlacementOptions;
   readonly #places = new Map<PlacedWorker, Place>();
 
-  /** Takes `fanIn` workers, and as many more as cannot be sent on. Nothing is sent on to a distrusted process. */
-  constructor(fanIn: number, isDistrusted: (instance: string) => boolean) {
-    this.#fanIn = fanIn;
-    this.#isDistrusted = isDistrusted;
+  constructor(options: PlacementOptions) {
+    this.#options = options;
   }
 
   /** The fan-in that a worker is told: undefined for one that may take no workers of its own. */
   fanInOf(instance: string): number | undefined {
-    return this.#isDistrusted(instance) ? undefined : this.#fanIn;
+    const { fanIn, isDistrusted } = this.#options;
+    return isDistrusted(instance) ? undefined : fanIn;
   }
 
   /** Gives a worker a place here; returns the address of the aggregator that is to take it, if it has none here. */
@@ -41,12 +48,15 @@ export class Placement {
       if (place.url === unreachable && place.numMembers === 0) place.url = undefined;
     }
     const isBack = places.some((place) => place.instance === instance);
-    const mustStay = unreachable !== undefined || isBack || this.#isDistrusted(instance);
-    const aggregator = mustStay || places.length < this.#fanIn ? undefined : this.#leastLoaded(places);
+    const { fanIn, isDistrusted, onBeyond } = this.#options;
+    const mustStay = unreachable !== undefined || isBack || isDistrusted(instance);
+    const hasPlace = places.length < fanIn;
+    const aggregator = mustStay || hasPlace ? undefined : this.#leastLoaded(places);
     if (aggregator) {
       aggregator.numMembers++;
       return aggregator.url;
     }
+    if (!mustStay && !hasPlace) onBeyond();
     const url = listen && urlOf(listen.host ?? worker.remoteAddress, listen.port);
     this.#places.set(worker, { instance, url, numMembers: 0 });
     return undefined;
@@ -64,7 +74,8 @@ export class Placement {
   }
 
   #leastLoaded(places: readonly Place[]): Place | undefined {
-    const able = places.filter(({ instance, url }) => url !== undefined && !this.#isDistrusted(instance));
+    const { isDistrusted } = this.#options;
+    const able = places.filter(({ instance, url }) => url !== undefined && !isDistrusted(instance));
     const least = Math.min(...able.map(({ numMembers }) => numMembers));
     return able.find(({ numMembers }) => numMembers === least);
   }

@@ -5,11 +5,14 @@ import type { HelloMessage } from '../../../../src/protocol/message-types.ts';
 /** Places workers that all listen, unless told otherwise, and come from addresses by their names. */
 class Tree {
   readonly placement: Placement;
+  /** Workers that were taken beyond the fan-in. */
+  numBeyond = 0;
   readonly distrusted = new Set<string>();
   readonly #workers = new Map<string, { remoteAddress: string }>();
 
   constructor(fanIn: number) {
-    this.placement = new Placement(fanIn, (instance) => this.distrusted.has(instance));
+    const isDistrusted = (instance: string): boolean => this.distrusted.has(instance);
+    this.placement = new Placement({ fanIn, isDistrusted, onBeyond: () => this.numBeyond++ });
   }
 
   place(
@@ -49,7 +52,9 @@ describe('places in a tree', () => {
   it('workers stay where nobody takes others', () => {
     const tree = new Tree(1);
     expect([tree.place('a', {}), tree.place('b', {}), tree.place('c')]).toEqual(Array(3).fill(undefined));
+    expect(tree.numBeyond).toBe(2);
     expect(tree.place('d')).toBe('ws://c:1');
+    expect(tree.numBeyond).toBe(2);
   });
 
   it('a worker that names its own host is reached there, and IPv6 addresses have brackets', () => {

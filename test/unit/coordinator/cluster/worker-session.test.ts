@@ -391,11 +391,15 @@ describe.skipIf(process.platform !== 'linux')('the files of a worker session', (
   });
 });
 
+function placementOf(fanIn: number, isDistrusted: boolean): Placement {
+  return new Placement({ fanIn, isDistrusted: () => isDistrusted, onBeyond: () => undefined });
+}
+
 describe('a worker session in a tree', () => {
   const LISTENING = { ...HELLO, listen: { port: 7701 } };
 
   it('a session is told the fan-in, and sends a worker without a place on to the one that it has', () => {
-    const placement = new Placement(1, () => false);
+    const placement = placementOf(1, false);
     session = createSession(undefined, placement);
     connection.hear(LISTENING);
     expect(connection.sent[0]).toMatchObject({ type: 'welcome', fanIn: 1 });
@@ -407,7 +411,7 @@ describe('a worker session in a tree', () => {
   });
 
   it('the place of a worker that is gone is free for the next one', async () => {
-    const placement = new Placement(1, () => false);
+    const placement = placementOf(1, false);
     session = createSession(undefined, placement);
     connection.hear(LISTENING);
     connection.lose(1006);
@@ -418,7 +422,7 @@ describe('a worker session in a tree', () => {
   });
 
   it('a session passes on the workers below an aggregator', () => {
-    session = createSession(undefined, new Placement(2, () => false));
+    session = createSession(undefined, placementOf(2, false));
     join();
     connection.hear({ type: 'members', instances: ['ab'.repeat(32)] });
     expect(members).toEqual([['ab'.repeat(32)]]);
@@ -426,7 +430,7 @@ describe('a worker session in a tree', () => {
 
   it.each([
     ['of a star', undefined],
-    ['that has to work alone', new Placement(2, () => true)],
+    ['that has to work alone', placementOf(2, true)],
   ])('a worker %s is told no fan-in, and is disconnected if it tells of workers below it', (_, placement) => {
     session = createSession(undefined, placement);
     join();
