@@ -32,6 +32,10 @@ export class Round {
     this.outputs = outputs;
   }
 
+  get numShards(): number {
+    return this.batch.bounds.length - 1;
+  }
+
   /** Forgets all results so far, and takes a new number. */
   begin(number: number): void {
     this.number = number;
@@ -51,8 +55,7 @@ export class Round {
 
   /** The rows of shards [from, to). */
   rows(from: number, to: number): TaskRows {
-    const { bounds } = this.batch;
-    return shardsBetween({ ...this.batch, numShards: bounds.length - 1, firstShard: 0 }, from, to);
+    return shardsBetween({ ...this.batch, numShards: this.numShards, firstShard: 0 }, from, to);
   }
 
   /** The encoded `train` or `evaluate` message of a task. */
