@@ -97,7 +97,7 @@ export class RoundRunner implements RoundDriver {
   /** Resolves when the round is complete; its sums stay in memory until the next one. */
   run(round: Round): Promise<void> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const plan = round.plan(this.#state.model.buckets.length, this.#state.step);
+    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, this.#options.groups);
     return new Promise((resolve, reject) => {
       this.#running = { round, resolve, reject };
       this.decide((scheduler, outcome) => scheduler.beginRound(plan, outcome));

@@ -4,6 +4,7 @@ import { shardsBetween } from '../../src/engine/engine.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { groupLevel } from '../../src/tree.ts';
 import type { GiveUpCause, HopelessShards, RoundPlan, Task } from '../scheduler/outcome.ts';
 import type { Batch } from '../training/compute.ts';
 import type { TrainingState } from '../training/training-state.ts';
@@ -43,14 +44,16 @@ export class Round {
     this.divergence = undefined;
   }
 
-  /** The plan that the scheduler needs. */
-  plan(numBuckets: number, step: number): RoundPlan {
+  /** The plan that the scheduler needs; `groups` is the most that a batch has, where sums are rounded. */
+  plan(numBuckets: number, step: number, groups: number | undefined): RoundPlan {
     const { bounds } = this.batch;
     const shardRows = Array.from(
       { length: bounds.length - 1 },
       (_, shard) => (bounds[shard + 1] as number) - (bounds[shard] as number),
     );
-    return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, step };
+    if (this.kind === 'evaluate') return { kind: this.kind, numBuckets: 1, shardRows, step };
+    const groupShards = groups === undefined ? undefined : 2 ** groupLevel(this.numShards, groups);
+    return { kind: this.kind, numBuckets, shardRows, step, groupShards };
   }
 
   /** The rows of shards [from, to). */

@@ -10,6 +10,8 @@ export interface RoundPlan {
   readonly numBuckets: number;
   /** Rows of each shard; its length is the number of shards. */
   readonly shardRows: readonly number[];
+  /** Shards of a group whose sum is rounded, and so takes half the bytes; default: no sum is. */
+  readonly groupShards?: number | undefined;
   /** Optimizer steps committed before the round. */
   readonly step: number;
 }
