@@ -1,6 +1,6 @@
 // Sums in bfloat16: f32 whose lower halves are zero. Rounding is to nearest, ties to even, and makes
 // every NaN the same one, whose payload and sign the processor decides.
-import { loadLanes, storeLanes } from './lanes';
+import { loadLanes, storeLanes, storePair } from './lanes';
 
 /** Values that one vector of halves holds. */
 const HALVES: u32 = 8;
@@ -52,12 +52,11 @@ export function packBf16(x: usize, length: u32, halves: usize): void {
 
 /** Reads what `packBf16` wrote; `halves` may lie at the end of `x`. */
 export function unpackBf16(halves: usize, length: u32, x: usize): void {
-  const zero = i32x4.splat(0);
   let i: u32 = 0;
   for (; i + HALVES <= length; i += HALVES) {
-    const values = v128.load(halves);
-    v128.store(x, v128.shuffle<u16>(zero, values, 0, 8, 0, 9, 0, 10, 0, 11));
-    v128.store(x, v128.shuffle<u16>(zero, values, 0, 12, 0, 13, 0, 14, 0, 15), 16);
+    const low = i32x4.shl(v128.load16x4_u(halves), 16);
+    const high = i32x4.shl(v128.load16x4_u(halves, 8), 16);
+    storePair(x, low, high);
     halves += 16;
     x += 32;
   }
