@@ -41,7 +41,8 @@ export type PlannedBatches = Pick<Sharding, 'batchSize' | 'shards'> & Pick<Engin
 export function planEngine(model: Model, { batchSize, shards, groups }: PlannedBatches): EnginePlan {
   const sharding = { batchSize, shards, model: model.spec };
   const sizes: MicrobatchLimits[] = [];
-  for (let level = 0; level <= groupLevel(shards, groups); level++) {
+  const highest = groupLevel(Math.min(shards, batchSize), groups);
+  for (let level = 0; level <= highest; level++) {
     sizes.push({ maxRows: mostRows(2 ** level, sharding), maxShards: 2 ** level });
   }
   return { ...planLargest(model, sizes), groups };
