@@ -113,6 +113,7 @@ export class AggregatedCluster {
       run: welcome.run,
       state: this.#weights,
       weightsFile: this.#weightsFile,
+      groups: plan.groups,
       evaluationWidth: replica.evaluationWidth,
       log,
       churn: this.#roster.churn,
@@ -133,9 +134,9 @@ export class AggregatedCluster {
   /** Makes the engine that finds out who is wrong where workers differ. */
   #createEngine(): Promise<LocalEngine> {
     const { kernelModule, replica, welcome } = this.#run;
-    const { batchSize, loss, seed, shards } = welcome;
+    const { batchSize, groups, loss, seed, shards } = welcome;
     const { dataset, model } = replica;
-    return LocalEngine.create({ kernelModule, model, loss, seed, dataset, batchSize, shards });
+    return LocalEngine.create({ kernelModule, model, loss, seed, dataset, batchSize, shards, groups });
   }
 
   #createContext(): SessionContext {

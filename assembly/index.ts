@@ -21,6 +21,7 @@ export {
   reciprocalDeviations,
   weighMoments,
 } from './batch-norm';
+export { addIntoBf16, packBf16, roundToBf16, unpackBf16 } from './bf16';
 export { allFinite, fingerprint64, sumSquares } from './check';
 export { padImage } from './convolution-border';
 export { channelBiasActivation, channelSums, transpose } from './convolution-channels';

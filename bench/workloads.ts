@@ -98,7 +98,7 @@ export async function syntheticRun(name: WorkloadName, numerics: Numerics = 'str
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const model = resolveModel(config.model, workload.inputShape);
   const math = hostMath(kernels);
-  const plan = planEngine(model, config.batchSize, config.shards);
+  const plan = planEngine(model, { ...config, groups: config.wire.groups });
   const data = dataOf(dataset);
   const memoryPlan = planMemory({ config, data, model, plan });
   return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };

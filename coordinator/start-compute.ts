@@ -178,6 +178,7 @@ function createCluster(
     run,
     state,
     weightsFile,
+    groups: prepared.plan.groups,
     evaluationWidth: widthOf(options),
     log,
     churn: roster.churn,
@@ -221,8 +222,10 @@ function secretDraw(): number {
 
 /** Makes the referee's engine, in a memory of its own. */
 function createRefereeEngine({ config, data, kernelModule, model }: PreparedRun): Promise<LocalEngine> {
-  const { batchSize, loss, seed, shards } = config;
-  return LocalEngine.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards });
+  const { batchSize, loss, seed, shards, wire } = config;
+  const { dataset } = data;
+  const { groups } = wire;
+  return LocalEngine.create({ kernelModule, model, loss, seed, dataset, batchSize, shards, groups });
 }
 
 async function sessionContext(

@@ -47,6 +47,13 @@ export function heightOf(numShards: number): number {
   return level;
 }
 
+/** The lowest level with at most `groups` nodes: that of the root by default. */
+export function groupLevel(numShards: number, groups = 1): number {
+  let level = 0;
+  while (Math.ceil(numShards / 2 ** level) > groups) level++;
+  return level;
+}
+
 /** True for a node that holds the sum of all shards. */
 export function isRoot(node: TreeNode, numShards: number): boolean {
   return node.index === 0 && 2 ** node.level >= numShards;
@@ -96,6 +103,8 @@ function hasSibling(node: TreeNode, numShards: number): boolean {
 export interface Merge<Slot> {
   readonly left: Slot;
   readonly right: Slot;
+  /** The node whose sum results. */
+  readonly node: TreeNode;
 }
 
 /** The effect of a node offered to a `ReductionTree`. */
@@ -186,8 +195,9 @@ export class ReductionTree<Slot> {
     let current: Held<Slot> = { node, slot };
     for (let sibling = this.#takeSibling(current.node); sibling; sibling = this.#takeSibling(current.node)) {
       const [left, right] = current.node.index % 2 === 0 ? [current, sibling] : [sibling, current];
-      merges.push({ left: left.slot, right: right.slot });
-      current = { node: lift(parentOf(current.node), this.numShards), slot: left.slot };
+      const node = lift(parentOf(current.node), this.numShards);
+      merges.push({ left: left.slot, right: right.slot, node });
+      current = { node, slot: left.slot };
     }
     this.#held.push(current);
     this.#held.sort(

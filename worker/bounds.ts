@@ -6,6 +6,7 @@ import { targetView } from '../src/data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../src/shape.ts';
 import type { Model } from '../src/model/model.ts';
+import { areGroups } from '../src/model/shards.ts';
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
@@ -17,8 +18,14 @@ export interface RunBounds {
   readonly plan: EnginePlan;
 }
 
-/** @throws ProtocolError unless the model gives what the loss needs for the targets of the dataset. */
-export function requireAgreement({ loss, layout }: WelcomeMessage, model: Model): void {
+/**
+ * @throws ProtocolError unless the model gives what the loss needs for the targets of the dataset, and
+ * batches can be cut into the groups.
+ */
+export function requireAgreement({ groups, shards, loss, layout }: WelcomeMessage, model: Model): void {
+  if (groups !== undefined && !areGroups(groups, shards)) {
+    throw refused(`welcome: ${groups} groups of ${shards} shards`);
+  }
   const { targetKind, targetWidth, numClasses } = layout;
   const isLabels = targetKind === 'labels';
   if (isLabels !== (loss.kind === 'crossEntropy')) {

@@ -12,8 +12,9 @@ import type { Samples } from '../src/engine/samples.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
+import { GradientSums } from '../src/model/gradient-sums.ts';
 import { resolveModel } from '../src/model/model.ts';
-import type { Model } from '../src/model/model.ts';
+import type { Bucket, Model } from '../src/model/model.ts';
 import type {
   EvaluateMessage,
   TrainMessage,
@@ -54,6 +55,7 @@ export class Replica {
   readonly evaluationWidth: number;
   readonly #bounds: RunBounds;
   readonly #samples: Samples;
+  readonly #sums: GradientSums;
   readonly #flats: readonly [FlatWeights, FlatWeights];
   readonly #pool: ComputePool;
   /** Rows of an evaluation whose outputs fit in memory together. */
@@ -79,6 +81,7 @@ export class Replica {
     this.evaluationWidth = parts.sizes.evaluationWidth;
     this.#bounds = { welcome, model: parts.model, plan: parts.plan };
     this.#samples = parts.samples;
+    this.#sums = new GradientSums(parts.kernels, parts.model, parts.plan.groups);
     this.#flats = parts.flats;
     this.#pool = parts.pool;
     this.#rowsOfPart = parts.sizes.maxEvaluatedRows;
@@ -97,7 +100,7 @@ export class Replica {
     const kernels = await instantiateKernels(kernelModule, memory.wasm);
     const model = resolveModel({ layers: welcome.layers }, welcome.layout.featureShape);
     requireAgreement(welcome, model);
-    const plan = planEngine(model, welcome.batchSize, welcome.shards);
+    const plan = planEngine(model, welcome);
     const flat = (): FlatWeights => ({
       address: memory.allocate(4 * model.numParameters, 'weights'),
       version: -1,
@@ -235,11 +238,27 @@ export class Replica {
     return this.#pool.whenIdle();
   }
 
-  /** The bytes of a reported partial sum, and their fingerprint; a view, valid until the next task. */
-  sumBytes({ bucket, address }: PartialSum): { bytes: Uint8Array; fingerprint: string } {
-    const length = this.model.buckets[bucket]?.length ?? 0;
-    const bytes = this.memory.bytes(address, 4 * length);
-    return { bytes, fingerprint: fingerprintOf(this.kernels, address, length) };
+  /** The f32 of a reported partial sum; a view, valid until it is packed. */
+  sumValues({ bucket, address }: PartialSum): Float32Array {
+    return this.memory.f32(address, this.#bucket(bucket).length);
+  }
+
+  /**
+   * Packs a reported partial sum of a tree of `numShards`, once. Returns its bytes, a view, valid until the
+   * next task, and the fingerprint of its values.
+   */
+  packSum(
+    { node, bucket, address }: PartialSum,
+    numShards: number,
+  ): { bytes: Uint8Array; fingerprint: string } {
+    const slice = { ...this.#bucket(bucket), node, numShards };
+    const fingerprint = fingerprintOf(this.kernels, address, slice.length);
+    this.#sums.pack(address, slice);
+    return { bytes: this.memory.bytes(address, this.#sums.byteLength(slice)), fingerprint };
+  }
+
+  #bucket(index: number): Bucket {
+    return this.model.buckets[index] as Bucket;
   }
 
   /** The bytes of a shard's outputs, and their fingerprint. */

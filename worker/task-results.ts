@@ -77,11 +77,11 @@ export class TaskResults implements TaskReports {
     const facts = { ...this.facts, bucket };
     failpoint('worker.afterCompute', facts);
     const action = failpoint('worker.gradient', facts);
-    if (action !== undefined) spoil(replica.sumBytes(sum).bytes, action);
+    if (action !== undefined) spoil(replica.sumValues(sum), action);
     const { run, round, task, weightsFingerprint } = message;
     const { level, index } = sum.node;
     const startedMs = performance.now();
-    const { bytes, fingerprint } = replica.sumBytes(sum);
+    const { bytes, fingerprint } = replica.packSum(sum, message.numShards);
     const key = {
       type: 'gradient',
       run,
@@ -140,13 +140,12 @@ export class TaskResults implements TaskReports {
 
 /**
  * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken
- * memory would: `flip` changes one value by one unit in its last place, `one` makes it 1, `nan` NaN.
- * `bytes` are f32, at least one.
+ * memory would: `flip` changes the lowest bit of one value that bfloat16 has too, `one` makes it 1, `nan` NaN.
  */
-function spoil(bytes: Uint8Array, action: string): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (action === 'flip') view.setUint32(0, view.getUint32(0, true) ^ 1, true);
-  else if (action === 'one') view.setFloat32(0, 1, true);
-  else if (action === 'nan') view.setFloat32(0, Number.NaN, true);
+function spoil(values: Float32Array, action: string): void {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, 1);
+  if (action === 'flip') bits[0] = (bits[0] as number) ^ 0x1_0000;
+  else if (action === 'one') values[0] = 1;
+  else if (action === 'nan') values[0] = Number.NaN;
   else throw new Error(`failpoint worker.gradient: there is no action ${action}`);
 }

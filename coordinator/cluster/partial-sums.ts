@@ -5,6 +5,8 @@ import { createHash } from 'node:crypto';
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
 import type { Memory } from '../../src/memory.ts';
+import { GradientSums } from '../../src/model/gradient-sums.ts';
+import type { Bucket } from '../../src/model/model.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
 import { copyBody } from '../../src/protocol/shared-file.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
@@ -27,18 +29,28 @@ interface Slot {
   lossSum: number;
 }
 
+/** The parts and sizes that partial sums are kept with. */
+export interface PartialSumsOptions {
+  readonly state: RoundState;
+  /** Most groups of shards whose sums are rounded; undefined where no sum is. */
+  readonly groups: number | undefined;
+  /** Number of f32 that result from each row of an evaluation. */
+  readonly evaluationWidth: number;
+}
+
 /** The partial sums of the current round. Freed buffers are used again, so memory stops growing early. */
 export class PartialSums {
   readonly #state: RoundState;
+  readonly #sums: GradientSums;
   readonly #evaluationWidth: number;
   readonly #outputs: ByteFingerprinter;
   /** Free buffers by their length. */
   readonly #free = new Map<number, number[]>();
   readonly #slots = new Map<number, Slot>();
 
-  /** `evaluationWidth` is the number of f32 that result from each row of an evaluation. */
-  constructor(state: RoundState, evaluationWidth: number) {
+  constructor({ state, groups, evaluationWidth }: PartialSumsOptions) {
     this.#state = state;
+    this.#sums = new GradientSums(state.kernels, state.model, groups);
     this.#evaluationWidth = evaluationWidth;
     this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
   }
@@ -53,16 +65,23 @@ export class PartialSums {
   }
 
   #checkGradient(round: Round, message: GradientMessage, body: Body, kind: DigestKind): Receipt {
-    const { bucket, fingerprint, lossSum } = message;
+    const { level, index, bucket, fingerprint, lossSum } = message;
+    const { byteLength } = body;
     const { kernels, memory, model } = this.#state;
     if (round.kind !== 'train') return { refusal: 'sent a gradient of rows that it was to evaluate' };
-    const { length } = model.buckets[bucket] ?? { length: -1 };
+    const { offset, length } = model.buckets[bucket] ?? { offset: 0, length: 0 };
+    const slice = { offset, length, node: { level, index }, numShards: round.numShards };
     const isLastBucket = bucket === model.buckets.length - 1;
-    if (body.byteLength !== 4 * length || isLastBucket !== (lossSum !== undefined)) {
-      return { refusal: `sent ${body.byteLength} bytes for bucket ${bucket}` };
+    if (
+      length === 0 ||
+      byteLength !== this.#sums.byteLength(slice) ||
+      isLastBucket !== (lossSum !== undefined)
+    ) {
+      return { refusal: `sent ${byteLength} bytes for bucket ${bucket}` };
     }
     const address = this.#free.get(length)?.pop() ?? memory.allocate(4 * length, 'sums of gradients');
-    copyBody(body, memory.bytes(address, body.byteLength));
+    copyBody(body, memory.bytes(address + 4 * length - byteLength, byteLength));
+    this.#sums.unpack(address, slice);
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
       this.#release(bucket, address);
       return { refusal: `sent a damaged bucket ${bucket}` };
@@ -101,9 +120,10 @@ export class PartialSums {
   }
 
   /** Adds the right sum to the left one, and frees the right one. */
-  merge(bucket: number, { left, right }: Merge<number>): void {
+  merge(bucket: number, { left, right, node }: Merge<number>, numShards: number): void {
     const [leftSum, rightSum] = [this.get(left), this.get(right)];
-    this.#state.kernels.addInto(leftSum.address, rightSum.address, this.#lengthOf(bucket));
+    const slice = { ...(this.#state.model.buckets[bucket] as Bucket), node, numShards };
+    this.#sums.add(leftSum.address, rightSum.address, slice);
     leftSum.lossSum += rightSum.lossSum;
     this.free(right);
   }

@@ -10,6 +10,8 @@ import { LockstepError } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger } from '../../src/log.ts';
 import { formatBytes } from '../../src/memory.ts';
+import { GradientSums } from '../../src/model/gradient-sums.ts';
+import type { Bucket } from '../../src/model/model.ts';
 import type { EvaluationMessage, GradientMessage, Received } from '../../src/protocol/message-types.ts';
 import { lift, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
@@ -22,6 +24,8 @@ export interface RefereeOptions {
   readonly run: string;
   readonly state: RoundState;
   readonly log: Logger;
+  /** Most groups of shards whose sums are rounded; undefined where no sum is. */
+  readonly groups: number | undefined;
   /** Makes an engine with a memory of its own. @throws LockstepError where 4 GiB do not suffice */
   readonly createEngine: () => Promise<LocalEngine>;
   /** Memory that the engine takes. */
@@ -48,6 +52,7 @@ interface EngineState {
   readonly engine: LocalEngine;
   /** Address of the weights in the engine's memory. */
   readonly weights: number;
+  readonly sums: GradientSums;
   readonly outputs: ByteFingerprinter;
   packedVersion: number;
 }
@@ -98,16 +103,18 @@ export class Referee {
     const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];
     this.#compute(own, round, node, ({ bucket, address, length, lossSum }) => {
-      const body = own.engine.memory.bytes(address, 4 * length).slice();
-      const fingerprint = fingerprintOf(own.engine.kernels, address, length);
-      messages.push(
-        kind === 'train'
-          ? { message: { type: 'gradient', ...key, ...node, bucket, fingerprint, lossSum }, body }
-          : {
-              message: { type: 'evaluation', ...key, shard, fingerprint, lossSum: lossSum ?? Number.NaN },
-              body,
-            },
-      );
+      const { kernels, memory } = own.engine;
+      const fingerprint = fingerprintOf(kernels, address, length);
+      if (kind === 'evaluate') {
+        const body = memory.bytes(address, 4 * length).slice();
+        const loss = { lossSum: lossSum ?? Number.NaN };
+        messages.push({ message: { type: 'evaluation', ...key, shard, fingerprint, ...loss }, body });
+        return;
+      }
+      const slice = { ...(state.model.buckets[bucket] as Bucket), node, numShards: round.numShards };
+      own.sums.pack(address, slice);
+      const body = memory.bytes(address, own.sums.byteLength(slice)).slice();
+      messages.push({ message: { type: 'gradient', ...key, ...node, bucket, fingerprint, lossSum }, body });
     });
     return messages;
   }
@@ -139,11 +146,12 @@ export class Referee {
   }
 
   async #createEngine(): Promise<EngineState> {
-    const { createEngine, state } = this.#options;
+    const { createEngine, groups, state } = this.#options;
     const engine = await createEngine();
     const weights = engine.memory.allocate(4 * state.model.numParameters, 'weights of the referee');
+    const sums = new GradientSums(engine.kernels, state.model, groups);
     const outputs = new ByteFingerprinter(engine.kernels, engine.memory);
-    return { engine, weights, outputs, packedVersion: -1 };
+    return { engine, weights, sums, outputs, packedVersion: -1 };
   }
 
   /**

@@ -32,20 +32,20 @@ import { WeightsSender } from './weights-sender.ts';
 import type { WeightsSenderOptions } from './weights-sender.ts';
 import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
+import type { PartialSumsOptions } from './partial-sums.ts';
 import { Referee } from './referee.ts';
 import type { RefereeOptions } from './referee.ts';
 import type { Round, RoundState } from './round.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
 /** The parts and settings that rounds run with. */
-export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions, WeightsSenderOptions {
+export interface RoundRunnerOptions
+  extends SchedulerOptions, RefereeOptions, WeightsSenderOptions, PartialSumsOptions {
   readonly run: string;
   readonly state: RoundState;
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
-  /** Number of f32 that result from each row of an evaluation. */
-  readonly evaluationWidth: number;
   /** Computes tasks as the worker `OWN_WORKER`, where this process is to be one. */
   readonly computeOwn?: ComputeOwn | undefined;
 }
@@ -113,7 +113,7 @@ export class RoundRunner implements RoundDriver {
     this.#state = options.state;
     this.#scheduler = new Scheduler(options, this.#clock.now());
     this.#weights = new WeightsSender(options);
-    this.#sums = new PartialSums(options.state, options.evaluationWidth);
+    this.#sums = new PartialSums(options);
     this.#referee = new Referee(options);
   }
 
@@ -140,7 +140,7 @@ export class RoundRunner implements RoundDriver {
   /** Resolves when the round is complete; its sums stay in memory until the next one. */
   run(round: Round): Promise<void> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const plan = round.plan(this.#state.model.buckets.length, this.#state.step);
+    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, this.#options.groups);
     return new Promise((resolve, reject) => {
       this.#running = { round, resolve, reject };
       this.decide((scheduler, outcome) => scheduler.beginRound(plan, outcome));
@@ -248,7 +248,8 @@ export class RoundRunner implements RoundDriver {
   }
 
   merge(bucket: number, merge: Merge<number>): void {
-    this.#sums.merge(bucket, merge);
+    const { round } = this.#running as RunningRound;
+    this.#sums.merge(bucket, merge, round.numShards);
   }
 
   free(slot: number): void {

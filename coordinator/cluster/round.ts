@@ -4,6 +4,7 @@ import { shardsBetween } from '../../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { EvaluateMessage, TrainMessage } from '../../src/protocol/message-types.ts';
+import { groupLevel } from '../../src/tree.ts';
 import type { GiveUpCause, HopelessShards, RoundPlan, Task } from '../scheduler/outcome.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
@@ -56,6 +57,10 @@ export class Round {
     this.results = results;
   }
 
+  get numShards(): number {
+    return this.rows.numShards;
+  }
+
   /** Takes a new number; a restart makes all results so far void. */
   begin(number: number, isRestart: boolean): void {
     if (isRestart) this.results.restart();
@@ -63,13 +68,16 @@ export class Round {
     this.divergence = undefined;
   }
 
-  /** The plan that the scheduler needs. */
-  plan(numBuckets: number, step: number): RoundPlan {
-    const { bounds, firstShard, numShards } = this.rows;
+  /** The plan that the scheduler needs; `groups` is the most that a batch has, where sums are rounded. */
+  plan(numBuckets: number, step: number, groups: number | undefined): RoundPlan {
+    const { kind, numShards } = this;
+    const { bounds, firstShard } = this.rows;
     const shards = { from: firstShard, to: firstShard + bounds.length - 1 };
     const shardRows = Array<number>(numShards).fill(0);
     for (let shard = shards.from; shard < shards.to; shard++) shardRows[shard] = this.rowsOf(shard).length;
-    return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, shards, step };
+    if (kind === 'evaluate') return { kind, numBuckets: 1, shardRows, shards, step };
+    const groupShards = groups === undefined ? undefined : 2 ** groupLevel(numShards, groups);
+    return { kind, numBuckets, shardRows, shards, step, groupShards };
   }
 
   /** The dataset rows of a shard; none of a shard that is not of this round. */

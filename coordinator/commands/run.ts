@@ -257,6 +257,7 @@ function summarize(
     numerics: config.numerics,
     kernelWidth: kernelModule.width,
     shards: config.shards,
+    wire: config.wire,
     weightsSha256,
     epochs: history.length,
     ...(stoppedEarly === undefined ? {} : { stoppedEarly }),

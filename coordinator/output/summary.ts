@@ -1,5 +1,6 @@
 // The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
 import Table from 'cli-table3';
+import type { Config } from '../../src/config/schema.ts';
 import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
@@ -15,6 +16,8 @@ export interface Summary {
   readonly kernelWidth: KernelWidth;
   /** Slices of a full batch. */
   readonly shards: number;
+  /** The form of gradients: f32, or bf16 with the most groups of a batch. */
+  readonly wire: Config['wire'];
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
   /** Epochs trained. */

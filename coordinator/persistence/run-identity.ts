@@ -75,7 +75,8 @@ const MAX_NAMED = 5;
  * be watched in another way.
  */
 function fieldsOf(config: Config): Partial<Config> & { readonly shuffle: boolean; readonly layers: unknown } {
-  const { seed, loss, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, epochs } = config;
+  const { seed, loss, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, wire, epochs } =
+    config;
   const { layers } = config.model;
   const { shuffle } = config.data;
   return {
@@ -90,6 +91,7 @@ function fieldsOf(config: Config): Partial<Config> & { readonly shuffle: boolean
     earlyStopping,
     batchSize,
     shards,
+    wire,
     epochs,
   };
 }

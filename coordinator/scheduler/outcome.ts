@@ -12,6 +12,8 @@ export interface RoundPlan {
   readonly shardRows: readonly number[];
   /** The shards to compute, where others are computed elsewhere; all by default. */
   readonly shards?: ShardRange | undefined;
+  /** Shards of a group whose sum is rounded, and so takes half the bytes; default: no sum is. */
+  readonly groupShards?: number | undefined;
   /** Optimizer steps committed before the round. */
   readonly step: number;
 }

@@ -270,7 +270,9 @@ class Planner {
     const choices = [...groups.map((group) => group.filter(isWilling)), ...groups];
     const workers = choices.find(({ length }) => length > 0) ?? [];
     const [first, end] = [Math.floor(from / block), Math.ceil(to / block)];
-    return divideShards(first, end, this.#bestOf(workers, end - first)).map((task) => ({
+    const groupShards = (this.#situation.plan.groupShards ?? 1) / block;
+    const best = this.#bestOf(workers, end - first);
+    return divideShards({ from: first, to: end }, best, groupShards).map((task) => ({
       worker: task.worker,
       from: Math.max(from, task.from * block),
       to: Math.min(to, task.to * block),

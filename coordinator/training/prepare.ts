@@ -68,7 +68,7 @@ export async function prepareRun(
   requireTokens(data.dataset, model);
   // Of a training that is over, nothing is cut into batches any more.
   if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
-  const plan = planEngine(model, config.batchSize, config.shards);
+  const plan = planEngine(model, { ...config, groups: config.wire.groups });
   const memoryPlan = planMemory({ config, model, plan, data }, local);
   const prepared = { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
   if (!fitted) {

@@ -32,10 +32,12 @@ interface Run {
 
 /** The welcome of the run that is called `run` on the wire. */
 export function welcomeOf(run: string, { config, data }: Pick<Run, 'config' | 'data'>): CommonWelcome {
-  const { batchSize, loss, model, numerics, seed, shards } = config;
+  const { batchSize, loss, model, numerics, seed, shards, wire } = config;
   const { layout, sha256: datasetSha256 } = data.dataset;
   const { layers } = model;
-  return { type: 'welcome', run, layers, seed, loss, batchSize, shards, numerics, layout, datasetSha256 };
+  const { groups } = wire;
+  const cut = { batchSize, shards, groups };
+  return { type: 'welcome', run, layers, seed, loss, ...cut, numerics, layout, datasetSha256 };
 }
 
 /** The contents of `model/config.json` for a model whose weights have this hash. */

@@ -6,6 +6,7 @@ import { findAt, type ConfigFinding, type KeyPath } from './problem.ts';
 import type { Config } from './schema.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { LossKind } from '../losses/registry.ts';
+import { areGroups, defaultGroups } from '../model/shards.ts';
 
 /** Everything that is wrong with a config whose fields are each right. */
 export function checkRules(config: Config): ConfigFinding[] {
@@ -14,6 +15,7 @@ export function checkRules(config: Config): ConfigFinding[] {
     ...checkLoss(config),
     ...checkLastLayer(config),
     ...checkTraining(config),
+    ...checkWire(config),
   ];
 }
 
@@ -271,4 +273,13 @@ function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFindi
     );
   }
   return findings;
+}
+
+function checkWire({ wire: { gradients, groups }, shards }: Config): ConfigFinding[] {
+  const path = ['wire', 'groups'];
+  if (groups === undefined) return [];
+  if (gradients === 'f32') return [findAt(path, 'only goes with wire.gradients: bf16', 'remove it')];
+  if (areGroups(groups, shards)) return [];
+  const help = `use ${defaultGroups(shards)}, or another of 1, 2, 4, 8 and so on`;
+  return [findAt(path, `must be a power of two, and at most the ${shards} shards`, help)];
 }

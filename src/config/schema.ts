@@ -5,7 +5,7 @@ import { NUMERICS } from '../kernels/kernels.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
-import { defaultShards } from '../model/shards.ts';
+import { defaultGroups, defaultShards } from '../model/shards.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
 import { scheduleSchema } from '../schedule/schedule.ts';
@@ -175,6 +175,22 @@ const earlyStopping = z
   })
   .describe('Ends training once it no longer improves');
 
+/** The form of gradients on their way to the coordinator. */
+const wire = z
+  .strictObject({
+    gradients: z
+      .enum(['f32', 'bf16'])
+      .default('f32')
+      .describe('bf16 rounds the sums of groups of shards to bfloat16, so that they take half the bytes'),
+    groups: z
+      .int()
+      .min(1)
+      .max(MAX_SHARDS)
+      .optional()
+      .describe('Most groups of a batch, a power of two (bf16 only); default: as many as shards, up to 8'),
+  })
+  .describe('How sums of gradients travel: part of the identity of the result, like shards');
+
 /** The ways to treat steps that a liar may have spoilt; the first is the default. */
 const LIE_POLICIES = ['rollback', 'repair', 'stop'] as const;
 
@@ -288,6 +304,7 @@ const configFields = z
       .describe(
         'Rounding of products: fused is faster, where relaxed SIMD is available; part of the identity of the result',
       ),
+    wire: wire.prefault({}),
     audit: audit.prefault({}),
     epochs: z.int().min(1).max(MAX_EPOCHS).default(10).describe('Passes over the training split'),
     checkpoint: z
@@ -305,11 +322,16 @@ const configFields = z
 /** The config file. `z.input` is what a user writes, `z.output` is the resolved config. */
 export const configSchema = configFields.transform(
   // A resolved config has its fields in the order of the schema, whichever of them were given.
-  ({ numerics, audit, epochs, checkpoint, plots, tracking, ...config }) => ({
-    ...config,
-    shards: config.shards ?? defaultShards(config),
-    ...{ numerics, audit, epochs, checkpoint, plots, tracking },
-  }),
+  ({ numerics, wire, audit, epochs, checkpoint, plots, tracking, ...config }) => {
+    const shards = config.shards ?? defaultShards(config);
+    return {
+      ...config,
+      shards,
+      numerics,
+      wire: wire.gradients === 'bf16' ? { ...wire, groups: wire.groups ?? defaultGroups(shards) } : wire,
+      ...{ audit, epochs, checkpoint, plots, tracking },
+    };
+  },
 );
 
 export type Config = z.output<typeof configSchema>;

@@ -5,10 +5,11 @@ import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput, Loss } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
+import { GradientSums } from '../model/gradient-sums.ts';
 import type { Bucket, Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';
 import { span } from '../trace.ts';
-import { ReductionTree, maximalNodes, shardsUnder, treeSum } from '../tree.ts';
+import { ReductionTree, groupLevel, maximalNodes, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
 import type { EnginePlan } from './plan.ts';
@@ -73,6 +74,9 @@ export interface EngineParts {
  * additions that it makes possible.
  */
 interface Subtree {
+  readonly node: TreeNode;
+  /** Shards of the whole tree. */
+  readonly numShards: number;
   readonly indices: Uint32Array;
   /** Shard i of the microbatch holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
@@ -92,6 +96,7 @@ export class Engine {
   readonly #workspace: ThreadWorkspace;
   readonly #runner: LayerRunner;
   readonly #samples: SampleBuffers;
+  readonly #sums: GradientSums;
   /** Address of the first error block. */
   readonly #lossGradient: number;
   /** Address of the f64 [maxRows] losses of the rows. */
@@ -114,6 +119,7 @@ export class Engine {
       layout: samples.layout,
       features,
     });
+    this.#sums = new GradientSums(kernels, model, plan.groups);
     this.#lossGradient = this.#workspace.otherError(0);
     this.#rowLosses = memory.allocate(8 * plan.maxRows, 'losses');
     this.#runner = model.stack.createRunner(this.#workspace);
@@ -192,14 +198,17 @@ export class Engine {
 
   /** Cuts a task into microbatches, and works out which additions each of them makes possible. */
   *#subtrees(task: TaskRows): Generator<Subtree> {
-    const { maxShards } = this.#parts.plan;
+    const { plan } = this.#parts;
+    const { numShards } = task;
+    // The layers add up the shards of a microbatch without rounding, so it ends where a group does.
+    const maxShards = Math.min(plan.maxShards, 2 ** groupLevel(numShards, plan.groups));
     const endShard = task.firstShard + task.bounds.length - 1;
-    const tree = new ReductionTree<number>(task.numShards);
-    for (const maximal of maximalNodes(task.firstShard, endShard, task.numShards)) {
-      const { from, to } = shardsUnder(maximal, task.numShards);
+    const tree = new ReductionTree<number>(numShards);
+    for (const maximal of maximalNodes(task.firstShard, endShard, numShards)) {
+      const { from, to } = shardsUnder(maximal, numShards);
       for (let shard = from; shard < to; shard += maxShards) {
         const end = Math.min(shard + maxShards, to);
-        const [node] = maximalNodes(shard, end, task.numShards);
+        const [node] = maximalNodes(shard, end, numShards);
         if (!node) throw new Error(`no tree node covers shards ${shard} to ${end}`);
         const gradient = this.#takeGradient();
         const added = tree.add(node, gradient);
@@ -207,6 +216,8 @@ export class Engine {
         const firstRow = task.bounds[shard - task.firstShard] as number;
         const bounds = task.bounds.subarray(shard - task.firstShard, end - task.firstShard + 1);
         yield {
+          node,
+          numShards,
           indices: task.indices.subarray(firstRow, bounds[bounds.length - 1]),
           bounds: bounds.map((bound) => bound - firstRow),
           gradient,
@@ -292,13 +303,17 @@ export class Engine {
    * reports it if it is final.
    */
   #finishBucket(subtree: Subtree, index: number, report: (sum: PartialSum) => void): void {
-    const { kernels, model } = this.#parts;
-    const { length, offset } = model.buckets[index] as Bucket;
-    const at = 4 * offset;
-    for (const { left, right } of subtree.merges) kernels.addInto(left + at, right + at, length);
-    if (!subtree.finished) return;
-    const { node, address } = subtree.finished;
-    const lossSum = index === model.buckets.length - 1 ? this.#lossSum(address) : undefined;
+    const { buckets } = this.#parts.model;
+    const bucket = buckets[index] as Bucket;
+    const at = 4 * bucket.offset;
+    const { gradient, merges, finished, numShards } = subtree;
+    this.#sums.round(gradient + at, { ...bucket, node: subtree.node, numShards });
+    for (const { left, right, node } of merges) {
+      this.#sums.add(left + at, right + at, { ...bucket, node, numShards });
+    }
+    if (!finished) return;
+    const { node, address } = finished;
+    const lossSum = index === buckets.length - 1 ? this.#lossSum(address) : undefined;
     report({ node, bucket: index, address: address + at, lossSum });
   }
 }

@@ -24,6 +24,8 @@ export interface LocalEngineOptions {
   readonly dataset: PackedDataset;
   readonly batchSize: number;
   readonly shards: number;
+  /** Most groups of shards whose sums are rounded; default: no sum is. */
+  readonly groups?: number | undefined;
   /** Default: a memory of its own. */
   readonly memory?: Memory;
 }
@@ -47,7 +49,7 @@ export class LocalEngine {
     this.#packedWeights = model.stack.allocatePacked(memory);
     const samples = allocateSamples(memory, dataset.layout);
     memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
-    const plan = planEngine(model, batchSize, shards);
+    const plan = planEngine(model, options);
     this.#engine = new Engine({
       kernels,
       memory,

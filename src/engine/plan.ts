@@ -7,6 +7,8 @@
 import { sizeOf } from '../shape.ts';
 import type { Model } from '../model/model.ts';
 import { mostRows } from '../model/shards.ts';
+import type { Sharding } from '../model/shards.ts';
+import { groupLevel } from '../tree.ts';
 import { CountingWorkspace } from './workspace.ts';
 import type { MicrobatchLimits, WorkspaceLengths } from './workspace.ts';
 
@@ -19,6 +21,8 @@ const MAX_PREDICTED_ROWS = 1024;
 export interface EnginePlan extends MicrobatchLimits {
   /** Shards of the largest subtree computed in one microbatch: a power of two. */
   readonly maxShards: number;
+  /** Most groups of shards in a batch, whose sums are rounded; undefined where no sum is. */
+  readonly groups?: number | undefined;
   readonly lengths: WorkspaceLengths;
   readonly bytes: {
     readonly weights: number;
@@ -30,14 +34,18 @@ export interface EnginePlan extends MicrobatchLimits {
   };
 }
 
+/** The batches that an engine is planned for. */
+export type PlannedBatches = Pick<Sharding, 'batchSize' | 'shards'> & Pick<EnginePlan, 'groups'>;
+
 /** Plans microbatches for batches of at most `batchSize` rows in at most `shards` shards. */
-export function planEngine(model: Model, batchSize: number, shards: number): EnginePlan {
+export function planEngine(model: Model, { batchSize, shards, groups }: PlannedBatches): EnginePlan {
   const sharding = { batchSize, shards, model: model.spec };
   const sizes: MicrobatchLimits[] = [];
-  for (let maxShards = 1; maxShards < 2 * shards; maxShards *= 2) {
-    sizes.push({ maxRows: mostRows(maxShards, sharding), maxShards });
+  const highest = groupLevel(Math.min(shards, batchSize), groups);
+  for (let level = 0; level <= highest; level++) {
+    sizes.push({ maxRows: mostRows(2 ** level, sharding), maxShards: 2 ** level });
   }
-  return planLargest(model, sizes);
+  return { ...planLargest(model, sizes), groups };
 }
 
 /** Plans microbatches that only predict: their rows are of no batch. */

@@ -12,6 +12,7 @@ export interface Sharding {
 }
 
 const DEFAULT_SHARDS = 8;
+const MAX_DEFAULT_GROUPS = 8;
 
 /** Rows from which on mean and variance of a shard are good enough: docs/numerics.md has the measurements. */
 export const SOUND_ROWS = 32;
@@ -20,6 +21,19 @@ export const SOUND_ROWS = 32;
 export function defaultShards({ batchSize, model }: Omit<Sharding, 'shards'>): number {
   if (!hasStatistics(model.layers)) return DEFAULT_SHARDS;
   return Math.max(1, Math.min(DEFAULT_SHARDS, Math.floor(batchSize / SOUND_ROWS)));
+}
+
+/** The most groups of a batch in a config that gives none: as many as shards, down to a power of two. */
+export function defaultGroups(shards: number): number {
+  return 2 ** (31 - Math.clz32(Math.min(shards, MAX_DEFAULT_GROUPS)));
+}
+
+/**
+ * Tells whether a batch of so many shards may be cut into so many groups. Powers of two, because a
+ * short batch then needs no more sums between microbatches than a full one.
+ */
+export function areGroups(groups: number, shards: number): boolean {
+  return groups <= shards && (groups & (groups - 1)) === 0;
 }
 
 /**

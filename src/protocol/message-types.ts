@@ -80,7 +80,7 @@ interface SharedBody {
   readonly extent?: Extent | undefined;
 }
 
-/** One bucket of the sum of gradients under one node of the tree. Body: f32. */
+/** One bucket of the sum of gradients under one node of the tree. Body: f32, or packed (`GradientSums`). */
 export interface GradientMessage extends TaskKey, SharedBody {
   readonly type: 'gradient';
   readonly level: number;
@@ -88,7 +88,7 @@ export interface GradientMessage extends TaskKey, SharedBody {
   readonly bucket: number;
   /** Fingerprint of the weights that it was computed with. */
   readonly weightsFingerprint: string;
-  /** Fingerprint of the body. */
+  /** Fingerprint of the f32. */
   readonly fingerprint: string;
   /** Sent once per node. May be NaN or infinite: a diverged loss must reach the coordinator. */
   readonly lossSum?: number | undefined;
@@ -155,6 +155,8 @@ export interface WelcomeMessage {
   readonly loss: LossSpec;
   readonly batchSize: number;
   readonly shards: number;
+  /** Most groups of shards whose sums are rounded, and travel as bfloat16; absent where all are f32. */
+  readonly groups?: number | undefined;
   /** The build of the kernels that computes. */
   readonly numerics: Numerics;
   readonly layout: RowLayout;

@@ -257,6 +257,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       loss: parsed(lossSchema),
       batchSize: integer(1, MAX_BATCH_SIZE),
       shards: integer(1, MAX_SHARDS),
+      groups: optional(integer(1, MAX_SHARDS)),
       layout,
       datasetSha256: sha256,
       sharedMemory: optional(

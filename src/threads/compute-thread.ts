@@ -10,6 +10,7 @@ import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../memory.ts';
+import { GradientSums } from '../model/gradient-sums.ts';
 import { resolveModel } from '../model/model.ts';
 import type { Bucket, Model, ModelSpec } from '../model/model.ts';
 import { clipScale, normOf, Optimizer } from '../optimizer/optimizer.ts';
@@ -58,6 +59,7 @@ export class ComputeThread {
   readonly #memory: Memory;
   readonly #model: Model;
   readonly #engine: Engine;
+  readonly #sums: GradientSums;
   readonly #optimizer: Optimizer | undefined;
   /** Milliseconds of the current task on sums and on the optimizer's step. */
   #updatingMs = 0;
@@ -73,6 +75,7 @@ export class ComputeThread {
     this.#model = model;
     this.shared = new SharedTask(memory, setup.address, sizes);
     this.#engine = new Engine({ ...setup, kernels, memory, model });
+    this.#sums = new GradientSums(kernels, model, setup.plan.groups);
     this.#optimizer = optimizer && new Optimizer({ kernels, memory, model, ...optimizer });
   }
 
@@ -156,10 +159,12 @@ export class ComputeThread {
     const { merges, sums } = reduceSums(this.shared.sums(), numShards);
     const { numParameters } = this.#model;
     const lines = shareOf(Math.ceil(numParameters / LINE_LENGTH), this.#thread, this.shared.numThreads);
-    const from = LINE_LENGTH * lines.from;
-    const to = Math.min(LINE_LENGTH * lines.to, numParameters);
+    const offset = LINE_LENGTH * lines.from;
+    const length = Math.min(LINE_LENGTH * lines.to, numParameters) - offset;
     const end = span('add up gradients');
-    for (const { left, right } of merges) this.#kernels.addInto(left + 4 * from, right + 4 * from, to - from);
+    for (const { left, right, node } of merges) {
+      this.#sums.add(left + 4 * offset, right + 4 * offset, { node, numShards, offset, length });
+    }
     end();
     return sums;
   }
@@ -223,11 +228,12 @@ export function reduceSums(
     bySlot.set(sum.address, sum);
     const added = tree.add(sum.node, sum.address);
     if (!added) throw new Error('two threads computed the same shards');
-    for (const { left, right } of added.merges) {
+    for (const merge of added.merges) {
+      const { left, right } = merge;
       const [leftSum, rightSum] = [bySlot.get(left) as NodeSum, bySlot.get(right) as NodeSum];
       bySlot.set(left, { ...leftSum, lossSum: leftSum.lossSum + rightSum.lossSum });
       bySlot.delete(right);
-      merges.push({ left, right });
+      merges.push(merge);
     }
     bySlot.set(added.slot, { ...(bySlot.get(added.slot) as NodeSum), node: added.node });
   }

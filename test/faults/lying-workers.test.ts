@@ -78,16 +78,22 @@ describe('a worker that sends wrong results', () => {
 });
 
 describe('a banned local worker', () => {
-  it('a banned local worker is not restarted, and the others continue', async () => {
-    const cwd = longRun();
-    const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', 'run', '--set', 'audit=1'];
-    const env = { LOCKSTEP_FAILPOINT: 'worker.gradient@worker=1:flip' };
-    const run = { command: CliProcess.start(args, { cwd, env }), directory: path.join(cwd, 'run') };
-    await expectUndisturbedEnd(run);
-    expect(run.command.stderr).toMatch(
-      /worker process \d \(pid \d+\) ended: exit code 5; it is not started again/,
-    );
-  });
+  it.each([
+    { sums: 'float32', values: {} },
+    { sums: 'bfloat16', values: { wire: { gradients: 'bf16' as const, groups: 4 } } },
+  ])(
+    'a banned local worker is not restarted, and the others continue with sums in $sums',
+    async ({ values }) => {
+      const cwd = longRun(values);
+      const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', 'run', '--set', 'audit=1'];
+      const env = { LOCKSTEP_FAILPOINT: 'worker.gradient@worker=1:flip' };
+      const run = { command: CliProcess.start(args, { cwd, env }), directory: path.join(cwd, 'run') };
+      await expectUndisturbedEnd(run, values);
+      expect(run.command.stderr).toMatch(
+        /worker process \d \(pid \d+\) ended: exit code 5; it is not started again/,
+      );
+    },
+  );
 });
 
 describe('a worker that lies before one of its lies is checked', () => {

@@ -29,13 +29,13 @@ describe('--resume', () => {
       expect(readFiles(cwd)).toEqual(before);
       return stderr;
     };
-    const others = ['optimizer.learningRate=0.01', 'shards=4', 'epochs=3'].flatMap((value) => [
-      '--set',
-      value,
-    ]);
+    const others = ['optimizer.learningRate=0.01', 'shards=4', 'wire.gradients=bf16', 'epochs=3'].flatMap(
+      (value) => ['--set', value],
+    );
     const stderr = await refused(others);
     expect(stderr).toContain('optimizer.learningRate: 0.01 now, 0.003 then');
     expect(stderr).toContain('shards: 4 now, 8 then');
+    expect(stderr).toContain('wire.gradients: "bf16" now, "f32" then');
     expect(stderr).toContain('epochs: 3 now, 4 then');
     fs.appendFileSync(path.join(cwd, 'table.csv'), `${Array(9).fill('0.5').join()}\n`);
     expect(await refused([])).toMatch(/E_RESUME_MISMATCH.*data: "\w{12}" now, "\w{12}" then/);

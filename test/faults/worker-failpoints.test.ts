@@ -1,5 +1,6 @@
 // Workers that die, fail or make errors at a chosen place of a chosen step: the weights stay the same bits.
 import { describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import { FAILPOINT_RUN, expectSurvived, startFailing } from '../helpers/failpoint-run.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
@@ -42,6 +43,21 @@ describe('a worker that fails during a run', () => {
     ]),
   ])('a worker that %s does not change the weights', async (_, failpoint, told) => {
     await expectSurvived(failpoint, told);
+  });
+
+  it.each([1, 4, 8])(
+    'a worker that is killed in the middle of a step does not change weights of sums in bfloat16, of %i groups',
+    async (groups) => {
+      const failpoint = 'worker.afterCompute@worker=1@step=7@bucket=1:kill';
+      await expectSurvived(failpoint, KILLED, { ...FAILPOINT_RUN, wire: { gradients: 'bf16', groups } });
+    },
+  );
+
+  it('shards of sums in bfloat16 that no worker computes are computed by the coordinator to the same bits', async () => {
+    const values: Partial<ConfigInput> = { ...FAILPOINT_RUN, wire: { gradients: 'bf16', groups: 4 } };
+    const run = startFailing('worker.beforeCompute@step=7:throw', values);
+    await expectUndisturbedEnd(run, values);
+    expect(run.command.stderr).toMatch(/the coordinator computes shard \d itself/);
   });
 });
 

@@ -20,8 +20,8 @@ export const FAILPOINT_RUN: Partial<ConfigInput> = {
 };
 
 /** Starts the run; `failpoint` applies to every process of it. */
-export function startFailing(failpoint: string): Run {
-  const cwd = longRun(FAILPOINT_RUN);
+export function startFailing(failpoint: string, values = FAILPOINT_RUN): Run {
+  const cwd = longRun(values);
   const directory = path.join(cwd, 'run');
   const args = ['train', 'table.yaml', '--workers', '2', '--run-dir', directory];
   return { command: CliProcess.start(args, { cwd, env: { LOCKSTEP_FAILPOINT: failpoint } }), directory };
@@ -31,9 +31,9 @@ export function startFailing(failpoint: string): Run {
  * Asserts that a worker is lost to the failpoint, as `told` on stderr, and that the run ends as if it had not
  * been.
  */
-export async function expectSurvived(failpoint: string, told: RegExp): Promise<void> {
-  const run = startFailing(failpoint);
-  await expectUndisturbedEnd(run, FAILPOINT_RUN);
+export async function expectSurvived(failpoint: string, told: RegExp, values = FAILPOINT_RUN): Promise<void> {
+  const run = startFailing(failpoint, values);
+  await expectUndisturbedEnd(run, values);
   expect(run.command.stderr).toMatch(told);
   expect(readRosterEvents(run.directory).slice(0, 3)).toContainEqual(
     expect.stringMatching(/^workerLeft [12]$/),

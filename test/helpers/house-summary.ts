@@ -6,6 +6,7 @@ export const HOUSE_SUMMARY: Summary = {
   seed: 7,
   numerics: 'strict',
   kernelWidth: 128,
+  wire: { gradients: 'f32' },
   shards: 8,
   weightsSha256: 'ab'.repeat(32),
   epochs: 30,

@@ -86,6 +86,7 @@ const welcome = fc.record({
   ),
   batchSize: fc.integer({ min: 1, max: 1_048_576 }),
   shards: fc.integer({ min: 1, max: 1024 }),
+  groups: fc.integer({ min: 1, max: 1024 }),
   numerics: fc.constantFrom(...NUMERICS),
   layout: fc.record({
     numRows: fc.integer({ min: 1, max: 100_000 }),

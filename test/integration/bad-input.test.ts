@@ -194,7 +194,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     exitCode: 2,
     stderr:
       'error[E_CONFIG_INVALID]: unknown key "a\\u001b[2J\\u202eb"\n  --> --set a\\u001b[2J\\u202eb=1\n' +
-      '  help: valid keys: name, seed, data, model, loss, classWeights, metrics, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, audit, epochs, checkpoint, plots, tracking\n',
+      '  help: valid keys: name, seed, data, model, loss, classWeights, metrics, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, wire, audit, epochs, checkpoint, plots, tracking\n',
   },
   'a command that would steer a terminal': {
     args: ['\u001b[31mtrain'],

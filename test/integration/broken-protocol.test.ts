@@ -107,6 +107,15 @@ describe('a run with misbehaving workers', () => {
     },
   );
 
+  it('a sum in float32 where bfloat16 is due gets its worker disconnected', async () => {
+    const run = await startCoordinator({ flags: ['--set', 'wire.gradients=bf16'] });
+    const worker = await FakeWorker.join({ url: run.url, token: TOKEN });
+    worker.sendBytes(encoded(madeUp(await nextWork(worker))));
+    expect((await worker.ended).reason).toBe('sent 2564 bytes for bucket 0');
+    startWorker(run);
+    await expectUndisturbedEnd(run, { wire: { gradients: 'bf16' } });
+  });
+
   it('workers that lie or fail on a task are disconnected and do not change the weights', async () => {
     // A worker that is needed need not wait, although others from its address were disconnected.
     const run = await startCoordinator({ flags: ['--min-workers', '2'] });

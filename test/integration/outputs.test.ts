@@ -62,6 +62,7 @@ describe('the directory of a run', () => {
       shards: 8,
       numerics: 'strict',
       kernelWidth: number(),
+      wire: { gradients: 'f32' },
       weightsSha256: hashSavedWeights(directory),
       epochs: 2,
       steps: 26,

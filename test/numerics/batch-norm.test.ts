@@ -118,7 +118,7 @@ describe('a short batch with a single shard', () => {
   }
 
   it('a short batch with a single shard that is larger than those of a full batch fits in the engine', async () => {
-    expect(planEngine(model, 64, 2)).toMatchObject({ maxShards: 1, maxRows: ROWS });
+    expect(planEngine(model, { batchSize: 64, shards: 2 })).toMatchObject({ maxShards: 1, maxRows: ROWS });
     const expected = await sumsOf(ROWS, 1);
     expectSameBits(await sumsOf(64, 2), expected, 'two shards of 32');
   });

@@ -10,6 +10,8 @@ import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import { LOSS_KINDS } from '../../src/losses/registry.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
 import { ReductionTree } from '../../src/tree.ts';
+import type { TreeNode } from '../../src/tree.ts';
+import { roundToBf16 } from '../helpers/twins/bf16.ts';
 import {
   createEngine,
   createEngineRoom,
@@ -42,6 +44,7 @@ interface BatchSpec {
   readonly shards: number;
   /** Rows of the batch that the engine is planned for; the batch itself may be shorter. */
   readonly batchSize: number;
+  readonly groups?: number | undefined;
   readonly seed: number;
 }
 
@@ -52,6 +55,7 @@ function createBatch({
   numRows,
   shards,
   batchSize,
+  groups,
   seed,
   hasSampleWeights,
 }: BatchSpec): Batch {
@@ -59,7 +63,7 @@ function createBatch({
   const isClassification = loss === 'crossEntropy';
   const shape = { numRows, featureWidth: inputWidth, outputWidth: model.outputWidth, isClassification };
   const dataset = packSamples(randomSamples(seed, { ...shape, hasSampleWeights }));
-  const options = { model, loss, dataset, weights: randomWeights(seed, model), batchSize, shards };
+  const options = { model, loss, dataset, weights: randomWeights(seed, model), batchSize, shards, groups };
   // A batch in an order of its own, which need not be the dataset's.
   const indices = Uint32Array.from({ length: numRows }, (_, i) => (i * 7 + 3) % numRows);
   return { options, model, bounds: shardBounds(numRows, shards), indices };
@@ -85,6 +89,7 @@ function wholeBatch(batch: Batch, engine: Engine): NodeSum {
 /** Adds up sums as they arrive, as the coordinator does, on plain arrays. */
 function combine(
   numShards: number,
+  groups: number | undefined,
   arrivals: readonly NodeSum[],
 ): { gradient: Float32Array; lossSum: number } {
   const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numShards);
@@ -92,13 +97,36 @@ function combine(
   for (const { node, gradient, lossSum } of arrivals) {
     const added = tree.add(node, { gradient: gradient.slice(), lossSum });
     sum = added?.slot ?? sum;
-    for (const { left, right } of added?.merges ?? []) {
+    for (const { left, right, node: merged } of added?.merges ?? []) {
       left.gradient.set(left.gradient.map((value, i) => value + (right.gradient[i] as number)));
+      if (isRounded(merged, numShards, groups)) left.gradient.set(left.gradient.map(roundToBf16));
       left.lossSum += right.lossSum;
     }
   }
   if (!sum || !tree.isComplete) throw new Error('the tree is not complete');
   return sum;
+}
+
+/** True on levels that have no more nodes than there are groups. */
+function isRounded({ level }: TreeNode, numShards: number, groups = 0): boolean {
+  return Math.ceil(numShards / 2 ** level) <= groups;
+}
+
+/** The gradient under a node by definition, from those of the shards. */
+function gradientUnder(
+  { level, index }: TreeNode,
+  shards: readonly Float32Array[],
+  groups: number | undefined,
+): Float32Array {
+  const below = (side: number): Float32Array =>
+    gradientUnder({ level: level - 1, index: 2 * index + side }, shards, groups);
+  let sum = shards[index] as Float32Array;
+  if (level > 0) {
+    sum = below(0);
+    const right = (2 * index + 1) * 2 ** (level - 1) < shards.length ? below(1) : undefined;
+    if (right) sum = sum.map((value, i) => value + (right[i] as number));
+  }
+  return isRounded({ level, index }, shards.length, groups) ? sum.map(roundToBf16) : sum;
 }
 
 function sha256(values: Float32Array): string {
@@ -122,6 +150,7 @@ const batchSpec: fc.Arbitrary<BatchSpec> = fc.record({
   numRows: fc.integer({ min: 1, max: 40 }),
   shards: fc.integer({ min: 1, max: 20 }),
   batchSize: fc.integer({ min: 40, max: 50 }),
+  groups: fc.constantFrom(undefined, 1, 2, 4, 8, 16),
   seed: fc.integer({ min: 0, max: 1_000_000 }),
 });
 
@@ -156,6 +185,7 @@ describe('a batch cut into tasks', () => {
           arrivals.sort((a, b) => a.key - b.key);
           const actual = combine(
             numShards,
+            spec.groups,
             arrivals.map(({ sum }) => sum),
           );
           expect(sha256(actual.gradient)).toBe(sha256(expected.gradient));
@@ -163,6 +193,23 @@ describe('a batch cut into tasks', () => {
         },
       ),
       { numRuns: 300 },
+    );
+  });
+
+  it('the sum of a batch is that of its shards along the tree, rounded at groups and above', () => {
+    fc.assert(
+      fc.property(batchSpec, (spec) => {
+        const batch = createBatch(spec);
+        const numShards = batch.bounds.length - 1;
+        const exact = createEngine(room, { ...batch.options, groups: undefined });
+        const shards = Array.from({ length: numShards }, (_, shard) => {
+          const [sum] = sumsOfTask(room, batch.model, exact, taskOf(batch, shard, shard + 1));
+          return (sum as NodeSum).gradient;
+        });
+        const root = { level: Math.ceil(Math.log2(numShards)), index: 0 };
+        const { gradient } = wholeBatch(batch, createEngine(room, batch.options));
+        expectSameBits(gradient, gradientUnder(root, shards, spec.groups), 'gradient');
+      }),
     );
   });
 

@@ -70,7 +70,7 @@ describe('the plan of an engine', () => {
         numClasses: 0,
       });
       const dataset = { ...samples, layout: { ...samples.layout, featureShape: shape } };
-      const { bytes } = planEngine(model, ROWS, SHARDS);
+      const { bytes } = planEngine(model, { batchSize: ROWS, shards: SHARDS });
       const before = room.memory.usedBytes;
       const engine = createEngine(room, {
         model,

@@ -68,6 +68,8 @@ export interface EngineOptions {
   readonly weights: Float32Array;
   readonly batchSize: number;
   readonly shards: number;
+  /** Default: no sum is rounded. */
+  readonly groups?: number | undefined;
   /** Default: the plan's value. */
   readonly shardsPerMicrobatch?: number;
   /** Threads that share the packing of weights; default 1. */
@@ -75,7 +77,7 @@ export interface EngineOptions {
 }
 
 export function createEngine({ kernels, memory }: EngineRoom, options: EngineOptions): Engine {
-  const { model, loss, dataset, weights, batchSize, shards, numParts = 1 } = options;
+  const { model, loss, dataset, weights, batchSize, shards, groups, numParts = 1 } = options;
   const packedWeights = model.stack.allocatePacked(memory);
   const flat = memory.allocate(weights.byteLength, 'weights');
   memory.f32(flat, weights.length).set(weights);
@@ -86,11 +88,14 @@ export function createEngine({ kernels, memory }: EngineRoom, options: EngineOpt
   const { shardsPerMicrobatch } = options;
   const plan =
     shardsPerMicrobatch === undefined
-      ? planEngine(model, batchSize, shards)
-      : planMicrobatches(model, {
-          maxRows: Math.min(batchSize, shardsPerMicrobatch * Math.ceil(batchSize / shards)),
-          maxShards: shardsPerMicrobatch,
-        });
+      ? planEngine(model, options)
+      : {
+          ...planMicrobatches(model, {
+            maxRows: Math.min(batchSize, shardsPerMicrobatch * Math.ceil(batchSize / shards)),
+            maxShards: shardsPerMicrobatch,
+          }),
+          groups,
+        };
   return new Engine({
     kernels,
     memory,

@@ -4,6 +4,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   ReductionTree,
+  groupLevel,
+  heightOf,
   isLifted,
   isRoot,
   shardsUnder,
@@ -275,6 +277,26 @@ describe('mostHeld', () => {
   });
 });
 
+describe('groupLevel', () => {
+  it.each([
+    [8, 8, 0],
+    [8, 3, 2],
+    [8, 1, 3],
+    [5, 4, 1],
+    [5, 2, 2],
+    [1, 4, 0],
+    [1000, 8, 7],
+  ])('of %i shards, the lowest level with at most %i nodes is %i', (numShards, groups, level) => {
+    expect(groupLevel(numShards, groups)).toBe(level);
+  });
+
+  it('the level of a single group is that of the root', () => {
+    for (let numShards = 1; numShards <= 40; numShards++) {
+      expect(groupLevel(numShards)).toBe(heightOf(numShards));
+    }
+  });
+});
+
 describe('ReductionTree', () => {
   it('ReductionTree completes exactly once, with the tree sum, for any partition, order and overlap', () => {
     fc.assert(
@@ -345,8 +367,8 @@ describe('ReductionTree', () => {
       node: { level: 2, index: 0 },
       slot: 'a',
       merges: [
-        { left: 'b', right: 'c' },
-        { left: 'a', right: 'b' },
+        { left: 'b', right: 'c', node: { level: 1, index: 1 } },
+        { left: 'a', right: 'b', node: { level: 2, index: 0 } },
       ],
       freed: [],
     });

@@ -37,7 +37,7 @@ const RUN: WelcomeMessage = {
   layout: LAYOUT,
 };
 const MODEL = resolveModel({ layers: RUN.layers }, LAYOUT.featureShape);
-const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN.batchSize, RUN.shards) };
+const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN) };
 
 function task(values: Partial<TrainMessage> = {}): TrainMessage {
   const key = { run: RUN.run, round: 1, task: 1, version: 1, weightsFingerprint: '0'.repeat(16), step: 0 };
@@ -47,6 +47,12 @@ function task(values: Partial<TrainMessage> = {}): TrainMessage {
 const refusal = (message: string): ProtocolError =>
   new ProtocolError('E_MESSAGE_FIELD', message, CLOSE.protocol);
 const rows = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, row) => row);
+
+it.each([3, 8])('a welcome with %i groups of 4 shards is refused', (groups) => {
+  expect(() => requireAgreement({ ...RUN, groups }, MODEL)).toThrow(
+    refusal(`welcome: ${groups} groups of 4 shards`),
+  );
+});
 
 describe('a task', () => {
   it('a task that the run was planned for is accepted', () => {
@@ -119,7 +125,7 @@ describe('the sums of a task', () => {
   it('the sums of a task stay in place while the coordinator does not read, and are then sent in order', () => {
     let isKeepingUp = true;
     const sent: unknown[] = [];
-    const replica = { sumBytes: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const replica = { packSum: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
     const results = new TaskResults({
       task: task(),
       replica: replica as unknown as Replica,

@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { divideShards } from '../../../../coordinator/scheduler/divide-shards.ts';
 
-const cuts = (from: number, to: number, speeds: readonly number[]): number[][] =>
+const cuts = (from: number, to: number, speeds: readonly number[], groupShards?: number): number[][] =>
   divideShards(
-    from,
-    to,
+    { from, to },
     speeds.map((speed, id) => ({ id, speed })),
+    groupShards,
   ).map((task) => [task.worker, task.from, task.to]);
 
 describe('divideShards', () => {
@@ -40,6 +40,15 @@ describe('divideShards', () => {
       [0, 3, 4],
       [2, 4, 5],
     ]);
+  });
+
+  test('the cut is between groups where that makes the slowest task longer by a half at most', () => {
+    const ends = (speeds: readonly number[], groupShards?: number): unknown[] =>
+      cuts(0, 64, speeds, groupShards).map(([, , end]) => end);
+    expect(ends([1, 1, 1, 1, 1])).toEqual([12, 26, 40, 52, 64]);
+    expect(ends([1, 1, 1, 1, 1], 8)).toEqual([16, 24, 40, 56, 64]);
+    expect(ends([1.6, 1], 8)).toEqual([40, 64]);
+    expect(ends([1, 1, 1, 1, 1], 32)).toEqual(ends([1, 1, 1, 1, 1]));
   });
 
   test('the tasks cover every shard once, and none is empty, for any speeds', () => {

@@ -20,7 +20,7 @@ async function planOf(values: Partial<ConfigInput>, local?: LocalCompute): Promi
   const { data } = await prepareRun(small, () => undefined);
   const { config } = await loadConfig({ path: `${tableRun(values)}/table.yaml`, env: {} });
   const model = resolveModel(config.model, data.dataset.layout.featureShape);
-  const plan = planEngine(model, config.batchSize, config.shards);
+  const plan = planEngine(model, config);
   return planMemory({ config, model, data, plan }, local);
 }
 

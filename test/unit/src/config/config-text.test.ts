@@ -116,6 +116,8 @@ clip: {}
 batchSize: 256
 shards: 8
 numerics: strict
+wire:
+  gradients: f32
 audit:
   share: 0
   onLie: rollback

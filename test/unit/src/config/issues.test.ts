@@ -226,7 +226,7 @@ describe('a config', () => {
     const unknown = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`unknown${i}`, '1']));
     const text = withFields({ name: '3', epochs: '-1', ...unknown });
     const training =
-      'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, audit, epochs, checkpoint, plots';
+      'optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, numerics, wire, audit, epochs, checkpoint, plots';
     const keys = `name, data, model, loss, classWeights, metrics, ${training}, tracking`;
     const valid = `valid keys: ${keys.replace('name, ', 'name, seed, ')}`;
     await expect(errorText(loadText(text))).resolves.toBe(

@@ -75,6 +75,7 @@ describe('a loaded config', () => {
       batchSize: 256,
       shards: 8,
       numerics: 'strict',
+      wire: { gradients: 'f32' },
       audit: { share: 0, onLie: 'rollback' },
       epochs: 10,
       checkpoint: { everyEpochs: 1, everySeconds: 300, keep: 3 },

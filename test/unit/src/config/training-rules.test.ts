@@ -55,6 +55,19 @@ describe('a config that is refused', () => {
       '5:21',
       'give one of them',
     ],
+    ['wire: { groups: 4 }', 'wire.groups: only goes with wire.gradients: bf16', '5:17', 'remove it'],
+    [
+      'wire: { gradients: bf16, groups: 16 }',
+      'wire.groups: must be a power of two, and at most the 8 shards',
+      '5:34',
+      'use 8, or another of 1, 2, 4, 8 and so on',
+    ],
+    [
+      'wire: { gradients: bf16, groups: 3 }',
+      'wire.groups: must be a power of two, and at most the 8 shards',
+      '5:34',
+      'use 8, or another of 1, 2, 4, 8 and so on',
+    ],
     [
       'schedule: { kind: plateau }',
       'schedule: kind "plateau" needs the validation loss, but there are no validation rows',
