@@ -52,6 +52,12 @@ describe('a tree of workers', () => {
     await expectSameBits('table.yaml', ['shards=32'], cwd, ['workers 7 --topology tree --fan-in 2']);
   });
 
+  it('sums in bfloat16 have the same bits in a tree as on one thread', async () => {
+    const cwd = tableRun({ data: FEW_PLOTS, epochs: 1 });
+    const settings = ['shards=13', 'wire.gradients=bf16', 'wire.groups=4'];
+    await expectSameBits('table.yaml', settings, cwd, ['workers 5 --topology tree --fan-in 2']);
+  });
+
   it('the coordinator serves as many workers as its fan-in, and counts all of them', async () => {
     const run = await startTree(6);
     expect(workerPids(run.directory).size).toBe(2);
