@@ -1,10 +1,11 @@
 // The compute threads of a worker as one: gives them a task, and reports what they result in.
+import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { Memory } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
-import { reduceSums } from '../src/threads/compute-thread.ts';
+import { ComputeThread, reduceSums } from '../src/threads/compute-thread.ts';
 import type { TeamSetup } from '../src/threads/compute-thread.ts';
 import { SharedTask } from '../src/threads/shared-task.ts';
 import type { ThreadTask } from '../src/threads/shared-task.ts';
@@ -35,18 +36,33 @@ interface ActiveTask {
   readonly reject: (error: Error) => void;
 }
 
+/**
+ * A task that is expected to take less than this is computed by the thread that has the socket. To
+ * wake another thread and to be woken by it takes up to 1 ms on a virtual machine; and so long no
+ * ping is answered.
+ */
+const SHORT_TASK_MS = 25;
+
 /** The compute threads of one worker. They run one task at a time. */
 export class ComputePool {
+  readonly #setup: TeamSetup;
   readonly #model: Model;
   readonly #shared: SharedTask;
   readonly #evaluationWidth: number;
   readonly #threads: readonly Worker[];
+  /** Milliseconds of a row in the last task of each kind. */
+  readonly #rowMs = { train: Infinity, evaluate: Infinity };
+  /** This thread as one that computes, once a task has proved to be short. */
+  #own: Promise<ComputeThread | undefined> | undefined;
+  /** Settles when the socket has had its turn since this thread computed. */
+  #turn: Promise<void> = Promise.resolve();
   #active: ActiveTask | undefined;
   /** Settles with the task that was given last. */
   #lastTask: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
   private constructor(setup: TeamSetup, model: Model, threads: readonly Worker[]) {
+    this.#setup = setup;
     this.#model = model;
     this.#shared = new SharedTask(new Memory(setup.memory), setup.address, setup.sizes);
     this.#evaluationWidth = setup.sizes.evaluationWidth;
@@ -65,7 +81,7 @@ export class ComputePool {
 
   /** Runs a task. Resolves with the milliseconds that it took; rejects if a thread failed. */
   run(task: WorkerTask, reports: TaskReports): Promise<number> {
-    const computeMs = this.#start(task, reports);
+    const computeMs = this.#isShort(task) ? this.#computeHere(task, reports) : this.#start(task, reports);
     this.#lastTask = computeMs.then(
       () => undefined,
       () => undefined,
@@ -79,6 +95,39 @@ export class ComputePool {
    */
   whenIdle(): Promise<void> {
     return this.#lastTask;
+  }
+
+  /** Tells whether this thread may compute the task; several threads have to be woken in any case. */
+  #isShort({ kind, rows }: WorkerTask): boolean {
+    return this.#threads.length === 1 && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
+  }
+
+  async #computeHere(task: WorkerTask, reports: TaskReports): Promise<number> {
+    const own = await (this.#own ??= this.#createOwn());
+    if (!own) return this.#start(task, reports);
+    await this.#turn;
+    if (this.#failure) throw this.#failure;
+    this.#turn = setImmediate();
+    const startedMs = performance.now();
+    try {
+      own.run({ ...task, numThreads: 1, update: undefined }, reports.onSum);
+    } catch (error) {
+      this.#fail(asError(error));
+      throw error;
+    }
+    const computeMs = performance.now() - startedMs;
+    if (task.kind === 'evaluate') this.#reportShards({ task, reports });
+    return this.#noteSpeed(task, computeMs);
+  }
+
+  /** Lays out the memory of one more thread; undefined where there is none. */
+  #createOwn(): Promise<ComputeThread | undefined> {
+    return ComputeThread.create(this.#setup, 0).catch(() => undefined);
+  }
+
+  #noteSpeed({ kind, rows }: WorkerTask, computeMs: number): number {
+    this.#rowMs[kind] = computeMs / rows.indices.length;
+    return computeMs;
   }
 
   #start(task: WorkerTask, reports: TaskReports): Promise<number> {
@@ -100,7 +149,7 @@ export class ComputePool {
     try {
       this.#receive(result);
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      this.#fail(asError(error));
     }
   }
 
@@ -112,7 +161,7 @@ export class ComputePool {
     else if (active.task.kind === 'train') this.#reportSums(active);
     else this.#reportShards(active);
     this.#active = undefined;
-    active.resolve(result.computeMs);
+    active.resolve(this.#noteSpeed(active.task, result.computeMs));
   }
 
   /** Reports the sums of several threads, which they have added up: last layers first. */
@@ -127,7 +176,7 @@ export class ComputePool {
     }
   }
 
-  #reportShards({ task, reports }: ActiveTask): void {
+  #reportShards({ task, reports }: Pick<ActiveTask, 'task' | 'reports'>): void {
     const { firstShard, bounds } = task.rows;
     for (let shard = 0; shard + 1 < bounds.length; shard++) {
       const [start, end] = [bounds[shard] as number, bounds[shard + 1] as number];
@@ -143,6 +192,10 @@ export class ComputePool {
     this.#active?.reject(this.#failure);
     this.#active = undefined;
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** Cuts rows into parts of whole shards that have at most `maxRows` rows, or are a single shard. */

@@ -363,6 +363,7 @@ class Session {
       replica,
       worker: this.#number,
       send,
+      flush: () => this.#connection.flush(),
       store,
       isKeepingUp,
     });
