@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
 import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
-import { Memory } from '../src/memory.ts';
+import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import { ComputeThread, reduceSums } from '../src/threads/compute-thread.ts';
 import type { TeamSetup } from '../src/threads/compute-thread.ts';
@@ -11,6 +11,7 @@ import { SharedTask } from '../src/threads/shared-task.ts';
 import type { ThreadTask } from '../src/threads/shared-task.ts';
 import { startThreads, watchThreads } from '../src/threads/team.ts';
 import type { ThreadResult } from '../src/threads/thread-entry.ts';
+import { flushTrace } from '../src/trace.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
 export type WorkerTask = Omit<ThreadTask, 'update' | 'numThreads'>;
@@ -42,6 +43,10 @@ interface ActiveTask {
  * ping is answered.
  */
 const SHORT_TASK_MS = 25;
+/** That thread needs a workspace of its own, which must not be large beside the program itself. */
+const MAX_OWN_BYTES = 32 * 2 ** 20;
+/** Sums of gradients that a task may hold at once: more than the nodes of any share of 64 shards. */
+const OWN_SUMS = 8;
 
 /** The compute threads of one worker. They run one task at a time. */
 export class ComputePool {
@@ -50,6 +55,7 @@ export class ComputePool {
   readonly #shared: SharedTask;
   readonly #evaluationWidth: number;
   readonly #threads: readonly Worker[];
+  readonly #mayComputeHere: boolean;
   /** Milliseconds of a row in the last task of each kind. */
   readonly #rowMs = { train: Infinity, evaluate: Infinity };
   /** This thread as one that computes, once a task has proved to be short. */
@@ -67,6 +73,10 @@ export class ComputePool {
     this.#shared = new SharedTask(new Memory(setup.memory), setup.address, setup.sizes);
     this.#evaluationWidth = setup.sizes.evaluationWidth;
     this.#threads = threads;
+    const { activations, scratch, gradients } = setup.plan.bytes;
+    const isSmall = activations + scratch + OWN_SUMS * gradients <= MAX_OWN_BYTES;
+    // Several threads have to be woken in any case.
+    this.#mayComputeHere = threads.length === 1 && isSmall;
     watchThreads(
       threads,
       (error) => this.#fail(error),
@@ -97,9 +107,8 @@ export class ComputePool {
     return this.#lastTask;
   }
 
-  /** Tells whether this thread may compute the task; several threads have to be woken in any case. */
   #isShort({ kind, rows }: WorkerTask): boolean {
-    return this.#threads.length === 1 && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
+    return this.#mayComputeHere && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
   }
 
   async #computeHere(task: WorkerTask, reports: TaskReports): Promise<number> {
@@ -115,13 +124,17 @@ export class ComputePool {
       this.#fail(asError(error));
       throw error;
     }
+    flushTrace();
     const computeMs = performance.now() - startedMs;
     if (task.kind === 'evaluate') this.#reportShards({ task, reports });
     return this.#noteSpeed(task, computeMs);
   }
 
-  /** Lays out the memory of one more thread; undefined where there is none. */
-  #createOwn(): Promise<ComputeThread | undefined> {
+  /** Lays out a workspace for this thread; undefined where memory does not suffice. */
+  async #createOwn(): Promise<ComputeThread | undefined> {
+    const freeBytes = MEMORY_LIMIT_BYTES - new Memory(this.#setup.memory).usedBytes;
+    // The sums of the other thread's tasks may still grow by as much.
+    if (freeBytes < 2 * MAX_OWN_BYTES) return undefined;
     return ComputeThread.create(this.#setup, 0).catch(() => undefined);
   }
 
