@@ -81,7 +81,7 @@ export default defineConfig([
   },
   {
     // Tooltips are read far from the file, so each has to be a sentence of its own.
-    files: ['{api,bench,bin,coordinator,scripts,src,worker}/**'],
+    files: ['{aggregator,api,bench,bin,coordinator,scripts,src,worker}/**'],
     plugins: { lockstep: { rules: { 'doc-comment': docComment } } },
     rules: { 'lockstep/doc-comment': 'error' },
   },

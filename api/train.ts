@@ -94,7 +94,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   return runTraining({
     config: checked,
     arrays,
-    workforce: localWorkforce(options.workers ?? 0, threads, program),
+    workforce: localWorkforce(options.workers ?? 0, threads, { program }),
     runDirectory: options.runDirectory,
     resume: options.resume,
     allowOlder: options.allowOlder,

@@ -3,7 +3,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import type { TopLevelSpec } from 'vega-lite';
-import { Cluster } from '../coordinator/cluster/cluster.ts';
+import { ClusterCompute } from '../coordinator/cluster/cluster-compute.ts';
 import { BASE, BLUE, GREY, ORANGE } from '../coordinator/output/plot-specs.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import type { Compute } from '../coordinator/training/compute.ts';
@@ -195,7 +195,7 @@ export class Contestant {
 
   #totals(): { readonly computingMs: number; readonly updatingMs: number; readonly bytes: number } {
     const compute = this.#compute;
-    if (compute instanceof Cluster) {
+    if (compute instanceof ClusterCompute) {
       const { bytesReceived, bytesSent, computeMs } = compute.counters;
       const { user, system } = process.cpuUsage();
       const bytes = bytesReceived + bytesSent;
@@ -209,7 +209,7 @@ export class Contestant {
   }
 
   get workerPeakBytes(): number {
-    return this.#compute instanceof Cluster ? this.#compute.counters.workerResidentBytes : 0;
+    return this.#compute instanceof ClusterCompute ? this.#compute.counters.workerResidentBytes : 0;
   }
 
   close(): Promise<void> {

@@ -125,7 +125,7 @@ export async function startSteps(
     run: 'bench',
     prepared,
     state,
-    workforce: localWorkforce(workers, threads, program),
+    workforce: localWorkforce(workers, threads, { program }),
     log: createLogger({ level: 'error' }),
     signal: new AbortController().signal,
     onEvent: () => undefined,

@@ -4,7 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
 import { NUMERICS } from '../src/kernels/kernels.ts';
-import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
+import { MAX_FAN_IN, MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
@@ -55,6 +55,12 @@ function withConfig(command: Command): Command {
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
+    .addOption(
+      new Option('--topology <shape>', 'star: the coordinator serves all workers; tree: workers serve others')
+        .choices(['star', 'tree'])
+        .default('star'),
+    )
+    .option('--fan-in <count>', 'workers of each place in a tree', wholeNumber(2, MAX_FAN_IN), 8)
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }
@@ -110,6 +116,10 @@ function addTrainingCommands(program: Command): void {
       '--token-file <file>',
       'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)',
       filePath,
+    )
+    .option(
+      '--listen <host:port>',
+      'take workers here too, if the coordinator wants a tree; port 0 picks one',
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),

@@ -1,6 +1,6 @@
 // `lockstep train`, `coordinator` and `replay`: from arguments to a finished run.
 import { fileURLToPath } from 'node:url';
-import { createOutput, createRuntime } from './runtime.ts';
+import { createOutput, createRuntime, parseAddress } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
@@ -8,7 +8,7 @@ import { runTraining } from '../coordinator/commands/run.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
-import type { Workforce } from '../coordinator/start-compute.ts';
+import type { Topology, Workforce } from '../coordinator/start-compute.ts';
 import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
@@ -25,6 +25,12 @@ interface RunArguments {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly sharedMemory: boolean;
+  readonly topology: 'star' | 'tree';
+  readonly fanIn: number;
+}
+
+function topologyOf({ fanIn, topology }: RunArguments): Topology {
+  return topology === 'tree' ? { fanIn } : {};
 }
 
 /** Arguments of `lockstep train`. */
@@ -44,7 +50,7 @@ export interface CoordinatorArguments extends RunArguments {
 /** Trains on this machine. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
-  const workforce = localWorkforce(args.workers, args.threads, program);
+  const workforce = localWorkforce(args.workers, args.threads, { program, ...topologyOf(args) });
   await runCommand(config, args, () => workforce, localComputeOf(workforce));
 }
 
@@ -54,7 +60,8 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
     const { host, port } = parseAddress(args.listen);
     const token = readToken({ file: args.tokenFile, env: process.env, warn: (message) => log.warn(message) });
     const { minWorkers, waitForWorkers } = args;
-    return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs: waitForWorkers * 1000 };
+    const waitForWorkersMs = waitForWorkers * 1000;
+    return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs, ...topologyOf(args) };
   });
 }
 
@@ -97,20 +104,6 @@ function olderThanWhat(): LockstepError {
     code: 'E_ALLOW_OLDER',
     message: '--allow-older requires --resume, which names the checkpoint to resume from',
   });
-}
-
-function parseAddress(text: string): { host: string; port: number } {
-  const match = /^(?<host>\[[0-9a-fA-F:]+\]|[^:\s]+):(?<port>\d{1,5})$/.exec(text);
-  const port = Number(match?.groups?.['port']);
-  if (!match?.groups || port > 65_535) {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_LISTEN_ADDRESS',
-      message: `--listen ${text}: expected HOST:PORT`,
-      help: 'for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file',
-    });
-  }
-  return { host: (match.groups['host'] as string).replace(/^\[|\]$/g, ''), port };
 }
 
 /** Arguments of `lockstep replay`. */

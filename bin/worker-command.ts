@@ -1,7 +1,9 @@
 // `lockstep worker`. Apart from the other commands, so that a worker does not load what only they need:
 // two files of every five.
-import { createRuntime } from './runtime.ts';
+import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts';
+import { createRuntime, parseAddress } from './runtime.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
@@ -11,10 +13,11 @@ import { runWorker } from '../worker/run-worker.ts';
 export interface WorkerArguments {
   readonly threads: number;
   readonly tokenFile?: string;
+  readonly listen?: string;
 }
 
 /** Works for the coordinator at `url` until told to stop. */
-export async function work(url: string, { threads, tokenFile }: WorkerArguments): Promise<void> {
+export async function work(url: string, { listen, threads, tokenFile }: WorkerArguments): Promise<void> {
   if (!/^wss?:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
     throw new LockstepError({
       category: 'usage',
@@ -30,7 +33,22 @@ export async function work(url: string, { threads, tokenFile }: WorkerArguments)
   // The coordinator that started this process knows it by that name from now on. If the coordinator
   // is gone already, sending fails, which is no bug: the signal below says so.
   process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
-  await runWorker({ url, token, numThreads: threads, instance, log, signal });
+  const aggregator = listen === undefined ? undefined : await startAggregator(listen, token, log);
+  try {
+    await runWorker({ url, token, numThreads: threads, instance, aggregator, log, signal });
+  } finally {
+    await aggregator?.end();
+  }
   // If a signal made it leave, the exit code must say so, whatever the worker was doing.
   signal.throwIfAborted();
+}
+
+/** Opens the port for workers of its own. Loaded only here: it brings much of a coordinator. */
+async function startAggregator(
+  address: string,
+  token: string | undefined,
+  log: Logger,
+): Promise<ListeningAggregator> {
+  const { ListeningAggregator } = await import('../aggregator/listening-aggregator.ts');
+  return ListeningAggregator.start({ ...parseAddress(address), token, log });
 }

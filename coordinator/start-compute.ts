@@ -9,35 +9,50 @@ import { MAX_WORKERS } from '../src/limits.ts';
 import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
-import { SharedFile } from '../src/protocol/shared-file.ts';
+import type { SharedFile } from '../src/protocol/shared-file.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
+import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';
+import { Placement } from './cluster/placement.ts';
+import { refereeBytes } from './cluster/referee.ts';
 import { RosterLog } from './cluster/roster-log.ts';
 import type { RosterEvent } from './cluster/roster-log.ts';
+import { createWeightsFile } from './cluster/shared-results.ts';
 import type { LocalCompute } from './training/memory-plan.ts';
 import type { PreparedRun } from './training/prepare.ts';
 import type { TrainingState } from './training/training-state.ts';
 import { welcomeOf } from './training/run-descriptions.ts';
-import { WorkerSession } from './cluster/worker-session.ts';
+import { maxQueuedBytes, WorkerSession } from './cluster/worker-session.ts';
 import type { SessionContext } from './cluster/worker-session.ts';
 
 /** The workers that are to compute. */
 export type Workforce =
   | { readonly kind: 'inProcess'; readonly threads: number | 'auto' }
-  | { readonly kind: 'local'; readonly workers: number; readonly threads: number; readonly program: string }
-  | {
+  | ({
+      readonly kind: 'local';
+      readonly workers: number;
+      readonly threads: number;
+      readonly program: string;
+    } & Topology)
+  | ({
       readonly kind: 'network';
       readonly host: string;
       readonly port: number;
       readonly token: string | undefined;
       readonly minWorkers: number;
       readonly waitForWorkersMs: number;
-    };
+    } & Topology);
+
+/** The shape of a cluster. */
+export interface Topology {
+  /** Workers of each place in a tree; undefined for a star, where all are the coordinator's. */
+  readonly fanIn?: number | undefined;
+}
 
 /**
  * Worker processes of `program` (the command line's file), or this process where their number is 0
@@ -47,10 +62,10 @@ export type Workforce =
 export function localWorkforce(
   workers: number | 'auto',
   threads: number | 'auto',
-  program: string,
+  { program, fanIn }: Topology & { readonly program: string },
 ): Workforce {
   if (workers === 'auto' || workers === 0) return { kind: 'inProcess', threads };
-  return { kind: 'local', workers, threads: threads === 'auto' ? 1 : threads, program };
+  return { kind: 'local', workers, threads: threads === 'auto' ? 1 : threads, program, fanIn };
 }
 
 /** The workers on this machine; undefined where workers join over the network. */
@@ -79,8 +94,6 @@ export interface StartOptions {
 const LOCAL_WAIT_MS = 60_000;
 /** Almost the largest range of `randomInt`. */
 const DRAW_RANGE = 2 ** 47;
-/** Most bytes queued for a worker that does not read, besides two versions of the weights. */
-const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /**
  * Opens the port to which workers of the network are to come, before anything is made for the run;
@@ -94,7 +107,7 @@ export async function openPort(workforce: Workforce, log: Logger): Promise<Liste
 type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
 
 /** The start of worker processes that connect to a port of this machine. */
-interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'workers' | 'threads'> {
+interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'workers' | 'threads' | 'fanIn'> {
   readonly program: string;
   readonly port: number;
   readonly token: string | undefined;
@@ -110,7 +123,7 @@ export async function startCompute(options: StartOptions): Promise<Compute> {
 }
 
 async function startCluster(options: StartOptions, workforce: ClusterWorkforce): Promise<Compute> {
-  const { log, signal } = options;
+  const { log, sharedMemory = true, signal, state } = options;
   const isLocal = workforce.kind === 'local';
   const token = isLocal ? generateToken() : workforce.token;
   const loopback = { host: '127.0.0.1', port: 0, token, maxWorkers: MAX_WORKERS, log };
@@ -119,13 +132,13 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   const joinHint = isLocal
     ? 'see the output of the worker processes above'
     : hintOf(workforce, listener.port);
-  const weightsFile = createWeightsFile(options);
+  const weightsFile = sharedMemory ? createWeightsFile(state.model.numParameters, log) : undefined;
   const cluster = createCluster(options, { workforce, roster, joinHint, weightsFile });
   const onAbort = (): void => cluster.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster, { roster, weightsFile });
+    const context = await sessionContext(options, cluster, { roster, weightsFile, fanIn: workforce.fanIn });
     let numSessions = 0;
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
@@ -136,25 +149,11 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     cluster.onClose(() => Promise.resolve(weightsFile?.close()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
-    return cluster;
+    return new ClusterCompute({ cluster, state, evaluationWidth: widthOf(options) });
   } catch (error) {
     await cluster.close('the run could not start', false);
     weightsFile?.close();
     throw error;
-  }
-}
-
-/**
- * Makes the file of two versions of the weights that workers of this machine read; undefined where
- * the user wants none, or the system has none.
- */
-function createWeightsFile({ log, sharedMemory = true, state }: StartOptions): SharedFile | undefined {
-  if (!sharedMemory) return undefined;
-  try {
-    return SharedFile.create(2 * 4 * state.model.numParameters);
-  } catch (error) {
-    log.debug(`there is no shared memory, so all goes through sockets: ${(error as Error).message}`);
-    return undefined;
   }
 }
 
@@ -166,16 +165,21 @@ interface ClusterParts {
   readonly weightsFile: SharedFile | undefined;
 }
 
+function widthOf({ prepared: { config, data }, state }: StartOptions): number {
+  return evaluationWidth(state.model, data.dataset.layout, config.loss);
+}
+
 function createCluster(
-  { log, prepared, run, state }: StartOptions,
+  options: StartOptions,
   { workforce, roster, joinHint, weightsFile }: ClusterParts,
 ): Cluster {
+  const { log, prepared, run, state } = options;
   const isLocal = workforce.kind === 'local';
   return new Cluster({
     run,
     state,
     weightsFile,
-    evaluationWidth: evaluationWidth(state.model, prepared.data.dataset.layout, prepared.config.loss),
+    evaluationWidth: widthOf(options),
     log,
     churn: roster.churn,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
@@ -185,7 +189,7 @@ function createCluster(
     room: prepared.memoryPlan.room,
     joinHint,
     createEngine: () => createRefereeEngine(prepared),
-    engineBytes: refereeBytes(prepared),
+    engineBytes: refereeBytes(prepared.plan, prepared.data.dataset.layout),
     onJoined: roster.joined,
     onBanned: roster.banned,
   });
@@ -194,11 +198,12 @@ function createCluster(
 /** Starts the workers of this machine, which end with the cluster. */
 function startWorkers(
   cluster: Cluster,
-  { workers: count, threads, program, port, token, log }: LocalStart,
+  { workers: count, threads, fanIn, program, port, token, log }: LocalStart,
 ): void {
   const workers = new LocalWorkers({
     count,
     threads,
+    listens: fanIn !== undefined,
     url: `ws://127.0.0.1:${port}`,
     token,
     program,
@@ -221,18 +226,10 @@ function createRefereeEngine({ config, data, kernelModule, model }: PreparedRun)
   return LocalEngine.create({ kernelModule, model, loss, seed, dataset: data.dataset, batchSize, shards });
 }
 
-/** An engine's of one thread, with one version of the weights. */
-function refereeBytes({ data, plan: { bytes } }: PreparedRun): number {
-  const { weights, packedWeights, gradients, activations, scratch } = bytes;
-  return (
-    weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(data.dataset.layout)
-  );
-}
-
 async function sessionContext(
   { run, prepared, log }: StartOptions,
   cluster: Cluster,
-  { roster, weightsFile }: Pick<ClusterParts, 'roster' | 'weightsFile'>,
+  { roster, weightsFile, fanIn }: Pick<ClusterParts, 'roster' | 'weightsFile'> & Topology,
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
   const { layout, blob } = data.dataset;
@@ -248,15 +245,17 @@ async function sessionContext(
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     dataset: blob,
-    maxQueuedBytes: MAX_QUEUED_BYTES + 2 * 4 * model.numParameters,
+    maxQueuedBytes: maxQueuedBytes(model.numParameters),
     welcome: welcomeOf(run, prepared),
     weightsFile,
+    placement: fanIn === undefined ? undefined : new Placement(fanIn, (name) => cluster.isDistrusted(name)),
     guard: cluster.guard,
     banOf: (instance) => cluster.banOf(instance),
     onReady: (session) => {
       sayHowBodiesTravel(session);
       cluster.addWorker(session);
     },
+    onMembers: (session, instances) => cluster.setMembers(session, instances),
     onResult: (session, message, body) => cluster.receive(session, message, body),
     onGone: (session, end) => {
       roster.gone(session, end);

@@ -10,7 +10,7 @@ import { z } from 'zod';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const KERNEL_TARGETS = ['strict', 'fused'];
 const KERNEL_SOURCES = ['assembly', 'asconfig.json', 'package-lock.json'];
-const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'bin', 'api', 'bench'];
+const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'aggregator', 'bin', 'api', 'bench'];
 
 function run(program, ...args) {
   const { status, error } = spawnSync(process.execPath, [path.join(root, 'node_modules', program), ...args], {

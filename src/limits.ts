@@ -21,3 +21,6 @@ export const MAX_THREADS = 256;
 
 /** Workers at one time. */
 export const MAX_WORKERS = 1024;
+
+/** Workers that the coordinator, or an aggregator, takes itself before it sends others on. */
+export const MAX_FAN_IN = 64;

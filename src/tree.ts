@@ -121,21 +121,26 @@ interface Held<Slot> {
  */
 export class ReductionTree<Slot> {
   readonly numShards: number;
+  readonly #shards: ShardRange;
+  /** The nodes that hold all sums in the end, by `nodeKey`. */
+  readonly #maximal: ReadonlySet<string>;
   #held: Held<Slot>[] = [];
 
-  constructor(numShards: number) {
+  /** Sums the shards `shards` of a tree of `numShards`: all by default. */
+  constructor(numShards: number, shards: ShardRange = { from: 0, to: numShards }) {
     this.numShards = numShards;
+    this.#shards = shards;
+    this.#maximal = new Set(maximalNodes(shards.from, shards.to, numShards).map(nodeKey));
   }
 
-  /** True when every shard is in one sum. */
+  /** True when every shard is in a sum that nothing more is added to. */
   get isComplete(): boolean {
-    const [first] = this.#held;
-    return first !== undefined && isRoot(first.node, this.numShards);
+    return this.#held.length === this.#maximal.size && this.#held.every(({ node }) => this.isMaximal(node));
   }
 
-  /** The slot of the only sum once `isComplete`, else undefined. */
-  get root(): Slot | undefined {
-    return this.isComplete ? this.#held[0]?.slot : undefined;
+  /** True for a node whose sum is not added to any other here. */
+  isMaximal(node: TreeNode): boolean {
+    return this.#maximal.has(nodeKey(node));
   }
 
   /** The nodes whose sums are held, in order. */
@@ -157,13 +162,13 @@ export class ReductionTree<Slot> {
   /** The shard ranges that no held sum contains yet, in order. */
   missing(): ShardRange[] {
     const gaps: { from: number; to: number }[] = [];
-    let next = 0;
+    let next = this.#shards.from;
     for (const held of this.#held) {
       const { from, to } = shardsUnder(held.node, this.numShards);
       if (from > next) gaps.push({ from: next, to: from });
       next = to;
     }
-    if (next < this.numShards) gaps.push({ from: next, to: this.numShards });
+    if (next < this.#shards.to) gaps.push({ from: next, to: this.#shards.to });
     return gaps;
   }
 

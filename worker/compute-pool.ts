@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
-import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import { ComputeThread, reduceSums } from '../src/threads/compute-thread.ts';
@@ -14,14 +14,9 @@ import type { ThreadResult } from '../src/threads/thread-entry.ts';
 import { flushTrace } from '../src/trace.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
-export type WorkerTask = Omit<ThreadTask, 'update' | 'numThreads'>;
-
-/** The result of one evaluation shard. */
-export interface EvaluatedShard {
-  readonly shard: number;
-  readonly lossSum: number;
-  /** Outputs, f32 [rows of the shard, evaluationWidth]: a view, valid until the next task. */
-  readonly outputs: Float32Array;
+export interface WorkerTask extends Omit<ThreadTask, 'update' | 'numThreads'> {
+  /** True where the thread that has the sockets has nothing to do meanwhile. */
+  readonly mayBlock: boolean;
 }
 
 /** The receivers of a task's results, as they are computed. */
@@ -107,8 +102,8 @@ export class ComputePool {
     return this.#lastTask;
   }
 
-  #isShort({ kind, rows }: WorkerTask): boolean {
-    return this.#mayComputeHere && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
+  #isShort({ kind, mayBlock, rows }: WorkerTask): boolean {
+    return mayBlock && this.#mayComputeHere && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
   }
 
   async #computeHere(task: WorkerTask, reports: TaskReports): Promise<number> {

@@ -2,10 +2,12 @@
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
-import { hashDataset } from '../src/data/dataset/packed-dataset.ts';
-import type { PartialSum, TaskRows } from '../src/engine/engine.ts';
+import { blobByteLength, hashDataset } from '../src/data/dataset/packed-dataset.ts';
+import type { PackedDataset } from '../src/data/dataset/packed-dataset.ts';
+import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
+import type { EnginePlan } from '../src/engine/plan.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
@@ -24,7 +26,8 @@ import type { Body } from '../src/protocol/shared-file.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
-import type { EvaluatedShard, TaskReports, WorkerTask } from './compute-pool.ts';
+import type { TaskReports, WorkerTask } from './compute-pool.ts';
+import type { SharedTaskSizes } from '../src/threads/shared-task.ts';
 import { layOutTeam } from '../src/threads/team.ts';
 
 interface FlatWeights {
@@ -35,12 +38,21 @@ interface FlatWeights {
   readonly overwritten: Set<number>;
 }
 
+/** A bucket of weights: a view, valid until the version after the next one comes. */
+export interface StoredBucket {
+  readonly bytes: Uint8Array;
+  readonly fingerprint: string;
+}
+
 /** The dataset, weights and threads of a worker for one run. */
 export class Replica {
+  readonly memory: Memory;
+  readonly kernels: Kernels;
+  readonly model: Model;
+  readonly plan: EnginePlan;
+  /** Number of f32 that result from each row of an evaluation. */
+  readonly evaluationWidth: number;
   readonly #bounds: RunBounds;
-  readonly #memory: Memory;
-  readonly #kernels: Kernels;
-  readonly #model: Model;
   readonly #samples: Samples;
   readonly #flats: readonly [FlatWeights, FlatWeights];
   readonly #pool: ComputePool;
@@ -57,17 +69,19 @@ export class Replica {
       samples: Samples;
       flats: readonly [FlatWeights, FlatWeights];
       pool: ComputePool;
-      rowsOfPart: number;
+      sizes: SharedTaskSizes;
     },
   ) {
+    this.memory = parts.memory;
+    this.kernels = parts.kernels;
+    this.model = parts.model;
+    this.plan = parts.plan;
+    this.evaluationWidth = parts.sizes.evaluationWidth;
     this.#bounds = { welcome, model: parts.model, plan: parts.plan };
-    this.#memory = parts.memory;
-    this.#kernels = parts.kernels;
-    this.#model = parts.model;
     this.#samples = parts.samples;
     this.#flats = parts.flats;
     this.#pool = parts.pool;
-    this.#rowsOfPart = parts.rowsOfPart;
+    this.#rowsOfPart = parts.sizes.maxEvaluatedRows;
   }
 
   /**
@@ -94,8 +108,7 @@ export class Replica {
     const flats = [flat(), flat()] as const;
     const pool = await ComputePool.start(setup, model);
     const { samples, sizes } = setup;
-    const rowsOfPart = sizes.maxEvaluatedRows;
-    return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool, rowsOfPart });
+    return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool, sizes });
   }
 
   get isLoaded(): boolean {
@@ -104,7 +117,7 @@ export class Replica {
 
   /** Stores a part of the dataset. */
   storeChunk(offset: number, bytes: Uint8Array): void {
-    this.#memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
+    this.memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
   }
 
   /** Tells whether it was made for the same run, so that nothing has to be loaded again. */
@@ -113,6 +126,7 @@ export class Replica {
       worker: _worker,
       nonce: _nonce,
       sharedMemory: _files,
+      fanIn: _fanIn,
       ...rest
     }: WelcomeMessage): string => JSON.stringify(rest);
     return this.#isLoaded && what(welcome) === what(this.#bounds.welcome);
@@ -123,7 +137,7 @@ export class Replica {
    * @throws ProtocolError if it is not the one that was named, or holds what no kernel takes.
    */
   finishLoading(byteLength: number): void {
-    const blob = this.#memory.bytes(this.#samples.address, byteLength);
+    const blob = this.memory.bytes(this.#samples.address, byteLength);
     if (hashDataset(this.#samples.layout, blob) !== this.#bounds.welcome.datasetSha256) {
       throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
     }
@@ -139,7 +153,7 @@ export class Replica {
   storeWeights(message: WeightsMessage, body: Body): void {
     if (message.run !== this.#bounds.welcome.run)
       throw new ProtocolError('E_MESSAGE_FIELD', 'the weights are of another run', CLOSE.protocol);
-    const bucket = this.#model.buckets[message.bucket];
+    const bucket = this.model.buckets[message.bucket];
     if (!bucket || body.byteLength !== 4 * bucket.length) {
       throw new ProtocolError(
         'E_MESSAGE_BODY',
@@ -153,8 +167,8 @@ export class Replica {
       flat.overwritten.clear();
     }
     const address = flat.address + 4 * bucket.offset;
-    copyBody(body, this.#memory.bytes(address, body.byteLength));
-    const isIntact = fingerprintOf(this.#kernels, address, bucket.length) === message.fingerprint;
+    copyBody(body, this.memory.bytes(address, body.byteLength));
+    const isIntact = fingerprintOf(this.kernels, address, bucket.length) === message.fingerprint;
     if (!isIntact && !(body instanceof FileBody)) {
       throw new ProtocolError('E_MESSAGE_BODY', `weights bucket ${message.bucket} arrived damaged`);
     }
@@ -166,7 +180,7 @@ export class Replica {
   /** True when the weights of the version are complete and are the ones named. */
   hasWeights(version: number, fingerprint: string): boolean {
     const flat = this.#flatOf(version);
-    const known = this.#model.buckets.map((_, bucket) => flat.fingerprints[bucket]);
+    const known = this.model.buckets.map((_, bucket) => flat.fingerprints[bucket]);
     const isComplete = (list: readonly (string | undefined)[]): list is string[] => !list.includes(undefined);
     return flat.version === version && isComplete(known) && combineFingerprints(known) === fingerprint;
   }
@@ -178,11 +192,32 @@ export class Replica {
   }
 
   /**
-   * Cuts an evaluation into parts whose outputs fit in memory; the memory for sums of
-   * gradients is laid out already.
+   * Cuts an evaluation into parts whose outputs fit in the memory of so many workers; the memory for
+   * sums of gradients is laid out already.
    */
-  partsOf(kind: WorkerTask['kind'], rows: TaskRows): Iterable<TaskRows> {
-    return kind === 'train' ? [rows] : partsOf(rows, this.#rowsOfPart);
+  partsOf(kind: WorkerTask['kind'], rows: TaskRows, numWorkers = 1): Iterable<TaskRows> {
+    return kind === 'train' ? [rows] : partsOf(rows, numWorkers * this.#rowsOfPart);
+  }
+
+  /** The dataset. */
+  get dataset(): PackedDataset {
+    const { address, layout } = this.#samples;
+    const blob = this.memory.bytes(address, blobByteLength(layout));
+    return { layout, blob, sha256: this.#bounds.welcome.datasetSha256 };
+  }
+
+  /** Address of the flat f32 vector of a version of the weights. */
+  addressOf(version: number): number {
+    return this.#flatOf(version).address;
+  }
+
+  /** A bucket of a version of the weights; undefined where it is not stored. */
+  storedBucket(version: number, index: number): StoredBucket | undefined {
+    const flat = this.#flatOf(version);
+    const fingerprint = flat.version === version ? flat.fingerprints[index] : undefined;
+    const bucket = this.model.buckets[index];
+    if (fingerprint === undefined || !bucket) return undefined;
+    return { bytes: this.memory.bytes(flat.address + 4 * bucket.offset, 4 * bucket.length), fingerprint };
   }
 
   /**
@@ -202,15 +237,15 @@ export class Replica {
 
   /** The bytes of a reported partial sum, and their fingerprint; a view, valid until the next task. */
   sumBytes({ bucket, address }: PartialSum): { bytes: Uint8Array; fingerprint: string } {
-    const length = this.#model.buckets[bucket]?.length ?? 0;
-    const bytes = this.#memory.bytes(address, 4 * length);
-    return { bytes, fingerprint: fingerprintOf(this.#kernels, address, length) };
+    const length = this.model.buckets[bucket]?.length ?? 0;
+    const bytes = this.memory.bytes(address, 4 * length);
+    return { bytes, fingerprint: fingerprintOf(this.kernels, address, length) };
   }
 
   /** The bytes of a shard's outputs, and their fingerprint. */
   outputBytes({ outputs }: EvaluatedShard): { bytes: Uint8Array; fingerprint: string } {
     const bytes = new Uint8Array(outputs.buffer, outputs.byteOffset, outputs.byteLength);
-    return { bytes, fingerprint: fingerprintOf(this.#kernels, outputs.byteOffset, outputs.length) };
+    return { bytes, fingerprint: fingerprintOf(this.kernels, outputs.byteOffset, outputs.length) };
   }
 
   /** @throws ProtocolError for a task that the run was not planned for: kernels do not check. */

@@ -6,7 +6,9 @@ import type { Logger } from '../src/log.ts';
 import type { Instance } from '../src/protocol/instance.ts';
 import { connect, ConnectError, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from '../src/known-answer.ts';
+import type { Aggregator } from './aggregator.ts';
 import type { Replica } from './replica.ts';
+import { Route } from './route.ts';
 import { runSession } from './session.ts';
 import type { SessionEnd } from './session.ts';
 
@@ -17,6 +19,8 @@ export interface WorkerOptions {
   readonly numThreads: number;
   /** The identity of this process in all its sessions. */
   readonly instance: Instance;
+  /** The port for workers of its own; undefined if it takes none. */
+  readonly aggregator?: Aggregator | undefined;
   readonly log: Logger;
   /** Aborting leaves politely. */
   readonly signal: AbortSignal;
@@ -35,28 +39,36 @@ const SOUND_SESSION_MS = 10_000;
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { log, signal, numThreads, instance } = options;
+  const { aggregator, log, signal, numThreads, instance } = options;
   const kernelBuilds = await loadKernelBuilds();
+  const route = new Route(options.url);
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
   let hasConnected = false;
   try {
     while (!signal.aborted) {
-      const connection = await connectOrWait(options, attempt, hasConnected);
+      const { unreachable, url } = route;
+      const connection = await connectOrWait(options, route, attempt, hasConnected);
       if (!connection) {
         attempt++;
         continue;
       }
       hasConnected = true;
       const connectedMs = performance.now();
-      log.info(`connected to ${options.url}`);
+      log.info(`connected to ${url}`);
       const takesFiles = numFailures === 0;
-      const session = { connection, instance, kernelBuilds, numThreads, replica, takesFiles, log };
-      const end = await runSession(session, signal);
+      const parts = { aggregator, instance, kernelBuilds, log, numThreads, replica };
+      const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
-      if (end.kind === 'refused') throw refused(end);
+      // What an aggregator refuses, the coordinator decides.
+      if (end.kind === 'refused' && !route.isSentOn) throw refused(end);
+      route.follow(end);
+      if (end.kind === 'redirected') {
+        attempt = 0;
+        continue;
+      }
       if (end.kind === 'failed') {
         await replica?.close();
         replica = undefined;
@@ -75,18 +87,26 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 
 /** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
 async function connectOrWait(
-  { url, token, log, signal }: WorkerOptions,
+  { token, log, signal }: WorkerOptions,
+  route: Route,
   attempt: number,
   hasConnected: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
-    return await connect({ url, token, signal });
+    return await connect({ url: route.url, token, signal });
   } catch (error) {
-    if (signal.aborted || !isWorthRetrying(error, hasConnected)) throw error;
-    const delayMs = retryDelayMs(attempt, Math.random);
+    if (signal.aborted || !(error instanceof LockstepError)) throw error;
     const { message, help } = error;
+    if (route.isGivenUp(error)) {
+      log.warn(`${message}; going back to the coordinator`);
+      return undefined;
+    }
+    if (!route.isSentOn && !isWorthRetrying(error, hasConnected)) throw error;
+    // An aggregator that is not ready is no news.
+    const level = route.isSentOn ? 'debug' : 'warn';
+    const delayMs = retryDelayMs(route.isSentOn ? 1 : attempt, Math.random);
     const hint = attempt === 0 ? ` (${help})` : '';
-    log.warn(`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
+    log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
     await pause(delayMs, signal);
     return undefined;
   }
@@ -96,7 +116,7 @@ async function connectOrWait(
  * Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy
  * that lost it for a while.
  */
-function isWorthRetrying(error: unknown, hasConnected: boolean): error is ConnectError {
+function isWorthRetrying(error: LockstepError, hasConnected: boolean): boolean {
   if (!(error instanceof ConnectError)) return false;
   return error.isRetryable || (hasConnected && error.code === 'E_NOT_A_COORDINATOR');
 }

@@ -30,7 +30,9 @@ import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
 import type { Extent, FileBody } from '../src/protocol/shared-file.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from '../src/known-answer.ts';
+import type { Aggregator } from './aggregator.ts';
 import { TaskResults } from './task-results.ts';
+import type { TaskResultsOptions } from './task-results.ts';
 import { Replica } from './replica.ts';
 import { SharedMemory } from './shared-memory.ts';
 
@@ -43,12 +45,17 @@ export interface SessionOptions {
   readonly replica: Replica | undefined;
   /** Takes the offer of files: not after a session that failed, since they may be why. */
   readonly takesFiles: boolean;
+  /** The port for workers of its own; undefined if it takes none. */
+  readonly aggregator?: Aggregator | undefined;
+  /** The aggregator that this worker was sent on to and could not stay with. */
+  readonly unreachable?: string | undefined;
   readonly log: Logger;
 }
 
 /** The end of a session, and what the next one may use. */
 export interface SessionEnd {
-  readonly kind: 'stopped' | 'refused' | 'lost' | 'failed';
+  readonly kind: 'stopped' | 'refused' | 'redirected' | 'lost' | 'failed';
+  /** In words; the address to connect to, where it was redirected. */
   readonly reason: string;
   readonly replica: Replica | undefined;
   readonly tasksDone: number;
@@ -134,7 +141,7 @@ class Session {
   }
 
   #sayHello(): void {
-    const { instance, kernelBuilds, numThreads } = this.#options;
+    const { aggregator, instance, kernelBuilds, numThreads, unreachable } = this.#options;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL_VERSION,
@@ -146,6 +153,8 @@ class Session {
       host: os.hostname().slice(0, MAX_HOST_LENGTH),
       pid: process.pid,
       instance: instance.name,
+      listen: aggregator?.listen,
+      unreachable,
     });
     this.#awaitAnswer('answered "hello"', WELCOME_DEADLINE_MS);
   }
@@ -184,6 +193,9 @@ class Session {
     switch (message.type) {
       case 'welcome':
         return this.#startLoading(message);
+      case 'redirect':
+        this.#end = { kind: 'redirected', reason: message.url };
+        return this.#connection.close(CLOSE.normal, 'redirected');
       case 'refuse':
         this.#end = { kind: 'refused', reason: message.message };
         return this.#connection.close(CLOSE.normal, 'refused');
@@ -197,6 +209,7 @@ class Session {
         return this.#computeNext();
       case 'stop':
         this.#end = { kind: 'stopped', reason: message.reason };
+        this.#options.aggregator?.close(message.reason, true);
         return this.#connection.close(CLOSE.normal, 'stopping');
       default:
         return message satisfies never;
@@ -208,6 +221,7 @@ class Session {
     const { version, bucket } = message;
     if (failpoint('worker.stale', { worker: this.#number, version, bucket }) === 'skip') return;
     replica.storeWeights(message, message.extent ? this.#weightsAt(message.extent) : body);
+    this.#options.aggregator?.passOnWeights(version, bucket);
   }
 
   #weightsAt(extent: Extent): FileBody {
@@ -299,6 +313,27 @@ class Session {
       proof: this.#options.instance.prove(welcome),
       sharedNonce: this.#files?.nonce,
     });
+    this.#aggregate(welcome);
+  }
+
+  /** Takes workers from now on, if the coordinator wants that. */
+  #aggregate(welcome: WelcomeMessage): void {
+    const { aggregator, instance, kernelBuilds } = this.#options;
+    const { fanIn, numerics } = welcome;
+    const kernelModule = kernelBuilds.modules.get(numerics);
+    const kernels = kernelBuilds.identities[numerics];
+    const replica = this.#replica;
+    if (fanIn === undefined || !replica || !kernelModule || !kernels) return;
+    aggregator?.open({
+      welcome,
+      fanIn,
+      kernelModule,
+      kernels,
+      replica,
+      instance: instance.name,
+      sharesMemory: this.#files !== undefined || !isLoopback(this.#connection.remoteAddress),
+      onMembers: (instances) => this.#send({ type: 'members', instances }),
+    });
   }
 
   /** Queues a task. Tasks of earlier rounds, which are over, are given up when their turn comes. */
@@ -307,6 +342,7 @@ class Session {
     // Copied, because the body's alignment within the received buffer is arbitrary.
     const indices = new Uint32Array(new Uint8Array(body).buffer);
     replica.requireTask(message, indices);
+    if (message.round > this.#latestRound) this.#options.aggregator?.abandon();
     this.#latestRound = Math.max(this.#latestRound, message.round);
     this.#queue.push({ message, indices });
     for (const task of this.#queue) if (task.message.round < this.#latestRound) task.indices = NO_ROWS;
@@ -355,7 +391,7 @@ class Session {
   async #compute({ message, indices }: QueuedTask): Promise<void> {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
-    const send = (data: Buffer): void => this.#connection.send(data);
+    const send: TaskResultsOptions['send'] = (result, body) => this.#send(result, body);
     const isKeepingUp = (): boolean => this.#isKeepingUp;
     const store = (bytes: Uint8Array): Extent | undefined => this.#files?.store(bytes);
     const results = new TaskResults({
@@ -377,8 +413,15 @@ class Session {
     try {
       failpoint('worker.beforeCompute', results.facts);
       let computeMs = 0;
-      for (const part of replica.partsOf(kind, rows)) {
-        computeMs += await replica.compute({ kind, step, rows: part }, version, results);
+      const { aggregator } = this.#options;
+      const numWorkers = aggregator?.numWorkers ?? 1;
+      // What an abandoned round left running comes first.
+      await replica.whenIdle();
+      for (const part of replica.partsOf(kind, rows, numWorkers)) {
+        computeMs +=
+          aggregator && numWorkers > 1
+            ? await aggregator.compute(message, part, results)
+            : await replica.compute({ kind, step, rows: part, mayBlock: true }, version, results);
         await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
@@ -403,6 +446,7 @@ class Session {
     this.#queue = [];
     clearTimeout(this.#answerTimer);
     this.#files?.close();
+    this.#options.aggregator?.close(this.#end.reason, false);
     this.#onEnd({ ...this.#end, replica: this.#replica, tasksDone: this.#tasksDone });
   }
 }

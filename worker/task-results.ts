@@ -1,20 +1,20 @@
 // The results of one task on their way to the coordinator: every partial sum or evaluated shard as
 // it is computed, as long as the coordinator reads, then the end or the failure. Each message
 // repeats the name of the task.
-import type { PartialSum } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum } from '../src/engine/engine.ts';
 import { failpoint } from '../src/failpoint.ts';
 import type { FailpointFacts } from '../src/failpoint.ts';
-import { encodeMessage } from '../src/protocol/envelope.ts';
 import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type {
   EvaluateMessage,
   EvaluationMessage,
+  FailureMessage,
+  FinishedMessage,
   GradientMessage,
   TrainMessage,
-  WorkerMessage,
 } from '../src/protocol/message-types.ts';
 import type { Extent } from '../src/protocol/shared-file.ts';
-import type { EvaluatedShard, TaskReports } from './compute-pool.ts';
+import type { TaskReports } from './compute-pool.ts';
 import type { Replica } from './replica.ts';
 
 /** A task, and where its results go. */
@@ -23,7 +23,7 @@ export interface TaskResultsOptions {
   readonly replica: Replica;
   /** The coordinator's number for this worker. */
   readonly worker: number;
-  readonly send: (data: Buffer) => void;
+  readonly send: SendResult;
   /** Sends at once what waits for more of the same turn. */
   readonly flush: () => void;
   /** Stores bytes in shared memory; undefined where the message has to bring them. */
@@ -31,6 +31,12 @@ export interface TaskResultsOptions {
   /** Tells whether the coordinator keeps up with reading. */
   readonly isKeepingUp: () => boolean;
 }
+
+/** Sends a message about a task, and its body. */
+type SendResult = (
+  message: GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage,
+  body?: Uint8Array,
+) => void;
 
 /** The sender of one task's results. */
 export class TaskResults implements TaskReports {
@@ -112,26 +118,30 @@ export class TaskResults implements TaskReports {
   finish(computeMs: number): void {
     const { run, round, task } = this.#options.task;
     const residentBytes = residentMemory();
-    this.#send({ type: 'finished', run, round, task, computeMs, sendMs: this.#sendMs, residentBytes });
+    this.#options.send({
+      type: 'finished',
+      run,
+      round,
+      task,
+      computeMs,
+      sendMs: this.#sendMs,
+      residentBytes,
+    });
     this.#options.flush();
   }
 
   /** Reports that the task failed. */
   fail(reason: string): void {
     const { run, round, task } = this.#options.task;
-    this.#send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
+    this.#options.send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
   /** Returns true if the message leaves its body in shared memory. */
   #sendResult(message: GradientMessage | EvaluationMessage, bytes: Uint8Array): boolean {
     const extent = this.#options.store(bytes);
-    if (extent) this.#send({ ...message, extent });
-    else this.#send(message, bytes);
+    if (extent) this.#options.send({ ...message, extent });
+    else this.#options.send(message, bytes);
     return extent !== undefined;
-  }
-
-  #send(message: WorkerMessage, body?: Uint8Array): void {
-    this.#options.send(encodeMessage(message, body));
   }
 }
 
@@ -148,12 +158,13 @@ function residentMemory(): number {
 
 /**
  * Carries out the failpoint `worker.gradient` on a sum, as a worker that lies or has broken
- * memory would: `flip` changes one value by one unit in its last place, `nan` makes it NaN.
+ * memory would: `flip` changes one value by one unit in its last place, `one` makes it 1, `nan` NaN.
  * `bytes` are f32, at least one.
  */
 function spoil(bytes: Uint8Array, action: string): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (action === 'flip') view.setUint32(0, view.getUint32(0, true) ^ 1, true);
+  else if (action === 'one') view.setFloat32(0, 1, true);
   else if (action === 'nan') view.setFloat32(0, Number.NaN, true);
   else throw new Error(`failpoint worker.gradient: there is no action ${action}`);
 }

@@ -1,16 +1,11 @@
-// Connected workers as one `Compute`: steps and evaluations become rounds, and sessions that come
-// and go reach the scheduler.
-import { evaluationBounds } from '../../src/data/dataset/split.ts';
+// Connected workers, of a coordinator or of a relay: sessions that come and go reach the scheduler,
+// and rounds run on them.
 import { closeAll } from '../../src/close-all.ts';
-import { MAX_SHARDS } from '../../src/limits.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
-import { treeSum } from '../../src/tree.ts';
-import { evaluationShardRows } from '../training/compute.ts';
-import type { Batch, Compute, Evaluation, StepResult } from '../training/compute.ts';
 import { Membership } from './membership.ts';
 import type { MembershipOptions } from './membership.ts';
-import { Round } from './round.ts';
-import { RoundRunner } from './round-runner.ts';
+import type { Round } from './round.ts';
+import { OWN_WORKER, RoundRunner } from './round-runner.ts';
 import type { RoundCounters, RoundRunnerOptions } from './round-runner.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
@@ -24,7 +19,7 @@ export interface ClusterOptions extends RoundRunnerOptions, MembershipOptions {
 const TICK_MS = 50;
 
 /** The cluster of one run. */
-export class Cluster implements Compute {
+export class Cluster {
   readonly #options: ClusterOptions;
   readonly #members: Membership;
   readonly #runner: RoundRunner;
@@ -44,7 +39,7 @@ export class Cluster implements Compute {
   }
 
   get numWorkers(): number {
-    return this.#members.size;
+    return this.#runner.numWorkers;
   }
 
   /**
@@ -61,6 +56,23 @@ export class Cluster implements Compute {
   /** The reason why the instance may not take part; undefined if it may. */
   banOf(instance: string): string | undefined {
     return this.#runner.banOf(instance);
+  }
+
+  /** True for a process that is to work alone, neither as an aggregator nor below one. */
+  isDistrusted(instance: string): boolean {
+    return this.#runner.isDistrusted(instance);
+  }
+
+  /** Notes the workers, by instance, that are below an aggregator now. */
+  setMembers({ id: worker }: WorkerSession, members: readonly string[]): void {
+    this.#runner.decide((scheduler, outcome) => scheduler.setMembers(worker, members, outcome));
+  }
+
+  /** Makes this process one of its own workers: `RoundRunnerOptions.own`. */
+  addOwn(instance: string): void {
+    this.#runner.decide((scheduler, outcome) =>
+      scheduler.addSession({ worker: OWN_WORKER, instance, name: 'this worker', address: 'here' }, outcome),
+    );
   }
 
   /** Takes a session that is ready. */
@@ -107,31 +119,24 @@ export class Cluster implements Compute {
     this.#runner.fail(cause);
   }
 
-  async trainStep(batch: Batch): Promise<StepResult> {
-    const round = new Round('train', batch);
-    await this.#runner.run(round);
-    return { lossSum: round.lossSum, ...this.#options.state.commit() };
+  /** Resolves when the round is complete. */
+  run(round: Round): Promise<void> {
+    return this.#runner.run(round);
   }
 
-  async evaluate(indices: Uint32Array): Promise<Evaluation> {
-    const { evaluationWidth } = this.#options;
-    const shardRows = evaluationShardRows(evaluationWidth);
-    const outputs = new Float32Array(indices.length * evaluationWidth);
-    const shardLosses: number[] = [];
-    const roundRows = shardRows * MAX_SHARDS;
-    for (let start = 0; start < indices.length; start += roundRows) {
-      const slice = indices.subarray(start, start + roundRows);
-      const batch = { indices: slice, bounds: evaluationBounds(slice.length, shardRows), weight: 1 };
-      const [from, to] = [start * evaluationWidth, (start + slice.length) * evaluationWidth];
-      const round = new Round('evaluate', batch, outputs.subarray(from, to));
-      await this.#runner.run(round);
-      shardLosses.push(...round.shardLosses);
-    }
-    return { lossSum: treeSum(shardLosses), outputs };
+  /** Gives up the round that is running, which then resolves: nobody waits for its results. */
+  abandon(): void {
+    this.#runner.abandonRound();
   }
 
-  weightsReplaced(): void {
+  /** Sends all current weights to the workers that are at work. */
+  broadcastWeights(): void {
     this.#runner.broadcastWeights();
+  }
+
+  /** Sends a bucket of the next weights to the workers that are at work. */
+  sendNextWeights(bucket: number): void {
+    this.#runner.sendNextWeights(bucket);
   }
 
   /** Makes `close` end something that belongs to the cluster, in the order of these calls. */

@@ -47,8 +47,8 @@ export interface ListenOptions {
 export interface Listener {
   readonly host: string;
   readonly port: number;
-  /** Lets workers in from now on. */
-  admit(onConnection: OnConnection): void;
+  /** Lets workers in from now on; or asks them to come back later, where nobody is to take them. */
+  admit(onConnection: OnConnection | undefined): void;
   /** Closes the port and says goodbye to every connection; resolves when all are gone, after 3 s at most. */
   close(): Promise<void>;
 }

@@ -11,6 +11,8 @@ import type { Logger } from '../../src/log.ts';
 export interface LocalWorkersOptions {
   readonly count: number;
   readonly threads: number;
+  /** True if they may take workers of their own. */
+  readonly listens: boolean;
   readonly url: string;
   readonly token: string | undefined;
   /** The command line's program file: `lockstep worker` is run with it. */
@@ -60,10 +62,11 @@ export class LocalWorkers {
   }
 
   #start(index: number, numRestarts: number): void {
-    const { url, threads, token, program, log, guard } = this.#options;
+    const { url, threads, listens, token, program, log, guard } = this.#options;
+    const listenFlags = listens ? ['--listen', '127.0.0.1:0'] : [];
     const child = spawn(
       process.execPath,
-      [...NODE_FLAGS, program, 'worker', url, '--threads', String(threads)],
+      [...NODE_FLAGS, program, 'worker', url, '--threads', String(threads), ...listenFlags],
       {
         // The channel tells a worker that this process is gone, however it went.
         stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -44,11 +44,6 @@ export class Membership implements MembershipDriver {
     this.#options = options;
   }
 
-  /** Number of workers that take part. */
-  get size(): number {
-    return this.#admitted.size;
-  }
-
   add(session: WorkerSession): void {
     this.#ready.set(session.id, session);
   }
@@ -91,13 +86,16 @@ export class Membership implements MembershipDriver {
     this.#ready.get(worker)?.evict(CLOSE.superseded, 'superseded session: the worker has come back');
   }
 
-  /** Sends a process away for good. */
+  /** Sends a process away, for good unless it may return. */
   ban(worker: BannedWorker): void {
-    this.#options.log.error(`${worker.name} is banned: ${worker.reason}`);
+    const { name, mayReturn, reason } = worker;
+    const what = mayReturn ? 'and the workers below it are to work alone' : 'is banned';
+    this.#options.log.error(`${name} ${what}: ${reason}`);
     try {
       this.#options.onBanned?.(worker);
     } finally {
-      this.refuse(worker);
+      if (mayReturn) this.evict(worker);
+      else this.refuse(worker);
     }
   }
 

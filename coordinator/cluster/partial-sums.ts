@@ -10,8 +10,7 @@ import { copyBody } from '../../src/protocol/shared-file.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
 import type { Merge } from '../../src/tree.ts';
 import type { DigestKind, SumDigest } from '../scheduler/outcome.ts';
-import type { TrainingState } from '../training/training-state.ts';
-import type { Round } from './round.ts';
+import type { Round, RoundState } from './round.ts';
 
 /** A partial sum whose bytes match its sender's fingerprint. */
 export interface CheckedSum extends SumDigest {
@@ -30,7 +29,7 @@ interface Slot {
 
 /** The partial sums of the current round. Freed buffers are used again, so memory stops growing early. */
 export class PartialSums {
-  readonly #state: TrainingState;
+  readonly #state: RoundState;
   readonly #evaluationWidth: number;
   readonly #outputs: ByteFingerprinter;
   /** Free buffers by their length. */
@@ -38,7 +37,7 @@ export class PartialSums {
   readonly #slots = new Map<number, Slot>();
 
   /** `evaluationWidth` is the number of f32 that result from each row of an evaluation. */
-  constructor(state: TrainingState, evaluationWidth: number) {
+  constructor(state: RoundState, evaluationWidth: number) {
     this.#state = state;
     this.#evaluationWidth = evaluationWidth;
     this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
@@ -70,21 +69,21 @@ export class PartialSums {
     }
     const sum = { address, length, fingerprint, lossSum: lossSum ?? 0 };
     const digest = digestSum(kernels, memory, kind, sum);
-    if (!digest.isFinite) round.divergence ??= this.#state.divergence(bucket, address);
+    const divergence = digest.isFinite ? undefined : this.#state.divergence(bucket, address);
+    round.divergence ??= divergence;
     const keep = (slot: number | undefined): void => {
       if (slot === undefined) this.#release(bucket, address);
       else this.#slots.set(slot, { bucket, address, lossSum: sum.lossSum });
     };
-    return { ...digest, keep };
+    return { digest: digest.digest, isFinite: !divergence, keep };
   }
 
   #checkEvaluation(round: Round, message: EvaluationMessage, body: Body, kind: DigestKind): Receipt {
     const { shard, lossSum, fingerprint } = message;
     const width = this.#evaluationWidth;
     if (round.kind !== 'evaluate') return { refusal: 'sent an evaluation of rows that it was to train on' };
-    const start = round.batch.bounds[shard];
-    const end = round.batch.bounds[shard + 1];
-    if (start === undefined || end === undefined || body.byteLength !== 4 * (end - start) * width) {
+    const { length: numRows } = round.rowsOf(shard);
+    if (numRows === 0 || body.byteLength !== 4 * numRows * width) {
       return { refusal: `sent ${body.byteLength} bytes for evaluation shard ${shard}` };
     }
     const { kernels, memory } = this.#state;
@@ -96,9 +95,7 @@ export class PartialSums {
     }
     const keep = (slot: number | undefined): void => {
       if (slot === undefined) return;
-      round.shardLosses[shard] = lossSum;
-      const target = round.outputs.subarray(start * width, end * width);
-      target.set(memory.f32(address, length));
+      round.results.takeShard({ shard, lossSum, outputs: memory.f32(address, length) });
     };
     return { ...digestSum(kernels, memory, kind, { address, length, fingerprint, lossSum }), keep };
   }

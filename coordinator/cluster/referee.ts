@@ -2,7 +2,10 @@
 // sums differ, and shards that no worker computes, or says so. The engine is made when it is first
 // needed, which for most runs is never.
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import type { LocalEngine } from '../../src/engine/local-engine.ts';
+import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger } from '../../src/log.ts';
@@ -11,14 +14,13 @@ import type { EvaluationMessage, GradientMessage, Received } from '../../src/pro
 import { lift, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { DigestKind } from '../scheduler/outcome.ts';
-import type { TrainingState } from '../training/training-state.ts';
 import { digestSum } from './partial-sums.ts';
-import type { Round } from './round.ts';
+import type { Round, RoundState } from './round.ts';
 
 /** The parts that a referee works with. */
 export interface RefereeOptions {
   readonly run: string;
-  readonly state: TrainingState;
+  readonly state: RoundState;
   readonly log: Logger;
   /** Makes an engine with a memory of its own. @throws LockstepError where 4 GiB do not suffice */
   readonly createEngine: () => Promise<LocalEngine>;
@@ -33,6 +35,12 @@ interface SumAt {
   /** Number of f32. */
   readonly length: number;
   readonly lossSum: number | undefined;
+}
+
+/** Memory of a referee's engine: of one thread, with one version of the weights. */
+export function refereeBytes({ bytes }: EnginePlan, layout: RowLayout): number {
+  const { weights, packedWeights, gradients, activations, scratch } = bytes;
+  return weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(layout);
 }
 
 /** The engine, and what it holds of the run. */
@@ -83,11 +91,10 @@ export class Referee {
     const own = await this.#engineThatFits();
     await new Promise((resolve) => setImmediate(resolve));
     if (!isCurrent()) return [];
-    const { batch, kind, number } = round;
+    const { kind, number } = round;
     log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
-    const rows = batch.indices.slice(batch.bounds[shard], batch.bounds[shard + 1]);
-    failpoint('coordinator.compute', { type: kind, step: state.step, row: rows });
-    const node = lift({ level: 0, index: shard }, batch.bounds.length - 1);
+    failpoint('coordinator.compute', { type: kind, step: state.step, row: round.rowsOf(shard) });
+    const node = lift({ level: 0, index: shard }, round.rows.numShards);
     const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];
     this.#compute(own, round, node, ({ bucket, address, length, lossSum }) => {
@@ -109,8 +116,8 @@ export class Referee {
   #compute(own: EngineState, round: Round, node: TreeNode, report: (sum: SumAt) => void): void {
     this.#takeWeights(own);
     const { engine } = own;
-    const { from, to } = shardsUnder(node, round.batch.bounds.length - 1);
-    const task = round.rows(from, to);
+    const { from, to } = shardsUnder(node, round.rows.numShards);
+    const task = round.part(from, to);
     const { model, step } = this.#options.state;
     if (round.kind === 'train') {
       return engine.trainTask(task, step, ({ bucket, address, lossSum }) =>

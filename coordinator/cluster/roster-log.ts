@@ -15,6 +15,7 @@ export type RosterEvent =
     }
   /** Workers of which there were too many to be named. */
   | { readonly type: 'workersCameAndWent'; readonly joined: number; readonly left: number }
+  /** An aggregator that was wrong may return, to work alone. */
   | ({ readonly type: 'workerBanned' } & BannedWorker);
 
 /** Kinds of lines that are events too. */

@@ -5,10 +5,17 @@ import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger, LimitedLog } from '../../src/log.ts';
 import { isOutOfMemory } from '../../src/memory.ts';
-import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';
+import type {
+  EvaluateMessage,
+  EvaluationMessage,
+  GradientMessage,
+  TrainMessage,
+} from '../../src/protocol/message-types.ts';
+import type { TaskRows } from '../../src/engine/engine.ts';
+import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
-import type { Merge } from '../../src/tree.ts';
+import type { Merge, TreeNode } from '../../src/tree.ts';
 import { COORDINATOR, Outcome, carryOut } from '../scheduler/outcome.ts';
 import type {
   DoubtedNode,
@@ -20,7 +27,6 @@ import type {
 } from '../scheduler/outcome.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
-import type { TrainingState } from '../training/training-state.ts';
 import { AwakeClock } from './awake-clock.ts';
 import { WeightsSender } from './weights-sender.ts';
 import type { WeightsSenderOptions } from './weights-sender.ts';
@@ -28,19 +34,34 @@ import type { Membership } from './membership.ts';
 import { PartialSums } from './partial-sums.ts';
 import { Referee } from './referee.ts';
 import type { RefereeOptions } from './referee.ts';
-import type { Round } from './round.ts';
+import type { Round, RoundState } from './round.ts';
 import type { ResultMessage, WorkerSession } from './worker-session.ts';
 
 /** The parts and settings that rounds run with. */
 export interface RoundRunnerOptions extends SchedulerOptions, RefereeOptions, WeightsSenderOptions {
   readonly run: string;
-  readonly state: TrainingState;
+  readonly state: RoundState;
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
   /** Number of f32 that result from each row of an evaluation. */
   readonly evaluationWidth: number;
+  /** Computes tasks as the worker `OWN_WORKER`, where this process is to be one. */
+  readonly computeOwn?: ComputeOwn | undefined;
 }
+
+/** Sends a result of a task, as a message that is not encoded. */
+type SendResult = (message: ResultMessage, body?: Uint8Array) => void;
+
+/** Computes a task in this process, and sends its results as any worker does. Rejects if it cannot. */
+export type ComputeOwn = (
+  message: TrainMessage | EvaluateMessage,
+  rows: TaskRows,
+  send: SendResult,
+) => Promise<void>;
+
+/** The number of this process among its workers, where it is one; the numbers of sessions are above. */
+export const OWN_WORKER = 1;
 
 /** Figures of the rounds so far, for benchmarks. */
 export interface RoundCounters {
@@ -51,6 +72,16 @@ export interface RoundCounters {
   /** Largest resident memory that a worker reported. */
   workerResidentBytes: number;
 }
+
+/** The sender of a result. */
+interface Sender {
+  readonly worker: number;
+  readonly name: string;
+  /** Ends its session. */
+  readonly evict: (reason: string) => void;
+}
+
+const NO_BODY = new Uint8Array(0);
 
 interface RunningRound {
   readonly round: Round;
@@ -63,7 +94,7 @@ export class RoundRunner implements RoundDriver {
   readonly counters: RoundCounters = { bytesSent: 0, bytesReceived: 0, computeMs: 0, workerResidentBytes: 0 };
   readonly #options: RoundRunnerOptions;
   readonly #members: Membership;
-  readonly #state: TrainingState;
+  readonly #state: RoundState;
   readonly #clock = new AwakeClock();
   readonly #scheduler: Scheduler;
   readonly #weights: WeightsSender;
@@ -73,6 +104,8 @@ export class RoundRunner implements RoundDriver {
   readonly #atWork = new Set<WorkerSession>();
   #running: RunningRound | undefined;
   #fatal: Error | undefined;
+  /** Settles with the last task of this process. */
+  #lastOwn: Promise<void> = Promise.resolve();
 
   constructor(options: RoundRunnerOptions, members: Membership) {
     this.#options = options;
@@ -92,6 +125,16 @@ export class RoundRunner implements RoundDriver {
   /** The reason why the instance may not take part; undefined if it may. */
   banOf(instance: string): string | undefined {
     return this.#scheduler.banOf(instance);
+  }
+
+  /** Workers that take part, those below aggregators included. */
+  get numWorkers(): number {
+    return this.#scheduler.numWorkers;
+  }
+
+  /** True for a process that is to work alone, neither as an aggregator nor below one. */
+  isDistrusted(instance: string): boolean {
+    return this.#scheduler.isDistrusted(instance);
   }
 
   /** Resolves when the round is complete; its sums stay in memory until the next one. */
@@ -136,9 +179,12 @@ export class RoundRunner implements RoundDriver {
     this.counters.bytesReceived += body.byteLength;
     failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
     const evict = (reason: string): void => session.evict(CLOSE.protocol, reason);
-    const { id: worker } = session;
     if (message.run !== this.#options.run)
       return evict(`answered for another run, ${quoteValue(message.run)}`);
+    this.#take({ worker: session.id, name: session.name, evict }, message, body);
+  }
+
+  #take({ worker, name, evict }: Sender, message: ResultMessage, body: Body): void {
     if (!this.#scheduler.rounds.owes(worker, message))
       return evict(`sent "${message.type}" about a task that it does not owe`);
     switch (message.type) {
@@ -153,7 +199,7 @@ export class RoundRunner implements RoundDriver {
         );
         return this.decide((scheduler, outcome) => scheduler.rounds.finishTask(worker, message, outcome));
       case 'failure': {
-        const line = `${session.name} failed on a task: ${message.message}`;
+        const line = `${name} failed on a task: ${message.message}`;
         this.#options.churn.write('warn', 'tasks that workers failed on', line);
         return this.#failTask(worker, message, message.message);
       }
@@ -195,11 +241,10 @@ export class RoundRunner implements RoundDriver {
     if (again !== undefined) {
       const what = round.kind === 'train' ? `step ${this.#state.step + 1}` : 'the evaluation';
       this.#options.log.warn(`${what} restarts: ${again}`);
-      if (round.kind === 'train') this.#state.abandonStep();
     }
     this.#sums.freeAll();
     this.#atWork.clear();
-    round.begin(number);
+    round.begin(number, again !== undefined);
   }
 
   merge(bucket: number, merge: Merge<number>): void {
@@ -210,14 +255,13 @@ export class RoundRunner implements RoundDriver {
     this.#sums.free(slot);
   }
 
-  applyBucket(bucket: number, slot: number): boolean {
+  passOn(bucket: number, slot: number, node: TreeNode): boolean {
     const { round } = this.#running as RunningRound;
     const { address, lossSum } = this.#sums.get(slot);
-    if (bucket === this.#state.model.buckets.length - 1) round.lossSum = lossSum;
+    const isLast = bucket === this.#state.model.buckets.length - 1;
     try {
-      const { weight, indices } = round.batch;
-      const finished = this.#state.finishBucket(bucket, address, weight, indices.length);
-      for (const next of finished) this.#sendWeights(next, 'next');
+      const sum = { node, bucket, address, lossSum: isLast ? lossSum : undefined };
+      for (const next of round.results.takeSum(sum)) this.sendNextWeights(next);
       return true;
     } catch (error) {
       if (!(error instanceof LockstepError) || error.category !== 'diverged') throw error;
@@ -230,12 +274,25 @@ export class RoundRunner implements RoundDriver {
   sendTask(task: Task): void {
     const { round } = this.#running as RunningRound;
     if (task.worker === COORDINATOR.worker) return void this.#computeHere(round, task);
+    const { message, rows } = round.task(this.#options.run, this.#state, task);
+    const { computeOwn } = this.#options;
+    if (task.worker === OWN_WORKER && computeOwn) return this.#computeOwn(computeOwn, message, rows);
     const session = this.#members.find(task.worker);
     if (!session) return;
     this.#atWork.add(session);
-    const message = round.taskMessage(this.#options.run, this.#state, task);
-    this.counters.bytesSent += this.#weights.supply(session) + message.byteLength;
-    session.send(message);
+    const data = encodeMessage(message, new Uint8Array(rows.indices.buffer));
+    this.counters.bytesSent += this.#weights.supply(session) + data.byteLength;
+    session.send(data);
+  }
+
+  /** Has this process compute a task, after those that it was given before. */
+  #computeOwn(compute: ComputeOwn, message: TrainMessage | EvaluateMessage, rows: TaskRows): void {
+    const evict = (reason: string): void => this.fail(new Error(`this worker ${reason}`));
+    const sender = { worker: OWN_WORKER, name: 'this worker', evict };
+    const send: SendResult = (result, body = NO_BODY) => this.#take(sender, result, body);
+    this.#lastOwn = this.#lastOwn
+      .then(() => compute(message, rows, send))
+      .catch((error: unknown) => this.fail(error));
   }
 
   /** Has the referee compute a node, after the messages that have arrived already. */
@@ -248,6 +305,12 @@ export class RoundRunner implements RoundDriver {
           this.decide((scheduler, outcome) => scheduler.rounds.settle(number, node, digests, outcome));
       })
       .catch((error: unknown) => this.fail(error));
+  }
+
+  /** Gives up the round that is running, which then resolves. */
+  abandonRound(): void {
+    this.decide((scheduler) => scheduler.rounds.abandon());
+    this.completeRound();
   }
 
   completeRound(): void {
@@ -283,6 +346,11 @@ export class RoundRunner implements RoundDriver {
     for (let bucket = 0; bucket < this.#state.model.buckets.length; bucket++) {
       this.#sendWeights(bucket, 'current');
     }
+  }
+
+  /** Sends a bucket of the next weights to the workers that are at work. */
+  sendNextWeights(bucket: number): void {
+    this.#sendWeights(bucket, 'next');
   }
 
   /** Sends a bucket to those who will most likely get work again; all others get it with their next task. */

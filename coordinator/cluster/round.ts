@@ -1,64 +1,94 @@
-// A round on the cluster: a batch to train on or to evaluate, the results so far, the message for
-// each of its tasks, and the error if it cannot end well.
+// A round on the cluster: rows to train on or to evaluate, the receiver of their results, the message
+// for each task, and the error if it cannot end well.
 import { shardsBetween } from '../../src/engine/engine.ts';
-import type { TaskRows } from '../../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum, TaskRows } from '../../src/engine/engine.ts';
 import { LockstepError } from '../../src/errors.ts';
-import { encodeMessage } from '../../src/protocol/envelope.ts';
+import type { EvaluateMessage, TrainMessage } from '../../src/protocol/message-types.ts';
 import type { GiveUpCause, HopelessShards, RoundPlan, Task } from '../scheduler/outcome.ts';
-import type { Batch } from '../training/compute.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
 /** Dataset rows that an error names: as many as fill a few lines. */
 const MAX_NAMED_ROWS = 64;
 
-/** One distributed computation: a training step, or a part of an evaluation. */
+/** The weights that rounds are computed with: those of a training, or a relay's copy of them. */
+export interface RoundState extends Pick<
+  TrainingState,
+  'kernels' | 'memory' | 'model' | 'version' | 'fingerprint' | 'step' | 'parameters' | 'currentBucket'
+> {
+  /** A bucket of the next version; undefined while it is not known. */
+  nextBucket(index: number): ReturnType<TrainingState['nextBucket']>;
+  /** The error for a sum that is not finite; undefined where others are to judge that. */
+  divergence(bucket: number, address: number): LockstepError | undefined;
+}
+
+/** A task as its worker is told of it. */
+interface GivenTask {
+  readonly message: TrainMessage | EvaluateMessage;
+  readonly rows: TaskRows;
+}
+
+/** The receiver of a round's results. */
+export interface RoundResults {
+  /**
+   * Takes a bucket of a sum to which nothing more is added; returns the buckets of the next weights
+   * that are finished now. The sum stays where it is until the next round.
+   * @throws LockstepError (exit 6) where it is not finite
+   */
+  readonly takeSum: (sum: PartialSum) => readonly number[];
+  readonly takeShard: (evaluated: EvaluatedShard) => void;
+  /** The round restarts, so all that was taken is void. @throws Error where that is not possible */
+  readonly restart: () => void;
+}
+
+/** One distributed computation: a training step, a part of an evaluation, or a relay's part of either. */
 export class Round {
   readonly kind: 'train' | 'evaluate';
-  readonly batch: Batch;
-  /** Losses by shard of an evaluation. */
-  readonly shardLosses: Float64Array;
-  /** f32 [rows, evaluationWidth] of an evaluation. */
-  readonly outputs: Float32Array;
+  readonly rows: TaskRows;
+  readonly results: RoundResults;
   /** Counted over the run, restarts included; 0 until it begins. */
   number = 0;
-  lossSum = Number.NaN;
   /** The error for the first sum that was not finite. */
   divergence: LockstepError | undefined;
 
-  constructor(kind: Round['kind'], batch: Batch, outputs = new Float32Array(0)) {
+  constructor(kind: Round['kind'], rows: TaskRows, results: RoundResults) {
     this.kind = kind;
-    this.batch = batch;
-    this.shardLosses = new Float64Array(kind === 'evaluate' ? batch.bounds.length - 1 : 0);
-    this.outputs = outputs;
+    this.rows = rows;
+    this.results = results;
   }
 
-  /** Forgets all results so far, and takes a new number. */
-  begin(number: number): void {
+  /** Takes a new number; a restart makes all results so far void. */
+  begin(number: number, isRestart: boolean): void {
+    if (isRestart) this.results.restart();
     this.number = number;
-    this.lossSum = Number.NaN;
     this.divergence = undefined;
   }
 
   /** The plan that the scheduler needs. */
   plan(numBuckets: number, step: number): RoundPlan {
-    const { bounds } = this.batch;
-    const shardRows = Array.from(
-      { length: bounds.length - 1 },
-      (_, shard) => (bounds[shard + 1] as number) - (bounds[shard] as number),
-    );
-    return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, step };
+    const { bounds, firstShard, numShards } = this.rows;
+    const shards = { from: firstShard, to: firstShard + bounds.length - 1 };
+    const shardRows = Array<number>(numShards).fill(0);
+    for (let shard = shards.from; shard < shards.to; shard++) shardRows[shard] = this.rowsOf(shard).length;
+    return { kind: this.kind, numBuckets: this.kind === 'train' ? numBuckets : 1, shardRows, shards, step };
+  }
+
+  /** The dataset rows of a shard; none of a shard that is not of this round. */
+  rowsOf(shard: number): Uint32Array {
+    const { bounds, firstShard, indices } = this.rows;
+    return indices.subarray(bounds[shard - firstShard] ?? 0, bounds[shard - firstShard + 1] ?? 0);
   }
 
   /** The rows of shards [from, to). */
-  rows(from: number, to: number): TaskRows {
-    const { bounds } = this.batch;
-    return shardsBetween({ ...this.batch, numShards: bounds.length - 1, firstShard: 0 }, from, to);
+  part(from: number, to: number): TaskRows {
+    const { firstShard } = this.rows;
+    return shardsBetween(this.rows, from - firstShard, to - firstShard);
   }
 
-  /** The encoded `train` or `evaluate` message of a task. */
-  taskMessage(run: string, state: TrainingState, { id: task, from, to }: Task): Buffer {
+  /** The message of a task, and its rows, which are to be the body. */
+  task(run: string, state: RoundState, { id: task, from, to }: Task): GivenTask {
     const { kind, number: round } = this;
-    const { numShards, firstShard, bounds, indices } = this.rows(from, to);
+    const rows = this.part(from, to);
+    const { numShards, firstShard, bounds } = rows;
     const fields = {
       run,
       round,
@@ -73,14 +103,13 @@ export class Round {
       kind === 'train'
         ? ({ type: kind, ...fields, step: state.step } as const)
         : ({ type: kind, ...fields } as const);
-    return encodeMessage(message, new Uint8Array(indices.buffer));
+    return { message, rows };
   }
 
   /** The error that ends the run because nobody can compute some shards. */
   hopeless({ from, to, cause, message }: HopelessShards): LockstepError {
-    const rows = this.batch.indices.subarray(this.batch.bounds[from], this.batch.bounds[to]);
     const names = to - from === 1 ? `shard ${from}` : `shards ${from} to ${to - 1}`;
-    const shards = `${names} (dataset rows ${listOf(rows)})`;
+    const shards = `${names} (dataset rows ${listOf(this.part(from, to).indices)})`;
     const { code, what, help } = GIVE_UP[cause];
     return new LockstepError({
       category: 'failure',

@@ -1,9 +1,24 @@
-// The file in which a worker of this machine leaves its results: the coordinator makes it, offers it
-// in `welcome`, and reads from it only after the worker has shown that it has the same file.
+// The files for workers of this machine: that of the weights, and those in which each leaves its
+// results. The coordinator makes them, offers them in `welcome`, and reads results only after the
+// worker has shown that it has the same file.
 import { createHash, randomBytes } from 'node:crypto';
+import type { Logger } from '../../src/log.ts';
 import type { SharedMemoryOffer } from '../../src/protocol/message-types.ts';
 import { NONCE_BYTES, RESULTS_FILE_BYTES, SharedFile, TAKEN_OFFSET } from '../../src/protocol/shared-file.ts';
 import type { Extent, FileBody } from '../../src/protocol/shared-file.ts';
+
+/**
+ * Makes the file of two versions of the weights that workers of this machine read; undefined where
+ * the system has none.
+ */
+export function createWeightsFile(numParameters: number, log: Logger): SharedFile | undefined {
+  try {
+    return SharedFile.create(2 * 4 * numParameters);
+  } catch (error) {
+    log.debug(`there is no shared memory, so all goes through sockets: ${(error as Error).message}`);
+    return undefined;
+  }
+}
 
 /** The results of one session. */
 export class SharedResults {

@@ -4,7 +4,8 @@
 // made.
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { Extent, SharedFile } from '../../src/protocol/shared-file.ts';
-import type { TrainingState, WeightsBucket } from '../training/training-state.ts';
+import type { WeightsBucket } from '../training/training-state.ts';
+import type { RoundState } from './round.ts';
 
 interface EncodedBucket {
   readonly version: number;
@@ -31,7 +32,7 @@ export interface WeightsReceiver {
 /** The run whose weights are sent. */
 export interface WeightsSenderOptions {
   readonly run: string;
-  readonly state: TrainingState;
+  readonly state: RoundState;
   /** The file for workers of this machine, of two versions of the weights. */
   readonly weightsFile: SharedFile | undefined;
 }
@@ -46,7 +47,7 @@ interface SentVersion {
 /** The sender of a run's weights. */
 export class WeightsSender {
   readonly #run: string;
-  readonly #state: TrainingState;
+  readonly #state: RoundState;
   readonly #file: SharedFile | undefined;
   /** Messages by bucket. */
   readonly #encoded: (EncodedBucket | undefined)[] = [];

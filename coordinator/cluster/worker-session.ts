@@ -15,6 +15,7 @@ import type {
   GradientMessage,
   HelloMessage,
   KernelIdentity,
+  MembersMessage,
   ReadyMessage,
   SharedMemoryOffer,
   WorkerMessage,
@@ -24,6 +25,7 @@ import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
 import type { Body, SharedFile } from '../../src/protocol/shared-file.ts';
 import { VERSION } from '../../src/version.ts';
 import type { CommonWelcome } from '../training/run-descriptions.ts';
+import type { Placement } from './placement.ts';
 import { SharedResults } from './shared-results.ts';
 
 /** Messages about tasks, which the cluster handles. */
@@ -45,11 +47,15 @@ export interface SessionContext {
   readonly welcome: CommonWelcome;
   /** The file of weights that is offered to workers of this machine. */
   readonly weightsFile: SharedFile | undefined;
+  /** The places of workers; undefined where all of them have theirs here. */
+  readonly placement?: Placement | undefined;
   /** A worker with more unread bytes than this is disconnected. */
   readonly maxQueuedBytes: number;
   /** The reason why an instance may not take part; undefined if it may. */
   readonly banOf: (instance: string) => string | undefined;
   readonly onReady: (session: WorkerSession) => void;
+  /** The workers below it, by instance, have changed. */
+  readonly onMembers: (session: WorkerSession, instances: readonly string[]) => void;
   readonly onResult: (session: WorkerSession, message: ResultMessage, body: Body) => void;
   /**
    * Once, whatever the reason: from then on the worker is not heard, though its connection
@@ -70,6 +76,14 @@ const GREETING_DEADLINE_MS = 30_000;
 const LOADING_DEADLINE_MS = 120_000;
 /** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
 const MAX_CHUNKS_AHEAD = 8;
+
+/** Most bytes queued for a worker that does not read, besides two versions of the weights. */
+const MAX_QUEUED_BYTES = 64 * 2 ** 20;
+
+/** The number of unread bytes beyond which a worker is disconnected. */
+export function maxQueuedBytes(numParameters: number): number {
+  return MAX_QUEUED_BYTES + 2 * 4 * numParameters;
+}
 
 /** The coordinator's side of one connection. */
 export class WorkerSession {
@@ -215,6 +229,9 @@ export class WorkerSession {
       case 'ready':
         this.#requireState('loading', message.type);
         return this.#becomeReady(message);
+      case 'members':
+        this.#requireState('ready', message.type);
+        return this.#takeMembers(message);
       case 'leave':
         this.#isPolite = true;
         return this.evict(CLOSE.normal, 'it said goodbye');
@@ -227,6 +244,14 @@ export class WorkerSession {
       default:
         return message satisfies never;
     }
+  }
+
+  #takeMembers({ instances }: MembersMessage): void {
+    const { placement } = this.#context;
+    if (placement?.fanInOf(this.instance) === undefined)
+      throw unexpected('"members" came from a worker that is to take none');
+    placement.noteMembers(this, instances.length);
+    this.#context.onMembers(this, instances);
   }
 
   #takeResult(message: ResultMessage, body: Uint8Array): void {
@@ -251,10 +276,21 @@ export class WorkerSession {
       this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
       return this.evict(CLOSE.incompatible, mismatch.message);
     }
+    const { placement, welcome } = this.#context;
+    const url = placement?.place(this, hello);
+    if (url !== undefined) return this.#sendOn(url);
     this.#state = 'loading';
     this.#awaitLoading();
     const sharedMemory = this.#offerFiles();
-    this.#sendMessage({ ...this.#context.welcome, worker: this.id, nonce: this.#nonce, sharedMemory });
+    const fanIn = placement?.fanInOf(hello.instance);
+    this.#sendMessage({ ...welcome, worker: this.id, nonce: this.#nonce, sharedMemory, fanIn });
+  }
+
+  /** Sends the worker on to an aggregator. */
+  #sendOn(url: string): void {
+    this.#sendMessage({ type: 'redirect', url });
+    this.#isPolite = true;
+    this.evict(CLOSE.normal, `sent on to ${url}`);
   }
 
   /** Makes a file for the results of a worker that may be of this machine. */
@@ -358,6 +394,7 @@ export class WorkerSession {
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
     this.#results?.close();
+    this.#context.placement?.remove(this);
     this.#context.onGone(this, { reason, isPolite: this.#isPolite });
   }
 }

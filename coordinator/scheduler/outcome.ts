@@ -10,6 +10,8 @@ export interface RoundPlan {
   readonly numBuckets: number;
   /** Rows of each shard; its length is the number of shards. */
   readonly shardRows: readonly number[];
+  /** The shards to compute, where others are computed elsewhere; all by default. */
+  readonly shards?: ShardRange | undefined;
   /** Optimizer steps committed before the round. */
   readonly step: number;
 }
@@ -91,8 +93,8 @@ export interface StoredSum {
   /** Additions, in order: left += right, then right is freed. */
   readonly merges: readonly Merge<number>[];
   readonly bucket: number;
-  /** The slot that now holds the bucket's sum over all shards; undefined while shards are missing. */
-  readonly completed: number | undefined;
+  /** The sum of the bucket to which nothing more is added now; undefined while it lacks shards. */
+  readonly completed: { readonly slot: number; readonly node: TreeNode } | undefined;
 }
 
 /** A worker kept out from now on, because its results were wrong or it keeps failing. */
@@ -105,6 +107,11 @@ export interface BannedWorker {
    * undefined if all states qualify.
    */
   readonly trustedSteps: number | undefined;
+  /**
+   * True for an aggregator, which may have been told wrong: it may come back, and it and those that
+   * were below it are to work alone.
+   */
+  readonly mayReturn: boolean;
 }
 
 /** A worker that takes part from now on. */
@@ -212,8 +219,8 @@ export interface RoundDriver {
   begin(round: number, again: string | undefined): void;
   merge(bucket: number, merge: Merge<number>): void;
   free(slot: number): void;
-  /** Takes a complete bucket through the optimizer; returns false if the bucket is not finite. */
-  applyBucket(bucket: number, slot: number): boolean;
+  /** Passes a complete sum of a bucket on, as to the optimizer; returns false if it is not finite. */
+  passOn(bucket: number, slot: number, node: TreeNode): boolean;
   sendTask(task: Task): void;
   judge(node: DoubtedNode): void;
   completeRound(): void;
@@ -254,5 +261,5 @@ export function carryOut(outcome: Outcome, members: MembershipDriver, round: Rou
 function keepSum({ bucket, completed, freed, merges }: StoredSum, round: RoundDriver): boolean {
   for (const slot of freed) round.free(slot);
   for (const merge of merges) round.merge(bucket, merge);
-  return completed === undefined || round.applyBucket(bucket, completed);
+  return completed === undefined || round.passOn(bucket, completed.slot, completed.node);
 }

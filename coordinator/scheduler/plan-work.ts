@@ -96,12 +96,13 @@ class Planner {
     const { room, plan } = this.#situation;
     if (plan.kind === 'evaluate') return true;
     const numShards = plan.shardRows.length;
+    const { shards = { from: 0, to: numShards } } = plan;
     const asked = tasks.map(({ from, to }) => maximalNodes(from, to, numShards));
     if (asked.some(({ length }) => length > Math.max(1, room.ofTask))) return false;
     if (!this.#expected) return true;
     const missing = new Set(this.#missing);
-    const most = (sums: readonly TreeNode[]): number =>
-      mostHeld(numShards, (shard) => !missing.has(shard), sums);
+    const isPresent = (shard: number): boolean => hasShard(shards, shard) && !missing.has(shard);
+    const most = (sums: readonly TreeNode[]): number => mostHeld(numShards, isPresent, sums);
     const expected = [...this.#expected, ...asked.flat()];
     if (most(expected) > Math.max(room.here, most(this.#expected))) return false;
     this.#expected = expected;

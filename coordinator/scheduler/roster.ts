@@ -21,6 +21,8 @@ interface Instance {
   readonly ban: string | undefined;
   /** True once a session of it has ended that had delivered something. */
   hasWorked: boolean;
+  /** All that have been below it, by instance, since it was last found wrong. */
+  readonly members: Set<string>;
 }
 
 interface Session {
@@ -29,6 +31,8 @@ interface Session {
   /** The wait after which it takes part. */
   readonly rest: Rest;
   isActive: boolean;
+  /** Workers below it. */
+  numMembers: number;
 }
 
 interface Rest {
@@ -93,6 +97,8 @@ export class Roster {
   };
   /** Instances by name, also those whose sessions are over: a lie may be found later. */
   readonly #instances = new Map<string, Instance>();
+  /** Processes that are to work alone: aggregators that were wrong, and whoever was below them. */
+  readonly #distrusted = new Set<string>();
   #required: number;
   #isGathering = false;
   #belowSinceMs: number | undefined;
@@ -104,9 +110,21 @@ export class Roster {
     this.#belowSinceMs = nowMs;
   }
 
+  /** Workers that take part, those below aggregators included. */
+  get numActive(): number {
+    let count = 0;
+    for (const { isActive, numMembers } of this.#sessions.values()) if (isActive) count += 1 + numMembers;
+    return count;
+  }
+
   /** True when a round may begin. */
   get hasEnough(): boolean {
-    return this.#numActive() >= this.#required;
+    return this.numActive >= this.#required;
+  }
+
+  /** True for a process that is to work alone, neither as an aggregator nor below one. */
+  isDistrusted(instance: string): boolean {
+    return this.#distrusted.has(instance);
   }
 
   /** The reason why the instance may not take part; undefined if it may. */
@@ -133,10 +151,20 @@ export class Roster {
       const isNew = !hasWorked && !old.some(([, { isActive }]) => isActive);
       const rest = this.#restOf(address, isNew, outcome.nowMs);
       const isActive = this.#isRested(rest, outcome.nowMs);
-      this.#sessions.set(worker, { instance, address, rest, isActive });
+      this.#sessions.set(worker, { instance, address, rest, isActive, numMembers: 0 });
       if (isActive) outcome.admitted.push({ worker, instance });
       else outcome.resting.push({ worker, restMs: rest.restMs, cause: rest.cause });
     } else outcome.refused.push({ worker, reason: ban });
+    this.#count(outcome);
+  }
+
+  /** Notes the workers that are below an aggregator now. */
+  setMembers(worker: number, members: readonly string[], outcome: Outcome): void {
+    const session = this.#sessions.get(worker);
+    if (!session) return;
+    session.numMembers = members.length;
+    const known = this.#instances.get(session.instance);
+    if (known && known.members.size < MAX_INSTANCES) for (const member of members) known.members.add(member);
     this.#count(outcome);
   }
 
@@ -162,41 +190,59 @@ export class Roster {
     this.#count(outcome);
     if (this.#belowSinceMs === undefined || outcome.shortage) return;
     const waitedMs = outcome.nowMs - this.#belowSinceMs;
-    const shortage = { have: this.#numActive(), need: this.#required };
+    const shortage = { have: this.numActive, need: this.#required };
     if (waitedMs >= this.#options.waitMs) outcome.failure = { type: 'starved', ...shortage };
     if (waitedMs >= this.#options.waitMs || waitedMs < this.#nextNoteMs) return;
     this.#nextNoteMs += NEXT_NOTE_MS;
     outcome.shortage = { ...shortage, waitedMs };
   }
 
-  /** Keeps the instance out from now on. */
+  /**
+   * Keeps the instance out from now on. An aggregator is not known to be at fault, so it has to work
+   * alone, as do all that were below it: then whoever is wrong again is.
+   */
   ban(
     instance: string,
-    { worker, reason, trustedSteps }: Omit<BannedWorker, 'name'>,
+    { worker, reason, trustedSteps }: Omit<BannedWorker, 'name' | 'mayReturn'>,
     outcome: Outcome,
   ): void {
     const known = this.#instances.get(instance) ?? this.#forgotten(worker);
     if (known.ban !== undefined) return;
-    this.#instances.set(instance, { ...known, ban: reason });
-    this.#note('bans', known.address, outcome.nowMs);
+    const mayReturn = known.members.size > 0;
+    this.#instances.set(instance, { ...known, ban: mayReturn ? undefined : reason, members: new Set() });
+    if (mayReturn) this.#distrust([instance, ...known.members]);
+    else this.#note('bans', known.address, outcome.nowMs);
     const others = [...this.#sessions].filter(
       ([id, session]) => session.instance === instance && id !== worker,
     );
     for (const id of [worker, ...others.map(([other]) => other)]) this.#sessions.delete(id);
-    outcome.banned.push({ worker, name: known.name, reason, trustedSteps });
-    outcome.refused.push(...others.map(([id]) => ({ worker: id, reason })));
+    outcome.banned.push({ worker, name: known.name, reason, trustedSteps, mayReturn });
+    (mayReturn ? outcome.evicted : outcome.refused).push(...others.map(([id]) => ({ worker: id, reason })));
     this.#count(outcome);
+  }
+
+  #distrust(instances: readonly string[]): void {
+    for (const instance of instances) this.#distrusted.add(instance);
+    for (const oldest of this.#distrusted) {
+      if (this.#distrusted.size <= MAX_INSTANCES) break;
+      this.#distrusted.delete(oldest);
+    }
   }
 
   /** Stands in for a worker whose record was dropped to make room. */
   #forgotten(worker: number): Instance {
     const address = this.#sessions.get(worker)?.address ?? 'a forgotten address';
-    return { name: `worker ${worker}`, address, ban: undefined, hasWorked: true };
+    return { name: `worker ${worker}`, address, ban: undefined, hasWorked: true, members: new Set() };
   }
 
   #remember({ instance, name, address }: ReadySession): Instance {
-    const { ban, hasWorked } = this.#instances.get(instance) ?? { ban: undefined, hasWorked: false };
-    const remembered = { name, address, ban, hasWorked };
+    const known = this.#instances.get(instance);
+    const { ban, hasWorked, members } = known ?? {
+      ban: undefined,
+      hasWorked: false,
+      members: new Set<string>(),
+    };
+    const remembered = { name, address, ban, hasWorked, members };
     this.#instances.delete(instance);
     this.#instances.set(instance, remembered);
     if (this.#instances.size <= MAX_INSTANCES) return remembered;
@@ -265,12 +311,6 @@ export class Roster {
     if (this.#belowSinceMs !== undefined) return;
     this.#belowSinceMs = outcome.nowMs;
     this.#nextNoteMs = FIRST_NOTE_MS;
-    outcome.shortage = { have: this.#numActive(), need: this.#required, waitedMs: 0 };
-  }
-
-  #numActive(): number {
-    let count = 0;
-    for (const session of this.#sessions.values()) if (session.isActive) count++;
-    return count;
+    outcome.shortage = { have: this.numActive, need: this.#required, waitedMs: 0 };
   }
 }

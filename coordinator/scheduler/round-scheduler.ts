@@ -48,7 +48,7 @@ interface RoundState {
 }
 
 /** A process to be kept out, and one of its workers. */
-export interface Offender extends Omit<BannedWorker, 'name'> {
+export interface Offender extends Omit<BannedWorker, 'name' | 'mayReturn'> {
   readonly instance: string;
 }
 
@@ -100,6 +100,11 @@ export class RoundScheduler {
   begin(plan: RoundPlan, outcome: Outcome): void {
     if (this.#round) this.#records.recordRound(this.#round, plan);
     this.#start(plan, outcome);
+  }
+
+  /** Gives up the round: nobody waits for its results. */
+  abandon(): void {
+    if (this.#round) this.#round.isOver = true;
   }
 
   addWorker(worker: number, instance: string, outcome: Outcome): void {
@@ -222,7 +227,7 @@ export class RoundScheduler {
     this.#round = {
       number,
       plan,
-      trees: Array.from({ length: plan.numBuckets }, () => new ReductionTree<number>(numShards)),
+      trees: Array.from({ length: plan.numBuckets }, () => new ReductionTree<number>(numShards, plan.shards)),
       audit: new Audit(this.#policy, numShards),
       failures: before?.failures ?? new ShardFailures(),
       numStarts: (before?.numStarts ?? 0) + 1,
@@ -284,11 +289,11 @@ export class RoundScheduler {
     round.audit.take(node, bucket);
     const isTraining = round.plan.kind === 'train';
     // A complete bucket goes to the optimizer at once; if an audit finds a lie later, the round restarts.
-    const completed = isTraining && !round.audit.isNotFinite ? tree.root : undefined;
+    const isPassedOn = isTraining && !round.audit.isNotFinite && tree.isMaximal(added.node);
     outcome.sum = {
       slot,
       bucket,
-      completed,
+      completed: isPassedOn ? { slot: added.slot, node: added.node } : undefined,
       freed: added.freed,
       merges: isTraining ? added.merges : [],
     };

@@ -38,6 +38,22 @@ export class Scheduler {
     return this.#roster.banOf(instance);
   }
 
+  /** Workers that take part, those below aggregators included. */
+  get numWorkers(): number {
+    return this.#roster.numActive;
+  }
+
+  /** True for a process that is to work alone, neither as an aggregator nor below one. */
+  isDistrusted(instance: string): boolean {
+    return this.#roster.isDistrusted(instance);
+  }
+
+  /** Notes the workers, by instance, that are below an aggregator now. */
+  setMembers(worker: number, members: readonly string[], outcome: Outcome): void {
+    this.#roster.setMembers(worker, members, outcome);
+    this.#beginHeld(outcome);
+  }
+
   /** Waits until this many workers take part: an outcome's `isGathered` then says so once. */
   requireWorkers(count: number, outcome: Outcome): void {
     this.#roster.require(count, outcome);

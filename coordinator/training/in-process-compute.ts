@@ -3,6 +3,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { evaluationBounds, numBatches } from '../../src/data/dataset/split.ts';
+import { wholeTask } from '../../src/engine/engine.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import type { Logger } from '../../src/log.ts';
 import { cutBatch } from '../../src/model/shards.ts';
@@ -125,7 +126,7 @@ export class InProcessCompute implements Compute {
   /** Computes the next weights and their fingerprints; nothing is committed. Returns the sum of gradients. */
   async #takeStep({ indices, bounds, weight }: Batch, numThreads: number): Promise<NodeSum> {
     const { parameters, learningRate, step } = this.#state;
-    const rows = { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
+    const rows = wholeTask(indices, bounds);
     const update = { parameters, learningRate, divisor: weight, numSamples: indices.length };
     const [whole] = await this.#run({ kind: 'train', numThreads, step, rows, update });
     if (!whole) throw new Error('the threads computed no sum');
@@ -142,8 +143,7 @@ export class InProcessCompute implements Compute {
     const lossSums: number[] = [];
     for (let start = 0; start < indices.length; start += maxRows) {
       const slice = indices.subarray(start, start + maxRows);
-      const bounds = evaluationBounds(slice.length, shardRows);
-      const rows = { numShards: bounds.length - 1, firstShard: 0, bounds, indices: slice };
+      const rows = wholeTask(slice, evaluationBounds(slice.length, shardRows));
       await this.#run({ kind: 'evaluate', numThreads: this.numThreads, step: 0, rows, update: undefined });
       outputs.set(shared.outputs.subarray(0, slice.length * width), start * width);
       lossSums.push(...shared.lossSums.subarray(0, rows.numShards));

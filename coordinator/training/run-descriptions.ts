@@ -8,6 +8,7 @@ import type { Config } from '../../src/config/schema.ts';
 import { MISSING_TOKENS } from '../../src/data/table/format.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import { LockstepError } from '../../src/errors.ts';
+import { MAX_FAN_IN } from '../../src/limits.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
 import type { Model } from '../../src/model/model.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
@@ -20,7 +21,7 @@ import type { ModelDescription } from '../../src/predict/model-files.ts';
 import { VERSION } from '../../src/version.ts';
 
 /** The fields of `welcome` that are the same for every worker. */
-export type CommonWelcome = Omit<WelcomeMessage, 'worker' | 'nonce' | 'sharedMemory'>;
+export type CommonWelcome = Omit<WelcomeMessage, 'worker' | 'nonce' | 'sharedMemory' | 'fanIn'>;
 
 /** A run whose data are loaded. */
 interface Run {
@@ -76,7 +77,7 @@ function requireWelcome(run: Run): void {
   try {
     const most = 2 ** 31 - 1;
     const sharedMemory = { pid: most, weights: most, results: most, sha256: NO_HASH };
-    const own = { worker: Number.MAX_SAFE_INTEGER, nonce: '0'.repeat(16), sharedMemory };
+    const own = { worker: Number.MAX_SAFE_INTEGER, nonce: '0'.repeat(16), sharedMemory, fanIn: MAX_FAN_IN };
     const data = encodeMessage({ ...welcome, ...own });
     parseCoordinatorMessage(data);
   } catch (error) {

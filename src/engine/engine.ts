@@ -36,6 +36,14 @@ export interface PartialSum {
   readonly lossSum: number | undefined;
 }
 
+/** The result of one evaluation shard. */
+export interface EvaluatedShard {
+  readonly shard: number;
+  readonly lossSum: number;
+  /** Outputs, f32 [rows of the shard, evaluationWidth]: a view, valid until the next result. */
+  readonly outputs: Float32Array;
+}
+
 /** The losses and outputs of an evaluated task. */
 export interface EvaluatedRows {
   /** f64 sum of losses of each shard. */
@@ -333,6 +341,11 @@ function shardLosses(rowLosses: Float64Array, bounds: Uint32Array): number[] {
     sums.push(sum);
   }
   return sums;
+}
+
+/** The task of all shards of a batch, or of an evaluation. */
+export function wholeTask(indices: Uint32Array, bounds: Uint32Array): TaskRows {
+  return { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
 }
 
 /** Copies the rows of shards [from, to), counted from the first one of `rows`. */

@@ -10,7 +10,7 @@ import { cutBatch } from '../model/shards.ts';
 import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
-import { Engine } from './engine.ts';
+import { Engine, wholeTask } from './engine.ts';
 import type { PartialSum, EvaluatedRows, TaskRows } from './engine.ts';
 import { planEngine } from './plan.ts';
 import { allocateSamples } from './samples.ts';
@@ -108,8 +108,4 @@ export class LocalEngine {
     const { lossSums, outputs } = this.#engine.evaluate(task);
     return { lossSum: treeSum(lossSums), outputs };
   }
-}
-
-function wholeTask(indices: Uint32Array, bounds: Uint32Array): TaskRows {
-  return { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
 }

@@ -1,7 +1,7 @@
 // The numbers both ends of a connection agree on. `docs/protocol.md` gives the reasons in full.
 
 /** Raised with every change of the envelope or of a message; both sides must have the same. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /**
  * Asked for and granted in the WebSocket handshake, so that a stranger is turned away
@@ -44,6 +44,12 @@ export const MAX_REASON_LENGTH = 1000;
 
 /** UTF-16 units of a host's name. */
 export const MAX_HOST_LENGTH = 255;
+
+/** UTF-16 units of the address of an aggregator: a scheme, a host and a port. */
+export const MAX_URL_LENGTH = MAX_HOST_LENGTH + 16;
+
+/** Workers below an aggregator that it names: 67 bytes of a header each. */
+export const MAX_MEMBERS = 1024;
 
 /** The longest message there is: what a WebSocket may buffer before it gives up on its peer. */
 export const MAX_MESSAGE_BYTES = FIXED_BYTES + MAX_HEADER_BYTES + MAX_BODY_BYTES;

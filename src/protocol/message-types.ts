@@ -52,6 +52,10 @@ export interface HelloMessage {
   readonly pid: number;
   /** `Hex64`, the name of the process's `Instance`: a worker that comes back is known by it. */
   readonly instance: string;
+  /** The port at which it may take workers of its own, at `host` or the address that it comes from. */
+  readonly listen?: { readonly host?: string | undefined; readonly port: number } | undefined;
+  /** The aggregator that it was sent on to and could not stay with: it is to be taken here. */
+  readonly unreachable?: string | undefined;
 }
 
 /** Asks for `length` bytes of the dataset; at most one body's worth. */
@@ -114,6 +118,13 @@ export interface FailureMessage extends TaskKey {
   readonly message: string;
 }
 
+/** An aggregator's report of the workers below it, whenever these have changed. */
+export interface MembersMessage {
+  readonly type: 'members';
+  /** `Hex64` each. */
+  readonly instances: readonly string[];
+}
+
 /** A polite goodbye; nothing follows. */
 export interface LeaveMessage {
   readonly type: 'leave';
@@ -135,7 +146,7 @@ export interface SharedMemoryOffer {
 export interface WelcomeMessage {
   readonly type: 'welcome';
   readonly run: string;
-  /** This worker's number within the run. */
+  /** This worker's number among those of its coordinator or aggregator. */
   readonly worker: number;
   /** `Hex16`, drawn for this connection. */
   readonly nonce: string;
@@ -149,6 +160,15 @@ export interface WelcomeMessage {
   readonly layout: RowLayout;
   readonly datasetSha256: string;
   readonly sharedMemory?: SharedMemoryOffer | undefined;
+  /** Workers that this one may take itself before it sends others on; undefined where it is to take none. */
+  readonly fanIn?: number | undefined;
+}
+
+/** Answers `hello` of a worker that another one is to take; the connection is closed after it. */
+export interface RedirectMessage {
+  readonly type: 'redirect';
+  /** `ws://HOST:PORT` of that worker. */
+  readonly url: string;
 }
 
 /** Answers `hello` of a worker that cannot take part; the connection is closed after it. */
@@ -219,11 +239,13 @@ export type WorkerMessage =
   | EvaluationMessage
   | FinishedMessage
   | FailureMessage
+  | MembersMessage
   | LeaveMessage;
 
 /** A message that the coordinator sends. */
 export type CoordinatorMessage =
   | WelcomeMessage
+  | RedirectMessage
   | RefuseMessage
   | ChunkMessage
   | WeightsMessage
@@ -254,6 +276,7 @@ export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   finished: 6,
   failure: 7,
   leave: 8,
+  members: 9,
   welcome: 101,
   refuse: 102,
   chunk: 103,
@@ -261,4 +284,5 @@ export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   train: 105,
   evaluate: 106,
   stop: 107,
+  redirect: 108,
 };

@@ -4,6 +4,7 @@ import { decodeEnvelope } from './envelope.ts';
 import { FIRST_COORDINATOR_CODE, TYPE_CODES } from './message-types.ts';
 import type {
   CoordinatorMessage,
+  HelloMessage,
   Message,
   Received,
   SharedMemoryOffer,
@@ -19,14 +20,21 @@ import { CLOSE, ProtocolError } from './protocol-error.ts';
 import { blobByteLength, MAX_BLOB_BYTES } from '../data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import { NUMERICS } from '../kernels/kernels.ts';
-import { MAX_BATCH_SIZE, MAX_LAYERS, MAX_SAMPLE_DIMENSIONS, MAX_SHARDS, MAX_THREADS } from '../limits.ts';
+import {
+  MAX_BATCH_SIZE,
+  MAX_FAN_IN,
+  MAX_LAYERS,
+  MAX_SAMPLE_DIMENSIONS,
+  MAX_SHARDS,
+  MAX_THREADS,
+} from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../shape.ts';
 import { lossSchema } from '../losses/registry.ts';
 import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
-import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_REASON_LENGTH } from './limits.ts';
+import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_MEMBERS, MAX_REASON_LENGTH, MAX_URL_LENGTH } from './limits.ts';
 import type { Extent } from './shared-file.ts';
 
 /**
@@ -178,6 +186,13 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       host: text(MAX_HOST_LENGTH),
       pid: count,
       instance: hex(64),
+      listen: optional(
+        object<NonNullable<HelloMessage['listen']>>({
+          host: optional(text(MAX_HOST_LENGTH)),
+          port: integer(1, 65_535),
+        }),
+      ),
+      unreachable: optional(text(MAX_URL_LENGTH)),
     }),
     body: 'none',
   },
@@ -226,6 +241,10 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
     fields: object<MessageOf<'failure'>>({ ...taskKey, message: text(MAX_REASON_LENGTH) }),
     body: 'none',
   },
+  members: {
+    fields: object<MessageOf<'members'>>({ instances: array(hex(64), 0, MAX_MEMBERS) }),
+    body: 'none',
+  },
   leave: { fields: object<MessageOf<'leave'>>({}), body: 'none' },
   welcome: {
     fields: object<MessageOf<'welcome'>>({
@@ -248,10 +267,12 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
           sha256,
         }),
       ),
+      fanIn: optional(integer(1, MAX_FAN_IN)),
     }),
     body: 'none',
     agree: refuseWrongLayout,
   },
+  redirect: { fields: object<MessageOf<'redirect'>>({ url: text(MAX_URL_LENGTH) }), body: 'none' },
   refuse: {
     fields: object<MessageOf<'refuse'>>({ code: text(64), message: text(MAX_REASON_LENGTH) }),
     body: 'none',

@@ -44,8 +44,8 @@ export function stepsOf(outcome: Outcome): Step[] {
     begin: (number, again) => note('begin', { round: number, again }),
     merge: (bucket, merge) => note('merge', { bucket, ...merge }),
     free: (slot) => note('free', { slot }),
-    applyBucket: (bucket, slot) => {
-      note('applyBucket', { bucket, slot });
+    passOn: (bucket, slot) => {
+      note('passOn', { bucket, slot });
       return true;
     },
     sendTask: ({ id: task, worker, from, to }) => note('assign', { worker, task, from, to }),
@@ -73,7 +73,7 @@ export class RoundDriver {
     const room = { here: maxSums, ofTask: maxSumsOfTask };
     const policy = { share, random: () => 0.5 };
     this.rounds = new RoundScheduler(policy, room, ({ instance, ...offender }, outcome) =>
-      outcome.banned.push({ ...offender, name: instance }),
+      outcome.banned.push({ ...offender, name: instance, mayReturn: false }),
     );
     for (let worker = 1; worker <= workers; worker++) this.join(worker);
   }

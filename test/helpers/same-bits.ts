@@ -10,7 +10,8 @@ export type Workforce =
   | 'workers auto'
   | `workers ${number}`
   | `workers ${number} --threads ${number}`
-  | `workers ${number} --no-shared-memory`;
+  | `workers ${number} --no-shared-memory`
+  | `workers ${number} --topology tree --fan-in ${number}`;
 type Bits = ReturnType<typeof readBits>;
 
 const ALONE: Workforce = 'workers 0 --threads 1';

@@ -88,15 +88,17 @@ function combine(
   arrivals: readonly NodeSum[],
 ): { gradient: Float32Array; lossSum: number } {
   const tree = new ReductionTree<{ gradient: Float32Array; lossSum: number }>(numShards);
+  let sum: { gradient: Float32Array; lossSum: number } | undefined;
   for (const { node, gradient, lossSum } of arrivals) {
     const added = tree.add(node, { gradient: gradient.slice(), lossSum });
+    sum = added?.slot ?? sum;
     for (const { left, right } of added?.merges ?? []) {
       left.gradient.set(left.gradient.map((value, i) => value + (right.gradient[i] as number)));
       left.lossSum += right.lossSum;
     }
   }
-  if (!tree.root) throw new Error('the tree is not complete');
-  return tree.root;
+  if (!sum || !tree.isComplete) throw new Error('the tree is not complete');
+  return sum;
 }
 
 function sha256(values: Float32Array): string {

@@ -404,7 +404,7 @@ export class SimulatedCoordinator implements MembershipDriver, RoundDriver {
     });
   }
 
-  applyBucket(bucket: number, slot: number): boolean {
+  passOn(bucket: number, slot: number): boolean {
     if (!this.#ledger.active) return false;
     const next = this.#ledger.completeBucket(bucket, slot);
     if (next) for (const session of this.#atWork) sendWeights(session, next);

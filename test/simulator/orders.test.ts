@@ -41,7 +41,7 @@ function sumInOrder(order: readonly number[]): Value | undefined {
       for (const { left, right } of sum.merges) {
         slots.set(left, add(slots.get(left) as Value, slots.get(right) as Value));
       }
-      if (sum.completed !== undefined) result = slots.get(sum.completed);
+      if (sum.completed) result = slots.get(sum.completed.slot);
     }
   }
   return result;

@@ -9,7 +9,6 @@ import { resolveModel } from '../../../src/model/model.ts';
 import type { Connection } from '../../../src/protocol/connection.ts';
 import { Instance } from '../../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../../src/protocol/message-types.ts';
-import { parseWorkerMessage } from '../../../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../../../src/protocol/protocol-error.ts';
 import { requireAgreement, requireLabels, requireTask } from '../../../worker/bounds.ts';
 import { partsOf } from '../../../worker/compute-pool.ts';
@@ -133,10 +132,7 @@ describe('the sums of a task', () => {
       replica: replica as unknown as Replica,
       worker: 1,
       store: () => undefined,
-      send: (data) => {
-        const { message } = parseWorkerMessage(data);
-        sent.push(message.type === 'gradient' ? message.bucket : message.type);
-      },
+      send: (message) => sent.push(message.type === 'gradient' ? message.bucket : message.type),
       flush: () => undefined,
       isKeepingUp: () => isKeepingUp,
     });
@@ -166,10 +162,7 @@ describe('the sums of a task', () => {
       replica: replica as unknown as Replica,
       worker: 1,
       store: () => extent,
-      send: (data) => {
-        const { message } = parseWorkerMessage(data);
-        calls.push(message.type === 'gradient' ? message.bucket : message.type);
-      },
+      send: (message) => calls.push(message.type === 'gradient' ? message.bucket : message.type),
       flush: () => calls.push('flush'),
       isKeepingUp: () => true,
     });

@@ -1,6 +1,7 @@
 // The coordinator's side of one worker, on an in-memory connection: deadlines, goodbyes, and what is queued.
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { Placement } from '../../../../coordinator/cluster/placement.ts';
 import { WorkerSession } from '../../../../coordinator/cluster/worker-session.ts';
 import type { SessionEnd } from '../../../../coordinator/cluster/worker-session.ts';
 import type { Connection } from '../../../../src/protocol/connection.ts';
@@ -99,6 +100,7 @@ let session: WorkerSession;
 let ends: SessionEnd[];
 let numReady: number;
 let results: Body[];
+let members: (readonly string[])[];
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -106,19 +108,22 @@ beforeEach(() => {
   ends = [];
   numReady = 0;
   results = [];
+  members = [];
   session = createSession(undefined);
 });
 
-function createSession(weightsFile: SharedFile | undefined): WorkerSession {
+function createSession(weightsFile: SharedFile | undefined, placement?: Placement): WorkerSession {
   const { type: _type, worker: _worker, nonce: _nonce, ...welcome } = WELCOME;
   return new WorkerSession(1, connection, {
     kernels: KERNELS,
     dataset: DATASET,
     maxQueuedBytes: MAX_QUEUED_BYTES,
     weightsFile,
+    placement,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
     onReady: () => numReady++,
+    onMembers: (_session, instances) => members.push(instances),
     onResult: (_session, _message, body) => results.push(body),
     onGone: (_session, end) => ends.push(end),
     guard: (work) => work(),

@@ -14,7 +14,7 @@ describe('an audit', () => {
     const first = driver.answer(1, 1, SHARD(0));
     expect(ofType(first, 'assign')).toEqual([]);
     const second = driver.answer(2, 2, SHARD(1));
-    expect(ofType(second, 'applyBucket')).toHaveLength(1);
+    expect(ofType(second, 'passOn')).toHaveLength(1);
     expect(ofType(second, 'assign')).toEqual([assign(2, 3, 0, 1), assign(1, 4, 1, 2)]);
     expect(driver.answer(2, 3, SHARD(0))).toEqual([]);
     expect(driver.answer(1, 4, SHARD(1))).toEqual([{ type: 'complete' }]);
