@@ -181,9 +181,16 @@ export class AggregatedCluster {
   /** Computes a task with the threads of this process. */
   readonly #computeOwn: ComputeOwn = async (message, rows, send) => {
     const { replica, welcome } = this.#run;
-    const [store, isKeepingUp] = [() => undefined, () => true];
-    const { worker } = welcome;
-    const results = new TaskResults({ task: message, replica, worker, send, store, isKeepingUp });
+    const nothing = (): undefined => undefined;
+    const results = new TaskResults({
+      task: message,
+      replica,
+      worker: welcome.worker,
+      send,
+      flush: nothing,
+      store: nothing,
+      isKeepingUp: () => true,
+    });
     const kind = message.type;
     const step = message.type === 'train' ? message.step : 0;
     // What an abandoned round left running comes first.
@@ -191,7 +198,11 @@ export class AggregatedCluster {
     let computeMs = 0;
     for (const part of replica.partsOf(kind, rows)) {
       if (replica.isSuperseded(message.version)) break;
-      computeMs += await replica.compute({ kind, step, rows: part }, message.version, results);
+      computeMs += await replica.compute(
+        { kind, step, rows: part, mayBlock: false },
+        message.version,
+        results,
+      );
     }
     results.finish(computeMs);
   };

@@ -1,18 +1,23 @@
 // The compute threads of a worker as one: gives them a task, and reports what they result in.
+import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { shardsBetween } from '../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
-import { Memory } from '../src/memory.ts';
+import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
-import { reduceSums } from '../src/threads/compute-thread.ts';
+import { ComputeThread, reduceSums } from '../src/threads/compute-thread.ts';
 import type { TeamSetup } from '../src/threads/compute-thread.ts';
 import { SharedTask } from '../src/threads/shared-task.ts';
 import type { ThreadTask } from '../src/threads/shared-task.ts';
-import { startThreads, watchThreads } from '../src/threads/team.ts';
+import { secondWorkspaceBytes, startThreads, watchThreads } from '../src/threads/team.ts';
 import type { ThreadResult } from '../src/threads/thread-entry.ts';
+import { flushTrace } from '../src/trace.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
-export type WorkerTask = Omit<ThreadTask, 'update' | 'numThreads'>;
+export interface WorkerTask extends Omit<ThreadTask, 'update' | 'numThreads'> {
+  /** True where the thread that has the sockets has nothing to do meanwhile. */
+  readonly mayBlock: boolean;
+}
 
 /** The receivers of a task's results, as they are computed. */
 export interface TaskReports {
@@ -27,22 +32,40 @@ interface ActiveTask {
   readonly reject: (error: Error) => void;
 }
 
+/**
+ * A task that is expected to take less than this is computed by the thread that has the socket. To
+ * wake another thread and to be woken by it takes up to 1 ms on a virtual machine; and so long no
+ * ping is answered.
+ */
+const SHORT_TASK_MS = 25;
+
 /** The compute threads of one worker. They run one task at a time. */
 export class ComputePool {
+  readonly #setup: TeamSetup;
   readonly #model: Model;
   readonly #shared: SharedTask;
   readonly #evaluationWidth: number;
   readonly #threads: readonly Worker[];
+  readonly #mayComputeHere: boolean;
+  /** Milliseconds of a row in the last task of each kind. */
+  readonly #rowMs = { train: Infinity, evaluate: Infinity };
+  /** This thread as one that computes, once a task has proved to be short. */
+  #own: Promise<ComputeThread | undefined> | undefined;
+  /** Settles when the socket has had its turn since this thread computed. */
+  #turn: Promise<void> = Promise.resolve();
   #active: ActiveTask | undefined;
   /** Settles with the task that was given last. */
   #lastTask: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
   private constructor(setup: TeamSetup, model: Model, threads: readonly Worker[]) {
+    this.#setup = setup;
     this.#model = model;
     this.#shared = new SharedTask(new Memory(setup.memory), setup.address, setup.sizes);
     this.#evaluationWidth = setup.sizes.evaluationWidth;
     this.#threads = threads;
+    // Several threads have to be woken in any case.
+    this.#mayComputeHere = threads.length === 1 && secondWorkspaceBytes(setup.plan) > 0;
     watchThreads(
       threads,
       (error) => this.#fail(error),
@@ -57,7 +80,7 @@ export class ComputePool {
 
   /** Runs a task. Resolves with the milliseconds that it took; rejects if a thread failed. */
   run(task: WorkerTask, reports: TaskReports): Promise<number> {
-    const computeMs = this.#start(task, reports);
+    const computeMs = this.#isShort(task) ? this.#computeHere(task, reports) : this.#start(task, reports);
     this.#lastTask = computeMs.then(
       () => undefined,
       () => undefined,
@@ -71,6 +94,42 @@ export class ComputePool {
    */
   whenIdle(): Promise<void> {
     return this.#lastTask;
+  }
+
+  #isShort({ kind, mayBlock, rows }: WorkerTask): boolean {
+    return mayBlock && this.#mayComputeHere && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
+  }
+
+  async #computeHere(task: WorkerTask, reports: TaskReports): Promise<number> {
+    const own = await (this.#own ??= this.#createOwn());
+    if (!own) return this.#start(task, reports);
+    await this.#turn;
+    if (this.#failure) throw this.#failure;
+    this.#turn = setImmediate();
+    const startedMs = performance.now();
+    try {
+      own.run({ ...task, numThreads: 1, update: undefined }, reports.onSum);
+    } catch (error) {
+      this.#fail(asError(error));
+      throw error;
+    }
+    flushTrace();
+    const computeMs = performance.now() - startedMs;
+    if (task.kind === 'evaluate') this.#reportShards({ task, reports });
+    return this.#noteSpeed(task, computeMs);
+  }
+
+  /** Lays out a workspace for this thread; undefined where memory does not suffice. */
+  async #createOwn(): Promise<ComputeThread | undefined> {
+    const freeBytes = MEMORY_LIMIT_BYTES - new Memory(this.#setup.memory).usedBytes;
+    // The sums of the other thread's tasks may still grow by as much.
+    if (freeBytes < 2 * secondWorkspaceBytes(this.#setup.plan)) return undefined;
+    return ComputeThread.create(this.#setup, 0).catch(() => undefined);
+  }
+
+  #noteSpeed({ kind, rows }: WorkerTask, computeMs: number): number {
+    this.#rowMs[kind] = computeMs / rows.indices.length;
+    return computeMs;
   }
 
   #start(task: WorkerTask, reports: TaskReports): Promise<number> {
@@ -92,7 +151,7 @@ export class ComputePool {
     try {
       this.#receive(result);
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      this.#fail(asError(error));
     }
   }
 
@@ -104,7 +163,7 @@ export class ComputePool {
     else if (active.task.kind === 'train') this.#reportSums(active);
     else this.#reportShards(active);
     this.#active = undefined;
-    active.resolve(result.computeMs);
+    active.resolve(this.#noteSpeed(active.task, result.computeMs));
   }
 
   /** Reports the sums of several threads, which they have added up: last layers first. */
@@ -119,7 +178,7 @@ export class ComputePool {
     }
   }
 
-  #reportShards({ task, reports }: ActiveTask): void {
+  #reportShards({ task, reports }: Pick<ActiveTask, 'task' | 'reports'>): void {
     const { firstShard, bounds } = task.rows;
     for (let shard = 0; shard + 1 < bounds.length; shard++) {
       const [start, end] = [bounds[shard] as number, bounds[shard + 1] as number];
@@ -135,6 +194,10 @@ export class ComputePool {
     this.#active?.reject(this.#failure);
     this.#active = undefined;
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** Cuts rows into parts of whole shards that have at most `maxRows` rows, or are a single shard. */

@@ -399,6 +399,7 @@ class Session {
       replica,
       worker: this.#number,
       send,
+      flush: () => this.#connection.flush(),
       store,
       isKeepingUp,
     });
@@ -420,7 +421,7 @@ class Session {
         computeMs +=
           aggregator && numWorkers > 1
             ? await aggregator.compute(message, part, results)
-            : await replica.compute({ kind, step, rows: part }, version, results);
+            : await replica.compute({ kind, step, rows: part, mayBlock: true }, version, results);
         await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;

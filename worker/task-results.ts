@@ -24,6 +24,8 @@ export interface TaskResultsOptions {
   /** The coordinator's number for this worker. */
   readonly worker: number;
   readonly send: SendResult;
+  /** Sends at once what waits for more of the same turn. */
+  readonly flush: () => void;
   /** Stores bytes in shared memory; undefined where the message has to bring them. */
   readonly store: (bytes: Uint8Array) => Extent | undefined;
   /** Tells whether the coordinator keeps up with reading. */
@@ -93,7 +95,9 @@ export class TaskResults implements TaskReports {
       weightsFingerprint,
       fingerprint,
     } as const;
-    this.#sendResult(lossSum === undefined ? key : { ...key, lossSum }, bytes);
+    const isShared = this.#sendResult(lossSum === undefined ? key : { ...key, lossSum }, bytes);
+    // What takes time on its way sets out at once; the last bucket with the end of the task.
+    if (!isShared && lossSum === undefined) this.#options.flush();
     this.#sendMs += performance.now() - startedMs;
   }
 
@@ -113,7 +117,7 @@ export class TaskResults implements TaskReports {
   /** Reports that the task is done; 0 ms for one that was given up because its round is over. */
   finish(computeMs: number): void {
     const { run, round, task } = this.#options.task;
-    const residentBytes = process.memoryUsage.rss();
+    const residentBytes = residentMemory();
     this.#options.send({
       type: 'finished',
       run,
@@ -123,6 +127,7 @@ export class TaskResults implements TaskReports {
       sendMs: this.#sendMs,
       residentBytes,
     });
+    this.#options.flush();
   }
 
   /** Reports that the task failed. */
@@ -131,11 +136,24 @@ export class TaskResults implements TaskReports {
     this.#options.send({ type: 'failure', run, round, task, message: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
-  #sendResult(message: GradientMessage | EvaluationMessage, bytes: Uint8Array): void {
+  /** Returns true if the message leaves its body in shared memory. */
+  #sendResult(message: GradientMessage | EvaluationMessage, bytes: Uint8Array): boolean {
     const extent = this.#options.store(bytes);
     if (extent) this.#options.send({ ...message, extent });
     else this.#options.send(message, bytes);
+    return extent !== undefined;
   }
+}
+
+/** Time between two readings of the resident memory, each of which takes 0.1 ms. */
+const MEMORY_INTERVAL_MS = 1000;
+let residentBytes = 0;
+let readMs = -Infinity;
+
+function residentMemory(): number {
+  if (performance.now() - readMs < MEMORY_INTERVAL_MS) return residentBytes;
+  readMs = performance.now();
+  return (residentBytes = process.memoryUsage.rss());
 }
 
 /**

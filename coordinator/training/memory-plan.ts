@@ -15,7 +15,7 @@ import type { Model } from '../../src/model/model.ts';
 import { optimizerBytes } from '../../src/optimizer/optimizer.ts';
 import { MAX_UNREAD_BYTES } from '../../src/protocol/limits.ts';
 import { SharedTask } from '../../src/threads/shared-task.ts';
-import { OUTPUT_BYTES_OF_THREAD, taskSizes } from '../../src/threads/team.ts';
+import { OUTPUT_BYTES_OF_THREAD, secondWorkspaceBytes, taskSizes } from '../../src/threads/team.ts';
 import { heightOf, maximalNodes, mostEverHeld, shareOf } from '../../src/tree.ts';
 import type { SumRoom } from '../scheduler/outcome.ts';
 import { countOf } from '../../src/printable.ts';
@@ -77,8 +77,9 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const engine = engineUses(run, threads);
   const weights = { 'weights of two versions': run.plan.bytes.weights };
   const { sums, ofTask } = workerSums(run, threads, { ...weights, ...engine });
-  const worker = { ...weights, ...engine, ...sumUses(run, sums) };
   const isAlone = threads === 1;
+  const second = isAlone ? { 'a second workspace': secondWorkspaceBytes(run.plan) } : {};
+  const worker = { ...weights, ...engine, ...sumUses(run, sums), ...second };
   requireFit(
     isAlone ? 'a worker' : `a worker with ${threads} threads`,
     worker,

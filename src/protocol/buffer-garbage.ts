@@ -6,7 +6,10 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 
 /** Bytes of messages between two collections of the young generation, which take below 1 ms each. */
-const BYTES_PER_COLLECTION = 8 * 2 ** 20;
+const BYTES_PER_COLLECTION = 4 * 2 ** 20;
+
+/** Flags of V8 for helper threads of the collector. */
+const HELPERS = ['concurrent-array-buffer-sweeping', 'concurrent-marking', 'parallel-scavenge'];
 
 let collectYoung: ((options: { type: 'minor' }) => void) | undefined;
 let bytesSinceCollection = 0;
@@ -19,8 +22,7 @@ export function collectMessageBuffers(): void {
   // Helper threads of the collector cost more than they save where every core computes:
   // a coordinator of two workers on two cores took 11.7 ms of processor time a step
   // with them, 6.5 ms without.
-  v8.setFlagsFromString('--no-concurrent-array-buffer-sweeping');
-  v8.setFlagsFromString('--no-concurrent-marking');
+  for (const flag of HELPERS) v8.setFlagsFromString(`--no-${flag}`);
   v8.setFlagsFromString('--expose-gc');
   collectYoung = vm.runInNewContext('gc') as typeof collectYoung;
   v8.setFlagsFromString('--no-expose-gc');

@@ -21,6 +21,8 @@ export interface Connection {
    * @param onTaken called whenever the system has taken a fragment; never for a message that is dropped.
    */
   send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void;
+  /** Sends at once what would else wait for the end of this turn of the event loop, to go out as one write. */
+  flush(): void;
   /** Forgets messages that wait in this process; those whose first byte is in flight still go out whole. */
   dropQueued(): void;
   /** Sends what is queued and says goodbye. A peer that takes or answers nothing for 3 s is cut off. */

@@ -66,6 +66,8 @@ export class WebSocketConnection implements Connection {
   /** Messages that wait for the window, oldest first. */
   #queue: Queued[] = [];
   #queuedBytes = 0;
+  /** True while what is handed over waits for the end of the turn. */
+  #isCorked = false;
   /** Counters at the last interval. */
   #lastBytesRead = 0;
   #lastBytesFlushed = 0;
@@ -113,6 +115,12 @@ export class WebSocketConnection implements Connection {
       this.#queuedBytes += data.length;
     });
     this.#transmit();
+  }
+
+  flush(): void {
+    if (!this.#isCorked) return;
+    this.#isCorked = false;
+    this.#socket.uncork();
   }
 
   dropQueued(): void {
@@ -191,7 +199,16 @@ export class WebSocketConnection implements Connection {
     return this.#bytesFlushed === this.#bytesHandedOver;
   }
 
+  /** Messages of one turn go out as one write: each write wakes the peer, and that takes 0.3 ms. */
+  #cork(): void {
+    if (this.#isCorked) return;
+    this.#isCorked = true;
+    this.#socket.cork();
+    setImmediate(() => this.flush());
+  }
+
   #handOver({ data, isLast, onTaken }: Queued): void {
+    this.#cork();
     this.#webSocket.send(data, { binary: true, fin: isLast }, (error) => {
       if (error) return;
       this.#bytesFlushed += data.length;

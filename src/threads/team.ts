@@ -33,6 +33,20 @@ const EVALUATED_ROWS = 2_048;
 /** Outputs of each thread in one task: two of the largest shards, since shares of whole shards are uneven. */
 export const OUTPUT_BYTES_OF_THREAD = 2 * MAX_BODY_BYTES;
 
+/** Memory of a second workspace, which must not be large beside the program itself. */
+const MAX_SECOND_BYTES = 32 * 2 ** 20;
+/** Sums of gradients that a task may hold at once: more than the nodes of any share of 64 shards. */
+const SECOND_SUMS = 8;
+
+/**
+ * Memory of the workspace in which the thread that has a worker's socket computes short tasks; 0
+ * where that would be too large, and the worker's one thread computes all.
+ */
+export function secondWorkspaceBytes({ bytes }: EnginePlan): number {
+  const needed = bytes.activations + bytes.scratch + SECOND_SUMS * bytes.gradients;
+  return needed <= MAX_SECOND_BYTES ? needed : 0;
+}
+
 /** Most rows of an evaluation that a team takes at a time; never less than one shard. */
 function evaluatedRows(numThreads: number, width: number): number {
   return numThreads * Math.max(1, Math.min(EVALUATED_ROWS, Math.floor(OUTPUT_BYTES_OF_THREAD / (4 * width))));

@@ -99,6 +99,24 @@ describe('a connection', () => {
     expect(received).toEqual(Array.from({ length: numMessages }, (_, index) => index));
   });
 
+  it('a connection holds messages until its turn of the event loop ends, or they are flushed', async () => {
+    const { url } = await coordinator();
+    const connection = await connect({ url, token: TOKEN });
+    const waiting: boolean[] = [];
+    const note = (): unknown => waiting.push(connection.bufferedBytes > 0);
+    connection.send(Buffer.from('first'));
+    connection.send(Buffer.from('second'));
+    note();
+    connection.flush();
+    note();
+    connection.send(Buffer.from('third'));
+    note();
+    await new Promise((resolve) => setImmediate(resolve));
+    note();
+    expect(waiting).toEqual([true, false, true, false]);
+    connection.terminate();
+  });
+
   it('a connection delivers queued messages before it closes', async () => {
     const received: number[] = [];
     const { url, connections } = await coordinator({

@@ -122,6 +122,13 @@ describe('an evaluation', () => {
 });
 
 describe('the sums of a task', () => {
+  const sumOf = (bucket: number): PartialSum => ({
+    node: { level: 0, index: 0 },
+    bucket,
+    address: 0,
+    lossSum: undefined,
+  });
+
   it('the sums of a task stay in place while the coordinator does not read, and are then sent in order', () => {
     let isKeepingUp = true;
     const sent: unknown[] = [];
@@ -132,13 +139,8 @@ describe('the sums of a task', () => {
       worker: 1,
       store: () => undefined,
       send: (message) => sent.push(message.type === 'gradient' ? message.bucket : message.type),
+      flush: () => undefined,
       isKeepingUp: () => isKeepingUp,
-    });
-    const sumOf = (bucket: number): PartialSum => ({
-      node: { level: 0, index: 0 },
-      bucket,
-      address: 0,
-      lossSum: undefined,
     });
     results.onSum(sumOf(0));
     isKeepingUp = false;
@@ -149,6 +151,31 @@ describe('the sums of a task', () => {
     expect(results.sendSums()).toBe(true);
     results.finish(1);
     expect(sent).toEqual([0, 1, 2, 'finished']);
+  });
+
+  it.each([
+    [
+      'by the socket set out at once, but for the last, which goes with the end',
+      undefined,
+      '0 flush 1 finished flush',
+    ],
+    ['in shared memory are announced together with the end', { offset: 64, length: 4 }, '0 1 finished flush'],
+  ])('sums that travel %s', (_how, extent, expected) => {
+    const calls: unknown[] = [];
+    const replica = { packSum: () => ({ bytes: new Uint8Array(4), fingerprint: '0'.repeat(16) }) };
+    const results = new TaskResults({
+      task: task(),
+      replica: replica as unknown as Replica,
+      worker: 1,
+      store: () => extent,
+      send: (message) => calls.push(message.type === 'gradient' ? message.bucket : message.type),
+      flush: () => calls.push('flush'),
+      isKeepingUp: () => true,
+    });
+    results.onSum(sumOf(0));
+    results.onSum({ ...sumOf(1), lossSum: 0.5 });
+    results.finish(1);
+    expect(calls.join(' ')).toBe(expected);
   });
 });
 
@@ -214,6 +241,7 @@ describe('a coordinator', () => {
       bufferedBytes: 0,
       bytesRead: 0,
       send: () => undefined,
+      flush: () => undefined,
       dropQueued: () => undefined,
       close: () => undefined,
       terminate: (reason = '') => {

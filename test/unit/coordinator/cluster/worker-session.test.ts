@@ -56,6 +56,10 @@ class MemoryConnection implements Connection {
   readonly untaken: ((isWhole: boolean) => void)[] = [];
   readonly fragments: (readonly Buffer[])[] = [];
 
+  flush(): void {
+    // Nothing waits.
+  }
+
   send(data: Buffer | readonly Buffer[], onTaken?: (isWhole: boolean) => void): void {
     const bytes = Buffer.isBuffer(data) ? data : Buffer.concat(data);
     this.sent.push(parseCoordinatorMessage(bytes).message);
