@@ -4,6 +4,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { ROOT, runCli } from '../helpers/cli.ts';
+import { EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
@@ -18,6 +19,30 @@ describe('weights, losses and metrics for any workforce', () => {
     const { metrics } = await expectSameBits(config, settings, temporaryDirectory(), workforces);
     expect(metrics.at(-1)).toMatchObject({ epoch: 3, _step: 240 });
     expect(metrics.at(-1)?.['val/r2']).toBeGreaterThan(0.55);
+  });
+
+  it('sums in bfloat16 give the same bits for any workforce, and others for another number of groups', async () => {
+    // Two buckets. 15 batches an epoch, of which the last has 4 rows, and so 4 shards.
+    const layers = [512, 300, 1].map((units) => ({ kind: 'dense' as const, units }));
+    const directory = (): string => tableRun({ data: FEW_PLOTS, shards: 5, model: { layers }, epochs: 1 });
+    const exact = await expectSameBits('table.yaml', [], directory(), []);
+    const bits: string[] = [];
+    for (const groups of [2, 4]) {
+      const settings = ['wire.gradients=bf16', `wire.groups=${groups}`];
+      const { weightsSha256 } = await expectSameBits('table.yaml', settings, directory(), [
+        'workers 0 --threads 3',
+        'workers 2 --no-shared-memory',
+        'workers 3',
+      ]);
+      bits.push(weightsSha256);
+    }
+    expect(new Set([exact.weightsSha256, ...bits]).size).toBe(3);
+  });
+
+  it('sums in bfloat16 of every kind of layer, batchNorm and recurrent ones too, give the same bits', async () => {
+    const settings = [...EVERY_LAYER_SETTINGS, 'wire.gradients=bf16'];
+    const workforces: Workforce[] = ['workers 3', 'workers 2 --threads 2', 'workers 0 --threads 3'];
+    await expectSameBits(FASHION_CONFIG, settings, temporaryDirectory(), workforces);
   });
 
   it('a text gives the same bits through embeddings, attention and dropout', async () => {

@@ -350,7 +350,7 @@ describe('a worker', () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
-    const reason = 'message of protocol 3, this side speaks 7: install the same version on both';
+    const reason = 'message of protocol 3, this side speaks 8: install the same version on both';
     session.connection.close(4401, reason);
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(5);
@@ -438,7 +438,7 @@ describe('a coordinator', () => {
     stranger.sendBytes(data);
     expect(await stranger.ended).toEqual({
       code: 4401,
-      reason: 'message of protocol 3, this side speaks 7: install the same version on both',
+      reason: 'message of protocol 3, this side speaks 8: install the same version on both',
     });
     run.command.signal('SIGTERM');
     expect((await run.command.finished).exitCode).toBe(143);
