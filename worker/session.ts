@@ -2,7 +2,6 @@
 // one after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { failpoint } from '../src/failpoint.ts';
 import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
@@ -10,12 +9,7 @@ import { isLoopback } from '../src/protocol/connection.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { Instance } from '../src/protocol/instance.ts';
-import {
-  MAX_BODY_BYTES,
-  MAX_HOST_LENGTH,
-  MAX_UNREAD_BYTES,
-  PROTOCOL_VERSION,
-} from '../src/protocol/limits.ts';
+import { MAX_HOST_LENGTH, MAX_UNREAD_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
   CoordinatorMessage,
@@ -31,6 +25,7 @@ import type { Extent, FileBody } from '../src/protocol/shared-file.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
+import { DatasetLoader } from './dataset-loader.ts';
 import { TaskResults } from './task-results.ts';
 import type { TaskResultsOptions } from './task-results.ts';
 import { Replica } from './replica.ts';
@@ -68,8 +63,6 @@ interface QueuedTask {
 }
 
 const NO_ROWS = new Uint32Array(0);
-/** Chunks of the dataset asked for ahead, so that the line is never idle. */
-const CHUNKS_IN_FLIGHT = 4;
 /** Deadline for the answer to `hello`; a healthy coordinator answers at once. */
 const WELCOME_DEADLINE_MS = 30_000;
 /** Time between two chunks of the dataset: others may be served first. */
@@ -115,8 +108,7 @@ class Session {
   #isComputing = false;
   #welcome: WelcomeMessage | undefined;
   #files: SharedMemory | undefined;
-  #bytesAsked = 0;
-  #bytesLoaded = 0;
+  #loader: DatasetLoader | undefined;
   #tasksDone = 0;
 
   constructor(options: SessionOptions, onEnd: (end: SessionEnd) => void) {
@@ -262,7 +254,7 @@ class Session {
     const replica = await Replica.create(welcome, kernelModule, numThreads);
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
-    for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#askForChunk(welcome);
+    this.#loader = new DatasetLoader({ welcome, replica, send: (message) => this.#send(message) });
     this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
   }
 
@@ -276,35 +268,11 @@ class Session {
     }
   }
 
-  #askForChunk({ layout, datasetSha256 }: WelcomeMessage): void {
-    const length = Math.min(MAX_BODY_BYTES, blobByteLength(layout) - this.#bytesAsked);
-    if (length === 0) return;
-    this.#send({ type: 'fetch', sha256: datasetSha256, offset: this.#bytesAsked, length });
-    this.#bytesAsked += length;
-  }
-
   #storeChunk(message: ChunkMessage, body: Uint8Array): void {
-    const replica = this.#requireReplica(message.type);
-    const welcome = this.#welcome as WelcomeMessage;
-    const total = blobByteLength(welcome.layout);
-    const length = Math.min(MAX_BODY_BYTES, total - this.#bytesLoaded);
-    const isExpected =
-      message.sha256 === welcome.datasetSha256 &&
-      message.offset === this.#bytesLoaded &&
-      body.byteLength === length;
-    if (!isExpected) {
-      const what = `${body.byteLength} bytes of the dataset at ${message.offset}`;
-      const wanted = `${length} at ${this.#bytesLoaded}`;
-      throw new ProtocolError('E_MESSAGE_BODY', `${what} came, not ${wanted}`, CLOSE.protocol);
-    }
-    replica.storeChunk(message.offset, body);
-    this.#bytesLoaded += body.byteLength;
-    this.#askForChunk(welcome);
-    this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
-    if (this.#bytesLoaded < total) return;
+    this.#requireReplica(message.type);
+    if (!this.#loader?.store(message, body)) return this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
     clearTimeout(this.#answerTimer);
-    replica.finishLoading(total);
-    this.#sayReady(welcome);
+    this.#sayReady(this.#welcome as WelcomeMessage);
   }
 
   #sayReady(welcome: WelcomeMessage): void {

@@ -155,7 +155,7 @@ describe('an error', () => {
 
   it('an uncaught error in a worker costs only its task', async () => {
     const cwd = tableRun(RESUMABLE);
-    const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1@step=13:uncaught' };
+    const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1#5:uncaught' };
     const { exitCode, stderr } = await trainResumable(cwd, ['--workers', '2'], env);
     expect(stderr).toMatch(/worker process \d: lockstep \S+ has a bug: Error: error made by failpoint/);
     expect(stderr).toMatch(/worker process \d \(pid \d+\) ended: exit code 70; starting it again/);
