@@ -176,6 +176,11 @@ export class RoundRunner implements RoundDriver {
     this.#members.fail(error);
   }
 
+  /** Frees the memory of partial sums. */
+  close(): void {
+    this.#sums.freeAll();
+  }
+
   /** Handles a message about a task; after a failure nobody keeps the books it would be judged by. */
   receive(session: WorkerSession, message: ResultMessage, body: Body): void {
     if (this.#fatal) return;
