@@ -1,5 +1,4 @@
-// A worker that takes workers of its own, between a coordinator and a worker that do whatever a test
-// tells them to.
+// Workers of a tree, with a coordinator and other workers that do whatever a test tells them to.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { blobByteLength, hashDataset } from '../../src/data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
@@ -112,4 +111,15 @@ describe('an aggregator', () => {
     // Two workers have room for the outputs of two shards each.
     expect(numEvaluated).toBeLessThanOrEqual(4);
   });
+});
+
+it('a worker that is sent on again and again waits before it starts over', async () => {
+  const coordinator = await FakeCoordinator.open();
+  const worker = CliProcess.start(['worker', coordinator.url], { cwd: temporaryDirectory() });
+  const isWaiting = worker.untilStderr(/connecting again in/);
+  for (let number = 1; number <= 17; number++) {
+    const session = await coordinator.session(number);
+    session.send({ type: 'redirect', url: coordinator.url });
+  }
+  await isWaiting;
 });
