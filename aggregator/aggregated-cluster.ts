@@ -34,6 +34,8 @@ export class AggregatedCluster {
   readonly #roster: RosterLog;
   readonly #cluster: Cluster;
   readonly #context: SessionContext;
+  /** All sessions that are open, also those that are not ready. */
+  readonly #sessions = new Set<WorkerSession>();
   /** The workers below each worker that is ready, by instance. */
   readonly #members = new Map<WorkerSession, readonly string[]>();
   #numSessions = OWN_WORKER;
@@ -56,7 +58,9 @@ export class AggregatedCluster {
 
   /** Takes a worker. */
   admit(connection: Connection): void {
-    this.#cluster.guard(() => void new WorkerSession(++this.#numSessions, connection, this.#context));
+    this.#cluster.guard(() =>
+      this.#sessions.add(new WorkerSession(++this.#numSessions, connection, this.#context)),
+    );
   }
 
   /** Passes on a bucket of weights, if they are the next ones; others go to a worker with its next task. */
@@ -100,6 +104,8 @@ export class AggregatedCluster {
   close(reason: string, isOver: boolean): void {
     this.#cluster.fail(new Error(reason));
     void this.#cluster.close(reason, isOver);
+    // The listener stays open, so nothing else would end those that are loading.
+    for (const session of this.#sessions) session.finish(reason, isOver);
     this.#weightsFile?.close();
     this.#roster.churn.flush();
   }
@@ -161,6 +167,7 @@ export class AggregatedCluster {
       },
       onResult: (session, message, body) => cluster.receive(session, message, body),
       onGone: (session, end) => {
+        this.#sessions.delete(session);
         this.#roster.gone(session, end);
         cluster.removeWorker(session);
         if (this.#members.delete(session)) this.#reportMembers();
@@ -179,7 +186,7 @@ export class AggregatedCluster {
   }
 
   /** Computes a task with the threads of this process. */
-  readonly #computeOwn: ComputeOwn = async (message, rows, send) => {
+  readonly #computeOwn: ComputeOwn = async (message, rows, { send, isWanted }) => {
     const { replica, welcome } = this.#run;
     const nothing = (): undefined => undefined;
     const results = new TaskResults({
@@ -197,7 +204,7 @@ export class AggregatedCluster {
     await replica.whenIdle();
     let computeMs = 0;
     for (const part of replica.partsOf(kind, rows)) {
-      if (replica.isSuperseded(message.version)) break;
+      if (!isWanted() || replica.isSuperseded(message.version)) break;
       computeMs += await replica.compute(
         { kind, step, rows: part, mayBlock: false },
         message.version,

@@ -65,7 +65,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       // What an aggregator refuses, the coordinator decides.
       if (end.kind === 'refused' && !route.isSentOn) throw refused(end);
       route.follow(end);
-      if (end.kind === 'redirected') {
+      if (end.kind === 'redirected' && route.isSentOn) {
         attempt = 0;
         continue;
       }

@@ -393,6 +393,8 @@ class Session {
         await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;
+        // The round is over: its weights may be replaced from now on.
+        if (round < this.#latestRound) break;
       }
       this.#tasksDone++;
       results.finish(computeMs);

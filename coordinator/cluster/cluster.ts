@@ -155,6 +155,7 @@ export class Cluster {
 
   async close(reason: string, isOver: boolean): Promise<void> {
     clearInterval(this.#ticker);
+    this.#runner.close();
     this.#members.close(reason, isOver || this.#options.ownsWorkers);
     await closeAll(this.#closers.splice(0));
   }

@@ -38,21 +38,36 @@ export interface PartialSumsOptions {
   readonly evaluationWidth: number;
 }
 
+/** Buffers in a memory that is never freed. */
+interface Buffers {
+  /** Free ones for sums, by their length. */
+  readonly free: Map<number, number[]>;
+  readonly outputs: ByteFingerprinter;
+}
+
+/** An aggregator has one memory for all its sessions, and each has partial sums of its own. */
+const BUFFERS = new WeakMap<Memory, Buffers>();
+
+function buffersOf({ kernels, memory }: RoundState): Buffers {
+  const known = BUFFERS.get(memory);
+  const buffers = known ?? { free: new Map(), outputs: new ByteFingerprinter(kernels, memory) };
+  if (!known) BUFFERS.set(memory, buffers);
+  return buffers;
+}
+
 /** The partial sums of the current round. Freed buffers are used again, so memory stops growing early. */
 export class PartialSums {
   readonly #state: RoundState;
   readonly #sums: GradientSums;
   readonly #evaluationWidth: number;
-  readonly #outputs: ByteFingerprinter;
-  /** Free buffers by their length. */
-  readonly #free = new Map<number, number[]>();
+  readonly #buffers: Buffers;
   readonly #slots = new Map<number, Slot>();
 
   constructor({ state, groups, evaluationWidth }: PartialSumsOptions) {
     this.#state = state;
     this.#sums = new GradientSums(state.kernels, state.model, groups);
     this.#evaluationWidth = evaluationWidth;
-    this.#outputs = new ByteFingerprinter(state.kernels, state.memory);
+    this.#buffers = buffersOf(state);
   }
 
   /** Checks a sum that the scheduler wants, and digests it. */
@@ -79,7 +94,7 @@ export class PartialSums {
     ) {
       return { refusal: `sent ${byteLength} bytes for bucket ${bucket}` };
     }
-    const address = this.#free.get(length)?.pop() ?? memory.allocate(4 * length, 'sums of gradients');
+    const address = this.#buffers.free.get(length)?.pop() ?? memory.allocate(4 * length, 'sums of gradients');
     copyBody(body, memory.bytes(address + 4 * length - byteLength, byteLength));
     this.#sums.unpack(address, slice);
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
@@ -107,7 +122,7 @@ export class PartialSums {
     }
     const { kernels, memory } = this.#state;
     const { byteLength } = body;
-    const [address, length] = [this.#outputs.reserve(byteLength), byteLength / 4];
+    const [address, length] = [this.#buffers.outputs.reserve(byteLength), byteLength / 4];
     copyBody(body, memory.bytes(address, byteLength));
     if (fingerprintOf(kernels, address, length) !== fingerprint) {
       return { refusal: `sent damaged outputs of evaluation shard ${shard}` };
@@ -143,15 +158,17 @@ export class PartialSums {
     this.#release(found.bucket, found.address);
   }
 
+  /** Frees all slots, for the next round or the next session. */
   freeAll(): void {
     for (const slot of [...this.#slots.keys()]) this.free(slot);
   }
 
   #release(bucket: number, address: number): void {
     const length = this.#lengthOf(bucket);
-    const free = this.#free.get(length);
-    if (free) free.push(address);
-    else this.#free.set(length, [address]);
+    const { free } = this.#buffers;
+    const known = free.get(length);
+    if (known) known.push(address);
+    else free.set(length, [address]);
   }
 
   #lengthOf(bucket: number): number {

@@ -13,8 +13,10 @@ interface Place {
   readonly instance: string;
   /** The address at which it takes workers; undefined where it takes none. */
   url: string | undefined;
-  /** Workers below it: those that it has told of, and those that were sent to it since. */
+  /** Workers below it, by its own word. */
   numMembers: number;
+  /** Workers that were sent to it since. */
+  numSent: number;
 }
 
 /** The rules of one place in the tree. */
@@ -53,19 +55,21 @@ export class Placement {
     const hasPlace = places.length < fanIn;
     const aggregator = mustStay || hasPlace ? undefined : this.#leastLoaded(places);
     if (aggregator) {
-      aggregator.numMembers++;
+      aggregator.numSent++;
       return aggregator.url;
     }
     if (!mustStay && !hasPlace) onBeyond();
     const url = listen && urlOf(listen.host ?? worker.remoteAddress, listen.port);
-    this.#places.set(worker, { instance, url, numMembers: 0 });
+    this.#places.set(worker, { instance, url, numMembers: 0, numSent: 0 });
     return undefined;
   }
 
   /** Notes how many workers an aggregator has below it. */
   noteMembers(worker: PlacedWorker, count: number): void {
     const place = this.#places.get(worker);
-    if (place) place.numMembers = count;
+    if (!place) return;
+    place.numMembers = count;
+    place.numSent = 0;
   }
 
   /** Frees the place of a worker that is gone. */
@@ -76,8 +80,9 @@ export class Placement {
   #leastLoaded(places: readonly Place[]): Place | undefined {
     const { isDistrusted } = this.#options;
     const able = places.filter(({ instance, url }) => url !== undefined && !isDistrusted(instance));
-    const least = Math.min(...able.map(({ numMembers }) => numMembers));
-    return able.find(({ numMembers }) => numMembers === least);
+    const loadOf = ({ numMembers, numSent }: Place): number => numMembers + numSent;
+    const least = Math.min(...able.map(loadOf));
+    return able.find((place) => loadOf(place) === least);
   }
 }
 

@@ -53,11 +53,14 @@ export interface RoundRunnerOptions
 /** Sends a result of a task, as a message that is not encoded. */
 type SendResult = (message: ResultMessage, body?: Uint8Array) => void;
 
-/** Computes a task in this process, and sends its results as any worker does. Rejects if it cannot. */
+/**
+ * Computes a task in this process, as long as `isWanted`, and sends its results as any worker does.
+ * Rejects if it cannot.
+ */
 export type ComputeOwn = (
   message: TrainMessage | EvaluateMessage,
   rows: TaskRows,
-  send: SendResult,
+  receiver: { readonly send: SendResult; readonly isWanted: () => boolean },
 ) => Promise<void>;
 
 /** The number of this process among its workers, where it is one; the numbers of sessions are above. */
@@ -171,6 +174,11 @@ export class RoundRunner implements RoundDriver {
     this.#fatal ??= error;
     this.#failRound(error);
     this.#members.fail(error);
+  }
+
+  /** Frees the memory of partial sums. */
+  close(): void {
+    this.#sums.freeAll();
   }
 
   /** Handles a message about a task; after a failure nobody keeps the books it would be judged by. */
@@ -291,8 +299,9 @@ export class RoundRunner implements RoundDriver {
     const evict = (reason: string): void => this.fail(new Error(`this worker ${reason}`));
     const sender = { worker: OWN_WORKER, name: 'this worker', evict };
     const send: SendResult = (result, body = NO_BODY) => this.#take(sender, result, body);
+    const isWanted = (): boolean => this.#isCurrent(message.round);
     this.#lastOwn = this.#lastOwn
-      .then(() => compute(message, rows, send))
+      .then(() => compute(message, rows, { send, isWanted }))
       .catch((error: unknown) => this.fail(error));
   }
 

@@ -1,5 +1,6 @@
 // Checks for the fields of a decoded header. Each takes an untrusted value and the path to name it
 // by, and returns the value with its type, or throws a ProtocolError that says what was expected.
+import { isIPv6 } from 'node:net';
 import type { z } from 'zod';
 import { quoteValue } from '../errors.ts';
 import { ProtocolError } from './protocol-error.ts';
@@ -44,6 +45,15 @@ export function text(maxLength: number): Field<string> {
   return (value, path) => {
     if (typeof value === 'string' && value.length <= maxLength) return value.replace(/\p{Cc}/gu, ' ');
     throw wrongField(path, `text of at most ${maxLength} characters`, value);
+  };
+}
+
+/** Text of at most `maxLength` UTF-16 units that stands for a host in a URL, and for nothing else. */
+export function host(maxLength: number): Field<string> {
+  return (value, path) => {
+    const name = text(maxLength)(value, path);
+    if (isIPv6(name) || /^[\w.-]+$/.test(name)) return name;
+    throw wrongField(path, 'the name or address of a host', value);
   };
 }
 

@@ -32,7 +32,19 @@ import { layerSchema } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../shape.ts';
 import { lossSchema } from '../losses/registry.ts';
-import { array, boolean, float, hex, integer, object, oneOf, optional, parsed, text } from './fields.ts';
+import {
+  array,
+  boolean,
+  float,
+  hex,
+  host,
+  integer,
+  object,
+  oneOf,
+  optional,
+  parsed,
+  text,
+} from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
 import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_MEMBERS, MAX_REASON_LENGTH, MAX_URL_LENGTH } from './limits.ts';
 import type { Extent } from './shared-file.ts';
@@ -188,7 +200,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       instance: hex(64),
       listen: optional(
         object<NonNullable<HelloMessage['listen']>>({
-          host: optional(text(MAX_HOST_LENGTH)),
+          host: optional(host(MAX_HOST_LENGTH)),
           port: integer(1, 65_535),
         }),
       ),

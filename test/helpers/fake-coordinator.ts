@@ -30,10 +30,12 @@ export class FakeSession {
     this.connection.send(encodeMessage(message, body));
   }
 
-  /** Resolves to the next message, which must be of this type. */
-  async next<Type extends WorkerMessage['type']>(type: Type): Promise<ReceivedOf<Type>> {
-    const received = await this.#inbox.take(type);
-    if (received.message.type !== type) throw new Error(`"${received.message.type}" came, not "${type}"`);
+  /** Resolves to the next message, which must be of one of these types. */
+  async next<Type extends WorkerMessage['type']>(...types: Type[]): Promise<ReceivedOf<Type>> {
+    const wanted = types.join('" or "');
+    const received = await this.#inbox.take(wanted);
+    if (!types.some((type) => type === received.message.type))
+      throw new Error(`"${received.message.type}" came, not "${wanted}"`);
     return received as ReceivedOf<Type>;
   }
 }

@@ -156,7 +156,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     fc.record({
       ...HELLO,
       listen: fc.record(
-        { host: text(255), port: fc.integer({ min: 1, max: 65_535 }) },
+        { host: fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6()), port: fc.integer({ min: 1, max: 65_535 }) },
         { requiredKeys: ['port'] },
       ),
       unreachable: text(271),

@@ -75,6 +75,14 @@ describe('places in a tree', () => {
     expect([tree.place('e'), tree.place('f')]).toEqual(['ws://b:1', 'ws://b:1']);
   });
 
+  it('an aggregator that could not be reached by the worker that was sent to it gets no others', () => {
+    const tree = new Tree(2);
+    for (const name of ['a', 'b']) tree.place(name);
+    expect(tree.place('c')).toBe('ws://a:1');
+    expect(tree.place('c', { unreachable: 'ws://a:1' })).toBeUndefined();
+    expect([tree.place('d'), tree.place('e')]).toEqual(['ws://b:1', 'ws://b:1']);
+  });
+
   it('a worker that comes back while its old session is open stays', () => {
     const tree = new Tree(1);
     tree.place('a');

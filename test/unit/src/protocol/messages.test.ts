@@ -8,6 +8,7 @@ import { encodeMessage } from '../../../../src/protocol/envelope.ts';
 import type { Message } from '../../../../src/protocol/message-types.ts';
 import { parseCoordinatorMessage, parseWorkerMessage } from '../../../../src/protocol/messages.ts';
 import { ProtocolError } from '../../../../src/protocol/protocol-error.ts';
+import { honestHello } from '../../../helpers/fake-worker.ts';
 import { anyMessage, GRADIENT, messageWith, TRAIN, WELCOME } from '../../../helpers/protocol-messages.ts';
 
 const WORKER_TYPES = 'hello fetch ready gradient evaluation finished failure members leave'.split(' ');
@@ -71,6 +72,16 @@ describe('a message', () => {
     const body = new Uint8Array(4 * 1024 * 1024);
     expect(parseCoordinatorMessage(encodeMessage(message, body)).message).toEqual(message);
   });
+
+  it.each(['', 'x y', 'b/c', 'a@b', 'b?c', '[::1]', 'a:1'])(
+    'a worker that takes others is not at host "%s"',
+    async (host) => {
+      const hello = { ...(await honestHello()), listen: { host, port: 1 } };
+      expect(refusalOf('hello', encodeMessage(hello))).toContain(
+        '.listen.host: expected the name or address of a host, got',
+      );
+    },
+  );
 
   it('a message brings no control characters to a terminal', () => {
     const data = encodeMessage({ type: 'stop', reason: 'red \u001b[31m\nalarm' });
