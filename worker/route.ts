@@ -40,8 +40,8 @@ export class Route {
 
   /** Follows the end of a session. */
   follow(end: SessionEnd): void {
-    if (end.kind === 'redirected' && ++this.#numRedirects <= MAX_REDIRECTS) {
-      this.#aggregator = end.reason;
+    if (end.url !== undefined && ++this.#numRedirects <= MAX_REDIRECTS) {
+      this.#aggregator = end.url;
       this.#unreachable = undefined;
       this.#numAttempts = 0;
       return;

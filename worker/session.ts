@@ -50,8 +50,9 @@ export interface SessionOptions {
 /** The end of a session, and what the next one may use. */
 export interface SessionEnd {
   readonly kind: 'stopped' | 'refused' | 'redirected' | 'lost' | 'failed';
-  /** The reason in words, or the address to which it was redirected. */
   readonly reason: string;
+  /** The address to which it was redirected. */
+  readonly url?: string | undefined;
   readonly replica: Replica | undefined;
   readonly tasksDone: number;
 }
@@ -100,7 +101,7 @@ class Session {
   readonly #options: SessionOptions;
   readonly #onEnd: (end: SessionEnd) => void;
   #replica: Replica | undefined;
-  #end: { kind: SessionEnd['kind']; reason: string } | undefined;
+  #end: Pick<SessionEnd, 'kind' | 'reason' | 'url'> | undefined;
   #queue: QueuedTask[] = [];
   /** Runs while the coordinator has to answer. */
   #answerTimer: NodeJS.Timeout | undefined;
@@ -186,7 +187,7 @@ class Session {
       case 'welcome':
         return this.#startLoading(message);
       case 'redirect':
-        this.#end = { kind: 'redirected', reason: message.url };
+        this.#end = { kind: 'redirected', reason: `sent on to ${message.url}`, url: message.url };
         return this.#connection.close(CLOSE.normal, 'redirected');
       case 'refuse':
         this.#end = { kind: 'refused', reason: message.message };

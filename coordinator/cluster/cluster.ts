@@ -1,4 +1,4 @@
-// Connected workers, of a coordinator or of a relay: sessions that come and go reach the scheduler,
+// Connected workers, of a coordinator or of an aggregator: sessions that come and go reach the scheduler,
 // and rounds run on them.
 import { countOf } from '../../src/printable.ts';
 import { closeAll } from '../../src/close-all.ts';
@@ -77,7 +77,7 @@ export class Cluster {
     this.#runner.decide((scheduler, outcome) => scheduler.setMembers(worker, members, outcome));
   }
 
-  /** Makes this process one of its own workers: `RoundRunnerOptions.own`. */
+  /** Makes this process one of its own workers: it computes by `RoundRunnerOptions.computeOwn`. */
   addOwn(instance: string): void {
     this.#runner.decide((scheduler, outcome) =>
       scheduler.addSession({ worker: OWN_WORKER, instance, name: 'this worker', address: 'here' }, outcome),
@@ -153,6 +153,7 @@ export class Cluster {
     this.#closers.push(closer);
   }
 
+  /** Sends the workers away, after a round that is running has been ended by `fail`. */
   async close(reason: string, isOver: boolean): Promise<void> {
     clearInterval(this.#ticker);
     this.#runner.close();

@@ -11,7 +11,7 @@ import type { TrainingState } from '../training/training-state.ts';
 /** Dataset rows that an error names: as many as fill a few lines. */
 const MAX_NAMED_ROWS = 64;
 
-/** The weights that rounds are computed with: those of a training, or a relay's copy of them. */
+/** The weights that rounds are computed with: those of a training, or an aggregator's copy of them. */
 export interface RoundState extends Pick<
   TrainingState,
   'kernels' | 'memory' | 'model' | 'version' | 'fingerprint' | 'step' | 'parameters' | 'currentBucket'
@@ -41,7 +41,7 @@ export interface RoundResults {
   readonly restart: () => void;
 }
 
-/** One distributed computation: a training step, a part of an evaluation, or a relay's part of either. */
+/** One distributed computation: a training step, a part of an evaluation, or an aggregator's part of either. */
 export class Round {
   readonly kind: 'train' | 'evaluate';
   readonly rows: TaskRows;

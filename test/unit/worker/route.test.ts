@@ -9,7 +9,8 @@ const failure = (code: 'E_COORDINATOR_BUSY' | 'E_CONNECTION_REFUSED', isRetryabl
   new ConnectError({ code, message: 'no' }, { isRetryable });
 
 function end(kind: SessionEnd['kind'], reason = '', tasksDone = 0): SessionEnd {
-  return { kind, reason, tasksDone, replica: undefined };
+  const url = kind === 'redirected' ? reason : undefined;
+  return { kind, reason, url, tasksDone, replica: undefined };
 }
 
 /** A route that leads to an aggregator. */
