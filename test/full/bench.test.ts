@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import type { TraceEvent } from '../../src/trace.ts';
 import { runCli } from '../helpers/cli.ts';
 import { tableRun } from '../helpers/table-run.ts';
+import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 it('bench scale measures threads and workers on a config, to the same weights, and draws them', async () => {
   const cwd = tableRun();
@@ -63,12 +64,13 @@ it.each([
 });
 
 it('bench network refuses trees that it cannot shape, and speeds that are none', async () => {
+  const cwd = temporaryDirectory();
   const tree = ['bench', 'network', '--workers', '7', '--topology', 'tree', '--fan-in', '2'];
-  const deep = await runCli(tree);
+  const deep = await runCli(tree, { cwd });
   expect(deep.exitCode).toBe(2);
   expect(deep.stderr).toContain('7 workers with --fan-in 2 are a tree of more than two levels');
   expect(deep.stderr).toContain('give --fan-in at least 3');
-  const slow = await runCli(['bench', 'network', '--bandwidth', 'fast']);
+  const slow = await runCli(['bench', 'network', '--bandwidth', 'fast'], { cwd });
   expect(slow.exitCode).toBe(2);
   expect(slow.stderr).toContain('--bandwidth fast: expected a speed from 1mbit on');
 });
