@@ -4,6 +4,7 @@
 import { Placement } from '../coordinator/cluster/placement.ts';
 import { Pace } from '../coordinator/scheduler/pace.ts';
 import { divideShards } from '../coordinator/scheduler/divide-shards.ts';
+import type { PlannedTask } from '../coordinator/scheduler/outcome.ts';
 import { maximalNodes, ReductionTree } from '../src/tree.ts';
 import type { ShardRange, TreeNode } from '../src/tree.ts';
 import type { LinkSpeed } from './link.ts';
@@ -333,15 +334,17 @@ class Place {
     const ids = [...(this.#threads.length > 0 ? [OWN] : []), ...this.#below.keys()];
     const shares = ids.map((id) => ({ id, speed: this.#pace.speedOf(id) }));
     const tasks = divideShards(shards.from, shards.to, shares);
+    const supplied = this.#atWork;
     this.#atWork = tasks.flatMap(({ worker }) => this.#below[worker] ?? []);
     for (const { worker, from, to } of tasks) {
       const numSums = buckets.length * maximalNodes(from, to, numShards).length;
       this.#tasks.set(worker, { numShards: to - from, givenMs: this.#simulation.time.nowMs(), numSums });
     }
-    this.#give(tasks);
+    this.#give(tasks, supplied);
   }
 
-  #give([first, ...rest]: readonly (ShardRange & { readonly worker: number })[]): void {
+  /** Gives tasks and, to workers that have not been sent the weights as these were made, the weights. */
+  #give([first, ...rest]: readonly PlannedTask[], supplied: readonly Below[]): void {
     if (!first) return;
     const { costs } = this.#simulation;
     const below = this.#below[first.worker];
@@ -349,13 +352,18 @@ class Place {
       this.#compute(first, (sum) =>
         this.#main.run(this.#costsOf(sum).checkSumMs, () => this.#accept(sum, OWN)),
       );
-      return this.#give(rest);
+      return this.#give(rest, supplied);
     }
     const rowBytes = (4 * costs.numRows * (first.to - first.from)) / costs.numShards;
-    this.#main.goOn(costs.sendNoteMs, () => {
-      below.down.send(HEAD_BYTES + rowBytes, () => below.place.#takeTask(first));
-      this.#give(rest);
-    });
+    const lacking = supplied.includes(below) ? [] : [...costs.buckets.keys()];
+    this.#sendWeights(
+      lacking.map((bucket) => ({ bucket, below })),
+      () =>
+        this.#main.goOn(costs.sendNoteMs, () => {
+          below.down.send(HEAD_BYTES + rowBytes, () => below.place.#takeTask(first));
+          this.#give(rest, supplied);
+        }),
+    );
   }
 
   #takeTask(shards: ShardRange): void {
@@ -439,15 +447,22 @@ class Place {
 
   /** Sends weights to all below that are at work. */
   #passOn(bucket: number, then: () => void): void {
-    const { bytes, encodeWeightsMs, sendWeightsMs } = this.#costsOf({ bucket });
-    const sendTo = ([first, ...rest]: readonly Below[]): void => {
-      if (!first) return then();
-      this.#main.goOn(sendWeightsMs, () => {
-        first.down.send(HEAD_BYTES + bytes, () => first.place.#takeWeights(bucket));
-        sendTo(rest);
-      });
-    };
-    this.#main.goOn(encodeWeightsMs, () => sendTo(this.#atWork));
+    this.#main.goOn(this.#costsOf({ bucket }).encodeWeightsMs, () =>
+      this.#sendWeights(
+        this.#atWork.map((below) => ({ bucket, below })),
+        then,
+      ),
+    );
+  }
+
+  #sendWeights([first, ...rest]: readonly { bucket: number; below: Below }[], then: () => void): void {
+    if (!first) return then();
+    const { bucket, below } = first;
+    const { bytes, sendWeightsMs } = this.#costsOf(first);
+    this.#main.goOn(sendWeightsMs, () => {
+      below.down.send(HEAD_BYTES + bytes, () => below.place.#takeWeights(bucket));
+      this.#sendWeights(rest, then);
+    });
   }
 
   #takeWeights(bucket: number): void {

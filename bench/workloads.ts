@@ -143,6 +143,7 @@ export interface StartedSteps {
   readonly close: () => Promise<void>;
 }
 
+/** Time for workers to start, besides that for the dataset, which passes two links of a tree. */
 const WORKERS_WAIT_MS = 60_000;
 
 /** Starts what computes the steps of a run: threads of this process or, of several workers, of each. */
@@ -170,7 +171,8 @@ export async function startSteps(prepared: PreparedRun, setting: StepSetting): P
   }
   const token = generateToken();
   const address = { host: '127.0.0.1', port: 0, token };
-  const limits = { minWorkers: workers, waitForWorkersMs: WORKERS_WAIT_MS };
+  const loadingMs = (2 * workers * prepared.data.dataset.blob.byteLength) / link.bytesPerMs;
+  const limits = { minWorkers: workers, waitForWorkersMs: WORKERS_WAIT_MS + loadingMs };
   const workforce = { kind: 'network', ...address, ...limits, fanIn } as const;
   const listener = await openPort(workforce, log);
   const endWorkers = await startShapedWorkers({
