@@ -14,6 +14,8 @@ export interface AggregatorOptions {
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
+  /** The address that other workers are told, where they reach this port by another one. */
+  readonly announced?: Required<Aggregator['listen']> | undefined;
   /** Shown by workers; required unless `host` is a loopback address. */
   readonly token: string | undefined;
   readonly log: Logger;
@@ -30,16 +32,16 @@ export class ListeningAggregator implements Aggregator {
   /** Made when the first worker comes. */
   #cluster: AggregatedCluster | undefined;
 
-  private constructor(listener: Listener, log: Logger) {
+  private constructor(listener: Listener, { announced, log }: AggregatorOptions) {
     const { host, port } = listener;
-    this.listen = ANY_HOST.includes(host) ? { port } : { host, port };
+    this.listen = announced ?? (ANY_HOST.includes(host) ? { port } : { host, port });
     this.#listener = listener;
     this.#log = log;
   }
 
   /** Opens the port. @throws LockstepError if that is not possible */
   static async start(options: AggregatorOptions): Promise<ListeningAggregator> {
-    return new ListeningAggregator(await listen({ ...options, maxWorkers: MAX_WORKERS }), options.log);
+    return new ListeningAggregator(await listen({ ...options, maxWorkers: MAX_WORKERS }), options);
   }
 
   get numWorkers(): number {

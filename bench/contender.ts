@@ -52,7 +52,7 @@ export class OwnContender implements Contender {
 
   async #start(workload: WorkloadName): Promise<void> {
     await this.close();
-    const prepared = await syntheticRun(workload, this.#numerics);
+    const prepared = await syntheticRun(workload, { numerics: this.#numerics });
     const count = Number.parseInt(this.name);
     const isThreads = this.name.includes('thread');
     const setting = isThreads ? { workers: 0, threads: count } : { workers: count, threads: 1 };

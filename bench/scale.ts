@@ -22,11 +22,18 @@ import { countOf, formatCount, shellWord } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { describeMachine, newTable } from './report.ts';
 import { batchOf, selectWorkload, startSteps, syntheticRun } from './workloads.ts';
+import type { StartedSteps, StepSetting } from './workloads.ts';
 
-/** Arguments of `lockstep bench scale`. */
-export interface ScaleArguments {
+/** Arguments that select the run of a benchmark. */
+export interface WorkloadArguments {
   readonly set: readonly string[];
   readonly workload: string;
+  /** Shards of a batch, instead of those of the config. */
+  readonly shards?: number;
+}
+
+/** Arguments of `lockstep bench scale`. */
+export interface ScaleArguments extends WorkloadArguments {
   readonly workers?: string;
   readonly threads?: string;
   readonly steps?: number;
@@ -36,10 +43,7 @@ export interface ScaleArguments {
 }
 
 /** Threads of this process where there are no workers, else of each worker. */
-interface Setting {
-  readonly workers: number;
-  readonly threads: number;
-}
+type Setting = StepSetting;
 
 /** The milliseconds of a step, and what is done meanwhile. */
 interface StepTimes {
@@ -49,6 +53,21 @@ interface StepTimes {
   /** Sums of gradients and the optimizer: of this process, which with workers also moves the messages. */
   readonly updatingMs: number;
 }
+
+/** The means of one turn. The coordinator receives bytes up and sends them down. */
+interface Turn extends StepTimes {
+  readonly bytesUpPerStep: number;
+  readonly bytesDownPerStep: number;
+}
+
+interface Totals {
+  readonly computingMs: number;
+  readonly updatingMs: number;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+const NO_BYTES = { bytesUp: 0, bytesDown: 0 } as const;
 
 /** The figures of a setting. */
 interface Scaled extends Setting, StepTimes {
@@ -122,7 +141,8 @@ export function settingsOf(
   return ofWorkers.flatMap((count) => ofThreads.map((each) => ({ workers: count, threads: each })));
 }
 
-function parseCounts(flag: string, text: string, least: number, most: number): number[] {
+/** Reads a list of whole numbers. @throws LockstepError (exit 2) for anything else */
+export function parseCounts(flag: string, text: string, least: number, most: number): number[] {
   const counts = text.split(',').map((part) => (/^ *\d{1,4} *$/.test(part) ? Number(part) : Number.NaN));
   if (counts.every((count) => count >= least && count <= most)) return [...new Set(counts)];
   throw new LockstepError({
@@ -136,13 +156,14 @@ function parseCounts(flag: string, text: string, least: number, most: number): n
 /** Makes a run for each setting: of the config, or of a built-in workload. */
 export async function preparerOf(
   path: string | undefined,
-  { set, workload }: Pick<ScaleArguments, 'set' | 'workload'>,
+  { set, workload, shards }: WorkloadArguments,
 ): Promise<(setting: Setting) => Promise<PreparedRun>> {
   if (path === undefined) {
     const name = selectWorkload(workload);
-    return () => syntheticRun(name);
+    return () => syntheticRun(name, { shards });
   }
-  const { config } = await loadConfig({ path, overrides: set });
+  const overrides = shards === undefined ? set : [...set, `shards=${shards}`];
+  const { config } = await loadConfig({ path, overrides });
   return (local) => prepareRun(config, (message) => screen.write(`${message}\n`), { local });
 }
 
@@ -152,23 +173,29 @@ export class Contestant {
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
   readonly #compute: Compute;
-  readonly turns: (StepTimes & { readonly bytesPerStep: number })[] = [];
+  readonly #end: () => Promise<void>;
+  readonly turns: Turn[] = [];
   /** Milliseconds of a step when it was warm. */
   warmMs = 0;
   #numSteps = 0;
 
-  private constructor(setting: Setting, prepared: PreparedRun, state: TrainingState, compute: Compute) {
+  private constructor(setting: Setting, prepared: PreparedRun, { state, compute, close }: StartedSteps) {
     this.setting = setting;
     this.prepared = prepared;
     this.state = state;
     this.#compute = compute;
+    this.#end = close;
   }
 
-  static async start(setting: Setting, prepared: PreparedRun): Promise<Contestant> {
-    const { state, compute } = await startSteps(prepared, setting);
-    const contestant = new Contestant(setting, prepared, state, compute);
-    await contestant.#takeSteps(WARM_UP_STEPS);
-    contestant.warmMs = await contestant.#takeSteps(WARM_UP_STEPS);
+  /** Starts it, and takes as many steps twice, of which the second time is measured. */
+  static async start(
+    setting: Setting,
+    prepared: PreparedRun,
+    warmUpSteps = WARM_UP_STEPS,
+  ): Promise<Contestant> {
+    const contestant = new Contestant(setting, prepared, await startSteps(prepared, setting));
+    await contestant.#takeSteps(warmUpSteps);
+    contestant.warmMs = await contestant.#takeSteps(warmUpSteps);
     return contestant;
   }
 
@@ -189,23 +216,28 @@ export class Contestant {
       wallMs,
       computingMs: (after.computingMs - before.computingMs) / steps,
       updatingMs: (after.updatingMs - before.updatingMs) / steps,
-      bytesPerStep: (after.bytes - before.bytes) / steps,
+      bytesUpPerStep: (after.bytesUp - before.bytesUp) / steps,
+      bytesDownPerStep: (after.bytesDown - before.bytesDown) / steps,
     });
   }
 
-  #totals(): { readonly computingMs: number; readonly updatingMs: number; readonly bytes: number } {
+  #totals(): Totals {
     const compute = this.#compute;
     if (compute instanceof ClusterCompute) {
       const { bytesReceived, bytesSent, computeMs } = compute.counters;
       const { user, system } = process.cpuUsage();
-      const bytes = bytesReceived + bytesSent;
-      return { computingMs: computeMs / this.setting.workers, updatingMs: (user + system) / 1000, bytes };
+      return {
+        computingMs: computeMs / this.setting.workers,
+        updatingMs: (user + system) / 1000,
+        bytesUp: bytesReceived,
+        bytesDown: bytesSent,
+      };
     }
     const times = compute instanceof InProcessCompute ? compute.times : [];
     const mean = (values: readonly number[]): number =>
       values.reduce((total, value) => total + value, 0) / Math.max(1, values.length);
     const computingMs = mean(times.map(({ computing }) => computing));
-    return { computingMs, updatingMs: mean(times.map(({ updating }) => updating)), bytes: 0 };
+    return { computingMs, updatingMs: mean(times.map(({ updating }) => updating)), ...NO_BYTES };
   }
 
   get workerPeakBytes(): number {
@@ -213,13 +245,13 @@ export class Contestant {
   }
 
   close(): Promise<void> {
-    return this.#compute.close('the benchmark is done', true);
+    return this.#end();
   }
 }
 
 /** The number of steps that the first setting takes in one turn. */
-function stepsOfTurn([first]: readonly Contestant[]): number {
-  const steps = Math.round(TURN_MS / (first?.warmMs ?? TURN_MS));
+export function stepsOfTurn([first]: readonly Contestant[], turnMs = TURN_MS): number {
+  const steps = Math.round(turnMs / (first?.warmMs ?? turnMs));
   return Math.max(STEPS.least, Math.min(STEPS.most, steps));
 }
 
@@ -228,7 +260,9 @@ function scaledBy(contestants: readonly Contestant[]): Scaled[] {
     wallMs: median(turns.map(({ wallMs }) => wallMs)),
     computingMs: median(turns.map(({ computingMs }) => computingMs)),
     updatingMs: median(turns.map(({ updatingMs }) => updatingMs)),
-    bytesPerStep: median(turns.map(({ bytesPerStep }) => bytesPerStep)),
+    bytesPerStep: median(
+      turns.map(({ bytesUpPerStep, bytesDownPerStep }) => bytesUpPerStep + bytesDownPerStep),
+    ),
   }));
   const [base] = contestants.map(({ setting }) => threadsOf(setting));
   return contestants.map((contestant, index) => {

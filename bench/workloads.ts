@@ -1,7 +1,8 @@
 // The benchmark workloads: common models and batch sizes, on synthetic data of the same shape; and the
 // start of what computes their steps.
 import { fileURLToPath } from 'node:url';
-import { localWorkforce, startCompute } from '../coordinator/start-compute.ts';
+import { localWorkforce, openPort, startCompute } from '../coordinator/start-compute.ts';
+import type { StartOptions } from '../coordinator/start-compute.ts';
 import type { Batch, Compute } from '../coordinator/training/compute.ts';
 import { planMemory } from '../coordinator/training/memory-plan.ts';
 import { initialState } from '../coordinator/training/prepare.ts';
@@ -28,8 +29,12 @@ import type { LayerInput } from '../src/layers/registry.ts';
 import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
+import { generateToken } from '../src/protocol/token.ts';
 import { resolveModel } from '../src/model/model.ts';
 import { cutBatch } from '../src/model/shards.ts';
+import { isUnlimited } from './link.ts';
+import type { LinkSpeed } from './link.ts';
+import { startShapedWorkers } from './shaped-workers.ts';
 
 interface Workload {
   readonly inputShape: Shape;
@@ -89,9 +94,15 @@ function mlp(...units: readonly number[]): LayerInput[] {
 const NUM_ROWS = 8192;
 
 /** A run of a workload, ready to train. */
-export async function syntheticRun(name: WorkloadName, numerics: Numerics = 'strict'): Promise<PreparedRun> {
+export async function syntheticRun(
+  name: WorkloadName,
+  {
+    numerics = 'strict',
+    shards,
+  }: { readonly numerics?: Numerics; readonly shards?: number | undefined } = {},
+): Promise<PreparedRun> {
   const workload: Workload = WORKLOADS[name];
-  const config = configOf(name, workload, numerics);
+  const config = configOf(name, workload, { numerics, shards });
   const dataset = syntheticDataset(workload);
   const kernelModule = await loadKernelModule(numerics);
   const memory = new Memory();
@@ -114,24 +125,78 @@ export function batchOf({ config, data }: PreparedRun, step: number): Batch {
   return { indices, bounds: cutBatch(length, config), weight };
 }
 
+/** The processes that are to compute steps. */
+export interface StepSetting {
+  /** Worker processes; 0 for threads of this process. */
+  readonly workers: number;
+  readonly threads: number;
+  /** Links to a coordinator from workers that share no memory with it; by default they do. */
+  readonly link?: LinkSpeed | undefined;
+  /** Workers of each place in a tree; undefined for a star. */
+  readonly fanIn?: number | undefined;
+}
+
+/** A computation of steps, and the function that ends it. */
+export interface StartedSteps {
+  readonly state: TrainingState;
+  readonly compute: Compute;
+  readonly close: () => Promise<void>;
+}
+
+/** Time for workers to start, besides that for the dataset, which passes two links of a tree. */
+const WORKERS_WAIT_MS = 60_000;
+
 /** Starts what computes the steps of a run: threads of this process or, of several workers, of each. */
-export async function startSteps(
-  prepared: PreparedRun,
-  { workers, threads }: { readonly workers: number; readonly threads: number },
-): Promise<{ readonly state: TrainingState; readonly compute: Compute }> {
+export async function startSteps(prepared: PreparedRun, setting: StepSetting): Promise<StartedSteps> {
+  const { workers, threads, link, fanIn } = setting;
   const state = await initialState(prepared);
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-  const compute = await startCompute({
+  const log = createLogger({ level: 'error' });
+  const aborter = new AbortController();
+  const start: Omit<StartOptions, 'workforce'> = {
     run: 'bench',
     prepared,
     state,
-    workforce: localWorkforce(workers, threads, { program }),
-    log: createLogger({ level: 'error' }),
-    signal: new AbortController().signal,
+    sharedMemory: link === undefined,
+    log,
+    signal: aborter.signal,
     onEvent: () => undefined,
+  };
+  if (link === undefined || isUnlimited(link)) {
+    const compute = await startCompute({
+      ...start,
+      workforce: localWorkforce(workers, threads, { program, fanIn }),
+    });
+    return { state, compute, close: () => compute.close(DONE, true) };
+  }
+  const token = generateToken();
+  const address = { host: '127.0.0.1', port: 0, token };
+  const loadingMs = (2 * workers * prepared.data.dataset.blob.byteLength) / link.bytesPerMs;
+  const limits = { minWorkers: workers, waitForWorkersMs: WORKERS_WAIT_MS + loadingMs };
+  const workforce = { kind: 'network', ...address, ...limits, fanIn } as const;
+  const listener = await openPort(workforce, log);
+  const endWorkers = await startShapedWorkers({
+    count: workers,
+    threads,
+    program,
+    token,
+    log,
+    link,
+    port: listener?.port ?? 0,
+    isTree: fanIn !== undefined,
+    onAllGone: (reason) => aborter.abort(new Error(reason)),
   });
-  return { state, compute };
+  try {
+    const compute = await startCompute({ ...start, workforce, listener });
+    const close = (): Promise<void> => compute.close(DONE, true).finally(endWorkers);
+    return { state, compute, close };
+  } catch (error) {
+    await endWorkers();
+    throw error;
+  }
 }
+
+const DONE = 'the benchmark is done';
 
 /** The workload of this name. @throws LockstepError if there is none */
 export function selectWorkload(name: string): WorkloadName {
@@ -146,9 +211,13 @@ export function selectWorkload(name: string): WorkloadName {
   });
 }
 
-function configOf(name: string, { layers, loss, batchSize }: Workload, numerics: Numerics): Config {
+function configOf(
+  name: string,
+  { layers, loss, batchSize }: Workload,
+  values: { readonly numerics: Numerics; readonly shards: number | undefined },
+): Config {
   const data = loss === 'mse' ? { file: 'none', target: 'y' } : { train: { images: 'none', labels: 'none' } };
-  const result = validateConfig({ name, data, model: { layers }, loss, batchSize, numerics, epochs: 1 });
+  const result = validateConfig({ name, data, model: { layers }, loss, batchSize, ...values, epochs: 1 });
   if ('config' in result) return result.config;
   throw new Error(`the workload ${name} is not a valid config: ${JSON.stringify(result.findings)}`);
 }

@@ -4,13 +4,15 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
 import { NUMERICS } from '../src/kernels/kernels.ts';
-import { MAX_FAN_IN, MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
+import { DEFAULT_FAN_IN, MAX_FAN_IN, MAX_SHARDS, MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 import { printData } from '../coordinator/output/results.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
+import type { NetworkArguments } from '../bench/network.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
+import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
@@ -41,6 +43,17 @@ const orAuto =
 const threadsOption = (description: string): Option =>
   new Option('--threads <count>', description).argParser(wholeNumber(1, MAX_THREADS)).env('LOCKSTEP_THREADS');
 
+const topologyOption = (): Option =>
+  new Option('--topology <shape>', 'star: the coordinator serves all workers; tree: workers serve others')
+    .choices(['star', 'tree'])
+    .default('star');
+
+const fanInOption = (): Option =>
+  new Option(
+    '--fan-in <count>',
+    `workers that each place of a tree serves itself (default: ${DEFAULT_FAN_IN})`,
+  ).argParser(wholeNumber(2, MAX_FAN_IN));
+
 /** Adds the options of all commands that read a config. */
 function withConfig(command: Command): Command {
   return command
@@ -55,16 +68,8 @@ function withConfig(command: Command): Command {
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
-    .addOption(
-      new Option('--topology <shape>', 'star: the coordinator serves all workers; tree: workers serve others')
-        .choices(['star', 'tree'])
-        .default('star'),
-    )
-    .option(
-      '--fan-in <count>',
-      'workers that each place of a tree serves itself (default: 8)',
-      wholeNumber(2, MAX_FAN_IN),
-    )
+    .addOption(topologyOption())
+    .addOption(fanInOption())
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
     .option('--json', 'print summary.json to stdout at the end');
 }
@@ -124,6 +129,10 @@ function addTrainingCommands(program: Command): void {
     .option(
       '--listen <host:port>',
       'take workers here too, if the coordinator wants a tree; port 0 picks one',
+    )
+    .option(
+      '--announce <host:port>',
+      'with --listen: the address that other workers are told, where they reach this port by another one',
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
@@ -187,6 +196,21 @@ function withWorkload(command: Command): Command {
     .option('--workload <name>', 'the built-in workload', 'mlp-mnist');
 }
 
+/** Adds what describes the cluster of a benchmark, and its links. */
+function withLinks(command: Command): Command {
+  return withWorkload(command)
+    .option('--bandwidth <speed>', 'of each machine, each way: 100mbit, 1gbit, or unlimited', '1gbit')
+    .option('--latency <time>', 'of each message, one way: 500us, 5ms', '1ms')
+    .addOption(topologyOption())
+    .addOption(fanInOption())
+    .option(
+      '--shards <count>',
+      'shards of a batch (default: those of the config)',
+      wholeNumber(1, MAX_SHARDS),
+    )
+    .option('--json', 'print the figures as JSON');
+}
+
 /** Adds the benchmarks. */
 function addBenchmarks(program: Command): void {
   const bench = program.command('bench').description('measure this machine');
@@ -222,8 +246,33 @@ function addBenchmarks(program: Command): void {
     .action(async (config: string | undefined, options: StepArguments) =>
       (await import('../bench/step.ts')).benchStep(config, options),
     );
+  withLinks(bench.command('network'))
+    .description(
+      "trainings over links of a network's speed, beside what computing or the link alone would allow",
+    )
+    .option('--workers <list>', 'worker counts, separated by commas', '2')
+    .option('--steps <count>', 'steps of each round (default: as many as take 3 s)', wholeNumber(1, 100_000))
+    .option('--rounds <count>', 'rounds', wholeNumber(1, 1000), 3)
+    .action(async (config: string | undefined, options: NetworkArguments) =>
+      (await import('../bench/network.ts')).benchNetwork(config, options),
+    );
+  withLinks(bench.command('simulate'))
+    .description(
+      'what a step would take in a cluster that is not there, predicted from what its parts take here',
+    )
+    .option('--workers <list>', 'worker counts, separated by commas', '1,2,4,8,16,32')
+    .addOption(threadsOption('compute threads of each worker').default(1))
+    .option(
+      '--cores <count>',
+      'cores that all processes share (default: a machine for each)',
+      wholeNumber(1, 4096),
+    )
+    .action(async (config: string | undefined, options: SimulateArguments) =>
+      (await import('../bench/simulate.ts')).benchSimulate(config, options),
+    );
   bench
     .command('train')
+    .alias('peers')
     .description('samples/s of whole trainings against PyTorch, TensorFlow.js and jax-js, where installed')
     .option('--workload <name>', 'only this workload (default: all)')
     .addOption(new Option('--numerics <build>', 'build of the kernels').choices(NUMERICS).default('strict'))

@@ -13,6 +13,7 @@ import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import { DEFAULT_FAN_IN } from '../src/limits.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 
@@ -29,9 +30,6 @@ interface RunArguments {
   readonly fanIn?: number;
 }
 
-/** Workers of each place in a tree, where nothing else is said. */
-const FAN_IN = 8;
-
 /** @throws LockstepError (exit 2) for flags that contradict each other */
 function topologyOf({ fanIn, topology }: RunArguments, hasWorkers = true): Topology {
   const refuse = (message: string, help: string): LockstepError =>
@@ -39,7 +37,7 @@ function topologyOf({ fanIn, topology }: RunArguments, hasWorkers = true): Topol
   if (topology === 'star' && fanIn === undefined) return {};
   if (topology === 'star') throw refuse('--fan-in is for trees', 'add --topology tree');
   if (!hasWorkers) throw refuse('--topology tree is for workers, and there are none', 'add --workers COUNT');
-  return { fanIn: fanIn ?? FAN_IN };
+  return { fanIn: fanIn ?? DEFAULT_FAN_IN };
 }
 
 /** Arguments of `lockstep train`. */

@@ -124,14 +124,14 @@ export async function orUncaught(command: () => Promise<void>): Promise<void> {
 }
 
 /** Reads `HOST:PORT`. @throws LockstepError (exit 2) if it is anything else */
-export function parseAddress(text: string): { host: string; port: number } {
+export function parseAddress(text: string, flag = '--listen'): { host: string; port: number } {
   const match = /^(?<host>\[[0-9a-fA-F:]+\]|[^:\s]+):(?<port>\d{1,5})$/.exec(text);
   const port = Number(match?.groups?.['port']);
   if (!match?.groups || port > 65_535) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_LISTEN_ADDRESS',
-      message: `--listen ${text}: expected HOST:PORT`,
+      message: `${flag} ${text}: expected HOST:PORT`,
       help: 'for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file',
     });
   }

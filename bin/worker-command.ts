@@ -14,16 +14,27 @@ export interface WorkerArguments {
   readonly threads: number;
   readonly tokenFile?: string;
   readonly listen?: string;
+  readonly announce?: string;
 }
 
 /** Works for the coordinator at `url` until told to stop. */
-export async function work(url: string, { listen, threads, tokenFile }: WorkerArguments): Promise<void> {
+export async function work(
+  url: string,
+  { announce, listen, threads, tokenFile }: WorkerArguments,
+): Promise<void> {
   if (!/^wss?:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_WORKER_URL',
       message: `${url} is not the address of a coordinator`,
       help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
+    });
+  }
+  if (announce !== undefined && listen === undefined) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_WORKER_ANNOUNCE',
+      message: '--announce requires --listen: without it this worker takes nobody',
     });
   }
   const { log, signal } = createRuntime();
@@ -33,7 +44,8 @@ export async function work(url: string, { listen, threads, tokenFile }: WorkerAr
   // The coordinator that started this process knows it by that name from now on. If the coordinator
   // is gone already, sending fails, which is no bug: the signal below says so.
   process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
-  const aggregator = listen === undefined ? undefined : await startAggregator(listen, token, log);
+  const aggregator =
+    listen === undefined ? undefined : await startAggregator({ listen, announce }, token, log);
   try {
     await runWorker({ url, token, numThreads: threads, instance, aggregator, log, signal });
   } finally {
@@ -45,10 +57,11 @@ export async function work(url: string, { listen, threads, tokenFile }: WorkerAr
 
 /** Opens the port for workers of its own. Loaded only here: it brings much of a coordinator. */
 async function startAggregator(
-  address: string,
+  { listen, announce }: { readonly listen: string; readonly announce: string | undefined },
   token: string | undefined,
   log: Logger,
 ): Promise<ListeningAggregator> {
   const { ListeningAggregator } = await import('../aggregator/listening-aggregator.ts');
-  return ListeningAggregator.start({ ...parseAddress(address), token, log });
+  const announced = announce === undefined ? undefined : parseAddress(announce, '--announce');
+  return ListeningAggregator.start({ ...parseAddress(listen), announced, token, log });
 }

@@ -203,7 +203,7 @@ function startWorkers(
   const workers = new LocalWorkers({
     count,
     threads,
-    listens: fanIn !== undefined,
+    listenFlags: fanIn === undefined ? [] : ['--listen', '127.0.0.1:0'],
     url: `ws://127.0.0.1:${port}`,
     token,
     program,

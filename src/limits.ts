@@ -24,3 +24,6 @@ export const MAX_WORKERS = 1024;
 
 /** Workers that the coordinator, or an aggregator, takes itself before it sends others on. */
 export const MAX_FAN_IN = 64;
+
+/** Their number where nothing else is said. */
+export const DEFAULT_FAN_IN = 8;

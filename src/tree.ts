@@ -147,6 +147,11 @@ export class ReductionTree<Slot> {
     return this.#held.length === this.#maximal.size && this.#held.every(({ node }) => this.isMaximal(node));
   }
 
+  /** The number of sums that remain in the end. */
+  get numMaximal(): number {
+    return this.#maximal.size;
+  }
+
   /** True for a node whose sum is not added to any other here. */
   isMaximal(node: TreeNode): boolean {
     return this.#maximal.has(nodeKey(node));

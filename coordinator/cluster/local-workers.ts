@@ -11,8 +11,8 @@ import type { Logger } from '../../src/log.ts';
 export interface LocalWorkersOptions {
   readonly count: number;
   readonly threads: number;
-  /** True if they may take workers of their own. */
-  readonly listens: boolean;
+  /** Flags with the address at which they take workers of their own; none where they take none. */
+  readonly listenFlags: readonly string[];
   readonly url: string;
   readonly token: string | undefined;
   /** The command line's program file: `lockstep worker` is run with it. */
@@ -62,8 +62,7 @@ export class LocalWorkers {
   }
 
   #start(index: number, numRestarts: number): void {
-    const { url, threads, listens, token, program, log, guard } = this.#options;
-    const listenFlags = listens ? ['--listen', '127.0.0.1:0'] : [];
+    const { url, threads, listenFlags, token, program, log, guard } = this.#options;
     const child = spawn(
       process.execPath,
       [...NODE_FLAGS, program, 'worker', url, '--threads', String(threads), ...listenFlags],

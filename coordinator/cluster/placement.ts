@@ -9,6 +9,9 @@ export interface PlacedWorker {
   readonly remoteAddress: string;
 }
 
+/** The parts of a worker's greeting that its place depends on. */
+type PlaceRequest = Pick<HelloMessage, 'instance' | 'listen' | 'unreachable'>;
+
 interface Place {
   readonly instance: string;
   /** The address at which it takes workers; undefined where it takes none. */
@@ -44,7 +47,7 @@ export class Placement {
   }
 
   /** Gives a worker a place here; returns the address of the aggregator that is to take it, if it has none here. */
-  place(worker: PlacedWorker, { instance, listen, unreachable }: HelloMessage): string | undefined {
+  place(worker: PlacedWorker, { instance, listen, unreachable }: PlaceRequest): string | undefined {
     const places = [...this.#places.values()];
     for (const place of places) {
       if (place.url === unreachable && place.numMembers === 0) place.url = undefined;

@@ -232,6 +232,11 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_WORKER_URL]: http://localhost:7700 is not the address of a coordinator\n' +
       '  help: for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt\n',
   },
+  'a worker that announces a port that it does not have': {
+    args: ['worker', 'ws://localhost:7700', '--announce', 'localhost:7701'],
+    exitCode: 2,
+    stderr: 'error[E_WORKER_ANNOUNCE]: --announce requires --listen: without it this worker takes nobody\n',
+  },
 };
 
 /** The outcome of a mistake. */

@@ -144,6 +144,8 @@ describe('docs/cli.md', () => {
       'bench kernels',
       'bench scale',
       'bench step',
+      'bench network',
+      'bench simulate',
       'bench train',
     ]);
     expect(flags).toContain('--min-workers');
