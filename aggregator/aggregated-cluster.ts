@@ -120,6 +120,7 @@ export class AggregatedCluster {
       state: this.#weights,
       weightsFile: this.#weightsFile,
       groups: plan.groups,
+      fanIn: this.#run.fanIn,
       evaluationWidth: replica.evaluationWidth,
       log,
       churn: this.#roster.churn,

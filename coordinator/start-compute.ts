@@ -179,6 +179,7 @@ function createCluster(
     state,
     weightsFile,
     groups: prepared.plan.groups,
+    fanIn: workforce.fanIn,
     evaluationWidth: widthOf(options),
     log,
     churn: roster.churn,

@@ -46,6 +46,8 @@ export interface RoundRunnerOptions
   readonly log: Logger;
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
+  /** Workers that a place of a tree serves itself; undefined in a star. */
+  readonly fanIn: number | undefined;
   /** Computes tasks as the worker `OWN_WORKER`, where this process is to be one. */
   readonly computeOwn?: ComputeOwn | undefined;
 }
@@ -143,7 +145,8 @@ export class RoundRunner implements RoundDriver {
   /** Resolves when the round is complete; its sums stay in memory until the next one. */
   run(round: Round): Promise<void> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, this.#options.groups);
+    const { fanIn, groups = fanIn } = this.#options;
+    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, groups);
     return new Promise((resolve, reject) => {
       this.#running = { round, resolve, reject };
       this.decide((scheduler, outcome) => scheduler.beginRound(plan, outcome));

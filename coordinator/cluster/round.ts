@@ -68,7 +68,7 @@ export class Round {
     this.divergence = undefined;
   }
 
-  /** The plan that the scheduler needs; `groups` is the most that a batch has, where sums are rounded. */
+  /** The plan that the scheduler needs; at the borders of at most `groups` groups tasks are to be cut. */
   plan(numBuckets: number, step: number, groups: number | undefined): RoundPlan {
     const { kind, numShards } = this;
     const { bounds, firstShard } = this.rows;

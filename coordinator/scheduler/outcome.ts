@@ -12,7 +12,10 @@ export interface RoundPlan {
   readonly shardRows: readonly number[];
   /** The shards to compute, where others are computed elsewhere; all by default. */
   readonly shards?: ShardRange | undefined;
-  /** Shards of a group whose sum is rounded, and so takes half the bytes; default: no sum is. */
+  /**
+   * Shards of the groups at whose borders tasks are to be cut: those whose sums are rounded, and so
+   * take half the bytes, or the shares of aggregators. Default: no border is better than others.
+   */
   readonly groupShards?: number | undefined;
   /** Optimizer steps committed before the round. */
   readonly step: number;
