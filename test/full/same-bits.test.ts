@@ -45,6 +45,32 @@ describe('weights, losses and metrics for any workforce', () => {
     await expectSameBits(FASHION_CONFIG, settings, temporaryDirectory(), workforces);
   });
 
+  it('a training on images gives the same bits where batches and shards differ in size', async () => {
+    // 9,000 rows: 22 batches of 400 and one of 200, in shards of 57 or 58, and of 28 or 29.
+    const layers = '[{kind: dense, units: 32, activation: relu}, {kind: dense, units: 10}]';
+    const settings = ['epochs=1', `model.layers=${layers}`, 'batchSize=400', 'shards=7'];
+    const cwd = temporaryDirectory();
+    const { metrics } = await expectSameBits(FASHION_CONFIG, settings, cwd, ['workers 3']);
+    expect(metrics.at(-1)).toMatchObject({ epoch: 1, _step: 23 });
+    expect(metrics.at(-1)?.['val/accuracy']).toBeGreaterThan(0.6);
+    expect(readSummary(runDirectory(cwd, 'workers 3')).test).toHaveProperty('accuracy');
+  });
+
+  it('fused kernels give the same bits for any workforce, but not those of strict kernels', async () => {
+    const strict = await expectSameBits('table.yaml', [], tableRun({ data: FEW_PLOTS }), []);
+    const cwd = tableRun({ data: FEW_PLOTS });
+    const fused = await expectSameBits('table.yaml', ['numerics=fused'], cwd, [
+      'workers 2',
+      'workers 1 --threads 2',
+      'workers 0 --threads 2',
+    ]);
+    expect(fused.weightsSha256).not.toBe(strict.weightsSha256);
+    const directory = runDirectory(cwd, 'workers 2');
+    expect(readSummary(directory).numerics).toBe('fused');
+    const model: unknown = JSON.parse(fs.readFileSync(path.join(directory, 'model', 'config.json'), 'utf8'));
+    expect(model).toMatchObject({ numerics: 'fused' });
+  });
+
   it('a text gives the same bits through embeddings, attention and dropout', async () => {
     // 209 windows of 16 bytes: 16 batches of 13, in shards of 2 and 3, and a last one of a single window.
     const config = path.join(ROOT, 'examples/text/text.yaml');
