@@ -4,7 +4,7 @@ import path from 'node:path';
 import { expect } from 'vitest';
 import { runCli } from './cli.ts';
 import type { CliResult } from './cli.ts';
-import { hashTrainingState, readBits } from './run-records.ts';
+import { hashTrainingState, listCheckpoints, readBits } from './run-records.ts';
 import { tableRun } from './table-run.ts';
 
 /** 4 epochs of 10 steps, with averages and clipping. */
@@ -75,4 +75,18 @@ export function readFiles(cwd: string): ReadonlyMap<string, string> {
 /** The log, the lock, and half-written files of a killed process. */
 function isOfOneProcess(name: string): boolean {
   return name === 'output.log' || name === 'lock' || path.basename(name).startsWith('.');
+}
+
+/**
+ * Asserts that a run whose coordinator is killed at a failpoint resumes to the outcome of a run that was
+ * not disturbed.
+ */
+export async function expectSameAfterKill(place: string): Promise<void> {
+  const cwd = tableRun(RESUMABLE);
+  await trainUntilKilled(cwd, place);
+  const isSaved = listCheckpoints(path.join(cwd, 'run')).some((name) => name.endsWith('.safetensors'));
+  // Before its first checkpoint a run has nothing to lose and is started again.
+  if (!isSaved) fs.rmSync(path.join(cwd, 'run'), { recursive: true });
+  expect(await trainResumable(cwd, isSaved ? ['--resume', 'last'] : [])).toMatchObject({ exitCode: 0 });
+  await expectUndisturbed(cwd);
 }
