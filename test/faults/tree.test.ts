@@ -117,17 +117,24 @@ describe('a tree of workers', () => {
   });
 
   it.each([
-    ['is wrong', 'one', ['--set', 'audit=1']],
-    ['is not a number', 'nan', []],
+    ['is wrong', 'one', ['--set', 'audit=1'], 45],
+    // Long enough that the worker comes back, and is wrong once more.
+    ['is not a number', 'nan', [], 150],
   ])(
     'a gradient that %s is found though it came through an aggregator, and its worker is banned',
-    async (_, action, flags) => {
-      const run = await startCoordinator({ flags: [...SMALL_TREE, '--min-workers', '4', ...flags] });
+    async (_, action, flags, epochs) => {
+      const minimum = ['--min-workers', '4'];
+      const run = await startCoordinator({
+        config: { epochs },
+        flags: [...SMALL_TREE, ...minimum, ...flags],
+      });
       const above = [startListener(run), startListener(run)];
       for (const worker of above) await worker.untilStderr(/connected to/);
       const liar = startListener(run, { LOCKSTEP_FAILPOINT: `worker.gradient:${action}` });
+      // It takes part from the first step on, which waits for the others.
+      await liar.untilStderr(/connected to[^]*connected to/);
       const others = [startListener(run), startListener(run)];
-      await expectUndisturbedEnd(run);
+      await expectUndisturbedEnd(run, { epochs });
       expect(bansOf(run).at(-1)).toMatchObject({ mayReturn: false });
       expect((await liar.finished).exitCode).toBe(5);
       for (const worker of [...above, ...others]) expect((await worker.finished).exitCode).toBe(0);
