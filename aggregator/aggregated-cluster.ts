@@ -147,14 +147,14 @@ export class AggregatedCluster {
   }
 
   #createContext(): SessionContext {
-    const { fanIn, kernels, replica, welcome } = this.#run;
+    const { kernels, replica, welcome } = this.#run;
     const cluster = this.#cluster;
     return {
       kernels,
       dataset: replica.dataset.blob,
       welcome,
       weightsFile: this.#weightsFile,
-      placement: cluster.createPlacement(fanIn),
+      placement: cluster.placement,
       maxQueuedBytes: maxQueuedBytes(replica.model.numParameters),
       guard: cluster.guard,
       banOf: (instance) => cluster.banOf(instance),
@@ -199,18 +199,12 @@ export class AggregatedCluster {
       store: nothing,
       isKeepingUp: () => true,
     });
-    const kind = message.type;
-    const step = message.type === 'train' ? message.step : 0;
     // What an abandoned round left running comes first.
     await replica.whenIdle();
     let computeMs = 0;
-    for (const part of replica.partsOf(kind, rows)) {
+    for (const part of replica.partsOf(message.type, rows)) {
       if (!isWanted() || replica.isSuperseded(message.version)) break;
-      computeMs += await replica.compute(
-        { kind, step, rows: part, mayBlock: false },
-        message.version,
-        results,
-      );
+      computeMs += await replica.compute(message, part, { reports: results, mayBlock: false });
     }
     results.finish(computeMs);
   };

@@ -16,14 +16,24 @@ const MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000 };
 const LEAST_BYTES_PER_MS = 125;
 const MOST_LATENCY_MS = 1000;
 
-/** Parses `--bandwidth` and `--latency`. @throws LockstepError for what is neither */
-export function parseLink({
-  bandwidth,
-  latency,
-}: {
+/** The speed of links as flags give it. */
+interface LinkFlags {
   readonly bandwidth: string;
   readonly latency: string;
-}): LinkSpeed {
+}
+
+/** The links of a cluster in words; without a fan-in it is a star. */
+export function describeLinks({
+  bandwidth,
+  latency,
+  fanIn,
+}: LinkFlags & { readonly fanIn: number | undefined }): string {
+  const shape = fanIn === undefined ? 'star' : `tree with fan-in ${fanIn}`;
+  return `${shape}, ${bandwidth} each way, ${latency} one way`;
+}
+
+/** Parses `--bandwidth` and `--latency`. @throws LockstepError for what is neither */
+export function parseLink({ bandwidth, latency }: LinkFlags): LinkSpeed {
   const bytesPerMs = bandwidth === 'unlimited' ? Infinity : parseQuantity(bandwidth, BYTES_PER_MS);
   if (!(bytesPerMs >= LEAST_BYTES_PER_MS))
     throw unreadable(

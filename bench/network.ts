@@ -1,14 +1,15 @@
 // `lockstep bench network`: trainings over links of a network's speed, and how close they come to what
 // computing or the link alone would allow.
+import { fanInOf } from '../coordinator/start-compute.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
-import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
+import { MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { parseLink } from './link.ts';
+import { describeLinks, parseLink } from './link.ts';
 import type { LinkSpeed } from './link.ts';
 import { describeMachine, newTable } from './report.ts';
 import { Contestant, parseCounts, preparerOf, stepsOfTurn } from './scale.ts';
@@ -49,7 +50,7 @@ const screen = new Screen();
 /** Measures each number of workers, on a config or a built-in workload, and prints the figures. */
 export async function benchNetwork(config: string | undefined, args: NetworkArguments): Promise<void> {
   const link = parseLink(args);
-  const fanIn = args.topology === 'tree' ? (args.fanIn ?? DEFAULT_FAN_IN) : undefined;
+  const fanIn = fanInOf(args);
   const counts = parseCounts('--workers', args.workers, 1, MAX_WORKERS);
   for (const workers of counts) requireTwoLevels(workers, fanIn);
   collectMessageBuffers();
@@ -123,8 +124,7 @@ interface NetworkReport
 }
 
 function formatReport(report: NetworkReport): string {
-  const { bandwidth, fanIn, latency, machine, results, rounds, topology, workload } = report;
-  const shape = topology === 'tree' ? `tree with fan-in ${fanIn}` : topology;
+  const { machine, results, rounds, workload } = report;
   const table = newTable([
     workload,
     'samples/s',
@@ -148,7 +148,7 @@ function formatReport(report: NetworkReport): string {
     ]);
   }
   return [
-    `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}; ${shape}, ${bandwidth} each way, ${latency} one way; medians of ${countOf(rounds, 'round')}`,
+    `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}; ${describeLinks(report)}; medians of ${countOf(rounds, 'round')}`,
     'ideal: the longer of computing and of moving the bytes of either direction at the coordinator, and once the latency',
     table.toString(),
     '',

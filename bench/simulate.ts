@@ -1,12 +1,13 @@
 // `lockstep bench simulate`: what a training step would take in a cluster that is not there, from what
 // its parts take here.
+import { fanInOf } from '../coordinator/start-compute.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
-import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
+import { MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { parseLink } from './link.ts';
+import { describeLinks, parseLink } from './link.ts';
 import { describeMachine, newTable } from './report.ts';
 import { parseCounts, preparerOf } from './scale.ts';
 import type { WorkloadArguments } from './scale.ts';
@@ -38,7 +39,7 @@ interface Predicted extends SimulatedSteps {
 export async function benchSimulate(config: string | undefined, args: SimulateArguments): Promise<void> {
   const { bandwidth, cores, latency, threads, topology } = args;
   const link = parseLink(args);
-  const fanIn = topology === 'tree' ? (args.fanIn ?? DEFAULT_FAN_IN) : undefined;
+  const fanIn = fanInOf(args);
   const counts = parseCounts('--workers', args.workers, 1, MAX_WORKERS);
   collectMessageBuffers();
   const prepare = await preparerOf(config, args);
@@ -87,8 +88,7 @@ interface SimulateReport
 }
 
 function formatReport(report: SimulateReport): string {
-  const { bandwidth, cores, fanIn, latency, numShards, results, threads, topology, workload } = report;
-  const shape = topology === 'tree' ? `tree with fan-in ${fanIn}` : topology;
+  const { cores, numShards, results, threads, workload } = report;
   const where = cores === undefined ? 'a machine for each' : `${countOf(cores, 'core')} for all`;
   const table = newTable([
     workload,
@@ -111,7 +111,7 @@ function formatReport(report: SimulateReport): string {
     ]);
   }
   return [
-    `${shape}, ${bandwidth} each way, ${latency} one way, ${countOf(threads, 'thread')} a worker, ${where}, ${countOf(numShards, 'shard')}`,
+    `${describeLinks(report)}, ${countOf(threads, 'thread')} a worker, ${where}, ${countOf(numShards, 'shard')}`,
     'predicted from the parts of a step, measured on this machine; speed-up over one worker; bytes of a step at the coordinator',
     table.toString(),
     '',

@@ -7,13 +7,12 @@ import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
-import { localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
+import { fanInOf, localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
 import type { Topology, Workforce } from '../coordinator/start-compute.ts';
 import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
-import { DEFAULT_FAN_IN } from '../src/limits.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 
@@ -31,13 +30,14 @@ interface RunArguments {
 }
 
 /** @throws LockstepError (exit 2) for flags that contradict each other */
-function topologyOf({ fanIn, topology }: RunArguments, hasWorkers = true): Topology {
+function topologyOf(args: RunArguments, hasWorkers = true): Topology {
+  const { fanIn, topology } = args;
   const refuse = (message: string, help: string): LockstepError =>
     new LockstepError({ category: 'usage', code: 'E_TOPOLOGY', message, help });
   if (topology === 'star' && fanIn === undefined) return {};
   if (topology === 'star') throw refuse('--fan-in is for trees', 'add --topology tree');
   if (!hasWorkers) throw refuse('--topology tree is for workers, and there are none', 'add --workers COUNT');
-  return { fanIn: fanIn ?? DEFAULT_FAN_IN };
+  return { fanIn: fanInOf(args) };
 }
 
 /** Arguments of `lockstep train`. */

@@ -5,7 +5,7 @@ import { evaluationWidth } from '../src/engine/samples.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
-import { MAX_WORKERS } from '../src/limits.ts';
+import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
 import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
@@ -51,6 +51,17 @@ export type Workforce =
 export interface Topology {
   /** Workers of each place in a tree; undefined for a star, where all are the coordinator's. */
   readonly fanIn?: number | undefined;
+}
+
+/** The fan-in that flags ask for: undefined for a star. */
+export function fanInOf({
+  fanIn = DEFAULT_FAN_IN,
+  topology,
+}: {
+  readonly fanIn?: number | undefined;
+  readonly topology: 'star' | 'tree';
+}): number | undefined {
+  return topology === 'tree' ? fanIn : undefined;
 }
 
 /**
@@ -137,7 +148,7 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
-    const context = await sessionContext(options, cluster, { roster, weightsFile, fanIn: workforce.fanIn });
+    const context = await sessionContext(options, cluster, { roster, weightsFile });
     let numSessions = 0;
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
@@ -232,7 +243,7 @@ function createRefereeEngine({ config, data, kernelModule, model }: PreparedRun)
 async function sessionContext(
   { run, prepared, log }: StartOptions,
   cluster: Cluster,
-  { roster, weightsFile, fanIn }: Pick<ClusterParts, 'roster' | 'weightsFile'> & Topology,
+  { roster, weightsFile }: Pick<ClusterParts, 'roster' | 'weightsFile'>,
 ): Promise<SessionContext> {
   const { data, kernelModule, model } = prepared;
   const { layout, blob } = data.dataset;
@@ -251,7 +262,7 @@ async function sessionContext(
     maxQueuedBytes: maxQueuedBytes(model.numParameters),
     welcome: welcomeOf(run, prepared),
     weightsFile,
-    placement: fanIn === undefined ? undefined : cluster.createPlacement(fanIn),
+    placement: cluster.placement,
     guard: cluster.guard,
     banOf: (instance) => cluster.banOf(instance),
     onReady: (session) => {

@@ -223,14 +223,17 @@ export class Replica {
     return { bytes: this.memory.bytes(flat.address + 4 * bucket.offset, 4 * bucket.length), fingerprint };
   }
 
-  /**
-   * Computes a task with one version of the weights; resolves with the
-   * milliseconds of the slowest thread.
-   */
-  compute(task: Omit<WorkerTask, 'flatToPack'>, version: number, reports: TaskReports): Promise<number> {
+  /** Computes a part of a task; resolves with the milliseconds of the slowest thread. */
+  compute(
+    message: TrainMessage | EvaluateMessage,
+    rows: TaskRows,
+    { reports, mayBlock }: Pick<WorkerTask, 'mayBlock'> & { readonly reports: TaskReports },
+  ): Promise<number> {
+    const { type: kind, version } = message;
     const flatToPack = this.#packedVersion === version ? 0 : this.#flatOf(version).address;
     this.#packedVersion = version;
-    return this.#pool.run({ ...task, flatToPack }, reports);
+    const step = message.type === 'train' ? message.step : 0;
+    return this.#pool.run({ kind, step, rows, mayBlock, flatToPack }, reports);
   }
 
   /** Resolves once nothing is being computed: a session that was lost may have left a task running. */

@@ -27,7 +27,6 @@ import type { KernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
 import { DatasetLoader } from './dataset-loader.ts';
 import { TaskResults } from './task-results.ts';
-import type { TaskResultsOptions } from './task-results.ts';
 import { Replica } from './replica.ts';
 import { SharedMemory } from './shared-memory.ts';
 
@@ -360,14 +359,13 @@ class Session {
   async #compute({ message, indices }: QueuedTask): Promise<void> {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
-    const send: TaskResultsOptions['send'] = (result, body) => this.#send(result, body);
     const isKeepingUp = (): boolean => this.#isKeepingUp;
     const store = (bytes: Uint8Array): Extent | undefined => this.#files?.store(bytes);
     const results = new TaskResults({
       task: message,
       replica,
       worker: this.#number,
-      send,
+      send: (result, body) => this.#send(result, body),
       flush: () => this.#connection.flush(),
       store,
       isKeepingUp,
@@ -378,7 +376,6 @@ class Session {
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
     const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
-    const step = message.type === 'train' ? message.step : 0;
     try {
       failpoint('worker.beforeCompute', results.facts);
       let computeMs = 0;
@@ -390,7 +387,7 @@ class Session {
         computeMs +=
           aggregator && numWorkers > 1
             ? await aggregator.compute(message, part, results)
-            : await replica.compute({ kind, step, rows: part, mayBlock: true }, version, results);
+            : await replica.compute(message, part, { reports: results, mayBlock: true });
         await this.#sendRest(results);
         // Whoever has the next session may have work for the replica.
         if (this.#end) return;

@@ -8,9 +8,8 @@ import { MAX_REASON_LENGTH } from '../src/protocol/limits.ts';
 import type {
   EvaluateMessage,
   EvaluationMessage,
-  FailureMessage,
-  FinishedMessage,
   GradientMessage,
+  ResultMessage,
   TrainMessage,
 } from '../src/protocol/message-types.ts';
 import type { Extent } from '../src/protocol/shared-file.ts';
@@ -33,10 +32,7 @@ export interface TaskResultsOptions {
 }
 
 /** Sends a message about a task, and its body. */
-type SendResult = (
-  message: GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage,
-  body?: Uint8Array,
-) => void;
+type SendResult = (message: ResultMessage, body?: Uint8Array) => void;
 
 /** The sender of one task's results. */
 export class TaskResults implements TaskReports {

@@ -2,6 +2,7 @@
 // and rounds run on them.
 import { countOf } from '../../src/printable.ts';
 import { closeAll } from '../../src/close-all.ts';
+import type { ResultMessage } from '../../src/protocol/message-types.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
 import { Membership } from './membership.ts';
 import type { MembershipOptions } from './membership.ts';
@@ -9,7 +10,7 @@ import type { Round } from './round.ts';
 import { Placement } from './placement.ts';
 import { OWN_WORKER, RoundRunner } from './round-runner.ts';
 import type { RoundCounters, RoundRunnerOptions } from './round-runner.ts';
-import type { ResultMessage, WorkerSession } from './worker-session.ts';
+import type { WorkerSession } from './worker-session.ts';
 
 /** The parts and settings of a cluster. */
 export interface ClusterOptions extends RoundRunnerOptions, MembershipOptions {
@@ -25,6 +26,8 @@ export class Cluster {
   readonly #options: ClusterOptions;
   readonly #members: Membership;
   readonly #runner: RoundRunner;
+  /** The places of workers in a tree; undefined in a star, where all of them have theirs here. */
+  readonly placement: Placement | undefined;
   readonly #ticker: NodeJS.Timeout;
   readonly #closers: (() => Promise<void>)[] = [];
 
@@ -32,6 +35,7 @@ export class Cluster {
     this.#options = options;
     this.#members = new Membership(options);
     this.#runner = new RoundRunner(options, this.#members);
+    this.placement = createPlacement(options, this.#runner);
     const tick = (): void => this.#runner.decide((scheduler, outcome) => scheduler.tick(outcome));
     this.#ticker = setInterval(() => this.guard(tick), TICK_MS);
   }
@@ -58,18 +62,6 @@ export class Cluster {
   /** The reason why the instance may not take part; undefined if it may. */
   banOf(instance: string): string | undefined {
     return this.#runner.banOf(instance);
-  }
-
-  /** Makes the rules for the places of workers here. */
-  createPlacement(fanIn: number): Placement {
-    return new Placement({
-      fanIn,
-      isDistrusted: (instance) => this.#runner.isDistrusted(instance),
-      onBeyond: () => {
-        const line = `more than ${countOf(fanIn, 'worker')} connect here: none of them takes others (--listen)`;
-        this.#options.churn.write('warn', 'workers beyond the fan-in', line);
-      },
-    });
   }
 
   /** Notes the workers, by instance, that are below an aggregator now. */
@@ -160,4 +152,17 @@ export class Cluster {
     this.#members.close(reason, isOver || this.#options.ownsWorkers);
     await closeAll(this.#closers.splice(0));
   }
+}
+
+/** Makes the rules for the places of workers in a tree; undefined for a star. */
+function createPlacement({ churn, fanIn }: ClusterOptions, runner: RoundRunner): Placement | undefined {
+  if (fanIn === undefined) return undefined;
+  return new Placement({
+    fanIn,
+    isDistrusted: (instance) => runner.isDistrusted(instance),
+    onBeyond: () => {
+      const line = `more than ${countOf(fanIn, 'worker')} connect here: none of them takes others (--listen)`;
+      churn.write('warn', 'workers beyond the fan-in', line);
+    },
+  });
 }

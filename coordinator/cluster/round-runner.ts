@@ -9,6 +9,7 @@ import type {
   EvaluateMessage,
   EvaluationMessage,
   GradientMessage,
+  ResultMessage,
   TrainMessage,
 } from '../../src/protocol/message-types.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
@@ -36,7 +37,7 @@ import type { PartialSumsOptions } from './partial-sums.ts';
 import { Referee } from './referee.ts';
 import type { RefereeOptions } from './referee.ts';
 import type { Round, RoundState } from './round.ts';
-import type { ResultMessage, WorkerSession } from './worker-session.ts';
+import type { WorkerSession } from './worker-session.ts';
 
 /** The parts and settings that rounds run with. */
 export interface RoundRunnerOptions
@@ -145,8 +146,9 @@ export class RoundRunner implements RoundDriver {
   /** Resolves when the round is complete; its sums stay in memory until the next one. */
   run(round: Round): Promise<void> {
     if (this.#fatal) return Promise.reject(this.#fatal);
-    const { fanIn, groups = fanIn } = this.#options;
-    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, groups);
+    // In a tree, tasks of whole shares bring each aggregator's sum as one.
+    const { fanIn, groups: cutGroups = fanIn } = this.#options;
+    const plan = round.plan(this.#state.model.buckets.length, this.#state.step, cutGroups);
     return new Promise((resolve, reject) => {
       this.#running = { round, resolve, reject };
       this.decide((scheduler, outcome) => scheduler.beginRound(plan, outcome));

@@ -8,15 +8,12 @@ import { isProof } from '../../src/protocol/instance.ts';
 import { CHUNK_FRAGMENT_BYTES, MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import type {
   CoordinatorMessage,
-  EvaluationMessage,
-  FailureMessage,
   FetchMessage,
-  FinishedMessage,
-  GradientMessage,
   HelloMessage,
   KernelIdentity,
   MembersMessage,
   ReadyMessage,
+  ResultMessage,
   SharedMemoryOffer,
   WorkerMessage,
 } from '../../src/protocol/message-types.ts';
@@ -27,9 +24,6 @@ import { VERSION } from '../../src/version.ts';
 import type { CommonWelcome } from '../training/run-descriptions.ts';
 import type { Placement } from './placement.ts';
 import { SharedResults } from './shared-results.ts';
-
-/** Messages about tasks, which the cluster handles. */
-export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
 
 /** The end of a session. */
 export interface SessionEnd {

@@ -125,6 +125,9 @@ export interface MembersMessage {
   readonly instances: readonly string[];
 }
 
+/** Messages about tasks. */
+export type ResultMessage = GradientMessage | EvaluationMessage | FinishedMessage | FailureMessage;
+
 /** A polite goodbye; nothing follows. */
 export interface LeaveMessage {
   readonly type: 'leave';
