@@ -13,7 +13,7 @@ export class CopiedWeights implements RoundState {
   readonly memory: Memory;
   readonly model: Model;
   version = -1;
-  fingerprint = '';
+  weightsFingerprint = '';
   step = 0;
   readonly #replica: Replica;
 
@@ -27,7 +27,7 @@ export class CopiedWeights implements RoundState {
   /** Makes the weights of a task the current ones; the replica has them. */
   use(message: TrainMessage | EvaluateMessage): void {
     this.version = message.version;
-    this.fingerprint = message.weightsFingerprint;
+    this.weightsFingerprint = message.weightsFingerprint;
     this.step = message.type === 'train' ? message.step : 0;
   }
 

@@ -160,11 +160,14 @@ export async function preparerOf(
 ): Promise<(setting: Setting) => Promise<PreparedRun>> {
   if (path === undefined) {
     const name = selectWorkload(workload);
-    return () => syntheticRun(name, { shards });
+    return ({ link }) => syntheticRun(name, { shards, smallBuckets: link && true });
   }
   const overrides = shards === undefined ? set : [...set, `shards=${shards}`];
   const { config } = await loadConfig({ path, overrides });
-  return (local) => prepareRun(config, (message) => screen.write(`${message}\n`), { local });
+  return (setting) => {
+    const local = setting.link ? undefined : setting;
+    return prepareRun(config, (message) => screen.write(`${message}\n`), { local });
+  };
 }
 
 /** One setting, which stays up while others take their turns. */

@@ -43,7 +43,7 @@ export async function benchSimulate(config: string | undefined, args: SimulateAr
   const counts = parseCounts('--workers', args.workers, 1, MAX_WORKERS);
   collectMessageBuffers();
   const prepare = await preparerOf(config, args);
-  const prepared = await prepare({ workers: 1, threads });
+  const prepared = await prepare({ workers: 1, threads, link });
   new Screen().write('measuring the parts of a step\n');
   const costs = await StepCosts.measure(prepared);
   const simulate = (workers: number): SimulatedSteps =>

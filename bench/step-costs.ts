@@ -250,7 +250,7 @@ class HandMadeStep {
     const { coordinator, engine, rows, state, times, worker } = this.#parts;
     const { address, bucket, lossSum } = sum;
     const { length } = state.model.buckets[bucket] as { length: number };
-    const weightsFingerprint = state.fingerprint;
+    const { weightsFingerprint } = state;
     const arrived = coordinator.receive();
     times.time(`sendSumMs ${bucket}`, () => {
       const node = lift({ level: 0, index: 0 }, rows.numShards);

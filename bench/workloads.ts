@@ -99,7 +99,12 @@ export async function syntheticRun(
   {
     numerics = 'strict',
     shards,
-  }: { readonly numerics?: Numerics; readonly shards?: number | undefined } = {},
+    smallBuckets,
+  }: {
+    readonly numerics?: Numerics;
+    readonly shards?: number | undefined;
+    readonly smallBuckets?: boolean | undefined;
+  } = {},
 ): Promise<PreparedRun> {
   const workload: Workload = WORKLOADS[name];
   const config = configOf(name, workload, { numerics, shards });
@@ -107,7 +112,7 @@ export async function syntheticRun(
   const kernelModule = await loadKernelModule(numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
-  const model = resolveModel(config.model, workload.inputShape);
+  const model = resolveModel({ ...config.model, smallBuckets }, workload.inputShape);
   const math = hostMath(kernels);
   const plan = planEngine(model, { ...config, groups: config.wire.groups });
   const data = dataOf(dataset);

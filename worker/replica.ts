@@ -98,7 +98,8 @@ export class Replica {
   ): Promise<Replica> {
     const memory = new Memory();
     const kernels = await instantiateKernels(kernelModule, memory.wasm);
-    const model = resolveModel({ layers: welcome.layers }, welcome.layout.featureShape);
+    const { layers, smallBuckets } = welcome;
+    const model = resolveModel({ layers, smallBuckets }, welcome.layout.featureShape);
     requireAgreement(welcome, model);
     const plan = planEngine(model, welcome);
     const flat = (): FlatWeights => ({

@@ -72,7 +72,7 @@ export class PartialSums {
 
   /** Checks a sum that the scheduler wants, and digests it. */
   check(round: Round, message: GradientMessage | EvaluationMessage, body: Body, kind: DigestKind): Receipt {
-    if (message.weightsFingerprint !== this.#state.fingerprint) {
+    if (message.weightsFingerprint !== this.#state.weightsFingerprint) {
       return { refusal: `computed round ${message.round} with other weights` };
     }
     if (message.type === 'gradient') return this.#checkGradient(round, message, body, kind);

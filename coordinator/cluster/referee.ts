@@ -100,7 +100,7 @@ export class Referee {
     log.warn(`the coordinator computes ${kind === 'train' ? 'shard' : 'evaluation shard'} ${shard} itself`);
     failpoint('coordinator.compute', { type: kind, step: state.step, row: round.rowsOf(shard) });
     const node = lift({ level: 0, index: shard }, round.rows.numShards);
-    const key = { run, round: number, task, weightsFingerprint: state.fingerprint };
+    const key = { run, round: number, task, weightsFingerprint: state.weightsFingerprint };
     const messages: Received<GradientMessage | EvaluationMessage>[] = [];
     this.#compute(own, round, node, ({ bucket, address, length, lossSum }) => {
       const { kernels, memory } = own.engine;

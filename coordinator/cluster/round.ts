@@ -14,7 +14,7 @@ const MAX_NAMED_ROWS = 64;
 /** The weights that rounds are computed with: those of a training, or an aggregator's copy of them. */
 export interface RoundState extends Pick<
   TrainingState,
-  'kernels' | 'memory' | 'model' | 'version' | 'fingerprint' | 'step' | 'parameters' | 'currentBucket'
+  'kernels' | 'memory' | 'model' | 'version' | 'weightsFingerprint' | 'step' | 'parameters' | 'currentBucket'
 > {
   /** A bucket of the next version; undefined while it is not known. */
   nextBucket(index: number): ReturnType<TrainingState['nextBucket']>;
@@ -102,7 +102,7 @@ export class Round {
       round,
       task,
       version: state.version,
-      weightsFingerprint: state.fingerprint,
+      weightsFingerprint: state.weightsFingerprint,
       numShards,
       firstShard,
       bounds: [...bounds],

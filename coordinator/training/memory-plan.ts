@@ -186,6 +186,7 @@ function stateUses({ config, model, plan }: PlannedRun): MemoryUses {
   return {
     'weights and optimizer state': optimizerBytes(model.numParameters, config.optimizer),
     'best weights': plan.bytes.gradients,
+    ...(model.buckets !== model.blocks ? { 'a gathered gradient': plan.bytes.gradients } : {}),
     ...(config.ema ? { 'averaged weights': plan.bytes.gradients } : {}),
   };
 }

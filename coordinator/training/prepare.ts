@@ -63,7 +63,11 @@ export async function prepareRun(
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn, fitted, arrays });
-  const model = resolveModel(config.model, data.dataset.layout.featureShape);
+  const { layers } = config.model;
+  const model = resolveModel(
+    { layers, smallBuckets: local ? undefined : true },
+    data.dataset.layout.featureShape,
+  );
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);
   // Of a training that is over, nothing is cut into batches any more.

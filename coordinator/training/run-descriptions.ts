@@ -31,12 +31,12 @@ interface Run {
 }
 
 /** The welcome of the run that is called `run` on the wire. */
-export function welcomeOf(run: string, { config, data }: Pick<Run, 'config' | 'data'>): CommonWelcome {
-  const { batchSize, loss, model, numerics, seed, shards, wire } = config;
+export function welcomeOf(run: string, { config, data, model }: Run): CommonWelcome {
+  const { batchSize, loss, numerics, seed, shards, wire } = config;
   const { layout, sha256: datasetSha256 } = data.dataset;
-  const { layers } = model;
+  const { layers, smallBuckets } = model.spec;
   const { groups } = wire;
-  const cut = { batchSize, shards, groups };
+  const cut = { batchSize, shards, groups, smallBuckets };
   return { type: 'welcome', run, layers, seed, loss, ...cut, numerics, layout, datasetSha256 };
 }
 

@@ -46,6 +46,7 @@ export interface StateVectors {
 
 /** The gradient of a bucket that has arrived. */
 interface ArrivedBucket {
+  /** Address of the sum, f32. */
   readonly sum: number;
   readonly divisor: number;
   readonly numSamples: number;
@@ -60,15 +61,19 @@ export class TrainingState {
   readonly #optimizer: Optimizer;
   readonly #average: WeightAverage | undefined;
   readonly #best: number;
+  /** Room in which the sums of small buckets are gathered, f32 [numParameters]: a block's squares are one sum. */
+  readonly #gathered: number | undefined;
+  /** The buckets of each block. */
+  readonly #bucketsOf: readonly (readonly number[])[];
   #current: CurrentWeights = 'live';
   /** Fingerprints of the current version by bucket, where somebody has asked for them. */
   #fingerprints: (string | undefined)[] = [];
-  /** The fingerprint of all `#fingerprints`, once somebody has asked for it. */
   #fingerprint: string | undefined;
+  #weightsFingerprint: string | undefined;
   #nextFingerprints: string[] = [];
   /** Gradients of the step in progress, by bucket. */
   #arrived: ArrivedBucket[] = [];
-  /** Sums of squares of the mean gradient of the step in progress, by bucket. */
+  /** Sums of squares of the mean gradient of the step in progress, by block. */
   #squares: number[] = [];
   #version = 0;
   #hasBest = false;
@@ -82,6 +87,12 @@ export class TrainingState {
     this.#optimizer = new Optimizer({ kernels, memory, model, config: optimizer, clipValue: clip.value });
     this.#average = ema && new WeightAverage(kernels, memory, model, ema);
     this.#best = memory.allocate(4 * model.numParameters, 'best weights');
+    this.#bucketsOf = model.blocks.map((block) =>
+      [...model.buckets.keys()].filter((index) => isWithin(block, this.#bucket(index))),
+    );
+    if (model.buckets !== model.blocks) {
+      this.#gathered = memory.allocate(4 * model.numParameters, 'sums of gradients');
+    }
     initialize(this.#optimizer.parameters);
     this.#average?.start(this.#optimizer.parameters);
   }
@@ -96,9 +107,18 @@ export class TrainingState {
     return this.#optimizer.numSteps;
   }
 
-  /** Fingerprint of the whole vector of the current version. */
+  /** Fingerprint of the whole vector of the current version, by which it is known in the records of a run. */
   get fingerprint(): string {
+    const { blocks, buckets } = this.model;
+    if (blocks === buckets) return this.weightsFingerprint;
     return (this.#fingerprint ??= combineFingerprints(
+      blocks.map(({ offset, length }) => fingerprintOf(this.kernels, this.parameters + 4 * offset, length)),
+    ));
+  }
+
+  /** Fingerprint of the same vector, by which it is known in messages: that of the buckets in which it travels. */
+  get weightsFingerprint(): string {
+    return (this.#weightsFingerprint ??= combineFingerprints(
       this.model.buckets.map((_, index) => this.#fingerprintOf(index)),
     ));
   }
@@ -141,17 +161,11 @@ export class TrainingState {
    * @throws LockstepError (exit 6) where it is not finite; the step is then abandoned.
    */
   finishBucket(index: number, gradientSum: number, weight: number, numSamples = weight): readonly number[] {
-    const squares = this.#optimizer.sumSquares(index, gradientSum);
-    if (squares === undefined) {
+    this.#arrived[index] = { sum: this.#gather(index, gradientSum), divisor: weight, numSamples };
+    if (!this.#noteSquares(index)) {
       this.abandonStep();
       throw this.divergence(index, gradientSum);
     }
-    this.#arrived[index] = {
-      sum: gradientSum,
-      divisor: weight,
-      numSamples,
-    };
-    this.#squares[index] = squares / (weight * weight);
     const maxNorm = this.#config.clip.norm;
     if (maxNorm === undefined) return this.#applyBuckets([index], 1);
     const all = Object.keys(this.#arrived).map(Number);
@@ -166,16 +180,18 @@ export class TrainingState {
   }
 
   /**
-   * Takes note of a step that threads have taken: by bucket, the sums of squares of the mean
+   * Takes note of a step that threads have taken: by block, the sums of squares of the mean
    * gradient and the fingerprints of the next parameters. The flat sum is f32 at `gradientSum`.
    * @throws LockstepError (exit 6) where one is not finite; the step is then abandoned.
    */
   takeStep({ squares, fingerprints }: SharedTask, gradientSum: number): void {
-    this.model.buckets.forEach(({ offset }, index) => {
+    const { blocks, buckets } = this.model;
+    blocks.forEach(({ offset }, index) => {
       const own = squares[index] as number;
       if (Number.isFinite(own)) {
         this.#squares[index] = own;
-        this.#nextFingerprints[index] = formatFingerprint(fingerprints[index] as bigint);
+        if (buckets === blocks)
+          this.#nextFingerprints[index] = formatFingerprint(fingerprints[index] as bigint);
         return;
       }
       this.abandonStep();
@@ -271,6 +287,33 @@ export class TrainingState {
     return createHash('sha256').update(bytes).digest('hex');
   }
 
+  /** Moves the sum of a small bucket to the rest of its block; returns its address. */
+  #gather(index: number, sum: number): number {
+    if (this.#gathered === undefined) return sum;
+    const { offset, length } = this.#bucket(index);
+    const address = this.#gathered + 4 * offset;
+    this.kernels.copyValues(sum, length, address);
+    return address;
+  }
+
+  /**
+   * Notes the squares of the block of a bucket that has arrived, if the block is complete; returns
+   * false where the bucket is not finite.
+   */
+  #noteSquares(index: number): boolean {
+    const block = this.#bucketsOf.findIndex((indices) => indices.includes(index));
+    const indices = this.#bucketsOf[block] as readonly number[];
+    const { sum, divisor } = this.#arrived[index] as ArrivedBucket;
+    if (!indices.every((each) => this.#arrived[each]))
+      return this.kernels.allFinite(sum, this.#bucket(index).length);
+    // A block is cut from its end, so its last bucket lies at its start.
+    const first = this.#arrived[indices.at(-1) as number] as ArrivedBucket;
+    const squares = this.#optimizer.sumSquares(block, first.sum);
+    if (squares === undefined) return false;
+    this.#squares[block] = squares / (divisor * divisor);
+    return true;
+  }
+
   #applyBuckets(indices: readonly number[], scale: number): readonly number[] {
     for (const index of indices) {
       this.#optimizer.applyBucket(index, { ...(this.#arrived[index] as ArrivedBucket), scale });
@@ -281,10 +324,7 @@ export class TrainingState {
     return indices;
   }
 
-  /**
-   * The norm of the mean gradient: the root of the buckets' sums of squares, added
-   * in the order of buckets.
-   */
+  /** The norm of the mean gradient: the root of the blocks' sums of squares, added in the order of blocks. */
   #gradientNorm(): number {
     return normOf(this.#squares);
   }
@@ -292,6 +332,7 @@ export class TrainingState {
   #replaced(fingerprints: (string | undefined)[]): void {
     this.#fingerprints = fingerprints;
     this.#fingerprint = undefined;
+    this.#weightsFingerprint = undefined;
     this.#version++;
   }
 
@@ -311,6 +352,10 @@ export class TrainingState {
     const { offset, length } = this.#bucket(index);
     return (this.#fingerprints[index] ??= fingerprintOf(this.kernels, this.parameters + 4 * offset, length));
   }
+}
+
+function isWithin(block: Bucket, { offset }: Bucket): boolean {
+  return offset >= block.offset && offset < block.offset + block.length;
 }
 
 /**

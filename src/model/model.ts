@@ -12,12 +12,15 @@ import { createLayer } from '../layers/registry.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Stack } from '../layers/stack.ts';
 
-/** The user's description of a model, as it stands in the config file and travels to workers. */
+/** The description of a model, as it travels to workers. */
 export interface ModelSpec {
+  /** The user's, as they stand in the config file. */
   readonly layers: readonly LayerSpec[];
+  /** Cuts blocks into several buckets; default: a block is a bucket. */
+  readonly smallBuckets?: boolean | undefined;
 }
 
-/** A contiguous slice of the flat vector that travels as one message; never larger than 4 MiB. */
+/** A contiguous slice of the flat vector. */
 export interface Bucket {
   readonly offset: number;
   readonly length: number;
@@ -34,9 +37,11 @@ export interface Model {
   readonly numParameters: number;
   readonly tensors: readonly ParameterTensor[];
   /**
-   * Buckets in the order in which the backward pass completes them: from the end of the
-   * flat vector to its start.
+   * The parts of the flat vector whose squares and fingerprints are taken as one; the same for every
+   * cluster. From its end to its start: the order in which the backward pass completes them.
    */
+  readonly blocks: readonly Bucket[];
+  /** The parts that travel as one message: the blocks or, in the same order, slices of them. */
   readonly buckets: readonly Bucket[];
 }
 
@@ -44,12 +49,17 @@ export interface Model {
 const MAX_PARAMETERS = MEMORY_LIMIT_BYTES / 4;
 
 /**
- * f32 that a bucket is cut to: 512 KiB, far below what a message may carry, so that one bucket is
- * computed while another travels.
+ * f32 that a block is cut to: 512 KiB, far below what a message may carry, so that one is computed
+ * while another travels.
  */
-const BUCKET_LENGTH = 131_072;
-/** A shorter rest goes with its neighbour: below 64 KiB a message costs more than its bytes. */
-const MIN_BUCKET_LENGTH = 16_384;
+const BLOCK_LENGTH = 131_072;
+/**
+ * On the links of a network gradients travel up while the weights of earlier buckets travel down, so
+ * a step lasts longer than the bytes of one direction by the time of one bucket: about 1/32 of it.
+ */
+const MOST_SMALL_BUCKETS = 32;
+/** Below 32 KiB a message costs more than its bytes, also at 1 Gbit/s. */
+const MIN_SMALL_BUCKET_LENGTH = 8_192;
 
 /**
  * Resolves sizes, parameter offsets and buckets for samples of `inputShape`.
@@ -61,6 +71,7 @@ export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
   const { tensors, numParameters } = builder;
   // Before anything grows with their number, the list of buckets first of all.
   if (numParameters > MAX_PARAMETERS) throw tooManyParameters(builder);
+  const blocks = cut({ offset: 0, length: numParameters }, BLOCK_LENGTH);
   return {
     spec,
     stack,
@@ -69,7 +80,8 @@ export function resolveModel(spec: ModelSpec, inputShape: Shape): Model {
     outputWidth: sizeOf(stack.outputShape),
     numParameters,
     tensors,
-    buckets: cutBuckets(numParameters),
+    blocks,
+    buckets: spec.smallBuckets ? cutSmall(blocks, numParameters) : blocks,
   };
 }
 
@@ -144,15 +156,20 @@ function tooManyParameters({ numParameters, tensors }: ModelBuilder): LockstepEr
   });
 }
 
-/** Cuts the flat vector from its end. */
-function cutBuckets(numParameters: number): Bucket[] {
-  const buckets: Bucket[] = [];
-  for (let end = numParameters; end > 0;) {
-    const start = end < BUCKET_LENGTH + MIN_BUCKET_LENGTH ? 0 : end - BUCKET_LENGTH;
-    buckets.push({ offset: start, length: end - start });
+/** Cuts a slice from its end; a rest shorter than an eighth of a part goes with its neighbour. */
+function cut({ offset, length: total }: Bucket, length: number): Bucket[] {
+  const parts: Bucket[] = [];
+  for (let end = offset + total; end > offset;) {
+    const start = end - offset < length + length / 8 ? offset : end - length;
+    parts.push({ offset: start, length: end - start });
     end = start;
   }
-  return buckets;
+  return parts;
+}
+
+function cutSmall(blocks: readonly Bucket[], numParameters: number): readonly Bucket[] {
+  const length = Math.max(MIN_SMALL_BUCKET_LENGTH, Math.ceil(numParameters / MOST_SMALL_BUCKETS));
+  return length < BLOCK_LENGTH ? blocks.flatMap((block) => cut(block, length)) : blocks;
 }
 
 /** One line a layer: what a shape error and `--dry-run` show. */

@@ -12,7 +12,20 @@ export interface OptimizedModel {
   readonly numParameters: number;
   /** Tensors in order of offset. */
   readonly tensors: readonly RangeTensor[];
-  readonly buckets: readonly { readonly offset: number; readonly length: number }[];
+  readonly blocks: readonly Slice[];
+  readonly buckets: readonly Slice[];
+}
+
+/** A part of the flat vector; offset and length count f32. */
+export interface Slice {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** A slice, in ranges of parameters that are treated alike. */
+interface CutSlice {
+  readonly offset: number;
+  readonly ranges: readonly ParameterRange[];
 }
 
 /** Everything that an optimizer is made from. */
@@ -56,7 +69,7 @@ const NORM_EPSILON = 1e-6;
 /** f32 of a slice: a multiple of every vector's width, and small enough for a share of each thread. */
 const SLICE_LENGTH = 8_192;
 
-/** The norm of a gradient: the root of its buckets' sums of squares, added in the order of buckets. */
+/** The norm of a gradient: the root of its blocks' sums of squares, added in the order of blocks. */
 export function normOf(squares: Iterable<number>): number {
   let total = 0;
   for (const own of squares) total += own;
@@ -77,7 +90,8 @@ export class Optimizer {
   readonly #rule: UpdateRule;
   readonly #weightDecay: number;
   readonly #limit: number;
-  readonly #buckets: readonly { readonly offset: number; readonly ranges: readonly ParameterRange[] }[];
+  readonly #blocks: readonly CutSlice[];
+  readonly #buckets: readonly CutSlice[];
   readonly #slices: readonly ParameterRange[];
   /** Address of the record of a step. */
   readonly #record: number;
@@ -94,11 +108,13 @@ export class Optimizer {
     this.#limit = clipValue ?? Infinity;
     const isDecayed = (role: RangeTensor['role']): boolean =>
       config.weightDecay > 0 && (config.decay === 'all' || role === 'weight');
-    this.#buckets = model.buckets.map((bucket) => ({
-      offset: bucket.offset,
-      ranges: cutRanges(bucket, model.tensors, isDecayed),
-    }));
-    this.#slices = this.#buckets.flatMap(({ ranges }) => ranges.flatMap(cutSlices));
+    const cut = (slice: Slice): CutSlice => ({
+      offset: slice.offset,
+      ranges: cutRanges(slice, model.tensors, isDecayed),
+    });
+    this.#blocks = model.blocks.map(cut);
+    this.#buckets = model.buckets.map(cut);
+    this.#slices = this.#blocks.flatMap(({ ranges }) => ranges.flatMap(cutSlices));
     const bytes = 4 * model.numParameters;
     const allocate = (): number[] => [
       memory.allocate(bytes, 'weights'),
@@ -145,11 +161,11 @@ export class Optimizer {
   }
 
   /**
-   * Sum of squares, in f64, of a bucket's gradient (f32 at `sum`) without its statistics, range after range.
+   * Sum of squares, in f64, of a block's gradient (f32 at `sum`) without its statistics, range after range.
    * Undefined if it, or a statistic, holds a value that is not finite.
    */
   sumSquares(index: number, sum: number): number | undefined {
-    const { offset, ranges } = this.#bucket(index);
+    const { offset, ranges } = elementOf(this.#blocks, index);
     let squares = 0;
     for (const range of ranges) {
       const own = this.#kernels.sumSquares(sum + 4 * (range.offset - offset), range.length);
@@ -161,7 +177,7 @@ export class Optimizer {
 
   /** Updates one bucket. Every bucket, once a step, in any order. */
   applyBucket(index: number, gradient: BucketGradient): void {
-    const { offset, ranges } = this.#bucket(index);
+    const { offset, ranges } = elementOf(this.#buckets, index);
     for (const range of ranges) this.#apply(range, { ...gradient, sum: gradient.sum - 4 * offset });
   }
 
@@ -224,21 +240,19 @@ export class Optimizer {
     const [from, to] = [this.parameters + 4 * offset, this.nextParameters + 4 * offset];
     this.#kernels.moveTowardsMean(length, from, sum, numSamples, momentum, to);
   }
+}
 
-  #bucket(index: number): { readonly offset: number; readonly ranges: readonly ParameterRange[] } {
-    const bucket = this.#buckets[index];
-    if (!bucket) throw new RangeError(`the model has no bucket ${index}`);
-    return bucket;
-  }
+function elementOf(slices: readonly CutSlice[], index: number): CutSlice {
+  const slice = slices[index];
+  if (!slice) throw new RangeError(`the model has only ${slices.length} of these slices, no number ${index}`);
+  return slice;
 }
 
 // Buckets are cut by size and may hold parts of several tensors; the optimizer treats tensors by their
 // role. So each bucket is cut once more, into ranges whose parameters are all treated alike.
 
-/** Parameters that are treated alike; offset and length count f32 of the flat vector. */
-export interface ParameterRange {
-  readonly offset: number;
-  readonly length: number;
+/** Parameters that are treated alike. */
+export interface ParameterRange extends Slice {
   readonly isDecayed: boolean;
   /**
    * Statistics only: the share of the way that a step takes them to the batch's mean. Undefined for
@@ -255,14 +269,14 @@ export type RangeTensor = Pick<ParameterTensor, 'offset' | 'length' | 'role' | '
  * `tensors` are in order of offset.
  */
 export function cutRanges(
-  bucket: { readonly offset: number; readonly length: number },
+  slice: Slice,
   tensors: readonly RangeTensor[],
   isDecayed: (role: ParameterTensor['role']) => boolean,
 ): ParameterRange[] {
-  const end = bucket.offset + bucket.length;
+  const end = slice.offset + slice.length;
   const ranges: ParameterRange[] = [];
   for (const tensor of tensors) {
-    const from = Math.max(tensor.offset, bucket.offset);
+    const from = Math.max(tensor.offset, slice.offset);
     const to = Math.min(tensor.offset + tensor.length, end);
     if (from >= to) continue;
     const isStatistic = tensor.role === 'statistic';

@@ -154,6 +154,8 @@ export interface WelcomeMessage {
   /** `Hex16`, drawn for this connection. */
   readonly nonce: string;
   readonly layers: readonly LayerSpec[];
+  /** True where weights and gradients travel in small buckets: workers are on other machines. */
+  readonly smallBuckets?: boolean | undefined;
   readonly seed: number;
   readonly loss: LossSpec;
   readonly batchSize: number;

@@ -264,6 +264,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       worker: count,
       nonce: hex(16),
       layers: layerList,
+      smallBuckets: optional(boolean),
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),
       loss: parsed(lossSchema),

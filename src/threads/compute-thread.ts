@@ -169,23 +169,23 @@ export class ComputeThread {
     return sums;
   }
 
-  /** Takes items of the optimizer step while there are any: first norms of buckets, then slices of parameters. */
+  /** Takes items of the optimizer step while there are any: first norms of blocks, then slices of parameters. */
   #update(
     optimizer: Optimizer,
     { parameters, learningRate, divisor, numSamples }: SharedStep,
     { step, sum }: { readonly step: number; readonly sum: number },
   ): void {
     const { shared } = this;
-    const { buckets } = this.#model;
+    const { blocks } = this.#model;
     const { clipNorm } = this.setup.optimizer as ThreadOptimizer;
     const endStep = span('optimizer step');
     let item = shared.next();
-    for (; item < buckets.length; item = shared.next()) {
-      const squares = optimizer.sumSquares(item, sum + 4 * (buckets[item]?.offset ?? 0));
+    for (; item < blocks.length; item = shared.next()) {
+      const squares = optimizer.sumSquares(item, sum + 4 * (blocks[item]?.offset ?? 0));
       shared.squares[item] = squares === undefined ? Number.NaN : squares / (divisor * divisor);
     }
     let scale = 1;
-    let first = buckets.length;
+    let first = blocks.length;
     if (clipNorm !== undefined) {
       shared.meet();
       scale = clipScale(normOf(shared.squares), clipNorm);
@@ -198,8 +198,8 @@ export class ComputeThread {
     endStep();
     shared.meet();
     const endFingerprints = span('fingerprints');
-    for (item = shared.next(); item < buckets.length; item = shared.next()) {
-      const { offset, length } = buckets[item] as Bucket;
+    for (item = shared.next(); item < blocks.length; item = shared.next()) {
+      const { offset, length } = blocks[item] as Bucket;
       shared.fingerprints[item] = this.#kernels.fingerprint64(optimizer.nextParameters + 4 * offset, length);
     }
     endFingerprints();

@@ -13,7 +13,7 @@ export interface SharedTaskSizes {
   /** Most of those rows if they are evaluated. */
   readonly maxEvaluatedRows: number;
   readonly maxShards: number;
-  readonly numBuckets: number;
+  readonly numBlocks: number;
   /** f32 that result from each evaluated row. */
   readonly evaluationWidth: number;
 }
@@ -93,9 +93,9 @@ export class SharedTask {
   /** The word TASK when this thread looked at it last. */
   #seen = 0;
   #waitingMs = 0;
-  /** Sums of squares of a training task's gradient, by bucket; NaN where it is not finite. */
+  /** Sums of squares of a training task's gradient, by block; NaN where it is not finite. */
   readonly squares: Float64Array;
-  /** Fingerprints of the next parameters, by bucket. */
+  /** Fingerprints of the next parameters, by block. */
   readonly fingerprints: BigUint64Array;
   /** f64 sums of losses of an evaluation's shards. */
   readonly lossSums: Float64Array;
@@ -104,7 +104,7 @@ export class SharedTask {
 
   /** Takes `byteLength(sizes)` bytes at `address`, which were zero when the first thread came. */
   constructor(memory: Memory, address: number, sizes: SharedTaskSizes) {
-    const { numThreads, maxRows, maxShards, numBuckets } = sizes;
+    const { numThreads, maxRows, maxShards, numBlocks } = sizes;
     const { buffer } = memory.wasm;
     this.#numThreads = numThreads;
     this.#words = new Int32Array(buffer, address, NUM_WORDS);
@@ -115,8 +115,8 @@ export class SharedTask {
     this.#fields = new Float64Array(buffer, take(8 * NUM_FIELDS), NUM_FIELDS);
     this.#sums = new Float64Array(buffer, take(8 * numSums), numSums);
     this.#times = new Float64Array(buffer, take(8 * numTimes), numTimes);
-    this.squares = new Float64Array(buffer, take(8 * numBuckets), numBuckets);
-    this.fingerprints = new BigUint64Array(buffer, take(8 * numBuckets), numBuckets);
+    this.squares = new Float64Array(buffer, take(8 * numBlocks), numBlocks);
+    this.fingerprints = new BigUint64Array(buffer, take(8 * numBlocks), numBlocks);
     this.lossSums = new Float64Array(buffer, take(8 * maxShards), maxShards);
     this.#bounds = new Uint32Array(buffer, take(4 * (maxShards + 1)), maxShards + 1);
     this.#indices = new Uint32Array(buffer, take(4 * maxRows), maxRows);
@@ -129,9 +129,9 @@ export class SharedTask {
   }
 
   static byteLength(sizes: SharedTaskSizes): number {
-    const { numThreads, maxRows, maxShards, numBuckets } = sizes;
+    const { numThreads, maxRows, maxShards, numBlocks } = sizes;
     const ofThread = 1 + MAX_SUMS * SUM_FIELDS + TIME_FIELDS;
-    const numbers = NUM_FIELDS + numThreads * ofThread + 2 * numBuckets + maxShards;
+    const numbers = NUM_FIELDS + numThreads * ofThread + 2 * numBlocks + maxShards;
     return 4 * NUM_WORDS + 8 * numbers + 4 * (maxShards + 1 + maxRows + numOutputs(sizes));
   }
 

@@ -67,7 +67,7 @@ export function taskSizes({
     maxRows: Math.max(batchSize, maxEvaluatedRows),
     maxEvaluatedRows,
     maxShards: MAX_SHARDS,
-    numBuckets: model.buckets.length,
+    numBlocks: model.blocks.length,
     evaluationWidth: width,
   };
 }

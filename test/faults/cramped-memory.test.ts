@@ -21,7 +21,7 @@ async function trainCramped(
   numSums: number,
 ): Promise<{ weightsSha256: string; sums: number }> {
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
-  const prepared = await prepareRun(config, () => undefined);
+  const prepared = await prepareRun(config, () => undefined, { local: { workers: 4, threads: 1 } });
   const memoryPlan = { ...prepared.memoryPlan, room: { here: numSums, ofTask: 2 } };
   const state = await initialState(prepared);
   const bytesBefore = state.memory.usedBytes;

@@ -32,13 +32,15 @@ export interface Saved {
   readonly tensors: ReadonlyMap<string, NamedTensor>;
 }
 
+const HERE = { workers: 0, threads: 1 };
+
 /** Trains the config `table.yaml` in the directory, from the beginning or from a saved state. */
 export async function trainInProcess(
   directory: string,
   { from, isSaving = false }: { readonly from?: Saved; readonly isSaving?: boolean } = {},
 ): Promise<Training> {
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
-  const prepared = await prepareRun(config, () => undefined);
+  const prepared = await prepareRun(config, () => undefined, { local: HERE });
   const state = await initialState(prepared);
   if (from) restoreSnapshot(state, from.tensors, { step: from.optimizerSteps, path: 'memory' });
   const compute = await InProcessCompute.create(prepared, state);
@@ -59,7 +61,7 @@ export async function trainInProcess(
 export async function chainAfter(directory: string, step: number): Promise<string> {
   const overrides = ['epochs=500000'];
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {}, overrides });
-  const prepared = await prepareRun(config, () => undefined);
+  const prepared = await prepareRun(config, () => undefined, { local: HERE });
   const state = await initialState(prepared);
   const compute = await InProcessCompute.create(prepared, state);
   let chain = '';

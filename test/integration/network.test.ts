@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import { once } from 'node:events';
 import net from 'node:net';
+import path from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { MAX_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -18,7 +19,7 @@ import {
 } from '../helpers/network-run.ts';
 import { residentMegabytes } from '../helpers/memory-of.ts';
 import { frame, OPCODE, RawClient, upgradeRequest } from '../helpers/raw-client.ts';
-import { countEpochs, readRosterEvents, readSummary, untilEpoch } from '../helpers/run-records.ts';
+import { countEpochs, readBits, readRosterEvents, readSummary, untilEpoch } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const AUTHORIZATION = { Authorization: `Bearer ${TOKEN}` };
@@ -45,6 +46,23 @@ describe('a run over the network', () => {
       'workerLeft 1',
     ]);
     expect(readSummary(run.directory).workers).toBe(2);
+  });
+
+  it('a run whose buckets are small, for the network, gives the same bits and records', async () => {
+    // Two blocks, of which the larger one is 16 buckets.
+    const layers = [512, 300, 1].map((units) => ({ kind: 'dense' as const, units }));
+    const wire = { gradients: 'bf16', groups: 2 } as const;
+    const config = { model: { layers }, epochs: 2, shards: 5, wire };
+    const run = await startCoordinator({ config, flags: ['--min-workers', '2'] });
+    const workers = [startWorker(run), startWorker(run)];
+    expect((await run.command.finished).exitCode).toBe(0);
+    for (const { finished } of workers) expect((await finished).exitCode).toBe(0);
+    const local = path.join(run.cwd, 'local');
+    const args = ['train', 'table.yaml', '--workers', '0', '--run-dir', local];
+    expect((await runCli(args, { cwd: run.cwd })).exitCode).toBe(0);
+    expect(readBits(run.directory)).toEqual(readBits(local));
+    const replayed = await runCli(['replay', 'run', '--step', '2'], { cwd: run.cwd });
+    expect(replayed.stderr).toMatch(/step 2, taken again from the beginning: the same weights/);
   });
 
   it('a worker with another token is rejected', async () => {

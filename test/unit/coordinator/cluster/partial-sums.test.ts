@@ -16,7 +16,7 @@ it('the partial sums of one session after the other take the same memory', async
   const kernels = await instantiateKernels(await loadKernelModule(), memory.wasm);
   const body = new Uint8Array(4 * MODEL.numParameters);
   const fingerprint = new ByteFingerprinter(kernels, memory).fingerprint(body);
-  const state = { kernels, memory, model: MODEL, fingerprint: GRADIENT.weightsFingerprint };
+  const state = { kernels, memory, model: MODEL, weightsFingerprint: GRADIENT.weightsFingerprint };
   const results = { takeSum: () => [], takeShard: () => undefined, restart: () => undefined };
   const round = new Round('train', wholeTask(Uint32Array.of(0), Uint32Array.of(0, 1)), results);
   const usedBytes = Array.from({ length: 3 }, () => {

@@ -9,7 +9,8 @@ import { optimizerSchema } from '../../../../src/optimizer/registry.ts';
 import { flatModel } from '../../../helpers/flat-model.ts';
 import { randomValues } from '../../../helpers/twins/samples.ts';
 
-const MODEL = flatModel([{ name: '0.weight', role: 'weight', length: 12 }], [5, 4, 3]);
+const TENSORS = [{ name: '0.weight', role: 'weight', length: 12 }] as const;
+const MODEL = flatModel(TENSORS, [5, 4, 3]);
 const LENGTH = MODEL.numParameters;
 
 let kernelModule: KernelModule;
@@ -24,7 +25,7 @@ interface Training {
   weights(): number[];
 }
 
-async function start(config: Partial<TrainingStateOptions['config']> = {}): Promise<Training> {
+async function start(config: Partial<TrainingStateOptions['config']> = {}, model = MODEL): Promise<Training> {
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const optimizer = optimizerSchema.parse({ kind: 'sgd', learningRate: 1 });
@@ -32,7 +33,7 @@ async function start(config: Partial<TrainingStateOptions['config']> = {}): Prom
   const state = new TrainingState({
     kernels,
     memory,
-    model: MODEL,
+    model,
     config: { optimizer, clip: {}, ema: undefined, ...config },
     initialize,
   });
@@ -42,7 +43,7 @@ async function start(config: Partial<TrainingStateOptions['config']> = {}): Prom
     finish(buckets, gradient, weight = 1) {
       memory.f32(address, LENGTH).set(gradient);
       return buckets.map((bucket) => {
-        const { offset } = MODEL.buckets[bucket] ?? { offset: Number.NaN };
+        const { offset } = model.buckets[bucket] ?? { offset: Number.NaN };
         return state.finishBucket(bucket, address + 4 * offset, weight);
       });
     },
@@ -66,6 +67,38 @@ describe('a bucket', () => {
     expect(state.nextBucket(1)).toBeUndefined();
     expect(finish([2], ONES)).toEqual([[0, 1, 2]]);
     expect([0, 1, 2].map((bucket) => state.nextBucket(bucket)?.bytes.byteLength)).toEqual([20, 16, 12]);
+  });
+});
+
+describe('a bucket that is a part of a block', () => {
+  const SMALL = flatModel(TENSORS, [5, 4, 3], [2, 2, 1, 4, 1, 2]);
+  const ORDER = [1, 5, 0, 3, 2, 4];
+
+  it('a small bucket is ready as soon as its gradient has arrived', async () => {
+    const { finish } = await start({}, SMALL);
+    expect(finish(ORDER, ONES)).toEqual(ORDER.map((bucket) => [bucket]));
+  });
+
+  it.each([{}, { norm: 0.5 }])('small buckets take the same step as blocks, with clip %j', async (clip) => {
+    const gradient = randomValues(9, LENGTH);
+    const [whole, small] = await Promise.all([start({ clip }), start({ clip }, SMALL)]);
+    whole.finish([0, 1, 2], gradient, 7);
+    small.finish(ORDER, gradient, 7);
+    const [expected, step] = [whole, small].map(({ state, weights }) => {
+      return { ...state.commit(), weights: weights(), fingerprint: state.fingerprint };
+    });
+    expect(step).toEqual(expected);
+    expect(small.state.weightsFingerprint).not.toBe(whole.state.weightsFingerprint);
+  });
+
+  it.each([0, 2, 11])('a small bucket with NaN at %i stops the step and leaves no trace', async (at) => {
+    const { state, finish } = await start({}, SMALL);
+    expect(() => finish(ORDER, ONES.with(at, Number.NaN))).toThrow(
+      'diverged at step 1: the gradient of 0.weight is not finite',
+    );
+    expect(SMALL.buckets.map((_, bucket) => state.nextBucket(bucket))).toEqual(
+      SMALL.buckets.map(() => undefined),
+    );
   });
 });
 

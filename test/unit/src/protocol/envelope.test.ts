@@ -189,7 +189,7 @@ describe('a malformed envelope', () => {
   it('an envelope of another protocol version is refused with both versions and a close code of its own', () => {
     expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(1, 4))))).toEqual({
       code: 'E_PROTOCOL_VERSION',
-      message: 'message of protocol 1, this side speaks 8: install the same version on both',
+      message: 'message of protocol 1, this side speaks 9: install the same version on both',
       closeCode: 4401,
     });
   });

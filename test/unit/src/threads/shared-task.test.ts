@@ -11,7 +11,7 @@ const SIZES = {
   maxRows: 8,
   maxEvaluatedRows: 8,
   maxShards: 4,
-  numBuckets: 3,
+  numBlocks: 3,
   evaluationWidth: 2,
 };
 
