@@ -19,51 +19,73 @@ export const GELU: u32 = 6;
 export const GELU_TANH: u32 = 7;
 export const SILU: u32 = 8;
 
+// The activations as types. Each loop is compiled for each of them, into a function that holds one formula and no
+// branch: inlined side by side, Binaryen would fold the loops into one that looks at the kind for every vector.
+export class Linear {}
+export class Relu {}
+export class LeakyRelu {}
+export class Tanh {}
+export class Sigmoid {}
+export class Elu {}
+class Gelu {}
+class GeluTanh {}
+class Silu {}
+
 // @ts-ignore: decorator
 @inline
-export function activate(kind: u32, x: v128): v128 {
-  if (kind == RELU) return f32x4.max(x, f32x4.splat(0));
-  if (kind == LEAKY_RELU) return v128.bitselect(f32x4.mul(x, constant(LEAK)), x, f32x4.lt(x, f32x4.splat(0)));
-  if (kind == TANH) return tanhVector(x);
-  if (kind == SIGMOID) return sigmoidVector(x);
-  if (kind == ELU) return v128.bitselect(x, expMinusOneVector(x), f32x4.gt(x, f32x4.splat(0)));
-  if (kind == GELU) return gelu(x);
-  if (kind == GELU_TANH) return geluTanh(x);
-  if (kind == SILU) return silu(x);
+function is<F, G>(): bool {
+  return idof<F>() == idof<G>();
+}
+
+/** f(x). */
+// @ts-ignore: decorator
+@inline
+export function activate<F>(x: v128): v128 {
+  // The sum makes 0 of -0.
+  if (is<F, Relu>()) return f32x4.add(f32x4.pmax(x, f32x4.splat(0)), f32x4.splat(0));
+  if (is<F, LeakyRelu>()) return f32x4.pmax(x, f32x4.mul(x, constant(LEAK)));
+  if (is<F, Tanh>()) return tanhVector(x);
+  if (is<F, Sigmoid>()) return sigmoidVector(x);
+  if (is<F, Elu>()) return v128.bitselect(x, expMinusOneVector(x), f32x4.gt(x, f32x4.splat(0)));
+  if (is<F, Gelu>()) return gelu(x);
+  if (is<F, GeluTanh>()) return geluTanh(x);
+  if (is<F, Silu>()) return silu(x);
   return x;
 }
 
+/** f'(x), given y = f(x), or x where self-gated.ts has the slope. */
 // @ts-ignore: decorator
 @inline
-function slope(kind: u32, y: v128): v128 {
+function slope<F>(saved: v128): v128 {
   const one = constant(ONE);
-  if (kind == RELU) return v128.and(one, f32x4.gt(y, f32x4.splat(0)));
-  if (kind == LEAKY_RELU) return v128.bitselect(one, constant(LEAK), f32x4.gt(y, f32x4.splat(0)));
-  if (kind == TANH) return tanhSlope(y);
-  if (kind == ELU) return v128.bitselect(one, f32x4.add(y, one), f32x4.gt(y, f32x4.splat(0)));
-  return sigmoidSlope(y);
+  if (is<F, Relu>()) return v128.and(one, f32x4.gt(saved, f32x4.splat(0)));
+  if (is<F, LeakyRelu>()) return v128.bitselect(one, constant(LEAK), f32x4.gt(saved, f32x4.splat(0)));
+  if (is<F, Tanh>()) return tanhSlope(saved);
+  if (is<F, Sigmoid>()) return sigmoidSlope(saved);
+  if (is<F, Elu>()) return v128.bitselect(one, f32x4.add(saved, one), f32x4.gt(saved, f32x4.splat(0)));
+  if (is<F, Gelu>()) return geluSlope(saved);
+  if (is<F, GeluTanh>()) return geluTanhSlope(saved);
+  return siluSlope(saved);
 }
 
-// @ts-ignore: decorator
-@inline
-function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
+function forwardRows<F>(y: usize, bias: usize, rows: u32, columns: u32): void {
   for (let row: u32 = 0; row < rows; row++) {
     let j: u32 = 0;
     for (; j + 8 <= columns; j += 8) {
       const x0 = f32x4.add(v128.load(y), v128.load(bias + (<usize>j << 2)));
       const x1 = f32x4.add(v128.load(y, 16), v128.load(bias + (<usize>j << 2), 16));
-      storePair(y, activate(kind, x0), activate(kind, x1));
+      storePair(y, activate<F>(x0), activate<F>(x1));
       y += 32;
     }
     if (j + 4 <= columns) {
       const x = f32x4.add(v128.load(y), v128.load(bias + (<usize>j << 2)));
-      v128.store(y, activate(kind, x));
+      v128.store(y, activate<F>(x));
       j += 4;
       y += 16;
     }
     for (; j < columns; j++) {
       const x = f32x4.splat(load<f32>(y) + load<f32>(bias + (<usize>j << 2)));
-      store<f32>(y, f32x4.extract_lane(activate(kind, x), 0));
+      store<f32>(y, f32x4.extract_lane(activate<F>(x), 0));
       y += 4;
     }
   }
@@ -74,125 +96,81 @@ function forwardRows(kind: u32, y: usize, bias: usize, rows: u32, columns: u32):
  * backward needs what this overwrites. A layer without bias passes a vector of zeros.
  */
 export function biasActivationForward(kind: u32, y: usize, bias: usize, rows: u32, columns: u32): void {
-  // One call a kind, so that each inlined loop holds one activation and no branch.
-  if (kind == LINEAR) forwardRows(LINEAR, y, bias, rows, columns);
-  else if (kind == RELU) forwardRows(RELU, y, bias, rows, columns);
-  else if (kind == LEAKY_RELU) forwardRows(LEAKY_RELU, y, bias, rows, columns);
-  else if (kind == TANH) forwardRows(TANH, y, bias, rows, columns);
-  else if (kind == SIGMOID) forwardRows(SIGMOID, y, bias, rows, columns);
-  else forwardRows(ELU, y, bias, rows, columns);
-}
-
-// @ts-ignore: decorator
-@inline
-function forwardValues(kind: u32, x: usize, y: usize, length: u32): void {
-  let i: u32 = 0;
-  for (; i + 8 <= length; i += 8) {
-    storePair(y, activate(kind, v128.load(x)), activate(kind, v128.load(x, 16)));
-    x += 32;
-    y += 32;
-  }
-  if (i + 4 <= length) {
-    v128.store(y, activate(kind, v128.load(x)));
-    i += 4;
-    x += 16;
-    y += 16;
-  }
-  for (; i < length; i++) {
-    store<f32>(y, f32x4.extract_lane(activate(kind, f32x4.splat(load<f32>(x))), 0));
-    x += 4;
-    y += 4;
-  }
+  if (kind == LINEAR) forwardRows<Linear>(y, bias, rows, columns);
+  else if (kind == RELU) forwardRows<Relu>(y, bias, rows, columns);
+  else if (kind == LEAKY_RELU) forwardRows<LeakyRelu>(y, bias, rows, columns);
+  else if (kind == TANH) forwardRows<Tanh>(y, bias, rows, columns);
+  else if (kind == SIGMOID) forwardRows<Sigmoid>(y, bias, rows, columns);
+  else forwardRows<Elu>(y, bias, rows, columns);
 }
 
 /** y[length] = f(x). `y` may be `x`. */
-export function activationForward(kind: u32, x: usize, y: usize, length: u32): void {
-  if (kind == LINEAR) forwardValues(LINEAR, x, y, length);
-  else if (kind == RELU) forwardValues(RELU, x, y, length);
-  else if (kind == LEAKY_RELU) forwardValues(LEAKY_RELU, x, y, length);
-  else if (kind == TANH) forwardValues(TANH, x, y, length);
-  else if (kind == SIGMOID) forwardValues(SIGMOID, x, y, length);
-  else if (kind == ELU) forwardValues(ELU, x, y, length);
-  else if (kind == GELU) forwardValues(GELU, x, y, length);
-  else if (kind == GELU_TANH) forwardValues(GELU_TANH, x, y, length);
-  else forwardValues(SILU, x, y, length);
-}
-
-// @ts-ignore: decorator
-@inline
-function backwardValues(kind: u32, dY: usize, y: usize, length: u32): void {
+export function forwardValues<F>(x: usize, y: usize, length: u32): void {
   let i: u32 = 0;
   for (; i + 8 <= length; i += 8) {
-    const d0 = f32x4.mul(v128.load(dY), slope(kind, v128.load(y)));
-    const d1 = f32x4.mul(v128.load(dY, 16), slope(kind, v128.load(y, 16)));
-    storePair(dY, d0, d1);
-    dY += 32;
+    storePair(y, activate<F>(v128.load(x)), activate<F>(v128.load(x, 16)));
+    x += 32;
     y += 32;
   }
   if (i + 4 <= length) {
-    v128.store(dY, f32x4.mul(v128.load(dY), slope(kind, v128.load(y))));
+    v128.store(y, activate<F>(v128.load(x)));
     i += 4;
-    dY += 16;
+    x += 16;
     y += 16;
   }
   for (; i < length; i++) {
-    const d = f32x4.mul(f32x4.splat(load<f32>(dY)), slope(kind, f32x4.splat(load<f32>(y))));
-    store<f32>(dY, f32x4.extract_lane(d, 0));
-    dY += 4;
+    store<f32>(y, f32x4.extract_lane(activate<F>(f32x4.splat(load<f32>(x))), 0));
+    x += 4;
     y += 4;
   }
 }
 
-/**
- * dY[length] *= f'(x) in place, where y = f(x), for activations whose slope is a function of
- * y. Linear: nothing to do.
- */
-export function activationBackward(kind: u32, dY: usize, y: usize, length: u32): void {
-  if (kind == RELU) backwardValues(RELU, dY, y, length);
-  else if (kind == LEAKY_RELU) backwardValues(LEAKY_RELU, dY, y, length);
-  else if (kind == TANH) backwardValues(TANH, dY, y, length);
-  else if (kind == SIGMOID) backwardValues(SIGMOID, dY, y, length);
-  else if (kind == ELU) backwardValues(ELU, dY, y, length);
+/** Does the same as `forwardValues`, for an activation by its number. */
+export function activationForward(kind: u32, x: usize, y: usize, length: u32): void {
+  if (kind == LINEAR) forwardValues<Linear>(x, y, length);
+  else if (kind == RELU) forwardValues<Relu>(x, y, length);
+  else if (kind == LEAKY_RELU) forwardValues<LeakyRelu>(x, y, length);
+  else if (kind == TANH) forwardValues<Tanh>(x, y, length);
+  else if (kind == SIGMOID) forwardValues<Sigmoid>(x, y, length);
+  else if (kind == ELU) forwardValues<Elu>(x, y, length);
+  else if (kind == GELU) forwardValues<Gelu>(x, y, length);
+  else if (kind == GELU_TANH) forwardValues<GeluTanh>(x, y, length);
+  else forwardValues<Silu>(x, y, length);
 }
 
-// @ts-ignore: decorator
-@inline
-function slopeFromInput(kind: u32, x: v128): v128 {
-  if (kind == GELU) return geluSlope(x);
-  if (kind == GELU_TANH) return geluTanhSlope(x);
-  return siluSlope(x);
-}
-
-// @ts-ignore: decorator
-@inline
-function backwardValuesFromInput(kind: u32, dY: usize, x: usize, length: u32): void {
+function backwardValues<F>(dY: usize, saved: usize, length: u32): void {
   let i: u32 = 0;
   for (; i + 8 <= length; i += 8) {
-    const d0 = f32x4.mul(v128.load(dY), slopeFromInput(kind, v128.load(x)));
-    const d1 = f32x4.mul(v128.load(dY, 16), slopeFromInput(kind, v128.load(x, 16)));
+    const d0 = f32x4.mul(v128.load(dY), slope<F>(v128.load(saved)));
+    const d1 = f32x4.mul(v128.load(dY, 16), slope<F>(v128.load(saved, 16)));
     storePair(dY, d0, d1);
     dY += 32;
-    x += 32;
+    saved += 32;
   }
   if (i + 4 <= length) {
-    v128.store(dY, f32x4.mul(v128.load(dY), slopeFromInput(kind, v128.load(x))));
+    v128.store(dY, f32x4.mul(v128.load(dY), slope<F>(v128.load(saved))));
     i += 4;
     dY += 16;
-    x += 16;
+    saved += 16;
   }
   for (; i < length; i++) {
-    const d = f32x4.mul(f32x4.splat(load<f32>(dY)), slopeFromInput(kind, f32x4.splat(load<f32>(x))));
+    const d = f32x4.mul(f32x4.splat(load<f32>(dY)), slope<F>(f32x4.splat(load<f32>(saved))));
     store<f32>(dY, f32x4.extract_lane(d, 0));
     dY += 4;
-    x += 4;
+    saved += 4;
   }
 }
 
-/** dY[length] *= f'(x) in place, for the activations of self-gated.ts. */
-export function activationBackwardFromInput(kind: u32, dY: usize, x: usize, length: u32): void {
-  if (kind == GELU) backwardValuesFromInput(GELU, dY, x, length);
-  else if (kind == GELU_TANH) backwardValuesFromInput(GELU_TANH, dY, x, length);
-  else backwardValuesFromInput(SILU, dY, x, length);
+/** dY[length] *= f'(x) in place; `saved` is y = f(x), or x for those of self-gated.ts. Linear: nothing to do. */
+export function activationBackward(kind: u32, dY: usize, saved: usize, length: u32): void {
+  if (kind == RELU) backwardValues<Relu>(dY, saved, length);
+  else if (kind == LEAKY_RELU) backwardValues<LeakyRelu>(dY, saved, length);
+  else if (kind == TANH) backwardValues<Tanh>(dY, saved, length);
+  else if (kind == SIGMOID) backwardValues<Sigmoid>(dY, saved, length);
+  else if (kind == ELU) backwardValues<Elu>(dY, saved, length);
+  else if (kind == GELU) backwardValues<Gelu>(dY, saved, length);
+  else if (kind == GELU_TANH) backwardValues<GeluTanh>(dY, saved, length);
+  else if (kind == SILU) backwardValues<Silu>(dY, saved, length);
 }
 
 /**

@@ -1,6 +1,7 @@
 // Scaled dot-product attention of one head over one sample (Vaswani et al., 2017), on the packed
 // matrix products. Letters: T positions, H values of a head.
 import { gemmPacked } from './gemm';
+import { reciprocalRoot } from './math';
 import { packLeftColumns, packLeftRows, packRightColumns, packRightRows } from './pack';
 import { softmaxRow, softmaxRowBackward } from './softmax';
 import { NR } from './tile';
@@ -42,12 +43,6 @@ function reach(a: Attention, row: u32): u32 {
   return a.isCausal ? row + 1 : a.positions;
 }
 
-// @ts-ignore: decorator
-@inline
-function scaleOf(headSize: u32): f32 {
-  return 1 / Mathf.sqrt(<f32>headSize);
-}
-
 /**
  * Sets probabilities[T, T] to the softmax over rows of q[T, H] k[T, H]^T / sqrt(H);
  * exactly 0 after `reach`.
@@ -58,7 +53,7 @@ export function attentionProbabilities(record: usize, q: usize, k: usize, probab
   packLeftRows(q, positions, a.headSize, a.stride, a.left);
   packRightRows(k, positions, a.headSize, a.stride, a.right, 0, panels(positions));
   gemmPacked(positions, positions, a.headSize, a.left, a.right, probabilities, positions, a.tile);
-  const scale = scaleOf(a.headSize);
+  const scale = reciprocalRoot(<f32>a.headSize);
   let row = probabilities;
   for (let i: u32 = 0; i < positions; i++) {
     const length = reach(a, i);
@@ -96,7 +91,7 @@ export function attentionBackwardScores(
   packLeftRows(dOut, positions, a.headSize, a.outStride, a.left);
   packRightRows(v, positions, a.headSize, a.stride, a.right, 0, panels(positions));
   gemmPacked(positions, positions, a.headSize, a.left, a.right, a.dScores, positions, a.tile);
-  const scale = scaleOf(a.headSize);
+  const scale = reciprocalRoot(<f32>a.headSize);
   const rowBytes: usize = <usize>positions << 2;
   let dScores = a.dScores;
   for (let i: u32 = 0; i < positions; i++) {

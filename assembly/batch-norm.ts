@@ -2,6 +2,7 @@
 // samples of the shard, C channels, S values of a channel in a sample (1 of a vector), m = B S. A
 // channel's sums run over the samples in order; where S > 1 a sample's plane is summed first.
 import { sumOf, sumOfSquaredDistances } from './layer-norm';
+import { reciprocalRoot } from './math';
 import { sumOfLanes } from './softmax';
 
 /**
@@ -70,7 +71,7 @@ function divideBy(x: usize, length: u32, divisor: f32): void {
 /** out[C] = 1 / sqrt(variance[C] + epsilon). */
 export function reciprocalDeviations(variance: usize, channels: u32, epsilon: f32, out: usize): void {
   for (let j: usize = 0; j < <usize>channels << 2; j += 4) {
-    store<f32>(out + j, 1 / Mathf.sqrt(load<f32>(variance + j) + epsilon));
+    store<f32>(out + j, reciprocalRoot(load<f32>(variance + j) + epsilon));
   }
 }
 

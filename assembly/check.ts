@@ -1,8 +1,12 @@
 // Passes over a whole vector that look at it without changing it.
+import { constant } from './math';
+
+/** All of an exponent: of NaN and the infinities. */
+const EXPONENT_BITS: usize = memory.data<u32>([0x7f800000]);
 
 /** True when none of `length` f32 is NaN or infinite. */
 export function allFinite(x: usize, length: u32): bool {
-  const exponentBits = i32x4.splat(0x7f800000);
+  const exponentBits = constant(EXPONENT_BITS);
   let bad = i32x4.splat(0);
   let i: u32 = 0;
   for (; i + 4 <= length; i += 4) {

@@ -1,63 +1,49 @@
 // What a convolution does with whole channels: bias and activation, sums for the bias gradient,
 // and the transpose that a weight gradient needs when it was computed from its other side.
 // Letters: C channels, P positions.
-import { activate, ELU, LEAKY_RELU, LINEAR, RELU, SIGMOID, TANH } from './activation';
+import {
+  activate,
+  Elu,
+  LEAKY_RELU,
+  LeakyRelu,
+  LINEAR,
+  Linear,
+  RELU,
+  Relu,
+  SIGMOID,
+  Sigmoid,
+  TANH,
+  Tanh,
+} from './activation';
+import { storePair } from './lanes';
 
-// @ts-ignore: decorator
-@inline
-function forwardChannels(kind: u32, y: usize, bias: usize, channels: u32, positions: u32): void {
+function forwardChannels<F>(y: usize, bias: usize, channels: u32, positions: u32): void {
   for (let channel: u32 = 0; channel < channels; channel++) {
     const shift = v128.load32_splat(bias);
     let p: u32 = 0;
     for (; p + 8 <= positions; p += 8) {
-      v128.store(y, activate(kind, f32x4.add(v128.load(y), shift)));
-      v128.store(y, activate(kind, f32x4.add(v128.load(y, 16), shift)), 16);
+      const x0 = f32x4.add(v128.load(y), shift);
+      const x1 = f32x4.add(v128.load(y, 16), shift);
+      storePair(y, activate<F>(x0), activate<F>(x1));
       y += 32;
     }
     for (; p < positions; p++) {
       const x = f32x4.add(v128.load32_zero(y), shift);
-      store<f32>(y, f32x4.extract_lane(activate(kind, x), 0));
+      store<f32>(y, f32x4.extract_lane(activate<F>(x), 0));
       y += 4;
     }
     bias += 4;
   }
 }
 
-// A function a kind, so that each loop holds one activation and no branch: inlined side by side, Binaryen would
-// fold them into a single loop that looks at the kind for every vector.
-
-function linearChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(LINEAR, y, bias, channels, positions);
-}
-
-function reluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(RELU, y, bias, channels, positions);
-}
-
-function leakyReluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(LEAKY_RELU, y, bias, channels, positions);
-}
-
-function tanhChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(TANH, y, bias, channels, positions);
-}
-
-function sigmoidChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(SIGMOID, y, bias, channels, positions);
-}
-
-function eluChannels(y: usize, bias: usize, channels: u32, positions: u32): void {
-  forwardChannels(ELU, y, bias, channels, positions);
-}
-
 /** y[C, P] = f(y + bias[C]) in place, for the activations that biasActivationForward takes. */
 export function channelBiasActivation(kind: u32, y: usize, bias: usize, channels: u32, positions: u32): void {
-  if (kind == LINEAR) linearChannels(y, bias, channels, positions);
-  else if (kind == RELU) reluChannels(y, bias, channels, positions);
-  else if (kind == LEAKY_RELU) leakyReluChannels(y, bias, channels, positions);
-  else if (kind == TANH) tanhChannels(y, bias, channels, positions);
-  else if (kind == SIGMOID) sigmoidChannels(y, bias, channels, positions);
-  else eluChannels(y, bias, channels, positions);
+  if (kind == LINEAR) forwardChannels<Linear>(y, bias, channels, positions);
+  else if (kind == RELU) forwardChannels<Relu>(y, bias, channels, positions);
+  else if (kind == LEAKY_RELU) forwardChannels<LeakyRelu>(y, bias, channels, positions);
+  else if (kind == TANH) forwardChannels<Tanh>(y, bias, channels, positions);
+  else if (kind == SIGMOID) forwardChannels<Sigmoid>(y, bias, channels, positions);
+  else forwardChannels<Elu>(y, bias, channels, positions);
 }
 
 /**

@@ -1,10 +1,12 @@
 // Dropout: the mask is a function of (seed, layer, step, sample, element), so it does not matter
 // who draws it, and backward draws it again rather than keep it.
+import { constant } from './math';
 
-const MULTIPLIER_0: u32 = 0xd2511f53;
-const MULTIPLIER_1: u32 = 0xcd9e8d57;
-const WEYL_0: u32 = 0x9e3779b9;
-const WEYL_1: u32 = 0xbb67ae85;
+// These lie in memory for the reason that math.ts gives.
+const MULTIPLIER_0: usize = memory.data<u32>([0xd2511f53]);
+const MULTIPLIER_1: usize = memory.data<u32>([0xcd9e8d57]);
+const WEYL_0: usize = memory.data<u32>([0x9e3779b9]);
+const WEYL_1: usize = memory.data<u32>([0xbb67ae85]);
 /** PURPOSE.dropout in src/random.ts: the second word of the key. */
 const PURPOSE: u32 = 4;
 
@@ -24,24 +26,26 @@ function multiplyHigh(a: v128, b: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function drawMask(block: u32, sample: u32, step: u32, layer: u32, seed: u32, threshold: u32, mask: usize): void {
-  const multiplier0 = i32x4.splat(MULTIPLIER_0);
-  const multiplier1 = i32x4.splat(MULTIPLIER_1);
+  const multiplier0 = constant(MULTIPLIER_0);
+  const multiplier1 = constant(MULTIPLIER_1);
+  const weyl0 = constant(WEYL_0);
+  const weyl1 = constant(WEYL_1);
   let c0 = i32x4.add(i32x4.splat(block), i32x4(0, 1, 2, 3));
   let c1 = i32x4.splat(sample);
   let c2 = i32x4.splat(step);
   let c3 = i32x4.splat(layer);
-  let key0 = seed;
-  let key1 = PURPOSE;
+  let key0 = i32x4.splat(seed);
+  let key1 = i32x4.splat(PURPOSE);
   for (let round = 0; round < 10; round++) {
     const high0 = multiplyHigh(c0, multiplier0);
     const low0 = i32x4.mul(c0, multiplier0);
     const high1 = multiplyHigh(c2, multiplier1);
-    c0 = v128.xor(v128.xor(high1, c1), i32x4.splat(key0));
+    c0 = v128.xor(v128.xor(high1, c1), key0);
     c1 = i32x4.mul(c2, multiplier1);
-    c2 = v128.xor(v128.xor(high0, c3), i32x4.splat(key1));
+    c2 = v128.xor(v128.xor(high0, c3), key1);
     c3 = low0;
-    key0 += WEYL_0;
-    key1 += WEYL_1;
+    key0 = i32x4.add(key0, weyl0);
+    key1 = i32x4.add(key1, weyl1);
   }
   const least = i32x4.splat(threshold);
   storeTransposed(

@@ -24,8 +24,8 @@ export function gatherScaledBytes(
     let j: u32 = 0;
     for (; j + 8 <= width; j += 8) {
       const words = v128.load8x8_u(from);
-      v128.store(out, f32x4.mul(f32x4.convert_i32x4_u(i32x4.extend_low_i16x8_u(words)), factor));
-      v128.store(out, f32x4.mul(f32x4.convert_i32x4_u(i32x4.extend_high_i16x8_u(words)), factor), 16);
+      v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(words)), factor));
+      v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(words)), factor), 16);
       from += 8;
       out += 32;
     }

@@ -1,7 +1,6 @@
 // The kernels: pure functions over addresses in one linear memory. Nothing here allocates or keeps state.
 export {
   activationBackward,
-  activationBackwardFromInput,
   activationForward,
   addInto,
   biasActivationForward,

@@ -1,5 +1,6 @@
 // Layer normalization (Ba, Kiros and Hinton, 2016), forward and backward. Letters: B rows, C
 // columns, over which each row is normalized.
+import { reciprocalRoot } from './math';
 import { sumOfLanes } from './softmax';
 
 /**
@@ -21,7 +22,7 @@ export function layerNormForward(
   for (let row: u32 = 0; row < rows; row++) {
     const mean = sumOf(x, columns) / count;
     const variance = sumOfSquaredDistances(x, mean, columns) / count;
-    const reciprocal: f32 = 1 / Mathf.sqrt(variance + epsilon);
+    const reciprocal = reciprocalRoot(variance + epsilon);
     store<f32>(statistics, mean);
     store<f32>(statistics, reciprocal, 4);
     normalizeRow(x, gain, bias, columns, mean, reciprocal, y);

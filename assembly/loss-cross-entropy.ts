@@ -114,9 +114,11 @@ function meanOf(x: usize, length: u32): f64 {
 
 /** x = x factor - shift; a shift of 0 changes no bit. */
 function scaleAndLower(x: usize, length: u32, factor: f32, shift: f32): void {
+  const factors = f32x4.splat(factor);
+  const shifts = f32x4.splat(shift);
   let j: u32 = 0;
   for (; j + 4 <= length; j += 4) {
-    v128.store(x, f32x4.sub(f32x4.mul(v128.load(x), f32x4.splat(factor)), f32x4.splat(shift)));
+    v128.store(x, f32x4.sub(f32x4.mul(v128.load(x), factors), shifts));
     x += 16;
   }
   for (; j < length; j++) {

@@ -1,7 +1,9 @@
 // Losses of values against values, each with its gradient in one pass. Letters: B rows, O
 // outputs. Loss and gradient of a row depend on that row alone, and nothing is averaged over
 // rows. `weights` is f32 [B], or 0 where each row weighs 1; a row of weight 0 gives zeros,
-// whatever its values are. `dY` may be `y`.
+// whatever its values are. `dY` may be `y`. Minima and choices are those of vectors, even for one value: V8 makes
+// branches of a scalar's, which depend on the data.
+import { loadLanes, storeLanes } from './lanes';
 
 const SQUARED = 0;
 const ABSOLUTE = 1;
@@ -77,9 +79,9 @@ function valuesForwardBackward(
     } else {
       const scale: f32 = (numerator / <f32>columns) * weight;
       for (let at: usize = 0; at < rowBytes; at += 4) {
-        const d = load<f32>(y + at) - load<f32>(target + at);
-        sum += lossOf(kind, d, delta);
-        store<f32>(dY + at, slopeOf(kind, d, delta) * scale);
+        const d = f32x4.sub(loadLanes<f32>(y + at), loadLanes<f32>(target + at));
+        sum += lossOf(kind, f32x4.extract_lane(d, 0), delta);
+        storeLanes<f32>(dY + at, f32x4.mul(slopeOf(kind, d, delta), f32x4.splat(scale)));
       }
       sum = (sum / <f64>columns) * <f64>weight;
     }
@@ -96,7 +98,7 @@ function lossOf(kind: i32, d: f32, delta: f32): f64 {
   const size = <f64>f32.abs(d);
   if (kind == SQUARED) return size * size;
   if (kind == ABSOLUTE) return size;
-  const within = f64.min(size, <f64>delta);
+  const within = f64x2.extract_lane(f64x2.pmin(f64x2.splat(size), f64x2.splat(delta)), 0);
   return within * (size - 0.5 * within);
 }
 
@@ -106,8 +108,12 @@ function lossOf(kind: i32, d: f32, delta: f32): f64 {
  */
 // @ts-ignore: decorator
 @inline
-function slopeOf(kind: i32, d: f32, delta: f32): f32 {
+function slopeOf(kind: i32, d: v128, delta: f32): v128 {
   if (kind == SQUARED) return d;
-  if (kind == ABSOLUTE) return select<f32>(1, select<f32>(-1, d - d, d < 0), d > 0);
-  return f32.max(f32.min(d, delta), -delta);
+  const zero = f32x4.splat(0);
+  if (kind == ABSOLUTE) {
+    const upToZero = v128.bitselect(f32x4.splat(-1), f32x4.sub(d, d), f32x4.lt(d, zero));
+    return v128.bitselect(f32x4.splat(1), upToZero, f32x4.gt(d, zero));
+  }
+  return f32x4.pmax(f32x4.pmin(d, f32x4.splat(delta)), f32x4.splat(-delta));
 }

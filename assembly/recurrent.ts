@@ -2,8 +2,9 @@
 // columns of the blocks that recurrent-lstm.ts and recurrent-gru.ts have the formulas for.
 //
 // Letters: B samples, T positions, H units, G = gates x H, 4 gates of an LSTM and 3 of a GRU.
-import { gruBackwardUnits, gruForwardUnits } from './recurrent-gru';
-import { lstmBackwardUnits, lstmForwardUnits } from './recurrent-lstm';
+import { forwardValues, Tanh } from './activation';
+import { gruBackwardUnits, gruForwardRow } from './recurrent-gru';
+import { lstmBackwardUnits, lstmForwardRow } from './recurrent-lstm';
 
 /**
  * The record of a layer's run, u32 in this order. src/layers/recurrent/cells.ts writes it.
@@ -16,7 +17,7 @@ class Recurrence {
   positions: u32;
   /** [B, T, G]: x W, then the values of the gates, then the gradients of what they got from the state. */
   gates: usize;
-  /** [B, T, H]: c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input. */
+  /** [B, T, H]: c of an LSTM, then tanh(c); q of a GRU, then the gradient of what its candidate got from the input. */
   state: usize;
   /** [B, T, H]: h. */
   hidden: usize;
@@ -45,7 +46,6 @@ export function gruForward(record: usize, rows: u32, position: u32): void {
 @inline
 function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
   const unitBytes = <usize>r.units << 2;
-  const wideBytes = unitBytes & ~15;
   const gateBytes = (isLstm ? <usize>4 : <usize>3) * unitBytes;
   const gateStride = <usize>r.positions * gateBytes;
   const stride = <usize>r.positions * unitBytes;
@@ -58,29 +58,8 @@ function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
   let state = r.state + at;
   let hidden = r.hidden + at;
   for (let row: u32 = 0; row < rows; row++) {
-    let j: usize = 0;
-    for (; j < wideBytes; j += 16) {
-      if (isLstm) {
-        lstmForwardUnits<v128>(
-          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
-        );
-      } else {
-        gruForwardUnits<v128>(
-          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
-        );
-      }
-    }
-    for (; j < unitBytes; j += 4) {
-      if (isLstm) {
-        lstmForwardUnits<f32>(
-          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
-        );
-      } else {
-        gruForwardUnits<f32>(
-          gates + j, products + j, bias + j, previous + j, state + j, hidden + j, unitBytes,
-        );
-      }
-    }
+    if (isLstm) lstmForwardRow(gates, products, bias, previous, state, hidden, r.units);
+    else gruForwardRow(gates, products, bias, previous, state, hidden, r.units);
     gates += gateStride;
     products += isFirst ? 0 : gateBytes;
     previous += isFirst ? 0 : stride;
@@ -90,18 +69,15 @@ function forward(r: Recurrence, rows: u32, position: u32, isLstm: bool): void {
 }
 
 /**
- * Sets the gates of the position to the gradients of what they got from the state, and
- * dState for the position before. The error from the layer above is at `dY`, whose rows
- * lie `dYStride` f32 apart.
+ * Sets the gates of the position to the gradients of what they got from the state, its state to
+ * tanh(c), and dState for the position before. The error from the layer above is at `dY`, whose
+ * rows lie `dYStride` f32 apart.
  */
 export function lstmBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
   backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, true);
 }
 
-/**
- * Does the same as `lstmBackward`, and sets the state of the position to the
- * gradient of what x Wn went into.
- */
+/** Does the same as `lstmBackward`, but sets the state of the position to the gradient of what x Wn went into. */
 export function gruBackward(record: usize, rows: u32, position: u32, dY: usize, dYStride: u32): void {
   backward(changetype<Recurrence>(record), rows, position, dY, <usize>dYStride << 2, false);
 }
@@ -124,6 +100,7 @@ function backward(r: Recurrence, rows: u32, position: u32, dY: usize, dYBytes: u
   let dStateIn = isLast ? r.zeros : r.dState;
   let dState = r.dState;
   for (let row: u32 = 0; row < rows; row++) {
+    if (isLstm) forwardValues<Tanh>(state, state, r.units);
     let j: usize = 0;
     for (; j < wideBytes; j += 16) {
       if (isLstm) {

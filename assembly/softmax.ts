@@ -57,23 +57,20 @@ export function sumOfLanes(lanes: v128): f32 {
   return low + (f32x4.extract_lane(lanes, 2) + f32x4.extract_lane(lanes, 3));
 }
 
-/** The largest value, NaN if there is one: in whatever order it is looked for. */
+/** The largest value, whatever its zero's sign. NaN is passed over: sums of exponentials find it. */
 export function maxOf(x: usize, length: u32): f32 {
   let lanes = f32x4.splat(f32.NEGATIVE_INFINITY);
   let j: u32 = 0;
   for (; j + 4 <= length; j += 4) {
-    lanes = f32x4.max(lanes, v128.load(x));
+    lanes = f32x4.pmax(lanes, v128.load(x));
     x += 16;
   }
-  let max = f32.max(
-    f32.max(f32x4.extract_lane(lanes, 0), f32x4.extract_lane(lanes, 1)),
-    f32.max(f32x4.extract_lane(lanes, 2), f32x4.extract_lane(lanes, 3)),
-  );
   for (; j < length; j++) {
-    max = f32.max(max, load<f32>(x));
+    lanes = f32x4.pmax(lanes, v128.load32_splat(x));
     x += 4;
   }
-  return max;
+  lanes = f32x4.pmax(lanes, v128.shuffle<f32>(lanes, lanes, 2, 3, 0, 1));
+  return f32x4.extract_lane(f32x4.pmax(lanes, v128.shuffle<f32>(lanes, lanes, 1, 0, 3, 2)), 0);
 }
 
 /** y = e^((x - max) scale); returns the sum. */

@@ -44,3 +44,13 @@ export function addToRows(x: usize, vector: usize, rows: u32, columns: u32, y: u
     }
   }
 }
+
+/** x[length] += a, then b. */
+export function addTwo(x: usize, a: usize, b: usize, length: u32): void {
+  const end = <usize>length << 2;
+  let j: usize = 0;
+  for (; j + 16 <= end; j += 16) {
+    v128.store(x + j, f32x4.add(f32x4.add(v128.load(x + j), v128.load(a + j)), v128.load(b + j)));
+  }
+  for (; j < end; j += 4) store<f32>(x + j, load<f32>(x + j) + load<f32>(a + j) + load<f32>(b + j));
+}

@@ -67,10 +67,7 @@ export class BiasActivation {
 
   /** dY[length] *= f'(z), in place; `dY` belongs to the values from `start` on. */
   backward(dY: number, length: number, start = 0): void {
-    const { kernels } = this.#workspace;
-    const saved = this.sums + 4 * start;
-    if (this.outputs === this.sums) kernels.activationBackward(this.#number, dY, saved, length);
-    else kernels.activationBackwardFromInput(this.#number, dY, saved, length);
+    this.#workspace.kernels.activationBackward(this.#number, dY, this.sums + 4 * start, length);
   }
 }
 
@@ -139,10 +136,8 @@ class ElementwiseRunner implements LayerRunner {
   }
 
   backward(microbatch: Microbatch, dY: number): number {
-    const { kernels } = this.#workspace;
-    const length = microbatch.rows * this.#size;
-    if (this.#needsInput) kernels.activationBackwardFromInput(this.#number, dY, this.#x, length);
-    else kernels.activationBackward(this.#number, dY, this.#y, length);
+    const saved = this.#needsInput ? this.#x : this.#y;
+    this.#workspace.kernels.activationBackward(this.#number, dY, saved, microbatch.rows * this.#size);
     return dY;
   }
 }

@@ -31,10 +31,7 @@ function forward(kind: Activation, x: Float32Array, bias: Float32Array): Float32
 /** `saved` is y, or x where the derivative needs it. */
 function backward(kind: Activation, dY: Float32Array, saved: Float32Array): Float32Array {
   const address = arena.put(dY);
-  const run = needsActivationInput(kind)
-    ? arena.kernels.activationBackwardFromInput
-    : arena.kernels.activationBackward;
-  run(ACTIVATIONS.indexOf(kind), address, arena.put(saved), dY.length);
+  arena.kernels.activationBackward(ACTIVATIONS.indexOf(kind), address, arena.put(saved), dY.length);
   return arena.f32(address, dY.length);
 }
 

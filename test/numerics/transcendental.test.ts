@@ -171,7 +171,7 @@ describe('sigmoid', () => {
 function slopes(kind: Activation): Function {
   return (x) => {
     const dY = arena.put(new Float32Array(x.length).fill(1));
-    arena.kernels.activationBackwardFromInput(ACTIVATIONS.indexOf(kind), dY, arena.put(x), x.length);
+    arena.kernels.activationBackward(ACTIVATIONS.indexOf(kind), dY, arena.put(x), x.length);
     const result = arena.f32(dY, x.length);
     arena.reset();
     return result;

@@ -1,7 +1,8 @@
 // One thread's run through the positions of a recurrent layer, forward and back. Letters as in cells.ts.
 //
 //   gates  [B, T, G]   x W, then the values of the gates, then the gradients of what went into them
-//   state  [B, T, H]   c of an LSTM; q of a GRU, then the gradient of what its candidate got from the input
+//   state  [B, T, H]   c of an LSTM, then tanh(c); q of a GRU, then the gradient of what its candidate got from
+//                      the input
 //   hidden [B, T, H]   h
 //
 // All stay in the order of the samples, so that the tree of shards runs over rows of B * T; a

@@ -84,7 +84,7 @@ const lstm: StepTwin = {
   backward(arithmetic, units, { gates, state, previous, dY, dHidden, dState }) {
     const { round } = arithmetic;
     const result = arithmetic.from(gates);
-    const before = arithmetic.zeros(state.length);
+    const [tanhState, before] = [arithmetic.from(state), arithmetic.zeros(state.length)];
     eachUnit(state.length, { units, numGates: 4 }, (gate, j) => {
       const [i, f, g, o] = [0, 1, 2, 3].map((k) => at(gates, gate(k))) as [number, number, number, number];
       const tanhC = hyperbolicTangent(arithmetic, at(state, j));
@@ -94,9 +94,10 @@ const lstm: StepTwin = {
       result[gate(1)] = round(round(dC * at(previous, j)) * slopeOfSigmoid(arithmetic, f));
       result[gate(2)] = round(round(dC * i) * slopeOfTanh(arithmetic, g));
       result[gate(3)] = round(round(dH * tanhC) * slopeOfSigmoid(arithmetic, o));
+      tanhState[j] = tanhC;
       before[j] = round(dC * f);
     });
-    return { gates: result, state: arithmetic.from(state), dState: before };
+    return { gates: result, state: tanhState, dState: before };
   },
 };
 
