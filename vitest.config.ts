@@ -8,7 +8,6 @@ import { defineConfig } from 'vitest/config';
 /** Tests that measure deadlines: two files at a time, which mostly wait, after the others. */
 const TIMED = [
   'coordinator-sessions',
-  'dishonest-workers',
   'faults',
   'listener',
   'listener-admission',

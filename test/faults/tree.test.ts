@@ -159,15 +159,13 @@ describe('a tree of workers', () => {
   it('an aggregator keeps nothing open of fifty workers that came and went', async () => {
     const run = await startFork({ minWorkers: 3 });
     const numOpen = (): number => fs.readdirSync(`/proc/${run.aggregator.pid}/fd`).length;
-    await (await FakeWorker.join({ url: run.below, token: TOKEN })).leave();
+    const join = (): Promise<FakeWorker> => FakeWorker.join({ url: run.below, token: TOKEN });
+    await (await join()).leave();
     // What it keeps for all of them is open since the first one.
     const before = numOpen();
     for (let count = 0; count < 25; count++) {
-      const [leaving, vanishing] = [
-        await FakeWorker.join({ url: run.below, token: TOKEN }),
-        await FakeWorker.join({ url: run.below, token: TOKEN }),
-      ];
-      vanishing.terminate();
+      const leaving = await join();
+      (await join()).terminate();
       await leaving.leave();
     }
     while (numOpen() > before) await sleep(10);
