@@ -4,6 +4,8 @@
 // trainings at full size, examples and more runs for equal bits (`test:full`). `#kernels` resolves
 // through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer } from 'vitest/node';
+import type { TestSpecification } from 'vitest/node';
 
 /** Tests that measure deadlines: two files at a time, which mostly wait, after the others. */
 const TIMED = [
@@ -17,12 +19,26 @@ const TIMED = [
   'worker-sessions',
 ].map((name) => `test/integration/${name}.test.ts`);
 
+/** Files that wait for a slow line for minutes. */
+const WAITING = ['bad-network', 'cut-network'].map((name) => `/test/faults/${name}.test.ts`);
+
+/** Begins with the files that wait, beside which others compute: at the end nothing would be left to do. */
+class WaitingFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isWaiting = ({ moduleId }: TestSpecification): boolean =>
+      WAITING.some((name) => moduleId.endsWith(name));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isWaiting), ...sorted.filter((file) => !isWaiting(file))];
+  }
+}
+
 // Files of a tier share loaded modules: loading them again for each file takes a third of the time of
 // `npm test`. They also share what they computed to compare with. Of two cores vitest would leave one
 // to itself, which has nothing to do.
 export default defineConfig({
   test: {
     globalSetup: ['test/own-tmpdir.ts'],
+    sequence: { sequencer: WaitingFirst },
     projects: [
       {
         test: {
