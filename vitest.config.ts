@@ -4,10 +4,12 @@
 // trainings at full size, examples and more runs for equal bits (`test:full`). `#kernels` resolves
 // through package.json to dist/, so `npm run build` comes first.
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer } from 'vitest/node';
+import type { TestSpecification } from 'vitest/node';
 
 /** Tests that measure deadlines: two files at a time, which mostly wait, after the others. */
 const TIMED = [
-  'dishonest-workers',
+  'coordinator-sessions',
   'faults',
   'listener',
   'listener-admission',
@@ -17,11 +19,26 @@ const TIMED = [
   'worker-sessions',
 ].map((name) => `test/integration/${name}.test.ts`);
 
-// Files of the tiers of `npm test` share loaded modules: loading them again for each file takes a
-// third of the time. Of two cores vitest would leave one to itself, which has nothing to do.
+/** Files that wait for a slow line for minutes. */
+const WAITING = ['bad-network', 'cut-network'].map((name) => `/test/faults/${name}.test.ts`);
+
+/** Begins with the files that wait, beside which others compute: at the end nothing would be left to do. */
+class WaitingFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isWaiting = ({ moduleId }: TestSpecification): boolean =>
+      WAITING.some((name) => moduleId.endsWith(name));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isWaiting), ...sorted.filter((file) => !isWaiting(file))];
+  }
+}
+
+// Files of a tier share loaded modules: loading them again for each file takes a third of the time of
+// `npm test`. They also share what they computed to compare with. Of two cores vitest would leave one
+// to itself, which has nothing to do.
 export default defineConfig({
   test: {
     globalSetup: ['test/own-tmpdir.ts'],
+    sequence: { sequencer: WaitingFirst },
     projects: [
       {
         test: {
@@ -71,7 +88,9 @@ export default defineConfig({
           name: 'faults',
           include: ['test/faults/**/*.test.ts'],
           testTimeout: 180_000,
-          maxWorkers: 2,
+          isolate: false,
+          // Most files wait for a deadline now and then.
+          maxWorkers: 3,
           sequence: { groupOrder: 3 },
         },
       },
@@ -80,7 +99,8 @@ export default defineConfig({
           name: 'platforms',
           include: ['test/platforms/**/*.test.ts'],
           testTimeout: 180_000,
-          maxWorkers: 1,
+          isolate: false,
+          maxWorkers: 2,
           sequence: { groupOrder: 3 },
         },
       },
@@ -88,6 +108,7 @@ export default defineConfig({
         test: {
           name: 'soak',
           include: ['test/soak/**/*.test.ts'],
+          testTimeout: 60_000,
           maxWorkers: 1,
           sequence: { groupOrder: 3 },
         },
@@ -97,6 +118,7 @@ export default defineConfig({
           name: 'full',
           include: ['test/full/**/*.test.ts'],
           testTimeout: 60_000,
+          isolate: false,
           maxWorkers: 2,
           sequence: { groupOrder: 4 },
         },

@@ -1,6 +1,7 @@
 // `lockstep bench network`: trainings over links of a network's speed, and how close they come to what
 // computing or the link alone would allow.
 import { fanInOf } from '../coordinator/start-compute.ts';
+import type { TopologyFlags } from '../coordinator/start-compute.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
@@ -18,12 +19,10 @@ import { StepCosts } from './step-costs.ts';
 import { batchOf } from './workloads.ts';
 
 /** Arguments of `lockstep bench network`. */
-export interface NetworkArguments extends WorkloadArguments {
+export interface NetworkArguments extends WorkloadArguments, TopologyFlags {
   readonly workers: string;
   readonly bandwidth: string;
   readonly latency: string;
-  readonly topology: 'star' | 'tree';
-  readonly fanIn?: number;
   readonly steps?: number;
   readonly rounds: number;
   readonly json?: boolean;

@@ -1,6 +1,7 @@
 // `lockstep bench simulate`: what a training step would take in a cluster that is not there, from what
 // its parts take here.
 import { fanInOf } from '../coordinator/start-compute.ts';
+import type { TopologyFlags } from '../coordinator/start-compute.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
@@ -16,14 +17,12 @@ import { simulateSteps } from './step-simulation.ts';
 import type { Limit, SimulatedSteps } from './step-simulation.ts';
 
 /** Arguments of `lockstep bench simulate`. */
-export interface SimulateArguments extends WorkloadArguments {
+export interface SimulateArguments extends WorkloadArguments, TopologyFlags {
   readonly workers: string;
   readonly threads: number;
   readonly cores?: number;
   readonly bandwidth: string;
   readonly latency: string;
-  readonly topology: 'star' | 'tree';
-  readonly fanIn?: number;
   readonly json?: boolean;
 }
 

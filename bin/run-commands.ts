@@ -7,8 +7,8 @@ import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
-import { fanInOf, localComputeOf, localWorkforce } from '../coordinator/start-compute.ts';
-import type { Topology, Workforce } from '../coordinator/start-compute.ts';
+import { fanInOf, localComputeOf, localWorkforce, topologyError } from '../coordinator/start-compute.ts';
+import type { Topology, TopologyFlags, Workforce } from '../coordinator/start-compute.ts';
 import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
@@ -16,7 +16,7 @@ import { LockstepError } from '../src/errors.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 
-interface RunArguments {
+interface RunArguments extends TopologyFlags {
   readonly set: readonly string[];
   readonly runDir?: string;
   readonly resume?: string;
@@ -25,19 +25,13 @@ interface RunArguments {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly sharedMemory: boolean;
-  readonly topology: 'star' | 'tree';
-  readonly fanIn?: number;
 }
 
 /** @throws LockstepError (exit 2) for flags that contradict each other */
 function topologyOf(args: RunArguments, hasWorkers = true): Topology {
-  const { fanIn, topology } = args;
-  const refuse = (message: string, help: string): LockstepError =>
-    new LockstepError({ category: 'usage', code: 'E_TOPOLOGY', message, help });
-  if (topology === 'star' && fanIn === undefined) return {};
-  if (topology === 'star') throw refuse('--fan-in is for trees', 'add --topology tree');
-  if (!hasWorkers) throw refuse('--topology tree is for workers, and there are none', 'add --workers COUNT');
-  return { fanIn: fanInOf(args) };
+  const fanIn = fanInOf(args);
+  if (hasWorkers || fanIn === undefined) return { fanIn };
+  throw topologyError('--topology tree is for workers, and there are none', 'add --workers COUNT');
 }
 
 /** Arguments of `lockstep train`. */

@@ -53,15 +53,22 @@ export interface Topology {
   readonly fanIn?: number | undefined;
 }
 
-/** The fan-in that flags ask for: undefined for a star. */
-export function fanInOf({
-  fanIn = DEFAULT_FAN_IN,
-  topology,
-}: {
-  readonly fanIn?: number | undefined;
+/** The flags that shape a cluster. */
+export interface TopologyFlags {
   readonly topology: 'star' | 'tree';
-}): number | undefined {
-  return topology === 'tree' ? fanIn : undefined;
+  readonly fanIn?: number;
+}
+
+/** The fan-in that flags ask for: undefined for a star. @throws LockstepError (exit 2) for one of a star */
+export function fanInOf({ fanIn, topology }: TopologyFlags): number | undefined {
+  if (topology === 'tree') return fanIn ?? DEFAULT_FAN_IN;
+  if (fanIn === undefined) return undefined;
+  throw topologyError('--fan-in is for trees', 'add --topology tree');
+}
+
+/** The error for flags that shape no cluster. */
+export function topologyError(message: string, help: string): LockstepError {
+  return new LockstepError({ category: 'usage', code: 'E_TOPOLOGY', message, help });
 }
 
 /**

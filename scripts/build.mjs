@@ -1,4 +1,4 @@
-// Builds dist/: the kernels from assembly/, strict and fused (only when a source is newer),
+// Builds dist/, each part only when a source is newer: the kernels from assembly/, strict and fused;
 // JavaScript and declarations, and the config's schema for editors. A program rather than a line of
 // shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,18 @@ import { z } from 'zod';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const KERNEL_TARGETS = ['strict', 'fused'];
 const KERNEL_SOURCES = ['assembly', 'asconfig.json', 'package-lock.json'];
-const TYPESCRIPT_OUTPUTS = ['src', 'coordinator', 'worker', 'aggregator', 'bin', 'api', 'bench'];
+const TYPESCRIPT_FOLDERS = ['src', 'coordinator', 'worker', 'aggregator', 'bin', 'api', 'bench'];
+const TYPESCRIPT_SOURCES = [
+  ...TYPESCRIPT_FOLDERS,
+  'dist/kernels-strict.d.ts',
+  'package.json',
+  'package-lock.json',
+  'scripts/build.mjs',
+  'tsconfig.json',
+  'tsconfig.build.json',
+];
+/** Made last, so that its time is that of all. */
+const SCHEMA = 'config.schema.json';
 
 function run(program, ...args) {
   const { status, error } = spawnSync(process.execPath, [path.join(root, 'node_modules', program), ...args], {
@@ -29,19 +40,26 @@ function newestChange(name) {
   return Math.max(mtimeMs, ...fs.readdirSync(file).map((entry) => newestChange(path.join(name, entry))));
 }
 
-const changedMs = Math.max(...KERNEL_SOURCES.map(newestChange));
-for (const target of KERNEL_TARGETS) {
-  const product = path.join(root, 'dist', `kernels-${target}.wasm`);
-  const builtMs = fs.existsSync(product) ? fs.statSync(product).mtimeMs : 0;
-  if (changedMs > builtMs) run('assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target);
+/** Tells whether a product in dist/ is older than any of its sources, or missing. */
+function isStale(product, sources) {
+  return newestChange(path.join('dist', product)) < Math.max(...sources.map(newestChange));
 }
-if (!process.argv.includes('--kernels-only')) {
+
+for (const target of KERNEL_TARGETS) {
+  if (!isStale(`kernels-${target}.wasm`, KERNEL_SOURCES)) continue;
+  run('assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target);
+}
+if (!process.argv.includes('--kernels-only') && isStale(SCHEMA, TYPESCRIPT_SOURCES)) {
+  const beganAt = new Date();
   // A file that was renamed must not live on in dist/.
-  for (const folder of TYPESCRIPT_OUTPUTS)
-    fs.rmSync(path.join(root, 'dist', folder), { recursive: true, force: true });
+  for (const name of [SCHEMA, ...TYPESCRIPT_FOLDERS])
+    fs.rmSync(path.join(root, 'dist', name), { recursive: true, force: true });
   run('typescript7/bin/tsc', '-p', 'tsconfig.build.json');
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
   const { configSchema } = await import('../dist/src/config/schema.js');
   const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });
-  fs.writeFileSync(path.join(root, 'dist', 'config.schema.json'), `${JSON.stringify(jsonSchema, null, 2)}\n`);
+  const schema = path.join(root, 'dist', SCHEMA);
+  fs.writeFileSync(schema, `${JSON.stringify(jsonSchema, null, 2)}\n`);
+  // What changed meanwhile is newer.
+  fs.utimesSync(schema, beganAt, beganAt);
 }

@@ -1,6 +1,6 @@
 // Checks that apply to every coordinator: kernels check neither addresses nor labels, so a dataset, a model
 // or a task that do not fit each other must not reach them.
-import { evaluationWidth, isSequence } from '../src/engine/samples.ts';
+import { isSequence } from '../src/engine/samples.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
 import { targetView } from '../src/data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
@@ -10,12 +10,13 @@ import { areGroups } from '../src/model/shards.ts';
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../src/protocol/protocol-error.ts';
+import type { SharedTaskSizes } from '../src/threads/shared-task.ts';
 
 /** The facts of the run that a worker has joined. */
 export interface RunBounds {
   readonly welcome: WelcomeMessage;
-  readonly model: Model;
   readonly plan: EnginePlan;
+  readonly sizes: Pick<SharedTaskSizes, 'evaluationWidth' | 'maxEvaluatedRows'>;
 }
 
 /**
@@ -56,16 +57,24 @@ export function requireLabels(layout: RowLayout, blob: Uint8Array): void {
  * the run was planned for.
  */
 export function requireTask(
-  { welcome, model, plan }: RunBounds,
+  { welcome, plan, sizes }: RunBounds,
   message: TrainMessage | EvaluateMessage,
   indices: Uint32Array,
 ): void {
-  const { type, run, numShards, bounds } = message;
+  const { type, run, numShards } = message;
   const { batchSize, layout, shards } = welcome;
   if (run !== welcome.run) throw refused(`"${type}" is of another run`);
   const bad = indices.find((index) => index >= layout.numRows);
   if (bad !== undefined) throw refused(`"${type}" names row ${bad}, the dataset has ${layout.numRows}`);
-  if (type === 'evaluate') return requireAnswersThatFit(bounds, evaluationWidth(model, layout, welcome.loss));
+  if (type === 'evaluate') {
+    const rows = rowsOfLargestShard(message);
+    // Each shard is answered by one message.
+    if (4 * rows * sizes.evaluationWidth > MAX_BODY_BYTES) {
+      throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs no message holds`);
+    }
+    if (rows <= sizes.maxEvaluatedRows) return;
+    throw refused(`"evaluate" has a shard of ${rows} rows, the most here are ${sizes.maxEvaluatedRows}`);
+  }
   if (numShards > shards) throw refused(`"train" has ${numShards} shards, "welcome" said ${shards}`);
   if (indices.length > batchSize) {
     throw refused(`"train" has ${indices.length} rows, "welcome" said batches of ${batchSize}`);
@@ -76,13 +85,8 @@ export function requireTask(
   }
 }
 
-/** Each shard of an evaluation is answered by one message. */
-function requireAnswersThatFit(bounds: readonly number[], width: number): void {
-  for (let shard = 1; shard < bounds.length; shard++) {
-    const rows = (bounds[shard] as number) - (bounds[shard - 1] as number);
-    if (4 * rows * width <= MAX_BODY_BYTES) continue;
-    throw refused(`"evaluate" has a shard of ${rows} rows, whose outputs no message holds`);
-  }
+function rowsOfLargestShard({ bounds }: EvaluateMessage): number {
+  return bounds.reduce((most, end, shard) => Math.max(most, end - (bounds[shard - 1] ?? 0)), 0);
 }
 
 /** The rows of the largest microbatch: a subtree of at most `plan.maxShards` shards. */

@@ -28,7 +28,6 @@ import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
 import { ComputePool, partsOf } from './compute-pool.ts';
 import type { TaskReports, WorkerTask } from './compute-pool.ts';
-import type { SharedTaskSizes } from '../src/threads/shared-task.ts';
 import { layOutTeam } from '../src/threads/team.ts';
 
 interface FlatWeights {
@@ -58,8 +57,6 @@ export class Replica {
   readonly #sums: GradientSums;
   readonly #flats: readonly [FlatWeights, FlatWeights];
   readonly #pool: ComputePool;
-  /** Rows of an evaluation whose outputs fit in memory together. */
-  readonly #rowsOfPart: number;
   #packedVersion = -1;
   #isLoaded = false;
 
@@ -68,10 +65,10 @@ export class Replica {
     parts: Omit<RunBounds, 'welcome'> & {
       memory: Memory;
       kernels: Kernels;
+      model: Model;
       samples: Samples;
       flats: readonly [FlatWeights, FlatWeights];
       pool: ComputePool;
-      sizes: SharedTaskSizes;
     },
   ) {
     this.memory = parts.memory;
@@ -79,12 +76,11 @@ export class Replica {
     this.model = parts.model;
     this.plan = parts.plan;
     this.evaluationWidth = parts.sizes.evaluationWidth;
-    this.#bounds = { welcome, model: parts.model, plan: parts.plan };
+    this.#bounds = { welcome, plan: parts.plan, sizes: parts.sizes };
     this.#samples = parts.samples;
     this.#sums = new GradientSums(parts.kernels, parts.model, parts.plan.groups);
     this.#flats = parts.flats;
     this.#pool = parts.pool;
-    this.#rowsOfPart = parts.sizes.maxEvaluatedRows;
   }
 
   /**
@@ -200,7 +196,7 @@ export class Replica {
    * sums of gradients is laid out already.
    */
   partsOf(kind: WorkerTask['kind'], rows: TaskRows, numWorkers = 1): Iterable<TaskRows> {
-    return kind === 'train' ? [rows] : partsOf(rows, numWorkers * this.#rowsOfPart);
+    return kind === 'train' ? [rows] : partsOf(rows, numWorkers * this.#bounds.sizes.maxEvaluatedRows);
   }
 
   /** The dataset. */

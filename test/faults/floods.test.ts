@@ -19,6 +19,7 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const deadlineMs = 120_000;
+const SHORT = { epochs: 60 };
 const LONG = { epochs: 300 };
 const SIDE = 32;
 const NUM_IMAGES = 65_536;
@@ -77,7 +78,7 @@ const CROWD = 50;
 
 describe('many workers', () => {
   it('forty workers that never answer and join before the only honest one delay the run by one wait in total', async () => {
-    const run = await startCoordinator({ config: LONG, cli: { deadlineMs } });
+    const run = await startCoordinator({ cli: { deadlineMs } });
     const startedMs = performance.now();
     await Promise.all(Array.from({ length: 40 }, () => FakeWorker.join(optionsOf(run))));
     startWorker(run, run.url, { deadlineMs });
@@ -85,7 +86,7 @@ describe('many workers', () => {
     const waitedMs = performance.now() - startedMs;
     // 15 s until anything is late in a run without any result yet; 40 workers in groups of 8 took 74 s.
     expect(waitedMs).toBeLessThan(40_000);
-    await expectUndisturbedEnd(run, LONG);
+    await expectUndisturbedEnd(run);
   });
 
   it('workers that ask for the dataset and do not read it neither fill memory nor delay others', async () => {
@@ -114,14 +115,14 @@ describe('many workers', () => {
 
 describe('a worker', () => {
   it('a worker that floods the coordinator with failures is disconnected at the first one and logged once', async () => {
-    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const run = await startTraining({ config: SHORT, cli: { deadlineMs } });
     const flood = await FakeWorker.join(optionsOf(run));
     const { run: name, round, task } = (await flood.next('train', 'evaluate')).message;
     for (let count = 0; count < 10_000; count++) {
       flood.send({ type: 'failure', run: name, round, task, message: 'no'.repeat(400) });
     }
     await flood.ended;
-    await expectUndisturbedEnd(run, LONG);
+    await expectUndisturbedEnd(run, SHORT);
     expect(logOf(run).match(/failed on a task: no/g)).toHaveLength(1);
     expect(logOf(run).match(/worker 2 .* left: failed on a task/g)).toHaveLength(1);
   });
@@ -130,14 +131,14 @@ describe('a worker', () => {
     ['finished', (key) => ({ type: 'finished', ...key, computeMs: 1, sendMs: 1, residentBytes: 1 })],
     ['failed', (key) => ({ type: 'failure', ...key, message: 'no' })],
   ])('a worker that claims to have %s a task it was never given is disconnected', async (_, messageOf) => {
-    const run = await startTraining({ config: { epochs: 60 }, cli: { deadlineMs } });
+    const run = await startTraining({ config: SHORT, cli: { deadlineMs } });
     const stranger = await FakeWorker.join(optionsOf(run));
     const { run: name } = (await stranger.next('train', 'evaluate')).message;
     const message = messageOf({ run: name, round: 2 ** 40, task: 1 });
     stranger.send(message);
     const reason = `sent "${message.type}" about a task that it does not owe`;
     expect(await stranger.ended).toEqual({ code: 4402, reason });
-    await expectUndisturbedEnd(run, { epochs: 60 });
+    await expectUndisturbedEnd(run, SHORT);
   });
 
   it('hundreds of workers that come and go and strangers with wrong tokens are summed up in the log', async () => {

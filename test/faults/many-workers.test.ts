@@ -12,7 +12,7 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** 4,215,809 parameters: 16.1 MiB. */
 const LARGE: Partial<ConfigInput> = {
-  epochs: 2,
+  epochs: 3,
   model: {
     layers: [
       { kind: 'dense', units: 2048, activation: 'relu' },
@@ -22,10 +22,9 @@ const LARGE: Partial<ConfigInput> = {
   },
 };
 const MODEL_MEGABYTES = 16.1;
-/** Long enough for workers to come and go meanwhile. */
-const LONG: Partial<ConfigInput> = { epochs: 300 };
-
 const deadlineMs = 120_000;
+/** Nine seconds, in which workers come and go. */
+const LONG = { cli: { env: { LOCKSTEP_FAILPOINT: 'coordinator.afterStep:sleep=20' }, deadlineMs } };
 
 describe('a coordinator', () => {
   it('a coordinator sends the weights to 50 workers that join at once from one buffer', async () => {
@@ -47,9 +46,11 @@ describe('a coordinator', () => {
   });
 
   it('a coordinator drops a stopped worker before its queued messages fill the memory, and accepts it again', async () => {
-    // Long enough for 15 s of silence.
-    const config = { ...LARGE, epochs: 14 };
-    const run = await startCoordinator({ config, cli: { deadlineMs } });
+    // After the first of three epochs there is time for 15 to 20 s of silence.
+    const env = { LOCKSTEP_FAILPOINT: 'coordinator.afterStep:sleep=700' };
+    // Weights in a file would wait for nobody.
+    const flags = ['--no-shared-memory'];
+    const run = await startCoordinator({ config: LARGE, flags, cli: { env, deadlineMs } });
     const stopped = startWorker(run, run.url, { deadlineMs });
     const other = startWorker(run, run.url, { deadlineMs });
     await untilEpoch(run.command, run.directory, 1);
@@ -60,7 +61,8 @@ describe('a coordinator', () => {
     );
     const growth = residentMegabytes(run.command.pid, 'peak') - before;
     stopped.signal('SIGCONT');
-    await expectUndisturbedEnd(run, config);
+    await run.command.untilStderr(/worker 3 .* joined/);
+    await expectUndisturbedEnd(run, LARGE);
     expect(growth).toBeLessThan(64 + 6 * MODEL_MEGABYTES + 100);
     await other.finished;
     stopped.signal('SIGTERM');
@@ -68,18 +70,18 @@ describe('a coordinator', () => {
   });
 
   it('a worker that comes and goes every second does not delay the others', async () => {
-    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const run = await startTraining(LONG);
     const options = { url: run.url, token: TOKEN };
     for (let visit = 0; visit < 6; visit++) {
       const flapping = await FakeWorker.join(options);
       await sleep(1000);
       flapping.terminate();
     }
-    await expectUndisturbedEnd(run, LONG);
+    await expectUndisturbedEnd(run);
   });
 
   it('a worker that joins at any moment receives the weights of that moment', async () => {
-    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const run = await startTraining(LONG);
     const workers = [];
     for (const waitMs of [130, 710, 290]) {
       await sleep(waitMs);
@@ -87,12 +89,12 @@ describe('a coordinator', () => {
     }
     await run.command.untilStderr(/worker 4 .* joined/);
     run.worker.signal('SIGTERM');
-    await expectUndisturbedEnd(run, LONG);
+    await expectUndisturbedEnd(run);
     for (const worker of workers) expect((await worker.finished).exitCode).toBe(0);
   });
 
   it('a coordinator ignores partial messages of connections that break after any byte', async () => {
-    const config = { ...LONG, epochs: 60 };
+    const config = { epochs: 60 };
     const run = await startTraining({ config, cli: { deadlineMs } });
     // Within the HTTP request, within "hello", between messages, within gradients of 2,724 bytes.
     const limits = [1, 200, 300, 500, 801, 1000, 1500, 3000, 5001, 9000];
@@ -110,14 +112,14 @@ describe('a coordinator', () => {
 
 describe('workers that are all killed at once', () => {
   it('a run whose workers are all killed at once waits for new ones, which continue where the others stopped', async () => {
-    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const run = await startTraining(LONG);
     const second = startWorker(run, run.url, { deadlineMs });
     await run.command.untilStderr(/worker 2 .* joined/);
     run.worker.signal('SIGKILL');
     second.signal('SIGKILL');
     await run.command.untilStderr(/0 of 1 workers, waiting/);
     startWorker(run, run.url, { deadlineMs });
-    await expectUndisturbedEnd(run, LONG);
+    await expectUndisturbedEnd(run);
     expect(readRosterEvents(run.directory)).toContain('workerJoined 3');
   });
 });

@@ -9,7 +9,7 @@ import { countEpochs, readRecords, readRosterEvents, untilEpoch } from '../helpe
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 /** Three steps an epoch, of 0.5 GFLOP each; shards are small enough for a slow worker to be of some use. */
-const CONFIG = { ...FAILPOINT_RUN, epochs: 48, batchSize: 300, shards: 32 };
+const CONFIG = { ...FAILPOINT_RUN, epochs: 32, batchSize: 300, shards: 32 };
 const STEPS_PER_EPOCH = 3;
 const PHASE_EPOCHS = 8;
 /** Share of a core: at most a tenth of another worker's on two busy cores, and less on idle ones. */

@@ -1,13 +1,18 @@
 // Workers that serve other workers: the same bits as in a star, whoever of the tree dies, hangs or lies, and
 // whoever cannot be reached; and the coordinator's own traffic is that of its fan-in.
+import fs from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/config/schema.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
 import { bansOf } from '../helpers/lying-relay.ts';
-import { startCoordinator, TOKEN } from '../helpers/network-run.ts';
+import { LIES } from '../helpers/made-up.ts';
+import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
-import { untilEpoch, untilSaved, workerPids } from '../helpers/run-records.ts';
+import { expectUndisturbed, RESUMABLE, trainResumable, trainUntilKilled } from '../helpers/resumable-run.ts';
+import { untilEpoch, untilJoined, untilSaved, workerPids } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS } from '../helpers/same-bits.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
@@ -46,6 +51,24 @@ const first = (processes: readonly CliProcess[]): CliProcess => {
   return process;
 };
 
+/** A coordinator with two workers, which waits for others, and the address of the first worker. */
+async function startFork({
+  config = {},
+  minWorkers,
+}: {
+  readonly config?: Partial<ConfigInput>;
+  readonly minWorkers: number;
+}): Promise<NetworkRun & { readonly aggregator: CliProcess; readonly below: string }> {
+  const flags = [...SMALL_TREE, '--min-workers', String(minWorkers)];
+  const run = await startCoordinator({ config, flags });
+  const aggregator = startListener(run);
+  await untilJoined(run.command, run.directory, 1);
+  startWorker(run);
+  await untilJoined(run.command, run.directory, 2);
+  const guest = await FakeWorker.greet({ url: run.url, token: TOKEN }, await honestHello());
+  return { ...run, aggregator, below: (await guest.next('redirect')).message.url };
+}
+
 describe('a tree of workers', () => {
   it('a tree of three levels gives the same bits as one thread, also in evaluations', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, epochs: 2 });
@@ -56,6 +79,27 @@ describe('a tree of workers', () => {
     const cwd = tableRun({ data: FEW_PLOTS, epochs: 1 });
     const settings = ['shards=13', 'wire.gradients=bf16', 'wire.groups=4'];
     await expectSameBits('table.yaml', settings, cwd, ['workers 5 --topology tree --fan-in 2']);
+  });
+
+  it('statistics, averaged weights and clipping by norm give the same bits in a tree, also of two threads a worker', async () => {
+    const layers = [
+      { kind: 'dense' as const, units: 48, activation: 'relu' as const },
+      { kind: 'batchNorm' as const },
+      { kind: 'dense' as const, units: 1 },
+    ];
+    const cwd = tableRun({ data: FEW_PLOTS, model: { layers }, clip: { norm: 0.5 }, ema: { decay: 0.9 } });
+    await expectSameBits('table.yaml', [], cwd, [
+      'workers 5 --topology tree --fan-in 2',
+      'workers 3 --threads 2 --topology tree --fan-in 2',
+    ]);
+  });
+
+  it('a tree that is killed between two checkpoints resumes to the same bits as another tree', async () => {
+    const cwd = tableRun(RESUMABLE);
+    await trainUntilKilled(cwd, 'coordinator.afterStep@step=17', ['--workers', '5', ...SMALL_TREE]);
+    const other = ['--workers', '3', '--threads', '2', ...SMALL_TREE, '--resume', 'last'];
+    expect(await trainResumable(cwd, other)).toMatchObject({ exitCode: 0 });
+    await expectUndisturbed(cwd);
   });
 
   it('the coordinator serves as many workers as its fan-in, and counts all of them', async () => {
@@ -90,6 +134,43 @@ describe('a tree of workers', () => {
     first(byPlace(run.workers).others).signal('SIGKILL');
     await expectUndisturbedEnd(run);
     expect(workerPids(run.directory).size).toBe(before);
+  });
+
+  it('an aggregator disconnects workers whose sums cannot be right, and the bits stay the same', async () => {
+    // Enough shards that everybody has some in the first step, which begins when all are there.
+    const config = { shards: 32 };
+    const run = await startFork({ config, minWorkers: 5 });
+    const lies = [
+      LIES['a gradient whose bytes changed on the way'],
+      LIES['a gradient that is too short'],
+      LIES['a node that the tree does not have'],
+    ];
+    const tellLie = async ({ answer, reason }: (typeof lies)[number]): Promise<void> => {
+      const liar = await FakeWorker.join({ url: run.below, token: TOKEN });
+      liar.sendBytes(answer((await liar.next('train')).message));
+      expect((await liar.ended).reason).toMatch(reason);
+    };
+    await Promise.all(lies.map(tellLie));
+    for (let count = 0; count < 3; count++) startWorker(run);
+    await expectUndisturbedEnd(run, config);
+    expect((await run.aggregator.finished).exitCode).toBe(0);
+  });
+
+  it('an aggregator keeps nothing open of fifty workers that came and went', async () => {
+    const run = await startFork({ minWorkers: 3 });
+    const numOpen = (): number => fs.readdirSync(`/proc/${run.aggregator.pid}/fd`).length;
+    const join = (): Promise<FakeWorker> => FakeWorker.join({ url: run.below, token: TOKEN });
+    await (await join()).leave();
+    // What it keeps for all of them is open since the first one.
+    const before = numOpen();
+    for (let count = 0; count < 25; count++) {
+      const leaving = await join();
+      (await join()).terminate();
+      await leaving.leave();
+    }
+    while (numOpen() > before) await sleep(10);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
   });
 
   it('a tree forms again when its coordinator was killed and resumes', async () => {

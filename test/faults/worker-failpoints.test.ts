@@ -1,11 +1,9 @@
 // Workers that die, fail or make errors at a chosen place of a chosen step: the weights stay the same bits.
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/config/schema.ts';
-import { FAILPOINT_RUN, expectSurvived, startFailing } from '../helpers/failpoint-run.ts';
+import { FAILPOINT_RUN, KILLED, expectSurvived, startFailing } from '../helpers/failpoint-run.ts';
 import { readRosterEvents } from '../helpers/run-records.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
-
-const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/;
 
 describe('a worker that fails during a run', () => {
   it.each<[string, string, RegExp]>([
@@ -36,22 +34,15 @@ describe('a worker that fails during a run', () => {
       'worker.afterCompute@worker=1@step=7@bucket=1:throw',
       /worker 1 .* failed on a task: error made by failpoint worker\.afterCompute/,
     ],
-    ...[1, 2, 5, 13, 34].map((message): [string, string, RegExp] => [
-      `is killed before its message number ${message}`,
-      `worker.afterCompute@worker=1#${message}:kill`,
-      KILLED,
-    ]),
+    ['is killed before its first message', 'worker.afterCompute@worker=1#1:kill', KILLED],
   ])('a worker that %s does not change the weights', async (_, failpoint, told) => {
     await expectSurvived(failpoint, told);
   });
 
-  it.each([1, 4, 8])(
-    'a worker that is killed in the middle of a step does not change weights of sums in bfloat16, of %i groups',
-    async (groups) => {
-      const failpoint = 'worker.afterCompute@worker=1@step=7@bucket=1:kill';
-      await expectSurvived(failpoint, KILLED, { ...FAILPOINT_RUN, wire: { gradients: 'bf16', groups } });
-    },
-  );
+  it('a worker that is killed in the middle of a step does not change weights of sums in bfloat16', async () => {
+    const failpoint = 'worker.afterCompute@worker=1@step=7@bucket=1:kill';
+    await expectSurvived(failpoint, KILLED, { ...FAILPOINT_RUN, wire: { gradients: 'bf16', groups: 4 } });
+  });
 
   it('shards of sums in bfloat16 that no worker computes are computed by the coordinator to the same bits', async () => {
     const values: Partial<ConfigInput> = { ...FAILPOINT_RUN, wire: { gradients: 'bf16', groups: 4 } };

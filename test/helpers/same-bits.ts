@@ -11,7 +11,8 @@ export type Workforce =
   | `workers ${number}`
   | `workers ${number} --threads ${number}`
   | `workers ${number} --no-shared-memory`
-  | `workers ${number} --topology tree --fan-in ${number}`;
+  | `workers ${number} --topology tree --fan-in ${number}`
+  | `workers ${number} --threads ${number} --topology tree --fan-in ${number}`;
 type Bits = ReturnType<typeof readBits>;
 
 const ALONE: Workforce = 'workers 0 --threads 1';

@@ -98,6 +98,24 @@ describe('an aggregator', () => {
     expect((await worker.ended).code).toBe(1001);
   });
 
+  it('an evaluation is completed by an aggregator although a worker below it dies in the middle', async () => {
+    const { session, url } = await startAggregator();
+    const worker = await FakeWorker.join({ url });
+    await session.next('members');
+    sendEvaluation(session, 1, 4, sendWeights(session));
+    await worker.next('evaluate');
+    worker.terminate();
+    const evaluated: unknown[] = [];
+    for (;;) {
+      const { message } = await session.next('members', 'evaluation', 'finished');
+      if (message.type === 'evaluation') evaluated.push([message.shard, message.fingerprint]);
+      else if (message.type === 'finished') break;
+    }
+    // Each shard is the one row of the dataset, whose feature and so outputs are 0.
+    const fingerprint = fingerprinter.fingerprint(new Uint8Array(4 * NUM_CLASSES));
+    expect(evaluated.sort()).toEqual([0, 1, 2, 3].map((shard) => [shard, fingerprint]));
+  });
+
   it('an aggregator gives up what is left of an evaluation when the next round begins', async () => {
     const { session, url } = await startAggregator();
     const worker = await FakeWorker.join({ url });

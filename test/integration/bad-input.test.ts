@@ -21,6 +21,7 @@ interface Mistake {
 
 const LINES = tableText().split('\n');
 const USAGE = '(run with --help for usage)\n';
+const FAN_IN_OF_STAR = 'error[E_TOPOLOGY]: --fan-in is for trees\n  help: add --topology tree\n';
 
 /** The table with one of its lines, counted from 1, replaced. */
 function tableWithLine(number: number, replace: (line: string) => string): string {
@@ -207,6 +208,27 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     stderr:
       "error: option '--workers <count>' argument 'abc' is invalid. expected a whole number from 0 to 1024.\n" +
       USAGE,
+  },
+  'a tree without workers': {
+    args: ['train', 'table.yaml', '--topology', 'tree'],
+    exitCode: 2,
+    stderr:
+      'error[E_TOPOLOGY]: --topology tree is for workers, and there are none\n  help: add --workers COUNT\n',
+  },
+  'a fan-in of a star': {
+    args: ['train', 'table.yaml', '--workers', '3', '--fan-in', '2'],
+    exitCode: 2,
+    stderr: FAN_IN_OF_STAR,
+  },
+  'a fan-in of a star to measure': {
+    args: ['bench', 'network', 'table.yaml', '--fan-in', '2'],
+    exitCode: 2,
+    stderr: FAN_IN_OF_STAR,
+  },
+  'a fan-in of a star to simulate': {
+    args: ['bench', 'simulate', 'table.yaml', '--fan-in', '2'],
+    exitCode: 2,
+    stderr: FAN_IN_OF_STAR,
   },
   'an unknown command': {
     args: ['trian', 'table.yaml'],

@@ -10,6 +10,7 @@ import type { Connection } from '../../../src/protocol/connection.ts';
 import { Instance } from '../../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../../../src/protocol/protocol-error.ts';
+import { taskSizes } from '../../../src/threads/team.ts';
 import { requireAgreement, requireLabels, requireTask } from '../../../worker/bounds.ts';
 import { partsOf } from '../../../worker/compute-pool.ts';
 import { TaskResults } from '../../../worker/task-results.ts';
@@ -37,7 +38,11 @@ const RUN: WelcomeMessage = {
   layout: LAYOUT,
 };
 const MODEL = resolveModel({ layers: RUN.layers }, LAYOUT.featureShape);
-const BOUNDS = { welcome: RUN, model: MODEL, plan: planEngine(MODEL, RUN) };
+const BOUNDS = {
+  welcome: RUN,
+  plan: planEngine(MODEL, RUN),
+  sizes: taskSizes({ ...RUN, model: MODEL, numThreads: 1 }),
+};
 
 function task(values: Partial<TrainMessage> = {}): TrainMessage {
   const key = { run: RUN.run, round: 1, task: 1, version: 1, weightsFingerprint: '0'.repeat(16), step: 0 };
@@ -92,14 +97,17 @@ describe('a task', () => {
     );
   });
 
-  it('an evaluation may have any number of rows, but no shard whose outputs no message holds', () => {
+  it('an evaluation may have any number of rows, but no shard larger than the memory or a message', () => {
     const { step: _step, ...key } = task();
-    const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds: [0, 400, 1000] };
-    expect(() => requireTask(BOUNDS, evaluate, rows(1000))).not.toThrow();
-    const most = (4 * 2 ** 20) / 12;
-    const large = { ...evaluate, bounds: [0, Math.ceil(most)] };
-    const indices = new Uint32Array(Math.ceil(most));
-    expect(() => requireTask(BOUNDS, large, indices)).toThrow(
+    const require = (...bounds: number[]): void => {
+      const evaluate: EvaluateMessage = { ...key, type: 'evaluate', numShards: 500, bounds };
+      requireTask(BOUNDS, evaluate, new Uint32Array(bounds.at(-1)));
+    };
+    expect(() => require(0, 400, 2448, 4496)).not.toThrow();
+    expect(() => require(0, 400, 2449)).toThrow(
+      refusal('"evaluate" has a shard of 2049 rows, the most here are 2048'),
+    );
+    expect(() => require(0, Math.ceil((4 * 2 ** 20) / 12))).toThrow(
       refusal('"evaluate" has a shard of 349526 rows, whose outputs no message holds'),
     );
   });
