@@ -1,6 +1,7 @@
 // A coordinator whose workers come back or pretend to, speak another version, or stay away.
 import { describe, expect, it } from 'vitest';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import { Instance } from '../../src/protocol/instance.ts';
 import { FakeWorker } from '../helpers/fake-worker.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
@@ -52,7 +53,7 @@ describe('a coordinator', () => {
     stranger.sendBytes(data);
     expect(await stranger.ended).toEqual({
       code: 4401,
-      reason: 'message of protocol 3, this side speaks 8: install the same version on both',
+      reason: `message of protocol 3, this side speaks ${PROTOCOL_VERSION}: install the same version on both`,
     });
     run.command.signal('SIGTERM');
     expect((await run.command.finished).exitCode).toBe(143);

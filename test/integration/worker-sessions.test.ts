@@ -13,6 +13,7 @@ import { copyBody, SharedFile } from '../../src/protocol/shared-file.ts';
 import type { TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import type { CliOptions } from '../helpers/cli.ts';
+import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import { FakeCoordinator } from '../helpers/fake-coordinator.ts';
 import type { FakeSession } from '../helpers/fake-coordinator.ts';
 import { residentMegabytes } from '../helpers/memory-of.ts';
@@ -347,7 +348,7 @@ describe('a worker', () => {
     const coordinator = await FakeCoordinator.open();
     const worker = startWorkerAt(coordinator.url);
     const session = await coordinator.session(1);
-    const reason = 'message of protocol 3, this side speaks 8: install the same version on both';
+    const reason = `message of protocol 3, this side speaks ${PROTOCOL_VERSION}: install the same version on both`;
     session.connection.close(4401, reason);
     const { exitCode, stderr } = await worker.finished;
     expect(exitCode).toBe(5);

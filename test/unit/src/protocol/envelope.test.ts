@@ -5,7 +5,12 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { decodeEnvelope, encodeMessage } from '../../../../src/protocol/envelope.ts';
-import { MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from '../../../../src/protocol/limits.ts';
+import {
+  MAX_BODY_BYTES,
+  MAX_HEADER_BYTES,
+  MAX_MESSAGE_BYTES,
+  PROTOCOL_VERSION,
+} from '../../../../src/protocol/limits.ts';
 import { TYPE_CODES } from '../../../../src/protocol/message-types.ts';
 import { ProtocolError } from '../../../../src/protocol/protocol-error.ts';
 import { compileFiles } from '../../../helpers/compiled.ts';
@@ -189,7 +194,7 @@ describe('a malformed envelope', () => {
   it('an envelope of another protocol version is refused with both versions and a close code of its own', () => {
     expect(refusalOf(withChecksum(changed((data) => data.writeUInt16LE(1, 4))))).toEqual({
       code: 'E_PROTOCOL_VERSION',
-      message: 'message of protocol 1, this side speaks 9: install the same version on both',
+      message: `message of protocol 1, this side speaks ${PROTOCOL_VERSION}: install the same version on both`,
       closeCode: 4401,
     });
   });
