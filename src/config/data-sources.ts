@@ -3,14 +3,26 @@
 import { resolve } from 'node:path';
 import type { Config, DataConfig } from './schema.ts';
 
-/** A set of samples: the path of a table, or a mapping that names other files. */
+/** A set of samples: the files of a table, or a mapping that names other files. */
 export type DataSource = NonNullable<DataConfig['train']>;
+
+/** A path or a pattern, or several. */
+export type TableSource = NonNullable<DataConfig['file']>;
 
 export type ImageFiles = Extract<DataSource, { readonly images: string }>;
 
 export type TextFile = Extract<DataSource, { readonly text: string }>;
 
 export type ArraySource = Extract<DataSource, { readonly arrays: string }>;
+
+function isTableSource(source: DataSource): source is TableSource {
+  return typeof source === 'string' || Array.isArray(source);
+}
+
+function resolveTable(source: TableSource, baseDirectory: string): TableSource {
+  if (typeof source === 'string') return resolve(baseDirectory, source);
+  return source.map((file) => resolve(baseDirectory, file));
+}
 
 /** The kinds of samples. */
 export type DataKind = 'table' | 'images' | 'text' | 'arrays';
@@ -20,7 +32,7 @@ export const NUM_BYTE_VALUES = 256;
 
 /** The kind of one source. */
 export function kindOf(source: DataSource): DataKind {
-  if (typeof source === 'string') return 'table';
+  if (isTableSource(source)) return 'table';
   if ('arrays' in source) return 'arrays';
   return 'text' in source ? 'text' : 'images';
 }
@@ -42,7 +54,7 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
     ...config,
     data: {
       ...data,
-      ...(data.file !== undefined && { file: resolve(baseDirectory, data.file) }),
+      ...(data.file !== undefined && { file: resolveTable(data.file, baseDirectory) }),
       ...(data.train !== undefined && { train: resolveSource(data.train, baseDirectory) }),
       ...(data.validation !== undefined && { validation: resolveSource(data.validation, baseDirectory) }),
       ...(data.test !== undefined && { test: resolveSource(data.test, baseDirectory) }),
@@ -53,7 +65,7 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
 
 /** A source with its paths absolute. */
 export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
-  if (typeof source === 'string') return resolve(baseDirectory, source);
+  if (isTableSource(source)) return resolveTable(source, baseDirectory);
   if ('arrays' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };

@@ -34,7 +34,10 @@ const arraySource = z
   })
   .describe('Arrays in memory');
 
-const source = z.union([path, imageSource, textSource, arraySource]);
+/** A path, a pattern such as `part-*.csv`, or a list of them: their rows are one table. */
+const table = z.union([path, z.array(path).min(1).max(10_000)]);
+
+const source = z.union([...table.options, imageSource, textSource, arraySource]);
 
 /** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
@@ -61,7 +64,11 @@ export const THOUSANDS = [',', '.', ' ', "'", '_'] as const;
 
 /** The section `data`. */
 export const dataSchema = z.strictObject({
-  file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
+  file: table
+    .optional()
+    .describe(
+      'One table that `split` divides: CSV, TSV, JSON, Parquet or Arrow; a pattern or a list names several files of it',
+    ),
   train: source.optional().describe('Training table, images or text'),
   validation: source
     .optional()

@@ -16,7 +16,7 @@ import { encodeFeatures } from '../data/table/features.ts';
 import { CellReader } from '../data/table/format.ts';
 import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
-import type { Table } from '../data/table/table.ts';
+import { numberRows, type Table } from '../data/table/table.ts';
 import { LockstepError, quoteName, quoteValue, dataError } from '../errors.ts';
 import type { ModelDescription } from './model-files.ts';
 import { formatShape, sizeOf } from '../shape.ts';
@@ -58,11 +58,12 @@ export function encodeRows(
   }
   const problems = findColumnProblems(builders, { ...cells, isSaved: true });
   if (problems.length > 0) throw problemError(problems);
+  const parts = [{ file: 'rows', firstRow: 0, numRows: rows.length, hasLines: false }];
   const table: Table = {
-    parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],
+    parts,
     numRows: rows.length,
     columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish(undefined)])),
-    lines: undefined,
+    places: numberRows(parts),
   };
   const encoded = new Float32Array(rows.length * widthOf(features));
   encodeFeatures(table, features, { rows: encoded, warn });

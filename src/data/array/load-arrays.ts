@@ -32,7 +32,7 @@ import {
 import type { Column } from '../table/column.ts';
 import { fitTarget } from '../table/fit-target.ts';
 import { layOutTargets, packTargets } from '../table/pack-targets.ts';
-import type { Table, TablePart } from '../table/table.ts';
+import { numberRows, type Table, type TablePart } from '../table/table.ts';
 import { formatShape, sizeOf } from '../../shape.ts';
 import { countOf } from '../../printable.ts';
 
@@ -110,7 +110,7 @@ function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
   let numRows = 0;
   for (const set of sets) {
     requireColumns(set, names.length, data.weights);
-    parts.push({ file: set.name, firstRow: numRows, numRows: set.numRows });
+    parts.push({ file: set.name, firstRow: numRows, numRows: set.numRows, hasLines: false });
     numRows += set.numRows;
   }
   const columns = names.map((name, at) =>
@@ -122,7 +122,7 @@ function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
     parts,
     numRows,
     columns: new Map(columns.map((column) => [column.name, column])),
-    lines: undefined,
+    places: numberRows(parts),
   };
 }
 

@@ -3,7 +3,6 @@
 import { formatKeyPath } from '../../config/problem.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
-import { locateField, type CsvFile } from './csv-file.ts';
 import { listTokens, type TableFormat } from './format.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
 import {
@@ -15,6 +14,7 @@ import {
   type SourceLocation,
   dataError,
 } from '../../errors.ts';
+import { locateIn, type TableFile } from './table-file.ts';
 import { countOf, formatCount } from '../../printable.ts';
 
 /** The settings that decide whether cells are problems; tables from files have a delimiter too. */
@@ -215,13 +215,13 @@ function helpForMissing(column: ColumnBuilder, context: Context): string {
 /** Throws one error for all problems: a single problem with its place, several as a list. */
 export async function throwCellProblems(
   problems: readonly CellProblem[],
-  files: readonly CsvFile[],
+  files: readonly TableFile[],
   header: readonly string[],
 ): Promise<never> {
   const reported = problems.slice(0, MAX_REPORTED);
   const locations = await Promise.all(
     reported.map(({ column, cell }) =>
-      locateCell(files[cell.part] as CsvFile, header.indexOf(column), cell.line),
+      (files[cell.part] as TableFile).locate(cell.line, header.indexOf(column)),
     ),
   );
   const first = problems[0] as CellProblem;
@@ -236,20 +236,16 @@ export async function throwCellProblems(
   throw dataError(first.code, [`${problems.length} columns have problems`, ...lines].join('\n'), { help });
 }
 
-async function locateCell(file: CsvFile, index: number, line: number): Promise<SourceLocation> {
-  const position = await locateField(file, { line, index });
-  return { file: displayPath(file.path), line, ...position };
-}
-
 /** Warns about cells that are not wrong but probably not meant. */
 export function warnAboutColumns(
   columns: readonly ColumnBuilder[],
-  files: readonly CsvFile[],
+  files: readonly TableFile[],
   { format, warn }: { readonly format: CellRules; readonly warn: (message: string) => void },
 ): void {
   for (const { plan, firstInexact } of columns) {
     if (firstInexact === undefined) continue;
-    const place = `${displayPath((files[firstInexact.part] as CsvFile).path)}:${firstInexact.line}`;
+    const { path, hasLines } = files[firstInexact.part] as TableFile;
+    const place = formatLocation(locateIn(displayPath(path), firstInexact.line, hasLines));
     const found = `column ${quoteName(plan.name)} has ${shorten(firstInexact.cell)}`;
     warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
   }

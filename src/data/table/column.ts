@@ -2,6 +2,7 @@
 // It only collects; column-problems.ts decides which of its findings are errors.
 import type { MissingRule } from '../../config/schema.ts';
 import type { CellReader } from './format.ts';
+import type { Cell } from './table-file.ts';
 
 /** Maximum length of a cell in characters; a longer one is a stray quote or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
@@ -89,10 +90,14 @@ export class ColumnBuilder {
   }
 
   /** Appends a cell; false if it is too long to be one. */
-  add(cell: string, part: number, line: number): boolean {
-    const number = this.plan.kind === 'text' ? undefined : this.#cells.number(cell);
-    if (number !== undefined) this.#addNumber(number, cell, part, line);
-    else if (cell.length > MAX_CELL_LENGTH) return false;
+  add(content: Cell, part: number, line: number): boolean {
+    const number = this.plan.kind === 'text' ? undefined : this.#cells.number(content);
+    if (number !== undefined) {
+      this.#addNumber(number, content, part, line);
+      return true;
+    }
+    const cell = String(content);
+    if (cell.length > MAX_CELL_LENGTH) return false;
     else if (this.#cells.isMissing(cell)) this.#addToken({ cell, part, line });
     else this.#addText({ cell, part, line });
     return true;
@@ -128,17 +133,17 @@ export class ColumnBuilder {
     return { name, kind, values, categories: kind === 'text' ? this.texts : [] };
   }
 
-  #addNumber(value: number, cell: string, part: number, line: number): void {
+  #addNumber(value: number, content: Cell, part: number, line: number): void {
     if (this.kind === undefined) this.#decide('number');
     this.numNumbers += 1;
     const rounded = Math.fround(value);
     if (!Number.isFinite(rounded)) {
       this.numOverflows += 1;
-      this.firstOverflow ??= { cell, part, line };
+      this.firstOverflow ??= { cell: String(content), part, line };
     } else if (!Number.isInteger(value)) {
-      this.firstFraction ??= { cell, part, line };
+      this.firstFraction ??= { cell: String(content), part, line };
     } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS) {
-      this.firstInexact ??= { cell, part, line };
+      this.firstInexact ??= { cell: String(content), part, line };
     }
     this.#push(this.kind === 'number' ? value : NaN);
   }

@@ -1,5 +1,6 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
 // new rows, for a trained model.
+import type { TableSource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import {
   assignCounts,
@@ -17,6 +18,7 @@ import {
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, widthOf, type FittedTransforms } from '../dataset/transforms.ts';
 import { encodeFeatures, fitFeatures } from './features.ts';
+import { findTableFiles } from './open-table.ts';
 import { fitTarget } from './fit-target.ts';
 import type { TableFormat } from './format.ts';
 import { layOutTargets, packTargets } from './pack-targets.ts';
@@ -33,10 +35,14 @@ import { readTable, type Table } from './table.ts';
 import { sizeOf } from '../../shape.ts';
 
 /** Reads the tables, fits their transforms on the training split and packs every row. */
-export async function packTable(files: SplitFiles<string>, request: PackRequest): Promise<PackedRows> {
+export async function packTable(files: SplitFiles<TableSource>, request: PackRequest): Promise<PackedRows> {
   const { config, warn } = request;
-  const { table, roles } = await readPlannedTable(files, request);
-  const rowCounts = table.parts.map(({ numRows }) => numRows);
+  const sets = await Promise.all(listFiles(files).map(findTableFiles));
+  const { table, roles } = await readPlannedTable(sets.flat(), request);
+  const partsOfSets = [...table.parts];
+  const rowCounts = sets.map(({ length }) =>
+    partsOfSets.splice(0, length).reduce((sum, { numRows }) => sum + numRows, 0),
+  );
   const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
@@ -69,11 +75,11 @@ function fitTransforms(
   return { features, target };
 }
 
-async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: PackRequest) {
+async function readPlannedTable(paths: readonly string[], { config, warn, fitted }: PackRequest) {
   const { data } = config;
   let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [] };
   const table = await readTable({
-    paths: listFiles(files),
+    paths,
     format: { ...data, isSaved: fitted !== undefined },
     plan: (header) => {
       if (fitted) {

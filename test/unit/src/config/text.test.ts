@@ -110,7 +110,7 @@ describe('a config of a text', () => {
     ],
     [
       { data: 'train: { txt: a }, context: 8' },
-      'data.train: expected non-empty string or mapping with images, labels or mapping with text or mapping with arrays, got a mapping',
+      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with text or mapping with arrays, got a mapping',
       '2:16',
     ],
   ])('an invalid config of a text is refused: %#', async (parts, message, place, help) => {
