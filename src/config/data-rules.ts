@@ -59,23 +59,53 @@ function checkFields(data: DataConfig): ConfigFinding[] {
   const kind = dataKind(data);
   switch (kind) {
     case 'table':
-      return [...checkTable(data), ...refuseFields(data, textFields(data), 'texts')];
+      return [...checkTable(data), ...refuseText(data), ...refuseFolder(data)];
     case 'images':
-      return [
-        ...refuseFields(data, tableFields(data), 'tables'),
-        ...refuseFields(data, textFields(data), 'texts'),
-      ];
+      return [...refuseTable(data), ...refuseText(data), ...checkFolders(data)];
     case 'arrays':
       return [
         ...checkTable(data),
         ...refuseFields(data, fileFields(data), 'tables'),
-        ...refuseFields(data, textFields(data), 'texts'),
+        ...refuseText(data),
+        ...refuseFolder(data),
       ];
     case 'text':
-      return [...checkText(data), ...refuseFields(data, tableFields(data), 'tables')];
+      return [...checkText(data), ...refuseTable(data), ...refuseFolder(data)];
     default:
       return kind satisfies never;
   }
+}
+
+function refuseTable(data: DataConfig): ConfigFinding[] {
+  return refuseFields(data, tableFields(data), 'tables');
+}
+
+function refuseText(data: DataConfig): ConfigFinding[] {
+  return refuseFields(data, textFields(data), 'texts');
+}
+
+function refuseFolder(data: DataConfig): ConfigFinding[] {
+  const { channels, imageSize } = data;
+  const given = { imageSize: imageSize !== undefined, channels: channels !== undefined };
+  return refuseFields(data, given, 'folders of pictures');
+}
+
+/** Checks that all sets of images are folders, whose names are the classes, or that none is. */
+function checkFolders(data: DataConfig): ConfigFinding[] {
+  const isFolder = (name: (typeof SPLIT_FILES)[number]): boolean => {
+    const source = data[name];
+    return typeof source === 'object' && 'folder' in source;
+  };
+  if (!isFolder('train')) {
+    const folder = SPLIT_FILES.find(isFolder);
+    if (folder === undefined) return refuseFolder(data);
+    return [findAt(['data', folder], 'is a folder, but data.train is not', 'all splits are of one kind')];
+  }
+  const other = SPLIT_FILES.find((name) => data[name] !== undefined && !isFolder(name));
+  if (other !== undefined)
+    return [findAt(['data', other], 'is no folder, but data.train is', 'all splits are of one kind')];
+  if (data.classes === undefined) return [];
+  return [findAt(['data', 'classes'], 'does not go with folders, each of which is a class', 'remove it')];
 }
 
 function checkTable(data: DataConfig): ConfigFinding[] {

@@ -9,7 +9,11 @@ export type DataSource = NonNullable<DataConfig['train']>;
 /** A path or a pattern, or several. */
 export type TableSource = NonNullable<DataConfig['file']>;
 
-export type ImageFiles = Extract<DataSource, { readonly images: string }>;
+/** Two files of images and their labels. */
+export type IdxFiles = Extract<DataSource, { readonly images: string }>;
+
+/** A set of labelled images. */
+export type ImageSource = IdxFiles | Extract<DataSource, { readonly folder: string }>;
 
 export type TextFile = Extract<DataSource, { readonly text: string }>;
 
@@ -68,5 +72,6 @@ export function resolveSource(source: DataSource, baseDirectory: string): DataSo
   if (isTableSource(source)) return resolveTable(source, baseDirectory);
   if ('arrays' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
+  if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

@@ -21,6 +21,10 @@ const imageSource = z
   })
   .describe('One set of labelled images');
 
+const folderSource = z
+  .strictObject({ folder: path.describe('Folder with a folder of pictures for each class') })
+  .describe('One set of pictures in folders');
+
 const textSource = z
   .strictObject({ text: path.describe('Any text, plain or gzip: its bytes are the samples') })
   .describe('One text');
@@ -37,7 +41,7 @@ const arraySource = z
 /** A path, a pattern such as `part-*.csv`, or a list of them: their rows are one table. */
 const table = z.union([path, z.array(path).min(1).max(10_000)]);
 
-const source = z.union([...table.options, imageSource, textSource, arraySource]);
+const source = z.union([...table.options, imageSource, folderSource, textSource, arraySource]);
 
 /** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
@@ -122,6 +126,16 @@ export const dataSchema = z.strictObject({
   thousands: z.enum(THOUSANDS).optional().describe('Separator of groups of three digits; default: none'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
   classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
+  imageSize: z
+    .tuple([z.int().min(1).max(4096), z.int().min(1).max(4096)])
+    .optional()
+    .describe(
+      'Height and width to which pictures are brought (folders only); default: their own, if all have one',
+    ),
+  channels: z
+    .union([z.literal(1), z.literal(3)])
+    .optional()
+    .describe('1: grey, 3: red, green and blue (folders only); default: 1 if all pictures are grey'),
   context: z
     .int()
     .min(2)

@@ -43,7 +43,7 @@ const feature = z.discriminatedUnion('kind', [
     fill: z.number().nullable(),
   }),
   z.object({ kind: z.literal('categorical'), column: z.string(), categories: names }),
-  z.object({ kind: z.literal('pixels'), shape: z.array(size).length(2).readonly(), scale: z.number() }),
+  z.object({ kind: z.literal('pixels'), shape: z.array(size).min(2).max(3).readonly(), scale: z.number() }),
   z.object({ kind: z.literal('bytes'), context: size }),
   z.object({
     kind: z.literal('array'),

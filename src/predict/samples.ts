@@ -1,6 +1,7 @@
 // Samples to rows as the model sees them. Each value of a row, given as an object, goes through the
 // reader of cells in files, so that a row means the same here as there; images and texts are taken
 // as bytes or a Float32Array.
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
@@ -8,7 +9,9 @@ import type { Numbers } from '../data/array/arrays.ts';
 import { encodeArray } from '../data/array/load-arrays.ts';
 import { widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
+import { displayPath } from '../data/dataset/source-file.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';
+import { listImages, readImageFiles } from '../data/image/image-folder.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
 import type { CellProblem } from '../data/table/column-problems.ts';
 import { ColumnBuilder } from '../data/table/column.ts';
@@ -160,7 +163,8 @@ export async function readSamples(
 ): Promise<Float32Array | Uint8Array> {
   const path = resolve(file);
   const [first] = transforms.features;
-  if (first?.kind === 'pixels') return readImages(path, first.shape);
+  if (first?.kind === 'pixels')
+    return first.shape.length === 2 ? readImages(path, first.shape) : readPictures(path, first.shape);
   if (first?.kind === 'bytes') {
     throw inProgramsOnly('E_PREDICT_TEXT', 'texts', '; lockstep evaluate measures a text');
   }
@@ -172,6 +176,14 @@ export async function readSamples(
 function inProgramsOnly(code: `E_${string}`, samples: string, more = ''): LockstepError {
   const message = `a model of ${samples} predicts in a program only`;
   return new LockstepError({ category: 'usage', code, message, help: `docs/api.md shows how${more}` });
+}
+
+/** Reads a picture, or all of a folder in the order of their paths. */
+async function readPictures(path: string, shape: readonly number[]): Promise<Uint8Array> {
+  const stats = await stat(path).catch(() => undefined);
+  const images = stats?.isDirectory() ? (await listImages(path)).images : [path];
+  if (images.length > 0) return readImageFiles(images, shape);
+  throw dataError('E_DATA_EMPTY', `${displayPath(path)} has no images`);
 }
 
 async function readImages(path: string, shape: readonly number[]): Promise<Uint8Array> {

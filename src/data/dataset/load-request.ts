@@ -4,7 +4,7 @@ import {
   kindOf,
   type ArraySource,
   type DataSource,
-  type ImageFiles,
+  type ImageSource,
   type TableSource,
   type TextFile,
 } from '../../config/data-sources.ts';
@@ -17,7 +17,7 @@ import type { HostMath } from '../../kernels/host-math.ts';
 /** The files of each split, all of one kind; a split without files is taken from train. */
 export type DataSources =
   | { readonly kind: 'tables'; readonly files: SplitFiles<TableSource> }
-  | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> }
+  | { readonly kind: 'images'; readonly files: SplitFiles<ImageSource> }
   | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> }
   | { readonly kind: 'arrays'; readonly files: SplitFiles<ArraySource> };
 
@@ -64,7 +64,7 @@ function isTable(source: DataSource): source is TableSource {
   return kindOf(source) === 'table';
 }
 
-function isImages(source: DataSource): source is ImageFiles {
+function isImages(source: DataSource): source is ImageSource {
   return kindOf(source) === 'images';
 }
 

@@ -24,7 +24,7 @@ export type FittedFeature =
     }
   | {
       readonly kind: 'pixels';
-      /** Height, width and, if there are any, channels. */
+      /** [height, width] or, of pictures in folders, [channels, height, width]. */
       readonly shape: readonly number[];
       readonly scale: number;
     }
