@@ -152,6 +152,7 @@ function fileFields(data: DataConfig): Record<string, boolean> {
     features: data.features !== undefined,
     drop: data.drop.length > 0,
     categorical: data.categorical.length > 0,
+    columns: Object.keys(data.columns).length > 0,
     missing: data.missing !== 'error',
     missingTokens: data.missingTokens !== undefined,
     delimiter: data.delimiter !== undefined,
@@ -213,8 +214,24 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
     ...checkOverlap('categorical', data.categorical, 'target', targets),
     ...checkOverlap('drop', data.drop, 'features', data.features ?? []),
     ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
+    ...checkRules(data),
     ...checkWeights(data),
   ];
+}
+
+/** Checks that a column has one rule, and is a feature. */
+function checkRules(data: DataConfig): ConfigFinding[] {
+  const { categorical, columns, drop, weights = [] } = data;
+  return Object.entries({
+    categorical,
+    drop,
+    target: targetColumns(data),
+    weights: [weights].flat(),
+  }).flatMap(([field, names]) =>
+    names
+      .filter((name) => Object.hasOwn(columns, name))
+      .map((name) => findAt(['data', 'columns', name], `${quoteValue(name)} is also in data.${field}`)),
+  );
 }
 
 /** Checks how cells are read: a text must not stand for two things, nor for nothing. */

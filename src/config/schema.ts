@@ -6,6 +6,7 @@ import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultGroups, defaultShards } from '../model/shards.ts';
+import { DATE_FORMATS } from '../data/table/dates.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
 import { scheduleSchema } from '../schedule/schedule.ts';
@@ -52,6 +53,33 @@ const missingRules = z
     columns: z.record(z.string(), missingRule).default({}).describe('Rules for columns, by their names'),
   })
   .describe('A rule for each column');
+
+const standardizeColumn = z
+  .boolean()
+  .optional()
+  .describe('Scale it to mean 0 and deviation 1; default: data.standardize');
+
+/** The rule for a column whose cells do not say how it is read. */
+const columnRule = z.union([
+  z
+    .enum(['categorical', 'boolean', 'date'])
+    .transform((kind) => (kind === 'date' ? { kind, format: DATE_FORMATS[0] } : { kind })),
+  z.strictObject({ kind: z.literal('number'), standardize: standardizeColumn }),
+  z.strictObject({
+    kind: z.literal('date'),
+    format: z.enum(DATE_FORMATS).default('ymd').describe('Order of year, month and day'),
+    standardize: standardizeColumn,
+  }),
+  z.strictObject({
+    kind: z.literal('ordinal'),
+    order: z.array(z.string()).min(2).max(1000).describe('Its texts, from the lowest to the highest'),
+    standardize: standardizeColumn,
+  }),
+  z.strictObject({
+    kind: z.literal('hash'),
+    buckets: z.int().min(2).max(65_536).describe('Features that its texts share, each by its hash'),
+  }),
+]);
 
 const split = z
   .strictObject({
@@ -103,6 +131,12 @@ export const dataSchema = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('Columns to one-hot encode although they hold numbers'),
+  columns: z
+    .record(z.string(), columnRule)
+    .default({})
+    .describe(
+      'How feature columns are read, by their names: categorical, boolean, date, ordinal, hash, number',
+    ),
   missing: z
     .union([missingRule, missingRules])
     .default('error')
@@ -359,5 +393,6 @@ export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
 export type MissingRule = z.output<typeof missingRule>;
+export type ColumnRule = z.output<typeof columnRule>;
 export type CheckpointConfig = Exclude<Config['checkpoint'], false>;
 export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

@@ -15,7 +15,7 @@ import { listImages, readImageFiles } from '../data/image/image-folder.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
 import type { CellProblem } from '../data/table/column-problems.ts';
 import { ColumnBuilder } from '../data/table/column.ts';
-import { encodeFeatures } from '../data/table/features.ts';
+import { encodeFeatures } from '../data/table/encode-features.ts';
 import { CellReader } from '../data/table/format.ts';
 import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';

@@ -40,6 +40,7 @@ export function findColumnProblems(columns: readonly ColumnBuilder[], rules: Cel
   return columns.flatMap((column) => {
     const problem =
       findOverflow(column, context) ??
+      findNoDate(column, context) ??
       findMixture(column, context) ??
       findMarkedNumbers(column, context) ??
       findExcess(column) ??
@@ -74,6 +75,17 @@ function helpForValue(column: ColumnBuilder, context: Context): string {
 }
 
 const ROW_WAYS_OUT = 'correct the cell, or leave its row out';
+
+function findNoDate(column: ColumnBuilder, context: Context): Finding {
+  const { plan, numDates, numNumbers, numTexts, firstNoDate } = column;
+  if (firstNoDate === undefined) return undefined;
+  const counts = `(${formatCount(numNumbers + numTexts)} of ${countOf(numDates + numNumbers + numTexts, 'cell')})`;
+  const message = `column ${quoteName(plan.name)}: ${quoteValue(firstNoDate.cell)} is not a date ${counts}`;
+  const help = context.isSaved
+    ? 'correct the cell: the model was trained on dates in this column'
+    : `correct the cell, or ${asTexts(plan)}`;
+  return { code: 'E_DATA_NOT_A_DATE', message, help, cell: firstNoDate };
+}
 
 function findMixture(column: ColumnBuilder, context: Context): Finding {
   const { plan, numNumbers, numTexts, firstText } = column;
@@ -154,15 +166,15 @@ function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
   const message = `column ${quoteName(plan.name)} has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
-    ? `an identifier teaches nothing: ${leaveOut('it', plan)}`
+    ? `an identifier teaches nothing: ${leaveOut('it', plan)}; other texts may share features: data.columns, kind: hash`
     : 'a target has fewer classes';
   return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
 }
 
 function findMissing(column: ColumnBuilder, context: Context): Finding {
-  const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
+  const { plan, firstMissing, missingTokens, numMissing, numDates, numNumbers, numTexts } = column;
   if (firstMissing === undefined || plan.missing === 'drop-row') return undefined;
-  const numCells = numMissing + numNumbers + numTexts;
+  const numCells = numMissing + numDates + numNumbers + numTexts;
   const tokens = listNames(
     [...missingTokens].map(([token, count]) => `"${shorten(token, 20)}" ${formatCount(count)}`),
   );
@@ -174,13 +186,15 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
     return { code, message, help, cell };
   }
   const message = `column ${quoteName(plan.name)}: ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
-  const isText = column.kind === 'text';
+  const isText = column.kind === 'text' && !plan.isNumeric;
   const isFitting = isText ? plan.missing === 'category' || plan.isDefaultRule : plan.missing === 'mean';
   if (plan.missing === 'error' || (context.isSaved && !isFitting)) {
     return { code, message, help: helpForMissing(column, context), cell };
   }
   if (isFitting) return undefined;
-  const [rule, kind] = isText ? ['category', 'texts'] : ['mean', 'numbers'];
+  const [rule, kind] = isText
+    ? ['category', 'texts']
+    : ['mean', column.kind === 'date' ? 'dates' : 'numbers'];
   const help = `set ${formatKeyPath(['data', 'missing', 'columns', plan.name])}: ${rule}, or drop-row`;
   return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }

@@ -17,7 +17,8 @@ import {
 } from '../dataset/packed-dataset.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, widthOf, type FittedTransforms } from '../dataset/transforms.ts';
-import { encodeFeatures, fitFeatures } from './features.ts';
+import { encodeFeatures } from './encode-features.ts';
+import { fitFeatures } from './features.ts';
 import { findTableFiles } from './open-table.ts';
 import { fitTarget } from './fit-target.ts';
 import type { TableFormat } from './format.ts';

@@ -2,11 +2,11 @@
 // trained model. Columns that the config names twice, or for two uses, never come this far: src/config
 // refuses them.
 import { targetColumns } from '../../config/data-sources.ts';
-import type { Config, DataConfig } from '../../config/schema.ts';
+import type { ColumnRule, Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { MAX_CLASSES } from '../dataset/class-labels.ts';
-import type { FittedTransforms } from '../dataset/transforms.ts';
-import type { PlannedColumn } from './column.ts';
+import type { FittedFeature, FittedTransforms } from '../dataset/transforms.ts';
+import type { Column, PlannedColumn } from './column.ts';
 import { listNames, quoteName, configError, dataError } from '../../errors.ts';
 
 /** Column names by their use; columns in none of the lists are not read. */
@@ -29,6 +29,7 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   requireColumns(header, 'features', data.features ?? []);
   requireColumns(header, 'drop', data.drop);
   requireColumns(header, 'categorical', data.categorical);
+  requireColumns(header, 'columns', Object.keys(data.columns));
   requireColumns(header, 'weights', sampleWeights);
   const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
   requireColumns(header, 'missing.columns', ruled);
@@ -38,6 +39,7 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
   requireUsed('categorical', 'which is not a feature', { names: data.categorical, used: features });
+  requireUsed('columns', 'which is not a feature', { names: Object.keys(data.columns), used: features });
   const used = [...features, ...targets, ...sampleWeights];
   requireUsed('missing.columns', 'which is not read', { names: ruled, used });
   return { features, targets, sampleWeights };
@@ -66,21 +68,50 @@ function requireUsed(
 
 /** Maximum number of one-hot features from one column; more of them are an identifier. */
 const MAX_CATEGORIES = 1000;
+/** Maximum number of texts that are hashed: each is in memory once. */
+const MAX_HASHED = 10_000_000;
+
+/** The rule of a feature column; undefined where its cells decide. */
+export function ruleOf(
+  { categorical, columns }: Pick<DataConfig, 'categorical' | 'columns'>,
+  name: string,
+): ColumnRule | undefined {
+  if (categorical.includes(name)) return { kind: 'categorical' };
+  return Object.hasOwn(columns, name) ? columns[name] : undefined;
+}
+
+/** The cells of a column under a rule. */
+function cellsOf(rule: ColumnRule | undefined): Pick<PlannedColumn, 'kind' | 'dateFormat'> {
+  switch (rule?.kind) {
+    case undefined:
+      return { kind: undefined };
+    case 'number':
+      return { kind: 'number' };
+    case 'date':
+      return { kind: 'date', dateFormat: rule.format };
+    default:
+      return { kind: 'text' };
+  }
+}
 
 export function planColumns(
   { features, targets, sampleWeights }: ColumnRoles,
   { data, loss }: Config,
 ): PlannedColumn[] {
-  const categorical = new Set(data.categorical);
-  const plan = (name: string, isFeature: boolean): PlannedColumn => ({
-    name,
-    isFeature,
-    kind: categorical.has(name) ? ('text' as const) : undefined,
-    maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
-    isListed: isFeature && data.features !== undefined,
-    isClass: loss.kind === 'crossEntropy' && targets.includes(name),
-    ...planMissing(data.missing, name, isFeature),
-  });
+  const plan = (name: string, isFeature: boolean): PlannedColumn => {
+    const rule = isFeature ? ruleOf(data, name) : undefined;
+    const maxCategories = rule?.kind === 'hash' ? MAX_HASHED : MAX_CATEGORIES;
+    return {
+      name,
+      isFeature,
+      ...cellsOf(rule),
+      maxCategories: isFeature ? maxCategories : MAX_CLASSES,
+      isListed: isFeature && data.features !== undefined,
+      isNumeric: rule?.kind === 'ordinal' || rule?.kind === 'boolean',
+      isClass: loss.kind === 'crossEntropy' && targets.includes(name),
+      ...planMissing(data.missing, name, isFeature),
+    };
+  };
   return [
     ...features.map((name) => plan(name, true)),
     ...[...targets, ...sampleWeights].map((name) => plan(name, false)),
@@ -129,12 +160,19 @@ export function planFeatures(
     if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
     requireTrainedColumn(header, feature.column);
     return {
-      ...planUnlimited(feature.column, feature.kind === 'numeric' ? 'number' : 'text', missing),
+      ...planUnlimited(feature.column, kindOfCells(feature), missing),
       ...planMissing(missing, feature.column, true),
+      dateFormat: feature.kind === 'date' ? feature.format : undefined,
       isFeature: true,
+      isNumeric: feature.kind === 'ordinal' || feature.kind === 'boolean',
       known: feature.kind === 'categorical' ? new Set(feature.categories) : undefined,
     };
   });
+}
+
+function kindOfCells({ kind }: FittedFeature): Column['kind'] {
+  if (kind === 'date') return 'date';
+  return kind === 'numeric' ? 'number' : 'text';
 }
 
 /** The columns of the training table by their use. */
@@ -169,7 +207,7 @@ export function planSavedColumns(
 }
 
 /** Plans a column of any number of texts: those that training never saw take no room. */
-function planUnlimited(name: string, kind: 'number' | 'text', missing: DataConfig['missing']): PlannedColumn {
+function planUnlimited(name: string, kind: Column['kind'], missing: DataConfig['missing']): PlannedColumn {
   return {
     name,
     isFeature: false,

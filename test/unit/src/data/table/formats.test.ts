@@ -116,8 +116,8 @@ describe('a table in another format than CSV', () => {
       missing: 'mean',
       standardize: false,
     });
-    expect(found.featureNames).toEqual(['day=', 'day=2024-02-29', 'day=2024-03-01T12:30:00.000Z', 'n']);
-    expect(featuresOf(found, 2)).toEqual([1, 0, 0, 4]);
+    expect(found.featureNames).toEqual(['day.days', 'day.month', 'day.day', 'day.weekday', 'day.hour', 'n']);
+    expect(featuresOf(found, 1)).toEqual([19_783 + 12.5 / 24, 3, 1, 4, 12.5, 2].map(Math.fround));
   });
 
   it('only the columns that are wanted are read', async () => {
