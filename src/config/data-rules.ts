@@ -18,6 +18,7 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkKinds(data),
     ...checkFields(data),
     ...checkSplit(data),
+    ...checkSplitKeys(data),
     ...checkColumns(data),
     ...checkCells(data),
   ];
@@ -199,6 +200,27 @@ function checkSplit({ validation, test, split }: DataConfig): ConfigFinding[] {
     findings.push(findAt(['data', 'split'], `train ${split.train}, ${shares} sum to ${sum}, more than 1`));
   }
   return findings;
+}
+
+/** Checks that rows are split by one thing, which their kind of data has. */
+function checkSplitKeys(data: DataConfig): ConfigFinding[] {
+  const { group, stratify, time } = data.split;
+  const given = Object.entries({ stratify, group, time }).filter(([, value]) => value !== undefined);
+  const [, second] = given;
+  if (second) {
+    const text = `does not go with ${given[0]?.[0]}: rows are split by one of them`;
+    return [findAt(['data', 'split', second[0]], text, 'remove one')];
+  }
+  const isTable = dataKind(data) === 'table';
+  return given
+    .filter(([name]) => !isTable && (name !== 'stratify' || dataKind(data) === 'text'))
+    .map(([name]) =>
+      findAt(
+        ['data', 'split', name],
+        `is for tables, but data.train is ${KIND_NAMES[dataKind(data)]}`,
+        'remove it',
+      ),
+    );
 }
 
 function checkColumns(data: DataConfig): ConfigFinding[] {

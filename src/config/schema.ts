@@ -88,6 +88,19 @@ const split = z
     test: fraction
       .optional()
       .describe('Share of rows measured once, at the end; default 0.1 without a test file'),
+    stratify: z.literal(true).optional().describe('Give each split the same shares of the classes'),
+    group: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'Column (tables only) whose equal values stay together in one split; no feature unless listed',
+      ),
+    time: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Column (tables only) of numbers or dates: the latest rows are the test split'),
   })
   .describe('Shares of a seeded, disjoint split');
 

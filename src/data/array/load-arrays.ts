@@ -48,7 +48,8 @@ export async function packArrays(
   const { config } = request;
   const sets = listFiles(files).map((source) => findSet(source, request));
   const rowCounts = sets.map(({ numRows }) => numRows);
-  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
+  const keys = config.data.split.stratify && sets[0]?.targets;
+  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data, keys });
   const feature = fitFeature(sets, { ...request, splits });
   const table = tableOf(sets, config.data);
   const targetNames = targetColumns(config.data);

@@ -39,7 +39,6 @@ export async function packImages(files: SplitFiles<ImageSource>, request: PackRe
   const { config, fitted, warn } = request;
   const sets = await openSets(files, request);
   const counts = sets.map(({ numImages }) => numImages);
-  const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
   const isBinary = config.loss.kind === 'binaryCrossEntropy';
   const numClasses = isBinary ? 2 : (numSavedClasses(fitted) ?? config.data.classes);
   const { ignoreIndex } = config.data;
@@ -49,6 +48,8 @@ export async function packImages(files: SplitFiles<ImageSource>, request: PackRe
     isBinary,
     isSaved: fitted !== undefined,
   });
+  const keys = config.data.split.stratify && labels;
+  const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data, keys });
   const [{ shape, classNames: named }] = sets as [ImageSet];
   const classNames = named ?? indexNames(numClasses ?? highest(labels) + 1);
   if (!fitted) checkClasses(labels, classNames, { splits, warn });

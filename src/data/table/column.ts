@@ -39,6 +39,8 @@ export interface PlannedColumn {
   readonly kind: Column['kind'] | undefined;
   /** The order in dates; default: year, month, day. */
   readonly dateFormat?: DateFormat | undefined;
+  /** True where the first cell may make it a column of dates; default: features alone. */
+  readonly mayBeDate?: boolean | undefined;
   readonly maxCategories: number;
   /** The rule for a row without a value here. */
   readonly missing: MissingRule;
@@ -174,9 +176,9 @@ export class ColumnBuilder {
 
   /** The date that a text is, where the column may be one of dates: targets are not. */
   #dateOf(cell: string): number | undefined {
-    const { dateFormat = 'ymd', isFeature } = this.plan;
-    const mayBeDate = this.kind === 'date' || (this.kind === undefined && isFeature);
-    return mayBeDate ? parseDate(cell, dateFormat) : undefined;
+    const { dateFormat = 'ymd', isFeature, mayBeDate = isFeature } = this.plan;
+    const isWanted = this.kind === 'date' || (this.kind === undefined && mayBeDate);
+    return isWanted ? parseDate(cell, dateFormat) : undefined;
   }
 
   /** An empty cell has no value in quotes either; other tokens have, where texts can be values. */

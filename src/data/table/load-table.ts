@@ -32,7 +32,8 @@ import {
   withoutDrops,
   type ColumnRoles,
 } from './plan-columns.ts';
-import { readTable, type Table } from './table.ts';
+import { configError, dataError, quoteName } from '../../errors.ts';
+import { columnOf, locateRow, readTable, type Table } from './table.ts';
 import { sizeOf } from '../../shape.ts';
 
 /** Reads the tables, fits their transforms on the training split and packs every row. */
@@ -44,7 +45,8 @@ export async function packTable(files: SplitFiles<TableSource>, request: PackReq
   const rowCounts = sets.map(({ length }) =>
     partsOfSets.splice(0, length).reduce((sum, { numRows }) => sum + numRows, 0),
   );
-  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
+  const keys = splitKeys(table, roles, config.data);
+  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data, keys });
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
   const layout = layOut(table, transforms, request);
@@ -64,6 +66,30 @@ export async function packTable(files: SplitFiles<TableSource>, request: PackReq
   };
 }
 
+/**
+ * The class, group or time of each row, by which they are split.
+ *
+ * @throws LockstepError where a cell is missing, or a time is a text
+ */
+function splitKeys(table: Table, { targets }: ColumnRoles, { split }: DataConfig): Float64Array | undefined {
+  const { group, stratify, time } = split;
+  const name = group ?? time ?? (stratify ? targets[0] : undefined);
+  if (name === undefined) return undefined;
+  const { kind, values } = columnOf(table, name);
+  if (time !== undefined && kind === 'text') {
+    const message = `data.split.time: column ${quoteName(name)} holds texts, not numbers or dates`;
+    throw configError(
+      'E_CONFIG_SPLIT',
+      message,
+      'write dates as 2024-12-31, or say in data.columns how they are read',
+    );
+  }
+  const missing = values.findIndex(Number.isNaN);
+  if (missing < 0) return values;
+  const message = `column ${quoteName(name)}, by which rows are split, has missing cells`;
+  throw dataError('E_DATA_MISSING', message, { location: locateRow(table, missing), help: 'fill them in' });
+}
+
 function fitTransforms(
   table: Table,
   roles: ColumnRoles,
@@ -78,7 +104,7 @@ function fitTransforms(
 
 async function readPlannedTable(paths: readonly string[], { config, warn, fitted }: PackRequest) {
   const { data } = config;
-  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [] };
+  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [], splitBy: [] };
   const table = await readTable({
     paths,
     format: { ...data, isSaved: fitted !== undefined },

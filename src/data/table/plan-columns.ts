@@ -15,6 +15,8 @@ export interface ColumnRoles {
   readonly targets: readonly string[];
   /** The column of sample weights, if there is one; a list like the others. */
   readonly sampleWeights: readonly string[];
+  /** The column that splits follow, if there is one that has no other use. */
+  readonly splitBy: readonly string[];
 }
 
 /**
@@ -33,16 +35,25 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   requireColumns(header, 'weights', sampleWeights);
   const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
   requireColumns(header, 'missing.columns', ruled);
-  const unused = new Set([...targets, ...sampleWeights, ...data.drop]);
+  const { group, time } = data.split;
+  requireColumns(header, 'split.group', group === undefined ? [] : [group]);
+  requireColumns(header, 'split.time', time === undefined ? [] : [time]);
+  const unused = new Set([
+    ...targets,
+    ...sampleWeights,
+    ...data.drop,
+    ...(group === undefined ? [] : [group]),
+  ]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
   requireUsed('categorical', 'which is not a feature', { names: data.categorical, used: features });
   requireUsed('columns', 'which is not a feature', { names: Object.keys(data.columns), used: features });
-  const used = [...features, ...targets, ...sampleWeights];
-  requireUsed('missing.columns', 'which is not read', { names: ruled, used });
-  return { features, targets, sampleWeights };
+  const read = [...features, ...targets, ...sampleWeights];
+  const splitBy = splitColumn(data.split, read);
+  requireUsed('missing.columns', 'which is not read', { names: ruled, used: [...read, ...splitBy] });
+  return { features, targets, sampleWeights, splitBy };
 }
 
 function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {
@@ -95,7 +106,7 @@ function cellsOf(rule: ColumnRule | undefined): Pick<PlannedColumn, 'kind' | 'da
 }
 
 export function planColumns(
-  { features, targets, sampleWeights }: ColumnRoles,
+  { features, targets, sampleWeights, splitBy }: ColumnRoles,
   { data, loss }: Config,
 ): PlannedColumn[] {
   const plan = (name: string, isFeature: boolean): PlannedColumn => {
@@ -115,7 +126,13 @@ export function planColumns(
   return [
     ...features.map((name) => plan(name, true)),
     ...[...targets, ...sampleWeights].map((name) => plan(name, false)),
+    ...splitBy.map((name) => planSplit(name, data.missing)),
   ];
+}
+
+/** The column of groups or times, of any number of texts. */
+function planSplit(name: string, missing: DataConfig['missing']): PlannedColumn {
+  return { ...planUnlimited(name, undefined, missing), mayBeDate: true };
 }
 
 /** The rule of a column. A target or a sample weight is never filled in: its row is left out instead. */
@@ -178,36 +195,47 @@ function kindOfCells({ kind }: FittedFeature): Column['kind'] {
 /** The columns of the training table by their use. */
 export function savedRoles(
   { features, target }: FittedTransforms,
-  { weights }: Pick<DataConfig, 'weights'>,
+  { split, weights }: Pick<DataConfig, 'split' | 'weights'>,
 ): ColumnRoles {
-  return {
+  const read = {
     features: features.flatMap((feature) => ('column' in feature ? [feature.column] : [])),
     targets: target.kind === 'labels' ? [target.column] : target.columns.map(({ column }) => column),
     sampleWeights: weights === undefined ? [] : [weights],
   };
+  return { ...read, splitBy: splitColumn(split, Object.values(read).flat()) };
+}
+
+/** The column that splits follow, unless it is read already. */
+function splitColumn({ group, time }: DataConfig['split'], read: readonly string[]): string[] {
+  return [group ?? time ?? []].flat().filter((name) => !read.includes(name));
 }
 
 /** The feature columns, then the targets, then the column of sample weights if the run has one. */
 export function planSavedColumns(
   header: readonly string[],
   transforms: FittedTransforms,
-  data: Pick<DataConfig, 'weights' | 'missing'>,
+  data: Pick<DataConfig, 'weights' | 'missing' | 'split'>,
 ): PlannedColumn[] {
   const { target } = transforms;
-  const { targets, sampleWeights } = savedRoles(transforms, data);
+  const { targets, sampleWeights, splitBy } = savedRoles(transforms, data);
   const isText = target.kind === 'labels' && target.cells === 'text';
   const kind = isText ? 'text' : 'number';
   const known = isText ? new Set(target.classNames) : undefined;
-  for (const name of [...targets, ...sampleWeights]) requireTrainedColumn(header, name);
+  for (const name of [...targets, ...sampleWeights, ...splitBy]) requireTrainedColumn(header, name);
   return [
     ...planFeatures(header, transforms, data.missing),
     ...targets.map((name) => ({ ...planUnlimited(name, kind, data.missing), known })),
     ...sampleWeights.map((name) => planUnlimited(name, 'number', data.missing)),
+    ...splitBy.map((name) => planSplit(name, data.missing)),
   ];
 }
 
 /** Plans a column of any number of texts: those that training never saw take no room. */
-function planUnlimited(name: string, kind: Column['kind'], missing: DataConfig['missing']): PlannedColumn {
+function planUnlimited(
+  name: string,
+  kind: PlannedColumn['kind'],
+  missing: DataConfig['missing'],
+): PlannedColumn {
   return {
     name,
     isFeature: false,
