@@ -17,7 +17,11 @@ export type ImageSource = IdxFiles | Extract<DataSource, { readonly folder: stri
 
 export type TextFile = Extract<DataSource, { readonly text: string }>;
 
-export type ArraySource = Extract<DataSource, { readonly arrays: string }>;
+/** Samples in files of NumPy. */
+export type NpySource = Extract<DataSource, { readonly features: string }>;
+
+/** Samples in files of NumPy, or that a program passed in. */
+export type ArraySource = NpySource | Extract<DataSource, { readonly arrays: string }>;
 
 function isTableSource(source: DataSource): source is TableSource {
   return typeof source === 'string' || Array.isArray(source);
@@ -26,6 +30,16 @@ function isTableSource(source: DataSource): source is TableSource {
 function resolveTable(source: TableSource, baseDirectory: string): TableSource {
   if (typeof source === 'string') return resolve(baseDirectory, source);
   return source.map((file) => resolve(baseDirectory, file));
+}
+
+function resolveNpy({ npz, features, targets, weights }: NpySource, baseDirectory: string): NpySource {
+  if (npz !== undefined) return { npz: resolve(baseDirectory, npz), features, targets, weights };
+  const at = (file: string): string => resolve(baseDirectory, file);
+  return {
+    features: at(features),
+    targets: at(targets),
+    ...(weights !== undefined && { weights: at(weights) }),
+  };
 }
 
 /** The kinds of samples. */
@@ -37,7 +51,7 @@ export const NUM_BYTE_VALUES = 256;
 /** The kind of one source. */
 export function kindOf(source: DataSource): DataKind {
   if (isTableSource(source)) return 'table';
-  if ('arrays' in source) return 'arrays';
+  if ('arrays' in source || 'features' in source) return 'arrays';
   return 'text' in source ? 'text' : 'images';
 }
 
@@ -72,6 +86,7 @@ export function resolveSource(source: DataSource, baseDirectory: string): DataSo
   if (isTableSource(source)) return resolveTable(source, baseDirectory);
   if ('arrays' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
+  if ('features' in source) return resolveNpy(source, baseDirectory);
   if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

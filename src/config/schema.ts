@@ -30,6 +30,15 @@ const textSource = z
   .strictObject({ text: path.describe('Any text, plain or gzip: its bytes are the samples') })
   .describe('One text');
 
+const npySource = z
+  .strictObject({
+    npz: path.optional().describe('.npz archive; the other fields then name arrays in it'),
+    features: path.describe('.npy file [samples, sizes of a sample]'),
+    targets: path.describe('.npy file of numbers or class indices, for each sample'),
+    weights: path.optional().describe('.npy file of the weights of the samples'),
+  })
+  .describe('One set of samples in files of NumPy');
+
 const arraySource = z
   .strictObject({
     arrays: z
@@ -42,7 +51,7 @@ const arraySource = z
 /** A path, a pattern such as `part-*.csv`, or a list of them: their rows are one table. */
 const table = z.union([path, z.array(path).min(1).max(10_000)]);
 
-const source = z.union([...table.options, imageSource, folderSource, textSource, arraySource]);
+const source = z.union([...table.options, imageSource, folderSource, textSource, npySource, arraySource]);
 
 /** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
@@ -394,6 +403,7 @@ export const configSchema = configFields.transform(
     const shards = config.shards ?? defaultShards(config);
     return {
       ...config,
+      data: withArrayNames(config.data),
       shards,
       numerics,
       wire: wire.gradients === 'bf16' ? { ...wire, groups: wire.groups ?? defaultGroups(shards) } : wire,
@@ -401,6 +411,14 @@ export const configSchema = configFields.transform(
     };
   },
 );
+
+/** Gives the columns of arrays in files the names that a table has in its header. */
+function withArrayNames(data: z.output<typeof dataSchema>): z.output<typeof dataSchema> {
+  const { train, target, weights } = data;
+  if (typeof train !== 'object' || !('features' in train)) return data;
+  const weightsName = weights ?? (train.weights === undefined ? undefined : 'weight');
+  return { ...data, target: target ?? 'target', ...(weightsName !== undefined && { weights: weightsName }) };
+}
 
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;

@@ -6,7 +6,8 @@ import { resolve } from 'node:path';
 import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
 import type { Numbers } from '../data/array/arrays.ts';
-import { encodeArray } from '../data/array/load-arrays.ts';
+import { encodeArray, type FittedArray } from '../data/array/load-arrays.ts';
+import { readNpy } from '../data/array/npy-file.ts';
 import { widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { displayPath } from '../data/dataset/source-file.ts';
@@ -166,16 +167,21 @@ export async function readSamples(
   if (first?.kind === 'pixels')
     return first.shape.length === 2 ? readImages(path, first.shape) : readPictures(path, first.shape);
   if (first?.kind === 'bytes') {
-    throw inProgramsOnly('E_PREDICT_TEXT', 'texts', '; lockstep evaluate measures a text');
+    const message = 'a model of texts predicts in a program only';
+    const help = 'docs/api.md shows how; lockstep evaluate measures a text';
+    throw new LockstepError({ category: 'usage', code: 'E_PREDICT_TEXT', message, help });
   }
-  if (first?.kind === 'array') throw inProgramsOnly('E_PREDICT_ARRAYS', 'arrays');
+  if (first?.kind === 'array') return readArrays(path, first);
   const { rows } = await loadFeatures({ path, transforms, format: table, warn });
   return rows;
 }
 
-function inProgramsOnly(code: `E_${string}`, samples: string, more = ''): LockstepError {
-  const message = `a model of ${samples} predicts in a program only`;
-  return new LockstepError({ category: 'usage', code, message, help: `docs/api.md shows how${more}` });
+async function readArrays(path: string, fitted: FittedArray): Promise<Float32Array | Uint8Array> {
+  const { name, shape, values } = await readNpy(path);
+  const sample = shape.length === 1 ? [1] : shape.slice(1);
+  if (formatShape(sample) === formatShape(fitted.shape)) return encodeSamples(values as PredictInput, fitted);
+  const message = `${name} has samples of ${formatShape(sample)}, the model takes ${formatShape(fitted.shape)}`;
+  throw dataError('E_DATA_SHAPE', message);
 }
 
 /** Reads a picture, or all of a folder in the order of their paths. */

@@ -131,19 +131,24 @@ async function openForReading(path: string): Promise<FileHandle> {
   try {
     return (await openRegularFile(path)).handle;
   } catch (error) {
-    if (!(error instanceof UnreadableFile)) throw error;
-    const { message, code } = error;
-    switch (code) {
-      case 'ENOENT':
-      case 'ENOTDIR':
-        throw unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
-      case 'EACCES':
-        throw unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
-      case undefined:
-        throw unreadable(path, message, 'data are read more than once: write them to a file, and name that');
-      default:
-        throw unreadable(path, message);
-    }
+    throw await unreadableFile(path, error);
+  }
+}
+
+/** The error for a file of data that could not be opened or read; any other error is returned as it is. */
+export async function unreadableFile(path: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof UnreadableFile)) return error;
+  const { message, code } = error;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
+    case 'EACCES':
+      return unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
+    case undefined:
+      return unreadable(path, message, 'data are read more than once: write them to a file, and name that');
+    default:
+      return unreadable(path, message);
   }
 }
 

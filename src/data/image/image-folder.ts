@@ -147,21 +147,22 @@ async function loadDecoder(): Promise<Decoder> {
 async function shapeOf(files: readonly LabelledFile[], form: ImageForm, decode: Decoder): Promise<Shape> {
   const { size, channels } = form;
   if (size && channels) return [channels, ...size];
-  let first: readonly [number, number] | undefined;
+  const sizes: (readonly [number, number])[] = [];
   let isGrey = true;
-  await inBatches(files, async ({ file }) => {
+  await inBatches(files, async ({ file }, index) => {
     const { height, width, space } = await decode(file)
       .metadata()
       .catch((error: unknown) => refuse(file, error));
     isGrey &&= space === 'b-w' || space === 'grey16';
-    first ??= [height, width];
-    if (size || (first[0] === height && first[1] === width)) return;
-    const message = `${displayPath(file)} is ${height}x${width}, other images are ${first.join('x')}`;
-    throw dataError('E_DATA_SHAPE', message, {
-      help: 'set data.imageSize, such as [64, 64], to which all are brought',
-    });
+    sizes[index] = [height, width];
   });
-  return [channels ?? (isGrey ? 1 : 3), ...(size ?? first ?? [])];
+  const [first = [1, 1]] = sizes;
+  const other = sizes.findIndex(([height, width]) => height !== first[0] || width !== first[1]);
+  if (size || other < 0) return [channels ?? (isGrey ? 1 : 3), ...(size ?? first)];
+  const [one, another] = [0, other].map((index) => displayPath((files[index] as LabelledFile).file));
+  const message = `${another} is ${(sizes[other] ?? []).join('x')}, ${one} is ${first.join('x')}`;
+  const help = 'set data.imageSize, such as [64, 64], to which all are brought';
+  throw dataError('E_DATA_SHAPE', message, { help });
 }
 
 async function readPixels(

@@ -120,7 +120,7 @@ describe('a folder of pictures', () => {
     [
       'sizes differ',
       { 'train/a/1.png': grey(1, 2), 'train/b/1.png': grey(1) },
-      'error[E_DATA_SHAPE]: train/b/1.png is 1x1, other images are 1x2\n  help: set data.imageSize, such as [64, 64], to which all are brought',
+      'error[E_DATA_SHAPE]: train/b/1.png is 1x1, train/a/1.png is 1x2\n  help: set data.imageSize, such as [64, 64], to which all are brought',
     ],
     [
       'there are no classes',
