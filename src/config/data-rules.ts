@@ -18,6 +18,7 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkKinds(data),
     ...checkFields(data),
     ...checkSplit(data),
+    ...checkSplitKeys(data),
     ...checkColumns(data),
     ...checkCells(data),
   ];
@@ -59,23 +60,53 @@ function checkFields(data: DataConfig): ConfigFinding[] {
   const kind = dataKind(data);
   switch (kind) {
     case 'table':
-      return [...checkTable(data), ...refuseFields(data, textFields(data), 'texts')];
+      return [...checkTable(data), ...refuseText(data), ...refuseFolder(data)];
     case 'images':
-      return [
-        ...refuseFields(data, tableFields(data), 'tables'),
-        ...refuseFields(data, textFields(data), 'texts'),
-      ];
+      return [...refuseTable(data), ...refuseText(data), ...checkFolders(data)];
     case 'arrays':
       return [
         ...checkTable(data),
         ...refuseFields(data, fileFields(data), 'tables'),
-        ...refuseFields(data, textFields(data), 'texts'),
+        ...refuseText(data),
+        ...refuseFolder(data),
       ];
     case 'text':
-      return [...checkText(data), ...refuseFields(data, tableFields(data), 'tables')];
+      return [...checkText(data), ...refuseTable(data), ...refuseFolder(data)];
     default:
       return kind satisfies never;
   }
+}
+
+function refuseTable(data: DataConfig): ConfigFinding[] {
+  return refuseFields(data, tableFields(data), 'tables');
+}
+
+function refuseText(data: DataConfig): ConfigFinding[] {
+  return refuseFields(data, textFields(data), 'texts');
+}
+
+function refuseFolder(data: DataConfig): ConfigFinding[] {
+  const { channels, imageSize } = data;
+  const given = { imageSize: imageSize !== undefined, channels: channels !== undefined };
+  return refuseFields(data, given, 'folders of pictures');
+}
+
+/** Checks that all sets of images are folders, whose names are the classes, or that none is. */
+function checkFolders(data: DataConfig): ConfigFinding[] {
+  const isFolder = (name: (typeof SPLIT_FILES)[number]): boolean => {
+    const source = data[name];
+    return typeof source === 'object' && 'folder' in source;
+  };
+  if (!isFolder('train')) {
+    const folder = SPLIT_FILES.find(isFolder);
+    if (folder === undefined) return refuseFolder(data);
+    return [findAt(['data', folder], 'is a folder, but data.train is not', 'all splits are of one kind')];
+  }
+  const other = SPLIT_FILES.find((name) => data[name] !== undefined && !isFolder(name));
+  if (other !== undefined)
+    return [findAt(['data', other], 'is no folder, but data.train is', 'all splits are of one kind')];
+  if (data.classes === undefined) return [];
+  return [findAt(['data', 'classes'], 'does not go with folders, each of which is a class', 'remove it')];
 }
 
 function checkTable(data: DataConfig): ConfigFinding[] {
@@ -122,6 +153,7 @@ function fileFields(data: DataConfig): Record<string, boolean> {
     features: data.features !== undefined,
     drop: data.drop.length > 0,
     categorical: data.categorical.length > 0,
+    columns: Object.keys(data.columns).length > 0,
     missing: data.missing !== 'error',
     missingTokens: data.missingTokens !== undefined,
     delimiter: data.delimiter !== undefined,
@@ -170,6 +202,27 @@ function checkSplit({ validation, test, split }: DataConfig): ConfigFinding[] {
   return findings;
 }
 
+/** Checks that rows are split by one thing, which their kind of data has. */
+function checkSplitKeys(data: DataConfig): ConfigFinding[] {
+  const { group, stratify, time } = data.split;
+  const given = Object.entries({ stratify, group, time }).filter(([, value]) => value !== undefined);
+  const [, second] = given;
+  if (second) {
+    const text = `does not go with ${given[0]?.[0]}: rows are split by one of them`;
+    return [findAt(['data', 'split', second[0]], text, 'remove one')];
+  }
+  const isTable = dataKind(data) === 'table';
+  return given
+    .filter(([name]) => !isTable && (name !== 'stratify' || dataKind(data) === 'text'))
+    .map(([name]) =>
+      findAt(
+        ['data', 'split', name],
+        `is for tables, but data.train is ${KIND_NAMES[dataKind(data)]}`,
+        'remove it',
+      ),
+    );
+}
+
 function checkColumns(data: DataConfig): ConfigFinding[] {
   const targets = targetColumns(data);
   return [
@@ -183,8 +236,24 @@ function checkColumns(data: DataConfig): ConfigFinding[] {
     ...checkOverlap('categorical', data.categorical, 'target', targets),
     ...checkOverlap('drop', data.drop, 'features', data.features ?? []),
     ...checkOverlap('categorical', data.categorical, 'drop', data.drop),
+    ...checkRules(data),
     ...checkWeights(data),
   ];
+}
+
+/** Checks that a column has one rule, and is a feature. */
+function checkRules(data: DataConfig): ConfigFinding[] {
+  const { categorical, columns, drop, weights = [] } = data;
+  return Object.entries({
+    categorical,
+    drop,
+    target: targetColumns(data),
+    weights: [weights].flat(),
+  }).flatMap(([field, names]) =>
+    names
+      .filter((name) => Object.hasOwn(columns, name))
+      .map((name) => findAt(['data', 'columns', name], `${quoteValue(name)} is also in data.${field}`)),
+  );
 }
 
 /** Checks how cells are read: a text must not stand for two things, nor for nothing. */

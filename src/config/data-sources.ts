@@ -3,14 +3,44 @@
 import { resolve } from 'node:path';
 import type { Config, DataConfig } from './schema.ts';
 
-/** A set of samples: the path of a table, or a mapping that names other files. */
+/** A set of samples: the files of a table, or a mapping that names other files. */
 export type DataSource = NonNullable<DataConfig['train']>;
 
-export type ImageFiles = Extract<DataSource, { readonly images: string }>;
+/** A path or a pattern, or several. */
+export type TableSource = NonNullable<DataConfig['file']>;
+
+/** Two files of images and their labels. */
+export type IdxFiles = Extract<DataSource, { readonly images: string }>;
+
+/** A set of labelled images. */
+export type ImageSource = IdxFiles | Extract<DataSource, { readonly folder: string }>;
 
 export type TextFile = Extract<DataSource, { readonly text: string }>;
 
-export type ArraySource = Extract<DataSource, { readonly arrays: string }>;
+/** Samples in files of NumPy. */
+export type NpySource = Extract<DataSource, { readonly features: string }>;
+
+/** Samples in files of NumPy, or that a program passed in. */
+export type ArraySource = NpySource | Extract<DataSource, { readonly arrays: string }>;
+
+function isTableSource(source: DataSource): source is TableSource {
+  return typeof source === 'string' || Array.isArray(source);
+}
+
+function resolveTable(source: TableSource, baseDirectory: string): TableSource {
+  if (typeof source === 'string') return resolve(baseDirectory, source);
+  return source.map((file) => resolve(baseDirectory, file));
+}
+
+function resolveNpy({ npz, features, targets, weights }: NpySource, baseDirectory: string): NpySource {
+  if (npz !== undefined) return { npz: resolve(baseDirectory, npz), features, targets, weights };
+  const at = (file: string): string => resolve(baseDirectory, file);
+  return {
+    features: at(features),
+    targets: at(targets),
+    ...(weights !== undefined && { weights: at(weights) }),
+  };
+}
 
 /** The kinds of samples. */
 export type DataKind = 'table' | 'images' | 'text' | 'arrays';
@@ -20,8 +50,8 @@ export const NUM_BYTE_VALUES = 256;
 
 /** The kind of one source. */
 export function kindOf(source: DataSource): DataKind {
-  if (typeof source === 'string') return 'table';
-  if ('arrays' in source) return 'arrays';
+  if (isTableSource(source)) return 'table';
+  if ('arrays' in source || 'features' in source) return 'arrays';
   return 'text' in source ? 'text' : 'images';
 }
 
@@ -42,7 +72,7 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
     ...config,
     data: {
       ...data,
-      ...(data.file !== undefined && { file: resolve(baseDirectory, data.file) }),
+      ...(data.file !== undefined && { file: resolveTable(data.file, baseDirectory) }),
       ...(data.train !== undefined && { train: resolveSource(data.train, baseDirectory) }),
       ...(data.validation !== undefined && { validation: resolveSource(data.validation, baseDirectory) }),
       ...(data.test !== undefined && { test: resolveSource(data.test, baseDirectory) }),
@@ -53,8 +83,10 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
 
 /** A source with its paths absolute. */
 export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
-  if (typeof source === 'string') return resolve(baseDirectory, source);
+  if (isTableSource(source)) return resolveTable(source, baseDirectory);
   if ('arrays' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
+  if ('features' in source) return resolveNpy(source, baseDirectory);
+  if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };
   return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

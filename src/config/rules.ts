@@ -36,6 +36,9 @@ function checkLoss(config: Config): ConfigFinding[] {
   if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {
     findings.push(findAt(['classWeights'], 'takes one target column of two classes', 'name one column'));
   }
+  if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && data.split.stratify) {
+    findings.push(findAt(['data', 'split', 'stratify'], 'takes one target column', 'name one column'));
+  }
   // A smoothed label has a share of every class, each with its own weight: no single weight of the row
   // represents it.
   if (loss.kind === 'crossEntropy' && loss.labelSmoothing > 0 && classWeights !== undefined) {
@@ -85,6 +88,11 @@ const FIELDS_OF_LOSSES: readonly {
     path: ['classWeights'],
     losses: ['crossEntropy', 'binaryCrossEntropy'],
     isGiven: ({ classWeights }) => classWeights !== undefined,
+  },
+  {
+    path: ['data', 'split', 'stratify'],
+    losses: ['crossEntropy', 'binaryCrossEntropy'],
+    isGiven: ({ data }) => data.split.stratify !== undefined,
   },
   {
     path: ['data', 'targetUnit'],

@@ -6,6 +6,7 @@ import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultGroups, defaultShards } from '../model/shards.ts';
+import { DATE_FORMATS } from '../data/table/dates.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
 import { scheduleSchema } from '../schedule/schedule.ts';
@@ -21,9 +22,22 @@ const imageSource = z
   })
   .describe('One set of labelled images');
 
+const folderSource = z
+  .strictObject({ folder: path.describe('Folder with a folder of pictures for each class') })
+  .describe('One set of pictures in folders');
+
 const textSource = z
   .strictObject({ text: path.describe('Any text, plain or gzip: its bytes are the samples') })
   .describe('One text');
+
+const npySource = z
+  .strictObject({
+    npz: path.optional().describe('.npz archive; the other fields then name arrays in it'),
+    features: path.describe('.npy file [samples, sizes of a sample]'),
+    targets: path.describe('.npy file of numbers or class indices, for each sample'),
+    weights: path.optional().describe('.npy file of the weights of the samples'),
+  })
+  .describe('One set of samples in files of NumPy');
 
 const arraySource = z
   .strictObject({
@@ -34,7 +48,10 @@ const arraySource = z
   })
   .describe('Arrays in memory');
 
-const source = z.union([path, imageSource, textSource, arraySource]);
+/** A path, a pattern such as `part-*.csv`, or a list of them: their rows are one table. */
+const table = z.union([path, z.array(path).min(1).max(10_000)]);
+
+const source = z.union([...table.options, imageSource, folderSource, textSource, npySource, arraySource]);
 
 /** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);
@@ -46,6 +63,33 @@ const missingRules = z
   })
   .describe('A rule for each column');
 
+const standardizeColumn = z
+  .boolean()
+  .optional()
+  .describe('Scale it to mean 0 and deviation 1; default: data.standardize');
+
+/** The rule for a column whose cells do not say how it is read. */
+const columnRule = z.union([
+  z
+    .enum(['categorical', 'boolean', 'date'])
+    .transform((kind) => (kind === 'date' ? { kind, format: DATE_FORMATS[0] } : { kind })),
+  z.strictObject({ kind: z.literal('number'), standardize: standardizeColumn }),
+  z.strictObject({
+    kind: z.literal('date'),
+    format: z.enum(DATE_FORMATS).default('ymd').describe('Order of year, month and day'),
+    standardize: standardizeColumn,
+  }),
+  z.strictObject({
+    kind: z.literal('ordinal'),
+    order: z.array(z.string()).min(2).max(1000).describe('Its texts, from the lowest to the highest'),
+    standardize: standardizeColumn,
+  }),
+  z.strictObject({
+    kind: z.literal('hash'),
+    buckets: z.int().min(2).max(65_536).describe('Features that its texts share, each by its hash'),
+  }),
+]);
+
 const split = z
   .strictObject({
     train: fraction.optional().describe('Share of rows to train on; default: what the other shares leave'),
@@ -53,6 +97,19 @@ const split = z
     test: fraction
       .optional()
       .describe('Share of rows measured once, at the end; default 0.1 without a test file'),
+    stratify: z.literal(true).optional().describe('Give each split the same shares of the classes'),
+    group: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'Column (tables only) whose equal values stay together in one split; no feature unless listed',
+      ),
+    time: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Column (tables only) of numbers or dates: the latest rows are the test split'),
   })
   .describe('Shares of a seeded, disjoint split');
 
@@ -61,7 +118,11 @@ export const THOUSANDS = [',', '.', ' ', "'", '_'] as const;
 
 /** The section `data`. */
 export const dataSchema = z.strictObject({
-  file: path.optional().describe('One CSV or TSV table, plain or gzip, that `split` divides'),
+  file: table
+    .optional()
+    .describe(
+      'One table that `split` divides: CSV, TSV, JSON, Parquet or Arrow; a pattern or a list names several files of it',
+    ),
   train: source.optional().describe('Training table, images or text'),
   validation: source
     .optional()
@@ -92,6 +153,12 @@ export const dataSchema = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('Columns to one-hot encode although they hold numbers'),
+  columns: z
+    .record(z.string(), columnRule)
+    .default({})
+    .describe(
+      'How feature columns are read, by their names: categorical, boolean, date, ordinal, hash, number',
+    ),
   missing: z
     .union([missingRule, missingRules])
     .default('error')
@@ -115,6 +182,16 @@ export const dataSchema = z.strictObject({
   thousands: z.enum(THOUSANDS).optional().describe('Separator of groups of three digits; default: none'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),
   classes: z.int().min(2).max(65536).optional().describe('Number of classes; default: counted in the data'),
+  imageSize: z
+    .tuple([z.int().min(1).max(4096), z.int().min(1).max(4096)])
+    .optional()
+    .describe(
+      'Height and width to which pictures are brought (folders only); default: their own, if all have one',
+    ),
+  channels: z
+    .union([z.literal(1), z.literal(3)])
+    .optional()
+    .describe('1: grey, 3: red, green and blue (folders only); default: 1 if all pictures are grey'),
   context: z
     .int()
     .min(2)
@@ -326,6 +403,7 @@ export const configSchema = configFields.transform(
     const shards = config.shards ?? defaultShards(config);
     return {
       ...config,
+      data: withArrayNames(config.data),
       shards,
       numerics,
       wire: wire.gradients === 'bf16' ? { ...wire, groups: wire.groups ?? defaultGroups(shards) } : wire,
@@ -334,9 +412,18 @@ export const configSchema = configFields.transform(
   },
 );
 
+/** Gives the columns of arrays in files the names that a table has in its header. */
+function withArrayNames(data: z.output<typeof dataSchema>): z.output<typeof dataSchema> {
+  const { train, target, weights } = data;
+  if (typeof train !== 'object' || !('features' in train)) return data;
+  const weightsName = weights ?? (train.weights === undefined ? undefined : 'weight');
+  return { ...data, target: target ?? 'target', ...(weightsName !== undefined && { weights: weightsName }) };
+}
+
 export type Config = z.output<typeof configSchema>;
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
 export type MissingRule = z.output<typeof missingRule>;
+export type ColumnRule = z.output<typeof columnRule>;
 export type CheckpointConfig = Exclude<Config['checkpoint'], false>;
 export type EarlyStoppingConfig = NonNullable<Config['earlyStopping']>;

@@ -12,7 +12,7 @@ import {
   type SplitIndices,
 } from './dataset/packed-dataset.ts';
 import { refuseWeightless } from './dataset/sample-weights.ts';
-import { countSharedRows } from './dataset/split.ts';
+import { countSharedRows } from './dataset/shared-rows.ts';
 import { packImages } from './image/load-images.ts';
 import { packTable } from './table/load-table.ts';
 import { packText, WINDOW } from './text/load-text.ts';

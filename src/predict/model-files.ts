@@ -19,6 +19,7 @@ import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
+import { DATE_FORMATS, DATE_PARTS } from '../data/table/dates.ts';
 import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
 
 /** The name of the description in a model's directory. */
@@ -43,7 +44,27 @@ const feature = z.discriminatedUnion('kind', [
     fill: z.number().nullable(),
   }),
   z.object({ kind: z.literal('categorical'), column: z.string(), categories: names }),
-  z.object({ kind: z.literal('pixels'), shape: z.array(size).length(2).readonly(), scale: z.number() }),
+  z.object({ kind: z.literal('boolean'), column: z.string(), fill: z.number().nullable() }),
+  z.object({
+    kind: z.literal('ordinal'),
+    column: z.string(),
+    order: names,
+    mean: z.number(),
+    scale: z.number(),
+    fill: z.number().nullable(),
+  }),
+  z.object({ kind: z.literal('hash'), column: z.string(), buckets: size }),
+  z.object({
+    kind: z.literal('date'),
+    column: z.string(),
+    format: z.enum(DATE_FORMATS),
+    parts: z
+      .array(z.object({ part: z.enum(DATE_PARTS), mean: z.number(), scale: z.number() }))
+      .min(1)
+      .readonly(),
+    fill: z.number().nullable(),
+  }),
+  z.object({ kind: z.literal('pixels'), shape: z.array(size).min(2).max(3).readonly(), scale: z.number() }),
   z.object({ kind: z.literal('bytes'), context: size }),
   z.object({
     kind: z.literal('array'),

@@ -1,22 +1,26 @@
 // Samples to rows as the model sees them. Each value of a row, given as an object, goes through the
 // reader of cells in files, so that a row means the same here as there; images and texts are taken
 // as bytes or a Float32Array.
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
 import type { Numbers } from '../data/array/arrays.ts';
-import { encodeArray } from '../data/array/load-arrays.ts';
+import { encodeArray, type FittedArray } from '../data/array/load-arrays.ts';
+import { readNpy } from '../data/array/npy-file.ts';
 import { widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
+import { displayPath } from '../data/dataset/source-file.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';
+import { listImages, readImageFiles } from '../data/image/image-folder.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
 import type { CellProblem } from '../data/table/column-problems.ts';
 import { ColumnBuilder } from '../data/table/column.ts';
-import { encodeFeatures } from '../data/table/features.ts';
+import { encodeFeatures } from '../data/table/encode-features.ts';
 import { CellReader } from '../data/table/format.ts';
 import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
-import type { Table } from '../data/table/table.ts';
+import { numberRows, type Table } from '../data/table/table.ts';
 import { LockstepError, quoteName, quoteValue, dataError } from '../errors.ts';
 import type { ModelDescription } from './model-files.ts';
 import { formatShape, sizeOf } from '../shape.ts';
@@ -58,11 +62,12 @@ export function encodeRows(
   }
   const problems = findColumnProblems(builders, { ...cells, isSaved: true });
   if (problems.length > 0) throw problemError(problems);
+  const parts = [{ file: 'rows', firstRow: 0, numRows: rows.length, hasLines: false }];
   const table: Table = {
-    parts: [{ file: 'rows', firstRow: 0, numRows: rows.length }],
+    parts,
     numRows: rows.length,
     columns: new Map(builders.map((builder) => [builder.plan.name, builder.finish(undefined)])),
-    lines: undefined,
+    places: numberRows(parts),
   };
   const encoded = new Float32Array(rows.length * widthOf(features));
   encodeFeatures(table, features, { rows: encoded, warn });
@@ -159,18 +164,32 @@ export async function readSamples(
 ): Promise<Float32Array | Uint8Array> {
   const path = resolve(file);
   const [first] = transforms.features;
-  if (first?.kind === 'pixels') return readImages(path, first.shape);
+  if (first?.kind === 'pixels')
+    return first.shape.length === 2 ? readImages(path, first.shape) : readPictures(path, first.shape);
   if (first?.kind === 'bytes') {
-    throw inProgramsOnly('E_PREDICT_TEXT', 'texts', '; lockstep evaluate measures a text');
+    const message = 'a model of texts predicts in a program only';
+    const help = 'docs/api.md shows how; lockstep evaluate measures a text';
+    throw new LockstepError({ category: 'usage', code: 'E_PREDICT_TEXT', message, help });
   }
-  if (first?.kind === 'array') throw inProgramsOnly('E_PREDICT_ARRAYS', 'arrays');
+  if (first?.kind === 'array') return readArrays(path, first);
   const { rows } = await loadFeatures({ path, transforms, format: table, warn });
   return rows;
 }
 
-function inProgramsOnly(code: `E_${string}`, samples: string, more = ''): LockstepError {
-  const message = `a model of ${samples} predicts in a program only`;
-  return new LockstepError({ category: 'usage', code, message, help: `docs/api.md shows how${more}` });
+async function readArrays(path: string, fitted: FittedArray): Promise<Float32Array | Uint8Array> {
+  const { name, shape, values } = await readNpy(path);
+  const sample = shape.length === 1 ? [1] : shape.slice(1);
+  if (formatShape(sample) === formatShape(fitted.shape)) return encodeSamples(values as PredictInput, fitted);
+  const message = `${name} has samples of ${formatShape(sample)}, the model takes ${formatShape(fitted.shape)}`;
+  throw dataError('E_DATA_SHAPE', message);
+}
+
+/** Reads a picture, or all of a folder in the order of their paths. */
+async function readPictures(path: string, shape: readonly number[]): Promise<Uint8Array> {
+  const stats = await stat(path).catch(() => undefined);
+  const images = stats?.isDirectory() ? (await listImages(path)).images : [path];
+  if (images.length > 0) return readImageFiles(images, shape);
+  throw dataError('E_DATA_EMPTY', `${displayPath(path)} has no images`);
 }
 
 async function readImages(path: string, shape: readonly number[]): Promise<Uint8Array> {

@@ -46,7 +46,10 @@ export type ArraySets = ReadonlyMap<string, ArraySet>;
 
 /** True for samples, even invalid ones. */
 export function isSamples(source: unknown): source is Samples {
-  return typeof source === 'object' && source !== null && ('features' in source || 'targets' in source);
+  if (typeof source !== 'object' || source === null || !('features' in source || 'targets' in source))
+    return false;
+  // Files of NumPy are named by texts.
+  return !('features' in source && typeof source.features === 'string');
 }
 
 /**

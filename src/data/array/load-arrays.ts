@@ -5,13 +5,7 @@ import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
 import { configError, dataError } from '../../errors.ts';
-import {
-  assignCounts,
-  listFiles,
-  type PackedRows,
-  type PackRequest,
-  type SplitFiles,
-} from '../dataset/load-request.ts';
+import { assignCounts, type PackedRows, type PackRequest, type SplitFiles } from '../dataset/load-request.ts';
 import {
   blobByteLength,
   featureView,
@@ -32,7 +26,8 @@ import {
 import type { Column } from '../table/column.ts';
 import { fitTarget } from '../table/fit-target.ts';
 import { layOutTargets, packTargets } from '../table/pack-targets.ts';
-import type { Table, TablePart } from '../table/table.ts';
+import { numberRows, type Table, type TablePart } from '../table/table.ts';
+import { readNpySamples } from './npy-file.ts';
 import { formatShape, sizeOf } from '../../shape.ts';
 import { countOf } from '../../printable.ts';
 
@@ -46,9 +41,10 @@ export async function packArrays(
   request: ArraysRequest,
 ): Promise<PackedRows> {
   const { config } = request;
-  const sets = listFiles(files).map((source) => findSet(source, request));
+  const sets = await readSets(files, request);
   const rowCounts = sets.map(({ numRows }) => numRows);
-  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
+  const keys = config.data.split.stratify && sets[0]?.targets;
+  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data, keys });
   const feature = fitFeature(sets, { ...request, splits });
   const table = tableOf(sets, config.data);
   const targetNames = targetColumns(config.data);
@@ -75,19 +71,33 @@ export async function packArrays(
   };
 }
 
+async function readSets(files: SplitFiles<ArraySource>, request: ArraysRequest): Promise<ArraySet[]> {
+  const sets: ArraySet[] = [];
+  for (const name of ['train', 'validation', 'test'] as const) {
+    const source = files[name];
+    if (source)
+      sets.push('arrays' in source ? findSet(source, request) : await readNpySamples(source, `data.${name}`));
+  }
+  return sets;
+}
+
 function fitFeature(
   sets: readonly ArraySet[],
   { config, fitted, splits, warn }: PackRequest & { readonly splits: SplitIndices },
 ): FittedArray {
   const [first] = sets as [ArraySet];
   const saved = fitted?.transforms.features.find((feature) => feature.kind === 'array');
-  const isStandardized = config.data.standardize;
+  const { standardize, train } = config.data;
+  // In a program that is its default; a config cannot know what is in the file.
+  const isOfFile = typeof train === 'object' && 'features' in train;
+  const isTabular = first.shape.length === 1 && !(first.features instanceof Uint8Array);
+  const isStandardized = standardize && (isTabular || !isOfFile);
   const feature = saved ?? fitArray(first, splits.train, { isStandardized, warn });
   for (const set of sets) requireFitting(set, feature, saved ? 'the model' : first.name);
   return feature;
 }
 
-function findSet({ arrays: sha256 }: ArraySource, { arrays }: ArraysRequest): ArraySet {
+function findSet({ arrays: sha256 }: { readonly arrays: string }, { arrays }: ArraysRequest): ArraySet {
   const set = arrays?.get(sha256);
   if (set) return set;
   const given = [...(arrays?.values() ?? [])].map(({ name, sha256: other }) => `that of ${name} is ${other}`);
@@ -110,7 +120,7 @@ function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
   let numRows = 0;
   for (const set of sets) {
     requireColumns(set, names.length, data.weights);
-    parts.push({ file: set.name, firstRow: numRows, numRows: set.numRows });
+    parts.push({ file: set.name, firstRow: numRows, numRows: set.numRows, hasLines: false });
     numRows += set.numRows;
   }
   const columns = names.map((name, at) =>
@@ -122,7 +132,7 @@ function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
     parts,
     numRows,
     columns: new Map(columns.map((column) => [column.name, column])),
-    lines: undefined,
+    places: numberRows(parts),
   };
 }
 

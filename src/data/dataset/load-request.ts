@@ -4,7 +4,8 @@ import {
   kindOf,
   type ArraySource,
   type DataSource,
-  type ImageFiles,
+  type ImageSource,
+  type TableSource,
   type TextFile,
 } from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
@@ -15,8 +16,8 @@ import type { HostMath } from '../../kernels/host-math.ts';
 
 /** The files of each split, all of one kind; a split without files is taken from train. */
 export type DataSources =
-  | { readonly kind: 'tables'; readonly files: SplitFiles<string> }
-  | { readonly kind: 'images'; readonly files: SplitFiles<ImageFiles> }
+  | { readonly kind: 'tables'; readonly files: SplitFiles<TableSource> }
+  | { readonly kind: 'images'; readonly files: SplitFiles<ImageSource> }
   | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> }
   | { readonly kind: 'arrays'; readonly files: SplitFiles<ArraySource> };
 
@@ -59,11 +60,11 @@ function areAll<File extends DataSource>(
   return listFiles(files).every((source) => source !== undefined && isOfKind(source));
 }
 
-function isTable(source: DataSource): source is string {
+function isTable(source: DataSource): source is TableSource {
   return kindOf(source) === 'table';
 }
 
-function isImages(source: DataSource): source is ImageFiles {
+function isImages(source: DataSource): source is ImageSource {
   return kindOf(source) === 'images';
 }
 

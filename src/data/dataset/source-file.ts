@@ -15,6 +15,11 @@ const MAGIC_BYTES = 8;
 /** Files that are often beside the data, and never the data. */
 const CONFIG_FILE = /\.(ya?ml|json)$/i;
 
+/** First bytes of Parquet files, in hexadecimal digits. */
+export const PARQUET_MAGIC = '50415231';
+/** First bytes of files in Arrow's format, also called Feather. */
+export const ARROW_MAGIC = '4152524f5731';
+
 interface RefusedFormat {
   readonly format: string;
   /** A pattern of hexadecimal digits. */
@@ -22,16 +27,31 @@ interface RefusedFormat {
   readonly help: string;
 }
 
-/** Formats that tables are often kept in, by their first bytes, and how to turn each into one we read. */
+const AS_CSV = 'export it as CSV, Parquet or JSON Lines';
+const NO_TABLE = 'look at what was saved there: it is no data';
+
+/** Formats that data are often kept in, by their first bytes, and how to turn each into one we read. */
 const REFUSED_FORMATS: readonly RefusedFormat[] = [
-  { format: 'a zip archive', magic: '504b0304', help: 'unpack it, or compress with gzip' },
+  {
+    format: 'a zip archive or an Excel workbook',
+    magic: '504b0304',
+    help: 'unpack it, or save the sheet as CSV',
+  },
+  { format: 'an Excel workbook', magic: 'd0cf11e0a1b11ae1', help: 'save the sheet as CSV' },
+  { format: 'an SQLite database', magic: '53514c69746520666f', help: AS_CSV },
+  { format: 'a web page', magic: '3c(21|68|48)(44|54|74|64)(4f|6f|4d|6d)', help: NO_TABLE },
+  { format: 'a PDF document', magic: '25504446', help: NO_TABLE },
+  { format: 'a pickle of Python', magic: '80(02|03|04|05)(95|7d|63|5d|28|8a)', help: AS_CSV },
+  { format: 'an R data file', magic: '(5244(41|58)3[23]0a|580a000000)', help: AS_CSV },
+  { format: 'a PNG picture', magic: '89504e470d0a1a0a', help: 'name the folder of the pictures' },
+  { format: 'a JPEG picture', magic: 'ffd8ff', help: 'name the folder of the pictures' },
   { format: 'xz-compressed', magic: 'fd377a585a00', help: 'run xz -d, or compress with gzip' },
   { format: 'zstd-compressed', magic: '28b52ffd', help: 'run zstd -d, or compress with gzip' },
   { format: 'bzip2-compressed', magic: '425a68..31415926', help: 'run bunzip2, or compress with gzip' },
-  { format: 'a Parquet file', magic: '50415231', help: 'export it as CSV' },
-  { format: 'an Arrow file', magic: '4152524f5731', help: 'export it as CSV' },
-  { format: 'an HDF5 file', magic: '894844460d0a1a0a', help: 'export it as CSV' },
-  { format: 'a NumPy file', magic: '934e554d5059', help: 'export it as CSV' },
+  { format: 'a Parquet file', magic: PARQUET_MAGIC, help: AS_CSV },
+  { format: 'an Arrow file', magic: ARROW_MAGIC, help: AS_CSV },
+  { format: 'an HDF5 file', magic: '894844460d0a1a0a', help: AS_CSV },
+  { format: 'a NumPy file', magic: '934e554d5059', help: AS_CSV },
 ];
 
 /** Gzip is expanded once. */
@@ -86,6 +106,20 @@ async function* expandGzip(path: string, stream: Readable): AsyncGenerator<Buffe
   }
 }
 
+/**
+ * The first bytes of a file, in hexadecimal digits.
+ *
+ * @throws LockstepError if it cannot be read
+ */
+export async function magicOf(path: string): Promise<string> {
+  const handle = await openForReading(path);
+  try {
+    return await readMagic(handle);
+  } finally {
+    await handle.close();
+  }
+}
+
 /** The first bytes as hexadecimal digits. */
 async function readMagic(handle: FileHandle): Promise<string> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0);
@@ -97,19 +131,24 @@ async function openForReading(path: string): Promise<FileHandle> {
   try {
     return (await openRegularFile(path)).handle;
   } catch (error) {
-    if (!(error instanceof UnreadableFile)) throw error;
-    const { message, code } = error;
-    switch (code) {
-      case 'ENOENT':
-      case 'ENOTDIR':
-        throw unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
-      case 'EACCES':
-        throw unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
-      case undefined:
-        throw unreadable(path, message, 'data are read more than once: write them to a file, and name that');
-      default:
-        throw unreadable(path, message);
-    }
+    throw await unreadableFile(path, error);
+  }
+}
+
+/** The error for a file of data that could not be opened or read; any other error is returned as it is. */
+export async function unreadableFile(path: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof UnreadableFile)) return error;
+  const { message, code } = error;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return unreadable(path, `${message} (cwd ${process.cwd()})`, await suggestSibling(path));
+    case 'EACCES':
+      return unreadable(path, message, `run chmod +r ${shellWord(displayPath(path))} as its owner`);
+    case undefined:
+      return unreadable(path, message, 'data are read more than once: write them to a file, and name that');
+    default:
+      return unreadable(path, message);
   }
 }
 
@@ -127,7 +166,7 @@ async function suggestSibling(path: string): Promise<string | undefined> {
 function refuseOtherFormats(path: string, magic: string, formats = REFUSED_FORMATS): void {
   for (const { format, magic: pattern, help } of formats) {
     if (!new RegExp(`^${pattern}`).test(magic)) continue;
-    const message = `${displayPath(path)} is ${format}; only plain and gzip files are read`;
+    const message = `${displayPath(path)} is ${format}, which is not read`;
     throw new LockstepError({ category: 'data', code: 'E_DATA_FORMAT', message, help });
   }
 }

@@ -2,8 +2,7 @@
 // epoch visits the training rows, and its batches. All are functions of config, seed and row counts alone.
 import type { DataConfig } from '../../config/schema.ts';
 import { configError } from '../../errors.ts';
-import { targetsByteOffset, type PackedDataset, type SplitIndices } from './packed-dataset.ts';
-import { sizeOf } from '../../shape.ts';
+import type { SplitIndices } from './packed-dataset.ts';
 import { shuffledIndices } from '../../random.ts';
 import { countOf } from '../../printable.ts';
 
@@ -22,6 +21,8 @@ export interface SourceRows {
 /** Everything that the split depends on, besides the row counts. */
 export interface SplitOptions {
   readonly split: DataConfig['split'];
+  /** A number for each row of the first source: its class, group or time, whichever `split` asks for. */
+  readonly keys?: ArrayLike<number> | undefined;
   readonly seed: number;
   readonly shuffle: boolean;
   readonly batchSize: number;
@@ -38,10 +39,10 @@ export interface SplitOptions {
  * split.
  */
 export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndices {
-  const { train, validation, test } = sizesOf(sources, options);
-  const order = options.shuffle
-    ? shuffledIndices(sources.train, { seed: options.seed, purpose: 'split', epoch: 0 })
-    : range(0, sources.train);
+  const wanted = sizesOf(sources, options);
+  const order = orderOf(sources.train, options);
+  const { train, validation, test } =
+    options.split.group === undefined ? wanted : wholeGroups(wanted, order, options);
   const validationFrom = sources.train;
   const testFrom = validationFrom + sources.validation;
   const cut = (from: number, length: number) => order.slice(from, from + length).sort();
@@ -52,6 +53,60 @@ export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndi
   };
   requireBatch(train, sources.train, options);
   return splits;
+}
+
+/** The rows of the first source in the order in which they are cut into train, validation and test. */
+function orderOf(numRows: number, { keys, seed, shuffle, split }: SplitOptions): Uint32Array {
+  const drawn = shuffle ? shuffledIndices(numRows, { seed, purpose: 'split', epoch: 0 }) : range(0, numRows);
+  if (!keys) return drawn;
+  const keyOf = (row: number): number => keys[row] as number;
+  // Rows of one time keep the order of the file.
+  if (split.time !== undefined) return range(0, numRows).sort((a, b) => keyOf(a) - keyOf(b) || a - b);
+  const rowsOf = new Map<number, number[]>();
+  for (const row of drawn) {
+    const known = rowsOf.get(keyOf(row));
+    if (known) known.push(row);
+    else rowsOf.set(keyOf(row), [row]);
+  }
+  if (split.group !== undefined) return Uint32Array.from([...rowsOf.values()].flat());
+  // Each class is spread evenly over the whole, so that any slice has its share of it.
+  const places = [...rowsOf.values()].flatMap((rows) =>
+    rows.map((row, at) => ({ row, place: (at + 0.5) / rows.length })),
+  );
+  return Uint32Array.from(places.sort((a, b) => a.place - b.place).map(({ row }) => row));
+}
+
+/**
+ * The sizes nearest to those wanted at which no group is cut.
+ *
+ * @throws LockstepError if a split would be left without rows
+ */
+function wholeGroups(
+  wanted: SourceRows,
+  order: Uint32Array,
+  { keys, noun = 'row' }: SplitOptions,
+): SourceRows {
+  const isStart = (at: number): boolean =>
+    at === order.length || keys?.[order[at] as number] !== keys?.[order[at - 1] as number];
+  const nearest = (at: number): number => {
+    for (let distance = 0; ; distance++) {
+      if (at - distance >= 0 && isStart(at - distance)) return at - distance;
+      if (at + distance <= order.length && isStart(at + distance)) return at + distance;
+    }
+  };
+  const ends = [
+    wanted.train,
+    wanted.train + wanted.validation,
+    wanted.train + wanted.validation + wanted.test,
+  ];
+  const [first = 0, second = 0, third = 0] = ends.map(nearest);
+  const sizes = { train: first, validation: second - first, test: third - second };
+  for (const name of ['train', 'validation', 'test'] as const) {
+    if (sizes[name] > 0 || wanted[name] === 0) continue;
+    const message = `the groups of data.split.group are too large: no whole one is left for ${name} (${countOf(wanted[name], noun)} wanted)`;
+    throw configError('E_CONFIG_SPLIT', message, 'use a finer column, or other shares');
+  }
+  return sizes;
 }
 
 /** The number of rows of the first source that each split takes. */
@@ -120,72 +175,4 @@ export function numBatches(numRows: number, batchSize: number): number {
 export function evaluationBounds(numRows: number, shardRows: number): Uint32Array {
   const numShards = Math.ceil(numRows / shardRows);
   return Uint32Array.from({ length: numShards + 1 }, (_, shard) => Math.min(shard * shardRows, numRows));
-}
-
-// Finaliser constants of MurmurHash3, and its 32-bit block constants as two unlike multipliers.
-const MIX_1 = 0x85ebca6b;
-
-const MIX_2 = 0xc2b2ae35;
-
-const MULTIPLIER_1 = 0xcc9e2d51;
-
-const MULTIPLIER_2 = 0x1b873593;
-
-/** A double holds 53 bits: all of one hash and the upper bits of the other. */
-const KEPT_BITS = 21;
-
-/** Test rows whose features and target equal those of some training row (by a 53-bit hash). */
-export function countSharedRows(dataset: PackedDataset, splits: SplitIndices): number {
-  const hashRow = rowHasher(dataset);
-  const trained = Float64Array.from(splits.train, hashRow).sort();
-  let numShared = 0;
-  for (const row of splits.test) numShared += includesSorted(trained, hashRow(row)) ? 1 : 0;
-  return numShared;
-}
-
-function rowHasher({ layout, blob }: PackedDataset): (row: number) => number {
-  const featureBytes = sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
-  const targetBytes = layout.targetWidth * 4;
-  const targetsFrom = targetsByteOffset(layout);
-  const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength);
-  let first = 0;
-  let second = 0;
-  const take = (word: number) => {
-    first = Math.imul(rotate(first ^ word), MULTIPLIER_1);
-    second = Math.imul(rotate(second + word), MULTIPLIER_2);
-  };
-  const takeBytes = (from: number, length: number) => {
-    const end = from + length;
-    let at = from;
-    for (; at + 4 <= end; at += 4) take(view.getInt32(at, true));
-    for (; at < end; at++) take(view.getUint8(at));
-  };
-  return (row) => {
-    first = MULTIPLIER_1;
-    second = MULTIPLIER_2;
-    takeBytes(row * featureBytes, featureBytes);
-    takeBytes(targetsFrom + row * targetBytes, targetBytes);
-    return finishHash(first) * 2 ** KEPT_BITS + (finishHash(second) >>> (32 - KEPT_BITS));
-  };
-}
-
-function rotate(word: number): number {
-  return (word << 15) | (word >>> 17);
-}
-
-function finishHash(hash: number): number {
-  let mixed = Math.imul(hash ^ (hash >>> 16), MIX_1);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), MIX_2);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
-}
-
-function includesSorted(sorted: Float64Array, wanted: number): boolean {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] as number) < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return sorted[low] === wanted;
 }

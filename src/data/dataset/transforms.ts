@@ -4,6 +4,7 @@ import { dataError } from '../../errors.ts';
 import type { SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
+import type { DateFormat, DatePart } from '../table/dates.ts';
 
 /** Describes how one column becomes one or more features. */
 export type FittedFeature =
@@ -23,8 +24,39 @@ export type FittedFeature =
       readonly categories: readonly string[];
     }
   | {
+      readonly kind: 'boolean';
+      /** A column of texts such as true and false, or yes and no: 1 or 0. */
+      readonly column: string;
+      /** Value for a missing cell; null where none is allowed. */
+      readonly fill: number | null;
+    }
+  | {
+      readonly kind: 'ordinal';
+      readonly column: string;
+      /** Texts, which become their places, standardized. */
+      readonly order: readonly string[];
+      readonly mean: number;
+      readonly scale: number;
+      /** Place for a missing cell; null where none is allowed. */
+      readonly fill: number | null;
+    }
+  | {
+      readonly kind: 'hash';
+      readonly column: string;
+      /** Features, of which that of the text's hash is 1. */
+      readonly buckets: number;
+    }
+  | {
+      readonly kind: 'date';
+      readonly column: string;
+      readonly format: DateFormat;
+      readonly parts: readonly (Standardization & { readonly part: DatePart })[];
+      /** Milliseconds since 1970 for a missing cell; null where none is allowed. */
+      readonly fill: number | null;
+    }
+  | {
       readonly kind: 'pixels';
-      /** Height, width and, if there are any, channels. */
+      /** [height, width] or, of pictures in folders, [channels, height, width]. */
       readonly shape: readonly number[];
       readonly scale: number;
     }
@@ -89,9 +121,15 @@ export function widthOf(features: readonly FittedFeature[]): number {
 export function featureWidth(feature: FittedFeature): number {
   switch (feature.kind) {
     case 'numeric':
+    case 'boolean':
+    case 'ordinal':
       return 1;
     case 'categorical':
       return feature.categories.length;
+    case 'hash':
+      return feature.buckets;
+    case 'date':
+      return feature.parts.length;
     case 'pixels':
     case 'array':
       return sizeOf(feature.shape);
@@ -100,12 +138,18 @@ export function featureWidth(feature: FittedFeature): number {
   }
 }
 
-/** A name for every number of a row: `rooms`, `wall=brick`, `pixel[3,17]`, `byte[0]`, `value[2]`. */
+/** A name for every number of a row: `rooms`, `wall=brick`, `street#7`, `sold.year`, `pixel[3,17]`, `byte[0]`, `value[2]`. */
 export function nameFeatures(features: readonly FittedFeature[]): string[] {
   return features.flatMap((feature) => {
     switch (feature.kind) {
       case 'numeric':
+      case 'boolean':
+      case 'ordinal':
         return [feature.column];
+      case 'hash':
+        return Array.from({ length: feature.buckets }, (_, bucket) => `${feature.column}#${bucket}`);
+      case 'date':
+        return feature.parts.map(({ part }) => `${feature.column}.${part}`);
       case 'categorical':
         return feature.categories.map((category) => `${feature.column}=${category}`);
       case 'pixels':

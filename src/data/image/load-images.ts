@@ -1,5 +1,5 @@
-// Sets of IDX images to packed rows: pixels stay bytes; a kernel scales them when it gathers a batch.
-import type { ImageFiles } from '../../config/data-sources.ts';
+// Sets of labelled images to packed rows: pixels stay bytes; a kernel scales them when it gathers a batch.
+import type { ImageSource } from '../../config/data-sources.ts';
 import {
   checkClasses,
   describeBadLabel,
@@ -27,24 +27,18 @@ import {
   type RowLayout,
 } from '../dataset/packed-dataset.ts';
 import { classWeightsOf, foldSampleWeights, wantsSampleWeights } from '../dataset/sample-weights.ts';
-import { displayPath } from '../dataset/source-file.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
-import { readIdxData, readImageHeader, readLabelHeader, type IdxHeader } from './idx.ts';
-import { countOf } from '../../printable.ts';
-
-/** The two files of one set, after their headers agreed. */
-interface ImageSet {
-  readonly images: IdxHeader;
-  readonly labels: IdxHeader;
-}
+import { sizeOf, type Shape } from '../../shape.ts';
+import { openIdxImages } from './idx-images.ts';
+import { openImageFolder, type ImageForm } from './image-folder.ts';
+import type { ImageSet } from './image-set.ts';
 
 /** Reads all sets of images into one block of rows, with their labels after it. */
-export async function packImages(files: SplitFiles<ImageFiles>, request: PackRequest): Promise<PackedRows> {
+export async function packImages(files: SplitFiles<ImageSource>, request: PackRequest): Promise<PackedRows> {
   const { config, fitted, warn } = request;
-  const sets = await readHeaders(files);
-  const counts = sets.map((set) => set.labels.dataBytes);
-  const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data });
+  const sets = await openSets(files, request);
+  const counts = sets.map(({ numImages }) => numImages);
   const isBinary = config.loss.kind === 'binaryCrossEntropy';
   const numClasses = isBinary ? 2 : (numSavedClasses(fitted) ?? config.data.classes);
   const { ignoreIndex } = config.data;
@@ -54,20 +48,22 @@ export async function packImages(files: SplitFiles<ImageFiles>, request: PackReq
     isBinary,
     isSaved: fitted !== undefined,
   });
-  const classNames = indexNames(numClasses ?? highest(labels) + 1);
+  const keys = config.data.split.stratify && labels;
+  const splits = splitRows(assignCounts(files, counts), { ...config, ...config.data, keys });
+  const [{ shape, classNames: named }] = sets as [ImageSet];
+  const classNames = named ?? indexNames(numClasses ?? highest(labels) + 1);
   if (!fitted) checkClasses(labels, classNames, { splits, warn });
   const classWeights = fitted
     ? fitted.classWeights
     : classWeightsOf(config.classWeights, { classNames, labels, splits });
-  const shape = (sets[0] as ImageSet).images.dimensions.slice(1);
   const transforms: FittedTransforms = {
     features: [{ kind: 'pixels', shape, scale: PIXEL_SCALE }],
-    target: { kind: 'labels', column: 'label', cells: 'index', classNames },
+    target: { kind: 'labels', column: 'label', cells: named ? 'text' : 'index', classNames },
   };
   const featureNames = nameFeatures(transforms.features);
   const layout: RowLayout = {
     numRows: labels.length,
-    featureShape: [1, ...shape],
+    featureShape: shape.length === 2 ? [1, ...shape] : shape,
     featureType: 'u8',
     featureScale: PIXEL_SCALE,
     // One output tells two classes apart, so binary labels are values to fit.
@@ -100,42 +96,50 @@ function numSavedClasses(fitted: FittedData | undefined): number | undefined {
   return target?.kind === 'labels' ? target.classNames.length : undefined;
 }
 
-async function readHeaders(files: SplitFiles<ImageFiles>): Promise<ImageSet[]> {
+async function openSets(
+  files: SplitFiles<ImageSource>,
+  { config, fitted, warn }: PackRequest,
+): Promise<ImageSet[]> {
+  const { channels, imageSize: size } = config.data;
+  const [pixels] = fitted?.transforms.features ?? [];
+  const saved = pixels?.kind === 'pixels' && pixels.shape.length === 3 ? pixels.shape : undefined;
+  // Images for a trained model are brought to the form of those that it has learnt from.
+  let form = saved ? formOf(saved) : { channels, size };
+  const target = fitted?.transforms.target;
+  let classNames = target?.kind === 'labels' ? target.classNames : undefined;
   const sets: ImageSet[] = [];
-  for (const set of listFiles(files)) {
-    const images = await readImageHeader(set.images);
-    const labels = await readLabelHeader(set.labels);
-    requireEqualCounts(images, labels);
-    requireEqualShapes(sets[0]?.images ?? images, images);
-    sets.push({ images, labels });
+  for (const source of listFiles(files)) {
+    const set =
+      'folder' in source
+        ? await openImageFolder(source.folder, form, { classNames, warn })
+        : await openIdxImages(source);
+    requireEqualShapes(sets[0] ?? set, set);
+    sets.push(set);
+    if (set.classNames)
+      [classNames, form] = [set.classNames, { ...form, channels: formOf(set.shape).channels }];
   }
   return sets;
 }
 
-function requireEqualCounts(images: IdxHeader, labels: IdxHeader): void {
-  const [numImages, numLabels] = [images.dimensions[0] as number, labels.dimensions[0] as number];
-  if (numImages === numLabels) return;
-  const counts = `${countOf(numImages, 'image')} but ${displayPath(labels.path)} has ${countOf(numLabels, 'label')}`;
-  throw dataError('E_DATA_IDX', `${displayPath(images.path)} has ${counts}`);
+function formOf([channels, height, width]: Shape): ImageForm {
+  return { channels: channels as 1 | 3, size: [height as number, width as number] };
 }
 
-function requireEqualShapes(first: IdxHeader, images: IdxHeader): void {
-  const [expected, shape] = [first, images].map(({ dimensions }) => dimensions.slice(1).join('x'));
-  if (expected === shape) return;
-  const message = `${displayPath(images.path)} has images of ${shape}, ${displayPath(first.path)} of ${expected}`;
-  throw dataError('E_DATA_IDX', message);
+function requireEqualShapes(first: ImageSet, { name, shape }: ImageSet): void {
+  const [expected, found] = [first.shape, shape].map((sizes) => sizes.join('x'));
+  if (expected === found) return;
+  throw dataError('E_DATA_SHAPE', `${name} has images of ${found}, ${first.name} of ${expected}`);
 }
 
 async function readLabels(
   sets: readonly ImageSet[],
   { classes, ignoreIndex, ...rules }: LabelRules,
 ): Promise<Uint32Array> {
-  const labels = new Uint32Array(sets.reduce((sum, set) => sum + set.labels.dataBytes, 0));
+  const labels = new Uint32Array(sets.reduce((sum, { numImages }) => sum + numImages, 0));
   let filled = 0;
-  for (const { labels: header } of sets) {
-    const bytes = new Uint8Array(header.dataBytes);
-    await readIdxData(header, bytes);
-    for (const label of bytes) labels[filled++] = label === ignoreIndex ? IGNORED_LABEL : label;
+  for (const set of sets) {
+    for (const label of Array.from(await set.readLabels()))
+      labels[filled++] = label === ignoreIndex ? IGNORED_LABEL : label;
   }
   if (classes !== undefined) refuseOutside(labels, classes, { sets, ...rules });
   return labels;
@@ -157,11 +161,9 @@ function refuseOutside(
   const bad = labels.findIndex((label) => label >= classes && label !== IGNORED_LABEL);
   if (bad === -1) return;
   let at = bad;
-  const set = sets.find(
-    ({ labels: { dataBytes } }) => at < dataBytes || ((at -= dataBytes), false),
-  ) as ImageSet;
+  const set = sets.find(({ numImages }) => at < numImages || ((at -= numImages), false)) as ImageSet;
   const range = rangeOf(labels.filter((label) => label !== IGNORED_LABEL));
-  const message = `${displayPath(set.labels.path)} [${at}]: ${describeBadLabel(labels[bad] as number, classes, range)}`;
+  const message = `${set.locateLabel(at)}: ${describeBadLabel(labels[bad] as number, classes, range)}`;
   throw dataError('E_DATA_LABEL', message, { help: helpForLabels(classes, range, rules) });
 }
 
@@ -185,9 +187,10 @@ function highest(labels: Uint32Array): number {
 async function readImages(sets: readonly ImageSet[], layout: RowLayout): Promise<Uint8Array> {
   const blob = new Uint8Array(blobByteLength(layout));
   let filled = 0;
-  for (const { images } of sets) {
-    await readIdxData(images, blob.subarray(filled, filled + images.dataBytes));
-    filled += images.dataBytes;
+  for (const { numImages, readPixels } of sets) {
+    const length = numImages * sizeOf(layout.featureShape);
+    await readPixels(blob.subarray(filled, filled + length));
+    filled += length;
   }
   return blob;
 }

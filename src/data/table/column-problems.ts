@@ -3,7 +3,6 @@
 import { formatKeyPath } from '../../config/problem.ts';
 import { displayPath } from '../dataset/source-file.ts';
 import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
-import { locateField, type CsvFile } from './csv-file.ts';
 import { listTokens, type TableFormat } from './format.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
 import {
@@ -15,6 +14,7 @@ import {
   type SourceLocation,
   dataError,
 } from '../../errors.ts';
+import { locateIn, type TableFile } from './table-file.ts';
 import { countOf, formatCount } from '../../printable.ts';
 
 /** The settings that decide whether cells are problems; tables from files have a delimiter too. */
@@ -40,6 +40,7 @@ export function findColumnProblems(columns: readonly ColumnBuilder[], rules: Cel
   return columns.flatMap((column) => {
     const problem =
       findOverflow(column, context) ??
+      findNoDate(column, context) ??
       findMixture(column, context) ??
       findMarkedNumbers(column, context) ??
       findExcess(column) ??
@@ -74,6 +75,17 @@ function helpForValue(column: ColumnBuilder, context: Context): string {
 }
 
 const ROW_WAYS_OUT = 'correct the cell, or leave its row out';
+
+function findNoDate(column: ColumnBuilder, context: Context): Finding {
+  const { plan, numDates, numNumbers, numTexts, firstNoDate } = column;
+  if (firstNoDate === undefined) return undefined;
+  const counts = `(${formatCount(numNumbers + numTexts)} of ${countOf(numDates + numNumbers + numTexts, 'cell')})`;
+  const message = `column ${quoteName(plan.name)}: ${quoteValue(firstNoDate.cell)} is not a date ${counts}`;
+  const help = context.isSaved
+    ? 'correct the cell: the model was trained on dates in this column'
+    : `correct the cell, or ${asTexts(plan)}`;
+  return { code: 'E_DATA_NOT_A_DATE', message, help, cell: firstNoDate };
+}
 
 function findMixture(column: ColumnBuilder, context: Context): Finding {
   const { plan, numNumbers, numTexts, firstText } = column;
@@ -154,15 +166,15 @@ function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
   const message = `column ${quoteName(plan.name)} has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
-    ? `an identifier teaches nothing: ${leaveOut('it', plan)}`
+    ? `an identifier teaches nothing: ${leaveOut('it', plan)}; other texts may share features: data.columns, kind: hash`
     : 'a target has fewer classes';
   return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
 }
 
 function findMissing(column: ColumnBuilder, context: Context): Finding {
-  const { plan, firstMissing, missingTokens, numMissing, numNumbers, numTexts } = column;
+  const { plan, firstMissing, missingTokens, numMissing, numDates, numNumbers, numTexts } = column;
   if (firstMissing === undefined || plan.missing === 'drop-row') return undefined;
-  const numCells = numMissing + numNumbers + numTexts;
+  const numCells = numMissing + numDates + numNumbers + numTexts;
   const tokens = listNames(
     [...missingTokens].map(([token, count]) => `"${shorten(token, 20)}" ${formatCount(count)}`),
   );
@@ -174,13 +186,15 @@ function findMissing(column: ColumnBuilder, context: Context): Finding {
     return { code, message, help, cell };
   }
   const message = `column ${quoteName(plan.name)}: ${formatCount(numMissing)} of ${countOf(numCells, 'cell')} missing (${tokens})`;
-  const isText = column.kind === 'text';
+  const isText = column.kind === 'text' && !plan.isNumeric;
   const isFitting = isText ? plan.missing === 'category' || plan.isDefaultRule : plan.missing === 'mean';
   if (plan.missing === 'error' || (context.isSaved && !isFitting)) {
     return { code, message, help: helpForMissing(column, context), cell };
   }
   if (isFitting) return undefined;
-  const [rule, kind] = isText ? ['category', 'texts'] : ['mean', 'numbers'];
+  const [rule, kind] = isText
+    ? ['category', 'texts']
+    : ['mean', column.kind === 'date' ? 'dates' : 'numbers'];
   const help = `set ${formatKeyPath(['data', 'missing', 'columns', plan.name])}: ${rule}, or drop-row`;
   return { code, message: `${message}; data.missing: ${plan.missing} is not for ${kind}`, help, cell };
 }
@@ -215,13 +229,13 @@ function helpForMissing(column: ColumnBuilder, context: Context): string {
 /** Throws one error for all problems: a single problem with its place, several as a list. */
 export async function throwCellProblems(
   problems: readonly CellProblem[],
-  files: readonly CsvFile[],
+  files: readonly TableFile[],
   header: readonly string[],
 ): Promise<never> {
   const reported = problems.slice(0, MAX_REPORTED);
   const locations = await Promise.all(
     reported.map(({ column, cell }) =>
-      locateCell(files[cell.part] as CsvFile, header.indexOf(column), cell.line),
+      (files[cell.part] as TableFile).locate(cell.line, header.indexOf(column)),
     ),
   );
   const first = problems[0] as CellProblem;
@@ -236,20 +250,16 @@ export async function throwCellProblems(
   throw dataError(first.code, [`${problems.length} columns have problems`, ...lines].join('\n'), { help });
 }
 
-async function locateCell(file: CsvFile, index: number, line: number): Promise<SourceLocation> {
-  const position = await locateField(file, { line, index });
-  return { file: displayPath(file.path), line, ...position };
-}
-
 /** Warns about cells that are not wrong but probably not meant. */
 export function warnAboutColumns(
   columns: readonly ColumnBuilder[],
-  files: readonly CsvFile[],
+  files: readonly TableFile[],
   { format, warn }: { readonly format: CellRules; readonly warn: (message: string) => void },
 ): void {
   for (const { plan, firstInexact } of columns) {
     if (firstInexact === undefined) continue;
-    const place = `${displayPath((files[firstInexact.part] as CsvFile).path)}:${firstInexact.line}`;
+    const { path, hasLines } = files[firstInexact.part] as TableFile;
+    const place = formatLocation(locateIn(displayPath(path), firstInexact.line, hasLines));
     const found = `column ${quoteName(plan.name)} has ${shorten(firstInexact.cell)}`;
     warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
   }

@@ -1,7 +1,9 @@
 // One column of a table as it is filled cell by cell: numbers, or codes into a dictionary of texts.
 // It only collects; column-problems.ts decides which of its findings are errors.
 import type { MissingRule } from '../../config/schema.ts';
+import { parseDate, type DateFormat } from './dates.ts';
 import type { CellReader } from './format.ts';
+import type { Cell } from './table-file.ts';
 
 /** Maximum length of a cell in characters; a longer one is a stray quote or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
@@ -11,10 +13,11 @@ const FLOAT32_EXACT_INTEGERS = 2 ** 24;
 /** Maximum number of texts among numbers that are kept for messages. */
 const MAX_KEPT_TEXTS = 1000;
 
-/** A finished column: numbers, or codes into `categories`; NaN where a cell is missing. */
+/** A finished column: numbers, codes into `categories`, or dates; NaN where a cell is missing. */
 export interface Column {
   readonly name: string;
-  readonly kind: 'number' | 'text';
+  readonly kind: 'number' | 'text' | 'date';
+  /** Numbers, codes, or milliseconds since 1970. */
   readonly values: Float64Array;
   /** Distinct texts in order of appearance; empty for numbers. */
   readonly categories: readonly string[];
@@ -33,7 +36,11 @@ export interface PlannedColumn {
   /** True for a feature; false for a target or a sample weight, whose cells are never filled in. */
   readonly isFeature: boolean;
   /** `text` takes numbers as texts too; undefined lets the first cell decide. */
-  readonly kind: 'number' | 'text' | undefined;
+  readonly kind: Column['kind'] | undefined;
+  /** The order in dates; default: year, month, day. */
+  readonly dateFormat?: DateFormat | undefined;
+  /** True where the first cell may make it a column of dates; default: features alone. */
+  readonly mayBeDate?: boolean | undefined;
   readonly maxCategories: number;
   /** The rule for a row without a value here. */
   readonly missing: MissingRule;
@@ -42,6 +49,8 @@ export interface PlannedColumn {
    * round is an error.
    */
   readonly isDefaultRule?: boolean | undefined;
+  /** True for texts that stand for numbers: places in an order, or true and false. */
+  readonly isNumeric?: boolean | undefined;
   /** The texts of a target that is a class: they may look like anything. */
   readonly isClass?: boolean | undefined;
   /** A feature that `data.features` names: `data.drop` must not name it too. */
@@ -58,8 +67,9 @@ export function leaveOut(name: string, { isListed }: Pick<PlannedColumn, 'isList
 /** Collects a column; unless planned, its kind is that of the first cell that is not missing. */
 export class ColumnBuilder {
   readonly plan: PlannedColumn;
-  kind: 'number' | 'text' | undefined;
+  kind: Column['kind'] | undefined;
   numNumbers = 0;
+  numDates = 0;
   numTexts = 0;
   numOverflows = 0;
   readonly missingTokens = new Map<string, number>();
@@ -67,6 +77,8 @@ export class ColumnBuilder {
   firstOverflow: CellReference | undefined;
   firstMissing: CellReference | undefined;
   firstInexact: CellReference | undefined;
+  /** A number, or a text that is no date, in a column of dates. */
+  firstNoDate: CellReference | undefined;
   /** A number with a decimal separator, which tells what that separator is. */
   firstFraction: CellReference | undefined;
   /** The text that is one more than there may be. */
@@ -89,10 +101,14 @@ export class ColumnBuilder {
   }
 
   /** Appends a cell; false if it is too long to be one. */
-  add(cell: string, part: number, line: number): boolean {
-    const number = this.plan.kind === 'text' ? undefined : this.#cells.number(cell);
-    if (number !== undefined) this.#addNumber(number, cell, part, line);
-    else if (cell.length > MAX_CELL_LENGTH) return false;
+  add(content: Cell, part: number, line: number): boolean {
+    const number = this.plan.kind === 'text' ? undefined : this.#cells.number(content);
+    if (number !== undefined) {
+      this.#addNumber(number, content, part, line);
+      return true;
+    }
+    const cell = String(content);
+    if (cell.length > MAX_CELL_LENGTH) return false;
     else if (this.#cells.isMissing(cell)) this.#addToken({ cell, part, line });
     else this.#addText({ cell, part, line });
     return true;
@@ -109,7 +125,7 @@ export class ColumnBuilder {
     return count;
   }
 
-  /** Distinct texts; of a column of numbers only the first ones, which do not belong there. */
+  /** Distinct texts; of a column of numbers or dates only the first ones, which do not belong there. */
   get texts(): readonly string[] {
     return [...this.#codes.keys()];
   }
@@ -128,34 +144,49 @@ export class ColumnBuilder {
     return { name, kind, values, categories: kind === 'text' ? this.texts : [] };
   }
 
-  #addNumber(value: number, cell: string, part: number, line: number): void {
+  #addNumber(value: number, content: Cell, part: number, line: number): void {
     if (this.kind === undefined) this.#decide('number');
     this.numNumbers += 1;
+    if (this.kind === 'date') this.firstNoDate ??= { cell: String(content), part, line };
     const rounded = Math.fround(value);
     if (!Number.isFinite(rounded)) {
       this.numOverflows += 1;
-      this.firstOverflow ??= { cell, part, line };
+      this.firstOverflow ??= { cell: String(content), part, line };
     } else if (!Number.isInteger(value)) {
-      this.firstFraction ??= { cell, part, line };
+      this.firstFraction ??= { cell: String(content), part, line };
     } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS) {
-      this.firstInexact ??= { cell, part, line };
+      this.firstInexact ??= { cell: String(content), part, line };
     }
     this.#push(this.kind === 'number' ? value : NaN);
   }
 
   #addText(reference: CellReference): void {
-    if (this.kind === undefined) this.#decide('text');
+    const date = this.#dateOf(reference.cell);
+    if (this.kind === undefined) this.#decide(date === undefined ? 'text' : 'date');
+    if (this.kind === 'date' && date !== undefined) {
+      this.numDates += 1;
+      return this.#push(date);
+    }
+    if (this.kind === 'date') this.firstNoDate ??= reference;
     this.numTexts += 1;
     this.firstText ??= reference;
     const code = this.#codeOf(reference);
     this.#push(this.kind === 'text' && code !== undefined ? code : NaN);
   }
 
+  /** The date that a text is, where the column may be one of dates: targets are not. */
+  #dateOf(cell: string): number | undefined {
+    const { dateFormat = 'ymd', isFeature, mayBeDate = isFeature } = this.plan;
+    const isWanted = this.kind === 'date' || (this.kind === undefined && mayBeDate);
+    return isWanted ? parseDate(cell, dateFormat) : undefined;
+  }
+
   /** An empty cell has no value in quotes either; other tokens have, where texts can be values. */
   #addToken(reference: CellReference): void {
     const { cell } = reference;
     const { known } = this.plan;
-    const isValue = cell !== '' && this.kind !== 'number' && this.#isQuoted() && (known?.has(cell) ?? true);
+    const mayBeText = this.kind === 'text' || this.kind === undefined;
+    const isValue = cell !== '' && mayBeText && this.#isQuoted() && (known?.has(cell) ?? true);
     if (!isValue) return this.#addMissing(reference);
     if (this.kind === 'text') return this.#addText(reference);
     this.#undecided.push({ at: this.#length, reference });
@@ -174,10 +205,10 @@ export class ColumnBuilder {
   }
 
   /** Gives the column its kind, and settles its undecided cells. */
-  #decide(kind: 'number' | 'text'): void {
+  #decide(kind: Column['kind']): void {
     this.kind = kind;
     for (const { at, reference } of this.#undecided) {
-      if (kind === 'number') {
+      if (kind !== 'text') {
         this.#countMissing(reference);
         continue;
       }
@@ -194,7 +225,7 @@ export class ColumnBuilder {
     const known = this.#codes.get(cell);
     if (known !== undefined) return known;
     const code = this.#codes.size;
-    if (this.kind === 'number') {
+    if (this.kind !== 'text') {
       if (code < MAX_KEPT_TEXTS) this.#codes.set(cell, code);
       return undefined;
     }

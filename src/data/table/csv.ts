@@ -1,11 +1,52 @@
-// Records of a CSV or TSV file, streamed: csv-parse splits them; its errors get a place and our words.
+// A CSV or TSV file: csv-parse splits its records, streamed; its errors get a place and our words.
 import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
 import { displayPath } from '../dataset/source-file.ts';
 import { findField, locateField, readUtf8, type CsvFile } from './csv-file.ts';
-import { findWrongDelimiter, runsOfSpaces } from './header.ts';
+import type { TableFormat } from './format.ts';
+import {
+  chooseDelimiter,
+  findWrongDelimiter,
+  readHeader,
+  refuseOneColumn,
+  runsOfSpaces,
+  suspectHeader,
+} from './header.ts';
+import type { TableFile, TableReader } from './table-file.ts';
 import { LockstepError, quoteValue, type ErrorDetails } from '../../errors.ts';
 import { countOf } from '../../printable.ts';
+
+/** Opens a file, whose first record names the columns unless the format says otherwise. */
+export async function openCsv(
+  path: string,
+  format: TableFormat,
+  warn: (message: string) => void,
+): Promise<TableFile> {
+  const file = await chooseDelimiter(path, format);
+  const name = displayPath(path);
+  const takeHeader = (reader: TableReader, fields: readonly string[], line: number): void => {
+    refuseOneColumn(fields, file, line);
+    const location = { file: name, line };
+    const names = readHeader(fields, format, location);
+    const suspicion = format.header ? suspectHeader(names, format, location) : undefined;
+    if (suspicion !== undefined) warn(suspicion);
+    reader.columns(names, location);
+  };
+  return {
+    path,
+    hasLines: true,
+    read: async (reader) => {
+      let hasHeader = false;
+      await readRecords(file, (fields, line, isQuoted) => {
+        const isHeader = !hasHeader;
+        if (isHeader) takeHeader(reader, fields, line);
+        hasHeader = true;
+        if (!isHeader || !format.header) reader.row(fields, line, isQuoted);
+      });
+    },
+    locate: async (line, index) => ({ file: name, line, ...(await locateField(file, { line, index })) }),
+  };
+}
 
 const MAX_LINE_BYTES = 16 * 2 ** 20;
 const MAX_SHOWN_FIELDS = 12;

@@ -1,39 +1,36 @@
-// Feature columns of a table: fitted on the training rows, and encoded as numbers by the fitted
-// transforms, in training or when they are read back from a saved model.
-import type { DataConfig } from '../../config/schema.ts';
-import {
-  byCodeUnits,
-  describeValues,
-  featureWidth,
-  standardize,
-  tooFar,
-  widthOf,
-  type FittedFeature,
-} from '../dataset/transforms.ts';
+// Feature columns of a table, fitted on the training rows: what encode-features.ts makes numbers by.
+import type { ColumnRule, DataConfig } from '../../config/schema.ts';
+import { byCodeUnits, describeValues, type FittedFeature } from '../dataset/transforms.ts';
 import { categoryOf, leaveOut, MISSING_CATEGORY, type Column } from './column.ts';
+import { DATE_PARTS, datePart, hasTime } from './dates.ts';
+import { booleanOf, BOOLEAN_PAIRS } from './encode-features.ts';
 import { isDate } from './marked-numbers.ts';
-import { planMissing, type ColumnRoles } from './plan-columns.ts';
-import { columnOf, locateRow, type Table } from './table.ts';
+import { planMissing, ruleOf, type ColumnRoles } from './plan-columns.ts';
+import { columnOf, type Table } from './table.ts';
 import { quoteName, quoteValue, dataError } from '../../errors.ts';
 import { countOf, formatCount } from '../../printable.ts';
+
+/** The feature columns of a config. */
+interface FitOptions {
+  readonly names: ColumnRoles['features'];
+  readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical' | 'columns' | 'features'>;
+  readonly warn: (message: string) => void;
+}
+
+/** A column's rule, and the rows to fit it on. */
+interface ColumnFit extends FitOptions {
+  readonly train: Uint32Array;
+  readonly rule: ColumnRule | undefined;
+}
 
 /**
  * Fits the features on the rows in `train`. Warns about columns that teach nothing: those with one
  * value, or with a different one in each row.
  */
-export function fitFeatures(
-  table: Table,
-  train: Uint32Array,
-  options: {
-    readonly names: ColumnRoles['features'];
-    readonly data: Pick<DataConfig, 'standardize' | 'missing' | 'categorical' | 'features'>;
-    readonly warn: (message: string) => void;
-  },
-): FittedFeature[] {
+export function fitFeatures(table: Table, train: Uint32Array, options: FitOptions): FittedFeature[] {
   const features = options.names.map((name) => {
-    const column = columnOf(table, name);
-    if (column.kind === 'text') return fitCategories(column, train);
-    return fitNumeric(column, train, options);
+    const rule = ruleOf(options.data, name);
+    return fitColumn(columnOf(table, name), { ...options, train, rule });
   });
   warnAboutIdentifiers(features, train.length, options);
   return features;
@@ -49,10 +46,10 @@ const MAX_SHOWN_COLUMNS = 10;
 function warnAboutIdentifiers(
   features: readonly FittedFeature[],
   numRows: number,
-  { data, warn }: Parameters<typeof fitFeatures>[2],
+  { data, warn }: FitOptions,
 ): void {
   const found = features.flatMap((feature) => {
-    if (feature.kind !== 'categorical' || data.categorical.includes(feature.column)) return [];
+    if (feature.kind !== 'categorical' || ruleOf(data, feature.column)) return [];
     const texts = feature.categories.filter((text) => text !== MISSING_CATEGORY);
     if (texts.length < MIN_IDENTIFIERS) return [];
     const areDates = texts.every(isDate);
@@ -68,105 +65,114 @@ function warnAboutIdentifiers(
   warn(
     `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
       `Names, identifiers and dates teach nothing so: ${leaveOut('them', { isListed: data.features !== undefined })}, ` +
-      'or write what matters of them as numbers',
+      'or say in data.columns how they are read (hash, date)',
   );
 }
 
-function fitCategories(column: Column, train: Uint32Array): FittedFeature {
+function fitColumn(column: Column, fit: ColumnFit): FittedFeature {
+  if (column.kind === 'number') return fitNumeric(column, fit);
+  if (column.kind === 'date') return fitDate(column, fit);
+  const { rule } = fit;
+  if (rule?.kind === 'ordinal') return fitOrdinal(column, rule.order, fit);
+  if (rule?.kind === 'hash') return { kind: 'hash', column: column.name, buckets: rule.buckets };
+  const isBoolean = rule?.kind === 'boolean' || (rule === undefined && isPlainBoolean(column, fit));
+  return isBoolean ? fitBoolean(column, fit) : fitCategories(column, fit);
+}
+
+function fitCategories(column: Column, { train }: ColumnFit): FittedFeature {
   const seen = new Set<string>();
   for (const row of train) seen.add(categoryOf(column, row));
   return { kind: 'categorical', column: column.name, categories: [...seen].sort(byCodeUnits) };
 }
 
-function fitNumeric(
-  column: Column,
-  train: Uint32Array,
-  { data, warn }: Parameters<typeof fitFeatures>[2],
-): FittedFeature {
-  const cells = gatherPresent(column.values, train);
-  if (cells.length === 0) {
-    const help = leaveOut('it', { isListed: data.features !== undefined });
-    throw dataError('E_DATA_MISSING', `column ${quoteName(column.name)} is empty in the training split`, {
-      help,
-    });
-  }
+function fitNumeric(column: Column, fit: ColumnFit): FittedFeature {
+  const cells = presentCells(column, fit);
   const { mean, scale } = describeValues(cells);
-  const fill = planMissing(data.missing, column.name, true).missing === 'mean' ? mean : null;
-  if (!data.standardize) return { kind: 'numeric', column: column.name, mean: 0, scale: 1, fill };
-  if (scale === 0) {
-    warn(`column ${quoteName(column.name)} has one value (${mean}) in the training split; standardised to 0`);
-  }
+  const fill = fillsIn(column, fit) ? mean : null;
+  if (!isStandardized(fit)) return { kind: 'numeric', column: column.name, mean: 0, scale: 1, fill };
+  if (scale === 0) warnAboutConstant(column, String(mean), fit);
   return { kind: 'numeric', column: column.name, mean, scale, fill };
 }
 
-function gatherPresent(values: Float64Array, rows: Uint32Array): Float64Array {
-  return Float64Array.from(rows, (row) => values[row] as number).filter((value) => !Number.isNaN(value));
+/** Parts that never differ in training are left out. */
+function fitDate(column: Column, fit: ColumnFit): FittedFeature {
+  const cells = presentCells(column, fit);
+  const names = DATE_PARTS.filter((part) => part !== 'hour' || cells.some(hasTime));
+  const parts = names.map((part) => ({ part, ...describeValues(cells.map((ms) => datePart(ms, part))) }));
+  const varying = parts.filter(({ scale }) => scale > 0);
+  if (varying.length === 0) warnAboutConstant(column, new Date(cells[0] as number).toISOString(), fit);
+  const kept = varying.length > 0 ? varying : parts.slice(0, 1);
+  const asRead = { mean: 0, scale: 1 };
+  return {
+    kind: 'date',
+    column: column.name,
+    format: fit.rule?.kind === 'date' ? fit.rule.format : 'ymd',
+    parts: isStandardized(fit) ? kept : kept.map(({ part }) => ({ part, ...asRead })),
+    fill: fillsIn(column, fit) ? describeValues(cells).mean : null,
+  };
 }
 
-/**
- * Fills `rows` [numRows, width] with the features of a table. Texts that training never saw become zeros,
- * with one warning a column.
- *
- * @throws LockstepError if a cell is missing that the transforms cannot fill.
- */
-export function encodeFeatures(
-  table: Table,
-  features: readonly FittedFeature[],
-  { rows, warn }: { readonly rows: Float32Array; readonly warn: (message: string) => void },
-): void {
-  const width = widthOf(features);
-  let offset = 0;
-  for (const feature of features) {
-    const slots = { rows, width, offset };
-    if (feature.kind === 'numeric') encodeNumbers(table, feature, slots);
-    if (feature.kind === 'categorical') {
-      const numUnseen = encodeCategories(columnOf(table, feature.column), feature.categories, slots);
-      const found = `${countOf(numUnseen, 'row')} with a value that training never saw`;
-      if (numUnseen > 0) warn(`column ${quoteName(feature.column)}: ${found}; encoded as zeros`);
-    }
-    offset += featureWidth(feature);
+function fitOrdinal(column: Column, order: readonly string[], fit: ColumnFit): FittedFeature {
+  const { name, categories } = column;
+  const unknown = categories.find((text) => !order.includes(text));
+  if (unknown !== undefined) {
+    const message = `column ${quoteName(name)}: ${quoteValue(unknown)} is not in data.columns.${name}.order`;
+    throw dataError('E_DATA_ORDER', message, {
+      help: 'name all texts of the column, from the lowest to the highest',
+    });
   }
+  const places = presentCells(column, fit).map((code) => order.indexOf(categories[code] as string));
+  const { mean, scale } = describeValues(places);
+  const standardization = isStandardized(fit) ? { mean, scale } : { mean: 0, scale: 1 };
+  return {
+    kind: 'ordinal',
+    column: name,
+    order,
+    ...standardization,
+    fill: fillsIn(column, fit) ? mean : null,
+  };
 }
 
-/** The place of a column's numbers: from `offset` in each row of `width`. */
-interface Slots {
-  readonly rows: Float32Array;
-  readonly width: number;
-  readonly offset: number;
+/** Tells whether the training rows hold both texts of a pair such as yes and no, and nothing else. */
+function isPlainBoolean(column: Column, { train }: ColumnFit): boolean {
+  const seen = new Set<string>();
+  for (const row of train) seen.add(categoryOf(column, row).toLowerCase());
+  return BOOLEAN_PAIRS.some((pair) => seen.size === 2 && pair.every((text) => seen.has(text)));
 }
 
-function encodeNumbers(table: Table, feature: FittedFeature & { kind: 'numeric' }, slots: Slots): void {
-  const { rows, width, offset } = slots;
-  const column = columnOf(table, feature.column);
-  for (let row = 0; row < column.values.length; row++) {
-    const cell = column.values[row] as number;
-    const value = Number.isNaN(cell) ? fillIn(feature) : cell;
-    const at = row * width + offset;
-    rows[at] = standardize(value, feature);
-    if (!Number.isFinite(rows[at])) {
-      throw tooFar(`column ${quoteName(feature.column)} is ${value}`, feature, locateRow(table, row));
-    }
+function fitBoolean(column: Column, fit: ColumnFit): FittedFeature {
+  const { name, categories } = column;
+  const unknown = categories.find((text) => booleanOf(text) === undefined);
+  if (unknown !== undefined && fit.rule) {
+    const message = `column ${quoteName(name)}: ${quoteValue(unknown)} is neither true nor false`;
+    throw dataError('E_DATA_NOT_A_BOOLEAN', message, {
+      help: 'correct the cell, or name the column under data.categorical',
+    });
   }
+  const cells = presentCells(column, fit).map((code) => booleanOf(categories[code] as string) ?? 0);
+  return { kind: 'boolean', column: name, fill: fillsIn(column, fit) ? describeValues(cells).mean : null };
 }
 
-function fillIn(feature: FittedFeature & { kind: 'numeric' }): number {
-  if (feature.fill !== null) return feature.fill;
-  const message = `column ${quoteName(feature.column)} has missing cells; the model was trained without any`;
-  throw dataError('E_DATA_MISSING', message, { help: 'fill them in, or train with data.missing: mean' });
+/** The values of the training rows that have one. @throws LockstepError if there are none */
+function presentCells({ name, values }: Column, { data, train }: ColumnFit): Float64Array {
+  const cells = Float64Array.from(train, (row) => values[row] as number).filter(
+    (value) => !Number.isNaN(value),
+  );
+  if (cells.length > 0) return cells;
+  const help = leaveOut('it', { isListed: data.features !== undefined });
+  throw dataError('E_DATA_MISSING', `column ${quoteName(name)} is empty in the training split`, { help });
 }
 
-/** Encodes a column of texts; returns the number of rows whose text has no slot. */
-function encodeCategories(column: Column, categories: readonly string[], slots: Slots): number {
-  const { rows, width, offset } = slots;
-  const slotOf = new Map(categories.map((category, slot) => [category, slot]));
-  const slotOfCode = column.categories.map((category) => slotOf.get(category));
-  const slotOfMissing = slotOf.get(MISSING_CATEGORY);
-  let numUnseen = 0;
-  for (let row = 0; row < column.values.length; row++) {
-    const code = column.values[row] as number;
-    const slot = Number.isNaN(code) ? slotOfMissing : slotOfCode[code];
-    if (slot === undefined) numUnseen += 1;
-    else rows[row * width + offset + slot] = 1;
-  }
-  return numUnseen;
+/** Tells whether cells without a value get the mean. A text is filled in only where it stands for a number. */
+function fillsIn({ kind, name, values }: Column, { data }: ColumnFit): boolean {
+  const { missing } = planMissing(data.missing, name, true);
+  return missing === 'mean' && (kind !== 'text' || values.some(Number.isNaN));
+}
+
+function isStandardized({ data, rule }: ColumnFit): boolean {
+  return (rule && 'standardize' in rule ? rule.standardize : undefined) ?? data.standardize;
+}
+
+function warnAboutConstant({ name }: Column, value: string, { warn }: ColumnFit): void {
+  warn(`column ${quoteName(name)} has one value (${value}) in the training split; standardised to 0`);
 }

@@ -1,6 +1,7 @@
 // How a table is written, and what the text of a cell is in that format: no value, a number, or a text.
 // Cells of training tables, of new tables and of rows of a program are all decided here.
 import type { DataConfig } from '../../config/schema.ts';
+import type { Cell } from './table-file.ts';
 
 /** The format of a table, as the config states it. */
 export type TableFormat = Pick<
@@ -53,7 +54,11 @@ export class CellReader {
   }
 
   /** The number that a cell holds; undefined for anything else. */
-  number(cell: string): number | undefined {
+  number(cell: Cell): number | undefined {
+    if (typeof cell === 'number') {
+      const isToken = this.#missingNumbers.size > 0 && this.#missingNumbers.has(String(cell));
+      return isToken ? undefined : cell;
+    }
     if (!this.#pattern.test(cell)) return undefined;
     if (this.#missingNumbers.size > 0 && this.#missingNumbers.has(cell)) return undefined;
     const digits = this.#thousands ? cell.replace(this.#thousands, '') : cell;

@@ -1,5 +1,6 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
 // new rows, for a trained model.
+import type { TableSource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import {
   assignCounts,
@@ -16,7 +17,9 @@ import {
 } from '../dataset/packed-dataset.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, widthOf, type FittedTransforms } from '../dataset/transforms.ts';
-import { encodeFeatures, fitFeatures } from './features.ts';
+import { encodeFeatures } from './encode-features.ts';
+import { fitFeatures } from './features.ts';
+import { findTableFiles } from './open-table.ts';
 import { fitTarget } from './fit-target.ts';
 import type { TableFormat } from './format.ts';
 import { layOutTargets, packTargets } from './pack-targets.ts';
@@ -29,15 +32,21 @@ import {
   withoutDrops,
   type ColumnRoles,
 } from './plan-columns.ts';
-import { readTable, type Table } from './table.ts';
+import { configError, dataError, quoteName } from '../../errors.ts';
+import { columnOf, locateRow, readTable, type Table } from './table.ts';
 import { sizeOf } from '../../shape.ts';
 
 /** Reads the tables, fits their transforms on the training split and packs every row. */
-export async function packTable(files: SplitFiles<string>, request: PackRequest): Promise<PackedRows> {
+export async function packTable(files: SplitFiles<TableSource>, request: PackRequest): Promise<PackedRows> {
   const { config, warn } = request;
-  const { table, roles } = await readPlannedTable(files, request);
-  const rowCounts = table.parts.map(({ numRows }) => numRows);
-  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data });
+  const sets = await Promise.all(listFiles(files).map(findTableFiles));
+  const { table, roles } = await readPlannedTable(sets.flat(), request);
+  const partsOfSets = [...table.parts];
+  const rowCounts = sets.map(({ length }) =>
+    partsOfSets.splice(0, length).reduce((sum, { numRows }) => sum + numRows, 0),
+  );
+  const keys = splitKeys(table, roles, config.data);
+  const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data, keys });
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
   const layout = layOut(table, transforms, request);
@@ -57,6 +66,30 @@ export async function packTable(files: SplitFiles<string>, request: PackRequest)
   };
 }
 
+/**
+ * The class, group or time of each row, by which they are split.
+ *
+ * @throws LockstepError where a cell is missing, or a time is a text
+ */
+function splitKeys(table: Table, { targets }: ColumnRoles, { split }: DataConfig): Float64Array | undefined {
+  const { group, stratify, time } = split;
+  const name = group ?? time ?? (stratify ? targets[0] : undefined);
+  if (name === undefined) return undefined;
+  const { kind, values } = columnOf(table, name);
+  if (time !== undefined && kind === 'text') {
+    const message = `data.split.time: column ${quoteName(name)} holds texts, not numbers or dates`;
+    throw configError(
+      'E_CONFIG_SPLIT',
+      message,
+      'write dates as 2024-12-31, or say in data.columns how they are read',
+    );
+  }
+  const missing = values.findIndex(Number.isNaN);
+  if (missing < 0) return values;
+  const message = `column ${quoteName(name)}, by which rows are split, has missing cells`;
+  throw dataError('E_DATA_MISSING', message, { location: locateRow(table, missing), help: 'fill them in' });
+}
+
 function fitTransforms(
   table: Table,
   roles: ColumnRoles,
@@ -69,11 +102,11 @@ function fitTransforms(
   return { features, target };
 }
 
-async function readPlannedTable(files: SplitFiles<string>, { config, warn, fitted }: PackRequest) {
+async function readPlannedTable(paths: readonly string[], { config, warn, fitted }: PackRequest) {
   const { data } = config;
-  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [] };
+  let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [], splitBy: [] };
   const table = await readTable({
-    paths: listFiles(files),
+    paths,
     format: { ...data, isSaved: fitted !== undefined },
     plan: (header) => {
       if (fitted) {

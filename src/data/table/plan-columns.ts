@@ -2,11 +2,11 @@
 // trained model. Columns that the config names twice, or for two uses, never come this far: src/config
 // refuses them.
 import { targetColumns } from '../../config/data-sources.ts';
-import type { Config, DataConfig } from '../../config/schema.ts';
+import type { ColumnRule, Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { MAX_CLASSES } from '../dataset/class-labels.ts';
-import type { FittedTransforms } from '../dataset/transforms.ts';
-import type { PlannedColumn } from './column.ts';
+import type { FittedFeature, FittedTransforms } from '../dataset/transforms.ts';
+import type { Column, PlannedColumn } from './column.ts';
 import { listNames, quoteName, configError, dataError } from '../../errors.ts';
 
 /** Column names by their use; columns in none of the lists are not read. */
@@ -15,6 +15,8 @@ export interface ColumnRoles {
   readonly targets: readonly string[];
   /** The column of sample weights, if there is one; a list like the others. */
   readonly sampleWeights: readonly string[];
+  /** The column that splits follow, if there is one that has no other use. */
+  readonly splitBy: readonly string[];
 }
 
 /**
@@ -29,18 +31,29 @@ export function assignColumnRoles(header: readonly string[], data: DataConfig): 
   requireColumns(header, 'features', data.features ?? []);
   requireColumns(header, 'drop', data.drop);
   requireColumns(header, 'categorical', data.categorical);
+  requireColumns(header, 'columns', Object.keys(data.columns));
   requireColumns(header, 'weights', sampleWeights);
   const ruled = typeof data.missing === 'string' ? [] : Object.keys(data.missing.columns);
   requireColumns(header, 'missing.columns', ruled);
-  const unused = new Set([...targets, ...sampleWeights, ...data.drop]);
+  const { group, time } = data.split;
+  requireColumns(header, 'split.group', group === undefined ? [] : [group]);
+  requireColumns(header, 'split.time', time === undefined ? [] : [time]);
+  const unused = new Set([
+    ...targets,
+    ...sampleWeights,
+    ...data.drop,
+    ...(group === undefined ? [] : [group]),
+  ]);
   const features = data.features ?? header.filter((name) => !unused.has(name));
   if (features.length === 0) {
     throw configError('E_CONFIG_FEATURES', `no feature column is left of ${listNames(header)}`);
   }
   requireUsed('categorical', 'which is not a feature', { names: data.categorical, used: features });
-  const used = [...features, ...targets, ...sampleWeights];
-  requireUsed('missing.columns', 'which is not read', { names: ruled, used });
-  return { features, targets, sampleWeights };
+  requireUsed('columns', 'which is not a feature', { names: Object.keys(data.columns), used: features });
+  const read = [...features, ...targets, ...sampleWeights];
+  const splitBy = splitColumn(data.split, read);
+  requireUsed('missing.columns', 'which is not read', { names: ruled, used: [...read, ...splitBy] });
+  return { features, targets, sampleWeights, splitBy };
 }
 
 function requireColumns(header: readonly string[], field: string, names: readonly string[]): void {
@@ -66,25 +79,60 @@ function requireUsed(
 
 /** Maximum number of one-hot features from one column; more of them are an identifier. */
 const MAX_CATEGORIES = 1000;
+/** Maximum number of texts that are hashed: each is in memory once. */
+const MAX_HASHED = 10_000_000;
+
+/** The rule of a feature column; undefined where its cells decide. */
+export function ruleOf(
+  { categorical, columns }: Pick<DataConfig, 'categorical' | 'columns'>,
+  name: string,
+): ColumnRule | undefined {
+  if (categorical.includes(name)) return { kind: 'categorical' };
+  return Object.hasOwn(columns, name) ? columns[name] : undefined;
+}
+
+/** The cells of a column under a rule. */
+function cellsOf(rule: ColumnRule | undefined): Pick<PlannedColumn, 'kind' | 'dateFormat'> {
+  switch (rule?.kind) {
+    case undefined:
+      return { kind: undefined };
+    case 'number':
+      return { kind: 'number' };
+    case 'date':
+      return { kind: 'date', dateFormat: rule.format };
+    default:
+      return { kind: 'text' };
+  }
+}
 
 export function planColumns(
-  { features, targets, sampleWeights }: ColumnRoles,
+  { features, targets, sampleWeights, splitBy }: ColumnRoles,
   { data, loss }: Config,
 ): PlannedColumn[] {
-  const categorical = new Set(data.categorical);
-  const plan = (name: string, isFeature: boolean): PlannedColumn => ({
-    name,
-    isFeature,
-    kind: categorical.has(name) ? ('text' as const) : undefined,
-    maxCategories: isFeature ? MAX_CATEGORIES : MAX_CLASSES,
-    isListed: isFeature && data.features !== undefined,
-    isClass: loss.kind === 'crossEntropy' && targets.includes(name),
-    ...planMissing(data.missing, name, isFeature),
-  });
+  const plan = (name: string, isFeature: boolean): PlannedColumn => {
+    const rule = isFeature ? ruleOf(data, name) : undefined;
+    const maxCategories = rule?.kind === 'hash' ? MAX_HASHED : MAX_CATEGORIES;
+    return {
+      name,
+      isFeature,
+      ...cellsOf(rule),
+      maxCategories: isFeature ? maxCategories : MAX_CLASSES,
+      isListed: isFeature && data.features !== undefined,
+      isNumeric: rule?.kind === 'ordinal' || rule?.kind === 'boolean',
+      isClass: loss.kind === 'crossEntropy' && targets.includes(name),
+      ...planMissing(data.missing, name, isFeature),
+    };
+  };
   return [
     ...features.map((name) => plan(name, true)),
     ...[...targets, ...sampleWeights].map((name) => plan(name, false)),
+    ...splitBy.map((name) => planSplit(name, data.missing)),
   ];
+}
+
+/** The column of groups or times, of any number of texts. */
+function planSplit(name: string, missing: DataConfig['missing']): PlannedColumn {
+  return { ...planUnlimited(name, undefined, missing), mayBeDate: true };
 }
 
 /** The rule of a column. A target or a sample weight is never filled in: its row is left out instead. */
@@ -129,47 +177,65 @@ export function planFeatures(
     if (feature.kind === 'bytes') throw dataError('E_DATA_FORMAT', 'the model takes a text, not a table');
     requireTrainedColumn(header, feature.column);
     return {
-      ...planUnlimited(feature.column, feature.kind === 'numeric' ? 'number' : 'text', missing),
+      ...planUnlimited(feature.column, kindOfCells(feature), missing),
       ...planMissing(missing, feature.column, true),
+      dateFormat: feature.kind === 'date' ? feature.format : undefined,
       isFeature: true,
+      isNumeric: feature.kind === 'ordinal' || feature.kind === 'boolean',
       known: feature.kind === 'categorical' ? new Set(feature.categories) : undefined,
     };
   });
 }
 
+function kindOfCells({ kind }: FittedFeature): Column['kind'] {
+  if (kind === 'date') return 'date';
+  return kind === 'numeric' ? 'number' : 'text';
+}
+
 /** The columns of the training table by their use. */
 export function savedRoles(
   { features, target }: FittedTransforms,
-  { weights }: Pick<DataConfig, 'weights'>,
+  { split, weights }: Pick<DataConfig, 'split' | 'weights'>,
 ): ColumnRoles {
-  return {
+  const read = {
     features: features.flatMap((feature) => ('column' in feature ? [feature.column] : [])),
     targets: target.kind === 'labels' ? [target.column] : target.columns.map(({ column }) => column),
     sampleWeights: weights === undefined ? [] : [weights],
   };
+  return { ...read, splitBy: splitColumn(split, Object.values(read).flat()) };
+}
+
+/** The column that splits follow, unless it is read already. */
+function splitColumn({ group, time }: DataConfig['split'], read: readonly string[]): string[] {
+  return [group ?? time ?? []].flat().filter((name) => !read.includes(name));
 }
 
 /** The feature columns, then the targets, then the column of sample weights if the run has one. */
 export function planSavedColumns(
   header: readonly string[],
   transforms: FittedTransforms,
-  data: Pick<DataConfig, 'weights' | 'missing'>,
+  data: Pick<DataConfig, 'weights' | 'missing' | 'split'>,
 ): PlannedColumn[] {
   const { target } = transforms;
-  const { targets, sampleWeights } = savedRoles(transforms, data);
+  const { targets, sampleWeights, splitBy } = savedRoles(transforms, data);
   const isText = target.kind === 'labels' && target.cells === 'text';
   const kind = isText ? 'text' : 'number';
   const known = isText ? new Set(target.classNames) : undefined;
-  for (const name of [...targets, ...sampleWeights]) requireTrainedColumn(header, name);
+  for (const name of [...targets, ...sampleWeights, ...splitBy]) requireTrainedColumn(header, name);
   return [
     ...planFeatures(header, transforms, data.missing),
     ...targets.map((name) => ({ ...planUnlimited(name, kind, data.missing), known })),
     ...sampleWeights.map((name) => planUnlimited(name, 'number', data.missing)),
+    ...splitBy.map((name) => planSplit(name, data.missing)),
   ];
 }
 
 /** Plans a column of any number of texts: those that training never saw take no room. */
-function planUnlimited(name: string, kind: 'number' | 'text', missing: DataConfig['missing']): PlannedColumn {
+function planUnlimited(
+  name: string,
+  kind: PlannedColumn['kind'],
+  missing: DataConfig['missing'],
+): PlannedColumn {
   return {
     name,
     isFeature: false,

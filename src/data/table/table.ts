@@ -5,10 +5,10 @@ import { displayPath, emptyFile } from '../dataset/source-file.ts';
 import { range } from '../dataset/split.ts';
 import { findColumnProblems, throwCellProblems, warnAboutColumns } from './column-problems.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH, type Column, type PlannedColumn } from './column.ts';
-import type { CsvFile } from './csv-file.ts';
-import { readRecords } from './csv.ts';
 import { CellReader, type TableFormat } from './format.ts';
-import { chooseDelimiter, readHeader, refuseOneColumn, requireSameHeader, suspectHeader } from './header.ts';
+import { requireSameHeader } from './header.ts';
+import { openTable } from './open-table.ts';
+import { locateIn, type Cell, type TableFile, type TableReader } from './table-file.ts';
 import { quoteName, quoteValue, type SourceLocation, dataError } from '../../errors.ts';
 import { countOf, formatCount } from '../../printable.ts';
 
@@ -21,6 +21,8 @@ export interface TablePart {
   readonly file: string;
   readonly firstRow: number;
   readonly numRows: number;
+  /** True where places are lines of a text; else they are numbers of rows, from 0. */
+  readonly hasLines: boolean;
 }
 
 /** The columns that are kept, and the place of each row. */
@@ -28,8 +30,8 @@ export interface Table {
   readonly parts: readonly TablePart[];
   readonly numRows: number;
   readonly columns: ReadonlyMap<string, Column>;
-  /** Line of each row in its file; undefined where rows came from memory. */
-  readonly lines: Uint32Array | undefined;
+  /** The place of each row in its file: its line, or its number. */
+  readonly places: Uint32Array;
 }
 
 /** The files to read, and how to read them. */
@@ -48,13 +50,13 @@ export interface TableRequest {
  */
 export async function readTable(request: TableRequest): Promise<Table> {
   const builder = new TableBuilder(request);
-  const files = await Promise.all(request.paths.map((path) => chooseDelimiter(path, request.format)));
+  const files = await Promise.all(request.paths.map((path) => openTable(path, request)));
   for (const file of files) {
     builder.beginPart(file);
-    await readRecords(file, (fields, line, isQuoted) => builder.addRecord(fields, line, isQuoted));
+    await file.read(builder);
     builder.endPart();
   }
-  const { columns } = builder;
+  const { builders: columns } = builder;
   for (const column of columns) column.close();
   const problems = findColumnProblems(columns, request.format);
   if (problems.length > 0) await throwCellProblems(problems, files, builder.header);
@@ -69,74 +71,76 @@ export function columnOf(table: Table, name: string): Column {
   return column;
 }
 
-/** File and line of a row, or argument and row, from 0. */
-export function locateRow({ parts, lines }: Table, row: number): SourceLocation {
-  const part = parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
-  return lines ? { file: part.file, line: lines[row] } : { file: `${part.file}, row ${row - part.firstRow}` };
+/** File and line of a row, or file or argument and row, from 0. */
+export function locateRow({ parts, places }: Table, row: number): SourceLocation {
+  const { file, hasLines } = parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
+  return locateIn(file, places[row] as number, hasLines);
 }
 
-/** Takes records and grows columns. */
-class TableBuilder {
+/** The places of rows that no file holds: their numbers in their part. */
+export function numberRows(parts: readonly Pick<TablePart, 'firstRow' | 'numRows'>[]): Uint32Array {
+  const places = new Uint32Array(parts.reduce((sum, { numRows }) => sum + numRows, 0));
+  for (const { firstRow, numRows } of parts) {
+    for (let row = 0; row < numRows; row++) places[firstRow + row] = row;
+  }
+  return places;
+}
+
+/** Takes rows and grows columns. */
+class TableBuilder implements TableReader {
   header: readonly string[] = [];
-  columns: readonly ColumnBuilder[] = [];
+  builders: readonly ColumnBuilder[] = [];
   readonly #request: TableRequest;
   readonly #parts: TablePart[] = [];
-  readonly #lines: number[] = [];
-  /** The place of each kept column in a record. */
-  #fieldIndices: readonly number[] = [];
-  #file: CsvFile = { path: '', delimiter: ',' };
-  #numRecords = 0;
+  readonly #places: number[] = [];
+  /** The place of each kept column in a row; undefined where the file lacks it. */
+  #indices: readonly (number | undefined)[] = [];
+  #file: TableFile | undefined;
+  #hasColumns = false;
   #firstRow = 0;
-  /** Tells whether a field of the record that is being added is quoted. */
+  /** Tells whether a cell of the row that is being added is quoted. */
   #isQuoted: (index: number) => boolean = () => false;
 
   constructor(request: TableRequest) {
     this.#request = request;
   }
 
-  beginPart(file: CsvFile): void {
+  beginPart(file: TableFile): void {
     this.#file = file;
-    this.#numRecords = 0;
-    this.#firstRow = this.#lines.length;
-  }
-
-  addRecord(fields: readonly string[], line: number, isQuoted: (index: number) => boolean): void {
-    this.#isQuoted = isQuoted;
-    if (this.#numRecords === 0) this.#takeHeader(fields, line);
-    this.#numRecords += 1;
-    if (this.#numRecords > 1 || !this.#request.format.header) this.#addRow(fields, line);
+    this.#hasColumns = false;
+    this.#firstRow = this.#places.length;
   }
 
   endPart(): void {
-    const { path } = this.#file;
-    if (this.#numRecords === 0)
+    const { path, hasLines } = this.#file as TableFile;
+    if (!this.#hasColumns)
       throw emptyFile(path, 'holds no rows, only blank lines or a line that sets the delimiter');
     const file = displayPath(path);
-    const numRows = this.#lines.length - this.#firstRow;
+    const numRows = this.#places.length - this.#firstRow;
     if (numRows === 0) throw dataError('E_DATA_NO_ROWS', `${file} has a header but no data rows`);
-    this.#parts.push({ file, firstRow: this.#firstRow, numRows });
+    this.#parts.push({ file, firstRow: this.#firstRow, numRows, hasLines });
   }
 
   /** The table without the rows that lack a value in a column whose rule is to leave them out. */
   finish(): Table {
-    const deciding = this.columns.filter(({ plan }) => plan.missing === 'drop-row');
+    const deciding = this.builders.filter(({ plan }) => plan.missing === 'drop-row');
     const isKept = (row: number): boolean => !deciding.some((column) => column.lacksValue(row));
-    const kept = range(0, this.#lines.length).filter(isKept);
+    const kept = range(0, this.#places.length).filter(isKept);
     const parts: TablePart[] = [];
     for (const [index, part] of this.#parts.entries()) {
       const numRows = kept.filter((row) => row >= part.firstRow && row < part.firstRow + part.numRows).length;
       if (numRows < part.numRows) this.#reportLeftOut(part, { index, numRows, deciding });
       const firstRow = parts.reduce((sum, earlier) => sum + earlier.numRows, 0);
-      parts.push({ file: part.file, firstRow, numRows });
+      parts.push({ ...part, firstRow, numRows });
     }
-    const isWhole = kept.length === this.#lines.length;
+    const isWhole = kept.length === this.#places.length;
     return {
       parts,
       numRows: kept.length,
       columns: new Map(
-        this.columns.map((column) => [column.plan.name, column.finish(isWhole ? undefined : kept)]),
+        this.builders.map((column) => [column.plan.name, column.finish(isWhole ? undefined : kept)]),
       ),
-      lines: Uint32Array.from(kept, (row) => this.#lines[row] as number),
+      places: Uint32Array.from(kept, (row) => this.#places[row] as number),
     };
   }
 
@@ -160,45 +164,52 @@ class TableBuilder {
     this.#request.warn(`${file}: ${counts} left out for missing cells (${shown})`);
   }
 
-  #takeHeader(fields: readonly string[], line: number): void {
-    const { format, plan, warn } = this.#request;
-    const location = { file: displayPath(this.#file.path), line };
-    refuseOneColumn(fields, this.#file, line);
-    const names = readHeader(fields, format, location);
-    const suspicion = format.header ? suspectHeader(names, format, location) : undefined;
-    if (suspicion !== undefined) warn(suspicion);
-    if (this.#parts.length > 0) return requireSameHeader(this.header, names, location);
-    this.header = names;
+  columns(names: readonly string[], location: SourceLocation): readonly number[] {
+    this.#hasColumns = true;
+    if (this.#parts.length === 0) this.#plan(names);
+    else if (!this.#file?.namesEachCell) requireSameHeader(this.header, names, location);
     const indices = new Map(names.map((name, index) => [name, index]));
-    const planned = plan(names);
-    const cells = new CellReader(format);
-    this.#fieldIndices = planned.map(({ name }) => indices.get(name) as number);
-    this.columns = planned.map((column, k) => {
-      const index = this.#fieldIndices[k] as number;
-      return new ColumnBuilder(column, cells, () => this.#isQuoted(index));
+    this.#indices = this.builders.map(({ plan }) => indices.get(plan.name));
+    return this.#indices.filter((index) => index !== undefined);
+  }
+
+  #plan(names: readonly string[]): void {
+    this.header = names;
+    const { format, plan } = this.#request;
+    const reader = new CellReader(format);
+    this.builders = plan(names).map((column, k) => {
+      return new ColumnBuilder(column, reader, () => this.#isQuoted(this.#indices[k] as number));
     });
   }
 
-  #addRow(fields: readonly string[], line: number): void {
+  row(cells: readonly (Cell | undefined)[], place: number, isQuoted: (index: number) => boolean): void {
+    this.#isQuoted = isQuoted;
     const part = this.#parts.length;
-    for (let k = 0; k < this.columns.length; k++) {
-      const column = this.columns[k] as ColumnBuilder;
-      const cell = fields[this.#fieldIndices[k] as number] as string;
-      if (!column.add(cell, part, line)) throw this.#tooLong(column, line);
+    for (let k = 0; k < this.builders.length; k++) {
+      const column = this.builders[k] as ColumnBuilder;
+      const index = this.#indices[k];
+      const cell = index === undefined ? '' : (cells[index] as Cell);
+      if (!column.add(cell, part, place)) throw this.#tooLong(column, place);
     }
-    this.#lines.push(line);
+    this.#places.push(place);
     this.#checkSize();
   }
 
   /** Stops a hopeless load early; the exact size of the packed rows is checked before they are allocated. */
   #checkSize(): void {
-    if (this.#lines.length * this.columns.length * BYTES_PER_VALUE <= MAX_BLOB_BYTES) return;
-    const message = `more than ${MAX_BLOB_BYTES / 2 ** 30} GiB of values after ${countOf(this.#lines.length, 'row')}`;
-    throw dataError('E_DATA_TOO_LARGE', message, { location: { file: displayPath(this.#file.path) } });
+    if (this.#places.length * this.builders.length * BYTES_PER_VALUE <= MAX_BLOB_BYTES) return;
+    const message = `more than ${MAX_BLOB_BYTES / 2 ** 30} GiB of values after ${countOf(this.#places.length, 'row')}`;
+    throw dataError('E_DATA_TOO_LARGE', message, { location: { file: this.#name } });
   }
 
-  #tooLong({ plan }: ColumnBuilder, line: number): Error {
+  get #name(): string {
+    return displayPath((this.#file as TableFile).path);
+  }
+
+  #tooLong({ plan }: ColumnBuilder, place: number): Error {
     const message = `column ${quoteName(plan.name)}: cell is longer than ${MAX_CELL_LENGTH / 1024} KiB`;
-    return dataError('E_DATA_LONG_CELL', message, { location: { file: displayPath(this.#file.path), line } });
+    return dataError('E_DATA_LONG_CELL', message, {
+      location: locateIn(this.#name, place, this.#file?.hasLines ?? true),
+    });
   }
 }

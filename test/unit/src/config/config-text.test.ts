@@ -89,6 +89,7 @@ data:
   targetTransform: []
   drop: []
   categorical: []
+  columns: {}
   missing: error
   standardize: true
   decimal: .

@@ -76,10 +76,14 @@ describe('a field of a config', () => {
       '2:39',
       'quote it: "1"',
     ],
-    [{ data: '{ file: "", target: y }' }, 'data.file: expected non-empty string, got ""', '2:15'],
+    [
+      { data: '{ file: "", target: y }' },
+      'data.file: expected non-empty string or list of at least 1, got ""',
+      '2:15',
+    ],
     [
       { data: '{ train: 3, target: y }' },
-      'data.train: expected non-empty string or mapping with images, labels or mapping with text or mapping with arrays, got 3 (number)',
+      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with folder or mapping with text or mapping with features, targets or mapping with arrays, got 3 (number)',
       '2:16',
       'quote it: "3"',
     ],
@@ -90,7 +94,7 @@ describe('a field of a config', () => {
     ],
     [
       { data: `{ file: ${'x'.repeat(5000)}, target: y }` },
-      `data.file: expected string of at most 4096 characters, got "${'x'.repeat(38)}…`,
+      `data.file: expected string of at most 4096 characters or list of at most 10000, got "${'x'.repeat(38)}…`,
       '2:15',
     ],
     [{ model: '{ layers: [] }' }, 'model.layers: expected list of at least 1, got a list of 0', '3:18'],

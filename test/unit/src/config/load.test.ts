@@ -45,6 +45,7 @@ describe('a loaded config', () => {
         targetTransform: ['log', 'standardize'],
         drop: [],
         categorical: [],
+        columns: {},
         missing: 'error',
         standardize: true,
         decimal: '.',

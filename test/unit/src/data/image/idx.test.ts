@@ -120,12 +120,15 @@ describe('IDX images', () => {
       'images says it holds 4294967295x4294967295x4294967295 bytes; at most 2 GiB are read',
     ],
     [{ labels: idx([2], [0, 1]) }, 'images has 3 images but labels has 2 labels'],
-    [
-      { test: [idx([1, 1, 4], [5, 5, 5, 5]), idx([1], [0])] as [Buffer, Buffer] },
-      'test-images has images of 1x4, images of 2x2',
-    ],
   ])('malformed files of images and labels are refused: %#', async (files, message) => {
     expect(await errorOf(loadImages(files))).toBe(`error[E_DATA_IDX]: ${message}`);
+  });
+
+  test('images of a test set must have the shape of the training set', async () => {
+    const test: [Buffer, Buffer] = [idx([1, 1, 4], [5, 5, 5, 5]), idx([1], [0])];
+    expect(await errorOf(loadImages({ test }))).toBe(
+      'error[E_DATA_SHAPE]: test-images has images of 1x4, images of 2x2',
+    );
   });
 
   test('images with labels from 1 are refused, and following either advice leads to a run', async () => {

@@ -304,13 +304,13 @@ describe('columns that teach nothing', () => {
   test('columns such as names and dates are listed in one warning', async () => {
     const rows = Array.from(
       { length: 20 },
-      (_, row) => `N${row},2024-01-${10 + (row % 12)},${'ab'[row % 2]},${row}\n`,
+      (_, row) => `N${row},${10 + (row % 12)}.1.2024,${'ab'[row % 2]},${row}\n`,
     );
     const { warnings } = await loadText(`name,day,kind,y\n${rows.join('')}`);
     expect(warnings).toEqual([
-      'columns "name" (20 texts, such as "N0"), "day" (12 dates, such as "2024-01-10") in 20 training rows: each text becomes ' +
+      'columns "name" (20 texts, such as "N0"), "day" (12 dates, such as "10.1.2024") in 20 training rows: each text becomes ' +
         'a feature, which new rows will not have. Names, identifiers and dates teach nothing so: leave them out with ' +
-        'data.drop, or write what matters of them as numbers',
+        'data.drop, or say in data.columns how they are read (hash, date)',
     ]);
   });
 
@@ -327,7 +327,7 @@ describe('columns that teach nothing', () => {
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
         '    a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
         '    a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
-        '  help: an identifier teaches nothing: leave it out with data.drop',
+        '  help: an identifier teaches nothing: leave it out with data.drop; other texts may share features: data.columns, kind: hash',
     );
   });
 });

@@ -47,7 +47,7 @@ describe('files', () => {
     await mkdir(join(directory, 'd'));
     const config = configOf({ file: join(directory, 'd'), target: 'y' });
     expect(await errorOf(load(config), directory)).toBe(
-      'error[E_DATA_UNREADABLE]: cannot read d: it is a directory',
+      'error[E_DATA_UNREADABLE]: cannot read d: it is a directory\n  help: name the files of a table: d/*.csv',
     );
   });
 
@@ -72,39 +72,33 @@ describe('files', () => {
     [
       'gzip inside gzip',
       gzipSync(gzipSync('x,y\n1,2\n')),
-      'error[E_DATA_FORMAT]: a.csv is gzip inside gzip; only plain and gzip files are read\n' +
+      'error[E_DATA_FORMAT]: a.csv is gzip inside gzip, which is not read\n' +
         '  help: expand it once with gunzip',
     ],
     [
       'zip inside gzip',
       gzipSync(Buffer.from('504b030414000000', 'hex')),
-      'error[E_DATA_FORMAT]: a.csv is a zip archive inside gzip; only plain and gzip files are read\n' +
-        '  help: unpack it, or compress with gzip',
+      'error[E_DATA_FORMAT]: a.csv is a zip archive or an Excel workbook inside gzip, which is not read\n' +
+        '  help: unpack it, or save the sheet as CSV',
     ],
     ['a header alone', 'x,y\n', 'error[E_DATA_NO_ROWS]: a.csv has a header but no data rows'],
     [
       'zip',
       Buffer.from('504b030414000000', 'hex'),
-      'error[E_DATA_FORMAT]: a.csv is a zip archive; only plain and gzip files are read\n' +
-        '  help: unpack it, or compress with gzip',
+      'error[E_DATA_FORMAT]: a.csv is a zip archive or an Excel workbook, which is not read\n' +
+        '  help: unpack it, or save the sheet as CSV',
     ],
     [
       'zstd',
       Buffer.from('28b52ffd00', 'hex'),
-      'error[E_DATA_FORMAT]: a.csv is zstd-compressed; only plain and gzip files are read\n' +
+      'error[E_DATA_FORMAT]: a.csv is zstd-compressed, which is not read\n' +
         '  help: run zstd -d, or compress with gzip',
     ],
     [
       'bzip2',
       Buffer.from('425a683931415926', 'hex'),
-      'error[E_DATA_FORMAT]: a.csv is bzip2-compressed; only plain and gzip files are read\n' +
+      'error[E_DATA_FORMAT]: a.csv is bzip2-compressed, which is not read\n' +
         '  help: run bunzip2, or compress with gzip',
-    ],
-    [
-      'Parquet',
-      Buffer.from('PAR1....'),
-      'error[E_DATA_FORMAT]: a.csv is a Parquet file; only plain and gzip files are read\n' +
-        '  help: export it as CSV',
     ],
     [
       'gzip cut short',

@@ -1,0 +1,112 @@
+// Samples in NumPy's files: .npy, which holds one array, and .npz, an archive of them by name.
+import { unzipSync } from 'fflate';
+import { parse } from 'npyjs';
+import type { NpyArray } from 'npyjs';
+import type { NpySource } from '../../config/data-sources.ts';
+import { dataError, listNames, quoteName } from '../../errors.ts';
+import { readRegularFile } from '../../regular-file.ts';
+import { countOf } from '../../printable.ts';
+import { formatShape, sizeOf } from '../../shape.ts';
+import { displayPath, unreadableFile } from '../dataset/source-file.ts';
+import { takeSamples, type ArraySet, type Numbers } from './arrays.ts';
+
+/** Bytes of a file; packed, samples take at most half of it. */
+const MAX_BYTES = 4 * 2 ** 30 - 1;
+
+/** An array, and what messages call it. */
+interface NamedArray {
+  readonly name: string;
+  readonly values: Numbers;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Reads samples; `name` is what messages call them.
+ *
+ * @throws LockstepError for files and arrays that cannot be read, and for what `takeSamples` refuses
+ */
+export async function readNpySamples(source: NpySource, name: string): Promise<ArraySet> {
+  const { npz } = source;
+  const archive = npz === undefined ? undefined : await readArchive(npz);
+  const read = (part: string): Promise<NamedArray> | NamedArray =>
+    archive && npz !== undefined ? takeMember(archive, part, npz) : readNpy(part);
+  const features = await read(source.features);
+  const targets = await read(source.targets);
+  const weights = source.weights === undefined ? undefined : await read(source.weights);
+  const [numRows = 0] = features.shape;
+  for (const other of [targets, weights]) {
+    if (!other || other.shape[0] === numRows) continue;
+    const message = `${other.name} has ${formatShape(other.shape)}, ${features.name} ${formatShape(features.shape)}`;
+    throw dataError('E_DATA_SHAPE', `${message}: they differ in the number of samples`);
+  }
+  // A list of numbers is a list of samples of one.
+  const shape = features.shape.length === 1 ? [numRows, 1] : features.shape;
+  const samples = { features: features.values, shape, targets: targets.values };
+  return takeSamples(weights ? { ...samples, weights: weights.values as ArrayLike<number> } : samples, name);
+}
+
+/** Reads a file of one array. */
+export async function readNpy(path: string): Promise<NamedArray> {
+  return toArray(await readBytes(path), displayPath(path));
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return await readRegularFile(path, MAX_BYTES);
+  } catch (error) {
+    throw await unreadableFile(path, error);
+  }
+}
+
+async function readArchive(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
+  const bytes = await readBytes(path);
+  try {
+    return new Map(
+      Object.entries(unzipSync(bytes)).map(([name, member]) => [name.replace(/\.npy$/, ''), member]),
+    );
+  } catch (error) {
+    const message = `${displayPath(path)} is no .npz archive: ${(error as Error).message}`;
+    throw dataError('E_DATA_FORMAT', message, { help: 'write it with numpy.savez' });
+  }
+}
+
+function takeMember(archive: ReadonlyMap<string, Uint8Array>, member: string, path: string): NamedArray {
+  const bytes = archive.get(member);
+  if (bytes) return toArray(bytes, `${displayPath(path)} [${member}]`);
+  const message = `${displayPath(path)} has no array ${quoteName(member)}; it has ${listNames([...archive.keys()])}`;
+  throw dataError('E_DATA_ARRAYS', message);
+}
+
+function toArray(bytes: Uint8Array, name: string): NamedArray {
+  const array = parseOrRefuse(bytes, name);
+  const { data, dtype, fortranOrder, shape } = array;
+  if (fortranOrder && shape.length > 1) {
+    throw dataError('E_DATA_ARRAYS', `${name} is stored by columns`, {
+      help: 'write numpy.ascontiguousarray(...)',
+    });
+  }
+  if (shape.length === 0) throw dataError('E_DATA_ARRAYS', `${name} is a single value, not an array`);
+  if (dtype.startsWith('U') || dtype.startsWith('c'))
+    throw dataError('E_DATA_ARRAYS', `${name} holds ${dtype.startsWith('U') ? 'texts' : 'complex numbers'}`);
+  const values = toNumbers(array, data);
+  if (values.length === sizeOf(shape)) return { name, values, shape };
+  const message = `${name} holds ${countOf(values.length, 'value')}; its header says ${formatShape(shape)}`;
+  throw dataError('E_DATA_ARRAYS', message);
+}
+
+/** Bytes stay bytes, which are scaled; truth values and whole numbers of 64 bits become numbers. */
+function toNumbers({ dtype }: NpyArray, data: ArrayBufferView): Numbers {
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data, Number);
+  if (dtype === 'b1') return Float32Array.from(data as Uint8Array);
+  return data as unknown as Numbers;
+}
+
+function parseOrRefuse(bytes: Uint8Array, name: string): NpyArray {
+  try {
+    // The library reads from the start of a buffer.
+    return parse(bytes.slice().buffer);
+  } catch (error) {
+    const message = `${name} is no .npy file that can be read: ${(error as Error).message}`;
+    throw dataError('E_DATA_FORMAT', message, { help: 'write it with numpy.save, of numbers' });
+  }
+}

@@ -1,0 +1,133 @@
+// Tables that are stored by columns: Parquet, and Arrow's files (also called Feather). They are read in
+// the groups of rows in which they are stored, and only the columns that are wanted. Their libraries are
+// loaded for the first such file: that takes longer than many a run's start.
+import { open } from 'node:fs/promises';
+import type { Field, RecordBatch } from 'apache-arrow';
+import { displayPath } from '../dataset/source-file.ts';
+import { dataError, LockstepError } from '../../errors.ts';
+import { cellOf, locateIn, nestedValue, ALWAYS_QUOTED } from './table-file.ts';
+import type { Cell, TableFile, TableReader } from './table-file.ts';
+
+/** Rows that are stored together: a function from row to value for each wanted column. */
+interface RowGroup {
+  readonly numRows: number;
+  readonly columns: readonly ((row: number) => unknown)[];
+}
+
+/** The columns of an open file, and its rows. */
+interface StoredTable {
+  readonly names: readonly string[];
+  /** The groups of rows, of the columns with these indices. */
+  readonly groups: (wanted: readonly number[]) => AsyncIterable<RowGroup>;
+  readonly close: () => Promise<void>;
+}
+
+/** A Parquet file. */
+export async function openParquet(path: string): Promise<TableFile> {
+  const { asyncBufferFromFile, parquetMetadataAsync, parquetRead, parquetSchema } = await import('hyparquet');
+  const { compressors } = await import('hyparquet-compressors');
+  return storedFile(path, 'a Parquet', async () => {
+    const file = await asyncBufferFromFile(path);
+    const metadata = await parquetMetadataAsync(file);
+    const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+    const groups = async function* (wanted: readonly number[]): AsyncGenerator<RowGroup> {
+      const columns = wanted.map((index) => names[index] as string);
+      let rowStart = 0;
+      for (const { num_rows: rows } of metadata.row_groups) {
+        const numRows = Number(rows);
+        const values = new Map<string, unknown[]>(columns.map((name) => [name, []]));
+        await parquetRead({
+          ...{ file, metadata, columns, compressors, rowStart, rowEnd: rowStart + numRows },
+          onChunk: ({ columnName, columnData, rowStart: from }) => {
+            const column = values.get(columnName) as unknown[];
+            for (let row = 0; row < columnData.length; row++) column[from - rowStart + row] = columnData[row];
+          },
+        });
+        yield { numRows, columns: columns.map((name) => (row) => values.get(name)?.[row]) };
+        rowStart += numRows;
+      }
+    };
+    return { names, groups, close: () => Promise.resolve() };
+  });
+}
+
+/** A file in Arrow's format. */
+export async function openArrow(path: string): Promise<TableFile> {
+  const { CompressionType, RecordBatchReader, compressionRegistry } = await import('apache-arrow');
+  const [{ decompress: decodeZstd }, { decompress: decodeLz4 }] = await Promise.all([
+    import('fzstd'),
+    import('lz4js'),
+  ]);
+  // A copy begins at the start of its buffer, as views of 64-bit numbers must.
+  compressionRegistry.set(CompressionType.ZSTD, { decode: (data) => decodeZstd(data).slice() });
+  compressionRegistry.set(CompressionType.LZ4_FRAME, { decode: (data) => decodeLz4(data).slice() });
+  return storedFile(path, 'an Arrow', async () => {
+    const batches = await RecordBatchReader.from(await open(path));
+    await batches.open();
+    const { fields } = batches.schema;
+    const groups = async function* (wanted: readonly number[]): AsyncGenerator<RowGroup> {
+      for await (const batch of batches as AsyncIterable<RecordBatch>) {
+        const columns = await Promise.all(
+          wanted.map((index) => arrowColumn(batch, fields[index] as Field, index)),
+        );
+        yield { numRows: batch.numRows, columns };
+      }
+    };
+    return { names: fields.map(({ name }) => name), groups, close: () => batches.cancel() };
+  });
+}
+
+/** The values of a column: dates and times as such, and decimals as numbers. */
+async function arrowColumn(
+  batch: RecordBatch,
+  { type }: Field,
+  index: number,
+): Promise<(row: number) => unknown> {
+  const { DataType } = await import('apache-arrow');
+  const column = batch.getChildAt(index);
+  const get = (row: number): unknown => column?.get(row) as unknown;
+  const orNull = (convert: (value: unknown) => unknown) => (row: number) => {
+    const value = get(row);
+    return value === null || value === undefined ? null : convert(value);
+  };
+  if (DataType.isDate(type) || DataType.isTimestamp(type)) return orNull((value) => new Date(Number(value)));
+  if (DataType.isDecimal(type)) return orNull((value) => Number(String(value)) / 10 ** type.scale);
+  return get;
+}
+
+function storedFile(path: string, kind: string, openStored: () => Promise<StoredTable>): TableFile {
+  const file = displayPath(path);
+  return {
+    path,
+    hasLines: false,
+    locate: (place) => Promise.resolve(locateIn(file, place, false)),
+    read: async (reader) => {
+      try {
+        const stored = await openStored();
+        await readStored(stored, reader, file).finally(stored.close);
+      } catch (error) {
+        if (error instanceof LockstepError) throw error;
+        const message = `${file} is ${kind} file that cannot be read: ${(error as Error).message}`;
+        throw dataError('E_DATA_FORMAT', message, { help: 'write it again, or export it as CSV' });
+      }
+    },
+  };
+}
+
+async function readStored({ names, groups }: StoredTable, reader: TableReader, file: string): Promise<void> {
+  const wanted = reader.columns(names, { file });
+  const cells: (Cell | undefined)[] = [];
+  let place = 0;
+  for await (const { numRows, columns } of groups(wanted)) {
+    for (let row = 0; row < numRows; row++, place++) {
+      for (const [k, index] of wanted.entries()) {
+        const value = columns[k]?.(row);
+        const cell = cellOf(value);
+        if (cell === undefined)
+          throw nestedValue(names[index] as string, value, locateIn(file, place, false));
+        cells[index] = cell;
+      }
+      reader.row(cells, place, ALWAYS_QUOTED);
+    }
+  }
+}

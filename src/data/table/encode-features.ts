@@ -1,0 +1,181 @@
+// Feature columns of a table, encoded as numbers by the fitted transforms: in training, or as they are
+// read back from a saved model.
+import {
+  featureWidth,
+  standardize,
+  tooFar,
+  widthOf,
+  type FittedFeature,
+  type Standardization,
+} from '../dataset/transforms.ts';
+import { dataError, quoteName } from '../../errors.ts';
+import { countOf } from '../../printable.ts';
+import type { Column } from './column.ts';
+import { MISSING_CATEGORY } from './column.ts';
+import { datePart } from './dates.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+
+/** Texts for true and false, in lower case. */
+export const BOOLEAN_PAIRS = [
+  ['true', 'false'],
+  ['yes', 'no'],
+  ['y', 'n'],
+  ['t', 'f'],
+  ['on', 'off'],
+] as const;
+
+/** 1 or 0 for a text that stands for true or false, in any case of letters. */
+export function booleanOf(text: string): number | undefined {
+  const lower = text.toLowerCase();
+  for (const [yes, no] of BOOLEAN_PAIRS) {
+    if (lower === yes) return 1;
+    if (lower === no) return 0;
+  }
+  return undefined;
+}
+
+/**
+ * Fills `rows` [numRows, width] with the features of a table. Texts that training never saw become zeros,
+ * with one warning a column.
+ *
+ * @throws LockstepError if a cell is missing that the transforms cannot fill.
+ */
+export function encodeFeatures(
+  table: Table,
+  features: readonly FittedFeature[],
+  { rows, warn }: { readonly rows: Float32Array; readonly warn: (message: string) => void },
+): void {
+  const width = widthOf(features);
+  let offset = 0;
+  for (const feature of features) {
+    const numUnseen = encodeFeature(table, feature, { rows, width, offset });
+    if (numUnseen > 0 && 'column' in feature) {
+      const found = `${countOf(numUnseen, 'row')} with a value that training never saw`;
+      warn(`column ${quoteName(feature.column)}: ${found}; encoded as zeros`);
+    }
+    offset += featureWidth(feature);
+  }
+}
+
+/** The place of a column's numbers: from `offset` in each row of `width`. */
+interface Slots {
+  readonly rows: Float32Array;
+  readonly width: number;
+  readonly offset: number;
+}
+
+/** Encodes a feature; returns the number of rows whose text training never saw. */
+function encodeFeature(table: Table, feature: FittedFeature, slots: Slots): number {
+  switch (feature.kind) {
+    case 'numeric':
+      encodeValues(table, feature, slots, (cell) => cell);
+      return 0;
+    case 'date':
+      for (const [at, { part, ...standardization }] of feature.parts.entries()) {
+        const place = { ...slots, offset: slots.offset + at };
+        encodeValues(table, { ...feature, ...standardization }, place, (ms) => datePart(ms, part));
+      }
+      return 0;
+    case 'ordinal':
+      return encodeTexts(table, feature, slots, placesOf(feature.order));
+    case 'boolean':
+      return encodeTexts(table, { ...feature, mean: 0, scale: 1 }, slots, booleanOf);
+    case 'categorical':
+      return encodeCategories(columnOf(table, feature.column), feature.categories, slots);
+    case 'hash':
+      encodeHashes(columnOf(table, feature.column), feature.buckets, slots);
+      return 0;
+    default:
+      return 0;
+  }
+}
+
+/** A feature of numbers, and the value that stands for a missing one. */
+interface ScaledFeature extends Standardization {
+  readonly column: string;
+  readonly fill: number | null;
+}
+
+/** Encodes each cell's value, standardized; `fill` is a cell. */
+function encodeValues(
+  table: Table,
+  feature: ScaledFeature,
+  slots: Slots,
+  valueOf: (cell: number) => number,
+): void {
+  const { rows, width, offset } = slots;
+  const { values } = columnOf(table, feature.column);
+  for (let row = 0; row < values.length; row++) {
+    const cell = values[row] as number;
+    const value = valueOf(Number.isNaN(cell) ? fillIn(feature) : cell);
+    const at = row * width + offset;
+    rows[at] = standardize(value, feature);
+    if (Number.isFinite(rows[at])) continue;
+    throw tooFar(`column ${quoteName(feature.column)} is ${value}`, feature, locateRow(table, row));
+  }
+}
+
+/** Encodes the numbers that texts stand for, standardized; `fill` is such a number. */
+function encodeTexts(
+  table: Table,
+  feature: ScaledFeature,
+  { rows, width, offset }: Slots,
+  numberOf: (text: string) => number | undefined,
+): number {
+  const { categories, values } = columnOf(table, feature.column);
+  const numbers = categories.map((text) => numberOf(text));
+  let numUnseen = 0;
+  for (let row = 0; row < values.length; row++) {
+    const code = values[row] as number;
+    const value = Number.isNaN(code) ? fillIn(feature) : numbers[code];
+    if (value === undefined) numUnseen += 1;
+    else rows[row * width + offset] = standardize(value, feature);
+  }
+  return numUnseen;
+}
+
+function placesOf(order: readonly string[]): (text: string) => number | undefined {
+  const places = new Map(order.map((text, place) => [text, place]));
+  return (text) => places.get(text);
+}
+
+function fillIn({ column, fill }: ScaledFeature): number {
+  if (fill !== null) return fill;
+  const message = `column ${quoteName(column)} has missing cells; the model was trained without any`;
+  throw dataError('E_DATA_MISSING', message, { help: 'fill them in, or train with data.missing: mean' });
+}
+
+/** Encodes a column of texts; returns the number of rows whose text has no slot. */
+function encodeCategories(
+  column: Column,
+  categories: readonly string[],
+  { rows, width, offset }: Slots,
+): number {
+  const slotOf = new Map(categories.map((category, slot) => [category, slot]));
+  const slotOfCode = column.categories.map((category) => slotOf.get(category));
+  const slotOfMissing = slotOf.get(MISSING_CATEGORY);
+  let numUnseen = 0;
+  for (let row = 0; row < column.values.length; row++) {
+    const code = column.values[row] as number;
+    const slot = Number.isNaN(code) ? slotOfMissing : slotOfCode[code];
+    if (slot === undefined) numUnseen += 1;
+    else rows[row * width + offset + slot] = 1;
+  }
+  return numUnseen;
+}
+
+/** Sets the feature of each text's hash; a missing one has none. */
+function encodeHashes({ categories, values }: Column, buckets: number, { rows, width, offset }: Slots): void {
+  const slots = categories.map((text) => hashOf(text) % buckets);
+  for (let row = 0; row < values.length; row++) {
+    const code = values[row] as number;
+    if (!Number.isNaN(code)) rows[row * width + offset + (slots[code] as number)] = 1;
+  }
+}
+
+/** FNV-1a of the text's bytes in UTF-8, 32 bits. Source: http://www.isthe.com/chongo/tech/comp/fnv. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(text, 'utf8')) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 0;
+}

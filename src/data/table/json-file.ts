@@ -1,0 +1,190 @@
+// Tables of JSON: a row on each line (JSON Lines), or a list of rows in one document. A row is a mapping
+// from columns to values; columns that a row leaves out have no value there.
+import { StringDecoder } from 'node:string_decoder';
+import { displayPath, emptyFile } from '../dataset/source-file.ts';
+import { dataError, quoteValue, type SourceLocation } from '../../errors.ts';
+import { readUtf8 } from './csv-file.ts';
+import { cellOf, locateIn, nestedValue, ALWAYS_QUOTED } from './table-file.ts';
+import type { Cell, TableFile, TableReader } from './table-file.ts';
+
+const MAX_LINE_LENGTH = 16 * 2 ** 20;
+/** A document is read as a whole, and V8 has no longer text. */
+const MAX_DOCUMENT_BYTES = 500 * 2 ** 20;
+
+type Row = Readonly<Record<string, unknown>>;
+
+/** A row, and its line or, in a document, its number. */
+interface PlacedRow {
+  readonly row: Row;
+  readonly place: number;
+}
+
+/** Opens a file with a row on each line, or a document, told apart by the first line. */
+export async function openJson(path: string): Promise<TableFile> {
+  const hasLines = await startsWithRow(path);
+  const rows = hasLines ? (): AsyncIterable<PlacedRow> => readLines(path) : await documentRows(path);
+  const locate = (place: number): SourceLocation => locateIn(displayPath(path), place, hasLines);
+  return {
+    path,
+    hasLines,
+    namesEachCell: true,
+    read: (reader) => readRows(rows, reader, locate),
+    locate: (place) => Promise.resolve(locate(place)),
+  };
+}
+
+/** Reads the rows twice: any of them may bring a column. */
+async function readRows(
+  rows: () => Iterable<PlacedRow> | AsyncIterable<PlacedRow>,
+  reader: TableReader,
+  locate: (place: number) => SourceLocation,
+): Promise<void> {
+  const found = new Set<string>();
+  let first: number | undefined;
+  for await (const { row, place } of rows()) {
+    first ??= place;
+    for (const name of Object.keys(row)) found.add(name);
+  }
+  if (first === undefined) return;
+  const names = [...found];
+  const wanted = reader.columns(names, locate(first));
+  const cells: (Cell | undefined)[] = [];
+  for await (const { row, place } of rows()) {
+    for (const index of wanted) {
+      const name = names[index] as string;
+      const value = Object.hasOwn(row, name) ? row[name] : undefined;
+      const cell = cellOf(value);
+      if (cell === undefined) throw nestedValue(name, value, locate(place));
+      cells[index] = cell;
+    }
+    reader.row(cells, place, ALWAYS_QUOTED);
+  }
+}
+
+/** The lines of a file, without blank ones. */
+async function* readLines(path: string): AsyncGenerator<PlacedRow, void, undefined> {
+  for await (const { text, line } of textLines(path)) {
+    const location = { file: displayPath(path), line };
+    const value = parseOrUndefined(text);
+    if (value === undefined) {
+      const message = `this line is no JSON: ${quoteValue(text)}`;
+      throw dataError('E_DATA_JSON', message, { location, help: 'write one row on each line' });
+    }
+    if (!isRow(value)) throw noRow(value, location);
+    yield { row: value, place: line };
+  }
+}
+
+async function* textLines(path: string): AsyncGenerator<{ text: string; line: number }, void, undefined> {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  let line = 0;
+  for await (const chunk of readUtf8(path)) {
+    const lines = (rest + decoder.write(chunk)).split('\n');
+    rest = lines.pop() as string;
+    for (const text of lines) {
+      line += 1;
+      if (text.trim() !== '') yield { text: withoutMark(text), line };
+    }
+    if (rest.length > MAX_LINE_LENGTH) {
+      const location = { file: displayPath(path), line: line + 1 };
+      throw dataError('E_DATA_LONG_LINE', `the line is longer than ${MAX_LINE_LENGTH / 2 ** 20} MiB`, {
+        location,
+      });
+    }
+  }
+  if (rest.trim() !== '') yield { text: withoutMark(rest), line: line + 1 };
+}
+
+function withoutMark(text: string): string {
+  return text.startsWith('\uFEFF') ? text.slice(1) : text;
+}
+
+/** Tells whether the first line is a row; a mapping of nothing but lists is a document of columns. */
+async function startsWithRow(path: string): Promise<boolean> {
+  // A list is a document, which may be a single line of any length.
+  for await (const chunk of readUtf8(path))
+    if (/^\uFEFF?\s*\[/.test(chunk.toString('utf8'))) return false;
+    else break;
+  for await (const { text } of textLines(path)) {
+    const value = parseOrUndefined(text);
+    return isRow(value) && !Object.values(value).every(Array.isArray);
+  }
+  return false;
+}
+
+/** The rows of a document: a list of them, or a mapping from columns to lists of equal length. */
+async function documentRows(path: string): Promise<() => Iterable<PlacedRow>> {
+  const value = await readDocument(path);
+  const file = displayPath(path);
+  if (isRow(value)) return rowsOfColumns(value, file);
+  if (!Array.isArray(value)) throw noTable(value, file);
+  const rows = value.map((row: unknown, place): PlacedRow => {
+    if (!isRow(row)) throw noRow(row, locateIn(file, place, false));
+    return { row, place };
+  });
+  if (rows.length === 0) throw dataError('E_DATA_NO_ROWS', `${file} is an empty list: it has no rows`);
+  return () => rows;
+}
+
+function rowsOfColumns(columns: Row, file: string): () => Iterable<PlacedRow> {
+  const lists = Object.entries(columns);
+  const [first] = lists;
+  const length = Array.isArray(first?.[1]) ? first[1].length : undefined;
+  const isTable = lists.every(([, list]) => Array.isArray(list) && list.length === length);
+  if (!isTable || length === undefined) throw noTable(columns, file);
+  return function* () {
+    for (let place = 0; place < length; place++) {
+      const row = Object.fromEntries(lists.map(([name, list]) => [name, (list as unknown[])[place]]));
+      yield { row, place };
+    }
+  };
+}
+
+async function readDocument(path: string): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let numBytes = 0;
+  const file = displayPath(path);
+  for await (const chunk of readUtf8(path)) {
+    chunks.push(chunk);
+    numBytes += chunk.length;
+    if (numBytes <= MAX_DOCUMENT_BYTES) continue;
+    const message = `${file} is one JSON document of more than ${MAX_DOCUMENT_BYTES / 2 ** 20} MiB`;
+    const help = 'write one row on each line (JSON Lines), which is read piece by piece';
+    throw dataError('E_DATA_TOO_LARGE', message, { help });
+  }
+  const text = withoutMark(Buffer.concat(chunks).toString('utf8'));
+  if (text.trim() === '') throw emptyFile(path, 'holds nothing but blanks');
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    const at = /position (\d+)/.exec((error as Error).message)?.[1];
+    const before = text.slice(0, at === undefined ? 0 : Number(at)).split('\n');
+    const location = { file, line: before.length, column: (before.at(-1) ?? '').length + 1 };
+    throw dataError('E_DATA_JSON', `not valid JSON: ${(error as Error).message}`, { location });
+  }
+}
+
+function parseOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRow(value: unknown): value is Row {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function noRow(value: unknown, location: SourceLocation): Error {
+  const message = `a row is a mapping such as {"a": 1, "b": 2}, this is ${quoteValue(value)}`;
+  return dataError('E_DATA_JSON', message, { location });
+}
+
+function noTable(value: unknown, file: string): Error {
+  const message = `${file} is ${quoteValue(value)}, not a list of rows`;
+  const help =
+    'write a list of mappings such as [{"a": 1, "b": 2}], or one on each line: in pandas, to_json(FILE, orient="records")';
+  return dataError('E_DATA_JSON', message, { help });
+}
