@@ -6,7 +6,7 @@ import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultGroups, defaultShards } from '../model/shards.ts';
-import { DATE_FORMATS } from '../data/table/dates.ts';
+import { DATE_FORMATS } from '../dates.ts';
 import { emaSchema } from '../optimizer/average.ts';
 import { optimizerSchema } from '../optimizer/registry.ts';
 import { scheduleSchema } from '../schedule/schedule.ts';

@@ -19,7 +19,7 @@ import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
-import { DATE_FORMATS, DATE_PARTS } from '../data/table/dates.ts';
+import { DATE_FORMATS, DATE_PARTS } from '../dates.ts';
 import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
 
 /** The name of the description in a model's directory. */

@@ -4,7 +4,7 @@ import { dataError } from '../../errors.ts';
 import type { SourceLocation } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
-import type { DateFormat, DatePart } from '../table/dates.ts';
+import type { DateFormat, DatePart } from '../../dates.ts';
 
 /** Describes how one column becomes one or more features. */
 export type FittedFeature =

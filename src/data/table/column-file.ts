@@ -91,7 +91,7 @@ async function arrowColumn(
     return value === null || value === undefined ? null : convert(value);
   };
   if (DataType.isDate(type) || DataType.isTimestamp(type)) return orNull((value) => new Date(Number(value)));
-  if (DataType.isDecimal(type)) return orNull((value) => Number(String(value)) / 10 ** type.scale);
+  if (DataType.isDecimal(type)) return orNull((value) => Number(`${String(value)}e-${type.scale}`));
   return get;
 }
 

@@ -1,7 +1,7 @@
 // One column of a table as it is filled cell by cell: numbers, or codes into a dictionary of texts.
 // It only collects; column-problems.ts decides which of its findings are errors.
 import type { MissingRule } from '../../config/schema.ts';
-import { parseDate, type DateFormat } from './dates.ts';
+import { parseDate, type DateFormat } from '../../dates.ts';
 import type { CellReader } from './format.ts';
 import type { Cell } from './table-file.ts';
 

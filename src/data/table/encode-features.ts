@@ -12,7 +12,7 @@ import { dataError, quoteName } from '../../errors.ts';
 import { countOf } from '../../printable.ts';
 import type { Column } from './column.ts';
 import { MISSING_CATEGORY } from './column.ts';
-import { datePart } from './dates.ts';
+import { datePart } from '../../dates.ts';
 import { columnOf, locateRow, type Table } from './table.ts';
 
 /** Texts for true and false, in lower case. */

@@ -2,7 +2,7 @@
 import type { ColumnRule, DataConfig } from '../../config/schema.ts';
 import { byCodeUnits, describeValues, type FittedFeature } from '../dataset/transforms.ts';
 import { categoryOf, leaveOut, MISSING_CATEGORY, type Column } from './column.ts';
-import { DATE_PARTS, datePart, hasTime } from './dates.ts';
+import { DATE_PARTS, datePart, hasTime } from '../../dates.ts';
 import { booleanOf, BOOLEAN_PAIRS } from './encode-features.ts';
 import { isDate } from './marked-numbers.ts';
 import { planMissing, ruleOf, type ColumnRoles } from './plan-columns.ts';

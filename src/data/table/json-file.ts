@@ -150,7 +150,7 @@ async function readDocument(path: string): Promise<unknown> {
     numBytes += chunk.length;
     if (numBytes <= MAX_DOCUMENT_BYTES) continue;
     const message = `${file} is one JSON document of more than ${MAX_DOCUMENT_BYTES / 2 ** 20} MiB`;
-    const help = 'write one row on each line (JSON Lines), which is read piece by piece';
+    const help = 'write one row on each line (JSON Lines), which is read line by line';
     throw dataError('E_DATA_TOO_LARGE', message, { help });
   }
   const text = withoutMark(Buffer.concat(chunks).toString('utf8'));
