@@ -1,7 +1,17 @@
 // Tables in formats other than CSV, tables of several files, and files that are no tables.
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { tableFromArrays, tableToIPC } from 'apache-arrow';
+import {
+  Decimal,
+  Int64,
+  makeData,
+  makeVector,
+  Table,
+  tableFromArrays,
+  tableToIPC,
+  TimestampMillisecond,
+  vectorFromArray,
+} from 'apache-arrow';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
@@ -118,6 +128,32 @@ describe('a table in another format than CSV', () => {
     });
     expect(found.featureNames).toEqual(['day.days', 'day.month', 'day.day', 'day.weekday', 'day.hour', 'n']);
     expect(featuresOf(found, 1)).toEqual([19_783 + 12.5 / 24, 3, 1, 4, 12.5, 2].map(Math.fround));
+  });
+
+  it('decimals, dates, dictionaries and whole numbers of Arrow are read as what they are', async () => {
+    // 123.45, -1.00 and 0.07.
+    const digits = Int32Array.of(12_345, 0, 0, 0, -100, -1, -1, -1, 7, 0, 0, 0);
+    const days = [new Date('2024-02-29T12:00Z'), null, new Date('2024-03-02')];
+    const content = tableToIPC(
+      new Table({
+        decimal: makeVector(makeData({ type: new Decimal(2, 10, 128), length: 3, data: digits })),
+        time: vectorFromArray(days, new TimestampMillisecond()),
+        code: vectorFromArray(['a', 'b', 'a']),
+        y: vectorFromArray([1n, 2n, 3n], new Int64()),
+      }),
+      'file',
+    );
+    const found = await loadFile('a.arrow', content, { missing: 'mean', standardize: false });
+    expect(found.featureNames).toEqual([
+      'decimal',
+      ...['days', 'month', 'day', 'weekday', 'hour'].map((part) => `time.${part}`),
+      'code=a',
+      'code=b',
+    ]);
+    const rows = [0, 1, 2].map((row) => featuresOf(found, row));
+    expect(rows.map(([decimal]) => decimal)).toEqual([123.45, -1, 0.07].map(Math.fround));
+    expect(rows[0]?.slice(1)).toEqual([19_782.5, 2, 29, 3, 12, 1, 0]);
+    expect(rows[2]?.slice(1)).toEqual([19_784, 3, 2, 5, 0, 1, 0]);
   });
 
   it('only the columns that are wanted are read', async () => {
