@@ -31,13 +31,19 @@ export function parseDate(text: string, format: DateFormat): number | undefined 
   }[format] as [number, number, number];
   const midnight = new Date(0).setUTCFullYear(year, month - 1, day);
   const isReal = new Date(midnight).getUTCMonth() === month - 1 && new Date(midnight).getUTCDate() === day;
-  if (!isReal || hours > 24 || minutes > 59 || seconds >= 61) return undefined;
-  return midnight + (hours * 60 + minutes) * 60_000 + seconds * 1000 - offsetMs(found[7]);
+  const isMidnight = hours === 24 && minutes === 0 && seconds === 0;
+  if (!isReal || (hours > 23 && !isMidnight) || minutes > 59 || seconds >= 60) return undefined;
+  const offset = offsetMs(found[7]);
+  if (offset === undefined) return undefined;
+  return midnight + (hours * 60 + minutes) * 60_000 + seconds * 1000 - offset;
 }
 
-function offsetMs(zone: string | undefined): number {
+/** The offset of a time zone; undefined where there is none so far from UTC. */
+function offsetMs(zone: string | undefined): number | undefined {
   if (zone === undefined || /^z$/i.test(zone)) return 0;
-  const minutes = 60 * Number(zone.slice(1, 3)) + Number(zone.slice(-2));
+  const [hours, rest] = [Number(zone.slice(1, 3)), Number(zone.slice(-2))];
+  const minutes = 60 * hours + rest;
+  if (rest > 59 || minutes > 14 * 60) return undefined;
   return (zone.startsWith('-') ? -60_000 : 60_000) * minutes;
 }
 

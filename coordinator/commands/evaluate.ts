@@ -38,9 +38,9 @@ const KIND_WORDS = { table: 'tables', images: 'images', text: 'texts', arrays: '
 const SAME_KIND = 'give data of the same kind';
 const HELP_BY_KIND = {
   table: SAME_KIND,
-  images: 'images come with a file of labels',
+  images: 'images come with a file of labels, or in folders of classes',
   text: SAME_KIND,
-  arrays: 'hand arrays in from a program: evaluate(run, { data: { features, targets } })',
+  arrays: 'give --data and --labels, two .npy files, or hand arrays in from a program',
 } as const;
 
 /**
@@ -89,12 +89,23 @@ function withNewData(config: Config, data: DataSource, split: EvaluateOptions['s
     });
   }
   const needed = dataKind(config.data);
-  const source = needed === 'text' && typeof data === 'string' ? { text: data } : data;
+  const source = sourceOfKind(config.data, data);
   if (kindOf(source) !== needed) {
     const message = `the run was trained on ${KIND_WORDS[needed]}, the new data are ${KIND_WORDS[kindOf(source)]}`;
     throw dataError('E_DATA_FORMAT', message, { help: HELP_BY_KIND[needed] });
   }
   return { ...config, batchSize: 1, shards: 1, data: onlySource(config.data, source) };
+}
+
+/** New data as the training set of the run is named: a path alone, or two, may mean any kind. */
+function sourceOfKind(own: Config['data'], data: DataSource): DataSource {
+  const { train } = own;
+  if (typeof train !== 'object') return data;
+  if (typeof data === 'string' && 'text' in train) return { text: data };
+  if (typeof data === 'string' && 'folder' in train) return { folder: data };
+  if (typeof data === 'object' && 'images' in data && dataKind(own) === 'arrays')
+    return { features: data.images, targets: data.labels };
+  return data;
 }
 
 function onlySource(data: Config['data'], source: DataSource): Config['data'] {

@@ -73,6 +73,8 @@ const columnRule = z.union([
   z
     .enum(['categorical', 'boolean', 'date'])
     .transform((kind) => (kind === 'date' ? { kind, format: DATE_FORMATS[0] } : { kind })),
+  z.strictObject({ kind: z.literal('categorical') }),
+  z.strictObject({ kind: z.literal('boolean') }),
   z.strictObject({ kind: z.literal('number'), standardize: standardizeColumn }),
   z.strictObject({
     kind: z.literal('date'),

@@ -187,7 +187,11 @@ async function readArrays(path: string, fitted: FittedArray): Promise<Float32Arr
 /** Reads a picture, or all of a folder in the order of their paths. */
 async function readPictures(path: string, shape: readonly number[]): Promise<Uint8Array> {
   const stats = await stat(path).catch(() => undefined);
-  const images = stats?.isDirectory() ? (await listImages(path)).images : [path];
+  if (!stats) {
+    const message = `cannot read ${displayPath(path)}: no such file (cwd ${process.cwd()})`;
+    throw dataError('E_DATA_UNREADABLE', message);
+  }
+  const images = stats.isDirectory() ? (await listImages(path)).images : [path];
   if (images.length > 0) return readImageFiles(images, shape);
   throw dataError('E_DATA_EMPTY', `${displayPath(path)} has no images`);
 }

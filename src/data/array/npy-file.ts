@@ -107,6 +107,8 @@ function parseOrRefuse(bytes: Uint8Array, name: string): NpyArray {
     return parse(bytes.slice().buffer);
   } catch (error) {
     const message = `${name} is no .npy file that can be read: ${(error as Error).message}`;
-    throw dataError('E_DATA_FORMAT', message, { help: 'write it with numpy.save, of numbers' });
+    throw dataError('E_DATA_FORMAT', message, {
+      help: 'write it with numpy.save, of plain numbers such as x.astype("<f4")',
+    });
   }
 }

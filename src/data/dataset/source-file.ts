@@ -19,6 +19,8 @@ const CONFIG_FILE = /\.(ya?ml|json)$/i;
 export const PARQUET_MAGIC = '50415231';
 /** First bytes of files in Arrow's format, also called Feather. */
 export const ARROW_MAGIC = '4152524f5731';
+/** First bytes of Arrow's format for streams. */
+export const ARROW_STREAM_MAGIC = 'ffffffff';
 
 interface RefusedFormat {
   readonly format: string;

@@ -2,7 +2,7 @@
 // to one size, and kept decoded in a cache, since that takes far longer than reading them.
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { Sharp, SharpOptions } from 'sharp';
+import type sharp from 'sharp';
 import { dataError, listNames, LockstepError } from '../../errors.ts';
 import { countOf } from '../../printable.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
@@ -30,7 +30,7 @@ interface LabelledFile {
   readonly label: number;
 }
 
-type Decoder = (file: string, options?: SharpOptions) => Sharp;
+type Decoder = typeof sharp;
 
 /**
  * Opens a folder with a folder for each class; the images of a class may lie deeper. `classNames` are
@@ -86,12 +86,34 @@ export async function readImageFiles(files: readonly string[], shape: Shape): Pr
 
 /** The images in a folder and below, in the order of their paths, and the number of other files. */
 export async function listImages(folder: string): Promise<{ images: string[]; numOthers: number }> {
-  const entries = await fs.readdir(folder, { withFileTypes: true, recursive: true });
-  const files = entries
-    .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
-    .map((entry) => path.join(entry.parentPath, entry.name));
+  const files = await listFiles(folder, new Set());
   const images = files.filter((file) => IMAGE_NAME.test(file)).sort();
   return { images, numOthers: files.length - images.length };
+}
+
+/** The files in a folder and below; links are followed, but to no folder twice. */
+async function listFiles(folder: string, seen: Set<string>): Promise<string[]> {
+  const place = await fs.realpath(folder);
+  if (seen.has(place)) return [];
+  seen.add(place);
+  const files: string[] = [];
+  for (const { isFolder, file } of await listEntries(folder)) {
+    if (isFolder) files.push(...(await listFiles(file, seen)));
+    else files.push(file);
+  }
+  return files;
+}
+
+/** The entries of a folder, without hidden ones. */
+async function listEntries(folder: string): Promise<{ file: string; isFolder: boolean }[]> {
+  const names = (await fs.readdir(folder)).filter((name) => !name.startsWith('.'));
+  return Promise.all(
+    names.map(async (name) => {
+      const file = path.join(folder, name);
+      const stats = await fs.stat(file).catch(() => undefined);
+      return { file, isFolder: stats?.isDirectory() ?? false };
+    }),
+  );
 }
 
 interface ClassFolder {
@@ -102,19 +124,15 @@ interface ClassFolder {
 
 async function listClasses(folder: string): Promise<ClassFolder[]> {
   const name = displayPath(folder);
-  const entries = await fs.readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
-    const reason =
-      error.code === 'ENOTDIR'
-        ? 'it is no folder'
-        : error.code === 'ENOENT'
-          ? 'no such folder'
-          : error.message;
+  const entries = await listEntries(folder).catch((error: NodeJS.ErrnoException) => {
+    const reasons: Record<string, string> = { ENOTDIR: 'it is no folder', ENOENT: 'no such folder' };
+    const reason = reasons[error.code ?? ''] ?? error.message;
     throw dataError('E_DATA_UNREADABLE', `cannot read ${name}: ${reason}`);
   });
-  const folders = entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'));
+  const folders = entries.filter(({ isFolder }) => isFolder);
   const help = `put the images of each class into a folder of its own, such as ${path.join(name, 'cat')}`;
   if (folders.length === 0) throw dataError('E_DATA_FORMAT', `${name} has no folders of classes`, { help });
-  const classNames = folders.map((entry) => entry.name).sort();
+  const classNames = folders.map(({ file }) => path.basename(file)).sort();
   const found = await Promise.all(
     classNames.map(async (className) => ({ className, ...(await listImages(path.join(folder, className))) })),
   );
@@ -150,11 +168,11 @@ async function shapeOf(files: readonly LabelledFile[], form: ImageForm, decode: 
   const sizes: (readonly [number, number])[] = [];
   let isGrey = true;
   await inBatches(files, async ({ file }, index) => {
-    const { height, width, space } = await decode(file)
+    const { autoOrient, space } = await decode(file)
       .metadata()
       .catch((error: unknown) => refuse(file, error));
     isGrey &&= space === 'b-w' || space === 'grey16';
-    sizes[index] = [height, width];
+    sizes[index] = [autoOrient.height, autoOrient.width];
   });
   const [first = [1, 1]] = sizes;
   const other = sizes.findIndex(([height, width]) => height !== first[0] || width !== first[1]);
@@ -170,7 +188,7 @@ async function readPixels(
   shape: Shape,
   { out, decode }: { readonly out: Uint8Array; readonly decode: Decoder },
 ): Promise<void> {
-  const cache = await PixelCache.of(files, shape);
+  const cache = await PixelCache.of(files, shape, JSON.stringify(decode.versions));
   if (await cache.read(out)) return;
   await decodeAll(files, shape, { out, decode });
   await cache.write(out);
@@ -214,7 +232,10 @@ async function decodeOne(file: string, shape: Shape, decode: Decoder): Promise<U
 
 function refuse(file: string, error: unknown): never {
   const [reason = ''] = (error as Error).message.split('\n');
-  const message = `${displayPath(file)} cannot be read as an image: ${reason.replace(`${file}: `, '')}`;
+  const words = /failOn setting|read error/.test(reason)
+    ? 'it is cut short or damaged'
+    : reason.replace(`${file}: `, '');
+  const message = `${displayPath(file)} cannot be read as an image: ${words}`;
   throw dataError('E_DATA_IMAGE', message, { help: 'replace it, or move it elsewhere' });
 }
 

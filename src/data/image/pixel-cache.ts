@@ -21,13 +21,14 @@ export class PixelCache {
     this.#file = file;
   }
 
-  static async of(files: readonly string[], shape: Shape): Promise<PixelCache> {
+  /** `decoder` names what decodes, whose pixels another version may not give. */
+  static async of(files: readonly string[], shape: Shape, decoder: string): Promise<PixelCache> {
     const folder = cacheFolder();
     if (folder === undefined) return new PixelCache(undefined);
-    const hash = createHash('sha256').update(JSON.stringify([FORMAT, shape]));
+    const hash = createHash('sha256').update(JSON.stringify([FORMAT, shape, decoder]));
     for (const file of files) {
-      const { size, mtimeMs } = await fs.stat(file);
-      hash.update(JSON.stringify([file, size, mtimeMs]));
+      const { ctimeMs, ino, mtimeMs, size } = await fs.stat(file);
+      hash.update(JSON.stringify([file, size, mtimeMs, ctimeMs, ino]));
     }
     return new PixelCache(path.join(folder, `${hash.digest('hex')}.pixels`));
   }

@@ -5,6 +5,7 @@ import { open } from 'node:fs/promises';
 import type { Field, RecordBatch } from 'apache-arrow';
 import { displayPath } from '../dataset/source-file.ts';
 import { dataError, LockstepError } from '../../errors.ts';
+import { refuseBadNames } from './header.ts';
 import { cellOf, locateIn, nestedValue, ALWAYS_QUOTED } from './table-file.ts';
 import type { Cell, TableFile, TableReader } from './table-file.ts';
 
@@ -107,7 +108,7 @@ function storedFile(path: string, kind: string, openStored: () => Promise<Stored
         await readStored(stored, reader, file).finally(stored.close);
       } catch (error) {
         if (error instanceof LockstepError) throw error;
-        const message = `${file} is ${kind} file that cannot be read: ${(error as Error).message}`;
+        const message = `${file} is ${kind} file that is cut short or damaged (${(error as Error).message})`;
         throw dataError('E_DATA_FORMAT', message, { help: 'write it again, or export it as CSV' });
       }
     },
@@ -115,6 +116,7 @@ function storedFile(path: string, kind: string, openStored: () => Promise<Stored
 }
 
 async function readStored({ names, groups }: StoredTable, reader: TableReader, file: string): Promise<void> {
+  refuseBadNames(names, { file });
   const wanted = reader.columns(names, { file });
   const cells: (Cell | undefined)[] = [];
   let place = 0;

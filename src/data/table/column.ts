@@ -3,7 +3,7 @@
 import type { MissingRule } from '../../config/schema.ts';
 import { parseDate, type DateFormat } from '../../dates.ts';
 import type { CellReader } from './format.ts';
-import type { Cell } from './table-file.ts';
+import { textOf, type Cell } from './table-file.ts';
 
 /** Maximum length of a cell in characters; a longer one is a stray quote or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
@@ -102,12 +102,16 @@ export class ColumnBuilder {
 
   /** Appends a cell; false if it is too long to be one. */
   add(content: Cell, part: number, line: number): boolean {
+    if (content instanceof Date && this.#takesDates()) {
+      this.#addDate(content.getTime());
+      return true;
+    }
     const number = this.plan.kind === 'text' ? undefined : this.#cells.number(content);
     if (number !== undefined) {
       this.#addNumber(number, content, part, line);
       return true;
     }
-    const cell = String(content);
+    const cell = textOf(content);
     if (cell.length > MAX_CELL_LENGTH) return false;
     else if (this.#cells.isMissing(cell)) this.#addToken({ cell, part, line });
     else this.#addText({ cell, part, line });
@@ -147,15 +151,15 @@ export class ColumnBuilder {
   #addNumber(value: number, content: Cell, part: number, line: number): void {
     if (this.kind === undefined) this.#decide('number');
     this.numNumbers += 1;
-    if (this.kind === 'date') this.firstNoDate ??= { cell: String(content), part, line };
+    if (this.kind === 'date') this.firstNoDate ??= { cell: textOf(content), part, line };
     const rounded = Math.fround(value);
     if (!Number.isFinite(rounded)) {
       this.numOverflows += 1;
-      this.firstOverflow ??= { cell: String(content), part, line };
+      this.firstOverflow ??= { cell: textOf(content), part, line };
     } else if (!Number.isInteger(value)) {
-      this.firstFraction ??= { cell: String(content), part, line };
+      this.firstFraction ??= { cell: textOf(content), part, line };
     } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS) {
-      this.firstInexact ??= { cell: String(content), part, line };
+      this.firstInexact ??= { cell: textOf(content), part, line };
     }
     this.#push(this.kind === 'number' ? value : NaN);
   }
@@ -164,8 +168,7 @@ export class ColumnBuilder {
     const date = this.#dateOf(reference.cell);
     if (this.kind === undefined) this.#decide(date === undefined ? 'text' : 'date');
     if (this.kind === 'date' && date !== undefined) {
-      this.numDates += 1;
-      return this.#push(date);
+      return this.#addDate(date);
     }
     if (this.kind === 'date') this.firstNoDate ??= reference;
     this.numTexts += 1;
@@ -174,11 +177,21 @@ export class ColumnBuilder {
     this.#push(this.kind === 'text' && code !== undefined ? code : NaN);
   }
 
-  /** The date that a text is, where the column may be one of dates: targets are not. */
+  #addDate(ms: number): void {
+    if (this.kind === undefined) this.#decide('date');
+    this.numDates += 1;
+    this.#push(ms);
+  }
+
+  /** Tells whether the column is one of dates, or may be: targets are not. */
+  #takesDates(): boolean {
+    const { isFeature, mayBeDate = isFeature } = this.plan;
+    return this.kind === 'date' || (this.kind === undefined && mayBeDate);
+  }
+
+  /** The date that a text is, where the column takes dates. */
   #dateOf(cell: string): number | undefined {
-    const { dateFormat = 'ymd', isFeature, mayBeDate = isFeature } = this.plan;
-    const isWanted = this.kind === 'date' || (this.kind === undefined && mayBeDate);
-    return isWanted ? parseDate(cell, dateFormat) : undefined;
+    return this.#takesDates() ? parseDate(cell, this.plan.dateFormat ?? 'ymd') : undefined;
   }
 
   /** An empty cell has no value in quotes either; other tokens have, where texts can be values. */

@@ -8,7 +8,7 @@ import {
   type FittedFeature,
   type Standardization,
 } from '../dataset/transforms.ts';
-import { dataError, quoteName } from '../../errors.ts';
+import { dataError, listNames, quoteName, quoteValue } from '../../errors.ts';
 import { countOf } from '../../printable.ts';
 import type { Column } from './column.ts';
 import { MISSING_CATEGORY } from './column.ts';
@@ -23,6 +23,9 @@ export const BOOLEAN_PAIRS = [
   ['t', 'f'],
   ['on', 'off'],
 ] as const;
+
+/** Numbers that new rows may have for true and false. */
+const BITS: Readonly<Record<string, number>> = { 0: 0, 1: 1 };
 
 /** 1 or 0 for a text that stands for true or false, in any case of letters. */
 export function booleanOf(text: string): number | undefined {
@@ -77,9 +80,17 @@ function encodeFeature(table: Table, feature: FittedFeature, slots: Slots): numb
       }
       return 0;
     case 'ordinal':
-      return encodeTexts(table, feature, slots, placesOf(feature.order));
+      encodeTexts(table, feature, slots, {
+        numberOf: placesOf(feature.order),
+        words: `is not in the order of training, ${listNames(feature.order)}`,
+      });
+      return 0;
     case 'boolean':
-      return encodeTexts(table, { ...feature, mean: 0, scale: 1 }, slots, booleanOf);
+      encodeTexts(table, { ...feature, mean: 0, scale: 1 }, slots, {
+        numberOf: (text) => booleanOf(text) ?? BITS[text],
+        words: 'is neither true nor false',
+      });
+      return 0;
     case 'categorical':
       return encodeCategories(columnOf(table, feature.column), feature.categories, slots);
     case 'hash':
@@ -115,23 +126,31 @@ function encodeValues(
   }
 }
 
-/** Encodes the numbers that texts stand for, standardized; `fill` is such a number. */
+/**
+ * Encodes the numbers that texts stand for, standardized; `fill` is such a number.
+ *
+ * @throws LockstepError for a text that stands for none, which `words` describe
+ */
 function encodeTexts(
   table: Table,
   feature: ScaledFeature,
   { rows, width, offset }: Slots,
-  numberOf: (text: string) => number | undefined,
-): number {
+  { numberOf, words }: { readonly numberOf: (text: string) => number | undefined; readonly words: string },
+): void {
   const { categories, values } = columnOf(table, feature.column);
   const numbers = categories.map((text) => numberOf(text));
-  let numUnseen = 0;
   for (let row = 0; row < values.length; row++) {
     const code = values[row] as number;
     const value = Number.isNaN(code) ? fillIn(feature) : numbers[code];
-    if (value === undefined) numUnseen += 1;
-    else rows[row * width + offset] = standardize(value, feature);
+    if (value === undefined) {
+      const message = `column ${quoteName(feature.column)}: ${quoteValue(categories[code])} ${words}`;
+      throw dataError('E_DATA_CATEGORIES', message, {
+        location: locateRow(table, row),
+        help: 'correct the cell',
+      });
+    }
+    rows[row * width + offset] = standardize(value, feature);
   }
-  return numUnseen;
 }
 
 function placesOf(order: readonly string[]): (text: string) => number | undefined {

@@ -59,6 +59,7 @@ export class CellReader {
       const isToken = this.#missingNumbers.size > 0 && this.#missingNumbers.has(String(cell));
       return isToken ? undefined : cell;
     }
+    if (typeof cell !== 'string') return undefined;
     if (!this.#pattern.test(cell)) return undefined;
     if (this.#missingNumbers.size > 0 && this.#missingNumbers.has(cell)) return undefined;
     const digits = this.#thousands ? cell.replace(this.#thousands, '') : cell;

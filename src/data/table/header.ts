@@ -146,7 +146,8 @@ export function requireSameHeader(
   });
 }
 
-function refuseBadNames(names: readonly string[], location: SourceLocation): void {
+/** Refuses names by which columns cannot be told apart. */
+export function refuseBadNames(names: readonly string[], location: SourceLocation): void {
   const seen = new Map<string, number>();
   for (const [index, name] of names.entries()) {
     if (name === '') {

@@ -21,7 +21,7 @@ interface PlacedRow {
 
 /** Opens a file with a row on each line, or a document, told apart by the first line. */
 export async function openJson(path: string): Promise<TableFile> {
-  const hasLines = await startsWithRow(path);
+  const hasLines = /\.(jsonl|ndjson)(\.gz)?$/i.test(path) || (await startsWithRow(path));
   const rows = hasLines ? (): AsyncIterable<PlacedRow> => readLines(path) : await documentRows(path);
   const locate = (place: number): SourceLocation => locateIn(displayPath(path), place, hasLines);
   return {
@@ -108,9 +108,22 @@ async function startsWithRow(path: string): Promise<boolean> {
     else break;
   for await (const { text } of textLines(path)) {
     const value = parseOrUndefined(text);
-    return isRow(value) && !Object.values(value).every(Array.isArray);
+    return isRow(value) && !isTable(value);
   }
   return false;
+}
+
+/** Tells whether the first line is a row, or begins a list. */
+export async function startsWithJson(path: string): Promise<boolean> {
+  for await (const { text } of textLines(path))
+    return isRow(parseOrUndefined(text)) || /^\s*\[\s*(\{|$)/.test(text);
+  return false;
+}
+
+/** A mapping of nothing but lists, or of nothing but mappings, as pandas writes it by default. */
+function isTable(value: Row): boolean {
+  const columns = Object.values(value);
+  return columns.length > 0 && (columns.every(Array.isArray) || columns.every(isRow));
 }
 
 /** The rows of a document: a list of them, or a mapping from columns to lists of equal length. */
@@ -158,10 +171,12 @@ async function readDocument(path: string): Promise<unknown> {
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    const at = /position (\d+)/.exec((error as Error).message)?.[1];
-    const before = text.slice(0, at === undefined ? 0 : Number(at)).split('\n');
-    const location = { file, line: before.length, column: (before.at(-1) ?? '').length + 1 };
-    throw dataError('E_DATA_JSON', `not valid JSON: ${(error as Error).message}`, { location });
+    const { message } = error as Error;
+    const at = /position (\d+)/.exec(message)?.[1] ?? (/end of JSON/.test(message) ? text.length : undefined);
+    const before = text.slice(0, Number(at)).split('\n');
+    const place = { line: before.length, column: (before.at(-1) ?? '').length + 1 };
+    const location = at === undefined ? { file } : { file, ...place };
+    throw dataError('E_DATA_JSON', `not valid JSON: ${message}`, { location });
   }
 }
 

@@ -2,8 +2,8 @@
 import type { LockstepError, SourceLocation } from '../../errors.ts';
 import { dataError, quoteName } from '../../errors.ts';
 
-/** A cell: a number, or a text that is still to be read. An empty text is no value. */
-export type Cell = string | number;
+/** A cell: a number, a date, or a text that is still to be read. An empty text is no value. */
+export type Cell = string | number | Date;
 
 /** Takes the content of a file: the columns once, then the rows. */
 export interface TableReader {
@@ -52,21 +52,22 @@ export function cellOf(value: unknown): Cell | undefined {
     case 'undefined':
       return '';
     default:
-      if (value instanceof Date) return formatDate(value);
+      if (value instanceof Date) return Number.isNaN(value.getTime()) ? '' : value;
       return value === null ? '' : undefined;
   }
 }
 
-/** `2024-02-29` for midnight, else with the time of day, in UTC. */
-function formatDate(date: Date): string {
-  if (Number.isNaN(date.getTime())) return '';
-  return date.toISOString().replace(/T00:00:00\.000Z$/, '');
+/** The text of a cell; of a date `2024-02-29` for midnight, else with the time of day, in UTC. */
+export function textOf(cell: Cell): string {
+  if (!(cell instanceof Date)) return String(cell);
+  return cell.toISOString().replace(/T00:00:00\.000Z$/, '');
 }
 
 /** The error of a value that no cell can hold. */
 export function nestedValue(name: string, value: unknown, location: SourceLocation): LockstepError {
   const isBytes = ArrayBuffer.isView(value) && !(value instanceof Float64Array);
-  const what = isBytes ? 'bytes' : Array.isArray(value) || ArrayBuffer.isView(value) ? 'a list' : 'a mapping';
+  const isList = typeof value === 'object' && value !== null && Symbol.iterator in value;
+  const what = isBytes ? 'bytes' : isList ? 'a list' : 'a mapping';
   return dataError('E_DATA_NESTED', `column ${quoteName(name)} holds ${what}`, {
     location,
     help: 'give each of its values a column, or leave it out with data.drop',

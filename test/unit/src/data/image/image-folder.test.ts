@@ -1,4 +1,5 @@
 // Labelled pictures in folders: their classes, their form, and the cache of decoded ones.
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
@@ -108,6 +109,30 @@ describe('a folder of pictures', () => {
     );
   });
 
+  it('links to classes and to pictures are followed, and no folder is read twice', async () => {
+    const folder = await folderOf({ ...TWO_CLASSES, 'elsewhere/owl/1.png': grey(7, 8) });
+    fs.symlinkSync(join(folder, 'elsewhere/owl'), join(folder, 'train/owl'));
+    fs.symlinkSync(join(folder, 'elsewhere/owl/1.png'), join(folder, 'train/dog/2.png'));
+    fs.symlinkSync(join(folder, 'train/cat'), join(folder, 'train/cat/again'));
+    const loaded = await loadFolder(folder);
+    expect(contentOf(loaded)).toMatchObject({
+      pixels: [5, 6, 3, 4, 1, 2, 7, 8, 7, 8],
+      labels: [0, 0, 1, 1, 2],
+    });
+  });
+
+  it('a picture has the size that it has once turned as its camera says', async () => {
+    const folder = await folderOf({ 'train/a/1.png': { height: 2, width: 1, channels: 1, values: [1, 2] } });
+    fs.mkdirSync(join(folder, 'train/b'));
+    const raw = { height: 1, width: 2, channels: 1 } as const;
+    const turned = sharp(Uint8Array.of(3, 4), { raw }).toColourspace('b-w').withMetadata({ orientation: 6 });
+    await turned.png().toFile(join(folder, 'train/b/1.png'));
+    expect(contentOf(await loadFolder(folder, { channels: 1 }))).toMatchObject({
+      shape: [1, 2, 1],
+      pixels: [1, 2, 3, 4],
+    });
+  });
+
   it('files that are no pictures by their names are left out with a warning', async () => {
     const folder = await folderOf(TWO_CLASSES);
     fs.writeFileSync(join(folder, 'train/cat/notes.txt'), '');
@@ -156,26 +181,29 @@ describe('a folder of pictures', () => {
 });
 
 describe('the cache of decoded pictures', () => {
-  const damage = (file: string): void => {
-    fs.writeFileSync(file, Buffer.alloc(fs.statSync(file).size));
-    fs.utimesSync(file, 1, 1);
-  };
+  const entryOf = (): string => join(cache, 'images', fs.readdirSync(join(cache, 'images'))[0] as string);
 
-  it('pictures are decoded once, and again after their entry was damaged or switched off', async () => {
+  /** Replaces the pixels of the entry, and their hash. */
+  const replaceEntry = (pixels: Buffer): void =>
+    fs.writeFileSync(entryOf(), Buffer.concat([pixels, createHash('sha256').update(pixels).digest()]));
+
+  it('pictures are decoded once, and again after they, their entry or the setting changed', async () => {
     const folder = await folderOf(TWO_CLASSES);
-    const sized: Partial<ConfigInput['data']> = { imageSize: [1, 2], channels: 1 };
-    const picture = join(folder, 'train/cat/1.png');
-    fs.utimesSync(picture, 1, 1);
-    const { sha256 } = (await loadFolder(folder, sized)).dataset;
-    damage(picture);
-    expect((await loadFolder(folder, sized)).dataset.sha256).toBe(sha256);
-    const refusal = /^error\[E_DATA_IMAGE\]: train\/cat\/1\.png cannot be read as an image/;
+    const decoded = contentOf(await loadFolder(folder)).pixels;
+    const other = Buffer.from([9, 9, 8, 8, 7, 7]);
+    replaceEntry(other);
+    expect(contentOf(await loadFolder(folder)).pixels).toEqual([...other]);
     vi.stubEnv('LOCKSTEP_CACHE_DIR', '');
-    expect(await errorOf(loadFolder(folder, sized), folder)).toMatch(refusal);
+    expect(contentOf(await loadFolder(folder)).pixels).toEqual(decoded);
     vi.stubEnv('LOCKSTEP_CACHE_DIR', cache);
-    const [entry] = fs.readdirSync(join(cache, 'images')) as [string];
-    damage(join(cache, 'images', entry));
-    expect(await errorOf(loadFolder(folder, sized), folder)).toMatch(refusal);
+    fs.appendFileSync(entryOf(), 'x');
+    expect(contentOf(await loadFolder(folder)).pixels).toEqual(decoded);
+    replaceEntry(other);
+    const picture = join(folder, 'train/cat/1.png');
+    const { atime, mtime } = fs.statSync(picture);
+    await write(picture, grey(50, 60));
+    fs.utimesSync(picture, atime, mtime);
+    expect(contentOf(await loadFolder(folder)).pixels).toEqual([50, 60, ...decoded.slice(2)]);
   });
 
   it('a cache that cannot be written changes nothing', async () => {

@@ -71,7 +71,7 @@ describe('dates', () => {
     ]);
   });
 
-  it.each(['2023-02-29', '2024-13-01', 'soon', '5'])(
+  it.each(['2023-02-29', '2024-13-01', '2024-01-01 24:01', '2024-01-01T10:00+99:99', 'soon', '5'])(
     '%s among dates is refused with its place',
     async (cell) => {
       expect(await errorOf(loadColumn(['2024-01-01', cell]))).toBe(
@@ -135,6 +135,22 @@ describe('booleans', () => {
   });
 });
 
+describe('texts at the time of prediction', () => {
+  it('a boolean may be 1 or 0, and other texts than those of training are refused with their place', async () => {
+    const { transforms } = await loadColumn(['yes', 'no']);
+    const encodeNew = async (text: string): Promise<number[]> => {
+      const directory = await directoryOf({ 'new.csv': text });
+      const format = { decimal: '.', header: true, missing: 'error' } as const;
+      const request = { path: join(directory, 'new.csv'), transforms, format, warn: () => undefined };
+      return [...(await loadFeatures(request)).rows];
+    };
+    expect(await encodeNew('x\n1\n0\nYES\n')).toEqual([1, 0, 1]);
+    expect(await errorOf(encodeNew('x\nyes\nmaybe\n'))).toMatch(
+      /^error\[E_DATA_CATEGORIES\]: column "x": "maybe" is neither true nor false\n {2}--> .*new\.csv:3/,
+    );
+  });
+});
+
 describe('ordinal columns', () => {
   const columns = { x: { kind: 'ordinal', order: ['S', 'M', 'L'] } } as const;
 
@@ -183,6 +199,14 @@ describe('hashed columns', () => {
 });
 
 describe('rules of columns', () => {
+  it('a rule may be a mapping, as it is written back', async () => {
+    const columns = { x: { kind: 'categorical' } } as const;
+    expect((await encode(['2024-01-01', '2024-01-02'], { columns })).names).toEqual([
+      'x=2024-01-01',
+      'x=2024-01-02',
+    ]);
+  });
+
   it('a single column may be left as it is', async () => {
     const data = { columns: { x: { kind: 'number', standardize: false } } } as const;
     expect((await encode(['5', '7'], data)).rows).toEqual([[5], [7]]);

@@ -1,4 +1,5 @@
 // Tables in formats other than CSV, tables of several files, and files that are no tables.
+import fs from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import {
@@ -15,6 +16,7 @@ import {
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
+import { resolveConfigPaths } from '../../../../../src/config/data-sources.ts';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
 import { formatError, type LockstepError } from '../../../../../src/errors.ts';
 import { configOf, directoryOf, errorOf, featuresOf, load, NO_SPLIT } from '../fixtures.ts';
@@ -202,6 +204,12 @@ describe('a table in another format than CSV', () => {
       'error[E_DATA_NESTED]: column "x" holds a list\n  --> a.json, row 1\n  help: give each of its values a column, or leave it out with data.drop',
     ],
     ['a.json', '[{"x":1,"y":2},\n  {"x":1;"y":2}]', 'error[E_DATA_JSON]: not valid JSON'],
+    [
+      'a.json',
+      '{"x":{"0":1,"1":2},"y":{"0":3,"1":4}}',
+      'error[E_DATA_JSON]: a.json is an object, not a list of rows\n  help: write a list of mappings',
+    ],
+    ['a.json', '[{"x":1,"y":2},{"x":1', '--> a.json:1:22'],
     ['a.json', '[]', 'error[E_DATA_NO_ROWS]: a.json is an empty list: it has no rows'],
     ['a.json', '5', 'error[E_DATA_JSON]: a.json is 5, not a list of rows'],
     [
@@ -212,12 +220,12 @@ describe('a table in another format than CSV', () => {
     [
       'a.parquet',
       Buffer.from('PAR1 and then nothing that makes sense PAR1'),
-      'error[E_DATA_FORMAT]: a.parquet is a Parquet file that cannot be read: ',
+      'error[E_DATA_FORMAT]: a.parquet is a Parquet file that is cut short or damaged',
     ],
     [
       'a.arrow',
       arrow().subarray(0, 300),
-      'error[E_DATA_FORMAT]: a.arrow is an Arrow file that cannot be read: ',
+      'error[E_DATA_FORMAT]: a.arrow is an Arrow file that is cut short or damaged',
     ],
     [
       'a.csv',
@@ -231,6 +239,45 @@ describe('a table in another format than CSV', () => {
     ],
   ])('a file %s that is no table is refused with the reason: %j', async (name, content, message) => {
     expect(await refusalOf(name, content)).toContain(message);
+  });
+
+  it('columns of one name, which cannot be told apart, are refused in Parquet as in CSV', async () => {
+    const columnData = ['x', 'y', 'x'].map((name) => ({ name, data: [1, 2] }));
+    const content = new Uint8Array(parquetWriteBuffer({ columnData }));
+    expect(await refusalOf('a.parquet', content)).toContain(
+      'error[E_DATA_COLUMNS]: columns 1 and 3 are both "x"',
+    );
+  });
+
+  it('dates of a format with types need no format of their own', async () => {
+    const content = parquet({ day: [new Date('2024-02-29'), new Date('2024-03-02')], y: [1, 2] });
+    const columns = { day: { kind: 'date', format: 'dmy' } } as const;
+    const found = await loadFile('a.parquet', content, { columns, standardize: false });
+    expect(featuresOf(found, 0)).toEqual([19_782, 2, 29, 3]);
+    const categories = await loadFile('a.parquet', content, { columns: { day: 'categorical' } });
+    expect(categories.featureNames).toEqual(['day=2024-02-29', 'day=2024-03-02']);
+  });
+
+  it('an Arrow stream is read as a file is', async () => {
+    const { size, ...rest } = COLUMNS;
+    const content = tableToIPC(tableFromArrays({ size: Float64Array.from(size), ...rest }), 'stream');
+    const expected = await loadFile('a.csv', CSV);
+    expect((await loadFile('a.arrows', content)).dataset.sha256).toBe(expected.dataset.sha256);
+  });
+
+  it('rows of JSON in a file of another name are refused as what they are', async () => {
+    for (const content of ['{"x":1,"y":2}\n', '[{"x":1,"y":2}]', '[\n{"x":1,"y":2}]']) {
+      expect(await refusalOf('a.csv', content)).toBe(
+        'error[E_DATA_FORMAT]: a.csv looks like JSON, not like CSV\n' +
+          '  help: give it a name that ends in .json, or .jsonl for a row on each line',
+      );
+    }
+    expect((await loadFile('a.csv', '[x],y\n1,2\n')).featureNames).toEqual(['[x]']);
+  });
+
+  it('an empty first row of JSON Lines is a row', async () => {
+    const found = await loadFile('a.jsonl', '{}\n{"x":1,"y":2}\n', { missing: 'drop-row' });
+    expect(found.dataset.layout.numRows).toBe(1);
   });
 
   it.each([{ delimiter: ';' }, { header: false }])(
@@ -277,6 +324,27 @@ describe('a table of several files', () => {
       validation: new Uint32Array(0),
       test: Uint32Array.of(2),
     });
+  });
+
+  it('a directory whose name looks like a pattern is taken by its name', async () => {
+    const base = await directoryOf({});
+    for (const name of ['d[2]', 'd2', 'd (x)', 'd {a}!']) {
+      fs.mkdirSync(join(base, name));
+      fs.writeFileSync(join(base, name, 'part-1.csv'), `x,y\n${name.length},2\n`);
+      const config = configOf({ file: 'part-*.csv', target: 'y', ...NO_SPLIT, standardize: false });
+      const found = await load(resolveConfigPaths(config, join(base, name)));
+      expect([found.dataset.layout.numRows, ...featuresOf(found, 0)]).toEqual([1, name.length]);
+    }
+    const missing = configOf({ file: 'none.csv', target: 'y' });
+    const shown = await errorOf(load(resolveConfigPaths(missing, join(base, 'd[2]'))), base);
+    expect(shown).toMatch(/^error\[E_DATA_UNREADABLE\]: cannot read d\[2\]\/none\.csv: no such file/);
+  });
+
+  it('a file that is named by a link too is named twice', async () => {
+    const directory = await directoryOf({ 'a.csv': 'x,y\n1,2\n' });
+    fs.symlinkSync(join(directory, 'a.csv'), join(directory, 'b.csv'));
+    const config = configOf({ file: join(directory, '*.csv'), target: 'y', ...NO_SPLIT });
+    expect(await errorOf(load(config), directory)).toContain('error[E_CONFIG_FILES]: b.csv is named twice');
   });
 
   it('a pattern without a file, and a file named twice, are refused', async () => {
