@@ -75,7 +75,7 @@ function fitColumn(column: Column, fit: ColumnFit): FittedFeature {
   const { rule } = fit;
   if (rule?.kind === 'ordinal') return fitOrdinal(column, rule.order, fit);
   if (rule?.kind === 'hash') return { kind: 'hash', column: column.name, buckets: rule.buckets };
-  const isBoolean = rule?.kind === 'boolean' || (rule === undefined && isPlainBoolean(column, fit));
+  const isBoolean = rule?.kind === 'boolean' || (rule === undefined && isPlainBoolean(column));
   return isBoolean ? fitBoolean(column, fit) : fitCategories(column, fit);
 }
 
@@ -133,11 +133,11 @@ function fitOrdinal(column: Column, order: readonly string[], fit: ColumnFit): F
   };
 }
 
-/** Tells whether the training rows hold both texts of a pair such as yes and no, and nothing else. */
-function isPlainBoolean(column: Column, { train }: ColumnFit): boolean {
-  const seen = new Set<string>();
-  for (const row of train) seen.add(categoryOf(column, row).toLowerCase());
-  return BOOLEAN_PAIRS.some((pair) => seen.size === 2 && pair.every((text) => seen.has(text)));
+/** Tells whether a column holds both texts of a pair such as yes and no, and nothing else, in any split. */
+function isPlainBoolean({ categories, values }: Column): boolean {
+  const seen = new Set(categories.map((text) => text.toLowerCase()));
+  const isPair = BOOLEAN_PAIRS.some((pair) => seen.size === 2 && pair.every((text) => seen.has(text)));
+  return isPair && !values.some(Number.isNaN);
 }
 
 function fitBoolean(column: Column, fit: ColumnFit): FittedFeature {

@@ -105,13 +105,16 @@ export function readHeader(
   format: HeaderFormat,
   location: SourceLocation,
 ): string[] {
-  if (fields.length > MAX_COLUMNS) {
-    const message = `${countOf(fields.length, 'column')}; at most ${countOf(MAX_COLUMNS, 'column')} are read`;
-    throw dataError('E_DATA_COLUMNS', message, { location });
-  }
+  refuseTooManyColumns(fields.length, location);
   if (!format.header) return fields.map((_, index) => `c${index + 1}`);
   refuseBadNames(fields, location);
   return [...fields];
+}
+
+export function refuseTooManyColumns(count: number, location: SourceLocation): void {
+  if (count <= MAX_COLUMNS) return;
+  const message = `${countOf(count, 'column')}; at most ${countOf(MAX_COLUMNS, 'column')} are read`;
+  throw dataError('E_DATA_COLUMNS', message, { location });
 }
 
 /** A warning if the first record looks like data, or undefined. */

@@ -4,6 +4,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { displayPath, emptyFile } from '../dataset/source-file.ts';
 import { dataError, quoteValue, type SourceLocation } from '../../errors.ts';
 import { readUtf8 } from './csv-file.ts';
+import { refuseTooManyColumns } from './header.ts';
 import { cellOf, locateIn, nestedValue, ALWAYS_QUOTED } from './table-file.ts';
 import type { Cell, TableFile, TableReader } from './table-file.ts';
 
@@ -44,6 +45,7 @@ async function readRows(
   for await (const { row, place } of rows()) {
     first ??= place;
     for (const name of Object.keys(row)) found.add(name);
+    refuseTooManyColumns(found.size, locate(place));
   }
   if (first === undefined) return;
   const names = [...found];

@@ -27,7 +27,8 @@ export async function findTableFiles(source: TableSource): Promise<string[]> {
   const named = typeof source === 'string' ? [source] : source;
   const found = (await Promise.all(named.map(findFiles))).flat();
   const real = await Promise.all(found.map((path) => realpath(path).catch(() => path)));
-  const repeated = found.find((_, index) => real.indexOf(real[index] as string) < index);
+  const seen = new Set<string>();
+  const repeated = found.find((_, index) => seen.size === seen.add(real[index] as string).size);
   if (repeated === undefined) return found;
   throw configError('E_CONFIG_FILES', `${displayPath(repeated)} is named twice`, 'name each file once');
 }

@@ -125,6 +125,13 @@ describe('booleans', () => {
     expect((await encode(['yes', 'no', ''], { missing: 'mean' })).names).toEqual(['x=', 'x=no', 'x=yes']);
   });
 
+  it('a third text in another split than training makes categories of them too', async () => {
+    const text = 'x,y\nyes,1\nno,2\nmaybe,3\n';
+    const { featureNames, warnings } = await loadText(text, { ...RAW, split: { validation: 0, test: 0.33 } });
+    expect(featureNames).toEqual(['x=no', 'x=yes']);
+    expect(warnings).toEqual(['column "x": 1 row with a value that training never saw; encoded as zeros']);
+  });
+
   it('a column that is to be boolean has its gaps filled in, and no other texts', async () => {
     const data = { ...RAW, missing: 'mean', columns: { x: 'boolean' } } as const;
     expect((await encode(['yes', 'no', '', 'YES', 'on'], data)).rows).toEqual([[1], [0], [0.75], [1], [1]]);

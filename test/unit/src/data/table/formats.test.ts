@@ -275,6 +275,16 @@ describe('a table in another format than CSV', () => {
     expect((await loadFile('a.csv', '[x],y\n1,2\n')).featureNames).toEqual(['[x]']);
   });
 
+  it('rows that together name more than 100,000 columns are refused', async () => {
+    const row = (from: number): string =>
+      JSON.stringify(
+        Object.fromEntries(Array.from({ length: 60_000 }, (_, index) => [`c${from + index}`, 1])),
+      );
+    expect(await refusalOf('a.jsonl', `${row(0)}\n${row(60_000)}\n`)).toBe(
+      'error[E_DATA_COLUMNS]: 120,000 columns; at most 100,000 columns are read\n  --> a.jsonl:2',
+    );
+  });
+
   it('an empty first row of JSON Lines is a row', async () => {
     const found = await loadFile('a.jsonl', '{}\n{"x":1,"y":2}\n', { missing: 'drop-row' });
     expect(found.dataset.layout.numRows).toBe(1);
