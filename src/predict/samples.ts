@@ -10,7 +10,7 @@ import { encodeArray, type FittedArray } from '../data/array/load-arrays.ts';
 import { readNpy } from '../data/array/npy-file.ts';
 import { widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
-import { displayPath } from '../data/dataset/source-file.ts';
+import { displayPath, magicOf } from '../data/dataset/source-file.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';
 import { listImages, readImageFiles } from '../data/image/image-folder.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
@@ -187,11 +187,9 @@ async function readArrays(path: string, fitted: FittedArray): Promise<Float32Arr
 /** Reads a picture, or all of a folder in the order of their paths. */
 async function readPictures(path: string, shape: readonly number[]): Promise<Uint8Array> {
   const stats = await stat(path).catch(() => undefined);
-  if (!stats) {
-    const message = `cannot read ${displayPath(path)}: no such file (cwd ${process.cwd()})`;
-    throw dataError('E_DATA_UNREADABLE', message);
-  }
-  const images = stats.isDirectory() ? (await listImages(path)).images : [path];
+  // Says what is wrong with a file that is not there.
+  if (!stats) await magicOf(path);
+  const images = stats?.isDirectory() ? (await listImages(path)).images : [path];
   if (images.length > 0) return readImageFiles(images, shape);
   throw dataError('E_DATA_EMPTY', `${displayPath(path)} has no images`);
 }

@@ -27,7 +27,8 @@ interface NamedArray {
  */
 export async function readNpySamples(source: NpySource, name: string): Promise<ArraySet> {
   const { npz } = source;
-  const archive = npz === undefined ? undefined : await readArchive(npz);
+  const { features: x, targets: y, weights: w } = source;
+  const archive = npz === undefined ? undefined : await readArchive(npz, [x, y, w]);
   const read = (part: string): Promise<NamedArray> | NamedArray =>
     archive && npz !== undefined ? takeMember(archive, part, npz) : readNpy(part);
   const features = await read(source.features);
@@ -58,19 +59,31 @@ async function readBytes(path: string): Promise<Uint8Array> {
   }
 }
 
-async function readArchive(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
+/** An archive's arrays by name, of which only those in `wanted` are expanded; the others are undefined. */
+type Archive = ReadonlyMap<string, Uint8Array | undefined>;
+
+async function readArchive(path: string, wanted: readonly (string | undefined)[]): Promise<Archive> {
   const bytes = await readBytes(path);
+  const arrays = new Map<string, Uint8Array | undefined>();
   try {
-    return new Map(
-      Object.entries(unzipSync(bytes)).map(([name, member]) => [name.replace(/\.npy$/, ''), member]),
-    );
+    const filter = ({ name }: { readonly name: string }): boolean => {
+      arrays.set(arrayName(name), undefined);
+      return wanted.includes(arrayName(name));
+    };
+    for (const [name, member] of Object.entries(unzipSync(bytes, { filter })))
+      arrays.set(arrayName(name), member);
+    return arrays;
   } catch (error) {
     const message = `${displayPath(path)} is no .npz archive: ${(error as Error).message}`;
     throw dataError('E_DATA_FORMAT', message, { help: 'write it with numpy.savez' });
   }
 }
 
-function takeMember(archive: ReadonlyMap<string, Uint8Array>, member: string, path: string): NamedArray {
+function arrayName(file: string): string {
+  return file.replace(/\.npy$/, '');
+}
+
+function takeMember(archive: Archive, member: string, path: string): NamedArray {
   const bytes = archive.get(member);
   if (bytes) return toArray(bytes, `${displayPath(path)} [${member}]`);
   const message = `${displayPath(path)} has no array ${quoteName(member)}; it has ${listNames([...archive.keys()])}`;

@@ -1,8 +1,8 @@
 // Tables that are stored by columns: Parquet, and Arrow's files (also called Feather). They are read in
 // the groups of rows in which they are stored, and only the columns that are wanted. Their libraries are
 // loaded for the first such file: that takes longer than many a run's start.
-import { open } from 'node:fs/promises';
-import type { Field, RecordBatch } from 'apache-arrow';
+import { open, type FileHandle } from 'node:fs/promises';
+import type { DataType as ArrowType, Field, RecordBatch } from 'apache-arrow';
 import { displayPath } from '../dataset/source-file.ts';
 import { dataError, LockstepError } from '../../errors.ts';
 import { refuseBadNames } from './header.ts';
@@ -54,7 +54,7 @@ export async function openParquet(path: string): Promise<TableFile> {
 
 /** A file in Arrow's format. */
 export async function openArrow(path: string): Promise<TableFile> {
-  const { CompressionType, RecordBatchReader, compressionRegistry } = await import('apache-arrow');
+  const { CompressionType, DataType, RecordBatchReader, compressionRegistry } = await import('apache-arrow');
   const [{ decompress: decodeZstd }, { decompress: decodeLz4 }] = await Promise.all([
     import('fzstd'),
     import('lz4js'),
@@ -63,36 +63,42 @@ export async function openArrow(path: string): Promise<TableFile> {
   compressionRegistry.set(CompressionType.ZSTD, { decode: (data) => decodeZstd(data).slice() });
   compressionRegistry.set(CompressionType.LZ4_FRAME, { decode: (data) => decodeLz4(data).slice() });
   return storedFile(path, 'an Arrow', async () => {
-    const batches = await RecordBatchReader.from(await open(path));
-    await batches.open();
+    const handle = await open(path);
+    const batches = await openBatches(handle).catch(async (error: unknown) => {
+      await handle.close();
+      throw error;
+    });
     const { fields } = batches.schema;
     const groups = async function* (wanted: readonly number[]): AsyncGenerator<RowGroup> {
       for await (const batch of batches as AsyncIterable<RecordBatch>) {
-        const columns = await Promise.all(
-          wanted.map((index) => arrowColumn(batch, fields[index] as Field, index)),
-        );
+        const columns = wanted.map((index) => arrowColumn(DataType, batch, fields[index] as Field, index));
         yield { numRows: batch.numRows, columns };
       }
     };
-    return { names: fields.map(({ name }) => name), groups, close: () => batches.cancel() };
+    return { names: fields.map(({ name }) => name), groups, close: () => handle.close() };
   });
+
+  async function openBatches(handle: FileHandle) {
+    const batches = await RecordBatchReader.from(handle);
+    return batches.open();
+  }
 }
 
 /** The values of a column: dates and times as such, and decimals as numbers. */
-async function arrowColumn(
+function arrowColumn(
+  types: typeof ArrowType,
   batch: RecordBatch,
   { type }: Field,
   index: number,
-): Promise<(row: number) => unknown> {
-  const { DataType } = await import('apache-arrow');
+): (row: number) => unknown {
   const column = batch.getChildAt(index);
   const get = (row: number): unknown => column?.get(row) as unknown;
   const orNull = (convert: (value: unknown) => unknown) => (row: number) => {
     const value = get(row);
     return value === null || value === undefined ? null : convert(value);
   };
-  if (DataType.isDate(type) || DataType.isTimestamp(type)) return orNull((value) => new Date(Number(value)));
-  if (DataType.isDecimal(type)) return orNull((value) => Number(`${String(value)}e-${type.scale}`));
+  if (types.isDate(type) || types.isTimestamp(type)) return orNull((value) => new Date(Number(value)));
+  if (types.isDecimal(type)) return orNull((value) => Number(`${String(value)}e-${type.scale}`));
   return get;
 }
 
