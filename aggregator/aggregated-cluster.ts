@@ -1,7 +1,8 @@
 // A worker and those below it as one cluster, which computes the tasks that the worker is given: its
 // own threads get their share of the shards as everybody does. What comes of a task are the sums of
 // its maximal nodes, so to the coordinator it looks like any worker.
-import { LocalEngine } from '../src/engine/local-engine.ts';
+import { LocalEngine, streamedRows } from '../src/engine/local-engine.ts';
+import { heldLayout, streamedRoundBytes } from '../src/engine/samples.ts';
 import type { TaskRows } from '../src/engine/engine.ts';
 import type { Logger } from '../src/log.ts';
 import { MEMORY_LIMIT_BYTES } from '../src/memory.ts';
@@ -25,6 +26,9 @@ import { CopiedWeights } from './copied-weights.ts';
 
 /** The coordinator audits the sums of this worker, and so of all below it. */
 const NO_AUDIT = { share: 0, random: () => 1 };
+
+/** The bytes that workers may fetch of a streamed dataset. */
+const NO_DATASET = new Uint8Array(0);
 
 /** The cluster of one session. */
 export class AggregatedCluster {
@@ -131,7 +135,10 @@ export class AggregatedCluster {
       room: { here: room, ofTask: room },
       joinHint: 'they come by themselves',
       createEngine: () => this.#createEngine(),
-      engineBytes: refereeBytes(plan, welcome.layout),
+      engineBytes: refereeBytes(
+        plan,
+        heldLayout(welcome.layout, welcome.isStreamed ? streamedRows(welcome) : undefined),
+      ),
       computeOwn: this.#computeOwn,
       onJoined: this.#roster.joined,
       onBanned: this.#roster.banned,
@@ -141,21 +148,33 @@ export class AggregatedCluster {
   /** Makes the engine that finds out who is wrong where workers differ. */
   #createEngine(): Promise<LocalEngine> {
     const { kernelModule, replica, welcome } = this.#run;
-    const { batchSize, groups, loss, seed, shards } = welcome;
+    const { batchSize, groups, isStreamed, loss, seed, shards } = welcome;
     const { dataset, model } = replica;
-    return LocalEngine.create({ kernelModule, model, loss, seed, dataset, batchSize, shards, groups });
+    return LocalEngine.create({
+      kernelModule,
+      model,
+      loss,
+      seed,
+      dataset,
+      isStreamed,
+      batchSize,
+      shards,
+      groups,
+    });
   }
 
   #createContext(): SessionContext {
     const { kernels, replica, welcome } = this.#run;
+    const { batchSize, isStreamed, layout } = welcome;
+    const streamedBytes = isStreamed ? 2 * streamedRoundBytes(layout, batchSize) : 0;
     const cluster = this.#cluster;
     return {
       kernels,
-      dataset: replica.dataset.blob,
+      dataset: welcome.isStreamed ? NO_DATASET : replica.dataset.blob,
       welcome,
       weightsFile: this.#weightsFile,
       placement: cluster.placement,
-      maxQueuedBytes: maxQueuedBytes(replica.model.numParameters),
+      maxQueuedBytes: maxQueuedBytes(replica.model.numParameters) + streamedBytes,
       guard: cluster.guard,
       banOf: (instance) => cluster.banOf(instance),
       onReady: (session) => {

@@ -249,7 +249,7 @@ function syntheticDataset({ inputShape, outputs, loss }: Workload): PackedDatase
     if (isRegression) targets.setFloat32(4 * row, features[row * inputs] as number, true);
     else targets.setUint32(4 * row, row % outputs, true);
   }
-  return { layout, blob, sha256: hashDataset(layout, blob) };
+  return { layout, blob, sha256: hashDataset({ layout, blob }) };
 }
 
 function dataOf(dataset: PackedDataset): LoadedData {

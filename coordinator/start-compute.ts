@@ -1,8 +1,9 @@
 // Starts whatever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
-import { evaluationWidth } from '../src/engine/samples.ts';
-import { LocalEngine } from '../src/engine/local-engine.ts';
+import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
+import { evaluationWidth, heldLayout, streamedRoundBytes } from '../src/engine/samples.ts';
+import { LocalEngine, streamedRows } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
@@ -166,7 +167,12 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     cluster.onClose(() => Promise.resolve(weightsFile?.close()));
     await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
-    return new ClusterCompute({ cluster, state, evaluationWidth: widthOf(options) });
+    return new ClusterCompute({
+      cluster,
+      state,
+      evaluationWidth: widthOf(options),
+      dataset: options.prepared.data.dataset,
+    });
   } catch (error) {
     await cluster.close('the run could not start', false);
     weightsFile?.close();
@@ -208,7 +214,7 @@ function createCluster(
     room: prepared.memoryPlan.room,
     joinHint,
     createEngine: () => createRefereeEngine(prepared),
-    engineBytes: refereeBytes(prepared.plan, prepared.data.dataset.layout),
+    engineBytes: refereeBytes(prepared.plan, refereeLayout(prepared)),
     onJoined: roster.joined,
     onBanned: roster.banned,
   });
@@ -234,9 +240,16 @@ function startWorkers(
   cluster.onClose(() => workers.stop());
 }
 
+/** The bytes that workers may fetch of a streamed dataset. */
+const NO_DATASET = new Uint8Array(0);
+
 /** Draws from 2^47 numbers that no worker can know. */
 function secretDraw(): number {
   return randomInt(DRAW_RANGE) / DRAW_RANGE;
+}
+
+function refereeLayout({ config, data: { dataset } }: PreparedRun): RowLayout {
+  return heldLayout(dataset.layout, dataset.file && streamedRows(config));
 }
 
 /** Makes the referee's engine, in a memory of its own. */
@@ -252,8 +265,9 @@ async function sessionContext(
   cluster: Cluster,
   { roster, weightsFile }: Pick<ClusterParts, 'roster' | 'weightsFile'>,
 ): Promise<SessionContext> {
-  const { data, kernelModule, model } = prepared;
-  const { layout, blob } = data.dataset;
+  const { config, data, kernelModule, model } = prepared;
+  const { layout, blob, file } = data.dataset;
+  const streamedBytes = file ? 2 * streamedRoundBytes(layout, config.batchSize) : 0;
   log.info(
     `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
   );
@@ -265,8 +279,8 @@ async function sessionContext(
   };
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
-    dataset: blob,
-    maxQueuedBytes: maxQueuedBytes(model.numParameters),
+    dataset: file ? NO_DATASET : blob,
+    maxQueuedBytes: maxQueuedBytes(model.numParameters) + streamedBytes,
     welcome: welcomeOf(run, prepared),
     weightsFile,
     placement: cluster.placement,

@@ -204,5 +204,5 @@ function sampleDataset(loss: LossSpec, featureScale: number): PackedDataset {
   sampleWeightView({ layout, blob })?.forEach(
     (_, row, sampleWeights) => (sampleWeights[row] = (draw(200_000 + row) >>> 30) / 2),
   );
-  return { layout, blob, sha256: hashDataset(layout, blob) };
+  return { layout, blob, sha256: hashDataset({ layout, blob }) };
 }

@@ -1,8 +1,7 @@
 // The compute threads of a worker as one: gives them a task, and reports what they result in.
 import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
-import { shardsBetween } from '../src/engine/engine.ts';
-import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
+import type { EvaluatedShard, PartialSum } from '../src/engine/engine.ts';
 import { Memory, MEMORY_LIMIT_BYTES } from '../src/memory.ts';
 import type { Model } from '../src/model/model.ts';
 import { ComputeThread, reduceSums } from '../src/threads/compute-thread.ts';
@@ -198,19 +197,4 @@ export class ComputePool {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-/** Cuts rows into parts of whole shards that have at most `maxRows` rows, or are a single shard. */
-export function* partsOf(rows: TaskRows, maxRows: number): Generator<TaskRows> {
-  const { bounds } = rows;
-  for (let from = 0; from < bounds.length - 1;) {
-    let to = from + 1;
-    while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
-    yield shardsBetween(rows, from, to);
-    from = to;
-  }
-}
-
-function rowsBetween(bounds: Uint32Array, from: number, to: number): number {
-  return (bounds[to] as number) - (bounds[from] as number);
 }

@@ -2,12 +2,14 @@
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
-import { blobByteLength, hashDataset } from '../src/data/dataset/packed-dataset.ts';
-import type { PackedDataset } from '../src/data/dataset/packed-dataset.ts';
+import { blobByteLength, hashDataset, taskRowSource } from '../src/data/dataset/packed-dataset.ts';
+import type { PackedDataset, RowSource } from '../src/data/dataset/packed-dataset.ts';
+import { partsOf } from '../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
 import { combineFingerprints, fingerprintOf } from '../src/engine/fingerprint.ts';
 import { planEngine } from '../src/engine/plan.ts';
 import type { EnginePlan } from '../src/engine/plan.ts';
+import { placeRows } from '../src/engine/samples.ts';
 import type { Samples } from '../src/engine/samples.ts';
 import { instantiateKernels } from '../src/kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../src/kernels/kernels.ts';
@@ -26,7 +28,7 @@ import { copyBody, FileBody } from '../src/protocol/shared-file.ts';
 import type { Body } from '../src/protocol/shared-file.ts';
 import { requireAgreement, requireLabels, requireTask } from './bounds.ts';
 import type { RunBounds } from './bounds.ts';
-import { ComputePool, partsOf } from './compute-pool.ts';
+import { ComputePool } from './compute-pool.ts';
 import type { TaskReports, WorkerTask } from './compute-pool.ts';
 import { layOutTeam } from '../src/threads/team.ts';
 
@@ -81,6 +83,7 @@ export class Replica {
     this.#sums = new GradientSums(parts.kernels, parts.model, parts.plan.groups);
     this.#flats = parts.flats;
     this.#pool = parts.pool;
+    this.#isLoaded = welcome.isStreamed === true;
   }
 
   /**
@@ -138,7 +141,7 @@ export class Replica {
    */
   finishLoading(byteLength: number): void {
     const blob = this.memory.bytes(this.#samples.address, byteLength);
-    if (hashDataset(this.#samples.layout, blob) !== this.#bounds.welcome.datasetSha256) {
+    if (hashDataset({ layout: this.#samples.layout, blob }) !== this.#bounds.welcome.datasetSha256) {
       throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
     }
     requireLabels(this.#samples.layout, blob);
@@ -230,7 +233,8 @@ export class Replica {
     const flatToPack = this.#packedVersion === version ? 0 : this.#flatOf(version).address;
     this.#packedVersion = version;
     const step = message.type === 'train' ? message.step : 0;
-    return this.#pool.run({ kind, step, rows, mayBlock, flatToPack }, reports);
+    const placed = placeRows(this.memory, this.#samples, rows);
+    return this.#pool.run({ kind, step, rows: placed, mayBlock, flatToPack }, reports);
   }
 
   /** Resolves once nothing is being computed: a session that was lost may have left a task running. */
@@ -270,6 +274,20 @@ export class Replica {
   /** @throws ProtocolError for a task that the run was not planned for: kernels do not check. */
   requireTask(message: TrainMessage | EvaluateMessage, indices: Uint32Array): void {
     requireTask(this.#bounds, message, indices);
+  }
+
+  /**
+   * The source of rows that came for a task of `numRows`.
+   * @throws ProtocolError if they are not so many, or hold what no kernel takes
+   */
+  sourceOf(blob: Uint8Array, numRows: number): RowSource {
+    const layout = { ...this.#bounds.welcome.layout, numRows };
+    if (blob.byteLength !== blobByteLength(layout)) {
+      const reason = `a task of ${numRows} rows came with ${blob.byteLength} bytes of them, not ${blobByteLength(layout)}`;
+      throw new ProtocolError('E_MESSAGE_BODY', reason, CLOSE.protocol);
+    }
+    requireLabels(layout, blob);
+    return taskRowSource({ layout, blob });
   }
 
   close(): Promise<void> {

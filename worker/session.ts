@@ -2,6 +2,8 @@
 // one after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { RowSource } from '../src/data/dataset/packed-dataset.ts';
+import { streamedRoundBytes } from '../src/engine/samples.ts';
 import { failpoint } from '../src/failpoint.ts';
 import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
@@ -14,6 +16,8 @@ import type {
   ChunkMessage,
   CoordinatorMessage,
   EvaluateMessage,
+  RowsMessage,
+  TaskKey,
   TrainMessage,
   WeightsMessage,
   WelcomeMessage,
@@ -60,9 +64,18 @@ interface QueuedTask {
   readonly message: TrainMessage | EvaluateMessage;
   /** Dataset rows of the task; emptied once its round is over. */
   indices: Uint32Array;
+  /** The rows, of a streamed dataset. */
+  source: RowSource | undefined;
+}
+
+/** Rows that have come for a task which has not. */
+interface ArrivingRows extends TaskKey {
+  readonly parts: readonly Uint8Array[];
+  readonly byteLength: number;
 }
 
 const NO_ROWS = new Uint32Array(0);
+const NO_ROW_BYTES = new Uint8Array(0);
 /** Deadline for the answer to `hello`; a healthy coordinator answers at once. */
 const WELCOME_DEADLINE_MS = 30_000;
 /** Time between two chunks of the dataset: others may be served first. */
@@ -105,6 +118,7 @@ class Session {
   /** Runs while the coordinator has to answer. */
   #answerTimer: NodeJS.Timeout | undefined;
   #latestRound = 0;
+  #arriving: ArrivingRows | undefined;
   #isComputing = false;
   #welcome: WelcomeMessage | undefined;
   #files: SharedMemory | undefined;
@@ -195,6 +209,8 @@ class Session {
         return this.#storeChunk(message, body);
       case 'weights':
         return this.#storeWeights(message, body);
+      case 'rows':
+        return this.#storeRows(message, body);
       case 'train':
       case 'evaluate':
         this.#enqueue(message, body);
@@ -254,6 +270,7 @@ class Session {
     const replica = await Replica.create(welcome, kernelModule, numThreads);
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
+    if (welcome.isStreamed) return this.#sayReady(welcome);
     this.#loader = new DatasetLoader({ welcome, replica, send: (message) => this.#send(message) });
     this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
   }
@@ -304,16 +321,45 @@ class Session {
     });
   }
 
+  /** Stores rows for the task that is to follow them. */
+  #storeRows({ run, round, task }: RowsMessage, body: Uint8Array): void {
+    this.#requireReplica('rows');
+    const { batchSize, isStreamed, layout } = this.#welcome as WelcomeMessage;
+    const last = this.#arriving;
+    const earlier = last?.round === round && last.task === task ? last.parts : [];
+    // Copied, because the body is a view of a buffer that is used again.
+    const parts = [...earlier, Uint8Array.from(body)];
+    const byteLength = parts.reduce((total, part) => total + part.byteLength, 0);
+    const most = isStreamed ? streamedRoundBytes(layout, batchSize) : 0;
+    if (byteLength > most) {
+      const reason = `"rows" brought ${byteLength} bytes for a task, at most ${most} are wanted`;
+      throw new ProtocolError('E_MESSAGE_BODY', reason, CLOSE.protocol);
+    }
+    this.#arriving = { run, round, task, parts, byteLength };
+  }
+
+  /** The rows that came for a task. */
+  #takeRows({ round, task }: TaskKey): Uint8Array {
+    const rows = this.#arriving;
+    this.#arriving = undefined;
+    return rows?.round === round && rows.task === task ? Buffer.concat(rows.parts) : NO_ROW_BYTES;
+  }
+
   /** Queues a task. Tasks of earlier rounds, which are over, are given up when their turn comes. */
   #enqueue(message: TrainMessage | EvaluateMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
     // Copied, because the body's alignment within the received buffer is arbitrary.
     const indices = new Uint32Array(new Uint8Array(body).buffer);
     replica.requireTask(message, indices);
+    const source = this.#welcome?.isStreamed
+      ? replica.sourceOf(this.#takeRows(message), indices.length)
+      : undefined;
     if (message.round > this.#latestRound) this.#options.aggregator?.abandon();
     this.#latestRound = Math.max(this.#latestRound, message.round);
-    this.#queue.push({ message, indices });
-    for (const task of this.#queue) if (task.message.round < this.#latestRound) task.indices = NO_ROWS;
+    this.#queue.push({ message, indices, source });
+    for (const task of this.#queue) {
+      if (task.message.round < this.#latestRound) [task.indices, task.source] = [NO_ROWS, undefined];
+    }
     const numRows = this.#queue.reduce((total, task) => total + task.indices.length, 0);
     if (this.#queue.length <= MAX_QUEUED_TASKS && numRows <= MAX_QUEUED_ROWS) return;
     const reason = `${this.#queue.length} tasks of ${numRows} rows are waiting: more than any round has`;
@@ -356,7 +402,7 @@ class Session {
     }
   }
 
-  async #compute({ message, indices }: QueuedTask): Promise<void> {
+  async #compute({ message, indices, source }: QueuedTask): Promise<void> {
     const replica = this.#requireReplica(message.type);
     const { type: kind, round, version, weightsFingerprint, numShards, firstShard } = message;
     const isKeepingUp = (): boolean => this.#isKeepingUp;
@@ -375,7 +421,7 @@ class Session {
       const reason = `round ${round} wants weights version ${version}, which is incomplete or has another fingerprint`;
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
-    const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices };
+    const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices, source };
     try {
       failpoint('worker.beforeCompute', results.facts);
       let computeMs = 0;

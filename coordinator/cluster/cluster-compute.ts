@@ -1,6 +1,9 @@
 // The workers of a run as one `Compute`: each step is a round, and each evaluation is several, if it is large.
+import { blobByteLength, rowSource } from '../../src/data/dataset/packed-dataset.ts';
+import type { PackedDataset, RowSource } from '../../src/data/dataset/packed-dataset.ts';
 import { evaluationBounds } from '../../src/data/dataset/split.ts';
 import { wholeTask } from '../../src/engine/engine.ts';
+import { STREAMED_ROUND_BYTES } from '../../src/engine/samples.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from '../training/compute.ts';
@@ -16,14 +19,18 @@ export interface ClusterComputeOptions {
   readonly state: TrainingState;
   /** Number of f32 that result from each row of an evaluation. */
   readonly evaluationWidth: number;
+  readonly dataset: PackedDataset;
 }
 
 /** Computes with the workers of a cluster. */
 export class ClusterCompute implements Compute {
   readonly #options: ClusterComputeOptions;
 
+  readonly #source: RowSource | undefined;
+
   constructor(options: ClusterComputeOptions) {
     this.#options = options;
+    this.#source = rowSource(options.dataset);
   }
 
   get numWorkers(): number {
@@ -37,7 +44,7 @@ export class ClusterCompute implements Compute {
   async trainStep({ bounds, indices, weight }: Batch): Promise<StepResult> {
     const { cluster, state } = this.#options;
     let sumOfLosses = Number.NaN;
-    const round = new Round('train', wholeTask(indices, bounds), {
+    const round = new Round('train', wholeTask(indices, bounds, this.#source), {
       takeSum: ({ bucket, address, lossSum }) => {
         sumOfLosses = lossSum ?? sumOfLosses;
         return state.finishBucket(bucket, address, weight, indices.length);
@@ -54,10 +61,10 @@ export class ClusterCompute implements Compute {
     const shardRows = evaluationShardRows(width);
     const outputs = new Float32Array(indices.length * width);
     const shardLosses: number[] = [];
-    const roundRows = shardRows * MAX_SHARDS;
+    const roundRows = shardRows * this.#shardsOfRound(shardRows);
     for (let start = 0; start < indices.length; start += roundRows) {
       const slice = indices.subarray(start, start + roundRows);
-      const rows = wholeTask(slice, evaluationBounds(slice.length, shardRows));
+      const rows = wholeTask(slice, evaluationBounds(slice.length, shardRows), this.#source);
       const firstShard = start / shardRows;
       const round = new Round('evaluate', rows, {
         takeSum: () => [],
@@ -70,6 +77,14 @@ export class ClusterCompute implements Compute {
       await cluster.run(round);
     }
     return { lossSum: treeSum(shardLosses), outputs };
+  }
+
+  /** Shards of a round of an evaluation. */
+  #shardsOfRound(shardRows: number): number {
+    if (!this.#source) return MAX_SHARDS;
+    const { layout } = this.#options.dataset;
+    const shardBytes = blobByteLength({ ...layout, numRows: shardRows });
+    return Math.max(1, Math.min(MAX_SHARDS, Math.floor(STREAMED_ROUND_BYTES / shardBytes)));
   }
 
   weightsReplaced(): void {

@@ -41,7 +41,7 @@ interface SumAt {
   readonly lossSum: number | undefined;
 }
 
-/** Memory of a referee's engine: of one thread, with one version of the weights. */
+/** Memory of a referee's engine: of one thread, with one version of the weights, and the rows that it holds. */
 export function refereeBytes({ bytes }: EnginePlan, layout: RowLayout): number {
   const { weights, packedWeights, gradients, activations, scratch } = bytes;
   return weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(layout);

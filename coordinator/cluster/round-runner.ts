@@ -1,6 +1,7 @@
 // Runs rounds on the workers: takes their messages, asks the scheduler, and carries out
 // its answers. A bucket of the next weights goes out as soon as its gradient is complete,
 // while others still arrive.
+import { crc32 } from 'node:zlib';
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
 import type { Logger, LimitedLog } from '../../src/log.ts';
@@ -14,6 +15,7 @@ import type {
 } from '../../src/protocol/message-types.ts';
 import type { TaskRows } from '../../src/engine/engine.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
+import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
 import type { Merge, TreeNode } from '../../src/tree.ts';
@@ -294,9 +296,15 @@ export class RoundRunner implements RoundDriver {
     const session = this.#members.find(task.worker);
     if (!session) return;
     this.#atWork.add(session);
-    const data = encodeMessage(message, new Uint8Array(rows.indices.buffer));
-    this.counters.bytesSent += this.#weights.supply(session) + data.byteLength;
-    session.send(data);
+    this.counters.bytesSent += this.#weights.supply(session);
+    const messages = [
+      ...encodeRows(message, rows),
+      encodeMessage(message, new Uint8Array(rows.indices.buffer)),
+    ];
+    for (const data of messages) {
+      this.counters.bytesSent += data.byteLength;
+      session.send(data);
+    }
   }
 
   /** Has this process compute a task, after those that it was given before. */
@@ -396,6 +404,18 @@ export class RoundRunner implements RoundDriver {
   #failRound(error: Error): void {
     this.#running?.reject(error);
     this.#running = undefined;
+  }
+}
+
+/** The messages by which a task's rows travel; none if its worker has them. */
+function* encodeRows(
+  { run, round, task }: TrainMessage | EvaluateMessage,
+  { indices, position = 0, source }: TaskRows,
+): Generator<Buffer> {
+  const rows = source?.read(indices, position) ?? NO_BODY;
+  for (let from = 0; from < rows.length; from += MAX_BODY_BYTES) {
+    const body = rows.subarray(from, from + MAX_BODY_BYTES);
+    yield encodeMessage({ type: 'rows', run, round, task, checksum: crc32(body) }, body);
   }
 }
 

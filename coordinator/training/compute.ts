@@ -1,4 +1,5 @@
 // The interface between the training loop and whoever computes: this process, or a cluster of workers.
+import { EVALUATION_SHARD_ROWS } from '../../src/engine/samples.ts';
 import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
 
 /** Dataset rows in order, cut into shards. */
@@ -44,8 +45,6 @@ export interface Compute {
   close(reason: string, isOver: boolean): Promise<void>;
 }
 
-/** Rows of one shard of an evaluation's loss tree, where the outputs of that many fit one message. */
-const EVALUATION_SHARD_ROWS = 256;
 /** Outputs, in f32, that fit in a message; 100,000 columns are far from it. */
 const MAX_OUTPUTS_PER_SHARD = MAX_BODY_BYTES / 4;
 

@@ -1,7 +1,7 @@
 // Checks of a model against its data, once both are there: shards that are large enough for layers
 // that take mean and variance of a shard (one value has no variance, and that of a few values is
 // rough), and a row of the embedding for each token id.
-import { featureView } from '../../src/data/dataset/packed-dataset.ts';
+import { featureBlocks } from '../../src/data/dataset/packed-dataset.ts';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { configError } from '../../src/errors.ts';
 import type { LockstepError } from '../../src/errors.ts';
@@ -100,13 +100,12 @@ export function requireTokens(dataset: PackedDataset, model: Model): void {
   const { vocabulary } = first.spec;
   const { featureShape, featureType, featureScale } = dataset.layout;
   const scale = featureType === 'u8' ? featureScale : 1;
-  const features = featureView(dataset);
-  for (let at = 0; at < features.length; at++) {
-    const value = (features[at] as number) * scale;
-    if (isToken(value, vocabulary)) continue;
-    const width = sizeOf(featureShape);
-    const place = `sample ${Math.floor(at / width)}, position ${at % width}`;
-    throw wrongToken(value, vocabulary, place);
+  const width = sizeOf(featureShape);
+  for (const { firstRow, features } of featureBlocks(dataset)) {
+    const bad = features.findIndex((value) => !isToken(value * scale, vocabulary));
+    if (bad === -1) continue;
+    const place = `sample ${firstRow + Math.floor(bad / width)}, position ${bad % width}`;
+    throw wrongToken((features[bad] as number) * scale, vocabulary, place);
   }
 }
 

@@ -2,8 +2,11 @@
 // same bits.
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
+import { rowSource } from '../../src/data/dataset/packed-dataset.ts';
+import type { RowSource } from '../../src/data/dataset/packed-dataset.ts';
 import { evaluationBounds, numBatches } from '../../src/data/dataset/split.ts';
 import { wholeTask } from '../../src/engine/engine.ts';
+import { placeRows } from '../../src/engine/samples.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import type { Logger } from '../../src/log.ts';
 import { cutBatch } from '../../src/model/shards.ts';
@@ -32,13 +35,15 @@ export class InProcessCompute implements Compute {
   readonly numWorkers = 0;
   readonly #state: TrainingState;
   readonly #own: ComputeThread;
+  readonly #source: RowSource | undefined;
   #threads: readonly Worker[] = [];
   #packedVersion = -1;
   #failure: Error | undefined;
 
-  private constructor(state: TrainingState, own: ComputeThread) {
+  private constructor(state: TrainingState, own: ComputeThread, source: RowSource | undefined) {
     this.#state = state;
     this.#own = own;
+    this.#source = source;
   }
 
   /**
@@ -51,12 +56,23 @@ export class InProcessCompute implements Compute {
     { threads = 1, log }: { readonly threads?: number | 'auto'; readonly log?: Logger } = {},
   ): Promise<InProcessCompute> {
     const { loss, seed, batchSize } = prepared.config;
-    const { layout, blob } = prepared.data.dataset;
+    const { layout, blob, file } = prepared.data.dataset;
     const optimizer = state.threadOptimizer;
+    const isStreamed = file !== undefined;
     const numThreads = threads === 'auto' ? prepared.memoryPlan.threads : threads;
-    const setup = layOutTeam({ ...prepared, loss, seed, batchSize, layout, numThreads, optimizer });
-    prepared.memory.bytes(setup.samples.address, blob.byteLength).set(blob);
-    const compute = new InProcessCompute(state, await ComputeThread.create(setup, 0));
+    const setup = layOutTeam({
+      ...prepared,
+      loss,
+      seed,
+      batchSize,
+      layout,
+      isStreamed,
+      numThreads,
+      optimizer,
+    });
+    if (!isStreamed) prepared.memory.bytes(setup.samples.address, blob.byteLength).set(blob);
+    const source = rowSource(prepared.data.dataset);
+    const compute = new InProcessCompute(state, await ComputeThread.create(setup, 0), source);
     if (threads === 'auto') await compute.#startFastest(prepared, log);
     else await compute.#startThreads();
     return compute;
@@ -126,7 +142,7 @@ export class InProcessCompute implements Compute {
   /** Computes the next weights and their fingerprints; nothing is committed. Returns the sum of gradients. */
   async #takeStep({ indices, bounds, weight }: Batch, numThreads: number): Promise<NodeSum> {
     const { parameters, learningRate, step } = this.#state;
-    const rows = wholeTask(indices, bounds);
+    const rows = wholeTask(indices, bounds, this.#source);
     const update = { parameters, learningRate, divisor: weight, numSamples: indices.length };
     const [whole] = await this.#run({ kind: 'train', numThreads, step, rows, update });
     if (!whole) throw new Error('the threads computed no sum');
@@ -143,7 +159,7 @@ export class InProcessCompute implements Compute {
     const lossSums: number[] = [];
     for (let start = 0; start < indices.length; start += maxRows) {
       const slice = indices.subarray(start, start + maxRows);
-      const rows = wholeTask(slice, evaluationBounds(slice.length, shardRows));
+      const rows = wholeTask(slice, evaluationBounds(slice.length, shardRows), this.#source);
       await this.#run({ kind: 'evaluate', numThreads: this.numThreads, step: 0, rows, update: undefined });
       outputs.set(shared.outputs.subarray(0, slice.length * width), start * width);
       lossSums.push(...shared.lossSums.subarray(0, rows.numShards));
@@ -162,10 +178,11 @@ export class InProcessCompute implements Compute {
   /** Runs a task on all threads. @throws Error, by the thread that failed first */
   async #run(task: Omit<ThreadTask, 'flatToPack'>): Promise<readonly NodeSum[]> {
     if (this.#failure) throw this.#failure;
-    const { parameters, version } = this.#state;
+    const { memory, parameters, version } = this.#state;
     const flatToPack = this.#packedVersion === version ? 0 : parameters;
     this.#packedVersion = version;
-    const whole = { ...task, flatToPack };
+    const rows = placeRows(memory, this.#own.setup.samples, task.rows);
+    const whole = { ...task, rows, flatToPack };
     try {
       this.#own.shared.give(whole);
       return this.#own.run(whole);

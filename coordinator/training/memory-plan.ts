@@ -6,7 +6,7 @@ import { MAX_QUEUED_SAVES } from '../../src/checkpoint/save-queue.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { evaluationWidth } from '../../src/engine/samples.ts';
+import { evaluationWidth, heldLayout, streamedRoundBytes } from '../../src/engine/samples.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { MAX_THREADS } from '../../src/limits.ts';
@@ -92,9 +92,15 @@ export function planMemory(run: PlannedRun, local?: LocalCompute): MemoryPlan {
   const toBeSent = {
     'weights to be sent': QUEUED_VERSIONS * run.plan.bytes.gradients,
     'weights in shared memory': run.plan.bytes.weights,
+    ...streamedUses(run),
   };
   return {
-    worker: { ...worker, ...resultUses(run, threads, sums), 'Node.js': PROGRAM_BYTES },
+    worker: {
+      ...worker,
+      ...resultUses(run, threads, sums),
+      ...streamedUses(run),
+      'Node.js': PROGRAM_BYTES,
+    },
     threads,
     here,
     beside: { ...usesBeside(run), ...toBeSent },
@@ -196,7 +202,7 @@ function usesBeside(run: PlannedRun): MemoryUses {
   const copies = config.checkpoint ? MAX_QUEUED_SAVES * checkpointBytes(run) : 0;
   return {
     [`${MAX_QUEUED_SAVES} copies for checkpoints`]: copies,
-    dataset: blobByteLength(data.dataset.layout),
+    dataset: data.dataset.blob.byteLength,
     'the model when it is saved': run.plan.bytes.gradients,
     'outputs of an evaluation': outputBytes(run),
     'Node.js': PROGRAM_BYTES,
@@ -226,15 +232,21 @@ function resultUses(run: PlannedRun, threads: number, numSums: number): MemoryUs
 /** Memory of the engines of a process, without their weights and sums. */
 function engineUses({ config, model, plan, data }: PlannedRun, threads: number): MemoryUses {
   const { packedWeights, activations, scratch } = plan.bytes;
-  const { layout } = data.dataset;
+  const { file, layout } = data.dataset;
   const sizes = taskSizes({ ...config, model, layout, numThreads: threads });
   return {
     'packed weights': packedWeights,
     activations: threads * activations,
     scratch: threads * scratch,
     'the task of the threads': SharedTask.byteLength(sizes),
-    dataset: blobByteLength(layout),
+    dataset: blobByteLength(heldLayout(layout, file && sizes.maxRows)),
   };
+}
+
+/** Memory for rows of a streamed dataset that wait for a socket, or for their turn in a worker. */
+function streamedUses({ config, data: { dataset } }: PlannedRun): MemoryUses {
+  if (!dataset.file) return {};
+  return { 'streamed rows': 2 * streamedRoundBytes(dataset.layout, config.batchSize) };
 }
 
 function sumUses({ plan }: PlannedRun, numSums: number): MemoryUses {

@@ -33,11 +33,12 @@ interface Run {
 /** The welcome of the run that is called `run` on the wire. */
 export function welcomeOf(run: string, { config, data, model }: Run): CommonWelcome {
   const { batchSize, loss, numerics, seed, shards, wire } = config;
-  const { layout, sha256: datasetSha256 } = data.dataset;
+  const { file, layout, sha256: datasetSha256 } = data.dataset;
+  const isStreamed = file ? true : undefined;
   const { layers, smallBuckets } = model.spec;
   const { groups } = wire;
   const cut = { batchSize, shards, groups, smallBuckets };
-  return { type: 'welcome', run, layers, seed, loss, ...cut, numerics, layout, datasetSha256 };
+  return { type: 'welcome', run, layers, seed, loss, ...cut, numerics, layout, isStreamed, datasetSha256 };
 }
 
 /** The contents of `model/config.json` for a model whose weights have this hash. */

@@ -69,9 +69,10 @@ function checkFields(data: DataConfig): ConfigFinding[] {
         ...refuseFields(data, fileFields(data), 'tables'),
         ...refuseText(data),
         ...refuseFolder(data),
+        ...refuseStream(data),
       ];
     case 'text':
-      return [...checkText(data), ...refuseTable(data), ...refuseFolder(data)];
+      return [...checkText(data), ...refuseTable(data), ...refuseFolder(data), ...refuseStream(data)];
     default:
       return kind satisfies never;
   }
@@ -83,6 +84,10 @@ function refuseTable(data: DataConfig): ConfigFinding[] {
 
 function refuseText(data: DataConfig): ConfigFinding[] {
   return refuseFields(data, textFields(data), 'texts');
+}
+
+function refuseStream(data: DataConfig): ConfigFinding[] {
+  return refuseFields(data, { stream: data.stream }, 'tables and images');
 }
 
 function refuseFolder(data: DataConfig): ConfigFinding[] {

@@ -179,6 +179,13 @@ export const dataSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe('Scale numeric features to mean 0 and deviation 1 of the training split'),
+  stream: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Keep features in a file, and send workers the rows of each task: for tables and images larger than memory; ' +
+        'the results are the same',
+    ),
   delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
   thousands: z.enum(THOUSANDS).optional().describe('Separator of groups of three digits; default: none'),

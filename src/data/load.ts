@@ -7,6 +7,7 @@ import { configError } from '../errors.ts';
 import { findSources, type DataSources, type PackedRows, type PackRequest } from './dataset/load-request.ts';
 import {
   hashDataset,
+  type PackedBlocks,
   type PackedDataset,
   type RowLayout,
   type SplitIndices,
@@ -25,7 +26,7 @@ export interface LoadRequest extends PackRequest {
 }
 
 /** A dataset ready to train on. */
-export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
+export interface LoadedData extends Omit<PackedRows, keyof PackedBlocks> {
   readonly dataset: PackedDataset;
 }
 
@@ -36,8 +37,8 @@ export interface LoadedData extends Omit<PackedRows, 'layout' | 'blob'> {
  */
 export async function loadData(request: LoadRequest): Promise<LoadedData> {
   const sources = findSources(request.config.data);
-  const { layout, blob, ...rest } = await packRows(sources, request);
-  const dataset: PackedDataset = { layout, blob, sha256: hashDataset(layout, blob) };
+  const { layout, blob, file, ...rest } = await packRows(sources, request);
+  const dataset: PackedDataset = { layout, blob, file, sha256: hashDataset({ layout, blob, file }) };
   refuseIdleTopK(request.config, layout);
   refuseWeightless(dataset, rest.splits, request.fitted !== undefined);
   if (request.fitted) return { dataset, ...rest };

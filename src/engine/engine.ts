@@ -1,5 +1,6 @@
 // Forward and backward passes of one compute thread: from weights and sample indices to sums of
 // gradients along the tree. Knows no network, no optimizer and no epoch.
+import type { RowSource } from '../data/dataset/packed-dataset.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import type { LayerRunner, Microbatch } from '../layers/layer.ts';
 import { createLoss, unsmoothedLoss } from '../losses/registry.ts';
@@ -13,17 +14,15 @@ import { ReductionTree, groupLevel, maximalNodes, shardsUnder, treeSum } from '.
 import type { Merge, TreeNode } from '../tree.ts';
 import { evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
 import type { EnginePlan } from './plan.ts';
-import type { Samples } from './samples.ts';
+import type { SampleRows, Samples } from './samples.ts';
 import { ThreadWorkspace } from './workspace.ts';
 
 /** A task's rows: shards [firstShard, firstShard + bounds.length - 1) of a tree of `numShards`. */
-export interface TaskRows {
+export interface TaskRows extends SampleRows {
   readonly numShards: number;
   readonly firstShard: number;
   /** Shard i of the task holds the rows [bounds[i], bounds[i + 1]) of `indices`; bounds[0] is 0. */
   readonly bounds: Uint32Array;
-  /** Dataset rows, in batch order. */
-  readonly indices: Uint32Array;
 }
 
 /** A finished partial sum of gradients: one bucket of it. */
@@ -78,6 +77,8 @@ interface Subtree {
   /** Shards of the whole tree. */
   readonly numShards: number;
   readonly indices: Uint32Array;
+  /** The place of its first row among those of the whole task. */
+  readonly position: number;
   /** Shard i of the microbatch holds the rows [bounds[i], bounds[i + 1]) of `indices`. */
   readonly bounds: Uint32Array;
   /** Address of its sums of gradients. */
@@ -135,7 +136,7 @@ export class Engine {
     this.#freeGradients = [...this.#gradients];
     this.#lossSums.clear();
     for (const subtree of this.#subtrees(task)) {
-      const { indices, bounds, gradient, merges } = subtree;
+      const { indices, position, bounds, gradient, merges } = subtree;
       const buckets = new BucketWatch(model.buckets, (bucket) => this.#finishBucket(subtree, bucket, report));
       const microbatch: Microbatch = {
         ...this.#describeMicrobatch(bounds),
@@ -146,7 +147,7 @@ export class Engine {
         bucketStart: (end) => buckets.bucketStart(end),
       };
       const endGather = span('gather samples');
-      this.#samples.gather(samples, indices);
+      this.#samples.gather(samples, indices, position);
       endGather();
       const outputs = this.#runner.forward(microbatch, this.#samples.features);
       const endLoss = span('loss');
@@ -168,7 +169,7 @@ export class Engine {
     const rowLosses = new Float64Array(numRows);
     for (let start = 0; start < numRows; start += plan.maxRows) {
       const indices = task.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
-      this.#samples.gather(samples, indices);
+      this.#samples.gather(samples, indices, (task.position ?? 0) + start);
       const address = this.#forward(indices.length);
       this.#runLoss(this.#loss, address, indices.length);
       rowLosses.set(memory.f64(this.#rowLosses, indices.length), start);
@@ -219,6 +220,7 @@ export class Engine {
           node,
           numShards,
           indices: task.indices.subarray(firstRow, bounds[bounds.length - 1]),
+          position: (task.position ?? 0) + firstRow,
           bounds: bounds.map((bound) => bound - firstRow),
           gradient,
           merges: added.merges,
@@ -359,8 +361,8 @@ function shardLosses(rowLosses: Float64Array, bounds: Uint32Array): number[] {
 }
 
 /** The task of all shards of a batch, or of an evaluation. */
-export function wholeTask(indices: Uint32Array, bounds: Uint32Array): TaskRows {
-  return { numShards: bounds.length - 1, firstShard: 0, bounds, indices };
+export function wholeTask(indices: Uint32Array, bounds: Uint32Array, source?: RowSource): TaskRows {
+  return { numShards: bounds.length - 1, firstShard: 0, bounds, indices, source };
 }
 
 /** Copies the rows of shards [from, to), counted from the first one of `rows`. */
@@ -368,5 +370,22 @@ export function shardsBetween(rows: TaskRows, from: number, to: number): TaskRow
   const firstRow = rows.bounds[from] as number;
   const bounds = rows.bounds.slice(from, to + 1).map((bound) => bound - firstRow);
   const indices = rows.indices.slice(firstRow, rows.bounds[to]);
-  return { numShards: rows.numShards, firstShard: rows.firstShard + from, bounds, indices };
+  const position = (rows.position ?? 0) + firstRow;
+  const { numShards, source } = rows;
+  return { numShards, firstShard: rows.firstShard + from, bounds, indices, source, position };
+}
+
+/** Cuts rows into parts of whole shards that have at most `maxRows` rows, or are a single shard. */
+export function* partsOf(rows: TaskRows, maxRows: number): Generator<TaskRows> {
+  const { bounds } = rows;
+  for (let from = 0; from < bounds.length - 1;) {
+    let to = from + 1;
+    while (to < bounds.length - 1 && rowsBetween(bounds, from, to + 1) <= maxRows) to++;
+    yield shardsBetween(rows, from, to);
+    from = to;
+  }
+}
+
+function rowsBetween(bounds: Uint32Array, from: number, to: number): number {
+  return (bounds[to] as number) - (bounds[from] as number);
 }

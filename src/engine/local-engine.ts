@@ -1,6 +1,7 @@
 // One engine in this process, which trains without any network, and against which the
 // distributed one is checked.
-import type { PackedDataset } from '../data/dataset/packed-dataset.ts';
+import { rowSource } from '../data/dataset/packed-dataset.ts';
+import type { PackedBlocks, RowSource } from '../data/dataset/packed-dataset.ts';
 import { evaluationBounds } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
@@ -10,10 +11,11 @@ import { cutBatch } from '../model/shards.ts';
 import type { Sharding } from '../model/shards.ts';
 import type { LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
-import { Engine, wholeTask } from './engine.ts';
+import { Engine, partsOf, wholeTask } from './engine.ts';
 import type { PartialSum, EvaluatedRows, TaskRows } from './engine.ts';
 import { planEngine } from './plan.ts';
-import { allocateSamples } from './samples.ts';
+import { allocateSamples, placeRows } from './samples.ts';
+import type { Samples } from './samples.ts';
 
 /** Everything that a local engine is made from. */
 export interface LocalEngineOptions {
@@ -21,7 +23,9 @@ export interface LocalEngineOptions {
   readonly model: Model;
   readonly loss: LossInput;
   readonly seed: number;
-  readonly dataset: PackedDataset;
+  readonly dataset: PackedBlocks;
+  /** True where tasks bring their rows; default: if the dataset has a file. */
+  readonly isStreamed?: boolean | undefined;
   readonly batchSize: number;
   readonly shards: number;
   /** Most groups of shards whose sums are rounded; default: no sum is. */
@@ -39,6 +43,10 @@ export class LocalEngine {
   /** Addresses of the packed weights. */
   readonly #packedWeights: readonly number[];
   readonly #sharding: Sharding;
+  readonly #samples: Samples;
+  readonly #source: RowSource | undefined;
+  /** Rows of a streamed dataset that are in memory at once. */
+  readonly #maxRows: number | undefined;
 
   private constructor(kernels: Kernels, memory: Memory, options: LocalEngineOptions) {
     const { model, loss, seed, dataset, batchSize, shards } = options;
@@ -47,8 +55,12 @@ export class LocalEngine {
     this.model = model;
     this.#sharding = { batchSize, shards, model: model.spec };
     this.#packedWeights = model.stack.allocatePacked(memory);
-    const samples = allocateSamples(memory, dataset.layout);
-    memory.bytes(samples.address, dataset.blob.byteLength).set(dataset.blob);
+    const { layout, blob, file } = dataset;
+    const { isStreamed = file !== undefined } = options;
+    this.#maxRows = isStreamed ? streamedRows(options) : undefined;
+    this.#source = rowSource(dataset);
+    this.#samples = allocateSamples(memory, layout, this.#maxRows);
+    if (!isStreamed) memory.bytes(this.#samples.address, blob.byteLength).set(blob);
     const plan = planEngine(model, options);
     this.#engine = new Engine({
       kernels,
@@ -58,7 +70,7 @@ export class LocalEngine {
       seed,
       plan,
       packedWeights: this.#packedWeights,
-      samples,
+      samples: this.#samples,
     });
   }
 
@@ -83,8 +95,8 @@ export class LocalEngine {
   /** Sums gradients over the batch of step `step`, cut into shards; returns the loss sum. */
   trainBatch(indices: Uint32Array, step: number, report: (sum: PartialSum) => void): number {
     let lossSum = Number.NaN;
-    const task = wholeTask(indices, cutBatch(indices.length, this.#sharding));
-    this.#engine.train(task, step, (sum) => {
+    const task = wholeTask(indices, cutBatch(indices.length, this.#sharding), this.#source);
+    this.trainTask(task, step, (sum) => {
       lossSum = sum.lossSum ?? lossSum;
       report(sum);
     });
@@ -93,12 +105,12 @@ export class LocalEngine {
 
   /** Sums gradients over a part of a batch, as `Engine.train` does. */
   trainTask(task: TaskRows, step: number, report: (sum: PartialSum) => void): void {
-    this.#engine.train(task, step, report);
+    this.#engine.train(placeRows(this.memory, this.#samples, task), step, report);
   }
 
   /** Computes losses and outputs of a part of an evaluation, as `Engine.evaluate` does. */
   evaluateTask(task: TaskRows): EvaluatedRows {
-    return this.#engine.evaluate(task);
+    return this.#engine.evaluate(placeRows(this.memory, this.#samples, task));
   }
 
   /** Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
@@ -106,8 +118,29 @@ export class LocalEngine {
     indices: Uint32Array,
     shardRows: number,
   ): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
-    const task = wholeTask(indices, evaluationBounds(indices.length, shardRows));
-    const { lossSums, outputs } = this.#engine.evaluate(task);
-    return { lossSum: treeSum(lossSums), outputs };
+    const task = wholeTask(indices, evaluationBounds(indices.length, shardRows), this.#source);
+    const parts = [...partsOf(task, this.#maxRows ?? Infinity)].map((part) => this.evaluateTask(part));
+    const lossSums = parts.flatMap((part) => [...part.lossSums]);
+    return { lossSum: treeSum(lossSums), outputs: concatenate(parts.map(({ outputs }) => outputs)) };
   }
+}
+
+function concatenate(blocks: readonly Float32Array[]): Float32Array {
+  const [first] = blocks;
+  if (first && blocks.length === 1) return first;
+  const all = new Float32Array(blocks.reduce((sum, { length }) => sum + length, 0));
+  let filled = 0;
+  for (const block of blocks) {
+    all.set(block, filled);
+    filled += block.length;
+  }
+  return all;
+}
+
+/** Rows of a streamed dataset that are evaluated at once, if a batch has fewer. */
+const EVALUATED_ROWS = 2048;
+
+/** Rows of a streamed dataset that a local engine has in memory at once. */
+export function streamedRows({ batchSize }: Pick<LocalEngineOptions, 'batchSize'>): number {
+  return Math.max(batchSize, EVALUATED_ROWS);
 }

@@ -2,11 +2,13 @@
 // of what results from evaluating a row.
 import {
   blobByteLength,
+  featureBytes,
   sampleWeightsByteOffset,
   sampleWeightWidth,
   targetsByteOffset,
 } from '../data/dataset/packed-dataset.ts';
-import type { RowLayout } from '../data/dataset/packed-dataset.ts';
+import type { RowLayout, RowSource } from '../data/dataset/packed-dataset.ts';
+import { range } from '../data/dataset/split.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { unsmoothedLoss } from '../losses/registry.ts';
 import type { LossInput } from '../losses/registry.ts';
@@ -14,15 +16,67 @@ import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';
 
-/** A dataset's rows and their address in a process's memory. */
+/** Rows of a task. */
+export interface SampleRows {
+  /** Dataset rows, in batch order. */
+  readonly indices: Uint32Array;
+  /** Packs the rows; undefined if the whole dataset is in memory. */
+  readonly source?: RowSource | undefined;
+  /** The place of the first row among those that the source knows; default 0. */
+  readonly position?: number | undefined;
+}
+
+/** Rows and their address in a process's memory. */
 export interface Samples {
   readonly layout: RowLayout;
   readonly address: number;
+  /** True where these are the rows of the task at hand, in its order, and not the whole dataset. */
+  readonly areOfTask?: boolean | undefined;
 }
 
-/** Allocates memory for a dataset, to be filled by the caller. */
-export function allocateSamples(memory: Memory, layout: RowLayout): Samples {
-  return { layout, address: memory.allocate(blobByteLength(layout), 'the dataset') };
+/** Allocates memory for a dataset, or for the `maxRows` rows of the largest task, to be filled by the caller. */
+export function allocateSamples(memory: Memory, layout: RowLayout, maxRows?: number): Samples {
+  const held = heldLayout(layout, maxRows);
+  const address = memory.allocate(blobByteLength(held), 'the dataset');
+  return { layout: held, address, areOfTask: maxRows !== undefined };
+}
+
+/** The layout of the rows that are in memory at once: all, or those of the largest task. */
+export function heldLayout(layout: RowLayout, maxRows: number | undefined): RowLayout {
+  return maxRows === undefined ? layout : { ...layout, numRows: maxRows };
+}
+
+/** Bytes of the rows of a round that evaluates a streamed dataset, unless one shard has more. */
+export const STREAMED_ROUND_BYTES = 32 * 2 ** 20;
+/** Rows of one shard of an evaluation's loss tree, where the outputs of that many fit one message. */
+export const EVALUATION_SHARD_ROWS = 256;
+
+/** Most bytes of the rows that one round sends to a worker. */
+export function streamedRoundBytes(layout: RowLayout, batchSize: number): number {
+  const numRows = Math.max(batchSize, EVALUATION_SHARD_ROWS);
+  return Math.max(STREAMED_ROUND_BYTES, blobByteLength({ ...layout, numRows }));
+}
+
+/**
+ * Brings the rows of a task to memory, if they are not there with all others. Returns the task as the
+ * threads are to compute it.
+ */
+export function placeRows<Rows extends SampleRows>(memory: Memory, samples: Samples, rows: Rows): Rows {
+  if (!samples.areOfTask) return rows;
+  const { indices, source, position = 0 } = rows;
+  const blob = source?.read(indices, position);
+  if (!blob) throw new Error('a task came without its rows');
+  const { layout, address } = samples;
+  const own = { ...layout, numRows: indices.length };
+  const copy = (from: number, to: number, byteLength: number): void =>
+    memory.bytes(address + to, byteLength).set(blob.subarray(from, from + byteLength));
+  copy(0, 0, indices.length * featureBytes(layout));
+  copy(targetsByteOffset(own), targetsByteOffset(layout), 4 * indices.length * layout.targetWidth);
+  if (layout.hasSampleWeights) {
+    const length = indices.length * sampleWeightWidth(layout);
+    copy(sampleWeightsByteOffset(own), sampleWeightsByteOffset(layout), 4 * length);
+  }
+  return { ...rows, source: undefined, position: 0 };
 }
 
 /** Everything that sample buffers are made from. */
@@ -60,15 +114,17 @@ export class SampleBuffers {
       : 0;
   }
 
-  /** Gathers the features, targets and weights of these rows. */
-  gather(samples: Samples, rows: Uint32Array): void {
-    const { layout, address } = samples;
-    this.gatherFeatures(samples, rows);
+  /** Gathers the features, targets and weights of these rows, of which the first is at `position` of a task. */
+  gather(samples: Samples, rows: Uint32Array, position: number): void {
+    const { layout, address, areOfTask } = samples;
+    this.gatherFeatures(samples, areOfTask ? range(position, rows.length) : rows);
     const gather = (source: number, width: number, to: number): void =>
       this.#kernels.gatherRows(source, 4 * width, this.indices, rows.length, to);
     gather(address + targetsByteOffset(layout), layout.targetWidth, this.targets);
-    if (this.sampleWeights === 0) return;
-    gather(address + sampleWeightsByteOffset(layout), sampleWeightWidth(layout), this.sampleWeights);
+    if (this.sampleWeights !== 0)
+      gather(address + sampleWeightsByteOffset(layout), sampleWeightWidth(layout), this.sampleWeights);
+    // Random draws are keyed by a sample's place in the dataset, wherever its row is.
+    if (areOfTask) this.#memory.u32(this.indices, rows.length).set(rows);
   }
 
   /** Gathers the features of these rows, scaled where they are bytes. */

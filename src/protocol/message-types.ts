@@ -165,6 +165,8 @@ export interface WelcomeMessage {
   /** The build of the kernels that computes. */
   readonly numerics: Numerics;
   readonly layout: RowLayout;
+  /** True where the worker is to fetch no dataset: each task brings its rows. */
+  readonly isStreamed?: boolean | undefined;
   readonly datasetSha256: string;
   readonly sharedMemory?: SharedMemoryOffer | undefined;
   /** Workers that this one may take itself before it sends others on; undefined where it is to take none. */
@@ -190,6 +192,16 @@ export interface ChunkMessage {
   readonly type: 'chunk';
   readonly sha256: string;
   readonly offset: number;
+}
+
+/**
+ * Rows of a task of a streamed dataset, packed as a dataset of their own: all of them, in order, before
+ * the task. Body: as many bytes of them as a message holds.
+ */
+export interface RowsMessage extends TaskKey {
+  readonly type: 'rows';
+  /** CRC-32 of the body. */
+  readonly checksum: number;
 }
 
 /** One bucket of the weights. Encoded once and sent to all. Body: f32. */
@@ -256,6 +268,7 @@ export type CoordinatorMessage =
   | RefuseMessage
   | ChunkMessage
   | WeightsMessage
+  | RowsMessage
   | TrainMessage
   | EvaluateMessage
   | StopMessage;
@@ -292,4 +305,5 @@ export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   evaluate: 106,
   stop: 107,
   redirect: 108,
+  rows: 109,
 };

@@ -1,5 +1,6 @@
 // From received bytes to a message that keeps its schema, and the sender's role. The schemas: a check for
 // each field, the kind of the body, and how the two must agree.
+import { crc32 } from 'node:zlib';
 import { decodeEnvelope } from './envelope.ts';
 import { FIRST_COORDINATOR_CODE, TYPE_CODES } from './message-types.ts';
 import type {
@@ -12,6 +13,7 @@ import type {
   EvaluateMessage,
   KernelIdentities,
   KernelIdentity,
+  RowsMessage,
   TaskKey,
   TrainMessage,
   WelcomeMessage,
@@ -272,6 +274,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       shards: integer(1, MAX_SHARDS),
       groups: optional(integer(1, MAX_SHARDS)),
       layout,
+      isStreamed: optional(boolean),
       datasetSha256: sha256,
       sharedMemory: optional(
         object<SharedMemoryOffer>({
@@ -302,6 +305,11 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
     }),
     body: 'f32',
   },
+  rows: {
+    fields: object<MessageOf<'rows'>>({ ...taskKey, checksum: integer(0, 2 ** 32 - 1) }),
+    body: 'bytes',
+    agree: refuseDamage,
+  },
   train: { fields: object<TrainMessage>({ ...task, step: count }), body: 'u32', agree: refuseWrongBounds },
   evaluate: { fields: object<EvaluateMessage>(task), body: 'u32', agree: refuseWrongBounds },
   stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
@@ -321,12 +329,16 @@ function refuseWrongBounds(message: TrainMessage | EvaluateMessage, body: Uint8A
   if (end > numShards) throw contradiction(`${type}: shards ${firstShard} to ${end} of ${numShards}`);
 }
 
-function refuseWrongLayout({ layout: rows }: WelcomeMessage): void {
+function refuseDamage({ checksum }: RowsMessage, body: Uint8Array): void {
+  if (crc32(body) !== checksum) throw wrongBody('rows: they arrived damaged');
+}
+
+function refuseWrongLayout({ isStreamed, layout: rows }: WelcomeMessage): void {
   if (sizeOf(rows.featureShape) > MAX_INDEX) {
     throw contradiction(`welcome: a sample of ${rows.featureShape.join('x')} values`);
   }
   const bytes = blobByteLength(rows);
-  if (bytes > MAX_BLOB_BYTES) {
+  if (bytes > MAX_BLOB_BYTES && !isStreamed) {
     throw contradiction(`welcome: a dataset of ${bytes} bytes, at most ${MAX_BLOB_BYTES} fit`);
   }
 }

@@ -24,6 +24,8 @@ export interface TeamOptions {
   readonly batchSize: number;
   readonly plan: EnginePlan;
   readonly layout: RowLayout;
+  /** True where each task brings its rows. */
+  readonly isStreamed?: boolean | undefined;
   readonly numThreads: number;
   readonly optimizer?: ThreadOptimizer | undefined;
 }
@@ -72,7 +74,7 @@ export function taskSizes({
   };
 }
 
-/** Lays out the memory that the threads share; the caller fills `samples`. */
+/** Lays out the memory that the threads share; the caller fills `samples`, once or for each task. */
 export function layOutTeam(options: TeamOptions): TeamSetup {
   const { kernelModule, memory, model, loss, seed, plan, layout, optimizer } = options;
   const sizes = taskSizes(options);
@@ -84,7 +86,7 @@ export function layOutTeam(options: TeamOptions): TeamSetup {
     seed,
     plan,
     packedWeights: model.stack.allocatePacked(memory),
-    samples: allocateSamples(memory, layout),
+    samples: allocateSamples(memory, layout, options.isStreamed ? sizes.maxRows : undefined),
     sizes,
     address: memory.allocate(SharedTask.byteLength(sizes), 'tasks of threads'),
     optimizer,

@@ -218,6 +218,12 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     }),
     floats,
   ),
+  fc
+    .record({ fields: fc.record(key), body: fc.uint8Array({ minLength: 1, maxLength: 300 }) })
+    .map(({ fields, body }) => ({
+      message: { type: 'rows' as const, ...fields, checksum: crc32(body) },
+      body,
+    })),
   task('train'),
   task('evaluate'),
   bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),

@@ -39,7 +39,7 @@ const WELCOME: WelcomeMessage = {
   shards: 1,
   numerics: 'strict',
   layout: LAYOUT,
-  datasetSha256: hashDataset(LAYOUT, DATASET),
+  datasetSha256: hashDataset({ layout: LAYOUT, blob: DATASET }),
   fanIn: 2,
 };
 const { buckets } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);

@@ -65,6 +65,25 @@ describe('weights, losses and metrics for any workforce', () => {
     await expectSameBits('table.yaml', [], cwd, ['workers 0 --threads 2', 'workers 2']);
   });
 
+  it('rows that are streamed from a file give the bits of a dataset in memory', async () => {
+    const layers = [
+      { kind: 'dense' as const, units: 32, activation: 'relu' as const },
+      { kind: 'dropout' as const, rate: 0.2 },
+      { kind: 'batchNorm' as const },
+      { kind: 'dense' as const, units: 1 },
+    ];
+    const directory = (): string =>
+      tableRun({ data: { ...FEW_PLOTS, weights: 'x7' }, model: { layers }, audit: 0.2 });
+    const inMemory = await expectSameBits('table.yaml', [], directory(), []);
+    const workforces: Workforce[] = [
+      'workers 0 --threads 3',
+      'workers 3',
+      'workers 5 --topology tree --fan-in 2',
+    ];
+    const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), workforces);
+    expect(streamed).toEqual(inMemory);
+  });
+
   it('a batch with fewer samples than shards gives the same bits', async () => {
     const cwd = tableRun({ data: FEW_PLOTS, batchSize: 7, shards: 16, epochs: 1 });
     await expectSameBits('table.yaml', [], cwd, ['workers 2']);

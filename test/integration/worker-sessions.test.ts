@@ -1,6 +1,7 @@
 // A worker process over several connections: what it keeps from one to the next, how long it waits in
 // between, and when it gives up.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { SharedResults } from '../../coordinator/cluster/shared-results.ts';
 import { blobByteLength, hashDataset, type RowLayout } from '../../src/data/dataset/packed-dataset.ts';
@@ -13,7 +14,7 @@ import { copyBody, SharedFile } from '../../src/protocol/shared-file.ts';
 import type { TrainMessage, WelcomeMessage } from '../../src/protocol/message-types.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import type { CliOptions } from '../helpers/cli.ts';
-import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import { MAX_BODY_BYTES, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
 import { FakeCoordinator } from '../helpers/fake-coordinator.ts';
 import type { FakeSession } from '../helpers/fake-coordinator.ts';
 import { residentMegabytes } from '../helpers/memory-of.ts';
@@ -54,7 +55,7 @@ const WELCOME: Omit<WelcomeMessage, 'nonce'> = {
   shards: 2,
   numerics: 'strict',
   layout: LAYOUT,
-  datasetSha256: hashDataset(LAYOUT, DATASET),
+  datasetSha256: hashDataset({ layout: LAYOUT, blob: DATASET }),
 };
 const { buckets, numParameters } = resolveModel({ layers: LAYERS }, LAYOUT.featureShape);
 
@@ -142,7 +143,7 @@ const NUM_WIDE_SHARDS = 128;
 const WIDE_DATASET = new Uint8Array(blobByteLength(WIDE.layout));
 const WIDE_WELCOME = {
   ...WIDE,
-  datasetSha256: hashDataset(WIDE.layout, WIDE_DATASET),
+  datasetSha256: hashDataset({ layout: WIDE.layout, blob: WIDE_DATASET }),
   nonce: '0'.repeat(16),
 };
 
@@ -185,6 +186,33 @@ describe('a worker', () => {
         'error[E_WORKER_FAILED]: 3 sessions in a row failed: out of memory',
       ) as string,
     });
+  });
+
+  it.each([
+    ['fewer rows than it names', 1, 'a task of 4 rows came with 260 bytes of them, not 1040'],
+    [
+      'more rows than a round may have',
+      0,
+      /^"rows" brought \d+ bytes for a task, at most 33554432 are wanted$/,
+    ],
+  ])('a worker ends the session for a streamed task with %s', async (_, numRows, reason) => {
+    const coordinator = await FakeCoordinator.open();
+    startWorkerAt(coordinator.url);
+    const session = await coordinator.session(1);
+    await session.next('hello');
+    session.send({ ...WELCOME, nonce: '0'.repeat(16), batchSize: 4, isStreamed: true });
+    await session.next('ready');
+    const weights = sendWeights(session, 1, 0.01);
+    const key = { type: 'rows', run: WELCOME.run, round: 1, task: 1 } as const;
+    const body = new Uint8Array(numRows > 0 ? numRows * 4 * (NUM_FEATURES + 1) : MAX_BODY_BYTES);
+    for (let sent = 0; sent < (numRows > 0 ? 1 : 9); sent++) {
+      session.send({ ...key, checksum: crc32(body) }, body);
+    }
+    if (numRows > 0) sendTask(session, 1, weights, [0, 2, 4]);
+    const ended = await session.ended;
+    expect(ended.code).toBe(4402);
+    if (typeof reason === 'string') expect(ended.reason).toBe(reason);
+    else expect(ended.reason).toMatch(reason);
   });
 
   it('a worker evaluates a task with large outputs in bounded memory and sends all of them', async () => {

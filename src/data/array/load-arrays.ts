@@ -23,6 +23,7 @@ import {
   type FittedFeature,
   type Standardization,
 } from '../dataset/transforms.ts';
+import { cellsOf } from '../table/cell-store.ts';
 import type { Column } from '../table/column.ts';
 import { fitTarget } from '../table/fit-target.ts';
 import { layOutTargets, packTargets } from '../table/pack-targets.ts';
@@ -147,7 +148,7 @@ function gatherColumn(
   for (const set of sets) {
     for (let row = 0; row < set.numRows; row++) values[filled++] = valueAt(set, row) as number;
   }
-  return { name, kind: 'number', values, categories: [] };
+  return { name, kind: 'number', categories: [], ...cellsOf(values) };
 }
 
 function requireColumns(set: ArraySet, numTargets: number, weightsName: string | undefined): void {

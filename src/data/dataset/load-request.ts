@@ -9,7 +9,7 @@ import {
   type TextFile,
 } from '../../config/data-sources.ts';
 import type { Config, DataConfig } from '../../config/schema.ts';
-import type { RowLayout, SplitIndices } from './packed-dataset.ts';
+import type { PackedBlocks, SplitIndices } from './packed-dataset.ts';
 import type { SourceRows } from './split.ts';
 import type { FittedTransforms } from './transforms.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
@@ -95,11 +95,8 @@ export interface PackRequest {
   readonly fitted?: FittedData | undefined;
 }
 
-/** Rows in memory, with everything that describes them. */
-export interface PackedRows extends FittedData {
-  readonly layout: RowLayout;
-  /** The packed rows, in a buffer of their own. */
-  readonly blob: Uint8Array;
+/** The packed rows, in a buffer of their own or a file, with everything that describes them. */
+export interface PackedRows extends FittedData, PackedBlocks {
   readonly splits: SplitIndices;
   /** A name for each value of a row. */
   readonly featureNames: readonly string[];

@@ -1,9 +1,11 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
+// If it is streamed, its features are in a file, and each task comes with the rows that it needs.
 import { createHash } from 'node:crypto';
 import { dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { formatCount } from '../../printable.ts';
+import type { ScratchFile } from './scratch-file.ts';
 
 /**
  * Layout of the stored samples. The blob holds features, then targets, then any sample weights, each
@@ -26,11 +28,24 @@ export interface RowLayout {
   readonly hasSampleWeights: boolean;
 }
 
-/** A dataset in memory, with the content hash that names it. */
-export interface PackedDataset {
+/** The packed rows. */
+export interface PackedBlocks {
   readonly layout: RowLayout;
+  /** All blocks, or those after the features. */
   readonly blob: Uint8Array;
+  /** The features, row-major, if they are streamed. */
+  readonly file?: ScratchFile | undefined;
+}
+
+/** A dataset, with the content hash that names it. */
+export interface PackedDataset extends PackedBlocks {
   readonly sha256: string;
+}
+
+/** Rows that are not in memory until a task needs them. */
+export interface RowSource {
+  /** Packs rows as a dataset of their own: those of `indices`, of which the first is at `position` of a task. */
+  read(indices: Uint32Array, position: number): Uint8Array;
 }
 
 /** The rows of the packed dataset that belong to each split, in file order. */
@@ -52,10 +67,14 @@ export const MAX_BLOB_BYTES = 2 ** 31;
 /** Bytes hashed at once; createHash takes less than 2 GiB. */
 const HASHED_BYTES = 2 ** 26;
 
+/** Byte length of the features of a row. */
+export function featureBytes({ featureShape, featureType }: RowLayout): number {
+  return sizeOf(featureShape) * (featureType === 'u8' ? 1 : 4);
+}
+
 /** Byte length of the feature block, padded so that the targets after it are aligned. */
 export function targetsByteOffset(layout: RowLayout): number {
-  const bytes = layout.numRows * sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
-  return Math.ceil(bytes / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
+  return Math.ceil((layout.numRows * featureBytes(layout)) / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT;
 }
 
 /** Byte offset of the sample weights, which are f32 [numRows, sampleWeightWidth]. */
@@ -87,23 +106,90 @@ export function refuseTooLarge(layout: RowLayout, help: string): void {
   throw dataError('E_DATA_TOO_LARGE', message, { help });
 }
 
-/** The blob's feature block, unscaled: [numRows, featureShape]. */
-export function featureView({
-  layout,
-  blob,
-}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | Uint8Array {
+/** Byte length of the blocks after the features: all that is in memory of a streamed dataset. */
+export function targetBytes(layout: RowLayout): number {
+  return blobByteLength(layout) - targetsByteOffset(layout);
+}
+
+/** The feature block of a dataset in memory, unscaled: [numRows, featureShape]. */
+export function featureView({ layout, blob }: PackedBlocks): Float32Array | Uint8Array {
   const length = layout.numRows * sizeOf(layout.featureShape);
   return layout.featureType === 'u8'
     ? blob.subarray(0, length)
     : new Float32Array(blob.buffer, blob.byteOffset, length);
 }
 
+/** Bytes of features that are read at once when all are, unless a row has more. */
+const BLOCK_BYTES = 4 * 2 ** 20;
+
+/** The features of some rows that follow each other: [numRows, featureShape]. */
+interface FeatureBlock {
+  readonly firstRow: number;
+  readonly numRows: number;
+  readonly features: Float32Array | Uint8Array;
+}
+
+/** The features of all rows, unscaled, block by block. */
+export function* featureBlocks({ layout, blob, file }: PackedBlocks): Generator<FeatureBlock> {
+  if (!file) {
+    yield { firstRow: 0, numRows: layout.numRows, features: featureView({ layout, blob }) };
+    return;
+  }
+  const width = featureBytes(layout);
+  const blockRows = Math.max(1, Math.floor(BLOCK_BYTES / width));
+  for (let firstRow = 0; firstRow < layout.numRows; firstRow += blockRows) {
+    const numRows = Math.min(blockRows, layout.numRows - firstRow);
+    const block = new Uint8Array(numRows * width);
+    file.read(block, firstRow * width);
+    yield { firstRow, numRows, features: featureView({ layout: { ...layout, numRows }, blob: block }) };
+  }
+}
+
+/** The source of a streamed dataset's rows; undefined if it is in memory. */
+export function rowSource(dataset: PackedBlocks): RowSource | undefined {
+  return dataset.file && { read: (indices) => packRows(dataset, indices) };
+}
+
+/** The source of the rows of a task, which are all in memory. */
+export function taskRowSource(rows: PackedBlocks): RowSource {
+  return {
+    read: (indices, position) =>
+      packRows(
+        rows,
+        indices.map((_, at) => position + at),
+      ),
+  };
+}
+
+function packRows(packed: PackedBlocks, indices: Uint32Array): Uint8Array {
+  const layout = { ...packed.layout, numRows: indices.length };
+  const blob = new Uint8Array(blobByteLength(layout));
+  const width = featureBytes(layout);
+  for (let from = 0, to = 1; from < indices.length; from = to++) {
+    while (to < indices.length && indices[to] === (indices[to - 1] as number) + 1) to++;
+    const out = blob.subarray(from * width, to * width);
+    const first = (indices[from] as number) * width;
+    if (packed.file) packed.file.read(out, first);
+    else out.set(packed.blob.subarray(first, first + out.length));
+  }
+  copyRows(targetView(packed), indices, targetView({ layout, blob }));
+  const weights = sampleWeightView({ layout, blob });
+  if (weights) copyRows(sampleWeightView(packed) as Float32Array, indices, weights);
+  return blob;
+}
+
+function copyRows(all: ArrayBufferView, indices: Uint32Array, out: ArrayBufferView): void {
+  const [from, to] = [all, out].map(
+    ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
+  ) as [Uint8Array, Uint8Array];
+  const width = to.length / indices.length;
+  for (const [at, row] of indices.entries())
+    to.set(from.subarray(row * width, (row + 1) * width), at * width);
+}
+
 /** The blob's target block: f32 values, or u32 class indices, [numRows, targetWidth]. */
-export function targetView({
-  layout,
-  blob,
-}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | Uint32Array {
-  const offset = blob.byteOffset + targetsByteOffset(layout);
+export function targetView({ layout, blob }: PackedBlocks): Float32Array | Uint32Array {
+  const offset = blob.byteOffset + blob.byteLength - targetBytes(layout);
   const length = layout.numRows * layout.targetWidth;
   return layout.targetKind === 'labels'
     ? new Uint32Array(blob.buffer, offset, length)
@@ -111,13 +197,10 @@ export function targetView({
 }
 
 /** The blob's sample weights, f32 [numRows, sampleWeightWidth]; undefined if it has none. */
-export function sampleWeightView({
-  layout,
-  blob,
-}: Pick<PackedDataset, 'layout' | 'blob'>): Float32Array | undefined {
+export function sampleWeightView({ layout, blob }: PackedBlocks): Float32Array | undefined {
   if (!layout.hasSampleWeights) return undefined;
-  const offset = blob.byteOffset + sampleWeightsByteOffset(layout);
-  return new Float32Array(blob.buffer, offset, layout.numRows * sampleWeightWidth(layout));
+  const length = layout.numRows * sampleWeightWidth(layout);
+  return new Float32Array(blob.buffer, blob.byteOffset + blob.byteLength - 4 * length, length);
 }
 
 /**
@@ -136,8 +219,9 @@ export function totalSampleWeight(dataset: PackedDataset, indices: Uint32Array):
   return total;
 }
 
-/** Names a dataset by its content: SHA-256 over the layout and every byte. */
-export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
+/** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
+export function hashDataset(packed: PackedBlocks): string {
+  const { layout } = packed;
   const fields = [
     layout.numRows,
     layout.featureShape,
@@ -148,11 +232,21 @@ export function hashDataset(layout: RowLayout, blob: Uint8Array): string {
     layout.numClasses,
     ...(layout.hasSampleWeights ? ['weights'] : []),
   ];
-  return hashBlocks(fields, [blob]);
+  return hashBlocks(fields, bytesOf(packed));
+}
+
+/** All bytes of a dataset, as if it were one blob. */
+function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
+  const { layout, file } = packed;
+  if (file) {
+    for (const { features } of featureBlocks(packed)) yield features;
+    yield new Uint8Array(targetsByteOffset(layout) - layout.numRows * featureBytes(layout));
+  }
+  yield packed.blob;
 }
 
 /** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
-export function hashBlocks(fields: unknown, blocks: readonly ArrayBufferView[]): string {
+export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
   const hash = createHash('sha256').update(JSON.stringify(fields));
   for (const { buffer, byteOffset, byteLength } of blocks) {
     const bytes = new Uint8Array(buffer, byteOffset, byteLength);

@@ -4,7 +4,7 @@ import type { Config } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { IGNORED_LABEL } from './class-labels.ts';
 import {
-  sampleWeightsByteOffset,
+  sampleWeightView,
   sampleWeightWidth,
   totalSampleWeight,
   type PackedDataset,
@@ -42,7 +42,7 @@ export function foldSampleWeights(
   const { rows, labels, classes } = sources;
   const width = sampleWeightWidth(layout);
   const samples = new Float32Array(layout.numRows * width);
-  const sampleWeights = new Float32Array(blob.buffer, sampleWeightsByteOffset(layout), samples.length);
+  const sampleWeights = sampleWeightView({ layout, blob }) as Float32Array;
   let hasIgnored = false;
   for (let i = 0; i < samples.length; i++) {
     const isIgnored = labels?.[i] === IGNORED_LABEL;

@@ -1,6 +1,11 @@
 // Rows that two splits share, found by hashes of their bytes.
-import { sizeOf } from '../../shape.ts';
-import { targetsByteOffset, type PackedDataset, type SplitIndices } from './packed-dataset.ts';
+import {
+  featureBlocks,
+  featureBytes,
+  targetView,
+  type PackedDataset,
+  type SplitIndices,
+} from './packed-dataset.ts';
 
 // Finaliser constants of MurmurHash3, and its 32-bit block constants as two unlike multipliers.
 const MIX_1 = 0x85ebca6b;
@@ -16,37 +21,49 @@ const KEPT_BITS = 21;
 
 /** Test rows whose features and target equal those of some training row (by a 53-bit hash). */
 export function countSharedRows(dataset: PackedDataset, splits: SplitIndices): number {
-  const hashRow = rowHasher(dataset);
-  const trained = Float64Array.from(splits.train, hashRow).sort();
+  const hashes = hashRows(dataset);
+  const trained = Float64Array.from(splits.train, (row) => hashes[row] as number).sort();
   let numShared = 0;
-  for (const row of splits.test) numShared += includesSorted(trained, hashRow(row)) ? 1 : 0;
+  for (const row of splits.test) numShared += includesSorted(trained, hashes[row] as number) ? 1 : 0;
   return numShared;
 }
 
-function rowHasher({ layout, blob }: PackedDataset): (row: number) => number {
-  const featureBytes = sizeOf(layout.featureShape) * (layout.featureType === 'u8' ? 1 : 4);
-  const targetBytes = layout.targetWidth * 4;
-  const targetsFrom = targetsByteOffset(layout);
-  const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength);
-  let first = 0;
-  let second = 0;
-  const take = (word: number) => {
-    first = Math.imul(rotate(first ^ word), MULTIPLIER_1);
-    second = Math.imul(rotate(second + word), MULTIPLIER_2);
-  };
-  const takeBytes = (from: number, length: number) => {
-    const end = from + length;
-    let at = from;
-    for (; at + 4 <= end; at += 4) take(view.getInt32(at, true));
-    for (; at < end; at++) take(view.getUint8(at));
-  };
-  return (row) => {
-    first = MULTIPLIER_1;
-    second = MULTIPLIER_2;
-    takeBytes(row * featureBytes, featureBytes);
-    takeBytes(targetsFrom + row * targetBytes, targetBytes);
-    return finishHash(first) * 2 ** KEPT_BITS + (finishHash(second) >>> (32 - KEPT_BITS));
-  };
+/** A hash of each row's features and target. */
+function hashRows(dataset: PackedDataset): Float64Array {
+  const hashes = new Float64Array(dataset.layout.numRows);
+  const targets = wordsOf(targetView(dataset), 4 * dataset.layout.targetWidth);
+  const width = featureBytes(dataset.layout);
+  for (const { firstRow, numRows, features } of featureBlocks(dataset)) {
+    const block = wordsOf(features, width);
+    for (let at = 0; at < numRows; at++) hashes[firstRow + at] = hashRow(block, at, targets, firstRow + at);
+  }
+  return hashes;
+}
+
+/** Rows as 32-bit words if they are whole ones, else as bytes. */
+interface RowWords {
+  readonly words: Int32Array | Uint8Array;
+  readonly width: number;
+}
+
+function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView, width: number): RowWords {
+  if (width % 4 !== 0) return { words: new Uint8Array(buffer, byteOffset, byteLength), width };
+  return { words: new Int32Array(buffer, byteOffset, byteLength / 4), width: width / 4 };
+}
+
+function hashRow(features: RowWords, row: number, targets: RowWords, targetRow: number): number {
+  const first = mix(targets, targetRow, MULTIPLIER_1, mix(features, row, MULTIPLIER_1, MULTIPLIER_1));
+  const second = mix(targets, targetRow, MULTIPLIER_2, mix(features, row, MULTIPLIER_2, MULTIPLIER_2));
+  return finishHash(first) * 2 ** KEPT_BITS + (finishHash(second) >>> (32 - KEPT_BITS));
+}
+
+/** Mixes the words of a row into a hash. */
+function mix({ words, width }: RowWords, row: number, multiplier: number, start: number): number {
+  let hash = start;
+  for (let at = row * width; at < (row + 1) * width; at++) {
+    hash = Math.imul(rotate(hash ^ (words[at] as number)), multiplier);
+  }
+  return hash;
 }
 
 function rotate(word: number): number {

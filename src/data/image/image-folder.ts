@@ -74,6 +74,12 @@ export async function openImageFolder(
         shape,
         { out, decode },
       ),
+    streamPixels: async (scratch) => {
+      for (let from = 0; from < files.length; from += BATCH) {
+        const some = files.slice(from, from + BATCH).map(({ file }) => file);
+        scratch.append(await readImageFiles(some, shape));
+      }
+    },
   };
 }
 

@@ -23,10 +23,12 @@ import {
   blobByteLength,
   PIXEL_SCALE,
   refuseTooLarge,
+  targetBytes,
   targetView,
   type RowLayout,
 } from '../dataset/packed-dataset.ts';
 import { classWeightsOf, foldSampleWeights, wantsSampleWeights } from '../dataset/sample-weights.ts';
+import { ScratchFile } from '../dataset/scratch-file.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, type FittedTransforms } from '../dataset/transforms.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
@@ -72,14 +74,17 @@ export async function packImages(files: SplitFiles<ImageSource>, request: PackRe
     numClasses: isBinary ? 0 : classNames.length,
     hasSampleWeights: wantsSampleWeights(config),
   };
-  refuseTooLarge(layout, 'use fewer images');
-  const blob = await readImages(sets, layout);
+  const file = config.data.stream ? new ScratchFile() : undefined;
+  if (!file) refuseTooLarge(layout, 'set data.stream: true, or use fewer images');
+  const blob = new Uint8Array(file ? targetBytes(layout) : blobByteLength(layout));
+  await (file ? streamImages(sets, layout, file) : readImages(sets, layout, blob));
   const sampleWeights = foldSampleWeights(blob, layout, { labels, classes: classWeights });
   targetView({ layout, blob }).set(labels);
   const targetNames = ['label'];
   return {
     layout,
     blob,
+    file,
     splits,
     transforms,
     featureNames,
@@ -184,13 +189,23 @@ function highest(labels: Uint32Array): number {
 }
 
 /** Reads the pixels into a blob that has room for everything else. */
-async function readImages(sets: readonly ImageSet[], layout: RowLayout): Promise<Uint8Array> {
-  const blob = new Uint8Array(blobByteLength(layout));
+async function readImages(sets: readonly ImageSet[], layout: RowLayout, blob: Uint8Array): Promise<void> {
   let filled = 0;
   for (const { numImages, readPixels } of sets) {
     const length = numImages * sizeOf(layout.featureShape);
     await readPixels(blob.subarray(filled, filled + length));
     filled += length;
   }
-  return blob;
+}
+
+async function streamImages(sets: readonly ImageSet[], layout: RowLayout, file: ScratchFile): Promise<void> {
+  for (const { numImages, readPixels, streamPixels } of sets) {
+    if (streamPixels) {
+      await streamPixels(file);
+      continue;
+    }
+    const pixels = new Uint8Array(numImages * sizeOf(layout.featureShape));
+    await readPixels(pixels);
+    file.append(pixels);
+  }
 }

@@ -2,10 +2,10 @@
 // is wrong with it is never an error: the images are decoded once more.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { writeFileDurably } from '../../durable-write.ts';
 import type { Shape } from '../../shape.ts';
+import { cacheFolder } from '../dataset/scratch-file.ts';
 
 /** Raised whenever the same files are to be decoded otherwise. */
 const FORMAT = 1;
@@ -23,7 +23,7 @@ export class PixelCache {
 
   /** `decoder` names what decodes, whose pixels another version may not give. */
   static async of(files: readonly string[], shape: Shape, decoder: string): Promise<PixelCache> {
-    const folder = cacheFolder();
+    const folder = cacheFolder('images');
     if (folder === undefined) return new PixelCache(undefined);
     const hash = createHash('sha256').update(JSON.stringify([FORMAT, shape, decoder]));
     for (const file of files) {
@@ -69,13 +69,6 @@ export class PixelCache {
       // A full disk, or a folder that belongs to somebody else.
     }
   }
-}
-
-/** The folder of entries; undefined where `LOCKSTEP_CACHE_DIR` is empty, which switches the cache off. */
-function cacheFolder(): string | undefined {
-  const { LOCKSTEP_CACHE_DIR: own, XDG_CACHE_HOME: caches } = process.env;
-  if (own === '') return undefined;
-  return path.join(own ?? path.join(caches || path.join(os.homedir(), '.cache'), 'lockstep'), 'images');
 }
 
 async function removeOldest(folder: string, bytesToKeep: number): Promise<void> {

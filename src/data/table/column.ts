@@ -2,23 +2,24 @@
 // It only collects; column-problems.ts decides which of its findings are errors.
 import type { MissingRule } from '../../config/schema.ts';
 import { parseDate, type DateFormat } from '../../dates.ts';
+import { GrowingCells, type Cells, type CellStore } from './cell-store.ts';
 import type { CellReader } from './format.ts';
 import { textOf, type Cell } from './table-file.ts';
 
 /** Maximum length of a cell in characters; a longer one is a stray quote or an attack, never a feature. */
 export const MAX_CELL_LENGTH = 64 * 1024;
-const INITIAL_CAPACITY = 1024;
 const FLOAT32_EXACT_INTEGERS = 2 ** 24;
 
 /** Maximum number of texts among numbers that are kept for messages. */
 const MAX_KEPT_TEXTS = 1000;
 
-/** A finished column: numbers, codes into `categories`, or dates; NaN where a cell is missing. */
-export interface Column {
+/**
+ * A finished column. Its cells are numbers, codes into `categories`, or milliseconds since 1970; NaN where
+ * one is missing.
+ */
+export interface Column extends Cells {
   readonly name: string;
   readonly kind: 'number' | 'text' | 'date';
-  /** Numbers, codes, or milliseconds since 1970. */
-  readonly values: Float64Array;
   /** Distinct texts in order of appearance; empty for numbers. */
   readonly categories: readonly string[];
 }
@@ -89,14 +90,19 @@ export class ColumnBuilder {
   readonly #codes = new Map<string, number>();
   /** Quoted tokens before the column has a kind: values among texts, none among numbers. */
   #undecided: { readonly at: number; readonly reference: CellReference }[] = [];
-  #values = new Float64Array(INITIAL_CAPACITY);
-  #length = 0;
+  readonly #values: CellStore;
 
-  /** Starts an empty column; `isQuoted` tells whether the cell that is being added is quoted. */
-  constructor(plan: PlannedColumn, cells: CellReader, isQuoted: () => boolean = () => false) {
+  /** Starts an empty column in `values`; `isQuoted` tells whether the cell that is being added is quoted. */
+  constructor(
+    plan: PlannedColumn,
+    cells: CellReader,
+    isQuoted: () => boolean = () => false,
+    values: CellStore = new GrowingCells(),
+  ) {
     this.plan = plan;
     this.#cells = cells;
     this.#isQuoted = isQuoted;
+    this.#values = values;
     this.kind = plan.kind;
   }
 
@@ -120,7 +126,7 @@ export class ColumnBuilder {
 
   /** Tells whether a row has no value here, or one of the wrong kind. */
   lacksValue(row: number): boolean {
-    return Number.isNaN(this.#values[row]);
+    return Number.isNaN(this.#values.get(row));
   }
 
   get numMissing(): number {
@@ -142,10 +148,9 @@ export class ColumnBuilder {
   /** The cells of the rows in `kept`, which is all of them if undefined. */
   finish(kept: Uint32Array | undefined): Column {
     const { name } = this.plan;
-    const all = this.#values.subarray(0, this.#length);
-    const values = kept ? Float64Array.from(kept, (row) => all[row] as number) : all;
     const kind = this.kind ?? 'number';
-    return { name, kind, values, categories: kind === 'text' ? this.texts : [] };
+    const categories = kind === 'text' ? this.texts : [];
+    return Object.assign(this.#values.finish(kept), { name, kind, categories });
   }
 
   #addNumber(value: number, content: Cell, part: number, line: number): void {
@@ -161,7 +166,7 @@ export class ColumnBuilder {
     } else if (rounded !== value && Math.abs(value) > FLOAT32_EXACT_INTEGERS) {
       this.firstInexact ??= { cell: textOf(content), part, line };
     }
-    this.#push(this.kind === 'number' ? value : NaN);
+    this.#values.push(this.kind === 'number' ? value : NaN);
   }
 
   #addText(reference: CellReference): void {
@@ -174,13 +179,13 @@ export class ColumnBuilder {
     this.numTexts += 1;
     this.firstText ??= reference;
     const code = this.#codeOf(reference);
-    this.#push(this.kind === 'text' && code !== undefined ? code : NaN);
+    this.#values.push(this.kind === 'text' && code !== undefined ? code : NaN);
   }
 
   #addDate(ms: number): void {
     if (this.kind === undefined) this.#decide('date');
     this.numDates += 1;
-    this.#push(ms);
+    this.#values.push(ms);
   }
 
   /** Tells whether the column is one of dates, or may be: targets are not. */
@@ -202,13 +207,13 @@ export class ColumnBuilder {
     const isValue = cell !== '' && mayBeText && this.#isQuoted() && (known?.has(cell) ?? true);
     if (!isValue) return this.#addMissing(reference);
     if (this.kind === 'text') return this.#addText(reference);
-    this.#undecided.push({ at: this.#length, reference });
-    this.#push(NaN);
+    this.#undecided.push({ at: this.#values.length, reference });
+    this.#values.push(NaN);
   }
 
   #addMissing(reference: CellReference): void {
     this.#countMissing(reference);
-    this.#push(NaN);
+    this.#values.push(NaN);
   }
 
   #countMissing(reference: CellReference): void {
@@ -227,7 +232,7 @@ export class ColumnBuilder {
       }
       this.numTexts += 1;
       this.firstText ??= reference;
-      this.#values[at] = this.#codeOf(reference) as number;
+      this.#values.set(at, this.#codeOf(reference) as number);
     }
     this.#undecided = [];
   }
@@ -248,16 +253,6 @@ export class ColumnBuilder {
     }
     this.#codes.set(cell, code);
     return code;
-  }
-
-  #push(value: number): void {
-    if (this.#length === this.#values.length) {
-      const grown = new Float64Array(this.#length * 2);
-      grown.set(this.#values);
-      this.#values = grown;
-    }
-    this.#values[this.#length] = value;
-    this.#length += 1;
   }
 }
 

@@ -13,7 +13,8 @@ import { countOf } from '../../printable.ts';
 import type { Column } from './column.ts';
 import { MISSING_CATEGORY } from './column.ts';
 import { datePart } from '../../dates.ts';
-import { columnOf, locateRow, type Table } from './table.ts';
+import { columnOf, locateRow, sliceTable, type Table } from './table.ts';
+import type { ScratchFile } from '../dataset/scratch-file.ts';
 
 /** Texts for true and false, in lower case. */
 export const BOOLEAN_PAIRS = [
@@ -37,26 +38,53 @@ export function booleanOf(text: string): number | undefined {
   return undefined;
 }
 
+/** Encoded features [numRows, width] go to `rows`, or block by block to a file. */
+type EncodedRows = { readonly rows: Float32Array } | { readonly file: ScratchFile };
+
+/** Bytes of a block of rows, unless one row has more. */
+const BLOCK_BYTES = 4 * 2 ** 20;
+
 /**
- * Fills `rows` [numRows, width] with the features of a table. Texts that training never saw become zeros,
- * with one warning a column.
+ * Encodes the features of a table. Texts that training never saw become zeros, with one warning a column.
  *
  * @throws LockstepError if a cell is missing that the transforms cannot fill.
  */
 export function encodeFeatures(
   table: Table,
   features: readonly FittedFeature[],
-  { rows, warn }: { readonly rows: Float32Array; readonly warn: (message: string) => void },
+  { warn, ...out }: EncodedRows & { readonly warn: (message: string) => void },
 ): void {
-  const width = widthOf(features);
-  let offset = 0;
-  for (const feature of features) {
-    const numUnseen = encodeFeature(table, feature, { rows, width, offset });
-    if (numUnseen > 0 && 'column' in feature) {
-      const found = `${countOf(numUnseen, 'row')} with a value that training never saw`;
-      warn(`column ${quoteName(feature.column)}: ${found}; encoded as zeros`);
+  const numUnseen = features.map(() => 0);
+  const encode = (block: Table, rows: Float32Array): void => {
+    const width = widthOf(features);
+    let offset = 0;
+    for (const [at, feature] of features.entries()) {
+      numUnseen[at] = (numUnseen[at] as number) + encodeFeature(block, feature, { rows, width, offset });
+      offset += featureWidth(feature);
     }
-    offset += featureWidth(feature);
+  };
+  if ('rows' in out) encode(table, out.rows);
+  else encodeBlocks(table, widthOf(features), out.file, encode);
+  for (const [at, feature] of features.entries()) {
+    const count = numUnseen[at] as number;
+    if (count === 0 || !('column' in feature)) continue;
+    const found = `${countOf(count, 'row')} with a value that training never saw`;
+    warn(`column ${quoteName(feature.column)}: ${found}; encoded as zeros`);
+  }
+}
+
+function encodeBlocks(
+  table: Table,
+  width: number,
+  file: ScratchFile,
+  encode: (block: Table, rows: Float32Array) => void,
+): void {
+  const blockRows = Math.max(1, Math.floor(BLOCK_BYTES / (4 * width)));
+  for (let from = 0; from < table.numRows; from += blockRows) {
+    const block = sliceTable(table, from, Math.min(from + blockRows, table.numRows));
+    const rows = new Float32Array(block.numRows * width);
+    encode(block, rows);
+    file.append(rows);
   }
 }
 

@@ -11,10 +11,13 @@ import {
 } from '../dataset/load-request.ts';
 import {
   blobByteLength,
+  featureView,
   refuseTooLarge,
+  targetBytes,
   type RowLayout,
   type SplitIndices,
 } from '../dataset/packed-dataset.ts';
+import { ScratchFile } from '../dataset/scratch-file.ts';
 import { splitRows } from '../dataset/split.ts';
 import { nameFeatures, widthOf, type FittedTransforms } from '../dataset/transforms.ts';
 import { encodeFeatures } from './encode-features.ts';
@@ -34,7 +37,6 @@ import {
 } from './plan-columns.ts';
 import { configError, dataError, quoteName } from '../../errors.ts';
 import { columnOf, locateRow, readTable, type Table } from './table.ts';
-import { sizeOf } from '../../shape.ts';
 
 /** Reads the tables, fits their transforms on the training split and packs every row. */
 export async function packTable(files: SplitFiles<TableSource>, request: PackRequest): Promise<PackedRows> {
@@ -50,13 +52,15 @@ export async function packTable(files: SplitFiles<TableSource>, request: PackReq
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
   const layout = layOut(table, transforms, request);
-  const blob = new Uint8Array(blobByteLength(layout));
-  const rows = new Float32Array(blob.buffer, 0, layout.numRows * sizeOf(layout.featureShape));
-  encodeFeatures(table, features, { rows, warn });
+  const file = config.data.stream ? new ScratchFile() : undefined;
+  const blob = new Uint8Array(file ? targetBytes(layout) : blobByteLength(layout));
+  const out = file ? { file } : { rows: featureView({ layout, blob }) as Float32Array };
+  encodeFeatures(table, features, { ...out, warn });
   const weights = packTargets(blob, { table, layout, target, splits, request });
   return {
     layout,
     blob,
+    file,
     splits,
     transforms,
     featureNames: nameFeatures(features),
@@ -108,6 +112,7 @@ async function readPlannedTable(paths: readonly string[], { config, warn, fitted
   const table = await readTable({
     paths,
     format: { ...data, isSaved: fitted !== undefined },
+    isStreamed: data.stream,
     plan: (header) => {
       if (fitted) {
         roles = savedRoles(fitted.transforms, data);
@@ -138,7 +143,9 @@ function layOut(
     featureScale: 1,
     ...layOutTargets(target, config),
   };
-  refuseTooLarge(layout, fitted ? 'use fewer rows' : 'use fewer rows, or leave wide columns out');
+  if (config.data.stream) return layout;
+  const help = 'set data.stream: true, use fewer rows, or leave wide columns out';
+  refuseTooLarge(layout, fitted ? 'use fewer rows' : help);
   return layout;
 }
 

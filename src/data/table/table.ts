@@ -4,6 +4,7 @@ import { MAX_BLOB_BYTES } from '../dataset/packed-dataset.ts';
 import { displayPath, emptyFile } from '../dataset/source-file.ts';
 import { range } from '../dataset/split.ts';
 import { findColumnProblems, throwCellProblems, warnAboutColumns } from './column-problems.ts';
+import { cellsOf, GrowingCells, SpilledCells, SpilledTable } from './cell-store.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH, type Column, type PlannedColumn } from './column.ts';
 import { CellReader, type TableFormat } from './format.ts';
 import { requireSameHeader } from './header.ts';
@@ -40,6 +41,8 @@ export interface TableRequest {
   readonly format: TableFormat;
   /** Chooses the columns to keep once the header of the first file is known. */
   readonly plan: (header: readonly string[]) => readonly PlannedColumn[];
+  /** Keeps features in a file, for a table that may be larger than memory; default false. */
+  readonly isStreamed?: boolean | undefined;
   readonly warn: (message: string) => void;
 }
 
@@ -69,6 +72,22 @@ export function columnOf(table: Table, name: string): Column {
   const column = table.columns.get(name);
   if (column === undefined) throw new Error(`column ${name} was not planned`);
   return column;
+}
+
+/** Rows [from, to) of a table, as a table. */
+export function sliceTable({ columns, parts, places }: Table, from: number, to: number): Table {
+  const sliced = [...columns.values()].map(({ name, kind, categories, slice }) => ({
+    name,
+    kind,
+    categories,
+    ...cellsOf(slice(from, to)),
+  }));
+  return {
+    parts: parts.map((part) => ({ ...part, firstRow: part.firstRow - from })),
+    numRows: to - from,
+    columns: new Map(sliced.map((column) => [column.name, column])),
+    places: places.subarray(from, to),
+  };
 }
 
 /** File and line of a row, or file or argument and row, from 0. */
@@ -175,10 +194,14 @@ class TableBuilder implements TableReader {
 
   #plan(names: readonly string[]): void {
     this.header = names;
-    const { format, plan } = this.#request;
+    const { format, isStreamed, plan } = this.#request;
     const reader = new CellReader(format);
-    this.builders = plan(names).map((column, k) => {
-      return new ColumnBuilder(column, reader, () => this.#isQuoted(this.#indices[k] as number));
+    const columns = plan(names);
+    const spilled = isStreamed ? new SpilledTable(columns.length) : undefined;
+    this.builders = columns.map((column, k) => {
+      // Targets and sample weights are needed as a whole, time and again.
+      const values = spilled && column.isFeature ? new SpilledCells(spilled, k) : new GrowingCells();
+      return new ColumnBuilder(column, reader, () => this.#isQuoted(this.#indices[k] as number), values);
     });
   }
 
@@ -197,6 +220,7 @@ class TableBuilder implements TableReader {
 
   /** Stops a hopeless load early; the exact size of the packed rows is checked before they are allocated. */
   #checkSize(): void {
+    if (this.#request.isStreamed) return;
     if (this.#places.length * this.builders.length * BYTES_PER_VALUE <= MAX_BLOB_BYTES) return;
     const message = `more than ${MAX_BLOB_BYTES / 2 ** 30} GiB of values after ${countOf(this.#places.length, 'row')}`;
     throw dataError('E_DATA_TOO_LARGE', message, { location: { file: this.#name } });

@@ -60,7 +60,7 @@ export function packSamples(arrays: SampleArrays): PackedDataset {
   blob.set(new Uint8Array(features.buffer, features.byteOffset, features.byteLength));
   blob.set(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength), targetsByteOffset(layout));
   if (sampleWeights) sampleWeightView({ layout, blob })?.set(sampleWeights);
-  return { layout, blob, sha256: hashDataset(layout, blob) };
+  return { layout, blob, sha256: hashDataset({ layout, blob }) };
 }
 
 /** Random samples for a model of these widths; `numClasses` 0 means regression. */

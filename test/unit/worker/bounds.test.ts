@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RowLayout } from '../../../src/data/dataset/packed-dataset.ts';
 import { targetsByteOffset, blobByteLength } from '../../../src/data/dataset/packed-dataset.ts';
+import { partsOf } from '../../../src/engine/engine.ts';
 import type { PartialSum } from '../../../src/engine/engine.ts';
 import { planEngine } from '../../../src/engine/plan.ts';
 import { createLogger } from '../../../src/log.ts';
@@ -12,7 +13,7 @@ import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../../src
 import { CLOSE, ProtocolError } from '../../../src/protocol/protocol-error.ts';
 import { taskSizes } from '../../../src/threads/team.ts';
 import { requireAgreement, requireLabels, requireTask } from '../../../worker/bounds.ts';
-import { partsOf } from '../../../worker/compute-pool.ts';
+
 import { TaskResults } from '../../../worker/task-results.ts';
 import type { Replica } from '../../../worker/replica.ts';
 import { runSession } from '../../../worker/session.ts';
@@ -125,7 +126,7 @@ describe('an evaluation', () => {
       [7, 0, 1],
     ]);
     expect(parts.flatMap(({ indices }) => [...indices])).toEqual([...whole.indices]);
-    expect([...partsOf(whole, 14)]).toEqual([whole]);
+    expect([...partsOf(whole, 14)]).toEqual([{ ...whole, position: 0 }]);
   });
 });
 

@@ -92,6 +92,7 @@ data:
   columns: {}
   missing: error
   standardize: true
+  stream: false
   decimal: .
   header: true
   split:

@@ -48,6 +48,7 @@ describe('a loaded config', () => {
         columns: {},
         missing: 'error',
         standardize: true,
+        stream: false,
         decimal: '.',
         header: true,
         split: { validation: 0.1 },

@@ -92,7 +92,7 @@ describe('--set', () => {
     [
       'data.toString.x=1',
       'unknown key "toString" in data',
-      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, columns, missing, missingTokens, standardize, delimiter, decimal, thousands, header, classes, imageSize, channels, context, stride, weights, ignoreIndex, split, shuffle',
+      'valid keys: file, train, validation, test, target, targetTransform, targetUnit, features, drop, categorical, columns, missing, missingTokens, standardize, stream, delimiter, decimal, thousands, header, classes, imageSize, channels, context, stride, weights, ignoreIndex, split, shuffle',
     ],
   ])('the flag --set %s is refused by name', async (flag, message, help) => {
     await expect(loadText(HOUSE, { overrides: [flag] })).rejects.toMatchObject({

@@ -261,6 +261,7 @@ describe('a message that breaks a rule', () => {
     ['train', train, new Uint8Array(21), 'train: a body of 21 bytes is not a whole number of u32'],
     ['leave', {}, new Uint8Array(1), 'leave: a body of 1 bytes, expected none'],
     ['chunk', { sha256: 'ab'.repeat(32), offset: 0 }, new Uint8Array(0), 'chunk: no body'],
+    ['rows', { run: 'r1', round: 3, task: 1, checksum: 0 }, new Uint8Array(8), 'rows: they arrived damaged'],
   ])('a broken rule about the body of %s is named in the error', (type, fields, body, message) => {
     expect(refusalOf(type, messageWith(type, fields, body))).toBe(`E_MESSAGE_BODY ${message}`);
   });

@@ -70,6 +70,13 @@ describe('a folder of pictures', () => {
     expect(loaded.featureNames).toEqual(['pixel[0,0,0]', 'pixel[0,0,1]']);
   });
 
+  it('pictures that are streamed give the hash that they give in memory', async () => {
+    const folder = await folderOf({ ...TWO_CLASSES, 'train/dog/deeper/0.png': grey(7, 8) });
+    const streamed = await loadFolder(folder, { stream: true });
+    expect(streamed.dataset.file?.byteLength).toBe(8);
+    expect(streamed.dataset.sha256).toBe((await loadFolder(folder)).dataset.sha256);
+  });
+
   it('colours are channels, before height and width, and what is transparent keeps its colour', async () => {
     const colours = { height: 1, width: 2, channels: 3, values: [1, 2, 3, 4, 5, 6] } as const;
     const transparent = { ...colours, channels: 4, values: [7, 8, 9, 255, 10, 11, 12, 0] } as const;
