@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { makeDirectory } from '../../durable-write.ts';
 import { LockstepError } from '../../errors.ts';
 import { formatBytes } from '../../memory.ts';
 
@@ -19,17 +20,23 @@ export class ScratchFile {
   readonly #descriptor: number;
   #byteLength = 0;
 
+  private constructor(folder: string, descriptor: number) {
+    this.#folder = folder;
+    this.#descriptor = descriptor;
+  }
+
   /** @throws LockstepError where the folder cannot be written to */
-  constructor() {
-    this.#folder = cacheFolder('rows') ?? os.tmpdir();
+  static async create(): Promise<ScratchFile> {
+    const folder = cacheFolder('rows') ?? os.tmpdir();
     try {
-      fs.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-      const folder = fs.mkdtempSync(path.join(this.#folder, 'run-'));
-      const file = path.join(folder, 'rows');
-      this.#descriptor = fs.openSync(file, 'wx+', 0o600);
-      fs.rmSync(folder, { recursive: true });
+      // Not `recursive`: below /proc, Node.js would never return.
+      await makeDirectory(folder);
+      const own = fs.mkdtempSync(path.join(folder, 'run-'));
+      const descriptor = fs.openSync(path.join(own, 'rows'), 'wx+', 0o600);
+      fs.rmSync(own, { recursive: true });
+      return new ScratchFile(folder, descriptor);
     } catch (error) {
-      throw this.#cannot('open a file', error);
+      throw cannot('open a file', folder, error);
     }
   }
 
@@ -49,7 +56,7 @@ export class ScratchFile {
         written += fs.writeSync(this.#descriptor, bytes, written, byteLength - written, position + written);
       }
     } catch (error) {
-      throw this.#cannot(`write ${formatBytes(position + byteLength)}`, error);
+      throw cannot(`write ${formatBytes(position + byteLength)}`, this.#folder, error);
     }
     this.#byteLength = Math.max(this.#byteLength, position + byteLength);
   }
@@ -64,21 +71,17 @@ export class ScratchFile {
         filled += count;
       }
     } catch (error) {
-      throw this.#cannot('read', error);
+      throw cannot('read', this.#folder, error);
     }
   }
+}
 
-  close(): void {
-    fs.closeSync(this.#descriptor);
-  }
-
-  #cannot(what: string, error: unknown): LockstepError {
-    return new LockstepError({
-      category: 'failure',
-      code: 'E_SCRATCH_FILE',
-      message: `cannot ${what} in ${this.#folder}, where streamed rows are kept: ${(error as Error).message}`,
-      help: 'make room there, or name another folder by LOCKSTEP_CACHE_DIR',
-      cause: error,
-    });
-  }
+function cannot(what: string, folder: string, error: unknown): LockstepError {
+  return new LockstepError({
+    category: 'failure',
+    code: 'E_SCRATCH_FILE',
+    message: `cannot ${what} in ${folder}, where streamed rows are kept: ${(error as Error).message}`,
+    help: 'make room there, or name another folder by LOCKSTEP_CACHE_DIR',
+    cause: error,
+  });
 }

@@ -74,7 +74,7 @@ export async function packImages(files: SplitFiles<ImageSource>, request: PackRe
     numClasses: isBinary ? 0 : classNames.length,
     hasSampleWeights: wantsSampleWeights(config),
   };
-  const file = config.data.stream ? new ScratchFile() : undefined;
+  const file = config.data.stream ? await ScratchFile.create() : undefined;
   if (!file) refuseTooLarge(layout, 'set data.stream: true, or use fewer images');
   const blob = new Uint8Array(file ? targetBytes(layout) : blobByteLength(layout));
   await (file ? streamImages(sets, layout, file) : readImages(sets, layout, blob));

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { writeFileDurably } from '../../durable-write.ts';
+import { makeDirectory, writeFileDurably } from '../../durable-write.ts';
 import type { Shape } from '../../shape.ts';
 import { cacheFolder } from '../dataset/scratch-file.ts';
 
@@ -58,7 +58,7 @@ export class PixelCache {
     if (this.#file === undefined) return;
     const folder = path.dirname(this.#file);
     try {
-      await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeDirectory(folder);
       await removeOldest(folder, MAX_CACHE_BYTES - pixels.length);
       const parts = [
         { position: 0, bytes: pixels },

@@ -1,6 +1,6 @@
 // The numbers that the cells of a column become, as they come: in memory, or in a file that all columns
 // of a streamed table share.
-import { ScratchFile } from '../dataset/scratch-file.ts';
+import type { ScratchFile } from '../dataset/scratch-file.ts';
 
 const INITIAL_CAPACITY = 1024;
 const BYTES_PER_CELL = 8;
@@ -69,13 +69,14 @@ const MIN_BLOCK_ROWS = 256;
 
 /** A file of columns: block after block of rows, and in each block column after column. */
 export class SpilledTable {
-  readonly #file = new ScratchFile();
+  readonly #file: ScratchFile;
   readonly #numColumns: number;
   readonly blockRows: number;
   /** The column that was read as a whole last. */
   #last: { readonly column: number; readonly values: Float64Array } | undefined;
 
-  constructor(numColumns: number) {
+  constructor(file: ScratchFile, numColumns: number) {
+    this.#file = file;
     this.#numColumns = numColumns;
     const rows = Math.floor(BLOCKS_BYTES / (BYTES_PER_CELL * numColumns));
     this.blockRows = Math.max(MIN_BLOCK_ROWS, Math.min(MAX_BLOCK_ROWS, rows));

@@ -52,7 +52,7 @@ export async function packTable(files: SplitFiles<TableSource>, request: PackReq
   const transforms = fitTransforms(table, roles, { ...request, splits });
   const { features, target } = transforms;
   const layout = layOut(table, transforms, request);
-  const file = config.data.stream ? new ScratchFile() : undefined;
+  const file = config.data.stream ? await ScratchFile.create() : undefined;
   const blob = new Uint8Array(file ? targetBytes(layout) : blobByteLength(layout));
   const out = file ? { file } : { rows: featureView({ layout, blob }) as Float32Array };
   encodeFeatures(table, features, { ...out, warn });

@@ -1,6 +1,7 @@
 // Tables as columns in memory: one or more files of equal columns, read as a stream, cell by cell.
 // Rows are numbered across all files; `parts` tells which file a row came from.
 import { MAX_BLOB_BYTES } from '../dataset/packed-dataset.ts';
+import { ScratchFile } from '../dataset/scratch-file.ts';
 import { displayPath, emptyFile } from '../dataset/source-file.ts';
 import { range } from '../dataset/split.ts';
 import { findColumnProblems, throwCellProblems, warnAboutColumns } from './column-problems.ts';
@@ -52,7 +53,8 @@ export interface TableRequest {
  * @throws LockstepError naming file, line and column of what is wrong, up to ten problems at once.
  */
 export async function readTable(request: TableRequest): Promise<Table> {
-  const builder = new TableBuilder(request);
+  const file = request.isStreamed ? await ScratchFile.create() : undefined;
+  const builder = new TableBuilder(request, file);
   const files = await Promise.all(request.paths.map((path) => openTable(path, request)));
   for (const file of files) {
     builder.beginPart(file);
@@ -110,6 +112,7 @@ class TableBuilder implements TableReader {
   header: readonly string[] = [];
   builders: readonly ColumnBuilder[] = [];
   readonly #request: TableRequest;
+  readonly #scratch: ScratchFile | undefined;
   readonly #parts: TablePart[] = [];
   readonly #places: number[] = [];
   /** The place of each kept column in a row; undefined where the file lacks it. */
@@ -120,8 +123,10 @@ class TableBuilder implements TableReader {
   /** Tells whether a cell of the row that is being added is quoted. */
   #isQuoted: (index: number) => boolean = () => false;
 
-  constructor(request: TableRequest) {
+  /** Columns are kept in `file`, or in memory. */
+  constructor(request: TableRequest, file: ScratchFile | undefined) {
     this.#request = request;
+    this.#scratch = file;
   }
 
   beginPart(file: TableFile): void {
@@ -194,10 +199,10 @@ class TableBuilder implements TableReader {
 
   #plan(names: readonly string[]): void {
     this.header = names;
-    const { format, isStreamed, plan } = this.#request;
+    const { format, plan } = this.#request;
     const reader = new CellReader(format);
     const columns = plan(names);
-    const spilled = isStreamed ? new SpilledTable(columns.length) : undefined;
+    const spilled = this.#scratch && new SpilledTable(this.#scratch, columns.length);
     this.builders = columns.map((column, k) => {
       // Targets and sample weights are needed as a whole, time and again.
       const values = spilled && column.isFeature ? new SpilledCells(spilled, k) : new GrowingCells();
