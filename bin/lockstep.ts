@@ -4,7 +4,14 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
 import { NUMERICS } from '../src/kernels/kernels.ts';
-import { DEFAULT_FAN_IN, MAX_FAN_IN, MAX_SHARDS, MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
+import {
+  DEFAULT_FAN_IN,
+  MAX_FAN_IN,
+  MAX_FOLDS,
+  MAX_SHARDS,
+  MAX_THREADS,
+  MAX_WORKERS,
+} from '../src/limits.ts';
 import { Screen } from '../src/log.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
@@ -90,6 +97,11 @@ function addTrainingCommands(program: Command): void {
       )
         .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
         .default('auto'),
+    )
+    .option(
+      '--folds <count>',
+      'train once for each of so many parts of the data as the test split; mean and deviation at the end',
+      wholeNumber(2, MAX_FOLDS),
     )
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).trainLocally(config, options),

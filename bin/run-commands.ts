@@ -2,9 +2,11 @@
 import { fileURLToPath } from 'node:url';
 import { createOutput, createRuntime, parseAddress } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
+import { crossValidate, foldConfig, formatFolds } from '../coordinator/commands/cross-validate.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
+import type { RunOptions } from '../coordinator/commands/run.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { fanInOf, localComputeOf, localWorkforce, topologyError } from '../coordinator/start-compute.ts';
@@ -36,6 +38,7 @@ function topologyOf(args: RunArguments, hasWorkers = true): Topology {
 
 /** Arguments of `lockstep train`. */
 export interface TrainArguments extends RunArguments {
+  readonly folds?: number;
   readonly workers: number | 'auto';
   readonly threads: number | 'auto';
 }
@@ -54,7 +57,7 @@ export async function trainLocally(config: string, args: TrainArguments): Promis
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
   const workforce = localWorkforce(args.workers, args.threads, { program, ...topology });
-  await runCommand(config, args, () => workforce, localComputeOf(workforce));
+  await runCommand(config, args, () => workforce, { local: localComputeOf(workforce), folds: args.folds });
 }
 
 /** Trains with workers that join over the network. */
@@ -72,10 +75,11 @@ async function runCommand(
   path: string,
   args: RunArguments,
   chooseWorkforce: (runtime: Runtime) => Workforce,
-  local?: LocalCompute,
+  { local, folds }: { readonly local?: LocalCompute | undefined; readonly folds?: number | undefined } = {},
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
-  const { config } = await loadConfig({ path, overrides: args.set });
+  const { config: loaded } = await loadConfig({ path, overrides: args.set });
+  const config = folds === undefined ? loaded : foldConfig(loaded, 1, folds);
   if (args.printConfig) return printData(formatConfigYaml(config));
   const runtime = createRuntime();
   const resuming = {
@@ -90,15 +94,17 @@ async function runCommand(
   }
   const workforce = chooseWorkforce(runtime);
   collectMessageBuffers();
-  const { summary, directory } = await runTraining({
-    ...runtime,
-    config,
-    workforce,
-    sharedMemory: args.sharedMemory,
-    ...resuming,
-  });
+  const run = { ...runtime, config, workforce, sharedMemory: args.sharedMemory, ...resuming };
+  if (folds !== undefined) return runFolds(run, folds, args);
+  const { summary, directory } = await runTraining(run);
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
   if (args.json) await printJson(summary);
+}
+
+async function runFolds(run: RunOptions, numFolds: number, { json }: RunArguments): Promise<void> {
+  const { result, directory } = await crossValidate(run, numFolds);
+  run.screen.write(`\n${formatFolds(result)}results in ${directory}\n`);
+  if (json) await printJson(result);
 }
 
 function olderThanWhat(): LockstepError {

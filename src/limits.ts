@@ -27,3 +27,6 @@ export const MAX_FAN_IN = 64;
 
 /** Their number where nothing else is said. */
 export const DEFAULT_FAN_IN = 8;
+
+/** Parts of a cross-validation. */
+export const MAX_FOLDS = 100;

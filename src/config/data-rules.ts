@@ -19,6 +19,7 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkFields(data),
     ...checkSplit(data),
     ...checkSplitKeys(data),
+    ...checkFold(data),
     ...checkColumns(data),
     ...checkCells(data),
   ];
@@ -193,7 +194,8 @@ function checkSplit({ validation, test, split }: DataConfig): ConfigFinding[] {
     );
   }
   const validationShare = validation === undefined ? split.validation : 0;
-  const testShare = test === undefined ? (split.test ?? DEFAULT_TEST_SHARE) : 0;
+  const ownTest = split.fold ? 1 / split.fold.of : (split.test ?? DEFAULT_TEST_SHARE);
+  const testShare = test === undefined ? ownTest : 0;
   const others = validationShare + testShare;
   const shares = `validation ${validationShare} and test ${testShare}`;
   if (split.train === 0) {
@@ -226,6 +228,21 @@ function checkSplitKeys(data: DataConfig): ConfigFinding[] {
         'remove it',
       ),
     );
+}
+
+/** Checks that a fold is the only thing that decides about the test split. */
+function checkFold(data: DataConfig): ConfigFinding[] {
+  const { test, split } = data;
+  const { fold } = split;
+  if (!fold) return [];
+  const at = (text: string, help: string) => [findAt(['data', 'split', 'fold'], text, help)];
+  if (fold.number > fold.of)
+    return at(`is ${fold.number} of ${fold.of}`, `number folds from 1 to ${fold.of}`);
+  if (test !== undefined) return at('does not go with data.test: each part is the test once', 'remove one');
+  const other = (['train', 'test', 'time'] as const).find((name) => split[name] !== undefined);
+  if (other !== undefined) return at(`does not go with data.split.${other}`, 'remove one');
+  if (dataKind(data) !== 'text') return [];
+  return at('is not for texts, whose parts would not be one stretch', 'remove it');
 }
 
 function checkColumns(data: DataConfig): ConfigFinding[] {

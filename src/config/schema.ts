@@ -2,7 +2,7 @@
 // Rules between fields are in rules.ts and data-rules.ts; those that need the data are in src/data.
 import { z } from 'zod';
 import { NUMERICS } from '../kernels/kernels.ts';
-import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
+import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_FOLDS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { defaultGroups, defaultShards } from '../model/shards.ts';
@@ -99,6 +99,13 @@ const split = z
     test: fraction
       .optional()
       .describe('Share of rows measured once, at the end; default 0.1 without a test file'),
+    fold: z
+      .strictObject({
+        number: z.int().min(1).max(MAX_FOLDS).describe('The part that is the test split, from 1'),
+        of: z.int().min(2).max(MAX_FOLDS).describe('Number of equal parts'),
+      })
+      .optional()
+      .describe('The part of the rows that is the test split, as `lockstep train --folds` sets it'),
     stratify: z.literal(true).optional().describe('Give each split the same shares of the classes'),
     group: z
       .string()

@@ -39,8 +39,8 @@ export interface SplitOptions {
  * split.
  */
 export function splitRows(sources: SourceRows, options: SplitOptions): SplitIndices {
-  const wanted = sizesOf(sources, options);
-  const order = orderOf(sources.train, options);
+  const { order, numTest } = withFoldLast(orderOf(sources.train, options), options);
+  const wanted = sizesOf(sources, options, numTest);
   const { train, validation, test } =
     options.split.group === undefined ? wanted : wholeGroups(wanted, order, options);
   const validationFrom = sources.train;
@@ -76,6 +76,34 @@ function orderOf(numRows: number, { keys, seed, shuffle, split }: SplitOptions):
   return Uint32Array.from(places.sort((a, b) => a.place - b.place).map(({ row }) => row));
 }
 
+/** The order with the rows of the fold, if there is one, at its end, and their number. */
+function withFoldLast(
+  order: Uint32Array,
+  { keys, split }: SplitOptions,
+): { order: Uint32Array; numTest: number | undefined } {
+  if (!split.fold) return { order, numTest: undefined };
+  const { number, of } = split.fold;
+  const [from, to] = [number - 1, number].map((part) => {
+    const end = Math.floor((part * order.length) / of);
+    return split.group === undefined ? end : nearestBorder(order, keys, end);
+  }) as [number, number];
+  const moved = new Uint32Array(order.length);
+  moved.set(order.subarray(0, from));
+  moved.set(order.subarray(to), from);
+  moved.set(order.subarray(from, to), order.length - (to - from));
+  return { order: moved, numTest: to - from };
+}
+
+/** The place nearest to `at` in an order where no group is cut. */
+function nearestBorder(order: Uint32Array, keys: SplitOptions['keys'], at: number): number {
+  const isBorder = (place: number): boolean =>
+    place === order.length || keys?.[order[place] as number] !== keys?.[order[place - 1] as number];
+  for (let distance = 0; ; distance++) {
+    if (at - distance >= 0 && isBorder(at - distance)) return at - distance;
+    if (at + distance <= order.length && isBorder(at + distance)) return at + distance;
+  }
+}
+
 /**
  * The sizes nearest to those wanted at which no group is cut.
  *
@@ -86,20 +114,12 @@ function wholeGroups(
   order: Uint32Array,
   { keys, noun = 'row' }: SplitOptions,
 ): SourceRows {
-  const isStart = (at: number): boolean =>
-    at === order.length || keys?.[order[at] as number] !== keys?.[order[at - 1] as number];
-  const nearest = (at: number): number => {
-    for (let distance = 0; ; distance++) {
-      if (at - distance >= 0 && isStart(at - distance)) return at - distance;
-      if (at + distance <= order.length && isStart(at + distance)) return at + distance;
-    }
-  };
   const ends = [
     wanted.train,
     wanted.train + wanted.validation,
     wanted.train + wanted.validation + wanted.test,
   ];
-  const [first = 0, second = 0, third = 0] = ends.map(nearest);
+  const [first = 0, second = 0, third = 0] = ends.map((end) => nearestBorder(order, keys, end));
   const sizes = { train: first, validation: second - first, test: third - second };
   for (const name of ['train', 'validation', 'test'] as const) {
     if (sizes[name] > 0 || wanted[name] === 0) continue;
@@ -109,13 +129,17 @@ function wholeGroups(
   return sizes;
 }
 
-/** The number of rows of the first source that each split takes. */
-function sizesOf(sources: SourceRows, { split, noun = 'row' }: SplitOptions): SourceRows {
+/** The number of rows of the first source that each split takes; `numTest` is that of a fold. */
+function sizesOf(
+  sources: SourceRows,
+  { split, noun = 'row' }: SplitOptions,
+  numTest: number | undefined,
+): SourceRows {
   const rows = sources.train;
   const validationShare = sources.validation > 0 ? 0 : split.validation;
   const testShare = sources.test > 0 ? 0 : (split.test ?? DEFAULT_TEST_SHARE);
   const validation = takeShare('validation', validationShare, rows, noun);
-  const test = takeShare('test', testShare, rows, noun);
+  const test = numTest ?? takeShare('test', testShare, rows, noun);
   const rest = rows - validation - test;
   const share = split.train ?? 1;
   const isWhole = share + validationShare + testShare > 1 - FRACTION_TOLERANCE;

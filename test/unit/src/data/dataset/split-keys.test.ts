@@ -95,6 +95,50 @@ describe('a split by time', () => {
   });
 });
 
+describe('folds', () => {
+  const NUM_ROWS = 100;
+  const rowsOf = async (split: NonNullable<ConfigInput['data']>['split'], of: number) => {
+    const keyOf = (row: number): number => row % 23;
+    const loaded = await Promise.all(
+      Array.from({ length: of }, (_, at) => {
+        const { validation } = SHARES;
+        return loadRows(keyOf, { ...split, validation, test: undefined, fold: { number: at + 1, of } }, {});
+      }),
+    );
+    return loaded.map((fold) => each(fold, (row) => row));
+  };
+
+  it.each([{}, { group: 'key' }])('split by %j, each row is in the test split of one fold', async (split) => {
+    const folds = await rowsOf(split, 7);
+    const tested = folds.flatMap(({ test }) => test);
+    expect(tested.toSorted((a, b) => a - b)).toEqual(Array.from({ length: NUM_ROWS }, (_, row) => row));
+    for (const { train, validation, test } of folds) {
+      expect(new Set([...train, ...validation, ...test]).size).toBe(NUM_ROWS);
+      expect(train.length + validation.length + test.length).toBe(NUM_ROWS);
+    }
+  });
+
+  it('folds differ by at most one row, and keep groups whole', async () => {
+    const sizes = (await rowsOf({}, 7)).map(({ test }) => test.length);
+    expect([Math.min(...sizes), Math.max(...sizes)]).toEqual([14, 15]);
+    for (const { train, validation, test } of await rowsOf({ group: 'key' }, 3)) {
+      const groups = [train, validation, test].map((rows) => new Set(rows.map((row) => row % 23)));
+      expect(groups.reduce((sum, { size }) => sum + size, 0)).toBe(23);
+    }
+  });
+
+  it('stratified folds have the same shares of the classes', async () => {
+    const split = { stratify: true, validation: 0.1, test: undefined, fold: { number: 2, of: 5 } } as const;
+    const loaded = await loadRows((row) => row, split, { ...CLASSES, model: modelOf(2) });
+    const ones = each(loaded, (row) => (row % 5 === 4 ? 1 : 0));
+    expect(SPLITS.map((name) => [ones[name].length, ones[name].filter(Boolean).length])).toEqual([
+      [70, 14],
+      [10, 2],
+      [20, 4],
+    ]);
+  });
+});
+
 describe('the config of a split', () => {
   const base = {
     name: 't',
@@ -105,6 +149,10 @@ describe('the config of a split', () => {
 
   it.each<[ConfigInput['data']['split'], string, string]>([
     [{ group: 'a', time: 'b' }, 'crossEntropy', 'does not go with group: rows are split by one of them'],
+    [{ fold: { number: 3, of: 2 } }, 'mse', 'is 3 of 2'],
+    [{ fold: { number: 1, of: 2 }, test: 0.2 }, 'mse', 'does not go with data.split.test'],
+    [{ fold: { number: 1, of: 2 }, time: 'key' }, 'mse', 'does not go with data.split.time'],
+    [{ fold: { number: 1, of: 2 }, validation: 0.5 }, 'mse', 'validation 0.5 and test 0.5 leave nothing'],
     [{ stratify: true }, 'mse', 'only goes with loss crossEntropy or binaryCrossEntropy'],
   ])('%j with loss %s is refused', (split, loss, message) => {
     const result = validateConfig({ ...base, data: { ...base.data, split }, loss: loss as 'mse' });
