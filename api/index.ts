@@ -48,6 +48,8 @@ export const layerNorm = builder('layerNorm');
 export const batchNorm = builder('batchNorm');
 /** Values dropped at random in training. */
 export const dropout = builder('dropout');
+/** Images mirrored, moved and cropped at random in training. */
+export const augment = builder('augment');
 /** A learned vector for each token. */
 export const embedding = builder('embedding');
 /** A learned vector for each position, added. */

@@ -33,6 +33,7 @@ export {
 export { hasThreeByThree } from './convolution-depthwise-3x3';
 export { foldPatches } from './convolution-fold';
 export { packPatchColumns, packPatchRows, packPatchesLeft } from './convolution-patches';
+export { augmentImages, cropImages } from './augment';
 export { dropout } from './dropout';
 export { embeddingBackward, embeddingForward } from './embedding';
 export { gatherRows, gatherScaledBytes } from './gather';

@@ -62,6 +62,7 @@ const VECTOR_LAYERS: readonly LayerInput[] = [
 /** Both sides of a convolution's weight gradient, groups, vectors and single values, all sorts of pooling. */
 const IMAGE_LAYERS: readonly LayerInput[] = [
   { kind: 'reshape', shape: [1, 3, 7] },
+  { kind: 'augment', flip: 'both', shift: [1, 2] },
   { kind: 'conv2d', filters: 11, kernelSize: 3, padding: 'same', activation: 'relu' },
   { kind: 'batchNorm' },
   { kind: 'conv2d', filters: 6, kernelSize: 3, padding: 1, activation: 'leakyRelu' },

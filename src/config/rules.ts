@@ -166,6 +166,7 @@ function lastFunctions(layers: readonly LayerSpec[], path: KeyPath): LastFunctio
       case 'flatten':
       case 'reshape':
       case 'dropout':
+      case 'augment':
         continue;
       case 'maxPool2d':
       case 'avgPool2d':

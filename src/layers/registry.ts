@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { MAX_LAYERS } from '../limits.ts';
 import { ActivationLayer, activationSchema } from './activation.ts';
+import { AugmentLayer, augmentSchema } from './augment.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
 import { Conv2dLayer, conv2dSchema } from './conv2d/conv2d.ts';
@@ -41,6 +42,7 @@ export const layerSchema = z.discriminatedUnion('kind', [
   layerNormSchema,
   batchNormSchema,
   dropoutSchema,
+  augmentSchema,
   embeddingSchema,
   positionalEmbeddingSchema,
   attentionSchema,
@@ -84,6 +86,8 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
       return new BatchNormLayer(spec, inputShape, builder);
     case 'dropout':
       return new DropoutLayer(spec, inputShape, builder);
+    case 'augment':
+      return new AugmentLayer(spec, inputShape, builder);
     case 'embedding':
       return new EmbeddingLayer(spec, inputShape, builder);
     case 'positionalEmbedding':

@@ -6,6 +6,7 @@ import { ROOT } from './cli.ts';
 export const FASHION_CONFIG = path.join(ROOT, 'examples/fashion/fashion.yaml');
 
 export const EVERY_LAYER: readonly LayerInput[] = [
+  { kind: 'augment', flip: 'horizontal', shift: 2, crop: [27, 28] },
   { kind: 'conv2d', filters: 4, kernelSize: 3, stride: 2, padding: 'same', bias: false },
   { kind: 'batchNorm' },
   { kind: 'activation', function: 'silu' },

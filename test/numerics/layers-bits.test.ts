@@ -195,6 +195,24 @@ describe('dropout', () => {
   });
 });
 
+describe('augment', () => {
+  const x = randomValues(1, 2 * 18);
+  const layer = { kind: 'augment', flip: 'both', shift: 1, crop: [2, 3] } as const;
+  const layerCase = { layer, inputShape: [2, 3, 3], x, dY: new Float32Array(24), isAfterAnother: false };
+
+  it('augment draws other windows at every step, and crops the middle at evaluation', () => {
+    const at = (step: number) => [...runLayer(room, { ...layerCase, step }).y];
+    expect(at(1)).not.toEqual(at(2));
+    const middle = [0, 1, 2, 3].flatMap((channel) => [...x.subarray(9 * channel, 9 * channel + 6)]);
+    expectSameBits(runLayer(room, { ...layerCase, isTraining: false }).y, middle, 'y');
+  });
+
+  it('augment without a crop changes nothing at evaluation', () => {
+    const whole = { ...layerCase, layer: { kind: 'augment', shift: 1 } as const, isTraining: false };
+    expectSameBits(runLayer(room, { ...whole, dY: x }).y, x, 'y');
+  });
+});
+
 describe('an activation of a layer', () => {
   const elsewhere = ACTIVATIONS.filter((name) => name !== 'linear');
 
@@ -285,6 +303,11 @@ describe('a layer that does not fit', () => {
       'embedding on 3: token ids cannot come from layers that learn: they have no gradient',
     ],
     [
+      { kind: 'augment', shift: 1 },
+      [1, 3, 3],
+      'augment on 1x3x3: samples are augmented as they are, not after layers that learn',
+    ],
+    [
       { kind: 'residual', layers: [{ kind: 'dense', units: 4 }] },
       [3],
       'residual on 3: the layers give 4, the shortcut 3',
@@ -298,6 +321,17 @@ describe('a layer that does not fit', () => {
     'a layer that does not fit is refused: %j on %j',
     (layer, inputShape, message) => {
       expect(() => build(layer, inputShape)).toThrow(message);
+    },
+  );
+
+  it.each([
+    [{ kind: 'augment', flip: 'both' }, [9], 'augment takes images, [channels, height, width]'],
+    [{ kind: 'augment', crop: [4, 2] }, [1, 3, 3], 'a crop of 4x2 is larger than an image of 3x3'],
+    [{ kind: 'augment', shift: [1, 3] }, [1, 3, 3], 'a shift of 1x3 moves images of 3x3 away'],
+  ] as [LayerInput, Shape, string][])(
+    'augmentation that does not fit is refused: %j on %j',
+    (layer, shape, message) => {
+      expect(() => build(layer, shape, false)).toThrow(message);
     },
   );
 
