@@ -197,7 +197,7 @@ describe('dropout', () => {
 
 describe('augment', () => {
   const x = randomValues(1, 2 * 18);
-  const layer = { kind: 'augment', flip: 'both', shift: 1, crop: [2, 3] } as const;
+  const layer: LayerInput = { kind: 'augment', flip: 'both', shift: 1, crop: [2, 3] };
   const layerCase = { layer, inputShape: [2, 3, 3], x, dY: new Float32Array(24), isAfterAnother: false };
 
   it('augment draws other windows at every step, and crops the middle at evaluation', () => {
