@@ -17,7 +17,9 @@ import type { Workforce } from '../start-compute.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
+import { measureImportance } from '../output/importance.ts';
 import { renderPlots, runPlots } from '../output/plots.ts';
+import { readCurves } from '../output/run-curves.ts';
 import type { Summary } from '../output/summary.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
@@ -228,13 +230,23 @@ function both(first: TrainingObserver, second: TrainingObserver | undefined): Tr
   };
 }
 
-function drawPlots(
-  { plotsPath }: RunDirectory,
-  { config, data }: PreparedRun,
+/** Draws the plots; whatever fails is a warning. */
+async function drawPlots(
+  directory: RunDirectory,
+  prepared: PreparedRun,
   result: TrainingResult,
   log: Logger,
 ): Promise<void> {
-  return renderPlots(plotsPath, runPlots(config, data, result), { warn: (message) => log.warn(message) });
+  const warn = (message: string): void => log.warn(message);
+  try {
+    const { metricsPath, modelPath, plotsPath } = directory;
+    const { numParameters } = prepared.model;
+    const importance = await measureImportance({ ...prepared, numParameters, modelPath });
+    const plots = runPlots({ prepared, result, importance, curves: readCurves(metricsPath) });
+    await renderPlots(plotsPath, plots, { warn });
+  } catch (error) {
+    warn(`plots: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function summarize(

@@ -40,11 +40,12 @@ describe('the directory of a run', () => {
     const { stdout, directory } = await train(cwd, '--workers', '2', '--json', '--set', 'name=renamed');
 
     const images = ['png', 'svg', 'vl.json'];
-    const splitPlots = ['predicted-vs-actual', 'residuals'].flatMap((plot) => [
+    const splitPlots = ['predicted-vs-actual', 'residuals', 'residual-histogram'].flatMap((plot) => [
       `test-${plot}`,
       `validation-${plot}`,
     ]);
-    const plots = ['loss-curves', ...splitPlots].flatMap((plot) =>
+    const runPlots = ['loss-curves', 'metrics', 'learning-rate', 'gradient-norm', 'importance'];
+    const plots = [...runPlots, ...splitPlots].flatMap((plot) =>
       images.map((type) => `plots/${plot}.${type}`),
     );
     const records = ['config.yaml', 'events.jsonl', 'metrics.jsonl', 'output.log', 'summary.json'];
