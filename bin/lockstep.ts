@@ -15,6 +15,7 @@ import type { ScaleArguments } from '../bench/scale.ts';
 import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import type { DashboardArguments } from './dashboard-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -71,6 +72,15 @@ function withConfig(command: Command): Command {
     .addOption(topologyOption())
     .addOption(fanInOption())
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
+    .option(
+      '--dashboard [host:port]',
+      'show the run in a browser; a port alone is of this machine, 0 picks a free one (default: 7788)',
+    )
+    .option(
+      '--token-file <file>',
+      'file with the secret that workers must show, and browsers beyond this machine (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
     .option('--json', 'print summary.json to stdout at the end');
 }
 
@@ -98,11 +108,6 @@ function addTrainingCommands(program: Command): void {
   withConfig(program.command('coordinator'))
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
-    .option(
-      '--token-file <file>',
-      'file with the secret that workers must show (or LOCKSTEP_TOKEN)',
-      filePath,
-    )
     .option(
       '--min-workers <count>',
       'smallest number of workers with which a step begins',
@@ -175,6 +180,23 @@ function addResultCommands(program: Command): void {
     .option('--json', 'print the metrics as JSON')
     .action(async (run: string, options: EvaluateArguments) =>
       (await import('./model-command.ts')).evaluate(run, options),
+    );
+
+  program
+    .command('dashboard')
+    .description('show a run in a browser, while it lasts or when it is over')
+    .argument('<run>', 'directory of the run', filePath)
+    .option(
+      '--listen <host:port>',
+      'address of the page; a port alone is of this machine, 0 picks a free one (default: 7788)',
+    )
+    .option(
+      '--token-file <file>',
+      'file with the secret that browsers beyond this machine must show (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
+    .action(async (run: string, options: DashboardArguments) =>
+      (await import('./dashboard-command.ts')).showDashboard(run, options),
     );
 
   program

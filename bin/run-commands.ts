@@ -1,10 +1,11 @@
 // `lockstep train`, `coordinator` and `replay`: from arguments to a finished run.
 import { fileURLToPath } from 'node:url';
-import { createOutput, createRuntime, parseAddress } from './runtime.ts';
+import { createOutput, createRuntime, parseAddress, parseDashboardAddress } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
+import type { DashboardAddress } from '../coordinator/dashboard/dashboard-server.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { fanInOf, localComputeOf, localWorkforce, topologyError } from '../coordinator/start-compute.ts';
@@ -13,6 +14,8 @@ import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { isLoopback } from '../src/protocol/connection.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 
@@ -25,6 +28,9 @@ interface RunArguments extends TopologyFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly sharedMemory: boolean;
+  /** An address, or true for the usual one. */
+  readonly dashboard?: string | true;
+  readonly tokenFile?: string;
 }
 
 /** @throws LockstepError (exit 2) for flags that contradict each other */
@@ -43,7 +49,6 @@ export interface TrainArguments extends RunArguments {
 /** Arguments of `lockstep coordinator`. */
 export interface CoordinatorArguments extends RunArguments {
   readonly listen: string;
-  readonly tokenFile?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
 }
@@ -61,11 +66,22 @@ export async function trainLocally(config: string, args: TrainArguments): Promis
 export async function coordinate(config: string, args: CoordinatorArguments): Promise<void> {
   await runCommand(config, args, ({ log }) => {
     const { host, port } = parseAddress(args.listen);
-    const token = readToken({ file: args.tokenFile, env: process.env, warn: (message) => log.warn(message) });
+    const token = tokenOf(args, log);
     const { minWorkers, waitForWorkers } = args;
     const waitForWorkersMs = waitForWorkers * 1000;
     return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs, ...topologyOf(args) };
   });
+}
+
+function tokenOf({ tokenFile: file }: RunArguments, log: Logger): string | undefined {
+  return readToken({ file, env: process.env, warn: (message) => log.warn(message) });
+}
+
+function dashboardOf(args: RunArguments, log: Logger): DashboardAddress | undefined {
+  if (args.dashboard === undefined) return undefined;
+  const address = parseDashboardAddress(args.dashboard, '--dashboard');
+  // On this machine alone a page needs no token, whatever workers have to show.
+  return isLoopback(address.host) ? address : { ...address, token: tokenOf(args, log) };
 }
 
 async function runCommand(
@@ -89,11 +105,13 @@ async function runCommand(
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);
+  const dashboard = dashboardOf(args, runtime.log);
   collectMessageBuffers();
   const { summary, directory } = await runTraining({
     ...runtime,
     config,
     workforce,
+    dashboard,
     sharedMemory: args.sharedMemory,
     ...resuming,
   });

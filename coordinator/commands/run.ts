@@ -14,6 +14,8 @@ import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { Workforce } from '../start-compute.ts';
+import { Dashboard } from '../dashboard/dashboard.ts';
+import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
@@ -49,6 +51,8 @@ export interface RunOptions {
   readonly log: Logger;
   readonly logFile: LogFile;
   readonly signal: AbortSignal;
+  /** The address of a page that shows the run while it lasts. */
+  readonly dashboard?: DashboardAddress | undefined;
   /** Observer of every step and epoch, besides the run's own records. */
   readonly observer?: TrainingObserver | undefined;
 }
@@ -74,10 +78,12 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   try {
     const listener = await openPort(workforce, log);
     closers.unshift(() => listener?.close());
+    const dashboard = options.dashboard && (await Dashboard.open(options.dashboard, log));
+    closers.unshift(() => dashboard?.close());
     const run = await prepare(options);
     const directory = await openDirectory(run);
     closers.unshift(() => directory.close());
-    const open = await openRun({ ...run, directory, listener, startedMs });
+    const open = await openRun({ ...run, directory, listener, dashboard, startedMs });
     closers.unshift(
       () => open.recorder.close(summary),
       () => options.logFile.close(),
@@ -143,6 +149,7 @@ function bytesNeeded(prepared: PreparedRun): number {
 interface OpenParts {
   readonly directory: RunDirectory;
   readonly listener: Listener | undefined;
+  readonly dashboard: Dashboard | undefined;
   /** `performance.now()` of the run's start. */
   readonly startedMs: number;
 }
@@ -171,6 +178,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
     recorder.saved(saved);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
+  run.dashboard?.show(directory.path);
   return { ...run, start, recorder };
 }
 
@@ -192,6 +200,8 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const name = `${config.name}-${randomBytes(4).toString('hex')}`;
     const cluster = { run: name, workforce, sharedMemory, listener };
     compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
+    const started = compute;
+    run.dashboard?.watch(() => started.activity());
     const training = { ...prepared, state, compute, checkpointer, rollback, signal };
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();

@@ -139,6 +139,7 @@ describe('docs/cli.md', () => {
       'worker',
       'predict',
       'evaluate',
+      'dashboard',
       'replay',
       'bench',
       'bench kernels',

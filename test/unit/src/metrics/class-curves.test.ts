@@ -14,7 +14,11 @@ describe('the precision-recall curve', () => {
 
   test('rows of equal score share one point of the precision-recall curve', () => {
     const curve = precisionRecall(Float64Array.of(1, 1, 0), (row) => row > 0);
-    expect(curve).toEqual({ recalls: [0.5, 1], precisions: [1 / 2, 2 / 3], averagePrecision: 0.5833333333333333 });
+    expect(curve).toEqual({
+      recalls: [0.5, 1],
+      precisions: [1 / 2, 2 / 3],
+      averagePrecision: 0.5833333333333333,
+    });
   });
 
   test('a row of weight 2 counts twice in precision and recall, and one of weight 0 not at all', () => {
