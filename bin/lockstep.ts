@@ -18,6 +18,7 @@ import type { TrainBenchArguments } from '../bench/train.ts';
 import type { DashboardArguments } from './dashboard-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
+import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
@@ -197,6 +198,30 @@ function addResultCommands(program: Command): void {
     )
     .action(async (run: string, options: DashboardArguments) =>
       (await import('./dashboard-command.ts')).showDashboard(run, options),
+    );
+
+  const runs = program
+    .command('runs')
+    .description('list the runs in a directory: state, epochs, losses, the test and the weights')
+    .argument('[dir]', 'directory that holds those of runs', filePath, 'runs')
+    .option('--name <text>', 'only runs whose name or directory contains the text')
+    .addOption(
+      new Option('--sort <order>', 'the newest first, by name, or the best first by validation loss or test')
+        .choices(['time', 'name', 'val', 'test'])
+        .default('time'),
+    )
+    .option('--json', 'print the list as JSON')
+    .action(async (directory: string, options: RunsArguments) =>
+      (await import('./runs-command.ts')).showRuns(directory, options),
+    );
+  runs
+    .command('compare')
+    .description('results and config values of runs side by side')
+    .argument('<run...>', 'directories of 2 to 8 runs, or their names in runs/')
+    .option('--plot <file>', 'draw the losses of all of them, as SVG', filePath)
+    .option('--json', 'print the comparison as JSON')
+    .action(async (names: string[], _options: CompareArguments, command: Command) =>
+      (await import('./runs-command.ts')).compareRuns(names, command.optsWithGlobals()),
     );
 
   program

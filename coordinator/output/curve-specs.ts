@@ -1,7 +1,8 @@
 // Vega-Lite specifications of curves over a run: metrics by epoch, and the learning rate and the norm
 // of the gradient by step.
 import type { TopLevelSpec } from 'vega-lite';
-import { BASE, BLUE, GREY, numbers, scaleOf } from './plot-specs.ts';
+import { printable } from '../../src/printable.ts';
+import { BASE, BLUE, GREY, numbers, ORANGE, scaleOf } from './plot-specs.ts';
 import type { Curve, MetricCurvesPlot, StepCurvePlot } from './plot-specs.ts';
 
 const PANEL = { width: 300, height: 180 };
@@ -30,6 +31,54 @@ function panel({ name, points }: Curve, bestEpoch: number | undefined) {
       },
       curveLayer(points, 'epoch'),
     ],
+  };
+}
+
+/** Colours of up to eight runs, legible on white. */
+const RUN_COLORS = [BLUE, ORANGE, '#3f8f4f', '#a23b72', '#6d5acd', '#8a6d1d', '#1f9aa8', '#c0392b'];
+
+/** The losses of several runs, by epoch. */
+export function runLosses(
+  runs: readonly {
+    readonly name: string;
+    readonly epochs: readonly { readonly epoch: number; readonly loss: number }[];
+  }[],
+): TopLevelSpec {
+  const values = runs.flatMap(({ name, epochs }) =>
+    epochs
+      .filter(({ loss }) => Number.isFinite(loss))
+      .map((at) => ({ name: printable(name).replaceAll('\n', '↵'), ...at })),
+  );
+  const names = [...new Set(values.map(({ name }) => name))];
+  return {
+    ...BASE,
+    title: { text: 'Loss by epoch', subtitle: 'Of the validation split; of training where a run has none' },
+    width: 600,
+    height: 380,
+    data: { values },
+    mark: { type: 'line', strokeWidth: 2, point: values.length <= 80 },
+    encoding: {
+      x: {
+        field: 'epoch',
+        type: 'quantitative',
+        scale: { nice: false, zero: false },
+        axis: { ...numbers('epoch'), tickMinStep: 1, grid: false },
+      },
+      y: {
+        field: 'loss',
+        type: 'quantitative',
+        axis: numbers('loss'),
+        scale: scaleOf(values.map(({ loss }) => loss)),
+      },
+      color: {
+        field: 'name',
+        type: 'nominal',
+        title: null,
+        sort: null,
+        scale: { domain: names, range: RUN_COLORS.slice(0, names.length) },
+        legend: { orient: 'top', columns: 2, symbolType: 'stroke', symbolSize: 300, labelLimit: 260 },
+      },
+    },
   };
 }
 

@@ -1,5 +1,5 @@
-// Draws Vega-Lite specifications as SVG and PNG. Loads Vega, some 100 MB once running: only the
-// plot process may import this.
+// Draws Vega-Lite specifications as SVG and PNG. Loads Vega, some 100 MB once running: only the plot
+// process and commands that draw and end may import this.
 import { createRequire } from 'node:module';
 import { Resvg } from '@resvg/resvg-js';
 import { parse, View } from 'vega';

@@ -140,6 +140,8 @@ describe('docs/cli.md', () => {
       'predict',
       'evaluate',
       'dashboard',
+      'runs',
+      'runs compare',
       'replay',
       'bench',
       'bench kernels',
