@@ -20,7 +20,8 @@ import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
 import { measureImportance } from '../output/importance.ts';
-import { renderPlots, runPlots } from '../output/plots.ts';
+import { classNamesOf, renderPlots, runPlots } from '../output/plots.ts';
+import { writeReport } from '../output/report.ts';
 import { readCurves } from '../output/run-curves.ts';
 import type { Summary } from '../output/summary.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
@@ -91,6 +92,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     const trained = await trainAndSave(open);
     summary = trained.summary;
     if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
+    await report(directory, run.prepared, summary, log);
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
@@ -256,6 +258,21 @@ async function drawPlots(
     await renderPlots(plotsPath, plots, { warn });
   } catch (error) {
     warn(`plots: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Writes the report, which nobody needs as much as the rest: whatever fails is a warning. */
+async function report(
+  directory: RunDirectory,
+  { config, data, model }: PreparedRun,
+  summary: Summary,
+  log: Logger,
+): Promise<void> {
+  try {
+    const shown = { config: formatConfigYaml(config), classNames: classNamesOf(data) };
+    await writeReport({ directory, summary, model, ...shown });
+  } catch (error) {
+    log.warn(`report.html: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -1,6 +1,5 @@
 // The history of a run, read from the files of its directory as they grow: so a page shows the same of a
 // run that is resumed, of one that is over, and after a reload; and training does nothing for it.
-import fs from 'node:fs';
 import path from 'node:path';
 import { parseConfigText } from '../../src/config/config-text.ts';
 import { shorten } from '../../src/errors.ts';
@@ -192,7 +191,7 @@ export class RunHistory {
       epochs: this.#epochs,
       stepsPerEpoch: this.#stepsPerEpoch,
       weightsSha256: this.#weightsSha256,
-      plots: isFinished ? plotsIn(this.#directory.plotsPath) : [],
+      plots: isFinished ? this.#directory.drawnPlots : [],
       summary: isFinished ? readSummary(this.#directory.summaryPath) : undefined,
     };
   }
@@ -209,17 +208,6 @@ function plain(
       thinOut(points, most).map(({ x, y }): DashboardPoint => [x, Number.isFinite(y) ? y : null]),
     ]),
   );
-}
-
-function plotsIn(directory: string): string[] {
-  try {
-    return fs
-      .readdirSync(directory)
-      .flatMap((file) => /^([\w-]+)\.svg$/.exec(file)?.[1] ?? [])
-      .sort();
-  } catch {
-    return [];
-  }
 }
 
 function readSummary(file: string): unknown {

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TopLevelSpec } from 'vega-lite';
 import type { Config } from '../../src/config/schema.ts';
+import type { LoadedData } from '../../src/data/load.ts';
 import { makeDirectory } from '../../src/durable-write.ts';
 import { LOSS } from '../../src/metrics/definitions.ts';
 import { printable } from '../../src/printable.ts';
@@ -73,8 +74,7 @@ function splitPlots(
   const { metrics, columns, roc, scores } = measured;
   if ('perClass' in metrics) {
     const { accuracy, confusion: counts, perClass } = metrics;
-    const classes =
-      data.classNames.length > 0 ? data.classNames : classesOf(perClass.length, data.targetNames);
+    const classes = classNamesOf(data);
     const named = perClass.map((ratios, label) => ({ ...ratios, name: classes[label] ?? String(label) }));
     return [
       ...(counts ? [{ kind: 'confusion' as const, split, classes, counts, accuracy }] : []),
@@ -96,9 +96,10 @@ function splitPlots(
   });
 }
 
-/** Names for classes without any: those of several labels, or 0 and 1 of a single one. */
-function classesOf(count: number, targetNames: readonly string[]): readonly string[] {
-  return count === targetNames.length ? targetNames : ['0', '1'];
+/** The names of classes; of labels that are there or not those of the columns, or 0 and 1 of a single one. */
+export function classNamesOf({ classNames, targetNames }: LoadedData): readonly string[] {
+  if (classNames.length > 0) return classNames;
+  return targetNames.length > 1 ? targetNames : ['0', '1'];
 }
 
 /** A plot's file name without extension. */

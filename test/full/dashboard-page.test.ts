@@ -158,6 +158,33 @@ describe.skipIf(!fs.existsSync(CHROMIUM))('the dashboard in Chromium', () => {
     expect(complaints.filter((complaint) => !known.test(complaint))).toEqual([]);
   });
 
+  it('the report of a run opens from a disk, with all its plots and without a request', async () => {
+    const cwd = tableRun({ plots: true });
+    const { exitCode } = await CliProcess.start(['train', 'table.yaml', '--run-dir', 'run'], { cwd })
+      .finished;
+    expect(exitCode).toBe(0);
+    const url = `file://${cwd}/run/report.html`;
+    const requests: string[] = [];
+    const page = await browser.newPage({ viewport: { width: 360, height: 740 } });
+    onTestFinished(() => page.close());
+    const complaints: string[] = [];
+    page.on('request', (request) => requests.push(request.url().slice(0, 5)));
+    page.on('console', (message) => complaints.push(message.text()));
+    await page.goto(url);
+    const widths = await page
+      .locator('img')
+      .evaluateAll((images) => images.map((image) => (image as HTMLImageElement).naturalWidth));
+    expect(widths.length).toBe(11);
+    expect(Math.min(...widths)).toBeGreaterThan(0);
+    expect(new Set(requests)).toEqual(new Set(['file:']));
+    const [needed, there] = await page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      window.innerWidth,
+    ]);
+    expect(needed).toBe(there);
+    expect(complaints).toEqual([]);
+  });
+
   it('names from others are text on the page, which fits a phone', async () => {
     const directory = temporaryDirectory();
     const lines = (records: readonly object[]): string =>

@@ -48,7 +48,14 @@ describe('the directory of a run', () => {
     const plots = [...runPlots, ...splitPlots].flatMap((plot) =>
       images.map((type) => `plots/${plot}.${type}`),
     );
-    const records = ['config.yaml', 'events.jsonl', 'metrics.jsonl', 'output.log', 'summary.json'];
+    const records = [
+      'config.yaml',
+      'events.jsonl',
+      'metrics.jsonl',
+      'output.log',
+      'report.html',
+      'summary.json',
+    ];
     const model = ['model/config.json', 'model/model.safetensors'];
     const files = filesUnder(directory).filter((file) => !file.startsWith('checkpoints/'));
     expect(files).toEqual([...records, ...model, ...plots].sort());

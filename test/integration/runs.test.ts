@@ -47,7 +47,7 @@ describe('lists of runs', () => {
     expect(lines.every((line) => line.length <= 80)).toBe(true);
     const [head = '', newest = '', ...rest] = lines;
     expect(head.split(/ {2,}/)).toEqual(['run', 'started', 'state', 'epochs', 'val loss', 'test', 'weights']);
-    expect(newest).toMatch(/^a-n.*…rest +\d\d-\d\d \d\d:\d\d +done +3\/3 +0\.\d+ +r2 \S+ +[0-9a-f]{8}$/);
+    expect(newest).toMatch(/^a-n.*….*rest +\d\d-\d\d \d\d:\d\d +done +3\/3 +0\.\d+ +r2 \S+ +[0-9a-f]{8}$/);
     expect(rest.map((line) => line.split(/ +/)[0]).sort()).toEqual(['first', 'killed']);
     expect(rest.find((line) => line.startsWith('killed'))).toMatch(/ stopped +2\/2 +0\.\d+ *$/);
   });
