@@ -30,7 +30,7 @@ import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
 import type { RunStart } from '../persistence/run-start.ts';
-import { train } from '../training/train.ts';
+import { stepsPerEpoch, train } from '../training/train.ts';
 import type { TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
@@ -180,7 +180,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
     recorder.saved(saved);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
-  run.dashboard?.show(directory.path);
+  run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
   return { ...run, start, recorder };
 }
 

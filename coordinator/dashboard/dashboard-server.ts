@@ -112,10 +112,10 @@ export class DashboardServer {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Shows the run in a directory from now on. */
-  show(directory: string): void {
+  /** Shows the run in a directory from now on; `stepsPerEpoch` is known to who trains it. */
+  show(directory: string, stepsPerEpoch?: number): void {
     this.#directory = directory;
-    this.#history = new RunHistory(directory);
+    this.#history = new RunHistory(directory, stepsPerEpoch);
     this.#update();
     this.#broadcast('snapshot', this.#snapshot());
   }

@@ -15,7 +15,7 @@ try {
     onWatchers: (count) => report({ type: 'watchers', count }),
   });
   parentPort?.on('message', (message: ThreadMessage) => {
-    if (message.type === 'show') server.show(message.directory);
+    if (message.type === 'show') server.show(message.directory, message.stepsPerEpoch);
     else if (message.type === 'activity') server.setActivity(message.activity);
     else void server.close().then(() => parentPort?.close());
   });

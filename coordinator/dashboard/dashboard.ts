@@ -10,7 +10,7 @@ import type { DashboardAddress } from './dashboard-server.ts';
 
 /** A message to the thread. */
 export type ThreadMessage =
-  | { readonly type: 'show'; readonly directory: string }
+  | { readonly type: 'show'; readonly directory: string; readonly stepsPerEpoch: number }
   | { readonly type: 'activity'; readonly activity: ComputeActivity }
   | { readonly type: 'close' };
 
@@ -64,8 +64,8 @@ export class Dashboard {
   }
 
   /** Shows the run in a directory from now on. */
-  show(directory: string): void {
-    this.#post({ type: 'show', directory });
+  show(directory: string, stepsPerEpoch: number): void {
+    this.#post({ type: 'show', directory, stepsPerEpoch });
   }
 
   /** Shows what is computed from now on, as long as somebody is watching. */

@@ -58,7 +58,9 @@ export class RunHistory {
   #epochs: number | undefined;
   #batchSize: number | undefined;
 
-  constructor(directory: string) {
+  /** Without `stepsPerEpoch`, the steps of an epoch are known once the first one is over. */
+  constructor(directory: string, stepsPerEpoch?: number) {
+    this.#stepsPerEpoch = stepsPerEpoch;
     this.#directory = new RunDirectory(directory);
     this.#metrics = new JsonlTail(this.#directory.metricsPath);
     this.#events = new JsonlTail(this.#directory.eventsPath);

@@ -87,7 +87,7 @@ export class ActivityView {
 
 const KEY: Parts = [
   ['computing, until the first sum arrives', 'computing'],
-  ['sums arriving', 'sending'],
+  ['sums arriving, while it computes on', 'sending'],
   ['waiting for the rest of the step', 'waiting'],
 ];
 

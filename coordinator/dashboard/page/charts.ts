@@ -33,6 +33,8 @@ export interface ChartSettings {
 /** Points of a curve; the server thins out the same way. */
 const MAX_POINTS = 20_000;
 const HEIGHT = 200;
+/** Points that are marked: a run of one epoch has no line to draw. */
+const MAX_DOTS = 40;
 const SYNC_KEY = 'steps';
 
 /** Points of all curves. */
@@ -171,13 +173,12 @@ export class Chart {
       ticks: { stroke: colorOf('--grid'), width: 1 },
       font: '12px system-ui, sans-serif',
     };
-    const series = this.#plan.curves.flatMap(({ name, color, isNoisy }): Series[] => {
-      const isSparse = this.#store.points(name).length <= 40;
+    const series = this.#plan.curves.flatMap(({ color, isNoisy }): Series[] => {
       const line = {
         stroke: colorOf(color),
         width: 1.75,
         spanGaps: true,
-        points: { show: isSparse && isNoisy !== true, size: 5 },
+        points: { show: (plot: uPlot) => isNoisy !== true && plot.data[0].length <= MAX_DOTS, size: 5 },
       };
       if (!isNoisy) return [line];
       return [{ ...line, stroke: colorOf('--faint'), width: 1 }, line];
