@@ -23,7 +23,8 @@ export async function showDashboard(run: string, { listen, tokenFile }: Dashboar
   const address = parseDashboardAddress(listen ?? true, '--listen');
   const token = isLoopback(address.host) ? undefined : readToken({ file: tokenFile, env: process.env, warn });
   const server = await DashboardServer.open({ ...address, token }, { warn });
-  server.show(run);
+  // The page names the directory, not a link to it.
+  server.show(fs.realpathSync(run));
   log.info(`${run} on ${urlOf({ ...address, token }, server.port)}; Ctrl-C ends it`);
   await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
   await server.close();

@@ -56,6 +56,7 @@ export interface CoordinatorArguments extends RunArguments {
 /** Trains on this machine. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
+  if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
   const workforce = localWorkforce(args.workers, args.threads, { program, ...topology });
@@ -117,6 +118,16 @@ async function runCommand(
   });
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
   if (args.json) await printJson(summary);
+}
+
+function idleToken(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_TOKEN_UNUSED',
+    message:
+      '--token-file is for the dashboard here, and there is none: workers of this machine have a token of their own',
+    help: 'add --dashboard HOST:PORT, or leave the token out',
+  });
 }
 
 function olderThanWhat(): LockstepError {

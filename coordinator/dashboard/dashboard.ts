@@ -55,9 +55,9 @@ export class Dashboard {
    */
   static async open(address: DashboardAddress, log: Logger): Promise<Dashboard> {
     const thread = new Worker(new URL('./dashboard-thread.js', import.meta.url), { workerData: address });
+    const first = await firstReport(thread);
     // The end of the run does not wait for it.
     thread.unref();
-    const first = await firstReport(thread);
     if (first.type === 'refused') throw new LockstepError(first.details);
     if (first.type === 'listening') log.info(`dashboard on ${urlOf(address, first.port)}`);
     return new Dashboard(thread, log);
@@ -105,6 +105,7 @@ async function firstReport(thread: Worker): Promise<ThreadReport> {
     ];
     return report;
   } catch (cause) {
+    void thread.terminate();
     const reason =
       cause instanceof Error
         ? cause.name === 'AbortError'

@@ -147,7 +147,9 @@ function plotsSection({ plotsPath, drawnPlots }: RunDirectory): string {
 }
 
 function epochsTable(metricsPath: string): string {
-  const records = [...readRecords(metricsPath)].filter((record) => 'train/loss' in record);
+  const records: Record<string, unknown>[] = [];
+  // One by one: those of the steps of a long run fit no memory.
+  for (const record of readRecords(metricsPath)) if ('train/loss' in record) records.push(record);
   const names = [...new Set(records.flatMap((record) => Object.keys(record)))].filter((name) =>
     /^(train|val)\//.test(name),
   );

@@ -16,11 +16,11 @@ export interface RunCurves {
 /** Reads all curves. @throws UnreadableFile, or the system's error */
 export function readCurves(metricsPath: string): RunCurves {
   const metrics = new Map<string, CurvePoint[]>();
-  const learningRate: CurvePoint[] = [];
-  const gradientNorm: CurvePoint[] = [];
+  let learningRate: CurvePoint[] = [];
+  let gradientNorm: CurvePoint[] = [];
   for (const { _step: step, epoch, ...values } of readRecords(metricsPath)) {
-    if ('lr' in values) learningRate.push(pointOf(step, values['lr']));
-    if ('gradNorm' in values) gradientNorm.push(pointOf(step, values['gradNorm']));
+    if ('lr' in values) learningRate = added(learningRate, pointOf(step, values['lr']));
+    if ('gradNorm' in values) gradientNorm = added(gradientNorm, pointOf(step, values['gradNorm']));
     for (const [key, value] of Object.entries(values)) {
       const name = /^val\/(?!loss$)(.+)/.exec(key)?.[1];
       if (name === undefined) continue;
@@ -34,6 +34,12 @@ export function readCurves(metricsPath: string): RunCurves {
     learningRate: thinOut(learningRate),
     gradientNorm: thinOut(gradientNorm),
   };
+}
+
+/** The points with one more, thinned out before they fill the memory: a run may have millions of steps. */
+function added(points: CurvePoint[], point: CurvePoint): CurvePoint[] {
+  points.push(point);
+  return points.length > 40 * MAX_POINTS ? thinOut(points, 20 * MAX_POINTS) : points;
 }
 
 /** Numbers that are not finite are texts in the file. */

@@ -92,10 +92,12 @@ export function compareHeadlines(a: ListedRun, b: ListedRun): number {
 export function lossesByEpoch({ directory }: ListedRun): { readonly epoch: number; readonly loss: number }[] {
   const { metricsPath } = new RunDirectory(directory);
   if (!fs.existsSync(metricsPath)) return [];
-  return [...readRecords(metricsPath)].flatMap((record) => {
-    if (!('train/loss' in record)) return [];
-    return [{ epoch: Number(record['epoch']), loss: Number(record['val/loss'] ?? record['train/loss']) }];
-  });
+  const losses = [];
+  for (const record of readRecords(metricsPath)) {
+    if (!('train/loss' in record)) continue;
+    losses.push({ epoch: Number(record['epoch']), loss: Number(record['val/loss'] ?? record['train/loss']) });
+  }
+  return losses;
 }
 
 function newestFirst(a: ListedRun, b: ListedRun): number {

@@ -258,6 +258,15 @@ describe('a run with a dashboard', () => {
     expect(fs.existsSync(path.join(cwd, 'run'))).toBe(false);
   });
 
+  it('a token for a dashboard that is not asked for is refused', async () => {
+    const cwd = tableRun();
+    const { exitCode, stderr } = await runCli(['train', 'table.yaml', '--token-file', 'token'], { cwd });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(
+      'error[E_TOKEN_UNUSED]: --token-file is for the dashboard here, and there is none',
+    );
+  });
+
   it('a config in the place of the port is explained', async () => {
     const cwd = tableRun();
     const { exitCode, stderr } = await runCli(['train', 'table.yaml', '--dashboard', 'table.yaml'], { cwd });

@@ -97,6 +97,10 @@ export class Chart {
     new ResizeObserver(() => this.#resize()).observe(this.element);
   }
 
+  get numCurves(): number {
+    return this.#plan.curves.length;
+  }
+
   /** Takes over other settings, or colours. */
   restyle(settings: ChartSettings): void {
     this.#settings = settings;

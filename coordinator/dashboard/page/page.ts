@@ -65,16 +65,13 @@ function plans(): ChartPlan[] {
 function drawCharts(): void {
   const place = byId('charts');
   for (const [index, plan] of plans().entries()) {
-    const key = `${plan.title} ${plan.curves.length}`;
-    const known = charts.get(key);
-    const chart = known ?? new Chart(plan, store, settings());
-    if (!known) {
-      const earlier = [...charts].find(([title]) => title.startsWith(`${plan.title} `));
-      if (earlier) {
-        earlier[1].element.remove();
-        charts.delete(earlier[0]);
-      }
-      charts.set(key, chart);
+    const known = charts.get(plan.title);
+    // A chart gets a new curve once: the validation loss, after the first epoch.
+    const isWhole = known?.numCurves === plan.curves.length;
+    const chart = known && isWhole ? known : new Chart(plan, store, settings());
+    if (!isWhole) {
+      known?.element.remove();
+      charts.set(plan.title, chart);
       place.insertBefore(chart.element, place.children[index] ?? null);
     }
     chart.draw();
