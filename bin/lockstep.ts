@@ -22,8 +22,10 @@ import type { ScaleArguments } from '../bench/scale.ts';
 import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import type { DashboardArguments } from './dashboard-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
+import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
@@ -78,6 +80,15 @@ function withConfig(command: Command): Command {
     .addOption(topologyOption())
     .addOption(fanInOption())
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
+    .option(
+      '--dashboard [host:port]',
+      'show the run in a browser; a port alone is of this machine, 0 picks a free one (default: 7788)',
+    )
+    .option(
+      '--token-file <file>',
+      'file with the secret that workers must show, and browsers beyond this machine (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
     .option('--json', 'print summary.json to stdout at the end');
 }
 
@@ -110,11 +121,6 @@ function addTrainingCommands(program: Command): void {
   withConfig(program.command('coordinator'))
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
-    .option(
-      '--token-file <file>',
-      'file with the secret that workers must show (or LOCKSTEP_TOKEN)',
-      filePath,
-    )
     .option(
       '--min-workers <count>',
       'smallest number of workers with which a step begins',
@@ -187,6 +193,47 @@ function addResultCommands(program: Command): void {
     .option('--json', 'print the metrics as JSON')
     .action(async (run: string, options: EvaluateArguments) =>
       (await import('./model-command.ts')).evaluate(run, options),
+    );
+
+  program
+    .command('dashboard')
+    .description('show a run in a browser, while it lasts or when it is over')
+    .argument('<run>', 'directory of the run', filePath)
+    .option(
+      '--listen <host:port>',
+      'address of the page; a port alone is of this machine, 0 picks a free one (default: 7788)',
+    )
+    .option(
+      '--token-file <file>',
+      'file with the secret that browsers beyond this machine must show (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
+    .action(async (run: string, options: DashboardArguments) =>
+      (await import('./dashboard-command.ts')).showDashboard(run, options),
+    );
+
+  const runs = program
+    .command('runs')
+    .description('list the runs in a directory: state, epochs, losses, the test and the weights')
+    .argument('[dir]', 'directory that holds those of runs', filePath, 'runs')
+    .option('--name <text>', 'only runs whose name or directory contains the text')
+    .addOption(
+      new Option('--sort <order>', 'the newest first, by name, or the best first by validation loss or test')
+        .choices(['time', 'name', 'val', 'test'])
+        .default('time'),
+    )
+    .option('--json', 'print the list as JSON')
+    .action(async (directory: string, options: RunsArguments) =>
+      (await import('./runs-command.ts')).showRuns(directory, options),
+    );
+  runs
+    .command('compare')
+    .description('results and config values of runs side by side')
+    .argument('<run...>', 'directories of 2 to 8 runs, or their names in runs/')
+    .option('--plot <file>', 'draw the losses of all of them, as SVG', filePath)
+    .option('--json', 'print the comparison as JSON')
+    .action(async (names: string[], _options: CompareArguments, command: Command) =>
+      (await import('./runs-command.ts')).compareRuns(names, command.optsWithGlobals()),
     );
 
   program

@@ -1,12 +1,13 @@
 // `lockstep train`, `coordinator` and `replay`: from arguments to a finished run.
 import { fileURLToPath } from 'node:url';
-import { createOutput, createRuntime, parseAddress } from './runtime.ts';
+import { createOutput, createRuntime, parseAddress, parseDashboardAddress } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
 import { crossValidate, foldConfig, formatFolds } from '../coordinator/commands/cross-validate.ts';
 import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import type { RunOptions } from '../coordinator/commands/run.ts';
+import type { DashboardAddress } from '../coordinator/dashboard/dashboard-server.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
 import { fanInOf, localComputeOf, localWorkforce, topologyError } from '../coordinator/start-compute.ts';
@@ -15,6 +16,8 @@ import type { LocalCompute } from '../coordinator/training/memory-plan.ts';
 import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
+import type { Logger } from '../src/log.ts';
+import { isLoopback } from '../src/protocol/connection.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
 
@@ -27,6 +30,9 @@ interface RunArguments extends TopologyFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly sharedMemory: boolean;
+  /** An address, or true for the usual one. */
+  readonly dashboard?: string | true;
+  readonly tokenFile?: string;
 }
 
 /** @throws LockstepError (exit 2) for flags that contradict each other */
@@ -46,7 +52,6 @@ export interface TrainArguments extends RunArguments {
 /** Arguments of `lockstep coordinator`. */
 export interface CoordinatorArguments extends RunArguments {
   readonly listen: string;
-  readonly tokenFile?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
 }
@@ -54,6 +59,7 @@ export interface CoordinatorArguments extends RunArguments {
 /** Trains on this machine. */
 export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
   const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
+  if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
   const workforce = localWorkforce(args.workers, args.threads, { program, ...topology });
@@ -64,11 +70,22 @@ export async function trainLocally(config: string, args: TrainArguments): Promis
 export async function coordinate(config: string, args: CoordinatorArguments): Promise<void> {
   await runCommand(config, args, ({ log }) => {
     const { host, port } = parseAddress(args.listen);
-    const token = readToken({ file: args.tokenFile, env: process.env, warn: (message) => log.warn(message) });
+    const token = tokenOf(args, log);
     const { minWorkers, waitForWorkers } = args;
     const waitForWorkersMs = waitForWorkers * 1000;
     return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs, ...topologyOf(args) };
   });
+}
+
+function tokenOf({ tokenFile: file }: RunArguments, log: Logger): string | undefined {
+  return readToken({ file, env: process.env, warn: (message) => log.warn(message) });
+}
+
+function dashboardOf(args: RunArguments, log: Logger): DashboardAddress | undefined {
+  if (args.dashboard === undefined) return undefined;
+  const address = parseDashboardAddress(args.dashboard, '--dashboard');
+  // On this machine alone a page needs no token, whatever workers have to show.
+  return isLoopback(address.host) ? address : { ...address, token: tokenOf(args, log) };
 }
 
 async function runCommand(
@@ -93,8 +110,9 @@ async function runCommand(
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);
+  const dashboard = dashboardOf(args, runtime.log);
   collectMessageBuffers();
-  const run = { ...runtime, config, workforce, sharedMemory: args.sharedMemory, ...resuming };
+  const run = { ...runtime, config, workforce, dashboard, sharedMemory: args.sharedMemory, ...resuming };
   if (folds !== undefined) return runFolds(run, folds, args);
   const { summary, directory } = await runTraining(run);
   runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
@@ -105,6 +123,16 @@ async function runFolds(run: RunOptions, numFolds: number, { json }: RunArgument
   const { result, directory } = await crossValidate(run, numFolds);
   run.screen.write(`\n${formatFolds(result)}results in ${directory}\n`);
   if (json) await printJson(result);
+}
+
+function idleToken(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_TOKEN_UNUSED',
+    message:
+      '--token-file is for the dashboard here, and there is none: workers of this machine have a token of their own',
+    help: 'add --dashboard HOST:PORT, or leave the token out',
+  });
 }
 
 function olderThanWhat(): LockstepError {

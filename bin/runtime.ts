@@ -137,3 +137,19 @@ export function parseAddress(text: string, flag = '--listen'): { host: string; p
   }
   return { host: (match.groups['host'] as string).replace(/^\[|\]$/g, ''), port };
 }
+
+/** The port of a dashboard where none is named. */
+const DASHBOARD_PORT = 7788;
+
+/** Reads `PORT` or `HOST:PORT`, of this machine where no host is named. @throws LockstepError (exit 2) */
+export function parseDashboardAddress(text: string | true, flag: string): { host: string; port: number } {
+  if (text === true) return { host: '127.0.0.1', port: DASHBOARD_PORT };
+  const address = /^\d+$/.test(text) ? `127.0.0.1:${text}` : text;
+  if (/:\d{1,5}$/.test(address)) return parseAddress(address, flag);
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_LISTEN_ADDRESS',
+    message: `${flag} ${text}: expected PORT or HOST:PORT`,
+    help: `for example ${flag} ${DASHBOARD_PORT}; after the config, ${flag} needs no port`,
+  });
+}

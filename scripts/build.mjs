@@ -20,6 +20,8 @@ const TYPESCRIPT_SOURCES = [
   'tsconfig.json',
   'tsconfig.build.json',
 ];
+/** The dashboard's page, whose files that are no TypeScript are copied. */
+const PAGE = 'coordinator/dashboard/page';
 /** Made last, so that its time is that of all. */
 const SCHEMA = 'config.schema.json';
 
@@ -55,6 +57,8 @@ if (!process.argv.includes('--kernels-only') && isStale(SCHEMA, TYPESCRIPT_SOURC
   for (const name of [SCHEMA, ...TYPESCRIPT_FOLDERS])
     fs.rmSync(path.join(root, 'dist', name), { recursive: true, force: true });
   run('typescript7/bin/tsc', '-p', 'tsconfig.build.json');
+  for (const name of fs.readdirSync(path.join(root, PAGE)).filter((name) => /\.(html|css|svg)$/.test(name)))
+    fs.copyFileSync(path.join(root, PAGE, name), path.join(root, 'dist', PAGE, name));
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
   const { configSchema } = await import('../dist/src/config/schema.js');
   const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });

@@ -113,27 +113,52 @@ export function* readRecords(path: string): Generator<Record<string, unknown>, v
   }
 }
 
+/** Records of a growing file, as far as they are new. */
+export class JsonlTail {
+  readonly #path: string;
+  #position = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** True once the file is shorter than what was read of it: it was cut back, and has to be read anew. */
+  get wasCut(): boolean {
+    return (fs.statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) < this.#position;
+  }
+
+  /** The records of whole lines since the last time; none while there is no file. @throws UnreadableFile */
+  *read(): Generator<Record<string, unknown>, void, undefined> {
+    if (!fs.existsSync(this.#path)) return;
+    for (const { text, end } of readLines(this.#path, this.#position)) {
+      this.#position = end;
+      const record = parseRecord(text);
+      if (record) yield record;
+    }
+  }
+}
+
 /**
- * The whole lines of a file, up to one that is too long, and where each ends. All lines of a long
- * run fit no string.
+ * The whole lines of a file from a position on, up to one that is too long, and where each ends. All
+ * lines of a long run fit no string.
  */
-function* readLines(path: string): Generator<{ text: string; end: number }, void, undefined> {
+function* readLines(path: string, start = 0): Generator<{ text: string; end: number }, void, undefined> {
   const { descriptor } = openRegularFileSync(path);
   try {
     const slice = Buffer.allocUnsafe(SLICE_BYTES);
-    let position = 0;
+    let position = start;
     let torn = Buffer.alloc(0);
     while (torn.length <= MAX_LINE_BYTES) {
       const numBytes = fs.readSync(descriptor, slice, 0, slice.length, position + torn.length);
       if (numBytes === 0) return;
       const bytes = Buffer.concat([torn, slice.subarray(0, numBytes)]);
-      let start = 0;
-      for (let feed = bytes.indexOf(0x0a); feed !== -1; feed = bytes.indexOf(0x0a, start)) {
-        yield { text: bytes.toString('utf8', start, feed), end: position + feed + 1 };
-        start = feed + 1;
+      let first = 0;
+      for (let feed = bytes.indexOf(0x0a); feed !== -1; feed = bytes.indexOf(0x0a, first)) {
+        yield { text: bytes.toString('utf8', first, feed), end: position + feed + 1 };
+        first = feed + 1;
       }
-      position += start;
-      torn = bytes.subarray(start);
+      position += first;
+      torn = bytes.subarray(first);
     }
   } finally {
     fs.closeSync(descriptor);

@@ -7,7 +7,7 @@ import { STREAMED_ROUND_BYTES } from '../../src/engine/samples.ts';
 import { MAX_SHARDS } from '../../src/limits.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from '../training/compute.ts';
-import type { Batch, Compute, Evaluation, StepResult } from '../training/compute.ts';
+import type { Batch, Compute, ComputeActivity, Evaluation, StepResult } from '../training/compute.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import type { Cluster } from './cluster.ts';
 import { Round } from './round.ts';
@@ -39,6 +39,11 @@ export class ClusterCompute implements Compute {
 
   get counters(): Readonly<RoundCounters> {
     return this.#options.cluster.counters;
+  }
+
+  activity(): ComputeActivity {
+    const { workers, latestStep } = this.#options.cluster.activity;
+    return { workers, threads: [], step: latestStep };
   }
 
   async trainStep({ bounds, indices, weight }: Batch): Promise<StepResult> {

@@ -4,6 +4,7 @@ import { countOf } from '../../src/printable.ts';
 import { closeAll } from '../../src/close-all.ts';
 import type { ResultMessage } from '../../src/protocol/message-types.ts';
 import type { Body } from '../../src/protocol/shared-file.ts';
+import type { ClusterActivity } from './activity.ts';
 import { Membership } from './membership.ts';
 import type { MembershipOptions } from './membership.ts';
 import type { Round } from './round.ts';
@@ -42,6 +43,10 @@ export class Cluster {
 
   get counters(): Readonly<RoundCounters> {
     return this.#runner.counters;
+  }
+
+  get activity(): ClusterActivity {
+    return this.#runner.activity;
   }
 
   get numWorkers(): number {

@@ -30,6 +30,7 @@ import type {
 } from '../scheduler/outcome.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import type { SchedulerOptions } from '../scheduler/scheduler.ts';
+import { ClusterActivity } from './activity.ts';
 import { AwakeClock } from './awake-clock.ts';
 import { WeightsSender } from './weights-sender.ts';
 import type { WeightsSenderOptions } from './weights-sender.ts';
@@ -100,6 +101,7 @@ interface RunningRound {
 /** The runner of one run's rounds, one at a time. */
 export class RoundRunner implements RoundDriver {
   readonly counters: RoundCounters = { bytesSent: 0, bytesReceived: 0, computeMs: 0, workerResidentBytes: 0 };
+  readonly activity = new ClusterActivity();
   readonly #options: RoundRunnerOptions;
   readonly #members: Membership;
   readonly #state: RoundState;
@@ -192,6 +194,7 @@ export class RoundRunner implements RoundDriver {
   receive(session: WorkerSession, message: ResultMessage, body: Body): void {
     if (this.#fatal) return;
     this.counters.bytesReceived += body.byteLength;
+    this.activity.received(session.id, body.byteLength);
     failpoint('coordinator.receive', { type: message.type, step: this.#state.step });
     const evict = (reason: string): void => session.evict(CLOSE.protocol, reason);
     if (message.run !== this.#options.run)
@@ -207,6 +210,7 @@ export class RoundRunner implements RoundDriver {
       case 'evaluation':
         return this.#receiveSum(worker, message, body, evict);
       case 'finished':
+        this.activity.finished(worker, message);
         this.counters.computeMs += message.computeMs;
         this.counters.workerResidentBytes = Math.max(
           this.counters.workerResidentBytes,
@@ -216,6 +220,7 @@ export class RoundRunner implements RoundDriver {
       case 'failure': {
         const line = `${name} failed on a task: ${message.message}`;
         this.#options.churn.write('warn', 'tasks that workers failed on', line);
+        this.activity.failed(worker, message.task);
         return this.#failTask(worker, message, message.message);
       }
       default:
@@ -239,6 +244,7 @@ export class RoundRunner implements RoundDriver {
       return this.decide((scheduler, outcome) => scheduler.rounds.dropSum(worker, name, outcome));
     const sum = this.#sums.check(this.#running.round, message, body, digestKind);
     if ('refusal' in sum) return evict(sum.refusal);
+    this.activity.sumArrived(message.task);
     this.decide((scheduler, outcome) => {
       scheduler.rounds.acceptSum(worker, name, sum, outcome);
       sum.keep(outcome.sum?.slot);
@@ -260,6 +266,7 @@ export class RoundRunner implements RoundDriver {
     this.#sums.freeAll();
     this.#atWork.clear();
     round.begin(number, again !== undefined);
+    this.activity.begin(round.kind === 'train' ? this.#state.step + 1 : undefined);
   }
 
   merge(bucket: number, merge: Merge<number>): void {
@@ -296,15 +303,15 @@ export class RoundRunner implements RoundDriver {
     const session = this.#members.find(task.worker);
     if (!session) return;
     this.#atWork.add(session);
-    this.counters.bytesSent += this.#weights.supply(session);
     const messages = [
       ...encodeRows(message, rows),
       encodeMessage(message, new Uint8Array(rows.indices.buffer)),
     ];
-    for (const data of messages) {
-      this.counters.bytesSent += data.byteLength;
-      session.send(data);
-    }
+    const bytesSent =
+      this.#weights.supply(session) + messages.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.counters.bytesSent += bytesSent;
+    this.activity.sent(session, task, bytesSent);
+    for (const data of messages) session.send(data);
   }
 
   /** Has this process compute a task, after those that it was given before. */
@@ -337,6 +344,7 @@ export class RoundRunner implements RoundDriver {
   }
 
   completeRound(): void {
+    this.activity.complete();
     this.#running?.resolve();
     this.#running = undefined;
   }
@@ -362,6 +370,7 @@ export class RoundRunner implements RoundDriver {
   /** Forgets a session: it gets no more weights. */
   dismiss(session: WorkerSession): void {
     this.#atWork.delete(session);
+    this.activity.leave(session.id);
   }
 
   /** Sends all current weights to the workers that are at work. */
@@ -378,7 +387,9 @@ export class RoundRunner implements RoundDriver {
 
   /** Sends a bucket to those who will most likely get work again; all others get it with their next task. */
   #sendWeights(bucket: number, which: 'current' | 'next'): void {
-    this.counters.bytesSent += this.#weights.send(this.#atWork, bucket, which);
+    const bytesSent = this.#weights.send(this.#atWork, bucket, which);
+    this.counters.bytesSent += bytesSent;
+    for (const session of this.#atWork) this.activity.supplied(session.id, bytesSent / this.#atWork.size);
   }
 
   /** Computes a shard that is given to the coordinator itself, as a worker would. Never rejects. */

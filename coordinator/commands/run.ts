@@ -14,10 +14,15 @@ import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { Workforce } from '../start-compute.ts';
+import { Dashboard } from '../dashboard/dashboard.ts';
+import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
-import { renderPlots, runPlots } from '../output/plots.ts';
+import { measureImportance } from '../output/importance.ts';
+import { classNamesOf, renderPlots, runPlots } from '../output/plots.ts';
+import { writeReport } from '../output/report.ts';
+import { readCurves } from '../output/run-curves.ts';
 import type { Summary } from '../output/summary.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
@@ -25,7 +30,7 @@ import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
 import type { RunStart } from '../persistence/run-start.ts';
-import { train } from '../training/train.ts';
+import { stepsPerEpoch, train } from '../training/train.ts';
 import type { TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
@@ -47,6 +52,8 @@ export interface RunOptions {
   readonly log: Logger;
   readonly logFile: LogFile;
   readonly signal: AbortSignal;
+  /** The address of a page that shows the run while it lasts. */
+  readonly dashboard?: DashboardAddress | undefined;
   /** Observer of every step and epoch, besides the run's own records. */
   readonly observer?: TrainingObserver | undefined;
 }
@@ -72,10 +79,12 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   try {
     const listener = await openPort(workforce, log);
     closers.unshift(() => listener?.close());
+    const dashboard = options.dashboard && (await Dashboard.open(options.dashboard, log));
+    closers.unshift(() => dashboard?.close());
     const run = await prepare(options);
     const directory = await openDirectory(run);
     closers.unshift(() => directory.close());
-    const open = await openRun({ ...run, directory, listener, startedMs });
+    const open = await openRun({ ...run, directory, listener, dashboard, startedMs });
     closers.unshift(
       () => open.recorder.close(summary),
       () => options.logFile.close(),
@@ -83,6 +92,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     const trained = await trainAndSave(open);
     summary = trained.summary;
     if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
+    await report(directory, run.prepared, summary, log);
     await directory.writeSummary(summary);
     return { summary, directory: directory.path };
   } catch (error) {
@@ -141,6 +151,7 @@ function bytesNeeded(prepared: PreparedRun): number {
 interface OpenParts {
   readonly directory: RunDirectory;
   readonly listener: Listener | undefined;
+  readonly dashboard: Dashboard | undefined;
   /** `performance.now()` of the run's start. */
   readonly startedMs: number;
 }
@@ -169,6 +180,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
     recorder.saved(saved);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
+  run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
   return { ...run, start, recorder };
 }
 
@@ -190,6 +202,8 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     const name = `${config.name}-${randomBytes(4).toString('hex')}`;
     const cluster = { run: name, workforce, sharedMemory, listener };
     compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
+    const started = compute;
+    run.dashboard?.watch(() => started.activity());
     const training = { ...prepared, state, compute, checkpointer, rollback, signal };
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
@@ -228,13 +242,38 @@ function both(first: TrainingObserver, second: TrainingObserver | undefined): Tr
   };
 }
 
-function drawPlots(
-  { plotsPath }: RunDirectory,
-  { config, data }: PreparedRun,
+/** Draws the plots; whatever fails is a warning. */
+async function drawPlots(
+  directory: RunDirectory,
+  prepared: PreparedRun,
   result: TrainingResult,
   log: Logger,
 ): Promise<void> {
-  return renderPlots(plotsPath, runPlots(config, data, result), { warn: (message) => log.warn(message) });
+  const warn = (message: string): void => log.warn(message);
+  try {
+    const { metricsPath, modelPath, plotsPath } = directory;
+    const { numParameters } = prepared.model;
+    const importance = await measureImportance({ ...prepared, numParameters, modelPath });
+    const plots = runPlots({ prepared, result, importance, curves: readCurves(metricsPath) });
+    await renderPlots(plotsPath, plots, { warn });
+  } catch (error) {
+    warn(`plots: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Writes the report, which nobody needs as much as the rest: whatever fails is a warning. */
+async function report(
+  directory: RunDirectory,
+  { config, data, model }: PreparedRun,
+  summary: Summary,
+  log: Logger,
+): Promise<void> {
+  try {
+    const shown = { config: formatConfigYaml(config), classNames: classNamesOf(data) };
+    await writeReport({ directory, summary, model, ...shown });
+  } catch (error) {
+    log.warn(`report.html: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function summarize(

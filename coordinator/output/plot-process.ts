@@ -4,7 +4,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { TopLevelSpec } from 'vega-lite';
-import { renderPng, renderSvg } from './plot-render.ts';
+import { renderPng, renderSvg, showable } from './plot-render.ts';
 
 const [directory = '.', ...names] = process.argv.slice(2);
 
@@ -15,7 +15,9 @@ for (const name of names) {
     ) as TopLevelSpec;
     const svg = await renderSvg(spec);
     await fs.writeFile(path.join(directory, `${name}.svg`), svg);
-    await fs.writeFile(path.join(directory, `${name}.png`), renderPng(svg));
+    const shown = showable(spec);
+    const png = renderPng(shown === spec ? svg : await renderSvg(shown));
+    await fs.writeFile(path.join(directory, `${name}.png`), png);
   } catch (error) {
     console.error(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = 1;

@@ -12,28 +12,47 @@ import { LOSS } from '../../src/metrics/definitions.ts';
 import { printable } from '../../src/printable.ts';
 import { directionOf } from '../training/early-stopping.ts';
 import type { MeasuredSplit } from '../training/measure.ts';
+import type { PreparedRun } from '../training/prepare.ts';
 import type { TrainingResult } from '../training/train.ts';
+import { scorePlots } from './class-curves.ts';
+import { calibration, importance, perClass, precisionRecall } from './class-specs.ts';
+import { metricCurves, stepCurve } from './curve-specs.ts';
 import { lossCurves } from './plot-specs.ts';
-import type { PlotInput, PlottedSplit } from './plot-specs.ts';
-import { confusion, predictedVsActual, residuals, roc } from './split-specs.ts';
+import type { ImportancePlot, PlotInput, PlottedSplit } from './plot-specs.ts';
+import type { RunCurves } from './run-curves.ts';
+import { confusion, predictedVsActual, residualHistogram, residuals, roc } from './split-specs.ts';
 
-/** Loss curves; then for each measured split scatter and residuals, or a confusion matrix and a ROC curve. */
-export function runPlots(config: Config, data: LoadedData, result: TrainingResult): PlotInput[] {
-  const curves: PlotInput = {
-    kind: 'lossCurves',
-    loss: config.loss.kind,
-    epochs: result.history.map(({ epoch, trainLoss, validationLoss }) => ({
-      epoch,
-      train: trainLoss,
-      validation: validationLoss,
-    })),
-    bestEpoch: result.best.epoch,
-    bestBy: reasonOf(config),
-  };
+/** The sources of the plots of a run. */
+export interface PlotSources {
+  readonly prepared: Pick<PreparedRun, 'config' | 'data' | 'math'>;
+  readonly result: TrainingResult;
+  readonly curves: RunCurves;
+  readonly importance: ImportancePlot | undefined;
+}
+
+/** Curves over the run; the importance of columns; then the plots of each measured split. */
+export function runPlots({ prepared, result, curves, importance }: PlotSources): PlotInput[] {
+  const { config } = prepared;
+  const { epoch: bestEpoch } = result.best;
+  const { metrics, learningRate, gradientNorm } = curves;
   return [
-    curves,
-    ...splitPlots('validation', result.validation, data.classNames, config.data.targetUnit),
-    ...splitPlots('test', result.test, data.classNames, config.data.targetUnit),
+    {
+      kind: 'lossCurves',
+      loss: config.loss.kind,
+      epochs: result.history.map(({ epoch, trainLoss, validationLoss }) => ({
+        epoch,
+        train: trainLoss,
+        validation: validationLoss,
+      })),
+      bestEpoch,
+      bestBy: reasonOf(config),
+    },
+    ...(metrics.length > 0 ? [{ kind: 'metricCurves' as const, curves: metrics, bestEpoch }] : []),
+    { kind: 'learningRate', points: learningRate },
+    { kind: 'gradientNorm', points: gradientNorm },
+    ...(importance ? [importance] : []),
+    ...splitPlots('validation', result.validation, prepared),
+    ...splitPlots('test', result.test, prepared),
   ];
 }
 
@@ -49,28 +68,38 @@ function reasonOf({ earlyStopping }: Config): string | undefined {
 function splitPlots(
   split: PlottedSplit,
   measured: MeasuredSplit | undefined,
-  classes: readonly string[],
-  targetUnit: string | undefined,
+  { config, data, math }: PlotSources['prepared'],
 ): PlotInput[] {
   if (!measured) return [];
-  const { metrics, columns, roc } = measured;
-  if ('accuracy' in metrics) {
-    const { accuracy } = metrics;
-    const counts = 'confusion' in metrics ? metrics.confusion : undefined;
+  const { metrics, columns, roc, scores } = measured;
+  if ('perClass' in metrics) {
+    const { accuracy, confusion: counts, perClass } = metrics;
+    const classes = classNamesOf(data);
+    const named = perClass.map((ratios, label) => ({ ...ratios, name: classes[label] ?? String(label) }));
     return [
       ...(counts ? [{ kind: 'confusion' as const, split, classes, counts, accuracy }] : []),
+      { kind: 'perClass', split, classes: named },
       ...(roc ? [{ kind: 'roc' as const, split, positive: classes[1] ?? '1', ...roc }] : []),
+      ...(scores ? scorePlots(split, scores, { classes, math }) : []),
     ];
   }
+  const { targetUnit } = config.data;
   return columns.flatMap(({ name, actual, predicted }, index) => {
     const isOnly = columns.length === 1;
     const unit = targetUnit === undefined ? name : `${name} in ${targetUnit}`;
     const shared = { split, unit, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
     return [
-      { kind: 'predictedVsActual', ...shared, r2: isOnly ? metrics.r2 : undefined },
+      { kind: 'predictedVsActual', ...shared, r2: isOnly && 'r2' in metrics ? metrics.r2 : undefined },
       { kind: 'residuals', ...shared },
+      { kind: 'residualHistogram', ...shared },
     ] satisfies PlotInput[];
   });
+}
+
+/** The names of classes; of labels that are there or not those of the columns, or 0 and 1 of a single one. */
+export function classNamesOf({ classNames, targetNames }: LoadedData): readonly string[] {
+  if (classNames.length > 0) return classNames;
+  return targetNames.length > 1 ? targetNames : ['0', '1'];
 }
 
 /** A plot's file name without extension. */
@@ -78,14 +107,30 @@ export function plotName(input: PlotInput): string {
   switch (input.kind) {
     case 'lossCurves':
       return 'loss-curves';
+    case 'metricCurves':
+      return 'metrics';
+    case 'learningRate':
+      return 'learning-rate';
+    case 'gradientNorm':
+      return 'gradient-norm';
+    case 'importance':
+      return 'importance';
     case 'predictedVsActual':
       return `${input.split}-predicted-vs-actual${input.fileSuffix ?? ''}`;
     case 'residuals':
       return `${input.split}-residuals${input.fileSuffix ?? ''}`;
+    case 'residualHistogram':
+      return `${input.split}-residual-histogram${input.fileSuffix ?? ''}`;
     case 'confusion':
       return `${input.split}-confusion`;
     case 'roc':
       return `${input.split}-roc`;
+    case 'precisionRecall':
+      return `${input.split}-precision-recall`;
+    case 'calibration':
+      return `${input.split}-calibration`;
+    case 'perClass':
+      return `${input.split}-per-class`;
     default:
       return input satisfies never;
   }
@@ -96,14 +141,29 @@ export function plotSpec(input: PlotInput): TopLevelSpec {
   switch (input.kind) {
     case 'lossCurves':
       return lossCurves(input);
+    case 'metricCurves':
+      return metricCurves(input);
+    case 'learningRate':
+    case 'gradientNorm':
+      return stepCurve(input);
+    case 'importance':
+      return importance(input);
     case 'predictedVsActual':
       return predictedVsActual(input);
     case 'residuals':
       return residuals(input);
+    case 'residualHistogram':
+      return residualHistogram(input);
     case 'confusion':
       return confusion(input);
     case 'roc':
       return roc(input);
+    case 'precisionRecall':
+      return precisionRecall(input);
+    case 'calibration':
+      return calibration(input);
+    case 'perClass':
+      return perClass(input);
     default:
       return input satisfies never;
   }

@@ -1,6 +1,7 @@
 // The directory that holds everything one run leaves behind: its layout, and the checks that it can
 // be written before any training time is spent.
 import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { lockRunDirectory, type RunLock } from '../../src/checkpoint/run-lock.ts';
@@ -57,6 +58,7 @@ export class RunDirectory {
   readonly eventsPath: string;
   readonly logPath: string;
   readonly summaryPath: string;
+  readonly reportPath: string;
   readonly plotsPath: string;
   readonly modelPath: string;
   readonly checkpointsPath: string;
@@ -72,6 +74,7 @@ export class RunDirectory {
     this.eventsPath = path.join(directory, 'events.jsonl');
     this.logPath = path.join(directory, 'output.log');
     this.summaryPath = path.join(directory, 'summary.json');
+    this.reportPath = path.join(directory, 'report.html');
     this.plotsPath = path.join(directory, 'plots');
     this.modelPath = path.join(directory, 'model');
     this.checkpointsPath = path.join(directory, CHECKPOINTS_FOLDER);
@@ -97,6 +100,18 @@ export class RunDirectory {
       const { path: file = this.path } = error as NodeJS.ErrnoException;
       throw unwritable(file, error);
     }
+  }
+
+  /** Names of the plots that are drawn: those of the whole run, its losses first, then those of its splits. */
+  get drawnPlots(): string[] {
+    const order = ['loss-curves', 'metrics', '', 'validation-', 'test-'];
+    const place = (name: string): number => {
+      const found = order.findIndex((start) => start !== '' && name.startsWith(start));
+      return found === -1 ? order.indexOf('') : found;
+    };
+    return namesIn(this.plotsPath)
+      .flatMap((file) => /^([\w-]+)\.svg$/.exec(file)?.[1] ?? [])
+      .sort((a, b) => place(a) - place(b) || a.localeCompare(b));
   }
 
   /** Makes `runs/latest` lead here, once there is a checkpoint or a model to use. Warns once if it cannot. */
@@ -213,6 +228,10 @@ async function refuseOccupied(run: RunDirectory): Promise<void> {
   for (const file of [run.configPath, run.eventsPath, run.logPath, run.modelPath, run.plotsPath]) {
     if (await exists(file)) throw occupied(run.path, `a ${path.basename(file)} that no run wrote`);
   }
+}
+
+function namesIn(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory) : [];
 }
 
 async function hasContent(file: string): Promise<boolean> {

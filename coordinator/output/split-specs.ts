@@ -2,8 +2,8 @@
 // in the target's own unit; counts and a curve of a classification.
 import type { TopLevelSpec } from 'vega-lite';
 import { formatCount, formatMetric } from '../../src/printable.ts';
-import { BASE, BLUE, GREY, ORANGE } from './plot-specs.ts';
-import type { ConfusionPlot, RegressionPlot, RocPlot } from './plot-specs.ts';
+import { BASE, BLUE, GREY, numbers, ORANGE } from './plot-specs.ts';
+import type { ConfusionPlot, RegressionPlot, ResidualHistogramPlot, RocPlot } from './plot-specs.ts';
 
 /** More points hide each other and bloat the SVG. */
 const MAX_SCATTER_POINTS = 2000;
@@ -11,24 +11,6 @@ const MAX_SCATTER_POINTS = 2000;
 const MAX_CURVE_POINTS = 1000;
 /** Cells get too small for their numbers. */
 const MAX_CLASSES_WITH_COUNTS = 20;
-
-/** `250k` rather than `250,000`, but 0.5 rather than `500m`; and few enough ticks that they stay apart. */
-const NUMBERS = {
-  labelExpr:
-    "abs(datum.value) >= 1e6 && abs(datum.value) < 1e9 ? format(datum.value / 1e6, '~g') + 'M'" +
-    " : abs(datum.value) >= 1e4 && abs(datum.value) < 1e6 ? format(datum.value / 1e3, '~g') + 'k'" +
-    " : format(datum.value, '~g')",
-  tickCount: 7,
-} as const;
-
-/**
- * An axis with a text of the user as its title. It is the title of the axis, not of its field:
- * Vega-Lite puts the titles of fields into expressions of its own, where a backslash begins an
- * escape.
- */
-function numbers(title: string) {
-  return { title, ...NUMBERS };
-}
 
 interface Point {
   readonly actual: number;
@@ -126,6 +108,77 @@ export function residuals(input: RegressionPlot): TopLevelSpec {
       },
     ],
   };
+}
+
+/** Bins of a histogram. */
+const MAX_BINS = 60;
+
+/**
+ * Counts of errors, over all rows, in bins of equal width (Freedman and Diaconis: twice the range of
+ * the middle half, divided by the cube root of the rows). The outermost hundredth on either side is
+ * counted in the outermost bins, which would else be nearly all that there is to see.
+ */
+export function residualHistogram(input: ResidualHistogramPlot): TopLevelSpec {
+  const { actual, predicted, split, unit } = input;
+  const errors = Float64Array.from(actual, (value, row) => value - predicted[row]!)
+    .filter(Number.isFinite)
+    .sort();
+  const at = (share: number): number => errors[Math.round(share * (errors.length - 1))] ?? 0;
+  const [low, high] = [at(0.01), at(0.99)];
+  const ideal = (2 * (at(0.75) - at(0.25))) / cubeRoot(Math.max(1, errors.length));
+  const numBins = Math.max(1, Math.min(MAX_BINS, Math.ceil((high - low) / ideal) || 1));
+  const width = (high - low) / numBins || 1;
+  const counts = new Uint32Array(numBins);
+  for (const error of errors) {
+    counts[Math.max(0, Math.min(numBins - 1, Math.floor((error - low) / width)))]! += 1;
+  }
+  const values = Array.from(counts, (count, bin) => ({
+    from: low + bin * width,
+    to: low + (bin + 1) * width,
+    count,
+  }));
+  const mean = errors.reduce((sum, error) => sum + error, 0) / errors.length;
+  const marks = errors.length === 0 ? [] : [{ at: at(0.5) }];
+  return {
+    ...BASE,
+    title: {
+      text: `Distribution of residuals of ${unit} (${split})`,
+      subtitle: [
+        `Dashed: the median, ${formatMetric(at(0.5))}; mean ${formatMetric(mean)}; ${formatCount(errors.length)} rows`,
+        'The outermost 1 % on either side are counted in the outermost bins',
+      ],
+    },
+    width: 600,
+    height: 380,
+    layer: [
+      {
+        data: { values: errors.length === 0 ? [] : values },
+        mark: { type: 'bar', color: BLUE, binSpacing: 1 },
+        encoding: {
+          x: {
+            field: 'from',
+            type: 'quantitative',
+            bin: { binned: true },
+            axis: { ...numbers(`${unit} (actual − predicted)`), grid: false },
+          },
+          x2: { field: 'to' },
+          y: { field: 'count', type: 'quantitative', axis: numbers('rows') },
+        },
+      },
+      {
+        data: { values: marks },
+        mark: { type: 'rule', color: ORANGE, strokeWidth: 2, strokeDash: [5, 4] },
+        encoding: { x: { field: 'at', type: 'quantitative' } },
+      },
+    ],
+  };
+}
+
+/** The cube root by Newton's method: Math.cbrt differs between hosts, and a plot need not. */
+function cubeRoot(value: number): number {
+  let root = Math.max(1, Math.sqrt(value));
+  for (let i = 0; i < 60; i++) root = (2 * root + value / (root * root)) / 3;
+  return root;
 }
 
 /** Counts of actual against predicted classes, coloured by their share of the actual class. */

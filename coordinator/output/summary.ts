@@ -75,16 +75,31 @@ function columnsOf({ train, validation, test }: Summary): MetricsColumn[] {
 
 /** A line for each metric, a column for each split; no newline at the end. */
 export function formatMetricsTable(columns: readonly MetricsColumn[]): string {
+  const metrics = [...new Set(columns.flatMap(([, values]) => Object.keys(values)))];
+  const rows = metrics.map((metric) => [
+    metric,
+    ...columns.map(([, values]) => cell(metric, values[metric])),
+  ]);
+  return formatPlainTable(['', ...columns.map(([split]) => split)], rows);
+}
+
+/**
+ * A table without lines: the first column on the left, the others on the right, `gap` blanks between
+ * them; no newline at the end.
+ */
+export function formatPlainTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  gap = 3,
+): string {
   const table = new Table({
-    head: ['', ...columns.map(([split]) => split)],
-    colAligns: ['left', ...columns.map(() => 'right' as const)],
+    head: [...head],
+    colAligns: head.map((_, column) => (column === 0 ? ('left' as const) : ('right' as const))),
     // No colours: the table also goes to files and to terminals that want none.
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
-    chars: PLAIN_CHARS,
+    chars: { ...PLAIN_CHARS, middle: ' '.repeat(gap) },
   });
-  for (const metric of new Set(columns.flatMap(([, values]) => Object.keys(values)))) {
-    table.push([metric, ...columns.map(([, values]) => cell(metric, values[metric]))]);
-  }
+  for (const row of rows) table.push([...row]);
   return table.toString();
 }
 
@@ -108,5 +123,4 @@ const PLAIN_CHARS = {
   'mid-mid': '',
   right: '',
   'right-mid': '',
-  middle: '   ',
 };

@@ -1,6 +1,7 @@
 // The interface between the training loop and whoever computes: this process, or a cluster of workers.
 import { EVALUATION_SHARD_ROWS } from '../../src/engine/samples.ts';
 import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
+import type { ThreadTimes } from '../../src/threads/shared-task.ts';
 
 /** Dataset rows in order, cut into shards. */
 export interface Batch {
@@ -29,12 +30,63 @@ export interface Evaluation {
   readonly outputs: Float32Array;
 }
 
+/** The work of a compute so far, as plain data, for people who watch. */
+export interface ComputeActivity {
+  readonly workers: readonly WorkerActivity[];
+  /** Milliseconds of each thread of this process so far, where it computes itself. */
+  readonly threads: readonly ThreadTimes[];
+  /** The latest complete step of a cluster. */
+  readonly step: StepTimeline | undefined;
+}
+
+/** One worker, and what it has done so far. */
+export interface WorkerActivity {
+  readonly worker: number;
+  /** The name that the worker gives itself. */
+  readonly name: string;
+  readonly address: string;
+  readonly threads: number;
+  /** True if bodies travel in files in memory; they count as bytes all the same. */
+  readonly sharesMemory: boolean;
+  readonly tasks: number;
+  readonly shards: number;
+  /** Time that the worker says it has computed. */
+  readonly computeMs: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Tasks that it could not compute. */
+  readonly failures: number;
+}
+
+/** The times of one training step, in milliseconds since it began. */
+export interface StepTimeline {
+  /** The step, from 1. */
+  readonly step: number;
+  readonly wallMs: number;
+  readonly tasks: readonly StepTask[];
+}
+
+/** One task of a step: shards [from, to). */
+export interface StepTask {
+  readonly worker: number;
+  readonly from: number;
+  readonly to: number;
+  readonly sentMs: number;
+  /** Arrival of the first and the last partial sum; absent if none came. */
+  readonly firstSumMs?: number;
+  readonly lastSumMs?: number;
+  /** Time that the worker computed; absent until it has reported. */
+  readonly computeMs?: number;
+}
+
 /** Runner of steps and evaluations with the weights of one training state. */
 export interface Compute {
   /** Number of workers that take part now; 0 for this process alone. */
   readonly numWorkers: number;
   /** Threads of this process that compute; undefined where workers do. */
   readonly numThreads?: number | undefined;
+  /** Tells what has been computed so far. */
+  activity(): ComputeActivity;
   /** Computes the batch's gradient, takes the optimizer step and commits it. */
   trainStep(batch: Batch): Promise<StepResult>;
   /** Computes losses and outputs of dataset rows, with the current weights. */

@@ -17,7 +17,7 @@ import { layOutTeam, startThreads, watchThreads } from '../../src/threads/team.t
 import { span } from '../../src/trace.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
-import type { Batch, Compute, Evaluation, StepResult } from './compute.ts';
+import type { Batch, Compute, ComputeActivity, Evaluation, StepResult } from './compute.ts';
 import { measureThreads } from './measure-threads.ts';
 import type { StepTime } from './measure-threads.ts';
 import type { PreparedRun } from './prepare.ts';
@@ -86,6 +86,10 @@ export class InProcessCompute implements Compute {
   /** Milliseconds of all threads so far. */
   get times(): readonly ThreadTimes[] {
     return this.#own.shared.times();
+  }
+
+  activity(): ComputeActivity {
+    return { workers: [], threads: this.times.slice(0, this.numThreads), step: undefined };
   }
 
   async #startThreads(): Promise<void> {

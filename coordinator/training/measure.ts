@@ -31,6 +31,18 @@ export interface MeasuredSplit {
   }[];
   /** The ROC curve, where there are two classes that both occur. */
   readonly roc?: RocCurve | undefined;
+  /** Logits for each row of a classification; absent for sequences and several labels. */
+  readonly scores?: ClassScores | undefined;
+}
+
+/** Logits of rows, and their classes. */
+export interface ClassScores {
+  /** Row-major [rows, numLogits]. */
+  readonly logits: Float32Array;
+  /** Logits of a row: one for each class, or a single one, of the second of two classes. */
+  readonly numLogits: number;
+  readonly labels: ArrayLike<number>;
+  readonly sampleWeights: SampleWeights;
 }
 
 /** The parts that measuring depends on. */
@@ -113,9 +125,10 @@ function measureClasses(outcome: Outcome): MeasuredSplit {
     topK: topKOf(outcome),
     math: isLogLoss(outcome.config) ? undefined : math,
   });
-  if (metrics.rocAuc === undefined) return { metrics, columns: [] };
-  const scores = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
-  return { metrics, columns: [], roc: rocCurve(scores, labels, sampleWeights) };
+  const scores = { logits: outputs, numLogits: outputs.length / labels.length, labels, sampleWeights };
+  if (metrics.rocAuc === undefined) return { metrics, columns: [], scores };
+  const differences = Float64Array.from(labels, (_, row) => outputs[2 * row + 1]! - outputs[2 * row]!);
+  return { metrics, columns: [], scores, roc: rocCurve(differences, labels, sampleWeights) };
 }
 
 /** The log losses of rows, which follow the ranks of their positions. */
@@ -141,8 +154,14 @@ function measureLabels(outcome: Outcome): MeasuredSplit {
   const numColumns = data.targetNames.length;
   const math = isLogLoss(config) ? undefined : outcome.math;
   const metrics = binaryMetrics({ outputs, targets, numColumns, sampleWeights, loss, math });
-  const roc = numColumns === 1 ? rocCurve(Float64Array.from(outputs), targets, sampleWeights) : undefined;
-  return { metrics, columns: [], roc };
+  if (numColumns > 1) return { metrics, columns: [] };
+  const roc = rocCurve(Float64Array.from(outputs), targets, sampleWeights);
+  return {
+    metrics,
+    columns: [],
+    roc,
+    scores: { logits: outputs, numLogits: 1, labels: targets, sampleWeights },
+  };
 }
 
 /** Predictions are [rows, target columns], in the units that were trained on. */

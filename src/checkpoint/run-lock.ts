@@ -97,6 +97,21 @@ function removeLeftovers(directory: string): void {
   for (const name of names) fs.rmSync(path.join(directory, name), { force: true });
 }
 
+/**
+ * Tells whether a run directory has an owner that may be alive: false only where it is certain that it
+ * has none. Takes and changes nothing.
+ */
+export function hasLiveOwner(directory: string): boolean {
+  try {
+    const file = path.join(directory, 'lock');
+    const owner = parseOwner(readLock(file));
+    if (owner) refuseUnlessDead(file, owner, describeSelf());
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** Creates a file together with its content; returns false if it exists. */
 function publish(file: string, owner: LockOwner): boolean {
   const temporary = writeTemporary(file, owner);

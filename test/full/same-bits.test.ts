@@ -88,7 +88,9 @@ describe('weights, losses and metrics for any workforce', () => {
     expect(metrics.at(-1)?.['val/loss']).toBeLessThan(Math.log(256));
     expect(metrics.at(-1)).toHaveProperty('val/perplexity');
     expect(fs.readdirSync(path.join(runDirectory(cwd, 'workers 3'), 'plots')).sort()).toEqual(
-      ['png', 'svg', 'vl.json'].map((ending) => `loss-curves.${ending}`),
+      ['gradient-norm', 'learning-rate', 'loss-curves', 'metrics'].flatMap((name) =>
+        ['png', 'svg', 'vl.json'].map((ending) => `${name}.${ending}`),
+      ),
     );
   });
 

@@ -40,14 +40,22 @@ describe('the directory of a run', () => {
     const { stdout, directory } = await train(cwd, '--workers', '2', '--json', '--set', 'name=renamed');
 
     const images = ['png', 'svg', 'vl.json'];
-    const splitPlots = ['predicted-vs-actual', 'residuals'].flatMap((plot) => [
+    const splitPlots = ['predicted-vs-actual', 'residuals', 'residual-histogram'].flatMap((plot) => [
       `test-${plot}`,
       `validation-${plot}`,
     ]);
-    const plots = ['loss-curves', ...splitPlots].flatMap((plot) =>
+    const runPlots = ['loss-curves', 'metrics', 'learning-rate', 'gradient-norm', 'importance'];
+    const plots = [...runPlots, ...splitPlots].flatMap((plot) =>
       images.map((type) => `plots/${plot}.${type}`),
     );
-    const records = ['config.yaml', 'events.jsonl', 'metrics.jsonl', 'output.log', 'summary.json'];
+    const records = [
+      'config.yaml',
+      'events.jsonl',
+      'metrics.jsonl',
+      'output.log',
+      'report.html',
+      'summary.json',
+    ];
     const model = ['model/config.json', 'model/model.safetensors'];
     const files = filesUnder(directory).filter((file) => !file.startsWith('checkpoints/'));
     expect(files).toEqual([...records, ...model, ...plots].sort());

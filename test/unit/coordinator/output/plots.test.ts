@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { renderPng, renderSvg } from '../../../../coordinator/output/plot-render.ts';
+import { renderPng, renderSvg, showable } from '../../../../coordinator/output/plot-render.ts';
 import type { PlotInput } from '../../../../coordinator/output/plot-specs.ts';
 import { plotName, plotSpec, renderPlots, specText } from '../../../../coordinator/output/plots.ts';
 import type { TopLevelSpec } from 'vega-lite';
@@ -46,9 +46,9 @@ function specOf(input: PlotInput): TopLevelSpec {
   return JSON.parse(specText(input)) as TopLevelSpec;
 }
 
-/** The texts of an SVG, in drawing order. */
+/** The lines of text of an SVG, in drawing order. */
 function textsOf(svg: string): string[] {
-  return [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map((match) => match[1]!);
+  return [...svg.matchAll(/<(?:text|tspan)\b[^>]*>([^<]+)</g)].map((match) => match[1]!);
 }
 
 /** The number of marks of a kind in an SVG. */
@@ -208,6 +208,127 @@ describe('the plots of a run', () => {
     );
     expect(textsOf(svg)).not.toContain('7');
     expect(countMarks(svg, 'rect mark')).toBe(900);
+  });
+
+  test('a curve has a logarithmic axis where its greatest value is at least 20 times the median', async () => {
+    const curve = (ys: readonly number[]): PlotInput => ({
+      kind: 'gradientNorm',
+      points: ys.map((y, x) => ({ x, y })),
+    });
+    const typeOf = (ys: readonly number[]): unknown => specText(curve(ys)).includes('"type":"log"');
+    expect(typeOf([20, 1, 1])).toBe(true);
+    expect(typeOf([19.9, 1, 1])).toBe(false);
+    expect(typeOf([20, 1, 1, Number.NaN])).toBe(true);
+    expect(typeOf([20, 1, 0])).toBe(false);
+    expect(typeOf([])).toBe(false);
+    expect(countMarks(await renderSvg(specOf(curve([20, 1, 0.001]))), 'line mark')).toBe(1);
+  });
+
+  test('every metric has a panel of its own', async () => {
+    const points = [
+      { x: 1, y: 0.5 },
+      { x: 2, y: 0.6 },
+    ];
+    const curves = ['r2', 'macro/f1', 'top5'].map((name) => ({ name, points }));
+    const svg = await renderSvg(specOf({ kind: 'metricCurves', curves, bestEpoch: 2 }));
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining([
+        'Validation metrics by epoch',
+        'Dashed: the best epoch, 2',
+        'r2',
+        'macro/f1',
+        'top5',
+      ]),
+    );
+    expect(countMarks(svg, 'line mark')).toBe(3);
+    expect(countMarks(svg, 'rule mark')).toBe(3);
+  });
+
+  test('a histogram of residuals counts every row, the outermost in the outermost bins', async () => {
+    const actual = Array.from({ length: 1000 }, (_, row) => (row === 0 ? 1e6 : row % 100));
+    const plot: PlotInput = {
+      kind: 'residualHistogram',
+      split: 'test',
+      unit: 'price',
+      actual: [...actual, Number.NaN],
+      predicted: [...actual.map(() => 0), 0],
+    };
+    expect(plotName(plot)).toBe('test-residual-histogram');
+    const [bars] = (plotSpec(plot) as { layer: { data: { values: { to: number; count: number }[] } }[] })
+      .layer;
+    expect(bars?.data.values.reduce((sum, { count }) => sum + count, 0)).toBe(1000);
+    expect(bars?.data.values.at(-1)?.to).toBeLessThan(100);
+    expect(textsOf(await renderSvg(specOf(plot)))).toContain(
+      'Dashed: the median, 50.00; mean 1050; 1,000 rows',
+    );
+  });
+
+  test('a histogram of equal residuals, and one of none, are drawn', async () => {
+    for (const actual of [[5, 5, 5], []]) {
+      const predicted = actual.map(() => 0);
+      const plot: PlotInput = { kind: 'residualHistogram', split: 'test', unit: 'y', actual, predicted };
+      expect(countMarks(await renderSvg(specOf(plot)), 'bar')).toBe(actual.length > 0 ? 1 : 0);
+    }
+  });
+
+  test('precision and recall have a line for each class, which names its average precision', async () => {
+    const curve = { recalls: [0.5, 1], precisions: [1, 0.5], averagePrecision: 0.75 };
+    const curves = ['cat', 'dog'].map((name) => ({ name, ...curve }));
+    const svg = await renderSvg(
+      specOf({ kind: 'precisionRecall', split: 'test', curves, note: 'the 2 of 9' }),
+    );
+    expect(textsOf(svg)).toEqual(
+      expect.arrayContaining(['cat (0.7500)', 'dog (0.7500)', 'the 2 of 9', 'recall']),
+    );
+    expect(countMarks(svg, 'line mark')).toBe(2);
+  });
+
+  test('a plot of calibration names whose probability it is', async () => {
+    const bins = [{ from: 0.1, to: 0.2, share: 1, expected: 0.15, observed: 0.25 }];
+    const plot = { kind: 'calibration', split: 'test', bins, error: 0.1 } as const;
+    expect(textsOf(await renderSvg(specOf(plot)))).toContain('mean probability of the predicted class');
+    const texts = textsOf(await renderSvg(specOf({ ...plot, positive: 'sick' })));
+    expect(texts).toContain('mean probability of sick');
+    expect(texts).toContain('Mean distance from the diagonal, by rows: 10.00 %; area of a point: its rows');
+  });
+
+  test('bars by class show all classes, or of many those with the lowest F1', async () => {
+    const classes = Array.from({ length: 40 }, (_, label) => ({
+      name: `class ${label}`,
+      precision: 0.5,
+      recall: 0.5,
+      f1: 1 - label / 100,
+      support: 1234,
+    }));
+    const few = await renderSvg(specOf({ kind: 'perClass', split: 'test', classes: classes.slice(0, 3) }));
+    expect(countMarks(few, 'bar')).toBe(9);
+    expect(textsOf(few)).toContain('class 0 (1,234)');
+    const many = await renderSvg(specOf({ kind: 'perClass', split: 'test', classes }));
+    expect(countMarks(many, 'bar')).toBe(90);
+    expect(textsOf(many)).toContain('class 39 (1,234)');
+    expect(textsOf(many)).not.toContain('class 9 (1,234)');
+    expect(textsOf(many)).toContain('In brackets: rows of the class; the 30 lowest F1 of 40 classes');
+  });
+
+  test('importance has a bar for each column, or for the 30 greatest', async () => {
+    const columns = Array.from({ length: 31 }, (_, i) => ({ name: `column ${i}`, increase: 31 - i }));
+    const plot: PlotInput = { kind: 'importance', columns, measure: 'log loss', rows: 1000, allRows: 2536 };
+    const svg = await renderSvg(specOf(plot));
+    expect(countMarks(svg, 'bar')).toBe(30);
+    expect(textsOf(svg)).toContain(
+      '1,000 of 2,536 rows of the validation split; the 30 greatest of 31 columns',
+    );
+  });
+
+  test('a character that no font has is an escape in a PNG, and stays in an SVG', async () => {
+    const classes = ['\u{f0000}x', 'größer', 'раз'];
+    const counts = classes.map(() => classes.map(() => 7));
+    const spec = plotSpec({ ...CONFUSION, classes, counts });
+    expect(textsOf(await renderSvg(spec))).toContain('\u{f0000}x');
+    const shown = textsOf(await renderSvg(showable(spec)));
+    expect(shown).toEqual(expect.arrayContaining(['\\udb80\\udc…', 'größer', 'раз']));
+    const plain = plotSpec(CONFUSION);
+    expect(showable(plain)).toBe(plain);
   });
 
   test('text is drawn without any font of the system', () => {
