@@ -15,6 +15,7 @@ import type { ScaleArguments } from '../bench/scale.ts';
 import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import type { InitArguments } from './data-commands.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -188,6 +189,30 @@ function addResultCommands(program: Command): void {
     );
 }
 
+/** Adds the commands for data that have no config yet, and for a machine that has not trained yet. */
+function addFirstCommands(program: Command): void {
+  program
+    .command('init')
+    .description('write a config that trains on data: a table, pictures, arrays or a text')
+    .argument('<data>', 'file, pattern or folder of the data', filePath)
+    .option('--target <column>', 'column to predict (tables)')
+    .addOption(
+      new Option('--task <kind>', 'whether a target of whole numbers is classes or numbers').choices([
+        'classes',
+        'numbers',
+      ]),
+    )
+    .option('--drop <column>', 'column to leave out; repeatable', collect, [])
+    .option('--labels <file>', 'labels of images in an IDX file, or targets of a .npy file', filePath)
+    .option('--name <name>', 'name of the runs (default: that of the data)')
+    .option('--output <file>', 'the config (default: <name>.yaml)', filePath)
+    .option('--force', 'replace an existing file')
+    .option('--yes', 'take the likeliest answer to every question')
+    .action(async (data: string, options: InitArguments) =>
+      (await import('./data-commands.ts')).init(data, options),
+    );
+}
+
 /** Adds what selects the run of a benchmark. */
 function withWorkload(command: Command): Command {
   return command
@@ -293,6 +318,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     .exitOverride()
     .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
     .showHelpAfterError('(run with --help for usage)');
+  addFirstCommands(program);
   addTrainingCommands(program);
   addResultCommands(program);
   addBenchmarks(program);
