@@ -1,8 +1,10 @@
-// `lockstep init` and `lockstep inspect`: what data hold, and a config that trains on them.
+// `lockstep init` and `lockstep inspect`: a config that trains on data, and what data hold.
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { requireFree, writeDraft } from '../coordinator/commands/init.ts';
-import { printData } from '../coordinator/output/results.ts';
+import { inspect } from '../coordinator/commands/inspect.ts';
+import { formatReport } from '../coordinator/output/plain-table.ts';
+import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { didYouMean } from '../src/config/suggest.ts';
 import { displayPath } from '../src/data/dataset/source-file.ts';
 import { LockstepError, listNames } from '../src/errors.ts';
@@ -157,4 +159,19 @@ async function ask(
   } finally {
     terminal.close();
   }
+}
+
+/** Arguments of `lockstep inspect`. */
+export interface InspectArguments {
+  readonly target?: string;
+  readonly labels?: string;
+  readonly json?: boolean;
+}
+
+/** Prints what data, or those of a config, hold. */
+export async function inspectData(place: string, { json, labels, target }: InspectArguments): Promise<void> {
+  const { log } = createOutput();
+  const report = await inspect(place, { labels, target, warn: (message) => log.warn(message) });
+  if (json) return printJson(report);
+  return printText(formatReport(report, process.stdout.columns ?? 80));
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The command line: reads arguments, calls one function, turns the outcome into text and an exit code.
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, LockstepError, formatError } from '../src/errors.ts';
 import { checkFailpoints } from '../src/failpoint.ts';
 import { NUMERICS } from '../src/kernels/kernels.ts';
@@ -15,7 +15,9 @@ import type { ScaleArguments } from '../bench/scale.ts';
 import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
-import type { InitArguments } from './data-commands.ts';
+import type { Shell } from './completion.ts';
+import type { InitArguments, InspectArguments } from './data-commands.ts';
+import type { DoctorArguments } from './doctor-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -210,6 +212,31 @@ function addFirstCommands(program: Command): void {
     .option('--yes', 'take the likeliest answer to every question')
     .action(async (data: string, options: InitArguments) =>
       (await import('./data-commands.ts')).init(data, options),
+    );
+
+  program
+    .command('inspect')
+    .description('show what data hold: each column, what it becomes, classes, shapes, and what looks wrong')
+    .argument('<data>', 'file, pattern or folder of the data, or a config', filePath)
+    .option('--target <column>', 'column to predict (tables without a config)')
+    .option('--labels <file>', 'labels of images in an IDX file, or targets of a .npy file', filePath)
+    .option('--json', 'print it as JSON')
+    .action(async (data: string, options: InspectArguments) =>
+      (await import('./data-commands.ts')).inspectData(data, options),
+    );
+
+  program
+    .command('doctor')
+    .description('check what this machine has: Node.js, SIMD, threads, memory, ports, kernels')
+    .option('--json', 'print the checks as JSON')
+    .action(async (options: DoctorArguments) => (await import('./doctor-command.ts')).doctor(options));
+
+  program
+    .command('completion')
+    .description('print a script that completes commands and options in a shell')
+    .addArgument(new Argument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
+    .action(async (shell: Shell) =>
+      printData((await import('./completion.ts')).completionScript(program, shell)),
     );
 }
 

@@ -12,7 +12,7 @@ import type { ScannedTable } from './scan-table.ts';
 /** A column's use. */
 export interface ColumnChoice {
   readonly facts: ColumnFacts;
-  readonly use: 'feature' | 'target' | 'drop';
+  readonly use: 'feature' | 'target' | 'drop' | 'other';
   /** The rule that `data.columns` needs, where the cells alone do not say how they are read. */
   readonly rule?: ColumnRule | undefined;
   /** What it becomes, in a few words: `a number`, `one of 5`, `left out`. */

@@ -157,7 +157,7 @@ const MAX_TABLE_STEPS = 12_000;
 export function chooseForRows(size: TaskSize, inputs: number): Training {
   const numRows = trainingRows(size);
   const batchSize = batchFor(numRows, numRows > 200_000 ? 1024 : 256);
-  const units = numRows < 300 ? 32 : numRows < 50_000 ? 64 : 128;
+  const units = numRows < 300 ? 32 : numRows < 50_000 && inputs < 50 ? 64 : 128;
   const isWide = inputs * 10 > numRows;
   const layers: LayerInput[] = [
     { kind: 'dense', units, activation: 'relu' },
@@ -169,7 +169,11 @@ export function chooseForRows(size: TaskSize, inputs: number): Training {
   const epochs = Math.max(10, Math.min(200, Math.round(MAX_TABLE_STEPS / steps)));
   return {
     layers,
-    optimizer: { kind: 'adamW', learningRate: 0.002, weightDecay: isWide ? 0.1 : 0.01 },
+    optimizer: {
+      kind: 'adamW',
+      learningRate: numRows < 2000 ? 0.002 : 0.004,
+      weightDecay: isWide ? 0.1 : 0.01,
+    },
     batchSize,
     shards: shardsFor(batchSize),
     epochs,

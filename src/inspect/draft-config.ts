@@ -53,6 +53,9 @@ export function draftConfig(found: FoundData, options: DraftOptions): DraftConfi
     loss,
     ...(found.kind === 'text' && { clip: { norm: 1 } }),
     optimizer,
+    ...(found.kind !== 'text' && {
+      schedule: { kind: 'plateau' as const, factor: 0.3, patience: reduceAfter(patience) },
+    }),
     batchSize,
     shards,
     epochs,
@@ -62,6 +65,7 @@ export function draftConfig(found: FoundData, options: DraftOptions): DraftConfi
     ['name', 'names the run directory'],
     ['loss', loss === 'mse' ? 'the mean squared error, for numbers' : 'for classes'],
     ['model', `sized for ${training.why}`],
+    ['schedule', 'smaller steps once the validation loss stagnates'],
     ['batchSize', 'samples of one step'],
     ['shards', 'slices of a batch, which workers or threads share: part of the result, like the seed'],
     ['epochs', 'at most: early stopping ends the training before, and keeps the best weights'],
@@ -80,6 +84,11 @@ export function draftConfig(found: FoundData, options: DraftOptions): DraftConfi
       ],
     ],
   };
+}
+
+/** Epochs without progress before the learning rate falls: early stopping then leaves time for two falls. */
+function reduceAfter(patience: number): number {
+  return Math.max(1, Math.floor(patience / 4));
 }
 
 /** The part of a draft that differs by kind of data. */
@@ -473,7 +482,16 @@ function formatDraft(config: ConfigInput, comments: ReadonlyMap<string, string>)
   return document.toString({ lineWidth: 0, flowCollectionPadding: true });
 }
 
-const INLINE = new Set(['train', 'validation', 'test', 'split', 'optimizer', 'earlyStopping', 'clip']);
+const INLINE = new Set([
+  'train',
+  'validation',
+  'test',
+  'split',
+  'optimizer',
+  'schedule',
+  'earlyStopping',
+  'clip',
+]);
 
 function addComments(
   pairs: readonly Pair[],
