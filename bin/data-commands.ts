@@ -73,7 +73,7 @@ function commandName(): string {
   return path.basename(program) === 'lockstep.js' ? `node ${shellWord(displayPath(program))}` : 'lockstep';
 }
 
-/** What the user has said or is asked for. */
+/** The answers that the user has given by flags, or gives now. */
 async function settle(
   found: FoundData,
   data: string,

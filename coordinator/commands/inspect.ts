@@ -11,7 +11,7 @@ import { reportConfig, reportData } from '../../src/inspect/data-report.ts';
 import type { DataReport } from '../../src/inspect/data-report.ts';
 import { findData } from '../../src/inspect/find-data.ts';
 
-/** What to inspect, and how. */
+/** Settings of a look at data. */
 export interface InspectOptions {
   readonly target?: string | undefined;
   readonly labels?: string | undefined;

@@ -8,7 +8,7 @@ import type { Model } from '../../src/model/model.ts';
 import { countOf, formatCount, formatMetric } from '../../src/printable.ts';
 
 /** Columns of a table; a leading `>` aligns one to the right. */
-export function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const edges = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left'];
   const others = ['bottom-right', 'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
   const table = new Table({
@@ -92,7 +92,7 @@ function describeClasses(
 function wrap(text: string, width: number): string[] {
   const lines = [''];
   for (const word of text.split(' ')) {
-    const line = lines.at(-1) as string;
+    const line = lines.at(-1);
     const longer = line === '' ? word : `${line} ${word}`;
     if (longer.length <= width || line === '') lines[lines.length - 1] = longer;
     else lines.push(`  ${word}`);

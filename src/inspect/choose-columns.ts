@@ -15,13 +15,13 @@ export interface ColumnChoice {
   readonly use: 'feature' | 'target' | 'drop' | 'other';
   /** The rule that `data.columns` needs, where the cells alone do not say how they are read. */
   readonly rule?: ColumnRule | undefined;
-  /** What it becomes, in a few words: `a number`, `one of 5`, `left out`. */
+  /** Its form in the model, in a few words: `a number`, `one of 5`, `left out`. */
   readonly becomes: string;
   /** Inputs of the model that it takes. */
   readonly inputs: number;
   /** The reason, where it is not plain. */
   readonly why?: string | undefined;
-  /** What a person should look at. */
+  /** Oddities that a person should look at. */
   readonly warnings: readonly string[];
 }
 
@@ -170,7 +170,7 @@ function asDate(
   return { facts, use: 'feature', rule, becomes: 'a date', inputs: parts.length, why, warnings };
 }
 
-/** What is odd about a column, whatever becomes of it. */
+/** The oddities of a column, whatever becomes of it. */
 function warningsOf(facts: ColumnFacts): string[] {
   const { counts, kind, numDistinct, numMissing, numRows } = facts;
   const texts = facts.column.kind === 'text' ? counts.map(({ value }) => value) : [];

@@ -7,7 +7,7 @@ import { countOf, formatCount } from '../printable.ts';
 import type { Shape } from '../shape.ts';
 import type { ColumnFacts } from './column-facts.ts';
 
-/** What the model predicts. */
+/** The kind of target that a model predicts. */
 export type Task =
   | {
       readonly kind: 'classes';
@@ -110,7 +110,7 @@ export interface Training {
   readonly epochs: number;
   readonly patience: number;
   readonly split: { readonly validation: number; readonly test: number };
-  /** What the model was sized by. */
+  /** The figures that the model was sized by. */
   readonly why: string;
 }
 

@@ -41,7 +41,7 @@ export interface ColumnReport {
   readonly warnings: readonly string[];
 }
 
-/** What data hold. */
+/** The content of data, as `inspect --json` prints it. */
 export interface DataReport {
   readonly kind: FoundData['kind'];
   /** The data in a line. */

@@ -3,7 +3,7 @@
 import { isCollection, isMap, isScalar, isSeq, Document, visit } from 'yaml';
 import type { Pair, Scalar } from 'yaml';
 import path from 'node:path';
-import type { DataSource, NpySource, TableSource } from '../config/data-sources.ts';
+import type { DataSource, TableSource } from '../config/data-sources.ts';
 import { formatKeyPath } from '../config/problem.ts';
 import type { ConfigInput } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
@@ -18,7 +18,7 @@ import type { Task, Training } from './choose-training.ts';
 import type { FoundArrays, FoundData, FoundImages, FoundTable, FoundText } from './find-data.ts';
 import type { ScannedTable } from './scan-table.ts';
 
-/** What the user says of a config to be. */
+/** The wishes of a user for a config to be. */
 export interface DraftOptions {
   readonly name: string;
   /** The directory of the config, to which its paths are relative. */
@@ -303,7 +303,7 @@ function describeClasses(
   counts: readonly { readonly value: string; readonly count: number }[],
 ): string[] {
   if (task.kind !== 'classes') return [];
-  const rare = counts.filter(({ count }) => count < RARE);
+  const rare = counts.filter(({ count }) => count > 0 && count < RARE);
   if (rare.length === 0) return [];
   const names = rare.map(({ value, count }) => `${shorten(value)} (${count})`);
   return [`classes with few samples: ${listNames(names, 5)}`];
@@ -447,10 +447,9 @@ function relativeSplits(
 }
 
 function relativeSource(source: DataSource, directory: string): DataSource {
-  if (typeof source === 'string' || Array.isArray(source))
-    return relativeTable(source as TableSource, directory);
+  if (typeof source === 'string' || Array.isArray(source)) return relativeTable(source, directory);
   if ('npz' in source && source.npz !== undefined)
-    return { ...source, npz: relativeTo(directory, source.npz) } as NpySource;
+    return { ...source, npz: relativeTo(directory, source.npz) };
   return Object.fromEntries(
     Object.entries(source).map(([key, file]) => [key, relativeTo(directory, file as string)]),
   ) as unknown as DataSource;
@@ -458,10 +457,8 @@ function relativeSource(source: DataSource, directory: string): DataSource {
 
 /** `dense 64 relu`, `conv2d 16`. */
 function nameLayer(layer: Training['layers'][number]): string {
-  const parts = ['units', 'filters', 'rate', 'activation'].flatMap((key) => {
-    const value = (layer as Record<string, unknown>)[key];
-    return value === undefined ? [] : [String(value)];
-  });
+  const { activation, filters, rate, units } = layer as Partial<Record<string, string | number>>;
+  const parts = [units, filters, rate, activation].filter((part) => part !== undefined);
   return [layer.kind, ...parts].join(' ');
 }
 
@@ -478,7 +475,7 @@ function formatDraft(config: ConfigInput, comments: ReadonlyMap<string, string>)
     },
   });
   const { contents } = document;
-  if (isMap(contents)) addComments(contents.items as Pair[], [], comments);
+  if (isMap(contents)) addComments(contents.items, [], comments);
   return document.toString({ lineWidth: 0, flowCollectionPadding: true });
 }
 
@@ -508,11 +505,11 @@ function addComments(
     if (isSeq(value) && !value.flow) addItemComments(value.items as Scalar[], formatKeyPath(keys), comments);
     if (comment !== undefined) {
       const isBlock = isCollection(value) && !value.flow;
-      const isLong = `${String(value)}${name}`.length + comment.length > MAX_LINE;
+      const isLong = JSON.stringify(value).length + name.length + comment.length > MAX_LINE;
       if (isBlock || isLong) (key as Scalar).commentBefore = ` ${comment}`;
       else if (isScalar(value) || isCollection(value)) value.comment = ` ${comment}`;
     }
-    if (isMap(value) && !value.flow) addComments(value.items as Pair[], keys, comments);
+    if (isMap(value) && !value.flow) addComments(value.items, keys, comments);
   }
 }
 

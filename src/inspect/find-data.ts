@@ -312,7 +312,7 @@ function describeNumbersOf(name: string, values: Float64Array): ColumnFacts {
   return describeColumn(builder);
 }
 
-/** What was found, in a line: `iris.csv: 150 rows, 5 columns`. */
+/** The data in a line: `iris.csv: 150 rows, 5 columns`. */
 export function summarizeData(found: FoundData): string {
   switch (found.kind) {
     case 'table': {

@@ -33,7 +33,7 @@ export interface ScannedTable {
   readonly asText: ReadonlySet<string>;
 }
 
-/** How a table is read: its settings, and columns whose numbers are texts. */
+/** The settings by which a table is read, and columns whose numbers are texts. */
 type Reading = Pick<ScannedTable, 'settings' | 'asText'>;
 
 const DEFAULTS: TableSettings = {

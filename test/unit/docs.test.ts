@@ -134,6 +134,10 @@ describe('docs/cli.md', () => {
     const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
     expect(commands).toEqual([
+      'init',
+      'inspect',
+      'doctor',
+      'completion',
       'train',
       'coordinator',
       'worker',
