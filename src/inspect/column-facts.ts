@@ -87,7 +87,10 @@ function countDistinct(sorted: Float64Array): number {
 function describeNumbers(sorted: Float64Array): NumberFacts {
   const { mean, scale } = describeValues(sorted);
   let cubes = 0;
-  if (scale > 0) for (const value of sorted) cubes += ((value - mean) / scale) ** 3;
+  for (const value of sorted) {
+    const distance = scale > 0 ? (value - mean) / scale : 0;
+    cubes += distance * distance * distance;
+  }
   const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] as number;
   return {
     least: at(0),

@@ -134,16 +134,16 @@ describe('docs/cli.md', () => {
     const commands = listCommands();
     const flags = matches(commandLine, /'(--[a-z][a-z-]+)/g);
     expect(commands).toEqual([
-      'init',
-      'inspect',
-      'doctor',
-      'completion',
       'train',
       'coordinator',
       'worker',
       'predict',
       'evaluate',
       'replay',
+      'init',
+      'inspect',
+      'doctor',
+      'completion',
       'bench',
       'bench kernels',
       'bench scale',
