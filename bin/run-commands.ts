@@ -106,7 +106,7 @@ async function runCommand(
   };
   if (args.dryRun) {
     const warn = (message: string): void => runtime.log.warn(message);
-    const plan = await dryRun({ config, ...resuming, local, warn });
+    const plan = await dryRun({ config, ...resuming, local, warn, width: process.stdout.columns });
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);

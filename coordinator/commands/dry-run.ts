@@ -4,7 +4,8 @@ import { numBatches } from '../../src/data/dataset/split.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../../src/shape.ts';
 import { formatBytes } from '../../src/memory.ts';
-import { describeModel } from '../../src/model/model.ts';
+import { reportConfig } from '../../src/inspect/data-report.ts';
+import { formatModel, formatReport } from '../output/plain-table.ts';
 import { findResumeSource, readSource, restoreCheckpoint } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
 import { totalOf } from '../training/memory-plan.ts';
@@ -24,20 +25,24 @@ export interface DryRunOptions {
   readonly allowOlder: boolean;
   readonly local: LocalCompute | undefined;
   readonly warn: (message: string) => void;
+  /** Characters of a line; default: 100. */
+  readonly width?: number | undefined;
 }
 
 /** Describes the plan of the run. @throws LockstepError for everything that the run would be refused for. */
 export async function dryRun({ config, warn, ...options }: DryRunOptions): Promise<string> {
-  const { allowOlder, local, resume, runDirectory } = options;
+  const { allowOlder, local, resume, runDirectory, width = MAX_WIDTH } = options;
   const prepared = await prepareRun(config, warn, { local });
   const state = await initialState(prepared);
-  if (resume === undefined) return describePlan(prepared);
+  const report = await reportConfig(config, prepared.data);
+  const plan = `${formatReport(report, width)}\n${formatModel(prepared.model)}\n${describePlan(prepared)}`;
+  if (resume === undefined) return plan;
   const source = await findResumeSource({ resume, runDirectory, name: config.name });
   const found = await readSource(source, { allowOlder, warn: (_, message) => warn(message) });
   const run = { identity: runIdentity(prepared), stepsPerEpoch: stepsPerEpoch(prepared) };
   const { progress } = restoreCheckpoint(found, state, run);
   const step = stepsDone(progress, run.stepsPerEpoch).toLocaleString('en-US');
-  return `${describePlan(prepared)}resume   after step ${step}, from ${found.path}\n`;
+  return `${plan}resume   after step ${step}, from ${found.path}\n`;
 }
 
 /** Indentation of the words of a line. */
@@ -55,7 +60,6 @@ function describePlan({ config, data, model, memoryPlan }: PreparedRun): string 
   return [
     `data     ${count(train.length)} training, ${count(validation.length)} validation, ${count(test.length)} test rows`,
     `         samples of ${formatShape(dataset.layout.featureShape)}, dataset ${formatBytes(blobByteLength(dataset.layout))}, sha256 ${dataset.sha256.slice(0, 16)}`,
-    ...describeModel(model).map((line, index) => `${index === 0 ? 'model    ' : MARGIN}${line}`),
     `steps    ${count(steps)} an epoch, ${count(config.epochs)} epochs, batch ${count(config.batchSize)} in ${countOf(config.shards, 'shard')}`,
     ...(worker ? describeUses('worker', withThreads, worker) : []),
     ...describeUses('here', worker ? 'in all' : withThreads, { ...here, ...beside }),

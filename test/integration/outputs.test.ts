@@ -209,7 +209,8 @@ describe('a config', () => {
     const { exitCode, stdout, stderr } = await runCli([...args, '--workers', '2'], { cwd });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     expect(stdout).toContain('data     800 training, 100 validation, 100 test rows\n');
-    expect(stdout).toContain('model    layer 0: dense 8 -> 64 relu (576 parameters)\n');
+    expect(stdout).toMatch(/^0 +dense 8 -> 64 relu +64 +576$/m);
+    expect(stdout).toMatch(/^column +kind +distinct +missing +values +becomes +inputs$/m);
     expect(stdout).toContain('steps    13 an epoch, 2 epochs, batch 64 in 8 shards\n');
     expect(stdout).toMatch(/^worker {3}up to \d+\.\d MiB with one thread: /m);
     expect(stdout).toMatch(/^here {5}up to \d+\.\d MiB in all: Node\.js 224\.0 MiB, /m);

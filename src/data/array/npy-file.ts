@@ -46,6 +46,11 @@ export async function readNpySamples(source: NpySource, name: string): Promise<A
   return takeSamples(weights ? { ...samples, weights: weights.values as ArrayLike<number> } : samples, name);
 }
 
+/** The names of the arrays in an archive. @throws LockstepError if it cannot be read */
+export async function listArrays(npz: string): Promise<string[]> {
+  return [...(await readArchive(npz, [])).keys()];
+}
+
 /** Reads a file of one array. */
 export async function readNpy(path: string): Promise<NamedArray> {
   return toArray(await readBytes(path), displayPath(path));

@@ -1,7 +1,7 @@
 // The proof that a worker must give before it may join covers everything that it can be asked to
 // compute: a kind that is added to a registry and forgotten there would be trusted unproven.
 import { describe, expect, it } from 'vitest';
-import { KNOWN_CASES, knownAnswer } from '../../../src/known-answer.ts';
+import { KNOWN_ANSWER, KNOWN_CASES, knownAnswer } from '../../../src/known-answer.ts';
 import { loadKernelModule } from '../../../src/kernels/kernels.ts';
 import { activationSchema } from '../../../src/layers/activation.ts';
 import { ACTIVATIONS } from '../../../src/layers/activation.ts';
@@ -58,6 +58,7 @@ describe('the known answer', () => {
     const [strict, fused] = await Promise.all([loadKernelModule('strict'), loadKernelModule('fused')]);
     const answer = await knownAnswer(strict);
     expect(await knownAnswer(strict)).toBe(answer);
+    expect(answer).toBe(KNOWN_ANSWER);
     expect(await knownAnswer(fused)).not.toBe(answer);
   });
 });
