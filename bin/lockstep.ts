@@ -15,6 +15,7 @@ import type { ScaleArguments } from '../bench/scale.ts';
 import type { SimulateArguments } from '../bench/simulate.ts';
 import type { StepArguments } from '../bench/step.ts';
 import type { TrainBenchArguments } from '../bench/train.ts';
+import type { ExportArguments } from './export-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -153,6 +154,29 @@ function addResultCommands(program: Command): void {
     .option('--output <file>', 'write the predictions there instead', filePath)
     .action(async (run: string, file: string, options: PredictArguments) =>
       (await import('./model-command.ts')).predict(run, file, options),
+    );
+
+  program
+    .command('export')
+    .description('write the model of a run in a form that other programs read')
+    .argument('<run>', 'directory of the run, or of its model', filePath)
+    .addOption(
+      new Option(
+        '--format <name>',
+        'onnx: one file, raw inputs to predictions; safetensors: one file, weights and description; huggingface: a folder for the Hub, with a model card and PyTorch code',
+      )
+        .choices(['onnx', 'safetensors', 'huggingface'])
+        .makeOptionMandatory(),
+    )
+    .option('--output <path>', 'the file or folder (default: the name of the run)', filePath)
+    .addOption(
+      new Option(
+        '--inputs <layout>',
+        'of an ONNX file, for a table: an input for each of its columns, or one for all numbers and one for all texts (default: columns)',
+      ).choices(['columns', 'grouped']),
+    )
+    .action(async (run: string, options: ExportArguments) =>
+      (await import('./export-command.ts')).exportModel(run, options),
     );
 
   program

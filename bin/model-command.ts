@@ -110,7 +110,7 @@ async function writeBlocks(blocks: Iterable<string>, file: string): Promise<void
 }
 
 /** True if two names belong to one file, however they are written. */
-async function isSameFile(one: string, other: string): Promise<boolean> {
+export async function isSameFile(one: string, other: string): Promise<boolean> {
   const [a, b] = await Promise.all([statOf(one), statOf(other)]);
   return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
 }

@@ -138,6 +138,7 @@ describe('docs/cli.md', () => {
       'coordinator',
       'worker',
       'predict',
+      'export',
       'evaluate',
       'replay',
       'bench',
