@@ -144,14 +144,27 @@ function addTrainingCommands(program: Command): void {
 function addResultCommands(program: Command): void {
   program
     .command('predict')
-    .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
+    .description('predict the rows of a table, images or arrays with the model of a run')
     .argument('<run>', 'directory of the run, or of its model', filePath)
     .argument(
       '<file>',
-      'table with the feature columns of the training data, or IDX images; plain or gzip',
+      'table with the feature columns of the training data (-: stdin), images or a .npy file',
       filePath,
     )
-    .option('--output <file>', 'write the predictions there instead', filePath)
+    .option('--output <file>', 'write the predictions there instead of to stdout', filePath)
+    .addOption(new Option('--format <name>', 'of the predictions').choices(['csv', 'jsonl']).default('csv'))
+    .addOption(
+      new Option(
+        '--input-format <name>',
+        'of a table on stdin (default: jsonl where it begins with {, csv otherwise)',
+      ).choices(['csv', 'jsonl']),
+    )
+    .option(
+      '--keep <columns>',
+      'columns of the table to copy before the predictions, separated by commas; all: all of them; repeatable',
+      collect,
+      [],
+    )
     .action(async (run: string, file: string, options: PredictArguments) =>
       (await import('./model-command.ts')).predict(run, file, options),
     );
