@@ -18,6 +18,7 @@ import type { TrainBenchArguments } from '../bench/train.ts';
 import type { ExportArguments } from './export-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
+import type { ServeArguments } from './serve-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
@@ -190,6 +191,21 @@ function addResultCommands(program: Command): void {
     )
     .action(async (run: string, options: ExportArguments) =>
       (await import('./export-command.ts')).exportModel(run, options),
+    );
+
+  program
+    .command('serve')
+    .description('predict over HTTP with the model of a run, until told to stop')
+    .argument('<run>', 'directory of the run, or of its model', filePath)
+    .option('--port <number>', 'port to listen on; 0 picks a free one', wholeNumber(0, 65_535), 8080)
+    .option('--host <address>', 'address to listen on; beyond loopback a token is required', '127.0.0.1')
+    .option(
+      '--token-file <file>',
+      'file with the secret that requests must show (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
+    .action(async (run: string, options: ServeArguments) =>
+      (await import('./serve-command.ts')).serve(run, options),
     );
 
   program

@@ -151,6 +151,11 @@ export function* formatPredictions(
   yield lines.join('');
 }
 
+/** A prediction as an object of JSON. */
+export function predictionObject(prediction: Prediction, transforms: FittedTransforms): object {
+  return Object.fromEntries(fieldsOf(prediction, transforms, (name) => name));
+}
+
 /** The fields of a prediction in an object: values by target, or `class` and `probabilities` by class. */
 function fieldsOf(
   prediction: Prediction,

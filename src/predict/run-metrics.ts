@@ -21,7 +21,10 @@ const summarySchema = z.object({
 export type RunMetrics = Readonly<Record<string, Readonly<Record<string, number>>>>;
 
 /** Reads the metrics; there are none where the run has not finished, or the model lies elsewhere. */
-export async function readRunMetrics({ directory, description }: SavedModel): Promise<RunMetrics> {
+export async function readRunMetrics({
+  directory,
+  description,
+}: Pick<SavedModel, 'directory' | 'description'>): Promise<RunMetrics> {
   const summary = await readSummary(path.join(path.dirname(directory), SUMMARY_FILE));
   if (summary?.weightsSha256 !== description.weightsSha256) return {};
   const splits = Object.entries({ validation: summary.validation, test: summary.test }).flatMap(

@@ -139,6 +139,7 @@ describe('docs/cli.md', () => {
       'worker',
       'predict',
       'export',
+      'serve',
       'evaluate',
       'replay',
       'bench',
