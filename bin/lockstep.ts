@@ -29,6 +29,8 @@ import type { DoctorArguments } from './doctor-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
 import type { CompareArguments, RunsArguments } from './runs-command.ts';
+import type { ExportArguments } from './export-command.ts';
+import type { ServeArguments } from './serve-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
@@ -164,16 +166,67 @@ function addTrainingCommands(program: Command): void {
 function addResultCommands(program: Command): void {
   program
     .command('predict')
-    .description('predict the rows of a table, or images, with the model of a run: CSV on stdout')
+    .description('predict the rows of a table, images or arrays with the model of a run')
     .argument('<run>', 'directory of the run, or of its model', filePath)
     .argument(
       '<file>',
-      'table with the feature columns of the training data, or IDX images; plain or gzip',
+      'table with the feature columns of the training data (-: stdin), images or a .npy file',
       filePath,
     )
-    .option('--output <file>', 'write the predictions there instead', filePath)
+    .option('--output <file>', 'write the predictions there instead of to stdout', filePath)
+    .addOption(new Option('--format <name>', 'of the predictions').choices(['csv', 'jsonl']).default('csv'))
+    .addOption(
+      new Option(
+        '--input-format <name>',
+        'of a table on stdin (default: jsonl where it begins with {, csv otherwise)',
+      ).choices(['csv', 'jsonl']),
+    )
+    .option(
+      '--keep <columns>',
+      'columns of the table to copy before the predictions, separated by commas; all: all of them; repeatable',
+      collect,
+      [],
+    )
     .action(async (run: string, file: string, options: PredictArguments) =>
       (await import('./model-command.ts')).predict(run, file, options),
+    );
+
+  program
+    .command('export')
+    .description('write the model of a run in a form that other programs read')
+    .argument('<run>', 'directory of the run, or of its model', filePath)
+    .addOption(
+      new Option(
+        '--format <name>',
+        'onnx: one file, raw inputs to predictions; safetensors: one file, weights and description; huggingface: a folder for the Hub, with a model card and PyTorch code',
+      )
+        .choices(['onnx', 'safetensors', 'huggingface'])
+        .makeOptionMandatory(),
+    )
+    .option('--output <path>', 'the file or folder (default: the name of the run)', filePath)
+    .addOption(
+      new Option(
+        '--inputs <layout>',
+        'of an ONNX file, for a table: an input for each of its columns, or one for all numbers and one for all texts (default: columns)',
+      ).choices(['columns', 'grouped']),
+    )
+    .action(async (run: string, options: ExportArguments) =>
+      (await import('./export-command.ts')).exportModel(run, options),
+    );
+
+  program
+    .command('serve')
+    .description('predict over HTTP with the model of a run, until told to stop')
+    .argument('<run>', 'directory of the run, or of its model', filePath)
+    .option('--port <number>', 'port to listen on; 0 picks a free one', wholeNumber(0, 65_535), 8080)
+    .option('--host <address>', 'address to listen on; beyond loopback a token is required', '127.0.0.1')
+    .option(
+      '--token-file <file>',
+      'file with the secret that requests must show (or LOCKSTEP_TOKEN)',
+      filePath,
+    )
+    .action(async (run: string, options: ServeArguments) =>
+      (await import('./serve-command.ts')).serve(run, options),
     );
 
   program

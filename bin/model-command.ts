@@ -6,8 +6,9 @@ import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/definitions.ts';
-import { formatPredictions } from '../src/predict/predictions.ts';
+import { formatPredictions, type PredictionFormat } from '../src/predict/predictions.ts';
 import { readSamples } from '../src/predict/samples.ts';
+import { keepError, readEncodedBlocks, type InputFormat } from '../src/predict/table-blocks.ts';
 import { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
@@ -19,6 +20,9 @@ import type { FileSlice } from '../src/durable-write.ts';
 /** Arguments of `lockstep predict`. */
 export interface PredictArguments {
   readonly output?: string;
+  readonly format?: PredictionFormat;
+  readonly inputFormat?: InputFormat;
+  readonly keep: readonly string[];
 }
 
 /** Arguments of `lockstep evaluate`. */
@@ -29,16 +33,73 @@ export interface EvaluateArguments {
   readonly json?: boolean;
 }
 
-/** Writes a CSV of predictions for the samples in `file`. */
-export async function predict(run: string, file: string, { output }: PredictArguments): Promise<void> {
+/** The file that stands for stdin. */
+const STDIN = '-';
+
+/** Writes predictions for the samples in `file`, as CSV or JSON Lines. */
+export async function predict(run: string, file: string, args: PredictArguments): Promise<void> {
+  const { output } = args;
   const { log } = createOutput();
   const warn = (message: string): void => log.warn(message);
   const model = await TrainedModel.load(run, { warn });
   if (output !== undefined) await refuseToOverwrite(output, file, model.directory);
-  const samples = await readSamples(model.description, file, warn);
-  const blocks = formatPredictions(model.predictEach(samples), model.description);
+  const blocks = predictedBlocks(model, file, args, warn);
   if (output === undefined) await printBlocks(blocks);
   else await writeBlocks(blocks, output);
+}
+
+/** Blocks of lines: for a table as its rows are read, for all else once it is read. */
+async function* predictedBlocks(
+  model: TrainedModel,
+  file: string,
+  { format, inputFormat, keep }: PredictArguments,
+  warn: (message: string) => void,
+): AsyncGenerator<string, void, undefined> {
+  const { description } = model;
+  if (!description.transforms.features.some((feature) => 'column' in feature)) {
+    refuseTableOptions(file, inputFormat, keep);
+    const samples = await readSamples(description, file, warn);
+    yield* formatPredictions(model.predictEach(samples), description, { format });
+    return;
+  }
+  if (inputFormat !== undefined && file !== STDIN) throw inputFormatError();
+  const columns = keep.flatMap((list) => list.split(','));
+  const blocks = readEncodedBlocks({
+    input: file === STDIN ? { name: 'stdin', bytes: process.stdin } : path.resolve(file),
+    description,
+    format: inputFormat,
+    keep: columns.includes('all') ? 'all' : columns,
+    warn,
+  });
+  let numRows = 0;
+  for await (const { samples, keptNames, kept } of blocks) {
+    const predictions = model.predictEach(samples, numRows);
+    const isContinued = numRows > 0;
+    numRows += kept.length;
+    yield* formatPredictions(predictions, description, { format, keptNames, kept, isContinued });
+  }
+}
+
+/** Refuses what goes with tables alone. */
+function refuseTableOptions(file: string, inputFormat: string | undefined, keep: readonly string[]): void {
+  if (keep.length > 0) throw keepError('the model takes no table, so there are no columns to keep');
+  if (inputFormat !== undefined) throw inputFormatError();
+  if (file !== STDIN) return;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_PREDICT_STDIN',
+    message: 'only tables are read from stdin, and the model takes none',
+    help: 'name a file',
+  });
+}
+
+function inputFormatError(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_PREDICT_FORMAT',
+    message: '--input-format is for a table on stdin',
+    help: 'leave it out: a file shows its format by its name or its first bytes',
+  });
 }
 
 /** Throws if the predictions would overwrite a file that they are made from. */
@@ -95,7 +156,7 @@ const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
  * anything but a regular file, such as a pipe, takes the blocks as they come.
  * @throws LockstepError (exit 1) if it cannot be written; errors of `blocks` pass through.
  */
-async function writeBlocks(blocks: Iterable<string>, file: string): Promise<void> {
+async function writeBlocks(blocks: AsyncIterable<string>, file: string): Promise<void> {
   if (STDOUT.test(path.resolve(file))) return printBlocks(blocks);
   // The system's errors come from the file alone: blocks are made in memory.
   try {
@@ -110,7 +171,7 @@ async function writeBlocks(blocks: Iterable<string>, file: string): Promise<void
 }
 
 /** True if two names belong to one file, however they are written. */
-async function isSameFile(one: string, other: string): Promise<boolean> {
+export async function isSameFile(one: string, other: string): Promise<boolean> {
   const [a, b] = await Promise.all([statOf(one), statOf(other)]);
   return a !== undefined && b !== undefined && a.dev === b.dev && a.ino === b.ino;
 }
@@ -135,10 +196,10 @@ async function findReplaceable(file: string): Promise<{ path: string; mode: numb
   return { path: target, mode: found.mode & 0o777 };
 }
 
-async function writeInPlace(blocks: Iterable<string>, file: string): Promise<void> {
+async function writeInPlace(blocks: AsyncIterable<string>, file: string): Promise<void> {
   const handle = await fs.open(file, 'w');
   try {
-    for (const block of blocks) await handle.appendFile(block);
+    for await (const block of blocks) await handle.appendFile(block);
   } finally {
     await handle.close();
   }
@@ -148,9 +209,12 @@ async function writeInPlace(blocks: Iterable<string>, file: string): Promise<voi
  * Slices for a durable write. A signal ends them with its reason, so that no temporary file is left
  * behind.
  */
-function* slicesOf(blocks: Iterable<string>, signal: AbortSignal): Generator<FileSlice, void, undefined> {
+async function* slicesOf(
+  blocks: AsyncIterable<string>,
+  signal: AbortSignal,
+): AsyncGenerator<FileSlice, void, undefined> {
   let position = 0;
-  for (const block of blocks) {
+  for await (const block of blocks) {
     signal.throwIfAborted();
     const bytes = Buffer.from(block);
     yield { position, bytes };

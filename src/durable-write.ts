@@ -41,7 +41,7 @@ export interface DurableWriteOptions {
  */
 export async function writeFileDurably(
   target: string,
-  content: Uint8Array | string | Iterable<FileSlice>,
+  content: Uint8Array | string | Iterable<FileSlice> | AsyncIterable<FileSlice>,
   { mode = 0o644, onStage }: DurableWriteOptions = {},
 ): Promise<void> {
   const directory = path.dirname(target);
@@ -80,12 +80,12 @@ export async function removeStaleTemporaries(directory: string): Promise<void> {
 
 async function writeSynced(
   file: string,
-  slices: Iterable<FileSlice>,
+  slices: Iterable<FileSlice> | AsyncIterable<FileSlice>,
   { mode, onStage }: DurableWriteOptions,
 ): Promise<void> {
   const handle = await fs.open(file, 'wx', mode);
   try {
-    for (const { position, bytes } of slices) {
+    for await (const { position, bytes } of slices) {
       onStage?.('write');
       // A write may be short, as when the disk is nearly full.
       for (let done = 0; done < bytes.byteLength;) {

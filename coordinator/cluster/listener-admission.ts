@@ -1,5 +1,4 @@
 // Who may become a worker: decided from the HTTP request alone, before a WebSocket exists.
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -7,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
 import { isLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
+import { isAuthorized } from '../../src/protocol/token.ts';
 
 /** The reason for turning a request away: an HTTP status and one line of text. */
 export interface Refusal {
@@ -26,15 +26,6 @@ export function refusalOf(request: IncomingMessage, token: string | undefined): 
     return { status: 426, message: `only ${SUBPROTOCOL} is spoken here` };
   }
   return undefined;
-}
-
-/** Hashes are compared: they are of one length, and the time taken tells nothing about the token. */
-function isAuthorized(authorization: string | undefined, token: string): boolean {
-  return timingSafeEqual(sha256(authorization ?? ''), sha256(`Bearer ${token}`));
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }
 
 /** Answers an upgrade request with an error, and ends its socket. */

@@ -30,10 +30,10 @@ export async function printJson(value: unknown): Promise<void> {
  * are, except to a terminal, which names of classes must not steer.
  * @throws LockstepError (exit 1) where they cannot be written.
  */
-export async function printBlocks(blocks: Iterable<string>): Promise<void> {
+export async function printBlocks(blocks: Iterable<string> | AsyncIterable<string>): Promise<void> {
   // The callback has the error, but without a listener it would end the process as well.
   if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined);
-  for (const block of blocks) {
+  for await (const block of blocks) {
     const shown = process.stdout.isTTY ? printable(block) : block;
     const error = await new Promise<Error | null | undefined>((done) => process.stdout.write(shown, done));
     if (error && systemErrorCode(error) === 'EPIPE') return;

@@ -38,8 +38,6 @@ export class AugmentLayer implements Layer {
   /** Keys the layer's draws. */
   readonly index: number;
   readonly tensors = [];
-  /** PyTorch's models get images that are augmented before. */
-  readonly numModules = 0;
   readonly packedLengths = [];
 
   constructor(spec: AugmentSpec, inputShape: Shape, builder: LayerBuilder) {
@@ -69,13 +67,26 @@ export class AugmentLayer implements Layer {
     this.index = builder.index;
   }
 
+  /** The first row and column of the middle; undefined where all of an image is taken. */
+  get crop(): readonly [top: number, left: number] | undefined {
+    const [, height = 0, width = 0] = this.inputShape;
+    const [, outHeight = 0, outWidth = 0] = this.outputShape;
+    if (outHeight === height && outWidth === width) return undefined;
+    return [Math.floor((height - outHeight) / 2), Math.floor((width - outWidth) / 2)];
+  }
+
+  /** A crop is a module of PyTorch; what happens in training alone is none. */
+  get numModules(): number {
+    return this.crop ? 1 : 0;
+  }
+
   describe(): string {
     const { flip, shift } = this.spec;
     const [shiftY, shiftX] = pairOf(shift);
     const parts = [
       ...(flip === undefined ? [] : [`flip ${flip}`]),
       ...(shiftY + shiftX === 0 ? [] : [`shift ${shiftY}x${shiftX}`]),
-      ...(sizeOf(this.inputShape) === sizeOf(this.outputShape) ? [] : ['crop']),
+      ...(this.crop ? ['crop'] : []),
     ];
     const shapes = `${formatShape(this.inputShape)} -> ${formatShape(this.outputShape)}`;
     return ['augment', shapes, ...parts].join(' ');
@@ -100,7 +111,6 @@ const BLOCK_LENGTH = 4;
 class AugmentRunner implements LayerRunner {
   readonly #layer: AugmentLayer;
   readonly #workspace: Workspace;
-  readonly #isCropped: boolean;
   readonly #y: number;
   readonly #block: number;
 
@@ -108,7 +118,6 @@ class AugmentRunner implements LayerRunner {
     const size = sizeOf(layer.outputShape);
     this.#layer = layer;
     this.#workspace = workspace;
-    this.#isCropped = size < sizeOf(layer.inputShape);
     this.#y = workspace.activations(workspace.maxRows * size);
     this.#block = workspace.scratch(BLOCK_LENGTH)[0] as number;
   }
@@ -118,7 +127,7 @@ class AugmentRunner implements LayerRunner {
     const { index, inputShape, outputShape, spec } = this.#layer;
     const [channels, height, width] = inputShape as [number, number, number];
     const [, outHeight, outWidth] = outputShape as [number, number, number];
-    if (!isTraining && !this.#isCropped) return x;
+    if (!isTraining && !this.#layer.crop) return x;
     if (!isTraining) {
       kernels.cropImages(x, rows, channels, height, width, outHeight, outWidth, this.#y);
       return this.#y;

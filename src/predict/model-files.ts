@@ -17,7 +17,15 @@ import { formatBytes } from '../memory.ts';
 import { resolveModel, type Model } from '../model/model.ts';
 import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
 import { readRegularFile } from '../regular-file.ts';
-import { decodeSafetensors, MAX_SAFETENSORS_BYTES, type SafetensorsFile } from '../safetensors.ts';
+import {
+  decodeSafetensors,
+  encodeHeader,
+  encodeSafetensors,
+  LENGTH_BYTES,
+  MAX_HEADER_BYTES,
+  MAX_SAFETENSORS_BYTES,
+  type SafetensorsFile,
+} from '../safetensors.ts';
 import { VERSION } from '../version.ts';
 import { DATE_FORMATS, DATE_PARTS } from '../dates.ts';
 import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
@@ -26,6 +34,8 @@ import { widthOf, type FittedTransforms } from '../data/dataset/transforms.ts';
 export const DESCRIPTION_FILE = 'config.json';
 /** The name of the weights. */
 export const WEIGHTS_FILE = 'model.safetensors';
+/** The metadata of a file that is a whole model, under which it has the description. */
+const DESCRIPTION_ENTRY = 'lockstep.config';
 /** The model's directory in that of a run. */
 const MODEL_DIRECTORY = 'model';
 
@@ -165,22 +175,62 @@ export function encodeDescription(description: ModelDescription): Uint8Array {
 }
 
 /**
- * Reads the model in the directory of a run, or in the `model` directory itself.
+ * Reads the model in the directory of a run, in the `model` directory itself, or in one file that
+ * `lockstep export --format safetensors` has written.
  *
  * @throws LockstepError (exit 4) where it is missing, damaged, or no model of ours.
  */
-export async function readModel(directory: string): Promise<SavedModel> {
-  const place = await findModel(path.resolve(directory));
-  const description = await readDescription(path.join(place, DESCRIPTION_FILE));
-  const model = resolveSaved(description, path.join(place, DESCRIPTION_FILE));
-  const file = path.join(place, WEIGHTS_FILE);
-  const weights = flatten(model, decodeSafetensors(await readFile(file, MAX_SAFETENSORS_BYTES), file), file);
+export async function readModel(place: string): Promise<SavedModel> {
+  const absolute = path.resolve(place);
+  const isFile = (await fs.stat(absolute).catch(() => undefined))?.isFile() ?? false;
+  const directory = isFile ? path.dirname(absolute) : await findModel(absolute);
+  const file = isFile ? absolute : path.join(directory, WEIGHTS_FILE);
+  // First of all: it is small, and tells whether the directory is one of ours.
+  const described = isFile ? undefined : await readDescription(path.join(directory, DESCRIPTION_FILE));
+  const content = decodeSafetensors(await readFile(file, MAX_SAFETENSORS_BYTES), file);
+  const description = described ?? descriptionInside(content, file);
+  const describing = isFile ? file : path.join(directory, DESCRIPTION_FILE);
+  const model = resolveSaved(description, describing);
+  const weights = flatten(model, content, file);
   const sha256 = createHash('sha256').update(new Uint8Array(weights.buffer)).digest('hex');
   if (sha256 !== description.weightsSha256) {
-    const message = `${file}: the weights have SHA-256 ${sha256}, ${DESCRIPTION_FILE} says ${description.weightsSha256}`;
+    const message = `${file}: the weights have SHA-256 ${sha256}, ${path.basename(describing)} says ${description.weightsSha256}`;
     throw modelError('E_MODEL_WEIGHTS', message, 'the two files are not of one training, or one was changed');
   }
-  return { directory: place, description, model, weights };
+  return { directory, description, model, weights };
+}
+
+/**
+ * Encodes a model as one file: weights that any reader of safetensors takes, and the description as
+ * metadata.
+ * @throws LockstepError (exit 2) where the description is longer than the header of a file may be.
+ */
+export function encodeModelFile({ description, model, weights }: SavedModel): Uint8Array {
+  const tensors = model.tensors.map(({ name, shape, offset, length }) => ({
+    name,
+    shape,
+    values: weights.subarray(offset, offset + length),
+  }));
+  const { weightsSha256 } = description;
+  const metadata = { weightsSha256, [DESCRIPTION_ENTRY]: JSON.stringify(description) };
+  const headerBytes = encodeHeader(tensors, metadata).byteLength - LENGTH_BYTES;
+  if (headerBytes <= MAX_HEADER_BYTES) return encodeSafetensors(tensors, metadata);
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_TOO_LARGE',
+    message: `the model's names take ${formatBytes(headerBytes)}; the header of one file holds ${formatBytes(MAX_HEADER_BYTES)}`,
+    help: 'export it with --format huggingface, which has a file for them',
+  });
+}
+
+function descriptionInside({ metadata }: SafetensorsFile, file: string): ModelDescription {
+  const text = metadata[DESCRIPTION_ENTRY];
+  if (text !== undefined) return parseDescription(Buffer.from(text), file);
+  throw modelError(
+    'E_MODEL_INVALID',
+    `${file} holds weights alone, without the description of a model`,
+    'name the directory of a run, or a file that lockstep export --format safetensors has written',
+  );
 }
 
 async function findModel(directory: string): Promise<string> {

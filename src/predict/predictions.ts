@@ -106,27 +106,80 @@ function indexOfLargest(values: Float32Array): number {
 /** Number of lines in a block. */
 const LINES_PER_BLOCK = 1024;
 
+/** The forms of printed predictions: a header and rows, or an object on each line. */
+export const PREDICTION_FORMATS = ['csv', 'jsonl'] as const;
+export type PredictionFormat = (typeof PREDICTION_FORMATS)[number];
+
+/** The way to print predictions, and what to print before each. */
+export interface PrintOptions {
+  readonly format?: PredictionFormat | undefined;
+  /** Names of columns of the input, and their cells for each prediction. */
+  readonly keptNames?: readonly string[] | undefined;
+  readonly kept?: readonly (readonly (string | number)[])[] | undefined;
+  /** True for predictions after the first block, which have no header. */
+  readonly isContinued?: boolean | undefined;
+}
+
 /**
  * Blocks of lines: the values under the names of the targets, or `class` and the probability of each
- * class. Numbers are the shortest texts that read back as the same number.
+ * class. Numbers are the shortest texts that read back as the same number. A column that has the name of
+ * a kept one is called `predicted_` and that name.
  */
 export function* formatPredictions(
   predictions: Iterable<Prediction>,
   { transforms }: Pick<ModelDescription, 'transforms'>,
+  { format = 'csv', keptNames = [], kept = [], isContinued = false }: PrintOptions = {},
 ): Generator<string, void, undefined> {
   const { target } = transforms;
   const columns =
     target.kind === 'labels'
       ? ['class', ...target.classNames.map((name) => `probability_${name}`)]
       : target.columns.map(({ column }) => column);
-  let lines = [formatLine(columns)];
+  const taken = new Set(keptNames);
+  const rename = (name: string): string => (taken.has(name) ? `predicted_${name}` : name);
+  const hasHeader = format === 'csv' && !isContinued;
+  let lines = hasHeader ? [formatLine([...keptNames, ...columns.map(rename)])] : [];
+  let row = 0;
   for (const prediction of predictions) {
-    lines.push(formatLine(cellsOf(prediction, columns)));
+    const cells = kept[row++] ?? [];
+    if (format === 'csv') lines.push(formatLine([...cells, ...cellsOf(prediction, columns)]));
+    else lines.push(formatObject(keptNames, cells, fieldsOf(prediction, transforms, rename)));
     if (lines.length < LINES_PER_BLOCK) continue;
     yield lines.join('');
     lines = [];
   }
   yield lines.join('');
+}
+
+/** A prediction as an object of JSON. */
+export function predictionObject(prediction: Prediction, transforms: FittedTransforms): object {
+  return Object.fromEntries(fieldsOf(prediction, transforms, (name) => name));
+}
+
+/** The fields of a prediction in an object: values by target, or `class` and `probabilities` by class. */
+function fieldsOf(
+  prediction: Prediction,
+  { target }: FittedTransforms,
+  rename: (name: string) => string,
+): [string, unknown][] {
+  if (prediction.kind === 'values') {
+    return Object.entries(prediction.values).map(([name, value]) => [rename(name), value]);
+  }
+  const names = target.kind === 'labels' ? target.classNames : [];
+  const probabilities = names.map((name, index) => [name, prediction.probabilities[index]] as const);
+  return [
+    [rename('class'), prediction.class],
+    [rename('probabilities'), Object.fromEntries(probabilities)],
+  ];
+}
+
+function formatObject(
+  keptNames: readonly string[],
+  cells: readonly (string | number)[],
+  fields: readonly [string, unknown][],
+): string {
+  const kept = keptNames.map((name, at) => [name, cells[at]] as const);
+  return `${JSON.stringify(Object.fromEntries([...kept, ...fields]))}\n`;
 }
 
 /** The cells of a prediction, looked up by name: an object lists names that look like integers first. */

@@ -145,9 +145,9 @@ export class TrainedModel {
 
   /**
    * Predicts like `predict`, a block of rows at a time: for inputs whose predictions should not be held
-   * all at once.
+   * all at once. Errors count rows from `firstRow`.
    */
-  *predictEach(input: PredictInput): Generator<Prediction, void, undefined> {
+  *predictEach(input: PredictInput, firstRow = 0): Generator<Prediction, void, undefined> {
     const samples = this.#encode(input);
     const numSamples = this.#countSamples(samples);
     const { outputWidth } = this.#model;
@@ -157,7 +157,12 @@ export class TrainedModel {
       const outputs = this.#outputsOf(samples, start, end);
       for (let at = 0; at < outputs.length; at += outputWidth) {
         const row = outputs.subarray(at, at + outputWidth);
-        yield readOutputs(row, { row: start + at / outputWidth, loss, transforms, math: this.#math });
+        yield readOutputs(row, {
+          row: firstRow + start + at / outputWidth,
+          loss,
+          transforms,
+          math: this.#math,
+        });
       }
     }
   }

@@ -1,6 +1,6 @@
 // The shared secret that lets a worker in: from a file or the environment, never from an argument,
 // which other users of the machine could list.
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs';
 import { LockstepError } from '../errors.ts';
 import { shellWord } from '../printable.ts';
@@ -28,6 +28,18 @@ export interface TokenOrigin {
 /** A new token: 256 random bits in base64url. */
 export function generateToken(): string {
   return randomBytes(32).toString('base64url');
+}
+
+/**
+ * Tells whether a request's `Authorization` shows the token. Hashes are compared: they are of one length,
+ * and the time taken tells nothing about the token.
+ */
+export function isAuthorized(authorization: string | undefined, token: string): boolean {
+  return timingSafeEqual(sha256(authorization ?? ''), sha256(`Bearer ${token}`));
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
 }
 
 /**

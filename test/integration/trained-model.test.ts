@@ -182,7 +182,7 @@ describe('lockstep predict', () => {
     const { exitCode, stderr } = await runCli(['predict', 'run', 'gap.csv'], { cwd });
     expect(exitCode).toBe(3);
     expect(stderr).toContain(
-      'error[E_DATA_MISSING]: column "x0": 1 of 2 cells missing ("" 1)\n  --> gap.csv:3:1',
+      'error[E_DATA_MISSING]: column "x0": 1 of 1 cell missing ("" 1)\n  --> gap.csv:3:1',
     );
     const image = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4];
     fs.writeFileSync(path.join(cwd, 'image.idx'), Uint8Array.from(image));

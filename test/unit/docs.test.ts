@@ -138,6 +138,8 @@ describe('docs/cli.md', () => {
       'coordinator',
       'worker',
       'predict',
+      'export',
+      'serve',
       'evaluate',
       'dashboard',
       'runs',

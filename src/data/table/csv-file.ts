@@ -4,6 +4,7 @@
 import { isUtf8 } from 'node:buffer';
 import { displayPath, readBytes } from '../dataset/source-file.ts';
 import { LockstepError } from '../../errors.ts';
+import type { ByteStream } from './table-file.ts';
 import { shellWord } from '../../printable.ts';
 
 const NEWLINE = 0x0a;
@@ -13,7 +14,10 @@ const MAX_SEARCH_BYTES = 2 ** 20;
 
 /** A CSV file, and the character between its fields. */
 export interface CsvFile {
+  /** The path; of a stream its name for messages. */
   readonly path: string;
+  /** The bytes of a stream, which cannot be read again. */
+  readonly stream?: ByteStream | undefined;
   readonly delimiter: string;
   /** Length of a first line such as `sep=;`, which is not a record. */
   readonly bytesToSkip?: number | undefined;
@@ -35,6 +39,7 @@ export interface TextPosition {
 
 /** The place where a field begins; undefined if the search gives up. */
 export async function locateField(file: CsvFile, field: FieldAddress): Promise<TextPosition | undefined> {
+  if (file.stream) return undefined;
   const text = await readFromLine(file.path, field.line);
   const at = findField(text, field.index, file.delimiter);
   if (at === undefined) return undefined;
@@ -92,10 +97,18 @@ const MAX_SEQUENCE_BYTES = 4;
  *
  * @throws LockstepError naming the byte offset of the first wrong byte.
  */
-export async function* readUtf8(path: string): AsyncGenerator<Buffer, void, undefined> {
+export function readUtf8(path: string): AsyncGenerator<Buffer, void, undefined> {
+  return checkUtf8(path, readBytes(path));
+}
+
+/** Passes on the bytes of a stream, which errors call `path`, checked like those of a file. */
+export async function* checkUtf8(
+  path: string,
+  source: AsyncIterable<Buffer>,
+): AsyncGenerator<Buffer, void, undefined> {
   let offset = 0;
   let carried: Buffer = Buffer.alloc(0);
-  for await (const bytes of readBytes(path)) {
+  for await (const bytes of source) {
     const chunk = carried.length > 0 ? Buffer.concat([carried, bytes]) : bytes;
     if (offset === 0) {
       refuseIdx(path, chunk);

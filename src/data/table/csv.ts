@@ -12,7 +12,7 @@ import {
   runsOfSpaces,
   suspectHeader,
 } from './header.ts';
-import type { TableFile, TableReader } from './table-file.ts';
+import type { ByteStream, Pause, TableFile, TableReader } from './table-file.ts';
 import { LockstepError, quoteValue, type ErrorDetails } from '../../errors.ts';
 import { countOf } from '../../printable.ts';
 
@@ -22,8 +22,27 @@ export async function openCsv(
   format: TableFormat,
   warn: (message: string) => void,
 ): Promise<TableFile> {
-  const file = await chooseDelimiter(path, format);
-  const name = displayPath(path);
+  return csvTable(await chooseDelimiter(path, format), displayPath(path), format, warn);
+}
+
+/** The table of a stream, whose fields are divided by commas unless the format says otherwise. */
+export function csvStream(
+  stream: ByteStream,
+  name: string,
+  format: TableFormat,
+  warn: (message: string) => void,
+): TableFile {
+  const delimiter = format.delimiter ?? ',';
+  return csvTable({ path: name, stream, delimiter, isSaved: format.isSaved }, name, format, warn);
+}
+
+function csvTable(
+  file: CsvFile,
+  name: string,
+  format: TableFormat,
+  warn: (message: string) => void,
+): TableFile {
+  const { path } = file;
   const takeHeader = (reader: TableReader, fields: readonly string[], line: number): void => {
     refuseOneColumn(fields, file, line);
     const location = { file: name, line };
@@ -35,14 +54,15 @@ export async function openCsv(
   return {
     path,
     hasLines: true,
-    read: async (reader) => {
+    read: async (reader, pause) => {
       let hasHeader = false;
-      await readRecords(file, (fields, line, isQuoted) => {
+      const takeRecord: TakeRecord = (fields, line, isQuoted) => {
         const isHeader = !hasHeader;
         if (isHeader) takeHeader(reader, fields, line);
         hasHeader = true;
         if (!isHeader || !format.header) reader.row(fields, line, isQuoted);
-      });
+      };
+      await readRecords(file, takeRecord, pause);
     },
     locate: async (line, index) => ({ file: name, line, ...(await locateField(file, { line, index })) }),
   };
@@ -60,7 +80,7 @@ type TakeRecord = (fields: readonly string[], line: number, isQuoted: (index: nu
  *
  * @throws LockstepError for the first malformed record; what `onRecord` throws passes through.
  */
-export async function readRecords(file: CsvFile, onRecord: TakeRecord): Promise<void> {
+export async function readRecords(file: CsvFile, onRecord: TakeRecord, pause?: Pause): Promise<void> {
   let header: readonly string[] | undefined;
   let lastLine = 0;
   let countedTwice = 0;
@@ -88,7 +108,7 @@ export async function readRecords(file: CsvFile, onRecord: TakeRecord): Promise<
   // Nothing is pushed, yet the readable side must flow for the stream to end.
   parser.resume();
   try {
-    await pipeline(source.read(), parser);
+    await pipeline(source.read(pause), parser);
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
     const recordLine = lastLine === 0 && file.bytesToSkip ? 2 : lastLine + 1;
@@ -114,11 +134,14 @@ class RecordSource {
     this.#file = file;
   }
 
-  async *read(): AsyncGenerator<Buffer, void, undefined> {
-    for await (const chunk of readUtf8(this.#file.path)) {
+  /** The parser asks for a chunk once it has taken all records of those before. */
+  async *read(pause?: Pause): AsyncGenerator<Buffer, void, undefined> {
+    const { path, stream } = this.#file;
+    for await (const chunk of stream ?? readUtf8(path)) {
       this.#forget();
       this.#chunks.push(chunk);
       yield chunk;
+      await pause?.();
     }
   }
 
@@ -188,7 +211,9 @@ async function explainCsvError(error: CsvError, file: CsvFile, progress: Progres
     return new LockstepError(details('E_DATA_RAGGED_ROW', describeRaggedRow(row, progress.header)));
   }
   const wrongDelimiter =
-    progress.header.length === 0 ? await findWrongDelimiter(file, progress.recordLine) : undefined;
+    progress.header.length === 0 && !file.stream
+      ? await findWrongDelimiter(file, progress.recordLine)
+      : undefined;
   if (wrongDelimiter) return wrongDelimiter;
   const field = { line: progress.recordLine, index: Number(error['index']) };
   const located = { location: { file: name, ...((await locateField(file, field)) ?? { line: lines }) } };

@@ -6,7 +6,7 @@ import { dataError, quoteValue, type SourceLocation } from '../../errors.ts';
 import { readUtf8 } from './csv-file.ts';
 import { refuseTooManyColumns } from './header.ts';
 import { cellOf, locateIn, nestedValue, ALWAYS_QUOTED } from './table-file.ts';
-import type { Cell, TableFile, TableReader } from './table-file.ts';
+import type { ByteStream, Cell, Pause, TableFile, TableReader } from './table-file.ts';
 
 const MAX_LINE_LENGTH = 16 * 2 ** 20;
 /** A document is read as a whole, and V8 has no longer text. */
@@ -23,22 +23,43 @@ interface PlacedRow {
 /** Opens a file with a row on each line, or a document, told apart by the first line. */
 export async function openJson(path: string): Promise<TableFile> {
   const hasLines = /\.(jsonl|ndjson)(\.gz)?$/i.test(path) || (await startsWithRow(path));
-  const rows = hasLines ? (): AsyncIterable<PlacedRow> => readLines(path) : await documentRows(path);
+  const rows = hasLines
+    ? (pause?: Pause): AsyncIterable<PlacedRow> => readLines(path, readUtf8(path), pause)
+    : await documentRows(path);
   const locate = (place: number): SourceLocation => locateIn(displayPath(path), place, hasLines);
   return {
     path,
     hasLines,
     namesEachCell: true,
-    read: (reader) => readRows(rows, reader, locate),
+    read: (reader, pause) => readRows(rows, reader, locate, pause),
+    locate: (place) => Promise.resolve(locate(place)),
+  };
+}
+
+/**
+ * The table of a stream of rows, one on each line, whose columns must be known: it cannot be read twice to
+ * find them.
+ */
+export function jsonStream(stream: ByteStream, name: string, columns: readonly string[]): TableFile {
+  const locate = (place: number): SourceLocation => locateIn(name, place, true);
+  return {
+    path: name,
+    hasLines: true,
+    namesEachCell: true,
+    read: async (reader, pause) => {
+      const rows = new CellRows(reader, columns, locate);
+      for await (const { row, place } of readLines(name, stream, pause)) rows.take(row, place);
+    },
     locate: (place) => Promise.resolve(locate(place)),
   };
 }
 
 /** Reads the rows twice: any of them may bring a column. */
 async function readRows(
-  rows: () => Iterable<PlacedRow> | AsyncIterable<PlacedRow>,
+  rows: (pause?: Pause) => Iterable<PlacedRow> | AsyncIterable<PlacedRow>,
   reader: TableReader,
   locate: (place: number) => SourceLocation,
+  pause?: Pause,
 ): Promise<void> {
   const found = new Set<string>();
   let first: number | undefined;
@@ -48,24 +69,44 @@ async function readRows(
     refuseTooManyColumns(found.size, locate(place));
   }
   if (first === undefined) return;
-  const names = [...found];
-  const wanted = reader.columns(names, locate(first));
-  const cells: (Cell | undefined)[] = [];
-  for await (const { row, place } of rows()) {
-    for (const index of wanted) {
-      const name = names[index] as string;
+  const taker = new CellRows(reader, [...found], locate);
+  for await (const { row, place } of rows(pause)) taker.take(row, place);
+}
+
+/** Hands rows over as the cells of their columns, which it announces with the first. */
+class CellRows {
+  readonly #reader: TableReader;
+  readonly #names: readonly string[];
+  readonly #locate: (place: number) => SourceLocation;
+  readonly #cells: (Cell | undefined)[] = [];
+  #wanted: readonly number[] | undefined;
+
+  constructor(reader: TableReader, names: readonly string[], locate: (place: number) => SourceLocation) {
+    this.#reader = reader;
+    this.#names = names;
+    this.#locate = locate;
+  }
+
+  take(row: Row, place: number): void {
+    this.#wanted ??= this.#reader.columns(this.#names, this.#locate(place));
+    for (const index of this.#wanted) {
+      const name = this.#names[index] as string;
       const value = Object.hasOwn(row, name) ? row[name] : undefined;
       const cell = cellOf(value);
-      if (cell === undefined) throw nestedValue(name, value, locate(place));
-      cells[index] = cell;
+      if (cell === undefined) throw nestedValue(name, value, this.#locate(place));
+      this.#cells[index] = cell;
     }
-    reader.row(cells, place, ALWAYS_QUOTED);
+    this.#reader.row(this.#cells, place, ALWAYS_QUOTED);
   }
 }
 
 /** The lines of a file, without blank ones. */
-async function* readLines(path: string): AsyncGenerator<PlacedRow, void, undefined> {
-  for await (const { text, line } of textLines(path)) {
+async function* readLines(
+  path: string,
+  bytes: ByteStream,
+  pause?: Pause,
+): AsyncGenerator<PlacedRow, void, undefined> {
+  for await (const { text, line } of textLines(path, bytes, pause)) {
     const location = { file: displayPath(path), line };
     const value = parseOrUndefined(text);
     if (value === undefined) {
@@ -77,11 +118,15 @@ async function* readLines(path: string): AsyncGenerator<PlacedRow, void, undefin
   }
 }
 
-async function* textLines(path: string): AsyncGenerator<{ text: string; line: number }, void, undefined> {
+async function* textLines(
+  path: string,
+  bytes: ByteStream = readUtf8(path),
+  pause?: Pause,
+): AsyncGenerator<{ text: string; line: number }, void, undefined> {
   const decoder = new StringDecoder('utf8');
   let rest = '';
   let line = 0;
-  for await (const chunk of readUtf8(path)) {
+  for await (const chunk of bytes) {
     const lines = (rest + decoder.write(chunk)).split('\n');
     rest = lines.pop() as string;
     for (const text of lines) {
@@ -94,6 +139,7 @@ async function* textLines(path: string): AsyncGenerator<{ text: string; line: nu
         location,
       });
     }
+    await pause?.();
   }
   if (rest.trim() !== '') yield { text: withoutMark(rest), line: line + 1 };
 }

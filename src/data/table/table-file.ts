@@ -17,6 +17,12 @@ export interface TableReader {
   row(cells: readonly (Cell | undefined)[], place: number, isQuoted: (index: number) => boolean): void;
 }
 
+/** The bytes of a table that is no file and comes once, such as those of stdin; checked to be UTF-8. */
+export type ByteStream = AsyncIterable<Buffer>;
+
+/** Called where reading may wait before it goes on. */
+export type Pause = () => Promise<void>;
+
 /** A file that can be read. */
 export interface TableFile {
   readonly path: string;
@@ -24,8 +30,13 @@ export interface TableFile {
   readonly hasLines: boolean;
   /** True where each row names its columns, so that other files may have others, in another order. */
   readonly namesEachCell?: boolean;
-  /** @throws LockstepError for the first thing that is malformed; what the reader throws passes through */
-  read(reader: TableReader): Promise<void>;
+  /**
+   * Reads all rows. `pause`, if given, is awaited now and then, before more of the file is read: the rows
+   * so far can be used up, so that a file of any size takes little memory. Formats that are read as a
+   * whole do not call it.
+   * @throws LockstepError for the first thing that is malformed; what the reader throws passes through
+   */
+  read(reader: TableReader, pause?: Pause): Promise<void>;
   /** The place of a cell, for an error. */
   locate(place: number, column: number): Promise<SourceLocation>;
 }
