@@ -90,14 +90,15 @@ async function runCommand(
   }
   const workforce = chooseWorkforce(runtime);
   collectMessageBuffers();
-  const { summary, directory } = await runTraining({
+  const { summary, directory, ...about } = await runTraining({
     ...runtime,
     config,
     workforce,
     sharedMemory: args.sharedMemory,
     ...resuming,
   });
-  runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
+  const { columns } = runtime.screen;
+  runtime.screen.write(`\n${formatSummary(summary, { columns, ...about })}results in ${directory}\n`);
   if (args.json) await printJson(summary);
 }
 

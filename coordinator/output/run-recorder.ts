@@ -6,7 +6,7 @@ import { numBatches } from '../../src/data/dataset/split.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import type { Logger, Screen } from '../../src/log.ts';
-import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
+import { LOSS, metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from '../../src/line-file.ts';
@@ -156,7 +156,7 @@ export class RunRecorder implements TrainingObserver {
       record;
     this.event({ type: 'stepDone', step, weights: fingerprint, chain });
     this.#record(step, { epoch, 'train/stepLoss': loss, lr: learningRate, gradNorm });
-    this.#progress ??= createProgress(this.#screen, this.#progressSize);
+    this.#progress ??= createProgress(this.#screen, { ...this.#progressSize, stepsDone: step - 1 });
     this.#progress.stepDone({ step, epoch, loss, samplesPerSecond, workers });
   }
 
@@ -170,10 +170,10 @@ export class RunRecorder implements TrainingObserver {
     this.#record(step, { epoch, ...named(measured), samplesPerSecond, workers });
     this.event({ type: 'epochDone', epoch, step, trainLoss, weightsSha256 });
     // An epoch's line on the screen has no room for all.
-    const shown = named(
-      measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true),
-    );
-    this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
+    const shown = measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true);
+    const place = (name: string): number => (name === LOSS.name ? 0 : name === this.#monitor ? 1 : 2);
+    shown.sort(([a], [b]) => place(a) - place(b));
+    this.#progress?.epochDone({ epoch, metrics: named(shown), samplesPerSecond, workers });
     this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured, this.#monitor);
   }
 
