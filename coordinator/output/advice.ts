@@ -100,8 +100,8 @@ export function stillFalling({ epochs, history }: AdviceInput): string | undefin
     hasValidation ? validationLoss! : trainLoss,
   );
   const numLast = Math.ceil(history.length / 10);
-  const before = losses.at(-1 - numLast) as number;
-  const last = losses.at(-1) as number;
+  const before = losses.at(-1 - numLast) ?? NaN;
+  const last = losses.at(-1) ?? NaN;
   const fall = (before - last) / Math.abs(before);
   if (!(fall > LEAST_FALL) || losses.some((loss) => loss < last)) return undefined;
   const period = numLast === 1 ? 'the last epoch' : `the last ${numLast} epochs`;
